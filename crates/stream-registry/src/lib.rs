@@ -1,0 +1,72 @@
+//! A registry of live media streams.
+//!
+//! Ingest nodes register a stream when a publisher connects, keep it alive with heartbeats, report
+//! status and statistics, and unregister it when it ends. Routers, operators and dashboards get and
+//! list. A stream whose node dies disappears by itself when its time to live is over.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+//! use stream_registry::{Registry, Stream, StreamStats, StreamStatus, StreamType};
+//!
+//! let registry = stream_registry::connect("memory:").await?;
+//! registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+//!
+//! let id = "cam1".parse()?;
+//! registry.update_status(&id, StreamStatus::Active).await?;
+//! registry.update_stats(&id, &StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() }).await?;
+//! assert_eq!(registry.get(&id).await?.bytes_received, 1_316);
+//! assert_eq!(registry.list().await?.len(), 1);
+//!
+//! let last = registry.unregister(&id).await?;
+//! assert_eq!(last.status, StreamStatus::Active);
+//! # Ok(()) }
+//! ```
+//!
+//! # Stores
+//!
+//! | store | for | Cargo feature |
+//! |---|---|---|
+//! | [`MemoryRegistry`] | one process, tests, a first try | |
+//! | `RedisRegistry` | nodes that share Redis ≥ 7.0 or Valkey ≥ 7.2 | `redis` (default) |
+//! | `HttpRegistry` | clients of a running `streamreg serve` | `http` |
+//! | [`MockRegistry`] | tests of your own: errors, delays and time on demand | |
+//!
+//! All of them are used through [`Registry`], also as `Arc<dyn Registry>`, and [`connect`] opens one by URL.
+//!
+//! # What it does not do
+//!
+//! It carries no media and starts or stops no publisher. It keeps live streams only: what has ended is gone.
+//! Leases with automatic recovery and the change feed answer `Unsupported` in this version.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod connect;
+mod cursor;
+mod error;
+#[cfg(feature = "http")]
+pub mod http;
+mod memory;
+mod mock;
+#[cfg(feature = "redis")]
+mod redis;
+mod registry;
+mod stream;
+mod watch;
+
+pub use connect::{ConnectOptions, TtlPolicy, connect, connect_with};
+pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "http")]
+pub use http::{HttpOptions, HttpRegistry};
+pub use memory::MemoryRegistry;
+pub use mock::{Call, MockRegistry};
+#[cfg(feature = "redis")]
+pub use redis::{RedisCounters, RedisOptions, RedisRegistry};
+pub use registry::{
+    Change, EndOptions, Guard, OnConflict, Operation, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot,
+    StoreInfo, Write,
+};
+pub use stream::{
+    Cursor, EndReason, Epoch, LabelsPatch, OperationId, Revision, Stream, StreamId, StreamPatch, StreamStats,
+    StreamStatus, StreamType, Timestamp, Token, generate_stream_id, limits,
+};
+pub use watch::{EndCause, Event, Watch, WatchFrom, What};

@@ -1,0 +1,55 @@
+//! The clock of an in-memory store: the machine's, or one that a test moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::stream::Timestamp;
+
+/// What time it is: `mono` decides over life and death, `wall` is written into records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// Nanoseconds since the store was made; never goes back.
+    pub(crate) mono: u64,
+    pub(crate) wall: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Clock {
+    /// Deadlines by the monotonic clock, so that a stepped wall clock ends no stream.
+    System { origin: Instant },
+    /// Stands still until it is moved.
+    Manual { start: Timestamp, passed: Arc<AtomicU64> },
+}
+
+impl Clock {
+    pub(crate) fn system() -> Self {
+        Self::System { origin: Instant::now() }
+    }
+
+    pub(crate) fn manual() -> Self {
+        Self::Manual { start: Timestamp::now(), passed: Arc::default() }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        match self {
+            Self::System { origin } => Now { mono: nanos(origin.elapsed()), wall: Timestamp::now() },
+            Self::Manual { start, passed } => {
+                let mono = passed.load(Ordering::SeqCst);
+                Now { mono, wall: Timestamp::from_unix_nanos(start.as_unix_nanos() + i128::from(mono)) }
+            }
+        }
+    }
+
+    /// Moves a manual clock.
+    pub(crate) fn advance(&self, by: Duration) {
+        if let Self::Manual { passed, .. } = self {
+            passed.fetch_add(nanos(by), Ordering::SeqCst);
+        }
+    }
+}
+
+/// 584 years fit.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

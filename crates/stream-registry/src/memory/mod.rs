@@ -1,0 +1,219 @@
+//! The in-memory store.
+
+mod clock;
+mod state;
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub(crate) use clock::Clock;
+use clock::{Now, nanos};
+use state::{Answer, State};
+
+use crate::connect::{DEFAULT_TTL, check_ttl};
+use crate::registry::{
+    Change, EndOptions, Operation, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, Write, rules,
+};
+use crate::stream::{Cursor, OperationId, Stream, StreamId};
+use crate::{Error, Result, cursor};
+
+/// How long the answer to a named call is remembered.
+pub(crate) const REMEMBER: Duration = Duration::from_secs(60);
+const KIND: char = 'm';
+
+/// A registry in this process's memory.
+///
+/// For one process, tests and a first try. It needs no async runtime, starts no task, and forgets
+/// everything when it is dropped. Streams expire to the nanosecond; what has expired is removed by
+/// the next call. Clone an `Arc` of it to share it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+/// use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+/// let registry = MemoryRegistry::new();
+/// registry.register(&Stream::new("cam1".parse()?, StreamType::Rtp, "[2001:db8::1]:5004")).await?;
+/// assert_eq!(registry.list().await?[0].source_addr, "[2001:db8::1]:5004");
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct MemoryRegistry {
+    state: Mutex<State>,
+    clock: Clock,
+    ttl: Duration,
+    read_only: bool,
+}
+
+impl Default for MemoryRegistry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryRegistry {
+    /// Makes an empty registry whose streams live for 5 minutes without a write.
+    pub fn new() -> Self {
+        Self::with_clock(DEFAULT_TTL, Clock::system())
+    }
+
+    /// Makes an empty registry with another time to live.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` outside of 1 second to 30 days.
+    pub fn with_ttl(ttl: Duration) -> Result<Self> {
+        Ok(Self::with_clock(check_ttl(ttl)?, Clock::system()))
+    }
+
+    pub(crate) fn with_clock(ttl: Duration, clock: Clock) -> Self {
+        Self { state: Mutex::default(), clock, ttl, read_only: false }
+    }
+
+    /// Refuses every write.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Enters the lock with everything expired removed.
+    fn enter(&self) -> Result<(MutexGuard<'_, State>, Now)> {
+        // A panic under the lock cannot leave half a change: each is one insertion or removal.
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if state.closed {
+            return Err(Error::closed());
+        }
+        // Read under the lock, so that times of writes are in their order.
+        let now = self.clock.now();
+        state.purge(now.mono);
+        Ok((state, now))
+    }
+
+    fn enter_to_write(&self) -> Result<(MutexGuard<'_, State>, Now)> {
+        let entered = self.enter()?;
+        if self.read_only { Err(rules::read_only()) } else { Ok(entered) }
+    }
+
+    fn deadline(&self, now: Now) -> u64 {
+        now.mono.saturating_add(nanos(self.ttl))
+    }
+
+    fn register_now(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        rules::check_registration(stream, options)?;
+        let (mut state, now) = self.enter_to_write()?;
+        match options.operation.as_ref().and_then(|operation| state.answer(operation)) {
+            Some(Answer::Registered(first)) if options.generated_id || first.stream.id == stream.id => {
+                return Ok(first.clone());
+            }
+            Some(_) => return Err(rules::operation_reused()),
+            None => {}
+        }
+        let existing = state.get(&stream.id).map(|entry| &*entry.stream);
+        let (stream, outcome) = rules::register(existing, stream, options.on_conflict, now.wall)?;
+        state.put(stream.clone(), self.deadline(now));
+        let registered = Registered::new(stream, outcome, self.ttl);
+        Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Registered(registered.clone()));
+        Ok(registered)
+    }
+
+    fn end_now(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+        let (mut state, now) = self.enter_to_write()?;
+        match options.operation.as_ref().and_then(|operation| state.answer(operation)) {
+            Some(Answer::Ended(first)) if first.id == *id => return Ok(first.clone()),
+            Some(_) => return Err(rules::operation_reused()),
+            None => {}
+        }
+        let entry = state.get(id).ok_or_else(|| Error::not_found(id))?;
+        rules::check_guard(&entry.stream, &options.guard)?;
+        let entry = state.remove(id).ok_or_else(|| Error::not_found(id))?;
+        let last = rules::ended(Arc::unwrap_or_clone(entry.stream), &options.reason);
+        Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Ended(last.clone()));
+        Ok(last)
+    }
+
+    fn remember(state: &mut State, operation: Option<&OperationId>, now: Now, answer: impl FnOnce() -> Answer) {
+        if let Some(operation) = operation {
+            state.remember(operation, answer(), now.mono.saturating_add(nanos(REMEMBER)));
+        }
+    }
+
+    fn write_one(&self, state: &mut State, now: Now, write: &Write) -> Result<()> {
+        rules::check_write(write)?;
+        let entry = state.get_mut(&write.id).ok_or_else(|| Error::not_found(&write.id))?;
+        rules::check_guard(&entry.stream, &write.guard)?;
+        match &write.change {
+            change @ Change::Patch(_) => entry.stream = Arc::new(rules::apply(&entry.stream, change, now.wall)?),
+            change => rules::apply_in_place(Arc::make_mut(&mut entry.stream), change, now.wall)?,
+        }
+        entry.deadline = self.deadline(now);
+        Ok(())
+    }
+
+    fn page_now(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
+        let from = cursor.map_or(Ok(0), |cursor| cursor::read(KIND, cursor))?;
+        let (state, _) = self.enter()?;
+        let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
+        let mut found = state.streams_from(from);
+        let streams: Vec<_> = found.by_ref().take(count).map(|(_, stream)| Arc::clone(stream)).collect();
+        let next = found.next().map(|(place, _)| cursor::make(KIND, place)).transpose()?;
+        drop(found);
+        let total = u64::try_from(state.len()).unwrap_or(u64::MAX);
+        drop(state);
+        Ok(Page::new(streams.into_iter().map(|stream| (*stream).clone()).collect(), next, total))
+    }
+}
+
+#[async_trait]
+impl Registry for MemoryRegistry {
+    async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        self.register_now(stream, options)
+            .map_err(|error| error.with_stream(&stream.id).with_operation(Operation::Register))
+    }
+
+    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+        self.end_now(id, options).map_err(|error| error.with_stream(id).with_operation(Operation::Unregister))
+    }
+
+    async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
+        rules::check_batch(writes)?;
+        let (mut state, now) = self.enter_to_write()?;
+        Ok(writes
+            .iter()
+            .map(|write| self.write_one(&mut state, now, write).map_err(|error| rules::name_write(error, write)))
+            .collect())
+    }
+
+    async fn get(&self, id: &StreamId) -> Result<Stream> {
+        let found = self.enter().and_then(|(state, _)| {
+            state.get(id).map(|entry| Arc::clone(&entry.stream)).ok_or_else(|| Error::not_found(id))
+        });
+        found.map(Arc::unwrap_or_clone).map_err(|error| error.with_stream(id).with_operation(Operation::Get))
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot> {
+        let (state, _) = self.enter().map_err(|error| error.with_operation(Operation::List))?;
+        let streams: Vec<_> = state.streams_from(0).map(|(_, stream)| Arc::clone(stream)).collect();
+        drop(state);
+        Ok(Snapshot::new(streams.into_iter().map(Arc::unwrap_or_clone).collect()))
+    }
+
+    async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
+        self.page_now(cursor, count).map_err(|error| error.with_operation(Operation::ListPage))
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.enter().map(|_| ()).map_err(|error| error.with_operation(Operation::Ping))
+    }
+
+    fn info(&self) -> StoreInfo {
+        StoreInfo::new("memory", self.ttl).read_only(self.read_only)
+    }
+
+    async fn close(&self) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.close();
+        Ok(())
+    }
+}

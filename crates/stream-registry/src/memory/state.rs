@@ -1,0 +1,115 @@
+//! What an in-memory store holds, under its one lock.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use crate::stream::{OperationId, Stream, StreamId};
+
+/// A live stream.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Shared with readers, who copy it outside the lock.
+    pub(super) stream: Arc<Stream>,
+    /// When it expires, unless it is written before.
+    pub(super) deadline: u64,
+    /// Its place in the order of registration.
+    pub(super) place: u64,
+}
+
+/// The answer to a named call, for when it is sent again.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    Registered(crate::Registered),
+    Ended(Stream),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    entries: HashMap<StreamId, Entry>,
+    /// The ids in order of registration: pages go along it.
+    order: BTreeMap<u64, StreamId>,
+    next_place: u64,
+    /// Lower bounds of deadlines, by place. A write moves only the entry's own deadline; a bound that
+    /// comes due before it is put back, so that a heartbeat costs no heap operation.
+    bounds: BinaryHeap<Reverse<(u64, u64)>>,
+    answers: HashMap<OperationId, (u64, Answer)>,
+    /// When answers are forgotten, in that order.
+    forget: BinaryHeap<Reverse<(u64, OperationId)>>,
+    pub(super) closed: bool,
+}
+
+impl State {
+    /// Removes what has expired, in the order of the deadlines.
+    pub(super) fn purge(&mut self, now: u64) {
+        while let Some(Reverse((bound, place))) =
+            self.bounds.peek().copied().filter(|Reverse((bound, _))| *bound <= now)
+        {
+            self.bounds.pop();
+            let Some(id) = self.order.get(&place) else { continue };
+            match self.entries.get(id).map(|entry| entry.deadline) {
+                Some(deadline) if deadline > now => self.bounds.push(Reverse((deadline.max(bound), place))),
+                _ => {
+                    let id = id.clone();
+                    self.remove(&id);
+                }
+            }
+        }
+        while self.forget.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            if let Some(Reverse((_, operation))) = self.forget.pop() {
+                self.answers.remove(&operation);
+            }
+        }
+    }
+
+    pub(super) fn get(&self, id: &StreamId) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &StreamId) -> Option<&mut Entry> {
+        self.entries.get_mut(id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Puts a record, new or in place of the live one.
+    pub(super) fn put(&mut self, stream: Stream, deadline: u64) {
+        if let Some(entry) = self.entries.get_mut(&stream.id) {
+            entry.stream = Arc::new(stream);
+            entry.deadline = deadline;
+            return;
+        }
+        let place = self.next_place;
+        self.next_place += 1;
+        self.order.insert(place, stream.id.clone());
+        self.bounds.push(Reverse((deadline, place)));
+        self.entries.insert(stream.id.clone(), Entry { stream: Arc::new(stream), deadline, place });
+    }
+
+    pub(super) fn remove(&mut self, id: &StreamId) -> Option<Entry> {
+        let entry = self.entries.remove(id)?;
+        self.order.remove(&entry.place);
+        Some(entry)
+    }
+
+    /// All live streams from a place on, in order of registration.
+    pub(super) fn streams_from(&self, place: u64) -> impl Iterator<Item = (u64, &Arc<Stream>)> {
+        self.order.range(place..).filter_map(|(place, id)| Some((*place, &self.entries.get(id)?.stream)))
+    }
+
+    /// Forgets everything, for good.
+    pub(super) fn close(&mut self) {
+        *self = Self { closed: true, ..Self::default() };
+    }
+
+    pub(super) fn answer(&self, operation: &OperationId) -> Option<&Answer> {
+        self.answers.get(operation).map(|(_, answer)| answer)
+    }
+
+    pub(super) fn remember(&mut self, operation: &OperationId, answer: Answer, until: u64) {
+        self.answers.insert(operation.clone(), (until, answer));
+        self.forget.push(Reverse((until, operation.clone())));
+    }
+}

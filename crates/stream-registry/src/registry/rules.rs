@@ -1,0 +1,138 @@
+//! The rules that all stores share, as functions without a store.
+
+use super::{Change, Guard, OnConflict, Operation, Outcome, RegisterOptions, Write};
+use crate::stream::limits::{MAX_LABELS, MAX_WRITES};
+use crate::stream::{Stream, Timestamp, record};
+use crate::{Error, ErrorKind, Result};
+
+/// Refuses what this version cannot do, and records outside their limits.
+pub(crate) fn check_registration(stream: &Stream, options: &RegisterOptions) -> Result<()> {
+    if options.lease || options.recover.is_some() {
+        return Err(Error::unsupported("leases are not supported yet; register without one and send heartbeats"));
+    }
+    if let OnConflict::TakeOverIfStale(_) = options.on_conflict {
+        return Err(Error::unsupported("take-over of stale streams is not supported yet; use TakeOver or Reject"));
+    }
+    stream.check()
+}
+
+/// Decides what a registration does to the live record, if there is one, and makes the new record.
+pub(crate) fn register(
+    existing: Option<&Stream>,
+    given: &Stream,
+    policy: OnConflict,
+    now: Timestamp,
+) -> Result<(Stream, Outcome)> {
+    let mut stream = given.clone();
+    stream.created_at = now;
+    stream.last_heartbeat = now;
+    stream.epoch = None;
+    stream.end_reason = None;
+    let Some(existing) = existing else { return Ok((stream, Outcome::Created)) };
+    match policy {
+        OnConflict::TakeOver => Ok((stream, Outcome::TakenOver)),
+        OnConflict::Reject if existing.epoch.is_none() && same_publisher(existing, given) => {
+            stream.created_at = existing.created_at;
+            stream.extra.copy_odd("created_at", &existing.extra);
+            Ok((stream, Outcome::Renewed))
+        }
+        _ => Err(Error::already_exists(existing.clone())),
+    }
+}
+
+/// Same type, same non-empty address, same node where both have one.
+fn same_publisher(a: &Stream, b: &Stream) -> bool {
+    let same_node = match (&a.node, &b.node) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    };
+    a.kind == b.kind && a.source_addr == b.source_addr && !a.source_addr.is_empty() && same_node
+}
+
+/// Checks the condition of a write or an end against the live record.
+pub(crate) fn check_guard(stream: &Stream, guard: &Guard) -> Result<()> {
+    let holds = match guard {
+        Guard::None => stream.epoch.is_none(),
+        Guard::Holder(epoch) => stream.epoch.as_ref() == Some(epoch),
+        Guard::Force => true,
+    };
+    if holds { Ok(()) } else { Err(Error::not_holder(&stream.id)) }
+}
+
+/// Checks what can be said of a batch without the records.
+pub(crate) fn check_batch(writes: &[Write]) -> Result<()> {
+    if writes.len() > MAX_WRITES {
+        return Err(Error::invalid(format!("at most {MAX_WRITES} writes go in one call, not {}", writes.len())));
+    }
+    Ok(())
+}
+
+/// Checks what can be said of one write without the record.
+pub(crate) fn check_write(write: &Write) -> Result<()> {
+    match &write.change {
+        Change::Heartbeat => Ok(()),
+        Change::Status(status) => status.check(),
+        Change::Stats(stats) => stats.check(),
+        Change::Patch(patch) => patch.check(),
+        Change::Replace(stream) if stream.id != write.id => {
+            Err(Error::invalid("the record's id is not the one that the write is about"))
+        }
+        Change::Replace(stream) => stream.check(),
+    }
+}
+
+/// Makes the record after a change that was checked; the record itself stays as it is on an error.
+pub(crate) fn apply(stream: &Stream, change: &Change, now: Timestamp) -> Result<Stream> {
+    let mut next = stream.clone();
+    apply_in_place(&mut next, change, now)?;
+    Ok(next)
+}
+
+/// As [`apply`], in place. Only a patch can fail, and it may leave the record half changed.
+pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestamp) -> Result<()> {
+    match change {
+        Change::Heartbeat => {}
+        Change::Status(status) => stream.set_status(status.clone()),
+        Change::Stats(stats) => stream.update_stats(stats),
+        Change::Patch(patch) => {
+            stream.apply_patch(patch);
+            if stream.labels.len() > MAX_LABELS {
+                return Err(Error::invalid(format!("the stream would have more than {MAX_LABELS} labels")));
+            }
+            record::check_size(stream)?;
+        }
+        Change::Replace(given) => {
+            let mut next = (**given).clone();
+            next.created_at = stream.created_at;
+            next.extra.copy_odd("created_at", &stream.extra);
+            next.epoch.clone_from(&stream.epoch);
+            *stream = next;
+        }
+    }
+    stream.last_heartbeat = now;
+    Ok(())
+}
+
+/// The error of a write or registration through a read-only store.
+pub(crate) fn read_only() -> Error {
+    Error::new(ErrorKind::Denied, "the registry was opened read-only; open it without that to write")
+}
+
+/// Names operation and stream of a failed write.
+pub(crate) fn name_write(error: Error, write: &Write) -> Error {
+    error.with_stream(&write.id).with_operation(write.change.operation())
+}
+
+/// Marks an end: the last record with its reason.
+pub(crate) fn ended(mut last: Stream, reason: &crate::EndReason) -> Stream {
+    if let Some(reason) = reason.as_str() {
+        last.end_reason = Some(reason.to_owned());
+    }
+    last
+}
+
+/// An operation id was used for a call about another stream.
+pub(crate) fn operation_reused() -> Error {
+    Error::invalid("this operation id was used for another stream; give each call its own")
+        .with_operation(Operation::Register)
+}

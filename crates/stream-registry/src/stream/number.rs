@@ -1,0 +1,105 @@
+//! Numbers as other programs write them.
+
+use super::limits::MAX_COUNT;
+
+/// Reads a JSON number as a counter: the nearest legal value, and whether that is exactly the number.
+///
+/// `1e+14` is exact, `-5`, `1.5` and `1e30` are not. The decimal digits are used as they stand,
+/// since a double is exact only up to 2^53.
+pub(super) fn lenient_count(raw: &str) -> Option<(u64, bool)> {
+    if let Ok(plain) = raw.parse::<u64>() {
+        let exact = plain <= MAX_COUNT && !raw.starts_with('+');
+        return Some((plain.min(MAX_COUNT), exact));
+    }
+    raw.parse::<f64>().ok().filter(|_| raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()))?;
+    let negative = raw.starts_with('-');
+    let (mantissa, exponent) = raw.split_once(['e', 'E']).unwrap_or((raw, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits: String = whole.chars().chain(fraction.chars()).filter(char::is_ascii_digit).collect();
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() {
+        return Some((0, true));
+    }
+    if negative {
+        return Some((0, false));
+    }
+    let zeros = digits.len() - digits.trim_end_matches('0').len();
+    let significant = &digits[..digits.len() - zeros];
+    let fraction_digits = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
+    // An exponent too long for an i64 is beyond every limit in its direction.
+    let exponent = exponent.parse::<i64>().unwrap_or(if exponent.starts_with('-') { i64::MIN } else { i64::MAX });
+    let power = exponent.saturating_sub(fraction_digits).saturating_add(i64::try_from(zeros).unwrap_or(i64::MAX));
+    let places = i64::try_from(significant.len()).unwrap_or(i64::MAX).saturating_add(power);
+    if places > 19 {
+        return Some((MAX_COUNT, false));
+    }
+    if places < 0 {
+        return Some((0, false));
+    }
+    if power >= 0 {
+        // At most 19 digits in all: fits a u64.
+        let value = format!("{significant}{}", "0".repeat(usize::try_from(power).unwrap_or(0))).parse::<u64>().ok()?;
+        return Some((value.min(MAX_COUNT), value <= MAX_COUNT));
+    }
+    let split = usize::try_from(places).unwrap_or(0);
+    let value = if split == 0 { 0 } else { significant[..split].parse::<u64>().ok()? };
+    let round_up = significant.as_bytes().get(split).is_some_and(|digit| *digit >= b'5');
+    Some((value.saturating_add(u64::from(round_up)).min(MAX_COUNT), false))
+}
+
+/// Reads a JSON number as a rate: the nearest finite number of at least 0, and whether it is the number.
+pub(super) fn lenient_float(raw: &str) -> Option<(f64, bool)> {
+    raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then_some(())?;
+    let value = raw.parse::<f64>().ok()?;
+    if value.is_infinite() {
+        return Some((if value > 0.0 { f64::MAX } else { 0.0 }, false));
+    }
+    if value < 0.0 { Some((0.0, false)) } else { Some((value + 0.0, true)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_other_writers_read_as_the_nearest_legal_value() {
+        for (raw, value, exact) in [
+            ("0", 0, true),
+            ("9223372036854775807", MAX_COUNT, true),
+            ("9223372036854775808", MAX_COUNT, false),
+            ("18446744073709551616", MAX_COUNT, false),
+            ("1e+14", 100_000_000_000_000, true),
+            ("1.5e6", 1_500_000, true),
+            ("1.2345678901234e+14", 123_456_789_012_340, true),
+            ("9.223372036854775807e18", MAX_COUNT, true),
+            ("9007199254740993.0", 9_007_199_254_740_993, true),
+            ("1e19", MAX_COUNT, false),
+            ("1e999999999999999999999", MAX_COUNT, false),
+            ("1e-999999999999999999999", 0, false),
+            ("0e999999999999999999999", 0, true),
+            ("-0", 0, true),
+            ("-0.0e5", 0, true),
+            ("-5", 0, false),
+            ("-1e300", 0, false),
+            ("1.4", 1, false),
+            ("1.5", 2, false),
+            ("0.5", 1, false),
+            ("0.05", 0, false),
+            ("100e-2", 1, true),
+            ("150e-2", 2, false),
+        ] {
+            assert_eq!(lenient_count(raw), Some((value, exact)), "{raw}");
+        }
+        for raw in ["\"5\"", "null", "true", "[]", "{}", "inf", "NaN", ""] {
+            assert_eq!(lenient_count(raw), None, "{raw}");
+            assert_eq!(lenient_float(raw), None, "{raw}");
+        }
+    }
+
+    #[test]
+    fn rates_of_other_writers_read_as_the_nearest_legal_value() {
+        assert_eq!(lenient_float("29.97"), Some((29.97, true)));
+        assert_eq!(lenient_float("-1"), Some((0.0, false)));
+        assert_eq!(lenient_float("1e999"), Some((f64::MAX, false)));
+    }
+}

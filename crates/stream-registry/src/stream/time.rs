@@ -1,0 +1,190 @@
+//! Points in time as records carry them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use jiff::fmt::temporal::{DateTimeParser, DateTimePrinter};
+
+use crate::{Error, Result};
+
+/// A point in time, in nanoseconds UTC, from the year 0 to the year 9999.
+///
+/// Text form: [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339), written in UTC with exactly nine
+/// fractional digits and `Z`; any offset and precision is read (digits after the ninth are dropped).
+///
+/// ```
+/// use stream_registry::Timestamp;
+/// let time: Timestamp = "2026-11-22T10:38:10.92789653-03:30".parse()?;
+/// assert_eq!(time.to_string(), "2026-11-22T14:08:10.927896530Z");
+/// # Ok::<(), stream_registry::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(jiff::Timestamp);
+
+const PARSER: DateTimeParser = DateTimeParser::new();
+const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
+/// 0000-01-01T00:00:00Z and the last nanosecond of 9999, which RFC 3339's four digits can say.
+const MIN_NANOS: i128 = -62_167_219_200 * NANOS_PER_SECOND;
+const MAX_NANOS: i128 = 253_402_300_800 * NANOS_PER_SECOND - 1;
+
+impl Timestamp {
+    /// 0001-01-01T00:00:00Z, what some programs write for "never".
+    pub const ZERO: Self = Self(jiff::Timestamp::constant(-62_135_596_800, 0));
+
+    /// Returns the time of this machine's clock.
+    pub fn now() -> Self {
+        Self(jiff::Timestamp::now())
+    }
+
+    /// Makes a time from nanoseconds since 1970 in UTC; what is out of range becomes the nearest legal time.
+    pub fn from_unix_nanos(nanos: i128) -> Self {
+        let nanos = nanos.clamp(MIN_NANOS, MAX_NANOS);
+        // The year 9999 ends a day after jiff's last instant, which allows for the largest offset.
+        Self(jiff::Timestamp::from_nanosecond(nanos).unwrap_or(jiff::Timestamp::MAX))
+    }
+
+    /// Returns the nanoseconds since 1970 in UTC.
+    pub fn as_unix_nanos(self) -> i128 {
+        self.0.as_nanosecond()
+    }
+
+    /// Returns the time that has passed since `earlier`, or zero.
+    pub fn since(self, earlier: Self) -> Duration {
+        let nanos = self.as_unix_nanos() - earlier.as_unix_nanos();
+        u64::try_from(nanos.max(0)).map_or(Duration::MAX, Duration::from_nanos)
+    }
+
+    /// Returns `YYYYMMDD_HHMMSS` in UTC.
+    pub(super) fn compact(self) -> String {
+        let time = self.0.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+        format!(
+            "{:04}{:02}{:02}_{:02}{:02}{:02}",
+            time.year(),
+            time.month(),
+            time.day(),
+            time.hour(),
+            time.minute(),
+            time.second()
+        )
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let fault = || Error::invalid("a time must be RFC 3339, 2026-11-22T14:08:10Z say");
+        // jiff reads more forms than RFC 3339 has; the fixed places tell them apart.
+        let bytes = text.as_bytes();
+        let rfc = bytes.len() >= 20
+            && bytes.is_ascii()
+            && bytes[4] == b'-'
+            && bytes[7] == b'-'
+            && matches!(bytes[10], b'T' | b't' | b' ')
+            && bytes[13] == b':'
+            && bytes[16] == b':'
+            && !text.contains('[');
+        if !rfc {
+            return Err(fault());
+        }
+        let digits = bytes[19..].iter().skip(1).take_while(|b| b.is_ascii_digit()).count();
+        let time = if bytes[19] == b'.' && digits > 9 {
+            PARSER.parse_timestamp(format!("{}{}", &text[..29], &text[20 + digits..]))
+        } else {
+            PARSER.parse_timestamp(text)
+        };
+        let nanos = time.map_err(|_| fault())?.as_nanosecond();
+        if (MIN_NANOS..=MAX_NANOS).contains(&nanos) { Ok(Self::from_unix_nanos(nanos)) } else { Err(fault()) }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(30);
+        PRINTER.print_timestamp(&self.0, &mut text).map_err(|_| fmt::Error)?;
+        f.write_str(&text)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let nanos = match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => i128::try_from(after.as_nanos()).unwrap_or(i128::MAX),
+            Err(before) => i128::try_from(before.duration().as_nanos()).map_or(i128::MIN, |nanos| -nanos),
+        };
+        Self::from_unix_nanos(nanos)
+    }
+}
+
+impl TryFrom<Timestamp> for SystemTime {
+    type Error = Error;
+
+    fn try_from(time: Timestamp) -> Result<Self> {
+        let nanos = time.as_unix_nanos();
+        let seconds = u64::try_from((nanos.abs()) / NANOS_PER_SECOND).unwrap_or(u64::MAX);
+        let rest = u32::try_from(nanos.abs() % NANOS_PER_SECOND).unwrap_or(0);
+        let distance = Duration::new(seconds, rest);
+        let result = if nanos >= 0 {
+            SystemTime::UNIX_EPOCH.checked_add(distance)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_sub(distance)
+        };
+        result.ok_or_else(|| Error::invalid("this platform's clock cannot express the time"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_any_offset_and_precision_and_writes_nine_digits() {
+        for (text, written) in [
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000000Z"),
+            ("2026-11-22T19:38:10.924785123+05:30", "2026-11-22T14:08:10.924785123Z"),
+            ("2026-11-22t14:08:10.5z", "2026-11-22T14:08:10.500000000Z"),
+            ("2026-11-22T14:08:10.1234567891234+00:00", "2026-11-22T14:08:10.123456789Z"),
+            ("0001-01-01T00:00:00+05:30", "0000-12-31T18:30:00.000000000Z"),
+            ("1969-12-31T23:59:59.999999999Z", "1969-12-31T23:59:59.999999999Z"),
+        ] {
+            let time: Timestamp = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(time.to_string(), written, "{text}");
+            let system: SystemTime = time.try_into().unwrap();
+            assert_eq!(Timestamp::from(system), time);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_rfc_3339() {
+        for text in [
+            "",
+            "now",
+            "2026-11-22",
+            "2026-11-22T14:08:10",
+            "20261122T140810Z",
+            "2026-13-01T00:00:00Z",
+            "2026-11-22T14:08Z",
+            "2026-11-22T14:08:10.Z",
+            "2026-11-22T14:08:10Z[UTC]",
+            "-000001-01-01T00:00:00Z",
+            "2026-11-22T14:08:10+99:00",
+            "1763820490",
+            "é026-11-22T14:08:10Z",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn zero_is_the_year_one() {
+        assert_eq!(Timestamp::ZERO.to_string(), "0001-01-01T00:00:00.000000000Z");
+    }
+}

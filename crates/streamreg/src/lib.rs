@@ -1,0 +1,5 @@
+//! The server and command line of `stream-registry`; a library only so that tests can call it.
+#![doc(hidden)]
+
+pub mod cli;
+pub mod server;

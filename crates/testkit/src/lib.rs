@@ -1,0 +1,1 @@
+//! Real servers, a fault proxy and helpers for the tests of stream-registry.

@@ -1,0 +1,2 @@
+//! Registers live RTP sessions.
+fn main() {}
