@@ -183,7 +183,11 @@ fn is_down(error: &Error) -> bool {
 }
 
 /// Sends the writes to one stream, one after the other.
-async fn write_group(transport: &Transport, down: &AtomicBool, writes: Vec<(usize, &Write)>) -> Vec<(usize, Result<()>)> {
+async fn write_group(
+    transport: &Transport,
+    down: &AtomicBool,
+    writes: Vec<(usize, &Write)>,
+) -> Vec<(usize, Result<()>)> {
     let mut answers = Vec::with_capacity(writes.len());
     for (at, write) in writes {
         let answer = match rules::check_write(write) {

@@ -106,7 +106,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<HttpOptions>().unwrap().base, base);
         }
-        for bad in ["", "h:1", "http://", "ftp://h", "http://u@h", "http://u:p@h", "http://h?x", "http://h#x", "http://h:0x"] {
+        for bad in
+            ["", "h:1", "http://", "ftp://h", "http://u@h", "http://u:p@h", "http://h?x", "http://h#x", "http://h:0x"]
+        {
             assert_eq!(bad.parse::<HttpOptions>().unwrap_err().kind(), ErrorKind::InvalidArgument, "{bad}");
         }
         assert_eq!("https://h".parse::<HttpOptions>().unwrap_err().kind(), ErrorKind::Unsupported);

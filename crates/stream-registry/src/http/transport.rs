@@ -111,7 +111,9 @@ impl Transport {
         if (200..300).contains(&status) && (text.is_empty() || media_type == JSON) {
             return Ok(text);
         }
-        if media_type == PROBLEM_JSON && let Ok(problem) = serde_json::from_str::<Problem>(&text) {
+        if media_type == PROBLEM_JSON
+            && let Ok(problem) = serde_json::from_str::<Problem>(&text)
+        {
             return Err(problem.into_error());
         }
         Err(self.not_ours(&call, status, &media_type))
@@ -150,15 +152,21 @@ impl Transport {
                 None => break,
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(fault)) => {
-                    return Err(Error::new(ErrorKind::Unavailable, "the connection was lost within the answer; try again")
-                        .with_may_have_applied(call.changes())
-                        .with_source(fault));
+                    return Err(Error::new(
+                        ErrorKind::Unavailable,
+                        "the connection was lost within the answer; try again",
+                    )
+                    .with_may_have_applied(call.changes())
+                    .with_source(fault));
                 }
             };
             if bytes.len() + piece.len() > cap {
                 return Err(Error::new(
                     ErrorKind::Internal,
-                    format!("the answer is larger than {} MiB; use list_page for large registries", cap / (1024 * 1024)),
+                    format!(
+                        "the answer is larger than {} MiB; use list_page for large registries",
+                        cap / (1024 * 1024)
+                    ),
                 )
                 .with_may_have_applied(call.changes()));
             }

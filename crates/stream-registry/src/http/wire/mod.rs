@@ -220,8 +220,9 @@ struct RegisterAnswer<'a> {
 pub(super) fn read_registered(text: &str) -> Result<Registered> {
     let answer: RegisterAnswer<'_> = serde_json::from_str(text).map_err(not_ours)?;
     let stream = record::decode_listed(answer.stream.get())?;
-    let outcome = Outcome::from_word(&answer.outcome)
-        .ok_or_else(|| Error::new(ErrorKind::Internal, "the server answered an outcome that this version does not know"))?;
+    let outcome = Outcome::from_word(&answer.outcome).ok_or_else(|| {
+        Error::new(ErrorKind::Internal, "the server answered an outcome that this version does not know")
+    })?;
     let mut registered = Registered::new(stream, outcome, Duration::from_millis(answer.ttl_ms));
     if let Some(epoch) = answer.epoch {
         registered.epoch = Some(epoch.parse().map_err(not_ours)?);
