@@ -117,7 +117,7 @@ impl HttpRegistry {
             // Staleness was refused by the check above.
             OnConflict::Reject | OnConflict::TakeOverIfStale(_) => "/api/v1/streams",
         };
-        self.register_by(path.to_owned(), stream.to_json(), options).await
+        self.register_by(path.to_owned(), wire::record_body(stream), options).await
     }
 
     async fn end_given(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
@@ -170,9 +170,9 @@ fn call_of(write: &Write) -> Call {
             };
             guarded(Method::PATCH, path, query, guard).body(MERGE_PATCH_JSON, body).header(PREFER, "return=minimal")
         }
-        Change::Replace(stream) => {
-            guarded(Method::PUT, path, Vec::new(), guard).body(JSON, stream.to_json()).header(PREFER, "return=minimal")
-        }
+        Change::Replace(stream) => guarded(Method::PUT, path, Vec::new(), guard)
+            .body(JSON, wire::record_body(stream))
+            .header(PREFER, "return=minimal"),
     }
 }
 

@@ -1,4 +1,5 @@
 //! Bad input over HTTP: each case is refused with its status and code, and changes nothing.
+#![allow(clippy::unwrap_used, reason = "clippy takes only functions marked as tests for tests")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
 use streamreg::server::ServeOptions;
 
-use crate::http::Server;
+use crate::http::kit::Server;
 
 /// One request that has to be refused, and how.
 struct Case {

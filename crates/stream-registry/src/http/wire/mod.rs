@@ -123,9 +123,19 @@ pub fn registered_body(registered: &Registered) -> String {
     out
 }
 
-/// Writes a record without its id, for a registration under a generated one.
+/// Writes a record as a caller may give it.
+///
+/// Values that another writer stored and that are not legal (`-5` bytes) ride along in a record that
+/// was read; a server refuses them from a caller, so that their nearest legal values go instead.
+pub fn record_body(stream: &Stream) -> String {
+    let mut stream = stream.clone();
+    stream.extra.forget_odd(&record::NAMES);
+    stream.to_json()
+}
+
+/// As [`record_body`] without the id, for a registration under a generated one.
 pub fn record_without_id(stream: &Stream) -> String {
-    let text = stream.to_json();
+    let text = record_body(stream);
     let mut head = String::from("{\"id\":");
     record::push_json_text(&mut head, stream.id.as_str());
     head.push(',');
