@@ -25,6 +25,8 @@ pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Rout
         .merge(api::routes())
         .merge(dashboard::routes())
         .fallback(async || Failure::unknown_path())
+        // For routes that do not say themselves what they answer: those of the page.
+        .method_not_allowed_fallback(async || Failure::method_not_allowed("GET, HEAD"))
         .layer(from_fn_with_state(app.clone(), auth::check))
         .layer(from_fn(log::each))
         .with_state(app)

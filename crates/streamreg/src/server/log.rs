@@ -9,7 +9,8 @@ use axum::response::Response;
 
 use super::problem::Cause;
 
-/// Logs method, path, status and duration: reads at debug, writes and refusals at info, failures at warn and error.
+/// Logs method, path, status and duration: what is routine at debug, changes of state and refusals at
+/// info, failures at warn and error.
 ///
 /// Queries and headers are left out: they may hold what is not for a log.
 pub(super) async fn each(request: Request, next: Next) -> Response {
@@ -24,8 +25,13 @@ pub(super) async fn each(request: Request, next: Next) -> Response {
         (500.., Some(Cause(cause))) => tracing::warn!(%method, path, status, ms, %cause, "request"),
         (500.., None) => tracing::error!(%method, path, status, ms, "request"),
         (400.., _) => tracing::info!(%method, path, status, ms, "request"),
-        _ if matches!(method, Method::GET | Method::HEAD) => tracing::debug!(%method, path, status, ms, "request"),
+        _ if is_routine(&method, &path) => tracing::debug!(%method, path, status, ms, "request"),
         _ => tracing::info!(%method, path, status, ms, "request"),
     }
     response
+}
+
+/// Reads, heartbeats and statistics come by the hundred each second.
+fn is_routine(method: &Method, path: &str) -> bool {
+    matches!(*method, Method::GET | Method::HEAD) || path.ends_with("/heartbeat") || path.ends_with("/stats")
 }

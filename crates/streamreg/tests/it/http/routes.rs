@@ -119,6 +119,8 @@ async fn wrong_methods_and_unknown_paths_are_problems() {
         ("POST", "/api/v1/info", "GET, HEAD"),
         ("POST", "/healthz", "GET, HEAD"),
         ("OPTIONS", "/readyz", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"),
+        ("DELETE", "/assets/app.js", "GET, HEAD"),
     ] {
         let answer = server.ask(method, path, &[], "").await;
         answer.problem(405, "method_not_allowed");
