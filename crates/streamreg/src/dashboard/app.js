@@ -25,9 +25,10 @@ function loss(stream) {
 
 function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
+  const parts = (big, unit, small, rest) => small ? `${big} ${unit} ${small} ${rest}` : `${big} ${unit}`;
   if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
-  return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
+  if (s < 3600) return parts(Math.floor(s / 60), "min", s % 60, "s");
+  return parts(Math.floor(s / 3600), "h", Math.floor(s % 3600 / 60), "min");
 }
 
 function cell(row, name, text, style) {
@@ -84,6 +85,7 @@ async function refresh() {
     failingSince = null;
   } catch (error) {
     failingSince ??= new Date();
+    if ($("streams").hidden && $("empty").hidden) $("summary").textContent = "";
     const answered = error instanceof Error && error.name === "Error";
     $("outage").textContent = answered
       ? `The server cannot read its store since ${failingSince.toLocaleTimeString()}: ${error.message}`
