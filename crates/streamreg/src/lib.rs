@@ -2,4 +2,5 @@
 #![doc(hidden)]
 
 pub mod cli;
+mod dashboard;
 pub mod server;
