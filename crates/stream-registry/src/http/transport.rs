@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
 use super::options::HttpOptions;
-use super::wire::{JSON, PROBLEM_JSON, Problem};
+use super::wire::{IDEMPOTENCY_KEY, JSON, PROBLEM_JSON, Problem};
 use crate::{Error, ErrorKind, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -58,6 +58,12 @@ impl Call {
         self
     }
 
+    /// Whether sent twice is the same as sent once: reads, and what carries an operation id. A status is not:
+    /// the second time it might undo a newer one.
+    fn is_repeatable(&self) -> bool {
+        !self.changes() || self.headers.iter().any(|(name, _)| *name == IDEMPOTENCY_KEY)
+    }
+
     fn changes(&self) -> bool {
         self.method != Method::GET
     }
@@ -95,12 +101,14 @@ impl Transport {
 
     /// Sends a request and reads its whole answer; an answer of 400 and above is an error.
     ///
-    /// Where the connection was lost before an answer came it is sent once more, over a new one. Sent
-    /// twice, every request does the same as once: what is not so by nature carries an operation id.
+    /// Where the connection was lost before an answer came, a request that does the same sent twice as once
+    /// is sent once more, over a new connection.
     pub(super) async fn send(&self, call: Call) -> Result<String> {
         let response = match self.attempt(&call).await? {
             Ok(response) => response,
-            Err(lost) if is_lost(&lost) => self.attempt(&call).await?.map_err(|fault| self.failed(&call, fault))?,
+            Err(lost) if call.is_repeatable() && is_lost(&lost) => {
+                self.attempt(&call).await?.map_err(|fault| self.failed(&call, fault))?
+            }
             Err(fault) => return Err(self.failed(&call, fault)),
         };
         let status = response.status().as_u16();
