@@ -2,4 +2,5 @@
 #![doc(hidden)]
 
 pub mod cli;
+pub mod config;
 pub mod server;
