@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub(crate) use record::read_limited;
+pub use run::execute;
 
 use crate::config::Global;
 

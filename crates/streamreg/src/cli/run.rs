@@ -1,7 +1,8 @@
 //! From parsed arguments to an exit status: opens the store, runs the verb, tells a failure.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
 
+use stream_registry::Registry;
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
@@ -44,37 +45,57 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
     if let Verb::Serve(args) = &cli.verb {
         return serve::run(target, args, out).await;
     }
-    // What can be refused without the store is refused before it is asked.
-    let stdin = &mut io::stdin();
-    let ready = match &cli.verb {
-        Verb::Serve(_) | Verb::Demo(_) | Verb::List(_) | Verb::Get(_) | Verb::Heartbeat(_) => None,
-        Verb::Register(args) => Some(Ready::Register(args.prepare(stdin)?)),
-        Verb::Set(args) => Some(Ready::Set(args.prepare()?)),
-        Verb::Update(args) => Some(Ready::Update(Box::new(args.prepare(stdin)?))),
-        Verb::Unregister(args) => Some(Ready::Unregister(args.prepare()?)),
-    };
+    let ready = prepare(&cli.verb, &mut io::stdin())?;
     let registry = target.connect().await?;
-    let registry = &*registry;
-    let done = match (&cli.verb, ready) {
-        (Verb::Demo(args), _) => demo::run(registry, args, super::signal::asked_to_stop(), out).await,
-        (Verb::List(args), _) => list::run(registry, args, out).await,
-        (Verb::Get(args), _) => get::run(registry, args, out).await,
-        (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
-        (_, Some(Ready::Register(plan))) => register::run(registry, &plan, out).await,
-        (_, Some(Ready::Set(plan))) => set::run(registry, &plan, out).await,
-        (_, Some(Ready::Update(plan))) => update::run(registry, &plan, out).await,
-        (_, Some(Ready::Unregister(plan))) => unregister::run(registry, &plan, out).await,
-        (_, None) => Ok(()),
-    };
+    let done = perform(&cli.verb, ready, &*registry, out).await;
     // The answer is there; a connection that does not close well changes nothing about it.
     let _ = registry.close().await;
     done
 }
 
+/// Runs a client command on a registry that is open already.
+///
+/// # Errors
+///
+/// As the command fails.
+pub async fn execute(cli: &Cli, registry: &dyn Registry, stdin: &mut dyn Read, out: &mut Output<'_>) -> Result {
+    let ready = prepare(&cli.verb, stdin)?;
+    perform(&cli.verb, ready, registry, out).await
+}
+
+/// Refuses what can be refused without the store, before it is asked.
+fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
+    Ok(match verb {
+        Verb::Serve(_) | Verb::Demo(_) | Verb::List(_) | Verb::Get(_) | Verb::Heartbeat(_) => Ready::AsGiven,
+        Verb::Register(args) => Ready::Register(Box::new(args.prepare(stdin)?)),
+        Verb::Set(args) => Ready::Set(Box::new(args.prepare()?)),
+        Verb::Update(args) => Ready::Update(Box::new(args.prepare(stdin)?)),
+        Verb::Unregister(args) => Ready::Unregister(args.prepare()?),
+    })
+}
+
+async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut Output<'_>) -> Result {
+    match (verb, ready) {
+        (_, Ready::Register(plan)) => register::run(registry, &plan, out).await,
+        (_, Ready::Set(plan)) => set::run(registry, &plan, out).await,
+        (_, Ready::Update(plan)) => update::run(registry, &plan, out).await,
+        (_, Ready::Unregister(plan)) => unregister::run(registry, &plan, out).await,
+        (Verb::Demo(args), _) => demo::run(registry, args, super::signal::asked_to_stop(), out).await,
+        (Verb::List(args), _) => list::run(registry, args, out).await,
+        (Verb::Get(args), _) => get::run(registry, args, out).await,
+        (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
+        (Verb::Serve(_) | Verb::Register(_) | Verb::Set(_) | Verb::Update(_) | Verb::Unregister(_), _) => {
+            Err(Failure::usage("this command does not run on a registry that is open already"))
+        }
+    }
+}
+
 /// Arguments that were checked as far as they can be without a store.
 enum Ready {
-    Register(register::Plan),
-    Set(set::Plan),
+    /// Parsing was all the checking there is.
+    AsGiven,
+    Register(Box<register::Plan>),
+    Set(Box<set::Plan>),
     Update(Box<update::Plan>),
     Unregister(unregister::Plan),
 }

@@ -228,3 +228,82 @@ fn word(error: &Error, out: &Output<'_>) -> String {
         _ => out.failure(error).message.unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use stream_registry::{MemoryRegistry, StreamStatus, StreamType};
+
+    use super::*;
+
+    const FAST: Duration = Duration::from_millis(2);
+
+    async fn demo(registry: &dyn Registry, seed: u64, stop: impl Future<Output = ()>) -> (Result, String) {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut out =
+            Output { stdout: &mut stdout, stderr: &mut stderr, format: None, terminal: false, store: "memory:" };
+        let args = DemoArgs { duration: None, seed: Some(seed) };
+        let done = play(registry, &args, FAST, stop, &mut out).await;
+        (done, String::from_utf8(stderr).unwrap())
+    }
+
+    /// Waits until the registry holds what is looked for, at most half a minute.
+    async fn until(registry: &MemoryRegistry, found: impl Fn(&[Stream]) -> bool) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while !found(&registry.list().await.unwrap()) {
+            assert!(std::time::Instant::now() < deadline, "it did not happen");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn streams_come_alive_come_again_when_lost_and_are_all_ended() {
+        let registry = Arc::new(MemoryRegistry::new());
+        let watched = Arc::clone(&registry);
+        let stop = async move {
+            until(&watched, |streams| {
+                let busy = |stream: &&Stream| stream.status == StreamStatus::Active && stream.bytes_received > 0;
+                streams.len() >= 18 && streams.iter().filter(busy).count() >= 14
+            })
+            .await;
+            let lost = watched.unregister(&"demo-playout-1".parse().unwrap()).await.unwrap();
+            until(&watched, |streams| {
+                streams.iter().any(|stream| stream.id == lost.id && stream.created_at > lost.created_at)
+            })
+            .await;
+        };
+        let (done, told) = demo(&*registry, 1, stop).await;
+        assert_eq!(done, Ok(()));
+        assert!(told.starts_with("20 made-up streams on memory: (seed 1)"), "{told}");
+        assert_eq!(registry.list().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_demo_left_is_replaced_and_a_real_stream_is_not() {
+        let registry = MemoryRegistry::new();
+        let step = Simulation::new(1).unwrap().step();
+        for (stream, _) in &step.registrations {
+            registry.register(stream).await.unwrap();
+        }
+        let stop = until(&registry, |streams| streams.iter().all(|stream| stream.status == StreamStatus::Active));
+        assert_eq!(demo(&registry, 2, stop).await.0, Ok(()));
+
+        let real = Stream::new("demo-playout-1".parse().unwrap(), StreamType::Rtp, "203.0.113.7:5004");
+        registry.register(&real).await.unwrap();
+        let (done, told) = demo(&registry, 2, std::future::pending()).await;
+        let failure = done.unwrap_err();
+        assert_eq!(failure.status, Status::Conflict);
+        assert!(failure.message.unwrap().contains("demo-playout-1"), "{told}");
+        let left = registry.list().await.unwrap();
+        assert_eq!(left.iter().map(|stream| stream.id.as_str()).collect::<Vec<_>>(), ["demo-playout-1"]);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_refuses_ends_the_demo_at_once() {
+        let registry = MemoryRegistry::new().read_only(true);
+        let failure = demo(&registry, 1, std::future::pending()).await.0.unwrap_err();
+        assert_eq!(failure.status, Status::Failed);
+        assert!(failure.message.unwrap().contains("read-only"));
+    }
+}
