@@ -47,8 +47,11 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     let stop = signal::asked_to_stop();
     let registry = target.connect().await?;
     out.note(format_args!("listening on http://{address}, store {}", target.name));
-    let served = server::serve(registry.clone(), listener, ServeOptions::default().token(target.token.clone()), stop);
-    let done = served
+    let mut options = ServeOptions::default();
+    if let Some(token) = &target.token {
+        options = options.token(token);
+    }
+    let done = server::serve(registry.clone(), listener, options, stop)
         .await
         .map_err(|error| Failure::new(Status::Failed, format_args!("the server on {address} failed: {error}")));
     // All requests are answered; nothing depends on how the connections close.

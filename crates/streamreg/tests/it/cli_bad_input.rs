@@ -193,7 +193,9 @@ const RECORDS: &[(&str, &str)] = &[
     ("{\"id\":\"a\",\"type\":\"srt\",\"frame_rate\":\"25\"}", "frame_rate"),
     ("{\"id\":\"a\",\"type\":\"srt\",\"created_at\":\"yesterday\"}", "created_at"),
     ("{\"id\":\"a\",\"type\":\"srt\",\"labels\":[1]}", "labels"),
-    ("{\"id\":\"a\",\"type\":\"srt\",\"node\":\"\u{1b}[2J\",\"viewers\":true}", "viewers"),
+    ("{\"id\":\"a\",\"type\":\"srt\",\"node\":\"\\u001b[2J\",\"viewers\":true}", "viewers"),
+    ("{\"id\":\"a\",\"type\":\"srt\",\"labels\":{\"\\u001b[2J\":1}}", "labels"),
+    ("{\"id\":\"a\",\"type\":\"srt\",\"node\":\"\u{1b}[2J\"}", "JSON"),
 ];
 
 fn files() -> tempfile::TempDir {
