@@ -118,6 +118,10 @@ impl Global {
             }
         }
         let token = self.token_file.as_deref().map(|file| first_line("--token-file", file)).transpose()?;
+        // What a header can carry (RFC 6750, section 2.1, read generously).
+        if token.as_ref().is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
+            return Err(Failure::usage("the token in --token-file must be visible ASCII characters without blanks"));
+        }
         if side == Side::Client && !http && token.is_some() {
             return Err(Failure::usage("--token-file goes with an http:// store only; leave it out"));
         }

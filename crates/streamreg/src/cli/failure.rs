@@ -133,6 +133,10 @@ impl Failure {
             ),
             ErrorKind::Unavailable | ErrorKind::Timeout => {
                 let done = if error.may_have_applied() { "; it may have been done all the same" } else { "" };
+                // Some stores name themselves and the remedy.
+                if message.contains(store) {
+                    return Self::new(Status::Unreachable, format_args!("{message}{done}; --store names another"));
+                }
                 let remedy = if store.starts_with("http") {
                     "start it with `streamreg serve`, or name another with --store"
                 } else {

@@ -34,7 +34,8 @@ pub async fn run(registry: &dyn Registry, _: &ListArgs, out: &mut Output<'_>) ->
         out.note("no live streams; try `streamreg demo`");
     }
     if unreadable > 0 {
-        out.note(format_args!("left out: {unreadable} that cannot be read; the log of the server tells which"));
+        let log = if out.store.starts_with("http") { "the server's log names" } else { "RUST_LOG=warn shows" };
+        out.note(format_args!("left out what is no readable record: {unreadable}; {log} them"));
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ Of several failures the first in the order 5, 3, 4, 1 decides.";
 
 /// The registry of live media streams: server and command line
 #[derive(Parser, Debug)]
-#[command(name = "streamreg", version, about, after_help = AFTER_HELP, arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "streamreg", version, about, after_help = AFTER_HELP, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
@@ -74,9 +74,10 @@ pub enum Verb {
 
 /// Runs the program.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return ExitCode::from(usage::report(&error).code()),
+        Err(error) => return ExitCode::from(usage::report(&error, usage::verb(&args)).code()),
     };
     ExitCode::from(run::run(&cli).code())
 }
@@ -92,7 +93,7 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         command.clone().debug_assert();
-        for verb in command.get_subcommands() {
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains(&format!("streamreg {}", verb.get_name())), "{}: {help}", verb.get_name());
         }

@@ -25,7 +25,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8580")]
     pub listen: SocketAddr,
 
-    /// What is logged to standard error, `info` or `streamreg=debug` say; default: RUST_LOG, else info
+    /// What is logged to standard error: `info` adds each request, `debug` connections; default: RUST_LOG, else
+    /// what is out of the ordinary
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
 }
@@ -44,8 +45,9 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
         )
     })?;
     let address = listener.local_addr().unwrap_or(args.listen);
-    let stop = signal::asked_to_stop();
     let registry = target.connect().await?;
+    // Before the line that says it is ready: until then a signal just ends the process.
+    let stop = signal::asked_to_stop();
     out.note(format_args!("listening on http://{address}, store {}", target.name));
     let mut options = ServeOptions::default();
     if let Some(token) = &target.token {

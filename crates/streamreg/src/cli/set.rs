@@ -20,6 +20,7 @@ Examples:
 
 What is not given keeps its value. Of the statistics, those not given are read first and written back: beside a
 node that reports its own, a figure may step back until the node's next report.")]
+#[command(override_usage = "streamreg set <ID> [OPTIONS]")]
 #[command(group(ArgGroup::new("changes").required(true).multiple(true)))]
 pub struct SetArgs {
     /// The stream's id

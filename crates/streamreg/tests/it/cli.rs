@@ -283,6 +283,25 @@ fn the_server_ends_on_either_signal() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_second_signal_ends_the_server_at_once() {
+    let mut server = Server::start(&["--log", "info"]);
+    let mut socket = std::net::TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
+    // A request whose body does not come: the server would wait for it.
+    socket
+        .write_all(
+            b"POST /api/v1/streams HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+        )
+        .unwrap();
+    // Answered after the other connection was accepted.
+    assert_eq!(server.run(&["list", "--output", "json"]).1, "[]\n");
+    server.running.signal("TERM");
+    server.running.line_with("stopping");
+    server.running.signal("TERM");
+    assert_eq!(server.running.ended(), Some(128 + 15));
+}
+
+#[test]
 fn a_server_says_where_a_port_is_taken() {
     let server = Server::start(&[]);
     let address = server.url.trim_start_matches("http://");

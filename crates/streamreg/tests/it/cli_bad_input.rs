@@ -41,7 +41,7 @@ const CASES: &[(&[&str], i32, &str)] = &[
     // Commands and global options.
     (&[], 2, "no command"),
     (&["lst"], 2, "'list'"),
-    (&["help"], 2, "help"),
+    (&["help", "lst"], 2, "lst"),
     (&["watch"], 2, "watch"),
     (&["list", "--outptu", "json"], 2, "--outptu"),
     (&["list", "--output", "xml"], 2, "xml"),
@@ -74,6 +74,7 @@ const CASES: &[(&[&str], i32, &str)] = &[
     (&["list", "--token-file", "missing"], 2, "--token-file missing"),
     (&["list", "--token-file", "empty"], 2, "--token-file empty"),
     (&["list", "--token-file", "blank"], 2, "--token-file blank"),
+    (&["list", "--token-file", "two words"], 2, "without blanks"),
     (&["list", "--token-file", "binary"], 2, "--token-file binary"),
     (&["list", "--token-file", "url", "--store", "redis://h"], 2, "--token-file"),
     // serve
@@ -205,6 +206,7 @@ fn files() -> tempfile::TempDir {
         ("blank", b"  \nsecond\n"),
         ("binary", b"\xff\xfe\n"),
         ("large", &[b'x'; 64 * 1024 + 1]),
+        ("two words", b"two words\n"),
         ("url", b"http://127.0.0.1:1\n"),
         ("noid.json", br#"{"type":"srt","source_addr":"a:1"}"#),
         ("nosource.json", br#"{"id":"a","type":"srt"}"#),

@@ -1,12 +1,38 @@
 //! Each verb over a store in this process.
 
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::time::Duration;
+
 use clap::Parser;
-use stream_registry::{MemoryRegistry, Registry, Stream, StreamStatus, StreamType};
+use stream_registry::{
+    Cursor, EndOptions, Error, ErrorKind, Guard, MemoryRegistry, Outcome, Page, RegisterOptions, Registered, Registry,
+    Result, Snapshot, StoreInfo, Stream, StreamId, StreamStatus, StreamType, Write,
+};
 use streamreg::cli::Cli;
 use streamreg::cli::output::Output;
 
 /// What a command did: exit status, standard output, standard error.
 type Done = (u8, String, String);
+
+/// Runs a command as the program does, but for opening the store.
+async fn execute(registry: &dyn Registry, terminal: bool, args: &[&str], stdin: &str) -> Done {
+    let cli = Cli::try_parse_from(std::iter::once("streamreg").chain(args.iter().copied()))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut out = Output {
+        stdout: &mut stdout,
+        stderr: &mut stderr,
+        format: cli.global.output,
+        terminal,
+        store: "http://127.0.0.1:8580",
+    };
+    let status = match streamreg::cli::execute(&cli, registry, &mut stdin.as_bytes(), &mut out).await {
+        Ok(()) => 0,
+        Err(failure) => out.tell(&failure).code(),
+    };
+    (status, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
 
 struct Shell {
     registry: MemoryRegistry,
@@ -23,21 +49,7 @@ impl Shell {
     }
 
     async fn run_with(&self, args: &[&str], stdin: &str) -> Done {
-        let cli = Cli::try_parse_from(std::iter::once("streamreg").chain(args.iter().copied()))
-            .unwrap_or_else(|error| panic!("{error}"));
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let mut out = Output {
-            stdout: &mut stdout,
-            stderr: &mut stderr,
-            format: cli.global.output,
-            terminal: self.terminal,
-            store: "http://127.0.0.1:8580",
-        };
-        let status = match streamreg::cli::execute(&cli, &self.registry, &mut stdin.as_bytes(), &mut out).await {
-            Ok(()) => 0,
-            Err(failure) => out.tell(&failure).code(),
-        };
-        (status, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+        execute(&self.registry, self.terminal, args, stdin).await
     }
 
     /// Runs a command that is to say nothing.
@@ -318,4 +330,145 @@ async fn a_read_only_store_takes_no_write() {
         assert_eq!(status, 1, "{verb:?}");
         assert!(stderr.contains("read-only") && stderr.lines().count() == 1, "{stderr}");
     }
+}
+
+/// A store that answers as it is told: what the in-memory store does not do by itself.
+#[derive(Debug, Default)]
+struct Scripted {
+    /// Pages of the list, as stored records.
+    pages: Vec<Vec<(&'static str, &'static str)>>,
+    unreadable: u64,
+    /// How each end and write is answered, by id.
+    fault: Option<fn(&StreamId) -> Option<Error>>,
+    /// The ids of the ends that were asked for, with their guards.
+    ended: Mutex<Vec<(String, Guard)>>,
+    /// The sizes of the calls of `write`.
+    written: Mutex<Vec<usize>>,
+}
+
+impl Scripted {
+    fn answer(&self, id: &StreamId) -> Result<()> {
+        self.fault.and_then(|fault| fault(id)).map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait::async_trait]
+impl Registry for Scripted {
+    async fn register_with(&self, stream: &Stream, _: &RegisterOptions) -> Result<Registered> {
+        self.answer(&stream.id)?;
+        Ok(Registered::new(stream.clone(), Outcome::Created, Duration::from_secs(300)))
+    }
+    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+        self.ended.lock().unwrap().push((id.to_string(), options.guard.clone()));
+        self.answer(id)?;
+        Ok(Stream::new(id.clone(), StreamType::Srt, "a:1"))
+    }
+    async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
+        self.written.lock().unwrap().push(writes.len());
+        Ok(writes
+            .iter()
+            .map(|write| if write.guard == Guard::Force { Ok(()) } else { self.answer(&write.id) })
+            .collect())
+    }
+    async fn get(&self, id: &StreamId) -> Result<Stream> {
+        Ok(Stream::new(id.clone(), StreamType::Srt, "a:1"))
+    }
+    async fn snapshot(&self) -> Result<Snapshot> {
+        Err(Error::unsupported("a list goes by pages"))
+    }
+    async fn list_page(&self, cursor: Option<&Cursor>, _: NonZeroU32) -> Result<Page> {
+        let at = cursor.map_or(0, |cursor| cursor.as_str().parse().unwrap());
+        let streams = self.pages[at].iter().map(|(id, json)| Stream::from_stored(&id.parse().unwrap(), json).unwrap());
+        let next = (at + 1 < self.pages.len()).then(|| (at + 1).to_string().parse().unwrap());
+        let mut page = Page::new(streams.collect(), next, 0);
+        page.unreadable = self.unreadable;
+        Ok(page)
+    }
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+    fn info(&self) -> StoreInfo {
+        StoreInfo::new("scripted", Duration::from_secs(300))
+    }
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_two_pages_have_is_listed_once_as_it_was_last() {
+    let pages = vec![
+        vec![("b", r#"{"status":"active"}"#), ("a", "{}")],
+        vec![],
+        vec![("b", r#"{"status":"paused"}"#), ("c", "{}")],
+    ];
+    let store = Scripted { pages, unreadable: 1, ..Scripted::default() };
+    let (status, stdout, stderr) = execute(&store, false, &["list"], "").await;
+    let ids: Vec<_> = stdout.lines().map(|line| &line[..9]).collect();
+    assert_eq!((status, ids), (0, vec![r#"{"id":"a""#, r#"{"id":"b""#, r#"{"id":"c""#]));
+    assert!(stdout.contains(r#""status":"paused""#), "{stdout}");
+    assert_eq!(stderr, "left out what is no readable record: 3; the server's log names them\n");
+}
+
+#[tokio::test]
+async fn unregister_of_a_node_by_force_ends_the_leases_that_were_listed() {
+    let pages = vec![vec![
+        ("a", r#"{"node":"n1","epoch":"e1"}"#),
+        ("b", r#"{"node":"n1"}"#),
+        ("c", r#"{"node":"n2","epoch":"e2"}"#),
+        ("d", r#"{"node":"n1"}"#),
+    ]];
+    let gone: fn(&StreamId) -> Option<Error> = |id| (id.as_str() == "b").then(|| Error::not_found(id));
+    let store = Scripted { pages: pages.clone(), fault: Some(gone), ..Scripted::default() };
+    let (status, _, stderr) = execute(&store, false, &["unregister", "--node", "n1", "--force"], "").await;
+    // What has ended by itself is no failure.
+    assert_eq!((status, stderr.as_str()), (0, "unregistered 2 streams of node \"n1\"\n"));
+    let holder = Guard::Holder("e1".parse().unwrap());
+    let asked = [("a".into(), holder), ("b".into(), Guard::None), ("d".into(), Guard::None)];
+    assert_eq!(*store.ended.lock().unwrap(), asked);
+
+    let leased: fn(&StreamId) -> Option<Error> = |id| (id.as_str() == "a").then(|| Error::not_holder(id));
+    let store = Scripted { pages, fault: Some(leased), ..Scripted::default() };
+    let (status, _, stderr) = execute(&store, false, &["unregister", "--node", "n1"], "").await;
+    assert_eq!(status, 4);
+    assert!(stderr.starts_with("streamreg: \"a\" is leased"), "{stderr}");
+    assert!(stderr.ends_with("unregistered 2 streams of node \"n1\"\n"), "{stderr}");
+}
+
+#[tokio::test]
+async fn force_overrides_a_lease_and_its_absence_does_not() {
+    let leased: fn(&StreamId) -> Option<Error> = |id| Some(Error::not_holder(id));
+    let store = Scripted { fault: Some(leased), ..Scripted::default() };
+    let json = r#"{"id":"a","type":"srt"}"#;
+    for verb in [&["heartbeat", "a"][..], &["set", "a", "--status", "x"], &["update", "--json", "-"]] {
+        let (status, _, stderr) = execute(&store, false, verb, json).await;
+        assert_eq!(status, 4, "{verb:?}");
+        assert!(stderr.contains("--force") && stderr.lines().count() == 1, "{stderr}");
+        let (status, _, stderr) = execute(&store, false, &[verb, &["--force"]].concat(), json).await;
+        assert_eq!((status, stderr.as_str()), (0, ""), "{verb:?}");
+    }
+    execute(&store, false, &["unregister", "a", "--force"], "").await;
+    assert_eq!(*store.ended.lock().unwrap(), [("a".into(), Guard::Force)]);
+}
+
+#[tokio::test]
+async fn all_changes_of_one_set_go_in_one_call() {
+    let store = Scripted::default();
+    let set =
+        ["set", "a", "--status", "x", "--bitrate", "1", "--label", "a=b", "--resolution", "1x1", "--packets-lost", "2"];
+    assert_eq!(execute(&store, false, &set, "").await, (0, String::new(), String::new()));
+    assert_eq!(*store.written.lock().unwrap(), [3]);
+}
+
+#[tokio::test]
+async fn a_store_that_went_away_outweighs_what_was_not_found_and_ends_the_command() {
+    let fault: fn(&StreamId) -> Option<Error> = |id| match id.as_str() {
+        "a" => Some(Error::not_found(id)),
+        _ => Some(Error::new(ErrorKind::Timeout, "no answer in 2 s").with_stream(id)),
+    };
+    let store = Scripted { fault: Some(fault), ..Scripted::default() };
+    let (status, _, stderr) = execute(&store, false, &["unregister", "a", "b", "c"], "").await;
+    assert_eq!((status, stderr.lines().count()), (5, 2), "{stderr}");
+    assert!(stderr.contains("it may have been done all the same"), "{stderr}");
+    assert_eq!(store.ended.lock().unwrap().len(), 2, "c is not asked for any more");
 }

@@ -48,7 +48,7 @@ pub(super) fn ago(time: Timestamp, now: Timestamp) -> String {
         return "never".into();
     }
     match now.since(time) {
-        Duration::ZERO => "now".into(),
+        age if age < Duration::from_secs(1) => "now".into(),
         age => duration::short(age),
     }
 }
