@@ -1,4 +1,6 @@
 //! The one integration-test binary.
+// All of it is tests, helpers between them too; clippy knows only functions with `#[test]`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cli;
 mod cli_bad_input;

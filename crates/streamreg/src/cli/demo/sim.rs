@@ -260,9 +260,7 @@ mod tests {
             let registered: Vec<_> = step
                 .registrations
                 .iter()
-                .map(|(stream, policy)| {
-                    (stream.id.clone(), stream.source_addr.clone(), stream.node.clone(), policy.clone())
-                })
+                .map(|(stream, policy)| (stream.id.clone(), stream.source_addr.clone(), stream.node.clone(), *policy))
                 .collect();
             format!("{:?}{registered:?}{:?}", step.ends, step.changes)
         };
