@@ -5,3 +5,5 @@
 mod cli;
 mod cli_bad_input;
 mod cli_verbs;
+mod http;
+mod http_bad_input;
