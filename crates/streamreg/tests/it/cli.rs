@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 /// How long anything may take before a test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn program(args: &[&str]) -> Command {
+pub(super) fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_streamreg"));
     command.args(args).env_remove("STREAMREG_STORE").env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }
 
 /// A running program whose lines on standard error are read as they come; killed when dropped.
-struct Running {
+pub(super) struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
 impl Running {
-    fn start(args: &[&str]) -> Self {
+    pub(super) fn start(args: &[&str]) -> Self {
         let mut child = program(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (send, lines) = mpsc::channel();
@@ -36,7 +36,7 @@ impl Running {
     }
 
     /// Waits for a line that has a text in it.
-    fn line_with(&self, text: &str) -> String {
+    pub(super) fn line_with(&self, text: &str) -> String {
         let until = Instant::now() + DEADLINE;
         let mut seen = Vec::new();
         loop {
@@ -50,13 +50,13 @@ impl Running {
     }
 
     /// Sends a signal by name.
-    fn signal(&self, name: &str) {
+    pub(super) fn signal(&self, name: &str) {
         let done = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(done.success());
     }
 
     /// Waits for the end and returns the exit status.
-    fn ended(&mut self) -> Option<i32> {
+    pub(super) fn ended(&mut self) -> Option<i32> {
         let mut status = None;
         until("the program ends", || {
             status = self.child.try_wait().unwrap();
@@ -74,7 +74,7 @@ impl Drop for Running {
 }
 
 /// Waits for a condition.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + DEADLINE;
     while !holds() {
         assert!(Instant::now() < until, "it did not happen: {what}");
@@ -83,17 +83,19 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A server on a free port.
-struct Server {
+pub(super) struct Server {
     running: Running,
     url: String,
+    /// The line that says where it listens.
+    pub(super) greeting: String,
 }
 
 impl Server {
-    fn start(args: &[&str]) -> Self {
+    pub(super) fn start(args: &[&str]) -> Self {
         let running = Running::start(&[&["serve", "--listen", "127.0.0.1:0"], args].concat());
         let line = running.line_with("listening on ");
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(',');
-        Self { url: url.to_owned(), running }
+        Self { url: url.to_owned(), running, greeting: line }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -102,7 +104,7 @@ impl Server {
         command
     }
 
-    fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+    pub(super) fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
         told(self.command(args).output().unwrap())
     }
 
@@ -120,12 +122,12 @@ impl Server {
     }
 }
 
-fn told(output: Output) -> (Option<i32>, String, String) {
+pub(super) fn told(output: Output) -> (Option<i32>, String, String) {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-fn done(stdout: &str) -> (Option<i32>, String, String) {
+pub(super) fn done(stdout: &str) -> (Option<i32>, String, String) {
     (Some(0), stdout.into(), String::new())
 }
 

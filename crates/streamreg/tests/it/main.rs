@@ -4,6 +4,7 @@
 
 mod cli;
 mod cli_bad_input;
+mod cli_redis;
 mod cli_verbs;
 mod http;
 mod http_bad_input;
