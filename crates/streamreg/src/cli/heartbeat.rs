@@ -37,6 +37,10 @@ pub async fn run(registry: &dyn Registry, args: &HeartbeatArgs, out: &mut Output
         for failed in answers.iter().filter_map(|answer| answer.as_ref().err()) {
             let failure = out.failure(failed);
             worst = worst.worst(out.tell(&failure));
+            // The others would say the same of the store, not of their streams.
+            if failure.status == Status::Unreachable {
+                return finish(worst);
+            }
         }
     }
     finish(worst)
