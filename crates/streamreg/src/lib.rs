@@ -2,5 +2,6 @@
 #![doc(hidden)]
 
 pub mod cli;
+pub mod config;
 mod dashboard;
 pub mod server;
