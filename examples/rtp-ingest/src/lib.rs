@@ -7,11 +7,19 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`packet`] | reads RTP and RTCP headers |
+//! | [`cli`] | reads the command line |
+//! | [`listen`] | opens the sockets |
 //! | [`session`] | counts one session: loss, jitter, rates |
 //! | [`sdp`] | knows codecs from session descriptions |
 //! | [`table`] | holds all sessions: probation, limits, silence, good-bye |
+//! | [`publish`] | brings the registry in step with them |
+//! | [`ingest`] | runs it all |
 
+pub mod cli;
+pub mod ingest;
+pub mod listen;
 pub mod packet;
+pub mod publish;
 pub mod sdp;
 pub mod session;
 pub mod table;

@@ -120,7 +120,7 @@ mod tests {
         let report = Rtcp { reporters: vec![ssrc], ..Rtcp::default() };
         for (what, bytes, expected) in [
             ("sender report", SR.to_vec(), report.clone()),
-            ("empty receiver report", vec![0x80, 201, 0, 1, 0x10, 0xcf, 0x99, 0xbe], report.clone()),
+            ("empty receiver report", vec![0x80, 201, 0, 1, 0x10, 0xcf, 0x99, 0xbe], report),
             ("bye alone (RFC 5506)", BYE_ONE.to_vec(), one(None)),
             (
                 "report and bye, as ffmpeg sends them at the end",
