@@ -328,7 +328,7 @@ pub(crate) fn decode_stored(id: &StreamId, text: &str) -> Result<Stream> {
 }
 
 /// Reads a record as a store holds it, where the record itself has to say its id.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "redis"))]
 pub(crate) fn decode_listed(text: &str) -> Result<Stream> {
     let fault = || Error::new(crate::ErrorKind::Corrupt, "the answer holds a record without a legal id");
     let fields = parse(text).map_err(|source| fault().with_source(source))?;

@@ -1,1 +1,5 @@
 //! The one integration-test binary.
+
+mod cli;
+mod cli_bad_input;
+mod cli_verbs;

@@ -1,0 +1,237 @@
+//! One shared connection that is made again when it breaks.
+
+mod single;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, RedisError, Value};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::clock::{Staleness, StoreClock};
+use super::fault;
+use super::options::{CONNECT_TIMEOUT, RedisOptions};
+use crate::stream::Timestamp;
+use crate::{Error, ErrorKind, Result};
+
+/// How long a server that owes a large answer may take to answer a ping.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// A connection with the clock that was measured over it.
+#[derive(Clone)]
+pub(super) struct Connection {
+    inner: MultiplexedConnection,
+    pub(super) clock: Arc<StoreClock>,
+    /// Set when the connection is seen to be broken: nobody begins a call on it then.
+    broken: Arc<AtomicBool>,
+}
+
+impl Connection {
+    pub(super) fn mark_broken(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+}
+
+/// Whether a call may change something, for `may_have_applied`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Read,
+    Write,
+}
+
+/// The way to the server: connects at first use and again after a break, for all callers at once.
+pub(super) struct Link {
+    options: RedisOptions,
+    current: Mutex<Option<Connection>>,
+    /// Held by the one caller that connects; the others wait for its result.
+    connecting: AsyncMutex<()>,
+    /// Counts finished attempts, so that who waited during a failed one shares its error.
+    attempts: AtomicU64,
+    last_failure: Mutex<Option<Error>>,
+    closed: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // The values are replaced whole: a panic elsewhere leaves them good.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Link {
+    pub(super) fn new(options: RedisOptions) -> Self {
+        Self {
+            options,
+            current: Mutex::new(None),
+            connecting: AsyncMutex::new(()),
+            attempts: AtomicU64::new(0),
+            last_failure: Mutex::new(None),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        lock(&self.current).take();
+    }
+
+    fn usable(&self) -> Result<Option<Connection>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::closed());
+        }
+        Ok(lock(&self.current).clone().filter(|connection| !connection.broken.load(Ordering::Acquire)))
+    }
+
+    /// Returns the connection, made if there is none.
+    pub(super) async fn connection(&self) -> Result<Connection> {
+        if let Some(connection) = self.usable()? {
+            return Ok(connection);
+        }
+        let before = self.attempts.load(Ordering::Acquire);
+        let _turn = self.connecting.lock().await;
+        if let Some(connection) = self.usable()? {
+            return Ok(connection);
+        }
+        // An attempt that began after this call came and failed speaks for this call too: else a
+        // thousand callers would wait for a thousand attempts, one after the other.
+        if self.attempts.load(Ordering::Acquire) > before + 1
+            && let Some(error) = lock(&self.last_failure).clone()
+        {
+            return Err(error);
+        }
+        let made = timeout(CONNECT_TIMEOUT, single::open(&self.options)).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("Redis at {} does not answer; is it running and reachable?", self.options.address),
+            ))
+        });
+        match made {
+            Ok(connection) => {
+                if lock(&self.last_failure).take().is_some() {
+                    tracing::info!(address = %self.options.address, "connected to Redis again");
+                }
+                *lock(&self.current) = Some(connection.clone());
+                self.attempts.fetch_add(1, Ordering::AcqRel);
+                // Closed meanwhile: nobody may find it.
+                self.usable()?;
+                Ok(connection)
+            }
+            Err(error) => {
+                let first = lock(&self.last_failure).replace(error.clone()).is_none();
+                self.attempts.fetch_add(1, Ordering::AcqRel);
+                if first {
+                    tracing::warn!(address = %self.options.address, %error, "no connection to Redis");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends one command; the inner error is the server's own, for callers that know what to do with it.
+    pub(super) async fn command(&self, command: &Cmd, effect: Effect) -> Result<Result<Value, RedisError>> {
+        let mut connection = self.connection().await?;
+        let deadline = Instant::now() + self.options.response_timeout;
+        let sent = connection.inner.send_packed_command(command);
+        let answer = timeout_at(deadline, sent).await;
+        self.judge(&connection, answer, effect)
+    }
+
+    /// Sends a command that reads. A connection that was lost meanwhile is made again, once.
+    pub(super) async fn read(&self, command: &Cmd) -> Result<Value> {
+        let answer = match self.command(command, Effect::Read).await {
+            Err(lost) if lost.kind() == ErrorKind::Unavailable => self.command(command, Effect::Read).await?,
+            answer => answer?,
+        };
+        answer.and_then(fault::checked).map_err(|error| fault::translate(error, false))
+    }
+
+    /// As [`read`](Self::read), for an answer that may be large.
+    pub(super) async fn read_long(&self, command: &Cmd, probe: &Link) -> Result<Value> {
+        self.long_command(command, probe).await?.map_err(|error| fault::translate(error, false))
+    }
+
+    /// Sends several commands at once; errors of single commands stay inside the answers.
+    pub(super) async fn pipeline(&self, pipeline: &Pipeline, effect: Effect) -> Result<Vec<Value>> {
+        let mut connection = self.connection().await?;
+        let deadline = Instant::now() + self.options.response_timeout;
+        let sent = connection.inner.send_packed_commands(pipeline, 0, pipeline.len());
+        let answer = timeout_at(deadline, sent).await;
+        self.judge(&connection, answer, effect)?.map_err(|error| fault::translate(error, effect == Effect::Write))
+    }
+
+    /// Sends a command whose answer may be large: waits at most `list_timeout`, and only as long as the
+    /// server answers others, asked through `probe`.
+    pub(super) async fn long_command(&self, command: &Cmd, probe: &Link) -> Result<Result<Value, RedisError>> {
+        let connection = self.connection().await?;
+        let deadline = Instant::now() + self.options.list_timeout;
+        let mut sender = connection.inner.clone();
+        let mut sent = std::pin::pin!(sender.send_packed_command(command));
+        loop {
+            let patience = (Instant::now() + self.options.response_timeout).min(deadline);
+            if let Ok(answer) = timeout_at(patience, &mut sent).await {
+                return self.judge(&connection, Ok(answer), Effect::Read);
+            }
+            let mut probed = probe.connection().await?;
+            let ping = redis::cmd("PING");
+            let alive = timeout(PROBE_TIMEOUT, probed.inner.send_packed_command(&ping)).await;
+            if Instant::now() >= deadline || !matches!(alive, Ok(Ok(_))) {
+                probed.mark_broken();
+                connection.mark_broken();
+                return Err(no_answer());
+            }
+        }
+    }
+
+    /// Brings the connection's clock up to date where it has to be, or in the background where it should be.
+    pub(super) async fn now(self: &Arc<Self>) -> Result<Timestamp> {
+        let connection = self.connection().await?;
+        match connection.clock.staleness() {
+            Staleness::Fresh => {}
+            Staleness::Old => {
+                let link = Arc::clone(self);
+                let clock = Arc::clone(&connection.clock);
+                // Once in a while and short; it ends with its time-out.
+                tokio::spawn(async move { link.read_clock(&clock).await });
+            }
+            Staleness::Unusable => self.read_clock(&connection.clock).await?,
+        }
+        Ok(connection.clock.now())
+    }
+
+    async fn read_clock(&self, clock: &StoreClock) -> Result<()> {
+        clock.begin_renewal();
+        let answer = self.command(&redis::cmd("TIME"), Effect::Read).await?;
+        clock.renew(answer.and_then(fault::checked).map_err(|error| fault::translate(error, false))?)
+    }
+
+    /// Sorts an answer: no answer and broken connections become errors of ours, the rest is the caller's to judge.
+    fn judge<T>(
+        &self,
+        connection: &Connection,
+        answer: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
+        effect: Effect,
+    ) -> Result<Result<T, RedisError>> {
+        match answer {
+            // A server that is stuck, or a path that swallows packets: the next call tries anew.
+            Err(_) => {
+                connection.mark_broken();
+                Err(no_answer().with_may_have_applied(effect == Effect::Write))
+            }
+            Ok(Err(error)) => {
+                if fault::breaks_connection(&error) {
+                    connection.mark_broken();
+                }
+                if error.is_io_error() {
+                    return Err(fault::translate(error, effect == Effect::Write));
+                }
+                Ok(Err(error))
+            }
+            Ok(Ok(value)) => Ok(Ok(value)),
+        }
+    }
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Timeout, "Redis did not answer in time").with_may_have_applied(false)
+}

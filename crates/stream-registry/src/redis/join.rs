@@ -1,0 +1,109 @@
+//! Joins concurrent single calls into few round trips, never waiting for company.
+//!
+//! A call that finds nothing under way goes out at once, alone. Calls that come while one is under way
+//! go out together in the next. Most of a small call's cost, here and at the server, is the call itself.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::options::CALL_TIMEOUT;
+use crate::{Error, ErrorKind, Result};
+
+/// The most calls that go together: more would hold the server noticeably.
+const MOST: usize = 128;
+/// How many joined calls are under way at once: while the server works on one, the client prepares the other.
+const UNDER_WAY: usize = 2;
+
+/// A kind of call that can be joined.
+#[async_trait]
+pub(super) trait Job: Send + Sync + 'static {
+    type Item: Send + Sync + 'static;
+    type Answer: Send + 'static;
+
+    /// Does all of them in one round trip and answers each, in order.
+    async fn run(&self, items: &[Self::Item]) -> Vec<Result<Self::Answer>>;
+}
+
+struct Queue<J: Job> {
+    waiting: VecDeque<(J::Item, oneshot::Sender<Result<J::Answer>>)>,
+    under_way: usize,
+}
+
+/// Queues calls of one kind.
+pub(super) struct Joiner<J: Job> {
+    job: J,
+    queue: Mutex<Queue<J>>,
+}
+
+impl<J: Job> Joiner<J> {
+    pub(super) fn new(job: J) -> Arc<Self> {
+        Arc::new(Self { job, queue: Mutex::new(Queue { waiting: VecDeque::new(), under_way: 0 }) })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue<J>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does one call. When the future is dropped before the call went out, it does not go out.
+    pub(super) async fn call(self: &Arc<Self>, item: J::Item) -> Result<J::Answer> {
+        let (sender, answer) = oneshot::channel();
+        let start = {
+            let mut queue = self.queue();
+            queue.waiting.push_back((item, sender));
+            let start = queue.under_way < UNDER_WAY;
+            queue.under_way += usize::from(start);
+            start
+        };
+        if start {
+            // A task of its own, so that no caller's going away takes others' calls along.
+            tokio::spawn(Arc::clone(self).work());
+        }
+        match tokio::time::timeout(CALL_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Error::new(ErrorKind::Unavailable, "the runtime ended before Redis answered")
+                .with_may_have_applied(true)),
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "Redis did not answer in time")),
+        }
+    }
+
+    async fn work(self: Arc<Self>) {
+        // Gives the place free even if a job panics.
+        struct Place<J: Job>(Arc<Joiner<J>>, bool);
+        impl<J: Job> Drop for Place<J> {
+            fn drop(&mut self) {
+                if self.1 {
+                    self.0.queue().under_way -= 1;
+                }
+            }
+        }
+        let mut place = Place(Arc::clone(&self), true);
+        loop {
+            let (items, senders): (Vec<_>, Vec<_>) = {
+                let mut queue = self.queue();
+                let mut taken = Vec::new();
+                while taken.len() < MOST
+                    && let Some(call) = queue.waiting.pop_front()
+                {
+                    // Who has gone away meanwhile asks for nothing any more.
+                    if !call.1.is_closed() {
+                        taken.push(call);
+                    }
+                }
+                if taken.is_empty() {
+                    // In the same breath, so that a call that comes now starts anew.
+                    queue.under_way -= 1;
+                    place.1 = false;
+                    return;
+                }
+                taken.into_iter().unzip()
+            };
+            for (sender, answer) in senders.into_iter().zip(self.job.run(&items).await) {
+                // Nobody may be waiting any more.
+                let _ = sender.send(answer);
+            }
+        }
+    }
+}

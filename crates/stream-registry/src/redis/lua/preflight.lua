@@ -1,0 +1,30 @@
+-- A script is isolated, not all or nothing: an error half-way keeps the earlier writes. So state changes
+-- ask first: may this user run every write, and has every key the type that the writes need?
+
+-- Returns an error reply if the user may not run one of the commands.
+local function forbidden(commands)
+  for _, command in ipairs(commands) do
+    if not redis.acl_check_cmd(unpack(command)) then
+      return redis.error_reply('NOPERM the user may not run ' .. command[1] .. ' on the key ' .. command[2])
+    end
+  end
+end
+
+-- Returns an error reply if the index key holds something else than a set.
+local function bad_index(key)
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'set' and kind ~= 'none' then
+    return redis.error_reply('WRONGTYPE the index key holds a ' .. kind)
+  end
+end
+
+-- Sets a record with its time to live; with 'longer', never to less time than it has left.
+local function set_record(key, text, ttl, policy)
+  if policy == 'longer' then
+    local left = redis.call('PTTL', key)
+    if left == -1 or left > tonumber(ttl) then
+      return redis.call('SET', key, text, 'KEEPTTL')
+    end
+  end
+  return redis.call('SET', key, text, 'PX', ttl)
+end

@@ -1,0 +1,69 @@
+//! Unregistration.
+
+use std::sync::{Arc, LazyLock};
+
+use redis::Value;
+
+use super::{TRIES, back_off, contended, replace};
+use crate::redis::connect::Effect;
+use crate::redis::fault::unexpected;
+use crate::redis::script::Script;
+use crate::redis::{Store, reply};
+use crate::registry::{EndOptions, Guard, rules};
+use crate::stream::{OperationId, Stream, StreamId, StreamType, Timestamp};
+use crate::{Error, Result};
+
+static END: LazyLock<Script> = LazyLock::new(|| Script::new("end", include_str!("end.lua")));
+
+pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+    store.check_writable()?;
+    let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
+    let keys = [store.keys.index().to_owned(), store.keys.record(id), store.keys.end_mark(id)];
+    let forced = options.guard == Guard::Force;
+    let mut condition = match options.guard {
+        Guard::None => "free",
+        // The client has to read the epoch first: nothing was seen yet.
+        Guard::Holder(_) => "seen",
+        Guard::Force => "any",
+    };
+    let mut seen: Vec<u8> = Vec::new();
+    for attempt in 0..TRIES {
+        let mut call = END.call(&keys);
+        call.arg(id.as_str()).arg(operation.as_str()).arg(store.end_mark_ms()).arg(condition).arg(&seen);
+        let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
+        let word = reply::text(reply.next().unwrap_or(Value::Nil))?;
+        let value = reply.next().unwrap_or(Value::Nil);
+        match &*word {
+            b"done" | b"again" => {
+                let text = reply::text(value)?;
+                let last = match replace::decode(id, &text) {
+                    Err(_) if forced => unreadable(id),
+                    last => last?,
+                };
+                return Ok(rules::ended(last, &options.reason));
+            }
+            b"gone" => return Err(Error::not_found(id)),
+            b"there" => {
+                seen = reply::text(value)?;
+                rules::check_guard(&replace::decode(id, &seen)?, &options.guard)?;
+                condition = "seen";
+            }
+            b"kind" => {
+                let kind = String::from_utf8_lossy(&reply::text(value)?).into_owned();
+                return Err(Error::corrupt(id, format!("the key holds a {kind}; remove it with redis-cli")));
+            }
+            _ => return Err(unexpected(&Value::BulkString(word))),
+        }
+        if attempt > 0 {
+            back_off(attempt).await;
+        }
+    }
+    Err(contended())
+}
+
+/// What stands for a last record that nobody can read, once an operator has forced its end.
+fn unreadable(id: &StreamId) -> Stream {
+    let mut stream = Stream::new(id.clone(), StreamType::stored(""), "");
+    (stream.created_at, stream.last_heartbeat) = (Timestamp::ZERO, Timestamp::ZERO);
+    stream
+}

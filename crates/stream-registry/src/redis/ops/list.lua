@@ -1,0 +1,19 @@
+#!lua flags=no-writes
+-- All ids of the index with their records, at one moment.
+--
+-- KEYS[1]  the index set
+-- ARGV[1]  the prefix; the records' keys are not declared, which this script alone may do
+-- Output   id, text or nil, id, text or nil …
+-- Events   none
+local index, prefix = KEYS[1], ARGV[1]
+local ids = redis.call('SMEMBERS', index)
+local out, n = {}, 0
+for first = 1, #ids, 1000 do
+  local keys = {}
+  for i = first, math.min(first + 999, #ids) do keys[#keys + 1] = prefix .. ids[i] end
+  for i, text in ipairs(redis.call('MGET', unpack(keys))) do
+    out[n + 1], out[n + 2] = ids[first + i - 1], text
+    n = n + 2
+  end
+end
+return out

@@ -1,0 +1,141 @@
+//! All streams in one atomic snapshot, by the cheapest way that the server and the user's rights allow.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use redis::Value;
+
+use super::{TRIES, back_off, prune, replace};
+use crate::redis::fault::{is_no_permission, translate};
+use crate::redis::script::Script;
+use crate::redis::{Store, reply};
+use crate::registry::Snapshot;
+use crate::stream::{Stream, StreamId};
+use crate::{Error, ErrorKind, Result};
+
+static LIST: LazyLock<Script> = LazyLock::new(|| Script::new("list", include_str!("list.lua")));
+
+/// An id of the index with the text under it.
+pub(super) type Found = (Vec<u8>, Option<Vec<u8>>);
+
+/// The ways, from the cheapest; the one that the server allowed is remembered.
+#[derive(Debug, Default)]
+pub(in crate::redis) struct Way(AtomicU8);
+
+const SORT: u8 = 0;
+const SCRIPT: u8 = 1;
+const READS: u8 = 2;
+
+pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
+    let found = loop {
+        let way = store.list_way.0.load(Ordering::Relaxed);
+        let tried = match way {
+            SORT => sort(store).await?,
+            SCRIPT => script(store).await?,
+            READS.. => break reads(store).await?,
+        };
+        match tried {
+            Ok(found) => break found,
+            Err(error) if is_no_permission(&error) => {
+                tracing::debug!(way, "the Redis user may not list this way; taking the next");
+                store.list_way.0.fetch_max(way + 1, Ordering::Relaxed);
+            }
+            Err(error) => return Err(translate(error, false)),
+        }
+    };
+    let (streams, unreadable) = sift(store, found).await;
+    let mut snapshot = Snapshot::new(streams);
+    snapshot.unreadable = unreadable;
+    Ok(snapshot)
+}
+
+/// One command that the server carries out in one go; needs the right to read all keys.
+async fn sort(store: &Arc<Store>) -> Result<Result<Vec<Found>, redis::RedisError>> {
+    let mut command = redis::cmd("SORT_RO");
+    command.arg(store.keys.index()).arg("BY").arg("nosort").arg("GET").arg("#").arg("GET");
+    command.arg(format!("{}*", store.keys.prefix()));
+    match store.bulk.long_command(&command, &store.link).await? {
+        Ok(value) => Ok(Ok(pairs(value)?)),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+async fn script(store: &Arc<Store>) -> Result<Result<Vec<Found>, redis::RedisError>> {
+    let mut call = LIST.call(&[store.keys.index()]);
+    call.arg(store.keys.prefix());
+    match call.try_run_long(&store.bulk, &store.link).await? {
+        Ok(value) => Ok(Ok(pairs(value)?)),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// Reading alone: the ids, then all records at one moment with the ids again. Where the ids are the
+/// same before and after, the records are a snapshot.
+async fn reads(store: &Arc<Store>) -> Result<Vec<Found>> {
+    let mut members = redis::cmd("SMEMBERS");
+    members.arg(store.keys.index());
+    let mut ids = member_ids(store.bulk.read_long(&members, &store.link).await?)?;
+    for attempt in 0..TRIES {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = redis::cmd("MGET");
+        for id in &ids {
+            command.arg(store.keys.record_bytes(id));
+        }
+        let texts = reply::array(store.bulk.read_long(&command, &store.link).await?)?;
+        let after = member_ids(store.bulk.read_long(&members, &store.link).await?)?;
+        if after == ids {
+            return ids.into_iter().zip(texts).map(|(id, text)| Ok((id, reply::bytes(text)?))).collect();
+        }
+        ids = after;
+        back_off(attempt).await;
+    }
+    Err(Error::new(
+        ErrorKind::Unavailable,
+        "streams come and go too fast to be listed with this user's rights; grant +evalsha +eval, or list in pages",
+    ))
+}
+
+fn member_ids(value: Value) -> Result<Vec<Vec<u8>>> {
+    let mut ids: Vec<_> = reply::array(value)?.into_iter().map(reply::text).collect::<Result<_>>()?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+fn pairs(value: Value) -> Result<Vec<Found>> {
+    let items = reply::array(value)?;
+    let mut found = Vec::with_capacity(items.len() / 2);
+    let mut items = items.into_iter();
+    while let (Some(id), Some(text)) = (items.next(), items.next()) {
+        found.push((reply::text(id)?, reply::bytes(text)?));
+    }
+    Ok(found)
+}
+
+/// Decodes what was found. What cannot be read is left out, logged and counted; ids without a record leave the index.
+pub(super) async fn sift(store: &Arc<Store>, found: Vec<Found>) -> (Vec<Stream>, u64) {
+    let mut streams = Vec::with_capacity(found.len());
+    let mut without_record = Vec::new();
+    let mut unreadable = 0;
+    for (id, text) in found {
+        let Some(text) = text else {
+            without_record.push(id);
+            continue;
+        };
+        let read = std::str::from_utf8(&id)
+            .map_err(|_| Error::invalid("the id is not UTF-8"))
+            .and_then(str::parse::<StreamId>)
+            .and_then(|id| replace::decode(&id, &text));
+        match read {
+            Ok(stream) => streams.push(stream),
+            Err(error) => {
+                unreadable += 1;
+                tracing::warn!(id = %String::from_utf8_lossy(&id).escape_debug(), %error, "left out of the list");
+            }
+        }
+    }
+    unreadable += prune::prune(store, &without_record).await;
+    store.counters.add_unreadable(unreadable);
+    (streams, unreadable)
+}

@@ -1,0 +1,44 @@
+#!lua
+-- @use preflight
+-- Creates a record with its index entry, or replaces the one that the client has seen and judged.
+--
+-- KEYS[1]  the index set
+-- KEYS[2]  the record
+-- KEYS[3]  the answer to this registration, for when it is sent again
+-- KEYS[4]  the end mark of the stream
+-- ARGV[1]  the id
+-- ARGV[2]  the text that has to be there, '' for none
+-- ARGV[3]  the new text
+-- ARGV[4]  time to live in ms
+-- ARGV[5]  'renew' or 'longer'
+-- ARGV[6]  the answer to remember: the outcome, a line feed, the new text
+-- ARGV[7]  for how long, in ms
+-- ARGV[8]  the end mark of what is taken over, '' for none
+-- ARGV[9]  its time to live in ms
+-- Output   {'done'}; {'again', the remembered answer}; {'there', the text that is there};
+--          {'gone'} if nothing is there; {'kind', type} if the key holds no string
+-- Events   none
+local index, record, operation, mark = unpack(KEYS)
+local id, expected, new, ttl, policy, answer, answer_ttl, ended, ended_ttl = unpack(ARGV)
+
+local first = redis.call('GET', operation)
+if first then return { 'again', first } end
+local kind = redis.call('TYPE', record).ok
+if kind ~= 'none' and kind ~= 'string' then return { 'kind', kind } end
+local text = kind == 'string' and redis.call('GET', record) or ''
+if text ~= expected then
+  if kind == 'none' then return { 'gone' } end
+  return { 'there', text }
+end
+local fault = bad_index(index) or forbidden({
+  { 'SADD', index, id },
+  { 'SET', operation, answer, 'PX', answer_ttl },
+  { 'SET', mark, ended, 'PX', ended_ttl },
+  { 'SET', record, new, 'PX', ttl },
+})
+if fault then return fault end
+redis.call('SADD', index, id)
+redis.call('SET', operation, answer, 'PX', answer_ttl)
+if ended ~= '' then redis.call('SET', mark, ended, 'PX', ended_ttl) end
+set_record(record, new, ttl, policy)
+return { 'done' }

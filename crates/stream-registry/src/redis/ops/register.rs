@@ -1,0 +1,102 @@
+//! Registration: created in one round trip; a live record is judged here and replaced if it is still the same.
+
+use std::sync::{Arc, LazyLock};
+
+use redis::Value;
+
+use super::{TRIES, back_off, contended, replace};
+use crate::memory::REMEMBER;
+use crate::redis::connect::Effect;
+use crate::redis::fault::unexpected;
+use crate::redis::script::Script;
+use crate::redis::{Store, reply};
+use crate::registry::{OnConflict, Outcome, RegisterOptions, Registered, rules};
+use crate::stream::{Epoch, OperationId, Stream};
+use crate::{Error, Result};
+
+static REGISTER: LazyLock<Script> = LazyLock::new(|| Script::new("register", include_str!("register.lua")));
+
+pub(in crate::redis) async fn register(
+    store: &Arc<Store>,
+    stream: &Stream,
+    options: &RegisterOptions,
+) -> Result<Registered> {
+    rules::check_registration(stream, options)?;
+    store.check_writable()?;
+    let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
+    let keys = [
+        store.keys.index().to_owned(),
+        store.keys.record(&stream.id),
+        store.keys.operation(&operation),
+        store.keys.end_mark(&stream.id),
+    ];
+    // The text that is there, as far as we know: at first nothing.
+    let mut there: Vec<u8> = Vec::new();
+    for attempt in 0..TRIES {
+        let (new, outcome, ended) = judge(store, stream, options, &operation, &there).await?;
+        let text = new.to_json();
+        let answer = format!("{}\n{text}", outcome.as_str());
+        let mut call = REGISTER.call(&keys);
+        call.arg(stream.id.as_str()).arg(&there).arg(&text).arg(store.ttl_ms()).arg(store.ttl_policy());
+        call.arg(answer).arg(REMEMBER.as_millis().to_string()).arg(ended).arg(store.end_mark_ms());
+        let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
+        let word = reply::text(reply.next().unwrap_or(Value::Nil))?;
+        let value = reply.next().unwrap_or(Value::Nil);
+        match &*word {
+            b"done" => return Ok(Registered::new(new, outcome, store.options.ttl)),
+            b"again" => return remembered(store, stream, options, &reply::text(value)?),
+            b"there" => there = reply::text(value)?,
+            b"gone" => there.clear(),
+            b"kind" => {
+                let kind = String::from_utf8_lossy(&reply::text(value)?).into_owned();
+                return Err(Error::corrupt(&stream.id, format!("the key holds a {kind}; remove it with redis-cli")));
+            }
+            _ => return Err(unexpected(&Value::BulkString(word))),
+        }
+        if attempt > 0 {
+            back_off(attempt).await;
+        }
+    }
+    Err(contended())
+}
+
+/// Decides by the text that is there; returns the new record, what that is, and the end mark of the old one.
+async fn judge(
+    store: &Arc<Store>,
+    stream: &Stream,
+    options: &RegisterOptions,
+    operation: &OperationId,
+    there: &[u8],
+) -> Result<(Stream, Outcome, Vec<u8>)> {
+    let now = store.link.now().await?;
+    let existing = match replace::decode(&stream.id, there) {
+        _ if there.is_empty() => None,
+        Ok(existing) => Some(existing),
+        // Nobody can say whose the unreadable one is: only who takes over without asking may replace it.
+        Err(_) if options.on_conflict == OnConflict::TakeOver => None,
+        Err(corrupt) => return Err(corrupt),
+    };
+    let (new, mut outcome) = rules::register(existing.as_ref(), stream, options.on_conflict, now)?;
+    if !there.is_empty() && outcome == Outcome::Created {
+        outcome = Outcome::TakenOver;
+    }
+    let mut ended = Vec::new();
+    if outcome == Outcome::TakenOver {
+        let epoch = existing.as_ref().and_then(Stream::epoch).map_or("", Epoch::as_str);
+        ended = format!("{operation}\n{epoch}\n").into_bytes();
+        ended.extend_from_slice(there);
+    }
+    Ok((new, outcome, ended))
+}
+
+/// The answer that the same call got when it was sent first.
+fn remembered(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, answer: &[u8]) -> Result<Registered> {
+    let answer = String::from_utf8_lossy(answer);
+    let (word, text) = answer.split_once('\n').unwrap_or(("", &answer));
+    let first = crate::stream::record::decode_listed(text)?;
+    if first.id != stream.id && !options.generated_id {
+        return Err(rules::operation_reused());
+    }
+    let outcome = Outcome::from_word(word).unwrap_or(Outcome::Created);
+    Ok(Registered::new(first, outcome, store.options.ttl))
+}

@@ -1,0 +1,188 @@
+//! Heartbeats, status, statistics, patches and whole records, one or many.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use redis::Value;
+
+use super::replace;
+use crate::redis::connect::Effect;
+use crate::redis::fault::unexpected;
+use crate::redis::join::Job;
+use crate::redis::script::{Script, ScriptCall};
+use crate::redis::{Store, reply};
+use crate::registry::{Change, Guard, Write, rules};
+use crate::stream::record::{push_json_float, push_json_text};
+use crate::stream::{StreamId, StreamStats};
+use crate::{Error, Result};
+
+/// How many writes go in one script call: enough that the call itself costs little, few enough that
+/// the server is not held for more than a millisecond or two.
+const CHUNK: usize = 250;
+
+static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new("write", include_str!("write.lua")));
+
+/// Single writes of this process, joined.
+pub(in crate::redis) struct WriteJob(pub(in crate::redis) Arc<Store>);
+
+#[async_trait]
+impl Job for WriteJob {
+    type Item = Write;
+    type Answer = ();
+
+    async fn run(&self, items: &[Write]) -> Vec<Result<()>> {
+        let writes: Vec<_> = items.iter().collect();
+        run_chunk(&self.0, &writes).await.unwrap_or_else(|error| items.iter().map(|_| Err(error.clone())).collect())
+    }
+}
+
+/// Does writes that were checked, in their order, each answered on its own.
+pub(in crate::redis) async fn write(store: &Arc<Store>, writes: &[Write]) -> Result<Vec<Result<()>>> {
+    let mut answers: Vec<Option<Result<()>>> =
+        writes.iter().map(|write| rules::check_write(write).err().map(Err)).collect();
+    let open: Vec<usize> = (0..writes.len()).filter(|&at| answers[at].is_none()).collect();
+    let mut failed: Option<Error> = None;
+    for (turn, places) in open.chunks(CHUNK).enumerate() {
+        let chunk: Vec<_> = places.iter().map(|&at| &writes[at]).collect();
+        let done = match &failed {
+            // What was not sent was not done.
+            Some(error) => Err(error.clone().with_may_have_applied(false)),
+            None => run_chunk(store, &chunk).await,
+        };
+        match done {
+            Ok(done) => places.iter().zip(done).for_each(|(&at, answer)| answers[at] = Some(answer)),
+            Err(error) if turn == 0 && places.len() == open.len() => return Err(error),
+            Err(error) => {
+                places.iter().for_each(|&at| answers[at] = Some(Err(error.clone())));
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    let answers = answers
+        .into_iter()
+        .zip(writes)
+        .map(|(answer, write)| answer.unwrap_or(Ok(())).map_err(|error| rules::name_write(error, write)));
+    Ok(answers.collect())
+}
+
+/// One script call, then what the script leaves to the client.
+async fn run_chunk(store: &Arc<Store>, writes: &[&Write]) -> Result<Vec<Result<()>>> {
+    let now = store.link.now().await?.to_string();
+    let mut keys = Vec::with_capacity(writes.len() + 1);
+    keys.push(store.keys.index().to_owned());
+    keys.extend(writes.iter().map(|write| store.keys.record(&write.id)));
+    let mut call = WRITE.call(&keys);
+    call.arg(store.keys.prefix().len()).arg(&now).arg(store.ttl_ms()).arg(store.ttl_policy());
+    for write in writes {
+        push_write(&mut call, write);
+    }
+    let answer = call.run(&store.link, Effect::Write).await?;
+    if matches!(answer, Value::Okay) {
+        return Ok(writes.iter().map(|_| Ok(())).collect());
+    }
+    let answers = reply::array(answer)?;
+    if answers.len() != writes.len() {
+        return Err(unexpected(&Value::Array(answers)));
+    }
+    let mut done = Vec::with_capacity(writes.len());
+    let mut left: HashMap<&StreamId, Vec<(usize, Vec<u8>)>> = HashMap::new();
+    for (at, (answer, write)) in answers.into_iter().zip(writes).enumerate() {
+        done.push(match answer {
+            Value::Int(code) => outcome(code, &write.id),
+            other => {
+                left.entry(&write.id).or_default().push((at, reply::text(other)?));
+                Ok(())
+            }
+        });
+    }
+    // Streams are independent of one another; writes to one of them go in their order.
+    let changes = left.into_values().map(|of_one| async move {
+        let mut answers = Vec::with_capacity(of_one.len());
+        for (at, text) in of_one {
+            answers.push((at, replace::change(store, writes[at], text).await));
+        }
+        answers
+    });
+    for (at, answer) in futures_util::future::join_all(changes).await.into_iter().flatten() {
+        done[at] = answer;
+    }
+    Ok(done)
+}
+
+/// What a script's number says.
+pub(super) fn outcome(code: i64, id: &StreamId) -> Result<()> {
+    match code {
+        1 => Ok(()),
+        0 => Err(Error::not_found(id)),
+        -1 => Err(Error::not_holder(id)),
+        -2 => Err(Error::corrupt(id, "the key holds no string; remove it with redis-cli")),
+        other => Err(unexpected(&Value::Int(other))),
+    }
+}
+
+fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
+    let verb = match &write.change {
+        Change::Heartbeat => "h",
+        Change::Status(_) => "s",
+        Change::Stats(stats) if has_optional(stats) => "T",
+        Change::Stats(_) => "t",
+        Change::Patch(_) | Change::Replace(_) => "g",
+    };
+    call.arg(verb);
+    match &write.guard {
+        Guard::None => call.arg(""),
+        Guard::Force => call.arg("f"),
+        Guard::Holder(epoch) => call.arg(format!("h{epoch}")),
+    };
+    match &write.change {
+        Change::Status(status) => {
+            let mut text = String::new();
+            push_json_text(&mut text, status.as_str());
+            // Without its quotes, which the record has already.
+            call.arg(&text[1..text.len() - 1]);
+        }
+        Change::Stats(stats) => push_stats(call, stats),
+        _ => {}
+    }
+}
+
+fn has_optional(stats: &StreamStats) -> bool {
+    let StreamStats {
+        bytes_received: _,
+        packets_received: _,
+        packets_lost: _,
+        bitrate: _,
+        rtt_ms,
+        jitter_ms,
+        packets_retransmitted,
+        packets_dropped,
+        viewers,
+        frame_rate,
+    } = stats;
+    rtt_ms.or(*jitter_ms).or(*frame_rate).is_some() || packets_retransmitted.or(*packets_dropped).or(*viewers).is_some()
+}
+
+fn push_stats(call: &mut ScriptCall<'_>, stats: &StreamStats) {
+    let mut totals = String::with_capacity(96);
+    // Writing to a string cannot fail.
+    let _ = write!(
+        totals,
+        r#""bytes_received":{},"packets_received":{},"packets_lost":{}"#,
+        stats.bytes_received, stats.packets_received, stats.packets_lost
+    );
+    call.arg(stats.bitrate).arg(totals);
+    if has_optional(stats) {
+        for rate in [stats.frame_rate, stats.rtt_ms, stats.jitter_ms] {
+            let mut text = String::new();
+            if let Some(rate) = rate {
+                push_json_float(&mut text, rate);
+            }
+            call.arg(text);
+        }
+        for count in [stats.packets_retransmitted, stats.packets_dropped, stats.viewers] {
+            call.arg(count.map_or_else(String::new, |count| count.to_string()));
+        }
+    }
+}

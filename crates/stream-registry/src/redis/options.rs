@@ -1,0 +1,277 @@
+//! How a Redis store is reached and laid out.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::connect::{DEFAULT_PREFIX, DEFAULT_TTL, TtlPolicy, check_ttl};
+use crate::{Error, Result};
+
+/// How long a connection attempt may take, with authentication and version check.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
+/// How long any call may take in all: an answer that is later is a time-out.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(1_900);
+
+/// Where and how a Redis or Valkey server is used.
+///
+/// The URL has the form `redis://[user:password@]host[:port][/database]` or
+/// `redis+unix:///path/to/socket[?db=0&user=…&pass=…]`; texts in it are percent-encoded.
+///
+/// ```
+/// use std::time::Duration;
+/// use stream_registry::RedisOptions;
+/// let options: RedisOptions = "redis://ingest:secret@10.0.0.5:6379/2".parse()?;
+/// let options = options.ttl(Duration::from_secs(60));
+/// assert!(!format!("{options:?}").contains("secret"));
+/// # Ok::<(), stream_registry::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct RedisOptions {
+    pub(super) address: Address,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) database: i64,
+    pub(super) prefix: String,
+    pub(super) ttl: Duration,
+    pub(super) ttl_policy: TtlPolicy,
+    pub(super) read_only: bool,
+    pub(super) response_timeout: Duration,
+    pub(super) list_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Address {
+    Tcp(String, u16),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl RedisOptions {
+    fn new(address: Address) -> Self {
+        Self {
+            address,
+            user: None,
+            password: None,
+            database: 0,
+            prefix: DEFAULT_PREFIX.to_owned(),
+            ttl: DEFAULT_TTL,
+            ttl_policy: TtlPolicy::default(),
+            read_only: false,
+            response_timeout: Duration::from_secs(1),
+            list_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Sets how long a stream lives without a write, 1 s to 30 days. Default 5 minutes.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Sets the prefix of all keys; ends in `:`, without `*`, `{`, `}` and control characters. Default `mirror:streams:`.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Refuses every write and never writes on its own account, so that a reader's user or a replica will do. Default no.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Sets what a write does to the time that is left. Default `Renew`.
+    #[must_use]
+    pub fn ttl_policy(mut self, policy: TtlPolicy) -> Self {
+        self.ttl_policy = policy;
+        self
+    }
+
+    /// Sets how long an answer to one stream's call may take. Default 1 s; any call ends after 1.9 s at the latest.
+    #[must_use]
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout.min(CALL_TIMEOUT);
+        self
+    }
+
+    /// Sets how long the answer to a whole list may take while the server shows that it is alive. Default 10 s.
+    #[must_use]
+    pub fn list_timeout(mut self, timeout: Duration) -> Self {
+        self.list_timeout = timeout;
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        check_ttl(self.ttl)?;
+        let prefix = &self.prefix;
+        if !prefix.ends_with(':')
+            || prefix.len() > 256
+            || prefix.contains(['*', '{', '}'])
+            || prefix.contains(char::is_control)
+        {
+            return Err(Error::invalid(
+                "the prefix must end in ':' and have at most 256 bytes without *, {, } and control characters",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for RedisOptions {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // The text may hold a password: no message repeats it.
+        let bad = |why: &str| {
+            Error::invalid(format!(
+                "the store's URL {why}; it should be redis://[user:password@]host[:port][/database] or redis+unix:///path/to/socket"
+            ))
+        };
+        let url = Url::parse(text).map_err(|fault| bad(&format!("cannot be read ({fault})")))?;
+        let mut options = match url.scheme() {
+            "redis" => {
+                let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("has no host"))?;
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                Self::new(Address::Tcp(
+                    decode(host).ok_or_else(|| bad("has an unreadable host"))?,
+                    url.port().unwrap_or(6379),
+                ))
+            }
+            "redis+unix" | "unix" => {
+                let path = decode(url.path()).filter(|path| path.len() > 1 && url.host_str().unwrap_or("").is_empty());
+                Self::new(Address::Unix(path.ok_or_else(|| bad("has no socket path after three slashes"))?.into()))
+            }
+            "rediss" => {
+                return Err(Error::unsupported(
+                    "rediss:// (TLS) is not supported yet; put a TLS tunnel before the server and give its redis:// address",
+                ));
+            }
+            _ => return Err(bad("is of another kind")),
+        };
+        if url.fragment().is_some() {
+            return Err(bad("has a part after #"));
+        }
+        options.user = some(decode(url.username()).ok_or_else(|| bad("has an unreadable user"))?);
+        options.password = match url.password() {
+            Some(password) => some(decode(password).ok_or_else(|| bad("has an unreadable password"))?),
+            None => None,
+        };
+        let tcp = matches!(options.address, Address::Tcp(..));
+        let database = if tcp { url.path().trim_start_matches('/') } else { "" };
+        options.database = database_number(database).ok_or_else(|| bad("names a database that is no number"))?;
+        for (name, value) in url.query_pairs() {
+            match &*name {
+                "db" => {
+                    options.database =
+                        database_number(&value).ok_or_else(|| bad("names a database that is no number"))?;
+                }
+                "user" if !tcp => options.user = some(value.into_owned()),
+                "pass" if !tcp => options.password = some(value.into_owned()),
+                other => return Err(bad(&format!("has an unknown parameter {other:?}"))),
+            }
+        }
+        if options.user.is_some() && options.password.is_none() {
+            return Err(bad("names a user without a password"));
+        }
+        Ok(options)
+    }
+}
+
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn database_number(text: &str) -> Option<i64> {
+    if text.is_empty() { Some(0) } else { text.parse::<u32>().ok().map(i64::from) }
+}
+
+/// Undoes percent-encoding; `url` leaves user, password and path as they stand.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let high = char::from(bytes.next()?).to_digit(16)?;
+        let low = char::from(bytes.next()?).to_digit(16)?;
+        out.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    String::from_utf8(out).ok()
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("address", &self.address)
+            .field("user", &self.user)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("database", &self.database)
+            .field("prefix", &self.prefix)
+            .field("ttl", &self.ttl)
+            .field("ttl_policy", &self.ttl_policy)
+            .field("read_only", &self.read_only)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_every_form() {
+        let full: RedisOptions = "redis://us%40er:p%2Fw@h:1/7".parse().unwrap();
+        assert_eq!((full.user.as_deref(), full.password.as_deref(), full.database), (Some("us@er"), Some("p/w"), 7));
+        assert_eq!(full.address.to_string(), "h:1");
+        let v6: RedisOptions = "redis://[::1]".parse().unwrap();
+        assert_eq!(v6.address.to_string(), "[::1]:6379");
+        let password_only: RedisOptions = "redis://:pw@h".parse().unwrap();
+        assert_eq!((password_only.user, password_only.password.as_deref()), (None, Some("pw")));
+        let unix: RedisOptions = "redis+unix:///run/re%20dis.sock?db=3&user=u&pass=p".parse().unwrap();
+        assert_eq!((unix.address.to_string().as_str(), unix.database), ("/run/re dis.sock", 3));
+    }
+
+    #[test]
+    fn bad_urls_are_refused_and_no_password_is_repeated() {
+        for url in [
+            "redis://:secret@",
+            "redis://u:secret@h/x",
+            "redis://u:secret@h/-1",
+            "redis://u:secret@h?db=x",
+            "redis://u:secret@h?timeout=5",
+            "redis://u:secret@h#a",
+            "redis://u:secret@h:99999",
+            "redis://u:secret%ff@h",
+            "rediss://u:secret@h",
+            "redis+unix://host/path?pass=secret",
+            "redis+unix:///",
+            "http://u:secret@h",
+            "secret",
+        ] {
+            let fault = url.parse::<RedisOptions>().unwrap_err();
+            assert!(!format!("{fault} {fault:?}").contains("secret"), "{url}: {fault:?}");
+        }
+        assert!("redis://user@h".parse::<RedisOptions>().is_err());
+        for prefix in ["", "a", "a*:", "{a}:", "a\n:", &format!("{}:", "a".repeat(256))] {
+            let options: RedisOptions = "redis://h".parse().unwrap();
+            assert!(options.prefix(prefix).check().is_err(), "{prefix:?}");
+        }
+    }
+}
