@@ -76,7 +76,7 @@ struct Pending {
 }
 
 impl Pending {
-    fn new() -> Held {
+    fn fresh() -> Held {
         Held::Pending(Self { operation: OperationId::generate(), in_doubt: false, complained: false })
     }
 }
@@ -167,7 +167,7 @@ impl Publisher {
         for session in seen {
             match (self.held.get(&session.number), &session.ended) {
                 (None, None) => {
-                    self.held.insert(session.number, Pending::new());
+                    self.held.insert(session.number, Pending::fresh());
                 }
                 (None, Some(_)) => self.shared.table().forget(session.number),
                 _ => {}
@@ -281,10 +281,15 @@ impl Publisher {
                 let now = Registered { id, shown, period, lost: false, complained: false };
                 self.held.insert(session.number, Held::Registered(Box::new(now)));
             }
-            Err(error) if self.store.is_outage(&error) => return None,
+            Err(error) if self.store.is_outage(&error) => {
+                if let Some(Held::Pending(pending)) = self.held.get_mut(&session.number) {
+                    pending.in_doubt = error.may_have_applied();
+                }
+                return None;
+            }
             Err(error) if !was_pending && error.kind() == ErrorKind::AlreadyExists => {
                 warn!(%error, "another publisher has taken the stream's id meanwhile; it gets a new one");
-                self.held.insert(session.number, Pending::new());
+                self.held.insert(session.number, Pending::fresh());
                 self.shared.notify();
             }
             Err(error) => {
