@@ -79,7 +79,7 @@ impl IngestOptions {
 
 /// Receives until `stop` completes, then ends all streams, within 5 s.
 ///
-/// `store` may take its time: packets are counted meanwhile.
+/// `store` may take its time: packets are counted meanwhile. It is not closed at the end.
 ///
 /// # Errors
 ///

@@ -138,7 +138,6 @@ impl Publisher {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
-        self.store.close().await;
     }
 
     /// Returns how many streams the registry has of this node.
@@ -192,9 +191,18 @@ impl Publisher {
         for (writes, of) in writes.chunks(limits::MAX_WRITES).zip(of.chunks(limits::MAX_WRITES)) {
             let registry = self.store.registry();
             let answers = self.store.call(registry.write(writes)).await?;
+            let mut is_away = false;
             for ((answer, write), session) in answers.into_iter().zip(writes).zip(of) {
-                self.take_answer(session, write, answer, period);
+                match answer {
+                    // A store over HTTP is away for each write on its own.
+                    Err(error) if self.store.is_outage(&error) => is_away = true,
+                    answer => self.take_answer(session, write, answer, period),
+                }
             }
+            if is_away {
+                return None;
+            }
+            self.store.answered();
         }
         Some(())
     }

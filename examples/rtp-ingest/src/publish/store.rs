@@ -46,13 +46,10 @@ impl Store {
         self.away.is_some()
     }
 
-    /// Awaits a call that is about many streams; `None` where the store failed as a whole.
+    /// Awaits a batch of writes; whether each was done is for the caller to see. `None` where the store failed as a whole.
     pub(super) async fn call<T>(&mut self, call: impl Future<Output = stream_registry::Result<T>>) -> Option<T> {
         match timeout(CALL_TIMEOUT, call).await {
-            Ok(Ok(answer)) => {
-                self.answered();
-                Some(answer)
-            }
+            Ok(Ok(answer)) => Some(answer),
             Ok(Err(error)) => {
                 self.failed(&error);
                 None
@@ -84,15 +81,10 @@ impl Store {
         is
     }
 
+    /// Notes that the store did its work.
     pub(super) fn answered(&mut self) {
         if let Some(since) = self.away.take() {
             info!(seconds = since.elapsed().as_secs(), "the store answers again");
-        }
-    }
-
-    pub(super) async fn close(&self) {
-        if let Err(error) = self.registry.close().await {
-            warn!(%error, "the store was not closed in good order");
         }
     }
 

@@ -158,7 +158,8 @@ impl Session {
 
 impl Frames {
     fn update(&mut self, timestamp: u32) {
-        if self.last.replace(timestamp) != Some(timestamp) {
+        // The first frame of all has no distance to one before.
+        if self.last.replace(timestamp).is_some_and(|last| last != timestamp) {
             self.count = self.count.saturating_add(1);
         }
         let advance = timestamp.wrapping_sub(*self.newest.get_or_insert(timestamp));
