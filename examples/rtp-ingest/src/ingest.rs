@@ -241,3 +241,51 @@ fn take_in(datagram: &[u8], source: SocketAddr, port: Port, shared: &Shared) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RTP of payload type 0 and source 7.
+    fn rtp(sequence: u8) -> [u8; 14] {
+        [0x80, 0, 0, sequence, 0, 0, 0, 0, 0, 0, 0, 7, 1, 1]
+    }
+
+    const BYE: [u8; 8] = [0x81, 203, 0, 1, 0, 0, 0, 7];
+
+    #[test]
+    fn addresses_are_written_the_usual_way() {
+        for (from, written) in [
+            ("192.0.2.1:5004", "192.0.2.1:5004"),
+            // A socket for both families shows IPv4 like this.
+            ("[::ffff:192.0.2.1]:5004", "192.0.2.1:5004"),
+            ("[2001:db8::1]:5004", "[2001:db8::1]:5004"),
+        ] {
+            let shared = Shared::new(Table::new(TableOptions::default()));
+            let from: SocketAddr = from.parse().unwrap();
+            assert_eq!(take_in(&rtp(1), from, Port::Media, &shared), Effect::None);
+            assert_eq!(take_in(&rtp(2), from, Port::Media, &shared), Effect::News);
+            let seen = shared.table().observe();
+            assert_eq!(seen[0].source.to_string(), written);
+            assert_eq!((seen[0].stats.bytes_received, seen[0].description.clock_rate), (14, 8_000));
+        }
+    }
+
+    #[test]
+    fn each_port_takes_what_belongs_there() {
+        let shared = Shared::new(Table::new(TableOptions::default()));
+        let from: SocketAddr = "192.0.2.1:5004".parse().unwrap();
+        for sequence in 1..5 {
+            assert_eq!(take_in(&rtp(sequence), from, Port::Control, &shared), Effect::None, "media on RTCP's port");
+        }
+        assert_eq!(take_in(&rtp(1), from, Port::Media, &shared), Effect::None);
+        assert_eq!(take_in(&rtp(2), from, Port::Media, &shared), Effect::News);
+        for rubbish in
+            [&b""[..], b"GET / HTTP/1.1", &[0x81, 203, 0, 9, 0, 0, 0, 7], &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]]
+        {
+            assert_eq!(take_in(rubbish, from, Port::Media, &shared), Effect::None);
+            assert_eq!(take_in(rubbish, from, Port::Control, &shared), Effect::None);
+        }
+        assert_eq!(take_in(&BYE, from, Port::Control, &shared), Effect::News);
+    }
+}

@@ -109,7 +109,7 @@ async fn the_loss_reported_is_the_loss_provoked() {
     let stage = Stage::set("4s").await;
     let mut sender = stage.send("8", &[]);
 
-    let first = stage.shows("active", |stream| stream["status"] == "active").await;
+    stage.shows("active", |stream| stream["status"] == "active").await;
     let described = stage
         .shows("described and measured", |s| s["video_codec"] == "H264" && s["jitter_ms"].as_f64() > Some(0.0))
         .await;
@@ -120,7 +120,8 @@ async fn the_loss_reported_is_the_loss_provoked() {
     assert!(described["jitter_ms"].as_f64().unwrap() < 1_000.0, "{described}");
 
     // From one report to the next: the counters grow, and the rate is the bytes over the time.
-    let mut before = first;
+    // All that is described is written by now: each newer heartbeat is a report.
+    let mut before = described;
     for _ in 0..4 {
         let next = stage.shows("a newer report", |stream| heartbeat(stream) > heartbeat(&before)).await;
         for field in ["bytes_received", "packets_received"] {

@@ -147,7 +147,7 @@ async fn bye_ends_on_either_port() {
 
 #[tokio::test]
 async fn silence_ends_and_the_return_is_a_new_stream() {
-    let node = Node::start(memory(), IngestOptions::default().silence(Duration::from_millis(300)));
+    let node = Node::start(memory(), IngestOptions::default().silence(Duration::from_millis(700)));
     let sender = Sender::new().await;
     sender.run(node.rtp, 7, 1..5).await;
     let first = node.shows(|all| all.len() == 1).await.remove(0);
