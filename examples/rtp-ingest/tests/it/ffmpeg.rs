@@ -175,7 +175,9 @@ async fn streams_outlive_the_server_and_end_with_the_node() {
     // The memory of this server goes with it; the node brings its stream back under the same id.
     stage.server = None;
     stage.ingest.word_after("the store does not answer");
-    stage.server = Some(serve(stage.store.strip_prefix("http://").unwrap()));
+    let server = serve(stage.store.strip_prefix("http://").unwrap());
+    server.word_after("listening on ");
+    stage.server = Some(server);
     let after = stage.shows("registered again", |stream| stream["status"] == "active").await;
     assert_eq!(after["id"], before["id"]);
     assert!(number(&after, "packets_received") > number(&before, "packets_received"), "{before} then {after}");
