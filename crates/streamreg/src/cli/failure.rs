@@ -135,7 +135,10 @@ impl Failure {
                 let done = if error.may_have_applied() { "; it may have been done all the same" } else { "" };
                 // Some stores name themselves and the remedy.
                 if message.contains(store) {
-                    return Self::new(Status::Unreachable, format_args!("{message}{done}; --store names another"));
+                    let told = !store.starts_with("http") || message.contains("streamreg serve");
+                    let remedy = if told { "" } else { "; see whether `streamreg serve` runs there" };
+                    let sentence = format_args!("{message}{done}{remedy}; --store names another");
+                    return Self::new(Status::Unreachable, sentence);
                 }
                 let remedy = if store.starts_with("http") {
                     "start it with `streamreg serve`, or name another with --store"
@@ -176,6 +179,11 @@ mod tests {
             (Error::already_exists(there), 4, "of 203.0.113.7:1 (srt, node n\\u{1b}[2J)"),
             (Error::not_holder(&id), 4, "--force"),
             (Error::new(ErrorKind::Unavailable, "connection refused"), 5, "`streamreg serve`"),
+            (
+                Error::new(ErrorKind::Timeout, "http://127.0.0.1:8580 gave no answer"),
+                5,
+                "whether `streamreg serve` runs",
+            ),
             (Error::new(ErrorKind::Timeout, "no answer in 2 s"), 5, "it may have been done"),
             (Error::new(ErrorKind::Denied, "the server refuses"), 1, "--token-file"),
             (Error::corrupt(&id, "x"), 1, "not a readable record"),
