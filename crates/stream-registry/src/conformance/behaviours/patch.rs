@@ -75,7 +75,9 @@ async fn of_empty_clears(case: &Case) -> Check {
 }
 
 async fn merges_labels(case: &Case) -> Check {
-    case.put(&full("a")).await?;
+    let mut given = full("a");
+    given.labels.insert("stays".to_owned(), "as it is".to_owned());
+    case.put(&given).await?;
     let text = |text: &str| Some(text.to_owned());
     let merge = BTreeMap::from([
         ("event".to_owned(), None),
@@ -84,7 +86,8 @@ async fn merges_labels(case: &Case) -> Check {
         ("unknown".to_owned(), None),
     ]);
     patched(case, &StreamPatch { labels: LabelsPatch::Merge(merge), ..Default::default() }).await?;
-    let should = [("new", ""), ("tenant", "zenith")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let should = [("new", ""), ("stays", "as it is"), ("tenant", "zenith")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
     same("the labels", case.get("a").await?.labels, BTreeMap::from(should))
 }
 
