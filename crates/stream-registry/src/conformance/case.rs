@@ -149,12 +149,16 @@ impl Case {
 
     /// Registers a plain stream for each name.
     pub(super) async fn put_all(&self, names: impl IntoIterator<Item = String>) -> Check {
-        let calls = names.into_iter().map(|name| {
-            let registry = self.shared();
-            async move { registry.register(&stream(&name)).await }
-        });
-        for answer in at_once(calls).await? {
-            answer?;
+        let names: Vec<_> = names.into_iter().collect();
+        // Some at a time: a store may open a connection for each call.
+        for some in names.chunks(32) {
+            let calls = some.iter().map(|name| {
+                let (registry, given) = (self.shared(), stream(name));
+                async move { registry.register(&given).await }
+            });
+            for answer in at_once(calls).await? {
+                answer?;
+            }
         }
         Ok(())
     }
