@@ -8,3 +8,4 @@ mod cli_redis;
 mod cli_verbs;
 mod http;
 mod http_bad_input;
+mod conformance;
