@@ -63,6 +63,7 @@ struct Store {
     /// For lists, so that small calls do not queue behind megabytes.
     bulk: Arc<Link>,
     list_way: ops::list::Way,
+    turns: ops::Turns,
     counters: Counters,
 }
 
@@ -107,6 +108,7 @@ impl RedisRegistry {
             link: Arc::new(Link::new(options.clone())),
             bulk: Arc::new(Link::new(options.clone())),
             list_way: ops::list::Way::default(),
+            turns: ops::Turns::default(),
             counters: Counters::default(),
             options,
         });

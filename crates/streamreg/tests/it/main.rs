@@ -6,6 +6,6 @@ mod cli;
 mod cli_bad_input;
 mod cli_redis;
 mod cli_verbs;
+mod conformance;
 mod http;
 mod http_bad_input;
-mod conformance;
