@@ -7,7 +7,9 @@ local HEAD = '","type":"' .. PLAIN .. '","source_addr":"' .. PLAIN .. '","status
 local HEAD_ANY = '^{"id":"' .. PLAIN .. HEAD
 local HEAD_AFTER = '^' .. HEAD
 local MIDDLE = '^","video_codec":"' .. PLAIN .. '","resolution":"' .. PLAIN .. '","bitrate":()%d+(),"frame_rate":()[%d.eE+-]+' ..
-  '(),"bytes_received":()%d+,"packets_received":%d+,"packets_lost":%d+()'
+  '(),"bytes_received":()%d+,"packets_received":%d+,"packets_lost":%d+()[,}]'
+-- What the client takes for an epoch, as far as it can stand without escapes: visible ASCII.
+local EPOCH = '[!#-Z%[%]^-~]+'
 
 -- Returns status begin and end, heartbeat begin and end (each end is the place after), or nothing.
 local function head(text, id)
@@ -32,7 +34,7 @@ local function epoch_of(text, he)
   local at = select(6, text:match(MIDDLE, he))
   if not at then return nil end
   at = text:match('^,"node":"' .. PLAIN .. '"()', at) or at
-  local epoch, after = text:match('^,"epoch":"(' .. PLAIN .. ')"()', at)
-  if not epoch or again(text, 'epoch', after) then return nil end
+  local epoch, after = text:match('^,"epoch":"(' .. EPOCH .. ')"()', at)
+  if not epoch or #epoch > 128 or again(text, 'epoch', after) then return nil end
   return epoch
 end

@@ -23,6 +23,20 @@ local id_from = tonumber(ARGV[1]) + 1
 local VALUES = { h = 0, s = 1, t = 2, T = 8, g = 0 }
 local OPTIONAL = { 'rtt_ms', 'jitter_ms', 'packets_retransmitted', 'packets_dropped', 'viewers' }
 
+-- Returns the place after the labels, if they stand at a place and are plain; that place itself if none stand
+-- there; nothing where that is for the client. Label by label: a brace may stand in a text.
+local function after_labels(rest, at)
+  local here = rest:match('^,"labels":{()', at)
+  if not here then return at end
+  local sep
+  repeat
+    here, sep = rest:match('^"' .. PLAIN .. '":"' .. PLAIN .. '"()([,}])', here)
+    if not here then return nil end
+    here = here + 1
+  until sep == '}'
+  return here
+end
+
 -- Returns the text with new statistics, or nothing where that is for the client.
 local function with_stats(text, he, at, verb)
   local bb, be, fb, fe, cb, tail = text:match(MIDDLE, he)
@@ -32,7 +46,8 @@ local function with_stats(text, he, at, verb)
   if verb == 'T' then
     local after = rest:match('^,"node":"' .. PLAIN .. '"()') or 1
     after = rest:match('^,"epoch":"' .. PLAIN .. '"()', after) or after
-    after = rest:match('^,"labels":{[^{}\\]*}()', after) or after
+    after = after_labels(rest, after)
+    if not after then return nil end
     after = rest:match('^,"audio_codec":"' .. PLAIN .. '"()', after) or after
     local parts, from = { rest:sub(1, after - 1) }, after
     for i, name in ipairs(OPTIONAL) do
