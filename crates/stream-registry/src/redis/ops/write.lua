@@ -124,6 +124,11 @@ for i = 1, count do
   at = at + VALUES[verb]
 end
 
+local lives
+if policy == 'longer' then
+  lives = {}
+  for _, key in ipairs(order) do lives[key] = lifetime(key, ttl, policy) end
+end
 -- The index heals: who is alive and not in it goes back.
 for first = 1, #order, 1000 do
   local ids, missing = {}, {}
@@ -137,5 +142,11 @@ for first = 1, #order, 1000 do
     redis.call('SADD', index, unpack(missing))
   end
 end
-for _, key in ipairs(order) do set_record(key, pending[key], ttl, policy) end
+for _, key in ipairs(order) do
+  if lives then
+    redis.call('SET', key, pending[key], unpack(lives[key]))
+  else
+    redis.call('SET', key, pending[key], 'PX', ttl)
+  end
+end
 return all_done and redis.status_reply('OK') or answers
