@@ -170,7 +170,7 @@ impl Link {
         loop {
             let patience = (Instant::now() + self.options.response_timeout).min(deadline);
             if let Ok(answer) = timeout_at(patience, &mut sent).await {
-                return self.judge(&connection, Ok(answer), Effect::Read);
+                return Ok(self.judge(&connection, Ok(answer), Effect::Read)?.and_then(fault::checked));
             }
             let mut probed = probe.connection().await?;
             let ping = redis::cmd("PING");
@@ -222,7 +222,7 @@ impl Link {
                 if fault::breaks_connection(&error) {
                     connection.mark_broken();
                 }
-                if error.is_io_error() {
+                if fault::is_lost(&error) {
                     return Err(fault::translate(error, effect == Effect::Write));
                 }
                 Ok(Err(error))
