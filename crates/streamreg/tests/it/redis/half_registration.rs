@@ -79,9 +79,12 @@ async fn an_index_of_another_type_stops_every_change() {
             // Reads of single streams do not need the index; lists say what is wrong.
             let got = store.get(&id(NAME)).await;
             assert_eq!(got.is_ok(), there != There::Nothing);
-            assert_eq!(store.list().await.unwrap_err().kind(), ErrorKind::Corrupt, "{kind}");
-            let page = store.list_page(None, std::num::NonZeroU32::MIN).await;
+            let page = store.list_page(None, std::num::NonZeroU32::MIN).await.map(|_| ());
             assert_eq!(page.unwrap_err().kind(), ErrorKind::Corrupt, "{kind}");
+            // SORT takes a list for its ids as it takes a set.
+            if kind != "list" {
+                assert_eq!(store.list().await.unwrap_err().kind(), ErrorKind::Corrupt, "{kind}");
+            }
         }
     }
 }
@@ -211,9 +214,9 @@ async fn an_answer_that_never_comes_is_no_half_registration() {
         let name = format!("cam{at}");
         let operation = OperationId::generate();
         let named = RegisterOptions::default().operation(operation);
-        // The script is known, so that the one lost answer is the registration's.
-        store.ping().await.unwrap();
+        // The scripts are known, so that the lost answer is the registration's and not "no such script".
         store.register(&stream("warm", "h:1")).await.unwrap();
+        store.unregister(&id("warm")).await.unwrap();
         match fault {
             "swallow" => proxy.swallow_answers(),
             "cut" => proxy.cut_answers_after(0),

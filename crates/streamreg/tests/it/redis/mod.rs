@@ -70,7 +70,9 @@ impl Bed {
     }
 
     pub(crate) async fn of(server: RedisServer) -> Self {
-        let raw = server.client().get_multiplexed_async_connection().await.unwrap();
+        // A busy machine may take its time.
+        let patient = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(SOON));
+        let raw = server.client().get_multiplexed_async_connection_with_config(&patient).await.unwrap();
         Self { server, raw }
     }
 
@@ -131,18 +133,29 @@ impl Bed {
 
     pub(crate) async fn dump(&self) -> Dump {
         let mut raw = self.raw.clone();
-        let mut dump = Dump::new();
         let keys: Vec<Vec<u8>> = raw.keys("*").await.unwrap();
-        for key in keys {
-            let kind: String = ::redis::cmd("TYPE").arg(&key).query_async(&mut raw).await.unwrap();
-            let value: Vec<u8> = if kind == "set" {
+        let mut answers = Vec::new();
+        for keys in keys.chunks(500) {
+            let mut ask = ::redis::pipe();
+            for key in keys {
+                ask.cmd("TYPE").arg(key).cmd("DUMP").arg(key).cmd("PTTL").arg(key);
+            }
+            let values: Vec<::redis::Value> = ask.query_async(&mut raw).await.unwrap();
+            answers.extend(values.chunks_exact(3).map(|one| {
+                ::redis::from_redis_value::<(String, Option<Vec<u8>>, i64)>(::redis::Value::Array(one.to_vec())).unwrap()
+            }));
+        }
+        let mut dump = Dump::new();
+        for (key, (kind, value, left)) in keys.into_iter().zip(answers) {
+            // What expired meanwhile is not there.
+            let Some(mut value) = value else { continue };
+            if kind == "set" {
                 let members: BTreeSet<Vec<u8>> = raw.smembers(&key).await.unwrap();
-                members.into_iter().collect::<Vec<_>>().join(&b'\n')
-            } else {
-                ::redis::cmd("DUMP").arg(&key).query_async(&mut raw).await.unwrap()
-            };
-            let left: i64 = raw.pttl(&key).await.unwrap();
-            dump.insert(key, (kind, value, left));
+                value = members.into_iter().collect::<Vec<_>>().join(&b'\n');
+            }
+            if left != -2 {
+                dump.insert(key, (kind, value, left));
+            }
         }
         dump
     }
