@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::clock::{Staleness, StoreClock};
 use super::fault;
-use super::options::{CONNECT_TIMEOUT, RedisOptions};
+use super::options::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisOptions};
 use crate::stream::Timestamp;
 use crate::{Error, ErrorKind, Result};
 
@@ -161,8 +161,9 @@ impl Link {
     }
 
     /// Sends a command whose answer may be large: waits at most `list_timeout`, and only as long as the
-    /// server answers others, asked through `probe`.
+    /// server answers others, asked through `probe`. Without a sign of life it ends like any other call.
     pub(super) async fn long_command(&self, command: &Cmd, probe: &Link) -> Result<Result<Value, RedisError>> {
+        let mut alive_at = Instant::now();
         let connection = self.connection().await?;
         let deadline = Instant::now() + self.options.list_timeout;
         let mut sender = connection.inner.clone();
@@ -172,14 +173,21 @@ impl Link {
             if let Ok(answer) = timeout_at(patience, &mut sent).await {
                 return Ok(self.judge(&connection, Ok(answer), Effect::Read)?.and_then(fault::checked));
             }
-            let mut probed = probe.connection().await?;
-            let ping = redis::cmd("PING");
-            let alive = timeout(PROBE_TIMEOUT, probed.inner.send_packed_command(&ping)).await;
-            if Instant::now() >= deadline || !matches!(alive, Ok(Ok(_))) {
-                probed.mark_broken();
+            let ping = async {
+                let mut probed = probe.connection().await?;
+                let answer = timeout(PROBE_TIMEOUT, probed.inner.send_packed_command(&redis::cmd("PING"))).await;
+                if !matches!(answer, Ok(Ok(_))) {
+                    probed.mark_broken();
+                    return Err(no_answer());
+                }
+                Ok(())
+            };
+            let alive = timeout_at(alive_at + CALL_TIMEOUT, ping).await;
+            if Instant::now() >= deadline || !matches!(alive, Ok(Ok(()))) {
                 connection.mark_broken();
                 return Err(no_answer());
             }
+            alive_at = Instant::now();
         }
     }
 
