@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use stream_registry::{ErrorKind, Outcome, RedisRegistry, RegisterOptions, Registry};
 use testkit::{RedisServer, wait_until};
-use tokio::io::AsyncWriteExt;
 
 use super::operations::{SOURCE, Verb};
 use super::{Bed, id, stream};
