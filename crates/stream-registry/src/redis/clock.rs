@@ -22,15 +22,19 @@ struct Reading {
     at_wall: SystemTime,
 }
 
-/// What time it is at the store, without asking each time.
+/// What time it is at the store, without asking each time. Unread where the user may not ask: who only reads
+/// needs no time.
 #[derive(Debug)]
-pub(super) struct StoreClock(Mutex<Reading>);
+pub(super) struct StoreClock(Mutex<Option<Reading>>);
 
 impl StoreClock {
     /// Reads the store's clock.
     pub(super) async fn measure(connection: &mut MultiplexedConnection) -> Result<Self> {
         let answer = connection.send_packed_command(&redis::cmd("TIME")).await.and_then(fault::checked);
-        let reading = Self::reading(answer.map_err(|error| fault::translate(error, false))?)?;
+        let reading = match answer {
+            Err(error) if fault::is_no_permission(&error) => None,
+            answer => Some(Self::reading(answer.map_err(|error| fault::translate(error, false))?)?),
+        };
         Ok(Self(Mutex::new(reading)))
     }
 
@@ -44,13 +48,13 @@ impl StoreClock {
         Ok(Reading { store: i128::from(seconds) * 1_000_000_000 + i128::from(micros) * 1_000, at, at_wall })
     }
 
-    fn read(&self) -> Reading {
+    fn read(&self) -> Option<Reading> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the estimate should be measured anew, and whether it must be before it is used.
     pub(super) fn staleness(&self) -> Staleness {
-        let reading = self.read();
+        let Some(reading) = self.read() else { return Staleness::Unusable };
         let passed = reading.at.elapsed();
         let passed_wall = reading.at_wall.elapsed().unwrap_or_default();
         if passed.abs_diff(passed_wall) > JUMP {
@@ -65,6 +69,7 @@ impl StoreClock {
     /// Keeps others from renewing at the same time, until the next minute.
     pub(super) fn begin_renewal(&self) {
         let mut reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(reading) = reading.as_mut() else { return };
         let (passed, now) = (reading.at.elapsed(), Instant::now());
         if passed.abs_diff(reading.at_wall.elapsed().unwrap_or_default()) <= JUMP {
             reading.store += i128::try_from(passed.as_nanos()).unwrap_or(0);
@@ -75,12 +80,13 @@ impl StoreClock {
     /// Takes in the answer to a later `TIME`.
     pub(super) fn renew(&self, answer: redis::Value) -> Result<()> {
         let reading = Self::reading(answer)?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
         Ok(())
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        let reading = self.read();
+        // Who asks has made sure that it was read; this machine's time stands in for it otherwise.
+        let Some(reading) = self.read() else { return Timestamp::now() };
         let passed = i128::try_from(reading.at.elapsed().as_nanos()).unwrap_or(0);
         Timestamp::from_unix_nanos(reading.store + passed)
     }

@@ -17,6 +17,12 @@ pub(super) fn breaks_connection(error: &RedisError) -> bool {
         || matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"))
 }
 
+/// Whether the answer was lost on the way: what was asked may be done all the same. An answer that ends in
+/// the middle is one that cannot be read.
+pub(super) fn is_lost(error: &RedisError) -> bool {
+    error.is_io_error() || error.kind() == RedisKind::Parse
+}
+
 /// Whether a script is not in the server's cache.
 pub(super) fn is_no_script(error: &RedisError) -> bool {
     error.kind() == RedisKind::Server(ServerErrorKind::NoScript)
@@ -24,9 +30,12 @@ pub(super) fn is_no_script(error: &RedisError) -> bool {
 
 /// Whether the user lacks a right.
 pub(super) fn is_no_permission(error: &RedisError) -> bool {
-    // A script's own refusal comes with the code behind its text.
+    // Inside a script, and of SORT's patterns, Redis 7.0 says it in words only; a script's own refusal comes with
+    // the code behind its text.
+    const WORDS: [&str; 4] =
+        ["NOPERM", "No permissions", "The user executing the script can't", "insufficient ACL permissions"];
     error.code() == Some("NOPERM")
-        || error.detail().is_some_and(|detail| detail.contains("NOPERM") || detail.contains("No permissions"))
+        || error.detail().is_some_and(|detail| WORDS.iter().any(|words| detail.contains(words)))
 }
 
 /// Tells what an error means to a caller. `writing` says whether the command could have changed something.
@@ -65,7 +74,7 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
         _ if error.is_connection_refusal() => {
             (ErrorKind::Unavailable, "nothing accepts connections at Redis' address; is it running?".to_owned())
         }
-        _ if error.is_io_error() || error.is_connection_dropped() => {
+        _ if is_lost(&error) || error.is_connection_dropped() => {
             (ErrorKind::Unavailable, "the connection to Redis was lost; try again".to_owned())
         }
         _ if detail.contains("max number of clients") => {
@@ -73,7 +82,7 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
         }
         _ => (ErrorKind::Internal, format!("Redis answered with an error: {code} {detail}")),
     };
-    let lost = error.is_io_error() && !error.is_connection_refusal();
+    let lost = is_lost(&error) && !error.is_connection_refusal();
     Error::new(kind, message).with_may_have_applied(writing && lost).with_source(error)
 }
 

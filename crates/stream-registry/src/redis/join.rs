@@ -35,6 +35,20 @@ struct Queue<J: Job> {
     under_way: usize,
 }
 
+/// One of the calls under way; gives its place free when its task ends, however that ends.
+struct Place<J: Job> {
+    joiner: Arc<Joiner<J>>,
+    held: bool,
+}
+
+impl<J: Job> Drop for Place<J> {
+    fn drop(&mut self) {
+        if self.held {
+            self.joiner.queue().under_way -= 1;
+        }
+    }
+}
+
 /// Queues calls of one kind.
 pub(super) struct Joiner<J: Job> {
     job: J,
@@ -61,8 +75,9 @@ impl<J: Job> Joiner<J> {
             start
         };
         if start {
-            // A task of its own, so that no caller's going away takes others' calls along.
-            tokio::spawn(Arc::clone(self).work());
+            // A task of its own, so that no caller's going away takes others' calls along. Its place is made
+            // here: a runtime that ends may never give the task a turn.
+            tokio::spawn(Self::work(Place { joiner: Arc::clone(self), held: true }));
         }
         match tokio::time::timeout(CALL_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
@@ -72,20 +87,10 @@ impl<J: Job> Joiner<J> {
         }
     }
 
-    async fn work(self: Arc<Self>) {
-        // Gives the place free even if a job panics.
-        struct Place<J: Job>(Arc<Joiner<J>>, bool);
-        impl<J: Job> Drop for Place<J> {
-            fn drop(&mut self) {
-                if self.1 {
-                    self.0.queue().under_way -= 1;
-                }
-            }
-        }
-        let mut place = Place(Arc::clone(&self), true);
+    async fn work(mut place: Place<J>) {
         loop {
             let (items, senders): (Vec<_>, Vec<_>) = {
-                let mut queue = self.queue();
+                let mut queue = place.joiner.queue();
                 let mut taken = Vec::new();
                 while taken.len() < MOST
                     && let Some(call) = queue.waiting.pop_front()
@@ -98,12 +103,12 @@ impl<J: Job> Joiner<J> {
                 if taken.is_empty() {
                     // In the same breath, so that a call that comes now starts anew.
                     queue.under_way -= 1;
-                    place.1 = false;
+                    place.held = false;
                     return;
                 }
                 taken.into_iter().unzip()
             };
-            for (sender, answer) in senders.into_iter().zip(self.job.run(&items).await) {
+            for (sender, answer) in senders.into_iter().zip(place.joiner.job.run(&items).await) {
                 // Nobody may be waiting any more.
                 let _ = sender.send(answer);
             }

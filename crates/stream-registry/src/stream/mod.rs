@@ -126,6 +126,14 @@ impl Stream {
     /// Sets the statistics; an optional one that is `None` keeps its value.
     pub fn update_stats(&mut self, stats: &StreamStats) {
         self.extra.forget_odd(&["bytes_received", "packets_received", "packets_lost", "bitrate"]);
+        self.forget_given(&[
+            ("rtt_ms", stats.rtt_ms.is_some()),
+            ("jitter_ms", stats.jitter_ms.is_some()),
+            ("packets_retransmitted", stats.packets_retransmitted.is_some()),
+            ("packets_dropped", stats.packets_dropped.is_some()),
+            ("viewers", stats.viewers.is_some()),
+            ("frame_rate", stats.frame_rate.is_some()),
+        ]);
         self.bytes_received = stats.bytes_received;
         self.packets_received = stats.packets_received;
         self.packets_lost = stats.packets_lost;
@@ -136,6 +144,13 @@ impl Stream {
         self.packets_dropped = stats.packets_dropped.or(self.packets_dropped);
         self.viewers = stats.viewers.or(self.viewers);
         self.frame_rate = stats.frame_rate.unwrap_or(self.frame_rate);
+    }
+
+    /// Drops what was kept of illegal values of the fields that are given anew.
+    fn forget_given(&mut self, fields: &[(&str, bool)]) {
+        for (name, _) in fields.iter().filter(|(_, given)| *given) {
+            self.extra.forget_odd(&[name]);
+        }
     }
 
     /// Returns the statistics that the record holds.
@@ -183,6 +198,14 @@ impl Stream {
                 *field = (!text.is_empty()).then(|| text.clone());
             }
         }
+        self.forget_given(&[
+            ("video_codec", patch.video_codec.is_some()),
+            ("resolution", patch.resolution.is_some()),
+            ("frame_rate", patch.frame_rate.is_some()),
+            ("audio_codec", patch.audio_codec.is_some()),
+            ("node", patch.node.is_some()),
+            ("labels", matches!(patch.labels, LabelsPatch::Replace(_))),
+        ]);
         if let Some(codec) = &patch.video_codec {
             self.video_codec.clone_from(codec);
         }
@@ -196,6 +219,7 @@ impl Stream {
             LabelsPatch::Keep => {}
             LabelsPatch::Replace(labels) => self.labels.clone_from(labels),
             LabelsPatch::Merge(labels) => {
+                self.extra.forget_labels(labels.keys());
                 for (name, value) in labels {
                     match value {
                         Some(value) => self.labels.insert(name.clone(), value.clone()),

@@ -58,6 +58,21 @@ impl Extra {
         }
     }
 
+    /// Drops the kept texts of single labels that are set or removed.
+    pub(crate) fn forget_labels<'n>(&mut self, names: impl Iterator<Item = &'n String>) {
+        let Some(raw) = self.odd("labels") else { return };
+        // Labels that are no object are of no use to a label that is set.
+        let mut kept: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw).unwrap_or_default();
+        for name in names {
+            kept.remove(name);
+        }
+        let raw = serde_json::value::to_raw_value(&kept).ok();
+        self.edit_odd(|odd| {
+            odd.retain(|(name, _)| *name != "labels");
+            odd.extend(raw.map(|raw| ("labels", raw)));
+        });
+    }
+
     fn edit_odd(&mut self, edit: impl FnOnce(&mut Vec<(&'static str, Box<RawValue>)>)) {
         let kept = self.0.as_deref();
         let mut odd = kept.map_or_else(Vec::new, |kept| kept.odd.clone());
@@ -276,6 +291,13 @@ fn labels(raw: &str) -> Option<(BTreeMap<String, String>, bool)> {
     Some((labels, exact))
 }
 
+/// The labels whose value is no text.
+fn odd_labels(raw: &str) -> BTreeMap<String, &RawValue> {
+    let mut given: BTreeMap<String, &RawValue> = serde_json::from_str(raw).unwrap_or_default();
+    given.retain(|_, raw| text(raw.get()).is_none());
+    given
+}
+
 fn read(fields: Fields<'_>, origin: Origin, id: StreamId) -> Result<Stream> {
     let missing = match origin {
         Origin::Stored => Timestamp::ZERO,
@@ -488,9 +510,11 @@ impl Writer<'_> {
     }
 
     fn labels(&mut self, value: &BTreeMap<String, String>) {
-        if self.kept("labels", |raw| labels(raw).map(|(labels, _)| labels).unwrap_or_default() == *value)
-            || value.is_empty()
-        {
+        if self.kept("labels", |raw| labels(raw).map(|(labels, _)| labels).unwrap_or_default() == *value) {
+            return;
+        }
+        let odd: BTreeMap<_, _> = self.extra.odd("labels").map(odd_labels).unwrap_or_default();
+        if value.is_empty() && odd.is_empty() {
             return;
         }
         self.name("labels");
@@ -500,6 +524,14 @@ impl Writer<'_> {
             push_json_text(&mut self.text, name);
             self.text.push(':');
             push_json_text(&mut self.text, value);
+            before = ',';
+        }
+        // A change of one label loses no other, whatever its value is.
+        for (name, raw) in odd.into_iter().filter(|(name, _)| !value.contains_key(name)) {
+            self.text.push(before);
+            push_json_text(&mut self.text, &name);
+            self.text.push(':');
+            self.text.push_str(raw.get());
             before = ',';
         }
         self.text.push('}');

@@ -2,10 +2,11 @@
 
 mod single;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::sync::Mutex as AsyncMutex;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::clock::{Staleness, StoreClock};
 use super::fault;
-use super::options::{CONNECT_TIMEOUT, RedisOptions};
+use super::options::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisOptions};
 use crate::stream::Timestamp;
 use crate::{Error, ErrorKind, Result};
 
@@ -27,6 +28,24 @@ pub(super) struct Connection {
     pub(super) clock: Arc<StoreClock>,
     /// Set when the connection is seen to be broken: nobody begins a call on it then.
     broken: Arc<AtomicBool>,
+    /// How many long answers are due on it, after a sign of life.
+    receiving: Arc<AtomicUsize>,
+}
+
+/// A long answer that is due.
+struct Receiving(Arc<AtomicUsize>);
+
+impl Receiving {
+    fn begin(connection: &Connection) -> Self {
+        connection.receiving.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&connection.receiving))
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Connection {
@@ -164,25 +183,52 @@ impl Link {
     }
 
     /// Sends a command whose answer may be large: waits at most `list_timeout`, and only as long as the
-    /// server answers others, asked through `probe`.
+    /// server answers others, asked through `probe`. Without a sign of life it ends like any other call.
     pub(super) async fn long_command(&self, command: &Cmd, probe: &Link) -> Result<Result<Value, RedisError>> {
+        let mut alive_at = Instant::now();
         let connection = self.connection().await?;
         let deadline = Instant::now() + self.options.list_timeout;
-        let mut sender = connection.inner.clone();
+        let (mut first, mut sender) = (connection.inner.clone(), connection.inner.clone());
+        let ping = redis::cmd("PING");
+        let mut pong = std::pin::pin!(first.send_packed_command(&ping));
         let mut sent = std::pin::pin!(sender.send_packed_command(command));
-        loop {
-            let patience = (Instant::now() + self.options.response_timeout).min(deadline);
-            if let Ok(answer) = timeout_at(patience, &mut sent).await {
-                return self.judge(&connection, Ok(answer), Effect::Read);
+        // A connection that was idle may be dead with nobody knowing. The answer to a ping before the command shows
+        // that it is not; it is late only where another long answer is on its way.
+        let begun = timeout_at(alive_at + self.options.response_timeout, select(&mut pong, &mut sent)).await;
+        let _receiving = match begun {
+            Ok(Either::Left((Ok(_), _))) => Some(Receiving::begin(&connection)),
+            Ok(Either::Left((Err(error), _))) => {
+                return self.judge(&connection, Ok(Err(error)), Effect::Read);
             }
-            let mut probed = probe.connection().await?;
-            let ping = redis::cmd("PING");
-            let alive = timeout(PROBE_TIMEOUT, probed.inner.send_packed_command(&ping)).await;
-            if Instant::now() >= deadline || !matches!(alive, Ok(Ok(_))) {
-                probed.mark_broken();
+            Ok(Either::Right((answer, _))) => {
+                return Ok(self.judge(&connection, Ok(answer), Effect::Read)?.and_then(fault::checked));
+            }
+            Err(_) if connection.receiving.load(Ordering::Acquire) == 0 => {
                 connection.mark_broken();
                 return Err(no_answer());
             }
+            Err(_) => None,
+        };
+        loop {
+            let patience = (Instant::now() + self.options.response_timeout).min(deadline);
+            if let Ok(answer) = timeout_at(patience, &mut sent).await {
+                return Ok(self.judge(&connection, Ok(answer), Effect::Read)?.and_then(fault::checked));
+            }
+            let ping = async {
+                let mut probed = probe.connection().await?;
+                let answer = timeout(PROBE_TIMEOUT, probed.inner.send_packed_command(&redis::cmd("PING"))).await;
+                if !matches!(answer, Ok(Ok(_))) {
+                    probed.mark_broken();
+                    return Err(no_answer());
+                }
+                Ok(())
+            };
+            let alive = timeout_at(alive_at + CALL_TIMEOUT, ping).await;
+            if Instant::now() >= deadline || !matches!(alive, Ok(Ok(()))) {
+                connection.mark_broken();
+                return Err(no_answer());
+            }
+            alive_at = Instant::now();
         }
     }
 
@@ -225,7 +271,7 @@ impl Link {
                 if fault::breaks_connection(&error) {
                     connection.mark_broken();
                 }
-                if error.is_io_error() {
+                if fault::is_lost(&error) {
                     return Err(fault::translate(error, effect == Effect::Write));
                 }
                 Ok(Err(error))

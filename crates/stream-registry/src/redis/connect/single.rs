@@ -66,7 +66,7 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
     let hello = inner.send_packed_command(&redis::cmd("HELLO")).await.and_then(fault::checked).map_err(fault)?;
     check_version(&hello)?;
     let clock = StoreClock::measure(&mut inner).await?;
-    Ok(Connection { inner, clock: Arc::new(clock), broken })
+    Ok(Connection { inner, clock: Arc::new(clock), broken, receiving: Arc::default() })
 }
 
 /// Refuses servers that are too old; `HELLO` answers to anybody who may connect, unlike `INFO`.

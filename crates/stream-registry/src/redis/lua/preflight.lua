@@ -18,13 +18,12 @@ local function bad_index(key)
   end
 end
 
--- Sets a record with its time to live; with 'longer', never to less time than it has left.
-local function set_record(key, text, ttl, policy)
+-- Returns the words that give a record its time to live, for SET; with 'longer', never to less time than it
+-- has left. It asks the server, so it belongs before the first write.
+local function lifetime(key, ttl, policy)
   if policy == 'longer' then
     local left = redis.call('PTTL', key)
-    if left == -1 or left > tonumber(ttl) then
-      return redis.call('SET', key, text, 'KEEPTTL')
-    end
+    if left == -1 or left > tonumber(ttl) then return { 'KEEPTTL' } end
   end
-  return redis.call('SET', key, text, 'PX', ttl)
+  return { 'PX', ttl }
 end

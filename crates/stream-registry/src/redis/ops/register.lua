@@ -30,6 +30,7 @@ if text ~= expected then
   if kind == 'none' then return { 'gone' } end
   return { 'there', text }
 end
+local life = lifetime(record, ttl, policy)
 local fault = bad_index(index) or forbidden({
   { 'SADD', index, id },
   { 'SET', operation, answer, 'PX', answer_ttl },
@@ -40,5 +41,5 @@ if fault then return fault end
 redis.call('SADD', index, id)
 redis.call('SET', operation, answer, 'PX', answer_ttl)
 if ended ~= '' then redis.call('SET', mark, ended, 'PX', ended_ttl) end
-set_record(record, new, ttl, policy)
+redis.call('SET', record, new, unpack(life))
 return { 'done' }

@@ -19,8 +19,9 @@ if kind == 'none' then return 0 end
 if kind ~= 'string' then return -2 end
 local text = redis.call('GET', record)
 if text ~= read then return text end
+local life = lifetime(record, ttl, policy)
 local fault = bad_index(index) or forbidden({ { 'SADD', index, id }, { 'SET', record, new, 'PX', ttl } })
 if fault then return fault end
 redis.call('SADD', index, id)
-set_record(record, new, ttl, policy)
+redis.call('SET', record, new, unpack(life))
 return 1

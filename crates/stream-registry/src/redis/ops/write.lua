@@ -24,20 +24,34 @@ local id_from = tonumber(ARGV[1]) + 1
 local function with_status(text, from, to, at)
   local place, last = find(text, '","status":"', 1, true)
   if not place or last >= from then return nil end
-  local quote = find(text, '"', last + 1, true)
-  if byte(text, quote - 1) == BACKSLASH or find(text, '"status"', quote, true) then return nil end
+  local quote = string_end(text, last + 1)
+  if not quote or find(text, '"status"', quote, true) then return nil end
   return sub(text, 1, last) .. ARGV[at] .. sub(text, quote, from - 1) .. now .. sub(text, to)
 end
 
-local OPTIONAL
+-- Returns the place after the labels, if they stand at a place; that place if none do; nothing where that is
+-- for the client. Label by label: a brace may stand in a text.
+local function after_labels(rest, at)
+  local here = rest:match('^,"labels":{()', at)
+  if not here then return at end
+  local mark
+  repeat
+    here, mark = rest:match('^"' .. PLAIN .. '":"' .. PLAIN .. '"()([,}])', here)
+    if not here then return nil end
+    here = here + 1
+  until mark == '}'
+  return here
+end
 
--- What follows the thirteen fields, with new values for the optional ones that are given.
+local OPTIONAL = { 'rtt_ms', 'jitter_ms', 'packets_retransmitted', 'packets_dropped', 'viewers' }
+
+-- Returns what follows the thirteen fields with new values for the optional ones that are given, or nothing.
 local function with_optional(rest, at)
-  OPTIONAL = OPTIONAL or { 'rtt_ms', 'jitter_ms', 'packets_retransmitted', 'packets_dropped', 'viewers' }
-  local from = rest:match('^,"node":"[^"]*"()') or 1
-  from = rest:match('^,"epoch":"[^"]*"()', from) or from
-  from = rest:match('^,"labels":{[^{}\\]*}()', from) or from
-  from = rest:match('^,"audio_codec":"[^"]*"()', from) or from
+  local from = rest:match('^,"node":"' .. PLAIN .. '"()') or 1
+  from = rest:match('^,"epoch":"' .. PLAIN .. '"()', from) or from
+  from = after_labels(rest, from)
+  if not from then return nil end
+  from = rest:match('^,"audio_codec":"' .. PLAIN .. '"()', from) or from
   local parts = { sub(rest, 1, from - 1) }
   for i, name in ipairs(OPTIONAL) do
     local value, past = rest:match('^,"' .. name .. '":([%d.eE+-]+)()', from)
@@ -45,11 +59,11 @@ local function with_optional(rest, at)
     if ARGV[at + i] ~= '' then value = ARGV[at + i] end
     if value then parts[#parts + 1] = ',"' .. name .. '":' .. value end
   end
+  local first = byte(rest, from)
+  if first ~= COMMA and first ~= CLOSE then return nil end
   local left = sub(rest, from)
-  if left ~= '}' then
-    for _, name in ipairs(OPTIONAL) do
-      if find(left, name .. '"', 1, true) then return nil end
-    end
+  for _, name in ipairs(first == COMMA and OPTIONAL or {}) do
+    if find(left, name .. '"', 1, true) then return nil end
   end
   parts[#parts + 1] = left
   return table.concat(parts)
@@ -59,7 +73,7 @@ local function with_stats(text, from, to, at, verb)
   local _, last = find(text, '","bitrate":', to, true)
   if not last or not flat_until(text, last) then return nil end
   local rate, rate_end, tail = text:match(
-    '^%d+,"frame_rate":()[%d.eE+-]+(),"bytes_received":%d+,"packets_received":%d+,"packets_lost":%d+()', last + 1)
+    '^%d+,"frame_rate":()[%d.eE+-]+(),"bytes_received":%d+,"packets_received":%d+,"packets_lost":%d+()[,}]', last + 1)
   if not rate then return nil end
   local rest = '}'
   if tail < #text then

@@ -1,0 +1,81 @@
+//! When memory is full, what keeps streams alive goes on.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use stream_registry::{ErrorKind, RedisRegistry, Registry};
+
+use super::operations::{SOURCE, Verb};
+use super::{Bed, INDEX, id, stream};
+
+const TTL: Duration = Duration::from_secs(2);
+const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
+
+#[tokio::test]
+async fn live_streams_outlive_full_memory() {
+    let bed = Bed::start().await;
+    let store = RedisRegistry::connect(bed.options().ttl(TTL)).await.unwrap();
+    let names: Vec<String> = (0..20).map(|at| format!("cam{at}")).collect();
+    for (at, name) in names.iter().enumerate() {
+        if at % 2 == 0 {
+            store.register(&stream(name, SOURCE)).await.unwrap();
+        } else {
+            bed.put(name, FOREIGN, 2_000).await;
+        }
+    }
+    for at in 0..100 {
+        store.register(&stream(&format!("ends{at}"), SOURCE)).await.unwrap();
+    }
+    bed.server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    // Ballast up to the limit, and no byte more: whatever asks for memory is refused.
+    let info = bed.server.cli(&["INFO", "memory"]).await;
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim().to_owned();
+    bed.server.cli(&["CONFIG", "SET", "maxmemory", &used]).await;
+    let mut at = 0;
+    while !bed.server.cli(&["SET", &format!("ballast{at}"), &"x".repeat(10_000)]).await.contains("OOM") {
+        at += 1;
+        assert!(at < 1_000, "memory does not fill");
+    }
+
+    let start = Instant::now();
+    let mut rounds = 0;
+    // A whole time to live and half of another.
+    while start.elapsed() < TTL * 3 / 2 {
+        for name in &names {
+            for verb in [Verb::Heartbeat, Verb::Status, Verb::Stats, Verb::AllStats, Verb::Batch] {
+                verb.run(&store, name).await.unwrap_or_else(|error| panic!("{verb:?} of {name}: {error:?}"));
+            }
+        }
+        for verb in [Verb::Register, Verb::TakeOver, Verb::Patch, Verb::Update] {
+            let error = verb.run(&store, &names[rounds % 20]).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{verb:?}: {error}");
+            assert!(error.is_retryable() && !error.may_have_applied() && error.message().contains("memory"));
+        }
+        assert_eq!(store.register(&stream("new", "h:9")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert!(store.get(&id(&names[rounds % 20])).await.is_ok());
+        assert!(store.list().await.unwrap().len() >= names.len());
+        assert!(store.list_page(None, NonZeroU32::new(500).unwrap()).await.unwrap().streams.len() >= names.len());
+        if rounds == 0 {
+            for at in 0..100 {
+                store.unregister(&id(&format!("ends{at}"))).await.unwrap();
+            }
+            // The index heals although it needs memory.
+            bed.server.cli(&["SREM", INDEX, "cam0", "cam1"]).await;
+            Verb::Heartbeat.run(&store, "cam0").await.unwrap();
+            Verb::Stats.run(&store, "cam1").await.unwrap();
+            assert_eq!(store.list().await.unwrap().len(), names.len());
+        }
+        // What was given back by those that ended is filled again.
+        while !bed.server.cli(&["SET", &format!("ballast{at}"), &"x".repeat(10_000)]).await.contains("OOM") {
+            at += 1;
+        }
+        // A restarted script cache is no matter either.
+        bed.server.cli(&["SCRIPT", "FLUSH"]).await;
+        rounds += 1;
+    }
+    assert!(rounds > 1);
+    let listed = store.list().await.unwrap();
+    assert_eq!(listed.len(), names.len(), "all live ones are there");
+    bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    store.register(&stream("new", "h:9")).await.unwrap();
+}

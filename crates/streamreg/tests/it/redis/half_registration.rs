@@ -1,0 +1,345 @@
+//! Nothing is ever half done: whatever fails, everything is as it was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stream_registry::{
+    EndOptions, ErrorKind, OperationId, Outcome, RedisOptions, RedisRegistry, RegisterOptions, Registry, TtlPolicy,
+};
+use testkit::{FaultProxy, RedisServer, Replica, wait_until};
+
+use super::operations::{ALL, SOURCE, Verb};
+use super::{Bed, INDEX, PASSWORD, SOON, assert_no_secret, assert_untouched, id, key, stream};
+
+/// What is there before the operation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum There {
+    Nothing,
+    Own,
+    AnotherShape,
+    NotInIndex,
+}
+
+const STATES: [There; 4] = [There::Nothing, There::Own, There::AnotherShape, There::NotInIndex];
+const NAME: &str = "cam 1";
+const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
+
+/// Prepares a state and removes what the operations before have left.
+async fn prepare(bed: &Bed, there: There) {
+    bed.flush().await;
+    let owner = bed.store_as("owner").await;
+    // Somebody is always there, so that the index exists.
+    owner.register(&stream("bystander", "h:1")).await.unwrap();
+    match there {
+        There::Nothing => {}
+        There::Own => {
+            owner.register(&stream(NAME, SOURCE)).await.unwrap();
+        }
+        There::AnotherShape => bed.put(NAME, FOREIGN, 0).await,
+        There::NotInIndex => bed.put_only(NAME, FOREIGN.replace("[]", "{}"), 90_000).await,
+    }
+    if there != There::AnotherShape {
+        // Time that a failed write must not give back.
+        let _: i64 =
+            ::redis::cmd("PEXPIRE").arg(key(NAME)).arg(100_000).query_async(&mut bed.raw.clone()).await.unwrap();
+    }
+}
+
+async fn bed() -> Bed {
+    let bed = Bed::start().await;
+    bed.user("owner", "~* &* +@all").await;
+    bed
+}
+
+#[tokio::test]
+async fn an_index_of_another_type_stops_every_change() {
+    let bed = bed().await;
+    let store = bed.store().await;
+    for kind in ["string", "hash", "list", "stream"] {
+        for there in STATES {
+            prepare(&bed, there).await;
+            let mut raw = bed.raw.clone();
+            let _: i64 = ::redis::cmd("DEL").arg(INDEX).query_async(&mut raw).await.unwrap();
+            let make: &[&str] = match kind {
+                "string" => &["SET", INDEX, "x"],
+                "hash" => &["HSET", INDEX, "a", "b"],
+                "list" => &["RPUSH", INDEX, "a"],
+                _ => &["XADD", INDEX, "*", "a", "b"],
+            };
+            bed.server.cli(make).await;
+            for verb in ALL {
+                let context = format!("{verb:?}, index a {kind}, {there:?}");
+                let before = bed.dump().await;
+                let error = verb.run(&store, NAME).await.expect_err(&context);
+                let absent = there == There::Nothing && !matches!(verb, Verb::Register | Verb::TakeOver);
+                let expected = if absent { ErrorKind::NotFound } else { ErrorKind::Corrupt };
+                assert_eq!(error.kind(), expected, "{context}: {error}");
+                assert!(!error.may_have_applied(), "{context}");
+                assert_untouched(&before, &bed.dump().await, &context);
+            }
+            // Reads of single streams do not need the index; lists say what is wrong.
+            let got = store.get(&id(NAME)).await;
+            assert_eq!(got.is_ok(), there != There::Nothing);
+            let page = store.list_page(None, std::num::NonZeroU32::MIN).await.map(|_| ());
+            assert_eq!(page.unwrap_err().kind(), ErrorKind::Corrupt, "{kind}");
+            // SORT takes a list for its ids as it takes a set.
+            if kind != "list" {
+                assert_eq!(store.list().await.unwrap_err().kind(), ErrorKind::Corrupt, "{kind}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_missing_right_changes_nothing() {
+    let bed = bed().await;
+    let mut cases = 0;
+    let mut wrong = Vec::new();
+    for lacking in [
+        "-sadd",
+        "-set",
+        "-srem",
+        "-del",
+        "-evalsha",
+        "-eval -evalsha",
+        "-pttl",
+        "-smismember",
+        "-get",
+        "-mget",
+        "-type",
+        "-exists",
+        "-@write",
+        "-@read",
+        "-@set",
+        "-@string",
+    ] {
+        bed.user("poor", &format!("~* +@all {lacking}")).await;
+        for policy in [TtlPolicy::Renew, TtlPolicy::NeverShorten] {
+            let options: RedisOptions = bed.server.url_as("poor", PASSWORD).parse().unwrap();
+            let store = RedisRegistry::connect(options.ttl_policy(policy)).await.unwrap();
+            for there in STATES {
+                for verb in ALL {
+                    prepare(&bed, there).await;
+                    let context = format!("{verb:?} with {lacking}, {there:?}, {policy:?}");
+                    let before = bed.dump().await;
+                    let done = verb.run(&store, NAME).await;
+                    let after = bed.dump().await;
+                    cases += 1;
+                    let Err(error) = done else {
+                        // What needs no missing right succeeds, whole.
+                        assert_eq!(after.contains_key(&key(NAME)), !verb.ends(), "{context}");
+                        let in_index = bed.index().await.contains(NAME.as_bytes());
+                        assert_eq!(in_index, !verb.ends(), "{context}: index");
+                        continue;
+                    };
+                    assert_untouched(&before, &after, &context);
+                    assert_no_secret(&error);
+                    if error.may_have_applied() {
+                        wrong.push(format!("{context}: may have applied: {error:?}"));
+                    }
+                    let absent = there == There::Nothing && error.kind() == ErrorKind::NotFound;
+                    if error.kind() != ErrorKind::Denied && !absent {
+                        wrong.push(format!("{context}: {error}"));
+                    }
+                    assert!(!error.is_retryable() || error.kind() != ErrorKind::Denied, "{context}");
+                }
+            }
+        }
+    }
+    assert_eq!(cases, 16 * 2 * 4 * 11);
+    assert!(wrong.is_empty(), "{} of {cases} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn missing_sadd_and_missing_set_stop_a_registration() {
+    let bed = bed().await;
+    for lacking in ["-sadd", "-set"] {
+        bed.user("poor", &format!("~* +@all {lacking}")).await;
+        let store = bed.store_as("poor").await;
+        bed.flush().await;
+        let error = store.register(&stream(NAME, SOURCE)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert!(error.message().contains(&lacking[1..].to_uppercase()), "it names the right: {error}");
+        assert!(bed.dump().await.is_empty());
+    }
+    // Rights to keys count as well: the index may be out of reach.
+    bed.user("narrow", "~mirror:streams:c* +@all").await;
+    let store = bed.store_as("narrow").await;
+    assert_eq!(store.register(&stream(NAME, SOURCE)).await.unwrap_err().kind(), ErrorKind::Denied);
+    assert!(bed.dump().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_read_only_replica_refuses_every_change() {
+    let bed = bed().await;
+    let replica = Replica::of(&bed.server).await;
+    let store = RedisRegistry::connect(replica.url().parse().unwrap()).await.unwrap();
+    for there in STATES {
+        prepare(&bed, there).await;
+        replica.caught_up(&bed.server).await;
+        for verb in ALL {
+            let context = format!("{verb:?} on a replica, {there:?}");
+            let before = bed.dump().await;
+            let error = verb.run(&store, NAME).await.expect_err(&context);
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{context}: {error}");
+            assert!(error.is_retryable() && !error.may_have_applied(), "{context}: {error:?}");
+            assert!(error.message().contains("replica"), "{error}");
+            assert_untouched(&before, &bed.dump().await, &context);
+        }
+        assert_eq!(store.get(&id(NAME)).await.is_ok(), there != There::Nothing);
+    }
+}
+
+#[tokio::test]
+async fn full_memory_leaves_no_half_of_a_change() {
+    let bed = bed().await;
+    let store = bed.store().await;
+    let mut refused = 0;
+    for there in STATES {
+        for verb in ALL {
+            bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+            prepare(&bed, there).await;
+            bed.server.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
+            let context = format!("{verb:?} with full memory, {there:?}");
+            let before = bed.dump().await;
+            match verb.run(&store, NAME).await {
+                Ok(()) => assert!(!verb.needs_memory() && there != There::Nothing, "{context}"),
+                Err(error) => {
+                    let absent = there == There::Nothing && !matches!(verb, Verb::Register | Verb::TakeOver);
+                    let expected = if absent { ErrorKind::NotFound } else { ErrorKind::Unavailable };
+                    assert!(absent || verb.needs_memory(), "{context}: {error}");
+                    assert_eq!(error.kind(), expected, "{context}: {error}");
+                    assert!(!error.may_have_applied(), "{context}");
+                    assert_untouched(&before, &bed.dump().await, &context);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(refused, 11 + 3 * 4);
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_no_half_registration() {
+    let bed = bed().await;
+    let proxy = FaultProxy::start(bed.server.addr()).await;
+    let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
+    let store = RedisRegistry::connect(options.response_timeout(Duration::from_millis(300))).await.unwrap();
+    for (at, fault) in ["swallow", "cut", "cut in the middle"].into_iter().enumerate() {
+        let name = format!("cam{at}");
+        let operation = OperationId::generate();
+        let named = RegisterOptions::default().operation(operation);
+        // The scripts are known, so that the lost answer is the registration's and not "no such script".
+        store.register(&stream("warm", "h:1")).await.unwrap();
+        store.unregister(&id("warm")).await.unwrap();
+        match fault {
+            "swallow" => proxy.swallow_answers(),
+            "cut" => proxy.cut_answers_after(0),
+            _ => proxy.cut_answers_after(7),
+        }
+        let error = store.register_with(&stream(&name, SOURCE), &named).await.expect_err(fault);
+        assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable), "{fault}: {error}");
+        assert!(error.may_have_applied() && error.is_retryable(), "{fault}: {error:?}");
+        proxy.resume().await;
+        wait_until(SOON, async || bed.text(&name).await.is_some()).await;
+        bed.assert_whole(fault).await;
+        // The same call again gets the first answer, not AlreadyExists and not a renewal.
+        let again = store.register_with(&stream(&name, SOURCE), &named).await.unwrap();
+        assert_eq!(again.outcome, Outcome::Created, "{fault}");
+
+        let ended = EndOptions::default().operation(OperationId::generate());
+        if fault == "swallow" {
+            proxy.swallow_answers()
+        } else {
+            proxy.cut_answers_after(0)
+        }
+        let error = store.end(&id(&name), &ended).await.expect_err(fault);
+        assert!(error.may_have_applied(), "{fault}: {error:?}");
+        proxy.resume().await;
+        wait_until(SOON, async || bed.text(&name).await.is_none()).await;
+        bed.assert_whole(fault).await;
+        assert_eq!(store.end(&id(&name), &ended).await.unwrap(), again.stream, "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_clients_leave_nothing_half_done() {
+    let bed = Arc::new(bed().await);
+    let store = Arc::new(bed.store().await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..16 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            let mut failed = 0;
+            for round in 0..60 {
+                let name = format!("cam{task}-{round}");
+                let verbs = [Verb::Register, Verb::Heartbeat, Verb::AllStats, Verb::Patch, Verb::Unregister];
+                for verb in &verbs[..if round % 2 == 0 { 5 } else { 4 }] {
+                    if let Err(error) = verb.run(&store, &name).await {
+                        failed += 1;
+                        // A change whose registration or end was lost on the way finds nothing, or itself.
+                        let good = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::NotFound);
+                        assert!(good, "{verb:?}: {error:?}");
+                    }
+                }
+            }
+            failed
+        });
+    }
+    let killer = tokio::spawn({
+        let bed = Arc::clone(&bed);
+        async move {
+            let mut killed: i64 = 0;
+            loop {
+                let mut kill = ::redis::cmd("CLIENT");
+                kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
+                killed += kill.query_async::<i64>(&mut bed.raw.clone()).await.unwrap();
+                if killed > 40 {
+                    return killed;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+    let mut failed = 0;
+    while let Some(done) = tasks.join_next().await {
+        failed += done.unwrap();
+    }
+    killer.abort();
+    assert!(failed > 0, "no call was in flight at any kill");
+    bed.assert_whole("after the kills").await;
+    let listed = store.list().await.unwrap();
+    assert_eq!(listed.len(), bed.index().await.len());
+}
+
+#[tokio::test]
+async fn no_message_holds_the_password() {
+    let server = RedisServer::builder().password(PASSWORD).start().await;
+    let bed = Bed::of(server).await;
+    let addr = bed.server.addr();
+    for url in [
+        format!("redis://:{PASSWORD}x@{addr}"),
+        format!("redis://nobody:{PASSWORD}@{addr}"),
+        format!("redis://:{PASSWORD}@{addr}/99999"),
+        format!("redis://:{PASSWORD}@127.0.0.1:1"),
+        format!("redis+unix:///nowhere/redis.sock?pass={PASSWORD}"),
+        format!("redis+unix://{}?user=nobody&pass={PASSWORD}", bed.server.socket().display()),
+        format!("redis://:{PASSWORD}@{addr}/x"),
+    ] {
+        let error = match url.parse::<RedisOptions>() {
+            Ok(options) => RedisRegistry::connect(options).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert_no_secret(&error);
+        let wanted = [ErrorKind::Denied, ErrorKind::InvalidArgument, ErrorKind::Unavailable];
+        assert!(wanted.contains(&error.kind()), "{error:?}");
+        assert!(!error.may_have_applied());
+    }
+    let store = RedisRegistry::connect(bed.server.url_as("", PASSWORD).parse().unwrap()).await.unwrap();
+    assert!(!format!("{store:?}").contains(PASSWORD));
+    assert_eq!(
+        RedisRegistry::connect(bed.options()).await.unwrap_err().kind(),
+        ErrorKind::Denied,
+        "without a password where one is asked for"
+    );
+}

@@ -1,0 +1,205 @@
+//! The index: it heals, loses what is dead, and holds whatever somebody puts into it.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use stream_registry::{Change, ErrorKind, Guard, RedisRegistry, Registry, StreamId, Write};
+
+use super::operations::{ALL, SOURCE, Verb, all_stats};
+use super::{Bed, INDEX, id, stream};
+
+const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
+
+async fn pages(store: &RedisRegistry, count: u32) -> Vec<StreamId> {
+    let mut seen = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = store.list_page(cursor.as_ref(), NonZeroU32::new(count).unwrap()).await.unwrap();
+        seen.extend(page.streams.into_iter().map(|stream| stream.id));
+        cursor = page.next;
+        if cursor.is_none() {
+            return seen;
+        }
+    }
+}
+
+#[tokio::test]
+async fn any_write_puts_its_id_back() {
+    let bed = Bed::start().await;
+    let store = bed.store().await;
+    for foreign in [false, true] {
+        for verb in ALL.into_iter().filter(|verb| !verb.ends()) {
+            bed.flush().await;
+            if foreign {
+                bed.put("cam1", FOREIGN, 60_000).await;
+            } else {
+                store.register(&stream("cam1", SOURCE)).await.unwrap();
+            }
+            // The whole index is gone, or this id alone.
+            for last in [true, false] {
+                if !last {
+                    bed.server.cli(&["SADD", INDEX, "somebody"]).await;
+                }
+                bed.server.cli(&["SREM", INDEX, "cam1"]).await;
+                assert_eq!(store.list().await.unwrap().len(), 0);
+                verb.run(&store, "cam1").await.unwrap_or_else(|error| panic!("{verb:?}, {foreign}: {error}"));
+                assert!(bed.index().await.contains(&b"cam1"[..]), "{verb:?}, another's shape {foreign}, last {last}");
+                assert_eq!(store.list().await.unwrap().len(), 1, "{verb:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_puts_all_its_ids_back() {
+    let bed = Bed::start().await;
+    let store = bed.store().await;
+    let names: Vec<String> = (0..600).map(|at| format!("cam{at}")).collect();
+    for (at, name) in names.iter().enumerate() {
+        if at % 7 == 0 {
+            bed.put(name, FOREIGN, 60_000).await;
+        } else if at % 11 != 0 {
+            store.register(&stream(name, SOURCE)).await.unwrap();
+        }
+    }
+    bed.server.cli(&["DEL", INDEX]).await;
+    let writes: Vec<Write> = names
+        .iter()
+        .enumerate()
+        .map(|(at, name)| Write {
+            id: id(name),
+            guard: Guard::None,
+            change: if at % 2 == 0 { Change::Heartbeat } else { Change::Stats(all_stats()) },
+        })
+        .collect();
+    let answers = store.write(&writes).await.unwrap();
+    for (at, answer) in answers.iter().enumerate() {
+        let absent = at % 7 != 0 && at % 11 == 0;
+        assert_eq!(
+            answer.as_ref().err().map(stream_registry::Error::kind),
+            absent.then_some(ErrorKind::NotFound),
+            "{at}"
+        );
+    }
+    bed.assert_whole("after a batch").await;
+    assert_eq!(bed.index().await.len(), answers.iter().filter(|answer| answer.is_ok()).count());
+}
+
+#[tokio::test]
+async fn ids_without_a_record_leave_by_list_and_by_page() {
+    let bed = Bed::start().await;
+    let store = bed.store().await;
+    for paged in [false, true] {
+        bed.flush().await;
+        store.register(&stream("cam1", SOURCE)).await.unwrap();
+        bed.server.cli(&["HSET", "mirror:streams:wrong", "a", "b"]).await;
+        bed.server.cli(&["SADD", INDEX, "wrong"]).await;
+        let mut raw = bed.raw.clone();
+        let mut add = ::redis::cmd("SADD");
+        add.arg(INDEX);
+        for at in 0..1_200 {
+            add.arg(format!("gone{at}"));
+        }
+        // No legal ids, and no records: they leave like any other.
+        let illegal: [&[u8]; 6] = [b"", b"\xff\x00", b"a\nb", b"..", b" a", &[b'x'; 400]];
+        for member in illegal {
+            add.arg(member);
+        }
+        let _: i64 = add.query_async(&mut raw).await.unwrap();
+        // One that looks into the index key itself, and one with a record that no id can name.
+        let _: i64 = ::redis::cmd("SADD").arg(INDEX).arg("active").arg("c\nd").query_async(&mut raw).await.unwrap();
+        bed.put_only("c\nd", FOREIGN, 60_000).await;
+        let pruned = store.counters().pruned;
+        if paged {
+            assert_eq!(pages(&store, 100).await, [id("cam1")]);
+        } else {
+            let snapshot = store.snapshot().await.unwrap();
+            assert_eq!((snapshot.streams.len(), snapshot.unreadable), (1, 3), "wrong, active and c\\nd");
+        }
+        let left = bed.index().await;
+        let expected: BTreeSet<Vec<u8>> = [&b"cam1"[..], b"wrong", b"active", b"c\nd"].map(<[u8]>::to_vec).into();
+        assert_eq!(left, expected, "paged {paged}");
+        assert_eq!(store.counters().pruned - pruned, 1_206);
+        assert_eq!(store.counters().prune_failures, 0);
+        assert_eq!(bed.server.cli(&["TYPE", "mirror:streams:wrong"]).await, "hash");
+        for verb in ALL {
+            let error = verb.run(&store, "wrong").await.expect_err("a hash is no record");
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{verb:?}: {error}");
+        }
+        assert_eq!(store.get(&id("wrong")).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(bed.server.cli(&["HGET", "mirror:streams:wrong", "a"]).await, "b");
+    }
+}
+
+#[tokio::test]
+async fn a_list_removes_no_id_that_is_registered_meanwhile() {
+    let bed = Bed::start().await;
+    let store = Arc::new(bed.store().await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let lister = tokio::spawn({
+        let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
+        async move {
+            while !stop.load(Ordering::Relaxed) {
+                store.list().await.unwrap();
+                pages(&store, 10).await;
+            }
+        }
+    });
+    for round in 0..300 {
+        let name = format!("cam{}", round % 5);
+        // Its record is gone, its id is left behind, and it is registered again under a list's eyes.
+        bed.server.client();
+        let _: i64 = ::redis::cmd("DEL").arg(super::key(&name)).query_async(&mut bed.raw.clone()).await.unwrap();
+        Verb::Register.run(&store, &name).await.unwrap();
+        assert!(bed.index().await.contains(name.as_bytes()), "round {round}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    lister.await.unwrap();
+    bed.assert_whole("after the lists").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_complete_under_churn() {
+    let bed = Bed::start().await;
+    let store = Arc::new(bed.store().await);
+    let mut pipe = ::redis::pipe();
+    let steady: BTreeSet<StreamId> = (0..10_000).map(|at| id(&format!("steady{at}"))).collect();
+    for name in &steady {
+        pipe.cmd("SET").arg(format!("mirror:streams:{name}")).arg(FOREIGN).arg("PX").arg(300_000).ignore();
+        pipe.cmd("SADD").arg(INDEX).arg(name.as_str()).ignore();
+    }
+    let () = pipe.query_async(&mut bed.raw.clone()).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let churn = tokio::spawn({
+        let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
+        async move {
+            let mut round: usize = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let calls = (0..64).map(|at| {
+                    let (store, name) = (Arc::clone(&store), format!("churn{}", round * 64 + at));
+                    async move {
+                        store.register(&stream(&name, SOURCE)).await.unwrap();
+                        if at % 4 != 0 {
+                            store.unregister(&id(&name)).await.unwrap();
+                        }
+                    }
+                });
+                futures_util::future::join_all(calls).await;
+                round += 1;
+            }
+            round
+        }
+    });
+    for count in [100, 1_000, 10_000] {
+        let seen: BTreeSet<StreamId> = pages(&store, count).await.into_iter().collect();
+        let missing = steady.difference(&seen).count();
+        assert_eq!(missing, 0, "pages of {count}");
+    }
+    let listed: BTreeSet<StreamId> = store.list().await.unwrap().into_iter().map(|stream| stream.id).collect();
+    assert_eq!(steady.difference(&listed).count(), 0);
+    stop.store(true, Ordering::Relaxed);
+    assert!(churn.await.unwrap() > 0);
+    bed.assert_whole("after the churn").await;
+}

@@ -1,0 +1,177 @@
+//! A decoder of records of the tests' own: raw values, the last of a name counts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserializer as _;
+use serde::de::{MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Raw texts by name. Of a field that comes several times, all, in their order.
+pub(crate) type Fields = BTreeMap<String, Vec<String>>;
+
+/// Returns the fields, or nothing where the text is no JSON object.
+pub(crate) fn decode(text: &[u8]) -> Option<Fields> {
+    struct Object;
+    impl<'de> Visitor<'de> for Object {
+        type Value = Fields;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+            let mut fields = Fields::new();
+            while let Some((name, raw)) = map.next_entry::<String, &RawValue>()? {
+                fields.entry(name).or_default().push(raw.get().to_owned());
+            }
+            Ok(fields)
+        }
+    }
+    let text = std::str::from_utf8(text).ok()?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let fields = json.deserialize_map(Object).ok()?;
+    json.end().ok()?;
+    Some(fields)
+}
+
+const TEXTS: [&str; 10] =
+    ["id", "type", "source_addr", "status", "video_codec", "resolution", "node", "epoch", "audio_codec", "end_reason"];
+const COUNTS: [&str; 7] = [
+    "bitrate",
+    "bytes_received",
+    "packets_received",
+    "packets_lost",
+    "packets_retransmitted",
+    "packets_dropped",
+    "viewers",
+];
+const RATES: [&str; 3] = ["frame_rate", "rtt_ms", "jitter_ms"];
+const TIMES: [&str; 2] = ["created_at", "last_heartbeat"];
+
+/// What a known field says, spelling aside; for an unknown one, its texts to the letter.
+pub(crate) fn meaning(name: &str, raws: Option<&Vec<String>>) -> String {
+    let known = TEXTS.contains(&name)
+        || COUNTS.contains(&name)
+        || RATES.contains(&name)
+        || TIMES.contains(&name)
+        || name == "labels";
+    if !known {
+        return raws.map_or_else(|| "absent".to_owned(), |raws| raws.join(" then "));
+    }
+    let raw = raws.and_then(|raws| raws.last()).map_or("null", String::as_str);
+    let said = if TEXTS.contains(&name) {
+        // Null, absent and empty are the same: unset.
+        match raw {
+            "null" => Some(String::new()),
+            raw => serde_json::from_str::<String>(raw).ok(),
+        }
+    } else if name == "labels" {
+        match raw {
+            "null" => Some("{}".to_owned()),
+            raw => serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(raw).ok().map(|labels| {
+                let labels: Vec<_> = labels
+                    .into_iter()
+                    .map(|(name, raw)| match serde_json::from_str::<String>(raw.get()) {
+                        Ok(text) => format!("{name:?}={text:?}"),
+                        Err(_) => format!("{name:?} raw {}", raw.get()),
+                    })
+                    .collect();
+                format!("{{{}}}", labels.join(","))
+            }),
+        }
+    } else if TIMES.contains(&name) {
+        match raw {
+            "null" => Some("0001-01-01T00:00:00.000000000Z".to_owned()),
+            raw => serde_json::from_str::<String>(raw)
+                .ok()
+                .and_then(|text| text.parse::<stream_registry::Timestamp>().map(|time| (time, text)).ok())
+                // Digits beyond the ninth are a part of what the text says.
+                .filter(|(_, text)| {
+                    text.get(20..).is_none_or(|rest| rest.bytes().take_while(u8::is_ascii_digit).count() <= 9)
+                })
+                .map(|(time, _)| time.to_string()),
+        }
+    } else if COUNTS.contains(&name) {
+        if raw == "null" { Some("0".to_owned()) } else { whole(raw) }
+    } else {
+        match raw {
+            "null" => Some("0".to_owned()),
+            raw if raw.starts_with('"') => None,
+            raw => raw
+                .parse::<f64>()
+                .ok()
+                .filter(|rate| rate.is_finite() && *rate >= 0.0)
+                .map(|rate| (rate + 0.0).to_string()),
+        }
+    };
+    said.unwrap_or_else(|| format!("raw {raw}"))
+}
+
+/// The digits of a whole number from 0 to 2^63 - 1, worked out as text.
+fn whole(raw: &str) -> Option<String> {
+    let raw = raw.to_ascii_lowercase();
+    let (mantissa, exponent) = raw.split_once('e').unwrap_or((&raw, "0"));
+    let exponent: i64 = exponent.parse().ok()?;
+    if !mantissa.starts_with(|c: char| c.is_ascii_digit() || c == '-') || exponent.abs() > 400 {
+        return None;
+    }
+    let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+    let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut digits = format!("{before}{after}");
+    let mut point = i64::try_from(before.len()).unwrap() + exponent;
+    while digits.ends_with('0') {
+        digits.pop();
+    }
+    let zeros = digits.len() - digits.trim_start_matches('0').len();
+    digits.drain(..zeros);
+    point -= i64::try_from(zeros).unwrap();
+    if digits.is_empty() {
+        return Some("0".to_owned());
+    }
+    let length = i64::try_from(digits.len()).unwrap();
+    if negative || point < length || point > 19 {
+        return None;
+    }
+    digits.push_str(&"0".repeat(usize::try_from(point - length).unwrap()));
+    digits.parse::<u64>().ok().filter(|count| i64::try_from(*count).is_ok()).map(|count| count.to_string())
+}
+
+/// Compares two records field by field; `set` names those that were to change. Returns what differs beyond.
+pub(crate) fn differences(before: &Fields, after: &Fields, set: &[&str]) -> Vec<String> {
+    let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let mut found = Vec::new();
+    for name in names {
+        if set.contains(&name.as_str()) {
+            continue;
+        }
+        let (was, is) = (meaning(name, before.get(name)), meaning(name, after.get(name)));
+        if was != is {
+            found.push(format!("{name}: {was} became {is}"));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_decoder_of_the_tests_tells_differences_from_spelling() {
+    let one =
+        decode(br#"{"bitrate":1e+14,"x":[],"frame_rate":25.0,"created_at":"2026-11-22T19:38:10.5+05:30","a":1,"a":2}"#)
+            .unwrap();
+    let two = decode(br#"{"bitrate":100000000000000,"x":[],"frame_rate":25,"created_at":"2026-11-22T14:08:10.500000000Z","a":1,"a":2}"#).unwrap();
+    assert_eq!(differences(&one, &two, &[]), Vec::<String>::new());
+    let three = decode(
+        br#"{"bitrate":100000000000001,"x":{},"frame_rate":25,"created_at":"2026-11-22T14:08:10.500000001Z","a":2}"#,
+    )
+    .unwrap();
+    assert_eq!(differences(&one, &three, &[]).len(), 4);
+    assert_eq!(differences(&one, &three, &["x", "a", "bitrate", "created_at"]), Vec::<String>::new());
+    for (raw, digits) in [
+        ("1.5e6", Some("1500000")),
+        ("0.0e9", Some("0")),
+        ("1.5", None),
+        ("-5", None),
+        ("9223372036854775808", None),
+        ("9223372036854775807", Some("9223372036854775807")),
+    ] {
+        assert_eq!(whole(raw).as_deref(), digits, "{raw}");
+    }
+}

@@ -1,0 +1,200 @@
+//! The Redis store under attack: real servers, broken networks, other programs' records.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod away;
+mod dropping;
+mod foreign_records;
+mod full_memory;
+mod fuzz;
+mod half_registration;
+mod index;
+mod json;
+mod operations;
+mod races;
+mod readers;
+mod scripts;
+mod ttl;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ::redis::AsyncCommands as _;
+use ::redis::aio::MultiplexedConnection;
+use stream_registry::{Error, RedisOptions, RedisRegistry, Stream, StreamId, StreamType};
+use testkit::{RedisBuilder, RedisServer};
+
+pub(crate) const PREFIX: &str = "mirror:streams:";
+pub(crate) const INDEX: &str = "mirror:streams:active";
+/// The password of every user that these tests make: no message may hold it.
+pub(crate) const PASSWORD: &str = "tell-nobody-9f3a";
+
+/// A server with a connection that sees everything.
+pub(crate) struct Bed {
+    pub(crate) server: RedisServer,
+    pub(crate) raw: MultiplexedConnection,
+}
+
+/// Everything that a server holds: type, serialised value and remaining time of each key.
+pub(crate) type Dump = BTreeMap<Vec<u8>, (String, Vec<u8>, i64)>;
+
+pub(crate) fn id(text: &str) -> StreamId {
+    text.parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))
+}
+
+pub(crate) fn stream(name: &str, source: &str) -> Stream {
+    Stream::new(id(name), StreamType::Srt, source)
+}
+
+pub(crate) fn key(name: &str) -> Vec<u8> {
+    [PREFIX.as_bytes(), name.as_bytes()].concat()
+}
+
+/// No message of an error holds a password.
+pub(crate) fn assert_no_secret(error: &Error) {
+    let mut all = format!("{error} {error:?}");
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        all.push_str(&format!(" {cause} {cause:?}"));
+        source = cause.source();
+    }
+    assert!(!all.contains(PASSWORD), "a password in {all}");
+}
+
+impl Bed {
+    pub(crate) async fn start() -> Self {
+        Self::with(RedisServer::builder()).await
+    }
+
+    pub(crate) async fn with(builder: RedisBuilder) -> Self {
+        Self::of(builder.start().await).await
+    }
+
+    pub(crate) async fn of(server: RedisServer) -> Self {
+        // A busy machine may take its time.
+        let patient = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(SOON));
+        let raw = server.client().get_multiplexed_async_connection_with_config(&patient).await.unwrap();
+        Self { server, raw }
+    }
+
+    pub(crate) fn options(&self) -> RedisOptions {
+        self.server.url().parse().unwrap()
+    }
+
+    pub(crate) async fn store(&self) -> RedisRegistry {
+        RedisRegistry::connect(self.options()).await.unwrap()
+    }
+
+    pub(crate) async fn store_as(&self, user: &str) -> RedisRegistry {
+        let options: RedisOptions = self.server.url_as(user, PASSWORD).parse().unwrap();
+        RedisRegistry::connect(options).await.unwrap_or_else(|error| panic!("{user}: {error:?}"))
+    }
+
+    /// Makes a user by ACL rules, with the tests' password.
+    pub(crate) async fn user(&self, name: &str, rules: &str) {
+        let mut raw = self.raw.clone();
+        let mut command = ::redis::cmd("ACL");
+        command.arg("SETUSER").arg(name).arg("reset").arg("on").arg(format!(">{PASSWORD}"));
+        for rule in rules.split(' ') {
+            command.arg(rule);
+        }
+        let _: String = command.query_async(&mut raw).await.unwrap_or_else(|error| panic!("{rules}: {error}"));
+    }
+
+    /// Puts a record as another program does; `px` 0 is for no time to live.
+    pub(crate) async fn put(&self, name: &str, text: impl AsRef<[u8]>, px: u64) {
+        self.put_only(name, text, px).await;
+        let _: i64 = self.raw.clone().sadd(INDEX, name).await.unwrap();
+    }
+
+    pub(crate) async fn put_only(&self, name: &str, text: impl AsRef<[u8]>, px: u64) {
+        let mut command = ::redis::cmd("SET");
+        command.arg(key(name)).arg(text.as_ref());
+        if px > 0 {
+            command.arg("PX").arg(px);
+        }
+        let _: String = command.query_async(&mut self.raw.clone()).await.unwrap();
+    }
+
+    pub(crate) async fn text(&self, name: &str) -> Option<Vec<u8>> {
+        self.raw.clone().get(key(name)).await.unwrap()
+    }
+
+    pub(crate) async fn pttl(&self, name: &str) -> i64 {
+        self.raw.clone().pttl(key(name)).await.unwrap()
+    }
+
+    pub(crate) async fn index(&self) -> BTreeSet<Vec<u8>> {
+        self.raw.clone().smembers(INDEX).await.unwrap()
+    }
+
+    pub(crate) async fn flush(&self) {
+        let _: String = ::redis::cmd("FLUSHALL").query_async(&mut self.raw.clone()).await.unwrap();
+    }
+
+    pub(crate) async fn dump(&self) -> Dump {
+        let mut raw = self.raw.clone();
+        let keys: Vec<Vec<u8>> = raw.keys("*").await.unwrap();
+        let mut answers = Vec::new();
+        for keys in keys.chunks(500) {
+            let mut ask = ::redis::pipe();
+            for key in keys {
+                ask.cmd("TYPE").arg(key).cmd("DUMP").arg(key).cmd("PTTL").arg(key);
+            }
+            let values: Vec<::redis::Value> = ask.query_async(&mut raw).await.unwrap();
+            answers.extend(values.chunks_exact(3).map(|one| {
+                ::redis::from_redis_value::<(String, Option<Vec<u8>>, i64)>(::redis::Value::Array(one.to_vec()))
+                    .unwrap()
+            }));
+        }
+        let mut dump = Dump::new();
+        for (key, (kind, value, left)) in keys.into_iter().zip(answers) {
+            // What expired meanwhile is not there.
+            let Some(mut value) = value else { continue };
+            if kind == "set" {
+                let members: BTreeSet<Vec<u8>> = raw.smembers(&key).await.unwrap();
+                value = members.into_iter().collect::<Vec<_>>().join(&b'\n');
+            }
+            if left != -2 {
+                dump.insert(key, (kind, value, left));
+            }
+        }
+        dump
+    }
+
+    /// Index and records say the same, and what is neither has a time to live.
+    pub(crate) async fn assert_whole(&self, context: &str) {
+        let index = self.index().await;
+        let mut records = BTreeSet::new();
+        for (key, (_, _, left)) in self.dump().await {
+            if key == INDEX.as_bytes() {
+                continue;
+            }
+            assert!(left > 0, "{context}: {:?} has no time to live", String::from_utf8_lossy(&key));
+            let name = key.strip_prefix(PREFIX.as_bytes()).expect("every key has the prefix").to_vec();
+            if name[0] != 0x1f {
+                records.insert(name);
+            }
+        }
+        let show = |set: &BTreeSet<Vec<u8>>| -> Vec<String> {
+            set.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+        };
+        assert_eq!(show(&index), show(&records), "{context}: index and records differ");
+    }
+}
+
+/// After a failed call everything is as it was, and no time to live was raised.
+pub(crate) fn assert_untouched(before: &Dump, after: &Dump, context: &str) {
+    let names = |dump: &Dump| -> Vec<String> {
+        dump.keys().map(|key| String::from_utf8_lossy(key).escape_debug().to_string()).collect()
+    };
+    assert_eq!(names(before), names(after), "{context}: other keys");
+    for (key, (kind, value, left)) in before {
+        let (kind_now, value_now, left_now) = &after[key];
+        let key = String::from_utf8_lossy(key);
+        assert_eq!((kind, value), (kind_now, value_now), "{context}: {key:?} is changed");
+        let lowered = *left == -1 && *left_now == -1 || *left > 0 && *left_now > 0 && left_now <= left;
+        assert!(lowered, "{context}: {key:?} had {left} ms to live and has {left_now}");
+    }
+}
+
+pub(crate) const SOON: Duration = Duration::from_secs(10);

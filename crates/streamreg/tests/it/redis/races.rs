@@ -1,0 +1,220 @@
+//! Many at once: one winner, no two with one id, no call lost to a flushed script cache.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use stream_registry::{ErrorKind, Outcome, RedisRegistry, RegisterOptions, Registry};
+use testkit::{RedisServer, wait_until};
+
+use super::operations::{SOURCE, Verb};
+use super::{Bed, id, stream};
+
+const WORKER: &str = "STREAM_REGISTRY_TEST_WORKER";
+const PROCESSES: usize = 4;
+const TASKS: usize = 16;
+const ROUNDS: usize = 200;
+const NEW_IDS: usize = 320;
+
+/// One of the four processes, when the environment says so; otherwise a race of its tasks alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn worker_of_the_races() {
+    let told = std::env::var(WORKER).ok();
+    let (_server, url, job, process) = match &told {
+        Some(told) => {
+            let mut parts = told.split('|').map(str::to_owned);
+            (None, parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap())
+        }
+        None => {
+            let server = RedisServer::start().await;
+            let url = server.unix_url();
+            (Some(server), url, "register".to_owned(), "0".to_owned())
+        }
+    };
+    let store = Arc::new(RedisRegistry::connect(url.parse().unwrap()).await.unwrap());
+    if job == "new" {
+        let calls = (0..TASKS).map(|_| {
+            let store = Arc::clone(&store);
+            async move {
+                let mut ids = Vec::new();
+                for _ in 0..NEW_IDS / TASKS {
+                    let made = store.register_new(&stream("any", SOURCE), &RegisterOptions::default()).await;
+                    ids.push(made.unwrap().stream.id);
+                }
+                ids
+            }
+        });
+        let ids: BTreeSet<_> = futures_util::future::join_all(calls).await.into_iter().flatten().collect();
+        assert_eq!(ids.len(), NEW_IDS);
+        return;
+    }
+    let rounds = if told.is_some() { ROUNDS } else { 20 };
+    let mut won = Vec::new();
+    for round in 0..rounds {
+        if told.is_some() {
+            barrier(&url, round).await;
+        }
+        let name = format!("round{round}");
+        let calls = (0..TASKS).map(|task| {
+            let (store, name, source) = (Arc::clone(&store), name.clone(), format!("p{process}:{}", 1_000 + task));
+            tokio::spawn(async move { (store.register(&stream(&name, &source)).await, source) })
+        });
+        for answer in futures_util::future::join_all(calls).await {
+            let (answer, source) = answer.unwrap();
+            match answer {
+                Ok(registered) => {
+                    assert_eq!((registered.outcome, &registered.stream.source_addr), (Outcome::Created, &source));
+                    won.push((round, registered.stream));
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error:?}");
+                    // Who lost is told of the winner, and the winner is who is there.
+                    let winner = error.existing().expect("the record that is there");
+                    assert_ne!(winner.source_addr, source);
+                    assert_eq!(*winner, store.get(&id(&name)).await.unwrap());
+                }
+            }
+        }
+    }
+    if told.is_none() {
+        assert_eq!(won.len(), rounds, "one winner a round");
+    }
+    // For the process that watches: who believes to have won.
+    let mut raw = connect_raw(&url).await;
+    for (round, stream) in won {
+        let () = ::redis::cmd("RPUSH")
+            .arg(format!("test:winners:{round}"))
+            .arg(stream.source_addr)
+            .query_async(&mut raw)
+            .await
+            .unwrap();
+    }
+}
+
+async fn connect_raw(url: &str) -> ::redis::aio::MultiplexedConnection {
+    ::redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+/// Waits until all processes have come to a round, so that they meet.
+async fn barrier(url: &str, round: usize) {
+    thread_local! {
+        static RAW: std::cell::RefCell<Option<::redis::aio::MultiplexedConnection>> = const { std::cell::RefCell::new(None) };
+    }
+    let mut raw = match RAW.with_borrow(Clone::clone) {
+        Some(raw) => raw,
+        None => {
+            let raw = connect_raw(url).await;
+            RAW.set(Some(raw.clone()));
+            raw
+        }
+    };
+    let key = format!("test:round:{round}");
+    let () = ::redis::cmd("INCR").arg(&key).query_async(&mut raw).await.unwrap();
+    let all = i64::try_from(PROCESSES).unwrap();
+    loop {
+        let here: i64 = ::redis::cmd("GET").arg(&key).query_async(&mut raw).await.unwrap();
+        if here >= all {
+            return;
+        }
+        tokio::time::sleep(Duration::from_micros(300)).await;
+    }
+}
+
+/// Runs four processes of this test binary, each doing one job, and waits for all.
+async fn processes(url: &str, job: &str) {
+    let children: Vec<_> = (0..PROCESSES)
+        .map(|process| {
+            tokio::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "redis::races::worker_of_the_races", "--nocapture"])
+                .env(WORKER, format!("{url}|{job}|{process}"))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let done = futures_util::future::join_all(children.into_iter().map(tokio::process::Child::wait_with_output));
+    for output in done.await {
+        let output = output.unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("1 passed"), "the worker did not run: {said}");
+    }
+}
+
+#[tokio::test]
+async fn one_of_64_tasks_in_4_processes_wins_each_of_200_rounds() {
+    let bed = Bed::start().await;
+    processes(&bed.server.url(), "register").await;
+    let store = bed.store().await;
+    let mut sources = BTreeSet::new();
+    for round in 0..ROUNDS {
+        let winners: Vec<String> = ::redis::cmd("LRANGE")
+            .arg(format!("test:winners:{round}"))
+            .arg(0)
+            .arg(-1)
+            .query_async(&mut bed.raw.clone())
+            .await
+            .unwrap();
+        assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
+        let there = store.get(&id(&format!("round{round}"))).await.unwrap();
+        assert_eq!(there.source_addr, winners[0], "round {round}");
+        sources.insert(there.source_addr.split(':').next().unwrap().to_owned());
+    }
+    assert!(sources.len() > 1, "the processes met: only {sources:?} ever won");
+    assert_eq!(store.list().await.unwrap().len(), ROUNDS);
+}
+
+#[tokio::test]
+async fn new_ids_of_4_processes_are_distinct() {
+    let bed = Bed::start().await;
+    processes(&bed.server.url(), "new").await;
+    let listed: BTreeSet<_> = bed.store().await.list().await.unwrap().into_iter().map(|stream| stream.id).collect();
+    assert_eq!(listed.len(), PROCESSES * NEW_IDS, "each call made a stream of its own");
+    bed.assert_whole("after register_new").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flushed_script_cache_fails_no_call() {
+    let bed = Bed::start().await;
+    let store = Arc::new(bed.store().await);
+    bed.user("scripts", "+@all -sort_ro allkeys").await;
+    let lister = Arc::new(bed.store_as("scripts").await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let flusher = tokio::spawn({
+        let (stop, mut raw) = (Arc::clone(&stop), bed.raw.clone());
+        async move {
+            let mut flushed = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let () = ::redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut raw).await.unwrap();
+                flushed += 1;
+                tokio::task::yield_now().await;
+            }
+            flushed
+        }
+    });
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..16 {
+        let (store, lister) = (Arc::clone(&store), Arc::clone(&lister));
+        tasks.spawn(async move {
+            let name = format!("cam{task}");
+            for round in 0..20 {
+                let verbs = [Verb::Register, Verb::Heartbeat, Verb::AllStats, Verb::Patch, Verb::Update, Verb::Batch];
+                for verb in verbs.into_iter().chain([Verb::Unregister]) {
+                    verb.run(&store, &name).await.unwrap_or_else(|error| panic!("{verb:?}, round {round}: {error:?}"));
+                }
+                lister.list().await.unwrap_or_else(|error| panic!("list, round {round}: {error:?}"));
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(flusher.await.unwrap() > 50);
+    wait_until(super::SOON, async || bed.index().await.is_empty()).await;
+    bed.assert_whole("after the flushes").await;
+}

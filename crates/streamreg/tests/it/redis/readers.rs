@@ -1,0 +1,170 @@
+//! Who may only read can read everything, and who only reads writes nothing.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use stream_registry::{ErrorKind, RedisRegistry, Registry};
+use testkit::Replica;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use super::operations::ALL;
+use super::{Bed, INDEX, PASSWORD, id, stream};
+
+const STREAMS: usize = 300;
+
+async fn filled() -> (Bed, RedisRegistry) {
+    let bed = Bed::start().await;
+    let owner = bed.store().await;
+    for at in 0..STREAMS {
+        owner.register(&stream(&format!("cam{at}"), "h:1")).await.unwrap();
+    }
+    // Ids without a record, a key of the wrong type, a record that nobody can read.
+    for stale in ["gone1", "gone2"] {
+        bed.server.cli(&["SADD", INDEX, stale]).await;
+    }
+    bed.server.cli(&["SADD", INDEX, "wrong"]).await;
+    bed.server.cli(&["HSET", "mirror:streams:wrong", "a", "b"]).await;
+    bed.put("unreadable", "not json", 0).await;
+    (bed, owner)
+}
+
+/// Reads in every way there is; returns how many streams each way showed.
+async fn read_all(store: &RedisRegistry, context: &str) {
+    for round in 0..3 {
+        let snapshot = store.snapshot().await.unwrap_or_else(|error| panic!("{context}: {error:?}"));
+        assert_eq!(snapshot.streams.len(), STREAMS, "{context}, round {round}");
+        assert!(snapshot.unreadable >= 1, "{context}");
+        let mut seen = BTreeSet::new();
+        let mut cursor = None;
+        loop {
+            let page = store.list_page(cursor.as_ref(), NonZeroU32::new(64).unwrap()).await;
+            let page = page.unwrap_or_else(|error| panic!("{context}: {error:?}"));
+            seen.extend(page.streams.into_iter().map(|stream| stream.id));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), STREAMS, "{context}");
+        assert_eq!(store.get(&id("cam7")).await.unwrap_or_else(|e| panic!("{context}: {e:?}")).id, id("cam7"));
+        for (name, kind) in
+            [("gone1", ErrorKind::NotFound), ("wrong", ErrorKind::Corrupt), ("unreadable", ErrorKind::Corrupt)]
+        {
+            assert_eq!(store.get(&id(name)).await.unwrap_err().kind(), kind, "{context}: {name}");
+        }
+        store.ping().await.unwrap_or_else(|error| panic!("{context}: {error:?}"));
+    }
+}
+
+#[tokio::test]
+async fn readers_of_few_rights_read_everything() {
+    let (bed, _) = filled().await;
+    for (name, rules) in [
+        ("narrow", "+@read +@connection ~mirror:streams:*"),
+        ("narrow_read_key", "+@read +@connection %R~mirror:streams:*"),
+        ("narrow_time", "+@read +@connection +time ~mirror:streams:*"),
+        ("scripts", "+@read +@connection +@scripting ~mirror:streams:*"),
+        ("all_keys", "+@read +@connection allkeys"),
+        ("all_keys_scripts", "+@read +@connection +@scripting allkeys"),
+        ("no_sort", "allkeys +@all -sort_ro"),
+        ("no_sort_no_scripts", "allkeys +@all -sort_ro -evalsha -eval"),
+    ] {
+        bed.user(name, rules).await;
+        for read_only in [true, false] {
+            // Stale ids are there for each: who may remove them does.
+            bed.server.cli(&["SADD", INDEX, "gone1", "gone2"]).await;
+            let options: stream_registry::RedisOptions = bed.server.url_as(name, PASSWORD).parse().unwrap();
+            let store = RedisRegistry::connect(options.read_only(read_only)).await;
+            let store = store.unwrap_or_else(|error| panic!("{rules}: {error:?}"));
+            let context = format!("{rules}, read_only {read_only}");
+            read_all(&store, &context).await;
+            let may_write = rules.contains("+@all") && !rules.contains("-eval") && !read_only;
+            assert_eq!(bed.index().await.contains(&b"gone1"[..]), !may_write, "{context}");
+            let counted = store.counters();
+            assert_eq!(counted.pruned > 0, may_write, "{context}: {counted:?}");
+            assert_eq!(counted.prune_failures > 0, !may_write && !read_only, "{context}: {counted:?}");
+            if !rules.contains("+@all") || read_only {
+                for verb in ALL {
+                    let error = verb.run(&store, "cam1").await.unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::Denied, "{context}, {verb:?}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_replica_serves_reads() {
+    let (bed, owner) = filled().await;
+    let replica = Replica::of(&bed.server).await;
+    replica.caught_up(&bed.server).await;
+    for read_only in [true, false] {
+        let options: stream_registry::RedisOptions = replica.url().parse().unwrap();
+        let store = RedisRegistry::connect(options.read_only(read_only)).await.unwrap();
+        read_all(&store, &format!("a replica, read_only {read_only}")).await;
+    }
+    assert!(bed.index().await.contains(&b"gone1"[..]), "a replica's reader cannot tidy up");
+    owner.list().await.unwrap();
+    assert!(!bed.index().await.contains(&b"gone1"[..]), "the primary's can");
+}
+
+/// Every command that the server gets while `reads` runs, with its arguments.
+async fn watched<F: Future<Output = ()>>(bed: &Bed, reads: F) -> Vec<String> {
+    let mut child = tokio::process::Command::new("redis-cli")
+        .arg("-s")
+        .arg(bed.server.socket())
+        .arg("MONITOR")
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("OK"));
+    reads.await;
+    bed.server.cli(&["ECHO", "that was all"]).await;
+    let mut seen = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.contains("that was all") {
+            break;
+        }
+        seen.push(line);
+    }
+    child.kill().await.unwrap();
+    seen
+}
+
+#[tokio::test]
+async fn read_only_writes_nothing() {
+    let (bed, _) = filled().await;
+    bed.user("scripts", "+@read +@connection +@scripting +time ~mirror:streams:*").await;
+    bed.user("plain", "+@read +@connection +time ~mirror:streams:*").await;
+    let before = bed.dump().await;
+    let urls = [bed.server.url(), bed.server.url_as("scripts", PASSWORD), bed.server.url_as("plain", PASSWORD)];
+    let seen = watched(&bed, async {
+        for url in &urls {
+            let options: stream_registry::RedisOptions = url.parse().unwrap();
+            let store = RedisRegistry::connect(options.read_only(true)).await.unwrap();
+            read_all(&store, url).await;
+            for verb in ALL {
+                assert_eq!(verb.run(&store, "cam1").await.unwrap_err().kind(), ErrorKind::Denied, "{verb:?}");
+            }
+            store.close().await.unwrap();
+        }
+    })
+    .await;
+    assert!(seen.len() > 50, "the monitor saw {} commands", seen.len());
+    let commands: BTreeSet<String> = seen
+        .iter()
+        .filter_map(|line| line.split_once("] \"").map(|(_, rest)| rest.split('"').next().unwrap_or("").to_uppercase()))
+        .collect();
+    let reading = [
+        "HELLO", "CLIENT", "AUTH", "TIME", "PING", "MGET", "GET", "TYPE", "EXISTS", "SORT_RO", "SMEMBERS", "SSCAN",
+        "SCARD", "EVALSHA", "EVAL", "SELECT",
+    ];
+    let other: Vec<_> = commands.iter().filter(|command| !reading.contains(&command.as_str())).collect();
+    assert!(other.is_empty(), "other than reading: {other:?}");
+    // Scripts: only the one whose first line forbids it to write.
+    let scripts = seen.iter().filter(|line| line.contains("\"EVAL\""));
+    assert!(scripts.clone().count() > 0 && scripts.clone().all(|line| line.contains("#!lua flags=no-writes")));
+    super::assert_untouched(&before, &bed.dump().await, "read only");
+}

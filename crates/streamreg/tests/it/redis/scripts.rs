@@ -1,0 +1,159 @@
+//! Every script file: its first line, and its header against the script and its caller.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// The flags that each script has to have: who gives life or takes it works with full memory too, who only reads
+/// may not write, and who asks for memory is refused when there is none.
+const FLAGS: [(&str, &str); 6] = [
+    ("write", "#!lua flags=allow-oom"),
+    ("end", "#!lua flags=allow-oom"),
+    ("prune", "#!lua flags=allow-oom"),
+    ("list", "#!lua flags=no-writes"),
+    ("register", "#!lua"),
+    ("replace", "#!lua"),
+];
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../stream-registry/src/redis")
+}
+
+fn scripts() -> BTreeMap<String, String> {
+    let files = std::fs::read_dir(folder().join("ops")).unwrap().map(|entry| entry.unwrap().path());
+    let lua = files.filter(|path| path.extension().is_some_and(|end| end == "lua"));
+    lua.map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+/// Comment lines at the top, and the code after them.
+fn parts(text: &str) -> (Vec<&str>, String) {
+    let header = text.lines().skip(1).take_while(|line| line.starts_with("--")).collect::<Vec<_>>();
+    let code: Vec<_> =
+        text.lines().skip(1 + header.len()).filter(|line| !line.trim_start().starts_with("--")).collect();
+    (header, code.join("\n"))
+}
+
+/// `KEYS[1]` gives 1, `KEYS[2..]` gives 2 and "open", `ARGV` alone gives 1 and "open".
+fn declared(header: &[&str], table: &str) -> (BTreeSet<usize>, bool) {
+    let (mut places, mut open) = (BTreeSet::new(), false);
+    for line in header {
+        let Some(rest) = line.strip_prefix("-- ").and_then(|line| line.strip_prefix(table)) else { continue };
+        match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((place, _)) => {
+                open |= place.ends_with("..");
+                places.insert(place.trim_end_matches('.').parse().unwrap());
+            }
+            None => {
+                open = true;
+                places.insert(1);
+            }
+        }
+    }
+    (places, open)
+}
+
+/// The places of a table that the code names: `KEYS[2]`, and as many as `local a, b = unpack(KEYS)` binds.
+fn used(code: &str, table: &str) -> BTreeSet<usize> {
+    let mut places = BTreeSet::new();
+    for (at, _) in code.match_indices(&format!("{table}[")) {
+        let inside = &code[at + table.len() + 1..];
+        if let Some(place) = inside.split(']').next().and_then(|inside| inside.parse().ok()) {
+            places.insert(place);
+        }
+    }
+    for line in code.lines().filter(|line| line.ends_with(&format!("= unpack({table})"))) {
+        let names = line.trim_start_matches("local ").split('=').next().unwrap().split(',').count();
+        places.extend(1..=names);
+    }
+    places
+}
+
+#[test]
+fn first_lines_and_flags_are_as_they_should() {
+    let scripts = scripts();
+    let names: BTreeSet<&str> = scripts.keys().map(String::as_str).collect();
+    assert_eq!(names, FLAGS.iter().map(|(name, _)| *name).collect(), "a new script needs its line here");
+    for (name, first) in FLAGS {
+        assert_eq!(scripts[name].lines().next(), Some(first), "{name}.lua");
+    }
+}
+
+#[test]
+fn headers_list_what_scripts_use() {
+    for (name, text) in scripts() {
+        let (header, code) = parts(&text);
+        for word in ["KEYS", "ARGV", "Output", "Events"] {
+            assert!(header.iter().any(|line| line.starts_with(&format!("-- {word}"))), "{name}.lua has no {word}");
+        }
+        for table in ["KEYS", "ARGV"] {
+            let (places, open) = declared(&header, table);
+            let used = used(&code, table);
+            let all: BTreeSet<usize> = (1..=*places.last().unwrap()).collect();
+            assert_eq!(places, all, "{name}.lua: {table} in its header has gaps");
+            for place in &used {
+                assert!(places.contains(place) || open, "{name}.lua uses {table}[{place}], which its header lacks");
+            }
+            // An open end is gone through by `ipairs`, `#`, `unpack` or a running place.
+            let last = *places.last().unwrap();
+            for place in &places {
+                let reached = used.contains(place) || open && *place == last && code.contains(table);
+                assert!(reached, "{name}.lua's header lists {table}[{place}], which it does not use");
+            }
+        }
+    }
+}
+
+#[test]
+fn callers_give_what_headers_list() {
+    for (name, text) in scripts() {
+        let (header, _) = parts(&text);
+        let caller = std::fs::read_to_string(folder().join("ops").join(format!("{name}.rs"))).unwrap();
+        let caller = caller.split("#[cfg(test)]").next().unwrap();
+        assert!(caller.contains(&format!("include_str!(\"{name}.lua\")")), "{name}.rs calls another script");
+        let (places, open) = declared(&header, "ARGV");
+        let calls = caller.lines().filter(|line| line.contains(" call.arg("));
+        let given: usize = calls.map(|line| line.matches(".arg(").count()).sum();
+        if open {
+            assert!(given >= places.len(), "{name}.rs gives {given} kinds of arguments of {}", places.len());
+        } else {
+            assert_eq!(given, places.len(), "{name}.rs gives as many arguments as {name}.lua's header lists");
+        }
+        let (keys, open) = declared(&header, "KEYS");
+        if name == "list" {
+            // The one script whose records' keys are not declared; its caller reads in other ways too.
+            assert_eq!((keys.len(), open), (1, false));
+            continue;
+        }
+        let named = ["keys.index()", "keys.record", "keys.operation(", "keys.end_mark("]
+            .into_iter()
+            .filter(|key| caller.contains(key))
+            .count();
+        assert_eq!(named, keys.len(), "{name}.rs gives other keys than {name}.lua's header lists (open: {open})");
+    }
+}
+
+#[test]
+fn state_changes_ask_before_they_write() {
+    const WRITES: [&str; 7] = ["SET", "SADD", "SREM", "DEL", "PEXPIRE", "SETRANGE", "GETEX"];
+    for (name, text) in scripts() {
+        let (_, code) = parts(&text);
+        let calls: Vec<(usize, &str)> = code
+            .match_indices("redis.call('")
+            .map(|(at, call)| (at, code[at + call.len()..].split('\'').next().unwrap()))
+            .collect();
+        let first_write = calls.iter().find(|(_, command)| WRITES.contains(command)).map(|(at, _)| *at);
+        if name == "list" {
+            assert_eq!(first_write, None, "list writes nothing");
+            continue;
+        }
+        let first_write = first_write.unwrap_or_else(|| panic!("{name}.lua writes nothing"));
+        // After the first write nothing is asked that could be refused.
+        for (_, command) in calls.iter().filter(|(at, _)| *at > first_write) {
+            assert!(WRITES.contains(command), "{name}.lua calls {command} after its first write");
+        }
+        // One single write needs no asking.
+        if calls.iter().filter(|(_, command)| WRITES.contains(command)).count() > 1 {
+            assert!(code[..first_write].contains("forbidden("), "{name}.lua does not ask before it writes");
+        }
+    }
+}

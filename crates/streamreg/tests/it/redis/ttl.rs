@@ -1,0 +1,87 @@
+//! Times to live: what a write does to them, and that nothing stays for ever.
+
+use std::time::Duration;
+
+use stream_registry::{RedisRegistry, Registry, TtlPolicy};
+
+use super::operations::{ALL, SOURCE, Verb};
+use super::{Bed, INDEX, id, stream};
+
+const HALF_AN_HOUR: u64 = 30 * 60 * 1_000;
+const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
+
+#[tokio::test]
+async fn never_shorten_shortens_nothing() {
+    let bed = Bed::start().await;
+    let longer = RedisRegistry::connect(bed.options().ttl_policy(TtlPolicy::NeverShorten)).await.unwrap();
+    let renew = bed.store().await;
+    let five_minutes = 300_000;
+    for verb in ALL.into_iter().filter(|verb| !verb.ends()) {
+        for foreign in [false, true] {
+            let context = format!("{verb:?}, another's shape {foreign}");
+            let put = async |px: u64| {
+                let text = if foreign { FOREIGN.to_owned() } else { stream("cam1", SOURCE).to_json() };
+                bed.put("cam1", text, px).await;
+            };
+            // More is left: it stays. None is set: none is set. Less is left: it is renewed.
+            put(HALF_AN_HOUR).await;
+            verb.run(&longer, "cam1").await.unwrap_or_else(|error| panic!("{context}: {error}"));
+            let left = bed.pttl("cam1").await;
+            assert!(left > 29 * 60 * 1_000 && left <= 30 * 60 * 1_000, "{context}: {left}");
+            put(0).await;
+            verb.run(&longer, "cam1").await.unwrap();
+            assert_eq!(bed.pttl("cam1").await, -1, "{context}");
+            put(10_000).await;
+            verb.run(&longer, "cam1").await.unwrap();
+            let left = bed.pttl("cam1").await;
+            assert!(left > 290_000 && left <= five_minutes, "{context}: {left}");
+            // The other policy sets it in any case.
+            for px in [0, 10_000, HALF_AN_HOUR] {
+                put(px).await;
+                verb.run(&renew, "cam1").await.unwrap();
+                let left = bed.pttl("cam1").await;
+                assert!(left > 290_000 && left <= five_minutes, "{context}: {left}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn reads_renew_nothing() {
+    let bed = Bed::start().await;
+    let store = bed.store().await;
+    store.register(&stream("cam1", SOURCE)).await.unwrap();
+    bed.put("cam2", FOREIGN, 10_000).await;
+    let before = bed.dump().await;
+    store.get(&id("cam1")).await.unwrap();
+    assert_eq!(store.list().await.unwrap().len(), 2);
+    assert_eq!(store.list_page(None, std::num::NonZeroU32::MAX).await.unwrap().streams.len(), 2);
+    super::assert_untouched(&before, &bed.dump().await, "reads");
+}
+
+#[tokio::test]
+async fn nothing_is_left_for_ever() {
+    let bed = Bed::start().await;
+    for ttl in [1, 300, 86_400] {
+        let store = RedisRegistry::connect(bed.options().ttl(Duration::from_secs(ttl))).await.unwrap();
+        for round in 0..5 {
+            let name = format!("cam{round}");
+            for verb in ALL {
+                if verb == Verb::Force {
+                    store.register(&stream(&name, SOURCE)).await.unwrap();
+                }
+                verb.run(&store, &name).await.unwrap_or_else(|error| panic!("{verb:?}: {error}"));
+            }
+        }
+        let dump = bed.dump().await;
+        assert!(!dump.contains_key(INDEX.as_bytes()), "the empty index is no key");
+        assert!(dump.len() >= 10, "answers and end marks: {}", dump.len());
+        for (key, (_, _, left)) in &dump {
+            let key = String::from_utf8_lossy(key).escape_debug().to_string();
+            let most = if key.contains("}op:") { 60_000 } else { (3 * ttl * 1_000).max(3_600_000) };
+            assert!(key.contains("\\u{1f}"), "only auxiliary keys are left: {key}");
+            assert!(*left > 0 && u64::try_from(*left).unwrap() <= most, "{key} lives {left} ms");
+        }
+        bed.flush().await;
+    }
+}
