@@ -54,6 +54,6 @@ local function epoch_of(text)
   if not quote or find(text, 'poch"', quote, true) then return nil end
   local epoch = sub(text, last + 1, quote - 1)
   -- What is no epoch for the client is none here.
-  if #epoch > 128 or not find(epoch, '^[!-~]+$') then return nil end
+  if #epoch > 128 or not find(epoch, '^[!-~]+$') or find(epoch, '\\', 1, true) then return nil end
   return epoch
 end

@@ -40,7 +40,7 @@ if kind == 'none' then return { 'gone' } end
 if kind ~= 'string' then return { 'kind', kind } end
 local text = redis.call('GET', record)
 local epoch = epoch_of(text)
-if condition == 'free' and epoch ~= false or condition == 'seen' and text ~= seen then
+if condition == 'free' and (epoch ~= false or not heartbeat(text)) or condition == 'seen' and text ~= seen then
   return { 'there', text }
 end
 local value = operation .. '\n' .. (epoch or '') .. '\n' .. text
