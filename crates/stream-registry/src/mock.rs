@@ -1,8 +1,0 @@
-//! A store for users' tests.
-
-/// x
-#[derive(Debug)]
-pub struct MockRegistry;
-/// x
-#[derive(Debug)]
-pub struct Call;

@@ -1,0 +1,117 @@
+//! The mock: what it is told to do, and what it remembers.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::time::Duration;
+
+use stream_registry::{
+    Change, Error, ErrorKind, Guard, MockRegistry, Operation, Registry, Stream, StreamId, StreamStatus, StreamType,
+    Write,
+};
+
+fn stream(id: &str) -> Stream {
+    Stream::new(id.parse().unwrap(), StreamType::Srt, "203.0.113.7:40112")
+}
+
+fn id(id: &str) -> StreamId {
+    id.parse().unwrap()
+}
+
+fn write(to: &str, change: Change) -> Write {
+    Write { id: id(to), guard: Guard::None, change }
+}
+
+#[tokio::test]
+async fn told_failures_queue_change_nothing_and_end() {
+    let mock = MockRegistry::new();
+    mock.fail_next(Operation::Register, ErrorKind::Denied);
+    mock.fail_next_with(Operation::Register, Error::new(ErrorKind::Unavailable, "gone for lunch"));
+    assert_eq!(mock.register(&stream("a")).await.unwrap_err().kind(), ErrorKind::Denied);
+    let error = mock.register(&stream("a")).await.unwrap_err();
+    assert_eq!((error.message(), error.operation()), ("gone for lunch", Some(Operation::Register)));
+    assert_eq!(error.stream_id(), Some(&id("a")));
+    assert!(mock.list().await.unwrap().is_empty());
+    mock.register(&stream("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_told_failure_hits_its_write_in_a_batch() {
+    let mock = MockRegistry::new();
+    for name in ["a", "b"] {
+        mock.register(&stream(name)).await.unwrap();
+    }
+    mock.fail_next(Operation::Status, ErrorKind::Corrupt);
+    mock.fail_next_after_applying(Operation::Status, ErrorKind::Timeout);
+    let batch = [
+        write("a", Change::Status(StreamStatus::Paused)),
+        write("a", Change::Heartbeat),
+        write("b", Change::Status(StreamStatus::Paused)),
+        write("gone", Change::Heartbeat),
+    ];
+    let kinds: Vec<_> =
+        mock.write(&batch).await.unwrap().into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
+    assert_eq!(kinds, [Err(ErrorKind::Corrupt), Ok(()), Err(ErrorKind::Timeout), Err(ErrorKind::NotFound)]);
+    assert_eq!(mock.get(&id("a")).await.unwrap().status, StreamStatus::Connecting);
+    assert_eq!(mock.get(&id("b")).await.unwrap().status, StreamStatus::Paused);
+
+    mock.clear_calls();
+    mock.fail_next(Operation::Write, ErrorKind::Unavailable);
+    assert_eq!(mock.write(&batch).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    mock.update_heartbeat(&id("a")).await.unwrap();
+    let calls: Vec<_> = mock.calls().into_iter().map(|call| (call.operation, call.stream_id, call.outcome)).collect();
+    assert_eq!(
+        calls,
+        [(Operation::Write, None, Err(ErrorKind::Unavailable)), (Operation::Heartbeat, Some(id("a")), Ok(())),]
+    );
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_the_calls_own_error_where_it_has_one() {
+    let mock = MockRegistry::new();
+    mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
+    assert_eq!(mock.unregister(&id("a")).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn delays_pass_in_tokios_time_and_a_dropped_call_is_not_made() {
+    let mock = MockRegistry::new();
+    mock.delay(Operation::Register, Duration::from_secs(3600));
+    let given = stream("a");
+    let patience = tokio::time::timeout(Duration::from_secs(60), mock.register(&given));
+    assert!(patience.await.is_err());
+    assert!(mock.calls().is_empty() && mock.list().await.unwrap().is_empty());
+
+    let before = tokio::time::Instant::now();
+    mock.register(&stream("a")).await.unwrap();
+    assert_eq!(before.elapsed(), Duration::from_secs(3600));
+    mock.delay(Operation::Register, Duration::ZERO);
+    mock.delay(Operation::Heartbeat, Duration::from_secs(1));
+    mock.delay(Operation::Write, Duration::from_secs(2));
+    let before = tokio::time::Instant::now();
+    mock.update_heartbeat(&id("a")).await.unwrap();
+    assert_eq!(before.elapsed(), Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn its_clock_moves_only_when_told_and_to_the_nanosecond() {
+    let mock = MockRegistry::with_ttl(Duration::from_secs(1)).unwrap();
+    assert!(MockRegistry::with_ttl(Duration::from_millis(999)).is_err());
+    let first = mock.register(&stream("a")).await.unwrap().stream;
+    assert_eq!(first.created_at, mock.now());
+    mock.advance(Duration::from_nanos(999_999_999));
+    mock.get(&id("a")).await.unwrap();
+    mock.advance(Duration::from_nanos(1));
+    assert_eq!(mock.get(&id("a")).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_record_of_another_program_is_put_as_it_is() {
+    let mock = MockRegistry::new();
+    let text = r#"{"type":"srt","epoch":"7","x":[],"created_at":"2024-01-15T14:30:52+01:00"}"#;
+    mock.put_stored(&id("a"), text).unwrap();
+    let found = mock.get(&id("a")).await.unwrap();
+    assert_eq!(found.epoch().unwrap().as_str(), "7");
+    assert_eq!(found.created_at.to_string(), "2024-01-15T13:30:52.000000000Z");
+    assert!(found.to_json().ends_with(r#","x":[]}"#));
+    assert_eq!(mock.update_heartbeat(&id("a")).await.unwrap_err().kind(), ErrorKind::NotHolder);
+    assert_eq!(mock.put_stored(&id("a"), "[]").unwrap_err().kind(), ErrorKind::Corrupt);
+}

@@ -1,0 +1,113 @@
+//! The helpers against real servers.
+
+use std::time::Duration;
+
+use testkit::{Data, FaultProxy, RedisServer, Replica, wait_until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_server_starts_restarts_and_leaves_nothing() {
+    let mut redis = RedisServer::start().await;
+    let url = redis.url();
+    assert_eq!(redis.cli(&["SET", "a", "1"]).await, "OK");
+    redis.restart(Data::Kept).await;
+    assert_eq!((redis.cli(&["GET", "a"]).await.as_str(), redis.url() == url), ("1", true));
+    redis.restart(Data::Empty).await;
+    assert_eq!(redis.cli(&["EXISTS", "a"]).await, "0");
+    redis.kill();
+    assert_eq!(redis.cli(&["PING"]).await, "");
+    redis.restart(Data::Kept).await;
+
+    let (folder, pid) = (redis.folder().to_owned(), redis.pid());
+    drop(redis);
+    assert!(!folder.exists());
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[tokio::test]
+async fn users_passwords_and_limits_hold() {
+    let redis = RedisServer::builder()
+        .password("secret")
+        .user("reader", "on >pw ~* +@read")
+        .max_memory(8 << 20)
+        .unix_only()
+        .start()
+        .await;
+    assert_eq!(redis.cli(&["CONFIG", "GET", "maxmemory"]).await, "maxmemory\n8388608");
+    assert!(redis.cli(&["ACL", "LIST"]).await.contains("user reader on"));
+    let mut admin = redis.client().get_multiplexed_async_connection().await.unwrap();
+    let answer: String = redis::cmd("PING").query_async(&mut admin).await.unwrap();
+    assert_eq!(answer, "PONG");
+}
+
+#[tokio::test]
+async fn a_paused_server_answers_after_it_goes_on() {
+    let redis = RedisServer::start().await;
+    redis.pause();
+    assert!(timeout(Duration::from_millis(300), redis.cli(&["PING"])).await.is_err());
+    redis.resume();
+    assert_eq!(timeout(SOON, redis.cli(&["PING"])).await.unwrap(), "PONG");
+}
+
+#[tokio::test]
+async fn a_replica_follows_and_is_promoted() {
+    let primary = RedisServer::start().await;
+    let replica = Replica::of(&primary).await;
+    primary.cli(&["SET", "a", "1"]).await;
+    replica.caught_up(&primary).await;
+    assert_eq!(replica.cli(&["GET", "a"]).await, "1");
+    assert!(replica.cli(&["SET", "a", "2"]).await.starts_with("READONLY"));
+    replica.promote().await;
+    wait_until(SOON, async || replica.cli(&["SET", "a", "2"]).await == "OK").await;
+}
+
+async fn ping(connection: &mut TcpStream) -> std::io::Result<String> {
+    connection.write_all(b"PING\r\n").await?;
+    let mut answer = [0; 64];
+    let count = connection.read(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer[..count]).into_owned())
+}
+
+/// A broken connection ends (`Ok("")`) or is reset.
+fn broken(answer: std::io::Result<String>) -> bool {
+    answer.map_or(true, |text| text.is_empty())
+}
+
+#[tokio::test]
+async fn the_proxy_fails_as_told() {
+    let redis = RedisServer::start().await;
+    let proxy = FaultProxy::start(redis.addr()).await;
+    let mut one = TcpStream::connect(proxy.addr()).await.unwrap();
+    assert_eq!(ping(&mut one).await.unwrap(), "+PONG\r\n");
+
+    proxy.stall();
+    assert!(timeout(Duration::from_millis(200), ping(&mut one)).await.is_err());
+    proxy.resume().await;
+    let mut late = [0; 7];
+    timeout(SOON, one.read_exact(&mut late)).await.unwrap().unwrap();
+    assert_eq!(&late, b"+PONG\r\n");
+
+    proxy.cut();
+    assert!(broken(timeout(SOON, ping(&mut one)).await.unwrap()));
+
+    proxy.refuse().await;
+    assert!(TcpStream::connect(proxy.addr()).await.is_err());
+    proxy.resume().await;
+
+    let mut two = TcpStream::connect(proxy.addr()).await.unwrap();
+    proxy.cut_answers_after(3);
+    assert_eq!(ping(&mut two).await.unwrap(), "+PO");
+    assert!(broken(timeout(SOON, ping(&mut two)).await.unwrap()));
+    proxy.resume().await;
+
+    let mut three = TcpStream::connect(proxy.addr()).await.unwrap();
+    proxy.swallow_answers();
+    three.write_all(b"SET swallowed 1\r\n").await.unwrap();
+    wait_until(SOON, async || redis.cli(&["EXISTS", "swallowed"]).await == "1").await;
+    assert!(timeout(Duration::from_millis(100), three.read_u8()).await.is_err());
+    assert_eq!(proxy.accepted(), 3);
+}
