@@ -1,1 +1,10 @@
 //! The one integration-test binary.
+// All of it is tests, helpers between them too; clippy knows only functions with `#[test]`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod cli;
+mod cli_bad_input;
+mod cli_redis;
+mod cli_verbs;
+mod http;
+mod http_bad_input;

@@ -27,9 +27,7 @@ local kind = redis.call('TYPE', record).ok
 if kind == 'none' then return { 'gone' } end
 if kind ~= 'string' then return { 'kind', kind } end
 local text = redis.call('GET', record)
-local _, _, _, he = head(text, id)
-local epoch
-if he then epoch = epoch_of(text, he) end
+local epoch = epoch_of(text)
 if condition == 'free' and epoch ~= false or condition == 'seen' and text ~= seen then
   return { 'there', text }
 end
