@@ -46,6 +46,11 @@ impl Args {
         self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
     }
 
+    /// Whether any row but those of the memory store is to be measured.
+    pub(crate) fn wants_redis(&self) -> bool {
+        self.names.is_empty() || self.names.iter().any(|part| !"memory store".contains(part.as_str()))
+    }
+
     /// How often each contender of a row is measured, in turns.
     pub(crate) fn rounds(&self) -> usize {
         if self.quick { 3 } else { 7 }

@@ -67,9 +67,19 @@ impl<'a> World<'a> {
 pub(crate) async fn run(args: &Args) -> Result<()> {
     let mut lines = Vec::new();
     let before = load_average();
+    let version = if args.wants_redis() { redis(args, &mut lines).await? } else { "not used".to_owned() };
+    if args.wants("memory") {
+        note("memory store");
+        lines.extend(memory::row(args).await?);
+    }
+    print(args, &lines, &version, &before)
+}
+
+/// The rows that need a server; returns its version.
+async fn redis(args: &Args, lines: &mut Vec<Line>) -> Result<String> {
     let mut world = World::new(args).await?;
     let version = world.server.version().await?;
-    single::rows(&mut world, &mut lines).await?;
+    single::rows(&mut world, lines).await?;
     if args.wants("register") {
         note("register");
         lines.extend(register::row(&mut world).await?);
@@ -83,12 +93,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
         note("list_page");
         lines.extend(page::row(&mut world).await?);
     }
-    drop(world);
-    if args.wants("memory") {
-        note("memory store");
-        lines.extend(memory::row(args).await?);
-    }
-    print(args, &lines, &version, &before)
+    Ok(version)
 }
 
 fn print(args: &Args, lines: &[Line], version: &str, before: &str) -> Result<()> {
