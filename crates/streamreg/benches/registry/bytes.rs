@@ -52,21 +52,8 @@ pub(crate) async fn memory_store() -> Result<Line> {
     })
 }
 
-/// Takes note of what Redis used before and after each contender's streams were stored.
-#[derive(Debug)]
-pub(crate) struct Used {
-    pub(crate) empty: u64,
-    pub(crate) with_ours: u64,
-    pub(crate) with_both: u64,
-}
-
 /// The rows of the records in Redis.
-pub(crate) async fn redis(
-    server: &mut crate::server::Server,
-    registry: &Shared,
-    used: &Used,
-    count: usize,
-) -> Result<Vec<Line>> {
+pub(crate) async fn redis(server: &mut crate::server::Server, registry: &Shared, count: usize) -> Result<Vec<Line>> {
     let ids: Vec<_> = registry.list().await?.into_iter().map(|stream| stream.id).collect();
     let line = |who: &str, bytes: u64, what: &str| -> Result<Line> {
         Ok(Line {
@@ -86,11 +73,5 @@ pub(crate) async fn redis(
     Ok(vec![
         line("A in Redis", server.memory_usage(&keys(usual::PREFIX)).await?, whole)?,
         line("ours in Redis", server.memory_usage(&keys(ours::PREFIX)).await?, whole)?,
-        line("A in Redis", used.with_both.saturating_sub(used.with_ours), "(growth of used_memory)")?,
-        line(
-            "ours in Redis",
-            used.with_ours.saturating_sub(used.empty),
-            "(the same, in the first 60 s after a registration)",
-        )?,
     ])
 }

@@ -60,15 +60,6 @@ impl Server {
         Ok(sum)
     }
 
-    /// Returns the bytes in use but for the buffers of clients, which come and go.
-    pub(crate) async fn used_memory(&mut self) -> Result<u64> {
-        let info: String = redis::cmd("INFO").arg("memory").query_async(&mut self.control).await?;
-        let number = |name: &str| -> Result<u64> {
-            Ok(field(&info, name).ok_or_else(|| format!("INFO without {name}"))?.parse()?)
-        };
-        Ok(number("used_memory:")?.saturating_sub(number("mem_clients_normal:")?))
-    }
-
     /// Returns what `MEMORY USAGE` says of these keys together.
     pub(crate) async fn memory_usage(&mut self, keys: &[String]) -> Result<u64> {
         let mut sum = 0;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use stream_registry::{Registry, StreamId};
 
 use crate::args::Args;
-use crate::bytes::{self, Used};
+use crate::bytes;
 use crate::load::Caller;
 use crate::ours::{self, Shared};
 use crate::report::{self, Line};
@@ -33,23 +33,19 @@ pub(crate) struct World<'a> {
     usual: Vec<Caller>,
     ours: Vec<Caller>,
     each: Vec<Caller>,
-    used: Used,
 }
 
 impl<'a> World<'a> {
     async fn new(args: &'a Args) -> Result<Self> {
-        let mut server = Server::start().await?;
+        let server = Server::start().await?;
         let shared = ours::connect(&server.url(), ours::PREFIX).await?;
         let mut usual = usual::Caller::connect(&server.url(), CALLERS, u64::try_from(ours::TTL.as_millis())?).await?;
         let each = ours::connect_each(&server.url(), CALLERS).await?;
         let streams = Arc::new((0..STREAMS).map(streams::stream).collect::<Result<Vec<_>>>()?);
-        let empty = server.used_memory().await?;
         ours::fill(&shared, &streams).await?;
-        let with_ours = server.used_memory().await?;
         let records: Vec<_> =
             shared.list().await?.iter().map(|stream| (stream.id.to_string(), stream.to_json())).collect();
         usual[0].adopt(&records).await?;
-        let with_both = server.used_memory().await?;
         Ok(Self {
             args,
             ids: Arc::new(streams.iter().map(|stream| stream.id.clone()).collect()),
@@ -58,7 +54,6 @@ impl<'a> World<'a> {
             each: each.into_iter().map(Caller::Ours).collect(),
             shared,
             server,
-            used: Used { empty, with_ours, with_both },
         })
     }
 }
@@ -86,7 +81,7 @@ async fn redis(args: &Args, lines: &mut Vec<Line>) -> Result<String> {
     }
     if args.wants("bytes") {
         note("bytes a stream");
-        lines.extend(bytes::redis(&mut world.server, &world.shared, &world.used, STREAMS).await?);
+        lines.extend(bytes::redis(&mut world.server, &world.shared, STREAMS).await?);
         lines.push(bytes::memory_store().await?);
     }
     if args.wants("list_page") {
