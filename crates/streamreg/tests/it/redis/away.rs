@@ -93,11 +93,7 @@ fn judge(ended: &[Ended], gone: Instant, back: Instant, context: &str) {
             continue;
         }
         let at = call.began.saturating_duration_since(gone);
-        assert!(
-            call.ended >= gone,
-            "{context}: {} failed before the server was gone: {error:?}",
-            call.what
-        );
+        assert!(call.ended >= gone, "{context}: {} failed before the server was gone: {error:?}", call.what);
         assert!(
             call.began <= back + BACK,
             "{context}: {} began {:?} after the return and failed: {error:?}",

@@ -65,7 +65,8 @@ async fn dropped_futures_leave_no_half_and_nothing_stuck() {
                     if let Err(error) = answer {
                         let known = [ErrorKind::NotFound, ErrorKind::AlreadyExists];
                         // Sixteen tries among so many writers may not do.
-                        let contended = error.kind() == ErrorKind::Unavailable && error.message().contains("changes faster");
+                        let contended =
+                            error.kind() == ErrorKind::Unavailable && error.message().contains("changes faster");
                         assert!(known.contains(&error.kind()) || contended, "{error:?}");
                     }
                 };

@@ -16,12 +16,8 @@ const NAME: &str = "studio \"A\" \\ cam 1 <main>";
 
 /// The changes, each with the fields that it sets and what they say afterwards.
 pub(crate) fn changes() -> Vec<(Change, Vec<(&'static str, &'static str)>)> {
-    let four = [
-        ("bytes_received", "9007199254740993"),
-        ("packets_received", "7"),
-        ("packets_lost", "1"),
-        ("bitrate", "5"),
-    ];
+    let four =
+        [("bytes_received", "9007199254740993"), ("packets_received", "7"), ("packets_lost", "1"), ("bitrate", "5")];
     let six = [
         ("rtt_ms", "12.5"),
         ("jitter_ms", "0.25"),
@@ -87,7 +83,8 @@ async fn read_every_way(store: &RedisRegistry, name: &str, text: &str) -> stream
     let page = store.list_page(None, NonZeroU32::new(10).unwrap()).await.unwrap();
     assert_eq!((page.streams.as_slice(), page.unreadable), (std::slice::from_ref(&got), 0), "{text}");
     assert_eq!(got.id, id(name), "the key decides: {text}");
-    let lost = differences(&json::decode(text.as_bytes()).unwrap(), &json::decode(got.to_json().as_bytes()).unwrap(), &["id"]);
+    let lost =
+        differences(&json::decode(text.as_bytes()).unwrap(), &json::decode(got.to_json().as_bytes()).unwrap(), &["id"]);
     assert_eq!(lost, Vec::<String>::new(), "read: {text}");
     got
 }

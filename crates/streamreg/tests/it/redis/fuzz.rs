@@ -15,18 +15,60 @@ const AT_ONCE: usize = 100;
 const SLOW: &str = "slow:streams:";
 
 /// Texts that were made to be mistaken for something else.
-const TEXTS: [&str; 18] = [
-    "", "x", "a}", "},", "{", "[]", "\\\"", "\\\\", "\\u0041", "\\/", "é📺", "\\\",\\\"epoch\\\":\\\"x", "epoch", "status", "}}",
-    "%d%1", "\\n", "last_heartbeat",
+const TEXTS: [&str; 19] = [
+    "",
+    "a b",
+    "x",
+    "a}",
+    "},",
+    "{",
+    "[]",
+    "\\\"",
+    "\\\\",
+    "\\u0041",
+    "\\/",
+    "é📺",
+    "\\\",\\\"epoch\\\":\\\"x",
+    "epoch",
+    "status",
+    "}}",
+    "%d%1",
+    "\\n",
+    "last_heartbeat",
 ];
 const NUMBERS: [&str; 16] = [
-    "0", "7", "9223372036854775807", "9223372036854775808", "1e2", "1.5", "-5", "0.0", "12E+1", "1e-3", "5000000", "10.0", "-0",
-    "100000000000000", "1e400", "2e0",
+    "0",
+    "7",
+    "9223372036854775807",
+    "9223372036854775808",
+    "1e2",
+    "1.5",
+    "-5",
+    "0.0",
+    "12E+1",
+    "1e-3",
+    "5000000",
+    "10.0",
+    "-0",
+    "100000000000000",
+    "1e400",
+    "2e0",
 ];
 const EXTRAS: [&str; 14] = [
-    "\"x\":[]", "\"x\":{}", "\"x\":{\"status\":\"no\",\"epoch\":\"no\"}", "\"x\":\"\\\"epoch\\\":\\\"e\\\"\"", "\"x\":1.10", "\"x\":[1, {\"a\":[]}]",
-    "\"last_heartbeat\":\"2020-01-01T00:00:00Z\"", "\"status\":\"again\"", "\"bitrate\":9", "\"epo\\u0063h\":\"e9\"", "\"packets_lost\":3",
-    "\"x\":null", "\"\":0", "\"viewers\":null",
+    "\"x\":[]",
+    "\"x\":{}",
+    "\"x\":{\"status\":\"no\",\"epoch\":\"no\"}",
+    "\"x\":\"\\\"epoch\\\":\\\"e\\\"\"",
+    "\"x\":1.10",
+    "\"x\":[1, {\"a\":[]}]",
+    "\"last_heartbeat\":\"2020-01-01T00:00:00Z\"",
+    "\"status\":\"again\"",
+    "\"bitrate\":9",
+    "\"epo\\u0063h\":\"e9\"",
+    "\"packets_lost\":3",
+    "\"x\":null",
+    "\"\":0",
+    "\"viewers\":null",
 ];
 
 struct Maker(fastrand::Rng);
@@ -46,7 +88,11 @@ impl Maker {
 
     /// Mostly as we write it, sometimes not.
     fn number(&mut self) -> String {
-        if self.0.u8(..4) > 0 { self.0.u64(..10_000_000_000_000_000).to_string() } else { self.pick(&NUMBERS).to_owned() }
+        if self.0.u8(..4) > 0 {
+            self.0.u64(..10_000_000_000_000_000).to_string()
+        } else {
+            self.pick(&NUMBERS).to_owned()
+        }
     }
 
     fn plain_or(&mut self, plain: &str) -> String {
@@ -67,10 +113,12 @@ impl Maker {
             fields.push(format!("\"{name}\":{}", self.number()));
         }
         let tail = fields.len();
-        for (name, chance) in [("node", 3), ("epoch", 8)] {
-            if self.0.u8(..chance) == 0 {
-                fields.push(format!("\"{name}\":\"{}\"", self.plain_or("0005-aa")));
-            }
+        if self.0.u8(..3) == 0 {
+            fields.push(format!("\"node\":\"{}\"", self.plain_or("n1")));
+        }
+        if self.0.u8(..4) == 0 {
+            let epoch = if self.0.bool() { "0005-aa".to_owned() } else { self.text() };
+            fields.push(format!("\"epoch\":\"{epoch}\""));
         }
         if self.0.u8(..3) == 0 {
             let labels: Vec<_> =
@@ -213,8 +261,10 @@ async fn scripts_and_decoder_come_to_the_same() {
                 wrong.push(format!("answers differ, {kinds:?}: {context}"));
                 continue;
             }
-            let one: Vec<u8> = ::redis::cmd("GET").arg(format!("mirror:streams:{}", names[at])).query_async(&mut raw).await.unwrap();
-            let two: Vec<u8> = ::redis::cmd("GET").arg(format!("{SLOW}{}", names[at])).query_async(&mut raw).await.unwrap();
+            let one: Vec<u8> =
+                ::redis::cmd("GET").arg(format!("mirror:streams:{}", names[at])).query_async(&mut raw).await.unwrap();
+            let two: Vec<u8> =
+                ::redis::cmd("GET").arg(format!("{SLOW}{}", names[at])).query_async(&mut raw).await.unwrap();
             if by_script[at].is_err() {
                 if one != text.as_bytes() || two[1..] != *text.as_bytes() {
                     wrong.push(format!("a refused write changed something: {context}"));
@@ -243,12 +293,18 @@ async fn scripts_and_decoder_come_to_the_same() {
             let options = EndOptions::default().guard(write.guard.clone());
             if at % 10 == 0 {
                 let ends = [fast.end(&write.id, &options).await, slow.end(&write.id, &options).await];
-                if ends[0].as_ref().err().map(|error| error.kind()) != ends[1].as_ref().err().map(|error| error.kind()) {
+                if ends[0].as_ref().err().map(|error| error.kind()) != ends[1].as_ref().err().map(|error| error.kind())
+                {
                     wrong.push(format!("ends differ: {context}"));
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "STREAM_REGISTRY_FUZZ_SEED={seed}: {} wrong, the first:\n{}", wrong.len(), wrong[..wrong.len().min(8)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "STREAM_REGISTRY_FUZZ_SEED={seed}: {} wrong, the first:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(8)].join("\n")
+    );
     assert!(in_place > RECORDS / 30, "seed {seed}: only {in_place} heartbeats were put in place");
 }

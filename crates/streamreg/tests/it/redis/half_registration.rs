@@ -40,7 +40,8 @@ async fn prepare(bed: &Bed, there: There) {
     }
     if there != There::AnotherShape {
         // Time that a failed write must not give back.
-        let _: i64 = ::redis::cmd("PEXPIRE").arg(key(NAME)).arg(100_000).query_async(&mut bed.raw.clone()).await.unwrap();
+        let _: i64 =
+            ::redis::cmd("PEXPIRE").arg(key(NAME)).arg(100_000).query_async(&mut bed.raw.clone()).await.unwrap();
     }
 }
 
@@ -95,8 +96,22 @@ async fn a_missing_right_changes_nothing() {
     let mut cases = 0;
     let mut wrong = Vec::new();
     for lacking in [
-        "-sadd", "-set", "-srem", "-del", "-evalsha", "-eval -evalsha", "-pttl", "-smismember", "-get", "-mget", "-type",
-        "-exists", "-@write", "-@read", "-@set", "-@string",
+        "-sadd",
+        "-set",
+        "-srem",
+        "-del",
+        "-evalsha",
+        "-eval -evalsha",
+        "-pttl",
+        "-smismember",
+        "-get",
+        "-mget",
+        "-type",
+        "-exists",
+        "-@write",
+        "-@read",
+        "-@set",
+        "-@string",
     ] {
         bed.user("poor", &format!("~* +@all {lacking}")).await;
         for policy in [TtlPolicy::Renew, TtlPolicy::NeverShorten] {
@@ -233,7 +248,11 @@ async fn an_answer_that_never_comes_is_no_half_registration() {
         assert_eq!(again.outcome, Outcome::Created, "{fault}");
 
         let ended = EndOptions::default().operation(OperationId::generate());
-        if fault == "swallow" { proxy.swallow_answers() } else { proxy.cut_answers_after(0) }
+        if fault == "swallow" {
+            proxy.swallow_answers()
+        } else {
+            proxy.cut_answers_after(0)
+        }
         let error = store.end(&id(&name), &ended).await.expect_err(fault);
         assert!(error.may_have_applied(), "{fault}: {error:?}");
         proxy.resume().await;

@@ -77,7 +77,11 @@ async fn a_batch_puts_all_its_ids_back() {
     let answers = store.write(&writes).await.unwrap();
     for (at, answer) in answers.iter().enumerate() {
         let absent = at % 7 != 0 && at % 11 == 0;
-        assert_eq!(answer.as_ref().err().map(stream_registry::Error::kind), absent.then_some(ErrorKind::NotFound), "{at}");
+        assert_eq!(
+            answer.as_ref().err().map(stream_registry::Error::kind),
+            absent.then_some(ErrorKind::NotFound),
+            "{at}"
+        );
     }
     bed.assert_whole("after a batch").await;
     assert_eq!(bed.index().await.len(), answers.iter().filter(|answer| answer.is_ok()).count());

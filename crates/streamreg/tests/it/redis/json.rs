@@ -33,18 +33,8 @@ pub(crate) fn decode(text: &[u8]) -> Option<Fields> {
     Some(fields)
 }
 
-const TEXTS: [&str; 10] = [
-    "id",
-    "type",
-    "source_addr",
-    "status",
-    "video_codec",
-    "resolution",
-    "node",
-    "epoch",
-    "audio_codec",
-    "end_reason",
-];
+const TEXTS: [&str; 10] =
+    ["id", "type", "source_addr", "status", "video_codec", "resolution", "node", "epoch", "audio_codec", "end_reason"];
 const COUNTS: [&str; 7] = [
     "bitrate",
     "bytes_received",
@@ -59,8 +49,11 @@ const TIMES: [&str; 2] = ["created_at", "last_heartbeat"];
 
 /// What a known field says, spelling aside; for an unknown one, its texts to the letter.
 pub(crate) fn meaning(name: &str, raws: Option<&Vec<String>>) -> String {
-    let known =
-        TEXTS.contains(&name) || COUNTS.contains(&name) || RATES.contains(&name) || TIMES.contains(&name) || name == "labels";
+    let known = TEXTS.contains(&name)
+        || COUNTS.contains(&name)
+        || RATES.contains(&name)
+        || TIMES.contains(&name)
+        || name == "labels";
     if !known {
         return raws.map_or_else(|| "absent".to_owned(), |raws| raws.join(" then "));
     }
@@ -92,7 +85,9 @@ pub(crate) fn meaning(name: &str, raws: Option<&Vec<String>>) -> String {
                 .ok()
                 .and_then(|text| text.parse::<stream_registry::Timestamp>().map(|time| (time, text)).ok())
                 // Digits beyond the ninth are a part of what the text says.
-                .filter(|(_, text)| text.get(20..).is_none_or(|rest| rest.bytes().take_while(u8::is_ascii_digit).count() <= 9))
+                .filter(|(_, text)| {
+                    text.get(20..).is_none_or(|rest| rest.bytes().take_while(u8::is_ascii_digit).count() <= 9)
+                })
                 .map(|(time, _)| time.to_string()),
         }
     } else if COUNTS.contains(&name) {
@@ -101,7 +96,11 @@ pub(crate) fn meaning(name: &str, raws: Option<&Vec<String>>) -> String {
         match raw {
             "null" => Some("0".to_owned()),
             raw if raw.starts_with('"') => None,
-            raw => raw.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate >= 0.0).map(|rate| (rate + 0.0).to_string()),
+            raw => raw
+                .parse::<f64>()
+                .ok()
+                .filter(|rate| rate.is_finite() && *rate >= 0.0)
+                .map(|rate| (rate + 0.0).to_string()),
         }
     };
     said.unwrap_or_else(|| format!("raw {raw}"))
@@ -154,13 +153,25 @@ pub(crate) fn differences(before: &Fields, after: &Fields, set: &[&str]) -> Vec<
 
 #[test]
 fn the_decoder_of_the_tests_tells_differences_from_spelling() {
-    let one = decode(br#"{"bitrate":1e+14,"x":[],"frame_rate":25.0,"created_at":"2026-11-22T19:38:10.5+05:30","a":1,"a":2}"#).unwrap();
+    let one =
+        decode(br#"{"bitrate":1e+14,"x":[],"frame_rate":25.0,"created_at":"2026-11-22T19:38:10.5+05:30","a":1,"a":2}"#)
+            .unwrap();
     let two = decode(br#"{"bitrate":100000000000000,"x":[],"frame_rate":25,"created_at":"2026-11-22T14:08:10.500000000Z","a":1,"a":2}"#).unwrap();
     assert_eq!(differences(&one, &two, &[]), Vec::<String>::new());
-    let three = decode(br#"{"bitrate":100000000000001,"x":{},"frame_rate":25,"created_at":"2026-11-22T14:08:10.500000001Z","a":2}"#).unwrap();
+    let three = decode(
+        br#"{"bitrate":100000000000001,"x":{},"frame_rate":25,"created_at":"2026-11-22T14:08:10.500000001Z","a":2}"#,
+    )
+    .unwrap();
     assert_eq!(differences(&one, &three, &[]).len(), 4);
     assert_eq!(differences(&one, &three, &["x", "a", "bitrate", "created_at"]), Vec::<String>::new());
-    for (raw, digits) in [("1.5e6", Some("1500000")), ("0.0e9", Some("0")), ("1.5", None), ("-5", None), ("9223372036854775808", None), ("9223372036854775807", Some("9223372036854775807"))] {
+    for (raw, digits) in [
+        ("1.5e6", Some("1500000")),
+        ("0.0e9", Some("0")),
+        ("1.5", None),
+        ("-5", None),
+        ("9223372036854775808", None),
+        ("9223372036854775807", Some("9223372036854775807")),
+    ] {
         assert_eq!(whole(raw).as_deref(), digits, "{raw}");
     }
 }

@@ -142,7 +142,8 @@ impl Bed {
             }
             let values: Vec<::redis::Value> = ask.query_async(&mut raw).await.unwrap();
             answers.extend(values.chunks_exact(3).map(|one| {
-                ::redis::from_redis_value::<(String, Option<Vec<u8>>, i64)>(::redis::Value::Array(one.to_vec())).unwrap()
+                ::redis::from_redis_value::<(String, Option<Vec<u8>>, i64)>(::redis::Value::Array(one.to_vec()))
+                    .unwrap()
             }));
         }
         let mut dump = Dump::new();

@@ -41,7 +41,13 @@ pub(crate) const ALL: [Verb; 11] = [
 pub(crate) const SOURCE: &str = "203.0.113.7:40112";
 
 pub(crate) fn stats() -> StreamStats {
-    StreamStats { bytes_received: 9_007_199_254_740_993, packets_received: 7, packets_lost: 1, bitrate: 5, ..Default::default() }
+    StreamStats {
+        bytes_received: 9_007_199_254_740_993,
+        packets_received: 7,
+        packets_lost: 1,
+        bitrate: 5,
+        ..Default::default()
+    }
 }
 
 pub(crate) fn all_stats() -> StreamStats {

@@ -28,7 +28,8 @@ fn scripts() -> BTreeMap<String, String> {
 /// Comment lines at the top, and the code after them.
 fn parts(text: &str) -> (Vec<&str>, String) {
     let header = text.lines().skip(1).take_while(|line| line.starts_with("--")).collect::<Vec<_>>();
-    let code: Vec<_> = text.lines().skip(1 + header.len()).filter(|line| !line.trim_start().starts_with("--")).collect();
+    let code: Vec<_> =
+        text.lines().skip(1 + header.len()).filter(|line| !line.trim_start().starts_with("--")).collect();
     (header, code.join("\n"))
 }
 
