@@ -2,4 +2,6 @@
 #![doc(hidden)]
 
 pub mod cli;
+pub mod config;
+mod dashboard;
 pub mod server;

@@ -1,2 +1,102 @@
-//! Registers live RTP sessions.
-fn main() {}
+//! Registers live RTP sessions. See the README beside it.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use rtp_ingest::cli::Args;
+use rtp_ingest::ingest::{self, IngestOptions};
+use rtp_ingest::listen::Listener;
+use rtp_ingest::sdp::SdpFile;
+use stream_registry::{ConnectOptions, ErrorKind, Registry};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// How long a pause is between two tries to reach the store at the start.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Exit statuses, those of `streamreg`.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    match serve(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((status, message)) => {
+            error!("{message}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+async fn serve(args: Args) -> Result<(), (u8, String)> {
+    let connect_options = args.connect_options().map_err(|message| (USAGE, message))?;
+    let listener = Listener::bind(args.listen).map_err(|error| {
+        (FAILED, format!("cannot listen on {}: {error}; choose another with --listen", args.listen))
+    })?;
+    let stop = stopped().map_err(|error| (FAILED, format!("signals cannot be received: {error}")))?;
+    info!(rtp = %listener.rtp_addr(), store = %without_password(&args.store), "listening");
+    let options = IngestOptions::default()
+        .node(args.node)
+        .max_sessions(args.max_sessions)
+        .silence(args.silence)
+        .sdp(args.sdp.map(SdpFile::new));
+    ingest::run(listener, open(args.store, connect_options), options, stop).await.map_err(|error| {
+        let usage = matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::Unsupported);
+        (if usage { USAGE } else { FAILED }, error.to_string())
+    })
+}
+
+/// Opens the store, and waits for one that is not there yet.
+async fn open(url: String, options: ConnectOptions) -> stream_registry::Result<Arc<dyn Registry>> {
+    let mut complained = false;
+    loop {
+        match stream_registry::connect_with(&url, &options).await {
+            Err(error) if error.is_retryable() => {
+                if !std::mem::replace(&mut complained, true) {
+                    warn!(%error, "the store cannot be reached; packets are counted, and it is tried each second");
+                }
+            }
+            done => return done,
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+/// Completes at the first SIGINT or SIGTERM; the second one ends the process at once.
+fn stopped() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        info!("stopping: all streams are ended; a second signal stops at once");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            std::process::exit(i32::from(FAILED));
+        });
+    })
+}
+
+/// Leaves out what stands between `://` and the last `@`.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => url.to_owned(),
+    }
+}

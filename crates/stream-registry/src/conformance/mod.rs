@@ -1,1 +1,46 @@
-//! x
+//! The suite of behaviours that every store passes.
+//!
+//! Each behaviour is named after the clause of `docs/semantics.md` that it checks. To run the suite on
+//! a store of your own, say how to open an empty registry ([`Subject`]), then:
+//!
+//! ```
+//! # #[tokio::main] async fn main() {
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use stream_registry::conformance::{self, Instance, Subject};
+//! use stream_registry::{MemoryRegistry, Registry};
+//!
+//! struct Memory;
+//!
+//! #[async_trait::async_trait]
+//! impl Subject for Memory {
+//!     async fn open(&self, ttl: Duration) -> stream_registry::Result<Box<dyn Instance>> {
+//!         Ok(Box::new(Open(Arc::new(MemoryRegistry::with_ttl(ttl)?))))
+//!     }
+//! }
+//!
+//! struct Open(Arc<dyn Registry>);
+//!
+//! impl Instance for Open {
+//!     fn registry(&self) -> Arc<dyn Registry> {
+//!         Arc::clone(&self.0)
+//!     }
+//! }
+//!
+//! let report = conformance::run_matching(Arc::new(Memory), "register/").await;
+//! report.assert_passed();
+//! # }
+//! ```
+//!
+//! A behaviour that needs a hook which the store does not offer is reported as not applicable, by name.
+
+mod behaviours;
+mod case;
+mod report;
+mod run;
+mod subject;
+
+pub use behaviours::{Behaviour, behaviours};
+pub use report::{Report, Verdict};
+pub use run::{run, run_matching};
+pub use subject::{Instance, Subject, boxed, shared};

@@ -159,13 +159,15 @@ impl MemoryRegistry {
     }
 
     fn page_now(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
-        let from = cursor.map_or(Ok(0), |cursor| cursor::read(KIND, cursor))?;
+        let before = cursor.map_or(Ok(u64::MAX), |cursor| cursor::read(KIND, cursor))?;
         let (state, _) = self.enter()?;
         let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
-        let mut found = state.streams_from(from);
-        let streams: Vec<_> = found.by_ref().take(count).map(|(_, stream)| Arc::clone(stream)).collect();
-        let next = found.next().map(|(place, _)| cursor::make(KIND, place)).transpose()?;
+        let mut found = state.before(before);
+        let (places, streams): (Vec<_>, Vec<_>) =
+            found.by_ref().take(count).map(|(place, stream)| (place, Arc::clone(stream))).unzip();
+        let more = found.next().is_some();
         drop(found);
+        let next = places.last().filter(|_| more).map(|place| cursor::make(KIND, *place)).transpose()?;
         let total = u64::try_from(state.len()).unwrap_or(u64::MAX);
         drop(state);
         Ok(Page::new(streams.into_iter().map(|stream| (*stream).clone()).collect(), next, total))
@@ -201,7 +203,7 @@ impl Registry for MemoryRegistry {
 
     async fn snapshot(&self) -> Result<Snapshot> {
         let (state, _) = self.enter().map_err(|error| error.with_operation(Operation::List))?;
-        let streams: Vec<_> = state.streams_from(0).map(|(_, stream)| Arc::clone(stream)).collect();
+        let streams: Vec<_> = state.before(u64::MAX).map(|(_, stream)| Arc::clone(stream)).collect();
         drop(state);
         Ok(Snapshot::new(streams.into_iter().map(Arc::unwrap_or_clone).collect()))
     }

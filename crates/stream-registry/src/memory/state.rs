@@ -94,9 +94,11 @@ impl State {
         Some(entry)
     }
 
-    /// All live streams from a place on, in order of registration.
-    pub(super) fn streams_from(&self, place: u64) -> impl Iterator<Item = (u64, &Arc<Stream>)> {
-        self.order.range(place..).filter_map(|(place, id)| Some((*place, &self.entries.get(id)?.stream)))
+    /// The live streams registered before a place, the newest first. So a reader in pages comes to an end,
+    /// however many are registered meanwhile.
+    pub(super) fn before(&self, place: u64) -> impl Iterator<Item = (u64, &Arc<Stream>)> {
+        let before = self.order.range(..place).rev();
+        before.filter_map(|(place, id)| Some((*place, &self.entries.get(id)?.stream)))
     }
 
     /// Forgets everything, for good.

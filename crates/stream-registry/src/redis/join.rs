@@ -27,8 +27,11 @@ pub(super) trait Job: Send + Sync + 'static {
     async fn run(&self, items: &[Self::Item]) -> Vec<Result<Self::Answer>>;
 }
 
+/// A call that waits, and where its answer goes.
+type Call<J> = (<J as Job>::Item, oneshot::Sender<Result<<J as Job>::Answer>>);
+
 struct Queue<J: Job> {
-    waiting: VecDeque<(J::Item, oneshot::Sender<Result<J::Answer>>)>,
+    waiting: VecDeque<Call<J>>,
     under_way: usize,
 }
 

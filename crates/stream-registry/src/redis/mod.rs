@@ -18,13 +18,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::connect::Link;
+use self::connect::{Effect, Link};
 use self::counters::Counters;
 pub use self::counters::RedisCounters;
 use self::join::Joiner;
 use self::keys::Keys;
 use self::ops::get::GetJob;
 use self::ops::write::WriteJob;
+use self::options::CALL_TIMEOUT;
 pub use self::options::RedisOptions;
 use crate::connect::TtlPolicy;
 use crate::registry::{
@@ -62,6 +63,7 @@ struct Store {
     /// For lists, so that small calls do not queue behind megabytes.
     bulk: Arc<Link>,
     list_way: ops::list::Way,
+    turns: ops::Turns,
     counters: Counters,
 }
 
@@ -106,6 +108,7 @@ impl RedisRegistry {
             link: Arc::new(Link::new(options.clone())),
             bulk: Arc::new(Link::new(options.clone())),
             list_way: ops::list::Way::default(),
+            turns: ops::Turns::default(),
             counters: Counters::default(),
             options,
         });
@@ -129,6 +132,14 @@ impl fmt::Debug for RedisRegistry {
     }
 }
 
+/// Ends a call that takes several steps when its time is over, whichever step it is at.
+async fn within<T>(effect: Effect, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| {
+        Err(crate::Error::new(ErrorKind::Timeout, "Redis did not answer in time")
+            .with_may_have_applied(effect == Effect::Write))
+    })
+}
+
 /// Whether an error is about the store as a whole, not about one stream.
 fn is_whole(error: &crate::Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Denied | ErrorKind::Closed)
@@ -137,13 +148,13 @@ fn is_whole(error: &crate::Error) -> bool {
 #[async_trait]
 impl Registry for RedisRegistry {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        ops::register::register(&self.store, stream, options)
+        within(Effect::Write, ops::register::register(&self.store, stream, options))
             .await
             .map_err(|error| error.with_stream(&stream.id).with_operation(Operation::Register))
     }
 
     async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
-        ops::end::end(&self.store, id, options)
+        within(Effect::Write, ops::end::end(&self.store, id, options))
             .await
             .map_err(|error| error.with_stream(id).with_operation(Operation::Unregister))
     }
@@ -178,7 +189,8 @@ impl Registry for RedisRegistry {
     }
 
     async fn ping(&self) -> Result<()> {
-        let answer = self.store.link.read(&redis::cmd("PING")).await;
+        let ping = redis::cmd("PING");
+        let answer = within(Effect::Read, self.store.link.read(&ping)).await;
         answer.map(|_| ()).map_err(|error| error.with_operation(Operation::Ping))
     }
 

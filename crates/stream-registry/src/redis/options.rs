@@ -11,7 +11,7 @@ use crate::connect::{DEFAULT_PREFIX, DEFAULT_TTL, TtlPolicy, check_ttl};
 use crate::{Error, Result};
 
 /// How long a connection attempt may take, with authentication and version check.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_200);
 /// How long any call may take in all: an answer that is later is a time-out.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(1_900);
 

@@ -116,7 +116,7 @@ struct Fields<'a> {
 }
 
 /// All known names: the thirteen, then the optional ones, in the order in which they are written.
-const NAMES: [&str; 23] = [
+pub(crate) const NAMES: [&str; 23] = [
     "id",
     "type",
     "source_addr",

@@ -1,3 +1,12 @@
 //! The one integration-test binary.
+// All of it is tests, helpers between them too; clippy knows only functions with `#[test]`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cli;
+mod cli_bad_input;
+mod cli_redis;
+mod cli_verbs;
+mod conformance;
+mod http;
+mod http_bad_input;
 mod redis;

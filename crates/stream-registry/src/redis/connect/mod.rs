@@ -132,8 +132,11 @@ impl Link {
                 }
                 *lock(&self.current) = Some(connection.clone());
                 self.attempts.fetch_add(1, Ordering::AcqRel);
-                // Closed meanwhile: nobody may find it.
-                self.usable()?;
+                if self.closed.load(Ordering::Acquire) {
+                    // Closed meanwhile: the connection goes with it.
+                    self.close();
+                    return Err(Error::closed());
+                }
                 Ok(connection)
             }
             Err(error) => {

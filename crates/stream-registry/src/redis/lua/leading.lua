@@ -1,40 +1,50 @@
--- Records in our own spelling, read and written as text. Everything here is anchored: a match is proof
--- that the place found is the top-level field, given that the text is valid JSON. What does not match is
--- left to the client, which decodes it.
-local PLAIN = '[^"\\]*'
-local HEAD = '","type":"' .. PLAIN .. '","source_addr":"' .. PLAIN .. '","status":"()' .. PLAIN ..
-  '()","created_at":"' .. PLAIN .. '","last_heartbeat":"()%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%d%d%d%d%d%d%dZ()"'
-local HEAD_ANY = '^{"id":"' .. PLAIN .. HEAD
-local HEAD_AFTER = '^' .. HEAD
-local MIDDLE = '^","video_codec":"' .. PLAIN .. '","resolution":"' .. PLAIN .. '","bitrate":()%d+(),"frame_rate":()[%d.eE+-]+' ..
-  '(),"bytes_received":()%d+,"packets_received":%d+,"packets_lost":%d+()[,}]'
--- What the client takes for an epoch, as far as it can stand without escapes: visible ASCII.
-local EPOCH = '[!#-Z%[%]^-~]+'
+-- Reading and changing records as text. What is found is proven to be the top-level field, given that the
+-- text is valid JSON; what is not found is left to the client, which decodes it.
+--
+-- Why a literal like ,"epoch":" is a key and never the inside of a string: a quote inside a string has a
+-- backslash before it, which these literals leave no room for; were its first quote the end of a string,
+-- a bare word would follow, which is not JSON.
+local find, sub, byte = string.find, string.sub, string.byte
+local QUOTE, BACKSLASH = 34, 92
 
--- Returns status begin and end, heartbeat begin and end (each end is the place after), or nothing.
-local function head(text, id)
-  local sb, se, hb, he = text:match(HEAD_ANY)
-  if sb then return sb, se, hb, he end
-  if not id:find('["\\]') then return nil end
-  local start = '{"id":"' .. id:gsub('["\\]', '\\%0')
-  if text:sub(1, #start) ~= start then return nil end
-  return text:match(HEAD_AFTER, #start + 1)
+-- Whether no object or array begins between the first brace and a place: then the place is at the top
+-- level. A bracket after a quote is inside a string, as in "[2001:db8::1]:5004".
+local function flat_until(text, place)
+  local at = find(text, '{', 2, true)
+  while at and at < place do
+    if byte(text, at - 1) ~= QUOTE then return false end
+    at = find(text, '{', at + 1, true)
+  end
+  at = find(text, '[', 2, true)
+  while at and at < place do
+    if byte(text, at - 1) ~= QUOTE then return false end
+    at = find(text, '[', at + 1, true)
+  end
+  return true
 end
 
--- Whether a field of this name may stand somewhere from a place on. Escaped names are another matter: who
--- asks has made sure that there is no '\u' from there on.
-local function again(text, name, from)
-  return text:find('"' .. name .. '"', from, true)
+-- Returns where the text value of last_heartbeat begins and the place after it, or nothing.
+local function heartbeat(text)
+  local at, last = find(text, '","last_heartbeat":"', 1, true)
+  if not at or not flat_until(text, at) then return nil end
+  local quote = find(text, '"', last + 1, true)
+  -- Of doubled fields the last counts, so there must be no other. What is looked for begins with a character
+  -- that is rare in records: a quote would make the search stop at every field.
+  if byte(text, quote - 1) == BACKSLASH or find(text, '_heartbeat"', quote, true) then return nil end
+  return last + 1, quote
 end
 
--- Returns the epoch of a record whose head ends at a place: a text, false for none, nil for "ask the client".
-local function epoch_of(text, he)
-  if text:find('\\u', he, true) then return nil end
-  if not again(text, 'epoch', he) then return false end
-  local at = select(6, text:match(MIDDLE, he))
-  if not at then return nil end
-  at = text:match('^,"node":"' .. PLAIN .. '"()', at) or at
-  local epoch, after = text:match('^,"epoch":"(' .. EPOCH .. ')"()', at)
-  if not epoch or #epoch > 128 or again(text, 'epoch', after) then return nil end
+-- Returns the epoch: a text, false for none, nil where the client has to look.
+local function epoch_of(text)
+  -- A name may be written with escapes.
+  if find(text, '\\u', 1, true) then return nil end
+  if not find(text, 'poch"', 1, true) then return false end
+  local at, last = find(text, ',"epoch":"', 1, true)
+  if not at or not flat_until(text, at) then return nil end
+  local quote = find(text, '"', last + 1, true)
+  if byte(text, quote - 1) == BACKSLASH or find(text, 'poch"', quote, true) then return nil end
+  local epoch = sub(text, last + 1, quote - 1)
+  -- What the client takes for no epoch leases nothing: only visible ASCII is one; escapes are the client's too.
+  if epoch == '' or #epoch > 128 or find(epoch, '[^!-Z%[%]^-~]') then return nil end
   return epoch
 end

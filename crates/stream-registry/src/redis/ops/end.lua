@@ -6,18 +6,29 @@
 -- KEYS[1]  the index set
 -- KEYS[2]  the record
 -- KEYS[3]  the end mark
+-- KEYS[4]  the answer to this operation, for when it is sent again
 -- ARGV[1]  the id
 -- ARGV[2]  the operation id
 -- ARGV[3]  the mark's time to live in ms
 -- ARGV[4]  'free' to end a stream that is not leased; 'seen' to end the text that the client has judged; 'any'
 -- ARGV[5]  that text, '' otherwise
+-- ARGV[6]  for how long the operation's answer is remembered in ms, '' where its id cannot come again
 -- Output   {'done', the last text}; {'again', the last text} where this operation has done it before;
---          {'gone'}; {'there', text} where the client has to judge; {'kind', type} if the key holds no string
+--          {'used'} where this operation has done something else; {'gone'}; {'there', text} where the client has to judge; {'kind', type} if the key holds no string
 -- Events   none
+-- The answer: 'ended', a line feed, the id, a line feed, the last text.
 -- The mark: the operation id, a line feed, the epoch or nothing, a line feed, the last text.
-local index, record, mark = unpack(KEYS)
-local id, operation, mark_ttl, condition, seen = unpack(ARGV)
+local index, record, mark, answer = unpack(KEYS)
+local id, operation, mark_ttl, condition, seen, answer_ttl = unpack(ARGV)
 
+if answer_ttl ~= '' then
+  local first = redis.call('GET', answer)
+  if first then
+    local of, last = first:match('^ended\n([^\n]*)\n(.*)$')
+    if of == id then return { 'again', last } end
+    return { 'used' }
+  end
+end
 local marked = redis.call('GET', mark)
 if marked then
   local by, last = marked:match('^([^\n]*)\n[^\n]*\n(.*)$')
@@ -27,20 +38,23 @@ local kind = redis.call('TYPE', record).ok
 if kind == 'none' then return { 'gone' } end
 if kind ~= 'string' then return { 'kind', kind } end
 local text = redis.call('GET', record)
-local _, _, _, he = head(text, id)
+-- What does not even look like a record is for the client to judge.
 local epoch
-if he then epoch = epoch_of(text, he) end
+if heartbeat(text) then epoch = epoch_of(text) end
 if condition == 'free' and epoch ~= false or condition == 'seen' and text ~= seen then
   return { 'there', text }
 end
 local value = operation .. '\n' .. (epoch or '') .. '\n' .. text
+local first = 'ended\n' .. id .. '\n' .. text
 local fault = bad_index(index) or forbidden({
+  { 'SET', answer, first, 'PX', '1' },
   { 'SET', mark, value, 'PX', mark_ttl },
   { 'SREM', index, id },
   { 'DEL', record },
 })
 if fault then return fault end
 redis.call('SET', mark, value, 'PX', mark_ttl)
+if answer_ttl ~= '' then redis.call('SET', answer, first, 'PX', answer_ttl) end
 redis.call('SREM', index, id)
 redis.call('DEL', record)
 return { 'done', text }

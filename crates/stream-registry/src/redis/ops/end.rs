@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use redis::Value;
 
 use super::{TRIES, back_off, contended, replace};
+use crate::memory::REMEMBER;
 use crate::redis::connect::Effect;
 use crate::redis::fault::unexpected;
 use crate::redis::script::Script;
@@ -18,7 +19,14 @@ static END: LazyLock<Script> = LazyLock::new(|| Script::new("end", include_str!(
 pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &EndOptions) -> Result<Stream> {
     store.check_writable()?;
     let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
-    let keys = [store.keys.index().to_owned(), store.keys.record(id), store.keys.end_mark(id)];
+    let keys = [
+        store.keys.index().to_owned(),
+        store.keys.record(id),
+        store.keys.end_mark(id),
+        store.keys.operation(&operation),
+    ];
+    // A name of our own making comes once only; one that the caller gave may have been used elsewhere.
+    let remember = options.operation.as_ref().map_or_else(String::new, |_| REMEMBER.as_millis().to_string());
     let forced = options.guard == Guard::Force;
     let mut condition = match options.guard {
         Guard::None => "free",
@@ -30,6 +38,7 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
     for attempt in 0..TRIES {
         let mut call = END.call(&keys);
         call.arg(id.as_str()).arg(operation.as_str()).arg(store.end_mark_ms()).arg(condition).arg(&seen);
+        call.arg(&remember);
         let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
         let word = reply::text(reply.next().unwrap_or(Value::Nil))?;
         let value = reply.next().unwrap_or(Value::Nil);
@@ -42,6 +51,7 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
                 };
                 return Ok(rules::ended(last, &options.reason));
             }
+            b"used" => return Err(rules::operation_reused()),
             b"gone" => return Err(Error::not_found(id)),
             b"there" => {
                 seen = reply::text(value)?;

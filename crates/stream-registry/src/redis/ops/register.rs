@@ -32,6 +32,7 @@ pub(in crate::redis) async fn register(
     ];
     // The text that is there, as far as we know: at first nothing.
     let mut there: Vec<u8> = Vec::new();
+    let mut turn = None;
     for attempt in 0..TRIES {
         let (new, outcome, ended) = judge(store, stream, options, &operation, &there).await?;
         let text = new.to_json();
@@ -53,7 +54,9 @@ pub(in crate::redis) async fn register(
             }
             _ => return Err(unexpected(&Value::BulkString(word))),
         }
-        if attempt > 0 {
+        if turn.is_none() {
+            turn = Some(store.turns.take(&stream.id).await);
+        } else {
             back_off(attempt).await;
         }
     }
@@ -93,10 +96,11 @@ async fn judge(
 fn remembered(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, answer: &[u8]) -> Result<Registered> {
     let answer = String::from_utf8_lossy(answer);
     let (word, text) = answer.split_once('\n').unwrap_or(("", &answer));
+    // The other answers that are remembered are those of ends.
+    let outcome = Outcome::from_word(word).ok_or_else(rules::operation_reused)?;
     let first = crate::stream::record::decode_listed(text)?;
     if first.id != stream.id && !options.generated_id {
         return Err(rules::operation_reused());
     }
-    let outcome = Outcome::from_word(word).unwrap_or(Outcome::Created);
     Ok(Registered::new(first, outcome, store.options.ttl))
 }

@@ -23,6 +23,7 @@ pub(super) async fn change(store: &Arc<Store>, write: &Write, mut text: Vec<u8>)
         Change::Patch(_) | Change::Replace(_) => &*REPLACE,
         _ => &*REPLACE_WHEN_FULL,
     };
+    let _turn = store.turns.take(&write.id).await;
     for attempt in 0..TRIES {
         let stream = decode(&write.id, &text)?;
         rules::check_guard(&stream, &write.guard)?;
@@ -33,7 +34,9 @@ pub(super) async fn change(store: &Arc<Store>, write: &Write, mut text: Vec<u8>)
             Value::Int(code) => return outcome(code, &write.id),
             other => text = reply::text(other)?,
         }
-        back_off(attempt).await;
+        if attempt > 0 {
+            back_off(attempt).await;
+        }
     }
     Err(contended())
 }

@@ -4,24 +4,33 @@
 -- Heartbeats, statuses and statistics of many streams, each record changed in place as text.
 --
 -- KEYS[1]     the index set
--- KEYS[2..]   a record for each write; one may come several times
+-- KEYS[2..]   a record for each write, none of them twice
 -- ARGV[1]     the length of the prefix
--- ARGV[2]     now, RFC 3339 with nine digits
+-- ARGV[2]     now, RFC 3339
 -- ARGV[3]     time to live in ms
 -- ARGV[4]     'renew' or 'longer'
--- ARGV[5..]   for each write: its verb, its guard, its values
+-- ARGV[5..]   for each write: its verb with its guard, then its values
 --             verb   'h' heartbeat; 's' status: the status as the inside of a JSON string;
 --                    't' statistics: bitrate, "bytes_received":…,"packets_received":…,"packets_lost":…;
 --                    'T' statistics: as 't', then frame_rate, rtt_ms, jitter_ms, packets_retransmitted,
 --                    packets_dropped, viewers, each '' where not given; 'g' nothing here: the client wants the text
---             guard  '' not leased; 'f' any; 'h' and an epoch: that one
+--             guard  nothing: not leased; '*': any; '=' and an epoch: that one
 -- Output      'OK' if all are done, or for each write: 1 done; 0 no such stream; -1 not the holder;
 --             -2 the key holds no string; the record's text where the client has to make the change
 -- Events      none
 local index, now, ttl, policy = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
 local id_from = tonumber(ARGV[1]) + 1
-local VALUES = { h = 0, s = 1, t = 2, T = 8, g = 0 }
-local OPTIONAL = { 'rtt_ms', 'jitter_ms', 'packets_retransmitted', 'packets_dropped', 'viewers' }
+
+local function with_status(text, from, to, at)
+  local place, last = find(text, '","status":"', 1, true)
+  if not place or last >= from then return nil end
+  local quote = find(text, '"', last + 1, true)
+  if byte(text, quote - 1) == BACKSLASH or find(text, '"status"', quote, true) then return nil end
+  return sub(text, 1, last) .. ARGV[at] .. sub(text, quote, from - 1) .. now .. sub(text, to)
+end
+
+local OPTIONAL
+local PLAIN = '[^"\\]*'
 
 -- Returns the place after the labels, if they stand at a place and are plain; that place itself if none stand
 -- there; nothing where that is for the client. Label by label: a brace may stand in a text.
@@ -37,116 +46,129 @@ local function after_labels(rest, at)
   return here
 end
 
--- Returns the text with new statistics, or nothing where that is for the client.
-local function with_stats(text, he, at, verb)
-  local bb, be, fb, fe, cb, tail = text:match(MIDDLE, he)
-  if not bb then return nil end
-  local rate = verb == 'T' and ARGV[at + 2] ~= '' and ARGV[at + 2] or text:sub(fb, fe - 1)
-  local rest = text:sub(tail)
+-- What follows the thirteen fields, with new values for the optional ones that are given.
+local function with_optional(rest, at)
+  OPTIONAL = OPTIONAL or { 'rtt_ms', 'jitter_ms', 'packets_retransmitted', 'packets_dropped', 'viewers' }
+  local from = rest:match('^,"node":"' .. PLAIN .. '"()') or 1
+  from = rest:match('^,"epoch":"' .. PLAIN .. '"()', from) or from
+  from = after_labels(rest, from)
+  if not from then return nil end
+  from = rest:match('^,"audio_codec":"' .. PLAIN .. '"()', from) or from
+  local parts = { sub(rest, 1, from - 1) }
+  for i, name in ipairs(OPTIONAL) do
+    local value, past = rest:match('^,"' .. name .. '":([%d.eE+-]+)()', from)
+    from = past or from
+    if ARGV[at + i] ~= '' then value = ARGV[at + i] end
+    if value then parts[#parts + 1] = ',"' .. name .. '":' .. value end
+  end
+  local left = sub(rest, from)
+  if left ~= '}' then
+    for _, name in ipairs(OPTIONAL) do
+      if find(left, name .. '"', 1, true) then return nil end
+    end
+  end
+  parts[#parts + 1] = left
+  return table.concat(parts)
+end
+
+local function with_stats(text, from, to, at, verb)
+  local _, last = find(text, '","bitrate":', to, true)
+  if not last or not flat_until(text, last) then return nil end
+  local rate, rate_end, tail = text:match(
+    '^%d+,"frame_rate":()[%d.eE+-]+(),"bytes_received":%d+,"packets_received":%d+,"packets_lost":%d+()[,}]', last + 1)
+  if not rate then return nil end
+  local rest = '}'
+  if tail < #text then
+    rest = sub(text, tail)
+    if find(rest, 'bitrate"', 1, true) or find(rest, 'frame_rate"', 1, true) or find(rest, 'bytes_received"', 1, true) or
+        find(rest, 'packets_received"', 1, true) or find(rest, 'packets_lost"', 1, true) then
+      return nil
+    end
+  end
+  local frame_rate = sub(text, rate, rate_end - 1)
   if verb == 'T' then
-    local after = rest:match('^,"node":"' .. PLAIN .. '"()') or 1
-    after = rest:match('^,"epoch":"' .. PLAIN .. '"()', after) or after
-    after = after_labels(rest, after)
-    if not after then return nil end
-    after = rest:match('^,"audio_codec":"' .. PLAIN .. '"()', after) or after
-    local parts, from = { rest:sub(1, after - 1) }, after
-    for i, name in ipairs(OPTIONAL) do
-      local value, next_from = rest:match('^,"' .. name .. '":([%d.eE+-]+)()', from)
-      from = next_from or from
-      if ARGV[at + 2 + i] ~= '' then value = ARGV[at + 2 + i] end
-      if value then parts[#parts + 1] = ',"' .. name .. '":' .. value end
-    end
-    local left = rest:sub(from)
-    if left ~= '}' then
-      for _, name in ipairs(OPTIONAL) do
-        if again(left, name, 1) then return nil end
-      end
-    end
-    parts[#parts + 1] = left
-    rest = table.concat(parts)
+    if ARGV[at + 2] ~= '' then frame_rate = ARGV[at + 2] end
+    rest = with_optional(rest, at + 2)
+    if not rest then return nil end
   end
-  if #text > tail and (again(text, 'bitrate', tail) or again(text, 'frame_rate', tail) or
-      again(text, 'bytes_received', tail) or again(text, 'packets_received', tail) or again(text, 'packets_lost', tail)) then
-    return nil
-  end
-  return text:sub(he, bb - 1) .. ARGV[at] .. ',"frame_rate":' .. rate .. ',' .. ARGV[at + 1] .. rest
+  return sub(text, 1, from - 1) .. now .. sub(text, to, last) .. ARGV[at] ..
+    ',"frame_rate":' .. frame_rate .. ',' .. ARGV[at + 1] .. rest
 end
 
 -- First all answers and new texts, then all writes: a fault on the way leaves everything as it was.
-local count = #KEYS - 1
-local texts = {}
-for first = 1, count, 1000 do
-  local chunk = redis.call('MGET', unpack(KEYS, first + 1, math.min(first + 1000, count + 1)))
-  for i = 1, #chunk do texts[first + i - 1] = chunk[i] end
-end
-local latest, pending, order, answers, all_done, at = {}, {}, {}, {}, true, 5
-for i = 1, count do
-  local key, verb, guard = KEYS[i + 1], ARGV[at], ARGV[at + 1]
-  at = at + 2
-  local text, answer, new = latest[key], nil, nil
-  if text == nil then text = texts[i] end
+local texts = redis.call('MGET', unpack(KEYS, 2))
+-- Heartbeats of the usual length are set in place; other records are set whole.
+local keys, ids, places, done = {}, {}, {}, 0
+local whole = {}
+local answers, at = nil, 5
+for i, text in ipairs(texts) do
+  local verb, guard, answer = ARGV[at], '', 1
+  if #verb > 1 then verb, guard = sub(verb, 1, 1), sub(verb, 2) end
+  at = at + 1
   if not text then
     -- MGET says nothing of a key of another type either.
-    answer = redis.call('EXISTS', key) == 1 and -2 or 0
-  elseif type(text) == 'table' then
-    -- An earlier write of this call to the same stream is the client's to make: so is this one.
-    answer = text[1]
+    answer = redis.call('EXISTS', KEYS[i + 1]) == 1 and -2 or 0
   else
-    local sb, se, hb, he = head(text, key:sub(id_from))
-    local epoch
-    if sb and verb ~= 'g' and not again(text, 'last_heartbeat', he) then epoch = epoch_of(text, he) end
-    if epoch ~= nil then
-      if guard == 'f' or guard == '' and not epoch or epoch and guard == 'h' .. epoch then
-        if verb == 'h' then
-          new = text:sub(1, hb - 1) .. now .. text:sub(he)
-        elseif verb == 's' then
-          if not again(text, 'status', he) then
-            new = text:sub(1, sb - 1) .. ARGV[at] .. text:sub(se, hb - 1) .. now .. text:sub(he)
-          end
-        else
-          local rest = with_stats(text, he, at, verb)
-          new = rest and text:sub(1, hb - 1) .. now .. rest
+    local from, to, epoch
+    if verb ~= 'g' then from, to = heartbeat(text) end
+    if from then epoch = epoch_of(text) end
+    if epoch == nil then
+      answer = text
+    elseif guard == '*' or guard == '' and not epoch or epoch and guard == '=' .. epoch then
+      local key, new = KEYS[i + 1], nil
+      if verb == 'h' and to - from == #now then
+        new = true
+      elseif verb == 'h' then
+        new = sub(text, 1, from - 1) .. now .. sub(text, to)
+      elseif verb == 's' then
+        new = with_status(text, from, to, at)
+      else
+        new = with_stats(text, from, to, at, verb)
+      end
+      if new then
+        done = done + 1
+        keys[done], ids[done], places[done] = key, sub(key, id_from), new == true and from - 1
+        if new ~= true then
+          whole[#whole + 1] = key
+          whole[#whole + 1] = new
         end
       else
-        answer = -1
+        answer = text
       end
-    end
-    if new then
-      answer = 1
-      if not pending[key] then order[#order + 1] = key end
-      pending[key], latest[key] = new, new
-    elseif not answer then
-      answer, latest[key] = text, { text }
+    else
+      answer = -1
     end
   end
-  if answer ~= 1 then all_done = false end
-  answers[i] = answer
-  at = at + VALUES[verb]
+  if answer ~= 1 and not answers then
+    answers = {}
+    for before = 1, i - 1 do answers[before] = 1 end
+  end
+  if answers then answers[i] = answer end
+  if verb == 's' then at = at + 1 elseif verb == 't' then at = at + 2 elseif verb == 'T' then at = at + 8 end
 end
+if done == 0 then return answers end
 
-local lives
-if policy == 'longer' then
-  lives = {}
-  for _, key in ipairs(order) do lives[key] = lifetime(key, ttl, policy) end
-end
 -- The index heals: who is alive and not in it goes back.
-for first = 1, #order, 1000 do
-  local ids, missing = {}, {}
-  for i = first, math.min(first + 999, #order) do ids[#ids + 1] = order[i]:sub(id_from) end
-  for i, member in ipairs(redis.call('SMISMEMBER', index, unpack(ids))) do
-    if member == 0 then missing[#missing + 1] = ids[i] end
-  end
-  if #missing > 0 then
-    local fault = forbidden({ { 'SADD', index, 'id' }, { 'SET', order[1], 'text', 'PX', ttl } })
-    if fault then return fault end
-    redis.call('SADD', index, unpack(missing))
-  end
+local missing = {}
+for i, member in ipairs(redis.call('SMISMEMBER', index, unpack(ids))) do
+  if member == 0 then missing[#missing + 1] = ids[i] end
 end
-for _, key in ipairs(order) do
-  if lives then
-    redis.call('SET', key, pending[key], unpack(lives[key]))
-  else
-    redis.call('SET', key, pending[key], 'PX', ttl)
-  end
+local longer = policy == 'longer'
+local commands = { { 'PEXPIRE', keys[1], ttl } }
+if #missing > 0 then commands[2] = { 'SADD', index, 'id' } end
+if done * 2 > #whole then commands[#commands + 1] = { 'SETRANGE', keys[1], '0', now } end
+if #whole > 0 then commands[#commands + 1] = { longer and 'SET' or 'MSET', keys[1], 'text' } end
+local fault = forbidden(commands)
+if fault then return fault end
+if #missing > 0 then redis.call('SADD', index, unpack(missing)) end
+if longer then
+  for i = 1, #whole, 2 do redis.call('SET', whole[i], whole[i + 1], 'KEEPTTL') end
+elseif #whole > 0 then
+  redis.call('MSET', unpack(whole))
 end
-return all_done and redis.status_reply('OK') or answers
+for i = 1, done do
+  if places[i] then redis.call('SETRANGE', keys[i], places[i], now) end
+  -- GT: a key that lives longer, or for ever, stays so.
+  if longer then redis.call('PEXPIRE', keys[i], ttl, 'GT') else redis.call('PEXPIRE', keys[i], ttl) end
+end
+return answers or redis.status_reply('OK')

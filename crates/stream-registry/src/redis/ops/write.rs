@@ -1,6 +1,6 @@
 //! Heartbeats, status, statistics, patches and whole records, one or many.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
@@ -34,37 +34,57 @@ impl Job for WriteJob {
 
     async fn run(&self, items: &[Write]) -> Vec<Result<()>> {
         let writes: Vec<_> = items.iter().collect();
-        run_chunk(&self.0, &writes).await.unwrap_or_else(|error| items.iter().map(|_| Err(error.clone())).collect())
+        run(&self.0, &writes).await.1
     }
 }
 
-/// Does writes that were checked, in their order, each answered on its own.
+/// Does writes, each answered on its own.
 pub(in crate::redis) async fn write(store: &Arc<Store>, writes: &[Write]) -> Result<Vec<Result<()>>> {
-    let mut answers: Vec<Option<Result<()>>> =
-        writes.iter().map(|write| rules::check_write(write).err().map(Err)).collect();
-    let open: Vec<usize> = (0..writes.len()).filter(|&at| answers[at].is_none()).collect();
+    let mut answers: Vec<Result<()>> = writes.iter().map(rules::check_write).collect();
+    let open: Vec<usize> = (0..writes.len()).filter(|&at| answers[at].is_ok()).collect();
+    let checked: Vec<_> = open.iter().map(|&at| &writes[at]).collect();
+    let (failed, done) = run(store, &checked).await;
+    if let Some(error) = failed.filter(|_| done.len() <= CHUNK && done.iter().all(Result::is_err)) {
+        return Err(error);
+    }
+    for (at, answer) in open.into_iter().zip(done) {
+        answers[at] = answer;
+    }
+    Ok(answers
+        .into_iter()
+        .zip(writes)
+        .map(|(answer, write)| answer.map_err(|error| rules::name_write(error, write)))
+        .collect())
+}
+
+/// Does writes that were checked, in their order, in as many script calls as it takes; returns what made a call fail as a whole.
+async fn run(store: &Arc<Store>, writes: &[&Write]) -> (Option<Error>, Vec<Result<()>>) {
+    let mut answers = Vec::with_capacity(writes.len());
     let mut failed: Option<Error> = None;
-    for (turn, places) in open.chunks(CHUNK).enumerate() {
-        let chunk: Vec<_> = places.iter().map(|&at| &writes[at]).collect();
+    let mut rest = writes;
+    while !rest.is_empty() {
+        let (chunk, later) = rest.split_at(distinct(rest));
         let done = match &failed {
             // What was not sent was not done.
             Some(error) => Err(error.clone().with_may_have_applied(false)),
-            None => run_chunk(store, &chunk).await,
+            None => run_chunk(store, chunk).await,
         };
         match done {
-            Ok(done) => places.iter().zip(done).for_each(|(&at, answer)| answers[at] = Some(answer)),
-            Err(error) if turn == 0 && places.len() == open.len() => return Err(error),
+            Ok(done) => answers.extend(done),
             Err(error) => {
-                places.iter().for_each(|&at| answers[at] = Some(Err(error.clone())));
+                answers.extend(chunk.iter().map(|_| Err(error.clone())));
                 failed.get_or_insert(error);
             }
         }
+        rest = later;
     }
-    let answers = answers
-        .into_iter()
-        .zip(writes)
-        .map(|(answer, write)| answer.unwrap_or(Ok(())).map_err(|error| rules::name_write(error, write)));
-    Ok(answers.collect())
+    (failed, answers)
+}
+
+/// How many writes from the first on go in one script call: at most `CHUNK`, to different streams.
+fn distinct(writes: &[&Write]) -> usize {
+    let mut seen = HashSet::with_capacity(writes.len().min(CHUNK));
+    writes.iter().take(CHUNK).take_while(|write| seen.insert(&write.id)).count()
 }
 
 /// One script call, then what the script leaves to the client.
@@ -86,29 +106,14 @@ async fn run_chunk(store: &Arc<Store>, writes: &[&Write]) -> Result<Vec<Result<(
     if answers.len() != writes.len() {
         return Err(unexpected(&Value::Array(answers)));
     }
-    let mut done = Vec::with_capacity(writes.len());
-    let mut left: HashMap<&StreamId, Vec<(usize, Vec<u8>)>> = HashMap::new();
-    for (at, (answer, write)) in answers.into_iter().zip(writes).enumerate() {
-        done.push(match answer {
+    let changes = answers.into_iter().zip(writes).map(|(answer, write)| async move {
+        match answer {
             Value::Int(code) => outcome(code, &write.id),
-            other => {
-                left.entry(&write.id).or_default().push((at, reply::text(other)?));
-                Ok(())
-            }
-        });
-    }
-    // Streams are independent of one another; writes to one of them go in their order.
-    let changes = left.into_values().map(|of_one| async move {
-        let mut answers = Vec::with_capacity(of_one.len());
-        for (at, text) in of_one {
-            answers.push((at, replace::change(store, writes[at], text).await));
+            text => replace::change(store, write, reply::text(text)?).await,
         }
-        answers
     });
-    for (at, answer) in futures_util::future::join_all(changes).await.into_iter().flatten() {
-        done[at] = answer;
-    }
-    Ok(done)
+    // To different streams, and so independent of one another.
+    Ok(futures_util::future::join_all(changes).await)
 }
 
 /// What a script's number says.
@@ -130,11 +135,10 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
         Change::Stats(_) => "t",
         Change::Patch(_) | Change::Replace(_) => "g",
     };
-    call.arg(verb);
     match &write.guard {
-        Guard::None => call.arg(""),
-        Guard::Force => call.arg("f"),
-        Guard::Holder(epoch) => call.arg(format!("h{epoch}")),
+        Guard::None => call.arg(verb),
+        Guard::Force => call.arg(format!("{verb}*")),
+        Guard::Holder(epoch) => call.arg(format!("{verb}={epoch}")),
     };
     match &write.change {
         Change::Status(status) => {

@@ -112,6 +112,9 @@ async fn a_missing_right_changes_nothing() {
         "-@read",
         "-@set",
         "-@string",
+        "-mset",
+        "-setrange",
+        "-pexpire",
     ] {
         bed.user("poor", &format!("~* +@all {lacking}")).await;
         for policy in [TtlPolicy::Renew, TtlPolicy::NeverShorten] {
@@ -146,7 +149,7 @@ async fn a_missing_right_changes_nothing() {
             }
         }
     }
-    assert_eq!(cases, 16 * 2 * 4 * 11);
+    assert_eq!(cases, 19 * 2 * 4 * 11);
     assert!(wrong.is_empty(), "{} of {cases} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 

@@ -134,7 +134,7 @@ fn callers_give_what_headers_list() {
 
 #[test]
 fn state_changes_ask_before_they_write() {
-    const WRITES: [&str; 7] = ["SET", "SADD", "SREM", "DEL", "PEXPIRE", "SETRANGE", "GETEX"];
+    const WRITES: [&str; 8] = ["SET", "MSET", "SADD", "SREM", "DEL", "PEXPIRE", "SETRANGE", "GETEX"];
     for (name, text) in scripts() {
         let (_, code) = parts(&text);
         let calls: Vec<(usize, &str)> = code

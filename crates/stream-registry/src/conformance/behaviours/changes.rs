@@ -1,0 +1,230 @@
+//! Heartbeat, status, statistics and update of a live stream.
+
+use std::time::Duration;
+
+use super::case::{Case, Check, ensure, fails, full, id, same, stream, timeless, write};
+use super::declare;
+use crate::{Change, ErrorKind, Stream, StreamStats, StreamStatus, Timestamp};
+
+declare! {
+    "heartbeat", Long: [moves_last_heartbeat_and_nothing_else, finds_no_stream_that_is_not_live],
+    "status", Long: [is_set_with_last_heartbeat_and_nothing_else, finds_no_stream_to_set],
+    "stats", Long: [
+        are_set_with_last_heartbeat_and_nothing_else,
+        keep_optional_values_that_are_not_given,
+        may_go_back,
+        find_no_stream_to_set,
+    ],
+    "update", Long: [
+        replaces_the_whole_record,
+        keeps_created_at,
+        takes_no_time_from_the_caller,
+        creates_nothing,
+        refuses_a_record_with_another_id,
+        may_change_the_publisher,
+    ],
+    "time", Long: [moves_with_every_write, never_goes_back, is_the_stores],
+}
+
+const STEP: Duration = Duration::from_millis(20);
+
+async fn put_and_wait(case: &Case, given: &Stream) -> Check<Stream> {
+    let before = case.put(given).await?;
+    case.instance.advance(STEP).await;
+    Ok(before)
+}
+
+/// The record after a change, with its own `last_heartbeat` checked and put into the expected one.
+async fn only(case: &Case, mut should: Stream) -> Check {
+    let now = case.get(should.id.as_str()).await?;
+    ensure(now.last_heartbeat > should.last_heartbeat, "last_heartbeat does not move")?;
+    should.last_heartbeat = now.last_heartbeat;
+    same("the record", now.to_json(), should.to_json())
+}
+
+async fn nothing_to_find(case: &Case, change: Change) -> Check {
+    case.put(&stream("ended")).await?;
+    case.registry().unregister(&id("ended")).await?;
+    for name in ["never", "ended"] {
+        for answer in case.registry().write(&[write(name, change.clone())]).await? {
+            let error = fails(answer, ErrorKind::NotFound)?;
+            ensure(!error.is_retryable() && !error.may_have_applied(), "an unknown stream looks like a failed store")?;
+        }
+        case.is_gone(name).await?;
+    }
+    Ok(())
+}
+
+async fn moves_last_heartbeat_and_nothing_else(case: &Case) -> Check {
+    let before = put_and_wait(case, &full("a")).await?;
+    case.registry().update_heartbeat(&id("a")).await?;
+    only(case, before).await
+}
+
+async fn finds_no_stream_that_is_not_live(case: &Case) -> Check {
+    nothing_to_find(case, Change::Heartbeat).await
+}
+
+async fn is_set_with_last_heartbeat_and_nothing_else(case: &Case) -> Check {
+    use StreamStatus::{Active, Closed, Connecting, Error, Paused};
+    let mut before = put_and_wait(case, &full("a")).await?;
+    for status in [Connecting, Active, Paused, Error, Closed] {
+        case.registry().update_status(&id("a"), status.clone()).await?;
+        before.status = status;
+        only(case, before.clone()).await?;
+    }
+    Ok(())
+}
+
+async fn finds_no_stream_to_set(case: &Case) -> Check {
+    nothing_to_find(case, Change::Status(StreamStatus::Active)).await
+}
+
+async fn are_set_with_last_heartbeat_and_nothing_else(case: &Case) -> Check {
+    let mut before = put_and_wait(case, &full("a")).await?;
+    let stats = StreamStats {
+        bytes_received: 1,
+        packets_received: 2,
+        packets_lost: 3,
+        bitrate: 4,
+        rtt_ms: Some(5.5),
+        jitter_ms: Some(6.5),
+        packets_retransmitted: Some(7),
+        packets_dropped: Some(8),
+        viewers: Some(9),
+        frame_rate: Some(10.5),
+    };
+    case.registry().update_stats(&id("a"), &stats).await?;
+    before.update_stats(&stats);
+    only(case, before).await?;
+    same("the statistics", case.get("a").await?.stats(), stats)
+}
+
+async fn keep_optional_values_that_are_not_given(case: &Case) -> Check {
+    let mut before = put_and_wait(case, &full("a")).await?;
+    let one = StreamStats { bytes_received: 1, viewers: Some(0), ..Default::default() };
+    case.registry().update_stats(&id("a"), &one).await?;
+    before.update_stats(&one);
+    only(case, before).await?;
+    let now = case.get("a").await?;
+    same("what was given", (now.viewers, now.bitrate, now.packets_lost), (Some(0), 0, 0))?;
+    same("what was not", (now.rtt_ms, now.frame_rate, now.packets_dropped), (Some(12.5), 59.94, Some(5)))
+}
+
+async fn may_go_back(case: &Case) -> Check {
+    case.put(&full("a")).await?;
+    case.registry().update_stats(&id("a"), &StreamStats::default()).await?;
+    same("the counter", case.get("a").await?.bytes_received, 0)
+}
+
+async fn find_no_stream_to_set(case: &Case) -> Check {
+    nothing_to_find(case, Change::Stats(StreamStats::default())).await
+}
+
+async fn replaces_the_whole_record(case: &Case) -> Check {
+    put_and_wait(case, &full("a")).await?;
+    let given = stream("a");
+    case.registry().update(&given).await?;
+    same("the record", timeless(&case.get("a").await?), timeless(&given))?;
+    let given = full("a");
+    case.registry().update(&given).await?;
+    same("the record", timeless(&case.get("a").await?), timeless(&given))
+}
+
+async fn keeps_created_at(case: &Case) -> Check {
+    let before = put_and_wait(case, &stream("a")).await?;
+    let mut given = full("a");
+    given.created_at = Timestamp::ZERO;
+    case.registry().update(&given).await?;
+    let now = case.get("a").await?;
+    same("created_at", now.created_at, before.created_at)?;
+    ensure(now.last_heartbeat > before.last_heartbeat, "last_heartbeat does not move")
+}
+
+async fn takes_no_time_from_the_caller(case: &Case) -> Check {
+    let before = put_and_wait(case, &stream("a")).await?;
+    let mut given = stream("a");
+    given.created_at = "2099-12-31T23:59:59Z".parse()?;
+    given.last_heartbeat = given.created_at;
+    case.registry().update(&given).await?;
+    only(case, before).await?;
+    ensure(case.get("a").await?.last_heartbeat < given.last_heartbeat, "a caller's clock decides")
+}
+
+async fn creates_nothing(case: &Case) -> Check {
+    case.put(&stream("ended")).await?;
+    case.registry().unregister(&id("ended")).await?;
+    for name in ["never", "ended"] {
+        fails(case.registry().update(&full(name)).await, ErrorKind::NotFound)?;
+        case.is_gone(name).await?;
+    }
+    Ok(())
+}
+
+async fn refuses_a_record_with_another_id(case: &Case) -> Check {
+    let before = case.put(&full("a")).await?;
+    let other = case.put(&full("b")).await?;
+    for answer in case.registry().write(&[write("a", Change::Replace(Box::new(stream("b"))))]).await? {
+        fails(answer, ErrorKind::InvalidArgument)?;
+    }
+    case.unchanged(&before).await?;
+    case.unchanged(&other).await
+}
+
+async fn may_change_the_publisher(case: &Case) -> Check {
+    case.put(&stream("a")).await?;
+    let mut given = stream("a");
+    given.kind = crate::StreamType::Rtp;
+    given.source_addr = "[2001:db8::17]:5004".to_owned();
+    given.node = Some("ingest-9".to_owned());
+    case.registry().update(&given).await?;
+    same("the record", timeless(&case.get("a").await?), timeless(&given))
+}
+
+async fn moves_with_every_write(case: &Case) -> Check {
+    let mut before = put_and_wait(case, &stream("a")).await?;
+    let changes = [
+        Change::Heartbeat,
+        Change::Status(StreamStatus::Active),
+        Change::Stats(StreamStats::default()),
+        Change::Patch(Box::default()),
+        Change::Replace(Box::new(stream("a"))),
+    ];
+    for change in changes {
+        for answer in case.registry().write(&[write("a", change.clone())]).await? {
+            answer?;
+        }
+        let now = case.get("a").await?;
+        let passed = now.last_heartbeat.since(before.last_heartbeat);
+        // A store may count in milliseconds, and a caller estimates its clock.
+        ensure(
+            passed >= STEP / 2,
+            &format!("{change:?} moves last_heartbeat by {passed:?}, and {STEP:?} have passed"),
+        )?;
+        before = now;
+        case.instance.advance(STEP).await;
+    }
+    Ok(())
+}
+
+async fn never_goes_back(case: &Case) -> Check {
+    let mut last = case.put(&stream("a")).await?.last_heartbeat;
+    for _ in 0..100 {
+        case.registry().update_heartbeat(&id("a")).await?;
+        let now = case.get("a").await?.last_heartbeat;
+        ensure(now >= last, "last_heartbeat goes back")?;
+        last = now;
+    }
+    Ok(())
+}
+
+async fn is_the_stores(case: &Case) -> Check {
+    let one = case.put(&stream("a")).await?.created_at;
+    let mut other = stream("b");
+    other.created_at = "1999-01-01T00:00:00Z".parse()?;
+    other.last_heartbeat = other.created_at;
+    let other = case.put(&other).await?.created_at;
+    ensure(other >= one && other.since(one) < Duration::from_secs(60), "a caller's clock decides")?;
+    case.registry().update(&stream("a")).await?;
+    ensure(case.get("a").await?.last_heartbeat.since(other) < Duration::from_secs(60), "a caller's clock decides")
+}

@@ -1,0 +1,102 @@
+//! What errors say.
+
+use super::case::{Case, Check, ensure, fails, id, same, stream};
+use super::declare;
+use crate::{
+    EndOptions, Error, ErrorKind, Guard, Operation, RegisterOptions, StreamPatch, StreamStats, StreamStatus, WatchFrom,
+};
+
+declare! {
+    "errors", Long: [
+        name_the_operation_and_the_stream,
+        of_refused_arguments_name_them_too,
+        that_are_final_are_not_retryable_and_not_applied,
+        have_a_message_that_names_the_stream,
+    ],
+    "feed", Long: [watching_is_not_supported],
+}
+
+async fn not_found(case: &Case) -> Check<Vec<(Operation, Error)>> {
+    let (registry, name) = (case.registry(), id("never"));
+    let patch = StreamPatch::default();
+    let kind = ErrorKind::NotFound;
+    Ok(vec![
+        (Operation::Get, fails(registry.get(&name).await, kind)?),
+        (Operation::Unregister, fails(registry.unregister(&name).await, kind)?),
+        (Operation::Heartbeat, fails(registry.update_heartbeat(&name).await, kind)?),
+        (Operation::Status, fails(registry.update_status(&name, StreamStatus::Active).await, kind)?),
+        (Operation::Stats, fails(registry.update_stats(&name, &StreamStats::default()).await, kind)?),
+        (Operation::Patch, fails(registry.patch(&name, &patch).await, kind)?),
+        (Operation::Update, fails(registry.update(&stream("never")).await, kind)?),
+    ])
+}
+
+async fn conflicts(case: &Case) -> Check<Vec<(Operation, Error)>> {
+    let registry = case.registry();
+    case.put(&stream("never")).await?;
+    let mut other = stream("never");
+    other.source_addr = "10.9.9.9:1".to_owned();
+    let end = EndOptions::default().guard(Guard::Holder("00000000000000ff-x".parse()?));
+    let leased = RegisterOptions::default().lease(true);
+    let answers = vec![
+        (Operation::Register, fails(registry.register(&other).await, ErrorKind::AlreadyExists)?),
+        (Operation::Register, fails(registry.register_with(&other, &leased).await, ErrorKind::Unsupported)?),
+        (Operation::Unregister, fails(registry.end(&id("never"), &end).await, ErrorKind::NotHolder)?),
+    ];
+    registry.unregister(&id("never")).await?;
+    Ok(answers)
+}
+
+async fn refused(case: &Case) -> Check<Vec<(Operation, Error)>> {
+    let registry = case.registry();
+    let mut bad = stream("never");
+    bad.bitrate = u64::MAX;
+    let stats = StreamStats { bitrate: u64::MAX, ..Default::default() };
+    let patch = StreamPatch { frame_rate: Some(f64::NAN), ..Default::default() };
+    let kind = ErrorKind::InvalidArgument;
+    Ok(vec![
+        (Operation::Register, fails(registry.register(&bad).await, kind)?),
+        (Operation::Stats, fails(registry.update_stats(&bad.id, &stats).await, kind)?),
+        (Operation::Patch, fails(registry.patch(&bad.id, &patch).await, kind)?),
+        (Operation::Update, fails(registry.update(&bad).await, kind)?),
+    ])
+}
+
+fn named(errors: &[(Operation, Error)]) -> Check {
+    for (operation, error) in errors {
+        same("the operation", error.operation(), Some(*operation))?;
+        same("the stream", error.stream_id(), Some(&id("never")))?;
+    }
+    Ok(())
+}
+
+async fn name_the_operation_and_the_stream(case: &Case) -> Check {
+    named(&not_found(case).await?)?;
+    named(&conflicts(case).await?)
+}
+
+async fn of_refused_arguments_name_them_too(case: &Case) -> Check {
+    named(&refused(case).await?)
+}
+
+async fn that_are_final_are_not_retryable_and_not_applied(case: &Case) -> Check {
+    for (_, error) in [not_found(case).await?, conflicts(case).await?, refused(case).await?].concat() {
+        ensure(!error.is_retryable(), &format!("{error} is worth a retry"))?;
+        ensure(!error.may_have_applied(), &format!("{error} may have been applied"))?;
+    }
+    Ok(())
+}
+
+async fn have_a_message_that_names_the_stream(case: &Case) -> Check {
+    for (operation, error) in [not_found(case).await?, conflicts(case).await?].concat() {
+        let text = error.to_string();
+        ensure(text.contains("never") && text.contains(operation.as_str()), &format!("{text} names too little"))?;
+        ensure(error.message().len() > 8, &format!("{text} says too little"))?;
+    }
+    Ok(())
+}
+
+async fn watching_is_not_supported(case: &Case) -> Check {
+    let error = fails(case.registry().watch(WatchFrom::Now).await, ErrorKind::Unsupported)?;
+    same("the operation", error.operation(), Some(Operation::Watch))
+}

@@ -1,0 +1,95 @@
+//! The index, which needs the hooks.
+
+use super::case::{Case, Check, Fault, ensure, fails, id, same, stream, write};
+use super::declare;
+use crate::{Change, ErrorKind, Outcome, StreamPatch, StreamStats, StreamStatus};
+
+declare! {
+    "index", Long: [
+        is_healed_by_every_write,
+        is_healed_by_a_renewal,
+        a_record_outside_of_it_is_still_there,
+        ids_without_a_record_are_not_listed_and_leave_it,
+        ids_without_a_record_are_free,
+        an_end_leaves_it_clean,
+    ],
+}
+
+async fn remove(case: &Case, name: &str) -> Check {
+    case.instance.remove_from_index(&id(name)).await.ok_or(Fault::NoHook("remove_from_index"))
+}
+
+async fn add(case: &Case, name: &str) -> Check {
+    case.instance.add_to_index(&id(name)).await.ok_or(Fault::NoHook("add_to_index"))
+}
+
+async fn index(case: &Case) -> Check<Vec<String>> {
+    let mut index = case.instance.index().await.ok_or(Fault::NoHook("index"))?;
+    index.sort();
+    Ok(index)
+}
+
+async fn is_healed_by_every_write(case: &Case) -> Check {
+    case.put(&stream("a")).await?;
+    for change in [
+        Change::Heartbeat,
+        Change::Status(StreamStatus::Active),
+        Change::Stats(StreamStats::default()),
+        Change::Patch(Box::new(StreamPatch::default().label("a", "b"))),
+        Change::Replace(Box::new(stream("a"))),
+    ] {
+        remove(case, "a").await?;
+        for answer in case.registry().write(&[write("a", change.clone())]).await? {
+            answer?;
+        }
+        same(&format!("the list after {change:?}"), case.listed().await?, vec!["a".to_owned()])?;
+    }
+    Ok(())
+}
+
+async fn is_healed_by_a_renewal(case: &Case) -> Check {
+    case.put(&stream("a")).await?;
+    remove(case, "a").await?;
+    same("the outcome", case.registry().register(&stream("a")).await?.outcome, Outcome::Renewed)?;
+    same("the list", case.listed().await?, vec!["a".to_owned()])
+}
+
+async fn a_record_outside_of_it_is_still_there(case: &Case) -> Check {
+    let record = case.put(&stream("a")).await?;
+    remove(case, "a").await?;
+    case.unchanged(&record).await?;
+    let mut other = stream("a");
+    other.source_addr = "10.9.9.9:1".to_owned();
+    fails(case.registry().register(&other).await, ErrorKind::AlreadyExists)?;
+    same("the last record", case.registry().unregister(&id("a")).await?, record)
+}
+
+async fn ids_without_a_record_are_not_listed_and_leave_it(case: &Case) -> Check {
+    case.put(&stream("a")).await?;
+    for by_pages in [false, true] {
+        for at in 0..30 {
+            add(case, &format!("ghost {at}")).await?;
+        }
+        let found = if by_pages { case.paged(10).await? } else { case.listed().await? };
+        ensure(found.iter().all(|name| name == "a"), &format!("ids without a record are listed: {found:?}"))?;
+        same("the index", index(case).await?, vec!["a".to_owned()])?;
+    }
+    fails(case.registry().get(&id("ghost 1")).await, ErrorKind::NotFound)?;
+    Ok(())
+}
+
+async fn ids_without_a_record_are_free(case: &Case) -> Check {
+    add(case, "a").await?;
+    fails(case.registry().update_heartbeat(&id("a")).await, ErrorKind::NotFound)?;
+    fails(case.registry().unregister(&id("a")).await, ErrorKind::NotFound)?;
+    same("the outcome", case.registry().register(&stream("a")).await?.outcome, Outcome::Created)?;
+    same("the list", case.listed().await?, vec!["a".to_owned()])
+}
+
+async fn an_end_leaves_it_clean(case: &Case) -> Check {
+    for name in ["a", "b"] {
+        case.put(&stream(name)).await?;
+    }
+    case.registry().unregister(&id("a")).await?;
+    same("the index", index(case).await?, vec!["b".to_owned()])
+}

@@ -1,0 +1,149 @@
+//! Sizes and tokens at their limits.
+
+use std::collections::BTreeMap;
+
+use super::case::{Case, Check, ensure, fails, full, id, same, stream, timeless};
+use super::declare;
+use crate::limits::MAX_RECORD_BYTES;
+use crate::{ErrorKind, LabelsPatch, Stream, StreamPatch};
+
+declare! {
+    "limits", Long: [
+        hold_for_labels,
+        hold_for_texts,
+        a_record_of_64_kib_is_kept,
+        a_larger_record_is_refused,
+        a_patch_must_leave_a_legal_record,
+        hold_for_patches,
+        hold_for_types_and_statuses,
+    ],
+}
+
+fn labels(count: usize, name: usize, value: usize) -> BTreeMap<String, String> {
+    (0..count).map(|at| (format!("{at:0name$}"), "v".repeat(value))).collect()
+}
+
+fn labelled(labels: BTreeMap<String, String>) -> Stream {
+    let mut labelled = stream("a");
+    labelled.labels = labels;
+    labelled
+}
+
+/// Registering and updating take and refuse alike.
+async fn refused(case: &Case, given: &Stream) -> Check {
+    let before = case.get("a").await?;
+    fails(case.registry().register(given).await, ErrorKind::InvalidArgument)?;
+    fails(case.registry().update(given).await, ErrorKind::InvalidArgument)?;
+    case.unchanged(&before).await
+}
+
+async fn taken(case: &Case, given: &Stream) -> Check {
+    case.put(given).await?;
+    same("the record", timeless(&case.get("a").await?), timeless(given))?;
+    case.registry().update(given).await?;
+    same("the updated record", timeless(&case.get("a").await?), timeless(given))
+}
+
+async fn hold_for_labels(case: &Case) -> Check {
+    taken(case, &labelled(labels(64, 64, 256))).await?;
+    refused(case, &labelled(labels(65, 2, 1))).await?;
+    refused(case, &labelled(labels(1, 65, 1))).await?;
+    refused(case, &labelled(labels(1, 1, 257))).await?;
+    refused(case, &labelled(BTreeMap::from([(String::new(), "x".to_owned())]))).await?;
+    // Bytes, not characters.
+    refused(case, &labelled(BTreeMap::from([("é".repeat(33), "x".to_owned())]))).await
+}
+
+type SetText = fn(&mut Stream, String);
+
+const TEXTS: [SetText; 5] = [
+    |stream, text| stream.source_addr = text,
+    |stream, text| stream.video_codec = text,
+    |stream, text| stream.resolution = text,
+    |stream, text| stream.node = Some(text),
+    |stream, text| stream.audio_codec = Some(text),
+];
+
+async fn hold_for_texts(case: &Case) -> Check {
+    for set in TEXTS {
+        // A fresh one, so that no registration meets another publisher.
+        let mut given = stream("a");
+        set(&mut given, "x".repeat(1_024));
+        taken(case, &given).await?;
+        let mut larger = given.clone();
+        set(&mut larger, "x".repeat(1_025));
+        refused(case, &larger).await?;
+        case.registry().unregister(&given.id).await?;
+    }
+    Ok(())
+}
+
+/// A record of exactly this many bytes.
+fn sized(bytes: usize) -> Check<Stream> {
+    let json = |pad: usize| format!(r#"{{"id":"a","type":"srt","source_addr":"h:1","x":"{}"}}"#, "p".repeat(pad));
+    let empty = Stream::from_json(&json(0))?.to_json().len();
+    Ok(Stream::from_json(&json(bytes - empty))?)
+}
+
+async fn a_record_of_64_kib_is_kept(case: &Case) -> Check {
+    let given = sized(MAX_RECORD_BYTES)?;
+    same("the size", given.to_json().len(), MAX_RECORD_BYTES)?;
+    taken(case, &given).await?;
+    case.registry().update_heartbeat(&id("a")).await?;
+    same("the size", case.get("a").await?.to_json().len(), MAX_RECORD_BYTES)
+}
+
+async fn a_larger_record_is_refused(case: &Case) -> Check {
+    case.put(&stream("a")).await?;
+    // Every label is within its limits; written as \u0001 they fill six times their bytes.
+    let large: BTreeMap<_, _> = (0..64).map(|at| (at.to_string(), "\u{1}".repeat(256))).collect();
+    refused(case, &labelled(large)).await
+}
+
+async fn a_patch_must_leave_a_legal_record(case: &Case) -> Check {
+    let before = case.put(&labelled(labels(64, 2, 1))).await?;
+    let one_more = StreamPatch { resolution: Some("1x1".to_owned()), ..Default::default() }.label("one-more", "x");
+    fails(case.registry().patch(&before.id, &one_more).await, ErrorKind::InvalidArgument)?;
+    let large = (0..64).map(|at| (format!("{at:02}"), "\u{1}".repeat(256))).collect();
+    let large = StreamPatch { labels: LabelsPatch::Replace(large), ..Default::default() };
+    fails(case.registry().patch(&before.id, &large).await, ErrorKind::InvalidArgument)?;
+    case.unchanged(&before).await?;
+    // One goes and one comes: still 64.
+    let exchange = BTreeMap::from([("00".to_owned(), None), ("one-more".to_owned(), Some("x".to_owned()))]);
+    let exchange = StreamPatch { labels: LabelsPatch::Merge(exchange), ..Default::default() };
+    case.registry().patch(&before.id, &exchange).await?;
+    same("the number of labels", case.get("a").await?.labels.len(), 64)
+}
+
+async fn hold_for_patches(case: &Case) -> Check {
+    let before = case.put(&full("a")).await?;
+    let long = Some("x".repeat(1_025));
+    let patches = [
+        StreamPatch { video_codec: long.clone(), ..Default::default() },
+        StreamPatch { resolution: long.clone(), ..Default::default() },
+        StreamPatch { audio_codec: long.clone(), ..Default::default() },
+        StreamPatch { node: long, ..Default::default() },
+        StreamPatch::default().label("", "x"),
+        StreamPatch::default().label("n".repeat(65), "x"),
+        StreamPatch::default().label("n", "v".repeat(257)),
+        StreamPatch { labels: LabelsPatch::Replace(labels(65, 2, 1)), ..Default::default() },
+    ];
+    for patch in patches {
+        fails(case.registry().patch(&before.id, &patch).await, ErrorKind::InvalidArgument)?;
+    }
+    case.unchanged(&before).await
+}
+
+/// A caller can hold tokens that are not legal: those of stored records.
+async fn hold_for_types_and_statuses(case: &Case) -> Check {
+    let before = case.put(&stream("a")).await?;
+    for word in ["", "a b", "tab\\t", "line\\n", &"x".repeat(33)] {
+        ensure(word.parse::<crate::StreamType>().is_err() || word.contains('\\'), "an illegal type is parsed")?;
+        let kind = Stream::from_stored(&id("a"), &format!(r#"{{"type":"{word}","status":"active"}}"#))?;
+        refused(case, &kind).await?;
+        let status = Stream::from_stored(&id("a"), &format!(r#"{{"type":"srt","status":"{word}"}}"#))?;
+        refused(case, &status).await?;
+        fails(case.registry().update_status(&id("a"), status.status).await, ErrorKind::InvalidArgument)?;
+    }
+    case.unchanged(&before).await
+}

@@ -1,0 +1,135 @@
+//! Calls that are sent twice.
+
+use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream};
+use super::declare;
+use crate::{EndOptions, ErrorKind, OnConflict, OperationId, RegisterOptions, StreamStatus};
+
+declare! {
+    "operation-ids", Long: [
+        register_sent_twice_gives_the_first_answer,
+        register_sent_twice_does_not_bring_an_ended_stream_back,
+        register_sent_at_once_is_done_once,
+        register_new_sent_twice_makes_one_stream,
+        take_over_sent_twice_is_done_once,
+        unregister_sent_twice_gives_the_first_answer,
+        unregister_sent_twice_does_not_end_the_successor,
+        another_operation_id_is_another_call,
+        an_operation_id_is_for_one_stream,
+        an_operation_id_is_for_one_kind_of_call,
+    ],
+}
+
+fn named(operation: &OperationId) -> RegisterOptions {
+    RegisterOptions::default().operation(operation.clone())
+}
+
+fn end_named(operation: &OperationId) -> EndOptions {
+    EndOptions::default().operation(operation.clone())
+}
+
+async fn register_sent_twice_gives_the_first_answer(case: &Case) -> Check {
+    let options = named(&OperationId::generate()).on_conflict(OnConflict::CreateOnly);
+    let first = case.registry().register_with(&full("a"), &options).await?;
+    case.registry().update_status(&id("a"), StreamStatus::Paused).await?;
+    let before = case.get("a").await?;
+    let again = case.registry().register_with(&full("a"), &options).await?;
+    same("the answer", again, first)?;
+    case.unchanged(&before).await
+}
+
+async fn register_sent_twice_does_not_bring_an_ended_stream_back(case: &Case) -> Check {
+    let options = named(&OperationId::generate());
+    let first = case.registry().register_with(&stream("a"), &options).await?;
+    case.registry().unregister(&id("a")).await?;
+    let again = case.registry().register_with(&stream("a"), &options).await?;
+    same("the answer", again, first)?;
+    case.is_gone("a").await
+}
+
+async fn register_sent_at_once_is_done_once(case: &Case) -> Check {
+    let options = named(&OperationId::generate()).on_conflict(OnConflict::TakeOver);
+    let answers = at_once((0..16).map(|_| {
+        let (registry, options) = (case.shared(), options.clone());
+        async move { registry.register_with(&stream("a"), &options).await }
+    }))
+    .await?;
+    let mut answers = answers.into_iter();
+    let first = answers.next().ok_or_else(|| super::case::fault("no answer"))??;
+    for answer in answers {
+        same("the answer", answer?, first.clone())?;
+    }
+    case.unchanged(&first.stream).await
+}
+
+async fn register_new_sent_twice_makes_one_stream(case: &Case) -> Check {
+    let options = named(&OperationId::generate());
+    let first = case.registry().register_new(&stream("x"), &options).await?;
+    let again = case.registry().register_new(&stream("x"), &options).await?;
+    same("the answer", again, first.clone())?;
+    same("the list", case.registry().list().await?, vec![first.stream])
+}
+
+async fn take_over_sent_twice_is_done_once(case: &Case) -> Check {
+    case.put(&full("a")).await?;
+    let options = named(&OperationId::generate()).on_conflict(OnConflict::TakeOver);
+    let first = case.registry().register_with(&stream("a"), &options).await?;
+    case.instance.advance(std::time::Duration::from_millis(10)).await;
+    let again = case.registry().register_with(&stream("a"), &options).await?;
+    same("the answer", again, first.clone())?;
+    case.unchanged(&first.stream).await
+}
+
+async fn unregister_sent_twice_gives_the_first_answer(case: &Case) -> Check {
+    case.put(&full("a")).await?;
+    let options = end_named(&OperationId::generate()).reason("over".parse()?);
+    let first = case.registry().end(&id("a"), &options).await?;
+    same("the reason", first.end_reason.as_deref(), Some("over"))?;
+    let again = case.registry().end(&id("a"), &options).await?;
+    same("the answer", again.to_json(), first.to_json())?;
+    fails(case.registry().unregister(&id("a")).await, ErrorKind::NotFound)?;
+    Ok(())
+}
+
+async fn unregister_sent_twice_does_not_end_the_successor(case: &Case) -> Check {
+    case.put(&full("a")).await?;
+    let options = end_named(&OperationId::generate());
+    let first = case.registry().end(&id("a"), &options).await?;
+    let successor = case.put(&stream("a")).await?;
+    same("the answer", case.registry().end(&id("a"), &options).await?, first)?;
+    case.unchanged(&successor).await
+}
+
+async fn another_operation_id_is_another_call(case: &Case) -> Check {
+    let policy = |operation| named(&operation).on_conflict(OnConflict::CreateOnly);
+    let first = case.registry().register_with(&stream("a"), &policy(OperationId::generate())).await?;
+    let again = case.registry().register_with(&stream("a"), &policy(OperationId::generate())).await;
+    fails(again, ErrorKind::AlreadyExists)?;
+    case.unchanged(&first.stream).await?;
+    case.registry().end(&id("a"), &end_named(&OperationId::generate())).await?;
+    let again = case.registry().end(&id("a"), &end_named(&OperationId::generate())).await;
+    fails(again, ErrorKind::NotFound)?;
+    Ok(())
+}
+
+async fn an_operation_id_is_for_one_stream(case: &Case) -> Check {
+    let operation = OperationId::generate();
+    case.registry().register_with(&stream("a"), &named(&operation)).await?;
+    let other = case.registry().register_with(&stream("b"), &named(&operation)).await;
+    let error = fails(other, ErrorKind::InvalidArgument)?;
+    same("the stream", error.stream_id(), Some(&id("b")))?;
+    case.is_gone("b").await?;
+    let operation = OperationId::generate();
+    let other = case.put(&stream("c")).await?;
+    case.registry().end(&id("a"), &end_named(&operation)).await?;
+    fails(case.registry().end(&id("c"), &end_named(&operation)).await, ErrorKind::InvalidArgument)?;
+    case.unchanged(&other).await
+}
+
+async fn an_operation_id_is_for_one_kind_of_call(case: &Case) -> Check {
+    let operation = OperationId::generate();
+    let record = case.registry().register_with(&stream("a"), &named(&operation)).await?.stream;
+    let end = case.registry().end(&id("a"), &end_named(&operation)).await;
+    let error = fails(end, ErrorKind::InvalidArgument)?;
+    ensure(!error.is_retryable(), "a misuse is not worth a retry")?;
+    case.unchanged(&record).await
+}

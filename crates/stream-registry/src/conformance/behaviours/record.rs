@@ -1,0 +1,220 @@
+//! The record and its unknown fields.
+
+use super::case::{Case, Check, ensure, fault, full, id, same, stream, timeless};
+use super::declare;
+use crate::{Change, Stream, StreamPatch, StreamStats, StreamStatus, StreamType, Timestamp};
+
+declare! {
+    "record", Long: [
+        every_field_comes_back,
+        a_plain_stream_has_no_optional_fields,
+        is_written_in_fixed_order_and_compact,
+        is_stored_in_fixed_order_and_compact,
+        any_text_comes_back,
+        empty_texts_come_back,
+        an_end_reason_is_not_taken_at_register,
+        an_epoch_is_not_taken_from_a_caller,
+    ],
+    "tokens", Long: [unknown_types_are_kept, unknown_statuses_are_kept],
+    "times", Long: [are_the_stores_at_register, are_written_with_nine_digits],
+    "unknown-fields", Long: [
+        are_kept_by_a_heartbeat,
+        are_kept_by_a_status,
+        are_kept_by_statistics,
+        are_kept_by_a_patch,
+        are_kept_by_unregister_and_lists,
+        go_with_the_record_that_is_replaced,
+    ],
+}
+
+async fn every_field_comes_back(case: &Case) -> Check {
+    let given = full("a");
+    let answered = case.put(&given).await?;
+    same("the answer", timeless(&answered), timeless(&given))?;
+    same("the record", case.get("a").await?, answered)
+}
+
+async fn a_plain_stream_has_no_optional_fields(case: &Case) -> Check {
+    case.put(&stream("a")).await?;
+    let json = case.get("a").await?.to_json();
+    let names = ["node", "epoch", "labels", "audio_codec", "rtt_ms", "jitter_ms", "packets_retransmitted"];
+    for name in names.into_iter().chain(["packets_dropped", "viewers", "end_reason"]) {
+        ensure(!json.contains(&format!("\"{name}\"")), &format!("{name} is set: {json}"))?;
+    }
+    Ok(())
+}
+
+fn in_order(json: &str, record: &Stream) -> Check {
+    let (created, beat) = (record.created_at, record.last_heartbeat);
+    let should = format!(
+        r#"{{"id":"a","type":"srt","source_addr":"203.0.113.7:40112","status":"active","created_at":"{created}","last_heartbeat":"{beat}","video_codec":"HEVC","resolution":"1920x1080","bitrate":8000000,"frame_rate":59.94,"bytes_received":100000000000000,"packets_received":76000000000,"packets_lost":12,"node":"ingest-1","labels":{{"event":"derby","tenant":"acme"}},"audio_codec":"AAC","rtt_ms":12.5,"jitter_ms":0.25,"packets_retransmitted":34,"packets_dropped":5,"viewers":67}}"#
+    );
+    same("the text", json, &should)
+}
+
+async fn is_written_in_fixed_order_and_compact(case: &Case) -> Check {
+    let record = case.put(&full("a")).await?;
+    in_order(&case.get("a").await?.to_json(), &record)
+}
+
+async fn is_stored_in_fixed_order_and_compact(case: &Case) -> Check {
+    let record = case.put(&full("a")).await?;
+    let stored = case.instance.stored(&id("a")).await.ok_or(super::case::Fault::NoHook("stored"))?;
+    in_order(&stored.ok_or_else(|| fault("nothing is stored"))?, &record)
+}
+
+const TEXTS: [&str; 8] = [
+    "\"quoted\" \\ back",
+    "line\nline\r\ttab",
+    "\u{0}\u{1f}\u{7f}",
+    "emoji 📺 ключ 映像",
+    "</script>&amp;%2F+?#",
+    "{\"id\":\"b\"}",
+    " blanks around ",
+    "\u{2028}\u{feff}",
+];
+
+async fn any_text_comes_back(case: &Case) -> Check {
+    for (at, text) in TEXTS.into_iter().enumerate() {
+        let mut given = full(&format!("s{at}"));
+        given.source_addr = text.to_owned();
+        given.video_codec = text.to_owned();
+        given.resolution = text.to_owned();
+        given.node = Some(text.to_owned());
+        given.audio_codec = Some(text.to_owned());
+        given.labels.insert(text.to_owned(), text.to_owned());
+        case.put(&given).await?;
+        same("the record", timeless(&case.get(given.id.as_str()).await?), timeless(&given))?;
+        let patch = StreamPatch { resolution: Some(text.to_owned()), ..StreamPatch::default() };
+        case.registry().patch(&given.id, &patch.label("another", text)).await?;
+        given.labels.insert("another".to_owned(), text.to_owned());
+        same("the patched record", timeless(&case.get(given.id.as_str()).await?), timeless(&given))?;
+    }
+    Ok(())
+}
+
+async fn empty_texts_come_back(case: &Case) -> Check {
+    let mut given = stream("a");
+    given.source_addr = String::new();
+    given.labels.insert("empty".to_owned(), String::new());
+    case.put(&given).await?;
+    same("the record", timeless(&case.get("a").await?), timeless(&given))
+}
+
+async fn an_end_reason_is_not_taken_at_register(case: &Case) -> Check {
+    let mut given = stream("a");
+    given.end_reason = Some("before it began".to_owned());
+    same("the reason", case.put(&given).await?.end_reason, None)?;
+    same("the stored reason", case.get("a").await?.end_reason, None)
+}
+
+async fn an_epoch_is_not_taken_from_a_caller(case: &Case) -> Check {
+    let given = Stream::from_json(r#"{"id":"a","type":"srt","source_addr":"h:1","epoch":"00000000000000ff-x"}"#)?;
+    case.put(&given).await?;
+    ensure(case.get("a").await?.epoch().is_none(), "a plain registration has an epoch")?;
+    case.registry().update(&given).await?;
+    ensure(case.get("a").await?.epoch().is_none(), "an update gave the record an epoch")
+}
+
+async fn unknown_types_are_kept(case: &Case) -> Check {
+    for (at, word) in ["rtmp", "WebRTC", "x", "a-b/c:d", "ключ", &"y".repeat(32)].into_iter().enumerate() {
+        let mut given = stream(&format!("s{at}"));
+        given.kind = word.parse()?;
+        case.put(&given).await?;
+        same("the type", case.get(given.id.as_str()).await?.kind, given.kind)?;
+    }
+    same("a known type", "rtp".parse::<StreamType>()?, StreamType::Rtp)
+}
+
+async fn unknown_statuses_are_kept(case: &Case) -> Check {
+    case.put(&stream("a")).await?;
+    for word in ["buffering", "ACTIVE", "x", "ключ", &"y".repeat(32), "closed"] {
+        let status: StreamStatus = word.parse()?;
+        case.registry().update_status(&id("a"), status.clone()).await?;
+        same("the status", case.get("a").await?.status, status)?;
+    }
+    Ok(())
+}
+
+async fn are_the_stores_at_register(case: &Case) -> Check {
+    let mut early = stream("a");
+    (early.created_at, early.last_heartbeat) = (Timestamp::ZERO, Timestamp::ZERO);
+    let mut late = stream("b");
+    late.created_at = "2099-12-31T23:59:59Z".parse()?;
+    late.last_heartbeat = late.created_at;
+    let (early, late) = (case.put(&early).await?, case.put(&late).await?);
+    for record in [&early, &late] {
+        same("last_heartbeat", record.last_heartbeat, record.created_at)?;
+        case.unchanged(record).await?;
+    }
+    ensure(late.created_at >= early.created_at, "the later registration is older")?;
+    ensure(late.created_at.since(early.created_at).as_secs() < 60, "a caller's clock decides")
+}
+
+async fn are_written_with_nine_digits(case: &Case) -> Check {
+    let json = case.put(&stream("a")).await?.to_json();
+    for name in ["created_at", "last_heartbeat"] {
+        let time = json.split(&format!("\"{name}\":\"")).nth(1).and_then(|rest| rest.split('"').next());
+        let time = time.ok_or_else(|| fault("a time is missing"))?;
+        ensure(time.len() == 30 && time.ends_with('Z') && time.as_bytes()[19] == b'.', &format!("{name} is {time}"))?;
+    }
+    Ok(())
+}
+
+/// Everything that a decoder with numbers, maps or escapes of its own would spell in another way.
+pub(super) const UNKNOWN: &str = r#""x_empty":[],"x_object":{},"x_null":null,"x_big":12345678901234567890123,"x_float":1.10,"x_exp":1E+2,"x_text":"a\/b \u00e9","x_nested":{"b":[{"last_heartbeat":"2001-01-01T00:00:00Z","status":"decoy"}],"a":[[],{}]},"Status":"decoy","z":1,"a":2"#;
+
+pub(super) fn with_unknown(name: &str) -> Check<Stream> {
+    Ok(Stream::from_json(&format!(r#"{{"id":"{name}","type":"srt","source_addr":"203.0.113.7:40112",{UNKNOWN}}}"#))?)
+}
+
+fn has_unknown(record: &Stream) -> Check {
+    let json = record.to_json();
+    ensure(json.ends_with(&format!(",{UNKNOWN}}}")), &format!("unknown fields are lost or spelt anew: {json}"))
+}
+
+async fn kept_by(case: &Case, change: Change) -> Check {
+    let given = with_unknown("a")?;
+    case.put(&given).await?;
+    has_unknown(&case.get("a").await?)?;
+    for answer in case.registry().write(&[super::case::write("a", change)]).await? {
+        answer?;
+    }
+    has_unknown(&case.get("a").await?)
+}
+
+async fn are_kept_by_a_heartbeat(case: &Case) -> Check {
+    kept_by(case, Change::Heartbeat).await
+}
+
+async fn are_kept_by_a_status(case: &Case) -> Check {
+    kept_by(case, Change::Status(StreamStatus::Paused)).await
+}
+
+async fn are_kept_by_statistics(case: &Case) -> Check {
+    kept_by(case, Change::Stats(StreamStats { bytes_received: 1, viewers: Some(3), ..Default::default() })).await
+}
+
+async fn are_kept_by_a_patch(case: &Case) -> Check {
+    let patch = StreamPatch { video_codec: Some("AV1".to_owned()), ..Default::default() };
+    kept_by(case, Change::Patch(Box::new(patch.label("a", "b")))).await
+}
+
+async fn are_kept_by_unregister_and_lists(case: &Case) -> Check {
+    case.put(&with_unknown("a")?).await?;
+    for record in case.registry().list().await? {
+        has_unknown(&record)?;
+    }
+    case.pages(10, |_| {}).await?;
+    has_unknown(&case.registry().unregister(&id("a")).await?)
+}
+
+async fn go_with_the_record_that_is_replaced(case: &Case) -> Check {
+    case.put(&with_unknown("a")?).await?;
+    case.registry().update(&stream("a")).await?;
+    ensure(!case.get("a").await?.to_json().contains("x_big"), "an update left unknown fields of the old record")?;
+    case.registry().update(&with_unknown("a")?).await?;
+    has_unknown(&case.get("a").await?)?;
+    case.put(&stream("a")).await?;
+    ensure(!case.get("a").await?.to_json().contains("x_big"), "a renewal left unknown fields of the old record")
+}

@@ -1,0 +1,246 @@
+//! Registering under a given id.
+
+use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream, timeless};
+use super::declare;
+use crate::{ErrorKind, OnConflict, Outcome, RegisterOptions, Stream, StreamType};
+
+declare! {
+    "register", Long: [
+        creates_with_both_times_now,
+        answers_with_the_record_and_the_time_to_live,
+        renews_for_the_same_publisher,
+        renews_where_only_one_side_names_a_node,
+        replaces_the_record_when_it_renews,
+        refuses_another_address,
+        refuses_another_type,
+        refuses_another_node,
+        refuses_publishers_without_an_address,
+        refuses_with_the_record_that_is_there,
+        changes_nothing_when_it_refuses,
+        create_only_refuses_even_the_same_publisher,
+        create_only_creates_where_the_id_is_free,
+        take_over_puts_a_new_record,
+        take_over_of_a_free_id_creates,
+        take_over_by_the_same_publisher_is_a_new_record,
+        a_free_id_is_free_for_anybody,
+        one_of_many_publishers_wins,
+        one_of_many_calls_of_a_publisher_creates,
+    ],
+    "leases", Long: [leases_are_not_supported, recovery_is_not_supported, take_over_of_stale_streams_is_not_supported],
+}
+
+fn by(name: &str, source: &str) -> Stream {
+    Stream::new(id(name), StreamType::Srt, source)
+}
+
+fn policy(policy: OnConflict) -> RegisterOptions {
+    RegisterOptions::default().on_conflict(policy)
+}
+
+async fn creates_with_both_times_now(case: &Case) -> Check {
+    let answer = case.registry().register(&stream("a")).await?;
+    same("the outcome", answer.outcome, Outcome::Created)?;
+    same("last_heartbeat", answer.stream.last_heartbeat, answer.stream.created_at)?;
+    same("the list", case.listed().await?, vec!["a".to_owned()])
+}
+
+async fn answers_with_the_record_and_the_time_to_live(case: &Case) -> Check {
+    let answer = case.registry().register(&full("a")).await?;
+    case.unchanged(&answer.stream).await?;
+    same("the epoch", answer.epoch, None)?;
+    same("the time to live", answer.ttl, case.ttl)?;
+    same("the store's time to live", case.registry().info().ttl, case.ttl)
+}
+
+async fn renewed(case: &Case, first: &Stream, second: &Stream) -> Check {
+    let created = case.put(first).await?;
+    let answer = case.registry().register(second).await?;
+    same("the outcome", answer.outcome, Outcome::Renewed)?;
+    same("created_at", answer.stream.created_at, created.created_at)?;
+    ensure(answer.stream.last_heartbeat >= created.last_heartbeat, "last_heartbeat goes back")?;
+    case.unchanged(&answer.stream).await?;
+    case.registry().unregister(&first.id).await?;
+    Ok(())
+}
+
+async fn renews_for_the_same_publisher(case: &Case) -> Check {
+    case.put(&stream("a")).await?;
+    let created = case.get("a").await?;
+    case.instance.advance(std::time::Duration::from_millis(20)).await;
+    let answer = case.registry().register(&stream("a")).await?;
+    same("the outcome", answer.outcome, Outcome::Renewed)?;
+    same("created_at", answer.stream.created_at, created.created_at)?;
+    ensure(answer.stream.last_heartbeat > created.last_heartbeat, "last_heartbeat does not move")?;
+    case.unchanged(&answer.stream).await
+}
+
+async fn renews_where_only_one_side_names_a_node(case: &Case) -> Check {
+    let mut on_node = stream("a");
+    on_node.node = Some("ingest-1".to_owned());
+    renewed(case, &on_node, &on_node).await?;
+    renewed(case, &on_node, &stream("a")).await?;
+    renewed(case, &stream("a"), &on_node).await
+}
+
+async fn replaces_the_record_when_it_renews(case: &Case) -> Check {
+    case.put(&full("a")).await?;
+    let plain = stream("a");
+    case.put(&plain).await?;
+    same("the record", timeless(&case.get("a").await?), timeless(&plain))
+}
+
+async fn refused(case: &Case, first: &Stream, second: &Stream) -> Check {
+    let before = case.put(first).await?;
+    fails(case.registry().register(second).await, ErrorKind::AlreadyExists)?;
+    case.unchanged(&before).await?;
+    case.registry().unregister(&first.id).await?;
+    Ok(())
+}
+
+async fn refuses_another_address(case: &Case) -> Check {
+    refused(case, &by("a", "10.0.0.1:5000"), &by("a", "10.0.0.1:5001")).await?;
+    refused(case, &by("a", "10.0.0.1:5000"), &by("a", "")).await
+}
+
+async fn refuses_another_type(case: &Case) -> Check {
+    let mut rtp = stream("a");
+    rtp.kind = StreamType::Rtp;
+    refused(case, &stream("a"), &rtp).await
+}
+
+async fn refuses_another_node(case: &Case) -> Check {
+    let (mut one, mut other) = (stream("a"), stream("a"));
+    (one.node, other.node) = (Some("ingest-1".to_owned()), Some("ingest-2".to_owned()));
+    refused(case, &one, &other).await
+}
+
+async fn refuses_publishers_without_an_address(case: &Case) -> Check {
+    refused(case, &by("a", ""), &by("a", "")).await
+}
+
+async fn refuses_with_the_record_that_is_there(case: &Case) -> Check {
+    let there = case.put(&full("a")).await?;
+    let error = fails(case.registry().register(&by("a", "10.9.9.9:1")).await, ErrorKind::AlreadyExists)?;
+    same("the record in the error", error.existing(), Some(&there))?;
+    ensure(!error.may_have_applied() && !error.is_retryable(), "a refusal is neither done nor worth a retry")
+}
+
+async fn changes_nothing_when_it_refuses(case: &Case) -> Check {
+    let before = case.put(&full("a")).await?;
+    let mut other = by("a", "10.9.9.9:1");
+    other.labels.insert("mine".to_owned(), "now".to_owned());
+    for options in [policy(OnConflict::Reject), policy(OnConflict::CreateOnly)] {
+        fails(case.registry().register_with(&other, &options).await, ErrorKind::AlreadyExists)?;
+    }
+    case.unchanged(&before).await?;
+    same("the list", case.registry().list().await?, vec![before])
+}
+
+async fn create_only_refuses_even_the_same_publisher(case: &Case) -> Check {
+    let before = case.put(&stream("a")).await?;
+    let options = policy(OnConflict::CreateOnly);
+    let error = fails(case.registry().register_with(&stream("a"), &options).await, ErrorKind::AlreadyExists)?;
+    same("the record in the error", error.existing(), Some(&before))?;
+    case.unchanged(&before).await
+}
+
+async fn create_only_creates_where_the_id_is_free(case: &Case) -> Check {
+    let answer = case.registry().register_with(&stream("a"), &policy(OnConflict::CreateOnly)).await?;
+    same("the outcome", answer.outcome, Outcome::Created)?;
+    case.unchanged(&answer.stream).await
+}
+
+async fn take_over_puts_a_new_record(case: &Case) -> Check {
+    let before = case.put(&full("a")).await?;
+    case.instance.advance(std::time::Duration::from_millis(20)).await;
+    let other = by("a", "10.9.9.9:1");
+    let answer = case.registry().register_with(&other, &policy(OnConflict::TakeOver)).await?;
+    same("the outcome", answer.outcome, Outcome::TakenOver)?;
+    same("the record", timeless(&answer.stream), timeless(&other))?;
+    ensure(answer.stream.created_at > before.created_at, "created_at is the old publisher's")?;
+    same("last_heartbeat", answer.stream.last_heartbeat, answer.stream.created_at)?;
+    case.unchanged(&answer.stream).await?;
+    same("the list", case.listed().await?, vec!["a".to_owned()])
+}
+
+async fn take_over_of_a_free_id_creates(case: &Case) -> Check {
+    let answer = case.registry().register_with(&stream("a"), &policy(OnConflict::TakeOver)).await?;
+    same("the outcome", answer.outcome, Outcome::Created)?;
+    case.unchanged(&answer.stream).await
+}
+
+async fn take_over_by_the_same_publisher_is_a_new_record(case: &Case) -> Check {
+    let before = case.put(&stream("a")).await?;
+    case.instance.advance(std::time::Duration::from_millis(20)).await;
+    let answer = case.registry().register_with(&stream("a"), &policy(OnConflict::TakeOver)).await?;
+    same("the outcome", answer.outcome, Outcome::TakenOver)?;
+    ensure(answer.stream.created_at > before.created_at, "created_at is the old record's")
+}
+
+async fn a_free_id_is_free_for_anybody(case: &Case) -> Check {
+    case.put(&by("a", "10.0.0.1:1")).await?;
+    case.registry().unregister(&id("a")).await?;
+    let answer = case.registry().register(&by("a", "10.0.0.2:2")).await?;
+    same("the outcome", answer.outcome, Outcome::Created)?;
+    ensure(answer.stream.source_addr == "10.0.0.2:2", "an old record is back")
+}
+
+async fn one_of_many_publishers_wins(case: &Case) -> Check {
+    for round in 0..20 {
+        let name = format!("round {round}");
+        let answers = at_once((0..64).map(|publisher| {
+            let (registry, given) = (case.shared(), by(&name, &format!("10.0.0.{publisher}:5000")));
+            async move { registry.register(&given).await }
+        }))
+        .await?;
+        let mut winners = Vec::new();
+        for answer in answers {
+            match answer {
+                Ok(registered) => winners.push(registered.stream),
+                Err(error) => {
+                    let error = fails(Err::<(), _>(error), ErrorKind::AlreadyExists)?;
+                    ensure(error.existing().is_some(), "the refusal names no record")?;
+                }
+            }
+        }
+        same("the number of winners", winners.len(), 1)?;
+        case.unchanged(&winners[0]).await?;
+    }
+    Ok(())
+}
+
+async fn one_of_many_calls_of_a_publisher_creates(case: &Case) -> Check {
+    let answers = at_once((0..64).map(|_| {
+        let registry = case.shared();
+        async move { registry.register(&stream("a")).await }
+    }))
+    .await?;
+    let mut created = 0;
+    let record = case.get("a").await?;
+    for answer in answers {
+        let answer = answer?;
+        created += u32::from(answer.outcome == Outcome::Created);
+        same("created_at", answer.stream.created_at, record.created_at)?;
+    }
+    same("the number of creations", created, 1)
+}
+
+async fn unsupported(case: &Case, options: RegisterOptions) -> Check {
+    fails(case.registry().register_with(&stream("a"), &options).await, ErrorKind::Unsupported)?;
+    case.is_gone("a").await?;
+    let before = case.put(&stream("a")).await?;
+    fails(case.registry().register_with(&stream("a"), &options).await, ErrorKind::Unsupported)?;
+    case.unchanged(&before).await
+}
+
+async fn leases_are_not_supported(case: &Case) -> Check {
+    unsupported(case, RegisterOptions::default().lease(true)).await
+}
+
+async fn recovery_is_not_supported(case: &Case) -> Check {
+    unsupported(case, RegisterOptions::default().recover("00000000000000ff-x".parse()?)).await
+}
+
+async fn take_over_of_stale_streams_is_not_supported(case: &Case) -> Check {
+    unsupported(case, policy(OnConflict::TakeOverIfStale(std::time::Duration::ZERO))).await
+}

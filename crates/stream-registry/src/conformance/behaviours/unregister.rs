@@ -1,0 +1,115 @@
+//! Ending a stream, and reading one.
+
+use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream};
+use super::declare;
+use crate::{EndOptions, EndReason, ErrorKind, StreamStats, StreamStatus};
+
+declare! {
+    "unregister", Long: [
+        returns_the_last_record,
+        removes_it_from_everything_at_once,
+        knows_no_stream_that_is_not_live,
+        is_done_once,
+        puts_the_reason_into_the_last_record,
+        delete_is_the_same,
+        leaves_the_others_alone,
+    ],
+    "get", Long: [returns_what_was_written_last, does_not_find_what_is_not_live],
+}
+
+async fn returns_the_last_record(case: &Case) -> Check {
+    case.put(&full("a")).await?;
+    case.registry().update_status(&id("a"), StreamStatus::Closed).await?;
+    case.registry().update_stats(&id("a"), &StreamStats { bytes_received: 5, ..Default::default() }).await?;
+    let before = case.get("a").await?;
+    same("the last record", case.registry().unregister(&id("a")).await?.to_json(), before.to_json())
+}
+
+async fn removes_it_from_everything_at_once(case: &Case) -> Check {
+    case.put(&stream("a")).await?;
+    case.registry().unregister(&id("a")).await?;
+    case.is_gone("a").await?;
+    same("the pages", case.paged(10).await?, Vec::new())?;
+    if let Some(stored) = case.instance.stored(&id("a")).await {
+        same("the stored record", stored, None)?;
+    }
+    if let Some(index) = case.instance.index().await {
+        same("the index", index, Vec::new())?;
+    }
+    Ok(())
+}
+
+async fn knows_no_stream_that_is_not_live(case: &Case) -> Check {
+    fails(case.registry().unregister(&id("never")).await, ErrorKind::NotFound)?;
+    case.put(&stream("a")).await?;
+    case.registry().unregister(&id("a")).await?;
+    fails(case.registry().unregister(&id("a")).await, ErrorKind::NotFound)?;
+    case.is_gone("a").await
+}
+
+async fn is_done_once(case: &Case) -> Check {
+    for round in 0..10 {
+        let name = format!("round {round}");
+        let before = case.put(&stream(&name)).await?;
+        let answers = at_once((0..32).map(|_| {
+            let (registry, id) = (case.shared(), id(&name));
+            async move { registry.unregister(&id).await }
+        }))
+        .await?;
+        let mut ended = 0;
+        for answer in answers {
+            match answer {
+                Ok(last) => {
+                    same("the last record", &last, &before)?;
+                    ended += 1;
+                }
+                Err(error) => drop(fails(Err::<(), _>(error), ErrorKind::NotFound)?),
+            }
+        }
+        same("the number of ends", ended, 1)?;
+    }
+    Ok(())
+}
+
+async fn puts_the_reason_into_the_last_record(case: &Case) -> Check {
+    for reason in ["operator", "ключ \"x\"\n", &"r".repeat(1_024)] {
+        case.put(&stream("a")).await?;
+        let options = EndOptions::default().reason(reason.parse()?);
+        let last = case.registry().end(&id("a"), &options).await?;
+        same("the reason", last.end_reason.as_deref(), Some(reason))?;
+    }
+    case.put(&stream("a")).await?;
+    same("no reason", case.registry().unregister(&id("a")).await?.end_reason, None)?;
+    ensure("r".repeat(1_025).parse::<EndReason>().is_err(), "a reason of more than 1 KiB is taken")
+}
+
+async fn delete_is_the_same(case: &Case) -> Check {
+    let before = case.put(&full("a")).await?;
+    same("the last record", case.registry().delete(&id("a")).await?, before)?;
+    fails(case.registry().delete(&id("a")).await, ErrorKind::NotFound)?;
+    case.is_gone("a").await
+}
+
+async fn leaves_the_others_alone(case: &Case) -> Check {
+    for name in ["a", "a:b", "ab", "*", "a*"] {
+        case.put(&stream(name)).await?;
+    }
+    case.registry().unregister(&id("a*")).await?;
+    case.registry().unregister(&id("*")).await?;
+    same("the list", case.listed().await?, ["a", "a:b", "ab"].map(str::to_owned).into())
+}
+
+async fn returns_what_was_written_last(case: &Case) -> Check {
+    case.put(&stream("a")).await?;
+    for value in 1..=50 {
+        let stats = StreamStats { bytes_received: value, ..Default::default() };
+        case.registry().update_stats(&id("a"), &stats).await?;
+        same("the counter", case.get("a").await?.bytes_received, value)?;
+    }
+    Ok(())
+}
+
+async fn does_not_find_what_is_not_live(case: &Case) -> Check {
+    let error = fails(case.registry().get(&id("never")).await, ErrorKind::NotFound)?;
+    ensure(!error.is_retryable(), "an unknown stream looks like a failed store")
+}

@@ -1,0 +1,266 @@
+//! Bodies of the requests that change part of a record.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::stream::record::{push_json_float, push_json_text};
+use crate::{Error, LabelsPatch, Result, Stream, StreamPatch, StreamStats, StreamStatus};
+
+/// What `labels` in a patch does to labels that it does not name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LabelsMode {
+    /// They stay (RFC 7396).
+    #[default]
+    Merge,
+    /// They go: `?labels=replace`, which no merge patch can say.
+    Replace,
+}
+
+/// Reads a JSON object's members as raw texts; of a doubled name the last counts.
+pub(super) fn members(text: &str) -> Result<BTreeMap<String, &RawValue>> {
+    serde_json::from_str(text)
+        .map_err(|fault| Error::invalid(format!("the body is not a JSON object: {fault}")).with_source(fault))
+}
+
+fn refuse_others(members: &BTreeMap<String, &RawValue>, known: &[&str]) -> Result<()> {
+    match members.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => {
+            let name: String = name.chars().take(64).collect();
+            Err(Error::invalid(format!("{name:?} cannot be set here; only these can: {}", known.join(", "))))
+        }
+        None => Ok(()),
+    }
+}
+
+// ---- status ---------------------------------------------------------------------------------------
+
+/// Writes the body that sets a status.
+pub fn status_body(status: &StreamStatus) -> String {
+    let mut out = String::from("{\"status\":");
+    push_json_text(&mut out, status.as_str());
+    out.push('}');
+    out
+}
+
+/// Reads the body that sets a status: `{"status":"active"}`.
+///
+/// # Errors
+///
+/// `InvalidArgument` says what is wrong.
+pub fn read_status(text: &str) -> Result<StreamStatus> {
+    let members = members(text)?;
+    refuse_others(&members, &["status"])?;
+    let raw = members.get("status").ok_or_else(|| Error::invalid("status is missing; give {\"status\":\"active\"}"))?;
+    let status: String =
+        serde_json::from_str(raw.get()).map_err(|fault| Error::invalid("status must be a text").with_source(fault))?;
+    status.parse()
+}
+
+// ---- statistics -----------------------------------------------------------------------------------
+
+const STATS: [&str; 10] = [
+    "bytes_received",
+    "packets_received",
+    "packets_lost",
+    "bitrate",
+    "rtt_ms",
+    "jitter_ms",
+    "packets_retransmitted",
+    "packets_dropped",
+    "viewers",
+    "frame_rate",
+];
+
+/// Writes the body that sets statistics.
+pub fn stats_body(stats: &StreamStats) -> String {
+    let mut out = format!(
+        "{{\"bytes_received\":{},\"packets_received\":{},\"packets_lost\":{},\"bitrate\":{}",
+        stats.bytes_received, stats.packets_received, stats.packets_lost, stats.bitrate
+    );
+    let counts = [
+        ("packets_retransmitted", stats.packets_retransmitted),
+        ("packets_dropped", stats.packets_dropped),
+        ("viewers", stats.viewers),
+    ];
+    for (name, value) in counts.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        out.push_str(&format!(",\"{name}\":{value}"));
+    }
+    let rates = [("rtt_ms", stats.rtt_ms), ("jitter_ms", stats.jitter_ms), ("frame_rate", stats.frame_rate)];
+    for (name, value) in rates.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        out.push_str(&format!(",\"{name}\":"));
+        push_json_float(&mut out, value);
+    }
+    out.push('}');
+    out
+}
+
+/// Reads the body that sets statistics.
+///
+/// The four plain fields (`bytes_received`, `packets_received`, `packets_lost`, `bitrate`) are always
+/// set by a report: one that is missing is 0. The optional ones keep their value where they are
+/// missing. An object that names none of them is refused, since it would set everything to 0 unseen.
+///
+/// # Errors
+///
+/// `InvalidArgument` names the field.
+pub fn read_stats(text: &str) -> Result<StreamStats> {
+    let members = members(text)?;
+    refuse_others(&members, &STATS)?;
+    if members.is_empty() {
+        return Err(Error::invalid(format!("the body holds no statistics; give some of {}", STATS.join(", "))));
+    }
+    let mut record = String::from("{\"id\":\"-\",\"type\":\"-\"");
+    for (name, raw) in &members {
+        record.push_str(&format!(",\"{name}\":{}", raw.get()));
+    }
+    record.push('}');
+    // The record's own decoder reads the numbers, so that they are judged alike everywhere.
+    let stream = Stream::from_json(&record)?;
+    let mut stats = stream.stats();
+    if members.get("frame_rate").is_none_or(|raw| raw.get() == "null") {
+        stats.frame_rate = None;
+    }
+    Ok(stats)
+}
+
+// ---- patch ----------------------------------------------------------------------------------------
+
+const PATCH: [&str; 6] = ["video_codec", "resolution", "frame_rate", "audio_codec", "node", "labels"];
+
+/// Writes a patch as RFC 7396 has it, and what its labels do to others.
+pub fn patch_body(patch: &StreamPatch) -> (String, LabelsMode) {
+    let mut body = Map::new();
+    let texts = [
+        ("video_codec", &patch.video_codec),
+        ("resolution", &patch.resolution),
+        ("audio_codec", &patch.audio_codec),
+        ("node", &patch.node),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            body.insert(name.to_owned(), if text.is_empty() { Value::Null } else { text.as_str().into() });
+        }
+    }
+    if let Some(rate) = patch.frame_rate {
+        body.insert("frame_rate".to_owned(), rate.into());
+    }
+    let mut mode = LabelsMode::Merge;
+    match &patch.labels {
+        LabelsPatch::Keep => {}
+        LabelsPatch::Merge(labels) => {
+            let labels = labels.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+            body.insert("labels".to_owned(), Value::Object(labels));
+        }
+        LabelsPatch::Replace(labels) if labels.is_empty() => {
+            body.insert("labels".to_owned(), Value::Null);
+        }
+        LabelsPatch::Replace(labels) => {
+            mode = LabelsMode::Replace;
+            let labels = labels.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+            body.insert("labels".to_owned(), Value::Object(labels));
+        }
+    }
+    (Value::Object(body).to_string(), mode)
+}
+
+/// Reads a patch: RFC 7396 over codec, resolution, frame rate, audio codec, node and labels.
+///
+/// `null` clears a field; `labels` is merged name by name, unless `mode` says that it replaces all.
+///
+/// # Errors
+///
+/// `InvalidArgument` names the field.
+pub fn read_patch(text: &str, mode: LabelsMode) -> Result<StreamPatch> {
+    let members = members(text)?;
+    refuse_others(&members, &PATCH)?;
+    let string = |name: &str| -> Result<Option<String>> {
+        let Some(raw) = members.get(name) else { return Ok(None) };
+        let text: Option<String> = serde_json::from_str(raw.get())
+            .map_err(|fault| Error::invalid(format!("{name} must be a text, or null")).with_source(fault))?;
+        Ok(Some(text.unwrap_or_default()))
+    };
+    let frame_rate = match members.get("frame_rate") {
+        None => None,
+        Some(raw) => {
+            let rate: Option<f64> = serde_json::from_str(raw.get())
+                .map_err(|fault| Error::invalid("frame_rate must be a finite number, or null").with_source(fault))?;
+            Some(rate.unwrap_or(0.0))
+        }
+    };
+    let patch = StreamPatch {
+        video_codec: string("video_codec")?,
+        resolution: string("resolution")?,
+        frame_rate,
+        audio_codec: string("audio_codec")?,
+        node: string("node")?,
+        labels: match members.get("labels") {
+            None => LabelsPatch::Keep,
+            Some(raw) => read_labels(raw, mode)?,
+        },
+    };
+    patch.check()?;
+    Ok(patch)
+}
+
+fn read_labels(raw: &RawValue, mode: LabelsMode) -> Result<LabelsPatch> {
+    let labels: Option<BTreeMap<String, Option<String>>> = serde_json::from_str(raw.get()).map_err(|fault| {
+        Error::invalid("labels must be an object whose values are texts, or null to remove one").with_source(fault)
+    })?;
+    match (labels, mode) {
+        (None, _) => Ok(LabelsPatch::Replace(BTreeMap::new())),
+        (Some(labels), LabelsMode::Merge) => Ok(LabelsPatch::Merge(labels)),
+        (Some(labels), LabelsMode::Replace) => {
+            let labels = labels.into_iter().map(|(name, value)| Some((name, value?))).collect::<Option<_>>();
+            labels.map(LabelsPatch::Replace).ok_or_else(|| {
+                Error::invalid("with labels=replace every label needs a text; leave out those that are to go")
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_survive_the_way() {
+        for patch in [
+            StreamPatch::default(),
+            StreamPatch { video_codec: Some(String::new()), frame_rate: Some(59.94), ..Default::default() }
+                .label("a\"", "b"),
+            StreamPatch { labels: LabelsPatch::Replace(BTreeMap::new()), ..Default::default() },
+            StreamPatch {
+                labels: LabelsPatch::Replace(BTreeMap::from([("a".into(), "".into())])),
+                node: Some("n".into()),
+                ..Default::default()
+            },
+            StreamPatch {
+                labels: LabelsPatch::Merge(BTreeMap::from([("a".into(), None), ("b".into(), Some("c".into()))])),
+                audio_codec: Some("AAC".into()),
+                resolution: Some("1x1".into()),
+                ..Default::default()
+            },
+        ] {
+            let (text, mode) = patch_body(&patch);
+            assert_eq!(read_patch(&text, mode).unwrap(), patch, "{text}");
+        }
+    }
+
+    #[test]
+    fn statistics_survive_the_way() {
+        let stats = StreamStats {
+            bytes_received: i64::MAX as u64,
+            packets_received: 9_007_199_254_740_993,
+            rtt_ms: Some(0.1),
+            viewers: Some(i64::MAX as u64),
+            frame_rate: Some(0.0),
+            ..Default::default()
+        };
+        assert_eq!(read_stats(&stats_body(&stats)).unwrap(), stats);
+        assert_eq!(read_stats(&stats_body(&StreamStats::default())).unwrap(), StreamStats::default());
+        assert!(read_stats("{}").is_err());
+        assert_eq!(read_stats(r#"{"viewers":3}"#).unwrap(), StreamStats { viewers: Some(3), ..Default::default() });
+    }
+}

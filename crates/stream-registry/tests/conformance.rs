@@ -1,0 +1,107 @@
+//! The suite of behaviours on the stores that need no server.
+
+#![cfg(feature = "conformance")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stream_registry::conformance::{Instance, Subject, behaviours, boxed, run, shared};
+use stream_registry::{MemoryRegistry, MockRegistry, Registry, Result, StreamId};
+
+struct Memory;
+
+#[async_trait]
+impl Subject for Memory {
+    async fn open(&self, ttl: Duration) -> Result<Box<dyn Instance>> {
+        Ok(Box::new(OpenMemory(Arc::new(MemoryRegistry::with_ttl(ttl)?))))
+    }
+}
+
+struct OpenMemory(Arc<MemoryRegistry>);
+
+impl Instance for OpenMemory {
+    fn registry(&self) -> Arc<dyn Registry> {
+        Arc::clone(&self.0) as _
+    }
+}
+
+struct Mock;
+
+#[async_trait]
+impl Subject for Mock {
+    async fn open(&self, ttl: Duration) -> Result<Box<dyn Instance>> {
+        Ok(Box::new(OpenMock(Arc::new(MockRegistry::with_ttl(ttl)?))))
+    }
+}
+
+struct OpenMock(Arc<MockRegistry>);
+
+#[async_trait]
+impl Instance for OpenMock {
+    fn registry(&self) -> Arc<dyn Registry> {
+        Arc::clone(&self.0) as _
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.0.advance(by);
+        // The other tasks of a behaviour go on meanwhile, as they would on a store whose time passes by itself.
+        tokio::task::yield_now().await;
+    }
+
+    async fn put_stored(&self, id: &StreamId, text: &str) -> Option<()> {
+        self.0.put_stored(id, text).ok()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory() {
+    run(Arc::new(Memory)).await.assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_as_arc_dyn() {
+    run(shared(Arc::new(Memory))).await.assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_as_box_dyn() {
+    run(boxed(Arc::new(Memory))).await.assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mock() {
+    let report = run(Arc::new(Mock)).await;
+    report.assert_passed();
+    // What does not apply is known by name, so that nothing drops out of the suite unseen.
+    let beyond: Vec<_> = report.not_applicable().into_iter().filter(|name| !name.starts_with("index/")).collect();
+    assert_eq!(
+        beyond,
+        [
+            "record/is_stored_in_fixed_order_and_compact",
+            "lenient-reading/an_unreadable_record_hides_no_other",
+            "lenient-reading/another_type_of_key_hides_nothing",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mock_as_arc_dyn() {
+    run(shared(Arc::new(Mock))).await.assert_passed();
+}
+
+#[test]
+fn names_are_unique_and_clauses_are_anchors_of_the_semantics() {
+    let all = behaviours();
+    let names: BTreeSet<_> = all.iter().map(|behaviour| behaviour.name).collect();
+    assert_eq!(names.len(), all.len(), "a name occurs twice");
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/semantics.md")).unwrap();
+    let anchors: BTreeSet<_> = page.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let clauses: BTreeSet<_> = all.iter().map(|behaviour| behaviour.clause).collect();
+    let missing: Vec<_> = clauses.difference(&anchors).collect();
+    assert!(missing.is_empty(), "docs/semantics.md has no anchor for {missing:?}");
+    // Clauses about how Redis keys look, and those of later versions, have tests of their own or none.
+    let beyond: Vec<_> = anchors.difference(&clauses).copied().collect();
+    assert_eq!(beyond, ["full-memory", "keys", "readers", "view"]);
+}

@@ -1,0 +1,117 @@
+//! Durations as people write them: `90s`, `5m`, `1h30m`, `2d`.
+
+use std::time::Duration;
+
+/// Units from large to small, in the order in which a duration names them.
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// Reads a duration of whole numbers with units, each unit at most once, larger ones first.
+///
+/// # Errors
+///
+/// A sentence that says what to write instead.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let form = || format!("{text:?} is not a duration; write 90s, 5m, 1h30m or 2d");
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return Err(format!("{text} has no unit, so it could be seconds or minutes; write {text}s or {text}m"));
+    }
+    let mut rest = text;
+    let mut units = UNITS.iter();
+    let mut millis: u64 = 0;
+    while !rest.is_empty() || text.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, after) = after.split_at(letters);
+        // `units` only goes on: a unit that was passed is not found again.
+        let (_, factor) = units.find(|(name, _)| *name == unit).ok_or_else(form)?;
+        let number: u64 = number.parse().map_err(|_| form())?;
+        millis = number
+            .checked_mul(*factor)
+            .and_then(|part| millis.checked_add(part))
+            .ok_or_else(|| format!("{text} is too long a time"))?;
+        rest = after;
+    }
+    Ok(Duration::from_millis(millis))
+}
+
+/// As [`parse`], at least a millisecond.
+///
+/// # Errors
+///
+/// As [`parse`], and for zero.
+pub fn parse_positive(text: &str) -> Result<Duration, String> {
+    parse(text).and_then(|duration| {
+        if duration.is_zero() { Err(format!("{text} is no time at all; write 10s, say")) } else { Ok(duration) }
+    })
+}
+
+/// As [`parse`], within the limits of a time to live: 1 second to 30 days.
+///
+/// # Errors
+///
+/// As [`parse`], and out of these limits.
+pub fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = parse(text)?;
+    if ttl < Duration::from_secs(1) || ttl > Duration::from_secs(30 * 24 * 3600) {
+        return Err(format!("a time to live is between 1s and 30d, not {text}"));
+    }
+    Ok(ttl)
+}
+
+/// Writes a duration with its two largest units: `0s`, `59s`, `2m05s`, `1h02m`, `3d04h`.
+pub fn short(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match () {
+        () if days > 0 => format!("{days}d{:02}h", hours % 24),
+        () if hours > 0 => format!("{hours}h{:02}m", minutes % 60),
+        () if minutes > 0 => format!("{minutes}m{:02}s", seconds % 60),
+        () => format!("{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_people_write() {
+        for (text, millis) in [
+            ("90s", 90_000),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("2d", 172_800_000),
+            ("1d1h1m1s1ms", 90_061_001),
+            ("1500ms", 1_500),
+            ("0s", 0),
+        ] {
+            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest_and_says_why() {
+        for text in ["", "m", "5x", "5M", "-5s", "5 m", "1m1h", "5m5m", "1.5h", "5mm", "s5", "5m ", "٥m", "5s3"] {
+            let fault = parse(text).expect_err(text);
+            assert!(fault.contains("write 90s"), "{text}: {fault}");
+        }
+        assert!(parse("5").unwrap_err().contains("no unit"));
+        assert!(parse("99999999999999999999d").is_err());
+        assert!(parse("999999999999999999d").unwrap_err().contains("too long"));
+        for text in ["0s", "999ms", "31d", "30d1ms"] {
+            assert!(parse_ttl(text).unwrap_err().contains("between 1s and 30d"), "{text}");
+        }
+        assert!(parse_ttl("1s").is_ok() && parse_ttl("30d").is_ok());
+        assert!(parse_positive("0ms").is_err());
+    }
+
+    #[test]
+    fn writes_two_units() {
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (60, "1m00s"), (125, "2m05s"), (3_720, "1h02m"), (273_600, "3d04h")]
+        {
+            assert_eq!(short(Duration::from_secs(seconds)), text);
+        }
+    }
+}

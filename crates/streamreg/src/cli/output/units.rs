@@ -1,0 +1,103 @@
+//! Quantities for people.
+
+use std::time::Duration;
+
+use stream_registry::{Stream, Timestamp};
+
+use crate::cli::duration;
+
+/// Writes a rate in bits per second: `950 bit/s`, `128.0 kbit/s`, `5.0 Mbit/s`.
+pub(super) fn bitrate(bits: u64) -> String {
+    scaled(bits, "bit/s")
+}
+
+/// Writes an amount of bytes: `950 B`, `1.3 kB`, `98.6 TB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    scaled(bytes, "B")
+}
+
+fn scaled(value: u64, unit: &str) -> String {
+    const PREFIXES: [(&str, f64); 6] = [("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)];
+    // For people: the rounding of a large counter to a double is far below the digit shown.
+    #[allow(clippy::cast_precision_loss)]
+    let float = value as f64;
+    // 999 950 is 1.0 M in one decimal, not 1000.0 k.
+    match PREFIXES.iter().find(|(_, scale)| float >= scale * 0.999_95 && value >= 1_000) {
+        Some((prefix, scale)) => format!("{:.1} {prefix}{unit}", float / scale),
+        None => format!("{value} {unit}"),
+    }
+}
+
+/// Writes the packets lost of all that were sent in percent; `-` before any packet.
+pub(super) fn loss(stream: &Stream) -> String {
+    let sent = u128::from(stream.packets_received) + u128::from(stream.packets_lost);
+    if sent == 0 {
+        return "-".into();
+    }
+    // In hundredths of a percent, rounded; a loss that rounds to nothing still shows.
+    let hundredths = (u128::from(stream.packets_lost) * 10_000 + sent / 2) / sent;
+    if hundredths == 0 && stream.packets_lost > 0 {
+        return "<0.01 %".into();
+    }
+    format!("{}.{:02} %", hundredths / 100, hundredths % 100)
+}
+
+/// Writes how long ago something was, by this machine's clock; `never` for the year 1.
+pub(super) fn ago(time: Timestamp, now: Timestamp) -> String {
+    if time <= Timestamp::ZERO {
+        return "never".into();
+    }
+    match now.since(time) {
+        age if age < Duration::from_secs(1) => "now".into(),
+        age => duration::short(age),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_registry::StreamType;
+
+    use super::*;
+
+    #[test]
+    fn rates_and_amounts() {
+        for (value, text) in [
+            (0, "0 bit/s"),
+            (950, "950 bit/s"),
+            (1_000, "1.0 kbit/s"),
+            (128_000, "128.0 kbit/s"),
+            (999_949, "999.9 kbit/s"),
+            (999_950, "1.0 Mbit/s"),
+            (5_000_000, "5.0 Mbit/s"),
+            (12_345_678_901, "12.3 Gbit/s"),
+            (i64::MAX as u64, "9.2 Ebit/s"),
+        ] {
+            assert_eq!(bitrate(value), text);
+        }
+        assert_eq!(bytes(98_600_000_000_000), "98.6 TB");
+    }
+
+    #[test]
+    fn loss_of_what_was_sent() {
+        let mut stream = Stream::new("a".parse().unwrap(), StreamType::Srt, "");
+        for (received, lost, text) in [
+            (0, 0, "-"),
+            (100, 0, "0.00 %"),
+            (99, 1, "1.00 %"),
+            (0, 5, "100.00 %"),
+            (1_000_000, 1, "<0.01 %"),
+            (i64::MAX as u64, i64::MAX as u64, "50.00 %"),
+        ] {
+            (stream.packets_received, stream.packets_lost) = (received, lost);
+            assert_eq!(loss(&stream), text);
+        }
+    }
+
+    #[test]
+    fn ages() {
+        let now: Timestamp = "2026-01-01T00:02:05Z".parse().unwrap();
+        assert_eq!(ago("2026-01-01T00:00:00Z".parse().unwrap(), now), "2m05s");
+        assert_eq!(ago("2026-01-01T00:03:00Z".parse().unwrap(), now), "now");
+        assert_eq!(ago(Timestamp::ZERO, now), "never");
+    }
+}

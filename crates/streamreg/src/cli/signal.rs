@@ -1,0 +1,77 @@
+//! Being asked to stop.
+
+use std::future::Future;
+
+/// Waits for SIGINT (Ctrl-C) or SIGTERM; a second one ends the process at once.
+///
+/// The handlers are in place when this returns, not only at the first poll.
+pub(super) fn asked_to_stop() -> impl Future<Output = ()> + Send + 'static {
+    let (tell, asked) = tokio::sync::oneshot::channel();
+    let mut signals = Signals::new();
+    tokio::spawn(async move {
+        signals.next().await;
+        // Whoever waited may have ended by itself.
+        let _ = tell.send(());
+        let number = signals.next().await;
+        std::process::exit(128 + number);
+    });
+    async move {
+        // The sender only goes with the runtime.
+        if asked.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: Option<tokio::signal::unix::Signal>,
+    terminate: Option<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let open = |kind| {
+            signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal will end the process at once")).ok()
+        };
+        Self { interrupt: open(SignalKind::interrupt()), terminate: open(SignalKind::terminate()) }
+    }
+
+    /// Waits for a signal and returns its number.
+    async fn next(&mut self) -> i32 {
+        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
+            // Without a handler, or when the runtime goes, nothing comes any more.
+            let came = match signal {
+                Some(signal) => signal.recv().await.is_some(),
+                None => false,
+            };
+            if !came {
+                std::future::pending::<()>().await;
+            }
+        }
+        tokio::select! {
+            () = one(&mut self.interrupt) => 2,
+            () = one(&mut self.terminate) => 15,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Self {
+        Self
+    }
+
+    /// Waits for Ctrl-C and returns the number that it has elsewhere.
+    async fn next(&mut self) -> i32 {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        2
+    }
+}

@@ -1,0 +1,132 @@
+//! `unregister`: ends streams.
+
+use clap::Args;
+use stream_registry::{EndOptions, EndReason, ErrorKind, Guard, Registry, Stream, StreamId};
+
+use super::failure::{Failure, Result, Status};
+use super::heartbeat::{finish, guard};
+use super::list;
+use super::output::Output;
+use super::record;
+
+/// Arguments of `unregister`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  streamreg unregister cam1
+  streamreg unregister cam1 cam2 --reason 'end of event'
+  streamreg unregister --node ingest-1 --reason 'node is drained'
+
+With --output json or jsonl the last records are printed.")]
+pub struct UnregisterArgs {
+    /// The streams' ids
+    #[arg(value_name = "ID", required_unless_present = "node")]
+    pub ids: Vec<StreamId>,
+
+    /// End all streams of this ingest node
+    #[arg(long, conflicts_with = "ids", value_parser = record::some_text)]
+    pub node: Option<String>,
+
+    /// Why, at most 1 KiB; becomes end_reason of the last record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<EndReason>,
+
+    /// End leased streams too
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What is to be ended.
+#[derive(Debug)]
+enum Which {
+    Ids(Vec<StreamId>),
+    Node(String),
+}
+
+/// Ends that were checked as far as they can be without a store.
+#[derive(Debug)]
+pub struct Plan {
+    which: Which,
+    reason: EndReason,
+    guard: Guard,
+}
+
+impl UnregisterArgs {
+    /// Checks what is to be ended.
+    ///
+    /// # Errors
+    ///
+    /// Usage errors.
+    pub fn prepare(&self) -> Result<Plan> {
+        let which = match &self.node {
+            Some(node) => Which::Node(node.clone()),
+            None if self.ids.is_empty() => return Err(Failure::usage("give the ids of streams, or --node")),
+            None => Which::Ids(self.ids.clone()),
+        };
+        Ok(Plan { which, reason: self.reason.clone().unwrap_or_default(), guard: guard(self.force) })
+    }
+}
+
+/// Ends each stream; each is answered on its own.
+///
+/// # Errors
+///
+/// The worst of all failures, after each was told.
+pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> Result {
+    let options = EndOptions::default().reason(plan.reason.clone());
+    let mut last = Vec::new();
+    let mut worst = Status::Done;
+    match &plan.which {
+        Which::Ids(ids) => {
+            for id in ids {
+                match registry.end(id, &options.clone().guard(plan.guard.clone())).await {
+                    Ok(stream) => last.push(stream),
+                    Err(error) => {
+                        let failure = out.failure(&error);
+                        worst = worst.worst(out.tell(&failure));
+                        if failure.status == Status::Unreachable {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Which::Node(node) => {
+            let (streams, _) = list::all(registry).await.map_err(|error| out.failure(&error))?;
+            for stream in streams.into_values().filter(|stream| stream.node.as_ref() == Some(node)) {
+                // Forced, but not upon a lease that another node has taken since the list was read.
+                let guard = match (&plan.guard, stream.epoch()) {
+                    (Guard::Force, Some(epoch)) => Guard::Holder(epoch.clone()),
+                    _ => Guard::None,
+                };
+                match registry.end(&stream.id, &options.clone().guard(guard)).await {
+                    Ok(stream) => last.push(stream),
+                    // It ended by itself, which is what was wanted.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => {
+                        let failure = out.failure(&error);
+                        worst = worst.worst(out.tell(&failure));
+                        if failure.status == Status::Unreachable {
+                            break;
+                        }
+                    }
+                }
+            }
+            out.note(format_args!("unregistered {} of node {node:?}", counted(last.len())));
+        }
+    }
+    show(&last, out)?;
+    finish(worst)
+}
+
+fn counted(streams: usize) -> String {
+    if streams == 1 { "1 stream".into() } else { format!("{streams} streams") }
+}
+
+/// Prints the last records where a program asked for them.
+fn show(last: &[Stream], out: &mut Output<'_>) -> Result {
+    match out.format {
+        Some(super::output::Format::Json | super::output::Format::Jsonl) => out.streams(last),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,79 @@
+//! What clap has to say, as one sentence.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use super::Cli;
+use super::failure::Status;
+use super::output::text;
+
+/// Prints help and version to standard output, and an error as one line to standard error.
+pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Whoever closed the pipe has seen enough.
+            let _ = error.print();
+            Status::Done
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if std::io::stderr().is_terminal() => {
+            let _ = error.print();
+            Status::Usage
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => tell("no command is given; see `streamreg --help`"),
+        _ => tell(&sentence(&error.render().to_string(), verb.as_deref())),
+    }
+}
+
+/// Finds the command among the arguments: it is the first that is called like one.
+pub(super) fn verb(args: &[OsString]) -> Option<String> {
+    let command = Cli::command();
+    let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
+    words.find_map(|word| command.find_subcommand(word)).map(|verb| verb.get_name().to_owned())
+}
+
+fn tell(sentence: &str) -> Status {
+    let _ = writeln!(std::io::stderr(), "streamreg: {}", text::escape(sentence));
+    Status::Usage
+}
+
+/// Joins the first paragraph and the tips of clap's text; usage and the rest are in `--help`.
+fn sentence(rendered: &str, verb: Option<&str>) -> String {
+    let text = rendered.split("\n\nUsage:").next().unwrap_or_default();
+    let text = text.split("\n\nFor more information").next().unwrap_or_default();
+    let (fault, tips) = text.split_once("\n\n").unwrap_or((text, ""));
+    let words = |text: &str| text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
+    let mut sentence = words(fault.strip_prefix("error: ").unwrap_or(fault));
+    for tip in tips.split("tip: ").map(words).filter(|tip| !tip.is_empty()) {
+        sentence.push_str("; ");
+        sentence.push_str(&tip);
+    }
+    let verb = verb.map_or_else(String::new, |verb| format!(" {verb}"));
+    format!("{sentence}; see `streamreg{verb} --help`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_with_the_tip_and_where_to_look() {
+        assert_eq!(
+            sentence(
+                "error: unexpected argument '--bit' found\n\n  tip: a similar argument exists: '--bitrate'\n\n\
+                 Usage: streamreg set --bitrate <N> <ID>\n\nFor more information, try '--help'.\n",
+                Some("set"),
+            ),
+            "unexpected argument '--bit' found; a similar argument exists: '--bitrate'; see `streamreg set --help`"
+        );
+        assert_eq!(
+            sentence(
+                "error: the following required arguments were not provided:\n  --type <T>\n\nUsage: streamreg [OPTIONS] <COMMAND>\n",
+                None,
+            ),
+            "the following required arguments were not provided: --type <T>; see `streamreg --help`"
+        );
+    }
+}

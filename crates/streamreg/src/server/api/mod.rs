@@ -1,0 +1,23 @@
+//! The API, one file a resource.
+
+mod list;
+mod register;
+mod service;
+mod stream;
+
+use axum::Router;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use stream_registry::http::wire::JSON;
+
+use super::app::App;
+
+/// All routes of the API.
+pub(super) fn routes() -> Router<App> {
+    Router::new().merge(list::routes()).merge(stream::routes()).merge(service::routes())
+}
+
+/// Answers 200 with JSON that is written already.
+fn json(body: String) -> Response {
+    ([(CONTENT_TYPE, JSON), (CACHE_CONTROL, "no-store")], body).into_response()
+}

@@ -1,0 +1,33 @@
+//! Assembles the server's routes; decides nothing itself.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use stream_registry::Registry;
+
+use super::options::ServeOptions;
+use super::problem::Failure;
+use super::{api, auth, log};
+use crate::dashboard;
+
+/// What every handler has at hand.
+#[derive(Clone, Debug)]
+pub(super) struct App {
+    pub(super) registry: Arc<dyn Registry>,
+    pub(super) options: Arc<ServeOptions>,
+}
+
+/// Makes the whole server.
+pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Router {
+    let app = App { registry, options: Arc::new(options) };
+    Router::new()
+        .merge(api::routes())
+        .merge(dashboard::routes())
+        .fallback(async || Failure::unknown_path())
+        // For routes that do not say themselves what they answer: those of the page.
+        .method_not_allowed_fallback(async || Failure::method_not_allowed("GET, HEAD"))
+        .layer(from_fn_with_state(app.clone(), auth::check))
+        .layer(from_fn(log::each))
+        .with_state(app)
+}

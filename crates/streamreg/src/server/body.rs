@@ -1,0 +1,51 @@
+//! Bodies of requests, bounded in size and time.
+
+use axum::body::{Body, Bytes};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use stream_registry::http::wire::{JSON, MAX_BODY_BYTES, MERGE_PATCH_JSON};
+use tokio::time::timeout;
+
+use super::app::App;
+use super::problem::{Failure, Result};
+
+async fn bytes(app: &App, body: Body) -> Result<Bytes> {
+    let collected = timeout(app.options.body_timeout, Limited::new(body, MAX_BODY_BYTES).collect());
+    match collected.await {
+        Err(_) => Err(Failure::slow_body()),
+        Ok(Err(fault)) if fault.is::<LengthLimitError>() => Err(Failure::too_large(MAX_BODY_BYTES)),
+        Ok(Err(_)) => Err(Failure::invalid("the body was cut off or is not well framed; send it again")),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+    }
+}
+
+async fn text(app: &App, body: Body) -> Result<String> {
+    String::from_utf8(bytes(app, body).await?.into()).map_err(|_| Failure::invalid("the body is not UTF-8"))
+}
+
+/// Takes a body that means nothing, within the limits.
+pub(super) async fn ignore(app: &App, body: Body) -> Result<()> {
+    bytes(app, body).await.map(|_| ())
+}
+
+/// Reads a JSON body.
+pub(super) async fn json(app: &App, headers: &HeaderMap, body: Body) -> Result<String> {
+    require(headers, &[JSON])?;
+    text(app, body).await
+}
+
+/// Reads a merge patch, which may come as plain JSON.
+pub(super) async fn merge_patch(app: &App, headers: &HeaderMap, body: Body) -> Result<String> {
+    require(headers, &[MERGE_PATCH_JSON, JSON])?;
+    text(app, body).await
+}
+
+fn require(headers: &HeaderMap, accepted: &[&'static str]) -> Result<()> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let given = given.split(';').next().unwrap_or("").trim();
+    if accepted.iter().any(|accepted| given.eq_ignore_ascii_case(accepted)) {
+        return Ok(());
+    }
+    Err(Failure::media_type(accepted.first().copied().unwrap_or(JSON)))
+}

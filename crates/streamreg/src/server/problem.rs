@@ -1,0 +1,112 @@
+//! Every error that a client sees, as a problem document (RFC 9457).
+
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use stream_registry::http::wire::{PROBLEM_JSON, Problem, status_and_code};
+use stream_registry::{Error, Operation, StreamId};
+
+/// A failed request.
+#[derive(Debug)]
+pub(super) struct Failure {
+    problem: Box<Problem>,
+    header: Option<(HeaderName, &'static str)>,
+    /// The whole story, for the log.
+    cause: Option<Error>,
+}
+
+pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// What the log says of a failed request beyond its status; rides along in the answer's extensions.
+#[derive(Clone, Debug)]
+pub(super) struct Cause(pub(super) Error);
+
+fn title(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
+}
+
+impl Failure {
+    fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        let problem = Problem::new(status.as_u16(), code, title(status.as_u16()), detail);
+        Self { problem: Box::new(problem), header: None, cause: None }
+    }
+
+    /// The request is wrong; the same one fails again.
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        let detail = "writes need the server's token; send it as Authorization: Bearer TOKEN";
+        Self {
+            header: Some((WWW_AUTHENTICATE, "Bearer")),
+            ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+        }
+    }
+
+    pub(super) fn foreign_origin() -> Self {
+        let detail = "web pages of other hosts must not write here; start the server with a token and send that";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    pub(super) fn too_large(limit: usize) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body is larger than {} KiB", limit / 1024))
+    }
+
+    pub(super) fn media_type(expected: &str) -> Self {
+        let detail = format!("send the body with Content-Type: {expected}");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_type", detail)
+    }
+
+    pub(super) fn slow_body() -> Self {
+        let detail = "the body did not come in time; send it faster";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+    }
+
+    pub(super) fn unknown_path() -> Self {
+        let detail = "nothing is here; the streams are at /api/v1/streams, and / in an id is written %2F";
+        Self::new(StatusCode::NOT_FOUND, "unknown_path", detail)
+    }
+
+    pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
+        let detail = format!("this path answers {allowed} only");
+        Self {
+            header: Some((ALLOW, allowed)),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        }
+    }
+
+    /// Names what the request was about, where nothing did so yet.
+    pub(super) fn about(mut self, operation: Operation, id: Option<&StreamId>) -> Self {
+        self.problem.operation.get_or_insert_with(|| operation.as_str().to_owned());
+        if let Some(id) = id {
+            self.problem.stream_id.get_or_insert_with(|| id.as_str().to_owned());
+        }
+        self
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (status, _) = status_and_code(error.kind());
+        let problem = Box::new(Problem::from_error(&error, title(status)));
+        let header = (status == 503).then_some((RETRY_AFTER, "1"));
+        Self { problem, header, cause: Some(error) }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // Texts and a record's JSON always serialise.
+        let body = serde_json::to_string(&self.problem).unwrap_or_default();
+        let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON), (CACHE_CONTROL, "no-store")], body).into_response();
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(Cause(cause));
+        }
+        response
+    }
+}

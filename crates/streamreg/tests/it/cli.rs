@@ -1,0 +1,339 @@
+//! The program itself: help, and every verb against a server of its own.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test fails.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub(super) fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_streamreg"));
+    command.args(args).env_remove("STREAMREG_STORE").env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// A running program whose lines on standard error are read as they come; killed when dropped.
+pub(super) struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    pub(super) fn start(args: &[&str]) -> Self {
+        let mut child = program(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (send, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Waits for a line that has a text in it.
+    pub(super) fn line_with(&self, text: &str) -> String {
+        let until = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen.push(line),
+                Err(end) => panic!("no line with {text:?}: {end}; there was {seen:#?}"),
+            }
+        }
+    }
+
+    /// Sends a signal by name.
+    pub(super) fn signal(&self, name: &str) {
+        let done = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+
+    /// Waits for the end and returns the exit status.
+    pub(super) fn ended(&mut self) -> Option<i32> {
+        let mut status = None;
+        until("the program ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for a condition.
+pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < until, "it did not happen: {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// A server on a free port.
+pub(super) struct Server {
+    running: Running,
+    url: String,
+    /// The line that says where it listens.
+    pub(super) greeting: String,
+}
+
+impl Server {
+    pub(super) fn start(args: &[&str]) -> Self {
+        let running = Running::start(&[&["serve", "--listen", "127.0.0.1:0"], args].concat());
+        let line = running.line_with("listening on ");
+        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(',');
+        Self { url: url.to_owned(), running, greeting: line }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = program(args);
+        command.args(["--store", &self.url]);
+        command
+    }
+
+    pub(super) fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        told(self.command(args).output().unwrap())
+    }
+
+    fn run_with(&self, args: &[&str], stdin: &str) -> (Option<i32>, String, String) {
+        let mut command = self.command(args);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        told(child.wait_with_output().unwrap())
+    }
+
+    fn streams(&self) -> Vec<serde_json::Value> {
+        let (status, stdout, stderr) = self.run(&["list", "--output", "json"]);
+        assert_eq!(status, Some(0), "{stderr}");
+        serde_json::from_str(&stdout).unwrap()
+    }
+}
+
+pub(super) fn told(output: Output) -> (Option<i32>, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+pub(super) fn done(stdout: &str) -> (Option<i32>, String, String) {
+    (Some(0), stdout.into(), String::new())
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for args in [&["--help"][..], &["-h"], &["list", "--help"], &["register", "-h"], &["--version"]] {
+        let (status, stdout, stderr) = told(program(args).output().unwrap());
+        assert_eq!((status, stderr.as_str()), (Some(0), ""), "{args:?}");
+        assert!(stdout.contains("streamreg"), "{args:?}: {stdout}");
+    }
+    let (_, stdout, _) = told(program(&["--help"]).output().unwrap());
+    for verb in ["serve", "demo", "list", "get", "register", "heartbeat", "set", "update", "unregister"] {
+        assert!(stdout.lines().any(|line| line.trim_start().starts_with(verb)), "{verb}: {stdout}");
+        let (_, help, _) = told(program(&[verb, "--help"]).output().unwrap());
+        assert!(help.contains(&format!("\n  streamreg {verb}")), "{verb} has no example: {help}");
+    }
+    assert!(!stdout.contains("delete"), "the alias is hidden");
+}
+
+#[test]
+fn the_life_of_a_stream() {
+    let server = Server::start(&[]);
+    let nothing = (Some(0), String::new(), "no live streams; try `streamreg demo`\n".to_owned());
+    assert_eq!(server.run(&["list"]), nothing);
+    let register = ["register", "--id", "a/b \"c\"", "--type", "srt", "--source", "203.0.113.7:40112", "--node", "n1"];
+    assert_eq!(server.run(&register), done("a/b \"c\"\n"));
+    let id = "a/b \"c\"";
+    assert_eq!(server.run(&["heartbeat", id]), done(""));
+    assert_eq!(server.run(&["set", id, "--status", "active", "--bytes-received", "9223372036854775807"]), done(""));
+    assert_eq!(server.run(&["set", id, "--bitrate", "5000000", "--label", "tenant=acme"]), done(""));
+    let (_, record, _) = server.run(&["get", id]);
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["bytes_received"], serde_json::json!(i64::MAX));
+    assert_eq!((&record["bitrate"], &record["status"]), (&5_000_000.into(), &"active".into()));
+    assert_eq!(record["labels"]["tenant"], "acme");
+    let (_, table, _) = server.run(&["list", "--output", "table"]);
+    assert!(table.contains("5.0 Mbit/s"), "{table}");
+    let json = r#"{"id":"a/b \"c\"","type":"rtp","source_addr":"a:1","vendor":{"x":[1.50]}}"#;
+    assert_eq!(server.run_with(&["update", "--json", "-"], json), done(""));
+    assert!(server.run(&["get", id]).1.trim_end().ends_with(r#""vendor":{"x":[1.50]}}"#));
+    assert_eq!(server.run(&["unregister", id, "--reason", "over"]), done(""));
+    assert_eq!(server.run(&["list"]), nothing);
+    let (status, _, stderr) = server.run(&["get", id]);
+    assert_eq!(status, Some(3));
+    assert_eq!(stderr, "streamreg: no live stream has the id \"a/b \\\"c\\\"\"; see `streamreg list`\n");
+}
+
+#[test]
+fn conflicts_and_missing_streams_have_their_status() {
+    let server = Server::start(&[]);
+    let register = |source: &str, policy| {
+        server.run(&["register", "--id=x", "--type=srt", "--source", source, "--on-conflict", policy])
+    };
+    assert_eq!(register("a:1", "create-only"), done("x\n"));
+    let (status, _, stderr) = register("b:2", "reject");
+    assert_eq!(status, Some(4));
+    assert!(stderr.contains("a live stream of a:1 (srt)"), "{stderr}");
+    assert_eq!(register("a:1", "reject").0, Some(0));
+    assert_eq!(register("a:1", "create-only").0, Some(4));
+    assert_eq!(register("b:2", "take-over").0, Some(0));
+    for verb in [&["heartbeat", "x", "y"][..], &["set", "y", "--status", "a"], &["unregister", "y", "x", "z"]] {
+        assert_eq!(server.run(verb).0, Some(3), "{verb:?}");
+    }
+    assert_eq!(server.streams(), [] as [serde_json::Value; 0], "x was ended although y was not there");
+}
+
+#[test]
+fn a_token_is_demanded_for_writes_and_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (right, wrong) = (file("right", "s3cret\n"), file("wrong", "guess\n"));
+    let server = Server::start(&["--token-file", &right]);
+    let register = ["register", "--id", "x", "--type", "srt", "--source", "a:1"];
+    let (status, _, stderr) = server.run(&register);
+    assert_eq!(status, Some(1));
+    assert!(stderr.contains("--token-file") && stderr.lines().count() == 1, "{stderr}");
+    let (status, _, stderr) = server.run(&[&register[..], &["--token-file", &wrong]].concat());
+    assert_eq!(status, Some(1));
+    assert!(!stderr.contains("guess") && !stderr.contains("s3cret"), "{stderr}");
+    assert_eq!(server.run(&[&register[..], &["--token-file", &right]].concat()), done("x\n"));
+}
+
+#[test]
+fn the_store_comes_from_the_environment_too() {
+    let server = Server::start(&[]);
+    let output = program(&["list", "--output", "json"]).env("STREAMREG_STORE", &server.url).output().unwrap();
+    assert_eq!(told(output).1, "[]\n");
+}
+
+#[test]
+fn list_follows_all_pages_of_a_server() {
+    let server = Server::start(&[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let registry = stream_registry::connect(&server.url).await.unwrap();
+        for n in 0..2_100 {
+            let id = format!("cam{n}").parse().unwrap();
+            registry
+                .register(&stream_registry::Stream::new(id, stream_registry::StreamType::Srt, "a:1"))
+                .await
+                .unwrap();
+        }
+    });
+    let (status, stdout, _) = server.run(&["list", "--output", "jsonl"]);
+    assert_eq!((status, stdout.lines().count()), (Some(0), 2_100));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_goes_early_is_no_failure() {
+    let server = Server::start(&[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let registry = stream_registry::connect(&server.url).await.unwrap();
+        // Far more than a pipe holds.
+        for n in 0..1_000 {
+            let id = format!("cam{n}").parse().unwrap();
+            let mut stream = stream_registry::Stream::new(id, stream_registry::StreamType::Srt, "a:1");
+            stream.video_codec = "x".repeat(1_000);
+            registry.register(&stream).await.unwrap();
+        }
+    });
+    let mut child = server.command(&["list"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let (status, _, stderr) = told(child.wait_with_output().unwrap());
+    assert!(first.starts_with("{\"id\":\"cam0\""), "{first}");
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_a_failure() {
+    let server = Server::start(&[]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (status, _, stderr) = told(server.command(&["list", "--output=json"]).stdout(full).output().unwrap());
+    assert_eq!(status, Some(1));
+    assert!(stderr.contains("standard output"), "{stderr}");
+}
+
+#[test]
+#[cfg(unix)]
+fn the_server_ends_on_either_signal() {
+    for signal in ["INT", "TERM"] {
+        let mut server = Server::start(&[]);
+        assert_eq!(server.run(&["list", "--output", "json"]).1, "[]\n");
+        server.running.signal(signal);
+        assert_eq!(server.running.ended(), Some(0), "{signal}");
+        assert_eq!(server.run(&["list"]).0, Some(5));
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_second_signal_ends_the_server_at_once() {
+    let mut server = Server::start(&["--log", "info"]);
+    let mut socket = std::net::TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
+    // A request whose body does not come: the server would wait for it.
+    socket
+        .write_all(
+            b"POST /api/v1/streams HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+        )
+        .unwrap();
+    // Answered after the other connection was accepted.
+    assert_eq!(server.run(&["list", "--output", "json"]).1, "[]\n");
+    server.running.signal("TERM");
+    server.running.line_with("stopping");
+    server.running.signal("TERM");
+    assert_eq!(server.running.ended(), Some(128 + 15));
+}
+
+#[test]
+fn a_server_says_where_a_port_is_taken() {
+    let server = Server::start(&[]);
+    let address = server.url.trim_start_matches("http://");
+    let (status, _, stderr) = told(program(&["serve", "--listen", address]).output().unwrap());
+    assert_eq!(status, Some(1));
+    assert!(stderr.contains(address) && stderr.contains("--listen") && stderr.lines().count() == 1, "{stderr}");
+}
+
+#[test]
+fn streams_expire_by_the_servers_time_to_live() {
+    let server = Server::start(&["--ttl", "1s"]);
+    assert_eq!(server.run(&["register", "--id", "x", "--type", "srt", "--source", "a:1"]), done("x\n"));
+    until("the stream expires", || server.run(&["get", "x"]).0 == Some(3));
+}
+
+#[test]
+#[cfg(unix)]
+fn the_demo_shows_streams_and_ends_them() {
+    let server = Server::start(&[]);
+    let mut demo = Running::start(&["demo", "--seed", "7", "--store", &server.url]);
+    demo.line_with("made-up streams on http://");
+    until("media comes", || {
+        let live = server.streams();
+        let busy = live.iter().filter(|stream| stream["status"] == "active" && stream["bytes_received"] != 0).count();
+        live.len() >= 18 && busy >= 10 && live.iter().all(|stream| stream["labels"]["demo"] == "true")
+    });
+    demo.signal("INT");
+    assert_eq!(demo.ended(), Some(0));
+    assert_eq!(server.streams(), [] as [serde_json::Value; 0]);
+    let (status, _, stderr) = server.run(&["demo", "--for", "1500ms"]);
+    assert_eq!(status, Some(0), "{stderr}");
+    assert_eq!(server.streams(), [] as [serde_json::Value; 0]);
+}

@@ -1,0 +1,170 @@
+//! Commands on Redis itself, without a server between.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::cli::{Running, Server, done, program, told, until};
+
+const PASSWORD: &str = "hunter2";
+
+/// A Redis of its own on a unix socket, with a password; ended when dropped.
+struct Redis {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("redis.sock");
+        let child = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--requirepass", PASSWORD, "--unixsocket"])
+            .arg(&socket)
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let redis = Self { child, dir };
+        until("Redis answers", || redis.ask(&["ping"]) == "PONG");
+        std::fs::write(redis.store_file(), redis.url() + "\n").unwrap();
+        redis
+    }
+
+    fn url(&self) -> String {
+        format!("redis+unix://{}?pass={PASSWORD}", self.dir.path().join("redis.sock").display())
+    }
+
+    fn store_file(&self) -> std::path::PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// Asks by the program of Redis itself.
+    fn ask(&self, words: &[&str]) -> String {
+        let socket = self.dir.path().join("redis.sock");
+        let asked = Command::new("redis-cli").arg("-s").arg(socket).env("REDISCLI_AUTH", PASSWORD).args(words).output();
+        String::from_utf8(asked.unwrap().stdout).unwrap().trim().to_owned()
+    }
+
+    fn left(&self, key: &str) -> Duration {
+        Duration::from_millis(self.ask(&["pttl", key]).parse().unwrap())
+    }
+
+    fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        told(on(&self.store_file(), args).output().unwrap())
+    }
+}
+
+fn on(store_file: &Path, args: &[&str]) -> Command {
+    let mut command = program(args);
+    command.arg("--store-file").arg(store_file);
+    command
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const CAM1: [&str; 7] = ["register", "--id", "cam1", "--type", "srt", "--source", "203.0.113.7:40112"];
+
+#[test]
+fn a_command_never_shortens_what_a_stream_has_left() {
+    let redis = Redis::start();
+    assert_eq!(redis.run(&[&CAM1[..], &["--ttl", "10m"]].concat()), done("cam1\n"));
+    let minutes = |n: u64| Duration::from_secs(n * 60);
+    for verb in [&["heartbeat", "cam1"][..], &["set", "cam1", "--status", "active", "--bitrate", "1"]] {
+        assert_eq!(redis.run(&[verb, &["--ttl", "1m"]].concat()), done(""));
+        assert!(redis.left("mirror:streams:cam1") > minutes(9), "{verb:?}");
+    }
+    assert_eq!(redis.run(&["heartbeat", "cam1", "--ttl", "1h"]), done(""));
+    assert!(redis.left("mirror:streams:cam1") > minutes(59));
+}
+
+#[test]
+fn a_prefix_keeps_registries_apart() {
+    let redis = Redis::start();
+    assert_eq!(redis.run(&[&CAM1[..], &["--prefix", "lab:"]].concat()), done("cam1\n"));
+    assert_eq!(redis.ask(&["exists", "lab:cam1"]), "1");
+    assert_eq!(redis.run(&["list", "--output", "json"]).1, "[]\n");
+    assert_eq!(redis.run(&["list", "--prefix", "lab:"]).1.lines().count(), 1);
+    let (status, _, stderr) = redis.run(&["list", "--prefix", "no-colon"]);
+    assert_eq!(status, Some(2));
+    assert!(stderr.contains("prefix") && stderr.lines().count() == 1, "{stderr}");
+}
+
+#[test]
+fn a_server_and_a_command_show_the_same_records() {
+    let redis = Redis::start();
+    let file = redis.store_file();
+    let server = Server::start(&["--store-file", file.to_str().unwrap()]);
+    assert!(!server.greeting.contains(PASSWORD) && server.greeting.contains("redis.sock"), "{}", server.greeting);
+    assert_eq!(server.run(&CAM1), done("cam1\n"));
+    // Another program's record, with a field that nobody here knows.
+    let foreign = r#"{"x":[1.50,{}],"status":"buffering","type":"srt","bitrate":1e3}"#;
+    redis.ask(&["set", "mirror:streams:cam2", foreign]);
+    redis.ask(&["sadd", "mirror:streams:active", "cam2"]);
+    let (status, direct, stderr) = redis.run(&["list", "--output", "json"]);
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
+    assert_eq!(server.run(&["list", "--output", "json"]).1, direct);
+    assert!(direct.contains(r#""x":[1.50,{}]"#), "{direct}");
+    assert_eq!(redis.run(&["set", "cam2", "--packets-lost", "7", "--label", "a=b"]), done(""));
+    let (_, record, _) = server.run(&["get", "cam2"]);
+    assert!(record.contains(r#""bitrate":1000,"#) && record.contains(r#""packets_lost":7,"#), "{record}");
+    assert!(record.trim_end().ends_with(r#""labels":{"a":"b"},"x":[1.50,{}]}"#), "{record}");
+}
+
+#[test]
+fn read_only_writes_nothing() {
+    let redis = Redis::start();
+    assert_eq!(redis.run(&CAM1), done("cam1\n"));
+    let before = redis.ask(&["get", "mirror:streams:cam1"]);
+    for verb in [&["heartbeat", "cam1"][..], &["set", "cam1", "--status", "x"], &["unregister", "cam1"], &CAM1] {
+        let (status, _, stderr) = redis.run(&[verb, &["--read-only"]].concat());
+        assert_eq!(status, Some(1), "{verb:?}");
+        assert!(stderr.contains("read-only") && stderr.lines().count() == 1, "{stderr}");
+    }
+    assert_eq!(redis.ask(&["get", "mirror:streams:cam1"]), before);
+    assert_eq!(redis.run(&["get", "cam1", "--read-only"]).0, Some(0));
+}
+
+#[test]
+fn a_redis_that_went_away_is_unreachable_and_its_password_stays_secret() {
+    let mut redis = Redis::start();
+    assert_eq!(redis.run(&CAM1), done("cam1\n"));
+    let (status, _, stderr) =
+        told(program(&["list", "--store", &redis.url().replace(PASSWORD, "wr0ng")]).output().unwrap());
+    assert_eq!(status, Some(1));
+    assert!(!stderr.contains("wr0ng"), "{stderr}");
+    redis.child.kill().unwrap();
+    redis.child.wait().unwrap();
+    for args in [&["list"][..], &["get", "cam1"], &["heartbeat", "cam1"], &["serve", "--listen", "127.0.0.1:0"]] {
+        let (status, stdout, stderr) = redis.run(args);
+        assert_eq!((status, stdout.as_str()), (Some(5), ""), "{args:?}: {stderr}");
+        let last = stderr.lines().last().unwrap();
+        assert!(last.starts_with("streamreg: ") && last.contains("redis.sock"), "{stderr}");
+        assert!(!stderr.contains(PASSWORD), "{stderr}");
+    }
+    let (status, _, stderr) = told(program(&["list", "--store", "redis://:hunter2@127.0.0.1:1"]).output().unwrap());
+    assert_eq!(status, Some(5), "{stderr}");
+}
+
+#[test]
+#[cfg(unix)]
+fn the_demo_runs_on_redis_too_and_leaves_no_stream() {
+    let redis = Redis::start();
+    let file = redis.store_file();
+    let mut demo = Running::start(&["demo", "--seed", "3", "--store-file", file.to_str().unwrap()]);
+    demo.line_with("made-up streams on redis+unix://");
+    until("media comes", || {
+        let (_, records, _) = redis.run(&["list", "--output", "jsonl"]);
+        records.lines().filter(|record| record.contains(r#""status":"active""#)).count() >= 10
+    });
+    demo.signal("TERM");
+    assert_eq!(demo.ended(), Some(0));
+    assert_eq!(redis.ask(&["scard", "mirror:streams:active"]), "0");
+    assert_eq!(redis.run(&["list", "--output", "json"]).1, "[]\n");
+}

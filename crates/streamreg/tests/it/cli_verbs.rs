@@ -1,0 +1,474 @@
+//! Each verb over a store in this process.
+
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use clap::Parser;
+use stream_registry::{
+    Cursor, EndOptions, Error, ErrorKind, Guard, MemoryRegistry, Outcome, Page, RegisterOptions, Registered, Registry,
+    Result, Snapshot, StoreInfo, Stream, StreamId, StreamStatus, StreamType, Write,
+};
+use streamreg::cli::Cli;
+use streamreg::cli::output::Output;
+
+/// What a command did: exit status, standard output, standard error.
+type Done = (u8, String, String);
+
+/// Runs a command as the program does, but for opening the store.
+async fn execute(registry: &dyn Registry, terminal: bool, args: &[&str], stdin: &str) -> Done {
+    let cli = Cli::try_parse_from(std::iter::once("streamreg").chain(args.iter().copied()))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut out = Output {
+        stdout: &mut stdout,
+        stderr: &mut stderr,
+        format: cli.global.output,
+        terminal,
+        store: "http://127.0.0.1:8580",
+    };
+    let status = match streamreg::cli::execute(&cli, registry, &mut stdin.as_bytes(), &mut out).await {
+        Ok(()) => 0,
+        Err(failure) => out.tell(&failure).code(),
+    };
+    (status, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+struct Shell {
+    registry: MemoryRegistry,
+    terminal: bool,
+}
+
+impl Shell {
+    fn new() -> Self {
+        Self { registry: MemoryRegistry::new(), terminal: false }
+    }
+
+    async fn run(&self, args: &[&str]) -> Done {
+        self.run_with(args, "").await
+    }
+
+    async fn run_with(&self, args: &[&str], stdin: &str) -> Done {
+        execute(&self.registry, self.terminal, args, stdin).await
+    }
+
+    /// Runs a command that is to say nothing.
+    async fn quiet(&self, args: &[&str]) {
+        assert_eq!(self.run(args).await, (0, String::new(), String::new()), "{args:?}");
+    }
+
+    async fn get(&self, id: &str) -> Stream {
+        self.registry.get(&id.parse().unwrap()).await.unwrap()
+    }
+}
+
+const CAM1: [&str; 7] = ["register", "--id", "cam1", "--type", "srt", "--source", "203.0.113.7:40112"];
+
+#[tokio::test]
+async fn register_prints_the_id_and_keeps_every_argument() {
+    let shell = Shell::new();
+    let more = ["--status", "active", "--node", "n1", "--label", "a=b=c", "--label", "empty="];
+    let done = shell.run(&[&CAM1[..], &more].concat()).await;
+    assert_eq!(done, (0, "cam1\n".into(), String::new()));
+    let stream = shell.get("cam1").await;
+    assert_eq!((stream.kind, stream.status.as_str()), (StreamType::Srt, "active"));
+    assert_eq!((stream.source_addr.as_str(), stream.node.as_deref()), ("203.0.113.7:40112", Some("n1")));
+    assert_eq!(stream.labels, [("a", "b=c"), ("empty", "")].map(|(k, v)| (k.into(), v.into())).into());
+    // In any format it is the id: what a script takes on.
+    let again = shell.run(&[&CAM1[..], &["--output", "json"]].concat()).await;
+    assert_eq!(again.1, "cam1\n");
+}
+
+#[tokio::test]
+async fn register_without_an_id_generates_one() {
+    let shell = Shell::new();
+    let (status, first, _) = shell.run(&["register", "--type", "webrtc", "--source", "192.0.2.1:9"]).await;
+    assert_eq!(status, 0);
+    assert!(first.starts_with("webrtc_2"), "{first}");
+    let (_, second, _) = shell.run(&["register", "--type", "webrtc", "--source", "192.0.2.1:9"]).await;
+    assert_ne!(first, second);
+    assert_eq!(shell.registry.list().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn register_says_on_a_terminal_when_the_stream_expires() {
+    let shell = Shell { terminal: true, ..Shell::new() };
+    let (_, stdout, stderr) = shell.run(&CAM1).await;
+    assert_eq!(stdout, "cam1\n");
+    assert_eq!(stderr, "registered; expires in 5m00s unless a heartbeat comes: streamreg heartbeat \"cam1\"\n");
+    assert!(shell.run(&CAM1).await.2.starts_with("registered again"));
+    assert!(shell.run(&[&CAM1[..], &["--on-conflict", "take-over"]].concat()).await.2.starts_with("taken over"));
+}
+
+#[tokio::test]
+async fn register_follows_the_policy() {
+    let shell = Shell::new();
+    shell.run(&CAM1).await;
+    let other = |policy: &[&'static str]| {
+        [&["register", "--id", "cam1", "--type", "rtp", "--source", "192.0.2.9:5004"][..], policy].concat()
+    };
+    for policy in [&[][..], &["--on-conflict", "reject"], &["--on-conflict", "create-only"]] {
+        let (status, stdout, stderr) = shell.run(&other(policy)).await;
+        assert_eq!((status, stdout.as_str()), (4, ""));
+        assert_eq!(
+            stderr,
+            "streamreg: \"cam1\" is already a live stream of 203.0.113.7:40112 (srt); give another --id, or \
+             --on-conflict take-over to replace it\n"
+        );
+    }
+    assert_eq!(shell.run(&[&CAM1[..], &["--on-conflict", "create-only"]].concat()).await.0, 4);
+    assert_eq!(shell.run(&other(&["--on-conflict", "take-over"])).await.0, 0);
+    assert_eq!(shell.get("cam1").await.source_addr, "192.0.2.9:5004");
+}
+
+#[tokio::test]
+async fn register_reads_a_record_and_keeps_what_it_does_not_know() {
+    let shell = Shell::new();
+    let json = r#"{"type":"rtp","x-vendor":{"a":[1.50]},"source_addr":"[::1]:5004","id":"a/b","viewers":3}"#;
+    assert_eq!(shell.run_with(&["register", "--json", "-"], json).await, (0, "a/b\n".into(), String::new()));
+    let (_, stdout, _) = shell.run(&["get", "a/b"]).await;
+    assert!(stdout.ends_with("\"viewers\":3,\"x-vendor\":{\"a\":[1.50]}}\n"), "{stdout}");
+    let json = r#"{"type":"rtp","source_addr":"[::1]:5004"}"#;
+    let (_, stdout, _) = shell.run_with(&["register", "--json", "-"], json).await;
+    assert!(stdout.starts_with("rtp_2"), "{stdout}");
+}
+
+#[tokio::test]
+async fn list_follows_all_pages_in_every_format() {
+    let shell = Shell::new();
+    for n in 0..2_500 {
+        let id = format!("cam{n:04}").parse().unwrap();
+        shell.registry.register(&Stream::new(id, StreamType::Srt, "203.0.113.7:1")).await.unwrap();
+    }
+    let (status, jsonl, stderr) = shell.run(&["list"]).await;
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    let records: Vec<_> = jsonl.lines().map(|line| Stream::from_json(line).unwrap()).collect();
+    assert_eq!(records.len(), 2_500);
+    assert!(records.is_sorted_by(|a, b| a.id < b.id), "sorted, none twice");
+    let (_, json, _) = shell.run(&["list", "--output", "json"]).await;
+    let array: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!(array.len(), 2_500);
+    // Each record is the one that the store holds, to the byte.
+    assert!(json.contains(&shell.get("cam0700").await.to_json()));
+    let (_, table, _) = shell.run(&["--output", "table", "list"]).await;
+    assert_eq!(table.lines().count(), 2_501);
+}
+
+#[tokio::test]
+async fn list_of_nothing_says_what_to_try() {
+    let mut shell = Shell::new();
+    let note = "no live streams; try `streamreg demo`\n";
+    for (format, stdout) in [("json", "[]\n"), ("jsonl", ""), ("table", "")] {
+        assert_eq!(shell.run(&["list", "--output", format]).await, (0, stdout.into(), note.into()));
+    }
+    shell.terminal = true;
+    shell.run(&CAM1).await;
+    let (_, stdout, _) = shell.run(&["list"]).await;
+    assert!(stdout.starts_with("ID    TYPE  STATUS"), "a table on a terminal: {stdout}");
+}
+
+#[tokio::test]
+async fn get_shows_fields_or_the_record() {
+    let mut shell = Shell::new();
+    shell.run(&CAM1).await;
+    let record = shell.get("cam1").await.to_json() + "\n";
+    for format in [&[][..], &["--output", "json"], &["--output", "jsonl"]] {
+        assert_eq!(shell.run(&[&["get", "cam1"], format].concat()).await, (0, record.clone(), String::new()));
+    }
+    shell.terminal = true;
+    let (_, stdout, _) = shell.run(&["get", "cam1"]).await;
+    assert!(stdout.contains("\nsource_addr       203.0.113.7:40112\n"), "{stdout}");
+    assert_eq!(stdout.lines().count(), 13);
+    let (status, stdout, stderr) = shell.run(&["get", "cam2"]).await;
+    assert_eq!((status, stdout.as_str()), (3, ""));
+    assert_eq!(stderr, "streamreg: no live stream has the id \"cam2\"; see `streamreg list`\n");
+}
+
+#[tokio::test]
+async fn no_record_drives_the_terminal_in_any_format() {
+    let mut shell = Shell::new();
+    let mut hostile = Stream::new("cam\u{202e}1".parse().unwrap(), "x\u{9b}2J".parse().unwrap_or(StreamType::Srt), "");
+    hostile.source_addr = "\u{1b}]0;owned\u{7}".into();
+    hostile.video_codec = "\u{9b}2J\r\n".into();
+    hostile.labels.insert("\u{1b}[1m".into(), "\u{7f}".into());
+    hostile.node = Some("\u{2066}n".into());
+    shell.registry.register(&hostile).await.unwrap();
+    let id = hostile.id.as_str();
+    shell.terminal = true;
+    for format in ["table", "json", "jsonl"] {
+        for verb in [&["list"][..], &["get", id], &["heartbeat", "no\u{202e}ne"], &["unregister", "no\u{202e}ne"]] {
+            let (_, stdout, stderr) = shell.run(&[&["--output", format], verb].concat()).await;
+            for text in [stdout, stderr] {
+                let bad = text.chars().find(|c| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{2069}').contains(c));
+                assert_eq!(bad, None, "{format} {verb:?}: {text:?}");
+            }
+        }
+    }
+    // A program gets the record to the byte.
+    shell.terminal = false;
+    assert_eq!(shell.run(&["get", id]).await.1, shell.get(id).await.to_json() + "\n");
+}
+
+#[tokio::test]
+async fn heartbeat_answers_each_id_on_its_own() {
+    let shell = Shell::new();
+    shell.run(&CAM1).await;
+    let before = shell.get("cam1").await.last_heartbeat;
+    let (status, stdout, stderr) = shell.run(&["heartbeat", "cam0", "cam1", "cam2"]).await;
+    assert_eq!((status, stdout.as_str()), (3, ""));
+    assert_eq!(stderr.lines().count(), 2, "{stderr}");
+    assert!(stderr.contains("\"cam0\"") && stderr.contains("\"cam2\""), "{stderr}");
+    assert!(shell.get("cam1").await.last_heartbeat > before);
+    shell.quiet(&["heartbeat", "cam1", "cam1"]).await;
+}
+
+#[tokio::test]
+async fn heartbeat_of_more_ids_than_one_call_takes() {
+    let shell = Shell::new();
+    shell.run(&CAM1).await;
+    let ids = vec!["cam1"; 2_345];
+    shell.quiet(&[&["heartbeat"], &ids[..]].concat()).await;
+}
+
+#[tokio::test]
+async fn set_changes_what_is_given_and_nothing_else() {
+    let shell = Shell::new();
+    shell.run(&CAM1).await;
+    let first = ["--bytes-received", "9223372036854775807", "--packets-received", "7", "--packets-lost", "3"];
+    shell.quiet(&[&["set", "cam1"], &first[..]].concat()).await;
+    shell.quiet(&["set", "cam1", "--bitrate", "5000000", "--packets-lost", "4"]).await;
+    shell.quiet(&["set", "cam1", "--status", "active", "--video-codec", "HEVC", "--resolution", "1920x1080"]).await;
+    shell.quiet(&["set", "cam1", "--frame-rate", "29.97", "--label", "a=1", "--label", "b="]).await;
+    let stream = shell.get("cam1").await;
+    assert_eq!((stream.bytes_received, stream.packets_received), (i64::MAX as u64, 7));
+    assert_eq!((stream.packets_lost, stream.bitrate), (4, 5_000_000));
+    assert_eq!((stream.status, stream.video_codec.as_str()), (StreamStatus::Active, "HEVC"));
+    assert_eq!((stream.resolution.as_str(), stream.frame_rate), ("1920x1080", 29.97));
+    assert_eq!(stream.labels["b"], "");
+    shell.quiet(&["set", "cam1", "--remove-label", "a", "--video-codec", "", "--frame-rate", "0"]).await;
+    let stream = shell.get("cam1").await;
+    assert_eq!(stream.labels.keys().collect::<Vec<_>>(), ["b"]);
+    assert_eq!((stream.video_codec.as_str(), stream.frame_rate), ("", 0.0));
+}
+
+#[tokio::test]
+async fn set_of_a_stream_that_is_not_there_says_so_once() {
+    let shell = Shell::new();
+    let changes = [&["--status", "active"][..], &["--bitrate", "1"], &["--label", "a=b", "--status", "x"]];
+    for change in changes {
+        let (status, _, stderr) = shell.run(&[&["set", "gone"], change].concat()).await;
+        assert_eq!(status, 3);
+        assert_eq!(stderr, "streamreg: no live stream has the id \"gone\"; see `streamreg list`\n");
+    }
+}
+
+#[tokio::test]
+async fn set_tells_what_the_record_has_no_room_for() {
+    let shell = Shell::new();
+    let labels: Vec<String> = (0..64).map(|n| format!("--label=l{n}=x")).collect();
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    shell.run(&[&CAM1[..], &labels].concat()).await;
+    let (status, _, stderr) = shell.run(&["set", "cam1", "--label", "one=more", "--status", "active"]).await;
+    assert_eq!(status, 1);
+    assert!(stderr.contains("64 labels") && stderr.ends_with("all was set but the patch\n"), "{stderr}");
+    let stream = shell.get("cam1").await;
+    assert_eq!((stream.labels.len(), stream.status), (64, StreamStatus::Active));
+}
+
+#[tokio::test]
+async fn update_replaces_the_record_but_not_its_beginning() {
+    let shell = Shell::new();
+    shell.run(&CAM1).await;
+    let before = shell.get("cam1").await;
+    let json =
+        r#"{"id":"cam1","type":"rtp","source_addr":"a:1","status":"paused","created_at":"2020-01-01T00:00:00Z","q":7}"#;
+    assert_eq!(shell.run_with(&["update", "--json", "-"], json).await, (0, String::new(), String::new()));
+    let after = shell.get("cam1").await;
+    assert_eq!((after.kind.as_str(), after.created_at), ("rtp", before.created_at));
+    assert!(after.last_heartbeat > before.last_heartbeat && after.to_json().ends_with("\"q\":7}"));
+    let json = json.replace("cam1", "cam2");
+    assert_eq!(shell.run_with(&["update", "--json", "-"], &json).await.0, 3);
+}
+
+#[tokio::test]
+async fn unregister_ends_each_and_tells_what_was_not_there() {
+    let shell = Shell::new();
+    shell.run(&CAM1).await;
+    let (status, stdout, stderr) = shell.run(&["delete", "cam0", "cam1"]).await;
+    assert_eq!((status, stdout.as_str(), stderr.lines().count()), (3, "", 1));
+    assert!(shell.registry.list().await.unwrap().is_empty());
+    shell.run(&CAM1).await;
+    let (status, stdout, _) = shell.run(&["unregister", "cam1", "--reason", "end of event", "--output", "jsonl"]).await;
+    assert_eq!(status, 0);
+    assert!(stdout.ends_with("\"end_reason\":\"end of event\"}\n"), "{stdout}");
+}
+
+#[tokio::test]
+async fn unregister_of_a_node_ends_its_streams_and_no_other() {
+    let shell = Shell::new();
+    for (id, node) in [("a", Some("n1")), ("b", Some("n2")), ("c", None), ("d", Some("n1"))] {
+        let mut stream = Stream::new(id.parse().unwrap(), StreamType::Srt, "x:1");
+        stream.node = node.map(String::from);
+        shell.registry.register(&stream).await.unwrap();
+    }
+    let done = shell.run(&["unregister", "--node", "n1"]).await;
+    assert_eq!(done, (0, String::new(), "unregistered 2 streams of node \"n1\"\n".into()));
+    let mut left: Vec<_> = shell.registry.list().await.unwrap().into_iter().map(|s| s.id.to_string()).collect();
+    left.sort();
+    assert_eq!(left, ["b", "c"]);
+    assert_eq!(
+        shell.run(&["unregister", "--node", "n1", "--force"]).await.2,
+        "unregistered 0 streams of node \"n1\"\n"
+    );
+}
+
+#[tokio::test]
+async fn a_read_only_store_takes_no_write() {
+    let shell = Shell { registry: MemoryRegistry::new().read_only(true), terminal: false };
+    for verb in [&CAM1[..], &["heartbeat", "cam1"], &["set", "cam1", "--status", "x"], &["unregister", "cam1"]] {
+        let (status, _, stderr) = shell.run(verb).await;
+        assert_eq!(status, 1, "{verb:?}");
+        assert!(stderr.contains("read-only") && stderr.lines().count() == 1, "{stderr}");
+    }
+}
+
+/// A store that answers as it is told: what the in-memory store does not do by itself.
+#[derive(Debug, Default)]
+struct Scripted {
+    /// Pages of the list, as stored records.
+    pages: Vec<Vec<(&'static str, &'static str)>>,
+    unreadable: u64,
+    /// How each end and write is answered, by id.
+    fault: Option<fn(&StreamId) -> Option<Error>>,
+    /// The ids of the ends that were asked for, with their guards.
+    ended: Mutex<Vec<(String, Guard)>>,
+    /// The sizes of the calls of `write`.
+    written: Mutex<Vec<usize>>,
+}
+
+impl Scripted {
+    fn answer(&self, id: &StreamId) -> Result<()> {
+        self.fault.and_then(|fault| fault(id)).map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait::async_trait]
+impl Registry for Scripted {
+    async fn register_with(&self, stream: &Stream, _: &RegisterOptions) -> Result<Registered> {
+        self.answer(&stream.id)?;
+        Ok(Registered::new(stream.clone(), Outcome::Created, Duration::from_secs(300)))
+    }
+    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+        self.ended.lock().unwrap().push((id.to_string(), options.guard.clone()));
+        self.answer(id)?;
+        Ok(Stream::new(id.clone(), StreamType::Srt, "a:1"))
+    }
+    async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
+        self.written.lock().unwrap().push(writes.len());
+        Ok(writes
+            .iter()
+            .map(|write| if write.guard == Guard::Force { Ok(()) } else { self.answer(&write.id) })
+            .collect())
+    }
+    async fn get(&self, id: &StreamId) -> Result<Stream> {
+        Ok(Stream::new(id.clone(), StreamType::Srt, "a:1"))
+    }
+    async fn snapshot(&self) -> Result<Snapshot> {
+        Err(Error::unsupported("a list goes by pages"))
+    }
+    async fn list_page(&self, cursor: Option<&Cursor>, _: NonZeroU32) -> Result<Page> {
+        let at = cursor.map_or(0, |cursor| cursor.as_str().parse().unwrap());
+        let streams = self.pages[at].iter().map(|(id, json)| Stream::from_stored(&id.parse().unwrap(), json).unwrap());
+        let next = (at + 1 < self.pages.len()).then(|| (at + 1).to_string().parse().unwrap());
+        let mut page = Page::new(streams.collect(), next, 0);
+        page.unreadable = self.unreadable;
+        Ok(page)
+    }
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+    fn info(&self) -> StoreInfo {
+        StoreInfo::new("scripted", Duration::from_secs(300))
+    }
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_two_pages_have_is_listed_once_as_it_was_last() {
+    let pages = vec![
+        vec![("b", r#"{"status":"active"}"#), ("a", "{}")],
+        vec![],
+        vec![("b", r#"{"status":"paused"}"#), ("c", "{}")],
+    ];
+    let store = Scripted { pages, unreadable: 1, ..Scripted::default() };
+    let (status, stdout, stderr) = execute(&store, false, &["list"], "").await;
+    let ids: Vec<_> = stdout.lines().map(|line| &line[..9]).collect();
+    assert_eq!((status, ids), (0, vec![r#"{"id":"a""#, r#"{"id":"b""#, r#"{"id":"c""#]));
+    assert!(stdout.contains(r#""status":"paused""#), "{stdout}");
+    assert_eq!(stderr, "left out what is no readable record: 3; the server's log names them\n");
+}
+
+#[tokio::test]
+async fn unregister_of_a_node_by_force_ends_the_leases_that_were_listed() {
+    let pages = vec![vec![
+        ("a", r#"{"node":"n1","epoch":"e1"}"#),
+        ("b", r#"{"node":"n1"}"#),
+        ("c", r#"{"node":"n2","epoch":"e2"}"#),
+        ("d", r#"{"node":"n1"}"#),
+    ]];
+    let gone: fn(&StreamId) -> Option<Error> = |id| (id.as_str() == "b").then(|| Error::not_found(id));
+    let store = Scripted { pages: pages.clone(), fault: Some(gone), ..Scripted::default() };
+    let (status, _, stderr) = execute(&store, false, &["unregister", "--node", "n1", "--force"], "").await;
+    // What has ended by itself is no failure.
+    assert_eq!((status, stderr.as_str()), (0, "unregistered 2 streams of node \"n1\"\n"));
+    let holder = Guard::Holder("e1".parse().unwrap());
+    let asked = [("a".into(), holder), ("b".into(), Guard::None), ("d".into(), Guard::None)];
+    assert_eq!(*store.ended.lock().unwrap(), asked);
+
+    let leased: fn(&StreamId) -> Option<Error> = |id| (id.as_str() == "a").then(|| Error::not_holder(id));
+    let store = Scripted { pages, fault: Some(leased), ..Scripted::default() };
+    let (status, _, stderr) = execute(&store, false, &["unregister", "--node", "n1"], "").await;
+    assert_eq!(status, 4);
+    assert!(stderr.starts_with("streamreg: \"a\" is leased"), "{stderr}");
+    assert!(stderr.ends_with("unregistered 2 streams of node \"n1\"\n"), "{stderr}");
+}
+
+#[tokio::test]
+async fn force_overrides_a_lease_and_its_absence_does_not() {
+    let leased: fn(&StreamId) -> Option<Error> = |id| Some(Error::not_holder(id));
+    let store = Scripted { fault: Some(leased), ..Scripted::default() };
+    let json = r#"{"id":"a","type":"srt"}"#;
+    for verb in [&["heartbeat", "a"][..], &["set", "a", "--status", "x"], &["update", "--json", "-"]] {
+        let (status, _, stderr) = execute(&store, false, verb, json).await;
+        assert_eq!(status, 4, "{verb:?}");
+        assert!(stderr.contains("--force") && stderr.lines().count() == 1, "{stderr}");
+        let (status, _, stderr) = execute(&store, false, &[verb, &["--force"]].concat(), json).await;
+        assert_eq!((status, stderr.as_str()), (0, ""), "{verb:?}");
+    }
+    execute(&store, false, &["unregister", "a", "--force"], "").await;
+    assert_eq!(*store.ended.lock().unwrap(), [("a".into(), Guard::Force)]);
+}
+
+#[tokio::test]
+async fn all_changes_of_one_set_go_in_one_call() {
+    let store = Scripted::default();
+    let set =
+        ["set", "a", "--status", "x", "--bitrate", "1", "--label", "a=b", "--resolution", "1x1", "--packets-lost", "2"];
+    assert_eq!(execute(&store, false, &set, "").await, (0, String::new(), String::new()));
+    assert_eq!(*store.written.lock().unwrap(), [3]);
+}
+
+#[tokio::test]
+async fn a_store_that_went_away_outweighs_what_was_not_found_and_ends_the_command() {
+    let fault: fn(&StreamId) -> Option<Error> = |id| match id.as_str() {
+        "a" => Some(Error::not_found(id)),
+        _ => Some(Error::new(ErrorKind::Timeout, "no answer in 2 s").with_stream(id)),
+    };
+    let store = Scripted { fault: Some(fault), ..Scripted::default() };
+    let (status, _, stderr) = execute(&store, false, &["unregister", "a", "b", "c"], "").await;
+    assert_eq!((status, stderr.lines().count()), (5, 2), "{stderr}");
+    assert!(stderr.contains("it may have been done all the same"), "{stderr}");
+    assert_eq!(store.ended.lock().unwrap().len(), 2, "c is not asked for any more");
+}

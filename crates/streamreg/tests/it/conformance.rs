@@ -1,0 +1,222 @@
+//! The suite of behaviours on Redis and over HTTP.
+
+#![allow(clippy::expect_used, reason = "a failed step is a failed test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stream_registry::conformance::{Instance, Subject, run, shared};
+use stream_registry::{ConnectOptions, MemoryRegistry, Registry, Result, StreamId, connect_with};
+use streamreg::server::{ServeOptions, serve};
+use testkit::RedisServer;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// A Redis server; each registry has a prefix of its own.
+struct Redis {
+    server: RedisServer,
+    url: String,
+    opened: AtomicU64,
+}
+
+impl Redis {
+    async fn tcp() -> Self {
+        let server = RedisServer::start().await;
+        Self { url: server.url(), server, opened: AtomicU64::new(0) }
+    }
+
+    async fn unix() -> Self {
+        let server = RedisServer::builder().unix_only().start().await;
+        Self { url: server.unix_url(), server, opened: AtomicU64::new(0) }
+    }
+
+    async fn open_redis(&self, ttl: Duration) -> Result<OpenRedis> {
+        let prefix = format!("test:{}:", self.opened.fetch_add(1, Ordering::SeqCst));
+        let options = ConnectOptions::default().ttl(ttl).prefix(prefix.clone());
+        let registry = connect_with(&self.url, &options).await?;
+        Ok(OpenRedis { registry, raw: self.server.client(), prefix, ttl })
+    }
+}
+
+#[async_trait]
+impl Subject for Redis {
+    async fn open(&self, ttl: Duration) -> Result<Box<dyn Instance>> {
+        Ok(Box::new(self.open_redis(ttl).await?))
+    }
+}
+
+struct OpenRedis {
+    registry: Arc<dyn Registry>,
+    raw: redis::Client,
+    prefix: String,
+    ttl: Duration,
+}
+
+impl OpenRedis {
+    /// Sends one command as another program would, past the store under test.
+    async fn raw<T: redis::FromRedisValue>(&self, command: &mut redis::Cmd) -> T {
+        let mut connection = self.raw.get_multiplexed_async_connection().await.expect("the server answers");
+        command.query_async(&mut connection).await.expect("the command is good")
+    }
+
+    fn key(&self, id: &StreamId) -> String {
+        format!("{}{id}", self.prefix)
+    }
+
+    fn active(&self) -> String {
+        format!("{}active", self.prefix)
+    }
+}
+
+#[async_trait]
+impl Instance for OpenRedis {
+    fn registry(&self) -> Arc<dyn Registry> {
+        Arc::clone(&self.registry)
+    }
+
+    async fn put_stored(&self, id: &StreamId, text: &str) -> Option<()> {
+        let ttl = u64::try_from(self.ttl.as_millis()).ok()?;
+        let () = self.raw(redis::cmd("SET").arg(self.key(id)).arg(text).arg("PX").arg(ttl)).await;
+        self.add_to_index(id).await
+    }
+
+    async fn stored(&self, id: &StreamId) -> Option<Option<String>> {
+        Some(self.raw(redis::cmd("GET").arg(self.key(id))).await)
+    }
+
+    async fn put_wrong_type(&self, id: &StreamId) -> Option<()> {
+        let () = self.raw(redis::cmd("RPUSH").arg(self.key(id)).arg("not a record")).await;
+        self.add_to_index(id).await
+    }
+
+    async fn remove_from_index(&self, id: &StreamId) -> Option<()> {
+        let () = self.raw(redis::cmd("SREM").arg(self.active()).arg(id.as_str())).await;
+        Some(())
+    }
+
+    async fn add_to_index(&self, id: &StreamId) -> Option<()> {
+        let () = self.raw(redis::cmd("SADD").arg(self.active()).arg(id.as_str())).await;
+        Some(())
+    }
+
+    async fn index(&self) -> Option<Vec<String>> {
+        Some(self.raw(redis::cmd("SMEMBERS").arg(self.active())).await)
+    }
+}
+
+/// What an HTTP server serves.
+enum Behind {
+    Memory,
+    Redis(Redis),
+}
+
+/// A server of its own for each registry.
+struct Http(Behind);
+
+#[async_trait]
+impl Subject for Http {
+    async fn open(&self, ttl: Duration) -> Result<Box<dyn Instance>> {
+        let (served, redis): (Arc<dyn Registry>, _) = match &self.0 {
+            Behind::Memory => (Arc::new(MemoryRegistry::with_ttl(ttl)?), None),
+            Behind::Redis(redis) => {
+                let open = redis.open_redis(ttl).await?;
+                (Arc::clone(&open.registry), Some(open))
+            }
+        };
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port can be opened");
+        let url = format!("http://{}", listener.local_addr().expect("a listener has an address"));
+        let (stop, stopped) = oneshot::channel::<()>();
+        tokio::spawn(serve(served, listener, ServeOptions::default(), async move {
+            // Also when the sender is dropped, which is how a behaviour ends.
+            let _ = stopped.await;
+        }));
+        let registry = connect_with(&url, &ConnectOptions::default()).await?;
+        Ok(Box::new(OpenHttp { registry, redis, _stop: stop }))
+    }
+}
+
+struct OpenHttp {
+    registry: Arc<dyn Registry>,
+    redis: Option<OpenRedis>,
+    _stop: oneshot::Sender<()>,
+}
+
+#[async_trait]
+impl Instance for OpenHttp {
+    fn registry(&self) -> Arc<dyn Registry> {
+        Arc::clone(&self.registry)
+    }
+
+    async fn put_stored(&self, id: &StreamId, text: &str) -> Option<()> {
+        self.redis.as_ref()?.put_stored(id, text).await
+    }
+
+    async fn stored(&self, id: &StreamId) -> Option<Option<String>> {
+        self.redis.as_ref()?.stored(id).await
+    }
+
+    async fn put_wrong_type(&self, id: &StreamId) -> Option<()> {
+        self.redis.as_ref()?.put_wrong_type(id).await
+    }
+
+    async fn remove_from_index(&self, id: &StreamId) -> Option<()> {
+        self.redis.as_ref()?.remove_from_index(id).await
+    }
+
+    async fn add_to_index(&self, id: &StreamId) -> Option<()> {
+        self.redis.as_ref()?.add_to_index(id).await
+    }
+
+    async fn index(&self) -> Option<Vec<String>> {
+        self.redis.as_ref()?.index().await
+    }
+}
+
+/// Every behaviour passes, and none drops out unseen where Redis is behind it.
+async fn all_pass(subject: Arc<dyn Subject>) {
+    let report = run(subject).await;
+    report.assert_passed();
+    assert_eq!(report.not_applicable(), [""; 0], "a hook is missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_on_tcp() {
+    all_pass(Arc::new(Redis::tcp().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_on_tcp_as_arc_dyn() {
+    all_pass(shared(Arc::new(Redis::tcp().await))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_on_a_unix_socket() {
+    all_pass(Arc::new(Redis::unix().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_on_a_unix_socket_as_arc_dyn() {
+    all_pass(shared(Arc::new(Redis::unix().await))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_over_memory() {
+    run(Arc::new(Http(Behind::Memory))).await.assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_over_memory_as_arc_dyn() {
+    run(shared(Arc::new(Http(Behind::Memory)))).await.assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_over_redis() {
+    all_pass(Arc::new(Http(Behind::Redis(Redis::tcp().await)))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_over_redis_as_arc_dyn() {
+    all_pass(shared(Arc::new(Http(Behind::Redis(Redis::tcp().await))))).await;
+}

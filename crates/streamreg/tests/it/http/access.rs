@@ -1,0 +1,78 @@
+//! Who may write.
+
+use std::sync::Arc;
+
+use stream_registry::{ErrorKind, HttpRegistry, MemoryRegistry, Registry};
+use streamreg::server::{ServeOptions, serve};
+use tokio::net::TcpListener;
+
+use super::kit::{Server, id, stream};
+
+#[tokio::test]
+async fn with_a_token_writes_need_it_and_reads_do_not() {
+    let registry = Arc::new(MemoryRegistry::new());
+    let server = Server::start(registry.clone(), ServeOptions::default().token("s3cret")).await;
+    registry.register(&stream("a")).await.unwrap();
+    let wrong = ["", "Bearer", "Bearer ", "Bearer wrong", "Bearer s3cre", "Bearer s3crett", "Basic s3cret", "s3cret"];
+    for value in wrong {
+        for (method, path) in [
+            ("POST", "/api/v1/streams"),
+            ("POST", "/api/v1/streams/a/heartbeat"),
+            ("DELETE", "/api/v1/streams/a"),
+            ("PATCH", "/api/v1/streams/a"),
+            ("PUT", "/nowhere"),
+        ] {
+            let answer = server.ask(method, path, &[("Authorization", value)], "").await;
+            let problem = answer.problem(401, "unauthorized");
+            assert_eq!(answer.header("www-authenticate"), "Bearer");
+            assert!(!problem.to_string().contains("s3cret"));
+        }
+    }
+    server.ask("DELETE", "/api/v1/streams/a", &[], "").await.problem(401, "unauthorized");
+    assert_eq!(registry.list().await.unwrap().len(), 1);
+    for path in ["/", "/healthz", "/api/v1/streams", "/api/v1/streams/a", "/api/v1/snapshot", "/api/v1/info"] {
+        assert_eq!(server.get(path).await.status, 200);
+    }
+    let fault = server.client().await.unregister(&id("a")).await.unwrap_err();
+    assert_eq!(fault.kind(), ErrorKind::Denied);
+    let client = HttpRegistry::connect(server.options().token("s3cret")).await.unwrap();
+    assert!(!format!("{client:?}").contains("s3cret"));
+    client.update_heartbeat(&id("a")).await.unwrap();
+    assert_eq!(
+        server
+            .ask(
+                "DELETE",
+                "/api/v1/streams/a",
+                &[("Authorization", "bearer s3cret"), ("Origin", "http://x.example")],
+                ""
+            )
+            .await
+            .status,
+        204
+    );
+}
+
+#[tokio::test]
+async fn without_a_token_no_foreign_web_page_writes() {
+    let (server, registry) = Server::memory().await;
+    registry.register(&stream("a")).await.unwrap();
+    for origin in
+        ["http://evil.example", "null", "http://127.0.0.1.evil.example", "https://localhost.evil.example:8580"]
+    {
+        server.ask("POST", "/api/v1/streams/a/heartbeat", &[("Origin", origin)], "").await.problem(403, "forbidden");
+        server.ask("DELETE", "/api/v1/streams/a", &[("Origin", origin)], "").await.problem(403, "forbidden");
+        assert_eq!(server.ask("GET", "/api/v1/streams/a", &[("Origin", origin)], "").await.status, 200);
+    }
+    for origin in ["http://localhost:8580", "http://127.0.0.1:3000", "http://[::1]:1"] {
+        assert_eq!(server.ask("POST", "/api/v1/streams/a/heartbeat", &[("Origin", origin)], "").await.status, 204);
+    }
+}
+
+#[tokio::test]
+async fn a_server_for_all_needs_a_token() {
+    let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::new());
+    let open = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let fault = serve(registry, open, ServeOptions::default(), std::future::pending()).await.unwrap_err();
+    assert_eq!(fault.kind(), std::io::ErrorKind::InvalidInput);
+    assert!(fault.to_string().contains("--token-file"), "{fault}");
+}

@@ -1,0 +1,136 @@
+//! What a client may hold of the server, and how the server stops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use stream_registry::{MemoryRegistry, Registry};
+use streamreg::server::ServeOptions;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::kit::{Answer, CAM, Gate, PATIENCE, Server, stream, within};
+
+#[tokio::test]
+async fn a_stop_lets_requests_finish_and_closes_idle_connections() {
+    let registry = Gate::holding();
+    registry.inner.register(&stream("a")).await.unwrap();
+    let mut server = Server::start(registry.clone(), ServeOptions::default()).await;
+    let mut fresh = TcpStream::connect(server.addr).await.unwrap();
+    let mut idle = TcpStream::connect(server.addr).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut piece = [0; 1024];
+    let got = within(idle.read(&mut piece)).await.unwrap();
+    assert!(piece[..got].starts_with(b"HTTP/1.1 200"));
+    let mut busy = TcpStream::connect(server.addr).await.unwrap();
+    busy.write_all(b"GET /api/v1/streams/a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    within(registry.entered.notified()).await;
+
+    server.begin_stop();
+    for socket in [&mut idle, &mut fresh] {
+        assert_eq!(within(socket.read(&mut piece)).await.unwrap(), 0, "an idle connection is closed at once");
+    }
+    within(async { while TcpStream::connect(server.addr).await.is_ok() {} }).await;
+    assert!(!server.task.is_finished());
+    registry.open.notify_one();
+    let answer = Answer::read(&mut busy).await;
+    assert_eq!((answer.status, &answer.json()["id"]), (200, &json!("a")));
+    server.stopped().await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_ever() {
+    let registry = Gate::holding();
+    let options = ServeOptions::default().grace(Duration::from_millis(100));
+    let mut server = Server::start(registry.clone(), options).await;
+    let mut busy = TcpStream::connect(server.addr).await.unwrap();
+    busy.write_all(b"GET /api/v1/streams/a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    within(registry.entered.notified()).await;
+    server.begin_stop();
+    server.stopped().await;
+    let mut rest = Vec::new();
+    let _ = within(busy.read_to_end(&mut rest)).await;
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn half_requests_hold_nothing_for_long() {
+    let registry = Arc::new(MemoryRegistry::new());
+    let options =
+        ServeOptions::default().header_timeout(Duration::from_millis(200)).body_timeout(Duration::from_millis(200));
+    let server = Server::start(registry.clone(), options).await;
+    registry.register(&stream("a")).await.unwrap();
+    for half in ["", "G", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
+        let mut socket = TcpStream::connect(server.addr).await.unwrap();
+        socket.write_all(half.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = within(socket.read_to_end(&mut rest)).await;
+        assert!(!rest.starts_with(b"HTTP/1.1 2"), "{half:?}");
+    }
+    let head = "Host: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\nConnection: close\r\n\r\n{";
+    for request in [
+        "POST /api/v1/streams",
+        "PUT /api/v1/streams/a/status",
+        "POST /api/v1/streams/a/heartbeat",
+        "DELETE /api/v1/streams/a",
+    ] {
+        let answer = server.raw(format!("{request} HTTP/1.1\r\n{head}").as_bytes()).await;
+        answer.problem(408, "request_timeout");
+    }
+    assert_eq!(registry.list().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answer_is_cut_off() {
+    let registry = Arc::new(MemoryRegistry::new());
+    for n in 0..10_000 {
+        let mut record = stream(&format!("cam{n}"));
+        record.labels.insert("pad".into(), "x".repeat(256));
+        record.video_codec = "y".repeat(1_000);
+        registry.register(&record).await.unwrap();
+    }
+    let options = ServeOptions::default().write_timeout(Duration::from_millis(200)).grace(PATIENCE * 2);
+    let mut server = Server::start(registry, options).await;
+    let mut socket = TcpStream::connect(server.addr).await.unwrap();
+    socket.write_all(b"GET /api/v1/snapshot HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    // The answer has begun, and is more than the sockets' buffers hold.
+    let mut piece = [0; 16];
+    within(socket.read_exact(&mut piece)).await.unwrap();
+    server.begin_stop();
+    server.stopped().await;
+}
+
+#[tokio::test]
+async fn bodies_beyond_the_limit_are_refused() {
+    let (server, registry) = Server::memory().await;
+    registry.register(&stream("a")).await.unwrap();
+    let big = "x".repeat(64 * 1024 + 1);
+    for (method, path) in [
+        ("POST", "/api/v1/streams"),
+        ("PUT", "/api/v1/streams/a"),
+        ("PATCH", "/api/v1/streams/a"),
+        ("PUT", "/api/v1/streams/a/status"),
+        ("PUT", "/api/v1/streams/a/stats"),
+        ("POST", "/api/v1/streams/a/heartbeat"),
+        ("DELETE", "/api/v1/streams/a"),
+    ] {
+        server.json(method, path, &big).await.problem(413, "too_large");
+        let chunked = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{big}\r\n0\r\n\r\n",
+            big.len()
+        );
+        server.raw(chunked.as_bytes()).await.problem(413, "too_large");
+    }
+    let padded = format!("{CAM}{}", " ".repeat(64 * 1024 - CAM.len()));
+    assert_eq!(server.json("POST", "/api/v1/streams", &padded).await.status, 201);
+}
+
+#[tokio::test]
+async fn what_is_not_http_gets_no_success() {
+    let (server, _) = Server::memory().await;
+    for bytes in [&b"\0\0\0\0\r\n\r\n"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"POST /api/v1/streams HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"POST /api/v1/streams HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n"] {
+        assert_eq!(server.raw(bytes).await.status, 400, "{:?}", String::from_utf8_lossy(bytes));
+    }
+    assert_eq!(server.get("/healthz").await.status, 200);
+}

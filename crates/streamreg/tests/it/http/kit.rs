@@ -1,0 +1,215 @@
+//! A server on a free port, raw requests to it, and a registry that waits and fails on demand.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use stream_registry::{
+    Cursor, EndOptions, Error, HttpOptions, HttpRegistry, MemoryRegistry, Page, RegisterOptions, Registered, Registry,
+    Result, Snapshot, StoreInfo, Stream, StreamId, StreamType, Write,
+};
+use streamreg::server::{ServeOptions, serve};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Long enough for a busy machine; no test waits that long when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    pub(crate) task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    pub(crate) async fn start(registry: Arc<dyn Registry>, options: ServeOptions) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(registry, listener, options, async {
+            let _ = stopped.await;
+        }));
+        Self { addr, stop: Some(stop), task }
+    }
+
+    pub(crate) async fn memory() -> (Self, Arc<MemoryRegistry>) {
+        let registry = Arc::new(MemoryRegistry::new());
+        (Self::start(registry.clone(), ServeOptions::default()).await, registry)
+    }
+
+    pub(crate) async fn client(&self) -> HttpRegistry {
+        HttpRegistry::connect(self.options()).await.unwrap()
+    }
+
+    pub(crate) fn options(&self) -> HttpOptions {
+        format!("http://{}", self.addr).parse().unwrap()
+    }
+
+    pub(crate) fn begin_stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    pub(crate) async fn stopped(&mut self) {
+        within(&mut self.task).await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.addr);
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        self.raw(&[head.as_bytes(), body.as_bytes()].concat()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[], "").await
+    }
+
+    pub(crate) async fn json(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.ask(method, path, &[("Content-Type", "application/json")], body).await
+    }
+
+    /// Sends bytes and reads until the server closes.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Answer {
+        let mut socket = TcpStream::connect(self.addr).await.unwrap();
+        // The server may answer and close before it took everything.
+        let _ = socket.write_all(bytes).await;
+        Answer::read(&mut socket).await
+    }
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: BTreeMap<String, String>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) async fn read(socket: &mut TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        // A reset after the answer is how an unread rest of a request ends.
+        let _ = within(socket.read_to_end(&mut bytes)).await;
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        Self { status, headers, body: body.to_owned() }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|fault| panic!("{fault}: {:?}", self.body))
+    }
+
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], "about:blank");
+        assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{problem}");
+        problem
+    }
+}
+
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.expect("it took too long")
+}
+
+/// A registry whose `get` can be held, and that fails on demand.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    pub(crate) inner: MemoryRegistry,
+    fails: Mutex<Option<Error>>,
+    pub(crate) entered: Notify,
+    /// `get` waits for this where `holds` is set.
+    pub(crate) open: Notify,
+    holds: bool,
+}
+
+impl Gate {
+    pub(crate) fn failing(error: Error) -> Arc<Self> {
+        Arc::new(Self { fails: Mutex::new(Some(error)), ..Self::default() })
+    }
+
+    pub(crate) fn holding() -> Arc<Self> {
+        Arc::new(Self { holds: true, ..Self::default() })
+    }
+
+    fn check(&self) -> Result<()> {
+        self.fails.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait]
+impl Registry for Gate {
+    async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        self.check()?;
+        self.inner.register_with(stream, options).await
+    }
+    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+        self.check()?;
+        self.inner.end(id, options).await
+    }
+    async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
+        self.check()?;
+        self.inner.write(writes).await
+    }
+    async fn get(&self, id: &StreamId) -> Result<Stream> {
+        self.check()?;
+        if self.holds {
+            self.entered.notify_one();
+            self.open.notified().await;
+        }
+        self.inner.get(id).await
+    }
+    async fn snapshot(&self) -> Result<Snapshot> {
+        self.check()?;
+        self.inner.snapshot().await
+    }
+    async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
+        self.check()?;
+        self.inner.list_page(cursor, count).await
+    }
+    async fn ping(&self) -> Result<()> {
+        self.check()
+    }
+    fn info(&self) -> StoreInfo {
+        self.inner.info()
+    }
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+pub(crate) fn id(text: &str) -> StreamId {
+    text.parse().unwrap()
+}
+
+pub(crate) fn stream(text: &str) -> Stream {
+    Stream::new(id(text), StreamType::Srt, "203.0.113.7:40112")
+}
+
+pub(crate) const CAM: &str = r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}"#;

@@ -1,0 +1,37 @@
+//! The page at `/`.
+
+use super::kit::Server;
+
+#[tokio::test]
+async fn the_page_needs_nothing_from_elsewhere() {
+    let (server, _) = Server::memory().await;
+    for (path, media_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/assets/app.js", "text/javascript; charset=utf-8"),
+        ("/assets/style.css", "text/css; charset=utf-8"),
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, media_type));
+        assert!(answer.header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"));
+        assert!(!answer.header("content-security-policy").contains("unsafe"));
+        let text = answer.body.replace("http://www.w3.org/2000/svg", "");
+        for elsewhere in [
+            "http://",
+            "https://",
+            "innerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            " onclick",
+            "style=\"",
+            "@import",
+        ] {
+            assert!(!text.contains(elsewhere), "{path} has {elsewhere}");
+        }
+    }
+    let page = server.get("/").await.body;
+    for command in
+        ["streamreg register --id cam1 --type srt --source 203.0.113.7:40112", "streamreg list", "streamreg demo"]
+    {
+        assert!(page.contains(command), "{command}");
+    }
+}

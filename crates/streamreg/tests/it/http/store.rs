@@ -1,0 +1,280 @@
+//! The HTTP store against the server, and against what is none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stream_registry::{
+    Change, EndOptions, EndReason, Error, ErrorKind, Guard, HttpOptions, HttpRegistry, LabelsPatch, OnConflict,
+    Operation, OperationId, Outcome, RegisterOptions, Registry, StreamPatch, StreamStats, Write,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinHandle;
+
+use super::kit::{PATIENCE, Server, id, stream, within};
+
+#[tokio::test]
+async fn the_store_over_http_does_what_the_store_does() {
+    let (server, registry) = Server::memory().await;
+    let client: Arc<dyn Registry> = Arc::new(server.client().await);
+    assert_eq!((client.info().kind, client.info().ttl), ("http", Duration::from_secs(300)));
+    client.ping().await.unwrap();
+    let first = client.register(&stream("a")).await.unwrap();
+    assert_eq!((first.outcome, first.ttl), (Outcome::Created, Duration::from_secs(300)));
+    assert_eq!(client.register(&stream("a")).await.unwrap().outcome, Outcome::Renewed);
+    let mut other = stream("a");
+    other.source_addr = "h:2".into();
+    let clash = client.register(&other).await.unwrap_err();
+    assert_eq!((clash.kind(), clash.operation()), (ErrorKind::AlreadyExists, Some(Operation::Register)));
+    assert_eq!(clash.existing().unwrap(), &registry.get(&id("a")).await.unwrap());
+    let taken = client.register_with(&other, &RegisterOptions::default().on_conflict(OnConflict::TakeOver)).await;
+    assert_eq!(taken.unwrap().outcome, Outcome::TakenOver);
+    for options in [
+        RegisterOptions::default().on_conflict(OnConflict::CreateOnly),
+        RegisterOptions::default().on_conflict(OnConflict::Reject),
+    ] {
+        assert_eq!(client.register_with(&stream("a"), &options).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    }
+    let leased = client.register_with(&stream("l"), &RegisterOptions::default().lease(true)).await.unwrap_err();
+    assert_eq!(leased.kind(), ErrorKind::Unsupported);
+
+    let fresh = client.register_new(&stream("ignored"), &RegisterOptions::default()).await.unwrap();
+    assert_eq!(fresh.outcome, Outcome::Created);
+    assert!(fresh.stream.id.as_str().starts_with("srt_2"), "{}", fresh.stream.id);
+    let named = RegisterOptions::default().operation(OperationId::generate());
+    let ids: BTreeSet<_> = [
+        client.register_new(&stream("x"), &named).await.unwrap().stream.id,
+        client.register_new(&stream("x"), &named).await.unwrap().stream.id,
+    ]
+    .into();
+    assert_eq!(ids.len(), 1);
+
+    let patch = StreamPatch {
+        labels: LabelsPatch::Replace(BTreeMap::from([("k".into(), "v".into())])),
+        node: Some("n1".into()),
+        ..Default::default()
+    };
+    client.patch(&id("a"), &StreamPatch::default().label("old", "1")).await.unwrap();
+    client.patch(&id("a"), &patch).await.unwrap();
+    let read = client.get(&id("a")).await.unwrap();
+    assert_eq!((read.labels, read.node.as_deref()), (BTreeMap::from([("k".into(), "v".into())]), Some("n1")));
+
+    for guard in [Guard::None, Guard::Force] {
+        let write = Write { id: id("a"), guard, change: Change::Heartbeat };
+        assert!(client.write(&[write]).await.unwrap()[0].is_ok());
+    }
+    let stranger = Write { id: id("a"), guard: Guard::Holder("e1".parse().unwrap()), change: Change::Heartbeat };
+    assert_eq!(client.write(&[stranger]).await.unwrap()[0].as_ref().unwrap_err().kind(), ErrorKind::NotHolder);
+    let end = EndOptions::default().reason("a & b = 100 %".parse::<EndReason>().unwrap()).guard(Guard::Force);
+    assert_eq!(client.end(&id("a"), &end).await.unwrap().end_reason.as_deref(), Some("a & b = 100 %"));
+    let gone = client.unregister(&id("a")).await.unwrap_err();
+    assert_eq!((gone.kind(), gone.operation()), (ErrorKind::NotFound, Some(Operation::Unregister)));
+
+    client.close().await.unwrap();
+    assert_eq!(client.get(&id("a")).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(client.write(&[]).await.unwrap_err().kind(), ErrorKind::Closed);
+    client.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_thousand_writes_are_answered_in_order() {
+    let (server, registry) = Server::memory().await;
+    let client = server.client().await;
+    for n in 0..10 {
+        registry.register(&stream(&format!("s{n}"))).await.unwrap();
+    }
+    // Each stream gets a hundred bitrates; the last one has to win. Every eleventh id is unknown.
+    let writes: Vec<_> = (0..1_000_u64)
+        .map(|n| Write {
+            id: id(&format!("s{}", n % 11)),
+            guard: Guard::None,
+            change: Change::Stats(StreamStats { bitrate: n, ..Default::default() }),
+        })
+        .collect();
+    let answers = client.write(&writes).await.unwrap();
+    assert_eq!(answers.len(), 1_000);
+    for (n, answer) in answers.iter().enumerate() {
+        match answer {
+            Ok(()) => assert_ne!(n % 11, 10),
+            Err(fault) => {
+                assert_eq!(
+                    (n % 11, fault.kind(), fault.operation()),
+                    (10, ErrorKind::NotFound, Some(Operation::Stats))
+                );
+                assert_eq!(fault.stream_id(), Some(&id("s10")));
+            }
+        }
+    }
+    for n in 0..10 {
+        let last = (0..1_000).filter(|at| at % 11 == n).max().unwrap();
+        assert_eq!(registry.get(&id(&format!("s{n}"))).await.unwrap().bitrate, last);
+    }
+    let too_many: Vec<_> = std::iter::repeat_n(writes[0].clone(), 1_001).collect();
+    assert_eq!(client.write(&too_many).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    let bad = Write {
+        id: id("s0"),
+        guard: Guard::None,
+        change: Change::Stats(StreamStats { bitrate: u64::MAX, ..Default::default() }),
+    };
+    let answers = client.write(&[bad, writes[0].clone()]).await.unwrap();
+    assert_eq!((answers[0].as_ref().unwrap_err().kind(), answers[1].is_ok()), (ErrorKind::InvalidArgument, true));
+}
+
+#[tokio::test]
+async fn a_read_only_store_sends_no_write() {
+    let (server, registry) = Server::memory().await;
+    registry.register(&stream("a")).await.unwrap();
+    let client = HttpRegistry::connect(server.options().read_only(true)).await.unwrap();
+    assert!(client.info().read_only);
+    assert_eq!(client.list().await.unwrap().len(), 1);
+    for fault in [
+        client.register(&stream("b")).await.unwrap_err(),
+        client.register_new(&stream("b"), &RegisterOptions::default()).await.unwrap_err(),
+        client.unregister(&id("a")).await.unwrap_err(),
+        client.update_heartbeat(&id("a")).await.unwrap_err(),
+    ] {
+        assert_eq!(fault.kind(), ErrorKind::Denied);
+    }
+    assert_eq!(registry.list().await.unwrap().len(), 1);
+}
+
+/// Answers connections by script: the n-th connection gets the n-th list of answers, one a request,
+/// and is closed after them. Returns the requests, and the listener, which nobody answers any more.
+async fn scripted(answers: Vec<Vec<String>>) -> (SocketAddr, JoinHandle<(Vec<String>, TcpListener)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut heads = Vec::new();
+        for answers in answers {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            for answer in answers {
+                let mut request = Vec::new();
+                let mut piece = [0; 4096];
+                let complete = |request: &[u8]| {
+                    let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+                    let (head, body) = text.split_once("\r\n\r\n")?;
+                    let length = head
+                        .split_once("content-length: ")
+                        .map_or(0, |(_, rest)| rest.lines().next().unwrap().parse::<usize>().unwrap());
+                    (body.len() >= length).then_some(())
+                };
+                while complete(&request).is_none() {
+                    let got = socket.read(&mut piece).await.unwrap();
+                    assert_ne!(got, 0, "the client closed within a request");
+                    request.extend_from_slice(&piece[..got]);
+                }
+                heads.push(String::from_utf8(request).unwrap());
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+        (heads, listener)
+    });
+    (addr, task)
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+const INFO: &str = r#"{"name":"streamreg","version":"0","store":"memory","ttl_ms":1000,"read_only":false}"#;
+
+#[tokio::test]
+async fn a_lost_connection_is_tried_once_more_under_the_same_name() {
+    let registered =
+        format!(r#"{{"stream":{},"outcome":"created","epoch":null,"ttl_ms":1000}}"#, stream("a").to_json());
+    // The first connection takes the registration and closes without an answer.
+    let (addr, task) = scripted(vec![vec![ok(INFO), String::new()], vec![ok(&registered)]]).await;
+    let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
+    assert_eq!(client.info().ttl, Duration::from_secs(1));
+    within(client.register(&stream("a"))).await.unwrap();
+    let (heads, _) = within(task).await.unwrap();
+    let key = |head: &str| {
+        let head = head.to_ascii_lowercase();
+        let (_, rest) = head.split_once("idempotency-key: ").expect("every registration has a name");
+        rest.lines().next().unwrap().to_owned()
+    };
+    assert_eq!(heads.len(), 3);
+    assert_eq!(key(&heads[1]), key(&heads[2]));
+
+    // Twice is the end of it.
+    let (addr, task) = scripted(vec![vec![ok(INFO), String::new()], vec![String::new()]]).await;
+    let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
+    let fault = within(client.register(&stream("a"))).await.unwrap_err();
+    assert_eq!((fault.kind(), fault.may_have_applied()), (ErrorKind::Unavailable, true));
+    within(task).await.unwrap();
+}
+
+#[tokio::test]
+async fn answers_that_are_not_ours_are_clear_errors() {
+    let html = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>".to_owned();
+    let gateway = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>".to_owned();
+    let missing = "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>".to_owned();
+    let truncated = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{\"id\"".to_owned();
+    let binary = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n\u{0}\u{1}".to_owned();
+    let huge = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {0}\r\n\r\n{1}",
+        2 * 1024 * 1024,
+        " ".repeat(2 * 1024 * 1024)
+    );
+    for (answer, kind) in [
+        (html, ErrorKind::Internal),
+        (gateway, ErrorKind::Unavailable),
+        (missing, ErrorKind::Internal),
+        (truncated, ErrorKind::Unavailable),
+        (binary, ErrorKind::Corrupt),
+        (ok("[1,2]"), ErrorKind::Corrupt),
+        (huge, ErrorKind::Internal),
+    ] {
+        let label = answer.chars().take(60).collect::<String>();
+        let (addr, task) = scripted(vec![vec![ok(INFO), answer]]).await;
+        let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
+        let fault = within(client.get(&id("a"))).await.unwrap_err();
+        assert_eq!((fault.kind(), fault.may_have_applied()), (kind, false), "{label}: {fault}");
+        task.abort();
+    }
+    let (addr, _task) = scripted(vec![vec!["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".to_owned()]]).await;
+    let fault = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap_err();
+    assert_eq!((fault.kind(), fault.operation()), (ErrorKind::Internal, Some(Operation::Connect)));
+}
+
+#[tokio::test]
+async fn no_server_and_a_silent_server_are_clear_errors() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let options: HttpOptions = format!("http://{addr}").parse().unwrap();
+    // It accepts, in the system's queue, and says nothing.
+    let begun = Instant::now();
+    let fault = HttpRegistry::connect(options.timeout(Duration::from_millis(100))).await.unwrap_err();
+    assert_eq!((fault.kind(), fault.may_have_applied()), (ErrorKind::Timeout, false));
+    assert!(begun.elapsed() < PATIENCE);
+    // A port that is taken, so that no other test gets it, and that nobody listens on.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = taken.local_addr().unwrap();
+    let options = format!("http://{addr}").parse::<HttpOptions>().unwrap();
+    let fault = within(HttpRegistry::connect(options)).await.unwrap_err();
+    assert_eq!(fault.kind(), ErrorKind::Unavailable);
+    assert!(fault.to_string().contains("start one with `streamreg serve`"), "{fault}");
+    assert!(fault.to_string().contains(&addr.to_string()), "{fault}");
+}
+
+#[tokio::test]
+async fn a_dead_server_fails_a_batch_at_once() {
+    let (addr, task) = scripted(vec![vec![ok(INFO)]]).await;
+    let options: HttpOptions = format!("http://{addr}").parse().unwrap();
+    let client = HttpRegistry::connect(options.timeout(Duration::from_millis(200))).await.unwrap();
+    // From here on it accepts, in the system's queue, and says nothing.
+    let (_, _silent) = within(task).await.unwrap();
+    let writes: Vec<_> =
+        (0..1_000).map(|n| Write { id: id(&format!("s{n}")), guard: Guard::None, change: Change::Heartbeat }).collect();
+    let begun = Instant::now();
+    let answers = within(client.write(&writes)).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(answers.len(), 1_000);
+    assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(Error::is_retryable)));
+    // Those that were sent may have arrived; the rest was not sent and says so.
+    let uncertain = answers.iter().filter(|answer| answer.as_ref().is_err_and(Error::may_have_applied)).count();
+    assert!((1..=16).contains(&uncertain), "{uncertain}");
+}

@@ -1,0 +1,182 @@
+//! Ids, numbers, unknown fields, pages and named calls on their way through the server.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use serde_json::{Value, json};
+use stream_registry::{
+    Cursor, ErrorKind, OnConflict, Operation, RegisterOptions, Registry, Stream, StreamStats, StreamStatus,
+};
+
+use super::kit::{Server, id, stream};
+
+#[tokio::test]
+async fn ids_come_back_as_they_were() {
+    let (server, registry) = Server::memory().await;
+    let client = server.client().await;
+    let long = "é".repeat(128);
+    let ids = [
+        "a",
+        "a b",
+        "a/b",
+        "/",
+        "a//b/",
+        "studio \"A\" / cam 1",
+        "'",
+        "\\",
+        "%",
+        "%2F",
+        "%zz",
+        "*",
+        "?",
+        "?a=b&c",
+        "#",
+        "a#b",
+        "+",
+        "a+b",
+        "{}",
+        "{id}",
+        "📺",
+        "a:b;c,d",
+        "...",
+        "heartbeat",
+        "a/heartbeat",
+        "<b>",
+        "a\u{a0}b",
+        "^|`~",
+        &long,
+    ];
+    for text in ids {
+        let registered = client.register(&stream(text)).await.unwrap();
+        assert_eq!(registered.stream.id.as_str(), text);
+        client.update_heartbeat(&id(text)).await.unwrap();
+        client.update_status(&id(text), StreamStatus::Active).await.unwrap();
+        assert_eq!(client.get(&id(text)).await.unwrap(), registry.get(&id(text)).await.unwrap(), "{text}");
+    }
+    let listed: BTreeSet<_> = client.list().await.unwrap().into_iter().map(|stream| stream.id).collect();
+    assert_eq!(listed, ids.into_iter().map(id).collect());
+    for text in ids {
+        assert_eq!(client.unregister(&id(text)).await.unwrap().id.as_str(), text);
+    }
+    assert!(registry.list().await.unwrap().is_empty());
+    let created = server.json("POST", "/api/v1/streams", r#"{"id":"a/b c%é","type":"srt","source_addr":""}"#).await;
+    assert_eq!(created.header("location"), "/api/v1/streams/a%2Fb%20c%25%C3%A9");
+    assert_eq!(server.get(created.header("location")).await.json()["id"], "a/b c%é");
+}
+
+#[tokio::test]
+async fn exact_integers_and_unknown_fields_survive_both_ways() {
+    let (server, registry) = Server::memory().await;
+    let client = server.client().await;
+    let text = r#"{"id":"a","type":"srt","source_addr":"h:1","bytes_received":9223372036854775807,"packets_received":9007199254740993,"x":1.0e5,"y":{"id":"decoy","n":[12345678901234567890123,{}]},"z\"é":null}"#;
+    assert_eq!(server.json("POST", "/api/v1/streams", text).await.status, 201);
+    let unknown = r#","x":1.0e5,"y":{"id":"decoy","n":[12345678901234567890123,{}]},"z\"é":null}"#;
+    let stored = registry.get(&id("a")).await.unwrap();
+    assert!(stored.to_json().ends_with(unknown), "{}", stored.to_json());
+    for read in [client.get(&id("a")).await.unwrap(), client.list().await.unwrap().remove(0)] {
+        assert_eq!(read.to_json(), stored.to_json());
+    }
+    let other = stream("b");
+    client.register(&other).await.unwrap();
+    let mut moved = stored;
+    moved.id = id("b");
+    client.update(&moved).await.unwrap();
+    let moved = registry.get(&id("b")).await.unwrap();
+    assert!(moved.to_json().ends_with(unknown));
+    assert_eq!(moved.packets_received, 9_007_199_254_740_993);
+    let last = client.unregister(&id("b")).await.unwrap();
+    assert_eq!(last.to_json(), moved.to_json());
+    let stats = StreamStats {
+        bytes_received: i64::MAX as u64,
+        packets_received: 9_007_199_254_740_993,
+        rtt_ms: Some(0.1),
+        frame_rate: Some(59.94),
+        ..Default::default()
+    };
+    client.update_stats(&id("a"), &stats).await.unwrap();
+    let read = client.get(&id("a")).await.unwrap();
+    assert_eq!((read.bytes_received, read.packets_received), (stats.bytes_received, stats.packets_received));
+    assert_eq!((read.rtt_ms, read.frame_rate), (Some(0.1), 59.94));
+}
+
+#[tokio::test]
+async fn another_writers_illegal_values_do_not_stop_an_update() {
+    let (server, registry) = Server::memory().await;
+    let client = server.client().await;
+    let text =
+        r#"{"type":"srt","source_addr":"h:1","status":"active","bitrate":-5,"bytes_received":1.5e6,"node":7,"x":[]}"#;
+    let mut odd = Stream::from_stored(&id("a"), text).unwrap();
+    client.register(&odd).await.unwrap();
+    odd.set_status(StreamStatus::Paused);
+    client.update(&odd).await.unwrap();
+    let stored = registry.get(&id("a")).await.unwrap();
+    assert_eq!((stored.status.clone(), stored.bitrate, stored.bytes_received), (StreamStatus::Paused, 0, 1_500_000));
+    assert!(stored.to_json().ends_with(r#","x":[]}"#), "{}", stored.to_json());
+    // What is stored that way is read that way.
+    registry.register_with(&odd, &RegisterOptions::default().on_conflict(OnConflict::TakeOver)).await.unwrap();
+    assert!(client.get(&id("a")).await.unwrap().to_json().contains(r#""bitrate":-5,"#));
+    client.update_heartbeat(&id("a")).await.unwrap();
+    assert!(registry.get(&id("a")).await.unwrap().to_json().contains(r#""bitrate":-5,"#));
+}
+
+#[tokio::test]
+async fn pages_bring_each_of_2500_streams() {
+    let (server, registry) = Server::memory().await;
+    for n in 0..2_500 {
+        registry.register(&stream(&format!("cam {n}"))).await.unwrap();
+    }
+    let mut path = "/api/v1/streams".to_owned();
+    let mut sizes = Vec::new();
+    let mut seen = BTreeSet::new();
+    loop {
+        let page = server.get(&path).await.json();
+        assert_eq!((&page["total"], &page["revision"]), (&json!(2_500), &Value::Null));
+        let streams = page["streams"].as_array().unwrap();
+        sizes.push(streams.len());
+        seen.extend(streams.iter().map(|stream| stream["id"].as_str().unwrap().to_owned()));
+        match page["next_cursor"].as_str() {
+            Some(cursor) => path = format!("/api/v1/streams?cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!((sizes, seen.len()), (vec![1_000, 1_000, 500], 2_500));
+
+    let client = server.client().await;
+    let mut cursor = None;
+    let mut pages = 0;
+    let mut seen = BTreeSet::new();
+    loop {
+        let page = client.list_page(cursor.as_ref(), NonZeroU32::new(700).unwrap()).await.unwrap();
+        assert_eq!(page.total, 2_500);
+        pages += 1;
+        seen.extend(page.streams.into_iter().map(|stream| stream.id));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!((pages, seen.len()), (4, 2_500));
+    assert_eq!(client.list_page(None, NonZeroU32::MAX).await.unwrap().streams.len(), 2_500);
+    assert_eq!(client.snapshot().await.unwrap().streams.len(), 2_500);
+    let foreign: Cursor = "r0000000000000000deadbeef".parse().unwrap();
+    let fault = client.list_page(Some(&foreign), NonZeroU32::MIN).await.unwrap_err();
+    assert_eq!((fault.kind(), fault.operation()), (ErrorKind::InvalidCursor, Some(Operation::ListPage)));
+}
+
+#[tokio::test]
+async fn calls_with_a_name_are_done_once() {
+    let (server, registry) = Server::memory().await;
+    let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "op-1")];
+    let nameless = r#"{"type":"srt","source_addr":"h:1"}"#;
+    let first = server.ask("POST", "/api/v1/streams", &headers, nameless).await;
+    let again = server.ask("POST", "/api/v1/streams", &headers, nameless).await;
+    assert_eq!((first.status, again.status), (201, 201));
+    assert_eq!(first.body, again.body);
+    assert_eq!(registry.list().await.unwrap().len(), 1);
+    let path = first.header("location").to_owned();
+    for _ in 0..2 {
+        assert_eq!(server.ask("DELETE", &path, &[("Idempotency-Key", "op-2")], "").await.status, 204);
+    }
+    let other = server.ask("DELETE", "/api/v1/streams/x", &[("Idempotency-Key", "op-2")], "").await;
+    other.problem(400, "invalid");
+}

@@ -1,0 +1,429 @@
+//! Bad input over HTTP: each case is refused with its status and code, and changes nothing.
+#![allow(clippy::unwrap_used, reason = "clippy takes only functions marked as tests for tests")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+use streamreg::server::ServeOptions;
+
+use crate::http::kit::Server;
+
+/// One request that has to be refused, and how.
+struct Case {
+    cause: String,
+    method: &'static str,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+    status: u16,
+    code: &'static str,
+    /// What the problem's text has to name.
+    names: &'static str,
+}
+
+impl Case {
+    fn new(cause: impl Into<String>, method: &'static str, path: impl Into<String>) -> Self {
+        Self {
+            cause: cause.into(),
+            method,
+            path: path.into(),
+            headers: vec![("Content-Type", "application/json".to_owned())],
+            body: String::new(),
+            status: 400,
+            code: "invalid",
+            names: "",
+        }
+    }
+
+    fn body(mut self, body: impl Into<String>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.retain(|(given, _)| *given != name);
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn answers(mut self, status: u16, code: &'static str) -> Self {
+        (self.status, self.code) = (status, code);
+        self
+    }
+
+    fn names(mut self, names: &'static str) -> Self {
+        self.names = names;
+        self
+    }
+}
+
+const POST: &str = "/api/v1/streams";
+const CAM: &str = "/api/v1/streams/cam1";
+/// A good record for a new stream.
+const GOOD: &str = r#"{"id":"new","type":"srt","source_addr":"h:1"}"#;
+
+/// The fields of a record with values that are not legal.
+fn bad_fields() -> Vec<(&'static str, String)> {
+    let labels = |count: usize, name: usize, value: usize| {
+        let labels: Vec<_> = (0..count).map(|n| format!("\"{n:0>name$}\":\"{}\"", "v".repeat(value))).collect();
+        format!("{{{}}}", labels.join(","))
+    };
+    let text = |length: usize| format!("\"{}\"", "x".repeat(length));
+    vec![
+        ("id", "5".into()),
+        ("id", "\"\"".into()),
+        ("id", "\" a\"".into()),
+        ("id", "\"a\\n\"".into()),
+        ("id", "\"active\"".into()),
+        ("id", "\"..\"".into()),
+        ("id", text(257)),
+        ("type", "1".into()),
+        ("type", "\"\"".into()),
+        ("type", "\"a b\"".into()),
+        ("type", "null".into()),
+        ("type", text(33)),
+        ("source_addr", "7".into()),
+        ("source_addr", "null".into()),
+        ("source_addr", "\"\\ud800\"".into()),
+        ("source_addr", text(1025)),
+        ("status", "\"\"".into()),
+        ("status", "[]".into()),
+        ("status", "\"a\\u0000b\"".into()),
+        ("created_at", "0".into()),
+        ("created_at", "\"yesterday\"".into()),
+        ("last_heartbeat", "\"2026-13-01T00:00:00Z\"".into()),
+        ("video_codec", "{}".into()),
+        ("resolution", text(1025)),
+        ("bitrate", "-1".into()),
+        ("bitrate", "1.5".into()),
+        ("bytes_received", "9223372036854775808".into()),
+        ("packets_received", "1e30".into()),
+        ("packets_lost", "\"0\"".into()),
+        ("frame_rate", "-0.1".into()),
+        ("frame_rate", "1e999".into()),
+        ("frame_rate", "NaN".into()),
+        ("node", "true".into()),
+        ("epoch", "\"a b\"".into()),
+        ("labels", "[]".into()),
+        ("labels", "{\"a\":1}".into()),
+        ("labels", "{\"\":\"x\"}".into()),
+        ("labels", labels(65, 2, 1)),
+        ("labels", labels(1, 65, 1)),
+        ("labels", labels(1, 1, 257)),
+        ("audio_codec", "9".into()),
+        ("rtt_ms", "\"1\"".into()),
+        ("viewers", "-3".into()),
+    ]
+}
+
+/// A record with one field set, or set anew.
+fn record(field: &str, value: &str) -> String {
+    let mut fields = vec![("id", "\"new\""), ("type", "\"srt\""), ("source_addr", "\"h:1\"")];
+    fields.retain(|(name, _)| *name != field);
+    fields.push((field, value));
+    let fields: Vec<_> = fields.into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+fn not_json() -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("empty body", ""),
+        ("no JSON", "hello"),
+        ("an array", "[]"),
+        ("null", "null"),
+        ("a text", "\"{}\""),
+        ("half an object", "{\"type\":\"srt\""),
+        ("two objects", "{}{}"),
+        ("a comma too many", "{\"type\":\"srt\",}"),
+    ]
+}
+
+fn media_types() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let routes = [
+        ("POST", POST.to_owned(), GOOD),
+        ("PUT", CAM.to_owned(), r#"{"type":"srt","source_addr":"h:1"}"#),
+        ("PATCH", CAM.to_owned(), "{}"),
+        ("PUT", format!("{CAM}/status"), r#"{"status":"active"}"#),
+        ("PUT", format!("{CAM}/stats"), r#"{"bitrate":1}"#),
+    ];
+    for (method, path, body) in routes {
+        for media_type in ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"] {
+            cases.push(
+                Case::new(format!("content type {media_type:?}"), method, &path)
+                    .header("Content-Type", media_type)
+                    .body(body)
+                    .answers(415, "unsupported_type")
+                    .names("application/"),
+            );
+        }
+    }
+    cases.push(
+        Case::new("a merge patch as a record", "PUT", CAM)
+            .header("Content-Type", "application/merge-patch+json")
+            .body(GOOD)
+            .answers(415, "unsupported_type"),
+    );
+    cases
+}
+
+fn bodies() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (cause, body) in not_json() {
+        cases.push(Case::new(cause, "POST", POST).body(body));
+        cases.push(Case::new(cause, "PUT", CAM).body(body));
+        cases.push(Case::new(cause, "PATCH", CAM).body(body));
+        cases.push(Case::new(cause, "PUT", format!("{CAM}/status")).body(body));
+        cases.push(Case::new(cause, "PUT", format!("{CAM}/stats")).body(body));
+    }
+    for (field, value) in bad_fields() {
+        let cause: String = format!("{field} = {value}").chars().take(60).collect();
+        cases.push(Case::new(&cause, "POST", POST).body(record(field, &value)));
+        if field != "id" {
+            let body = record(field, &value).replace("\"id\":\"new\",", "");
+            cases.push(Case::new(&cause, "PUT", CAM).body(body));
+        }
+    }
+    cases.extend([
+        Case::new("no type", "POST", POST).body(r#"{"id":"new","source_addr":"h:1"}"#).names("type"),
+        Case::new("no source_addr", "POST", POST).body(r#"{"id":"new","type":"srt"}"#).names("source_addr"),
+        Case::new("no source_addr", "PUT", CAM).body(r#"{"type":"srt"}"#).names("source_addr"),
+        Case::new("another id than the path's", "PUT", CAM).body(GOOD).names("id"),
+        Case::new("a record of the whole limit and more", "POST", POST)
+            .body(record("x", &format!("\"{}\"", "x".repeat(64 * 1024))))
+            .answers(413, "too_large"),
+        Case::new("a record that its times make too large", "POST", POST)
+            .body(record("x", &format!("\"{}\"", "x".repeat(64 * 1024 - 100))))
+            .names("64 KiB"),
+        Case::new("an id that is live, of another publisher", "POST", POST)
+            .body(r#"{"id":"cam1","type":"srt","source_addr":"198.51.100.9:1"}"#)
+            .answers(409, "already_exists"),
+    ]);
+    cases
+}
+
+fn partial_changes() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let status = format!("{CAM}/status");
+    for (cause, body) in [
+        ("no status", "{}"),
+        ("status null", r#"{"status":null}"#),
+        ("status a number", r#"{"status":1}"#),
+        ("status empty", r#"{"status":""}"#),
+        ("status with a blank", r#"{"status":"on air"}"#),
+        ("status too long", r#"{"status":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}"#),
+        ("status with a control character", r#"{"status":"a\u0007"}"#),
+        ("another field", r#"{"status":"active","bitrate":1}"#),
+    ] {
+        cases.push(Case::new(cause, "PUT", &status).body(body));
+    }
+    let stats = format!("{CAM}/stats");
+    for (cause, body) in [
+        ("no statistics", "{}"),
+        ("an unknown field", r#"{"bitrate":1,"bytes":2}"#),
+        ("a field of the record", r#"{"bitrate":1,"status":"active"}"#),
+        ("negative", r#"{"bytes_received":-1}"#),
+        ("fractional", r#"{"packets_received":0.5}"#),
+        ("too large", r#"{"packets_lost":9223372036854775808}"#),
+        ("far too large", r#"{"bitrate":1e400}"#),
+        ("NaN", r#"{"rtt_ms":NaN}"#),
+        ("infinite", r#"{"jitter_ms":1e999}"#),
+        ("a negative rate", r#"{"frame_rate":-25}"#),
+        ("a counter as text", r#"{"bitrate":"1"}"#),
+        ("a list", r#"{"viewers":[1]}"#),
+        ("a bool", r#"{"packets_dropped":true}"#),
+        ("negative retransmissions", r#"{"packets_retransmitted":-2}"#),
+    ] {
+        cases.push(Case::new(cause, "PUT", &stats).body(body));
+    }
+    let many: Vec<_> = (0..65).map(|n| format!("\"l{n}\":\"v\"")).collect();
+    for (cause, body) in [
+        ("patch of id", r#"{"id":"x"}"#.to_owned()),
+        ("patch of type", r#"{"type":"rtp"}"#.into()),
+        ("patch of status", r#"{"status":"active"}"#.into()),
+        ("patch of source_addr", r#"{"source_addr":"h:9"}"#.into()),
+        ("patch of created_at", r#"{"created_at":null}"#.into()),
+        ("patch of a counter", r#"{"bytes_received":1}"#.into()),
+        ("patch of an unknown field", r#"{"x":1}"#.into()),
+        ("patch of epoch", r#"{"epoch":"e"}"#.into()),
+        ("codec a number", r#"{"video_codec":264}"#.into()),
+        ("resolution an object", r#"{"resolution":{"w":1}}"#.into()),
+        ("frame rate a text", r#"{"frame_rate":"25"}"#.into()),
+        ("frame rate negative", r#"{"frame_rate":-1}"#.into()),
+        ("frame rate infinite", r#"{"frame_rate":1e999}"#.into()),
+        ("audio codec a bool", r#"{"audio_codec":false}"#.into()),
+        ("node a list", r#"{"node":["n"]}"#.into()),
+        ("node too long", format!(r#"{{"node":"{}"}}"#, "n".repeat(1025))),
+        ("labels a text", r#"{"labels":"a"}"#.into()),
+        ("a label a number", r#"{"labels":{"a":1}}"#.into()),
+        ("a label without a name", r#"{"labels":{"":"v"}}"#.into()),
+        ("a label's name too long", format!(r#"{{"labels":{{"{}":"v"}}}}"#, "l".repeat(65))),
+        ("a label's value too long", format!(r#"{{"labels":{{"a":"{}"}}}}"#, "v".repeat(257))),
+        ("too many labels", format!(r#"{{"labels":{{{}}}}}"#, many.join(","))),
+        ("too many labels in all", format!(r#"{{"labels":{{{}}}}}"#, many[..64].join(","))),
+        ("one wrong field of two", r#"{"node":"n9","x":1}"#.into()),
+    ] {
+        cases.push(Case::new(cause, "PATCH", CAM).body(body));
+    }
+    cases.push(Case::new("labels=what", "PATCH", format!("{CAM}?labels=what")).body("{}").names("labels"));
+    cases.push(
+        Case::new("null with labels=replace", "PATCH", format!("{CAM}?labels=replace"))
+            .body(r#"{"labels":{"a":null}}"#),
+    );
+    cases
+}
+
+fn paths_and_queries() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (cause, segment) in [
+        ("a lone percent sign", "%"),
+        ("half an escape", "a%2"),
+        ("an escape of letters", "%zz"),
+        ("bytes that are not UTF-8", "%ff"),
+        ("an overlong UTF-8 form", "%c0%af"),
+        ("a control character", "a%00b"),
+        ("a line feed", "a%0a"),
+        ("a leading space", "%20a"),
+        ("a reserved id", "active"),
+        ("two dots", "%2e%2e"),
+        ("one dot", "%2E"),
+    ] {
+        let path = format!("{POST}/{segment}");
+        cases.push(Case::new(cause, "GET", &path));
+        cases.push(Case::new(cause, "DELETE", &path));
+        cases.push(Case::new(cause, "PUT", &path).body(r#"{"type":"srt","source_addr":"h:1"}"#));
+        cases.push(Case::new(cause, "PATCH", &path).body("{}"));
+        cases.push(Case::new(cause, "POST", format!("{path}/heartbeat")));
+        cases.push(Case::new(cause, "PUT", format!("{path}/status")).body(r#"{"status":"active"}"#));
+        cases.push(Case::new(cause, "PUT", format!("{path}/stats")).body(r#"{"bitrate":1}"#));
+    }
+    cases.push(Case::new("an id of 257 bytes", "GET", format!("{POST}/{}", "x".repeat(257))));
+    for limit in ["0", "10001", "-1", "ten", "", "1.5", "+5", "0x10", "99999999999999999999", "1%20"] {
+        cases.push(Case::new(format!("limit {limit:?}"), "GET", format!("{POST}?limit={limit}")).names("limit"));
+    }
+    for cursor in ["", "x", "m0", "m0000000000000001deadbeef", "%20", "a%00b", &"c".repeat(1025)] {
+        let cause: String = format!("cursor {cursor:?}").chars().take(60).collect();
+        let path = format!("{POST}?cursor={cursor}");
+        cases.push(Case::new(cause, "GET", path).answers(400, "invalid_cursor"));
+    }
+    let unknown = [
+        ("GET", POST.to_owned(), ""),
+        ("GET", "/api/v1/snapshot".to_owned(), ""),
+        ("GET", "/api/v1/info".to_owned(), ""),
+        ("GET", CAM.to_owned(), ""),
+        ("POST", POST.to_owned(), GOOD),
+        ("PUT", CAM.to_owned(), r#"{"type":"srt","source_addr":"h:1"}"#),
+        ("PATCH", CAM.to_owned(), "{}"),
+        ("DELETE", CAM.to_owned(), ""),
+        ("POST", format!("{CAM}/heartbeat"), ""),
+        ("PUT", format!("{CAM}/status"), r#"{"status":"active"}"#),
+        ("PUT", format!("{CAM}/stats"), r#"{"bitrate":1}"#),
+    ];
+    for (method, path, body) in unknown {
+        let path = format!("{path}?limt=5");
+        cases.push(Case::new("an unknown parameter", method, path).body(body).names("limt"));
+    }
+    for (cause, query) in [
+        ("a parameter twice", "limit=1&limit=2"),
+        ("a parameter's bad escape", "cursor=%zz"),
+        ("a parameter's name in bad bytes", "%ff=1"),
+        ("a filter that is not there yet", "status=active"),
+    ] {
+        cases.push(Case::new(cause, "GET", format!("{POST}?{query}")));
+    }
+    cases
+}
+
+fn conditions() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (cause, query) in [
+        ("an unknown policy", "on_conflict=replace"),
+        ("an empty policy", "on_conflict="),
+        ("staleness without its time", "on_conflict=take_over_if_stale"),
+        ("a time without its policy", "stale_ms=5"),
+        ("a time that is none", "on_conflict=take_over_if_stale&stale_ms=soon"),
+        ("a time beyond 30 days", "on_conflict=take_over_if_stale&stale_ms=2592000001"),
+        ("lease that is no flag", "lease=yes"),
+        ("recover that is no flag", "recover=1"),
+        ("recover without an epoch", "recover=true"),
+        ("force at a registration", "force=true"),
+    ] {
+        cases.push(Case::new(cause, "POST", format!("{POST}?{query}")).body(GOOD));
+    }
+    let nameless = r#"{"type":"srt","source_addr":"h:1"}"#;
+    let stale = format!("{POST}?on_conflict=take_over_if_stale&stale_ms=5");
+    let unsupported = |case: Case| case.answers(400, "unsupported");
+    cases.extend([
+        unsupported(Case::new("a lease", "POST", format!("{POST}?lease=true")).body(GOOD)),
+        unsupported(Case::new("a lease of a new id", "POST", format!("{POST}?lease=true")).body(nameless)),
+        unsupported(
+            Case::new("a recovery", "POST", format!("{POST}?recover=true")).header("Stream-Epoch", "e").body(GOOD),
+        ),
+        unsupported(Case::new("take-over when stale", "POST", &stale).body(GOOD)),
+        unsupported(Case::new("take-over of a new id", "POST", &stale).body(nameless)),
+        Case::new("an epoch without recover", "POST", POST).header("Stream-Epoch", "e").body(GOOD),
+        Case::new("an empty operation id", "POST", POST).header("Idempotency-Key", "").body(GOOD),
+        Case::new("an operation id with a blank", "POST", POST).header("Idempotency-Key", "a b").body(GOOD),
+        Case::new("an operation id too long", "POST", POST).header("Idempotency-Key", "k".repeat(129)).body(GOOD),
+        Case::new("an operation id beyond ASCII", "DELETE", CAM).header("Idempotency-Key", "é"),
+        Case::new("an end reason too long", "DELETE", format!("{CAM}?reason={}", "r".repeat(1025))),
+    ]);
+    for (method, path, body) in [
+        ("PUT", CAM.to_owned(), r#"{"type":"srt","source_addr":"h:1"}"#),
+        ("PATCH", CAM.to_owned(), "{}"),
+        ("DELETE", CAM.to_owned(), ""),
+        ("POST", format!("{CAM}/heartbeat"), ""),
+        ("PUT", format!("{CAM}/status"), r#"{"status":"active"}"#),
+        ("PUT", format!("{CAM}/stats"), r#"{"bitrate":1}"#),
+    ] {
+        let forced = format!("{path}?force=true");
+        cases.extend([
+            Case::new("an epoch and force", method, forced).header("Stream-Epoch", "e").body(body).names("force"),
+            Case::new("force that is no flag", method, format!("{path}?force=1")).body(body).names("force"),
+            Case::new("an epoch with a blank", method, &path).header("Stream-Epoch", "a b").body(body),
+            Case::new("an epoch too long", method, &path).header("Stream-Epoch", "e".repeat(129)).body(body),
+            Case::new("an epoch that nobody holds", method, &path)
+                .header("Stream-Epoch", "e1")
+                .body(body)
+                .answers(409, "not_holder"),
+        ]);
+    }
+    cases
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_and_changes_nothing() {
+    let registry = Arc::new(MemoryRegistry::new());
+    let mut cam = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
+    cam.labels.insert("tenant".into(), "acme".into());
+    cam.bytes_received = 9_007_199_254_740_993;
+    registry.register(&cam).await.unwrap();
+    let server = Server::start(registry.clone(), ServeOptions::default()).await;
+    let before = registry.snapshot().await.unwrap();
+
+    let cases: Vec<_> =
+        [media_types(), bodies(), partial_changes(), paths_and_queries(), conditions()].into_iter().flatten().collect();
+    let distinct: BTreeSet<_> =
+        cases.iter().map(|case| (case.method, case.path.split('?').next(), case.cause.as_str())).collect();
+    assert_eq!(distinct.len(), cases.len(), "two cases have the same route and cause");
+    assert!(distinct.len() >= 90, "only {} cases", distinct.len());
+
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let headers: Vec<_> = case.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = server.ask(case.method, &case.path, &headers, &case.body).await;
+        let label = format!("{} {:.80}: {}", case.method, case.path, case.cause);
+        let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let right = answer.status == case.status
+            && problem["code"] == case.code
+            && answer.header("content-type") == "application/problem+json"
+            && problem["detail"].as_str().is_some_and(|detail| !detail.is_empty() && detail.contains(case.names));
+        if !right {
+            wrong.push(format!("{label}: {} {}", answer.status, answer.body));
+        }
+        let after = registry.snapshot().await.unwrap();
+        assert_eq!(after, before, "{label} changed the registry");
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}

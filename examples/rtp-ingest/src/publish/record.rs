@@ -1,0 +1,181 @@
+//! From what is known of a session to what the registry is told.
+
+use stream_registry::{Change, EndReason, Stream, StreamId, StreamPatch, StreamStatus, StreamType};
+
+use crate::sdp::Description;
+use crate::table::{EndCause, Observation};
+
+/// The most bytes of a reason, well below what a record takes.
+const MAX_REASON_BYTES: usize = 512;
+
+/// What the registry shows of a session, besides its statistics.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Shown {
+    status: StreamStatus,
+    description: Description,
+    payload_type: u8,
+}
+
+impl Shown {
+    /// What a registration has shown.
+    pub(super) fn of(session: &Observation, status: StreamStatus) -> Self {
+        let description = session.description.clone();
+        Self { status, description, payload_type: session.payload_type }
+    }
+
+    /// Returns what is to be written; statistics where a period has passed, and always at the end.
+    pub(super) fn changes(&self, session: &Observation, has_period: bool) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if self.description != session.description || self.payload_type != session.payload_type {
+            changes.push(Change::Patch(Box::new(self.patch(session))));
+        }
+        if has_period || session.ended.is_some() {
+            changes.push(Change::Stats(session.stats.clone()));
+            let status = if session.ended.is_some() { StreamStatus::Closed } else { StreamStatus::Active };
+            if status != self.status {
+                changes.push(Change::Status(status));
+            }
+        }
+        changes
+    }
+
+    /// Takes over what a write of the session has shown.
+    pub(super) fn note(&mut self, session: &Observation, change: &Change) {
+        match change {
+            Change::Patch(_) => {
+                self.description.clone_from(&session.description);
+                self.payload_type = session.payload_type;
+            }
+            Change::Status(status) => self.status.clone_from(status),
+            _ => {}
+        }
+    }
+
+    /// Sets what differs, so that what an operator has set besides stays.
+    fn patch(&self, session: &Observation) -> StreamPatch {
+        let (old, new) = (&self.description, &session.description);
+        let changed = |old: &String, new: &String| (old != new).then(|| new.clone());
+        let patch = StreamPatch {
+            video_codec: changed(&old.video_codec, &new.video_codec),
+            audio_codec: changed(&old.audio_codec, &new.audio_codec),
+            resolution: changed(&old.resolution, &new.resolution),
+            frame_rate: (old.frame_rate != new.frame_rate).then_some(new.frame_rate),
+            ..StreamPatch::default()
+        };
+        if self.payload_type == session.payload_type {
+            return patch;
+        }
+        patch.label("payload_type", session.payload_type.to_string())
+    }
+}
+
+/// Makes the record of a session, counters included.
+pub(super) fn stream(id: &StreamId, session: &Observation, status: StreamStatus, node: Option<&str>) -> Stream {
+    let mut stream = Stream::new(id.clone(), StreamType::Rtp, session.source);
+    stream.status = status;
+    stream.node = node.map(str::to_owned);
+    let described = &session.description;
+    stream.video_codec.clone_from(&described.video_codec);
+    stream.audio_codec = (!described.audio_codec.is_empty()).then(|| described.audio_codec.clone());
+    stream.resolution.clone_from(&described.resolution);
+    stream.frame_rate = described.frame_rate;
+    stream.labels.insert("ssrc".to_owned(), ssrc(session.ssrc));
+    stream.labels.insert("payload_type".to_owned(), session.payload_type.to_string());
+    stream.update_stats(&session.stats);
+    stream
+}
+
+/// Writes a synchronisation source the usual way: eight hex digits.
+pub(super) fn ssrc(ssrc: u32) -> String {
+    format!("0x{ssrc:08x}")
+}
+
+/// Says why a session ended.
+pub(super) fn reason(cause: &EndCause) -> EndReason {
+    let mut text = match cause {
+        EndCause::Bye(None) => "RTCP BYE".to_owned(),
+        EndCause::Bye(Some(reason)) => format!("RTCP BYE: {reason}"),
+        EndCause::Silence(time) => format!("no packet for {time:?}"),
+        EndCause::Shutdown => "the ingest node stopped".to_owned(),
+    };
+    text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
+    // A reason that a record cannot carry is better left out than in the way of the end.
+    text.parse().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stream_registry::StreamStats;
+
+    fn session() -> Observation {
+        Observation {
+            number: 7,
+            source: "[2001:db8::1]:5004".parse().unwrap(),
+            ssrc: 0xcf_99be,
+            payload_type: 96,
+            description: Description::default(),
+            stats: StreamStats { bytes_received: 9, jitter_ms: Some(0.5), ..StreamStats::default() },
+            ended: None,
+        }
+    }
+
+    #[test]
+    fn a_record_tells_who_and_what() {
+        let mut session = session();
+        session.description = Description {
+            video_codec: "H264".to_owned(),
+            resolution: "320x240".to_owned(),
+            frame_rate: 25.0,
+            clock_rate: 90_000,
+            ..Description::default()
+        };
+        let stream = stream(&"a".parse().unwrap(), &session, StreamStatus::Connecting, Some("node-1"));
+        assert_eq!(stream.source_addr, "[2001:db8::1]:5004");
+        assert_eq!(stream.labels["ssrc"], "0x00cf99be");
+        assert_eq!(stream.labels["payload_type"], "96");
+        assert_eq!((stream.frame_rate, stream.bytes_received, stream.jitter_ms), (25.0, 9, Some(0.5)));
+        assert_eq!((stream.video_codec.as_str(), stream.audio_codec), ("H264", None));
+        assert_eq!(stream.node.as_deref(), Some("node-1"));
+    }
+
+    #[test]
+    fn writes_say_what_changed_and_no_more() {
+        let mut session = session();
+        let mut shown = Shown::of(&session, StreamStatus::Connecting);
+        assert_eq!(shown.changes(&session, false), []);
+        let stats = Change::Stats(session.stats.clone());
+        let active = Change::Status(StreamStatus::Active);
+        assert_eq!(shown.changes(&session, true), [stats.clone(), active.clone()]);
+        shown.note(&session, &active);
+        assert_eq!(shown.changes(&session, true), std::slice::from_ref(&stats));
+
+        session.description.video_codec = "H264".to_owned();
+        let patch = StreamPatch { video_codec: Some("H264".to_owned()), ..StreamPatch::default() };
+        let changes = shown.changes(&session, false);
+        assert_eq!(changes, [Change::Patch(Box::new(patch))]);
+        shown.note(&session, &changes[0]);
+        assert_eq!(shown.changes(&session, false), []);
+
+        session.payload_type = 97;
+        let patch = StreamPatch::default().label("payload_type", "97");
+        assert_eq!(shown.changes(&session, false), [Change::Patch(Box::new(patch))]);
+        session.payload_type = 96;
+
+        session.ended = Some(EndCause::Bye(None));
+        assert_eq!(shown.changes(&session, false), [stats, Change::Status(StreamStatus::Closed)]);
+    }
+
+    #[test]
+    fn every_reason_fits() {
+        for (cause, text) in [
+            (EndCause::Bye(None), "RTCP BYE"),
+            (EndCause::Bye(Some("camera off".to_owned())), "RTCP BYE: camera off"),
+            (EndCause::Silence(std::time::Duration::from_secs(10)), "no packet for 10s"),
+            (EndCause::Shutdown, "the ingest node stopped"),
+        ] {
+            assert_eq!(reason(&cause).as_str(), Some(text));
+        }
+        assert!(reason(&EndCause::Bye(Some("é".repeat(1_000)))).as_str().is_some_and(|text| text.len() <= 512));
+    }
+}

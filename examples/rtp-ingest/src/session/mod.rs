@@ -1,0 +1,282 @@
+//! One RTP session: a source at an address, as a state machine without clock and network.
+
+mod jitter;
+mod sequence;
+
+pub use jitter::Jitter;
+pub use sequence::{Sequence, Totals, Verdict};
+
+use std::time::{Duration, Instant};
+
+use stream_registry::StreamStats;
+
+use crate::packet::Rtp;
+
+/// The largest counter that a record holds.
+const MAX_COUNT: u64 = stream_registry::limits::MAX_COUNT;
+
+/// The shortest period that rates are taken over.
+const MIN_PERIOD: Duration = Duration::from_millis(500);
+
+/// What a session measures, from its first packet to its end.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// When the first packet came: the zero of all arrival times.
+    began: Instant,
+    sequence: Sequence,
+    jitter: Jitter,
+    /// Bytes of the packets that counted, RTP headers included, UDP's and IP's not.
+    bytes: u64,
+    payload_type: u8,
+    /// The majority vote of the running second: candidate and lead.
+    vote: (u8, u32),
+    frames: Frames,
+    rate: Rate,
+}
+
+/// Bits per second since the last look.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    since: Instant,
+    bytes: u64,
+    bits_per_second: u64,
+}
+
+/// Frames of a video, told apart by their timestamps.
+#[derive(Clone, Copy, Debug, Default)]
+struct Frames {
+    /// Timestamp of the packet before.
+    last: Option<u32>,
+    /// The latest timestamp of all.
+    newest: Option<u32>,
+    /// Frames begun since the last look.
+    count: u32,
+    /// How far the latest timestamp went on meanwhile.
+    advance: u64,
+    per_second: Option<f64>,
+}
+
+impl Session {
+    /// Starts with the first packet of a source; it is on probation.
+    pub fn new(packet: &Rtp, now: Instant) -> Self {
+        let mut sequence = Sequence::new(packet.sequence);
+        sequence.update(packet.sequence);
+        Self {
+            began: now,
+            sequence,
+            jitter: Jitter::default(),
+            bytes: 0,
+            payload_type: packet.payload_type,
+            vote: (packet.payload_type, 0),
+            frames: Frames::default(),
+            rate: Rate { since: now, bytes: 0, bits_per_second: 0 },
+        }
+    }
+
+    /// Takes in a packet of `bytes` bytes; `clock_rate` is that of the session's payload type, 0 when unknown.
+    pub fn receive(&mut self, packet: &Rtp, bytes: usize, now: Instant, clock_rate: u32) -> Verdict {
+        let verdict = self.sequence.update(packet.sequence);
+        match verdict {
+            Verdict::Probation | Verdict::Jump => return verdict,
+            Verdict::Validated => {
+                self.payload_type = packet.payload_type;
+                self.rate.since = now;
+            }
+            Verdict::Restarted => {
+                self.jitter.interrupt();
+                self.frames = Frames::default();
+            }
+            Verdict::InOrder | Verdict::Misordered => {}
+        }
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(0));
+        self.vote = match self.vote {
+            (candidate, lead) if candidate == packet.payload_type => (candidate, lead.saturating_add(1)),
+            (_, 0) => (packet.payload_type, 1),
+            (candidate, lead) => (candidate, lead - 1),
+        };
+        if packet.payload_type == self.payload_type {
+            self.jitter.update(now.saturating_duration_since(self.began), packet.timestamp, clock_rate);
+            if verdict != Verdict::Misordered {
+                self.frames.update(packet.timestamp);
+            }
+        }
+        verdict
+    }
+
+    /// Closes a period of about a second: the rates are those of this period from now on. One that has
+    /// lasted less than half a second goes on, since a burst would look like a high rate.
+    ///
+    /// The payload type of most packets becomes the session's, so that a few packets of another
+    /// one, telephone events say, do not change what the stream is.
+    pub fn roll(&mut self, now: Instant, clock_rate: u32) {
+        let elapsed = now.saturating_duration_since(self.rate.since);
+        if elapsed < MIN_PERIOD {
+            return;
+        }
+        let bits = u128::from(self.bytes.saturating_sub(self.rate.bytes)) * 8;
+        let rate = bits * 1_000_000_000 / elapsed.as_nanos();
+        self.rate = Rate {
+            since: now,
+            bytes: self.bytes,
+            bits_per_second: u64::try_from(rate).unwrap_or(MAX_COUNT).min(MAX_COUNT),
+        };
+        self.frames.roll(clock_rate);
+        if self.vote.1 > 0 {
+            self.payload_type = self.vote.0;
+        }
+        self.vote.1 = 0;
+    }
+
+    /// Notes that nothing comes any more: the rate is zero.
+    pub fn stop(&mut self) {
+        self.rate.bits_per_second = 0;
+    }
+
+    /// Returns the payload type of most packets.
+    pub fn payload_type(&self) -> u8 {
+        self.payload_type
+    }
+
+    /// Returns the frames per second of the last period, where timestamps tell: of a video, not of sound.
+    pub fn frame_rate(&self) -> Option<f64> {
+        self.frames.per_second
+    }
+
+    /// Returns the statistics: totals up to now, and the rate of the last period.
+    pub fn stats(&self) -> StreamStats {
+        let totals = self.sequence.totals();
+        StreamStats {
+            bytes_received: self.bytes.min(MAX_COUNT),
+            packets_received: totals.received.min(MAX_COUNT),
+            packets_lost: totals.lost.min(MAX_COUNT),
+            bitrate: self.rate.bits_per_second,
+            jitter_ms: self.jitter.milliseconds().map(|ms| (ms * 1_000.0).round() / 1_000.0),
+            ..StreamStats::default()
+        }
+    }
+}
+
+impl Frames {
+    fn update(&mut self, timestamp: u32) {
+        // The first frame of all has no distance to one before.
+        if self.last.replace(timestamp).is_some_and(|last| last != timestamp) {
+            self.count = self.count.saturating_add(1);
+        }
+        let advance = timestamp.wrapping_sub(*self.newest.get_or_insert(timestamp));
+        // A frame that is shown before the one sent before it goes back: it counts, the newest stays.
+        if advance < u32::MAX / 2 {
+            self.newest = Some(timestamp);
+            self.advance = self.advance.saturating_add(u64::from(advance));
+        }
+    }
+
+    /// Frames per second by the sender's clock, to a hundredth: how bursts arrive does not matter.
+    fn roll(&mut self, clock_rate: u32) {
+        self.per_second = None;
+        if self.advance > 0 && clock_rate > 0 {
+            let seconds = self.advance as f64 / f64::from(clock_rate);
+            self.per_second = Some((f64::from(self.count) / seconds * 100.0).round() / 100.0);
+        }
+        self.count = 0;
+        self.advance = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(sequence: u16, timestamp: u32, payload_type: u8) -> Rtp {
+        Rtp { payload_type, marker: false, sequence, timestamp, ssrc: 1, payload_bytes: 100 }
+    }
+
+    /// A video of 25 frames a second, each in `per_frame` packets of 1 000 bytes, for `seconds` of whole periods.
+    fn video(seconds: u64, per_frame: u16, order: impl Fn(u32) -> u32) -> Session {
+        let began = Instant::now();
+        let mut session = Session::new(&packet(0, 0, 96), began);
+        let mut sequence = 0;
+        for frame in 0..u32::try_from(seconds * 25).unwrap() {
+            let now = began + Duration::from_millis(u64::from(frame) * 40);
+            if frame % 25 == 0 {
+                session.roll(now, 90_000);
+            }
+            for _ in 0..per_frame {
+                sequence += 1;
+                session.receive(&packet(sequence, order(frame) * 3_600, 96), 1_000, now, 90_000);
+            }
+        }
+        session.roll(began + Duration::from_secs(seconds), 90_000);
+        session
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_period() {
+        let session = video(3, 4, |frame| frame);
+        let stats = session.stats();
+        assert_eq!(stats.packets_received, 300);
+        assert_eq!(stats.bytes_received, 300_000);
+        assert_eq!(stats.bitrate, 25 * 4 * 1_000 * 8, "100 packets of 8 000 bits in the last second");
+        assert_eq!(stats.packets_lost, 0);
+    }
+
+    #[test]
+    fn a_longer_period_is_divided_by_its_length() {
+        let began = Instant::now();
+        let mut session = Session::new(&packet(0, 0, 96), began);
+        session.receive(&packet(1, 0, 96), 500, began, 90_000);
+        session.receive(&packet(2, 0, 96), 500, began, 90_000);
+        session.roll(began + Duration::from_millis(2_500), 90_000);
+        assert_eq!(session.stats().bitrate, 3_200);
+        session.roll(began + Duration::from_millis(2_500), 90_000);
+        assert_eq!(session.stats().bitrate, 3_200, "no time passed: nothing is divided by zero");
+        session.roll(began + Duration::from_millis(3_500), 90_000);
+        assert_eq!(session.stats().bitrate, 0, "silence");
+        assert_eq!(session.stats().bytes_received, 1_000);
+    }
+
+    #[test]
+    fn frames_are_counted_by_timestamp() {
+        for (what, order) in [
+            ("in order", (|frame| frame) as fn(u32) -> u32),
+            // 0 3 1 2 6 4 5 …: each third frame is sent before two that are shown earlier.
+            ("reordered", |frame| match frame % 3 {
+                1 => frame + 2,
+                2 => frame - 1,
+                _ => frame.saturating_sub(1),
+            }),
+        ] {
+            let rate = video(4, 3, order).frame_rate().unwrap();
+            assert!((24.0..=26.1).contains(&rate), "{what}: {rate}");
+        }
+    }
+
+    #[test]
+    fn jumps_and_probation_count_nowhere() {
+        let began = Instant::now();
+        let mut session = Session::new(&packet(10, 0, 96), began);
+        assert_eq!(session.stats(), StreamStats::default());
+        assert_eq!(session.receive(&packet(20, 0, 96), 100, began, 90_000), Verdict::Probation);
+        assert_eq!(session.receive(&packet(21, 0, 96), 100, began, 90_000), Verdict::Validated);
+        assert_eq!(session.receive(&packet(40_000, 0, 96), 100, began, 90_000), Verdict::Jump);
+        assert_eq!(session.stats().bytes_received, 100);
+        assert_eq!(session.receive(&packet(40_001, 0, 96), 100, began, 90_000), Verdict::Restarted);
+        let stats = session.stats();
+        assert_eq!((stats.bytes_received, stats.packets_received, stats.packets_lost), (200, 2, 0));
+    }
+
+    #[test]
+    fn the_payload_type_follows_the_majority() {
+        let began = Instant::now();
+        let mut session = Session::new(&packet(0, 0, 0), began);
+        let mut send = |types: &[u8], from: u16, second: u64| {
+            for (place, payload_type) in (from..).zip(types) {
+                session.receive(&packet(place, u32::from(place) * 160, *payload_type), 100, began, 8_000);
+            }
+            session.roll(began + Duration::from_secs(second), 8_000);
+            session.payload_type()
+        };
+        assert_eq!(send(&[0, 0, 0, 101, 101], 1, 1), 0, "some telephone events");
+        assert_eq!(send(&[], 6, 2), 0, "silence");
+        assert_eq!(send(&[101, 8, 8, 8, 0], 6, 3), 8, "the sender went over to another codec");
+    }
+}

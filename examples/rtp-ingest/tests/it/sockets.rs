@@ -1,0 +1,238 @@
+//! Packets written by hand, through real sockets, into a registry in this process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rtp_ingest::ingest::{self, IngestOptions};
+use rtp_ingest::listen::Listener;
+use rtp_ingest::sdp::SdpFile;
+use stream_registry::{MemoryRegistry, Registry, Stream, StreamStatus};
+use testkit::wait_until;
+use tokio::net::UdpSocket;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::packets::{bye, rtp};
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A node in this process.
+pub(crate) struct Node {
+    pub(crate) rtp: SocketAddr,
+    pub(crate) rtcp: SocketAddr,
+    registry: Arc<dyn Registry>,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<stream_registry::Result<()>>,
+}
+
+impl Node {
+    pub(crate) fn start(registry: Arc<dyn Registry>, options: IngestOptions) -> Self {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let rtp = listener.rtp_addr();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let opened = Arc::clone(&registry);
+        let running = tokio::spawn(ingest::run(listener, async { Ok(opened) }, options, stopped));
+        Self { rtp, rtcp: SocketAddr::new(rtp.ip(), rtp.port() + 1), registry, stop, running }
+    }
+
+    pub(crate) async fn streams(&self) -> Vec<Stream> {
+        let mut streams = self.registry.list().await.unwrap();
+        streams.sort_by(|a, b| a.id.cmp(&b.id));
+        streams
+    }
+
+    /// Waits until the list is as it should be, and returns it.
+    pub(crate) async fn shows(&self, condition: impl Fn(&[Stream]) -> bool) -> Vec<Stream> {
+        let mut streams = Vec::new();
+        let waited = tokio::time::timeout(
+            DEADLINE,
+            wait_until(Duration::MAX, async || {
+                streams = self.streams().await;
+                condition(&streams)
+            }),
+        );
+        if waited.await.is_err() {
+            panic!("not as it should be: {streams:#?}");
+        }
+        streams
+    }
+
+    pub(crate) async fn stop(self) -> stream_registry::Result<()> {
+        let _ = self.stop.send(());
+        tokio::time::timeout(DEADLINE, self.running).await.expect("the node stops").unwrap()
+    }
+}
+
+/// A sender with a port of its own.
+pub(crate) struct Sender(UdpSocket);
+
+impl Sender {
+    pub(crate) async fn new() -> Self {
+        Self(UdpSocket::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    pub(crate) async fn send(&self, to: SocketAddr, datagram: &[u8]) {
+        self.0.send_to(datagram, to).await.unwrap();
+    }
+
+    pub(crate) async fn run(&self, to: SocketAddr, ssrc: u32, sequence_numbers: impl IntoIterator<Item = u16>) {
+        for number in sequence_numbers {
+            self.send(to, &rtp(ssrc, number)).await;
+        }
+    }
+}
+
+fn memory() -> Arc<dyn Registry> {
+    Arc::new(MemoryRegistry::new())
+}
+
+fn received(streams: &[Stream]) -> Vec<u64> {
+    streams.iter().map(|stream| stream.packets_received).collect()
+}
+
+#[tokio::test]
+async fn counters_wrap_reorder_and_repeat() {
+    let node = Node::start(memory(), IngestOptions::default().node(Some("n".to_owned())));
+    let sender = Sender::new().await;
+    // By hand: 65530 is on probation; 65535 is lost, 2 comes late, 3 twice.
+    sender.run(node.rtp, 7, [65_530, 65_531, 65_532, 65_533, 65_534, 0, 1, 3, 2, 3, 4, 8]).await;
+    let streams = node.shows(|all| all.len() == 1 && all[0].packets_received == 11).await;
+    let stream = node.shows(|all| all[0].status == StreamStatus::Active).await.remove(0);
+    assert_eq!(streams[0].id, stream.id);
+    // Expected are 65531 to 65544: 14. Received are 11.
+    assert_eq!((stream.packets_received, stream.packets_lost, stream.bytes_received), (11, 3, 11 * 112));
+    assert_eq!(stream.source_addr, sender.addr().to_string());
+    assert_eq!((stream.labels["ssrc"].as_str(), stream.node.as_deref()), ("0x00000007", Some("n")));
+    assert_eq!(stream.jitter_ms, None, "payload type 96 without a description has no clock");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sender_that_starts_anew_keeps_its_totals() {
+    let node = Node::start(memory(), IngestOptions::default());
+    let sender = Sender::new().await;
+    sender.run(node.rtp, 7, [1, 2, 3, 5, 40_000, 40_001, 40_002, 40_004]).await;
+    let stream = node.shows(|all| all.len() == 1 && all[0].packets_received == 6).await.remove(0);
+    assert_eq!(stream.packets_lost, 2);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn bye_ends_on_either_port() {
+    let node = Node::start(memory(), IngestOptions::default());
+    let sender = Sender::new().await;
+    for (ssrc, port) in [(1, node.rtp), (2, node.rtcp)] {
+        sender.run(node.rtp, ssrc, 1..5).await;
+        node.shows(|all| received(all) == [3]).await;
+        sender.send(port, &bye(ssrc)).await;
+        node.shows(<[Stream]>::is_empty).await;
+        // What comes late begins nothing; the packets of another source behind it prove that it was read.
+        sender.run(node.rtp, ssrc, 5..9).await;
+        sender.run(node.rtp, 100 + ssrc, 1..5).await;
+        let stream = node.shows(|all| all.len() == 1).await.remove(0);
+        assert_eq!(stream.labels["ssrc"], format!("0x{:08x}", 100 + ssrc));
+        sender.send(port, &bye(100 + ssrc)).await;
+        node.shows(<[Stream]>::is_empty).await;
+    }
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn silence_ends_and_the_return_is_a_new_stream() {
+    let node = Node::start(memory(), IngestOptions::default().silence(Duration::from_millis(700)));
+    let sender = Sender::new().await;
+    sender.run(node.rtp, 7, 1..5).await;
+    let first = node.shows(|all| all.len() == 1).await.remove(0);
+    node.shows(<[Stream]>::is_empty).await;
+    sender.run(node.rtp, 7, 5..9).await;
+    let second = node.shows(|all| all.len() == 1).await.remove(0);
+    assert_ne!(first.id, second.id);
+    node.shows(<[Stream]>::is_empty).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_source_at_each_address_is_a_stream() {
+    let node = Node::start(memory(), IngestOptions::default());
+    let (a, b) = (Sender::new().await, Sender::new().await);
+    a.run(node.rtp, 7, 1..11).await;
+    // The same sender changes its source, and another one has the same.
+    a.run(node.rtp, 8, 1..6).await;
+    b.run(node.rtp, 7, 1..3).await;
+    let streams = node.shows(|all| all.len() == 3 && all.iter().map(|s| s.packets_received).sum::<u64>() == 14).await;
+    let mut all: Vec<_> = streams.iter().map(|s| (&*s.labels["ssrc"], &*s.source_addr, s.packets_received)).collect();
+    all.sort_by_key(|(.., received)| *received);
+    let (a_addr, b_addr) = (a.addr().to_string(), b.addr().to_string());
+    assert_eq!(all, [("0x00000007", &*b_addr, 1), ("0x00000008", &*a_addr, 4), ("0x00000007", &*a_addr, 9)]);
+    // A good-bye from one address is not about the other one.
+    b.send(node.rtp, &bye(7)).await;
+    let left = node.shows(|all| all.len() == 2).await;
+    assert!(left.iter().all(|stream| stream.source_addr == a_addr));
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn floods_and_rubbish_change_nothing() {
+    let node = Node::start(memory(), IngestOptions::default().max_sessions(3));
+    let (sender, flood) = (Sender::new().await, Sender::new().await);
+    sender.run(node.rtp, 7, 1..5).await;
+    node.shows(|all| received(all) == [3]).await;
+    for n in 0..5_000_u32 {
+        // A scan: each source once, and what is no RTP in between.
+        flood.send(node.rtp, &rtp(1_000 + n, 1)).await;
+        let length = usize::try_from(n % 13).unwrap();
+        flood.send(node.rtp, &[0x80, 200, 0xff, 0xff, 0, 0, 0, 7, 0, 0, 0, 7, 0][..length]).await;
+        flood.send(node.rtcp, &rtp(7, 1)).await;
+        if n % 64 == 0 {
+            // Room for the receiver: the socket's buffer must not overflow, or the last packets would be lost.
+            tokio::task::yield_now().await;
+        }
+    }
+    // Real sources beyond the limit: only two find a place.
+    for ssrc in 100..120 {
+        flood.run(node.rtp, ssrc, 1..4).await;
+    }
+    sender.run(node.rtp, 7, 5..9).await;
+    let streams = node.shows(|all| all.iter().any(|stream| stream.packets_received == 7)).await;
+    assert_eq!(streams.len(), 3, "{streams:#?}");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_description_that_comes_late_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cam.sdp");
+    let node = Node::start(memory(), IngestOptions::default().sdp(Some(SdpFile::new(path.clone()))));
+    let sender = Sender::new().await;
+    sender.run(node.rtp, 7, 1..5).await;
+    let bare = node.shows(|all| all.len() == 1).await.remove(0);
+    assert_eq!(bare.video_codec, "");
+    let text = "v=0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\na=framesize:96 320-240\na=framerate:25\n";
+    std::fs::write(path, text).unwrap();
+    let stream = node.shows(|all| all[0].video_codec == "H264").await.remove(0);
+    assert_eq!((stream.resolution.as_str(), stream.frame_rate), ("320x240", 25.0));
+    sender.run(node.rtp, 7, 5..9).await;
+    node.shows(|all| all[0].jitter_ms.is_some()).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn all_streams_end_with_the_node() {
+    let registry = memory();
+    let node = Node::start(Arc::clone(&registry), IngestOptions::default());
+    let sender = Sender::new().await;
+    for ssrc in 0..40 {
+        sender.run(node.rtp, ssrc, 1..4).await;
+    }
+    node.shows(|all| all.len() == 40).await;
+    node.stop().await.unwrap();
+    assert_eq!(registry.list().await.unwrap(), []);
+}

@@ -1,0 +1,152 @@
+//! A store that fails: ingest goes on, and the registry is right again afterwards.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rtp_ingest::ingest::IngestOptions;
+use stream_registry::{Error, ErrorKind, MockRegistry, Operation, Registry, Stream, StreamStatus, StreamType};
+use testkit::wait_until;
+
+use crate::packets::bye;
+use crate::sockets::{DEADLINE, Node, Sender};
+
+/// A node on a store that fails as it is told, and a sender.
+async fn stage() -> (Arc<MockRegistry>, Node, Sender) {
+    let registry = Arc::new(MockRegistry::new());
+    let node = Node::start(Arc::clone(&registry) as Arc<dyn Registry>, IngestOptions::default());
+    (registry, node, Sender::new().await)
+}
+
+/// Waits until an operation has failed this many times.
+async fn failures(registry: &MockRegistry, operation: Operation, count: usize) {
+    wait_until(DEADLINE, async || {
+        registry.calls().iter().filter(|call| call.operation == operation && call.outcome.is_err()).count() >= count
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lost_stream_comes_back_under_its_id_with_its_counters() {
+    let (registry, node, sender) = stage().await;
+    sender.run(node.rtp, 7, (1..10).filter(|n| *n != 5)).await;
+    let before = node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await.remove(0);
+    // The time to live passes, or an operator removes it: both times it comes back.
+    for last in [12, 15] {
+        if last == 12 {
+            registry.advance(registry.info().ttl);
+        } else {
+            registry.unregister(&before.id).await.unwrap();
+        }
+        assert_eq!(node.streams().await, []);
+        sender.run(node.rtp, 7, last - 2..=last).await;
+        let after = node.shows(|all| all.len() == 1).await.remove(0);
+        assert_eq!(after.id, before.id);
+        assert!(after.packets_received >= before.packets_received, "{before:?} then {after:?}");
+        assert_eq!(after.status, StreamStatus::Active);
+        node.shows(|all| all[0].packets_received == u64::from(last - 2) && all[0].packets_lost == 1).await;
+    }
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_id_that_another_publisher_took_is_left_to_it() {
+    let (registry, node, sender) = stage().await;
+    sender.run(node.rtp, 7, 1..5).await;
+    let before = node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await.remove(0);
+    // Between its removal and the node's next try somebody else has registered it.
+    let other = Stream::new(before.id.clone(), StreamType::Srt, "203.0.113.7:1");
+    registry.fail_next_with(Operation::Register, Error::already_exists(other));
+    registry.unregister(&before.id).await.unwrap();
+    let after = node.shows(|all| all.len() == 1 && all[0].source_addr == sender.addr().to_string()).await.remove(0);
+    assert_ne!(after.id, before.id, "a new id, since the old one was taken");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_outage_is_made_up_for() {
+    let (registry, node, sender) = stage().await;
+    for _ in 0..2 {
+        registry.fail_next(Operation::Register, ErrorKind::Unavailable);
+    }
+    sender.run(node.rtp, 7, 1..5).await;
+    failures(&registry, Operation::Register, 2).await;
+    sender.run(node.rtp, 7, 5..10).await;
+    node.shows(|all| all.len() == 1 && all[0].packets_received == 8).await;
+
+    for _ in 0..2 {
+        registry.fail_next(Operation::Write, ErrorKind::Unavailable);
+    }
+    sender.run(node.rtp, 7, 10..15).await;
+    failures(&registry, Operation::Write, 2).await;
+    node.shows(|all| all[0].packets_received == 13).await;
+
+    registry.fail_next(Operation::Unregister, ErrorKind::Unavailable);
+    sender.send(node.rtp, &bye(7)).await;
+    node.shows(<[Stream]>::is_empty).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn answers_that_are_lost_double_nothing() {
+    let (registry, node, sender) = stage().await;
+    registry.fail_next_after_applying(Operation::Register, ErrorKind::Timeout);
+    sender.run(node.rtp, 7, 1..5).await;
+    node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await;
+
+    registry.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
+    sender.send(node.rtp, &bye(7)).await;
+    node.shows(<[Stream]>::is_empty).await;
+
+    // The answer to a registration is lost, and the session ends before the next try.
+    registry.fail_next_after_applying(Operation::Register, ErrorKind::Timeout);
+    sender.run(node.rtp, 8, 1..5).await;
+    failures(&registry, Operation::Register, 2).await;
+    assert_eq!(node.streams().await.len(), 1);
+    sender.send(node.rtp, &bye(8)).await;
+    node.shows(<[Stream]>::is_empty).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn reports_of_all_streams_go_in_one_call() {
+    let (registry, node, sender) = stage().await;
+    for ssrc in 0..20 {
+        sender.run(node.rtp, ssrc, 1..4).await;
+    }
+    node.shows(|all| all.len() == 20 && all.iter().all(|stream| stream.status == StreamStatus::Active)).await;
+    registry.clear_calls();
+    registry.fail_next(Operation::Write, ErrorKind::Unavailable);
+    failures(&registry, Operation::Write, 1).await;
+    let calls = registry.calls();
+    let kinds: Vec<_> = calls.iter().map(|call| call.operation).filter(|kind| *kind != Operation::List).collect();
+    // A batch that fails is one call: had the streams been written one by one, others would have followed.
+    assert_eq!(kinds.last(), Some(&Operation::Write), "{kinds:?}");
+    let reports = kinds.iter().filter(|kind| **kind == Operation::Stats).count();
+    assert_eq!(reports % 20, 0, "whole rounds only: {kinds:?}");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_holds_up_neither_packets_nor_the_end() {
+    let (registry, node, sender) = stage().await;
+    sender.run(node.rtp, 7, 1..5).await;
+    node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await;
+    registry.delay(Operation::Write, Duration::from_secs(3_600));
+    sender.run(node.rtp, 7, 5..2_000).await;
+    let start = Instant::now();
+    node.stop().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(7), "{:?}", start.elapsed());
+    assert_eq!(registry.list().await.unwrap().len(), 1, "what is left expires by itself");
+}
+
+#[tokio::test]
+async fn a_store_that_comes_back_gets_what_was_counted_meanwhile() {
+    let (registry, node, sender) = stage().await;
+    sender.run(node.rtp, 7, 1..5).await;
+    node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await;
+    registry.delay(Operation::Write, Duration::from_secs(3_600));
+    sender.run(node.rtp, 7, 5..105).await;
+    registry.delay(Operation::Write, Duration::ZERO);
+    node.shows(|all| all[0].packets_received == 103).await;
+    node.stop().await.unwrap();
+}
