@@ -9,4 +9,5 @@ mod cli_verbs;
 mod conformance;
 mod http;
 mod http_bad_input;
+
 mod redis;

@@ -14,7 +14,8 @@
 -- ARGV[5]  that text, '' otherwise
 -- ARGV[6]  for how long the operation's answer is remembered in ms, '' where its id cannot come again
 -- Output   {'done', the last text}; {'again', the last text} where this operation has done it before;
---          {'used'} where this operation has done something else; {'gone'}; {'there', text} where the client has to judge; {'kind', type} if the key holds no string
+--          {'used'} where this operation has done something else; {'gone'}; {'there', text} where the
+--          client has to judge; {'kind', type} if the key holds no string
 -- Events   none
 -- The answer: 'ended', a line feed, the id, a line feed, the last text.
 -- The mark: the operation id, a line feed, the epoch or nothing, a line feed, the last text.
@@ -38,10 +39,8 @@ local kind = redis.call('TYPE', record).ok
 if kind == 'none' then return { 'gone' } end
 if kind ~= 'string' then return { 'kind', kind } end
 local text = redis.call('GET', record)
--- What does not even look like a record is for the client to judge.
-local epoch
-if heartbeat(text) then epoch = epoch_of(text) end
-if condition == 'free' and epoch ~= false or condition == 'seen' and text ~= seen then
+local epoch = epoch_of(text)
+if condition == 'free' and (epoch ~= false or not heartbeat(text)) or condition == 'seen' and text ~= seen then
   return { 'there', text }
 end
 local value = operation .. '\n' .. (epoch or '') .. '\n' .. text

@@ -27,7 +27,6 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
     ];
     // A name of our own making comes once only; one that the caller gave may have been used elsewhere.
     let remember = options.operation.as_ref().map_or_else(String::new, |_| REMEMBER.as_millis().to_string());
-    let forced = options.guard == Guard::Force;
     let mut condition = match options.guard {
         Guard::None => "free",
         // The client has to read the epoch first: nothing was seen yet.
@@ -45,10 +44,7 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
         match &*word {
             b"done" | b"again" => {
                 let text = reply::text(value)?;
-                let last = match replace::decode(id, &text) {
-                    Err(_) if forced => unreadable(id),
-                    last => last?,
-                };
+                let last = replace::decode(id, &text).unwrap_or_else(|_| unreadable(id));
                 return Ok(rules::ended(last, &options.reason));
             }
             b"used" => return Err(rules::operation_reused()),
@@ -71,7 +67,7 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
     Err(contended())
 }
 
-/// What stands for a last record that nobody can read, once an operator has forced its end.
+/// What stands for a last record that nobody can read, once it has been ended.
 fn unreadable(id: &StreamId) -> Stream {
     let mut stream = Stream::new(id.clone(), StreamType::stored(""), "");
     (stream.created_at, stream.last_heartbeat) = (Timestamp::ZERO, Timestamp::ZERO);

@@ -8,7 +8,7 @@ use redis::Value;
 use super::list::{Found, sift};
 use crate::redis::connect::Effect;
 use crate::redis::fault::{checked, translate, unexpected};
-use crate::redis::{Store, reply};
+use crate::redis::{Store, reply, within};
 use crate::registry::Page;
 use crate::stream::Cursor;
 use crate::{Result, cursor};
@@ -23,8 +23,11 @@ pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, co
     let mut page = Page::default();
     loop {
         let wanted = (count - page.streams.len()).min(AT_ONCE);
-        let (next, ids, total) = scan(store, place, wanted).await?;
-        let found = records(store, ids).await?;
+        let (next, found, total) = within(Effect::Read, async {
+            let (next, ids, total) = scan(store, place, wanted).await?;
+            Ok((next, records(store, ids).await?, total))
+        })
+        .await?;
         let (streams, unreadable) = sift(store, found).await;
         page.streams.extend(streams);
         page.unreadable += unreadable;

@@ -1,15 +1,18 @@
 //! Ids without a record leave the index.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-use crate::Result;
 use crate::redis::connect::Effect;
 use crate::redis::script::Script;
 use crate::redis::{Store, reply};
+use crate::{Error, ErrorKind, Result};
 
 static PRUNE: LazyLock<Script> = LazyLock::new(|| Script::new("prune", include_str!("prune.lua")));
 /// How many ids are looked at in one script call.
 const CHUNK: usize = 500;
+/// How long the reader, who has its answer already, waits for that.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Removes those ids that have no record now either. A failure is only counted: the reader has its answer.
 /// Returns how many of the keys hold something that is no record.
@@ -19,7 +22,8 @@ pub(super) async fn prune(store: &Arc<Store>, ids: &[Vec<u8>]) -> u64 {
         return wrong;
     }
     for chunk in ids.chunks(CHUNK) {
-        match prune_chunk(store, chunk).await {
+        let pruned = tokio::time::timeout(PATIENCE, prune_chunk(store, chunk)).await;
+        match pruned.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "Redis did not answer in time"))) {
             Ok(no_record) => wrong += no_record,
             Err(error) => {
                 store.counters.add_prune_failure();

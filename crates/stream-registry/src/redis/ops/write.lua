@@ -24,31 +24,29 @@ local id_from = tonumber(ARGV[1]) + 1
 local function with_status(text, from, to, at)
   local place, last = find(text, '","status":"', 1, true)
   if not place or last >= from then return nil end
-  local quote = find(text, '"', last + 1, true)
-  if byte(text, quote - 1) == BACKSLASH or find(text, '"status"', quote, true) then return nil end
+  local quote = string_end(text, last + 1)
+  if not quote or find(text, '"status"', quote, true) then return nil end
   return sub(text, 1, last) .. ARGV[at] .. sub(text, quote, from - 1) .. now .. sub(text, to)
 end
 
-local OPTIONAL
-local PLAIN = '[^"\\]*'
-
--- Returns the place after the labels, if they stand at a place and are plain; that place itself if none stand
--- there; nothing where that is for the client. Label by label: a brace may stand in a text.
+-- Returns the place after the labels, if they stand at a place; that place if none do; nothing where that is
+-- for the client. Label by label: a brace may stand in a text.
 local function after_labels(rest, at)
   local here = rest:match('^,"labels":{()', at)
   if not here then return at end
-  local sep
+  local mark
   repeat
-    here, sep = rest:match('^"' .. PLAIN .. '":"' .. PLAIN .. '"()([,}])', here)
+    here, mark = rest:match('^"' .. PLAIN .. '":"' .. PLAIN .. '"()([,}])', here)
     if not here then return nil end
     here = here + 1
-  until sep == '}'
+  until mark == '}'
   return here
 end
 
--- What follows the thirteen fields, with new values for the optional ones that are given.
+local OPTIONAL = { 'rtt_ms', 'jitter_ms', 'packets_retransmitted', 'packets_dropped', 'viewers' }
+
+-- Returns what follows the thirteen fields with new values for the optional ones that are given, or nothing.
 local function with_optional(rest, at)
-  OPTIONAL = OPTIONAL or { 'rtt_ms', 'jitter_ms', 'packets_retransmitted', 'packets_dropped', 'viewers' }
   local from = rest:match('^,"node":"' .. PLAIN .. '"()') or 1
   from = rest:match('^,"epoch":"' .. PLAIN .. '"()', from) or from
   from = after_labels(rest, from)
@@ -61,11 +59,11 @@ local function with_optional(rest, at)
     if ARGV[at + i] ~= '' then value = ARGV[at + i] end
     if value then parts[#parts + 1] = ',"' .. name .. '":' .. value end
   end
+  local first = byte(rest, from)
+  if first ~= COMMA and first ~= CLOSE then return nil end
   local left = sub(rest, from)
-  if left ~= '}' then
-    for _, name in ipairs(OPTIONAL) do
-      if find(left, name .. '"', 1, true) then return nil end
-    end
+  for _, name in ipairs(first == COMMA and OPTIONAL or {}) do
+    if find(left, name .. '"', 1, true) then return nil end
   end
   parts[#parts + 1] = left
   return table.concat(parts)
