@@ -27,14 +27,12 @@ const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt",
 /// Prepares a state and removes what the operations before have left.
 async fn prepare(bed: &Bed, there: There) {
     bed.flush().await;
-    let owner = bed.store_as("owner").await;
-    // Somebody is always there, so that the index exists.
-    owner.register(&stream("bystander", "h:1")).await.unwrap();
+    // Somebody is always there, so that the index exists, and so is what an earlier operation has left.
+    bed.put("bystander", stream("bystander", "h:1").to_json(), 200_000).await;
+    bed.put_only("\u{1f}end:bystander", "x\n\n{}", 200_000).await;
     match there {
         There::Nothing => {}
-        There::Own => {
-            owner.register(&stream(NAME, SOURCE)).await.unwrap();
-        }
+        There::Own => bed.put(NAME, stream(NAME, SOURCE).to_json(), 200_000).await,
         There::AnotherShape => bed.put(NAME, FOREIGN, 0).await,
         There::NotInIndex => bed.put_only(NAME, FOREIGN.replace("[]", "{}"), 90_000).await,
     }
@@ -45,15 +43,9 @@ async fn prepare(bed: &Bed, there: There) {
     }
 }
 
-async fn bed() -> Bed {
-    let bed = Bed::start().await;
-    bed.user("owner", "~* &* +@all").await;
-    bed
-}
-
 #[tokio::test]
 async fn an_index_of_another_type_stops_every_change() {
-    let bed = bed().await;
+    let bed = Bed::start().await;
     let store = bed.store().await;
     for kind in ["string", "hash", "list", "stream"] {
         for there in STATES {
@@ -92,7 +84,7 @@ async fn an_index_of_another_type_stops_every_change() {
 
 #[tokio::test]
 async fn a_missing_right_changes_nothing() {
-    let bed = bed().await;
+    let bed = Bed::start().await;
     let mut cases = 0;
     let mut wrong = Vec::new();
     for lacking in [
@@ -156,7 +148,7 @@ async fn a_missing_right_changes_nothing() {
 
 #[tokio::test]
 async fn missing_sadd_and_missing_set_stop_a_registration() {
-    let bed = bed().await;
+    let bed = Bed::start().await;
     for lacking in ["-sadd", "-set"] {
         bed.user("poor", &format!("~* +@all {lacking}")).await;
         let store = bed.store_as("poor").await;
@@ -175,7 +167,7 @@ async fn missing_sadd_and_missing_set_stop_a_registration() {
 
 #[tokio::test]
 async fn a_read_only_replica_refuses_every_change() {
-    let bed = bed().await;
+    let bed = Bed::start().await;
     let replica = Replica::of(&bed.server).await;
     let store = RedisRegistry::connect(replica.url().parse().unwrap()).await.unwrap();
     for there in STATES {
@@ -196,7 +188,7 @@ async fn a_read_only_replica_refuses_every_change() {
 
 #[tokio::test]
 async fn full_memory_leaves_no_half_of_a_change() {
-    let bed = bed().await;
+    let bed = Bed::start().await;
     let store = bed.store().await;
     let mut refused = 0;
     for there in STATES {
@@ -225,7 +217,7 @@ async fn full_memory_leaves_no_half_of_a_change() {
 
 #[tokio::test]
 async fn an_answer_that_never_comes_is_no_half_registration() {
-    let bed = bed().await;
+    let bed = Bed::start().await;
     let proxy = FaultProxy::start(bed.server.addr()).await;
     let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
     let store = RedisRegistry::connect(options.response_timeout(Duration::from_millis(300))).await.unwrap();
@@ -268,7 +260,7 @@ async fn an_answer_that_never_comes_is_no_half_registration() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_clients_leave_nothing_half_done() {
-    let bed = Arc::new(bed().await);
+    let bed = Arc::new(Bed::start().await);
     let store = Arc::new(bed.store().await);
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..16 {
