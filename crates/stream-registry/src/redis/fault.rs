@@ -4,9 +4,12 @@ use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind, Value};
 
 use crate::{Error, ErrorKind};
 
-/// Turns an answer that is an error into one.
+/// Turns an answer that is an error into one. None of our commands answers with errors inside a list.
 pub(super) fn checked(value: Value) -> Result<Value, RedisError> {
-    value.extract_error()
+    match value {
+        Value::ServerError(error) => Err(error.into()),
+        answer => Ok(answer),
+    }
 }
 
 /// Whether the connection is of no use after this error.

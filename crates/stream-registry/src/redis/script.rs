@@ -14,8 +14,11 @@ pub(super) struct Script {
 }
 
 /// The shared fragments; `-- @use NAME` in a script's header asks for one.
-const FRAGMENTS: [(&str, &str); 2] =
-    [("leading", include_str!("lua/leading.lua")), ("preflight", include_str!("lua/preflight.lua"))];
+const FRAGMENTS: [(&str, &str); 3] = [
+    ("leading", include_str!("lua/leading.lua")),
+    ("rights", include_str!("lua/rights.lua")),
+    ("preflight", include_str!("lua/preflight.lua")),
+];
 
 impl Script {
     /// Puts a script together: fragments go in after the `#!lua` line, which has to be the first.

@@ -5,9 +5,7 @@
 -- backslash before it, which these literals leave no room for; were its first quote the end of a string,
 -- a bare word would follow, which is not JSON.
 local find, sub, byte = string.find, string.sub, string.byte
-local QUOTE, COMMA, BACKSLASH, OPEN, CLOSE = 34, 44, 92, 123, 125
--- The inside of a JSON string without escapes.
-local PLAIN = '[^"\\]*'
+local QUOTE, BACKSLASH, OPEN, CLOSE = 34, 92, 123, 125
 
 -- Whether no object or array begins between the first brace and a place: then the place is at the top
 -- level. A bracket after a quote is inside a string, as in "[2001:db8::1]:5004".
@@ -25,21 +23,16 @@ local function flat_until(text, place)
   return true
 end
 
--- Returns the place of the quote that ends a JSON string which begins at a place, or nothing if that takes a
--- closer look.
-local function string_end(text, from)
-  local quote = find(text, '"', from, true)
-  if quote and byte(text, quote - 1) ~= BACKSLASH then return quote end
-end
-
 -- Returns where the text value of last_heartbeat begins and the place after it, or nothing.
 local function heartbeat(text)
   local at, last = find(text, '","last_heartbeat":"', 1, true)
   if not at or byte(text, 1) ~= OPEN or byte(text, #text) ~= CLOSE or not flat_until(text, at) then return nil end
-  local quote = string_end(text, last + 1)
+  -- The quote that ends the text, unless a backslash is before it: that takes a closer look.
+  local quote = find(text, '"', last + 1, true)
+  if not quote or byte(text, quote - 1) == BACKSLASH then return nil end
   -- Of doubled fields the last counts, so there must be no other. What is looked for begins with a character
   -- that is rare in records: a quote would make the search stop at every field.
-  if not quote or find(text, '_heartbeat"', quote, true) then return nil end
+  if find(text, '_heartbeat"', quote, true) then return nil end
   return last + 1, quote
 end
 
@@ -50,8 +43,8 @@ local function epoch_of(text)
   if not find(text, 'poch"', 1, true) then return false end
   local at, last = find(text, ',"epoch":"', 1, true)
   if not at or not flat_until(text, at) then return nil end
-  local quote = string_end(text, last + 1)
-  if not quote or find(text, 'poch"', quote, true) then return nil end
+  local quote = find(text, '"', last + 1, true)
+  if not quote or byte(text, quote - 1) == BACKSLASH or find(text, 'poch"', quote, true) then return nil end
   local epoch = sub(text, last + 1, quote - 1)
   -- What is no epoch for the client is none here.
   if #epoch > 128 or not find(epoch, '^[!-~]+$') or find(epoch, '\\', 1, true) then return nil end

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- @use leading
+-- @use rights
 -- @use preflight
 -- Removes a record with its index entry and leaves a mark that says so.
 --

@@ -43,7 +43,7 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
             Err(error) => return Err(translate(error, false)),
         }
     };
-    let (streams, unreadable) = sift(store, found).await;
+    let (streams, unreadable) = sift(store, found).await?;
     let mut snapshot = Snapshot::new(streams);
     snapshot.unreadable = unreadable;
     Ok(snapshot)
@@ -113,14 +113,45 @@ fn pairs(value: Value) -> Result<Vec<Found>> {
     Ok(found)
 }
 
+/// Records decoded in one task; more are divided among several.
+const IN_ONE_TASK: usize = 2_500;
+
+/// What came of some findings.
+#[derive(Default)]
+struct Sifted {
+    streams: Vec<Stream>,
+    without_record: Vec<Vec<u8>>,
+    unreadable: u64,
+}
+
 /// Decodes what was found. What cannot be read is left out, logged and counted; ids without a record leave the index.
-pub(super) async fn sift(store: &Arc<Store>, found: Vec<Found>) -> (Vec<Stream>, u64) {
-    let mut streams = Vec::with_capacity(found.len());
-    let mut without_record = Vec::new();
-    let mut unreadable = 0;
+pub(super) async fn sift(store: &Arc<Store>, mut found: Vec<Found>) -> Result<(Vec<Stream>, u64)> {
+    let mut tasks = Vec::new();
+    while found.len() > IN_ONE_TASK {
+        let part = found.split_off(found.len() - IN_ONE_TASK);
+        tasks.push(tokio::spawn(async move { decode_all(part) }));
+    }
+    let mut sifted = decode_all(found);
+    sifted.streams.reserve(tasks.len() * IN_ONE_TASK);
+    for task in tasks {
+        // A task of ours neither panics nor is aborted, but with its runtime.
+        let part = task.await.map_err(|lost| {
+            Error::new(ErrorKind::Internal, "the runtime ended before the list was read").with_source(lost)
+        })?;
+        sifted.streams.extend(part.streams);
+        sifted.without_record.extend(part.without_record);
+        sifted.unreadable += part.unreadable;
+    }
+    let unreadable = sifted.unreadable + prune::prune(store, &sifted.without_record).await;
+    store.counters.add_unreadable(unreadable);
+    Ok((sifted.streams, unreadable))
+}
+
+fn decode_all(found: Vec<Found>) -> Sifted {
+    let mut sifted = Sifted { streams: Vec::with_capacity(found.len()), ..Sifted::default() };
     for (id, text) in found {
         let Some(text) = text else {
-            without_record.push(id);
+            sifted.without_record.push(id);
             continue;
         };
         let read = std::str::from_utf8(&id)
@@ -128,14 +159,12 @@ pub(super) async fn sift(store: &Arc<Store>, found: Vec<Found>) -> (Vec<Stream>,
             .and_then(str::parse::<StreamId>)
             .and_then(|id| replace::decode(&id, &text));
         match read {
-            Ok(stream) => streams.push(stream),
+            Ok(stream) => sifted.streams.push(stream),
             Err(error) => {
-                unreadable += 1;
+                sifted.unreadable += 1;
                 tracing::warn!(id = %String::from_utf8_lossy(&id).escape_debug(), %error, "left out of the list");
             }
         }
     }
-    unreadable += prune::prune(store, &without_record).await;
-    store.counters.add_unreadable(unreadable);
-    (streams, unreadable)
+    sifted
 }

@@ -29,19 +29,32 @@ async fn back_off(attempt: u32) {
 /// many would disturb one another more often than they try. Other processes are met by chance only.
 pub(super) struct Turns {
     hasher: std::hash::RandomState,
-    places: [Mutex<()>; 64],
+    places: [Mutex<LastText>; 64],
 }
+
+/// The text that the last one who had the turn left in the store, for the next one: it need not read it.
+pub(super) type LastText = Option<(StreamId, Vec<u8>)>;
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { hasher: std::hash::RandomState::new(), places: std::array::from_fn(|_| Mutex::new(())) }
+        Self { hasher: std::hash::RandomState::new(), places: std::array::from_fn(|_| Mutex::default()) }
     }
 }
 
 impl Turns {
-    async fn take(&self, id: &StreamId) -> MutexGuard<'_, ()> {
-        let place = self.hasher.hash_one(id) % 64;
-        self.places[usize::try_from(place).unwrap_or(0)].lock().await
+    /// Waits for the turn. `text`, what is known of the record, becomes what the one before has made of it.
+    async fn take(&self, id: &StreamId, text: &mut Vec<u8>) -> MutexGuard<'_, LastText> {
+        let place = &self.places[usize::try_from(self.hasher.hash_one(id) % 64).unwrap_or(0)];
+        if let Ok(mut turn) = place.try_lock() {
+            // Nobody was before: what was just read is newer than what somebody left once.
+            *turn = None;
+            return turn;
+        }
+        let mut turn = place.lock().await;
+        if let Some((_, left)) = turn.take().filter(|(of, _)| of == id) {
+            *text = left;
+        }
+        turn
     }
 }
 

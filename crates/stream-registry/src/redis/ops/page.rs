@@ -28,7 +28,7 @@ pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, co
             Ok((next, records(store, ids).await?, total))
         })
         .await?;
-        let (streams, unreadable) = sift(store, found).await;
+        let (streams, unreadable) = sift(store, found).await?;
         page.streams.extend(streams);
         page.unreadable += unreadable;
         page.total = total;

@@ -1,4 +1,5 @@
 #!lua
+-- @use rights
 -- @use preflight
 -- Creates a record with its index entry, or replaces the one that the client has seen and judged.
 --

@@ -3,8 +3,9 @@
 use std::sync::{Arc, LazyLock};
 
 use redis::Value;
+use tokio::sync::MutexGuard;
 
-use super::{TRIES, back_off, contended, replace};
+use super::{LastText, TRIES, back_off, contended, replace};
 use crate::memory::REMEMBER;
 use crate::redis::connect::Effect;
 use crate::redis::fault::unexpected;
@@ -32,7 +33,7 @@ pub(in crate::redis) async fn register(
     ];
     // The text that is there, as far as we know: at first nothing.
     let mut there: Vec<u8> = Vec::new();
-    let mut turn = None;
+    let mut turn: Option<MutexGuard<'_, LastText>> = None;
     for attempt in 0..TRIES {
         let (new, outcome, ended) = judge(store, stream, options, &operation, &there).await?;
         let text = new.to_json();
@@ -44,7 +45,12 @@ pub(in crate::redis) async fn register(
         let word = reply::text(reply.next().unwrap_or(Value::Nil))?;
         let value = reply.next().unwrap_or(Value::Nil);
         match &*word {
-            b"done" => return Ok(Registered::new(new, outcome, store.options.ttl)),
+            b"done" => {
+                if let Some(turn) = &mut turn {
+                    **turn = Some((stream.id.clone(), text.into_bytes()));
+                }
+                return Ok(Registered::new(new, outcome, store.options.ttl));
+            }
             b"again" => return remembered(store, stream, options, &reply::text(value)?),
             b"there" => there = reply::text(value)?,
             b"gone" => there.clear(),
@@ -55,8 +61,8 @@ pub(in crate::redis) async fn register(
             _ => return Err(unexpected(&Value::BulkString(word))),
         }
         if turn.is_none() {
-            turn = Some(store.turns.take(&stream.id).await);
-        } else {
+            turn = Some(store.turns.take(&stream.id, &mut there).await);
+        } else if attempt > 1 {
             back_off(attempt).await;
         }
     }

@@ -1,4 +1,5 @@
 #!lua
+-- @use rights
 -- @use preflight
 -- Replaces a record by a text that the client made of it, if it is still the one that the client read.
 --

@@ -23,15 +23,19 @@ pub(super) async fn change(store: &Arc<Store>, write: &Write, mut text: Vec<u8>)
         Change::Patch(_) | Change::Replace(_) => &*REPLACE,
         _ => &*REPLACE_WHEN_FULL,
     };
-    let _turn = store.turns.take(&write.id).await;
+    let mut turn = store.turns.take(&write.id, &mut text).await;
     for attempt in 0..TRIES {
         let stream = decode(&write.id, &text)?;
         rules::check_guard(&stream, &write.guard)?;
         let new = rules::apply(&stream, &write.change, store.link.now().await?)?.to_json();
         let mut call = script.call(&[store.keys.index(), &store.keys.record(&write.id)]);
-        call.arg(write.id.as_str()).arg(&text).arg(new).arg(store.ttl_ms()).arg(store.ttl_policy());
+        call.arg(write.id.as_str()).arg(&text).arg(&new).arg(store.ttl_ms()).arg(store.ttl_policy());
         match call.run(&store.link, Effect::Write).await? {
-            Value::Int(code) => return outcome(code, &write.id),
+            Value::Int(code) => {
+                let done = outcome(code, &write.id);
+                *turn = done.is_ok().then(|| (write.id.clone(), new.into_bytes()));
+                return done;
+            }
             other => text = reply::text(other)?,
         }
         if attempt > 0 {

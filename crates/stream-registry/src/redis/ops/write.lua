@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- @use leading
--- @use preflight
+-- @use rights
 -- Heartbeats, statuses and statistics of many streams, each record changed in place as text.
 --
 -- KEYS[1]     the index set
@@ -21,58 +21,10 @@
 local index, now, ttl, policy = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
 local id_from = tonumber(ARGV[1]) + 1
 
--- The three kinds of change return a place, the text that goes there and the place after what it replaces; or
--- nothing where the change is for the client.
+-- A change is a place, the text that goes there and the place after what it replaces; without a place it is
+-- for the client. Functions are made where they are needed: making them costs as much as a small call.
 
-local function with_status(text, from, to, at)
-  local place, last = find(text, '","status":"', 1, true)
-  if not place or last >= from then return nil end
-  local quote = string_end(text, last + 1)
-  if not quote or find(text, '"status"', quote, true) then return nil end
-  return last + 1, ARGV[at] .. sub(text, quote, from - 1) .. now, to
-end
-
--- Returns the place after the labels, if they stand at a place; that place if none do; nothing where that is
--- for the client. Label by label: a brace may stand in a text.
-local function after_labels(rest, at)
-  local here = rest:match('^,"labels":{()', at)
-  if not here then return at end
-  local mark
-  repeat
-    here, mark = rest:match('^"' .. PLAIN .. '":"' .. PLAIN .. '"()([,}])', here)
-    if not here then return nil end
-    here = here + 1
-  until mark == '}'
-  return here
-end
-
-local OPTIONAL = { 'rtt_ms', 'jitter_ms', 'packets_retransmitted', 'packets_dropped', 'viewers' }
-
--- Returns what follows the thirteen fields with new values for the optional ones that are given, or nothing.
-local function with_optional(rest, at)
-  local from = rest:match('^,"node":"' .. PLAIN .. '"()') or 1
-  from = rest:match('^,"epoch":"' .. PLAIN .. '"()', from) or from
-  from = after_labels(rest, from)
-  if not from then return nil end
-  from = rest:match('^,"audio_codec":"' .. PLAIN .. '"()', from) or from
-  local parts = { sub(rest, 1, from - 1) }
-  for i, name in ipairs(OPTIONAL) do
-    local value, past = rest:match('^,"' .. name .. '":([%d.eE+-]+)()', from)
-    from = past or from
-    if ARGV[at + i] ~= '' then value = ARGV[at + i] end
-    if value then parts[#parts + 1] = ',"' .. name .. '":' .. value end
-  end
-  local first = byte(rest, from)
-  if first ~= COMMA and first ~= CLOSE then return nil end
-  local left = sub(rest, from)
-  for _, name in ipairs(first == COMMA and OPTIONAL or {}) do
-    if find(left, name .. '"', 1, true) then return nil end
-  end
-  parts[#parts + 1] = left
-  return table.concat(parts)
-end
-
-local function with_stats(text, from, to, at, verb)
+local function stats(text, from, to, at, verb)
   local _, last = find(text, '","bitrate":', to, true)
   if not last or not flat_until(text, last) then return nil end
   local rate, rate_end, tail = text:match(
@@ -85,10 +37,42 @@ local function with_stats(text, from, to, at, verb)
   end
   local frame_rate, rest = sub(text, rate, rate_end - 1), ''
   if verb == 'T' then
+    local PLAIN = '[^"\\]*'
+    local NAMES = { 'rtt_ms', 'jitter_ms', 'packets_retransmitted', 'packets_dropped', 'viewers' }
+
+    -- The place after the labels, if they stand at a place; that place if none do; nothing where that is for
+    -- the client. Label by label: a brace may stand in a text.
+    local function after_labels(here)
+      local inside = text:match('^,"labels":{()', here)
+      if not inside then return here end
+      local mark
+      repeat
+        inside, mark = text:match('^"' .. PLAIN .. '":"' .. PLAIN .. '"()([,}])', inside)
+        if not inside then return nil end
+        inside = inside + 1
+      until mark == '}'
+      return inside
+    end
+
     if ARGV[at + 2] ~= '' then frame_rate = ARGV[at + 2] end
-    rest = with_optional(sub(text, tail), at + 2)
-    if not rest then return nil end
-    tail = #text + 1
+    local past = text:match('^,"node":"' .. PLAIN .. '"()', tail) or tail
+    past = text:match('^,"epoch":"' .. PLAIN .. '"()', past) or past
+    past = after_labels(past)
+    if not past then return nil end
+    past = text:match('^,"audio_codec":"' .. PLAIN .. '"()', past) or past
+    local parts = { sub(text, tail, past - 1) }
+    for i, name in ipairs(NAMES) do
+      local value, after = text:match('^,"' .. name .. '":([%d.eE+-]+)()', past)
+      past = after or past
+      if ARGV[at + 2 + i] ~= '' then value = ARGV[at + 2 + i] end
+      if value then parts[#parts + 1] = ',"' .. name .. '":' .. value end
+    end
+    local first = sub(text, past, past)
+    if first ~= ',' and first ~= '}' then return nil end
+    for _, name in ipairs(NAMES) do
+      if find(text, name .. '"', past, true) then return nil end
+    end
+    rest, tail = table.concat(parts), past
   end
   return from, now .. sub(text, to, last) .. ARGV[at] .. ',"frame_rate":' .. frame_rate .. ',' .. ARGV[at + 1] .. rest, tail
 end
@@ -117,9 +101,13 @@ for i, text in ipairs(texts) do
       if verb == 'h' then
         place, part, past = from, now, to
       elseif verb == 's' then
-        place, part, past = with_status(text, from, to, at)
+        local begin, last = find(text, '","status":"', 1, true)
+        local quote = begin and last < from and find(text, '"', last + 1, true)
+        if quote and byte(text, quote - 1) ~= BACKSLASH and not find(text, '"status"', quote, true) then
+          place, part, past = last + 1, ARGV[at] .. sub(text, quote, from - 1) .. now, to
+        end
       else
-        place, part, past = with_stats(text, from, to, at, verb)
+        place, part, past = stats(text, from, to, at, verb)
       end
       if place then
         local key = KEYS[i + 1]
