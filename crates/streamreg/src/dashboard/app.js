@@ -5,7 +5,7 @@ const EVERY_MS = 2000;
 const GIVE_UP_MS = 8000;
 const COPIED_MS = 2000;
 const SHOWN = 1000;
-const CLIENTS_DEFAULT = "http://127.0.0.1:8580";
+const CLIENTS_DEFAULT = "127.0.0.1:8580";
 const UNSET = "–";
 const STATUSES = ["active", "connecting", "paused", "error", "closed"];
 const $ = (id) => document.getElementById(id);
@@ -208,7 +208,7 @@ function command(code, text) {
 // Commands for this very server, wherever it listens.
 function address() {
   const base = new URL(".", location.href).href.replace(/\/$/, "");
-  const store = base === CLIENTS_DEFAULT ? "" : ` --store ${base}`;
+  const store = base.split("://")[1] === CLIENTS_DEFAULT ? "" : ` --store ${base}`;
   for (const code of document.querySelectorAll("code")) command(code, code.textContent + store);
   command($("curl"), `curl ${base}/api/v1/streams -H 'Content-Type: application/json' \\
   -d '{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}'`);
