@@ -109,16 +109,22 @@ impl Drop for Browser {
         let _ = connection.requests.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
         let deadline = Instant::now() + PATIENCE;
         while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(LOOK_AGAIN);
+            pause();
         }
         let _ = child.kill();
         let _ = child.wait();
         while !processes_with(self.profile.path()).is_empty() && Instant::now() < deadline {
-            std::thread::sleep(LOOK_AGAIN);
+            pause();
         }
         let left = processes_with(self.profile.path());
         assert!(left.is_empty() || std::thread::panicking(), "the browser left processes behind: {left:?}");
     }
+}
+
+/// Waits before the next look at a condition that has a deadline.
+#[expect(clippy::disallowed_methods, reason = "the test's own thread drives the browser; it is no worker")]
+fn pause() {
+    std::thread::sleep(LOOK_AGAIN);
 }
 
 /// The processes that name a path in their arguments.
@@ -189,7 +195,7 @@ impl Tab {
                 return;
             }
             assert!(Instant::now() < deadline, "never true: {expression}\n{}", self.text("document.body.innerText"));
-            std::thread::sleep(LOOK_AGAIN);
+            pause();
         }
     }
 
