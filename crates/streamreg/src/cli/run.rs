@@ -15,9 +15,11 @@ pub(super) fn run(cli: &Cli) -> Status {
     let side = if matches!(cli.verb, Verb::Serve(_)) { Side::Server } else { Side::Client };
     let stdout = io::stdout();
     let terminal = stdout.is_terminal();
+    let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0.into());
     let mut buffered = io::BufWriter::new(stdout.lock());
     let mut stderr = io::stderr();
-    let mut out = Output { stdout: &mut buffered, stderr: &mut stderr, format: cli.global.output, terminal, store: "" };
+    let mut out =
+        Output { stdout: &mut buffered, stderr: &mut stderr, format: cli.global.output, terminal, width, store: "" };
     let variable = std::env::var_os(STORE_VARIABLE).map(|url| url.to_string_lossy().into_owned());
     let target = match cli.global.target(side, variable) {
         Ok(target) => target,

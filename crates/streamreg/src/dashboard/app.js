@@ -3,68 +3,147 @@
 
 const EVERY_MS = 2000;
 const GIVE_UP_MS = 8000;
+const COPIED_MS = 2000;
 const SHOWN = 1000;
+const CLIENTS_DEFAULT = "127.0.0.1:8580";
+const UNSET = "–";
+const STATUSES = ["active", "connecting", "paused", "error", "closed"];
 const $ = (id) => document.getElementById(id);
-const badges = new Set(["active", "connecting", "paused", "error", "closed"]);
 
+let info = null;
 let failingSince = null;
+const rows = new Map();
+
+// Characters that are not seen, or that turn the writing direction of what follows, are spelled out.
+const INVISIBLE = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
+const plain = (text) => String(text ?? "").replace(INVISIBLE, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+
+// A text node that has its text already is left alone: selections stay, and nothing is announced twice.
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
 
 function bitrate(bits) {
-  if (!(bits > 0)) return "";
-  const units = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"];
+  if (!Number.isFinite(bits)) return [UNSET, ""];
+  const units = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s", "Ebit/s"];
   let at = 0;
-  while (bits >= 1000 && at < units.length - 1) { bits /= 1000; at += 1; }
-  return `${bits.toFixed(at === 0 || bits >= 100 ? 0 : 1)} ${units[at]}`;
+  while (bits >= 999.95 && at < units.length - 1) { bits /= 1000; at += 1; }
+  return [bits.toFixed(at === 0 ? 0 : 1), units[at]];
 }
 
 function loss(stream) {
   const lost = Number(stream.packets_lost) || 0;
   const all = lost + (Number(stream.packets_received) || 0);
-  return all > 0 ? 100 * lost / all : null;
+  if (all === 0) return [UNSET, false];
+  const percent = 100 * lost / all;
+  return [lost > 0 && percent < 0.005 ? "<0.01 %" : `${percent.toFixed(2)} %`, percent >= 1];
 }
 
 function span(ms) {
-  const s = Math.max(0, Math.round(ms / 1000));
+  const s = Math.max(0, Math.floor(ms / 1000));
   const parts = (big, unit, small, rest) => small ? `${big} ${unit} ${small} ${rest}` : `${big} ${unit}`;
   if (s < 60) return `${s} s`;
   if (s < 3600) return parts(Math.floor(s / 60), "min", s % 60, "s");
-  return parts(Math.floor(s / 3600), "h", Math.floor(s % 3600 / 60), "min");
+  if (s < 86400) return parts(Math.floor(s / 3600), "h", Math.floor(s % 3600 / 60), "min");
+  return parts(Math.floor(s / 86400), "d", Math.floor(s % 86400 / 3600), "h");
 }
 
-function cell(row, name, text, style) {
-  const td = row.insertCell();
-  td.dataset.name = name;
-  td.className = [style || "", text === "" ? "unset" : ""].join(" ").trim();
-  td.textContent = text;
-  return td;
+function heartbeat(stream, now) {
+  const at = Date.parse(stream.last_heartbeat);
+  if (!Number.isFinite(at)) return [UNSET, false];
+  // The year 1 stands for a heartbeat that never came.
+  if (new Date(at).getUTCFullYear() <= 1) return ["never", true];
+  const age = now - at;
+  return [age < 1000 ? "now" : `${span(age)} ago`, info !== null && age > info.ttl_ms / 2];
 }
 
-function show(stream, now) {
+const COLUMNS = [
+  ["id", "Stream"], ["type", "Type"], ["status", "Status"], ["source", "Source"], ["node", "Node"], ["video", "Video"],
+  ["bitrate", "Bitrate"], ["loss", "Loss"], ["heartbeat", "Heartbeat"],
+];
+const NUMBERS = new Set(["bitrate", "loss", "heartbeat"]);
+
+function build() {
   const row = document.createElement("tr");
-  cell(row, "Stream", String(stream.id));
-  cell(row, "Type", String(stream.type ?? ""));
-  const status = cell(row, "Status", "");
-  status.className = "";
-  const badge = document.createElement("span");
-  badge.className = `badge ${badges.has(stream.status) ? stream.status : ""}`;
-  badge.textContent = String(stream.status ?? "");
-  status.append(badge);
-  cell(row, "Source", String(stream.source_addr ?? ""));
-  cell(row, "Node", String(stream.node ?? ""));
-  cell(row, "Video", [stream.video_codec, stream.resolution].filter(Boolean).join(" "));
-  cell(row, "Bitrate", bitrate(Number(stream.bitrate)), "number");
-  const lost = loss(stream);
-  cell(row, "Loss", lost === null ? "" : `${lost.toFixed(2)} %`, lost >= 1 ? "number high" : "number");
-  const age = now - Date.parse(stream.last_heartbeat);
-  cell(row, "Heartbeat", Number.isFinite(age) ? `${span(age)} ago` : "", "number");
-  return row;
+  row.setAttribute("role", "row");
+  const parts = { row };
+  for (const [name, title] of COLUMNS) {
+    const cell = document.createElement(name === "id" ? "th" : "td");
+    cell.setAttribute("role", name === "id" ? "rowheader" : "cell");
+    cell.className = NUMBERS.has(name) ? `number ${name}` : name;
+    cell.dataset.name = title;
+    const text = document.createElement("div");
+    if (name === "status") text.className = "badge";
+    cell.append(text);
+    row.append(cell);
+    parts[name] = text;
+  }
+  parts.rate = document.createElement("span");
+  parts.unit = document.createElement("span");
+  parts.unit.className = "unit";
+  parts.bitrate.append(parts.rate, " ", parts.unit);
+  return parts;
+}
+
+function fill(parts, stream, now) {
+  const text = (name, value) => {
+    const shown = plain(value);
+    write(parts[name], shown || UNSET);
+    // What the cell has no room for.
+    if (shown.length > 24) parts[name].title = shown; else parts[name].removeAttribute("title");
+  };
+  text("id", stream.id);
+  text("type", stream.type);
+  text("status", stream.status);
+  text("source", stream.source_addr);
+  text("node", stream.node);
+  text("video", [stream.video_codec, stream.resolution].filter(Boolean).join(" "));
+  parts.status.className = STATUSES.includes(stream.status) ? `badge ${stream.status}` : "badge";
+  const [rate, unit] = bitrate(Number(stream.bitrate));
+  write(parts.rate, rate);
+  write(parts.unit, unit);
+  for (const [name, [value, high]] of [["loss", loss(stream)], ["heartbeat", heartbeat(stream, now)]]) {
+    write(parts[name], value);
+    parts[name].classList.toggle("high", high);
+  }
+}
+
+function show(streams, now) {
+  const live = new Set(streams.map((stream) => stream.id));
+  for (const [id, parts] of rows) {
+    if (!live.has(id)) { parts.row.remove(); rows.delete(id); }
+  }
+  let next = $("rows").firstElementChild;
+  for (const stream of streams) {
+    let parts = rows.get(stream.id);
+    if (!parts) rows.set(stream.id, parts = build());
+    fill(parts, stream, now);
+    if (parts.row === next) next = next.nextElementSibling; else $("rows").insertBefore(parts.row, next);
+  }
+}
+
+// "20 live: 17 active, 2 paused, 1 error"
+function count(streams, body) {
+  const rest = streams.filter((stream) => !STATUSES.includes(stream.status)).length;
+  const counts = STATUSES
+    .map((status) => [streams.filter((stream) => stream.status === status).length, status])
+    .concat([[rest, "other"]])
+    .filter(([n]) => n > 0)
+    .map(([n, status]) => `${n} ${status}`)
+    .join(", ");
+  const unreadable = body.unreadable > 0 ? `; unreadable: ${body.unreadable}, see the server's log` : "";
+  if (streams.length === 0) return `No stream is live${unreadable}`;
+  const all = body.next_cursor ? `${streams.length} of ${body.total} shown` : `${streams.length} live`;
+  return `${all}: ${counts}${unreadable}`;
 }
 
 async function ask(path) {
   const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(GIVE_UP_MS) });
   if (!response.ok) {
     const problem = await response.json().catch(() => ({}));
-    throw new Error(String(problem.detail || `status ${response.status}`));
+    const fault = new Error(plain(problem.detail || `status ${response.status}`));
+    fault.name = "Answered";
+    throw fault;
   }
   // The server's clock, since this machine's may be wrong.
   const date = Date.parse(response.headers.get("date"));
@@ -73,41 +152,88 @@ async function ask(path) {
 
 async function refresh() {
   try {
+    if (info === null) describe((await ask("api/v1/info")).body);
     const { body, now } = await ask(`api/v1/streams?limit=${SHOWN}`);
-    const streams = body.streams.slice().sort((a, b) => String(a.id).localeCompare(String(b.id)));
-    $("rows").replaceChildren(...streams.map((stream) => show(stream, now)));
+    const streams = body.streams.slice().sort((a, b) => a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+    show(streams, now);
     $("streams").hidden = streams.length === 0;
     $("empty").hidden = streams.length !== 0;
-    const active = streams.filter((stream) => stream.status === "active").length;
-    $("summary").textContent = body.next_cursor
-      ? `the first ${streams.length} of ${body.total}`
-      : `${streams.length} live, ${active} active`;
+    $("start").hidden = false;
+    write($("summary"), count(streams, body));
+    document.title = streams.length === 0 ? "No live streams" : `${body.next_cursor ? body.total : streams.length} live streams`;
     failingSince = null;
   } catch (error) {
-    failingSince ??= new Date();
-    if ($("streams").hidden && $("empty").hidden) $("summary").textContent = "";
-    const answered = error instanceof Error && error.name === "Error";
-    $("outage").textContent = answered
-      ? `The server cannot read its store since ${failingSince.toLocaleTimeString()}: ${error.message}`
-      : `The server does not answer since ${failingSince.toLocaleTimeString()}. What you see below is from before.`;
+    fail(error);
   }
   $("outage").hidden = failingSince === null;
+  $("summary").hidden = failingSince !== null;
   document.body.classList.toggle("stale", failingSince !== null);
   setTimeout(refresh, EVERY_MS);
 }
 
-async function describe() {
-  const base = new URL(".", location.href).href;
-  $("curl").textContent = `curl ${base}api/v1/streams -H 'Content-Type: application/json' \\
-  -d '{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}'`;
-  try {
-    const { body } = await ask("api/v1/info");
-    $("server").textContent = `${body.name} ${body.version} · ${body.store}`;
-    $("ttl").textContent = span(body.ttl_ms);
-  } catch {
-    // The list says what is wrong.
-  }
+function fail(error) {
+  failingSince ??= new Date();
+  // It may come back as another version, with another store.
+  info = null;
+  const since = failingSince.toLocaleTimeString();
+  const below = $("streams").hidden ? "" : " The list is from before.";
+  write($("trouble"), error.name === "Answered"
+    ? `The server cannot read its store since ${since}: ${error.message}${below}`
+    : `The server does not answer since ${since}.${below}`);
+  write($("lasting"), `(${span(Date.now() - failingSince)})`);
+  document.title = "No answer – live streams";
 }
 
-describe();
+function describe(answer) {
+  info = answer;
+  write($("server"), `${plain(info.name)} ${plain(info.version)} · store: ${plain(info.store)}${info.read_only ? ", read-only" : ""}`);
+  write($("ttl"), span(info.ttl_ms));
+  const remote = !/^(localhost|127\..*|\[::1\])$/.test(location.hostname);
+  $("guarded").hidden = !(info.read_only || remote);
+  write($("guarded"), info.read_only
+    ? "This server is read-only: it lists, and refuses to register."
+    : "Beyond its own machine a server takes writes with its token only: add --token-file FILE.");
+}
+
+// A command breaks between its words only, so that `--store` stays in one piece.
+function command(code, text) {
+  const piece = (word) => {
+    const element = document.createElement(word.trim() === "" ? "span" : "b");
+    element.textContent = word;
+    return element;
+  };
+  code.replaceChildren(...text.split(/([ \n]+)/).map(piece));
+}
+
+// Commands for this very server, wherever it listens.
+function address() {
+  const base = new URL(".", location.href).href.replace(/\/$/, "");
+  const store = base.split("://")[1] === CLIENTS_DEFAULT ? "" : ` --store ${base}`;
+  for (const code of document.querySelectorAll("code")) command(code, code.textContent + store);
+  command($("curl"), `curl ${base}/api/v1/streams -H 'Content-Type: application/json' \\
+  -d '{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}'`);
+}
+
+async function copy(button, code) {
+  let done = false;
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    done = true;
+  } catch {
+    // Browsers give the clipboard to secure pages only; a selection can be copied everywhere.
+    getSelection().selectAllChildren(code);
+    done = document.execCommand("copy");
+  }
+  button.textContent = done ? "Copied" : "Selected";
+  setTimeout(() => { button.textContent = "Copy"; }, COPIED_MS);
+}
+
+for (const [at, box] of document.querySelectorAll(".command").entries()) {
+  const [button, code] = [box.querySelector("button"), box.querySelector("code")];
+  code.id ||= `command-${at}`;
+  button.setAttribute("aria-live", "polite");
+  button.setAttribute("aria-describedby", code.id);
+  button.addEventListener("click", () => copy(button, code));
+}
+address();
 refresh();

@@ -25,6 +25,7 @@ async fn execute(registry: &dyn Registry, terminal: bool, args: &[&str], stdin: 
         stderr: &mut stderr,
         format: cli.global.output,
         terminal,
+        width: None,
         store: "http://127.0.0.1:8580",
     };
     let status = match streamreg::cli::execute(&cli, registry, &mut stdin.as_bytes(), &mut out).await {

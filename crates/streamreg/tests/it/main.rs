@@ -9,5 +9,6 @@ mod cli_verbs;
 mod conformance;
 mod http;
 mod http_bad_input;
+mod page;
 
 mod redis;

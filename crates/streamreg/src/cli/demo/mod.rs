@@ -241,8 +241,14 @@ mod tests {
 
     async fn demo(registry: &dyn Registry, seed: u64, stop: impl Future<Output = ()>) -> (Result, String) {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let mut out =
-            Output { stdout: &mut stdout, stderr: &mut stderr, format: None, terminal: false, store: "memory:" };
+        let mut out = Output {
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+            format: None,
+            terminal: false,
+            width: None,
+            store: "memory:",
+        };
         let args = DemoArgs { duration: None, seed: Some(seed) };
         let done = play(registry, &args, FAST, stop, &mut out).await;
         (done, String::from_utf8(stderr).unwrap())

@@ -33,6 +33,8 @@ pub struct Output<'a> {
     pub format: Option<Format>,
     /// Whether standard output is a terminal.
     pub terminal: bool,
+    /// The columns of that terminal; `None`: as many as a table needs.
+    pub width: Option<usize>,
     /// The store's name without secrets.
     pub store: &'a str,
 }
@@ -80,8 +82,14 @@ impl Output<'_> {
         match self.format() {
             Format::Table if streams.is_empty() => Ok(()),
             Format::Table => {
-                let table = table::streams(streams, Timestamp::now());
-                self.write(&table)
+                let (table, left_out) = table::streams(streams, Timestamp::now(), self.width);
+                self.write(&table)?;
+                self.flush()?;
+                if !left_out.is_empty() {
+                    let names = left_out.join(", ");
+                    self.note(format_args!("no room for {names}; widen the terminal, or see `streamreg get ID`"));
+                }
+                Ok(())
             }
             Format::Json if streams.is_empty() => self.line("[]"),
             Format::Json => {

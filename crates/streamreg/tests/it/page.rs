@@ -1,0 +1,230 @@
+//! The page at `/` as people see it: a real browser, a real server.
+//!
+//! The server runs on threads of the runtime; the test's own thread drives the browser and may block.
+
+mod browser;
+
+use std::process::Command;
+
+use stream_registry::{Registry, StreamStats, StreamStatus};
+
+use self::browser::Tab;
+use crate::http::kit::{Server, id, stream};
+
+const PHONE: u32 = 390;
+const DESK: u32 = 1280;
+const STREAMS: &str = "!document.getElementById('streams').hidden";
+const EMPTY: &str = "!document.getElementById('empty').hidden";
+const OUTAGE: &str = "!document.getElementById('outage').hidden";
+
+fn open(server: &Server, width: u32) -> Tab {
+    Tab::open(&format!("http://{}/", server.addr), width)
+}
+
+/// What a row shows, its cells joined.
+fn row(tab: &Tab, id: &str) -> String {
+    let id = serde_json::to_string(id).unwrap();
+    tab.text(&format!(
+        "[...[...document.querySelectorAll('tbody tr')].find((row) => row.cells[0].textContent === {id})
+          .cells].map((cell) => cell.textContent).join('|')"
+    ))
+}
+
+async fn add(registry: &dyn Registry, text: &str, status: StreamStatus) {
+    let mut stream = stream(text);
+    stream.set_status(status);
+    registry.register(&stream).await.unwrap();
+}
+
+/// Records of a publisher who means harm, or knows no measure.
+async fn add_hostile(registry: &dyn Registry) {
+    let texts = [
+        "<img src=x onerror=\"globalThis.pwned=1\">",
+        "<script>globalThis.pwned=1</script>",
+        "\"><svg onload=globalThis.pwned=1>",
+        "__proto__",
+        "مرحبا",
+        "📺 東京",
+        &"x".repeat(256),
+    ];
+    for text in texts {
+        let mut stream = stream(text);
+        stream.source_addr = "<b>".to_owned() + &"w".repeat(1000);
+        stream.node = Some("<i>".to_owned() + &"n".repeat(1000));
+        (stream.video_codec, stream.resolution) = ("<u>".repeat(300), "9".repeat(1000));
+        stream.status = format!("<s>{}", "s".repeat(28)).parse().unwrap();
+        stream.kind = "t".repeat(32).parse().unwrap();
+        (stream.bitrate, stream.packets_received) = (i64::MAX as u64, i64::MAX as u64);
+        registry.register(&stream).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_shows_the_streams_and_follows_them() {
+    let (server, registry) = Server::memory().await;
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    add(&*registry, "cam2", StreamStatus::Paused).await;
+    let stats = StreamStats { bitrate: 5_000_000, packets_received: 97, packets_lost: 3, ..StreamStats::default() };
+    registry.update_stats(&id("cam1"), &stats).await.unwrap();
+    let tab = open(&server, DESK);
+    tab.until(STREAMS);
+    assert!(row(&tab, "cam1").starts_with("cam1|srt|active|203.0.113.7:40112|–|–|5.0 Mbit/s|3.00 %|"));
+    assert!(row(&tab, "cam2").starts_with("cam2|srt|paused|203.0.113.7:40112|–|–|0 bit/s|–|"));
+    assert_eq!(tab.text("document.getElementById('summary').textContent"), "2 live: 1 active, 1 paused");
+    assert_eq!(tab.text("document.title"), "2 live streams");
+    tab.eval("globalThis.kept = document.querySelector('tbody tr:nth-child(2)'); null");
+
+    registry.unregister(&id("cam1")).await.unwrap();
+    add(&*registry, "cam3", StreamStatus::Error).await;
+    registry.update_status(&id("cam2"), StreamStatus::Active).await.unwrap();
+    tab.until("document.getElementById('summary').textContent === '2 live: 1 active, 1 error'");
+    let shown = "[...document.querySelectorAll('tbody th')].map((cell) => cell.textContent).join()";
+    assert_eq!(tab.text(shown), "cam2,cam3");
+    // A row that stays is the same element: a selection in it stays too.
+    assert_eq!(tab.eval("kept === document.querySelector('tbody tr')"), true);
+
+    registry.unregister(&id("cam2")).await.unwrap();
+    registry.unregister(&id("cam3")).await.unwrap();
+    tab.until(EMPTY);
+    assert_eq!(tab.eval("document.getElementById('streams').hidden"), true);
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_record_is_text_and_executes_nothing() {
+    let (server, registry) = Server::memory().await;
+    add_hostile(&*registry).await;
+    registry.register(&stream("\u{202e}gpj.exe")).await.unwrap();
+    let tab = open(&server, DESK);
+    tab.until(STREAMS);
+    assert!(row(&tab, "<img src=x onerror=\"globalThis.pwned=1\">").contains("|<s>sss"));
+    assert!(row(&tab, "<script>globalThis.pwned=1</script>").contains("|<b>www"));
+    assert!(row(&tab, "__proto__").contains("|<i>nnn"));
+    // What would turn the direction of the text is spelled out.
+    assert!(row(&tab, "\\u{202e}gpj.exe").contains("|srt|"));
+    // Of the page itself: one script; and nothing that a record could bring.
+    assert_eq!(tab.eval("document.scripts.length"), 1);
+    assert_eq!(tab.eval("document.querySelectorAll('main :is(img, svg, script, i, s, u)').length"), 0);
+    assert_eq!(tab.eval("typeof globalThis.pwned"), "undefined");
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_registry_shows_commands_that_work_as_they_stand() {
+    let (server, registry) = Server::memory().await;
+    let tab = open(&server, DESK);
+    tab.until(EMPTY);
+    assert_eq!(tab.text("document.getElementById('summary').textContent"), "No stream is live");
+    tab.until("document.getElementById('ttl').textContent === '5 min'");
+    let commands = tab.eval("[...document.querySelectorAll('code')].map((code) => code.textContent)");
+    let commands: Vec<&str> = commands.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    let store = format!(" --store http://{}", server.addr);
+    for (command, begin) in commands.iter().zip(["streamreg demo", "streamreg register", "streamreg heartbeat cam1"]) {
+        assert!(command.starts_with(begin) && command.ends_with(&store), "{command}");
+    }
+    assert!(commands[4].starts_with(&format!("curl http://{}/api/v1/streams ", server.addr)), "{}", commands[4]);
+
+    // With the keyboard alone, to the clipboard.
+    tab.call("Page.bringToFront", &serde_json::json!({}));
+    tab.eval("document.querySelector('.command button').focus()");
+    tab.press_enter();
+    tab.until("document.querySelector('.command button').textContent === 'Copied'");
+
+    for command in &commands[1..4] {
+        let done = Command::new(env!("CARGO_BIN_EXE_streamreg")).args(command.split(' ').skip(1)).output().unwrap();
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert_eq!(registry.get(&id("cam1")).await.unwrap().source_addr, "203.0.113.7:40112");
+    tab.until(STREAMS);
+    assert!(row(&tab, "cam1").starts_with("cam1|srt|connecting|"));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_told_and_what_was_known_stays() {
+    let (mut server, registry) = Server::memory().await;
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    let tab = open(&server, DESK);
+    tab.until(STREAMS);
+    let top = "document.getElementById('streams').getBoundingClientRect().top";
+    let before = tab.eval(top);
+    server.begin_stop();
+    server.stopped().await;
+    tab.until(OUTAGE);
+    let told = tab.text("document.getElementById('trouble').textContent");
+    assert!(told.starts_with("The server does not answer since "), "{told}");
+    assert!(told.ends_with(" The list is from before."), "{told}");
+    assert!(tab.text("document.title").starts_with("No answer"));
+    assert!(row(&tab, "cam1").starts_with("cam1|srt|active|"));
+    assert_eq!(tab.eval(top), before, "the list moved");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_needs_no_scrolling_sideways() {
+    let (mut server, registry) = Server::memory().await;
+    let tab = open(&server, PHONE);
+    let fits = |state: &str| {
+        let widths = tab.eval("[document.documentElement.scrollWidth, innerWidth]");
+        assert_eq!(widths[1], PHONE, "{state}");
+        assert!(widths[0].as_u64() <= widths[1].as_u64(), "{state}: {widths}");
+    };
+    tab.until(EMPTY);
+    fits("empty");
+    add_hostile(&*registry).await;
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    tab.until(STREAMS);
+    fits("streams");
+    server.begin_stop();
+    server.stopped().await;
+    tab.until(OUTAGE);
+    fits("outage");
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+/// The contrast of every text that shows (WCAG 2.2, 1.4.3); all of it below 4.5 : 1.
+const FAINT: &str = r"(() => {
+  const rgb = (text) => text.match(/[\d.]+/g).map(Number);
+  const light = (text) => {
+    const [r, g, b] = rgb(text).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = getComputedStyle(at).backgroundColor;
+      if ((rgb(color)[3] ?? 1) === 1) return color;
+    }
+  };
+  const texts = [...document.body.querySelectorAll('*')].filter((e) => e.checkVisibility()
+    && [...e.childNodes].some((node) => node.nodeType === 3 && node.data.trim() !== ''));
+  const ratio = (e) => {
+    const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  };
+  const faint = texts.filter((e) => !(ratio(e) >= 4.5)).map((e) => `${e.textContent}: ${ratio(e)}`);
+  return texts.length > 30 ? faint.join() : `only ${texts.length} texts`;
+})()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_text_has_contrast_in_light_and_dark() {
+    let (mut server, registry) = Server::memory().await;
+    for status in ["connecting", "active", "paused", "error", "closed", "odd"] {
+        add(&*registry, &format!("is {status}"), status.parse().unwrap()).await;
+    }
+    let stats = StreamStats { packets_received: 97, packets_lost: 3, ..StreamStats::default() };
+    registry.update_stats(&id("is active"), &stats).await.unwrap();
+    let tab = open(&server, DESK);
+    tab.until(STREAMS);
+    let look = |state: &str| {
+        let grounds = ["light", "dark"].map(|scheme| {
+            tab.prefer(scheme);
+            assert_eq!(tab.text(FAINT), "", "{scheme}, {state}");
+            tab.text("getComputedStyle(document.body).backgroundColor")
+        });
+        assert_ne!(grounds[0], grounds[1]);
+    };
+    look("live");
+    server.begin_stop();
+    server.stopped().await;
+    tab.until(OUTAGE);
+    look("outage");
+}

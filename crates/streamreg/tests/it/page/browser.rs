@@ -1,0 +1,225 @@
+//! A real browser: Chromium without a window, told what to do over a pipe (Chrome DevTools Protocol).
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Long enough for a busy machine; no test waits that long when all is well.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait between two looks at a condition.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// `--no-sandbox`: tests may run as root, and the page under test is our own.
+const START: &str = "exec chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+                     --disable-background-networking --disable-component-update --disable-sync --disable-breakpad \
+                     --disable-background-timer-throttling --disable-renderer-backgrounding --hide-scrollbars \
+                     --remote-debugging-pipe --user-data-dir=\"$1\" 3<&0 4>&1 </dev/null >/dev/null 2>&1";
+
+/// The browser that the tests of one process share while any of them has a tab.
+static SHARED: Mutex<Weak<Browser>> = Mutex::new(Weak::new());
+
+/// A running browser. It is closed, and its profile removed, with the last tab.
+pub(super) struct Browser {
+    connection: Mutex<Connection>,
+    child: Mutex<Child>,
+    profile: TempDir,
+}
+
+struct Connection {
+    requests: ChildStdin,
+    answers: Receiver<Value>,
+    last: u64,
+}
+
+impl Connection {
+    fn call(&mut self, session: Option<&str>, method: &str, params: &Value) -> Value {
+        self.last += 1;
+        let mut request = json!({ "id": self.last, "method": method, "params": params });
+        if let Some(session) = session {
+            request["sessionId"] = session.into();
+        }
+        self.requests.write_all(format!("{request}\0").as_bytes()).expect("the browser takes no request");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut answer = self.answers.recv_timeout(left).expect("the browser does not answer");
+            if answer["id"] == self.last {
+                assert!(answer["error"].is_null(), "{method}: {answer}");
+                return answer["result"].take();
+            }
+        }
+    }
+}
+
+impl Browser {
+    fn shared() -> Arc<Self> {
+        let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let browser = Arc::new(Self::start());
+            *shared = Arc::downgrade(&browser);
+            browser
+        })
+    }
+
+    fn start() -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        assert!(
+            std::env::split_paths(&path).any(|dir| dir.join("chromium").is_file()),
+            "there is no chromium, and the page is tested in a real browser: run scripts/setup, which installs it"
+        );
+        let profile = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sh")
+            .args(["-c", START, "sh"])
+            .arg(profile.path())
+            .env("TMPDIR", profile.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (requests, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (sender, answers) = channel();
+        // It ends with the browser, whose end of the pipe is gone then.
+        std::thread::spawn(move || {
+            for message in BufReader::new(output).split(0) {
+                let Ok(message) = message else { break };
+                let Ok(message) = serde_json::from_slice(&message) else { break };
+                if sender.send(message).is_err() {
+                    break;
+                }
+            }
+        });
+        let connection = Mutex::new(Connection { requests, answers, last: 0 });
+        Self { connection, child: Mutex::new(child), profile }
+    }
+
+    fn call(&self, session: Option<&str>, method: &str, params: &Value) -> Value {
+        self.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner).call(session, method, params)
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let connection = self.connection.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = connection.requests.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            pause();
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        while !processes_with(self.profile.path()).is_empty() && Instant::now() < deadline {
+            pause();
+        }
+        let left = processes_with(self.profile.path());
+        assert!(left.is_empty() || std::thread::panicking(), "the browser left processes behind: {left:?}");
+    }
+}
+
+/// Waits before the next look at a condition that has a deadline.
+#[expect(clippy::disallowed_methods, reason = "the test's own thread drives the browser; it is no worker")]
+fn pause() {
+    std::thread::sleep(LOOK_AGAIN);
+}
+
+/// The processes that name a path in their arguments.
+fn processes_with(path: &Path) -> Vec<String> {
+    let path = path.to_str().unwrap_or_default();
+    let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let arguments = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
+    all.flatten()
+        .filter_map(arguments)
+        .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
+        .filter(|line| line.contains(path))
+        .collect()
+}
+
+/// A tab with a page in it. Faults of its scripts and of its policy are kept in `faults`.
+pub(super) struct Tab {
+    browser: Arc<Browser>,
+    target: String,
+    session: String,
+}
+
+impl Tab {
+    /// Opens a page in a viewport of this width.
+    pub(super) fn open(url: &str, width: u32) -> Self {
+        let browser = Browser::shared();
+        let target = browser.call(None, "Target.createTarget", &json!({ "url": "about:blank", "newWindow": true }));
+        let target = target["targetId"].as_str().unwrap().to_owned();
+        let attached =
+            browser.call(None, "Target.attachToTarget", &json!({ "targetId": target.as_str(), "flatten": true }));
+        let session = attached["sessionId"].as_str().unwrap().to_owned();
+        let tab = Self { browser, target, session };
+        tab.call("Page.enable", &json!({}));
+        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
+        tab.call("Emulation.setDeviceMetricsOverride", &size);
+        let keep = "globalThis.faults = [];
+            for (const kind of ['error', 'unhandledrejection', 'securitypolicyviolation'])
+              addEventListener(kind, (e) => faults.push(`${kind} ${e.message ?? e.reason ?? e.violatedDirective}`));";
+        tab.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": keep }));
+        tab.call("Page.navigate", &json!({ "url": url }));
+        tab.until("location.protocol === 'http:' && document.readyState === 'complete'");
+        tab
+    }
+
+    pub(super) fn call(&self, method: &str, params: &Value) -> Value {
+        self.browser.call(Some(&self.session), method, params)
+    }
+
+    /// Evaluates an expression in the page.
+    pub(super) fn eval(&self, expression: &str) -> Value {
+        let mut answer = self.call("Runtime.evaluate", &json!({ "expression": expression, "returnByValue": true }));
+        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
+        answer["result"]["value"].take()
+    }
+
+    /// Evaluates an expression whose value is a text.
+    pub(super) fn text(&self, expression: &str) -> String {
+        self.eval(expression).as_str().unwrap_or_else(|| panic!("no text: {expression}")).to_owned()
+    }
+
+    /// Waits until an expression is true in the page.
+    #[track_caller]
+    pub(super) fn until(&self, expression: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Between two documents there may be nothing to evaluate in.
+            let guarded = format!("(() => {{ try {{ return !!({expression}); }} catch {{ return false; }} }})()");
+            if self.eval(&guarded) == true {
+                return;
+            }
+            assert!(Instant::now() < deadline, "never true: {expression}\n{}", self.text("document.body.innerText"));
+            pause();
+        }
+    }
+
+    /// Presses a key as a user does.
+    pub(super) fn press_enter(&self) {
+        let mut key =
+            json!({ "type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13 });
+        self.call("Input.dispatchKeyEvent", &key);
+        key["type"] = "keyUp".into();
+        self.call("Input.dispatchKeyEvent", &key);
+    }
+
+    /// Emulates a user who prefers light or dark pages, and no motion: no colour is on its way to another.
+    pub(super) fn prefer(&self, scheme: &str) {
+        let features = [("prefers-color-scheme", scheme), ("prefers-reduced-motion", "reduce")];
+        let features = features.map(|(name, value)| json!({ "name": name, "value": value }));
+        self.call("Emulation.setEmulatedMedia", &json!({ "features": features }));
+    }
+}
+
+impl Drop for Tab {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.browser.call(None, "Target.closeTarget", &json!({ "targetId": self.target.as_str() }));
+        }
+    }
+}
