@@ -9,5 +9,7 @@ mod cli_verbs;
 mod conformance;
 mod http;
 mod http_bad_input;
+mod pages;
+mod readme;
 
 mod redis;
