@@ -135,3 +135,19 @@ async fn a_reader_needs_exactly_the_rights_of_the_page() {
         assert_eq!(verb.run(&store, "there").await.unwrap_err().kind(), ErrorKind::Denied, "{verb:?}");
     }
 }
+
+#[tokio::test]
+async fn another_database_needs_one_right_more() {
+    let bed = Bed::start().await;
+    for (user, more, good) in [("without", "", false), ("with", "+select", true)] {
+        let rules = [&rules("ingest")[..], &[more]].concat();
+        bed.user(user, rules.join(" ").trim()).await;
+        let options: RedisOptions = format!("{}/5", bed.server.url_as(user, PASSWORD)).parse().unwrap();
+        let registered = match RedisRegistry::connect(options).await {
+            Ok(store) => store.register(&stream("there", SOURCE)).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        assert_eq!(registered.is_ok(), good, "{user}: {registered:?}");
+    }
+    assert_eq!(bed.server.cli(&["-n", "5", "SMEMBERS", INDEX]).await, "there");
+}
