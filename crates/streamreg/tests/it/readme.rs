@@ -187,8 +187,10 @@ impl Session {
     /// Runs a command at a terminal.
     fn run(&self, step: &Step, command: &str) {
         let path = format!("{}:{}", self.folder.path().join("bin").display(), std::env::var("PATH").unwrap());
+        // A wide window: tables are written whole.
+        let command = format!("stty columns 160; {}", self.with_real(command));
         let mut shell = Command::new("timeout");
-        shell.args(["60", "script", "--quiet", "--return", "--command", &self.with_real(command), "/dev/null"]);
+        shell.args(["60", "script", "--quiet", "--return", "--command", &command, "/dev/null"]);
         shell.current_dir(self.folder.path()).env_remove("RUST_LOG").envs(&self.variables).env("PATH", path);
         shell.env("SHELL", "/bin/sh").env("TERM", "dumb").stdin(Stdio::null());
         let output = shell.output().unwrap();
