@@ -31,14 +31,20 @@ impl Clock {
         Self::Manual { start: Timestamp::now(), passed: Arc::default() }
     }
 
-    pub(crate) fn now(&self) -> Now {
+    pub(crate) fn mono(&self) -> u64 {
         match self {
-            Self::System { origin } => Now { mono: nanos(origin.elapsed()), wall: Timestamp::now() },
-            Self::Manual { start, passed } => {
-                let mono = passed.load(Ordering::SeqCst);
-                Now { mono, wall: Timestamp::from_unix_nanos(start.as_unix_nanos() + i128::from(mono)) }
-            }
+            Self::System { origin } => nanos(origin.elapsed()),
+            Self::Manual { passed, .. } => passed.load(Ordering::SeqCst),
         }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let mono = self.mono();
+        let wall = match self {
+            Self::System { .. } => Timestamp::now(),
+            Self::Manual { start, .. } => Timestamp::from_unix_nanos(start.as_unix_nanos() + i128::from(mono)),
+        };
+        Now { mono, wall }
     }
 
     /// Moves a manual clock.

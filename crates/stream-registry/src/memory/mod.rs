@@ -4,7 +4,7 @@ mod clock;
 mod state;
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,7 +40,7 @@ const KIND: char = 'm';
 /// ```
 #[derive(Debug)]
 pub struct MemoryRegistry {
-    state: Mutex<State>,
+    state: RwLock<State>,
     clock: Clock,
     ttl: Duration,
     read_only: bool,
@@ -68,7 +68,7 @@ impl MemoryRegistry {
     }
 
     pub(crate) fn with_clock(ttl: Duration, clock: Clock) -> Self {
-        Self { state: Mutex::default(), clock, ttl, read_only: false }
+        Self { state: RwLock::default(), clock, ttl, read_only: false }
     }
 
     /// Refuses every write.
@@ -78,10 +78,10 @@ impl MemoryRegistry {
         self
     }
 
-    /// Enters the lock with everything expired removed.
-    fn enter(&self) -> Result<(MutexGuard<'_, State>, Now)> {
+    /// Enters the lock to change something, with everything expired removed.
+    fn enter(&self) -> Result<(RwLockWriteGuard<'_, State>, Now)> {
         // A panic under the lock cannot leave half a change: each is one insertion or removal.
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.closed {
             return Err(Error::closed());
         }
@@ -91,7 +91,16 @@ impl MemoryRegistry {
         Ok((state, now))
     }
 
-    fn enter_to_write(&self) -> Result<(MutexGuard<'_, State>, Now)> {
+    /// Enters the lock to look, beside others who look; the time tells who has expired.
+    fn look(&self) -> Result<(RwLockReadGuard<'_, State>, u64)> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Err(Error::closed());
+        }
+        Ok((state, self.clock.mono()))
+    }
+
+    fn enter_to_write(&self) -> Result<(RwLockWriteGuard<'_, State>, Now)> {
         let entered = self.enter()?;
         if self.read_only { Err(rules::read_only()) } else { Ok(entered) }
     }
@@ -195,8 +204,9 @@ impl Registry for MemoryRegistry {
     }
 
     async fn get(&self, id: &StreamId) -> Result<Stream> {
-        let found = self.enter().and_then(|(state, _)| {
-            state.get(id).map(|entry| Arc::clone(&entry.stream)).ok_or_else(|| Error::not_found(id))
+        let found = self.look().and_then(|(state, now)| {
+            let entry = state.get(id).filter(|entry| now < entry.deadline);
+            entry.map(|entry| Arc::clone(&entry.stream)).ok_or_else(|| Error::not_found(id))
         });
         found.map(Arc::unwrap_or_clone).map_err(|error| error.with_stream(id).with_operation(Operation::Get))
     }
@@ -221,7 +231,7 @@ impl Registry for MemoryRegistry {
     }
 
     async fn close(&self) -> Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.close();
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! Joins concurrent single calls into few round trips, never waiting for company.
 //!
-//! A call that finds nothing under way goes out at once, alone. Calls that come while one is under way
-//! go out together in the next. Most of a small call's cost, here and at the server, is the call itself.
+//! A call that finds nothing under way goes out at once, alone, in its caller's own task. Calls that come
+//! while others are under way go out together in the next. Most of a small call's cost, here and at the server, is the call itself.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::options::CALL_TIMEOUT;
 use crate::{Error, ErrorKind, Result};
@@ -33,6 +34,8 @@ type Call<J> = (<J as Job>::Item, oneshot::Sender<Result<<J as Job>::Answer>>);
 struct Queue<J: Job> {
     waiting: VecDeque<Call<J>>,
     under_way: usize,
+    /// Whether a caller does its own call. Nobody waits for that one: its future may not be polled for long.
+    alone: bool,
 }
 
 /// One of the calls under way; gives its place free when its task ends, however that ends.
@@ -49,6 +52,15 @@ impl<J: Job> Drop for Place<J> {
     }
 }
 
+/// The call that a caller does itself.
+struct Alone<'a, J: Job>(&'a Joiner<J>);
+
+impl<J: Job> Drop for Alone<'_, J> {
+    fn drop(&mut self) {
+        self.0.queue().alone = false;
+    }
+}
+
 /// Queues calls of one kind.
 pub(super) struct Joiner<J: Job> {
     job: J,
@@ -57,7 +69,7 @@ pub(super) struct Joiner<J: Job> {
 
 impl<J: Job> Joiner<J> {
     pub(super) fn new(job: J) -> Arc<Self> {
-        Arc::new(Self { job, queue: Mutex::new(Queue { waiting: VecDeque::new(), under_way: 0 }) })
+        Arc::new(Self { job, queue: Mutex::new(Queue { waiting: VecDeque::new(), under_way: 0, alone: false }) })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<J>> {
@@ -66,6 +78,16 @@ impl<J: Job> Joiner<J> {
 
     /// Does one call. When the future is dropped before the call went out, it does not go out.
     pub(super) async fn call(self: &Arc<Self>, item: J::Item) -> Result<J::Answer> {
+        let item = match self.begin_alone() {
+            Some(_alone) => {
+                let answers = timeout(CALL_TIMEOUT, self.job.run(std::slice::from_ref(&item))).await;
+                return answers.map_or_else(
+                    |_| Err(no_answer()),
+                    |mut answers| answers.pop().unwrap_or_else(|| Err(no_answer())),
+                );
+            }
+            None => item,
+        };
         let (sender, answer) = oneshot::channel();
         let start = {
             let mut queue = self.queue();
@@ -79,12 +101,19 @@ impl<J: Job> Joiner<J> {
             // here: a runtime that ends may never give the task a turn.
             tokio::spawn(Self::work(Place { joiner: Arc::clone(self), held: true }));
         }
-        match tokio::time::timeout(CALL_TIMEOUT, answer).await {
+        match timeout(CALL_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::new(ErrorKind::Unavailable, "the runtime ended before Redis answered")
                 .with_may_have_applied(true)),
-            Err(_) => Err(Error::new(ErrorKind::Timeout, "Redis did not answer in time")),
+            Err(_) => Err(no_answer()),
         }
+    }
+
+    fn begin_alone(&self) -> Option<Alone<'_, J>> {
+        let mut queue = self.queue();
+        let free = !queue.alone && queue.under_way == 0;
+        queue.alone |= free;
+        free.then(|| Alone(self))
     }
 
     async fn work(mut place: Place<J>) {
@@ -114,4 +143,8 @@ impl<J: Job> Joiner<J> {
             }
         }
     }
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Timeout, "Redis did not answer in time")
 }

@@ -1,5 +1,6 @@
 //! The stream record: plain data, its limits, and its JSON form.
 
+mod canonical;
 mod id;
 mod kind;
 pub mod limits;

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::limits::{MAX_COUNT, MAX_RECORD_BYTES};
 use super::number::{lenient_count, lenient_float};
-use super::{Epoch, Stream, StreamId, StreamStatus, StreamType, Timestamp, generate_stream_id};
+use super::{Epoch, Stream, StreamId, StreamStatus, StreamType, Timestamp, canonical, generate_stream_id};
 use crate::{Error, Result};
 
 /// What a record holds beyond its typed fields. Empty, and then free, for most records.
@@ -345,6 +345,11 @@ fn read(fields: Fields<'_>, origin: Origin, id: StreamId) -> Result<Stream> {
 
 /// Reads a record as a store holds it; the key decides the id.
 pub(crate) fn decode_stored(id: &StreamId, text: &str) -> Result<Stream> {
+    canonical::decode(Some(id), text).map_or_else(|| decode_general(id, text), Ok)
+}
+
+/// As [`decode_stored`], for records of any spelling.
+pub(super) fn decode_general(id: &StreamId, text: &str) -> Result<Stream> {
     let fields = parse(text).map_err(|fault| Error::corrupt(id, &fault).with_source(fault))?;
     read(fields, Origin::Stored, id.clone())
 }
@@ -352,6 +357,9 @@ pub(crate) fn decode_stored(id: &StreamId, text: &str) -> Result<Stream> {
 /// Reads a record as a store holds it, where the record itself has to say its id.
 #[cfg(any(feature = "http", feature = "redis"))]
 pub(crate) fn decode_listed(text: &str) -> Result<Stream> {
+    if let Some(stream) = canonical::decode(None, text) {
+        return Ok(stream);
+    }
     let fault = || Error::new(crate::ErrorKind::Corrupt, "the answer holds a record without a legal id");
     let fields = parse(text).map_err(|source| fault().with_source(source))?;
     let id = fields.known[0].and_then(|raw| self::text(raw.get())).ok_or_else(fault)?;

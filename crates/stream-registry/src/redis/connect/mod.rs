@@ -107,6 +107,7 @@ impl Link {
         if let Some(connection) = self.usable()? {
             return Ok(connection);
         }
+        let came = Instant::now();
         let before = self.attempts.load(Ordering::Acquire);
         let _turn = self.connecting.lock().await;
         if let Some(connection) = self.usable()? {
@@ -119,7 +120,9 @@ impl Link {
         {
             return Err(error);
         }
-        let made = timeout(CONNECT_TIMEOUT, single::open(&self.options)).await.unwrap_or_else(|_| {
+        // Who has waited for another's attempt has less time for its own.
+        let deadline = (Instant::now() + CONNECT_TIMEOUT).min(came + CALL_TIMEOUT);
+        let made = timeout_at(deadline, single::open(&self.options)).await.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::Unavailable,
                 format!("Redis at {} does not answer; is it running and reachable?", self.options.address),
@@ -150,10 +153,16 @@ impl Link {
         }
     }
 
+    /// Until when an answer is waited for, from now on, in a call that began at a time: connecting counts too.
+    fn patience(&self, began: Instant) -> Instant {
+        (Instant::now() + self.options.response_timeout).min(began + CALL_TIMEOUT)
+    }
+
     /// Sends one command; the inner error is the server's own, for callers that know what to do with it.
     pub(super) async fn command(&self, command: &Cmd, effect: Effect) -> Result<Result<Value, RedisError>> {
+        let began = Instant::now();
         let mut connection = self.connection().await?;
-        let deadline = Instant::now() + self.options.response_timeout;
+        let deadline = self.patience(began);
         let sent = connection.inner.send_packed_command(command);
         let answer = timeout_at(deadline, sent).await;
         self.judge(&connection, answer, effect)
@@ -175,8 +184,9 @@ impl Link {
 
     /// Sends several commands at once; errors of single commands stay inside the answers.
     pub(super) async fn pipeline(&self, pipeline: &Pipeline, effect: Effect) -> Result<Vec<Value>> {
+        let began = Instant::now();
         let mut connection = self.connection().await?;
-        let deadline = Instant::now() + self.options.response_timeout;
+        let deadline = self.patience(began);
         let sent = connection.inner.send_packed_commands(pipeline, 0, pipeline.len());
         let answer = timeout_at(deadline, sent).await;
         self.judge(&connection, answer, effect)?.map_err(|error| fault::translate(error, effect == Effect::Write))
@@ -194,7 +204,7 @@ impl Link {
         let mut sent = std::pin::pin!(sender.send_packed_command(command));
         // A connection that was idle may be dead with nobody knowing. The answer to a ping before the command shows
         // that it is not; it is late only where another long answer is on its way.
-        let begun = timeout_at(alive_at + self.options.response_timeout, select(&mut pong, &mut sent)).await;
+        let begun = timeout_at(self.patience(alive_at), select(&mut pong, &mut sent)).await;
         let _receiving = match begun {
             Ok(Either::Left((Ok(_), _))) => Some(Receiving::begin(&connection)),
             Ok(Either::Left((Err(error), _))) => {

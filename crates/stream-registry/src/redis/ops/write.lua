@@ -21,12 +21,15 @@
 local index, now, ttl, policy = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
 local id_from = tonumber(ARGV[1]) + 1
 
+-- The three kinds of change return a place, the text that goes there and the place after what it replaces; or
+-- nothing where the change is for the client.
+
 local function with_status(text, from, to, at)
   local place, last = find(text, '","status":"', 1, true)
   if not place or last >= from then return nil end
   local quote = string_end(text, last + 1)
   if not quote or find(text, '"status"', quote, true) then return nil end
-  return sub(text, 1, last) .. ARGV[at] .. sub(text, quote, from - 1) .. now .. sub(text, to)
+  return last + 1, ARGV[at] .. sub(text, quote, from - 1) .. now, to
 end
 
 -- Returns the place after the labels, if they stand at a place; that place if none do; nothing where that is
@@ -75,28 +78,25 @@ local function with_stats(text, from, to, at, verb)
   local rate, rate_end, tail = text:match(
     '^%d+,"frame_rate":()[%d.eE+-]+(),"bytes_received":%d+,"packets_received":%d+,"packets_lost":%d+()[,}]', last + 1)
   if not rate then return nil end
-  local rest = '}'
-  if tail < #text then
-    rest = sub(text, tail)
-    if find(rest, 'bitrate"', 1, true) or find(rest, 'frame_rate"', 1, true) or find(rest, 'bytes_received"', 1, true) or
-        find(rest, 'packets_received"', 1, true) or find(rest, 'packets_lost"', 1, true) then
-      return nil
-    end
+  if tail < #text and (find(text, 'bitrate"', tail, true) or find(text, 'frame_rate"', tail, true) or
+      find(text, 'bytes_received"', tail, true) or find(text, 'packets_received"', tail, true) or
+      find(text, 'packets_lost"', tail, true)) then
+    return nil
   end
-  local frame_rate = sub(text, rate, rate_end - 1)
+  local frame_rate, rest = sub(text, rate, rate_end - 1), ''
   if verb == 'T' then
     if ARGV[at + 2] ~= '' then frame_rate = ARGV[at + 2] end
-    rest = with_optional(rest, at + 2)
+    rest = with_optional(sub(text, tail), at + 2)
     if not rest then return nil end
+    tail = #text + 1
   end
-  return sub(text, 1, from - 1) .. now .. sub(text, to, last) .. ARGV[at] ..
-    ',"frame_rate":' .. frame_rate .. ',' .. ARGV[at + 1] .. rest
+  return from, now .. sub(text, to, last) .. ARGV[at] .. ',"frame_rate":' .. frame_rate .. ',' .. ARGV[at + 1] .. rest, tail
 end
 
 -- First all answers and new texts, then all writes: a fault on the way leaves everything as it was.
 local texts = redis.call('MGET', unpack(KEYS, 2))
--- Heartbeats of the usual length are set in place; other records are set whole.
-local keys, ids, places, done = {}, {}, {}, 0
+-- What keeps its length is set in place, other records are set whole; so is a single one, which one command does.
+local keys, ids, places, parts, done = {}, {}, {}, {}, 0
 local whole = {}
 local answers, at = nil, 5
 for i, text in ipairs(texts) do
@@ -113,22 +113,24 @@ for i, text in ipairs(texts) do
     if epoch == nil then
       answer = text
     elseif guard == '*' or guard == '' and not epoch or epoch and guard == '=' .. epoch then
-      local key, new = KEYS[i + 1], nil
-      if verb == 'h' and to - from == #now then
-        new = true
-      elseif verb == 'h' then
-        new = sub(text, 1, from - 1) .. now .. sub(text, to)
+      local place, part, past
+      if verb == 'h' then
+        place, part, past = from, now, to
       elseif verb == 's' then
-        new = with_status(text, from, to, at)
+        place, part, past = with_status(text, from, to, at)
       else
-        new = with_stats(text, from, to, at, verb)
+        place, part, past = with_stats(text, from, to, at, verb)
       end
-      if new then
+      if place then
+        local key = KEYS[i + 1]
         done = done + 1
-        keys[done], ids[done], places[done] = key, sub(key, id_from), new == true and from - 1
-        if new ~= true then
+        keys[done], ids[done] = key, sub(key, id_from)
+        if #part == past - place and #texts > 1 then
+          places[done], parts[done] = place - 1, part
+        else
+          places[done] = false
           whole[#whole + 1] = key
-          whole[#whole + 1] = new
+          whole[#whole + 1] = sub(text, 1, place - 1) .. part .. sub(text, past)
         end
       else
         answer = text
@@ -152,6 +154,11 @@ for i, member in ipairs(redis.call('SMISMEMBER', index, unpack(ids))) do
   if member == 0 then missing[#missing + 1] = ids[i] end
 end
 local longer = policy == 'longer'
+if #texts == 1 and #missing == 0 and not longer then
+  -- One command cannot be done by half: nothing is to be asked first.
+  redis.call('SET', whole[1], whole[2], 'PX', ttl)
+  return redis.status_reply('OK')
+end
 local commands = { { 'PEXPIRE', keys[1], ttl } }
 if #missing > 0 then commands[2] = { 'SADD', index, 'id' } end
 if done * 2 > #whole then commands[#commands + 1] = { 'SETRANGE', keys[1], '0', now } end
@@ -165,7 +172,7 @@ elseif #whole > 0 then
   redis.call('MSET', unpack(whole))
 end
 for i = 1, done do
-  if places[i] then redis.call('SETRANGE', keys[i], places[i], now) end
+  if places[i] then redis.call('SETRANGE', keys[i], places[i], parts[i]) end
   -- GT: a key that lives longer, or for ever, stays so.
   if longer then redis.call('PEXPIRE', keys[i], ttl, 'GT') else redis.call('PEXPIRE', keys[i], ttl) end
 end

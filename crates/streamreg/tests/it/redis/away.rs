@@ -177,10 +177,10 @@ async fn a_network_that_fails_in_every_way() {
             "cut mid-reply" => proxy.cut_answers_after(777),
             _ => proxy.refuse().await,
         }
-        go_on(Duration::from_millis(if fault == "cut" { 50 } else { 2_200 })).await;
+        go_on(Duration::from_millis(if fault == "cut" { 50 } else { 1_300 })).await;
         proxy.resume().await;
         let back = Instant::now();
-        go_on(BACK + Duration::from_millis(600)).await;
+        go_on(BACK + Duration::from_millis(400)).await;
         judge(&callers.stop().await, gone, back, fault);
         bed.assert_whole(fault).await;
     }

@@ -134,13 +134,18 @@ fn callers_give_what_headers_list() {
 
 #[test]
 fn state_changes_ask_before_they_write() {
-    const WRITES: [&str; 7] = ["SET", "SADD", "SREM", "DEL", "PEXPIRE", "SETRANGE", "GETEX"];
+    const WRITES: [&str; 8] = ["SET", "MSET", "SADD", "SREM", "DEL", "PEXPIRE", "SETRANGE", "GETEX"];
     for (name, text) in scripts() {
         let (_, code) = parts(&text);
         let calls: Vec<(usize, &str)> = code
             .match_indices("redis.call('")
             .map(|(at, call)| (at, code[at + call.len()..].split('\'').next().unwrap()))
             .collect();
+        // A branch of one command that returns cannot be done by half.
+        let returns_at_once = |at: usize| {
+            code[at..].lines().nth(1).is_some_and(|line| line.starts_with("  ") && line.trim().starts_with("return"))
+        };
+        let calls: Vec<_> = calls.into_iter().filter(|(at, _)| !returns_at_once(*at)).collect();
         let first_write = calls.iter().find(|(_, command)| WRITES.contains(command)).map(|(at, _)| *at);
         if name == "list" {
             assert_eq!(first_write, None, "list writes nothing");

@@ -1,0 +1,143 @@
+//! The usual way, to compare with: records decoded, changed and encoded by cjson, one script a call, a
+//! connection for each caller.
+
+use std::sync::Arc;
+
+use redis::Cmd;
+use redis::aio::MultiplexedConnection;
+use serde::Deserialize;
+use stream_registry::{StreamStats, StreamStatus, Timestamp};
+
+use crate::{Result, server};
+
+pub(crate) const HEARTBEAT: &str = include_str!("reference/heartbeat.lua");
+pub(crate) const STATUS: &str = include_str!("reference/status.lua");
+pub(crate) const STATS: &str = include_str!("reference/stats.lua");
+pub(crate) const LIST: &str = include_str!("reference/list.lua");
+
+/// As long as the other side's prefix.
+pub(crate) const PREFIX: &str = "common:streams:";
+
+/// A record as the usual way decodes it.
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "decoded for the caller, who is not here")]
+pub(crate) struct Record {
+    pub(crate) id: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) source_addr: String,
+    pub(crate) status: String,
+    pub(crate) created_at: String,
+    pub(crate) last_heartbeat: String,
+    pub(crate) video_codec: String,
+    pub(crate) resolution: String,
+    pub(crate) bitrate: u64,
+    pub(crate) frame_rate: f64,
+    pub(crate) bytes_received: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) packets_lost: u64,
+}
+
+/// The hashes of the scripts.
+#[derive(Debug)]
+struct Hashes {
+    heartbeat: String,
+    status: String,
+    stats: String,
+    list: String,
+}
+
+/// One caller with its own connection.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    connection: MultiplexedConnection,
+    hashes: Arc<Hashes>,
+    ttl_ms: u64,
+}
+
+impl Caller {
+    /// Connects callers and loads the scripts.
+    pub(crate) async fn connect(url: &str, count: usize, ttl_ms: u64) -> Result<Vec<Self>> {
+        let mut first = server::connect(url).await?;
+        let mut hashes = Vec::new();
+        for text in [HEARTBEAT, STATUS, STATS, LIST] {
+            hashes.push(redis::cmd("SCRIPT").arg("LOAD").arg(text).query_async::<String>(&mut first).await?);
+        }
+        let [heartbeat, status, stats, list] =
+            <[String; 4]>::try_from(hashes).map_err(|_| "not every script was loaded")?;
+        let hashes = Arc::new(Hashes { heartbeat, status, stats, list });
+        let mut callers = Vec::with_capacity(count);
+        for _ in 0..count {
+            let connection = server::connect(url).await?;
+            callers.push(Self { connection, hashes: Arc::clone(&hashes), ttl_ms });
+        }
+        Ok(callers)
+    }
+
+    fn heartbeat_command(&self, id: &str) -> Cmd {
+        self.change(&self.hashes.heartbeat, id)
+    }
+
+    fn change(&self, hash: &str, id: &str) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(hash).arg(1).arg([PREFIX, id].concat()).arg(self.ttl_ms).arg(Timestamp::now().to_string());
+        command
+    }
+
+    async fn done(&mut self, command: &Cmd) -> Result<()> {
+        Ok(command.query_async(&mut self.connection).await?)
+    }
+
+    pub(crate) async fn heartbeat(&mut self, id: &str) -> Result<()> {
+        let command = self.heartbeat_command(id);
+        self.done(&command).await
+    }
+
+    pub(crate) async fn status(&mut self, id: &str, status: &StreamStatus) -> Result<()> {
+        let mut command = self.change(&self.hashes.status, id);
+        command.arg(status.as_str());
+        self.done(&command).await
+    }
+
+    pub(crate) async fn stats(&mut self, id: &str, stats: &StreamStats) -> Result<()> {
+        let mut command = self.change(&self.hashes.stats, id);
+        command.arg(stats.bytes_received).arg(stats.packets_received).arg(stats.packets_lost).arg(stats.bitrate);
+        self.done(&command).await
+    }
+
+    /// Heartbeats of many streams in one pipeline, one script call each.
+    pub(crate) async fn heartbeats(&mut self, ids: &[&str]) -> Result<()> {
+        let mut pipeline = redis::pipe();
+        for id in ids {
+            pipeline.add_command(self.heartbeat_command(id)).ignore();
+        }
+        Ok(pipeline.query_async(&mut self.connection).await?)
+    }
+
+    pub(crate) async fn get(&mut self, id: &str) -> Result<Record> {
+        let text: Vec<u8> = redis::cmd("GET").arg([PREFIX, id].concat()).query_async(&mut self.connection).await?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
+    pub(crate) async fn list(&mut self) -> Result<Vec<Record>> {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.hashes.list).arg(1).arg([PREFIX, "active"].concat()).arg(PREFIX);
+        let texts: Vec<Vec<u8>> = command.query_async(&mut self.connection).await?;
+        texts.iter().map(|text| Ok(serde_json::from_slice(text)?)).collect()
+    }
+
+    /// Stores records under this prefix and brings them into the spelling that these scripts leave behind.
+    pub(crate) async fn adopt(&mut self, records: &[(String, String)]) -> Result<()> {
+        for records in records.chunks(500) {
+            let mut pipeline = redis::pipe();
+            for (id, text) in records {
+                let key = [PREFIX, id].concat();
+                pipeline.cmd("SET").arg(key).arg(text).arg("PX").arg(self.ttl_ms).ignore();
+                pipeline.cmd("SADD").arg([PREFIX, "active"].concat()).arg(id).ignore();
+                pipeline.add_command(self.heartbeat_command(id)).ignore();
+            }
+            pipeline.query_async::<()>(&mut self.connection).await?;
+        }
+        Ok(())
+    }
+}
