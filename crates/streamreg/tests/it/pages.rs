@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 /// Pages whose links and paths are looked up, from the repository's root.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
+    "DESIGN.md",
     "docs/operations.md",
     "docs/semantics.md",
     "examples/rtp-ingest/README.md",
