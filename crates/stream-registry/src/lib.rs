@@ -38,6 +38,11 @@
 //! It carries no media and starts or stops no publisher. It keeps live streams only: what has ended is gone.
 //! Leases with automatic recovery and the change feed answer `Unsupported` in this version.
 
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod connect;

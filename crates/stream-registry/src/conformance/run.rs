@@ -13,7 +13,7 @@ use super::report::{Report, Verdict};
 use super::subject::Subject;
 
 /// Behaviours that mostly wait go on beside one another; more at once would make a small machine late.
-const AT_ONCE: usize = 24;
+const AT_ONCE: usize = 12;
 /// No behaviour takes nearly so long: one that does hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The time to live where nothing is to expire.

@@ -10,5 +10,7 @@ mod conformance;
 mod http;
 mod http_bad_input;
 mod page;
+mod pages;
+mod readme;
 
 mod redis;

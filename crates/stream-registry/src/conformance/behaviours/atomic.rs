@@ -27,7 +27,7 @@ declare! {
 
 async fn changes_of_one_stream_at_once_are_all_kept(case: &Case) -> Check {
     case.put(&stream("a")).await?;
-    let answers = at_once((0..60_u64).map(|at| {
+    let answers = at_once((0..20_u64).map(|at| {
         let registry = case.shared();
         async move {
             let name = id("a");
@@ -44,7 +44,7 @@ async fn changes_of_one_stream_at_once_are_all_kept(case: &Case) -> Check {
         answer?;
     }
     let now = case.get("a").await?;
-    same("the number of labels", now.labels.len(), 60)?;
+    same("the number of labels", now.labels.len(), 20)?;
     same("status and rate", (now.status, now.bitrate), (StreamStatus::Paused, 7))
 }
 

@@ -210,7 +210,7 @@ async fn one_of_many_publishers_wins(case: &Case) -> Check {
 }
 
 async fn one_of_many_calls_of_a_publisher_creates(case: &Case) -> Check {
-    let answers = at_once((0..64).map(|_| {
+    let answers = at_once((0..16).map(|_| {
         let registry = case.shared();
         async move { registry.register(&stream("a")).await }
     }))

@@ -12,6 +12,7 @@ mod json;
 mod operations;
 mod races;
 mod readers;
+mod rights;
 mod scripts;
 mod ttl;
 

@@ -1,0 +1,171 @@
+//! What the pages of the repository name is there: files, commands, routes, messages.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+
+/// Pages whose links and paths are looked up, from the repository's root.
+const PAGES: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "DESIGN.md",
+    "docs/operations.md",
+    "docs/semantics.md",
+    "examples/rtp-ingest/README.md",
+];
+
+/// Where a path that a page names may begin.
+const BASES: [&str; 4] = ["", "crates/stream-registry/src", "crates/streamreg/src", "crates/streamreg/tests/it"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn page(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|fault| panic!("{path}: {fault}"))
+}
+
+/// The text outside of fenced blocks.
+fn prose(text: &str) -> String {
+    let mut fenced = false;
+    let mut prose = String::new();
+    for line in text.lines() {
+        if line.starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            prose.push_str(line);
+            prose.push('\n');
+        }
+    }
+    prose
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+}
+
+/// Whether a quoted text is the name of a file or folder of the repository.
+fn is_path(text: &str) -> bool {
+    let plain = |one: char| one.is_ascii_alphanumeric() || "_.-/".contains(one);
+    let ending = [".rs", ".lua", ".md", ".toml", ".jsonl", "/"].iter().any(|ending| text.ends_with(ending));
+    let begins = ["crates/", "docs/", "examples/", "scripts/", ".ci/"].iter().any(|begin| text.starts_with(begin));
+    // `.rs` alone is an ending, `/readyz` a route.
+    let named = !text.starts_with('/') && (!text.starts_with('.') || text.contains('/'));
+    text.chars().all(plain) && named && (ending || begins)
+}
+
+#[test]
+fn every_path_exists() {
+    let mut looked_up = 0;
+    for name in PAGES {
+        let text = page(name);
+        for path in quoted(&prose(&text)).into_iter().filter(|text| is_path(text)) {
+            looked_up += 1;
+            let there = BASES.iter().any(|base| root().join(base).join(path).exists());
+            assert!(there, "{name}: there is no {path}");
+        }
+    }
+    assert!(looked_up > 40, "{looked_up} paths are too few: are they recognised?");
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut looked_up = 0;
+    for name in PAGES {
+        let text = prose(&page(name));
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            looked_up += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { name.to_owned() } else { beside(name, path) };
+            assert!(root().join(&target).exists(), "{name}: the link {link} leads nowhere");
+            let anchors = page_anchors(&target);
+            assert!(anchor.is_empty() || anchors.contains(anchor), "{name}: {target} has no place {anchor}");
+        }
+    }
+    assert!(looked_up >= 25, "{looked_up} links are too few: are they recognised?");
+}
+
+fn beside(page: &str, path: &str) -> String {
+    root().join(page).parent().unwrap().join(path).strip_prefix(root()).unwrap().display().to_string()
+}
+
+fn page_anchors(path: &str) -> BTreeSet<String> {
+    let text = if path.ends_with(".md") { page(path) } else { String::new() };
+    let named = text.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned);
+    let titles = text.lines().filter(|line| line.starts_with('#')).map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        title.chars().filter(|one| one.is_alphanumeric() || " -_".contains(*one)).collect::<String>().replace(' ', "-")
+    });
+    named.chain(titles).collect()
+}
+
+/// The first cells of the table below a title.
+fn first_cells(text: &str, title: &str) -> Vec<String> {
+    let (_, rest) = text.split_once(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("no part {title}"));
+    let part = rest.split("\n## ").next().unwrap();
+    let rows = part.lines().filter(|line| line.starts_with("| ")).skip(1);
+    rows.map(|line| line.split(" | ").next().unwrap().trim_start_matches("| ").to_owned()).collect()
+}
+
+#[test]
+fn the_readme_has_every_command_and_no_other() {
+    let named: BTreeSet<String> = first_cells(&page("README.md"), "Commands")
+        .iter()
+        .map(|cell| cell.trim_start_matches("`streamreg ").split([' ', '`']).next().unwrap().to_owned())
+        .collect();
+    let there: BTreeSet<String> =
+        streamreg::cli::Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    assert_eq!(named, there);
+}
+
+#[test]
+fn the_readme_has_every_route_and_no_other() {
+    let mut named = BTreeSet::new();
+    for cell in first_cells(&page("README.md"), "HTTP") {
+        let routes = quoted(&cell).into_iter().map(|route| route.split('?').next().unwrap().to_owned());
+        named.extend(routes);
+    }
+    let api = root().join("crates/streamreg/src/server/api");
+    let mut files: Vec<_> = fs::read_dir(api).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.push(root().join("crates/streamreg/src/dashboard/mod.rs"));
+    let mut there = BTreeSet::new();
+    for file in files {
+        let code: String = fs::read_to_string(file).unwrap().split_whitespace().collect();
+        there.extend(code.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
+    }
+    // Parts of the page, for nobody to call.
+    there.retain(|route| !route.starts_with("/assets/"));
+    assert_eq!(named, there);
+}
+
+/// The code of a folder.
+fn code(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.push_str(&code(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            all.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+    all
+}
+
+#[test]
+fn messages_that_operators_look_up_are_said_so() {
+    let code = code(&root().join("crates/stream-registry/src")) + &code(&root().join("crates/streamreg/src"));
+    let messages = first_cells(&page("docs/operations.md"), "Errors");
+    assert!(messages.len() >= 15, "{messages:?}");
+    for message in messages {
+        let message = message.trim_matches('`');
+        assert!(code.contains(message), "nothing in the code says {message:?}");
+    }
+}

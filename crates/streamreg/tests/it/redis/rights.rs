@@ -1,0 +1,153 @@
+//! The rights that `docs/operations.md` names are enough, and each of them is needed.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use stream_registry::{ErrorKind, RedisOptions, RedisRegistry, Registry, Result, TtlPolicy};
+
+use super::operations::{ALL, SOURCE};
+use super::{Bed, INDEX, PASSWORD, id, stream};
+use crate::readme::blocks;
+
+const OPERATIONS: &str = include_str!("../../../../../docs/operations.md");
+
+/// The rules of a user, as the page has them, but for password and name.
+fn rules(user: &str) -> Vec<&'static str> {
+    let found = blocks(OPERATIONS).into_iter().filter(|(language, _, _)| *language == "acl").count();
+    assert_eq!(found, 2, "each user of the page is tested here");
+    let start = format!("ACL SETUSER {user} on >SECRET ");
+    let line = OPERATIONS.lines().find_map(|line| line.strip_prefix(&start)).unwrap();
+    line.split(' ').collect()
+}
+
+async fn open(bed: &Bed, rules: &[&str], with: impl Fn(RedisOptions) -> RedisOptions) -> Result<RedisRegistry> {
+    static USERS: AtomicU32 = AtomicU32::new(0);
+    // Another one each time: a connection keeps the rights of its user, not of its name.
+    let name = format!("user{}", USERS.fetch_add(1, Ordering::Relaxed));
+    bed.user(&name, &rules.join(" ")).await;
+    let options: RedisOptions = bed.server.url_as(&name, PASSWORD).parse().unwrap();
+    RedisRegistry::connect(with(options)).await
+}
+
+/// Every read there is.
+async fn read(store: &RedisRegistry) -> Result<()> {
+    store.ping().await?;
+    store.get(&id("there")).await?;
+    let nobody = store.get(&id("nobody")).await.unwrap_err();
+    if nobody.kind() != ErrorKind::NotFound {
+        return Err(nobody);
+    }
+    for _ in 0..2 {
+        assert!(!store.list().await?.is_empty());
+        assert!(!store.list_page(None, NonZeroU32::new(100).unwrap()).await?.streams.is_empty());
+    }
+    Ok(())
+}
+
+/// Every change there is, of records of ours, of records of another shape, and of ids that the index lacks.
+async fn write(bed: &Bed, store: &RedisRegistry) -> Result<()> {
+    for verb in ALL {
+        for state in ["ours", "another shape", "not in the index", "unusual time"] {
+            bed.flush().await;
+            let text = match state {
+                "another shape" => format!(r#"{{"x":[],"source_addr":"{SOURCE}","type":"srt","status":"active"}}"#),
+                "unusual time" => stream("cam", SOURCE).to_json().replace("000000000Z", "0Z"),
+                _ => stream("cam", SOURCE).to_json(),
+            };
+            bed.put("cam", text, 60_000).await;
+            if state == "not in the index" {
+                bed.server.cli(&["SREM", INDEX, "cam"]).await;
+            }
+            verb.run(store, "cam").await?;
+        }
+    }
+    bed.flush().await;
+    let nobody = store.update_heartbeat(&id("nobody")).await.unwrap_err();
+    if nobody.kind() != ErrorKind::NotFound {
+        return Err(nobody);
+    }
+    store.register(&stream("there", SOURCE)).await?;
+    Ok(())
+}
+
+/// What users were refused since this was asked last.
+async fn refused(bed: &Bed) -> BTreeSet<String> {
+    let log = bed.server.cli(&["ACL", "LOG"]).await;
+    assert_eq!(bed.server.cli(&["ACL", "LOG", "RESET"]).await, "OK");
+    let lines: Vec<_> = log.lines().collect();
+    lines.windows(2).filter(|pair| pair[0] == "object").map(|pair| pair[1].to_owned()).collect()
+}
+
+/// All that a writer does: with both policies, and tidying the index up.
+async fn work(bed: &Bed, rules: &[&str]) -> std::result::Result<(), String> {
+    for policy in [TtlPolicy::Renew, TtlPolicy::NeverShorten] {
+        let store = open(bed, rules, |options| options.ttl_policy(policy)).await.map_err(|error| error.to_string())?;
+        // What others use is lost now and then.
+        bed.server.cli(&["SCRIPT", "FLUSH"]).await;
+        write(bed, &store).await.map_err(|error| error.to_string())?;
+        bed.server.cli(&["SADD", INDEX, "gone"]).await;
+        read(&store).await.map_err(|error| error.to_string())?;
+        let counted = store.counters();
+        if counted.prune_failures > 0 || counted.pruned == 0 {
+            return Err(format!("ids without a record stay: {counted:?}"));
+        }
+        // The one that the page says is no fault; others tell of a right that is missing.
+        if let Some(other) = refused(bed).await.iter().find(|object| *object != "sort_ro") {
+            return Err(format!("{other} was refused"));
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_writer_needs_exactly_the_rights_of_the_page() {
+    let bed = Bed::start().await;
+    let rules = rules("ingest");
+    work(&bed, &rules).await.unwrap();
+    for lacking in rules.iter().filter(|rule| rule.starts_with('+')) {
+        let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != lacking).collect();
+        assert!(work(&bed, &fewer).await.is_err(), "all goes well without {lacking}: leave it out");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_needs_exactly_the_rights_of_the_page() {
+    let bed = Bed::start().await;
+    bed.store().await.register(&stream("there", SOURCE)).await.unwrap();
+    let rules = rules("viewer");
+    let read_all = async |rules: &[&str]| read(&open(&bed, rules, |options| options.read_only(true)).await?).await;
+    read_all(&rules).await.unwrap();
+    // These the page says are no fault.
+    assert_eq!(refused(&bed).await, ["evalsha", "sort_ro", "time"].map(str::to_owned).into());
+    for lacking in rules.iter().filter(|rule| rule.starts_with('+')) {
+        let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != lacking).collect();
+        assert!(read_all(&fewer).await.is_err(), "all goes well without {lacking}: leave it out");
+    }
+    // The faster way that the page names.
+    let faster = [&rules[..], &["+sort_ro", "%R~*"]].concat();
+    refused(&bed).await;
+    read_all(&faster).await.unwrap();
+    assert_eq!(refused(&bed).await, ["time".to_owned()].into(), "the whole list is one command");
+    // And they cannot write, whatever they say.
+    let store = open(&bed, &rules, |options| options).await.unwrap();
+    for verb in ALL {
+        assert_eq!(verb.run(&store, "there").await.unwrap_err().kind(), ErrorKind::Denied, "{verb:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_database_needs_one_right_more() {
+    let bed = Bed::start().await;
+    for (user, more, good) in [("without", "", false), ("with", "+select", true)] {
+        let rules = [&rules("ingest")[..], &[more]].concat();
+        bed.user(user, rules.join(" ").trim()).await;
+        let options: RedisOptions = format!("{}/5", bed.server.url_as(user, PASSWORD)).parse().unwrap();
+        let registered = match RedisRegistry::connect(options).await {
+            Ok(store) => store.register(&stream("there", SOURCE)).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        assert_eq!(registered.is_ok(), good, "{user}: {registered:?}");
+    }
+    assert_eq!(bed.server.cli(&["-n", "5", "SMEMBERS", INDEX]).await, "there");
+}
