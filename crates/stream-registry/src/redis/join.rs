@@ -101,12 +101,11 @@ impl<J: Job> Joiner<J> {
             // here: a runtime that ends may never give the task a turn.
             tokio::spawn(Self::work(Place { joiner: Arc::clone(self), held: true }));
         }
-        match timeout(CALL_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Error::new(ErrorKind::Unavailable, "the runtime ended before Redis answered")
-                .with_may_have_applied(true)),
-            Err(_) => Err(no_answer()),
-        }
+        // Without a time-out of its own, which would be a timer a call: the task answers in time.
+        answer.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unavailable, "the runtime ended before Redis answered")
+                .with_may_have_applied(true))
+        })
     }
 
     fn begin_alone(&self) -> Option<Alone<'_, J>> {
@@ -137,10 +136,26 @@ impl<J: Job> Joiner<J> {
                 }
                 taken.into_iter().unzip()
             };
-            for (sender, answer) in senders.into_iter().zip(place.joiner.job.run(&items).await) {
+            let answers = timeout(CALL_TIMEOUT, place.joiner.job.run(&items)).await;
+            let answers = answers.unwrap_or_else(|_| items.iter().map(|_| Err(no_answer())).collect());
+            if matches!(answers.first(), Some(Err(error)) if error.kind() == ErrorKind::Timeout) {
+                place.joiner.give_up();
+            }
+            for (sender, answer) in senders.into_iter().zip(answers) {
                 // Nobody may be waiting any more.
                 let _ = sender.send(answer);
             }
+        }
+    }
+
+    /// Answers those who wait: they have waited as long as the calls that got no answer, and would wait as long again.
+    fn give_up(&self) {
+        let waiting = std::mem::take(&mut self.queue().waiting);
+        for (_, sender) in waiting {
+            let _ = sender.send(Err(Error::new(
+                ErrorKind::Unavailable,
+                "not sent, since Redis did not answer the calls before; try again",
+            )));
         }
     }
 }

@@ -160,7 +160,8 @@ elseif #whole > 0 then
   redis.call('MSET', unpack(whole))
 end
 for i = 1, done do
-  if places[i] then redis.call('SETRANGE', keys[i], places[i], parts[i]) end
+  -- As a text: Redis would print a number with seventeen digits in mind, which takes longer than the change.
+  if places[i] then redis.call('SETRANGE', keys[i], string.format('%d', places[i]), parts[i]) end
   -- GT: a key that lives longer, or for ever, stays so.
   if longer then redis.call('PEXPIRE', keys[i], ttl, 'GT') else redis.call('PEXPIRE', keys[i], ttl) end
 end
