@@ -106,7 +106,8 @@ impl HttpRegistry {
         let transport = self.transport_to_write()?;
         let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
         let call = Call::new(Method::POST, path).body(JSON, body).header(IDEMPOTENCY_KEY, operation.as_str());
-        wire::read_registered(&transport.send(call).await?)
+        // An answer that cannot be read came from a server that has done it.
+        wire::read_registered(&transport.send(call).await?).map_err(|error| error.with_may_have_applied(true))
     }
 
     async fn register_given(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
@@ -129,7 +130,8 @@ impl HttpRegistry {
         let call = guarded(Method::DELETE, wire::stream_path(id.as_str()), query, &options.guard);
         let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
         let call = call.header(IDEMPOTENCY_KEY, operation.as_str()).header(PREFER, "return=representation");
-        Stream::from_stored(id, &transport.send(call).await?)
+        let last = transport.send(call).await?;
+        Stream::from_stored(id, &last).map_err(|error| error.with_may_have_applied(true))
     }
 
     async fn read_one(&self, id: &StreamId) -> Result<Stream> {

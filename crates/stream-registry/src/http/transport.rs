@@ -104,18 +104,27 @@ impl Transport {
     /// Where the connection was lost before an answer came, a request that does the same sent twice as once
     /// is sent once more, over a new connection.
     pub(super) async fn send(&self, call: Call) -> Result<String> {
-        let response = match self.attempt(&call).await? {
-            Ok(response) => response,
+        match self.attempt(&call).await? {
+            Ok(response) => self.finish(&call, response).await,
             Err(lost) if call.is_repeatable() && is_lost(&lost) => {
-                self.attempt(&call).await?.map_err(|fault| self.failed(&call, fault))?
+                let again = async {
+                    let response = self.attempt(&call).await?.map_err(|fault| self.failed(&call, fault))?;
+                    self.finish(&call, response).await
+                };
+                // Whatever the second says, the first may have been done.
+                again.await.map_err(|error| error.with_may_have_applied(call.changes()))
             }
-            Err(fault) => return Err(self.failed(&call, fault)),
-        };
+            Err(fault) => Err(self.failed(&call, fault)),
+        }
+    }
+
+    /// Reads the whole answer; one of 400 and above is an error.
+    async fn finish(&self, call: &Call, response: Response<Incoming>) -> Result<String> {
         let status = response.status().as_u16();
         let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let media_type = media_type.split(';').next().unwrap_or("").trim().to_owned();
         let cap = if response.status().is_success() { call.cap } else { SMALL };
-        let text = self.read(&call, response, cap).await?;
+        let text = self.read(call, response, cap).await?;
         if (200..300).contains(&status) && (text.is_empty() || media_type == JSON) {
             return Ok(text);
         }
@@ -124,7 +133,7 @@ impl Transport {
         {
             return Err(problem.into_error());
         }
-        Err(self.not_ours(&call, status, &media_type))
+        Err(self.not_ours(call, status, &media_type))
     }
 
     /// Sends a request and waits for the head of its answer; the outer error is the time-out's.

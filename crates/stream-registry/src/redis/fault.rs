@@ -2,6 +2,7 @@
 
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind, Value};
 
+use super::connect::Effect;
 use crate::{Error, ErrorKind};
 
 /// Turns an answer that is an error into one. None of our commands answers with errors inside a list.
@@ -13,11 +14,11 @@ pub(super) fn checked(value: Value) -> Result<Value, RedisError> {
 }
 
 /// Whether the connection is of no use after this error.
-pub(super) fn breaks_connection(error: &RedisError) -> bool {
+pub(super) fn breaks_connection(error: &RedisError, effect: Effect) -> bool {
     // A demoted, loading or masterless server may not be the one to talk to any more.
     error.is_io_error()
         || error.is_unrecoverable_error()
-        || matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"))
+        || effect != Effect::Tidy && matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"))
 }
 
 /// Whether the answer was lost on the way: what was asked may be done all the same. An answer that ends in
@@ -45,6 +46,13 @@ pub(super) fn is_no_permission(error: &RedisError) -> bool {
 pub(super) fn translate(error: RedisError, writing: bool) -> Error {
     let detail = error.detail().unwrap_or_default().to_owned();
     let code = error.code().unwrap_or_default().to_owned();
+    if detail.contains("unknown command") {
+        // The server repeats the arguments, a password among them: neither its words nor the source go on.
+        return Error::new(
+            ErrorKind::Unsupported,
+            "the server does not know a command that is needed; use Redis 7.0 or Valkey 7.2, with no command renamed",
+        );
+    }
     let (kind, message) = match code.as_str() {
         _ if is_no_permission(&error) => {
             (ErrorKind::Denied, format!("the Redis user lacks a right: {detail}; grant it with ACL SETUSER"))

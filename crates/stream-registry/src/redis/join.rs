@@ -3,7 +3,7 @@
 //! A call that finds nothing under way goes out at once, alone, in its caller's own task. Calls that come
 //! while others are under way go out together in the next. Most of a small call's cost, here and at the server, is the call itself.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::options::CALL_TIMEOUT;
+use crate::stream::StreamId;
 use crate::{Error, ErrorKind, Result};
 
 /// The most calls that go together: more would hold the server noticeably.
@@ -23,6 +24,9 @@ const UNDER_WAY: usize = 2;
 pub(super) trait Job: Send + Sync + 'static {
     type Item: Send + Sync + 'static;
     type Answer: Send + 'static;
+
+    /// What must not come twice in one call, where there is such a thing.
+    fn key(item: &Self::Item) -> Option<&StreamId>;
 
     /// Does all of them in one round trip and answers each, in order.
     async fn run(&self, items: &[Self::Item]) -> Vec<Result<Self::Answer>>;
@@ -119,14 +123,25 @@ impl<J: Job> Joiner<J> {
         loop {
             let (items, senders): (Vec<_>, Vec<_>) = {
                 let mut queue = place.joiner.queue();
-                let mut taken = Vec::new();
+                let mut taken: Vec<Call<J>> = Vec::new();
+                let mut keys = HashSet::new();
+                let mut left = VecDeque::new();
                 while taken.len() < MOST
                     && let Some(call) = queue.waiting.pop_front()
                 {
                     // Who has gone away meanwhile asks for nothing any more.
-                    if !call.1.is_closed() {
-                        taken.push(call);
+                    if call.1.is_closed() {
+                        continue;
                     }
+                    match J::key(&call.0) {
+                        // A second write to one stream goes with the next call: so each call is one script.
+                        Some(key) if !keys.insert(key.clone()) => left.push_back(call),
+                        _ => taken.push(call),
+                    }
+                }
+                if !left.is_empty() {
+                    left.append(&mut queue.waiting);
+                    queue.waiting = left;
                 }
                 if taken.is_empty() {
                     // In the same breath, so that a call that comes now starts anew.

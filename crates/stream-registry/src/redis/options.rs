@@ -102,7 +102,8 @@ impl RedisOptions {
         self
     }
 
-    /// Sets how long an answer to one stream's call may take. Default 1 s; any call ends after 1.9 s at the latest.
+    /// Sets how long an answer to one stream's call may take. Default 1 s, at most 1.9 s, which is
+    /// also the most that a call about one stream takes in all.
     #[must_use]
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout.min(CALL_TIMEOUT);
@@ -182,7 +183,8 @@ impl FromStr for RedisOptions {
                 }
                 "user" if !tcp => options.user = some(value.into_owned()),
                 "pass" if !tcp => options.password = some(value.into_owned()),
-                other => return Err(bad(&format!("has an unknown parameter {other:?}"))),
+                // Its name is not repeated: it may be the rest of a password with a ? or & in it.
+                _ => return Err(bad("has an unknown parameter; ? and & in a password must be %3F and %26")),
             }
         }
         if options.user.is_some() && options.password.is_none() {

@@ -81,11 +81,9 @@ impl ScriptCall<'_> {
 
     /// Runs the script; the inner error is the server's own.
     async fn try_run(&self, link: &Link, effect: Effect) -> Result<Result<Value, RedisError>> {
-        match link.command(&self.command, effect).await?.and_then(fault::checked) {
+        match link.command(&self.command, effect).await? {
             // After a restart, a failover or SCRIPT FLUSH: nothing was run, so it may be sent again.
-            Err(error) if fault::is_no_script(&error) => {
-                Ok(link.command(&self.whole(), effect).await?.and_then(fault::checked))
-            }
+            Err(error) if fault::is_no_script(&error) => link.command(&self.whole(), effect).await,
             answer => Ok(answer),
         }
     }

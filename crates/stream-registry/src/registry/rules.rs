@@ -1,6 +1,6 @@
 //! The rules that all stores share, as functions without a store.
 
-use super::{Change, Guard, OnConflict, Operation, Outcome, RegisterOptions, Write};
+use super::{Change, Guard, OnConflict, Outcome, RegisterOptions, Write};
 use crate::stream::limits::{MAX_LABELS, MAX_WRITES};
 use crate::stream::{Stream, Timestamp, record};
 use crate::{Error, ErrorKind, Result};
@@ -28,6 +28,7 @@ pub(crate) fn register(
     stream.last_heartbeat = now;
     stream.epoch = None;
     stream.end_reason = None;
+    stream.extra.forget_odd(&["epoch", "end_reason"]);
     let Some(existing) = existing else { return Ok((stream, Outcome::Created)) };
     match policy {
         OnConflict::TakeOver => Ok((stream, Outcome::TakenOver)),
@@ -99,13 +100,14 @@ pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestam
             if stream.labels.len() > MAX_LABELS {
                 return Err(Error::invalid(format!("the stream would have more than {MAX_LABELS} labels")));
             }
-            record::check_size(stream)?;
+            record::measure(stream)?;
         }
         Change::Replace(given) => {
             let mut next = (**given).clone();
             next.created_at = stream.created_at;
             next.extra.copy_odd("created_at", &stream.extra);
             next.epoch.clone_from(&stream.epoch);
+            next.extra.copy_odd("epoch", &stream.extra);
             *stream = next;
         }
     }
@@ -133,6 +135,5 @@ pub(crate) fn ended(mut last: Stream, reason: &crate::EndReason) -> Stream {
 
 /// An operation id was used for a call about another stream.
 pub(crate) fn operation_reused() -> Error {
-    Error::invalid("this operation id was used for another stream; give each call its own")
-        .with_operation(Operation::Register)
+    Error::invalid("this operation id was used for another call; give each call its own")
 }

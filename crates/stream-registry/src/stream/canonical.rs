@@ -134,7 +134,8 @@ impl<'a> Cursor<'a> {
         let plain = number.starts_with(|first: char| first.is_ascii_digit())
             && (!number.starts_with('0') || number == "0" || number.starts_with("0."))
             && number.ends_with(|last: char| last.is_ascii_digit())
-            && !number.contains(".e");
+            && !number.contains(".e")
+            && !number.contains(".E");
         number.parse().ok().filter(|value: &f64| plain && value.is_finite())
     }
 
@@ -188,6 +189,8 @@ mod tests {
             r#","rtt_ms":1e999}"#,
             r#","rtt_ms":1.}"#,
             r#","rtt_ms":01}"#,
+            r#","rtt_ms":1.E5}"#,
+            r#","rtt_ms":1E5}"#,
         ] {
             let text = format!("{PLAIN}{tail}");
             let general = record::decode_general(&id, &text);

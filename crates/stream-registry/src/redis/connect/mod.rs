@@ -59,6 +59,8 @@ impl Connection {
 pub(super) enum Effect {
     Read,
     Write,
+    /// A write that nobody asked for, and that a replica may well refuse.
+    Tidy,
 }
 
 /// The way to the server: connects at first use and again after a break, for all callers at once.
@@ -109,7 +111,9 @@ impl Link {
         }
         let came = Instant::now();
         let before = self.attempts.load(Ordering::Acquire);
-        let _turn = self.connecting.lock().await;
+        // Bounded: who has the turn may be a future that its owner does not poll for long.
+        let turn = timeout_at(came + CALL_TIMEOUT, self.connecting.lock()).await;
+        let _turn = turn.map_err(|_| self.unreachable())?;
         if let Some(connection) = self.usable()? {
             return Ok(connection);
         }
@@ -122,12 +126,7 @@ impl Link {
         }
         // Who has waited for another's attempt has less time for its own.
         let deadline = (Instant::now() + CONNECT_TIMEOUT).min(came + CALL_TIMEOUT);
-        let made = timeout_at(deadline, single::open(&self.options)).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("Redis at {} does not answer; is it running and reachable?", self.options.address),
-            ))
-        });
+        let made = timeout_at(deadline, single::open(&self.options)).await.unwrap_or_else(|_| Err(self.unreachable()));
         match made {
             Ok(connection) => {
                 if lock(&self.last_failure).take().is_some() {
@@ -153,6 +152,13 @@ impl Link {
         }
     }
 
+    fn unreachable(&self) -> Error {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("Redis at {} does not answer; is it running and reachable?", self.options.address),
+        )
+    }
+
     /// Until when an answer is waited for, from now on, in a call that began at a time: connecting counts too.
     fn patience(&self, began: Instant) -> Instant {
         (Instant::now() + self.options.response_timeout).min(began + CALL_TIMEOUT)
@@ -164,7 +170,7 @@ impl Link {
         let mut connection = self.connection().await?;
         let deadline = self.patience(began);
         let sent = connection.inner.send_packed_command(command);
-        let answer = timeout_at(deadline, sent).await;
+        let answer = timeout_at(deadline, sent).await.map(|answer| answer.and_then(fault::checked));
         self.judge(&connection, answer, effect)
     }
 
@@ -174,7 +180,7 @@ impl Link {
             Err(lost) if lost.kind() == ErrorKind::Unavailable => self.command(command, Effect::Read).await?,
             answer => answer?,
         };
-        answer.and_then(fault::checked).map_err(|error| fault::translate(error, false))
+        answer.map_err(|error| fault::translate(error, false))
     }
 
     /// As [`read`](Self::read), for an answer that may be large.
@@ -206,12 +212,15 @@ impl Link {
         // that it is not; it is late only where another long answer is on its way.
         let begun = timeout_at(self.patience(alive_at), select(&mut pong, &mut sent)).await;
         let _receiving = match begun {
-            Ok(Either::Left((Ok(_), _))) => Some(Receiving::begin(&connection)),
+            Ok(Either::Left((Ok(_), _))) => {
+                alive_at = Instant::now();
+                Some(Receiving::begin(&connection))
+            }
             Ok(Either::Left((Err(error), _))) => {
                 return self.judge(&connection, Ok(Err(error)), Effect::Read);
             }
             Ok(Either::Right((answer, _))) => {
-                return Ok(self.judge(&connection, Ok(answer), Effect::Read)?.and_then(fault::checked));
+                return self.judge(&connection, Ok(answer.and_then(fault::checked)), Effect::Read);
             }
             Err(_) if connection.receiving.load(Ordering::Acquire) == 0 => {
                 connection.mark_broken();
@@ -220,9 +229,11 @@ impl Link {
             Err(_) => None,
         };
         loop {
-            let patience = (Instant::now() + self.options.response_timeout).min(deadline);
-            if let Ok(answer) = timeout_at(patience, &mut sent).await {
-                return Ok(self.judge(&connection, Ok(answer), Effect::Read)?.and_then(fault::checked));
+            // Early enough to ask, and be answered, before the last sign of life is too old.
+            let patience =
+                (Instant::now() + self.options.response_timeout).min(alive_at + CALL_TIMEOUT - PROBE_TIMEOUT);
+            if let Ok(answer) = timeout_at(patience.min(deadline), &mut sent).await {
+                return self.judge(&connection, Ok(answer.and_then(fault::checked)), Effect::Read);
             }
             let ping = async {
                 let mut probed = probe.connection().await?;
@@ -261,7 +272,7 @@ impl Link {
     async fn read_clock(&self, clock: &StoreClock) -> Result<()> {
         clock.begin_renewal();
         let answer = self.command(&redis::cmd("TIME"), Effect::Read).await?;
-        clock.renew(answer.and_then(fault::checked).map_err(|error| fault::translate(error, false))?)
+        clock.renew(answer.map_err(|error| fault::translate(error, false))?)
     }
 
     /// Sorts an answer: no answer and broken connections become errors of ours, the rest is the caller's to judge.
@@ -278,7 +289,7 @@ impl Link {
                 Err(no_answer().with_may_have_applied(effect == Effect::Write))
             }
             Ok(Err(error)) => {
-                if fault::breaks_connection(&error) {
+                if fault::breaks_connection(&error, effect) {
                     connection.mark_broken();
                 }
                 if fault::is_lost(&error) {

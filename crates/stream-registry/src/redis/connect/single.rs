@@ -61,6 +61,12 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
         if words.contains("DB index is out of range") {
             return Error::invalid("Redis has no database of this number; check the store's URL");
         }
+        if words.contains("unknown command") {
+            // Its words may repeat the password, so nothing of them goes on.
+            return Error::unsupported(
+                "the server does not know HELLO; use Redis 7.0 or Valkey 7.2, with no command renamed",
+            );
+        }
         fault::translate(error, false)
     })?;
     let hello = inner.send_packed_command(&redis::cmd("HELLO")).await.and_then(fault::checked).map_err(fault)?;

@@ -11,7 +11,8 @@
 -- ARGV[1]  the id
 -- ARGV[2]  the operation id
 -- ARGV[3]  the mark's time to live in ms
--- ARGV[4]  'free' to end a stream that is not leased; 'seen' to end the text that the client has judged; 'any'
+-- ARGV[4]  'free' to end a stream that is not leased; 'held' to see the text first; 'seen' to end the text that
+--          the client has judged; 'any'
 -- ARGV[5]  that text, '' otherwise
 -- ARGV[6]  for how long the operation's answer is remembered in ms, '' where its id cannot come again
 -- Output   {'done', the last text}; {'again', the last text} where this operation has done it before;
@@ -41,7 +42,9 @@ if kind == 'none' then return { 'gone' } end
 if kind ~= 'string' then return { 'kind', kind } end
 local text = redis.call('GET', record)
 local epoch = epoch_of(text)
-if condition == 'free' and (epoch ~= false or not heartbeat(text)) or condition == 'seen' and text ~= seen then
+-- An end is final: what is no record is for the client to judge, however much it looks like one.
+local free = condition == 'free' and epoch == false and heartbeat(text) and pcall(cjson.decode, text)
+if not (free or condition == 'any' or condition == 'seen' and text == seen) then
   return { 'there', text }
 end
 local value = operation .. '\n' .. (epoch or '') .. '\n' .. text

@@ -29,8 +29,7 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
     let remember = options.operation.as_ref().map_or_else(String::new, |_| REMEMBER.as_millis().to_string());
     let mut condition = match options.guard {
         Guard::None => "free",
-        // The client has to read the epoch first: nothing was seen yet.
-        Guard::Holder(_) => "seen",
+        Guard::Holder(_) => "held",
         Guard::Force => "any",
     };
     let mut seen: Vec<u8> = Vec::new();

@@ -20,6 +20,10 @@ impl Job for GetJob {
     type Item = StreamId;
     type Answer = Vec<u8>;
 
+    fn key(_: &StreamId) -> Option<&StreamId> {
+        None
+    }
+
     async fn run(&self, ids: &[StreamId]) -> Vec<Result<Vec<u8>>> {
         read(&self.0, ids).await.unwrap_or_else(|error| ids.iter().map(|_| Err(error.clone())).collect())
     }
@@ -40,11 +44,20 @@ async fn read(store: &Arc<Store>, ids: &[StreamId]) -> Result<Vec<Result<Vec<u8>
     texts.resize(ids.len(), None);
     let absent: Vec<&StreamId> = ids.iter().zip(&texts).filter(|(_, text)| text.is_none()).map(|(id, _)| id).collect();
     // MGET says nothing of a key of another type: absent means absent only if nothing is there.
-    let mut others = if absent.is_empty() { Vec::new() } else { existing(store, &absent).await? };
-    let answers = ids.iter().zip(texts).map(|(id, text)| match text {
-        Some(text) => Ok(text),
-        None if others.remove(0) => Err(Error::corrupt(id, "the key holds no string; remove it with redis-cli")),
-        None => Err(Error::not_found(id)),
+    let others = if absent.is_empty() { Ok(Vec::new()) } else { existing(store, &absent).await };
+    let mut at = 0;
+    let answers = ids.iter().zip(texts).map(|(id, text)| {
+        if let Some(text) = text {
+            return Ok(text);
+        }
+        at += 1;
+        match &others {
+            Ok(others) if others.get(at - 1) == Some(&true) => {
+                Err(Error::corrupt(id, "the key holds no string; remove it with redis-cli"))
+            }
+            Ok(_) => Err(Error::not_found(id)),
+            Err(error) => Err(error.clone()),
+        }
     });
     Ok(answers.collect())
 }

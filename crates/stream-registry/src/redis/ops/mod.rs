@@ -25,6 +25,9 @@ async fn back_off(attempt: u32) {
     tokio::time::sleep(Duration::from_micros(fastrand::u64(0..most))).await;
 }
 
+/// How long a change waits for its turn.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// Lets the tasks of this process that read and replace one record do so one after the other: else those of
 /// many would disturb one another more often than they try. Other processes are met by chance only.
 pub(super) struct Turns {
@@ -42,19 +45,21 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for the turn. `text`, what is known of the record, becomes what the one before has made of it.
-    async fn take(&self, id: &StreamId, text: &mut Vec<u8>) -> MutexGuard<'_, LastText> {
+    /// Waits for the turn, but not for long: who has it may be a future that its owner does not poll, and
+    /// without it a change is as right, if not as quick. `text`, what is known of the record, becomes what
+    /// the one before has made of it.
+    async fn take(&self, id: &StreamId, text: &mut Vec<u8>) -> Option<MutexGuard<'_, LastText>> {
         let place = &self.places[usize::try_from(self.hasher.hash_one(id) % 64).unwrap_or(0)];
         if let Ok(mut turn) = place.try_lock() {
             // Nobody was before: what was just read is newer than what somebody left once.
             *turn = None;
-            return turn;
+            return Some(turn);
         }
-        let mut turn = place.lock().await;
+        let mut turn = tokio::time::timeout(PATIENCE, place.lock()).await.ok()?;
         if let Some((_, left)) = turn.take().filter(|(of, _)| of == id) {
             *text = left;
         }
-        turn
+        Some(turn)
     }
 }
 

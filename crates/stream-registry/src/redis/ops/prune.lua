@@ -4,17 +4,18 @@
 -- KEYS[1]    the index set
 -- KEYS[2..]  a record for each id
 -- ARGV       the ids
--- Output     how many ids were removed, and how many keys hold no string
+-- Output     how many ids were removed, then the places of those whose key holds no string
 -- Events     none
 local index = KEYS[1]
-local gone, wrong = {}, 0
+local gone, out = {}, {}
 for i, id in ipairs(ARGV) do
   local kind = redis.call('TYPE', KEYS[i + 1]).ok
   if kind == 'none' then
     gone[#gone + 1] = id
   elseif kind ~= 'string' then
-    wrong = wrong + 1
+    out[#out + 1] = i
   end
 end
 if #gone > 0 then redis.call('SREM', index, unpack(gone)) end
-return { #gone, wrong }
+table.insert(out, 1, #gone)
+return out

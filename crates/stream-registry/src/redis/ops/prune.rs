@@ -42,9 +42,16 @@ async fn prune_chunk(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<u64> {
     for id in ids {
         call.arg(id);
     }
-    let answer = reply::array(call.run(&store.link, Effect::Write).await?)?;
-    let number =
-        |at: usize| answer.get(at).map_or(Ok(0), reply::number).map(|number| u64::try_from(number).unwrap_or(0));
-    store.counters.add_pruned(number(0)?);
-    number(1)
+    let answer = reply::array(call.run(&store.link, Effect::Tidy).await?)?;
+    let mut numbers =
+        answer.iter().map(|number| reply::number(number).map(|number| usize::try_from(number).unwrap_or(0)));
+    store.counters.add_pruned(numbers.next().unwrap_or(Ok(0))? as u64);
+    let mut wrong = 0;
+    for place in numbers {
+        if let Some(id) = place?.checked_sub(1).and_then(|at| ids.get(at)) {
+            wrong += 1;
+            tracing::warn!(id = %String::from_utf8_lossy(id).escape_debug(), "left out of the list: its key holds no string");
+        }
+    }
+    Ok(wrong)
 }

@@ -8,7 +8,7 @@
 -- KEYS[3]  the answer to this registration, for when it is sent again
 -- KEYS[4]  the end mark of the stream
 -- ARGV[1]  the id
--- ARGV[2]  the text that has to be there, '' for none
+-- ARGV[2]  '=' and the text that has to be there, '' for none
 -- ARGV[3]  the new text
 -- ARGV[4]  time to live in ms
 -- ARGV[5]  'renew' or 'longer'
@@ -26,10 +26,10 @@ local first = redis.call('GET', operation)
 if first then return { 'again', first } end
 local kind = redis.call('TYPE', record).ok
 if kind ~= 'none' and kind ~= 'string' then return { 'kind', kind } end
-local text = kind == 'string' and redis.call('GET', record) or ''
-if text ~= expected then
-  if kind == 'none' then return { 'gone' } end
-  return { 'there', text }
+if kind == 'none' and expected ~= '' then return { 'gone' } end
+if kind == 'string' then
+  local text = redis.call('GET', record)
+  if '=' .. text ~= expected then return { 'there', text } end
 end
 local life = lifetime(record, ttl, policy)
 local fault = bad_index(index) or forbidden({

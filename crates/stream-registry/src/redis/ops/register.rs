@@ -31,15 +31,16 @@ pub(in crate::redis) async fn register(
         store.keys.operation(&operation),
         store.keys.end_mark(&stream.id),
     ];
-    // The text that is there, as far as we know: at first nothing.
-    let mut there: Vec<u8> = Vec::new();
+    // The text that is there, as far as we know: at first none.
+    let mut there: Option<Vec<u8>> = None;
     let mut turn: Option<MutexGuard<'_, LastText>> = None;
     for attempt in 0..TRIES {
-        let (new, outcome, ended) = judge(store, stream, options, &operation, &there).await?;
+        let (new, outcome, ended) = judge(store, stream, options, &operation, there.as_deref()).await?;
         let text = new.to_json();
         let answer = format!("{}\n{text}", outcome.as_str());
         let mut call = REGISTER.call(&keys);
-        call.arg(stream.id.as_str()).arg(&there).arg(&text).arg(store.ttl_ms()).arg(store.ttl_policy());
+        let expected = there.as_ref().map_or_else(Vec::new, |there| [b"=", &**there].concat());
+        call.arg(stream.id.as_str()).arg(expected).arg(&text).arg(store.ttl_ms()).arg(store.ttl_policy());
         call.arg(answer).arg(REMEMBER.as_millis().to_string()).arg(ended).arg(store.end_mark_ms());
         let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
         let word = reply::text(reply.next().unwrap_or(Value::Nil))?;
@@ -52,16 +53,16 @@ pub(in crate::redis) async fn register(
                 return Ok(Registered::new(new, outcome, store.options.ttl));
             }
             b"again" => return remembered(store, stream, options, &reply::text(value)?),
-            b"there" => there = reply::text(value)?,
-            b"gone" => there.clear(),
+            b"there" => there = Some(reply::text(value)?),
+            b"gone" => there = None,
             b"kind" => {
                 let kind = String::from_utf8_lossy(&reply::text(value)?).into_owned();
                 return Err(Error::corrupt(&stream.id, format!("the key holds a {kind}; remove it with redis-cli")));
             }
             _ => return Err(unexpected(&Value::BulkString(word))),
         }
-        if turn.is_none() {
-            turn = Some(store.turns.take(&stream.id, &mut there).await);
+        if let (0, Some(there)) = (attempt, &mut there) {
+            turn = store.turns.take(&stream.id, there).await;
         } else if attempt > 1 {
             back_off(attempt).await;
         }
@@ -75,22 +76,20 @@ async fn judge(
     stream: &Stream,
     options: &RegisterOptions,
     operation: &OperationId,
-    there: &[u8],
+    there: Option<&[u8]>,
 ) -> Result<(Stream, Outcome, Vec<u8>)> {
     let now = store.link.now().await?;
-    let existing = match replace::decode(&stream.id, there) {
-        _ if there.is_empty() => None,
-        Ok(existing) => Some(existing),
+    let existing = match there.map(|there| replace::decode(&stream.id, there)) {
+        None => None,
+        Some(Ok(existing)) => Some(existing),
         // Nobody can say whose the unreadable one is: only who takes over without asking may replace it.
-        Err(_) if options.on_conflict == OnConflict::TakeOver => None,
-        Err(corrupt) => return Err(corrupt),
+        Some(Err(_)) if options.on_conflict == OnConflict::TakeOver => None,
+        Some(Err(corrupt)) => return Err(corrupt),
     };
     let (new, mut outcome) = rules::register(existing.as_ref(), stream, options.on_conflict, now)?;
-    if !there.is_empty() && outcome == Outcome::Created {
-        outcome = Outcome::TakenOver;
-    }
     let mut ended = Vec::new();
-    if outcome == Outcome::TakenOver {
+    if let Some(there) = there.filter(|_| outcome != Outcome::Renewed) {
+        outcome = Outcome::TakenOver;
         let epoch = existing.as_ref().and_then(Stream::epoch).map_or("", Epoch::as_str);
         ended = format!("{operation}\n{epoch}\n").into_bytes();
         ended.extend_from_slice(there);

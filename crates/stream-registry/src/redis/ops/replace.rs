@@ -33,7 +33,9 @@ pub(super) async fn change(store: &Arc<Store>, write: &Write, mut text: Vec<u8>)
         match call.run(&store.link, Effect::Write).await? {
             Value::Int(code) => {
                 let done = outcome(code, &write.id);
-                *turn = done.is_ok().then(|| (write.id.clone(), new.into_bytes()));
+                if let Some(turn) = &mut turn {
+                    **turn = done.is_ok().then(|| (write.id.clone(), new.into_bytes()));
+                }
                 return done;
             }
             other => text = reply::text(other)?,

@@ -60,6 +60,9 @@ local function stats(text, from, to, at, verb)
     past = after_labels(past)
     if not past then return nil end
     past = text:match('^,"audio_codec":"' .. PLAIN .. '"()', past) or past
+    for _, name in ipairs(NAMES) do
+      if find(sub(text, 1, tail), name .. '"', 1, true) then return nil end
+    end
     local parts = { sub(text, tail, past - 1) }
     for i, name in ipairs(NAMES) do
       local value, after = text:match('^,"' .. name .. '":([%d.eE+-]+)()', past)

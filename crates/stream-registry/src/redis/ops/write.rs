@@ -32,6 +32,10 @@ impl Job for WriteJob {
     type Item = Write;
     type Answer = ();
 
+    fn key(item: &Write) -> Option<&StreamId> {
+        Some(&item.id)
+    }
+
     async fn run(&self, items: &[Write]) -> Vec<Result<()>> {
         let writes: Vec<_> = items.iter().collect();
         run(&self.0, &writes).await.1
