@@ -5,10 +5,11 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::options::CALL_TIMEOUT;
 use crate::stream::StreamId;
@@ -18,6 +19,9 @@ use crate::{Error, ErrorKind, Result};
 const MOST: usize = 128;
 /// How many joined calls are under way at once: while the server works on one, the client prepares the other.
 const UNDER_WAY: usize = 2;
+
+/// After a failure that took this long, those who waited for it are not made to wait for another.
+const LONG: Duration = Duration::from_millis(100);
 
 /// A kind of call that can be joined.
 #[async_trait]
@@ -151,9 +155,10 @@ impl<J: Job> Joiner<J> {
                 }
                 taken.into_iter().unzip()
             };
+            let began = Instant::now();
             let answers = timeout(CALL_TIMEOUT, place.joiner.job.run(&items)).await;
             let answers = answers.unwrap_or_else(|_| items.iter().map(|_| Err(no_answer())).collect());
-            if matches!(answers.first(), Some(Err(error)) if error.kind() == ErrorKind::Timeout) {
+            if began.elapsed() > LONG && matches!(answers.first(), Some(Err(error)) if error.is_retryable()) {
                 place.joiner.give_up();
             }
             for (sender, answer) in senders.into_iter().zip(answers) {
