@@ -1,4 +1,4 @@
-//! The command line: one file a verb. Each verb is a function over a registry, its arguments and an [`Output`].
+//! The command line: one file a verb. Each verb is a function over a registry, its arguments and an `output::Output`.
 
 pub mod demo;
 pub mod duration;
