@@ -2,7 +2,7 @@
 
 use super::{Change, Guard, OnConflict, Outcome, RegisterOptions, Write};
 use crate::stream::limits::{MAX_LABELS, MAX_WRITES};
-use crate::stream::{Stream, Timestamp, record};
+use crate::stream::{Stream, Timestamp, encode};
 use crate::{Error, ErrorKind, Result};
 
 /// Refuses what this version cannot do, and records outside their limits.
@@ -100,7 +100,7 @@ pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestam
             if stream.labels.len() > MAX_LABELS {
                 return Err(Error::invalid(format!("the stream would have more than {MAX_LABELS} labels")));
             }
-            record::measure(stream)?;
+            encode::measure(stream)?;
         }
         Change::Replace(given) => {
             let mut next = (**given).clone();

@@ -14,35 +14,35 @@ use super::{Epoch, Stream, StreamId, StreamStatus, StreamType, Timestamp};
 /// Where no key says the id, the record has to.
 pub(super) fn decode(id: Option<&StreamId>, text: &str) -> Option<Stream> {
     let mut at = Cursor { text, place: 0 };
-    at.expect("{\"id\":")?;
+    at.literal("{\"id\":")?;
     let own = at.string()?;
     let id = match id {
         Some(id) => id.clone(),
         None => own.parse().ok()?,
     };
-    at.expect(",\"type\":")?;
+    at.literal(",\"type\":")?;
     let kind = StreamType::stored(at.string()?);
-    at.expect(",\"source_addr\":")?;
+    at.literal(",\"source_addr\":")?;
     let source_addr = at.string()?.to_owned();
-    at.expect(",\"status\":")?;
+    at.literal(",\"status\":")?;
     let status = StreamStatus::stored(at.string()?);
-    at.expect(",\"created_at\":")?;
+    at.literal(",\"created_at\":")?;
     let created_at = Timestamp::from_canonical(at.string()?)?;
-    at.expect(",\"last_heartbeat\":")?;
+    at.literal(",\"last_heartbeat\":")?;
     let last_heartbeat = Timestamp::from_canonical(at.string()?)?;
-    at.expect(",\"video_codec\":")?;
+    at.literal(",\"video_codec\":")?;
     let video_codec = at.string()?.to_owned();
-    at.expect(",\"resolution\":")?;
+    at.literal(",\"resolution\":")?;
     let resolution = at.string()?.to_owned();
-    at.expect(",\"bitrate\":")?;
+    at.literal(",\"bitrate\":")?;
     let bitrate = at.count()?;
-    at.expect(",\"frame_rate\":")?;
+    at.literal(",\"frame_rate\":")?;
     let frame_rate = at.float()?;
-    at.expect(",\"bytes_received\":")?;
+    at.literal(",\"bytes_received\":")?;
     let bytes_received = at.count()?;
-    at.expect(",\"packets_received\":")?;
+    at.literal(",\"packets_received\":")?;
     let packets_received = at.count()?;
-    at.expect(",\"packets_lost\":")?;
+    at.literal(",\"packets_lost\":")?;
     let packets_lost = at.count()?;
     let stream = Stream {
         id,
@@ -70,7 +70,7 @@ pub(super) fn decode(id: Option<&StreamId>, text: &str) -> Option<Stream> {
         end_reason: at.optional(",\"end_reason\":", Cursor::filled)?,
         extra: Extra::default(),
     };
-    at.expect("}")?;
+    at.literal("}")?;
     (at.place == text.len()).then_some(stream)
 }
 
@@ -84,13 +84,13 @@ impl<'a> Cursor<'a> {
         &self.text.as_bytes()[self.place..]
     }
 
-    fn expect(&mut self, literal: &str) -> Option<()> {
+    fn literal(&mut self, literal: &str) -> Option<()> {
         self.rest().starts_with(literal.as_bytes()).then(|| self.place += literal.len())
     }
 
     /// A field that may be missing: `Some(None)` then, `None` where what stands there is not as we write it.
     fn optional<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        if self.expect(name).is_none() {
+        if self.literal(name).is_none() {
             return Some(None);
         }
         read(self).map(Some)
@@ -98,11 +98,11 @@ impl<'a> Cursor<'a> {
 
     /// A string without escapes.
     fn string(&mut self) -> Option<&'a str> {
-        self.expect("\"")?;
+        self.literal("\"")?;
         let end = self.rest().iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))?;
         let value = self.text.get(self.place..self.place + end)?;
         self.place += end;
-        self.expect("\"")?;
+        self.literal("\"")?;
         Some(value)
     }
 
@@ -140,23 +140,23 @@ impl<'a> Cursor<'a> {
     }
 
     fn labels(&mut self) -> Option<BTreeMap<String, String>> {
-        self.expect("{")?;
+        self.literal("{")?;
         let mut labels = BTreeMap::new();
         loop {
             let name = self.string()?.to_owned();
-            self.expect(":")?;
+            self.literal(":")?;
             labels.insert(name, self.string()?.to_owned());
-            if self.expect("}").is_some() {
+            if self.literal("}").is_some() {
                 return Some(labels);
             }
-            self.expect(",")?;
+            self.literal(",")?;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::record;
+    use super::super::{encode, record};
     use super::*;
 
     const PLAIN: &str = r#"{"id":"a","type":"srt","source_addr":"[::1]:5","status":"active","created_at":"2026-11-22T14:08:10.921427415Z","last_heartbeat":"2026-11-22T14:08:11.000000000Z","video_codec":"HEVC","resolution":"1920x1080","bitrate":5000000,"frame_rate":59.94,"bytes_received":9223372036854775807,"packets_received":1,"packets_lost":0"#;
@@ -198,8 +198,8 @@ mod tests {
                 quick += 1;
                 assert_eq!(read, general.unwrap(), "{text}");
                 assert_eq!(
-                    record::encode(&read),
-                    record::encode(&record::decode_general(&id, &text).unwrap()),
+                    encode::encode(&read),
+                    encode::encode(&record::decode_general(&id, &text).unwrap()),
                     "{text}"
                 );
             }

@@ -1,6 +1,7 @@
 //! The stream record: plain data, its limits, and its JSON form.
 
 mod canonical;
+pub(crate) mod encode;
 mod id;
 mod kind;
 pub mod limits;
@@ -234,7 +235,7 @@ impl Stream {
     /// Writes the record: thirteen fields in fixed order, then the optional ones that are set,
     /// then those that this version does not know; compact.
     pub fn to_json(&self) -> String {
-        record::encode(self)
+        encode::encode(self)
     }
 
     /// Reads a record that a caller gives, strictly; missing fields are empty, zero or now.
@@ -290,7 +291,7 @@ impl Stream {
         for (name, value) in &self.labels {
             check_label(name, value)?;
         }
-        record::check_size(self)
+        encode::check_size(self)
     }
 }
 

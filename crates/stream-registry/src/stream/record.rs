@@ -1,4 +1,4 @@
-//! The one encoder and the one decoder of the record.
+//! The one decoder of the record, and what it keeps for the encoder.
 //!
 //! Texts that were decoded from a store keep, in [`Extra`], what their typed value cannot say: fields
 //! that this version does not know, and known fields whose value is not legal (`-5` bytes, a number
@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserializer as _;
@@ -32,12 +32,12 @@ struct Kept {
 }
 
 impl Extra {
-    fn odd(&self, name: &str) -> Option<&str> {
+    pub(super) fn odd(&self, name: &str) -> Option<&str> {
         let kept = self.0.as_ref()?;
         kept.odd.iter().find(|(odd, _)| *odd == name).map(|(_, raw)| raw.get())
     }
 
-    fn unknown(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(super) fn unknown(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().flat_map(|kept| kept.unknown.iter().map(|(name, raw)| (&**name, raw.get())))
     }
 
@@ -96,8 +96,6 @@ impl fmt::Debug for Extra {
         f.debug_map().entries(self.unknown()).finish()
     }
 }
-
-// ---- decoding ----------------------------------------------------------------------------------
 
 /// How a field's text is judged.
 #[derive(Clone, Copy, PartialEq)]
@@ -265,7 +263,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn text(raw: &str) -> Option<Cow<'_, str>> {
+pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if inner.bytes().any(|b| b == b'\\') {
         return serde_json::from_str::<String>(raw).ok().map(Cow::Owned);
@@ -274,7 +272,7 @@ fn text(raw: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(inner))
 }
 
-fn time(raw: &str) -> Option<(Timestamp, bool)> {
+pub(super) fn time(raw: &str) -> Option<(Timestamp, bool)> {
     let text = text(raw)?;
     let Ok(time) = text.parse::<Timestamp>() else { return Some((Timestamp::ZERO, false)) };
     // Of a longer fraction than nanoseconds the rest would be lost: those texts are kept.
@@ -282,7 +280,7 @@ fn time(raw: &str) -> Option<(Timestamp, bool)> {
     Some((time, digits <= 9))
 }
 
-fn labels(raw: &str) -> Option<(BTreeMap<String, String>, bool)> {
+pub(super) fn labels(raw: &str) -> Option<(BTreeMap<String, String>, bool)> {
     let given: BTreeMap<String, &RawValue> = serde_json::from_str(raw).ok()?;
     let count = given.len();
     let labels: BTreeMap<_, _> =
@@ -292,7 +290,7 @@ fn labels(raw: &str) -> Option<(BTreeMap<String, String>, bool)> {
 }
 
 /// The labels whose value is no text.
-fn odd_labels(raw: &str) -> BTreeMap<String, &RawValue> {
+pub(super) fn odd_labels(raw: &str) -> BTreeMap<String, &RawValue> {
     let mut given: BTreeMap<String, &RawValue> = serde_json::from_str(raw).unwrap_or_default();
     given.retain(|_, raw| text(raw.get()).is_none());
     given
@@ -408,183 +406,7 @@ fn finish_given(fields: Fields<'_>, id: StreamId) -> Result<Stream> {
     Ok(stream)
 }
 
-// ---- encoding ----------------------------------------------------------------------------------
-
-/// Writes the record.
-pub(crate) fn encode(stream: &Stream) -> String {
-    let mut out = Writer { text: String::with_capacity(384), extra: &stream.extra };
-    out.text.push('{');
-    out.string("id", stream.id.as_str());
-    out.string("type", stream.kind.as_str());
-    out.string("source_addr", &stream.source_addr);
-    out.string("status", stream.status.as_str());
-    out.time("created_at", stream.created_at);
-    out.time("last_heartbeat", stream.last_heartbeat);
-    out.string("video_codec", &stream.video_codec);
-    out.string("resolution", &stream.resolution);
-    out.count("bitrate", stream.bitrate);
-    out.float("frame_rate", stream.frame_rate);
-    out.count("bytes_received", stream.bytes_received);
-    out.count("packets_received", stream.packets_received);
-    out.count("packets_lost", stream.packets_lost);
-    out.optional("node", stream.node.as_deref(), Writer::string, |raw| text(raw).unwrap_or_default() == "");
-    out.optional("epoch", stream.epoch.as_ref().map(Epoch::as_str), Writer::string, |_| true);
-    out.labels(&stream.labels);
-    out.optional("audio_codec", stream.audio_codec.as_deref(), Writer::string, |_| true);
-    out.optional("rtt_ms", stream.rtt_ms, Writer::float, |raw| lenient_float(raw).is_none());
-    out.optional("jitter_ms", stream.jitter_ms, Writer::float, |raw| lenient_float(raw).is_none());
-    out.optional("packets_retransmitted", stream.packets_retransmitted, Writer::count, |_| true);
-    out.optional("packets_dropped", stream.packets_dropped, Writer::count, |_| true);
-    out.optional("viewers", stream.viewers, Writer::count, |_| true);
-    out.optional("end_reason", stream.end_reason.as_deref(), Writer::string, |_| true);
-    for (name, raw) in stream.extra.unknown() {
-        out.name(name);
-        out.text.push_str(raw);
-    }
-    out.text.push('}');
-    out.text
-}
-
-struct Writer<'a> {
-    text: String,
-    extra: &'a Extra,
-}
-
-impl Writer<'_> {
-    fn name(&mut self, name: &str) {
-        if self.text.len() > 1 {
-            self.text.push(',');
-        }
-        push_json_text(&mut self.text, name);
-        self.text.push(':');
-    }
-
-    /// Writes the kept text of a field if it still says what the field holds.
-    fn kept(&mut self, name: &str, still: impl FnOnce(&str) -> bool) -> bool {
-        let extra = self.extra;
-        match extra.odd(name).filter(|raw| still(raw)) {
-            Some(raw) => {
-                self.name(name);
-                self.text.push_str(raw);
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn string(&mut self, name: &str, value: &str) {
-        if !self.kept(name, |raw| text(raw).unwrap_or_default() == value) {
-            self.name(name);
-            push_json_text(&mut self.text, value);
-        }
-    }
-
-    fn time(&mut self, name: &str, value: Timestamp) {
-        if !self.kept(name, |raw| time(raw).map_or(Timestamp::ZERO, |(time, _)| time) == value) {
-            self.name(name);
-            // Writing to a string cannot fail.
-            let _ = write!(self.text, "\"{value}\"");
-        }
-    }
-
-    fn count(&mut self, name: &str, value: u64) {
-        if !self.kept(name, |raw| lenient_count(raw).map_or(0, |(count, _)| count) == value) {
-            self.name(name);
-            let _ = write!(self.text, "{value}");
-        }
-    }
-
-    fn float(&mut self, name: &str, value: f64) {
-        if !self.kept(name, |raw| lenient_float(raw).map_or(0.0, |(float, _)| float) == value) {
-            self.name(name);
-            push_json_float(&mut self.text, value);
-        }
-    }
-
-    /// Writes a field that may be unset; `still_unset` tells whether its kept text reads as unset.
-    fn optional<T>(
-        &mut self,
-        name: &str,
-        value: Option<T>,
-        write: fn(&mut Self, &str, T),
-        still_unset: impl FnOnce(&str) -> bool,
-    ) {
-        match value {
-            Some(value) => write(self, name, value),
-            None => {
-                self.kept(name, still_unset);
-            }
-        }
-    }
-
-    fn labels(&mut self, value: &BTreeMap<String, String>) {
-        if self.kept("labels", |raw| labels(raw).map(|(labels, _)| labels).unwrap_or_default() == *value) {
-            return;
-        }
-        let odd: BTreeMap<_, _> = self.extra.odd("labels").map(odd_labels).unwrap_or_default();
-        if value.is_empty() && odd.is_empty() {
-            return;
-        }
-        self.name("labels");
-        let mut before = '{';
-        for (name, value) in value {
-            self.text.push(before);
-            push_json_text(&mut self.text, name);
-            self.text.push(':');
-            push_json_text(&mut self.text, value);
-            before = ',';
-        }
-        // A change of one label loses no other, whatever its value is.
-        for (name, raw) in odd.into_iter().filter(|(name, _)| !value.contains_key(name)) {
-            self.text.push(before);
-            push_json_text(&mut self.text, &name);
-            self.text.push(':');
-            self.text.push_str(raw.get());
-            before = ',';
-        }
-        self.text.push('}');
-    }
-}
-
-/// Appends a JSON string.
-pub(crate) fn push_json_text(out: &mut String, value: &str) {
-    if value.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\') {
-        // A string always serialises.
-        out.push_str(&serde_json::to_string(value).unwrap_or_default());
-        return;
-    }
-    out.push('"');
-    out.push_str(value);
-    out.push('"');
-}
-
-/// Appends a finite number as other programs write it: the shortest form, whole numbers without a point.
-pub(crate) fn push_json_float(out: &mut String, value: f64) {
-    if value == 0.0 {
-        out.push('0');
-        return;
-    }
-    let text = serde_json::to_string(&value).unwrap_or_default();
-    out.push_str(text.strip_suffix(".0").unwrap_or(&text));
-}
-
-/// Checks that the record is within its limit as JSON, without writing it where that is plain to see.
-pub(crate) fn check_size(stream: &Stream) -> Result<()> {
-    let labels: usize = stream.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let unknown: usize = stream.extra.unknown().map(|(name, raw)| name.len() + raw.len()).sum();
-    // Texts of the fields have at most 8 KiB, and an escape makes six bytes of one.
-    if stream.labels.is_empty() && unknown == 0 || (8 * 1024 + labels + unknown) * 6 < MAX_RECORD_BYTES {
-        return Ok(());
-    }
-    measure(stream)
-}
-
-/// Checks that the record is within its limit as JSON, whatever its texts are.
-pub(crate) fn measure(stream: &Stream) -> Result<()> {
-    if encode(stream).len() > MAX_RECORD_BYTES { Err(too_large()) } else { Ok(()) }
-}
-
-fn too_large() -> Error {
+pub(super) fn too_large() -> Error {
     Error::invalid(format!("the record is larger than {} KiB", MAX_RECORD_BYTES / 1024))
 }
 
@@ -592,6 +414,7 @@ const _: () = assert!(MAX_COUNT == 9_223_372_036_854_775_807);
 
 #[cfg(test)]
 mod tests {
+    use super::super::encode::encode;
     use super::*;
     use crate::registry::{Change, rules};
 

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 pub use patch::{LabelsMode, patch_body, read_patch, read_stats, read_status, stats_body, status_body};
 pub use problem::{PROBLEM_JSON, Problem, kind_of, status_and_code};
 
-use crate::stream::record;
+use crate::stream::{encode, record};
 use crate::{Cursor, Error, ErrorKind, Outcome, Page, Registered, Result, Snapshot, Stream};
 
 /// The media type of every body that is not a problem document.
@@ -67,7 +67,7 @@ pub fn page_body(page: &Page) -> String {
     let mut out = streams(&page.streams);
     out.push_str(",\"next_cursor\":");
     match &page.next {
-        Some(cursor) => record::push_json_text(&mut out, cursor.as_str()),
+        Some(cursor) => encode::push_json_text(&mut out, cursor.as_str()),
         None => out.push_str("null"),
     }
     out.push_str(&format!(",\"total\":{},\"revision\":null", page.total));
@@ -79,7 +79,7 @@ pub fn snapshot_body(snapshot: &Snapshot) -> String {
     let mut out = streams(&snapshot.streams);
     out.push_str(",\"revision\":");
     match &snapshot.revision {
-        Some(revision) => record::push_json_text(&mut out, revision.as_str()),
+        Some(revision) => encode::push_json_text(&mut out, revision.as_str()),
         None => out.push_str("null"),
     }
     finish(out, snapshot.unreadable)
@@ -116,7 +116,7 @@ pub fn registered_body(registered: &Registered) -> String {
     out.push_str(registered.outcome.as_str());
     out.push_str("\",\"epoch\":");
     match &registered.epoch {
-        Some(epoch) => record::push_json_text(&mut out, epoch.as_str()),
+        Some(epoch) => encode::push_json_text(&mut out, epoch.as_str()),
         None => out.push_str("null"),
     }
     out.push_str(&format!(",\"ttl_ms\":{}}}", millis(registered.ttl)));
@@ -137,7 +137,7 @@ pub fn record_body(stream: &Stream) -> String {
 pub fn record_without_id(stream: &Stream) -> String {
     let text = record_body(stream);
     let mut head = String::from("{\"id\":");
-    record::push_json_text(&mut head, stream.id.as_str());
+    encode::push_json_text(&mut head, stream.id.as_str());
     head.push(',');
     match text.strip_prefix(&head) {
         Some(rest) => format!("{{{rest}"),

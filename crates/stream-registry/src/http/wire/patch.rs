@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::stream::record::{push_json_float, push_json_text};
+use crate::stream::encode::{push_json_float, push_json_text};
 use crate::{Error, LabelsPatch, Result, Stream, StreamPatch, StreamStats, StreamStatus};
 
 /// What `labels` in a patch does to labels that it does not name.

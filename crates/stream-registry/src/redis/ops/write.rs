@@ -14,7 +14,7 @@ use crate::redis::join::Job;
 use crate::redis::script::{Script, ScriptCall};
 use crate::redis::{Store, reply};
 use crate::registry::{Change, Guard, Write, rules};
-use crate::stream::record::{push_json_float, push_json_text};
+use crate::stream::encode::{push_json_float, push_json_text};
 use crate::stream::{StreamId, StreamStats};
 use crate::{Error, Result};
 
