@@ -165,6 +165,11 @@ impl<J: Job> Joiner<J> {
                 // Nobody may be waiting any more.
                 let _ = sender.send(answer);
             }
+            // While the server is busy with the other call, those who were answered may call again first: larger
+            // calls cost less, and nobody waits for it.
+            if place.joiner.queue().under_way > 1 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -56,7 +56,7 @@ pub(crate) async fn drive(callers: &[Caller], ids: &Arc<Vec<StreamId>>, call: Ca
                 let mut turn = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let at = (turn * count + number) * STRIDE % ids.len();
-                    caller.call(call, &ids, at, &mut rng).await?;
+                    caller.call(call, &ids, at, turn, &mut rng).await?;
                     turn += 1;
                 }
                 Ok::<_, Box<dyn std::error::Error + Send + Sync>>(u64::try_from(turn)?)
@@ -73,14 +73,23 @@ pub(crate) async fn drive(callers: &[Caller], ids: &Arc<Vec<StreamId>>, call: Ca
 }
 
 impl Caller {
-    async fn call(&mut self, call: Call, ids: &[StreamId], at: usize, rng: &mut fastrand::Rng) -> Result<()> {
+    async fn call(
+        &mut self,
+        call: Call,
+        ids: &[StreamId],
+        at: usize,
+        turn: usize,
+        rng: &mut fastrand::Rng,
+    ) -> Result<()> {
         let id = &ids[at];
+        // A second between the statistics of a stream, about.
+        let later = (turn * 64 / ids.len()) as u64;
         let batch = (at..at + BATCH).map(|at| &ids[at % ids.len()]);
         match self {
             Self::Usual(caller) => match call {
                 Call::Heartbeat => caller.heartbeat(id.as_str()).await,
                 Call::Status => caller.status(id.as_str(), &status(rng)).await,
-                Call::Stats => caller.stats(id.as_str(), &streams::stats(rng.u64(60..864_000), rng)).await,
+                Call::Stats => caller.stats(id.as_str(), &streams::stats(at, later, rng)).await,
                 Call::Get => check(caller.get(id.as_str()).await?.id == id.as_str()),
                 Call::Batch => caller.heartbeats(&batch.map(StreamId::as_str).collect::<Vec<_>>()).await,
                 Call::List => check(caller.list().await?.len() == ids.len()),
@@ -88,7 +97,7 @@ impl Caller {
             Self::Ours(registry) => match call {
                 Call::Heartbeat => Ok(registry.update_heartbeat(id).await?),
                 Call::Status => Ok(registry.update_status(id, status(rng)).await?),
-                Call::Stats => Ok(registry.update_stats(id, &streams::stats(rng.u64(60..864_000), rng)).await?),
+                Call::Stats => Ok(registry.update_stats(id, &streams::stats(at, later, rng)).await?),
                 Call::Get => check(registry.get(id).await?.id == *id),
                 Call::Batch => {
                     let heartbeat =

@@ -42,7 +42,7 @@ pub(crate) fn stream(n: usize) -> Result<Stream> {
     stream.video_codec = CODECS[size].to_owned();
     stream.resolution = SIZES[size].to_owned();
     stream.frame_rate = RATES[rng.usize(..RATES.len())];
-    stream.update_stats(&stats(rng.u64(60..864_000), &mut rng));
+    stream.update_stats(&stats(n, 0, &mut rng));
     if n.is_multiple_of(3) {
         let site = SITES[rng.usize(..SITES.len())];
         stream.node = Some(format!("ingest-{}.{site}.example.net", rng.u8(1..60)));
@@ -56,16 +56,19 @@ pub(crate) fn stream(n: usize) -> Result<Stream> {
     Ok(stream)
 }
 
-/// Makes the statistics of a stream of this age; all numbers are such that cjson does not damage them.
-pub(crate) fn stats(seconds: u64, rng: &mut fastrand::Rng) -> StreamStats {
-    let bitrate = rng.u64(800_000..25_000_000);
-    let bytes = bitrate / 8 * seconds;
+/// Makes the statistics that stream number `n` has `later` seconds after it was registered: totals grow, the bitrate
+/// stays within a twentieth of its mean. All numbers are such that cjson does not damage them.
+pub(crate) fn stats(n: usize, later: u64, rng: &mut fastrand::Rng) -> StreamStats {
+    // Seeded, so that a stream keeps its rates.
+    let mut own = fastrand::Rng::with_seed(n as u64);
+    let mean = own.u64(800_000..25_000_000);
+    let bytes = mean / 8 * (own.u64(60..864_000) + later);
     let packets = bytes / 1_316;
     StreamStats {
         bytes_received: bytes,
         packets_received: packets,
-        packets_lost: packets / rng.u64(2_000..100_000),
-        bitrate,
+        packets_lost: packets / own.u64(2_000..100_000),
+        bitrate: mean - mean / 20 + rng.u64(..mean / 10),
         ..StreamStats::default()
     }
 }

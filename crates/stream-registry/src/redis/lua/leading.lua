@@ -5,19 +5,20 @@
 -- backslash before it, which these literals leave no room for; were its first quote the end of a string,
 -- a bare word would follow, which is not JSON.
 local find, sub, byte = string.find, string.sub, string.byte
-local QUOTE, BACKSLASH, OPEN, CLOSE = 34, 92, 123, 125
+-- Bytes are written as numbers: 34 is a quote, 92 a backslash, 123 and 125 are braces. A name for each would be
+-- made anew in every call, by each function that uses it.
 
 -- Whether no object or array begins between the first brace and a place: then the place is at the top
 -- level. A bracket after a quote is inside a string, as in "[2001:db8::1]:5004".
 local function flat_until(text, place)
   local at = find(text, '{', 2, true)
   while at and at < place do
-    if byte(text, at - 1) ~= QUOTE then return false end
+    if byte(text, at - 1) ~= 34 then return false end
     at = find(text, '{', at + 1, true)
   end
   at = find(text, '[', 2, true)
   while at and at < place do
-    if byte(text, at - 1) ~= QUOTE then return false end
+    if byte(text, at - 1) ~= 34 then return false end
     at = find(text, '[', at + 1, true)
   end
   return true
@@ -26,10 +27,10 @@ end
 -- Returns where the text value of last_heartbeat begins and the place after it, or nothing.
 local function heartbeat(text)
   local at, last = find(text, '","last_heartbeat":"', 1, true)
-  if not at or byte(text, 1) ~= OPEN or byte(text, #text) ~= CLOSE or not flat_until(text, at) then return nil end
+  if not at or byte(text, 1) ~= 123 or byte(text, #text) ~= 125 or not flat_until(text, at) then return nil end
   -- The quote that ends the text, unless a backslash is before it: that takes a closer look.
   local quote = find(text, '"', last + 1, true)
-  if not quote or byte(text, quote - 1) == BACKSLASH then return nil end
+  if not quote or byte(text, quote - 1) == 92 then return nil end
   -- Of doubled fields the last counts, so there must be no other. What is looked for begins with a character
   -- that is rare in records: a quote would make the search stop at every field.
   if find(text, '_heartbeat"', quote, true) then return nil end
@@ -44,7 +45,7 @@ local function epoch_of(text)
   local at, last = find(text, ',"epoch":"', 1, true)
   if not at or not flat_until(text, at) then return nil end
   local quote = find(text, '"', last + 1, true)
-  if not quote or byte(text, quote - 1) == BACKSLASH or find(text, 'poch"', quote, true) then return nil end
+  if not quote or byte(text, quote - 1) == 92 or find(text, 'poch"', quote, true) then return nil end
   local epoch = sub(text, last + 1, quote - 1)
   -- What is no epoch for the client is none here.
   if #epoch > 128 or not find(epoch, '^[!-~]+$') or find(epoch, '\\', 1, true) then return nil end

@@ -18,22 +18,25 @@
 -- Output      'OK' if all are done, or for each write: 1 done; 0 no such stream; -1 not the holder;
 --             -2 the key holds no string; the record's text where the client has to make the change
 -- Events      none
-local index, now, ttl, policy = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
+local format = string.format
+local index, now, ttl, longer = KEYS[1], ARGV[2], ARGV[3], ARGV[4] == 'longer'
 local id_from = tonumber(ARGV[1]) + 1
+-- Where the values of the write at hand begin.
+local at = 6
 
--- A change is a place, the text that goes there and the place after what it replaces; without a place it is
--- for the client. Functions are made where they are needed: making them costs as much as a small call.
+-- The functions return an answer, or nil and a change: a place, the text that goes there and the place after
+-- what it replaces. A record's own text as the answer leaves the change to the client.
 
-local function stats(text, from, to, at, verb)
+local function stats(text, from, to, verb)
   local _, last = find(text, '","bitrate":', to, true)
-  if not last or not flat_until(text, last) then return nil end
+  if not last or not flat_until(text, last) then return text end
   local rate, rate_end, tail = text:match(
     '^%d+,"frame_rate":()[%d.eE+-]+(),"bytes_received":%d+,"packets_received":%d+,"packets_lost":%d+()[,}]', last + 1)
-  if not rate then return nil end
-  if tail < #text and (find(text, 'bitrate"', tail, true) or find(text, 'frame_rate"', tail, true) or
-      find(text, 'bytes_received"', tail, true) or find(text, 'packets_received"', tail, true) or
-      find(text, 'packets_lost"', tail, true)) then
-    return nil
+  if not rate then return text end
+  -- The ends of their names are enough to see that none comes twice.
+  if tail < #text and (find(text, 'rate"', tail, true) or find(text, '_received"', tail, true) or
+      find(text, '_lost"', tail, true)) then
+    return text
   end
   local frame_rate, rest = sub(text, rate, rate_end - 1), ''
   if verb == 'T' then
@@ -58,10 +61,10 @@ local function stats(text, from, to, at, verb)
     local past = text:match('^,"node":"' .. PLAIN .. '"()', tail) or tail
     past = text:match('^,"epoch":"' .. PLAIN .. '"()', past) or past
     past = after_labels(past)
-    if not past then return nil end
+    if not past then return text end
     past = text:match('^,"audio_codec":"' .. PLAIN .. '"()', past) or past
     for _, name in ipairs(NAMES) do
-      if find(sub(text, 1, tail), name .. '"', 1, true) then return nil end
+      if find(sub(text, 1, tail), name .. '"', 1, true) then return text end
     end
     local parts = { sub(text, tail, past - 1) }
     for i, name in ipairs(NAMES) do
@@ -71,101 +74,115 @@ local function stats(text, from, to, at, verb)
       if value then parts[#parts + 1] = ',"' .. name .. '":' .. value end
     end
     local first = sub(text, past, past)
-    if first ~= ',' and first ~= '}' then return nil end
+    if first ~= ',' and first ~= '}' then return text end
     for _, name in ipairs(NAMES) do
-      if find(text, name .. '"', past, true) then return nil end
+      if find(text, name .. '"', past, true) then return text end
     end
     rest, tail = table.concat(parts), past
   end
-  return from, now .. sub(text, to, last) .. ARGV[at] .. ',"frame_rate":' .. frame_rate .. ',' .. ARGV[at + 1] .. rest, tail
+  return nil, from,
+    now .. sub(text, to, last) .. ARGV[at] .. ',"frame_rate":' .. frame_rate .. ',' .. ARGV[at + 1] .. rest, tail
+end
+
+local function change(text, key, verb)
+  -- MGET says nothing of a key of another type either.
+  if not text then return redis.call('EXISTS', key) == 1 and -2 or 0 end
+  local guard = ''
+  if #verb > 1 then verb, guard = sub(verb, 1, 1), sub(verb, 2) end
+  if verb == 'g' then return text end
+  local from, to = heartbeat(text)
+  if not from then return text end
+  local epoch = epoch_of(text)
+  if epoch == nil then return text end
+  if guard ~= '*' and guard ~= (epoch and '=' .. epoch or '') then return -1 end
+  if verb == 'h' then return nil, from, now, to end
+  if verb ~= 's' then return stats(text, from, to, verb) end
+  local begin, last = find(text, '","status":"', 1, true)
+  local quote = begin and last < from and find(text, '"', last + 1, true)
+  if not quote or byte(text, quote - 1) == 92 or find(text, '"status"', quote, true) then return text end
+  return nil, last + 1, ARGV[at] .. sub(text, quote, from - 1) .. now, to
+end
+
+local texts = redis.call('MGET', unpack(KEYS, 2))
+
+-- A single one needs no lists.
+if #texts == 1 and not longer then
+  local text, key = texts[1], KEYS[2]
+  local answer, place, part, past = change(text, key, ARGV[5])
+  if answer then return { answer } end
+  if redis.call('SMISMEMBER', index, sub(key, id_from))[1] == 1 then
+    if #part == past - place then
+      redis.call('SETRANGE', key, format('%d', place - 1), part)
+      local renewed = redis.pcall('PEXPIRE', key, ttl)
+      if type(renewed) == 'table' then
+        -- Refused: the record is as it was, which costs less than to ask before each heartbeat.
+        redis.call('SETRANGE', key, '0', text)
+        return renewed
+      end
+    else
+      redis.call('SET', key, sub(text, 1, place - 1) .. part .. sub(text, past), 'PX', ttl)
+    end
+    return redis.status_reply('OK')
+  end
 end
 
 -- First all answers and new texts, then all writes: a fault on the way leaves everything as it was.
-local texts = redis.call('MGET', unpack(KEYS, 2))
--- What keeps its length is set in place, other records are set whole; so is a single one, which one command does.
-local keys, ids, places, parts, done = {}, {}, {}, {}, 0
-local whole = {}
-local answers, at = nil, 5
-for i, text in ipairs(texts) do
-  local verb, guard, answer = ARGV[at], '', 1
-  if #verb > 1 then verb, guard = sub(verb, 1, 1), sub(verb, 2) end
-  at = at + 1
-  if not text then
-    -- MGET says nothing of a key of another type either.
-    answer = redis.call('EXISTS', KEYS[i + 1]) == 1 and -2 or 0
-  else
-    local from, to, epoch
-    if verb ~= 'g' then from, to = heartbeat(text) end
-    if from then epoch = epoch_of(text) end
-    if epoch == nil then
-      answer = text
-    elseif guard == '*' or guard == '' and not epoch or epoch and guard == '=' .. epoch then
-      local place, part, past
-      if verb == 'h' then
-        place, part, past = from, now, to
-      elseif verb == 's' then
-        local begin, last = find(text, '","status":"', 1, true)
-        local quote = begin and last < from and find(text, '"', last + 1, true)
-        if quote and byte(text, quote - 1) ~= BACKSLASH and not find(text, '"status"', quote, true) then
-          place, part, past = last + 1, ARGV[at] .. sub(text, quote, from - 1) .. now, to
-        end
-      else
-        place, part, past = stats(text, from, to, at, verb)
-      end
-      if place then
-        local key = KEYS[i + 1]
-        done = done + 1
-        keys[done], ids[done] = key, sub(key, id_from)
-        if #part == past - place and #texts > 1 then
-          places[done], parts[done] = place - 1, part
-        else
-          places[done] = false
-          whole[#whole + 1] = key
-          whole[#whole + 1] = sub(text, 1, place - 1) .. part .. sub(text, past)
-        end
-      else
-        answer = text
-      end
+-- A record that does not shrink is set in place, another one whole: then its place is false.
+local keys, ids, places, parts, done, shrunk = {}, {}, {}, {}, 0, 0
+local answers
+for i = 1, #texts do
+  local text, key, verb = texts[i], KEYS[i + 1], ARGV[at - 1]
+  local answer, place, part, past = change(text, key, verb)
+  if not answer then
+    done = done + 1
+    keys[done], ids[done] = key, sub(key, id_from)
+    local grown = #part - past + place
+    if grown == 0 then
+      places[done], parts[done] = place - 1, part
+    elseif grown > 0 then
+      places[done], parts[done] = place - 1, part .. sub(text, past)
     else
-      answer = -1
+      places[done], parts[done] = false, sub(text, 1, place - 1) .. part .. sub(text, past)
+      shrunk = shrunk + 1
     end
-  end
-  if answer ~= 1 and not answers then
+  elseif not answers then
     answers = {}
     for before = 1, i - 1 do answers[before] = 1 end
   end
-  if answers then answers[i] = answer end
-  if verb == 's' then at = at + 1 elseif verb == 't' then at = at + 2 elseif verb == 'T' then at = at + 8 end
+  if answers then answers[i] = answer or 1 end
+  verb = sub(verb, 1, 1)
+  at = at + 1 + (verb == 's' and 1 or verb == 't' and 2 or verb == 'T' and 8 or 0)
 end
 if done == 0 then return answers end
 
 -- The index heals: who is alive and not in it goes back.
 local missing = {}
-for i, member in ipairs(redis.call('SMISMEMBER', index, unpack(ids))) do
-  if member == 0 then missing[#missing + 1] = ids[i] end
-end
-local longer = policy == 'longer'
-if #texts == 1 and #missing == 0 and not longer then
-  -- One command cannot be done by half: nothing is to be asked first.
-  redis.call('SET', whole[1], whole[2], 'PX', ttl)
-  return redis.status_reply('OK')
+local members = redis.call('SMISMEMBER', index, unpack(ids))
+for i = 1, done do
+  if members[i] == 0 then missing[#missing + 1] = ids[i] end
 end
 local commands = { { 'PEXPIRE', keys[1], ttl } }
 if #missing > 0 then commands[2] = { 'SADD', index, 'id' } end
-if done * 2 > #whole then commands[#commands + 1] = { 'SETRANGE', keys[1], '0', now } end
-if #whole > 0 then commands[#commands + 1] = { longer and 'SET' or 'MSET', keys[1], 'text' } end
+if done > shrunk then commands[#commands + 1] = { 'SETRANGE', keys[1], '0', now } end
+if shrunk > 0 then commands[#commands + 1] = { 'SET', keys[1], 'text' } end
 local fault = forbidden(commands)
 if fault then return fault end
 if #missing > 0 then redis.call('SADD', index, unpack(missing)) end
-if longer then
-  for i = 1, #whole, 2 do redis.call('SET', whole[i], whole[i + 1], 'KEEPTTL') end
-elseif #whole > 0 then
-  redis.call('MSET', unpack(whole))
-end
+local offsets = {}
 for i = 1, done do
-  -- As a text: Redis would print a number with seventeen digits in mind, which takes longer than the change.
-  if places[i] then redis.call('SETRANGE', keys[i], string.format('%d', places[i]), parts[i]) end
+  local key, place, part = keys[i], places[i], parts[i]
+  if place then
+    -- As a text: Redis would print a number with seventeen digits in mind, which takes longer than the change.
+    local offset = offsets[place]
+    if not offset then
+      offset = format('%d', place)
+      offsets[place] = offset
+    end
+    redis.call('SETRANGE', key, offset, part)
+  else
+    redis.call('SET', key, part, 'KEEPTTL')
+  end
   -- GT: a key that lives longer, or for ever, stays so.
-  if longer then redis.call('PEXPIRE', keys[i], ttl, 'GT') else redis.call('PEXPIRE', keys[i], ttl) end
+  if longer then redis.call('PEXPIRE', key, ttl, 'GT') else redis.call('PEXPIRE', key, ttl) end
 end
 return answers or redis.status_reply('OK')

@@ -132,11 +132,21 @@ fn callers_give_what_headers_list() {
     }
 }
 
+/// The code without the block for a single write, which takes back what it did instead of asking.
+fn without_single(code: &str) -> String {
+    let Some((before, rest)) = code.split_once("if #texts == 1 and") else { return code.to_owned() };
+    let (block, after) = rest.split_once("\nend\n").unwrap();
+    let taken_back = block.split_once("redis.pcall('PEXPIRE'").unwrap().1;
+    assert!(taken_back.contains("redis.call('SETRANGE', key, '0', text)"), "a refusal leaves half");
+    format!("{before}{after}")
+}
+
 #[test]
 fn state_changes_ask_before_they_write() {
     const WRITES: [&str; 8] = ["SET", "MSET", "SADD", "SREM", "DEL", "PEXPIRE", "SETRANGE", "GETEX"];
     for (name, text) in scripts() {
         let (_, code) = parts(&text);
+        let code = without_single(&code);
         let calls: Vec<(usize, &str)> = code
             .match_indices("redis.call('")
             .map(|(at, call)| (at, code[at + call.len()..].split('\'').next().unwrap()))
