@@ -101,6 +101,11 @@ impl ConnectOptions {
     }
 }
 
+/// How long the mark of an ended stream is kept: three times the time to live, an hour at least.
+pub(crate) fn end_mark_ttl(ttl: Duration) -> Duration {
+    (ttl * 3).max(Duration::from_secs(3600))
+}
+
 /// Checks a time to live: 1 s to 30 days.
 pub(crate) fn check_ttl(ttl: Duration) -> Result<Duration> {
     const MAX: Duration = Duration::from_secs(30 * 24 * 3600);

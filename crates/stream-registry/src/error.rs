@@ -126,6 +126,12 @@ impl Error {
         Self::new(ErrorKind::NotHolder, "the stream is leased and this caller is not its holder").with_stream(id)
     }
 
+    /// Creates the error for a holder whose stream belongs to the live record of another one.
+    pub fn superseded(by: Stream) -> Self {
+        let id = by.id.clone();
+        Self::new(ErrorKind::NotHolder, "the stream belongs to another holder now").with_stream(&id).with_existing(by)
+    }
+
     /// Creates the error for a record that cannot be read.
     pub fn corrupt(id: &StreamId, why: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Corrupt, format!("what is stored under this id is not a readable record: {why}"))
@@ -209,7 +215,8 @@ impl Error {
         self.0.may_have_applied
     }
 
-    /// Returns the live record that stands in the way, for [`ErrorKind::AlreadyExists`].
+    /// Returns the live record that stands in the way, for [`ErrorKind::AlreadyExists`] and, where it is known,
+    /// [`ErrorKind::NotHolder`].
     pub fn existing(&self) -> Option<&Stream> {
         self.0.existing.as_deref()
     }

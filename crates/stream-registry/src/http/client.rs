@@ -111,7 +111,7 @@ impl HttpRegistry {
     }
 
     async fn register_given(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        rules::check_registration(stream, options)?;
+        rules::check_registration(stream)?;
         let path = match options.on_conflict {
             OnConflict::CreateOnly => "/api/v1/streams?on_conflict=create_only",
             OnConflict::TakeOver => "/api/v1/streams?on_conflict=take_over",
@@ -219,7 +219,7 @@ impl Registry for HttpRegistry {
     }
 
     async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        let registered = match rules::check_registration(stream, options) {
+        let registered = match rules::check_registration(stream) {
             Ok(()) => self.register_by("/api/v1/streams".to_owned(), wire::record_without_id(stream), options).await,
             Err(error) => Err(error),
         };

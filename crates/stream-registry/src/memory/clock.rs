@@ -14,6 +14,12 @@ pub(crate) struct Now {
     pub(crate) wall: Timestamp,
 }
 
+impl Now {
+    pub(super) fn until(self, deadline: u64) -> Duration {
+        Duration::from_nanos(deadline.saturating_sub(self.mono))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
     /// Deadlines by the monotonic clock, so that a stepped wall clock ends no stream.

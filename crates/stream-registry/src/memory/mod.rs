@@ -13,9 +13,10 @@ pub(crate) use clock::Clock;
 use clock::{Now, nanos};
 use state::{Answer, State};
 
-use crate::connect::{DEFAULT_TTL, check_ttl};
+use crate::connect::{DEFAULT_TTL, check_ttl, end_mark_ttl};
 use crate::registry::{
-    Change, EndOptions, Operation, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, Write, rules,
+    Change, EndOptions, Operation, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, Write,
+    epoch, rules,
 };
 use crate::stream::{Cursor, OperationId, Stream, StreamId};
 use crate::{Error, Result, cursor};
@@ -117,7 +118,7 @@ impl MemoryRegistry {
     }
 
     fn register_now(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        rules::check_registration(stream, options)?;
+        rules::check_registration(stream)?;
         let (mut state, now) = self.enter_to_write()?;
         match options.operation.as_ref().and_then(|operation| state.answer(operation)) {
             Some(Answer::Registered(first)) if options.generated_id || first.stream.id == stream.id => {
@@ -126,8 +127,16 @@ impl MemoryRegistry {
             Some(_) => return Err(rules::operation_reused()),
             None => {}
         }
-        let existing = state.get(&stream.id).map(|entry| &*entry.stream);
-        let (stream, outcome) = rules::register(existing, stream, options.on_conflict, now.wall)?;
+        let entry = state.get(&stream.id);
+        let met = rules::Met {
+            existing: entry.map(|entry| &*entry.stream),
+            idle: entry.map_or(Duration::ZERO, |entry| self.ttl.saturating_sub(now.until(entry.deadline))),
+            ended: state.mark(&stream.id),
+        };
+        let (stream, outcome) = rules::register(met, stream, options, now.wall)?;
+        if outcome == Outcome::TakenOver {
+            self.mark(&mut state, &stream.id, now);
+        }
         state.put(stream.clone(), self.deadline(now));
         let registered = Registered::new(stream, outcome, self.ttl);
         Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Registered(registered.clone()));
@@ -143,10 +152,18 @@ impl MemoryRegistry {
         }
         let entry = state.get(id).ok_or_else(|| Error::not_found(id))?;
         rules::check_guard(&entry.stream, &options.guard)?;
+        self.mark(&mut state, id, now);
         let entry = state.remove(id).ok_or_else(|| Error::not_found(id))?;
         let last = rules::ended(Arc::unwrap_or_clone(entry.stream), &options.reason);
         Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Ended(last.clone()));
         Ok(last)
+    }
+
+    /// Leaves a mark that the live stream has ended, for holders who come back.
+    fn mark(&self, state: &mut State, id: &StreamId, now: Now) {
+        let Some(entry) = state.get(id) else { return };
+        let ended = entry.stream.epoch().map_or_else(|| epoch::stamp(now.wall), ToString::to_string);
+        state.put_mark(id, ended, now.mono.saturating_add(nanos(end_mark_ttl(self.ttl))));
     }
 
     fn remember(state: &mut State, operation: Option<&OperationId>, now: Now, answer: impl FnOnce() -> Answer) {

@@ -24,6 +24,13 @@ pub(super) enum Answer {
     Ended(Stream),
 }
 
+/// What is kept for a while.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Passing {
+    Answer(OperationId),
+    Mark(StreamId),
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     entries: HashMap<StreamId, Entry>,
@@ -34,8 +41,10 @@ pub(super) struct State {
     /// comes due before it is put back, so that a heartbeat costs no heap operation.
     bounds: BinaryHeap<Reverse<(u64, u64)>>,
     answers: HashMap<OperationId, (u64, Answer)>,
-    /// When answers are forgotten, in that order.
-    forget: BinaryHeap<Reverse<(u64, OperationId)>>,
+    /// The epochs of ended streams, or what stands for them.
+    marks: HashMap<StreamId, (u64, String)>,
+    /// When answers and marks are forgotten, in that order.
+    forget: BinaryHeap<Reverse<(u64, Passing)>>,
     pub(super) closed: bool,
 }
 
@@ -56,8 +65,17 @@ impl State {
             }
         }
         while self.forget.peek().is_some_and(|Reverse((at, _))| *at <= now) {
-            if let Some(Reverse((_, operation))) = self.forget.pop() {
-                self.answers.remove(&operation);
+            match self.forget.pop() {
+                Some(Reverse((_, Passing::Answer(operation)))) => {
+                    self.answers.remove(&operation);
+                }
+                // A later end of the same id lives longer.
+                Some(Reverse((_, Passing::Mark(id))))
+                    if self.marks.get(&id).is_some_and(|(until, _)| *until <= now) =>
+                {
+                    self.marks.remove(&id);
+                }
+                _ => {}
             }
         }
     }
@@ -112,6 +130,15 @@ impl State {
 
     pub(super) fn remember(&mut self, operation: &OperationId, answer: Answer, until: u64) {
         self.answers.insert(operation.clone(), (until, answer));
-        self.forget.push(Reverse((until, operation.clone())));
+        self.forget.push(Reverse((until, Passing::Answer(operation.clone()))));
+    }
+
+    pub(super) fn mark(&self, id: &StreamId) -> Option<&str> {
+        self.marks.get(id).map(|(_, ended)| ended.as_str())
+    }
+
+    pub(super) fn put_mark(&mut self, id: &StreamId, ended: String, until: u64) {
+        self.marks.insert(id.clone(), (until, ended));
+        self.forget.push(Reverse((until, Passing::Mark(id.clone()))));
     }
 }

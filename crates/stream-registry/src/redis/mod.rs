@@ -27,7 +27,7 @@ use self::ops::get::GetJob;
 use self::ops::write::WriteJob;
 use self::options::CALL_TIMEOUT;
 pub use self::options::RedisOptions;
-use crate::connect::TtlPolicy;
+use crate::connect::{TtlPolicy, end_mark_ttl};
 use crate::registry::{
     EndOptions, Operation, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, Write, rules,
 };
@@ -79,9 +79,8 @@ impl Store {
         }
     }
 
-    /// End marks outlive the time to live: three times as long, an hour at least.
     fn end_mark_ms(&self) -> u64 {
-        millis((self.options.ttl * 3).max(Duration::from_secs(3600)))
+        millis(end_mark_ttl(self.options.ttl))
     }
 
     fn check_writable(&self) -> Result<()> {

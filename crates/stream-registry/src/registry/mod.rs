@@ -1,5 +1,6 @@
 //! The trait that every store implements.
 
+pub(crate) mod epoch;
 mod options;
 pub(crate) mod rules;
 

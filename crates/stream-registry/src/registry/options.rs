@@ -83,7 +83,8 @@ pub enum OnConflict {
     Reject,
     /// A new record takes the place of the old one, with `created_at` = now.
     TakeOver,
-    /// As `TakeOver` where the record was not written for this long, as `Reject` otherwise.
+    /// As `TakeOver` where the record was not written for this long, judged by the time that it has left, as
+    /// `Reject` otherwise.
     TakeOverIfStale(Duration),
 }
 
@@ -99,9 +100,11 @@ pub enum OnConflict {
 pub struct RegisterOptions {
     /// What happens when the id is live. Default `Reject`.
     pub on_conflict: OnConflict,
-    /// Whether the registration is leased. Default no.
+    /// Whether the registration is leased: it gets an epoch, and only who gives it may write. The same publisher
+    /// may take its own leased stream anew. Default no.
     pub lease: bool,
-    /// The epoch of a lease that is to be recovered. Default none.
+    /// The epoch of a lease that is to be recovered: the stream comes back as it is given, with that epoch, unless it
+    /// was ended (`NotFound`) or belongs to another holder (`NotHolder`); `on_conflict` says nothing then. Default none.
     pub recover: Option<Epoch>,
     /// Names this call, so that it is done once though sent twice within 60 s. Default: a new one for each call.
     pub operation: Option<OperationId>,

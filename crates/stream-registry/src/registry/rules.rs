@@ -1,53 +1,115 @@
 //! The rules that all stores share, as functions without a store.
 
-use super::{Change, Guard, OnConflict, Outcome, RegisterOptions, Write};
+use std::time::Duration;
+
+use super::{Change, Guard, OnConflict, Outcome, RegisterOptions, Write, epoch};
 use crate::stream::limits::{MAX_LABELS, MAX_WRITES};
-use crate::stream::{Stream, Timestamp, encode};
+use crate::stream::{Epoch, Stream, Timestamp, encode};
 use crate::{Error, ErrorKind, Result};
 
-/// Refuses what this version cannot do, and records outside their limits.
-pub(crate) fn check_registration(stream: &Stream, options: &RegisterOptions) -> Result<()> {
-    if options.lease || options.recover.is_some() {
-        return Err(Error::unsupported("leases are not supported yet; register without one and send heartbeats"));
-    }
-    if let OnConflict::TakeOverIfStale(_) = options.on_conflict {
-        return Err(Error::unsupported("take-over of stale streams is not supported yet; use TakeOver or Reject"));
-    }
+/// Refuses records outside their limits.
+pub(crate) fn check_registration(stream: &Stream) -> Result<()> {
     stream.check()
 }
 
-/// Decides what a registration does to the live record, if there is one, and makes the new record.
+/// What a registration meets in the store.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Met<'a> {
+    /// The live record.
+    pub(crate) existing: Option<&'a Stream>,
+    /// For how long nobody wrote it, by the time that it has left.
+    pub(crate) idle: Duration,
+    /// The epoch of the end mark, or what stands for it.
+    pub(crate) ended: Option<&'a str>,
+}
+
+/// Decides what a registration does, and makes the new record.
 pub(crate) fn register(
-    existing: Option<&Stream>,
+    met: Met<'_>,
     given: &Stream,
-    policy: OnConflict,
+    options: &RegisterOptions,
     now: Timestamp,
 ) -> Result<(Stream, Outcome)> {
+    if let Some(epoch) = &options.recover {
+        return recover(met, given, epoch, now);
+    }
     let mut stream = given.clone();
     stream.created_at = now;
     stream.last_heartbeat = now;
     stream.epoch = None;
     stream.end_reason = None;
     stream.extra.forget_odd(&["epoch", "end_reason"]);
-    let Some(existing) = existing else { return Ok((stream, Outcome::Created)) };
-    match policy {
-        OnConflict::TakeOver => Ok((stream, Outcome::TakenOver)),
-        OnConflict::Reject if existing.epoch.is_none() && same_publisher(existing, given) => {
+    let outcome = match (met.existing, options.on_conflict) {
+        (None, _) => Outcome::Created,
+        (Some(_), OnConflict::TakeOver) => Outcome::TakenOver,
+        (Some(_), OnConflict::TakeOverIfStale(after)) if met.idle >= after => Outcome::TakenOver,
+        (Some(existing), OnConflict::Reject | OnConflict::TakeOverIfStale(_))
+            if same_publisher(existing, given) && (options.lease || existing.epoch.is_none()) =>
+        {
             stream.created_at = existing.created_at;
             stream.extra.copy_odd("created_at", &existing.extra);
-            Ok((stream, Outcome::Renewed))
+            Outcome::Renewed
         }
-        _ => Err(Error::already_exists(existing.clone())),
+        (Some(existing), _) => return Err(Error::already_exists(existing.clone())),
+    };
+    if options.lease {
+        let before = met.existing.and_then(Stream::epoch).map(Epoch::as_str);
+        stream.epoch = Some(epoch::next(now, before.into_iter().chain(met.ended)));
     }
+    Ok((stream, outcome))
+}
+
+/// Decides whether a holder's stream comes back, with its epoch, `created_at` and counters.
+fn recover(met: Met<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> Result<(Stream, Outcome)> {
+    let still_there = |existing: &Stream| {
+        let mut stream = existing.clone();
+        stream.epoch = Some(epoch.clone());
+        stream.extra.forget_odd(&["epoch"]);
+        stream.last_heartbeat = now;
+        Ok((stream, Outcome::Renewed))
+    };
+    let theirs = met.existing.and_then(Stream::epoch);
+    match met.existing {
+        // The same call again, or the stream was never gone.
+        Some(existing) if theirs == Some(epoch) => return still_there(existing),
+        Some(existing) if theirs > Some(epoch) => return Err(Error::superseded(existing.clone())),
+        _ => {}
+    }
+    match met.ended {
+        Some(ended) if ended == epoch.as_str() => {
+            return Err(
+                Error::new(ErrorKind::NotFound, "the stream was ended; register it anew").with_stream(&given.id)
+            );
+        }
+        Some(ended) if ended > epoch.as_str() => return Err(Error::not_holder(&given.id)),
+        _ => {}
+    }
+    let outcome = match met.existing {
+        None => Outcome::Created,
+        // A whole-record write of another program dropped the epoch.
+        Some(existing) if theirs.is_none() && same_origin(existing, given) => return still_there(existing),
+        Some(existing) if theirs.is_none() => return Err(Error::superseded(existing.clone())),
+        Some(_) => Outcome::TakenOver,
+    };
+    let mut stream = given.clone();
+    stream.epoch = Some(epoch.clone());
+    stream.end_reason = None;
+    stream.extra.forget_odd(&["epoch", "end_reason"]);
+    stream.last_heartbeat = now;
+    Ok((stream, outcome))
 }
 
 /// Same type, same non-empty address, same node where both have one.
 fn same_publisher(a: &Stream, b: &Stream) -> bool {
+    !a.source_addr.is_empty() && same_origin(a, b)
+}
+
+fn same_origin(a: &Stream, b: &Stream) -> bool {
     let same_node = match (&a.node, &b.node) {
         (Some(a), Some(b)) => a == b,
         _ => true,
     };
-    a.kind == b.kind && a.source_addr == b.source_addr && !a.source_addr.is_empty() && same_node
+    a.kind == b.kind && a.source_addr == b.source_addr && same_node
 }
 
 /// Checks the condition of a write or an end against the live record.

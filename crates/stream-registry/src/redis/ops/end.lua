@@ -11,18 +11,19 @@
 -- ARGV[1]  the id
 -- ARGV[2]  the operation id
 -- ARGV[3]  the mark's time to live in ms
--- ARGV[4]  'free' to end a stream that is not leased; 'held' to see the text first; 'seen' to end the text that
---          the client has judged; 'any'
+-- ARGV[4]  'free' to end a stream that is not leased; '=' and the epoch of the lease to end; 'seen' to end the
+--          text that the client has judged; 'any'
 -- ARGV[5]  that text, '' otherwise
 -- ARGV[6]  for how long the operation's answer is remembered in ms, '' where its id cannot come again
+-- ARGV[7]  the epoch for the mark where the client has judged; else what stands for it where there is none
 -- Output   {'done', the last text}; {'again', the last text} where this operation has done it before;
 --          {'used'} where this operation has done something else; {'gone'}; {'there', text} where the
 --          client has to judge; {'kind', type} if the key holds no string
 -- Events   none
 -- The answer: 'ended', a line feed, the id, a line feed, the last text.
--- The mark: the operation id, a line feed, the epoch or nothing, a line feed, the last text.
+-- The mark: the operation id, a line feed, the epoch or what stands for it, a line feed, the last text.
 local index, record, mark, answer = unpack(KEYS)
-local id, operation, mark_ttl, condition, seen, answer_ttl = unpack(ARGV)
+local id, operation, mark_ttl, condition, seen, answer_ttl, stamp = unpack(ARGV)
 
 if answer_ttl ~= '' then
   local first = redis.call('GET', answer)
@@ -43,11 +44,17 @@ if kind ~= 'string' then return { 'kind', kind } end
 local text = redis.call('GET', record)
 local epoch = epoch_of(text)
 -- An end is final: what is no record is for the client to judge, however much it looks like one.
-local free = condition == 'free' and epoch == false and heartbeat(text) and pcall(cjson.decode, text)
-if not (free or condition == 'any' or condition == 'seen' and text == seen) then
-  return { 'there', text }
+local wanted
+if condition == 'seen' then
+  wanted = text == seen
+elseif condition == 'any' then
+  wanted = epoch ~= nil
+else
+  wanted = (condition == 'free' and epoch == false or epoch and condition == '=' .. epoch) and heartbeat(text) and
+    pcall(cjson.decode, text)
 end
-local value = operation .. '\n' .. (epoch or '') .. '\n' .. text
+if not wanted then return { 'there', text } end
+local value = operation .. '\n' .. (condition ~= 'seen' and epoch or stamp) .. '\n' .. text
 local first = 'ended\n' .. id .. '\n' .. text
 local fault = bad_index(index) or forbidden({
   { 'SET', answer, first, 'PX', '1' },

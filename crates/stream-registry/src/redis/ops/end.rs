@@ -10,7 +10,7 @@ use crate::redis::connect::Effect;
 use crate::redis::fault::unexpected;
 use crate::redis::script::Script;
 use crate::redis::{Store, reply};
-use crate::registry::{EndOptions, Guard, rules};
+use crate::registry::{EndOptions, Guard, epoch, rules};
 use crate::stream::{OperationId, Stream, StreamId, StreamType, Timestamp};
 use crate::{Error, Result};
 
@@ -27,16 +27,17 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
     ];
     // A name of our own making comes once only; one that the caller gave may have been used elsewhere.
     let remember = options.operation.as_ref().map_or_else(String::new, |_| REMEMBER.as_millis().to_string());
-    let mut condition = match options.guard {
-        Guard::None => "free",
-        Guard::Holder(_) => "held",
-        Guard::Force => "any",
+    let mut condition = match &options.guard {
+        Guard::None => "free".to_owned(),
+        Guard::Holder(epoch) => format!("={epoch}"),
+        Guard::Force => "any".to_owned(),
     };
+    let mut ended = epoch::stamp(store.link.now().await?);
     let mut seen: Vec<u8> = Vec::new();
     for attempt in 0..TRIES {
         let mut call = END.call(&keys);
-        call.arg(id.as_str()).arg(operation.as_str()).arg(store.end_mark_ms()).arg(condition).arg(&seen);
-        call.arg(&remember);
+        call.arg(id.as_str()).arg(operation.as_str()).arg(store.end_mark_ms()).arg(&condition).arg(&seen);
+        call.arg(&remember).arg(&ended);
         let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
         let word = reply::text(reply.next().unwrap_or(Value::Nil))?;
         let value = reply.next().unwrap_or(Value::Nil);
@@ -50,8 +51,18 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
             b"gone" => return Err(Error::not_found(id)),
             b"there" => {
                 seen = reply::text(value)?;
-                rules::check_guard(&replace::decode(id, &seen)?, &options.guard)?;
-                condition = "seen";
+                match replace::decode(id, &seen) {
+                    Ok(stream) => {
+                        rules::check_guard(&stream, &options.guard)?;
+                        if let Some(epoch) = stream.epoch() {
+                            epoch.as_str().clone_into(&mut ended);
+                        }
+                    }
+                    // Who forces it ends what nobody can read, too.
+                    Err(_) if options.guard == Guard::Force => {}
+                    Err(corrupt) => return Err(corrupt),
+                }
+                "seen".clone_into(&mut condition);
             }
             b"kind" => {
                 let kind = String::from_utf8_lossy(&reply::text(value)?).into_owned();

@@ -16,11 +16,13 @@
 -- ARGV[7]  for how long, in ms
 -- ARGV[8]  the end mark of what is taken over, '' for none
 -- ARGV[9]  its time to live in ms
--- Output   {'done'}; {'again', the remembered answer}; {'there', the text that is there};
---          {'gone'} if nothing is there; {'kind', type} if the key holds no string
+-- ARGV[10] what the client knows of the end mark: the epoch in it, '' for no mark; '*' where that does not matter
+-- Output   {'done'}; {'again', the remembered answer}; {'there', the text that is there, its time left in ms};
+--          {'gone'} if nothing is there; {'ended', the epoch in the end mark or ''} if the client knows another
+--          one; {'kind', type} if the key holds no string
 -- Events   none
 local index, record, operation, mark = unpack(KEYS)
-local id, expected, new, ttl, policy, answer, answer_ttl, ended, ended_ttl = unpack(ARGV)
+local id, expected, new, ttl, policy, answer, answer_ttl, ended, ended_ttl, known = unpack(ARGV)
 
 local first = redis.call('GET', operation)
 if first then return { 'again', first } end
@@ -29,7 +31,12 @@ if kind ~= 'none' and kind ~= 'string' then return { 'kind', kind } end
 if kind == 'none' and expected ~= '' then return { 'gone' } end
 if kind == 'string' then
   local text = redis.call('GET', record)
-  if '=' .. text ~= expected then return { 'there', text } end
+  if '=' .. text ~= expected then return { 'there', text, redis.call('PTTL', record) } end
+end
+if known ~= '*' then
+  local marked = redis.call('GET', mark)
+  local epoch = marked and marked:match('^[^\n]*\n([^\n]*)\n') or ''
+  if epoch ~= known then return { 'ended', epoch } end
 end
 local life = lifetime(record, ttl, policy)
 local fault = bad_index(index) or forbidden({

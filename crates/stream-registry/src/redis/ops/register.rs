@@ -1,6 +1,7 @@
 //! Registration: created in one round trip; a live record is judged here and replaced if it is still the same.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use redis::Value;
 use tokio::sync::MutexGuard;
@@ -11,8 +12,8 @@ use crate::redis::connect::Effect;
 use crate::redis::fault::unexpected;
 use crate::redis::script::Script;
 use crate::redis::{Store, reply};
-use crate::registry::{OnConflict, Outcome, RegisterOptions, Registered, rules};
-use crate::stream::{Epoch, OperationId, Stream};
+use crate::registry::{OnConflict, Outcome, RegisterOptions, Registered, epoch, rules};
+use crate::stream::{OperationId, Stream};
 use crate::{Error, Result};
 
 static REGISTER: LazyLock<Script> = LazyLock::new(|| Script::new("register", include_str!("register.lua")));
@@ -22,7 +23,7 @@ pub(in crate::redis) async fn register(
     stream: &Stream,
     options: &RegisterOptions,
 ) -> Result<Registered> {
-    rules::check_registration(stream, options)?;
+    rules::check_registration(stream)?;
     store.check_writable()?;
     let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
     let keys = [
@@ -31,17 +32,17 @@ pub(in crate::redis) async fn register(
         store.keys.operation(&operation),
         store.keys.end_mark(&stream.id),
     ];
-    // The text that is there, as far as we know: at first none.
-    let mut there: Option<Vec<u8>> = None;
+    let mut known = Known::default();
     let mut turn: Option<MutexGuard<'_, LastText>> = None;
     for attempt in 0..TRIES {
-        let (new, outcome, ended) = judge(store, stream, options, &operation, there.as_deref()).await?;
+        let (new, outcome, ended) = judge(store, stream, options, &operation, &known).await?;
         let text = new.to_json();
         let answer = format!("{}\n{text}", outcome.as_str());
         let mut call = REGISTER.call(&keys);
-        let expected = there.as_ref().map_or_else(Vec::new, |there| [b"=", &**there].concat());
+        let expected = known.there.as_ref().map_or_else(Vec::new, |there| [b"=", &**there].concat());
+        let mark = if new.epoch.is_some() { known.ended.as_deref().unwrap_or("") } else { "*" };
         call.arg(stream.id.as_str()).arg(expected).arg(&text).arg(store.ttl_ms()).arg(store.ttl_policy());
-        call.arg(answer).arg(REMEMBER.as_millis().to_string()).arg(ended).arg(store.end_mark_ms());
+        call.arg(answer).arg(REMEMBER.as_millis().to_string()).arg(ended).arg(store.end_mark_ms()).arg(mark);
         let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
         let word = reply::text(reply.next().unwrap_or(Value::Nil))?;
         let value = reply.next().unwrap_or(Value::Nil);
@@ -53,16 +54,29 @@ pub(in crate::redis) async fn register(
                 return Ok(Registered::new(new, outcome, store.options.ttl));
             }
             b"again" => return remembered(store, stream, options, &reply::text(value)?),
-            b"there" => there = Some(reply::text(value)?),
-            b"gone" => there = None,
+            b"there" => {
+                let left = reply::number(&reply.next().unwrap_or(Value::Nil))?;
+                known.there = Some(reply::text(value)?);
+                known.left = u64::try_from(left).ok().map(Duration::from_millis);
+            }
+            b"gone" => known.there = None,
+            b"ended" => {
+                let epoch = String::from_utf8_lossy(&reply::text(value)?).into_owned();
+                known.ended = Some(epoch).filter(|epoch| !epoch.is_empty());
+            }
             b"kind" => {
                 let kind = String::from_utf8_lossy(&reply::text(value)?).into_owned();
                 return Err(Error::corrupt(&stream.id, format!("the key holds a {kind}; remove it with redis-cli")));
             }
             _ => return Err(unexpected(&Value::BulkString(word))),
         }
-        if let (0, Some(there)) = (attempt, &mut there) {
+        if let (0, Some(there)) = (attempt, &mut known.there) {
+            let before = there.clone();
             turn = store.turns.take(&stream.id, there).await;
+            if before != *there {
+                // Written just now.
+                known.left = None;
+            }
         } else if attempt > 1 {
             back_off(attempt).await;
         }
@@ -70,15 +84,27 @@ pub(in crate::redis) async fn register(
     Err(contended())
 }
 
-/// Decides by the text that is there; returns the new record, what that is, and the end mark of the old one.
+/// What is known of what the store holds: at first nothing.
+#[derive(Default)]
+struct Known {
+    /// The text that is there.
+    there: Option<Vec<u8>>,
+    /// How long it has to live, where that is known.
+    left: Option<Duration>,
+    /// The epoch of the end mark.
+    ended: Option<String>,
+}
+
+/// Decides by what is known; returns the new record, what that is, and the end mark of the old one.
 async fn judge(
     store: &Arc<Store>,
     stream: &Stream,
     options: &RegisterOptions,
     operation: &OperationId,
-    there: Option<&[u8]>,
+    known: &Known,
 ) -> Result<(Stream, Outcome, Vec<u8>)> {
     let now = store.link.now().await?;
+    let there = known.there.as_deref();
     let existing = match there.map(|there| replace::decode(&stream.id, there)) {
         None => None,
         Some(Ok(existing)) => Some(existing),
@@ -86,11 +112,16 @@ async fn judge(
         Some(Err(_)) if options.on_conflict == OnConflict::TakeOver => None,
         Some(Err(corrupt)) => return Err(corrupt),
     };
-    let (new, mut outcome) = rules::register(existing.as_ref(), stream, options.on_conflict, now)?;
+    let met = rules::Met {
+        existing: existing.as_ref(),
+        idle: known.left.map_or(Duration::ZERO, |left| store.options.ttl.saturating_sub(left)),
+        ended: known.ended.as_deref(),
+    };
+    let (new, mut outcome) = rules::register(met, stream, options, now)?;
     let mut ended = Vec::new();
     if let Some(there) = there.filter(|_| outcome != Outcome::Renewed) {
         outcome = Outcome::TakenOver;
-        let epoch = existing.as_ref().and_then(Stream::epoch).map_or("", Epoch::as_str);
+        let epoch = existing.as_ref().and_then(Stream::epoch).map_or_else(|| epoch::stamp(now), ToString::to_string);
         ended = format!("{operation}\n{epoch}\n").into_bytes();
         ended.extend_from_slice(there);
     }

@@ -1,0 +1,72 @@
+//! Epochs: made so that later ones are greater, whatever became of the store meanwhile.
+
+use crate::stream::{Epoch, Timestamp};
+
+/// How much of a text that is no epoch of ours goes into a greater one.
+const KEPT: usize = 100;
+
+/// What an end mark holds in place of an epoch where the stream was not leased: when it ended. It is smaller than
+/// every later epoch and greater than every earlier one.
+pub(crate) fn stamp(now: Timestamp) -> String {
+    format!("{:016x}-", micros(now))
+}
+
+/// Makes an epoch that is greater, in byte order, than those seen: `0006…` (the store's microseconds in 16
+/// hexadecimal digits), `-`, 16 random digits.
+pub(crate) fn next<'a>(now: Timestamp, seen: impl IntoIterator<Item = &'a str>) -> Epoch {
+    let made = make(micros(now));
+    let text = match seen.into_iter().max() {
+        Some(greatest) if greatest >= made.as_str() => above(greatest),
+        _ => made,
+    };
+    // Hexadecimal digits, or visible characters of an epoch that was read.
+    text.parse().unwrap_or_else(|_| unreachable!("{text:?} is an epoch"))
+}
+
+fn make(micros: u64) -> String {
+    format!("{micros:016x}-{:016x}", fastrand::u64(..))
+}
+
+fn above(greatest: &str) -> String {
+    let digits = greatest.get(..16).filter(|digits| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+    let later = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).and_then(|micros| micros.checked_add(1));
+    match later.map(make) {
+        Some(later) if later.as_str() > greatest => later,
+        // Of another writer. What begins with a text is greater than it; an epoch is ASCII.
+        _ => format!("{:.KEPT$}~{:016x}", greatest, fastrand::u64(..)),
+    }
+}
+
+fn micros(now: Timestamp) -> u64 {
+    u64::try_from(now.as_unix_nanos() / 1_000).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_epochs_are_greater() {
+        let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
+        let later = Timestamp::from_unix_nanos(1_800_000_000_000_001_000);
+        let first = next(now, []);
+        assert_eq!(first.as_str().len(), 33);
+        assert_ne!(first, next(now, []), "epochs are unique");
+        assert!(next(later, []) > first);
+        assert!(next(now, [first.as_str()]) > first, "though the clock stands still");
+        assert!(next(Timestamp::ZERO, [first.as_str()]) > first, "though the clock went back");
+        let ended = stamp(now);
+        assert!(next(now, [ended.as_str()]).as_str() > ended.as_str());
+        assert!(next(later, []).as_str() > ended.as_str());
+        assert!(next(Timestamp::from_unix_nanos(1_799_999_999_999_999_000), []).as_str() < ended.as_str());
+    }
+
+    #[test]
+    fn epochs_of_other_writers_are_surpassed() {
+        let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
+        for other in ["zzz", "~", "1", "ffffffffffffffff-ffffffffffffffff", "FFFFFFFFFFFFFFFF", &"f".repeat(128)] {
+            let made = next(now, [other]);
+            assert!(made.as_str() > other || other.len() > KEPT, "{made} is not greater than {other}");
+        }
+    }
+}
