@@ -1,11 +1,19 @@
-//! The change feed's types, in their final form; no store of this version has a feed.
+//! The change feed as its readers see it.
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use std::time::Duration;
+
+use crate::Outcome;
 use crate::stream::{EndReason, Revision, Stream, Timestamp};
+
+/// How many events a feed keeps, about.
+pub(crate) const RETAINED: usize = 100_000;
+/// After how long an idle watch says that it is alive.
+pub(crate) const ALIVE_AFTER: Duration = Duration::from_secs(10);
 
 /// Where a watch begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +40,44 @@ pub enum What {
     Patched,
     /// Another registration took its place.
     TakenOver,
+}
+
+impl What {
+    /// Returns what happened as a stable lower-case word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Updated => "updated",
+            Self::Status => "status",
+            Self::Patched => "patched",
+            Self::TakenOver => "taken_over",
+        }
+    }
+
+    /// Reads the word that [`as_str`](Self::as_str) writes.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let all = [Self::Registered, Self::Updated, Self::Status, Self::Patched, Self::TakenOver];
+        all.into_iter().find(|what| what.as_str() == word)
+    }
+
+    /// What a registration is to those who follow.
+    pub(crate) fn registration(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Created => Self::Registered,
+            Outcome::Renewed => Self::Updated,
+            Outcome::TakenOver => Self::TakenOver,
+        }
+    }
+
+    /// What a write is to those who follow; `None` for what changes no state. A status that was set before is none.
+    pub(crate) fn write(change: &crate::Change, before: &Stream) -> Option<Self> {
+        match change {
+            crate::Change::Heartbeat | crate::Change::Stats(_) => None,
+            crate::Change::Status(status) => (*status != before.status).then_some(Self::Status),
+            crate::Change::Patch(_) => Some(Self::Patched),
+            crate::Change::Replace(_) => Some(Self::Updated),
+        }
+    }
 }
 
 /// How a stream ended.
