@@ -43,7 +43,7 @@ pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, co
 }
 
 /// Some ids, the place after them (0 after the last) and the size of the index.
-async fn scan(store: &Arc<Store>, place: u64, count: usize) -> Result<(u64, Vec<Vec<u8>>, u64)> {
+pub(in crate::redis) async fn scan(store: &Arc<Store>, place: u64, count: usize) -> Result<(u64, Vec<Vec<u8>>, u64)> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("SSCAN").arg(store.keys.index()).arg(place).arg("COUNT").arg(count);
     pipeline.cmd("SCARD").arg(store.keys.index());
