@@ -14,10 +14,11 @@ pub(super) struct Script {
 }
 
 /// The shared fragments; `-- @use NAME` in a script's header asks for one.
-const FRAGMENTS: [(&str, &str); 3] = [
+const FRAGMENTS: [(&str, &str); 4] = [
     ("leading", include_str!("lua/leading.lua")),
     ("rights", include_str!("lua/rights.lua")),
     ("preflight", include_str!("lua/preflight.lua")),
+    ("marks", include_str!("lua/marks.lua")),
 ];
 
 impl Script {
