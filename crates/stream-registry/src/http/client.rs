@@ -102,23 +102,40 @@ impl HttpRegistry {
         if self.read_only { Err(rules::read_only()) } else { Ok(transport) }
     }
 
-    async fn register_by(&self, path: String, body: String, options: &RegisterOptions) -> Result<Registered> {
+    async fn register_by(&self, policy: &str, body: String, options: &RegisterOptions) -> Result<Registered> {
         let transport = self.transport_to_write()?;
         let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
-        let call = Call::new(Method::POST, path).body(JSON, body).header(IDEMPOTENCY_KEY, operation.as_str());
+        let mut query: Vec<_> = Some(policy).into_iter().filter(|policy| !policy.is_empty()).collect();
+        if options.lease {
+            query.push("lease=true");
+        }
+        if options.recover.is_some() {
+            query.push("recover=true");
+        }
+        let mut call = Call::new(Method::POST, with_query("/api/v1/streams".to_owned(), &query.join("&")));
+        if let Some(epoch) = &options.recover {
+            call = call.header(STREAM_EPOCH, epoch.as_str());
+        }
+        let call = call.body(JSON, body).header(IDEMPOTENCY_KEY, operation.as_str());
         // An answer that cannot be read came from a server that has done it.
         wire::read_registered(&transport.send(call).await?).map_err(|error| error.with_may_have_applied(true))
     }
 
     async fn register_given(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         rules::check_registration(stream)?;
-        let path = match options.on_conflict {
-            OnConflict::CreateOnly => "/api/v1/streams?on_conflict=create_only",
-            OnConflict::TakeOver => "/api/v1/streams?on_conflict=take_over",
-            // Staleness was refused by the check above.
-            OnConflict::Reject | OnConflict::TakeOverIfStale(_) => "/api/v1/streams",
+        let policy = match options.on_conflict {
+            OnConflict::Reject => String::new(),
+            OnConflict::CreateOnly => "on_conflict=create_only".to_owned(),
+            OnConflict::TakeOver => "on_conflict=take_over".to_owned(),
+            OnConflict::TakeOverIfStale(after) => {
+                // Nothing lives longer, so that a longer time says the same.
+                let stale = after.min(Duration::from_millis(wire::MAX_STALE_MS));
+                // Up, so that nothing is taken over too early.
+                let stale_ms = stale.as_nanos().div_ceil(1_000_000);
+                format!("on_conflict=take_over_if_stale&stale_ms={stale_ms}")
+            }
         };
-        self.register_by(path.to_owned(), wire::record_body(stream), options).await
+        self.register_by(&policy, wire::record_body(stream), options).await
     }
 
     async fn end_given(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
@@ -140,13 +157,16 @@ impl HttpRegistry {
     }
 }
 
+fn with_query(path: String, query: &str) -> String {
+    if query.is_empty() { path } else { format!("{path}?{query}") }
+}
+
 /// Makes the request of a write with its condition.
 fn guarded(method: Method, path: String, mut query: Vec<String>, guard: &Guard) -> Call {
     if *guard == Guard::Force {
         query.push("force=true".to_owned());
     }
-    let path = if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) };
-    let call = Call::new(method, path);
+    let call = Call::new(method, with_query(path, &query.join("&")));
     match guard {
         Guard::Holder(epoch) => call.header(STREAM_EPOCH, epoch.as_str()),
         Guard::None | Guard::Force => call,
@@ -219,8 +239,8 @@ impl Registry for HttpRegistry {
     }
 
     async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        let registered = match rules::check_registration(stream) {
-            Ok(()) => self.register_by("/api/v1/streams".to_owned(), wire::record_without_id(stream), options).await,
+        let registered = match rules::check_registration(stream).and_then(|()| rules::check_new(options)) {
+            Ok(()) => self.register_by("", wire::record_without_id(stream), options).await,
             Err(error) => Err(error),
         };
         registered.map_err(|error| error.with_operation(Operation::Register))

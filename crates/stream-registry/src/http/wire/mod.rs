@@ -29,6 +29,8 @@ pub const STREAM_EPOCH: &str = "stream-epoch";
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The most bytes of a request's body.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The longest staleness that can be asked for: 30 days, as the longest time to live.
+pub const MAX_STALE_MS: u64 = 30 * 24 * 3600 * 1000;
 /// How many streams a page has where the request does not say.
 pub const DEFAULT_LIMIT: u32 = 1_000;
 /// The most streams of a page.

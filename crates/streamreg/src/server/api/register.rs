@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
-use stream_registry::http::wire::{read_record, registered_body, stream_path};
+use stream_registry::http::wire::{MAX_STALE_MS, read_record, registered_body, stream_path};
 use stream_registry::{Error, OnConflict, Operation, Outcome, RegisterOptions};
 
 use super::json;
@@ -15,9 +15,6 @@ use crate::server::app::App;
 use crate::server::body;
 use crate::server::params::{Params, epoch, operation};
 use crate::server::problem::{Failure, Result};
-
-/// The longest staleness that can be asked for: 30 days, as the longest time to live.
-const MAX_STALE_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// Registers the stream of the body, under a generated id where it has none.
 ///
