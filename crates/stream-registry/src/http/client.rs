@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use hyper::Method;
 use hyper::header::HeaderName;
 
@@ -204,6 +204,42 @@ fn is_down(error: &Error) -> bool {
     error.kind() == ErrorKind::Timeout || (error.is_retryable() && std::error::Error::source(error).is_some())
 }
 
+/// What a write is answered that was not sent.
+///
+/// Waiting for a dead server again and again would take minutes, and a request that got no
+/// answer may still arrive there: a later one to the same stream must not overtake it.
+fn not_sent() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "not sent, since the server did not answer another write of this call; try again",
+    )
+}
+
+/// Sends heartbeats and statistics of different streams in one request.
+async fn write_batch(
+    transport: &Transport,
+    down: &AtomicBool,
+    (body, writes): wire::Batch<'_>,
+) -> Vec<(usize, Result<()>)> {
+    let answer = if down.load(Ordering::Relaxed) {
+        Err(not_sent())
+    } else {
+        let call = Call::new(Method::POST, wire::HEARTBEATS).body(JSON, body).cap(LIST);
+        // An answer that cannot be read came from a server that has done it.
+        let answer = transport.send(call).await;
+        answer.and_then(|text| wire::read_batch_answer(&text).map_err(|error| error.with_may_have_applied(true)))
+    };
+    if answer.as_ref().is_err_and(is_down) {
+        down.store(true, Ordering::Relaxed);
+    }
+    let answer_to = |write: &Write| match &answer {
+        Err(error) => Err(error.clone()),
+        Ok(errors) => errors.get(write.id.as_str()).cloned().map_or(Ok(()), Err),
+    };
+    let named = |write: &Write| answer_to(write).map_err(|error| rules::name_write(error, write));
+    writes.into_iter().map(|(at, write)| (at, named(write))).collect()
+}
+
 /// Sends the writes to one stream, one after the other.
 async fn write_group(
     transport: &Transport,
@@ -214,12 +250,7 @@ async fn write_group(
     for (at, write) in writes {
         let answer = match rules::check_write(write) {
             Err(error) => Err(error),
-            // Waiting for a dead server again and again would take minutes, and a request that got no
-            // answer may still arrive there: a later one to the same stream must not overtake it.
-            Ok(()) if down.load(Ordering::Relaxed) => Err(Error::new(
-                ErrorKind::Unavailable,
-                "not sent, since the server did not answer another write of this call; try again",
-            )),
+            Ok(()) if down.load(Ordering::Relaxed) => Err(not_sent()),
             Ok(()) => transport.send(call_of(write)).await.map(|_| ()),
         };
         if answer.as_ref().is_err_and(is_down) {
@@ -262,9 +293,20 @@ impl Registry for HttpRegistry {
             }
             groups[place].push((at, write));
         }
+        // What is alone with its stream can go beside others; one after the other goes what has an order.
+        let (beside, mut groups): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| match &group[..] {
+            [(_, write)] => wire::goes_in_a_batch(write) && rules::check_write(write).is_ok(),
+            _ => false,
+        });
+        let mut beside: Vec<_> = beside.into_iter().flatten().collect();
+        if beside.len() == 1 {
+            groups.push(std::mem::take(&mut beside));
+        }
         let down = AtomicBool::new(false);
+        let batches = wire::batches(beside).into_iter().map(|batch| write_batch(&transport, &down, batch).boxed());
+        let singles = groups.into_iter().map(|group| write_group(&transport, &down, group).boxed());
         // Collected first: the compiler cannot prove `Send` for a stream that borrows within its closure.
-        let under_way: Vec<_> = groups.into_iter().map(|group| write_group(&transport, &down, group)).collect();
+        let under_way: Vec<_> = batches.chain(singles).collect();
         let mut answers: Vec<_> = stream::iter(under_way).buffer_unordered(CONCURRENT_WRITES).concat().await;
         answers.sort_unstable_by_key(|(at, _)| *at);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
