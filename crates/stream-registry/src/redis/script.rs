@@ -14,12 +14,13 @@ pub(super) struct Script {
 }
 
 /// The shared fragments; `-- @use NAME` in a script's header asks for one.
-const FRAGMENTS: [(&str, &str); 5] = [
+const FRAGMENTS: [(&str, &str); 6] = [
     ("leading", include_str!("lua/leading.lua")),
     ("rights", include_str!("lua/rights.lua")),
     ("preflight", include_str!("lua/preflight.lua")),
     ("feed", include_str!("lua/feed.lua")),
     ("due", include_str!("lua/due.lua")),
+    ("marks", include_str!("lua/marks.lua")),
 ];
 
 impl Script {

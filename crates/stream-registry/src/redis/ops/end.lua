@@ -3,6 +3,7 @@
 -- @use rights
 -- @use preflight
 -- @use feed
+-- @use marks
 -- Removes a record with its index entry and leaves a mark that says so.
 --
 -- KEYS[1]  the index set
@@ -60,7 +61,7 @@ else
     pcall(cjson.decode, text)
 end
 if not wanted then return { 'there', text } end
-local value = operation .. '\n' .. (condition ~= 'seen' and epoch or stamp) .. '\n' .. text
+local value = surpassing(operation .. '\n' .. (condition ~= 'seen' and epoch or stamp) .. '\n' .. text, marked)
 local first = 'ended\n' .. id .. '\n' .. text
 local fault = bad_index(index) or forbidden({
   { 'SET', answer, first, 'PX', '1' },

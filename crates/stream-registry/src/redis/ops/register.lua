@@ -3,6 +3,7 @@
 -- @use preflight
 -- @use feed
 -- @use due
+-- @use marks
 -- Creates a record with its index entry, or replaces the one that the client has seen and judged.
 --
 -- KEYS[1]  the index set
@@ -40,8 +41,8 @@ if kind == 'string' then
   local text = redis.call('GET', record)
   if '=' .. text ~= expected then return { 'there', text, redis.call('PTTL', record) } end
 end
+local marked = (known ~= '*' or ended ~= '') and redis.call('GET', mark)
 if known ~= '*' then
-  local marked = redis.call('GET', mark)
   local epoch = marked and marked:match('^[^\n]*\n([^\n]*)\n') or ''
   if epoch ~= known then return { 'ended', epoch } end
 end
@@ -59,6 +60,6 @@ append(feed, facts, { what, id, new, '', '' })
 redis.call('SADD', index, id)
 look_at(due, look, id)
 redis.call('SET', operation, answer, 'PX', answer_ttl)
-if ended ~= '' then redis.call('SET', mark, ended, 'PX', ended_ttl) end
+if ended ~= '' then redis.call('SET', mark, surpassing(ended, marked), 'PX', ended_ttl) end
 redis.call('SET', record, new, unpack(life))
 return { 'done' }
