@@ -4,6 +4,7 @@
 //! Records travel as [`Stream::to_json`] writes them and are never taken apart on the way: unknown
 //! fields and exact integers survive in both directions.
 
+mod event;
 mod patch;
 mod problem;
 
@@ -13,11 +14,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use event::{EVENT_STREAM, LAST_EVENT_ID, event_body, event_frame, read_event};
 pub use patch::{LabelsMode, patch_body, read_patch, read_stats, read_status, stats_body, status_body};
 pub use problem::{PROBLEM_JSON, Problem, kind_of, status_and_code};
 
 use crate::stream::{encode, record};
-use crate::{Cursor, Error, ErrorKind, Outcome, Page, Registered, Result, Snapshot, Stream};
+use crate::{Cursor, Error, ErrorKind, Outcome, Page, Registered, Result, Revision, Snapshot, Stream};
 
 /// The media type of every body that is not a problem document.
 pub const JSON: &str = "application/json";
@@ -70,19 +72,24 @@ pub fn page_body(page: &Page) -> String {
         Some(cursor) => encode::push_json_text(&mut out, cursor.as_str()),
         None => out.push_str("null"),
     }
-    out.push_str(&format!(",\"total\":{},\"revision\":null", page.total));
+    out.push_str(&format!(",\"total\":{}", page.total));
+    push_revision(&mut out, page.revision.as_ref());
     finish(out, page.unreadable)
 }
 
 /// Writes the answer to a snapshot request.
 pub fn snapshot_body(snapshot: &Snapshot) -> String {
     let mut out = streams(&snapshot.streams);
+    push_revision(&mut out, snapshot.revision.as_ref());
+    finish(out, snapshot.unreadable)
+}
+
+fn push_revision(out: &mut String, revision: Option<&Revision>) {
     out.push_str(",\"revision\":");
-    match &snapshot.revision {
-        Some(revision) => encode::push_json_text(&mut out, revision.as_str()),
+    match revision {
+        Some(revision) => encode::push_json_text(out, revision.as_str()),
         None => out.push_str("null"),
     }
-    finish(out, snapshot.unreadable)
 }
 
 fn streams(streams: &[Stream]) -> String {
@@ -203,6 +210,7 @@ pub(super) fn read_page(text: &str) -> Result<Page> {
     let next = answer.next_cursor.map(|cursor| cursor.parse::<Cursor>()).transpose().map_err(not_ours)?;
     let mut page = Page::new(streams, next, answer.total);
     page.unreadable = unreadable;
+    page.revision = answer.revision.map(|revision| revision.parse()).transpose().map_err(not_ours)?;
     Ok(page)
 }
 
@@ -299,6 +307,7 @@ mod tests {
         let stream = Stream::from_stored(&id, text).unwrap();
         let mut page = Page::new(vec![stream.clone(), stream.clone()], Some("m1".parse().unwrap()), 7);
         page.unreadable = 2;
+        page.revision = Some("a-1".parse().unwrap());
         let read = read_page(&page_body(&page)).unwrap();
         assert_eq!(read, page);
         assert_eq!(read.streams[0].to_json(), stream.to_json());
