@@ -77,9 +77,14 @@ impl Feed {
         (self.at(number) == *revision).then_some(number)
     }
 
-    fn after(&self, place: u64) -> Reached {
+    /// The number before that of the oldest event that is kept.
+    fn oldest(&self) -> u64 {
         // At most `RETAINED`.
-        let first = self.last - self.events.len() as u64;
+        self.last - self.events.len() as u64
+    }
+
+    fn after(&self, place: u64) -> Reached {
+        let first = self.oldest();
         match place {
             _ if place == self.last => Reached::Tail,
             _ if place < first || place > self.last => Reached::Lost,
@@ -102,15 +107,23 @@ struct Follower {
 
 /// Follows the feed of a store from a place on, until the store is closed or gone.
 pub(super) fn follow(state: &Arc<RwLock<State>>, clock: &Clock, from: &WatchFrom) -> Watch {
+    let begins;
     let follower = {
         let guard = state.read().unwrap_or_else(PoisonError::into_inner);
         let told = match from {
             WatchFrom::Now => Some(guard.feed.last),
             WatchFrom::Revision(revision) => guard.feed.number(revision),
+            WatchFrom::Oldest => Some(guard.feed.oldest()),
         };
+        let told = told.filter(|told| (guard.feed.oldest()..=guard.feed.last).contains(told));
+        begins = told.map(|told| guard.feed.at(told));
         Follower { state: Arc::downgrade(state), clock: clock.clone(), tail: guard.feed.tail.subscribe(), told }
     };
-    Watch::new(unfold(follower, |mut follower| async move { Some((follower.next().await?, follower)) }))
+    let watch = Watch::new(unfold(follower, |mut follower| async move { Some((follower.next().await?, follower)) }));
+    match begins {
+        Some(revision) => watch.begins_after(revision),
+        None => watch,
+    }
 }
 
 impl Follower {
@@ -130,11 +143,22 @@ impl Follower {
                 changed = self.tail.changed() => changed.ok()?,
                 () = tokio::time::sleep(due) => {}
                 () = tokio::time::sleep_until(alive_at) => {
-                    let revision = self.state.upgrade()?.read().unwrap_or_else(PoisonError::into_inner).feed.revision();
-                    return Some(Event::Alive { revision });
+                    // Once more, and not the tail's revision: an event that comes just now would be skipped by whoever
+                    // resumes there.
+                    return Some(match self.look()? {
+                        Ok(event) => event,
+                        Err(_) => Event::Alive { revision: self.reached()? },
+                    });
                 }
             }
         }
+    }
+
+    /// The place of the event that was told last.
+    fn reached(&self) -> Option<Revision> {
+        let state = self.state.upgrade()?;
+        let state = state.read().unwrap_or_else(PoisonError::into_inner);
+        Some(state.feed.at(self.told.unwrap_or(state.feed.last)))
     }
 
     /// The next event, or how long until a stream may expire; `None` where the store is closed.

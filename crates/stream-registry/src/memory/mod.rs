@@ -218,8 +218,11 @@ impl MemoryRegistry {
         drop(found);
         let next = places.last().filter(|_| more).map(|place| cursor::make(KIND, *place)).transpose()?;
         let total = u64::try_from(state.len()).unwrap_or(u64::MAX);
+        let revision = state.feed.revision();
         drop(state);
-        Ok(Page::new(streams.into_iter().map(|stream| (*stream).clone()).collect(), next, total))
+        let mut page = Page::new(streams.into_iter().map(|stream| (*stream).clone()).collect(), next, total);
+        page.revision = Some(revision);
+        Ok(page)
     }
 }
 

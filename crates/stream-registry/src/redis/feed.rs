@@ -70,7 +70,9 @@ pub(super) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Result<Watch
     let (told, lost) = match from {
         WatchFrom::Now => (tail, false),
         WatchFrom::Revision(revision) => Place::of_revision(revision).map_or((tail, true), |place| (place, false)),
+        WatchFrom::Oldest => (oldest(store).await?.map_or(tail, |last| Place { last, ..tail }), false),
     };
+    let begins = (!lost && !is_behind(told, tail)).then(|| told.revision());
     let follower = Follower {
         store: Arc::downgrade(store),
         connection: None,
@@ -81,7 +83,32 @@ pub(super) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Result<Watch
         pause: Duration::ZERO,
         failing: false,
     };
-    Ok(Watch::new(unfold(follower, |mut follower| async move { Some((follower.next().await?, follower)) })))
+    let watch = Watch::new(unfold(follower, |mut follower| async move { Some((follower.next().await?, follower)) }));
+    Ok(match begins {
+        Some(revision) => watch.begins_after(revision),
+        None => watch,
+    })
+}
+
+/// The entry before the oldest one that is kept, if any is.
+async fn oldest(store: &Store) -> Result<Option<EntryId>> {
+    let mut command = redis::cmd("XRANGE");
+    command.arg(store.keys.feed()).arg("-").arg("+").arg("COUNT").arg(1);
+    match store.link.command(&command, Effect::Read).await? {
+        Ok(entries) => {
+            let first = reply::array(entries)?.into_iter().next().map(entry).transpose()?;
+            Ok(first.map(|first| first.before))
+        }
+        Err(error) if fault::is_wrong_type(&error) => Ok(None),
+        Err(error) => Err(fault::translate(error, false)),
+    }
+}
+
+/// Whether a feed with this tail is one that a place is no part of.
+fn is_behind(told: Place, tail: Place) -> bool {
+    // Before the first event of all there is no history.
+    let begun = told.history != (0, 0);
+    begun && tail.history != told.history || tail.last < told.last
 }
 
 /// Reads the facts; the inner error is of the client.
@@ -100,7 +127,8 @@ pub(super) fn facts(answer: Value) -> Result<Result<Place>, redis::RedisError> {
 }
 
 impl Store {
-    fn ask_facts(&self) -> redis::Cmd {
+    /// Asks where the feed begins and ends.
+    pub(super) fn ask_facts(&self) -> redis::Cmd {
         let mut command = redis::cmd("HMGET");
         command.arg(self.keys.facts()).arg("history").arg("tail");
         command
@@ -204,7 +232,7 @@ impl Follower {
             // Another history, or a tail before what was told, is seen before anything else is.
             let tail = tail(&mut connection, store).await?;
             self.connection = Some(connection);
-            if self.lost || self.is_behind(tail) {
+            if self.lost || is_behind(self.told, tail) {
                 self.told = tail;
                 return Ok(Read::Lost);
             }
@@ -234,7 +262,7 @@ impl Follower {
         if entries.is_empty() {
             // Nothing after what was told: then that must be the tail, or something was appended meanwhile.
             let now = tail(connection, store).await?;
-            if self.is_behind(now) {
+            if is_behind(self.told, now) {
                 self.told = now;
                 return Ok(Read::Lost);
             }
@@ -262,13 +290,6 @@ impl Follower {
             }
         }
         Ok(Read::Events)
-    }
-
-    /// Whether the feed is one that what was told is no part of.
-    fn is_behind(&self, tail: Place) -> bool {
-        // Before the first event of all there is no history.
-        let begun = self.told.history != (0, 0);
-        begun && tail.history != self.told.history || tail.last < self.told.last
     }
 }
 

@@ -91,8 +91,8 @@ async fn look(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<bool> {
 async fn enrol(store: &Arc<Store>) -> Result<()> {
     let mut place = 0;
     loop {
-        let (next, ids, _) = page::scan(store, place, CHUNK).await?;
-        for ids in ids.chunks(CHUNK) {
+        let scanned = page::scan(store, place, CHUNK).await?;
+        for ids in scanned.ids.chunks(CHUNK) {
             let mut command = redis::cmd("ZMSCORE");
             command.arg(store.keys.due());
             for id in ids {
@@ -109,9 +109,9 @@ async fn enrol(store: &Arc<Store>) -> Result<()> {
                 look(store, &unknown).await?;
             }
         }
-        if next == 0 {
+        if scanned.next == 0 {
             return Ok(());
         }
-        place = next;
+        place = scanned.next;
     }
 }
