@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use redis::Commands as _;
 use stream_registry::{
-    EndOptions, ErrorKind, Guard, OnConflict, RegisterOptions, Registry, Stream, StreamStatus, StreamType,
+    ConnectOptions, EndOptions, ErrorKind, Guard, OnConflict, RegisterOptions, Registry, Stream, StreamStatus,
+    StreamType, connect_with,
 };
 use streamreg::server::ServeOptions;
 use testkit::RedisServer;
@@ -151,28 +152,38 @@ async fn a_stream_of_another_publisher_is_not_held() {
     assert_eq!(holder.ended(), Some(0));
 }
 
+/// Holds a stream in a store on this Redis, empties Redis, and sees the stream again.
+fn comes_back(redis: &RedisServer, store: &[&str]) {
+    let mut holder = Running::start(&[&["register", "--hold"], store, &CAM[..]].concat());
+    holder.line_with("is held");
+    let mut raw = redis.client().get_connection().unwrap();
+    let record = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+    let first = record(&raw.get::<_, String>("mirror:streams:cam1").unwrap());
+    let () = redis::cmd("FLUSHALL").query(&mut raw).unwrap();
+    until("the stream is back", || raw.exists("mirror:streams:cam1").unwrap());
+    let now = record(&raw.get::<_, String>("mirror:streams:cam1").unwrap());
+    for field in ["created_at", "epoch", "source_addr"] {
+        assert_eq!(now[field], first[field]);
+    }
+    holder.signal("TERM");
+    assert_eq!(holder.ended(), Some(0));
+    assert!(!raw.exists::<_, bool>("mirror:streams:cam1").unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_stream_comes_back_when_redis_has_lost_it() {
     let redis = RedisServer::start().await;
-    let url = redis.url();
-    let mut holder = Running::start(&[&["register", "--hold", "--ttl", "2s", "--store", &url], &CAM[..]].concat());
-    holder.line_with("is held");
-    tokio::task::spawn_blocking(move || {
-        let mut raw = redis.client().get_connection().unwrap();
-        let record = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
-        let first = record(&raw.get::<_, String>("mirror:streams:cam1").unwrap());
-        let () = redis::cmd("FLUSHALL").query(&mut raw).unwrap();
-        until("the stream is back", || raw.exists("mirror:streams:cam1").unwrap());
-        let now = record(&raw.get::<_, String>("mirror:streams:cam1").unwrap());
-        for field in ["created_at", "epoch", "source_addr"] {
-            assert_eq!(now[field], first[field]);
-        }
-        holder.signal("TERM");
-        assert_eq!(holder.ended(), Some(0));
-        assert!(!raw.exists::<_, bool>("mirror:streams:cam1").unwrap());
-    })
-    .await
-    .unwrap();
+    tokio::task::spawn_blocking(move || comes_back(&redis, &["--ttl", "2s", "--store", &redis.url()])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_stream_comes_back_through_a_server_whose_redis_has_lost_it() {
+    let redis = RedisServer::start().await;
+    let options = ConnectOptions::default().ttl(Duration::from_secs(2));
+    let registry = connect_with(&redis.url(), &options).await.unwrap();
+    let server = Server::start(registry, ServeOptions::default()).await;
+    let url = format!("http://{}", server.addr);
+    tokio::task::spawn_blocking(move || comes_back(&redis, &["--store", &url])).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
