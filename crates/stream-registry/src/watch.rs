@@ -1,11 +1,21 @@
-//! The change feed's types, in their final form; no store of this version has a feed.
+//! The change feed as its readers see it.
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+
+use crate::Outcome;
 use crate::stream::{EndReason, Revision, Stream, Timestamp};
+
+/// How many events a feed keeps, about.
+pub(crate) const RETAINED: usize = 100_000;
+/// After how long an idle watch says that it is alive.
+pub(crate) const ALIVE_AFTER: Duration = Duration::from_secs(10);
 
 /// Where a watch begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +26,8 @@ pub enum WatchFrom {
     Now,
     /// After this revision.
     Revision(Revision),
+    /// With the oldest change that is still kept.
+    Oldest,
 }
 
 /// What happened to a live stream.
@@ -34,6 +46,44 @@ pub enum What {
     TakenOver,
 }
 
+impl What {
+    /// Returns what happened as a stable lower-case word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Updated => "updated",
+            Self::Status => "status",
+            Self::Patched => "patched",
+            Self::TakenOver => "taken_over",
+        }
+    }
+
+    /// Reads the word that [`as_str`](Self::as_str) writes.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let all = [Self::Registered, Self::Updated, Self::Status, Self::Patched, Self::TakenOver];
+        all.into_iter().find(|what| what.as_str() == word)
+    }
+
+    /// What a registration is to those who follow.
+    pub(crate) fn registration(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Created => Self::Registered,
+            Outcome::Renewed => Self::Updated,
+            Outcome::TakenOver => Self::TakenOver,
+        }
+    }
+
+    /// What a write is to those who follow; `None` for what changes no state. A status that was set before is none.
+    pub(crate) fn write(change: &crate::Change, before: &Stream) -> Option<Self> {
+        match change {
+            crate::Change::Heartbeat | crate::Change::Stats(_) => None,
+            crate::Change::Status(status) => (*status != before.status).then_some(Self::Status),
+            crate::Change::Patch(_) => Some(Self::Patched),
+            crate::Change::Replace(_) => Some(Self::Updated),
+        }
+    }
+}
+
 /// How a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,7 +95,7 @@ pub enum EndCause {
 }
 
 /// One event of a watch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// A stream changed.
@@ -80,13 +130,63 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Returns the place in the feed: whoever resumes after it misses nothing and gets nothing twice.
+    pub fn revision(&self) -> &Revision {
+        match self {
+            Self::Changed { revision, .. }
+            | Self::Ended { revision, .. }
+            | Self::Resync { revision }
+            | Self::Alive { revision } => revision,
+        }
+    }
+
+    /// Returns the record after a change, or the last one of a stream that ended.
+    pub fn stream(&self) -> Option<&Arc<Stream>> {
+        match self {
+            Self::Changed { stream, .. } => Some(stream),
+            Self::Ended { last, .. } => Some(last),
+            Self::Resync { .. } | Self::Alive { .. } => None,
+        }
+    }
+
+    /// Returns what happened as a stable lower-case word: that of [`What`], or `unregistered`, `expired`, `resync`,
+    /// `alive`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Changed { what, .. } => what.as_str(),
+            Self::Ended { reason: EndCause::Unregistered(_), .. } => "unregistered",
+            Self::Ended { reason: EndCause::Expired, .. } => "expired",
+            Self::Resync { .. } => "resync",
+            Self::Alive { .. } => "alive",
+        }
+    }
+}
+
 /// A sequence of [`Event`]s. It does not end at transient errors.
-pub struct Watch(Pin<Box<dyn futures_core::Stream<Item = Event> + Send>>);
+pub struct Watch {
+    events: Pin<Box<dyn futures_core::Stream<Item = Event> + Send>>,
+    begins: Option<Revision>,
+}
 
 impl Watch {
     /// Makes a watch of a store's events.
     pub fn new(events: impl futures_core::Stream<Item = Event> + Send + 'static) -> Self {
-        Self(Box::pin(events))
+        // Whoever asks once more after the end is told of the end again.
+        Self { events: Box::pin(events.fuse()), begins: None }
+    }
+
+    /// Says after which revision the watch begins.
+    #[must_use]
+    pub fn begins_after(mut self, revision: Revision) -> Self {
+        self.begins = Some(revision);
+        self
+    }
+
+    /// Returns the revision after which the watch begins, where the store knows it: a caller that keeps it can
+    /// resume there even if it was told of no event.
+    pub fn begins(&self) -> Option<&Revision> {
+        self.begins.as_ref()
     }
 
     /// Waits for the next event; `None` when the registry is closed.
@@ -95,7 +195,7 @@ impl Watch {
     ///
     /// No event is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Event> {
-        std::future::poll_fn(|context| self.0.as_mut().poll_next(context)).await
+        std::future::poll_fn(|context| self.events.as_mut().poll_next(context)).await
     }
 }
 
@@ -103,7 +203,7 @@ impl futures_core::Stream for Watch {
     type Item = Event;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.0.as_mut().poll_next(context)
+        self.events.as_mut().poll_next(context)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The in-memory store.
 
 mod clock;
+mod feed;
 mod state;
 
 use std::num::NonZeroU32;
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 
 pub(crate) use clock::Clock;
 use clock::{Now, nanos};
+use feed::Happened;
 use state::{Answer, State};
 
 use crate::connect::{DEFAULT_TTL, check_ttl, end_mark_ttl};
@@ -19,6 +21,7 @@ use crate::registry::{
     epoch, rules,
 };
 use crate::stream::{Cursor, OperationId, Stream, StreamId};
+use crate::watch::{EndCause, Watch, WatchFrom, What};
 use crate::{Error, Result, cursor};
 
 /// How long the answer to a named call is remembered.
@@ -41,7 +44,8 @@ const KIND: char = 'm';
 /// ```
 #[derive(Debug)]
 pub struct MemoryRegistry {
-    state: RwLock<State>,
+    /// Shared with those who follow the changes.
+    state: Arc<RwLock<State>>,
     clock: Clock,
     ttl: Duration,
     read_only: bool,
@@ -69,7 +73,7 @@ impl MemoryRegistry {
     }
 
     pub(crate) fn with_clock(ttl: Duration, clock: Clock) -> Self {
-        Self { state: RwLock::default(), clock, ttl, read_only: false }
+        Self { state: Arc::default(), clock, ttl, read_only: false }
     }
 
     /// Refuses every write.
@@ -88,7 +92,7 @@ impl MemoryRegistry {
         }
         // Read under the lock, so that times of writes are in their order.
         let now = self.clock.now();
-        state.purge(now.mono);
+        state.purge(now);
         Ok((state, now))
     }
 
@@ -138,6 +142,7 @@ impl MemoryRegistry {
             self.mark(&mut state, &stream.id, now);
         }
         state.put(stream.clone(), self.deadline(now));
+        Self::tell(&mut state, &stream.id, What::registration(outcome));
         let registered = Registered::new(stream, outcome, self.ttl);
         Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Registered(registered.clone()));
         Ok(registered)
@@ -155,6 +160,8 @@ impl MemoryRegistry {
         self.mark(&mut state, id, now);
         let entry = state.remove(id).ok_or_else(|| Error::not_found(id))?;
         let last = rules::ended(Arc::unwrap_or_clone(entry.stream), &options.reason);
+        let cause = EndCause::Unregistered(options.reason.clone());
+        state.feed.push(Happened::Ended(cause, Arc::new(last.clone()), now.wall));
         Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Ended(last.clone()));
         Ok(last)
     }
@@ -176,12 +183,28 @@ impl MemoryRegistry {
         rules::check_write(write)?;
         let entry = state.get_mut(&write.id).ok_or_else(|| Error::not_found(&write.id))?;
         rules::check_guard(&entry.stream, &write.guard)?;
+        let what = What::write(&write.change, &entry.stream);
         match &write.change {
             change @ Change::Patch(_) => entry.stream = Arc::new(rules::apply(&entry.stream, change, now.wall)?),
             change => rules::apply_in_place(Arc::make_mut(&mut entry.stream), change, now.wall)?,
         }
         entry.deadline = self.deadline(now);
+        if let Some(what) = what {
+            Self::tell(state, &write.id, what);
+        }
         Ok(())
+    }
+
+    /// Tells those who follow what happened to a live stream.
+    fn tell(state: &mut State, id: &StreamId, what: What) {
+        if let Some(stream) = state.get(id).map(|entry| Arc::clone(&entry.stream)) {
+            state.feed.push(Happened::Changed(what, stream));
+        }
+    }
+
+    /// Lets those who follow see that the clock was moved.
+    pub(crate) fn wake(&self) {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).feed.wake();
     }
 
     fn page_now(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
@@ -195,8 +218,11 @@ impl MemoryRegistry {
         drop(found);
         let next = places.last().filter(|_| more).map(|place| cursor::make(KIND, *place)).transpose()?;
         let total = u64::try_from(state.len()).unwrap_or(u64::MAX);
+        let revision = state.feed.revision();
         drop(state);
-        Ok(Page::new(streams.into_iter().map(|stream| (*stream).clone()).collect(), next, total))
+        let mut page = Page::new(streams.into_iter().map(|stream| (*stream).clone()).collect(), next, total);
+        page.revision = Some(revision);
+        Ok(page)
     }
 }
 
@@ -231,12 +257,20 @@ impl Registry for MemoryRegistry {
     async fn snapshot(&self) -> Result<Snapshot> {
         let (state, _) = self.enter().map_err(|error| error.with_operation(Operation::List))?;
         let streams: Vec<_> = state.before(u64::MAX).map(|(_, stream)| Arc::clone(stream)).collect();
+        let revision = state.feed.revision();
         drop(state);
-        Ok(Snapshot::new(streams.into_iter().map(Arc::unwrap_or_clone).collect()))
+        let mut snapshot = Snapshot::new(streams.into_iter().map(Arc::unwrap_or_clone).collect());
+        snapshot.revision = Some(revision);
+        Ok(snapshot)
     }
 
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
         self.page_now(cursor, count).map_err(|error| error.with_operation(Operation::ListPage))
+    }
+
+    async fn watch(&self, from: WatchFrom) -> Result<Watch> {
+        self.look().map(drop).map_err(|error| error.with_operation(Operation::Watch))?;
+        Ok(feed::follow(&self.state, &self.clock, &from))
     }
 
     async fn ping(&self) -> Result<()> {

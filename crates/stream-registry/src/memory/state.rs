@@ -4,7 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
+use super::clock::Now;
+use super::feed::{Feed, Happened};
 use crate::stream::{OperationId, Stream, StreamId};
+use crate::watch::EndCause;
 
 /// A live stream.
 #[derive(Debug)]
@@ -45,12 +48,14 @@ pub(super) struct State {
     marks: HashMap<StreamId, (u64, String)>,
     /// When answers and marks are forgotten, in that order.
     forget: BinaryHeap<Reverse<(u64, Passing)>>,
+    pub(super) feed: Feed,
     pub(super) closed: bool,
 }
 
 impl State {
     /// Removes what has expired, in the order of the deadlines.
-    pub(super) fn purge(&mut self, now: u64) {
+    pub(super) fn purge(&mut self, time: Now) {
+        let now = time.mono;
         while let Some(Reverse((bound, place))) =
             self.bounds.peek().copied().filter(|Reverse((bound, _))| *bound <= now)
         {
@@ -60,7 +65,9 @@ impl State {
                 Some(deadline) if deadline > now => self.bounds.push(Reverse((deadline.max(bound), place))),
                 _ => {
                     let id = id.clone();
-                    self.remove(&id);
+                    if let Some(entry) = self.remove(&id) {
+                        self.feed.push(Happened::Ended(EndCause::Expired, entry.stream, time.wall));
+                    }
                 }
             }
         }
@@ -78,6 +85,11 @@ impl State {
                 _ => {}
             }
         }
+    }
+
+    /// A lower bound of the next deadline.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.bounds.peek().map(|Reverse((bound, _))| *bound)
     }
 
     pub(super) fn get(&self, id: &StreamId) -> Option<&Entry> {
@@ -121,7 +133,9 @@ impl State {
 
     /// Forgets everything, for good.
     pub(super) fn close(&mut self) {
+        let feed = std::mem::take(&mut self.feed);
         *self = Self { closed: true, ..Self::default() };
+        feed.wake();
     }
 
     pub(super) fn answer(&self, operation: &OperationId) -> Option<&Answer> {

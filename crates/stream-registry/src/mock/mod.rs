@@ -120,6 +120,7 @@ impl MockRegistry {
     /// Moves the registry's clock; streams whose time is over are gone.
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
+        self.memory.wake();
     }
 
     /// Returns the time of the registry's clock.

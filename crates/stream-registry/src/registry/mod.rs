@@ -88,11 +88,15 @@ pub trait Registry: Debug + Send + Sync + 'static {
     /// `InvalidCursor` for a cursor that no store of this kind made.
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page>;
 
-    /// Follows the changes of the registry.
+    /// Follows the changes of the registry: every change of state is one event, in order, without gaps and
+    /// doubles. Heartbeats and statistics are none.
+    ///
+    /// Where that cannot be promised, since the place to begin is no longer kept or belongs to another history, the
+    /// watch says [`Event::Resync`](crate::Event::Resync), and goes on from there.
     ///
     /// # Errors
     ///
-    /// `Unsupported` by stores without a change feed, which in this version is every store.
+    /// `Unsupported` by stores without a change feed.
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
         let _ = from;
         Err(Error::unsupported("this store has no change feed; poll list instead").with_operation(Operation::Watch))

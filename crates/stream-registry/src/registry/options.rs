@@ -300,6 +300,10 @@ pub struct Page {
     pub next: Option<Cursor>,
     /// How many streams there are in all: exact in memory, the size of the index in Redis.
     pub total: u64,
+    /// The place in the change feed when the page was read; `None` where there is no feed, or none was asked.
+    ///
+    /// Whoever follows from the first page's revision misses no change of what the pages show.
+    pub revision: Option<Revision>,
     /// Records that were left out because they cannot be read.
     pub unreadable: u64,
 }
@@ -338,8 +342,8 @@ impl Snapshot {
 }
 
 impl Page {
-    /// Makes a page.
+    /// Makes a page of a store without a feed.
     pub fn new(streams: Vec<Stream>, next: Option<Cursor>, total: u64) -> Self {
-        Self { streams, next, total, unreadable: 0 }
+        Self { streams, next, total, ..Self::default() }
     }
 }

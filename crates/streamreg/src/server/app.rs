@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use stream_registry::Registry;
+use tokio::sync::Semaphore;
 
 use super::options::ServeOptions;
 use super::problem::Failure;
@@ -16,11 +17,14 @@ use crate::dashboard;
 pub(super) struct App {
     pub(super) registry: Arc<dyn Registry>,
     pub(super) options: Arc<ServeOptions>,
+    /// Places for those who follow the events.
+    pub(super) event_readers: Arc<Semaphore>,
 }
 
 /// Makes the whole server.
 pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Router {
-    let app = App { registry, options: Arc::new(options) };
+    let event_readers = Arc::new(Semaphore::new(options.event_readers.min(Semaphore::MAX_PERMITS)));
+    let app = App { registry, options: Arc::new(options), event_readers };
     Router::new()
         .merge(api::routes())
         .merge(dashboard::routes())

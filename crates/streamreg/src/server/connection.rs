@@ -3,13 +3,19 @@
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use stream_registry::http::wire::millis;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -30,6 +36,33 @@ impl Limits {
     }
 }
 
+/// What a handler may know and say of the connection that a request came over; in the request's extensions.
+#[derive(Clone)]
+pub(super) struct Peer {
+    stopped: watch::Receiver<bool>,
+    /// How long a write may wait, in milliseconds.
+    patience: Arc<AtomicU64>,
+}
+
+impl Peer {
+    fn new(stopped: watch::Receiver<bool>, patience: Duration) -> Self {
+        let peer = Self { stopped, patience: Arc::default() };
+        peer.be_patient_for(patience);
+        peer
+    }
+
+    /// Sets how long the client may refuse to take more.
+    pub(super) fn be_patient_for(&self, patience: Duration) {
+        self.patience.store(millis(patience), Ordering::Relaxed);
+    }
+
+    /// Waits until the server stops.
+    pub(super) async fn stopped(&mut self) {
+        // An error means that the sender is gone, and the server with it.
+        let _ = self.stopped.wait_for(|stopped| *stopped).await;
+    }
+}
+
 /// Answers a connection's requests until it ends, or `stopped` turns true and none is under way.
 ///
 /// `axum::serve` cannot bound the time that a request's head takes, hence this.
@@ -37,20 +70,28 @@ pub(super) async fn run(
     socket: TcpStream,
     app: Router,
     limits: Limits,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
     // Answers are small and written at once; a failure costs time only.
     let _ = socket.set_nodelay(true);
-    let io = TokioIo::new(PatientWriter::new(socket, limits.write));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header)
-        .serve_connection(io, TowerToHyperService::new(app));
+    let mut peer = Peer::new(stopped, limits.write);
+    let io = TokioIo::new(PatientWriter::new(socket, peer.patience.clone()));
+    let app = TowerToHyperService::new(app);
+    let from = peer.clone();
+    let connection =
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(limits.header).serve_connection(
+            io,
+            service_fn(move |mut request: Request<Incoming>| {
+                // What the last request over this connection has changed.
+                from.be_patient_for(limits.write);
+                request.extensions_mut().insert(from.clone());
+                app.call(request)
+            }),
+        );
     let mut connection = pin!(connection);
     tokio::select! {
         done = connection.as_mut() => return done,
-        // An error means that the sender is gone, and the server with it.
-        _ = stopped.wait_for(|stopped| *stopped) => {}
+        () = peer.stopped() => {}
     }
     connection.as_mut().graceful_shutdown();
     connection.await
@@ -59,13 +100,14 @@ pub(super) async fn run(
 /// Ends a connection whose peer takes nothing for too long.
 struct PatientWriter {
     socket: TcpStream,
-    patience: Duration,
+    /// In milliseconds.
+    patience: Arc<AtomicU64>,
     /// Runs while a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl PatientWriter {
-    fn new(socket: TcpStream, patience: Duration) -> Self {
+    fn new(socket: TcpStream, patience: Arc<AtomicU64>) -> Self {
         Self { socket, patience, deadline: None }
     }
 
@@ -74,7 +116,7 @@ impl PatientWriter {
             self.deadline = None;
             return written;
         }
-        let patience = self.patience;
+        let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
         match deadline.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

@@ -15,6 +15,10 @@ pub struct ServeOptions {
     pub body_timeout: Duration,
     /// How long a client may refuse to take more of an answer. Default 30 seconds.
     pub write_timeout: Duration,
+    /// How many readers may follow the events at once; each has a watch of the store. Default 1 000.
+    pub event_readers: usize,
+    /// How long a reader of events may refuse to take more of them. Default 10 seconds.
+    pub event_timeout: Duration,
     /// How long requests under way have to finish when the server stops. Default 10 seconds.
     pub grace: Duration,
 }
@@ -26,6 +30,8 @@ impl Default for ServeOptions {
             header_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
+            event_readers: 1_000,
+            event_timeout: Duration::from_secs(10),
             grace: Duration::from_secs(10),
         }
     }
@@ -60,6 +66,20 @@ impl ServeOptions {
         self
     }
 
+    /// Sets how many readers may follow the events at once.
+    #[must_use]
+    pub fn event_readers(mut self, readers: usize) -> Self {
+        self.event_readers = readers;
+        self
+    }
+
+    /// Sets how long a reader of events may refuse to take more of them.
+    #[must_use]
+    pub fn event_timeout(mut self, timeout: Duration) -> Self {
+        self.event_timeout = timeout;
+        self
+    }
+
     /// Sets how long requests under way have to finish when the server stops.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
@@ -75,6 +95,8 @@ impl fmt::Debug for ServeOptions {
             .field("header_timeout", &self.header_timeout)
             .field("body_timeout", &self.body_timeout)
             .field("write_timeout", &self.write_timeout)
+            .field("event_readers", &self.event_readers)
+            .field("event_timeout", &self.event_timeout)
             .field("grace", &self.grace)
             .finish()
     }

@@ -3,8 +3,8 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
-use stream_registry::http::wire::{IDEMPOTENCY_KEY, STREAM_EPOCH, decode_percent};
-use stream_registry::{Epoch, Guard, OperationId, StreamId};
+use stream_registry::http::wire::{IDEMPOTENCY_KEY, LAST_EVENT_ID, STREAM_EPOCH, decode_percent};
+use stream_registry::{Epoch, Guard, OperationId, Revision, StreamId};
 
 use super::problem::{Failure, Result};
 
@@ -97,6 +97,11 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
 /// Reads `Stream-Epoch`.
 pub(super) fn epoch(headers: &HeaderMap) -> Result<Option<Epoch>> {
     Ok(header(headers, STREAM_EPOCH)?.map(str::parse).transpose()?)
+}
+
+/// Reads `Last-Event-ID`, which browsers send when they come back; an empty one says nothing.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Revision>> {
+    Ok(header(headers, LAST_EVENT_ID)?.filter(|text| !text.is_empty()).map(str::parse).transpose()?)
 }
 
 /// Reads `Idempotency-Key`.

@@ -63,6 +63,16 @@ impl Failure {
         Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
     }
 
+    pub(super) fn too_many_readers() -> Self {
+        let detail = "too many readers follow the events already; try again later, or ask another server";
+        let mut failure = Self {
+            header: Some((RETRY_AFTER, "5")),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+        };
+        failure.problem.retryable = true;
+        failure
+    }
+
     pub(super) fn unknown_path() -> Self {
         let detail = "nothing is here; the streams are at /api/v1/streams, and / in an id is written %2F";
         Self::new(StatusCode::NOT_FOUND, "unknown_path", detail)

@@ -3,6 +3,7 @@
 
 mod access;
 mod connections;
+mod events;
 pub(crate) mod kit;
 mod page;
 mod routes;

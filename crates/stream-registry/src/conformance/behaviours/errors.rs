@@ -2,9 +2,7 @@
 
 use super::case::{Case, Check, ensure, fails, id, same, stream};
 use super::declare;
-use crate::{
-    EndOptions, Error, ErrorKind, Guard, Operation, RegisterOptions, StreamPatch, StreamStats, StreamStatus, WatchFrom,
-};
+use crate::{EndOptions, Error, ErrorKind, Guard, Operation, RegisterOptions, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "errors", Long: [
@@ -13,7 +11,6 @@ declare! {
         that_are_final_are_not_retryable_and_not_applied,
         have_a_message_that_names_the_stream,
     ],
-    "feed", Long: [watching_is_not_supported],
 }
 
 async fn not_found(case: &Case) -> Check<Vec<(Operation, Error)>> {
@@ -94,9 +91,4 @@ async fn have_a_message_that_names_the_stream(case: &Case) -> Check {
         ensure(error.message().len() > 8, &format!("{text} says too little"))?;
     }
     Ok(())
-}
-
-async fn watching_is_not_supported(case: &Case) -> Check {
-    let error = fails(case.registry().watch(WatchFrom::Now).await, ErrorKind::Unsupported)?;
-    same("the operation", error.operation(), Some(Operation::Watch))
 }

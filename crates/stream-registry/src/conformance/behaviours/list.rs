@@ -13,7 +13,6 @@ declare! {
         has_the_records_that_get_returns,
         has_what_was_just_written,
         is_one_moment,
-        has_no_revision_without_a_feed,
         carries_many_streams,
     ],
 }
@@ -92,11 +91,6 @@ async fn is_one_moment(case: &Case) -> Check {
         }
     }
     Ok(())
-}
-
-async fn has_no_revision_without_a_feed(case: &Case) -> Check {
-    case.put(&stream("a")).await?;
-    same("the revision", case.registry().snapshot().await?.revision, None)
 }
 
 async fn carries_many_streams(case: &Case) -> Check {

@@ -5,6 +5,7 @@
 //! fields and exact integers survive in both directions.
 
 mod batch;
+mod event;
 mod patch;
 mod problem;
 
@@ -16,11 +17,12 @@ use serde_json::value::RawValue;
 
 pub(super) use batch::{Batch, batches, goes_in_a_batch, read_batch_answer};
 pub use batch::{HEARTBEATS, MAX_BATCH_BYTES, batch_answer_body, read_batch};
+pub use event::{EVENT_STREAM, LAST_EVENT_ID, event_body, event_frame, read_event};
 pub use patch::{LabelsMode, patch_body, read_patch, read_stats, read_status, stats_body, status_body};
 pub use problem::{PROBLEM_JSON, Problem, kind_of, status_and_code};
 
 use crate::stream::{encode, record};
-use crate::{Cursor, Error, ErrorKind, Outcome, Page, Registered, Result, Snapshot, Stream};
+use crate::{Cursor, Error, ErrorKind, Outcome, Page, Registered, Result, Revision, Snapshot, Stream};
 
 /// The media type of every body that is not a problem document.
 pub const JSON: &str = "application/json";
@@ -75,19 +77,24 @@ pub fn page_body(page: &Page) -> String {
         Some(cursor) => encode::push_json_text(&mut out, cursor.as_str()),
         None => out.push_str("null"),
     }
-    out.push_str(&format!(",\"total\":{},\"revision\":null", page.total));
+    out.push_str(&format!(",\"total\":{}", page.total));
+    push_revision(&mut out, page.revision.as_ref());
     finish(out, page.unreadable)
 }
 
 /// Writes the answer to a snapshot request.
 pub fn snapshot_body(snapshot: &Snapshot) -> String {
     let mut out = streams(&snapshot.streams);
+    push_revision(&mut out, snapshot.revision.as_ref());
+    finish(out, snapshot.unreadable)
+}
+
+fn push_revision(out: &mut String, revision: Option<&Revision>) {
     out.push_str(",\"revision\":");
-    match &snapshot.revision {
-        Some(revision) => encode::push_json_text(&mut out, revision.as_str()),
+    match revision {
+        Some(revision) => encode::push_json_text(out, revision.as_str()),
         None => out.push_str("null"),
     }
-    finish(out, snapshot.unreadable)
 }
 
 fn streams(streams: &[Stream]) -> String {
@@ -208,6 +215,7 @@ pub(super) fn read_page(text: &str) -> Result<Page> {
     let next = answer.next_cursor.map(|cursor| cursor.parse::<Cursor>()).transpose().map_err(not_ours)?;
     let mut page = Page::new(streams, next, answer.total);
     page.unreadable = unreadable;
+    page.revision = answer.revision.map(|revision| revision.parse()).transpose().map_err(not_ours)?;
     Ok(page)
 }
 
@@ -317,6 +325,7 @@ mod tests {
         let stream = Stream::from_stored(&id, text).unwrap();
         let mut page = Page::new(vec![stream.clone(), stream.clone()], Some("m1".parse().unwrap()), 7);
         page.unreadable = 2;
+        page.revision = Some("a-1".parse().unwrap());
         let read = read_page(&page_body(&page)).unwrap();
         assert_eq!(read, page);
         assert_eq!(read.streams[0].to_json(), stream.to_json());

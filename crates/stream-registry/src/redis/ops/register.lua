@@ -1,6 +1,8 @@
 #!lua
 -- @use rights
 -- @use preflight
+-- @use feed
+-- @use due
 -- @use marks
 -- Creates a record with its index entry, or replaces the one that the client has seen and judged.
 --
@@ -8,6 +10,9 @@
 -- KEYS[2]  the record
 -- KEYS[3]  the answer to this registration, for when it is sent again
 -- KEYS[4]  the end mark of the stream
+-- KEYS[5]  the feed
+-- KEYS[6]  its facts
+-- KEYS[7]  the order of deadlines
 -- ARGV[1]  the id
 -- ARGV[2]  '=' and the text that has to be there, '' for none
 -- ARGV[3]  the new text
@@ -18,12 +23,14 @@
 -- ARGV[8]  the end mark of what is taken over, '' for none
 -- ARGV[9]  its time to live in ms
 -- ARGV[10] what the client knows of the end mark: the epoch in it, '' for no mark; '*' where that does not matter
+-- ARGV[11] what happened, for the feed
+-- ARGV[12] when the sweep looks at it first, in ms
 -- Output   {'done'}; {'again', the remembered answer}; {'there', the text that is there, its time left in ms};
 --          {'gone'} if nothing is there; {'ended', the epoch in the end mark or ''} if the client knows another
 --          one; {'kind', type} if the key holds no string
--- Events   none
-local index, record, operation, mark = unpack(KEYS)
-local id, expected, new, ttl, policy, answer, answer_ttl, ended, ended_ttl, known = unpack(ARGV)
+-- Events   registered, updated, taken_over
+local index, record, operation, mark, feed, facts, due = unpack(KEYS)
+local id, expected, new, ttl, policy, answer, answer_ttl, ended, ended_ttl, known, what, look = unpack(ARGV)
 
 local first = redis.call('GET', operation)
 if first then return { 'again', first } end
@@ -45,9 +52,13 @@ local fault = bad_index(index) or forbidden({
   { 'SET', operation, answer, 'PX', answer_ttl },
   { 'SET', mark, ended, 'PX', ended_ttl },
   { 'SET', record, new, 'PX', ttl },
+  { 'ZADD', due, look, id },
+  appending(feed, facts),
 })
 if fault then return fault end
+append(feed, facts, { what, id, new, '', '' })
 redis.call('SADD', index, id)
+look_at(due, look, id)
 redis.call('SET', operation, answer, 'PX', answer_ttl)
 if ended ~= '' then redis.call('SET', mark, surpassing(ended, marked), 'PX', ended_ttl) end
 redis.call('SET', record, new, unpack(life))

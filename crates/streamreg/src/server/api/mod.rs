@@ -1,5 +1,6 @@
 //! The API, one file a resource.
 
+mod events;
 mod heartbeats;
 mod list;
 mod register;
@@ -15,7 +16,12 @@ use super::app::App;
 
 /// All routes of the API.
 pub(super) fn routes() -> Router<App> {
-    Router::new().merge(list::routes()).merge(stream::routes()).merge(heartbeats::routes()).merge(service::routes())
+    Router::new()
+        .merge(list::routes())
+        .merge(events::routes())
+        .merge(stream::routes())
+        .merge(heartbeats::routes())
+        .merge(service::routes())
 }
 
 /// Answers 200 with JSON that is written already.

@@ -1,0 +1,144 @@
+//! Events of the change feed: one line of JSON each, sent as server-sent events (HTML Living Standard, 9.2).
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{encode, not_ours, record};
+use crate::{EndCause, Event, Result, What};
+
+/// The media type of a stream of events.
+pub const EVENT_STREAM: &str = "text/event-stream";
+/// The header that says after which event a reader resumes.
+pub const LAST_EVENT_ID: &str = "last-event-id";
+
+/// Writes an event as one line of JSON, without the line's end.
+pub fn event_body(event: &Event) -> String {
+    let mut out = String::with_capacity(640);
+    out.push_str("{\"event\":\"");
+    out.push_str(event.as_str());
+    out.push_str("\",\"revision\":");
+    encode::push_json_text(&mut out, event.revision().as_str());
+    if let Event::Ended { as_of, .. } = event {
+        out.push_str(&format!(",\"as_of\":\"{as_of}\""));
+    }
+    if let Event::Ended { reason: EndCause::Unregistered(reason), .. } = event
+        && let Some(reason) = reason.as_str()
+    {
+        out.push_str(",\"reason\":");
+        encode::push_json_text(&mut out, reason);
+    }
+    if let Some(stream) = event.stream() {
+        out.push_str(",\"stream\":");
+        out.push_str(&stream.to_json());
+    }
+    out.push('}');
+    // Unknown fields are kept as they were written: a line's end can stand between their tokens, nowhere else.
+    if out.contains(['\n', '\r']) { out.replace(['\n', '\r'], " ") } else { out }
+}
+
+/// Writes an event as it is sent: its id is the revision.
+pub fn event_frame(event: &Event) -> String {
+    format!("id: {}\ndata: {}\n\n", event.revision(), event_body(event))
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    event: String,
+    revision: String,
+    #[serde(default)]
+    as_of: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(borrow, default)]
+    stream: Option<&'a RawValue>,
+}
+
+/// Reads what [`event_body`] writes. A word that this version does not know is an error.
+///
+/// # Errors
+///
+/// `Internal` for what is no such event, `Corrupt` for a record that cannot be read.
+pub fn read_event(text: &str) -> Result<Event> {
+    let body: Body<'_> = serde_json::from_str(text).map_err(not_ours)?;
+    let revision = body.revision.parse()?;
+    let stream = body.stream.map(|raw| record::decode_listed(raw.get())).transpose()?.map(Arc::new);
+    let reason = match body.event.as_str() {
+        "resync" => return Ok(Event::Resync { revision }),
+        "alive" => return Ok(Event::Alive { revision }),
+        "expired" => Some(EndCause::Expired),
+        "unregistered" => Some(EndCause::Unregistered(body.reason.as_deref().unwrap_or_default().parse()?)),
+        _ => None,
+    };
+    match (reason, What::from_word(&body.event), stream) {
+        (Some(reason), _, Some(last)) => {
+            let as_of = body.as_of.map_or(Ok(last.last_heartbeat), |time| time.parse())?;
+            Ok(Event::Ended { revision, reason, last, as_of })
+        }
+        (None, Some(what), Some(stream)) => Ok(Event::Changed { revision, what, stream }),
+        _ => {
+            Err(crate::Error::new(crate::ErrorKind::Internal, "the server sent an event that this version cannot read"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Revision, Stream, StreamType, Timestamp};
+
+    fn revision() -> Revision {
+        "0123-4".parse().unwrap()
+    }
+
+    fn stream() -> Arc<Stream> {
+        let id = "cam \"1\"".parse().unwrap();
+        let text = "{\"type\":\"srt\",\"bytes_received\":9223372036854775807,\"vendor\":{\n\"x\":\r\n[1.50]}}";
+        Arc::new(Stream::from_stored(&id, text).unwrap())
+    }
+
+    #[test]
+    fn every_event_survives_the_way_on_one_line() {
+        let as_of: Timestamp = "2026-01-01T00:00:02.5Z".parse().unwrap();
+        let last = Arc::new(Stream::new("a".parse().unwrap(), StreamType::Rtp, "h:1"));
+        let end = |reason| Event::Ended { revision: revision(), reason, last: last.clone(), as_of };
+        for (event, word) in [
+            (Event::Changed { revision: revision(), what: What::TakenOver, stream: last.clone() }, "taken_over"),
+            (Event::Changed { revision: revision(), what: What::Status, stream: last.clone() }, "status"),
+            (end(EndCause::Expired), "expired"),
+            (end(EndCause::Unregistered("over \"and\" out".parse().unwrap())), "unregistered"),
+            (end(EndCause::Unregistered(crate::EndReason::default())), "unregistered"),
+            (Event::Resync { revision: revision() }, "resync"),
+            (Event::Alive { revision: revision() }, "alive"),
+        ] {
+            let text = event_body(&event);
+            assert!(text.starts_with(&format!("{{\"event\":\"{word}\",\"revision\":\"0123-4\"")), "{text}");
+            assert_eq!(read_event(&text).unwrap(), event);
+            assert_eq!(event_frame(&event), format!("id: 0123-4\ndata: {text}\n\n"));
+        }
+    }
+
+    #[test]
+    fn line_ends_in_kept_fields_become_blanks() {
+        let text = event_body(&Event::Changed { revision: revision(), what: What::Updated, stream: stream() });
+        assert!(!text.contains(['\n', '\r']) && text.contains("9223372036854775807"), "{text}");
+        let Event::Changed { stream, .. } = read_event(&text).unwrap() else { panic!("{text}") };
+        assert!(stream.to_json().ends_with("\"vendor\":{ \"x\":  [1.50]}}"), "{}", stream.to_json());
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused() {
+        for text in [
+            "",
+            "{}",
+            r#"{"event":"alive"}"#,
+            r#"{"event":"alive","revision":""}"#,
+            r#"{"event":"expired","revision":"a"}"#,
+            r#"{"event":"from_the_future","revision":"a","stream":{"id":"a"}}"#,
+            r#"{"event":"status","revision":"a","stream":{}}"#,
+        ] {
+            assert!(read_event(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The change feed as a reader of server-sent events gets it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stream_registry::{EndOptions, MemoryRegistry, Registry, StreamStatus};
+use streamreg::server::ServeOptions;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+use super::kit::{Gate, PATIENCE, Server, id, stream, within};
+
+/// An open stream of events, read by hand.
+pub(super) struct Events {
+    socket: BufReader<TcpStream>,
+    pub(super) head: String,
+}
+
+impl Events {
+    pub(super) async fn open(server: &Server, query: &str, headers: &str) -> Self {
+        let mut socket = TcpStream::connect(server.addr).await.unwrap();
+        // HTTP/1.0: the body comes as it is, not in chunks.
+        let request = format!("GET /api/v1/events{query} HTTP/1.0\r\nHost: x\r\n{headers}\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut socket = BufReader::new(socket);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(within(socket.read_line(&mut head)).await.unwrap(), 0, "{head}");
+        }
+        Self { socket, head: head.to_ascii_lowercase() }
+    }
+
+    /// The next event: its id and its data.
+    async fn next(&mut self) -> (String, Value) {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(within(self.socket.read_line(&mut line)).await.unwrap(), 0, "the events end after {lines:?}");
+            match line.trim_end() {
+                "" => break,
+                line => lines.push(line.to_owned()),
+            }
+        }
+        let [id, data] = &lines[..] else { panic!("{lines:?}") };
+        let (id, data) = (id.strip_prefix("id: ").unwrap(), data.strip_prefix("data: ").unwrap());
+        let data: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(data["revision"], id);
+        (id.to_owned(), data)
+    }
+
+    /// The next event that is not only a sign of life.
+    async fn told(&mut self) -> (String, Value) {
+        loop {
+            let (id, data) = self.next().await;
+            if data["event"] != "alive" {
+                return (id, data);
+            }
+        }
+    }
+}
+
+async fn tail(server: &Server) -> String {
+    let revision = server.get("/api/v1/snapshot").await.json()["revision"].as_str().unwrap().to_owned();
+    assert_eq!(server.get("/api/v1/streams?limit=1").await.json()["revision"], revision.as_str());
+    revision
+}
+
+#[tokio::test]
+async fn a_reader_is_told_where_it_is_and_then_what_changes() {
+    let (server, registry) = Server::memory().await;
+    registry.register(&stream("before")).await.unwrap();
+    let mut events = Events::open(&server, "", "").await;
+    for line in ["http/1.0 200", "content-type: text/event-stream\r\n", "no-cache", "x-accel-buffering: no\r\n"] {
+        assert!(events.head.contains(line), "{}", events.head);
+    }
+    let (first, alive) = events.next().await;
+    assert_eq!((alive, &first), (json!({"event": "alive", "revision": first}), &tail(&server).await));
+
+    registry.register(&stream("cam1")).await.unwrap();
+    registry.update_heartbeat(&id("cam1")).await.unwrap();
+    registry.update_status(&id("cam1"), StreamStatus::Active).await.unwrap();
+    registry.end(&id("cam1"), &EndOptions::default().reason("over".parse().unwrap())).await.unwrap();
+    let (_, registered) = events.next().await;
+    assert_eq!((&registered["event"], &registered["stream"]["id"]), (&json!("registered"), &json!("cam1")));
+    let (_, status) = events.next().await;
+    assert_eq!((&status["event"], &status["stream"]["status"]), (&json!("status"), &json!("active")));
+    let (last, ended) = events.next().await;
+    assert_eq!((&ended["event"], &ended["reason"]), (&json!("unregistered"), &json!("over")));
+    assert_eq!(ended["stream"]["end_reason"], "over");
+    assert!(ended["as_of"].as_str().unwrap() >= ended["stream"]["last_heartbeat"].as_str().unwrap());
+    assert_eq!(last, tail(&server).await);
+}
+
+#[tokio::test]
+async fn a_reader_resumes_where_it_says() {
+    let (server, registry) = Server::memory().await;
+    let mut events = Events::open(&server, "", "").await;
+    let mut revisions = vec![events.next().await.0];
+    for n in 0..5 {
+        registry.register(&stream(&format!("s{n}"))).await.unwrap();
+        revisions.push(events.next().await.0);
+    }
+    for (at, revision) in revisions[..5].iter().enumerate() {
+        let by_query = (format!("?from={revision}"), String::new());
+        // A browser that comes back repeats the query that it began with.
+        let by_header = (format!("?from={}", revisions[0]), format!("Last-Event-ID: {revision}\r\n"));
+        for (query, headers) in [by_query, by_header] {
+            let mut events = Events::open(&server, &query, &headers).await;
+            for n in at..5 {
+                assert_eq!(events.told().await.1["stream"]["id"], format!("s{n}"));
+            }
+        }
+    }
+    let mut events = Events::open(&server, "?from=oldest", "Last-Event-ID:\r\n").await;
+    assert_eq!(events.told().await.1["stream"]["id"], "s0");
+}
+
+#[tokio::test]
+async fn where_it_cannot_resume_it_is_told_so() {
+    let (server, registry) = Server::memory().await;
+    registry.register(&stream("a")).await.unwrap();
+    let beyond = format!("?from={}9", tail(&server).await);
+    for from in ["?from=of-another-server-7", &beyond] {
+        let mut events = Events::open(&server, from, "").await;
+        let (revision, event) = events.next().await;
+        assert_eq!((&event["event"], &revision), (&json!("resync"), &tail(&server).await), "{from}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_followed_is_refused() {
+    let (server, _) = Server::memory().await;
+    let long = format!("/api/v1/events?from={}", "x".repeat(257));
+    for path in ["/api/v1/events?from=", "/api/v1/events?from=a%20b", "/api/v1/events?since=a", &long] {
+        server.get(path).await.problem(400, "invalid");
+    }
+    server.ask("GET", "/api/v1/events", &[("Last-Event-ID", "a b")], "").await.problem(400, "invalid");
+    server.ask("POST", "/api/v1/events", &[], "").await.problem(405, "method_not_allowed");
+    assert_eq!(server.ask("HEAD", "/api/v1/events", &[], "").await.status, 200);
+    let without = Server::start(Arc::new(Gate::default()), ServeOptions::default()).await;
+    without.get("/api/v1/events").await.problem(400, "unsupported");
+}
+
+#[tokio::test]
+async fn a_stop_ends_open_readers_at_once() {
+    let registry = Arc::new(MemoryRegistry::new());
+    let mut server = Server::start(registry, ServeOptions::default().grace(PATIENCE * 2)).await;
+    let mut readers = Vec::new();
+    for _ in 0..10 {
+        readers.push(Events::open(&server, "", "").await);
+    }
+    server.begin_stop();
+    server.stopped().await;
+    for mut reader in readers {
+        let mut rest = String::new();
+        within(reader.socket.read_to_string(&mut rest)).await.unwrap();
+        assert!(rest.contains("\"alive\"") && rest.ends_with("\n\n"), "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_store_ends_readers() {
+    let (server, registry) = Server::memory().await;
+    let mut reader = Events::open(&server, "", "").await;
+    registry.close().await.unwrap();
+    within(reader.socket.read_to_string(&mut String::new())).await.unwrap();
+}
+
+#[tokio::test]
+async fn readers_are_limited_and_one_that_takes_nothing_is_cut_off() {
+    let registry = Arc::new(MemoryRegistry::new());
+    let options = ServeOptions::default().event_readers(1).event_timeout(Duration::from_millis(200));
+    let server = Server::start(registry.clone(), options).await;
+    let mut slow = Events::open(&server, "", "").await;
+    let refused = server.get("/api/v1/events").await;
+    refused.problem(503, "unavailable");
+    assert!(refused.header("retry-after").parse::<u32>().is_ok());
+
+    // More than the sockets' buffers hold, and nobody reads.
+    let mut record = stream("cam1");
+    record.labels = (0..64).map(|n| (format!("{n:064}"), "x".repeat(256))).collect();
+    let write = async {
+        loop {
+            if server.ask("HEAD", "/api/v1/events", &[], "").await.status == 200 {
+                return;
+            }
+            for _ in 0..100 {
+                registry.register(&record).await.unwrap();
+            }
+        }
+    };
+    within(write).await;
+    // What the sockets hold, then the end.
+    let _ = within(slow.socket.read_to_end(&mut Vec::new())).await;
+}
