@@ -10,6 +10,7 @@ mod fuzz;
 mod half_registration;
 mod index;
 mod json;
+mod lease;
 mod operations;
 mod races;
 mod readers;
