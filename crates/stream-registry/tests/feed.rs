@@ -1,5 +1,7 @@
 //! The change feed in memory.
 
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
 use std::time::Duration;
 
 use stream_registry::{
