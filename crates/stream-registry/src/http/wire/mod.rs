@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-pub use event::{EVENT_STREAM, LAST_EVENT_ID, event_body, event_frame, read_event};
+pub use event::{EVENT_STREAM, LAST_EVENT_ID, end_body, event_body, event_frame, history_body, lifetime, read_event};
 pub use patch::{LabelsMode, patch_body, read_patch, read_stats, read_status, stats_body, status_body};
 pub use problem::{PROBLEM_JSON, Problem, kind_of, status_and_code};
 

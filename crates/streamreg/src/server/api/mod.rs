@@ -1,6 +1,7 @@
 //! The API, one file a resource.
 
 mod events;
+mod history;
 mod list;
 mod register;
 mod service;
@@ -15,7 +16,12 @@ use super::app::App;
 
 /// All routes of the API.
 pub(super) fn routes() -> Router<App> {
-    Router::new().merge(list::routes()).merge(events::routes()).merge(stream::routes()).merge(service::routes())
+    Router::new()
+        .merge(list::routes())
+        .merge(events::routes())
+        .merge(history::routes())
+        .merge(stream::routes())
+        .merge(service::routes())
 }
 
 /// Answers 200 with JSON that is written already.
