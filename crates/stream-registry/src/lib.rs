@@ -36,7 +36,12 @@
 //! # What it does not do
 //!
 //! It carries no media and starts or stops no publisher. It keeps live streams only: what has ended is gone.
-//! Leases with automatic recovery and the change feed answer `Unsupported` in this version.
+//! The change feed answers `Unsupported` in this version.
+//!
+//! # Leases
+//!
+//! [`Leases`] keeps the streams of a process alive in the background, gets them back when the store has lost them, and
+//! tells a holder when a stream is not its own any more.
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]
@@ -50,6 +55,7 @@ mod cursor;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;
+mod lease;
 mod memory;
 mod mock;
 #[cfg(feature = "redis")]
@@ -62,6 +68,7 @@ pub use connect::{ConnectOptions, TtlPolicy, connect, connect_with};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "http")]
 pub use http::{HttpOptions, HttpRegistry};
+pub use lease::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases};
 pub use memory::MemoryRegistry;
 pub use mock::{Call, MockRegistry};
 #[cfg(feature = "redis")]

@@ -40,6 +40,12 @@ enum Flaw {
     NoLimitOnBatches,
     NodeNotCompared,
     AlreadyExistsWithoutRecord,
+    EpochFromTheCaller,
+    RecoveryIsTakeOver,
+    RecoveryIsRegister,
+    RecoveryIgnoresGreaterEpochs,
+    TakeOverKeepsTheEpoch,
+    StalenessIgnored,
 }
 
 #[derive(Debug)]
@@ -69,6 +75,15 @@ impl Broken {
             }
             _ => error,
         })
+    }
+
+    /// Stores and answers another epoch.
+    fn put_epoch(&self, answer: Registered, epoch: Option<stream_registry::Epoch>) -> Result<Registered> {
+        let json = answer.stream.to_json();
+        let text = epoch.map_or(String::new(), |epoch| format!(",\"epoch\":\"{epoch}\"}}"));
+        let json = if text.is_empty() { json } else { format!("{}{text}", json.trim_end_matches('}')) };
+        self.store.put_stored(&answer.stream.id, &json)?;
+        Ok(Registered::new(Stream::from_stored(&answer.stream.id, &json)?, answer.outcome, answer.ttl))
     }
 
     async fn write_each(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
@@ -144,6 +159,41 @@ impl Registry for Broken {
                     options = options.on_conflict(stream_registry::OnConflict::TakeOver);
                 }
             }
+            Flaw::RecoveryIsRegister if options.recover.is_some() => {
+                options.recover = None;
+                options.lease = true;
+            }
+            Flaw::RecoveryIsTakeOver if options.recover.is_some() => {
+                let epoch = options.recover.take();
+                options = options.on_conflict(stream_registry::OnConflict::TakeOver);
+                let answer = self.store.register_with(stream, &options).await?;
+                return self.put_epoch(answer, epoch);
+            }
+            Flaw::RecoveryIgnoresGreaterEpochs if options.recover.is_some() => {
+                if let Ok(there) = self.store.get(&stream.id).await {
+                    options.recover = there.epoch().cloned();
+                }
+            }
+            Flaw::TakeOverKeepsTheEpoch => {
+                let before = self.store.get(&stream.id).await.ok().and_then(|there| there.epoch().cloned());
+                let answer = self.spoil(self.store.register_with(stream, &options).await)?;
+                return match answer.outcome {
+                    Outcome::TakenOver if before.is_some() => self.put_epoch(answer, before),
+                    _ => Ok(answer),
+                };
+            }
+            Flaw::StalenessIgnored => {
+                if let stream_registry::OnConflict::TakeOverIfStale(_) = options.on_conflict {
+                    options = options.on_conflict(stream_registry::OnConflict::TakeOver);
+                }
+            }
+            Flaw::EpochFromTheCaller => {
+                let answer = self.spoil(self.store.register_with(stream, &options).await)?;
+                return match stream.epoch() {
+                    Some(epoch) => self.put_epoch(answer, Some(epoch.clone())),
+                    None => Ok(answer),
+                };
+            }
             Flaw::RenewalMovesCreatedAt => {
                 let answer = self.store.register_with(stream, &options).await?;
                 if answer.outcome == Outcome::Renewed {
@@ -201,7 +251,8 @@ impl Registry for Broken {
             return Ok(snapshot);
         }
         let mut found = Vec::new();
-        for record in snapshot.streams {
+        // The oldest first: those that come and go meanwhile are looked up last.
+        for record in snapshot.streams.into_iter().rev() {
             tokio::task::yield_now().await;
             found.extend(self.store.get(&record.id).await);
         }
@@ -306,5 +357,11 @@ found! {
     a_merge_that_replaces: LabelsReplacedByMerge, "patch/merges_labels";
     batches_without_limit: NoLimitOnBatches, "batches/of_more_than_1000_are_refused_whole";
     a_node_that_is_not_compared: NodeNotCompared, "register/refuses_another_node";
+    an_epoch_of_the_callers: EpochFromTheCaller, "leases/do_not_take_an_epoch_from_the_caller";
+    a_recovery_without_the_epoch: RecoveryIsRegister, "recovery/brings_an_absent_stream_back_as_it_was";
+    a_recovery_that_asks_nobody: RecoveryIsTakeOver, "recovery/of_a_stream_that_a_successor_ended_is_refused";
+    a_recovery_under_any_epoch: RecoveryIgnoresGreaterEpochs, "recovery/yields_to_a_greater_epoch";
+    a_take_over_that_fences_nobody: TakeOverKeepsTheEpoch, "take-over/fences_the_old_holder";
+    ignored_staleness: StalenessIgnored, "take-over/if_stale_refuses_what_is_fresh";
     a_refusal_without_the_record: AlreadyExistsWithoutRecord, "register/refuses_with_the_record_that_is_there";
 }

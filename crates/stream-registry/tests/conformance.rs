@@ -53,6 +53,12 @@ impl Instance for OpenMock {
     async fn put_stored(&self, id: &StreamId, text: &str) -> Option<()> {
         self.0.put_stored(id, text).ok()
     }
+
+    async fn age(&self, _: &StreamId, by: Duration) -> Option<()> {
+        // Of all streams: those of a behaviour that uses this have the time.
+        self.0.advance(by);
+        Some(())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::subject::Instance;
 use crate::{
-    Change, Error, ErrorKind, Guard, Page, Registry, Result, Stream, StreamId, StreamStatus, StreamType, Write,
+    Change, Error, ErrorKind, Guard, Page, RegisterOptions, Registry, Result, Stream, StreamId, StreamStatus,
+    StreamType, Write,
 };
 
 /// Why a behaviour did not pass.
@@ -116,6 +117,11 @@ pub(super) fn timeless(stream: &Stream) -> Stream {
     copy
 }
 
+/// The guard of a leased stream's holder.
+pub(super) fn holder(leased: &Stream) -> Check<Guard> {
+    leased.epoch().cloned().map(Guard::Holder).ok_or_else(|| fault("the stream has no epoch"))
+}
+
 /// A count for pages.
 pub(super) fn count(count: u32) -> NonZeroU32 {
     NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)
@@ -216,6 +222,18 @@ impl Case {
     pub(super) async fn unchanged(&self, before: &Stream) -> Check {
         let now = self.registry().get(&before.id).await?;
         same("the record", now.to_json(), before.to_json())
+    }
+
+    /// Registers a leased stream and returns the record.
+    pub(super) async fn lease(&self, stream: &Stream) -> Check<Stream> {
+        let registered = self.registry().register_with(stream, &RegisterOptions::default().lease(true)).await?;
+        same("the answer's epoch", registered.epoch.as_ref(), registered.stream.epoch())?;
+        Ok(registered.stream)
+    }
+
+    /// Lets a stream look as if nobody had written it for a part of the time to live longer.
+    pub(super) async fn age(&self, name: &str, part: f64) -> Check {
+        self.instance.age(&id(name), self.ttl.mul_f64(part)).await.ok_or(Fault::NoHook("age"))
     }
 
     /// Puts a record as another program would.

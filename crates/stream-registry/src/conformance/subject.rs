@@ -61,6 +61,12 @@ pub trait Instance: Send + Sync + 'static {
         None
     }
 
+    /// Takes from the time that a stream has left, as if nobody had written it for so much longer.
+    async fn age(&self, id: &StreamId, by: Duration) -> Option<()> {
+        let _ = (id, by);
+        None
+    }
+
     /// Reads the index.
     async fn index(&self) -> Option<Vec<String>> {
         None
@@ -132,6 +138,9 @@ impl Instance for InstanceBehind {
     }
     async fn add_to_index(&self, id: &StreamId) -> Option<()> {
         self.instance.add_to_index(id).await
+    }
+    async fn age(&self, id: &StreamId, by: Duration) -> Option<()> {
+        self.instance.age(id, by).await
     }
     async fn index(&self) -> Option<Vec<String>> {
         self.instance.index().await

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use hyper::Method;
 use hyper::header::HeaderName;
 use tokio::sync::watch::Sender;
@@ -108,23 +108,40 @@ impl HttpRegistry {
         if self.read_only { Err(rules::read_only()) } else { Ok(transport) }
     }
 
-    async fn register_by(&self, path: String, body: String, options: &RegisterOptions) -> Result<Registered> {
+    async fn register_by(&self, policy: &str, body: String, options: &RegisterOptions) -> Result<Registered> {
         let transport = self.transport_to_write()?;
         let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
-        let call = Call::new(Method::POST, path).body(JSON, body).header(IDEMPOTENCY_KEY, operation.as_str());
+        let mut query: Vec<_> = Some(policy).into_iter().filter(|policy| !policy.is_empty()).collect();
+        if options.lease {
+            query.push("lease=true");
+        }
+        if options.recover.is_some() {
+            query.push("recover=true");
+        }
+        let mut call = Call::new(Method::POST, with_query("/api/v1/streams".to_owned(), &query.join("&")));
+        if let Some(epoch) = &options.recover {
+            call = call.header(STREAM_EPOCH, epoch.as_str());
+        }
+        let call = call.body(JSON, body).header(IDEMPOTENCY_KEY, operation.as_str());
         // An answer that cannot be read came from a server that has done it.
         wire::read_registered(&transport.send(call).await?).map_err(|error| error.with_may_have_applied(true))
     }
 
     async fn register_given(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         rules::check_registration(stream)?;
-        let path = match options.on_conflict {
-            OnConflict::CreateOnly => "/api/v1/streams?on_conflict=create_only",
-            OnConflict::TakeOver => "/api/v1/streams?on_conflict=take_over",
-            // Staleness was refused by the check above.
-            OnConflict::Reject | OnConflict::TakeOverIfStale(_) => "/api/v1/streams",
+        let policy = match options.on_conflict {
+            OnConflict::Reject => String::new(),
+            OnConflict::CreateOnly => "on_conflict=create_only".to_owned(),
+            OnConflict::TakeOver => "on_conflict=take_over".to_owned(),
+            OnConflict::TakeOverIfStale(after) => {
+                // Nothing lives longer, so that a longer time says the same.
+                let stale = after.min(Duration::from_millis(wire::MAX_STALE_MS));
+                // Up, so that nothing is taken over too early.
+                let stale_ms = stale.as_nanos().div_ceil(1_000_000);
+                format!("on_conflict=take_over_if_stale&stale_ms={stale_ms}")
+            }
         };
-        self.register_by(path.to_owned(), wire::record_body(stream), options).await
+        self.register_by(&policy, wire::record_body(stream), options).await
     }
 
     async fn end_given(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
@@ -146,13 +163,16 @@ impl HttpRegistry {
     }
 }
 
+fn with_query(path: String, query: &str) -> String {
+    if query.is_empty() { path } else { format!("{path}?{query}") }
+}
+
 /// Makes the request of a write with its condition.
 fn guarded(method: Method, path: String, mut query: Vec<String>, guard: &Guard) -> Call {
     if *guard == Guard::Force {
         query.push("force=true".to_owned());
     }
-    let path = if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) };
-    let call = Call::new(method, path);
+    let call = Call::new(method, with_query(path, &query.join("&")));
     match guard {
         Guard::Holder(epoch) => call.header(STREAM_EPOCH, epoch.as_str()),
         Guard::None | Guard::Force => call,
@@ -190,6 +210,42 @@ fn is_down(error: &Error) -> bool {
     error.kind() == ErrorKind::Timeout || (error.is_retryable() && std::error::Error::source(error).is_some())
 }
 
+/// What a write is answered that was not sent.
+///
+/// Waiting for a dead server again and again would take minutes, and a request that got no
+/// answer may still arrive there: a later one to the same stream must not overtake it.
+fn not_sent() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "not sent, since the server did not answer another write of this call; try again",
+    )
+}
+
+/// Sends heartbeats and statistics of different streams in one request.
+async fn write_batch(
+    transport: &Transport,
+    down: &AtomicBool,
+    (body, writes): wire::Batch<'_>,
+) -> Vec<(usize, Result<()>)> {
+    let answer = if down.load(Ordering::Relaxed) {
+        Err(not_sent())
+    } else {
+        let call = Call::new(Method::POST, wire::HEARTBEATS).body(JSON, body).cap(LIST);
+        // An answer that cannot be read came from a server that has done it.
+        let answer = transport.send(call).await;
+        answer.and_then(|text| wire::read_batch_answer(&text).map_err(|error| error.with_may_have_applied(true)))
+    };
+    if answer.as_ref().is_err_and(is_down) {
+        down.store(true, Ordering::Relaxed);
+    }
+    let answer_to = |write: &Write| match &answer {
+        Err(error) => Err(error.clone()),
+        Ok(errors) => errors.get(write.id.as_str()).cloned().map_or(Ok(()), Err),
+    };
+    let named = |write: &Write| answer_to(write).map_err(|error| rules::name_write(error, write));
+    writes.into_iter().map(|(at, write)| (at, named(write))).collect()
+}
+
 /// Sends the writes to one stream, one after the other.
 async fn write_group(
     transport: &Transport,
@@ -200,12 +256,7 @@ async fn write_group(
     for (at, write) in writes {
         let answer = match rules::check_write(write) {
             Err(error) => Err(error),
-            // Waiting for a dead server again and again would take minutes, and a request that got no
-            // answer may still arrive there: a later one to the same stream must not overtake it.
-            Ok(()) if down.load(Ordering::Relaxed) => Err(Error::new(
-                ErrorKind::Unavailable,
-                "not sent, since the server did not answer another write of this call; try again",
-            )),
+            Ok(()) if down.load(Ordering::Relaxed) => Err(not_sent()),
             Ok(()) => transport.send(call_of(write)).await.map(|_| ()),
         };
         if answer.as_ref().is_err_and(is_down) {
@@ -225,8 +276,8 @@ impl Registry for HttpRegistry {
     }
 
     async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        let registered = match rules::check_registration(stream) {
-            Ok(()) => self.register_by("/api/v1/streams".to_owned(), wire::record_without_id(stream), options).await,
+        let registered = match rules::check_registration(stream).and_then(|()| rules::check_new(options)) {
+            Ok(()) => self.register_by("", wire::record_without_id(stream), options).await,
             Err(error) => Err(error),
         };
         registered.map_err(|error| error.with_operation(Operation::Register))
@@ -248,9 +299,20 @@ impl Registry for HttpRegistry {
             }
             groups[place].push((at, write));
         }
+        // What is alone with its stream can go beside others; one after the other goes what has an order.
+        let (beside, mut groups): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| match &group[..] {
+            [(_, write)] => wire::goes_in_a_batch(write) && rules::check_write(write).is_ok(),
+            _ => false,
+        });
+        let mut beside: Vec<_> = beside.into_iter().flatten().collect();
+        if beside.len() == 1 {
+            groups.push(std::mem::take(&mut beside));
+        }
         let down = AtomicBool::new(false);
+        let batches = wire::batches(beside).into_iter().map(|batch| write_batch(&transport, &down, batch).boxed());
+        let singles = groups.into_iter().map(|group| write_group(&transport, &down, group).boxed());
         // Collected first: the compiler cannot prove `Send` for a stream that borrows within its closure.
-        let under_way: Vec<_> = groups.into_iter().map(|group| write_group(&transport, &down, group)).collect();
+        let under_way: Vec<_> = batches.chain(singles).collect();
         let mut answers: Vec<_> = stream::iter(under_way).buffer_unordered(CONCURRENT_WRITES).concat().await;
         answers.sort_unstable_by_key(|(at, _)| *at);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())

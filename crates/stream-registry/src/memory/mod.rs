@@ -169,7 +169,7 @@ impl MemoryRegistry {
     /// Leaves a mark that the live stream has ended, for holders who come back.
     fn mark(&self, state: &mut State, id: &StreamId, now: Now) {
         let Some(entry) = state.get(id) else { return };
-        let ended = entry.stream.epoch().map_or_else(|| epoch::stamp(now.wall), ToString::to_string);
+        let ended = epoch::mark(entry.stream.epoch(), now.wall, state.mark(id));
         state.put_mark(id, ended, now.mono.saturating_add(nanos(end_mark_ttl(self.ttl))));
     }
 

@@ -32,6 +32,16 @@ pub(super) fn is_no_script(error: &RedisError) -> bool {
     error.kind() == RedisKind::Server(ServerErrorKind::NoScript)
 }
 
+/// Whether a key holds another type of value.
+pub(super) fn is_wrong_type(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE")
+}
+
+/// Whether a transaction was given up because one of its commands was refused.
+pub(super) fn is_discarded(error: &RedisError) -> bool {
+    error.code() == Some("EXECABORT")
+}
+
 /// Whether the user lacks a right.
 pub(super) fn is_no_permission(error: &RedisError) -> bool {
     // Inside a script, and of SORT's patterns, Redis 7.0 says it in words only; a script's own refusal comes with

@@ -45,6 +45,31 @@ impl Keys {
         format!("{}{AUXILIARY}op:{operation}", self.prefix)
     }
 
+    /// The change feed.
+    pub(super) fn feed(&self) -> String {
+        format!("{}{AUXILIARY}feed", self.prefix)
+    }
+
+    /// What is known of the feed and the sweeps.
+    pub(super) fn facts(&self) -> String {
+        format!("{}{AUXILIARY}facts", self.prefix)
+    }
+
+    /// The ids in the order of lower bounds of their deadlines.
+    pub(super) fn due(&self) -> String {
+        format!("{}{AUXILIARY}due", self.prefix)
+    }
+
+    /// A copy of a record whose time is nearly over; `member` is of the index, which may be anything.
+    pub(super) fn copy_bytes(&self, member: &[u8]) -> Vec<u8> {
+        [self.prefix.as_bytes(), "\u{1f}last:".as_bytes(), member].concat()
+    }
+
+    /// As [`copy_bytes`](Self::copy_bytes), of a stream.
+    pub(super) fn copy(&self, id: &StreamId) -> String {
+        format!("{}{AUXILIARY}last:{id}", self.prefix)
+    }
+
     /// The mark of an ended stream; outlives the time to live.
     pub(super) fn end_mark(&self, id: &StreamId) -> String {
         format!("{}{AUXILIARY}end:{id}", self.prefix)

@@ -4,6 +4,7 @@ mod clock;
 mod connect;
 mod counters;
 mod fault;
+mod feed;
 mod join;
 mod keys;
 mod ops;
@@ -32,6 +33,7 @@ use crate::registry::{
     EndOptions, Operation, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, Write, rules,
 };
 use crate::stream::{Cursor, Stream, StreamId};
+use crate::watch::{Watch, WatchFrom};
 use crate::{ErrorKind, Result};
 
 /// A registry in Redis ≥ 7.0 or Valkey ≥ 7.2, shared by all who use its keys.
@@ -83,6 +85,11 @@ impl Store {
         millis(end_mark_ttl(self.options.ttl))
     }
 
+    /// How long before its deadline a record is copied aside.
+    fn margin_ms(&self) -> u64 {
+        self.ttl_ms() / 5
+    }
+
     fn check_writable(&self) -> Result<()> {
         if self.options.read_only { Err(rules::read_only()) } else { Ok(()) }
     }
@@ -112,6 +119,9 @@ impl RedisRegistry {
             options,
         });
         store.link.connection().await.map_err(named)?;
+        if !store.options.read_only {
+            ops::sweep::spawn(&store);
+        }
         Ok(Self {
             writes: Joiner::new(WriteJob(Arc::clone(&store))),
             gets: Joiner::new(GetJob(Arc::clone(&store))),
@@ -185,6 +195,10 @@ impl Registry for RedisRegistry {
 
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
         ops::page::page(&self.store, cursor, count).await.map_err(|error| error.with_operation(Operation::ListPage))
+    }
+
+    async fn watch(&self, from: WatchFrom) -> Result<Watch> {
+        feed::follow(&self.store, &from).await.map_err(|error| error.with_operation(Operation::Watch))
     }
 
     async fn ping(&self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use redis::{Cmd, RedisError, Value};
 
-use super::connect::{Effect, Link};
+use super::connect::{Effect, Link, Request};
 use super::fault;
 use crate::Result;
 
@@ -14,10 +14,13 @@ pub(super) struct Script {
 }
 
 /// The shared fragments; `-- @use NAME` in a script's header asks for one.
-const FRAGMENTS: [(&str, &str); 3] = [
+const FRAGMENTS: [(&str, &str); 6] = [
     ("leading", include_str!("lua/leading.lua")),
     ("rights", include_str!("lua/rights.lua")),
     ("preflight", include_str!("lua/preflight.lua")),
+    ("feed", include_str!("lua/feed.lua")),
+    ("due", include_str!("lua/due.lua")),
+    ("marks", include_str!("lua/marks.lua")),
 ];
 
 impl Script {
@@ -90,8 +93,8 @@ impl ScriptCall<'_> {
 
     /// Runs a script that reads and whose answer may be large; see [`Link::long_command`].
     pub(super) async fn try_run_long(&self, link: &Link, probe: &Link) -> Result<Result<Value, RedisError>> {
-        match link.long_command(&self.command, probe).await? {
-            Err(error) if fault::is_no_script(&error) => link.long_command(&self.whole(), probe).await,
+        match link.long_command(Request::One(&self.command), probe).await? {
+            Err(error) if fault::is_no_script(&error) => link.long_command(Request::One(&self.whole()), probe).await,
             answer => Ok(answer),
         }
     }

@@ -11,6 +11,21 @@ pub(crate) fn stamp(now: Timestamp) -> String {
     format!("{:016x}-", micros(now))
 }
 
+/// What goes into an end mark: the epoch of the record that ends, or what stands for it; never less than what was
+/// there, so that no clock that goes back lets a holder in again who was refused before.
+///
+/// `redis/lua/marks.lua` does the same.
+pub(crate) fn mark(ending: Option<&Epoch>, now: Timestamp, before: Option<&str>) -> String {
+    let mark = ending.map_or_else(|| stamp(now), ToString::to_string);
+    match before {
+        None => mark,
+        Some(before) if before < mark.as_str() => mark,
+        // Above a record without epoch there is its predecessor's, which ended, too.
+        Some(before) if ending.is_none() && !before.ends_with('~') => format!("{before}~"),
+        Some(before) => before.to_owned(),
+    }
+}
+
 /// Makes an epoch that is greater, in byte order, than those seen: `0006…` (the store's microseconds in 16
 /// hexadecimal digits), `-`, 16 random digits.
 pub(crate) fn next<'a>(now: Timestamp, seen: impl IntoIterator<Item = &'a str>) -> Epoch {
@@ -59,6 +74,24 @@ mod tests {
         assert!(next(now, [ended.as_str()]).as_str() > ended.as_str());
         assert!(next(later, []).as_str() > ended.as_str());
         assert!(next(Timestamp::from_unix_nanos(1_799_999_999_999_999_000), []).as_str() < ended.as_str());
+    }
+
+    #[test]
+    fn a_mark_never_goes_back() {
+        let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
+        let epoch = next(now, []);
+        assert_eq!(mark(Some(&epoch), now, None), epoch.as_str());
+        assert_eq!(mark(Some(&epoch), now, Some(epoch.as_str())), epoch.as_str());
+        let later = mark(None, Timestamp::from_unix_nanos(1_800_000_000_000_001_000), Some(epoch.as_str()));
+        assert!(later.as_str() > epoch.as_str() && later.ends_with('-'), "{later}");
+        // Within the same microsecond, and when the clock went back.
+        for now in [now, Timestamp::ZERO] {
+            let above = mark(None, now, Some(epoch.as_str()));
+            assert!(above.as_str() > epoch.as_str(), "{above}");
+            assert_eq!(mark(None, now, Some(&above)), above, "it does not grow");
+            assert!(next(now, [above.as_str()]).as_str() > above.as_str());
+            assert_eq!(mark(Some(&epoch), now, Some(&above)), above);
+        }
     }
 
     #[test]

@@ -139,6 +139,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// When dropped, a stream with an id that the caller has not learnt may stay until its time to live is over.
     async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        rules::check_new(options).map_err(|error| error.with_operation(Operation::Register))?;
         let mut stream = stream.clone();
         let mut options = options.clone().on_conflict(OnConflict::CreateOnly);
         options.generated_id = true;

@@ -12,6 +12,14 @@ pub(crate) fn check_registration(stream: &Stream) -> Result<()> {
     stream.check()
 }
 
+/// Refuses what a registration under a generated id cannot mean.
+pub(crate) fn check_new(options: &RegisterOptions) -> Result<()> {
+    match options.recover {
+        Some(_) => Err(Error::invalid("a lease is recovered under its own id; give the id, or leave the recovery out")),
+        None => Ok(()),
+    }
+}
+
 /// What a registration meets in the store.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Met<'a> {
@@ -75,14 +83,12 @@ fn recover(met: Met<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> Resul
         Some(existing) if theirs > Some(epoch) => return Err(Error::superseded(existing.clone())),
         _ => {}
     }
-    match met.ended {
-        Some(ended) if ended == epoch.as_str() => {
-            return Err(
-                Error::new(ErrorKind::NotFound, "the stream was ended; register it anew").with_stream(&given.id)
-            );
-        }
-        Some(ended) if ended > epoch.as_str() => return Err(Error::not_holder(&given.id)),
-        _ => {}
+    if let Some(ended) = met.ended.filter(|ended| *ended >= epoch.as_str()) {
+        return Err(match met.existing {
+            Some(existing) => Error::superseded(existing.clone()),
+            None if ended > epoch.as_str() => Error::not_holder(&given.id),
+            None => Error::new(ErrorKind::NotFound, "the stream was ended; register it anew").with_stream(&given.id),
+        });
     }
     let outcome = match met.existing {
         None => Outcome::Created,

@@ -10,35 +10,40 @@ use tokio::time::timeout;
 use super::app::App;
 use super::problem::{Failure, Result};
 
-async fn bytes(app: &App, body: Body) -> Result<Bytes> {
-    let collected = timeout(app.options.body_timeout, Limited::new(body, MAX_BODY_BYTES).collect());
+async fn bytes(app: &App, body: Body, limit: usize) -> Result<Bytes> {
+    let collected = timeout(app.options.body_timeout, Limited::new(body, limit).collect());
     match collected.await {
         Err(_) => Err(Failure::slow_body()),
-        Ok(Err(fault)) if fault.is::<LengthLimitError>() => Err(Failure::too_large(MAX_BODY_BYTES)),
+        Ok(Err(fault)) if fault.is::<LengthLimitError>() => Err(Failure::too_large(limit)),
         Ok(Err(_)) => Err(Failure::invalid("the body was cut off or is not well framed; send it again")),
         Ok(Ok(body)) => Ok(body.to_bytes()),
     }
 }
 
-async fn text(app: &App, body: Body) -> Result<String> {
-    String::from_utf8(bytes(app, body).await?.into()).map_err(|_| Failure::invalid("the body is not UTF-8"))
+async fn text(app: &App, body: Body, limit: usize) -> Result<String> {
+    String::from_utf8(bytes(app, body, limit).await?.into()).map_err(|_| Failure::invalid("the body is not UTF-8"))
 }
 
 /// Takes a body that means nothing, within the limits.
 pub(super) async fn ignore(app: &App, body: Body) -> Result<()> {
-    bytes(app, body).await.map(|_| ())
+    bytes(app, body, MAX_BODY_BYTES).await.map(|_| ())
 }
 
 /// Reads a JSON body.
 pub(super) async fn json(app: &App, headers: &HeaderMap, body: Body) -> Result<String> {
+    json_up_to(app, headers, body, MAX_BODY_BYTES).await
+}
+
+/// Reads a JSON body that may be larger or must be smaller than usual.
+pub(super) async fn json_up_to(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Result<String> {
     require(headers, &[JSON])?;
-    text(app, body).await
+    text(app, body, limit).await
 }
 
 /// Reads a merge patch, which may come as plain JSON.
 pub(super) async fn merge_patch(app: &App, headers: &HeaderMap, body: Body) -> Result<String> {
     require(headers, &[MERGE_PATCH_JSON, JSON])?;
-    text(app, body).await
+    text(app, body, MAX_BODY_BYTES).await
 }
 
 fn require(headers: &HeaderMap, accepted: &[&'static str]) -> Result<()> {

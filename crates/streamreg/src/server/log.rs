@@ -6,6 +6,7 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
+use stream_registry::http::wire::HEARTBEATS;
 
 use super::problem::Cause;
 
@@ -33,5 +34,8 @@ pub(super) async fn each(request: Request, next: Next) -> Response {
 
 /// Reads, heartbeats and statistics come by the hundred each second.
 fn is_routine(method: &Method, path: &str) -> bool {
-    matches!(*method, Method::GET | Method::HEAD) || path.ends_with("/heartbeat") || path.ends_with("/stats")
+    matches!(*method, Method::GET | Method::HEAD)
+        || path.ends_with("/heartbeat")
+        || path == HEARTBEATS
+        || path.ends_with("/stats")
 }

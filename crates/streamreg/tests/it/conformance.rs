@@ -101,6 +101,13 @@ impl Instance for OpenRedis {
         Some(())
     }
 
+    async fn age(&self, id: &StreamId, by: Duration) -> Option<()> {
+        let left: u64 = self.raw(redis::cmd("PTTL").arg(self.key(id))).await;
+        let left = left.saturating_sub(u64::try_from(by.as_millis()).ok()?);
+        let () = self.raw(redis::cmd("PEXPIRE").arg(self.key(id)).arg(left)).await;
+        Some(())
+    }
+
     async fn index(&self) -> Option<Vec<String>> {
         Some(self.raw(redis::cmd("SMEMBERS").arg(self.active())).await)
     }
@@ -167,6 +174,10 @@ impl Instance for OpenHttp {
 
     async fn add_to_index(&self, id: &StreamId) -> Option<()> {
         self.redis.as_ref()?.add_to_index(id).await
+    }
+
+    async fn age(&self, id: &StreamId, by: Duration) -> Option<()> {
+        self.redis.as_ref()?.age(id, by).await
     }
 
     async fn index(&self) -> Option<Vec<String>> {

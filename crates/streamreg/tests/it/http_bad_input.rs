@@ -353,15 +353,30 @@ fn conditions() -> Vec<Case> {
     }
     let nameless = r#"{"type":"srt","source_addr":"h:1"}"#;
     let stale = format!("{POST}?on_conflict=take_over_if_stale&stale_ms=5");
-    let unsupported = |case: Case| case.answers(400, "unsupported");
+    let recover = || Case::new("", "POST", format!("{POST}?recover=true")).header("Stream-Epoch", "e");
+    let caused = |cause: &str, case: Case| Case { cause: cause.to_owned(), ..case };
     cases.extend([
-        unsupported(Case::new("a lease", "POST", format!("{POST}?lease=true")).body(GOOD)),
-        unsupported(Case::new("a lease of a new id", "POST", format!("{POST}?lease=true")).body(nameless)),
-        unsupported(
-            Case::new("a recovery", "POST", format!("{POST}?recover=true")).header("Stream-Epoch", "e").body(GOOD),
-        ),
-        unsupported(Case::new("take-over when stale", "POST", &stale).body(GOOD)),
-        unsupported(Case::new("take-over of a new id", "POST", &stale).body(nameless)),
+        Case::new("take-over when stale of a new id", "POST", &stale).body(nameless).answers(400, "unsupported"),
+        caused("recovery of a new id", recover())
+            .body(r#"{"type":"srt","source_addr":"h:1","created_at":"2024-01-15T14:30:52Z"}"#)
+            .names("id"),
+        caused("recovery without created_at", recover()).body(GOOD).names("created_at"),
+        caused("recovery with created_at null", recover()).body(record("created_at", "null")).names("created_at"),
+        caused("recovery with half a record", recover()).body(r#"{"id":"new","created_at":"2024-01-15T14:30:52Z"}"#),
+        caused("recovery with an epoch of two words", recover()).header("Stream-Epoch", "a b").body(GOOD),
+        caused("recovery of another publisher's stream", recover())
+            .body(r#"{"id":"cam1","type":"srt","source_addr":"h:9","created_at":"2024-01-15T14:30:52Z"}"#)
+            .answers(409, "not_holder"),
+        Case::new("a lease of another publisher's stream", "POST", format!("{POST}?lease=true"))
+            .body(r#"{"id":"cam1","type":"srt","source_addr":"h:9"}"#)
+            .answers(409, "already_exists"),
+        Case::new(
+            "a stale take-over of a stream that is not",
+            "POST",
+            format!("{POST}?on_conflict=take_over_if_stale&stale_ms=290000"),
+        )
+        .body(r#"{"id":"cam1","type":"srt","source_addr":"h:9"}"#)
+        .answers(409, "already_exists"),
         Case::new("an epoch without recover", "POST", POST).header("Stream-Epoch", "e").body(GOOD),
         Case::new("an empty operation id", "POST", POST).header("Idempotency-Key", "").body(GOOD),
         Case::new("an operation id with a blank", "POST", POST).header("Idempotency-Key", "a b").body(GOOD),
@@ -392,6 +407,70 @@ fn conditions() -> Vec<Case> {
     cases
 }
 
+fn batches() -> Vec<Case> {
+    const PATH: &str = "/api/v1/heartbeats";
+    let mut cases = Vec::new();
+    for (cause, body) in not_json() {
+        cases.push(Case::new(cause, "POST", PATH).body(body));
+    }
+    for media_type in ["", "text/plain", "application/merge-patch+json"] {
+        cases.push(
+            Case::new(format!("content type {media_type:?}"), "POST", PATH)
+                .header("Content-Type", media_type)
+                .body(r#"{"streams":[{"id":"cam1"}]}"#)
+                .answers(415, "unsupported_type"),
+        );
+    }
+    // Beside a good one, which must not be done either.
+    for (cause, item) in [
+        ("no object", "\"cam1\"".to_owned()),
+        ("null in the list", "null".into()),
+        ("no id", "{}".into()),
+        ("an id that is a number", r#"{"id":5}"#.into()),
+        ("an empty id", r#"{"id":""}"#.into()),
+        ("a reserved id", r#"{"id":"active"}"#.into()),
+        ("an id too long", format!(r#"{{"id":"{}"}}"#, "x".repeat(257))),
+        ("an id with a control character", r#"{"id":"a\u0000"}"#.into()),
+        ("the same id twice", r#"{"id":"cam1"}"#.into()),
+        ("the same id in other letters", r#"{"id":"cam\u0031"}"#.into()),
+        ("an epoch that is a number", r#"{"id":"b","epoch":5}"#.into()),
+        ("an empty epoch", r#"{"id":"b","epoch":""}"#.into()),
+        ("an epoch with a blank", r#"{"id":"b","epoch":"a b"}"#.into()),
+        ("an epoch too long", format!(r#"{{"id":"b","epoch":"{}"}}"#, "e".repeat(129))),
+        ("an unknown field", r#"{"id":"b","status":"active"}"#.into()),
+        ("a field twice", r#"{"id":"b","id":"c"}"#.into()),
+        ("empty statistics", r#"{"id":"b","stats":{}}"#.into()),
+        ("statistics that are a list", r#"{"id":"b","stats":[]}"#.into()),
+        ("an unknown statistic", r#"{"id":"b","stats":{"bytes":1}}"#.into()),
+        ("a negative counter", r#"{"id":"b","stats":{"bitrate":-1}}"#.into()),
+        ("a counter too large", r#"{"id":"b","stats":{"bitrate":9223372036854775808}}"#.into()),
+        ("an infinite rate", r#"{"id":"b","stats":{"rtt_ms":1e999}}"#.into()),
+    ] {
+        let body = format!(r#"{{"streams":[{{"id":"cam1"}},{item}]}}"#);
+        cases.push(Case::new(cause, "POST", PATH).body(body).names("streams[1]"));
+    }
+    let many: Vec<_> = (0..1_001).map(|n| format!("{{\"id\":\"s{n}\"}}")).collect();
+    let good = r#"{"streams":[{"id":"cam1"}]}"#;
+    cases.extend([
+        Case::new("no list", "POST", PATH).body("{}").names("streams"),
+        Case::new("streams that are none", "POST", PATH).body(r#"{"streams":{"id":"cam1"}}"#),
+        Case::new("another field beside the list", "POST", PATH).body(r#"{"streams":[],"force":true}"#),
+        Case::new("a list alone", "POST", PATH).body(r#"[{"id":"cam1"}]"#),
+        Case::new("1 001 streams", "POST", PATH).body(format!("{{\"streams\":[{}]}}", many.join(","))).names("1000"),
+        Case::new("more than a megabyte", "POST", PATH)
+            .body(format!("{}{}", good, " ".repeat(1024 * 1024)))
+            .answers(413, "too_large")
+            .names("1024 KiB"),
+        Case::new("an epoch in the header", "POST", PATH).header("Stream-Epoch", "e").body(good).names("Stream-Epoch"),
+        Case::new("an unknown parameter", "POST", format!("{PATH}?limt=5")).body(good).names("limt"),
+        Case::new("force that is no flag", "POST", format!("{PATH}?force=1")).body(good).names("force"),
+        Case::new("an epoch and force", "POST", format!("{PATH}?force=true"))
+            .body(r#"{"streams":[{"id":"cam1","epoch":"e"}]}"#)
+            .names("force"),
+    ]);
+    cases
+}
+
 #[tokio::test]
 async fn bad_input_is_refused_and_changes_nothing() {
     let registry = Arc::new(MemoryRegistry::new());
@@ -402,8 +481,10 @@ async fn bad_input_is_refused_and_changes_nothing() {
     let server = Server::start(registry.clone(), ServeOptions::default()).await;
     let before = registry.snapshot().await.unwrap();
 
-    let cases: Vec<_> =
-        [media_types(), bodies(), partial_changes(), paths_and_queries(), conditions()].into_iter().flatten().collect();
+    let cases: Vec<_> = [media_types(), bodies(), partial_changes(), paths_and_queries(), conditions(), batches()]
+        .into_iter()
+        .flatten()
+        .collect();
     let distinct: BTreeSet<_> =
         cases.iter().map(|case| (case.method, case.path.split('?').next(), case.cause.as_str())).collect();
     assert_eq!(distinct.len(), cases.len(), "two cases have the same route and cause");

@@ -34,10 +34,10 @@ async fn conflicts(case: &Case) -> Check<Vec<(Operation, Error)>> {
     let mut other = stream("never");
     other.source_addr = "10.9.9.9:1".to_owned();
     let end = EndOptions::default().guard(Guard::Holder("00000000000000ff-x".parse()?));
-    let leased = RegisterOptions::default().lease(true);
+    let recovery = RegisterOptions::default().recover("00000000000000ff-x".parse()?);
     let answers = vec![
         (Operation::Register, fails(registry.register(&other).await, ErrorKind::AlreadyExists)?),
-        (Operation::Register, fails(registry.register_with(&other, &leased).await, ErrorKind::Unsupported)?),
+        (Operation::Register, fails(registry.register_with(&other, &recovery).await, ErrorKind::NotHolder)?),
         (Operation::Unregister, fails(registry.end(&id("never"), &end).await, ErrorKind::NotHolder)?),
     ];
     registry.unregister(&id("never")).await?;

@@ -35,7 +35,8 @@ async fn one(case: &Case, guard: &Guard, change: Change) -> Check<crate::Result<
     answers.pop().ok_or_else(|| super::case::fault("no answer"))
 }
 
-async fn all_refused(case: &Case, guard: &Guard, kind: ErrorKind) -> Check {
+/// Checks that every kind of write to `a`, and its end, is refused under a guard.
+pub(super) async fn all_refused(case: &Case, guard: &Guard, kind: ErrorKind) -> Check {
     for change in changes("a") {
         fails(one(case, guard, change).await?, kind)?;
     }
@@ -44,7 +45,8 @@ async fn all_refused(case: &Case, guard: &Guard, kind: ErrorKind) -> Check {
     same("the stream", error.stream_id(), Some(&id("a")))
 }
 
-async fn all_taken(case: &Case, guard: &Guard) -> Check<Stream> {
+/// Makes every kind of write to `a` and ends it, and returns the last record.
+pub(super) async fn all_taken(case: &Case, guard: &Guard) -> Check<Stream> {
     for change in changes("a") {
         one(case, guard, change).await??;
     }

@@ -10,6 +10,7 @@ mod foreign;
 mod guards;
 mod ids;
 mod index;
+mod leases;
 mod limits;
 mod list;
 mod numbers;
@@ -17,8 +18,10 @@ mod operation_ids;
 mod pages;
 mod patch;
 mod record;
+mod recovery;
 mod register;
 mod register_new;
+mod take_over;
 mod ttl;
 mod unregister;
 
@@ -66,6 +69,9 @@ pub fn behaviours() -> Vec<Behaviour> {
         patch::LIST,
         batches::LIST,
         guards::LIST,
+        leases::LIST,
+        take_over::LIST,
+        recovery::LIST,
         ttl::LIST,
         atomic::LIST,
         operation_ids::LIST,

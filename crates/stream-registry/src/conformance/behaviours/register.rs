@@ -26,7 +26,6 @@ declare! {
         one_of_many_publishers_wins,
         one_of_many_calls_of_a_publisher_creates,
     ],
-    "leases", Long: [leases_are_not_supported, recovery_is_not_supported, take_over_of_stale_streams_is_not_supported],
 }
 
 fn by(name: &str, source: &str) -> Stream {
@@ -223,24 +222,4 @@ async fn one_of_many_calls_of_a_publisher_creates(case: &Case) -> Check {
         same("created_at", answer.stream.created_at, record.created_at)?;
     }
     same("the number of creations", created, 1)
-}
-
-async fn unsupported(case: &Case, options: RegisterOptions) -> Check {
-    fails(case.registry().register_with(&stream("a"), &options).await, ErrorKind::Unsupported)?;
-    case.is_gone("a").await?;
-    let before = case.put(&stream("a")).await?;
-    fails(case.registry().register_with(&stream("a"), &options).await, ErrorKind::Unsupported)?;
-    case.unchanged(&before).await
-}
-
-async fn leases_are_not_supported(case: &Case) -> Check {
-    unsupported(case, RegisterOptions::default().lease(true)).await
-}
-
-async fn recovery_is_not_supported(case: &Case) -> Check {
-    unsupported(case, RegisterOptions::default().recover("00000000000000ff-x".parse()?)).await
-}
-
-async fn take_over_of_stale_streams_is_not_supported(case: &Case) -> Check {
-    unsupported(case, policy(OnConflict::TakeOverIfStale(std::time::Duration::ZERO))).await
 }

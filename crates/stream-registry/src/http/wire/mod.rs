@@ -4,6 +4,7 @@
 //! Records travel as [`Stream::to_json`] writes them and are never taken apart on the way: unknown
 //! fields and exact integers survive in both directions.
 
+mod batch;
 mod event;
 mod patch;
 mod problem;
@@ -14,6 +15,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub(super) use batch::{Batch, batches, goes_in_a_batch, read_batch_answer};
+pub use batch::{HEARTBEATS, MAX_BATCH_BYTES, batch_answer_body, read_batch};
 pub use event::{EVENT_STREAM, LAST_EVENT_ID, end_body, event_body, event_frame, history_body, lifetime, read_event};
 pub use patch::{LabelsMode, patch_body, read_patch, read_stats, read_status, stats_body, status_body};
 pub use problem::{PROBLEM_JSON, Problem, kind_of, status_and_code};
@@ -31,6 +34,8 @@ pub const STREAM_EPOCH: &str = "stream-epoch";
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The most bytes of a request's body.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The longest staleness that can be asked for: 30 days, as the longest time to live.
+pub const MAX_STALE_MS: u64 = 30 * 24 * 3600 * 1000;
 /// How many streams a page has where the request does not say.
 pub const DEFAULT_LIMIT: u32 = 1_000;
 /// The most streams of a page.
@@ -273,6 +278,19 @@ pub fn read_record(text: &str) -> Result<(Stream, bool)> {
         return Err(Error::invalid("source_addr is missing; give the publisher's host:port, or an empty text"));
     }
     Ok((stream, has_id))
+}
+
+/// As [`read_record`], for a lease that comes back: what has been lost began before now.
+///
+/// # Errors
+///
+/// `InvalidArgument` names the field.
+pub fn read_recovered(text: &str) -> Result<(Stream, bool)> {
+    let read = read_record(text)?;
+    if patch::members(text)?.get("created_at").is_none_or(|raw| raw.get() == "null") {
+        return Err(Error::invalid("created_at is missing; recover with the record as the server answered it"));
+    }
+    Ok(read)
 }
 
 #[cfg(test)]

@@ -49,8 +49,34 @@ impl Drop for Receiving {
 }
 
 impl Connection {
+    /// Sends one command, without a time limit; errors are the server's own.
+    pub(super) async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        self.inner.send_packed_command(command).await.and_then(fault::checked)
+    }
+
     pub(super) fn mark_broken(&self) {
         self.broken.store(true, Ordering::Release);
+    }
+}
+
+/// What is sent whose answer may be large.
+#[derive(Clone, Copy)]
+pub(super) enum Request<'a> {
+    One(&'a Cmd),
+    /// Several commands whose last one's answer counts, which is EXEC.
+    Transaction(&'a Pipeline),
+}
+
+impl Request<'_> {
+    async fn send(self, connection: &mut MultiplexedConnection) -> Result<Value, RedisError> {
+        match self {
+            Self::One(command) => connection.send_packed_command(command).await.and_then(fault::checked),
+            Self::Transaction(pipeline) => {
+                // As a plain pipeline: the client crate stumbles over a MULTI that the user may not run.
+                let answers = connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
+                fault::checked(answers.into_iter().next_back().unwrap_or(Value::Nil))
+            }
+        }
     }
 }
 
@@ -95,6 +121,16 @@ impl Link {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         lock(&self.current).take();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Opens a connection beside the shared one, for calls that wait.
+    pub(super) async fn open_another(&self) -> Result<Connection> {
+        let made = timeout(CALL_TIMEOUT, single::open(&self.options)).await;
+        made.unwrap_or_else(|_| Err(self.unreachable()))
     }
 
     fn usable(&self) -> Result<Option<Connection>> {
@@ -185,7 +221,7 @@ impl Link {
 
     /// As [`read`](Self::read), for an answer that may be large.
     pub(super) async fn read_long(&self, command: &Cmd, probe: &Link) -> Result<Value> {
-        self.long_command(command, probe).await?.map_err(|error| fault::translate(error, false))
+        self.long_command(Request::One(command), probe).await?.map_err(|error| fault::translate(error, false))
     }
 
     /// Sends several commands at once; errors of single commands stay inside the answers.
@@ -200,14 +236,14 @@ impl Link {
 
     /// Sends a command whose answer may be large: waits at most `list_timeout`, and only as long as the
     /// server answers others, asked through `probe`. Without a sign of life it ends like any other call.
-    pub(super) async fn long_command(&self, command: &Cmd, probe: &Link) -> Result<Result<Value, RedisError>> {
+    pub(super) async fn long_command(&self, request: Request<'_>, probe: &Link) -> Result<Result<Value, RedisError>> {
         let mut alive_at = Instant::now();
         let connection = self.connection().await?;
         let deadline = Instant::now() + self.options.list_timeout;
         let (mut first, mut sender) = (connection.inner.clone(), connection.inner.clone());
         let ping = redis::cmd("PING");
         let mut pong = std::pin::pin!(first.send_packed_command(&ping));
-        let mut sent = std::pin::pin!(sender.send_packed_command(command));
+        let mut sent = std::pin::pin!(request.send(&mut sender));
         // A connection that was idle may be dead with nobody knowing. The answer to a ping before the command shows
         // that it is not; it is late only where another long answer is on its way.
         let begun = timeout_at(self.patience(alive_at), select(&mut pong, &mut sent)).await;
@@ -220,7 +256,7 @@ impl Link {
                 return self.judge(&connection, Ok(Err(error)), Effect::Read);
             }
             Ok(Either::Right((answer, _))) => {
-                return self.judge(&connection, Ok(answer.and_then(fault::checked)), Effect::Read);
+                return self.judge(&connection, Ok(answer), Effect::Read);
             }
             Err(_) if connection.receiving.load(Ordering::Acquire) == 0 => {
                 connection.mark_broken();
@@ -233,7 +269,7 @@ impl Link {
             let patience =
                 (Instant::now() + self.options.response_timeout).min(alive_at + CALL_TIMEOUT - PROBE_TIMEOUT);
             if let Ok(answer) = timeout_at(patience.min(deadline), &mut sent).await {
-                return self.judge(&connection, Ok(answer.and_then(fault::checked)), Effect::Read);
+                return self.judge(&connection, Ok(answer), Effect::Read);
             }
             let ping = async {
                 let mut probed = probe.connection().await?;

@@ -2,12 +2,18 @@
 -- @use leading
 -- @use rights
 -- @use preflight
+-- @use feed
+-- @use marks
 -- Removes a record with its index entry and leaves a mark that says so.
 --
 -- KEYS[1]  the index set
 -- KEYS[2]  the record
 -- KEYS[3]  the end mark
 -- KEYS[4]  the answer to this operation, for when it is sent again
+-- KEYS[5]  the feed
+-- KEYS[6]  its facts
+-- KEYS[7]  the order of deadlines
+-- KEYS[8]  the copy of the record
 -- ARGV[1]  the id
 -- ARGV[2]  the operation id
 -- ARGV[3]  the mark's time to live in ms
@@ -16,14 +22,15 @@
 -- ARGV[5]  that text, '' otherwise
 -- ARGV[6]  for how long the operation's answer is remembered in ms, '' where its id cannot come again
 -- ARGV[7]  the epoch for the mark where the client has judged; else what stands for it where there is none
+-- ARGV[8]  the reason, for the feed
 -- Output   {'done', the last text}; {'again', the last text} where this operation has done it before;
 --          {'used'} where this operation has done something else; {'gone'}; {'there', text} where the
 --          client has to judge; {'kind', type} if the key holds no string
--- Events   none
+-- Events   unregistered
 -- The answer: 'ended', a line feed, the id, a line feed, the last text.
 -- The mark: the operation id, a line feed, the epoch or what stands for it, a line feed, the last text.
-local index, record, mark, answer = unpack(KEYS)
-local id, operation, mark_ttl, condition, seen, answer_ttl, stamp = unpack(ARGV)
+local index, record, mark, answer, feed, facts, due, copy = unpack(KEYS)
+local id, operation, mark_ttl, condition, seen, answer_ttl, stamp, reason = unpack(ARGV)
 
 if answer_ttl ~= '' then
   local first = redis.call('GET', answer)
@@ -54,17 +61,23 @@ else
     pcall(cjson.decode, text)
 end
 if not wanted then return { 'there', text } end
-local value = operation .. '\n' .. (condition ~= 'seen' and epoch or stamp) .. '\n' .. text
+local value = surpassing(operation .. '\n' .. (condition ~= 'seen' and epoch or stamp) .. '\n' .. text, marked)
 local first = 'ended\n' .. id .. '\n' .. text
 local fault = bad_index(index) or forbidden({
   { 'SET', answer, first, 'PX', '1' },
   { 'SET', mark, value, 'PX', mark_ttl },
   { 'SREM', index, id },
   { 'DEL', record },
+  { 'DEL', copy },
+  { 'ZREM', due, id },
+  appending(feed, facts),
 })
 if fault then return fault end
+append(feed, facts, { 'unregistered', id, text, reason, '' })
 redis.call('SET', mark, value, 'PX', mark_ttl)
 if answer_ttl ~= '' then redis.call('SET', answer, first, 'PX', answer_ttl) end
 redis.call('SREM', index, id)
-redis.call('DEL', record)
+redis.call('DEL', record, copy)
+-- Of another type it is nobody's, and the sweep will see to it.
+redis.pcall('ZREM', due, id)
 return { 'done', text }

@@ -24,6 +24,10 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
         store.keys.record(id),
         store.keys.end_mark(id),
         store.keys.operation(&operation),
+        store.keys.feed(),
+        store.keys.facts(),
+        store.keys.due(),
+        store.keys.copy(id),
     ];
     // A name of our own making comes once only; one that the caller gave may have been used elsewhere.
     let remember = options.operation.as_ref().map_or_else(String::new, |_| REMEMBER.as_millis().to_string());
@@ -37,7 +41,7 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
     for attempt in 0..TRIES {
         let mut call = END.call(&keys);
         call.arg(id.as_str()).arg(operation.as_str()).arg(store.end_mark_ms()).arg(&condition).arg(&seen);
-        call.arg(&remember).arg(&ended);
+        call.arg(&remember).arg(&ended).arg(options.reason.as_str().unwrap_or(""));
         let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
         let word = reply::text(reply.next().unwrap_or(Value::Nil))?;
         let value = reply.next().unwrap_or(Value::Nil);
@@ -78,7 +82,7 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
 }
 
 /// What stands for a last record that nobody can read, once it has been ended.
-fn unreadable(id: &StreamId) -> Stream {
+pub(in crate::redis) fn unreadable(id: &StreamId) -> Stream {
     let mut stream = Stream::new(id.clone(), StreamType::stored(""), "");
     (stream.created_at, stream.last_heartbeat) = (Timestamp::ZERO, Timestamp::ZERO);
     stream

@@ -2,12 +2,14 @@
 -- All ids of the index with their records, at one moment.
 --
 -- KEYS[1]  the index set
+-- KEYS[2]  the facts of the feed
 -- ARGV[1]  the prefix; the records' keys are not declared, which this script alone may do
--- Output   id, text or nil, id, text or nil …
+-- Output   the feed's history and tail, or nothing in their places; then id, text or nil, id, text or nil …
 -- Events   none
 local index, prefix = KEYS[1], ARGV[1]
+local facts = redis.pcall('HMGET', KEYS[2], 'history', 'tail')
 local ids = redis.call('SMEMBERS', index)
-local out, n = {}, 0
+local out, n = { facts[1] or false, facts[2] or false }, 2
 for first = 1, #ids, 1000 do
   local keys = {}
   for i = first, math.min(first + 999, #ids) do keys[#keys + 1] = prefix .. ids[i] end

@@ -6,7 +6,9 @@ use std::sync::{Arc, LazyLock};
 use redis::Value;
 
 use super::{TRIES, back_off, prune, replace};
-use crate::redis::fault::{is_no_permission, translate};
+use crate::redis::connect::Request;
+use crate::redis::fault::{checked, is_discarded, is_no_permission, translate};
+use crate::redis::feed::{Place, facts};
 use crate::redis::script::Script;
 use crate::redis::{Store, reply};
 use crate::registry::Snapshot;
@@ -27,7 +29,7 @@ const SCRIPT: u8 = 1;
 const READS: u8 = 2;
 
 pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
-    let found = loop {
+    let (place, found) = loop {
         let way = store.list_way.0.load(Ordering::Relaxed);
         let tried = match way {
             SORT => sort(store).await?,
@@ -35,8 +37,8 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
             READS.. => break reads(store).await?,
         };
         match tried {
-            Ok(found) => break found,
-            Err(error) if is_no_permission(&error) => {
+            Ok(listed) => break listed,
+            Err(error) if is_no_permission(&error) || is_discarded(&error) => {
                 tracing::debug!(way, "the Redis user may not list this way; taking the next");
                 store.list_way.0.fetch_max(way + 1, Ordering::Relaxed);
             }
@@ -46,38 +48,57 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
     let (streams, unreadable) = sift(store, found).await?;
     let mut snapshot = Snapshot::new(streams);
     snapshot.unreadable = unreadable;
+    snapshot.revision = place.map(Place::revision);
     Ok(snapshot)
 }
 
-/// One command that the server carries out in one go; needs the right to read all keys.
-async fn sort(store: &Arc<Store>) -> Result<Result<Vec<Found>, redis::RedisError>> {
-    let mut command = redis::cmd("SORT_RO");
-    command.arg(store.keys.index()).arg("BY").arg("nosort").arg("GET").arg("#").arg("GET");
-    command.arg(format!("{}*", store.keys.prefix()));
-    match store.bulk.long_command(&command, &store.link).await? {
-        Ok(value) => Ok(Ok(pairs(value)?)),
+/// What was listed, with the place in the feed that it shows.
+type Listed = (Option<Place>, Vec<Found>);
+
+/// One command that the server carries out in one go, at one moment with the place in the feed; needs the right to
+/// read all keys.
+async fn sort(store: &Arc<Store>) -> Result<Result<Listed, redis::RedisError>> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("MULTI").cmd("HMGET").arg(store.keys.facts()).arg("history").arg("tail");
+    pipeline.cmd("SORT_RO").arg(store.keys.index()).arg("BY").arg("nosort").arg("GET").arg("#").arg("GET");
+    pipeline.arg(format!("{}*", store.keys.prefix())).cmd("EXEC");
+    let answers = match store.bulk.long_command(Request::Transaction(&pipeline), &store.link).await? {
+        Ok(answers) => reply::array(answers)?,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut answers = answers.into_iter();
+    let mut next = || checked(answers.next().unwrap_or(Value::Nil));
+    let place = match next().and_then(facts) {
+        Ok(place) => place?,
+        Err(error) => return Ok(Err(error)),
+    };
+    match next() {
+        Ok(found) => Ok(Ok((Some(place), pairs(reply::array(found)?.into_iter())?))),
         Err(error) => Ok(Err(error)),
     }
 }
 
-async fn script(store: &Arc<Store>) -> Result<Result<Vec<Found>, redis::RedisError>> {
-    let mut call = LIST.call(&[store.keys.index()]);
+async fn script(store: &Arc<Store>) -> Result<Result<Listed, redis::RedisError>> {
+    let mut call = LIST.call(&[store.keys.index(), &store.keys.facts()]);
     call.arg(store.keys.prefix());
-    match call.try_run_long(&store.bulk, &store.link).await? {
-        Ok(value) => Ok(Ok(pairs(value)?)),
-        Err(error) => Ok(Err(error)),
-    }
+    let mut items = match call.try_run_long(&store.bulk, &store.link).await? {
+        Ok(value) => reply::array(value)?.into_iter(),
+        Err(error) => return Ok(Err(error)),
+    };
+    let place = Place::of_facts(items.next().unwrap_or(Value::Nil), items.next().unwrap_or(Value::Nil))?;
+    Ok(Ok((Some(place), pairs(items)?)))
 }
 
 /// Reading alone: the ids, then all records at one moment with the ids again. Where the ids are the
-/// same before and after, the records are a snapshot.
-async fn reads(store: &Arc<Store>) -> Result<Vec<Found>> {
+/// same before and after, the records are a snapshot; where the place in the feed is, too, it is the snapshot's.
+async fn reads(store: &Arc<Store>) -> Result<Listed> {
     let mut members = redis::cmd("SMEMBERS");
     members.arg(store.keys.index());
     let mut ids = member_ids(store.bulk.read_long(&members, &store.link).await?)?;
     for attempt in 0..TRIES {
+        let before = store.place().await;
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok((None, Vec::new()));
         }
         let mut command = redis::cmd("MGET");
         for id in &ids {
@@ -86,7 +107,9 @@ async fn reads(store: &Arc<Store>) -> Result<Vec<Found>> {
         let texts = reply::array(store.bulk.read_long(&command, &store.link).await?)?;
         let after = member_ids(store.bulk.read_long(&members, &store.link).await?)?;
         if after == ids {
-            return ids.into_iter().zip(texts).map(|(id, text)| Ok((id, reply::bytes(text)?))).collect();
+            let found = ids.into_iter().zip(texts).map(|(id, text)| Ok((id, reply::bytes(text)?)));
+            let place = store.place().await.ok().filter(|place| before.is_ok_and(|before| before == *place));
+            return Ok((place, found.collect::<Result<_>>()?));
         }
         ids = after;
         back_off(attempt).await;
@@ -103,10 +126,8 @@ fn member_ids(value: Value) -> Result<Vec<Vec<u8>>> {
     Ok(ids)
 }
 
-fn pairs(value: Value) -> Result<Vec<Found>> {
-    let items = reply::array(value)?;
+fn pairs(mut items: impl ExactSizeIterator<Item = Value>) -> Result<Vec<Found>> {
     let mut found = Vec::with_capacity(items.len() / 2);
-    let mut items = items.into_iter();
     while let (Some(id), Some(text)) = (items.next(), items.next()) {
         found.push((reply::text(id)?, reply::bytes(text)?));
     }

@@ -7,6 +7,7 @@ pub(super) mod page;
 pub(super) mod prune;
 pub(super) mod register;
 pub(super) mod replace;
+pub(super) mod sweep;
 pub(super) mod write;
 
 use std::hash::BuildHasher as _;

@@ -8,6 +8,7 @@ use redis::Value;
 use super::list::{Found, sift};
 use crate::redis::connect::Effect;
 use crate::redis::fault::{checked, translate, unexpected};
+use crate::redis::feed::{Place, facts};
 use crate::redis::{Store, reply, within};
 use crate::registry::Page;
 use crate::stream::Cursor;
@@ -23,16 +24,18 @@ pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, co
     let mut page = Page::default();
     loop {
         let wanted = (count - page.streams.len()).min(AT_ONCE);
-        let (next, found, total) = within(Effect::Read, async {
-            let (next, ids, total) = scan(store, place, wanted).await?;
-            Ok((next, records(store, ids).await?, total))
+        let (scanned, found) = within(Effect::Read, async {
+            let mut scanned = scan(store, place, wanted).await?;
+            let ids = std::mem::take(&mut scanned.ids);
+            Ok((scanned, records(store, ids).await?))
         })
         .await?;
         let (streams, unreadable) = sift(store, found).await?;
         page.streams.extend(streams);
         page.unreadable += unreadable;
-        page.total = total;
-        place = next;
+        page.total = scanned.total;
+        page.revision = page.revision.or_else(|| scanned.feed.map(Place::revision));
+        place = scanned.next;
         // The scan decides how many come: a page is full at `count` or more, and never empty before the end.
         if place == 0 || page.streams.len() >= count {
             break;
@@ -42,12 +45,25 @@ pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, co
     Ok(page)
 }
 
-/// Some ids, the place after them (0 after the last) and the size of the index.
-async fn scan(store: &Arc<Store>, place: u64, count: usize) -> Result<(u64, Vec<Vec<u8>>, u64)> {
+/// What a look at the index finds.
+pub(in crate::redis) struct Scanned {
+    pub(in crate::redis) ids: Vec<Vec<u8>>,
+    /// Where to go on; 0 after the last.
+    pub(in crate::redis) next: u64,
+    /// The size of the index.
+    total: u64,
+    /// The place in the feed before the look, where the user may know it.
+    feed: Option<Place>,
+}
+
+pub(in crate::redis) async fn scan(store: &Arc<Store>, place: u64, count: usize) -> Result<Scanned> {
     let mut pipeline = redis::pipe();
+    // First, so that whoever follows from there misses nothing of what the page shows.
+    pipeline.add_command(store.ask_facts());
     pipeline.cmd("SSCAN").arg(store.keys.index()).arg(place).arg("COUNT").arg(count);
     pipeline.cmd("SCARD").arg(store.keys.index());
     let mut answers = store.bulk.pipeline(&pipeline, Effect::Read).await?.into_iter();
+    let feed = facts(answers.next().unwrap_or(Value::Nil)).ok().and_then(Result::ok);
     let mut answer = || checked(answers.next().unwrap_or(Value::Nil)).map_err(|error| translate(error, false));
     let mut scanned = reply::array(answer()?)?.into_iter();
     let next = reply::text(scanned.next().unwrap_or(Value::Nil))?;
@@ -55,7 +71,7 @@ async fn scan(store: &Arc<Store>, place: u64, count: usize) -> Result<(u64, Vec<
     let next = next.ok_or_else(|| unexpected(&Value::Nil))?;
     let ids = reply::array(scanned.next().unwrap_or(Value::Nil))?;
     let total = u64::try_from(reply::number(&answer()?)?).unwrap_or(0);
-    Ok((next, ids.into_iter().map(reply::text).collect::<Result<_>>()?, total))
+    Ok(Scanned { ids: ids.into_iter().map(reply::text).collect::<Result<_>>()?, next, total, feed })
 }
 
 async fn records(store: &Arc<Store>, ids: Vec<Vec<u8>>) -> Result<Vec<Found>> {

@@ -1,12 +1,18 @@
 #!lua
 -- @use rights
 -- @use preflight
+-- @use feed
+-- @use due
+-- @use marks
 -- Creates a record with its index entry, or replaces the one that the client has seen and judged.
 --
 -- KEYS[1]  the index set
 -- KEYS[2]  the record
 -- KEYS[3]  the answer to this registration, for when it is sent again
 -- KEYS[4]  the end mark of the stream
+-- KEYS[5]  the feed
+-- KEYS[6]  its facts
+-- KEYS[7]  the order of deadlines
 -- ARGV[1]  the id
 -- ARGV[2]  '=' and the text that has to be there, '' for none
 -- ARGV[3]  the new text
@@ -17,12 +23,14 @@
 -- ARGV[8]  the end mark of what is taken over, '' for none
 -- ARGV[9]  its time to live in ms
 -- ARGV[10] what the client knows of the end mark: the epoch in it, '' for no mark; '*' where that does not matter
+-- ARGV[11] what happened, for the feed
+-- ARGV[12] when the sweep looks at it first, in ms
 -- Output   {'done'}; {'again', the remembered answer}; {'there', the text that is there, its time left in ms};
 --          {'gone'} if nothing is there; {'ended', the epoch in the end mark or ''} if the client knows another
 --          one; {'kind', type} if the key holds no string
--- Events   none
-local index, record, operation, mark = unpack(KEYS)
-local id, expected, new, ttl, policy, answer, answer_ttl, ended, ended_ttl, known = unpack(ARGV)
+-- Events   registered, updated, taken_over
+local index, record, operation, mark, feed, facts, due = unpack(KEYS)
+local id, expected, new, ttl, policy, answer, answer_ttl, ended, ended_ttl, known, what, look = unpack(ARGV)
 
 local first = redis.call('GET', operation)
 if first then return { 'again', first } end
@@ -33,8 +41,8 @@ if kind == 'string' then
   local text = redis.call('GET', record)
   if '=' .. text ~= expected then return { 'there', text, redis.call('PTTL', record) } end
 end
+local marked = (known ~= '*' or ended ~= '') and redis.call('GET', mark)
 if known ~= '*' then
-  local marked = redis.call('GET', mark)
   local epoch = marked and marked:match('^[^\n]*\n([^\n]*)\n') or ''
   if epoch ~= known then return { 'ended', epoch } end
 end
@@ -44,10 +52,14 @@ local fault = bad_index(index) or forbidden({
   { 'SET', operation, answer, 'PX', answer_ttl },
   { 'SET', mark, ended, 'PX', ended_ttl },
   { 'SET', record, new, 'PX', ttl },
+  { 'ZADD', due, look, id },
+  appending(feed, facts),
 })
 if fault then return fault end
+append(feed, facts, { what, id, new, '', '' })
 redis.call('SADD', index, id)
+look_at(due, look, id)
 redis.call('SET', operation, answer, 'PX', answer_ttl)
-if ended ~= '' then redis.call('SET', mark, ended, 'PX', ended_ttl) end
+if ended ~= '' then redis.call('SET', mark, surpassing(ended, marked), 'PX', ended_ttl) end
 redis.call('SET', record, new, unpack(life))
 return { 'done' }

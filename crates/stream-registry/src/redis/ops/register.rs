@@ -14,6 +14,7 @@ use crate::redis::script::Script;
 use crate::redis::{Store, reply};
 use crate::registry::{OnConflict, Outcome, RegisterOptions, Registered, epoch, rules};
 use crate::stream::{OperationId, Stream};
+use crate::watch::What;
 use crate::{Error, Result};
 
 static REGISTER: LazyLock<Script> = LazyLock::new(|| Script::new("register", include_str!("register.lua")));
@@ -31,6 +32,9 @@ pub(in crate::redis) async fn register(
         store.keys.record(&stream.id),
         store.keys.operation(&operation),
         store.keys.end_mark(&stream.id),
+        store.keys.feed(),
+        store.keys.facts(),
+        store.keys.due(),
     ];
     let mut known = Known::default();
     let mut turn: Option<MutexGuard<'_, LastText>> = None;
@@ -43,6 +47,8 @@ pub(in crate::redis) async fn register(
         let mark = if new.epoch.is_some() { known.ended.as_deref().unwrap_or("") } else { "*" };
         call.arg(stream.id.as_str()).arg(expected).arg(&text).arg(store.ttl_ms()).arg(store.ttl_policy());
         call.arg(answer).arg(REMEMBER.as_millis().to_string()).arg(ended).arg(store.end_mark_ms()).arg(mark);
+        let look_at = new.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(store.ttl_ms() - store.margin_ms());
+        call.arg(What::registration(outcome).as_str()).arg(look_at.to_string());
         let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
         let word = reply::text(reply.next().unwrap_or(Value::Nil))?;
         let value = reply.next().unwrap_or(Value::Nil);

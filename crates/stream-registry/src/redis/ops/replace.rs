@@ -11,6 +11,7 @@ use crate::redis::script::Script;
 use crate::redis::{Store, reply};
 use crate::registry::{Change, Write, rules};
 use crate::stream::Stream;
+use crate::watch::What;
 use crate::{Error, Result};
 
 static REPLACE: LazyLock<Script> = LazyLock::new(|| Script::new("replace", include_str!("replace.lua")));
@@ -28,8 +29,11 @@ pub(super) async fn change(store: &Arc<Store>, write: &Write, mut text: Vec<u8>)
         let stream = decode(&write.id, &text)?;
         rules::check_guard(&stream, &write.guard)?;
         let new = rules::apply(&stream, &write.change, store.link.now().await?)?.to_json();
-        let mut call = script.call(&[store.keys.index(), &store.keys.record(&write.id)]);
+        let what = What::write(&write.change, &stream).map_or("", What::as_str);
+        let mut call =
+            script.call(&[store.keys.index(), &store.keys.record(&write.id), &store.keys.feed(), &store.keys.facts()]);
         call.arg(write.id.as_str()).arg(&text).arg(&new).arg(store.ttl_ms()).arg(store.ttl_policy());
+        call.arg(what);
         match call.run(&store.link, Effect::Write).await? {
             Value::Int(code) => {
                 let done = outcome(code, &write.id);
@@ -48,7 +52,7 @@ pub(super) async fn change(store: &Arc<Store>, write: &Write, mut text: Vec<u8>)
 }
 
 /// Reads a stored text.
-pub(super) fn decode(id: &crate::StreamId, text: &[u8]) -> Result<Stream> {
+pub(in crate::redis) fn decode(id: &crate::StreamId, text: &[u8]) -> Result<Stream> {
     let text = std::str::from_utf8(text).map_err(|fault| Error::corrupt(id, "it is not UTF-8").with_source(fault))?;
     Stream::from_stored(id, text)
 }

@@ -1,10 +1,13 @@
 #!lua flags=allow-oom
 -- @use leading
 -- @use rights
+-- @use feed
 -- Heartbeats, statuses and statistics of many streams, each record changed in place as text.
 --
 -- KEYS[1]     the index set
--- KEYS[2..]   a record for each write, none of them twice
+-- KEYS[2]     the feed
+-- KEYS[3]     its facts
+-- KEYS[4..]   a record for each write, none of them twice
 -- ARGV[1]     the length of the prefix
 -- ARGV[2]     now, RFC 3339
 -- ARGV[3]     time to live in ms
@@ -17,15 +20,16 @@
 --             guard  nothing: not leased; '*': any; '=' and an epoch: that one
 -- Output      'OK' if all are done, or for each write: 1 done; 0 no such stream; -1 not the holder;
 --             -2 the key holds no string; the record's text where the client has to make the change
--- Events      none
+-- Events      status, where it was another one before
 local format = string.format
-local index, now, ttl, longer = KEYS[1], ARGV[2], ARGV[3], ARGV[4] == 'longer'
+local index, feed, facts = KEYS[1], KEYS[2], KEYS[3]
+local now, ttl, longer = ARGV[2], ARGV[3], ARGV[4] == 'longer'
 local id_from = tonumber(ARGV[1]) + 1
 -- Where the values of the write at hand begin.
 local at = 6
 
 -- The functions return an answer, or nil and a change: a place, the text that goes there and the place after
--- what it replaces. A record's own text as the answer leaves the change to the client.
+-- what it replaces, and true where that is an event. A record's own text as the answer leaves the change to the client.
 
 local function stats(text, from, to, verb)
   local _, last = find(text, '","bitrate":', to, true)
@@ -100,17 +104,19 @@ local function change(text, key, verb)
   local begin, last = find(text, '","status":"', 1, true)
   local quote = begin and last < from and find(text, '"', last + 1, true)
   if not quote or byte(text, quote - 1) == 92 or find(text, '"status"', quote, true) then return text end
-  return nil, last + 1, ARGV[at] .. sub(text, quote, from - 1) .. now, to
+  -- The same again changes the time alone.
+  if sub(text, last + 1, quote - 1) == ARGV[at] then return nil, from, now, to end
+  return nil, last + 1, ARGV[at] .. sub(text, quote, from - 1) .. now, to, true
 end
 
-local texts = redis.call('MGET', unpack(KEYS, 2))
+local texts = redis.call('MGET', unpack(KEYS, 4))
 
--- A single one needs no lists.
+-- A single one that is no event needs no lists.
 if #texts == 1 and not longer then
-  local text, key = texts[1], KEYS[2]
-  local answer, place, part, past = change(text, key, ARGV[5])
+  local text, key = texts[1], KEYS[4]
+  local answer, place, part, past, event = change(text, key, ARGV[5])
   if answer then return { answer } end
-  if redis.call('SMISMEMBER', index, sub(key, id_from))[1] == 1 then
+  if not event and redis.call('SMISMEMBER', index, sub(key, id_from))[1] == 1 then
     if #part == past - place then
       redis.call('SETRANGE', key, format('%d', place - 1), part)
       local renewed = redis.pcall('PEXPIRE', key, ttl)
@@ -128,11 +134,11 @@ end
 
 -- First all answers and new texts, then all writes: a fault on the way leaves everything as it was.
 -- A record that does not shrink is set in place, another one whole: then its place is false.
-local keys, ids, places, parts, done, shrunk = {}, {}, {}, {}, 0, 0
+local keys, ids, places, parts, done, shrunk, events = {}, {}, {}, {}, 0, 0, {}
 local answers
 for i = 1, #texts do
-  local text, key, verb = texts[i], KEYS[i + 1], ARGV[at - 1]
-  local answer, place, part, past = change(text, key, verb)
+  local text, key, verb = texts[i], KEYS[i + 3], ARGV[at - 1]
+  local answer, place, part, past, event = change(text, key, verb)
   if not answer then
     done = done + 1
     keys[done], ids[done] = key, sub(key, id_from)
@@ -144,6 +150,10 @@ for i = 1, #texts do
     else
       places[done], parts[done] = false, sub(text, 1, place - 1) .. part .. sub(text, past)
       shrunk = shrunk + 1
+    end
+    if event then
+      local record = sub(text, 1, place - 1) .. part .. sub(text, past)
+      for _, word in ipairs({ 'status', ids[done], record, '', '' }) do events[#events + 1] = word end
     end
   elseif not answers then
     answers = {}
@@ -165,8 +175,9 @@ local commands = { { 'PEXPIRE', keys[1], ttl } }
 if #missing > 0 then commands[2] = { 'SADD', index, 'id' } end
 if done > shrunk then commands[#commands + 1] = { 'SETRANGE', keys[1], '0', now } end
 if shrunk > 0 then commands[#commands + 1] = { 'SET', keys[1], 'text' } end
-local fault = forbidden(commands)
+local fault = forbidden(commands) or #events > 0 and forbidden({ appending(feed, facts) })
 if fault then return fault end
+if #events > 0 then append(feed, facts, events) end
 if #missing > 0 then redis.call('SADD', index, unpack(missing)) end
 local offsets = {}
 for i = 1, done do

@@ -94,8 +94,10 @@ fn distinct(writes: &[&Write]) -> usize {
 /// One script call, then what the script leaves to the client.
 async fn run_chunk(store: &Arc<Store>, writes: &[&Write]) -> Result<Vec<Result<()>>> {
     let now = store.link.now().await?.to_string();
-    let mut keys = Vec::with_capacity(writes.len() + 1);
+    let mut keys = Vec::with_capacity(writes.len() + 3);
     keys.push(store.keys.index().to_owned());
+    keys.push(store.keys.feed());
+    keys.push(store.keys.facts());
     keys.extend(writes.iter().map(|write| store.keys.record(&write.id)));
     let mut call = WRITE.call(&keys);
     call.arg(store.keys.prefix().len()).arg(&now).arg(store.ttl_ms()).arg(store.ttl_policy());

@@ -1,6 +1,7 @@
 //! The API, one file a resource.
 
 mod events;
+mod heartbeats;
 mod history;
 mod list;
 mod register;
@@ -21,6 +22,7 @@ pub(super) fn routes() -> Router<App> {
         .merge(events::routes())
         .merge(history::routes())
         .merge(stream::routes())
+        .merge(heartbeats::routes())
         .merge(service::routes())
 }
 

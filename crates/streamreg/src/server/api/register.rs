@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
-use stream_registry::http::wire::{read_record, registered_body, stream_path};
+use stream_registry::http::wire::{MAX_STALE_MS, read_record, read_recovered, registered_body, stream_path};
 use stream_registry::{Error, OnConflict, Operation, Outcome, RegisterOptions};
 
 use super::json;
@@ -15,9 +15,6 @@ use crate::server::app::App;
 use crate::server::body;
 use crate::server::params::{Params, epoch, operation};
 use crate::server::problem::{Failure, Result};
-
-/// The longest staleness that can be asked for: 30 days, as the longest time to live.
-const MAX_STALE_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// Registers the stream of the body, under a generated id where it has none.
 ///
@@ -29,7 +26,7 @@ pub(super) async fn register(State(app): State<App>, uri: Uri, headers: HeaderMa
 async fn register_given(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response> {
     let options = options(uri, headers)?;
     let text = body::json(app, headers, body).await?;
-    let (stream, has_id) = read_record(&text)?;
+    let (stream, has_id) = if options.recover.is_some() { read_recovered(&text)? } else { read_record(&text)? };
     let registered = if has_id {
         app.registry.register_with(&stream, &options).await?
     } else {

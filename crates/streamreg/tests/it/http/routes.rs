@@ -1,10 +1,12 @@
 //! Every route and every status.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
-use stream_registry::{Error, ErrorKind, Operation, Registry};
+use stream_registry::{Error, ErrorKind, MockRegistry, Operation, RegisterOptions, Registry};
 use streamreg::server::ServeOptions;
 
-use super::kit::{CAM, Gate, Server, id};
+use super::kit::{CAM, Gate, Server, id, stream};
 
 #[tokio::test]
 async fn a_stream_lives_its_life_over_every_route() {
@@ -96,6 +98,142 @@ async fn a_stream_lives_its_life_over_every_route() {
 }
 
 #[tokio::test]
+async fn a_lease_lives_its_life_over_every_route() {
+    let (server, registry) = Server::memory().await;
+    let path = "/api/v1/streams/cam1";
+    let post = async |query: &str, body: &str, epoch: &str| {
+        let mut headers = vec![("Content-Type", "application/json")];
+        headers.extend((!epoch.is_empty()).then_some(("Stream-Epoch", epoch)));
+        server.ask("POST", &format!("/api/v1/streams?{query}"), &headers, body).await
+    };
+    let created = post("lease=true", CAM, "").await;
+    assert_eq!((created.status, &created.json()["outcome"]), (201, &json!("created")));
+    let first = created.json()["stream"].to_string();
+    let mine = created.json()["epoch"].as_str().unwrap().to_owned();
+    assert_eq!(created.json()["stream"]["epoch"], mine.as_str());
+
+    let whole = r#"{"type":"srt","source_addr":"203.0.113.7:40112"}"#;
+    let writes = [
+        ("POST", "/heartbeat", "", 204),
+        ("PUT", "/status", r#"{"status":"active"}"#, 204),
+        ("PUT", "/stats", r#"{"bitrate":1}"#, 204),
+        ("PATCH", "", r#"{"node":"n1"}"#, 200),
+        ("PUT", "", whole, 200),
+    ];
+    for (method, suffix, body, status) in writes {
+        let path = format!("{path}{suffix}");
+        let before = registry.get(&id("cam1")).await.unwrap();
+        for headers in [
+            &[("Content-Type", "application/json")][..],
+            &[("Content-Type", "application/json"), ("Stream-Epoch", "0")],
+        ] {
+            let problem = server.ask(method, &path, headers, body).await.problem(409, "not_holder");
+            assert_eq!(problem["stream_id"], "cam1");
+        }
+        assert_eq!(registry.get(&id("cam1")).await.unwrap(), before, "{method} {suffix}");
+        let headers = [("Content-Type", "application/json"), ("Stream-Epoch", mine.as_str())];
+        assert_eq!(server.ask(method, &path, &headers, body).await.status, status, "{method} {suffix}");
+        assert_eq!(server.json(method, &format!("{path}?force=true"), body).await.status, status, "{method} {suffix}");
+        assert_eq!(registry.get(&id("cam1")).await.unwrap().epoch().unwrap().as_str(), mine);
+    }
+
+    // Plain registrations stay out, the same publisher may take it anew, others when it is stale enough.
+    post("", CAM, "").await.problem(409, "already_exists");
+    let again = post("lease=true", CAM, "").await.json();
+    assert_eq!(again["outcome"], "renewed");
+    let other = CAM.replace("203.0.113.7", "198.51.100.1");
+    let stale = |ms: u64| format!("lease=true&on_conflict=take_over_if_stale&stale_ms={ms}");
+    let refused = post(&stale(2_592_000_000), &other, "").await.problem(409, "already_exists");
+    assert_eq!(refused["existing"]["epoch"], again["epoch"]);
+    let taken = post(&stale(0), &other, "").await;
+    assert_eq!((taken.status, &taken.json()["outcome"]), (200, &json!("taken_over")));
+    let theirs = taken.json()["epoch"].as_str().unwrap().to_owned();
+    assert!(theirs.as_str() > again["epoch"].as_str().unwrap() && again["epoch"].as_str().unwrap() > mine.as_str());
+
+    let lost = post("recover=true", &first, &mine).await.problem(409, "not_holder");
+    assert_eq!((&lost["existing"]["epoch"], &lost["operation"]), (&json!(theirs), &json!("register")));
+    server.ask("DELETE", path, &[("Stream-Epoch", &mine)], "").await.problem(409, "not_holder");
+    server.ask("DELETE", path, &[], "").await.problem(409, "not_holder");
+    assert_eq!(server.ask("DELETE", path, &[("Stream-Epoch", &theirs)], "").await.status, 204);
+    let lost = post("recover=true", &first, &mine).await.problem(409, "not_holder");
+    assert_eq!(lost.get("existing"), None);
+    post("recover=true", &first, &theirs).await.problem(404, "not_found");
+
+    // A store that lost everything: the stream is back as it was.
+    let (server, _) = Server::memory().await;
+    let headers = [("Content-Type", "application/json"), ("Stream-Epoch", mine.as_str())];
+    for (status, outcome) in [(201, "created"), (200, "renewed")] {
+        let back = server.ask("POST", "/api/v1/streams?recover=true", &headers, &first).await;
+        assert_eq!(
+            (back.status, &back.json()["outcome"], &back.json()["epoch"]),
+            (status, &json!(outcome), &json!(mine))
+        );
+        assert_eq!(back.json()["stream"]["created_at"], created.json()["stream"]["created_at"]);
+    }
+}
+
+#[tokio::test]
+async fn many_heartbeats_go_in_one_request() {
+    let (server, registry) = Server::memory().await;
+    let leased = RegisterOptions::default().lease(true);
+    let mine = registry.register_with(&stream("mine"), &leased).await.unwrap().epoch.unwrap();
+    registry.register_with(&stream("theirs"), &leased).await.unwrap();
+    registry.register(&stream("plain")).await.unwrap();
+    let before = registry.get(&id("theirs")).await.unwrap();
+    let body = json!({"streams": [
+        {"id": "mine", "epoch": mine.as_str(), "stats": {"bitrate": 7, "viewers": 2}},
+        {"id": "plain"},
+        {"id": "theirs"},
+        {"id": "gone/\""},
+    ]});
+    let answer = server.json("POST", "/api/v1/heartbeats", &body.to_string()).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    assert_eq!(answer.body, r#"{"unknown":["gone/\""],"not_holder":["theirs"],"failed":[]}"#);
+    assert_eq!(registry.get(&id("mine")).await.unwrap().viewers, Some(2));
+    assert_eq!(registry.get(&id("theirs")).await.unwrap(), before);
+    let forced = r#"{"streams":[{"id":"theirs","stats":{"bitrate":9}},{"id":"plain","epoch":null,"stats":null}]}"#;
+    let answer = server.json("POST", "/api/v1/heartbeats?force=true", forced).await;
+    assert_eq!(answer.body, r#"{"unknown":[],"not_holder":[],"failed":[]}"#);
+    assert_eq!(registry.get(&id("theirs")).await.unwrap().bitrate, 9);
+    assert_eq!(server.json("POST", "/api/v1/heartbeats", r#"{"streams":[]}"#).await.status, 200);
+
+    // Nearly a thousand and a megabyte.
+    let long: Vec<_> = (0..1_000).map(|n| json!({"id": format!("{n:0>256}"), "epoch": "e".repeat(128), "stats": {"bitrate": n, "packets_received": n, "packets_retransmitted": n, "jitter_ms": 0.5, "rtt_ms": 12.5}})).collect();
+    let body = json!({"streams": long}).to_string();
+    assert!(body.len() > 500_000 && body.len() < 1_048_576, "{}", body.len());
+    let answer = server.json("POST", "/api/v1/heartbeats", &body).await.json();
+    assert_eq!(answer["unknown"].as_array().unwrap().len(), 1_000);
+}
+
+#[tokio::test]
+async fn a_batch_is_one_call_of_the_store() {
+    let registry = Arc::new(MockRegistry::new());
+    registry.register(&stream("a")).await.unwrap();
+    registry.register(&stream("b")).await.unwrap();
+    let server = Server::start(registry.clone(), ServeOptions::default()).await;
+    let body = r#"{"streams":[{"id":"a"},{"id":"b"},{"id":"c"}]}"#;
+    // A fault of the store as a whole is the request's, and told once.
+    registry.fail_next(Operation::Write, ErrorKind::Unavailable);
+    let answer = server.json("POST", "/api/v1/heartbeats", body).await;
+    let problem = answer.problem(503, "unavailable");
+    assert_eq!((&problem["operation"], answer.header("retry-after")), (&json!("write"), "1"));
+    // One of a single stream is that stream's.
+    for (kind, code) in
+        [(ErrorKind::Corrupt, "corrupt"), (ErrorKind::Internal, "internal"), (ErrorKind::Timeout, "timeout")]
+    {
+        registry.fail_next(Operation::Heartbeat, kind);
+        let answer = server.json("POST", "/api/v1/heartbeats", body).await;
+        assert_eq!(answer.status, 200);
+        let answer = answer.json();
+        assert_eq!(answer["unknown"], json!(["c"]));
+        let failed = &answer["failed"][0];
+        assert_eq!((&failed["id"], &failed["code"]), (&json!("a"), &json!(code)));
+        assert_eq!(failed["may_have_applied"], kind == ErrorKind::Timeout);
+        assert_eq!(answer["failed"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn the_server_says_what_it_is() {
     let (server, _) = Server::memory().await;
     let info = server.get("/api/v1/info").await.json();
@@ -118,6 +256,7 @@ async fn wrong_methods_and_unknown_paths_are_problems() {
         ("GET", "/api/v1/streams/a/heartbeat", "POST"),
         ("POST", "/api/v1/streams/a/status", "PUT"),
         ("GET", "/api/v1/streams/a/stats", "PUT"),
+        ("GET", "/api/v1/heartbeats", "POST"),
         ("PUT", "/api/v1/snapshot", "GET, HEAD"),
         ("POST", "/api/v1/info", "GET, HEAD"),
         ("POST", "/healthz", "GET, HEAD"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use stream_registry::{
     Change, EndOptions, EndReason, Error, ErrorKind, Guard, HttpOptions, HttpRegistry, LabelsPatch, OnConflict,
-    Operation, OperationId, Outcome, RegisterOptions, Registry, StreamPatch, StreamStats, Write,
+    Operation, OperationId, Outcome, RegisterOptions, Registry, StreamPatch, StreamStats, StreamStatus, Write,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
@@ -37,8 +37,6 @@ async fn the_store_over_http_does_what_the_store_does() {
     ] {
         assert_eq!(client.register_with(&stream("a"), &options).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
     }
-    let leased = client.register_with(&stream("l"), &RegisterOptions::default().lease(true)).await.unwrap_err();
-    assert_eq!(leased.kind(), ErrorKind::Unsupported);
 
     let fresh = client.register_new(&stream("ignored"), &RegisterOptions::default()).await.unwrap();
     assert_eq!(fresh.outcome, Outcome::Created);
@@ -120,6 +118,140 @@ async fn a_thousand_writes_are_answered_in_order() {
     };
     let answers = client.write(&[bad, writes[0].clone()]).await.unwrap();
     assert_eq!((answers[0].as_ref().unwrap_err().kind(), answers[1].is_ok()), (ErrorKind::InvalidArgument, true));
+}
+
+#[tokio::test]
+async fn heartbeats_and_statistics_go_in_one_request_and_the_rest_in_order() {
+    let done = r#"{"unknown":["gone"],"not_holder":["lost"],"failed":[{"id":"odd","code":"corrupt","detail":"not a record"}]}"#;
+    let empty = "HTTP/1.1 204 No Content\r\n\r\n".to_owned();
+    let (addr, task) = scripted(vec![vec![ok(INFO), ok(done), empty.clone(), empty.clone(), empty]]).await;
+    let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
+    let write = |name: &str, guard: Guard, change: Change| Write { id: id(name), guard, change };
+    let holder = Guard::Holder("e1".parse().unwrap());
+    let stats = Change::Stats(StreamStats { bitrate: 5, ..Default::default() });
+    let writes = [
+        write("mine", holder.clone(), Change::Heartbeat),
+        write("lost", holder.clone(), stats.clone()),
+        write("gone", Guard::None, Change::Heartbeat),
+        write("odd", Guard::None, Change::Heartbeat),
+        write("fine", Guard::None, stats.clone()),
+        write("bad", Guard::None, Change::Stats(StreamStats { bitrate: u64::MAX, ..Default::default() })),
+    ];
+    let answers = within(client.write(&writes)).await.unwrap();
+    let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect();
+    use ErrorKind::{Corrupt, InvalidArgument, NotFound, NotHolder};
+    assert_eq!(kinds, [None, Some(NotHolder), Some(NotFound), Some(Corrupt), None, Some(InvalidArgument)]);
+    for (write, fault) in
+        writes.iter().zip(&answers).filter_map(|(write, answer)| Some((write, answer.as_ref().err()?)))
+    {
+        assert_eq!((fault.stream_id(), fault.operation()), (Some(&write.id), Some(write.change.operation())));
+        assert!(!fault.may_have_applied() && !fault.is_retryable());
+    }
+    // Alone, twice for one stream, and by an operator: each by itself, those of one stream in their order.
+    within(client.write(&[write("a", holder, Change::Heartbeat)])).await.unwrap()[0].as_ref().unwrap();
+    let twice = [write("a", Guard::None, stats), write("a", Guard::Force, Change::Heartbeat)];
+    assert!(within(client.write(&twice)).await.unwrap().iter().all(Result::is_ok));
+    let (requests, _) = within(task).await.unwrap();
+    let lines: Vec<_> = requests.iter().map(|request| request.lines().next().unwrap()).collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /api/v1/info HTTP/1.1",
+            "POST /api/v1/heartbeats HTTP/1.1",
+            "POST /api/v1/streams/a/heartbeat HTTP/1.1",
+            "PUT /api/v1/streams/a/stats HTTP/1.1",
+            "POST /api/v1/streams/a/heartbeat?force=true HTTP/1.1",
+        ]
+    );
+    assert!(
+        requests[1].contains(r#"{"id":"mine","epoch":"e1"},{"id":"lost","epoch":"e1","stats":{"#),
+        "{}",
+        requests[1]
+    );
+    assert!(requests[2].to_ascii_lowercase().contains("stream-epoch: e1"), "{}", requests[2]);
+}
+
+#[tokio::test]
+async fn a_batch_whose_answer_is_lost_may_have_been_done() {
+    let write = |name: &str| Write { id: id(name), guard: Guard::None, change: Change::Heartbeat };
+    for answer in [ok("[1,2]"), String::new()] {
+        let (addr, task) = scripted(vec![vec![ok(INFO), answer]]).await;
+        let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
+        for answer in within(client.write(&[write("a"), write("b")])).await.unwrap() {
+            assert!(answer.unwrap_err().may_have_applied());
+        }
+        within(task).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_leases_are_kept_alive_by_one_call() {
+    let (server, registry) = Server::memory().await;
+    let client = server.client().await;
+    let leased = RegisterOptions::default().lease(true);
+    let mut writes = Vec::new();
+    for n in 0..1_000 {
+        let lease =
+            registry.register_with(&stream(&format!("a stream with a rather long name {n:0>200}")), &leased).await;
+        let lease = lease.unwrap();
+        let change = Change::Stats(StreamStats { bitrate: n, viewers: Some(n), ..Default::default() });
+        writes.push(Write { id: lease.stream.id, guard: Guard::Holder(lease.epoch.unwrap()), change });
+    }
+    let stranger = writes[7].guard.clone();
+    writes[8].guard = stranger;
+    registry.end(&writes[9].id, &EndOptions::default().guard(Guard::Force)).await.unwrap();
+    let answers = client.write(&writes).await.unwrap();
+    for (n, (write, answer)) in writes.iter().zip(answers).enumerate() {
+        let kind = answer.err().map(|fault| fault.kind());
+        assert_eq!(
+            kind,
+            match n {
+                8 => Some(ErrorKind::NotHolder),
+                9 => Some(ErrorKind::NotFound),
+                _ => None,
+            }
+        );
+        if n != 9 {
+            let now = registry.get(&write.id).await.unwrap();
+            assert_eq!(now.viewers, (n != 8).then_some(n as u64));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lease_over_http_is_that_of_the_store() {
+    let (server, registry) = Server::memory().await;
+    let client = server.client().await;
+    let leased = RegisterOptions::default().lease(true);
+    let first = client.register_with(&stream("a"), &leased).await.unwrap();
+    assert_eq!(first.stream, registry.get(&id("a")).await.unwrap());
+    assert_eq!(first.epoch.as_ref(), first.stream.epoch());
+    let fresh = client.register_new(&stream("x"), &leased).await.unwrap();
+    assert!(fresh.epoch.is_some());
+
+    // Stale is judged where the stream is, to the millisecond, and any time can be asked for.
+    let mut other = stream("a");
+    other.source_addr = "h:2".into();
+    for after in [Duration::MAX, Duration::from_secs(299)] {
+        let options = leased.clone().on_conflict(OnConflict::TakeOverIfStale(after));
+        let refused = client.register_with(&other, &options).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.existing()), (ErrorKind::AlreadyExists, Some(&first.stream)));
+    }
+    let options = leased.clone().on_conflict(OnConflict::TakeOverIfStale(Duration::ZERO));
+    let taken = client.register_with(&other, &options).await.unwrap();
+    assert_eq!(taken.outcome, Outcome::TakenOver);
+    assert!(taken.epoch > first.epoch);
+
+    let back = RegisterOptions::default().recover(first.epoch.clone().unwrap());
+    let lost = client.register_with(&first.stream, &back).await.unwrap_err();
+    assert_eq!((lost.kind(), lost.operation()), (ErrorKind::NotHolder, Some(Operation::Register)));
+    assert_eq!(lost.existing(), Some(&taken.stream));
+    let end = EndOptions::default().guard(Guard::Holder(taken.epoch.clone().unwrap()));
+    client.end(&id("a"), &end).await.unwrap();
+    let lost = client.register_with(&first.stream, &back).await.unwrap_err();
+    assert_eq!((lost.kind(), lost.existing()), (ErrorKind::NotHolder, None));
+    let back = RegisterOptions::default().recover(taken.epoch.unwrap());
+    assert_eq!(client.register_with(&taken.stream, &back).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
@@ -267,14 +399,17 @@ async fn a_dead_server_fails_a_batch_at_once() {
     let client = HttpRegistry::connect(options.timeout(Duration::from_millis(200))).await.unwrap();
     // From here on it accepts, in the system's queue, and says nothing.
     let (_, _silent) = within(task).await.unwrap();
-    let writes: Vec<_> =
-        (0..1_000).map(|n| Write { id: id(&format!("s{n}")), guard: Guard::None, change: Change::Heartbeat }).collect();
-    let begun = Instant::now();
-    let answers = within(client.write(&writes)).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert_eq!(answers.len(), 1_000);
-    assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(Error::is_retryable)));
     // Those that were sent may have arrived; the rest was not sent and says so.
-    let uncertain = answers.iter().filter(|answer| answer.as_ref().is_err_and(Error::may_have_applied)).count();
-    assert!((1..=16).contains(&uncertain), "{uncertain}");
+    for (change, sent) in [(Change::Status(StreamStatus::Active), 1..=16), (Change::Heartbeat, 1_000..=1_000)] {
+        let writes: Vec<_> = (0..1_000)
+            .map(|n| Write { id: id(&format!("s{n}")), guard: Guard::None, change: change.clone() })
+            .collect();
+        let begun = Instant::now();
+        let answers = within(client.write(&writes)).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(answers.len(), 1_000);
+        assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(Error::is_retryable)));
+        let uncertain = answers.iter().filter(|answer| answer.as_ref().is_err_and(Error::may_have_applied)).count();
+        assert!(sent.contains(&uncertain), "{uncertain}");
+    }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 /// The flags that each script has to have: who gives life or takes it works with full memory too, who only reads
 /// may not write, and who asks for memory is refused when there is none.
-const FLAGS: [(&str, &str); 6] = [
+const FLAGS: [(&str, &str); 7] = [
+    ("sweep", "#!lua flags=allow-oom"),
     ("write", "#!lua flags=allow-oom"),
     ("end", "#!lua flags=allow-oom"),
     ("prune", "#!lua flags=allow-oom"),
@@ -121,14 +122,25 @@ fn callers_give_what_headers_list() {
         let (keys, open) = declared(&header, "KEYS");
         if name == "list" {
             // The one script whose records' keys are not declared; its caller reads in other ways too.
-            assert_eq!((keys.len(), open), (1, false));
+            assert_eq!((keys.len(), open), (2, false));
             continue;
         }
-        let named = ["keys.index()", "keys.record", "keys.operation(", "keys.end_mark("]
-            .into_iter()
-            .filter(|key| caller.contains(key))
-            .count();
-        assert_eq!(named, keys.len(), "{name}.rs gives other keys than {name}.lua's header lists (open: {open})");
+        let named = [
+            "keys.index()",
+            "keys.record",
+            "keys.operation(",
+            "keys.end_mark(",
+            "keys.feed()",
+            "keys.facts()",
+            "keys.due()",
+            "keys.copy",
+        ]
+        .into_iter()
+        .filter(|key| caller.contains(key))
+        .count();
+        // Where the list is open several kinds may take turns in it.
+        let good = if open { named >= keys.len() } else { named == keys.len() };
+        assert!(good, "{name}.rs gives {named} kinds of keys, {name}.lua's header lists {} (open: {open})", keys.len());
     }
 }
 
@@ -143,7 +155,7 @@ fn without_single(code: &str) -> String {
 
 #[test]
 fn state_changes_ask_before_they_write() {
-    const WRITES: [&str; 8] = ["SET", "MSET", "SADD", "SREM", "DEL", "PEXPIRE", "SETRANGE", "GETEX"];
+    const WRITES: [&str; 10] = ["SET", "SADD", "SREM", "DEL", "PEXPIRE", "SETRANGE", "XADD", "HSET", "ZADD", "ZREM"];
     for (name, text) in scripts() {
         let (_, code) = parts(&text);
         let code = without_single(&code);

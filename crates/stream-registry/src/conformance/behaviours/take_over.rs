@@ -1,0 +1,143 @@
+//! Taking a stream from another holder.
+
+use std::time::Duration;
+
+use super::case::{Case, Check, ensure, fails, full, holder, id, same, stream, write};
+use super::declare;
+use super::guards::all_refused;
+use super::leases::{epoch, leased, other};
+use crate::{Change, ErrorKind, Guard, OnConflict, Outcome, RegisterOptions, Stream, Write};
+
+declare! {
+    "take-over", Long: [
+        gives_a_new_record_and_a_greater_epoch,
+        fences_the_old_holder,
+        without_a_lease_leaves_a_plain_stream,
+        of_a_plain_stream_gives_a_lease,
+        of_a_free_id_creates_a_lease,
+        if_stale_takes_what_is_stale_enough,
+        if_stale_refuses_what_is_fresh,
+        if_stale_renews_for_the_same_publisher,
+        if_stale_creates_where_the_id_is_free,
+        if_stale_judges_by_the_time_that_is_left,
+        if_stale_takes_no_stream_that_was_just_written,
+    ],
+}
+
+/// Longer than any behaviour takes, shorter than the time to live.
+const LONG: Duration = Duration::from_secs(200);
+
+fn if_stale(options: RegisterOptions, after: Duration) -> RegisterOptions {
+    options.on_conflict(OnConflict::TakeOverIfStale(after))
+}
+
+async fn taken(case: &Case, before: &Stream, options: &RegisterOptions) -> Check<Stream> {
+    let answer = case.registry().register_with(&other("a"), options).await?;
+    same("the outcome", answer.outcome, Outcome::TakenOver)?;
+    same("created_at", answer.stream.created_at, answer.stream.last_heartbeat)?;
+    ensure(answer.stream.created_at >= before.created_at, "created_at goes back")?;
+    same("whether it has an epoch", answer.epoch.is_some(), options.lease)?;
+    ensure(!options.lease || answer.epoch > epoch(before), "the epoch is not greater")?;
+    case.unchanged(&answer.stream).await?;
+    Ok(answer.stream)
+}
+
+async fn refused(case: &Case, before: &Stream, given: &Stream, options: &RegisterOptions) -> Check {
+    let error = fails(case.registry().register_with(given, options).await, ErrorKind::AlreadyExists)?;
+    same("the record in the error", error.existing().map(Stream::to_json), Some(before.to_json()))?;
+    case.unchanged(before).await
+}
+
+fn take_over(options: RegisterOptions) -> RegisterOptions {
+    options.on_conflict(OnConflict::TakeOver)
+}
+
+async fn gives_a_new_record_and_a_greater_epoch(case: &Case) -> Check {
+    let before = case.lease(&full("a")).await?;
+    let mine = taken(case, &before, &take_over(leased())).await?;
+    // The same publisher may do so as well.
+    let again = case.registry().register_with(&other("a"), &take_over(leased())).await?;
+    same("the outcome", again.outcome, Outcome::TakenOver)?;
+    ensure(again.epoch > epoch(&mine), "the epoch is not greater")
+}
+
+async fn fences_the_old_holder(case: &Case) -> Check {
+    let before = case.lease(&full("a")).await?;
+    let mine = taken(case, &before, &take_over(leased())).await?;
+    all_refused(case, &holder(&before)?, ErrorKind::NotHolder).await?;
+    case.unchanged(&mine).await
+}
+
+async fn without_a_lease_leaves_a_plain_stream(case: &Case) -> Check {
+    let before = case.lease(&full("a")).await?;
+    let mine = taken(case, &before, &take_over(RegisterOptions::default())).await?;
+    all_refused(case, &holder(&before)?, ErrorKind::NotHolder).await?;
+    case.unchanged(&mine).await?;
+    case.registry().update_heartbeat(&id("a")).await?;
+    Ok(())
+}
+
+async fn of_a_plain_stream_gives_a_lease(case: &Case) -> Check {
+    let before = case.put(&full("a")).await?;
+    let mine = taken(case, &before, &take_over(leased())).await?;
+    all_refused(case, &Guard::None, ErrorKind::NotHolder).await?;
+    case.unchanged(&mine).await
+}
+
+async fn of_a_free_id_creates_a_lease(case: &Case) -> Check {
+    let answer = case.registry().register_with(&stream("a"), &take_over(leased())).await?;
+    same("the outcome", answer.outcome, Outcome::Created)?;
+    ensure(answer.epoch.is_some(), "a lease has no epoch")
+}
+
+async fn if_stale_takes_what_is_stale_enough(case: &Case) -> Check {
+    let before = case.lease(&full("a")).await?;
+    let plain = taken(case, &before, &if_stale(RegisterOptions::default(), Duration::ZERO)).await?;
+    taken(case, &plain, &if_stale(leased(), Duration::ZERO)).await?;
+    Ok(())
+}
+
+async fn if_stale_refuses_what_is_fresh(case: &Case) -> Check {
+    for options in [RegisterOptions::default(), leased()] {
+        let before = case.registry().register_with(&full("a"), &take_over(leased())).await?.stream;
+        refused(case, &before, &other("a"), &if_stale(options.clone(), LONG)).await?;
+        let before = case.registry().register_with(&full("a"), &take_over(RegisterOptions::default())).await?.stream;
+        refused(case, &before, &other("a"), &if_stale(options, LONG)).await?;
+    }
+    Ok(())
+}
+
+async fn if_stale_renews_for_the_same_publisher(case: &Case) -> Check {
+    let first = case.put(&full("a")).await?;
+    for options in [RegisterOptions::default(), leased(), leased()] {
+        let answer = case.registry().register_with(&full("a"), &if_stale(options, LONG)).await?;
+        same("the outcome", answer.outcome, Outcome::Renewed)?;
+        same("created_at", answer.stream.created_at, first.created_at)?;
+    }
+    let before = case.get("a").await?;
+    refused(case, &before, &full("a"), &if_stale(RegisterOptions::default(), LONG)).await
+}
+
+async fn if_stale_creates_where_the_id_is_free(case: &Case) -> Check {
+    let answer = case.registry().register_with(&stream("a"), &if_stale(leased(), LONG)).await?;
+    same("the outcome", answer.outcome, Outcome::Created)
+}
+
+async fn if_stale_judges_by_the_time_that_is_left(case: &Case) -> Check {
+    let before = case.lease(&full("a")).await?;
+    case.age("a", 0.5).await?;
+    refused(case, &before, &other("a"), &if_stale(leased(), LONG)).await?;
+    taken(case, &before, &if_stale(leased(), case.ttl.mul_f64(0.5))).await?;
+    Ok(())
+}
+
+async fn if_stale_takes_no_stream_that_was_just_written(case: &Case) -> Check {
+    let lease = case.lease(&full("a")).await?;
+    case.age("a", 0.9).await?;
+    let heartbeat = Write { guard: holder(&lease)?, ..write("a", Change::Heartbeat) };
+    for answer in case.registry().write(&[heartbeat]).await? {
+        answer?;
+    }
+    let now = case.get("a").await?;
+    refused(case, &now, &other("a"), &if_stale(leased(), LONG)).await
+}

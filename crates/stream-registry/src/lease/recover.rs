@@ -1,0 +1,63 @@
+//! The way back of a stream that its store does not know any more, or not as ours.
+
+use std::sync::Arc;
+
+use super::cell::Cell;
+use super::handle::LeaseEnd;
+use super::shared::Shared;
+use super::write::{Turn, Turns, is_store};
+use crate::registry::{Outcome, RegisterOptions};
+use crate::{Error, ErrorKind};
+
+/// Asks for the stream, with its epoch, `created_at` and counters; returns a failure of the store as a whole.
+pub(super) async fn recover(shared: Arc<Shared>, turn: Turn) -> Option<Error> {
+    let mut turns = Turns::new(&shared, vec![turn]);
+    match turns.turns.first_mut() {
+        Some(turn) => ask(&shared, turn).await.err().filter(is_store),
+        None => None,
+    }
+}
+
+/// As [`recover`], within a turn. On an error other than those of a failed store the lease has ended.
+pub(super) async fn ask(shared: &Shared, turn: &mut Turn) -> Result<(), Error> {
+    let cell = Arc::clone(&turn.cell);
+    let record = cell.lock().record.clone();
+    let options = RegisterOptions::default().lease(true).recover(cell.epoch.clone());
+    let sent = shared.clock.lived();
+    let error = match shared.registry.register_with(&record, &options).await {
+        Ok(registered) if registered.outcome == Outcome::Renewed => {
+            turn.found(sent);
+            return Ok(());
+        }
+        Ok(_) => {
+            turn.recovered(sent);
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    match end_of(&cell, &error) {
+        Some(end) => {
+            tracing::info!(stream = %cell.id, ?end, "a lease has ended");
+            shared.finish(&cell, end);
+        }
+        None => {
+            turn.fail(&error);
+        }
+    }
+    Err(error)
+}
+
+/// What the answer to a recovery means, if it is final.
+fn end_of(cell: &Cell, error: &Error) -> Option<LeaseEnd> {
+    match error.kind() {
+        // Our own end, whose answer was lost.
+        ErrorKind::NotFound if cell.lock().release.is_some() => Some(LeaseEnd::Released),
+        ErrorKind::NotFound => Some(LeaseEnd::Removed),
+        ErrorKind::NotHolder | ErrorKind::AlreadyExists => {
+            let by = error.existing().map(|by| by.node.clone().unwrap_or_else(|| by.source_addr.clone()));
+            Some(LeaseEnd::Superseded { by: by.filter(|by| !by.is_empty()) })
+        }
+        ErrorKind::Closed => Some(LeaseEnd::Closed),
+        _ => None,
+    }
+}

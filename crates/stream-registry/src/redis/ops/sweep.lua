@@ -1,0 +1,79 @@
+#!lua flags=allow-oom
+-- @use rights
+-- @use feed
+-- @use due
+-- Looks at streams whose time may be over: those that are gone leave index and order of deadlines with one event;
+-- of those that will be soon the record is copied aside, since it is the last one unless they are written again.
+--
+-- KEYS[1]    the index set
+-- KEYS[2]    the feed
+-- KEYS[3]    its facts
+-- KEYS[4]    the order of deadlines
+-- KEYS[5..]  for each stream its record and the copy of it
+-- ARGV[1]    time to live in ms
+-- ARGV[2]    how long before the deadline the record is copied, in ms
+-- ARGV[3]    the gap between sweeps in ms after which nothing is reaped for one time to live
+-- ARGV[4]    the time in ms after which the index is gone through for streams that are not in the order
+-- ARGV[5..]  the ids
+-- Output     how many were reaped; 1 if the caller is to go through the index, else 0
+-- Events     expired
+local index, feed, facts, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local ttl, margin, gap, scan_after = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local function text_of(number) return string.format('%.0f', number) end
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local known = redis.pcall('HMGET', facts, 'swept', 'grace', 'scanned')
+if known.err then known = {} end
+local swept, grace, scanned = tonumber(known[1] or now), tonumber(known[2] or 0), tonumber(known[3] or 0)
+-- After an outage those who live come back first. A clock that went back is one, too.
+if now - swept > gap or now < swept - gap then grace = now + ttl end
+if grace > now + ttl then grace = now + ttl end
+local scan = now - scanned > scan_after or now < scanned
+
+local events, reaped, gone, copies, next_look = {}, {}, {}, {}, {}
+for at = 5, #ARGV do
+  local id, record, copy = ARGV[at], KEYS[at * 2 - 5], KEYS[at * 2 - 4]
+  local left = redis.call('PTTL', record)
+  if left == -1 then
+    next_look[#next_look + 1] = { now + ttl, id }
+  elseif left > margin then
+    next_look[#next_look + 1] = { now + left - margin, id }
+  elseif left >= 0 then
+    local text = redis.pcall('GET', record)
+    if type(text) == 'string' then copies[#copies + 1] = { copy, now .. '\n' .. text, text_of(left + ttl + 60000) } end
+    next_look[#next_look + 1] = { now + left + 1, id }
+  else
+    local moment = redis.pcall('ZSCORE', due, id)
+    -- Another sweep may have been here since the caller looked.
+    if type(moment) == 'string' and tonumber(moment) <= now then
+      if now < grace then
+        next_look[#next_look + 1] = { grace, id }
+      else
+        local kept = redis.pcall('GET', copy)
+        local read, text = '', ''
+        if type(kept) == 'string' then read, text = kept:match('^(%d+)\n(.*)$') end
+        for _, word in ipairs({ 'expired', id, text or '', '', read or '' }) do events[#events + 1] = word end
+        reaped[#reaped + 1], gone[#gone + 1] = id, copy
+      end
+    end
+  end
+end
+
+local fault = forbidden({
+  { 'SREM', index, 'id' }, { 'ZREM', due, 'id' }, { 'ZADD', due, '0', 'id' },
+  { 'SET', copies[1] and copies[1][1] or feed, 'text', 'PX', '1' }, appending(feed, facts),
+})
+if fault then return fault end
+if #reaped > 0 then append(feed, facts, events) end
+for _, id in ipairs(reaped) do
+  -- Where the index is of another type there is nothing to be removed from it.
+  redis.pcall('SREM', index, id)
+  redis.call('ZREM', due, id)
+end
+if #gone > 0 then redis.call('DEL', unpack(gone)) end
+for _, copy in ipairs(copies) do redis.call('SET', copy[1], copy[2], 'PX', copy[3]) end
+for _, look in ipairs(next_look) do look_at(due, text_of(look[1]), look[2]) end
+redis.pcall('HSET', facts, 'swept', text_of(now), 'grace', text_of(grace), 'scanned', text_of(scan and now or scanned))
+return { #reaped, scan and 1 or 0 }

@@ -1,0 +1,117 @@
+//! The sweep: streams whose time is over are told of, once, though any number of processes look.
+
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::Duration;
+
+use redis::Value;
+
+use super::page;
+use crate::Result;
+use crate::redis::connect::Effect;
+use crate::redis::fault::{is_wrong_type, translate};
+use crate::redis::script::Script;
+use crate::redis::{Store, millis, reply};
+
+static SWEEP: LazyLock<Script> = LazyLock::new(|| Script::new("sweep", include_str!("sweep.lua")));
+
+/// How many streams one script call looks at.
+const CHUNK: usize = 200;
+/// The longest time between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// A gap between sweeps that is an outage, at least.
+const OUTAGE: Duration = Duration::from_secs(10);
+
+/// Looks again and again, for as long as the store is open.
+pub(in crate::redis) fn spawn(store: &Arc<Store>) {
+    let every = EVERY.min(store.options.ttl / 8);
+    let store = Arc::downgrade(store);
+    tokio::spawn(async move {
+        let mut failing = false;
+        loop {
+            // So that the sweeps of several processes spread.
+            tokio::time::sleep(every.mul_f64(0.8 + fastrand::f64() / 5.0)).await;
+            let Some(store) = Weak::upgrade(&store).filter(|store| !store.link.is_closed()) else { return };
+            match sweep(&store).await {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::debug!(%error, "expired streams cannot be looked for; trying again");
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Looks at all whose time may be over; goes through the index where that is due.
+async fn sweep(store: &Arc<Store>) -> Result<()> {
+    loop {
+        let now = store.link.now().await?.as_unix_nanos() / 1_000_000;
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(store.keys.due()).arg("-inf").arg(now.to_string()).arg("LIMIT").arg(0).arg(CHUNK);
+        let due = match store.link.command(&command, Effect::Tidy).await? {
+            Ok(due) => reply::array(due)?.into_iter().map(reply::text).collect::<Result<Vec<_>>>()?,
+            // Nobody's; the next look at the index puts it right.
+            Err(error) if is_wrong_type(&error) => Vec::new(),
+            Err(error) => return Err(translate(error, false)),
+        };
+        if look(store, &due).await? {
+            enrol(store).await?;
+        }
+        if due.len() < CHUNK {
+            return Ok(());
+        }
+    }
+}
+
+/// Looks at some streams; returns whether the index is to be gone through.
+async fn look(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<bool> {
+    let ttl = store.options.ttl;
+    let mut keys = vec![
+        store.keys.index().as_bytes().to_vec(),
+        store.keys.feed().into_bytes(),
+        store.keys.facts().into_bytes(),
+        store.keys.due().into_bytes(),
+    ];
+    for id in ids {
+        keys.push(store.keys.record_bytes(id));
+        keys.push(store.keys.copy_bytes(id));
+    }
+    let mut call = SWEEP.call(&keys);
+    call.arg(store.ttl_ms()).arg(store.margin_ms()).arg(millis(OUTAGE.max(ttl / 10))).arg(millis(ttl / 8));
+    for id in ids {
+        call.arg(id);
+    }
+    let answer = reply::array(call.run(&store.link, Effect::Tidy).await?)?;
+    let scan = answer.get(1).map_or(Ok(0), reply::number)?;
+    Ok(scan == 1)
+}
+
+/// Goes through the index for streams of writers that know no feed, and lets the sweep look at them from now on.
+async fn enrol(store: &Arc<Store>) -> Result<()> {
+    let mut place = 0;
+    loop {
+        let scanned = page::scan(store, place, CHUNK).await?;
+        for ids in scanned.ids.chunks(CHUNK) {
+            let mut command = redis::cmd("ZMSCORE");
+            command.arg(store.keys.due());
+            for id in ids {
+                command.arg(id);
+            }
+            let moments = match store.bulk.command(&command, Effect::Tidy).await? {
+                Ok(moments) => reply::array(moments)?,
+                Err(error) if is_wrong_type(&error) => vec![Value::Nil; ids.len()],
+                Err(error) => return Err(translate(error, false)),
+            };
+            let unknown: Vec<_> =
+                ids.iter().zip(moments).filter(|(_, moment)| *moment == Value::Nil).map(|(id, _)| id.clone()).collect();
+            if !unknown.is_empty() {
+                look(store, &unknown).await?;
+            }
+        }
+        if scanned.next == 0 {
+            return Ok(());
+        }
+        place = scanned.next;
+    }
+}

@@ -1,0 +1,89 @@
+//! Futures dropped at every point leave lease and store consistent.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use stream_registry::{EndReason, LeaseEnd, LeaseState, Operation, StreamStats, StreamStatus};
+
+use super::{ROUND, bed, stream};
+
+/// Polls a future so often, lets the others run and time pass after each, then drops it.
+async fn poll_and_drop<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Some(done);
+        }
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    None
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_on_a_lease() {
+    for polls in 0..8 {
+        for lost in [false, true] {
+            let bed = bed();
+            let lease = bed.acquire("cam1").await;
+            for operation in [Operation::Status, Operation::Heartbeat, Operation::Unregister, Operation::Stats] {
+                bed.mock.delay(operation, Duration::from_millis(100));
+            }
+            if lost {
+                // Each call begins with a stream that the store does not know.
+                bed.mock.advance(super::TTL);
+            }
+            poll_and_drop(lease.set_status(StreamStatus::Active), polls).await;
+            lease.report(StreamStats { bytes_received: 1, ..Default::default() });
+            poll_and_drop(lease.flush(), polls).await;
+            poll_and_drop(lease.ended(), polls).await;
+            bed.go_on(ROUND * 2).await;
+            assert_eq!(lease.state(), LeaseState::Held, "{polls} {lost}");
+            let stored = bed.stored("cam1").await.unwrap();
+            assert_eq!(stored.bytes_received, 1, "{polls} {lost}");
+            let expected = if polls > 0 { StreamStatus::Active } else { StreamStatus::Connecting };
+            assert_eq!(stored.status, expected, "a status that was begun is written: {polls} {lost}");
+
+            let released = poll_and_drop(lease.release(), polls).await;
+            bed.go_on(ROUND * 2).await;
+            match bed.stored("cam1").await {
+                Some(_) => assert_eq!(lease.state(), LeaseState::Held, "{polls} {lost} {released:?}"),
+                None => assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released), "{polls} {lost}"),
+            }
+            if released.is_none() && bed.stored("cam1").await.is_some() {
+                lease.release().await.unwrap();
+            }
+            assert!(bed.leases.is_empty() && bed.stored("cam1").await.is_none(), "{polls} {lost}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn acquiring_and_releasing_all() {
+    for polls in 0..8 {
+        let bed = bed();
+        bed.mock.delay(Operation::Register, Duration::from_millis(100));
+        bed.mock.delay(Operation::Unregister, Duration::from_millis(100));
+        let lease = poll_and_drop(bed.leases.acquire(stream("cam1", "h:1")), polls).await;
+        let there = bed.stored("cam1").await.is_some();
+        match &lease {
+            Some(lease) => assert_eq!(lease.as_ref().unwrap().state(), LeaseState::Held),
+            None => assert!(bed.leases.is_empty(), "{polls}: nothing is kept alive for nobody"),
+        }
+        assert!(lease.is_none() || there);
+        // The same publisher gets it whether it is there or not.
+        let mut held = Vec::new();
+        for name in ["cam1", "cam2", "cam3"] {
+            held.push(bed.leases.acquire(stream(name, "h:1")).await.unwrap());
+        }
+        poll_and_drop(bed.leases.release_all(&EndReason::default()), polls).await;
+        bed.go_on(ROUND * 2).await;
+        for lease in &held {
+            let there = bed.stored(lease.id().as_str()).await.is_some();
+            assert_eq!(lease.state() == LeaseState::Held, there, "{polls} {lease:?}");
+            assert!(there || lease.state() == LeaseState::Ended(LeaseEnd::Released), "{polls} {lease:?}");
+        }
+        assert!(bed.leases.release_all(&EndReason::default()).await.is_empty());
+        assert!(bed.leases.is_empty());
+    }
+}

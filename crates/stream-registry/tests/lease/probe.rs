@@ -1,0 +1,105 @@
+//! A store that counts calls and goes away when it is told to.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use stream_registry::{
+    Cursor, EndOptions, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Snapshot, StoreInfo,
+    Stream, StreamId, Write,
+};
+
+#[derive(Debug)]
+pub(crate) struct Probe {
+    inner: Arc<dyn Registry>,
+    /// Every write fails.
+    pub(crate) away: AtomicBool,
+    /// Every registration fails, as with full memory.
+    pub(crate) full: AtomicBool,
+    /// The writes of each call.
+    batches: Mutex<Vec<Vec<Write>>>,
+    /// Registrations tried.
+    pub(crate) registrations: AtomicUsize,
+    under_way: AtomicUsize,
+    /// The most registrations under way at once.
+    pub(crate) most: AtomicUsize,
+}
+
+impl Probe {
+    pub(crate) fn new(inner: Arc<dyn Registry>) -> Self {
+        Self {
+            inner,
+            away: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            batches: Mutex::default(),
+            registrations: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// The calls since it was last asked.
+    pub(crate) fn take(&self) -> Vec<Vec<Write>> {
+        std::mem::take(&mut self.batches.lock().unwrap())
+    }
+
+    /// The operations of all writes since it was last asked.
+    pub(crate) fn operations(&self) -> Vec<&'static str> {
+        self.take().into_iter().flatten().map(|write| write.change.operation().as_str()).collect()
+    }
+
+    fn ask(&self) -> Result<()> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "the store is away"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Registry for Probe {
+    async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        self.registrations.fetch_add(1, Ordering::SeqCst);
+        self.ask()?;
+        if self.full.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "out of memory"));
+        }
+        let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        let answer = self.inner.register_with(stream, options).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        answer
+    }
+    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+        self.ask()?;
+        self.inner.end(id, options).await
+    }
+    async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
+        self.batches.lock().unwrap().push(writes.to_vec());
+        self.ask()?;
+        self.inner.write(writes).await
+    }
+    async fn get(&self, id: &StreamId) -> Result<Stream> {
+        self.inner.get(id).await
+    }
+    async fn snapshot(&self) -> Result<Snapshot> {
+        self.inner.snapshot().await
+    }
+    async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
+        self.inner.list_page(cursor, count).await
+    }
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+    fn info(&self) -> StoreInfo {
+        self.inner.info()
+    }
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
