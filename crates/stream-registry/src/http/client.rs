@@ -11,14 +11,16 @@ use async_trait::async_trait;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use hyper::Method;
 use hyper::header::HeaderName;
+use tokio::sync::watch::Sender;
 
 use super::options::HttpOptions;
 use super::transport::{Call, LIST, Transport};
+use super::watch;
 use super::wire::{self, JSON, LabelsMode, MERGE_PATCH_JSON};
 use crate::registry::{Operation, rules};
 use crate::{
     Change, Cursor, EndOptions, Error, ErrorKind, Guard, OnConflict, OperationId, Page, RegisterOptions, Registered,
-    Registry, Result, Snapshot, StoreInfo, Stream, StreamId, Write,
+    Registry, Result, Snapshot, StoreInfo, Stream, StreamId, Watch, WatchFrom, Write,
 };
 
 /// How many requests of one call of [`Registry::write`] are under way at once.
@@ -44,10 +46,13 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// # Cancel safety
 ///
 /// A write whose future is dropped has happened whole, or not at all, or happens yet if its request
-/// was on the way. Of a batch, those that were not sent are not done.
+/// was on the way. Of a batch, those that were not sent are not done. A [watch](Registry::watch) loses no event
+/// when [`Watch::next`] is dropped.
 pub struct HttpRegistry {
     /// `None` after `close`.
     transport: Mutex<Option<Transport>>,
+    /// Ends those who follow.
+    closed: Sender<bool>,
     base: String,
     ttl: Duration,
     read_only: bool,
@@ -83,6 +88,7 @@ impl HttpRegistry {
         let info = wire::read_info(&transport.send(Call::new(Method::GET, "/api/v1/info")).await?)?;
         Ok(Self {
             transport: Mutex::new(Some(transport)),
+            closed: Sender::new(false),
             base: options.base,
             ttl: Duration::from_millis(info.ttl_ms),
             read_only: options.read_only || info.read_only,
@@ -336,6 +342,11 @@ impl Registry for HttpRegistry {
         answer.await.map_err(|error| error.with_operation(Operation::ListPage))
     }
 
+    async fn watch(&self, from: WatchFrom) -> Result<Watch> {
+        let answer = async { watch::follow(self.transport()?, self.closed.subscribe(), from).await };
+        answer.await.map_err(|error| error.with_operation(Operation::Watch))
+    }
+
     async fn ping(&self) -> Result<()> {
         let answer = async { self.transport()?.send(Call::new(Method::GET, "/readyz")).await };
         answer.await.map(|_| ()).map_err(|error| error.with_operation(Operation::Ping))
@@ -348,6 +359,7 @@ impl Registry for HttpRegistry {
     async fn close(&self) -> Result<()> {
         // Calls under way hold a clone and finish; the idle connections close with the last one.
         self.slot().take();
+        self.closed.send_replace(true);
         Ok(())
     }
 }

@@ -2,7 +2,9 @@
 
 mod client;
 mod options;
+mod sse;
 mod transport;
+mod watch;
 #[doc(hidden)]
 pub mod wire;
 

@@ -118,11 +118,25 @@ impl Transport {
         }
     }
 
+    /// Sends a request whose answer goes on, and returns its body once it begins.
+    pub(super) async fn open(&self, call: Call, expected: &str) -> Result<Incoming> {
+        let answer = match self.attempt(&call).await? {
+            Err(lost) if is_lost(&lost) => self.attempt(&call).await?,
+            answer => answer,
+        };
+        let response = answer.map_err(|fault| self.failed(&call, fault))?;
+        if response.status().is_success() && media_type(&response) == expected {
+            return Ok(response.into_body());
+        }
+        let status = response.status().as_u16();
+        // An error's own words; whatever else answers is not ours.
+        self.finish(&call, response).await.and_then(|_| Err(self.not_ours(&call, status, "")))
+    }
+
     /// Reads the whole answer; one of 400 and above is an error.
     async fn finish(&self, call: &Call, response: Response<Incoming>) -> Result<String> {
         let status = response.status().as_u16();
-        let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-        let media_type = media_type.split(';').next().unwrap_or("").trim().to_owned();
+        let media_type = media_type(&response).to_owned();
         let cap = if response.status().is_success() { call.cap } else { SMALL };
         let text = self.read(call, response, cap).await?;
         if (200..300).contains(&status) && (text.is_empty() || media_type == JSON) {
@@ -226,6 +240,11 @@ impl Transport {
         )
         .with_may_have_applied(call.changes())
     }
+}
+
+fn media_type(response: &Response<Incoming>) -> &str {
+    let given = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    given.split(';').next().unwrap_or("").trim()
 }
 
 /// Whether the connection ended before an answer came, as one does that idled too long.

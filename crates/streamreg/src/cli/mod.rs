@@ -7,6 +7,7 @@ pub mod failure;
 pub mod get;
 pub mod heartbeat;
 mod held;
+pub mod history;
 pub mod list;
 pub mod output;
 mod record;
@@ -19,6 +20,8 @@ mod signal;
 pub mod unregister;
 pub mod update;
 mod usage;
+pub mod wait;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -62,6 +65,12 @@ pub enum Verb {
     List(list::ListArgs),
     /// Show one stream
     Get(get::GetArgs),
+    /// Show the changes as they come
+    Watch(watch::WatchArgs),
+    /// Show streams that have ended
+    History(history::HistoryArgs),
+    /// Wait until a stream has a status
+    Wait(wait::WaitArgs),
     /// Register a stream and print its id
     Register(register::RegisterArgs),
     /// Run a command and hold a stream for as long as it runs

@@ -8,7 +8,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
-use super::{Cli, Verb, demo, get, heartbeat, held, list, register, run_command, serve, set, unregister, update};
+use super::{
+    Cli, Verb, demo, get, heartbeat, held, history, list, register, run_command, serve, set, unregister, update, wait,
+    watch,
+};
 use crate::config::{STORE_VARIABLE, Side, Target};
 
 pub(super) fn run(cli: &Cli) -> Status {
@@ -73,7 +76,14 @@ pub async fn execute(cli: &Cli, registry: &dyn Registry, stdin: &mut dyn Read, o
 /// Refuses what can be refused without the store, before it is asked.
 fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
     Ok(match verb {
-        Verb::Serve(_) | Verb::Demo(_) | Verb::List(_) | Verb::Get(_) | Verb::Heartbeat(_) => Ready::AsGiven,
+        Verb::Serve(_)
+        | Verb::Demo(_)
+        | Verb::List(_)
+        | Verb::Get(_)
+        | Verb::Watch(_)
+        | Verb::Wait(_)
+        | Verb::History(_)
+        | Verb::Heartbeat(_) => Ready::AsGiven,
         Verb::Register(args) => Ready::Register(Box::new(args.prepare(stdin)?)),
         Verb::Run(args) => Ready::Run(Box::new(args.prepare(stdin)?)),
         Verb::Set(args) => Ready::Set(Box::new(args.prepare()?)),
@@ -91,6 +101,9 @@ async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut O
         (Verb::Demo(args), _) => demo::run(registry, args, super::signal::asked_to_stop(), out).await,
         (Verb::List(args), _) => list::run(registry, args, out).await,
         (Verb::Get(args), _) => get::run(registry, args, out).await,
+        (Verb::Watch(args), _) => watch::run(registry, args, super::signal::asked_to_stop(), out).await,
+        (Verb::History(args), _) => history::run(registry, args, out).await,
+        (Verb::Wait(args), _) => wait::run(registry, args, out).await,
         (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
         (
             Verb::Serve(_) | Verb::Register(_) | Verb::Run(_) | Verb::Set(_) | Verb::Update(_) | Verb::Unregister(_),

@@ -84,21 +84,30 @@ pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// A server on a free port.
 pub(super) struct Server {
-    running: Running,
-    url: String,
+    pub(super) running: Running,
+    pub(super) url: String,
     /// The line that says where it listens.
     pub(super) greeting: String,
 }
 
 impl Server {
     pub(super) fn start(args: &[&str]) -> Self {
-        let running = Running::start(&[&["serve", "--listen", "127.0.0.1:0"], args].concat());
+        Self::listening("127.0.0.1:0", args)
+    }
+
+    /// A server at this address.
+    pub(super) fn start_at(address: &str) -> Self {
+        Self::listening(address, &[])
+    }
+
+    fn listening(address: &str, args: &[&str]) -> Self {
+        let running = Running::start(&[&["serve", "--listen", address], args].concat());
         let line = running.line_with("listening on ");
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(',');
         Self { url: url.to_owned(), running, greeting: line }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = program(args);
         command.args(["--store", &self.url]);
         command
@@ -139,7 +148,20 @@ fn help_and_version_go_to_standard_output() {
         assert!(stdout.contains("streamreg"), "{args:?}: {stdout}");
     }
     let (_, stdout, _) = told(program(&["--help"]).output().unwrap());
-    for verb in ["serve", "demo", "list", "get", "register", "heartbeat", "set", "update", "unregister"] {
+    for verb in [
+        "serve",
+        "demo",
+        "list",
+        "get",
+        "watch",
+        "wait",
+        "history",
+        "register",
+        "heartbeat",
+        "set",
+        "update",
+        "unregister",
+    ] {
         assert!(stdout.lines().any(|line| line.trim_start().starts_with(verb)), "{verb}: {stdout}");
         let (_, help, _) = told(program(&[verb, "--help"]).output().unwrap());
         assert!(help.contains(&format!("\n  streamreg {verb}")), "{verb} has no example: {help}");

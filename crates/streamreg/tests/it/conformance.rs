@@ -189,7 +189,9 @@ impl Instance for OpenHttp {
 async fn all_pass(subject: Arc<dyn Subject>) {
     let report = run(subject).await;
     report.assert_passed();
-    assert_eq!(report.not_applicable(), [""; 0], "a hook is missing");
+    // A store may be without a change feed.
+    let missing: Vec<_> = report.not_applicable().into_iter().filter(|name| !name.starts_with("feed/")).collect();
+    assert_eq!(missing, [""; 0], "a hook is missing");
 }
 
 #[tokio::test(flavor = "multi_thread")]

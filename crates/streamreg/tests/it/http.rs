@@ -9,3 +9,4 @@ mod page;
 mod routes;
 mod store;
 mod values;
+mod watch;

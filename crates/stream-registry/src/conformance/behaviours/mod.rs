@@ -5,6 +5,7 @@ mod batches;
 mod changes;
 mod closing;
 mod errors;
+mod feed;
 mod foreign;
 mod guards;
 mod ids;
@@ -76,6 +77,7 @@ pub fn behaviours() -> Vec<Behaviour> {
         operation_ids::LIST,
         index::LIST,
         errors::LIST,
+        feed::LIST,
         closing::LIST,
     ]
     .concat()

@@ -1,12 +1,13 @@
 //! Events of the change feed: one line of JSON each, sent as server-sent events (HTML Living Standard, 9.2).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{encode, not_ours, record};
-use crate::{EndCause, Event, Result, What};
+use super::{encode, millis, not_ours, record};
+use crate::{EndCause, Event, Result, Timestamp, What};
 
 /// The media type of a stream of events.
 pub const EVENT_STREAM: &str = "text/event-stream";
@@ -15,6 +16,11 @@ pub const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Writes an event as one line of JSON, without the line's end.
 pub fn event_body(event: &Event) -> String {
+    body(event, "")
+}
+
+/// Writes an event with members of its own before the record: none, or some that begin with a comma.
+fn body(event: &Event, members: &str) -> String {
     let mut out = String::with_capacity(640);
     out.push_str("{\"event\":\"");
     out.push_str(event.as_str());
@@ -29,6 +35,7 @@ pub fn event_body(event: &Event) -> String {
         out.push_str(",\"reason\":");
         encode::push_json_text(&mut out, reason);
     }
+    out.push_str(members);
     if let Some(stream) = event.stream() {
         out.push_str(",\"stream\":");
         out.push_str(&stream.to_json());
@@ -36,6 +43,26 @@ pub fn event_body(event: &Event) -> String {
     out.push('}');
     // Unknown fields are kept as they were written: a line's end can stand between their tokens, nowhere else.
     if out.contains(['\n', '\r']) { out.replace(['\n', '\r'], " ") } else { out }
+}
+
+/// How long a stream that ended has lived; `None` for what is no end, and where nobody knows when it began.
+pub fn lifetime(event: &Event) -> Option<Duration> {
+    match event {
+        Event::Ended { last, as_of, .. } => (last.created_at > Timestamp::ZERO).then(|| as_of.since(last.created_at)),
+        _ => None,
+    }
+}
+
+/// Writes the end of a stream as one line of JSON: the event, and how long the stream has lived.
+pub fn end_body(event: &Event) -> String {
+    let members = lifetime(event).map_or_else(String::new, |lived| format!(",\"duration_ms\":{}", millis(lived)));
+    body(event, &members)
+}
+
+/// Writes the answer to a request for streams that ended.
+pub fn history_body(ends: &[Event]) -> String {
+    let ends: Vec<_> = ends.iter().map(end_body).collect();
+    format!("{{\"ended\":[{}]}}", ends.join(","))
 }
 
 /// Writes an event as it is sent: its id is the revision.
@@ -86,7 +113,7 @@ pub fn read_event(text: &str) -> Result<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Revision, Stream, StreamType, Timestamp};
+    use crate::{Revision, Stream, StreamType};
 
     fn revision() -> Revision {
         "0123-4".parse().unwrap()

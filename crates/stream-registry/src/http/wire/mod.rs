@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 pub(super) use batch::{Batch, batches, goes_in_a_batch, read_batch_answer};
 pub use batch::{HEARTBEATS, MAX_BATCH_BYTES, batch_answer_body, read_batch};
-pub use event::{EVENT_STREAM, LAST_EVENT_ID, event_body, event_frame, read_event};
+pub use event::{EVENT_STREAM, LAST_EVENT_ID, end_body, event_body, event_frame, history_body, lifetime, read_event};
 pub use patch::{LabelsMode, patch_body, read_patch, read_stats, read_status, stats_body, status_body};
 pub use problem::{PROBLEM_JSON, Problem, kind_of, status_and_code};
 

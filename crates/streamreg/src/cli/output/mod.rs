@@ -1,5 +1,6 @@
 //! What commands write, and how.
 
+mod events;
 mod fields;
 mod table;
 pub mod text;
@@ -8,7 +9,8 @@ mod units;
 use std::fmt::Display;
 use std::io::Write;
 
-use stream_registry::{Error, Stream, Timestamp};
+use stream_registry::http::wire::{end_body, event_body};
+use stream_registry::{Error, Event, Stream, Timestamp};
 
 use super::failure::{Failure, Result, Status};
 
@@ -128,6 +130,50 @@ impl Output<'_> {
         self.flush()
     }
 
+    /// Writes what stands over the lines of events, where people read them.
+    ///
+    /// # Errors
+    ///
+    /// Where standard output takes no more.
+    pub fn events_header(&mut self) -> Result {
+        match self.format() {
+            Format::Table => self.line(events::HEADER).and_then(|()| self.flush()),
+            Format::Json | Format::Jsonl => Ok(()),
+        }
+    }
+
+    /// Writes an event, a line of a table or of JSON; a sequence without an end is no one JSON document.
+    ///
+    /// # Errors
+    ///
+    /// Where standard output takes no more.
+    pub fn event(&mut self, event: &Event) -> Result {
+        let line = match self.format() {
+            Format::Table => events::line(event),
+            Format::Json | Format::Jsonl => self.for_terminal(event_body(event)),
+        };
+        self.line(line)?;
+        self.flush()
+    }
+
+    /// Writes streams that have ended: a table, an array, or one a line.
+    ///
+    /// # Errors
+    ///
+    /// Where standard output takes no more.
+    pub fn ends(&mut self, ends: &[Event]) -> Result {
+        let lines: Vec<_> = match self.format() {
+            Format::Table => events::ends(ends, Timestamp::now()),
+            Format::Json | Format::Jsonl => ends.iter().map(|end| self.for_terminal(end_body(end))).collect(),
+        };
+        match self.format() {
+            Format::Json if lines.is_empty() => self.line("[]"),
+            Format::Json => self.line(format_args!("[\n{}\n]", lines.join(",\n"))),
+            Format::Table | Format::Jsonl => lines.iter().try_for_each(|line| self.line(line)),
+        }?;
+        self.flush()
+    }
+
     /// Hands on what was written so far.
     ///
     /// # Errors
@@ -143,7 +189,10 @@ impl Output<'_> {
 
     /// The record exactly as it is stored; only a terminal is spared what would drive it.
     fn record(&self, stream: &Stream) -> String {
-        let json = stream.to_json();
+        self.for_terminal(stream.to_json())
+    }
+
+    fn for_terminal(&self, json: String) -> String {
         if self.terminal { text::escape_json(&json).into_owned() } else { json }
     }
 }

@@ -2,6 +2,7 @@
 
 mod events;
 mod heartbeats;
+mod history;
 mod list;
 mod register;
 mod service;
@@ -19,6 +20,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new()
         .merge(list::routes())
         .merge(events::routes())
+        .merge(history::routes())
         .merge(stream::routes())
         .merge(heartbeats::routes())
         .merge(service::routes())

@@ -194,3 +194,34 @@ async fn readers_are_limited_and_one_that_takes_nothing_is_cut_off() {
     // What the sockets hold, then the end.
     let _ = within(slow.socket.read_to_end(&mut Vec::new())).await;
 }
+
+#[tokio::test]
+async fn ended_streams_are_in_the_history() {
+    let (server, registry) = Server::memory().await;
+    assert_eq!(server.get("/api/v1/history").await.body, r#"{"ended":[]}"#);
+    for (name, node) in [("a", "n1"), ("b", "n2"), ("a", "n2")] {
+        let mut record = stream(name);
+        record.node = Some(node.into());
+        registry.register(&record).await.unwrap();
+        registry.end(&id(name), &EndOptions::default().reason("over".parse().unwrap())).await.unwrap();
+    }
+    let names = async |query: &str| -> Vec<String> {
+        let answer = server.get(&format!("/api/v1/history{query}")).await.json();
+        let ends = answer["ended"].as_array().unwrap().iter();
+        ends.map(|end| format!("{}/{}", end["stream"]["id"].as_str().unwrap(), end["stream"]["node"].as_str().unwrap()))
+            .collect()
+    };
+    assert_eq!(names("").await, ["a/n2", "b/n2", "a/n1"]);
+    assert_eq!(names("?limit=2").await, ["a/n2", "b/n2"]);
+    assert_eq!(names("?id=a&limit=1").await, ["a/n2"]);
+    assert_eq!(names("?node=n2&type=srt").await, ["a/n2", "b/n2"]);
+    assert_eq!(names("?type=rtp").await, [""; 0]);
+    let end = server.get("/api/v1/history?limit=1").await.json()["ended"][0].clone();
+    assert_eq!((&end["event"], &end["reason"]), (&json!("unregistered"), &json!("over")));
+    assert!(end["duration_ms"].as_u64().unwrap() < 60_000, "{end}");
+    for query in ["?limit=0", "?limit=10001", "?id=active", "?type=a%20b", "?reason=x"] {
+        server.get(&format!("/api/v1/history{query}")).await.problem(400, "invalid");
+    }
+    let without = Server::start(Arc::new(Gate::default()), ServeOptions::default()).await;
+    without.get("/api/v1/history").await.problem(400, "unsupported");
+}

@@ -31,7 +31,19 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(registry: Arc<dyn Registry>, options: ServeOptions) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0".parse().unwrap(), registry, options).await
+    }
+
+    /// Stops, and leaves the address to the next.
+    pub(crate) async fn restart(&mut self, registry: Arc<dyn Registry>, meanwhile: impl Future<Output = ()>) {
+        self.begin_stop();
+        self.stopped().await;
+        meanwhile.await;
+        *self = Self::at(self.addr, registry, ServeOptions::default()).await;
+    }
+
+    async fn at(addr: SocketAddr, registry: Arc<dyn Registry>, options: ServeOptions) -> Self {
+        let listener = TcpListener::bind(addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(registry, listener, options, async {

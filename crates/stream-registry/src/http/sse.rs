@@ -1,0 +1,130 @@
+//! Server-sent events (HTML Living Standard, 9.2.6), as far as our server sends them.
+
+/// The most bytes of one line: far beyond any record that this software writes.
+const MAX_LINE: usize = 16 * 1024 * 1024;
+
+/// One event.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// The event's own id.
+    pub(super) id: Option<String>,
+    /// `None` where it was too long or is not UTF-8.
+    pub(super) data: Option<String>,
+}
+
+/// Takes bytes as they come and gives whole events.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    bytes: Vec<u8>,
+    /// What of `bytes` was read.
+    read: usize,
+    /// Up to where `bytes` holds no line's end.
+    searched: usize,
+    /// Whether the line that is coming was too long.
+    skipping: bool,
+    id: Option<String>,
+    /// The data so far; the inner `None` says that it cannot be had.
+    data: Option<Option<String>>,
+}
+
+impl Frames {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.read);
+        self.searched -= self.read;
+        self.read = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next event that has come whole.
+    pub(super) fn next(&mut self) -> Option<Frame> {
+        loop {
+            let Some(end) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
+                self.searched = self.bytes.len();
+                if self.searched - self.read > MAX_LINE {
+                    self.read = self.searched;
+                    self.skipping = true;
+                }
+                return None;
+            };
+            let end = self.searched + end;
+            let line = self.bytes[self.read..end].to_vec();
+            (self.read, self.searched) = (end + 1, end + 1);
+            if std::mem::take(&mut self.skipping) {
+                // Nothing but data is that long.
+                self.data = Some(None);
+            } else if let Some(frame) = self.line(line.strip_suffix(b"\r").unwrap_or(&line)) {
+                return Some(frame);
+            }
+        }
+    }
+
+    /// Takes a line; an empty one ends the event.
+    fn line(&mut self, line: &[u8]) -> Option<Frame> {
+        if line.is_empty() {
+            let (id, data) = (self.id.take(), self.data.take());
+            return data.map(|data| Frame { id, data });
+        }
+        let at = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let (name, value) = (&line[..at], line.get(at + 1..).unwrap_or_default());
+        let value = str::from_utf8(value.strip_prefix(b" ").unwrap_or(value)).ok();
+        match (name, value) {
+            (b"id", Some(value)) => self.id = Some(value.to_owned()),
+            (b"data", value) => {
+                self.data = Some(match (self.data.take(), value) {
+                    (None, Some(value)) => Some(value.to_owned()),
+                    (Some(Some(before)), Some(value)) => Some(before + "\n" + value),
+                    (Some(None), _) | (_, None) => None,
+                });
+            }
+            // Comments, and fields that say nothing to us.
+            _ => {}
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(id: Option<&str>, data: Option<&str>) -> Frame {
+        Frame { id: id.map(str::to_owned), data: data.map(str::to_owned) }
+    }
+
+    fn read(pieces: &[&[u8]]) -> Vec<Frame> {
+        let mut frames = Frames::default();
+        let mut all = Vec::new();
+        for piece in pieces {
+            frames.push(piece);
+            all.extend(std::iter::from_fn(|| frames.next()));
+        }
+        all
+    }
+
+    #[test]
+    fn events_come_whole_however_they_are_cut() {
+        let text = ": hello\nretry: 100\n\nid: a-1\ndata: {\"x\":\"é:\"}\n\nid:a-2\r\ndata:1\r\ndata: 2\r\n\r\ndata: z\n\nid: a-3\n\ndata: un";
+        let whole =
+            [frame(Some("a-1"), Some("{\"x\":\"é:\"}")), frame(Some("a-2"), Some("1\n2")), frame(None, Some("z"))];
+        assert_eq!(read(&[text.as_bytes()]), whole);
+        for cut in 1..text.len() {
+            assert_eq!(read(&[&text.as_bytes()[..cut], &text.as_bytes()[cut..]]), whole, "{cut}");
+        }
+        let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+        assert_eq!(read(&bytes), whole);
+    }
+
+    #[test]
+    fn what_cannot_be_had_still_says_where_it_was() {
+        let long = "x".repeat(MAX_LINE / 2);
+        let pieces: [&[u8]; 6] = [
+            b"id: a-1\ndata: ",
+            long.as_bytes(),
+            long.as_bytes(),
+            long.as_bytes(),
+            b"\n\nid: a-2\ndata: \xff\n\n",
+            b"id: a-3\ndata: ok\n\n",
+        ];
+        assert_eq!(read(&pieces), [frame(Some("a-1"), None), frame(Some("a-2"), None), frame(Some("a-3"), Some("ok"))]);
+    }
+}

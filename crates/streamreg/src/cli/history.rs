@@ -1,0 +1,53 @@
+//! `history`: streams that have ended.
+
+use clap::Args;
+use stream_registry::{Registry, StreamId, StreamType};
+
+use super::failure::Result;
+use super::output::Output;
+use super::record;
+use crate::history::{DEFAULT_LIMIT, MAX_LIMIT, Which, read};
+
+/// Arguments of `history`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  streamreg history
+  streamreg history --id cam1 --limit 1 --output json
+  streamreg history --node ingest-1
+
+The last end comes first, with its reason, how long the stream has lived, and its final counters. It goes back as far as
+the change feed does: about the last 100 000 changes. A stream that was taken over has not ended.")]
+pub struct HistoryArgs {
+    /// Ends of this stream
+    #[arg(long, value_name = "ID")]
+    pub id: Option<StreamId>,
+
+    /// Ends of streams of this type: srt, rtp or another
+    #[arg(long = "type", value_name = "T")]
+    pub kind: Option<StreamType>,
+
+    /// Ends of streams of this ingest node
+    #[arg(long, value_name = "N", value_parser = record::some_text)]
+    pub node: Option<String>,
+
+    /// How many at most, 1 to 10000
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT as u64, value_parser = clap::value_parser!(u64).range(1..=MAX_LIMIT as u64))]
+    pub limit: u64,
+}
+
+/// Shows streams that have ended.
+///
+/// # Errors
+///
+/// Where the store has no change feed or fails, and where standard output takes no more.
+pub async fn run(registry: &dyn Registry, args: &HistoryArgs, out: &mut Output<'_>) -> Result {
+    let which = Which { id: args.id.clone(), kind: args.kind.clone(), node: args.node.clone() };
+    let limit = usize::try_from(args.limit).unwrap_or(MAX_LIMIT);
+    let ends = read(registry, &which, limit).await.map_err(|error| out.failure(&error))?;
+    out.ends(&ends)?;
+    if ends.is_empty() {
+        out.note("no such stream has ended in what the change feed still keeps");
+    }
+    Ok(())
+}

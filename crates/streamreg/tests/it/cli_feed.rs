@@ -1,0 +1,221 @@
+//! The commands that follow: `watch`, `wait`, `history`, as processes, through restarts of the server.
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cli::{Server, done, until};
+
+/// How long anything may take before a test fails.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running command whose lines are read as they come; killed when dropped.
+struct Follower {
+    child: Child,
+    stdout: mpsc::Receiver<String>,
+    stderr: mpsc::Receiver<String>,
+}
+
+fn lines(from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (send, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+impl Follower {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
+        Self { child, stdout, stderr }
+    }
+
+    /// As [`Self::start`] for `watch`; back when it follows.
+    fn watch(server: &Server, args: &[&str]) -> Self {
+        let follower = Self::start(server.command(&[&["watch"], args].concat()));
+        let note = follower.stderr.recv_timeout(DEADLINE).unwrap();
+        assert!(note.starts_with("following the changes on http://"), "{note}");
+        follower
+    }
+
+    fn line(&self) -> String {
+        self.stdout.recv_timeout(DEADLINE).unwrap()
+    }
+
+    fn json(&self) -> Value {
+        let line = self.line();
+        serde_json::from_str(&line).unwrap_or_else(|fault| panic!("{fault}: {line}"))
+    }
+
+    fn interrupt(&self) {
+        let done = Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        let mut status = None;
+        until("the command ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn register(server: &Server, id: &str) {
+    assert_eq!(server.run(&["register", "--id", id, "--type", "srt", "--source", "a:1"]), done(&format!("{id}\n")));
+}
+
+/// Ends a server and starts another one, with an empty store, at its address.
+fn restart(mut server: Server) -> Server {
+    let address = server.url.trim_start_matches("http://").to_owned();
+    server.running.signal("TERM");
+    assert_eq!(server.running.ended(), Some(0));
+    drop(server);
+    Server::start_at(&address)
+}
+
+#[test]
+fn watch_tells_each_change_and_ends_with_ctrl_c() {
+    let server = Server::start(&[]);
+    register(&server, "before");
+    let mut watch = Follower::watch(&server, &[]);
+    register(&server, "cam1");
+    assert_eq!(server.run(&["heartbeat", "cam1"]), done(""));
+    assert_eq!(server.run(&["set", "cam1", "--status", "active"]), done(""));
+    assert_eq!(server.run(&["unregister", "cam1", "--reason", "over"]), done(""));
+    let told: Vec<_> = (0..3).map(|_| watch.json()).collect();
+    let words: Vec<_> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(words, ["registered", "status", "unregistered"]);
+    assert_eq!((&told[1]["stream"]["status"], &told[2]["reason"]), (&"active".into(), &"over".into()));
+    watch.interrupt();
+    assert_eq!(watch.ended(), Some(0));
+
+    let resumed = Follower::watch(&server, &["--from", told[0]["revision"].as_str().unwrap()]);
+    assert_eq!([resumed.json(), resumed.json()], told[1..]);
+    let all = Follower::watch(&server, &["--from", "oldest", "--output", "table"]);
+    assert!(all.line().starts_with("UTC       EVENT         ID"));
+    assert!(all.line().contains("registered    before"));
+    assert!(all.line().contains("registered    cam1"));
+}
+
+#[test]
+fn watch_survives_a_restart_of_the_server_and_says_what_it_cannot_know() {
+    let server = Server::start(&[]);
+    let watch = Follower::watch(&server, &[]);
+    register(&server, "one");
+    assert_eq!(watch.json()["stream"]["id"], "one");
+    let server = restart(server);
+    assert_eq!(watch.json()["event"], "resync");
+    register(&server, "two");
+    assert_eq!(watch.json()["stream"]["id"], "two");
+}
+
+#[test]
+fn watch_runs_a_command_for_each_event_in_order() {
+    let server = Server::start(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    // Each run reads its event late: were two to run at once, their lines would mix.
+    let command = r#"read -r line; echo "$STREAMREG_EVENT $STREAMREG_ID $STREAMREG_REVISION"; echo "$line"; test "$STREAMREG_EVENT" != status"#;
+    let mut watch = server.command(&["watch", "--exec", command]);
+    watch.current_dir(dir.path());
+    let mut watch = Follower::start(watch);
+    assert!(watch.stderr.recv_timeout(DEADLINE).unwrap().starts_with("following"));
+    for n in 0..10 {
+        register(&server, &format!("cam \"{n}\""));
+    }
+    assert_eq!(server.run(&["set", "cam \"0\"", "--status", "active"]), done(""));
+    for n in 0..11 {
+        let (line, event) = (watch.line(), watch.json());
+        let (word, id) = if n < 10 { ("registered", n) } else { ("status", 0) };
+        assert_eq!(line, format!("{word} cam \"{id}\" {}", event["revision"].as_str().unwrap()));
+        assert_eq!(
+            (event["event"].as_str(), event["stream"]["id"].as_str()),
+            (Some(word), Some(&*format!("cam \"{id}\"")))
+        );
+    }
+    let failed = watch.stderr.recv_timeout(DEADLINE).unwrap();
+    assert!(failed.contains("failed for status of \"cam \\\"0\\\"\" (exit status: 1)"), "{failed}");
+    // A command that reads nothing, and one that fails, end nothing.
+    watch.interrupt();
+    assert_eq!(watch.ended(), Some(0));
+}
+
+#[test]
+fn wait_ends_when_the_status_is_there() {
+    let server = Server::start(&[]);
+    register(&server, "cam1");
+    let begun = Instant::now();
+    assert_eq!(server.run(&["wait", "cam1", "--status", "connecting"]), done(""));
+    assert!(begun.elapsed() < Duration::from_secs(5), "it looks first");
+
+    // A stream that appears later, and is so only for a moment.
+    let mut later = Follower::start(server.command(&["wait", "later", "--status", "paused", "--timeout", "1m"]));
+    until("the status is seen", || {
+        register(&server, "later");
+        assert_eq!(server.run(&["set", "later", "--status", "paused"]), done(""));
+        assert_eq!(server.run(&["unregister", "later"]), done(""));
+        later.child.try_wait().unwrap().is_some()
+    });
+    assert_eq!(later.ended(), Some(0));
+
+    let (status, stdout, stderr) = server.run(&["wait", "cam1", "--status", "active", "--timeout", "300ms"]);
+    assert_eq!((status, &*stdout), (Some(1), ""));
+    assert_eq!(stderr, "streamreg: \"cam1\" did not become active within 300ms: it is connecting\n");
+    let (status, _, stderr) = server.run(&["wait", "nobody", "--status", "active", "--timeout", "300ms"]);
+    assert_eq!(status, Some(1));
+    assert_eq!(stderr, "streamreg: \"nobody\" did not become active within 300ms: no live stream has this id\n");
+}
+
+#[test]
+fn wait_survives_a_restart_of_the_server() {
+    let server = Server::start(&["--log", "debug"]);
+    let mut wait = Follower::start(server.command(&["wait", "cam1", "--status", "connecting", "--timeout", "1m"]));
+    // It follows, and has looked.
+    server.running.line_with("/api/v1/streams/cam1");
+    let server = restart(server);
+    assert_eq!(wait.child.try_wait().unwrap(), None);
+    register(&server, "cam1");
+    assert_eq!(wait.ended(), Some(0));
+}
+
+#[test]
+fn history_shows_what_has_ended() {
+    let server = Server::start(&["--ttl", "1s"]);
+    let (status, stdout, stderr) = server.run(&["history"]);
+    assert_eq!((status, &*stdout), (Some(0), ""));
+    assert!(stderr.contains("no such stream"), "{stderr}");
+    assert_eq!(server.run(&["history", "--output", "json"]).1, "[]\n");
+    register(&server, "lost");
+    until("the stream expires", || server.run(&["get", "lost"]).0 == Some(3));
+    register(&server, "cam1");
+    assert_eq!(server.run(&["set", "cam1", "--bytes-received", "9223372036854775807"]), done(""));
+    assert_eq!(server.run(&["unregister", "cam1", "--reason", "over"]), done(""));
+    let (_, stdout, _) = server.run(&["history"]);
+    let ends: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [ended, expired] = &ends[..] else { panic!("{stdout}") };
+    assert_eq!((&ended["event"], &ended["reason"]), (&"unregistered".into(), &"over".into()));
+    assert_eq!(ended["stream"]["bytes_received"], i64::MAX);
+    assert!(ended["duration_ms"].as_u64().unwrap() < 30_000, "{ended}");
+    assert_eq!((&expired["event"], &expired["stream"]["id"]), (&"expired".into(), &"lost".into()));
+    assert!(expired["duration_ms"].as_u64().unwrap() >= 1_000, "{expired}");
+    let (_, table, _) = server.run(&["history", "--id", "lost", "--output", "table"]);
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert!(table.contains("expired") && !table.contains("cam1"), "{table}");
+}

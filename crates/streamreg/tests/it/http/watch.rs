@@ -1,0 +1,198 @@
+//! The HTTP store as one who follows: through restarts, silence and cuts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stream_registry::{
+    ErrorKind, Event, HttpOptions, HttpRegistry, MemoryRegistry, Operation, Registry, Watch, WatchFrom,
+};
+use streamreg::server::ServeOptions;
+use testkit::FaultProxy;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::kit::{Gate, Server, id, stream, within};
+
+/// The next event that is not only a sign of life.
+async fn told(watch: &mut Watch) -> Event {
+    loop {
+        match within(watch.next()).await {
+            Some(Event::Alive { .. }) => {}
+            event => return event.expect("the watch goes on"),
+        }
+    }
+}
+
+fn name(event: &Event) -> &str {
+    event.stream().unwrap_or_else(|| panic!("{event:?}")).id.as_str()
+}
+
+#[tokio::test]
+async fn a_watch_survives_restarts_without_a_gap() {
+    let store = Arc::new(MemoryRegistry::new());
+    let mut server = Server::start(store.clone(), ServeOptions::default()).await;
+    let client = server.client().await;
+    let mut watch = client.watch(WatchFrom::Now).await.unwrap();
+    assert!(matches!(within(watch.next()).await, Some(Event::Alive { .. })));
+    for round in 0..5 {
+        store.register(&stream(&format!("up{round}"))).await.unwrap();
+        assert_eq!(name(&told(&mut watch).await), format!("up{round}"));
+        let down = stream(&format!("down{round}"));
+        server
+            .restart(store.clone(), async {
+                store.register(&down).await.unwrap();
+            })
+            .await;
+        assert_eq!(name(&told(&mut watch).await), format!("down{round}"));
+    }
+    client.close().await.unwrap();
+    assert_eq!(within(watch.next()).await, None);
+}
+
+#[tokio::test]
+async fn a_server_with_another_history_says_resync() {
+    let mut server = Server::memory().await.0;
+    let client = server.client().await;
+    let mut watch = client.watch(WatchFrom::Now).await.unwrap();
+    assert!(matches!(within(watch.next()).await, Some(Event::Alive { .. })));
+    let store = Arc::new(MemoryRegistry::new());
+    store.register(&stream("a")).await.unwrap();
+    server.restart(store.clone(), async {}).await;
+    let revision = store.snapshot().await.unwrap().revision.unwrap();
+    assert_eq!(told(&mut watch).await, Event::Resync { revision });
+    store.register(&stream("b")).await.unwrap();
+    assert_eq!(name(&told(&mut watch).await), "b");
+}
+
+#[tokio::test]
+async fn connections_cut_at_any_byte_lose_and_double_nothing() {
+    let (server, store) = Server::memory().await;
+    let proxy = FaultProxy::start(server.addr).await;
+    let options: HttpOptions = format!("http://{}", proxy.addr()).parse().unwrap();
+    let client = HttpRegistry::connect(options).await.unwrap();
+    let mut watch = client.watch(WatchFrom::Now).await.unwrap();
+    assert!(matches!(within(watch.next()).await, Some(Event::Alive { .. })));
+    for round in 0..50 {
+        // Within a head, an id, a record, or after some events.
+        proxy.cut_answers_after(round * 61 % 2_500);
+        for n in 0..5 {
+            store.register(&stream(&format!("s{}", round * 5 + n))).await.unwrap();
+        }
+        for n in 0..5 {
+            let event = loop {
+                match timeout(Duration::from_millis(30), told(&mut watch)).await {
+                    Ok(event) => break event,
+                    // Nothing gets through any more.
+                    Err(_) => proxy.resume().await,
+                }
+            };
+            assert_eq!(name(&event), format!("s{}", round * 5 + n));
+        }
+    }
+    assert!(proxy.accepted() > 25, "{}", proxy.accepted());
+}
+
+#[tokio::test]
+async fn what_cannot_be_followed_fails_at_once() {
+    let without = Server::start(Arc::new(Gate::default()), ServeOptions::default()).await;
+    let error = without.client().await.watch(WatchFrom::Now).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unsupported, Some(Operation::Watch)));
+    let (mut server, _) = Server::memory().await;
+    let client = server.client().await;
+    server.begin_stop();
+    server.stopped().await;
+    assert_eq!(client.watch(WatchFrom::Now).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_registry_that_is_gone_ends_its_watches() {
+    let (server, _) = Server::memory().await;
+    let client = server.client().await;
+    let mut watch = client.watch(WatchFrom::Now).await.unwrap();
+    drop(client);
+    assert_eq!(within(async { while watch.next().await.is_some() {} }).await, ());
+}
+
+/// Answers one request with events by hand and leaves the connection open; returns the request.
+async fn answer(listener: &TcpListener, events: &str) -> (String, TcpStream) {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(socket.read_u8().await.unwrap());
+    }
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+    socket.write_all(format!("{head}{events}").as_bytes()).await.unwrap();
+    (String::from_utf8(request).unwrap(), socket)
+}
+
+/// A client of a server that is played by hand.
+async fn played() -> (TcpListener, HttpRegistry) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options: HttpOptions = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let info = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let body = r#"{"name":"streamreg","version":"1","store":"memory","ttl_ms":1000,"read_only":false}"#;
+        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length:";
+        let _ = socket.read(&mut [0; 1024]).await.unwrap();
+        socket.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    };
+    let (client, ()) = tokio::join!(HttpRegistry::connect(options), info);
+    (listener, client.unwrap())
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_asked_anew() {
+    let (listener, client) = played().await;
+    let first = "id: h-7\ndata: {\"event\":\"alive\",\"revision\":\"h-7\"}\n\n";
+    let (watch, (request, _silent)) = tokio::join!(client.watch(WatchFrom::Now), answer(&listener, first));
+    assert!(request.starts_with("GET /api/v1/events HTTP/1.1"), "{request}");
+    let mut watch = watch.unwrap();
+    assert!(matches!(within(watch.next()).await, Some(Event::Alive { .. })));
+    // Time passes as soon as nothing else is to be done.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let second = "id: h-9\ndata: {\"event\":\"resync\",\"revision\":\"h-9\"}\n\n";
+    let (event, (request, _open)) = tokio::join!(watch.next(), answer(&listener, second));
+    assert!(request.starts_with("GET /api/v1/events?from=h-7 HTTP/1.1"), "{request}");
+    assert_eq!(event, Some(Event::Resync { revision: "h-9".parse().unwrap() }));
+    assert!(began.elapsed() >= Duration::from_secs(25), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_it_cannot_read_and_what_it_cannot_know_is_a_resync() {
+    let (listener, client) = played().await;
+    // Cut before it was said where it is: what happens until it is back is lost.
+    let (watch, (_, socket)) = tokio::join!(client.watch(WatchFrom::Now), answer(&listener, ""));
+    drop(socket);
+    let mut watch = watch.unwrap();
+    let events = "id: h-3\ndata: {\"event\":\"alive\",\"revision\":\"h-3\"}\n\n\
+                  id: h-4\ndata: {\"event\":\"from_the_future\",\"revision\":\"h-4\"}\n\n";
+    let (event, (_, _open)) = tokio::join!(within(watch.next()), answer(&listener, events));
+    assert_eq!(event, Some(Event::Resync { revision: "h-3".parse().unwrap() }));
+    assert_eq!(within(watch.next()).await, Some(Event::Resync { revision: "h-4".parse().unwrap() }));
+}
+
+#[tokio::test]
+async fn dropping_next_at_any_await_loses_nothing() {
+    let (server, store) = Server::memory().await;
+    let client = server.client().await;
+    let mut watch = client.watch(WatchFrom::Oldest).await.unwrap();
+    let mut seen = Vec::new();
+    for n in 0..300_u64 {
+        store.register(&stream(&format!("s{n}"))).await.unwrap();
+        tokio::select! {
+            biased;
+            event = watch.next() => seen.push(event.unwrap()),
+            () = async { for _ in 0..n % 9 { tokio::task::yield_now().await } } => {}
+        }
+    }
+    seen.retain(|event| !matches!(event, Event::Alive { .. }));
+    while seen.len() < 300 {
+        seen.push(told(&mut watch).await);
+    }
+    let names: Vec<_> = seen.iter().map(name).collect();
+    let expected: Vec<_> = (0..300).map(|n| format!("s{n}")).collect();
+    assert_eq!(names, expected);
+    assert_eq!(store.get(&id("s0")).await.unwrap().id, id("s0"));
+}
