@@ -17,6 +17,7 @@ mod readers;
 mod rights;
 mod scripts;
 mod ttl;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
