@@ -138,7 +138,7 @@ pub(super) async fn held(world: &mut World<'_>) -> Result<Vec<Line>> {
     let out = child.stdout.take().ok_or("no output")?;
     let mut lines = BufReader::new(out).lines();
     let mut next = move || lines.next().ok_or("the process that holds leases ended early")?.map_err(Into::into);
-    let (ready, mut next) = tokio::task::spawn_blocking(move || (next(), next)).await?;
+    let (ready, next) = tokio::task::spawn_blocking(move || (next(), next)).await?;
     let ready: Result<String> = ready;
     let bytes: f64 = ready?.parse()?;
     let (before, start) = (world.server.cpu().await?, Instant::now());
