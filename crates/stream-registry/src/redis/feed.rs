@@ -136,8 +136,13 @@ impl Store {
 
     /// The last place of the feed.
     pub(super) async fn place(&self) -> Result<Place> {
-        let answer = self.link.command(&self.ask_facts(), Effect::Read).await?;
-        judge(answer)
+        match self.link.command(&self.ask_facts(), Effect::Read).await {
+            // A connection that was lost meanwhile is made again, once.
+            Err(lost) if lost.kind() == ErrorKind::Unavailable => {
+                judge(self.link.command(&self.ask_facts(), Effect::Read).await?)
+            }
+            answer => judge(answer?),
+        }
     }
 }
 

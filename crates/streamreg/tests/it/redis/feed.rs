@@ -11,10 +11,9 @@ use stream_registry::{
 };
 
 use super::operations::SOURCE;
-use super::{Bed, INDEX, id, stream};
+use super::{Bed, FACTS, INDEX, id, stream};
 
 const FEED: &str = "mirror:streams:\u{1f}feed";
-const FACTS: &str = "mirror:streams:\u{1f}facts";
 
 async fn next(watch: &mut Watch) -> Event {
     loop {
