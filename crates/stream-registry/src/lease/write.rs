@@ -163,11 +163,8 @@ impl Turn {
             return;
         }
         let lost_status = self.lost_status().is_some();
-        if let Some(mut pending) = self.pending.take().filter(|pending| !pending.is_empty()) {
-            if let Some(newer) = state.pending.take() {
-                pending.put_back(*newer);
-            }
-            state.pending = Some(pending);
+        if let Some(older) = self.pending.take().filter(|pending| !pending.is_empty()) {
+            state.pending().put_back(*older);
         }
         if let Some(sent) = self.sent {
             state.confirmed = state.confirmed.max(sent);

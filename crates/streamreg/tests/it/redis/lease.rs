@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use ::redis::AsyncCommands as _;
 use stream_registry::{
-    Change, EndOptions, EndReason, ErrorKind, Guard, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict,
-    RedisOptions, RedisRegistry, Registry, StreamStats, StreamStatus, Write,
+    Change, EndOptions, ErrorKind, Guard, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict, RedisOptions,
+    RedisRegistry, Registry, StreamStats, StreamStatus, Write,
 };
 use testkit::{Data, FaultProxy, wait_until};
 
@@ -116,7 +116,7 @@ async fn a_thousand_streams_come_back_to_a_redis_that_was_killed_and_is_empty() 
         assert_eq!(stored.bytes_received, before.bytes_received);
     }
     bed.assert_whole("all are back").await;
-    assert!(leases.release_all(&EndReason::default()).await.is_empty());
+    assert!(leases.release_all().await.is_empty());
     assert!(bed.index().await.is_empty());
     // What is left are end marks and answers, each with a time to live.
     bed.assert_whole("all are released").await;
@@ -245,7 +245,7 @@ async fn two_take_a_stream_from_each_other_a_thousand_times() {
     assert_eq!((stored.source_addr, stored.bytes_received), (held[0].stream().source_addr, 1));
     for (leases, load, _) in &both {
         assert!(load.iter().all(is_held), "the load was kept alive");
-        assert!(leases.release_all(&EndReason::default()).await.is_empty());
+        assert!(leases.release_all().await.is_empty());
     }
     assert!(bed.index().await.is_empty());
     bed.assert_whole("after the fight").await;
@@ -339,7 +339,7 @@ async fn a_release_whose_answer_is_lost_is_answered_once_it_can_be() {
     proxy.swallow_answers();
     let releasing = tokio::spawn({
         let lease = Arc::clone(&lease);
-        async move { lease.release_with(&"over".parse().unwrap()).await }
+        async move { lease.release_with("over".parse().unwrap()).await }
     });
     wait_until(SOON, async || !bed.is_there("cam1").await).await;
     proxy.cut();
