@@ -349,3 +349,71 @@ async fn a_release_whose_answer_is_lost_is_answered_once_it_can_be() {
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
     assert!(!bed.is_there("cam1").await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropped_futures_leave_leases_and_store_of_one_mind() {
+    const TASKS: u64 = 4;
+    const CALLS: usize = 300;
+    let seed = fastrand::u64(..);
+    let bed = Bed::start().await;
+    let leases = bed.leases(TTL).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..TASKS {
+        let leases = leases.clone();
+        tasks.spawn(async move {
+            let mut random = fastrand::Rng::with_seed(seed.wrapping_add(task));
+            let name = format!("cam{task}");
+            let mut held: Option<Lease> = None;
+            let mut dropped = 0;
+            for call in 0..CALLS {
+                let patience = Duration::from_micros(random.u64(0..1_500));
+                let kind = random.usize(0..6);
+                let Some(lease) = &held else {
+                    match tokio::time::timeout(patience, leases.acquire(stream(&name, MINE))).await {
+                        Ok(lease) => held = Some(lease.unwrap()),
+                        Err(_) => dropped += 1,
+                    }
+                    continue;
+                };
+                lease.report(bytes(u64::try_from(call).unwrap()));
+                let called = async {
+                    match kind {
+                        0 => lease.release().await.map(|_| true),
+                        1 | 2 => lease.set_status(StreamStatus::Active).await.map(|()| false),
+                        _ => lease.flush().await.map(|()| false),
+                    }
+                };
+                match tokio::time::timeout(patience, called).await {
+                    Err(_) => dropped += 1,
+                    // An end that was dropped may have happened: the lease has found out, or does.
+                    Ok(Err(error)) => assert_eq!(error.kind(), ErrorKind::NotFound, "seed {seed}: {error:?}"),
+                    Ok(Ok(_)) => {}
+                }
+                if matches!(lease.state(), LeaseState::Ended(_)) {
+                    held = None;
+                }
+            }
+            (held, dropped)
+        });
+    }
+    let (held, dropped): (Vec<_>, Vec<usize>) = tasks.join_all().await.into_iter().unzip();
+    assert!(dropped.iter().sum::<usize>() > 50, "seed {seed}: {dropped:?} were dropped");
+    let reader = store(bed.options(), TTL).await;
+    for lease in held.iter().flatten() {
+        // An end under way is found out by the next write.
+        drop(lease.flush().await);
+        let stored = reader.get(lease.id()).await;
+        match lease.state() {
+            LeaseState::Held => assert_eq!(stored.unwrap().epoch(), Some(lease.epoch()), "seed {seed}"),
+            LeaseState::Ended(LeaseEnd::Released) => assert!(stored.is_err(), "seed {seed}: {stored:?}"),
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    // What an acquire left that was dropped, its publisher gets anew.
+    for task in 0..TASKS {
+        let lease = leases.acquire(stream(&format!("cam{task}"), MINE)).await.unwrap();
+        lease.release().await.unwrap();
+    }
+    assert!(leases.is_empty() && bed.index().await.is_empty(), "seed {seed}");
+    bed.assert_whole(&format!("seed {seed}")).await;
+}
