@@ -163,7 +163,10 @@ impl Lease {
     ///
     /// When dropped, everything is written all the same.
     pub async fn flush(&self) -> Result<()> {
-        let clean = |state: &State| state.pending.is_none() && !state.busy && state.phase == Phase::Held;
+        let clean = |state: &State| {
+            let written = state.pending.is_none() && state.written == state.version;
+            written && !state.busy && state.phase == Phase::Held
+        };
         if clean(&self.cell.lock()) {
             return Ok(());
         }

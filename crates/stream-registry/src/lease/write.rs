@@ -208,7 +208,11 @@ impl Turn {
                 (state.tried, state.failure) = (self.version, self.failure.take());
                 state.due = 0;
             }
-            Done::Dropped => state.due = shared.after(MIN_BACK_OFF),
+            Done::Dropped => {
+                // What was sent may have happened, an end too: nothing is known to be written.
+                state.next_version();
+                state.due = shared.after(MIN_BACK_OFF);
+            }
         }
         state.unsure |= lost_status;
     }
