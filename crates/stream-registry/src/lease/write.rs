@@ -129,6 +129,11 @@ impl Turn {
         }
     }
 
+    /// Something else is about to be sent: what came before says nothing of how it ends.
+    pub(super) fn reopen(&mut self) {
+        (self.result, self.failure) = (Done::Dropped, None);
+    }
+
     fn forget(&mut self, change: &Change) {
         if let Some(pending) = &mut self.pending {
             pending.forget(change);

@@ -401,10 +401,13 @@ async fn dropped_futures_leave_leases_and_store_of_one_mind() {
     let reader = store(bed.options(), TTL).await;
     for lease in held.iter().flatten() {
         // An end under way is found out by the next write.
-        drop(lease.flush().await);
+        let flushed = lease.flush().await;
         let stored = reader.get(lease.id()).await;
         match lease.state() {
-            LeaseState::Held => assert_eq!(stored.unwrap().epoch(), Some(lease.epoch()), "seed {seed}"),
+            LeaseState::Held => {
+                let stored = stored.unwrap_or_else(|error| panic!("seed {seed}: flushed {flushed:?}, but {error:?}"));
+                assert_eq!(stored.epoch(), Some(lease.epoch()), "seed {seed}");
+            }
             LeaseState::Ended(LeaseEnd::Released) => assert!(stored.is_err(), "seed {seed}: {stored:?}"),
             other => panic!("seed {seed}: {other:?}"),
         }
