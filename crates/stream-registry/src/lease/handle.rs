@@ -17,6 +17,7 @@ use crate::{Operation, Result};
 ///
 /// Dropping the handle stops the keep-alive and nothing else: the stream expires by itself when its time to live is over,
 /// and a warning says so (`tracing`).
+#[must_use = "dropping the handle stops the keep-alive"]
 pub struct Lease {
     shared: Arc<Shared>,
     cell: Arc<Cell>,
@@ -162,7 +163,10 @@ impl Lease {
     ///
     /// When dropped, everything is written all the same.
     pub async fn flush(&self) -> Result<()> {
-        let clean = |state: &State| state.pending.is_none() && !state.busy && state.phase == Phase::Held;
+        let clean = |state: &State| {
+            let written = state.pending.is_none() && state.written == state.version;
+            written && !state.busy && state.phase == Phase::Held
+        };
         if clean(&self.cell.lock()) {
             return Ok(());
         }
@@ -209,7 +213,7 @@ impl Lease {
     ///
     /// When dropped, the stream has ended or not; the lease finds out and goes on, or ends.
     pub async fn release(&self) -> Result<Stream> {
-        self.release_with(&EndReason::default()).await
+        self.release_with(EndReason::default()).await
     }
 
     /// As [`release`](Self::release), with a reason for the last record.
@@ -221,8 +225,8 @@ impl Lease {
     /// # Cancel safety
     ///
     /// As [`release`](Self::release).
-    pub async fn release_with(&self, reason: &EndReason) -> Result<Stream> {
-        release::release(&self.shared, &self.cell, reason).await
+    pub async fn release_with(&self, reason: EndReason) -> Result<Stream> {
+        release::release(&self.shared, &self.cell, &reason).await
     }
 }
 

@@ -141,13 +141,22 @@ impl Leases {
         self.len() == 0
     }
 
-    /// Releases all leases, as [`Lease::release_with`] does, and returns what failed, each error with its stream.
+    /// Releases all leases, as [`Lease::release`] does, and returns what failed, each error with its stream.
     ///
     /// # Cancel safety
     ///
     /// When dropped, some leases are released and the others go on.
-    pub async fn release_all(&self, reason: &EndReason) -> Vec<Error> {
-        release::release_all(&self.0, reason).await
+    pub async fn release_all(&self) -> Vec<Error> {
+        self.release_all_with(EndReason::default()).await
+    }
+
+    /// As [`release_all`](Self::release_all), with a reason for the last records.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`release_all`](Self::release_all).
+    pub async fn release_all_with(&self, reason: EndReason) -> Vec<Error> {
+        release::release_all(&self.0, &reason).await
     }
 }
 

@@ -52,6 +52,7 @@ async fn end(shared: &Shared, turn: &mut Turn, reason: &EndReason) -> Result<Str
         let operation = cell.lock().release.get_or_insert_with(|| Box::new(OperationId::generate())).clone();
         let guard = Guard::Holder(cell.epoch.clone());
         let options = EndOptions::default().guard(guard).reason(reason.clone()).operation(*operation);
+        turn.reopen();
         let error = match shared.registry.end(&cell.id, &options).await {
             Ok(last) => {
                 shared.finish(&cell, LeaseEnd::Released);

@@ -129,6 +129,11 @@ impl Turn {
         }
     }
 
+    /// Something else is about to be sent: what came before says nothing of how it ends.
+    pub(super) fn reopen(&mut self) {
+        (self.result, self.failure) = (Done::Dropped, None);
+    }
+
     fn forget(&mut self, change: &Change) {
         if let Some(pending) = &mut self.pending {
             pending.forget(change);
@@ -163,11 +168,8 @@ impl Turn {
             return;
         }
         let lost_status = self.lost_status().is_some();
-        if let Some(mut pending) = self.pending.take().filter(|pending| !pending.is_empty()) {
-            if let Some(newer) = state.pending.take() {
-                pending.put_back(*newer);
-            }
-            state.pending = Some(pending);
+        if let Some(older) = self.pending.take().filter(|pending| !pending.is_empty()) {
+            state.pending().put_back(*older);
         }
         if let Some(sent) = self.sent {
             state.confirmed = state.confirmed.max(sent);
@@ -211,7 +213,11 @@ impl Turn {
                 (state.tried, state.failure) = (self.version, self.failure.take());
                 state.due = 0;
             }
-            Done::Dropped => state.due = shared.after(MIN_BACK_OFF),
+            Done::Dropped => {
+                // What was sent may have happened, an end too: nothing is known to be written.
+                state.next_version();
+                state.due = shared.after(MIN_BACK_OFF);
+            }
         }
         state.unsure |= lost_status;
     }

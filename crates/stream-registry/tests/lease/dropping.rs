@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use stream_registry::{EndReason, LeaseEnd, LeaseState, Operation, StreamStats, StreamStatus};
+use stream_registry::{LeaseEnd, LeaseState, Operation, StreamStats, StreamStatus};
 
 use super::{ROUND, bed, stream};
 
@@ -76,14 +76,14 @@ async fn acquiring_and_releasing_all() {
         for name in ["cam1", "cam2", "cam3"] {
             held.push(bed.leases.acquire(stream(name, "h:1")).await.unwrap());
         }
-        poll_and_drop(bed.leases.release_all(&EndReason::default()), polls).await;
+        poll_and_drop(bed.leases.release_all(), polls).await;
         bed.go_on(ROUND * 2).await;
         for lease in &held {
             let there = bed.stored(lease.id().as_str()).await.is_some();
             assert_eq!(lease.state() == LeaseState::Held, there, "{polls} {lease:?}");
             assert!(there || lease.state() == LeaseState::Ended(LeaseEnd::Released), "{polls} {lease:?}");
         }
-        assert!(bed.leases.release_all(&EndReason::default()).await.is_empty());
+        assert!(bed.leases.release_all().await.is_empty());
         assert!(bed.leases.is_empty());
     }
 }

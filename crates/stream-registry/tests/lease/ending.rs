@@ -14,7 +14,7 @@ async fn the_last_record_has_what_was_reported_and_the_reason() {
     let bed = bed();
     let lease = bed.acquire("cam1").await;
     lease.report(StreamStats { bytes_received: 77, ..Default::default() });
-    let last = lease.release_with(&"publisher left".parse().unwrap()).await.unwrap();
+    let last = lease.release_with("publisher left".parse().unwrap()).await.unwrap();
     assert_eq!((last.bytes_received, last.end_reason.as_deref()), (77, Some("publisher left")));
     assert_eq!(lease.ended().await, LeaseEnd::Released);
     assert!(bed.stored("cam1").await.is_none());
@@ -54,7 +54,7 @@ async fn an_end_whose_answer_was_lost_is_the_same_end() {
     let bed = bed();
     let lease = bed.acquire("cam1").await;
     bed.mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
-    let last = lease.release_with(&"done".parse().unwrap()).await.unwrap();
+    let last = lease.release_with("done".parse().unwrap()).await.unwrap();
     assert_eq!(last.end_reason.as_deref(), Some("done"));
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
 
@@ -130,7 +130,7 @@ async fn all_leases_of_a_node_end_and_what_failed_is_named() {
     bed.mock.delay(Operation::Unregister, Duration::from_millis(100));
     let began = tokio::time::Instant::now();
     let reason: EndReason = "maintenance".parse().unwrap();
-    let failed = bed.leases.release_all(&reason).await;
+    let failed = bed.leases.release_all_with(reason).await;
     assert!(began.elapsed() <= Duration::from_millis(900), "many at once: {:?}", began.elapsed());
     let failed: Vec<_> = failed.iter().map(|error| (error.kind(), error.stream_id().cloned())).collect();
     assert_eq!(failed, [(ErrorKind::NotHolder, Some(stuck.id().clone()))]);

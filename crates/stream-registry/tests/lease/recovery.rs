@@ -36,6 +36,31 @@ async fn a_thousand_lost_streams_are_back_within_an_interval() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_who_finds_the_store_empty_hurries_the_others() {
+    let bed = bed();
+    let mut held = Vec::new();
+    // Due at all times of an interval: some always soon, the others later.
+    for at in 0..200 {
+        held.push(bed.acquire(&format!("cam{at}")).await);
+        bed.go_on(Duration::from_millis(100)).await;
+    }
+    for _ in 0..5 {
+        bed.go_on(ROUND).await;
+        bed.mock.advance(TTL);
+        assert!(bed.mock.list().await.unwrap().is_empty());
+        let mut first = None;
+        while bed.mock.list().await.unwrap().len() < held.len() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if !bed.mock.list().await.unwrap().is_empty() {
+                first.get_or_insert_with(tokio::time::Instant::now);
+            }
+        }
+        let took = first.unwrap().elapsed();
+        assert!(took < Duration::from_millis(100), "{took:?} from the first to the last");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_reported_meanwhile_comes_back_too() {
     let bed = bed();
     let lease = bed.acquire("cam1").await;
@@ -119,6 +144,19 @@ async fn a_holder_that_was_stopped_looks_before_it_writes() {
     assert!(bed.probe.take().is_empty(), "the first call was a look");
     assert_eq!(bed.stored("gone").await.unwrap().bytes_received, 0);
     assert_eq!(other.state(), LeaseState::Held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_counts_from_the_sending() {
+    let bed = bed();
+    let lease = bed.acquire("cam1").await;
+    bed.mock.delay(Operation::Status, Duration::from_secs(4));
+    lease.set_status(StreamStatus::Active).await.unwrap();
+    bed.probe.set_away(true);
+    tokio::time::sleep(TTL - Duration::from_millis(4_100)).await;
+    assert_eq!(lease.state(), LeaseState::Held);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(is_recovering(&lease), "the answer came four seconds after the sending");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

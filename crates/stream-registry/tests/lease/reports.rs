@@ -104,6 +104,25 @@ async fn a_status_that_failed_is_told_and_written_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_fails_under_way_goes_back_beneath_what_came_meanwhile() {
+    let bed = bed();
+    let lease = bed.acquire("cam1").await;
+    lease.report(StreamStats { rtt_ms: Some(8.0), ..stats(1) });
+    bed.mock.delay(Operation::Stats, Duration::from_millis(200));
+    bed.mock.fail_next(Operation::Stats, ErrorKind::Unavailable);
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        lease.report(stats(2));
+        lease.patch(StreamPatch::default().label("a", "1")).unwrap();
+    };
+    let (flushed, ()) = tokio::join!(lease.flush(), meanwhile);
+    flushed.unwrap_err();
+    bed.go_on(ROUND).await;
+    let stored = bed.stored("cam1").await.unwrap();
+    assert_eq!((stored.bytes_received, stored.rtt_ms, stored.labels.len()), (2, Some(8.0), 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_status_whose_answer_was_lost_is_written_again() {
     let bed = bed();
     let lease = bed.acquire("cam1").await;
@@ -129,13 +148,15 @@ async fn a_report_that_the_store_refuses_costs_no_heartbeat() {
     let bed = bed();
     let lease = bed.acquire("cam1").await;
     // What is refused for good is dropped, the rest is tried again.
-    for (kind, times) in [(ErrorKind::InvalidArgument, 1), (ErrorKind::Unavailable, 8)] {
+    for (kind, times) in [(ErrorKind::InvalidArgument, 1), (ErrorKind::Unavailable, 30)] {
         for _ in 0..times {
             bed.mock.fail_next(Operation::Patch, kind);
         }
         lease.patch(StreamPatch::default().label("a", kind.as_str())).unwrap();
-        bed.go_on(ROUND * 10).await;
-        assert_eq!(lease.state(), LeaseState::Held, "{kind}");
+        for _ in 0..35 {
+            bed.go_on(ROUND).await;
+            assert_eq!(lease.state(), LeaseState::Held, "{kind}");
+        }
         let stored = bed.stored("cam1").await.expect("it is alive");
         let expected = (kind == ErrorKind::Unavailable).then_some("unavailable");
         assert_eq!(stored.labels.get("a").map(String::as_str), expected, "{kind}");

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use ::redis::AsyncCommands as _;
 use stream_registry::{
-    Change, EndOptions, EndReason, ErrorKind, Guard, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict,
-    RedisOptions, RedisRegistry, Registry, StreamStats, StreamStatus, Write,
+    Change, EndOptions, ErrorKind, Guard, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict, RedisOptions,
+    RedisRegistry, Registry, StreamStats, StreamStatus, Write,
 };
 use testkit::{Data, FaultProxy, wait_until};
 
@@ -116,7 +116,7 @@ async fn a_thousand_streams_come_back_to_a_redis_that_was_killed_and_is_empty() 
         assert_eq!(stored.bytes_received, before.bytes_received);
     }
     bed.assert_whole("all are back").await;
-    assert!(leases.release_all(&EndReason::default()).await.is_empty());
+    assert!(leases.release_all().await.is_empty());
     assert!(bed.index().await.is_empty());
     // What is left are end marks and answers, each with a time to live.
     bed.assert_whole("all are released").await;
@@ -247,7 +247,7 @@ async fn two_take_a_stream_from_each_other_a_thousand_times() {
     assert_eq!((stored.source_addr, stored.bytes_received), (held[0].stream().source_addr, 1));
     for (leases, load, _) in &both {
         assert!(load.iter().all(is_held), "the load was kept alive");
-        assert!(leases.release_all(&EndReason::default()).await.is_empty());
+        assert!(leases.release_all().await.is_empty());
     }
     assert!(bed.index().await.is_empty());
     bed.assert_whole("after the fight").await;
@@ -341,7 +341,7 @@ async fn a_release_whose_answer_is_lost_is_answered_once_it_can_be() {
     proxy.swallow_answers();
     let releasing = tokio::spawn({
         let lease = Arc::clone(&lease);
-        async move { lease.release_with(&"over".parse().unwrap()).await }
+        async move { lease.release_with("over".parse().unwrap()).await }
     });
     wait_until(SOON, async || !bed.is_there("cam1").await).await;
     proxy.cut();
@@ -350,4 +350,75 @@ async fn a_release_whose_answer_is_lost_is_answered_once_it_can_be() {
     assert_eq!((last.bytes_received, last.end_reason.as_deref()), (7, Some("over")));
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
     assert!(!bed.is_there("cam1").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropped_futures_leave_leases_and_store_of_one_mind() {
+    const TASKS: u64 = 4;
+    const CALLS: usize = 300;
+    let seed = fastrand::u64(..);
+    let bed = Bed::start().await;
+    let leases = bed.leases(TTL).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..TASKS {
+        let leases = leases.clone();
+        tasks.spawn(async move {
+            let mut random = fastrand::Rng::with_seed(seed.wrapping_add(task));
+            let name = format!("cam{task}");
+            let mut held: Option<Lease> = None;
+            let mut dropped = 0;
+            for call in 0..CALLS {
+                let patience = Duration::from_micros(random.u64(0..1_500));
+                let kind = random.usize(0..6);
+                let Some(lease) = &held else {
+                    match tokio::time::timeout(patience, leases.acquire(stream(&name, MINE))).await {
+                        Ok(lease) => held = Some(lease.unwrap()),
+                        Err(_) => dropped += 1,
+                    }
+                    continue;
+                };
+                lease.report(bytes(u64::try_from(call).unwrap()));
+                let called = async {
+                    match kind {
+                        0 => lease.release().await.map(|_| true),
+                        1 | 2 => lease.set_status(StreamStatus::Active).await.map(|()| false),
+                        _ => lease.flush().await.map(|()| false),
+                    }
+                };
+                match tokio::time::timeout(patience, called).await {
+                    Err(_) => dropped += 1,
+                    // An end that was dropped may have happened: the lease has found out, or does.
+                    Ok(Err(error)) => assert_eq!(error.kind(), ErrorKind::NotFound, "seed {seed}: {error:?}"),
+                    Ok(Ok(_)) => {}
+                }
+                if matches!(lease.state(), LeaseState::Ended(_)) {
+                    held = None;
+                }
+            }
+            (held, dropped)
+        });
+    }
+    let (held, dropped): (Vec<_>, Vec<usize>) = tasks.join_all().await.into_iter().unzip();
+    assert!(dropped.iter().sum::<usize>() > 50, "seed {seed}: {dropped:?} were dropped");
+    let reader = store(bed.options(), TTL).await;
+    for lease in held.iter().flatten() {
+        // An end under way is found out by the next write.
+        let flushed = lease.flush().await;
+        let stored = reader.get(lease.id()).await;
+        match lease.state() {
+            LeaseState::Held => {
+                let stored = stored.unwrap_or_else(|error| panic!("seed {seed}: flushed {flushed:?}, but {error:?}"));
+                assert_eq!(stored.epoch(), Some(lease.epoch()), "seed {seed}");
+            }
+            LeaseState::Ended(LeaseEnd::Released) => assert!(stored.is_err(), "seed {seed}: {stored:?}"),
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    // What an acquire left that was dropped, its publisher gets anew.
+    for task in 0..TASKS {
+        let lease = leases.acquire(stream(&format!("cam{task}"), MINE)).await.unwrap();
+        lease.release().await.unwrap();
+    }
+    assert!(leases.is_empty() && bed.index().await.is_empty(), "seed {seed}");
+    bed.assert_whole(&format!("seed {seed}")).await;
 }
