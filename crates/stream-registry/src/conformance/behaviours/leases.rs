@@ -220,7 +220,8 @@ async fn are_greater_than_those_that_other_programs_wrote(case: &Case) -> Check 
 }
 
 async fn of_registrations_at_once_differ(case: &Case) -> Check {
-    let answers = at_once((0..16).map(|_| {
+    // One after the other in the end, each with several round trips: no more than a busy machine does in time.
+    let answers = at_once((0..8).map(|_| {
         let registry = case.shared();
         async move { registry.register_with(&stream("a"), &leased().on_conflict(OnConflict::TakeOver)).await }
     }))
@@ -233,7 +234,7 @@ async fn of_registrations_at_once_differ(case: &Case) -> Check {
     same("the epoch that stays", epoch(&last), epochs.iter().max().cloned().flatten())?;
     epochs.sort();
     epochs.dedup();
-    same("the number of epochs", epochs.len(), 16)?;
+    same("the number of epochs", epochs.len(), 8)?;
     // Of all that believe they hold it, one does.
     let mut holders = 0;
     for epoch in epochs.into_iter().flatten() {
