@@ -63,6 +63,10 @@
 //!
 //! [`Leases`] keeps the streams of a process alive in the background, gets them back when the store has lost them, and
 //! tells a holder when a stream is not its own any more.
+//!
+//! # Local view
+//!
+//! [`View`] holds all live streams in this process and follows the changes, so that a look-up asks no store.
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]
@@ -83,6 +87,7 @@ mod mock;
 mod redis;
 mod registry;
 mod stream;
+mod view;
 mod watch;
 
 pub use connect::{ConnectOptions, TtlPolicy, connect, connect_with};
@@ -102,4 +107,5 @@ pub use stream::{
     Cursor, EndReason, Epoch, LabelsPatch, OperationId, Revision, Stream, StreamId, StreamPatch, StreamStats,
     StreamStatus, StreamType, Timestamp, Token, generate_stream_id, limits,
 };
+pub use view::{Corrections, Counts, View, ViewOptions};
 pub use watch::{EndCause, Event, Watch, WatchFrom, What};

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-use stream_registry::ConnectOptions;
+use clap::{Parser, ValueEnum};
+use stream_registry::{ConnectOptions, OnConflict, StreamId};
 
 /// Receives RTP over UDP and registers each session in a stream registry, with its statistics each second.
 #[derive(Clone, Debug, Parser)]
@@ -28,6 +28,18 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_parser = node)]
     pub node: Option<String>,
 
+    /// The stream's id, for the first session and after its end the next one; other sessions get generated ids.
+    #[arg(long, value_name = "ID")]
+    pub id: Option<StreamId>,
+
+    /// What happens where another publisher has the stream of --id.
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = Conflict::Reject, requires = "id")]
+    pub on_conflict: Conflict,
+
+    /// How long a stream outlives this node in Redis: 10s or 5m; for an HTTP store its server decides [default: 5m].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub ttl: Option<Duration>,
+
     /// Session description that names the codecs, as ffmpeg writes it with -sdp_file; may come later.
     #[arg(long, value_name = "FILE")]
     pub sdp: Option<PathBuf>,
@@ -41,6 +53,24 @@ pub struct Args {
     pub max_sessions: usize,
 }
 
+/// What happens where another publisher has the id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Conflict {
+    /// It keeps it; tried each second until it is free.
+    Reject,
+    /// This one gets it, and the other one is told.
+    TakeOver,
+}
+
+impl From<Conflict> for OnConflict {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::Reject => Self::Reject,
+            Conflict::TakeOver => Self::TakeOver,
+        }
+    }
+}
+
 impl Args {
     /// Returns how the store is opened.
     ///
@@ -48,12 +78,13 @@ impl Args {
     ///
     /// Where the token cannot be read; the sentence says what to do.
     pub fn connect_options(&self) -> Result<ConnectOptions, String> {
-        let Some(path) = &self.token_file else { return Ok(ConnectOptions::default()) };
+        let options = self.ttl.map_or_else(ConnectOptions::default, |ttl| ConnectOptions::default().ttl(ttl));
+        let Some(path) = &self.token_file else { return Ok(options) };
         let text = fs::read_to_string(path)
             .map_err(|error| format!("the token file {} cannot be read: {error}", path.display()))?;
         match text.trim() {
             "" => Err(format!("the token file {} is empty; put the server's token into it", path.display())),
-            token => Ok(ConnectOptions::default().token(token)),
+            token => Ok(options.token(token)),
         }
     }
 }
@@ -127,6 +158,9 @@ mod tests {
         let parse = |args: &[&str]| Args::try_parse_from([&["rtp-ingest"], args].concat());
         let args = parse(&[]).unwrap();
         assert_eq!((args.listen.port(), args.silence.as_secs(), args.max_sessions), (5004, 10, 1_000));
+        let args = parse(&["--id", "cam1", "--on-conflict", "take-over", "--ttl", "3s"]).unwrap();
+        assert_eq!(OnConflict::from(args.on_conflict), OnConflict::TakeOver);
+        assert_eq!(args.connect_options().unwrap(), ConnectOptions::default().ttl(Duration::from_secs(3)));
         for bad in [
             &["--store", "memory:"][..],
             &["--listen", "5004"],
@@ -134,6 +168,10 @@ mod tests {
             &["--node", ""],
             &["--node", "a\nb"],
             &["--silence", "10"],
+            &["--id", "active"],
+            &["--on-conflict", "take-over"],
+            &["--id", "cam1", "--on-conflict", "create-only"],
+            &["--ttl", "0s"],
             &["--max-sessions", "0"],
             &["--max-sessions", "many"],
             &["--unknown"],

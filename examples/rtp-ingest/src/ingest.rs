@@ -13,7 +13,7 @@ use tracing::{debug, trace, warn};
 
 use crate::listen::{DATAGRAM_BYTES, Listener, Port};
 use crate::packet::Packet;
-use crate::publish::{Publisher, Shared};
+use crate::publish::{self, GivenId, Shared};
 use crate::sdp::SdpFile;
 use crate::table::{Effect, Table, TableOptions};
 
@@ -32,6 +32,8 @@ const CONTROL_BURST: usize = 16;
 pub struct IngestOptions {
     /// The name under which streams are registered. Default none.
     pub node: Option<String>,
+    /// The id of one session at a time, in place of a generated one. Default none.
+    pub id: Option<GivenId>,
     /// The most sessions at a time. Default 1 000.
     pub max_sessions: usize,
     /// How long a session lives without a packet. Default 10 s.
@@ -43,7 +45,7 @@ pub struct IngestOptions {
 impl Default for IngestOptions {
     fn default() -> Self {
         let TableOptions { max_sessions, silence, .. } = TableOptions::default();
-        Self { node: None, max_sessions, silence, sdp: None }
+        Self { node: None, id: None, max_sessions, silence, sdp: None }
     }
 }
 
@@ -52,6 +54,13 @@ impl IngestOptions {
     #[must_use]
     pub fn node(mut self, node: Option<String>) -> Self {
         self.node = node;
+        self
+    }
+
+    /// Gives an id to the first session, and after its end to the next one that begins.
+    #[must_use]
+    pub fn id(mut self, id: Option<GivenId>) -> Self {
+        self.id = id;
         self
     }
 
@@ -107,7 +116,7 @@ pub async fn run(
     }
     let (finish, finishing) = oneshot::channel();
     let mut publishing = JoinSet::new();
-    publishing.spawn(publish(Arc::clone(&shared), store, options.node, finishing));
+    publishing.spawn(publish(Arc::clone(&shared), store, options.node, options.id, finishing));
 
     let failed = tokio::select! {
         () = receive(&listener, &shared, options.silence) => None,
@@ -142,19 +151,18 @@ async fn publish(
     shared: Arc<Shared>,
     store: impl Future<Output = stream_registry::Result<Arc<dyn Registry>>>,
     node: Option<String>,
+    id: Option<GivenId>,
     mut finishing: oneshot::Receiver<()>,
 ) -> stream_registry::Result<()> {
     let registry = tokio::select! {
         opened = store => opened?,
         _ = &mut finishing => return Ok(()),
     };
-    let mut publisher = Publisher::new(shared, registry, node)?;
     let stop = async {
         // An error says that the node is gone: the same.
         let _ = finishing.await;
     };
-    publisher.run(stop).await;
-    publisher.finish().await;
+    publish::publish(shared, registry, node, id, stop).await;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use clap::Parser;
 use rtp_ingest::cli::Args;
 use rtp_ingest::ingest::{self, IngestOptions};
 use rtp_ingest::listen::Listener;
+use rtp_ingest::publish::GivenId;
 use rtp_ingest::sdp::SdpFile;
 use stream_registry::{ConnectOptions, ErrorKind, Registry};
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,6 +49,7 @@ async fn serve(args: Args) -> Result<(), (u8, String)> {
     info!(rtp = %listener.rtp_addr(), store = %without_password(&args.store), "listening");
     let options = IngestOptions::default()
         .node(args.node)
+        .id(args.id.map(|id| GivenId::new(id, args.on_conflict.into())))
         .max_sessions(args.max_sessions)
         .silence(args.silence)
         .sdp(args.sdp.map(SdpFile::new));

@@ -130,15 +130,18 @@ impl Shared {
             state.phase = phase;
             state.pending = None;
         }
+        {
+            let mut cells = lock(&self.cells);
+            // Another lease of this process may have its place.
+            if cells.get(&cell.id).is_some_and(|other| Arc::ptr_eq(other, cell)) {
+                cells.remove(&cell.id);
+            }
+            if cells.is_empty() {
+                self.wake.notify_one();
+            }
+        }
+        // Last: who is told finds it gone.
         cell.changed.notify_waiters();
-        let mut cells = lock(&self.cells);
-        // Another lease of this process may have its place.
-        if cells.get(&cell.id).is_some_and(|other| Arc::ptr_eq(other, cell)) {
-            cells.remove(&cell.id);
-        }
-        if cells.is_empty() {
-            self.wake.notify_one();
-        }
         true
     }
 

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stream_registry::{
-    LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict, Operation, Registry, StreamPatch, StreamStats, StreamStatus,
+    Change, EndOptions, Guard, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict, Operation, Registry,
+    StreamPatch, StreamStats, StreamStatus, Write,
 };
 
 use super::{HEARTBEAT, ROUND, TTL, bed, id, is_recovering, stream};
@@ -127,6 +128,7 @@ async fn two_that_take_a_stream_from_each_other_end_with_one() {
         [0, 1].map(|_| Leases::new(registry.clone(), LeaseOptions::default().heartbeat(Duration::from_millis(50))));
     let mut tasks = tokio::task::JoinSet::new();
     for (side, leases) in both.into_iter().enumerate() {
+        let registry = registry.clone();
         tasks.spawn(async move {
             let mut all = Vec::new();
             for round in 0..500_u64 {
@@ -136,10 +138,13 @@ async fn two_that_take_a_stream_from_each_other_end_with_one() {
                 // Superseded or not; what came too late has changed nothing, see the end.
                 drop(lease.set_status(StreamStatus::Active).await);
                 all.push(lease);
-                if let Some(old) = all.iter().rev().nth(3) {
-                    old.report(StreamStats { bytes_received: 666_666, ..Default::default() });
-                    drop(old.flush().await);
-                    drop(old.release().await);
+                if let Some(old) = all.iter().rev().nth(1) {
+                    let guard = Guard::Holder(old.epoch().clone());
+                    let change = Change::Stats(StreamStats { bytes_received: 666_666, ..Default::default() });
+                    let write = Write { id: old.id().clone(), guard: guard.clone(), change };
+                    registry.write(&[write]).await.unwrap().remove(0).unwrap_err();
+                    registry.end(old.id(), &EndOptions::default().guard(guard)).await.unwrap_err();
+                    assert!(old.flush().await.is_err() && old.release().await.is_err());
                 }
             }
             all

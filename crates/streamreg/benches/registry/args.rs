@@ -17,6 +17,8 @@ pub(crate) struct Args {
     pub(crate) names: Vec<String>,
     /// In a process of its own: fill a memory store and print its size.
     pub(crate) fill_memory: Option<usize>,
+    /// In a process of its own: hold leases in the store of this URL and print what that costs.
+    pub(crate) hold_leases: Option<String>,
 }
 
 impl Args {
@@ -27,15 +29,19 @@ impl Args {
                 "--bench" => args.bench = true,
                 "--quick" => args.quick = true,
                 "--markdown" => args.markdown = true,
-                other => match other.strip_prefix("--fill-memory=") {
-                    Some(count) => args.fill_memory = Some(count.parse()?),
-                    None if other.starts_with('-') => {
+                other => {
+                    if let Some(count) = other.strip_prefix("--fill-memory=") {
+                        args.fill_memory = Some(count.parse()?);
+                    } else if let Some(url) = other.strip_prefix("--hold-leases=") {
+                        args.hold_leases = Some(url.to_owned());
+                    } else if other.starts_with('-') {
                         return Err(
                             format!("unknown option {other}; there are --quick, --markdown and names of rows").into()
                         );
+                    } else {
+                        args.names.push(argument);
                     }
-                    None => args.names.push(argument),
-                },
+                }
             }
         }
         Ok(args)

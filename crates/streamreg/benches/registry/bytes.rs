@@ -29,7 +29,7 @@ pub(crate) fn fill(count: usize) -> Result<()> {
 }
 
 /// Bytes of this process that are in memory.
-fn resident() -> Result<u64> {
+pub(crate) fn resident() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1_024)

@@ -40,6 +40,9 @@ fn run(args: &Args) -> Result<()> {
     if let Some(count) = args.fill_memory {
         return bytes::fill(count);
     }
+    if let Some(url) = &args.hold_leases {
+        return rows::leases::hold(url);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(rows::WORKERS).enable_all().build()?;
     runtime.block_on(rows::run(args))
 }

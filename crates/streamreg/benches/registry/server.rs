@@ -60,6 +60,13 @@ impl Server {
         Ok(sum)
     }
 
+    /// Returns the seconds of processor time that the server has taken.
+    pub(crate) async fn cpu(&mut self) -> Result<f64> {
+        let info: String = redis::cmd("INFO").arg("cpu").query_async(&mut self.control).await?;
+        let of = |name: &str| -> Result<f64> { Ok(field(&info, name).ok_or("no processor time in INFO")?.parse()?) };
+        Ok(of("used_cpu_sys:")? + of("used_cpu_user:")?)
+    }
+
     /// Returns what `MEMORY USAGE` says of these keys together.
     pub(crate) async fn memory_usage(&mut self, keys: &[String]) -> Result<u64> {
         let mut sum = 0;

@@ -25,6 +25,8 @@ pub enum Status {
     Conflict,
     /// 5: the store cannot be reached.
     Unreachable,
+    /// What the command that was run ended with.
+    Command(u8),
 }
 
 impl Status {
@@ -37,6 +39,7 @@ impl Status {
             Self::NotFound => 3,
             Self::Conflict => 4,
             Self::Unreachable => 5,
+            Self::Command(code) => code,
         }
     }
 
@@ -46,7 +49,7 @@ impl Status {
         let rank = |status| match status {
             Self::Done => 0,
             Self::Usage => 1,
-            Self::Failed => 2,
+            Self::Failed | Self::Command(_) => 2,
             Self::Conflict => 3,
             Self::NotFound => 4,
             Self::Unreachable => 5,

@@ -1,16 +1,19 @@
 //! The command line: one file a verb. Each verb is a function over a registry, its arguments and an `output::Output`.
 
+mod child;
 pub mod demo;
 pub mod duration;
 pub mod failure;
 pub mod get;
 pub mod heartbeat;
+mod held;
 pub mod history;
 pub mod list;
 pub mod output;
 mod record;
 pub mod register;
 mod run;
+pub mod run_command;
 pub mod serve;
 pub mod set;
 mod signal;
@@ -37,7 +40,7 @@ First steps:
   streamreg list                  in a third
 
 Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 already exists or not the holder, 5 store unreachable.
-Of several failures the first in the order 5, 3, 4, 1 decides.";
+Of several failures the first in the order 5, 3, 4, 1 decides. `run` ends with the status of its command.";
 
 /// The registry of live media streams: server and command line
 #[derive(Parser, Debug)]
@@ -70,6 +73,8 @@ pub enum Verb {
     Wait(wait::WaitArgs),
     /// Register a stream and print its id
     Register(register::RegisterArgs),
+    /// Run a command and hold a stream for as long as it runs
+    Run(Box<run_command::RunArgs>),
     /// Keep streams alive
     Heartbeat(heartbeat::HeartbeatArgs),
     /// Set status, statistics and descriptive fields of a stream

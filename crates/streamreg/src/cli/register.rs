@@ -19,9 +19,23 @@ Examples:
   streamreg register --type srt --source 203.0.113.7:40112
   streamreg register --id cam1 --type rtp --source '[2001:db8::1]:5004' --node ingest-1 --label tenant=acme
   streamreg register --json cam1.json --on-conflict take-over
+  streamreg register --id cam1 --type srt --source 203.0.113.7:40112 --hold
 
-Prints the id, in every output format. The stream is gone after its time to live unless heartbeats come.")]
+Prints the id, in every output format. The stream is gone after its time to live unless heartbeats come,
+which --hold sends until SIGINT (Ctrl-C) or SIGTERM ends the stream.")]
 pub struct RegisterArgs {
+    /// The stream.
+    #[command(flatten)]
+    pub stream: StreamArgs,
+
+    /// Lease the stream and keep it alive until a signal comes; ends with 4 when somebody else takes or ends it
+    #[arg(long)]
+    pub hold: bool,
+}
+
+/// Arguments that describe a stream to register.
+#[derive(Args, Debug)]
+pub struct StreamArgs {
     /// The id; without it one is generated that nobody else has
     #[arg(long)]
     pub id: Option<StreamId>,
@@ -73,6 +87,24 @@ pub struct Plan {
     /// Whether the store makes sure that nobody else has the id.
     generated: bool,
     options: RegisterOptions,
+    hold: bool,
+}
+
+impl Plan {
+    /// The stream.
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The policy for an id that was given; `None` where one is generated.
+    pub(super) fn policy(&self) -> Option<OnConflict> {
+        (!self.generated).then_some(self.options.on_conflict)
+    }
+
+    /// Whether the stream is to be kept alive.
+    pub(super) fn holds(&self) -> bool {
+        self.hold
+    }
 }
 
 impl RegisterArgs {
@@ -82,6 +114,17 @@ impl RegisterArgs {
     ///
     /// Usage errors.
     pub fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
+        Ok(Plan { hold: self.hold, ..self.stream.prepare(stdin)? })
+    }
+}
+
+impl StreamArgs {
+    /// Makes the record and checks it.
+    ///
+    /// # Errors
+    ///
+    /// Usage errors.
+    pub(super) fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
         let (stream, given) = match &self.json {
             Some(file) => {
                 let text = record::read_json(file, stdin)?;
@@ -103,7 +146,7 @@ impl RegisterArgs {
             Some(Conflict::CreateOnly) => OnConflict::CreateOnly,
             Some(Conflict::TakeOver) => OnConflict::TakeOver,
         };
-        Ok(Plan { stream, generated: !given, options: RegisterOptions::default().on_conflict(policy) })
+        Ok(Plan { stream, generated: !given, options: RegisterOptions::default().on_conflict(policy), hold: false })
     }
 
     fn stream(&self) -> Result<Stream> {
@@ -121,6 +164,19 @@ impl RegisterArgs {
     }
 }
 
+/// Prints the id, and returns it as a terminal may see it.
+///
+/// # Errors
+///
+/// Where standard output takes no more.
+pub(super) fn print_id(id: &StreamId, out: &mut Output<'_>) -> Result<String> {
+    // An id has no control characters; a terminal is spared marks of direction too, a program gets the id itself.
+    let shown = super::output::text::escape(id.as_str()).into_owned();
+    out.line(if out.terminal { &*shown } else { id.as_str() })?;
+    out.flush()?;
+    Ok(shown)
+}
+
 /// Registers the stream and prints its id.
 ///
 /// # Errors
@@ -133,11 +189,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
         registry.register_with(&plan.stream, &plan.options).await
     }
     .map_err(|error| out.failure(&error))?;
-    let id = &registered.stream.id;
-    // An id has no control characters; a terminal is spared marks of direction too, a program gets the id itself.
-    let shown = super::output::text::escape(id.as_str());
-    out.line(if out.terminal { &*shown } else { id.as_str() })?;
-    out.flush()?;
+    let shown = print_id(&registered.stream.id, out)?;
     if out.terminal {
         let what = match registered.outcome {
             Outcome::Renewed => "registered again by the same publisher",

@@ -8,7 +8,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
-use super::{Cli, Verb, demo, get, heartbeat, history, list, register, serve, set, unregister, update, wait, watch};
+use super::{
+    Cli, Verb, demo, get, heartbeat, held, history, list, register, run_command, serve, set, unregister, update, wait,
+    watch,
+};
 use crate::config::{STORE_VARIABLE, Side, Target};
 
 pub(super) fn run(cli: &Cli) -> Status {
@@ -49,7 +52,12 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
     }
     let ready = prepare(&cli.verb, &mut io::stdin())?;
     let registry = target.connect().await?;
-    let done = perform(&cli.verb, ready, &*registry, out).await;
+    let done = match ready {
+        // They share the registry with a task that keeps streams alive.
+        Ready::Run(plan) => run_command::run(&registry, *plan, out).await,
+        Ready::Register(plan) if plan.holds() => held::run(&registry, &plan, out).await,
+        ready => perform(&cli.verb, ready, &*registry, out).await,
+    };
     // The answer is there; a connection that does not close well changes nothing about it.
     let _ = registry.close().await;
     done
@@ -77,6 +85,7 @@ fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
         | Verb::History(_)
         | Verb::Heartbeat(_) => Ready::AsGiven,
         Verb::Register(args) => Ready::Register(Box::new(args.prepare(stdin)?)),
+        Verb::Run(args) => Ready::Run(Box::new(args.prepare(stdin)?)),
         Verb::Set(args) => Ready::Set(Box::new(args.prepare()?)),
         Verb::Update(args) => Ready::Update(Box::new(args.prepare(stdin)?)),
         Verb::Unregister(args) => Ready::Unregister(args.prepare()?),
@@ -85,7 +94,7 @@ fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
 
 async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut Output<'_>) -> Result {
     match (verb, ready) {
-        (_, Ready::Register(plan)) => register::run(registry, &plan, out).await,
+        (_, Ready::Register(plan)) if !plan.holds() => register::run(registry, &plan, out).await,
         (_, Ready::Set(plan)) => set::run(registry, &plan, out).await,
         (_, Ready::Update(plan)) => update::run(registry, &plan, out).await,
         (_, Ready::Unregister(plan)) => unregister::run(registry, &plan, out).await,
@@ -96,9 +105,10 @@ async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut O
         (Verb::History(args), _) => history::run(registry, args, out).await,
         (Verb::Wait(args), _) => wait::run(registry, args, out).await,
         (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
-        (Verb::Serve(_) | Verb::Register(_) | Verb::Set(_) | Verb::Update(_) | Verb::Unregister(_), _) => {
-            Err(Failure::usage("this command does not run on a registry that is open already"))
-        }
+        (
+            Verb::Serve(_) | Verb::Register(_) | Verb::Run(_) | Verb::Set(_) | Verb::Update(_) | Verb::Unregister(_),
+            _,
+        ) => Err(Failure::usage("this command does not run on a registry that is open already")),
     }
 }
 
@@ -107,6 +117,7 @@ enum Ready {
     /// Parsing was all the checking there is.
     AsGiven,
     Register(Box<register::Plan>),
+    Run(Box<run_command::Plan>),
     Set(Box<set::Plan>),
     Update(Box<update::Plan>),
     Unregister(unregister::Plan),

@@ -6,19 +6,28 @@ use std::future::Future;
 ///
 /// The handlers are in place when this returns, not only at the first poll.
 pub(super) fn asked_to_stop() -> impl Future<Output = ()> + Send + 'static {
+    let asked = asked_to_stop_by();
+    async move {
+        asked.await;
+    }
+}
+
+/// As [`asked_to_stop`], and returns the signal's name.
+pub(super) fn asked_to_stop_by() -> impl Future<Output = &'static str> + Send + 'static {
     let (tell, asked) = tokio::sync::oneshot::channel();
     let mut signals = Signals::new();
     tokio::spawn(async move {
-        signals.next().await;
+        let number = signals.next().await;
         // Whoever waited may have ended by itself.
-        let _ = tell.send(());
+        let _ = tell.send(if number == 2 { "SIGINT" } else { "SIGTERM" });
         let number = signals.next().await;
         std::process::exit(128 + number);
     });
     async move {
-        // The sender only goes with the runtime.
-        if asked.await.is_err() {
-            std::future::pending::<()>().await;
+        match asked.await {
+            Ok(name) => name,
+            // The sender only goes with the runtime.
+            Err(_) => std::future::pending().await,
         }
     }
 }

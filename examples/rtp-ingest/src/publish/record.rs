@@ -1,6 +1,6 @@
 //! From what is known of a session to what the registry is told.
 
-use stream_registry::{Change, EndReason, Stream, StreamId, StreamPatch, StreamStatus, StreamType};
+use stream_registry::{EndReason, Stream, StreamId, StreamPatch, StreamType};
 
 use crate::sdp::Description;
 use crate::table::{EndCause, Observation};
@@ -8,52 +8,28 @@ use crate::table::{EndCause, Observation};
 /// The most bytes of a reason, well below what a record takes.
 const MAX_REASON_BYTES: usize = 512;
 
-/// What the registry shows of a session, besides its statistics.
+/// What the registry shows of a session, besides statistics and status.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shown {
-    status: StreamStatus,
     description: Description,
     payload_type: u8,
 }
 
 impl Shown {
     /// What a registration has shown.
-    pub(super) fn of(session: &Observation, status: StreamStatus) -> Self {
-        let description = session.description.clone();
-        Self { status, description, payload_type: session.payload_type }
+    pub(super) fn of(session: &Observation) -> Self {
+        Self { description: session.description.clone(), payload_type: session.payload_type }
     }
 
-    /// Returns what is to be written; statistics where a period has passed, and always at the end.
-    pub(super) fn changes(&self, session: &Observation, has_period: bool) -> Vec<Change> {
-        let mut changes = Vec::new();
-        if self.description != session.description || self.payload_type != session.payload_type {
-            changes.push(Change::Patch(Box::new(self.patch(session))));
+    /// Takes over what is known of a session now, and returns what of it is new, so that what an operator has set
+    /// besides stays.
+    pub(super) fn update(&mut self, session: &Observation) -> Option<StreamPatch> {
+        let now = Self::of(session);
+        if *self == now {
+            return None;
         }
-        if has_period || session.ended.is_some() {
-            changes.push(Change::Stats(session.stats.clone()));
-            let status = if session.ended.is_some() { StreamStatus::Closed } else { StreamStatus::Active };
-            if status != self.status {
-                changes.push(Change::Status(status));
-            }
-        }
-        changes
-    }
-
-    /// Takes over what a write of the session has shown.
-    pub(super) fn note(&mut self, session: &Observation, change: &Change) {
-        match change {
-            Change::Patch(_) => {
-                self.description.clone_from(&session.description);
-                self.payload_type = session.payload_type;
-            }
-            Change::Status(status) => self.status.clone_from(status),
-            _ => {}
-        }
-    }
-
-    /// Sets what differs, so that what an operator has set besides stays.
-    fn patch(&self, session: &Observation) -> StreamPatch {
-        let (old, new) = (&self.description, &session.description);
+        let before = std::mem::replace(self, now);
+        let (old, new) = (&before.description, &session.description);
         let changed = |old: &String, new: &String| (old != new).then(|| new.clone());
         let patch = StreamPatch {
             video_codec: changed(&old.video_codec, &new.video_codec),
@@ -62,17 +38,14 @@ impl Shown {
             frame_rate: (old.frame_rate != new.frame_rate).then_some(new.frame_rate),
             ..StreamPatch::default()
         };
-        if self.payload_type == session.payload_type {
-            return patch;
-        }
-        patch.label("payload_type", session.payload_type.to_string())
+        let is_same = before.payload_type == session.payload_type;
+        Some(if is_same { patch } else { patch.label("payload_type", session.payload_type.to_string()) })
     }
 }
 
 /// Makes the record of a session, counters included.
-pub(super) fn stream(id: &StreamId, session: &Observation, status: StreamStatus, node: Option<&str>) -> Stream {
+pub(super) fn stream(id: &StreamId, session: &Observation, node: Option<&str>) -> Stream {
     let mut stream = Stream::new(id.clone(), StreamType::Rtp, session.source);
-    stream.status = status;
     stream.node = node.map(str::to_owned);
     let described = &session.description;
     stream.video_codec.clone_from(&described.video_codec);
@@ -106,7 +79,7 @@ pub(super) fn reason(cause: &EndCause) -> EndReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stream_registry::StreamStats;
+    use stream_registry::{StreamStats, StreamStatus};
 
     fn session() -> Observation {
         Observation {
@@ -130,8 +103,8 @@ mod tests {
             clock_rate: 90_000,
             ..Description::default()
         };
-        let stream = stream(&"a".parse().unwrap(), &session, StreamStatus::Connecting, Some("node-1"));
-        assert_eq!(stream.source_addr, "[2001:db8::1]:5004");
+        let stream = stream(&"a".parse().unwrap(), &session, Some("node-1"));
+        assert_eq!((stream.source_addr.as_str(), stream.status), ("[2001:db8::1]:5004", StreamStatus::Connecting));
         assert_eq!(stream.labels["ssrc"], "0x00cf99be");
         assert_eq!(stream.labels["payload_type"], "96");
         assert_eq!((stream.frame_rate, stream.bytes_received, stream.jitter_ms), (25.0, 9, Some(0.5)));
@@ -140,30 +113,19 @@ mod tests {
     }
 
     #[test]
-    fn writes_say_what_changed_and_no_more() {
+    fn a_patch_says_what_changed_and_no_more() {
         let mut session = session();
-        let mut shown = Shown::of(&session, StreamStatus::Connecting);
-        assert_eq!(shown.changes(&session, false), []);
-        let stats = Change::Stats(session.stats.clone());
-        let active = Change::Status(StreamStatus::Active);
-        assert_eq!(shown.changes(&session, true), [stats.clone(), active.clone()]);
-        shown.note(&session, &active);
-        assert_eq!(shown.changes(&session, true), std::slice::from_ref(&stats));
+        let mut shown = Shown::of(&session);
+        session.stats.bytes_received = 10;
+        assert_eq!(shown.update(&session), None);
 
         session.description.video_codec = "H264".to_owned();
         let patch = StreamPatch { video_codec: Some("H264".to_owned()), ..StreamPatch::default() };
-        let changes = shown.changes(&session, false);
-        assert_eq!(changes, [Change::Patch(Box::new(patch))]);
-        shown.note(&session, &changes[0]);
-        assert_eq!(shown.changes(&session, false), []);
+        assert_eq!(shown.update(&session), Some(patch));
+        assert_eq!(shown.update(&session), None);
 
         session.payload_type = 97;
-        let patch = StreamPatch::default().label("payload_type", "97");
-        assert_eq!(shown.changes(&session, false), [Change::Patch(Box::new(patch))]);
-        session.payload_type = 96;
-
-        session.ended = Some(EndCause::Bye(None));
-        assert_eq!(shown.changes(&session, false), [stats, Change::Status(StreamStatus::Closed)]);
+        assert_eq!(shown.update(&session), Some(StreamPatch::default().label("payload_type", "97")));
     }
 
     #[test]

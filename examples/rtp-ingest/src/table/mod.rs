@@ -218,6 +218,16 @@ impl Table {
         self.sessions.iter().map(|(number, entry)| entry.observe(*number)).collect()
     }
 
+    /// Returns what is known of a session, unless it was forgotten.
+    pub fn look(&self, number: Number) -> Option<Observation> {
+        self.sessions.get(&number).map(|entry| entry.observe(number))
+    }
+
+    /// Returns the sessions from a number on; newer ones have greater numbers.
+    pub fn numbers_from(&self, number: Number) -> Vec<Number> {
+        self.sessions.range(number..).map(|(number, _)| *number).collect()
+    }
+
     /// Drops a session that has ended: nobody needs to hear of it any more.
     pub fn forget(&mut self, number: Number) {
         let Some(entry) = self.sessions.get(&number).filter(|entry| entry.ended.is_some()) else { return };

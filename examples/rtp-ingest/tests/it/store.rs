@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rtp_ingest::ingest::IngestOptions;
-use stream_registry::{Error, ErrorKind, MockRegistry, Operation, Registry, Stream, StreamStatus, StreamType};
+use rtp_ingest::publish::GivenId;
+use stream_registry::{
+    EndOptions, Error, ErrorKind, Guard, MockRegistry, OnConflict, Operation, RegisterOptions, Registry, Stream,
+    StreamStatus, StreamType,
+};
 use testkit::wait_until;
 
 use crate::packets::bye;
@@ -30,35 +34,86 @@ async fn a_lost_stream_comes_back_under_its_id_with_its_counters() {
     let (registry, node, sender) = stage().await;
     sender.run(node.rtp, 7, (1..10).filter(|n| *n != 5)).await;
     let before = node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await.remove(0);
-    // The time to live passes, or an operator removes it: both times it comes back.
-    for last in [12, 15] {
-        if last == 12 {
-            registry.advance(registry.info().ttl);
-        } else {
-            registry.unregister(&before.id).await.unwrap();
-        }
-        assert_eq!(node.streams().await, []);
-        sender.run(node.rtp, 7, last - 2..=last).await;
-        let after = node.shows(|all| all.len() == 1).await.remove(0);
-        assert_eq!(after.id, before.id);
-        assert!(after.packets_received >= before.packets_received, "{before:?} then {after:?}");
-        assert_eq!(after.status, StreamStatus::Active);
-        node.shows(|all| all[0].packets_received == u64::from(last - 2) && all[0].packets_lost == 1).await;
-    }
+    // The time to live passes while nobody reports.
+    registry.advance(registry.info().ttl);
+    assert_eq!(node.streams().await, []);
+    sender.run(node.rtp, 7, 10..=12).await;
+    let after = node.shows(|all| all.len() == 1).await.remove(0);
+    assert_eq!((&after.id, &after.created_at), (&before.id, &before.created_at));
+    assert!(after.packets_received >= before.packets_received, "{before:?} then {after:?}");
+    assert_eq!(after.status, StreamStatus::Active);
+    node.shows(|all| all[0].packets_received == 10 && all[0].packets_lost == 1).await;
     node.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn an_id_that_another_publisher_took_is_left_to_it() {
+async fn a_stream_that_an_operator_ended_or_another_holder_has_is_left_alone() {
     let (registry, node, sender) = stage().await;
-    sender.run(node.rtp, 7, 1..5).await;
-    let before = node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await.remove(0);
-    // Between its removal and the node's next try somebody else has registered it.
-    let other = Stream::new(before.id.clone(), StreamType::Srt, "203.0.113.7:1");
+    for ssrc in [7, 8] {
+        sender.run(node.rtp, ssrc, 1..5).await;
+        node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await;
+        let id = node.streams().await.remove(0).id;
+        if ssrc == 7 {
+            registry.end(&id, &EndOptions::default().guard(Guard::Force)).await.unwrap();
+        } else {
+            let other = Stream::new(id, StreamType::Srt, "203.0.113.7:1");
+            let options = RegisterOptions::default().lease(true).on_conflict(OnConflict::TakeOver);
+            registry.register_with(&other, &options).await.unwrap();
+        }
+        registry.clear_calls();
+        // The node has learnt it once it has asked for its stream in vain.
+        failures(&registry, Operation::Register, 1).await;
+        let tries = registry.calls().len();
+        sender.run(node.rtp, ssrc, 5..9).await;
+        // A session that begins later is registered, and by then the lost one would have been, too.
+        sender.run(node.rtp, 100 + ssrc, 1..5).await;
+        let label = format!("0x{:08x}", 100 + ssrc);
+        node.shows(|all| all.iter().any(|s| s.labels.get("ssrc") == Some(&label) && s.status == StreamStatus::Active))
+            .await;
+        let others = registry.calls().split_off(tries);
+        let registered = others.iter().filter(|call| call.operation == Operation::Register).count();
+        assert_eq!(registered, 1, "{others:?}");
+        assert!(node.streams().await.iter().all(|stream| stream.labels.get("ssrc") != Some(&format!("0x{ssrc:08x}"))));
+        for ended in [ssrc, 100 + ssrc] {
+            sender.send(node.rtp, &bye(ended)).await;
+        }
+        node.shows(|all| all.iter().all(|stream| stream.kind == StreamType::Srt)).await;
+    }
+    node.stop().await.unwrap();
+    assert_eq!(registry.list().await.unwrap()[0].source_addr, "203.0.113.7:1", "the other holder's stays");
+}
+
+#[tokio::test]
+async fn a_generated_id_that_is_taken_is_left_for_another_one() {
+    let (registry, node, sender) = stage().await;
+    let other = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:1");
     registry.fail_next_with(Operation::Register, Error::already_exists(other));
-    registry.unregister(&before.id).await.unwrap();
-    let after = node.shows(|all| all.len() == 1 && all[0].source_addr == sender.addr().to_string()).await.remove(0);
-    assert_ne!(after.id, before.id, "a new id, since the old one was taken");
+    sender.run(node.rtp, 7, 1..5).await;
+    node.shows(|all| all.len() == 1).await;
+    let ids: Vec<_> = registry.calls().into_iter().filter(|call| call.operation == Operation::Register).collect();
+    assert_ne!(ids[0].stream_id, ids[1].stream_id);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_given_id_goes_from_one_session_to_the_next() {
+    let registry: Arc<MockRegistry> = Arc::new(MockRegistry::new());
+    let given = GivenId::new("cam1".parse().unwrap(), OnConflict::Reject);
+    let options = IngestOptions::default().id(Some(given));
+    let node = Node::start(Arc::clone(&registry) as Arc<dyn Registry>, options);
+    let sender = Sender::new().await;
+    for ssrc in [7, 8] {
+        sender.run(node.rtp, ssrc, 1..5).await;
+        let label = format!("0x{ssrc:08x}");
+        node.shows(|all| all.iter().any(|s| s.id.as_str() == "cam1" && s.labels["ssrc"] == label)).await;
+        // Another session at the same time has an id of its own.
+        sender.run(node.rtp, 100 + ssrc, 1..5).await;
+        node.shows(|all| all.len() == 2).await;
+        for ended in [ssrc, 100 + ssrc] {
+            sender.send(node.rtp, &bye(ended)).await;
+        }
+        node.shows(<[Stream]>::is_empty).await;
+    }
     node.stop().await.unwrap();
 }
 
@@ -144,7 +199,7 @@ async fn a_store_that_comes_back_gets_what_was_counted_meanwhile() {
     let (registry, node, sender) = stage().await;
     sender.run(node.rtp, 7, 1..5).await;
     node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await;
-    registry.delay(Operation::Write, Duration::from_secs(3_600));
+    registry.delay(Operation::Write, Duration::from_secs(2));
     sender.run(node.rtp, 7, 5..105).await;
     registry.delay(Operation::Write, Duration::ZERO);
     node.shows(|all| all[0].packets_received == 103).await;

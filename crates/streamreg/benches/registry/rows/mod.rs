@@ -1,5 +1,7 @@
 //! The rows of the table, in the order in which they are measured.
 
+mod feed;
+pub(crate) mod leases;
 mod memory;
 mod page;
 mod register;
@@ -83,6 +85,15 @@ async fn redis(args: &Args, lines: &mut Vec<Line>) -> Result<String> {
         note("bytes a stream");
         lines.extend(bytes::redis(&mut world.server, &world.shared, STREAMS).await?);
         lines.push(bytes::memory_store().await?);
+    }
+    if args.wants("leased heartbeats") {
+        lines.extend(leases::batches(&mut world).await?);
+    }
+    if args.wants("100 000 leases") {
+        lines.extend(leases::held(&mut world).await?);
+    }
+    if args.wants("commit to a watcher") {
+        lines.push(feed::row(&mut world).await?);
     }
     if args.wants("list_page") {
         note("list_page");

@@ -159,9 +159,15 @@ pub(crate) struct Gate {
     /// `get` waits for this where `holds` is set.
     pub(crate) open: Notify,
     holds: bool,
+    /// Ids and reasons of the ends that were asked for.
+    pub(crate) ends: Mutex<Vec<(String, String)>>,
 }
 
 impl Gate {
+    pub(crate) fn with_ttl(ttl: Duration) -> Arc<Self> {
+        Arc::new(Self { inner: MemoryRegistry::with_ttl(ttl).unwrap(), ..Self::default() })
+    }
+
     pub(crate) fn failing(error: Error) -> Arc<Self> {
         Arc::new(Self { fails: Mutex::new(Some(error)), ..Self::default() })
     }
@@ -183,6 +189,8 @@ impl Registry for Gate {
     }
     async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
         self.check()?;
+        let reason = options.reason.as_str().unwrap_or_default();
+        self.ends.lock().unwrap().push((id.to_string(), reason.to_owned()));
         self.inner.end(id, options).await
     }
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {

@@ -10,12 +10,14 @@ mod fuzz;
 mod half_registration;
 mod index;
 mod json;
+mod lease;
 mod operations;
 mod races;
 mod readers;
 mod rights;
 mod scripts;
 mod ttl;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

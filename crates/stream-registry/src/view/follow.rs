@@ -1,0 +1,216 @@
+//! The task that keeps a view current: snapshot, then watch, and a compare now and then.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Shared;
+use super::options::Pace;
+use super::state::Walk;
+use crate::stream::{Stream, StreamId};
+use crate::watch::{Event, Watch, WatchFrom};
+use crate::{Error, ErrorKind, Result};
+
+/// How many streams that no page showed are asked for at once.
+const GETS_AT_ONCE: usize = 64;
+
+/// What comes after a watch.
+enum After {
+    /// Events may be missing.
+    Snapshot,
+    /// Its end: the registry is closed, or the watch broke off.
+    Watch,
+}
+
+/// Failures in a row, told once.
+#[derive(Default)]
+struct Trouble(u32);
+
+impl Trouble {
+    /// Waits before the next try; an error where there is none.
+    async fn wait(&mut self, error: Error) -> Result<()> {
+        if error.kind() == ErrorKind::Closed {
+            return Err(error);
+        }
+        if self.0 == 0 {
+            tracing::warn!(%error, "the local view cannot be brought up to date; it serves on as it is");
+        }
+        self.0 = self.0.saturating_add(1);
+        sleep(Pace::back_off(self.0)).await;
+        Ok(())
+    }
+
+    fn over(&mut self) {
+        if std::mem::take(&mut self.0) > 0 {
+            tracing::info!("the local view is brought up to date again");
+        }
+    }
+}
+
+/// Keeps the view current until the registry is closed.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let Err(end) = keep(&shared).await;
+    tracing::debug!(%end, "the local view is kept current no longer");
+    shared.state.change_book(|book| book.closed = true);
+    shared.tell();
+}
+
+async fn keep(shared: &Shared) -> Result<std::convert::Infallible> {
+    let mut trouble = Trouble::default();
+    let mut fresh = false;
+    let mut ends: u32 = 0;
+    loop {
+        if !fresh {
+            match snapshot(shared).await {
+                Ok(()) => fresh = true,
+                Err(error) => {
+                    trouble.wait(error).await?;
+                    continue;
+                }
+            }
+        }
+        let Some(revision) = shared.state.book(|book| book.revision.clone()) else {
+            trouble.over();
+            return poll(shared, &mut trouble).await;
+        };
+        match shared.registry.watch(WatchFrom::Revision(revision.clone())).await {
+            Ok(watch) => {
+                trouble.over();
+                match follow(shared, watch).await {
+                    After::Snapshot => fresh = false,
+                    After::Watch => {
+                        // Not at once again where its very beginning was its end.
+                        let moved = shared.state.book(|book| book.revision.as_ref() != Some(&revision));
+                        ends = if moved { 1 } else { ends.saturating_add(1) };
+                        sleep(Pace::back_off(ends)).await;
+                    }
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                trouble.over();
+                return poll(shared, &mut trouble).await;
+            }
+            Err(error) => trouble.wait(error).await?,
+        }
+    }
+}
+
+async fn snapshot(shared: &Shared) -> Result<()> {
+    let number = shared.state.change_book(|book| {
+        book.begun += 1;
+        book.begun
+    });
+    let snapshot = shared.registry.snapshot().await?;
+    shared.state.install(number, snapshot.streams, snapshot.revision, snapshot.unreadable);
+    shared.tell();
+    Ok(())
+}
+
+type Compare<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+async fn follow(shared: &Shared, mut watch: Watch) -> After {
+    let mut compare: Option<Compare<'_>> = None;
+    let mut due = Instant::now() + shared.pace.next();
+    loop {
+        let idle = compare.is_none();
+        let compared = async {
+            match &mut compare {
+                Some(compare) => compare.await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            event = watch.next() => {
+                match event {
+                    Some(Event::Changed { revision, stream, .. }) => {
+                        shared.state.apply(revision, &stream.id, Some(Arc::clone(&stream)));
+                    }
+                    Some(Event::Ended { revision, last, .. }) => shared.state.apply(revision, &last.id, None),
+                    Some(Event::Alive { revision }) => shared.state.alive(revision),
+                    Some(Event::Resync { .. }) => return After::Snapshot,
+                    None => return After::Watch,
+                }
+                shared.tell();
+            }
+            done = compared => {
+                compare = None;
+                due = Instant::now() + shared.pace.next();
+                match done {
+                    Ok(()) => shared.tell(),
+                    Err(error) => tracing::warn!(%error, "the local view could not be compared with the store"),
+                }
+            }
+            () = sleep_until(due), if idle => compare = Some(Box::pin(walk(shared))),
+        }
+    }
+}
+
+/// Keeps a view of a store without a feed: by compares alone.
+async fn poll(shared: &Shared, trouble: &mut Trouble) -> Result<std::convert::Infallible> {
+    let mut pause = shared.pace.next();
+    loop {
+        sleep(pause).await;
+        let number = shared.state.change_book(|book| {
+            book.begun += 1;
+            book.begun
+        });
+        match walk(shared).await {
+            Ok(()) => {
+                trouble.over();
+                // Nothing came in between that could be older than a page: it is as good as a snapshot.
+                shared.state.change_book(|book| book.complete = number);
+                shared.tell();
+                pause = shared.pace.next();
+            }
+            Err(error) => {
+                trouble.wait(error).await?;
+                pause = Duration::ZERO;
+            }
+        }
+    }
+}
+
+/// Compares the view with the store, page by page, and puts right what differs.
+async fn walk(shared: &Shared) -> Result<()> {
+    let began = Instant::now();
+    let walk = shared.state.begin_walk(shared.state.book(|book| book.corrections.compares) + 1);
+    let mut corrected = Vec::new();
+    let mut unreadable = 0;
+    let mut cursor = None;
+    loop {
+        let page = shared.registry.list_page(cursor.as_ref(), shared.pace.page).await?;
+        unreadable += page.unreadable;
+        corrected.extend(shared.state.take_page(walk, page.streams));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+        // Events go on between two pages.
+        tokio::task::yield_now().await;
+    }
+    corrected.extend(absent(shared, walk).await?);
+    corrected.sort_unstable();
+    corrected.dedup();
+    shared.state.end_walk(began, &corrected, unreadable);
+    if !corrected.is_empty() {
+        tracing::info!(streams = corrected.len(), "the local view was not what the store holds; put right");
+    }
+    Ok(())
+}
+
+/// Asks for what no page showed: a cursor may skip what comes and goes, and the store has the last word.
+async fn absent(shared: &Shared, walk: Walk) -> Result<Vec<StreamId>> {
+    let look = async |id: StreamId| {
+        let before = shared.get(&id);
+        let now = shared.refresh(&id).await?;
+        let created = |stream: &Arc<Stream>| stream.created_at;
+        Ok((before.as_ref().map(created) != now.as_ref().map(created)).then_some(id))
+    };
+    let answers: Vec<Result<Option<StreamId>>> =
+        stream::iter(shared.state.unmet(walk)).map(look).buffer_unordered(GETS_AT_ONCE).collect().await;
+    answers.into_iter().filter_map(Result::transpose).collect()
+}

@@ -1,0 +1,399 @@
+//! What a view holds: the streams, and the book of what is known about them.
+//!
+//! Locks are taken in this order: book, table, shard. Whoever changes a stream holds the book to write, so that whoever
+//! holds it to read sees all streams at one moment. A look-up takes the table and one shard only: it waits for no reader of
+//! everything, and for a writer only while that puts one stream into the same shard.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::time::Instant;
+
+use crate::stream::{Revision, Stream, StreamId, StreamStatus, StreamType};
+
+const SHARDS: usize = 64;
+/// How many revisions are known to have been reached.
+const REMEMBERED: usize = 4_096;
+/// How many ids of a compare are reported.
+const REPORTED: usize = 100;
+
+/// How many streams a view holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// All of them.
+    pub total: u64,
+    /// By status; none is 0.
+    pub by_status: BTreeMap<StreamStatus, u64>,
+    /// By type; none is 0.
+    pub by_type: BTreeMap<StreamType, u64>,
+    /// By node, `None` for those without one; none is 0.
+    pub by_node: BTreeMap<Option<String>, u64>,
+}
+
+impl Counts {
+    fn add(&mut self, stream: &Stream) {
+        fn one<K: Ord + Clone>(counts: &mut BTreeMap<K, u64>, key: &K) {
+            match counts.get_mut(key) {
+                Some(count) => *count += 1,
+                None => {
+                    counts.insert(key.clone(), 1);
+                }
+            }
+        }
+        self.total += 1;
+        one(&mut self.by_status, &stream.status);
+        one(&mut self.by_type, &stream.kind);
+        one(&mut self.by_node, &stream.node);
+    }
+
+    fn subtract(&mut self, stream: &Stream) {
+        fn one<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
+            if let Some(count) = counts.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(key);
+                }
+            }
+        }
+        self.total -= 1;
+        one(&mut self.by_status, &stream.status);
+        one(&mut self.by_type, &stream.kind);
+        one(&mut self.by_node, &stream.node);
+    }
+}
+
+/// What the compares with the store found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Corrections {
+    /// Compares that came to their end.
+    pub compares: u64,
+    /// Streams that were added, removed or changed by them, but for statistics and heartbeats.
+    pub count: u64,
+    /// The streams of the last compare that corrected any; 100 at most.
+    pub last: Vec<StreamId>,
+}
+
+/// A stream, and what keeps older news from replacing newer ones.
+#[derive(Debug)]
+struct Entry {
+    stream: Arc<Stream>,
+    /// The number of the change that put it here.
+    change: u64,
+    /// The last compare that met it in a page.
+    met: u64,
+}
+
+/// All streams.
+#[derive(Debug)]
+struct Table(Vec<RwLock<HashMap<StreamId, Entry>>>);
+
+impl Table {
+    fn new() -> Self {
+        Self((0..SHARDS).map(|_| RwLock::default()).collect())
+    }
+
+    fn shard(&self, id: &StreamId) -> &RwLock<HashMap<StreamId, Entry>> {
+        // Ids often begin alike. Who chooses them all for one shard makes look-ups wait for one another, no more.
+        let tail = id.as_str().bytes().rev().take(8);
+        let hash = tail.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        &self.0[(hash >> 16) as usize % SHARDS]
+    }
+
+    fn get(&self, id: &StreamId) -> Option<Arc<Stream>> {
+        read(self.shard(id)).get(id).map(|entry| Arc::clone(&entry.stream))
+    }
+
+    /// Puts a stream and returns the one before.
+    fn put(&self, stream: Arc<Stream>, change: u64) -> Option<Arc<Stream>> {
+        let mut shard = write(self.shard(&stream.id));
+        match shard.get_mut(&stream.id) {
+            Some(entry) => {
+                entry.change = change;
+                Some(std::mem::replace(&mut entry.stream, stream))
+            }
+            None => shard.insert(stream.id.clone(), Entry { stream, change, met: 0 }).map(|entry| entry.stream),
+        }
+    }
+}
+
+/// What is known beside the streams.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    counts: Counts,
+    /// The number of the last change.
+    change: u64,
+    /// How many streams have left.
+    removals: u64,
+    /// The streams that left since the compare under way began.
+    left: Option<HashSet<StreamId>>,
+    pub(super) unreadable: u64,
+    pub(super) revision: Option<Revision>,
+    recent: HashSet<Revision>,
+    order: VecDeque<Revision>,
+    /// Snapshots that were begun, and the last one that was taken over.
+    pub(super) begun: u64,
+    pub(super) complete: u64,
+    /// When the view was last known to be current.
+    pub(super) confirmed: Option<Instant>,
+    pub(super) closed: bool,
+    pub(super) corrections: Corrections,
+}
+
+impl Book {
+    fn reach(&mut self, revision: Revision) {
+        if self.revision.as_ref() == Some(&revision) {
+            return;
+        }
+        if self.order.len() == REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+        if self.recent.insert(revision.clone()) {
+            self.order.push_back(revision.clone());
+        }
+        self.revision = Some(revision);
+    }
+
+    pub(super) fn has_reached(&self, revision: &Revision) -> bool {
+        self.recent.contains(revision)
+    }
+}
+
+/// The place of a stream in time, before the store is asked about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    entry: Option<u64>,
+    removals: u64,
+}
+
+/// What a compare is to those that come after it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk {
+    number: u64,
+    /// What was put by a later change is newer than what the pages show.
+    began: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    book: RwLock<Book>,
+    table: RwLock<Arc<Table>>,
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    // Nothing under these locks panics but for a defect.
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self { book: RwLock::default(), table: RwLock::new(Arc::new(Table::new())) }
+    }
+
+    pub(super) fn get(&self, id: &StreamId) -> Option<Arc<Stream>> {
+        read(&self.table).get(id)
+    }
+
+    /// All streams at one moment.
+    pub(super) fn all(&self) -> Vec<Arc<Stream>> {
+        let book = read(&self.book);
+        let table = Arc::clone(&read(&self.table));
+        let mut all = Vec::with_capacity(usize::try_from(book.counts.total).unwrap_or(0));
+        for shard in &table.0 {
+            all.extend(read(shard).values().map(|entry| Arc::clone(&entry.stream)));
+        }
+        all
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        read(&self.book).counts.clone()
+    }
+
+    pub(super) fn book<T>(&self, look: impl FnOnce(&Book) -> T) -> T {
+        look(&read(&self.book))
+    }
+
+    pub(super) fn change_book<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
+        change(&mut write(&self.book))
+    }
+
+    /// Takes over a snapshot in one piece.
+    pub(super) fn install(&self, number: u64, streams: Vec<Stream>, revision: Option<Revision>, unreadable: u64) {
+        let table = Table::new();
+        let mut counts = Counts::default();
+        let at = Instant::now();
+        let mut book = write(&self.book);
+        book.change += 1;
+        for stream in streams {
+            let entry = Entry { stream: Arc::new(stream), change: book.change, met: 0 };
+            counts.add(&entry.stream);
+            let id = entry.stream.id.clone();
+            // Every stream comes once; were it not so, the counts stay right.
+            if let Some(twice) = write(table.shard(&id)).insert(id, entry) {
+                counts.subtract(&twice.stream);
+            }
+        }
+        book.counts = counts;
+        // Whoever asked the store about a stream before asks again.
+        book.removals += 1;
+        book.left = None;
+        book.unreadable = unreadable;
+        book.complete = number;
+        book.confirmed = Some(at);
+        if let Some(revision) = revision {
+            book.reach(revision);
+        }
+        let before = std::mem::replace(&mut *write(&self.table), Arc::new(table));
+        drop(book);
+        // Outside of the locks: it may be the last to hold many records.
+        drop(before);
+    }
+
+    /// Applies an event: the stream as it is now, or that it has ended.
+    pub(super) fn apply(&self, revision: Revision, id: &StreamId, stream: Option<Arc<Stream>>) {
+        let mut book = write(&self.book);
+        match stream {
+            Some(stream) => self.put(&mut book, stream),
+            None => drop(self.remove(&mut book, id)),
+        }
+        book.reach(revision);
+        book.confirmed = Some(Instant::now());
+    }
+
+    pub(super) fn alive(&self, revision: Revision) {
+        let mut book = write(&self.book);
+        book.reach(revision);
+        book.confirmed = Some(Instant::now());
+    }
+
+    fn put(&self, book: &mut Book, stream: Arc<Stream>) {
+        book.change += 1;
+        book.counts.add(&stream);
+        let before = read(&self.table).put(stream, book.change);
+        if let Some(before) = before {
+            book.counts.subtract(&before);
+        }
+    }
+
+    fn remove(&self, book: &mut Book, id: &StreamId) -> Option<Arc<Stream>> {
+        // Also where the view does not hold it: a page from before may.
+        if let Some(left) = &mut book.left {
+            left.insert(id.clone());
+        }
+        book.removals += 1;
+        let entry = write(read(&self.table).shard(id)).remove(id)?;
+        book.counts.subtract(&entry.stream);
+        Some(entry.stream)
+    }
+
+    fn entry_change(&self, id: &StreamId) -> Option<u64> {
+        read(read(&self.table).shard(id)).get(id).map(|entry| entry.change)
+    }
+
+    fn mark_in(&self, book: &Book, id: &StreamId) -> Mark {
+        let entry = self.entry_change(id);
+        // What is there is told by its own change; only what is not could have come and gone.
+        Mark { entry, removals: if entry.is_none() { book.removals } else { 0 } }
+    }
+
+    /// Notes where a stream stands before the store is asked about it.
+    pub(super) fn mark(&self, id: &StreamId) -> Mark {
+        self.mark_in(&read(&self.book), id)
+    }
+
+    /// Takes over the store's answer about a stream, unless news of it came since the mark.
+    pub(super) fn answer(&self, id: &StreamId, mark: Mark, answer: Option<Arc<Stream>>) -> bool {
+        let mut book = write(&self.book);
+        if self.mark_in(&book, id) != mark {
+            return false;
+        }
+        match answer {
+            Some(stream) => self.put(&mut book, stream),
+            None => drop(self.remove(&mut book, id)),
+        }
+        true
+    }
+
+    pub(super) fn begin_walk(&self, number: u64) -> Walk {
+        let mut book = write(&self.book);
+        book.left = Some(HashSet::new());
+        Walk { number, began: book.change }
+    }
+
+    /// Takes over a page; returns the streams whose state was not the view's.
+    pub(super) fn take_page(&self, walk: Walk, streams: Vec<Stream>) -> Vec<StreamId> {
+        let mut corrected = Vec::new();
+        let mut book = write(&self.book);
+        for stream in streams {
+            if book.left.as_ref().is_some_and(|left| left.contains(&stream.id)) {
+                continue;
+            }
+            let known = {
+                let table = read(&self.table);
+                let mut shard = write(table.shard(&stream.id));
+                shard.get_mut(&stream.id).map(|entry| {
+                    entry.met = walk.number;
+                    (entry.change > walk.began, Arc::clone(&entry.stream))
+                })
+            };
+            match known {
+                // An event is newer than the page, or as new.
+                Some((true, _)) => continue,
+                Some((false, known)) if *known == stream => continue,
+                Some((false, known)) if same_state(&known, &stream) => {}
+                _ => corrected.push(stream.id.clone()),
+            }
+            self.put(&mut book, Arc::new(stream));
+        }
+        corrected
+    }
+
+    /// The streams that were there before a compare began, and that neither a page nor an event has met since.
+    pub(super) fn unmet(&self, walk: Walk) -> Vec<StreamId> {
+        let _book = read(&self.book);
+        let table = Arc::clone(&read(&self.table));
+        let unmet = |entry: &Entry| entry.met != walk.number && entry.change <= walk.began;
+        let shards = table.0.iter();
+        shards
+            .flat_map(|shard| {
+                let shard = read(shard);
+                let ids: Vec<_> = shard.iter().filter(|(_, entry)| unmet(entry)).map(|(id, _)| id.clone()).collect();
+                ids
+            })
+            .collect()
+    }
+
+    /// Ends a compare with what it corrected.
+    pub(super) fn end_walk(&self, began: Instant, corrected: &[StreamId], unreadable: u64) {
+        let mut book = write(&self.book);
+        book.left = None;
+        book.unreadable = unreadable;
+        book.confirmed = book.confirmed.max(Some(began));
+        book.corrections.compares += 1;
+        if !corrected.is_empty() {
+            book.corrections.count += corrected.len() as u64;
+            book.corrections.last = corrected.iter().take(REPORTED).cloned().collect();
+        }
+    }
+}
+
+/// Whether two records differ in nothing that is told as an event: statistics and heartbeats are not.
+fn same_state(one: &Stream, other: &Stream) -> bool {
+    one.kind == other.kind
+        && one.source_addr == other.source_addr
+        && one.status == other.status
+        && one.created_at == other.created_at
+        && one.video_codec == other.video_codec
+        && one.resolution == other.resolution
+        && one.node == other.node
+        && one.epoch == other.epoch
+        && one.labels == other.labels
+        && one.audio_codec == other.audio_codec
+}

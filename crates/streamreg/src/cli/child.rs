@@ -1,0 +1,162 @@
+//! A command that runs beside this process: started, signalled, waited for.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// A signal to pass on.
+#[cfg(unix)]
+pub(super) type Passed = rustix::process::Signal;
+#[cfg(not(unix))]
+pub(super) type Passed = ();
+
+/// A running command.
+#[derive(Debug)]
+pub(super) struct Child(tokio::process::Child);
+
+impl Child {
+    /// Starts a command with this process's standard streams; it is killed where this process fails.
+    pub(super) fn start(command: &[OsString], variables: &[(&str, &str)]) -> io::Result<Self> {
+        let [program, args @ ..] = command else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command is given"));
+        };
+        Command::new(program).args(args).envs(variables.iter().copied()).kill_on_drop(true).spawn().map(Self)
+    }
+
+    /// Waits for the end.
+    pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
+        self.0.wait().await
+    }
+
+    /// Asks the command to end, and kills it where it does not within this time.
+    pub(super) async fn stop(&mut self, grace: Duration) {
+        self.terminate();
+        if timeout(grace, self.0.wait()).await.is_err() {
+            // Fails only where it has ended just now.
+            let _ = self.0.kill().await;
+        }
+    }
+
+    #[cfg(unix)]
+    fn terminate(&self) {
+        self.signal(Passed::TERM);
+    }
+
+    #[cfg(not(unix))]
+    fn terminate(&mut self) {
+        let _ = self.0.start_kill();
+    }
+
+    /// Sends a signal, unless the command has ended.
+    #[cfg(unix)]
+    pub(super) fn signal(&self, signal: Passed) {
+        // An id that nobody has waited for yet is no other process's.
+        let id = self.0.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(id) = id
+            && let Err(error) = rustix::process::kill_process(id, signal)
+        {
+            tracing::debug!(%error, ?signal, "the command got no signal");
+        }
+    }
+}
+
+/// The code that a shell gives a command that ended so: its own, or 128 and the signal.
+pub(super) fn code(status: ExitStatus) -> u8 {
+    u8::try_from(status.code().unwrap_or_else(|| 128 + signal_of(status).unwrap_or(0))).unwrap_or(u8::MAX)
+}
+
+/// How a command ended, in words.
+pub(super) fn words(status: ExitStatus) -> String {
+    match (status.code(), signal_of(status)) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+#[cfg(unix)]
+fn signal_of(status: ExitStatus) -> Option<i32> {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.signal()
+}
+
+#[cfg(not(unix))]
+fn signal_of(_: ExitStatus) -> Option<i32> {
+    None
+}
+
+/// The signals that this process gets in the command's place.
+#[cfg(unix)]
+pub(super) struct Relay {
+    signals: Vec<(tokio::signal::unix::Signal, Passed)>,
+    /// Whether the terminal's next Ctrl-C reaches the command by itself.
+    terminal: bool,
+}
+
+#[cfg(unix)]
+impl Relay {
+    /// Takes the signals from now on.
+    pub(super) fn new() -> Self {
+        let kinds = [Passed::HUP, Passed::INT, Passed::QUIT, Passed::TERM, Passed::USR1, Passed::USR2];
+        let open = |number: Passed| {
+            let kind = tokio::signal::unix::SignalKind::from_raw(number.as_raw());
+            let opened = tokio::signal::unix::signal(kind);
+            opened.inspect_err(|error| tracing::warn!(%error, ?number, "a signal is not passed on")).ok()
+        };
+        let signals = kinds.into_iter().filter_map(|number| Some((open(number)?, number))).collect();
+        Self { signals, terminal: in_foreground() }
+    }
+
+    /// Waits for a signal.
+    pub(super) async fn next(&mut self) -> Passed {
+        std::future::poll_fn(|context| {
+            for (signal, number) in &mut self.signals {
+                if let std::task::Poll::Ready(Some(())) = signal.poll_recv(context) {
+                    return std::task::Poll::Ready(*number);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    /// Passes a signal on.
+    pub(super) fn pass(&mut self, signal: Passed, to: &Child) {
+        // A terminal sends it to all processes in front of it; somebody who means this one alone sends it again.
+        if self.terminal && matches!(signal, Passed::INT | Passed::QUIT) {
+            self.terminal = false;
+        } else {
+            to.signal(signal);
+        }
+    }
+}
+
+/// Whether a terminal's Ctrl-C goes to this process's group.
+#[cfg(unix)]
+fn in_foreground() -> bool {
+    let group = rustix::process::getpgrp();
+    rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|front| front == group)
+}
+
+/// Where there are no signals, Ctrl-C reaches the command by itself.
+#[cfg(not(unix))]
+pub(super) struct Relay;
+
+#[cfg(not(unix))]
+impl Relay {
+    pub(super) fn new() -> Self {
+        Self
+    }
+
+    pub(super) async fn next(&mut self) -> Passed {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(super) fn pass(&mut self, _: Passed, _: &Child) {}
+}

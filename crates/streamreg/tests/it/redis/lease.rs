@@ -1,0 +1,351 @@
+//! Leases on a real Redis that is killed, emptied and cut off, among holders that fight for a stream.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::redis::AsyncCommands as _;
+use stream_registry::{
+    Change, EndOptions, EndReason, ErrorKind, Guard, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict,
+    RedisOptions, RedisRegistry, Registry, StreamStats, StreamStatus, Write,
+};
+use testkit::{Data, FaultProxy, wait_until};
+
+use super::{Bed, INDEX, SOON, id, key, stream};
+
+const TTL: Duration = Duration::from_secs(5);
+/// A fifth of it.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const MINE: &str = "203.0.113.7:40112";
+const THEIRS: &str = "198.51.100.9:5000";
+
+async fn store(options: RedisOptions, ttl: Duration) -> Arc<RedisRegistry> {
+    Arc::new(RedisRegistry::connect(options.ttl(ttl)).await.unwrap())
+}
+
+impl Bed {
+    async fn leases(&self, ttl: Duration) -> Leases {
+        Leases::new(store(self.options(), ttl).await, LeaseOptions::default())
+    }
+
+    /// Leases behind a network that can be broken.
+    async fn leases_by_proxy(&self) -> (Leases, FaultProxy) {
+        let proxy = FaultProxy::start(self.server.addr()).await;
+        let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
+        (Leases::new(store(options, TTL).await, LeaseOptions::default()), proxy)
+    }
+
+    async fn is_there(&self, name: &str) -> bool {
+        self.raw.clone().exists(key(name)).await.unwrap()
+    }
+
+    /// How often a command was called by clients or scripts.
+    async fn calls(&self, command: &str) -> u64 {
+        let info = self.server.cli(&["INFO", "commandstats"]).await;
+        let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
+    }
+}
+
+async fn acquire_many(leases: &Leases, count: usize) -> Vec<Lease> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for at in 0..count {
+        let leases = leases.clone();
+        tasks.spawn(async move { leases.acquire(stream(&format!("cam{at}"), MINE)).await.unwrap() });
+    }
+    tasks.join_all().await
+}
+
+fn bytes(bytes_received: u64) -> StreamStats {
+    StreamStats { bytes_received, ..Default::default() }
+}
+
+/// Takes a stream that others take all the while: a store may say that it changes too fast.
+async fn take_over(leases: &Leases, source: &str) -> Lease {
+    let began = Instant::now();
+    loop {
+        match leases.acquire_with(stream("cam1", source), OnConflict::TakeOver).await {
+            Ok(lease) => return lease,
+            Err(error) => assert!(error.is_retryable() && began.elapsed() < SOON, "{error:?}"),
+        }
+    }
+}
+
+/// A heartbeat, statistics, a status and an end of a lease that was lost, past all that the handle knows.
+async fn assert_too_late(store: &RedisRegistry, old: &Lease) {
+    let guard = Guard::Holder(old.epoch().clone());
+    let changes = [Change::Heartbeat, Change::Stats(bytes(666_666)), Change::Status(StreamStatus::Error)];
+    let writes = changes.map(|change| Write { id: old.id().clone(), guard: guard.clone(), change });
+    for answer in store.write(&writes).await.unwrap() {
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::NotHolder);
+    }
+    let error = store.end(old.id(), &EndOptions::default().guard(guard)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotHolder);
+}
+
+fn is_held(lease: &Lease) -> bool {
+    lease.state() == LeaseState::Held
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_streams_come_back_to_a_redis_that_was_killed_and_is_empty() {
+    let mut bed = Bed::start().await;
+    let ttl = Duration::from_secs(10);
+    let leases = bed.leases(ttl).await;
+    let held = acquire_many(&leases, 1_000).await;
+    for (lease, at) in held.iter().zip(1..) {
+        lease.report(bytes(at));
+    }
+    let before: Vec<_> = held.iter().map(Lease::stream).collect();
+    bed.server.kill();
+    // As an operator who sees it: down for a moment.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    bed.server.restart(Data::Empty).await;
+    let back = Instant::now();
+    let bed = Bed::of(bed.server).await;
+    let raw = bed.raw.clone();
+    wait_until(ttl / 5 + Duration::from_secs(2), async || {
+        let there: usize = raw.clone().scard(INDEX).await.unwrap();
+        there == held.len() && held.iter().all(is_held)
+    })
+    .await;
+    println!("1 000 leases were back {:?} after the restart", back.elapsed());
+    let reader = store(bed.options(), ttl).await;
+    for (lease, before) in held.iter().zip(&before) {
+        let stored = reader.get(lease.id()).await.unwrap();
+        assert_eq!((stored.created_at, stored.epoch()), (before.created_at, Some(lease.epoch())));
+        assert_eq!(stored.bytes_received, before.bytes_received);
+    }
+    bed.assert_whole("all are back").await;
+    assert!(leases.release_all(&EndReason::default()).await.is_empty());
+    assert!(bed.index().await.is_empty());
+    // What is left are end marks and answers, each with a time to live.
+    bed.assert_whole("all are released").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_that_was_cut_off_does_not_bring_back_what_its_successor_ended() {
+    for fault in ["refuse", "stall"] {
+        let bed = Bed::start().await;
+        let (cut_off, proxy) = bed.leases_by_proxy().await;
+        let lease = cut_off.acquire(stream("cam1", MINE)).await.unwrap();
+        if fault == "refuse" {
+            proxy.refuse().await;
+        } else {
+            proxy.stall();
+        }
+        lease.report(bytes(666));
+        let others = bed.leases(TTL).await;
+        let other = others.acquire_with(stream("cam1", THEIRS), OnConflict::TakeOver).await.unwrap();
+        // The first holder's time is over, and it knows.
+        wait_until(TTL * 2, async || matches!(lease.state(), LeaseState::Recovering { .. })).await;
+        assert!(is_held(&other));
+        assert_eq!(other.release().await.unwrap().bytes_received, 0, "{fault}");
+        proxy.resume().await;
+        let end = tokio::time::timeout(SOON, lease.ended()).await.unwrap();
+        assert_eq!(end, LeaseEnd::Superseded { by: None }, "{fault}");
+        assert!(!bed.is_there("cam1").await, "{fault}: it came back");
+        let calls = bed.calls("evalsha").await;
+        tokio::time::sleep(HEARTBEAT * 3).await;
+        assert_eq!(bed.calls("evalsha").await, calls, "{fault}: something was written after the end");
+        assert!(!bed.is_there("cam1").await, "{fault}: it came back later");
+        bed.assert_whole(fault).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_ended_stays_ended() {
+    let bed = Bed::start().await;
+    let (leases, proxy) = bed.leases_by_proxy().await;
+    let (near, far) =
+        (leases.acquire(stream("near", MINE)).await.unwrap(), leases.acquire(stream("far", MINE)).await.unwrap());
+    let operator = store(bed.options(), TTL).await;
+    let force = EndOptions::default().guard(Guard::Force);
+    operator.end(near.id(), &force).await.unwrap();
+    assert_eq!(tokio::time::timeout(SOON, near.ended()).await.unwrap(), LeaseEnd::Removed);
+    assert!(is_held(&far));
+    // And while the holder hears nothing.
+    proxy.refuse().await;
+    operator.end(far.id(), &force).await.unwrap();
+    wait_until(TTL * 2, async || !is_held(&far)).await;
+    proxy.resume().await;
+    assert_eq!(tokio::time::timeout(SOON, far.ended()).await.unwrap(), LeaseEnd::Removed);
+    assert!(leases.is_empty() && bed.index().await.is_empty());
+    bed.assert_whole("ended by an operator").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_flush_the_later_of_two_holders_wins_whoever_comes_first() {
+    for first_back in ["earlier", "later"] {
+        let bed = Bed::start().await;
+        let (earlier, earlier_proxy) = bed.leases_by_proxy().await;
+        let (later, later_proxy) = bed.leases_by_proxy().await;
+        let old = earlier.acquire(stream("cam1", MINE)).await.unwrap();
+        earlier_proxy.refuse().await;
+        let new = later.acquire_with(stream("cam1", THEIRS), OnConflict::TakeOver).await.unwrap();
+        later_proxy.refuse().await;
+        // Marks and all.
+        bed.flush().await;
+        let order = [(&earlier_proxy, &old), (&later_proxy, &new)];
+        let (first, second) = if first_back == "earlier" { (order[0], order[1]) } else { (order[1], order[0]) };
+        first.0.resume().await;
+        wait_until(SOON, async || bed.is_there("cam1").await && is_held(first.1)).await;
+        second.0.resume().await;
+        let end = tokio::time::timeout(SOON, old.ended()).await.unwrap();
+        assert_eq!(end, LeaseEnd::Superseded { by: Some(THEIRS.into()) }, "{first_back}");
+        wait_until(SOON, async || is_held(&new)).await;
+        new.flush().await.unwrap();
+        let stored = store(bed.options(), TTL).await.get(&id("cam1")).await.unwrap();
+        assert_eq!((stored.epoch(), stored.created_at), (Some(new.epoch()), new.stream().created_at), "{first_back}");
+        new.release().await.unwrap();
+        bed.assert_whole(first_back).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_take_a_stream_from_each_other_a_thousand_times() {
+    const EACH: usize = 500;
+    let bed = Bed::start().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for side in 0..2 {
+        let options = LeaseOptions::default().heartbeat(Duration::from_millis(50));
+        let raw = store(bed.options(), TTL).await;
+        let leases = Leases::new(raw.clone(), options);
+        tasks.spawn(async move {
+            // The load: each keeps others alive all the while.
+            let mut load = Vec::new();
+            for at in 0..100 {
+                load.push(leases.acquire(stream(&format!("load{side}-{at}"), MINE)).await.unwrap());
+            }
+            let mut all = Vec::new();
+            for round in 0..EACH {
+                let source = format!("10.0.{side}.1:{round}");
+                let lease = take_over(&leases, &source).await;
+                lease.report(bytes(1));
+                all.push(lease);
+                // The one before has lost the stream: all that it says comes too late.
+                if let Some(old) = all.iter().rev().nth(1) {
+                    assert_too_late(&raw, old).await;
+                    assert!(old.flush().await.is_err() && old.release().await.is_err(), "{side} {round}");
+                }
+            }
+            (leases, load, all)
+        });
+    }
+    let both = tasks.join_all().await;
+    let mut held = Vec::new();
+    for lease in both.iter().flat_map(|(_, _, all)| all) {
+        drop(lease.set_status(StreamStatus::Active).await);
+        if is_held(lease) {
+            held.push(lease);
+        }
+    }
+    let stored = store(bed.options(), TTL).await.get(&id("cam1")).await.unwrap();
+    assert_eq!(held.iter().map(|lease| lease.epoch()).collect::<Vec<_>>(), [stored.epoch().unwrap()], "exactly one");
+    assert_eq!(Some(held[0].epoch()), both.iter().flat_map(|(_, _, all)| all).map(Lease::epoch).max());
+    assert_eq!((stored.source_addr, stored.bytes_received), (held[0].stream().source_addr, 1));
+    for (leases, load, _) in &both {
+        assert!(load.iter().all(is_held), "the load was kept alive");
+        assert!(leases.release_all(&EndReason::default()).await.is_empty());
+    }
+    assert!(bed.index().await.is_empty());
+    bed.assert_whole("after the fight").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_that_is_stopped_past_its_time_learns_and_writes_nothing() {
+    let ttl = Duration::from_secs(1);
+    let bed = Bed::start().await;
+    let options = bed.options();
+    let (leased, begin) = tokio::sync::oneshot::channel();
+    let (go_on, stopped) = std::sync::mpsc::channel::<()>();
+    // The holder is one thread: where that stands still, all of it does, as in a stopped process.
+    let holder = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let leases = Leases::new(store(options, ttl).await, LeaseOptions::default());
+            let lease = leases.acquire(stream("cam1", MINE)).await.unwrap();
+            lease.report(bytes(666));
+            leased.send(()).unwrap();
+            stopped.recv().unwrap();
+            let believed = is_held(&lease);
+            let end = tokio::time::timeout(SOON, lease.ended()).await;
+            (believed, end.unwrap())
+        })
+    });
+    begin.await.unwrap();
+    let others = bed.leases(ttl).await;
+    wait_until(SOON, async || !bed.is_there("cam1").await).await;
+    let other = others.acquire(stream("cam1", THEIRS)).await.unwrap();
+    go_on.send(()).unwrap();
+    let (believed, end) = tokio::task::spawn_blocking(move || holder.join().unwrap()).await.unwrap();
+    assert!(!believed, "it doubts before it has asked");
+    assert_eq!(end, LeaseEnd::Superseded { by: Some(THEIRS.into()) });
+    let last = other.release().await.unwrap();
+    assert_eq!((last.source_addr.as_str(), last.bytes_received), (THEIRS, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_one_script_call() {
+    const ROUNDS: u32 = 5;
+    let bed = Bed::start().await;
+    let leases = bed.leases(TTL).await;
+    let held = acquire_many(&leases, 1_000).await;
+    bed.server.cli(&["CONFIG", "RESETSTAT"]).await;
+    let began = Instant::now();
+    while began.elapsed() < HEARTBEAT * ROUNDS {
+        for lease in &held {
+            lease.report(bytes(u64::try_from(began.elapsed().as_millis()).unwrap()));
+        }
+        tokio::time::sleep(HEARTBEAT / 4).await;
+    }
+    // The first call sends the script's text.
+    let calls = bed.calls("evalsha").await + bed.calls("eval").await;
+    // Four would do; neighbours join as rounds go by.
+    let most = u64::from(ROUNDS + 1) * 12;
+    assert!((u64::from(ROUNDS - 1) * 4..=most).contains(&calls), "{calls} script calls in {ROUNDS} rounds of 1 000");
+    println!("{calls} script calls in {ROUNDS} intervals of 1 000 leases");
+    let stored = store(bed.options(), TTL).await.list().await.unwrap();
+    assert_eq!(stored.len(), 1_000);
+    assert!(stored.iter().all(|stream| stream.bytes_received > 1_500), "each was written again and again");
+    assert!(held.iter().all(is_held));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epoch_that_another_program_dropped_is_put_back() {
+    let bed = Bed::start().await;
+    let leases = bed.leases(TTL).await;
+    let lease = leases.acquire(stream("cam1", MINE)).await.unwrap();
+    let theirs = format!(r#"{{"status":"paused","source_addr":"{MINE}","theirs":[1],"id":"cam1","type":"srt"}}"#);
+    bed.put("cam1", theirs, 60_000).await;
+    let reader = store(bed.options(), TTL).await;
+    wait_until(SOON, async || reader.get(&id("cam1")).await.is_ok_and(|stored| stored.epoch() == Some(lease.epoch())))
+        .await;
+    let stored = reader.get(&id("cam1")).await.unwrap();
+    assert_eq!(stored.status, StreamStatus::Paused);
+    assert!(stored.to_json().contains(r#""theirs":[1]"#), "{}", stored.to_json());
+    lease.release().await.unwrap();
+    bed.assert_whole("released").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_whose_answer_is_lost_is_answered_once_it_can_be() {
+    let bed = Bed::start().await;
+    let (leases, proxy) = bed.leases_by_proxy().await;
+    // The server has the scripts from here on: a lost answer is not the one that asks for their text.
+    leases.acquire(stream("cam0", MINE)).await.unwrap().release().await.unwrap();
+    let lease = Arc::new(leases.acquire(stream("cam1", MINE)).await.unwrap());
+    lease.report(bytes(7));
+    lease.flush().await.unwrap();
+    proxy.swallow_answers();
+    let releasing = tokio::spawn({
+        let lease = Arc::clone(&lease);
+        async move { lease.release_with(&"over".parse().unwrap()).await }
+    });
+    wait_until(SOON, async || !bed.is_there("cam1").await).await;
+    proxy.cut();
+    proxy.resume().await;
+    let last = releasing.await.unwrap().unwrap();
+    assert_eq!((last.bytes_received, last.end_reason.as_deref()), (7, Some("over")));
+    assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
+    assert!(!bed.is_there("cam1").await);
+}

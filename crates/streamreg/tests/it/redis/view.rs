@@ -1,0 +1,175 @@
+//! The local view over a real server: what it shows is what the server holds, whatever happens to either.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use stream_registry::{RedisRegistry, Registry, Stream, StreamPatch, StreamStats, StreamStatus, View, ViewOptions};
+use testkit::{Data, wait_until};
+
+use super::operations::SOURCE;
+use super::{Bed, INDEX, id, stream};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const FEED: &str = "mirror:streams:\u{1f}feed";
+
+fn often() -> ViewOptions {
+    ViewOptions::default().compare_every(Duration::from_millis(200))
+}
+
+fn never() -> ViewOptions {
+    ViewOptions::default().compare_every(Duration::from_secs(3_600))
+}
+
+async fn view(store: &Arc<RedisRegistry>, options: ViewOptions) -> View {
+    let view = View::new(Arc::clone(store) as Arc<dyn Registry>, options);
+    tokio::time::timeout(PATIENCE, view.ready()).await.unwrap().unwrap();
+    view
+}
+
+fn texts<'a>(streams: impl IntoIterator<Item = &'a Stream>) -> BTreeMap<String, String> {
+    streams.into_iter().map(|stream| (stream.id.to_string(), stream.to_json())).collect()
+}
+
+fn seen(view: &View) -> BTreeMap<String, String> {
+    texts(view.all().iter().map(|stream| &**stream))
+}
+
+/// Waits until the view shows what the store holds, to the byte.
+async fn equal(view: &View, store: &RedisRegistry) {
+    let mut held = BTreeMap::new();
+    wait_until(PATIENCE, async || {
+        match store.list().await {
+            Ok(list) => held = texts(&list),
+            Err(_) => return false,
+        }
+        seen(view) == held
+    })
+    .await;
+    assert_eq!(view.counts().total as usize, held.len());
+}
+
+/// Changes streams by chance, until it is told to stop.
+async fn churn(store: Arc<RedisRegistry>, seed: u64, stop: Arc<AtomicBool>) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    while !stop.load(Ordering::Relaxed) {
+        let cam = id(&format!("cam{}", rng.usize(..100)));
+        // What is not there, or is another's, is no fault here.
+        let _ = match rng.u8(..6) {
+            0 | 1 => store.register(&stream(cam.as_str(), SOURCE)).await.map(|_| ()),
+            2 => store.unregister(&cam).await.map(|_| ()),
+            3 => store.update_status(&cam, StreamStatus::Active).await,
+            4 => {
+                let stats = StreamStats { bytes_received: rng.u64(..1 << 40), ..StreamStats::default() };
+                store.update_stats(&cam, &stats).await
+            }
+            _ => {
+                let node = Some(format!("node{}", rng.u8(..4)));
+                store.patch(&cam, &StreamPatch { node, ..StreamPatch::default() }).await
+            }
+        };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_any_changes_and_lost_feeds_it_equals_the_store() {
+    let bed = Bed::start().await;
+    let store = Arc::new(bed.store().await);
+    let view = view(&store, often()).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let tasks: Vec<_> = (0..8).map(|seed| tokio::spawn(churn(Arc::clone(&store), seed, Arc::clone(&stop)))).collect();
+    for command in [
+        &["XTRIM", FEED, "MAXLEN", "0"][..],
+        &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
+        &["DEL", FEED],
+        &["DEL", "mirror:streams:\u{1f}facts"],
+        &["SET", FEED, "x"],
+        &["FLUSHALL"],
+    ] {
+        let before = view.revision();
+        bed.server.cli(command).await;
+        // It goes on while all writes do.
+        wait_until(PATIENCE, async || view.revision() != before).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    equal(&view, &store).await;
+    assert!(view.counts().total > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_serves_through_an_outage_and_finds_what_is_there_afterwards() {
+    let mut bed = Bed::start().await;
+    let store = Arc::new(bed.store().await);
+    for n in 0..50 {
+        store.register(&stream(&format!("cam{n}"), SOURCE)).await.unwrap();
+    }
+    let view = view(&store, often()).await;
+    assert_eq!(view.all().len(), 50);
+    // What was there is kept.
+    assert_eq!(bed.server.cli(&["SAVE"]).await, "OK");
+    bed.server.kill();
+    let age = view.age();
+    wait_until(PATIENCE, async || view.age() > age + Duration::from_millis(500)).await;
+    assert_eq!(view.all().len(), 50);
+    assert!(view.get(&id("cam7")).is_some());
+    bed.server.restart(Data::Kept).await;
+    wait_until(PATIENCE, async || store.register(&stream("after", SOURCE)).await.is_ok()).await;
+    wait_until(PATIENCE, async || view.get(&id("after")).is_some()).await;
+    equal(&view, &store).await;
+    assert_eq!(view.all().len(), 51);
+    // And now it is not.
+    bed.server.restart(Data::Empty).await;
+    wait_until(PATIENCE, async || view.all().is_empty()).await;
+    wait_until(PATIENCE, async || store.register(&stream("anew", SOURCE)).await.is_ok()).await;
+    wait_until(PATIENCE, async || view.get(&id("anew")).is_some()).await;
+    equal(&view, &store).await;
+    assert!(view.age() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_write_is_shown_as_soon_as_its_place_is_reached() {
+    let bed = Bed::start().await;
+    let store = Arc::new(bed.store().await);
+    let view = view(&store, never()).await;
+    for n in 0..50 {
+        let cam = format!("cam{n}");
+        store.register(&stream(&cam, SOURCE)).await.unwrap();
+        let tail = store.snapshot().await.unwrap().revision.unwrap();
+        tokio::time::timeout(PATIENCE, view.reached(&tail)).await.unwrap().unwrap();
+        assert!(view.get(&id(&cam)).is_some(), "{cam}");
+        store.unregister(&id(&cam)).await.unwrap();
+        let tail = store.snapshot().await.unwrap().revision.unwrap();
+        tokio::time::timeout(PATIENCE, view.reached(&tail)).await.unwrap().unwrap();
+        assert!(view.get(&id(&cam)).is_none(), "{cam}");
+    }
+}
+
+#[tokio::test]
+async fn other_programs_changes_come_with_the_compare() {
+    let bed = Bed::start().await;
+    let store = Arc::new(bed.store().await);
+    store.register(&stream("ours", SOURCE)).await.unwrap();
+    let view = view(&store, often()).await;
+    bed.put("foreign", r#"{"type":"srt","status":"active"}"#, 300_000).await;
+    wait_until(PATIENCE, async || view.get(&id("foreign")).is_some()).await;
+    bed.put("foreign", r#"{"type":"srt","status":"paused"}"#, 300_000).await;
+    wait_until(PATIENCE, async || view.get(&id("foreign")).unwrap().status == StreamStatus::Paused).await;
+    wait_until(PATIENCE, async || view.corrections().count >= 2).await;
+    assert_eq!(view.corrections().last, [id("foreign")]);
+    bed.server.cli(&["DEL", "mirror:streams:foreign"]).await;
+    bed.server.cli(&["SREM", INDEX, "foreign"]).await;
+    wait_until(PATIENCE, async || view.get(&id("foreign")).is_none()).await;
+    assert!(view.get(&id("ours")).is_some());
+    // A stream that lost its place in the index is live all the same.
+    bed.server.cli(&["SREM", INDEX, "ours"]).await;
+    let compares = view.corrections().compares;
+    wait_until(PATIENCE, async || view.corrections().compares > compares + 2).await;
+    assert!(view.get(&id("ours")).is_some());
+    // What cannot be read is counted.
+    bed.put("broken", "no record", 300_000).await;
+    wait_until(PATIENCE, async || view.unreadable() == 1).await;
+}
