@@ -35,8 +35,29 @@
 //!
 //! # What it does not do
 //!
-//! It carries no media and starts or stops no publisher. It keeps live streams only: what has ended is gone.
-//! The change feed answers `Unsupported` in this version.
+//! It carries no media and starts or stops no publisher. It keeps live streams only: of what has ended the change feed
+//! tells for a while.
+//!
+//! # The change feed
+//!
+//! [`Registry::watch`] gives every change of state once and in order, and resumes after any event that is kept:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+//! use stream_registry::{Event, MemoryRegistry, Registry, Stream, StreamType, WatchFrom};
+//!
+//! let registry = MemoryRegistry::new();
+//! let seen = registry.snapshot().await?;
+//! registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+//! // Whatever has happened since the snapshot was taken comes first.
+//! let mut watch = registry.watch(seen.revision.map_or(WatchFrom::Now, WatchFrom::Revision)).await?;
+//! match watch.next().await {
+//!     Some(Event::Changed { what, stream, .. }) => assert_eq!((what.as_str(), stream.id.as_str()), ("registered", "cam1")),
+//!     Some(Event::Resync { .. }) => println!("take a snapshot again"),
+//!     other => println!("{other:?}"),
+//! }
+//! # Ok(()) }
+//! ```
 //!
 //! # Leases
 //!

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
 use stream_registry::conformance::{Instance, Subject, run_matching};
 use stream_registry::{
-    Change, Cursor, EndOptions, Error, ErrorKind, Guard, MockRegistry, Outcome, Page, RegisterOptions, Registered,
-    Registry, Result, Snapshot, StoreInfo, Stream, StreamId, Write,
+    Change, Cursor, EndOptions, Error, ErrorKind, Event, Guard, MockRegistry, Outcome, Page, RegisterOptions,
+    Registered, Registry, Result, Snapshot, StoreInfo, Stream, StreamId, Watch, WatchFrom, Write,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +41,14 @@ enum Flaw {
     NoLimitOnBatches,
     NodeNotCompared,
     AlreadyExistsWithoutRecord,
+    FeedTellsHeartbeats,
+    FeedSkipsEvents,
+    FeedDoublesEvents,
+    FeedSwapsEvents,
+    FeedForgetsWhereToResume,
+    FeedTellsTheRecordBefore,
+    FeedEndsWithoutReason,
+    SnapshotsRevisionIsOld,
     EpochFromTheCaller,
     RecoveryIsTakeOver,
     RecoveryIsRegister,
@@ -125,6 +134,7 @@ impl Broken {
                         patch.labels = stream_registry::LabelsPatch::Replace(set.collect());
                     }
                 }
+                (Flaw::FeedTellsHeartbeats, Change::Heartbeat) => write.change = Change::Patch(Box::default()),
                 (Flaw::GuardsIgnored, _) => write.guard = Guard::Force,
                 _ => {}
             }
@@ -246,7 +256,10 @@ impl Registry for Broken {
     }
 
     async fn snapshot(&self) -> Result<Snapshot> {
-        let snapshot = self.store.snapshot().await?;
+        let mut snapshot = self.store.snapshot().await?;
+        if self.has(Flaw::SnapshotsRevisionIsOld) {
+            snapshot.revision = self.store.watch(WatchFrom::Oldest).await?.begins().cloned();
+        }
         if !self.has(Flaw::ListInTwoSteps) {
             return Ok(snapshot);
         }
@@ -270,6 +283,37 @@ impl Registry for Broken {
             page.streams.pop();
         }
         Ok(page)
+    }
+
+    async fn watch(&self, from: WatchFrom) -> Result<Watch> {
+        let from = if self.has(Flaw::FeedForgetsWhereToResume) { WatchFrom::Now } else { from };
+        let events = self.store.watch(from).await?;
+        let flaw = self.flaw;
+        let mut at = 0;
+        let mut before = None;
+        let spoiled = events.flat_map(move |event| {
+            at += 1;
+            let held = before.replace(event.clone());
+            stream::iter(match (flaw, event) {
+                (Flaw::FeedSkipsEvents, _) if at % 20 == 0 => vec![],
+                (Flaw::FeedDoublesEvents, event) if at % 20 == 0 => vec![event.clone(), event],
+                (Flaw::FeedSwapsEvents, event) => match at % 20 {
+                    10 => vec![],
+                    11 => vec![event].into_iter().chain(held).collect(),
+                    _ => vec![event],
+                },
+                (Flaw::FeedTellsTheRecordBefore, Event::Changed { revision, what, stream }) => {
+                    let record = held.as_ref().and_then(Event::stream).unwrap_or(&stream).clone();
+                    vec![Event::Changed { revision, what, stream: record }]
+                }
+                (Flaw::FeedEndsWithoutReason, Event::Ended { revision, last, as_of, .. }) => {
+                    let reason = stream_registry::EndCause::Unregistered(stream_registry::EndReason::default());
+                    vec![Event::Ended { revision, reason, last, as_of }]
+                }
+                (_, event) => vec![event],
+            })
+        });
+        Ok(Watch::new(spoiled))
     }
 
     async fn ping(&self) -> Result<()> {
@@ -363,5 +407,14 @@ found! {
     a_recovery_under_any_epoch: RecoveryIgnoresGreaterEpochs, "recovery/yields_to_a_greater_epoch";
     a_take_over_that_fences_nobody: TakeOverKeepsTheEpoch, "take-over/fences_the_old_holder";
     ignored_staleness: StalenessIgnored, "take-over/if_stale_refuses_what_is_fresh";
+    a_feed_of_heartbeats: FeedTellsHeartbeats, "feed/tells_nothing_of_heartbeats_statistics_and_refusals";
+    a_feed_that_skips: FeedSkipsEvents, "feed/keeps_the_order";
+    a_feed_that_doubles: FeedDoublesEvents, "feed/keeps_the_order";
+    a_feed_out_of_order: FeedSwapsEvents, "feed/keeps_the_order";
+    a_feed_that_forgets_where_to_resume: FeedForgetsWhereToResume, "feed/resumes_after_any_revision";
+    a_feed_of_the_records_before: FeedTellsTheRecordBefore, "feed/tells_every_change_of_state_once_with_the_record";
+    ends_without_their_reason: FeedEndsWithoutReason, "feed/tells_how_a_stream_ended";
+    expiries_that_look_like_ends: FeedEndsWithoutReason, "feed/tells_of_an_expiry_once_with_the_last_record";
+    a_snapshot_with_an_old_revision: SnapshotsRevisionIsOld, "feed/goes_on_from_the_revision_of_a_snapshot";
     a_refusal_without_the_record: AlreadyExistsWithoutRecord, "register/refuses_with_the_record_that_is_there";
 }

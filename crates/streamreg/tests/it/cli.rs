@@ -96,8 +96,8 @@ impl Server {
     }
 
     /// A server at this address.
-    pub(super) fn start_at(address: &str) -> Self {
-        Self::listening(address, &[])
+    pub(super) fn start_at(address: &str, args: &[&str]) -> Self {
+        Self::listening(address, args)
     }
 
     fn listening(address: &str, args: &[&str]) -> Self {

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::{Server, done, until};
+use testkit::{Data, RedisServer};
+
+use crate::cli::{Server, done, program, told, until};
 
 /// How long anything may take before a test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -83,12 +85,15 @@ fn register(server: &Server, id: &str) {
 }
 
 /// Ends a server and starts another one, with an empty store, at its address.
-fn restart(mut server: Server) -> Server {
-    let address = server.url.trim_start_matches("http://").to_owned();
+fn restart(server: Server) -> Server {
+    Server::start_at(&stop(server), &[])
+}
+
+/// Ends a server and returns its address.
+fn stop(mut server: Server) -> String {
     server.running.signal("TERM");
     assert_eq!(server.running.ended(), Some(0));
-    drop(server);
-    Server::start_at(&address)
+    server.url.trim_start_matches("http://").to_owned()
 }
 
 #[test]
@@ -125,6 +130,49 @@ fn watch_survives_a_restart_of_the_server_and_says_what_it_cannot_know() {
     assert_eq!(watch.json()["event"], "resync");
     register(&server, "two");
     assert_eq!(watch.json()["stream"]["id"], "two");
+}
+
+#[test]
+fn a_restart_of_a_server_before_redis_is_no_gap() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let redis = runtime.block_on(RedisServer::start());
+    let store = ["--store", &redis.url()];
+    let server = Server::start(&store);
+    let watch = Follower::watch(&server, &[]);
+    register(&server, "up");
+    assert_eq!(watch.json()["stream"]["id"], "up");
+    let address = stop(server);
+    let down = [&["register", "--id", "down", "--type", "srt", "--source", "a:1"], &store[..]].concat();
+    assert_eq!(told(program(&down).output().unwrap()), done("down\n"));
+    let server = Server::start_at(&address, &store);
+    assert_eq!(watch.json()["stream"]["id"], "down");
+    assert_eq!(server.run(&["unregister", "up", "--reason", "over"]), done(""));
+    assert_eq!(watch.json()["event"], "unregistered");
+    let (_, ends, _) = server.run(&["history"]);
+    assert_eq!(ends.lines().count(), 1, "{ends}");
+    assert!(ends.contains("\"reason\":\"over\"") && ends.contains("\"duration_ms\":"), "{ends}");
+}
+
+#[test]
+fn commands_on_redis_survive_its_restart() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut redis = runtime.block_on(RedisServer::start());
+    let url = redis.url();
+    let on_redis = |args: &[&str]| program(&[args, &["--store", &url]].concat());
+    let watch = Follower::start(on_redis(&["watch"]));
+    assert!(watch.stderr.recv_timeout(DEADLINE).unwrap().starts_with("following"));
+    let mut wait = Follower::start(on_redis(&["wait", "cam1", "--status", "active", "--timeout", "1m"]));
+    let register = ["register", "--id", "cam1", "--type", "srt", "--source", "a:1"];
+    assert_eq!(told(on_redis(&register).output().unwrap()), done("cam1\n"));
+    assert_eq!(watch.json()["event"], "registered");
+    runtime.block_on(redis.restart(Data::Empty));
+    assert_eq!(watch.json()["event"], "resync");
+    assert_eq!(wait.child.try_wait().unwrap(), None);
+    let register = [&register[..], &["--status", "active"]].concat();
+    assert_eq!(told(on_redis(&register).output().unwrap()), done("cam1\n"));
+    let again = watch.json();
+    assert_eq!((&again["event"], &again["stream"]["status"]), (&"registered".into(), &"active".into()));
+    assert_eq!(wait.ended(), Some(0));
 }
 
 #[test]

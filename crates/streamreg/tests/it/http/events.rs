@@ -196,6 +196,21 @@ async fn readers_are_limited_and_one_that_takes_nothing_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_reader_that_goes_leaves_its_place() {
+    let registry = Arc::new(MemoryRegistry::new());
+    let server = Server::start(registry, ServeOptions::default().event_readers(1)).await;
+    for _ in 0..20 {
+        let mut reader = Events::open(&server, "", "").await;
+        reader.next().await;
+        server.get("/api/v1/events").await.problem(503, "unavailable");
+        server.get("/api/v1/history").await.problem(503, "unavailable");
+        drop(reader);
+        let free = async { while server.ask("HEAD", "/api/v1/events", &[], "").await.status != 200 {} };
+        within(free).await;
+    }
+}
+
+#[tokio::test]
 async fn ended_streams_are_in_the_history() {
     let (server, registry) = Server::memory().await;
     assert_eq!(server.get("/api/v1/history").await.body, r#"{"ended":[]}"#);
