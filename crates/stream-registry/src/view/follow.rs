@@ -175,16 +175,17 @@ async fn poll(shared: &Shared, trouble: &mut Trouble) -> Result<std::convert::In
 }
 
 /// Compares the view with the store, page by page, and puts right what differs.
-async fn walk(shared: &Shared) -> Result<()> {
+pub(super) async fn walk(shared: &Shared) -> Result<()> {
+    let _alone = shared.walking.lock().await;
     let began = Instant::now();
-    let walk = shared.state.begin_walk(shared.state.book(|book| book.corrections.compares) + 1);
+    let walk = shared.state.begin_walk();
     let mut corrected = Vec::new();
     let mut unreadable = 0;
     let mut cursor = None;
     loop {
         let page = shared.registry.list_page(cursor.as_ref(), shared.pace.page).await?;
         unreadable += page.unreadable;
-        corrected.extend(shared.state.take_page(walk, page.streams));
+        corrected.extend(shared.state.take_page(walk, page.streams)?);
         cursor = page.next;
         if cursor.is_none() {
             break;
@@ -195,7 +196,7 @@ async fn walk(shared: &Shared) -> Result<()> {
     corrected.extend(absent(shared, walk).await?);
     corrected.sort_unstable();
     corrected.dedup();
-    shared.state.end_walk(began, &corrected, unreadable);
+    shared.state.end_walk(walk, began, &corrected, unreadable)?;
     if !corrected.is_empty() {
         tracing::info!(streams = corrected.len(), "the local view was not what the store holds; put right");
     }

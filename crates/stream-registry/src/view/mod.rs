@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::sync::watch::Sender;
 use tokio::task::AbortHandle;
 
@@ -67,6 +68,8 @@ struct Shared {
     state: State,
     /// Wakes those who wait for the view to have come somewhere.
     news: Sender<()>,
+    /// One compare at a time.
+    walking: Mutex<()>,
 }
 
 impl Shared {
@@ -119,7 +122,8 @@ impl View {
     /// Outside of a Tokio runtime.
     pub fn new(registry: Arc<dyn Registry>, options: ViewOptions) -> Self {
         let pace = Pace::new(&options, registry.info().ttl);
-        let shared = Arc::new(Shared { registry, pace, state: State::new(), news: Sender::new(()) });
+        let shared =
+            Arc::new(Shared { registry, pace, state: State::new(), news: Sender::new(()), walking: Mutex::new(()) });
         let task = tokio::spawn(follow::run(Arc::clone(&shared))).abort_handle();
         Self(Arc::new(Handle { shared, task }))
     }
@@ -207,6 +211,22 @@ impl View {
     /// When dropped the view is as it was, or has the answer.
     pub async fn refresh(&self, id: &StreamId) -> Result<Option<Arc<Stream>>> {
         self.0.shared.refresh(id).await
+    }
+
+    /// Compares the view with the store now, page by page, and puts right what differs.
+    ///
+    /// Other compares wait meanwhile. What the feed has yet to tell may still go back to what it was for that moment: wait
+    /// for the place by [`reached`](Self::reached) first where that matters.
+    ///
+    /// # Errors
+    ///
+    /// As the store fails; `Unavailable` where a new snapshot was taken over meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, what was compared so far is put right, and the rest stays as it is.
+    pub async fn compare(&self) -> Result<()> {
+        follow::walk(&self.0.shared).await
     }
 
     /// Returns what the compares with the store have corrected since the view was made.

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::Instant;
 
 use crate::stream::{Revision, Stream, StreamId, StreamStatus, StreamType};
+use crate::{Error, ErrorKind, Result};
 
 const SHARDS: usize = 64;
 /// How many revisions are known to have been reached.
@@ -128,6 +129,8 @@ pub(super) struct Book {
     removals: u64,
     /// The streams that left since the compare under way began.
     left: Option<HashSet<StreamId>>,
+    /// Compares that were begun.
+    walks: u64,
     pub(super) unreadable: u64,
     pub(super) revision: Option<Revision>,
     recent: HashSet<Revision>,
@@ -135,6 +138,8 @@ pub(super) struct Book {
     /// Snapshots that were begun, and the last one that was taken over.
     pub(super) begun: u64,
     pub(super) complete: u64,
+    /// Snapshots that were taken over.
+    installed: u64,
     /// When the view was last known to be current.
     pub(super) confirmed: Option<Instant>,
     pub(super) closed: bool,
@@ -173,6 +178,8 @@ pub(super) struct Mark {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
     number: u64,
+    /// The snapshots that were taken over before: a later one ends it.
+    installed: u64,
     /// What was put by a later change is newer than what the pages show.
     began: u64,
 }
@@ -246,6 +253,7 @@ impl State {
         book.left = None;
         book.unreadable = unreadable;
         book.complete = number;
+        book.installed += 1;
         book.confirmed = Some(at);
         if let Some(revision) = revision {
             book.reach(revision);
@@ -321,16 +329,20 @@ impl State {
         true
     }
 
-    pub(super) fn begin_walk(&self, number: u64) -> Walk {
+    pub(super) fn begin_walk(&self) -> Walk {
         let mut book = write(&self.book);
         book.left = Some(HashSet::new());
-        Walk { number, began: book.change }
+        book.walks += 1;
+        Walk { number: book.walks, installed: book.installed, began: book.change }
     }
 
-    /// Takes over a page; returns the streams whose state was not the view's.
-    pub(super) fn take_page(&self, walk: Walk, streams: Vec<Stream>) -> Vec<StreamId> {
+    /// Takes over a page; returns the streams whose state was not the view's. An error where a snapshot came first.
+    pub(super) fn take_page(&self, walk: Walk, streams: Vec<Stream>) -> Result<Vec<StreamId>> {
         let mut corrected = Vec::new();
         let mut book = write(&self.book);
+        if book.installed != walk.installed {
+            return Err(overtaken());
+        }
         for stream in streams {
             if book.left.as_ref().is_some_and(|left| left.contains(&stream.id)) {
                 continue;
@@ -352,7 +364,7 @@ impl State {
             }
             self.put(&mut book, Arc::new(stream));
         }
-        corrected
+        Ok(corrected)
     }
 
     /// The streams that were there before a compare began, and that neither a page nor an event has met since.
@@ -371,8 +383,11 @@ impl State {
     }
 
     /// Ends a compare with what it corrected.
-    pub(super) fn end_walk(&self, began: Instant, corrected: &[StreamId], unreadable: u64) {
+    pub(super) fn end_walk(&self, walk: Walk, began: Instant, corrected: &[StreamId], unreadable: u64) -> Result<()> {
         let mut book = write(&self.book);
+        if book.installed != walk.installed {
+            return Err(overtaken());
+        }
         book.left = None;
         book.unreadable = unreadable;
         book.confirmed = book.confirmed.max(Some(began));
@@ -381,7 +396,12 @@ impl State {
             book.corrections.count += corrected.len() as u64;
             book.corrections.last = corrected.iter().take(REPORTED).cloned().collect();
         }
+        Ok(())
     }
+}
+
+fn overtaken() -> Error {
+    Error::new(ErrorKind::Unavailable, "a new snapshot was taken before the compare came to its end; compare again")
 }
 
 /// Whether two records differ in nothing that is told as an event: statistics and heartbeats are not.
