@@ -40,16 +40,7 @@ impl Stage {
     }
 
     fn send(&self, seconds: &str, flags: &[&str]) -> Program {
-        Program::start(
-            Command::new("ffmpeg")
-                .args(["-hide_banner", "-loglevel", "error", "-re", "-f", "lavfi"])
-                .args(["-i", "testsrc2=size=320x240:rate=25", "-t", seconds])
-                .args(["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-f", "rtp"])
-                .args(flags)
-                .arg("-sdp_file")
-                .arg(self.folder.path().join("cam.sdp"))
-                .arg(format!("rtp://{}", self.relay.addr)),
-        )
+        send(self.relay.addr, &self.folder.path().join("cam.sdp"), seconds, flags)
     }
 
     /// Reads the list as an operator does; at most one stream is there.
@@ -83,6 +74,20 @@ impl Stage {
     async fn shows_nothing(&self) {
         wait_until(DEADLINE, async || self.list().is_none()).await;
     }
+}
+
+/// Starts a real sender, which describes itself in a file.
+pub(crate) fn send(to: SocketAddr, sdp: &Path, seconds: &str, flags: &[&str]) -> Program {
+    Program::start(
+        Command::new("ffmpeg")
+            .args(["-hide_banner", "-loglevel", "error", "-re", "-f", "lavfi"])
+            .args(["-i", "testsrc2=size=320x240:rate=25", "-t", seconds])
+            .args(["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-f", "rtp"])
+            .args(flags)
+            .arg("-sdp_file")
+            .arg(sdp)
+            .arg(format!("rtp://{to}")),
+    )
 }
 
 fn serve(listen: &str) -> Program {
