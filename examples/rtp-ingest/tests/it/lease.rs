@@ -119,7 +119,7 @@ async fn a_sender_that_is_killed_or_stops_ends_its_stream_with_the_reason() {
         assert_eq!(statuses(&before), ["connecting", "active", "closed"]);
         assert_eq!((&last.status, last.end_reason.as_deref()), (&StreamStatus::Closed, Some(reason)));
         let counts = relay.counts();
-        assert!(last.packets_received > active.packets_received, "{active:?} then {last:?}");
+        assert!(last.packets_received >= active.packets_received, "{active:?} then {last:?}");
         if !says_bye {
             // All that was sent before it was killed; a good-bye may overtake the last packets on its way.
             assert_eq!(last.packets_received, counts.packets - 1, "{counts:?}");
