@@ -202,6 +202,7 @@ async fn a_node_that_cannot_start_says_what_to_do() {
         (&["--listen", &taken][..], 1, "choose another with --listen"),
         (&["--store", "memory:"], 2, "give http://host:port"),
         (&["--store", "ftp://127.0.0.1", "--listen", "127.0.0.1:0"], 2, "must begin with"),
+        (&["--ttl", "5s", "--listen", "127.0.0.1:0"], 2, "are its server's"),
         (&["--token-file", "no such file", "--listen", "127.0.0.1:0"], 2, "cannot be read"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtp-ingest"));

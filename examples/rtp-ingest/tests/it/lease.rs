@@ -177,6 +177,24 @@ async fn a_stream_comes_back_by_itself_when_redis_has_forgotten_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_comes_later_gets_what_was_counted_before() {
+    let mut stage = Stage::set().await;
+    stage.redis.kill();
+    let (ingest, rtp) = stage.ingest("studio-1", &[]);
+    let relay = Relay::start(rtp).await;
+    let _sender = stage.send(relay.addr, &[]);
+    ingest.word_after("the store cannot be reached");
+    wait_until(DEADLINE, async || relay.counts().packets > 50).await;
+
+    let counted = relay.counts().packets - 1;
+    stage.redis.restart(testkit::Data::Empty).await;
+    stage.shows_active("studio-1").await;
+    let mut watch = stage.registry.watch(WatchFrom::Oldest).await.unwrap();
+    let Event::Changed { what: What::Registered, stream, .. } = next(&mut watch).await else { panic!() };
+    assert!(stream.packets_received >= counted, "{counted} of {stream:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_node_is_refused_until_the_id_is_free() {
     let stage = Stage::set().await;
     let (first, rtp) = stage.ingest("studio-1", &[]);
