@@ -40,16 +40,7 @@ impl Stage {
     }
 
     fn send(&self, seconds: &str, flags: &[&str]) -> Program {
-        Program::start(
-            Command::new("ffmpeg")
-                .args(["-hide_banner", "-loglevel", "error", "-re", "-f", "lavfi"])
-                .args(["-i", "testsrc2=size=320x240:rate=25", "-t", seconds])
-                .args(["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-f", "rtp"])
-                .args(flags)
-                .arg("-sdp_file")
-                .arg(self.folder.path().join("cam.sdp"))
-                .arg(format!("rtp://{}", self.relay.addr)),
-        )
+        send(self.relay.addr, &self.folder.path().join("cam.sdp"), seconds, flags)
     }
 
     /// Reads the list as an operator does; at most one stream is there.
@@ -83,6 +74,20 @@ impl Stage {
     async fn shows_nothing(&self) {
         wait_until(DEADLINE, async || self.list().is_none()).await;
     }
+}
+
+/// Starts a real sender, which describes itself in a file.
+pub(crate) fn send(to: SocketAddr, sdp: &Path, seconds: &str, flags: &[&str]) -> Program {
+    Program::start(
+        Command::new("ffmpeg")
+            .args(["-hide_banner", "-loglevel", "error", "-re", "-f", "lavfi"])
+            .args(["-i", "testsrc2=size=320x240:rate=25", "-t", seconds])
+            .args(["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-f", "rtp"])
+            .args(flags)
+            .arg("-sdp_file")
+            .arg(sdp)
+            .arg(format!("rtp://{to}")),
+    )
 }
 
 fn serve(listen: &str) -> Program {
@@ -197,6 +202,7 @@ async fn a_node_that_cannot_start_says_what_to_do() {
         (&["--listen", &taken][..], 1, "choose another with --listen"),
         (&["--store", "memory:"], 2, "give http://host:port"),
         (&["--store", "ftp://127.0.0.1", "--listen", "127.0.0.1:0"], 2, "must begin with"),
+        (&["--ttl", "5s", "--listen", "127.0.0.1:0"], 2, "are its server's"),
         (&["--token-file", "no such file", "--listen", "127.0.0.1:0"], 2, "cannot be read"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtp-ingest"));

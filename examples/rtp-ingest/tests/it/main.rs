@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "what helpers cannot do is a failed test")]
 
 mod ffmpeg;
+mod lease;
 mod packets;
 mod process;
 mod readme;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rtp_ingest::ingest::{self, IngestOptions};
 use rtp_ingest::listen::Listener;
 use rtp_ingest::sdp::SdpFile;
-use stream_registry::{MemoryRegistry, Registry, Stream, StreamStatus};
+use stream_registry::{EndCause, Event, MemoryRegistry, Registry, Stream, StreamStatus, WatchFrom};
 use testkit::wait_until;
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
@@ -141,6 +141,26 @@ async fn bye_ends_on_either_port() {
         assert_eq!(stream.labels["ssrc"], format!("0x{:08x}", 100 + ssrc));
         sender.send(port, &bye(100 + ssrc)).await;
         node.shows(<[Stream]>::is_empty).await;
+    }
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_last_record_has_everything_up_to_the_good_bye() {
+    let node = Node::start(memory(), IngestOptions::default());
+    let mut watch = node.registry.watch(WatchFrom::Now).await.unwrap();
+    let sender = Sender::new().await;
+    sender.run(node.rtp, 7, 1..5).await;
+    node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await;
+    sender.run(node.rtp, 7, 5..=50).await;
+    sender.send(node.rtp, &bye(7)).await;
+    loop {
+        let event = tokio::time::timeout(DEADLINE, watch.next()).await.expect("the end is told").unwrap();
+        if let Event::Ended { reason, last, .. } = event {
+            assert_eq!(reason, EndCause::Unregistered("RTCP BYE: camera off".parse().unwrap()));
+            assert_eq!((last.packets_received, &last.status), (49, &StreamStatus::Closed));
+            break;
+        }
     }
     node.stop().await.unwrap();
 }
