@@ -83,7 +83,7 @@ impl Held {
 
     /// Ends the stream.
     pub(super) async fn release(&self, reason: &EndReason, out: &Output<'_>) -> Result {
-        match self.lease.release_with(reason).await {
+        match self.lease.release_with(reason.clone()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(match self.lease.state() {
                 LeaseState::Ended(end) if end != LeaseEnd::Released => self.failure(&end),

@@ -132,7 +132,7 @@ pub async fn publish(
     // Those that still wait for the store then have nothing to add.
     let _ = timeout(LAST_REPORTS, last_reports).await;
     let count = publisher.leases.len();
-    let failed = publisher.leases.release_all(&record::reason(&EndCause::Shutdown)).await;
+    let failed = publisher.leases.release_all_with(record::reason(&EndCause::Shutdown)).await;
     for error in &failed {
         warn!(%error, "a stream could not be ended; it expires by itself");
     }

@@ -156,7 +156,7 @@ impl Session {
         let (id, reason) = (lease.id(), record::reason(cause));
         loop {
             let place = self.publisher.places.acquire().await.ok()?;
-            match lease.release_with(&reason).await {
+            match lease.release_with(reason.clone()).await {
                 Ok(_) => info!(%id, reason = reason.as_str().unwrap_or_default(), "stream ended"),
                 Err(error) if error.is_retryable() => {
                     drop(place);
