@@ -4,4 +4,7 @@
 pub mod cli;
 pub mod config;
 mod dashboard;
+pub mod filter;
+pub mod order;
 pub mod server;
+pub mod summary;

@@ -13,6 +13,7 @@ mod run;
 pub mod serve;
 pub mod set;
 mod signal;
+pub mod summary;
 pub mod unregister;
 pub mod update;
 mod usage;
@@ -56,7 +57,9 @@ pub enum Verb {
     /// Keep some twenty made-up streams alive, for a first look
     Demo(demo::DemoArgs),
     /// List the live streams
-    List(list::ListArgs),
+    List(Box<list::ListArgs>),
+    /// Count the live streams by node, type or status
+    Summary(summary::SummaryArgs),
     /// Show one stream
     Get(get::GetArgs),
     /// Register a stream and print its id

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
-use super::{Cli, Verb, demo, get, heartbeat, list, register, serve, set, unregister, update};
+use super::{Cli, Verb, demo, get, heartbeat, list, register, serve, set, summary, unregister, update};
 use crate::config::{STORE_VARIABLE, Side, Target};
 
 pub(super) fn run(cli: &Cli) -> Status {
@@ -68,7 +68,9 @@ pub async fn execute(cli: &Cli, registry: &dyn Registry, stdin: &mut dyn Read, o
 /// Refuses what can be refused without the store, before it is asked.
 fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
     Ok(match verb {
-        Verb::Serve(_) | Verb::Demo(_) | Verb::List(_) | Verb::Get(_) | Verb::Heartbeat(_) => Ready::AsGiven,
+        Verb::Serve(_) | Verb::Demo(_) | Verb::List(_) | Verb::Summary(_) | Verb::Get(_) | Verb::Heartbeat(_) => {
+            Ready::AsGiven
+        }
         Verb::Register(args) => Ready::Register(Box::new(args.prepare(stdin)?)),
         Verb::Set(args) => Ready::Set(Box::new(args.prepare()?)),
         Verb::Update(args) => Ready::Update(Box::new(args.prepare(stdin)?)),
@@ -84,6 +86,7 @@ async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut O
         (_, Ready::Unregister(plan)) => unregister::run(registry, &plan, out).await,
         (Verb::Demo(args), _) => demo::run(registry, args, super::signal::asked_to_stop(), out).await,
         (Verb::List(args), _) => list::run(registry, args, out).await,
+        (Verb::Summary(args), _) => summary::run(registry, args, out).await,
         (Verb::Get(args), _) => get::run(registry, args, out).await,
         (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
         (Verb::Serve(_) | Verb::Register(_) | Verb::Set(_) | Verb::Update(_) | Verb::Unregister(_), _) => {

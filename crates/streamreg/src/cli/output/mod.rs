@@ -1,5 +1,6 @@
 //! What commands write, and how.
 
+mod counts;
 mod fields;
 mod table;
 pub mod text;
@@ -11,6 +12,7 @@ use std::io::Write;
 use stream_registry::{Error, Stream, Timestamp};
 
 use super::failure::{Failure, Result, Status};
+use crate::summary::{Group, Summary};
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -124,6 +126,25 @@ impl Output<'_> {
                 let record = self.record(stream);
                 self.line(record)?;
             }
+        }
+        self.flush()
+    }
+
+    /// Writes counts: a table with their sum below, one JSON document, or one group a line.
+    ///
+    /// # Errors
+    ///
+    /// Where standard output takes no more.
+    pub fn summary(&mut self, summary: &Summary) -> Result {
+        // Texts and numbers always serialise.
+        let json = |group: &Group| serde_json::to_string(group).unwrap_or_default();
+        match self.format() {
+            Format::Table => {
+                let table = counts::table(summary);
+                self.write(&table)?;
+            }
+            Format::Json => self.line(serde_json::to_string(summary).unwrap_or_default())?,
+            Format::Jsonl => summary.groups.iter().try_for_each(|group| self.line(json(group)))?,
         }
         self.flush()
     }
