@@ -17,6 +17,7 @@ pub mod run_command;
 pub mod serve;
 pub mod set;
 mod signal;
+pub mod summary;
 pub mod unregister;
 pub mod update;
 mod usage;
@@ -62,7 +63,9 @@ pub enum Verb {
     /// Keep some twenty made-up streams alive, for a first look
     Demo(demo::DemoArgs),
     /// List the live streams
-    List(list::ListArgs),
+    List(Box<list::ListArgs>),
+    /// Count the live streams by node, type or status
+    Summary(summary::SummaryArgs),
     /// Show one stream
     Get(get::GetArgs),
     /// Show the changes as they come

@@ -8,17 +8,7 @@ use std::path::Path;
 use stream_registry::{StreamPatch, limits};
 
 use super::failure::{Failure, Result};
-
-/// Reads `name=value`; an empty value is one too.
-///
-/// # Errors
-///
-/// A sentence that says what to write instead.
-pub(super) fn label(text: &str) -> std::result::Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no =; write name=value"))?;
-    StreamPatch::default().label(name, value).check().map_err(|error| error.message().to_owned())?;
-    Ok((name.to_owned(), value.to_owned()))
-}
+pub(super) use crate::filter::label;
 
 /// Collects labels, each name once.
 ///

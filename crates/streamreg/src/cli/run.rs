@@ -9,8 +9,8 @@ use tracing_subscriber::EnvFilter;
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
 use super::{
-    Cli, Verb, demo, get, heartbeat, held, history, list, register, run_command, serve, set, unregister, update, wait,
-    watch,
+    Cli, Verb, demo, get, heartbeat, held, history, list, register, run_command, serve, set, summary, unregister,
+    update, wait, watch,
 };
 use crate::config::{STORE_VARIABLE, Side, Target};
 
@@ -79,6 +79,7 @@ fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
         Verb::Serve(_)
         | Verb::Demo(_)
         | Verb::List(_)
+        | Verb::Summary(_)
         | Verb::Get(_)
         | Verb::Watch(_)
         | Verb::Wait(_)
@@ -100,6 +101,7 @@ async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut O
         (_, Ready::Unregister(plan)) => unregister::run(registry, &plan, out).await,
         (Verb::Demo(args), _) => demo::run(registry, args, super::signal::asked_to_stop(), out).await,
         (Verb::List(args), _) => list::run(registry, args, out).await,
+        (Verb::Summary(args), _) => summary::run(registry, args, out).await,
         (Verb::Get(args), _) => get::run(registry, args, out).await,
         (Verb::Watch(args), _) => watch::run(registry, args, super::signal::asked_to_stop(), out).await,
         (Verb::History(args), _) => history::run(registry, args, out).await,

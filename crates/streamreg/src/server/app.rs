@@ -7,6 +7,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use stream_registry::Registry;
 use tokio::sync::Semaphore;
 
+use super::live::Live;
 use super::options::ServeOptions;
 use super::problem::Failure;
 use super::{api, auth, log};
@@ -15,16 +16,20 @@ use crate::dashboard;
 /// What every handler has at hand.
 #[derive(Clone, Debug)]
 pub(super) struct App {
+    /// The store; what is written through it is noted by `live`.
     pub(super) registry: Arc<dyn Registry>,
+    /// All streams, for lists.
+    pub(super) live: Arc<Live>,
     pub(super) options: Arc<ServeOptions>,
     /// Places for those who follow the events.
     pub(super) event_readers: Arc<Semaphore>,
 }
 
-/// Makes the whole server.
+/// Makes the whole server; needs a Tokio runtime.
 pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Router {
     let event_readers = Arc::new(Semaphore::new(options.event_readers.min(Semaphore::MAX_PERMITS)));
-    let app = App { registry, options: Arc::new(options), event_readers };
+    let live = Arc::new(Live::new(registry));
+    let app = App { registry: Arc::clone(&live) as Arc<dyn Registry>, live, options: Arc::new(options), event_readers };
     Router::new()
         .merge(api::routes())
         .merge(dashboard::routes())

@@ -9,6 +9,7 @@ mod app;
 mod auth;
 mod body;
 mod connection;
+mod live;
 mod log;
 mod options;
 mod params;

@@ -30,6 +30,11 @@ pub(super) struct Params(Vec<(String, String)>);
 impl Params {
     /// Reads the query of a request that takes these parameters and no others, each once.
     pub(super) fn read(uri: &Uri, known: &[&str]) -> Result<Self> {
+        Self::read_repeating(uri, known, &[])
+    }
+
+    /// As [`read`](Self::read), but for those that may come several times.
+    pub(super) fn read_repeating(uri: &Uri, known: &[&str], repeating: &[&str]) -> Result<Self> {
         let mut params: Vec<(String, String)> = Vec::new();
         for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -45,7 +50,7 @@ impl Params {
                     known => format!("the query parameter {name:?} is unknown; known are {}", known.join(", ")),
                 }));
             }
-            if params.iter().any(|(given, _)| *given == name) {
+            if !repeating.contains(&name.as_str()) && params.iter().any(|(given, _)| *given == name) {
                 return Err(Failure::invalid(format!("the query parameter {name} is given twice")));
             }
             params.push((name, value));
@@ -60,6 +65,11 @@ impl Params {
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All of them, in their order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Reads `true` or `false`; missing is false.

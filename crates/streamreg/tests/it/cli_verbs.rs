@@ -156,6 +156,42 @@ async fn list_follows_all_pages_in_every_format() {
 }
 
 #[tokio::test]
+async fn list_and_summary_take_filters() {
+    let shell = Shell::new();
+    for n in 0..12_u64 {
+        let kind = if n % 2 == 0 { StreamType::Srt } else { StreamType::Rtp };
+        let mut stream = Stream::new(format!("cam{n:02}").parse().unwrap(), kind, "203.0.113.7:1");
+        stream.node = (n % 3 == 0).then(|| "Ingest-1".to_owned());
+        stream.labels = [("tier".to_owned(), (n % 4).to_string())].into();
+        stream.bitrate = 12 - n;
+        shell.registry.register(&stream).await.unwrap();
+    }
+    for (args, ids) in [
+        (&["--type", "srt", "--node", "Ingest-1"][..], &["cam00", "cam06"][..]),
+        (&["--search", "INGEST", "--sort", "bitrate"], &["cam09", "cam06", "cam03", "cam00"]),
+        (&["--label", "tier=1", "--sort", "-id"], &["cam09", "cam05", "cam01"]),
+        (&["--label", "tier=1", "--node", "Ingest-1"], &["cam09"]),
+        (&["--search", "cam1", "--sort", "-bitrate"], &["cam10", "cam11"]),
+    ] {
+        let (status, stdout, stderr) = shell.run(&[&["list"], args].concat()).await;
+        assert_eq!((status, stderr.as_str()), (0, ""), "{args:?}");
+        let listed: Vec<_> = stdout.lines().map(|line| Stream::from_json(line).unwrap().id.to_string()).collect();
+        assert_eq!(listed, ids, "{args:?}");
+    }
+    let none = shell.run(&["list", "--status", "error"]).await;
+    assert_eq!(none, (0, String::new(), "no stream is so; leave a condition out\n".into()));
+    let (_, table, _) = shell.run(&["summary", "--by", "node", "--output", "table"]).await;
+    let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert_eq!(lines[1], ["-", "8", "52", "bit/s"]);
+    assert_eq!((&lines[2], &lines[3]), (&vec!["Ingest-1", "4", "26", "bit/s"], &vec!["all", "12", "78", "bit/s"]));
+    let (_, jsonl, _) = shell.run(&["summary", "--type", "rtp"]).await;
+    let expected = r#"{"key":"connecting","streams":6,"bitrate":36,"packets_received":0,"packets_lost":0}"#;
+    assert_eq!(jsonl, format!("{expected}\n"));
+    let (_, json, _) = shell.run(&["summary", "--type", "rtp", "--output", "json"]).await;
+    assert_eq!(json, format!(r#"{{"by":"status","total":6,"bitrate":36,"groups":[{expected}]}}"#) + "\n");
+}
+
+#[tokio::test]
 async fn list_of_nothing_says_what_to_try() {
     let mut shell = Shell::new();
     let note = "no live streams; try `streamreg demo`\n";

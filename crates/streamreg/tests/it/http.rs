@@ -5,6 +5,7 @@ mod access;
 mod connections;
 mod events;
 pub(crate) mod kit;
+mod list;
 mod page;
 mod routes;
 mod store;

@@ -302,7 +302,25 @@ fn paths_and_queries() -> Vec<Case> {
     for limit in ["0", "10001", "-1", "ten", "", "1.5", "+5", "0x10", "99999999999999999999", "1%20"] {
         cases.push(Case::new(format!("limit {limit:?}"), "GET", format!("{POST}?limit={limit}")).names("limit"));
     }
-    for cursor in ["", "x", "m0", "m0000000000000001deadbeef", "%20", "a%00b", &"c".repeat(1025)] {
+    for by in ["", "codec", "Node", "node&by=type"] {
+        cases.push(Case::new(format!("by {by:?}"), "GET", format!("/api/v1/summary?by={by}")).names("by"));
+    }
+    for (name, value) in [("search", "x"), ("node", "n"), ("label", "l=v")] {
+        let path = format!("{POST}?{name}={value}{}", "x".repeat(1_025));
+        cases.push(Case::new(format!("a {name} of more than 1 KiB"), "GET", path).names(name));
+    }
+    for cursor in [
+        "v.",
+        "v.id.n0.6161.00000000",
+        "v.id.t.6161.00000000",
+        "",
+        "x",
+        "m0",
+        "m0000000000000001deadbeef",
+        "%20",
+        "a%00b",
+        &"c".repeat(1025),
+    ] {
         let cause: String = format!("cursor {cursor:?}").chars().take(60).collect();
         let path = format!("{POST}?cursor={cursor}");
         cases.push(Case::new(cause, "GET", path).answers(400, "invalid_cursor"));
@@ -310,6 +328,7 @@ fn paths_and_queries() -> Vec<Case> {
     let unknown = [
         ("GET", POST.to_owned(), ""),
         ("GET", "/api/v1/snapshot".to_owned(), ""),
+        ("GET", "/api/v1/summary".to_owned(), ""),
         ("GET", "/api/v1/info".to_owned(), ""),
         ("GET", CAM.to_owned(), ""),
         ("POST", POST.to_owned(), GOOD),
@@ -328,7 +347,15 @@ fn paths_and_queries() -> Vec<Case> {
         ("a parameter twice", "limit=1&limit=2"),
         ("a parameter's bad escape", "cursor=%zz"),
         ("a parameter's name in bad bytes", "%ff=1"),
-        ("a filter that is not there yet", "status=active"),
+        ("an empty status", "status="),
+        ("a type with a blank", "type=a%20b"),
+        ("a status twice", "status=active&status=paused"),
+        ("a label without a value", "label=site"),
+        ("a label without a name", "label==north"),
+        ("an order that is none", "sort=loss"),
+        ("an order twice", "sort=id&sort=id"),
+        ("an order with two signs", "sort=--id"),
+        ("a condition that is none", "codec=AV1"),
     ] {
         cases.push(Case::new(cause, "GET", format!("{POST}?{query}")));
     }

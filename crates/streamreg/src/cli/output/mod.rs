@@ -1,5 +1,6 @@
 //! What commands write, and how.
 
+mod counts;
 mod events;
 mod fields;
 mod table;
@@ -13,6 +14,7 @@ use stream_registry::http::wire::{end_body, event_body};
 use stream_registry::{Error, Event, Stream, Timestamp};
 
 use super::failure::{Failure, Result, Status};
+use crate::summary::{Group, Summary};
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -171,6 +173,25 @@ impl Output<'_> {
             Format::Json => self.line(format_args!("[\n{}\n]", lines.join(",\n"))),
             Format::Table | Format::Jsonl => lines.iter().try_for_each(|line| self.line(line)),
         }?;
+        self.flush()
+    }
+
+    /// Writes counts: a table with their sum below, one JSON document, or one group a line.
+    ///
+    /// # Errors
+    ///
+    /// Where standard output takes no more.
+    pub fn summary(&mut self, summary: &Summary) -> Result {
+        // Texts and numbers always serialise.
+        let json = |group: &Group| serde_json::to_string(group).unwrap_or_default();
+        match self.format() {
+            Format::Table => {
+                let table = counts::table(summary);
+                self.write(&table)?;
+            }
+            Format::Json => self.line(serde_json::to_string(summary).unwrap_or_default())?,
+            Format::Jsonl => summary.groups.iter().try_for_each(|group| self.line(json(group)))?,
+        }
         self.flush()
     }
 

@@ -1,6 +1,7 @@
-//! Many streams at once: `/api/v1/streams` and `/api/v1/snapshot`.
+//! Many streams at once: `/api/v1/streams`, `/api/v1/snapshot` and `/api/v1/summary`.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -8,12 +9,19 @@ use axum::http::Uri;
 use axum::response::Response;
 use axum::routing::get;
 use stream_registry::http::wire::{DEFAULT_LIMIT, MAX_LIMIT, page_body, snapshot_body};
-use stream_registry::{Cursor, Error, ErrorKind, Operation};
+use stream_registry::{Cursor, Error, ErrorKind, Operation, Page, Stream};
 
 use super::{json, register};
+use crate::filter::Filter;
+use crate::order::{Order, Position};
 use crate::server::app::App;
+use crate::server::live::Listed;
 use crate::server::params::Params;
 use crate::server::problem::{Failure, Result};
+use crate::summary::{By, Summary};
+
+/// Streams of one page of the store, where it is read whole.
+const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -22,21 +30,96 @@ pub(super) fn routes() -> Router<App> {
             get(list).post(register::register).fallback(async || Failure::method_not_allowed("GET, HEAD, POST")),
         )
         .route("/api/v1/snapshot", get(snapshot).fallback(async || Failure::method_not_allowed("GET, HEAD")))
+        .route("/api/v1/summary", get(summary).fallback(async || Failure::method_not_allowed("GET, HEAD")))
+}
+
+/// Reads the parameters of a request that takes a filter and these.
+fn filtered(uri: &Uri, others: &[&str]) -> Result<(Params, Filter)> {
+    let known: Vec<_> = others.iter().chain(&Filter::NAMES).copied().collect();
+    let params = Params::read_repeating(uri, &known, &["label"])?;
+    let mut filter = Filter::default();
+    for (name, value) in params.all().filter(|(name, _)| Filter::NAMES.contains(name)) {
+        filter.set(name, value).map_err(Failure::invalid)?;
+    }
+    Ok((params, filter))
 }
 
 async fn list(State(app): State<App>, uri: Uri) -> Result<Response> {
-    let params = Params::read(&uri, &["limit", "cursor"])?;
+    let (params, filter) = filtered(&uri, &["limit", "cursor", "sort"])?;
     let limit = params.number("limit", 1..=u64::from(MAX_LIMIT))?.and_then(|limit| u32::try_from(limit).ok());
     let limit = NonZeroU32::new(limit.unwrap_or(DEFAULT_LIMIT)).unwrap_or(NonZeroU32::MIN);
+    let order: Order = params.get("sort").map_or(Ok(Order::default()), str::parse).map_err(Failure::invalid)?;
+    let plain = filter.is_empty() && order == Order::default();
     let cursor = params.get("cursor").map(str::parse::<Cursor>).transpose().map_err(|fault| {
         Error::new(ErrorKind::InvalidCursor, "this cursor is none; begin again without one")
             .with_operation(Operation::ListPage)
             .with_source(fault)
     })?;
-    Ok(json(page_body(&app.registry.list_page(cursor.as_ref(), limit).await?)))
+    let after = match &cursor {
+        None => None,
+        Some(cursor) => match Position::read(cursor.as_str(), order) {
+            Some(position) => Some(position?),
+            // The store's own, of a list that the view could not serve: it goes on there.
+            None if plain => return Ok(json(page_body(&app.registry.list_page(Some(cursor), limit).await?))),
+            None => {
+                let why = "this cursor is not one of this list and sort; begin again without one";
+                return Err(Error::new(ErrorKind::InvalidCursor, why).with_operation(Operation::ListPage).into());
+            }
+        },
+    };
+    let listed = match app.live.listed().await {
+        Some(listed) => listed,
+        None if plain && after.is_none() => return Ok(json(page_body(&app.registry.list_page(None, limit).await?))),
+        None => from_store(&app).await?,
+    };
+    let mut streams = listed.streams;
+    if !filter.is_empty() {
+        let condition = filter.condition();
+        streams.retain(|stream| condition(stream));
+    }
+    let part = order.part(streams, after.as_ref(), usize::try_from(limit.get()).unwrap_or(usize::MAX));
+    let next = part.next.map(|next| next.to_cursor()).transpose()?;
+    let streams = part.streams.into_iter().map(Arc::unwrap_or_clone).collect();
+    let mut page = Page::new(streams, next, part.total);
+    page.revision = listed.revision;
+    // Once a list, not once a page.
+    page.unreadable = if after.is_none() { listed.unreadable } else { 0 };
+    Ok(json(page_body(&page)))
+}
+
+/// Reads the store page by page: no store is held for longer than one.
+async fn from_store(app: &App) -> Result<Listed> {
+    let mut streams = std::collections::BTreeMap::new();
+    let mut listed = Listed { streams: Vec::new(), revision: None, unreadable: 0 };
+    let mut cursor = None;
+    loop {
+        let page = app.registry.list_page(cursor.as_ref(), PAGE).await?;
+        listed.unreadable += page.unreadable;
+        listed.revision = listed.revision.or(page.revision);
+        // One that comes twice is taken as it was last.
+        streams.extend(page.streams.into_iter().map(|stream: Stream| (stream.id.clone(), Arc::new(stream))));
+        cursor = page.next;
+        if cursor.is_none() {
+            listed.streams = streams.into_values().collect();
+            return Ok(listed);
+        }
+    }
 }
 
 async fn snapshot(State(app): State<App>, uri: Uri) -> Result<Response> {
     Params::none(&uri)?;
     Ok(json(snapshot_body(&app.registry.snapshot().await?)))
+}
+
+async fn summary(State(app): State<App>, uri: Uri) -> Result<Response> {
+    let (params, filter) = filtered(&uri, &["by"])?;
+    let by: By = params.get("by").map_or(Ok(By::default()), str::parse).map_err(Failure::invalid)?;
+    let listed = match app.live.listed().await {
+        Some(listed) => listed,
+        None => from_store(&app).await?,
+    };
+    let condition = filter.condition();
+    let summary = Summary::of(by, listed.streams.iter().filter(|stream| condition(stream)).map(|stream| &**stream));
+    // Texts and numbers always serialise.
+    Ok(json(serde_json::to_string(&summary).unwrap_or_default()))
 }

@@ -1,0 +1,222 @@
+//! The store as the server uses it: beside it a view of all streams, and a note of what this server wrote.
+//!
+//! Lists come from the view. So that a write through this server is in its next list, every write is noted on its way to the
+//! store, and the list first waits until the view has come past it, or asks for what no event tells: heartbeats and
+//! statistics. Where the view cannot say in time, the store is asked in its place.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use stream_registry::{
+    Change, Cursor, EndOptions, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Revision,
+    Snapshot, StoreInfo, Stream, StreamId, Timestamp, View, ViewOptions, Watch, WatchFrom, Write,
+};
+use tokio::sync::Mutex as Turn;
+use tokio::time::timeout;
+
+/// A view that is older than that does not serve.
+const FRESH: Duration = Duration::from_secs(15);
+/// How long a list waits for the view to come past what was written.
+const CATCH_UP: Duration = Duration::from_secs(1);
+/// How long the store is asked after the view could not say.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// How many streams are asked for one by one; for more a walk through all pages costs less.
+const LOOKS: usize = 500;
+const LOOKS_AT_ONCE: usize = 64;
+/// How many written streams are noted each; beyond, all are.
+const NOTED: usize = 10_000;
+
+/// All streams as they are now.
+pub(super) struct Listed {
+    pub(super) streams: Vec<Arc<Stream>>,
+    /// The place in the feed that they show, or one before it.
+    pub(super) revision: Option<Revision>,
+    pub(super) unreadable: u64,
+}
+
+/// What was written through this server.
+#[derive(Debug, Default)]
+struct Notes {
+    /// The number of the last write, and of the last one that the view is known to show.
+    last: u64,
+    shown: u64,
+    /// The streams whose last write no event tells, by its number.
+    untold: HashMap<StreamId, u64>,
+    /// The last such write where there are too many to note.
+    untold_many: u64,
+    failed: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) struct Live {
+    store: Arc<dyn Registry>,
+    view: View,
+    notes: Mutex<Notes>,
+    /// One catches up at a time: whoever comes second finds it done.
+    turn: Turn<()>,
+}
+
+/// Notes a write when it ends, also one whose caller has gone: it may have happened.
+struct Noted<'a>(&'a Live, Vec<StreamId>);
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        let mut notes = self.0.notes();
+        notes.last += 1;
+        let number = notes.last;
+        notes.untold.extend(self.1.drain(..).map(|id| (id, number)));
+        if notes.untold.len() > NOTED {
+            notes.untold = HashMap::new();
+            notes.untold_many = number;
+        }
+    }
+}
+
+impl Live {
+    /// Begins to follow a store; needs a Tokio runtime.
+    pub(super) fn new(store: Arc<dyn Registry>) -> Self {
+        let view = View::new(Arc::clone(&store), ViewOptions::default());
+        Self { store, view, notes: Mutex::default(), turn: Turn::default() }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        // Nothing panics while it is held.
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All streams, with every write that this server has answered; `None` where the view cannot say.
+    pub(super) async fn listed(&self) -> Option<Listed> {
+        if !self.view.is_ready() || self.view.age() > FRESH {
+            return None;
+        }
+        match self.try_listed().await {
+            Ok(listed) => Some(listed),
+            Err(error) => {
+                tracing::debug!(%error, "the list comes from the store");
+                self.notes().failed = Some(Instant::now());
+                None
+            }
+        }
+    }
+
+    async fn try_listed(&self) -> Result<Listed> {
+        self.catch_up().await?;
+        let revision = self.view.revision();
+        let mut streams = self.view.all();
+        // Their time may be over, though the feed has not told yet.
+        let (now, ttl) = (Timestamp::now(), self.store.info().ttl);
+        let late: Vec<_> = streams
+            .iter()
+            .filter(|stream| now.since(stream.last_heartbeat) >= ttl)
+            .map(|stream| stream.id.clone())
+            .collect();
+        if !late.is_empty() {
+            self.look(late).await?;
+            streams = self.view.all();
+        }
+        Ok(Listed { streams, revision, unreadable: self.view.unreadable() })
+    }
+
+    /// Brings the view past all writes that were answered.
+    async fn catch_up(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let (last, untold, many) = {
+            let notes = self.notes();
+            if notes.last == notes.shown {
+                return Ok(());
+            }
+            if notes.failed.is_some_and(|at| at.elapsed() < AFTER_FAILURE) {
+                return Err(behind());
+            }
+            (notes.last, notes.untold.keys().cloned().collect::<Vec<_>>(), notes.untold_many > notes.shown)
+        };
+        let tail = self.store.list_page(None, NonZeroU32::MIN).await?.revision;
+        if let Some(tail) = &tail {
+            timeout(CATCH_UP, self.view.reached(tail)).await.map_err(|_| behind())??;
+        }
+        if many || tail.is_none() {
+            self.view.compare().await?;
+        } else {
+            self.look(untold).await?;
+        }
+        let mut notes = self.notes();
+        notes.shown = last;
+        notes.untold.retain(|_, number| *number > last);
+        Ok(())
+    }
+
+    /// Asks the store for these streams.
+    async fn look(&self, ids: Vec<StreamId>) -> Result<()> {
+        if ids.len() > LOOKS {
+            return self.view.compare().await;
+        }
+        // Collected first: the compiler cannot prove `Send` for a stream that borrows within its closure.
+        let looks: Vec<_> = ids.into_iter().map(|id| self.refresh(id)).collect();
+        stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await
+    }
+
+    async fn refresh(&self, id: StreamId) -> Result<()> {
+        self.view.refresh(&id).await.map(drop)
+    }
+}
+
+fn behind() -> Error {
+    Error::new(ErrorKind::Unavailable, "the view has not come past the last write in time")
+}
+
+#[async_trait]
+impl Registry for Live {
+    async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        let _noted = Noted(self, Vec::new());
+        self.store.register_with(stream, options).await
+    }
+
+    async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        let _noted = Noted(self, Vec::new());
+        self.store.register_new(stream, options).await
+    }
+
+    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+        let _noted = Noted(self, Vec::new());
+        self.store.end(id, options).await
+    }
+
+    async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
+        // A status that was set before is told by no event either.
+        let untold = |write: &&Write| matches!(write.change, Change::Heartbeat | Change::Stats(_) | Change::Status(_));
+        let _noted = Noted(self, writes.iter().filter(untold).map(|write| write.id.clone()).collect());
+        self.store.write(writes).await
+    }
+
+    async fn get(&self, id: &StreamId) -> Result<Stream> {
+        self.store.get(id).await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot> {
+        self.store.snapshot().await
+    }
+
+    async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
+        self.store.list_page(cursor, count).await
+    }
+
+    async fn watch(&self, from: WatchFrom) -> Result<Watch> {
+        self.store.watch(from).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.store.ping().await
+    }
+
+    fn info(&self) -> StoreInfo {
+        self.store.info()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+}

@@ -1,0 +1,242 @@
+//! The list: filters, orders, pages, and that a server's own writes are in it at once.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stream_registry::{MemoryRegistry, Registry, Stream, StreamStats, StreamStatus, StreamType, connect};
+use streamreg::server::ServeOptions;
+use testkit::RedisServer;
+
+use super::kit::{Answer, Gate, PATIENCE, Server, id, stream};
+
+const LIST: &str = "/api/v1/streams";
+
+fn ids(answer: &Answer) -> Vec<String> {
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let streams = answer.json()["streams"].as_array().unwrap().clone();
+    streams.iter().map(|stream| stream["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Sixty streams of several kinds.
+async fn fill(registry: &dyn Registry) {
+    for n in 0..60_u64 {
+        let kind = if n % 2 == 0 { StreamType::Srt } else { StreamType::Rtp };
+        let mut stream = Stream::new(id(&format!("cam{n:02}")), kind, "203.0.113.7:40112");
+        stream.node = (n % 3 > 0).then(|| format!("ingest-{}", n % 3));
+        stream.labels = [("tier".to_owned(), (n % 4).to_string()), ("site".to_owned(), "North Pole".to_owned())].into();
+        if n % 5 == 0 {
+            stream.status = StreamStatus::Active;
+        }
+        stream.bitrate = n % 7;
+        registry.register(&stream).await.unwrap();
+    }
+}
+
+async fn filters_and_pages(server: &Server) {
+    for (query, count) in [
+        ("", 60),
+        ("status=active", 12),
+        ("type=srt", 30),
+        ("type=srt&status=active", 6),
+        ("node=ingest-1", 20),
+        ("node=", 20),
+        ("label=tier=3", 15),
+        ("label=tier=3&label=site=North%20Pole", 15),
+        ("label=tier=3&label=tier=2", 0),
+        ("label=site=north+pole", 0),
+        ("search=north+POLE", 60),
+        ("search=CAM5", 10),
+        ("search=ingest-2", 20),
+        ("status=gone", 0),
+    ] {
+        let answer = server.get(&format!("{LIST}?{query}")).await;
+        assert_eq!((ids(&answer).len(), &answer.json()["total"]), (count, &json!(count)), "{query}");
+        assert_eq!(answer.json()["next_cursor"], Value::Null);
+    }
+    for sort in ["id", "-id", "bitrate", "-bitrate", "node", "-created_at", "type", "-status"] {
+        let whole = ids(&server.get(&format!("{LIST}?search=cam&sort={sort}")).await);
+        assert_eq!(whole.len(), 60);
+        let mut seen = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = server.get(&format!("{LIST}?search=cam&sort={sort}&limit=7{cursor}")).await;
+            seen.extend(ids(&page));
+            let page = page.json();
+            assert_eq!(page["total"], 60);
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            assert!(page["streams"].as_array().unwrap().len() == 7);
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(seen, whole, "{sort}");
+    }
+    let by_bitrate = server.get(&format!("{LIST}?sort=-bitrate")).await.json();
+    let rates = by_bitrate["streams"].as_array().unwrap().iter().map(|stream| stream["bitrate"].as_u64().unwrap());
+    assert!(rates.collect::<Vec<_>>().is_sorted_by(|one, other| one >= other));
+}
+
+#[tokio::test]
+async fn filters_orders_and_exact_pages() {
+    let (server, registry) = Server::memory().await;
+    fill(&*registry).await;
+    server.json("POST", LIST, r#"{"id":"cam99","type":"srt","source_addr":"h:1"}"#).await;
+    server.ask("DELETE", &format!("{LIST}/cam99"), &[], "").await;
+    filters_and_pages(&server).await;
+}
+
+#[tokio::test]
+async fn they_are_the_same_without_a_view() {
+    // A store without a feed, whose list a view has no business to show at once.
+    let gate = Arc::new(Gate::default());
+    fill(&gate.inner).await;
+    let server = Server::start(gate.clone(), ServeOptions::default()).await;
+    server.json("POST", LIST, r#"{"id":"cam99","type":"srt","source_addr":"h:1"}"#).await;
+    server.ask("DELETE", &format!("{LIST}/cam99"), &[], "").await;
+    filters_and_pages(&server).await;
+}
+
+#[tokio::test]
+async fn a_cursor_stays_good_and_belongs_to_its_list() {
+    let (server, registry) = Server::memory().await;
+    fill(&*registry).await;
+    server.json("POST", LIST, r#"{"id":"cam60","type":"srt","source_addr":"h:1"}"#).await;
+    let first = server.get(&format!("{LIST}?limit=10&sort=-bitrate")).await;
+    let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
+    // The stream that it names ends, and others come.
+    let last = ids(&first).pop().unwrap();
+    server.ask("DELETE", &format!("{LIST}/{last}"), &[], "").await;
+    server.json("POST", LIST, r#"{"id":"cam61","type":"srt","source_addr":"h:1"}"#).await;
+    let rest = server.get(&format!("{LIST}?sort=-bitrate&cursor={cursor}")).await;
+    let both: BTreeSet<_> = ids(&first).into_iter().chain(ids(&rest)).collect();
+    assert_eq!((both.len(), &rest.json()["total"]), (62, &json!(61)));
+    for wrong in ["", "sort=bitrate&", "sort=id&"] {
+        server.get(&format!("{LIST}?{wrong}cursor={cursor}")).await.problem(400, "invalid_cursor");
+    }
+    // One of the store's own goes on in the store's order, but not in another list.
+    let page = registry.list_page(None, NonZeroU32::new(20).unwrap()).await.unwrap();
+    let own = page.next.unwrap();
+    let rest = ids(&server.get(&format!("{LIST}?cursor={own}")).await);
+    assert_eq!(rest.len(), 41);
+    server.get(&format!("{LIST}?sort=bitrate&cursor={own}")).await.problem(400, "invalid_cursor");
+    server.get(&format!("{LIST}?type=srt&cursor={own}")).await.problem(400, "invalid_cursor");
+}
+
+/// The list is what the store holds, to the byte.
+async fn assert_listed(server: &Server, registry: &dyn Registry, after: &str) {
+    let listed = server.get(LIST).await;
+    let mut held = registry.list().await.unwrap();
+    held.sort_by(|one, other| one.id.cmp(&other.id));
+    let held: Vec<_> = held.iter().map(Stream::to_json).collect();
+    let streams = format!("{{\"streams\":[{}],", held.join(","));
+    assert!(listed.body.starts_with(&streams), "after {after}: {} instead of {streams}", listed.body);
+}
+
+async fn writes_are_listed(registry: Arc<dyn Registry>) {
+    let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
+    for round in 0..20 {
+        let cam = format!("{LIST}/cam{}", round % 3);
+        let record = format!(r#"{{"id":"cam{}","type":"srt","source_addr":"203.0.113.7:1"}}"#, round % 3);
+        assert!(server.json("POST", LIST, &record).await.status < 300);
+        assert_listed(&server, &*registry, "a registration").await;
+        assert_eq!(server.json("PUT", &format!("{cam}/stats"), &format!(r#"{{"bitrate":{round}}}"#)).await.status, 204);
+        assert_listed(&server, &*registry, "statistics").await;
+        for status in ["active", "active", "paused"] {
+            let body = format!(r#"{{"status":"{status}"}}"#);
+            assert_eq!(server.json("PUT", &format!("{cam}/status"), &body).await.status, 204);
+            assert_listed(&server, &*registry, status).await;
+        }
+        assert_eq!(server.ask("POST", &format!("{cam}/heartbeat"), &[], "").await.status, 204);
+        assert_listed(&server, &*registry, "a heartbeat").await;
+        assert_eq!(server.json("PATCH", &cam, r#"{"node":"n1"}"#).await.status, 200);
+        assert_listed(&server, &*registry, "a patch").await;
+        let batch = format!(r#"{{"streams":[{{"id":"cam{}","stats":{{"bytes_received":{round}}}}}]}}"#, round % 3);
+        assert_eq!(server.json("POST", "/api/v1/heartbeats", &batch).await.status, 200);
+        assert_listed(&server, &*registry, "a batch").await;
+        if round % 2 == 0 {
+            assert_eq!(server.ask("DELETE", &cam, &[], "").await.status, 204);
+            assert_listed(&server, &*registry, "an end").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_through_a_server_is_in_its_next_list() {
+    writes_are_listed(Arc::new(MemoryRegistry::new())).await;
+}
+
+#[tokio::test]
+async fn a_write_through_a_server_on_redis_is_in_its_next_list() {
+    let redis = RedisServer::start().await;
+    writes_are_listed(connect(&redis.url()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn heartbeats_of_many_are_in_the_next_list() {
+    let redis = RedisServer::start().await;
+    let registry = connect(&redis.url()).await.unwrap();
+    for n in 0..700 {
+        registry.register(&stream(&format!("cam{n}"))).await.unwrap();
+    }
+    let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
+    testkit::wait_until(PATIENCE, async || server.get(LIST).await.json()["total"] == 700).await;
+    let streams: Vec<_> = (0..700).map(|n| json!({"id": format!("cam{n}"), "stats": {"bitrate": n + 1}})).collect();
+    let answer = server.json("POST", "/api/v1/heartbeats", &json!({"streams": streams}).to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_listed(&server, &*registry, "a batch of many").await;
+}
+
+#[tokio::test]
+async fn expired_streams_are_not_listed() {
+    let registry = Arc::new(MemoryRegistry::with_ttl(Duration::from_secs(1)).unwrap());
+    let server = Server::start(registry.clone(), ServeOptions::default()).await;
+    registry.register(&stream("brief")).await.unwrap();
+    testkit::wait_until(PATIENCE, async || server.get(LIST).await.json()["total"] == 1).await;
+    while registry.get(&id("brief")).await.is_ok() {
+        let _ = server.get(LIST).await;
+    }
+    assert_eq!(server.get(LIST).await.json()["total"], 0);
+}
+
+#[tokio::test]
+async fn the_list_is_there_while_the_store_is_away() {
+    let mut redis = RedisServer::start().await;
+    let registry = connect(&redis.url()).await.unwrap();
+    let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
+    server.json("POST", LIST, r#"{"id":"cam1","type":"srt","source_addr":"h:1"}"#).await;
+    // Served by the view, in its order.
+    testkit::wait_until(PATIENCE, async || {
+        server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"active"}"#).await;
+        server.get(LIST).await.json()["streams"][0]["status"] == "active"
+    })
+    .await;
+    redis.kill();
+    let listed = server.get(&format!("{LIST}?status=active")).await;
+    assert_eq!(ids(&listed), ["cam1"]);
+    // What is written now may be lost: the list asks the store, and there is none.
+    server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"paused"}"#).await.problem(503, "unavailable");
+    server.get(LIST).await.problem(503, "unavailable");
+}
+
+#[tokio::test]
+async fn a_summary_counts_what_a_list_shows() {
+    let (server, registry) = Server::memory().await;
+    fill(&*registry).await;
+    let stats = StreamStats { bitrate: 100, packets_lost: 3, ..StreamStats::default() };
+    registry.update_stats(&id("cam00"), &stats).await.unwrap();
+    // The view learns of what this server writes; of the rest by events.
+    server.json("PUT", &format!("{LIST}/cam00/stats"), r#"{"bitrate":100,"packets_lost":3}"#).await;
+    let groups = |summary: &Value| -> Vec<(Value, u64)> {
+        let groups = summary["groups"].as_array().unwrap().iter();
+        groups.map(|group| (group["key"].clone(), group["streams"].as_u64().unwrap())).collect()
+    };
+    let status = server.get("/api/v1/summary").await.json();
+    assert_eq!((&status["by"], &status["total"]), (&json!("status"), &json!(60)));
+    assert_eq!(groups(&status), [(json!("active"), 12), (json!("connecting"), 48)]);
+    let node = server.get("/api/v1/summary?by=node").await.json();
+    assert_eq!(groups(&node), [(Value::Null, 20), (json!("ingest-1"), 20), (json!("ingest-2"), 20)]);
+    let kind = server.get("/api/v1/summary?by=type&status=active&search=cam00").await.json();
+    assert_eq!(groups(&kind), [(json!("srt"), 1)]);
+    assert_eq!((&kind["bitrate"], &kind["groups"][0]["packets_lost"]), (&json!(100), &json!(3)));
+}
