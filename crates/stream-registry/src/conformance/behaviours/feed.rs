@@ -320,6 +320,10 @@ async fn tells_of_an_expiry_once_with_the_last_record(case: &Case) -> Check {
     case.pass(1.05).await;
     let (reason, told) = ended(&mut watch).await?;
     same("the cause", reason, EndCause::Expired)?;
+    if told.created_at == crate::Timestamp::ZERO {
+        // The store was too busy to look in the last fifth of the time to live; with a longer one it is not.
+        return Err(Fault::TooLate);
+    }
     same("the last record", told.to_json(), last.to_json())?;
     case.is_gone("a").await?;
     case.put(&stream("a")).await?;
