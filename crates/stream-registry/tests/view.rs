@@ -1,4 +1,6 @@
 //! The local view over the stores in memory.
+// All of it is tests, helpers between them too; clippy knows only functions with `#[test]`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -409,6 +411,28 @@ async fn an_event_wins_over_an_older_answer() {
     hold.1.notify_one();
     assert_eq!(refresh.await.unwrap().unwrap(), None);
     assert!(view.get(&id("brief")).is_none());
+}
+
+#[tokio::test]
+async fn a_compare_that_a_snapshot_overtook_says_so_and_puts_nothing_old() {
+    let registry = Arc::new(Disturbed::default());
+    registry.register(&stream("gone")).await.unwrap();
+    let view = view(&registry, never()).await;
+    let hold = Arc::new((Notify::new(), Notify::new()));
+    *registry.hold_pages.lock().unwrap() = Some(Arc::clone(&hold));
+    let compare = tokio::spawn({
+        let view = view.clone();
+        async move { view.compare().await }
+    });
+    hold.0.notified().await;
+    registry.tears.store(true, Ordering::SeqCst);
+    registry.unregister(&id("gone")).await.unwrap();
+    until(|| view.get(&id("gone")).is_none()).await;
+    hold.1.notify_one();
+    assert_eq!(compare.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(view.get(&id("gone")).is_none());
+    view.compare().await.unwrap();
+    assert_eq!((view.all().len(), view.corrections().count), (0, 0));
 }
 
 #[tokio::test]

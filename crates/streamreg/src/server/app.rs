@@ -28,7 +28,7 @@ pub(super) struct App {
 /// Makes the whole server; needs a Tokio runtime.
 pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Router {
     let event_readers = Arc::new(Semaphore::new(options.event_readers.min(Semaphore::MAX_PERMITS)));
-    let live = Arc::new(Live::new(registry));
+    let live = Arc::new(Live::new(registry, options.lists));
     let app = App { registry: Arc::clone(&live) as Arc<dyn Registry>, live, options: Arc::new(options), event_readers };
     Router::new()
         .merge(api::routes())

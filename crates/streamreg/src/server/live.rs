@@ -18,6 +18,8 @@ use stream_registry::{
 use tokio::sync::Mutex as Turn;
 use tokio::time::timeout;
 
+use super::options::Lists;
+
 /// A view that is older than that does not serve.
 const FRESH: Duration = Duration::from_secs(15);
 /// How long a list waits for the view to come past what was written.
@@ -54,7 +56,7 @@ struct Notes {
 #[derive(Debug)]
 pub(super) struct Live {
     store: Arc<dyn Registry>,
-    view: View,
+    view: Option<View>,
     notes: Mutex<Notes>,
     /// One catches up at a time: whoever comes second finds it done.
     turn: Turn<()>,
@@ -65,6 +67,9 @@ struct Noted<'a>(&'a Live, Vec<StreamId>);
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
+        if self.0.view.is_none() {
+            return;
+        }
         let mut notes = self.0.notes();
         notes.last += 1;
         let number = notes.last;
@@ -78,8 +83,11 @@ impl Drop for Noted<'_> {
 
 impl Live {
     /// Begins to follow a store; needs a Tokio runtime.
-    pub(super) fn new(store: Arc<dyn Registry>) -> Self {
-        let view = View::new(Arc::clone(&store), ViewOptions::default());
+    pub(super) fn new(store: Arc<dyn Registry>, lists: Lists) -> Self {
+        let view = match lists {
+            Lists::View => Some(View::new(Arc::clone(&store), ViewOptions::default())),
+            Lists::Store => None,
+        };
         Self { store, view, notes: Mutex::default(), turn: Turn::default() }
     }
 
@@ -90,10 +98,8 @@ impl Live {
 
     /// All streams, with every write that this server has answered; `None` where the view cannot say.
     pub(super) async fn listed(&self) -> Option<Listed> {
-        if !self.view.is_ready() || self.view.age() > FRESH {
-            return None;
-        }
-        match self.try_listed().await {
+        let view = self.view.as_ref().filter(|view| view.is_ready() && view.age() <= FRESH)?;
+        match self.try_listed(view).await {
             Ok(listed) => Some(listed),
             Err(error) => {
                 tracing::debug!(%error, "the list comes from the store");
@@ -103,10 +109,10 @@ impl Live {
         }
     }
 
-    async fn try_listed(&self) -> Result<Listed> {
-        self.catch_up().await?;
-        let revision = self.view.revision();
-        let mut streams = self.view.all();
+    async fn try_listed(&self, view: &View) -> Result<Listed> {
+        self.catch_up(view).await?;
+        let revision = view.revision();
+        let mut streams = view.all();
         // Their time may be over, though the feed has not told yet.
         let (now, ttl) = (Timestamp::now(), self.store.info().ttl);
         let late: Vec<_> = streams
@@ -115,14 +121,14 @@ impl Live {
             .map(|stream| stream.id.clone())
             .collect();
         if !late.is_empty() {
-            self.look(late).await?;
-            streams = self.view.all();
+            look(view, late).await?;
+            streams = view.all();
         }
-        Ok(Listed { streams, revision, unreadable: self.view.unreadable() })
+        Ok(Listed { streams, revision, unreadable: view.unreadable() })
     }
 
     /// Brings the view past all writes that were answered.
-    async fn catch_up(&self) -> Result<()> {
+    async fn catch_up(&self, view: &View) -> Result<()> {
         let _turn = self.turn.lock().await;
         let (last, untold, many) = {
             let notes = self.notes();
@@ -136,32 +142,32 @@ impl Live {
         };
         let tail = self.store.list_page(None, NonZeroU32::MIN).await?.revision;
         if let Some(tail) = &tail {
-            timeout(CATCH_UP, self.view.reached(tail)).await.map_err(|_| behind())??;
+            timeout(CATCH_UP, view.reached(tail)).await.map_err(|_| behind())??;
         }
         if many || tail.is_none() {
-            self.view.compare().await?;
+            view.compare().await?;
         } else {
-            self.look(untold).await?;
+            look(view, untold).await?;
         }
         let mut notes = self.notes();
         notes.shown = last;
         notes.untold.retain(|_, number| *number > last);
         Ok(())
     }
+}
 
-    /// Asks the store for these streams.
-    async fn look(&self, ids: Vec<StreamId>) -> Result<()> {
-        if ids.len() > LOOKS {
-            return self.view.compare().await;
-        }
-        // Collected first: the compiler cannot prove `Send` for a stream that borrows within its closure.
-        let looks: Vec<_> = ids.into_iter().map(|id| self.refresh(id)).collect();
-        stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await
+/// Asks the store for these streams.
+async fn look(view: &View, ids: Vec<StreamId>) -> Result<()> {
+    if ids.len() > LOOKS {
+        return view.compare().await;
     }
+    // Collected first: the compiler cannot prove `Send` for a stream that borrows within its closure.
+    let looks: Vec<_> = ids.into_iter().map(|id| refresh(view, id)).collect();
+    stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await
+}
 
-    async fn refresh(&self, id: StreamId) -> Result<()> {
-        self.view.refresh(&id).await.map(drop)
-    }
+async fn refresh(view: &View, id: StreamId) -> Result<()> {
+    view.refresh(&id).await.map(drop)
 }
 
 fn behind() -> Error {

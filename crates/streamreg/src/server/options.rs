@@ -3,6 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
+/// Where lists come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lists {
+    /// A view of all streams in the server's memory, kept current by the store's feed.
+    #[default]
+    View,
+    /// The store, each time: nothing is held or followed, and every list costs it a walk.
+    Store,
+}
+
 /// How the server serves.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -19,6 +30,8 @@ pub struct ServeOptions {
     pub event_readers: usize,
     /// How long a reader of events may refuse to take more of them. Default 10 seconds.
     pub event_timeout: Duration,
+    /// Where lists come from. Default [`Lists::View`].
+    pub lists: Lists,
     /// How long requests under way have to finish when the server stops. Default 10 seconds.
     pub grace: Duration,
 }
@@ -32,6 +45,7 @@ impl Default for ServeOptions {
             write_timeout: Duration::from_secs(30),
             event_readers: 1_000,
             event_timeout: Duration::from_secs(10),
+            lists: Lists::default(),
             grace: Duration::from_secs(10),
         }
     }
@@ -80,6 +94,13 @@ impl ServeOptions {
         self
     }
 
+    /// Sets where lists come from.
+    #[must_use]
+    pub fn lists(mut self, from: Lists) -> Self {
+        self.lists = from;
+        self
+    }
+
     /// Sets how long requests under way have to finish when the server stops.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
@@ -97,6 +118,7 @@ impl fmt::Debug for ServeOptions {
             .field("write_timeout", &self.write_timeout)
             .field("event_readers", &self.event_readers)
             .field("event_timeout", &self.event_timeout)
+            .field("lists", &self.lists)
             .field("grace", &self.grace)
             .finish()
     }

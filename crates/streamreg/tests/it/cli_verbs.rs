@@ -182,8 +182,8 @@ async fn list_and_summary_take_filters() {
     assert_eq!(none, (0, String::new(), "no stream is so; leave a condition out\n".into()));
     let (_, table, _) = shell.run(&["summary", "--by", "node", "--output", "table"]).await;
     let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
-    assert_eq!(lines[1], ["-", "8", "52", "bit/s"]);
-    assert_eq!((&lines[2], &lines[3]), (&vec!["Ingest-1", "4", "26", "bit/s"], &vec!["all", "12", "78", "bit/s"]));
+    assert_eq!(lines[1], ["-", "8", "48", "bit/s"]);
+    assert_eq!((&lines[2], &lines[3]), (&vec!["Ingest-1", "4", "30", "bit/s"], &vec!["all", "12", "78", "bit/s"]));
     let (_, jsonl, _) = shell.run(&["summary", "--type", "rtp"]).await;
     let expected = r#"{"key":"connecting","streams":6,"bitrate":36,"packets_received":0,"packets_lost":0}"#;
     assert_eq!(jsonl, format!("{expected}\n"));
