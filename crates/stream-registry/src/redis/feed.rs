@@ -290,9 +290,9 @@ impl Follower {
             }
             before = entry.id;
             let revision = Place { history: self.told.history, last: entry.id }.revision();
-            if let Some(event) = entry.event(revision) {
-                self.ahead.push_back((entry.id, event));
-            }
+            // What cannot be told is not skipped silently.
+            let event = entry.event(revision.clone()).unwrap_or(Event::Resync { revision });
+            self.ahead.push_back((entry.id, event));
         }
         Ok(Read::Events)
     }
@@ -352,7 +352,7 @@ fn entry(value: Value) -> Result<Entry> {
 }
 
 impl Entry {
-    /// What it tells; nothing where it is about what can be no stream.
+    /// What it tells; nothing where it is about what can be no stream, or of a kind that is not known here.
     fn event(&self, revision: Revision) -> Option<Event> {
         let id: StreamId = std::str::from_utf8(&self.stream_id).ok()?.parse().ok()?;
         let stream = replace::decode(&id, &self.record).unwrap_or_else(|_| unreadable(&id));
