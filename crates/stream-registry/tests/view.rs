@@ -1,7 +1,6 @@
 //! The local view over the stores in memory.
 // All of it is tests, helpers between them too; clippy knows only functions with `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
