@@ -19,7 +19,7 @@ use crate::stream::{StreamId, StreamStats};
 use crate::{Error, Result};
 
 /// How many writes go in one script call: enough that the call itself costs little, few enough that
-/// the server is not held for more than a millisecond or two.
+/// the server is not held for more than some milliseconds.
 const CHUNK: usize = 250;
 
 static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new("write", include_str!("write.lua")));
