@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::stream::limits::MAX_WRITES;
 
 /// How many leases go in one call unless told otherwise: what a Redis script takes at once.
-const BATCH: usize = 250;
+const BATCH: usize = 125;
 /// Twenty heartbeats within the shortest time to live.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(50);
 /// No store that is back is left alone for longer, however long its streams live.
@@ -26,7 +26,7 @@ pub struct LeaseOptions {
     /// The time between two writes of a lease, up to 10 % more or less by chance; from 50 ms to half of the store's time
     /// to live. Default a fifth of it.
     pub heartbeat: Option<Duration>,
-    /// How many leases are written in one call, 1 to 1 000. Default 250.
+    /// How many leases are written in one call, 1 to 1 000. Default 125.
     pub batch: Option<usize>,
     /// The longest pause between two tries while the store fails; at least 50 ms. Default the time between two writes,
     /// 5 s at most.
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn defaults_follow_the_time_to_live_and_limits_hold() {
         let pace = Pace::new(&LeaseOptions::default(), Duration::from_secs(300));
-        assert_eq!((pace.heartbeat, pace.batch), (Duration::from_secs(60), 250));
+        assert_eq!((pace.heartbeat, pace.batch), (Duration::from_secs(60), 125));
         assert_eq!(pace.max_back_off, Duration::from_secs(5));
         let short = Pace::new(&LeaseOptions::default(), Duration::from_secs(1));
         assert_eq!(short.max_back_off, Duration::from_millis(200));

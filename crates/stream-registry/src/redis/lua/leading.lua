@@ -24,10 +24,12 @@ local function flat_until(text, place)
   return true
 end
 
--- Returns where the text value of last_heartbeat begins and the place after it, or nothing.
-local function heartbeat(text)
+-- Returns where the text value of last_heartbeat begins and the place after it, or nothing. Up to `flat` the
+-- text is known to be flat.
+local function heartbeat(text, flat)
   local at, last = find(text, '","last_heartbeat":"', 1, true)
-  if not at or byte(text, 1) ~= 123 or byte(text, #text) ~= 125 or not flat_until(text, at) then return nil end
+  if not at or byte(text, 1) ~= 123 or byte(text, #text) ~= 125 then return nil end
+  if at > flat and not flat_until(text, at) then return nil end
   -- The quote that ends the text, unless a backslash is before it: that takes a closer look.
   local quote = find(text, '"', last + 1, true)
   if not quote or byte(text, quote - 1) == 92 then return nil end
@@ -35,6 +37,15 @@ local function heartbeat(text)
   -- that is rare in records: a quote would make the search stop at every field.
   if find(text, '_heartbeat"', quote, true) then return nil end
   return last + 1, quote
+end
+
+-- Returns the place of this field, ,"epoch":"…", where it is the record's epoch for certain; else nothing.
+local function place_of_epoch(text, field)
+  local at, last = find(text, field, 1, true)
+  -- A later one counts, and its name may be written with escapes.
+  if at and flat_until(text, at) and not find(text, 'poch"', last + 1, true) and not find(text, '\\u', 1, true) then
+    return at
+  end
 end
 
 -- Returns the epoch: a text, false for none, nil where the client has to look.

@@ -57,7 +57,7 @@ if condition == 'seen' then
 elseif condition == 'any' then
   wanted = epoch ~= nil
 else
-  wanted = (condition == 'free' and epoch == false or epoch and condition == '=' .. epoch) and heartbeat(text) and
+  wanted = (condition == 'free' and epoch == false or epoch and condition == '=' .. epoch) and heartbeat(text, 0) and
     pcall(cjson.decode, text)
 end
 if not wanted then return { 'there', text } end

@@ -17,7 +17,7 @@
 --                    't' statistics: bitrate, "bytes_received":…,"packets_received":…,"packets_lost":…;
 --                    'T' statistics: as 't', then frame_rate, rtt_ms, jitter_ms, packets_retransmitted,
 --                    packets_dropped, viewers, each '' where not given; 'g' nothing here: the client wants the text
---             guard  nothing: not leased; '*': any; '=' and an epoch: that one
+--             guard  nothing: not leased; '*': any; '=': as the field that follows, ,"epoch":"…"
 -- Output      'OK' if all are done, or for each write: 1 done; 0 no such stream; -1 not the holder;
 --             -2 the key holds no string; the record's text where the client has to make the change
 -- Events      status, where it was another one before
@@ -25,13 +25,13 @@ local format = string.format
 local index, feed, facts = KEYS[1], KEYS[2], KEYS[3]
 local now, ttl, longer = ARGV[2], ARGV[3], ARGV[4] == 'longer'
 local id_from = tonumber(ARGV[1]) + 1
--- Where the values of the write at hand begin.
-local at = 6
+-- Where the verb of the write at hand is, and where its values begin.
+local at, values = 5, 6
 
 -- The functions return an answer, or nil and a change: a place, the text that goes there and the place after
 -- what it replaces, and true where that is an event. A record's own text as the answer leaves the change to the client.
 
-local function stats(text, from, to, verb)
+local function stats(text, from, to, optional)
   local _, last = find(text, '","bitrate":', to, true)
   if not last or not flat_until(text, last) then return text end
   local rate, rate_end, tail = text:match(
@@ -43,7 +43,7 @@ local function stats(text, from, to, verb)
     return text
   end
   local frame_rate, rest = sub(text, rate, rate_end - 1), ''
-  if verb == 'T' then
+  if optional then
     local PLAIN = '[^"\\]*'
     local NAMES = { 'rtt_ms', 'jitter_ms', 'packets_retransmitted', 'packets_dropped', 'viewers' }
 
@@ -61,7 +61,7 @@ local function stats(text, from, to, verb)
       return inside
     end
 
-    if ARGV[at + 2] ~= '' then frame_rate = ARGV[at + 2] end
+    if ARGV[values + 2] ~= '' then frame_rate = ARGV[values + 2] end
     local past = text:match('^,"node":"' .. PLAIN .. '"()', tail) or tail
     past = text:match('^,"epoch":"' .. PLAIN .. '"()', past) or past
     past = after_labels(past)
@@ -74,7 +74,7 @@ local function stats(text, from, to, verb)
     for i, name in ipairs(NAMES) do
       local value, after = text:match('^,"' .. name .. '":([%d.eE+-]+)()', past)
       past = after or past
-      if ARGV[at + 2 + i] ~= '' then value = ARGV[at + 2 + i] end
+      if ARGV[values + 2 + i] ~= '' then value = ARGV[values + 2 + i] end
       if value then parts[#parts + 1] = ',"' .. name .. '":' .. value end
     end
     local first = sub(text, past, past)
@@ -85,28 +85,33 @@ local function stats(text, from, to, verb)
     rest, tail = table.concat(parts), past
   end
   return nil, from,
-    now .. sub(text, to, last) .. ARGV[at] .. ',"frame_rate":' .. frame_rate .. ',' .. ARGV[at + 1] .. rest, tail
+    now .. sub(text, to, last) .. ARGV[values] .. ',"frame_rate":' .. frame_rate .. ',' .. ARGV[values + 1] .. rest, tail
 end
 
-local function change(text, key, verb)
+local function change(text, key)
+  -- 84 is T, 103 g, 104 h, 115 s, 116 t; 42 is the star, 61 the equals sign.
+  local verb, guard = byte(ARGV[at], 1, 2)
+  values = guard == 61 and at + 2 or at + 1
   -- MGET says nothing of a key of another type either.
   if not text then return redis.call('EXISTS', key) == 1 and -2 or 0 end
-  local guard = ''
-  if #verb > 1 then verb, guard = sub(verb, 1, 1), sub(verb, 2) end
-  if verb == 'g' then return text end
-  local from, to = heartbeat(text)
+  if verb == 103 then return text end
+  local field = guard == 61 and ARGV[at + 1]
+  local flat = field and place_of_epoch(text, field)
+  local from, to = heartbeat(text, flat or 0)
   if not from then return text end
-  local epoch = epoch_of(text)
-  if epoch == nil then return text end
-  if guard ~= '*' and guard ~= (epoch and '=' .. epoch or '') then return -1 end
-  if verb == 'h' then return nil, from, now, to end
-  if verb ~= 's' then return stats(text, from, to, verb) end
+  if not flat then
+    local epoch = epoch_of(text)
+    if epoch == nil then return text end
+    if guard ~= 42 and (epoch and ',"epoch":"' .. epoch .. '"') ~= field then return -1 end
+  end
+  if verb == 104 then return nil, from, now, to end
+  if verb ~= 115 then return stats(text, from, to, verb == 84) end
   local begin, last = find(text, '","status":"', 1, true)
   local quote = begin and last < from and find(text, '"', last + 1, true)
   if not quote or byte(text, quote - 1) == 92 or find(text, '"status"', quote, true) then return text end
   -- The same again changes the time alone.
-  if sub(text, last + 1, quote - 1) == ARGV[at] then return nil, from, now, to end
-  return nil, last + 1, ARGV[at] .. sub(text, quote, from - 1) .. now, to, true
+  if sub(text, last + 1, quote - 1) == ARGV[values] then return nil, from, now, to end
+  return nil, last + 1, ARGV[values] .. sub(text, quote, from - 1) .. now, to, true
 end
 
 local texts = redis.call('MGET', unpack(KEYS, 4))
@@ -114,7 +119,7 @@ local texts = redis.call('MGET', unpack(KEYS, 4))
 -- A single one that is no event needs no lists.
 if #texts == 1 and not longer then
   local text, key = texts[1], KEYS[4]
-  local answer, place, part, past, event = change(text, key, ARGV[5])
+  local answer, place, part, past, event = change(text, key)
   if answer then return { answer } end
   if not event and redis.call('SMISMEMBER', index, sub(key, id_from))[1] == 1 then
     if #part == past - place then
@@ -137,8 +142,8 @@ end
 local keys, ids, places, parts, done, shrunk, events = {}, {}, {}, {}, 0, 0, {}
 local answers
 for i = 1, #texts do
-  local text, key, verb = texts[i], KEYS[i + 3], ARGV[at - 1]
-  local answer, place, part, past, event = change(text, key, verb)
+  local text, key = texts[i], KEYS[i + 3]
+  local answer, place, part, past, event = change(text, key)
   if not answer then
     done = done + 1
     keys[done], ids[done] = key, sub(key, id_from)
@@ -160,8 +165,8 @@ for i = 1, #texts do
     for before = 1, i - 1 do answers[before] = 1 end
   end
   if answers then answers[i] = answer or 1 end
-  verb = sub(verb, 1, 1)
-  at = at + 1 + (verb == 's' and 1 or verb == 't' and 2 or verb == 'T' and 8 or 0)
+  local verb = byte(ARGV[at])
+  at = values + (verb == 115 and 1 or verb == 116 and 2 or verb == 84 and 8 or 0)
 end
 if done == 0 then return answers end
 

@@ -19,8 +19,8 @@ use crate::stream::{StreamId, StreamStats};
 use crate::{Error, Result};
 
 /// How many writes go in one script call: enough that the call itself costs little, few enough that
-/// the server is not held for more than some milliseconds.
-const CHUNK: usize = 250;
+/// the server is not held for more than two or three milliseconds.
+const CHUNK: usize = 125;
 
 static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new("write", include_str!("write.lua")));
 
@@ -144,7 +144,11 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
     match &write.guard {
         Guard::None => call.arg(verb),
         Guard::Force => call.arg(format!("{verb}*")),
-        Guard::Holder(epoch) => call.arg(format!("{verb}={epoch}")),
+        Guard::Holder(epoch) => {
+            let mut field = String::from(",\"epoch\":");
+            push_json_text(&mut field, epoch.as_str());
+            call.arg(format!("{verb}=")).arg(field)
+        }
     };
     match &write.change {
         Change::Status(status) => {

@@ -4,24 +4,49 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stream_registry::{Event, Registry as _, WatchFrom};
+use stream_registry::{Event, StreamId, WatchFrom};
 
 use super::{World, note};
 use crate::Result;
 use crate::figures::percentile;
+use crate::ours::Shared;
 use crate::report::{Line, verdict};
 
 /// Changes per second.
-const RATE: u64 = 2_000;
+pub(super) const RATE: u64 = 2_000;
 /// From the writer's call to the watcher, for 99 of 100 at most.
 const LATEST: Duration = Duration::from_millis(5);
+
+/// Makes changes at that rate, each with a status of its own; returns when each was called.
+pub(super) async fn change(registry: &Shared, ids: &[StreamId], count: u64) -> Result<HashMap<u64, Instant>> {
+    let mut ticks = tokio::time::interval(Duration::from_millis(1));
+    let mut number = 0;
+    let (mut called, mut writers) = (HashMap::new(), Vec::new());
+    let start = Instant::now();
+    while number < count {
+        ticks.tick().await;
+        let due = (start.elapsed().as_millis() as u64 * RATE / 1_000).min(count);
+        for number in number..due {
+            let registry = Arc::clone(registry);
+            let id = ids[usize::try_from(number)? % ids.len()].clone();
+            // Another one each time: the same again would be no change.
+            let status = format!("n{number}").parse()?;
+            called.insert(number, Instant::now());
+            writers.push(tokio::spawn(async move { registry.update_status(&id, status).await }));
+        }
+        number = due;
+    }
+    for writer in writers {
+        writer.await??;
+    }
+    Ok(called)
+}
 
 pub(super) async fn row(world: &mut World<'_>) -> Result<Line> {
     note("commit to watcher");
     let registry = Arc::clone(&world.shared);
     let mut watch = registry.watch(WatchFrom::Now).await?;
     let count = RATE * world.args.round().as_secs().max(1) * u64::try_from(world.args.rounds())?;
-    let mut called = HashMap::new();
     let told = tokio::spawn(async move {
         let mut told = HashMap::new();
         while told.len() < usize::try_from(count)? {
@@ -35,27 +60,9 @@ pub(super) async fn row(world: &mut World<'_>) -> Result<Line> {
         }
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(told)
     });
-    let mut ticks = tokio::time::interval(Duration::from_millis(1));
-    let mut number = 0;
-    let mut writers = Vec::new();
     let start = Instant::now();
-    while number < count {
-        ticks.tick().await;
-        let due = (start.elapsed().as_millis() as u64 * RATE / 1_000).min(count);
-        for number in number..due {
-            let registry = Arc::clone(&registry);
-            let id = world.ids[usize::try_from(number)? % world.ids.len()].clone();
-            // Another one each time: the same again would be no change.
-            let status = format!("n{number}").parse()?;
-            called.insert(number, Instant::now());
-            writers.push(tokio::spawn(async move { registry.update_status(&id, status).await }));
-        }
-        number = due;
-    }
+    let called = change(&registry, &world.ids, count).await?;
     let took = start.elapsed();
-    for writer in writers {
-        writer.await??;
-    }
     let told = told.await??;
     let mut late: Vec<u64> = called
         .iter()

@@ -16,7 +16,7 @@ use crate::report::{self, Contender, Line, compare, verdict};
 use crate::{Result, streams};
 
 /// How many leases go in one batch: as the keep-alive sends them.
-const BATCH: usize = 200;
+const BATCH: usize = 125;
 /// Batches under way at a time.
 const WRITERS: usize = 4;
 /// The longest that a script call may hold the server.
@@ -42,7 +42,7 @@ pub(super) async fn batches(world: &mut World<'_>) -> Result<Vec<Line>> {
     let contender = |who, demand| Contender { who, samples: Vec::new(), demand };
     let mut sides = [
         contender("A, single calls, 64 callers", Demand::default()),
-        contender("ours, batches of 200 with epochs", demand),
+        contender("ours, batches of 125 with epochs", demand),
     ];
     let usual = world.usual.clone();
     for _ in 0..world.args.rounds() {

@@ -6,6 +6,7 @@ mod memory;
 mod page;
 mod register;
 mod single;
+mod view;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub(crate) struct World<'a> {
     usual: Vec<Caller>,
     ours: Vec<Caller>,
     each: Vec<Caller>,
+    large: Option<Shared>,
 }
 
 impl<'a> World<'a> {
@@ -56,7 +58,23 @@ impl<'a> World<'a> {
             each: each.into_iter().map(Caller::Ours).collect(),
             shared,
             server,
+            large: None,
         })
+    }
+
+    /// The large registry, filled when it is first asked for.
+    async fn large(&mut self) -> Result<Shared> {
+        if let Some(large) = &self.large {
+            return Ok(Arc::clone(large));
+        }
+        let (size, registry) = (self.args.large(), ours::connect(&self.server.url(), ours::LARGE).await?);
+        // In parts, so that the streams of this program do not take the memory of those in the store.
+        for first in (0..size).step_by(10_000) {
+            let part = (first..(first + 10_000).min(size)).map(streams::stream).collect::<Result<Vec<_>>>()?;
+            ours::fill(&registry, &Arc::new(part)).await?;
+        }
+        self.large = Some(Arc::clone(&registry));
+        Ok(registry)
     }
 }
 
@@ -94,6 +112,9 @@ async fn redis(args: &Args, lines: &mut Vec<Line>) -> Result<String> {
     }
     if args.wants("commit to a watcher") {
         lines.push(feed::row(&mut world).await?);
+    }
+    if args.wants("view get") {
+        lines.push(view::row(&mut world).await?);
     }
     if args.wants("list_page") {
         note("list_page");

@@ -1,16 +1,13 @@
 //! Pages of a large registry: how long each command holds the server.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stream_registry::Registry;
-
 use super::World;
+use crate::Result;
 use crate::figures::{percentile, thousands};
 use crate::report::{Line, verdict};
 use crate::server::Logged;
-use crate::{Result, ours, streams};
 
 const COUNT: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
 /// 99 % of the commands may take this long.
@@ -18,13 +15,7 @@ const LIMIT_MICROS: u64 = 5_000;
 
 /// Walks through the large registry and sorts the commands by their time.
 pub(super) async fn row(world: &mut World<'_>) -> Result<Vec<Line>> {
-    let size = world.args.large();
-    let registry = ours::connect(&world.server.url(), ours::LARGE).await?;
-    // In parts, so that the streams of this program do not take the memory of those in the store.
-    for first in (0..size).step_by(10_000) {
-        let part = (first..(first + 10_000).min(size)).map(streams::stream).collect::<Result<Vec<_>>>()?;
-        ours::fill(&registry, &Arc::new(part)).await?;
-    }
+    let (size, registry) = (world.args.large(), world.large().await?);
     let walks = if world.args.quick { 1 } else { 5 };
     let mut pages = Vec::new();
     // The connection is made before anything is logged.
