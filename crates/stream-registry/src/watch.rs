@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use crate::Outcome;
 use crate::stream::{EndReason, Revision, Stream, Timestamp};
+use crate::{Outcome, RegisterOptions};
 
 /// How many events a feed keeps, about.
 pub(crate) const RETAINED: usize = 100_000;
@@ -64,12 +64,17 @@ impl What {
         all.into_iter().find(|what| what.as_str() == word)
     }
 
-    /// What a registration is to those who follow.
-    pub(crate) fn registration(outcome: Outcome) -> Self {
+    /// What a registration is to those who follow; `None` where a holder only made sure that its stream is there.
+    pub(crate) fn registration(outcome: Outcome, before: Option<&Stream>, options: &RegisterOptions) -> Option<Self> {
         match outcome {
-            Outcome::Created => Self::Registered,
-            Outcome::Renewed => Self::Updated,
-            Outcome::TakenOver => Self::TakenOver,
+            Outcome::Renewed
+                if options.recover.is_some() && before.and_then(Stream::epoch) == options.recover.as_ref() =>
+            {
+                None
+            }
+            Outcome::Created => Some(Self::Registered),
+            Outcome::Renewed => Some(Self::Updated),
+            Outcome::TakenOver => Some(Self::TakenOver),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -41,6 +42,8 @@ struct Shared {
     listening: watch::Sender<bool>,
     /// Bytes of answers that still get through before connections break.
     answers_left: AtomicU64,
+    /// What each answer waits for, in ms.
+    delay: AtomicU64,
     accepted: AtomicU64,
 }
 
@@ -67,6 +70,7 @@ impl FaultProxy {
             generation: watch::Sender::new(0),
             listening: watch::Sender::new(true),
             answers_left: AtomicU64::new(UNLIMITED),
+            delay: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
         });
         let accepting = tokio::spawn(accept(listener, addr, Arc::clone(&shared)));
@@ -104,6 +108,11 @@ impl FaultProxy {
         self.shared.answers_left.store(bytes, Ordering::SeqCst);
     }
 
+    /// Lets each answer wait this long, as on a long way.
+    pub fn slow(&self, delay: Duration) {
+        self.shared.delay.store(u64::try_from(delay.as_millis()).unwrap_or(UNLIMITED), Ordering::SeqCst);
+    }
+
     /// Breaks every connection and closes the port: new connections are refused, from the return on.
     pub async fn refuse(&self) {
         self.shared.mode.send_replace(Mode::Refuse);
@@ -114,6 +123,7 @@ impl FaultProxy {
     /// Ends every fault; the port is open from the return on.
     pub async fn resume(&self) {
         self.shared.answers_left.store(UNLIMITED, Ordering::SeqCst);
+        self.shared.delay.store(0, Ordering::SeqCst);
         self.shared.mode.send_replace(Mode::Pass);
         self.until_listening(true).await;
     }
@@ -198,6 +208,10 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared,
         }
         if now == Mode::Swallow {
             continue;
+        }
+        let delay = shared.delay.load(Ordering::SeqCst);
+        if delay > 0 {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
         }
         let wanted = u64::try_from(count).unwrap_or(UNLIMITED);
         let spent = shared.answers_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {

@@ -138,11 +138,14 @@ impl MemoryRegistry {
             ended: state.mark(&stream.id),
         };
         let (stream, outcome) = rules::register(met, stream, options, now.wall)?;
+        let what = What::registration(outcome, met.existing, options);
         if outcome == Outcome::TakenOver {
             self.mark(&mut state, &stream.id, now);
         }
         state.put(stream.clone(), self.deadline(now));
-        Self::tell(&mut state, &stream.id, What::registration(outcome));
+        if let Some(what) = what {
+            Self::tell(&mut state, &stream.id, what);
+        }
         let registered = Registered::new(stream, outcome, self.ttl);
         Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Registered(registered.clone()));
         Ok(registered)

@@ -18,7 +18,7 @@ use crate::stream::{EndReason, Revision, Stream, StreamId, Timestamp};
 use crate::watch::{ALIVE_AFTER, EndCause, Event, Watch, WatchFrom, What};
 use crate::{Error, ErrorKind, Result};
 
-/// How many entries are read at once.
+/// How many entries are read at once, unless they prove too large for that.
 const CHUNK: usize = 500;
 /// How long the server keeps a reader waiting for the next entry: less than after what time a watch shows that it is alive.
 const BLOCK: Duration = Duration::from_secs(3);
@@ -80,6 +80,7 @@ pub(super) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Result<Watch
         lost,
         ahead: VecDeque::new(),
         alive_at: Instant::now() + ALIVE_AFTER,
+        count: CHUNK,
         pause: Duration::ZERO,
         failing: false,
     };
@@ -92,13 +93,10 @@ pub(super) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Result<Watch
 
 /// The entry before the oldest one that is kept, if any is.
 async fn oldest(store: &Store) -> Result<Option<EntryId>> {
-    let mut command = redis::cmd("XRANGE");
-    command.arg(store.keys.feed()).arg("-").arg("+").arg("COUNT").arg(1);
+    let mut command = redis::cmd("XREAD");
+    command.arg("COUNT").arg(1).arg("STREAMS").arg(store.keys.feed()).arg("0-0");
     match store.link.command(&command, Effect::Read).await? {
-        Ok(entries) => {
-            let first = reply::array(entries)?.into_iter().next().map(entry).transpose()?;
-            Ok(first.map(|first| first.before))
-        }
+        Ok(first) => Ok(entries(first)?.first().map(|first| first.before)),
         Err(error) if fault::is_wrong_type(&error) => Ok(None),
         Err(error) => Err(fault::translate(error, false)),
     }
@@ -175,6 +173,8 @@ struct Follower {
     /// Events that were read and not told yet.
     ahead: VecDeque<(EntryId, Event)>,
     alive_at: Instant,
+    /// How many entries are asked for.
+    count: usize,
     pause: Duration,
     failing: bool,
 }
@@ -246,10 +246,17 @@ impl Follower {
         let Some(connection) = &mut self.connection else { return Ok(Read::Nothing) };
         let mut command = redis::cmd("XREAD");
         let (millis, number) = self.told.last;
-        command.arg("COUNT").arg(CHUNK).arg("BLOCK").arg(BLOCK.as_millis().to_string()).arg("STREAMS");
+        // No longer than until the next sign of life; 0 would be for ever.
+        let block = BLOCK.min(self.alive_at.saturating_duration_since(Instant::now())).max(Duration::from_millis(1));
+        command.arg("COUNT").arg(self.count).arg("BLOCK").arg(block.as_millis().to_string()).arg("STREAMS");
         command.arg(store.keys.feed()).arg(format!("{millis}-{number}"));
-        let answer = timeout(BLOCK + CALL_TIMEOUT, connection.send(&command)).await;
-        let answer = answer.map_err(|_| no_answer())?;
+        let asked = Instant::now();
+        let answer = timeout(block + CALL_TIMEOUT, connection.send(&command)).await;
+        let answer = answer.map_err(|_| {
+            // Perhaps the way is too slow for so many records.
+            self.count = (self.count / 2).max(1);
+            no_answer()
+        })?;
         let entries = match answer {
             Ok(answer) => entries(answer)?,
             Err(error) if fault::is_wrong_type(&error) => {
@@ -273,6 +280,9 @@ impl Follower {
             }
             self.told.history = now.history;
             return Ok(Read::Nothing);
+        }
+        if entries.len() == self.count && asked.elapsed() < CALL_TIMEOUT / 4 {
+            self.count = (self.count * 2).min(CHUNK);
         }
         let mut before = self.told.last;
         for entry in entries {

@@ -99,6 +99,7 @@ async fn tells_every_change_of_state_once_with_the_record(case: &Case) -> Check 
 async fn tells_nothing_of_heartbeats_statistics_and_refusals(case: &Case) -> Check {
     let registry = case.registry();
     case.put(&full("a")).await?;
+    let lease = case.lease(&full("leased")).await?;
     let mut watch = follow(case, WatchFrom::Now).await?;
     registry.update_heartbeat(&id("a")).await?;
     registry.update_stats(&id("a"), &StreamStats { bytes_received: 7, ..StreamStats::default() }).await?;
@@ -108,6 +109,10 @@ async fn tells_nothing_of_heartbeats_statistics_and_refusals(case: &Case) -> Che
     other.source_addr = "198.51.100.9:1".into();
     fails(registry.register(&other).await, ErrorKind::AlreadyExists)?;
     fails(registry.unregister(&id("b")).await, ErrorKind::NotFound)?;
+    // A holder makes sure that its stream is there.
+    if let Some(epoch) = lease.epoch() {
+        registry.register_with(&lease, &RegisterOptions::default().recover(epoch.clone())).await?;
+    }
     for refused in [Change::Status(StreamStatus::Error), Change::Replace(Box::new(stream("b")))] {
         for answer in registry.write(&[write("b", refused)]).await? {
             fails(answer, ErrorKind::NotFound)?;

@@ -6,3 +6,11 @@ local function look_at(due, moment, id)
     redis.call('ZADD', due, moment, id)
   end
 end
+
+-- The event of a stream that is gone, with its record as it was copied aside where that was in time.
+local function expiry(id, copy)
+  local kept = redis.pcall('GET', copy)
+  local read, text
+  if type(kept) == 'string' then read, text = kept:match('^(%d+)\n(.*)$') end
+  return 'expired', id, text or '', '', read or ''
+end

@@ -20,3 +20,10 @@ local function surpassing(mark, there)
   if epoch:byte(-1) == 45 and before:byte(-1) ~= 126 then before = before .. '~' end
   return operation .. before .. text
 end
+
+-- How long a mark is to live in ms: as told, three times what the record had left, or as long as the mark that is
+-- there, whichever is the longest. Who ends a stream may know another time to live than who holds it.
+local function outliving(told, record, mark)
+  local most = math.max(tonumber(told), redis.call('PTTL', record) * 3, redis.call('PTTL', mark))
+  return string.format('%.0f', most)
+end

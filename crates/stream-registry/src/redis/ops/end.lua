@@ -16,7 +16,7 @@
 -- KEYS[8]  the copy of the record
 -- ARGV[1]  the id
 -- ARGV[2]  the operation id
--- ARGV[3]  the mark's time to live in ms
+-- ARGV[3]  the mark's time to live in ms, at least
 -- ARGV[4]  'free' to end a stream that is not leased; '=' and the epoch of the lease to end; 'seen' to end the
 --          text that the client has judged; 'any'
 -- ARGV[5]  that text, '' otherwise
@@ -63,6 +63,7 @@ end
 if not wanted then return { 'there', text } end
 local value = surpassing(operation .. '\n' .. (condition ~= 'seen' and epoch or stamp) .. '\n' .. text, marked)
 local first = 'ended\n' .. id .. '\n' .. text
+mark_ttl = outliving(mark_ttl, record, mark)
 local fault = bad_index(index) or forbidden({
   { 'SET', answer, first, 'PX', '1' },
   { 'SET', mark, value, 'PX', mark_ttl },

@@ -35,11 +35,12 @@ pub(in crate::redis) async fn register(
         store.keys.feed(),
         store.keys.facts(),
         store.keys.due(),
+        store.keys.copy(&stream.id),
     ];
     let mut known = Known::default();
     let mut turn: Option<MutexGuard<'_, LastText>> = None;
     for attempt in 0..TRIES {
-        let (new, outcome, ended) = judge(store, stream, options, &operation, &known).await?;
+        let (new, outcome, what, ended) = judge(store, stream, options, &operation, &known).await?;
         let text = new.to_json();
         let answer = format!("{}\n{text}", outcome.as_str());
         let mut call = REGISTER.call(&keys);
@@ -48,7 +49,8 @@ pub(in crate::redis) async fn register(
         call.arg(stream.id.as_str()).arg(expected).arg(&text).arg(store.ttl_ms()).arg(store.ttl_policy());
         call.arg(answer).arg(REMEMBER.as_millis().to_string()).arg(ended).arg(store.end_mark_ms()).arg(mark);
         let look_at = new.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(store.ttl_ms() - store.margin_ms());
-        call.arg(What::registration(outcome).as_str()).arg(look_at.to_string());
+        let whose = if options.recover.is_some() { "back" } else { "new" };
+        call.arg(what.map_or("", What::as_str)).arg(look_at.to_string()).arg(whose);
         let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
         let word = reply::text(reply.next().unwrap_or(Value::Nil))?;
         let value = reply.next().unwrap_or(Value::Nil);
@@ -101,14 +103,15 @@ struct Known {
     ended: Option<String>,
 }
 
-/// Decides by what is known; returns the new record, what that is, and the end mark of the old one.
+/// Decides by what is known; returns the new record, what that is to the caller and to those who follow, and the end
+/// mark of the old one.
 async fn judge(
     store: &Arc<Store>,
     stream: &Stream,
     options: &RegisterOptions,
     operation: &OperationId,
     known: &Known,
-) -> Result<(Stream, Outcome, Vec<u8>)> {
+) -> Result<(Stream, Outcome, Option<What>, Vec<u8>)> {
     let now = store.link.now().await?;
     let there = known.there.as_deref();
     let existing = match there.map(|there| replace::decode(&stream.id, there)) {
@@ -131,7 +134,8 @@ async fn judge(
         ended = format!("{operation}\n{epoch}\n").into_bytes();
         ended.extend_from_slice(there);
     }
-    Ok((new, outcome, ended))
+    let what = What::registration(outcome, existing.as_ref(), options);
+    Ok((new, outcome, what, ended))
 }
 
 /// The answer that the same call got when it was sent first.

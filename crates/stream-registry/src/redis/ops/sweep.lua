@@ -14,7 +14,8 @@
 -- ARGV[2]    how long before the deadline the record is copied, in ms
 -- ARGV[3]    the gap between sweeps in ms after which nothing is reaped for one time to live
 -- ARGV[4]    the time in ms after which the index is gone through for streams that are not in the order
--- ARGV[5..]  the ids
+-- ARGV[5]    'renew', or 'longer' for a tool whose time to live says nothing of the others'
+-- ARGV[6..]  the ids
 -- Output     how many were reaped; 1 if the caller is to go through the index, else 0
 -- Events     expired
 local index, feed, facts, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -24,17 +25,22 @@ local function text_of(number) return string.format('%.0f', number) end
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local known = redis.pcall('HMGET', facts, 'swept', 'grace', 'scanned')
+local known = redis.pcall('HMGET', facts, 'swept', 'grace', 'scanned', 'ttl', 'confirmed')
 if known.err then known = {} end
 local swept, grace, scanned = tonumber(known[1] or now), tonumber(known[2] or 0), tonumber(known[3] or 0)
+-- The longest time to live of those who sweep, until nobody confirms it for as long.
+local longest, confirmed = tonumber(known[4] or 0), tonumber(known[5] or 0)
+local theirs = longest > 0 and now - confirmed <= longest and now >= confirmed
+if not theirs or ARGV[5] == 'renew' and ttl >= longest then longest, confirmed = ttl, now end
+gap = math.max(gap, longest / 10)
 -- After an outage those who live come back first. A clock that went back is one, too.
-if now - swept > gap or now < swept - gap then grace = now + ttl end
-if grace > now + ttl then grace = now + ttl end
+if now - swept > gap or now < swept - gap then grace = now + longest end
+if grace > now + longest then grace = now + longest end
 local scan = now - scanned > scan_after or now < scanned
 
-local events, reaped, gone, copies, next_look = {}, {}, {}, {}, {}
-for at = 5, #ARGV do
-  local id, record, copy = ARGV[at], KEYS[at * 2 - 5], KEYS[at * 2 - 4]
+local events, reaped, gone, copies, next_look, strays = {}, {}, {}, {}, {}, {}
+for at = 6, #ARGV do
+  local id, record, copy = ARGV[at], KEYS[at * 2 - 7], KEYS[at * 2 - 6]
   local left = redis.call('PTTL', record)
   if left == -1 then
     next_look[#next_look + 1] = { now + ttl, id }
@@ -51,12 +57,11 @@ for at = 5, #ARGV do
       if now < grace then
         next_look[#next_look + 1] = { grace, id }
       else
-        local kept = redis.pcall('GET', copy)
-        local read, text = '', ''
-        if type(kept) == 'string' then read, text = kept:match('^(%d+)\n(.*)$') end
-        for _, word in ipairs({ 'expired', id, text or '', '', read or '' }) do events[#events + 1] = word end
+        for _, word in ipairs({ expiry(id, copy) }) do events[#events + 1] = word end
         reaped[#reaped + 1], gone[#gone + 1] = id, copy
       end
+    elseif moment == false then
+      strays[#strays + 1] = id
     end
   end
 end
@@ -72,8 +77,11 @@ for _, id in ipairs(reaped) do
   redis.pcall('SREM', index, id)
   redis.call('ZREM', due, id)
 end
+-- Ids that somebody left in the index, of streams that nobody knew.
+for _, id in ipairs(strays) do redis.pcall('SREM', index, id) end
 if #gone > 0 then redis.call('DEL', unpack(gone)) end
 for _, copy in ipairs(copies) do redis.call('SET', copy[1], copy[2], 'PX', copy[3]) end
 for _, look in ipairs(next_look) do look_at(due, text_of(look[1]), look[2]) end
-redis.pcall('HSET', facts, 'swept', text_of(now), 'grace', text_of(grace), 'scanned', text_of(scan and now or scanned))
+redis.pcall('HSET', facts, 'swept', text_of(now), 'grace', text_of(grace), 'scanned', text_of(scan and now or scanned),
+  'ttl', text_of(longest), 'confirmed', text_of(confirmed))
 return { #reaped, scan and 1 or 0 }

@@ -4,18 +4,21 @@ use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use redis::Value;
+use tokio::task::JoinHandle;
 
 use super::page;
-use crate::Result;
 use crate::redis::connect::Effect;
 use crate::redis::fault::{is_wrong_type, translate};
 use crate::redis::script::Script;
 use crate::redis::{Store, millis, reply};
+use crate::{ErrorKind, Result};
 
 static SWEEP: LazyLock<Script> = LazyLock::new(|| Script::new("sweep", include_str!("sweep.lua")));
 
 /// How many streams one script call looks at.
 const CHUNK: usize = 200;
+/// How many ids of the index are read at once.
+const PAGE: usize = 1_000;
 /// The longest time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// A gap between sweeps that is an outage, at least.
@@ -27,24 +30,36 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
         let mut failing = false;
+        let mut enrolling: Option<JoinHandle<()>> = None;
         loop {
             // So that the sweeps of several processes spread.
             tokio::time::sleep(every.mul_f64(0.8 + fastrand::f64() / 5.0)).await;
-            let Some(store) = Weak::upgrade(&store).filter(|store| !store.link.is_closed()) else { return };
-            match sweep(&store).await {
-                Ok(()) => failing = false,
-                Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::debug!(%error, "expired streams cannot be looked for; trying again");
+            let Some(open) = open(&store) else { return };
+            match sweep(&open).await {
+                Ok(scan) => {
+                    failing = false;
+                    // Beside the sweep, which must not wait: a large index takes longer than a stream may be late.
+                    if scan && enrolling.as_ref().is_none_or(JoinHandle::is_finished) {
+                        enrolling = Some(tokio::spawn(enrol(Weak::clone(&store))));
                     }
                 }
+                Err(error) if std::mem::replace(&mut failing, true) => drop(error),
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    tracing::warn!(%error, "this user may not tell of expired streams; another process has to");
+                }
+                Err(error) => tracing::debug!(%error, "expired streams cannot be looked for; trying again"),
             }
         }
     });
 }
 
-/// Looks at all whose time may be over; goes through the index where that is due.
-async fn sweep(store: &Arc<Store>) -> Result<()> {
+fn open(store: &Weak<Store>) -> Option<Arc<Store>> {
+    store.upgrade().filter(|store| !store.link.is_closed())
+}
+
+/// Looks at all whose time may be over; returns whether the index is to be gone through.
+async fn sweep(store: &Arc<Store>) -> Result<bool> {
+    let mut scan = false;
     loop {
         let now = store.link.now().await?.as_unix_nanos() / 1_000_000;
         let mut command = redis::cmd("ZRANGEBYSCORE");
@@ -55,11 +70,9 @@ async fn sweep(store: &Arc<Store>) -> Result<()> {
             Err(error) if is_wrong_type(&error) => Vec::new(),
             Err(error) => return Err(translate(error, false)),
         };
-        if look(store, &due).await? {
-            enrol(store).await?;
-        }
+        scan |= look(store, &due).await?;
         if due.len() < CHUNK {
-            return Ok(());
+            return Ok(scan);
         }
     }
 }
@@ -79,6 +92,7 @@ async fn look(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<bool> {
     }
     let mut call = SWEEP.call(&keys);
     call.arg(store.ttl_ms()).arg(store.margin_ms()).arg(millis(OUTAGE.max(ttl / 10))).arg(millis(ttl / 8));
+    call.arg(store.ttl_policy());
     for id in ids {
         call.arg(id);
     }
@@ -88,30 +102,37 @@ async fn look(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<bool> {
 }
 
 /// Goes through the index for streams of writers that know no feed, and lets the sweep look at them from now on.
-async fn enrol(store: &Arc<Store>) -> Result<()> {
+async fn enrol(store: Weak<Store>) {
     let mut place = 0;
     loop {
-        let scanned = page::scan(store, place, CHUNK).await?;
-        for ids in scanned.ids.chunks(CHUNK) {
-            let mut command = redis::cmd("ZMSCORE");
-            command.arg(store.keys.due());
-            for id in ids {
-                command.arg(id);
-            }
-            let moments = match store.bulk.command(&command, Effect::Tidy).await? {
-                Ok(moments) => reply::array(moments)?,
-                Err(error) if is_wrong_type(&error) => vec![Value::Nil; ids.len()],
-                Err(error) => return Err(translate(error, false)),
-            };
-            let unknown: Vec<_> =
-                ids.iter().zip(moments).filter(|(_, moment)| *moment == Value::Nil).map(|(id, _)| id.clone()).collect();
-            if !unknown.is_empty() {
-                look(store, &unknown).await?;
+        let Some(store) = open(&store) else { return };
+        match enrol_page(&store, place).await {
+            Ok(0) => return,
+            Ok(next) => place = next,
+            Err(error) => {
+                tracing::debug!(%error, "the index could not be gone through; it will be, later");
+                return;
             }
         }
-        if scanned.next == 0 {
-            return Ok(());
-        }
-        place = scanned.next;
     }
+}
+
+/// Returns the place of the next page, 0 after the last.
+async fn enrol_page(store: &Arc<Store>, place: u64) -> Result<u64> {
+    let scanned = page::scan(store, place, PAGE).await?;
+    for ids in scanned.ids.chunks(PAGE) {
+        let mut command = redis::cmd("ZMSCORE");
+        command.arg(store.keys.due()).arg(ids);
+        let moments = match store.bulk.command(&command, Effect::Tidy).await? {
+            Ok(moments) => reply::array(moments)?,
+            Err(error) if is_wrong_type(&error) => vec![Value::Nil; ids.len()],
+            Err(error) => return Err(translate(error, false)),
+        };
+        let unknown: Vec<_> =
+            ids.iter().zip(moments).filter(|(_, moment)| *moment == Value::Nil).map(|(id, _)| id.clone()).collect();
+        for unknown in unknown.chunks(CHUNK) {
+            look(store, unknown).await?;
+        }
+    }
+    Ok(scanned.next)
 }

@@ -15,7 +15,7 @@ use super::{Bed, FACTS, INDEX, id, stream};
 
 const FEED: &str = "mirror:streams:\u{1f}feed";
 
-async fn next(watch: &mut Watch) -> Event {
+pub(super) async fn next(watch: &mut Watch) -> Event {
     loop {
         let event = tokio::time::timeout(Duration::from_secs(10), watch.next()).await.unwrap().unwrap();
         if !matches!(event, Event::Alive { .. }) {
@@ -218,7 +218,7 @@ async fn a_watch_outlives_a_restart_and_an_emptied_store() {
 }
 
 /// Opens a store whose streams live this long, with a sweep of its own.
-async fn short(bed: &Bed, ttl: Duration) -> RedisRegistry {
+pub(super) async fn short(bed: &Bed, ttl: Duration) -> RedisRegistry {
     RedisRegistry::connect(bed.options().ttl(ttl)).await.unwrap()
 }
 

@@ -16,6 +16,7 @@ mod races;
 mod readers;
 mod rights;
 mod scripts;
+mod sweep;
 mod ttl;
 mod view;
 

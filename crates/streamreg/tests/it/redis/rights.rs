@@ -93,7 +93,7 @@ async fn expire(bed: &Bed, rules: &[&str]) -> std::result::Result<(), String> {
     refused(bed).await;
     let brief = |options: RedisOptions| options.ttl(std::time::Duration::from_secs(1));
     let store = open(bed, rules, brief).await.map_err(|error| error.to_string())?;
-    let mut watch = store.watch(WatchFrom::Now).await.map_err(|error| error.to_string())?;
+    let mut watch = store.watch(WatchFrom::Oldest).await.map_err(|error| error.to_string())?;
     bed.put("foreign", stream("foreign", SOURCE).to_json(), 1_000).await;
     bed.server.cli(&["SADD", INDEX, "foreign"]).await;
     let deadline = std::time::Instant::now() + super::SOON;
@@ -150,6 +150,7 @@ async fn a_reader_needs_exactly_the_rights_of_the_page() {
     let read_all = async |rules: &[&str]| {
         let reader = open(&bed, rules, |options| options.read_only(true)).await?;
         read(&reader).await?;
+        reader.watch(WatchFrom::Oldest).await?;
         let mut watch = reader.watch(WatchFrom::Now).await?;
         let now = writer.get(&id("there")).await?.status;
         let other = if now == StreamStatus::Active { StreamStatus::Paused } else { StreamStatus::Active };

@@ -1,0 +1,151 @@
+//! The sweep where something comes between: another registration, a tool, a slow way, leftovers in the index.
+
+use std::time::{Duration, Instant};
+
+use stream_registry::{
+    EndCause, Event, OnConflict, RedisOptions, RedisRegistry, RegisterOptions, Registry, Stream, TtlPolicy, Watch,
+    WatchFrom, What,
+};
+use testkit::{FaultProxy, wait_until};
+
+use super::feed::{next, short};
+use super::operations::SOURCE;
+use super::{Bed, FACTS, INDEX, SOON, stream};
+
+const OTHER: &str = "198.51.100.9:1";
+const DUE: &str = "mirror:streams:\u{1f}due";
+
+/// Puts a record aside as a sweep does shortly before the deadline.
+async fn copy_aside(bed: &Bed, stream: &Stream) {
+    let text = format!("1800000000000\n{}", stream.to_json());
+    bed.server.cli(&["SET", &format!("mirror:streams:\u{1f}last:{}", stream.id), &text, "PX", "600000"]).await;
+}
+
+async fn expired(watch: &mut Watch) -> Stream {
+    match next(watch).await {
+        Event::Ended { reason: EndCause::Expired, last, .. } => (*last).clone(),
+        other => panic!("{other:?} instead of an expiry"),
+    }
+}
+
+async fn registered(watch: &mut Watch) -> Stream {
+    match next(watch).await {
+        Event::Changed { what: What::Registered, stream, .. } => (*stream).clone(),
+        other => panic!("{other:?} instead of a registration"),
+    }
+}
+
+#[tokio::test]
+async fn an_expiry_that_nobody_told_is_told_before_the_next_registration() {
+    let bed = Bed::start().await;
+    let store = bed.store().await;
+    let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+    store.register(&stream("cam", SOURCE)).await.unwrap();
+    let first = registered(&mut watch).await;
+    copy_aside(&bed, &first).await;
+    bed.server.cli(&["DEL", "mirror:streams:cam"]).await;
+    store.register(&stream("cam", OTHER)).await.unwrap();
+    assert_eq!(expired(&mut watch).await, first);
+    assert_eq!(registered(&mut watch).await.source_addr, OTHER);
+    // A holder whose stream comes back goes on: nothing has ended.
+    let lease = store.register_with(&stream("leased", SOURCE), &RegisterOptions::default().lease(true)).await.unwrap();
+    registered(&mut watch).await;
+    bed.server.cli(&["DEL", "mirror:streams:leased"]).await;
+    let back = RegisterOptions::default().recover(lease.epoch.unwrap());
+    store.register_with(&lease.stream, &back).await.unwrap();
+    assert_eq!(registered(&mut watch).await.id.as_str(), "leased");
+    bed.assert_whole("all told").await;
+}
+
+#[tokio::test]
+async fn an_expiry_never_carries_the_record_of_an_earlier_stream() {
+    let bed = Bed::start().await;
+    let store = bed.store().await;
+    let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+    for on_conflict in [OnConflict::TakeOver, OnConflict::Reject] {
+        store.register(&stream("cam", SOURCE)).await.unwrap();
+        let first = registered(&mut watch).await;
+        copy_aside(&bed, &first).await;
+        if on_conflict == OnConflict::Reject {
+            bed.server.cli(&["DEL", "mirror:streams:cam"]).await;
+        }
+        let options = RegisterOptions::default().on_conflict(on_conflict);
+        store.register_with(&stream("cam", OTHER), &options).await.unwrap();
+        // Gone before any sweep could copy it.
+        bed.server.cli(&["DEL", "mirror:streams:cam"]).await;
+        bed.server.cli(&["ZADD", DUE, "1", "cam"]).await;
+        if on_conflict == OnConflict::Reject {
+            assert_eq!(expired(&mut watch).await.source_addr, SOURCE);
+        }
+        next(&mut watch).await;
+        assert_eq!(expired(&mut watch).await.source_addr, "", "{on_conflict:?}: nobody knows more than the id");
+    }
+}
+
+async fn fact(bed: &Bed, name: &str) -> u64 {
+    bed.server.cli(&["HGET", FACTS, name]).await.parse().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_process_with_a_short_time_to_live_does_not_end_the_grace_of_the_others() {
+    let bed = Bed::start().await;
+    let _long = bed.store().await;
+    wait_until(SOON, async || fact(&bed, "swept").await > 0).await;
+    for policy in [TtlPolicy::NeverShorten, TtlPolicy::Renew] {
+        // As if no sweep had been for a minute, and this one comes first.
+        let options = bed.options().ttl(Duration::from_secs(1)).ttl_policy(policy);
+        let _brief = RedisRegistry::connect(options).await.unwrap();
+        let minute_ago = fact(&bed, "swept").await - 60_000;
+        bed.server.cli(&["HSET", FACTS, "swept", &minute_ago.to_string(), "grace", "0"]).await;
+        wait_until(SOON, async || fact(&bed, "grace").await > 0).await;
+        let swept = fact(&bed, "swept").await;
+        // Ten looks of the brief one later it is still there.
+        wait_until(SOON, async || fact(&bed, "swept").await > swept + 1_200).await;
+        let left = fact(&bed, "grace").await.saturating_sub(fact(&bed, "swept").await);
+        assert!((290_000..=300_000).contains(&left), "{policy:?}: a grace of {left} ms is left");
+    }
+}
+
+#[tokio::test]
+async fn ids_that_others_left_in_the_index_leave_it() {
+    let bed = Bed::start().await;
+    let store = short(&bed, Duration::from_secs(1)).await;
+    let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+    let left: Vec<String> = (0..500).map(|n| format!("left{n}")).collect();
+    bed.server.cli(&[&["SADD", INDEX][..], &left.iter().map(String::as_str).collect::<Vec<_>>()].concat()).await;
+    wait_until(SOON, async || bed.index().await.is_empty()).await;
+    // Nobody knew them: nothing ended.
+    store.register(&stream("cam", SOURCE)).await.unwrap();
+    assert_eq!(registered(&mut watch).await.id.as_str(), "cam");
+}
+
+#[tokio::test]
+async fn a_large_index_and_a_long_way_keep_no_expiry_waiting() {
+    const TTL: Duration = Duration::from_secs(4);
+    const LEFT: usize = 20_000;
+    let bed = Bed::start().await;
+    let proxy = FaultProxy::start(bed.server.addr()).await;
+    let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
+    let _sweeper = RedisRegistry::connect(options.ttl(TTL)).await.unwrap();
+    proxy.slow(Duration::from_millis(25));
+    let reader = RedisRegistry::connect(bed.options().read_only(true)).await.unwrap();
+    let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
+    let left: Vec<String> = (0..LEFT).map(|n| format!("left{n}")).collect();
+    for left in left.chunks(2_000) {
+        bed.server.cli(&[&["SADD", INDEX][..], &left.iter().map(String::as_str).collect::<Vec<_>>()].concat()).await;
+    }
+    let began = Instant::now();
+    let writer = RedisRegistry::connect(bed.options().ttl(Duration::from_secs(3600))).await.unwrap();
+    // It is due at once, as the going through the index begins.
+    writer.register(&stream("cam", SOURCE)).await.unwrap();
+    drop(writer);
+    registered(&mut watch).await;
+    wait_until(SOON, async || bed.index().await.len() < LEFT).await;
+    bed.server.cli(&["DEL", "mirror:streams:cam"]).await;
+    bed.server.cli(&["ZADD", DUE, "1", "cam"]).await;
+    let gone = Instant::now();
+    assert_eq!(expired(&mut watch).await.id.as_str(), "cam");
+    let (late, others) = (gone.elapsed(), bed.index().await.len());
+    assert!(late < Duration::from_secs(2), "told after {late:?}");
+    assert!(others > 0, "the index was gone through in {:?}: nothing was shown", began.elapsed());
+}
