@@ -1,7 +1,9 @@
 //! The Redis store under attack: real servers, broken networks, other programs' records.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "figures for who asks for them, with --nocapture")]
 
 mod away;
+mod children;
 mod dropping;
 mod feed;
 mod foreign_records;
