@@ -18,6 +18,7 @@ mod races;
 mod readers;
 mod rights;
 mod scripts;
+mod settled;
 mod ttl;
 mod view;
 
