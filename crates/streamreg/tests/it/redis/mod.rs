@@ -14,6 +14,7 @@ mod half_registration;
 mod index;
 mod json;
 mod lease;
+mod lease_dropping;
 mod lease_processes;
 mod operations;
 mod races;
@@ -23,6 +24,7 @@ mod scripts;
 mod settled;
 mod ttl;
 mod view;
+mod watch_dropping;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

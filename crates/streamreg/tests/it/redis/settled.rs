@@ -58,8 +58,12 @@ impl Places {
 
 impl Bed {
     pub(crate) async fn witness(&self) -> Witness {
+        self.witness_that_compares(COMPARE).await
+    }
+
+    pub(crate) async fn witness_that_compares(&self, every: Duration) -> Witness {
         let store = Arc::new(RedisRegistry::connect(self.options().read_only(true)).await.unwrap());
-        let options = ViewOptions::default().compare_every(COMPARE);
+        let options = ViewOptions::default().compare_every(every);
         let view = View::new(Arc::clone(&store) as Arc<dyn Registry>, options);
         tokio::time::timeout(SOON, view.ready()).await.unwrap().unwrap();
         Witness { store, view }
@@ -76,6 +80,13 @@ impl Bed {
     pub(crate) async fn expect_no_more(&self, names: &[impl ::redis::ToRedisArgs + Sync]) {
         let mut raw = self.another().await;
         let _: i64 = ::redis::cmd("ZREM").arg(BOUNDED[1]).arg(names).query_async(&mut raw).await.unwrap();
+    }
+
+    /// No change is there by half, at this very moment.
+    pub(crate) async fn assert_no_half(&self, context: &str) {
+        if let Some(fault) = Places::of(&mut self.raw.clone()).await.fault() {
+            panic!("{context}: {fault}");
+        }
     }
 }
 
