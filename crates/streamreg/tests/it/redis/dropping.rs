@@ -1,36 +1,58 @@
 //! Futures dropped at any point: the store stays consistent and serves the next call at once.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use stream_registry::{ErrorKind, RedisRegistry, Registry};
 
 use super::operations::{ALL, SOURCE};
-use super::{Bed, id, stream};
+use super::{Bed, SOON, id, stream};
 
-/// Polls a future at most so often; `None` if it was not done by then and is dropped.
-struct AtMost<F> {
-    inner: Pin<Box<F>>,
-    left: usize,
+/// When a future is dropped that was polled so often.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum When {
+    /// While it waits.
+    AtOnce,
+    /// When what it waits for has come.
+    Woken,
 }
 
-impl<F: Future> Future for AtMost<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.left == 0 {
+/// Polls a future at most so often, each time after it was woken, then drops it; `None` if it was not done by then.
+pub(super) async fn drop_after<F: Future>(future: F, polls: usize, when: When) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = polls;
+    let polled = poll_fn(move |context| {
+        if left == 0 {
             return Poll::Ready(None);
         }
-        self.left -= 1;
-        match self.inner.as_mut().poll(context) {
+        left -= 1;
+        match future.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if self.left == 0 => Poll::Ready(None),
+            Poll::Pending if left == 0 && when == When::AtOnce => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
+    });
+    tokio::time::timeout(SOON, polled).await.unwrap_or_else(|_| panic!("not woken after {polls} polls"))
+}
+
+/// The points to drop a call at: after no poll, one, two …, both at once and when it could go on; for each as long as
+/// `drop_at` says that the call was not done.
+pub(super) async fn at_every_point(mut drop_at: impl AsyncFnMut(usize, When) -> bool) -> usize {
+    // More than any call here is polled for.
+    const MOST: usize = 100;
+    let mut dropped = 0;
+    for when in [When::AtOnce, When::Woken] {
+        let mut polls = 0;
+        while drop_at(polls, when).await {
+            dropped += 1;
+            polls += 1;
+            assert!(polls < MOST, "not done after {polls} polls");
+        }
     }
+    dropped
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +95,7 @@ async fn dropped_futures_leave_no_half_and_nothing_stuck() {
                 let done = if by_time {
                     tokio::time::timeout(delay, call).await.is_ok()
                 } else {
-                    AtMost { inner: Box::pin(call), left: polls }.await.is_some()
+                    drop_after(call, polls, When::AtOnce).await.is_some()
                 };
                 dropped += usize::from(!done);
             }
@@ -115,14 +137,14 @@ fn a_runtime_that_ends_takes_no_place_along() {
             // Begun and left: the runtime ends before anything else has had a turn.
             let get = async { drop(store.get(&id("cam1")).await) };
             let mut get = pin!(get);
-            std::future::poll_fn(|context| {
+            poll_fn(|context| {
                 assert!(get.as_mut().poll(context).is_pending());
                 Poll::Ready(())
             })
             .await;
             let beat = async { drop(store.update_heartbeat(&id("cam1")).await) };
             let mut beat = pin!(beat);
-            std::future::poll_fn(|context| {
+            poll_fn(|context| {
                 assert!(beat.as_mut().poll(context).is_pending());
                 Poll::Ready(())
             })

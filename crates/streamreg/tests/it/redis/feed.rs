@@ -45,6 +45,7 @@ fn revision(event: &Event) -> stream_registry::Revision {
 #[tokio::test]
 async fn every_change_of_state_is_one_event_with_the_record() {
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let store = bed.store().await;
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     let cam = id("cam");
@@ -78,13 +79,14 @@ async fn every_change_of_state_is_one_event_with_the_record() {
         panic!("no end")
     };
     assert_eq!((reason.as_str(), &*told), (Some("done"), &last));
-    bed.assert_whole("after all").await;
+    witness.settled(&bed, "after all").await;
 }
 
 #[tokio::test]
 async fn a_reader_cut_off_500_times_sees_the_feed_event_for_event() {
     const STREAMS: usize = 200;
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let store = Arc::new(bed.store().await);
     let mut all = store.watch(WatchFrom::Now).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
@@ -151,11 +153,13 @@ async fn a_reader_cut_off_500_times_sees_the_feed_event_for_event() {
     for (number, (seen, whole)) in seen.iter().zip(&whole).enumerate() {
         assert_eq!(seen, whole, "event {number}");
     }
+    witness.settled(&bed, "cut off 500 times").await;
 }
 
 #[tokio::test]
 async fn where_it_cannot_go_on_it_says_so_and_goes_on() {
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let store = bed.store().await;
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     for n in 0..3 {
@@ -189,17 +193,20 @@ async fn where_it_cannot_go_on_it_says_so_and_goes_on() {
         store.register(&stream("again", SOURCE)).await.unwrap();
         let event = next(&mut watch).await;
         assert!(matches!(&event, Event::Changed { stream, .. } if stream.id.as_str() == "again"), "{harm}: {event:?}");
+        witness.settled(&bed, harm).await;
     }
     // A feed that is deleted with all there was in it takes nothing away from who has read it.
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     bed.server.cli(&["DEL", FEED]).await;
     store.register(&stream("later", SOURCE)).await.unwrap();
     assert!(matches!(next(&mut watch).await, Event::Changed { .. }));
+    witness.settled(&bed, "deleted").await;
 }
 
 #[tokio::test]
 async fn a_watch_outlives_a_restart_and_an_emptied_store() {
     let mut bed = Bed::start().await;
+    let witness = bed.witness().await;
     let store = bed.store().await;
     store.register(&stream("cam", SOURCE)).await.unwrap();
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
@@ -215,6 +222,7 @@ async fn a_watch_outlives_a_restart_and_an_emptied_store() {
     store.register(&stream("cam3", SOURCE)).await.unwrap();
     let event = next(&mut watch).await;
     assert!(matches!(&event, Event::Changed { stream, .. } if stream.id.as_str() == "cam3"), "{event:?}");
+    witness.settled(&bed, "emptied").await;
 }
 
 /// Opens a store whose streams live this long, with a sweep of its own.
@@ -226,6 +234,7 @@ pub(super) async fn short(bed: &Bed, ttl: Duration) -> RedisRegistry {
 async fn expired_streams_are_told_of_once_with_the_last_record() {
     const TTL: Duration = Duration::from_secs(3);
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let sweepers = [short(&bed, TTL).await, short(&bed, TTL).await, short(&bed, TTL).await];
     let store = &sweepers[0];
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
@@ -279,12 +288,14 @@ async fn expired_streams_are_told_of_once_with_the_last_record() {
     assert!(expired.contains_key("foreign"));
     store.unregister(&id("alive")).await.unwrap();
     assert_eq!(bed.server.cli(&["ZCARD", "mirror:streams:\u{1f}due"]).await, "0");
+    witness.settled(&bed, "all have expired").await;
 }
 
 #[tokio::test]
 async fn after_an_outage_those_who_live_come_back_first() {
     const TTL: Duration = Duration::from_secs(2);
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let store = short(&bed, TTL).await;
     store.register(&stream("cam", SOURCE)).await.unwrap();
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
@@ -303,4 +314,5 @@ async fn after_an_outage_those_who_live_come_back_first() {
     let late = gone.elapsed();
     assert!(late >= TTL - Duration::from_millis(100), "reaped after {late:?}");
     assert!(late < TTL + Duration::from_secs(3), "reaped after {late:?}");
+    witness.settled(&bed, "after the outage").await;
 }

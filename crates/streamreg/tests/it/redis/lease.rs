@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use ::redis::AsyncCommands as _;
 use stream_registry::{
-    Change, EndOptions, ErrorKind, Guard, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict, RedisOptions,
-    RedisRegistry, Registry, StreamStats, StreamStatus, Write,
+    EndOptions, ErrorKind, Guard, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict, RedisOptions,
+    RedisRegistry, Registry, StreamStats, StreamStatus,
 };
 use testkit::{Data, FaultProxy, wait_until};
 
@@ -59,29 +59,6 @@ fn bytes(bytes_received: u64) -> StreamStats {
     StreamStats { bytes_received, ..Default::default() }
 }
 
-/// Takes a stream that others take all the while: a store may say that it changes too fast.
-async fn take_over(leases: &Leases, source: &str) -> Lease {
-    let began = Instant::now();
-    loop {
-        match leases.acquire_with(stream("cam1", source), OnConflict::TakeOver).await {
-            Ok(lease) => return lease,
-            Err(error) => assert!(error.is_retryable() && began.elapsed() < SOON, "{error:?}"),
-        }
-    }
-}
-
-/// A heartbeat, statistics, a status and an end of a lease that was lost, past all that the handle knows.
-async fn assert_too_late(store: &RedisRegistry, old: &Lease) {
-    let guard = Guard::Holder(old.epoch().clone());
-    let changes = [Change::Heartbeat, Change::Stats(bytes(666_666)), Change::Status(StreamStatus::Error)];
-    let writes = changes.map(|change| Write { id: old.id().clone(), guard: guard.clone(), change });
-    for answer in store.write(&writes).await.unwrap() {
-        assert_eq!(answer.unwrap_err().kind(), ErrorKind::NotHolder);
-    }
-    let error = store.end(old.id(), &EndOptions::default().guard(guard)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotHolder);
-}
-
 fn is_held(lease: &Lease) -> bool {
     lease.state() == LeaseState::Held
 }
@@ -90,6 +67,7 @@ fn is_held(lease: &Lease) -> bool {
 async fn a_thousand_streams_come_back_to_a_redis_that_was_killed_and_is_empty() {
     let mut bed = Bed::start().await;
     let ttl = Duration::from_secs(10);
+    let witness = bed.witness().await;
     let leases = bed.leases(ttl).await;
     let held = acquire_many(&leases, 1_000).await;
     for (lease, at) in held.iter().zip(1..) {
@@ -115,17 +93,18 @@ async fn a_thousand_streams_come_back_to_a_redis_that_was_killed_and_is_empty() 
         assert_eq!((stored.created_at, stored.epoch()), (before.created_at, Some(lease.epoch())));
         assert_eq!(stored.bytes_received, before.bytes_received);
     }
-    bed.assert_whole("all are back").await;
+    witness.settled(&bed, "all are back").await;
     assert!(leases.release_all().await.is_empty());
     assert!(bed.index().await.is_empty());
     // What is left are end marks and answers, each with a time to live.
-    bed.assert_whole("all are released").await;
+    witness.settled(&bed, "all are released").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_holder_that_was_cut_off_does_not_bring_back_what_its_successor_ended() {
     for fault in ["refuse", "stall"] {
         let bed = Bed::start().await;
+        let witness = bed.witness().await;
         let (cut_off, proxy) = bed.leases_by_proxy().await;
         let lease = cut_off.acquire(stream("cam1", MINE)).await.unwrap();
         if fault == "refuse" {
@@ -139,6 +118,7 @@ async fn a_holder_that_was_cut_off_does_not_bring_back_what_its_successor_ended(
         // The first holder's time is over, and it knows.
         wait_until(TTL * 2, async || matches!(lease.state(), LeaseState::Recovering { .. })).await;
         assert!(is_held(&other));
+        witness.settled(&bed, fault).await;
         assert_eq!(other.release().await.unwrap().bytes_received, 0, "{fault}");
         proxy.resume().await;
         let end = tokio::time::timeout(SOON, lease.ended()).await.unwrap();
@@ -150,13 +130,14 @@ async fn a_holder_that_was_cut_off_does_not_bring_back_what_its_successor_ended(
         tokio::time::sleep(HEARTBEAT * 3).await;
         assert_eq!(asked().await, calls, "{fault}: something was written after the end");
         assert!(!bed.is_there("cam1").await, "{fault}: it came back later");
-        bed.assert_whole(fault).await;
+        witness.settled(&bed, fault).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_operator_ended_stays_ended() {
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let (leases, proxy) = bed.leases_by_proxy().await;
     let (near, far) =
         (leases.acquire(stream("near", MINE)).await.unwrap(), leases.acquire(stream("far", MINE)).await.unwrap());
@@ -165,6 +146,7 @@ async fn what_an_operator_ended_stays_ended() {
     operator.end(near.id(), &force).await.unwrap();
     assert_eq!(tokio::time::timeout(SOON, near.ended()).await.unwrap(), LeaseEnd::Removed);
     assert!(is_held(&far));
+    witness.settled(&bed, "one is ended").await;
     // And while the holder hears nothing.
     proxy.refuse().await;
     operator.end(far.id(), &force).await.unwrap();
@@ -172,13 +154,14 @@ async fn what_an_operator_ended_stays_ended() {
     proxy.resume().await;
     assert_eq!(tokio::time::timeout(SOON, far.ended()).await.unwrap(), LeaseEnd::Removed);
     assert!(leases.is_empty() && bed.index().await.is_empty());
-    bed.assert_whole("ended by an operator").await;
+    witness.settled(&bed, "both are ended").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_flush_the_later_of_two_holders_wins_whoever_comes_first() {
     for first_back in ["earlier", "later"] {
         let bed = Bed::start().await;
+        let witness = bed.witness().await;
         let (earlier, earlier_proxy) = bed.leases_by_proxy().await;
         let (later, later_proxy) = bed.leases_by_proxy().await;
         let old = earlier.acquire(stream("cam1", MINE)).await.unwrap();
@@ -198,98 +181,17 @@ async fn after_a_flush_the_later_of_two_holders_wins_whoever_comes_first() {
         new.flush().await.unwrap();
         let stored = store(bed.options(), TTL).await.get(&id("cam1")).await.unwrap();
         assert_eq!((stored.epoch(), stored.created_at), (Some(new.epoch()), new.stream().created_at), "{first_back}");
+        witness.settled(&bed, first_back).await;
         new.release().await.unwrap();
-        bed.assert_whole(first_back).await;
+        witness.settled(&bed, first_back).await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_take_a_stream_from_each_other_a_thousand_times() {
-    const EACH: usize = 500;
-    let bed = Bed::start().await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for side in 0..2 {
-        let options = LeaseOptions::default().heartbeat(Duration::from_millis(50));
-        let raw = store(bed.options(), TTL).await;
-        let leases = Leases::new(raw.clone(), options);
-        tasks.spawn(async move {
-            // The load: each keeps others alive all the while.
-            let mut load = Vec::new();
-            for at in 0..100 {
-                load.push(leases.acquire(stream(&format!("load{side}-{at}"), MINE)).await.unwrap());
-            }
-            let mut all = Vec::new();
-            for round in 0..EACH {
-                let source = format!("10.0.{side}.1:{round}");
-                let lease = take_over(&leases, &source).await;
-                lease.report(bytes(1));
-                all.push(lease);
-                // The one before has lost the stream: all that it says comes too late.
-                if let Some(old) = all.iter().rev().nth(1) {
-                    assert_too_late(&raw, old).await;
-                    assert!(old.flush().await.is_err() && old.release().await.is_err(), "{side} {round}");
-                }
-            }
-            (leases, load, all)
-        });
-    }
-    let both = tasks.join_all().await;
-    let mut held = Vec::new();
-    for lease in both.iter().flat_map(|(_, _, all)| all) {
-        drop(lease.set_status(StreamStatus::Active).await);
-        if is_held(lease) {
-            held.push(lease);
-        }
-    }
-    let stored = store(bed.options(), TTL).await.get(&id("cam1")).await.unwrap();
-    assert_eq!(held.iter().map(|lease| lease.epoch()).collect::<Vec<_>>(), [stored.epoch().unwrap()], "exactly one");
-    assert_eq!(Some(held[0].epoch()), both.iter().flat_map(|(_, _, all)| all).map(Lease::epoch).max());
-    assert_eq!((stored.source_addr, stored.bytes_received), (held[0].stream().source_addr, 1));
-    for (leases, load, _) in &both {
-        assert!(load.iter().all(is_held), "the load was kept alive");
-        assert!(leases.release_all().await.is_empty());
-    }
-    assert!(bed.index().await.is_empty());
-    bed.assert_whole("after the fight").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_holder_that_is_stopped_past_its_time_learns_and_writes_nothing() {
-    let ttl = Duration::from_secs(1);
-    let bed = Bed::start().await;
-    let options = bed.options();
-    let (leased, begin) = tokio::sync::oneshot::channel();
-    let (go_on, stopped) = std::sync::mpsc::channel::<()>();
-    // The holder is one thread: where that stands still, all of it does, as in a stopped process.
-    let holder = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let leases = Leases::new(store(options, ttl).await, LeaseOptions::default());
-            let lease = leases.acquire(stream("cam1", MINE)).await.unwrap();
-            lease.report(bytes(666));
-            leased.send(()).unwrap();
-            stopped.recv().unwrap();
-            let believed = is_held(&lease);
-            let end = tokio::time::timeout(SOON, lease.ended()).await;
-            (believed, end.unwrap())
-        })
-    });
-    begin.await.unwrap();
-    let others = bed.leases(ttl).await;
-    wait_until(SOON, async || !bed.is_there("cam1").await).await;
-    let other = others.acquire(stream("cam1", THEIRS)).await.unwrap();
-    go_on.send(()).unwrap();
-    let (believed, end) = tokio::task::spawn_blocking(move || holder.join().unwrap()).await.unwrap();
-    assert!(!believed, "it doubts before it has asked");
-    assert_eq!(end, LeaseEnd::Superseded { by: Some(THEIRS.into()) });
-    let last = other.release().await.unwrap();
-    assert_eq!((last.source_addr.as_str(), last.bytes_received), (THEIRS, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_one_script_call() {
     const ROUNDS: u32 = 5;
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let leases = bed.leases(TTL).await;
     let held = acquire_many(&leases, 1_000).await;
     bed.server.cli(&["CONFIG", "RESETSTAT"]).await;
@@ -310,11 +212,13 @@ async fn a_batch_is_one_script_call() {
     assert_eq!(stored.len(), 1_000);
     assert!(stored.iter().all(|stream| stream.bytes_received > 1_500), "each was written again and again");
     assert!(held.iter().all(is_held));
+    witness.settled(&bed, "written in batches").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_epoch_that_another_program_dropped_is_put_back() {
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let leases = bed.leases(TTL).await;
     let lease = leases.acquire(stream("cam1", MINE)).await.unwrap();
     let theirs = format!(r#"{{"status":"paused","source_addr":"{MINE}","theirs":[1],"id":"cam1","type":"srt"}}"#);
@@ -325,8 +229,9 @@ async fn an_epoch_that_another_program_dropped_is_put_back() {
     let stored = reader.get(&id("cam1")).await.unwrap();
     assert_eq!(stored.status, StreamStatus::Paused);
     assert!(stored.to_json().contains(r#""theirs":[1]"#), "{}", stored.to_json());
+    witness.settled(&bed, "put back").await;
     lease.release().await.unwrap();
-    bed.assert_whole("released").await;
+    witness.settled(&bed, "released").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -358,6 +263,7 @@ async fn dropped_futures_leave_leases_and_store_of_one_mind() {
     const CALLS: usize = 300;
     let seed = fastrand::u64(..);
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let leases = bed.leases(TTL).await;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..TASKS {
@@ -420,5 +326,5 @@ async fn dropped_futures_leave_leases_and_store_of_one_mind() {
         lease.release().await.unwrap();
     }
     assert!(leases.is_empty() && bed.index().await.is_empty(), "seed {seed}");
-    bed.assert_whole(&format!("seed {seed}")).await;
+    witness.settled(&bed, &format!("seed {seed}")).await;
 }

@@ -1,9 +1,12 @@
 //! The Redis store under attack: real servers, broken networks, other programs' records.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "figures for who asks for them, with --nocapture")]
 
 mod away;
+mod children;
 mod dropping;
 mod feed;
+mod fight;
 mod foreign_records;
 mod full_memory;
 mod fuzz;
@@ -11,14 +14,18 @@ mod half_registration;
 mod index;
 mod json;
 mod lease;
+mod lease_dropping;
+mod lease_processes;
 mod operations;
 mod races;
 mod readers;
 mod rights;
 mod scripts;
+mod settled;
 mod sweep;
 mod ttl;
 mod view;
+mod watch_dropping;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! Many at once: one winner, no two with one id, no call lost to a flushed script cache.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,9 +9,8 @@ use stream_registry::{ErrorKind, Outcome, RedisRegistry, RegisterOptions, Regist
 use testkit::{RedisServer, wait_until};
 
 use super::operations::{SOURCE, Verb};
-use super::{Bed, id, stream};
+use super::{Bed, children, id, stream};
 
-const WORKER: &str = "STREAM_REGISTRY_TEST_WORKER";
 const PROCESSES: usize = 4;
 const TASKS: usize = 16;
 const ROUNDS: usize = 200;
@@ -21,7 +19,7 @@ const NEW_IDS: usize = 320;
 /// One of the four processes, when the environment says so; otherwise a race of its tasks alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_of_the_races() {
-    let told = std::env::var(WORKER).ok();
+    let told = children::told();
     let (_server, url, job, process) = match &told {
         Some(told) => {
             let mut parts = told.split('|').map(str::to_owned);
@@ -125,24 +123,9 @@ async fn barrier(url: &str, round: usize) {
 /// Runs four processes of this test binary, each doing one job, and waits for all.
 async fn processes(url: &str, job: &str) {
     let children: Vec<_> = (0..PROCESSES)
-        .map(|process| {
-            tokio::process::Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "redis::races::worker_of_the_races", "--nocapture"])
-                .env(WORKER, format!("{url}|{job}|{process}"))
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .kill_on_drop(true)
-                .spawn()
-                .unwrap()
-        })
+        .map(|process| children::start("redis::races::worker_of_the_races", &format!("{url}|{job}|{process}")))
         .collect();
-    let done = futures_util::future::join_all(children.into_iter().map(tokio::process::Child::wait_with_output));
-    for output in done.await {
-        let output = output.unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{said}");
-        assert!(said.contains("1 passed"), "the worker did not run: {said}");
-    }
+    futures_util::future::join_all(children.into_iter().map(children::ended)).await;
 }
 
 #[tokio::test]

@@ -75,6 +75,7 @@ async fn churn(store: Arc<RedisRegistry>, seed: u64, stop: Arc<AtomicBool>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_any_changes_and_lost_feeds_it_equals_the_store() {
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let store = Arc::new(bed.store().await);
     let view = view(&store, often()).await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -98,11 +99,13 @@ async fn after_any_changes_and_lost_feeds_it_equals_the_store() {
     }
     equal(&view, &store).await;
     assert!(view.counts().total > 0);
+    witness.settled(&bed, "after the churn").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_serves_through_an_outage_and_finds_what_is_there_afterwards() {
     let mut bed = Bed::start().await;
+    let witness = bed.witness().await;
     let store = Arc::new(bed.store().await);
     for n in 0..50 {
         store.register(&stream(&format!("cam{n}"), SOURCE)).await.unwrap();
@@ -128,11 +131,13 @@ async fn it_serves_through_an_outage_and_finds_what_is_there_afterwards() {
     wait_until(PATIENCE, async || view.get(&id("anew")).is_some()).await;
     equal(&view, &store).await;
     assert!(view.age() < Duration::from_secs(10));
+    witness.settled(&bed, "after the outage").await;
 }
 
 #[tokio::test]
 async fn a_write_is_shown_as_soon_as_its_place_is_reached() {
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let store = Arc::new(bed.store().await);
     let view = view(&store, never()).await;
     for n in 0..50 {
@@ -146,11 +151,13 @@ async fn a_write_is_shown_as_soon_as_its_place_is_reached() {
         tokio::time::timeout(PATIENCE, view.reached(&tail)).await.unwrap().unwrap();
         assert!(view.get(&id(&cam)).is_none(), "{cam}");
     }
+    witness.settled(&bed, "all are gone").await;
 }
 
 #[tokio::test]
 async fn other_programs_changes_come_with_the_compare() {
     let bed = Bed::start().await;
+    let witness = bed.witness().await;
     let store = Arc::new(bed.store().await);
     store.register(&stream("ours", SOURCE)).await.unwrap();
     let view = view(&store, often()).await;
@@ -172,4 +179,8 @@ async fn other_programs_changes_come_with_the_compare() {
     // What cannot be read is counted.
     bed.put("broken", "no record", 300_000).await;
     wait_until(PATIENCE, async || view.unreadable() == 1).await;
+    // Its place in the index heals.
+    store.update_heartbeat(&id("ours")).await.unwrap();
+    bed.expect_no_more(&["foreign"]).await;
+    witness.settled(&bed, "with other programs").await;
 }

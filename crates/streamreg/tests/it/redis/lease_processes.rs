@@ -1,0 +1,277 @@
+//! Holders that are processes of their own: stopped, continued, killed.
+#![cfg(unix)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stream_registry::{
+    EndCause, EndOptions, ErrorKind, Event, Guard, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict,
+    RedisOptions, RedisRegistry, RegisterOptions, Registry, Stream, StreamStats, StreamStatus, WatchFrom, What,
+};
+use testkit::wait_until;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::Child;
+
+use super::{Bed, Dump, INDEX, SOON, assert_untouched, children, id, stream};
+use crate::cli::Running;
+
+const WORKER: &str = "redis::lease_processes::worker_that_holds";
+const MINE: &str = "203.0.113.7:40112";
+const THEIRS: &str = "198.51.100.9:5000";
+
+async fn store(bed: &Bed, ttl: Duration) -> Arc<RedisRegistry> {
+    Arc::new(RedisRegistry::connect(bed.options().ttl(ttl)).await.unwrap())
+}
+
+/// Reports and sets the status of a lease all the while, until it has ended; returns how that was.
+async fn write_on(lease: &Lease) -> LeaseEnd {
+    let began = Instant::now();
+    let mut round = 0;
+    while !matches!(lease.state(), LeaseState::Ended(_)) {
+        assert!(began.elapsed() < SOON * 3, "it still believes to hold the stream");
+        round += 1;
+        lease.report(StreamStats { bytes_received: 666 + round, ..StreamStats::default() });
+        let status = if round % 2 == 0 { StreamStatus::Active } else { StreamStatus::Paused };
+        if let Err(error) = lease.set_status(status).await {
+            // A call that was under way while the process stood still has lost its answer, and is made again.
+            assert!(error.kind() == ErrorKind::NotHolder || error.is_retryable(), "{error:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // And when it knows.
+    lease.set_status(StreamStatus::Error).await.unwrap_err();
+    lease.release().await.unwrap_err();
+    lease.ended().await
+}
+
+/// A process that holds some streams, where it was told so; else a holder in this one that loses its stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn worker_that_holds() {
+    let Some(told) = children::told() else {
+        let bed = Bed::start().await;
+        let (holders, others) = (store(&bed, SOON).await, store(&bed, SOON).await);
+        let lease = Leases::new(holders, LeaseOptions::default()).acquire(stream("cam0", MINE)).await.unwrap();
+        let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver).lease(true);
+        let theirs = stream("cam0", THEIRS);
+        let (end, taken) = tokio::join!(write_on(&lease), others.register_with(&theirs, &take_over));
+        assert_eq!(end, LeaseEnd::Superseded { by: Some(THEIRS.into()) });
+        let last = others.get(&id("cam0")).await.unwrap();
+        return assert_eq!(last, taken.unwrap().stream, "the loser wrote something");
+    };
+    let words: Vec<&str> = told.split('|').collect();
+    let [url, ttl, streams] = words[..] else { panic!("{told}") };
+    let ttl = Duration::from_millis(ttl.parse().unwrap());
+    let store = Arc::new(RedisRegistry::connect(url.parse::<RedisOptions>().unwrap().ttl(ttl)).await.unwrap());
+    let leases = Leases::new(store, LeaseOptions::default());
+    let mut held = Vec::new();
+    for at in 0..streams.parse().unwrap() {
+        let lease = leases.acquire(stream(&format!("cam{at}"), MINE)).await.unwrap();
+        lease.report(StreamStats { bytes_received: at + 1, ..StreamStats::default() });
+        lease.flush().await.unwrap();
+        held.push(lease);
+    }
+    println!("held");
+    let end = write_on(&held[0]).await;
+    println!("ended: {end:?}");
+}
+
+/// The process of a holder, and what it says.
+struct Holder {
+    process: Child,
+    output: BufReader<tokio::process::ChildStdout>,
+}
+
+impl Holder {
+    async fn start(bed: &Bed, ttl: Duration, streams: u64) -> Self {
+        let told = format!("{}|{}|{streams}", bed.server.url(), ttl.as_millis());
+        let mut process = children::start(WORKER, &told);
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.ends_with("held\n") {
+            assert_ne!(output.read_line(&mut line).await.unwrap(), 0, "the holder ended: {line}");
+        }
+        Self { process, output }
+    }
+
+    async fn ended(mut self) -> String {
+        let mut said = String::new();
+        let end = async {
+            self.output.read_to_string(&mut said).await.unwrap();
+            self.process.wait().await.unwrap()
+        };
+        let status = tokio::time::timeout(SOON, end).await.unwrap();
+        let mut errors = String::new();
+        if !status.success() {
+            self.process.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
+        }
+        assert!(status.success() && said.contains("1 passed"), "{said}{errors}");
+        said
+    }
+}
+
+fn signal(process: u32, name: &str) {
+    let done = std::process::Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap();
+    assert!(done.success());
+}
+
+/// What another publisher does while the holder stands still.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Meanwhile {
+    Registers,
+    RegistersAndEnds,
+}
+
+/// Lets the time of a stopped holder's stream pass, and another publisher have it; returns what there is then.
+async fn meanwhile(bed: &Bed, name: &str, what: Meanwhile) -> Dump {
+    let others = store(bed, SOON * 6).await;
+    wait_until(SOON, async || bed.text(name).await.is_none()).await;
+    // Whose keep-alive is none, so that nothing but the holder could change a thing.
+    let leased = RegisterOptions::default().lease(true);
+    let theirs = others.register_with(&stream(name, THEIRS), &leased).await.unwrap();
+    if what == Meanwhile::RegistersAndEnds {
+        others.end(&id(name), &EndOptions::default().guard(Guard::Holder(theirs.epoch.unwrap()))).await.unwrap();
+    }
+    bed.dump().await
+}
+
+/// The changes of a stream that the feed tells, but for statuses.
+async fn story(bed: &Bed, name: &str) -> Vec<String> {
+    let store = RedisRegistry::connect(bed.options().read_only(true)).await.unwrap();
+    let tail = store.snapshot().await.unwrap().revision.unwrap();
+    let mut watch = store.watch(WatchFrom::Oldest).await.unwrap();
+    let mut told = Vec::new();
+    loop {
+        let event = tokio::time::timeout(SOON, watch.next()).await.unwrap().unwrap();
+        let status = matches!(event, Event::Changed { what: What::Status, .. });
+        if let Some(stream) = event.stream().filter(|stream| stream.id.as_str() == name && !status) {
+            told.push(format!("{} {}", event.as_str(), stream.source_addr));
+        }
+        if *event.revision() == tail {
+            return told;
+        }
+    }
+}
+
+/// What the holder had is told as expired, unless another one came before a sweep did.
+fn assert_story(told: &[String], what: Meanwhile) {
+    let mut expected = vec![format!("registered {MINE}"), format!("registered {THEIRS}")];
+    // With the last record where a sweep came in the last fifth of its time.
+    let expired = [format!("expired {MINE}"), "expired ".to_owned()];
+    if let Some(second) = told.get(1).filter(|second| expired.contains(second)) {
+        expected.insert(1, second.clone());
+    }
+    if what == Meanwhile::RegistersAndEnds {
+        expected.push(format!("unregistered {THEIRS}"));
+    }
+    assert_eq!(told, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_stopped_past_its_time_learns_and_writes_nothing() {
+    for what in [Meanwhile::Registers, Meanwhile::RegistersAndEnds] {
+        let bed = Bed::start().await;
+        let witness = bed.witness().await;
+        let holder = Holder::start(&bed, Duration::from_secs(1), 1).await;
+        let process = holder.process.id().unwrap();
+        // In the midst of its writing.
+        wait_until(SOON, async || String::from_utf8(bed.text("cam0").await.unwrap()).unwrap().contains("active")).await;
+        signal(process, "STOP");
+        let before = meanwhile(&bed, "cam0", what).await;
+        signal(process, "CONT");
+        let said = holder.ended().await;
+        let by = if what == Meanwhile::Registers { format!("Some({THEIRS:?})") } else { "None".to_owned() };
+        assert!(said.contains(&format!("ended: Superseded {{ by: {by} }}")), "{what:?}: {said}");
+        assert_untouched(&before, &bed.dump().await, &format!("{what:?}"));
+        assert_story(&story(&bed, "cam0").await, what);
+        let _sweeping = store(&bed, SOON * 6).await;
+        witness.settled(&bed, &format!("{what:?}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_that_holds_is_stopped_past_its_time_and_ends_with_4() {
+    for what in [Meanwhile::Registers, Meanwhile::RegistersAndEnds] {
+        let bed = Bed::start().await;
+        let witness = bed.witness().await;
+        let url = bed.server.url();
+        let args = ["register", "--hold", "--ttl", "1s", "--store", &url, "--id", "cam0", "--type", "srt", "--source"];
+        let mut holder = Running::start(&[&args[..], &[MINE]].concat());
+        holder.line_with("is held");
+        holder.signal("STOP");
+        let before = meanwhile(&bed, "cam0", what).await;
+        holder.signal("CONT");
+        let by = if what == Meanwhile::Registers { THEIRS } else { "another holder" };
+        holder.line_with(&format!("\"cam0\" was taken over by {by}"));
+        assert_eq!(holder.ended(), Some(4));
+        assert_untouched(&before, &bed.dump().await, &format!("{what:?}"));
+        assert_story(&story(&bed, "cam0").await, what);
+        let _sweeping = store(&bed, SOON * 6).await;
+        witness.settled(&bed, &format!("{what:?}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_streams_of_a_killed_holder_expire_once_with_their_last_records() {
+    const STREAMS: u64 = 50;
+    const TTL: Duration = Duration::from_secs(3);
+    let bed = Bed::start().await;
+    let witness = bed.witness().await;
+    let sweepers = [store(&bed, TTL).await, store(&bed, TTL).await, store(&bed, TTL).await];
+    let mut watch = sweepers[0].watch(WatchFrom::Now).await.unwrap();
+    let mut holder = Holder::start(&bed, TTL, STREAMS).await;
+    // Alive when all would be gone.
+    tokio::time::sleep(TTL).await;
+    assert_eq!(sweepers[0].list().await.unwrap().len() as u64, STREAMS);
+    signal(holder.process.id().unwrap(), "KILL");
+    holder.process.wait().await.unwrap();
+    let mut last: BTreeMap<String, (Stream, Instant)> = BTreeMap::new();
+    for stream in sweepers[0].list().await.unwrap() {
+        let left = u64::try_from(bed.pttl(stream.id.as_str()).await).unwrap();
+        last.insert(stream.id.to_string(), (stream, Instant::now() + Duration::from_millis(left)));
+    }
+    assert_eq!(last.len() as u64, STREAMS);
+    // Another program tidies the index before the sweeps do.
+    let mut raw = bed.raw.clone();
+    let pruner = tokio::spawn(async move {
+        loop {
+            let cam = format!("cam{}", fastrand::u64(..STREAMS));
+            let _: i64 = ::redis::cmd("SREM").arg(INDEX).arg(cam).query_async(&mut raw).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let mut expired = 0;
+    let told = async {
+        let mut told: BTreeMap<String, Instant> = BTreeMap::new();
+        loop {
+            let event = watch.next().await.unwrap();
+            match event {
+                Event::Ended { reason: EndCause::Expired, last: record, .. } => {
+                    expired += 1;
+                    let (written, deadline) = &last[record.id.as_str()];
+                    assert_eq!(&*record, written, "the last record");
+                    let late = Instant::now().saturating_duration_since(*deadline);
+                    assert!(late < Duration::from_secs(2), "{}: {late:?} late", record.id);
+                    assert!(Instant::now() + Duration::from_millis(100) > *deadline, "{}: too early", record.id);
+                    assert!(told.insert(record.id.to_string(), Instant::now()).is_none(), "{} twice", record.id);
+                }
+                Event::Changed { stream, .. } if stream.id.as_str() == "over" => return told,
+                Event::Changed { what: What::Registered | What::Status, .. } | Event::Alive { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let closing = async {
+        let due = async || bed.server.cli(&["ZCARD", super::BOUNDED[1]]).await == "0";
+        wait_until(TTL + SOON, due).await;
+        // Each has looked once more, every eighth of the time to live.
+        let swept = async || bed.server.cli(&["HGET", super::FACTS, "swept"]).await.parse::<u128>().unwrap();
+        let since = swept().await;
+        wait_until(SOON, async || swept().await > since + (TTL / 4).as_millis()).await;
+        sweepers[0].register(&stream("over", THEIRS)).await.unwrap();
+    };
+    let (told, ()) = tokio::join!(told, closing);
+    pruner.abort();
+    assert_eq!((told.len(), expired), (last.len(), last.len()), "each once");
+    witness.settled(&bed, "all have expired").await;
+}

@@ -1,0 +1,178 @@
+//! What holds once a store has come to rest: a view that was there all along shows what the store holds, and every key has
+//! a time to live or a bound.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::redis::aio::MultiplexedConnection;
+use stream_registry::{RedisRegistry, Registry, Stream, View, ViewOptions};
+
+use super::{BOUNDED, Bed, FACTS, INDEX, PREFIX, SOON};
+
+/// The time between two compares of the view.
+const COMPARE: Duration = Duration::from_millis(250);
+/// Up to 10 % more by chance, and what a busy machine adds to a compare.
+const SHOWN: Duration = Duration::from_millis(275 + 2_000);
+/// How many events the feed keeps, about: a node of the stream holds a hundred.
+const FEED_BOUND: u64 = 100_000 + 100;
+const FACTS_BOUND: [&str; 7] = ["confirmed", "grace", "history", "scanned", "swept", "tail", "ttl"];
+
+/// Ids in the index, of records, and in the order of deadlines, at one moment: a script sees no half.
+const PLACES: &str = "return { redis.call('SMEMBERS', KEYS[1]), redis.call('KEYS', ARGV[1]),
+  redis.call('ZRANGE', KEYS[2], '0', '-1') }";
+
+/// One who watches from the start of a test, and writes nothing: it sweeps nothing, either.
+pub(crate) struct Witness {
+    store: Arc<RedisRegistry>,
+    view: View,
+}
+
+struct Places {
+    index: BTreeSet<String>,
+    records: BTreeSet<String>,
+    due: BTreeSet<String>,
+}
+
+impl Places {
+    async fn of(raw: &mut MultiplexedConnection) -> Self {
+        let mut ask = ::redis::cmd("EVAL");
+        ask.arg(PLACES).arg(2).arg(INDEX).arg(BOUNDED[1]).arg("*");
+        let answer: (Vec<String>, Vec<String>, Vec<String>) = ask.query_async(raw).await.unwrap();
+        let (index, keys, due) = answer;
+        let names = keys.iter().filter_map(|key| key.strip_prefix(PREFIX).filter(|name| !name.starts_with('\u{1f}')));
+        let records = names.filter(|name| *name != "active").map(str::to_owned).collect();
+        Self { index: index.into_iter().collect(), records, due: due.into_iter().collect() }
+    }
+
+    /// What is wrong, if anything is.
+    fn fault(&self) -> Option<String> {
+        if self.index != self.records {
+            let differ: Vec<_> = self.index.symmetric_difference(&self.records).collect();
+            return Some(format!("index and records differ in {differ:?}"));
+        }
+        let dead: Vec<_> = self.due.difference(&self.records).collect();
+        (!dead.is_empty()).then(|| format!("in the order of deadlines, but neither live nor told of: {dead:?}"))
+    }
+}
+
+impl Bed {
+    pub(crate) async fn witness(&self) -> Witness {
+        self.witness_that_compares(COMPARE).await
+    }
+
+    pub(crate) async fn witness_that_compares(&self, every: Duration) -> Witness {
+        let store = Arc::new(RedisRegistry::connect(self.options().read_only(true)).await.unwrap());
+        let options = ViewOptions::default().compare_every(every);
+        let view = View::new(Arc::clone(&store) as Arc<dyn Registry>, options);
+        tokio::time::timeout(SOON, view.ready()).await.unwrap().unwrap();
+        Witness { store, view }
+    }
+
+    /// A connection of its own: a test may have broken the others.
+    async fn another(&self) -> MultiplexedConnection {
+        let patient = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(SOON));
+        self.server.client().get_multiplexed_async_connection_with_config(&patient).await.unwrap()
+    }
+
+    /// Another program has removed streams, which only the sweep knows of, where it met them: it would tell of them when
+    /// their time is over, in minutes. It is not to.
+    pub(crate) async fn expect_no_more(&self, names: &[impl ::redis::ToRedisArgs + Sync]) {
+        let mut raw = self.another().await;
+        let _: i64 = ::redis::cmd("ZREM").arg(BOUNDED[1]).arg(names).query_async(&mut raw).await.unwrap();
+    }
+
+    /// No change is there by half, at this very moment.
+    pub(crate) async fn assert_no_half(&self, context: &str) {
+        if let Some(fault) = Places::of(&mut self.raw.clone()).await.fault() {
+            panic!("{context}: {fault}");
+        }
+    }
+}
+
+/// Every key has a time to live, but for four that have a bound.
+async fn assert_bounded(raw: &mut MultiplexedConnection, context: &str) {
+    let mut place = 0_u64;
+    loop {
+        let mut scan = ::redis::cmd("SCAN");
+        let (next, keys): (u64, Vec<String>) = scan.arg(place).arg("COUNT").arg(1_000).query_async(raw).await.unwrap();
+        let mut ask = ::redis::pipe();
+        for key in &keys {
+            assert!(key.starts_with(PREFIX), "{context}: {key:?} is outside of the prefix");
+            ask.pttl(key);
+        }
+        let left: Vec<i64> = if keys.is_empty() { Vec::new() } else { ask.query_async(raw).await.unwrap() };
+        for (key, left) in keys.iter().zip(left) {
+            let bounded = [INDEX, FACTS].contains(&&**key) || BOUNDED.contains(&&**key);
+            // -2: gone since; -1: for ever.
+            assert!(left != -1 || bounded, "{context}: {key:?} has no time to live");
+        }
+        place = next;
+        if place == 0 {
+            break;
+        }
+    }
+    let length: u64 = ::redis::cmd("XLEN").arg(BOUNDED[0]).query_async(raw).await.unwrap();
+    assert!(length <= FEED_BOUND, "{context}: {length} events in the feed");
+    let facts: BTreeSet<String> = ::redis::cmd("HKEYS").arg(FACTS).query_async(raw).await.unwrap();
+    assert!(facts.iter().all(|fact| FACTS_BOUND.contains(&&**fact)), "{context}: {facts:?}");
+    // Index and order of deadlines are bounded by the records: `Places::fault`.
+}
+
+/// All but the time of the last heartbeat, which others renew while it is read.
+fn texts<'a>(streams: impl IntoIterator<Item = &'a Stream>) -> BTreeMap<String, String> {
+    let still = |stream: &Stream| {
+        let mut still = stream.clone();
+        still.last_heartbeat = still.created_at;
+        still.to_json()
+    };
+    streams.into_iter().map(|stream| (stream.id.to_string(), still(stream))).collect()
+}
+
+impl Witness {
+    /// Waits until a view is what the store holds, and nothing else: within its compare interval, and what a busy
+    /// machine takes.
+    pub(crate) async fn shows(&self, context: &str) {
+        let began = Instant::now();
+        loop {
+            let held = self.store.list().await;
+            let shown = self.view.all();
+            let fault = match &held {
+                Ok(held) => {
+                    let (held, shown) = (texts(held), texts(shown.iter().map(|stream| &**stream)));
+                    let differ = |id: &&String| held.get(*id) != shown.get(*id);
+                    let ids: BTreeSet<&String> = held.keys().chain(shown.keys()).filter(differ).collect();
+                    let counts = self.view.counts();
+                    let statuses: u64 = counts.by_status.values().sum();
+                    match ids.first() {
+                        None if counts.total == held.len() as u64 && statuses == counts.total => return,
+                        None => format!("{counts:?} of {} streams", held.len()),
+                        Some(id) => {
+                            let (held, shown) = (held.get(*id), shown.get(*id));
+                            format!("{} streams differ, so {id:?}: held {held:?}, shown {shown:?}", ids.len())
+                        }
+                    }
+                }
+                Err(error) => format!("{error:?}"),
+            };
+            assert!(began.elapsed() < SHOWN, "{context}: the view is not what the store holds: {fault}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until the store has come to rest and the view shows it; every key has a time to live or a bound.
+    ///
+    /// There must be a sweep: a store that is open and not for reading alone.
+    pub(crate) async fn settled(&self, bed: &Bed, context: &str) {
+        let began = Instant::now();
+        let mut raw = bed.another().await;
+        while let Some(fault) = Places::of(&mut raw).await.fault() {
+            assert!(began.elapsed() < SOON, "{context}: {fault}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let rested = Instant::now();
+        self.shows(context).await;
+        println!("{context}: at rest after {:?}, shown after {:?}", rested - began, rested.elapsed());
+        assert_bounded(&mut raw, context).await;
+    }
+}

@@ -1,0 +1,214 @@
+//! Calls on watches and views dropped at every point, on a real server: no event is lost or told twice, and a view
+//! shows what the store holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stream_registry::{Event, RedisRegistry, Registry, Revision, StreamStatus, View, ViewOptions, Watch, WatchFrom};
+
+use super::dropping::{When, at_every_point, drop_after};
+use super::operations::SOURCE;
+use super::{Bed, SOON, id, stream};
+
+/// A store with some streams.
+async fn stage(bed: &Bed) -> Arc<RedisRegistry> {
+    let store = Arc::new(bed.store().await);
+    for at in 0..20 {
+        store.register(&stream(&format!("cam{at}"), SOURCE)).await.unwrap();
+    }
+    store
+}
+
+fn name(event: &Event) -> &str {
+    assert!(event.stream().is_some(), "{event:?}");
+    event.stream().unwrap().id.as_str()
+}
+
+async fn next(watch: &mut Watch) -> Event {
+    tokio::time::timeout(SOON, watch.next()).await.unwrap().unwrap()
+}
+
+async fn tail(store: &RedisRegistry) -> Revision {
+    store.snapshot().await.unwrap().revision.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn opening_a_watch() {
+    let bed = Bed::start().await;
+    let witness = bed.witness().await;
+    let store = stage(&bed).await;
+    let mut dropped = 0;
+    for from in ["now", "oldest", "revision"] {
+        let from = match from {
+            "now" => WatchFrom::Now,
+            "oldest" => WatchFrom::Oldest,
+            _ => WatchFrom::Revision(tail(&store).await),
+        };
+        dropped += at_every_point(async |polls, when| {
+            let done = drop_after(store.watch(from.clone()), polls, when).await;
+            let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+            let new = format!("new{polls}{when:?}");
+            store.register(&stream(&new, SOURCE)).await.unwrap();
+            assert_eq!(name(&next(&mut watch).await), new);
+            store.unregister(&id(&new)).await.unwrap();
+            witness.shows(&new).await;
+            done.is_none()
+        })
+        .await;
+    }
+    assert!(dropped >= 6, "only {dropped} were dropped");
+    witness.settled(&bed, "watches were opened").await;
+}
+
+/// Tells of streams in their order, one after the other; every tenth time every connection breaks.
+async fn tell(bed: &Bed, store: &RedisRegistry, count: usize) {
+    for at in 0..count {
+        if at % 10 == 9 {
+            bed.server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        }
+        let cam = stream(&format!("told{at}"), SOURCE);
+        let began = std::time::Instant::now();
+        // Cut off it is sent again: the same publisher's, or not yet there. That is told as well.
+        while store.register(&cam).await.is_err() {
+            assert!(began.elapsed() < SOON);
+        }
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_events() {
+    const EVENTS: usize = 200;
+    for drops_watch in [false, true] {
+        let bed = Bed::start().await;
+        let witness = bed.witness().await;
+        let store = stage(&bed).await;
+        // One that nobody drops, for what there was to tell.
+        let mut whole = store.watch(WatchFrom::Now).await.unwrap();
+        let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+        let mut at = tail(&store).await;
+        let last = format!("told{}", EVENTS - 1);
+        let read = async {
+            let (mut told, mut dropped) = (Vec::new(), 0);
+            loop {
+                // With each event anew from the first point on, in turns while it waits and when it could go on.
+                let when = if told.len() % 2 == 0 { When::AtOnce } else { When::Woken };
+                let mut polls = 0;
+                let event = loop {
+                    if let Some(event) = drop_after(watch.next(), polls, when).await {
+                        break event.unwrap();
+                    }
+                    dropped += 1;
+                    polls += 1;
+                    if drops_watch {
+                        watch = store.watch(WatchFrom::Revision(at.clone())).await.unwrap();
+                    }
+                };
+                at = event.revision().clone();
+                if matches!(event, Event::Alive { .. }) {
+                    continue;
+                }
+                let over = name(&event) == last;
+                told.push(format!("{} {} {}", event.as_str(), name(&event), event.revision()));
+                if over {
+                    return (told, dropped);
+                }
+            }
+        };
+        let ((told, dropped), ()) = tokio::join!(read, tell(&bed, &store, EVENTS));
+        let mut expected = Vec::new();
+        while expected.len() < told.len() {
+            let event = next(&mut whole).await;
+            if !matches!(event, Event::Alive { .. }) {
+                expected.push(format!("{} {} {}", event.as_str(), name(&event), event.revision()));
+            }
+        }
+        assert_eq!(told, expected, "drops the watch: {drops_watch}");
+        assert!(told.len() >= EVENTS && dropped > EVENTS, "{} told, {dropped} dropped", told.len());
+        witness.settled(&bed, "watched").await;
+    }
+}
+
+/// A view that compares only when it is told to.
+fn view(store: &Arc<RedisRegistry>) -> View {
+    let store = Arc::clone(store) as Arc<dyn Registry>;
+    View::new(store, ViewOptions::default().compare_every(Duration::from_secs(3_600)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_a_view() {
+    let bed = Bed::start().await;
+    let witness = bed.witness().await;
+    let store = stage(&bed).await;
+    let mut dropped = 0;
+    for drops_view in [false, true] {
+        dropped += at_every_point(async |polls, when| {
+            let new = view(&store);
+            let done = drop_after(new.ready(), polls, when).await;
+            // The task ends wherever it is, too.
+            let new = if drops_view { view(&store) } else { new };
+            tokio::time::timeout(SOON, new.ready()).await.unwrap().unwrap();
+            assert_eq!(new.all().len(), 20);
+            let cam = id("cam7");
+            let status = if new.get(&cam).unwrap().status == StreamStatus::Active {
+                StreamStatus::Paused
+            } else {
+                StreamStatus::Active
+            };
+            store.update_status(&cam, status.clone()).await.unwrap();
+            let now = tail(&store).await;
+            let reached = drop_after(new.reached(&now), polls, when).await;
+            tokio::time::timeout(SOON, new.reached(&now)).await.unwrap().unwrap();
+            assert_eq!(new.get(&cam).unwrap().status, status);
+            done.is_none() || reached.is_none()
+        })
+        .await;
+    }
+    assert!(dropped >= 4, "only {dropped} were dropped");
+    witness.settled(&bed, "views were waited for").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn comparing_and_refreshing() {
+    let bed = Bed::start().await;
+    let witness = bed.witness().await;
+    let store = stage(&bed).await;
+    let view = view(&store);
+    view.ready().await.unwrap();
+    let mut dropped = 0;
+    for call in ["compare", "refresh"] {
+        let mut round = 0_u32;
+        dropped += at_every_point(async |polls, when| {
+            // What no event tells: another program changes one, brings one, and lets one go.
+            round += 1;
+            let (changed, came, went) = (id("cam3"), id(&format!("came{round}")), id(&format!("came{}", round - 1)));
+            let text = |resolution| format!(r#"{{"id":"cam3","type":"srt","resolution":"{resolution}"}}"#);
+            bed.put(changed.as_str(), text(round), 300_000).await;
+            bed.put(came.as_str(), r#"{"type":"srt"}"#, 300_000).await;
+            bed.server.cli(&["DEL", &format!("mirror:streams:{went}")]).await;
+            bed.server.cli(&["SREM", super::INDEX, went.as_str()]).await;
+            let done = match call {
+                "compare" => drop_after(view.compare(), polls, when).await.map(Result::unwrap),
+                _ => drop_after(view.refresh(&changed), polls, when).await.map(|answer| drop(answer.unwrap())),
+            };
+            let before = view.get(&changed).unwrap().resolution.clone();
+            let known = [round.to_string(), (round - 1).to_string()];
+            assert!(round == 1 || known.contains(&before), "{call}, {polls}, {when:?}: {before:?}");
+            assert_eq!(view.counts().total as usize, view.all().len());
+            // Neither stands in the way of the next one.
+            let refreshed = tokio::time::timeout(SOON, view.refresh(&changed)).await.unwrap().unwrap().unwrap();
+            assert_eq!(refreshed.resolution, round.to_string());
+            tokio::time::timeout(SOON, view.compare()).await.unwrap().unwrap();
+            assert!(view.get(&came).is_some() && view.get(&went).is_none(), "{call}, {polls}, {when:?}");
+            assert_eq!(view.counts().total, 21);
+            done.is_none()
+        })
+        .await;
+        bed.server.cli(&["DEL", &format!("mirror:streams:came{round}")]).await;
+        bed.server.cli(&["SREM", super::INDEX, &format!("came{round}")]).await;
+        bed.expect_no_more(&(0..=round).map(|round| format!("came{round}")).collect::<Vec<_>>()).await;
+        view.compare().await.unwrap();
+    }
+    assert!(dropped >= 6, "only {dropped} were dropped");
+    witness.settled(&bed, "compared and refreshed").await;
+}
