@@ -228,6 +228,11 @@ pub(super) fn is_store(error: &Error) -> bool {
     error.is_retryable() || error.kind() == ErrorKind::Denied
 }
 
+/// Whether the store has said no, rather than nothing: it may be there for another change.
+fn is_refusal(error: &Error) -> bool {
+    is_store(error) && !error.may_have_applied()
+}
+
 /// Several turns that end together.
 #[derive(Debug)]
 pub(super) struct Turns {
@@ -285,6 +290,10 @@ pub(super) async fn run(shared: &Shared, turns: &mut [Turn]) -> Option<Error> {
         };
         let answers = match answers.and_then(all_failed) {
             Ok(answers) => answers,
+            // It may be the changes that it does not take, a patch while its memory is full: heartbeats will tell.
+            Err(error) if is_refusal(&error) && writes.iter().all(|write| write.change != Change::Heartbeat) => {
+                writes.iter().map(|write| Err(error.clone().with_stream(&write.id))).collect()
+            }
             Err(error) => {
                 open.iter().for_each(|&at| turns[at].fail(&error));
                 return Some(error);

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use stream_registry::{
-    Cursor, EndOptions, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Snapshot, StoreInfo,
-    Stream, StreamId, Write,
+    Change, Cursor, EndOptions, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Snapshot,
+    StoreInfo, Stream, StreamId, Write,
 };
 
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct Probe {
     inner: Arc<dyn Registry>,
     /// Every write fails.
     pub(crate) away: AtomicBool,
-    /// Every registration fails, as with full memory.
+    /// Every registration and patch fails, as with full memory.
     pub(crate) full: AtomicBool,
     /// The writes of each call.
     batches: Mutex<Vec<Vec<Write>>>,
@@ -61,13 +61,17 @@ impl Probe {
     }
 }
 
+fn out_of_memory() -> Error {
+    Error::new(ErrorKind::Unavailable, "out of memory")
+}
+
 #[async_trait]
 impl Registry for Probe {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         self.registrations.fetch_add(1, Ordering::SeqCst);
         self.ask()?;
         if self.full.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Unavailable, "out of memory"));
+            return Err(out_of_memory());
         }
         let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
@@ -82,7 +86,20 @@ impl Registry for Probe {
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         self.batches.lock().unwrap().push(writes.to_vec());
         self.ask()?;
-        self.inner.write(writes).await
+        if !self.full.load(Ordering::SeqCst) {
+            return self.inner.write(writes).await;
+        }
+        // As Redis does: one write alone fails as a call.
+        let refused = |write: &Write| matches!(write.change, Change::Patch(_));
+        if let [write] = writes
+            && refused(write)
+        {
+            return Err(out_of_memory());
+        }
+        let taken: Vec<_> = writes.iter().filter(|write| !refused(write)).cloned().collect();
+        let mut answers = self.inner.write(&taken).await?.into_iter();
+        let answer = |write| if refused(write) { Err(out_of_memory()) } else { answers.next().unwrap() };
+        Ok(writes.iter().map(answer).collect())
     }
     async fn get(&self, id: &StreamId) -> Result<Stream> {
         self.inner.get(id).await
