@@ -46,8 +46,8 @@ pub(super) struct State {
     pub(super) busy: bool,
     /// Somebody waits for what was reported.
     pub(super) urgent: bool,
-    /// The answer to a status was lost; it may arrive yet, and is written over an interval later.
-    pub(super) unsure: bool,
+    /// When the answer to a status was lost: it may arrive yet, and is written over an interval later.
+    pub(super) unsure: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Cell {
             release: None,
             busy: false,
             urgent: false,
-            unsure: false,
+            unsure: None,
         };
         Self { id: state.record.id.clone(), epoch, state: Mutex::new(state), changed: Notify::new() }
     }

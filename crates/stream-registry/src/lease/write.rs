@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cell::{Cell, Phase, State};
+use super::clock::millis;
 use super::handle::LeaseEnd;
 use super::options::MIN_BACK_OFF;
 use super::pending::Pending;
@@ -61,6 +62,13 @@ impl Turn {
         let deadline = state.confirmed.saturating_add(shared.ttl());
         if now >= deadline {
             state.lose(deadline);
+        }
+        let mono = shared.clock.mono();
+        // Not sooner, and not later where the batch has room for it before its time.
+        if state.unsure.is_some_and(|lost| mono >= lost.saturating_add(millis(shared.pace.heartbeat) / 2)) {
+            state.unsure = None;
+            let status = state.record.status.clone();
+            state.pending().status.get_or_insert(status);
         }
         state.busy = true;
         state.urgent = false;
@@ -142,7 +150,7 @@ impl Turn {
 
     /// The call failed as a whole.
     pub(super) fn fail(&mut self, error: &Error) {
-        self.failure = Some(error.clone());
+        self.failure = Some(error.clone().with_stream(&self.cell.id));
         self.result = if is_store(error) { Done::Away } else { Done::Failed };
     }
 
@@ -183,10 +191,6 @@ impl Turn {
                 (state.tried, state.written) = (self.version, self.version);
                 (state.failure, state.failures) = (None, 0);
                 state.due = shared.after(pace.next());
-                if std::mem::take(&mut state.unsure) && state.pending.as_ref().is_none_or(|p| p.status.is_none()) {
-                    let status = state.record.status.clone();
-                    state.pending().status = Some(status);
-                }
             }
             Done::Found => {
                 (state.failure, state.failures) = (None, 0);
@@ -219,7 +223,9 @@ impl Turn {
                 state.due = shared.after(MIN_BACK_OFF);
             }
         }
-        state.unsure |= lost_status;
+        if lost_status {
+            state.unsure = Some(shared.clock.mono());
+        }
     }
 }
 
@@ -311,12 +317,10 @@ pub(super) async fn run(shared: &Shared, turns: &mut [Turn]) -> Option<Error> {
 }
 
 /// Some stores answer each write on its own, though none can be reached.
-fn all_failed(mut answers: Vec<Result<()>>) -> Result<Vec<Result<()>>> {
-    let away =
-        |answer: &Result<()>| answer.as_ref().is_err_and(|error| is_store(error) || error.kind() == ErrorKind::Closed);
-    // One that fails alone may be refused for its own sake.
-    if answers.len() > 1 && answers.iter().all(away) {
-        return Err(answers.swap_remove(0).err().unwrap_or_else(Error::closed));
+fn all_failed(answers: Vec<Result<()>>) -> Result<Vec<Result<()>>> {
+    let away = |error: &Error| is_store(error) || error.kind() == ErrorKind::Closed;
+    match answers.first() {
+        Some(Err(first)) if answers.iter().all(|answer| answer.as_ref().is_err_and(away)) => Err(first.clone()),
+        _ => Ok(answers),
     }
-    Ok(answers)
 }

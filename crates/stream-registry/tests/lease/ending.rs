@@ -1,5 +1,6 @@
 //! Ends: by the holder, by others, by nobody.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -206,17 +207,25 @@ async fn an_outage_is_told_once_and_not_for_each_lease() {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let bed = bed();
-    let mut held = Vec::new();
-    for at in 0..300 {
-        held.push(bed.acquire(&format!("cam{at}")).await);
+    // A store that fails calls, and one that fails each write in them.
+    for leases in [1, 300] {
+        for each in [false, true] {
+            let bed = bed();
+            bed.probe.each.store(each, Ordering::SeqCst);
+            let mut held = Vec::new();
+            for at in 0..leases {
+                held.push(bed.acquire(&format!("cam{at}")).await);
+            }
+            bed.probe.set_away(true);
+            bed.go_on(TTL * 3).await;
+            bed.probe.set_away(false);
+            bed.go_on(ROUND * 3).await;
+            assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
+            bed.leases.release_all().await;
+            let text = log.text();
+            log.0.lock().unwrap().clear();
+            assert!(text.contains("takes no heartbeats") && text.contains(&format!("leases={leases}")), "{text}");
+            assert!(text.lines().count() <= 6, "{leases} {each}: {text}");
+        }
     }
-    bed.probe.set_away(true);
-    bed.go_on(TTL * 3).await;
-    bed.probe.set_away(false);
-    bed.go_on(ROUND * 3).await;
-    assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
-    let text = log.text();
-    assert!(text.contains("takes no heartbeats") && text.contains("leases=300"), "{text}");
-    assert!(text.lines().count() <= 6, "{text}");
 }

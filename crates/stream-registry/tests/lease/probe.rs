@@ -15,6 +15,8 @@ pub(crate) struct Probe {
     inner: Arc<dyn Registry>,
     /// Every write fails.
     pub(crate) away: AtomicBool,
+    /// While it is away each write is answered on its own, as over HTTP.
+    pub(crate) each: AtomicBool,
     /// Every registration and patch fails, as with full memory.
     pub(crate) full: AtomicBool,
     /// The writes of each call.
@@ -31,6 +33,7 @@ impl Probe {
         Self {
             inner,
             away: AtomicBool::new(false),
+            each: AtomicBool::new(false),
             full: AtomicBool::new(false),
             batches: Mutex::default(),
             registrations: AtomicUsize::new(0),
@@ -85,7 +88,10 @@ impl Registry for Probe {
     }
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         self.batches.lock().unwrap().push(writes.to_vec());
-        self.ask()?;
+        match self.ask() {
+            Err(error) if self.each.load(Ordering::SeqCst) => return Ok(vec![Err(error); writes.len()]),
+            answer => answer?,
+        }
         if !self.full.load(Ordering::SeqCst) {
             return self.inner.write(writes).await;
         }
