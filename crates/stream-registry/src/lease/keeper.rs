@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
 
@@ -67,6 +68,8 @@ pub(super) struct Keeper {
     /// Apart: when its memory is full a store takes heartbeats and refuses registrations.
     writing: Gate,
     recovering: Gate,
+    /// By which interval the leases are planned.
+    interval: Duration,
     /// When all leases were last made due at once.
     hurried: Option<u64>,
     /// When it was last said that streams were lost.
@@ -76,6 +79,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            interval: shared.pace().heartbeat,
             shared,
             plan: BinaryHeap::new(),
             urgent: Vec::new(),
@@ -96,6 +100,7 @@ impl Keeper {
             for cell in self.shared.take_inbox() {
                 self.place(cell);
             }
+            self.keep_pace();
             self.start();
             if self.batches.is_empty() && self.recoveries.is_empty() && self.shared.dismiss() {
                 return;
@@ -145,10 +150,18 @@ impl Keeper {
         }
     }
 
+    /// Makes all leases due that were planned by a longer interval.
+    fn keep_pace(&mut self) {
+        let interval = self.shared.pace().heartbeat;
+        if std::mem::replace(&mut self.interval, interval) > interval {
+            self.plan_all(self.shared.clock.mono());
+        }
+    }
+
     /// Makes all leases due: there is a sign that the store has lost what it held.
     fn hurry(&mut self) {
         let now = self.shared.clock.mono();
-        let pause = millis(self.shared.pace.heartbeat) / 2;
+        let pause = millis(self.shared.pace().heartbeat) / 2;
         if self.hurried.is_some_and(|before| now < before + pause) {
             return;
         }
@@ -192,7 +205,7 @@ impl Keeper {
                 }
                 None => {}
             }
-            if turns.len() == self.shared.pace.batch {
+            if turns.len() == self.shared.pace().batch {
                 self.batches.spawn(batch(Arc::clone(&self.shared), std::mem::take(&mut turns)));
             }
         }
@@ -203,9 +216,9 @@ impl Keeper {
 
     /// Takes the leases that are due, and fills the batch with those that soon are.
     fn next_batch(&mut self, now: u64) -> Vec<Turn> {
-        let early = millis(self.shared.pace.early());
+        let early = millis(self.shared.pace().early());
         let mut turns = Vec::new();
-        while turns.len() < self.shared.pace.batch {
+        while turns.len() < self.shared.pace().batch {
             let until = if turns.is_empty() { now } else { now + early };
             match self.plan.peek() {
                 Some(Reverse(Due(at, _))) if *at <= until => {}
@@ -271,7 +284,7 @@ impl Keeper {
     fn after_batch(&mut self, batch: &Batch) {
         let now = self.shared.clock.mono();
         if let Some(error) = &batch.failure {
-            if self.writing.failed(now, &self.shared.pace) == gate::Turn::Failed {
+            if self.writing.failed(now, &self.shared.pace()) == gate::Turn::Failed {
                 let leases = self.shared.count();
                 tracing::warn!(%error, leases, "the store takes no heartbeats; they are tried until it does");
             }
@@ -282,7 +295,7 @@ impl Keeper {
             self.recovering.try_now();
             self.hurry();
         }
-        let pause = millis(self.shared.pace.heartbeat);
+        let pause = millis(self.shared.pace().heartbeat);
         if batch.lost > 0 && self.told.is_none_or(|before| now >= before + pause) {
             self.told = Some(now);
             let (lost, of) = (batch.lost, batch.leases);
@@ -298,7 +311,7 @@ impl Keeper {
         let now = self.shared.clock.mono();
         match failure {
             Some(error) => {
-                if self.recovering.failed(now, &self.shared.pace) == gate::Turn::Failed {
+                if self.recovering.failed(now, &self.shared.pace()) == gate::Turn::Failed {
                     tracing::warn!(%error, "the store takes no streams back; they are tried until it does");
                 }
             }

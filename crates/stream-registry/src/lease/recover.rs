@@ -25,12 +25,12 @@ pub(super) async fn ask(shared: &Shared, turn: &mut Turn) -> Result<(), Error> {
     let options = RegisterOptions::default().lease(true).recover(cell.epoch.clone());
     let sent = shared.clock.lived();
     let error = match shared.registry.register_with(&record, &options).await {
-        Ok(registered) if registered.outcome == Outcome::Renewed => {
-            turn.found(sent);
-            return Ok(());
-        }
-        Ok(_) => {
-            turn.recovered(sent);
+        Ok(registered) => {
+            shared.told(registered.ttl);
+            match registered.outcome {
+                Outcome::Renewed => turn.found(sent),
+                _ => turn.recovered(sent),
+            }
             return Ok(());
         }
         Err(error) => error,

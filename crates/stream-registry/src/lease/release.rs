@@ -80,7 +80,7 @@ async fn end(shared: &Shared, turn: &mut Turn, reason: &EndReason) -> Result<Str
             }
             _ if error.is_retryable() => {
                 failures += 1;
-                let pause = shared.pace.back_off(failures);
+                let pause = shared.pace().back_off(failures);
                 if Instant::now() + pause < patience {
                     tokio::time::sleep(pause).await;
                     continue;

@@ -65,7 +65,7 @@ impl Turn {
         }
         let mono = shared.clock.mono();
         // Not sooner, and not later where the batch has room for it before its time.
-        if state.unsure.is_some_and(|lost| mono >= lost.saturating_add(millis(shared.pace.heartbeat) / 2)) {
+        if state.unsure.is_some_and(|lost| mono >= lost.saturating_add(millis(shared.pace().heartbeat) / 2)) {
             state.unsure = None;
             let status = state.record.status.clone();
             state.pending().status.get_or_insert(status);
@@ -185,7 +185,7 @@ impl Turn {
                 state.phase = Phase::Held;
             }
         }
-        let pace = &shared.pace;
+        let pace = shared.pace();
         match self.result {
             Done::Written | Done::Recovered => {
                 (state.tried, state.written) = (self.version, self.version);

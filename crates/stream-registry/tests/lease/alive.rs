@@ -112,6 +112,41 @@ async fn a_patch_that_full_memory_refuses_costs_no_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_tells_a_shorter_time_to_live_gets_heartbeats_in_time() {
+    let bed = bed();
+    *bed.probe.tells.lock().unwrap() = Some(TTL * 10);
+    let leases = Leases::new(bed.probe.clone(), LeaseOptions::default().heartbeat(TTL * 3));
+    let mut held = Vec::new();
+    for at in 0..20 {
+        held.push(leases.acquire(stream(&format!("cam{at}"), "h:1")).await.unwrap());
+        bed.go_on(Duration::from_millis(500)).await;
+    }
+    // It was told less when it was started again; holders find out when a heartbeat meets no stream.
+    *bed.probe.tells.lock().unwrap() = None;
+    bed.mock.advance(TTL);
+    bed.go_on(TTL * 3).await;
+    for _ in 0..100 {
+        bed.go_on(TTL / 10).await;
+        assert_eq!(bed.mock.list().await.unwrap().len(), held.len());
+        assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
+    }
+    bed.probe.set_away(true);
+    bed.go_on(TTL).await;
+    assert!(held.iter().all(super::is_recovering), "nobody believes that it holds for longer");
+
+    // One that is told so at its registration knows it from then on.
+    bed.probe.set_away(false);
+    *bed.probe.tells.lock().unwrap() = Some(TTL * 10);
+    let leases = Leases::new(bed.probe.clone(), LeaseOptions::default());
+    *bed.probe.tells.lock().unwrap() = None;
+    let lease = leases.acquire(stream("later", "h:1")).await.unwrap();
+    for _ in 0..30 {
+        bed.go_on(TTL / 10).await;
+        assert!(bed.stored("later").await.is_some() && lease.state() == LeaseState::Held);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_task_ends_with_the_last_lease_and_begins_again() {
     let bed = bed();
     for _ in 0..3 {

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use stream_registry::{
@@ -19,6 +20,8 @@ pub(crate) struct Probe {
     pub(crate) each: AtomicBool,
     /// Every registration and patch fails, as with full memory.
     pub(crate) full: AtomicBool,
+    /// The time to live that it tells, where it is not the true one.
+    pub(crate) tells: Mutex<Option<Duration>>,
     /// The writes of each call.
     batches: Mutex<Vec<Vec<Write>>>,
     /// Registrations tried.
@@ -35,6 +38,7 @@ impl Probe {
             away: AtomicBool::new(false),
             each: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            tells: Mutex::default(),
             batches: Mutex::default(),
             registrations: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
@@ -78,7 +82,10 @@ impl Registry for Probe {
         }
         let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
-        let answer = self.inner.register_with(stream, options).await;
+        let mut answer = self.inner.register_with(stream, options).await;
+        if let (Ok(registered), Some(ttl)) = (&mut answer, *self.tells.lock().unwrap()) {
+            registered.ttl = ttl;
+        }
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         answer
     }
@@ -120,7 +127,8 @@ impl Registry for Probe {
         self.inner.ping().await
     }
     fn info(&self) -> StoreInfo {
-        self.inner.info()
+        let info = self.inner.info();
+        StoreInfo::new(info.kind, self.tells.lock().unwrap().unwrap_or(info.ttl))
     }
     async fn close(&self) -> Result<()> {
         self.inner.close().await
