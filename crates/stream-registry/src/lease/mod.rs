@@ -144,6 +144,9 @@ impl Leases {
 
     /// Releases all leases, as [`Lease::release`] does, and returns what failed, each error with its stream.
     ///
+    /// While the store cannot be reached it is tried for about five seconds, however many leases there are, and for as long as
+    /// the calls that are under way then take. Leases that could not be released go on, as after [`Lease::release`].
+    ///
     /// # Cancel safety
     ///
     /// When dropped, some leases are released and the others go on.

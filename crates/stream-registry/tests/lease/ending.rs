@@ -1,5 +1,6 @@
 //! Ends: by the holder, by others, by nobody.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -138,6 +139,34 @@ async fn all_leases_of_a_node_end_and_what_failed_is_named() {
     assert!(bed.leases.is_empty());
     assert!(held.iter().all(|lease| lease.state() == LeaseState::Ended(LeaseEnd::Released)));
     assert_eq!(bed.mock.list().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_ends_while_the_store_is_away_is_done_in_seconds() {
+    let bed = bed();
+    let mut held = Vec::new();
+    for at in 0..1_000 {
+        held.push(bed.acquire(&format!("cam{at}")).await);
+        held[at].report(StreamStats { bytes_received: 7, ..Default::default() });
+    }
+    bed.probe.set_away(true);
+    let began = tokio::time::Instant::now();
+    let failed = bed.leases.release_all().await;
+    assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!(failed.iter().all(|error| error.is_retryable() && error.operation() == Some(Operation::Unregister)));
+    let named: HashSet<_> = failed.iter().filter_map(|error| error.stream_id().cloned()).collect();
+    assert_eq!((failed.len(), named.len(), bed.leases.len()), (1_000, 1_000, 1_000), "each is named, and goes on");
+    bed.probe.set_away(false);
+    assert!(bed.leases.release_all().await.is_empty());
+    assert!(bed.mock.list().await.unwrap().is_empty());
+
+    // Slow is not away: nobody is left behind.
+    for at in 0..640 {
+        held.push(bed.acquire(&format!("cam{at}")).await);
+    }
+    bed.mock.delay(Operation::Unregister, Duration::from_secs(1));
+    assert!(bed.leases.release_all().await.is_empty());
+    assert!(bed.mock.list().await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
