@@ -40,7 +40,7 @@ pub(super) struct State {
     pub(super) failure: Option<Error>,
     /// How often in a row a write of this stream alone failed.
     pub(super) failures: u32,
-    /// The name of the call that ends the stream, once it was sent.
+    /// The name of a call that may have ended the stream; nothing was written since.
     pub(super) release: Option<Box<OperationId>>,
     /// Somebody writes for this lease: at most one at a time, so that nothing old overtakes.
     pub(super) busy: bool,

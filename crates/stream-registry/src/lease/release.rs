@@ -56,44 +56,49 @@ async fn end(shared: &Shared, turn: &mut Turn, reason: &EndReason, until: Instan
     let mut looked = false;
     loop {
         // The name of a call whose answer was lost is used again: then it is the same call.
-        let operation = cell.lock().release.get_or_insert_with(|| Box::new(OperationId::generate())).clone();
+        let before = cell.lock().release.clone();
+        let operation = before.clone().unwrap_or_else(|| Box::new(OperationId::generate()));
+        cell.lock().release = Some(operation.clone());
         let guard = Guard::Holder(cell.epoch.clone());
         let options = EndOptions::default().guard(guard).reason(reason.clone()).operation(*operation);
         turn.reopen();
-        let error = match shared.registry.end(&cell.id, &options).await {
+        let mut error = match shared.registry.end(&cell.id, &options).await {
             Ok(last) => {
                 shared.finish(&cell, LeaseEnd::Released);
                 return Ok(last);
             }
             Err(error) => error,
         };
-        let lost_before = failures > 0 && error.kind() == ErrorKind::NotFound;
-        if !error.may_have_applied() && !error.is_retryable() && !lost_before {
-            cell.lock().release = None;
+        if !error.may_have_applied() {
+            cell.lock().release.clone_from(&before);
         }
         match error.kind() {
             ErrorKind::NotFound => {
-                let own = cell.lock().release.is_some();
-                shared.finish(&cell, if own { LeaseEnd::Released } else { LeaseEnd::Removed });
+                shared.finish(&cell, if before.is_some() { LeaseEnd::Released } else { LeaseEnd::Removed });
             }
             ErrorKind::Closed => {
                 shared.finish(&cell, LeaseEnd::Closed);
             }
-            // Another program may have dropped the epoch.
-            ErrorKind::NotHolder if !looked => {
-                looked = true;
+            // Another program may have dropped the epoch, and may do so again.
+            ErrorKind::NotHolder => {
                 recover::ask(shared, turn).await?;
-                continue;
-            }
-            _ if error.is_retryable() => {
-                failures += 1;
-                let pause = shared.pace().back_off(failures);
-                if Instant::now() + pause < until {
-                    tokio::time::sleep(pause).await;
+                if !std::mem::replace(&mut looked, true) {
                     continue;
                 }
+                error = Error::new(
+                    ErrorKind::Unavailable,
+                    "another program writes the record without its epoch; see that it keeps it, and release it again",
+                );
             }
             _ => {}
+        }
+        if error.is_retryable() {
+            failures += 1;
+            let pause = shared.pace().back_off(failures);
+            if Instant::now() + pause < until {
+                tokio::time::sleep(pause).await;
+                continue;
+            }
         }
         return Err(error);
     }

@@ -107,7 +107,7 @@ impl Turn {
     pub(super) fn answer(&mut self, change: &Change, answer: Result<()>, sent: u64) -> bool {
         let error = match answer {
             Ok(()) => {
-                self.sent = Some(sent);
+                self.known(sent);
                 self.forget(change);
                 if self.failure.is_some() {
                     self.result = Done::Failed;
@@ -137,6 +137,12 @@ impl Turn {
         }
     }
 
+    /// The store has the stream, as ours: no end that was tried before has come about.
+    fn known(&mut self, sent: u64) {
+        self.sent = Some(sent);
+        self.cell.lock().release = None;
+    }
+
     /// Something else is about to be sent: what came before says nothing of how it ends.
     pub(super) fn reopen(&mut self) {
         (self.result, self.failure) = (Done::Dropped, None);
@@ -156,13 +162,15 @@ impl Turn {
 
     /// The stream was put back as it was reported.
     pub(super) fn recovered(&mut self, sent: u64) {
-        (self.sent, self.result) = (Some(sent), Done::Recovered);
+        self.known(sent);
+        self.result = Done::Recovered;
         self.pending = None;
     }
 
     /// The stream is ours, with the record that the store has.
     pub(super) fn found(&mut self, sent: u64) {
-        (self.sent, self.result) = (Some(sent), Done::Found);
+        self.known(sent);
+        self.result = Done::Found;
     }
 
     fn lost_status(&self) -> Option<StreamStatus> {

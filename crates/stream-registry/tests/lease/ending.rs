@@ -89,6 +89,40 @@ async fn a_lost_answer_to_an_end_that_nobody_repeats_is_found_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_release_that_failed_does_not_claim_what_an_operator_ends_later() {
+    let bed = bed();
+    // Refused: it was not done.
+    let lease = bed.acquire("cam1").await;
+    bed.probe.set_away(true);
+    assert!(lease.release().await.unwrap_err().is_retryable());
+    bed.force_end("cam1").await;
+    bed.probe.set_away(false);
+    assert_eq!(lease.ended().await, LeaseEnd::Removed);
+
+    let lease = bed.acquire("cam2").await;
+    bed.mock.fail_next(Operation::Unregister, ErrorKind::Unavailable);
+    bed.mock.delay(Operation::Unregister, Duration::from_millis(100));
+    let ended = async {
+        tokio::time::sleep(Duration::from_millis(130)).await;
+        bed.mock.delay(Operation::Unregister, Duration::ZERO);
+        bed.force_end("cam2").await;
+    };
+    let (released, ()) = tokio::join!(lease.release(), ended);
+    assert_eq!(released.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Removed), "while it was tried again");
+
+    // Nobody knows, until a heartbeat finds the stream.
+    let lease = bed.acquire("cam3").await;
+    bed.mock.delay(Operation::Unregister, Duration::from_secs(1));
+    assert!(tokio::time::timeout(Duration::from_millis(500), lease.release()).await.is_err());
+    bed.mock.delay(Operation::Unregister, Duration::ZERO);
+    bed.go_on(ROUND).await;
+    assert_eq!(lease.state(), LeaseState::Held);
+    bed.force_end("cam3").await;
+    assert_eq!(lease.ended().await, LeaseEnd::Removed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_release_of_what_is_not_ours_says_so() {
     let bed = bed();
     let lease = bed.acquire("cam1").await;
@@ -118,6 +152,25 @@ async fn a_stream_whose_epoch_was_dropped_can_be_released() {
     lease.release().await.unwrap();
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
     assert!(bed.stored("cam1").await.is_none());
+
+    // One that drops it all the while: not between two calls only, and not for ever.
+    bed.mock.delay(Operation::Unregister, Duration::from_millis(20));
+    for (seconds, is_released) in [(1, true), (20, false)] {
+        let lease = bed.acquire("cam1").await;
+        let dropping = async {
+            loop {
+                bed.mock.put_stored(lease.id(), theirs).unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let dropping = tokio::time::timeout(Duration::from_secs(seconds), dropping);
+        let (released, _) = tokio::join!(lease.release(), dropping);
+        assert_eq!(released.is_ok(), is_released, "{released:?}");
+        assert!(released.err().is_none_or(|error| error.is_retryable()));
+        bed.go_on(ROUND).await;
+        let state = if is_released { LeaseState::Ended(LeaseEnd::Released) } else { LeaseState::Held };
+        assert_eq!((lease.state(), bed.stored("cam1").await.is_some()), (state, !is_released));
+    }
 }
 
 #[tokio::test(start_paused = true)]
