@@ -12,11 +12,10 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::cell::{Cell, Phase};
 use super::clock::millis;
-use super::gate::{self, Gate};
+use super::gate::{self, Gate, Word};
 use super::recover::recover;
 use super::shared::Shared;
 use super::write::{Batch, Turn, Turns, batch};
-use crate::Error;
 
 /// Batches under way at once: while the store works on one the next is made.
 const BATCHES_AT_ONCE: usize = 4;
@@ -53,7 +52,7 @@ enum Need {
 
 enum Event {
     Batch(Result<Batch, JoinError>),
-    Recovery(Result<Option<Error>, JoinError>),
+    Recovery(Result<Word, JoinError>),
     /// The inbox, or the time.
     Look,
 }
@@ -64,7 +63,7 @@ pub(super) struct Keeper {
     urgent: Vec<Arc<Cell>>,
     lost: VecDeque<Arc<Cell>>,
     batches: JoinSet<Batch>,
-    recoveries: JoinSet<Option<Error>>,
+    recoveries: JoinSet<Word>,
     /// Apart: when its memory is full a store takes heartbeats and refuses registrations.
     writing: Gate,
     recovering: Gate,
@@ -108,7 +107,7 @@ impl Keeper {
             match self.wait().await {
                 Event::Look => {}
                 Event::Batch(Ok(batch)) => self.after_batch(&batch),
-                Event::Recovery(Ok(failure)) => self.after_recovery(failure.as_ref()),
+                Event::Recovery(Ok(word)) => self.after_recovery(&word),
                 Event::Batch(Err(error)) | Event::Recovery(Err(error)) => {
                     tracing::error!(%error, "a write of leases broke off; it is made again");
                 }
@@ -307,15 +306,16 @@ impl Keeper {
         }
     }
 
-    fn after_recovery(&mut self, failure: Option<&Error>) {
+    fn after_recovery(&mut self, word: &Word) {
         let now = self.shared.clock.mono();
-        match failure {
-            Some(error) => {
+        match word {
+            Word::None => {}
+            Word::Fails(error) => {
                 if self.recovering.failed(now, &self.shared.pace()) == gate::Turn::Failed {
                     tracing::warn!(%error, "the store takes no streams back; they are tried until it does");
                 }
             }
-            None => {
+            Word::Works => {
                 if let gate::Turn::Back(away) = self.recovering.succeeded(now) {
                     tracing::info!(away_ms = away, "the store takes streams back again");
                     // Their heartbeats need not wait for their own pause.

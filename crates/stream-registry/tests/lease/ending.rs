@@ -263,12 +263,16 @@ impl std::io::Write for Log {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_handle_that_is_dropped_says_so_and_writes_nothing_more() {
+fn logged() -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_that_is_dropped_says_so_and_writes_nothing_more() {
+    let (log, _guard) = logged();
     let bed = bed();
     let (dropped, released) = (bed.acquire("dropped").await, bed.acquire("released").await);
     released.release().await.unwrap();
@@ -285,10 +289,7 @@ async fn a_handle_that_is_dropped_says_so_and_writes_nothing_more() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_told_once_and_not_for_each_lease() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = logged();
     // A store that fails calls, and one that fails each write in them.
     for leases in [1, 300] {
         for each in [false, true] {
@@ -310,4 +311,20 @@ async fn an_outage_is_told_once_and_not_for_each_lease() {
             assert!(text.lines().count() <= 6, "{leases} {each}: {text}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_one_stream_does_not_tell_that_the_store_is_back() {
+    let (log, _guard) = logged();
+    let bed = bed();
+    let lease = bed.acquire("cam1").await;
+    bed.mock.advance(TTL);
+    for kind in [ErrorKind::Unavailable, ErrorKind::Internal, ErrorKind::Corrupt, ErrorKind::Unavailable] {
+        bed.mock.fail_next(Operation::Register, kind);
+    }
+    bed.go_on(TTL * 2).await;
+    assert_eq!(lease.state(), LeaseState::Held);
+    let text = log.text();
+    assert_eq!(text.matches("takes no streams back").count(), 1, "{text}");
+    assert_eq!(text.matches("takes streams back again").count(), 1, "{text}");
 }
