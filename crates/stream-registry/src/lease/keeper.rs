@@ -22,6 +22,9 @@ const BATCHES_AT_ONCE: usize = 4;
 /// Recoveries under way at once.
 const RECOVERIES_AT_ONCE: usize = 64;
 
+/// How many places in the plan may be out of date, beyond as many as there are leases.
+const SLACK: usize = 256;
+
 /// A lease and when it is to be written; good while the lease still says the same.
 #[derive(Debug)]
 struct Due(u64, Arc<Cell>);
@@ -100,6 +103,7 @@ impl Keeper {
                 self.place(cell);
             }
             self.keep_pace();
+            self.tidy();
             self.start();
             if self.batches.is_empty() && self.recoveries.is_empty() && self.shared.dismiss() {
                 return;
@@ -136,7 +140,7 @@ impl Keeper {
 
     /// Plans every lease anew, none later than this.
     fn plan_all(&mut self, latest: u64) {
-        self.plan.clear();
+        self.plan = BinaryHeap::with_capacity(self.shared.count());
         self.lost.clear();
         for cell in self.shared.cells() {
             {
@@ -146,6 +150,13 @@ impl Keeper {
                 }
             }
             self.place(cell);
+        }
+    }
+
+    /// Plans anew when most places are those of leases that have ended or were written sooner.
+    fn tidy(&mut self) {
+        if self.plan.len() > 2 * self.shared.count() + SLACK {
+            self.plan_all(u64::MAX);
         }
     }
 
@@ -323,5 +334,53 @@ impl Keeper {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+    use crate::{LeaseOptions, Leases, MemoryRegistry, Stream, StreamStats, StreamType};
+
+    fn leases() -> Leases {
+        let registry = MemoryRegistry::with_ttl(Duration::from_secs(86_400)).unwrap();
+        Leases::new(Arc::new(registry), LeaseOptions::default())
+    }
+
+    fn stream(name: &str) -> Stream {
+        Stream::new(name.parse().unwrap(), StreamType::Srt, "h:1")
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_leaves_the_plan_long_before_it_would_have_been_due() {
+        let leases = leases();
+        let _held = leases.acquire(stream("held")).await.unwrap();
+        let mut seen: Vec<Weak<Cell>> = Vec::new();
+        for at in 0..3_000 {
+            let lease = leases.acquire(stream(&format!("cam{at}"))).await.unwrap();
+            seen.extend(leases.0.cells().iter().filter(|cell| cell.id == *lease.id()).map(Arc::downgrade));
+            // The keeper plans it.
+            tokio::task::yield_now().await;
+            lease.release().await.unwrap();
+        }
+        tokio::task::yield_now().await;
+        let kept = seen.iter().filter(|cell| cell.strong_count() > 0).count();
+        assert_eq!(seen.len(), 3_000);
+        assert!(kept <= SLACK + 10, "{kept} leases that have ended are kept");
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_is_written_at_once_leaves_no_places_behind() {
+        let leases = leases();
+        let lease = leases.acquire(stream("cam1")).await.unwrap();
+        for bytes_received in 0..3_000 {
+            lease.report(StreamStats { bytes_received, ..Default::default() });
+            lease.flush().await.unwrap();
+        }
+        let cells = leases.0.cells();
+        let places = Arc::strong_count(&cells[0]);
+        assert!(places <= SLACK + 10, "{places} places of one lease");
     }
 }
