@@ -8,6 +8,9 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+#[cfg(unix)]
+use super::signal;
+
 /// A signal to pass on.
 #[cfg(unix)]
 pub(super) type Passed = rustix::process::Signal;
@@ -89,10 +92,10 @@ fn signal_of(_: ExitStatus) -> Option<i32> {
     None
 }
 
-/// The signals that this process gets in the command's place.
+/// The signals that this process gets in the command's place. What is ignored from the start the command ignores too.
 #[cfg(unix)]
 pub(super) struct Relay {
-    signals: Vec<(tokio::signal::unix::Signal, Passed)>,
+    signals: Vec<(tokio::signal::unix::Signal, i32)>,
     /// Whether the terminal's next Ctrl-C reaches the command by itself.
     terminal: bool,
 }
@@ -101,27 +104,17 @@ pub(super) struct Relay {
 impl Relay {
     /// Takes the signals from now on.
     pub(super) fn new() -> Self {
-        let kinds = [Passed::HUP, Passed::INT, Passed::QUIT, Passed::TERM, Passed::USR1, Passed::USR2];
-        let open = |number: Passed| {
-            let kind = tokio::signal::unix::SignalKind::from_raw(number.as_raw());
-            let opened = tokio::signal::unix::signal(kind);
-            opened.inspect_err(|error| tracing::warn!(%error, ?number, "a signal is not passed on")).ok()
-        };
-        let signals = kinds.into_iter().filter_map(|number| Some((open(number)?, number))).collect();
-        Self { signals, terminal: in_foreground() }
+        let passed = [Passed::HUP, Passed::INT, Passed::QUIT, Passed::TERM, Passed::USR1, Passed::USR2];
+        Self { signals: signal::take(&passed.map(Passed::as_raw)), terminal: in_foreground() }
     }
 
     /// Waits for a signal.
     pub(super) async fn next(&mut self) -> Passed {
-        std::future::poll_fn(|context| {
-            for (signal, number) in &mut self.signals {
-                if let std::task::Poll::Ready(Some(())) = signal.poll_recv(context) {
-                    return std::task::Poll::Ready(*number);
-                }
+        loop {
+            if let Some(signal) = Passed::from_named_raw(signal::next(&mut self.signals).await) {
+                return signal;
             }
-            std::task::Poll::Pending
-        })
-        .await
+        }
     }
 
     /// Passes a signal on.

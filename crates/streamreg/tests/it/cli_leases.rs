@@ -73,7 +73,7 @@ fn ended(reason: &str) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_stream_lives_until_a_signal_comes() {
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM", "HUP"] {
         let served = Served::start().await;
         let mut holder = served.hold(&CAM);
         holder.line_with("\"cam1\" is held");
@@ -247,6 +247,29 @@ async fn signals_are_passed_on_to_the_command() {
         assert_eq!(running.ended(), Some(code), "{signal}");
         assert_eq!(served.ends(), ended(&format!("exit status {code}")));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ignored_from_the_start_stays_so() {
+    let served = Served::start().await;
+    let nohup = |line: &str| {
+        let line = format!("trap '' HUP; exec {} {line}", env!("CARGO_BIN_EXE_streamreg"));
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line]).stdin(Stdio::null());
+        Running::spawn(&mut shell)
+    };
+    let script = "trap 'exit 7' TERM; echo ready >&2; while :; do sleep 0.05; done";
+    let mut running = nohup(&format!("run --store {} {} -- sh -c \"{script}\"", served.url(), CAM.join(" ")));
+    running.line_with("ready");
+    running.signal("HUP");
+    running.signal("TERM");
+    assert_eq!(running.ended(), Some(7));
+    let mut holder = nohup(&format!("register --hold --store {} {}", served.url(), CAM.join(" ")));
+    holder.line_with("is held");
+    holder.signal("HUP");
+    holder.signal("TERM");
+    assert_eq!(holder.ended(), Some(0));
+    assert_eq!(served.ends(), [ended("exit status 7"), ended("stopped by SIGTERM")].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
