@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 #[cfg(unix)]
 use super::signal;
@@ -35,13 +35,27 @@ impl Child {
         self.0.wait().await
     }
 
-    /// Asks the command to end, and kills it where it does not within this time.
-    pub(super) async fn stop(&mut self, grace: Duration) {
+    /// Asks the command to end and passes signals on meanwhile; kills it where it does not end within this time, and at
+    /// the second signal that asks for its end.
+    pub(super) async fn stop(&mut self, relay: &mut Relay, grace: Duration) {
         self.terminate();
-        if timeout(grace, self.0.wait()).await.is_err() {
-            // Fails only where it has ended just now.
-            let _ = self.0.kill().await;
+        let mut time = std::pin::pin!(sleep(grace));
+        let mut asked = 0;
+        loop {
+            let signal = tokio::select! {
+                biased;
+                _ = self.0.wait() => return,
+                () = &mut time => break,
+                signal = relay.next() => signal,
+            };
+            asked += u32::from(asks_to_end(signal));
+            if asked == 2 {
+                break;
+            }
+            relay.pass(signal, self);
         }
+        // Fails only where it has ended just now.
+        let _ = self.0.kill().await;
     }
 
     #[cfg(unix)]
@@ -65,6 +79,16 @@ impl Child {
             tracing::debug!(%error, ?signal, "the command got no signal");
         }
     }
+}
+
+#[cfg(unix)]
+fn asks_to_end(signal: Passed) -> bool {
+    matches!(signal, Passed::INT | Passed::TERM)
+}
+
+#[cfg(not(unix))]
+fn asks_to_end(_: Passed) -> bool {
+    true
 }
 
 /// The code that a shell gives a command that ended so: its own, or 128 and the signal.

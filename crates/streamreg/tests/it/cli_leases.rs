@@ -335,6 +335,27 @@ async fn a_command_is_stopped_when_its_stream_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn signals_are_passed_on_to_a_command_that_is_being_stopped() {
+    let script = "trap 'echo term >&2' TERM; trap 'echo usr1 >&2' USR1; trap 'echo bye >&2; exit 0' INT; \
+        echo ready >&2; while :; do sleep 0.05; done";
+    for (signals, last) in [(["USR1", "INT"], "bye"), (["TERM", "TERM"], "")] {
+        let served = Served::start().await;
+        let mut running = served.run(&["--grace", "10m"], script);
+        running.line_with("ready");
+        served.take_over().await;
+        running.line_with("was taken over");
+        running.line_with("term");
+        running.signal(signals[0]);
+        running.line_with(&signals[0].to_lowercase());
+        running.signal(signals[1]);
+        if !last.is_empty() {
+            running.line_with(last);
+        }
+        assert_eq!(running.ended(), Some(4), "{signals:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_cannot_be_started_leaves_no_stream() {
     let served = Served::start().await;
     let folder = tempfile::tempdir().unwrap();
