@@ -128,7 +128,7 @@ impl HttpRegistry {
     }
 
     async fn register_given(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        rules::check_registration(stream)?;
+        rules::check_registration(stream, options)?;
         let policy = match options.on_conflict {
             OnConflict::Reject => String::new(),
             OnConflict::CreateOnly => "on_conflict=create_only".to_owned(),
@@ -276,7 +276,7 @@ impl Registry for HttpRegistry {
     }
 
     async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        let registered = match rules::check_registration(stream).and_then(|()| rules::check_new(options)) {
+        let registered = match rules::check_registration(stream, options).and_then(|()| rules::check_new(options)) {
             Ok(()) => self.register_by("", wire::record_without_id(stream), options).await,
             Err(error) => Err(error),
         };

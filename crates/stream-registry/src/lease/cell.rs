@@ -40,14 +40,14 @@ pub(super) struct State {
     pub(super) failure: Option<Error>,
     /// How often in a row a write of this stream alone failed.
     pub(super) failures: u32,
-    /// The name of the call that ends the stream, once it was sent.
+    /// The name of a call that may have ended the stream; nothing was written since.
     pub(super) release: Option<Box<OperationId>>,
     /// Somebody writes for this lease: at most one at a time, so that nothing old overtakes.
     pub(super) busy: bool,
     /// Somebody waits for what was reported.
     pub(super) urgent: bool,
-    /// The answer to a status was lost; it may arrive yet, and is written over an interval later.
-    pub(super) unsure: bool,
+    /// When the answer to a status was lost: it may arrive yet, and is written over an interval later.
+    pub(super) unsure: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Cell {
             release: None,
             busy: false,
             urgent: false,
-            unsure: false,
+            unsure: None,
         };
         Self { id: state.record.id.clone(), epoch, state: Mutex::new(state), changed: Notify::new() }
     }

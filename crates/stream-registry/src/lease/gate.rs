@@ -1,6 +1,7 @@
 //! One probe at a time while a store fails.
 
 use super::options::Pace;
+use crate::Error;
 
 /// Whether calls of one kind go to the store: freely while they succeed; after a failure of the store as a whole one at a
 /// time, after growing pauses, so that a hundred thousand leases knock as one.
@@ -19,6 +20,14 @@ pub(super) enum Turn {
     Failed,
     /// The store has failed for so many milliseconds and is back.
     Back(u64),
+}
+
+/// What an answer about one stream says of the store.
+#[derive(Debug)]
+pub(super) enum Word {
+    Works,
+    Fails(Error),
+    None,
 }
 
 impl Gate {

@@ -233,7 +233,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.shared.leave(&self.cell) {
-            let ttl = self.shared.pace.ttl;
+            let ttl = self.shared.pace().ttl;
             tracing::warn!(stream = %self.cell.id, ?ttl, "a lease was dropped without release; its stream expires by itself");
         }
     }

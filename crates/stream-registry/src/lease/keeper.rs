@@ -6,21 +6,24 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
 
 use super::cell::{Cell, Phase};
 use super::clock::millis;
-use super::gate::{self, Gate};
+use super::gate::{self, Gate, Word};
 use super::recover::recover;
 use super::shared::Shared;
 use super::write::{Batch, Turn, Turns, batch};
-use crate::Error;
 
 /// Batches under way at once: while the store works on one the next is made.
 const BATCHES_AT_ONCE: usize = 4;
 /// Recoveries under way at once.
 const RECOVERIES_AT_ONCE: usize = 64;
+
+/// How many places in the plan may be out of date, beyond as many as there are leases.
+const SLACK: usize = 256;
 
 /// A lease and when it is to be written; good while the lease still says the same.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ enum Need {
 
 enum Event {
     Batch(Result<Batch, JoinError>),
-    Recovery(Result<Option<Error>, JoinError>),
+    Recovery(Result<Word, JoinError>),
     /// The inbox, or the time.
     Look,
 }
@@ -63,10 +66,12 @@ pub(super) struct Keeper {
     urgent: Vec<Arc<Cell>>,
     lost: VecDeque<Arc<Cell>>,
     batches: JoinSet<Batch>,
-    recoveries: JoinSet<Option<Error>>,
+    recoveries: JoinSet<Word>,
     /// Apart: when its memory is full a store takes heartbeats and refuses registrations.
     writing: Gate,
     recovering: Gate,
+    /// By which interval the leases are planned.
+    interval: Duration,
     /// When all leases were last made due at once.
     hurried: Option<u64>,
     /// When it was last said that streams were lost.
@@ -76,6 +81,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            interval: shared.pace().heartbeat,
             shared,
             plan: BinaryHeap::new(),
             urgent: Vec::new(),
@@ -96,6 +102,8 @@ impl Keeper {
             for cell in self.shared.take_inbox() {
                 self.place(cell);
             }
+            self.keep_pace();
+            self.tidy();
             self.start();
             if self.batches.is_empty() && self.recoveries.is_empty() && self.shared.dismiss() {
                 return;
@@ -103,7 +111,7 @@ impl Keeper {
             match self.wait().await {
                 Event::Look => {}
                 Event::Batch(Ok(batch)) => self.after_batch(&batch),
-                Event::Recovery(Ok(failure)) => self.after_recovery(failure.as_ref()),
+                Event::Recovery(Ok(word)) => self.after_recovery(&word),
                 Event::Batch(Err(error)) | Event::Recovery(Err(error)) => {
                     tracing::error!(%error, "a write of leases broke off; it is made again");
                 }
@@ -132,7 +140,7 @@ impl Keeper {
 
     /// Plans every lease anew, none later than this.
     fn plan_all(&mut self, latest: u64) {
-        self.plan.clear();
+        self.plan = BinaryHeap::with_capacity(self.shared.count());
         self.lost.clear();
         for cell in self.shared.cells() {
             {
@@ -145,10 +153,25 @@ impl Keeper {
         }
     }
 
+    /// Plans anew when most places are those of leases that have ended or were written sooner.
+    fn tidy(&mut self) {
+        if self.plan.len() > 2 * self.shared.count() + SLACK {
+            self.plan_all(u64::MAX);
+        }
+    }
+
+    /// Makes all leases due that were planned by a longer interval.
+    fn keep_pace(&mut self) {
+        let interval = self.shared.pace().heartbeat;
+        if std::mem::replace(&mut self.interval, interval) > interval {
+            self.plan_all(self.shared.clock.mono());
+        }
+    }
+
     /// Makes all leases due: there is a sign that the store has lost what it held.
     fn hurry(&mut self) {
         let now = self.shared.clock.mono();
-        let pause = millis(self.shared.pace.heartbeat) / 2;
+        let pause = millis(self.shared.pace().heartbeat) / 2;
         if self.hurried.is_some_and(|before| now < before + pause) {
             return;
         }
@@ -192,7 +215,7 @@ impl Keeper {
                 }
                 None => {}
             }
-            if turns.len() == self.shared.pace.batch {
+            if turns.len() == self.shared.pace().batch {
                 self.batches.spawn(batch(Arc::clone(&self.shared), std::mem::take(&mut turns)));
             }
         }
@@ -203,9 +226,9 @@ impl Keeper {
 
     /// Takes the leases that are due, and fills the batch with those that soon are.
     fn next_batch(&mut self, now: u64) -> Vec<Turn> {
-        let early = millis(self.shared.pace.early());
+        let early = millis(self.shared.pace().early());
         let mut turns = Vec::new();
-        while turns.len() < self.shared.pace.batch {
+        while turns.len() < self.shared.pace().batch {
             let until = if turns.is_empty() { now } else { now + early };
             match self.plan.peek() {
                 Some(Reverse(Due(at, _))) if *at <= until => {}
@@ -271,7 +294,7 @@ impl Keeper {
     fn after_batch(&mut self, batch: &Batch) {
         let now = self.shared.clock.mono();
         if let Some(error) = &batch.failure {
-            if self.writing.failed(now, &self.shared.pace) == gate::Turn::Failed {
+            if self.writing.failed(now, &self.shared.pace()) == gate::Turn::Failed {
                 let leases = self.shared.count();
                 tracing::warn!(%error, leases, "the store takes no heartbeats; they are tried until it does");
             }
@@ -282,7 +305,7 @@ impl Keeper {
             self.recovering.try_now();
             self.hurry();
         }
-        let pause = millis(self.shared.pace.heartbeat);
+        let pause = millis(self.shared.pace().heartbeat);
         if batch.lost > 0 && self.told.is_none_or(|before| now >= before + pause) {
             self.told = Some(now);
             let (lost, of) = (batch.lost, batch.leases);
@@ -294,15 +317,16 @@ impl Keeper {
         }
     }
 
-    fn after_recovery(&mut self, failure: Option<&Error>) {
+    fn after_recovery(&mut self, word: &Word) {
         let now = self.shared.clock.mono();
-        match failure {
-            Some(error) => {
-                if self.recovering.failed(now, &self.shared.pace) == gate::Turn::Failed {
+        match word {
+            Word::None => {}
+            Word::Fails(error) => {
+                if self.recovering.failed(now, &self.shared.pace()) == gate::Turn::Failed {
                     tracing::warn!(%error, "the store takes no streams back; they are tried until it does");
                 }
             }
-            None => {
+            Word::Works => {
                 if let gate::Turn::Back(away) = self.recovering.succeeded(now) {
                     tracing::info!(away_ms = away, "the store takes streams back again");
                     // Their heartbeats need not wait for their own pause.
@@ -310,5 +334,53 @@ impl Keeper {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+    use crate::{LeaseOptions, Leases, MemoryRegistry, Stream, StreamStats, StreamType};
+
+    fn leases() -> Leases {
+        let registry = MemoryRegistry::with_ttl(Duration::from_secs(86_400)).unwrap();
+        Leases::new(Arc::new(registry), LeaseOptions::default())
+    }
+
+    fn stream(name: &str) -> Stream {
+        Stream::new(name.parse().unwrap(), StreamType::Srt, "h:1")
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_leaves_the_plan_long_before_it_would_have_been_due() {
+        let leases = leases();
+        let _held = leases.acquire(stream("held")).await.unwrap();
+        let mut seen: Vec<Weak<Cell>> = Vec::new();
+        for at in 0..3_000 {
+            let lease = leases.acquire(stream(&format!("cam{at}"))).await.unwrap();
+            seen.extend(leases.0.cells().iter().filter(|cell| cell.id == *lease.id()).map(Arc::downgrade));
+            // The keeper plans it.
+            tokio::task::yield_now().await;
+            lease.release().await.unwrap();
+        }
+        tokio::task::yield_now().await;
+        let kept = seen.iter().filter(|cell| cell.strong_count() > 0).count();
+        assert_eq!(seen.len(), 3_000);
+        assert!(kept <= SLACK + 10, "{kept} leases that have ended are kept");
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_is_written_at_once_leaves_no_places_behind() {
+        let leases = leases();
+        let lease = leases.acquire(stream("cam1")).await.unwrap();
+        for bytes_received in 0..3_000 {
+            lease.report(StreamStats { bytes_received, ..Default::default() });
+            lease.flush().await.unwrap();
+        }
+        let cells = leases.0.cells();
+        let places = Arc::strong_count(&cells[0]);
+        assert!(places <= SLACK + 10, "{places} places of one lease");
     }
 }

@@ -122,11 +122,12 @@ impl Leases {
     }
 
     fn keep(&self, registered: Registered, sent: u64, runtime: &Handle) -> Result<Lease> {
+        self.0.told(registered.ttl);
         let Some(epoch) = registered.epoch else {
             let error = Error::unsupported("the store gave no epoch: it knows no leases; register without one");
             return Err(error.with_stream(&registered.stream.id).with_operation(Operation::Register));
         };
-        let cell = Arc::new(Cell::new(registered.stream, epoch, sent, self.0.after(self.0.pace.next())));
+        let cell = Arc::new(Cell::new(registered.stream, epoch, sent, self.0.after(self.0.pace().next())));
         self.0.add(&cell, runtime);
         Ok(Lease::new(Arc::clone(&self.0), cell))
     }
@@ -142,6 +143,9 @@ impl Leases {
     }
 
     /// Releases all leases, as [`Lease::release`] does, and returns what failed, each error with its stream.
+    ///
+    /// While the store cannot be reached it is tried for about five seconds, however many leases there are, and for as long as
+    /// the calls that are under way then take. Leases that could not be released go on, as after [`Lease::release`].
     ///
     /// # Cancel safety
     ///

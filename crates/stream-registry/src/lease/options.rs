@@ -24,7 +24,7 @@ pub(super) const MIN_BACK_OFF: Duration = Duration::from_millis(50);
 #[non_exhaustive]
 pub struct LeaseOptions {
     /// The time between two writes of a lease, up to 10 % more or less by chance; from 50 ms to half of the store's time
-    /// to live. Default a fifth of it.
+    /// to live, the shortest that it has told. Default a fifth of it.
     pub heartbeat: Option<Duration>,
     /// How many leases are written in one call, 1 to 1 000. Default 125.
     pub batch: Option<usize>,
@@ -57,7 +57,7 @@ impl LeaseOptions {
 }
 
 /// The options with every default filled in, for one store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     pub(super) ttl: Duration,
     pub(super) heartbeat: Duration,

@@ -3,18 +3,23 @@
 use std::sync::Arc;
 
 use super::cell::Cell;
+use super::gate::Word;
 use super::handle::LeaseEnd;
 use super::shared::Shared;
 use super::write::{Turn, Turns, is_store};
 use crate::registry::{Outcome, RegisterOptions};
 use crate::{Error, ErrorKind};
 
-/// Asks for the stream, with its epoch, `created_at` and counters; returns a failure of the store as a whole.
-pub(super) async fn recover(shared: Arc<Shared>, turn: Turn) -> Option<Error> {
+/// Asks for the stream, with its epoch, `created_at` and counters.
+pub(super) async fn recover(shared: Arc<Shared>, turn: Turn) -> Word {
     let mut turns = Turns::new(&shared, vec![turn]);
-    match turns.turns.first_mut() {
-        Some(turn) => ask(&shared, turn).await.err().filter(is_store),
-        None => None,
+    let Some(turn) = turns.turns.first_mut() else { return Word::None };
+    match ask(&shared, turn).await {
+        Ok(()) => Word::Works,
+        Err(error) if is_store(&error) => Word::Fails(error),
+        Err(_) if turn.cell.lock().is_over() => Word::Works,
+        // One that cannot be read, say.
+        Err(_) => Word::None,
     }
 }
 
@@ -25,12 +30,12 @@ pub(super) async fn ask(shared: &Shared, turn: &mut Turn) -> Result<(), Error> {
     let options = RegisterOptions::default().lease(true).recover(cell.epoch.clone());
     let sent = shared.clock.lived();
     let error = match shared.registry.register_with(&record, &options).await {
-        Ok(registered) if registered.outcome == Outcome::Renewed => {
-            turn.found(sent);
-            return Ok(());
-        }
-        Ok(_) => {
-            turn.recovered(sent);
+        Ok(registered) => {
+            shared.told(registered.ttl);
+            match registered.outcome {
+                Outcome::Renewed => turn.found(sent),
+                _ => turn.recovered(sent),
+            }
             return Ok(());
         }
         Err(error) => error,

@@ -21,7 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ENDS_AT_ONCE: usize = 64;
 
 pub(super) async fn release(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &EndReason) -> Result<Stream> {
-    let named = |error: Error| error.with_operation(Operation::Unregister);
+    release_by(shared, cell, reason, Instant::now() + PATIENCE).await
+}
+
+/// Tries while the store fails until this time; what is under way then is waited for.
+async fn release_by(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &EndReason, until: Instant) -> Result<Stream> {
+    let named = |error: Error| error.with_operation(Operation::Unregister).with_stream(&cell.id);
     // A write that is under way ends first.
     let (turn, recovering) = cell
         .watch(|state| match state.over(&cell.id) {
@@ -32,80 +37,96 @@ pub(super) async fn release(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &End
     let mut turns = Turns::new(shared, vec![turn]);
     if !recovering && turns.turns.iter().any(Turn::has_more) {
         // For the last record. Where it fails, the end says why.
-        run(shared, &mut turns.turns).await;
+        let failed = run(shared, &mut turns.turns).await;
+        if let Some(error) = failed.filter(|error| error.is_retryable() && Instant::now() >= until) {
+            return Err(named(error));
+        }
     }
     let [turn] = turns.turns.as_mut_slice() else { unreachable!("one turn was put in") };
-    let ended = end(shared, turn, reason).await;
+    let ended = end(shared, turn, reason, until).await;
     if let Err(error) = &ended {
         turn.fail(error);
     }
     ended.map_err(named)
 }
 
-async fn end(shared: &Shared, turn: &mut Turn, reason: &EndReason) -> Result<Stream> {
+async fn end(shared: &Shared, turn: &mut Turn, reason: &EndReason, until: Instant) -> Result<Stream> {
     let cell = Arc::clone(&turn.cell);
-    let patience = Instant::now() + PATIENCE;
     let mut failures = 0;
     let mut looked = false;
     loop {
         // The name of a call whose answer was lost is used again: then it is the same call.
-        let operation = cell.lock().release.get_or_insert_with(|| Box::new(OperationId::generate())).clone();
+        let before = cell.lock().release.clone();
+        let operation = before.clone().unwrap_or_else(|| Box::new(OperationId::generate()));
+        cell.lock().release = Some(operation.clone());
         let guard = Guard::Holder(cell.epoch.clone());
         let options = EndOptions::default().guard(guard).reason(reason.clone()).operation(*operation);
         turn.reopen();
-        let error = match shared.registry.end(&cell.id, &options).await {
+        let mut error = match shared.registry.end(&cell.id, &options).await {
             Ok(last) => {
                 shared.finish(&cell, LeaseEnd::Released);
                 return Ok(last);
             }
             Err(error) => error,
         };
-        let lost_before = failures > 0 && error.kind() == ErrorKind::NotFound;
-        if !error.may_have_applied() && !error.is_retryable() && !lost_before {
-            cell.lock().release = None;
+        if !error.may_have_applied() {
+            cell.lock().release.clone_from(&before);
         }
         match error.kind() {
             ErrorKind::NotFound => {
-                let own = cell.lock().release.is_some();
-                shared.finish(&cell, if own { LeaseEnd::Released } else { LeaseEnd::Removed });
+                shared.finish(&cell, if before.is_some() { LeaseEnd::Released } else { LeaseEnd::Removed });
             }
             ErrorKind::Closed => {
                 shared.finish(&cell, LeaseEnd::Closed);
             }
-            // Another program may have dropped the epoch.
-            ErrorKind::NotHolder if !looked => {
-                looked = true;
+            // Another program may have dropped the epoch, and may do so again.
+            ErrorKind::NotHolder => {
                 recover::ask(shared, turn).await?;
-                continue;
-            }
-            _ if error.is_retryable() => {
-                failures += 1;
-                let pause = shared.pace.back_off(failures);
-                if Instant::now() + pause < patience {
-                    tokio::time::sleep(pause).await;
+                if !std::mem::replace(&mut looked, true) {
                     continue;
                 }
+                error = Error::new(
+                    ErrorKind::Unavailable,
+                    "another program writes the record without its epoch; see that it keeps it, and release it again",
+                );
             }
             _ => {}
+        }
+        if error.is_retryable() {
+            failures += 1;
+            let pause = shared.pace().back_off(failures);
+            if Instant::now() + pause < until {
+                tokio::time::sleep(pause).await;
+                continue;
+            }
         }
         return Err(error);
     }
 }
 
-/// Ends all leases, and returns what failed.
+/// Ends all leases, and returns what failed. A store that fails is tried for as long as for one lease.
 pub(super) async fn release_all(shared: &Arc<Shared>, reason: &EndReason) -> Vec<Error> {
+    let until = Instant::now() + PATIENCE;
     let mut cells = shared.cells().into_iter();
     let mut under_way = JoinSet::new();
     let mut failed = Vec::new();
+    let mut away: Option<Error> = None;
     loop {
+        if let Some(error) = away.as_ref().filter(|_| Instant::now() >= until) {
+            let untried = |cell: Arc<Cell>| error.clone().with_may_have_applied(false).with_stream(&cell.id);
+            failed.extend(cells.by_ref().map(untried));
+        }
         for cell in cells.by_ref().take(ENDS_AT_ONCE - under_way.len()) {
             let (shared, reason) = (Arc::clone(shared), reason.clone());
-            under_way.spawn(async move { release(&shared, &cell, &reason).await.map(|_| ()) });
+            under_way.spawn(async move { release_by(&shared, &cell, &reason, until).await.map(|_| ()) });
         }
         match under_way.join_next().await {
             None => return failed,
-            Some(Ok(Ok(()))) => {}
-            Some(Ok(Err(error))) => failed.push(error),
+            Some(Ok(Ok(()))) => away = None,
+            Some(Ok(Err(error))) => {
+                away = Some(&error).filter(|error| error.is_retryable()).cloned();
+                failed.push(error);
+            }
             Some(Err(error)) => failed.push(
                 Error::new(ErrorKind::Internal, "the end of a lease broke off; release it again").with_source(error),
             ),

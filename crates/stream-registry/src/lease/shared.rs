@@ -18,7 +18,8 @@ use crate::{Registry, StreamId};
 
 pub(super) struct Shared {
     pub(super) registry: Arc<dyn Registry>,
-    pub(super) pace: Pace,
+    options: LeaseOptions,
+    pace: Mutex<Pace>,
     pub(super) clock: Clock,
     /// The leases that have not ended.
     cells: Mutex<HashMap<StreamId, Arc<Cell>>>,
@@ -39,12 +40,29 @@ impl Shared {
         let pace = Pace::new(options, registry.info().ttl);
         Self {
             registry,
-            pace,
+            options: options.clone(),
+            pace: Mutex::new(pace),
             clock: Clock::new(),
             cells: Mutex::default(),
             inbox: Mutex::default(),
             wake: Notify::new(),
             keeper: Mutex::default(),
+        }
+    }
+
+    /// How leases are kept alive, by the shortest time to live that the store has told.
+    pub(super) fn pace(&self) -> Pace {
+        *lock(&self.pace)
+    }
+
+    /// Notes the time to live of a registration. A server that comes back may give less than it said when it was
+    /// connected to; one that gives more is written more often than it needs.
+    pub(super) fn told(&self, ttl: Duration) {
+        let mut pace = lock(&self.pace);
+        if ttl < pace.ttl && !ttl.is_zero() {
+            tracing::info!(?ttl, before = ?pace.ttl, "the store gives streams a shorter time to live; leases follow");
+            *pace = Pace::new(&self.options, ttl);
+            self.wake.notify_one();
         }
     }
 
@@ -55,7 +73,7 @@ impl Shared {
 
     /// The time to live in the clock's unit.
     pub(super) fn ttl(&self) -> u64 {
-        millis(self.pace.ttl)
+        millis(self.pace().ttl)
     }
 
     pub(super) fn cells(&self) -> Vec<Arc<Cell>> {
@@ -167,7 +185,7 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leases")
             .field("registry", &self.registry)
-            .field("pace", &self.pace)
+            .field("pace", &self.pace())
             .field("leases", &self.count())
             .finish_non_exhaustive()
     }

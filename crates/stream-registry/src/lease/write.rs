@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cell::{Cell, Phase, State};
+use super::clock::millis;
 use super::handle::LeaseEnd;
 use super::options::MIN_BACK_OFF;
 use super::pending::Pending;
@@ -62,6 +63,13 @@ impl Turn {
         if now >= deadline {
             state.lose(deadline);
         }
+        let mono = shared.clock.mono();
+        // Not sooner, and not later where the batch has room for it before its time.
+        if state.unsure.is_some_and(|lost| mono >= lost.saturating_add(millis(shared.pace().heartbeat) / 2)) {
+            state.unsure = None;
+            let status = state.record.status.clone();
+            state.pending().status.get_or_insert(status);
+        }
         state.busy = true;
         state.urgent = false;
         let turn = Self {
@@ -99,7 +107,7 @@ impl Turn {
     pub(super) fn answer(&mut self, change: &Change, answer: Result<()>, sent: u64) -> bool {
         let error = match answer {
             Ok(()) => {
-                self.sent = Some(sent);
+                self.known(sent);
                 self.forget(change);
                 if self.failure.is_some() {
                     self.result = Done::Failed;
@@ -129,6 +137,12 @@ impl Turn {
         }
     }
 
+    /// The store has the stream, as ours: no end that was tried before has come about.
+    fn known(&mut self, sent: u64) {
+        self.sent = Some(sent);
+        self.cell.lock().release = None;
+    }
+
     /// Something else is about to be sent: what came before says nothing of how it ends.
     pub(super) fn reopen(&mut self) {
         (self.result, self.failure) = (Done::Dropped, None);
@@ -142,19 +156,21 @@ impl Turn {
 
     /// The call failed as a whole.
     pub(super) fn fail(&mut self, error: &Error) {
-        self.failure = Some(error.clone());
+        self.failure = Some(error.clone().with_stream(&self.cell.id));
         self.result = if is_store(error) { Done::Away } else { Done::Failed };
     }
 
     /// The stream was put back as it was reported.
     pub(super) fn recovered(&mut self, sent: u64) {
-        (self.sent, self.result) = (Some(sent), Done::Recovered);
+        self.known(sent);
+        self.result = Done::Recovered;
         self.pending = None;
     }
 
     /// The stream is ours, with the record that the store has.
     pub(super) fn found(&mut self, sent: u64) {
-        (self.sent, self.result) = (Some(sent), Done::Found);
+        self.known(sent);
+        self.result = Done::Found;
     }
 
     fn lost_status(&self) -> Option<StreamStatus> {
@@ -177,16 +193,12 @@ impl Turn {
                 state.phase = Phase::Held;
             }
         }
-        let pace = &shared.pace;
+        let pace = shared.pace();
         match self.result {
             Done::Written | Done::Recovered => {
                 (state.tried, state.written) = (self.version, self.version);
                 (state.failure, state.failures) = (None, 0);
                 state.due = shared.after(pace.next());
-                if std::mem::take(&mut state.unsure) && state.pending.as_ref().is_none_or(|p| p.status.is_none()) {
-                    let status = state.record.status.clone();
-                    state.pending().status = Some(status);
-                }
             }
             Done::Found => {
                 (state.failure, state.failures) = (None, 0);
@@ -219,13 +231,20 @@ impl Turn {
                 state.due = shared.after(MIN_BACK_OFF);
             }
         }
-        state.unsure |= lost_status;
+        if lost_status {
+            state.unsure = Some(shared.clock.mono());
+        }
     }
 }
 
 /// Whether an error is about the store, not about one stream.
 pub(super) fn is_store(error: &Error) -> bool {
     error.is_retryable() || error.kind() == ErrorKind::Denied
+}
+
+/// Whether the store has said no, rather than nothing: it may be there for another change.
+fn is_refusal(error: &Error) -> bool {
+    is_store(error) && !error.may_have_applied()
 }
 
 /// Several turns that end together.
@@ -285,6 +304,10 @@ pub(super) async fn run(shared: &Shared, turns: &mut [Turn]) -> Option<Error> {
         };
         let answers = match answers.and_then(all_failed) {
             Ok(answers) => answers,
+            // It may be the changes that it does not take, a patch while its memory is full: heartbeats will tell.
+            Err(error) if is_refusal(&error) && writes.iter().all(|write| write.change != Change::Heartbeat) => {
+                writes.iter().map(|write| Err(error.clone().with_stream(&write.id))).collect()
+            }
             Err(error) => {
                 open.iter().for_each(|&at| turns[at].fail(&error));
                 return Some(error);
@@ -302,12 +325,10 @@ pub(super) async fn run(shared: &Shared, turns: &mut [Turn]) -> Option<Error> {
 }
 
 /// Some stores answer each write on its own, though none can be reached.
-fn all_failed(mut answers: Vec<Result<()>>) -> Result<Vec<Result<()>>> {
-    let away =
-        |answer: &Result<()>| answer.as_ref().is_err_and(|error| is_store(error) || error.kind() == ErrorKind::Closed);
-    // One that fails alone may be refused for its own sake.
-    if answers.len() > 1 && answers.iter().all(away) {
-        return Err(answers.swap_remove(0).err().unwrap_or_else(Error::closed));
+fn all_failed(answers: Vec<Result<()>>) -> Result<Vec<Result<()>>> {
+    let away = |error: &Error| is_store(error) || error.kind() == ErrorKind::Closed;
+    match answers.first() {
+        Some(Err(first)) if answers.iter().all(|answer| answer.as_ref().is_err_and(away)) => Err(first.clone()),
+        _ => Ok(answers),
     }
-    Ok(answers)
 }

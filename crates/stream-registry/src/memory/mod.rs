@@ -122,7 +122,7 @@ impl MemoryRegistry {
     }
 
     fn register_now(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        rules::check_registration(stream)?;
+        rules::check_registration(stream, options)?;
         let (mut state, now) = self.enter_to_write()?;
         match options.operation.as_ref().and_then(|operation| state.answer(operation)) {
             Some(Answer::Registered(first)) if options.generated_id || first.stream.id == stream.id => {

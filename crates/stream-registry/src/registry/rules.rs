@@ -8,8 +8,10 @@ use crate::stream::{Epoch, Stream, Timestamp, encode};
 use crate::{Error, ErrorKind, Result};
 
 /// Refuses records outside their limits.
-pub(crate) fn check_registration(stream: &Stream) -> Result<()> {
-    stream.check()
+pub(crate) fn check_registration(stream: &Stream, options: &RegisterOptions) -> Result<()> {
+    stream.check()?;
+    // The same for both, so that what was accepted can be recovered.
+    if options.lease || options.recover.is_some() { encode::check_leased_size(stream) } else { Ok(()) }
 }
 
 /// Refuses what a registration under a generated id cannot mean.
@@ -157,7 +159,7 @@ pub(crate) fn apply(stream: &Stream, change: &Change, now: Timestamp) -> Result<
     Ok(next)
 }
 
-/// As [`apply`], in place. Only a patch can fail, and it may leave the record half changed.
+/// As [`apply`], in place. A patch that fails may leave the record half changed.
 pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestamp) -> Result<()> {
     match change {
         Change::Heartbeat => {}
@@ -168,7 +170,10 @@ pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestam
             if stream.labels.len() > MAX_LABELS {
                 return Err(Error::invalid(format!("the stream would have more than {MAX_LABELS} labels")));
             }
-            encode::measure(stream)?;
+            match stream.epoch {
+                Some(_) => encode::check_leased_size(stream)?,
+                None => encode::measure(stream)?,
+            }
         }
         Change::Replace(given) => {
             let mut next = (**given).clone();
@@ -176,6 +181,9 @@ pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestam
             next.extra.copy_odd("created_at", &stream.extra);
             next.epoch.clone_from(&stream.epoch);
             next.extra.copy_odd("epoch", &stream.extra);
+            if next.epoch.is_some() {
+                encode::check_leased_size(&next)?;
+            }
             *stream = next;
         }
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::limits::MAX_RECORD_BYTES;
+use super::limits::{MAX_LEASED_RECORD_BYTES, MAX_RECORD_BYTES};
 use super::number::{lenient_count, lenient_float};
 use super::record::{Extra, labels, odd_labels, text, time, too_large};
-use super::{Epoch, Stream, Timestamp};
-use crate::Result;
+use super::{Epoch, Stream, StreamStats, StreamStatus, Timestamp};
+use crate::{Error, Result};
 
 /// Writes the record.
 pub(crate) fn encode(stream: &Stream) -> String {
@@ -167,15 +167,43 @@ pub(crate) fn push_json_float(out: &mut String, value: f64) {
     out.push_str(text.strip_suffix(".0").unwrap_or(&text));
 }
 
-/// Checks that the record is within its limit as JSON, without writing it where that is plain to see.
-pub(crate) fn check_size(stream: &Stream) -> Result<()> {
+/// Whether the record is within every limit as JSON, as far as that is plain to see without writing it.
+fn is_small(stream: &Stream) -> bool {
     let labels: usize = stream.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
     let unknown: usize = stream.extra.unknown().map(|(name, raw)| name.len() + raw.len()).sum();
     // Texts of the fields have at most 8 KiB, and an escape makes six bytes of one.
-    if stream.labels.is_empty() && unknown == 0 || (8 * 1024 + labels + unknown) * 6 < MAX_RECORD_BYTES {
+    stream.labels.is_empty() && unknown == 0 || (8 * 1024 + labels + unknown) * 6 < MAX_LEASED_RECORD_BYTES
+}
+
+/// Checks that the record is within its limit as JSON, without writing it where that is plain to see.
+pub(crate) fn check_size(stream: &Stream) -> Result<()> {
+    if is_small(stream) { Ok(()) } else { measure(stream) }
+}
+
+/// Checks that a leased record has room for the epoch, and for what becomes of status and statistics.
+pub(crate) fn check_leased_size(stream: &Stream) -> Result<()> {
+    if is_small(stream) {
         return Ok(());
     }
-    measure(stream)
+    let mut bare = Stream {
+        epoch: None,
+        status: StreamStatus::Connecting,
+        frame_rate: 0.0,
+        rtt_ms: None,
+        jitter_ms: None,
+        packets_retransmitted: None,
+        packets_dropped: None,
+        viewers: None,
+        ..stream.clone()
+    };
+    bare.update_stats(&StreamStats::default());
+    if encode(&bare).len() > MAX_LEASED_RECORD_BYTES {
+        return Err(Error::invalid(format!(
+            "the record is larger than {} KiB without epoch, status and statistics, too large for a lease",
+            MAX_LEASED_RECORD_BYTES / 1024
+        )));
+    }
+    Ok(())
 }
 
 /// Checks that the record is within its limit as JSON, whatever its texts are.

@@ -2,6 +2,9 @@
 
 /// The most bytes that a stored record has, as JSON.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
+/// The most bytes that a leased record has without its epoch, status and statistics: with them it stays within
+/// [`MAX_RECORD_BYTES`], whatever they become, so that its holder can register it again.
+pub const MAX_LEASED_RECORD_BYTES: usize = 63 * 1024;
 /// The largest counter: 2^63 − 1.
 pub const MAX_COUNT: u64 = i64::MAX as u64;
 /// The most labels that a stream has.

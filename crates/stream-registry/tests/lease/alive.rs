@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stream_registry::{Guard, LeaseOptions, LeaseState, Leases, MemoryRegistry, Registry};
+use stream_registry::{Guard, LeaseOptions, LeaseState, Leases, MemoryRegistry, Registry, StreamPatch};
 use tokio::time::Instant;
 
-use super::{HEARTBEAT, ROUND, bed, stream};
+use super::{HEARTBEAT, ROUND, TTL, bed, stream};
 
 #[tokio::test(start_paused = true)]
 async fn every_lease_is_written_once_an_interval_in_full_batches() {
@@ -72,7 +72,7 @@ async fn a_store_that_takes_no_registrations_keeps_those_that_are_there() {
     let lost = bed.acquire("lost").await;
     bed.probe.full.store(true, Ordering::SeqCst);
     // Expired without a mark.
-    bed.mock.advance(super::TTL);
+    bed.mock.advance(TTL);
     bed.probe.full.store(false, Ordering::SeqCst);
     let kept = bed.acquire("kept").await;
     bed.probe.full.store(true, Ordering::SeqCst);
@@ -83,6 +83,67 @@ async fn a_store_that_takes_no_registrations_keeps_those_that_are_there() {
     bed.probe.full.store(false, Ordering::SeqCst);
     bed.go_on(ROUND).await;
     assert_eq!(lost.state(), LeaseState::Held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patch_that_full_memory_refuses_costs_no_heartbeat() {
+    for leases in [1, 2, 300] {
+        let bed = bed();
+        let mut held = Vec::new();
+        for at in 0..leases {
+            held.push(bed.acquire(&format!("cam{at}")).await);
+        }
+        let healthy = bed.acquire("healthy").await;
+        bed.probe.full.store(true, Ordering::SeqCst);
+        for lease in &held {
+            lease.patch(StreamPatch::default().label("a", "1")).unwrap();
+        }
+        assert!(held[0].flush().await.unwrap_err().is_retryable(), "who waits for it is told");
+        for _ in 0..20 {
+            bed.go_on(TTL / 5).await;
+            assert_eq!(bed.mock.list().await.unwrap().len(), leases + 1);
+            assert!(held.iter().chain([&healthy]).all(|lease| lease.state() == LeaseState::Held));
+        }
+        bed.probe.full.store(false, Ordering::SeqCst);
+        bed.go_on(ROUND * 2).await;
+        let patched = bed.mock.list().await.unwrap().iter().filter(|stream| !stream.labels.is_empty()).count();
+        assert_eq!(patched, leases, "nothing is lost");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_tells_a_shorter_time_to_live_gets_heartbeats_in_time() {
+    let bed = bed();
+    *bed.probe.tells.lock().unwrap() = Some(TTL * 10);
+    let leases = Leases::new(bed.probe.clone(), LeaseOptions::default().heartbeat(TTL * 3));
+    let mut held = Vec::new();
+    for at in 0..20 {
+        held.push(leases.acquire(stream(&format!("cam{at}"), "h:1")).await.unwrap());
+        bed.go_on(Duration::from_millis(500)).await;
+    }
+    // It was told less when it was started again; holders find out when a heartbeat meets no stream.
+    *bed.probe.tells.lock().unwrap() = None;
+    bed.mock.advance(TTL);
+    bed.go_on(TTL * 3).await;
+    for _ in 0..100 {
+        bed.go_on(TTL / 10).await;
+        assert_eq!(bed.mock.list().await.unwrap().len(), held.len());
+        assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
+    }
+    bed.probe.set_away(true);
+    bed.go_on(TTL).await;
+    assert!(held.iter().all(super::is_recovering), "nobody believes that it holds for longer");
+
+    // One that is told so at its registration knows it from then on.
+    bed.probe.set_away(false);
+    *bed.probe.tells.lock().unwrap() = Some(TTL * 10);
+    let leases = Leases::new(bed.probe.clone(), LeaseOptions::default());
+    *bed.probe.tells.lock().unwrap() = None;
+    let lease = leases.acquire(stream("later", "h:1")).await.unwrap();
+    for _ in 0..30 {
+        bed.go_on(TTL / 10).await;
+        assert!(bed.stored("later").await.is_some() && lease.state() == LeaseState::Held);
+    }
 }
 
 #[tokio::test(start_paused = true)]

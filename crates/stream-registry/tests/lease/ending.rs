@@ -1,5 +1,7 @@
 //! Ends: by the holder, by others, by nobody.
 
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -87,6 +89,40 @@ async fn a_lost_answer_to_an_end_that_nobody_repeats_is_found_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_release_that_failed_does_not_claim_what_an_operator_ends_later() {
+    let bed = bed();
+    // Refused: it was not done.
+    let lease = bed.acquire("cam1").await;
+    bed.probe.set_away(true);
+    assert!(lease.release().await.unwrap_err().is_retryable());
+    bed.force_end("cam1").await;
+    bed.probe.set_away(false);
+    assert_eq!(lease.ended().await, LeaseEnd::Removed);
+
+    let lease = bed.acquire("cam2").await;
+    bed.mock.fail_next(Operation::Unregister, ErrorKind::Unavailable);
+    bed.mock.delay(Operation::Unregister, Duration::from_millis(100));
+    let ended = async {
+        tokio::time::sleep(Duration::from_millis(130)).await;
+        bed.mock.delay(Operation::Unregister, Duration::ZERO);
+        bed.force_end("cam2").await;
+    };
+    let (released, ()) = tokio::join!(lease.release(), ended);
+    assert_eq!(released.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Removed), "while it was tried again");
+
+    // Nobody knows, until a heartbeat finds the stream.
+    let lease = bed.acquire("cam3").await;
+    bed.mock.delay(Operation::Unregister, Duration::from_secs(1));
+    assert!(tokio::time::timeout(Duration::from_millis(500), lease.release()).await.is_err());
+    bed.mock.delay(Operation::Unregister, Duration::ZERO);
+    bed.go_on(ROUND).await;
+    assert_eq!(lease.state(), LeaseState::Held);
+    bed.force_end("cam3").await;
+    assert_eq!(lease.ended().await, LeaseEnd::Removed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_release_of_what_is_not_ours_says_so() {
     let bed = bed();
     let lease = bed.acquire("cam1").await;
@@ -116,6 +152,25 @@ async fn a_stream_whose_epoch_was_dropped_can_be_released() {
     lease.release().await.unwrap();
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
     assert!(bed.stored("cam1").await.is_none());
+
+    // One that drops it all the while: not between two calls only, and not for ever.
+    bed.mock.delay(Operation::Unregister, Duration::from_millis(20));
+    for (seconds, is_released) in [(1, true), (20, false)] {
+        let lease = bed.acquire("cam1").await;
+        let dropping = async {
+            loop {
+                bed.mock.put_stored(lease.id(), theirs).unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let dropping = tokio::time::timeout(Duration::from_secs(seconds), dropping);
+        let (released, _) = tokio::join!(lease.release(), dropping);
+        assert_eq!(released.is_ok(), is_released, "{released:?}");
+        assert!(released.err().is_none_or(|error| error.is_retryable()));
+        bed.go_on(ROUND).await;
+        let state = if is_released { LeaseState::Ended(LeaseEnd::Released) } else { LeaseState::Held };
+        assert_eq!((lease.state(), bed.stored("cam1").await.is_some()), (state, !is_released));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,6 +192,34 @@ async fn all_leases_of_a_node_end_and_what_failed_is_named() {
     assert!(bed.leases.is_empty());
     assert!(held.iter().all(|lease| lease.state() == LeaseState::Ended(LeaseEnd::Released)));
     assert_eq!(bed.mock.list().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_ends_while_the_store_is_away_is_done_in_seconds() {
+    let bed = bed();
+    let mut held = Vec::new();
+    for at in 0..1_000 {
+        held.push(bed.acquire(&format!("cam{at}")).await);
+        held[at].report(StreamStats { bytes_received: 7, ..Default::default() });
+    }
+    bed.probe.set_away(true);
+    let began = tokio::time::Instant::now();
+    let failed = bed.leases.release_all().await;
+    assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!(failed.iter().all(|error| error.is_retryable() && error.operation() == Some(Operation::Unregister)));
+    let named: HashSet<_> = failed.iter().filter_map(|error| error.stream_id().cloned()).collect();
+    assert_eq!((failed.len(), named.len(), bed.leases.len()), (1_000, 1_000, 1_000), "each is named, and goes on");
+    bed.probe.set_away(false);
+    assert!(bed.leases.release_all().await.is_empty());
+    assert!(bed.mock.list().await.unwrap().is_empty());
+
+    // Slow is not away: nobody is left behind.
+    for at in 0..640 {
+        held.push(bed.acquire(&format!("cam{at}")).await);
+    }
+    bed.mock.delay(Operation::Unregister, Duration::from_secs(1));
+    assert!(bed.leases.release_all().await.is_empty());
+    assert!(bed.mock.list().await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,12 +263,16 @@ impl std::io::Write for Log {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_handle_that_is_dropped_says_so_and_writes_nothing_more() {
+fn logged() -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_that_is_dropped_says_so_and_writes_nothing_more() {
+    let (log, _guard) = logged();
     let bed = bed();
     let (dropped, released) = (bed.acquire("dropped").await, bed.acquire("released").await);
     released.release().await.unwrap();
@@ -202,21 +289,42 @@ async fn a_handle_that_is_dropped_says_so_and_writes_nothing_more() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_told_once_and_not_for_each_lease() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let bed = bed();
-    let mut held = Vec::new();
-    for at in 0..300 {
-        held.push(bed.acquire(&format!("cam{at}")).await);
+    let (log, _guard) = logged();
+    // A store that fails calls, and one that fails each write in them.
+    for leases in [1, 300] {
+        for each in [false, true] {
+            let bed = bed();
+            bed.probe.each.store(each, Ordering::SeqCst);
+            let mut held = Vec::new();
+            for at in 0..leases {
+                held.push(bed.acquire(&format!("cam{at}")).await);
+            }
+            bed.probe.set_away(true);
+            bed.go_on(TTL * 3).await;
+            bed.probe.set_away(false);
+            bed.go_on(ROUND * 3).await;
+            assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
+            bed.leases.release_all().await;
+            let text = log.text();
+            log.0.lock().unwrap().clear();
+            assert!(text.contains("takes no heartbeats") && text.contains(&format!("leases={leases}")), "{text}");
+            assert!(text.lines().count() <= 6, "{leases} {each}: {text}");
+        }
     }
-    bed.probe.set_away(true);
-    bed.go_on(TTL * 3).await;
-    bed.probe.set_away(false);
-    bed.go_on(ROUND * 3).await;
-    assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_one_stream_does_not_tell_that_the_store_is_back() {
+    let (log, _guard) = logged();
+    let bed = bed();
+    let lease = bed.acquire("cam1").await;
+    bed.mock.advance(TTL);
+    for kind in [ErrorKind::Unavailable, ErrorKind::Internal, ErrorKind::Corrupt, ErrorKind::Unavailable] {
+        bed.mock.fail_next(Operation::Register, kind);
+    }
+    bed.go_on(TTL * 2).await;
+    assert_eq!(lease.state(), LeaseState::Held);
     let text = log.text();
-    assert!(text.contains("takes no heartbeats") && text.contains("leases=300"), "{text}");
-    assert!(text.lines().count() <= 6, "{text}");
+    assert_eq!(text.matches("takes no streams back").count(), 1, "{text}");
+    assert_eq!(text.matches("takes streams back again").count(), 1, "{text}");
 }

@@ -3,11 +3,12 @@
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use stream_registry::{
-    Cursor, EndOptions, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Snapshot, StoreInfo,
-    Stream, StreamId, Write,
+    Change, Cursor, EndOptions, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Snapshot,
+    StoreInfo, Stream, StreamId, Write,
 };
 
 #[derive(Debug)]
@@ -15,8 +16,12 @@ pub(crate) struct Probe {
     inner: Arc<dyn Registry>,
     /// Every write fails.
     pub(crate) away: AtomicBool,
-    /// Every registration fails, as with full memory.
+    /// While it is away each write is answered on its own, as over HTTP.
+    pub(crate) each: AtomicBool,
+    /// Every registration and patch fails, as with full memory.
     pub(crate) full: AtomicBool,
+    /// The time to live that it tells, where it is not the true one.
+    pub(crate) tells: Mutex<Option<Duration>>,
     /// The writes of each call.
     batches: Mutex<Vec<Vec<Write>>>,
     /// Registrations tried.
@@ -31,7 +36,9 @@ impl Probe {
         Self {
             inner,
             away: AtomicBool::new(false),
+            each: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            tells: Mutex::default(),
             batches: Mutex::default(),
             registrations: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
@@ -61,17 +68,24 @@ impl Probe {
     }
 }
 
+fn out_of_memory() -> Error {
+    Error::new(ErrorKind::Unavailable, "out of memory")
+}
+
 #[async_trait]
 impl Registry for Probe {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         self.registrations.fetch_add(1, Ordering::SeqCst);
         self.ask()?;
         if self.full.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Unavailable, "out of memory"));
+            return Err(out_of_memory());
         }
         let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
-        let answer = self.inner.register_with(stream, options).await;
+        let mut answer = self.inner.register_with(stream, options).await;
+        if let (Ok(registered), Some(ttl)) = (&mut answer, *self.tells.lock().unwrap()) {
+            registered.ttl = ttl;
+        }
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         answer
     }
@@ -81,8 +95,24 @@ impl Registry for Probe {
     }
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         self.batches.lock().unwrap().push(writes.to_vec());
-        self.ask()?;
-        self.inner.write(writes).await
+        match self.ask() {
+            Err(error) if self.each.load(Ordering::SeqCst) => return Ok(vec![Err(error); writes.len()]),
+            answer => answer?,
+        }
+        if !self.full.load(Ordering::SeqCst) {
+            return self.inner.write(writes).await;
+        }
+        // As Redis does: one write alone fails as a call.
+        let refused = |write: &Write| matches!(write.change, Change::Patch(_));
+        if let [write] = writes
+            && refused(write)
+        {
+            return Err(out_of_memory());
+        }
+        let taken: Vec<_> = writes.iter().filter(|write| !refused(write)).cloned().collect();
+        let mut answers = self.inner.write(&taken).await?.into_iter();
+        let answer = |write| if refused(write) { Err(out_of_memory()) } else { answers.next().unwrap() };
+        Ok(writes.iter().map(answer).collect())
     }
     async fn get(&self, id: &StreamId) -> Result<Stream> {
         self.inner.get(id).await
@@ -97,7 +127,8 @@ impl Registry for Probe {
         self.inner.ping().await
     }
     fn info(&self) -> StoreInfo {
-        self.inner.info()
+        let info = self.inner.info();
+        StoreInfo::new(info.kind, self.tells.lock().unwrap().unwrap_or(info.ttl))
     }
     async fn close(&self) -> Result<()> {
         self.inner.close().await

@@ -6,7 +6,10 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::sleep;
+
+#[cfg(unix)]
+use super::signal;
 
 /// A signal to pass on.
 #[cfg(unix)]
@@ -32,13 +35,27 @@ impl Child {
         self.0.wait().await
     }
 
-    /// Asks the command to end, and kills it where it does not within this time.
-    pub(super) async fn stop(&mut self, grace: Duration) {
+    /// Asks the command to end and passes signals on meanwhile; kills it where it does not end within this time, and at
+    /// the second signal that asks for its end.
+    pub(super) async fn stop(&mut self, relay: &mut Relay, grace: Duration) {
         self.terminate();
-        if timeout(grace, self.0.wait()).await.is_err() {
-            // Fails only where it has ended just now.
-            let _ = self.0.kill().await;
+        let mut time = std::pin::pin!(sleep(grace));
+        let mut asked = 0;
+        loop {
+            let signal = tokio::select! {
+                biased;
+                _ = self.0.wait() => return,
+                () = &mut time => break,
+                signal = relay.next() => signal,
+            };
+            asked += u32::from(asks_to_end(signal));
+            if asked == 2 {
+                break;
+            }
+            relay.pass(signal, self);
         }
+        // Fails only where it has ended just now.
+        let _ = self.0.kill().await;
     }
 
     #[cfg(unix)]
@@ -62,6 +79,16 @@ impl Child {
             tracing::debug!(%error, ?signal, "the command got no signal");
         }
     }
+}
+
+#[cfg(unix)]
+fn asks_to_end(signal: Passed) -> bool {
+    matches!(signal, Passed::INT | Passed::TERM)
+}
+
+#[cfg(not(unix))]
+fn asks_to_end(_: Passed) -> bool {
+    true
 }
 
 /// The code that a shell gives a command that ended so: its own, or 128 and the signal.
@@ -89,10 +116,10 @@ fn signal_of(_: ExitStatus) -> Option<i32> {
     None
 }
 
-/// The signals that this process gets in the command's place.
+/// The signals that this process gets in the command's place. What is ignored from the start the command ignores too.
 #[cfg(unix)]
 pub(super) struct Relay {
-    signals: Vec<(tokio::signal::unix::Signal, Passed)>,
+    signals: Vec<(tokio::signal::unix::Signal, i32)>,
     /// Whether the terminal's next Ctrl-C reaches the command by itself.
     terminal: bool,
 }
@@ -101,27 +128,17 @@ pub(super) struct Relay {
 impl Relay {
     /// Takes the signals from now on.
     pub(super) fn new() -> Self {
-        let kinds = [Passed::HUP, Passed::INT, Passed::QUIT, Passed::TERM, Passed::USR1, Passed::USR2];
-        let open = |number: Passed| {
-            let kind = tokio::signal::unix::SignalKind::from_raw(number.as_raw());
-            let opened = tokio::signal::unix::signal(kind);
-            opened.inspect_err(|error| tracing::warn!(%error, ?number, "a signal is not passed on")).ok()
-        };
-        let signals = kinds.into_iter().filter_map(|number| Some((open(number)?, number))).collect();
-        Self { signals, terminal: in_foreground() }
+        let passed = [Passed::HUP, Passed::INT, Passed::QUIT, Passed::TERM, Passed::USR1, Passed::USR2];
+        Self { signals: signal::take(&passed.map(Passed::as_raw)), terminal: in_foreground() }
     }
 
     /// Waits for a signal.
     pub(super) async fn next(&mut self) -> Passed {
-        std::future::poll_fn(|context| {
-            for (signal, number) in &mut self.signals {
-                if let std::task::Poll::Ready(Some(())) = signal.poll_recv(context) {
-                    return std::task::Poll::Ready(*number);
-                }
+        loop {
+            if let Some(signal) = Passed::from_named_raw(signal::next(&mut self.signals).await) {
+                return signal;
             }
-            std::task::Poll::Pending
-        })
-        .await
+        }
     }
 
     /// Passes a signal on.

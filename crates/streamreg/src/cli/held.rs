@@ -99,13 +99,22 @@ impl Held {
 ///
 /// # Errors
 ///
-/// As the registration fails; `Conflict` when somebody else takes the stream over or ends it; as the store fails at
-/// the end.
+/// As the registration fails; where standard output takes no more, with the stream ended; `Conflict` when somebody else
+/// takes the stream over or ends it; as the store fails at the end.
 pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Output<'_>) -> Result {
     // Before the stream is there: it ends when it is not wanted any more by then.
     let stop = signal::asked_to_stop_by();
     let held = Held::acquire(registry, plan, out).await?;
-    let shown = print_id(held.lease().id(), out)?;
+    let shown = match print_id(held.lease().id(), out) {
+        Ok(shown) => shown,
+        Err(failure) => {
+            // Whoever was to read the id cannot end the stream.
+            if let Err(second) = held.release(&reason("the id could not be printed"), out).await {
+                out.tell(&second);
+            }
+            return Err(failure);
+        }
+    };
     out.note(format_args!("{shown:?} is held; Ctrl-C or SIGTERM ends it"));
     let lost = tokio::select! {
         signal = stop => Err(signal),

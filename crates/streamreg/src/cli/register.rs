@@ -22,7 +22,7 @@ Examples:
   streamreg register --id cam1 --type srt --source 203.0.113.7:40112 --hold
 
 Prints the id, in every output format. The stream is gone after its time to live unless heartbeats come,
-which --hold sends until SIGINT (Ctrl-C) or SIGTERM ends the stream.")]
+which --hold sends until SIGINT (Ctrl-C), SIGTERM or SIGHUP ends the stream.")]
 pub struct RegisterArgs {
     /// The stream.
     #[command(flatten)]

@@ -28,7 +28,8 @@ Examples:
 
 The stream is registered before the command starts, and ends with it: `exit status 3` or `killed by signal 9` is the
 reason. Signals are passed on. When somebody else takes the stream over or ends it, the command is stopped, and the
-exit status is 4; else it is that of the command. The command finds the id in the variable STREAMREG_ID.")]
+exit status is 4; else it is that of the command. While it is being stopped, a second SIGINT or SIGTERM kills it. The
+command finds the id in the variable STREAMREG_ID.")]
 pub struct RunArgs {
     /// The stream.
     #[command(flatten)]
@@ -111,7 +112,7 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: Plan, out: &mut Outp
         First::Lost(end) => {
             let failure = held.failure(&end);
             let status = out.tell(&failure);
-            child.stop(plan.grace).await;
+            child.stop(&mut relay, plan.grace).await;
             Err(Failure::told(status))
         }
     }

@@ -19,7 +19,7 @@ Examples:
   streamreg serve --store redis://127.0.0.1:6379 --ttl 1m
   streamreg serve --listen 0.0.0.0:8580 --token-file /etc/streamreg/token
 
-Ends on SIGINT (Ctrl-C) and SIGTERM when running requests are done; a second signal ends it at once.")]
+Ends on SIGINT (Ctrl-C), SIGTERM and SIGHUP when running requests are done; a second signal ends it at once.")]
 pub struct ServeArgs {
     /// Where to listen; port 0 takes a free one, which is printed. Beyond loopback only with --token-file
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8580")]

@@ -2,7 +2,8 @@
 
 use std::future::Future;
 
-/// Waits for SIGINT (Ctrl-C) or SIGTERM; a second one ends the process at once.
+/// Waits for SIGINT (Ctrl-C), SIGTERM or SIGHUP (a terminal that was closed); a second one ends the process at once. What
+/// is ignored from the start, SIGHUP under nohup say, stays so.
 ///
 /// The handlers are in place when this returns, not only at the first poll.
 pub(super) fn asked_to_stop() -> impl Future<Output = ()> + Send + 'static {
@@ -19,7 +20,11 @@ pub(super) fn asked_to_stop_by() -> impl Future<Output = &'static str> + Send + 
     tokio::spawn(async move {
         let number = signals.next().await;
         // Whoever waited may have ended by itself.
-        let _ = tell.send(if number == 2 { "SIGINT" } else { "SIGTERM" });
+        let _ = tell.send(match number {
+            1 => "SIGHUP",
+            2 => "SIGINT",
+            _ => "SIGTERM",
+        });
         let number = signals.next().await;
         std::process::exit(128 + number);
     });
@@ -32,38 +37,54 @@ pub(super) fn asked_to_stop_by() -> impl Future<Output = &'static str> + Send + 
     }
 }
 
+/// Which signals this process was started to ignore, a bit for each from 1 on; read before a handler is installed.
 #[cfg(unix)]
-struct Signals {
-    interrupt: Option<tokio::signal::unix::Signal>,
-    terminate: Option<tokio::signal::unix::Signal>,
+fn ignored() -> u64 {
+    // Where there is no such file none is known to be.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
+
+/// Takes those of these signals that are not ignored from the start.
+#[cfg(unix)]
+pub(super) fn take(numbers: &[i32]) -> Vec<(tokio::signal::unix::Signal, i32)> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let ignored = ignored();
+    let open = |&number: &i32| {
+        let opened = signal(SignalKind::from_raw(number));
+        opened.inspect_err(|error| tracing::warn!(%error, number, "a signal is not taken")).ok().zip(Some(number))
+    };
+    numbers.iter().filter(|&&number| ignored & (1 << (number - 1)) == 0).filter_map(open).collect()
+}
+
+/// Waits for one of the signals and returns its number.
+#[cfg(unix)]
+pub(super) async fn next(signals: &mut [(tokio::signal::unix::Signal, i32)]) -> i32 {
+    std::future::poll_fn(|context| {
+        for (signal, number) in &mut *signals {
+            if let std::task::Poll::Ready(Some(())) = signal.poll_recv(context) {
+                return std::task::Poll::Ready(*number);
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+#[cfg(unix)]
+struct Signals(Vec<(tokio::signal::unix::Signal, i32)>);
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        let open = |kind| {
-            signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal will end the process at once")).ok()
-        };
-        Self { interrupt: open(SignalKind::interrupt()), terminate: open(SignalKind::terminate()) }
+        use rustix::process::Signal;
+        Self(take(&[Signal::HUP, Signal::INT, Signal::TERM].map(Signal::as_raw)))
     }
 
     /// Waits for a signal and returns its number.
     async fn next(&mut self) -> i32 {
-        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
-            // Without a handler, or when the runtime goes, nothing comes any more.
-            let came = match signal {
-                Some(signal) => signal.recv().await.is_some(),
-                None => false,
-            };
-            if !came {
-                std::future::pending::<()>().await;
-            }
-        }
-        tokio::select! {
-            () = one(&mut self.interrupt) => 2,
-            () = one(&mut self.terminate) => 15,
-        }
+        next(&mut self.0).await
     }
 }
 

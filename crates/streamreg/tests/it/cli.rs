@@ -22,7 +22,11 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn start(args: &[&str]) -> Self {
-        let mut child = program(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::spawn(&mut program(args))
+    }
+
+    pub(super) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (send, lines) = mpsc::channel();
         std::thread::spawn(move || {

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ fn ended(reason: &str) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_stream_lives_until_a_signal_comes() {
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM", "HUP"] {
         let served = Served::start().await;
         let mut holder = served.hold(&CAM);
         holder.line_with("\"cam1\" is held");
@@ -101,7 +102,7 @@ async fn a_held_stream_lives_until_a_signal_comes() {
 async fn a_held_stream_may_have_a_generated_id_which_is_printed() {
     let served = Served::start().await;
     let mut command = program(&["register", "--hold", "--type", "srt", "--source", "a:1", "--store", &served.url()]);
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let registry = served.registry.clone();
     let found = async {
         loop {
@@ -116,6 +117,22 @@ async fn a_held_stream_may_have_a_generated_id_which_is_printed() {
     assert!(kill.success());
     let (status, stdout, stderr) = told(child.wait_with_output().unwrap());
     assert_eq!((status, stdout), (Some(0), format!("{generated}\n")), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_whose_standard_output_fails_ends_its_stream() {
+    let (reader, gone) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for (stdout, code) in [(Stdio::from(gone), 0), (Stdio::from(full), 1)] {
+        let served = Served::start().await;
+        let mut command = program(&[&["register", "--hold", "--store", &served.url()], &CAM[..]].concat());
+        let child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        let (status, _, stderr) = told(child.wait_with_output().unwrap());
+        assert_eq!(status, Some(code), "{stderr}");
+        assert_eq!(served.ends(), ended("the id could not be printed"));
+        served.is_gone().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,12 +226,7 @@ async fn a_command_has_its_streams_id_and_the_standard_streams() {
     let url = served.url();
     let base = ["run", "--store", &url, "--type", "srt", "--source", "a:1", "--", "sh", "-c"];
     let mut command = program(&[&base[..], &["echo \"id $STREAMREG_ID\"; cat; echo told >&2"]].concat());
-    let mut child = command
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"given\n").unwrap();
     let (status, stdout, stderr) = told(child.wait_with_output().unwrap());
     assert_eq!(status, Some(0), "{stderr}");
@@ -238,6 +250,29 @@ async fn signals_are_passed_on_to_the_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_ignored_from_the_start_stays_so() {
+    let served = Served::start().await;
+    let nohup = |line: &str| {
+        let line = format!("trap '' HUP; exec {} {line}", env!("CARGO_BIN_EXE_streamreg"));
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line]).stdin(Stdio::null());
+        Running::spawn(&mut shell)
+    };
+    let script = "trap 'exit 7' TERM; echo ready >&2; while :; do sleep 0.05; done";
+    let mut running = nohup(&format!("run --store {} {} -- sh -c \"{script}\"", served.url(), CAM.join(" ")));
+    running.line_with("ready");
+    running.signal("HUP");
+    running.signal("TERM");
+    assert_eq!(running.ended(), Some(7));
+    let mut holder = nohup(&format!("register --hold --store {} {}", served.url(), CAM.join(" ")));
+    holder.line_with("is held");
+    holder.signal("HUP");
+    holder.signal("TERM");
+    assert_eq!(holder.ended(), Some(0));
+    assert_eq!(served.ends(), [ended("exit status 7"), ended("stopped by SIGTERM")].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_at_a_terminal_reaches_the_command_once() {
     let served = Served::start().await;
     let folder = tempfile::tempdir().unwrap();
@@ -255,8 +290,8 @@ async fn ctrl_c_at_a_terminal_reaches_the_command_once() {
     let mut terminal = std::process::Command::new("script")
         .args(["--quiet", "--return", "--command", &line, "/dev/null"])
         .env("SHELL", "/bin/sh")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let mut keyboard = terminal.stdin.take().unwrap();
@@ -295,8 +330,29 @@ async fn a_command_is_stopped_when_its_stream_is_lost() {
     served.unregister_by_force().await;
     running.line_with("was unregistered by somebody else");
     assert_eq!(running.ended(), Some(4));
-    let alive = std::process::Command::new("kill").args(["-0", &process]).stderr(std::process::Stdio::null()).status();
+    let alive = std::process::Command::new("kill").args(["-0", &process]).stderr(Stdio::null()).status();
     assert!(!alive.unwrap().success(), "the command still runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_are_passed_on_to_a_command_that_is_being_stopped() {
+    let script = "trap 'echo term >&2' TERM; trap 'echo usr1 >&2' USR1; trap 'echo bye >&2; exit 0' INT; \
+        echo ready >&2; while :; do sleep 0.05; done";
+    for (signals, last) in [(["USR1", "INT"], "bye"), (["TERM", "TERM"], "")] {
+        let served = Served::start().await;
+        let mut running = served.run(&["--grace", "10m"], script);
+        running.line_with("ready");
+        served.take_over().await;
+        running.line_with("was taken over");
+        running.line_with("term");
+        running.signal(signals[0]);
+        running.line_with(&signals[0].to_lowercase());
+        running.signal(signals[1]);
+        if !last.is_empty() {
+            running.line_with(last);
+        }
+        assert_eq!(running.ended(), Some(4), "{signals:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

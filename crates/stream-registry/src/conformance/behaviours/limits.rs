@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::case::{Case, Check, ensure, fails, full, id, same, stream, timeless};
+use super::case::{Case, Check, ensure, fails, fault, full, holder, id, same, stream, timeless, write};
 use super::declare;
-use crate::limits::MAX_RECORD_BYTES;
-use crate::{ErrorKind, LabelsPatch, Stream, StreamPatch};
+use crate::limits::{MAX_COUNT, MAX_LEASED_RECORD_BYTES, MAX_RECORD_BYTES};
+use crate::{Change, ErrorKind, LabelsPatch, Outcome, RegisterOptions, Stream, StreamPatch, StreamStats, Write};
 
 declare! {
     "limits", Long: [
@@ -13,6 +13,7 @@ declare! {
         hold_for_texts,
         a_record_of_64_kib_is_kept,
         a_larger_record_is_refused,
+        leave_room_for_what_becomes_of_a_lease,
         a_patch_must_leave_a_legal_record,
         hold_for_patches,
         hold_for_types_and_statuses,
@@ -91,6 +92,47 @@ async fn a_record_of_64_kib_is_kept(case: &Case) -> Check {
     taken(case, &given).await?;
     case.registry().update_heartbeat(&id("a")).await?;
     same("the size", case.get("a").await?.to_json().len(), MAX_RECORD_BYTES)
+}
+
+async fn leave_room_for_what_becomes_of_a_lease(case: &Case) -> Check {
+    let (registry, options) = (case.registry(), RegisterOptions::default().lease(true));
+    for bytes in [MAX_LEASED_RECORD_BYTES + 1, MAX_RECORD_BYTES] {
+        fails(registry.register_with(&sized(bytes)?, &options).await, ErrorKind::InvalidArgument)?;
+    }
+    let lease = registry.register_with(&sized(MAX_LEASED_RECORD_BYTES)?, &options).await?.stream;
+    let grown = StreamPatch::default().label("a", "1");
+    let changes = [
+        Change::Status("\"".repeat(32).parse()?),
+        Change::Stats(StreamStats {
+            bytes_received: MAX_COUNT,
+            packets_received: MAX_COUNT,
+            packets_lost: MAX_COUNT,
+            bitrate: MAX_COUNT,
+            rtt_ms: Some(f64::MIN_POSITIVE),
+            jitter_ms: Some(f64::MAX),
+            packets_retransmitted: Some(MAX_COUNT),
+            packets_dropped: Some(MAX_COUNT),
+            viewers: Some(MAX_COUNT),
+            frame_rate: Some(f64::MIN_POSITIVE),
+        }),
+    ];
+    for change in changes {
+        let write = Write { guard: holder(&lease)?, ..write("a", change) };
+        registry.write(&[write]).await?.swap_remove(0)?;
+    }
+    let patch = Write { guard: holder(&lease)?, ..write("a", Change::Patch(Box::new(grown))) };
+    fails(registry.write(&[patch]).await?.swap_remove(0), ErrorKind::InvalidArgument)?;
+    let before = case.get("a").await?;
+    // As a holder does that was told of no answer: with the record as the store has it.
+    let epoch = lease.epoch.clone().ok_or_else(|| fault("no epoch"))?;
+    let back = registry.register_with(&before, &RegisterOptions::default().lease(true).recover(epoch.clone())).await?;
+    same("the record", timeless(&back.stream), timeless(&before))?;
+    // Under an id that the store does not know, as after it was emptied.
+    let mut elsewhere = before.clone();
+    elsewhere.id = id("b");
+    let back = registry.register_with(&elsewhere, &RegisterOptions::default().lease(true).recover(epoch)).await?;
+    same("the outcome", back.outcome, Outcome::Created)?;
+    same("the record", timeless(&back.stream), timeless(&elsewhere))
 }
 
 async fn a_larger_record_is_refused(case: &Case) -> Check {

@@ -24,7 +24,7 @@ pub(in crate::redis) async fn register(
     stream: &Stream,
     options: &RegisterOptions,
 ) -> Result<Registered> {
-    rules::check_registration(stream)?;
+    rules::check_registration(stream, options)?;
     store.check_writable()?;
     let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
     let keys = [

@@ -1,15 +1,34 @@
 //! When memory is full, what keeps streams alive goes on.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stream_registry::{ErrorKind, RedisRegistry, Registry};
+use stream_registry::{ErrorKind, LeaseOptions, LeaseState, Leases, RedisRegistry, Registry, StreamPatch};
 
 use super::operations::{SOURCE, Verb};
-use super::{Bed, INDEX, id, stream};
+use super::{Bed, INDEX, SOON, id, stream};
 
 const TTL: Duration = Duration::from_secs(2);
 const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
+
+/// Fills memory up to the limit, and no byte more: whatever asks for memory is refused.
+async fn fill(bed: &Bed) -> usize {
+    bed.server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    let info = bed.server.cli(&["INFO", "memory"]).await;
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim().to_owned();
+    bed.server.cli(&["CONFIG", "SET", "maxmemory", &used]).await;
+    let mut ballast = 0;
+    top_up(bed, &mut ballast).await;
+    ballast
+}
+
+async fn top_up(bed: &Bed, ballast: &mut usize) {
+    while !bed.server.cli(&["SET", &format!("ballast{ballast}"), &"x".repeat(10_000)]).await.contains("OOM") {
+        *ballast += 1;
+        assert!(*ballast < 1_000, "memory does not fill");
+    }
+}
 
 #[tokio::test]
 async fn live_streams_outlive_full_memory() {
@@ -26,16 +45,7 @@ async fn live_streams_outlive_full_memory() {
     for at in 0..100 {
         store.register(&stream(&format!("ends{at}"), SOURCE)).await.unwrap();
     }
-    bed.server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
-    // Ballast up to the limit, and no byte more: whatever asks for memory is refused.
-    let info = bed.server.cli(&["INFO", "memory"]).await;
-    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim().to_owned();
-    bed.server.cli(&["CONFIG", "SET", "maxmemory", &used]).await;
-    let mut at = 0;
-    while !bed.server.cli(&["SET", &format!("ballast{at}"), &"x".repeat(10_000)]).await.contains("OOM") {
-        at += 1;
-        assert!(at < 1_000, "memory does not fill");
-    }
+    let mut ballast = fill(&bed).await;
 
     let start = Instant::now();
     let mut rounds = 0;
@@ -66,9 +76,7 @@ async fn live_streams_outlive_full_memory() {
             assert_eq!(store.list().await.unwrap().len(), names.len());
         }
         // What was given back by those that ended is filled again.
-        while !bed.server.cli(&["SET", &format!("ballast{at}"), &"x".repeat(10_000)]).await.contains("OOM") {
-            at += 1;
-        }
+        top_up(&bed, &mut ballast).await;
         // A restarted script cache is no matter either.
         bed.server.cli(&["SCRIPT", "FLUSH"]).await;
         rounds += 1;
@@ -78,4 +86,36 @@ async fn live_streams_outlive_full_memory() {
     assert_eq!(listed.len(), names.len(), "all live ones are there");
     bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
     store.register(&stream("new", "h:9")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_with_a_patch_outlives_full_memory() {
+    // One write goes another way than several.
+    for count in [1, 3] {
+        let bed = Bed::start().await;
+        let store = Arc::new(RedisRegistry::connect(bed.options().ttl(TTL)).await.unwrap());
+        let leases = Leases::new(store.clone(), LeaseOptions::default());
+        let mut held = Vec::new();
+        for at in 0..count {
+            held.push(leases.acquire(stream(&format!("cam{at}"), SOURCE)).await.unwrap());
+        }
+        let mut ballast = fill(&bed).await;
+        for lease in &held {
+            lease.patch(StreamPatch::default().label("rack", "7")).unwrap();
+        }
+        let start = Instant::now();
+        while start.elapsed() < TTL * 2 {
+            assert_eq!(store.list().await.unwrap().len(), count, "{:?}", start.elapsed());
+            assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
+            top_up(&bed, &mut ballast).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let error = held[0].flush().await.unwrap_err();
+        assert!(error.is_retryable() && error.message().contains("memory"), "{error}");
+        bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+        testkit::wait_until(SOON, async || {
+            store.list().await.unwrap().iter().all(|stream| stream.labels.contains_key("rack"))
+        })
+        .await;
+    }
 }
