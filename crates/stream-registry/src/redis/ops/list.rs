@@ -97,14 +97,15 @@ async fn reads(store: &Arc<Store>) -> Result<Listed> {
     let mut ids = member_ids(store.bulk.read_long(&members, &store.link).await?)?;
     for attempt in 0..TRIES {
         let before = store.place().await;
-        if ids.is_empty() {
-            return Ok((None, Vec::new()));
-        }
-        let mut command = redis::cmd("MGET");
-        for id in &ids {
-            command.arg(store.keys.record_bytes(id));
-        }
-        let texts = reply::array(store.bulk.read_long(&command, &store.link).await?)?;
+        let texts = if ids.is_empty() {
+            Vec::new()
+        } else {
+            let mut command = redis::cmd("MGET");
+            for id in &ids {
+                command.arg(store.keys.record_bytes(id));
+            }
+            reply::array(store.bulk.read_long(&command, &store.link).await?)?
+        };
         let after = member_ids(store.bulk.read_long(&members, &store.link).await?)?;
         if after == ids {
             let found = ids.into_iter().zip(texts).map(|(id, text)| Ok((id, reply::bytes(text)?)));
