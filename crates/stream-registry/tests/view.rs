@@ -91,6 +91,12 @@ struct Disturbed {
     /// Every so many events of a watch it asks for a new snapshot.
     resync_every: Option<u64>,
     deaf: bool,
+    /// Why it refuses to be followed.
+    refuses: Option<ErrorKind>,
+    /// No watch of it tells anything but that events may be missing.
+    torn: bool,
+    /// Snapshots do not know their place.
+    placeless: bool,
     snapshots: AtomicU64,
     /// Pages were read and wait here to be handed out.
     hold_pages: Mutex<Option<Arc<(Notify, Notify)>>>,
@@ -123,7 +129,11 @@ impl Registry for Disturbed {
     }
     async fn snapshot(&self) -> Result<Snapshot> {
         self.snapshots.fetch_add(1, Ordering::SeqCst);
-        self.inner.snapshot().await
+        let mut snapshot = self.inner.snapshot().await?;
+        if self.placeless {
+            snapshot.revision = None;
+        }
+        Ok(snapshot)
     }
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
         let page = self.inner.list_page(cursor, count).await;
@@ -134,7 +144,14 @@ impl Registry for Disturbed {
         if self.deaf {
             return Err(Error::unsupported("this store has no change feed"));
         }
+        if let Some(kind) = self.refuses {
+            return Err(Error::new(kind, "this user may not follow"));
+        }
         let watch = self.inner.watch(from).await?;
+        if self.torn {
+            let revision = self.inner.snapshot().await?.revision.unwrap();
+            return Ok(Watch::new(futures_util::stream::iter([Event::Resync { revision }]).chain(watch)));
+        }
         let (tears, every) = (Arc::clone(&self.tears), self.resync_every);
         let mut count = 0;
         Ok(Watch::new(watch.map(move |event| {
@@ -233,6 +250,55 @@ async fn a_store_without_a_feed_is_followed_by_compares() {
     registry.register(&stream("late")).await.unwrap();
     reached(&view, &*registry).await;
     assert!(view.get(&id("late")).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_may_not_be_followed_is_compared() {
+    let registry = Arc::new(Disturbed { refuses: Some(ErrorKind::Denied), ..Disturbed::default() });
+    equal_after_churn(registry, often()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_without_a_place_are_followed_from_before_them() {
+    let registry = Arc::new(Disturbed { placeless: true, ..Disturbed::default() });
+    let view = view(&registry, never()).await;
+    for name in ["a", "b"] {
+        registry.register(&stream(name)).await.unwrap();
+        until(|| view.get(&id(name)).is_some()).await;
+        let tail = registry.inner.snapshot().await.unwrap().revision;
+        until(|| view.revision() == tail).await;
+        registry.tears.store(true, Ordering::SeqCst);
+    }
+    drop(view);
+    let registry = Arc::new(Disturbed { placeless: true, resync_every: Some(50), ..Disturbed::default() });
+    equal_after_churn(registry, often()).await;
+}
+
+#[tokio::test]
+async fn snapshots_in_a_row_are_taken_with_pauses() {
+    for placeless in [false, true] {
+        let registry = Arc::new(Disturbed { torn: true, placeless, ..Disturbed::default() });
+        let began = Instant::now();
+        let view = view(&registry, never()).await;
+        if placeless {
+            // Its watch goes on after the snapshot: there is nothing to take another one for.
+            registry.register(&stream("a")).await.unwrap();
+            until(|| view.get(&id("a")).is_some()).await;
+            assert!(registry.snapshots.load(Ordering::SeqCst) <= 3);
+        } else {
+            until(|| registry.snapshots.load(Ordering::SeqCst) >= 7).await;
+            // The shortest that the first five of them can be: the first snapshot again comes at once.
+            assert!(began.elapsed() >= Duration::from_millis(10 + 20 + 40 + 80), "{:?}", began.elapsed());
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_interval_is_too_long() {
+    let registry = Arc::new(MemoryRegistry::new());
+    let view = view(&registry, ViewOptions::default().compare_every(Duration::MAX)).await;
+    registry.register(&stream("a")).await.unwrap();
+    until(|| view.get(&id("a")).is_some()).await;
 }
 
 #[tokio::test]

@@ -54,11 +54,6 @@ impl Filter {
         Ok(())
     }
 
-    /// Whether every stream is meant.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Makes the condition, so that what is the same for all streams is done once.
     pub fn condition(&self) -> impl Fn(&Stream) -> bool {
         let search = self.search.as_ref().map(|text| text.to_lowercase()).filter(|text| !text.is_empty());

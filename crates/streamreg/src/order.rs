@@ -151,14 +151,14 @@ impl Order {
 }
 
 impl Position {
-    /// Reads a cursor; `None` where it is a store's own.
+    /// Reads a cursor.
     ///
     /// # Errors
     ///
     /// `InvalidCursor` for one that [`to_cursor`](Self::to_cursor) did not make, or made for another order.
-    pub fn read(cursor: &str, order: Order) -> Option<Result<Self, Error>> {
-        let rest = cursor.strip_prefix("v.")?;
+    pub fn read(cursor: &str, order: Order) -> Result<Self, Error> {
         let position = || {
+            let rest = cursor.strip_prefix("v.")?;
             let mut parts = rest.split('.');
             let (name, key, id) = (parts.next()?, parts.next()?, parts.next()?);
             let key = match (key.strip_prefix('n'), key.strip_prefix('t')) {
@@ -170,13 +170,13 @@ impl Position {
             // Made again, since there are several spellings of a number.
             (read.order == order && read.text() == cursor).then_some(read)
         };
-        Some(position().ok_or_else(|| {
+        position().ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidCursor,
                 "this cursor is not one of this list and sort; begin again without one",
             )
             .with_operation(Operation::ListPage)
-        }))
+        })
     }
 
     fn text(&self) -> String {
@@ -254,7 +254,7 @@ mod tests {
                     seen.extend(part.streams.iter().map(|stream| stream.id.to_string()));
                     let Some(next) = part.next else { break };
                     let cursor = next.to_cursor().unwrap();
-                    after = Some(Position::read(cursor.as_str(), order).unwrap().unwrap());
+                    after = Some(Position::read(cursor.as_str(), order).unwrap());
                     assert_eq!(after.as_ref(), Some(&next));
                 }
                 let whole: Vec<_> = order.sort(streams()).iter().map(|stream| stream.id.to_string()).collect();
@@ -276,14 +276,14 @@ mod tests {
         assert_eq!((rest.streams.len(), rest.total), (40, 49));
         let cursor = next.to_cursor().unwrap();
         for other in ["-bitrate", "id"] {
-            assert!(Position::read(cursor.as_str(), other.parse().unwrap()).unwrap().is_err());
+            assert!(Position::read(cursor.as_str(), other.parse().unwrap()).is_err());
         }
         for bad in
             ["v.", "v.bitrate.n1.00.00000000", "v.bitrate.n+1.6161.00000000", &cursor.as_str().replace(".n", ".n0")]
         {
-            assert!(Position::read(bad, order).unwrap().is_err(), "{bad}");
+            assert!(Position::read(bad, order).is_err(), "{bad}");
         }
-        assert!(Position::read("m0000000000000001deadbeef", order).is_none());
+        assert!(Position::read("m0000000000000001deadbeef", order).is_err());
     }
 
     #[test]

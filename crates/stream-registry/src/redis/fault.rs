@@ -37,9 +37,9 @@ pub(super) fn is_wrong_type(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE")
 }
 
-/// Whether a transaction was given up because one of its commands was refused.
-pub(super) fn is_discarded(error: &RedisError) -> bool {
-    error.code() == Some("EXECABORT")
+/// Whether the server does not know a command, or knows it by another name.
+pub(super) fn is_unknown_command(error: &RedisError) -> bool {
+    error.detail().is_some_and(|detail| detail.contains("unknown command"))
 }
 
 /// Whether the user lacks a right.
@@ -56,7 +56,7 @@ pub(super) fn is_no_permission(error: &RedisError) -> bool {
 pub(super) fn translate(error: RedisError, writing: bool) -> Error {
     let detail = error.detail().unwrap_or_default().to_owned();
     let code = error.code().unwrap_or_default().to_owned();
-    if detail.contains("unknown command") {
+    if is_unknown_command(&error) {
         // The server repeats the arguments, a password among them: neither its words nor the source go on.
         return Error::new(
             ErrorKind::Unsupported,

@@ -14,6 +14,8 @@ use crate::{Error, Result};
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_200);
 /// How long any call may take in all: an answer that is later is a time-out.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(1_900);
+/// How long any list may take.
+const MAX_LIST_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Where and how a Redis or Valkey server is used.
 ///
@@ -110,10 +112,11 @@ impl RedisOptions {
         self
     }
 
-    /// Sets how long the answer to a whole list may take while the server shows that it is alive. Default 10 s.
+    /// Sets how long the answer to a whole list may take while the server shows that it is alive. Default 10 s,
+    /// at most an hour.
     #[must_use]
     pub fn list_timeout(mut self, timeout: Duration) -> Self {
-        self.list_timeout = timeout;
+        self.list_timeout = timeout.min(MAX_LIST_TIMEOUT);
         self
     }
 

@@ -11,19 +11,25 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Shared;
 use super::options::Pace;
 use super::state::Walk;
-use crate::stream::{Stream, StreamId};
+use crate::stream::{Revision, Stream, StreamId};
 use crate::watch::{Event, Watch, WatchFrom};
 use crate::{Error, ErrorKind, Result};
 
 /// How many streams that no page showed are asked for at once.
 const GETS_AT_ONCE: usize = 64;
 
-/// What comes after a watch.
+/// What comes after a watch, and whether anything came by it.
 enum After {
-    /// Events may be missing.
-    Snapshot,
+    /// Events may be missing before this place, from which the watch goes on.
+    Snapshot(Begun, bool),
     /// Its end: the registry is closed, or the watch broke off.
-    Watch,
+    Watch(bool),
+}
+
+/// A watch that begins before the snapshot that is taken next, and where.
+struct Begun {
+    watch: Watch,
+    place: Option<Revision>,
 }
 
 /// Failures in a row, told once.
@@ -51,69 +57,101 @@ impl Trouble {
     }
 }
 
+/// Ends the waiting of others with the task, however it ends.
+struct Close<'a>(&'a Shared);
+
+impl Drop for Close<'_> {
+    fn drop(&mut self) {
+        self.0.state.change_book(|book| book.closed = true);
+        self.0.tell();
+    }
+}
+
 /// Keeps the view current until the registry is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let _close = Close(&shared);
     let Err(end) = keep(&shared).await;
     tracing::debug!(%end, "the local view is kept current no longer");
-    shared.state.change_book(|book| book.closed = true);
-    shared.tell();
 }
 
 async fn keep(shared: &Shared) -> Result<std::convert::Infallible> {
     let mut trouble = Trouble::default();
     let mut fresh = false;
-    let mut ends: u32 = 0;
+    let mut begun: Option<Begun> = None;
+    // Snapshots and ends of watches in a row with no event between them.
+    let mut barren: u32 = 0;
     loop {
         if !fresh {
-            match snapshot(shared).await {
-                Ok(()) => fresh = true,
+            match snapshot(shared, begun.as_ref().and_then(|begun| begun.place.clone())).await {
+                // It goes on at the snapshot's own place, and needs no event that the snapshot shows already.
+                Ok(true) => begun = None,
+                Ok(false) => {}
                 Err(error) => {
                     trouble.wait(error).await?;
                     continue;
                 }
             }
+            fresh = true;
         }
-        let Some(revision) = shared.state.book(|book| book.revision.clone()) else {
-            trouble.over();
-            return poll(shared, &mut trouble).await;
-        };
-        match shared.registry.watch(WatchFrom::Revision(revision.clone())).await {
-            Ok(watch) => {
-                trouble.over();
-                match follow(shared, watch).await {
-                    After::Snapshot => fresh = false,
-                    After::Watch => {
-                        // Not at once again where its very beginning was its end.
-                        let moved = shared.state.book(|book| book.revision.as_ref() != Some(&revision));
-                        ends = if moved { 1 } else { ends.saturating_add(1) };
-                        sleep(Pace::back_off(ends)).await;
+        let watch = match begun.take() {
+            Some(begun) => begun.watch,
+            None => {
+                let from = shared.state.book(|book| book.revision.clone());
+                let placed = from.is_some();
+                match shared.registry.watch(from.map_or(WatchFrom::Now, WatchFrom::Revision)).await {
+                    Ok(watch) if placed => watch,
+                    Ok(watch) => {
+                        // Nobody knows what came before it: a snapshot that is taken now shows it.
+                        begun = Some(Begun { place: watch.begins().cloned(), watch });
+                        fresh = false;
+                        continue;
+                    }
+                    Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied) => {
+                        tracing::debug!(%error, "the local view is kept by compares alone");
+                        trouble.over();
+                        return poll(shared, &mut trouble).await;
+                    }
+                    Err(error) => {
+                        trouble.wait(error).await?;
+                        continue;
                     }
                 }
             }
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
-                trouble.over();
-                return poll(shared, &mut trouble).await;
+        };
+        trouble.over();
+        let (again, moved) = match follow(shared, watch).await {
+            After::Snapshot(watch, moved) => {
+                (begun, fresh) = (Some(watch), false);
+                // At once, but for the second time in a row.
+                (1, moved)
             }
-            Err(error) => trouble.wait(error).await?,
+            After::Watch(moved) => (0, moved),
+        };
+        barren = if moved { 1 } else { barren.saturating_add(1) };
+        if barren > again {
+            sleep(Pace::back_off(barren - again)).await;
         }
     }
 }
 
-async fn snapshot(shared: &Shared) -> Result<()> {
+/// Takes a snapshot; returns whether it knows its place in the feed. One that does not has that of the watch before it.
+async fn snapshot(shared: &Shared, before: Option<Revision>) -> Result<bool> {
     let number = shared.state.change_book(|book| {
         book.begun += 1;
         book.begun
     });
     let snapshot = shared.registry.snapshot().await?;
-    shared.state.install(number, snapshot.streams, snapshot.revision, snapshot.unreadable);
+    let placed = snapshot.revision.is_some();
+    shared.state.install(number, snapshot.streams, snapshot.revision.or(before), snapshot.unreadable);
     shared.tell();
-    Ok(())
+    Ok(placed)
 }
 
 type Compare<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 async fn follow(shared: &Shared, mut watch: Watch) -> After {
     let mut compare: Option<Compare<'_>> = None;
+    let mut moved = false;
     let mut due = Instant::now() + shared.pace.next();
     loop {
         let idle = compare.is_none();
@@ -131,9 +169,12 @@ async fn follow(shared: &Shared, mut watch: Watch) -> After {
                     }
                     Some(Event::Ended { revision, last, .. }) => shared.state.apply(revision, &last.id, None),
                     Some(Event::Alive { revision }) => shared.state.alive(revision),
-                    Some(Event::Resync { .. }) => return After::Snapshot,
-                    None => return After::Watch,
+                    Some(Event::Resync { revision }) => {
+                        return After::Snapshot(Begun { watch, place: Some(revision) }, moved);
+                    }
+                    None => return After::Watch(moved),
                 }
+                moved = true;
                 shared.tell();
             }
             done = compared => {

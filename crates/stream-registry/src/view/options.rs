@@ -7,6 +7,8 @@ use std::time::Duration;
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
 /// No store is walked through more often than that.
 const MIN_COMPARE: Duration = Duration::from_millis(50);
+/// As good as never, and a time that a clock can reach.
+const MAX_COMPARE: Duration = Duration::from_secs(365 * 86_400);
 /// Streams of one page: a store is never held for longer than that.
 const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
 /// The longest pause between two tries to reach a store.
@@ -25,7 +27,7 @@ const MIN_BACK_OFF: Duration = Duration::from_millis(20);
 #[non_exhaustive]
 pub struct ViewOptions {
     /// The time from the end of one compare with the store to the next, up to 10 % more or less by chance; at least
-    /// 50 ms. Default 30 s, or a quarter of the store's time to live where that is less.
+    /// 50 ms, at most a year. Default 30 s, or a quarter of the store's time to live where that is less.
     pub compare_every: Option<Duration>,
     /// About how many streams are read at once in a compare. Default 1 000.
     pub page: Option<NonZeroU32>,
@@ -56,7 +58,8 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(options: &ViewOptions, ttl: Duration) -> Self {
-        let compare_every = options.compare_every.unwrap_or(COMPARE_EVERY.min(ttl / 4)).max(MIN_COMPARE);
+        let compare_every = options.compare_every.unwrap_or(COMPARE_EVERY.min(ttl / 4));
+        let compare_every = compare_every.clamp(MIN_COMPARE, MAX_COMPARE);
         Self { compare_every, page: options.page.unwrap_or(PAGE) }
     }
 
@@ -82,6 +85,7 @@ mod tests {
         assert_eq!(every(ViewOptions::default(), 300), Duration::from_secs(30));
         assert_eq!(every(ViewOptions::default(), 10), Duration::from_millis(2_500));
         assert_eq!(every(ViewOptions::default().compare_every(Duration::ZERO), 10), MIN_COMPARE);
+        assert_eq!(every(ViewOptions::default().compare_every(Duration::MAX), 10), MAX_COMPARE);
         let pace = Pace::new(&ViewOptions::default(), Duration::from_secs(300));
         for (failures, longest) in [(1, 20), (3, 80), (9, 2_000), (u32::MAX, 2_000)] {
             let longest = Duration::from_millis(longest);

@@ -262,8 +262,10 @@ impl State {
         book.complete = number;
         book.installed += 1;
         book.confirmed = Some(at);
-        if let Some(revision) = revision {
-            book.reach(revision);
+        match revision {
+            Some(revision) => book.reach(revision),
+            // The place from before may be of another history.
+            None => book.revision = None,
         }
         let before = std::mem::replace(&mut *write(&self.table), Arc::new(table));
         drop(book);

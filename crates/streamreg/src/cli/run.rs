@@ -29,7 +29,7 @@ pub(super) fn run(cli: &Cli) -> Status {
         Err(failure) => return out.tell(&failure),
     };
     out.store = &target.name;
-    let done = log(cli).and_then(|()| runtime(side)).and_then(|runtime| {
+    let done = log(cli).and_then(|()| runtime(&cli.verb)).and_then(|runtime| {
         let done = runtime.block_on(dispatch(cli, &target, &mut out));
         // Reading standard input may block a thread of its own; nobody waits for it.
         runtime.shutdown_background();
@@ -103,7 +103,7 @@ async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut O
         (Verb::List(args), _) => list::run(registry, args, out).await,
         (Verb::Summary(args), _) => summary::run(registry, args, out).await,
         (Verb::Get(args), _) => get::run(registry, args, out).await,
-        (Verb::Watch(args), _) => watch::run(registry, args, super::signal::asked_to_stop(), out).await,
+        (Verb::Watch(args), _) => watch::run(registry, args, args.asked_to_stop(), out).await,
         (Verb::History(args), _) => history::run(registry, args, out).await,
         (Verb::Wait(args), _) => wait::run(registry, args, out).await,
         (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
@@ -125,10 +125,16 @@ enum Ready {
     Unregister(unregister::Plan),
 }
 
-fn runtime(side: Side) -> Result<Runtime> {
-    let mut builder = match side {
-        Side::Server => Builder::new_multi_thread(),
-        Side::Client => Builder::new_current_thread(),
+fn runtime(verb: &Verb) -> Result<Runtime> {
+    let mut builder = match verb {
+        Verb::Serve(_) => Builder::new_multi_thread(),
+        // Those that go on until a signal comes: it is heard though the main thread waits to write to a pipe that nobody reads.
+        Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) => {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(1);
+            builder
+        }
+        _ => Builder::new_current_thread(),
     };
     builder
         .enable_all()

@@ -1,13 +1,23 @@
 //! Being asked to stop.
 
 use std::future::Future;
+use std::time::Duration;
 
 /// Waits for SIGINT (Ctrl-C), SIGTERM or SIGHUP (a terminal that was closed); a second one ends the process at once. What
 /// is ignored from the start, SIGHUP under nohup say, stays so.
 ///
 /// The handlers are in place when this returns, not only at the first poll.
 pub(super) fn asked_to_stop() -> impl Future<Output = ()> + Send + 'static {
-    let asked = asked_to_stop_by();
+    let asked = stop(None);
+    async move {
+        asked.await;
+    }
+}
+
+/// As [`asked_to_stop`], but ends the process itself where it is still there after this time: nobody may be taking its
+/// output, and a write that waits cannot be broken off.
+pub(super) fn asked_to_stop_within(longest: Duration) -> impl Future<Output = ()> + Send + 'static {
+    let asked = stop(Some(longest));
     async move {
         asked.await;
     }
@@ -15,17 +25,24 @@ pub(super) fn asked_to_stop() -> impl Future<Output = ()> + Send + 'static {
 
 /// As [`asked_to_stop`], and returns the signal's name.
 pub(super) fn asked_to_stop_by() -> impl Future<Output = &'static str> + Send + 'static {
+    stop(None)
+}
+
+fn stop(longest: Option<Duration>) -> impl Future<Output = &'static str> + Send + 'static {
     let (tell, asked) = tokio::sync::oneshot::channel();
     let mut signals = Signals::new();
     tokio::spawn(async move {
-        let number = signals.next().await;
+        let first = signals.next().await;
         // Whoever waited may have ended by itself.
-        let _ = tell.send(match number {
+        let _ = tell.send(match first {
             1 => "SIGHUP",
             2 => "SIGINT",
             _ => "SIGTERM",
         });
-        let number = signals.next().await;
+        let number = match longest {
+            Some(longest) => tokio::time::timeout(longest, signals.next()).await.unwrap_or(first),
+            None => signals.next().await,
+        };
         std::process::exit(128 + number);
     });
     async move {

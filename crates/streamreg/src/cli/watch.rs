@@ -1,8 +1,9 @@
 //! `watch`: the changes, as they come.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use clap::Args;
 use stream_registry::http::wire::event_body;
@@ -12,6 +13,7 @@ use tokio::process::Command;
 
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
+use super::signal;
 
 /// Arguments of `watch`.
 #[derive(Args, Debug)]
@@ -22,7 +24,7 @@ Examples:
   streamreg watch --from oldest
   streamreg watch --exec 'logger -t streams \"$STREAMREG_EVENT $STREAMREG_ID\"'
 
-Goes on through restarts of the store, until Ctrl-C. An event `resync` says that events may be missing before it:
+Goes on through restarts of the store, until Ctrl-C; where nobody takes its output that ends it after 2 s. An event `resync` says that events may be missing before it:
 what is live is in `streamreg list`.
 
 CMD is run by `sh`, once for each event, one after the other in the order of the events; it has the event as one line of
@@ -36,6 +38,20 @@ pub struct WatchArgs {
     /// Run this command for each event, in place of printing it
     #[arg(long, value_name = "CMD")]
     pub exec: Option<String>,
+}
+
+/// How long the last event may take to be written once a signal has come.
+const LAST_WRITE: Duration = Duration::from_secs(2);
+
+impl WatchArgs {
+    /// Waits for a signal to stop.
+    pub(super) fn asked_to_stop(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        match &self.exec {
+            // It takes the time that it takes.
+            Some(_) => Box::pin(signal::asked_to_stop()),
+            None => Box::pin(signal::asked_to_stop_within(LAST_WRITE)),
+        }
+    }
 }
 
 fn begin(text: &str) -> std::result::Result<WatchFrom, String> {

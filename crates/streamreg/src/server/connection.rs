@@ -19,9 +19,12 @@ use stream_registry::http::wire::millis;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use super::ServeOptions;
+
+/// As good as for ever; the HTTP library cannot count further than its clock goes.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +35,7 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn of(options: &ServeOptions) -> Self {
-        Self { header: options.header_timeout, write: options.write_timeout }
+        Self { header: options.header_timeout.min(LONGEST), write: options.write_timeout }
     }
 }
 
@@ -117,7 +120,7 @@ impl PatientWriter {
             return written;
         }
         let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
         match deadline.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,

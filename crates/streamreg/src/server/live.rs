@@ -29,6 +29,12 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// How many streams are asked for one by one; for more a walk through all pages costs less.
 const LOOKS: usize = 500;
 const LOOKS_AT_ONCE: usize = 64;
+/// The streams of an answer are asked for, as many at once as the store takes together.
+const ASKED_AT_ONCE: usize = 128;
+/// Those of an answer with more than so many this often at most, and no longer than a tenth of the time.
+const ASKED_ALWAYS: usize = 1_000;
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+const ASKED_SHARE: u32 = 10;
 /// How many written streams are noted each; beyond, all are.
 const NOTED: usize = 10_000;
 
@@ -51,6 +57,10 @@ struct Notes {
     /// The last such write where there are too many to note.
     untold_many: u64,
     failed: Option<Instant>,
+    /// When the store could not say in time which streams have ended.
+    silent: Option<Instant>,
+    /// When the streams of a large answer are asked for again.
+    asked_next: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -115,16 +125,60 @@ impl Live {
         let mut streams = view.all();
         // Their time may be over, though the feed has not told yet.
         let (now, ttl) = (Timestamp::now(), self.store.info().ttl);
-        let late: Vec<_> = streams
-            .iter()
-            .filter(|stream| now.since(stream.last_heartbeat) >= ttl)
-            .map(|stream| stream.id.clone())
-            .collect();
+        let late = streams.iter().filter(|stream| now.since(stream.last_heartbeat) >= ttl);
+        let late: Vec<_> = late.map(|stream| stream.id.clone()).collect();
         if !late.is_empty() {
             look(view, late).await?;
             streams = view.all();
         }
         Ok(Listed { streams, revision, unreadable: view.unreadable() })
+    }
+
+    fn shown(view: &View) -> Listed {
+        // First, so that it is one before what the streams show where an event comes just now.
+        let revision = view.revision();
+        Listed { streams: view.all(), revision, unreadable: view.unreadable() }
+    }
+
+    /// Asks the store which of these streams have ended: one that another program gave less time to live is told of late.
+    /// Returns all that are left, where some have. A store that does not say is not waited for: what is known is served.
+    pub(super) async fn without_ended(&self, shown: &[Arc<Stream>]) -> Option<Listed> {
+        let view = self.view.as_ref()?;
+        let began = Instant::now();
+        {
+            let mut notes = self.notes();
+            if notes.silent.is_some_and(|at| at.elapsed() < AFTER_FAILURE) {
+                return None;
+            }
+            if shown.len() > ASKED_ALWAYS {
+                if notes.asked_next.is_some_and(|at| began < at) {
+                    return None;
+                }
+                notes.asked_next = Some(began + ASKED_EVERY);
+            }
+        }
+        let asked = timeout(CATCH_UP, self.drop_ended(view, shown)).await.unwrap_or_else(|_| Err(behind()));
+        if shown.len() > ASKED_ALWAYS {
+            self.notes().asked_next = Some(began + ASKED_EVERY.max(began.elapsed() * ASKED_SHARE));
+        }
+        match asked {
+            Ok(changed) => changed.then(|| Self::shown(view)),
+            Err(error) => {
+                tracing::debug!(%error, "the list may show streams that have ended");
+                self.notes().silent = Some(Instant::now());
+                None
+            }
+        }
+    }
+
+    /// Takes those out of the view that the store has not; returns whether there are any.
+    async fn drop_ended(&self, view: &View, shown: &[Arc<Stream>]) -> Result<bool> {
+        let looks: Vec<_> = shown.iter().map(|stream| has_ended(&self.store, stream.id.clone())).collect();
+        let ended: Vec<_> = stream::iter(looks).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
+        let ended: Vec<_> = ended.into_iter().flatten().collect();
+        let any = !ended.is_empty();
+        look(view, ended).await?;
+        Ok(any)
     }
 
     /// Brings the view past all writes that were answered.
@@ -164,6 +218,15 @@ async fn look(view: &View, ids: Vec<StreamId>) -> Result<()> {
     // Collected first: the compiler cannot prove `Send` for a stream that borrows within its closure.
     let looks: Vec<_> = ids.into_iter().map(|id| refresh(view, id)).collect();
     stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await
+}
+
+/// Returns the id where the store has no such stream.
+async fn has_ended(store: &Arc<dyn Registry>, id: StreamId) -> Result<Option<StreamId>> {
+    match store.get(&id).await {
+        // What cannot be read is in no list either.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(Some(id)),
+        answer => answer.map(|_| None),
+    }
 }
 
 async fn refresh(view: &View, id: StreamId) -> Result<()> {

@@ -231,6 +231,59 @@ fn wait_ends_when_the_status_is_there() {
     assert_eq!(stderr, "streamreg: \"nobody\" did not become active within 300ms: no live stream has this id\n");
 }
 
+/// Starts `watch` on a pipe that nobody reads; back when that is full.
+#[cfg(target_os = "linux")]
+fn blocked(server: &Server) -> Child {
+    let mut command = server.command(&["watch", "--from", "oldest"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // What it has written no longer grows.
+    let written = || {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap();
+        io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse::<u64>().ok()).unwrap()
+    };
+    let (mut last, mut same) = (0, 0);
+    until("the pipe is full", || {
+        let now = written();
+        same = if now > 60_000 && now == last { same + 1 } else { 0 };
+        last = now;
+        same > 10
+    });
+    child
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_watch_whose_output_nobody_takes_can_be_stopped() {
+    let server = Server::start(&[]);
+    let labels: Vec<_> = (0..60).map(|n| format!("l{n}={}", "x".repeat(250))).collect();
+    for n in 0..8 {
+        let id = format!("cam{n}");
+        let mut args = vec!["register", "--id", &id, "--type", "srt", "--source", "a:1"];
+        labels.iter().for_each(|label| args.extend(["--label", label]));
+        assert_eq!(server.run(&args), done(&format!("{id}\n")));
+    }
+    let signal = |child: &Child, name: &str| {
+        assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+    };
+    // The first signal ends it after a while.
+    let mut once = blocked(&server);
+    let began = Instant::now();
+    signal(&once, "TERM");
+    until("it ends", || once.try_wait().unwrap().is_some());
+    assert_eq!(once.wait().unwrap().code(), Some(128 + 15));
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    // The second one at once, whichever is heard first.
+    let mut twice = blocked(&server);
+    let began = Instant::now();
+    signal(&twice, "TERM");
+    until("it ends", || {
+        signal(&twice, "INT");
+        twice.try_wait().unwrap().is_some()
+    });
+    assert!([Some(128 + 2), Some(128 + 15)].contains(&twice.wait().unwrap().code()));
+    assert!(began.elapsed() < Duration::from_millis(1_900), "{:?}", began.elapsed());
+}
+
 #[test]
 fn wait_survives_a_restart_of_the_server() {
     let server = Server::start(&["--log", "debug"]);

@@ -63,7 +63,8 @@ impl Connection {
 #[derive(Clone, Copy)]
 pub(super) enum Request<'a> {
     One(&'a Cmd),
-    /// Several commands whose last one's answer counts, which is EXEC.
+    /// Several commands whose last one's answer counts, which is EXEC. Where one was refused, that refusal is the answer:
+    /// EXEC says only that there was one.
     Transaction(&'a Pipeline),
 }
 
@@ -74,7 +75,11 @@ impl Request<'_> {
             Self::Transaction(pipeline) => {
                 // As a plain pipeline: the client crate stumbles over a MULTI that the user may not run.
                 let answers = connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
-                fault::checked(answers.into_iter().next_back().unwrap_or(Value::Nil))
+                let mut last = Ok(Value::Nil);
+                for answer in answers {
+                    last = Ok(fault::checked(answer)?);
+                }
+                last
             }
         }
     }

@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::{TRIES, back_off, prune, replace};
 use crate::redis::connect::Request;
-use crate::redis::fault::{checked, is_discarded, is_no_permission, translate};
+use crate::redis::fault::{checked, is_no_permission, is_unknown_command, translate};
 use crate::redis::feed::{Place, facts};
 use crate::redis::script::Script;
 use crate::redis::{Store, reply};
@@ -38,7 +38,7 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
         };
         match tried {
             Ok(listed) => break listed,
-            Err(error) if is_no_permission(&error) || is_discarded(&error) => {
+            Err(error) if is_no_permission(&error) || is_unknown_command(&error) => {
                 tracing::debug!(way, "the Redis user may not list this way; taking the next");
                 store.list_way.0.fetch_max(way + 1, Ordering::Relaxed);
             }
@@ -97,14 +97,15 @@ async fn reads(store: &Arc<Store>) -> Result<Listed> {
     let mut ids = member_ids(store.bulk.read_long(&members, &store.link).await?)?;
     for attempt in 0..TRIES {
         let before = store.place().await;
-        if ids.is_empty() {
-            return Ok((None, Vec::new()));
-        }
-        let mut command = redis::cmd("MGET");
-        for id in &ids {
-            command.arg(store.keys.record_bytes(id));
-        }
-        let texts = reply::array(store.bulk.read_long(&command, &store.link).await?)?;
+        let texts = if ids.is_empty() {
+            Vec::new()
+        } else {
+            let mut command = redis::cmd("MGET");
+            for id in &ids {
+                command.arg(store.keys.record_bytes(id));
+            }
+            reply::array(store.bulk.read_long(&command, &store.link).await?)?
+        };
         let after = member_ids(store.bulk.read_long(&members, &store.link).await?)?;
         if after == ids {
             let found = ids.into_iter().zip(texts).map(|(id, text)| Ok((id, reply::bytes(text)?)));

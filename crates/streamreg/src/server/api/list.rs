@@ -22,6 +22,8 @@ use crate::summary::{By, Summary};
 
 /// Streams of one page of the store, where it is read whole.
 const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
+/// How often those that an answer shows in the place of ended ones are asked for, too.
+const TRIES: u32 = 3;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -49,35 +51,32 @@ async fn list(State(app): State<App>, uri: Uri) -> Result<Response> {
     let limit = params.number("limit", 1..=u64::from(MAX_LIMIT))?.and_then(|limit| u32::try_from(limit).ok());
     let limit = NonZeroU32::new(limit.unwrap_or(DEFAULT_LIMIT)).unwrap_or(NonZeroU32::MIN);
     let order: Order = params.get("sort").map_or(Ok(Order::default()), str::parse).map_err(Failure::invalid)?;
-    let plain = filter.is_empty() && order == Order::default();
     let cursor = params.get("cursor").map(str::parse::<Cursor>).transpose().map_err(|fault| {
         Error::new(ErrorKind::InvalidCursor, "this cursor is none; begin again without one")
             .with_operation(Operation::ListPage)
             .with_source(fault)
     })?;
-    let after = match &cursor {
-        None => None,
-        Some(cursor) => match Position::read(cursor.as_str(), order) {
-            Some(position) => Some(position?),
-            // The store's own, of a list that the view could not serve: it goes on there.
-            None if plain => return Ok(json(page_body(&app.registry.list_page(Some(cursor), limit).await?))),
-            None => {
-                let why = "this cursor is not one of this list and sort; begin again without one";
-                return Err(Error::new(ErrorKind::InvalidCursor, why).with_operation(Operation::ListPage).into());
-            }
-        },
+    let after = cursor.map(|cursor| Position::read(cursor.as_str(), order)).transpose()?;
+    let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+    let (mut listed, from_view) = match app.live.listed().await {
+        Some(listed) => (listed, true),
+        None => (from_store(&app).await?, false),
     };
-    let listed = match app.live.listed().await {
-        Some(listed) => listed,
-        None if plain && after.is_none() => return Ok(json(page_body(&app.registry.list_page(None, limit).await?))),
-        None => from_store(&app).await?,
+    let condition = filter.condition();
+    let mut tries = if from_view { TRIES } else { 0 };
+    let part = loop {
+        let streams = std::mem::take(&mut listed.streams).into_iter().filter(|stream| condition(stream)).collect();
+        let part = order.part(streams, after.as_ref(), limit);
+        if tries == 0 {
+            break part;
+        }
+        tries -= 1;
+        match app.live.without_ended(&part.streams).await {
+            // Others come in their place.
+            Some(left) => listed = left,
+            None => break part,
+        }
     };
-    let mut streams = listed.streams;
-    if !filter.is_empty() {
-        let condition = filter.condition();
-        streams.retain(|stream| condition(stream));
-    }
-    let part = order.part(streams, after.as_ref(), usize::try_from(limit.get()).unwrap_or(usize::MAX));
     let next = part.next.map(|next| next.to_cursor()).transpose()?;
     let streams = part.streams.into_iter().map(Arc::unwrap_or_clone).collect();
     let mut page = Page::new(streams, next, part.total);

@@ -254,3 +254,23 @@ async fn closed_means_closed() {
     assert_eq!(store.list().await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(store.ping().await.unwrap_err().kind(), ErrorKind::Closed);
 }
+
+#[tokio::test]
+async fn a_server_that_cannot_read_yet_does_not_change_the_way_of_listing() {
+    let bed = Bed::start().await;
+    let store = bed.store().await;
+    store.register(&stream("cam1", "h:1")).await.unwrap();
+    // As while it loads: it takes commands and refuses those that read.
+    bed.server.cli(&["CONFIG", "SET", "replica-serve-stale-data", "no"]).await;
+    bed.server.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    for _ in 0..3 {
+        let error = store.list().await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Unavailable && error.is_retryable(), "{error:?}");
+        assert!(error.message().contains("has lost its primary"), "{error}");
+    }
+    bed.server.cli(&["REPLICAOF", "NO", "ONE"]).await;
+    bed.server.cli(&["CONFIG", "RESETSTAT"]).await;
+    assert_eq!(store.list().await.unwrap().len(), 1);
+    let stats = bed.server.cli(&["INFO", "commandstats"]).await;
+    assert!(stats.contains("cmdstat_sort_ro:calls=1"), "{stats}");
+}

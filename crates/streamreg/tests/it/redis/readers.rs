@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use stream_registry::{ErrorKind, RedisRegistry, Registry};
 use testkit::Replica;
@@ -91,6 +92,13 @@ async fn readers_of_few_rights_read_everything() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn no_time_for_a_list_is_too_long() {
+    let (bed, _) = filled().await;
+    let store = RedisRegistry::connect(bed.options().list_timeout(Duration::MAX)).await.unwrap();
+    assert_eq!(store.list().await.unwrap().len(), STREAMS);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::readme::blocks;
 const OPERATIONS: &str = include_str!("../../../../../docs/operations.md");
 
 /// The rules of a user, as the page has them, but for password and name.
-fn rules(user: &str) -> Vec<&'static str> {
+pub(super) fn rules(user: &str) -> Vec<&'static str> {
     let found = blocks(OPERATIONS).into_iter().filter(|(language, _, _)| *language == "acl").count();
     assert_eq!(found, 2, "each user of the page is tested here");
     let start = format!("ACL SETUSER {user} on >SECRET ");

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use stream_registry::{RedisRegistry, Registry, Stream, StreamPatch, StreamStats, StreamStatus, View, ViewOptions};
+use stream_registry::{
+    RedisOptions, RedisRegistry, Registry, Stream, StreamPatch, StreamStats, StreamStatus, View, ViewOptions,
+};
 use testkit::{Data, wait_until};
 
 use super::operations::SOURCE;
-use super::{Bed, INDEX, id, stream};
+use super::{Bed, INDEX, PASSWORD, id, stream};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const FEED: &str = "mirror:streams:\u{1f}feed";
@@ -183,4 +185,70 @@ async fn other_programs_changes_come_with_the_compare() {
     store.update_heartbeat(&id("ours")).await.unwrap();
     bed.expect_no_more(&["foreign"]).await;
     witness.settled(&bed, "with other programs").await;
+}
+
+/// A reader with the rights that docs/operations.md gives it.
+async fn viewer(bed: &Bed) -> Arc<RedisRegistry> {
+    bed.user("viewer", &super::rights::rules("viewer").join(" ")).await;
+    let options: RedisOptions = bed.server.url_as("viewer", PASSWORD).parse().unwrap();
+    Arc::new(RedisRegistry::connect(options.read_only(true)).await.unwrap())
+}
+
+/// A number out of INFO.
+async fn info(bed: &Bed, name: &str) -> u64 {
+    let info = bed.server.cli(&["INFO", "stats"]).await;
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    value.trim().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_without_scripts_follows_from_an_empty_registry_on() {
+    let bed = Bed::start().await;
+    let (store, reader) = (bed.store().await, viewer(&bed).await);
+    assert!(reader.snapshot().await.unwrap().revision.is_some(), "an empty list has its place too");
+    let view = view(&reader, never()).await;
+    store.register(&stream("cam1", SOURCE)).await.unwrap();
+    wait_until(PATIENCE, async || view.get(&id("cam1")).is_some()).await;
+    // Emptied: another history, and at first none at all.
+    for round in 0..3 {
+        let before = (info(&bed, "total_connections_received").await, info(&bed, "total_commands_processed").await);
+        bed.flush().await;
+        wait_until(PATIENCE, async || view.all().is_empty()).await;
+        // As long as its sign of life may take.
+        wait_until(PATIENCE, async || view.age() > Duration::from_secs(1)).await;
+        let cam = format!("anew{round}");
+        store.register(&stream(&cam, SOURCE)).await.unwrap();
+        wait_until(PATIENCE, async || view.get(&id(&cam)).is_some()).await;
+        let after = (info(&bed, "total_connections_received").await, info(&bed, "total_commands_processed").await);
+        assert!(after.0 - before.0 < 200 && after.1 - before.1 < 1_000, "{before:?}, {after:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_without_scripts_follows_while_streams_come_and_go() {
+    let bed = Bed::start().await;
+    let (store, reader) = (Arc::new(bed.store().await), viewer(&bed).await);
+    for n in 0..20 {
+        store.register(&stream(&format!("fixed{n}"), SOURCE)).await.unwrap();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    // Only the feed moves: the ids stay the same, so that a list comes about.
+    let busy = tokio::spawn({
+        let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
+        async move {
+            for n in 0.. {
+                let status = if n % 2 == 0 { StreamStatus::Active } else { StreamStatus::Paused };
+                store.update_status(&id("fixed7"), status).await.unwrap();
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        }
+    });
+    let view = view(&reader, never()).await;
+    let before = view.revision();
+    wait_until(PATIENCE, async || view.revision() != before).await;
+    stop.store(true, Ordering::Relaxed);
+    busy.await.unwrap();
+    equal(&view, &store).await;
 }
