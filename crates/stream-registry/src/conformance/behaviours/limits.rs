@@ -120,8 +120,10 @@ async fn leave_room_for_what_becomes_of_a_lease(case: &Case) -> Check {
         let write = Write { guard: holder(&lease)?, ..write("a", change) };
         registry.write(&[write]).await?.swap_remove(0)?;
     }
-    let patch = Write { guard: holder(&lease)?, ..write("a", Change::Patch(Box::new(grown))) };
-    fails(registry.write(&[patch]).await?.swap_remove(0), ErrorKind::InvalidArgument)?;
+    for change in [Change::Patch(Box::new(grown)), Change::Replace(Box::new(sized(MAX_LEASED_RECORD_BYTES + 1)?))] {
+        let write = Write { guard: holder(&lease)?, ..write("a", change) };
+        fails(registry.write(&[write]).await?.swap_remove(0), ErrorKind::InvalidArgument)?;
+    }
     let before = case.get("a").await?;
     // As a holder does that was told of no answer: with the record as the store has it.
     let epoch = lease.epoch.clone().ok_or_else(|| fault("no epoch"))?;
