@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_streamreg"));
+    // Whatever the tests were started to ignore, in the background or under nohup, the program is not.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_streamreg")]);
     command.args(args).env_remove("STREAMREG_STORE").env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }

@@ -287,8 +287,8 @@ async fn ctrl_c_at_a_terminal_reaches_the_command_once() {
     std::fs::write(&script, text).unwrap();
     let program = env!("CARGO_BIN_EXE_streamreg");
     let line = format!("exec {program} run --store {} {} -- sh {}", served.url(), CAM.join(" "), script.display());
-    let mut terminal = std::process::Command::new("script")
-        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+    let mut terminal = std::process::Command::new("env")
+        .args(["--default-signal=INT", "script", "--quiet", "--return", "--command", &line, "/dev/null"])
         .env("SHELL", "/bin/sh")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
