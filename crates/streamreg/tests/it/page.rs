@@ -5,8 +5,10 @@
 mod browser;
 
 use std::process::Command;
+use std::sync::Arc;
 
-use stream_registry::{Registry, StreamStats, StreamStatus};
+use stream_registry::{MemoryRegistry, Registry, StreamStats, StreamStatus};
+use streamreg::server::ServeOptions;
 
 use self::browser::Tab;
 use crate::http::kit::{Server, id, stream};
@@ -61,11 +63,13 @@ async fn add_hostile(registry: &dyn Registry) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_list_shows_the_streams_and_follows_them() {
-    let (server, registry) = Server::memory().await;
+    let registry = Arc::new(MemoryRegistry::new());
     add(&*registry, "cam1", StreamStatus::Active).await;
     add(&*registry, "cam2", StreamStatus::Paused).await;
     let stats = StreamStats { bitrate: 5_000_000, packets_received: 97, packets_lost: 3, ..StreamStats::default() };
     registry.update_stats(&id("cam1"), &stats).await.unwrap();
+    // Now, since no event tells its view of statistics.
+    let server = Server::start(registry.clone(), ServeOptions::default()).await;
     let tab = open(&server, DESK);
     tab.until(STREAMS);
     assert!(row(&tab, "cam1").starts_with("cam1|srt|active|203.0.113.7:40112|–|–|5.0 Mbit/s|3.00 %|"));
