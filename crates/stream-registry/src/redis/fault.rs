@@ -42,6 +42,11 @@ pub(super) fn is_unknown_command(error: &RedisError) -> bool {
     error.detail().is_some_and(|detail| detail.contains("unknown command"))
 }
 
+/// Whether the server lacks memory for the command, or so it thinks.
+pub(super) fn is_out_of_memory(error: &RedisError) -> bool {
+    error.code() == Some("OOM")
+}
+
 /// Whether the user lacks a right.
 pub(super) fn is_no_permission(error: &RedisError) -> bool {
     // Inside a script, and of SORT's patterns, Redis 7.0 says it in words only; a script's own refusal comes with

@@ -33,10 +33,14 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) async fn start(to: SocketAddr) -> Self {
-        // The listener finds a pair of free ports; they are opened again as plain sockets.
-        let addr = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().rtp_addr();
-        let media = UdpSocket::bind(addr).await.unwrap();
-        let control = UdpSocket::bind((addr.ip(), addr.port() + 1)).await.unwrap();
+        let (addr, media, control) = loop {
+            // The listener finds a pair of free ports; they are opened again as plain sockets, unless another test
+            // was faster.
+            let addr = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().rtp_addr();
+            let Ok(media) = UdpSocket::bind(addr).await else { continue };
+            let Ok(control) = UdpSocket::bind((addr.ip(), addr.port() + 1)).await else { continue };
+            break (addr, media, control);
+        };
         let counts = Arc::new(Mutex::new(Counts::default()));
         let tasks = [
             tokio::spawn(relay_media(media, to, Arc::clone(&counts))),

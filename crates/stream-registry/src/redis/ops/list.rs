@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::{TRIES, back_off, prune, replace};
 use crate::redis::connect::Request;
-use crate::redis::fault::{checked, is_no_permission, is_unknown_command, translate};
+use crate::redis::fault::{checked, is_no_permission, is_out_of_memory, is_unknown_command, translate};
 use crate::redis::feed::{Place, facts};
 use crate::redis::script::Script;
 use crate::redis::{Store, reply};
@@ -29,8 +29,8 @@ const SCRIPT: u8 = 1;
 const READS: u8 = 2;
 
 pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
+    let mut way = store.list_way.0.load(Ordering::Relaxed);
     let (place, found) = loop {
-        let way = store.list_way.0.load(Ordering::Relaxed);
         let tried = match way {
             SORT => sort(store).await?,
             SCRIPT => script(store).await?,
@@ -40,8 +40,11 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
             Ok(listed) => break listed,
             Err(error) if is_no_permission(&error) || is_unknown_command(&error) => {
                 tracing::debug!(way, "the Redis user may not list this way; taking the next");
-                store.list_way.0.fetch_max(way + 1, Ordering::Relaxed);
+                way += 1;
+                store.list_way.0.fetch_max(way, Ordering::Relaxed);
             }
+            // While its memory is full a server takes no transaction, whatever is in it; the other ways it takes.
+            Err(error) if is_out_of_memory(&error) => way += 1,
             Err(error) => return Err(translate(error, false)),
         }
     };

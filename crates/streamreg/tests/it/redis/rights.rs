@@ -120,7 +120,8 @@ async fn work(bed: &Bed, rules: &[&str]) -> std::result::Result<(), String> {
         bed.server.cli(&["SADD", INDEX, "gone"]).await;
         read(&store).await.map_err(|error| error.to_string())?;
         let counted = store.counters();
-        if counted.prune_failures > 0 || counted.pruned == 0 {
+        // The sweep may have been there first.
+        if counted.prune_failures > 0 || bed.index().await.contains(&b"gone"[..]) {
             return Err(format!("ids without a record stay: {counted:?}"));
         }
         if let Some(missing) = missing(bed).await {
