@@ -1,5 +1,6 @@
 //! What is kept of one lease, between its handle and the keep-alive task.
 
+use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -47,7 +48,7 @@ pub(super) struct State {
     /// Somebody waits for what was reported.
     pub(super) urgent: bool,
     /// When the answer to a status was lost: it may arrive yet, and is written over an interval later.
-    pub(super) unsure: Option<u64>,
+    pub(super) unsure: Option<NonZeroU64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

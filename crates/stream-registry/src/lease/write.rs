@@ -1,5 +1,6 @@
 //! The writes of leases: one at a time for each, many leases in one call.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::cell::{Cell, Phase, State};
@@ -65,7 +66,7 @@ impl Turn {
         }
         let mono = shared.clock.mono();
         // Not sooner, and not later where the batch has room for it before its time.
-        if state.unsure.is_some_and(|lost| mono >= lost.saturating_add(millis(shared.pace().heartbeat) / 2)) {
+        if state.unsure.is_some_and(|lost| mono >= lost.get().saturating_add(millis(shared.pace().heartbeat) / 2)) {
             state.unsure = None;
             let status = state.record.status.clone();
             state.pending().status.get_or_insert(status);
@@ -232,7 +233,7 @@ impl Turn {
             }
         }
         if lost_status {
-            state.unsure = Some(shared.clock.mono());
+            state.unsure = Some(NonZeroU64::MIN.saturating_add(shared.clock.mono()));
         }
     }
 }
