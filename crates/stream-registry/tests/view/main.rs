@@ -2,20 +2,21 @@
 // All of it is tests, helpers between them too; clippy knows only functions with `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod disturbed;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use futures_util::StreamExt as _;
 use stream_registry::{
-    Cursor, EndOptions, Error, ErrorKind, Event, MemoryRegistry, MockRegistry, Operation, Page, RegisterOptions,
-    Registered, Registry, Result, Snapshot, StoreInfo, Stream, StreamId, StreamPatch, StreamStats, StreamStatus,
-    StreamType, View, ViewOptions, Watch, WatchFrom, Write,
+    ErrorKind, MemoryRegistry, MockRegistry, Operation, Registry, Stream, StreamId, StreamPatch, StreamStats,
+    StreamStatus, StreamType, View, ViewOptions,
 };
 use tokio::sync::Notify;
+
+use disturbed::Disturbed;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -80,97 +81,6 @@ fn assert_counted(view: &View) {
     }
     assert_eq!((&counts.by_status, &counts.by_node), (&status, &node));
     assert_eq!(counts.by_type.values().sum::<u64>(), counts.total);
-}
-
-/// A store in memory whose feed, pages and look-ups can be disturbed.
-#[derive(Debug, Default)]
-struct Disturbed {
-    inner: MemoryRegistry,
-    /// Events are swallowed, and then it says so.
-    tears: Arc<AtomicBool>,
-    /// Every so many events of a watch it asks for a new snapshot.
-    resync_every: Option<u64>,
-    deaf: bool,
-    /// Why it refuses to be followed.
-    refuses: Option<ErrorKind>,
-    /// No watch of it tells anything but that events may be missing.
-    torn: bool,
-    /// Snapshots do not know their place.
-    placeless: bool,
-    snapshots: AtomicU64,
-    /// Pages were read and wait here to be handed out.
-    hold_pages: Mutex<Option<Arc<(Notify, Notify)>>>,
-    hold_gets: Mutex<Option<Arc<(Notify, Notify)>>>,
-}
-
-async fn held(hold: &Mutex<Option<Arc<(Notify, Notify)>>>) {
-    let hold = hold.lock().unwrap().take();
-    if let Some(hold) = hold {
-        hold.0.notify_one();
-        hold.1.notified().await;
-    }
-}
-
-#[async_trait]
-impl Registry for Disturbed {
-    async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        self.inner.register_with(stream, options).await
-    }
-    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
-        self.inner.end(id, options).await
-    }
-    async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
-        self.inner.write(writes).await
-    }
-    async fn get(&self, id: &StreamId) -> Result<Stream> {
-        let answer = self.inner.get(id).await;
-        held(&self.hold_gets).await;
-        answer
-    }
-    async fn snapshot(&self) -> Result<Snapshot> {
-        self.snapshots.fetch_add(1, Ordering::SeqCst);
-        let mut snapshot = self.inner.snapshot().await?;
-        if self.placeless {
-            snapshot.revision = None;
-        }
-        Ok(snapshot)
-    }
-    async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
-        let page = self.inner.list_page(cursor, count).await;
-        held(&self.hold_pages).await;
-        page
-    }
-    async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        if self.deaf {
-            return Err(Error::unsupported("this store has no change feed"));
-        }
-        if let Some(kind) = self.refuses {
-            return Err(Error::new(kind, "this user may not follow"));
-        }
-        let watch = self.inner.watch(from).await?;
-        if self.torn {
-            let revision = self.inner.snapshot().await?.revision.unwrap();
-            return Ok(Watch::new(futures_util::stream::iter([Event::Resync { revision }]).chain(watch)));
-        }
-        let (tears, every) = (Arc::clone(&self.tears), self.resync_every);
-        let mut count = 0;
-        Ok(Watch::new(watch.map(move |event| {
-            count += 1;
-            if tears.swap(false, Ordering::SeqCst) || every.is_some_and(|every| count % every == 0) {
-                return Event::Resync { revision: event.revision().clone() };
-            }
-            event
-        })))
-    }
-    async fn ping(&self) -> Result<()> {
-        self.inner.ping().await
-    }
-    fn info(&self) -> StoreInfo {
-        self.inner.info()
-    }
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
 }
 
 /// Changes streams by chance, until it is told to stop.
