@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-/// Waits for SIGINT (Ctrl-C), SIGTERM or SIGHUP (a terminal that was closed); a second one ends the process at once. What
-/// is ignored from the start, SIGHUP under nohup say, stays so.
+/// Waits for SIGINT (Ctrl-C), SIGTERM or SIGHUP (a terminal that was closed); a second one ends the process at once.
+/// SIGHUP stays ignored where it is from the start, under nohup.
 ///
 /// The handlers are in place when this returns, not only at the first poll.
 pub(super) fn asked_to_stop() -> impl Future<Output = ()> + Send + 'static {
@@ -63,16 +63,18 @@ fn ignored() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
+/// Takes a signal from now on.
+#[cfg(unix)]
+fn open(number: i32) -> Option<(tokio::signal::unix::Signal, i32)> {
+    let opened = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(number));
+    opened.inspect_err(|error| tracing::warn!(%error, number, "a signal is not taken")).ok().zip(Some(number))
+}
+
 /// Takes those of these signals that are not ignored from the start.
 #[cfg(unix)]
 pub(super) fn take(numbers: &[i32]) -> Vec<(tokio::signal::unix::Signal, i32)> {
-    use tokio::signal::unix::{SignalKind, signal};
     let ignored = ignored();
-    let open = |&number: &i32| {
-        let opened = signal(SignalKind::from_raw(number));
-        opened.inspect_err(|error| tracing::warn!(%error, number, "a signal is not taken")).ok().zip(Some(number))
-    };
-    numbers.iter().filter(|&&number| ignored & (1 << (number - 1)) == 0).filter_map(open).collect()
+    numbers.iter().filter(|&&number| ignored & (1 << (number - 1)) == 0).filter_map(|&number| open(number)).collect()
 }
 
 /// Waits for one of the signals and returns its number.
@@ -96,7 +98,10 @@ struct Signals(Vec<(tokio::signal::unix::Signal, i32)>);
 impl Signals {
     fn new() -> Self {
         use rustix::process::Signal;
-        Self(take(&[Signal::HUP, Signal::INT, Signal::TERM].map(Signal::as_raw)))
+        let mut signals = take(&[Signal::HUP.as_raw()]);
+        // These always: a script's shell lets what it starts in the background ignore SIGINT, whoever sends it.
+        signals.extend([Signal::INT, Signal::TERM].into_iter().filter_map(|signal| open(signal.as_raw())));
+        Self(signals)
     }
 
     /// Waits for a signal and returns its number.
