@@ -177,7 +177,15 @@ async fn a_network_that_fails_in_every_way() {
             "cut mid-reply" => proxy.cut_answers_after(777),
             _ => proxy.refuse().await,
         }
-        go_on(Duration::from_millis(if fault == "cut" { 50 } else { 1_300 })).await;
+        if fault == "cut" {
+            // A cut lasts no time, in which no call may be under way.
+            for _ in 0..10 {
+                go_on(Duration::from_millis(5)).await;
+                proxy.cut();
+            }
+        } else {
+            go_on(Duration::from_millis(1_300)).await;
+        }
         if fault == "swallow" {
             // A connection that has lost a part of an answer brings nothing more: TCP has no gaps.
             proxy.cut();

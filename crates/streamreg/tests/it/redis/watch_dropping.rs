@@ -101,7 +101,13 @@ async fn waiting_for_events() {
                     dropped += 1;
                     polls += 1;
                     if drops_watch {
-                        watch = store.watch(WatchFrom::Revision(at.clone())).await.unwrap();
+                        watch = loop {
+                            match store.watch(WatchFrom::Revision(at.clone())).await {
+                                Ok(watch) => break watch,
+                                // A busy machine may be late with an answer.
+                                Err(error) => assert!(error.is_retryable(), "{error:?}"),
+                            }
+                        };
                     }
                 };
                 at = event.revision().clone();
