@@ -54,7 +54,16 @@ async fn worker_that_holds() {
         let lease = Leases::new(holders, LeaseOptions::default()).acquire(stream("cam0", MINE)).await.unwrap();
         let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver).lease(true);
         let theirs = stream("cam0", THEIRS);
-        let (end, taken) = tokio::join!(write_on(&lease), others.register_with(&theirs, &take_over));
+        // A record that is written all the while may not stand still for the tries of one call.
+        let take = async {
+            loop {
+                match others.register_with(&theirs, &take_over).await {
+                    Err(error) if error.is_retryable() => {}
+                    answer => break answer,
+                }
+            }
+        };
+        let (end, taken) = tokio::join!(write_on(&lease), take);
         assert_eq!(end, LeaseEnd::Superseded { by: Some(THEIRS.into()) });
         let last = others.get(&id("cam0")).await.unwrap();
         return assert_eq!(last, taken.unwrap().stream, "the loser wrote something");
