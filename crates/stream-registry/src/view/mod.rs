@@ -3,6 +3,7 @@
 mod follow;
 mod options;
 mod state;
+mod table;
 
 use std::fmt;
 use std::sync::Arc;

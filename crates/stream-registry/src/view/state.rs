@@ -4,18 +4,15 @@
 //! holds it to read sees all streams at one moment. A look-up takes the table and one shard only: it waits for no reader of
 //! everything, and for a writer only while that puts one stream into the same shard.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::hash::BuildHasher as _;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Arc, RwLock};
 
-use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
+use super::table::{Table, read, write};
 use crate::stream::{Revision, Stream, StreamId, StreamStatus, StreamType};
 use crate::{Error, ErrorKind, Result};
 
-/// As many as six bits of a hash tell apart.
-const SHARDS: usize = 64;
 /// How many revisions are known to have been reached.
 const REMEMBERED: usize = 4_096;
 /// How many ids of a compare are reported.
@@ -77,53 +74,6 @@ pub struct Corrections {
     pub count: u64,
     /// The streams of the last compare that corrected any; 100 at most.
     pub last: Vec<StreamId>,
-}
-
-/// A stream, and what keeps older news from replacing newer ones.
-#[derive(Debug)]
-struct Entry {
-    stream: Arc<Stream>,
-    /// The number of the change that put it here.
-    change: u64,
-    /// The last compare that met it in a page.
-    met: u64,
-}
-
-type Shard = RwLock<HashMap<StreamId, Entry, RandomState>>;
-
-/// All streams. Publishers choose ids, so the hash is seeded by chance; the standard one takes several times as long.
-#[derive(Debug)]
-struct Table {
-    hash: RandomState,
-    shards: Vec<Shard>,
-}
-
-impl Table {
-    fn new() -> Self {
-        // A seed of its own for the shard: the streams of one would else crowd the same part of its map.
-        Self { hash: RandomState::default(), shards: (0..SHARDS).map(|_| Shard::default()).collect() }
-    }
-
-    fn shard(&self, id: &StreamId) -> &Shard {
-        // The high bits, which fit whatever a usize holds.
-        &self.shards[(self.hash.hash_one(id) >> 58) as usize]
-    }
-
-    fn get(&self, id: &StreamId) -> Option<Arc<Stream>> {
-        read(self.shard(id)).get(id).map(|entry| Arc::clone(&entry.stream))
-    }
-
-    /// Puts a stream and returns the one before.
-    fn put(&self, stream: Arc<Stream>, change: u64) -> Option<Arc<Stream>> {
-        let mut shard = write(self.shard(&stream.id));
-        match shard.get_mut(&stream.id) {
-            Some(entry) => {
-                entry.change = change;
-                Some(std::mem::replace(&mut entry.stream, stream))
-            }
-            None => shard.insert(stream.id.clone(), Entry { stream, change, met: 0 }).map(|entry| entry.stream),
-        }
-    }
 }
 
 /// What is known beside the streams.
@@ -197,15 +147,6 @@ pub(super) struct State {
     table: RwLock<Arc<Table>>,
 }
 
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    // Nothing under these locks panics but for a defect.
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl State {
     pub(super) fn new() -> Self {
         Self { book: RwLock::default(), table: RwLock::new(Arc::new(Table::new())) }
@@ -220,9 +161,7 @@ impl State {
         let book = read(&self.book);
         let table = Arc::clone(&read(&self.table));
         let mut all = Vec::with_capacity(usize::try_from(book.counts.total).unwrap_or(0));
-        for shard in &table.shards {
-            all.extend(read(shard).values().map(|entry| Arc::clone(&entry.stream)));
-        }
+        table.collect(&mut all, |entry| Some(Arc::clone(&entry.stream)));
         all
     }
 
@@ -246,12 +185,10 @@ impl State {
         let mut book = write(&self.book);
         book.change += 1;
         for stream in streams {
-            let entry = Entry { stream: Arc::new(stream), change: book.change, met: 0 };
-            counts.add(&entry.stream);
-            let id = entry.stream.id.clone();
+            counts.add(&stream);
             // Every stream comes once; were it not so, the counts stay right.
-            if let Some(twice) = write(table.shard(&id)).insert(id, entry) {
-                counts.subtract(&twice.stream);
+            if let Some(twice) = table.put(Arc::new(stream), book.change) {
+                counts.subtract(&twice);
             }
         }
         book.counts = counts;
@@ -305,13 +242,13 @@ impl State {
             left.insert(id.clone());
         }
         book.removals += 1;
-        let entry = write(read(&self.table).shard(id)).remove(id)?;
-        book.counts.subtract(&entry.stream);
-        Some(entry.stream)
+        let stream = read(&self.table).remove(id)?;
+        book.counts.subtract(&stream);
+        Some(stream)
     }
 
     fn entry_change(&self, id: &StreamId) -> Option<u64> {
-        read(read(&self.table).shard(id)).get(id).map(|entry| entry.change)
+        read(&self.table).look(id, |entry| entry.change)
     }
 
     fn mark_in(&self, book: &Book, id: &StreamId) -> Mark {
@@ -356,14 +293,10 @@ impl State {
             if book.left.as_ref().is_some_and(|left| left.contains(&stream.id)) {
                 continue;
             }
-            let known = {
-                let table = read(&self.table);
-                let mut shard = write(table.shard(&stream.id));
-                shard.get_mut(&stream.id).map(|entry| {
-                    entry.met = walk.number;
-                    (entry.change > walk.began, Arc::clone(&entry.stream))
-                })
-            };
+            let known = read(&self.table).change(&stream.id, |entry| {
+                entry.met = walk.number;
+                (entry.change > walk.began, Arc::clone(&entry.stream))
+            });
             match known {
                 // An event is newer than the page, or as new.
                 Some((true, _)) => continue,
@@ -380,15 +313,12 @@ impl State {
     pub(super) fn unmet(&self, walk: Walk) -> Vec<StreamId> {
         let _book = read(&self.book);
         let table = Arc::clone(&read(&self.table));
-        let unmet = |entry: &Entry| entry.met != walk.number && entry.change <= walk.began;
-        let shards = table.shards.iter();
-        shards
-            .flat_map(|shard| {
-                let shard = read(shard);
-                let ids: Vec<_> = shard.iter().filter(|(_, entry)| unmet(entry)).map(|(id, _)| id.clone()).collect();
-                ids
-            })
-            .collect()
+        let mut unmet = Vec::new();
+        table.collect(&mut unmet, |entry| {
+            let gone = entry.met != walk.number && entry.change <= walk.began;
+            gone.then(|| entry.stream.id.clone())
+        });
+        unmet
     }
 
     /// Ends a compare with what it corrected.
