@@ -14,7 +14,7 @@ use super::ops::replace;
 use super::options::CALL_TIMEOUT;
 use super::{Store, fault, reply};
 use crate::registry::rules;
-use crate::stream::{EndReason, Revision, Stream, StreamId, Timestamp};
+use crate::stream::{EndReason, Revision, Stream, StreamId, StreamStatus, Timestamp};
 use crate::watch::{ALIVE_AFTER, EndCause, Event, Watch, WatchFrom, What};
 use crate::{Error, ErrorKind, Result};
 
@@ -315,6 +315,9 @@ struct Entry {
     what: Vec<u8>,
     stream_id: Vec<u8>,
     record: Vec<u8>,
+    /// Where the record is the one before its status changed: the new one, as the inside of a JSON string, and the time.
+    status: Vec<u8>,
+    now: Vec<u8>,
     reason: Vec<u8>,
     read_at: Vec<u8>,
 }
@@ -343,6 +346,8 @@ fn entry(value: Value) -> Result<Entry> {
         what: Vec::new(),
         stream_id: Vec::new(),
         record: Vec::new(),
+        status: Vec::new(),
+        now: Vec::new(),
         reason: Vec::new(),
         read_at: Vec::new(),
     };
@@ -353,6 +358,8 @@ fn entry(value: Value) -> Result<Entry> {
             b"i" => entry.stream_id = value,
             b"p" => entry.before = entry_id(&value).ok_or_else(bad)?,
             b"r" => entry.record = value,
+            b"s" => entry.status = value,
+            b"n" => entry.now = value,
             b"c" => entry.reason = value,
             b"t" => entry.read_at = value,
             _ => {}
@@ -365,7 +372,12 @@ impl Entry {
     /// What it tells; nothing where it is about what can be no stream, or of a kind that is not known here.
     fn event(&self, revision: Revision) -> Option<Event> {
         let id: StreamId = std::str::from_utf8(&self.stream_id).ok()?.parse().ok()?;
-        let stream = replace::decode(&id, &self.record).unwrap_or_else(|_| unreadable(&id));
+        let mut stream = replace::decode(&id, &self.record).unwrap_or_else(|_| unreadable(&id));
+        if !self.now.is_empty() {
+            let status = format!("\"{}\"", std::str::from_utf8(&self.status).ok()?);
+            stream.status = StreamStatus::stored(&serde_json::from_str::<String>(&status).ok()?);
+            stream.last_heartbeat = std::str::from_utf8(&self.now).ok()?.parse().ok()?;
+        }
         let word = std::str::from_utf8(&self.what).ok()?;
         let appended = Timestamp::from_unix_nanos(i128::from(self.id.0) * 1_000_000);
         let event = match word {

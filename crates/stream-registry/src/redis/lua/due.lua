@@ -12,5 +12,5 @@ local function expiry(id, copy)
   local kept = redis.pcall('GET', copy)
   local read, text
   if type(kept) == 'string' then read, text = kept:match('^(%d+)\n(.*)$') end
-  return 'expired', id, text or '', '', read or ''
+  return { 'w', 'expired', 'i', id, 'r', text or '', 't', read or '' }
 end

@@ -1,10 +1,11 @@
 -- Appending to the change feed, in the same step as the change.
 --
--- The feed is a stream: w what happened, i the id, p the entry before, r the record, c why, t when the record was
--- read in ms. Its hash of facts holds the history, which is its first entry, and the tail, its last one. Who reads
--- an entry whose p is not the one that was read before knows that something is missing.
+-- The feed is a stream: p the entry before, w what happened, i the id, r the record, c why, t when the record was read
+-- in ms; s and n where r is the record before its status changed: the new one, as the inside of a JSON string, and the
+-- time. Its hash of facts holds the history, which is its first entry, and the tail, its last one. Who reads an entry
+-- whose p is not the one that was read before knows that something is missing.
 
--- Appends events: what, id, record, reason and time of each, one after the other. The first write of its script.
+-- Appends events, each a list of its fields but for p. The first write of its script.
 local function append(feed, facts, events)
   local known = redis.pcall('HMGET', facts, 'history', 'tail')
   -- What is of another type is nobody's: a new history begins.
@@ -13,16 +14,17 @@ local function append(feed, facts, events)
     known = {}
   end
   local history, tail = known[1], known[2] or '0-0'
-  for at = 1, #events, 5 do
-    local function add()
-      return redis.pcall('XADD', feed, 'MAXLEN', '~', '100000', '*', 'w', events[at], 'i', events[at + 1], 'p', tail,
-        'r', events[at + 2], 'c', events[at + 3], 't', events[at + 4])
+  for at, event in ipairs(events) do
+    local entry
+    if at == 1 then
+      entry = redis.pcall('XADD', feed, 'MAXLEN', '~', '100000', '*', 'p', tail, unpack(event))
+    else
+      entry = redis.call('XADD', feed, '*', 'p', tail, unpack(event))
     end
-    local entry = add()
     if type(entry) == 'table' then
       redis.call('DEL', feed)
       history, tail = nil, '0-0'
-      entry = add()
+      entry = redis.call('XADD', feed, '*', 'p', tail, unpack(event))
     end
     history, tail = history or entry, entry
   end

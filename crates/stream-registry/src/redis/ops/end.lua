@@ -57,7 +57,7 @@ if condition == 'seen' then
 elseif condition == 'any' then
   wanted = epoch ~= nil
 else
-  wanted = (condition == 'free' and epoch == false or epoch and condition == '=' .. epoch) and heartbeat(text, 0) and
+  wanted = (condition == 'free' and epoch == false or epoch and condition == '=' .. epoch) and heartbeat(text) and
     pcall(cjson.decode, text)
 end
 if not wanted then return { 'there', text } end
@@ -74,7 +74,7 @@ local fault = bad_index(index) or forbidden({
   appending(feed, facts),
 })
 if fault then return fault end
-append(feed, facts, { 'unregistered', id, text, reason, '' })
+append(feed, facts, { { 'w', 'unregistered', 'i', id, 'r', text, 'c', reason } })
 redis.call('SET', mark, value, 'PX', mark_ttl)
 if answer_ttl ~= '' then redis.call('SET', answer, first, 'PX', answer_ttl) end
 redis.call('SREM', index, id)

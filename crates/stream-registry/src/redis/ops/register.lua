@@ -54,11 +54,9 @@ if ended ~= '' and redis.call('PTTL', record) == -1 then life = { 'PX', ttl } en
 if ended ~= '' then ended_ttl = outliving(ended_ttl, record, mark) end
 local events = {}
 if kind == 'none' and whose == 'new' and type(redis.pcall('ZSCORE', due, id)) == 'string' then
-  events = { expiry(id, copy) }
+  events[1] = expiry(id, copy)
 end
-if what ~= '' then
-  for _, word in ipairs({ what, id, new, '', '' }) do events[#events + 1] = word end
-end
+if what ~= '' then events[#events + 1] = { 'w', what, 'i', id, 'r', new } end
 local fault = bad_index(index) or forbidden({
   { 'SADD', index, id },
   { 'SET', operation, answer, 'PX', answer_ttl },

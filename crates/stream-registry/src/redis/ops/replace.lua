@@ -28,7 +28,7 @@ local life = lifetime(record, ttl, policy)
 local fault = bad_index(index) or forbidden({ { 'SADD', index, id }, { 'SET', record, new, 'PX', ttl } }) or
   what ~= '' and forbidden({ appending(feed, facts) })
 if fault then return fault end
-if what ~= '' then append(feed, facts, { what, id, new, '', '' }) end
+if what ~= '' then append(feed, facts, { { 'w', what, 'i', id, 'r', new } }) end
 redis.call('SADD', index, id)
 redis.call('SET', record, new, unpack(life))
 return 1

@@ -57,8 +57,7 @@ for at = 6, #ARGV do
       if now < grace then
         next_look[#next_look + 1] = { grace, id }
       else
-        for _, word in ipairs({ expiry(id, copy) }) do events[#events + 1] = word end
-        reaped[#reaped + 1], gone[#gone + 1] = id, copy
+        events[#events + 1], reaped[#reaped + 1], gone[#gone + 1] = expiry(id, copy), id, copy
       end
     elseif moment == false then
       strays[#strays + 1] = id

@@ -101,7 +101,9 @@ async fn run_chunk(store: &Arc<Store>, writes: &[&Write]) -> Result<Vec<Result<(
     keys.extend(writes.iter().map(|write| store.keys.record(&write.id)));
     let mut call = WRITE.call(&keys);
     call.arg(store.keys.prefix().len()).arg(&now).arg(store.ttl_ms()).arg(store.ttl_policy());
-    for write in writes {
+    // A script takes it that what is not named is a plain heartbeat.
+    let named = writes.iter().rposition(|write| !is_plain(write)).map_or(0, |last| last + 1);
+    for write in &writes[..named] {
         push_write(&mut call, write);
     }
     let answer = call.run(&store.link, Effect::Write).await?;
@@ -133,6 +135,11 @@ pub(super) fn outcome(code: i64, id: &StreamId) -> Result<()> {
     }
 }
 
+/// Whether a write is a heartbeat of a stream that is not leased.
+fn is_plain(write: &Write) -> bool {
+    matches!((&write.change, &write.guard), (Change::Heartbeat, Guard::None))
+}
+
 fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
     let verb = match &write.change {
         Change::Heartbeat => "h",
@@ -147,7 +154,11 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
         Guard::Holder(epoch) => {
             let mut field = String::from(",\"epoch\":");
             push_json_text(&mut field, epoch.as_str());
-            call.arg(format!("{verb}=")).arg(field)
+            // With nothing else it says that this is a heartbeat.
+            if !matches!(write.change, Change::Heartbeat) {
+                call.arg(format!("{verb}="));
+            }
+            call.arg(field)
         }
     };
     match &write.change {
