@@ -86,6 +86,11 @@ async fn live_streams_outlive_full_memory() {
     assert_eq!(listed.len(), names.len(), "all live ones are there");
     bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
     store.register(&stream("new", "h:9")).await.unwrap();
+    // With memory again lists go the cheapest way again.
+    bed.server.cli(&["CONFIG", "RESETSTAT"]).await;
+    assert_eq!(store.list().await.unwrap().len(), names.len() + 1);
+    let stats = bed.server.cli(&["INFO", "commandstats"]).await;
+    assert!(stats.contains("cmdstat_sort_ro:calls=1"), "{stats}");
 }
 
 #[tokio::test]
