@@ -23,6 +23,7 @@ mod rights;
 mod scripts;
 mod settled;
 mod sweep;
+mod sweep_rights;
 mod ttl;
 mod view;
 mod watch_dropping;
