@@ -6,6 +6,7 @@ mod away;
 mod children;
 mod dropping;
 mod feed;
+mod feed_waits;
 mod fight;
 mod foreign_records;
 mod full_memory;
