@@ -280,7 +280,7 @@ async fn signals_are_passed_on_to_the_command() {
 async fn what_is_ignored_from_the_start_stays_so() {
     let served = Served::start().await;
     let nohup = |line: &str| {
-        let line = format!("trap '' HUP; exec {} {line}", env!("CARGO_BIN_EXE_streamreg"));
+        let line = format!("trap '' HUP INT; exec {} {line}", env!("CARGO_BIN_EXE_streamreg"));
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", &line]).stdin(Stdio::null());
         Running::spawn(&mut shell)
@@ -289,14 +289,16 @@ async fn what_is_ignored_from_the_start_stays_so() {
     let mut running = nohup(&format!("run --store {} {} -- sh -c \"{script}\"", served.url(), CAM.join(" ")));
     running.line_with("ready");
     running.signal("HUP");
+    running.signal("INT");
     running.signal("TERM");
     assert_eq!(running.ended(), Some(7));
     let mut holder = nohup(&format!("register --hold --store {} {}", served.url(), CAM.join(" ")));
     holder.line_with("is held");
     holder.signal("HUP");
-    holder.signal("TERM");
+    // In the background of a script that is ignored for no reason.
+    holder.signal("INT");
     assert_eq!(holder.ended(), Some(0));
-    assert_eq!(served.ends(), [ended("exit status 7"), ended("stopped by SIGTERM")].concat());
+    assert_eq!(served.ends(), [ended("exit status 7"), ended("stopped by SIGINT")].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
