@@ -113,14 +113,16 @@ fn stopped() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use async_trait::async_trait;
     use futures_util::StreamExt as _;
-    use futures_util::stream::{once, pending};
+    use futures_util::stream::{iter, pending};
     use stream_registry::{
-        Cursor, EndOptions, MemoryRegistry, Page, RegisterOptions, Registered, Snapshot, StoreInfo, Watch, Write,
+        Cursor, EndCause, EndOptions, MemoryRegistry, Page, RegisterOptions, Registered, Snapshot, StoreInfo,
+        Timestamp, Watch, Write,
     };
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -154,15 +156,50 @@ mod tests {
         assert_eq!(names(&read(&registry, &which, 10).await.unwrap()), ["b"]);
     }
 
-    /// A store whose feed is trimmed after the call of `watch`, as often as it is told to.
+    /// A store whose feed tells what it is told to; where nothing is left of that, as the one inside.
     #[derive(Debug, Default)]
-    struct Trimmed {
+    struct Told {
         inner: MemoryRegistry,
-        times: AtomicU32,
+        /// What each watch tells before it waits for ever.
+        watches: Mutex<VecDeque<Vec<Event>>>,
+        /// The time before each event.
+        pause: Duration,
+        /// Where the feed ends, each time that is asked; the last one stays.
+        tails: Mutex<VecDeque<Revision>>,
+        /// It does not say where its feed ends.
+        is_placeless: bool,
+    }
+
+    impl Told {
+        fn new(watches: impl IntoIterator<Item = Vec<Event>>, tails: &[&str]) -> Self {
+            let tails = tails.iter().map(|tail| at(tail)).collect();
+            Self { watches: Mutex::new(watches.into_iter().collect()), tails: Mutex::new(tails), ..Self::default() }
+        }
+
+        fn unread(&self) -> usize {
+            self.watches.lock().unwrap().len()
+        }
+    }
+
+    fn at(place: &str) -> Revision {
+        place.parse().unwrap()
+    }
+
+    fn alive(place: &str) -> Event {
+        Event::Alive { revision: at(place) }
+    }
+
+    fn resync(place: &str) -> Event {
+        Event::Resync { revision: at(place) }
+    }
+
+    fn end(place: &str, id: &str) -> Event {
+        let last = Arc::new(Stream::new(id.parse().unwrap(), StreamType::Srt, "h:1"));
+        Event::Ended { revision: at(place), reason: EndCause::Expired, last, as_of: Timestamp::ZERO }
     }
 
     #[async_trait]
-    impl Registry for Trimmed {
+    impl Registry for Told {
         async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
             self.inner.register_with(stream, options).await
         }
@@ -176,21 +213,25 @@ mod tests {
             self.inner.get(id).await
         }
         async fn snapshot(&self) -> Result<Snapshot> {
-            self.inner.snapshot().await
+            let mut snapshot = self.inner.snapshot().await?;
+            snapshot.revision = snapshot.revision.filter(|_| !self.is_placeless);
+            Ok(snapshot)
         }
         async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
-            self.inner.list_page(cursor, count).await
+            let mut page = self.inner.list_page(cursor, count).await?;
+            let mut tails = self.tails.lock().unwrap();
+            let told = if tails.len() > 1 { tails.pop_front() } else { tails.front().cloned() };
+            page.revision = told.or(page.revision).filter(|_| !self.is_placeless);
+            Ok(page)
         }
         async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-            let left = self.times.load(Ordering::SeqCst);
-            if left == 0 {
-                return self.inner.watch(from).await;
-            }
-            self.times.store(left - 1, Ordering::SeqCst);
-            // It goes on at a place past every tail that is read now.
-            let place = format!("later-{left}").parse().unwrap();
-            let resync = once(async { Event::Resync { revision: place } });
-            Ok(Watch::new(resync.chain(pending())))
+            let Some(told) = self.watches.lock().unwrap().pop_front() else { return self.inner.watch(from).await };
+            let pause = self.pause;
+            let events = iter(told).then(move |event| async move {
+                tokio::time::sleep(pause).await;
+                event
+            });
+            Ok(Watch::new(events.chain(pending())))
         }
         async fn ping(&self) -> Result<()> {
             self.inner.ping().await
@@ -204,16 +245,57 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_the_oldest_went_meanwhile_it_begins_anew_and_never_waits_without_end() {
-        let registry = Trimmed::default();
+    async fn where_the_oldest_went_meanwhile_it_begins_anew_and_not_for_ever() {
+        // It goes on at a place past every tail that is read now; a sign of life before is no beginning.
+        let trimmed = (1..TRIES).map(|n| vec![alive("0"), resync(&format!("later-{n}"))]);
+        let registry = Told::new(trimmed, &[]);
         ended(&registry.inner, "a", StreamType::Srt, "n1").await;
-        registry.times.store(TRIES - 1, Ordering::SeqCst);
         let all = Which::default();
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         assert_eq!(names(&read(&registry, &all, 10).await.unwrap()), ["a"]);
         assert_eq!(began.elapsed(), Duration::ZERO);
-        registry.times.store(u32::MAX, Ordering::SeqCst);
+        let registry = Told::new((0..100).map(|n| vec![resync(&format!("later-{n}"))]), &[]);
         let error = read(&registry, &all, 10).await.unwrap_err();
         assert!(error.kind() == ErrorKind::Unavailable && error.message().contains("try again"), "{error}");
+        assert_eq!(registry.unread(), 100 - usize::try_from(TRIES).unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_that_cannot_be_told_costs_nothing_but_itself() {
+        let all = Which::default();
+        let began = Instant::now();
+        // The oldest one: what is met at the same place again was no trim.
+        let once = || vec![resync("1"), end("2", "a")];
+        let registry = Told::new([once(), once()], &["2"]);
+        assert_eq!(names(&read(&registry, &all, 10).await.unwrap()), ["a"]);
+        assert_eq!(registry.unread(), 0);
+        // One in the middle, and one whose place is past the tail that was read first.
+        for (place, tails) in [("2", &["3", "3"]), ("4", &["3", "4"])] {
+            let whole = || vec![end("1", "a"), resync(place), end("3", "b")];
+            let registry = Told::new([whole(), whole()], tails);
+            let shown = read(&registry, &all, 10).await.unwrap();
+            assert_eq!(names(&shown), if place == "2" { vec!["b", "a"] } else { vec!["a"] }, "{place}");
+            assert_eq!(registry.unread(), 1, "it does not begin anew");
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_waits_for_no_feed_without_end() {
+        let all = Which::default();
+        // One that stops, and one that never comes to where it ended.
+        for (events, pause, longest) in [(3, Duration::ZERO, PATIENCE), (100, PATIENCE / 2, LONGEST)] {
+            let told = (0..events).map(|n| end(&format!("{n}"), "a")).collect();
+            let registry = Told { pause, ..Told::new([told], &["never"]) };
+            let began = Instant::now();
+            let error = read(&registry, &all, 10).await.unwrap_err();
+            assert_eq!((error.kind(), began.elapsed()), (ErrorKind::Timeout, longest), "{error}");
+        }
+        let registry = Told { is_placeless: true, ..Told::default() };
+        let error = read(&registry, &all, 10).await.unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::Unsupported && error.message().contains("where its change feed ends"),
+            "{error}"
+        );
     }
 }

@@ -136,6 +136,33 @@ async fn a_holder_whose_standard_output_fails_ends_its_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn a_holder_whose_output_nobody_takes_keeps_its_stream_and_can_be_stopped() {
+    let (reader, mut full) = std::io::pipe().unwrap();
+    // What a pipe takes: the id has no place in it any more.
+    std::io::Write::write_all(&mut full, &[0; 64 * 1024]).unwrap();
+    let served = Served::start().await;
+    let mut command = program(&[&["register", "--hold", "--store", &served.url()], &CAM[..]].concat());
+    let mut child = command.stdout(full).stderr(Stdio::null()).spawn().unwrap();
+    // Alive when it would be gone twice over.
+    within(async {
+        loop {
+            let cam = served.registry.inner.get(&id("cam1")).await;
+            if cam.is_ok_and(|cam| cam.last_heartbeat.since(cam.created_at) > Duration::from_secs(2)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let kills = format!("kill -s INT {0}; kill -s TERM {0}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kills]).status().unwrap().success());
+    until("the program ends", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15), "at once, by the second signal");
+    drop(reader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_lost_its_stream_says_so_and_ends_with_4() {
     let served = Served::start().await;
     let mut holder = served.hold(&CAM);
@@ -253,7 +280,7 @@ async fn signals_are_passed_on_to_the_command() {
 async fn what_is_ignored_from_the_start_stays_so() {
     let served = Served::start().await;
     let nohup = |line: &str| {
-        let line = format!("trap '' HUP; exec {} {line}", env!("CARGO_BIN_EXE_streamreg"));
+        let line = format!("trap '' HUP INT; exec {} {line}", env!("CARGO_BIN_EXE_streamreg"));
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", &line]).stdin(Stdio::null());
         Running::spawn(&mut shell)
@@ -262,14 +289,16 @@ async fn what_is_ignored_from_the_start_stays_so() {
     let mut running = nohup(&format!("run --store {} {} -- sh -c \"{script}\"", served.url(), CAM.join(" ")));
     running.line_with("ready");
     running.signal("HUP");
+    running.signal("INT");
     running.signal("TERM");
     assert_eq!(running.ended(), Some(7));
     let mut holder = nohup(&format!("register --hold --store {} {}", served.url(), CAM.join(" ")));
     holder.line_with("is held");
     holder.signal("HUP");
-    holder.signal("TERM");
+    // In the background of a script that is ignored for no reason.
+    holder.signal("INT");
     assert_eq!(holder.ended(), Some(0));
-    assert_eq!(served.ends(), [ended("exit status 7"), ended("stopped by SIGTERM")].concat());
+    assert_eq!(served.ends(), [ended("exit status 7"), ended("stopped by SIGINT")].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -120,7 +120,7 @@ async fn a_replica_serves_reads() {
 }
 
 /// Every command that the server gets while `reads` runs, with its arguments.
-async fn watched<F: Future<Output = ()>>(bed: &Bed, reads: F) -> Vec<String> {
+pub(super) async fn watched<F: Future<Output = ()>>(bed: &Bed, reads: F) -> Vec<String> {
     let mut child = tokio::process::Command::new("redis-cli")
         .arg("-s")
         .arg(bed.server.socket())

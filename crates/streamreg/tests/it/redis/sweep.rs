@@ -82,6 +82,45 @@ async fn an_expiry_never_carries_the_record_of_an_earlier_stream() {
     }
 }
 
+#[tokio::test]
+async fn what_has_ended_leaves_no_copy() {
+    let bed = Bed::start().await;
+    let store = bed.store().await;
+    let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+    for expires in [false, true] {
+        store.register(&stream("cam", SOURCE)).await.unwrap();
+        let first = registered(&mut watch).await;
+        copy_aside(&bed, &first).await;
+        if expires {
+            bed.server.cli(&["DEL", "mirror:streams:cam"]).await;
+            bed.server.cli(&["ZADD", DUE, "1", "cam"]).await;
+            assert_eq!(expired(&mut watch).await, first);
+        } else {
+            store.unregister(&first.id).await.unwrap();
+            next(&mut watch).await;
+        }
+        assert_eq!(bed.server.cli(&["EXISTS", "mirror:streams:\u{1f}last:cam"]).await, "0", "expires: {expires}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_has_a_time_to_live_of_its_own() {
+    let bed = Bed::start().await;
+    let _store = bed.store().await;
+    wait_until(SOON, async || fact(&bed, "swept").await > 0).await;
+    // Soon over, and looked at now.
+    bed.put("cam", stream("cam", SOURCE).to_json(), 30_000).await;
+    bed.server.cli(&["ZADD", DUE, "1", "cam"]).await;
+    let mut left = -2;
+    wait_until(SOON, async || {
+        left = bed.pttl("\u{1f}last:cam").await;
+        left != -2
+    })
+    .await;
+    // A time to live and a minute longer than the record: whoever sweeps next finds it.
+    assert!((380_000..=390_000).contains(&left), "{left} ms");
+}
+
 async fn fact(bed: &Bed, name: &str) -> u64 {
     bed.server.cli(&["HGET", FACTS, name]).await.parse().unwrap_or(0)
 }
@@ -104,6 +143,41 @@ async fn a_process_with_a_short_time_to_live_does_not_end_the_grace_of_the_other
         let left = fact(&bed, "grace").await.saturating_sub(fact(&bed, "swept").await);
         assert!((290_000..=300_000).contains(&left), "{policy:?}: a grace of {left} ms is left");
     }
+}
+
+#[tokio::test]
+async fn the_longest_time_to_live_counts_until_nobody_confirms_it() {
+    const LONG: u64 = 300_000;
+    let bed = Bed::start().await;
+    let store = bed.store().await;
+    wait_until(SOON, async || fact(&bed, "ttl").await == LONG).await;
+    store.close().await.unwrap();
+    let sweeps = async |ttl, policy| {
+        let swept = fact(&bed, "swept").await;
+        let options = bed.options().ttl(Duration::from_secs(ttl)).ttl_policy(policy);
+        let store = RedisRegistry::connect(options).await.unwrap();
+        wait_until(SOON, async || fact(&bed, "swept").await > swept).await;
+        store
+    };
+    // A tool that only ever lengthens keeps no streams alive: what it would give says nothing.
+    let tool = sweeps(3_600, TtlPolicy::NeverShorten).await;
+    tool.close().await.unwrap();
+    assert_eq!(fact(&bed, "ttl").await, LONG);
+    let _brief = sweeps(1, TtlPolicy::Renew).await;
+    assert_eq!(fact(&bed, "ttl").await, LONG);
+    // A gap is an outage by that time, too: a tenth of it.
+    for (gap, is_outage) in [(20_000, false), (40_000, true)] {
+        let before = fact(&bed, "swept").await - gap;
+        bed.server.cli(&["HSET", FACTS, "swept", &before.to_string(), "grace", "0"]).await;
+        wait_until(SOON, async || fact(&bed, "swept").await >= before + gap).await;
+        assert_eq!(fact(&bed, "grace").await > 0, is_outage, "a gap of {gap} ms");
+    }
+    let long_ago = fact(&bed, "swept").await - LONG - 1_000;
+    bed.server.cli(&["HSET", FACTS, "confirmed", &long_ago.to_string()]).await;
+    wait_until(SOON, async || fact(&bed, "ttl").await == 1_000).await;
+    // Nor does a grace by the longer one go on.
+    let left = async || fact(&bed, "grace").await.saturating_sub(fact(&bed, "swept").await);
+    wait_until(SOON, async || left().await <= 1_000).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stream_registry::{OnConflict, RedisRegistry, RegisterOptions, Registry, TtlPolicy};
+use stream_registry::{EndOptions, Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, TtlPolicy};
 
 use super::operations::{ALL, SOURCE, Verb};
 use super::{BOUNDED, Bed, INDEX, id, stream};
@@ -95,16 +95,50 @@ async fn an_end_mark_outlives_the_stream_whoever_ends_it() {
     let bed = Bed::start().await;
     let long = RedisRegistry::connect(bed.options().ttl(HALF_A_DAY)).await.unwrap();
     let brief = bed.store().await;
-    let mark = async || bed.server.cli(&["PTTL", "mirror:streams:\u{1f}end:cam1"]).await.parse::<u128>().unwrap();
+    let mark = async |cam: &str| {
+        let left = bed.server.cli(&["PTTL", &format!("mirror:streams:\u{1f}end:{cam}")]).await;
+        left.parse::<u128>().unwrap()
+    };
     let least = HALF_A_DAY.as_millis() * 3 - 60_000;
     long.register(&stream("cam1", SOURCE)).await.unwrap();
     brief.unregister(&id("cam1")).await.unwrap();
-    assert!(mark().await > least, "{}", mark().await);
+    assert!(mark("cam1").await > least, "{}", mark("cam1").await);
+    // So does that of one that is taken over.
+    let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
+    long.register(&stream("cam2", SOURCE)).await.unwrap();
+    brief.register_with(&stream("cam2", "198.51.100.9:1"), &take_over).await.unwrap();
+    assert!(mark("cam2").await > least, "{}", mark("cam2").await);
     // A later end of a stream that lives for less does not shorten it, nor does a take-over.
     brief.register(&stream("cam1", SOURCE)).await.unwrap();
-    let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     brief.register_with(&stream("cam1", "198.51.100.9:1"), &take_over).await.unwrap();
-    assert!(mark().await > least, "{}", mark().await);
+    assert!(mark("cam1").await > least, "{}", mark("cam1").await);
     brief.unregister(&id("cam1")).await.unwrap();
-    assert!(mark().await > least, "{}", mark().await);
+    assert!(mark("cam1").await > least, "{}", mark("cam1").await);
+}
+
+#[tokio::test]
+async fn no_end_mark_goes_back() {
+    // Of one whose clock was ahead.
+    const AHEAD: &str = "7fffffffffffffff-0000000000000000";
+    const MARK: &str = "\u{1f}end:cam1";
+    let bed = Bed::start().await;
+    let store = bed.store().await;
+    for (lease, expected) in [(false, format!("{AHEAD}~")), (true, AHEAD.to_owned())] {
+        for takes_over in [false, true] {
+            let options = RegisterOptions::default().lease(lease);
+            store.register_with(&stream("cam1", SOURCE), &options).await.unwrap();
+            bed.put_only(MARK, format!("x\n{AHEAD}\n{{}}"), 60_000).await;
+            if takes_over {
+                let options = options.on_conflict(OnConflict::TakeOver);
+                store.register_with(&stream("cam1", "198.51.100.9:1"), &options).await.unwrap();
+            } else {
+                store.end(&id("cam1"), &EndOptions::default().guard(Guard::Force)).await.unwrap();
+            }
+            let mark = String::from_utf8(bed.text(MARK).await.unwrap()).unwrap();
+            let lines: Vec<_> = mark.splitn(3, '\n').collect();
+            assert_eq!(lines[1], expected, "lease: {lease}, takes over: {takes_over}");
+            assert!(lines[0] != "x" && lines[2].contains(SOURCE), "it is of the later end: {mark}");
+            bed.flush().await;
+        }
+    }
 }

@@ -1,0 +1,103 @@
+//! How long a reader of the feed waits: on a way that is too slow for the largest answers, and where nothing happens.
+
+use std::time::{Duration, Instant};
+
+use stream_registry::{
+    Event, RedisOptions, RedisRegistry, Registry, Stream, StreamPatch, StreamStatus, Watch, WatchFrom,
+};
+use testkit::FaultProxy;
+
+use super::feed::next;
+use super::operations::SOURCE;
+use super::readers::watched;
+use super::{Bed, SOON, id, stream};
+
+/// As many as are asked for at once, at first.
+const MOST: usize = 500;
+
+/// What each reading gave as this option.
+fn asked(seen: &[String], option: &str) -> Vec<usize> {
+    let option = format!("\"{option}\" \"");
+    let reads = seen.iter().filter(|line| line.contains("\"XREAD\""));
+    let values = reads.map(|line| line.split_once(&option).unwrap_or_else(|| panic!("{line}")).1);
+    values.map(|value| value.split('"').next().unwrap().parse().unwrap()).collect()
+}
+
+/// A stream whose record nearly fills what the proxy carries at a time.
+fn large(name: &str) -> Stream {
+    let mut large = stream(name, SOURCE);
+    large.labels = (0..60).map(|n| (format!("l{n}"), "x".repeat(250))).collect();
+    large
+}
+
+async fn changed(watch: &mut Watch) -> Stream {
+    match next(watch).await {
+        Event::Changed { stream, .. } => (*stream).clone(),
+        other => panic!("{other:?} instead of a change"),
+    }
+}
+
+#[tokio::test]
+async fn who_gets_no_answer_in_time_asks_for_half_until_answers_come_quickly() {
+    let bed = Bed::start().await;
+    let writer = bed.store().await;
+    writer.register(&large("large")).await.unwrap();
+    writer.register(&stream("small", SOURCE)).await.unwrap();
+    let proxy = FaultProxy::start(bed.server.addr()).await;
+    let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
+    let reader = RedisRegistry::connect(options.read_only(true)).await.unwrap();
+    let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
+    for n in 0..MOST {
+        let patch = StreamPatch { resolution: Some(n.to_string()), ..StreamPatch::default() };
+        writer.patch(&id("large"), &patch).await.unwrap();
+    }
+    // The proxy carries 16 KiB at a time, so that all of them take seven seconds at least: longer than any answer may.
+    proxy.slow(Duration::from_millis(15));
+    let seen = watched(&bed, async {
+        let first = tokio::time::timeout(SOON * 4, watch.next()).await.expect("it asks for too many for ever");
+        let first = first.unwrap();
+        assert_eq!(first.stream().unwrap().resolution, "0", "{first:?}");
+    })
+    .await;
+    assert_eq!(asked(&seen, "COUNT")[..2], [MOST, MOST / 2]);
+    proxy.resume().await;
+    for n in 1..MOST {
+        assert_eq!(changed(&mut watch).await.resolution, n.to_string(), "none is lost and none comes twice");
+    }
+    // Quick again, for as long as a busy machine lets it be.
+    let began = Instant::now();
+    loop {
+        let seen = watched(&bed, async {
+            for n in 0..2 * MOST {
+                let status = if n % 2 == 0 { StreamStatus::Active } else { StreamStatus::Paused };
+                writer.update_status(&id("small"), status).await.unwrap();
+            }
+            for _ in 0..2 * MOST {
+                assert_eq!(changed(&mut watch).await.id.as_str(), "small");
+            }
+        })
+        .await;
+        let asked = asked(&seen, "COUNT");
+        assert!(asked.iter().all(|&count| count <= MOST), "{asked:?}");
+        if asked.contains(&MOST) {
+            break;
+        }
+        assert!(began.elapsed() < SOON * 2, "it goes on to ask for {asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_reader_waits_no_longer_than_until_its_sign_of_life() {
+    let bed = Bed::start().await;
+    let reader = RedisRegistry::connect(bed.options().read_only(true)).await.unwrap();
+    let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
+    let seen = watched(&bed, async {
+        let event = tokio::time::timeout(SOON * 4, watch.next()).await.unwrap().unwrap();
+        assert!(matches!(event, Event::Alive { .. }), "{event:?}");
+    })
+    .await;
+    // A millisecond where it would be none, which is for ever.
+    let blocks = asked(&seen, "BLOCK");
+    assert!(blocks.iter().all(|&block| (1..=3_000).contains(&block)), "{blocks:?}");
+    assert!((1..=10_050).contains(&blocks.iter().sum::<usize>()), "{blocks:?}");
+}
