@@ -170,8 +170,8 @@ struct Follower {
     told: Place,
     /// Whether events may be missing after `told`.
     lost: bool,
-    /// Events that were read and not told yet.
-    ahead: VecDeque<(EntryId, Event)>,
+    /// Events that were read and not told yet; nothing for an entry that tells nothing.
+    ahead: VecDeque<(EntryId, Option<Event>)>,
     alive_at: Instant,
     /// How many entries are asked for.
     count: usize,
@@ -191,10 +191,12 @@ impl Follower {
     /// told is noted in the same breath.
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some((id, event)) = self.ahead.pop_front() {
+            while let Some((id, event)) = self.ahead.pop_front() {
                 self.told.last = id;
-                self.alive_at = Instant::now() + ALIVE_AFTER;
-                return Some(event);
+                if event.is_some() {
+                    self.alive_at = Instant::now() + ALIVE_AFTER;
+                    return event;
+                }
             }
             let store = self.store.upgrade()?;
             if store.link.is_closed() {
@@ -253,8 +255,8 @@ impl Follower {
         let asked = Instant::now();
         let answer = timeout(block + CALL_TIMEOUT, connection.send(&command)).await;
         let answer = answer.map_err(|_| {
-            // Perhaps the way is too slow for so many records.
-            self.count = (self.count / 2).max(1);
+            // Perhaps the way is too slow for so many records. Each try takes seconds: a few have to do.
+            self.count = (self.count / 8).max(1);
             no_answer()
         })?;
         let entries = match answer {
@@ -300,8 +302,9 @@ impl Follower {
             }
             before = entry.id;
             let revision = Place { history: self.told.history, last: entry.id }.revision();
-            // What cannot be told is not skipped silently.
-            let event = entry.event(revision.clone()).unwrap_or(Event::Resync { revision });
+            // Another program may keep what can be no stream; what else cannot be told is not skipped silently.
+            let id = std::str::from_utf8(&entry.stream_id).ok().and_then(|id| id.parse().ok());
+            let event = id.map(|id| entry.event(&id, revision.clone()).unwrap_or(Event::Resync { revision }));
             self.ahead.push_back((entry.id, event));
         }
         Ok(Read::Events)
@@ -369,10 +372,9 @@ fn entry(value: Value) -> Result<Entry> {
 }
 
 impl Entry {
-    /// What it tells; nothing where it is about what can be no stream, or of a kind that is not known here.
-    fn event(&self, revision: Revision) -> Option<Event> {
-        let id: StreamId = std::str::from_utf8(&self.stream_id).ok()?.parse().ok()?;
-        let mut stream = replace::decode(&id, &self.record).unwrap_or_else(|_| unreadable(&id));
+    /// What it tells of this stream; nothing where it is of a kind that is not known here.
+    fn event(&self, id: &StreamId, revision: Revision) -> Option<Event> {
+        let mut stream = replace::decode(id, &self.record).unwrap_or_else(|_| unreadable(id));
         if !self.now.is_empty() {
             let status = format!("\"{}\"", std::str::from_utf8(&self.status).ok()?);
             stream.status = StreamStatus::stored(&serde_json::from_str::<String>(&status).ok()?);

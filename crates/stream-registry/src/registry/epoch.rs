@@ -47,9 +47,28 @@ fn above(greatest: &str) -> String {
     let later = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).and_then(|micros| micros.checked_add(1));
     match later.map(make) {
         Some(later) if later.as_str() > greatest => later,
-        // Of another writer. What begins with a text is greater than it; an epoch is ASCII.
-        _ => format!("{:.KEPT$}~{:016x}", greatest, fastrand::u64(..)),
+        _ => above_other(greatest),
     }
+}
+
+/// Makes one that is greater than another writer's, or than one that was made here: the last character that can be
+/// is raised. It does not grow each time.
+fn above_other(greatest: &str) -> String {
+    let unique = format!("-{:016x}", fastrand::u64(..));
+    let kept = &greatest.as_bytes()[..greatest.len().min(KEPT)];
+    // Without what was made here the time before.
+    let own = |tail: &[u8]| tail[0] == b'-' && tail[1..].iter().all(u8::is_ascii_hexdigit);
+    let base = match kept.len().checked_sub(unique.len()) {
+        Some(at) if at > 0 && own(&kept[at..]) => &kept[..at],
+        _ => kept,
+    };
+    // An epoch is of visible ASCII characters, of which the tilde is the last.
+    let Some(at) = base.iter().rposition(|&byte| byte < b'~') else {
+        return String::from_utf8_lossy(base).into_owned() + "~" + &unique;
+    };
+    let mut raised = base[..=at].to_vec();
+    raised[at] += 1;
+    String::from_utf8_lossy(&raised).into_owned() + &unique
 }
 
 fn micros(now: Timestamp) -> u64 {
@@ -97,9 +116,16 @@ mod tests {
     #[test]
     fn epochs_of_other_writers_are_surpassed() {
         let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
-        for other in ["zzz", "~", "1", "ffffffffffffffff-ffffffffffffffff", "FFFFFFFFFFFFFFFF", &"f".repeat(128)] {
-            let made = next(now, [other]);
-            assert!(made.as_str() > other || other.len() > KEPT, "{made} is not greater than {other}");
+        let (long, hyphens) = ("f".repeat(128), "-".repeat(128));
+        let others = ["zzz", "~", "1", "~-0123456789abcdef", "ffffffffffffffff-ffffffffffffffff", "FFFFFFFFFFFFFFFF"];
+        for other in others.into_iter().chain([&*long, &*hyphens]) {
+            let mut before = other.to_owned();
+            for _ in 0..40 {
+                let made = next(now, [before.as_str()]);
+                assert!(made.as_str() > before.as_str(), "{made} is not greater than {before}");
+                before = made.to_string();
+            }
         }
+        assert!(next(now, ["zzz"]).as_str().len() <= 20, "it does not grow");
     }
 }

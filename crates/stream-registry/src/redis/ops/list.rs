@@ -30,6 +30,7 @@ const READS: u8 = 2;
 
 pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
     let mut way = store.list_way.0.load(Ordering::Relaxed);
+    let mut full = false;
     let (place, found) = loop {
         let tried = match way {
             SORT => sort(store).await?,
@@ -41,10 +42,16 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
             Err(error) if is_no_permission(&error) || is_unknown_command(&error) => {
                 tracing::debug!(way, "the Redis user may not list this way; taking the next");
                 way += 1;
-                store.list_way.0.fetch_max(way, Ordering::Relaxed);
+                // A way that was passed over for the moment is not given up.
+                if !full {
+                    store.list_way.0.fetch_max(way, Ordering::Relaxed);
+                }
             }
             // While its memory is full a server takes no transaction, whatever is in it; the other ways it takes.
-            Err(error) if is_out_of_memory(&error) => way += 1,
+            Err(error) if is_out_of_memory(&error) => {
+                full = true;
+                way += 1;
+            }
             Err(error) => return Err(translate(error, false)),
         }
     };
@@ -88,8 +95,12 @@ async fn script(store: &Arc<Store>) -> Result<Result<Listed, redis::RedisError>>
         Ok(value) => reply::array(value)?.into_iter(),
         Err(error) => return Ok(Err(error)),
     };
-    let place = Place::of_facts(items.next().unwrap_or(Value::Nil), items.next().unwrap_or(Value::Nil))?;
-    Ok(Ok((Some(place), pairs(items)?)))
+    let place = match (items.next().unwrap_or(Value::Nil), items.next().unwrap_or(Value::Nil)) {
+        // This user may not read it.
+        (Value::Int(_), _) => None,
+        (history, tail) => Some(Place::of_facts(history, tail)?),
+    };
+    Ok(Ok((place, pairs(items)?)))
 }
 
 /// Reading alone: the ids, then all records at one moment with the ids again. Where the ids are the

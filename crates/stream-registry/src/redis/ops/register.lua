@@ -26,7 +26,7 @@
 -- ARGV[10] what the client knows of the end mark: the epoch in it, '' for no mark; '*' where that does not matter
 -- ARGV[11] what happened, for the feed; '' where that is no event
 -- ARGV[12] when the sweep looks at it first, in ms
--- ARGV[13] 'new', or 'back' where it is the same stream that comes back
+-- ARGV[13] 'new', or what its record says, "epoch":"…", where it is a stream that comes back
 -- Output   {'done'}; {'again', the remembered answer}; {'there', the text that is there, its time left in ms};
 --          {'gone'} if nothing is there; {'ended', the epoch in the end mark or ''} if the client knows another
 --          one; {'kind', type} if the key holds no string
@@ -52,8 +52,14 @@ local life = lifetime(record, ttl, policy)
 -- What lived for ever was another stream.
 if ended ~= '' and redis.call('PTTL', record) == -1 then life = { 'PX', ttl } end
 if ended ~= '' then ended_ttl = outliving(ended_ttl, record, mark) end
+-- Of a stream that comes back nothing has ended, unless another one had the id meanwhile.
+local function is_other()
+  local kept = redis.pcall('GET', copy)
+  local source = new:match('"source_addr":"[^"]*"')
+  return type(kept) == 'string' and not kept:find(whose, 1, true) and not (source and kept:find(source, 1, true))
+end
 local events = {}
-if kind == 'none' and whose == 'new' and type(redis.pcall('ZSCORE', due, id)) == 'string' then
+if kind == 'none' and type(redis.pcall('ZSCORE', due, id)) == 'string' and (whose == 'new' or is_other()) then
   events[1] = expiry(id, copy)
 end
 if what ~= '' then events[#events + 1] = { 'w', what, 'i', id, 'r', new } end

@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::Value;
 use tokio::sync::MutexGuard;
 
+use super::write::epoch_field;
 use super::{LastText, TRIES, back_off, contended, replace};
 use crate::memory::REMEMBER;
 use crate::redis::connect::Effect;
@@ -49,7 +50,7 @@ pub(in crate::redis) async fn register(
         call.arg(stream.id.as_str()).arg(expected).arg(&text).arg(store.ttl_ms()).arg(store.ttl_policy());
         call.arg(answer).arg(REMEMBER.as_millis().to_string()).arg(ended).arg(store.end_mark_ms()).arg(mark);
         let look_at = new.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(store.ttl_ms() - store.margin_ms());
-        let whose = if options.recover.is_some() { "back" } else { "new" };
+        let whose = options.recover.as_ref().map_or_else(|| "new".to_owned(), epoch_field);
         call.arg(what.map_or("", What::as_str)).arg(look_at.to_string()).arg(whose);
         let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
         let word = reply::text(reply.next().unwrap_or(Value::Nil))?;

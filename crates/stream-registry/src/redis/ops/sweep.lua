@@ -12,14 +12,15 @@
 -- KEYS[5..]  for each stream its record and the copy of it
 -- ARGV[1]    time to live in ms
 -- ARGV[2]    how long before the deadline the record is copied, in ms
--- ARGV[3]    the gap between sweeps in ms after which nothing is reaped for one time to live
+-- ARGV[3]    the shortest gap between sweeps in ms after which nothing is reaped for one time to live
 -- ARGV[4]    the time in ms after which the index is gone through for streams that are not in the order
 -- ARGV[5]    'renew', or 'longer' for a tool whose time to live says nothing of the others'
 -- ARGV[6..]  the ids
--- Output     how many were reaped; 1 if the caller is to go through the index, else 0
+-- Output     how many were reaped or will be looked at again; 1 if the caller is to go through the index, else 0;
+--            the ids that nobody knew and that have no record
 -- Events     expired
 local index, feed, facts, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local ttl, margin, gap, scan_after = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local ttl, margin, least, scan_after = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local function text_of(number) return string.format('%.0f', number) end
 
@@ -30,15 +31,22 @@ if known.err then known = {} end
 local swept, grace, scanned = tonumber(known[1] or now), tonumber(known[2] or 0), tonumber(known[3] or 0)
 -- The longest time to live of those who sweep, until nobody confirms it for as long.
 local longest, confirmed = tonumber(known[4] or 0), tonumber(known[5] or 0)
-local theirs = longest > 0 and now - confirmed <= longest and now >= confirmed
-if not theirs or ARGV[5] == 'renew' and ttl >= longest then longest, confirmed = ttl, now end
-gap = math.max(gap, longest / 10)
--- After an outage those who live come back first. A clock that went back is one, too.
-if now - swept > gap or now < swept - gap then grace = now + longest end
-if grace > now + longest then grace = now + longest end
+if now - confirmed > longest or now < confirmed then longest = 0 end
+local own = longest
+if ARGV[5] == 'renew' then
+  own = ttl
+  if ttl >= longest then longest, confirmed = ttl, now end
+end
+-- After an outage those who live come back first. A clock that went back is one, too. Whose own time to live is
+-- short takes it for an outage sooner than the others; it lasts for the longest.
+local gap, most = math.max(least, own / 10), now + (longest > 0 and longest or ttl)
+if now - swept > gap or now < swept - gap then grace = most end
+if grace > most then grace = most end
 local scan = now - scanned > scan_after or now < scanned
+-- For how long a copy is of use: an outage and the grace after it.
+local keep = most - now + 3600000
 
-local events, reaped, gone, copies, next_look, strays = {}, {}, {}, {}, {}, {}
+local events, reaped, gone, copies, kept, next_look, strays = {}, {}, {}, {}, {}, {}, {}
 for at = 6, #ARGV do
   local id, record, copy = ARGV[at], KEYS[at * 2 - 7], KEYS[at * 2 - 6]
   local left = redis.call('PTTL', record)
@@ -48,7 +56,7 @@ for at = 6, #ARGV do
     next_look[#next_look + 1] = { now + left - margin, id }
   elseif left >= 0 then
     local text = redis.pcall('GET', record)
-    if type(text) == 'string' then copies[#copies + 1] = { copy, now .. '\n' .. text, text_of(left + ttl + 60000) } end
+    if type(text) == 'string' then copies[#copies + 1] = { copy, now .. '\n' .. text, text_of(left + keep) } end
     next_look[#next_look + 1] = { now + left + 1, id }
   else
     local moment = redis.pcall('ZSCORE', due, id)
@@ -56,6 +64,7 @@ for at = 6, #ARGV do
     if type(moment) == 'string' and tonumber(moment) <= now then
       if now < grace then
         next_look[#next_look + 1] = { grace, id }
+        kept[#kept + 1] = copy
       else
         events[#events + 1], reaped[#reaped + 1], gone[#gone + 1] = expiry(id, copy), id, copy
       end
@@ -66,7 +75,7 @@ for at = 6, #ARGV do
 end
 
 local fault = forbidden({
-  { 'SREM', index, 'id' }, { 'ZREM', due, 'id' }, { 'ZADD', due, '0', 'id' },
+  { 'SREM', index, 'id' }, { 'ZREM', due, 'id' }, { 'ZADD', due, '0', 'id' }, { 'PEXPIRE', kept[1] or feed, '1' },
   { 'SET', copies[1] and copies[1][1] or feed, 'text', 'PX', '1' }, appending(feed, facts),
 })
 if fault then return fault end
@@ -76,11 +85,10 @@ for _, id in ipairs(reaped) do
   redis.pcall('SREM', index, id)
   redis.call('ZREM', due, id)
 end
--- Ids that somebody left in the index, of streams that nobody knew.
-for _, id in ipairs(strays) do redis.pcall('SREM', index, id) end
 if #gone > 0 then redis.call('DEL', unpack(gone)) end
 for _, copy in ipairs(copies) do redis.call('SET', copy[1], copy[2], 'PX', copy[3]) end
+for _, copy in ipairs(kept) do redis.call('PEXPIRE', copy, text_of(keep)) end
 for _, look in ipairs(next_look) do look_at(due, text_of(look[1]), look[2]) end
 redis.pcall('HSET', facts, 'swept', text_of(now), 'grace', text_of(grace), 'scanned', text_of(scan and now or scanned),
   'ttl', text_of(longest), 'confirmed', text_of(confirmed))
-return { #reaped, scan and 1 or 0 }
+return { #reaped + #next_look, scan and 1 or 0, strays }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::Value;
 use tokio::task::JoinHandle;
 
-use super::page;
+use super::{page, prune};
 use crate::redis::connect::Effect;
 use crate::redis::fault::{is_wrong_type, translate};
 use crate::redis::script::Script;
@@ -29,7 +29,7 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
     let every = EVERY.min(store.options.ttl / 8);
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
-        let mut failing = false;
+        let mut failing: Option<ErrorKind> = None;
         let mut enrolling: Option<JoinHandle<()>> = None;
         loop {
             // So that the sweeps of several processes spread.
@@ -37,13 +37,13 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
             let Some(open) = open(&store) else { return };
             match sweep(&open).await {
                 Ok(scan) => {
-                    failing = false;
+                    failing = None;
                     // Beside the sweep, which must not wait: a large index takes longer than a stream may be late.
                     if scan && enrolling.as_ref().is_none_or(JoinHandle::is_finished) {
                         enrolling = Some(tokio::spawn(enrol(Weak::clone(&store))));
                     }
                 }
-                Err(error) if std::mem::replace(&mut failing, true) => drop(error),
+                Err(error) if failing.replace(error.kind()) == Some(error.kind()) => {}
                 Err(error) if error.kind() == ErrorKind::Denied => {
                     tracing::warn!(%error, "this user may not tell of expired streams; another process has to");
                 }
@@ -70,16 +70,27 @@ async fn sweep(store: &Arc<Store>) -> Result<bool> {
             Err(error) if is_wrong_type(&error) => Vec::new(),
             Err(error) => return Err(translate(error, false)),
         };
-        scan |= look(store, &due).await?;
-        if due.len() < CHUNK {
+        let seen = look(store, &due).await?;
+        scan |= seen.scan;
+        // What is due by this clock need not be by the server's, which may have gone back.
+        if due.len() < CHUNK || seen.settled == 0 {
             return Ok(scan);
         }
     }
 }
 
-/// Looks at some streams; returns whether the index is to be gone through.
-async fn look(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<bool> {
-    let ttl = store.options.ttl;
+/// What came of a look at some streams.
+struct Seen {
+    /// How many are not due any more.
+    settled: i64,
+    /// Whether the index is to be gone through.
+    scan: bool,
+    /// Ids that nobody knew and that have no record.
+    strays: Vec<Vec<u8>>,
+}
+
+/// Looks at some streams.
+async fn look(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<Seen> {
     let mut keys = vec![
         store.keys.index().as_bytes().to_vec(),
         store.keys.feed().into_bytes(),
@@ -91,14 +102,18 @@ async fn look(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<bool> {
         keys.push(store.keys.copy_bytes(id));
     }
     let mut call = SWEEP.call(&keys);
-    call.arg(store.ttl_ms()).arg(store.margin_ms()).arg(millis(OUTAGE.max(ttl / 10))).arg(millis(ttl / 8));
+    call.arg(store.ttl_ms()).arg(store.margin_ms()).arg(millis(OUTAGE)).arg(millis(store.options.ttl / 8));
     call.arg(store.ttl_policy());
     for id in ids {
         call.arg(id);
     }
-    let answer = reply::array(call.run(&store.link, Effect::Tidy).await?)?;
-    let scan = answer.get(1).map_or(Ok(0), reply::number)?;
-    Ok(scan == 1)
+    let mut answer = reply::array(call.run(&store.link, Effect::Tidy).await?)?.into_iter();
+    let mut next = || answer.next().unwrap_or(Value::Nil);
+    Ok(Seen {
+        settled: reply::number(&next())?,
+        scan: reply::number(&next())? == 1,
+        strays: reply::array(next())?.into_iter().map(reply::text).collect::<Result<_>>()?,
+    })
 }
 
 /// Goes through the index for streams of writers that know no feed, and lets the sweep look at them from now on.
@@ -131,7 +146,9 @@ async fn enrol_page(store: &Arc<Store>, place: u64) -> Result<u64> {
         let unknown: Vec<_> =
             ids.iter().zip(moments).filter(|(_, moment)| *moment == Value::Nil).map(|(id, _)| id.clone()).collect();
         for unknown in unknown.chunks(CHUNK) {
-            look(store, unknown).await?;
+            let seen = look(store, unknown).await?;
+            // Not removed at the first look: who adds an id just before its record is looked at again, too.
+            prune::prune(store, &seen.strays).await;
         }
     }
     Ok(scanned.next)

@@ -15,7 +15,7 @@ use crate::redis::script::{Script, ScriptCall};
 use crate::redis::{Store, reply};
 use crate::registry::{Change, Guard, Write, rules};
 use crate::stream::encode::{push_json_float, push_json_text};
-use crate::stream::{StreamId, StreamStats};
+use crate::stream::{Epoch, StreamId, StreamStats};
 use crate::{Error, Result};
 
 /// How many writes go in one script call: enough that the call itself costs little, few enough that
@@ -135,6 +135,13 @@ pub(super) fn outcome(code: i64, id: &StreamId) -> Result<()> {
     }
 }
 
+/// What a leased record says of its epoch.
+pub(super) fn epoch_field(epoch: &Epoch) -> String {
+    let mut field = String::from("\"epoch\":");
+    push_json_text(&mut field, epoch.as_str());
+    field
+}
+
 /// Whether a write is a heartbeat of a stream that is not leased.
 fn is_plain(write: &Write) -> bool {
     matches!((&write.change, &write.guard), (Change::Heartbeat, Guard::None))
@@ -152,8 +159,7 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
         Guard::None => call.arg(verb),
         Guard::Force => call.arg(format!("{verb}*")),
         Guard::Holder(epoch) => {
-            let mut field = String::from(",\"epoch\":");
-            push_json_text(&mut field, epoch.as_str());
+            let field = format!(",{}", epoch_field(epoch));
             // With nothing else it says that this is a heartbeat.
             if !matches!(write.change, Change::Heartbeat) {
                 call.arg(format!("{verb}="));

@@ -10,8 +10,10 @@ use stream_registry::{
     StreamStats, StreamStatus, Watch, WatchFrom, What,
 };
 
+use testkit::wait_until;
+
 use super::operations::SOURCE;
-use super::{Bed, FACTS, INDEX, id, stream};
+use super::{Bed, FACTS, INDEX, SOON, id, stream};
 
 const FEED: &str = "mirror:streams:\u{1f}feed";
 
@@ -201,6 +203,20 @@ async fn where_it_cannot_go_on_it_says_so_and_goes_on() {
     store.register(&stream("later", SOURCE)).await.unwrap();
     assert!(matches!(next(&mut watch).await, Event::Changed { .. }));
     witness.settled(&bed, "deleted").await;
+}
+
+#[tokio::test]
+async fn what_can_be_no_stream_is_neither_an_event_nor_a_gap() {
+    let bed = Bed::start().await;
+    let store = short(&bed, Duration::from_secs(1)).await;
+    let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+    bed.put(" bad", "not json", 600).await;
+    wait_until(SOON, async || bed.server.cli(&["XLEN", FEED]).await.trim() == "1").await;
+    store.register(&stream("cam", SOURCE)).await.unwrap();
+    let event = next(&mut watch).await;
+    assert!(matches!(&event, Event::Changed { stream, .. } if stream.id.as_str() == "cam"), "{event:?}");
+    let resumed = store.watch(WatchFrom::Oldest).await.unwrap();
+    assert_eq!(next(&mut { resumed }).await, event);
 }
 
 #[tokio::test]

@@ -96,6 +96,22 @@ async fn live_streams_outlive_full_memory() {
 }
 
 #[tokio::test]
+async fn a_reader_without_scripts_lists_the_cheapest_way_again_after_full_memory() {
+    let bed = Bed::start().await;
+    let owner = bed.store().await;
+    owner.register(&stream("cam", SOURCE)).await.unwrap();
+    bed.user("quick", "+@read +@connection +multi +exec +time allkeys").await;
+    let reader = bed.store_as("quick").await;
+    fill(&bed).await;
+    assert_eq!(reader.list().await.unwrap().len(), 1);
+    bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    bed.server.cli(&["CONFIG", "RESETSTAT"]).await;
+    assert_eq!(reader.list().await.unwrap().len(), 1);
+    let stats = bed.server.cli(&["INFO", "commandstats"]).await;
+    assert!(stats.contains("cmdstat_sort_ro:calls=1"), "{stats}");
+}
+
+#[tokio::test]
 async fn a_lease_with_a_patch_outlives_full_memory() {
     // One write goes another way than several.
     for count in [1, 3] {

@@ -95,6 +95,18 @@ async fn readers_of_few_rights_read_everything() {
 }
 
 #[tokio::test]
+async fn a_list_has_no_revision_where_the_facts_may_not_be_read() {
+    let (bed, _) = filled().await;
+    for rules in ["+@read +@connection +@scripting -hmget ~mirror:streams:*", "+@read +@connection -hmget allkeys"] {
+        bed.user("facts", rules).await;
+        let options: stream_registry::RedisOptions = bed.server.url_as("facts", PASSWORD).parse().unwrap();
+        let store = RedisRegistry::connect(options.read_only(true)).await.unwrap();
+        let snapshot = store.snapshot().await.unwrap();
+        assert_eq!((snapshot.streams.len(), snapshot.revision), (STREAMS, None), "{rules}");
+    }
+}
+
+#[tokio::test]
 async fn no_time_for_a_list_is_too_long() {
     let (bed, _) = filled().await;
     let store = RedisRegistry::connect(bed.options().list_timeout(Duration::MAX)).await.unwrap();
