@@ -80,16 +80,16 @@ async fn end(shared: &Shared, turn: &mut Turn, reason: &EndReason, until: Instan
                 shared.finish(&cell, LeaseEnd::Closed);
             }
             // Another program may have dropped the epoch, and may do so again.
-            ErrorKind::NotHolder => {
-                recover::ask(shared, turn).await?;
-                if !std::mem::replace(&mut looked, true) {
-                    continue;
+            ErrorKind::NotHolder => match recover::ask(shared, turn).await {
+                Ok(_) if !std::mem::replace(&mut looked, true) => continue,
+                Ok(_) => {
+                    error = Error::new(
+                        ErrorKind::Unavailable,
+                        "another program writes the record without its epoch; see that it keeps it, and release it again",
+                    );
                 }
-                error = Error::new(
-                    ErrorKind::Unavailable,
-                    "another program writes the record without its epoch; see that it keeps it, and release it again",
-                );
-            }
+                Err(failed) => error = failed,
+            },
             _ => {}
         }
         if error.is_retryable() {

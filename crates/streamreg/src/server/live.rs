@@ -73,17 +73,35 @@ pub(super) struct Live {
 }
 
 /// Notes a write when it ends, also one whose caller has gone: it may have happened.
-struct Noted<'a>(&'a Live, Vec<StreamId>);
+struct Noted<'a> {
+    live: &'a Live,
+    /// The streams that no event will tell of.
+    untold: Vec<StreamId>,
+    /// Whether it certainly never came to the store.
+    lost: bool,
+}
+
+impl Noted<'_> {
+    /// Heeds how it ended: what a store that is away has not heard of leaves the view as good as it was.
+    fn ended<T>(mut self, answer: Result<T>) -> Result<T> {
+        self.lost = answer.as_ref().is_err_and(unheard);
+        answer
+    }
+}
+
+fn unheard(error: &Error) -> bool {
+    error.is_retryable() && !error.may_have_applied()
+}
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
-        if self.0.view.is_none() {
+        if self.lost || self.live.view.is_none() {
             return;
         }
-        let mut notes = self.0.notes();
+        let mut notes = self.live.notes();
         notes.last += 1;
         let number = notes.last;
-        notes.untold.extend(self.1.drain(..).map(|id| (id, number)));
+        notes.untold.extend(self.untold.drain(..).map(|id| (id, number)));
         if notes.untold.len() > NOTED {
             notes.untold = HashMap::new();
             notes.untold_many = number;
@@ -99,6 +117,11 @@ impl Live {
             Lists::Store => None,
         };
         Self { store, view, notes: Mutex::default(), turn: Turn::default() }
+    }
+
+    /// Begins a write.
+    fn noted(&self, untold: Vec<StreamId>) -> Noted<'_> {
+        Noted { live: self, untold, lost: false }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -240,25 +263,27 @@ fn behind() -> Error {
 #[async_trait]
 impl Registry for Live {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        let _noted = Noted(self, Vec::new());
-        self.store.register_with(stream, options).await
+        self.noted(Vec::new()).ended(self.store.register_with(stream, options).await)
     }
 
     async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        let _noted = Noted(self, Vec::new());
-        self.store.register_new(stream, options).await
+        self.noted(Vec::new()).ended(self.store.register_new(stream, options).await)
     }
 
     async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
-        let _noted = Noted(self, Vec::new());
-        self.store.end(id, options).await
+        self.noted(Vec::new()).ended(self.store.end(id, options).await)
     }
 
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         // A status that was set before is told by no event either.
         let untold = |write: &&Write| matches!(write.change, Change::Heartbeat | Change::Stats(_) | Change::Status(_));
-        let _noted = Noted(self, writes.iter().filter(untold).map(|write| write.id.clone()).collect());
-        self.store.write(writes).await
+        let mut noted = self.noted(writes.iter().filter(untold).map(|write| write.id.clone()).collect());
+        let answer = self.store.write(writes).await;
+        noted.lost = match &answer {
+            Ok(answers) => answers.iter().all(|answer| answer.as_ref().is_err_and(unheard)),
+            Err(error) => unheard(error),
+        };
+        answer
     }
 
     async fn get(&self, id: &StreamId) -> Result<Stream> {

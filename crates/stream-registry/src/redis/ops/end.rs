@@ -36,7 +36,8 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
         Guard::Holder(epoch) => format!("={epoch}"),
         Guard::Force => "any".to_owned(),
     };
-    let mut ended = epoch::stamp(store.link.now().await?);
+    let stamp = epoch::stamp(store.link.now().await?);
+    let mut ended = stamp.clone();
     let mut seen: Vec<u8> = Vec::new();
     for attempt in 0..TRIES {
         let mut call = END.call(&keys);
@@ -58,9 +59,7 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &E
                 match replace::decode(id, &seen) {
                     Ok(stream) => {
                         rules::check_guard(&stream, &options.guard)?;
-                        if let Some(epoch) = stream.epoch() {
-                            epoch.as_str().clone_into(&mut ended);
-                        }
+                        ended = stream.epoch().map_or_else(|| stamp.clone(), ToString::to_string);
                     }
                     // Who forces it ends what nobody can read, too.
                     Err(_) if options.guard == Guard::Force => {}
