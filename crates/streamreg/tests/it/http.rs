@@ -6,7 +6,6 @@ mod connections;
 mod events;
 pub(crate) mod kit;
 mod list;
-mod outage;
 mod page;
 mod routes;
 mod store;

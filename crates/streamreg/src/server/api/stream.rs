@@ -8,7 +8,8 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -36,64 +37,90 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/streams/{id}/stats", put(stats).fallback(async || Failure::method_not_allowed("PUT")))
 }
 
-async fn read(State(app): State<App>, PathId(id): PathId, uri: Uri) -> Result<Response> {
-    Params::none(&uri)?;
-    Ok(json(app.registry.get(&id).await?.to_json()))
-}
-
-async fn heartbeat(
-    State(app): State<App>,
-    PathId(id): PathId,
+/// A request about one stream, its body apart.
+struct Call {
+    app: App,
+    id: StreamId,
     uri: Uri,
     headers: HeaderMap,
-    body: Body,
-) -> Result<StatusCode> {
-    let guard = guard(&headers, &Params::read(&uri, &["force"])?)?;
-    body::ignore(&app, body).await?;
-    write(&app, id, guard, Change::Heartbeat).await?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
-async fn status(
-    State(app): State<App>,
-    PathId(id): PathId,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<StatusCode> {
-    let guard = guard(&headers, &Params::read(&uri, &["force"])?)?;
-    let text = body::json(&app, &headers, body).await?;
-    let status = read_status(&text).map_err(|error| error.with_stream(&id).with_operation(Operation::Status))?;
-    write(&app, id, guard, Change::Status(status)).await?;
-    Ok(StatusCode::NO_CONTENT)
+impl FromRequestParts<App> for Call {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let PathId(id) = PathId::from_request_parts(parts, app).await?;
+        Ok(Self { app: app.clone(), id, uri: parts.uri.clone(), headers: parts.headers.clone() })
+    }
 }
 
-async fn stats(
-    State(app): State<App>,
-    PathId(id): PathId,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<StatusCode> {
-    let guard = guard(&headers, &Params::read(&uri, &["force"])?)?;
-    let text = body::json(&app, &headers, body).await?;
-    let stats = read_stats(&text).map_err(|error| error.with_stream(&id).with_operation(Operation::Stats))?;
-    write(&app, id, guard, Change::Stats(stats)).await?;
-    Ok(StatusCode::NO_CONTENT)
+impl Call {
+    /// The guard of a write that takes no other parameter.
+    fn guard(&self) -> Result<Guard> {
+        guard(&self.headers, &Params::read(&self.uri, &["force"])?)
+    }
+
+    /// Says what a value that is refused was meant for.
+    fn read<T>(&self, operation: Operation, value: Result<T, Error>) -> Result<T> {
+        Ok(value.map_err(|error| error.with_stream(&self.id).with_operation(operation))?)
+    }
+
+    async fn write(&self, guard: Guard, change: Change) -> Result<StatusCode> {
+        let operation = change.operation();
+        let write = Write { id: self.id.clone(), guard, change };
+        let answers = self.app.registry.write(std::slice::from_ref(&write)).await;
+        let answer = answers.and_then(|mut answers| {
+            answers.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the store gave no answer to a write")))
+        });
+        self.read(operation, answer)?;
+        Ok(StatusCode::NO_CONTENT)
+    }
+
+    /// Makes a change, and answers with the record as it is then.
+    async fn rewrite(&self, guard: Guard, change: Change) -> Result<Response> {
+        let operation = change.operation();
+        let done = self.write(guard, change).await?;
+        if prefers(&self.headers, "return=minimal") {
+            return Ok(done.into_response());
+        }
+        match self.app.registry.get(&self.id).await {
+            Ok(stream) => Ok(json(stream.to_json())),
+            // The change is done, whatever became of the stream since.
+            Err(error) => Err(Failure::from(error.with_may_have_applied(true)).about(operation, Some(&self.id))),
+        }
+    }
 }
 
-async fn replace(
-    State(app): State<App>,
-    PathId(id): PathId,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response> {
-    let guard = guard(&headers, &Params::read(&uri, &["force"])?)?;
-    let text = body::json(&app, &headers, body).await?;
-    let stream = record_of(&text, &id).map_err(|error| error.with_stream(&id).with_operation(Operation::Update))?;
-    write(&app, id.clone(), guard, Change::Replace(Box::new(stream))).await?;
-    written(&app, &id, &headers, Operation::Update).await
+async fn read(call: Call) -> Result<Response> {
+    Params::none(&call.uri)?;
+    Ok(json(call.app.registry.get(&call.id).await?.to_json()))
+}
+
+async fn heartbeat(call: Call, body: Body) -> Result<StatusCode> {
+    let guard = call.guard()?;
+    body::ignore(&call.app, body).await?;
+    call.write(guard, Change::Heartbeat).await
+}
+
+async fn status(call: Call, body: Body) -> Result<StatusCode> {
+    let guard = call.guard()?;
+    let text = body::json(&call.app, &call.headers, body).await?;
+    let status = call.read(Operation::Status, read_status(&text))?;
+    call.write(guard, Change::Status(status)).await
+}
+
+async fn stats(call: Call, body: Body) -> Result<StatusCode> {
+    let guard = call.guard()?;
+    let text = body::json(&call.app, &call.headers, body).await?;
+    let stats = call.read(Operation::Stats, read_stats(&text))?;
+    call.write(guard, Change::Stats(stats)).await
+}
+
+async fn replace(call: Call, body: Body) -> Result<Response> {
+    let guard = call.guard()?;
+    let text = body::json(&call.app, &call.headers, body).await?;
+    let stream = call.read(Operation::Update, record_of(&text, &call.id))?;
+    call.rewrite(guard, Change::Replace(Box::new(stream))).await
 }
 
 /// Reads a record whose id may be missing and otherwise is that of the path.
@@ -106,63 +133,30 @@ fn record_of(text: &str, id: &StreamId) -> Result<Stream, Error> {
     Ok(stream)
 }
 
-async fn patch(
-    State(app): State<App>,
-    PathId(id): PathId,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response> {
-    let params = Params::read(&uri, &["force", "labels"])?;
-    let guard = guard(&headers, &params)?;
+async fn patch(call: Call, body: Body) -> Result<Response> {
+    let params = Params::read(&call.uri, &["force", "labels"])?;
+    let guard = guard(&call.headers, &params)?;
     let mode = match params.get("labels") {
         None | Some("merge") => LabelsMode::Merge,
         Some("replace") => LabelsMode::Replace,
         Some(_) => return Err(Failure::invalid("labels must be merge or replace")),
     };
-    let text = body::merge_patch(&app, &headers, body).await?;
-    let patch = read_patch(&text, mode).map_err(|error| error.with_stream(&id).with_operation(Operation::Patch))?;
-    write(&app, id.clone(), guard, Change::Patch(Box::new(patch))).await?;
-    written(&app, &id, &headers, Operation::Patch).await
+    let text = body::merge_patch(&call.app, &call.headers, body).await?;
+    let patch = call.read(Operation::Patch, read_patch(&text, mode))?;
+    call.rewrite(guard, Change::Patch(Box::new(patch))).await
 }
 
-async fn end(State(app): State<App>, PathId(id): PathId, uri: Uri, headers: HeaderMap, body: Body) -> Result<Response> {
-    let params = Params::read(&uri, &["force", "reason"])?;
-    let reason: EndReason = params
-        .get("reason")
-        .unwrap_or_default()
-        .parse()
-        .map_err(|error: Error| error.with_stream(&id).with_operation(Operation::Unregister))?;
-    let mut options = EndOptions::default().guard(guard(&headers, &params)?).reason(reason);
-    if let Some(operation) = operation(&headers)? {
+async fn end(call: Call, body: Body) -> Result<Response> {
+    let params = Params::read(&call.uri, &["force", "reason"])?;
+    let reason: EndReason = call.read(Operation::Unregister, params.get("reason").unwrap_or_default().parse())?;
+    let mut options = EndOptions::default().guard(guard(&call.headers, &params)?).reason(reason);
+    if let Some(operation) = operation(&call.headers)? {
         options = options.operation(operation);
     }
-    body::ignore(&app, body).await?;
-    let last = app.registry.end(&id, &options).await?;
-    if prefers(&headers, "return=representation") {
+    body::ignore(&call.app, body).await?;
+    let last = call.app.registry.end(&call.id, &options).await?;
+    if prefers(&call.headers, "return=representation") {
         return Ok(json(last.to_json()));
     }
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-async fn write(app: &App, id: StreamId, guard: Guard, change: Change) -> Result<()> {
-    let operation = change.operation();
-    let write = Write { id: id.clone(), guard, change };
-    let answers = app.registry.write(std::slice::from_ref(&write)).await;
-    let answer = answers.and_then(|mut answers| {
-        answers.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the store gave no answer to a write")))
-    });
-    answer.map_err(|error| error.with_stream(&id).with_operation(operation).into())
-}
-
-/// Answers a change that is done with the record as it is now.
-async fn written(app: &App, id: &StreamId, headers: &HeaderMap, operation: Operation) -> Result<Response> {
-    if prefers(headers, "return=minimal") {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    match app.registry.get(id).await {
-        Ok(stream) => Ok(json(stream.to_json())),
-        // The change is done, whatever became of the stream since.
-        Err(error) => Err(Failure::from(error.with_may_have_applied(true)).about(operation, Some(id))),
-    }
 }
