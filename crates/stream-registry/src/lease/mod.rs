@@ -127,7 +127,7 @@ impl Leases {
             let error = Error::unsupported("the store gave no epoch: it knows no leases; register without one");
             return Err(error.with_stream(&registered.stream.id).with_operation(Operation::Register));
         };
-        let cell = Arc::new(Cell::new(registered.stream, epoch, sent, self.0.after(self.0.pace().next())));
+        let cell = Arc::new(Cell::new(registered.stream, epoch, sent, self.0.next_write()));
         self.0.add(&cell, runtime);
         Ok(Lease::new(Arc::clone(&self.0), cell))
     }

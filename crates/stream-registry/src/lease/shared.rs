@@ -21,6 +21,8 @@ pub(super) struct Shared {
     options: LeaseOptions,
     pace: Mutex<Pace>,
     pub(super) clock: Clock,
+    /// For the chance in their pace.
+    seed: u64,
     /// The leases that have not ended.
     cells: Mutex<HashMap<StreamId, Arc<Cell>>>,
     /// Leases whose place in the keeper's plan has changed.
@@ -43,6 +45,7 @@ impl Shared {
             options: options.clone(),
             pace: Mutex::new(pace),
             clock: Clock::new(),
+            seed: fastrand::u64(..),
             cells: Mutex::default(),
             inbox: Mutex::default(),
             wake: Notify::new(),
@@ -69,6 +72,12 @@ impl Shared {
     /// When a write that is due after a pause is due.
     pub(super) fn after(&self, pause: Duration) -> u64 {
         self.clock.mono() + millis(pause)
+    }
+
+    /// When a lease that is well is written next.
+    pub(super) fn next_write(&self) -> u64 {
+        let now = self.clock.mono();
+        now + millis(self.pace().next(self.seed, now))
     }
 
     /// The time to live in the clock's unit.

@@ -199,12 +199,12 @@ impl Turn {
             Done::Written | Done::Recovered => {
                 (state.tried, state.written) = (self.version, self.version);
                 (state.failure, state.failures) = (None, 0);
-                state.due = shared.after(pace.next());
+                state.due = shared.next_write();
             }
             Done::Found => {
                 (state.failure, state.failures) = (None, 0);
                 // What was reported meanwhile is not in the record that the store has.
-                state.due = if state.pending.is_some() { 0 } else { shared.after(pace.next()) };
+                state.due = if state.pending.is_some() { 0 } else { shared.next_write() };
                 if state.pending.is_none() {
                     (state.tried, state.written) = (self.version, self.version);
                 }
