@@ -172,6 +172,22 @@ fn the_demo_runs_on_redis_too_and_leaves_no_stream() {
     assert_eq!(redis.run(&["list", "--output", "json"]).1, "[]\n");
 }
 
+#[test]
+fn a_server_hands_on_large_records_of_other_programs() {
+    let redis = Redis::start();
+    let script = r#"return {redis.call('SET', KEYS[1], '{"type":"srt","source_addr":"h:1","x":"' .. ('y'):rep(1500000) .. '"}'),
+                            redis.call('SADD', KEYS[2], 'cam1')}"#;
+    redis.ask(&["eval", script, "2", "mirror:streams:cam1", "mirror:streams:active"]);
+    let file = redis.store_file();
+    let server = Server::start(&["--store-file", file.to_str().unwrap()]);
+    let (status, record, stderr) = server.run(&["get", "cam1"]);
+    assert!(status == Some(0) && record.len() > 1_500_000, "{stderr}");
+    let (status, _, stderr) = server.run(&CAM1);
+    assert!(status == Some(4) && stderr.contains("already a live stream of h:1"), "{status:?} {stderr}");
+    assert_eq!(server.run(&["unregister", "cam1"]), done(""));
+    assert_eq!(redis.ask(&["exists", "mirror:streams:cam1"]), "0");
+}
+
 /// Asks over a connection that the client would keep; returns it with the head of the answer.
 #[cfg(unix)]
 fn ask(server: &Server, path: &str) -> (TcpStream, String) {
