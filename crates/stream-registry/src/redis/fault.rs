@@ -109,7 +109,9 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
         _ => (ErrorKind::Internal, format!("Redis answered with an error: {code} {detail}")),
     };
     let lost = is_lost(&error) && !error.is_connection_refusal();
-    Error::new(kind, message).with_may_have_applied(writing && lost).with_source(error)
+    // Only what the server says has a code.
+    let answered = !code.is_empty();
+    Error::new(kind, message).with_may_have_applied(writing && lost).with_answered(answered).with_source(error)
 }
 
 /// An answer of a shape that none of our commands has.

@@ -142,6 +142,9 @@ impl Failure {
                 Status::Conflict,
                 format_args!("{id} is leased by another process, which must be asked; --force writes all the same"),
             ),
+            ErrorKind::Unavailable | ErrorKind::Timeout if error.was_answered() => {
+                Self::new(Status::Unreachable, format_args!("the store {store} cannot do this now: {message}"))
+            }
             ErrorKind::Unavailable | ErrorKind::Timeout => {
                 // Some stores name themselves and the remedy.
                 if message.contains(store) {
@@ -157,7 +160,8 @@ impl Failure {
                 };
                 Self::new(Status::Unreachable, format_args!("the store {store} does not answer ({message}); {remedy}"))
             }
-            ErrorKind::Denied if store.starts_with("http") => Self::new(
+            // The server wants another token, or one at all; whatever else is refused, no token changes.
+            ErrorKind::Denied if error.was_answered() && message.contains("token") => Self::new(
                 Status::Failed,
                 format_args!("{about}; give the server's token with --token-file if you have not"),
             ),
@@ -197,7 +201,7 @@ mod tests {
                 1,
                 "no; it may have been done all the same",
             ),
-            (Error::new(ErrorKind::Denied, "the server refuses"), 1, "--token-file"),
+            (Error::new(ErrorKind::Denied, "writes need the server's token").with_answered(true), 1, "--token-file"),
             (Error::corrupt(&id, "x"), 1, "not a readable record"),
             (Error::invalid("too many labels"), 1, "too many labels"),
         ] {

@@ -62,6 +62,9 @@ pub async fn run(registry: &dyn Registry, args: &WaitArgs, out: &mut Output<'_>)
                 Seen::Nothing => Failure::new(Status::Failed, format_args!("{what}: the store gave no answer yet")),
                 Seen::Absent => Failure::new(Status::Failed, format_args!("{what}: no live stream has this id")),
                 Seen::Status(status) => Failure::new(Status::Failed, format_args!("{what}: it is {status}")),
+                Seen::Fault(error) if error.was_answered() => {
+                    Failure::new(Status::Failed, format_args!("{what}: the store cannot say now: {}", error.message()))
+                }
                 Seen::Fault(error) => Failure::new(
                     Status::Failed,
                     format_args!("{what}: the store does not answer ({})", error.message()),

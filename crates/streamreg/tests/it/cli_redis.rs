@@ -188,6 +188,36 @@ fn a_server_hands_on_large_records_of_other_programs() {
     assert_eq!(redis.ask(&["exists", "mirror:streams:cam1"]), "0");
 }
 
+#[test]
+fn a_store_that_refuses_is_not_told_to_be_started() {
+    let redis = Redis::start();
+    let file = redis.store_file();
+    let server = Server::start(&["--store-file", file.to_str().unwrap()]);
+    let url = server.url.clone();
+    let refused = |args: &[&str], wanted: i32, says: &str| {
+        for (status, _, stderr) in [redis.run(args), server.run(args)] {
+            assert!(status == Some(wanted) && stderr.contains(says), "{status:?} {stderr}");
+            assert!(
+                !stderr.contains("start") && !stderr.contains("does not answer") && !stderr.contains("token"),
+                "{stderr}"
+            );
+        }
+    };
+    redis.ask(&["config", "set", "maxmemory", "1"]);
+    refused(&CAM1, 5, " cannot do this now: Redis is out of memory (maxmemory)");
+    redis.ask(&["config", "set", "maxmemory", "0"]);
+    refused(&[&CAM1[..], &["--read-only"]].concat(), 1, "read-only");
+    // Of a primary that is away.
+    redis.ask(&["replicaof", "127.0.0.1", "1"]);
+    refused(&CAM1, 5, " cannot do this now: this Redis is a read-only replica");
+    drop(redis);
+    let (status, _, stderr) = server.run(&CAM1);
+    assert!(status == Some(5) && stderr.contains(" cannot do this now: "), "{status:?} {stderr}");
+    drop(server);
+    let (status, _, stderr) = told(program(&CAM1).args(["--store", &url]).output().unwrap());
+    assert!(status == Some(5) && stderr.contains("start one with `streamreg serve`"), "{status:?} {stderr}");
+}
+
 /// Asks over a connection that the client would keep; returns it with the head of the answer.
 #[cfg(unix)]
 fn ask(server: &Server, path: &str) -> (TcpStream, String) {
