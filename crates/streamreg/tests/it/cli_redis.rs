@@ -218,6 +218,22 @@ fn a_store_that_refuses_is_not_told_to_be_started() {
     assert!(status == Some(5) && stderr.contains("start one with `streamreg serve`"), "{status:?} {stderr}");
 }
 
+#[test]
+fn what_keeps_a_connection_from_being_made_is_said() {
+    let redis = Redis::start();
+    redis.ask(&["acl", "setuser", "ingest", "on", ">hush", "~*", "+@all", "-select"]);
+    let url = redis.url().replace(&format!("pass={PASSWORD}"), "db=1&user=ingest&pass=hush");
+    let (status, _, stderr) = told(program(&["list", "--store", &url]).output().unwrap());
+    assert!(
+        status == Some(1) && stderr.contains("the Redis user lacks a right: ") && stderr.contains("select"),
+        "{stderr}"
+    );
+    // With an empty part, so that no name server is asked.
+    let unknown = "redis://nobody..invalid:6379";
+    let (status, _, stderr) = told(program(&["list", "--store", unknown]).output().unwrap());
+    assert!(status == Some(5) && stderr.contains("the host name in the store's URL is not known"), "{stderr}");
+}
+
 /// Asks over a connection that the client would keep; returns it with the head of the answer.
 #[cfg(unix)]
 fn ask(server: &Server, path: &str) -> (TcpStream, String) {
