@@ -80,6 +80,7 @@ struct Inner {
     stream_id: Option<StreamId>,
     existing: Option<Box<Stream>>,
     may_have_applied: bool,
+    answered: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -93,6 +94,7 @@ impl Error {
             stream_id: None,
             existing: None,
             may_have_applied: kind == ErrorKind::Timeout,
+            answered: false,
             source: None,
         }))
     }
@@ -176,6 +178,13 @@ impl Error {
         self
     }
 
+    /// Says whether it is what the store answered, or the server before it.
+    #[must_use]
+    pub fn with_answered(mut self, answered: bool) -> Self {
+        self.0.answered = answered;
+        self
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -215,6 +224,12 @@ impl Error {
         self.0.may_have_applied
     }
 
+    /// Returns whether it is what the store answered, or the server before it: out of memory, say. `false` where nothing
+    /// answered, and where nothing was asked.
+    pub fn was_answered(&self) -> bool {
+        self.0.answered
+    }
+
     /// Returns the live record that stands in the way, for [`ErrorKind::AlreadyExists`] and, where it is known,
     /// [`ErrorKind::NotHolder`].
     pub fn existing(&self) -> Option<&Stream> {
@@ -246,6 +261,7 @@ impl fmt::Debug for Error {
             .field("message", &self.0.message)
             .field("retryable", &self.is_retryable())
             .field("may_have_applied", &self.0.may_have_applied)
+            .field("answered", &self.0.answered)
             .field("source", &self.0.source)
             .finish()
     }

@@ -25,6 +25,7 @@ const TRIES: u32 = 8;
 pub(crate) struct Which {
     pub(crate) id: Option<StreamId>,
     pub(crate) kind: Option<StreamType>,
+    /// Empty: of none, as where streams are listed.
     pub(crate) node: Option<String>,
 }
 
@@ -32,7 +33,7 @@ impl Which {
     fn has(&self, stream: &Stream) -> bool {
         self.id.as_ref().is_none_or(|id| stream.id == *id)
             && self.kind.as_ref().is_none_or(|kind| stream.kind == *kind)
-            && self.node.as_ref().is_none_or(|node| stream.node.as_ref() == Some(node))
+            && self.node.as_ref().is_none_or(|node| node == stream.node.as_deref().unwrap_or_default())
     }
 }
 

@@ -143,10 +143,23 @@ impl Order {
         keyed.drain(..first);
         let more = keyed.len() > limit;
         keyed.truncate(limit);
-        let position =
-            |(key, stream): &(Key, S)| Position { order: self, key: key.clone(), id: stream.borrow().id.clone() };
-        let next = if more { keyed.last().map(position) } else { None };
-        Part { streams: keyed.into_iter().map(|(_, stream)| stream).collect(), next, total }
+        let streams: Vec<_> = keyed.into_iter().map(|(_, stream)| stream).collect();
+        let next = if more { streams.last().map(|stream| self.position(stream.borrow())) } else { None };
+        Part { streams, next, total }
+    }
+
+    fn position(self, stream: &Stream) -> Position {
+        Position { order: self, key: self.key(stream), id: stream.id.clone() }
+    }
+}
+
+impl<S: Borrow<Stream>> Part<S> {
+    /// Keeps the first of the streams; the others are for the next part.
+    pub fn cut(&mut self, order: Order, limit: usize) {
+        if self.streams.len() > limit {
+            self.streams.truncate(limit);
+            self.next = self.streams.last().map(|stream| order.position(stream.borrow()));
+        }
     }
 }
 

@@ -19,8 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Shorter than the time after which the server closes idle connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most bytes of an answer that holds at most one record.
-pub(super) const SMALL: usize = 1024 * 1024;
+/// The most bytes of an answer that holds at most one record, and of an error: other programs' records have no limit.
+const ONE: usize = 64 * 1024 * 1024;
 /// The most bytes of a list: some 600 000 usual records.
 pub(super) const LIST: usize = 256 * 1024 * 1024;
 
@@ -37,7 +37,7 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), headers: Vec::new(), body: None, cap: SMALL }
+        Self { method, path: path.into(), headers: Vec::new(), body: None, cap: ONE }
     }
 
     pub(super) fn body(mut self, media_type: &'static str, text: String) -> Self {
@@ -137,7 +137,7 @@ impl Transport {
     async fn finish(&self, call: &Call, response: Response<Incoming>) -> Result<String> {
         let status = response.status().as_u16();
         let media_type = media_type(&response).to_owned();
-        let cap = if response.status().is_success() { call.cap } else { SMALL };
+        let cap = if response.status().is_success() { call.cap } else { ONE };
         let text = self.read(call, response, cap).await?;
         if (200..300).contains(&status) && (text.is_empty() || media_type == JSON) {
             return Ok(text);
@@ -192,14 +192,9 @@ impl Transport {
                 }
             };
             if bytes.len() + piece.len() > cap {
-                return Err(Error::new(
-                    ErrorKind::Internal,
-                    format!(
-                        "the answer is larger than {} MiB; use list_page for large registries",
-                        cap / (1024 * 1024)
-                    ),
-                )
-                .with_may_have_applied(call.changes()));
+                let remedy = if cap == LIST { "ask for fewer by list_page" } else { "look at the record in the store" };
+                let message = format!("the answer is larger than {} MiB; {remedy}", cap / (1024 * 1024));
+                return Err(Error::new(ErrorKind::Internal, message).with_may_have_applied(call.changes()));
             }
             bytes.extend_from_slice(&piece);
         }

@@ -27,6 +27,12 @@ pub(super) fn is_lost(error: &RedisError) -> bool {
     error.is_io_error() || error.kind() == RedisKind::Parse
 }
 
+/// Whether the server's name has no address: nothing was sent.
+fn is_unknown_host(error: &RedisError) -> bool {
+    // The standard library has no kind for it; these are its own words.
+    error.is_io_error() && error.to_string().contains("failed to lookup address")
+}
+
 /// Whether a script is not in the server's cache.
 pub(super) fn is_no_script(error: &RedisError) -> bool {
     error.kind() == RedisKind::Server(ServerErrorKind::NoScript)
@@ -50,9 +56,14 @@ pub(super) fn is_out_of_memory(error: &RedisError) -> bool {
 /// Whether the user lacks a right.
 pub(super) fn is_no_permission(error: &RedisError) -> bool {
     // Inside a script, and of SORT's patterns, Redis 7.0 says it in words only; a script's own refusal comes with
-    // the code behind its text.
-    const WORDS: [&str; 4] =
-        ["NOPERM", "No permissions", "The user executing the script can't", "insufficient ACL permissions"];
+    // the code behind its text. What is refused while the client crate connects has another code there.
+    const WORDS: [&str; 5] = [
+        "NOPERM",
+        "No permissions",
+        "has no permissions to run",
+        "The user executing the script can't",
+        "insufficient ACL permissions",
+    ];
     error.code() == Some("NOPERM")
         || error.detail().is_some_and(|detail| WORDS.iter().any(|words| detail.contains(words)))
 }
@@ -100,6 +111,10 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
         _ if error.is_connection_refusal() => {
             (ErrorKind::Unavailable, "nothing accepts connections at Redis' address; is it running?".to_owned())
         }
+        _ if is_unknown_host(&error) => (
+            ErrorKind::Unavailable,
+            "the host name in the store's URL is not known; correct it, or see to the name server".to_owned(),
+        ),
         _ if is_lost(&error) || error.is_connection_dropped() => {
             (ErrorKind::Unavailable, "the connection to Redis was lost; try again".to_owned())
         }
@@ -108,8 +123,10 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
         }
         _ => (ErrorKind::Internal, format!("Redis answered with an error: {code} {detail}")),
     };
-    let lost = is_lost(&error) && !error.is_connection_refusal();
-    Error::new(kind, message).with_may_have_applied(writing && lost).with_source(error)
+    let lost = is_lost(&error) && !error.is_connection_refusal() && !is_unknown_host(&error);
+    // Only what the server says has a code.
+    let answered = !code.is_empty();
+    Error::new(kind, message).with_may_have_applied(writing && lost).with_answered(answered).with_source(error)
 }
 
 /// An answer of a shape that none of our commands has.

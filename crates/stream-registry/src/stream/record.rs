@@ -274,7 +274,9 @@ pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
 
 pub(super) fn time(raw: &str) -> Option<(Timestamp, bool)> {
     let text = text(raw)?;
-    let Ok(time) = text.parse::<Timestamp>() else { return Some((Timestamp::ZERO, false)) };
+    let Ok(time) = text.parse::<Timestamp>() else {
+        return Some((Timestamp::nearest(&text).unwrap_or(Timestamp::ZERO), false));
+    };
     // Of a longer fraction than nanoseconds the rest would be lost: those texts are kept.
     let digits = text.get(20..).map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
     Some((time, digits <= 9))
@@ -487,6 +489,14 @@ mod tests {
         let written = encode(&next);
         assert!(written.contains(r#""status":9,"#), "{written}");
         assert!(written.contains(r#""bitrate":0,"frame_rate":0,"bytes_received":3,"#), "{written}");
+    }
+
+    #[test]
+    fn a_time_later_than_ours_go_is_the_greatest_and_stays_as_it_was() {
+        let stream = decode_stored(&id(), r#"{"created_at":"9999-12-31T23:59:59.999999999Z"}"#).unwrap();
+        assert_eq!(stream.created_at, Timestamp::from_unix_nanos(i128::MAX));
+        let next = rules::apply(&stream, &Change::Heartbeat, later()).unwrap();
+        assert!(encode(&next).contains(r#""created_at":"9999-12-31T23:59:59.999999999Z""#));
     }
 
     #[test]

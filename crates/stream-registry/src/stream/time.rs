@@ -1,5 +1,6 @@
 //! Points in time as records carry them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -8,7 +9,7 @@ use jiff::fmt::temporal::{DateTimeParser, DateTimePrinter};
 
 use crate::{Error, Result};
 
-/// A point in time, in nanoseconds UTC, from the year 0 to the year 9999.
+/// A point in time, in nanoseconds UTC, from the year 0 to 9999-12-30T22:00:00.999999999Z.
 ///
 /// Text form: [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339), written in UTC with exactly nine
 /// fractional digits and `Z`; any offset and precision is read (digits after the ninth are dropped).
@@ -25,9 +26,9 @@ pub struct Timestamp(jiff::Timestamp);
 const PARSER: DateTimeParser = DateTimeParser::new();
 const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
-/// 0000-01-01T00:00:00Z and the last nanosecond of 9999, which RFC 3339's four digits can say.
+/// 0000-01-01T00:00:00Z: RFC 3339's four digits can say no less. What is greatest is jiff's last instant, 26 hours
+/// before the year 10000, so that any offset leads to a year of four digits.
 const MIN_NANOS: i128 = -62_167_219_200 * NANOS_PER_SECOND;
-const MAX_NANOS: i128 = 253_402_300_800 * NANOS_PER_SECOND - 1;
 
 impl Timestamp {
     /// 0001-01-01T00:00:00Z, what some programs write for "never".
@@ -40,9 +41,13 @@ impl Timestamp {
 
     /// Makes a time from nanoseconds since 1970 in UTC; what is out of range becomes the nearest legal time.
     pub fn from_unix_nanos(nanos: i128) -> Self {
-        let nanos = nanos.clamp(MIN_NANOS, MAX_NANOS);
-        // The year 9999 ends a day after jiff's last instant, which allows for the largest offset.
+        let nanos = nanos.clamp(MIN_NANOS, jiff::Timestamp::MAX.as_nanosecond());
         Self(jiff::Timestamp::from_nanosecond(nanos).unwrap_or(jiff::Timestamp::MAX))
+    }
+
+    /// Reads a stored text: as by [`FromStr`], and what is out of range is the nearest legal time.
+    pub(super) fn nearest(text: &str) -> Option<Self> {
+        nanos(text).map(Self::from_unix_nanos)
     }
 
     /// Returns the nanoseconds since 1970 in UTC.
@@ -111,28 +116,42 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self> {
         let fault = || Error::invalid("a time must be RFC 3339, 2026-11-22T14:08:10Z say");
-        // jiff reads more forms than RFC 3339 has; the fixed places tell them apart.
-        let bytes = text.as_bytes();
-        let rfc = bytes.len() >= 20
-            && bytes.is_ascii()
-            && bytes[4] == b'-'
-            && bytes[7] == b'-'
-            && matches!(bytes[10], b'T' | b't' | b' ')
-            && bytes[13] == b':'
-            && bytes[16] == b':'
-            && !text.contains('[');
-        if !rfc {
-            return Err(fault());
+        match nanos(text) {
+            Some(nanos) if (MIN_NANOS..=jiff::Timestamp::MAX.as_nanosecond()).contains(&nanos) => {
+                Ok(Self::from_unix_nanos(nanos))
+            }
+            _ => Err(fault()),
         }
-        let digits = bytes[19..].iter().skip(1).take_while(|b| b.is_ascii_digit()).count();
-        let time = if bytes[19] == b'.' && digits > 9 {
-            PARSER.parse_timestamp(format!("{}{}", &text[..29], &text[20 + digits..]))
-        } else {
-            PARSER.parse_timestamp(text)
-        };
-        let nanos = time.map_err(|_| fault())?.as_nanosecond();
-        if (MIN_NANOS..=MAX_NANOS).contains(&nanos) { Ok(Self::from_unix_nanos(nanos)) } else { Err(fault()) }
     }
+}
+
+/// Reads RFC 3339; what is later than can be said is the greatest number.
+fn nanos(text: &str) -> Option<i128> {
+    // jiff reads more forms than RFC 3339 has; the fixed places tell them apart.
+    let bytes = text.as_bytes();
+    let rfc = bytes.len() >= 20
+        && bytes.is_ascii()
+        && bytes[4] == b'-'
+        && bytes[7] == b'-'
+        && matches!(bytes[10], b'T' | b't' | b' ')
+        && bytes[13] == b':'
+        && bytes[16] == b':'
+        && !text.contains('[');
+    if !rfc {
+        return None;
+    }
+    let digits = bytes[19..].iter().skip(1).take_while(|b| b.is_ascii_digit()).count();
+    let text = if bytes[19] == b'.' && digits > 9 {
+        Cow::Owned(format!("{}{}", &text[..29], &text[20 + digits..]))
+    } else {
+        Cow::Borrowed(text)
+    };
+    if let Ok(time) = PARSER.parse_timestamp(&*text) {
+        return Some(time.as_nanosecond());
+    }
+    // The last hours of 9999, which jiff keeps for offsets.
+    let pieces = PARSER.parse_pieces(&*text).ok()?;
+    (pieces.date().year() == 9999 && pieces.offset().is_some()).then_some(i128::MAX)
 }
 
 impl fmt::Display for Timestamp {
@@ -236,6 +255,27 @@ mod tests {
             "2026-01-01T00:00:00.00000000-Z",
         ] {
             assert_eq!(Timestamp::from_canonical(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_the_nearest_legal_time() {
+        let (first, last) = ("0000-01-01T00:00:00.000000000Z", "9999-12-30T22:00:00.999999999Z");
+        for (text, nearest, legal) in [
+            (last, last, true),
+            ("9999-12-30T22:00:01Z", last, false),
+            ("9999-12-31T23:59:59.999999999Z", last, false),
+            ("9999-12-31T23:59:59.999999999999-12:00", last, false),
+            ("9999-12-31T23:59:59+23:59", last, false),
+            (first, first, true),
+            ("0000-01-01T00:00:00+00:01", first, false),
+        ] {
+            assert_eq!(Timestamp::nearest(text).map(|time| time.to_string()).as_deref(), Some(nearest), "{text}");
+            assert_eq!(text.parse::<Timestamp>().is_ok(), legal, "{text}");
+            assert!(legal || Timestamp::from_canonical(text).is_none(), "{text}");
+        }
+        for text in ["9999-12-32T00:00:00Z", "9999-12-31T23:59:59", "9999-12-31T25:59:59Z", "9999-12-31", "never"] {
+            assert_eq!(Timestamp::nearest(text), None, "{text}");
         }
     }
 

@@ -71,6 +71,19 @@ pub fn short(duration: Duration) -> String {
     }
 }
 
+/// Writes a duration as [`parse`] reads it, to the millisecond: `1s500ms`, `1m30s`, `2h`.
+pub fn exact(duration: Duration) -> String {
+    let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (unit, factor) in UNITS {
+        if left >= factor {
+            text.push_str(&format!("{}{unit}", left / factor));
+            left %= factor;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +117,14 @@ mod tests {
         }
         assert!(parse_ttl("1s").is_ok() && parse_ttl("30d").is_ok());
         assert!(parse_positive("0ms").is_err());
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        for text in ["0s", "1ms", "1s500ms", "1m", "1m30s", "2h", "1d1h1m1s1ms"] {
+            assert_eq!(exact(parse(text).unwrap()), text);
+        }
+        assert_eq!(exact(Duration::from_millis(1_500)), "1s500ms");
     }
 
     #[test]

@@ -109,6 +109,14 @@ impl Failure {
 
     /// Makes the failure of a call on a store; `store` is its name without secrets.
     pub fn store(error: &Error, store: &str) -> Self {
+        let mut failure = Self::of_call(error, store);
+        if let Some(message) = failure.message.as_mut().filter(|_| error.may_have_applied()) {
+            message.push_str("; it may have been done all the same");
+        }
+        failure
+    }
+
+    fn of_call(error: &Error, store: &str) -> Self {
         let message = error.message();
         let id = error.stream_id().map(|id| format!("{:?}", id.as_str()));
         // An error's own text, after the stream that it is about.
@@ -134,13 +142,15 @@ impl Failure {
                 Status::Conflict,
                 format_args!("{id} is leased by another process, which must be asked; --force writes all the same"),
             ),
+            ErrorKind::Unavailable | ErrorKind::Timeout if error.was_answered() => {
+                Self::new(Status::Unreachable, format_args!("the store {store} cannot do this now: {message}"))
+            }
             ErrorKind::Unavailable | ErrorKind::Timeout => {
-                let done = if error.may_have_applied() { "; it may have been done all the same" } else { "" };
                 // Some stores name themselves and the remedy.
                 if message.contains(store) {
                     let told = !store.starts_with("http") || message.contains("streamreg serve");
                     let remedy = if told { "" } else { "; see whether `streamreg serve` runs there" };
-                    let sentence = format_args!("{message}{done}{remedy}; --store names another");
+                    let sentence = format_args!("{message}{remedy}; --store names another");
                     return Self::new(Status::Unreachable, sentence);
                 }
                 let remedy = if store.starts_with("http") {
@@ -148,12 +158,10 @@ impl Failure {
                 } else {
                     "start it, or name another with --store"
                 };
-                Self::new(
-                    Status::Unreachable,
-                    format_args!("the store {store} does not answer ({message}){done}; {remedy}"),
-                )
+                Self::new(Status::Unreachable, format_args!("the store {store} does not answer ({message}); {remedy}"))
             }
-            ErrorKind::Denied if store.starts_with("http") => Self::new(
+            // The server wants another token, or one at all; whatever else is refused, no token changes.
+            ErrorKind::Denied if error.was_answered() && message.contains("token") => Self::new(
                 Status::Failed,
                 format_args!("{about}; give the server's token with --token-file if you have not"),
             ),
@@ -188,7 +196,12 @@ mod tests {
                 "whether `streamreg serve` runs",
             ),
             (Error::new(ErrorKind::Timeout, "no answer in 2 s"), 5, "it may have been done"),
-            (Error::new(ErrorKind::Denied, "the server refuses"), 1, "--token-file"),
+            (
+                Error::new(ErrorKind::Internal, "no").with_may_have_applied(true),
+                1,
+                "no; it may have been done all the same",
+            ),
+            (Error::new(ErrorKind::Denied, "writes need the server's token").with_answered(true), 1, "--token-file"),
             (Error::corrupt(&id, "x"), 1, "not a readable record"),
             (Error::invalid("too many labels"), 1, "too many labels"),
         ] {

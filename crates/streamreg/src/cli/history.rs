@@ -5,7 +5,6 @@ use stream_registry::{Registry, StreamId, StreamType};
 
 use super::failure::Result;
 use super::output::Output;
-use super::record;
 use crate::history::{DEFAULT_LIMIT, MAX_LIMIT, Which, read};
 
 /// Arguments of `history`.
@@ -27,8 +26,8 @@ pub struct HistoryArgs {
     #[arg(long = "type", value_name = "T")]
     pub kind: Option<StreamType>,
 
-    /// Ends of streams of this ingest node
-    #[arg(long, value_name = "N", value_parser = record::some_text)]
+    /// Ends of streams of this ingest node; empty: of none
+    #[arg(long, value_name = "N")]
     pub node: Option<String>,
 
     /// How many at most, 1 to 10000

@@ -38,6 +38,7 @@ pub struct ServeArgs {
 /// Where the address may not or cannot be listened on, and where the store cannot be opened.
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
     server::check_listen(&args.listen, target.token.is_some()).map_err(Failure::usage)?;
+    server::raise_descriptor_limit();
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         Failure::new(
             Status::Failed,

@@ -22,7 +22,9 @@ pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
             let _ = error.print();
             Status::Usage
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => tell("no command is given; see `streamreg --help`"),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            tell("no command is given; see `streamreg --help`")
+        }
         _ => tell(&sentence(&error.render().to_string(), verb.as_deref())),
     }
 }

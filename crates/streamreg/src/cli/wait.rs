@@ -57,11 +57,14 @@ pub async fn run(registry: &dyn Registry, args: &WaitArgs, out: &mut Output<'_>)
         Ok(done) => done.map_err(|error| out.failure(&error)),
         Err(_) => {
             let id = args.id.as_str();
-            let what = format!("{id:?} did not become {} within {}", args.status, limit(args.timeout));
+            let what = format!("{id:?} did not become {} within {}", args.status, duration::exact(args.timeout));
             Err(match seen {
                 Seen::Nothing => Failure::new(Status::Failed, format_args!("{what}: the store gave no answer yet")),
                 Seen::Absent => Failure::new(Status::Failed, format_args!("{what}: no live stream has this id")),
                 Seen::Status(status) => Failure::new(Status::Failed, format_args!("{what}: it is {status}")),
+                Seen::Fault(error) if error.was_answered() => {
+                    Failure::new(Status::Failed, format_args!("{what}: the store cannot say now: {}", error.message()))
+                }
                 Seen::Fault(error) => Failure::new(
                     Status::Failed,
                     format_args!("{what}: the store does not answer ({})", error.message()),
@@ -69,10 +72,6 @@ pub async fn run(registry: &dyn Registry, args: &WaitArgs, out: &mut Output<'_>)
             })
         }
     }
-}
-
-fn limit(time: Duration) -> String {
-    if time < Duration::from_secs(1) { format!("{}ms", time.as_millis()) } else { duration::short(time) }
 }
 
 async fn reached(registry: &dyn Registry, args: &WaitArgs, seen: &mut Seen) -> stream_registry::Result<()> {

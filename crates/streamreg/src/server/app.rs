@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::live::Live;
 use super::options::ServeOptions;
 use super::problem::Failure;
-use super::{api, auth, log};
+use super::{api, auth, descriptors, log};
 use crate::dashboard;
 
 /// What every handler has at hand.
@@ -27,7 +27,8 @@ pub(super) struct App {
 
 /// Makes the whole server; needs a Tokio runtime.
 pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Router {
-    let event_readers = Arc::new(Semaphore::new(options.event_readers.min(Semaphore::MAX_PERMITS)));
+    let event_readers =
+        Arc::new(Semaphore::new(descriptors::readers(options.event_readers).min(Semaphore::MAX_PERMITS)));
     let live = Arc::new(Live::new(registry, options.lists));
     let app = App { registry: Arc::clone(&live) as Arc<dyn Registry>, live, options: Arc::new(options), event_readers };
     Router::new()

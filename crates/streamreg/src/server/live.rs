@@ -163,45 +163,23 @@ impl Live {
         Listed { streams: view.all(), revision, unreadable: view.unreadable() }
     }
 
-    /// Asks the store which of these streams have ended: one that another program gave less time to live is told of late.
-    /// Returns all that are left, where some have. A store that does not say is not waited for: what is known is served.
-    pub(super) async fn without_ended(&self, shown: &[Arc<Stream>]) -> Option<Listed> {
+    /// Begins to ask the store for the streams of an answer that shows so many: one that another program gave less time to
+    /// live is told of late. `None` where that has to wait, and what is known is served.
+    pub(super) fn ask(&self, shown: usize) -> Option<Asking<'_>> {
         let view = self.view.as_ref()?;
         let began = Instant::now();
-        {
-            let mut notes = self.notes();
-            if notes.silent.is_some_and(|at| at.elapsed() < AFTER_FAILURE) {
+        let many = shown > ASKED_ALWAYS;
+        let mut notes = self.notes();
+        if notes.silent.is_some_and(|at| at.elapsed() < AFTER_FAILURE) {
+            return None;
+        }
+        if many {
+            if notes.asked_next.is_some_and(|at| began < at) {
                 return None;
             }
-            if shown.len() > ASKED_ALWAYS {
-                if notes.asked_next.is_some_and(|at| began < at) {
-                    return None;
-                }
-                notes.asked_next = Some(began + ASKED_EVERY);
-            }
+            notes.asked_next = Some(began + ASKED_EVERY);
         }
-        let asked = timeout(CATCH_UP, self.drop_ended(view, shown)).await.unwrap_or_else(|_| Err(behind()));
-        if shown.len() > ASKED_ALWAYS {
-            self.notes().asked_next = Some(began + ASKED_EVERY.max(began.elapsed() * ASKED_SHARE));
-        }
-        match asked {
-            Ok(changed) => changed.then(|| Self::shown(view)),
-            Err(error) => {
-                tracing::debug!(%error, "the list may show streams that have ended");
-                self.notes().silent = Some(Instant::now());
-                None
-            }
-        }
-    }
-
-    /// Takes those out of the view that the store has not; returns whether there are any.
-    async fn drop_ended(&self, view: &View, shown: &[Arc<Stream>]) -> Result<bool> {
-        let looks: Vec<_> = shown.iter().map(|stream| has_ended(&self.store, stream.id.clone())).collect();
-        let ended: Vec<_> = stream::iter(looks).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
-        let ended: Vec<_> = ended.into_iter().flatten().collect();
-        let any = !ended.is_empty();
-        look(view, ended).await?;
-        Ok(any)
+        Some(Asking { live: self, view, many, began })
     }
 
     /// Brings the view past all writes that were answered.
@@ -233,6 +211,47 @@ impl Live {
     }
 }
 
+/// The store is being asked for the streams of an answer.
+pub(super) struct Asking<'a> {
+    live: &'a Live,
+    view: &'a View,
+    many: bool,
+    began: Instant,
+}
+
+impl Asking<'_> {
+    /// Asks which of these streams have ended. Returns all that are left, where some have. A store that does not say is
+    /// not waited for.
+    pub(super) async fn without_ended(&self, ids: &[StreamId]) -> Option<Listed> {
+        match timeout(CATCH_UP, self.drop_ended(ids)).await.unwrap_or_else(|_| Err(behind())) {
+            Ok(changed) => changed.then(|| Live::shown(self.view)),
+            Err(error) => {
+                tracing::debug!(%error, "the list may show streams that have ended");
+                self.live.notes().silent = Some(Instant::now());
+                None
+            }
+        }
+    }
+
+    /// Takes those out of the view that the store has not; returns whether there are any.
+    async fn drop_ended(&self, ids: &[StreamId]) -> Result<bool> {
+        let looks: Vec<_> = ids.iter().map(|id| has_ended(&self.live.store, id)).collect();
+        let ended: Vec<_> = stream::iter(looks).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
+        let ended: Vec<_> = ended.into_iter().flatten().cloned().collect();
+        let any = !ended.is_empty();
+        look(self.view, ended).await?;
+        Ok(any)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if self.many {
+            self.live.notes().asked_next = Some(self.began + ASKED_EVERY.max(self.began.elapsed() * ASKED_SHARE));
+        }
+    }
+}
+
 /// Asks the store for these streams.
 async fn look(view: &View, ids: Vec<StreamId>) -> Result<()> {
     if ids.len() > LOOKS {
@@ -244,8 +263,8 @@ async fn look(view: &View, ids: Vec<StreamId>) -> Result<()> {
 }
 
 /// Returns the id where the store has no such stream.
-async fn has_ended(store: &Arc<dyn Registry>, id: StreamId) -> Result<Option<StreamId>> {
-    match store.get(&id).await {
+async fn has_ended<'a>(store: &Arc<dyn Registry>, id: &'a StreamId) -> Result<Option<&'a StreamId>> {
+    match store.get(id).await {
         // What cannot be read is in no list either.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(Some(id)),
         answer => answer.map(|_| None),

@@ -2,13 +2,15 @@
 //!
 //! [`serve`] answers on a listener until it is told to stop. The pieces: `app` assembles the routes of
 //! `api` and the dashboard, `auth` decides who may write, `problem` makes every error a problem
-//! document, `body` and `params` read requests strictly, `connection` bounds what a client may hold.
+//! document, `body` and `params` read requests strictly, `connection` bounds what a client may hold,
+//! `descriptors` what all readers of events may.
 
 mod api;
 mod app;
 mod auth;
 mod body;
 mod connection;
+mod descriptors;
 mod live;
 mod log;
 mod options;
@@ -27,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub use descriptors::raise_descriptor_limit;
 pub use options::{Lists, ServeOptions};
 
 /// How long accepting pauses when the system has no more file descriptors.

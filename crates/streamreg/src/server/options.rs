@@ -26,7 +26,8 @@ pub struct ServeOptions {
     pub body_timeout: Duration,
     /// How long a client may refuse to take more of an answer. Default 30 seconds.
     pub write_timeout: Duration,
-    /// How many readers may follow the events at once; each has a watch of the store. Default 1 000.
+    /// How many readers may follow the events at once; each has a watch of the store. Default 1 000; fewer
+    /// where three quarters of the file descriptors that the process may have are not two for each.
     pub event_readers: usize,
     /// How long a reader of events may refuse to take more of them. Default 10 seconds.
     pub event_timeout: Duration,
@@ -80,7 +81,7 @@ impl ServeOptions {
         self
     }
 
-    /// Sets how many readers may follow the events at once.
+    /// Sets how many readers may follow the events at once, file descriptors allowing.
     #[must_use]
     pub fn event_readers(mut self, readers: usize) -> Self {
         self.event_readers = readers;

@@ -1,6 +1,6 @@
 //! Every error that a client sees, as a problem document (RFC 9457).
 
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use stream_registry::http::wire::{PROBLEM_JSON, Problem, status_and_code};
@@ -10,7 +10,7 @@ use stream_registry::{Error, Operation, StreamId};
 #[derive(Debug)]
 pub(super) struct Failure {
     problem: Box<Problem>,
-    header: Option<(HeaderName, &'static str)>,
+    headers: Vec<(HeaderName, &'static str)>,
     /// The whole story, for the log.
     cause: Option<Error>,
 }
@@ -28,7 +28,7 @@ fn title(status: u16) -> &'static str {
 impl Failure {
     fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let problem = Problem::new(status.as_u16(), code, title(status.as_u16()), detail);
-        Self { problem: Box::new(problem), header: None, cause: None }
+        Self { problem: Box::new(problem), headers: Vec::new(), cause: None }
     }
 
     /// The request is wrong; the same one fails again.
@@ -39,7 +39,7 @@ impl Failure {
     pub(super) fn unauthorized() -> Self {
         let detail = "writes need the server's token; send it as Authorization: Bearer TOKEN";
         Self {
-            header: Some((WWW_AUTHENTICATE, "Bearer")),
+            headers: vec![(WWW_AUTHENTICATE, "Bearer")],
             ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
         }
     }
@@ -66,7 +66,8 @@ impl Failure {
     pub(super) fn too_many_readers() -> Self {
         let detail = "too many readers follow the events already; try again later, or ask another server";
         let mut failure = Self {
-            header: Some((RETRY_AFTER, "5")),
+            // Those who wait for a place hold no connection meanwhile.
+            headers: vec![(RETRY_AFTER, "5"), (CONNECTION, "close")],
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
         };
         failure.problem.retryable = true;
@@ -81,7 +82,7 @@ impl Failure {
     pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
         let detail = format!("this path answers {allowed} only");
         Self {
-            header: Some((ALLOW, allowed)),
+            headers: vec![(ALLOW, allowed)],
             ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         }
     }
@@ -100,8 +101,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (status, _) = status_and_code(error.kind());
         let problem = Box::new(Problem::from_error(&error, title(status)));
-        let header = (status == 503).then_some((RETRY_AFTER, "1"));
-        Self { problem, header, cause: Some(error) }
+        let headers = (status == 503).then_some((RETRY_AFTER, "1")).into_iter().collect();
+        Self { problem, headers, cause: Some(error) }
     }
 }
 
@@ -111,7 +112,7 @@ impl IntoResponse for Failure {
         // Texts and a record's JSON always serialise.
         let body = serde_json::to_string(&self.problem).unwrap_or_default();
         let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON), (CACHE_CONTROL, "no-store")], body).into_response();
-        if let Some((name, value)) = self.header {
+        for (name, value) in self.headers {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         if let Some(cause) = self.cause {

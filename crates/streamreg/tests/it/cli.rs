@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test fails.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) fn program(args: &[&str]) -> Command {
     // Whatever the tests were started to ignore, in the background or under nohup, the program is not.
@@ -107,7 +107,11 @@ impl Server {
     }
 
     fn listening(address: &str, args: &[&str]) -> Self {
-        let running = Running::start(&[&["serve", "--listen", address], args].concat());
+        Self::of(Running::start(&[&["serve", "--listen", address], args].concat()))
+    }
+
+    /// The server that was started, once it listens.
+    pub(super) fn of(running: Running) -> Self {
         let line = running.line_with("listening on ");
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(',');
         Self { url: url.to_owned(), running, greeting: line }

@@ -40,6 +40,7 @@ fn check(dir: &Path, args: &[&str], stdin: &[u8], code: i32, names: &str) -> Opt
 const CASES: &[(&[&str], i32, &str)] = &[
     // Commands and global options.
     (&[], 2, "no command"),
+    (&["--output", "json"], 2, "no command"),
     (&["lst"], 2, "'list'"),
     (&["help", "lst"], 2, "lst"),
     (&["watch", "cam1"], 2, "cam1"),

@@ -226,9 +226,9 @@ fn wait_ends_when_the_status_is_there() {
     let (status, stdout, stderr) = server.run(&["wait", "cam1", "--status", "active", "--timeout", "300ms"]);
     assert_eq!((status, &*stdout), (Some(1), ""));
     assert_eq!(stderr, "streamreg: \"cam1\" did not become active within 300ms: it is connecting\n");
-    let (status, _, stderr) = server.run(&["wait", "nobody", "--status", "active", "--timeout", "300ms"]);
+    let (status, _, stderr) = server.run(&["wait", "nobody", "--status", "active", "--timeout", "1100ms"]);
     assert_eq!(status, Some(1));
-    assert_eq!(stderr, "streamreg: \"nobody\" did not become active within 300ms: no live stream has this id\n");
+    assert_eq!(stderr, "streamreg: \"nobody\" did not become active within 1s100ms: no live stream has this id\n");
 }
 
 /// Starts `watch` on a pipe that nobody reads; back when that is full, amid the second event.

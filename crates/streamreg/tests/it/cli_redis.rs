@@ -1,10 +1,12 @@
 //! Commands on Redis itself, without a server between.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::cli::{Running, Server, done, program, told, until};
+use super::cli::{DEADLINE, Running, Server, done, program, told, until};
 
 const PASSWORD: &str = "hunter2";
 
@@ -168,4 +170,126 @@ fn the_demo_runs_on_redis_too_and_leaves_no_stream() {
     assert_eq!(demo.ended(), Some(0));
     assert_eq!(redis.ask(&["scard", "mirror:streams:active"]), "0");
     assert_eq!(redis.run(&["list", "--output", "json"]).1, "[]\n");
+}
+
+#[test]
+fn a_server_hands_on_large_records_of_other_programs() {
+    let redis = Redis::start();
+    let script = r#"return {redis.call('SET', KEYS[1], '{"type":"srt","source_addr":"h:1","x":"' .. ('y'):rep(1500000) .. '"}'),
+                            redis.call('SADD', KEYS[2], 'cam1')}"#;
+    redis.ask(&["eval", script, "2", "mirror:streams:cam1", "mirror:streams:active"]);
+    let file = redis.store_file();
+    let server = Server::start(&["--store-file", file.to_str().unwrap()]);
+    let (status, record, stderr) = server.run(&["get", "cam1"]);
+    assert!(status == Some(0) && record.len() > 1_500_000, "{stderr}");
+    let (status, _, stderr) = server.run(&CAM1);
+    assert!(status == Some(4) && stderr.contains("already a live stream of h:1"), "{status:?} {stderr}");
+    assert_eq!(server.run(&["unregister", "cam1"]), done(""));
+    assert_eq!(redis.ask(&["exists", "mirror:streams:cam1"]), "0");
+}
+
+#[test]
+fn a_store_that_refuses_is_not_told_to_be_started() {
+    let redis = Redis::start();
+    let file = redis.store_file();
+    let server = Server::start(&["--store-file", file.to_str().unwrap()]);
+    let url = server.url.clone();
+    let refused = |args: &[&str], wanted: i32, says: &str| {
+        for (status, _, stderr) in [redis.run(args), server.run(args)] {
+            assert!(status == Some(wanted) && stderr.contains(says), "{status:?} {stderr}");
+            assert!(
+                !stderr.contains("start") && !stderr.contains("does not answer") && !stderr.contains("token"),
+                "{stderr}"
+            );
+        }
+    };
+    redis.ask(&["config", "set", "maxmemory", "1"]);
+    refused(&CAM1, 5, " cannot do this now: Redis is out of memory (maxmemory)");
+    redis.ask(&["config", "set", "maxmemory", "0"]);
+    refused(&[&CAM1[..], &["--read-only"]].concat(), 1, "read-only");
+    // Of a primary that is away.
+    redis.ask(&["replicaof", "127.0.0.1", "1"]);
+    refused(&CAM1, 5, " cannot do this now: this Redis is a read-only replica");
+    drop(redis);
+    let (status, _, stderr) = server.run(&CAM1);
+    assert!(status == Some(5) && stderr.contains(" cannot do this now: "), "{status:?} {stderr}");
+    drop(server);
+    let (status, _, stderr) = told(program(&CAM1).args(["--store", &url]).output().unwrap());
+    assert!(status == Some(5) && stderr.contains("start one with `streamreg serve`"), "{status:?} {stderr}");
+}
+
+#[test]
+fn what_keeps_a_connection_from_being_made_is_said() {
+    let redis = Redis::start();
+    redis.ask(&["acl", "setuser", "ingest", "on", ">hush", "~*", "+@all", "-select"]);
+    let url = redis.url().replace(&format!("pass={PASSWORD}"), "db=1&user=ingest&pass=hush");
+    let (status, _, stderr) = told(program(&["list", "--store", &url]).output().unwrap());
+    assert!(
+        status == Some(1) && stderr.contains("the Redis user lacks a right: ") && stderr.contains("select"),
+        "{stderr}"
+    );
+    // With an empty part, so that no name server is asked.
+    let unknown = "redis://nobody..invalid:6379";
+    let (status, _, stderr) = told(program(&["list", "--store", unknown]).output().unwrap());
+    assert!(status == Some(5) && stderr.contains("the host name in the store's URL is not known"), "{stderr}");
+}
+
+/// Asks over a connection that the client would keep; returns it with the head of the answer.
+#[cfg(unix)]
+fn ask(server: &Server, path: &str) -> (TcpStream, String) {
+    let mut socket = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap_or_else(|fault| panic!("no answer to {path}: {fault}"));
+        head.push(byte[0]);
+    }
+    (socket, String::from_utf8(head).unwrap())
+}
+
+/// A server on this Redis that may have so many file descriptors.
+#[cfg(unix)]
+fn limited(redis: &Redis, limit: &str) -> Server {
+    let serve = on(&redis.store_file(), &["serve", "--listen", "127.0.0.1:0"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("{limit} && exec \"$@\""), "sh"]).arg(serve.get_program()).args(serve.get_args());
+    Server::of(Running::spawn(limited.env_remove("STREAMREG_STORE").env_remove("RUST_LOG").stdin(Stdio::null())))
+}
+
+#[test]
+#[cfg(unix)]
+fn readers_of_events_leave_file_descriptors_to_others() {
+    let redis = Redis::start();
+    let server = limited(&redis, "ulimit -n 128");
+    let mut readers = Vec::new();
+    let (mut refused, head) = loop {
+        let (socket, head) = ask(&server, "/api/v1/events");
+        if !head.starts_with("HTTP/1.1 200") {
+            assert!(head.starts_with("HTTP/1.1 503"), "after {}: {head}", readers.len());
+            break (socket, head);
+        }
+        readers.push(socket);
+    };
+    assert_eq!(readers.len(), 32);
+    // Whoever waits for a place holds no connection.
+    assert!(head.contains("connection: close"), "{head}");
+    let mut rest = Vec::new();
+    refused.read_to_end(&mut rest).unwrap();
+    let others: Vec<_> = (0..20).map(|_| ask(&server, "/healthz")).collect();
+    assert!(others.iter().all(|(_, head)| head.starts_with("HTTP/1.1 200")));
+    assert_eq!(server.run(&CAM1), done("cam1\n"));
+    assert_eq!(ask(&server, "/readyz").1.split(' ').nth(1), Some("200"));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_server_takes_as_many_file_descriptors_as_it_may() {
+    let redis = Redis::start();
+    let server = limited(&redis, "ulimit -Sn 128 && ulimit -Hn 512");
+    let readers: Vec<_> = (0..60).map(|_| ask(&server, "/api/v1/events")).collect();
+    for (n, (_, head)) in readers.iter().enumerate() {
+        assert!(head.starts_with("HTTP/1.1 200"), "{n}: {head}");
+    }
 }

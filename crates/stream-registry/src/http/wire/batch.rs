@@ -189,7 +189,8 @@ pub(in crate::http) fn read_batch_answer(text: &str) -> Result<HashMap<String, E
     for failed in body.failed {
         let otherwise = if failed.retryable { ErrorKind::Unavailable } else { ErrorKind::Internal };
         let kind = kind_of(&failed.code).unwrap_or(otherwise);
-        let error = Error::new(kind, failed.detail).with_may_have_applied(failed.may_have_applied);
+        let error = Error::new(kind, failed.detail);
+        let error = error.with_may_have_applied(failed.may_have_applied).with_answered(true);
         errors.insert(failed.id, error);
     }
     Ok(errors)

@@ -124,7 +124,8 @@ impl Problem {
             _ => ErrorKind::Internal,
         };
         let error = Error::new(kind_of(&self.code).unwrap_or(by_status), self.detail)
-            .with_may_have_applied(self.may_have_applied);
+            .with_may_have_applied(self.may_have_applied)
+            .with_answered(true);
         match self.existing.and_then(|raw| record::decode_listed(raw.get()).ok()) {
             Some(existing) => error.with_existing(existing),
             None => error,
@@ -158,6 +159,7 @@ mod tests {
             assert_eq!(back.message(), error.message());
             assert_eq!(back.may_have_applied(), error.may_have_applied());
             assert_eq!(back.existing(), error.existing());
+            assert!(back.was_answered());
         }
     }
 

@@ -1,5 +1,6 @@
 //! Many streams at once: `/api/v1/streams`, `/api/v1/snapshot` and `/api/v1/summary`.
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -22,8 +23,6 @@ use crate::summary::{By, Summary};
 
 /// Streams of one page of the store, where it is read whole.
 const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
-/// How often those that an answer shows in the place of ended ones are asked for, too.
-const TRIES: u32 = 3;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -63,20 +62,32 @@ async fn list(State(app): State<App>, uri: Uri) -> Result<Response> {
         None => (from_store(&app).await?, false),
     };
     let condition = filter.condition();
-    let mut tries = if from_view { TRIES } else { 0 };
-    let part = loop {
+    // One more than is shown, so that a cursor leads to a stream.
+    let mut window = limit.saturating_add(1);
+    let mut asking = None;
+    let mut live = HashSet::new();
+    let mut part = loop {
         let streams = std::mem::take(&mut listed.streams).into_iter().filter(|stream| condition(stream)).collect();
-        let part = order.part(streams, after.as_ref(), limit);
-        if tries == 0 {
+        let part = order.part(streams, after.as_ref(), window);
+        if !from_view || part.streams.iter().take(limit.saturating_add(1)).all(|stream| live.contains(&stream.id)) {
             break part;
         }
-        tries -= 1;
-        match app.live.without_ended(&part.streams).await {
-            // Others come in their place.
+        if asking.is_none() {
+            asking = app.live.ask(part.streams.len().min(limit));
+        }
+        let Some(asking) = &asking else { break part };
+        let unknown = part.streams.iter().map(|stream| &stream.id).filter(|id| !live.contains(*id));
+        let unknown: Vec<_> = unknown.cloned().collect();
+        match asking.without_ended(&unknown).await {
+            // Others come in their place. Many may have ended at once, so that twice as many are asked for.
             Some(left) => listed = left,
             None => break part,
         }
+        live.extend(unknown);
+        window = window.saturating_mul(2);
     };
+    drop(asking);
+    part.cut(order, limit);
     let next = part.next.map(|next| next.to_cursor()).transpose()?;
     let streams = part.streams.into_iter().map(Arc::unwrap_or_clone).collect();
     let mut page = Page::new(streams, next, part.total);

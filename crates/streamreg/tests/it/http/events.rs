@@ -214,19 +214,22 @@ async fn a_reader_that_goes_leaves_its_place() {
 async fn ended_streams_are_in_the_history() {
     let (server, registry) = Server::memory().await;
     assert_eq!(server.get("/api/v1/history").await.body, r#"{"ended":[]}"#);
-    for (name, node) in [("a", "n1"), ("b", "n2"), ("a", "n2")] {
+    for (name, node) in [("c", ""), ("a", "n1"), ("b", "n2"), ("a", "n2")] {
         let mut record = stream(name);
-        record.node = Some(node.into());
+        record.node = Some(node.into()).filter(|node: &String| !node.is_empty());
         registry.register(&record).await.unwrap();
         registry.end(&id(name), &EndOptions::default().reason("over".parse().unwrap())).await.unwrap();
     }
     let names = async |query: &str| -> Vec<String> {
         let answer = server.get(&format!("/api/v1/history{query}")).await.json();
         let ends = answer["ended"].as_array().unwrap().iter();
-        ends.map(|end| format!("{}/{}", end["stream"]["id"].as_str().unwrap(), end["stream"]["node"].as_str().unwrap()))
-            .collect()
+        ends.map(|end| {
+            format!("{}/{}", end["stream"]["id"].as_str().unwrap(), end["stream"]["node"].as_str().unwrap_or_default())
+        })
+        .collect()
     };
-    assert_eq!(names("").await, ["a/n2", "b/n2", "a/n1"]);
+    assert_eq!(names("").await, ["a/n2", "b/n2", "a/n1", "c/"]);
+    assert_eq!(names("?node=").await, ["c/"]);
     assert_eq!(names("?limit=2").await, ["a/n2", "b/n2"]);
     assert_eq!(names("?id=a&limit=1").await, ["a/n2"]);
     assert_eq!(names("?node=n2&type=srt").await, ["a/n2", "b/n2"]);

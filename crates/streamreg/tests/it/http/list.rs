@@ -12,7 +12,7 @@ use stream_registry::{
 use streamreg::server::{Lists, ServeOptions};
 use testkit::RedisServer;
 
-use super::kit::{Answer, Gate, PATIENCE, Server, id, stream};
+use super::kit::{Answer, CAM, Gate, PATIENCE, Server, id, stream};
 
 const LIST: &str = "/api/v1/streams";
 
@@ -231,6 +231,48 @@ async fn streams_that_others_gave_less_time_are_not_listed_once_it_is_over() {
         }
         let next: [&[&str]; 3] = [&[], &["cam11"], &["cam100"]];
         assert_eq!(ids(&listed("limit=1").await), next[round]);
+    }
+}
+
+#[tokio::test]
+async fn no_page_shows_streams_that_have_ended_however_many_in_a_row() {
+    let redis = RedisServer::start().await;
+    let registry = connect(&redis.url()).await.unwrap();
+    let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
+    let names: Vec<_> = (0..14).map(|n| format!("cam{n:02}")).collect();
+    // Some end by their time, some are deleted by hand; those of a few places stay.
+    for (stay, page, more) in [
+        (&[11, 13][..], &[("limit=1", &[11][..], true), ("limit=2", &[11, 13], false)][..], 13),
+        (&[0], &[("limit=1", &[0], false), ("limit=1&sort=-id", &[0], false)], 0),
+        (&[6], &[("limit=2&sort=-id", &[6], false)], 0),
+        (&[], &[("limit=1", &[], false)], 0),
+    ] {
+        for (query, shown, next) in page {
+            for name in &names {
+                assert!(server.json("POST", LIST, &CAM.replace("cam1", name)).await.status < 300);
+            }
+            testkit::wait_until(PATIENCE, async || server.get(LIST).await.json()["total"] == names.len()).await;
+            for (n, name) in names.iter().enumerate().filter(|(n, _)| !stay.contains(n)) {
+                let key = format!("mirror:streams:{name}");
+                if n % 2 == 0 {
+                    redis.cli(&["PEXPIRE", &key, "1"]).await;
+                    while registry.get(&id(name)).await.is_ok() {}
+                } else {
+                    redis.cli(&["DEL", &key]).await;
+                    redis.cli(&["SREM", "mirror:streams:active", name]).await;
+                }
+            }
+            let answer = server.get(&format!("{LIST}?{query}")).await;
+            let shown: Vec<_> = shown.iter().map(|n| names[*n].clone()).collect();
+            assert_eq!(ids(&answer), shown, "{query} of {stay:?}");
+            // A cursor leads to a stream.
+            let cursor = answer.json()["next_cursor"].as_str().map(str::to_owned);
+            assert_eq!(cursor.is_some(), *next, "{query} of {stay:?}");
+            if let Some(cursor) = cursor {
+                let rest = server.get(&format!("{LIST}?{query}&cursor={cursor}")).await;
+                assert_eq!((ids(&rest), &rest.json()["next_cursor"]), (vec![names[more].clone()], &Value::Null));
+            }
+        }
     }
 }
 

@@ -347,8 +347,8 @@ async fn answers_that_are_not_ours_are_clear_errors() {
     let binary = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n\u{0}\u{1}".to_owned();
     let huge = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {0}\r\n\r\n{1}",
-        2 * 1024 * 1024,
-        " ".repeat(2 * 1024 * 1024)
+        65 * 1024 * 1024,
+        " ".repeat(65 * 1024 * 1024)
     );
     for (answer, kind) in [
         (html, ErrorKind::Internal),
