@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::sleep;
 
-#[cfg(unix)]
 use super::signal;
 
 /// A signal to pass on.
@@ -119,44 +118,56 @@ fn signal_of(_: ExitStatus) -> Option<i32> {
 /// The signals that this process gets in the command's place. What is ignored from the start the command ignores too.
 #[cfg(unix)]
 pub(super) struct Relay {
-    signals: Vec<(tokio::signal::unix::Signal, i32)>,
-    /// Whether the terminal's next Ctrl-C reaches the command by itself.
-    terminal: bool,
+    /// Those that ask for the end.
+    ends: Vec<(tokio::signal::unix::Signal, i32)>,
+    others: Vec<(tokio::signal::unix::Signal, i32)>,
 }
 
 #[cfg(unix)]
 impl Relay {
     /// Takes the signals from now on.
     pub(super) fn new() -> Self {
-        let passed = [Passed::HUP, Passed::INT, Passed::QUIT, Passed::TERM, Passed::USR1, Passed::USR2];
-        Self { signals: signal::take(&passed.map(Passed::as_raw)), terminal: in_foreground() }
+        let take = |signals: &[Passed]| signal::take(&signals.iter().map(|one| one.as_raw()).collect::<Vec<_>>());
+        Self {
+            ends: take(&[Passed::HUP, Passed::INT, Passed::QUIT, Passed::TERM]),
+            others: take(&[Passed::USR1, Passed::USR2]),
+        }
     }
 
     /// Waits for a signal.
     pub(super) async fn next(&mut self) -> Passed {
         loop {
-            if let Some(signal) = Passed::from_named_raw(signal::next(&mut self.signals).await) {
+            let number = tokio::select! {
+                biased;
+                number = signal::next(&mut self.ends) => number,
+                number = signal::next(&mut self.others) => number,
+            };
+            if let Some(signal) = Passed::from_named_raw(number) {
                 return signal;
             }
         }
     }
 
+    /// Waits for a signal that asks for the end, and returns its number; the others wait.
+    pub(super) async fn asked_to_end(&mut self) -> i32 {
+        signal::next(&mut self.ends).await
+    }
+
     /// Passes a signal on.
-    pub(super) fn pass(&mut self, signal: Passed, to: &Child) {
-        // A terminal sends it to all processes in front of it; somebody who means this one alone sends it again.
-        if self.terminal && matches!(signal, Passed::INT | Passed::QUIT) {
-            self.terminal = false;
-        } else {
+    pub(super) fn pass(&self, signal: Passed, to: &Child) {
+        // A terminal sends these to all processes in front of it, the command too. Who sends one to this process alone
+        // cannot be told from it without unsafe code, and most programs end hard at the second.
+        if !(matches!(signal, Passed::INT | Passed::QUIT) && in_foreground()) {
             to.signal(signal);
         }
     }
 }
 
-/// Whether a terminal's Ctrl-C goes to this process's group.
+/// Whether the Ctrl-C of this process's terminal, wherever its standard streams go, is for this process's group.
 #[cfg(unix)]
 fn in_foreground() -> bool {
-    let group = rustix::process::getpgrp();
-    rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|front| front == group)
+    let front = std::fs::File::open("/dev/tty").and_then(|terminal| Ok(rustix::termios::tcgetpgrp(terminal)?));
+    front.is_ok_and(|front| front == rustix::process::getpgrp())
 }
 
 /// Where there are no signals, Ctrl-C reaches the command by itself.
@@ -170,10 +181,12 @@ impl Relay {
     }
 
     pub(super) async fn next(&mut self) -> Passed {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        signal::ctrl_c().await;
     }
 
-    pub(super) fn pass(&mut self, _: Passed, _: &Child) {}
+    pub(super) async fn asked_to_end(&mut self) -> i32 {
+        signal::ctrl_c().await
+    }
+
+    pub(super) fn pass(&self, _: Passed, _: &Child) {}
 }

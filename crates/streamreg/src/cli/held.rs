@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_registry::{EndReason, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, Registry};
-use tokio::time::{MissedTickBehavior, interval};
+use stream_registry::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, Registry};
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
@@ -15,6 +16,8 @@ use super::signal;
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(10);
 /// How often the state is looked at, to tell of an outage.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long what is being written may take once the stream has ended by a signal.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// A stream that this process holds.
 #[derive(Debug)]
@@ -24,14 +27,14 @@ pub(super) struct Held {
 
 impl Held {
     /// Leases the stream of a plan.
-    pub(super) async fn acquire(registry: &Arc<dyn Registry>, plan: &Plan, out: &Output<'_>) -> Result<Self> {
+    pub(super) async fn acquire(registry: &Arc<dyn Registry>, plan: &Plan, store: &str) -> Result<Self> {
         let heartbeat = (registry.info().ttl / 5).min(LONGEST_HEARTBEAT);
         let leases = Leases::new(Arc::clone(registry), LeaseOptions::default().heartbeat(heartbeat));
         let lease = match plan.policy() {
             Some(policy) => leases.acquire_with(plan.stream().clone(), policy).await,
             None => leases.acquire_new(plan.stream().clone()).await,
         };
-        Ok(Self { lease: lease.map_err(|error| out.failure(&error))? })
+        Ok(Self { lease: lease.map_err(|error| Failure::store(&error, store))? })
     }
 
     pub(super) fn lease(&self) -> &Lease {
@@ -82,14 +85,15 @@ impl Held {
     }
 
     /// Ends the stream.
-    pub(super) async fn release(&self, reason: &EndReason, out: &Output<'_>) -> Result {
-        match self.lease.release_with(reason.clone()).await {
+    pub(super) async fn release(&self, reason: &str, store: &str) -> Result {
+        // What this program writes is never too long for a reason.
+        match self.lease.release_with(reason.parse().unwrap_or_default()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(match self.lease.state() {
                 LeaseState::Ended(end) if end != LeaseEnd::Released => self.failure(&end),
                 // Its answer was lost, and it is done.
                 LeaseState::Ended(_) => return Ok(()),
-                _ => out.failure(&error),
+                _ => Failure::store(&error, store),
             }),
         }
     }
@@ -104,32 +108,47 @@ impl Held {
 pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Output<'_>) -> Result {
     // Before the stream is there: it ends when it is not wanted any more by then.
     let stop = signal::asked_to_stop_by();
-    let held = Held::acquire(registry, plan, out).await?;
+    let held = Arc::new(Held::acquire(registry, plan, out.store).await?);
+    let (ended, ending) = oneshot::channel();
+    // Apart from this: writing what nobody takes waits, and the stream is to end all the same.
+    let ender = tokio::spawn({
+        let (held, store) = (Arc::clone(&held), out.store.to_owned());
+        async move {
+            let signal = stop.await;
+            let reason = format!("stopped by {}", signal::name(signal));
+            // Nobody may be there to take it.
+            let _ = ended.send(held.release(&reason, &store).await);
+            sleep(LAST_WRITE).await;
+            std::process::exit(128 + signal);
+        }
+    });
+    let done = until_ended(&held, ending, out).await;
+    ender.abort();
+    done
+}
+
+/// Prints the id, and waits for the end that a signal asked for or somebody else made.
+async fn until_ended(held: &Held, ending: oneshot::Receiver<Result>, out: &mut Output<'_>) -> Result {
     let shown = match print_id(held.lease().id(), out) {
         Ok(shown) => shown,
         Err(failure) => {
             // Whoever was to read the id cannot end the stream.
-            if let Err(second) = held.release(&reason("the id could not be printed"), out).await {
+            if let Err(second) = held.release("the id could not be printed", out.store).await {
                 out.tell(&second);
             }
             return Err(failure);
         }
     };
     out.note(format_args!("{shown:?} is held; Ctrl-C or SIGTERM ends it"));
-    let lost = tokio::select! {
-        signal = stop => Err(signal),
-        end = held.lost(out) => Ok(end),
+    tokio::pin!(ending);
+    let end = tokio::select! {
+        biased;
+        released = &mut ending => return released.unwrap_or(Ok(())),
+        end = held.lost(out) => end,
     };
-    match lost {
-        Ok(end) => Err(held.failure(&end)),
-        Err(signal) => {
-            let reason = reason(&format!("stopped by {signal}"));
-            held.release(&reason, out).await
-        }
+    match end {
+        // By the signal: what came of it follows at once.
+        LeaseEnd::Released => ending.await.unwrap_or(Ok(())),
+        end => Err(held.failure(&end)),
     }
-}
-
-/// Makes a reason; what this program writes is never too long for one.
-pub(super) fn reason(text: &str) -> EndReason {
-    text.parse().unwrap_or_default()
 }

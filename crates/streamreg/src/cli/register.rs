@@ -22,7 +22,8 @@ Examples:
   streamreg register --id cam1 --type srt --source 203.0.113.7:40112 --hold
 
 Prints the id, in every output format. The stream is gone after its time to live unless heartbeats come,
-which --hold sends until SIGINT (Ctrl-C), SIGTERM or SIGHUP ends the stream.")]
+which --hold sends until SIGINT (Ctrl-C), SIGTERM or SIGHUP ends the stream. Where nobody takes the output then, the
+process ends after 2 s with 128 and the signal's number; a second signal ends it at once.")]
 pub struct RegisterArgs {
     /// The stream.
     #[command(flatten)]

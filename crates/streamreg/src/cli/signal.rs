@@ -23,22 +23,28 @@ pub(super) fn asked_to_stop_within(longest: Duration) -> impl Future<Output = ()
     }
 }
 
-/// As [`asked_to_stop`], and returns the signal's name.
-pub(super) fn asked_to_stop_by() -> impl Future<Output = &'static str> + Send + 'static {
+/// As [`asked_to_stop`], and returns the signal's number.
+pub(super) fn asked_to_stop_by() -> impl Future<Output = i32> + Send + 'static {
     stop(None)
 }
 
-fn stop(longest: Option<Duration>) -> impl Future<Output = &'static str> + Send + 'static {
+/// The name of a signal that asks for the end.
+pub(super) fn name(number: i32) -> &'static str {
+    match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        _ => "SIGTERM",
+    }
+}
+
+fn stop(longest: Option<Duration>) -> impl Future<Output = i32> + Send + 'static {
     let (tell, asked) = tokio::sync::oneshot::channel();
     let mut signals = Signals::new();
     tokio::spawn(async move {
         let first = signals.next().await;
         // Whoever waited may have ended by itself.
-        let _ = tell.send(match first {
-            1 => "SIGHUP",
-            2 => "SIGINT",
-            _ => "SIGTERM",
-        });
+        let _ = tell.send(first);
         let number = match longest {
             Some(longest) => tokio::time::timeout(longest, signals.next()).await.unwrap_or(first),
             None => signals.next().await,
@@ -47,7 +53,7 @@ fn stop(longest: Option<Duration>) -> impl Future<Output = &'static str> + Send 
     });
     async move {
         match asked.await {
-            Ok(name) => name,
+            Ok(number) => number,
             // The sender only goes with the runtime.
             Err(_) => std::future::pending().await,
         }
@@ -119,11 +125,16 @@ impl Signals {
         Self
     }
 
-    /// Waits for Ctrl-C and returns the number that it has elsewhere.
     async fn next(&mut self) -> i32 {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        2
+        ctrl_c().await
     }
+}
+
+/// Waits for Ctrl-C and returns the number that it has elsewhere.
+#[cfg(not(unix))]
+pub(super) async fn ctrl_c() -> i32 {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    2
 }

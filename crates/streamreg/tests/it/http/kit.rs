@@ -16,7 +16,7 @@ use stream_registry::{
 use streamreg::server::{ServeOptions, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -159,6 +159,8 @@ pub(crate) struct Gate {
     /// `get` waits for this where `holds` is set.
     pub(crate) open: Notify,
     holds: bool,
+    /// Whether registrations and ends wait.
+    shut: watch::Sender<bool>,
     /// Ids and reasons of the ends that were asked for.
     pub(crate) ends: Mutex<Vec<(String, String)>>,
 }
@@ -176,6 +178,18 @@ impl Gate {
         Arc::new(Self { holds: true, ..Self::default() })
     }
 
+    /// Lets registrations and ends wait, or go on.
+    pub(crate) fn shut(&self, shut: bool) {
+        self.shut.send_replace(shut);
+    }
+
+    async fn opened(&self) {
+        if *self.shut.borrow() {
+            self.entered.notify_one();
+            self.shut.subscribe().wait_for(|shut| !shut).await.unwrap();
+        }
+    }
+
     fn check(&self) -> Result<()> {
         self.fails.lock().unwrap().clone().map_or(Ok(()), Err)
     }
@@ -185,10 +199,12 @@ impl Gate {
 impl Registry for Gate {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         self.check()?;
+        self.opened().await;
         self.inner.register_with(stream, options).await
     }
     async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
         self.check()?;
+        self.opened().await;
         let reason = options.reason.as_str().unwrap_or_default();
         self.ends.lock().unwrap().push((id.to_string(), reason.to_owned()));
         self.inner.end(id, options).await
