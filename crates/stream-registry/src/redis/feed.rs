@@ -191,12 +191,19 @@ impl Follower {
     /// told is noted in the same breath.
     async fn next(&mut self) -> Option<Event> {
         loop {
+            let mut passed = false;
             while let Some((id, event)) = self.ahead.pop_front() {
                 self.told.last = id;
                 if event.is_some() {
                     self.alive_at = Instant::now() + ALIVE_AFTER;
                     return event;
                 }
+                passed = true;
+            }
+            // So that who waits for that place learns that it is reached.
+            if passed {
+                self.alive_at = Instant::now() + ALIVE_AFTER;
+                return Some(Event::Alive { revision: self.told.revision() });
             }
             let store = self.store.upgrade()?;
             if store.link.is_closed() {

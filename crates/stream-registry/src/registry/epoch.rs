@@ -62,12 +62,13 @@ fn above_other(greatest: &str) -> String {
         Some(at) if at > 0 && own(&kept[at..]) => &kept[..at],
         _ => kept,
     };
-    // An epoch is of visible ASCII characters, of which the tilde is the last.
+    // An epoch is of visible ASCII characters, of which the tilde is the last. Quotes and backslashes are left out:
+    // what JSON escapes is dearer to compare.
     let Some(at) = base.iter().rposition(|&byte| byte < b'~') else {
         return String::from_utf8_lossy(base).into_owned() + "~" + &unique;
     };
     let mut raised = base[..=at].to_vec();
-    raised[at] += 1;
+    raised[at] += if matches!(raised[at], b'!' | b'[') { 2 } else { 1 };
     String::from_utf8_lossy(&raised).into_owned() + &unique
 }
 

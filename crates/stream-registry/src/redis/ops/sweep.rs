@@ -70,7 +70,7 @@ async fn sweep(store: &Arc<Store>) -> Result<bool> {
             Err(error) if is_wrong_type(&error) => Vec::new(),
             Err(error) => return Err(translate(error, false)),
         };
-        let seen = look(store, &due).await?;
+        let seen = look(store, &due, now).await?;
         scan |= seen.scan;
         // What is due by this clock need not be by the server's, which may have gone back.
         if due.len() < CHUNK || seen.settled == 0 {
@@ -81,7 +81,7 @@ async fn sweep(store: &Arc<Store>) -> Result<bool> {
 
 /// What came of a look at some streams.
 struct Seen {
-    /// How many are not due any more.
+    /// How many are not due any more at the time by which they were.
     settled: i64,
     /// Whether the index is to be gone through.
     scan: bool,
@@ -90,7 +90,7 @@ struct Seen {
 }
 
 /// Looks at some streams.
-async fn look(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<Seen> {
+async fn look(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Seen> {
     let mut keys = vec![
         store.keys.index().as_bytes().to_vec(),
         store.keys.feed().into_bytes(),
@@ -103,7 +103,7 @@ async fn look(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<Seen> {
     }
     let mut call = SWEEP.call(&keys);
     call.arg(store.ttl_ms()).arg(store.margin_ms()).arg(millis(OUTAGE)).arg(millis(store.options.ttl / 8));
-    call.arg(store.ttl_policy());
+    call.arg(store.ttl_policy()).arg(now.to_string());
     for id in ids {
         call.arg(id);
     }
@@ -146,7 +146,7 @@ async fn enrol_page(store: &Arc<Store>, place: u64) -> Result<u64> {
         let unknown: Vec<_> =
             ids.iter().zip(moments).filter(|(_, moment)| *moment == Value::Nil).map(|(id, _)| id.clone()).collect();
         for unknown in unknown.chunks(CHUNK) {
-            let seen = look(store, unknown).await?;
+            let seen = look(store, unknown, 0).await?;
             // Not removed at the first look: who adds an id just before its record is looked at again, too.
             prune::prune(store, &seen.strays).await;
         }

@@ -212,6 +212,10 @@ async fn what_can_be_no_stream_is_neither_an_event_nor_a_gap() {
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     bed.put(" bad", "not json", 600).await;
     wait_until(SOON, async || bed.server.cli(&["XLEN", FEED]).await.trim() == "1").await;
+    // Who waits for the end of the feed learns at once that it is reached.
+    let tail = store.snapshot().await.unwrap().revision.unwrap();
+    let sign = tokio::time::timeout(Duration::from_secs(5), watch.next()).await.expect("it waits for its sign of life");
+    assert_eq!(sign, Some(Event::Alive { revision: tail }));
     store.register(&stream("cam", SOURCE)).await.unwrap();
     let event = next(&mut watch).await;
     assert!(matches!(&event, Event::Changed { stream, .. } if stream.id.as_str() == "cam"), "{event:?}");

@@ -16,7 +16,8 @@ const COMPARE: Duration = Duration::from_millis(250);
 const SHOWN: Duration = Duration::from_millis(275 + 2_000);
 /// How many events the feed keeps, about: a node of the stream holds a hundred.
 const FEED_BOUND: u64 = 100_000 + 100;
-const FACTS_BOUND: [&str; 7] = ["confirmed", "grace", "history", "scanned", "swept", "tail", "ttl"];
+const FACTS_BOUND: [&str; 9] =
+    ["brief", "brief_confirmed", "confirmed", "grace", "history", "scanned", "swept", "tail", "ttl"];
 
 /// Ids in the index, of records, and in the order of deadlines, at one moment: a script sees no half.
 const PLACES: &str = "return { redis.call('SMEMBERS', KEYS[1]), redis.call('KEYS', ARGV[1]),

@@ -165,7 +165,7 @@ async fn the_longest_time_to_live_counts_until_nobody_confirms_it() {
     assert_eq!(fact(&bed, "ttl").await, LONG);
     let _brief = sweeps(1, TtlPolicy::Renew).await;
     assert_eq!(fact(&bed, "ttl").await, LONG);
-    // What a gap is goes by each one's own: a brief one's streams are gone long before a tenth of the longest time.
+    // What a gap is goes by the briefest: its streams are gone long before a tenth of the longest time.
     for (gap, is_outage) in [(8_000, false), (12_000, true)] {
         let before = fact(&bed, "swept").await - gap;
         bed.server.cli(&["HSET", FACTS, "swept", &before.to_string(), "grace", "0"]).await;
@@ -178,6 +178,18 @@ async fn the_longest_time_to_live_counts_until_nobody_confirms_it() {
     // Nor does a grace by the longer one go on.
     let left = async || fact(&bed, "grace").await.saturating_sub(fact(&bed, "swept").await);
     wait_until(SOON, async || left().await <= 1_000).await;
+}
+
+#[tokio::test]
+async fn an_outage_for_the_briefest_is_one_whoever_sees_it_first() {
+    let bed = Bed::start().await;
+    let _long = short(&bed, Duration::from_secs(3_600)).await;
+    let brief = short(&bed, Duration::from_secs(1)).await;
+    wait_until(SOON, async || fact(&bed, "brief").await == 1_000).await;
+    brief.close().await.unwrap();
+    let before = fact(&bed, "swept").await - 12_000;
+    bed.server.cli(&["HSET", FACTS, "swept", &before.to_string(), "grace", "0"]).await;
+    wait_until(SOON, async || fact(&bed, "grace").await > 0).await;
 }
 
 #[tokio::test]
