@@ -3,25 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::registry::Operation;
-use crate::{Error, MemoryRegistry, Registry, Result};
-
-/// The default time to live of a stream: 5 minutes.
-pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(5 * 60);
-/// The default prefix of all keys in Redis.
-#[cfg(feature = "redis")]
-pub(crate) const DEFAULT_PREFIX: &str = "mirror:streams:";
-
-/// What a write does to the time that a stream has left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TtlPolicy {
-    /// Sets it to the time to live: right for the nodes that own the streams.
-    #[default]
-    Renew,
-    /// Sets it unless more is left already: right for tools beside nodes with another time to live.
-    NeverShorten,
-}
+use crate::error::{Error, Operation, Result};
+use crate::memory::MemoryRegistry;
+use crate::registry::ttl::DEFAULT_TTL;
+use crate::registry::{Registry, TtlPolicy};
+use crate::secret::Secret;
 
 /// What a store's URL does not say.
 ///
@@ -44,24 +30,6 @@ pub struct ConnectOptions {
     pub ttl_policy: TtlPolicy,
     /// The bearer token for an HTTP store. Default none.
     pub(crate) token: Option<Secret>,
-}
-
-/// A secret that no debug output shows.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    /// Returns the secret.
-    #[cfg(feature = "http")]
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }
 
 impl ConnectOptions {
@@ -96,23 +64,9 @@ impl ConnectOptions {
     /// Sets the bearer token.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(Secret(token.into()));
+        self.token = Some(Secret::new(token));
         self
     }
-}
-
-/// How long the mark of an ended stream is kept: three times the time to live, an hour at least.
-pub(crate) fn end_mark_ttl(ttl: Duration) -> Duration {
-    (ttl * 3).max(Duration::from_secs(3600))
-}
-
-/// Checks a time to live: 1 s to 30 days.
-pub(crate) fn check_ttl(ttl: Duration) -> Result<Duration> {
-    const MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-    if ttl < Duration::from_secs(1) || ttl > MAX {
-        return Err(Error::invalid("the time to live must be between 1 second and 30 days"));
-    }
-    Ok(ttl)
 }
 
 /// Opens a store by URL: `memory:`, `redis://…`, `redis+unix://…`, `http://…`.
@@ -168,7 +122,7 @@ fn open_memory(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>>
 
 #[cfg(feature = "redis")]
 async fn open_redis(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
-    let mut redis: crate::RedisOptions = url.parse()?;
+    let mut redis: crate::redis::RedisOptions = url.parse()?;
     if let Some(ttl) = options.ttl {
         redis = redis.ttl(ttl);
     }
@@ -176,7 +130,7 @@ async fn open_redis(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Regis
         redis = redis.prefix(prefix.clone());
     }
     redis = redis.read_only(options.read_only).ttl_policy(options.ttl_policy);
-    Ok(Arc::new(crate::RedisRegistry::connect(redis).await?))
+    Ok(Arc::new(crate::redis::RedisRegistry::connect(redis).await?))
 }
 
 #[cfg(not(feature = "redis"))]
@@ -189,12 +143,12 @@ async fn open_http(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Regist
     if options.ttl.is_some() || options.prefix.is_some() {
         return Err(Error::invalid("an HTTP store's time to live and prefix are its server's; leave them out"));
     }
-    let mut http: crate::HttpOptions = url.parse()?;
+    let mut http: crate::http::HttpOptions = url.parse()?;
     if let Some(token) = &options.token {
         http = http.token(token.reveal());
     }
     http = http.read_only(options.read_only);
-    Ok(Arc::new(crate::HttpRegistry::connect(http).await?))
+    Ok(Arc::new(crate::http::HttpRegistry::connect(http).await?))
 }
 
 #[cfg(not(feature = "http"))]

@@ -4,10 +4,75 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Operation, Stream, StreamId};
+use crate::stream::{InvalidValue, Stream, StreamId};
 
 /// The result of every fallible function of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An operation, as errors, logs and metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Opening a store.
+    Connect,
+    /// Registering, under a given or a generated id.
+    Register,
+    /// Unregistering.
+    Unregister,
+    /// A batch of writes.
+    Write,
+    /// A heartbeat.
+    Heartbeat,
+    /// A status.
+    Status,
+    /// Statistics.
+    Stats,
+    /// A patch of descriptive fields.
+    Patch,
+    /// Replacing the whole record.
+    Update,
+    /// Reading one stream.
+    Get,
+    /// Reading all streams at once.
+    List,
+    /// Reading a page.
+    ListPage,
+    /// Following changes.
+    Watch,
+    /// Asking for a sign of life.
+    Ping,
+    /// Closing.
+    Close,
+}
+
+impl Operation {
+    /// Returns the operation as a stable lower-case word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Register => "register",
+            Self::Unregister => "unregister",
+            Self::Write => "write",
+            Self::Heartbeat => "heartbeat",
+            Self::Status => "status",
+            Self::Stats => "stats",
+            Self::Patch => "patch",
+            Self::Update => "update",
+            Self::Get => "get",
+            Self::List => "list",
+            Self::ListPage => "list_page",
+            Self::Watch => "watch",
+            Self::Ping => "ping",
+            Self::Close => "close",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// What went wrong, as a caller tells cases apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,7 +245,7 @@ impl Error {
 
     /// Says whether it is what the store answered, or the server before it.
     #[must_use]
-    pub fn with_answered(mut self, answered: bool) -> Self {
+    pub fn with_store_reply(mut self, answered: bool) -> Self {
         self.0.answered = answered;
         self
     }
@@ -226,7 +291,7 @@ impl Error {
 
     /// Returns whether it is what the store answered, or the server before it: out of memory, say. `false` where nothing
     /// answered, and where nothing was asked.
-    pub fn was_answered(&self) -> bool {
+    pub fn is_store_reply(&self) -> bool {
         self.0.answered
     }
 
@@ -234,6 +299,18 @@ impl Error {
     /// [`ErrorKind::NotHolder`].
     pub fn existing(&self) -> Option<&Stream> {
         self.0.existing.as_deref()
+    }
+}
+
+impl From<InvalidValue> for Error {
+    fn from(invalid: InvalidValue) -> Self {
+        let kind = if invalid.is_stored() { ErrorKind::Corrupt } else { ErrorKind::InvalidArgument };
+        let error = Self::new(kind, invalid.message());
+        let error = match invalid.stream_id() {
+            Some(id) => error.with_stream(id),
+            None => error,
+        };
+        if invalid.source().is_some() { error.with_source(invalid) } else { error }
     }
 }
 

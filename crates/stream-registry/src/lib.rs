@@ -29,7 +29,7 @@
 //! | [`MemoryRegistry`] | one process, tests, a first try | |
 //! | `RedisRegistry` | nodes that share Redis ≥ 7.0 or Valkey ≥ 7.2 | `redis` (default) |
 //! | `HttpRegistry` | clients of a running `streamreg serve` | `http` |
-//! | [`MockRegistry`] | tests of your own: errors, delays and time on demand | |
+//! | [`mock::MockRegistry`] | tests of your own: errors, delays and time on demand | |
 //!
 //! All of them are used through [`Registry`], also as `Arc<dyn Registry>`, and [`connect`] opens one by URL.
 //!
@@ -44,7 +44,8 @@
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
-//! use stream_registry::{Event, MemoryRegistry, Registry, Stream, StreamType, WatchFrom};
+//! use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+//! use stream_registry::watch::{Event, WatchFrom};
 //!
 //! let registry = MemoryRegistry::new();
 //! let seen = registry.snapshot().await?;
@@ -52,7 +53,7 @@
 //! // Whatever has happened since the snapshot was taken comes first.
 //! let mut watch = registry.watch(seen.revision.map_or(WatchFrom::Now, WatchFrom::Revision)).await?;
 //! match watch.next().await {
-//!     Some(Event::Changed { what, stream, .. }) => assert_eq!((what.as_str(), stream.id.as_str()), ("registered", "cam1")),
+//!     Some(Event::Changed { kind, stream, .. }) => assert_eq!((kind.as_str(), stream.id.as_str()), ("registered", "cam1")),
 //!     Some(Event::Resync { .. }) => println!("take a snapshot again"),
 //!     other => println!("{other:?}"),
 //! }
@@ -61,12 +62,12 @@
 //!
 //! # Leases
 //!
-//! [`Leases`] keeps the streams of a process alive in the background, gets them back when the store has lost them, and
+//! [`lease::Leases`] keeps the streams of a process alive in the background, gets them back when the store has lost them, and
 //! tells a holder when a stream is not its own any more.
 //!
 //! # Local view
 //!
-//! [`View`] holds all live streams in this process and follows the changes, so that a look-up asks no store.
+//! [`view::View`] holds all live streams in this process and follows the changes, so that a look-up asks no store.
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]
@@ -76,36 +77,31 @@ mod readme {}
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod connect;
-mod cursor;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;
-mod lease;
+pub mod lease;
 mod memory;
-mod mock;
+pub mod mock;
+pub mod query;
 #[cfg(feature = "redis")]
-mod redis;
-mod registry;
-mod stream;
-mod view;
-mod watch;
+pub mod redis;
+pub mod registry;
+mod secret;
+pub mod stream;
+pub mod view;
+pub mod watch;
 
-pub use connect::{ConnectOptions, TtlPolicy, connect, connect_with};
+pub use connect::{ConnectOptions, connect, connect_with};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "http")]
-pub use http::{HttpOptions, HttpRegistry};
-pub use lease::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases};
+pub use http::HttpRegistry;
 pub use memory::MemoryRegistry;
-pub use mock::{Call, MockRegistry};
 #[cfg(feature = "redis")]
-pub use redis::{RedisCounters, RedisOptions, RedisRegistry};
+pub use redis::RedisRegistry;
 pub use registry::{
-    Change, EndOptions, Guard, OnConflict, Operation, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot,
-    StoreInfo, Write,
+    Change, Guard, OnConflict, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, UnregisterOptions, Write,
 };
 pub use stream::{
-    Cursor, EndReason, Epoch, LabelsPatch, OperationId, Revision, Stream, StreamId, StreamPatch, StreamStats,
-    StreamStatus, StreamType, Timestamp, Token, generate_stream_id, limits,
+    Cursor, Epoch, Revision, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, StreamType, Timestamp,
 };
-pub use view::{Corrections, Counts, View, ViewOptions};
-pub use watch::{EndCause, Event, Watch, WatchFrom, What};

@@ -10,9 +10,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use stream_registry::conformance::{Instance, Subject, run_matching};
+use stream_registry::mock::MockRegistry;
+use stream_registry::registry::StoreInfo;
+use stream_registry::watch::{Event, Watch, WatchFrom};
 use stream_registry::{
-    Change, Cursor, EndOptions, Error, ErrorKind, Event, Guard, MockRegistry, Outcome, Page, RegisterOptions,
-    Registered, Registry, Result, Snapshot, StoreInfo, Stream, StreamId, Watch, WatchFrom, Write,
+    Change, Cursor, Error, ErrorKind, Guard, Outcome, Page, RegisterOptions, Registered, Registry, Result, Snapshot,
+    Stream, StreamId, UnregisterOptions, Write,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,7 +107,7 @@ impl Broken {
                     answers.push(self.store.get(&write.id).await.map(drop));
                     continue;
                 }
-                (Flaw::UpdateCreates, Change::Replace(record)) if self.store.get(&write.id).await.is_err() => {
+                (Flaw::UpdateCreates, Change::Update(record)) if self.store.get(&write.id).await.is_err() => {
                     answers.push(self.store.register(record).await.map(drop));
                     continue;
                 }
@@ -112,7 +115,7 @@ impl Broken {
                     if let Ok(mut record) = self.store.get(&write.id).await {
                         tokio::task::yield_now().await;
                         record.apply_patch(patch);
-                        write.change = Change::Replace(Box::new(record));
+                        write.change = Change::Update(Box::new(record));
                     }
                 }
                 (Flaw::UnknownFieldsLost, Change::Status(status)) => {
@@ -120,7 +123,7 @@ impl Broken {
                         let mut known = Stream::new(record.id.clone(), record.kind.clone(), &record.source_addr);
                         known.update_stats(&record.stats());
                         known.set_status(status.clone());
-                        write.change = Change::Replace(Box::new(known));
+                        write.change = Change::Update(Box::new(known));
                     }
                 }
                 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the flaw")]
@@ -129,9 +132,9 @@ impl Broken {
                     stats.bytes_received = stats.bytes_received as f64 as u64;
                 }
                 (Flaw::LabelsReplacedByMerge, Change::Patch(patch)) => {
-                    if let stream_registry::LabelsPatch::Merge(labels) = &patch.labels {
+                    if let stream_registry::stream::LabelsPatch::Merge(labels) = &patch.labels {
                         let set = labels.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-                        patch.labels = stream_registry::LabelsPatch::Replace(set.collect());
+                        patch.labels = stream_registry::stream::LabelsPatch::Replace(set.collect());
                     }
                 }
                 (Flaw::FeedTellsHeartbeats, Change::Heartbeat) => write.change = Change::Patch(Box::default()),
@@ -223,18 +226,18 @@ impl Registry for Broken {
         Ok(answer)
     }
 
-    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         let mut options = options.clone();
         match self.flaw {
             Flaw::OperationIdsIgnored => options.operation = None,
             Flaw::GuardsIgnored => options.guard = Guard::Force,
             Flaw::UnregisterIsNotFoundNever => {
-                let answer = self.store.end(id, &options).await;
+                let answer = self.store.unregister_with(id, &options).await;
                 return answer.or_else(|_| Ok(Stream::new(id.clone(), stream_registry::StreamType::Srt, "")));
             }
             _ => {}
         }
-        self.spoil(self.store.end(id, &options).await)
+        self.spoil(self.store.unregister_with(id, &options).await)
     }
 
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
@@ -258,7 +261,7 @@ impl Registry for Broken {
     async fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = self.store.snapshot().await?;
         if self.has(Flaw::SnapshotsRevisionIsOld) {
-            snapshot.revision = self.store.watch(WatchFrom::Oldest).await?.begins().cloned();
+            snapshot.revision = self.store.watch(WatchFrom::Oldest).await?.start().cloned();
         }
         if !self.has(Flaw::ListInTwoSteps) {
             return Ok(snapshot);
@@ -302,12 +305,13 @@ impl Registry for Broken {
                     11 => vec![event].into_iter().chain(held).collect(),
                     _ => vec![event],
                 },
-                (Flaw::FeedTellsTheRecordBefore, Event::Changed { revision, what, stream }) => {
+                (Flaw::FeedTellsTheRecordBefore, Event::Changed { revision, kind, stream }) => {
                     let record = held.as_ref().and_then(Event::stream).unwrap_or(&stream).clone();
-                    vec![Event::Changed { revision, what, stream: record }]
+                    vec![Event::Changed { revision, kind, stream: record }]
                 }
                 (Flaw::FeedEndsWithoutReason, Event::Ended { revision, last, as_of, .. }) => {
-                    let reason = stream_registry::EndCause::Unregistered(stream_registry::EndReason::default());
+                    let reason =
+                        stream_registry::watch::Ending::Unregistered(stream_registry::stream::EndReason::default());
                     vec![Event::Ended { revision, reason, last, as_of }]
                 }
                 (_, event) => vec![event],
@@ -392,7 +396,7 @@ found! {
     a_batch_that_stops_at_a_failure: BatchStopsAtFailure, "batches/go_on_after_a_write_that_fails";
     a_list_in_two_steps: ListInTwoSteps, "list/is_one_moment";
     pages_with_a_hole: PagesSkipTheLast, "pages/of_any_size_have_every_stream";
-    a_cursor_that_is_not_checked: AnyCursorBeginsAnew, "pages/refuse_a_cursor_that_was_changed";
+    a_cursor_that_is_not_checked: AnyCursorBeginsAnew, "pages/refuse_a_malformed_cursor";
     errors_that_name_no_stream: ErrorsNameNoStream, "errors/name_the_operation_and_the_stream";
     an_update_that_creates: UpdateCreates, "update/creates_nothing";
     a_close_that_does_nothing: CloseDoesNothing, "close/every_later_call_fails_with_closed";

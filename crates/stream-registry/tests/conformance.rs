@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stream_registry::conformance::{Instance, Subject, behaviours, boxed, run, shared};
-use stream_registry::{MemoryRegistry, MockRegistry, Registry, Result, StreamId};
+use stream_registry::mock::MockRegistry;
+use stream_registry::{MemoryRegistry, Registry, Result, StreamId};
 
 struct Memory;
 

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+use stream_registry::mock::MockRegistry;
+use stream_registry::watch::{ChangeKind, Ending, Event, Watch, WatchFrom};
 use stream_registry::{
-    EndCause, EndOptions, Event, MemoryRegistry, MockRegistry, OnConflict, RegisterOptions, Registry, Revision, Stream,
-    StreamPatch, StreamStats, StreamStatus, StreamType, Watch, WatchFrom, What,
+    MemoryRegistry, OnConflict, RegisterOptions, Registry, Revision, Stream, StreamPatch, StreamStats, StreamStatus,
+    StreamType, UnregisterOptions,
 };
 
 fn stream(id: &str) -> Stream {
@@ -17,9 +19,9 @@ async fn next(watch: &mut Watch) -> Event {
     tokio::time::timeout(Duration::from_secs(5), watch.next()).await.unwrap().unwrap()
 }
 
-fn changed(event: Event) -> (What, Stream, Revision) {
+fn changed(event: Event) -> (ChangeKind, Stream, Revision) {
     match event {
-        Event::Changed { revision, what, stream } => (what, (*stream).clone(), revision),
+        Event::Changed { revision, kind, stream } => (kind, (*stream).clone(), revision),
         other => panic!("{other:?}"),
     }
 }
@@ -39,16 +41,26 @@ async fn every_change_of_state_is_one_event_with_the_record() {
     registry.update(&stream("a")).await.unwrap();
     let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     registry.register_with(&stream("a"), &take_over).await.unwrap();
-    registry.end(&id, &EndOptions::default().reason("done".parse().unwrap())).await.unwrap();
+    registry.unregister_with(&id, &UnregisterOptions::default().reason("done".parse().unwrap())).await.unwrap();
     let mut seen = Vec::new();
     for _ in 0..6 {
         seen.push(changed(next(&mut watch).await));
     }
     let whats: Vec<_> = seen.iter().map(|(what, ..)| *what).collect();
-    assert_eq!(whats, [What::Registered, What::Updated, What::Status, What::Patched, What::Updated, What::TakenOver]);
+    assert_eq!(
+        whats,
+        [
+            ChangeKind::Registered,
+            ChangeKind::Updated,
+            ChangeKind::Status,
+            ChangeKind::Patched,
+            ChangeKind::Updated,
+            ChangeKind::TakenOver
+        ]
+    );
     assert_eq!((seen[2].1.status.clone(), seen[2].1.bytes_received), (StreamStatus::Active, 7));
     assert_eq!(seen[3].1.video_codec, "AV1");
-    let Event::Ended { reason: EndCause::Unregistered(reason), last, .. } = next(&mut watch).await else {
+    let Event::Ended { reason: Ending::Unregistered(reason), last, .. } = next(&mut watch).await else {
         panic!("no end")
     };
     assert_eq!((reason.as_str(), last.end_reason.as_deref()), (Some("done"), Some("done")));
@@ -102,7 +114,7 @@ async fn expiry_is_one_event_though_nobody_calls() {
     let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
     registry.register(&stream("a")).await.unwrap();
     let (_, registered, _) = changed(next(&mut watch).await);
-    let Event::Ended { reason: EndCause::Expired, last, as_of, .. } = next(&mut watch).await else { panic!("no end") };
+    let Event::Ended { reason: Ending::Expired, last, as_of, .. } = next(&mut watch).await else { panic!("no end") };
     assert_eq!(*last, registered);
     let late = as_of.since(registered.last_heartbeat);
     assert!(late >= Duration::from_secs(1) && late < Duration::from_secs(2), "{late:?}");
@@ -117,7 +129,7 @@ async fn a_moved_clock_is_seen() {
     let waiting = tokio::spawn(async move { (watch.next().await, watch) });
     registry.advance(Duration::from_secs(301));
     let (event, mut watch) = waiting.await.unwrap();
-    assert!(matches!(event, Some(Event::Ended { reason: EndCause::Expired, .. })));
+    assert!(matches!(event, Some(Event::Ended { reason: Ending::Expired, .. })));
     registry.close().await.unwrap();
     assert!(tokio::time::timeout(Duration::from_secs(5), watch.next()).await.unwrap().is_none());
 }

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use stream_registry::{
-    Change, Error, ErrorKind, Guard, MockRegistry, Operation, Registry, Stream, StreamId, StreamStatus, StreamType,
-    Write,
-};
+use stream_registry::mock::MockRegistry;
+use stream_registry::registry::Operation;
+use stream_registry::{Change, Error, ErrorKind, Guard, Registry, Stream, StreamId, StreamStatus, StreamType, Write};
 
 fn stream(id: &str) -> Stream {
     Stream::new(id.parse().unwrap(), StreamType::Srt, "203.0.113.7:40112")

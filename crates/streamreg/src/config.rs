@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use stream_registry::{ConnectOptions, Registry, TtlPolicy, connect_with};
+use stream_registry::registry::TtlPolicy;
+use stream_registry::{ConnectOptions, Registry, connect_with};
 
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::Format;

@@ -4,8 +4,4 @@
 pub mod cli;
 pub mod config;
 mod dashboard;
-pub mod filter;
-mod history;
-pub mod order;
 pub mod server;
-pub mod summary;

@@ -97,7 +97,7 @@ fn store(url: &str) -> Result<String, String> {
 }
 
 fn node(name: &str) -> Result<String, String> {
-    let most = stream_registry::limits::MAX_TEXT_BYTES;
+    let most = stream_registry::stream::limits::MAX_TEXT_BYTES;
     if name.is_empty() || name.len() > most || name.chars().any(char::is_control) {
         return Err(format!("give a name of 1 to {most} bytes without control characters"));
     }

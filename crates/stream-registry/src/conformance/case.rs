@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::subject::Instance;
-use crate::{
-    Change, Error, ErrorKind, Guard, Page, RegisterOptions, Registry, Result, Stream, StreamId, StreamStatus,
-    StreamType, Write,
-};
+use crate::error::{Error, ErrorKind, Result};
+use crate::registry::{Change, Guard, Page, RegisterOptions, Registry, Write};
+use crate::stream::{InvalidValue, Stream, StreamId, StreamStatus, StreamType};
 
 /// Why a behaviour did not pass.
 #[derive(Debug)]
@@ -24,6 +23,12 @@ pub(super) enum Fault {
 }
 
 pub(super) type Check<T = ()> = std::result::Result<T, Fault>;
+
+impl From<InvalidValue> for Fault {
+    fn from(invalid: InvalidValue) -> Self {
+        Error::from(invalid).into()
+    }
+}
 
 impl From<Error> for Fault {
     #[track_caller]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Registry, Result, StreamId};
+use crate::error::Result;
+use crate::registry::Registry;
+use crate::stream::StreamId;
 
 /// A kind of store under test.
 #[async_trait]

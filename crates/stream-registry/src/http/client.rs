@@ -17,11 +17,15 @@ use super::options::HttpOptions;
 use super::transport::{Call, LIST, Transport};
 use super::watch;
 use super::wire::{self, JSON, LabelsMode, MERGE_PATCH_JSON};
-use crate::registry::{Operation, rules};
-use crate::{
-    Change, Cursor, EndOptions, Error, ErrorKind, Guard, OnConflict, OperationId, Page, RegisterOptions, Registered,
-    Registry, Result, Snapshot, StoreInfo, Stream, StreamId, Watch, WatchFrom, Write,
+use crate::error::{Error, ErrorKind, Result};
+use crate::query::{By, Ended, Filter, Order, Query, Summary};
+use crate::registry::{
+    Change, Guard, OnConflict, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions,
+    Write,
 };
+use crate::registry::{Operation, rules};
+use crate::stream::{Cursor, OperationId, Stream, StreamId};
+use crate::watch::{Event, Watch, WatchFrom};
 
 /// How many requests of one call of [`Registry::write`] are under way at once.
 const CONCURRENT_WRITES: usize = 16;
@@ -144,7 +148,7 @@ impl HttpRegistry {
         self.register_by(&policy, wire::record_body(stream), options).await
     }
 
-    async fn end_given(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+    async fn end_given(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         let transport = self.transport_to_write()?;
         let mut query = Vec::new();
         if let Some(reason) = options.reason.as_str() {
@@ -154,12 +158,20 @@ impl HttpRegistry {
         let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
         let call = call.header(IDEMPOTENCY_KEY, operation.as_str()).header(PREFER, "return=representation");
         let last = transport.send(call).await?;
-        Stream::from_stored(id, &last).map_err(|error| error.with_may_have_applied(true))
+        Stream::from_stored(id, &last).map_err(|invalid| Error::from(invalid).with_may_have_applied(true))
+    }
+
+    /// Reads an answer that may be as long as a list.
+    async fn read_list(&self, path: &str, pairs: &[(&str, String)]) -> Result<String> {
+        let pairs: Vec<_> =
+            pairs.iter().map(|(name, value)| format!("{name}={}", wire::encode_segment(value))).collect();
+        let path = with_query(path.to_owned(), &pairs.join("&"));
+        self.transport()?.send(Call::new(Method::GET, path).cap(LIST)).await
     }
 
     async fn read_one(&self, id: &StreamId) -> Result<Stream> {
         let text = self.transport()?.send(Call::new(Method::GET, wire::stream_path(id.as_str()))).await?;
-        Stream::from_stored(id, &text)
+        Ok(Stream::from_stored(id, &text)?)
     }
 }
 
@@ -198,7 +210,7 @@ fn call_of(write: &Write) -> Call {
             };
             guarded(Method::PATCH, path, query, guard).body(MERGE_PATCH_JSON, body).header(PREFER, "return=minimal")
         }
-        Change::Replace(stream) => guarded(Method::PUT, path, Vec::new(), guard)
+        Change::Update(stream) => guarded(Method::PUT, path, Vec::new(), guard)
             .body(JSON, wire::record_body(stream))
             .header(PREFER, "return=minimal"),
     }
@@ -283,7 +295,7 @@ impl Registry for HttpRegistry {
         registered.map_err(|error| error.with_operation(Operation::Register))
     }
 
-    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         self.end_given(id, options).await.map_err(|error| error.with_stream(id).with_operation(Operation::Unregister))
     }
 
@@ -331,15 +343,36 @@ impl Registry for HttpRegistry {
     }
 
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
-        let answer = async {
-            let mut path = format!("/api/v1/streams?limit={}", count.get().min(wire::MAX_LIMIT));
-            if let Some(cursor) = cursor {
-                path.push_str("&cursor=");
-                path.push_str(&wire::encode_segment(cursor.as_str()));
-            }
-            wire::read_page(&self.transport()?.send(Call::new(Method::GET, path).cap(LIST)).await?)
-        };
+        let mut query = Query::default().limit(count);
+        query.cursor = cursor.cloned();
+        self.find(&query).await
+    }
+
+    async fn find(&self, query: &Query) -> Result<Page> {
+        let mut pairs = query.filter.pairs();
+        pairs.push(("limit", query.limit.get().min(wire::MAX_LIMIT).to_string()));
+        if query.order != Order::default() {
+            pairs.push(("sort", query.order.to_string()));
+        }
+        pairs.extend(query.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
+        let answer = async { wire::read_page(&self.read_list("/api/v1/streams", &pairs).await?) };
         answer.await.map_err(|error| error.with_operation(Operation::ListPage))
+    }
+
+    async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
+        let mut pairs = filter.pairs();
+        pairs.push(("by", by.as_str().to_owned()));
+        let answer = async { wire::read_summary(&self.read_list("/api/v1/summary", &pairs).await?) };
+        answer.await.map_err(|error| error.with_operation(Operation::ListPage))
+    }
+
+    async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
+        let mut pairs = vec![("limit", limit.get().min(wire::MAX_LIMIT).to_string())];
+        pairs.extend(ended.id.as_ref().map(|id| ("id", id.to_string())));
+        pairs.extend(ended.kind.as_ref().map(|kind| ("type", kind.to_string())));
+        pairs.extend(ended.node.as_ref().map(|node| ("node", node.clone())));
+        let answer = async { wire::read_history(&self.read_list("/api/v1/history", &pairs).await?) };
+        answer.await.map_err(|error| error.with_operation(Operation::Watch))
     }
 
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {

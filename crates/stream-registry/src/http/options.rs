@@ -4,13 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// How a server is reached. Read from a URL, `http://host:port` or `http://host:port/base`.
 ///
 /// ```
 /// use std::time::Duration;
-/// use stream_registry::HttpOptions;
+/// use stream_registry::http::HttpOptions;
 /// let options: HttpOptions = "http://127.0.0.1:8580".parse()?;
 /// let options = options.token("secret").timeout(Duration::from_secs(2));
 /// assert!(!format!("{options:?}").contains("secret"));
@@ -94,7 +94,7 @@ impl fmt::Debug for HttpOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
+    use crate::error::ErrorKind;
 
     #[test]
     fn urls() {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::options::HttpOptions;
 use super::wire::{IDEMPOTENCY_KEY, JSON, PROBLEM_JSON, Problem};
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Shorter than the time after which the server closes idle connections.

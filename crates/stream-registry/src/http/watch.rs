@@ -12,8 +12,9 @@ use tokio::time::{sleep, timeout};
 use super::sse::{Frame, Frames};
 use super::transport::{Call, Transport};
 use super::wire;
+use crate::error::Result;
+use crate::stream::Revision;
 use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
-use crate::{Result, Revision};
 
 /// After how long without a sign of life the server is asked anew: two of them are missing then.
 const LIFE: Duration = Duration::from_millis(ALIVE_AFTER.as_millis() as u64 * 5 / 2);

@@ -7,9 +7,9 @@ use tokio::sync::Notify;
 
 use super::handle::LeaseEnd;
 use super::pending::Pending;
+use crate::error::{Error, ErrorKind, Result};
 use crate::registry::Operation;
 use crate::stream::{Epoch, OperationId, Stream, StreamId};
-use crate::{Error, ErrorKind, Result};
 
 /// A lease. Small: a process may hold a hundred thousand.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::Lease;
+    use crate::lease::Lease;
 
     #[test]
     fn a_lease_is_small() {

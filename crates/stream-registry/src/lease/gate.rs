@@ -1,7 +1,7 @@
 //! One probe at a time while a store fails.
 
 use super::options::Pace;
-use crate::Error;
+use crate::error::Error;
 
 /// Whether calls of one kind go to the store: freely while they succeed; after a failure of the store as a whole one at a
 /// time, after growing pauses, so that a hundred thousand leases knock as one.
@@ -72,7 +72,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::LeaseOptions;
+    use crate::lease::LeaseOptions;
 
     #[test]
     fn one_probe_at_a_time_until_one_succeeds() {

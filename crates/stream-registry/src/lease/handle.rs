@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::cell::{Cell, Phase, State};
 use super::release;
 use super::shared::Shared;
+use crate::error::{Error, Operation, Result};
 use crate::registry::{Change, rules};
 use crate::stream::{EndReason, Epoch, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, Timestamp};
-use crate::{Operation, Result};
 
 /// A stream that this process holds, kept alive in the background until it is [released](Self::release).
 ///
@@ -121,8 +121,8 @@ impl Lease {
     ///
     /// `InvalidArgument` where the record would be outside its limits; `NotHolder`, `NotFound` or `Closed` after the end.
     pub fn patch(&self, patch: StreamPatch) -> Result<()> {
-        let named = |error: crate::Error| error.with_stream(&self.cell.id).with_operation(Operation::Patch);
-        patch.check().map_err(named)?;
+        let named = |error: Error| error.with_stream(&self.cell.id).with_operation(Operation::Patch);
+        patch.check().map_err(|invalid| named(invalid.into()))?;
         let mut state = self.cell.lock();
         state.over(&self.cell.id).map_or(Ok(()), Err)?;
         let (heartbeat, change) = (state.record.last_heartbeat, Change::Patch(Box::new(patch.clone())));
@@ -145,7 +145,9 @@ impl Lease {
     ///
     /// When dropped, the status is written all the same.
     pub async fn set_status(&self, status: StreamStatus) -> Result<()> {
-        status.check().map_err(|error| error.with_stream(self.id()).with_operation(Operation::Status))?;
+        status
+            .check()
+            .map_err(|invalid| Error::from(invalid).with_stream(self.id()).with_operation(Operation::Status))?;
         self.write_now(|state| {
             state.record.set_status(status.clone());
             state.pending().status = Some(status);
@@ -207,7 +209,7 @@ impl Lease {
     /// # Errors
     ///
     /// `NotFound` where the stream was ended before, `NotHolder` where it belongs to somebody else: the lease has ended
-    /// then too. `Closed`; and as [`Registry::end`](crate::Registry::end) where the store fails.
+    /// then too. `Closed`; and as [`Registry::unregister_with`](crate::Registry::unregister_with) where the store fails.
     ///
     /// # Cancel safety
     ///

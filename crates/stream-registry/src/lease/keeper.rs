@@ -342,7 +342,9 @@ mod tests {
     use std::sync::Weak;
 
     use super::*;
-    use crate::{LeaseOptions, Leases, MemoryRegistry, Stream, StreamStats, StreamType};
+    use crate::lease::{LeaseOptions, Leases};
+    use crate::memory::MemoryRegistry;
+    use crate::stream::{Stream, StreamStats, StreamType};
 
     fn leases() -> Leases {
         let registry = MemoryRegistry::with_ttl(Duration::from_secs(86_400)).unwrap();

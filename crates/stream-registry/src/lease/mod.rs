@@ -2,7 +2,7 @@
 //!
 //! What is where: `handle` is what users hold, `cell` what is kept of a lease, `pending` what waits to be written. `keeper` is the
 //! task that plans and starts writes; `write`, `recover` and `release` make them, `gate` holds them back while the store
-//! fails, `clock` notices that the machine slept. A lease is written by one at a time: who has its [`Turn`](write::Turn).
+//! fails, `clock` notices that the machine slept. A lease is written by one at a time: who has its `Turn`.
 
 mod cell;
 mod clock;
@@ -25,9 +25,10 @@ pub use handle::{Lease, LeaseEnd, LeaseState};
 pub use options::LeaseOptions;
 use shared::Shared;
 
+use crate::error::{Error, Result};
+use crate::registry::Registry;
 use crate::registry::{OnConflict, Operation, RegisterOptions, Registered};
 use crate::stream::{EndReason, OperationId, Stream};
-use crate::{Error, Registry, Result};
 
 /// The leases of a process: registers streams and keeps them alive.
 ///
@@ -40,7 +41,8 @@ use crate::{Error, Registry, Result};
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
-/// use stream_registry::{LeaseEnd, LeaseOptions, Leases, OnConflict, Stream, StreamStats, StreamStatus, StreamType};
+/// use stream_registry::{OnConflict, Stream, StreamStats, StreamStatus, StreamType};
+/// use stream_registry::lease::{LeaseEnd, LeaseOptions, Leases};
 ///
 /// let registry = stream_registry::connect("memory:").await?;
 /// let leases = Leases::new(registry.clone(), LeaseOptions::default());

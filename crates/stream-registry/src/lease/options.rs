@@ -16,7 +16,7 @@ pub(super) const MIN_BACK_OFF: Duration = Duration::from_millis(50);
 ///
 /// ```
 /// use std::time::Duration;
-/// use stream_registry::LeaseOptions;
+/// use stream_registry::lease::LeaseOptions;
 /// let options = LeaseOptions::default().heartbeat(Duration::from_secs(10));
 /// # let _ = options;
 /// ```

@@ -30,7 +30,7 @@ impl Pending {
             Change::Status(_) => self.status = None,
             Change::Stats(_) => self.stats = None,
             Change::Patch(_) => self.patch = None,
-            Change::Heartbeat | Change::Replace(_) => {}
+            Change::Heartbeat | Change::Update(_) => {}
         }
     }
 
@@ -115,7 +115,7 @@ fn merge_patch(older: StreamPatch, newer: StreamPatch) -> StreamPatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Stream, StreamType};
+    use crate::stream::{Stream, StreamType};
 
     fn patches() -> Vec<StreamPatch> {
         let codec = |codec: &str| StreamPatch { video_codec: Some(codec.into()), ..Default::default() };

@@ -7,8 +7,8 @@ use super::gate::Word;
 use super::handle::LeaseEnd;
 use super::shared::Shared;
 use super::write::{Turn, Turns, is_store};
+use crate::error::{Error, ErrorKind};
 use crate::registry::{Outcome, RegisterOptions};
-use crate::{Error, ErrorKind};
 
 /// Asks for the stream, with its epoch, `created_at` and counters.
 pub(super) async fn recover(shared: Arc<Shared>, turn: Turn) -> Word {

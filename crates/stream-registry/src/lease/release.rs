@@ -11,9 +11,9 @@ use super::handle::LeaseEnd;
 use super::recover;
 use super::shared::Shared;
 use super::write::{Turn, Turns, run};
-use crate::registry::{EndOptions, Guard};
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::registry::{Guard, UnregisterOptions};
 use crate::stream::{EndReason, OperationId, Stream};
-use crate::{Error, ErrorKind, Operation, Result};
 
 /// For how long an end is tried again while the store fails.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,9 +60,9 @@ async fn end(shared: &Shared, turn: &mut Turn, reason: &EndReason, until: Instan
         let operation = before.clone().unwrap_or_else(|| Box::new(OperationId::generate()));
         cell.lock().release = Some(operation.clone());
         let guard = Guard::Holder(cell.epoch.clone());
-        let options = EndOptions::default().guard(guard).reason(reason.clone()).operation(*operation);
+        let options = UnregisterOptions::default().guard(guard).reason(reason.clone()).operation(*operation);
         turn.reopen();
-        let mut error = match shared.registry.end(&cell.id, &options).await {
+        let mut error = match shared.registry.unregister_with(&cell.id, &options).await {
             Ok(last) => {
                 shared.finish(&cell, LeaseEnd::Released);
                 return Ok(last);

@@ -14,7 +14,8 @@ use super::clock::{Clock, millis};
 use super::handle::LeaseEnd;
 use super::keeper::Keeper;
 use super::options::{LeaseOptions, Pace};
-use crate::{Registry, StreamId};
+use crate::registry::Registry;
+use crate::stream::StreamId;
 
 pub(super) struct Shared {
     pub(super) registry: Arc<dyn Registry>,

@@ -9,9 +9,9 @@ use super::handle::LeaseEnd;
 use super::options::MIN_BACK_OFF;
 use super::pending::Pending;
 use super::shared::Shared;
+use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{Change, Guard, Write};
 use crate::stream::StreamStatus;
-use crate::{Error, ErrorKind, Result};
 
 /// The right to write for one lease, with what it has to say. When it is dropped, what was not written is put back,
 /// and the lease goes to the keeper again.

@@ -10,13 +10,13 @@ use tokio::sync::watch::{Receiver, Sender};
 use super::clock::Clock;
 use super::state::State;
 use crate::stream::{Revision, Stream, Timestamp};
-use crate::watch::{ALIVE_AFTER, EndCause, Event, RETAINED, Watch, WatchFrom, What};
+use crate::watch::{ALIVE_AFTER, ChangeKind, Ending, Event, RETAINED, Watch, WatchFrom};
 
 /// What happened, without its place in the feed.
 #[derive(Clone, Debug)]
 pub(super) enum Happened {
-    Changed(What, Arc<Stream>),
-    Ended(EndCause, Arc<Stream>, Timestamp),
+    Changed(ChangeKind, Arc<Stream>),
+    Ended(Ending, Arc<Stream>, Timestamp),
 }
 
 /// The last events, numbered from 1.
@@ -121,7 +121,7 @@ pub(super) fn follow(state: &Arc<RwLock<State>>, clock: &Clock, from: &WatchFrom
     };
     let watch = Watch::new(unfold(follower, |mut follower| async move { Some((follower.next().await?, follower)) }));
     match begins {
-        Some(revision) => watch.begins_after(revision),
+        Some(revision) => watch.starting_after(revision),
         None => watch,
     }
 }
@@ -176,7 +176,7 @@ impl Follower {
                 self.told = Some(number);
                 let revision = state.feed.at(number);
                 Ok(match happened {
-                    Happened::Changed(what, stream) => Event::Changed { revision, what, stream },
+                    Happened::Changed(kind, stream) => Event::Changed { revision, kind, stream },
                     Happened::Ended(reason, last, as_of) => Event::Ended { revision, reason, last, as_of },
                 })
             }

@@ -15,17 +15,16 @@ use clock::{Now, nanos};
 use feed::Happened;
 use state::{Answer, State};
 
-use crate::connect::{DEFAULT_TTL, check_ttl, end_mark_ttl};
+use crate::error::{Error, Result};
+use crate::registry::cursor;
+use crate::registry::ttl::{DEFAULT_TTL, REMEMBER, check_ttl, end_mark_ttl};
 use crate::registry::{
-    Change, EndOptions, Operation, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, Write,
-    epoch, rules,
+    Change, Operation, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions,
+    Write, epoch, rules,
 };
 use crate::stream::{Cursor, OperationId, Stream, StreamId};
-use crate::watch::{EndCause, Watch, WatchFrom, What};
-use crate::{Error, Result, cursor};
+use crate::watch::{ChangeKind, Ending, Watch, WatchFrom};
 
-/// How long the answer to a named call is remembered.
-pub(crate) const REMEMBER: Duration = Duration::from_secs(60);
 const KIND: char = 'm';
 
 /// A registry in this process's memory.
@@ -138,7 +137,7 @@ impl MemoryRegistry {
             ended: state.mark(&stream.id),
         };
         let (stream, outcome) = rules::register(met, stream, options, now.wall)?;
-        let what = What::registration(outcome, met.existing, options);
+        let what = rules::change_of_registration(outcome, met.existing, options);
         if outcome == Outcome::TakenOver {
             self.mark(&mut state, &stream.id, now);
         }
@@ -151,7 +150,7 @@ impl MemoryRegistry {
         Ok(registered)
     }
 
-    fn end_now(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+    fn end_now(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         let (mut state, now) = self.enter_to_write()?;
         match options.operation.as_ref().and_then(|operation| state.answer(operation)) {
             Some(Answer::Ended(first)) if first.id == *id => return Ok(first.clone()),
@@ -163,7 +162,7 @@ impl MemoryRegistry {
         self.mark(&mut state, id, now);
         let entry = state.remove(id).ok_or_else(|| Error::not_found(id))?;
         let last = rules::ended(Arc::unwrap_or_clone(entry.stream), &options.reason);
-        let cause = EndCause::Unregistered(options.reason.clone());
+        let cause = Ending::Unregistered(options.reason.clone());
         state.feed.push(Happened::Ended(cause, Arc::new(last.clone()), now.wall));
         Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Ended(last.clone()));
         Ok(last)
@@ -186,7 +185,7 @@ impl MemoryRegistry {
         rules::check_write(write)?;
         let entry = state.get_mut(&write.id).ok_or_else(|| Error::not_found(&write.id))?;
         rules::check_guard(&entry.stream, &write.guard)?;
-        let what = What::write(&write.change, &entry.stream);
+        let what = rules::change_of_write(&write.change, &entry.stream);
         match &write.change {
             change @ Change::Patch(_) => entry.stream = Arc::new(rules::apply(&entry.stream, change, now.wall)?),
             change => rules::apply_in_place(Arc::make_mut(&mut entry.stream), change, now.wall)?,
@@ -199,7 +198,7 @@ impl MemoryRegistry {
     }
 
     /// Tells those who follow what happened to a live stream.
-    fn tell(state: &mut State, id: &StreamId, what: What) {
+    fn tell(state: &mut State, id: &StreamId, what: ChangeKind) {
         if let Some(stream) = state.get(id).map(|entry| Arc::clone(&entry.stream)) {
             state.feed.push(Happened::Changed(what, stream));
         }
@@ -236,7 +235,7 @@ impl Registry for MemoryRegistry {
             .map_err(|error| error.with_stream(&stream.id).with_operation(Operation::Register))
     }
 
-    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         self.end_now(id, options).map_err(|error| error.with_stream(id).with_operation(Operation::Unregister))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::clock::Now;
 use super::feed::{Feed, Happened};
 use crate::stream::{OperationId, Stream, StreamId};
-use crate::watch::EndCause;
+use crate::watch::Ending;
 
 /// A live stream.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Entry {
 /// The answer to a named call, for when it is sent again.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    Registered(crate::Registered),
+    Registered(crate::registry::Registered),
     Ended(Stream),
 }
 
@@ -66,7 +66,7 @@ impl State {
                 _ => {
                     let id = id.clone();
                     if let Some(entry) = self.remove(&id) {
-                        self.feed.push(Happened::Ended(EndCause::Expired, entry.stream, time.wall));
+                        self.feed.push(Happened::Ended(Ending::Expired, entry.stream, time.wall));
                     }
                 }
             }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::connect::{DEFAULT_TTL, check_ttl};
+use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Clock;
+use crate::memory::MemoryRegistry;
+use crate::registry::ttl::{DEFAULT_TTL, check_ttl};
 use crate::registry::{
-    EndOptions, Operation, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, Write, rules,
+    Operation, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write, rules,
 };
 use crate::stream::{Cursor, Stream, StreamId, Timestamp};
 use crate::watch::{Watch, WatchFrom};
-use crate::{Error, ErrorKind, MemoryRegistry, Result};
 
 pub use script::Call;
 use script::{Fault, Script};
@@ -30,7 +31,9 @@ use script::{Fault, Script};
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
 /// use std::time::Duration;
-/// use stream_registry::{ErrorKind, MockRegistry, Operation, Registry, Stream, StreamType};
+/// use stream_registry::{ErrorKind, Registry, Stream, StreamType};
+/// use stream_registry::mock::MockRegistry;
+/// use stream_registry::registry::Operation;
 ///
 /// let registry = MockRegistry::with_ttl(Duration::from_secs(60))?;
 /// let id = "cam1".parse()?;
@@ -218,8 +221,8 @@ impl Registry for MockRegistry {
         self.call(Operation::Register, Some(&stream.id), self.memory.register_with(stream, options)).await
     }
 
-    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
-        self.call(Operation::Unregister, Some(id), self.memory.end(id, options)).await
+    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
+        self.call(Operation::Unregister, Some(id), self.memory.unregister_with(id, options)).await
     }
 
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::registry::Operation;
 use crate::stream::StreamId;
-use crate::{Error, ErrorKind, Result};
 
 /// A call that a mock registry answered.
 #[derive(Clone, Debug, PartialEq, Eq)]

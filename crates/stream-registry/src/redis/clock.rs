@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use redis::aio::MultiplexedConnection;
 
 use super::{fault, reply};
+use crate::error::{Error, Result};
 use crate::stream::Timestamp;
-use crate::{Error, Result};
 
 /// How long a measurement is good: quartz drifts some µs in that time.
 const GOOD_FOR: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ impl StoreClock {
         let (at, at_wall) = (Instant::now(), SystemTime::now());
         let [seconds, micros] = reply::array(answer)?
             .try_into()
-            .map_err(|_| Error::new(crate::ErrorKind::Internal, "Redis answered a TIME of another shape"))?;
+            .map_err(|_| Error::new(crate::error::ErrorKind::Internal, "Redis answered a TIME of another shape"))?;
         let seconds = reply::number(&seconds)?;
         let micros = reply::number(&micros)?;
         Ok(Reading { store: i128::from(seconds) * 1_000_000_000 + i128::from(micros) * 1_000, at, at_wall })

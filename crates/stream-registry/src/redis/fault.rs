@@ -3,7 +3,7 @@
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind, Value};
 
 use super::connect::Effect;
-use crate::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 
 /// Turns an answer that is an error into one. None of our commands answers with errors inside a list.
 pub(super) fn checked(value: Value) -> Result<Value, RedisError> {
@@ -126,7 +126,7 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
     let lost = is_lost(&error) && !error.is_connection_refusal() && !is_unknown_host(&error);
     // Only what the server says has a code.
     let answered = !code.is_empty();
-    Error::new(kind, message).with_may_have_applied(writing && lost).with_answered(answered).with_source(error)
+    Error::new(kind, message).with_may_have_applied(writing && lost).with_store_reply(answered).with_source(error)
 }
 
 /// An answer of a shape that none of our commands has.

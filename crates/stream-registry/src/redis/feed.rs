@@ -13,10 +13,10 @@ use super::ops::end::unreadable;
 use super::ops::replace;
 use super::options::CALL_TIMEOUT;
 use super::{Store, fault, reply};
+use crate::error::{Error, ErrorKind, Result};
 use crate::registry::rules;
 use crate::stream::{EndReason, Revision, Stream, StreamId, StreamStatus, Timestamp};
-use crate::watch::{ALIVE_AFTER, EndCause, Event, Watch, WatchFrom, What};
-use crate::{Error, ErrorKind, Result};
+use crate::watch::{ALIVE_AFTER, Ending, Event, Watch, WatchFrom};
 
 /// How many entries are read at once, unless they prove too large for that.
 const CHUNK: usize = 500;
@@ -86,7 +86,7 @@ pub(super) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Result<Watch
     };
     let watch = Watch::new(unfold(follower, |mut follower| async move { Some((follower.next().await?, follower)) }));
     Ok(match begins {
-        Some(revision) => watch.begins_after(revision),
+        Some(revision) => watch.starting_after(revision),
         None => watch,
     })
 }
@@ -393,14 +393,14 @@ impl Entry {
             "unregistered" => {
                 let reason: EndReason = std::str::from_utf8(&self.reason).ok()?.parse().unwrap_or_default();
                 let last: Stream = rules::ended(stream, &reason);
-                Event::Ended { revision, reason: EndCause::Unregistered(reason), last: Arc::new(last), as_of: appended }
+                Event::Ended { revision, reason: Ending::Unregistered(reason), last: Arc::new(last), as_of: appended }
             }
             "expired" => {
                 let read = std::str::from_utf8(&self.read_at).ok().and_then(|text| text.parse::<i128>().ok());
                 let as_of = read.map_or(Timestamp::ZERO, |millis| Timestamp::from_unix_nanos(millis * 1_000_000));
-                Event::Ended { revision, reason: EndCause::Expired, last: Arc::new(stream), as_of }
+                Event::Ended { revision, reason: Ending::Expired, last: Arc::new(stream), as_of }
             }
-            other => Event::Changed { revision, what: What::from_word(other)?, stream: Arc::new(stream) },
+            other => Event::Changed { revision, kind: other.parse().ok()?, stream: Arc::new(stream) },
         };
         Some(event)
     }

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::options::CALL_TIMEOUT;
+use crate::error::{Error, ErrorKind, Result};
 use crate::stream::StreamId;
-use crate::{Error, ErrorKind, Result};
 
 /// The most calls that go together: more would hold the server noticeably.
 const MOST: usize = 128;

@@ -28,13 +28,14 @@ use self::ops::get::GetJob;
 use self::ops::write::WriteJob;
 use self::options::CALL_TIMEOUT;
 pub use self::options::RedisOptions;
-use crate::connect::{TtlPolicy, end_mark_ttl};
+use crate::error::{ErrorKind, Result};
+use crate::registry::TtlPolicy;
+use crate::registry::ttl::end_mark_ttl;
 use crate::registry::{
-    EndOptions, Operation, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, Write, rules,
+    Operation, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write, rules,
 };
 use crate::stream::{Cursor, Stream, StreamId};
 use crate::watch::{Watch, WatchFrom};
-use crate::{ErrorKind, Result};
 
 /// A registry in Redis ≥ 7.0 or Valkey ≥ 7.2, shared by all who use its keys.
 ///
@@ -44,7 +45,8 @@ use crate::{ErrorKind, Result};
 ///
 /// ```no_run
 /// # async fn example() -> stream_registry::Result<()> {
-/// use stream_registry::{RedisOptions, RedisRegistry, Registry, Stream, StreamType};
+/// use stream_registry::{RedisRegistry, Registry, Stream, StreamType};
+/// use stream_registry::redis::RedisOptions;
 /// let options: RedisOptions = "redis://127.0.0.1".parse()?;
 /// let registry = RedisRegistry::connect(options).await?;
 /// registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
@@ -107,7 +109,7 @@ impl RedisRegistry {
     /// `InvalidArgument` for options out of their limits; `Unavailable` or `Timeout` where no server
     /// answers; `Denied` where it refuses user or password; `Unsupported` where it is too old.
     pub async fn connect(options: RedisOptions) -> Result<Self> {
-        let named = |error: crate::Error| error.with_operation(Operation::Connect);
+        let named = |error: crate::error::Error| error.with_operation(Operation::Connect);
         options.check().map_err(named)?;
         let store = Arc::new(Store {
             keys: Keys::new(&options.prefix),
@@ -144,13 +146,13 @@ impl fmt::Debug for RedisRegistry {
 /// Ends a call that takes several steps when its time is over, whichever step it is at.
 async fn within<T>(effect: Effect, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
     tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| {
-        Err(crate::Error::new(ErrorKind::Timeout, "Redis did not answer in time")
+        Err(crate::error::Error::new(ErrorKind::Timeout, "Redis did not answer in time")
             .with_may_have_applied(effect == Effect::Write))
     })
 }
 
 /// Whether an error is about the store as a whole, not about one stream.
-fn is_whole(error: &crate::Error) -> bool {
+fn is_whole(error: &crate::error::Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Denied | ErrorKind::Closed)
 }
 
@@ -162,14 +164,14 @@ impl Registry for RedisRegistry {
             .map_err(|error| error.with_stream(&stream.id).with_operation(Operation::Register))
     }
 
-    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         within(Effect::Write, ops::end::end(&self.store, id, options))
             .await
             .map_err(|error| error.with_stream(id).with_operation(Operation::Unregister))
     }
 
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
-        let named = |error: crate::Error| error.with_operation(Operation::Write);
+        let named = |error: crate::error::Error| error.with_operation(Operation::Write);
         rules::check_batch(writes).map_err(named)?;
         self.store.check_writable().map_err(named)?;
         let [write] = writes else { return ops::write::write(&self.store, writes).await.map_err(named) };

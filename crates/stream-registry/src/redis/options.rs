@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::connect::{DEFAULT_PREFIX, DEFAULT_TTL, TtlPolicy, check_ttl};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::registry::TtlPolicy;
+use crate::registry::ttl::{DEFAULT_TTL, check_ttl};
 
+/// The default prefix of all keys.
+const DEFAULT_PREFIX: &str = "mirror:streams:";
 /// How long a connection attempt may take, with authentication and version check.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_200);
 /// How long any call may take in all: an answer that is later is a time-out.
@@ -24,7 +27,7 @@ const MAX_LIST_TIMEOUT: Duration = Duration::from_secs(3_600);
 ///
 /// ```
 /// use std::time::Duration;
-/// use stream_registry::RedisOptions;
+/// use stream_registry::redis::RedisOptions;
 /// let options: RedisOptions = "redis://ingest:secret@10.0.0.5:6379/2".parse()?;
 /// let options = options.ttl(Duration::from_secs(60));
 /// assert!(!format!("{options:?}").contains("secret"));

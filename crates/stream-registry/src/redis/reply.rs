@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::fault::unexpected;
-use crate::Result;
+use crate::error::Result;
 
 pub(super) fn array(value: Value) -> Result<Vec<Value>> {
     match value {

@@ -4,7 +4,7 @@ use redis::{Cmd, RedisError, Value};
 
 use super::connect::{Effect, Link, Request};
 use super::fault;
-use crate::Result;
+use crate::error::Result;
 
 /// A script of a file of its own, with the shared fragments that it names.
 pub(super) struct Script {

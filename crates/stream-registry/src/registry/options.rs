@@ -1,76 +1,13 @@
 //! What the functions of [`Registry`](super::Registry) take and give.
 
-use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
+use crate::error::Operation;
 use crate::stream::{
-    Cursor, EndReason, Epoch, OperationId, Revision, Stream, StreamId, StreamPatch, StreamStats, StreamStatus,
+    Cursor, EndReason, Epoch, InvalidValue, OperationId, Revision, Stream, StreamId, StreamPatch, StreamStats,
+    StreamStatus,
 };
-
-/// An operation, as errors, logs and metrics name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Operation {
-    /// Opening a store.
-    Connect,
-    /// Registering, under a given or a generated id.
-    Register,
-    /// Unregistering.
-    Unregister,
-    /// A batch of writes.
-    Write,
-    /// A heartbeat.
-    Heartbeat,
-    /// A status.
-    Status,
-    /// Statistics.
-    Stats,
-    /// A patch of descriptive fields.
-    Patch,
-    /// Replacing the whole record.
-    Update,
-    /// Reading one stream.
-    Get,
-    /// Reading all streams at once.
-    List,
-    /// Reading a page.
-    ListPage,
-    /// Following changes.
-    Watch,
-    /// Asking for a sign of life.
-    Ping,
-    /// Closing.
-    Close,
-}
-
-impl Operation {
-    /// Returns the operation as a stable lower-case word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Register => "register",
-            Self::Unregister => "unregister",
-            Self::Write => "write",
-            Self::Heartbeat => "heartbeat",
-            Self::Status => "status",
-            Self::Stats => "stats",
-            Self::Patch => "patch",
-            Self::Update => "update",
-            Self::Get => "get",
-            Self::List => "list",
-            Self::ListPage => "list_page",
-            Self::Watch => "watch",
-            Self::Ping => "ping",
-            Self::Close => "close",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// What happens when the id of a registration is live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,7 +82,7 @@ impl RegisterOptions {
 /// How a stream is ended.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct EndOptions {
+pub struct UnregisterOptions {
     /// On what condition. Default: only a stream that nobody has leased.
     pub guard: Guard,
     /// Why; becomes `end_reason` of the last record. Default none.
@@ -154,7 +91,7 @@ pub struct EndOptions {
     pub operation: Option<OperationId>,
 }
 
-impl EndOptions {
+impl UnregisterOptions {
     /// Sets the condition.
     #[must_use]
     pub fn guard(mut self, guard: Guard) -> Self {
@@ -200,6 +137,20 @@ pub struct Write {
     pub change: Change,
 }
 
+impl Write {
+    /// Creates a write under the default guard, which applies to streams that nobody leased.
+    pub fn new(id: &StreamId, change: Change) -> Self {
+        Self { id: id.clone(), guard: Guard::None, change }
+    }
+
+    /// Sets the condition.
+    #[must_use]
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+}
+
 /// A change of a live stream. Each sets `last_heartbeat` to now as well.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -213,7 +164,7 @@ pub enum Change {
     /// Descriptive fields.
     Patch(Box<StreamPatch>),
     /// The whole record, but for `id`, `created_at` and the epoch.
-    Replace(Box<Stream>),
+    Update(Box<Stream>),
 }
 
 impl Change {
@@ -224,7 +175,7 @@ impl Change {
             Self::Status(_) => Operation::Status,
             Self::Stats(_) => Operation::Stats,
             Self::Patch(_) => Operation::Patch,
-            Self::Replace(_) => Operation::Update,
+            Self::Update(_) => Operation::Update,
         }
     }
 }
@@ -250,10 +201,16 @@ impl Outcome {
             Self::TakenOver => "taken_over",
         }
     }
+}
 
-    /// Reads the word that [`as_str`](Self::as_str) writes.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Created, Self::Renewed, Self::TakenOver].into_iter().find(|outcome| outcome.as_str() == word)
+impl FromStr for Outcome {
+    type Err = InvalidValue;
+
+    fn from_str(word: &str) -> Result<Self, InvalidValue> {
+        [Self::Created, Self::Renewed, Self::TakenOver]
+            .into_iter()
+            .find(|outcome| outcome.as_str() == word)
+            .ok_or_else(|| InvalidValue::unknown_word("outcome", word))
     }
 }
 

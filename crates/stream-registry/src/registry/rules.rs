@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use super::{Change, Guard, OnConflict, Outcome, RegisterOptions, Write, epoch};
+use crate::error::{Error, ErrorKind, Result};
 use crate::stream::limits::{MAX_LABELS, MAX_WRITES};
 use crate::stream::{Epoch, Stream, Timestamp, encode};
-use crate::{Error, ErrorKind, Result};
+use crate::watch::ChangeKind;
 
 /// Refuses records outside their limits.
 pub(crate) fn check_registration(stream: &Stream, options: &RegisterOptions) -> Result<()> {
     stream.check()?;
     // The same for both, so that what was accepted can be recovered.
-    if options.lease || options.recover.is_some() { encode::check_leased_size(stream) } else { Ok(()) }
+    if options.lease || options.recover.is_some() {
+        encode::check_leased_size(stream)?;
+    }
+    Ok(())
 }
 
 /// Refuses what a registration under a generated id cannot mean.
@@ -142,13 +146,13 @@ pub(crate) fn check_batch(writes: &[Write]) -> Result<()> {
 pub(crate) fn check_write(write: &Write) -> Result<()> {
     match &write.change {
         Change::Heartbeat => Ok(()),
-        Change::Status(status) => status.check(),
-        Change::Stats(stats) => stats.check(),
-        Change::Patch(patch) => patch.check(),
-        Change::Replace(stream) if stream.id != write.id => {
+        Change::Status(status) => Ok(status.check()?),
+        Change::Stats(stats) => Ok(stats.check()?),
+        Change::Patch(patch) => Ok(patch.check()?),
+        Change::Update(stream) if stream.id != write.id => {
             Err(Error::invalid("the record's id is not the one that the write is about"))
         }
-        Change::Replace(stream) => stream.check(),
+        Change::Update(stream) => Ok(stream.check()?),
     }
 }
 
@@ -175,7 +179,7 @@ pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestam
                 None => encode::measure(stream)?,
             }
         }
-        Change::Replace(given) => {
+        Change::Update(given) => {
             let mut next = (**given).clone();
             next.created_at = stream.created_at;
             next.extra.copy_odd("created_at", &stream.extra);
@@ -202,7 +206,7 @@ pub(crate) fn name_write(error: Error, write: &Write) -> Error {
 }
 
 /// Marks an end: the last record with its reason.
-pub(crate) fn ended(mut last: Stream, reason: &crate::EndReason) -> Stream {
+pub(crate) fn ended(mut last: Stream, reason: &crate::stream::EndReason) -> Stream {
     if let Some(reason) = reason.as_str() {
         last.end_reason = Some(reason.to_owned());
     }
@@ -212,4 +216,31 @@ pub(crate) fn ended(mut last: Stream, reason: &crate::EndReason) -> Stream {
 /// An operation id was used for a call about another stream.
 pub(crate) fn operation_reused() -> Error {
     Error::invalid("this operation id was used for another call; give each call its own")
+}
+
+/// Returns the change that a registration is in the feed; `None` if a holder only confirmed that its stream is live.
+pub(crate) fn change_of_registration(
+    outcome: Outcome,
+    before: Option<&Stream>,
+    options: &RegisterOptions,
+) -> Option<ChangeKind> {
+    match outcome {
+        Outcome::Renewed if options.recover.is_some() && before.and_then(Stream::epoch) == options.recover.as_ref() => {
+            None
+        }
+        Outcome::Created => Some(ChangeKind::Registered),
+        Outcome::Renewed => Some(ChangeKind::Updated),
+        Outcome::TakenOver => Some(ChangeKind::TakenOver),
+    }
+}
+
+/// Returns the change that a write is in the feed; `None` for a write that changes no state, such as a status that was
+/// set already.
+pub(crate) fn change_of_write(change: &Change, before: &Stream) -> Option<ChangeKind> {
+    match change {
+        Change::Heartbeat | Change::Stats(_) => None,
+        Change::Status(status) => (*status != before.status).then_some(ChangeKind::Status),
+        Change::Patch(_) => Some(ChangeKind::Patched),
+        Change::Update(_) => Some(ChangeKind::Updated),
+    }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::invalid::{InvalidValue, Result};
 use super::limits::{MAX_LEASED_RECORD_BYTES, MAX_RECORD_BYTES};
 use super::number::{lenient_count, lenient_float};
 use super::record::{Extra, labels, odd_labels, text, time, too_large};
 use super::{Epoch, Stream, StreamStats, StreamStatus, Timestamp};
-use crate::{Error, Result};
 
 /// Writes the record.
 pub(crate) fn encode(stream: &Stream) -> String {
@@ -198,7 +198,7 @@ pub(crate) fn check_leased_size(stream: &Stream) -> Result<()> {
     };
     bare.update_stats(&StreamStats::default());
     if encode(&bare).len() > MAX_LEASED_RECORD_BYTES {
-        return Err(Error::invalid(format!(
+        return Err(InvalidValue::new(format!(
             "the record is larger than {} KiB without epoch, status and statistics, too large for a lease",
             MAX_LEASED_RECORD_BYTES / 1024
         )));

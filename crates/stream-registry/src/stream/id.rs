@@ -6,9 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::invalid::{InvalidValue, Result};
 use super::limits::MAX_ID_BYTES;
 use super::{StreamType, Timestamp};
-use crate::{Error, Result};
 
 /// The id of a stream: 1–256 bytes of UTF-8, checked. Cheap to clone.
 ///
@@ -26,7 +26,17 @@ use crate::{Error, Result};
 pub struct StreamId(Arc<str>);
 
 impl StreamId {
-    /// Returns the id as text.
+    /// Checks an id.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] says which rule the id breaks.
+    pub fn new(id: impl AsRef<str>) -> Result<Self> {
+        let id = id.as_ref();
+        check(id).map(|()| Self(id.into()))
+    }
+
+    /// Returns the id as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -46,19 +56,19 @@ fn check(text: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::invalid(format!("the stream id {fault}; give 1 to 256 bytes of plain text")))
+    Err(InvalidValue::new(format!("the stream id {fault}; give 1 to 256 bytes of plain text")))
 }
 
 impl FromStr for StreamId {
-    type Err = Error;
+    type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self> {
-        check(text).map(|()| Self(text.into()))
+        Self::new(text)
     }
 }
 
 impl TryFrom<&str> for StreamId {
-    type Error = Error;
+    type Error = InvalidValue;
 
     fn try_from(text: &str) -> Result<Self> {
         text.parse()
@@ -66,7 +76,7 @@ impl TryFrom<&str> for StreamId {
 }
 
 impl TryFrom<String> for StreamId {
-    type Error = Error;
+    type Error = InvalidValue;
 
     fn try_from(text: String) -> Result<Self> {
         text.parse()
@@ -104,7 +114,8 @@ impl fmt::Debug for StreamId {
 /// not part of the id, which may be shown to people who must not learn a publisher's address.
 ///
 /// ```
-/// use stream_registry::{StreamType, generate_stream_id};
+/// use stream_registry::StreamType;
+/// use stream_registry::stream::generate_stream_id;
 /// let id = generate_stream_id(&StreamType::Srt, "203.0.113.7:40112");
 /// assert!(id.as_str().starts_with("srt_2"));
 /// ```

@@ -3,6 +3,7 @@
 mod canonical;
 pub(crate) mod encode;
 mod id;
+pub(crate) mod invalid;
 mod kind;
 pub mod limits;
 mod number;
@@ -17,6 +18,7 @@ mod token;
 use std::collections::BTreeMap;
 
 pub use id::{StreamId, generate_stream_id};
+pub use invalid::InvalidValue;
 pub use kind::StreamType;
 pub use opaque::{Cursor, EndReason, Epoch, OperationId, Revision};
 pub use patch::{LabelsPatch, StreamPatch};
@@ -25,7 +27,7 @@ pub use status::StreamStatus;
 pub use time::Timestamp;
 pub use token::Token;
 
-use crate::{Error, Result};
+use invalid::Result;
 
 /// One live stream: plain data with public fields and no lock inside.
 ///
@@ -286,7 +288,7 @@ impl Stream {
         check_text("end_reason", self.end_reason.as_deref().unwrap_or(""))?;
         self.stats().check()?;
         if self.labels.len() > limits::MAX_LABELS {
-            return Err(Error::invalid(format!("a stream has at most {} labels", limits::MAX_LABELS)));
+            return Err(InvalidValue::new(format!("a stream has at most {} labels", limits::MAX_LABELS)));
         }
         for (name, value) in &self.labels {
             check_label(name, value)?;
@@ -297,17 +299,17 @@ impl Stream {
 
 fn check_text(name: &str, text: &str) -> Result<()> {
     if text.len() > limits::MAX_TEXT_BYTES {
-        return Err(Error::invalid(format!("{name} is longer than {} bytes", limits::MAX_TEXT_BYTES)));
+        return Err(InvalidValue::new(format!("{name} is longer than {} bytes", limits::MAX_TEXT_BYTES)));
     }
     Ok(())
 }
 
 fn check_label(name: &str, value: &str) -> Result<()> {
     if name.is_empty() || name.len() > limits::MAX_LABEL_NAME_BYTES {
-        return Err(Error::invalid(format!("a label's name has 1 to {} bytes", limits::MAX_LABEL_NAME_BYTES)));
+        return Err(InvalidValue::new(format!("a label's name has 1 to {} bytes", limits::MAX_LABEL_NAME_BYTES)));
     }
     if value.len() > limits::MAX_LABEL_VALUE_BYTES {
-        return Err(Error::invalid(format!("a label's value has at most {} bytes", limits::MAX_LABEL_VALUE_BYTES)));
+        return Err(InvalidValue::new(format!("a label's value has at most {} bytes", limits::MAX_LABEL_VALUE_BYTES)));
     }
     Ok(())
 }

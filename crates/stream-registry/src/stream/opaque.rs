@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::check_text;
-use crate::{Error, Result};
+use super::invalid::{InvalidValue, Result};
 
 macro_rules! opaque {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
@@ -21,11 +21,11 @@ macro_rules! opaque {
         }
 
         impl FromStr for $name {
-            type Err = Error;
+            type Err = InvalidValue;
 
             fn from_str(text: &str) -> Result<Self> {
                 if text.is_empty() || text.len() > $max || !text.bytes().all(|b| b.is_ascii_graphic()) {
-                    return Err(Error::invalid(concat!(
+                    return Err(InvalidValue::new(concat!(
                         "the ", $what, " must have 1 to ", $max, " visible ASCII characters"
                     )));
                 }
@@ -83,7 +83,7 @@ impl EndReason {
 }
 
 impl FromStr for EndReason {
-    type Err = Error;
+    type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self> {
         check_text("reason", text)?;

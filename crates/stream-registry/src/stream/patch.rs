@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::invalid::{InvalidValue, Result};
 use super::stats::check_float;
 use super::{check_label, check_text, limits};
-use crate::{Error, Result};
 
 /// A change of descriptive fields: `None` leaves a field alone, `Some` of empty clears it.
 ///
@@ -96,7 +96,7 @@ impl StreamPatch {
             }
         };
         if count > limits::MAX_LABELS {
-            return Err(Error::invalid(format!("a stream has at most {} labels", limits::MAX_LABELS)));
+            return Err(InvalidValue::new(format!("a stream has at most {} labels", limits::MAX_LABELS)));
         }
         Ok(())
     }

@@ -14,10 +14,10 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::invalid::{InvalidValue, Result};
 use super::limits::{MAX_COUNT, MAX_RECORD_BYTES};
 use super::number::{lenient_count, lenient_float};
 use super::{Epoch, Stream, StreamId, StreamStatus, StreamType, Timestamp, canonical, generate_stream_id};
-use crate::{Error, Result};
 
 /// What a record holds beyond its typed fields. Empty, and then free, for most records.
 #[derive(Clone, Default)]
@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
         let read = read(raw.get());
         match (read, self.origin) {
             (Some((value, true)), _) => Ok(value),
-            (_, Origin::Given) => Err(Error::invalid(format!("{name} must be {expected}"))),
+            (_, Origin::Given) => Err(InvalidValue::new(format!("{name} must be {expected}"))),
             (other, Origin::Stored) => {
                 self.odd.push((name, raw.to_owned()));
                 Ok(other.map_or(missing, |(value, _)| value))
@@ -350,7 +350,10 @@ pub(crate) fn decode_stored(id: &StreamId, text: &str) -> Result<Stream> {
 
 /// As [`decode_stored`], for records of any spelling.
 pub(super) fn decode_general(id: &StreamId, text: &str) -> Result<Stream> {
-    let fields = parse(text).map_err(|fault| Error::corrupt(id, &fault).with_source(fault))?;
+    let fields = parse(text).map_err(|fault| {
+        let message = format!("what is stored under this id is not a readable record: {fault}");
+        InvalidValue::stored(Some(id), message, Some(Box::new(fault)))
+    })?;
     read(fields, Origin::Stored, id.clone())
 }
 
@@ -360,10 +363,10 @@ pub(crate) fn decode_listed(text: &str) -> Result<Stream> {
     if let Some(stream) = canonical::decode(None, text) {
         return Ok(stream);
     }
-    let fault = || Error::new(crate::ErrorKind::Corrupt, "the answer holds a record without a legal id");
-    let fields = parse(text).map_err(|source| fault().with_source(source))?;
-    let id = fields.known[0].and_then(|raw| self::text(raw.get())).ok_or_else(fault)?;
-    let id: StreamId = id.parse().map_err(|source: Error| fault().with_source(source))?;
+    let fault = |source| InvalidValue::stored(None, "the answer holds a record without a legal id", source);
+    let fields = parse(text).map_err(|source| fault(Some(Box::new(source))))?;
+    let id = fields.known[0].and_then(|raw| self::text(raw.get())).ok_or_else(|| fault(None))?;
+    let id: StreamId = id.parse().map_err(|source: InvalidValue| fault(Some(Box::new(source))))?;
     read(fields, Origin::Stored, id)
 }
 
@@ -372,11 +375,11 @@ pub(crate) fn decode_given(text: &str, id: Option<&StreamId>) -> Result<Stream> 
     let (fields, given) = parse_given(text)?;
     let id = match (given, id) {
         (Some(given), Some(id)) if given != *id => {
-            return Err(Error::invalid("the record's id is not the one that the call is about; leave it out"));
+            return Err(InvalidValue::new("the record's id is not the one that the call is about; leave it out"));
         }
         (Some(given), _) => given,
         (None, Some(id)) => id.clone(),
-        (None, None) => return Err(Error::invalid("the record has no id")),
+        (None, None) => return Err(InvalidValue::new("the record has no id")),
     };
     finish_given(fields, id)
 }
@@ -394,9 +397,9 @@ fn parse_given(text: &str) -> Result<(Fields<'_>, Option<StreamId>)> {
         return Err(too_large());
     }
     let fields = parse(text)
-        .map_err(|fault| Error::invalid(format!("the record is not a JSON object: {fault}")).with_source(fault))?;
+        .map_err(|fault| InvalidValue::with_source(format!("the record is not a JSON object: {fault}"), fault))?;
     let id = match fields.known[0].filter(|raw| raw.get() != "null") {
-        Some(raw) => Some(self::text(raw.get()).ok_or_else(|| Error::invalid("id must be a text"))?.parse()?),
+        Some(raw) => Some(self::text(raw.get()).ok_or_else(|| InvalidValue::new("id must be a text"))?.parse()?),
         None => None,
     };
     Ok((fields, id))
@@ -408,8 +411,8 @@ fn finish_given(fields: Fields<'_>, id: StreamId) -> Result<Stream> {
     Ok(stream)
 }
 
-pub(super) fn too_large() -> Error {
-    Error::invalid(format!("the record is larger than {} KiB", MAX_RECORD_BYTES / 1024))
+pub(super) fn too_large() -> InvalidValue {
+    InvalidValue::new(format!("the record is larger than {} KiB", MAX_RECORD_BYTES / 1024))
 }
 
 const _: () = assert!(MAX_COUNT == 9_223_372_036_854_775_807);
@@ -484,7 +487,7 @@ mod tests {
     #[test]
     fn an_illegal_value_goes_when_its_field_is_set() {
         let stream = decode_stored(&id(), r#"{"bitrate":-5,"bytes_received":-7,"status":9}"#).unwrap();
-        let stats = crate::StreamStats { bitrate: 0, bytes_received: 3, ..Default::default() };
+        let stats = crate::stream::StreamStats { bitrate: 0, bytes_received: 3, ..Default::default() };
         let next = rules::apply(&stream, &Change::Stats(stats), later()).unwrap();
         let written = encode(&next);
         assert!(written.contains(r#""status":9,"#), "{written}");
@@ -503,7 +506,7 @@ mod tests {
     fn records_that_are_none_are_corrupt() {
         for text in ["", "x", "[]", "null", "\"{}\"", "{", "{}{}", "{\"a\":1,}", "{\"a\":\u{1}}"] {
             let fault = decode_stored(&id(), text).unwrap_err();
-            assert_eq!(fault.kind(), crate::ErrorKind::Corrupt, "{text}");
+            assert!(fault.is_stored(), "{text}");
         }
         assert!(decode_stored(&id(), "{}").is_ok());
     }
@@ -540,7 +543,7 @@ mod tests {
             let text: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
             let text = format!("{{{}}}", text.join(","));
             let fault = Stream::from_json(&text).expect_err(&text);
-            assert_eq!(fault.kind(), crate::ErrorKind::InvalidArgument, "{text}");
+            assert!(!fault.is_stored(), "{text}");
         }
         assert_eq!(Stream::from_json(r#"{"id":"a","type":"srt","bitrate":1e3}"#).unwrap().bitrate, 1000);
     }

@@ -1,7 +1,7 @@
 //! Statistics of a stream.
 
+use super::invalid::{InvalidValue, Result};
 use super::limits::MAX_COUNT;
-use crate::{Error, Result};
 
 /// Statistics that an ingest node reports: totals since the stream began, and current rates.
 ///
@@ -52,14 +52,14 @@ impl StreamStats {
 
 pub(super) fn check_count(name: &str, value: u64) -> Result<()> {
     if value > MAX_COUNT {
-        return Err(Error::invalid(format!("{name} is larger than 2^63 - 1")));
+        return Err(InvalidValue::new(format!("{name} is larger than 2^63 - 1")));
     }
     Ok(())
 }
 
 pub(super) fn check_float(name: &str, value: f64) -> Result<()> {
     if !value.is_finite() || value < 0.0 {
-        return Err(Error::invalid(format!("{name} must be a finite number of at least 0")));
+        return Err(InvalidValue::new(format!("{name} must be a finite number of at least 0")));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::fmt::temporal::{DateTimeParser, DateTimePrinter};
 
-use crate::{Error, Result};
+use super::invalid::{InvalidValue, Result};
 
 /// A point in time, in nanoseconds UTC, from the year 0 to 9999-12-30T22:00:00.999999999Z.
 ///
@@ -112,10 +112,10 @@ impl Timestamp {
 }
 
 impl FromStr for Timestamp {
-    type Err = Error;
+    type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self> {
-        let fault = || Error::invalid("a time must be RFC 3339, 2026-11-22T14:08:10Z say");
+        let fault = || InvalidValue::new("a time must be RFC 3339, 2026-11-22T14:08:10Z say");
         match nanos(text) {
             Some(nanos) if (MIN_NANOS..=jiff::Timestamp::MAX.as_nanosecond()).contains(&nanos) => {
                 Ok(Self::from_unix_nanos(nanos))
@@ -179,7 +179,7 @@ impl From<SystemTime> for Timestamp {
 }
 
 impl TryFrom<Timestamp> for SystemTime {
-    type Error = Error;
+    type Error = InvalidValue;
 
     fn try_from(time: Timestamp) -> Result<Self> {
         let nanos = time.as_unix_nanos();
@@ -191,7 +191,7 @@ impl TryFrom<Timestamp> for SystemTime {
         } else {
             SystemTime::UNIX_EPOCH.checked_sub(distance)
         };
-        result.ok_or_else(|| Error::invalid("this platform's clock cannot express the time"))
+        result.ok_or_else(|| InvalidValue::new("this platform's clock cannot express the time"))
     }
 }
 

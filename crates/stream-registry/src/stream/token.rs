@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::invalid::{InvalidValue, Result};
 use super::limits::MAX_TOKEN_BYTES;
-use crate::{Error, Result};
 
 /// A type or status that this version does not know, kept as it is.
 ///
@@ -33,7 +33,7 @@ impl fmt::Debug for Token {
 /// Checks a type or status that a caller gives; stored ones are read as they are.
 pub(super) fn check(what: &str, text: &str) -> Result<()> {
     if text.is_empty() || text.len() > MAX_TOKEN_BYTES || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(Error::invalid(format!(
+        return Err(InvalidValue::new(format!(
             "the {what} must have 1 to {MAX_TOKEN_BYTES} bytes without blanks or control characters"
         )));
     }
@@ -70,15 +70,15 @@ macro_rules! word_enum {
             }
 
             /// Checks the limits for a word that a caller gives.
-            pub(crate) fn check(&self) -> $crate::Result<()> {
+            pub(crate) fn check(&self) -> $crate::stream::invalid::Result<()> {
                 super::token::check($what, self.as_str())
             }
         }
 
         impl std::str::FromStr for $name {
-            type Err = $crate::Error;
+            type Err = $crate::stream::InvalidValue;
 
-            fn from_str(text: &str) -> $crate::Result<Self> {
+            fn from_str(text: &str) -> $crate::stream::invalid::Result<Self> {
                 super::token::check($what, text)?;
                 Ok(Self::stored(text))
             }

@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Shared;
 use super::options::Pace;
 use super::state::Walk;
+use crate::error::{Error, ErrorKind, Result};
 use crate::stream::{Revision, Stream, StreamId};
 use crate::watch::{Event, Watch, WatchFrom};
-use crate::{Error, ErrorKind, Result};
 
 /// How many streams that no page showed are asked for at once.
 const GETS_AT_ONCE: usize = 64;
@@ -102,7 +102,7 @@ async fn keep(shared: &Shared) -> Result<std::convert::Infallible> {
                     Ok(watch) if placed => watch,
                     Ok(watch) => {
                         // Nobody knows what came before it: a snapshot that is taken now shows it.
-                        begun = Some(Begun { place: watch.begins().cloned(), watch });
+                        begun = Some(Begun { place: watch.start().cloned(), watch });
                         fresh = false;
                         continue;
                     }

@@ -1,5 +1,6 @@
 //! The local view: all live streams in this process, kept current by snapshot, watch and compare.
 
+mod find;
 mod follow;
 mod options;
 mod state;
@@ -13,11 +14,13 @@ use tokio::sync::Mutex;
 use tokio::sync::watch::Sender;
 use tokio::task::AbortHandle;
 
+pub use find::Found;
 pub use options::ViewOptions;
 pub use state::{Corrections, Counts};
 
+use crate::error::{Error, ErrorKind, Result};
+use crate::registry::Registry;
 use crate::stream::{Revision, Stream, StreamId};
-use crate::{Error, ErrorKind, Registry, Result};
 use options::Pace;
 use state::State;
 
@@ -35,7 +38,8 @@ const TRIES: usize = 4;
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
-/// use stream_registry::{Stream, StreamType, View, ViewOptions};
+/// use stream_registry::{Stream, StreamType};
+/// use stream_registry::view::{View, ViewOptions};
 ///
 /// let registry = stream_registry::connect("memory:").await?;
 /// registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
@@ -44,7 +48,7 @@ const TRIES: usize = 4;
 /// view.ready().await?;
 /// let cam = view.get(&"cam1".parse()?).expect("it is registered");
 /// assert_eq!(cam.source_addr, "203.0.113.7:40112");
-/// assert_eq!(view.find(|stream| stream.kind == StreamType::Rtp).len(), 0);
+/// assert_eq!(view.all().len(), 1);
 /// assert_eq!(view.counts().total, 1);
 /// # Ok(()) }
 /// ```
@@ -116,6 +120,10 @@ impl Shared {
 }
 
 impl View {
+    fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
     /// Makes a view of a registry and starts the task that keeps it current.
     ///
     /// # Panics
@@ -150,14 +158,6 @@ impl View {
     /// Returns a stream, if it is live.
     pub fn get(&self, id: &StreamId) -> Option<Arc<Stream>> {
         self.0.shared.get(id)
-    }
-
-    /// Returns the streams that a condition holds for, as they all were at one moment, in no particular order.
-    pub fn find(&self, mut condition: impl FnMut(&Stream) -> bool) -> Vec<Arc<Stream>> {
-        // The caller's code runs without a lock.
-        let mut all = self.all();
-        all.retain(|stream| condition(stream));
-        all
     }
 
     /// Returns all streams as they were at one moment, in no particular order.
@@ -226,7 +226,7 @@ impl View {
     /// # Cancel safety
     ///
     /// When dropped, what was compared so far is put right, and the rest stays as it is.
-    pub async fn compare(&self) -> Result<()> {
+    pub async fn reconcile(&self) -> Result<()> {
         follow::walk(&self.0.shared).await
     }
 

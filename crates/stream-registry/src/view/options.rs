@@ -19,8 +19,8 @@ const MIN_BACK_OFF: Duration = Duration::from_millis(20);
 ///
 /// ```
 /// use std::time::Duration;
-/// use stream_registry::ViewOptions;
-/// let options = ViewOptions::default().compare_every(Duration::from_secs(10));
+/// use stream_registry::view::ViewOptions;
+/// let options = ViewOptions::default().reconcile_every(Duration::from_secs(10));
 /// # let _ = options;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ const MIN_BACK_OFF: Duration = Duration::from_millis(20);
 pub struct ViewOptions {
     /// The time from the end of one compare with the store to the next, up to 10 % more or less by chance; at least
     /// 50 ms, at most a year. Default 30 s, or a quarter of the store's time to live where that is less.
-    pub compare_every: Option<Duration>,
+    pub reconcile_every: Option<Duration>,
     /// About how many streams are read at once in a compare. Default 1 000.
     pub page: Option<NonZeroU32>,
 }
@@ -36,8 +36,8 @@ pub struct ViewOptions {
 impl ViewOptions {
     /// Sets the time from the end of one compare with the store to the next.
     #[must_use]
-    pub fn compare_every(mut self, interval: Duration) -> Self {
-        self.compare_every = Some(interval);
+    pub fn reconcile_every(mut self, interval: Duration) -> Self {
+        self.reconcile_every = Some(interval);
         self
     }
 
@@ -52,20 +52,20 @@ impl ViewOptions {
 /// The options with every default filled in, for one store.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
-    compare_every: Duration,
+    reconcile_every: Duration,
     pub(super) page: NonZeroU32,
 }
 
 impl Pace {
     pub(super) fn new(options: &ViewOptions, ttl: Duration) -> Self {
-        let compare_every = options.compare_every.unwrap_or(COMPARE_EVERY.min(ttl / 4));
-        let compare_every = compare_every.clamp(MIN_COMPARE, MAX_COMPARE);
-        Self { compare_every, page: options.page.unwrap_or(PAGE) }
+        let reconcile_every = options.reconcile_every.unwrap_or(COMPARE_EVERY.min(ttl / 4));
+        let reconcile_every = reconcile_every.clamp(MIN_COMPARE, MAX_COMPARE);
+        Self { reconcile_every, page: options.page.unwrap_or(PAGE) }
     }
 
     /// How long until the next compare, by chance: the views of many processes do not walk at once.
     pub(super) fn next(&self) -> Duration {
-        self.compare_every.mul_f64(0.9 + 0.2 * fastrand::f64())
+        self.reconcile_every.mul_f64(0.9 + 0.2 * fastrand::f64())
     }
 
     /// The pause after this many failures in a row: longer each time, and never the same for many.
@@ -81,11 +81,11 @@ mod tests {
 
     #[test]
     fn compares_follow_the_time_to_live_and_pauses_grow_to_the_longest() {
-        let every = |options: ViewOptions, ttl| Pace::new(&options, Duration::from_secs(ttl)).compare_every;
+        let every = |options: ViewOptions, ttl| Pace::new(&options, Duration::from_secs(ttl)).reconcile_every;
         assert_eq!(every(ViewOptions::default(), 300), Duration::from_secs(30));
         assert_eq!(every(ViewOptions::default(), 10), Duration::from_millis(2_500));
-        assert_eq!(every(ViewOptions::default().compare_every(Duration::ZERO), 10), MIN_COMPARE);
-        assert_eq!(every(ViewOptions::default().compare_every(Duration::MAX), 10), MAX_COMPARE);
+        assert_eq!(every(ViewOptions::default().reconcile_every(Duration::ZERO), 10), MIN_COMPARE);
+        assert_eq!(every(ViewOptions::default().reconcile_every(Duration::MAX), 10), MAX_COMPARE);
         let pace = Pace::new(&ViewOptions::default(), Duration::from_secs(300));
         for (failures, longest) in [(1, 20), (3, 80), (9, 2_000), (u32::MAX, 2_000)] {
             let longest = Duration::from_millis(longest);

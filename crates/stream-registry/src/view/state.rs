@@ -4,14 +4,18 @@
 //! holds it to read sees all streams at one moment. A look-up takes the table and one shard only: it waits for no reader of
 //! everything, and for a writer only while that puts one stream into the same shard.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
+use memchr::memmem::Finder;
 use tokio::time::Instant;
 
 use super::table::{Table, read, write};
-use crate::stream::{Revision, Stream, StreamId, StreamStatus, StreamType};
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::query::{By, Counter, Filter, Order, Position, Selected, Selector, SortField, Summary};
+use crate::registry::{Write, rules};
+use crate::stream::{Revision, Stream, StreamId, StreamStatus, StreamType, Timestamp};
 
 /// How many revisions are known to have been reached.
 const REMEMBERED: usize = 4_096;
@@ -80,6 +84,8 @@ pub struct Corrections {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     counts: Counts,
+    /// The ids in order, so that a page by id costs no walk through all streams.
+    ids: BTreeSet<StreamId>,
     /// The number of the last change.
     change: u64,
     /// How many streams have left.
@@ -161,8 +167,33 @@ impl State {
         let book = read(&self.book);
         let table = Arc::clone(&read(&self.table));
         let mut all = Vec::with_capacity(usize::try_from(book.counts.total).unwrap_or(0));
-        table.collect(&mut all, |entry| Some(Arc::clone(&entry.stream)));
+        table.for_each(|entry| all.push(Arc::clone(&entry.stream)));
         all
+    }
+
+    /// Selects the streams of a page, as they all were at one moment.
+    pub(super) fn select(
+        &self,
+        filter: &Filter,
+        order: Order,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Selected<Arc<Stream>> {
+        let book = read(&self.book);
+        let table = read(&self.table);
+        if filter.is_empty() && order.field == SortField::Id {
+            return page_by_id(&book, &table, order, after, limit);
+        }
+        let mut selector = Selector::new(order, after, limit);
+        matching(&table, filter, |stream| selector.add(stream, || Arc::clone(stream)));
+        selector.finish()
+    }
+
+    pub(super) fn summary(&self, filter: &Filter, by: By) -> Summary {
+        let _book = read(&self.book);
+        let mut counter = Counter::new(by);
+        matching(&read(&self.table), filter, |stream| counter.add(stream));
+        counter.finish()
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -182,8 +213,10 @@ impl State {
         let table = Table::new();
         let mut counts = Counts::default();
         let at = Instant::now();
+        let ids = streams.iter().map(|stream| stream.id.clone()).collect();
         let mut book = write(&self.book);
         book.change += 1;
+        book.ids = ids;
         for stream in streams {
             counts.add(&stream);
             // Every stream comes once; were it not so, the counts stay right.
@@ -230,9 +263,10 @@ impl State {
     fn put(&self, book: &mut Book, stream: Arc<Stream>) {
         book.change += 1;
         book.counts.add(&stream);
-        let before = read(&self.table).put(stream, book.change);
-        if let Some(before) = before {
-            book.counts.subtract(&before);
+        let id = stream.id.clone();
+        match read(&self.table).put(stream, book.change) {
+            Some(before) => book.counts.subtract(&before),
+            None => drop(book.ids.insert(id)),
         }
     }
 
@@ -243,6 +277,7 @@ impl State {
         }
         book.removals += 1;
         let stream = read(&self.table).remove(id)?;
+        book.ids.remove(id);
         book.counts.subtract(&stream);
         Some(stream)
     }
@@ -262,6 +297,12 @@ impl State {
         self.mark_in(&read(&self.book), id)
     }
 
+    /// As [`mark`](Self::mark), for several streams.
+    pub(super) fn marks(&self, ids: &[StreamId]) -> Vec<Mark> {
+        let book = read(&self.book);
+        ids.iter().map(|id| self.mark_in(&book, id)).collect()
+    }
+
     /// Takes over the store's answer about a stream, unless news of it came since the mark.
     pub(super) fn answer(&self, id: &StreamId, mark: Mark, answer: Option<Arc<Stream>>) -> bool {
         let mut book = write(&self.book);
@@ -273,6 +314,16 @@ impl State {
             None => drop(self.remove(&mut book, id)),
         }
         true
+    }
+
+    /// Applies a heartbeat or statistics that the store accepted: the feed does not report them.
+    pub(super) fn apply_write(&self, write_: &Write) {
+        let mut book = write(&self.book);
+        let Some(stream) = self.get(&write_.id) else { return };
+        // The store checked the write; the time is close enough to the store's to sort by.
+        if let Ok(stream) = rules::apply(&stream, &write_.change, Timestamp::now()) {
+            self.put(&mut book, Arc::new(stream));
+        }
     }
 
     pub(super) fn begin_walk(&self) -> Walk {
@@ -314,9 +365,10 @@ impl State {
         let _book = read(&self.book);
         let table = Arc::clone(&read(&self.table));
         let mut unmet = Vec::new();
-        table.collect(&mut unmet, |entry| {
-            let gone = entry.met != walk.number && entry.change <= walk.began;
-            gone.then(|| entry.stream.id.clone())
+        table.for_each(|entry| {
+            if entry.met != walk.number && entry.change <= walk.began {
+                unmet.push(entry.stream.id.clone());
+            }
         });
         unmet
     }
@@ -337,6 +389,43 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Selects a page in the order of ids, without a filter, by the index of ids.
+fn page_by_id(
+    book: &Book,
+    table: &Table,
+    order: Order,
+    after: Option<&Position>,
+    limit: usize,
+) -> Selected<Arc<Stream>> {
+    let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.id()));
+    let take = limit.saturating_add(1);
+    let mut streams: Vec<_> = if order.descending {
+        book.ids
+            .range::<StreamId, _>((Bound::Unbounded, start))
+            .rev()
+            .take(take)
+            .filter_map(|id| table.get(id))
+            .collect()
+    } else {
+        book.ids.range::<StreamId, _>((start, Bound::Unbounded)).take(take).filter_map(|id| table.get(id)).collect()
+    };
+    let more = streams.len() > limit;
+    streams.truncate(limit);
+    Selected { streams, total: book.counts.total, more }
+}
+
+/// Visits every stream that matches.
+fn matching(table: &Table, filter: &Filter, mut visit: impl FnMut(&Arc<Stream>)) {
+    let search = filter.search_text();
+    let search = search.as_ref().map(Finder::new);
+    table.for_each(|entry| {
+        let found = search.as_ref().is_none_or(|search| search.find(entry.search.as_bytes()).is_some());
+        if found && filter.fields_match(&entry.stream) {
+            visit(&entry.stream);
+        }
+    });
 }
 
 fn overtaken() -> Error {

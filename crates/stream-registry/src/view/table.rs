@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Place;
 
+use crate::query::{is_searched_alike, search_text_of};
 use crate::stream::{Stream, StreamId};
 
 /// As many as six bits of a hash tell apart.
@@ -19,6 +20,9 @@ pub(super) struct Entry {
     /// The stream's own, here too: to compare it, the record need not have come from memory yet.
     id: StreamId,
     pub(super) stream: Arc<Stream>,
+    /// The strings of the record that searches look at. They are kept here because the record's own strings are scattered
+    /// in memory: a search through 100 000 streams is several times as fast.
+    pub(super) search: Box<str>,
     /// The number of the change that put it here.
     pub(super) change: u64,
     /// The last compare that met it in a page.
@@ -87,10 +91,14 @@ impl Table {
             Place::Occupied(mut place) => {
                 let entry = place.get_mut();
                 entry.change = change;
+                if !is_searched_alike(&entry.stream, &stream) {
+                    entry.search = search_text_of(&stream).into();
+                }
                 Some(std::mem::replace(&mut entry.stream, stream))
             }
             Place::Vacant(place) => {
-                place.insert(Entry { id: stream.id.clone(), stream, change, met: 0 });
+                let search = search_text_of(&stream).into();
+                place.insert(Entry { id: stream.id.clone(), stream, search, change, met: 0 });
                 None
             }
         }
@@ -103,10 +111,10 @@ impl Table {
         Some(entry.stream)
     }
 
-    /// Takes something of each entry, shard by shard.
-    pub(super) fn collect<T>(&self, into: &mut Vec<T>, mut take: impl FnMut(&Entry) -> Option<T>) {
+    /// Visits each entry, shard by shard.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(&Entry)) {
         for shard in &self.shards {
-            into.extend(read(shard).iter().filter_map(&mut take));
+            read(shard).iter().for_each(&mut visit);
         }
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stream_registry::{Guard, LeaseOptions, LeaseState, Leases, MemoryRegistry, Registry, StreamPatch};
+use stream_registry::lease::{LeaseOptions, LeaseState, Leases};
+use stream_registry::{Guard, MemoryRegistry, Registry, StreamPatch};
 use tokio::time::Instant;
 
 use super::{HEARTBEAT, ROUND, TTL, bed, stream};

@@ -4,7 +4,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use stream_registry::{LeaseEnd, LeaseState, Operation, StreamStats, StreamStatus};
+use stream_registry::lease::{LeaseEnd, LeaseState};
+use stream_registry::registry::Operation;
+use stream_registry::{StreamStats, StreamStatus};
 
 use super::{ROUND, bed, stream};
 

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_registry::{
-    EndReason, ErrorKind, LeaseEnd, LeaseState, OnConflict, Operation, Registry, StreamPatch, StreamStats, StreamStatus,
-};
+use stream_registry::lease::{LeaseEnd, LeaseState};
+use stream_registry::registry::Operation;
+use stream_registry::stream::EndReason;
+use stream_registry::{ErrorKind, OnConflict, Registry, StreamPatch, StreamStats, StreamStatus};
 
 use super::{ROUND, TTL, bed, stream};
 

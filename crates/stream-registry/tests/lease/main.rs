@@ -11,10 +11,10 @@ mod reports;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_registry::{
-    EndOptions, EndReason, Guard, Lease, LeaseOptions, LeaseState, Leases, MockRegistry, Registry, Stream, StreamId,
-    StreamType,
-};
+use stream_registry::lease::{Lease, LeaseOptions, LeaseState, Leases};
+use stream_registry::mock::MockRegistry;
+use stream_registry::stream::EndReason;
+use stream_registry::{Guard, Registry, Stream, StreamId, StreamType, UnregisterOptions};
 
 use probe::Probe;
 
@@ -51,7 +51,10 @@ impl Bed {
     /// An operator ends the stream.
     async fn force_end(&self, name: &str) -> Stream {
         let reason: EndReason = "operator".parse().unwrap();
-        self.mock.end(&id(name), &EndOptions::default().guard(Guard::Force).reason(reason)).await.unwrap()
+        self.mock
+            .unregister_with(&id(name), &UnregisterOptions::default().guard(Guard::Force).reason(reason))
+            .await
+            .unwrap()
     }
 
     async fn stored(&self, name: &str) -> Option<Stream> {

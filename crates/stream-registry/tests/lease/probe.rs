@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use stream_registry::registry::StoreInfo;
 use stream_registry::{
-    Change, Cursor, EndOptions, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Snapshot,
-    StoreInfo, Stream, StreamId, Write,
+    Change, Cursor, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Snapshot, Stream, StreamId,
+    UnregisterOptions, Write,
 };
 
 #[derive(Debug)]
@@ -89,9 +90,9 @@ impl Registry for Probe {
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         answer
     }
-    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         self.ask()?;
-        self.inner.end(id, options).await
+        self.inner.unregister_with(id, options).await
     }
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         self.batches.lock().unwrap().push(writes.to_vec());

@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use stream_registry::lease::{LeaseEnd, LeaseOptions, LeaseState, Leases};
+use stream_registry::registry::Operation;
 use stream_registry::{
-    Change, EndOptions, Guard, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict, Operation, Registry,
-    StreamPatch, StreamStats, StreamStatus, Write,
+    Change, Guard, OnConflict, Registry, StreamPatch, StreamStats, StreamStatus, UnregisterOptions, Write,
 };
 
 use super::{HEARTBEAT, ROUND, TTL, bed, id, is_recovering, stream};
@@ -20,7 +21,7 @@ async fn a_thousand_lost_streams_are_back_within_an_interval() {
         held.push(lease);
     }
     bed.go_on(ROUND).await;
-    let before: Vec<_> = held.iter().map(stream_registry::Lease::stream).collect();
+    let before: Vec<_> = held.iter().map(stream_registry::lease::Lease::stream).collect();
     bed.mock.delay(Operation::Register, Duration::from_millis(20));
     bed.mock.advance(TTL);
     assert!(bed.mock.list().await.unwrap().is_empty());
@@ -181,7 +182,7 @@ async fn two_that_take_a_stream_from_each_other_end_with_one() {
                     let change = Change::Stats(StreamStats { bytes_received: 666_666, ..Default::default() });
                     let write = Write { id: old.id().clone(), guard: guard.clone(), change };
                     registry.write(&[write]).await.unwrap().remove(0).unwrap_err();
-                    registry.end(old.id(), &EndOptions::default().guard(guard)).await.unwrap_err();
+                    registry.unregister_with(old.id(), &UnregisterOptions::default().guard(guard)).await.unwrap_err();
                     assert!(old.flush().await.is_err() && old.release().await.is_err());
                 }
             }
@@ -195,7 +196,7 @@ async fn two_that_take_a_stream_from_each_other_end_with_one() {
     let held: Vec<_> = all.iter().filter(|lease| lease.state() == LeaseState::Held).collect();
     let stored = registry.get(&id("cam1")).await.unwrap();
     assert_eq!(held.iter().map(|lease| lease.epoch()).collect::<Vec<_>>(), [stored.epoch().unwrap()]);
-    assert_eq!(held[0].epoch(), all.iter().map(stream_registry::Lease::epoch).max().unwrap(), "the latest");
+    assert_eq!(held[0].epoch(), all.iter().map(stream_registry::lease::Lease::epoch).max().unwrap(), "the latest");
     assert!(stored.bytes_received < 666_666);
     assert_eq!(stored.source_addr, held[0].stream().source_addr);
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stream_registry::{
-    Change, ErrorKind, LabelsPatch, LeaseState, Operation, Registry, StreamPatch, StreamStats, StreamStatus,
-};
+use stream_registry::lease::LeaseState;
+use stream_registry::registry::Operation;
+use stream_registry::stream::LabelsPatch;
+use stream_registry::{Change, ErrorKind, Registry, StreamPatch, StreamStats, StreamStatus};
 
 use super::{ROUND, bed};
 

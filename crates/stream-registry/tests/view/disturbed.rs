@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
+use stream_registry::registry::StoreInfo;
+use stream_registry::watch::{Event, Watch, WatchFrom};
 use stream_registry::{
-    Cursor, EndOptions, Error, ErrorKind, Event, MemoryRegistry, Page, RegisterOptions, Registered, Registry, Result,
-    Snapshot, StoreInfo, Stream, StreamId, Watch, WatchFrom, Write,
+    Cursor, Error, ErrorKind, MemoryRegistry, Page, RegisterOptions, Registered, Registry, Result, Snapshot, Stream,
+    StreamId, UnregisterOptions, Write,
 };
 use tokio::sync::Notify;
 
@@ -46,8 +48,8 @@ impl Registry for Disturbed {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         self.inner.register_with(stream, options).await
     }
-    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
-        self.inner.end(id, options).await
+    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
+        self.inner.unregister_with(id, options).await
     }
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         self.inner.write(writes).await

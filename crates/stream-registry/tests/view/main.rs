@@ -10,9 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use stream_registry::mock::MockRegistry;
+use stream_registry::query::{Filter, Query};
+use stream_registry::registry::Operation;
+use stream_registry::view::{View, ViewOptions};
 use stream_registry::{
-    ErrorKind, MemoryRegistry, MockRegistry, Operation, Registry, Stream, StreamId, StreamPatch, StreamStats,
-    StreamStatus, StreamType, View, ViewOptions,
+    ErrorKind, MemoryRegistry, Registry, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, StreamType,
 };
 use tokio::sync::Notify;
 
@@ -30,12 +33,12 @@ fn stream(text: &str) -> Stream {
 
 /// Compares by chance every 50 ms or so.
 fn often() -> ViewOptions {
-    ViewOptions::default().compare_every(Duration::from_millis(50)).page(NonZeroU32::new(7).unwrap())
+    ViewOptions::default().reconcile_every(Duration::from_millis(50)).page(NonZeroU32::new(7).unwrap())
 }
 
 /// Compares in an hour.
 fn never() -> ViewOptions {
-    ViewOptions::default().compare_every(Duration::from_secs(3_600))
+    ViewOptions::default().reconcile_every(Duration::from_secs(3_600))
 }
 
 async fn view(registry: &Arc<impl Registry>, options: ViewOptions) -> View {
@@ -206,7 +209,7 @@ async fn snapshots_in_a_row_are_taken_with_pauses() {
 #[tokio::test]
 async fn no_interval_is_too_long() {
     let registry = Arc::new(MemoryRegistry::new());
-    let view = view(&registry, ViewOptions::default().compare_every(Duration::MAX)).await;
+    let view = view(&registry, ViewOptions::default().reconcile_every(Duration::MAX)).await;
     registry.register(&stream("a")).await.unwrap();
     until(|| view.get(&id("a")).is_some()).await;
 }
@@ -226,8 +229,8 @@ async fn it_finds_counts_and_knows_its_place() {
     assert!(view.age() < PATIENCE);
     assert_eq!(*view.get(&id("b")).unwrap(), registry.get(&id("b")).await.unwrap());
     assert!(view.get(&id("c")).is_none());
-    let active = view.find(|stream| stream.status == StreamStatus::Active);
-    assert_eq!(active.iter().map(|stream| stream.id.as_str()).collect::<Vec<_>>(), ["b"]);
+    let active = view.find(&Query::default().filter(Filter::default().status(StreamStatus::Active))).unwrap();
+    assert_eq!(active.streams.iter().map(|stream| stream.id.as_str()).collect::<Vec<_>>(), ["b"]);
     let counts = view.counts();
     assert_eq!(counts.total, 2);
     assert_eq!(counts.by_node, BTreeMap::from([(None, 1), (Some("n1".to_owned()), 1)]));
@@ -247,7 +250,7 @@ async fn expired_streams_leave() {
     assert_eq!(view.counts().total, 1);
     registry.advance(Duration::from_secs(61));
     until(|| view.get(&id("a")).is_none()).await;
-    assert_eq!(view.counts(), stream_registry::Counts::default());
+    assert_eq!(view.counts(), stream_registry::view::Counts::default());
 }
 
 #[tokio::test]
@@ -281,7 +284,7 @@ async fn readers_see_complete_states_only() {
             let mut reads = 0;
             while !stop.load(Ordering::Relaxed) {
                 let (even, odd) = (id("even"), id("odd"));
-                let pair = view.find(|stream| stream.id == even || stream.id == odd).len();
+                let pair = view.all().iter().filter(|stream| stream.id == even || stream.id == odd).count();
                 assert!(pair == 1 || pair == 2, "the streams of two moments: {pair}");
                 let total = view.counts().total;
                 assert!(total == 201 || total == 202, "{total}");
@@ -334,7 +337,7 @@ async fn an_event_wins_over_an_older_page() {
     for name in ["gone", "changed"] {
         registry.register(&stream(name)).await.unwrap();
     }
-    let view = view(&registry, ViewOptions::default().compare_every(Duration::from_millis(50))).await;
+    let view = view(&registry, ViewOptions::default().reconcile_every(Duration::from_millis(50))).await;
     let hold = Arc::new((Notify::new(), Notify::new()));
     *registry.hold_pages.lock().unwrap() = Some(Arc::clone(&hold));
     hold.0.notified().await;
@@ -396,7 +399,7 @@ async fn a_compare_that_a_snapshot_overtook_says_so_and_puts_nothing_old() {
     *registry.hold_pages.lock().unwrap() = Some(Arc::clone(&hold));
     let compare = tokio::spawn({
         let view = view.clone();
-        async move { view.compare().await }
+        async move { view.reconcile().await }
     });
     hold.0.notified().await;
     registry.tears.store(true, Ordering::SeqCst);
@@ -405,7 +408,7 @@ async fn a_compare_that_a_snapshot_overtook_says_so_and_puts_nothing_old() {
     hold.1.notify_one();
     assert_eq!(compare.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(view.get(&id("gone")).is_none());
-    view.compare().await.unwrap();
+    view.reconcile().await.unwrap();
     assert_eq!((view.all().len(), view.corrections().count), (0, 0));
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_registry::{RedisOptions, RedisRegistry, Registry, Stream};
+use stream_registry::redis::RedisOptions;
+use stream_registry::{RedisRegistry, Registry, Stream};
 
 use crate::Result;
 

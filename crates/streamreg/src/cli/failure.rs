@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io;
 
+use stream_registry::stream::InvalidValue;
 use stream_registry::{Error, ErrorKind};
 
 use super::output::text;
@@ -95,14 +96,14 @@ impl Failure {
     }
 
     /// Makes the failure for an argument that the library refuses.
-    pub fn argument(error: &Error) -> Self {
-        Self::usage(error.message())
+    pub fn argument(invalid: &InvalidValue) -> Self {
+        Self::usage(invalid.message())
     }
 
     /// Makes the failure of opening a store; `store` is its name without secrets.
     pub fn connect(error: &Error, store: &str) -> Self {
         match error.kind() {
-            ErrorKind::InvalidArgument | ErrorKind::Unsupported => Self::argument(error),
+            ErrorKind::InvalidArgument | ErrorKind::Unsupported => Self::usage(error.message()),
             _ => Self::store(error, store),
         }
     }
@@ -142,7 +143,7 @@ impl Failure {
                 Status::Conflict,
                 format_args!("{id} is leased by another process, which must be asked; --force writes all the same"),
             ),
-            ErrorKind::Unavailable | ErrorKind::Timeout if error.was_answered() => {
+            ErrorKind::Unavailable | ErrorKind::Timeout if error.is_store_reply() => {
                 Self::new(Status::Unreachable, format_args!("the store {store} cannot do this now: {message}"))
             }
             ErrorKind::Unavailable | ErrorKind::Timeout => {
@@ -161,7 +162,7 @@ impl Failure {
                 Self::new(Status::Unreachable, format_args!("the store {store} does not answer ({message}); {remedy}"))
             }
             // The server wants another token, or one at all; whatever else is refused, no token changes.
-            ErrorKind::Denied if error.was_answered() && message.contains("token") => Self::new(
+            ErrorKind::Denied if error.is_store_reply() && message.contains("token") => Self::new(
                 Status::Failed,
                 format_args!("{about}; give the server's token with --token-file if you have not"),
             ),
@@ -201,7 +202,7 @@ mod tests {
                 1,
                 "no; it may have been done all the same",
             ),
-            (Error::new(ErrorKind::Denied, "writes need the server's token").with_answered(true), 1, "--token-file"),
+            (Error::new(ErrorKind::Denied, "writes need the server's token").with_store_reply(true), 1, "--token-file"),
             (Error::corrupt(&id, "x"), 1, "not a readable record"),
             (Error::invalid("too many labels"), 1, "too many labels"),
         ] {

@@ -1,7 +1,8 @@
 //! `heartbeat`: keeps streams alive.
 
 use clap::Args;
-use stream_registry::{Change, Guard, Registry, StreamId, Write, limits};
+use stream_registry::stream::limits;
+use stream_registry::{Change, Guard, Registry, StreamId, Write};
 
 use super::failure::{Failure, Result, Status};
 use super::output::Output;

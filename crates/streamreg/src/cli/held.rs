@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_registry::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, Registry};
+use stream_registry::Registry;
+use stream_registry::lease::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 

@@ -1,11 +1,14 @@
 //! `history`: streams that have ended.
 
+use std::num::NonZeroU32;
+
 use clap::Args;
+use stream_registry::http::wire::{DEFAULT_HISTORY, MAX_LIMIT};
+use stream_registry::query::Ended;
 use stream_registry::{Registry, StreamId, StreamType};
 
 use super::failure::Result;
 use super::output::Output;
-use crate::history::{DEFAULT_LIMIT, MAX_LIMIT, Which, read};
 
 /// Arguments of `history`.
 #[derive(Args, Debug)]
@@ -31,8 +34,8 @@ pub struct HistoryArgs {
     pub node: Option<String>,
 
     /// How many at most, 1 to 10000
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT as u64, value_parser = clap::value_parser!(u64).range(1..=MAX_LIMIT as u64))]
-    pub limit: u64,
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_HISTORY, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LIMIT)))]
+    pub limit: u32,
 }
 
 /// Shows streams that have ended.
@@ -41,9 +44,12 @@ pub struct HistoryArgs {
 ///
 /// Where the store has no change feed or fails, and where standard output takes no more.
 pub async fn run(registry: &dyn Registry, args: &HistoryArgs, out: &mut Output<'_>) -> Result {
-    let which = Which { id: args.id.clone(), kind: args.kind.clone(), node: args.node.clone() };
-    let limit = usize::try_from(args.limit).unwrap_or(MAX_LIMIT);
-    let ends = read(registry, &which, limit).await.map_err(|error| out.failure(&error))?;
+    let mut ended = Ended::default();
+    ended.id.clone_from(&args.id);
+    ended.kind.clone_from(&args.kind);
+    ended.node.clone_from(&args.node);
+    let limit = NonZeroU32::new(args.limit).unwrap_or(NonZeroU32::MIN);
+    let ends = registry.history(&ended, limit).await.map_err(|error| out.failure(&error))?;
     out.ends(&ends)?;
     if ends.is_empty() {
         out.note("no such stream has ended in what the change feed still keeps");

@@ -1,18 +1,12 @@
 //! `list`: all live streams.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroU32;
-
 use clap::Args;
-use stream_registry::{Registry, Stream, StreamId};
+use stream_registry::Registry;
+use stream_registry::query::{Order, Query};
 
 use super::failure::Result;
 use super::output::Output;
-use crate::filter::Filter;
-use crate::order::Order;
-
-/// Streams of one page: a store is never held for longer than that.
-const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
+use super::query::{self, FilterArgs};
 
 /// Arguments of `list`.
 #[derive(Args, Debug)]
@@ -25,9 +19,9 @@ Examples:
 pub struct ListArgs {
     /// Which streams.
     #[command(flatten)]
-    pub filter: Filter,
+    pub filter: FilterArgs,
 
-    /// A field of the record, -bitrate say: - is for descending; default: id
+    /// Sort by this field; a leading `-` sorts descending, e.g. `-bitrate` [default: id]
     #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
     pub sort: Option<Order>,
 }
@@ -38,36 +32,19 @@ pub struct ListArgs {
 ///
 /// Where the store fails, and where standard output takes no more.
 pub async fn run(registry: &dyn Registry, args: &ListArgs, out: &mut Output<'_>) -> Result {
-    let (streams, unreadable) = all(registry).await.map_err(|error| out.failure(&error))?;
-    let any = !streams.is_empty();
-    let condition = args.filter.condition();
-    let streams = streams.into_values().filter(|stream| condition(stream)).collect();
-    let streams: Vec<Stream> = args.sort.unwrap_or_default().sort(streams);
+    let filter = args.filter.filter();
+    let filtered = !filter.is_empty();
+    let query = Query::default().filter(filter).order(args.sort.unwrap_or_default());
+    let (streams, unreadable) = query::find_all(registry, query).await.map_err(|error| out.failure(&error))?;
     out.streams(&streams)?;
-    if !any {
+    if streams.is_empty() && !filtered {
         out.note("no live streams; try `streamreg demo`");
     } else if streams.is_empty() {
-        out.note("no stream is so; leave a condition out");
+        out.note("no streams match; try fewer filters");
     }
     if unreadable > 0 {
-        let log = if out.store.starts_with("http") { "the server's log names" } else { "RUST_LOG=warn shows" };
-        out.note(format_args!("left out what is no readable record: {unreadable}; {log} them"));
+        let log = if out.store.starts_with("http") { "see the server log" } else { "RUST_LOG=warn shows them" };
+        out.note(format_args!("skipped {unreadable} unreadable records ({log})"));
     }
     Ok(())
-}
-
-/// Reads all pages. A stream that comes twice is taken as it was last.
-pub(super) async fn all(registry: &dyn Registry) -> stream_registry::Result<(BTreeMap<StreamId, Stream>, u64)> {
-    let mut streams = BTreeMap::new();
-    let mut unreadable = 0;
-    let mut cursor = None;
-    loop {
-        let page = registry.list_page(cursor.as_ref(), PAGE).await?;
-        unreadable += page.unreadable;
-        streams.extend(page.streams.into_iter().map(|stream| (stream.id.clone(), stream)));
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok((streams, unreadable));
-        }
-    }
 }

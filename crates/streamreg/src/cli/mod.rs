@@ -10,6 +10,7 @@ mod held;
 pub mod history;
 pub mod list;
 pub mod output;
+mod query;
 mod record;
 pub mod register;
 mod run;

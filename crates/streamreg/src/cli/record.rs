@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use stream_registry::{StreamPatch, limits};
+use stream_registry::StreamPatch;
+use stream_registry::stream::limits;
 
 use super::failure::{Failure, Result};
-pub(super) use crate::filter::label;
+pub(super) use stream_registry::query::label;
 
 /// Collects labels, each name once.
 ///

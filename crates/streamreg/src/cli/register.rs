@@ -4,9 +4,8 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use stream_registry::{
-    OnConflict, Outcome, RegisterOptions, Registry, Stream, StreamId, StreamStatus, StreamType, generate_stream_id,
-};
+use stream_registry::stream::generate_stream_id;
+use stream_registry::{OnConflict, Outcome, RegisterOptions, Registry, Stream, StreamId, StreamStatus, StreamType};
 
 use super::failure::{Failure, Result};
 use super::output::Output;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use stream_registry::{LeaseEnd, Registry};
+use stream_registry::Registry;
+use stream_registry::lease::LeaseEnd;
 use tokio::time::timeout;
 
 use super::child::{Child, Relay, code, words};

@@ -1,9 +1,8 @@
 //! `set`: status, statistics and descriptive fields of one stream.
 
 use clap::{ArgGroup, Args};
-use stream_registry::{
-    Change, ErrorKind, Guard, LabelsPatch, Registry, StreamId, StreamPatch, StreamStats, StreamStatus, Write,
-};
+use stream_registry::stream::LabelsPatch;
+use stream_registry::{Change, ErrorKind, Guard, Registry, StreamId, StreamPatch, StreamStats, StreamStatus, Write};
 
 use super::failure::{Failure, Result, Status};
 use super::heartbeat::{finish, guard};

@@ -2,12 +2,11 @@
 
 use clap::Args;
 use stream_registry::Registry;
+use stream_registry::query::By;
 
 use super::failure::Result;
-use super::list::all;
 use super::output::Output;
-use crate::filter::Filter;
-use crate::summary::{By, Summary};
+use super::query::{self, FilterArgs};
 
 /// Arguments of `summary`.
 #[derive(Args, Debug)]
@@ -18,12 +17,12 @@ Examples:
   streamreg summary --by type --output json")]
 pub struct SummaryArgs {
     /// What streams are counted by
-    #[arg(long, value_enum, default_value_t = By::Status)]
+    #[arg(long, default_value = "status", value_parser = query::by())]
     pub by: By,
 
     /// Which streams.
     #[command(flatten)]
-    pub filter: Filter,
+    pub filter: FilterArgs,
 }
 
 /// Counts live streams.
@@ -32,7 +31,6 @@ pub struct SummaryArgs {
 ///
 /// Where the store fails, and where standard output takes no more.
 pub async fn run(registry: &dyn Registry, args: &SummaryArgs, out: &mut Output<'_>) -> Result {
-    let (streams, _) = all(registry).await.map_err(|error| out.failure(&error))?;
-    let condition = args.filter.condition();
-    out.summary(&Summary::of(args.by, streams.values().filter(|stream| condition(stream))))
+    let summary = registry.summary(&args.filter.filter(), args.by).await.map_err(|error| out.failure(&error))?;
+    out.summary(&summary)
 }

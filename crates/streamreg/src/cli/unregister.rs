@@ -1,12 +1,14 @@
 //! `unregister`: ends streams.
 
 use clap::Args;
-use stream_registry::{EndOptions, EndReason, ErrorKind, Guard, Registry, Stream, StreamId};
+use stream_registry::query::{Filter, Query};
+use stream_registry::stream::EndReason;
+use stream_registry::{ErrorKind, Guard, Registry, Stream, StreamId, UnregisterOptions};
 
 use super::failure::{Failure, Result, Status};
 use super::heartbeat::{finish, guard};
-use super::list;
 use super::output::Output;
+use super::query::find_all;
 use super::record;
 
 /// Arguments of `unregister`.
@@ -73,13 +75,13 @@ impl UnregisterArgs {
 ///
 /// The worst of all failures, after each was told.
 pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> Result {
-    let options = EndOptions::default().reason(plan.reason.clone());
+    let options = UnregisterOptions::default().reason(plan.reason.clone());
     let mut last = Vec::new();
     let mut worst = Status::Done;
     match &plan.which {
         Which::Ids(ids) => {
             for id in ids {
-                match registry.end(id, &options.clone().guard(plan.guard.clone())).await {
+                match registry.unregister_with(id, &options.clone().guard(plan.guard.clone())).await {
                     Ok(stream) => last.push(stream),
                     Err(error) => {
                         let failure = out.failure(&error);
@@ -92,14 +94,15 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
             }
         }
         Which::Node(node) => {
-            let (streams, _) = list::all(registry).await.map_err(|error| out.failure(&error))?;
-            for stream in streams.into_values().filter(|stream| stream.node.as_ref() == Some(node)) {
+            let query = Query::default().filter(Filter::default().node(node));
+            let (streams, _) = find_all(registry, query).await.map_err(|error| out.failure(&error))?;
+            for stream in streams {
                 // Forced, but not upon a lease that another node has taken since the list was read.
                 let guard = match (&plan.guard, stream.epoch()) {
                     (Guard::Force, Some(epoch)) => Guard::Holder(epoch.clone()),
                     _ => Guard::None,
                 };
-                match registry.end(&stream.id, &options.clone().guard(guard)).await {
+                match registry.unregister_with(&stream.id, &options.clone().guard(guard)).await {
                     Ok(stream) => last.push(stream),
                     // It ended by itself, which is what was wanted.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -4,7 +4,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use stream_registry::{Change, Error, Guard, Registry, Stream, Write};
+use stream_registry::stream::InvalidValue;
+use stream_registry::{Change, Guard, Registry, Stream, Write};
 
 use super::failure::{Failure, Result};
 use super::heartbeat::guard;
@@ -50,9 +51,9 @@ impl UpdateArgs {
 }
 
 /// Words what is wrong with the record in a file.
-pub(super) fn json_fault(file: &Path, error: &Error) -> Failure {
+pub(super) fn json_fault(file: &Path, invalid: &InvalidValue) -> Failure {
     let name = if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
-    Failure::usage(format_args!("--json: {name}: {}", error.message()))
+    Failure::usage(format_args!("--json: {name}: {}", invalid.message()))
 }
 
 /// Replaces the record.
@@ -64,7 +65,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
     let write = Write {
         id: plan.stream.id.clone(),
         guard: plan.guard.clone(),
-        change: Change::Replace(Box::new(plan.stream.clone())),
+        change: Change::Update(Box::new(plan.stream.clone())),
     };
     let answers = registry.write(&[write]).await.map_err(|error| out.failure(&error))?;
     answers.into_iter().try_for_each(|answer| answer.map_err(|error| out.failure(&error)))

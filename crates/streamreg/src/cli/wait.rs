@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use stream_registry::{Error, ErrorKind, Event, Registry, StreamId, StreamStatus, Watch, WatchFrom};
+use stream_registry::watch::{Event, Watch, WatchFrom};
+use stream_registry::{Error, ErrorKind, Registry, StreamId, StreamStatus};
 use tokio::time::{sleep, timeout};
 
 use super::duration;
@@ -62,7 +63,7 @@ pub async fn run(registry: &dyn Registry, args: &WaitArgs, out: &mut Output<'_>)
                 Seen::Nothing => Failure::new(Status::Failed, format_args!("{what}: the store gave no answer yet")),
                 Seen::Absent => Failure::new(Status::Failed, format_args!("{what}: no live stream has this id")),
                 Seen::Status(status) => Failure::new(Status::Failed, format_args!("{what}: it is {status}")),
-                Seen::Fault(error) if error.was_answered() => {
+                Seen::Fault(error) if error.is_store_reply() => {
                     Failure::new(Status::Failed, format_args!("{what}: the store cannot say now: {}", error.message()))
                 }
                 Seen::Fault(error) => Failure::new(

@@ -6,8 +6,9 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use clap::Args;
+use stream_registry::Registry;
 use stream_registry::http::wire::event_body;
-use stream_registry::{Event, Registry, WatchFrom};
+use stream_registry::watch::{Event, WatchFrom};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 

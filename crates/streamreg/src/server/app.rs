@@ -7,7 +7,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use stream_registry::Registry;
 use tokio::sync::Semaphore;
 
-use super::live::Live;
+use super::lists::Lists;
 use super::options::ServeOptions;
 use super::problem::Failure;
 use super::{api, auth, descriptors, log};
@@ -16,10 +16,8 @@ use crate::dashboard;
 /// What every handler has at hand.
 #[derive(Clone, Debug)]
 pub(super) struct App {
-    /// The store; what is written through it is noted by `live`.
+    /// The store, with lists from a view.
     pub(super) registry: Arc<dyn Registry>,
-    /// All streams, for lists.
-    pub(super) live: Arc<Live>,
     pub(super) options: Arc<ServeOptions>,
     /// Places for those who follow the events.
     pub(super) event_readers: Arc<Semaphore>,
@@ -29,8 +27,8 @@ pub(super) struct App {
 pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Router {
     let event_readers =
         Arc::new(Semaphore::new(descriptors::readers(options.event_readers).min(Semaphore::MAX_PERMITS)));
-    let live = Arc::new(Live::new(registry, options.lists));
-    let app = App { registry: Arc::clone(&live) as Arc<dyn Registry>, live, options: Arc::new(options), event_readers };
+    let registry = Arc::new(Lists::new(registry, options.max_view_age));
+    let app = App { registry, options: Arc::new(options), event_readers };
     Router::new()
         .merge(api::routes())
         .merge(dashboard::routes())

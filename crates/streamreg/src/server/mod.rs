@@ -11,7 +11,7 @@ mod auth;
 mod body;
 mod connection;
 mod descriptors;
-mod live;
+mod lists;
 mod log;
 mod options;
 mod params;
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use descriptors::raise_descriptor_limit;
-pub use options::{Lists, ServeOptions};
+pub use options::ServeOptions;
 
 /// How long accepting pauses when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -3,17 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Where lists come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Lists {
-    /// A view of all streams in the server's memory, kept current by the store's feed.
-    #[default]
-    View,
-    /// The store, each time: nothing is held or followed, and every list costs it a walk.
-    Store,
-}
-
 /// How the server serves.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -31,8 +20,9 @@ pub struct ServeOptions {
     pub event_readers: usize,
     /// How long a reader of events may refuse to take more of them. Default 10 seconds.
     pub event_timeout: Duration,
-    /// Where lists come from. Default [`Lists::View`].
-    pub lists: Lists,
+    /// Lists come from a local view while it is at most this old, and from the store otherwise; zero: always from the
+    /// store. Default 15 seconds.
+    pub max_view_age: Duration,
     /// How long requests under way have to finish when the server stops. Default 10 seconds.
     pub grace: Duration,
 }
@@ -46,7 +36,7 @@ impl Default for ServeOptions {
             write_timeout: Duration::from_secs(30),
             event_readers: 1_000,
             event_timeout: Duration::from_secs(10),
-            lists: Lists::default(),
+            max_view_age: Duration::from_secs(15),
             grace: Duration::from_secs(10),
         }
     }
@@ -95,10 +85,10 @@ impl ServeOptions {
         self
     }
 
-    /// Sets where lists come from.
+    /// Sets how old the view may be that lists come from.
     #[must_use]
-    pub fn lists(mut self, from: Lists) -> Self {
-        self.lists = from;
+    pub fn max_view_age(mut self, age: Duration) -> Self {
+        self.max_view_age = age;
         self
     }
 
@@ -119,7 +109,7 @@ impl fmt::Debug for ServeOptions {
             .field("write_timeout", &self.write_timeout)
             .field("event_readers", &self.event_readers)
             .field("event_timeout", &self.event_timeout)
-            .field("lists", &self.lists)
+            .field("max_view_age", &self.max_view_age)
             .field("grace", &self.grace)
             .finish()
     }

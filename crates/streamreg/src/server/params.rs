@@ -4,7 +4,8 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use stream_registry::http::wire::{IDEMPOTENCY_KEY, LAST_EVENT_ID, STREAM_EPOCH, decode_percent};
-use stream_registry::{Epoch, Guard, OperationId, Revision, StreamId};
+use stream_registry::stream::OperationId;
+use stream_registry::{Epoch, Guard, Revision, StreamId};
 
 use super::problem::{Failure, Result};
 

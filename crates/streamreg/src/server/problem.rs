@@ -4,7 +4,9 @@ use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderN
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use stream_registry::http::wire::{PROBLEM_JSON, Problem, status_and_code};
-use stream_registry::{Error, Operation, StreamId};
+use stream_registry::registry::Operation;
+use stream_registry::stream::InvalidValue;
+use stream_registry::{Error, StreamId};
 
 /// A failed request.
 #[derive(Debug)]
@@ -94,6 +96,12 @@ impl Failure {
             self.problem.stream_id.get_or_insert_with(|| id.as_str().to_owned());
         }
         self
+    }
+}
+
+impl From<InvalidValue> for Failure {
+    fn from(invalid: InvalidValue) -> Self {
+        Error::from(invalid).into()
     }
 }
 

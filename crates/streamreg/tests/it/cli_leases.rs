@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redis::Commands as _;
 use stream_registry::{
-    ConnectOptions, EndOptions, ErrorKind, Guard, OnConflict, RegisterOptions, Registry, Stream, StreamType,
+    ConnectOptions, ErrorKind, Guard, OnConflict, RegisterOptions, Registry, Stream, StreamType, UnregisterOptions,
     connect_with,
 };
 use streamreg::server::ServeOptions;
@@ -65,8 +65,8 @@ impl Served {
     }
 
     async fn unregister_by_force(&self) {
-        let force = EndOptions::default().guard(Guard::Force);
-        self.registry.inner.end(&id("cam1"), &force).await.unwrap();
+        let force = UnregisterOptions::default().guard(Guard::Force);
+        self.registry.inner.unregister_with(&id("cam1"), &force).await.unwrap();
     }
 }
 

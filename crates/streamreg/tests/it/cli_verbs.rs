@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use clap::Parser;
+use stream_registry::registry::StoreInfo;
 use stream_registry::{
-    Cursor, EndOptions, Error, ErrorKind, Guard, MemoryRegistry, Outcome, Page, RegisterOptions, Registered, Registry,
-    Result, Snapshot, StoreInfo, Stream, StreamId, StreamStatus, StreamType, Write,
+    Cursor, Error, ErrorKind, Guard, MemoryRegistry, Outcome, Page, RegisterOptions, Registered, Registry, Result,
+    Snapshot, Stream, StreamId, StreamStatus, StreamType, UnregisterOptions, Write,
 };
 use streamreg::cli::Cli;
 use streamreg::cli::output::Output;
@@ -179,7 +180,7 @@ async fn list_and_summary_take_filters() {
         assert_eq!(listed, ids, "{args:?}");
     }
     let none = shell.run(&["list", "--status", "error"]).await;
-    assert_eq!(none, (0, String::new(), "no stream is so; leave a condition out\n".into()));
+    assert_eq!(none, (0, String::new(), "no streams match; try fewer filters\n".into()));
     let (_, table, _) = shell.run(&["summary", "--by", "node", "--output", "table"]).await;
     let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     assert_eq!(lines[1], ["-", "8", "48", "bit/s"]);
@@ -395,7 +396,7 @@ impl Registry for Scripted {
         self.answer(&stream.id)?;
         Ok(Registered::new(stream.clone(), Outcome::Created, Duration::from_secs(300)))
     }
-    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         self.ended.lock().unwrap().push((id.to_string(), options.guard.clone()));
         self.answer(id)?;
         Ok(Stream::new(id.clone(), StreamType::Srt, "a:1"))
@@ -444,7 +445,7 @@ async fn a_stream_that_two_pages_have_is_listed_once_as_it_was_last() {
     let ids: Vec<_> = stdout.lines().map(|line| &line[..9]).collect();
     assert_eq!((status, ids), (0, vec![r#"{"id":"a""#, r#"{"id":"b""#, r#"{"id":"c""#]));
     assert!(stdout.contains(r#""status":"paused""#), "{stdout}");
-    assert_eq!(stderr, "left out what is no readable record: 3; the server's log names them\n");
+    assert_eq!(stderr, "skipped 3 unreadable records (see the server log)\n");
 }
 
 #[tokio::test]

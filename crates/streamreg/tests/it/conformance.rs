@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stream_registry::conformance::{Instance, Subject, run, shared};
 use stream_registry::{ConnectOptions, MemoryRegistry, Registry, Result, StreamId, connect_with};
-use streamreg::server::{Lists, ServeOptions, serve};
+use streamreg::server::{ServeOptions, serve};
 use testkit::RedisServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -135,9 +135,10 @@ impl Subject for Http {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port can be opened");
         let url = format!("http://{}", listener.local_addr().expect("a listener has an address"));
         let (stop, stopped) = oneshot::channel::<()>();
-        // What other programs write a view shows with its next compare; the suite looks at once.
-        let lists = if redis.is_some() { Lists::Store } else { Lists::View };
-        tokio::spawn(serve(served, listener, ServeOptions::default().lists(lists), async move {
+        // A view shows the writes of other programs at its next reconciliation, but the suite looks at once.
+        let options = ServeOptions::default();
+        let options = if redis.is_some() { options.max_view_age(Duration::ZERO) } else { options };
+        tokio::spawn(serve(served, listener, options, async move {
             // Also when the sender is dropped, which is how a behaviour ends.
             let _ = stopped.await;
         }));

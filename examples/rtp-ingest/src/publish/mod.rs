@@ -13,13 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stream_registry::{Lease, LeaseOptions, Leases, OnConflict, Registry, StreamId};
+use stream_registry::lease::{Lease, LeaseOptions, Leases};
+use stream_registry::{OnConflict, Registry, StreamId};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
-use crate::table::{EndCause, Table};
+use crate::table::{Ending, Table};
 use outage::Outage;
 use session::Session;
 
@@ -132,7 +133,7 @@ pub async fn publish(
     // Those that still wait for the store then have nothing to add.
     let _ = timeout(LAST_REPORTS, last_reports).await;
     let count = publisher.leases.len();
-    let failed = publisher.leases.release_all_with(record::reason(&EndCause::Shutdown)).await;
+    let failed = publisher.leases.release_all_with(record::reason(&Ending::Shutdown)).await;
     for error in &failed {
         warn!(%error, "a stream could not be ended; it expires by itself");
     }

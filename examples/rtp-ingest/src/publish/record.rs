@@ -1,9 +1,10 @@
 //! From what is known of a session to what the registry is told.
 
-use stream_registry::{EndReason, Stream, StreamId, StreamPatch, StreamType};
+use stream_registry::stream::EndReason;
+use stream_registry::{Stream, StreamId, StreamPatch, StreamType};
 
 use crate::sdp::Description;
-use crate::table::{EndCause, Observation};
+use crate::table::{Ending, Observation};
 
 /// The most bytes of a reason, well below what a record takes.
 const MAX_REASON_BYTES: usize = 512;
@@ -64,12 +65,12 @@ pub(super) fn ssrc(ssrc: u32) -> String {
 }
 
 /// Says why a session ended.
-pub(super) fn reason(cause: &EndCause) -> EndReason {
+pub(super) fn reason(cause: &Ending) -> EndReason {
     let mut text = match cause {
-        EndCause::Bye(None) => "RTCP BYE".to_owned(),
-        EndCause::Bye(Some(reason)) => format!("RTCP BYE: {reason}"),
-        EndCause::Silence(time) => format!("no packet for {time:?}"),
-        EndCause::Shutdown => "the ingest node stopped".to_owned(),
+        Ending::Bye(None) => "RTCP BYE".to_owned(),
+        Ending::Bye(Some(reason)) => format!("RTCP BYE: {reason}"),
+        Ending::Silence(time) => format!("no packet for {time:?}"),
+        Ending::Shutdown => "the ingest node stopped".to_owned(),
     };
     text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
     // A reason that a record cannot carry is better left out than in the way of the end.
@@ -131,13 +132,13 @@ mod tests {
     #[test]
     fn every_reason_fits() {
         for (cause, text) in [
-            (EndCause::Bye(None), "RTCP BYE"),
-            (EndCause::Bye(Some("camera off".to_owned())), "RTCP BYE: camera off"),
-            (EndCause::Silence(std::time::Duration::from_secs(10)), "no packet for 10s"),
-            (EndCause::Shutdown, "the ingest node stopped"),
+            (Ending::Bye(None), "RTCP BYE"),
+            (Ending::Bye(Some("camera off".to_owned())), "RTCP BYE: camera off"),
+            (Ending::Silence(std::time::Duration::from_secs(10)), "no packet for 10s"),
+            (Ending::Shutdown, "the ingest node stopped"),
         ] {
             assert_eq!(reason(&cause).as_str(), Some(text));
         }
-        assert!(reason(&EndCause::Bye(Some("é".repeat(1_000)))).as_str().is_some_and(|text| text.len() <= 512));
+        assert!(reason(&Ending::Bye(Some("é".repeat(1_000)))).as_str().is_some_and(|text| text.len() <= 512));
     }
 }

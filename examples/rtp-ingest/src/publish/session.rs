@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stream_registry::{
-    Error, ErrorKind, Lease, LeaseEnd, OnConflict, StreamId, StreamStatus, StreamType, generate_stream_id,
-};
+use stream_registry::lease::{Lease, LeaseEnd};
+use stream_registry::stream::generate_stream_id;
+use stream_registry::{Error, ErrorKind, OnConflict, StreamId, StreamStatus, StreamType};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::record::{self, Shown};
 use super::{GivenId, Publisher};
-use crate::table::{EndCause, Number, Observation};
+use crate::table::{Ending, Number, Observation};
 
 /// How long a pause is between two tries.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -124,7 +124,7 @@ impl Session {
                 // Where this fails, the end tries again.
                 let _ = lease.set_status(StreamStatus::Closed).await;
                 return match cause {
-                    EndCause::Shutdown => Some(lease),
+                    Ending::Shutdown => Some(lease),
                     cause => self.end(&lease, cause).await,
                 };
             }
@@ -152,7 +152,7 @@ impl Session {
     }
 
     /// Ends the stream, for as long as it takes.
-    async fn end(&self, lease: &Lease, cause: &EndCause) -> Option<Lease> {
+    async fn end(&self, lease: &Lease, cause: &Ending) -> Option<Lease> {
         let (id, reason) = (lease.id(), record::reason(cause));
         loop {
             let place = self.publisher.places.acquire().await.ok()?;

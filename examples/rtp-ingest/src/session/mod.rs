@@ -13,7 +13,7 @@ use stream_registry::StreamStats;
 use crate::packet::Rtp;
 
 /// The largest counter that a record holds.
-const MAX_COUNT: u64 = stream_registry::limits::MAX_COUNT;
+const MAX_COUNT: u64 = stream_registry::stream::limits::MAX_COUNT;
 
 /// The shortest period that rates are taken over.
 const MIN_PERIOD: Duration = Duration::from_millis(500);

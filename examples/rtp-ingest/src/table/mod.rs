@@ -40,7 +40,7 @@ pub type Number = u64;
 
 /// Why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EndCause {
+pub enum Ending {
     /// The sender said good-bye, and perhaps why.
     Bye(Option<String>),
     /// Nothing came for this long.
@@ -75,7 +75,7 @@ pub struct Observation {
     /// Statistics; rates are those of the last second.
     pub stats: StreamStats,
     /// Why the session ended, if it has.
-    pub ended: Option<EndCause>,
+    pub ended: Option<Ending>,
 }
 
 /// What tells sessions apart. The order puts all ports of a source side by side.
@@ -94,7 +94,7 @@ struct Entry {
     /// When the last packet came, RTP or RTCP.
     heard: Instant,
     description: Description,
-    ended: Option<EndCause>,
+    ended: Option<Ending>,
 }
 
 /// The sessions of a node, their number bounded whatever comes.
@@ -160,7 +160,7 @@ impl Table {
         for ssrc in &packet.byes {
             let Some(number) = self.find(*ssrc, source) else { continue };
             let Some(entry) = self.sessions.get_mut(&number).filter(|entry| entry.ended.is_none()) else { continue };
-            entry.ended = Some(EndCause::Bye(packet.reason.clone()));
+            entry.ended = Some(Ending::Bye(packet.reason.clone()));
             self.lingering.push_back((now + LINGER, entry.key, number));
             effect = Effect::News;
         }
@@ -179,7 +179,7 @@ impl Table {
         let mut effect = Effect::None;
         for entry in self.sessions.values_mut().filter(|entry| entry.ended.is_none()) {
             if now.saturating_duration_since(entry.heard) >= silence {
-                entry.ended = Some(EndCause::Silence(silence));
+                entry.ended = Some(Ending::Silence(silence));
                 entry.session.stop();
                 // Should the sender come back, that is a new session.
                 self.by_key.remove(&entry.key);
@@ -209,7 +209,7 @@ impl Table {
     /// Ends all sessions: the node stops.
     pub fn end_all(&mut self) {
         for entry in self.sessions.values_mut().filter(|entry| entry.ended.is_none()) {
-            entry.ended = Some(EndCause::Shutdown);
+            entry.ended = Some(Ending::Shutdown);
         }
     }
 
@@ -232,7 +232,7 @@ impl Table {
     pub fn forget(&mut self, number: Number) {
         let Some(entry) = self.sessions.get(&number).filter(|entry| entry.ended.is_some()) else { return };
         // The key of one that said good-bye stays for a while, so that its late packets begin nothing.
-        if !matches!(entry.ended, Some(EndCause::Bye(_))) && self.by_key.get(&entry.key) == Some(&number) {
+        if !matches!(entry.ended, Some(Ending::Bye(_))) && self.by_key.get(&entry.key) == Some(&number) {
             self.by_key.remove(&entry.key);
         }
         self.sessions.remove(&number);

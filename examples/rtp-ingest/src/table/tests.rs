@@ -39,7 +39,7 @@ impl Bench {
         self.table.reap(self.now)
     }
 
-    fn ended(&self) -> Vec<Option<EndCause>> {
+    fn ended(&self) -> Vec<Option<Ending>> {
         self.table.observe().into_iter().map(|seen| seen.ended).collect()
     }
 }
@@ -83,7 +83,7 @@ fn bye_ends_the_session_that_it_is_about() {
         bench.live("192.0.2.1:6000", 1);
         bench.live("192.0.2.1:5000", 2);
         let effect = bench.bye(from, 1);
-        let expected: Vec<_> = (0..3).map(|n| (Some(n) == ends).then_some(EndCause::Bye(None))).collect();
+        let expected: Vec<_> = (0..3).map(|n| (Some(n) == ends).then_some(Ending::Bye(None))).collect();
         assert_eq!(bench.ended(), expected, "{from}");
         assert_eq!(effect == Effect::News, ends.is_some(), "{from}");
     }
@@ -120,7 +120,7 @@ fn silence_ends_and_the_return_is_a_new_session() {
     assert_eq!(bench.pass(9 * SECOND), Effect::None);
     bench.report("192.0.2.1:5001", 2);
     assert_eq!(bench.pass(SECOND), Effect::News);
-    let silence = Some(EndCause::Silence(10 * SECOND));
+    let silence = Some(Ending::Silence(10 * SECOND));
     assert_eq!(bench.ended(), [silence.clone(), None], "a report is a sign of life");
     assert_eq!(bench.pass(SECOND), Effect::None, "only once");
     // Back before the end was heard of: the old one stays ended.
@@ -195,7 +195,7 @@ fn the_end_of_all() {
     bench.live(A, 2);
     assert_eq!(bench.bye(A, 1), Effect::News);
     bench.table.end_all();
-    assert_eq!(bench.ended(), [Some(EndCause::Bye(None)), Some(EndCause::Shutdown)]);
+    assert_eq!(bench.ended(), [Some(Ending::Bye(None)), Some(Ending::Shutdown)]);
     bench.table.roll(bench.now + SECOND);
     assert_eq!(bench.table.periods(), 1);
 }

@@ -5,9 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stream_registry::{
-    ConnectOptions, EndCause, Event, Registry, Stream, StreamStatus, StreamType, Watch, WatchFrom, What,
-};
+use stream_registry::watch::{ChangeKind, Ending, Event, Watch, WatchFrom};
+use stream_registry::{ConnectOptions, Registry, Stream, StreamStatus, StreamType};
 use tempfile::TempDir;
 use testkit::{RedisServer, wait_until};
 
@@ -83,7 +82,7 @@ async fn next(watch: &mut Watch) -> Event {
 }
 
 /// Reads on to the next end: what came before it, how it ended, and the last record.
-async fn next_end(watch: &mut Watch) -> (Vec<Event>, EndCause, Arc<Stream>) {
+async fn next_end(watch: &mut Watch) -> (Vec<Event>, Ending, Arc<Stream>) {
     let mut before = Vec::new();
     loop {
         match next(watch).await {
@@ -115,7 +114,7 @@ async fn a_sender_that_is_killed_or_stops_ends_its_stream_with_the_reason() {
             drop(sender);
         }
         let (before, cause, last) = next_end(&mut watch).await;
-        assert_eq!(cause, EndCause::Unregistered(reason.parse().unwrap()));
+        assert_eq!(cause, Ending::Unregistered(reason.parse().unwrap()));
         assert_eq!(statuses(&before), ["connecting", "active", "closed"]);
         assert_eq!((&last.status, last.end_reason.as_deref()), (&StreamStatus::Closed, Some(reason)));
         let counts = relay.counts();
@@ -143,7 +142,7 @@ async fn a_node_that_is_killed_leaves_one_expiry_with_the_last_record() {
 
     let (_, cause, last) = next_end(&mut watch).await;
     let after = killed.elapsed();
-    assert_eq!(cause, EndCause::Expired);
+    assert_eq!(cause, Ending::Expired);
     assert_eq!(*last, record);
     // Its last heartbeat was up to a second, and a little, before.
     assert!(after > TTL - Duration::from_secs(2) && after < TTL + Duration::from_secs(2), "{after:?}");
@@ -173,7 +172,7 @@ async fn a_stream_comes_back_by_itself_when_redis_has_forgotten_it() {
     let mut watch = stage.registry.watch(WatchFrom::Now).await.unwrap();
     ingest.interrupt();
     let (_, cause, _) = next_end(&mut watch).await;
-    assert_eq!(cause, EndCause::Unregistered("the ingest node stopped".parse().unwrap()));
+    assert_eq!(cause, Ending::Unregistered("the ingest node stopped".parse().unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +189,7 @@ async fn a_store_that_comes_later_gets_what_was_counted_before() {
     stage.redis.restart(testkit::Data::Empty).await;
     stage.shows_active("studio-1").await;
     let mut watch = stage.registry.watch(WatchFrom::Oldest).await.unwrap();
-    let Event::Changed { what: What::Registered, stream, .. } = next(&mut watch).await else { panic!() };
+    let Event::Changed { kind: ChangeKind::Registered, stream, .. } = next(&mut watch).await else { panic!() };
     assert!(stream.packets_received >= counted, "{counted} of {stream:?}");
 }
 
@@ -211,10 +210,10 @@ async fn a_second_node_is_refused_until_the_id_is_free() {
 
     first.interrupt();
     let (before, cause, last) = next_end(&mut watch).await;
-    assert_eq!(cause, EndCause::Unregistered("the ingest node stopped".parse().unwrap()));
+    assert_eq!(cause, Ending::Unregistered("the ingest node stopped".parse().unwrap()));
     assert_eq!(last.node.as_deref(), Some("studio-1"));
     assert!(before.iter().all(|event| event.stream().unwrap().node.as_deref() == Some("studio-1")), "{before:?}");
-    let Event::Changed { what: What::Registered, stream, .. } = next(&mut watch).await else { panic!() };
+    let Event::Changed { kind: ChangeKind::Registered, stream, .. } = next(&mut watch).await else { panic!() };
     assert_eq!(stream.node.as_deref(), Some("studio-2"));
 }
 
@@ -239,9 +238,9 @@ async fn a_second_node_takes_the_stream_over_and_the_first_one_says_so() {
     stage.shows(|stream| stream.packets_received > now.packets_received).await;
     second.interrupt();
     let (events, cause, last) = next_end(&mut watch).await;
-    assert_eq!(cause, EndCause::Unregistered("the ingest node stopped".parse().unwrap()));
+    assert_eq!(cause, Ending::Unregistered("the ingest node stopped".parse().unwrap()));
     assert_eq!((last.node.as_deref(), &last.created_at), (Some("studio-2"), &now.created_at));
-    let taken = events.iter().position(|event| event.as_str() == What::TakenOver.as_str()).unwrap();
+    let taken = events.iter().position(|event| event.as_str() == ChangeKind::TakenOver.as_str()).unwrap();
     let after = &events[taken..];
     assert!(after.iter().all(|event| event.stream().unwrap().node.as_deref() == Some("studio-2")), "{after:?}");
     assert_eq!(statuses(after), ["connecting", "active", "closed"]);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use rtp_ingest::ingest::{self, IngestOptions};
 use rtp_ingest::listen::Listener;
 use rtp_ingest::sdp::SdpFile;
-use stream_registry::{EndCause, Event, MemoryRegistry, Registry, Stream, StreamStatus, WatchFrom};
+use stream_registry::watch::{Ending, Event, WatchFrom};
+use stream_registry::{MemoryRegistry, Registry, Stream, StreamStatus};
 use testkit::wait_until;
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
@@ -157,7 +158,7 @@ async fn the_last_record_has_everything_up_to_the_good_bye() {
     loop {
         let event = tokio::time::timeout(DEADLINE, watch.next()).await.expect("the end is told").unwrap();
         if let Event::Ended { reason, last, .. } = event {
-            assert_eq!(reason, EndCause::Unregistered("RTCP BYE: camera off".parse().unwrap()));
+            assert_eq!(reason, Ending::Unregistered("RTCP BYE: camera off".parse().unwrap()));
             assert_eq!((last.packets_received, &last.status), (49, &StreamStatus::Closed));
             break;
         }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use rtp_ingest::ingest::IngestOptions;
 use rtp_ingest::publish::GivenId;
+use stream_registry::mock::MockRegistry;
+use stream_registry::registry::Operation;
 use stream_registry::{
-    EndOptions, Error, ErrorKind, Guard, MockRegistry, OnConflict, Operation, RegisterOptions, Registry, Stream,
-    StreamStatus, StreamType,
+    Error, ErrorKind, Guard, OnConflict, RegisterOptions, Registry, Stream, StreamStatus, StreamType, UnregisterOptions,
 };
 use testkit::wait_until;
 
@@ -54,7 +55,7 @@ async fn a_stream_that_an_operator_ended_or_another_holder_has_is_left_alone() {
         node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await;
         let id = node.streams().await.remove(0).id;
         if ssrc == 7 {
-            registry.end(&id, &EndOptions::default().guard(Guard::Force)).await.unwrap();
+            registry.unregister_with(&id, &UnregisterOptions::default().guard(Guard::Force)).await.unwrap();
         } else {
             let other = Stream::new(id, StreamType::Srt, "203.0.113.7:1");
             let options = RegisterOptions::default().lease(true).on_conflict(OnConflict::TakeOver);

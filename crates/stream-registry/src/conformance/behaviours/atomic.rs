@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::case::{Case, Check, at_once, ensure, fails, fault, full, id, same, stream, timeless, write};
 use super::declare;
-use crate::{Change, ErrorKind, Registry, Stream, StreamPatch, StreamStats, StreamStatus};
+use crate::error::ErrorKind;
+use crate::registry::{Change, Registry};
+use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "atomicity", Long: [
@@ -66,7 +68,7 @@ async fn a_record_is_never_half_replaced(case: &Case) -> Check {
             for _ in 0..15 {
                 registry.update(&of_one_hand("a", hand)).await?;
             }
-            Ok::<(), crate::Error>(())
+            Ok::<(), crate::error::Error>(())
         }
     });
     let writers: Vec<_> = writers.map(tokio::spawn).collect();
@@ -99,7 +101,7 @@ async fn a_failed_change_changes_nothing(case: &Case) -> Check {
     for change in [
         Change::Stats(bad_stats),
         Change::Patch(Box::new(bad_patch.label("new", "x"))),
-        Change::Replace(Box::new(bad_record)),
+        Change::Update(Box::new(bad_record)),
     ] {
         for answer in case.registry().write(&[write("a", change)]).await? {
             let error = fails(answer, ErrorKind::InvalidArgument)?;

@@ -2,7 +2,9 @@
 
 use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream, write};
 use super::declare;
-use crate::{Change, ErrorKind, Guard, Operation, StreamPatch, StreamStats, StreamStatus, Write};
+use crate::error::{ErrorKind, Operation};
+use crate::registry::{Change, Guard, Write};
+use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "batches", Long: [
@@ -30,7 +32,7 @@ async fn are_answered_each_on_its_own_and_in_order(case: &Case) -> Check {
         Write { guard: Guard::Holder("00000000000000ff-x".parse()?), ..write("c", Change::Heartbeat) },
         write("b", Change::Stats(StreamStats { bitrate: 7, ..Default::default() })),
         write("c", Change::Patch(Box::new(patch))),
-        write("a", Change::Replace(Box::new(full("b")))),
+        write("a", Change::Update(Box::new(full("b")))),
         write("never", Change::Status(StreamStatus::Active)),
         write("b", Change::Heartbeat),
     ];
@@ -103,7 +105,7 @@ async fn go_on_after_a_write_that_fails(case: &Case) -> Check {
     let refused = case.put(&full("refused")).await?;
     case.put(&stream("last")).await?;
     let mut batch: Vec<_> = (0..50).map(|at| write(&format!("never {at}"), Change::Heartbeat)).collect();
-    batch.push(write("refused", Change::Replace(Box::new(stream("other")))));
+    batch.push(write("refused", Change::Update(Box::new(stream("other")))));
     batch.push(write("last", Change::Status(StreamStatus::Active)));
     let answers = case.registry().write(&batch).await?;
     ensure(answers[..51].iter().all(Result::is_err) && answers[51].is_ok(), "the answers are in other places")?;
@@ -117,7 +119,7 @@ async fn name_operation_and_stream_of_each_failure(case: &Case) -> Check {
         (Operation::Status, write("s", Change::Status(StreamStatus::Active))),
         (Operation::Stats, write("t", Change::Stats(StreamStats::default()))),
         (Operation::Patch, write("p", Change::Patch(Box::default()))),
-        (Operation::Update, write("u", Change::Replace(Box::new(stream("u"))))),
+        (Operation::Update, write("u", Change::Update(Box::new(stream("u"))))),
     ];
     let writes: Vec<_> = batch.iter().map(|(_, write)| write.clone()).collect();
     for ((operation, write), answer) in batch.iter().zip(case.registry().write(&writes).await?) {

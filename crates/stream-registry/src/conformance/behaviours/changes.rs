@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::case::{Case, Check, ensure, fails, full, id, same, stream, timeless, write};
 use super::declare;
-use crate::{Change, ErrorKind, Stream, StreamStats, StreamStatus, Timestamp};
+use crate::error::ErrorKind;
+use crate::registry::Change;
+use crate::stream::{Stream, StreamStats, StreamStatus, Timestamp};
 
 declare! {
     "heartbeat", Long: [moves_last_heartbeat_and_nothing_else, finds_no_stream_that_is_not_live],
@@ -164,7 +166,7 @@ async fn creates_nothing(case: &Case) -> Check {
 async fn refuses_a_record_with_another_id(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     let other = case.put(&full("b")).await?;
-    for answer in case.registry().write(&[write("a", Change::Replace(Box::new(stream("b"))))]).await? {
+    for answer in case.registry().write(&[write("a", Change::Update(Box::new(stream("b"))))]).await? {
         fails(answer, ErrorKind::InvalidArgument)?;
     }
     case.unchanged(&before).await?;
@@ -188,7 +190,7 @@ async fn moves_with_every_write(case: &Case) -> Check {
         Change::Status(StreamStatus::Active),
         Change::Stats(StreamStats::default()),
         Change::Patch(Box::default()),
-        Change::Replace(Box::new(stream("a"))),
+        Change::Update(Box::new(stream("a"))),
     ];
     for change in changes {
         for answer in case.registry().write(&[write("a", change.clone())]).await? {

@@ -2,7 +2,9 @@
 
 use super::case::{Case, Check, count, ensure, fails, id, stream, write};
 use super::declare;
-use crate::{Change, ErrorKind, RegisterOptions, StreamPatch, StreamStats, StreamStatus};
+use crate::error::ErrorKind;
+use crate::registry::{Change, RegisterOptions};
+use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "close", Long: [every_later_call_fails_with_closed, may_be_called_again, a_call_under_way_ends],

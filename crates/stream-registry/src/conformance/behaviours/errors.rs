@@ -2,7 +2,9 @@
 
 use super::case::{Case, Check, ensure, fails, id, same, stream};
 use super::declare;
-use crate::{EndOptions, Error, ErrorKind, Guard, Operation, RegisterOptions, StreamPatch, StreamStats, StreamStatus};
+use crate::error::{Error, ErrorKind, Operation};
+use crate::registry::{Guard, RegisterOptions, UnregisterOptions};
+use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "errors", Long: [
@@ -33,12 +35,12 @@ async fn conflicts(case: &Case) -> Check<Vec<(Operation, Error)>> {
     case.put(&stream("never")).await?;
     let mut other = stream("never");
     other.source_addr = "10.9.9.9:1".to_owned();
-    let end = EndOptions::default().guard(Guard::Holder("00000000000000ff-x".parse()?));
+    let end = UnregisterOptions::default().guard(Guard::Holder("00000000000000ff-x".parse()?));
     let recovery = RegisterOptions::default().recover("00000000000000ff-x".parse()?);
     let answers = vec![
         (Operation::Register, fails(registry.register(&other).await, ErrorKind::AlreadyExists)?),
         (Operation::Register, fails(registry.register_with(&other, &recovery).await, ErrorKind::NotHolder)?),
-        (Operation::Unregister, fails(registry.end(&id("never"), &end).await, ErrorKind::NotHolder)?),
+        (Operation::Unregister, fails(registry.unregister_with(&id("never"), &end).await, ErrorKind::NotHolder)?),
     ];
     registry.unregister(&id("never")).await?;
     Ok(answers)

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::case::{Case, Check, Fault, at_once, ensure, fails, fault, full, id, same, stream, write};
 use super::declare;
-use crate::{
-    Change, EndCause, EndOptions, ErrorKind, Event, OnConflict, RegisterOptions, Revision, Stream, StreamPatch,
-    StreamStats, StreamStatus, Watch, WatchFrom, What,
-};
+use crate::error::ErrorKind;
+use crate::registry::{Change, OnConflict, RegisterOptions, UnregisterOptions};
+use crate::stream::{Revision, Stream, StreamPatch, StreamStats, StreamStatus};
+use crate::watch::{ChangeKind, Ending, Event, Watch, WatchFrom};
 
 declare! {
     "feed", Long: [
@@ -52,14 +52,14 @@ async fn next(watch: &mut Watch) -> Check<Event> {
     event.ok_or_else(|| fault("the watch ends"))
 }
 
-async fn changed(watch: &mut Watch) -> Check<(What, Stream)> {
+async fn changed(watch: &mut Watch) -> Check<(ChangeKind, Stream)> {
     match next(watch).await? {
-        Event::Changed { what, stream, .. } => Ok((what, (*stream).clone())),
+        Event::Changed { kind, stream, .. } => Ok((kind, (*stream).clone())),
         other => Err(fault(&format!("{other:?} is no change"))),
     }
 }
 
-async fn ended(watch: &mut Watch) -> Check<(EndCause, Stream)> {
+async fn ended(watch: &mut Watch) -> Check<(Ending, Stream)> {
     match next(watch).await? {
         Event::Ended { reason, last, .. } => Ok((reason, (*last).clone())),
         other => Err(fault(&format!("{other:?} is no end"))),
@@ -76,15 +76,15 @@ async fn tells_every_change_of_state_once_with_the_record(case: &Case) -> Check 
     let mut watch = follow(case, WatchFrom::Now).await?;
     let registry = case.registry();
     let mut expected =
-        vec![(What::Registered, case.put(&full("a")).await?), (What::Updated, case.put(&full("a")).await?)];
+        vec![(ChangeKind::Registered, case.put(&full("a")).await?), (ChangeKind::Updated, case.put(&full("a")).await?)];
     registry.update_status(&id("a"), StreamStatus::Error).await?;
-    expected.push((What::Status, case.get("a").await?));
+    expected.push((ChangeKind::Status, case.get("a").await?));
     registry.patch(&id("a"), &StreamPatch { video_codec: Some("AV1".into()), ..StreamPatch::default() }).await?;
-    expected.push((What::Patched, case.get("a").await?));
+    expected.push((ChangeKind::Patched, case.get("a").await?));
     registry.update(&stream("a")).await?;
-    expected.push((What::Updated, case.get("a").await?));
+    expected.push((ChangeKind::Updated, case.get("a").await?));
     let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
-    expected.push((What::TakenOver, registry.register_with(&full("a"), &options).await?.stream));
+    expected.push((ChangeKind::TakenOver, registry.register_with(&full("a"), &options).await?.stream));
     for (what, record) in expected {
         let (told, stream) = changed(&mut watch).await?;
         same("what happened", told, what)?;
@@ -92,7 +92,7 @@ async fn tells_every_change_of_state_once_with_the_record(case: &Case) -> Check 
     }
     let last = registry.unregister(&id("a")).await?;
     let (reason, told) = ended(&mut watch).await?;
-    ensure(matches!(reason, EndCause::Unregistered(_)), "the end has another cause")?;
+    ensure(matches!(reason, Ending::Unregistered(_)), "the end has another cause")?;
     same("the last record", told.to_json(), last.to_json())
 }
 
@@ -113,14 +113,14 @@ async fn tells_nothing_of_heartbeats_statistics_and_refusals(case: &Case) -> Che
     if let Some(epoch) = lease.epoch() {
         registry.register_with(&lease, &RegisterOptions::default().recover(epoch.clone())).await?;
     }
-    for refused in [Change::Status(StreamStatus::Error), Change::Replace(Box::new(stream("b")))] {
+    for refused in [Change::Status(StreamStatus::Error), Change::Update(Box::new(stream("b")))] {
         for answer in registry.write(&[write("b", refused)]).await? {
             fails(answer, ErrorKind::NotFound)?;
         }
     }
     case.put(&stream("marker")).await?;
     let (what, told) = changed(&mut watch).await?;
-    same("the event", (what, told.id), (What::Registered, id("marker")))
+    same("the event", (what, told.id), (ChangeKind::Registered, id("marker")))
 }
 
 async fn tells_how_a_stream_ended(case: &Case) -> Check {
@@ -128,11 +128,11 @@ async fn tells_how_a_stream_ended(case: &Case) -> Check {
     case.put(&full("a")).await?;
     let stats = StreamStats { bytes_received: 1 << 62, packets_received: 3, ..StreamStats::default() };
     case.registry().update_stats(&id("a"), &stats).await?;
-    let options = EndOptions::default().reason("end of \"event\"".parse()?);
-    case.registry().end(&id("a"), &options).await?;
+    let options = UnregisterOptions::default().reason("end of \"event\"".parse()?);
+    case.registry().unregister_with(&id("a"), &options).await?;
     changed(&mut watch).await?;
     let (reason, last) = ended(&mut watch).await?;
-    same("the reason", reason, EndCause::Unregistered(options.reason))?;
+    same("the reason", reason, Ending::Unregistered(options.reason))?;
     same("the reason of the record", last.end_reason.as_deref(), Some("end of \"event\""))?;
     same("the counters", (last.bytes_received, last.packets_received), (1 << 62, 3))
 }
@@ -162,7 +162,7 @@ async fn tells_all_followers_the_same(case: &Case) -> Check {
             for n in 0..25 {
                 registry.register(&stream(&format!("w{writer}-{n}"))).await?;
             }
-            crate::Result::<()>::Ok(())
+            crate::error::Result::<()>::Ok(())
         }
     });
     for done in at_once(writers).await? {
@@ -229,7 +229,7 @@ async fn begins_with_the_next_change_where_nothing_is_said(case: &Case) -> Check
     for n in 0..20 {
         case.put(&stream(&format!("before{n}"))).await?;
         let mut watch = follow(case, WatchFrom::default()).await?;
-        let begins = watch.begins().cloned();
+        let begins = watch.start().cloned();
         let before = tail(case).await?;
         if let Some(begins) = begins {
             same("where the watch begins", begins, before)?;
@@ -267,8 +267,8 @@ async fn says_resync_for_a_place_that_it_does_not_have(case: &Case) -> Check {
         same("where it goes on", event.revision(), &place)?;
         let mut resumed = follow(case, WatchFrom::Revision(place)).await?;
         case.registry().patch(&id("a"), &StreamPatch { node: Some(from), ..StreamPatch::default() }).await?;
-        same("what comes next", changed(&mut watch).await?.0, What::Patched)?;
-        same("what comes next from there", changed(&mut resumed).await?.0, What::Patched)?;
+        same("what comes next", changed(&mut watch).await?.0, ChangeKind::Patched)?;
+        same("what comes next from there", changed(&mut resumed).await?.0, ChangeKind::Patched)?;
     }
     Ok(())
 }
@@ -324,13 +324,13 @@ async fn tells_of_an_expiry_once_with_the_last_record(case: &Case) -> Check {
     let last = case.lives("a", written).await?;
     case.pass(1.05).await;
     let (reason, told) = ended(&mut watch).await?;
-    same("the cause", reason, EndCause::Expired)?;
-    if told.created_at == crate::Timestamp::ZERO {
+    same("the cause", reason, Ending::Expired)?;
+    if told.created_at == crate::stream::Timestamp::ZERO {
         // The store was too busy to look in the last fifth of the time to live; with a longer one it is not.
         return Err(Fault::TooLate);
     }
     same("the last record", told.to_json(), last.to_json())?;
     case.is_gone("a").await?;
     case.put(&stream("a")).await?;
-    same("what comes next", changed(&mut watch).await?.0, What::Registered)
+    same("what comes next", changed(&mut watch).await?.0, ChangeKind::Registered)
 }

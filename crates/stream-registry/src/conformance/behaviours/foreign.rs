@@ -2,7 +2,8 @@
 
 use super::case::{Case, Check, Fault, ensure, fails, fault, id, same, stream};
 use super::declare;
-use crate::{ErrorKind, StreamPatch, StreamStats, StreamStatus, StreamType};
+use crate::error::ErrorKind;
+use crate::stream::{StreamPatch, StreamStats, StreamStatus, StreamType};
 
 declare! {
     "lenient-reading", Long: [
@@ -106,7 +107,7 @@ async fn differs_only_in(case: &Case, names: &[&str], before: &serde_json::Map<S
     // The times that are left are the same points in time, spelt in UTC perhaps.
     for record in [&mut now, &mut before] {
         if let Some(serde_json::Value::String(text)) = record.get_mut("created_at") {
-            *text = text.parse::<crate::Timestamp>()?.to_string();
+            *text = text.parse::<crate::stream::Timestamp>()?.to_string();
         }
     }
     same("the rest of the record", now, before)

@@ -2,10 +2,9 @@
 
 use super::case::{Case, Check, fails, full, id, same, stream, write};
 use super::declare;
-use crate::{
-    Change, EndOptions, ErrorKind, Guard, OnConflict, RegisterOptions, Stream, StreamPatch, StreamStats, StreamStatus,
-    Write,
-};
+use crate::error::ErrorKind;
+use crate::registry::{Change, Guard, OnConflict, RegisterOptions, UnregisterOptions, Write};
+use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "guards", Long: [
@@ -26,11 +25,11 @@ fn changes(name: &str) -> [Change; 5] {
         Change::Status(StreamStatus::Paused),
         Change::Stats(StreamStats { bitrate: 1, ..Default::default() }),
         Change::Patch(Box::new(patch)),
-        Change::Replace(Box::new(stream(name))),
+        Change::Update(Box::new(stream(name))),
     ]
 }
 
-async fn one(case: &Case, guard: &Guard, change: Change) -> Check<crate::Result<()>> {
+async fn one(case: &Case, guard: &Guard, change: Change) -> Check<crate::error::Result<()>> {
     let mut answers = case.registry().write(&[Write { guard: guard.clone(), ..write("a", change) }]).await?;
     answers.pop().ok_or_else(|| super::case::fault("no answer"))
 }
@@ -40,8 +39,8 @@ pub(super) async fn all_refused(case: &Case, guard: &Guard, kind: ErrorKind) -> 
     for change in changes("a") {
         fails(one(case, guard, change).await?, kind)?;
     }
-    let end = EndOptions::default().guard(guard.clone());
-    let error = fails(case.registry().end(&id("a"), &end).await, kind)?;
+    let end = UnregisterOptions::default().guard(guard.clone());
+    let error = fails(case.registry().unregister_with(&id("a"), &end).await, kind)?;
     same("the stream", error.stream_id(), Some(&id("a")))
 }
 
@@ -50,7 +49,7 @@ pub(super) async fn all_taken(case: &Case, guard: &Guard) -> Check<Stream> {
     for change in changes("a") {
         one(case, guard, change).await??;
     }
-    Ok(case.registry().end(&id("a"), &EndOptions::default().guard(guard.clone())).await?)
+    Ok(case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(guard.clone())).await?)
 }
 
 const EPOCH: &str = "0006543210abcdef-0123456789abcdef";
@@ -61,7 +60,7 @@ async fn put_leased(case: &Case) -> Check<Stream> {
     let (head, rest) = json.split_once(",\"labels\"").unwrap_or((&json, ""));
     case.put_stored("a", &format!("{head},\"epoch\":\"{EPOCH}\",\"labels\"{rest}")).await?;
     let leased = case.get("a").await?;
-    same("the epoch", leased.epoch().map(crate::Epoch::as_str), Some(EPOCH))?;
+    same("the epoch", leased.epoch().map(crate::stream::Epoch::as_str), Some(EPOCH))?;
     Ok(leased)
 }
 
@@ -87,7 +86,7 @@ async fn a_leased_stream_refuses_writes_without_its_epoch(case: &Case) -> Check 
 async fn a_leased_stream_takes_its_holders_writes(case: &Case) -> Check {
     put_leased(case).await?;
     let last = all_taken(case, &Guard::Holder(EPOCH.parse()?)).await?;
-    same("the last record's epoch", last.epoch().map(crate::Epoch::as_str), Some(EPOCH))?;
+    same("the last record's epoch", last.epoch().map(crate::stream::Epoch::as_str), Some(EPOCH))?;
     case.is_gone("a").await
 }
 
@@ -95,9 +94,9 @@ async fn a_leased_stream_takes_an_operators_override(case: &Case) -> Check {
     put_leased(case).await?;
     for change in changes("a") {
         one(case, &Guard::Force, change).await??;
-        same("the epoch", case.get("a").await?.epoch().map(crate::Epoch::as_str), Some(EPOCH))?;
+        same("the epoch", case.get("a").await?.epoch().map(crate::stream::Epoch::as_str), Some(EPOCH))?;
     }
-    case.registry().end(&id("a"), &EndOptions::default().guard(Guard::Force)).await?;
+    case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(Guard::Force)).await?;
     case.is_gone("a").await
 }
 

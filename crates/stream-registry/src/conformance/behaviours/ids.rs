@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::case::{Case, Check, ensure, id, same, stream};
 use super::declare;
-use crate::{StreamId, StreamStatus, StreamType, generate_stream_id};
+use crate::stream::{StreamId, StreamStatus, StreamType, generate_stream_id};
 
 declare! {
     "ids", Long: [

@@ -2,7 +2,9 @@
 
 use super::case::{Case, Check, Fault, ensure, fails, id, same, stream, write};
 use super::declare;
-use crate::{Change, ErrorKind, Outcome, StreamPatch, StreamStats, StreamStatus};
+use crate::error::ErrorKind;
+use crate::registry::{Change, Outcome};
+use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "index", Long: [
@@ -36,7 +38,7 @@ async fn is_healed_by_every_write(case: &Case) -> Check {
         Change::Status(StreamStatus::Active),
         Change::Stats(StreamStats::default()),
         Change::Patch(Box::new(StreamPatch::default().label("a", "b"))),
-        Change::Replace(Box::new(stream("a"))),
+        Change::Update(Box::new(stream("a"))),
     ] {
         remove(case, "a").await?;
         for answer in case.registry().write(&[write("a", change.clone())]).await? {

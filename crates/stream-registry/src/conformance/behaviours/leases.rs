@@ -3,9 +3,9 @@
 use super::case::{Case, Check, at_once, ensure, fails, full, holder, id, same, stream, timeless, write};
 use super::declare;
 use super::guards::{all_refused, all_taken};
-use crate::{
-    Change, EndOptions, Epoch, ErrorKind, Guard, OnConflict, OperationId, Outcome, RegisterOptions, Stream, Write,
-};
+use crate::error::ErrorKind;
+use crate::registry::{Change, Guard, OnConflict, Outcome, RegisterOptions, UnregisterOptions, Write};
+use crate::stream::{Epoch, OperationId, Stream};
 
 declare! {
     "leases", Long: [
@@ -150,7 +150,7 @@ async fn keep_their_epoch_through_every_write(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     let given = Stream { epoch: Some("zz".parse()?), ..stream("a") };
     for guard in [holder(&lease)?, Guard::Force] {
-        let writes = [Change::Heartbeat, Change::Replace(Box::new(given.clone()))]
+        let writes = [Change::Heartbeat, Change::Update(Box::new(given.clone()))]
             .map(|change| Write { guard: guard.clone(), ..write("a", change) });
         for answer in case.registry().write(&writes).await? {
             answer?;
@@ -176,7 +176,7 @@ async fn are_told_of_each_stream_in_a_batch(case: &Case) -> Check {
         heartbeat("plain", holder(&mine)?),
     ];
     let answers = case.registry().write(&writes).await?;
-    let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(crate::Error::kind)).collect();
+    let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(crate::error::Error::kind)).collect();
     let (lost, gone) = (Some(ErrorKind::NotHolder), Some(ErrorKind::NotFound));
     same("the answers", kinds, vec![None, lost, gone, None, lost])?;
     case.unchanged(&theirs).await
@@ -200,7 +200,7 @@ async fn are_greater_than_those_of_ended_streams(case: &Case) -> Check {
         let lease = case.lease(&stream("a")).await?;
         ensure(epoch(&lease) > last, &format!("{:?} is not greater than {last:?}", lease.epoch()))?;
         let guard = if at % 2 == 0 { holder(&lease)? } else { Guard::Force };
-        case.registry().end(&id("a"), &EndOptions::default().guard(guard)).await?;
+        case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(guard)).await?;
         last = epoch(&lease);
     }
     Ok(())
@@ -212,7 +212,8 @@ async fn are_greater_than_those_that_other_programs_wrote(case: &Case) -> Check 
         case.put_stored("a", &text).await?;
         let lease = case.lease(&stream("a")).await?;
         ensure(lease.epoch().is_some_and(|mine| mine.as_str() > theirs), &format!("{theirs} is greater"))?;
-        let last = case.registry().end(&id("a"), &EndOptions::default().guard(holder(&lease)?)).await?;
+        let last =
+            case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(holder(&lease)?)).await?;
         let next = case.lease(&stream("a")).await?;
         ensure(epoch(&next) > epoch(&last), "the epoch after the end is not greater")?;
     }

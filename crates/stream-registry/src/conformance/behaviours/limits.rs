@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use super::case::{Case, Check, ensure, fails, fault, full, holder, id, same, stream, timeless, write};
 use super::declare;
-use crate::limits::{MAX_COUNT, MAX_LEASED_RECORD_BYTES, MAX_RECORD_BYTES};
-use crate::{Change, ErrorKind, LabelsPatch, Outcome, RegisterOptions, Stream, StreamPatch, StreamStats, Write};
+use crate::error::ErrorKind;
+use crate::registry::{Change, Outcome, RegisterOptions, Write};
+use crate::stream::limits::{MAX_COUNT, MAX_LEASED_RECORD_BYTES, MAX_RECORD_BYTES};
+use crate::stream::{LabelsPatch, Stream, StreamPatch, StreamStats};
 
 declare! {
     "limits", Long: [
@@ -120,7 +122,7 @@ async fn leave_room_for_what_becomes_of_a_lease(case: &Case) -> Check {
         let write = Write { guard: holder(&lease)?, ..write("a", change) };
         registry.write(&[write]).await?.swap_remove(0)?;
     }
-    for change in [Change::Patch(Box::new(grown)), Change::Replace(Box::new(sized(MAX_LEASED_RECORD_BYTES + 1)?))] {
+    for change in [Change::Patch(Box::new(grown)), Change::Update(Box::new(sized(MAX_LEASED_RECORD_BYTES + 1)?))] {
         let write = Write { guard: holder(&lease)?, ..write("a", change) };
         fails(registry.write(&[write]).await?.swap_remove(0), ErrorKind::InvalidArgument)?;
     }
@@ -182,7 +184,7 @@ async fn hold_for_patches(case: &Case) -> Check {
 async fn hold_for_types_and_statuses(case: &Case) -> Check {
     let before = case.put(&stream("a")).await?;
     for word in ["", "a b", "tab\\t", "line\\n", &"x".repeat(33)] {
-        ensure(word.parse::<crate::StreamType>().is_err() || word.contains('\\'), "an illegal type is parsed")?;
+        ensure(word.parse::<crate::stream::StreamType>().is_err() || word.contains('\\'), "an illegal type is parsed")?;
         let kind = Stream::from_stored(&id("a"), &format!(r#"{{"type":"{word}","status":"active"}}"#))?;
         refused(case, &kind).await?;
         let status = Stream::from_stored(&id("a"), &format!(r#"{{"type":"srt","status":"{word}"}}"#))?;

@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 
 use super::case::{Case, Check, ensure, fault, full, id, same, stream};
 use super::declare;
-use crate::{Stream, StreamStatus};
+use crate::stream::{Stream, StreamStatus};
 
 declare! {
     "list", Long: [
@@ -78,7 +78,7 @@ async fn is_one_moment(case: &Case) -> Check {
             }
         }
         #[expect(unreachable_code, reason = "names the type of the error")]
-        Ok::<(), crate::Error>(())
+        Ok::<(), crate::error::Error>(())
     });
     for _ in 0..40 {
         let listed = case.listed().await?;

@@ -2,8 +2,9 @@
 
 use super::case::{Case, Check, fails, id, same, stream};
 use super::declare;
-use crate::limits::MAX_COUNT;
-use crate::{ErrorKind, Stream, StreamPatch, StreamStats, StreamStatus};
+use crate::error::ErrorKind;
+use crate::stream::limits::MAX_COUNT;
+use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "numbers", Long: [

@@ -2,7 +2,9 @@
 
 use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream};
 use super::declare;
-use crate::{EndOptions, ErrorKind, OnConflict, OperationId, RegisterOptions, StreamStatus};
+use crate::error::ErrorKind;
+use crate::registry::{OnConflict, RegisterOptions, UnregisterOptions};
+use crate::stream::{OperationId, StreamStatus};
 
 declare! {
     "operation-ids", Long: [
@@ -23,8 +25,8 @@ fn named(operation: &OperationId) -> RegisterOptions {
     RegisterOptions::default().operation(operation.clone())
 }
 
-fn end_named(operation: &OperationId) -> EndOptions {
-    EndOptions::default().operation(operation.clone())
+fn end_named(operation: &OperationId) -> UnregisterOptions {
+    UnregisterOptions::default().operation(operation.clone())
 }
 
 async fn register_sent_twice_gives_the_first_answer(case: &Case) -> Check {
@@ -82,9 +84,9 @@ async fn take_over_sent_twice_is_done_once(case: &Case) -> Check {
 async fn unregister_sent_twice_gives_the_first_answer(case: &Case) -> Check {
     case.put(&full("a")).await?;
     let options = end_named(&OperationId::generate()).reason("over".parse()?);
-    let first = case.registry().end(&id("a"), &options).await?;
+    let first = case.registry().unregister_with(&id("a"), &options).await?;
     same("the reason", first.end_reason.as_deref(), Some("over"))?;
-    let again = case.registry().end(&id("a"), &options).await?;
+    let again = case.registry().unregister_with(&id("a"), &options).await?;
     same("the answer", again.to_json(), first.to_json())?;
     fails(case.registry().unregister(&id("a")).await, ErrorKind::NotFound)?;
     Ok(())
@@ -93,9 +95,9 @@ async fn unregister_sent_twice_gives_the_first_answer(case: &Case) -> Check {
 async fn unregister_sent_twice_does_not_end_the_successor(case: &Case) -> Check {
     case.put(&full("a")).await?;
     let options = end_named(&OperationId::generate());
-    let first = case.registry().end(&id("a"), &options).await?;
+    let first = case.registry().unregister_with(&id("a"), &options).await?;
     let successor = case.put(&stream("a")).await?;
-    same("the answer", case.registry().end(&id("a"), &options).await?, first)?;
+    same("the answer", case.registry().unregister_with(&id("a"), &options).await?, first)?;
     case.unchanged(&successor).await
 }
 
@@ -105,8 +107,8 @@ async fn another_operation_id_is_another_call(case: &Case) -> Check {
     let again = case.registry().register_with(&stream("a"), &policy(OperationId::generate())).await;
     fails(again, ErrorKind::AlreadyExists)?;
     case.unchanged(&first.stream).await?;
-    case.registry().end(&id("a"), &end_named(&OperationId::generate())).await?;
-    let again = case.registry().end(&id("a"), &end_named(&OperationId::generate())).await;
+    case.registry().unregister_with(&id("a"), &end_named(&OperationId::generate())).await?;
+    let again = case.registry().unregister_with(&id("a"), &end_named(&OperationId::generate())).await;
     fails(again, ErrorKind::NotFound)?;
     Ok(())
 }
@@ -120,15 +122,15 @@ async fn an_operation_id_is_for_one_stream(case: &Case) -> Check {
     case.is_gone("b").await?;
     let operation = OperationId::generate();
     let other = case.put(&stream("c")).await?;
-    case.registry().end(&id("a"), &end_named(&operation)).await?;
-    fails(case.registry().end(&id("c"), &end_named(&operation)).await, ErrorKind::InvalidArgument)?;
+    case.registry().unregister_with(&id("a"), &end_named(&operation)).await?;
+    fails(case.registry().unregister_with(&id("c"), &end_named(&operation)).await, ErrorKind::InvalidArgument)?;
     case.unchanged(&other).await
 }
 
 async fn an_operation_id_is_for_one_kind_of_call(case: &Case) -> Check {
     let operation = OperationId::generate();
     let record = case.registry().register_with(&stream("a"), &named(&operation)).await?.stream;
-    let end = case.registry().end(&id("a"), &end_named(&operation)).await;
+    let end = case.registry().unregister_with(&id("a"), &end_named(&operation)).await;
     let error = fails(end, ErrorKind::InvalidArgument)?;
     ensure(!error.is_retryable(), "a misuse is not worth a retry")?;
     case.unchanged(&record).await

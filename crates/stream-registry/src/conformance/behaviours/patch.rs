@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::case::{Case, Check, ensure, fails, full, id, same, stream};
 use super::declare;
-use crate::{ErrorKind, LabelsPatch, StreamPatch};
+use crate::error::ErrorKind;
+use crate::stream::{LabelsPatch, StreamPatch};
 
 declare! {
     "patch", Long: [

@@ -2,7 +2,8 @@
 
 use super::case::{Case, Check, ensure, fault, full, id, same, stream, timeless};
 use super::declare;
-use crate::{Change, Stream, StreamPatch, StreamStats, StreamStatus, StreamType, Timestamp};
+use crate::registry::Change;
+use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus, StreamType, Timestamp};
 
 declare! {
     "record", Long: [

@@ -4,10 +4,9 @@ use super::case::{Case, Check, at_once, ensure, fails, full, holder, id, same, s
 use super::declare;
 use super::guards::{all_refused, all_taken};
 use super::leases::{epoch, leased, other};
-use crate::{
-    Change, EndOptions, Epoch, ErrorKind, Guard, OnConflict, Outcome, RegisterOptions, Registered, Result, Stream,
-    StreamStatus, Timestamp, Write,
-};
+use crate::error::{ErrorKind, Result};
+use crate::registry::{Change, Guard, OnConflict, Outcome, RegisterOptions, Registered, UnregisterOptions, Write};
+use crate::stream::{Epoch, Stream, StreamStatus, Timestamp};
 
 declare! {
     "recovery", Long: [
@@ -203,13 +202,13 @@ async fn ended(case: &Case, lease: &Stream, kind: ErrorKind) -> Check {
 
 async fn of_a_stream_that_its_holder_ended_is_refused(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
-    case.registry().end(&id("a"), &EndOptions::default().guard(holder(&lease)?)).await?;
+    case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(holder(&lease)?)).await?;
     ended(case, &lease, ErrorKind::NotFound).await
 }
 
 async fn of_a_stream_that_an_operator_ended_is_refused(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
-    case.registry().end(&id("a"), &EndOptions::default().guard(Guard::Force)).await?;
+    case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(Guard::Force)).await?;
     ended(case, &lease, ErrorKind::NotFound).await?;
     // Registering anew is another matter.
     let next = case.lease(&full("a")).await?;
@@ -220,7 +219,7 @@ async fn of_a_stream_that_a_successor_ended_is_refused(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     let options = leased().on_conflict(OnConflict::TakeOver);
     let theirs = case.registry().register_with(&other("a"), &options).await?.stream;
-    case.registry().end(&id("a"), &EndOptions::default().guard(holder(&theirs)?)).await?;
+    case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(holder(&theirs)?)).await?;
     ended(case, &lease, ErrorKind::NotHolder).await?;
     ended(case, &theirs, ErrorKind::NotFound).await
 }
@@ -285,7 +284,7 @@ async fn leaves_later_epochs_greater(case: &Case) -> Check {
     recover(case, &stream("a"), LARGE).await?;
     let next = case.lease(&stream("a")).await?;
     ensure(next.epoch().is_some_and(|next| next.as_str() > LARGE), "the later epoch is not greater")?;
-    let last = case.registry().end(&id("a"), &EndOptions::default().guard(Guard::Force)).await?;
+    let last = case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(Guard::Force)).await?;
     let next = case.lease(&other("a")).await?;
     ensure(epoch(&next) > epoch(&last), "the epoch after the end is not greater")
 }

@@ -2,7 +2,9 @@
 
 use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream, timeless};
 use super::declare;
-use crate::{ErrorKind, OnConflict, Outcome, RegisterOptions, Stream, StreamType};
+use crate::error::ErrorKind;
+use crate::registry::{OnConflict, Outcome, RegisterOptions};
+use crate::stream::{Stream, StreamType};
 
 declare! {
     "register", Long: [

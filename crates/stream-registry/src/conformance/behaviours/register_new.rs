@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::case::{Case, Check, at_once, ensure, full, same, stream, timeless};
 use super::declare;
-use crate::{OnConflict, Outcome, RegisterOptions, StreamId, StreamType, generate_stream_id};
+use crate::registry::{OnConflict, Outcome, RegisterOptions};
+use crate::stream::{StreamId, StreamType, generate_stream_id};
 
 declare! {
     "register-new", Long: [
@@ -58,12 +59,12 @@ fn next_ids(ahead: u64, seconds: u64) -> Check<Vec<StreamId>> {
         &parts[2][2..4],
         &parts[2][4..]
     );
-    let time: crate::Timestamp = time.parse()?;
+    let time: crate::stream::Timestamp = time.parse()?;
     let counter: u64 = parts[3].parse().map_err(|_| super::case::fault("the counter is no number"))?;
     let mut ids = Vec::new();
     for second in 0..seconds {
         let nanos = time.as_unix_nanos() + i128::from(second) * 1_000_000_000;
-        let text = crate::Timestamp::from_unix_nanos(nanos).to_string().replace(['-', ':'], "");
+        let text = crate::stream::Timestamp::from_unix_nanos(nanos).to_string().replace(['-', ':'], "");
         let (date, clock) = (&text[..8], &text[9..15]);
         for next in counter + 1..=counter + ahead {
             ids.push(format!("srt_{date}_{clock}_{next:03}").parse()?);

@@ -6,7 +6,9 @@ use super::case::{Case, Check, ensure, fails, full, holder, id, same, stream, wr
 use super::declare;
 use super::guards::all_refused;
 use super::leases::{epoch, leased, other};
-use crate::{Change, ErrorKind, Guard, OnConflict, Outcome, RegisterOptions, Stream, Write};
+use crate::error::ErrorKind;
+use crate::registry::{Change, Guard, OnConflict, Outcome, RegisterOptions, Write};
+use crate::stream::Stream;
 
 declare! {
     "take-over", Long: [

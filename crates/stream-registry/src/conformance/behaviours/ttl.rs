@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use super::case::{Case, Check, count, ensure, fails, id, same, stream, write};
 use super::declare;
-use crate::{
-    Change, EndOptions, ErrorKind, Guard, LabelsPatch, OnConflict, Outcome, RegisterOptions, StreamPatch, StreamStats,
-    StreamStatus, Write,
-};
+use crate::error::ErrorKind;
+use crate::registry::{Change, Guard, OnConflict, Outcome, RegisterOptions, UnregisterOptions, Write};
+use crate::stream::{LabelsPatch, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "ttl", Short: [
@@ -99,7 +98,7 @@ async fn is_renewed_by_a_patch(case: &Case) -> Check {
 }
 
 async fn is_renewed_by_an_update(case: &Case) -> Check {
-    renewed_by(case, Change::Replace(Box::new(stream("a")))).await
+    renewed_by(case, Change::Update(Box::new(stream("a")))).await
 }
 
 async fn is_renewed_by_a_renewal(case: &Case) -> Check {
@@ -160,16 +159,16 @@ async fn is_not_renewed_by_writes_that_fail(case: &Case) -> Check {
             Write { guard: holder.clone(), ..write("a", Change::Status(StreamStatus::Active)) },
             Write { guard: holder.clone(), ..write("a", Change::Stats(StreamStats::default())) },
             Write { guard: holder.clone(), ..write("a", Change::Patch(Box::default())) },
-            Write { guard: holder.clone(), ..write("a", Change::Replace(Box::new(stream("a")))) },
+            Write { guard: holder.clone(), ..write("a", Change::Update(Box::new(stream("a")))) },
             write("a", Change::Stats(bad_stats)),
             write("a", Change::Patch(Box::new(bad_patch))),
-            write("a", Change::Replace(Box::new(stream("b")))),
+            write("a", Change::Update(Box::new(stream("b")))),
         ];
         for answer in case.registry().write(&batch).await? {
             ensure(answer.is_err(), "a write that should fail does not")?;
         }
-        let end = EndOptions::default().guard(holder);
-        fails(case.registry().end(&id("a"), &end).await, ErrorKind::NotHolder)?;
+        let end = UnregisterOptions::default().guard(holder);
+        fails(case.registry().unregister_with(&id("a"), &end).await, ErrorKind::NotHolder)?;
         Ok(())
     })
     .await
@@ -208,7 +207,7 @@ async fn makes_every_write_fail_when_it_is_over(case: &Case) -> Check {
         write("a", Change::Status(StreamStatus::Active)),
         write("a", Change::Stats(StreamStats::default())),
         write("a", Change::Patch(Box::default())),
-        write("a", Change::Replace(Box::new(stream("a")))),
+        write("a", Change::Update(Box::new(stream("a")))),
     ];
     for answer in case.registry().write(&batch).await? {
         fails(answer, ErrorKind::NotFound)?;

@@ -2,7 +2,9 @@
 
 use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream};
 use super::declare;
-use crate::{EndOptions, EndReason, ErrorKind, StreamStats, StreamStatus};
+use crate::error::ErrorKind;
+use crate::registry::UnregisterOptions;
+use crate::stream::{EndReason, StreamStats, StreamStatus};
 
 declare! {
     "unregister", Long: [
@@ -74,8 +76,8 @@ async fn is_done_once(case: &Case) -> Check {
 async fn puts_the_reason_into_the_last_record(case: &Case) -> Check {
     for reason in ["operator", "ключ \"x\"\n", &"r".repeat(1_024)] {
         case.put(&stream("a")).await?;
-        let options = EndOptions::default().reason(reason.parse()?);
-        let last = case.registry().end(&id("a"), &options).await?;
+        let options = UnregisterOptions::default().reason(reason.parse()?);
+        let last = case.registry().unregister_with(&id("a"), &options).await?;
         same("the reason", last.end_reason.as_deref(), Some(reason))?;
     }
     case.put(&stream("a")).await?;

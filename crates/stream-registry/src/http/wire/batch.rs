@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Problem, kind_of, patch};
+use crate::error::{Error, ErrorKind, Result};
 use crate::registry::rules;
+use crate::registry::{Change, Guard, Write};
 use crate::stream::encode::push_json_text;
 use crate::stream::limits::MAX_WRITES;
-use crate::{Change, Epoch, Error, ErrorKind, Guard, Result, StreamId, Write};
+use crate::stream::{Epoch, StreamId};
 
 /// Where batches go.
 pub const HEARTBEATS: &str = "/api/v1/heartbeats";
@@ -190,7 +192,7 @@ pub(in crate::http) fn read_batch_answer(text: &str) -> Result<HashMap<String, E
         let otherwise = if failed.retryable { ErrorKind::Unavailable } else { ErrorKind::Internal };
         let kind = kind_of(&failed.code).unwrap_or(otherwise);
         let error = Error::new(kind, failed.detail);
-        let error = error.with_may_have_applied(failed.may_have_applied).with_answered(true);
+        let error = error.with_may_have_applied(failed.may_have_applied).with_store_reply(true);
         errors.insert(failed.id, error);
     }
     Ok(errors)
@@ -199,7 +201,8 @@ pub(in crate::http) fn read_batch_answer(text: &str) -> Result<HashMap<String, E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Operation, StreamStats};
+    use crate::error::Operation;
+    use crate::stream::StreamStats;
 
     fn write(id: &str, guard: Guard, change: Change) -> Write {
         Write { id: id.parse().unwrap(), guard, change }

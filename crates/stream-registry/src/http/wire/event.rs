@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{encode, millis, not_ours, record};
-use crate::{EndCause, Event, Result, Timestamp, What};
+use crate::error::Result;
+use crate::stream::Timestamp;
+use crate::watch::{ChangeKind, Ending, Event};
 
 /// The media type of a stream of events.
 pub const EVENT_STREAM: &str = "text/event-stream";
@@ -29,7 +31,7 @@ fn body(event: &Event, members: &str) -> String {
     if let Event::Ended { as_of, .. } = event {
         out.push_str(&format!(",\"as_of\":\"{as_of}\""));
     }
-    if let Event::Ended { reason: EndCause::Unregistered(reason), .. } = event
+    if let Event::Ended { reason: Ending::Unregistered(reason), .. } = event
         && let Some(reason) = reason.as_str()
     {
         out.push_str(",\"reason\":");
@@ -65,6 +67,18 @@ pub fn history_body(ends: &[Event]) -> String {
     format!("{{\"ended\":[{}]}}", ends.join(","))
 }
 
+#[derive(Deserialize)]
+struct HistoryAnswer<'a> {
+    #[serde(borrow)]
+    ended: Vec<&'a RawValue>,
+}
+
+/// Reads what [`history_body`] writes.
+pub(in crate::http) fn read_history(text: &str) -> Result<Vec<Event>> {
+    let answer: HistoryAnswer<'_> = serde_json::from_str(text).map_err(not_ours)?;
+    answer.ended.into_iter().map(|raw| read_event(raw.get())).collect()
+}
+
 /// Writes an event as it is sent: its id is the revision.
 pub fn event_frame(event: &Event) -> String {
     format!("id: {}\ndata: {}\n\n", event.revision(), event_body(event))
@@ -94,26 +108,27 @@ pub fn read_event(text: &str) -> Result<Event> {
     let reason = match body.event.as_str() {
         "resync" => return Ok(Event::Resync { revision }),
         "alive" => return Ok(Event::Alive { revision }),
-        "expired" => Some(EndCause::Expired),
-        "unregistered" => Some(EndCause::Unregistered(body.reason.as_deref().unwrap_or_default().parse()?)),
+        "expired" => Some(Ending::Expired),
+        "unregistered" => Some(Ending::Unregistered(body.reason.as_deref().unwrap_or_default().parse()?)),
         _ => None,
     };
-    match (reason, What::from_word(&body.event), stream) {
+    match (reason, body.event.parse::<ChangeKind>().ok(), stream) {
         (Some(reason), _, Some(last)) => {
             let as_of = body.as_of.map_or(Ok(last.last_heartbeat), |time| time.parse())?;
             Ok(Event::Ended { revision, reason, last, as_of })
         }
-        (None, Some(what), Some(stream)) => Ok(Event::Changed { revision, what, stream }),
-        _ => {
-            Err(crate::Error::new(crate::ErrorKind::Internal, "the server sent an event that this version cannot read"))
-        }
+        (None, Some(kind), Some(stream)) => Ok(Event::Changed { revision, kind, stream }),
+        _ => Err(crate::error::Error::new(
+            crate::error::ErrorKind::Internal,
+            "the server sent an event that this version cannot read",
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Revision, Stream, StreamType};
+    use crate::stream::{Revision, Stream, StreamType};
 
     fn revision() -> Revision {
         "0123-4".parse().unwrap()
@@ -131,11 +146,11 @@ mod tests {
         let last = Arc::new(Stream::new("a".parse().unwrap(), StreamType::Rtp, "h:1"));
         let end = |reason| Event::Ended { revision: revision(), reason, last: last.clone(), as_of };
         for (event, word) in [
-            (Event::Changed { revision: revision(), what: What::TakenOver, stream: last.clone() }, "taken_over"),
-            (Event::Changed { revision: revision(), what: What::Status, stream: last.clone() }, "status"),
-            (end(EndCause::Expired), "expired"),
-            (end(EndCause::Unregistered("over \"and\" out".parse().unwrap())), "unregistered"),
-            (end(EndCause::Unregistered(crate::EndReason::default())), "unregistered"),
+            (Event::Changed { revision: revision(), kind: ChangeKind::TakenOver, stream: last.clone() }, "taken_over"),
+            (Event::Changed { revision: revision(), kind: ChangeKind::Status, stream: last.clone() }, "status"),
+            (end(Ending::Expired), "expired"),
+            (end(Ending::Unregistered("over \"and\" out".parse().unwrap())), "unregistered"),
+            (end(Ending::Unregistered(crate::stream::EndReason::default())), "unregistered"),
             (Event::Resync { revision: revision() }, "resync"),
             (Event::Alive { revision: revision() }, "alive"),
         ] {
@@ -148,7 +163,7 @@ mod tests {
 
     #[test]
     fn line_ends_in_kept_fields_become_blanks() {
-        let text = event_body(&Event::Changed { revision: revision(), what: What::Updated, stream: stream() });
+        let text = event_body(&Event::Changed { revision: revision(), kind: ChangeKind::Updated, stream: stream() });
         assert!(!text.contains(['\n', '\r']) && text.contains("9223372036854775807"), "{text}");
         let Event::Changed { stream, .. } = read_event(&text).unwrap() else { panic!("{text}") };
         assert!(stream.to_json().ends_with("\"vendor\":{ \"x\":  [1.50]}}"), "{}", stream.to_json());

@@ -17,12 +17,16 @@ use serde_json::value::RawValue;
 
 pub(super) use batch::{Batch, batches, goes_in_a_batch, read_batch_answer};
 pub use batch::{HEARTBEATS, MAX_BATCH_BYTES, batch_answer_body, read_batch};
+pub(super) use event::read_history;
 pub use event::{EVENT_STREAM, LAST_EVENT_ID, end_body, event_body, event_frame, history_body, lifetime, read_event};
 pub use patch::{LabelsMode, patch_body, read_patch, read_stats, read_status, stats_body, status_body};
 pub use problem::{PROBLEM_JSON, Problem, kind_of, status_and_code};
 
+use crate::error::{Error, ErrorKind, Result};
+use crate::query::Summary;
+use crate::registry::{Page, Registered, Snapshot};
+use crate::stream::{Cursor, Revision, Stream};
 use crate::stream::{encode, record};
-use crate::{Cursor, Error, ErrorKind, Outcome, Page, Registered, Result, Revision, Snapshot, Stream};
 
 /// The media type of every body that is not a problem document.
 pub const JSON: &str = "application/json";
@@ -40,6 +44,8 @@ pub const MAX_STALE_MS: u64 = 30 * 24 * 3600 * 1000;
 pub const DEFAULT_LIMIT: u32 = 1_000;
 /// The most streams of a page.
 pub const MAX_LIMIT: u32 = 10_000;
+/// How many ended streams a history holds unless the request says otherwise.
+pub const DEFAULT_HISTORY: u32 = 100;
 
 /// Everything but the unreserved characters of RFC 3986, 2.3.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -219,6 +225,11 @@ pub(super) fn read_page(text: &str) -> Result<Page> {
     Ok(page)
 }
 
+/// Reads the answer to a summary request.
+pub(super) fn read_summary(text: &str) -> Result<Summary> {
+    serde_json::from_str(text).map_err(not_ours)
+}
+
 /// Reads the answer to a snapshot request.
 pub(super) fn read_snapshot(text: &str) -> Result<Snapshot> {
     let answer: ListAnswer<'_> = serde_json::from_str(text).map_err(not_ours)?;
@@ -243,7 +254,7 @@ struct RegisterAnswer<'a> {
 pub(super) fn read_registered(text: &str) -> Result<Registered> {
     let answer: RegisterAnswer<'_> = serde_json::from_str(text).map_err(not_ours)?;
     let stream = record::decode_listed(answer.stream.get())?;
-    let outcome = Outcome::from_word(&answer.outcome).ok_or_else(|| {
+    let outcome = answer.outcome.parse().map_err(|_| {
         Error::new(ErrorKind::Internal, "the server answered an outcome that this version does not know")
     })?;
     let mut registered = Registered::new(stream, outcome, Duration::from_millis(answer.ttl_ms));
@@ -296,7 +307,7 @@ pub fn read_recovered(text: &str) -> Result<(Stream, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::StreamType;
+    use crate::stream::StreamType;
 
     #[test]
     fn every_legal_id_fits_in_one_segment() {
@@ -331,7 +342,7 @@ mod tests {
         assert_eq!(read.streams[0].to_json(), stream.to_json());
         let snapshot = Snapshot::new(vec![stream.clone()]);
         assert_eq!(read_snapshot(&snapshot_body(&snapshot)).unwrap(), snapshot);
-        let registered = Registered::new(stream, Outcome::TakenOver, Duration::from_millis(1_500));
+        let registered = Registered::new(stream, crate::registry::Outcome::TakenOver, Duration::from_millis(1_500));
         assert_eq!(read_registered(&registered_body(&registered)).unwrap(), registered);
         assert!(read_page("<html>").is_err());
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::error::{Error, Result};
 use crate::stream::encode::{push_json_float, push_json_text};
-use crate::{Error, LabelsPatch, Result, Stream, StreamPatch, StreamStats, StreamStatus};
+use crate::stream::{LabelsPatch, Stream, StreamPatch, StreamStats, StreamStatus};
 
 /// What `labels` in a patch does to labels that it does not name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub fn read_status(text: &str) -> Result<StreamStatus> {
     let raw = members.get("status").ok_or_else(|| Error::invalid("status is missing; give {\"status\":\"active\"}"))?;
     let status: String =
         serde_json::from_str(raw.get()).map_err(|fault| Error::invalid("status must be a text").with_source(fault))?;
-    status.parse()
+    Ok(status.parse()?)
 }
 
 // ---- statistics -----------------------------------------------------------------------------------

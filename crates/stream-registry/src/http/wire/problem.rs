@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::error::{Error, ErrorKind};
 use crate::stream::record;
-use crate::{Error, ErrorKind};
 
 /// The media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -125,7 +125,7 @@ impl Problem {
         };
         let error = Error::new(kind_of(&self.code).unwrap_or(by_status), self.detail)
             .with_may_have_applied(self.may_have_applied)
-            .with_answered(true);
+            .with_store_reply(true);
         match self.existing.and_then(|raw| record::decode_listed(raw.get()).ok()) {
             Some(existing) => error.with_existing(existing),
             None => error,
@@ -136,7 +136,8 @@ impl Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Operation, Stream, StreamType};
+    use crate::error::Operation;
+    use crate::stream::{Stream, StreamType};
 
     #[test]
     fn an_error_comes_back_as_it_was() {
@@ -159,7 +160,7 @@ mod tests {
             assert_eq!(back.message(), error.message());
             assert_eq!(back.may_have_applied(), error.may_have_applied());
             assert_eq!(back.existing(), error.existing());
-            assert!(back.was_answered());
+            assert!(back.is_store_reply());
         }
     }
 

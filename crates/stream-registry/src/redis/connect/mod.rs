@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::clock::{Staleness, StoreClock};
 use super::fault;
 use super::options::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisOptions};
+use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Timestamp;
-use crate::{Error, ErrorKind, Result};
 
 /// How long a server that owes a large answer may take to answer a ping.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);

@@ -10,10 +10,10 @@ use redis::{
 };
 
 use super::Connection;
+use crate::error::{Error, ErrorKind, Result};
 use crate::redis::clock::StoreClock;
 use crate::redis::options::{Address, CONNECT_TIMEOUT, RedisOptions};
 use crate::redis::{fault, reply};
-use crate::{Error, ErrorKind, Result};
 
 /// Connects, authenticates, checks the version and measures the clock.
 pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {

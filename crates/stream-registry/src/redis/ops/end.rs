@@ -5,18 +5,18 @@ use std::sync::{Arc, LazyLock};
 use redis::Value;
 
 use super::{TRIES, back_off, contended, replace};
-use crate::memory::REMEMBER;
+use crate::error::{Error, Result};
 use crate::redis::connect::Effect;
 use crate::redis::fault::unexpected;
 use crate::redis::script::Script;
 use crate::redis::{Store, reply};
-use crate::registry::{EndOptions, Guard, epoch, rules};
+use crate::registry::ttl::REMEMBER;
+use crate::registry::{Guard, UnregisterOptions, epoch, rules};
 use crate::stream::{OperationId, Stream, StreamId, StreamType, Timestamp};
-use crate::{Error, Result};
 
 static END: LazyLock<Script> = LazyLock::new(|| Script::new("end", include_str!("end.lua")));
 
-pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
     store.check_writable()?;
     let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
     let keys = [

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::replace;
+use crate::error::{Error, Result};
 use crate::redis::connect::Effect;
 use crate::redis::fault::{checked, translate};
 use crate::redis::join::{Job, Joiner};
 use crate::redis::{Store, reply};
 use crate::stream::{Stream, StreamId};
-use crate::{Error, Result};
 
 /// Single reads of this process, joined.
 pub(in crate::redis) struct GetJob(pub(in crate::redis) Arc<Store>);

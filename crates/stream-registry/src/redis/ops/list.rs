@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use redis::Value;
 
 use super::{TRIES, back_off, prune, replace};
+use crate::error::{Error, ErrorKind, Result};
 use crate::redis::connect::Request;
 use crate::redis::fault::{checked, is_no_permission, is_out_of_memory, is_unknown_command, translate};
 use crate::redis::feed::{Place, facts};
@@ -13,7 +14,6 @@ use crate::redis::script::Script;
 use crate::redis::{Store, reply};
 use crate::registry::Snapshot;
 use crate::stream::{Stream, StreamId};
-use crate::{Error, ErrorKind, Result};
 
 static LIST: LazyLock<Script> = LazyLock::new(|| Script::new("list", include_str!("list.lua")));
 
@@ -192,7 +192,7 @@ fn decode_all(found: Vec<Found>) -> Sifted {
         };
         let read = std::str::from_utf8(&id)
             .map_err(|_| Error::invalid("the id is not UTF-8"))
-            .and_then(str::parse::<StreamId>)
+            .and_then(|id| Ok(id.parse::<StreamId>()?))
             .and_then(|id| replace::decode(&id, &text));
         match read {
             Ok(stream) => sifted.streams.push(stream),

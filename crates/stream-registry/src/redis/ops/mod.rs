@@ -65,9 +65,9 @@ impl Turns {
 }
 
 /// The error after the last try.
-fn contended() -> crate::Error {
-    crate::Error::new(
-        crate::ErrorKind::Unavailable,
+fn contended() -> crate::error::Error {
+    crate::error::Error::new(
+        crate::error::ErrorKind::Unavailable,
         "the record changes faster than it can be read and written; try again",
     )
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use redis::Value;
 
 use super::list::{Found, sift};
+use crate::error::Result;
 use crate::redis::connect::Effect;
 use crate::redis::fault::{checked, translate, unexpected};
 use crate::redis::feed::{Place, facts};
 use crate::redis::{Store, reply, within};
 use crate::registry::Page;
+use crate::registry::cursor;
 use crate::stream::Cursor;
-use crate::{Result, cursor};
 
 const KIND: char = 'r';
 /// The most ids asked of the server at once, so that no page holds it for long.

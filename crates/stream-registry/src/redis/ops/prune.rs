@@ -3,10 +3,10 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::redis::connect::Effect;
 use crate::redis::script::Script;
 use crate::redis::{Store, reply};
-use crate::{Error, ErrorKind, Result};
 
 static PRUNE: LazyLock<Script> = LazyLock::new(|| Script::new("prune", include_str!("prune.lua")));
 /// How many ids are looked at in one script call.

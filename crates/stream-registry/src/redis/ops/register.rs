@@ -8,15 +8,15 @@ use tokio::sync::MutexGuard;
 
 use super::write::epoch_field;
 use super::{LastText, TRIES, back_off, contended, replace};
-use crate::memory::REMEMBER;
+use crate::error::{Error, Result};
 use crate::redis::connect::Effect;
 use crate::redis::fault::unexpected;
 use crate::redis::script::Script;
 use crate::redis::{Store, reply};
+use crate::registry::ttl::REMEMBER;
 use crate::registry::{OnConflict, Outcome, RegisterOptions, Registered, epoch, rules};
 use crate::stream::{OperationId, Stream};
-use crate::watch::What;
-use crate::{Error, Result};
+use crate::watch::ChangeKind;
 
 static REGISTER: LazyLock<Script> = LazyLock::new(|| Script::new("register", include_str!("register.lua")));
 
@@ -51,7 +51,7 @@ pub(in crate::redis) async fn register(
         call.arg(answer).arg(REMEMBER.as_millis().to_string()).arg(ended).arg(store.end_mark_ms()).arg(mark);
         let look_at = new.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(store.ttl_ms() - store.margin_ms());
         let whose = options.recover.as_ref().map_or_else(|| "new".to_owned(), epoch_field);
-        call.arg(what.map_or("", What::as_str)).arg(look_at.to_string()).arg(whose);
+        call.arg(what.map_or("", ChangeKind::as_str)).arg(look_at.to_string()).arg(whose);
         let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
         let word = reply::text(reply.next().unwrap_or(Value::Nil))?;
         let value = reply.next().unwrap_or(Value::Nil);
@@ -112,7 +112,7 @@ async fn judge(
     options: &RegisterOptions,
     operation: &OperationId,
     known: &Known,
-) -> Result<(Stream, Outcome, Option<What>, Vec<u8>)> {
+) -> Result<(Stream, Outcome, Option<ChangeKind>, Vec<u8>)> {
     let now = store.link.now().await?;
     let there = known.there.as_deref();
     let existing = match there.map(|there| replace::decode(&stream.id, there)) {
@@ -135,7 +135,7 @@ async fn judge(
         ended = format!("{operation}\n{epoch}\n").into_bytes();
         ended.extend_from_slice(there);
     }
-    let what = What::registration(outcome, existing.as_ref(), options);
+    let what = rules::change_of_registration(outcome, existing.as_ref(), options);
     Ok((new, outcome, what, ended))
 }
 
@@ -144,7 +144,7 @@ fn remembered(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, an
     let answer = String::from_utf8_lossy(answer);
     let (word, text) = answer.split_once('\n').unwrap_or(("", &answer));
     // The other answers that are remembered are those of ends.
-    let outcome = Outcome::from_word(word).ok_or_else(rules::operation_reused)?;
+    let outcome = word.parse().map_err(|_| rules::operation_reused())?;
     let first = crate::stream::record::decode_listed(text)?;
     if first.id != stream.id && !options.generated_id {
         return Err(rules::operation_reused());

@@ -7,11 +7,11 @@ use redis::Value;
 use tokio::task::JoinHandle;
 
 use super::{page, prune};
+use crate::error::{ErrorKind, Result};
 use crate::redis::connect::Effect;
 use crate::redis::fault::{is_wrong_type, translate};
 use crate::redis::script::Script;
 use crate::redis::{Store, millis, reply};
-use crate::{ErrorKind, Result};
 
 static SWEEP: LazyLock<Script> = LazyLock::new(|| Script::new("sweep", include_str!("sweep.lua")));
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::replace;
+use crate::error::{Error, Result};
 use crate::redis::connect::Effect;
 use crate::redis::fault::unexpected;
 use crate::redis::join::Job;
@@ -16,7 +17,6 @@ use crate::redis::{Store, reply};
 use crate::registry::{Change, Guard, Write, rules};
 use crate::stream::encode::{push_json_float, push_json_text};
 use crate::stream::{Epoch, StreamId, StreamStats};
-use crate::{Error, Result};
 
 /// How many writes go in one script call: enough that the call itself costs little, few enough that
 /// the server is not held for more than two or three milliseconds.
@@ -153,7 +153,7 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
         Change::Status(_) => "s",
         Change::Stats(stats) if has_optional(stats) => "T",
         Change::Stats(_) => "t",
-        Change::Patch(_) | Change::Replace(_) => "g",
+        Change::Patch(_) | Change::Update(_) => "g",
     };
     match &write.guard {
         Guard::None => call.arg(verb),

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stream_registry::{Event, StreamId, WatchFrom};
+use stream_registry::StreamId;
+use stream_registry::watch::{Event, WatchFrom};
 
 use super::{World, note};
 use crate::Result;

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stream_registry::{Change, Epoch, Guard, LeaseOptions, Leases, RegisterOptions, Stream, StreamId, Write};
+use stream_registry::lease::{LeaseOptions, Leases};
+use stream_registry::{Change, Epoch, Guard, RegisterOptions, Stream, StreamId, Write};
 
 use super::{STREAMS, World, note};
 use crate::bytes::resident;

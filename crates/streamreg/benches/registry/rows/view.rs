@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use stream_registry::{Stream, StreamId, View, ViewOptions};
+use stream_registry::view::{View, ViewOptions};
+use stream_registry::{Stream, StreamId};
 
 use super::feed::{RATE, change};
 use super::{World, note};
@@ -26,7 +27,7 @@ pub(super) async fn row(world: &mut World<'_>) -> Result<Line> {
     // As long as a router holds a packet's id: texts of their own, in the order in which they are asked for.
     let mut ids: Vec<StreamId> = view.all().iter().map(|stream| stream.id.clone()).collect();
     fastrand::Rng::with_seed(7).shuffle(&mut ids);
-    let ids = ids.iter().map(|id| id.as_str().parse()).collect::<stream_registry::Result<Vec<StreamId>>>()?;
+    let ids = ids.iter().map(StreamId::new).collect::<std::result::Result<Vec<_>, _>>()?;
     let rounds = world.args.rounds();
     let count = RATE * world.args.round().as_secs().max(1) * u64::try_from(rounds)?;
     let (stop, changed) = (Arc::new(AtomicBool::new(false)), ids[..10_000.min(ids.len())].to_vec());

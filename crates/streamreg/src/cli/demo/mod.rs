@@ -7,7 +7,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use clap::Args;
-use stream_registry::{EndOptions, Error, ErrorKind, Guard, OnConflict, RegisterOptions, Registry, Stream, Write};
+use stream_registry::{
+    Error, ErrorKind, Guard, OnConflict, RegisterOptions, Registry, Stream, UnregisterOptions, Write,
+};
 use tokio::time::MissedTickBehavior;
 
 use self::sim::Simulation;
@@ -144,8 +146,8 @@ impl Show<'_> {
         let step = self.simulation.step();
         let mut first_error = None;
         for (id, reason) in step.ends {
-            let options = EndOptions::default().reason(reason);
-            if let Err(error) = self.registry.end(&id, &options).await {
+            let options = UnregisterOptions::default().reason(reason);
+            if let Err(error) = self.registry.unregister_with(&id, &options).await {
                 keep(&mut first_error, error);
             }
         }
@@ -188,7 +190,7 @@ impl Show<'_> {
 
     /// Ends all made-up streams that are there, and counts them.
     async fn end(&self) -> usize {
-        let options = EndOptions::default().reason("end of the demo".parse().unwrap_or_default());
+        let options = UnregisterOptions::default().reason("end of the demo".parse().unwrap_or_default());
         let mut ended = 0;
         // Of the whole cast: a second that was broken off may have left more than the story knows.
         for id in self.simulation.ids() {
@@ -199,7 +201,7 @@ impl Show<'_> {
                 Err(error) if error.is_retryable() => break,
                 Err(_) => continue,
             }
-            ended += usize::from(self.registry.end(id, &options).await.is_ok());
+            ended += usize::from(self.registry.unregister_with(id, &options).await.is_ok());
         }
         ended
     }

@@ -2,7 +2,8 @@
 //! the same story.
 
 use fastrand::Rng;
-use stream_registry::{Change, EndReason, OnConflict, Stream, StreamId, StreamStats, StreamStatus, StreamType};
+use stream_registry::stream::EndReason;
+use stream_registry::{Change, OnConflict, Stream, StreamId, StreamStats, StreamStatus, StreamType};
 
 use super::cast::{CAST, NODES, Part};
 

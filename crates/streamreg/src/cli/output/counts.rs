@@ -1,7 +1,7 @@
 //! The table of a summary.
 
 use super::{text, units};
-use crate::summary::Summary;
+use stream_registry::query::Summary;
 
 /// Writes the groups, and their sum in the last line.
 pub(super) fn table(summary: &Summary) -> String {
@@ -25,7 +25,7 @@ pub(super) fn table(summary: &Summary) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::summary::Group;
+    use stream_registry::query::Group;
 
     use super::*;
 

@@ -1,7 +1,8 @@
 //! Events, a line each as they come.
 
 use stream_registry::http::wire::lifetime;
-use stream_registry::{EndCause, Event, Stream, Timestamp};
+use stream_registry::watch::{Ending, Event};
+use stream_registry::{Stream, Timestamp};
 
 use super::{text, units};
 use crate::cli::duration;
@@ -85,7 +86,7 @@ fn row(event: &Event, now: Timestamp) -> Option<[String; 9]> {
         units::bytes(last.bytes_received),
         units::loss(last),
         match reason {
-            EndCause::Expired => "expired".to_owned(),
+            Ending::Expired => "expired".to_owned(),
             _ => cell(last.end_reason.as_deref().unwrap_or_default()),
         },
     ])
@@ -100,7 +101,8 @@ fn clock(time: Timestamp) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use stream_registry::{StreamType, What};
+    use stream_registry::StreamType;
+    use stream_registry::watch::ChangeKind;
 
     use super::*;
 
@@ -110,11 +112,14 @@ mod tests {
         stream.last_heartbeat = "2026-01-01T12:34:56.9Z".parse().unwrap();
         stream.node = Some("n\u{1b}[2J".into());
         let revision: stream_registry::Revision = "h-1".parse().unwrap();
-        let changed =
-            Event::Changed { revision: revision.clone(), what: What::TakenOver, stream: Arc::new(stream.clone()) };
+        let changed = Event::Changed {
+            revision: revision.clone(),
+            kind: ChangeKind::TakenOver,
+            stream: Arc::new(stream.clone()),
+        };
         stream.end_reason = Some("over\n".into());
         stream.node = None;
-        let reason = EndCause::Unregistered("over".parse().unwrap());
+        let reason = Ending::Unregistered("over".parse().unwrap());
         let as_of = "2026-01-01T13:00:00Z".parse().unwrap();
         let ended = Event::Ended { revision: revision.clone(), reason, last: Arc::new(stream), as_of };
         let lines = [HEADER.to_owned(), line(&changed), line(&ended), line(&Event::Resync { revision })];
@@ -141,9 +146,9 @@ mod tests {
             last: Arc::new(last.clone()),
             as_of: as_of.parse().unwrap(),
         };
-        let unregistered = EndCause::Unregistered("end of event".parse().unwrap());
+        let unregistered = Ending::Unregistered("end of event".parse().unwrap());
         let rows =
-            [end(unregistered, &one, "2026-01-01T01:02:03Z"), end(EndCause::Expired, &two, "2026-01-01T01:02:05Z")];
+            [end(unregistered, &one, "2026-01-01T01:02:03Z"), end(Ending::Expired, &two, "2026-01-01T01:02:05Z")];
         assert_eq!(
             ends(&rows, "2026-01-01T01:02:05Z".parse().unwrap()).join("\n"),
             r"ENDED   ID         TYPE  SOURCE             NODE  LIVED  RECEIVED  LOSS    REASON

@@ -11,10 +11,11 @@ use std::fmt::Display;
 use std::io::Write;
 
 use stream_registry::http::wire::{end_body, event_body};
-use stream_registry::{Error, Event, Stream, Timestamp};
+use stream_registry::watch::Event;
+use stream_registry::{Error, Stream, Timestamp};
 
 use super::failure::{Failure, Result, Status};
-use crate::summary::{Group, Summary};
+use stream_registry::query::{Group, Summary};
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -13,7 +13,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use futures_util::stream::unfold;
 use stream_registry::http::wire::{EVENT_STREAM, event_frame};
-use stream_registry::{Event, Watch, WatchFrom};
+use stream_registry::watch::{Event, Watch, WatchFrom};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::server::app::App;
@@ -41,7 +41,7 @@ async fn events(
     // Subscribed before the answer begins: whoever has its head misses nothing that comes after.
     let watch = app.registry.watch(from).await?;
     peer.be_patient_for(app.options.event_timeout);
-    let greeting = watch.begins().cloned().map(|revision| Event::Alive { revision });
+    let greeting = watch.start().cloned().map(|revision| Event::Alive { revision });
     let reader = Reader { greeting, watch, peer, _place: place };
     let frames = unfold(reader, |mut reader| async move {
         let frame = Bytes::from(event_frame(&reader.next().await?));

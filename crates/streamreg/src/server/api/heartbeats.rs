@@ -6,8 +6,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::post;
+use stream_registry::ErrorKind;
 use stream_registry::http::wire::{MAX_BATCH_BYTES, batch_answer_body, read_batch};
-use stream_registry::{ErrorKind, Operation};
+use stream_registry::registry::Operation;
 
 use super::json;
 use crate::server::app::App;

@@ -1,14 +1,16 @@
 //! Streams that have ended: `/api/v1/history`.
 
+use std::num::NonZeroU32;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use axum::routing::get;
-use stream_registry::http::wire::history_body;
+use stream_registry::http::wire::{DEFAULT_HISTORY, MAX_LIMIT, history_body};
+use stream_registry::query::Ended;
 
 use super::json;
-use crate::history::{DEFAULT_LIMIT, MAX_LIMIT, Which, read};
 use crate::server::app::App;
 use crate::server::params::Params;
 use crate::server::problem::{Failure, Result};
@@ -19,14 +21,13 @@ pub(super) fn routes() -> Router<App> {
 
 async fn history(State(app): State<App>, uri: Uri) -> Result<Response> {
     let params = Params::read(&uri, &["limit", "id", "type", "node"])?;
-    let limit = params.number("limit", 1..=MAX_LIMIT as u64)?;
-    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT);
-    let which = Which {
-        id: params.get("id").map(str::parse).transpose()?,
-        kind: params.get("type").map(str::parse).transpose()?,
-        node: params.get("node").map(str::to_owned),
-    };
+    let limit = params.number("limit", 1..=u64::from(MAX_LIMIT))?.and_then(|limit| u32::try_from(limit).ok());
+    let limit = NonZeroU32::new(limit.unwrap_or(DEFAULT_HISTORY)).unwrap_or(NonZeroU32::MIN);
+    let mut ended = Ended::default();
+    ended.id = params.get("id").map(str::parse).transpose()?;
+    ended.kind = params.get("type").map(str::parse).transpose()?;
+    ended.node = params.get("node").map(str::to_owned);
     // It follows the feed for a moment, from its beginning.
     let _place = app.event_readers.clone().try_acquire_owned().map_err(|_| Failure::too_many_readers())?;
-    Ok(json(history_body(&read(&*app.registry, &which, limit).await?)))
+    Ok(json(history_body(&app.registry.history(&ended, limit).await?)))
 }

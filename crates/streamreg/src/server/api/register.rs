@@ -8,7 +8,8 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use stream_registry::http::wire::{MAX_STALE_MS, read_record, read_recovered, registered_body, stream_path};
-use stream_registry::{Error, OnConflict, Operation, Outcome, RegisterOptions};
+use stream_registry::registry::Operation;
+use stream_registry::{Error, OnConflict, Outcome, RegisterOptions};
 
 use super::json;
 use crate::server::app::App;

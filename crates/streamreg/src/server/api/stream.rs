@@ -14,7 +14,9 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use stream_registry::http::wire::{LabelsMode, read_patch, read_record, read_stats, read_status};
-use stream_registry::{Change, EndOptions, EndReason, Error, ErrorKind, Guard, Operation, Stream, StreamId, Write};
+use stream_registry::registry::Operation;
+use stream_registry::stream::EndReason;
+use stream_registry::{Change, Error, ErrorKind, Guard, Stream, StreamId, UnregisterOptions, Write};
 
 use super::json;
 use crate::server::app::App;
@@ -120,7 +122,7 @@ async fn replace(call: Call, body: Body) -> Result<Response> {
     let guard = call.guard()?;
     let text = body::json(&call.app, &call.headers, body).await?;
     let stream = call.read(Operation::Update, record_of(&text, &call.id))?;
-    call.rewrite(guard, Change::Replace(Box::new(stream))).await
+    call.rewrite(guard, Change::Update(Box::new(stream))).await
 }
 
 /// Reads a record whose id may be missing and otherwise is that of the path.
@@ -148,13 +150,14 @@ async fn patch(call: Call, body: Body) -> Result<Response> {
 
 async fn end(call: Call, body: Body) -> Result<Response> {
     let params = Params::read(&call.uri, &["force", "reason"])?;
-    let reason: EndReason = call.read(Operation::Unregister, params.get("reason").unwrap_or_default().parse())?;
-    let mut options = EndOptions::default().guard(guard(&call.headers, &params)?).reason(reason);
+    let reason: EndReason =
+        call.read(Operation::Unregister, params.get("reason").unwrap_or_default().parse().map_err(Error::from))?;
+    let mut options = UnregisterOptions::default().guard(guard(&call.headers, &params)?).reason(reason);
     if let Some(operation) = operation(&call.headers)? {
         options = options.operation(operation);
     }
     body::ignore(&call.app, body).await?;
-    let last = call.app.registry.end(&call.id, &options).await?;
+    let last = call.app.registry.unregister_with(&call.id, &options).await?;
     if prefers(&call.headers, "return=representation") {
         return Ok(json(last.to_json()));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stream_registry::{EndOptions, MemoryRegistry, Registry, StreamStatus};
+use stream_registry::{MemoryRegistry, Registry, StreamStatus, UnregisterOptions};
 use streamreg::server::ServeOptions;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -80,7 +80,7 @@ async fn a_reader_is_told_where_it_is_and_then_what_changes() {
     registry.register(&stream("cam1")).await.unwrap();
     registry.update_heartbeat(&id("cam1")).await.unwrap();
     registry.update_status(&id("cam1"), StreamStatus::Active).await.unwrap();
-    registry.end(&id("cam1"), &EndOptions::default().reason("over".parse().unwrap())).await.unwrap();
+    registry.unregister_with(&id("cam1"), &UnregisterOptions::default().reason("over".parse().unwrap())).await.unwrap();
     let (_, registered) = events.next().await;
     assert_eq!((&registered["event"], &registered["stream"]["id"]), (&json!("registered"), &json!("cam1")));
     let (_, status) = events.next().await;
@@ -218,7 +218,10 @@ async fn ended_streams_are_in_the_history() {
         let mut record = stream(name);
         record.node = Some(node.into()).filter(|node: &String| !node.is_empty());
         registry.register(&record).await.unwrap();
-        registry.end(&id(name), &EndOptions::default().reason("over".parse().unwrap())).await.unwrap();
+        registry
+            .unregister_with(&id(name), &UnregisterOptions::default().reason("over".parse().unwrap()))
+            .await
+            .unwrap();
     }
     let names = async |query: &str| -> Vec<String> {
         let answer = server.get(&format!("/api/v1/history{query}")).await.json();

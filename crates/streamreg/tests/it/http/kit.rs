@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use stream_registry::http::HttpOptions;
+use stream_registry::registry::StoreInfo;
 use stream_registry::{
-    Cursor, EndOptions, Error, HttpOptions, HttpRegistry, MemoryRegistry, Page, RegisterOptions, Registered, Registry,
-    Result, Snapshot, StoreInfo, Stream, StreamId, StreamType, Write,
+    Cursor, Error, HttpRegistry, MemoryRegistry, Page, RegisterOptions, Registered, Registry, Result, Snapshot, Stream,
+    StreamId, StreamType, UnregisterOptions, Write,
 };
 use streamreg::server::{ServeOptions, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -202,12 +204,12 @@ impl Registry for Gate {
         self.opened().await;
         self.inner.register_with(stream, options).await
     }
-    async fn end(&self, id: &StreamId, options: &EndOptions) -> Result<Stream> {
+    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         self.check()?;
         self.opened().await;
         let reason = options.reason.as_str().unwrap_or_default();
         self.ends.lock().unwrap().push((id.to_string(), reason.to_owned()));
-        self.inner.end(id, options).await
+        self.inner.unregister_with(id, options).await
     }
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         self.check()?;

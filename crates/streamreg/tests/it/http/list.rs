@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stream_registry::redis::RedisOptions;
 use stream_registry::{
-    MemoryRegistry, RedisOptions, RedisRegistry, Registry, Stream, StreamStats, StreamStatus, StreamType, connect,
+    MemoryRegistry, RedisRegistry, Registry, Stream, StreamStats, StreamStatus, StreamType, connect,
 };
-use streamreg::server::{Lists, ServeOptions};
+use streamreg::server::ServeOptions;
 use testkit::RedisServer;
 
 use super::kit::{Answer, CAM, Gate, PATIENCE, Server, id, stream};
@@ -288,7 +289,7 @@ async fn the_total_counts_matches_where_the_store_is_listed() {
     }
     let options: RedisOptions = redis.url().parse().unwrap();
     let reader = RedisRegistry::connect(options.read_only(true)).await.unwrap();
-    let server = Server::start(Arc::new(reader), ServeOptions::default().lists(Lists::Store)).await;
+    let server = Server::start(Arc::new(reader), ServeOptions::default().max_view_age(Duration::ZERO)).await;
     for (query, shown) in [("", 5), ("limit=2", 2)] {
         let answer = server.get(&format!("{LIST}?{query}")).await;
         assert_eq!((ids(&answer).len(), &answer.json()["total"]), (shown, &json!(5)));

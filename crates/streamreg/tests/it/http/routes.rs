@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use stream_registry::{Error, ErrorKind, MockRegistry, Operation, RegisterOptions, Registry};
+use stream_registry::mock::MockRegistry;
+use stream_registry::registry::Operation;
+use stream_registry::{Error, ErrorKind, RegisterOptions, Registry};
 use streamreg::server::ServeOptions;
 
 use super::kit::{CAM, Gate, Server, id, stream};

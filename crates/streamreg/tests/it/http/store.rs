@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stream_registry::http::HttpOptions;
+use stream_registry::registry::Operation;
+use stream_registry::stream::{EndReason, LabelsPatch, OperationId};
 use stream_registry::{
-    Change, EndOptions, EndReason, Error, ErrorKind, Guard, HttpOptions, HttpRegistry, LabelsPatch, OnConflict,
-    Operation, OperationId, Outcome, RegisterOptions, Registry, StreamPatch, StreamStats, StreamStatus, Write,
+    Change, Error, ErrorKind, Guard, HttpRegistry, OnConflict, Outcome, RegisterOptions, Registry, StreamPatch,
+    StreamStats, StreamStatus, UnregisterOptions, Write,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
@@ -65,8 +68,8 @@ async fn the_store_over_http_does_what_the_store_does() {
     }
     let stranger = Write { id: id("a"), guard: Guard::Holder("e1".parse().unwrap()), change: Change::Heartbeat };
     assert_eq!(client.write(&[stranger]).await.unwrap()[0].as_ref().unwrap_err().kind(), ErrorKind::NotHolder);
-    let end = EndOptions::default().reason("a & b = 100 %".parse::<EndReason>().unwrap()).guard(Guard::Force);
-    assert_eq!(client.end(&id("a"), &end).await.unwrap().end_reason.as_deref(), Some("a & b = 100 %"));
+    let end = UnregisterOptions::default().reason("a & b = 100 %".parse::<EndReason>().unwrap()).guard(Guard::Force);
+    assert_eq!(client.unregister_with(&id("a"), &end).await.unwrap().end_reason.as_deref(), Some("a & b = 100 %"));
     let gone = client.unregister(&id("a")).await.unwrap_err();
     assert_eq!((gone.kind(), gone.operation()), (ErrorKind::NotFound, Some(Operation::Unregister)));
 
@@ -199,7 +202,7 @@ async fn a_thousand_leases_are_kept_alive_by_one_call() {
     }
     let stranger = writes[7].guard.clone();
     writes[8].guard = stranger;
-    registry.end(&writes[9].id, &EndOptions::default().guard(Guard::Force)).await.unwrap();
+    registry.unregister_with(&writes[9].id, &UnregisterOptions::default().guard(Guard::Force)).await.unwrap();
     let answers = client.write(&writes).await.unwrap();
     for (n, (write, answer)) in writes.iter().zip(answers).enumerate() {
         let kind = answer.err().map(|fault| fault.kind());
@@ -246,8 +249,8 @@ async fn a_lease_over_http_is_that_of_the_store() {
     let lost = client.register_with(&first.stream, &back).await.unwrap_err();
     assert_eq!((lost.kind(), lost.operation()), (ErrorKind::NotHolder, Some(Operation::Register)));
     assert_eq!(lost.existing(), Some(&taken.stream));
-    let end = EndOptions::default().guard(Guard::Holder(taken.epoch.clone().unwrap()));
-    client.end(&id("a"), &end).await.unwrap();
+    let end = UnregisterOptions::default().guard(Guard::Holder(taken.epoch.clone().unwrap()));
+    client.unregister_with(&id("a"), &end).await.unwrap();
     let lost = client.register_with(&first.stream, &back).await.unwrap_err();
     assert_eq!((lost.kind(), lost.existing()), (ErrorKind::NotHolder, None));
     let back = RegisterOptions::default().recover(taken.epoch.unwrap());

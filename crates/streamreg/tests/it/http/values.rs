@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use serde_json::json;
-use stream_registry::{
-    Cursor, ErrorKind, OnConflict, Operation, RegisterOptions, Registry, Stream, StreamStats, StreamStatus,
-};
+use stream_registry::registry::Operation;
+use stream_registry::{Cursor, ErrorKind, OnConflict, RegisterOptions, Registry, Stream, StreamStats, StreamStatus};
 
 use super::kit::{Server, id, stream};
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_registry::{
-    ErrorKind, Event, HttpOptions, HttpRegistry, MemoryRegistry, Operation, Registry, Watch, WatchFrom,
-};
+use stream_registry::http::HttpOptions;
+use stream_registry::registry::Operation;
+use stream_registry::watch::{Event, Watch, WatchFrom};
+use stream_registry::{ErrorKind, HttpRegistry, MemoryRegistry, Registry};
 use streamreg::server::ServeOptions;
 use testkit::FaultProxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use stream_registry::{ErrorKind, RedisOptions, RedisRegistry, Registry, Result};
+use stream_registry::redis::RedisOptions;
+use stream_registry::{ErrorKind, RedisRegistry, Registry, Result};
 use testkit::{Data, FaultProxy};
 
 use super::operations::{SOURCE, Verb};

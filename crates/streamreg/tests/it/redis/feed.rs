@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use stream_registry::watch::{ChangeKind, Ending, Event, Watch, WatchFrom};
 use stream_registry::{
-    EndCause, EndOptions, Event, OnConflict, RedisRegistry, RegisterOptions, Registry, Stream, StreamPatch,
-    StreamStats, StreamStatus, Watch, WatchFrom, What,
+    OnConflict, RedisRegistry, RegisterOptions, Registry, Stream, StreamPatch, StreamStats, StreamStatus,
+    UnregisterOptions,
 };
 
 use testkit::wait_until;
@@ -29,7 +30,7 @@ pub(super) async fn next(watch: &mut Watch) -> Event {
 /// What an event says, but for the place.
 fn words(event: &Event) -> String {
     match event {
-        Event::Changed { what, stream, .. } => format!("{} {} {}", what.as_str(), stream.id, stream.to_json()),
+        Event::Changed { kind, stream, .. } => format!("{} {} {}", kind.as_str(), stream.id, stream.to_json()),
         Event::Ended { reason, last, .. } => format!("{reason:?} {} {}", last.id, last.to_json()),
         other => format!("{other:?}"),
     }
@@ -62,22 +63,31 @@ async fn every_change_of_state_is_one_event_with_the_record() {
     store.update(&stream("cam", SOURCE)).await.unwrap();
     let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     store.register_with(&stream("cam", "198.51.100.9:1"), &take_over).await.unwrap();
-    let last = store.end(&cam, &EndOptions::default().reason("done".parse().unwrap())).await.unwrap();
+    let last =
+        store.unregister_with(&cam, &UnregisterOptions::default().reason("done".parse().unwrap())).await.unwrap();
     let mut seen = Vec::new();
     for _ in 0..7 {
         match next(&mut watch).await {
-            Event::Changed { what, stream, .. } => seen.push((what, stream)),
+            Event::Changed { kind, stream, .. } => seen.push((kind, stream)),
             other => panic!("{other:?}"),
         }
     }
     let whats: Vec<_> = seen.iter().map(|(what, _)| *what).collect();
     assert_eq!(
         whats,
-        [What::Registered, What::Updated, What::Status, What::Status, What::Patched, What::Updated, What::TakenOver]
+        [
+            ChangeKind::Registered,
+            ChangeKind::Updated,
+            ChangeKind::Status,
+            ChangeKind::Status,
+            ChangeKind::Patched,
+            ChangeKind::Updated,
+            ChangeKind::TakenOver
+        ]
     );
     assert_eq!((seen[2].1.status.clone(), seen[2].1.bytes_received), (StreamStatus::Active, 7));
     assert_eq!((seen[4].1.video_codec.as_str(), &seen[4].1.status), ("AV1", &StreamStatus::Paused));
-    let Event::Ended { reason: EndCause::Unregistered(reason), last: told, .. } = next(&mut watch).await else {
+    let Event::Ended { reason: Ending::Unregistered(reason), last: told, .. } = next(&mut watch).await else {
         panic!("no end")
     };
     assert_eq!((reason.as_str(), &*told), (Some("done"), &last));
@@ -288,7 +298,7 @@ async fn expired_streams_are_told_of_once_with_the_last_record() {
     while Instant::now() < deadline && expired.len() < 101 {
         store.update_heartbeat(&id("alive")).await.unwrap();
         while let Ok(event) = tokio::time::timeout(Duration::from_millis(300), watch.next()).await {
-            if let Some(Event::Ended { reason: EndCause::Expired, last, .. }) = event {
+            if let Some(Event::Ended { reason: Ending::Expired, last, .. }) = event {
                 let seen = (last, Instant::now());
                 let twice = expired.insert(seen.0.id.to_string(), seen);
                 assert!(twice.is_none(), "told of twice: {twice:?}");
@@ -330,7 +340,7 @@ async fn after_an_outage_those_who_live_come_back_first() {
     bed.server.cli(&["ZADD", "mirror:streams:\u{1f}due", "1", "cam"]).await;
     let gone = Instant::now();
     bed.server.cli(&["HSET", FACTS, "swept", "1"]).await;
-    let Event::Ended { reason: EndCause::Expired, .. } = next(&mut watch).await else { panic!("no end") };
+    let Event::Ended { reason: Ending::Expired, .. } = next(&mut watch).await else { panic!("no end") };
     let late = gone.elapsed();
     assert!(late >= TTL - Duration::from_millis(100), "reaped after {late:?}");
     assert!(late < TTL + Duration::from_secs(3), "reaped after {late:?}");

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use stream_registry::{
-    Event, RedisOptions, RedisRegistry, Registry, Stream, StreamPatch, StreamStatus, Watch, WatchFrom,
-};
+use stream_registry::redis::RedisOptions;
+use stream_registry::watch::{Event, Watch, WatchFrom};
+use stream_registry::{RedisRegistry, Registry, Stream, StreamPatch, StreamStatus};
 use testkit::FaultProxy;
 
 use super::feed::next;

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use ::redis::AsyncCommands as _;
 use ::redis::aio::MultiplexedConnection;
+use stream_registry::lease::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases};
+use stream_registry::watch::{ChangeKind, Ending, Event, WatchFrom};
 use stream_registry::{
-    Change, EndCause, EndOptions, ErrorKind, Event, Guard, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases,
-    OnConflict, RedisRegistry, Registry, Stream, StreamPatch, StreamStats, StreamStatus, WatchFrom, What, Write,
+    Change, ErrorKind, Guard, OnConflict, RedisRegistry, Registry, Stream, StreamPatch, StreamStats, StreamStatus,
+    UnregisterOptions, Write,
 };
 use testkit::wait_until;
 
@@ -96,7 +98,7 @@ async fn assert_too_late(store: &RedisRegistry, old: &Lease) {
     for answer in store.write(&writes).await.unwrap() {
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::NotHolder);
     }
-    let error = store.end(old.id(), &EndOptions::default().guard(guard)).await.unwrap_err();
+    let error = store.unregister_with(old.id(), &UnregisterOptions::default().guard(guard)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotHolder);
     assert_of_one(&store.get(old.id()).await.unwrap());
 }
@@ -127,8 +129,9 @@ async fn change_others(store: Arc<RedisRegistry>, name: String, stop: Arc<Atomic
 /// One side, from its first round to the end of all that it holds.
 async fn fight(url: String, side: usize, rounds: Rounds) {
     let mut board = Board::connect(&url).await;
-    let store =
-        Arc::new(RedisRegistry::connect(url.parse::<stream_registry::RedisOptions>().unwrap().ttl(TTL)).await.unwrap());
+    let store = Arc::new(
+        RedisRegistry::connect(url.parse::<stream_registry::redis::RedisOptions>().unwrap().ttl(TTL)).await.unwrap(),
+    );
     let leases = Leases::new(store.clone(), LeaseOptions::default().heartbeat(HEARTBEAT));
     let mut load = Vec::new();
     for at in 0..LOAD {
@@ -205,31 +208,31 @@ async fn story(store: Arc<RedisRegistry>) -> Vec<Event> {
 
 /// Every take-over is told once, later epochs are greater, and between two nobody but the holder has changed a thing.
 fn assert_told(told: &[Event], rounds: Rounds, last: &Stream) {
-    let Some((Event::Ended { reason: EndCause::Unregistered(_), last: end, .. }, changes)) = told.split_last() else {
+    let Some((Event::Ended { reason: Ending::Unregistered(_), last: end, .. }, changes)) = told.split_last() else {
         panic!("{:?}", told.last())
     };
     assert_eq!((end.epoch(), &end.source_addr), (last.epoch(), &last.source_addr), "ended by who had it");
     let mut holder: Option<&Stream> = None;
     let (mut taken, mut in_turns) = (0, 0);
     for event in changes {
-        let Event::Changed { what, stream, .. } = event else { panic!("{event:?}") };
+        let Event::Changed { kind, stream, .. } = event else { panic!("{event:?}") };
         assert_of_one(stream);
-        match what {
-            What::Registered => assert!(holder.is_none(), "it was never gone"),
-            What::TakenOver => {
+        match kind {
+            ChangeKind::Registered => assert!(holder.is_none(), "it was never gone"),
+            ChangeKind::TakenOver => {
                 let before = holder.unwrap();
                 assert!(stream.epoch() > before.epoch(), "{event:?}");
                 assert_ne!(stream.source_addr, before.source_addr);
                 in_turns += usize::from(stream.source_addr[..6] != before.source_addr[..6]);
                 taken += 1;
             }
-            What::Status => {
+            ChangeKind::Status => {
                 let holder = holder.unwrap();
                 assert_eq!((stream.epoch(), &stream.source_addr), (holder.epoch(), &holder.source_addr), "{event:?}");
             }
             _ => panic!("{event:?}"),
         }
-        if *what != What::Status {
+        if *kind != ChangeKind::Status {
             holder = Some(stream);
         }
     }

@@ -5,7 +5,7 @@ mod samples;
 use std::num::NonZeroU32;
 
 use stream_registry::{
-    Change, EndOptions, ErrorKind, Guard, RedisRegistry, RegisterOptions, Registry, StreamStatus, Write,
+    Change, ErrorKind, Guard, RedisRegistry, RegisterOptions, Registry, StreamStatus, UnregisterOptions, Write,
 };
 
 use super::json::{self, Fields, differences, meaning};
@@ -148,7 +148,7 @@ async fn whole_record_operations_keep_what_they_should() {
         bed.put(NAME, text, 60_000).await;
         let read = store.get(&id(NAME)).await.unwrap();
         let guard = if read.epoch().is_some() { Guard::Force } else { Guard::None };
-        let change = Change::Replace(Box::new(operations::replacement(NAME)));
+        let change = Change::Update(Box::new(operations::replacement(NAME)));
         let write = Write { id: id(NAME), guard: guard.clone(), change };
         store.write(&[write]).await.unwrap().remove(0).unwrap_or_else(|error| panic!("{text}: {error}"));
         let after = bed.text(NAME).await.unwrap();
@@ -175,7 +175,7 @@ async fn whole_record_operations_keep_what_they_should() {
         }
 
         bed.put(NAME, text, 60_000).await;
-        let last = store.end(&id(NAME), &EndOptions::default().guard(guard)).await.unwrap();
+        let last = store.unregister_with(&id(NAME), &UnregisterOptions::default().guard(guard)).await.unwrap();
         assert_eq!(last, read, "{text}");
         assert_eq!(differences(&was, &json::decode(last.to_json().as_bytes()).unwrap(), &["id"]), Vec::<String>::new());
         assert_eq!((bed.text(NAME).await, bed.index().await.len()), (None, 0), "{text}");

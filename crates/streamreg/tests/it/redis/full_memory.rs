@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::redis::AsyncCommands as _;
-use stream_registry::{ErrorKind, LeaseOptions, LeaseState, Leases, RedisRegistry, Registry, StreamPatch};
+use stream_registry::lease::{LeaseOptions, LeaseState, Leases};
+use stream_registry::{ErrorKind, RedisRegistry, Registry, StreamPatch};
 
 use super::operations::{SOURCE, Verb};
 use super::{Bed, INDEX, SOON, id, key, stream};

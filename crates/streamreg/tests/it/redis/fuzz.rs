@@ -4,7 +4,7 @@
 //! A blank before the first brace is what no script takes for our spelling: the same record with it goes the slow way.
 //! `STREAM_REGISTRY_FUZZ_SEED=<seed> cargo test -p streamreg --test it fuzz` replays a failure.
 
-use stream_registry::{Change, EndOptions, Guard, RedisRegistry, Registry, StreamStats, Write};
+use stream_registry::{Change, Guard, RedisRegistry, Registry, StreamStats, UnregisterOptions, Write};
 
 use super::foreign_records::judge;
 use super::json::{self, differences};
@@ -290,9 +290,10 @@ async fn scripts_and_decoder_come_to_the_same() {
             let heartbeat = write.change == Change::Heartbeat && one.len() == text.len();
             in_place += usize::from(heartbeat && one[tail..] == text.as_bytes()[tail..]);
             // Both end alike too.
-            let options = EndOptions::default().guard(write.guard.clone());
+            let options = UnregisterOptions::default().guard(write.guard.clone());
             if at % 10 == 0 {
-                let ends = [fast.end(&write.id, &options).await, slow.end(&write.id, &options).await];
+                let ends =
+                    [fast.unregister_with(&write.id, &options).await, slow.unregister_with(&write.id, &options).await];
                 if ends[0].as_ref().err().map(|error| error.kind()) != ends[1].as_ref().err().map(|error| error.kind())
                 {
                     wrong.push(format!("ends differ: {context}"));

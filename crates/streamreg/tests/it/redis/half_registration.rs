@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_registry::{
-    EndOptions, ErrorKind, OperationId, Outcome, RedisOptions, RedisRegistry, RegisterOptions, Registry, TtlPolicy,
-};
+use stream_registry::redis::RedisOptions;
+use stream_registry::registry::TtlPolicy;
+use stream_registry::stream::OperationId;
+use stream_registry::{ErrorKind, Outcome, RedisRegistry, RegisterOptions, Registry, UnregisterOptions};
 use testkit::{FaultProxy, RedisServer, Replica, wait_until};
 
 use super::operations::{ALL, SOURCE, Verb};
@@ -243,18 +244,18 @@ async fn an_answer_that_never_comes_is_no_half_registration() {
         let again = store.register_with(&stream(&name, SOURCE), &named).await.unwrap();
         assert_eq!(again.outcome, Outcome::Created, "{fault}");
 
-        let ended = EndOptions::default().operation(OperationId::generate());
+        let ended = UnregisterOptions::default().operation(OperationId::generate());
         if fault == "swallow" {
             proxy.swallow_answers()
         } else {
             proxy.cut_answers_after(0)
         }
-        let error = store.end(&id(&name), &ended).await.expect_err(fault);
+        let error = store.unregister_with(&id(&name), &ended).await.expect_err(fault);
         assert!(error.may_have_applied(), "{fault}: {error:?}");
         proxy.resume().await;
         wait_until(SOON, async || bed.text(&name).await.is_none()).await;
         bed.assert_whole(fault).await;
-        assert_eq!(store.end(&id(&name), &ended).await.unwrap(), again.stream, "{fault}");
+        assert_eq!(store.unregister_with(&id(&name), &ended).await.unwrap(), again.stream, "{fault}");
     }
 }
 

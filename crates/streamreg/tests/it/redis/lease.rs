@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::redis::AsyncCommands as _;
+use stream_registry::lease::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases};
+use stream_registry::redis::RedisOptions;
 use stream_registry::{
-    EndOptions, ErrorKind, Guard, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict, RedisOptions,
-    RedisRegistry, Registry, StreamStats, StreamStatus,
+    ErrorKind, Guard, OnConflict, RedisRegistry, Registry, StreamStats, StreamStatus, UnregisterOptions,
 };
 use testkit::{Data, FaultProxy, wait_until};
 
@@ -142,14 +143,14 @@ async fn what_an_operator_ended_stays_ended() {
     let (near, far) =
         (leases.acquire(stream("near", MINE)).await.unwrap(), leases.acquire(stream("far", MINE)).await.unwrap());
     let operator = store(bed.options(), TTL).await;
-    let force = EndOptions::default().guard(Guard::Force);
-    operator.end(near.id(), &force).await.unwrap();
+    let force = UnregisterOptions::default().guard(Guard::Force);
+    operator.unregister_with(near.id(), &force).await.unwrap();
     assert_eq!(tokio::time::timeout(SOON, near.ended()).await.unwrap(), LeaseEnd::Removed);
     assert!(is_held(&far));
     witness.settled(&bed, "one is ended").await;
     // And while the holder hears nothing.
     proxy.refuse().await;
-    operator.end(far.id(), &force).await.unwrap();
+    operator.unregister_with(far.id(), &force).await.unwrap();
     wait_until(TTL * 2, async || !is_held(&far)).await;
     proxy.resume().await;
     assert_eq!(tokio::time::timeout(SOON, far.ended()).await.unwrap(), LeaseEnd::Removed);

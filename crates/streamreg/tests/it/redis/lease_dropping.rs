@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stream_registry::lease::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases};
 use stream_registry::{
-    ErrorKind, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict, Outcome, RedisRegistry, RegisterOptions,
-    Registry, Stream, StreamStats, StreamStatus,
+    ErrorKind, OnConflict, Outcome, RedisRegistry, RegisterOptions, Registry, Stream, StreamStats, StreamStatus,
 };
 
 use super::dropping::{at_every_point, drop_after};

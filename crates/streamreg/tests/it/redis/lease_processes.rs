@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stream_registry::lease::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases};
+use stream_registry::redis::RedisOptions;
+use stream_registry::watch::{ChangeKind, Ending, Event, WatchFrom};
 use stream_registry::{
-    EndCause, EndOptions, ErrorKind, Event, Guard, Lease, LeaseEnd, LeaseOptions, LeaseState, Leases, OnConflict,
-    RedisOptions, RedisRegistry, RegisterOptions, Registry, Stream, StreamStats, StreamStatus, WatchFrom, What,
+    ErrorKind, Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, Stream, StreamStats, StreamStatus,
+    UnregisterOptions,
 };
 use testkit::wait_until;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
@@ -139,7 +142,10 @@ async fn meanwhile(bed: &Bed, name: &str, what: Meanwhile) -> Dump {
     let leased = RegisterOptions::default().lease(true);
     let theirs = others.register_with(&stream(name, THEIRS), &leased).await.unwrap();
     if what == Meanwhile::RegistersAndEnds {
-        others.end(&id(name), &EndOptions::default().guard(Guard::Holder(theirs.epoch.unwrap()))).await.unwrap();
+        others
+            .unregister_with(&id(name), &UnregisterOptions::default().guard(Guard::Holder(theirs.epoch.unwrap())))
+            .await
+            .unwrap();
     }
     bed.dump().await
 }
@@ -152,7 +158,7 @@ async fn story(bed: &Bed, name: &str) -> Vec<String> {
     let mut told = Vec::new();
     loop {
         let event = tokio::time::timeout(SOON, watch.next()).await.unwrap().unwrap();
-        let status = matches!(event, Event::Changed { what: What::Status, .. });
+        let status = matches!(event, Event::Changed { kind: ChangeKind::Status, .. });
         if let Some(stream) = event.stream().filter(|stream| stream.id.as_str() == name && !status) {
             told.push(format!("{} {}", event.as_str(), stream.source_addr));
         }
@@ -255,7 +261,7 @@ async fn the_streams_of_a_killed_holder_expire_once_with_their_last_records() {
         loop {
             let event = watch.next().await.unwrap();
             match event {
-                Event::Ended { reason: EndCause::Expired, last: record, .. } => {
+                Event::Ended { reason: Ending::Expired, last: record, .. } => {
                     expired += 1;
                     let (written, deadline) = &last[record.id.as_str()];
                     assert_eq!(&*record, written, "the last record");
@@ -265,7 +271,7 @@ async fn the_streams_of_a_killed_holder_expire_once_with_their_last_records() {
                     assert!(told.insert(record.id.to_string(), Instant::now()).is_none(), "{} twice", record.id);
                 }
                 Event::Changed { stream, .. } if stream.id.as_str() == "over" => return told,
-                Event::Changed { what: What::Registered | What::Status, .. } | Event::Alive { .. } => {}
+                Event::Changed { kind: ChangeKind::Registered | ChangeKind::Status, .. } | Event::Alive { .. } => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -34,7 +34,8 @@ use std::time::Duration;
 
 use ::redis::AsyncCommands as _;
 use ::redis::aio::MultiplexedConnection;
-use stream_registry::{Error, RedisOptions, RedisRegistry, Stream, StreamId, StreamType};
+use stream_registry::redis::RedisOptions;
+use stream_registry::{Error, RedisRegistry, Stream, StreamId, StreamType};
 use testkit::{RedisBuilder, RedisServer};
 
 pub(crate) const PREFIX: &str = "mirror:streams:";

@@ -1,8 +1,8 @@
 //! Every operation that changes something, as a list to go through.
 
 use stream_registry::{
-    EndOptions, Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, Result, Stream, StreamPatch, StreamStats,
-    StreamStatus, Write,
+    Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, Result, Stream, StreamPatch, StreamStats,
+    StreamStatus, UnregisterOptions, Write,
 };
 
 use super::{id, stream};
@@ -114,7 +114,9 @@ impl Verb {
                 store.write(&writes).await?.into_iter().collect()
             }
             Self::Unregister => store.unregister(&stream_id).await.map(|_| ()),
-            Self::Force => store.end(&stream_id, &EndOptions::default().guard(Guard::Force)).await.map(|_| ()),
+            Self::Force => {
+                store.unregister_with(&stream_id, &UnregisterOptions::default().guard(Guard::Force)).await.map(|_| ())
+            }
         }
     }
 }

@@ -74,7 +74,7 @@ async fn readers_of_few_rights_read_everything() {
         for read_only in [true, false] {
             // Stale ids are there for each: who may remove them does.
             bed.server.cli(&["SADD", INDEX, "gone1", "gone2"]).await;
-            let options: stream_registry::RedisOptions = bed.server.url_as(name, PASSWORD).parse().unwrap();
+            let options: stream_registry::redis::RedisOptions = bed.server.url_as(name, PASSWORD).parse().unwrap();
             let store = RedisRegistry::connect(options.read_only(read_only)).await;
             let store = store.unwrap_or_else(|error| panic!("{rules}: {error:?}"));
             let context = format!("{rules}, read_only {read_only}");
@@ -99,7 +99,7 @@ async fn a_list_has_no_revision_where_the_facts_may_not_be_read() {
     let (bed, _) = filled().await;
     for rules in ["+@read +@connection +@scripting -hmget ~mirror:streams:*", "+@read +@connection -hmget allkeys"] {
         bed.user("facts", rules).await;
-        let options: stream_registry::RedisOptions = bed.server.url_as("facts", PASSWORD).parse().unwrap();
+        let options: stream_registry::redis::RedisOptions = bed.server.url_as("facts", PASSWORD).parse().unwrap();
         let store = RedisRegistry::connect(options.read_only(true)).await.unwrap();
         let snapshot = store.snapshot().await.unwrap();
         assert_eq!((snapshot.streams.len(), snapshot.revision), (STREAMS, None), "{rules}");
@@ -122,7 +122,7 @@ async fn a_replica_serves_reads() {
     let replica = Replica::of(&bed.server).await;
     replica.caught_up(&bed.server).await;
     for read_only in [true, false] {
-        let options: stream_registry::RedisOptions = replica.url().parse().unwrap();
+        let options: stream_registry::redis::RedisOptions = replica.url().parse().unwrap();
         let store = RedisRegistry::connect(options.read_only(read_only)).await.unwrap();
         read_all(&store, &format!("a replica, read_only {read_only}")).await;
     }
@@ -165,7 +165,7 @@ async fn read_only_writes_nothing() {
     let urls = [bed.server.url(), bed.server.url_as("scripts", PASSWORD), bed.server.url_as("plain", PASSWORD)];
     let seen = watched(&bed, async {
         for url in &urls {
-            let options: stream_registry::RedisOptions = url.parse().unwrap();
+            let options: stream_registry::redis::RedisOptions = url.parse().unwrap();
             let store = RedisRegistry::connect(options.read_only(true)).await.unwrap();
             read_all(&store, url).await;
             for verb in ALL {

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use stream_registry::{
-    Error, ErrorKind, Event, RedisOptions, RedisRegistry, Registry, Result, StreamStatus, TtlPolicy, WatchFrom,
-};
+use stream_registry::redis::RedisOptions;
+use stream_registry::registry::TtlPolicy;
+use stream_registry::watch::{Event, WatchFrom};
+use stream_registry::{Error, ErrorKind, RedisRegistry, Registry, Result, StreamStatus};
 
 use super::operations::{ALL, SOURCE};
 use super::{Bed, INDEX, PASSWORD, id, stream};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
-use stream_registry::{RedisRegistry, Registry, Stream, View, ViewOptions};
+use stream_registry::view::{View, ViewOptions};
+use stream_registry::{RedisRegistry, Registry, Stream};
 
 use super::{BOUNDED, Bed, FACTS, INDEX, PREFIX, SOON};
 
@@ -64,7 +65,7 @@ impl Bed {
 
     pub(crate) async fn witness_that_compares(&self, every: Duration) -> Witness {
         let store = Arc::new(RedisRegistry::connect(self.options().read_only(true)).await.unwrap());
-        let options = ViewOptions::default().compare_every(every);
+        let options = ViewOptions::default().reconcile_every(every);
         let view = View::new(Arc::clone(&store) as Arc<dyn Registry>, options);
         tokio::time::timeout(SOON, view.ready()).await.unwrap().unwrap();
         Witness { store, view }

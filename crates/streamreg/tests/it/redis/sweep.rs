@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use stream_registry::{
-    EndCause, Event, OnConflict, RedisOptions, RedisRegistry, RegisterOptions, Registry, Stream, TtlPolicy, Watch,
-    WatchFrom, What,
-};
+use stream_registry::redis::RedisOptions;
+use stream_registry::registry::TtlPolicy;
+use stream_registry::watch::{ChangeKind, Ending, Event, Watch, WatchFrom};
+use stream_registry::{OnConflict, RedisRegistry, RegisterOptions, Registry, Stream};
 use testkit::{FaultProxy, wait_until};
 
 use super::feed::{next, short};
@@ -23,14 +23,14 @@ async fn copy_aside(bed: &Bed, stream: &Stream) {
 
 async fn expired(watch: &mut Watch) -> Stream {
     match next(watch).await {
-        Event::Ended { reason: EndCause::Expired, last, .. } => (*last).clone(),
+        Event::Ended { reason: Ending::Expired, last, .. } => (*last).clone(),
         other => panic!("{other:?} instead of an expiry"),
     }
 }
 
 async fn registered(watch: &mut Watch) -> Stream {
     match next(watch).await {
-        Event::Changed { what: What::Registered, stream, .. } => (*stream).clone(),
+        Event::Changed { kind: ChangeKind::Registered, stream, .. } => (*stream).clone(),
         other => panic!("{other:?} instead of a registration"),
     }
 }

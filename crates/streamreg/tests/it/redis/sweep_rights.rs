@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stream_registry::{RedisOptions, RedisRegistry};
+use stream_registry::RedisRegistry;
+use stream_registry::redis::RedisOptions;
 use testkit::wait_until;
 
 use super::{Bed, FACTS, PASSWORD, SOON, rights};

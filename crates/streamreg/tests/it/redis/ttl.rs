@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use stream_registry::{EndOptions, Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, TtlPolicy};
+use stream_registry::registry::TtlPolicy;
+use stream_registry::{Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, UnregisterOptions};
 
 use super::operations::{ALL, SOURCE, Verb};
 use super::{BOUNDED, Bed, INDEX, id, stream};
@@ -132,7 +133,7 @@ async fn no_end_mark_goes_back() {
                 let options = options.on_conflict(OnConflict::TakeOver);
                 store.register_with(&stream("cam1", "198.51.100.9:1"), &options).await.unwrap();
             } else {
-                store.end(&id("cam1"), &EndOptions::default().guard(Guard::Force)).await.unwrap();
+                store.unregister_with(&id("cam1"), &UnregisterOptions::default().guard(Guard::Force)).await.unwrap();
             }
             let mark = String::from_utf8(bed.text(MARK).await.unwrap()).unwrap();
             let lines: Vec<_> = mark.splitn(3, '\n').collect();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use stream_registry::{
-    RedisOptions, RedisRegistry, Registry, Stream, StreamPatch, StreamStats, StreamStatus, View, ViewOptions,
-};
+use stream_registry::redis::RedisOptions;
+use stream_registry::view::{View, ViewOptions};
+use stream_registry::{RedisRegistry, Registry, Stream, StreamPatch, StreamStats, StreamStatus};
 use testkit::{Data, wait_until};
 
 use super::operations::SOURCE;
@@ -17,11 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const FEED: &str = "mirror:streams:\u{1f}feed";
 
 fn often() -> ViewOptions {
-    ViewOptions::default().compare_every(Duration::from_millis(200))
+    ViewOptions::default().reconcile_every(Duration::from_millis(200))
 }
 
 fn never() -> ViewOptions {
-    ViewOptions::default().compare_every(Duration::from_secs(3_600))
+    ViewOptions::default().reconcile_every(Duration::from_secs(3_600))
 }
 
 async fn view(store: &Arc<RedisRegistry>, options: ViewOptions) -> View {

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_registry::{Event, RedisRegistry, Registry, Revision, StreamStatus, View, ViewOptions, Watch, WatchFrom};
+use stream_registry::view::{View, ViewOptions};
+use stream_registry::watch::{Event, Watch, WatchFrom};
+use stream_registry::{RedisRegistry, Registry, Revision, StreamStatus};
 
 use super::dropping::{When, at_every_point, drop_after};
 use super::operations::SOURCE;
@@ -138,7 +140,7 @@ async fn waiting_for_events() {
 /// A view that compares only when it is told to.
 fn view(store: &Arc<RedisRegistry>) -> View {
     let store = Arc::clone(store) as Arc<dyn Registry>;
-    View::new(store, ViewOptions::default().compare_every(Duration::from_secs(3_600)))
+    View::new(store, ViewOptions::default().reconcile_every(Duration::from_secs(3_600)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,7 +196,7 @@ async fn comparing_and_refreshing() {
             bed.server.cli(&["DEL", &format!("mirror:streams:{went}")]).await;
             bed.server.cli(&["SREM", super::INDEX, went.as_str()]).await;
             let done = match call {
-                "compare" => drop_after(view.compare(), polls, when).await.map(Result::unwrap),
+                "compare" => drop_after(view.reconcile(), polls, when).await.map(Result::unwrap),
                 _ => drop_after(view.refresh(&changed), polls, when).await.map(|answer| drop(answer.unwrap())),
             };
             let before = view.get(&changed).unwrap().resolution.clone();
@@ -204,7 +206,7 @@ async fn comparing_and_refreshing() {
             // Neither stands in the way of the next one.
             let refreshed = tokio::time::timeout(SOON, view.refresh(&changed)).await.unwrap().unwrap().unwrap();
             assert_eq!(refreshed.resolution, round.to_string());
-            tokio::time::timeout(SOON, view.compare()).await.unwrap().unwrap();
+            tokio::time::timeout(SOON, view.reconcile()).await.unwrap().unwrap();
             assert!(view.get(&came).is_some() && view.get(&went).is_none(), "{call}, {polls}, {when:?}");
             assert_eq!(view.counts().total, 21);
             done.is_none()
@@ -213,7 +215,7 @@ async fn comparing_and_refreshing() {
         bed.server.cli(&["DEL", &format!("mirror:streams:came{round}")]).await;
         bed.server.cli(&["SREM", super::INDEX, &format!("came{round}")]).await;
         bed.expect_no_more(&(0..=round).map(|round| format!("came{round}")).collect::<Vec<_>>()).await;
-        view.compare().await.unwrap();
+        view.reconcile().await.unwrap();
     }
     assert!(dropped >= 6, "only {dropped} were dropped");
     witness.settled(&bed, "compared and refreshed").await;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -9,8 +10,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use crate::stream::{EndReason, Revision, Stream, Timestamp};
-use crate::{Outcome, RegisterOptions};
+use crate::stream::{EndReason, InvalidValue, Revision, Stream, Timestamp};
 
 /// How many events a feed keeps, about.
 pub(crate) const RETAINED: usize = 100_000;
@@ -33,7 +33,7 @@ pub enum WatchFrom {
 /// What happened to a live stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum What {
+pub enum ChangeKind {
     /// It was registered.
     Registered,
     /// Its record was replaced.
@@ -46,7 +46,7 @@ pub enum What {
     TakenOver,
 }
 
-impl What {
+impl ChangeKind {
     /// Returns what happened as a stable lower-case word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,42 +57,23 @@ impl What {
             Self::TakenOver => "taken_over",
         }
     }
+}
 
-    /// Reads the word that [`as_str`](Self::as_str) writes.
-    pub fn from_word(word: &str) -> Option<Self> {
-        let all = [Self::Registered, Self::Updated, Self::Status, Self::Patched, Self::TakenOver];
-        all.into_iter().find(|what| what.as_str() == word)
-    }
+impl FromStr for ChangeKind {
+    type Err = InvalidValue;
 
-    /// What a registration is to those who follow; `None` where a holder only made sure that its stream is there.
-    pub(crate) fn registration(outcome: Outcome, before: Option<&Stream>, options: &RegisterOptions) -> Option<Self> {
-        match outcome {
-            Outcome::Renewed
-                if options.recover.is_some() && before.and_then(Stream::epoch) == options.recover.as_ref() =>
-            {
-                None
-            }
-            Outcome::Created => Some(Self::Registered),
-            Outcome::Renewed => Some(Self::Updated),
-            Outcome::TakenOver => Some(Self::TakenOver),
-        }
-    }
-
-    /// What a write is to those who follow; `None` for what changes no state. A status that was set before is none.
-    pub(crate) fn write(change: &crate::Change, before: &Stream) -> Option<Self> {
-        match change {
-            crate::Change::Heartbeat | crate::Change::Stats(_) => None,
-            crate::Change::Status(status) => (*status != before.status).then_some(Self::Status),
-            crate::Change::Patch(_) => Some(Self::Patched),
-            crate::Change::Replace(_) => Some(Self::Updated),
-        }
+    fn from_str(word: &str) -> Result<Self, InvalidValue> {
+        [Self::Registered, Self::Updated, Self::Status, Self::Patched, Self::TakenOver]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+            .ok_or_else(|| InvalidValue::unknown_word("kind of change", word))
     }
 }
 
 /// How a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum EndCause {
+pub enum Ending {
     /// It was unregistered.
     Unregistered(EndReason),
     /// Its time to live was over.
@@ -108,7 +89,7 @@ pub enum Event {
         /// The place in the feed.
         revision: Revision,
         /// What happened.
-        what: What,
+        kind: ChangeKind,
         /// The record after it.
         stream: Arc<Stream>,
     },
@@ -117,7 +98,7 @@ pub enum Event {
         /// The place in the feed.
         revision: Revision,
         /// How.
-        reason: EndCause,
+        reason: Ending,
         /// The last record.
         last: Arc<Stream>,
         /// When the last record was read.
@@ -155,13 +136,13 @@ impl Event {
         }
     }
 
-    /// Returns what happened as a stable lower-case word: that of [`What`], or `unregistered`, `expired`, `resync`,
+    /// Returns what happened as a stable lower-case word: that of [`ChangeKind`], or `unregistered`, `expired`, `resync`,
     /// `alive`.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Changed { what, .. } => what.as_str(),
-            Self::Ended { reason: EndCause::Unregistered(_), .. } => "unregistered",
-            Self::Ended { reason: EndCause::Expired, .. } => "expired",
+            Self::Changed { kind, .. } => kind.as_str(),
+            Self::Ended { reason: Ending::Unregistered(_), .. } => "unregistered",
+            Self::Ended { reason: Ending::Expired, .. } => "expired",
             Self::Resync { .. } => "resync",
             Self::Alive { .. } => "alive",
         }
@@ -183,14 +164,14 @@ impl Watch {
 
     /// Says after which revision the watch begins.
     #[must_use]
-    pub fn begins_after(mut self, revision: Revision) -> Self {
+    pub fn starting_after(mut self, revision: Revision) -> Self {
         self.begins = Some(revision);
         self
     }
 
     /// Returns the revision after which the watch begins, where the store knows it: a caller that keeps it can
     /// resume there even if it was told of no event.
-    pub fn begins(&self) -> Option<&Revision> {
+    pub fn start(&self) -> Option<&Revision> {
         self.begins.as_ref()
     }
 

@@ -1,0 +1,234 @@
+//! The conditions that select streams.
+
+use crate::stream::{InvalidValue, Stream, StreamPatch, StreamStatus, StreamType, limits};
+
+/// Conditions on a stream; all that are given must hold. The default matches every stream.
+///
+/// ```
+/// use stream_registry::query::Filter;
+/// use stream_registry::{Stream, StreamType};
+///
+/// let filter = Filter::default().kind(StreamType::Srt).label("site", "north").search("CAM");
+/// let mut cam = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+/// assert!(!filter.matches(&cam));
+/// cam.labels.insert("site".into(), "north".into());
+/// assert!(filter.matches(&cam));
+/// # Ok::<(), stream_registry::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Filter {
+    /// Streams with this status.
+    pub status: Option<StreamStatus>,
+    /// Streams of this type.
+    pub kind: Option<StreamType>,
+    /// Streams of this ingest node; an empty name matches streams without a node.
+    pub node: Option<String>,
+    /// Streams with all of these labels, as pairs of name and value.
+    pub labels: Vec<(String, String)>,
+    /// Streams whose id, source address, node or one of whose label values contains this string, ignoring case.
+    pub search: Option<String>,
+}
+
+impl Filter {
+    /// The names of the conditions in a query string.
+    pub const NAMES: [&str; 5] = ["status", "type", "node", "label", "search"];
+
+    /// Selects streams with this status.
+    #[must_use]
+    pub fn status(mut self, status: StreamStatus) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// Selects streams of this type.
+    #[must_use]
+    pub fn kind(mut self, kind: StreamType) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// Selects streams of this ingest node; an empty name selects streams without a node.
+    #[must_use]
+    pub fn node(mut self, node: impl Into<String>) -> Self {
+        self.node = Some(node.into());
+        self
+    }
+
+    /// Selects streams with this label, in addition to the labels given before.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.push((name.into(), value.into()));
+        self
+    }
+
+    /// Selects streams whose id, source address, node or label values contain this string, ignoring case.
+    #[must_use]
+    pub fn search(mut self, text: impl Into<String>) -> Self {
+        self.search = Some(text.into());
+        self
+    }
+
+    /// Adds a condition by its name in a query string, one of [`NAMES`](Self::NAMES).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`InvalidValue`] if the name is unknown or the value is outside its limits.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidValue> {
+        match name {
+            "status" => self.status = Some(value.parse()?),
+            "type" => self.kind = Some(value.parse()?),
+            "node" => self.node = Some(text(name, value)?),
+            "label" => {
+                if self.labels.len() == limits::MAX_LABELS {
+                    return Err(InvalidValue::new(format!(
+                        "too many labels; a stream has at most {}",
+                        limits::MAX_LABELS
+                    )));
+                }
+                self.labels.push(label(value)?);
+            }
+            "search" => self.search = Some(text(name, value)?),
+            _ => {
+                let known = Self::NAMES.join(", ");
+                return Err(InvalidValue::new(format!("unknown filter {name:?}; expected one of {known}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the conditions as pairs of name and value, as [`set`](Self::set) takes them.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = Vec::new();
+        pairs.extend(self.status.as_ref().map(|status| ("status", status.to_string())));
+        pairs.extend(self.kind.as_ref().map(|kind| ("type", kind.to_string())));
+        pairs.extend(self.node.as_ref().map(|node| ("node", node.clone())));
+        pairs.extend(self.labels.iter().map(|(name, value)| ("label", format!("{name}={value}"))));
+        pairs.extend(self.search.as_ref().map(|search| ("search", search.clone())));
+        pairs
+    }
+
+    /// Returns whether every stream matches.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns whether a stream matches. For many streams, [`matcher`](Self::matcher) is faster.
+    pub fn matches(&self, stream: &Stream) -> bool {
+        self.matcher()(stream)
+    }
+
+    /// Returns the condition as a function, with the work that is the same for all streams done once.
+    pub fn matcher(&self) -> impl Fn(&Stream) -> bool {
+        let search = self.search_text();
+        move |stream| {
+            self.fields_match(stream) && search.as_ref().is_none_or(|text| search_text_of(stream).contains(text))
+        }
+    }
+
+    /// Returns whether all conditions but the search hold.
+    pub(crate) fn fields_match(&self, stream: &Stream) -> bool {
+        self.status.as_ref().is_none_or(|status| *status == stream.status)
+            && self.kind.as_ref().is_none_or(|kind| *kind == stream.kind)
+            && self.node.as_ref().is_none_or(|node| node == stream.node.as_deref().unwrap_or_default())
+            && self.labels.iter().all(|(name, value)| stream.labels.get(name) == Some(value))
+    }
+
+    /// Returns the string to look for in [`search_text_of`]; `None` if every stream matches.
+    pub(crate) fn search_text(&self) -> Option<String> {
+        self.search.as_ref().map(|text| text.to_lowercase()).filter(|text| !text.is_empty())
+    }
+}
+
+/// Returns the strings of a stream that a search looks at, in lower case, separated by NUL.
+pub(crate) fn search_text_of(stream: &Stream) -> String {
+    let mut text = stream.id.as_str().to_lowercase();
+    let strings = [Some(&stream.source_addr), stream.node.as_ref()];
+    for string in strings.into_iter().flatten().chain(stream.labels.values()) {
+        text.push('\0');
+        text.push_str(&string.to_lowercase());
+    }
+    text
+}
+
+/// Returns whether [`search_text_of`] is the same for two records of one stream.
+pub(crate) fn is_searched_alike(one: &Stream, other: &Stream) -> bool {
+    one.source_addr == other.source_addr && one.node == other.node && one.labels == other.labels
+}
+
+fn text(name: &str, given: &str) -> Result<String, InvalidValue> {
+    if given.len() > limits::MAX_TEXT_BYTES {
+        return Err(InvalidValue::new(format!("{name} is longer than {} bytes", limits::MAX_TEXT_BYTES)));
+    }
+    Ok(given.to_owned())
+}
+
+/// Parses `name=value`; the value may be empty.
+///
+/// # Errors
+///
+/// Returns [`InvalidValue`] if there is no `=`, or if name or value are outside their limits.
+pub fn label(given: &str) -> Result<(String, String), InvalidValue> {
+    let (name, value) = given
+        .split_once('=')
+        .ok_or_else(|| InvalidValue::new(format!("invalid label {given:?}; expected name=value")))?;
+    StreamPatch::default().label(name, value).check()?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(conditions: &[(&str, &str)]) -> Filter {
+        let mut filter = Filter::default();
+        for (name, value) in conditions {
+            filter.set(name, value).unwrap();
+        }
+        filter
+    }
+
+    #[test]
+    fn all_conditions_must_hold() {
+        let mut one = Stream::new("Cam-1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
+        one.node = Some("ingest-1".into());
+        one.labels = [("site", "North"), ("tier", "1")].map(|(k, v)| (k.into(), v.into())).into();
+        let two = Stream::new("cam2".parse().unwrap(), StreamType::Rtp, "[2001:db8::1]:5004");
+        for (conditions, first, second) in [
+            (&[][..], true, true),
+            (&[("type", "srt")], true, false),
+            (&[("status", "connecting")], true, true),
+            (&[("status", "connecting"), ("type", "rtp")], false, true),
+            (&[("node", "ingest-1")], true, false),
+            (&[("node", "")], false, true),
+            (&[("label", "site=North")], true, false),
+            (&[("label", "site=north")], false, false),
+            (&[("label", "site=North"), ("label", "tier=1")], true, false),
+            (&[("label", "site=North"), ("label", "tier=2")], false, false),
+            (&[("search", "CAM-")], true, false),
+            (&[("search", "db8")], false, true),
+            (&[("search", "north")], true, false),
+            (&[("search", "INGEST")], true, false),
+            (&[("search", "")], true, true),
+        ] {
+            let filter = filter(conditions);
+            let condition = filter.matcher();
+            assert_eq!((condition(&one), condition(&two)), (first, second), "{conditions:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (name, value) in [
+            ("status", ""),
+            ("type", "a b"),
+            ("label", "site"),
+            ("label", "=x"),
+            ("search", &"x".repeat(1_025)),
+            ("node", &"x".repeat(1_025)),
+            ("codec", "AV1"),
+        ] {
+            assert!(Filter::default().set(name, value).is_err(), "{name} {value}");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Streams that have ended, read from the part of the change feed that is still kept.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::timeout;
+
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::stream::{Revision, Stream, StreamId, StreamType};
+use crate::watch::{Event, Watch};
+
+/// How long to wait for the next event: those that the history needs have all happened.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the reading starts again after the oldest events were trimmed before they could be read.
+const TRIES: u32 = 8;
+
+/// Conditions on a stream that has ended; all that are given must hold. The default matches every one.
+///
+/// ```
+/// use stream_registry::StreamType;
+/// use stream_registry::query::Ended;
+/// let ended = Ended::default().kind(StreamType::Srt).node("ingest-1");
+/// assert_eq!(ended.node.as_deref(), Some("ingest-1"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// Streams with this id.
+    pub id: Option<StreamId>,
+    /// Streams of this type.
+    pub kind: Option<StreamType>,
+    /// Streams of this ingest node; an empty name matches streams without a node.
+    pub node: Option<String>,
+}
+
+impl Ended {
+    /// Selects the sessions of one id.
+    #[must_use]
+    pub fn id(mut self, id: StreamId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Selects streams of this type.
+    #[must_use]
+    pub fn kind(mut self, kind: StreamType) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// Selects streams of this ingest node; an empty name selects streams without a node.
+    #[must_use]
+    pub fn node(mut self, node: impl Into<String>) -> Self {
+        self.node = Some(node.into());
+        self
+    }
+
+    fn matches(&self, stream: &Stream) -> bool {
+        self.id.as_ref().is_none_or(|id| stream.id == *id)
+            && self.kind.as_ref().is_none_or(|kind| stream.kind == *kind)
+            && self.node.as_ref().is_none_or(|node| node == stream.node.as_deref().unwrap_or_default())
+    }
+}
+
+/// What the history needs of a registry.
+#[async_trait]
+pub(crate) trait Feed: Sync {
+    /// Follows the feed from its oldest event.
+    async fn oldest(&self) -> Result<Watch>;
+
+    /// Returns the position of the last event; `None` if the store does not know it.
+    async fn tail(&self) -> Result<Option<Revision>>;
+}
+
+/// Returns the events of streams that ended, the latest first: at most `limit` of them.
+///
+/// # Errors
+///
+/// `Unsupported` if the store has no feed, `Timeout` if the feed stops or takes too long, `Unavailable` if it is trimmed
+/// faster than its beginning can be read.
+pub(crate) async fn read(feed: &dyn Feed, ended: &Ended, limit: usize) -> Result<Vec<Event>> {
+    timeout(CALL_TIMEOUT, read_whole(feed, ended, limit)).await.unwrap_or_else(|_| Err(stopped()))
+}
+
+async fn read_whole(feed: &dyn Feed, ended: &Ended, limit: usize) -> Result<Vec<Event>> {
+    let mut gap = None;
+    for _ in 0..TRIES {
+        match read_once(feed, ended, limit, gap.as_ref()).await? {
+            Reading::Complete(events) => return Ok(events.into()),
+            Reading::Trimmed(position) => gap = Some(position),
+        }
+    }
+    let message = "the change feed is trimmed faster than it can be read; try again later";
+    Err(Error::new(ErrorKind::Unavailable, message).with_operation(Operation::Watch).with_may_have_applied(false))
+}
+
+/// The result of one reading.
+enum Reading {
+    Complete(VecDeque<Event>),
+    /// The oldest event was trimmed before it could be read; the watch continues from this position.
+    Trimmed(Revision),
+}
+
+/// Reads from the oldest event to the last one.
+///
+/// A gap at the position of the gap before was not made by trimming: it is an entry that cannot be decoded.
+async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Revision>) -> Result<Reading> {
+    let mut watch = feed.oldest().await?;
+    let mut tail = tail(feed).await?;
+    let mut events = VecDeque::new();
+    let mut started = false;
+    let mut reached = watch.start() == Some(&tail);
+    while !reached {
+        let event = timeout(EVENT_TIMEOUT, watch.next()).await.map_err(|_| stopped())?.ok_or_else(Error::closed)?;
+        match &event {
+            Event::Resync { revision } if !started && gap != Some(revision) => {
+                return Ok(Reading::Trimmed(revision.clone()));
+            }
+            // Its position may be past the tail that was read before, but not past the current one.
+            Event::Resync { .. } => tail = self::tail(feed).await?,
+            _ => {}
+        }
+        started |= !matches!(event, Event::Alive { .. });
+        reached = *event.revision() == tail;
+        if let Event::Ended { last, .. } = &event
+            && ended.matches(last)
+        {
+            events.truncate(limit.saturating_sub(1));
+            events.push_front(event);
+        }
+    }
+    Ok(Reading::Complete(events))
+}
+
+/// Returns the position at which this reading ends: a watch has no end of its own.
+async fn tail(feed: &dyn Feed) -> Result<Revision> {
+    feed.tail().await?.ok_or_else(|| {
+        Error::unsupported("the store does not report the end of its change feed; use watch instead")
+            .with_operation(Operation::Watch)
+    })
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Timeout, "the change feed stopped before its end; try again")
+        .with_operation(Operation::Watch)
+        .with_may_have_applied(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use futures_util::StreamExt as _;
+    use futures_util::stream::{iter, pending};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::stream::Timestamp;
+    use crate::watch::Ending;
+
+    fn names(events: &[Event]) -> Vec<&str> {
+        events.iter().map(|event| event.stream().unwrap().id.as_str()).collect()
+    }
+
+    /// A feed that plays a script; after the script it is one event long.
+    #[derive(Default)]
+    struct Scripted {
+        /// The events of each watch; after the last event it waits for ever.
+        watches: Mutex<VecDeque<Vec<Event>>>,
+        /// The pause before each event.
+        pause: Duration,
+        /// The answers of `tail`; the last one stays.
+        tails: Mutex<VecDeque<Revision>>,
+        /// Whether `tail` knows no position.
+        without_tail: bool,
+    }
+
+    impl Scripted {
+        fn new(watches: impl IntoIterator<Item = Vec<Event>>, tails: &[&str]) -> Self {
+            let tails = tails.iter().map(|tail| at(tail)).collect();
+            Self { watches: Mutex::new(watches.into_iter().collect()), tails: Mutex::new(tails), ..Self::default() }
+        }
+
+        fn unread(&self) -> usize {
+            self.watches.lock().unwrap().len()
+        }
+    }
+
+    #[async_trait]
+    impl Feed for Scripted {
+        async fn oldest(&self) -> Result<Watch> {
+            let events = self.watches.lock().unwrap().pop_front().unwrap_or_else(|| vec![end("last", "a")]);
+            let pause = self.pause;
+            let events = iter(events).then(move |event| async move {
+                tokio::time::sleep(pause).await;
+                event
+            });
+            Ok(Watch::new(events.chain(pending())))
+        }
+
+        async fn tail(&self) -> Result<Option<Revision>> {
+            let mut tails = self.tails.lock().unwrap();
+            let tail = if tails.len() > 1 { tails.pop_front() } else { tails.front().cloned() };
+            Ok(Some(tail.unwrap_or_else(|| at("last"))).filter(|_| !self.without_tail))
+        }
+    }
+
+    fn at(position: &str) -> Revision {
+        position.parse().unwrap()
+    }
+
+    fn alive(position: &str) -> Event {
+        Event::Alive { revision: at(position) }
+    }
+
+    fn resync(position: &str) -> Event {
+        Event::Resync { revision: at(position) }
+    }
+
+    fn end(position: &str, id: &str) -> Event {
+        let last = Arc::new(Stream::new(id.parse().unwrap(), StreamType::Srt, "h:1"));
+        Event::Ended { revision: at(position), reason: Ending::Expired, last, as_of: Timestamp::ZERO }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reading_starts_again_when_oldest_events_are_trimmed_but_not_for_ever() {
+        // The gap is past every tail; a sign of life before it does not count as an event.
+        let trimmed = (1..TRIES).map(|n| vec![alive("0"), resync(&format!("later-{n}"))]);
+        let feed = Scripted::new(trimmed, &[]);
+        let all = Ended::default();
+        let began = Instant::now();
+        assert_eq!(names(&read(&feed, &all, 10).await.unwrap()), ["a"]);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        let feed = Scripted::new((0..100).map(|n| vec![resync(&format!("later-{n}"))]), &[]);
+        let error = read(&feed, &all, 10).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Unavailable && error.message().contains("try again"), "{error}");
+        assert_eq!(feed.unread(), 100 - usize::try_from(TRIES).unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn undecodable_entry_hides_no_other_event() {
+        let all = Ended::default();
+        let began = Instant::now();
+        // The oldest entry: a gap at the same position again was not made by trimming.
+        let once = || vec![resync("1"), end("2", "a")];
+        let feed = Scripted::new([once(), once()], &["2"]);
+        assert_eq!(names(&read(&feed, &all, 10).await.unwrap()), ["a"]);
+        assert_eq!(feed.unread(), 0);
+        // One in the middle, and one whose position is past the tail that was read first.
+        for (place, tails) in [("2", &["3", "3"]), ("4", &["3", "4"])] {
+            let whole = || vec![end("1", "a"), resync(place), end("3", "b")];
+            let feed = Scripted::new([whole(), whole()], tails);
+            let shown = read(&feed, &all, 10).await.unwrap();
+            assert_eq!(names(&shown), if place == "2" { vec!["b", "a"] } else { vec!["a"] }, "{place}");
+            assert_eq!(feed.unread(), 1, "the reading does not start again");
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reading_times_out_when_the_feed_does_not_reach_its_end() {
+        let all = Ended::default();
+        // A feed that stops, and one that never reaches its tail.
+        for (events, pause, longest) in [(3, Duration::ZERO, EVENT_TIMEOUT), (100, EVENT_TIMEOUT / 2, CALL_TIMEOUT)] {
+            let told = (0..events).map(|n| end(&format!("{n}"), "a")).collect();
+            let feed = Scripted { pause, ..Scripted::new([told], &["never"]) };
+            let began = Instant::now();
+            let error = read(&feed, &all, 10).await.unwrap_err();
+            assert_eq!((error.kind(), began.elapsed()), (ErrorKind::Timeout, longest), "{error}");
+        }
+        let feed = Scripted { without_tail: true, ..Scripted::default() };
+        let error = read(&feed, &all, 10).await.unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::Unsupported && error.message().contains("the end of its change feed"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! Cursors of stores that count their positions: a letter for the kind of store, and the position.
+
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::stream::Cursor;
+
+/// Returns the cursor of the position at which the next page begins, for a kind of store.
+pub(crate) fn make(kind: char, position: u64) -> Result<Cursor> {
+    Ok(format!("{kind}{position:016x}").parse()?)
+}
+
+/// Reads the position from a cursor for a kind of store.
+pub(crate) fn read(kind: char, cursor: &Cursor) -> Result<u64> {
+    let position = || {
+        let position = u64::from_str_radix(cursor.as_str().strip_prefix(kind)?, 16).ok()?;
+        // Written again and compared, because a number has several spellings.
+        (make(kind, position).ok()? == *cursor).then_some(position)
+    };
+    position().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidCursor, "the cursor does not belong to this store; start again without one")
+            .with_operation(Operation::ListPage)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursor_is_read_by_its_kind_of_store_only() {
+        for position in [0, 1, u64::MAX] {
+            let cursor = make('m', position).unwrap();
+            assert_eq!(read('m', &cursor).unwrap(), position);
+            assert!(read('r', &cursor).is_err());
+        }
+        for bad in ["0", "m0", "m+000000000000001", "m000000000000000A", "m00000000000000000", "m", "é"] {
+            let cursor = bad.parse::<Cursor>();
+            assert!(cursor.map_or(true, |cursor| read('m', &cursor).is_err()), "{bad}");
+        }
+    }
+}

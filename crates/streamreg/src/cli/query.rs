@@ -1,0 +1,74 @@
+//! The arguments that select and sort streams.
+
+use std::num::NonZeroU32;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use stream_registry::query::{By, Filter, Query, label};
+use stream_registry::{Registry, Result, Stream, StreamStatus, StreamType};
+
+use super::record::text;
+
+/// Reads all pages of a query. Returns the streams, and how many records were skipped because they cannot be decoded.
+///
+/// # Errors
+///
+/// As [`Registry::find`].
+pub(super) async fn find_all(registry: &dyn Registry, query: Query) -> Result<(Vec<Stream>, u64)> {
+    // No limit: a store without an index is then read once, and an HTTP server answers with pages of its own size.
+    let mut query = query.limit(NonZeroU32::MAX);
+    let mut streams = Vec::new();
+    let mut unreadable = 0;
+    loop {
+        let page = registry.find(&query).await?;
+        unreadable += page.unreadable;
+        streams.extend(page.streams);
+        match page.next {
+            Some(next) => query = query.cursor(next),
+            None => return Ok((streams, unreadable)),
+        }
+    }
+}
+
+/// Conditions on a stream; all that are given must hold.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Filters")]
+pub struct FilterArgs {
+    /// Streams with this status
+    #[arg(long)]
+    pub status: Option<StreamStatus>,
+
+    /// Streams of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<StreamType>,
+
+    /// Streams of this ingest node; an empty name selects streams without a node
+    #[arg(long, value_name = "NODE", value_parser = text)]
+    pub node: Option<String>,
+
+    /// Streams with this label, name=value; may be given several times
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+
+    /// Streams whose id, source address, node or label values contain this text, ignoring case
+    #[arg(long, value_name = "TEXT", value_parser = text)]
+    pub search: Option<String>,
+}
+
+impl FilterArgs {
+    /// Returns the filter that the arguments give.
+    pub fn filter(&self) -> Filter {
+        let mut filter = Filter::default();
+        filter.status.clone_from(&self.status);
+        filter.kind.clone_from(&self.kind);
+        filter.node.clone_from(&self.node);
+        filter.labels.clone_from(&self.labels);
+        filter.search.clone_from(&self.search);
+        filter
+    }
+}
+
+/// Parses the field that streams are counted by.
+pub(super) fn by() -> impl TypedValueParser<Value = By> {
+    PossibleValuesParser::new(["node", "type", "status"]).try_map(|word| word.parse::<By>())
+}

@@ -1,0 +1,301 @@
+//! The store as the server uses it: lists and summaries come from a local view, everything else from the store.
+//!
+//! The view chooses the streams of a page and the store confirms them, so that a list shows their current records. A write
+//! through this server is in its next list: before the view answers, it is brought past the last change that this server
+//! wrote. If the view cannot answer in time, the store does.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use stream_registry::query::{By, Ended, Filter, Query, Summary};
+use stream_registry::registry::StoreInfo;
+use stream_registry::view::{Found, View, ViewOptions};
+use stream_registry::watch::{Event, Watch, WatchFrom};
+use stream_registry::{
+    Change, Cursor, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Snapshot, Stream, StreamId,
+    StreamPatch, StreamStats, StreamStatus, UnregisterOptions, Write,
+};
+use tokio::time::timeout;
+
+/// How long a list waits for the store: to bring the view past the last write, and to confirm the streams of a page.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the store is not asked again after it did not answer in time.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// A store whose lists come from a view.
+#[derive(Debug)]
+pub(super) struct Lists {
+    store: Arc<dyn Registry>,
+    view: View,
+    /// The view serves lists while it is at most this old.
+    max_age: Duration,
+    /// How many writes through this server changed which streams there are, or their state.
+    written: AtomicU64,
+    /// The writes that the view is known to show.
+    shown: AtomicU64,
+    /// One list brings the view up to date at a time; the others find it done.
+    catching_up: tokio::sync::Mutex<()>,
+    /// When the view last failed to show the last write in time.
+    behind: Mutex<Option<Instant>>,
+    /// When the store last failed to confirm a page in time.
+    silent: Mutex<Option<Instant>>,
+}
+
+/// Counts a write when it ends, also if its caller has gone: it may have been applied.
+struct Counted<'a>(Option<&'a AtomicU64>);
+
+impl Counted<'_> {
+    /// Does not count the write if it certainly never reached the store.
+    fn result<T>(self, result: Result<T>) -> Result<T> {
+        if result.as_ref().is_err_and(never_applied) {
+            self.forget();
+        }
+        result
+    }
+
+    fn forget(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if let Some(written) = self.0 {
+            written.fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
+fn never_applied(error: &Error) -> bool {
+    error.is_retryable() && !error.may_have_applied()
+}
+
+/// Returns whether something failed within the last [`PAUSE`].
+fn is_recent(failed: &Mutex<Option<Instant>>) -> bool {
+    failed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < PAUSE)
+}
+
+fn failed_now(failed: &Mutex<Option<Instant>>) {
+    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+}
+
+fn too_slow() -> Error {
+    Error::new(ErrorKind::Timeout, "the local view does not show the last write yet")
+}
+
+impl Lists {
+    /// Starts to follow a store; needs a Tokio runtime.
+    pub(super) fn new(store: Arc<dyn Registry>, max_age: Duration) -> Self {
+        let view = View::new(Arc::clone(&store), ViewOptions::default());
+        Self {
+            store,
+            view,
+            max_age,
+            written: AtomicU64::new(0),
+            shown: AtomicU64::new(0),
+            catching_up: tokio::sync::Mutex::default(),
+            behind: Mutex::default(),
+            silent: Mutex::default(),
+        }
+    }
+
+    fn counted(&self) -> Counted<'_> {
+        Counted(Some(&self.written))
+    }
+
+    /// Returns the view if it can answer, with every write that this server has confirmed.
+    async fn current_view(&self) -> Option<&View> {
+        if !self.view.is_ready() || self.view.age() > self.max_age {
+            return None;
+        }
+        match self.catch_up().await {
+            Ok(()) => Some(&self.view),
+            Err(error) => {
+                tracing::debug!(%error, "this list comes from the store");
+                failed_now(&self.behind);
+                None
+            }
+        }
+    }
+
+    /// Waits until the view shows every write that was confirmed before this call.
+    async fn catch_up(&self) -> Result<()> {
+        if self.shown.load(Ordering::Acquire) == self.written.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _alone = self.catching_up.lock().await;
+        let written = self.written.load(Ordering::Acquire);
+        if self.shown.load(Ordering::Acquire) == written {
+            return Ok(());
+        }
+        if is_recent(&self.behind) {
+            return Err(too_slow());
+        }
+        let caught_up = async {
+            match self.store.list_page(None, NonZeroU32::MIN).await?.revision {
+                Some(tail) => self.view.reached(&tail).await,
+                None => self.view.reconcile().await,
+            }
+        };
+        timeout(PATIENCE, caught_up).await.map_err(|_| too_slow())??;
+        self.shown.store(written, Ordering::Release);
+        Ok(())
+    }
+
+    /// Answers a query from the view, with current records while the store answers in time.
+    async fn find_in(&self, view: &View, query: &Query) -> Result<Page> {
+        if !is_recent(&self.silent) {
+            match timeout(PATIENCE, view.find_fresh(query)).await {
+                Ok(Err(error)) if error.kind() == ErrorKind::InvalidCursor => return Err(error),
+                Ok(Ok(page)) => return Ok(page),
+                failed => {
+                    tracing::debug!(?failed, "this list shows records that the store did not confirm");
+                    failed_now(&self.silent);
+                }
+            }
+        }
+        Ok(page_of(view.find(query)?, query))
+    }
+}
+
+fn page_of(found: Found, query: &Query) -> Page {
+    let streams = found.streams.into_iter().map(Arc::unwrap_or_clone).collect();
+    let mut page = Page::new(streams, found.next, found.total);
+    page.revision = found.revision;
+    // Once per list, not once per page.
+    page.unreadable = if query.cursor.is_none() { found.unreadable } else { 0 };
+    page
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Registry for Lists {
+    async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        self.counted().result(self.store.register_with(stream, options).await)
+    }
+
+    async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        self.counted().result(self.store.register_new(stream, options).await)
+    }
+
+    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
+        self.counted().result(self.store.unregister_with(id, options).await)
+    }
+
+    async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
+        let is_reported = |write: &Write| !matches!(write.change, Change::Heartbeat | Change::Stats(_));
+        let counted = writes.iter().any(is_reported).then(|| self.counted());
+        let answers = self.store.write(writes).await;
+        if let Ok(answers) = &answers {
+            for (write, answer) in writes.iter().zip(answers) {
+                if answer.is_ok() && !is_reported(write) {
+                    self.view.apply_write(write);
+                }
+            }
+        }
+        let lost = match &answers {
+            Ok(answers) => answers.iter().all(|answer| answer.as_ref().is_err_and(never_applied)),
+            Err(error) => never_applied(error),
+        };
+        if let Some(counted) = counted.filter(|_| lost) {
+            counted.forget();
+        }
+        answers
+    }
+
+    async fn find(&self, query: &Query) -> Result<Page> {
+        match self.current_view().await {
+            Some(view) => self.find_in(view, query).await,
+            None => self.store.find(query).await,
+        }
+    }
+
+    async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
+        match self.current_view().await {
+            Some(view) => Ok(view.summary(filter, by)),
+            None => self.store.summary(filter, by).await,
+        }
+    }
+
+    async fn get(&self, id: &StreamId) -> Result<Stream> {
+        self.store.get(id).await
+    }
+
+    async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
+        self.store.get_many(ids).await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot> {
+        self.store.snapshot().await
+    }
+
+    async fn list(&self) -> Result<Vec<Stream>> {
+        self.store.list().await
+    }
+
+    async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
+        self.store.list_page(cursor, count).await
+    }
+
+    async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
+        self.store.history(ended, limit).await
+    }
+
+    async fn watch(&self, from: WatchFrom) -> Result<Watch> {
+        self.store.watch(from).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.store.ping().await
+    }
+
+    fn info(&self) -> StoreInfo {
+        self.store.info()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+
+    // The conveniences go through the methods above.
+
+    async fn register(&self, stream: &Stream) -> Result<Registered> {
+        self.register_with(stream, &RegisterOptions::default()).await
+    }
+
+    async fn unregister(&self, id: &StreamId) -> Result<Stream> {
+        self.unregister_with(id, &UnregisterOptions::default()).await
+    }
+
+    async fn delete(&self, id: &StreamId) -> Result<Stream> {
+        self.unregister(id).await
+    }
+
+    async fn write_one(&self, write: Write) -> Result<()> {
+        let mut answers = self.write(std::slice::from_ref(&write)).await?;
+        answers.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the store gave no answer to a write")))
+    }
+
+    async fn update_heartbeat(&self, id: &StreamId) -> Result<()> {
+        self.write_one(Write::new(id, Change::Heartbeat)).await
+    }
+
+    async fn update_status(&self, id: &StreamId, status: StreamStatus) -> Result<()> {
+        self.write_one(Write::new(id, Change::Status(status))).await
+    }
+
+    async fn update_stats(&self, id: &StreamId, stats: &StreamStats) -> Result<()> {
+        self.write_one(Write::new(id, Change::Stats(stats.clone()))).await
+    }
+
+    async fn patch(&self, id: &StreamId, patch: &StreamPatch) -> Result<()> {
+        self.write_one(Write::new(id, Change::Patch(Box::new(patch.clone())))).await
+    }
+
+    async fn update(&self, stream: &Stream) -> Result<()> {
+        self.write_one(Write::new(&stream.id, Change::Update(Box::new(stream.clone())))).await
+    }
+}
