@@ -17,6 +17,8 @@ pub(crate) struct Args {
     pub(crate) names: Vec<String>,
     /// In a process of its own: fill a memory store and print its size.
     pub(crate) fill_memory: Option<usize>,
+    /// In a process of its own: serve lists of so many streams from a memory store.
+    pub(crate) serve_lists: Option<usize>,
     /// In a process of its own: hold leases in the store of this URL and print what that costs.
     pub(crate) hold_leases: Option<String>,
 }
@@ -32,6 +34,8 @@ impl Args {
                 other => {
                     if let Some(count) = other.strip_prefix("--fill-memory=") {
                         args.fill_memory = Some(count.parse()?);
+                    } else if let Some(count) = other.strip_prefix("--serve-lists=") {
+                        args.serve_lists = Some(count.parse()?);
                     } else if let Some(url) = other.strip_prefix("--hold-leases=") {
                         args.hold_leases = Some(url.to_owned());
                     } else if other.starts_with('-') {
@@ -52,9 +56,10 @@ impl Args {
         self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
     }
 
-    /// Whether any row but those of the memory store is to be measured.
+    /// Whether any row that needs Redis is to be measured.
     pub(crate) fn wants_redis(&self) -> bool {
-        self.names.is_empty() || self.names.iter().any(|part| !"memory store".contains(part.as_str()))
+        self.names.is_empty()
+            || self.names.iter().any(|part| !["memory store", "lists"].iter().any(|row| row.contains(part.as_str())))
     }
 
     /// How often each contender of a row is measured, in turns.

@@ -40,6 +40,9 @@ fn run(args: &Args) -> Result<()> {
     if let Some(count) = args.fill_memory {
         return bytes::fill(count);
     }
+    if let Some(count) = args.serve_lists {
+        return rows::lists::serve_lists(count);
+    }
     if let Some(url) = &args.hold_leases {
         return rows::leases::hold(url);
     }

@@ -2,6 +2,7 @@
 
 mod feed;
 pub(crate) mod leases;
+pub(crate) mod lists;
 mod memory;
 mod page;
 mod register;
@@ -83,6 +84,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     let mut lines = Vec::new();
     let before = load_average();
     let version = if args.wants_redis() { redis(args, &mut lines).await? } else { "not used".to_owned() };
+    if args.wants("lists") {
+        lines.extend(lists::rows(args).await?);
+    }
     if args.wants("memory") {
         note("memory store");
         lines.extend(memory::row(args).await?);
@@ -119,6 +123,9 @@ async fn redis(args: &Args, lines: &mut Vec<Line>) -> Result<String> {
     if args.wants("list_page") {
         note("list_page");
         lines.extend(page::row(&mut world).await?);
+    }
+    if args.wants("walk") {
+        lines.extend(lists::walk_redis(&mut world).await?);
     }
     Ok(version)
 }
