@@ -3,6 +3,7 @@
 //! The server runs on threads of the runtime; the test's own thread drives the browser and may block.
 
 mod browser;
+mod screenshot;
 
 use std::process::Command;
 use std::sync::Arc;
