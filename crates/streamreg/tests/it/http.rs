@@ -4,6 +4,7 @@
 mod access;
 mod connections;
 mod events;
+mod fresh;
 pub(crate) mod kit;
 mod list;
 mod page;
