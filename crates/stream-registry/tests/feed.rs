@@ -1,4 +1,4 @@
-//! The change feed in memory.
+//! The change feed of the in-memory store.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -27,7 +27,7 @@ fn changed(event: Event) -> (ChangeKind, Stream, Revision) {
 }
 
 #[tokio::test]
-async fn every_change_of_state_is_one_event_with_the_record() {
+async fn each_state_change_emits_one_event_with_the_new_record() {
     let registry = MemoryRegistry::new();
     let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
     let id = "a".parse().unwrap();
@@ -42,13 +42,13 @@ async fn every_change_of_state_is_one_event_with_the_record() {
     let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     registry.register_with(&stream("a"), &take_over).await.unwrap();
     registry.unregister_with(&id, &UnregisterOptions::default().reason("done".parse().unwrap())).await.unwrap();
-    let mut seen = Vec::new();
+    let mut changes = Vec::new();
     for _ in 0..6 {
-        seen.push(changed(next(&mut watch).await));
+        changes.push(changed(next(&mut watch).await));
     }
-    let whats: Vec<_> = seen.iter().map(|(what, ..)| *what).collect();
+    let kinds: Vec<_> = changes.iter().map(|(kind, ..)| *kind).collect();
     assert_eq!(
-        whats,
+        kinds,
         [
             ChangeKind::Registered,
             ChangeKind::Updated,
@@ -58,17 +58,17 @@ async fn every_change_of_state_is_one_event_with_the_record() {
             ChangeKind::TakenOver
         ]
     );
-    assert_eq!((seen[2].1.status.clone(), seen[2].1.bytes_received), (StreamStatus::Active, 7));
-    assert_eq!(seen[3].1.video_codec, "AV1");
+    assert_eq!((changes[2].1.status.clone(), changes[2].1.bytes_received), (StreamStatus::Active, 7));
+    assert_eq!(changes[3].1.video_codec, "AV1");
     let Event::Ended { reason: Ending::Unregistered(reason), last, .. } = next(&mut watch).await else {
-        panic!("no end")
+        panic!("expected an unregistered event")
     };
     assert_eq!((reason.as_str(), last.end_reason.as_deref()), (Some("done"), Some("done")));
     assert_eq!(registry.snapshot().await.unwrap().streams, []);
 }
 
 #[tokio::test]
-async fn a_watch_resumes_after_any_revision() {
+async fn watch_resumes_after_any_revision() {
     let registry = MemoryRegistry::new();
     let before = registry.snapshot().await.unwrap().revision.unwrap();
     let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
@@ -80,23 +80,23 @@ async fn a_watch_resumes_after_any_revision() {
         revisions.push(changed(next(&mut watch).await).2);
     }
     assert_eq!(registry.snapshot().await.unwrap().revision.as_ref(), revisions.last());
-    for (at, revision) in revisions[..10].iter().enumerate() {
+    for (index, revision) in revisions[..10].iter().enumerate() {
         let mut resumed = registry.watch(WatchFrom::Revision(revision.clone())).await.unwrap();
-        for n in at..10 {
+        for n in index..10 {
             assert_eq!(changed(next(&mut resumed).await).1.id.as_str(), format!("s{n}"));
         }
     }
 }
 
 #[tokio::test]
-async fn where_it_cannot_go_on_it_says_so() {
+async fn watch_emits_resync_when_its_start_is_not_in_the_feed() {
     let registry = MemoryRegistry::new();
     let other = MemoryRegistry::new().snapshot().await.unwrap().revision.unwrap();
     let tail = registry.snapshot().await.unwrap().revision.unwrap();
     let beyond = format!("{}9", tail.as_str()).parse().unwrap();
     for from in [other, beyond, "x".parse().unwrap()] {
         let mut watch = registry.watch(WatchFrom::Revision(from)).await.unwrap();
-        let Event::Resync { revision } = next(&mut watch).await else { panic!("no resync") };
+        let Event::Resync { revision } = next(&mut watch).await else { panic!("expected a resync event") };
         assert_eq!(registry.snapshot().await.unwrap().revision, Some(revision));
     }
     for n in 0..100_001 {
@@ -109,19 +109,21 @@ async fn where_it_cannot_go_on_it_says_so() {
 }
 
 #[tokio::test]
-async fn expiry_is_one_event_though_nobody_calls() {
+async fn expiry_is_emitted_once_without_any_call_of_the_registry() {
     let registry = MemoryRegistry::with_ttl(Duration::from_secs(1)).unwrap();
     let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
     registry.register(&stream("a")).await.unwrap();
     let (_, registered, _) = changed(next(&mut watch).await);
-    let Event::Ended { reason: Ending::Expired, last, as_of, .. } = next(&mut watch).await else { panic!("no end") };
+    let Event::Ended { reason: Ending::Expired, last, as_of, .. } = next(&mut watch).await else {
+        panic!("expected an unregistered event")
+    };
     assert_eq!(*last, registered);
     let late = as_of.since(registered.last_heartbeat);
     assert!(late >= Duration::from_secs(1) && late < Duration::from_secs(2), "{late:?}");
 }
 
 #[tokio::test]
-async fn a_moved_clock_is_seen() {
+async fn advancing_the_clock_wakes_a_waiting_watch() {
     let registry = MockRegistry::new();
     let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
     registry.register(&stream("a")).await.unwrap();
@@ -135,34 +137,34 @@ async fn a_moved_clock_is_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_watch_says_every_ten_seconds_that_it_is_alive() {
+async fn idle_watch_emits_alive_every_ten_seconds() {
     let registry = MemoryRegistry::new();
     let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
-    let began = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     for _ in 0..3 {
         assert!(matches!(watch.next().await, Some(Event::Alive { .. })));
     }
-    assert_eq!(began.elapsed().as_secs(), 30);
+    assert_eq!(start.elapsed().as_secs(), 30);
 }
 
 #[tokio::test]
-async fn dropped_futures_lose_nothing() {
+async fn dropping_a_call_of_next_loses_no_event() {
     let registry = MemoryRegistry::new();
     let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
-    let mut told = 0;
+    let mut received = 0;
     for n in 0..1_000 {
         registry.register(&stream(&format!("s{n}"))).await.unwrap();
         tokio::select! {
             biased;
             () = tokio::task::yield_now(), if n % 3 == 0 => {}
             event = watch.next() => {
-                assert_eq!(changed(event.unwrap()).1.id.as_str(), format!("s{told}"));
-                told += 1;
+                assert_eq!(changed(event.unwrap()).1.id.as_str(), format!("s{received}"));
+                received += 1;
             }
         }
     }
-    while told < 1_000 {
-        assert_eq!(changed(next(&mut watch).await).1.id.as_str(), format!("s{told}"));
-        told += 1;
+    while received < 1_000 {
+        assert_eq!(changed(next(&mut watch).await).1.id.as_str(), format!("s{received}"));
+        received += 1;
     }
 }

@@ -1,4 +1,4 @@
-//! The mock: what it is told to do, and what it remembers.
+//! The mock registry: scripted errors, delays and time, and recorded calls.
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::time::Duration;
@@ -20,20 +20,20 @@ fn write(to: &str, change: Change) -> Write {
 }
 
 #[tokio::test]
-async fn told_failures_queue_change_nothing_and_end() {
+async fn scripted_errors_queue_and_change_nothing() {
     let mock = MockRegistry::new();
     mock.fail_next(Operation::Register, ErrorKind::Denied);
-    mock.fail_next_with(Operation::Register, Error::new(ErrorKind::Unavailable, "gone for lunch"));
+    mock.fail_next_with(Operation::Register, Error::new(ErrorKind::Unavailable, "the store restarts"));
     assert_eq!(mock.register(&stream("a")).await.unwrap_err().kind(), ErrorKind::Denied);
     let error = mock.register(&stream("a")).await.unwrap_err();
-    assert_eq!((error.message(), error.operation()), ("gone for lunch", Some(Operation::Register)));
+    assert_eq!((error.message(), error.operation()), ("the store restarts", Some(Operation::Register)));
     assert_eq!(error.stream_id(), Some(&id("a")));
     assert!(mock.list().await.unwrap().is_empty());
     mock.register(&stream("a")).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_told_failure_hits_its_write_in_a_batch() {
+async fn scripted_error_fails_its_write_in_a_batch() {
     let mock = MockRegistry::new();
     for name in ["a", "b"] {
         mock.register(&stream(name)).await.unwrap();
@@ -64,34 +64,52 @@ async fn a_told_failure_hits_its_write_in_a_batch() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_the_calls_own_error_where_it_has_one() {
+async fn get_many_is_one_call_of_get() {
+    let mock = MockRegistry::with_ttl(Duration::from_secs(60)).unwrap();
+    mock.register(&stream("a")).await.unwrap();
+    let ids = [id("none"), id("a"), id("a")];
+    mock.fail_next(Operation::Get, ErrorKind::Unavailable);
+    let error = mock.get_many(&ids).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unavailable, Some(Operation::Get)));
+    let found: Vec<_> = mock.get_many(&ids).await.unwrap().into_iter().map(|stream| stream.is_some()).collect();
+    assert_eq!(found, [false, true, true]);
+    let outcomes: Vec<_> = mock.calls()[1..].iter().map(|call| (call.operation, call.outcome)).collect();
+    assert_eq!(outcomes, [(Operation::Get, Err(ErrorKind::Unavailable)), (Operation::Get, Ok(()))]);
+    mock.advance(Duration::from_secs(60));
+    assert_eq!(mock.get_many(&[id("a")]).await.unwrap(), [None]);
+    mock.close().await.unwrap();
+    assert_eq!(mock.get_many(&ids).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn call_that_fails_anyway_returns_its_own_error_instead_of_a_scripted_loss() {
     let mock = MockRegistry::new();
     mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
     assert_eq!(mock.unregister(&id("a")).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test(start_paused = true)]
-async fn delays_pass_in_tokios_time_and_a_dropped_call_is_not_made() {
+async fn delay_uses_tokio_time_and_a_call_dropped_during_it_has_no_effect() {
     let mock = MockRegistry::new();
     mock.delay(Operation::Register, Duration::from_secs(3600));
     let given = stream("a");
-    let patience = tokio::time::timeout(Duration::from_secs(60), mock.register(&given));
-    assert!(patience.await.is_err());
+    let with_timeout = tokio::time::timeout(Duration::from_secs(60), mock.register(&given));
+    assert!(with_timeout.await.is_err());
     assert!(mock.calls().is_empty() && mock.list().await.unwrap().is_empty());
 
-    let before = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     mock.register(&stream("a")).await.unwrap();
-    assert_eq!(before.elapsed(), Duration::from_secs(3600));
+    assert_eq!(start.elapsed(), Duration::from_secs(3600));
     mock.delay(Operation::Register, Duration::ZERO);
     mock.delay(Operation::Heartbeat, Duration::from_secs(1));
     mock.delay(Operation::Write, Duration::from_secs(2));
-    let before = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     mock.update_heartbeat(&id("a")).await.unwrap();
-    assert_eq!(before.elapsed(), Duration::from_secs(2));
+    assert_eq!(start.elapsed(), Duration::from_secs(2));
 }
 
 #[tokio::test]
-async fn its_clock_moves_only_when_told_and_to_the_nanosecond() {
+async fn clock_stands_still_until_advanced_and_streams_expire_to_the_nanosecond() {
     let mock = MockRegistry::with_ttl(Duration::from_secs(1)).unwrap();
     assert!(MockRegistry::with_ttl(Duration::from_millis(999)).is_err());
     let first = mock.register(&stream("a")).await.unwrap().stream;
@@ -103,10 +121,10 @@ async fn its_clock_moves_only_when_told_and_to_the_nanosecond() {
 }
 
 #[tokio::test]
-async fn a_record_of_another_program_is_put_as_it_is() {
+async fn put_stored_keeps_epoch_times_and_unknown_fields() {
     let mock = MockRegistry::new();
-    let text = r#"{"type":"srt","epoch":"7","x":[],"created_at":"2024-01-15T14:30:52+01:00"}"#;
-    mock.put_stored(&id("a"), text).unwrap();
+    let json = r#"{"type":"srt","epoch":"7","x":[],"created_at":"2024-01-15T14:30:52+01:00"}"#;
+    mock.put_stored(&id("a"), json).unwrap();
     let found = mock.get(&id("a")).await.unwrap();
     assert_eq!(found.epoch().unwrap().as_str(), "7");
     assert_eq!(found.created_at.to_string(), "2024-01-15T13:30:52.000000000Z");

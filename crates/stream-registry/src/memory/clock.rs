@@ -1,4 +1,4 @@
-//! The clock of an in-memory store: the machine's, or one that a test moves.
+//! The clock of an in-memory store: the system clock, or a manual clock that a test moves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::stream::Timestamp;
 
-/// What time it is: `mono` decides over life and death, `wall` is written into records.
+/// The current time on two clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
-    /// Nanoseconds since the store was made; never goes back.
+    /// Nanoseconds since the store was created. Never goes back; decides when streams expire.
     pub(crate) mono: u64,
+    /// The time that is written into records.
     pub(crate) wall: Timestamp,
 }
 
 impl Now {
+    /// Returns the time left until a deadline.
     pub(super) fn until(self, deadline: u64) -> Duration {
         Duration::from_nanos(deadline.saturating_sub(self.mono))
     }
@@ -22,7 +24,7 @@ impl Now {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
-    /// Deadlines by the monotonic clock, so that a stepped wall clock ends no stream.
+    /// Deadlines use the monotonic clock, so that an adjusted wall clock does not expire streams.
     System { origin: Instant },
     /// Stands still until it is moved.
     Manual { start: Timestamp, passed: Arc<AtomicU64> },
@@ -53,7 +55,7 @@ impl Clock {
         Now { mono, wall }
     }
 
-    /// Moves a manual clock.
+    /// Moves a manual clock; does nothing on the system clock.
     pub(crate) fn advance(&self, by: Duration) {
         if let Self::Manual { passed, .. } = self {
             passed.fetch_add(nanos(by), Ordering::SeqCst);
@@ -61,7 +63,7 @@ impl Clock {
     }
 }
 
-/// 584 years fit.
+/// Converts a duration to nanoseconds, at most 584 years.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,190 +1,117 @@
-//! The change feed of an in-memory store: the last events, and those who follow them.
+//! The change feed of an in-memory store: the last events, numbered in order.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
-use futures_util::stream::unfold;
 use tokio::sync::watch::{Receiver, Sender};
 
-use super::clock::Clock;
-use super::state::State;
 use crate::stream::{Revision, Stream, Timestamp};
-use crate::watch::{ALIVE_AFTER, ChangeKind, Ending, Event, RETAINED, Watch, WatchFrom};
+use crate::watch::{ChangeKind, Ending, Event, RETAINED};
 
-/// What happened, without its place in the feed.
+/// An event without its position in the feed.
 #[derive(Clone, Debug)]
-pub(super) enum Happened {
+pub(super) enum FeedEvent {
     Changed(ChangeKind, Arc<Stream>),
     Ended(Ending, Arc<Stream>, Timestamp),
+}
+
+impl FeedEvent {
+    /// Adds the position to the event.
+    pub(super) fn at(self, revision: Revision) -> Event {
+        match self {
+            Self::Changed(kind, stream) => Event::Changed { revision, kind, stream },
+            Self::Ended(reason, last, as_of) => Event::Ended { revision, reason, last, as_of },
+        }
+    }
 }
 
 /// The last events, numbered from 1.
 #[derive(Debug)]
 pub(super) struct Feed {
-    /// Tells this feed from that of another store, or of this one in another process.
-    history: String,
+    /// A random string in each revision, which distinguishes this feed from the feed of any other store or process.
+    generation: String,
+    /// The number of the last event.
     last: u64,
-    events: VecDeque<Happened>,
-    /// Wakes those who wait for the next event.
+    events: VecDeque<FeedEvent>,
+    /// Notifies watches of new events.
     tail: Sender<u64>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        let history = format!("{:016x}", fastrand::u64(..));
-        Self { history, last: 0, events: VecDeque::new(), tail: Sender::new(0) }
+        let generation = format!("{:016x}", fastrand::u64(..));
+        Self { generation, last: 0, events: VecDeque::new(), tail: Sender::new(0) }
     }
 }
 
-/// What a place in the feed is to this feed.
-enum Reached {
-    /// The event after it.
-    Next(u64, Happened),
-    /// The last one.
+/// The result of looking for the event after a position.
+pub(super) enum Lookup {
+    /// The next event and its number.
+    Next(u64, FeedEvent),
+    /// The position is that of the last event.
     Tail,
-    /// Not, or no longer, a place in it.
+    /// The position is not in the feed, or is no longer kept.
     Lost,
 }
 
 impl Feed {
-    pub(super) fn push(&mut self, happened: Happened) {
+    pub(super) fn push(&mut self, event: FeedEvent) {
         if self.events.len() == RETAINED {
             self.events.pop_front();
         }
-        self.events.push_back(happened);
+        self.events.push_back(event);
         self.last += 1;
         self.tail.send_replace(self.last);
     }
 
-    /// Wakes those who wait, since time was moved or the store was closed.
+    /// Wakes all watches, because the clock was moved or the store was closed.
     pub(super) fn wake(&self) {
         self.tail.send_replace(self.last);
     }
 
-    pub(super) fn revision(&self) -> Revision {
-        self.at(self.last)
+    /// Subscribes to the notifications of new events.
+    pub(super) fn subscribe(&self) -> Receiver<u64> {
+        self.tail.subscribe()
     }
 
-    fn at(&self, number: u64) -> Revision {
-        let text = format!("{}-{number}", self.history);
-        text.parse().unwrap_or_else(|_| unreachable!("{text:?} is a revision"))
+    /// Returns the number of the last event.
+    pub(super) fn last(&self) -> u64 {
+        self.last
     }
 
-    /// The number of a revision of this feed.
-    fn number(&self, revision: &Revision) -> Option<u64> {
-        let number = revision.as_str().strip_prefix(self.history.as_str())?.strip_prefix('-')?.parse().ok()?;
-        (self.at(number) == *revision).then_some(number)
-    }
-
-    /// The number before that of the oldest event that is kept.
-    fn oldest(&self) -> u64 {
-        // At most `RETAINED`.
+    /// Returns the number before that of the oldest event that is kept.
+    pub(super) fn oldest(&self) -> u64 {
+        // The feed holds at most `RETAINED` events, so the conversion is lossless.
         self.last - self.events.len() as u64
     }
 
-    fn after(&self, place: u64) -> Reached {
-        let first = self.oldest();
-        match place {
-            _ if place == self.last => Reached::Tail,
-            _ if place < first || place > self.last => Reached::Lost,
+    /// Returns the revision of the last event.
+    pub(super) fn revision(&self) -> Revision {
+        self.revision_of(self.last)
+    }
+
+    /// Returns the revision of the event with this number.
+    pub(super) fn revision_of(&self, number: u64) -> Revision {
+        let string = format!("{}-{number}", self.generation);
+        string.parse().unwrap_or_else(|_| unreachable!("{string:?} is a valid revision"))
+    }
+
+    /// Returns the number of a revision of this feed; `None` for a revision of another feed.
+    pub(super) fn number_of(&self, revision: &Revision) -> Option<u64> {
+        let number = revision.as_str().strip_prefix(self.generation.as_str())?.strip_prefix('-')?.parse().ok()?;
+        (self.revision_of(number) == *revision).then_some(number)
+    }
+
+    /// Returns the event after a position.
+    pub(super) fn after(&self, position: u64) -> Lookup {
+        let oldest = self.oldest();
+        match position {
+            _ if position == self.last => Lookup::Tail,
+            _ if position < oldest || position > self.last => Lookup::Lost,
             _ => {
-                let at = usize::try_from(place - first).unwrap_or(usize::MAX);
-                self.events.get(at).map_or(Reached::Lost, |event| Reached::Next(place + 1, event.clone()))
+                let index = usize::try_from(position - oldest).unwrap_or(usize::MAX);
+                self.events.get(index).map_or(Lookup::Lost, |event| Lookup::Next(position + 1, event.clone()))
             }
         }
-    }
-}
-
-/// One who follows.
-struct Follower {
-    state: Weak<RwLock<State>>,
-    clock: Clock,
-    tail: Receiver<u64>,
-    /// The number of the event that was told last; `None` where the place to begin is not in this feed.
-    told: Option<u64>,
-}
-
-/// Follows the feed of a store from a place on, until the store is closed or gone.
-pub(super) fn follow(state: &Arc<RwLock<State>>, clock: &Clock, from: &WatchFrom) -> Watch {
-    let begins;
-    let follower = {
-        let guard = state.read().unwrap_or_else(PoisonError::into_inner);
-        let told = match from {
-            WatchFrom::Now => Some(guard.feed.last),
-            WatchFrom::Revision(revision) => guard.feed.number(revision),
-            WatchFrom::Oldest => Some(guard.feed.oldest()),
-        };
-        let told = told.filter(|told| (guard.feed.oldest()..=guard.feed.last).contains(told));
-        begins = told.map(|told| guard.feed.at(told));
-        Follower { state: Arc::downgrade(state), clock: clock.clone(), tail: guard.feed.tail.subscribe(), told }
-    };
-    let watch = Watch::new(unfold(follower, |mut follower| async move { Some((follower.next().await?, follower)) }));
-    match begins {
-        Some(revision) => watch.starting_after(revision),
-        None => watch,
-    }
-}
-
-impl Follower {
-    /// Waits for the next event. Nothing is lost when the future is dropped: what is told is noted in the
-    /// same breath.
-    async fn next(&mut self) -> Option<Event> {
-        let alive_at = tokio::time::Instant::now() + ALIVE_AFTER;
-        loop {
-            self.tail.mark_unchanged();
-            let due = match self.look()? {
-                Ok(event) => return Some(event),
-                Err(due) => due,
-            };
-            // The next deadline may be earlier than the next call that would see to it.
-            let due = due.map_or(ALIVE_AFTER, |due| due.min(ALIVE_AFTER));
-            tokio::select! {
-                changed = self.tail.changed() => changed.ok()?,
-                () = tokio::time::sleep(due) => {}
-                () = tokio::time::sleep_until(alive_at) => {
-                    // Once more, and not the tail's revision: an event that comes just now would be skipped by whoever
-                    // resumes there.
-                    return Some(match self.look()? {
-                        Ok(event) => event,
-                        Err(_) => Event::Alive { revision: self.reached()? },
-                    });
-                }
-            }
-        }
-    }
-
-    /// The place of the event that was told last.
-    fn reached(&self) -> Option<Revision> {
-        let state = self.state.upgrade()?;
-        let state = state.read().unwrap_or_else(PoisonError::into_inner);
-        Some(state.feed.at(self.told.unwrap_or(state.feed.last)))
-    }
-
-    /// The next event, or how long until a stream may expire; `None` where the store is closed.
-    fn look(&mut self) -> Option<Result<Event, Option<Duration>>> {
-        let state = self.state.upgrade()?;
-        let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
-        if state.closed {
-            return None;
-        }
-        let now = self.clock.now();
-        state.purge(now);
-        let reached = self.told.map_or(Reached::Lost, |told| state.feed.after(told));
-        Some(match reached {
-            Reached::Next(number, happened) => {
-                self.told = Some(number);
-                let revision = state.feed.at(number);
-                Ok(match happened {
-                    Happened::Changed(kind, stream) => Event::Changed { revision, kind, stream },
-                    Happened::Ended(reason, last, as_of) => Event::Ended { revision, reason, last, as_of },
-                })
-            }
-            Reached::Tail => Err(state.next_due().map(|bound| now.until(bound).max(Duration::from_millis(1)))),
-            Reached::Lost => {
-                self.told = Some(state.feed.last);
-                Ok(Event::Resync { revision: state.feed.revision() })
-            }
-        })
     }
 }

@@ -2,6 +2,7 @@
 
 mod clock;
 mod feed;
+mod follow;
 mod state;
 
 use std::num::NonZeroU32;
@@ -12,7 +13,7 @@ use async_trait::async_trait;
 
 pub(crate) use clock::Clock;
 use clock::{Now, nanos};
-use feed::Happened;
+use feed::FeedEvent;
 use state::{Answer, State};
 
 use crate::error::{Error, Result};
@@ -29,9 +30,9 @@ const KIND: char = 'm';
 
 /// A registry in this process's memory.
 ///
-/// For one process, tests and a first try. It needs no async runtime, starts no task, and forgets
-/// everything when it is dropped. Streams expire to the nanosecond; what has expired is removed by
-/// the next call. Clone an `Arc` of it to share it.
+/// It suits a single process, tests and first experiments. It needs no async runtime, starts no task, and loses its
+/// contents when it is dropped. Streams expire with nanosecond precision; the next call removes expired ones. To share
+/// the registry, put it into an `Arc`.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -43,7 +44,7 @@ const KIND: char = 'm';
 /// ```
 #[derive(Debug)]
 pub struct MemoryRegistry {
-    /// Shared with those who follow the changes.
+    /// Shared with the watches.
     state: Arc<RwLock<State>>,
     clock: Clock,
     ttl: Duration,
@@ -57,16 +58,16 @@ impl Default for MemoryRegistry {
 }
 
 impl MemoryRegistry {
-    /// Makes an empty registry whose streams live for 5 minutes without a write.
+    /// Creates an empty registry with a time to live of 5 minutes.
     pub fn new() -> Self {
         Self::with_clock(DEFAULT_TTL, Clock::system())
     }
 
-    /// Makes an empty registry with another time to live.
+    /// Creates an empty registry with the given time to live.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` outside of 1 second to 30 days.
+    /// Returns `InvalidArgument` if the time to live is not between 1 second and 30 days.
     pub fn with_ttl(ttl: Duration) -> Result<Self> {
         Ok(Self::with_clock(check_ttl(ttl)?, Clock::system()))
     }
@@ -75,28 +76,29 @@ impl MemoryRegistry {
         Self { state: Arc::default(), clock, ttl, read_only: false }
     }
 
-    /// Refuses every write.
+    /// Sets whether every write is rejected with `Denied`. Default: false.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Enters the lock to change something, with everything expired removed.
-    fn enter(&self) -> Result<(RwLockWriteGuard<'_, State>, Now)> {
-        // A panic under the lock cannot leave half a change: each is one insertion or removal.
+    /// Locks the state for a change, after all expired streams are removed.
+    fn lock(&self) -> Result<(RwLockWriteGuard<'_, State>, Now)> {
+        // A panic under the lock cannot leave half a change: each change is one insertion or removal.
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.closed {
             return Err(Error::closed());
         }
-        // Read under the lock, so that times of writes are in their order.
+        // The time is read under the lock, so that the times of writes are in the order of the writes.
         let now = self.clock.now();
         state.purge(now);
         Ok((state, now))
     }
 
-    /// Enters the lock to look, beside others who look; the time tells who has expired.
-    fn look(&self) -> Result<(RwLockReadGuard<'_, State>, u64)> {
+    /// Locks the state together with other readers. Expired streams may still be present: compare their deadlines with the
+    /// returned time.
+    fn lock_shared(&self) -> Result<(RwLockReadGuard<'_, State>, u64)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if state.closed {
             return Err(Error::closed());
@@ -104,14 +106,14 @@ impl MemoryRegistry {
         Ok((state, self.clock.mono()))
     }
 
-    fn enter_to_write(&self) -> Result<(RwLockWriteGuard<'_, State>, Now)> {
-        let entered = self.enter()?;
-        if self.read_only { Err(rules::read_only()) } else { Ok(entered) }
+    fn lock_to_write(&self) -> Result<(RwLockWriteGuard<'_, State>, Now)> {
+        let locked = self.lock()?;
+        if self.read_only { Err(rules::read_only()) } else { Ok(locked) }
     }
 
-    /// Puts a record as it is, as another program's write would.
+    /// Stores a record unchanged, as a write of another program would.
     pub(crate) fn put_stored(&self, stream: Stream) -> Result<()> {
-        let (mut state, now) = self.enter_to_write()?;
+        let (mut state, now) = self.lock_to_write()?;
         state.put(stream, self.deadline(now));
         Ok(())
     }
@@ -122,7 +124,7 @@ impl MemoryRegistry {
 
     fn register_now(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         rules::check_registration(stream, options)?;
-        let (mut state, now) = self.enter_to_write()?;
+        let (mut state, now) = self.lock_to_write()?;
         match options.operation.as_ref().and_then(|operation| state.answer(operation)) {
             Some(Answer::Registered(first)) if options.generated_id || first.stream.id == stream.id => {
                 return Ok(first.clone());
@@ -134,45 +136,45 @@ impl MemoryRegistry {
         let met = rules::Met {
             existing: entry.map(|entry| &*entry.stream),
             idle: entry.map_or(Duration::ZERO, |entry| self.ttl.saturating_sub(now.until(entry.deadline))),
-            ended: state.mark(&stream.id),
+            ended: state.tombstone(&stream.id),
         };
         let (stream, outcome) = rules::register(met, stream, options, now.wall)?;
-        let what = rules::change_of_registration(outcome, met.existing, options);
+        let kind = rules::change_of_registration(outcome, met.existing, options);
         if outcome == Outcome::TakenOver {
-            self.mark(&mut state, &stream.id, now);
+            self.leave_tombstone(&mut state, &stream.id, now);
         }
         state.put(stream.clone(), self.deadline(now));
-        if let Some(what) = what {
-            Self::tell(&mut state, &stream.id, what);
+        if let Some(kind) = kind {
+            Self::publish(&mut state, &stream.id, kind);
         }
         let registered = Registered::new(stream, outcome, self.ttl);
         Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Registered(registered.clone()));
         Ok(registered)
     }
 
-    fn end_now(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
-        let (mut state, now) = self.enter_to_write()?;
+    fn unregister_now(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
+        let (mut state, now) = self.lock_to_write()?;
         match options.operation.as_ref().and_then(|operation| state.answer(operation)) {
-            Some(Answer::Ended(first)) if first.id == *id => return Ok(first.clone()),
+            Some(Answer::Unregistered(first)) if first.id == *id => return Ok(first.clone()),
             Some(_) => return Err(rules::operation_reused()),
             None => {}
         }
         let entry = state.get(id).ok_or_else(|| Error::not_found(id))?;
         rules::check_guard(&entry.stream, &options.guard)?;
-        self.mark(&mut state, id, now);
+        self.leave_tombstone(&mut state, id, now);
         let entry = state.remove(id).ok_or_else(|| Error::not_found(id))?;
         let last = rules::ended(Arc::unwrap_or_clone(entry.stream), &options.reason);
-        let cause = Ending::Unregistered(options.reason.clone());
-        state.feed.push(Happened::Ended(cause, Arc::new(last.clone()), now.wall));
-        Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Ended(last.clone()));
+        let ending = Ending::Unregistered(options.reason.clone());
+        state.feed.push(FeedEvent::Ended(ending, Arc::new(last.clone()), now.wall));
+        Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Unregistered(last.clone()));
         Ok(last)
     }
 
-    /// Leaves a mark that the live stream has ended, for holders who come back.
-    fn mark(&self, state: &mut State, id: &StreamId, now: Now) {
+    /// Leaves a tombstone for the live stream, so that its holder cannot recover it after it has ended.
+    fn leave_tombstone(&self, state: &mut State, id: &StreamId, now: Now) {
         let Some(entry) = state.get(id) else { return };
-        let ended = epoch::mark(entry.stream.epoch(), now.wall, state.mark(id));
-        state.put_mark(id, ended, now.mono.saturating_add(nanos(end_mark_ttl(self.ttl))));
+        let ended = epoch::mark(entry.stream.epoch(), now.wall, state.tombstone(id));
+        state.put_tombstone(id, ended, now.mono.saturating_add(nanos(end_mark_ttl(self.ttl))));
     }
 
     fn remember(state: &mut State, operation: Option<&OperationId>, now: Now, answer: impl FnOnce() -> Answer) {
@@ -185,40 +187,40 @@ impl MemoryRegistry {
         rules::check_write(write)?;
         let entry = state.get_mut(&write.id).ok_or_else(|| Error::not_found(&write.id))?;
         rules::check_guard(&entry.stream, &write.guard)?;
-        let what = rules::change_of_write(&write.change, &entry.stream);
+        let kind = rules::change_of_write(&write.change, &entry.stream);
         match &write.change {
             change @ Change::Patch(_) => entry.stream = Arc::new(rules::apply(&entry.stream, change, now.wall)?),
             change => rules::apply_in_place(Arc::make_mut(&mut entry.stream), change, now.wall)?,
         }
         entry.deadline = self.deadline(now);
-        if let Some(what) = what {
-            Self::tell(state, &write.id, what);
+        if let Some(kind) = kind {
+            Self::publish(state, &write.id, kind);
         }
         Ok(())
     }
 
-    /// Tells those who follow what happened to a live stream.
-    fn tell(state: &mut State, id: &StreamId, what: ChangeKind) {
+    /// Adds the current record of a live stream to the change feed.
+    fn publish(state: &mut State, id: &StreamId, kind: ChangeKind) {
         if let Some(stream) = state.get(id).map(|entry| Arc::clone(&entry.stream)) {
-            state.feed.push(Happened::Changed(what, stream));
+            state.feed.push(FeedEvent::Changed(kind, stream));
         }
     }
 
-    /// Lets those who follow see that the clock was moved.
+    /// Wakes all watches, because the clock was moved.
     pub(crate) fn wake(&self) {
         self.state.read().unwrap_or_else(PoisonError::into_inner).feed.wake();
     }
 
     fn page_now(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
         let before = cursor.map_or(Ok(u64::MAX), |cursor| cursor::read(KIND, cursor))?;
-        let (state, _) = self.enter()?;
+        let (state, _) = self.lock()?;
         let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
         let mut found = state.before(before);
-        let (places, streams): (Vec<_>, Vec<_>) =
-            found.by_ref().take(count).map(|(place, stream)| (place, Arc::clone(stream))).unzip();
+        let (positions, streams): (Vec<_>, Vec<_>) =
+            found.by_ref().take(count).map(|(position, stream)| (position, Arc::clone(stream))).unzip();
         let more = found.next().is_some();
         drop(found);
-        let next = places.last().filter(|_| more).map(|place| cursor::make(KIND, *place)).transpose()?;
+        let next = positions.last().filter(|_| more).map(|position| cursor::make(KIND, *position)).transpose()?;
         let total = u64::try_from(state.len()).unwrap_or(u64::MAX);
         let revision = state.feed.revision();
         drop(state);
@@ -236,12 +238,12 @@ impl Registry for MemoryRegistry {
     }
 
     async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
-        self.end_now(id, options).map_err(|error| error.with_stream(id).with_operation(Operation::Unregister))
+        self.unregister_now(id, options).map_err(|error| error.with_stream(id).with_operation(Operation::Unregister))
     }
 
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         rules::check_batch(writes)?;
-        let (mut state, now) = self.enter_to_write()?;
+        let (mut state, now) = self.lock_to_write()?;
         Ok(writes
             .iter()
             .map(|write| self.write_one(&mut state, now, write).map_err(|error| rules::name_write(error, write)))
@@ -249,15 +251,23 @@ impl Registry for MemoryRegistry {
     }
 
     async fn get(&self, id: &StreamId) -> Result<Stream> {
-        let found = self.look().and_then(|(state, now)| {
-            let entry = state.get(id).filter(|entry| now < entry.deadline);
-            entry.map(|entry| Arc::clone(&entry.stream)).ok_or_else(|| Error::not_found(id))
+        let found = self.lock_shared().and_then(|(state, now)| {
+            // The record is copied outside the lock.
+            state.get_live(id, now).ok_or_else(|| Error::not_found(id))
         });
         found.map(Arc::unwrap_or_clone).map_err(|error| error.with_stream(id).with_operation(Operation::Get))
     }
 
+    async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
+        let (state, now) = self.lock_shared().map_err(|error| error.with_operation(Operation::Get))?;
+        let found: Vec<_> = ids.iter().map(|id| state.get_live(id, now)).collect();
+        drop(state);
+        // The records are copied outside the lock.
+        Ok(found.into_iter().map(|stream| stream.map(Arc::unwrap_or_clone)).collect())
+    }
+
     async fn snapshot(&self) -> Result<Snapshot> {
-        let (state, _) = self.enter().map_err(|error| error.with_operation(Operation::List))?;
+        let (state, _) = self.lock().map_err(|error| error.with_operation(Operation::List))?;
         let streams: Vec<_> = state.before(u64::MAX).map(|(_, stream)| Arc::clone(stream)).collect();
         let revision = state.feed.revision();
         drop(state);
@@ -271,12 +281,12 @@ impl Registry for MemoryRegistry {
     }
 
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        self.look().map(drop).map_err(|error| error.with_operation(Operation::Watch))?;
-        Ok(feed::follow(&self.state, &self.clock, &from))
+        self.lock_shared().map(drop).map_err(|error| error.with_operation(Operation::Watch))?;
+        Ok(follow::follow(&self.state, &self.clock, &from))
     }
 
     async fn ping(&self) -> Result<()> {
-        self.enter().map(|_| ()).map_err(|error| error.with_operation(Operation::Ping))
+        self.lock().map(|_| ()).map_err(|error| error.with_operation(Operation::Ping))
     }
 
     fn info(&self) -> StoreInfo {

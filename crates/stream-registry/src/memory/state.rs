@@ -1,93 +1,94 @@
-//! What an in-memory store holds, under its one lock.
+//! The contents of an in-memory store, behind one lock.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use super::clock::Now;
-use super::feed::{Feed, Happened};
+use super::feed::{Feed, FeedEvent};
+use crate::registry::Registered;
 use crate::stream::{OperationId, Stream, StreamId};
 use crate::watch::Ending;
 
 /// A live stream.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Shared with readers, who copy it outside the lock.
+    /// Shared with readers, which copy it outside the lock.
     pub(super) stream: Arc<Stream>,
-    /// When it expires, unless it is written before.
+    /// The time at which the stream expires unless it is written before.
     pub(super) deadline: u64,
-    /// Its place in the order of registration.
-    pub(super) place: u64,
+    /// The position in the order of registration.
+    pub(super) position: u64,
 }
 
-/// The answer to a named call, for when it is sent again.
+/// The answer to a call with an operation id, kept in case the call is sent again.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    Registered(crate::registry::Registered),
-    Ended(Stream),
+    Registered(Registered),
+    Unregistered(Stream),
 }
 
-/// What is kept for a while.
+/// The key of an entry that is kept for a limited time.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Passing {
+enum Temporary {
     Answer(OperationId),
-    Mark(StreamId),
+    Tombstone(StreamId),
 }
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     entries: HashMap<StreamId, Entry>,
-    /// The ids in order of registration: pages go along it.
+    /// The ids in the order of registration, which is the order of pages.
     order: BTreeMap<u64, StreamId>,
-    next_place: u64,
-    /// Lower bounds of deadlines, by place. A write moves only the entry's own deadline; a bound that
-    /// comes due before it is put back, so that a heartbeat costs no heap operation.
+    next_position: u64,
+    /// Lower bounds of deadlines, each with the position of its stream. A write only changes the deadline in the entry.
+    /// If a bound is due before the deadline, it is pushed back. Thus a heartbeat needs no heap operation.
     bounds: BinaryHeap<Reverse<(u64, u64)>>,
     answers: HashMap<OperationId, (u64, Answer)>,
-    /// The epochs of ended streams, or what stands for them.
-    marks: HashMap<StreamId, (u64, String)>,
-    /// When answers and marks are forgotten, in that order.
-    forget: BinaryHeap<Reverse<(u64, Passing)>>,
+    /// The epoch of each ended stream, or its replacement for a stream without an epoch, and when it is forgotten.
+    tombstones: HashMap<StreamId, (u64, String)>,
+    /// Answers and tombstones in the order in which they are forgotten.
+    temporary: BinaryHeap<Reverse<(u64, Temporary)>>,
     pub(super) feed: Feed,
     pub(super) closed: bool,
 }
 
 impl State {
-    /// Removes what has expired, in the order of the deadlines.
+    /// Removes everything that has expired, in the order of the deadlines.
     pub(super) fn purge(&mut self, time: Now) {
         let now = time.mono;
-        while let Some(Reverse((bound, place))) =
+        while let Some(Reverse((bound, position))) =
             self.bounds.peek().copied().filter(|Reverse((bound, _))| *bound <= now)
         {
             self.bounds.pop();
-            let Some(id) = self.order.get(&place) else { continue };
+            let Some(id) = self.order.get(&position) else { continue };
             match self.entries.get(id).map(|entry| entry.deadline) {
-                Some(deadline) if deadline > now => self.bounds.push(Reverse((deadline.max(bound), place))),
+                Some(deadline) if deadline > now => self.bounds.push(Reverse((deadline.max(bound), position))),
                 _ => {
                     let id = id.clone();
                     if let Some(entry) = self.remove(&id) {
-                        self.feed.push(Happened::Ended(Ending::Expired, entry.stream, time.wall));
+                        self.feed.push(FeedEvent::Ended(Ending::Expired, entry.stream, time.wall));
                     }
                 }
             }
         }
-        while self.forget.peek().is_some_and(|Reverse((at, _))| *at <= now) {
-            match self.forget.pop() {
-                Some(Reverse((_, Passing::Answer(operation)))) => {
+        while self.temporary.peek().is_some_and(|Reverse((until, _))| *until <= now) {
+            match self.temporary.pop() {
+                Some(Reverse((_, Temporary::Answer(operation)))) => {
                     self.answers.remove(&operation);
                 }
-                // A later end of the same id lives longer.
-                Some(Reverse((_, Passing::Mark(id))))
-                    if self.marks.get(&id).is_some_and(|(until, _)| *until <= now) =>
+                // A later tombstone of the same id is kept longer.
+                Some(Reverse((_, Temporary::Tombstone(id))))
+                    if self.tombstones.get(&id).is_some_and(|(until, _)| *until <= now) =>
                 {
-                    self.marks.remove(&id);
+                    self.tombstones.remove(&id);
                 }
                 _ => {}
             }
         }
     }
 
-    /// A lower bound of the next deadline.
+    /// Returns a lower bound of the next deadline.
     pub(super) fn next_due(&self) -> Option<u64> {
         self.bounds.peek().map(|Reverse((bound, _))| *bound)
     }
@@ -100,38 +101,43 @@ impl State {
         self.entries.get_mut(id)
     }
 
+    /// Returns a stream that has not expired, although it may not have been purged yet.
+    pub(super) fn get_live(&self, id: &StreamId, now: u64) -> Option<Arc<Stream>> {
+        self.entries.get(id).filter(|entry| now < entry.deadline).map(|entry| Arc::clone(&entry.stream))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Puts a record, new or in place of the live one.
+    /// Stores a record; replaces the live one.
     pub(super) fn put(&mut self, stream: Stream, deadline: u64) {
         if let Some(entry) = self.entries.get_mut(&stream.id) {
             entry.stream = Arc::new(stream);
             entry.deadline = deadline;
             return;
         }
-        let place = self.next_place;
-        self.next_place += 1;
-        self.order.insert(place, stream.id.clone());
-        self.bounds.push(Reverse((deadline, place)));
-        self.entries.insert(stream.id.clone(), Entry { stream: Arc::new(stream), deadline, place });
+        let position = self.next_position;
+        self.next_position += 1;
+        self.order.insert(position, stream.id.clone());
+        self.bounds.push(Reverse((deadline, position)));
+        self.entries.insert(stream.id.clone(), Entry { stream: Arc::new(stream), deadline, position });
     }
 
     pub(super) fn remove(&mut self, id: &StreamId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
-        self.order.remove(&entry.place);
+        self.order.remove(&entry.position);
         Some(entry)
     }
 
-    /// The live streams registered before a place, the newest first. So a reader in pages comes to an end,
-    /// however many are registered meanwhile.
-    pub(super) fn before(&self, place: u64) -> impl Iterator<Item = (u64, &Arc<Stream>)> {
-        let before = self.order.range(..place).rev();
-        before.filter_map(|(place, id)| Some((*place, &self.entries.get(id)?.stream)))
+    /// Returns the streams that were registered before a position, the newest first. New registrations come before the
+    /// reader's position, so that paging always ends.
+    pub(super) fn before(&self, position: u64) -> impl Iterator<Item = (u64, &Arc<Stream>)> {
+        let before = self.order.range(..position).rev();
+        before.filter_map(|(position, id)| Some((*position, &self.entries.get(id)?.stream)))
     }
 
-    /// Forgets everything, for good.
+    /// Drops all contents and closes the store.
     pub(super) fn close(&mut self) {
         let feed = std::mem::take(&mut self.feed);
         *self = Self { closed: true, ..Self::default() };
@@ -144,15 +150,15 @@ impl State {
 
     pub(super) fn remember(&mut self, operation: &OperationId, answer: Answer, until: u64) {
         self.answers.insert(operation.clone(), (until, answer));
-        self.forget.push(Reverse((until, Passing::Answer(operation.clone()))));
+        self.temporary.push(Reverse((until, Temporary::Answer(operation.clone()))));
     }
 
-    pub(super) fn mark(&self, id: &StreamId) -> Option<&str> {
-        self.marks.get(id).map(|(_, ended)| ended.as_str())
+    pub(super) fn tombstone(&self, id: &StreamId) -> Option<&str> {
+        self.tombstones.get(id).map(|(_, epoch)| epoch.as_str())
     }
 
-    pub(super) fn put_mark(&mut self, id: &StreamId, ended: String, until: u64) {
-        self.marks.insert(id.clone(), (until, ended));
-        self.forget.push(Reverse((until, Passing::Mark(id.clone()))));
+    pub(super) fn put_tombstone(&mut self, id: &StreamId, epoch: String, until: u64) {
+        self.tombstones.insert(id.clone(), (until, epoch));
+        self.temporary.push(Reverse((until, Temporary::Tombstone(id.clone()))));
     }
 }

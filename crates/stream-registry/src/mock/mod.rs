@@ -1,4 +1,48 @@
-//! A store for users' tests: errors, delays and time on demand.
+//! A registry for your own tests: scripted errors, scripted delays and a manual clock.
+//!
+//! [`MockRegistry`] is the in-memory store with three additions:
+//!
+//! - **Errors.** [`fail_next`](MockRegistry::fail_next) makes the next call of an operation fail without a change.
+//!   [`fail_next_after_applying`](MockRegistry::fail_next_after_applying) applies the change and then fails, as if the
+//!   answer was lost.
+//! - **Delays.** [`delay`](MockRegistry::delay) makes every call of an operation take some time.
+//! - **Time.** The clock of the registry stands still until [`advance`](MockRegistry::advance) moves it.
+//!
+//! [`calls`](MockRegistry::calls) returns the calls that were made, with their results.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+//! use std::time::Duration;
+//! use stream_registry::mock::MockRegistry;
+//! use stream_registry::registry::Operation;
+//! use stream_registry::{ErrorKind, Registry, Stream, StreamId, StreamType};
+//!
+//! let registry = MockRegistry::with_ttl(Duration::from_secs(60))?;
+//! let id = StreamId::new("cam1")?;
+//! registry.register(&Stream::new(id.clone(), StreamType::Srt, "203.0.113.7:40112")).await?;
+//!
+//! // The next heartbeat fails and changes nothing; the one after it succeeds.
+//! registry.fail_next(Operation::Heartbeat, ErrorKind::Unavailable);
+//! let error = registry.update_heartbeat(&id).await.unwrap_err();
+//! assert!(error.is_retryable() && !error.may_have_applied());
+//! registry.update_heartbeat(&id).await?;
+//!
+//! // Every read takes 200 ms, so a caller with a timeout of 50 ms gives up.
+//! registry.delay(Operation::Get, Duration::from_millis(200));
+//! assert!(tokio::time::timeout(Duration::from_millis(50), registry.get(&id)).await.is_err());
+//! registry.delay(Operation::Get, Duration::ZERO);
+//!
+//! // The stream expires when its time to live has passed on the clock of the registry.
+//! registry.advance(Duration::from_secs(59));
+//! assert!(registry.get(&id).await.is_ok());
+//! registry.advance(Duration::from_secs(1));
+//! assert_eq!(registry.get(&id).await.unwrap_err().kind(), ErrorKind::NotFound);
+//!
+//! let calls: Vec<_> = registry.calls().iter().map(|call| (call.operation, call.outcome)).collect();
+//! assert_eq!(calls[1], (Operation::Heartbeat, Err(ErrorKind::Unavailable)));
+//! assert_eq!(calls[2], (Operation::Heartbeat, Ok(())));
+//! # Ok(()) }
+//! ```
 
 mod script;
 
@@ -9,8 +53,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::Clock;
-use crate::memory::MemoryRegistry;
+use crate::memory::{Clock, MemoryRegistry};
 use crate::registry::ttl::{DEFAULT_TTL, check_ttl};
 use crate::registry::{
     Operation, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write, rules,
@@ -21,39 +64,27 @@ use crate::watch::{Watch, WatchFrom};
 pub use script::Call;
 use script::{Fault, Script};
 
-/// A [`MemoryRegistry`] for tests of programs that use a registry.
+/// A [`MemoryRegistry`] with scripted errors and delays and a manual clock, for tests of programs that use a registry.
 ///
-/// Its clock stands still until [`advance`](Self::advance) moves it, calls fail or take time as they
-/// are told to, and it remembers the calls that were made. Everything else is the in-memory store.
+/// The clock stands still until [`advance`](Self::advance) moves it. The registry records the calls that were made.
+/// Everything else behaves as in the in-memory store.
 ///
-/// # A program that goes on when the store is away for a moment
+/// # Testing a lost answer
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
-/// use std::time::Duration;
-/// use stream_registry::{ErrorKind, Registry, Stream, StreamType};
 /// use stream_registry::mock::MockRegistry;
 /// use stream_registry::registry::Operation;
+/// use stream_registry::{ErrorKind, Registry, Stream, StreamId, StreamType};
 ///
-/// let registry = MockRegistry::with_ttl(Duration::from_secs(60))?;
-/// let id = "cam1".parse()?;
-/// registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+/// let registry = MockRegistry::new();
+/// let id = StreamId::new("cam1")?;
+/// registry.register(&Stream::new(id.clone(), StreamType::Srt, "203.0.113.7:40112")).await?;
 ///
-/// // The next heartbeat fails and changes nothing; the one after it is good.
-/// registry.fail_next(Operation::Heartbeat, ErrorKind::Unavailable);
-/// let error = registry.update_heartbeat(&id).await.unwrap_err();
-/// assert!(error.is_retryable() && !error.may_have_applied());
-/// registry.advance(Duration::from_secs(59));
-/// registry.update_heartbeat(&id).await?;
-///
-/// // An unregister whose answer is lost: done, though it failed.
+/// // The call fails, but the stream was unregistered.
 /// registry.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
 /// assert!(registry.unregister(&id).await.unwrap_err().may_have_applied());
 /// assert_eq!(registry.get(&id).await.unwrap_err().kind(), ErrorKind::NotFound);
-///
-/// let calls: Vec<_> = registry.calls().iter().map(|call| (call.operation, call.outcome)).collect();
-/// assert_eq!(calls[1], (Operation::Heartbeat, Err(ErrorKind::Unavailable)));
-/// assert_eq!(calls[2], (Operation::Heartbeat, Ok(())));
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
@@ -70,16 +101,16 @@ impl Default for MockRegistry {
 }
 
 impl MockRegistry {
-    /// Makes an empty registry whose streams live for 5 minutes of its own clock.
+    /// Creates an empty registry with a time to live of 5 minutes on its own clock.
     pub fn new() -> Self {
         Self::with_checked_ttl(DEFAULT_TTL)
     }
 
-    /// Makes an empty registry with another time to live.
+    /// Creates an empty registry with the given time to live.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` outside of 1 second to 30 days.
+    /// Returns `InvalidArgument` if the time to live is not between 1 second and 30 days.
     pub fn with_ttl(ttl: Duration) -> Result<Self> {
         Ok(Self::with_checked_ttl(check_ttl(ttl)?))
     }
@@ -89,38 +120,38 @@ impl MockRegistry {
         Self { memory: MemoryRegistry::with_clock(ttl, clock.clone()), clock, script: Mutex::default() }
     }
 
-    /// Lets the next call of an operation fail with an error of this kind; it changes nothing.
+    /// Makes the next call of an operation fail with an error of this kind; the call changes nothing.
     ///
-    /// Calls queue: told twice, the next two fail. The operation of a single write (`Heartbeat`, `Status`,
-    /// `Stats`, `Patch`, `Update`) fails that write, alone or within a batch; `Write` fails a whole batch,
-    /// which a single write is too.
+    /// Errors queue: after two calls of this method, the next two calls of the operation fail. `Heartbeat`, `Status`,
+    /// `Stats`, `Patch` and `Update` fail one write, alone or in a batch. `Write` fails a whole batch, and a single write is
+    /// a batch of one. `Get` fails one call of `get` or of `get_many`.
     pub fn fail_next(&self, operation: Operation, kind: ErrorKind) {
-        self.fail_next_with(operation, Error::new(kind, "the mock registry was told to fail this call"));
+        self.fail_next_with(operation, Error::new(kind, "scripted error of the mock registry"));
     }
 
-    /// As [`fail_next`](Self::fail_next), with an error of your own.
+    /// Makes the next call of an operation fail with this error, as [`fail_next`](Self::fail_next) does.
     pub fn fail_next_with(&self, operation: Operation, error: Error) {
         self.script().push(operation, Fault::Before(error));
     }
 
-    /// As [`fail_next`](Self::fail_next), but the change is made before the call fails, as when the answer is
-    /// lost; [`Error::may_have_applied`] is set.
+    /// Makes the next call of an operation fail after its change was applied, as if the answer was lost.
+    /// [`Error::may_have_applied`] is set.
     ///
-    /// Where the call would fail anyway, its own error is the answer.
+    /// If the call fails for another reason, it returns that error instead.
     pub fn fail_next_after_applying(&self, operation: Operation, kind: ErrorKind) {
-        let error = Error::new(kind, "the mock registry was told to lose the answer of this call");
+        let error = Error::new(kind, "scripted loss of the answer in the mock registry");
         self.script().push(operation, Fault::After(error.with_may_have_applied(true)));
     }
 
-    /// Lets every call of an operation take this long before anything happens; zero ends it.
+    /// Makes every call of an operation wait before it does anything; zero removes the delay.
     ///
-    /// Time passes as Tokio's does, also when it is paused, and apart from the registry's own clock. A batch
-    /// takes the longest delay of `Write` and of the writes in it. A call that is dropped meanwhile is not made.
+    /// The delay uses Tokio's clock, including a paused one, and does not move the clock of the registry. A batch waits
+    /// for the longest delay of `Write` and of the writes in it. A call that is dropped while it waits has no effect.
     pub fn delay(&self, operation: Operation, by: Duration) {
         self.script().delay(operation, by);
     }
 
-    /// Moves the registry's clock; streams whose time is over are gone.
+    /// Moves the clock of the registry; streams whose time to live has passed expire.
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.memory.wake();
@@ -131,35 +162,37 @@ impl MockRegistry {
         self.clock.now().wall
     }
 
-    /// Puts a record under an id as another program may have written it: read leniently, with its own times,
-    /// epoch and unknown fields; in place of the live one, if there is one.
+    /// Stores raw JSON under an id, as another program may have written it; replaces the live record.
+    ///
+    /// The JSON is decoded leniently. Its times, epoch and unknown fields are kept.
     ///
     /// # Errors
     ///
-    /// `Corrupt` where the text is not a JSON object; `Closed`.
-    pub fn put_stored(&self, id: &StreamId, text: &str) -> Result<()> {
-        self.memory.put_stored(Stream::from_stored(id, text)?)
+    /// Returns `Corrupt` if the string is not a JSON object, and `Closed` after the registry was closed.
+    pub fn put_stored(&self, id: &StreamId, json: &str) -> Result<()> {
+        self.memory.put_stored(Stream::from_stored(id, json)?)
     }
 
-    /// Returns the calls that were answered since the beginning or the last [`clear_calls`](Self::clear_calls),
-    /// in the order of their answers.
+    /// Returns the calls that were answered since the registry was created or [`clear_calls`](Self::clear_calls) was
+    /// called, in the order of the answers.
     ///
-    /// A batch counts as the writes in it, in their order, and as one call of `Write` where it failed as a whole.
+    /// A batch counts as one call per write, in the order of the writes. If it failed as a whole, it counts as one call of
+    /// `Write`.
     pub fn calls(&self) -> Vec<Call> {
         self.script().calls.clone()
     }
 
-    /// Forgets the calls made so far.
+    /// Clears the recorded calls.
     pub fn clear_calls(&self) {
         self.script().calls.clear();
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
-        // No panic is possible between the two halves of a change to it.
+        // Nothing panics while the lock is held, so the script is complete even if the lock is poisoned.
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as the slowest of these operations was told to take.
+    /// Waits for the longest delay of these operations.
     async fn wait(&self, operations: impl IntoIterator<Item = Operation>) {
         let longest = {
             let script = self.script();
@@ -170,7 +203,7 @@ impl MockRegistry {
         }
     }
 
-    /// Makes one call as the script says, and remembers it.
+    /// Makes one call with the scripted delay and error, and records it.
     async fn call<T>(
         &self,
         operation: Operation,
@@ -178,36 +211,36 @@ impl MockRegistry {
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         self.wait([operation]).await;
-        let name = |error: Error| {
+        let with_context = |error: Error| {
             let error = error.with_operation(operation);
             if let Some(id) = id { error.with_stream(id) } else { error }
         };
         let fault = self.script().pop(operation);
         let answer = match fault {
-            Some(Fault::Before(error)) => Err(name(error)),
-            Some(Fault::After(error)) => call.await.and_then(|_| Err(name(error))),
+            Some(Fault::Before(error)) => Err(with_context(error)),
+            Some(Fault::After(error)) => call.await.and_then(|_| Err(with_context(error))),
             None => call.await,
         };
-        self.script().remember(operation, id, &answer);
+        self.script().record(operation, id, &answer);
         answer
     }
 
-    /// Makes the writes that the script lets through, and puts the others' errors in their places.
+    /// Applies the writes without a scripted error, and returns the scripted errors of the others in their positions.
     async fn write_scripted(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         rules::check_batch(writes)?;
         let faults: Vec<_> = {
             let mut script = self.script();
             writes.iter().map(|write| script.pop(write.change.operation())).collect()
         };
-        let through = |fault: &Option<Fault>| !matches!(fault, Some(Fault::Before(_)));
-        let made: Vec<_> =
-            writes.iter().zip(&faults).filter(|(_, fault)| through(fault)).map(|(write, _)| write.clone()).collect();
-        let mut answers = self.memory.write(&made).await?.into_iter();
+        let applies = |fault: &Option<Fault>| !matches!(fault, Some(Fault::Before(_)));
+        let applied: Vec<_> =
+            writes.iter().zip(&faults).filter(|(_, fault)| applies(fault)).map(|(write, _)| write.clone()).collect();
+        let mut answers = self.memory.write(&applied).await?.into_iter();
         let merged = writes.iter().zip(faults).map(|(write, fault)| {
-            let name = |error| rules::name_write(error, write);
+            let with_context = |error| rules::name_write(error, write);
             match fault {
-                Some(Fault::Before(error)) => Err(name(error)),
-                Some(Fault::After(error)) => answers.next().unwrap_or(Ok(())).and(Err(name(error))),
+                Some(Fault::Before(error)) => Err(with_context(error)),
+                Some(Fault::After(error)) => answers.next().unwrap_or(Ok(())).and(Err(with_context(error))),
                 None => answers.next().unwrap_or(Ok(())),
             }
         });
@@ -237,16 +270,20 @@ impl Registry for MockRegistry {
         match &answers {
             Ok(answers) => {
                 for (write, answer) in writes.iter().zip(answers) {
-                    script.remember(write.change.operation(), Some(&write.id), answer);
+                    script.record(write.change.operation(), Some(&write.id), answer);
                 }
             }
-            Err(_) => script.remember(Operation::Write, None, &answers),
+            Err(_) => script.record(Operation::Write, None, &answers),
         }
         answers
     }
 
     async fn get(&self, id: &StreamId) -> Result<Stream> {
         self.call(Operation::Get, Some(id), self.memory.get(id)).await
+    }
+
+    async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
+        self.call(Operation::Get, None, self.memory.get_many(ids)).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot> {

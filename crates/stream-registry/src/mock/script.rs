@@ -1,4 +1,4 @@
-//! What a mock registry was told to do, and what it was asked to do.
+//! The scripted errors and delays of a mock registry, and the calls that it recorded.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -13,27 +13,27 @@ use crate::stream::StreamId;
 pub struct Call {
     /// The operation.
     pub operation: Operation,
-    /// The stream, where the call was about one.
+    /// The stream, if the call was about a single one.
     pub stream_id: Option<StreamId>,
-    /// How it was answered.
+    /// The result: the kind of the error if the call failed.
     pub outcome: Result<(), ErrorKind>,
 }
 
-/// How a call fails.
+/// A scripted error.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// Nothing happens.
+    /// The call fails without a change.
     Before(Error),
-    /// The change is made.
+    /// The call fails after its change was applied.
     After(Error),
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    /// For the next calls of each operation, in their order.
+    /// The errors of the next calls of each operation, in order.
     faults: HashMap<Operation, VecDeque<Fault>>,
     delays: HashMap<Operation, Duration>,
-    /// Answered calls; read by `calls`.
+    /// The calls that were answered.
     pub(super) calls: Vec<Call>,
 }
 
@@ -54,7 +54,7 @@ impl Script {
         self.delays.get(&operation).copied().unwrap_or_default()
     }
 
-    pub(super) fn remember<T>(&mut self, operation: Operation, id: Option<&StreamId>, answer: &Result<T>) {
+    pub(super) fn record<T>(&mut self, operation: Operation, id: Option<&StreamId>, answer: &Result<T>) {
         let outcome = answer.as_ref().map(|_| ()).map_err(Error::kind);
         self.calls.push(Call { operation, stream_id: id.cloned(), outcome });
     }

@@ -1,12 +1,12 @@
-//! Queries on a view: alone, or confirmed by the store.
+//! Queries on a view, with or without a check against the store.
 
 use std::sync::Arc;
 
-use super::{Shared, View};
+use super::handle::View;
 use crate::error::Result;
 use crate::query::{By, Filter, Query, Summary};
 use crate::registry::{Page, Write};
-use crate::stream::{Cursor, Revision, Stream, StreamId};
+use crate::stream::{Cursor, Revision, Stream};
 
 /// The answer of a view to a query.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,11 +16,11 @@ pub struct Found {
     pub streams: Vec<Arc<Stream>>,
     /// The cursor of the next page; `None` after the last one.
     pub next: Option<Cursor>,
-    /// How many streams match in all.
+    /// The number of streams that match, on all pages.
     pub total: u64,
-    /// The position in the change feed that the answer shows, or one before it; `None` if there is no feed.
+    /// A position in the change feed that the answer includes; `None` if there is no feed.
     pub revision: Option<Revision>,
-    /// How many records the store holds that cannot be decoded, as of the last snapshot or reconciliation.
+    /// The number of records in the store that cannot be decoded, as of the last snapshot or reconciliation.
     pub unreadable: u64,
 }
 
@@ -48,7 +48,7 @@ impl View {
     pub fn find(&self, query: &Query) -> Result<Found> {
         let shared = self.shared();
         let after = query.position()?;
-        // First, so that it is not past what the streams show.
+        // The revision is read before the streams, so that they include it.
         let revision = self.revision();
         let selected = shared.state.select(&query.filter, query.order, after.as_ref(), query.window());
         let last = selected.streams.last().filter(|_| selected.more);
@@ -57,11 +57,11 @@ impl View {
         Ok(Found { streams: selected.streams, next, total: selected.total, revision, unreadable })
     }
 
-    /// As [`find`](Self::find), but each stream on the page is read from the store: the view chooses the page, and the
-    /// store confirms it.
+    /// Returns the streams that match a query, as [`find`](Self::find) does, but with their current records: the view
+    /// chooses the page, and the store is asked for each stream on it.
     ///
-    /// Streams that the store does not hold any more are left out and leave the view; others take their place. `total`
-    /// counts what the view holds.
+    /// Streams that are no longer live are removed from the view, and the page is filled with the next ones. `total` is the
+    /// number of matches in the view, less the streams of this page that no longer match.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl View {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped.
+    /// Dropping the future has no effect on the answers of later calls.
     pub async fn find_fresh(&self, query: &Query) -> Result<Page> {
         let shared = self.shared();
         let after = query.position()?;
@@ -80,18 +80,18 @@ impl View {
         let mut streams = Vec::new();
         let mut next = None;
         let mut position = after.clone();
-        // One more than the page holds, so that a cursor always leads to a stream.
+        // One stream more than fits on the page, so that there is always a stream after the cursor.
         let mut window = limit.saturating_add(1);
         let mut total = None;
-        let mut gone = 0;
+        let mut dropped = 0;
         'pages: loop {
             let selected = shared.state.select(&query.filter, query.order, position.as_ref(), window);
-            // The streams that are gone leave the view: a later selection does not count them.
+            // Only the first total counts: streams that are no longer live are removed from the view.
             total.get_or_insert(selected.total);
             let ids: Vec<_> = selected.streams.iter().map(|stream| stream.id.clone()).collect();
             for (chosen, fresh) in selected.streams.iter().zip(shared.refresh_many(&ids).await?) {
                 let Some(fresh) = fresh.filter(&matches) else {
-                    gone += 1;
+                    dropped += 1;
                     continue;
                 };
                 if streams.len() == limit {
@@ -105,15 +105,15 @@ impl View {
                 break;
             }
             position = selected.streams.last().map(|last| query.order.position(last));
-            // Many may have ended at once.
+            // Grows, because many streams may have ended at once.
             window = window.saturating_mul(2);
         }
-        // The view chose by values that may be a reconciliation old.
+        // The fresh records may have another order than those of the view.
         streams.sort_by(|one, other| query.order.compare(one, other));
         let next = next.map(|position| position.to_cursor()).transpose()?;
-        let mut page = Page::new(streams, next, total.unwrap_or(0).saturating_sub(gone));
+        let mut page = Page::new(streams, next, total.unwrap_or(0).saturating_sub(dropped));
         page.revision = revision;
-        // Once per list, not once per page.
+        // Reported with the first page only.
         page.unreadable = if after.is_none() { self.unreadable() } else { 0 };
         Ok(page)
     }
@@ -125,27 +125,8 @@ impl View {
 
     /// Applies a heartbeat or statistics that this process wrote and the store accepted.
     ///
-    /// The change feed reports neither, so that the view would show them at its next reconciliation only.
+    /// The change feed does not report them. Without this call the view shows them after its next reconciliation.
     pub fn apply_write(&self, write: &Write) {
         self.shared().state.apply_write(write);
-    }
-}
-
-impl Shared {
-    /// Reads streams from the store and applies the answers to the view.
-    pub(super) async fn refresh_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
-        let marks = self.state.marks(ids);
-        let answers = self.registry.get_many(ids).await?;
-        for ((id, mark), answer) in ids.iter().zip(marks).zip(&answers) {
-            // Every write sets the time: a record with the same one is the same record.
-            if let Some(stream) = answer
-                && self.get(id).is_some_and(|known| known.last_heartbeat == stream.last_heartbeat)
-            {
-                continue;
-            }
-            // If an event came since the mark, it is newer than the answer.
-            self.state.answer(id, mark, answer.clone().map(Arc::new));
-        }
-        Ok(answers)
     }
 }

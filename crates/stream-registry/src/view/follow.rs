@@ -1,163 +1,165 @@
-//! The task that keeps a view current: snapshot, then watch, and a compare now and then.
+//! The task that keeps a view current: it takes a snapshot, follows the feed, and reconciles at intervals.
 
+use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Shared;
-use super::options::Pace;
-use super::state::Walk;
+use super::options::Schedule;
+use super::reconcile::reconcile;
+use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
-use crate::stream::{Revision, Stream, StreamId};
+use crate::stream::Revision;
 use crate::watch::{Event, Watch, WatchFrom};
 
-/// How many streams that no page showed are asked for at once.
-const GETS_AT_ONCE: usize = 64;
-
-/// What comes after a watch, and whether anything came by it.
-enum After {
-    /// Events may be missing before this place, from which the watch goes on.
-    Snapshot(Begun, bool),
-    /// Its end: the registry is closed, or the watch broke off.
-    Watch(bool),
+/// How following a watch ended.
+enum Outcome {
+    /// Events before the start of this watch may be missing: a snapshot is needed, then the watch continues.
+    Resync { watch: StartedWatch, received_events: bool },
+    /// The watch ended, because the registry was closed or the connection was lost.
+    Ended { received_events: bool },
 }
 
-/// A watch that begins before the snapshot that is taken next, and where.
-struct Begun {
+/// A watch that was started before the next snapshot, so that no event is missing between the two.
+struct StartedWatch {
     watch: Watch,
-    place: Option<Revision>,
+    start: Option<Revision>,
 }
 
-/// Failures in a row, told once.
+/// Counts consecutive failures and logs the first of them.
 #[derive(Default)]
-struct Trouble(u32);
+struct Failures(u32);
 
-impl Trouble {
-    /// Waits before the next try; an error where there is none.
-    async fn wait(&mut self, error: Error) -> Result<()> {
+impl Failures {
+    /// Waits before the next try; returns the error if the registry is closed.
+    async fn back_off(&mut self, error: Error) -> Result<()> {
         if error.kind() == ErrorKind::Closed {
             return Err(error);
         }
         if self.0 == 0 {
-            tracing::warn!(%error, "the local view cannot be brought up to date; it serves on as it is");
+            tracing::warn!(%error, "cannot update the local view; serving the last state and retrying");
         }
         self.0 = self.0.saturating_add(1);
-        sleep(Pace::back_off(self.0)).await;
+        sleep(Schedule::back_off(self.0)).await;
         Ok(())
     }
 
-    fn over(&mut self) {
+    fn reset(&mut self) {
         if std::mem::take(&mut self.0) > 0 {
-            tracing::info!("the local view is brought up to date again");
+            tracing::info!("local view is current again");
         }
     }
 }
 
-/// Ends the waiting of others with the task, however it ends.
-struct Close<'a>(&'a Shared);
+/// Closes the view when the task ends for any reason, so that no caller waits for ever.
+struct CloseOnDrop<'a>(&'a Shared);
 
-impl Drop for Close<'_> {
+impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.state.change_book(|book| book.closed = true);
-        self.0.tell();
+        self.0.state.change_metadata(|metadata| metadata.closed = true);
+        self.0.notify();
     }
 }
 
 /// Keeps the view current until the registry is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let _close = Close(&shared);
-    let Err(end) = keep(&shared).await;
-    tracing::debug!(%end, "the local view is kept current no longer");
+    let _close = CloseOnDrop(&shared);
+    let Err(error) = keep_current(&shared).await;
+    tracing::debug!(%error, "local view stopped");
 }
 
-async fn keep(shared: &Shared) -> Result<std::convert::Infallible> {
-    let mut trouble = Trouble::default();
-    let mut fresh = false;
-    let mut begun: Option<Begun> = None;
-    // Snapshots and ends of watches in a row with no event between them.
-    let mut barren: u32 = 0;
+async fn keep_current(shared: &Shared) -> Result<Infallible> {
+    let mut failures = Failures::default();
+    let mut has_snapshot = false;
+    let mut started: Option<StartedWatch> = None;
+    // Consecutive snapshots and watches without an event.
+    let mut idle_rounds: u32 = 0;
     loop {
-        if !fresh {
-            match snapshot(shared, begun.as_ref().and_then(|begun| begun.place.clone())).await {
-                // It goes on at the snapshot's own place, and needs no event that the snapshot shows already.
-                Ok(true) => begun = None,
-                Ok(false) => {}
+        if !has_snapshot {
+            let start = started.as_ref().and_then(|started| started.start.clone());
+            match take_snapshot(shared, start).await {
+                // The next watch starts at the snapshot's own position, and repeats no event that the snapshot includes.
+                Ok(HasRevision::Yes) => started = None,
+                Ok(HasRevision::No) => {}
                 Err(error) => {
-                    trouble.wait(error).await?;
+                    failures.back_off(error).await?;
                     continue;
                 }
             }
-            fresh = true;
+            has_snapshot = true;
         }
-        let watch = match begun.take() {
-            Some(begun) => begun.watch,
+        let watch = match started.take() {
+            Some(started) => started.watch,
             None => {
-                let from = shared.state.book(|book| book.revision.clone());
-                let placed = from.is_some();
+                let from = shared.state.metadata(|metadata| metadata.revision.clone());
+                let has_start = from.is_some();
                 match shared.registry.watch(from.map_or(WatchFrom::Now, WatchFrom::Revision)).await {
-                    Ok(watch) if placed => watch,
+                    Ok(watch) if has_start => watch,
                     Ok(watch) => {
-                        // Nobody knows what came before it: a snapshot that is taken now shows it.
-                        begun = Some(Begun { place: watch.start().cloned(), watch });
-                        fresh = false;
+                        // Events between the snapshot and this watch are unknown. A snapshot taken now includes them.
+                        started = Some(StartedWatch { start: watch.start().cloned(), watch });
+                        has_snapshot = false;
                         continue;
                     }
                     Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied) => {
-                        tracing::debug!(%error, "the local view is kept by compares alone");
-                        trouble.over();
-                        return poll(shared, &mut trouble).await;
+                        tracing::debug!(%error, "no change feed; local view is updated by reconciliation only");
+                        failures.reset();
+                        return poll(shared, &mut failures).await;
                     }
                     Err(error) => {
-                        trouble.wait(error).await?;
+                        failures.back_off(error).await?;
                         continue;
                     }
                 }
             }
         };
-        trouble.over();
-        let (again, moved) = match follow(shared, watch).await {
-            After::Snapshot(watch, moved) => {
-                (begun, fresh) = (Some(watch), false);
-                // At once, but for the second time in a row.
-                (1, moved)
+        failures.reset();
+        let (immediate, received_events) = match follow(shared, watch).await {
+            Outcome::Resync { watch, received_events } => {
+                (started, has_snapshot) = (Some(watch), false);
+                // The first snapshot follows without a pause, the second one in a row does not.
+                (1, received_events)
             }
-            After::Watch(moved) => (0, moved),
+            Outcome::Ended { received_events } => (0, received_events),
         };
-        barren = if moved { 1 } else { barren.saturating_add(1) };
-        if barren > again {
-            sleep(Pace::back_off(barren - again)).await;
+        idle_rounds = if received_events { 1 } else { idle_rounds.saturating_add(1) };
+        if idle_rounds > immediate {
+            sleep(Schedule::back_off(idle_rounds - immediate)).await;
         }
     }
 }
 
-/// Takes a snapshot; returns whether it knows its place in the feed. One that does not has that of the watch before it.
-async fn snapshot(shared: &Shared, before: Option<Revision>) -> Result<bool> {
-    let number = shared.state.change_book(|book| {
-        book.begun += 1;
-        book.begun
-    });
-    let snapshot = shared.registry.snapshot().await?;
-    let placed = snapshot.revision.is_some();
-    shared.state.install(number, snapshot.streams, snapshot.revision.or(before), snapshot.unreadable);
-    shared.tell();
-    Ok(placed)
+/// Whether a snapshot has a position in the feed.
+enum HasRevision {
+    Yes,
+    No,
 }
 
-type Compare<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+/// Installs a snapshot. If it has no revision, the view takes the start of the watch before it.
+async fn take_snapshot(shared: &Shared, watch_start: Option<Revision>) -> Result<HasRevision> {
+    let number = shared.state.start_snapshot();
+    let snapshot = shared.registry.snapshot().await?;
+    let has_revision = if snapshot.revision.is_some() { HasRevision::Yes } else { HasRevision::No };
+    shared.state.install(number, snapshot.streams, snapshot.revision.or(watch_start), snapshot.unreadable);
+    shared.notify();
+    Ok(has_revision)
+}
 
-async fn follow(shared: &Shared, mut watch: Watch) -> After {
-    let mut compare: Option<Compare<'_>> = None;
-    let mut moved = false;
-    let mut due = Instant::now() + shared.pace.next();
+type Reconciling<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// Applies the events of a watch until it ends or loses events, and reconciles at intervals.
+async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
+    let mut reconciling: Option<Reconciling<'_>> = None;
+    let mut received_events = false;
+    let mut due = Instant::now() + shared.schedule.next();
     loop {
-        let idle = compare.is_none();
-        let compared = async {
-            match &mut compare {
-                Some(compare) => compare.await,
+        let idle = reconciling.is_none();
+        let reconciled = async {
+            match &mut reconciling {
+                Some(reconciling) => reconciling.await,
                 None => pending().await,
             }
         };
@@ -168,91 +170,47 @@ async fn follow(shared: &Shared, mut watch: Watch) -> After {
                         shared.state.apply(revision, &stream.id, Some(Arc::clone(&stream)));
                     }
                     Some(Event::Ended { revision, last, .. }) => shared.state.apply(revision, &last.id, None),
-                    Some(Event::Alive { revision }) => shared.state.alive(revision),
+                    Some(Event::Alive { revision }) => shared.state.confirm(revision),
                     Some(Event::Resync { revision }) => {
-                        return After::Snapshot(Begun { watch, place: Some(revision) }, moved);
+                        let watch = StartedWatch { watch, start: Some(revision) };
+                        return Outcome::Resync { watch, received_events };
                     }
-                    None => return After::Watch(moved),
+                    None => return Outcome::Ended { received_events },
                 }
-                moved = true;
-                shared.tell();
+                received_events = true;
+                shared.notify();
             }
-            done = compared => {
-                compare = None;
-                due = Instant::now() + shared.pace.next();
-                match done {
-                    Ok(()) => shared.tell(),
-                    Err(error) => tracing::warn!(%error, "the local view could not be compared with the store"),
+            result = reconciled => {
+                reconciling = None;
+                due = Instant::now() + shared.schedule.next();
+                match result {
+                    Ok(()) => shared.notify(),
+                    Err(error) => tracing::warn!(%error, "cannot reconcile the local view with the store; retrying"),
                 }
             }
-            () = sleep_until(due), if idle => compare = Some(Box::pin(walk(shared))),
+            () = sleep_until(due), if idle => reconciling = Some(Box::pin(reconcile(shared))),
         }
     }
 }
 
-/// Keeps a view of a store without a feed: by compares alone.
-async fn poll(shared: &Shared, trouble: &mut Trouble) -> Result<std::convert::Infallible> {
-    let mut pause = shared.pace.next();
+/// Keeps a view of a store without a feed current, by reconciliation only.
+async fn poll(shared: &Shared, failures: &mut Failures) -> Result<Infallible> {
+    let mut pause = shared.schedule.next();
     loop {
         sleep(pause).await;
-        let number = shared.state.change_book(|book| {
-            book.begun += 1;
-            book.begun
-        });
-        match walk(shared).await {
+        let number = shared.state.start_snapshot();
+        match reconcile(shared).await {
             Ok(()) => {
-                trouble.over();
-                // Nothing came in between that could be older than a page: it is as good as a snapshot.
-                shared.state.change_book(|book| book.complete = number);
-                shared.tell();
-                pause = shared.pace.next();
+                failures.reset();
+                // Without a feed nothing else changes the view, so a reconciliation is as good as a snapshot.
+                shared.state.change_metadata(|metadata| metadata.installed_snapshot = number);
+                shared.notify();
+                pause = shared.schedule.next();
             }
             Err(error) => {
-                trouble.wait(error).await?;
+                failures.back_off(error).await?;
                 pause = Duration::ZERO;
             }
         }
     }
-}
-
-/// Compares the view with the store, page by page, and puts right what differs.
-pub(super) async fn walk(shared: &Shared) -> Result<()> {
-    let _alone = shared.walking.lock().await;
-    let began = Instant::now();
-    let walk = shared.state.begin_walk();
-    let mut corrected = Vec::new();
-    let mut unreadable = 0;
-    let mut cursor = None;
-    loop {
-        let page = shared.registry.list_page(cursor.as_ref(), shared.pace.page).await?;
-        unreadable += page.unreadable;
-        corrected.extend(shared.state.take_page(walk, page.streams)?);
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-        // Events go on between two pages.
-        tokio::task::yield_now().await;
-    }
-    corrected.extend(absent(shared, walk).await?);
-    corrected.sort_unstable();
-    corrected.dedup();
-    shared.state.end_walk(walk, began, &corrected, unreadable)?;
-    if !corrected.is_empty() {
-        tracing::info!(streams = corrected.len(), "the local view was not what the store holds; put right");
-    }
-    Ok(())
-}
-
-/// Asks for what no page showed: a cursor may skip what comes and goes, and the store has the last word.
-async fn absent(shared: &Shared, walk: Walk) -> Result<Vec<StreamId>> {
-    let look = async |id: StreamId| {
-        let before = shared.get(&id);
-        let now = shared.refresh(&id).await?;
-        let created = |stream: &Arc<Stream>| stream.created_at;
-        Ok((before.as_ref().map(created) != now.as_ref().map(created)).then_some(id))
-    };
-    let answers: Vec<Result<Option<StreamId>>> =
-        stream::iter(shared.state.unmet(walk)).map(look).buffer_unordered(GETS_AT_ONCE).collect().await;
-    answers.into_iter().filter_map(Result::transpose).collect()
 }

@@ -3,19 +3,20 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// The longest time between two compares unless told otherwise.
-const COMPARE_EVERY: Duration = Duration::from_secs(30);
-/// No store is walked through more often than that.
-const MIN_COMPARE: Duration = Duration::from_millis(50);
-/// As good as never, and a time that a clock can reach.
-const MAX_COMPARE: Duration = Duration::from_secs(365 * 86_400);
-/// Streams of one page: a store is never held for longer than that.
-const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
-/// The longest pause between two tries to reach a store.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);
+/// Upper bound of the default interval between two reconciliations.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
+/// Lower bound of the interval between two reconciliations, which limits the load on the store.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+/// Upper bound of the interval: practically never, but within the range of the clock.
+const MAX_INTERVAL: Duration = Duration::from_secs(365 * 86_400);
+/// Default number of streams per page of a reconciliation.
+const DEFAULT_PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
+/// Upper bound of the pause between two tries to reach a store.
+const MAX_BACK_OFF: Duration = Duration::from_secs(2);
+/// Upper bound of the first pause.
 const MIN_BACK_OFF: Duration = Duration::from_millis(20);
 
-/// How a [`View`](super::View) is kept current.
+/// Options of a [`View`](crate::view::View).
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,22 +27,22 @@ const MIN_BACK_OFF: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ViewOptions {
-    /// The time from the end of one compare with the store to the next, up to 10 % more or less by chance; at least
-    /// 50 ms, at most a year. Default 30 s, or a quarter of the store's time to live where that is less.
+    /// The interval from the end of one reconciliation with the store to the next, with a random deviation of up to 10 %.
+    /// At least 50 ms, at most a year. Default: 30 s, or a quarter of the store's time to live if that is less.
     pub reconcile_every: Option<Duration>,
-    /// About how many streams are read at once in a compare. Default 1 000.
+    /// The approximate number of streams per page of a reconciliation. Default: 1 000.
     pub page: Option<NonZeroU32>,
 }
 
 impl ViewOptions {
-    /// Sets the time from the end of one compare with the store to the next.
+    /// Sets the interval from the end of one reconciliation to the next.
     #[must_use]
     pub fn reconcile_every(mut self, interval: Duration) -> Self {
         self.reconcile_every = Some(interval);
         self
     }
 
-    /// Sets about how many streams are read at once in a compare.
+    /// Sets the approximate number of streams per page of a reconciliation.
     #[must_use]
     pub fn page(mut self, streams: NonZeroU32) -> Self {
         self.page = Some(streams);
@@ -49,29 +50,30 @@ impl ViewOptions {
     }
 }
 
-/// The options with every default filled in, for one store.
+/// The options for one store, with all defaults applied.
 #[derive(Clone, Debug)]
-pub(super) struct Pace {
+pub(super) struct Schedule {
     reconcile_every: Duration,
     pub(super) page: NonZeroU32,
 }
 
-impl Pace {
+impl Schedule {
     pub(super) fn new(options: &ViewOptions, ttl: Duration) -> Self {
-        let reconcile_every = options.reconcile_every.unwrap_or(COMPARE_EVERY.min(ttl / 4));
-        let reconcile_every = reconcile_every.clamp(MIN_COMPARE, MAX_COMPARE);
-        Self { reconcile_every, page: options.page.unwrap_or(PAGE) }
+        let reconcile_every = options.reconcile_every.unwrap_or(DEFAULT_INTERVAL.min(ttl / 4));
+        let reconcile_every = reconcile_every.clamp(MIN_INTERVAL, MAX_INTERVAL);
+        Self { reconcile_every, page: options.page.unwrap_or(DEFAULT_PAGE) }
     }
 
-    /// How long until the next compare, by chance: the views of many processes do not walk at once.
+    /// Returns the time until the next reconciliation. It is random, so that many processes do not reconcile at once.
     pub(super) fn next(&self) -> Duration {
         self.reconcile_every.mul_f64(0.9 + 0.2 * fastrand::f64())
     }
 
-    /// The pause after this many failures in a row: longer each time, and never the same for many.
+    /// Returns the pause after this many consecutive failures. It grows exponentially and is random, so that many
+    /// processes do not retry at once.
     pub(super) fn back_off(failures: u32) -> Duration {
         let doubled = MIN_BACK_OFF.saturating_mul(1 << failures.saturating_sub(1).min(20));
-        doubled.min(LONGEST_BACK_OFF).mul_f64(0.5 + 0.5 * fastrand::f64())
+        doubled.min(MAX_BACK_OFF).mul_f64(0.5 + 0.5 * fastrand::f64())
     }
 }
 
@@ -80,19 +82,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compares_follow_the_time_to_live_and_pauses_grow_to_the_longest() {
-        let every = |options: ViewOptions, ttl| Pace::new(&options, Duration::from_secs(ttl)).reconcile_every;
+    fn interval_follows_time_to_live_and_back_off_grows_to_its_maximum() {
+        let every = |options: ViewOptions, ttl| Schedule::new(&options, Duration::from_secs(ttl)).reconcile_every;
         assert_eq!(every(ViewOptions::default(), 300), Duration::from_secs(30));
         assert_eq!(every(ViewOptions::default(), 10), Duration::from_millis(2_500));
-        assert_eq!(every(ViewOptions::default().reconcile_every(Duration::ZERO), 10), MIN_COMPARE);
-        assert_eq!(every(ViewOptions::default().reconcile_every(Duration::MAX), 10), MAX_COMPARE);
-        let pace = Pace::new(&ViewOptions::default(), Duration::from_secs(300));
+        assert_eq!(every(ViewOptions::default().reconcile_every(Duration::ZERO), 10), MIN_INTERVAL);
+        assert_eq!(every(ViewOptions::default().reconcile_every(Duration::MAX), 10), MAX_INTERVAL);
+        let schedule = Schedule::new(&ViewOptions::default(), Duration::from_secs(300));
         for (failures, longest) in [(1, 20), (3, 80), (9, 2_000), (u32::MAX, 2_000)] {
             let longest = Duration::from_millis(longest);
             for _ in 0..100 {
-                let pause = Pace::back_off(failures);
+                let pause = Schedule::back_off(failures);
                 assert!(pause <= longest && pause >= longest / 2, "{failures}: {pause:?}");
-                let next = pace.next();
+                let next = schedule.next();
                 assert!(next >= Duration::from_secs(27) && next <= Duration::from_secs(33), "{next:?}");
             }
         }

@@ -1,172 +1,65 @@
-//! What a view holds: the streams, and the book of what is known about them.
+//! The contents of a view: the streams and their metadata.
 //!
-//! Locks are taken in this order: book, table, shard. Whoever changes a stream holds the book to write, so that whoever
-//! holds it to read sees all streams at one moment. A look-up takes the table and one shard only: it waits for no reader of
-//! everything, and for a writer only while that puts one stream into the same shard.
+//! Locks are taken in this order: metadata, table, shard. Every change of a stream holds the metadata lock for writing, so
+//! that a reader with the metadata lock sees all streams at one moment. A look-up takes only the table and one shard. Thus
+//! it never waits for a reader of all streams, and waits for a writer only while that changes a stream in the same shard.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
 use memchr::memmem::Finder;
 use tokio::time::Instant;
 
+use super::counts::Counts;
+use super::metadata::Metadata;
 use super::table::{Table, read, write};
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::{By, Counter, Filter, Order, Position, Selected, Selector, SortField, Summary};
 use crate::registry::{Write, rules};
-use crate::stream::{Revision, Stream, StreamId, StreamStatus, StreamType, Timestamp};
+use crate::stream::{Revision, Stream, StreamId, Timestamp};
 
-/// How many revisions are known to have been reached.
-const REMEMBERED: usize = 4_096;
-/// How many ids of a compare are reported.
-const REPORTED: usize = 100;
+/// How many corrected streams are reported by id.
+const MAX_REPORTED: usize = 100;
 
-/// How many streams a view holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counts {
-    /// All of them.
-    pub total: u64,
-    /// By status; none is 0.
-    pub by_status: BTreeMap<StreamStatus, u64>,
-    /// By type; none is 0.
-    pub by_type: BTreeMap<StreamType, u64>,
-    /// By node, `None` for those without one; none is 0.
-    pub by_node: BTreeMap<Option<String>, u64>,
-}
-
-impl Counts {
-    fn add(&mut self, stream: &Stream) {
-        fn one<K: Ord + Clone>(counts: &mut BTreeMap<K, u64>, key: &K) {
-            match counts.get_mut(key) {
-                Some(count) => *count += 1,
-                None => {
-                    counts.insert(key.clone(), 1);
-                }
-            }
-        }
-        self.total += 1;
-        one(&mut self.by_status, &stream.status);
-        one(&mut self.by_type, &stream.kind);
-        one(&mut self.by_node, &stream.node);
-    }
-
-    fn subtract(&mut self, stream: &Stream) {
-        fn one<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
-            if let Some(count) = counts.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
-                    counts.remove(key);
-                }
-            }
-        }
-        self.total -= 1;
-        one(&mut self.by_status, &stream.status);
-        one(&mut self.by_type, &stream.kind);
-        one(&mut self.by_node, &stream.node);
-    }
-}
-
-/// What the compares with the store found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Corrections {
-    /// Compares that came to their end.
-    pub compares: u64,
-    /// Streams that were added, removed or changed by them, but for statistics and heartbeats.
-    pub count: u64,
-    /// The streams of the last compare that corrected any; 100 at most.
-    pub last: Vec<StreamId>,
-}
-
-/// What is known beside the streams.
-#[derive(Debug, Default)]
-pub(super) struct Book {
-    counts: Counts,
-    /// The ids in order, so that a page by id costs no walk through all streams.
-    ids: BTreeSet<StreamId>,
-    /// The number of the last change.
-    change: u64,
-    /// How many streams have left.
-    removals: u64,
-    /// The streams that left since the compare under way began.
-    left: Option<HashSet<StreamId>>,
-    /// Compares that were begun.
-    walks: u64,
-    pub(super) unreadable: u64,
-    pub(super) revision: Option<Revision>,
-    recent: HashSet<Revision>,
-    order: VecDeque<Revision>,
-    /// Snapshots that were begun, and the last one that was taken over.
-    pub(super) begun: u64,
-    pub(super) complete: u64,
-    /// Snapshots that were taken over.
-    installed: u64,
-    /// When the view was last known to be current.
-    pub(super) confirmed: Option<Instant>,
-    pub(super) closed: bool,
-    pub(super) corrections: Corrections,
-}
-
-impl Book {
-    fn reach(&mut self, revision: Revision) {
-        if self.revision.as_ref() == Some(&revision) {
-            return;
-        }
-        if self.order.len() == REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.recent.remove(&oldest);
-        }
-        if self.recent.insert(revision.clone()) {
-            self.order.push_back(revision.clone());
-        }
-        self.revision = Some(revision);
-    }
-
-    pub(super) fn has_reached(&self, revision: &Revision) -> bool {
-        self.recent.contains(revision)
-    }
-}
-
-/// The place of a stream in time, before the store is asked about it.
+/// The version of a stream in the view. If it is the same after a read from the store, no event about the stream has
+/// arrived during the read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct Version {
     entry: Option<u64>,
     removals: u64,
 }
 
-/// What a compare is to those that come after it.
+/// A reconciliation in progress.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Walk {
+pub(super) struct Reconciliation {
     number: u64,
-    /// The snapshots that were taken over before: a later one ends it.
-    installed: u64,
-    /// What was put by a later change is newer than what the pages show.
-    began: u64,
+    /// The number of replacements of the state at the start. A later replacement invalidates the reconciliation.
+    replacements: u64,
+    /// The last change before the start. Entries with a later change are newer than the pages.
+    last_change: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
-    book: RwLock<Book>,
+    metadata: RwLock<Metadata>,
     table: RwLock<Arc<Table>>,
 }
 
 impl State {
     pub(super) fn new() -> Self {
-        Self { book: RwLock::default(), table: RwLock::new(Arc::new(Table::new())) }
+        Self { metadata: RwLock::default(), table: RwLock::new(Arc::new(Table::new())) }
     }
 
     pub(super) fn get(&self, id: &StreamId) -> Option<Arc<Stream>> {
         read(&self.table).get(id)
     }
 
-    /// All streams at one moment.
+    /// Returns all streams as they were at one moment.
     pub(super) fn all(&self) -> Vec<Arc<Stream>> {
-        let book = read(&self.book);
+        let metadata = read(&self.metadata);
         let table = Arc::clone(&read(&self.table));
-        let mut all = Vec::with_capacity(usize::try_from(book.counts.total).unwrap_or(0));
+        let mut all = Vec::with_capacity(usize::try_from(metadata.counts.total).unwrap_or(0));
         table.for_each(|entry| all.push(Arc::clone(&entry.stream)));
         all
     }
@@ -179,10 +72,10 @@ impl State {
         after: Option<&Position>,
         limit: usize,
     ) -> Selected<Arc<Stream>> {
-        let book = read(&self.book);
+        let metadata = read(&self.metadata);
         let table = read(&self.table);
         if filter.is_empty() && order.field == SortField::Id {
-            return page_by_id(&book, &table, order, after, limit);
+            return page_by_id(&metadata, &table, order, after, limit);
         }
         let mut selector = Selector::new(order, after, limit);
         matching(&table, filter, |stream| selector.add(stream, || Arc::clone(stream)));
@@ -190,230 +83,246 @@ impl State {
     }
 
     pub(super) fn summary(&self, filter: &Filter, by: By) -> Summary {
-        let _book = read(&self.book);
+        let _metadata = read(&self.metadata);
         let mut counter = Counter::new(by);
         matching(&read(&self.table), filter, |stream| counter.add(stream));
         counter.finish()
     }
 
     pub(super) fn counts(&self) -> Counts {
-        read(&self.book).counts.clone()
+        read(&self.metadata).counts.clone()
     }
 
-    pub(super) fn book<T>(&self, look: impl FnOnce(&Book) -> T) -> T {
-        look(&read(&self.book))
+    pub(super) fn metadata<T>(&self, inspect: impl FnOnce(&Metadata) -> T) -> T {
+        inspect(&read(&self.metadata))
     }
 
-    pub(super) fn change_book<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
-        change(&mut write(&self.book))
+    pub(super) fn change_metadata<T>(&self, change: impl FnOnce(&mut Metadata) -> T) -> T {
+        change(&mut write(&self.metadata))
     }
 
-    /// Takes over a snapshot in one piece.
+    /// Returns the number of a snapshot that is about to be taken.
+    pub(super) fn start_snapshot(&self) -> u64 {
+        let mut metadata = write(&self.metadata);
+        metadata.started_snapshot += 1;
+        metadata.started_snapshot
+    }
+
+    /// Replaces the whole state by a snapshot.
     pub(super) fn install(&self, number: u64, streams: Vec<Stream>, revision: Option<Revision>, unreadable: u64) {
         let table = Table::new();
         let mut counts = Counts::default();
         let at = Instant::now();
         let ids = streams.iter().map(|stream| stream.id.clone()).collect();
-        let mut book = write(&self.book);
-        book.change += 1;
-        book.ids = ids;
+        let mut metadata = write(&self.metadata);
+        metadata.change += 1;
+        metadata.ids = ids;
         for stream in streams {
             counts.add(&stream);
-            // Every stream comes once; were it not so, the counts stay right.
-            if let Some(twice) = table.put(Arc::new(stream), book.change) {
-                counts.subtract(&twice);
+            // A store lists each stream once. If it does not, the counts are correct nevertheless.
+            if let Some(duplicate) = table.put(Arc::new(stream), metadata.change) {
+                counts.subtract(&duplicate);
             }
         }
-        book.counts = counts;
-        // Whoever asked the store about a stream before asks again.
-        book.removals += 1;
-        book.left = None;
-        book.unreadable = unreadable;
-        book.complete = number;
-        book.installed += 1;
-        book.confirmed = Some(at);
+        metadata.counts = counts;
+        // Invalidates reads from the store that are in progress.
+        metadata.removals += 1;
+        metadata.removed = None;
+        metadata.unreadable = unreadable;
+        metadata.installed_snapshot = number;
+        metadata.replacements += 1;
+        metadata.confirmed = Some(at);
         match revision {
-            Some(revision) => book.reach(revision),
-            // The place from before may be of another history.
-            None => book.revision = None,
+            Some(revision) => metadata.reach(revision),
+            // The position from before may belong to another generation of the feed.
+            None => metadata.revision = None,
         }
-        let before = std::mem::replace(&mut *write(&self.table), Arc::new(table));
-        drop(book);
-        // Outside of the locks: it may be the last to hold many records.
-        drop(before);
+        let replaced = std::mem::replace(&mut *write(&self.table), Arc::new(table));
+        drop(metadata);
+        // Many records may be freed here, so no lock is held.
+        drop(replaced);
     }
 
-    /// Applies an event: the stream as it is now, or that it has ended.
+    /// Applies an event: the new record of a stream, or `None` if the stream has ended.
     pub(super) fn apply(&self, revision: Revision, id: &StreamId, stream: Option<Arc<Stream>>) {
-        let mut book = write(&self.book);
+        let mut metadata = write(&self.metadata);
         match stream {
-            Some(stream) => self.put(&mut book, stream),
-            None => drop(self.remove(&mut book, id)),
+            Some(stream) => self.put(&mut metadata, stream),
+            None => drop(self.remove(&mut metadata, id)),
         }
-        book.reach(revision);
-        book.confirmed = Some(Instant::now());
+        metadata.reach(revision);
+        metadata.confirmed = Some(Instant::now());
     }
 
-    pub(super) fn alive(&self, revision: Revision) {
-        let mut book = write(&self.book);
-        book.reach(revision);
-        book.confirmed = Some(Instant::now());
+    /// Applies a sign of life of the feed.
+    pub(super) fn confirm(&self, revision: Revision) {
+        let mut metadata = write(&self.metadata);
+        metadata.reach(revision);
+        metadata.confirmed = Some(Instant::now());
     }
 
-    fn put(&self, book: &mut Book, stream: Arc<Stream>) {
-        book.change += 1;
-        book.counts.add(&stream);
+    fn put(&self, metadata: &mut Metadata, stream: Arc<Stream>) {
+        metadata.change += 1;
+        metadata.counts.add(&stream);
         let id = stream.id.clone();
-        match read(&self.table).put(stream, book.change) {
-            Some(before) => book.counts.subtract(&before),
-            None => drop(book.ids.insert(id)),
+        match read(&self.table).put(stream, metadata.change) {
+            Some(replaced) => metadata.counts.subtract(&replaced),
+            None => drop(metadata.ids.insert(id)),
         }
     }
 
-    fn remove(&self, book: &mut Book, id: &StreamId) -> Option<Arc<Stream>> {
-        // Also where the view does not hold it: a page from before may.
-        if let Some(left) = &mut book.left {
-            left.insert(id.clone());
+    fn remove(&self, metadata: &mut Metadata, id: &StreamId) -> Option<Arc<Stream>> {
+        // Recorded even if the view does not hold the stream, because a page that was read before may.
+        if let Some(removed) = &mut metadata.removed {
+            removed.insert(id.clone());
         }
-        book.removals += 1;
+        metadata.removals += 1;
         let stream = read(&self.table).remove(id)?;
-        book.ids.remove(id);
-        book.counts.subtract(&stream);
+        metadata.ids.remove(id);
+        metadata.counts.subtract(&stream);
         Some(stream)
     }
 
-    fn entry_change(&self, id: &StreamId) -> Option<u64> {
-        read(&self.table).look(id, |entry| entry.change)
+    fn version_in(&self, metadata: &Metadata, id: &StreamId) -> Version {
+        let entry = read(&self.table).read(id, |entry| entry.change);
+        // A stream in the view has its own change number. One that is absent could have been added and removed.
+        Version { entry, removals: if entry.is_none() { metadata.removals } else { 0 } }
     }
 
-    fn mark_in(&self, book: &Book, id: &StreamId) -> Mark {
-        let entry = self.entry_change(id);
-        // What is there is told by its own change; only what is not could have come and gone.
-        Mark { entry, removals: if entry.is_none() { book.removals } else { 0 } }
+    /// Returns the version of a stream, before it is read from the store.
+    pub(super) fn version(&self, id: &StreamId) -> Version {
+        self.version_in(&read(&self.metadata), id)
     }
 
-    /// Notes where a stream stands before the store is asked about it.
-    pub(super) fn mark(&self, id: &StreamId) -> Mark {
-        self.mark_in(&read(&self.book), id)
+    /// Returns the versions of several streams, before they are read from the store.
+    pub(super) fn versions(&self, ids: &[StreamId]) -> Vec<Version> {
+        let metadata = read(&self.metadata);
+        ids.iter().map(|id| self.version_in(&metadata, id)).collect()
     }
 
-    /// As [`mark`](Self::mark), for several streams.
-    pub(super) fn marks(&self, ids: &[StreamId]) -> Vec<Mark> {
-        let book = read(&self.book);
-        ids.iter().map(|id| self.mark_in(&book, id)).collect()
-    }
-
-    /// Takes over the store's answer about a stream, unless news of it came since the mark.
-    pub(super) fn answer(&self, id: &StreamId, mark: Mark, answer: Option<Arc<Stream>>) -> bool {
-        let mut book = write(&self.book);
-        if self.mark_in(&book, id) != mark {
+    /// Applies the store's answer about a stream, unless the version has changed since.
+    pub(super) fn apply_answer(&self, id: &StreamId, version: Version, answer: Option<Arc<Stream>>) -> bool {
+        let mut metadata = write(&self.metadata);
+        if self.version_in(&metadata, id) != version {
             return false;
         }
         match answer {
-            Some(stream) => self.put(&mut book, stream),
-            None => drop(self.remove(&mut book, id)),
+            Some(stream) => self.put(&mut metadata, stream),
+            None => drop(self.remove(&mut metadata, id)),
         }
         true
     }
 
     /// Applies a heartbeat or statistics that the store accepted: the feed does not report them.
-    pub(super) fn apply_write(&self, write_: &Write) {
-        let mut book = write(&self.book);
-        let Some(stream) = self.get(&write_.id) else { return };
-        // The store checked the write; the time is close enough to the store's to sort by.
-        if let Ok(stream) = rules::apply(&stream, &write_.change, Timestamp::now()) {
-            self.put(&mut book, Arc::new(stream));
+    pub(super) fn apply_write(&self, accepted: &Write) {
+        let mut metadata = write(&self.metadata);
+        let Some(stream) = self.get(&accepted.id) else { return };
+        // The store checked the write. The local time is close enough to the store's for sorting.
+        if let Ok(stream) = rules::apply(&stream, &accepted.change, Timestamp::now()) {
+            self.put(&mut metadata, Arc::new(stream));
         }
     }
 
-    pub(super) fn begin_walk(&self) -> Walk {
-        let mut book = write(&self.book);
-        book.left = Some(HashSet::new());
-        book.walks += 1;
-        Walk { number: book.walks, installed: book.installed, began: book.change }
+    pub(super) fn start_reconciliation(&self) -> Reconciliation {
+        let mut metadata = write(&self.metadata);
+        metadata.removed = Some(HashSet::new());
+        metadata.started_reconciliations += 1;
+        Reconciliation {
+            number: metadata.started_reconciliations,
+            replacements: metadata.replacements,
+            last_change: metadata.change,
+        }
     }
 
-    /// Takes over a page; returns the streams whose state was not the view's. An error where a snapshot came first.
-    pub(super) fn take_page(&self, walk: Walk, streams: Vec<Stream>) -> Result<Vec<StreamId>> {
+    /// Applies a page and returns the streams that differed in more than statistics and heartbeats. Returns an error if
+    /// a snapshot was installed in between.
+    pub(super) fn apply_page(&self, reconciliation: Reconciliation, streams: Vec<Stream>) -> Result<Vec<StreamId>> {
         let mut corrected = Vec::new();
-        let mut book = write(&self.book);
-        if book.installed != walk.installed {
-            return Err(overtaken());
+        let mut metadata = write(&self.metadata);
+        if metadata.replacements != reconciliation.replacements {
+            return Err(invalidated());
         }
         for stream in streams {
-            if book.left.as_ref().is_some_and(|left| left.contains(&stream.id)) {
+            if metadata.removed.as_ref().is_some_and(|removed| removed.contains(&stream.id)) {
                 continue;
             }
             let known = read(&self.table).change(&stream.id, |entry| {
-                entry.met = walk.number;
-                (entry.change > walk.began, Arc::clone(&entry.stream))
+                entry.reconciliation = reconciliation.number;
+                (entry.change > reconciliation.last_change, Arc::clone(&entry.stream))
             });
             match known {
-                // An event is newer than the page, or as new.
+                // An event has arrived since the start, so the entry is at least as new as the page.
                 Some((true, _)) => continue,
                 Some((false, known)) if *known == stream => continue,
                 Some((false, known)) if same_state(&known, &stream) => {}
                 _ => corrected.push(stream.id.clone()),
             }
-            self.put(&mut book, Arc::new(stream));
+            self.put(&mut metadata, Arc::new(stream));
         }
         Ok(corrected)
     }
 
-    /// The streams that were there before a compare began, and that neither a page nor an event has met since.
-    pub(super) fn unmet(&self, walk: Walk) -> Vec<StreamId> {
-        let _book = read(&self.book);
+    /// Returns the streams that were in the view at the start of a reconciliation, were on no page, and had no event since.
+    pub(super) fn missing(&self, reconciliation: Reconciliation) -> Vec<StreamId> {
+        let _metadata = read(&self.metadata);
         let table = Arc::clone(&read(&self.table));
-        let mut unmet = Vec::new();
+        let mut missing = Vec::new();
         table.for_each(|entry| {
-            if entry.met != walk.number && entry.change <= walk.began {
-                unmet.push(entry.stream.id.clone());
+            if entry.reconciliation != reconciliation.number && entry.change <= reconciliation.last_change {
+                missing.push(entry.stream.id.clone());
             }
         });
-        unmet
+        missing
     }
 
-    /// Ends a compare with what it corrected.
-    pub(super) fn end_walk(&self, walk: Walk, began: Instant, corrected: &[StreamId], unreadable: u64) -> Result<()> {
-        let mut book = write(&self.book);
-        if book.installed != walk.installed {
-            return Err(overtaken());
+    /// Completes a reconciliation and records its corrections.
+    pub(super) fn finish_reconciliation(
+        &self,
+        reconciliation: Reconciliation,
+        start: Instant,
+        corrected: &[StreamId],
+        unreadable: u64,
+    ) -> Result<()> {
+        let mut metadata = write(&self.metadata);
+        if metadata.replacements != reconciliation.replacements {
+            return Err(invalidated());
         }
-        book.left = None;
-        book.unreadable = unreadable;
-        book.confirmed = book.confirmed.max(Some(began));
-        book.corrections.compares += 1;
+        metadata.removed = None;
+        metadata.unreadable = unreadable;
+        metadata.confirmed = metadata.confirmed.max(Some(start));
+        metadata.corrections.reconciliations += 1;
         if !corrected.is_empty() {
-            book.corrections.count += corrected.len() as u64;
-            book.corrections.last = corrected.iter().take(REPORTED).cloned().collect();
+            metadata.corrections.count += corrected.len() as u64;
+            metadata.corrections.last = corrected.iter().take(MAX_REPORTED).cloned().collect();
         }
         Ok(())
     }
 }
 
-/// Selects a page in the order of ids, without a filter, by the index of ids.
+/// Selects a page in the order of ids from the index of ids, without a filter.
 fn page_by_id(
-    book: &Book,
+    metadata: &Metadata,
     table: &Table,
     order: Order,
     after: Option<&Position>,
     limit: usize,
 ) -> Selected<Arc<Stream>> {
-    let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.id()));
+    let bound = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.id()));
     let take = limit.saturating_add(1);
     let mut streams: Vec<_> = if order.descending {
-        book.ids
-            .range::<StreamId, _>((Bound::Unbounded, start))
+        metadata
+            .ids
+            .range::<StreamId, _>((Bound::Unbounded, bound))
             .rev()
             .take(take)
             .filter_map(|id| table.get(id))
             .collect()
     } else {
-        book.ids.range::<StreamId, _>((start, Bound::Unbounded)).take(take).filter_map(|id| table.get(id)).collect()
+        metadata.ids.range::<StreamId, _>((bound, Bound::Unbounded)).take(take).filter_map(|id| table.get(id)).collect()
     };
     let more = streams.len() > limit;
     streams.truncate(limit);
-    Selected { streams, total: book.counts.total, more }
+    Selected { streams, total: metadata.counts.total, more }
 }
 
 /// Visits every stream that matches.
@@ -428,11 +337,11 @@ fn matching(table: &Table, filter: &Filter, mut visit: impl FnMut(&Arc<Stream>))
     });
 }
 
-fn overtaken() -> Error {
-    Error::new(ErrorKind::Unavailable, "a new snapshot was taken before the compare came to its end; compare again")
+fn invalidated() -> Error {
+    Error::new(ErrorKind::Unavailable, "a new snapshot was installed during the reconciliation; try again")
 }
 
-/// Whether two records differ in nothing that is told as an event: statistics and heartbeats are not.
+/// Returns whether two records differ at most in statistics and heartbeats, which the feed does not report.
 fn same_state(one: &Stream, other: &Stream) -> bool {
     one.kind == other.kind
         && one.source_addr == other.source_addr

@@ -1,4 +1,4 @@
-//! The streams of a view, by id: maps behind locks of their own, made for look-ups.
+//! The streams of a view by id: a sharded hash table that is optimised for look-ups.
 
 use std::hash::BuildHasher as _;
 use std::hint::black_box;
@@ -6,32 +6,32 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Place;
+use hashbrown::hash_table::Entry as Slot;
 
 use crate::query::{is_searched_alike, search_text_of};
 use crate::stream::{Stream, StreamId};
 
-/// As many as six bits of a hash tell apart.
+/// The number of shards, selected by six bits of the hash.
 const SHARDS: usize = 64;
 
-/// A stream, and what keeps older news from replacing newer ones.
+/// A stream, and the numbers that keep older data from replacing newer data.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The stream's own, here too: to compare it, the record need not have come from memory yet.
+    /// A copy of the id of the stream, so that comparing ids does not wait until the record is loaded from memory.
     id: StreamId,
     pub(super) stream: Arc<Stream>,
     /// The strings of the record that searches look at. They are kept here because the record's own strings are scattered
     /// in memory: a search through 100 000 streams is several times as fast.
     pub(super) search: Box<str>,
-    /// The number of the change that put it here.
+    /// The number of the change that stored the stream.
     pub(super) change: u64,
-    /// The last compare that met it in a page.
-    pub(super) met: u64,
+    /// The last reconciliation that found the stream on a page.
+    pub(super) reconciliation: u64,
 }
 
 type Shard = RwLock<HashTable<Entry>>;
 
-/// All streams. Publishers choose ids, so the hash is seeded by chance; the standard one takes several times as long.
+/// All streams. The hash is seeded randomly, because publishers choose the ids. The standard hash is several times slower.
 #[derive(Debug)]
 pub(super) struct Table {
     hash: RandomState,
@@ -39,7 +39,7 @@ pub(super) struct Table {
 }
 
 pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    // Nothing under these locks panics but for a defect.
+    // Only a defect could panic under these locks.
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -47,10 +47,10 @@ pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether an entry is that of a stream.
+/// Returns a function that checks whether an entry has this id.
 fn is(id: &StreamId) -> impl Fn(&Entry) -> bool {
     move |entry| {
-        // A look-up waits for memory: the id's letters and the record come at the same time if both are asked for here.
+        // A look-up waits for memory. Reading the record here loads it at the same time as the bytes of the id.
         black_box(Arc::strong_count(&entry.stream));
         entry.id == *id
     }
@@ -61,57 +61,57 @@ impl Table {
         Self { hash: RandomState::default(), shards: (0..SHARDS).map(|_| Shard::default()).collect() }
     }
 
-    /// The shard of a stream, and its hash there.
+    /// Returns the shard of a stream and its hash.
     fn shard(&self, id: &StreamId) -> (&Shard, u64) {
         let hash = self.hash.hash_one(id);
-        // Bits that a map of fewer than 2^32 streams looks at neither for the place nor, the highest, for the tag.
+        // A map of fewer than 2^32 streams does not use these bits: the lower ones select the slot, the highest the tag.
         (&self.shards[(hash >> 32) as usize % SHARDS], hash)
     }
 
     pub(super) fn get(&self, id: &StreamId) -> Option<Arc<Stream>> {
-        self.look(id, |entry| Arc::clone(&entry.stream))
+        self.read(id, |entry| Arc::clone(&entry.stream))
     }
 
-    /// Looks at an entry.
-    pub(super) fn look<T>(&self, id: &StreamId, look: impl FnOnce(&Entry) -> T) -> Option<T> {
+    /// Reads an entry.
+    pub(super) fn read<T>(&self, id: &StreamId, inspect: impl FnOnce(&Entry) -> T) -> Option<T> {
         let (shard, hash) = self.shard(id);
-        read(shard).find(hash, is(id)).map(look)
+        read(shard).find(hash, is(id)).map(inspect)
     }
 
-    /// Changes an entry.
+    /// Changes an entry in place.
     pub(super) fn change<T>(&self, id: &StreamId, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         let (shard, hash) = self.shard(id);
         write(shard).find_mut(hash, is(id)).map(change)
     }
 
-    /// Puts a stream and returns the one before.
+    /// Stores a stream and returns the one it replaces.
     pub(super) fn put(&self, stream: Arc<Stream>, change: u64) -> Option<Arc<Stream>> {
         let (shard, hash) = self.shard(&stream.id);
         match write(shard).entry(hash, is(&stream.id), |entry| self.hash.hash_one(&entry.id)) {
-            Place::Occupied(mut place) => {
-                let entry = place.get_mut();
+            Slot::Occupied(mut slot) => {
+                let entry = slot.get_mut();
                 entry.change = change;
                 if !is_searched_alike(&entry.stream, &stream) {
                     entry.search = search_text_of(&stream).into();
                 }
                 Some(std::mem::replace(&mut entry.stream, stream))
             }
-            Place::Vacant(place) => {
+            Slot::Vacant(slot) => {
                 let search = search_text_of(&stream).into();
-                place.insert(Entry { id: stream.id.clone(), stream, search, change, met: 0 });
+                slot.insert(Entry { id: stream.id.clone(), stream, search, change, reconciliation: 0 });
                 None
             }
         }
     }
 
-    /// Takes a stream out.
+    /// Removes a stream and returns it.
     pub(super) fn remove(&self, id: &StreamId) -> Option<Arc<Stream>> {
         let (shard, hash) = self.shard(id);
         let entry = write(shard).find_entry(hash, is(id)).ok()?.remove().0;
         Some(entry.stream)
     }
 
-    /// Visits each entry, shard by shard.
+    /// Visits all entries, shard by shard.
     pub(super) fn for_each(&self, mut visit: impl FnMut(&Entry)) {
         for shard in &self.shards {
             read(shard).iter().for_each(&mut visit);

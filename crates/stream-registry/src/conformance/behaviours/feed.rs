@@ -31,7 +31,7 @@ declare! {
 /// How long an event may take; no store is nearly so late.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn follow(case: &Case, from: WatchFrom) -> Check<Watch> {
+pub(super) async fn follow(case: &Case, from: WatchFrom) -> Check<Watch> {
     match case.registry().watch(from).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => Err(Fault::NoHook("watch")),
         other => Ok(other?),
@@ -52,14 +52,14 @@ async fn next(watch: &mut Watch) -> Check<Event> {
     event.ok_or_else(|| fault("the watch ends"))
 }
 
-async fn changed(watch: &mut Watch) -> Check<(ChangeKind, Stream)> {
+pub(super) async fn changed(watch: &mut Watch) -> Check<(ChangeKind, Stream)> {
     match next(watch).await? {
         Event::Changed { kind, stream, .. } => Ok((kind, (*stream).clone())),
         other => Err(fault(&format!("{other:?} is no change"))),
     }
 }
 
-async fn ended(watch: &mut Watch) -> Check<(Ending, Stream)> {
+pub(super) async fn ended(watch: &mut Watch) -> Check<(Ending, Stream)> {
     match next(watch).await? {
         Event::Ended { reason, last, .. } => Ok((reason, (*last).clone())),
         other => Err(fault(&format!("{other:?} is no end"))),

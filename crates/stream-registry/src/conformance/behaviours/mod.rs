@@ -17,6 +17,7 @@ mod numbers;
 mod operation_ids;
 mod pages;
 mod patch;
+mod query;
 mod record;
 mod recovery;
 mod register;
@@ -65,6 +66,7 @@ pub fn behaviours() -> Vec<Behaviour> {
         unregister::LIST,
         list::LIST,
         pages::LIST,
+        query::LIST,
         changes::LIST,
         patch::LIST,
         batches::LIST,

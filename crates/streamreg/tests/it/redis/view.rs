@@ -175,8 +175,8 @@ async fn other_programs_changes_come_with_the_compare() {
     assert!(view.get(&id("ours")).is_some());
     // A stream that lost its place in the index is live all the same.
     bed.server.cli(&["SREM", INDEX, "ours"]).await;
-    let compares = view.corrections().compares;
-    wait_until(PATIENCE, async || view.corrections().compares > compares + 2).await;
+    let compares = view.corrections().reconciliations;
+    wait_until(PATIENCE, async || view.corrections().reconciliations > compares + 2).await;
     assert!(view.get(&id("ours")).is_some());
     // What cannot be read is counted.
     bed.put("broken", "no record", 300_000).await;

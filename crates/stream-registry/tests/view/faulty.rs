@@ -1,4 +1,4 @@
-//! A store in memory that can be disturbed.
+//! An in-memory store with scripted faults.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,28 +14,31 @@ use stream_registry::{
 };
 use tokio::sync::Notify;
 
-/// A store in memory whose feed, pages and look-ups can be disturbed.
+/// An in-memory store whose feed, pages and reads can be faulty.
 #[derive(Debug, Default)]
-pub(super) struct Disturbed {
+pub(super) struct Faulty {
     pub(super) inner: MemoryRegistry,
-    /// Events are swallowed, and then it says so.
-    pub(super) tears: Arc<AtomicBool>,
-    /// Every so many events of a watch it asks for a new snapshot.
+    /// Replaces the next event by a resync.
+    pub(super) drop_event: Arc<AtomicBool>,
+    /// Replaces every n-th event of a watch by a resync.
     pub(super) resync_every: Option<u64>,
-    pub(super) deaf: bool,
-    /// Why it refuses to be followed.
-    pub(super) refuses: Option<ErrorKind>,
-    /// No watch of it tells anything but that events may be missing.
-    pub(super) torn: bool,
-    /// Snapshots do not know their place.
-    pub(super) placeless: bool,
+    /// The store has no change feed.
+    pub(super) without_feed: bool,
+    /// The error of every watch.
+    pub(super) watch_error: Option<ErrorKind>,
+    /// Every watch starts with a resync.
+    pub(super) always_resyncs: bool,
+    /// Snapshots have no revision.
+    pub(super) without_revision: bool,
+    /// The number of snapshots that were taken.
     pub(super) snapshots: AtomicU64,
-    /// Pages were read and wait here to be handed out.
+    /// The next page waits here after it was read: the first notification says so, the second one releases it.
     pub(super) hold_pages: Mutex<Option<Arc<(Notify, Notify)>>>,
+    /// As `hold_pages`, for the next record.
     pub(super) hold_gets: Mutex<Option<Arc<(Notify, Notify)>>>,
 }
 
-async fn held(hold: &Mutex<Option<Arc<(Notify, Notify)>>>) {
+async fn wait_for_release(hold: &Mutex<Option<Arc<(Notify, Notify)>>>) {
     let hold = hold.lock().unwrap().take();
     if let Some(hold) = hold {
         hold.0.notify_one();
@@ -44,7 +47,7 @@ async fn held(hold: &Mutex<Option<Arc<(Notify, Notify)>>>) {
 }
 
 #[async_trait]
-impl Registry for Disturbed {
+impl Registry for Faulty {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         self.inner.register_with(stream, options).await
     }
@@ -56,39 +59,39 @@ impl Registry for Disturbed {
     }
     async fn get(&self, id: &StreamId) -> Result<Stream> {
         let answer = self.inner.get(id).await;
-        held(&self.hold_gets).await;
+        wait_for_release(&self.hold_gets).await;
         answer
     }
     async fn snapshot(&self) -> Result<Snapshot> {
         self.snapshots.fetch_add(1, Ordering::SeqCst);
         let mut snapshot = self.inner.snapshot().await?;
-        if self.placeless {
+        if self.without_revision {
             snapshot.revision = None;
         }
         Ok(snapshot)
     }
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
         let page = self.inner.list_page(cursor, count).await;
-        held(&self.hold_pages).await;
+        wait_for_release(&self.hold_pages).await;
         page
     }
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        if self.deaf {
+        if self.without_feed {
             return Err(Error::unsupported("this store has no change feed"));
         }
-        if let Some(kind) = self.refuses {
-            return Err(Error::new(kind, "this user may not follow"));
+        if let Some(kind) = self.watch_error {
+            return Err(Error::new(kind, "access to the feed is denied"));
         }
         let watch = self.inner.watch(from).await?;
-        if self.torn {
+        if self.always_resyncs {
             let revision = self.inner.snapshot().await?.revision.unwrap();
             return Ok(Watch::new(futures_util::stream::iter([Event::Resync { revision }]).chain(watch)));
         }
-        let (tears, every) = (Arc::clone(&self.tears), self.resync_every);
+        let (drop_event, every) = (Arc::clone(&self.drop_event), self.resync_every);
         let mut count = 0;
         Ok(Watch::new(watch.map(move |event| {
             count += 1;
-            if tears.swap(false, Ordering::SeqCst) || every.is_some_and(|every| count % every == 0) {
+            if drop_event.swap(false, Ordering::SeqCst) || every.is_some_and(|every| count % every == 0) {
                 return Event::Resync { revision: event.revision().clone() };
             }
             event

@@ -1,0 +1,449 @@
+//! Queries: find, summary, history and `get_many`.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::case::{Case, Check, Fault, count, ensure, fails, fault, id, same, stream};
+use super::declare;
+use super::feed::{changed, ended, follow};
+use crate::error::{ErrorKind, Operation};
+use crate::query::{By, Ended, Filter, Order, Query, SortField, Summary};
+use crate::registry::{OnConflict, Page, RegisterOptions, UnregisterOptions};
+use crate::stream::{Stream, StreamStatus, StreamType, Timestamp};
+use crate::watch::{Ending, Event, WatchFrom};
+
+declare! {
+    "queries", Long: [
+        find_selects_by_each_condition,
+        find_searches_without_regard_to_case,
+        find_sorts_by_each_field_in_both_directions,
+        find_pages_hold_every_match_once,
+        find_counts_all_matches_on_every_page,
+        find_shows_the_last_writes,
+        find_cursor_survives_the_end_of_its_stream,
+        find_rejects_a_cursor_of_another_order,
+        find_rejects_a_malformed_cursor,
+        get_many_keeps_the_order_and_returns_none_for_unknown_ids,
+        summary_counts_by_node_type_and_status,
+        history_lists_the_latest_ended_stream_first,
+        history_applies_conditions_and_limit,
+        history_omits_streams_that_were_taken_over,
+    ],
+    "queries", Short: [history_lists_expired_streams],
+}
+
+/// The fields that a list can be sorted by.
+const SORT_FIELDS: [SortField; 12] = [
+    SortField::Id,
+    SortField::Type,
+    SortField::Status,
+    SortField::Node,
+    SortField::SourceAddr,
+    SortField::CreatedAt,
+    SortField::LastHeartbeat,
+    SortField::Bitrate,
+    SortField::BytesReceived,
+    SortField::PacketsReceived,
+    SortField::PacketsLost,
+    SortField::Viewers,
+];
+
+fn ids(streams: &[Stream]) -> Vec<&str> {
+    streams.iter().map(|stream| stream.id.as_str()).collect()
+}
+
+/// Returns the first page of the streams that match a filter, in the order of ids.
+async fn found(case: &Case, filter: Filter) -> Check<Page> {
+    Ok(case.registry().find(&Query::default().filter(filter)).await?)
+}
+
+/// Checks which streams match a filter.
+async fn selects(case: &Case, filter: Filter, expected: &[&str]) -> Check {
+    let page = found(case, filter.clone()).await?;
+    same(&format!("the streams of {filter:?}"), ids(&page.streams), expected.to_vec())?;
+    same(&format!("the total of {filter:?}"), page.total, expected.len() as u64)
+}
+
+/// Reads all pages of a query and checks the total of each.
+async fn all_pages(case: &Case, query: &Query, total: u64) -> Check<Vec<Stream>> {
+    let mut streams = Vec::new();
+    let mut query = query.clone();
+    loop {
+        let page = case.registry().find(&query).await?;
+        let limit = usize::try_from(query.limit.get()).unwrap_or(usize::MAX);
+        ensure(page.streams.len() <= limit, "a page is longer than its limit")?;
+        same("the total", page.total, total)?;
+        streams.extend(page.streams);
+        match page.next {
+            Some(next) => query.cursor = Some(next),
+            None => return Ok(streams),
+        }
+        ensure(streams.len() as u64 <= total, "the pages do not end")?;
+    }
+}
+
+/// Registers streams whose fields differ, with equal values among them. Returns the records.
+async fn put_varied(case: &Case) -> Check<Vec<Stream>> {
+    let mut records = Vec::new();
+    for n in 0..10_u64 {
+        // The order of registration is not that of ids.
+        let mut varied = stream(&format!("s{}", n * 7 % 10));
+        varied.kind = if n % 3 == 0 { StreamType::Rtp } else { StreamType::Srt };
+        varied.status = if n % 4 == 0 { StreamStatus::Active } else { StreamStatus::Paused };
+        varied.source_addr = format!("203.0.113.{}:40112", n % 5);
+        // Two nodes differ after 64 bytes only, so that the id decides.
+        varied.node = match n % 4 {
+            0 => None,
+            1 => Some(format!("{}{}", "n".repeat(64), 9 - n)),
+            _ => Some(format!("node{}", n % 2)),
+        };
+        varied.bitrate = n % 3 * 1_000;
+        varied.bytes_received = (1 << 62) + n % 4;
+        varied.packets_received = 20 - n;
+        varied.packets_lost = n % 2;
+        varied.viewers = (n % 3 > 0).then_some(n % 3);
+        records.push(case.put(&varied).await?);
+    }
+    Ok(records)
+}
+
+/// The value of a field as a list compares it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Number(i128),
+    Bytes(Vec<u8>),
+}
+
+fn key(stream: &Stream, field: SortField) -> Key {
+    let bytes = |string: &str| Key::Bytes(string.bytes().take(64).collect());
+    match field {
+        SortField::Id => Key::Number(0),
+        SortField::Type => bytes(stream.kind.as_str()),
+        SortField::Status => bytes(stream.status.as_str()),
+        SortField::Node => bytes(stream.node.as_deref().unwrap_or_default()),
+        SortField::SourceAddr => bytes(&stream.source_addr),
+        SortField::CreatedAt => Key::Number(stream.created_at.as_unix_nanos()),
+        SortField::LastHeartbeat => Key::Number(stream.last_heartbeat.as_unix_nanos()),
+        SortField::Bitrate => Key::Number(stream.bitrate.into()),
+        SortField::BytesReceived => Key::Number(stream.bytes_received.into()),
+        SortField::PacketsReceived => Key::Number(stream.packets_received.into()),
+        SortField::PacketsLost => Key::Number(stream.packets_lost.into()),
+        SortField::Viewers => Key::Number(stream.viewers.unwrap_or_default().into()),
+    }
+}
+
+async fn find_selects_by_each_condition(case: &Case) -> Check {
+    let mut one = stream("a");
+    one.status = StreamStatus::Active;
+    one.node = Some("ingest-1".to_owned());
+    one.labels = BTreeMap::from([("site".to_owned(), "north".to_owned()), ("tier".to_owned(), "1".to_owned())]);
+    let mut two = stream("b");
+    two.kind = StreamType::Rtp;
+    two.labels = BTreeMap::from([("site".to_owned(), "south".to_owned())]);
+    let mut three = stream("c");
+    three.node = Some("ingest-10".to_owned());
+    for given in [&one, &two, &three] {
+        case.put(given).await?;
+    }
+    let all = Filter::default;
+    selects(case, all(), &["a", "b", "c"]).await?;
+    selects(case, all().status(StreamStatus::Active), &["a"]).await?;
+    selects(case, all().status(StreamStatus::Error), &[]).await?;
+    selects(case, all().kind(StreamType::Rtp), &["b"]).await?;
+    selects(case, all().kind(StreamType::Srt), &["a", "c"]).await?;
+    selects(case, all().node("ingest-1"), &["a"]).await?;
+    selects(case, all().node("INGEST-1"), &[]).await?;
+    selects(case, all().node(""), &["b"]).await?;
+    selects(case, all().label("site", "north"), &["a"]).await?;
+    selects(case, all().label("site", "North"), &[]).await?;
+    selects(case, all().label("site", "north").label("tier", "1"), &["a"]).await?;
+    selects(case, all().label("site", "north").label("tier", "2"), &[]).await?;
+    selects(case, all().kind(StreamType::Srt).node("ingest-10"), &["c"]).await?;
+    selects(case, all().kind(StreamType::Rtp).node("ingest-10"), &[]).await
+}
+
+async fn find_searches_without_regard_to_case(case: &Case) -> Check {
+    let mut one = stream("Cam-1");
+    one.node = Some("Ingest-7".to_owned());
+    one.labels = BTreeMap::from([("site".to_owned(), "Élysée".to_owned())]);
+    let mut two = stream("mic");
+    two.source_addr = "[2001:DB8::1]:5004".to_owned();
+    two.video_codec = "HEVC".to_owned();
+    for given in [&one, &two] {
+        case.put(given).await?;
+    }
+    for (search, expected) in [
+        ("cAM-", &["Cam-1"][..]),
+        ("INGEST", &["Cam-1"]),
+        ("éLYS", &["Cam-1"]),
+        ("2001:db8", &["mic"]),
+        ("m", &["Cam-1", "mic"]),
+        ("", &["Cam-1", "mic"]),
+        // A label name and a codec: the search does not look at them.
+        ("site", &[]),
+        ("hevc", &[]),
+    ] {
+        selects(case, Filter::default().search(search), expected).await?;
+    }
+    Ok(())
+}
+
+async fn find_sorts_by_each_field_in_both_directions(case: &Case) -> Check {
+    let mut expected = put_varied(case).await?;
+    for field in SORT_FIELDS {
+        let ascending = Order::by(field);
+        expected.sort_by(|one, other| {
+            key(one, field).cmp(&key(other, field)).then_with(|| one.id.as_str().cmp(other.id.as_str()))
+        });
+        let sorted = case.registry().find(&Query::default().order(ascending)).await?;
+        same(&format!("the order by {ascending}"), ids(&sorted.streams), ids(&expected))?;
+        let descending = ascending.descending();
+        let reversed = case.registry().find(&Query::default().order(descending)).await?;
+        let expected: Vec<_> = ids(&expected).into_iter().rev().collect();
+        same(&format!("the order by {descending}"), ids(&reversed.streams), expected)?;
+    }
+    Ok(())
+}
+
+async fn find_pages_hold_every_match_once(case: &Case) -> Check {
+    let records = put_varied(case).await?;
+    let filter = Filter::default().status(StreamStatus::Paused);
+    let matches = records.iter().filter(|record| record.status == StreamStatus::Paused).count() as u64;
+    for field in SORT_FIELDS {
+        for order in [Order::by(field), Order::by(field).descending()] {
+            let query = Query::default().filter(filter.clone()).order(order);
+            let whole = all_pages(case, &query, matches).await?;
+            same("the number of matches", whole.len() as u64, matches)?;
+            let paged = all_pages(case, &query.limit(count(2)), matches).await?;
+            same(&format!("the pages by {order}"), ids(&paged), ids(&whole))?;
+        }
+    }
+    Ok(())
+}
+
+async fn find_counts_all_matches_on_every_page(case: &Case) -> Check {
+    case.put_all((0..30).map(|n| format!("cam{n:02}"))).await?;
+    case.put_all((0..5).map(|n| format!("mic{n}"))).await?;
+    let query = Query::default().limit(count(7));
+    same("all streams", all_pages(case, &query, 35).await?.len(), 35)?;
+    let cams = query.filter(Filter::default().search("cam"));
+    same("the cams", all_pages(case, &cams, 30).await?.len(), 30)?;
+    // A page that is exactly full is the last one if nothing follows.
+    let page = case.registry().find(&cams.limit(count(30))).await?;
+    same("the only page", (page.streams.len(), page.next), (30, None))
+}
+
+async fn find_shows_the_last_writes(case: &Case) -> Check {
+    for round in 0..10 {
+        let name = format!("s{round}");
+        case.put(&stream(&name)).await?;
+        case.registry().update_status(&id(&name), StreamStatus::Error).await?;
+        selects(case, Filter::default().status(StreamStatus::Error), &[&name]).await?;
+        case.registry().unregister(&id(&name)).await?;
+        selects(case, Filter::default(), &[]).await?;
+    }
+    Ok(())
+}
+
+async fn find_cursor_survives_the_end_of_its_stream(case: &Case) -> Check {
+    case.put_all((0..10).map(|n| format!("s{n}"))).await?;
+    let query = Query::default().limit(count(4));
+    let first = case.registry().find(&query).await?;
+    same("the first page", ids(&first.streams), vec!["s0", "s1", "s2", "s3"])?;
+    let cursor = first.next.ok_or_else(|| fault("the first page has no cursor"))?;
+    case.registry().unregister(&id("s3")).await?;
+    case.registry().unregister(&id("s4")).await?;
+    // Parsed from its string, as a client of a server sends it, and used more than once.
+    for _ in 0..2 {
+        let next = case.registry().find(&query.clone().cursor(cursor.as_str().parse()?)).await?;
+        same("the next page", ids(&next.streams), vec!["s5", "s6", "s7", "s8"])?;
+        same("the total", next.total, 8)?;
+    }
+    // A cursor is a position in the order, so other conditions may be combined with it.
+    let other = query.cursor(cursor).filter(Filter::default().search("9"));
+    same("the matches after the cursor", ids(&case.registry().find(&other).await?.streams), vec!["s9"])
+}
+
+async fn rejects(case: &Case, query: Query) -> Check {
+    let cursor = query.cursor.clone();
+    let error = fails(case.registry().find(&query).await, ErrorKind::InvalidCursor)
+        .map_err(|_| fault(&format!("the cursor {cursor:?} is accepted for the order {}", query.order)))?;
+    same("the operation", error.operation(), Some(Operation::ListPage))
+}
+
+async fn find_rejects_a_cursor_of_another_order(case: &Case) -> Check {
+    put_varied(case).await?;
+    let by_bitrate = Order::by(SortField::Bitrate);
+    let query = Query::default().limit(count(3));
+    let first = case.registry().find(&query.clone().order(by_bitrate)).await?;
+    let cursor = first.next.ok_or_else(|| fault("the first page has no cursor"))?;
+    for order in [by_bitrate.descending(), Order::by(SortField::BytesReceived), Order::default()] {
+        rejects(case, query.clone().order(order).cursor(cursor.clone())).await?;
+    }
+    Ok(())
+}
+
+async fn find_rejects_a_malformed_cursor(case: &Case) -> Check {
+    put_varied(case).await?;
+    let query = Query::default().order(Order::by(SortField::Node)).limit(count(3));
+    let first = case.registry().find(&query).await?;
+    let cursor = first.next.ok_or_else(|| fault("the first page has no cursor"))?.as_str().to_owned();
+    let malformed = [format!("{cursor}{cursor}"), format!("{cursor}0"), format!("0{cursor}"), cursor[..1].to_owned()];
+    for malformed in malformed.iter().map(String::as_str).chain(["0", "x", "null", "v.node", "a/b?c=d&e"]) {
+        rejects(case, query.clone().cursor(malformed.parse()?)).await?;
+    }
+    Ok(())
+}
+
+async fn get_many_keeps_the_order_and_returns_none_for_unknown_ids(case: &Case) -> Check {
+    same("the answer to no ids", case.registry().get_many(&[]).await?, Vec::new())?;
+    case.put_all(["a", "b", "c"].map(str::to_owned)).await?;
+    case.registry().unregister(&id("c")).await?;
+    let names = ["b", "unknown", "a", "c", "b"];
+    let answers = case.registry().get_many(&names.map(id)).await?;
+    let found: Vec<_> = answers.iter().map(|answer| answer.as_ref().map(|stream| stream.id.as_str())).collect();
+    same("the streams", found, vec![Some("b"), None, Some("a"), None, Some("b")])?;
+    for record in answers.into_iter().flatten() {
+        case.unchanged(&record).await?;
+    }
+    // More than any store reads in one step.
+    let many: Vec<_> = (0..300).map(|n| if n % 3 == 0 { id("a") } else { id(&format!("unknown{n}")) }).collect();
+    let answers = case.registry().get_many(&many).await?;
+    same("the number of answers", answers.len(), 300)?;
+    ensure(answers.iter().enumerate().all(|(n, answer)| answer.is_some() == (n % 3 == 0)), "answers are out of order")
+}
+
+/// The keys of the groups with their numbers of streams.
+fn groups(summary: &Summary) -> Vec<(Option<&str>, u64)> {
+    summary.groups.iter().map(|group| (group.key.as_deref(), group.streams)).collect()
+}
+
+async fn summary_counts_by_node_type_and_status(case: &Case) -> Check {
+    let empty = case.registry().summary(&Filter::default(), By::Node).await?;
+    same("the summary of no streams", (empty.total, empty.groups.len()), (0, 0))?;
+    for (name, kind, node) in
+        [("a", StreamType::Srt, Some("n1")), ("b", StreamType::Rtp, Some("n1")), ("c", StreamType::Srt, None)]
+    {
+        let mut given = stream(name);
+        given.kind = kind;
+        given.node = node.map(str::to_owned);
+        (given.bitrate, given.packets_received, given.packets_lost) = (1_000, 10, 1);
+        case.put(&given).await?;
+    }
+    case.registry().update_status(&id("a"), StreamStatus::Error).await?;
+    let all = Filter::default();
+    let by_node = case.registry().summary(&all, By::Node).await?;
+    same("the groups by node", groups(&by_node), vec![(None, 1), (Some("n1"), 2)])?;
+    same("the totals", (by_node.by.as_str(), by_node.total, by_node.bitrate), ("node", 3, 3_000))?;
+    let sums = by_node.groups.last().map(|group| (group.bitrate, group.packets_received, group.packets_lost));
+    same("the sums of n1", sums, Some((2_000, 20, 2)))?;
+    let by_type = case.registry().summary(&all, By::Type).await?;
+    same("the groups by type", groups(&by_type), vec![(Some("rtp"), 1), (Some("srt"), 2)])?;
+    let by_status = case.registry().summary(&all, By::Status).await?;
+    same("the groups by status", groups(&by_status), vec![(Some("connecting"), 2), (Some("error"), 1)])?;
+    let filtered = case.registry().summary(&Filter::default().node(""), By::Type).await?;
+    same("the filtered groups", (filtered.total, groups(&filtered)), (1, vec![(Some("srt"), 1)]))
+}
+
+async fn history(case: &Case, conditions: &Ended, limit: u32) -> Check<Vec<Event>> {
+    match case.registry().history(conditions, count(limit)).await {
+        Err(error) if error.kind() == ErrorKind::Unsupported => Err(Fault::NoHook("watch")),
+        other => Ok(other?),
+    }
+}
+
+fn ended_ids(events: &[Event]) -> Vec<&str> {
+    events.iter().filter_map(Event::stream).map(|stream| stream.id.as_str()).collect()
+}
+
+async fn history_lists_the_latest_ended_stream_first(case: &Case) -> Check {
+    // A store may start its feed with the first watch.
+    follow(case, WatchFrom::Now).await?;
+    same("the history of an empty store", history(case, &Ended::default(), 10).await?, Vec::new())?;
+    case.put_all(["a", "b", "live"].map(str::to_owned)).await?;
+    same("the history of live streams", history(case, &Ended::default(), 10).await?, Vec::new())?;
+    let first = case.registry().unregister(&id("a")).await?;
+    let options = UnregisterOptions::default().reason("done".parse()?);
+    let second = case.registry().unregister_with(&id("b"), &options).await?;
+    // The same id again is another session.
+    case.put(&stream("a")).await?;
+    case.registry().unregister(&id("a")).await?;
+    let events = history(case, &Ended::default(), 10).await?;
+    same("the ended streams", ended_ids(&events), vec!["a", "b", "a"])?;
+    let records: Vec<_> = events.iter().filter_map(Event::stream).collect();
+    same("the last record of b", records[1].to_json(), second.to_json())?;
+    same("the last record of the first session", records[2].to_json(), first.to_json())?;
+    match &events[1] {
+        Event::Ended { reason, .. } => same("the reason", reason, &Ending::Unregistered(options.reason)),
+        other => Err(fault(&format!("{other:?} is not the end of a stream"))),
+    }
+}
+
+async fn history_applies_conditions_and_limit(case: &Case) -> Check {
+    follow(case, WatchFrom::Now).await?;
+    for (name, kind, node) in [
+        ("a", StreamType::Srt, Some("n1")),
+        ("b", StreamType::Rtp, Some("n1")),
+        ("c", StreamType::Srt, None),
+        ("d", StreamType::Srt, Some("n2")),
+    ] {
+        let mut given = stream(name);
+        given.kind = kind;
+        given.node = node.map(str::to_owned);
+        case.put(&given).await?;
+        case.registry().unregister(&id(name)).await?;
+    }
+    let all = Ended::default;
+    for (conditions, limit, expected) in [
+        (all(), 10, &["d", "c", "b", "a"][..]),
+        (all(), 2, &["d", "c"]),
+        (all().id(id("b")), 10, &["b"]),
+        (all().id(id("unknown")), 10, &[]),
+        (all().kind(StreamType::Srt), 10, &["d", "c", "a"]),
+        (all().kind(StreamType::Srt), 1, &["d"]),
+        (all().node("n1"), 10, &["b", "a"]),
+        (all().node(""), 10, &["c"]),
+        (all().node("n1").kind(StreamType::Srt), 10, &["a"]),
+    ] {
+        let events = history(case, &conditions, limit).await?;
+        same(&format!("the history of {conditions:?}"), ended_ids(&events), expected.to_vec())?;
+    }
+    Ok(())
+}
+
+async fn history_omits_streams_that_were_taken_over(case: &Case) -> Check {
+    follow(case, WatchFrom::Now).await?;
+    case.put(&stream("a")).await?;
+    let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
+    let mut successor = stream("a");
+    successor.source_addr = "198.51.100.9:1".to_owned();
+    case.registry().register_with(&successor, &take_over).await?;
+    same("the history after a take-over", history(case, &Ended::default(), 10).await?, Vec::new())?;
+    case.registry().unregister(&id("a")).await?;
+    let events = history(case, &Ended::default(), 10).await?;
+    let addresses: Vec<_> = events.iter().filter_map(Event::stream).map(|last| last.source_addr.as_str()).collect();
+    same("the ended streams", addresses, vec!["198.51.100.9:1"])
+}
+
+async fn history_lists_expired_streams(case: &Case) -> Check {
+    let mut watch = follow(case, WatchFrom::Now).await?;
+    let sent = Instant::now();
+    case.put(&stream("a")).await?;
+    case.pass(0.6).await;
+    let last = case.lives("a", sent).await?;
+    case.pass(0.5).await;
+    changed(&mut watch).await?;
+    let (reason, _) = ended(&mut watch).await?;
+    same("the reason", reason, Ending::Expired)?;
+    let events = history(case, &Ended::default(), 10).await?;
+    let Some(Event::Ended { reason, last: listed, .. }) = events.first() else {
+        return Err(fault("the expired stream is not in the history"));
+    };
+    same("the number of ended streams", events.len(), 1)?;
+    same("the listed reason", reason, &Ending::Expired)?;
+    if listed.created_at == Timestamp::ZERO {
+        // The store was too busy to read the record before it expired; a longer time to live helps.
+        return Err(Fault::TooLate);
+    }
+    same("the last record", listed.to_json(), last.to_json())
+}

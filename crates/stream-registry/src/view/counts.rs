@@ -1,0 +1,63 @@
+//! The numbers that a view reports about itself.
+
+use std::collections::BTreeMap;
+
+use crate::stream::{Stream, StreamId, StreamStatus, StreamType};
+
+/// The numbers of streams in a view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// The number of all streams.
+    pub total: u64,
+    /// The number of streams by status; without entries of 0.
+    pub by_status: BTreeMap<StreamStatus, u64>,
+    /// The number of streams by type; without entries of 0.
+    pub by_type: BTreeMap<StreamType, u64>,
+    /// The number of streams by node, with `None` for streams without a node; without entries of 0.
+    pub by_node: BTreeMap<Option<String>, u64>,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, stream: &Stream) {
+        fn adjust<K: Ord + Clone>(counts: &mut BTreeMap<K, u64>, key: &K) {
+            match counts.get_mut(key) {
+                Some(count) => *count += 1,
+                None => {
+                    counts.insert(key.clone(), 1);
+                }
+            }
+        }
+        self.total += 1;
+        adjust(&mut self.by_status, &stream.status);
+        adjust(&mut self.by_type, &stream.kind);
+        adjust(&mut self.by_node, &stream.node);
+    }
+
+    pub(super) fn subtract(&mut self, stream: &Stream) {
+        fn adjust<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
+            if let Some(count) = counts.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(key);
+                }
+            }
+        }
+        self.total -= 1;
+        adjust(&mut self.by_status, &stream.status);
+        adjust(&mut self.by_type, &stream.kind);
+        adjust(&mut self.by_node, &stream.node);
+    }
+}
+
+/// What the reconciliations have corrected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Corrections {
+    /// The number of completed reconciliations.
+    pub reconciliations: u64,
+    /// The number of streams that they added, removed or changed, not counting statistics and heartbeats.
+    pub count: u64,
+    /// The streams that were corrected by the last reconciliation with corrections; at most 100.
+    pub last: Vec<StreamId>,
+}

@@ -1,0 +1,171 @@
+//! The handle of a view, which callers clone and read.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use super::counts::{Corrections, Counts};
+use super::follow;
+use super::options::ViewOptions;
+use super::reconcile::reconcile;
+use super::shared::Shared;
+use crate::error::Result;
+use crate::registry::Registry;
+use crate::stream::{Revision, Stream, StreamId};
+
+/// All live streams of a registry, in this process.
+///
+/// Clone it to share it. One task keeps it current until the last clone is dropped or the registry is closed. The
+/// [module documentation](crate::view) has an example, and says what the view shows and how current it is.
+#[derive(Clone)]
+pub struct View(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl View {
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
+    /// Creates a view of a registry and starts the task that keeps it current.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a Tokio runtime.
+    pub fn new(registry: Arc<dyn Registry>, options: ViewOptions) -> Self {
+        let shared = Arc::new(Shared::new(registry, &options));
+        let task = tokio::spawn(follow::run(Arc::clone(&shared))).abort_handle();
+        Self(Arc::new(Handle { shared, task }))
+    }
+
+    /// Waits until the view is complete for the first time.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Closed` if the registry is closed before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn ready(&self) -> Result<()> {
+        self.shared().until(|metadata| metadata.installed_snapshot > 0).await
+    }
+
+    /// Returns whether the view has been complete. Before, it is empty.
+    pub fn is_ready(&self) -> bool {
+        self.shared().state.metadata(|metadata| metadata.installed_snapshot > 0)
+    }
+
+    /// Returns a stream; `None` if it is not live.
+    pub fn get(&self, id: &StreamId) -> Option<Arc<Stream>> {
+        self.shared().state.get(id)
+    }
+
+    /// Returns all streams as they were at one moment, in no particular order.
+    pub fn all(&self) -> Vec<Arc<Stream>> {
+        self.shared().state.all()
+    }
+
+    /// Returns the numbers of streams in total and by status, type and node. They are maintained with every change, so
+    /// that this call does not count.
+    pub fn counts(&self) -> Counts {
+        self.shared().state.counts()
+    }
+
+    /// Returns how long ago an event, a sign of life or a reconciliation showed that the view was current;
+    /// [`Duration::MAX`] until the view is complete for the first time.
+    ///
+    /// An idle feed gives a sign of life every 10 s.
+    pub fn age(&self) -> Duration {
+        self.shared().state.metadata(|metadata| metadata.confirmed).map_or(Duration::MAX, |at| at.elapsed())
+    }
+
+    /// Returns the position in the change feed that the view shows; `None` if there is no feed.
+    pub fn revision(&self) -> Option<Revision> {
+        self.shared().state.metadata(|metadata| metadata.revision.clone())
+    }
+
+    /// Waits until the view shows what the store held at a revision.
+    ///
+    /// Revisions have no order that a client can compare. The view has reached a revision if it is among the last 4 096
+    /// positions or so, or if a snapshot was started after this call and installed. A revision that is older or belongs to
+    /// another generation of the feed may never be reached, so use a timeout.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Closed` if the registry is closed before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn reached(&self, revision: &Revision) -> Result<()> {
+        let started = self.shared().state.metadata(|metadata| metadata.started_snapshot);
+        self.shared().until(|metadata| metadata.installed_snapshot > started || metadata.has_reached(revision)).await
+    }
+
+    /// Reads a stream from the store and updates the view; returns `None` if the stream is not live.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the store if it cannot be read; the view does not change.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the view is unchanged or has the answer.
+    pub async fn refresh(&self, id: &StreamId) -> Result<Option<Arc<Stream>>> {
+        self.shared().refresh(id).await
+    }
+
+    /// Reads the store page by page now, and corrects the view where it differs.
+    ///
+    /// Only one reconciliation runs at a time. It may run ahead of the feed, whose next events then show an earlier state
+    /// for a moment; call [`reached`](Self::reached) first to avoid this.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the store if it cannot be read, and `Unavailable` if a new snapshot was installed during the
+    /// reconciliation.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the pages that were read have been applied; the rest of the view is unchanged.
+    pub async fn reconcile(&self) -> Result<()> {
+        reconcile(self.shared()).await
+    }
+
+    /// Returns what the reconciliations have corrected since the view was created.
+    ///
+    /// They count writes of programs that emit no events, and changes whose events had not arrived yet. Statistics and
+    /// heartbeats do not count.
+    pub fn corrections(&self) -> Corrections {
+        self.shared().state.metadata(|metadata| metadata.corrections.clone())
+    }
+
+    /// Returns the number of records in the store that cannot be decoded, and so are not in the view, as of the last
+    /// snapshot or reconciliation.
+    pub fn unreadable(&self) -> u64 {
+        self.shared().state.metadata(|metadata| metadata.unreadable)
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshots = self.shared().state.metadata(|metadata| metadata.installed_snapshot);
+        f.debug_struct("View")
+            .field("registry", &self.shared().registry)
+            .field("snapshots", &snapshots)
+            .field("revision", &self.revision())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! What a view knows in addition to the records of the streams.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+use tokio::time::Instant;
+
+use super::counts::{Corrections, Counts};
+use crate::stream::{Revision, StreamId};
+
+/// How many of the last revisions a view remembers, to know which it has reached.
+const REMEMBERED_REVISIONS: usize = 4_096;
+
+#[derive(Debug, Default)]
+pub(super) struct Metadata {
+    pub(super) counts: Counts,
+    /// The ids in order, so that a page by id does not visit all streams.
+    pub(super) ids: BTreeSet<StreamId>,
+    /// The number of the last change.
+    pub(super) change: u64,
+    /// The number of removals.
+    pub(super) removals: u64,
+    /// The streams that were removed since the reconciliation in progress was started.
+    pub(super) removed: Option<HashSet<StreamId>>,
+    /// The number of reconciliations that were started.
+    pub(super) started_reconciliations: u64,
+    /// The number of records that cannot be decoded.
+    pub(super) unreadable: u64,
+    /// The position in the feed that the view shows.
+    pub(super) revision: Option<Revision>,
+    recent: HashSet<Revision>,
+    /// The revisions in `recent`, the oldest first.
+    recent_order: VecDeque<Revision>,
+    /// The number of the last snapshot that was started. Snapshots are numbered from 1.
+    pub(super) started_snapshot: u64,
+    /// The number of the last snapshot that was installed.
+    pub(super) installed_snapshot: u64,
+    /// How often the whole state was replaced.
+    pub(super) replacements: u64,
+    /// When the view was last known to be current.
+    pub(super) confirmed: Option<Instant>,
+    pub(super) closed: bool,
+    pub(super) corrections: Corrections,
+}
+
+impl Metadata {
+    /// Sets the position that the view shows.
+    pub(super) fn reach(&mut self, revision: Revision) {
+        if self.revision.as_ref() == Some(&revision) {
+            return;
+        }
+        if self.recent_order.len() == REMEMBERED_REVISIONS
+            && let Some(oldest) = self.recent_order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+        if self.recent.insert(revision.clone()) {
+            self.recent_order.push_back(revision.clone());
+        }
+        self.revision = Some(revision);
+    }
+
+    pub(super) fn has_reached(&self, revision: &Revision) -> bool {
+        self.recent.contains(revision)
+    }
+}

@@ -1,0 +1,58 @@
+//! The reconciliation of a view with its store.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use tokio::time::Instant;
+
+use super::shared::Shared;
+use super::state::Reconciliation;
+use crate::error::Result;
+use crate::stream::{Stream, StreamId};
+
+/// How many streams that were on no page are read at once.
+const CONCURRENT_READS: usize = 64;
+
+/// Reads the store page by page and corrects the view where it differs.
+pub(super) async fn reconcile(shared: &Shared) -> Result<()> {
+    let _guard = shared.reconciling.lock().await;
+    let start = Instant::now();
+    let reconciliation = shared.state.start_reconciliation();
+    let mut corrected = Vec::new();
+    let mut unreadable = 0;
+    let mut cursor = None;
+    loop {
+        let page = shared.registry.list_page(cursor.as_ref(), shared.schedule.page).await?;
+        unreadable += page.unreadable;
+        corrected.extend(shared.state.apply_page(reconciliation, page.streams)?);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+        // Lets the task apply events between two pages.
+        tokio::task::yield_now().await;
+    }
+    corrected.extend(check_missing(shared, reconciliation).await?);
+    corrected.sort_unstable();
+    corrected.dedup();
+    shared.state.finish_reconciliation(reconciliation, start, &corrected, unreadable)?;
+    if !corrected.is_empty() {
+        tracing::info!(streams = corrected.len(), "local view differed from the store; corrected");
+    }
+    Ok(())
+}
+
+/// Reads the streams that were on no page one by one, because a page may miss a stream that was registered again. Returns
+/// those that differed.
+async fn check_missing(shared: &Shared, reconciliation: Reconciliation) -> Result<Vec<StreamId>> {
+    let check = async |id: StreamId| {
+        let before = shared.state.get(&id);
+        let now = shared.refresh(&id).await?;
+        let created = |stream: &Arc<Stream>| stream.created_at;
+        Ok((before.as_ref().map(created) != now.as_ref().map(created)).then_some(id))
+    };
+    let missing = shared.state.missing(reconciliation);
+    let answers: Vec<Result<Option<StreamId>>> =
+        stream::iter(missing).map(check).buffer_unordered(CONCURRENT_READS).collect().await;
+    answers.into_iter().filter_map(Result::transpose).collect()
+}

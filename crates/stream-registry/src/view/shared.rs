@@ -1,0 +1,88 @@
+//! The data that the task and all clones of a view share.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tokio::sync::watch::Sender;
+
+use super::metadata::Metadata;
+use super::options::{Schedule, ViewOptions};
+use super::state::State;
+use crate::error::{Error, ErrorKind, Result};
+use crate::registry::Registry;
+use crate::stream::{Stream, StreamId};
+
+/// How often a stream is read from the store if an event about it arrives during each read.
+const REFRESH_TRIES: usize = 4;
+
+pub(super) struct Shared {
+    pub(super) registry: Arc<dyn Registry>,
+    pub(super) schedule: Schedule,
+    pub(super) state: State,
+    /// Notifies callers that wait for a state of the view.
+    changed: Sender<()>,
+    /// Allows one reconciliation at a time.
+    pub(super) reconciling: Mutex<()>,
+}
+
+impl Shared {
+    pub(super) fn new(registry: Arc<dyn Registry>, options: &ViewOptions) -> Self {
+        let schedule = Schedule::new(options, registry.info().ttl);
+        Self { registry, schedule, state: State::new(), changed: Sender::new(()), reconciling: Mutex::new(()) }
+    }
+
+    /// Wakes callers that wait for a state of the view.
+    pub(super) fn notify(&self) {
+        self.changed.send_replace(());
+    }
+
+    /// Waits until a condition holds.
+    pub(super) async fn until(&self, mut holds: impl FnMut(&Metadata) -> bool) -> Result<()> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            let (holds, closed) = self.state.metadata(|metadata| (holds(metadata), metadata.closed));
+            if holds {
+                return Ok(());
+            }
+            if closed || changed.changed().await.is_err() {
+                return Err(Error::closed());
+            }
+        }
+    }
+
+    /// Reads a stream from the store and applies the answer to the view.
+    pub(super) async fn refresh(&self, id: &StreamId) -> Result<Option<Arc<Stream>>> {
+        for _ in 0..REFRESH_TRIES {
+            let version = self.state.version(id);
+            let answer = match self.registry.get(id).await {
+                Ok(stream) => Some(Arc::new(stream)),
+                // A record that cannot be decoded is not listed either.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => None,
+                Err(error) => return Err(error),
+            };
+            if self.state.apply_answer(id, version, answer.clone()) {
+                return Ok(answer);
+            }
+        }
+        // Events arrive faster than answers, so the view is newer than any answer.
+        Ok(self.state.get(id))
+    }
+
+    /// Reads streams from the store and applies the answers to the view.
+    pub(super) async fn refresh_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
+        let versions = self.state.versions(ids);
+        let answers = self.registry.get_many(ids).await?;
+        for ((id, version), answer) in ids.iter().zip(versions).zip(&answers) {
+            // Every write sets `last_heartbeat`, so records with the same time are the same.
+            if let Some(stream) = answer
+                && self.state.get(id).is_some_and(|known| known.last_heartbeat == stream.last_heartbeat)
+            {
+                continue;
+            }
+            // An event that arrived since the version was read is newer than the answer, which is then ignored.
+            self.state.apply_answer(id, version, answer.clone().map(Arc::new));
+        }
+        Ok(answers)
+    }
+}
