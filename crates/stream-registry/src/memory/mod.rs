@@ -17,7 +17,7 @@ use state::{Answer, State};
 
 use crate::error::{Error, Result};
 use crate::registry::cursor;
-use crate::registry::ttl::{DEFAULT_TTL, REMEMBER, check_ttl, end_mark_ttl};
+use crate::registry::ttl::{DEFAULT_TTL, OPERATION_RETENTION, check_ttl, tombstone_ttl};
 use crate::registry::{
     Change, Operation, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions,
     Write, epoch, rules,
@@ -131,13 +131,13 @@ impl MemoryRegistry {
             None => {}
         }
         let entry = state.get(&stream.id);
-        let met = rules::Met {
+        let found = rules::Found {
             existing: entry.map(|entry| &*entry.stream),
             idle: entry.map_or(Duration::ZERO, |entry| self.ttl.saturating_sub(now.until(entry.deadline))),
-            ended: state.mark(&stream.id),
+            tombstone: state.mark(&stream.id),
         };
-        let (stream, outcome) = rules::register(met, stream, options, now.wall)?;
-        let what = rules::change_of_registration(outcome, met.existing, options);
+        let (stream, outcome) = rules::register(found, stream, options, now.wall)?;
+        let what = rules::change_of_registration(outcome, found.existing, options);
         if outcome == Outcome::TakenOver {
             self.mark(&mut state, &stream.id, now);
         }
@@ -161,7 +161,7 @@ impl MemoryRegistry {
         rules::check_guard(&entry.stream, &options.guard)?;
         self.mark(&mut state, id, now);
         let entry = state.remove(id).ok_or_else(|| Error::not_found(id))?;
-        let last = rules::ended(Arc::unwrap_or_clone(entry.stream), &options.reason);
+        let last = rules::with_end_reason(Arc::unwrap_or_clone(entry.stream), &options.reason);
         let cause = Ending::Unregistered(options.reason.clone());
         state.feed.push(Happened::Ended(cause, Arc::new(last.clone()), now.wall));
         Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Ended(last.clone()));
@@ -171,13 +171,13 @@ impl MemoryRegistry {
     /// Leaves a mark that the live stream has ended, for holders who come back.
     fn mark(&self, state: &mut State, id: &StreamId, now: Now) {
         let Some(entry) = state.get(id) else { return };
-        let ended = epoch::mark(entry.stream.epoch(), now.wall, state.mark(id));
-        state.put_mark(id, ended, now.mono.saturating_add(nanos(end_mark_ttl(self.ttl))));
+        let ended = epoch::tombstone(entry.stream.epoch(), now.wall, state.mark(id));
+        state.put_mark(id, ended, now.mono.saturating_add(nanos(tombstone_ttl(self.ttl))));
     }
 
     fn remember(state: &mut State, operation: Option<&OperationId>, now: Now, answer: impl FnOnce() -> Answer) {
         if let Some(operation) = operation {
-            state.remember(operation, answer(), now.mono.saturating_add(nanos(REMEMBER)));
+            state.remember(operation, answer(), now.mono.saturating_add(nanos(OPERATION_RETENTION)));
         }
     }
 
