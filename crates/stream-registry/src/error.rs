@@ -306,8 +306,8 @@ impl From<InvalidValue> for Error {
     fn from(invalid: InvalidValue) -> Self {
         let kind = if invalid.is_stored() { ErrorKind::Corrupt } else { ErrorKind::InvalidArgument };
         let error = Self::new(kind, invalid.message());
-        let error = match invalid.stream_id() {
-            Some(id) => error.with_stream(id),
+        let error = match invalid.stream_id().and_then(|id| StreamId::new(id).ok()) {
+            Some(id) => error.with_stream(&id),
             None => error,
         };
         if invalid.source().is_some() { error.with_source(invalid) } else { error }

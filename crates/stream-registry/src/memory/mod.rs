@@ -18,7 +18,7 @@ use state::{Answer, State};
 
 use crate::error::{Error, Result};
 use crate::registry::cursor;
-use crate::registry::ttl::{DEFAULT_TTL, REMEMBER, check_ttl, end_mark_ttl};
+use crate::registry::ttl::{DEFAULT_TTL, OPERATION_RETENTION, check_ttl, tombstone_ttl};
 use crate::registry::{
     Change, Operation, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions,
     Write, epoch, rules,
@@ -133,13 +133,13 @@ impl MemoryRegistry {
             None => {}
         }
         let entry = state.get(&stream.id);
-        let met = rules::Met {
+        let found = rules::Found {
             existing: entry.map(|entry| &*entry.stream),
             idle: entry.map_or(Duration::ZERO, |entry| self.ttl.saturating_sub(now.until(entry.deadline))),
-            ended: state.tombstone(&stream.id),
+            tombstone: state.tombstone(&stream.id),
         };
-        let (stream, outcome) = rules::register(met, stream, options, now.wall)?;
-        let kind = rules::change_of_registration(outcome, met.existing, options);
+        let (stream, outcome) = rules::register(found, stream, options, now.wall)?;
+        let kind = rules::change_of_registration(outcome, found.existing, options);
         if outcome == Outcome::TakenOver {
             self.leave_tombstone(&mut state, &stream.id, now);
         }
@@ -163,7 +163,7 @@ impl MemoryRegistry {
         rules::check_guard(&entry.stream, &options.guard)?;
         self.leave_tombstone(&mut state, id, now);
         let entry = state.remove(id).ok_or_else(|| Error::not_found(id))?;
-        let last = rules::ended(Arc::unwrap_or_clone(entry.stream), &options.reason);
+        let last = rules::with_end_reason(Arc::unwrap_or_clone(entry.stream), &options.reason);
         let ending = Ending::Unregistered(options.reason.clone());
         state.feed.push(FeedEvent::Ended(ending, Arc::new(last.clone()), now.wall));
         Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Unregistered(last.clone()));
@@ -173,13 +173,13 @@ impl MemoryRegistry {
     /// Leaves a tombstone for the live stream, so that its holder cannot recover it after it has ended.
     fn leave_tombstone(&self, state: &mut State, id: &StreamId, now: Now) {
         let Some(entry) = state.get(id) else { return };
-        let ended = epoch::mark(entry.stream.epoch(), now.wall, state.tombstone(id));
-        state.put_tombstone(id, ended, now.mono.saturating_add(nanos(end_mark_ttl(self.ttl))));
+        let ended = epoch::tombstone(entry.stream.epoch(), now.wall, state.tombstone(id));
+        state.put_tombstone(id, ended, now.mono.saturating_add(nanos(tombstone_ttl(self.ttl))));
     }
 
     fn remember(state: &mut State, operation: Option<&OperationId>, now: Now, answer: impl FnOnce() -> Answer) {
         if let Some(operation) = operation {
-            state.remember(operation, answer(), now.mono.saturating_add(nanos(REMEMBER)));
+            state.remember(operation, answer(), now.mono.saturating_add(nanos(OPERATION_RETENTION)));
         }
     }
 

@@ -392,7 +392,7 @@ impl Entry {
         let event = match word {
             "unregistered" => {
                 let reason: EndReason = std::str::from_utf8(&self.reason).ok()?.parse().unwrap_or_default();
-                let last: Stream = rules::ended(stream, &reason);
+                let last: Stream = rules::with_end_reason(stream, &reason);
                 Event::Ended { revision, reason: Ending::Unregistered(reason), last: Arc::new(last), as_of: appended }
             }
             "expired" => {

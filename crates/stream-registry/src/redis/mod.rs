@@ -30,7 +30,7 @@ use self::options::CALL_TIMEOUT;
 pub use self::options::RedisOptions;
 use crate::error::{ErrorKind, Result};
 use crate::registry::TtlPolicy;
-use crate::registry::ttl::end_mark_ttl;
+use crate::registry::ttl::tombstone_ttl;
 use crate::registry::{
     Operation, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write, rules,
 };
@@ -84,7 +84,7 @@ impl Store {
     }
 
     fn end_mark_ms(&self) -> u64 {
-        millis(end_mark_ttl(self.options.ttl))
+        millis(tombstone_ttl(self.options.ttl))
     }
 
     /// How long before its deadline a record is copied aside.

@@ -1,18 +1,24 @@
-//! Cursors of stores that count their positions: a letter for the kind of store, and the position.
+//! Cursors of stores that number their positions.
+//!
+//! A cursor is a letter for the kind of store, followed by the position as 16 hexadecimal digits.
 
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::stream::Cursor;
 
-/// Returns the cursor of the position at which the next page begins, for a kind of store.
+/// Creates the cursor for a position in a kind of store.
 pub(crate) fn make(kind: char, position: u64) -> Result<Cursor> {
     Ok(format!("{kind}{position:016x}").parse()?)
 }
 
 /// Reads the position from a cursor for a kind of store.
+///
+/// # Errors
+///
+/// Returns `InvalidCursor` if [`make`] did not create the cursor for this kind of store.
 pub(crate) fn read(kind: char, cursor: &Cursor) -> Result<u64> {
     let position = || {
         let position = u64::from_str_radix(cursor.as_str().strip_prefix(kind)?, 16).ok()?;
-        // Written again and compared, because a number has several spellings.
+        // `from_str_radix` accepts several spellings of a number; comparing the cursors accepts one.
         (make(kind, position).ok()? == *cursor).then_some(position)
     };
     position().ok_or_else(|| {
@@ -26,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursor_is_read_by_its_kind_of_store_only() {
+    fn cursor_is_accepted_by_its_kind_of_store_only() {
         for position in [0, 1, u64::MAX] {
             let cursor = make('m', position).unwrap();
             assert_eq!(read('m', &cursor).unwrap(), position);

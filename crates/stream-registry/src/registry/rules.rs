@@ -1,4 +1,4 @@
-//! The rules that all stores share, as functions without a store.
+//! The rules that all stores share, as pure functions.
 
 use std::time::Duration;
 
@@ -8,110 +8,112 @@ use crate::stream::limits::{MAX_LABELS, MAX_WRITES};
 use crate::stream::{Epoch, Stream, Timestamp, encode};
 use crate::watch::ChangeKind;
 
-/// Refuses records outside their limits.
+/// Checks that a record is within its limits.
 pub(crate) fn check_registration(stream: &Stream, options: &RegisterOptions) -> Result<()> {
     stream.check()?;
-    // The same for both, so that what was accepted can be recovered.
+    // The same limit applies to both, so a record that was leased can always be recovered.
     if options.lease || options.recover.is_some() {
         encode::check_leased_size(stream)?;
     }
     Ok(())
 }
 
-/// Refuses what a registration under a generated id cannot mean.
+/// Rejects options that contradict a generated id.
 pub(crate) fn check_new(options: &RegisterOptions) -> Result<()> {
     match options.recover {
-        Some(_) => Err(Error::invalid("a lease is recovered under its own id; give the id, or leave the recovery out")),
+        Some(_) => Err(Error::invalid("a generated id cannot recover a lease; give the id of the lease")),
         None => Ok(()),
     }
 }
 
-/// What a registration meets in the store.
+/// What the store holds under the id of a registration.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Met<'a> {
+pub(crate) struct Found<'a> {
     /// The live record.
     pub(crate) existing: Option<&'a Stream>,
-    /// For how long nobody wrote it, by the time that it has left.
+    /// The time since the last write to the live record, computed from the time that it has left.
     pub(crate) idle: Duration,
-    /// The epoch of the end mark, or what stands for it.
-    pub(crate) ended: Option<&'a str>,
+    /// The content of the tombstone.
+    pub(crate) tombstone: Option<&'a str>,
 }
 
-/// Decides what a registration does, and makes the new record.
+/// Decides the outcome of a registration and returns the new record.
 pub(crate) fn register(
-    met: Met<'_>,
+    found: Found<'_>,
     given: &Stream,
     options: &RegisterOptions,
     now: Timestamp,
 ) -> Result<(Stream, Outcome)> {
     if let Some(epoch) = &options.recover {
-        return recover(met, given, epoch, now);
+        return recover(found, given, epoch, now);
     }
     let mut stream = given.clone();
     stream.created_at = now;
     stream.last_heartbeat = now;
     stream.epoch = None;
     stream.end_reason = None;
-    stream.extra.forget_odd(&["epoch", "end_reason"]);
-    let outcome = match (met.existing, options.on_conflict) {
+    stream.extra.discard_nonconforming(&["epoch", "end_reason"]);
+    let outcome = match (found.existing, options.on_conflict) {
         (None, _) => Outcome::Created,
         (Some(_), OnConflict::TakeOver) => Outcome::TakenOver,
-        (Some(_), OnConflict::TakeOverIfStale(after)) if met.idle >= after => Outcome::TakenOver,
+        (Some(_), OnConflict::TakeOverIfStale(after)) if found.idle >= after => Outcome::TakenOver,
         (Some(existing), OnConflict::Reject | OnConflict::TakeOverIfStale(_))
             if same_publisher(existing, given) && (options.lease || existing.epoch.is_none()) =>
         {
             stream.created_at = existing.created_at;
-            stream.extra.copy_odd("created_at", &existing.extra);
+            stream.extra.copy_nonconforming("created_at", &existing.extra);
             Outcome::Renewed
         }
         (Some(existing), _) => return Err(Error::already_exists(existing.clone())),
     };
     if options.lease {
-        let before = met.existing.and_then(Stream::epoch).map(Epoch::as_str);
-        stream.epoch = Some(epoch::next(now, before.into_iter().chain(met.ended)));
+        let previous = found.existing.and_then(Stream::epoch).map(Epoch::as_str);
+        stream.epoch = Some(epoch::next(now, previous.into_iter().chain(found.tombstone)));
     }
     Ok((stream, outcome))
 }
 
-/// Decides whether a holder's stream comes back, with its epoch, `created_at` and counters.
-fn recover(met: Met<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> Result<(Stream, Outcome)> {
-    let still_there = |existing: &Stream| {
+/// Decides whether a holder gets its stream back, with its epoch, `created_at` and counters.
+fn recover(found: Found<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> Result<(Stream, Outcome)> {
+    let renewed = |existing: &Stream| {
         let mut stream = existing.clone();
         stream.epoch = Some(epoch.clone());
-        stream.extra.forget_odd(&["epoch"]);
+        stream.extra.discard_nonconforming(&["epoch"]);
         stream.last_heartbeat = now;
         Ok((stream, Outcome::Renewed))
     };
-    let theirs = met.existing.and_then(Stream::epoch);
-    match met.existing {
-        // The same call again, or the stream was never gone.
-        Some(existing) if theirs == Some(epoch) => return still_there(existing),
-        Some(existing) if theirs > Some(epoch) => return Err(Error::superseded(existing.clone())),
+    let current = found.existing.and_then(Stream::epoch);
+    match found.existing {
+        // The call is a repetition, or the stream was never lost.
+        Some(existing) if current == Some(epoch) => return renewed(existing),
+        Some(existing) if current > Some(epoch) => return Err(Error::superseded(existing.clone())),
         _ => {}
     }
-    if let Some(ended) = met.ended.filter(|ended| *ended >= epoch.as_str()) {
-        return Err(match met.existing {
+    if let Some(tombstone) = found.tombstone.filter(|tombstone| *tombstone >= epoch.as_str()) {
+        return Err(match found.existing {
             Some(existing) => Error::superseded(existing.clone()),
-            None if ended > epoch.as_str() => Error::not_holder(&given.id),
-            None => Error::new(ErrorKind::NotFound, "the stream was ended; register it anew").with_stream(&given.id),
+            None if tombstone > epoch.as_str() => Error::not_holder(&given.id),
+            None => {
+                Error::new(ErrorKind::NotFound, "the stream was unregistered; register it again").with_stream(&given.id)
+            }
         });
     }
-    let outcome = match met.existing {
+    let outcome = match found.existing {
         None => Outcome::Created,
-        // A whole-record write of another program dropped the epoch.
-        Some(existing) if theirs.is_none() && same_origin(existing, given) => return still_there(existing),
-        Some(existing) if theirs.is_none() => return Err(Error::superseded(existing.clone())),
+        // Another program replaced the whole record and dropped the epoch.
+        Some(existing) if current.is_none() && same_origin(existing, given) => return renewed(existing),
+        Some(existing) if current.is_none() => return Err(Error::superseded(existing.clone())),
         Some(_) => Outcome::TakenOver,
     };
     let mut stream = given.clone();
     stream.epoch = Some(epoch.clone());
     stream.end_reason = None;
-    stream.extra.forget_odd(&["epoch", "end_reason"]);
+    stream.extra.discard_nonconforming(&["epoch", "end_reason"]);
     stream.last_heartbeat = now;
     Ok((stream, outcome))
 }
 
-/// Same type, same non-empty address, same node where both have one.
+/// Returns whether two records have the same type, the same non-empty address, and no different nodes.
 fn same_publisher(a: &Stream, b: &Stream) -> bool {
     !a.source_addr.is_empty() && same_origin(a, b)
 }
@@ -124,7 +126,7 @@ fn same_origin(a: &Stream, b: &Stream) -> bool {
     a.kind == b.kind && a.source_addr == b.source_addr && same_node
 }
 
-/// Checks the condition of a write or an end against the live record.
+/// Checks the guard of a write or an unregistration against the live record.
 pub(crate) fn check_guard(stream: &Stream, guard: &Guard) -> Result<()> {
     let holds = match guard {
         Guard::None => stream.epoch.is_none(),
@@ -134,15 +136,18 @@ pub(crate) fn check_guard(stream: &Stream, guard: &Guard) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::not_holder(&stream.id)) }
 }
 
-/// Checks what can be said of a batch without the records.
+/// Checks a batch as far as possible without its records.
 pub(crate) fn check_batch(writes: &[Write]) -> Result<()> {
     if writes.len() > MAX_WRITES {
-        return Err(Error::invalid(format!("at most {MAX_WRITES} writes go in one call, not {}", writes.len())));
+        return Err(Error::invalid(format!(
+            "too many writes in one call; expected at most {MAX_WRITES}, got {}",
+            writes.len()
+        )));
     }
     Ok(())
 }
 
-/// Checks what can be said of one write without the record.
+/// Checks one write as far as possible without its record.
 pub(crate) fn check_write(write: &Write) -> Result<()> {
     match &write.change {
         Change::Heartbeat => Ok(()),
@@ -150,20 +155,20 @@ pub(crate) fn check_write(write: &Write) -> Result<()> {
         Change::Stats(stats) => Ok(stats.check()?),
         Change::Patch(patch) => Ok(patch.check()?),
         Change::Update(stream) if stream.id != write.id => {
-            Err(Error::invalid("the record's id is not the one that the write is about"))
+            Err(Error::invalid("the record has another id than the write; give the same id"))
         }
         Change::Update(stream) => Ok(stream.check()?),
     }
 }
 
-/// Makes the record after a change that was checked; the record itself stays as it is on an error.
+/// Returns the record after a change that [`check_write`] has accepted.
 pub(crate) fn apply(stream: &Stream, change: &Change, now: Timestamp) -> Result<Stream> {
     let mut next = stream.clone();
     apply_in_place(&mut next, change, now)?;
     Ok(next)
 }
 
-/// As [`apply`], in place. A patch that fails may leave the record half changed.
+/// Applies a change in place, as [`apply`] does. If a patch fails, part of it may have been applied.
 pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestamp) -> Result<()> {
     match change {
         Change::Heartbeat => {}
@@ -172,19 +177,19 @@ pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestam
         Change::Patch(patch) => {
             stream.apply_patch(patch);
             if stream.labels.len() > MAX_LABELS {
-                return Err(Error::invalid(format!("the stream would have more than {MAX_LABELS} labels")));
+                return Err(Error::invalid(format!("the stream would have too many labels; it may have {MAX_LABELS}")));
             }
             match stream.epoch {
                 Some(_) => encode::check_leased_size(stream)?,
-                None => encode::measure(stream)?,
+                None => encode::check_exact_size(stream)?,
             }
         }
         Change::Update(given) => {
             let mut next = (**given).clone();
             next.created_at = stream.created_at;
-            next.extra.copy_odd("created_at", &stream.extra);
+            next.extra.copy_nonconforming("created_at", &stream.extra);
             next.epoch.clone_from(&stream.epoch);
-            next.extra.copy_odd("epoch", &stream.extra);
+            next.extra.copy_nonconforming("epoch", &stream.extra);
             if next.epoch.is_some() {
                 encode::check_leased_size(&next)?;
             }
@@ -195,30 +200,30 @@ pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestam
     Ok(())
 }
 
-/// The error of a write or registration through a read-only store.
+/// Returns the error for a change through a read-only registry.
 pub(crate) fn read_only() -> Error {
-    Error::new(ErrorKind::Denied, "the registry was opened read-only; open it without that to write")
+    Error::new(ErrorKind::Denied, "the registry is read-only; open it for writing")
 }
 
-/// Names operation and stream of a failed write.
+/// Adds the operation and the stream to the error of a failed write.
 pub(crate) fn name_write(error: Error, write: &Write) -> Error {
     error.with_stream(&write.id).with_operation(write.change.operation())
 }
 
-/// Marks an end: the last record with its reason.
-pub(crate) fn ended(mut last: Stream, reason: &crate::stream::EndReason) -> Stream {
+/// Returns the last record of a stream with the reason why it ended.
+pub(crate) fn with_end_reason(mut last: Stream, reason: &crate::stream::EndReason) -> Stream {
     if let Some(reason) = reason.as_str() {
         last.end_reason = Some(reason.to_owned());
     }
     last
 }
 
-/// An operation id was used for a call about another stream.
+/// Returns the error for an operation id that was used for a call about another stream.
 pub(crate) fn operation_reused() -> Error {
-    Error::invalid("this operation id was used for another call; give each call its own")
+    Error::invalid("this operation id was used for another call; use a new id for each call")
 }
 
-/// Returns the change that a registration is in the feed; `None` if a holder only confirmed that its stream is live.
+/// Returns the change that the feed reports for a registration; `None` if a holder confirmed that its stream is live.
 pub(crate) fn change_of_registration(
     outcome: Outcome,
     before: Option<&Stream>,
@@ -234,13 +239,72 @@ pub(crate) fn change_of_registration(
     }
 }
 
-/// Returns the change that a write is in the feed; `None` for a write that changes no state, such as a status that was
-/// set already.
+/// Returns the change that the feed reports for a write; `None` if the write changes no state.
+///
+/// Setting the status that the stream has already changes no state.
 pub(crate) fn change_of_write(change: &Change, before: &Stream) -> Option<ChangeKind> {
     match change {
         Change::Heartbeat | Change::Stats(_) => None,
         Change::Status(status) => (*status != before.status).then_some(ChangeKind::Status),
         Change::Patch(_) => Some(ChangeKind::Patched),
         Change::Update(_) => Some(ChangeKind::Updated),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{StreamId, StreamStats};
+
+    fn stored(json: &str) -> Stream {
+        Stream::from_stored(&"cam/1 \"x\"".parse::<StreamId>().unwrap(), json).unwrap()
+    }
+
+    fn later() -> Timestamp {
+        "2030-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn heartbeat_keeps_everything_that_another_program_wrote() {
+        for (json, end) in [
+            // Unknown fields, also nested, empty and duplicate, with known names inside.
+            (
+                r#"{"x":[],"y":{"last_heartbeat":"no","a":[{}]},"z":"\"last_heartbeat\":1","x":1.0e5,"bytes_received":1e+14}"#,
+                r#""bytes_received":100000000000000,"packets_received":0,"packets_lost":0,"x":[],"y":{"last_heartbeat":"no","a":[{}]},"z":"\"last_heartbeat\":1","x":1.0e5}"#,
+            ),
+            // Nonconforming values keep their raw JSON and their place.
+            (
+                r#"{"bitrate":-5,"frame_rate":"25","bytes_received":1.5,"node":7,"labels":[],"viewers":-1,"epoch":3}"#,
+                r#""bitrate":-5,"frame_rate":"25","bytes_received":1.5,"packets_received":0,"packets_lost":0,"node":7,"epoch":3,"labels":[],"viewers":-1}"#,
+            ),
+            // The last of two values of one field counts.
+            (
+                r#" { "packets_lost" : 1 , "packets_lost" : 2, "last_heartbeat":"2020-01-01T00:00:00Z", "last_heartbeat": "x" } "#,
+                r#""bytes_received":0,"packets_received":0,"packets_lost":2}"#,
+            ),
+        ] {
+            let stream = stored(json);
+            let written = apply(&stream, &Change::Heartbeat, later()).unwrap().to_json();
+            assert!(written.ends_with(end), "{written}");
+            assert!(written.contains(r#""last_heartbeat":"2030-01-01T00:00:00.000000000Z","#), "{written}");
+            assert_eq!(stored(&written).to_json(), written);
+        }
+    }
+
+    #[test]
+    fn nonconforming_value_is_dropped_when_its_field_is_set() {
+        let stream = stored(r#"{"bitrate":-5,"bytes_received":-7,"status":9}"#);
+        let stats = StreamStats { bitrate: 0, bytes_received: 3, ..Default::default() };
+        let written = apply(&stream, &Change::Stats(stats), later()).unwrap().to_json();
+        assert!(written.contains(r#""status":9,"#), "{written}");
+        assert!(written.contains(r#""bitrate":0,"frame_rate":0,"bytes_received":3,"#), "{written}");
+    }
+
+    #[test]
+    fn time_out_of_range_reads_as_last_timestamp_and_is_kept() {
+        let stream = stored(r#"{"created_at":"9999-12-31T23:59:59.999999999Z"}"#);
+        assert_eq!(stream.created_at, Timestamp::from_unix_nanos(i128::MAX));
+        let written = apply(&stream, &Change::Heartbeat, later()).unwrap().to_json();
+        assert!(written.contains(r#""created_at":"9999-12-31T23:59:59.999999999Z""#), "{written}");
     }
 }

@@ -1,70 +1,113 @@
-//! The one encoder of the record.
+//! The encoder of the record.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::invalid::{InvalidValue, Result};
-use super::limits::{MAX_LEASED_RECORD_BYTES, MAX_RECORD_BYTES};
-use super::number::{lenient_count, lenient_float};
-use super::record::{Extra, labels, odd_labels, text, time, too_large};
-use super::{Epoch, Stream, StreamStats, StreamStatus, Timestamp};
+use serde::ser::{Error as _, Serialize, Serializer};
+use serde_json::value::RawValue;
 
-/// Writes the record.
+use super::extra::Extra;
+use super::invalid::{InvalidValue, Result};
+use super::limits::{MAX_LEASED_RECORD_BYTES, MAX_TEXT_BYTES};
+use super::opaque::Epoch;
+use super::status::StreamStatus;
+use super::time::Timestamp;
+use super::{Stream, check, lenient};
+
+/// Writes the record as JSON; see [`Stream::to_json`].
 pub(crate) fn encode(stream: &Stream) -> String {
-    let mut out = Writer { text: String::with_capacity(384), extra: &stream.extra };
-    out.text.push('{');
-    out.string("id", stream.id.as_str());
-    out.string("type", stream.kind.as_str());
-    out.string("source_addr", &stream.source_addr);
-    out.string("status", stream.status.as_str());
-    out.time("created_at", stream.created_at);
-    out.time("last_heartbeat", stream.last_heartbeat);
-    out.string("video_codec", &stream.video_codec);
-    out.string("resolution", &stream.resolution);
-    out.count("bitrate", stream.bitrate);
-    out.float("frame_rate", stream.frame_rate);
-    out.count("bytes_received", stream.bytes_received);
-    out.count("packets_received", stream.packets_received);
-    out.count("packets_lost", stream.packets_lost);
-    out.optional("node", stream.node.as_deref(), Writer::string, |raw| text(raw).unwrap_or_default() == "");
-    out.optional("epoch", stream.epoch.as_ref().map(Epoch::as_str), Writer::string, |_| true);
-    out.labels(&stream.labels);
-    out.optional("audio_codec", stream.audio_codec.as_deref(), Writer::string, |_| true);
-    out.optional("rtt_ms", stream.rtt_ms, Writer::float, |raw| lenient_float(raw).is_none());
-    out.optional("jitter_ms", stream.jitter_ms, Writer::float, |raw| lenient_float(raw).is_none());
-    out.optional("packets_retransmitted", stream.packets_retransmitted, Writer::count, |_| true);
-    out.optional("packets_dropped", stream.packets_dropped, Writer::count, |_| true);
-    out.optional("viewers", stream.viewers, Writer::count, |_| true);
-    out.optional("end_reason", stream.end_reason.as_deref(), Writer::string, |_| true);
-    for (name, raw) in stream.extra.unknown() {
+    // Exhaustive, so that the compiler reports a new field that is not written.
+    let Stream {
+        id,
+        kind,
+        source_addr,
+        status,
+        created_at,
+        last_heartbeat,
+        video_codec,
+        resolution,
+        bitrate,
+        frame_rate,
+        bytes_received,
+        packets_received,
+        packets_lost,
+        node,
+        epoch,
+        labels,
+        audio_codec,
+        rtt_ms,
+        jitter_ms,
+        packets_retransmitted,
+        packets_dropped,
+        viewers,
+        end_reason,
+        extra,
+    } = stream;
+    let mut out = Writer { json: String::with_capacity(384), extra };
+    out.json.push('{');
+    out.string("id", id.as_str());
+    out.string("type", kind.as_str());
+    out.string("source_addr", source_addr);
+    out.string("status", status.as_str());
+    out.time("created_at", *created_at);
+    out.time("last_heartbeat", *last_heartbeat);
+    out.string("video_codec", video_codec);
+    out.string("resolution", resolution);
+    out.count("bitrate", *bitrate);
+    out.float("frame_rate", *frame_rate);
+    out.count("bytes_received", *bytes_received);
+    out.count("packets_received", *packets_received);
+    out.count("packets_lost", *packets_lost);
+    out.optional("node", node.as_deref(), Writer::string, |raw| lenient::string(raw).unwrap_or_default() == "");
+    out.optional("epoch", epoch.as_ref().map(Epoch::as_str), Writer::string, |_| true);
+    out.labels(labels);
+    out.optional("audio_codec", audio_codec.as_deref(), Writer::string, |_| true);
+    out.optional("rtt_ms", *rtt_ms, Writer::float, |raw| lenient::float(raw).is_none());
+    out.optional("jitter_ms", *jitter_ms, Writer::float, |raw| lenient::float(raw).is_none());
+    out.optional("packets_retransmitted", *packets_retransmitted, Writer::count, |_| true);
+    out.optional("packets_dropped", *packets_dropped, Writer::count, |_| true);
+    out.optional("viewers", *viewers, Writer::count, |_| true);
+    out.optional("end_reason", end_reason.as_deref(), Writer::string, |_| true);
+    for (name, raw) in extra.unknown() {
         out.name(name);
-        out.text.push_str(raw);
+        out.json.push_str(raw);
     }
-    out.text.push('}');
-    out.text
+    out.json.push('}');
+    out.json
+}
+
+/// Serialises the record as the JSON object that [`Stream::to_json`] returns, byte for byte.
+///
+/// The object may hold unknown fields and nonconforming values as raw JSON, so only `serde_json` can serialise it.
+impl Serialize for Stream {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(encode(self)).map_err(S::Error::custom)?.serialize(serializer)
+    }
 }
 
 struct Writer<'a> {
-    text: String,
+    json: String,
     extra: &'a Extra,
 }
 
 impl Writer<'_> {
     fn name(&mut self, name: &str) {
-        if self.text.len() > 1 {
-            self.text.push(',');
+        if self.json.len() > 1 {
+            self.json.push(',');
         }
-        push_json_text(&mut self.text, name);
-        self.text.push(':');
+        push_json_string(&mut self.json, name);
+        self.json.push(':');
     }
 
-    /// Writes the kept text of a field if it still says what the field holds.
-    fn kept(&mut self, name: &str, still: impl FnOnce(&str) -> bool) -> bool {
+    /// Writes the nonconforming value of a field if `is_current` accepts it; returns whether it was written.
+    ///
+    /// It is current if a decoder reads it as the value that the typed field holds: then nobody has set the field since.
+    fn nonconforming(&mut self, name: &str, is_current: impl FnOnce(&str) -> bool) -> bool {
         let extra = self.extra;
-        match extra.odd(name).filter(|raw| still(raw)) {
+        match extra.nonconforming(name).filter(|raw| is_current(raw)) {
             Some(raw) => {
                 self.name(name);
-                self.text.push_str(raw);
+                self.json.push_str(raw);
                 true
             }
             None => false,
@@ -72,81 +115,83 @@ impl Writer<'_> {
     }
 
     fn string(&mut self, name: &str, value: &str) {
-        if !self.kept(name, |raw| text(raw).unwrap_or_default() == value) {
+        if !self.nonconforming(name, |raw| lenient::string(raw).unwrap_or_default() == value) {
             self.name(name);
-            push_json_text(&mut self.text, value);
+            push_json_string(&mut self.json, value);
         }
     }
 
     fn time(&mut self, name: &str, value: Timestamp) {
-        if !self.kept(name, |raw| time(raw).map_or(Timestamp::ZERO, |(time, _)| time) == value) {
+        if !self.nonconforming(name, |raw| lenient::time(raw).map_or(Timestamp::ZERO, |(time, _)| time) == value) {
             self.name(name);
             // Writing to a string cannot fail.
-            let _ = write!(self.text, "\"{value}\"");
+            let _ = write!(self.json, "\"{value}\"");
         }
     }
 
     fn count(&mut self, name: &str, value: u64) {
-        if !self.kept(name, |raw| lenient_count(raw).map_or(0, |(count, _)| count) == value) {
+        if !self.nonconforming(name, |raw| lenient::count(raw).map_or(0, |(count, _)| count) == value) {
             self.name(name);
-            let _ = write!(self.text, "{value}");
+            let _ = write!(self.json, "{value}");
         }
     }
 
     fn float(&mut self, name: &str, value: f64) {
-        if !self.kept(name, |raw| lenient_float(raw).map_or(0.0, |(float, _)| float) == value) {
+        if !self.nonconforming(name, |raw| lenient::float(raw).map_or(0.0, |(float, _)| float) == value) {
             self.name(name);
-            push_json_float(&mut self.text, value);
+            push_json_float(&mut self.json, value);
         }
     }
 
-    /// Writes a field that may be unset; `still_unset` tells whether its kept text reads as unset.
+    /// Writes an optional field; `reads_as_unset` judges its nonconforming value if the typed field is `None`.
     fn optional<T>(
         &mut self,
         name: &str,
         value: Option<T>,
         write: fn(&mut Self, &str, T),
-        still_unset: impl FnOnce(&str) -> bool,
+        reads_as_unset: impl FnOnce(&str) -> bool,
     ) {
         match value {
             Some(value) => write(self, name, value),
             None => {
-                self.kept(name, still_unset);
+                self.nonconforming(name, reads_as_unset);
             }
         }
     }
 
     fn labels(&mut self, value: &BTreeMap<String, String>) {
-        if self.kept("labels", |raw| labels(raw).map(|(labels, _)| labels).unwrap_or_default() == *value) {
+        let is_current = |raw: &str| lenient::labels(raw).map(|(labels, _)| labels).unwrap_or_default() == *value;
+        if self.nonconforming("labels", is_current) {
             return;
         }
-        let odd: BTreeMap<_, _> = self.extra.odd("labels").map(odd_labels).unwrap_or_default();
-        if value.is_empty() && odd.is_empty() {
+        let nonconforming: BTreeMap<_, _> =
+            self.extra.nonconforming("labels").map(lenient::nonconforming_labels).unwrap_or_default();
+        if value.is_empty() && nonconforming.is_empty() {
             return;
         }
         self.name("labels");
-        let mut before = '{';
+        let mut separator = '{';
         for (name, value) in value {
-            self.text.push(before);
-            push_json_text(&mut self.text, name);
-            self.text.push(':');
-            push_json_text(&mut self.text, value);
-            before = ',';
+            self.json.push(separator);
+            push_json_string(&mut self.json, name);
+            self.json.push(':');
+            push_json_string(&mut self.json, value);
+            separator = ',';
         }
-        // A change of one label loses no other, whatever its value is.
-        for (name, raw) in odd.into_iter().filter(|(name, _)| !value.contains_key(name)) {
-            self.text.push(before);
-            push_json_text(&mut self.text, &name);
-            self.text.push(':');
-            self.text.push_str(raw.get());
-            before = ',';
+        // A change of one label keeps the nonconforming values of all others.
+        for (name, raw) in nonconforming.into_iter().filter(|(name, _)| !value.contains_key(name)) {
+            self.json.push(separator);
+            push_json_string(&mut self.json, &name);
+            self.json.push(':');
+            self.json.push_str(raw.get());
+            separator = ',';
         }
-        self.text.push('}');
+        self.json.push('}');
     }
 }
 
 /// Appends a JSON string.
-pub(crate) fn push_json_text(out: &mut String, value: &str) {
+pub(crate) fn push_json_string(out: &mut String, value: &str) {
     if value.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\') {
         // A string always serialises.
         out.push_str(&serde_json::to_string(value).unwrap_or_default());
@@ -157,56 +202,68 @@ pub(crate) fn push_json_text(out: &mut String, value: &str) {
     out.push('"');
 }
 
-/// Appends a finite number as other programs write it: the shortest form, whole numbers without a point.
+/// Appends a finite number in its shortest form; a whole number has no decimal point.
 pub(crate) fn push_json_float(out: &mut String, value: f64) {
     if value == 0.0 {
+        // Negative zero is written as zero.
         out.push('0');
         return;
     }
-    let text = serde_json::to_string(&value).unwrap_or_default();
-    out.push_str(text.strip_suffix(".0").unwrap_or(&text));
+    let number = serde_json::to_string(&value).unwrap_or_default();
+    out.push_str(number.strip_suffix(".0").unwrap_or(&number));
 }
 
-/// Whether the record is within every limit as JSON, as far as that is plain to see without writing it.
-fn is_small(stream: &Stream) -> bool {
+/// Returns whether an upper bound shows that the JSON is within every limit, which saves encoding it.
+fn is_surely_small(stream: &Stream) -> bool {
     let labels: usize = stream.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
     let unknown: usize = stream.extra.unknown().map(|(name, raw)| name.len() + raw.len()).sum();
-    // Texts of the fields have at most 8 KiB, and an escape makes six bytes of one.
-    stream.labels.is_empty() && unknown == 0 || (8 * 1024 + labels + unknown) * 6 < MAX_LEASED_RECORD_BYTES
+    // All other strings together have fewer than eight times `MAX_TEXT_BYTES`. An escape makes six bytes of one.
+    stream.labels.is_empty() && unknown == 0 || (8 * MAX_TEXT_BYTES + labels + unknown) * 6 < MAX_LEASED_RECORD_BYTES
 }
 
-/// Checks that the record is within its limit as JSON, without writing it where that is plain to see.
-pub(crate) fn check_size(stream: &Stream) -> Result<()> {
-    if is_small(stream) { Ok(()) } else { measure(stream) }
+/// Checks that the JSON is within [`MAX_RECORD_BYTES`](super::limits::MAX_RECORD_BYTES), without encoding a small record.
+pub(super) fn check_size(stream: &Stream) -> Result<()> {
+    if is_surely_small(stream) { Ok(()) } else { check_exact_size(stream) }
 }
 
-/// Checks that a leased record has room for the epoch, and for what becomes of status and statistics.
+/// Checks that the JSON is within [`MAX_RECORD_BYTES`](super::limits::MAX_RECORD_BYTES).
+pub(crate) fn check_exact_size(stream: &Stream) -> Result<()> {
+    check::record_size(encode(stream).len())
+}
+
+/// Checks that a leased record has room for its epoch and for every later status and statistic.
 pub(crate) fn check_leased_size(stream: &Stream) -> Result<()> {
-    if is_small(stream) {
+    if is_surely_small(stream) {
         return Ok(());
     }
-    let mut bare = Stream {
-        epoch: None,
-        status: StreamStatus::Connecting,
-        frame_rate: 0.0,
-        rtt_ms: None,
-        jitter_ms: None,
-        packets_retransmitted: None,
-        packets_dropped: None,
-        viewers: None,
-        ..stream.clone()
-    };
-    bare.update_stats(&StreamStats::default());
+    let mut bare = Stream { epoch: None, status: StreamStatus::Connecting, ..stream.clone() };
+    bare.reset_stats();
     if encode(&bare).len() > MAX_LEASED_RECORD_BYTES {
         return Err(InvalidValue::new(format!(
-            "the record is larger than {} KiB without epoch, status and statistics, too large for a lease",
+            "the record is too large for a lease; without epoch, status and statistics it may have {} KiB",
             MAX_LEASED_RECORD_BYTES / 1024
         )));
     }
     Ok(())
 }
 
-/// Checks that the record is within its limit as JSON, whatever its texts are.
-pub(crate) fn measure(stream: &Stream) -> Result<()> {
-    if encode(stream).len() > MAX_RECORD_BYTES { Err(too_large()) } else { Ok(()) }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serialized_stream_equals_its_json() {
+        for json in [
+            r#"{"type":"srt","bitrate":5}"#,
+            r#"{"x":[1.0e5, {"y":null}],"x":2,"frame_rate":25.50,"labels":{"a":"b","c":7}}"#,
+            r#"{"bitrate":-5,"frame_rate":"25","node":7,"created_at":"9999-12-31T23:59:59.999999999Z","viewers":1e30}"#,
+        ] {
+            let stream = Stream::from_stored(&"a/\"b\"".parse().unwrap(), json).unwrap();
+            assert_eq!(serde_json::to_string(&stream).unwrap(), stream.to_json());
+            let list = format!("[{0},{0}]", stream.to_json());
+            assert_eq!(serde_json::to_string(&[&stream, &stream]).unwrap(), list);
+            let value: serde_json::Value = serde_json::from_str(&stream.to_json()).unwrap();
+            assert_eq!(serde_json::to_value(&stream).unwrap(), value);
+        }
+    }
 }

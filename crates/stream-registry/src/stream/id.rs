@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::invalid::{InvalidValue, Result};
+use super::kind::StreamType;
 use super::limits::MAX_ID_BYTES;
-use super::{StreamType, Timestamp};
+use super::time::Timestamp;
 
-/// The id of a stream: 1–256 bytes of UTF-8, checked. Cheap to clone.
+/// The id of a stream: 1 to 256 bytes of UTF-8. It is cheap to clone.
 ///
-/// No control characters, no leading or trailing white space, and not one of `active` (the name of
-/// the index key), `.` and `..` (which no URL carries). Everything else round-trips.
+/// An id has no control characters and no leading or trailing white space. Three ids are reserved: `active` is the name
+/// of an index key, and `.` and `..` cannot be part of a URL.
 ///
 /// ```
 /// use stream_registry::StreamId;
-/// let id: StreamId = "studio \"A\" / cam 1".parse()?;
+///
+/// let id = StreamId::new("studio \"A\" / cam 1")?;
 /// assert_eq!(id.as_str(), "studio \"A\" / cam 1");
 /// assert!("active".parse::<StreamId>().is_err());
 /// # Ok::<(), stream_registry::Error>(())
@@ -30,7 +32,7 @@ impl StreamId {
     ///
     /// # Errors
     ///
-    /// [`InvalidValue`] says which rule the id breaks.
+    /// Returns [`InvalidValue`] if the id breaks a rule; the message names the rule.
     pub fn new(id: impl AsRef<str>) -> Result<Self> {
         let id = id.as_ref();
         check(id).map(|()| Self(id.into()))
@@ -42,44 +44,44 @@ impl StreamId {
     }
 }
 
-fn check(text: &str) -> Result<()> {
-    let fault = if text.is_empty() {
+fn check(id: &str) -> Result<()> {
+    let fault = if id.is_empty() {
         "is empty"
-    } else if text.len() > MAX_ID_BYTES {
+    } else if id.len() > MAX_ID_BYTES {
         "is longer than 256 bytes"
-    } else if text.chars().any(char::is_control) {
-        "has a control character"
-    } else if text.trim() != text {
+    } else if id.chars().any(char::is_control) {
+        "contains a control character"
+    } else if id.trim() != id {
         "begins or ends with white space"
-    } else if matches!(text, "active" | "." | "..") {
-        "is reserved (active, . and .. are)"
+    } else if matches!(id, "active" | "." | "..") {
+        "is reserved (active, . and ..)"
     } else {
         return Ok(());
     };
-    Err(InvalidValue::new(format!("the stream id {fault}; give 1 to 256 bytes of plain text")))
+    Err(InvalidValue::new(format!("the stream id {fault}; use 1 to 256 bytes of printable text")))
 }
 
 impl FromStr for StreamId {
     type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self> {
-        Self::new(text)
+    fn from_str(id: &str) -> Result<Self> {
+        Self::new(id)
     }
 }
 
 impl TryFrom<&str> for StreamId {
     type Error = InvalidValue;
 
-    fn try_from(text: &str) -> Result<Self> {
-        text.parse()
+    fn try_from(id: &str) -> Result<Self> {
+        Self::new(id)
     }
 }
 
 impl TryFrom<String> for StreamId {
     type Error = InvalidValue;
 
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
+    fn try_from(id: String) -> Result<Self> {
+        Self::new(id)
     }
 }
 
@@ -107,15 +109,16 @@ impl fmt::Debug for StreamId {
     }
 }
 
-/// Generates `<type>_<YYYYMMDD>_<HHMMSS>_<counter>` in UTC, the counter with at least three digits.
+/// Generates an id of the form `<type>_<YYYYMMDD>_<HHMMSS>_<counter>`, in UTC.
 ///
-/// Within a process it never repeats, at any rate: the counter never goes back. Across nodes
-/// [`Registry::register_new`](crate::Registry::register_new) makes an id unique. `source_addr` is
-/// not part of the id, which may be shown to people who must not learn a publisher's address.
+/// The counter has at least three digits and never decreases, so a process never generates the same id twice. For an id
+/// that is unique across nodes, call [`Registry::register_new`](crate::Registry::register_new). `source_addr` is not part
+/// of the id, because the id may be shown to people who must not see a publisher's address.
 ///
 /// ```
 /// use stream_registry::StreamType;
 /// use stream_registry::stream::generate_stream_id;
+///
 /// let id = generate_stream_id(&StreamType::Srt, "203.0.113.7:40112");
 /// assert!(id.as_str().starts_with("srt_2"));
 /// ```
@@ -123,7 +126,7 @@ pub fn generate_stream_id(kind: &StreamType, _source_addr: &str) -> StreamId {
     static COUNTER: AtomicU64 = AtomicU64::new(1);
     let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
     let second = Timestamp::now().compact();
-    // A stored type is any text; what an id cannot carry is left out of it.
+    // A stored type may be any string; characters that an id cannot contain are left out.
     let kind: String = kind.as_str().chars().filter(|c| !c.is_control() && !c.is_whitespace()).take(32).collect();
     let kind = if kind.is_empty() { "stream" } else { &kind };
     StreamId(format!("{kind}_{second}_{counter:03}").into())
@@ -134,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generated_ids_have_the_form_and_never_repeat() {
+    fn generated_id_has_its_form_and_never_repeats() {
         let ids: std::collections::BTreeSet<_> =
             (0..10_000).map(|_| generate_stream_id(&StreamType::Rtp, "[::1]:5004")).collect();
         assert_eq!(ids.len(), 10_000);
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_at_the_limits() {
+    fn id_is_accepted_within_its_limits_only() {
         for good in ["a", "a b", "a/b", "a:b", "*", "{}", "\"'\\", "📺", "Active", "...", &"é".repeat(128)] {
             assert_eq!(good.parse::<StreamId>().unwrap().as_str(), good);
         }

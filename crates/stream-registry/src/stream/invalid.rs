@@ -1,60 +1,60 @@
-//! The error of values that a record cannot hold.
+//! The error for an invalid value.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use super::StreamId;
-
 /// The result of reading or checking a value.
 pub(crate) type Result<T, E = InvalidValue> = std::result::Result<T, E>;
 
-/// A value that a stream record cannot hold.
+/// The error for a value that is malformed or outside its [`limits`](super::limits).
 ///
-/// Converts into [`Error`](crate::Error) by `?`: its kind is `Corrupt` if the value is a record that a store holds, and
-/// `InvalidArgument` otherwise.
+/// It converts into [`Error`](crate::Error) with `?`. The kind of that error is `Corrupt` if the value is a record that a
+/// store holds, and `InvalidArgument` otherwise.
 ///
 /// ```
-/// use stream_registry::StreamId;
+/// use stream_registry::{Error, ErrorKind, StreamId};
+///
 /// let invalid = StreamId::new("active").unwrap_err();
 /// assert!(invalid.message().contains("reserved"));
+/// assert_eq!(Error::from(invalid).kind(), ErrorKind::InvalidArgument);
 /// ```
 #[derive(Clone)]
 pub struct InvalidValue(Arc<Inner>);
 
 struct Inner {
     message: String,
-    /// The stream whose stored record cannot be decoded; `None` if a caller gave the value.
-    stored: Option<Option<StreamId>>,
+    /// `None` if a caller gave the value; otherwise the id of the stored record, if it is known.
+    stored: Option<Option<Box<str>>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl InvalidValue {
-    /// Creates the error of a value that a caller gave.
+    /// Creates the error for a value that a caller gave.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(Arc::new(Inner { message: message.into(), stored: None, source: None }))
     }
 
-    /// Creates the error of a word that is not one of those that an enum knows.
-    pub(crate) fn unknown_word(what: &str, word: &str) -> Self {
-        Self::new(format!("unknown {what} {word:?}"))
+    /// Creates the error for an unknown word of an enum.
+    pub(crate) fn unknown_word(subject: &str, word: &str) -> Self {
+        Self::new(format!("unknown {subject} {word:?}"))
     }
 
-    /// As [`new`](Self::new), with its cause.
+    /// Creates the error for a value that a caller gave, with its cause.
     pub(super) fn with_source(message: impl Into<String>, source: impl StdError + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner { message: message.into(), stored: None, source: Some(Box::new(source)) }))
     }
 
-    /// Creates the error of a record that a store holds.
+    /// Creates the error for a record that a store holds.
     pub(super) fn stored(
-        id: Option<&StreamId>,
+        id: Option<&str>,
         message: impl Into<String>,
         source: Option<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self(Arc::new(Inner { message: message.into(), stored: Some(id.cloned()), source }))
+        Self(Arc::new(Inner { message: message.into(), stored: Some(id.map(Into::into)), source }))
     }
 
-    /// Returns what is wrong and what to give instead.
+    /// Returns the message: what is wrong, and what to give instead.
     pub fn message(&self) -> &str {
         &self.0.message
     }
@@ -64,9 +64,9 @@ impl InvalidValue {
         self.0.stored.is_some()
     }
 
-    /// Returns the stream whose stored record cannot be decoded, if it is known.
-    pub fn stream_id(&self) -> Option<&StreamId> {
-        self.0.stored.as_ref()?.as_ref()
+    /// Returns the id of the stored record that cannot be decoded, if it is known.
+    pub fn stream_id(&self) -> Option<&str> {
+        self.0.stored.as_ref()?.as_deref()
     }
 }
 

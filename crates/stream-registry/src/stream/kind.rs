@@ -3,8 +3,11 @@
 super::token::word_enum! {
     /// The protocol that a publisher uses; `type` in the record.
     ///
+    /// An unknown protocol is kept as [`Other`](Self::Other).
+    ///
     /// ```
     /// use stream_registry::StreamType;
+    ///
     /// assert_eq!("srt".parse::<StreamType>()?, StreamType::Srt);
     /// assert_eq!("whip".parse::<StreamType>()?.as_str(), "whip");
     /// # Ok::<(), stream_registry::Error>(())
@@ -12,7 +15,7 @@ super::token::word_enum! {
     StreamType, "type", {
         /// Secure Reliable Transport.
         Srt = "srt",
-        /// Real-time Transport Protocol, RFC 3550.
+        /// Real-time Transport Protocol (RFC 3550).
         Rtp = "rtp",
     }
 }

@@ -1,23 +1,24 @@
-//! The limits that every border enforces.
+//! The limits of the values that a caller gives.
 
-/// The most bytes that a stored record has, as JSON.
+/// Upper bound of a stored record as JSON, in bytes.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
-/// The most bytes that a leased record has without its epoch, status and statistics: with them it stays within
-/// [`MAX_RECORD_BYTES`], whatever they become, so that its holder can register it again.
+/// Upper bound of a leased record as JSON, in bytes, without its epoch, status and statistics.
+///
+/// It leaves room for them within [`MAX_RECORD_BYTES`], so that the holder can always register the stream again.
 pub const MAX_LEASED_RECORD_BYTES: usize = 63 * 1024;
-/// The largest counter: 2^63 − 1.
+/// Largest counter: 2^63 − 1.
 pub const MAX_COUNT: u64 = i64::MAX as u64;
-/// The most labels that a stream has.
+/// Largest number of labels of a stream.
 pub const MAX_LABELS: usize = 64;
-/// The most bytes of a label's name.
+/// Upper bound of a label's name, in bytes.
 pub const MAX_LABEL_NAME_BYTES: usize = 64;
-/// The most bytes of a label's value.
+/// Upper bound of a label's value, in bytes.
 pub const MAX_LABEL_VALUE_BYTES: usize = 256;
-/// The most bytes of any other text of a record.
+/// Upper bound of any other string in a record, in bytes.
 pub const MAX_TEXT_BYTES: usize = 1024;
-/// The most bytes of a stream id.
+/// Upper bound of a stream id, in bytes.
 pub const MAX_ID_BYTES: usize = 256;
-/// The most bytes of a type or status.
+/// Upper bound of a type or status, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 32;
-/// The most writes in one call of [`Registry::write`](crate::Registry::write).
+/// Largest number of writes in one call of [`Registry::write`](crate::Registry::write).
 pub const MAX_WRITES: usize = 1_000;

@@ -1,15 +1,27 @@
-//! The stream record: plain data, its limits, and its JSON form.
+//! The stream record: its fields, their limits, and its JSON.
+//!
+//! A [`Stream`] is what a store keeps for each live stream. Its parts are small checked types, such as [`StreamId`] and
+//! [`Timestamp`]. A [`StreamStats`] or [`StreamPatch`] changes some of its fields.
+//!
+//! Every string that a caller gives is checked against [`limits`]; an error is an [`InvalidValue`]. A record that a store
+//! holds is read leniently, because another program may have written it:
+//!
+//! * Fields that this version does not know are kept and written again.
+//! * A *nonconforming* value of a known field, such as `"bitrate":-5`, is read as the nearest valid value. Its raw JSON
+//!   is kept and written again until the field is set.
 
 mod canonical;
+mod check;
+pub(crate) mod decode;
 pub(crate) mod encode;
+mod extra;
 mod id;
 pub(crate) mod invalid;
 mod kind;
+mod lenient;
 pub mod limits;
-mod number;
 mod opaque;
 mod patch;
-pub(crate) mod record;
 mod stats;
 mod status;
 mod time;
@@ -27,15 +39,19 @@ pub use status::StreamStatus;
 pub use time::Timestamp;
 pub use token::Token;
 
+use extra::Extra;
 use invalid::Result;
 
-/// One live stream: plain data with public fields and no lock inside.
+/// One live stream: plain data with public fields.
 ///
-/// What tasks share is a [`Registry`](crate::Registry). Fields of the JSON form that this version
-/// does not know are kept inside and written again.
+/// A `Stream` is a copy of the record at one moment. To share streams between tasks, share a
+/// [`Registry`](crate::Registry) or a [`View`](crate::view::View).
+///
+/// It implements [`serde::Serialize`] for `serde_json`; the result equals [`to_json`](Self::to_json).
 ///
 /// ```
 /// use stream_registry::{Stream, StreamStatus, StreamType};
+///
 /// let mut stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
 /// stream.set_status(StreamStatus::Active);
 /// assert!(stream.is_active());
@@ -45,25 +61,25 @@ use invalid::Result;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Stream {
-    /// The id; in Redis the key decides, whatever the record says.
+    /// The id. In Redis the key decides, whatever the record contains.
     pub id: StreamId,
     /// The protocol; `type` in the record.
     pub kind: StreamType,
-    /// The publisher's address, `host:port`, IPv6 in brackets; empty when unknown.
+    /// The publisher's address as `host:port`, with an IPv6 address in brackets; empty if unknown.
     pub source_addr: String,
-    /// The state.
+    /// The status.
     pub status: StreamStatus,
     /// When the stream was registered, by the store's clock.
     pub created_at: Timestamp,
-    /// When it was last written, by the store's clock.
+    /// When the record was last written, by the store's clock.
     pub last_heartbeat: Timestamp,
-    /// Video codec, `HEVC` say; empty when unknown.
+    /// Video codec, e.g. `HEVC`; empty if unknown.
     pub video_codec: String,
-    /// Width and height, `1920x1080` say; empty when unknown.
+    /// Width and height, e.g. `1920x1080`; empty if unknown.
     pub resolution: String,
-    /// Bits per second.
+    /// Bit rate in bits per second.
     pub bitrate: u64,
-    /// Frames per second; 0 when unknown.
+    /// Frames per second; 0 if unknown.
     pub frame_rate: f64,
     /// Bytes received since the stream began.
     pub bytes_received: u64,
@@ -74,29 +90,29 @@ pub struct Stream {
     /// The ingest node that owns the stream.
     pub node: Option<String>,
     pub(crate) epoch: Option<Epoch>,
-    /// Free labels.
+    /// Free-form labels.
     pub labels: BTreeMap<String, String>,
-    /// Audio codec.
+    /// Audio codec, e.g. `AAC`.
     pub audio_codec: Option<String>,
     /// Round-trip time in milliseconds.
     pub rtt_ms: Option<f64>,
     /// Interarrival jitter in milliseconds (RFC 3550, A.8).
     pub jitter_ms: Option<f64>,
-    /// Packets sent again by the publisher since the stream began.
+    /// Packets that the publisher retransmitted since the stream began.
     pub packets_retransmitted: Option<u64>,
-    /// Packets that came too late to be used, since the stream began.
+    /// Packets dropped because they arrived too late, since the stream began.
     pub packets_dropped: Option<u64>,
-    /// Viewers at the moment.
+    /// Current number of viewers.
     pub viewers: Option<u64>,
-    /// Why the stream ended, in the last record of an ended stream.
+    /// Why the stream ended. Set only in the last record of an ended stream.
     pub end_reason: Option<String>,
-    pub(crate) extra: record::Extra,
+    pub(crate) extra: Extra,
 }
 
 impl Stream {
-    /// Creates a record in state `connecting`, with both times set to this machine's now.
+    /// Creates a record with the status `connecting` and with both times set to the local time.
     ///
-    /// The store sets the times by its own clock when the record is registered.
+    /// The store replaces the times with its own when the stream is registered.
     pub fn new(id: StreamId, kind: StreamType, source_addr: impl ToString) -> Self {
         let now = Timestamp::now();
         Self {
@@ -123,193 +139,144 @@ impl Stream {
             packets_dropped: None,
             viewers: None,
             end_reason: None,
-            extra: record::Extra::default(),
+            extra: Extra::default(),
         }
     }
 
-    /// Sets the statistics; an optional one that is `None` keeps its value.
-    pub fn update_stats(&mut self, stats: &StreamStats) {
-        self.extra.forget_odd(&["bytes_received", "packets_received", "packets_lost", "bitrate"]);
-        self.forget_given(&[
-            ("rtt_ms", stats.rtt_ms.is_some()),
-            ("jitter_ms", stats.jitter_ms.is_some()),
-            ("packets_retransmitted", stats.packets_retransmitted.is_some()),
-            ("packets_dropped", stats.packets_dropped.is_some()),
-            ("viewers", stats.viewers.is_some()),
-            ("frame_rate", stats.frame_rate.is_some()),
-        ]);
-        self.bytes_received = stats.bytes_received;
-        self.packets_received = stats.packets_received;
-        self.packets_lost = stats.packets_lost;
-        self.bitrate = stats.bitrate;
-        self.rtt_ms = stats.rtt_ms.or(self.rtt_ms);
-        self.jitter_ms = stats.jitter_ms.or(self.jitter_ms);
-        self.packets_retransmitted = stats.packets_retransmitted.or(self.packets_retransmitted);
-        self.packets_dropped = stats.packets_dropped.or(self.packets_dropped);
-        self.viewers = stats.viewers.or(self.viewers);
-        self.frame_rate = stats.frame_rate.unwrap_or(self.frame_rate);
-    }
-
-    /// Drops what was kept of illegal values of the fields that are given anew.
-    fn forget_given(&mut self, fields: &[(&str, bool)]) {
-        for (name, _) in fields.iter().filter(|(_, given)| *given) {
-            self.extra.forget_odd(&[name]);
-        }
-    }
-
-    /// Returns the statistics that the record holds.
-    pub fn stats(&self) -> StreamStats {
-        StreamStats {
-            bytes_received: self.bytes_received,
-            packets_received: self.packets_received,
-            packets_lost: self.packets_lost,
-            bitrate: self.bitrate,
-            rtt_ms: self.rtt_ms,
-            jitter_ms: self.jitter_ms,
-            packets_retransmitted: self.packets_retransmitted,
-            packets_dropped: self.packets_dropped,
-            viewers: self.viewers,
-            frame_rate: Some(self.frame_rate),
-        }
-    }
-
-    /// Sets `last_heartbeat` to this machine's now.
+    /// Sets `last_heartbeat` to the local time.
     pub fn update_heartbeat(&mut self) {
-        self.extra.forget_odd(&["last_heartbeat"]);
+        self.extra.discard_nonconforming(&["last_heartbeat"]);
         self.last_heartbeat = Timestamp::now();
     }
 
-    /// Sets the state.
+    /// Sets the status.
     pub fn set_status(&mut self, status: StreamStatus) {
-        self.extra.forget_odd(&["status"]);
+        self.extra.discard_nonconforming(&["status"]);
         self.status = status;
     }
 
-    /// Returns whether the stream is active or connecting.
+    /// Returns whether the status is `active` or `connecting`.
     pub fn is_active(&self) -> bool {
         matches!(self.status, StreamStatus::Active | StreamStatus::Connecting)
     }
 
-    /// Returns the epoch of the lease that holds the stream, if it is leased.
+    /// Returns the epoch of the lease that holds the stream; `None` if the stream is not leased.
     pub fn epoch(&self) -> Option<&Epoch> {
         self.epoch.as_ref()
     }
 
-    /// Applies a patch; see [`StreamPatch`] for what each value means.
-    pub fn apply_patch(&mut self, patch: &StreamPatch) {
-        fn optional(field: &mut Option<String>, given: Option<&String>) {
-            if let Some(text) = given {
-                *field = (!text.is_empty()).then(|| text.clone());
-            }
-        }
-        self.forget_given(&[
-            ("video_codec", patch.video_codec.is_some()),
-            ("resolution", patch.resolution.is_some()),
-            ("frame_rate", patch.frame_rate.is_some()),
-            ("audio_codec", patch.audio_codec.is_some()),
-            ("node", patch.node.is_some()),
-            ("labels", matches!(patch.labels, LabelsPatch::Replace(_))),
-        ]);
-        if let Some(codec) = &patch.video_codec {
-            self.video_codec.clone_from(codec);
-        }
-        if let Some(resolution) = &patch.resolution {
-            self.resolution.clone_from(resolution);
-        }
-        self.frame_rate = patch.frame_rate.unwrap_or(self.frame_rate);
-        optional(&mut self.audio_codec, patch.audio_codec.as_ref());
-        optional(&mut self.node, patch.node.as_ref());
-        match &patch.labels {
-            LabelsPatch::Keep => {}
-            LabelsPatch::Replace(labels) => self.labels.clone_from(labels),
-            LabelsPatch::Merge(labels) => {
-                self.extra.forget_labels(labels.keys());
-                for (name, value) in labels {
-                    match value {
-                        Some(value) => self.labels.insert(name.clone(), value.clone()),
-                        None => self.labels.remove(name),
-                    };
-                }
-            }
-        }
-    }
-
-    /// Writes the record: thirteen fields in fixed order, then the optional ones that are set,
-    /// then those that this version does not know; compact.
+    /// Returns the record as a compact JSON object.
+    ///
+    /// It begins with thirteen fields in a fixed order. The optional fields that are set follow, then the fields that
+    /// this version does not know.
+    ///
+    /// ```
+    /// use stream_registry::{Stream, StreamType};
+    ///
+    /// let mut stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// stream.viewers = Some(7);
+    /// let json = stream.to_json();
+    /// assert!(json.starts_with(r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112","#));
+    /// assert!(json.ends_with(r#""packets_lost":0,"viewers":7}"#));
+    /// # Ok::<(), stream_registry::Error>(())
+    /// ```
     pub fn to_json(&self) -> String {
         encode::encode(self)
     }
 
-    /// Reads a record that a caller gives, strictly; missing fields are empty, zero or now.
+    /// Reads a record that a caller gives, strictly.
+    ///
+    /// A missing field is empty or zero; a missing time is the local time.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` where the text is not a JSON object, has no `id`, or a field is of the wrong
-    /// type or outside its limits.
-    pub fn from_json(text: &str) -> Result<Self> {
-        record::decode_given(text, None)
+    /// Returns [`InvalidValue`] if the input is not a JSON object or has no `id`, and if a field has the wrong type or is
+    /// outside its limits.
+    pub fn from_json(json: &str) -> Result<Self> {
+        decode::decode_given(json)
     }
 
-    /// Reads a record that a caller gives, whose `id` may be missing: then one is generated.
+    /// Reads a record that a caller gives as [`from_json`](Self::from_json) does, and generates an id if it has none.
     ///
-    /// The flag says whether the id was given.
+    /// The flag is `true` if the record has an id.
     ///
     /// # Errors
     ///
-    /// As [`Stream::from_json`].
-    pub fn from_json_any_id(text: &str) -> Result<(Self, bool)> {
-        record::decode_given_any_id(text)
+    /// As [`from_json`](Self::from_json), except for a missing `id`.
+    pub fn from_json_any_id(json: &str) -> Result<(Self, bool)> {
+        decode::decode_given_any_id(json)
     }
 
-    /// Reads a record as a store holds it: leniently, whatever another program wrote.
+    /// Reads a record that a store holds, leniently, because another program may have written it.
     ///
-    /// The key decides the id. A field of the wrong type reads as unset and its text is kept.
+    /// `id` is the id in the store's key and replaces the one in the record. A nonconforming value is read as the nearest
+    /// valid value or as unset; its raw JSON is kept.
+    ///
+    /// ```
+    /// use stream_registry::Stream;
+    ///
+    /// let stream = Stream::from_stored(&"cam1".parse()?, r#"{"type":"srt","bitrate":-5,"rack":12}"#)?;
+    /// assert_eq!(stream.bitrate, 0);
+    /// assert!(stream.to_json().contains(r#""bitrate":-5"#));
+    /// assert!(stream.to_json().ends_with(r#""rack":12}"#));
+    /// # Ok::<(), stream_registry::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `Corrupt` where the text is not a JSON object.
-    pub fn from_stored(id: &StreamId, text: &str) -> Result<Self> {
-        record::decode_stored(id, text)
+    /// Returns [`InvalidValue`], which converts into an error of kind `Corrupt`, if the value is not a JSON object.
+    pub fn from_stored(id: &StreamId, json: &str) -> Result<Self> {
+        decode::decode_stored(id, json)
     }
 
     /// Checks the limits that every store enforces before it writes.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` names the field.
+    /// Returns [`InvalidValue`] if a field or the whole record is outside its limits; the message names the field.
     pub fn check(&self) -> Result<()> {
-        self.kind.check()?;
-        self.status.check()?;
-        check_text("source_addr", &self.source_addr)?;
-        check_text("video_codec", &self.video_codec)?;
-        check_text("resolution", &self.resolution)?;
-        check_text("node", self.node.as_deref().unwrap_or(""))?;
-        check_text("audio_codec", self.audio_codec.as_deref().unwrap_or(""))?;
-        check_text("end_reason", self.end_reason.as_deref().unwrap_or(""))?;
+        // Exhaustive, so that the compiler reports a new field that is not checked.
+        let Self {
+            kind,
+            source_addr,
+            status,
+            video_codec,
+            resolution,
+            node,
+            labels,
+            audio_codec,
+            end_reason,
+            // `stats` checks these.
+            bitrate: _,
+            frame_rate: _,
+            bytes_received: _,
+            packets_received: _,
+            packets_lost: _,
+            rtt_ms: _,
+            jitter_ms: _,
+            packets_retransmitted: _,
+            packets_dropped: _,
+            viewers: _,
+            // Their types check these.
+            id: _,
+            created_at: _,
+            last_heartbeat: _,
+            epoch: _,
+            extra: _,
+        } = self;
+        kind.check()?;
+        status.check()?;
+        check::string("source_addr", source_addr)?;
+        check::string("video_codec", video_codec)?;
+        check::string("resolution", resolution)?;
+        check::string("node", node.as_deref().unwrap_or(""))?;
+        check::string("audio_codec", audio_codec.as_deref().unwrap_or(""))?;
+        check::string("end_reason", end_reason.as_deref().unwrap_or(""))?;
         self.stats().check()?;
-        if self.labels.len() > limits::MAX_LABELS {
-            return Err(InvalidValue::new(format!("a stream has at most {} labels", limits::MAX_LABELS)));
-        }
-        for (name, value) in &self.labels {
-            check_label(name, value)?;
+        check::label_count(labels.len())?;
+        for (name, value) in labels {
+            check::label(name, value)?;
         }
         encode::check_size(self)
     }
-}
-
-fn check_text(name: &str, text: &str) -> Result<()> {
-    if text.len() > limits::MAX_TEXT_BYTES {
-        return Err(InvalidValue::new(format!("{name} is longer than {} bytes", limits::MAX_TEXT_BYTES)));
-    }
-    Ok(())
-}
-
-fn check_label(name: &str, value: &str) -> Result<()> {
-    if name.is_empty() || name.len() > limits::MAX_LABEL_NAME_BYTES {
-        return Err(InvalidValue::new(format!("a label's name has 1 to {} bytes", limits::MAX_LABEL_NAME_BYTES)));
-    }
-    if value.len() > limits::MAX_LABEL_VALUE_BYTES {
-        return Err(InvalidValue::new(format!("a label's value has at most {} bytes", limits::MAX_LABEL_VALUE_BYTES)));
-    }
-    Ok(())
 }

@@ -1,20 +1,20 @@
-//! Texts whose content only their maker reads: epochs, revisions, cursors, operation ids, reasons.
+//! Opaque strings: epochs, revisions, cursors, operation ids and end reasons.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::check_text;
+use super::check;
 use super::invalid::{InvalidValue, Result};
 
 macro_rules! opaque {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
+    ($(#[$doc:meta])* $name:ident, $subject:literal, $max:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Returns the text.
+            /// Returns the string.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -23,13 +23,13 @@ macro_rules! opaque {
         impl FromStr for $name {
             type Err = InvalidValue;
 
-            fn from_str(text: &str) -> Result<Self> {
-                if text.is_empty() || text.len() > $max || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            fn from_str(string: &str) -> Result<Self> {
+                if string.is_empty() || string.len() > $max || !string.bytes().all(|b| b.is_ascii_graphic()) {
                     return Err(InvalidValue::new(concat!(
-                        "the ", $what, " must have 1 to ", $max, " visible ASCII characters"
+                        "the ", $subject, " must have 1 to ", $max, " visible ASCII characters"
                     )));
                 }
-                Ok(Self(text.into()))
+                Ok(Self(string.into()))
             }
         }
 
@@ -48,35 +48,37 @@ macro_rules! opaque {
 }
 
 opaque! {
-    /// The epoch of a leased registration: unique, and later ones are greater in byte order.
+    /// The epoch of a leased registration: a unique string that proves who holds the stream.
+    ///
+    /// A later epoch of the same stream is greater in byte order.
     Epoch, "epoch", 128
 }
 opaque! {
-    /// A place in the change feed.
+    /// A position in the change feed; see [`WatchFrom::Revision`](crate::watch::WatchFrom::Revision).
     Revision, "revision", 256
 }
 opaque! {
-    /// Where the next page of a list begins; good for stores of the kind that made it.
+    /// The position at which the next page of a list begins. Only stores of the same kind accept it.
     Cursor, "cursor", 1024
 }
 opaque! {
-    /// Names one call, so that the same call sent twice is done once and answered alike.
+    /// Identifies one call, so that the store executes it once even if it is sent twice.
     OperationId, "operation id", 128
 }
 
 impl OperationId {
-    /// Makes a random id of 128 bits.
+    /// Generates a random id of 128 bits.
     pub fn generate() -> Self {
         Self(format!("{:032x}", fastrand::u128(..)).into())
     }
 }
 
-/// Why a stream ends; `end_reason` in its last record. At most 1 KiB, empty when nothing is to be said.
+/// Why a stream ended; `end_reason` in its last record. It has at most 1 KiB; the default is no reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EndReason(Option<Arc<str>>);
 
 impl EndReason {
-    /// Returns the reason, where one was given.
+    /// Returns the reason; `None` if no reason was given.
     pub fn as_str(&self) -> Option<&str> {
         self.0.as_deref()
     }
@@ -85,8 +87,8 @@ impl EndReason {
 impl FromStr for EndReason {
     type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self> {
-        check_text("reason", text)?;
-        Ok(Self((!text.is_empty()).then(|| text.into())))
+    fn from_str(reason: &str) -> Result<Self> {
+        check::string("reason", reason)?;
+        Ok(Self((!reason.is_empty()).then(|| reason.into())))
     }
 }

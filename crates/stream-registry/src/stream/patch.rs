@@ -1,48 +1,51 @@
-//! What is found out about a stream after it was registered.
+//! Changes of descriptive fields, which become known after a stream was registered.
 
 use std::collections::BTreeMap;
 
-use super::invalid::{InvalidValue, Result};
-use super::stats::check_float;
-use super::{check_label, check_text, limits};
+use super::invalid::Result;
+use super::{Stream, check};
 
-/// A change of descriptive fields: `None` leaves a field alone, `Some` of empty clears it.
+/// A change of descriptive fields. `None` keeps a field; an empty string or 0 clears it.
 ///
 /// ```
-/// use stream_registry::StreamPatch;
+/// use stream_registry::{Stream, StreamPatch, StreamType};
+///
+/// let mut stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
 /// let patch = StreamPatch { video_codec: Some("HEVC".into()), ..Default::default() }.label("tenant", "acme");
-/// assert!(!patch.is_empty());
+/// stream.apply_patch(&patch);
+/// assert_eq!((&*stream.video_codec, &*stream.labels["tenant"]), ("HEVC", "acme"));
+/// # Ok::<(), stream_registry::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamPatch {
-    /// Video codec, `HEVC` say; empty when unknown.
+    /// Video codec, e.g. `HEVC`; empty if unknown.
     pub video_codec: Option<String>,
-    /// Width and height, `1920x1080` say; empty when unknown.
+    /// Width and height, e.g. `1920x1080`; empty if unknown.
     pub resolution: Option<String>,
-    /// Frames per second; 0 when unknown.
+    /// Frames per second; 0 if unknown.
     pub frame_rate: Option<f64>,
-    /// Audio codec; empty removes it.
+    /// Audio codec; an empty string removes it.
     pub audio_codec: Option<String>,
-    /// The ingest node that owns the stream; empty removes it.
+    /// The ingest node that owns the stream; an empty string removes it.
     pub node: Option<String>,
-    /// What happens to the labels.
+    /// The change of the labels.
     pub labels: LabelsPatch,
 }
 
 /// A change of labels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum LabelsPatch {
-    /// All labels stay as they are.
+    /// Keeps all labels.
     #[default]
     Keep,
-    /// These labels are set, or removed where `None`; the others stay.
+    /// Sets these labels, removes those whose value is `None`, and keeps all others.
     Merge(BTreeMap<String, Option<String>>),
-    /// These labels and no others; an empty map removes all.
+    /// Replaces all labels with these; an empty map removes all.
     Replace(BTreeMap<String, String>),
 }
 
 impl StreamPatch {
-    /// Sets one label; the others stay as they are.
+    /// Sets one label and keeps the others.
     #[must_use]
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         match &mut self.labels {
@@ -64,40 +67,64 @@ impl StreamPatch {
         *self == Self::default()
     }
 
-    /// Checks the limits of every field that is given.
+    /// Checks the limits of every field that is set.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` names the field.
+    /// Returns [`InvalidValue`](super::InvalidValue) if a field is outside its limits; the message names the field.
     pub fn check(&self) -> Result<()> {
-        let texts = [
-            ("video_codec", &self.video_codec),
-            ("resolution", &self.resolution),
-            ("audio_codec", &self.audio_codec),
-            ("node", &self.node),
-        ];
-        for (name, text) in texts {
-            check_text(name, text.as_deref().unwrap_or(""))?;
-        }
-        check_float("frame_rate", self.frame_rate.unwrap_or(0.0))?;
-        let count = match &self.labels {
-            LabelsPatch::Keep => 0,
+        // Exhaustive, so that the compiler reports a new field that is not checked.
+        let Self { video_codec, resolution, frame_rate, audio_codec, node, labels } = self;
+        check::string("video_codec", video_codec.as_deref().unwrap_or(""))?;
+        check::string("resolution", resolution.as_deref().unwrap_or(""))?;
+        check::string("audio_codec", audio_codec.as_deref().unwrap_or(""))?;
+        check::string("node", node.as_deref().unwrap_or(""))?;
+        check::float("frame_rate", frame_rate.unwrap_or(0.0))?;
+        match labels {
+            LabelsPatch::Keep => Ok(()),
             LabelsPatch::Merge(labels) => {
                 for (name, value) in labels {
-                    check_label(name, value.as_deref().unwrap_or(""))?;
+                    check::label(name, value.as_deref().unwrap_or(""))?;
                 }
-                labels.values().flatten().count()
+                check::label_count(labels.values().flatten().count())
             }
             LabelsPatch::Replace(labels) => {
                 for (name, value) in labels {
-                    check_label(name, value)?;
+                    check::label(name, value)?;
                 }
-                labels.len()
+                check::label_count(labels.len())
             }
-        };
-        if count > limits::MAX_LABELS {
-            return Err(InvalidValue::new(format!("a stream has at most {} labels", limits::MAX_LABELS)));
         }
-        Ok(())
+    }
+}
+
+impl Stream {
+    /// Applies a patch. A field that is `None` in the patch keeps its value.
+    pub fn apply_patch(&mut self, patch: &StreamPatch) {
+        // Exhaustive, so that the compiler reports a new field that is not applied.
+        let StreamPatch { video_codec, resolution, frame_rate, audio_codec, node, labels } = patch;
+        let none_if_empty = |string: &String| Some(string.clone()).filter(|string| !string.is_empty());
+        let extra = &mut self.extra;
+        extra.set_if_some("video_codec", &mut self.video_codec, video_codec.clone());
+        extra.set_if_some("resolution", &mut self.resolution, resolution.clone());
+        extra.set_if_some("frame_rate", &mut self.frame_rate, *frame_rate);
+        extra.set_if_some("audio_codec", &mut self.audio_codec, audio_codec.as_ref().map(none_if_empty));
+        extra.set_if_some("node", &mut self.node, node.as_ref().map(none_if_empty));
+        match labels {
+            LabelsPatch::Keep => {}
+            LabelsPatch::Replace(labels) => {
+                extra.discard_nonconforming(&["labels"]);
+                self.labels.clone_from(labels);
+            }
+            LabelsPatch::Merge(labels) => {
+                extra.discard_labels(labels.keys());
+                for (name, value) in labels {
+                    match value {
+                        Some(value) => self.labels.insert(name.clone(), value.clone()),
+                        None => self.labels.remove(name),
+                    };
+                }
+            }
+        }
     }
 }

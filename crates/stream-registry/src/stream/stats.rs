@@ -1,11 +1,21 @@
 //! Statistics of a stream.
 
-use super::invalid::{InvalidValue, Result};
-use super::limits::MAX_COUNT;
+use super::invalid::Result;
+use super::{Stream, check};
 
 /// Statistics that an ingest node reports: totals since the stream began, and current rates.
 ///
-/// The four plain fields are always set by a report; an optional one that is `None` keeps its value.
+/// A report always sets the four plain fields. An optional field that is `None` keeps its value.
+///
+/// ```
+/// use stream_registry::{Stream, StreamStats, StreamType};
+///
+/// let mut stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+/// stream.update_stats(&StreamStats { bitrate: 5_000_000, rtt_ms: Some(12.5), ..Default::default() });
+/// stream.update_stats(&StreamStats { bitrate: 4_900_000, ..Default::default() });
+/// assert_eq!((stream.bitrate, stream.rtt_ms), (4_900_000, Some(12.5)));
+/// # Ok::<(), stream_registry::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamStats {
     /// Bytes received since the stream began.
@@ -14,52 +24,123 @@ pub struct StreamStats {
     pub packets_received: u64,
     /// Packets lost since the stream began.
     pub packets_lost: u64,
-    /// Bits per second.
+    /// Bit rate in bits per second.
     pub bitrate: u64,
     /// Round-trip time in milliseconds.
     pub rtt_ms: Option<f64>,
     /// Interarrival jitter in milliseconds (RFC 3550, 6.4.1 and A.8).
     pub jitter_ms: Option<f64>,
-    /// Packets sent again by the publisher since the stream began.
+    /// Packets that the publisher retransmitted since the stream began.
     pub packets_retransmitted: Option<u64>,
-    /// Packets that came too late to be used, since the stream began.
+    /// Packets dropped because they arrived too late, since the stream began.
     pub packets_dropped: Option<u64>,
-    /// Viewers at the moment.
+    /// Current number of viewers.
     pub viewers: Option<u64>,
     /// Frames per second.
     pub frame_rate: Option<f64>,
 }
 
 impl StreamStats {
-    /// Checks the limits: counters up to 2^63 − 1, finite and non-negative rates.
+    /// Checks the limits: a counter is at most 2^63 − 1, and a rate is finite and not negative.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` names the field.
+    /// Returns [`InvalidValue`](super::InvalidValue) if a field is outside its limits; the message names the field.
     pub fn check(&self) -> Result<()> {
-        check_count("bytes_received", self.bytes_received)?;
-        check_count("packets_received", self.packets_received)?;
-        check_count("packets_lost", self.packets_lost)?;
-        check_count("bitrate", self.bitrate)?;
-        check_count("packets_retransmitted", self.packets_retransmitted.unwrap_or(0))?;
-        check_count("packets_dropped", self.packets_dropped.unwrap_or(0))?;
-        check_count("viewers", self.viewers.unwrap_or(0))?;
-        check_float("rtt_ms", self.rtt_ms.unwrap_or(0.0))?;
-        check_float("jitter_ms", self.jitter_ms.unwrap_or(0.0))?;
-        check_float("frame_rate", self.frame_rate.unwrap_or(0.0))
+        // Exhaustive, so that the compiler reports a new statistic that is not checked.
+        let Self {
+            bytes_received,
+            packets_received,
+            packets_lost,
+            bitrate,
+            rtt_ms,
+            jitter_ms,
+            packets_retransmitted,
+            packets_dropped,
+            viewers,
+            frame_rate,
+        } = *self;
+        check::count("bytes_received", bytes_received)?;
+        check::count("packets_received", packets_received)?;
+        check::count("packets_lost", packets_lost)?;
+        check::count("bitrate", bitrate)?;
+        check::count("packets_retransmitted", packets_retransmitted.unwrap_or(0))?;
+        check::count("packets_dropped", packets_dropped.unwrap_or(0))?;
+        check::count("viewers", viewers.unwrap_or(0))?;
+        check::float("rtt_ms", rtt_ms.unwrap_or(0.0))?;
+        check::float("jitter_ms", jitter_ms.unwrap_or(0.0))?;
+        check::float("frame_rate", frame_rate.unwrap_or(0.0))
     }
 }
 
-pub(super) fn check_count(name: &str, value: u64) -> Result<()> {
-    if value > MAX_COUNT {
-        return Err(InvalidValue::new(format!("{name} is larger than 2^63 - 1")));
+impl Stream {
+    /// Returns the statistics in the record.
+    pub fn stats(&self) -> StreamStats {
+        StreamStats {
+            bytes_received: self.bytes_received,
+            packets_received: self.packets_received,
+            packets_lost: self.packets_lost,
+            bitrate: self.bitrate,
+            rtt_ms: self.rtt_ms,
+            jitter_ms: self.jitter_ms,
+            packets_retransmitted: self.packets_retransmitted,
+            packets_dropped: self.packets_dropped,
+            viewers: self.viewers,
+            frame_rate: Some(self.frame_rate),
+        }
     }
-    Ok(())
-}
 
-pub(super) fn check_float(name: &str, value: f64) -> Result<()> {
-    if !value.is_finite() || value < 0.0 {
-        return Err(InvalidValue::new(format!("{name} must be a finite number of at least 0")));
+    /// Sets the statistics; an optional field that is `None` keeps its value.
+    pub fn update_stats(&mut self, stats: &StreamStats) {
+        // Exhaustive, so that the compiler reports a new statistic that is not set.
+        let StreamStats {
+            bytes_received,
+            packets_received,
+            packets_lost,
+            bitrate,
+            rtt_ms,
+            jitter_ms,
+            packets_retransmitted,
+            packets_dropped,
+            viewers,
+            frame_rate,
+        } = *stats;
+        let extra = &mut self.extra;
+        extra.discard_nonconforming(&["bytes_received", "packets_received", "packets_lost", "bitrate"]);
+        self.bytes_received = bytes_received;
+        self.packets_received = packets_received;
+        self.packets_lost = packets_lost;
+        self.bitrate = bitrate;
+        extra.set_if_some("rtt_ms", &mut self.rtt_ms, rtt_ms.map(Some));
+        extra.set_if_some("jitter_ms", &mut self.jitter_ms, jitter_ms.map(Some));
+        extra.set_if_some("packets_retransmitted", &mut self.packets_retransmitted, packets_retransmitted.map(Some));
+        extra.set_if_some("packets_dropped", &mut self.packets_dropped, packets_dropped.map(Some));
+        extra.set_if_some("viewers", &mut self.viewers, viewers.map(Some));
+        extra.set_if_some("frame_rate", &mut self.frame_rate, frame_rate);
     }
-    Ok(())
+
+    /// Sets all statistics to zero or `None`, and keeps the nonconforming values of the optional ones.
+    pub(super) fn reset_stats(&mut self) {
+        let unset = StreamStats::default();
+        self.update_stats(&unset);
+        // Exhaustive, so that the compiler reports a new optional statistic that is not reset.
+        let StreamStats {
+            bytes_received: _,
+            packets_received: _,
+            packets_lost: _,
+            bitrate: _,
+            rtt_ms,
+            jitter_ms,
+            packets_retransmitted,
+            packets_dropped,
+            viewers,
+            frame_rate,
+        } = unset;
+        self.rtt_ms = rtt_ms;
+        self.jitter_ms = jitter_ms;
+        self.packets_retransmitted = packets_retransmitted;
+        self.packets_dropped = packets_dropped;
+        self.viewers = viewers;
+        self.frame_rate = frame_rate.unwrap_or(0.0);
+    }
 }

@@ -1,24 +1,27 @@
-//! The state of a stream.
+//! The status of a stream.
 
 super::token::word_enum! {
-    /// The state of a stream as its ingest node reports it.
+    /// The status of a stream as its ingest node reports it.
+    ///
+    /// An unknown status is kept as [`Other`](Self::Other).
     ///
     /// ```
     /// use stream_registry::StreamStatus;
+    ///
     /// assert_eq!("paused".parse::<StreamStatus>()?, StreamStatus::Paused);
     /// assert_eq!("buffering".parse::<StreamStatus>()?.as_str(), "buffering");
     /// # Ok::<(), stream_registry::Error>(())
     /// ```
     StreamStatus, "status", {
-        /// The publisher is connected; media has not come yet.
+        /// The publisher is connected, but no media has arrived yet.
         Connecting = "connecting",
-        /// Media comes in.
+        /// Media is arriving.
         Active = "active",
-        /// The publisher paused.
+        /// The publisher has paused.
         Paused = "paused",
         /// The ingest node reports a fault.
         Error = "error",
-        /// The publisher is gone; the record is about to be unregistered.
+        /// The publisher has disconnected; the stream is about to be unregistered.
         Closed = "closed",
     }
 }

@@ -1,4 +1,4 @@
-//! Points in time as records carry them.
+//! Timestamps in records.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,11 +11,12 @@ use super::invalid::{InvalidValue, Result};
 
 /// A point in time, in nanoseconds UTC, from the year 0 to 9999-12-30T22:00:00.999999999Z.
 ///
-/// Text form: [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339), written in UTC with exactly nine
-/// fractional digits and `Z`; any offset and precision is read (digits after the ninth are dropped).
+/// Its string form is [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339). It is written in UTC with exactly nine
+/// fractional digits and `Z`. The parser accepts any offset and precision, and ignores digits after the ninth.
 ///
 /// ```
 /// use stream_registry::Timestamp;
+///
 /// let time: Timestamp = "2026-11-22T10:38:10.92789653-03:30".parse()?;
 /// assert_eq!(time.to_string(), "2026-11-22T14:08:10.927896530Z");
 /// # Ok::<(), stream_registry::Error>(())
@@ -26,28 +27,29 @@ pub struct Timestamp(jiff::Timestamp);
 const PARSER: DateTimeParser = DateTimeParser::new();
 const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
-/// 0000-01-01T00:00:00Z: RFC 3339's four digits can say no less. What is greatest is jiff's last instant, 26 hours
-/// before the year 10000, so that any offset leads to a year of four digits.
+/// 0000-01-01T00:00:00Z, the first year that RFC 3339 can express.
+///
+/// The last timestamp is that of jiff, 26 hours before the year 10000: with any offset its year has four digits.
 const MIN_NANOS: i128 = -62_167_219_200 * NANOS_PER_SECOND;
 
 impl Timestamp {
-    /// 0001-01-01T00:00:00Z, what some programs write for "never".
+    /// 0001-01-01T00:00:00Z, which some programs write for "never".
     pub const ZERO: Self = Self(jiff::Timestamp::constant(-62_135_596_800, 0));
 
-    /// Returns the time of this machine's clock.
+    /// Returns the local time.
     pub fn now() -> Self {
         Self(jiff::Timestamp::now())
     }
 
-    /// Makes a time from nanoseconds since 1970 in UTC; what is out of range becomes the nearest legal time.
+    /// Creates a timestamp from nanoseconds since 1970 in UTC; a value out of range becomes the nearest timestamp.
     pub fn from_unix_nanos(nanos: i128) -> Self {
         let nanos = nanos.clamp(MIN_NANOS, jiff::Timestamp::MAX.as_nanosecond());
         Self(jiff::Timestamp::from_nanosecond(nanos).unwrap_or(jiff::Timestamp::MAX))
     }
 
-    /// Reads a stored text: as by [`FromStr`], and what is out of range is the nearest legal time.
-    pub(super) fn nearest(text: &str) -> Option<Self> {
-        nanos(text).map(Self::from_unix_nanos)
+    /// Parses a string as [`FromStr`] does, except that a time out of range becomes the nearest timestamp.
+    pub(super) fn nearest(string: &str) -> Option<Self> {
+        nanos(string).map(Self::from_unix_nanos)
     }
 
     /// Returns the nanoseconds since 1970 in UTC.
@@ -55,22 +57,22 @@ impl Timestamp {
         self.0.as_nanosecond()
     }
 
-    /// Returns the time that has passed since `earlier`, or zero.
+    /// Returns the time from `earlier` to this timestamp; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         let nanos = self.as_unix_nanos() - earlier.as_unix_nanos();
         u64::try_from(nanos.max(0)).map_or(Duration::MAX, Duration::from_nanos)
     }
 
-    /// Reads the one form that is written, `2026-11-22T14:08:10.927896530Z`; `None` says nothing about others.
-    pub(super) fn from_canonical(text: &str) -> Option<Self> {
-        let bytes: &[u8; 30] = text.as_bytes().try_into().ok()?;
+    /// Parses the canonical form, `2026-11-22T14:08:10.927896530Z`; `None` if the string has another form.
+    pub(super) fn from_canonical(string: &str) -> Option<Self> {
+        let bytes: &[u8; 30] = string.as_bytes().try_into().ok()?;
         let number = |range: std::ops::Range<usize>| {
             bytes[range]
                 .iter()
                 .try_fold(0_i64, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
         };
-        let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (29, b'Z')];
-        if marks.iter().any(|(at, mark)| bytes[*at] != *mark) {
+        let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (29, b'Z')];
+        if separators.iter().any(|(index, separator)| bytes[*index] != *separator) {
             return None;
         }
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
@@ -85,14 +87,14 @@ impl Timestamp {
         if !(1..=days_in_month).contains(&day) || hour > 23 || minute > 59 || second > 59 {
             return None;
         }
-        // Days since 1970-01-01 by "days from civil": Howard Hinnant, chrono-Compatible Low-Level Date Algorithms.
+        // Days since 1970-01-01, by `days_from_civil` in Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms".
         let (year, shifted) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-        let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+        let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
         let day_of_year = (153 * shifted + 2) / 5 + day - 1;
-        let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468;
+        let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
         let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
         let nanos = i32::try_from(number(20..29)?).ok()?;
-        // Before 1970 jiff wants both parts of one sign.
+        // The nanoseconds are added separately because jiff rejects parts of different signs, as before 1970.
         jiff::Timestamp::new(seconds, 0).ok()?.checked_add(jiff::SignedDuration::new(0, nanos)).ok().map(Self)
     }
 
@@ -114,51 +116,50 @@ impl Timestamp {
 impl FromStr for Timestamp {
     type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self> {
-        let fault = || InvalidValue::new("a time must be RFC 3339, 2026-11-22T14:08:10Z say");
-        match nanos(text) {
+    fn from_str(string: &str) -> Result<Self> {
+        match nanos(string) {
             Some(nanos) if (MIN_NANOS..=jiff::Timestamp::MAX.as_nanosecond()).contains(&nanos) => {
                 Ok(Self::from_unix_nanos(nanos))
             }
-            _ => Err(fault()),
+            _ => Err(InvalidValue::new("expected an RFC 3339 timestamp such as 2026-11-22T14:08:10Z")),
         }
     }
 }
 
-/// Reads RFC 3339; what is later than can be said is the greatest number.
-fn nanos(text: &str) -> Option<i128> {
-    // jiff reads more forms than RFC 3339 has; the fixed places tell them apart.
-    let bytes = text.as_bytes();
-    let rfc = bytes.len() >= 20
+/// Parses RFC 3339 as nanoseconds since 1970; a time that is too late for jiff becomes the greatest number.
+fn nanos(string: &str) -> Option<i128> {
+    // jiff accepts more forms than RFC 3339 defines; the separators at fixed positions distinguish them.
+    let bytes = string.as_bytes();
+    let is_rfc_3339 = bytes.len() >= 20
         && bytes.is_ascii()
         && bytes[4] == b'-'
         && bytes[7] == b'-'
         && matches!(bytes[10], b'T' | b't' | b' ')
         && bytes[13] == b':'
         && bytes[16] == b':'
-        && !text.contains('[');
-    if !rfc {
+        && !string.contains('[');
+    if !is_rfc_3339 {
         return None;
     }
     let digits = bytes[19..].iter().skip(1).take_while(|b| b.is_ascii_digit()).count();
-    let text = if bytes[19] == b'.' && digits > 9 {
-        Cow::Owned(format!("{}{}", &text[..29], &text[20 + digits..]))
+    let string = if bytes[19] == b'.' && digits > 9 {
+        Cow::Owned(format!("{}{}", &string[..29], &string[20 + digits..]))
     } else {
-        Cow::Borrowed(text)
+        Cow::Borrowed(string)
     };
-    if let Ok(time) = PARSER.parse_timestamp(&*text) {
+    if let Ok(time) = PARSER.parse_timestamp(&*string) {
         return Some(time.as_nanosecond());
     }
-    // The last hours of 9999, which jiff keeps for offsets.
-    let pieces = PARSER.parse_pieces(&*text).ok()?;
+    // The last hours of 9999, which jiff reserves for offsets.
+    let pieces = PARSER.parse_pieces(&*string).ok()?;
     (pieces.date().year() == 9999 && pieces.offset().is_some()).then_some(i128::MAX)
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(30);
-        PRINTER.print_timestamp(&self.0, &mut text).map_err(|_| fmt::Error)?;
-        f.write_str(&text)
+        let mut string = String::with_capacity(30);
+        PRINTER.print_timestamp(&self.0, &mut string).map_err(|_| fmt::Error)?;
+        f.write_str(&string)
     }
 }
 
@@ -191,7 +192,7 @@ impl TryFrom<Timestamp> for SystemTime {
         } else {
             SystemTime::UNIX_EPOCH.checked_sub(distance)
         };
-        result.ok_or_else(|| InvalidValue::new("this platform's clock cannot express the time"))
+        result.ok_or_else(|| InvalidValue::new("the clock of this platform cannot express this time"))
     }
 }
 
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_any_offset_and_precision_and_writes_nine_digits() {
+    fn timestamp_reads_any_offset_and_precision_and_writes_nine_digits() {
         for (text, written) in [
             ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000000Z"),
             ("2026-11-22T19:38:10.924785123+05:30", "2026-11-22T14:08:10.924785123Z"),
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_rfc_3339() {
+    fn string_that_is_not_rfc_3339_is_rejected() {
         for text in [
             "",
             "now",
@@ -239,8 +240,8 @@ mod tests {
     }
 
     #[test]
-    fn the_quick_way_agrees_with_the_general_one() {
-        // Every day of a leap cycle with its neighbours, and both ends.
+    fn canonical_parser_agrees_with_general_parser() {
+        // Days at both ends of the range, in a leap cycle, and at regular intervals.
         for day in -800_000_i128..=2_932_896 {
             if day % 97 != 0 && !(-719_528..-719_000).contains(&day) && !(10_900..12_500).contains(&day) {
                 continue;
@@ -259,9 +260,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_is_the_nearest_legal_time() {
+    fn time_out_of_range_becomes_nearest_timestamp() {
         let (first, last) = ("0000-01-01T00:00:00.000000000Z", "9999-12-30T22:00:00.999999999Z");
-        for (text, nearest, legal) in [
+        for (text, nearest, valid) in [
             (last, last, true),
             ("9999-12-30T22:00:01Z", last, false),
             ("9999-12-31T23:59:59.999999999Z", last, false),
@@ -271,8 +272,8 @@ mod tests {
             ("0000-01-01T00:00:00+00:01", first, false),
         ] {
             assert_eq!(Timestamp::nearest(text).map(|time| time.to_string()).as_deref(), Some(nearest), "{text}");
-            assert_eq!(text.parse::<Timestamp>().is_ok(), legal, "{text}");
-            assert!(legal || Timestamp::from_canonical(text).is_none(), "{text}");
+            assert_eq!(text.parse::<Timestamp>().is_ok(), valid, "{text}");
+            assert!(valid || Timestamp::from_canonical(text).is_none(), "{text}");
         }
         for text in ["9999-12-32T00:00:00Z", "9999-12-31T23:59:59", "9999-12-31T25:59:59Z", "9999-12-31", "never"] {
             assert_eq!(Timestamp::nearest(text), None, "{text}");
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_the_year_one() {
+    fn zero_timestamp_is_in_year_one() {
         assert_eq!(Timestamp::ZERO.to_string(), "0001-01-01T00:00:00.000000000Z");
     }
 }

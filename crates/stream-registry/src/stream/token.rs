@@ -1,4 +1,4 @@
-//! Values that other programs use and this one only carries.
+//! Words that this version may not know: types and statuses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::sync::Arc;
 use super::invalid::{InvalidValue, Result};
 use super::limits::MAX_TOKEN_BYTES;
 
-/// A type or status that this version does not know, kept as it is.
+/// A type or status that this version does not know.
 ///
-/// Only the parsers of [`StreamType`](super::StreamType) and [`StreamStatus`](super::StreamStatus)
-/// make one, so a known value never hides in `Other`.
+/// Only the parsers of [`StreamType`](super::StreamType) and [`StreamStatus`](super::StreamStatus) create one, so `Other`
+/// never holds a known word.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(Arc<str>);
 
 impl Token {
-    pub(super) fn stored(text: &str) -> Self {
-        Self(text.into())
+    pub(super) fn stored(word: &str) -> Self {
+        Self(word.into())
     }
 
-    /// Returns the token as text.
+    /// Returns the word.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -30,30 +30,30 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Checks a type or status that a caller gives; stored ones are read as they are.
-pub(super) fn check(what: &str, text: &str) -> Result<()> {
-    if text.is_empty() || text.len() > MAX_TOKEN_BYTES || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+/// Checks a type or status that a caller gives. A stored one may be any string.
+pub(super) fn check(subject: &str, word: &str) -> Result<()> {
+    if word.is_empty() || word.len() > MAX_TOKEN_BYTES || word.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(InvalidValue::new(format!(
-            "the {what} must have 1 to {MAX_TOKEN_BYTES} bytes without blanks or control characters"
+            "the {subject} must have 1 to {MAX_TOKEN_BYTES} bytes without white space or control characters"
         )));
     }
     Ok(())
 }
 
-/// Declares an enum of known words with `Other(Token)` for all others.
+/// Declares an enum of known words, with `Other(Token)` for all other words.
 macro_rules! word_enum {
-    ($(#[$doc:meta])* $name:ident, $what:literal, { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
+    ($(#[$doc:meta])* $name:ident, $subject:literal, { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum $name {
             $($(#[$vdoc])* $variant,)+
-            /// Any other word, kept as it is.
-            Other(super::Token),
+            /// Any other word, unchanged.
+            Other(super::token::Token),
         }
 
         impl $name {
-            /// Returns the word as records carry it.
+            /// Returns the word in the record.
             pub fn as_str(&self) -> &str {
                 match self {
                     $(Self::$variant => $word,)+
@@ -61,26 +61,26 @@ macro_rules! word_enum {
                 }
             }
 
-            /// Reads a stored word, whatever it is.
-            pub(crate) fn stored(text: &str) -> Self {
-                match text {
+            /// Reads a stored word, which may be any string.
+            pub(crate) fn stored(word: &str) -> Self {
+                match word {
                     $($word => Self::$variant,)+
-                    other => Self::Other(super::Token::stored(other)),
+                    other => Self::Other(super::token::Token::stored(other)),
                 }
             }
 
-            /// Checks the limits for a word that a caller gives.
+            /// Checks the limits of a word that a caller gives.
             pub(crate) fn check(&self) -> $crate::stream::invalid::Result<()> {
-                super::token::check($what, self.as_str())
+                super::token::check($subject, self.as_str())
             }
         }
 
         impl std::str::FromStr for $name {
             type Err = $crate::stream::InvalidValue;
 
-            fn from_str(text: &str) -> $crate::stream::invalid::Result<Self> {
-                super::token::check($what, text)?;
-                Ok(Self::stored(text))
+            fn from_str(word: &str) -> $crate::stream::invalid::Result<Self> {
+                super::token::check($subject, word)?;
+                Ok(Self::stored(word))
             }
         }
 

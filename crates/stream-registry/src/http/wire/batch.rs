@@ -9,7 +9,7 @@ use super::{Problem, kind_of, patch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::rules;
 use crate::registry::{Change, Guard, Write};
-use crate::stream::encode::push_json_text;
+use crate::stream::encode::push_json_string;
 use crate::stream::limits::MAX_WRITES;
 use crate::stream::{Epoch, StreamId};
 
@@ -30,10 +30,10 @@ pub(in crate::http) fn goes_in_a_batch(write: &Write) -> bool {
 
 fn item(write: &Write) -> String {
     let mut out = String::from("{\"id\":");
-    push_json_text(&mut out, write.id.as_str());
+    push_json_string(&mut out, write.id.as_str());
     if let Guard::Holder(epoch) = &write.guard {
         out.push_str(",\"epoch\":");
-        push_json_text(&mut out, epoch.as_str());
+        push_json_string(&mut out, epoch.as_str());
     }
     if let Change::Stats(stats) = &write.change {
         out.push_str(",\"stats\":");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{encode, millis, not_ours, record};
+use super::{decode, encode, millis, not_ours};
 use crate::error::Result;
 use crate::stream::Timestamp;
 use crate::watch::{ChangeKind, Ending, Event};
@@ -27,7 +27,7 @@ fn body(event: &Event, members: &str) -> String {
     out.push_str("{\"event\":\"");
     out.push_str(event.as_str());
     out.push_str("\",\"revision\":");
-    encode::push_json_text(&mut out, event.revision().as_str());
+    encode::push_json_string(&mut out, event.revision().as_str());
     if let Event::Ended { as_of, .. } = event {
         out.push_str(&format!(",\"as_of\":\"{as_of}\""));
     }
@@ -35,7 +35,7 @@ fn body(event: &Event, members: &str) -> String {
         && let Some(reason) = reason.as_str()
     {
         out.push_str(",\"reason\":");
-        encode::push_json_text(&mut out, reason);
+        encode::push_json_string(&mut out, reason);
     }
     out.push_str(members);
     if let Some(stream) = event.stream() {
@@ -104,7 +104,7 @@ struct Body<'a> {
 pub fn read_event(text: &str) -> Result<Event> {
     let body: Body<'_> = serde_json::from_str(text).map_err(not_ours)?;
     let revision = body.revision.parse()?;
-    let stream = body.stream.map(|raw| record::decode_listed(raw.get())).transpose()?.map(Arc::new);
+    let stream = body.stream.map(|raw| decode::decode_listed(raw.get())).transpose()?.map(Arc::new);
     let reason = match body.event.as_str() {
         "resync" => return Ok(Event::Resync { revision }),
         "alive" => return Ok(Event::Alive { revision }),

@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::query::Summary;
 use crate::registry::{Page, Registered, Snapshot};
 use crate::stream::{Cursor, Revision, Stream};
-use crate::stream::{encode, record};
+use crate::stream::{decode, encode};
 
 /// The media type of every body that is not a problem document.
 pub const JSON: &str = "application/json";
@@ -80,7 +80,7 @@ pub fn page_body(page: &Page) -> String {
     let mut out = streams(&page.streams);
     out.push_str(",\"next_cursor\":");
     match &page.next {
-        Some(cursor) => encode::push_json_text(&mut out, cursor.as_str()),
+        Some(cursor) => encode::push_json_string(&mut out, cursor.as_str()),
         None => out.push_str("null"),
     }
     out.push_str(&format!(",\"total\":{}", page.total));
@@ -98,7 +98,7 @@ pub fn snapshot_body(snapshot: &Snapshot) -> String {
 fn push_revision(out: &mut String, revision: Option<&Revision>) {
     out.push_str(",\"revision\":");
     match revision {
-        Some(revision) => encode::push_json_text(out, revision.as_str()),
+        Some(revision) => encode::push_json_string(out, revision.as_str()),
         None => out.push_str("null"),
     }
 }
@@ -134,7 +134,7 @@ pub fn registered_body(registered: &Registered) -> String {
     out.push_str(registered.outcome.as_str());
     out.push_str("\",\"epoch\":");
     match &registered.epoch {
-        Some(epoch) => encode::push_json_text(&mut out, epoch.as_str()),
+        Some(epoch) => encode::push_json_string(&mut out, epoch.as_str()),
         None => out.push_str("null"),
     }
     out.push_str(&format!(",\"ttl_ms\":{}}}", millis(registered.ttl)));
@@ -147,7 +147,7 @@ pub fn registered_body(registered: &Registered) -> String {
 /// was read; a server refuses them from a caller, so that their nearest legal values go instead.
 pub fn record_body(stream: &Stream) -> String {
     let mut stream = stream.clone();
-    stream.extra.forget_odd(&record::NAMES);
+    stream.extra.discard_nonconforming(&decode::NAMES);
     stream.to_json()
 }
 
@@ -155,7 +155,7 @@ pub fn record_body(stream: &Stream) -> String {
 pub fn record_without_id(stream: &Stream) -> String {
     let text = record_body(stream);
     let mut head = String::from("{\"id\":");
-    encode::push_json_text(&mut head, stream.id.as_str());
+    encode::push_json_string(&mut head, stream.id.as_str());
     head.push(',');
     match text.strip_prefix(&head) {
         Some(rest) => format!("{{{rest}"),
@@ -205,7 +205,7 @@ impl ListAnswer<'_> {
         let mut unreadable = self.unreadable;
         let mut streams = Vec::with_capacity(self.streams.len());
         for raw in &self.streams {
-            match record::decode_listed(raw.get()) {
+            match decode::decode_listed(raw.get()) {
                 Ok(stream) => streams.push(stream),
                 Err(_) => unreadable += 1,
             }
@@ -253,7 +253,7 @@ struct RegisterAnswer<'a> {
 /// Reads the answer to a registration.
 pub(super) fn read_registered(text: &str) -> Result<Registered> {
     let answer: RegisterAnswer<'_> = serde_json::from_str(text).map_err(not_ours)?;
-    let stream = record::decode_listed(answer.stream.get())?;
+    let stream = decode::decode_listed(answer.stream.get())?;
     let outcome = answer.outcome.parse().map_err(|_| {
         Error::new(ErrorKind::Internal, "the server answered an outcome that this version does not know")
     })?;

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::stream::encode::{push_json_float, push_json_text};
+use crate::stream::encode::{push_json_float, push_json_string};
 use crate::stream::{LabelsPatch, Stream, StreamPatch, StreamStats, StreamStatus};
 
 /// What `labels` in a patch does to labels that it does not name.
@@ -40,7 +40,7 @@ fn refuse_others(members: &BTreeMap<String, &RawValue>, known: &[&str]) -> Resul
 /// Writes the body that sets a status.
 pub fn status_body(status: &StreamStatus) -> String {
     let mut out = String::from("{\"status\":");
-    push_json_text(&mut out, status.as_str());
+    push_json_string(&mut out, status.as_str());
     out.push('}');
     out
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind};
-use crate::stream::record;
+use crate::stream::decode;
 
 /// The media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -126,7 +126,7 @@ impl Problem {
         let error = Error::new(kind_of(&self.code).unwrap_or(by_status), self.detail)
             .with_may_have_applied(self.may_have_applied)
             .with_store_reply(true);
-        match self.existing.and_then(|raw| record::decode_listed(raw.get()).ok()) {
+        match self.existing.and_then(|raw| decode::decode_listed(raw.get()).ok()) {
             Some(existing) => error.with_existing(existing),
             None => error,
         }

@@ -10,7 +10,7 @@ use crate::redis::connect::Effect;
 use crate::redis::fault::unexpected;
 use crate::redis::script::Script;
 use crate::redis::{Store, reply};
-use crate::registry::ttl::REMEMBER;
+use crate::registry::ttl::OPERATION_RETENTION;
 use crate::registry::{Guard, UnregisterOptions, epoch, rules};
 use crate::stream::{OperationId, Stream, StreamId, StreamType, Timestamp};
 
@@ -30,13 +30,13 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &U
         store.keys.copy(id),
     ];
     // A name of our own making comes once only; one that the caller gave may have been used elsewhere.
-    let remember = options.operation.as_ref().map_or_else(String::new, |_| REMEMBER.as_millis().to_string());
+    let remember = options.operation.as_ref().map_or_else(String::new, |_| OPERATION_RETENTION.as_millis().to_string());
     let mut condition = match &options.guard {
         Guard::None => "free".to_owned(),
         Guard::Holder(epoch) => format!("={epoch}"),
         Guard::Force => "any".to_owned(),
     };
-    let stamp = epoch::stamp(store.link.now().await?);
+    let stamp = epoch::timestamp(store.link.now().await?);
     let mut ended = stamp.clone();
     let mut seen: Vec<u8> = Vec::new();
     for attempt in 0..TRIES {
@@ -50,7 +50,7 @@ pub(in crate::redis) async fn end(store: &Arc<Store>, id: &StreamId, options: &U
             b"done" | b"again" => {
                 let text = reply::text(value)?;
                 let last = replace::decode(id, &text).unwrap_or_else(|_| unreadable(id));
-                return Ok(rules::ended(last, &options.reason));
+                return Ok(rules::with_end_reason(last, &options.reason));
             }
             b"used" => return Err(rules::operation_reused()),
             b"gone" => return Err(Error::not_found(id)),

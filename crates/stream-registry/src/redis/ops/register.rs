@@ -13,7 +13,7 @@ use crate::redis::connect::Effect;
 use crate::redis::fault::unexpected;
 use crate::redis::script::Script;
 use crate::redis::{Store, reply};
-use crate::registry::ttl::REMEMBER;
+use crate::registry::ttl::OPERATION_RETENTION;
 use crate::registry::{OnConflict, Outcome, RegisterOptions, Registered, epoch, rules};
 use crate::stream::{OperationId, Stream};
 use crate::watch::ChangeKind;
@@ -48,7 +48,7 @@ pub(in crate::redis) async fn register(
         let expected = known.there.as_ref().map_or_else(Vec::new, |there| [b"=", &**there].concat());
         let mark = if new.epoch.is_some() { known.ended.as_deref().unwrap_or("") } else { "*" };
         call.arg(stream.id.as_str()).arg(expected).arg(&text).arg(store.ttl_ms()).arg(store.ttl_policy());
-        call.arg(answer).arg(REMEMBER.as_millis().to_string()).arg(ended).arg(store.end_mark_ms()).arg(mark);
+        call.arg(answer).arg(OPERATION_RETENTION.as_millis().to_string()).arg(ended).arg(store.end_mark_ms()).arg(mark);
         let look_at = new.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(store.ttl_ms() - store.margin_ms());
         let whose = options.recover.as_ref().map_or_else(|| "new".to_owned(), epoch_field);
         call.arg(what.map_or("", ChangeKind::as_str)).arg(look_at.to_string()).arg(whose);
@@ -122,16 +122,17 @@ async fn judge(
         Some(Err(_)) if options.on_conflict == OnConflict::TakeOver => None,
         Some(Err(corrupt)) => return Err(corrupt),
     };
-    let met = rules::Met {
+    let found = rules::Found {
         existing: existing.as_ref(),
         idle: known.left.map_or(Duration::ZERO, |left| store.options.ttl.saturating_sub(left)),
-        ended: known.ended.as_deref(),
+        tombstone: known.ended.as_deref(),
     };
-    let (new, mut outcome) = rules::register(met, stream, options, now)?;
+    let (new, mut outcome) = rules::register(found, stream, options, now)?;
     let mut ended = Vec::new();
     if let Some(there) = there.filter(|_| outcome != Outcome::Renewed) {
         outcome = Outcome::TakenOver;
-        let epoch = existing.as_ref().and_then(Stream::epoch).map_or_else(|| epoch::stamp(now), ToString::to_string);
+        let epoch =
+            existing.as_ref().and_then(Stream::epoch).map_or_else(|| epoch::timestamp(now), ToString::to_string);
         ended = format!("{operation}\n{epoch}\n").into_bytes();
         ended.extend_from_slice(there);
     }
@@ -145,7 +146,7 @@ fn remembered(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, an
     let (word, text) = answer.split_once('\n').unwrap_or(("", &answer));
     // The other answers that are remembered are those of ends.
     let outcome = word.parse().map_err(|_| rules::operation_reused())?;
-    let first = crate::stream::record::decode_listed(text)?;
+    let first = crate::stream::decode::decode_listed(text)?;
     if first.id != stream.id && !options.generated_id {
         return Err(rules::operation_reused());
     }

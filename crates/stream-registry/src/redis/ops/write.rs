@@ -15,7 +15,7 @@ use crate::redis::join::Job;
 use crate::redis::script::{Script, ScriptCall};
 use crate::redis::{Store, reply};
 use crate::registry::{Change, Guard, Write, rules};
-use crate::stream::encode::{push_json_float, push_json_text};
+use crate::stream::encode::{push_json_float, push_json_string};
 use crate::stream::{Epoch, StreamId, StreamStats};
 
 /// How many writes go in one script call: enough that the call itself costs little, few enough that
@@ -138,7 +138,7 @@ pub(super) fn outcome(code: i64, id: &StreamId) -> Result<()> {
 /// What a leased record says of its epoch.
 pub(super) fn epoch_field(epoch: &Epoch) -> String {
     let mut field = String::from("\"epoch\":");
-    push_json_text(&mut field, epoch.as_str());
+    push_json_string(&mut field, epoch.as_str());
     field
 }
 
@@ -170,7 +170,7 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
     match &write.change {
         Change::Status(status) => {
             let mut text = String::new();
-            push_json_text(&mut text, status.as_str());
+            push_json_string(&mut text, status.as_str());
             // Without its quotes, which the record has already.
             call.arg(&text[1..text.len() - 1]);
         }
