@@ -308,7 +308,7 @@ async fn an_outage_is_told_once_and_not_for_each_lease() {
             bed.leases.release_all().await;
             let text = log.text();
             log.0.lock().unwrap().clear();
-            assert!(text.contains("takes no heartbeats") && text.contains(&format!("leases={leases}")), "{text}");
+            assert!(text.contains("rejecting heartbeats") && text.contains(&format!("leases={leases}")), "{text}");
             assert!(text.lines().count() <= 6, "{leases} {each}: {text}");
         }
     }
@@ -326,6 +326,6 @@ async fn a_fault_of_one_stream_does_not_tell_that_the_store_is_back() {
     bed.go_on(TTL * 2).await;
     assert_eq!(lease.state(), LeaseState::Held);
     let text = log.text();
-    assert_eq!(text.matches("takes no streams back").count(), 1, "{text}");
-    assert_eq!(text.matches("takes streams back again").count(), 1, "{text}");
+    assert_eq!(text.matches("rejecting recoveries").count(), 1, "{text}");
+    assert_eq!(text.matches("accepts recoveries again").count(), 1, "{text}");
 }
