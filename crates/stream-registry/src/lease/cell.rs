@@ -1,115 +1,117 @@
-//! What is kept of one lease, between its handle and the keep-alive task.
+//! The data of one lease, shared by its handle and the keep-alive task.
 
 use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::handle::LeaseEnd;
 use super::pending::Pending;
-use crate::error::{Error, ErrorKind, Result};
-use crate::registry::Operation;
+use super::status::LeaseEnd;
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::stream::{Epoch, OperationId, Stream, StreamId};
 
-/// A lease. Small: a process may hold a hundred thousand.
+/// One lease. Kept small, because a process may hold 100 000 of them.
 #[derive(Debug)]
 pub(super) struct Cell {
     pub(super) id: StreamId,
     pub(super) epoch: Epoch,
     state: Mutex<State>,
-    /// Told when a write has ended, and when the lease has.
+    /// Notified when a write is done and when the lease ends.
     pub(super) changed: Notify,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) phase: Phase,
-    /// What recovery writes: the stream as it was registered, with everything that was reported since.
+    /// The record that a recovery writes: the stream as registered, with everything reported since.
     pub(super) record: Stream,
-    /// Boxed: mostly there is none.
+    /// Boxed, because most leases have no pending reports.
     pub(super) pending: Option<Box<Pending>>,
-    /// When the last write that succeeded was sent, by the clock of life and death.
-    pub(super) confirmed: u64,
-    /// When the next write is due; the place in the keeper's heap that counts.
+    /// When the last successful write was sent, by `Clock::boottime`.
+    pub(super) confirmed_at: u64,
+    /// When the next write is due, by `Clock::monotonic`. Queue entries with another due time are stale.
     pub(super) due: u64,
-    /// Grows with each report.
+    /// Version of the reports: it grows with each of them.
     pub(super) version: u64,
-    /// Up to which report everything was tried, and written.
-    pub(super) tried: u64,
+    /// Latest version that a write has attempted.
+    pub(super) attempted: u64,
+    /// Latest version that the store has acknowledged.
     pub(super) written: u64,
-    /// Why the last try failed.
-    pub(super) failure: Option<Error>,
-    /// How often in a row a write of this stream alone failed.
+    /// Error of the last attempt.
+    pub(super) last_error: Option<Error>,
+    /// Writes of this stream that failed in a row while the store worked.
     pub(super) failures: u32,
-    /// The name of a call that may have ended the stream; nothing was written since.
-    pub(super) release: Option<Box<OperationId>>,
-    /// Somebody writes for this lease: at most one at a time, so that nothing old overtakes.
-    pub(super) busy: bool,
-    /// Somebody waits for what was reported.
+    /// Operation id of an unregistration that may have been applied; nothing was written since.
+    pub(super) release_operation: Option<Box<OperationId>>,
+    /// Set while a write permit is out. There is at most one, so that no older write overtakes a newer one.
+    pub(super) in_flight: bool,
+    /// Set when a caller waits for its reports to be written.
     pub(super) urgent: bool,
-    /// When the answer to a status was lost: it may arrive yet, and is written over an interval later.
-    pub(super) unsure: Option<NonZeroU64>,
+    /// When a status write was left unconfirmed. It may still arrive late, so the status is written again half an
+    /// interval later.
+    pub(super) unconfirmed_status: Option<NonZeroU64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Held,
-    /// Not known to be ours since then, by the clock of life and death.
+    /// The store may not know the stream, or another holder may have it.
     Recovering {
+        /// When the lease was lost, by `Clock::boottime`.
         since: u64,
     },
     Ended(LeaseEnd),
-    /// The handle is gone.
-    Left,
+    /// The handle was dropped without a release.
+    Abandoned,
 }
 
 impl Cell {
-    pub(super) fn new(record: Stream, epoch: Epoch, confirmed: u64, due: u64) -> Self {
+    pub(super) fn new(record: Stream, epoch: Epoch, confirmed_at: u64, due: u64) -> Self {
         let state = State {
             phase: Phase::Held,
             record,
             pending: None,
-            confirmed,
+            confirmed_at,
             due,
             version: 0,
-            tried: 0,
+            attempted: 0,
             written: 0,
-            failure: None,
+            last_error: None,
             failures: 0,
-            release: None,
-            busy: false,
+            release_operation: None,
+            in_flight: false,
             urgent: false,
-            unsure: None,
+            unconfirmed_status: None,
         };
         Self { id: state.record.id.clone(), epoch, state: Mutex::new(state), changed: Notify::new() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // No panic is possible between two halves of a change to it.
+        // No code panics in the middle of a change, so a poisoned state is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until everything up to a version is written, was tried in vain, or the lease has ended.
-    pub(super) async fn written(&self, version: u64) -> Result<()> {
-        self.watch(|state| {
+    /// Waits until a version is written, an attempt at it fails, or the lease ends.
+    pub(super) async fn wait_written(&self, version: u64) -> Result<()> {
+        self.wait_for(|state| {
             if state.written >= version && state.phase == Phase::Held {
                 return Some(Ok(()));
             }
-            if let Some(over) = state.over(&self.id) {
-                return Some(Err(over));
+            if let Some(error) = state.ended_error(&self.id) {
+                return Some(Err(error));
             }
-            state.failure.clone().filter(|_| state.tried >= version).map(Err)
+            state.last_error.clone().filter(|_| state.attempted >= version).map(Err)
         })
         .await
     }
 
-    /// Waits until the state is as wanted.
-    pub(super) async fn watch<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
+    /// Waits until `check` returns a value; calls it again after each change.
+    pub(super) async fn wait_for<T>(&self, mut check: impl FnMut(&mut State) -> Option<T>) -> T {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            if let Some(found) = look(&mut self.lock()) {
-                return found;
+            if let Some(value) = check(&mut self.lock()) {
+                return value;
             }
             changed.await;
         }
@@ -117,24 +119,24 @@ impl Cell {
 }
 
 impl State {
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Ended(_) | Phase::Left)
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_) | Phase::Abandoned)
     }
 
-    /// The error of a call on a lease that has ended.
-    pub(super) fn over(&self, id: &StreamId) -> Option<Error> {
+    /// Returns the error for a call on this lease, if it has ended.
+    pub(super) fn ended_error(&self, id: &StreamId) -> Option<Error> {
         let error = match &self.phase {
             Phase::Held | Phase::Recovering { .. } => return None,
             Phase::Ended(LeaseEnd::Superseded { by }) => {
                 let by = by.as_deref().unwrap_or("another holder");
-                Error::new(ErrorKind::NotHolder, format!("the lease was taken over by {by}; acquire it anew"))
+                Error::new(ErrorKind::NotHolder, format!("the lease was taken over by {by}; acquire it again"))
             }
             Phase::Ended(LeaseEnd::Removed) => {
-                Error::new(ErrorKind::NotFound, "the stream of this lease was ended by somebody else; acquire it anew")
+                Error::new(ErrorKind::NotFound, "another client unregistered the stream; acquire it again")
             }
             Phase::Ended(LeaseEnd::Closed) => Error::closed(),
-            Phase::Ended(LeaseEnd::Released) | Phase::Left => {
-                Error::new(ErrorKind::NotFound, "the lease was released; acquire it anew")
+            Phase::Ended(LeaseEnd::Released) | Phase::Abandoned => {
+                Error::new(ErrorKind::NotFound, "the lease was released; acquire it again")
             }
         };
         Some(error.with_stream(id).with_operation(Operation::Write))
@@ -144,37 +146,26 @@ impl State {
         self.pending.get_or_insert_default()
     }
 
-    /// Counts what was reported, so that it can be waited for.
+    /// Counts a report, so that a caller can wait until it is written.
     pub(super) fn next_version(&mut self) -> u64 {
         self.version += 1;
         self.version
     }
 
-    /// The store may not know the stream, or not as ours.
-    pub(super) fn lose(&mut self, since: u64) {
+    /// Marks a held lease as lost: the store may not know the stream, or another holder may have it.
+    pub(super) fn mark_lost(&mut self, since: u64) {
         if self.phase == Phase::Held {
             self.phase = Phase::Recovering { since };
-            // Who waits for a write waits for the recovery.
+            // Callers that wait for a write now wait for the recovery.
             self.version += 1;
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::lease::Lease;
-
-    #[test]
-    fn a_lease_is_small() {
-        // Beyond the record, which shares id and epoch: the cell with its counters, the place in the heap, the place in the
-        // map, half full, and the handle.
-        let cell = size_of::<Cell>() - size_of::<Stream>() + 16;
-        let heap = size_of::<(u64, Arc<Cell>)>();
-        let map = 2 * (size_of::<(StreamId, Arc<Cell>)>() + 1);
-        let handle = size_of::<Lease>();
-        assert!(cell + heap + map + handle <= 300, "{cell} + {heap} + {map} + {handle}");
+    /// Marks the lease as lost if its time to live has passed since the last confirmed write.
+    pub(super) fn mark_lost_if_expired(&mut self, now: u64, ttl: u64) {
+        let deadline = self.confirmed_at.saturating_add(ttl);
+        if now >= deadline {
+            self.mark_lost(deadline);
+        }
     }
 }

@@ -1,65 +1,68 @@
-//! The time that passes for a holder, also while its machine sleeps.
+//! A clock that also counts the time while the machine is suspended.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// A wall clock that runs ahead of the monotonic one by more than this has seen the machine sleep, or was set.
-const SLEPT: u64 = 1_000;
+/// Milliseconds by which the wall clock must run ahead of the monotonic clock to count as a suspension.
+const MIN_SUSPENSION: u64 = 1_000;
 
-/// Milliseconds since the leases were made.
+/// Milliseconds since this clock was created.
 ///
-/// The monotonic clock stands still while a machine is suspended; then the wall clock says how long. A wall clock that
-/// is set forward makes holders look after their streams once without need.
+/// The monotonic clock stands still while a machine is suspended, but streams expire all the same. The wall clock shows
+/// how long the suspension was. If the wall clock is set forward, leases are verified once without need.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,
-    seen: Mutex<Seen>,
+    last: Mutex<Reading>,
 }
 
+/// The last reading of both clocks.
 #[derive(Debug)]
-struct Seen {
-    mono: u64,
+struct Reading {
+    monotonic: u64,
     wall: SystemTime,
-    slept: u64,
+    /// Total time that the machine was suspended.
+    suspended: u64,
 }
 
-impl Seen {
-    fn lived(&mut self, mono: u64, wall: SystemTime) -> u64 {
-        let by_wall = millis(wall.duration_since(self.wall).unwrap_or_default());
-        let by_mono = mono.saturating_sub(self.mono);
-        if by_wall > by_mono.saturating_add(SLEPT) {
-            self.slept += by_wall - by_mono;
+impl Reading {
+    fn boottime(&mut self, monotonic: u64, wall: SystemTime) -> u64 {
+        let wall_elapsed = millis(wall.duration_since(self.wall).unwrap_or_default());
+        let monotonic_elapsed = monotonic.saturating_sub(self.monotonic);
+        if wall_elapsed > monotonic_elapsed.saturating_add(MIN_SUSPENSION) {
+            self.suspended += wall_elapsed - monotonic_elapsed;
         }
-        // Two threads may come in another order than they looked.
-        self.mono = self.mono.max(mono);
+        // Two threads may get here in a different order than they read the clock.
+        self.monotonic = self.monotonic.max(monotonic);
         self.wall = wall;
-        self.mono + self.slept
+        self.monotonic + self.suspended
     }
 }
 
 impl Clock {
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), seen: Mutex::new(Seen { mono: 0, wall: SystemTime::now(), slept: 0 }) }
+        let reading = Reading { monotonic: 0, wall: SystemTime::now(), suspended: 0 };
+        Self { start: Instant::now(), last: Mutex::new(reading) }
     }
 
-    /// The time by which calls are planned.
-    pub(super) fn mono(&self) -> u64 {
+    /// Returns the time without suspensions, by which calls are scheduled.
+    pub(super) fn monotonic(&self) -> u64 {
         millis(self.start.elapsed())
     }
 
-    /// The time by which streams live and die.
-    pub(super) fn lived(&self) -> u64 {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).lived(self.mono(), SystemTime::now())
+    /// Returns the time including suspensions, by which streams expire. Named after `CLOCK_BOOTTIME`.
+    pub(super) fn boottime(&self) -> u64 {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).boottime(self.monotonic(), SystemTime::now())
     }
 
-    pub(super) fn instant(&self, mono: u64) -> Instant {
-        self.start + Duration::from_millis(mono)
+    pub(super) fn instant(&self, monotonic: u64) -> Instant {
+        self.start + Duration::from_millis(monotonic)
     }
 }
 
-/// Half a thousand million years fit.
+/// Converts a duration to whole milliseconds, saturating after 500 million years.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -69,15 +72,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sleep_of_the_machine_counts_and_a_clock_set_back_does_not() {
+    fn boottime_counts_suspensions_and_ignores_a_wall_clock_set_back() {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let wall = |seconds| start + Duration::from_secs(seconds);
-        let mut seen = Seen { mono: 0, wall: start, slept: 0 };
-        assert_eq!(seen.lived(5_000, wall(5)), 5_000);
-        assert_eq!(seen.lived(6_000, wall(606)), 606_000, "suspended for ten minutes");
-        assert_eq!(seen.lived(7_000, wall(607)), 607_000);
-        assert_eq!(seen.lived(8_000, wall(1)), 608_000, "the wall clock was set back");
-        assert_eq!(seen.lived(9_000, wall(2)), 609_000);
-        assert_eq!(seen.lived(8_990, wall(2)), 609_000, "never back");
+        let mut last = Reading { monotonic: 0, wall: start, suspended: 0 };
+        assert_eq!(last.boottime(5_000, wall(5)), 5_000);
+        assert_eq!(last.boottime(6_000, wall(606)), 606_000, "suspended for ten minutes");
+        assert_eq!(last.boottime(7_000, wall(607)), 607_000);
+        assert_eq!(last.boottime(8_000, wall(1)), 608_000, "the wall clock was set back");
+        assert_eq!(last.boottime(9_000, wall(2)), 609_000);
+        assert_eq!(last.boottime(8_990, wall(2)), 609_000, "boottime never decreases");
     }
 }

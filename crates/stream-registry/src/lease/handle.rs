@@ -7,53 +7,21 @@ use std::time::Duration;
 use super::cell::{Cell, Phase, State};
 use super::release;
 use super::shared::Shared;
+use super::status::{LeaseEnd, LeaseState};
 use crate::error::{Error, Operation, Result};
 use crate::registry::{Change, rules};
 use crate::stream::{EndReason, Epoch, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, Timestamp};
 
-/// A stream that this process holds, kept alive in the background until it is [released](Self::release).
+/// A stream that this process holds. It is kept alive in the background until it is [released](Self::release).
 ///
-/// Made by [`Leases::acquire`](super::Leases::acquire). To share it between tasks put it into an `Arc`.
+/// [`Leases::acquire`](super::Leases::acquire) returns it. To share it between tasks, put it into an `Arc`.
 ///
-/// Dropping the handle stops the keep-alive and nothing else: the stream expires by itself when its time to live is over,
-/// and a warning says so (`tracing`).
+/// Dropping the handle stops the keep-alive, but does not unregister the stream. The stream expires when its time to
+/// live is over, and a warning is logged (`tracing`).
 #[must_use = "dropping the handle stops the keep-alive"]
 pub struct Lease {
     shared: Arc<Shared>,
     cell: Arc<Cell>,
-}
-
-/// Whether a stream is its holder's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LeaseState {
-    /// It is: the last write that succeeded is younger than the time to live.
-    Held,
-    /// It may not be: the store has lost it or cannot be reached. It comes back by itself, unless it belongs to
-    /// somebody else by then.
-    Recovering {
-        /// Since when, by this machine's clock.
-        since: Timestamp,
-    },
-    /// It is not, for good. Nothing more is written.
-    Ended(LeaseEnd),
-}
-
-/// How a lease ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LeaseEnd {
-    /// By its holder.
-    Released,
-    /// Another holder has the stream.
-    Superseded {
-        /// Its node or, without one, its publisher's address; `None` where it is not known.
-        by: Option<String>,
-    },
-    /// Somebody else ended the stream, an operator say.
-    Removed,
-    /// The registry was closed.
-    Closed,
 }
 
 impl Lease {
@@ -66,84 +34,107 @@ impl Lease {
         &self.cell.id
     }
 
-    /// Returns the epoch: what names this lease among all that the stream ever had.
+    /// Returns the epoch, which identifies this lease among all leases of the stream.
+    ///
+    /// Of two leases of a stream, the later one has the greater epoch.
     pub fn epoch(&self) -> &Epoch {
         &self.cell.epoch
     }
 
-    /// Returns whether the stream is ours, as far as it is known here; asks nobody.
+    /// Returns whether this process still holds the stream, as far as it knows. Makes no call to the store.
     pub fn state(&self) -> LeaseState {
-        let lived = self.shared.clock.lived();
+        let now = self.shared.clock.boottime();
         let state = self.cell.lock();
         let since = match &state.phase {
             Phase::Held => {
-                let deadline = state.confirmed.saturating_add(self.shared.ttl());
-                if lived < deadline {
+                let deadline = state.confirmed_at.saturating_add(self.shared.ttl());
+                if now < deadline {
                     return LeaseState::Held;
                 }
                 deadline
             }
             Phase::Recovering { since } => *since,
             Phase::Ended(end) => return LeaseState::Ended(end.clone()),
-            Phase::Left => return LeaseState::Ended(LeaseEnd::Released),
+            Phase::Abandoned => return LeaseState::Ended(LeaseEnd::Released),
         };
-        let ago = Duration::from_millis(lived.saturating_sub(since)).as_nanos();
+        let ago = Duration::from_millis(now.saturating_sub(since)).as_nanos();
         let now = Timestamp::now().as_unix_nanos();
         let since = Timestamp::from_unix_nanos(now - i128::try_from(ago).unwrap_or(0));
         LeaseState::Recovering { since }
     }
 
-    /// Returns the stream as it was registered, with everything that was reported since.
+    /// Returns the stream as registered, with everything that was reported since.
     pub fn stream(&self) -> Stream {
         self.cell.lock().record.clone()
     }
 
-    /// Reports statistics: the newest are written with the next heartbeat.
+    /// Reports statistics. The newest ones are written with the next heartbeat.
     ///
-    /// An optional one that is `None` keeps its value. Statistics outside their limits (see [`StreamStats::check`]) are
-    /// dropped with a warning; after the end nothing happens.
+    /// Call it as often as you like: it only stores the values and returns. An optional value that is `None` keeps its
+    /// previous value. Statistics outside their limits (see [`StreamStats::check`]) are dropped with a warning. After the
+    /// lease has ended, nothing happens.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{Stream, StreamStats, StreamType};
+    /// # use stream_registry::lease::{LeaseOptions, Leases};
+    /// # let registry = stream_registry::connect("memory:").await?;
+    /// # let leases = Leases::new(registry.clone(), LeaseOptions::default());
+    /// # let lease = leases.acquire(Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+    /// lease.report(StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() });
+    /// lease.report(StreamStats { bytes_received: 2_632, packets_received: 2, ..Default::default() });
+    /// // Both wait for the next heartbeat; `flush` writes the newest now.
+    /// lease.flush().await?;
+    /// assert_eq!(registry.get(lease.id()).await?.bytes_received, 2_632);
+    /// # Ok(()) }
+    /// ```
     pub fn report(&self, stats: StreamStats) {
         if let Err(error) = stats.check() {
-            tracing::warn!(stream = %self.cell.id, %error, "statistics are dropped");
+            tracing::warn!(stream = %self.cell.id, %error, "invalid statistics dropped");
             return;
         }
         let mut state = self.cell.lock();
-        if !state.is_over() {
+        if !state.has_ended() {
             state.record.update_stats(&stats);
             state.pending().set_stats(stats);
             state.next_version();
         }
     }
 
-    /// Reports what was found out about the stream: written with the next heartbeat, with those before it in one.
+    /// Changes metadata, such as codec, resolution and labels. The changes are written with the next heartbeat.
+    ///
+    /// Patches that wait for the same heartbeat are merged into one.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` where the record would be outside its limits; `NotHolder`, `NotFound` or `Closed` after the end.
+    /// Returns `InvalidArgument` if the record would exceed its limits, and `NotHolder`, `NotFound` or `Closed` if the
+    /// lease has ended.
     pub fn patch(&self, patch: StreamPatch) -> Result<()> {
-        let named = |error: Error| error.with_stream(&self.cell.id).with_operation(Operation::Patch);
-        patch.check().map_err(|invalid| named(invalid.into()))?;
+        let with_context = |error: Error| error.with_stream(&self.cell.id).with_operation(Operation::Patch);
+        patch.check().map_err(|invalid| with_context(invalid.into()))?;
         let mut state = self.cell.lock();
-        state.over(&self.cell.id).map_or(Ok(()), Err)?;
+        state.ended_error(&self.cell.id).map_or(Ok(()), Err)?;
         let (heartbeat, change) = (state.record.last_heartbeat, Change::Patch(Box::new(patch.clone())));
-        state.record = rules::apply(&state.record, &change, heartbeat).map_err(named)?;
+        state.record = rules::apply(&state.record, &change, heartbeat).map_err(with_context)?;
         state.pending().set_patch(patch);
         state.next_version();
         Ok(())
     }
 
-    /// Sets the status, at once, with everything else that was reported.
+    /// Writes a status at once, with all pending reports, and waits for the result.
     ///
-    /// Statuses of one lease are written in their order, never two at a time; of several that wait the newest is written.
+    /// The statuses of a lease are written in order, one at a time. If several calls wait, only the newest status is
+    /// written.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument`; as [`Registry::write`](crate::Registry::write) where the store fails: the status is written all
-    /// the same as soon as it can be. `NotHolder`, `NotFound` or `Closed` after the end.
+    /// Returns `InvalidArgument` if the status is outside its limits, and `NotHolder`, `NotFound` or `Closed` if the lease
+    /// has ended. If the store fails, the error is that of [`Registry::write`](crate::Registry::write); the status is
+    /// still written as soon as the store works again.
     ///
     /// # Cancel safety
     ///
-    /// When dropped, the status is written all the same.
+    /// If the future is dropped, the status is still written.
     pub async fn set_status(&self, status: StreamStatus) -> Result<()> {
         status
             .check()
@@ -155,7 +146,9 @@ impl Lease {
         .await
     }
 
-    /// Writes everything that was reported, at once.
+    /// Writes all pending reports at once, and waits for the result.
+    ///
+    /// Returns immediately if nothing is pending.
     ///
     /// # Errors
     ///
@@ -163,13 +156,13 @@ impl Lease {
     ///
     /// # Cancel safety
     ///
-    /// When dropped, everything is written all the same.
+    /// If the future is dropped, the reports are still written.
     pub async fn flush(&self) -> Result<()> {
-        let clean = |state: &State| {
+        let is_clean = |state: &State| {
             let written = state.pending.is_none() && state.written == state.version;
-            written && !state.busy && state.phase == Phase::Held
+            written && !state.in_flight && state.phase == Phase::Held
         };
-        if clean(&self.cell.lock()) {
+        if is_clean(&self.cell.lock()) {
             return Ok(());
         }
         self.write_now(|_| {}).await
@@ -178,47 +171,61 @@ impl Lease {
     async fn write_now(&self, change: impl FnOnce(&mut State)) -> Result<()> {
         let version = {
             let mut state = self.cell.lock();
-            state.over(&self.cell.id).map_or(Ok(()), Err)?;
+            state.ended_error(&self.cell.id).map_or(Ok(()), Err)?;
             change(&mut state);
             state.next_version()
         };
-        self.shared.urge(&self.cell);
-        self.cell.written(version).await
+        self.shared.write_now(&self.cell);
+        self.cell.wait_written(version).await
     }
 
-    /// Waits until the lease has ended, and says how.
+    /// Waits until the lease has ended, and returns why.
+    ///
+    /// Select on it next to the session, to stop the session when another publisher takes the stream over.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped and called again.
+    /// The future may be dropped, and the function called again.
     pub async fn ended(&self) -> LeaseEnd {
         self.cell
-            .watch(|state| match &state.phase {
+            .wait_for(|state| match &state.phase {
                 Phase::Ended(end) => Some(end.clone()),
-                Phase::Left => Some(LeaseEnd::Released),
+                Phase::Abandoned => Some(LeaseEnd::Released),
                 Phase::Held | Phase::Recovering { .. } => None,
             })
             .await
     }
 
-    /// Ends the stream and the lease, and returns the last record, with everything that was reported.
+    /// Unregisters the stream and ends the lease. Returns the last record, with everything that was reported.
     ///
-    /// While the store cannot be reached it is tried for about five seconds. After an error that is retryable the lease goes on,
-    /// and the call may be made again.
+    /// If the store cannot be reached, the call is retried for about 5 s. After a retryable error the lease goes on, and
+    /// `release` may be called again.
     ///
     /// # Errors
     ///
-    /// `NotFound` where the stream was ended before, `NotHolder` where it belongs to somebody else: the lease has ended
-    /// then too. `Closed`; and as [`Registry::unregister_with`](crate::Registry::unregister_with) where the store fails.
+    /// Returns `NotFound` if the stream was already unregistered, `NotHolder` if another holder has it, and `Closed` if the
+    /// registry was closed: in these cases the lease has ended, too. If the store fails, the error is that of
+    /// [`Registry::unregister_with`](crate::Registry::unregister_with).
     ///
     /// # Cancel safety
     ///
-    /// When dropped, the stream has ended or not; the lease finds out and goes on, or ends.
+    /// If the future is dropped, the stream may or may not be unregistered. The lease finds out, and then goes on or ends.
     pub async fn release(&self) -> Result<Stream> {
         self.release_with(EndReason::default()).await
     }
 
-    /// As [`release`](Self::release), with a reason for the last record.
+    /// As [`release`](Self::release), with a reason, which becomes `end_reason` of the last record.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{Stream, StreamType};
+    /// # use stream_registry::lease::{LeaseOptions, Leases};
+    /// # let leases = Leases::new(stream_registry::connect("memory:").await?, LeaseOptions::default());
+    /// # let lease = leases.acquire(Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+    /// let last = lease.release_with("publisher disconnected".parse()?).await?;
+    /// assert_eq!(last.end_reason.as_deref(), Some("publisher disconnected"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -234,9 +241,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.shared.leave(&self.cell) {
-            let ttl = self.shared.pace().ttl;
-            tracing::warn!(stream = %self.cell.id, ?ttl, "a lease was dropped without release; its stream expires by itself");
+        if self.shared.abandon(&self.cell) {
+            let ttl = self.shared.schedule().ttl;
+            tracing::warn!(stream = %self.cell.id, ?ttl, "lease dropped without release; its stream will expire");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The keep-alive task: one for all leases of a [`Leases`](super::Leases), while there are any.
+//! The keep-alive task: one for all leases of a process, running while there are any.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -8,24 +8,33 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
+use super::breaker::{Breaker, ProbeResult, Transition};
 use super::cell::{Cell, Phase};
 use super::clock::millis;
-use super::gate::{self, Gate, Word};
 use super::recover::recover;
 use super::shared::Shared;
-use super::write::{Batch, Turn, Turns, batch};
+use super::write::{BatchResult, Permits, Standing, WritePermit, write_batch};
 
-/// Batches under way at once: while the store works on one the next is made.
-const BATCHES_AT_ONCE: usize = 4;
-/// Recoveries under way at once.
-const RECOVERIES_AT_ONCE: usize = 64;
+/// Batches in flight at once, so that one is prepared while the store works on another.
+const MAX_BATCHES: usize = 4;
+/// Recoveries in flight at once.
+const MAX_RECOVERIES: usize = 64;
+/// Stale queue entries that are kept before a clean-up, in addition to one for each lease.
+pub(super) const MAX_STALE: usize = 256;
 
-/// How many places in the plan may be out of date, beyond as many as there are leases.
-const SLACK: usize = 256;
+/// Starts the keep-alive task on a runtime, if none is running.
+pub(super) fn ensure(shared: &Arc<Shared>, runtime: &Handle) {
+    let mut task = shared.keeper();
+    // A task that finished without being retired was cancelled with its runtime.
+    if task.as_ref().is_none_or(JoinHandle::is_finished) {
+        *task = Some(runtime.spawn(Keeper::new(Arc::clone(shared)).run()));
+    }
+}
 
-/// A lease and when it is to be written; good while the lease still says the same.
+/// A queue entry: when a lease is due. It is stale if the lease has another due time by now.
 #[derive(Debug)]
 struct Due(u64, Arc<Cell>);
 
@@ -46,85 +55,86 @@ impl Ord for Due {
     }
 }
 
-/// What a lease needs now.
-enum Need {
-    Nothing,
+/// What a due lease needs.
+enum Action {
+    Skip,
     Write,
-    Recovery,
+    Recover,
 }
 
 enum Event {
-    Batch(Result<Batch, JoinError>),
-    Recovery(Result<Word, JoinError>),
-    /// The inbox, or the time.
-    Look,
+    Batch(Result<BatchResult, JoinError>),
+    Recovery(Result<ProbeResult, JoinError>),
+    /// The inbox has entries, or a lease is due.
+    Wake,
 }
 
-pub(super) struct Keeper {
+struct Keeper {
     shared: Arc<Shared>,
-    plan: BinaryHeap<Reverse<Due>>,
+    queue: BinaryHeap<Reverse<Due>>,
     urgent: Vec<Arc<Cell>>,
     lost: VecDeque<Arc<Cell>>,
-    batches: JoinSet<Batch>,
-    recoveries: JoinSet<Word>,
-    /// Apart: when its memory is full a store takes heartbeats and refuses registrations.
-    writing: Gate,
-    recovering: Gate,
-    /// By which interval the leases are planned.
+    batches: JoinSet<BatchResult>,
+    recoveries: JoinSet<ProbeResult>,
+    /// Writes and recoveries have separate breakers: a store whose memory is full accepts heartbeats but rejects
+    /// registrations.
+    write_breaker: Breaker,
+    recovery_breaker: Breaker,
+    /// The heartbeat interval by which the leases were queued.
     interval: Duration,
     /// When all leases were last made due at once.
-    hurried: Option<u64>,
-    /// When it was last said that streams were lost.
-    told: Option<u64>,
+    all_due_at: Option<u64>,
+    /// When a loss of streams was last logged.
+    loss_logged_at: Option<u64>,
 }
 
 impl Keeper {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<Shared>) -> Self {
         Self {
-            interval: shared.pace().heartbeat,
+            interval: shared.schedule().heartbeat,
             shared,
-            plan: BinaryHeap::new(),
+            queue: BinaryHeap::new(),
             urgent: Vec::new(),
             lost: VecDeque::new(),
             batches: JoinSet::new(),
             recoveries: JoinSet::new(),
-            writing: Gate::default(),
-            recovering: Gate::default(),
-            hurried: None,
-            told: None,
+            write_breaker: Breaker::default(),
+            recovery_breaker: Breaker::default(),
+            all_due_at: None,
+            loss_logged_at: None,
         }
     }
 
-    pub(super) async fn run(mut self) {
-        // Those of a keeper whose runtime has ended; mostly the one that is new.
-        self.plan_all(u64::MAX);
+    async fn run(mut self) {
+        // There may be leases of an earlier keeper, whose runtime was shut down.
+        self.rebuild_queue(u64::MAX);
         loop {
             for cell in self.shared.take_inbox() {
-                self.place(cell);
+                self.enqueue(cell);
             }
-            self.keep_pace();
-            self.tidy();
-            self.start();
-            if self.batches.is_empty() && self.recoveries.is_empty() && self.shared.dismiss() {
+            self.apply_shorter_interval();
+            self.remove_stale_entries();
+            self.start_work();
+            if self.batches.is_empty() && self.recoveries.is_empty() && self.shared.retire_keeper() {
                 return;
             }
             match self.wait().await {
-                Event::Look => {}
-                Event::Batch(Ok(batch)) => self.after_batch(&batch),
-                Event::Recovery(Ok(word)) => self.after_recovery(&word),
+                Event::Wake => {}
+                Event::Batch(Ok(result)) => self.handle_batch_result(&result),
+                Event::Recovery(Ok(result)) => self.handle_recovery_result(&result),
                 Event::Batch(Err(error)) | Event::Recovery(Err(error)) => {
-                    tracing::error!(%error, "a write of leases broke off; it is made again");
+                    tracing::error!(%error, "lease write task failed; retrying");
                 }
             }
         }
     }
 
-    /// Puts a lease where it belongs.
-    fn place(&mut self, cell: Arc<Cell>) {
-        let now = self.shared.clock.mono();
+    /// Puts a lease into the queue that fits its state.
+    fn enqueue(&mut self, cell: Arc<Cell>) {
+        let now = self.shared.clock.monotonic();
         let state = cell.lock();
-        if state.busy || state.is_over() {
-            // It comes again when the write has ended, or never.
+        if state.in_flight || state.has_ended() {
+            // The lease gets back into the inbox when its write is done.
             return;
         }
         let (urgent, due, held) = (state.urgent, state.due, state.phase == Phase::Held);
@@ -134,13 +144,13 @@ impl Keeper {
         } else if !held && due <= now {
             self.lost.push_back(cell);
         } else {
-            self.plan.push(Reverse(Due(due, cell)));
+            self.queue.push(Reverse(Due(due, cell)));
         }
     }
 
-    /// Plans every lease anew, none later than this.
-    fn plan_all(&mut self, latest: u64) {
-        self.plan = BinaryHeap::with_capacity(self.shared.count());
+    /// Queues all leases again. Held leases become due at `latest` if they were due later.
+    fn rebuild_queue(&mut self, latest: u64) {
+        self.queue = BinaryHeap::with_capacity(self.shared.count());
         self.lost.clear();
         for cell in self.shared.cells() {
             {
@@ -149,240 +159,192 @@ impl Keeper {
                     state.due = state.due.min(latest);
                 }
             }
-            self.place(cell);
+            self.enqueue(cell);
         }
     }
 
-    /// Plans anew when most places are those of leases that have ended or were written sooner.
-    fn tidy(&mut self) {
-        if self.plan.len() > 2 * self.shared.count() + SLACK {
-            self.plan_all(u64::MAX);
+    /// Rebuilds the queue if most of its entries are stale.
+    fn remove_stale_entries(&mut self) {
+        if self.queue.len() > 2 * self.shared.count() + MAX_STALE {
+            self.rebuild_queue(u64::MAX);
         }
     }
 
-    /// Makes all leases due that were planned by a longer interval.
-    fn keep_pace(&mut self) {
-        let interval = self.shared.pace().heartbeat;
+    /// Makes all leases due if the heartbeat interval has become shorter.
+    fn apply_shorter_interval(&mut self) {
+        let interval = self.shared.schedule().heartbeat;
         if std::mem::replace(&mut self.interval, interval) > interval {
-            self.plan_all(self.shared.clock.mono());
+            self.rebuild_queue(self.shared.clock.monotonic());
         }
     }
 
-    /// Makes all leases due: there is a sign that the store has lost what it held.
-    fn hurry(&mut self) {
-        let now = self.shared.clock.mono();
-        let pause = millis(self.shared.pace().heartbeat) / 2;
-        if self.hurried.is_some_and(|before| now < before + pause) {
+    /// Makes all leases due, because the store may have lost its data. Does so at most twice per interval.
+    fn make_all_due(&mut self) {
+        let now = self.shared.clock.monotonic();
+        let min_pause = millis(self.shared.schedule().heartbeat) / 2;
+        if self.all_due_at.is_some_and(|last| now < last + min_pause) {
             return;
         }
-        self.hurried = Some(now);
-        self.plan_all(now);
+        self.all_due_at = Some(now);
+        self.rebuild_queue(now);
     }
 
-    /// Starts what is to be done now, as far as the store takes it.
-    fn start(&mut self) {
-        let now = self.shared.clock.mono();
+    /// Starts all due work that the circuit breakers allow.
+    fn start_work(&mut self) {
+        let now = self.shared.clock.monotonic();
         self.start_urgent();
-        let room = self.writing.room(now, self.batches.len(), BATCHES_AT_ONCE);
-        for _ in 0..room {
-            let turns = self.next_batch(now);
-            if turns.is_empty() {
+        for _ in 0..self.write_breaker.capacity(now, self.batches.len(), MAX_BATCHES) {
+            let permits = self.next_batch(now);
+            if permits.is_empty() {
                 break;
             }
-            self.batches.spawn(batch(Arc::clone(&self.shared), turns));
+            self.batches.spawn(write_batch(Arc::clone(&self.shared), permits));
         }
-        let mut room = self.recovering.room(now, self.recoveries.len(), RECOVERIES_AT_ONCE);
-        while room > 0 {
+        let mut capacity = self.recovery_breaker.capacity(now, self.recoveries.len(), MAX_RECOVERIES);
+        while capacity > 0 {
             let Some(cell) = self.lost.pop_front() else { break };
             if cell.lock().phase == Phase::Held {
                 continue;
             }
-            if let Some((turn, _)) = Turn::take(&self.shared, &cell) {
-                self.recoveries.spawn(recover(Arc::clone(&self.shared), turn));
-                room -= 1;
+            if let Some((permit, _)) = WritePermit::take(&self.shared, &cell) {
+                self.recoveries.spawn(recover(Arc::clone(&self.shared), permit));
+                capacity -= 1;
             }
         }
     }
 
-    /// What somebody waits for goes out whatever state the store is in: the caller is told.
+    /// Starts the writes that callers wait for. They bypass the breakers, so that the callers get a result at once.
     fn start_urgent(&mut self) {
-        let mut turns = Vec::new();
+        let mut permits = Vec::new();
         for cell in std::mem::take(&mut self.urgent) {
-            match Turn::take(&self.shared, &cell) {
-                Some((turn, false)) => turns.push(turn),
-                Some((turn, true)) => {
-                    self.recoveries.spawn(recover(Arc::clone(&self.shared), turn));
+            match WritePermit::take(&self.shared, &cell) {
+                Some((permit, Standing::Held)) => permits.push(permit),
+                Some((permit, Standing::Lost)) => {
+                    self.recoveries.spawn(recover(Arc::clone(&self.shared), permit));
                 }
                 None => {}
             }
-            if turns.len() == self.shared.pace().batch {
-                self.batches.spawn(batch(Arc::clone(&self.shared), std::mem::take(&mut turns)));
+            if permits.len() == self.shared.schedule().batch {
+                self.batches.spawn(write_batch(Arc::clone(&self.shared), std::mem::take(&mut permits)));
             }
         }
-        if !turns.is_empty() {
-            self.batches.spawn(batch(Arc::clone(&self.shared), turns));
+        if !permits.is_empty() {
+            self.batches.spawn(write_batch(Arc::clone(&self.shared), permits));
         }
     }
 
-    /// Takes the leases that are due, and fills the batch with those that soon are.
-    fn next_batch(&mut self, now: u64) -> Vec<Turn> {
-        let early = millis(self.shared.pace().early());
-        let mut turns = Vec::new();
-        while turns.len() < self.shared.pace().batch {
-            let until = if turns.is_empty() { now } else { now + early };
-            match self.plan.peek() {
+    /// Takes the permits of the leases that are due, and fills the batch with leases that are due soon.
+    fn next_batch(&mut self, now: u64) -> Vec<WritePermit> {
+        let schedule = self.shared.schedule();
+        let max_early = millis(schedule.max_early());
+        let mut permits = Vec::new();
+        while permits.len() < schedule.batch {
+            let until = if permits.is_empty() { now } else { now + max_early };
+            match self.queue.peek() {
                 Some(Reverse(Due(at, _))) if *at <= until => {}
                 _ => break,
             }
-            let Some(Reverse(Due(at, cell))) = self.plan.pop() else { break };
-            match self.need(&cell, at) {
-                Need::Nothing => {}
-                Need::Recovery => self.lost.push_back(cell),
-                Need::Write => match Turn::take(&self.shared, &cell) {
-                    Some((turn, false)) => turns.push(turn),
-                    // Its time was over just now: it comes again by the inbox.
-                    Some((turn, true)) => drop(Turns::new(&self.shared, vec![turn])),
+            let Some(Reverse(Due(at, cell))) = self.queue.pop() else { break };
+            match self.action(&cell, at) {
+                Action::Skip => {}
+                Action::Recover => self.lost.push_back(cell),
+                Action::Write => match WritePermit::take(&self.shared, &cell) {
+                    Some((permit, Standing::Held)) => permits.push(permit),
+                    // The lease expired just now. Giving the permit back puts it into the inbox.
+                    Some((permit, Standing::Lost)) => drop(Permits::new(&self.shared, vec![permit])),
                     None => {}
                 },
             }
         }
-        turns
+        permits
     }
 
-    fn need(&self, cell: &Cell, at: u64) -> Need {
-        let lived = self.shared.clock.lived();
+    /// Returns what a lease needs that was queued for this time.
+    fn action(&self, cell: &Cell, at: u64) -> Action {
+        let now = self.shared.clock.boottime();
         let mut state = cell.lock();
-        if state.due != at || state.busy || state.is_over() {
-            return Need::Nothing;
+        if state.due != at || state.in_flight || state.has_ended() {
+            return Action::Skip;
         }
-        let deadline = state.confirmed.saturating_add(self.shared.ttl());
-        if lived >= deadline {
-            state.lose(deadline);
-        }
-        if state.phase == Phase::Held { Need::Write } else { Need::Recovery }
+        state.mark_lost_if_expired(now, self.shared.ttl());
+        if state.phase == Phase::Held { Action::Write } else { Action::Recover }
     }
 
-    /// Waits for an answer, a message or the time.
+    /// Waits for a result, an inbox entry or the next due time.
     async fn wait(&mut self) -> Event {
         let shared = Arc::clone(&self.shared);
         let mut woken = pin!(shared.wake.notified());
-        let timer = self.next_look().map(|at| tokio::time::sleep_until(shared.clock.instant(at)));
+        let timer = self.next_due().map(|at| tokio::time::sleep_until(shared.clock.instant(at)));
         let mut timer = pin!(timer);
         poll_fn(|context| {
-            if let Poll::Ready(Some(done)) = self.batches.poll_join_next(context) {
-                return Poll::Ready(Event::Batch(done));
+            if let Poll::Ready(Some(result)) = self.batches.poll_join_next(context) {
+                return Poll::Ready(Event::Batch(result));
             }
-            if let Poll::Ready(Some(done)) = self.recoveries.poll_join_next(context) {
-                return Poll::Ready(Event::Recovery(done));
+            if let Poll::Ready(Some(result)) = self.recoveries.poll_join_next(context) {
+                return Poll::Ready(Event::Recovery(result));
             }
             let due = timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(context).is_ready());
-            if woken.as_mut().poll(context).is_ready() || due { Poll::Ready(Event::Look) } else { Poll::Pending }
+            if woken.as_mut().poll(context).is_ready() || due { Poll::Ready(Event::Wake) } else { Poll::Pending }
         })
         .await
     }
 
-    /// When something can be started that cannot be now. Where answers have to come first, they wake us.
-    fn next_look(&self) -> Option<u64> {
-        let batch = self.plan.peek().and_then(|Reverse(Due(at, _))| match self.writing.retry_at() {
-            Some(retry) => self.batches.is_empty().then_some(retry.max(*at)),
-            None => (self.batches.len() < BATCHES_AT_ONCE).then_some(*at),
+    /// Returns when more work can start. `None` if it depends on a result, which wakes the task anyway.
+    fn next_due(&self) -> Option<u64> {
+        let batch = self.queue.peek().and_then(|Reverse(Due(at, _))| match self.write_breaker.retry_at() {
+            Some(retry_at) => self.batches.is_empty().then_some(retry_at.max(*at)),
+            None => (self.batches.len() < MAX_BATCHES).then_some(*at),
         });
-        let recovery = self.recovering.retry_at().filter(|_| !self.lost.is_empty() && self.recoveries.is_empty());
+        let can_probe = !self.lost.is_empty() && self.recoveries.is_empty();
+        let recovery = self.recovery_breaker.retry_at().filter(|_| can_probe);
         batch.into_iter().chain(recovery).min()
     }
 
-    fn after_batch(&mut self, batch: &Batch) {
-        let now = self.shared.clock.mono();
-        if let Some(error) = &batch.failure {
-            if self.writing.failed(now, &self.shared.pace()) == gate::Turn::Failed {
+    fn handle_batch_result(&mut self, result: &BatchResult) {
+        let now = self.shared.clock.monotonic();
+        if let Some(error) = &result.failure {
+            if self.write_breaker.record_failure(now, &self.shared.schedule()) == Transition::Opened {
                 let leases = self.shared.count();
-                tracing::warn!(%error, leases, "the store takes no heartbeats; they are tried until it does");
+                tracing::warn!(%error, leases, "store is rejecting heartbeats; retrying");
             }
             return;
         }
-        if let gate::Turn::Back(away) = self.writing.succeeded(now) {
-            tracing::info!(away_ms = away, leases = self.shared.count(), "the store takes heartbeats again");
-            self.recovering.try_now();
-            self.hurry();
+        if let Transition::Closed(down_ms) = self.write_breaker.record_success(now) {
+            tracing::info!(down_ms, leases = self.shared.count(), "store accepts heartbeats again");
+            self.recovery_breaker.probe_now();
+            self.make_all_due();
         }
-        let pause = millis(self.shared.pace().heartbeat);
-        if batch.lost > 0 && self.told.is_none_or(|before| now >= before + pause) {
-            self.told = Some(now);
-            let (lost, of) = (batch.lost, batch.leases);
-            tracing::warn!(lost, of, "the store does not know leased streams; those that nobody ended come back");
+        let log_pause = millis(self.shared.schedule().heartbeat);
+        if result.lost > 0 && self.loss_logged_at.is_none_or(|last| now >= last + log_pause) {
+            self.loss_logged_at = Some(now);
+            tracing::warn!(
+                lost = result.lost,
+                batch = result.leases,
+                "store does not know leased streams; recovering them"
+            );
         }
-        // One alone was rather ended by somebody.
-        if batch.lost >= 2 && batch.lost * 10 >= batch.leases {
-            self.hurry();
+        // A single lost stream was probably unregistered or taken over; several mean that the store lost its data.
+        if result.lost >= 2 && result.lost * 10 >= result.leases {
+            self.make_all_due();
         }
     }
 
-    fn after_recovery(&mut self, word: &Word) {
-        let now = self.shared.clock.mono();
-        match word {
-            Word::None => {}
-            Word::Fails(error) => {
-                if self.recovering.failed(now, &self.shared.pace()) == gate::Turn::Failed {
-                    tracing::warn!(%error, "the store takes no streams back; they are tried until it does");
+    fn handle_recovery_result(&mut self, result: &ProbeResult) {
+        let now = self.shared.clock.monotonic();
+        match result {
+            ProbeResult::Inconclusive => {}
+            ProbeResult::Fails(error) => {
+                if self.recovery_breaker.record_failure(now, &self.shared.schedule()) == Transition::Opened {
+                    tracing::warn!(%error, "store is rejecting recoveries; retrying");
                 }
             }
-            Word::Works => {
-                if let gate::Turn::Back(away) = self.recovering.succeeded(now) {
-                    tracing::info!(away_ms = away, "the store takes streams back again");
-                    // Their heartbeats need not wait for their own pause.
-                    self.writing.try_now();
+            ProbeResult::Works => {
+                if let Transition::Closed(down_ms) = self.recovery_breaker.record_success(now) {
+                    tracing::info!(down_ms, "store accepts recoveries again");
+                    // The heartbeats need not wait for the end of their own pause.
+                    self.write_breaker.probe_now();
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Weak;
-
-    use super::*;
-    use crate::lease::{LeaseOptions, Leases};
-    use crate::memory::MemoryRegistry;
-    use crate::stream::{Stream, StreamStats, StreamType};
-
-    fn leases() -> Leases {
-        let registry = MemoryRegistry::with_ttl(Duration::from_secs(86_400)).unwrap();
-        Leases::new(Arc::new(registry), LeaseOptions::default())
-    }
-
-    fn stream(name: &str) -> Stream {
-        Stream::new(name.parse().unwrap(), StreamType::Srt, "h:1")
-    }
-
-    #[tokio::test]
-    async fn what_has_ended_leaves_the_plan_long_before_it_would_have_been_due() {
-        let leases = leases();
-        let _held = leases.acquire(stream("held")).await.unwrap();
-        let mut seen: Vec<Weak<Cell>> = Vec::new();
-        for at in 0..3_000 {
-            let lease = leases.acquire(stream(&format!("cam{at}"))).await.unwrap();
-            seen.extend(leases.0.cells().iter().filter(|cell| cell.id == *lease.id()).map(Arc::downgrade));
-            // The keeper plans it.
-            tokio::task::yield_now().await;
-            lease.release().await.unwrap();
-        }
-        tokio::task::yield_now().await;
-        let kept = seen.iter().filter(|cell| cell.strong_count() > 0).count();
-        assert_eq!(seen.len(), 3_000);
-        assert!(kept <= SLACK + 10, "{kept} leases that have ended are kept");
-    }
-
-    #[tokio::test]
-    async fn a_lease_that_is_written_at_once_leaves_no_places_behind() {
-        let leases = leases();
-        let lease = leases.acquire(stream("cam1")).await.unwrap();
-        for bytes_received in 0..3_000 {
-            lease.report(StreamStats { bytes_received, ..Default::default() });
-            lease.flush().await.unwrap();
-        }
-        let cells = leases.0.cells();
-        let places = Arc::strong_count(&cells[0]);
-        assert!(places <= SLACK + 10, "{places} places of one lease");
     }
 }

@@ -1,12 +1,91 @@
-//! Leases: streams that are kept alive in the background and belong to one holder at a time.
+//! Leases: streams that a process holds and keeps alive in the background.
 //!
-//! What is where: `handle` is what users hold, `cell` what is kept of a lease, `pending` what waits to be written. `keeper` is the
-//! task that plans and starts writes; `write`, `recover` and `release` make them, `gate` holds them back while the store
-//! fails, `clock` notices that the machine slept. A lease is written by one at a time: who has its `Turn`.
+//! A *lease* is a registration with one holder at a time. Each lease has an [epoch](Lease::epoch), and every write
+//! carries it. So a holder that lost its stream, e.g. after a long network outage, cannot overwrite the record of the next
+//! holder.
+//!
+//! [`Leases`] sends the heartbeats, writes the reported statistics with them, and registers streams again that the store
+//! has lost. An ingest node needs one `Leases`, and one [`Lease`] for each publisher.
+//!
+//! # First example
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+//! use stream_registry::{Stream, StreamStats, StreamStatus, StreamType};
+//! use stream_registry::lease::{LeaseOptions, Leases};
+//!
+//! let registry = stream_registry::connect("memory:").await?;
+//! let leases = Leases::new(registry.clone(), LeaseOptions::default());
+//!
+//! // A publisher connects.
+//! let lease = leases.acquire(Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+//! lease.set_status(StreamStatus::Active).await?;
+//! // The statistics are written with the next heartbeat.
+//! lease.report(StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() });
+//!
+//! // The publisher disconnects: the stream is unregistered, with the last statistics.
+//! let last = lease.release().await?;
+//! assert_eq!((last.status, last.bytes_received), (StreamStatus::Active, 1_316));
+//! assert!(registry.list().await?.is_empty());
+//! # Ok(()) }
+//! ```
+//!
+//! # During an outage
+//!
+//! Keep serving the publisher; the lease waits for the store, however long the outage lasts:
+//!
+//! - [`Lease::report`] and [`Lease::patch`] keep working. The newest values are written after the outage.
+//! - [`Lease::set_status`], [`Lease::flush`] and [`Lease::release`] return a retryable error. A status is still written
+//!   later.
+//! - When no write has succeeded for the time to live, [`Lease::state`] changes from `Held` to `Recovering`.
+//! - One probe at a time is sent to the store, whether the process holds one lease or 100 000.
+//! - If the store has lost the stream, it is registered again with the same epoch, `created_at` and counters.
+//!
+//! # When a lease is lost
+//!
+//! A lease ends without a release if another holder takes the stream over, if an operator unregisters it, or if the
+//! registry is closed. The lease learns of it at its next write, then [`Lease::ended`] returns a [`LeaseEnd`] and nothing
+//! more is written. A recovery never replaces a newer holder, and never brings back a stream that was unregistered.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+//! use stream_registry::{ErrorKind, OnConflict, Stream, StreamStatus, StreamType};
+//! use stream_registry::lease::{LeaseEnd, LeaseOptions, Leases};
+//!
+//! let registry = stream_registry::connect("memory:").await?;
+//! let node1 = Leases::new(registry.clone(), LeaseOptions::default());
+//! let node2 = Leases::new(registry, LeaseOptions::default());
+//! let lease = node1.acquire(Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+//!
+//! // The publisher reconnects through another node, which takes the stream over.
+//! let reconnected = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:51480");
+//! let newer = node2.acquire_with(reconnected, OnConflict::TakeOver).await?;
+//!
+//! // The first node learns of it at its next write.
+//! let error = lease.set_status(StreamStatus::Active).await.unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::NotHolder);
+//! assert_eq!(lease.ended().await, LeaseEnd::Superseded { by: Some("203.0.113.7:51480".into()) });
+//! newer.release().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Options
+//!
+//! | [`LeaseOptions`] | meaning | default | limits |
+//! |---|---|---|---|
+//! | `heartbeat` | time between two writes of a lease, ±10 % | TTL / 5 | 50 ms to TTL / 2 |
+//! | `batch` | leases written in one call | 125 | 1 to 1 000 |
+//! | `max_backoff` | longest pause between two attempts during an outage | `heartbeat`, at most 5 s | at least 50 ms |
+//!
+//! TTL is the shortest time to live that the store has reported.
 
+// How the files work together: `handle` is the public handle, and `shared` connects the handles with the keep-alive task
+// in `keeper`. `cell` has the data of a lease and `pending` its unwritten reports. The keeper decides what to write;
+// `write`, `recover` and `release` make the calls. Each of these needs the lease's write permit, and there is only one.
+
+mod breaker;
 mod cell;
 mod clock;
-mod gate;
 mod handle;
 mod keeper;
 mod options;
@@ -14,76 +93,73 @@ mod pending;
 mod recover;
 mod release;
 mod shared;
+mod status;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::error::{Error, Operation, Result};
+use crate::registry::{OnConflict, RegisterOptions, Registered, Registry};
+use crate::stream::{EndReason, OperationId, Stream};
 use cell::Cell;
-pub use handle::{Lease, LeaseEnd, LeaseState};
+pub use handle::Lease;
 pub use options::LeaseOptions;
 use shared::Shared;
-
-use crate::error::{Error, Result};
-use crate::registry::Registry;
-use crate::registry::{OnConflict, Operation, RegisterOptions, Registered};
-use crate::stream::{EndReason, OperationId, Stream};
+pub use status::{LeaseEnd, LeaseState};
 
 /// The leases of a process: registers streams and keeps them alive.
 ///
-/// All leases share one keep-alive task on the Tokio runtime that the first is acquired on; it ends with the last
-/// lease. Each lease is written once an interval, many in one call, with the newest that was reported of it. While the store is
-/// away leases wait for it, for as long as it takes. A store that has lost the streams gets them back, with the same
-/// epoch, `created_at` and counters, unless they were ended or belong to somebody else by then.
+/// All leases share one keep-alive task. It starts with the first lease, on the Tokio runtime of that call, and stops
+/// with the last one. Each lease is written once per heartbeat interval, many leases in one call. See the
+/// [module](self) for an introduction.
 ///
-/// Cheap to clone: clones share their leases. Dropping it ends no lease.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
-/// use stream_registry::{OnConflict, Stream, StreamStats, StreamStatus, StreamType};
-/// use stream_registry::lease::{LeaseEnd, LeaseOptions, Leases};
-///
-/// let registry = stream_registry::connect("memory:").await?;
-/// let leases = Leases::new(registry.clone(), LeaseOptions::default());
-/// let lease = leases.acquire(Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
-/// lease.set_status(StreamStatus::Active).await?;
-/// lease.report(StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() });
-///
-/// // The publisher comes back through another node, which takes the stream over.
-/// let again = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:51480");
-/// let second = Leases::new(registry.clone(), LeaseOptions::default()).acquire_with(again, OnConflict::TakeOver).await?;
-/// lease.flush().await.unwrap_err();
-/// assert_eq!(lease.ended().await, LeaseEnd::Superseded { by: Some("203.0.113.7:51480".into()) });
-///
-/// let last = second.release().await?;
-/// assert_eq!(last.source_addr, "203.0.113.7:51480");
-/// # Ok(()) }
-/// ```
+/// Cheap to clone: clones share their leases. Dropping a `Leases` does not end its leases.
 #[derive(Clone, Debug)]
 pub struct Leases(Arc<Shared>);
 
 impl Leases {
-    /// Makes a keeper of leases in a store; nothing is written before the first is acquired.
+    /// Creates an empty set of leases for a store. Makes no call to the store.
     pub fn new(registry: Arc<dyn Registry>, options: LeaseOptions) -> Self {
         Self(Arc::new(Shared::new(registry, &options)))
     }
 
-    /// Registers a stream and keeps it alive. A live one of another publisher is refused; the same publisher gets it anew,
-    /// from an earlier holder too.
+    /// Registers a stream and keeps it alive.
+    ///
+    /// If the id is live, the same publisher gets a new lease, which ends the earlier one. Another publisher is rejected.
     ///
     /// # Errors
     ///
-    /// As [`Registry::register_with`]; `Unsupported` where the store knows no leases, and without a Tokio runtime.
+    /// As [`Registry::register_with`]. Returns `Unsupported` if the store does not support leases, or if the call is made
+    /// outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///
-    /// When dropped, the stream may have been registered: then it stays until its time to live is over.
+    /// If the future is dropped, the stream may have been registered. Then it expires after its time to live.
     pub async fn acquire(&self, stream: Stream) -> Result<Lease> {
         self.acquire_with(stream, OnConflict::default()).await
     }
 
     /// As [`acquire`](Self::acquire), with another policy for an id that is live.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// use stream_registry::{OnConflict, Stream, StreamType};
+    /// use stream_registry::lease::{LeaseOptions, Leases};
+    ///
+    /// let leases = Leases::new(stream_registry::connect("memory:").await?, LeaseOptions::default());
+    /// let stream = |source: &str| Ok::<_, stream_registry::Error>(Stream::new("cam1".parse()?, StreamType::Srt, source));
+    /// let first = leases.acquire(stream("203.0.113.7:40112")?).await?;
+    /// // Another publisher is rejected, unless it takes the stream over.
+    /// leases.acquire(stream("198.51.100.9:5000")?).await.unwrap_err();
+    /// let second = leases.acquire_with(stream("198.51.100.9:5000")?, OnConflict::TakeOver).await?;
+    /// assert!(second.epoch() > first.epoch());
+    /// # second.release().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -96,18 +172,18 @@ impl Leases {
         let options = RegisterOptions::default().lease(true).on_conflict(on_conflict);
         let options = options.operation(OperationId::generate());
         let runtime = runtime()?;
-        let sent = self.0.clock.lived();
+        let sent_at = self.0.clock.boottime();
         let registered = match self.0.registry.register_with(&stream, &options).await {
-            // Once more under the same name: it was done, or is done now.
-            Err(lost) if lost.may_have_applied() && lost.is_retryable() => {
+            // The reply was lost. The retry has the same operation id, so the store applies the call only once.
+            Err(error) if error.may_have_applied() && error.is_retryable() => {
                 self.0.registry.register_with(&stream, &options).await?
             }
-            answer => answer?,
+            result => result?,
         };
-        self.keep(registered, sent, &runtime)
+        self.keep_alive(registered, sent_at, &runtime)
     }
 
-    /// As [`acquire`](Self::acquire) under a generated id, in place of the stream's own.
+    /// As [`acquire`](Self::acquire), with a generated id instead of the stream's own.
     ///
     /// # Errors
     ///
@@ -118,45 +194,60 @@ impl Leases {
     /// As [`acquire`](Self::acquire).
     pub async fn acquire_new(&self, stream: Stream) -> Result<Lease> {
         let runtime = runtime()?;
-        let sent = self.0.clock.lived();
+        let sent_at = self.0.clock.boottime();
         let registered = self.0.registry.register_new(&stream, &RegisterOptions::default().lease(true)).await?;
-        self.keep(registered, sent, &runtime)
+        self.keep_alive(registered, sent_at, &runtime)
     }
 
-    fn keep(&self, registered: Registered, sent: u64, runtime: &Handle) -> Result<Lease> {
-        self.0.told(registered.ttl);
+    fn keep_alive(&self, registered: Registered, sent_at: u64, runtime: &Handle) -> Result<Lease> {
+        self.0.observe_ttl(registered.ttl);
         let Some(epoch) = registered.epoch else {
-            let error = Error::unsupported("the store gave no epoch: it knows no leases; register without one");
+            let error = Error::unsupported("the store does not support leases; register without a lease");
             return Err(error.with_stream(&registered.stream.id).with_operation(Operation::Register));
         };
-        let cell = Arc::new(Cell::new(registered.stream, epoch, sent, self.0.next_write()));
-        self.0.add(&cell, runtime);
+        let cell = Arc::new(Cell::new(registered.stream, epoch, sent_at, self.0.next_due()));
+        self.0.add(&cell);
+        keeper::ensure(&self.0, runtime);
         Ok(Lease::new(Arc::clone(&self.0), cell))
     }
 
-    /// Returns how many leases have not ended.
+    /// Returns the number of leases that have not ended.
     pub fn len(&self) -> usize {
         self.0.count()
     }
 
-    /// Returns whether there is no lease that has not ended.
+    /// Returns `true` if all leases have ended.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Releases all leases, as [`Lease::release`] does, and returns what failed, each error with its stream.
+    /// Releases all leases, as [`Lease::release`] does. Returns an error for each lease that could not be released.
     ///
-    /// While the store cannot be reached it is tried for about five seconds, however many leases there are, and for as long as
-    /// the calls that are under way then take. Leases that could not be released go on, as after [`Lease::release`].
+    /// If the store cannot be reached, calls are retried for about 5 s in total, however many leases there are. Then the
+    /// calls in flight are awaited. Leases that could not be released go on, as after [`Lease::release`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{Stream, StreamType};
+    /// # use stream_registry::lease::{LeaseOptions, Leases};
+    /// # let leases = Leases::new(stream_registry::connect("memory:").await?, LeaseOptions::default());
+    /// # let lease = leases.acquire(Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+    /// // The node shuts down.
+    /// for error in leases.release_all().await {
+    ///     eprintln!("{error}");
+    /// }
+    /// assert!(leases.is_empty());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Cancel safety
     ///
-    /// When dropped, some leases are released and the others go on.
+    /// If the future is dropped, some leases are released and the others go on.
     pub async fn release_all(&self) -> Vec<Error> {
         self.release_all_with(EndReason::default()).await
     }
 
-    /// As [`release_all`](Self::release_all), with a reason for the last records.
+    /// As [`release_all`](Self::release_all), with a reason, which becomes `end_reason` of the last records.
     ///
     /// # Cancel safety
     ///
@@ -168,6 +259,7 @@ impl Leases {
 
 fn runtime() -> Result<Handle> {
     Handle::try_current().map_err(|_| {
-        Error::unsupported("leases need a Tokio runtime; acquire them inside one").with_operation(Operation::Register)
+        let message = "leases need a Tokio runtime; acquire them inside one";
+        Error::unsupported(message).with_operation(Operation::Register)
     })
 }

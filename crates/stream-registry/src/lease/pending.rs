@@ -1,9 +1,9 @@
-//! What was reported and is not written yet: of everything the newest.
+//! Reports that are not written yet; only the newest value of each kind is kept.
 
 use crate::registry::Change;
 use crate::stream::{LabelsPatch, StreamPatch, StreamStats, StreamStatus};
 
-/// Reports on their way to the store.
+/// The reports of one lease that wait to be written.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Pending {
     pub(super) status: Option<StreamStatus>,
@@ -16,7 +16,7 @@ impl Pending {
         self.status.is_none() && self.stats.is_none() && self.patch.is_none()
     }
 
-    /// Returns what is written next. A patch comes last: of the three it alone is refused when memory is full.
+    /// Returns the change to write next. A patch comes last, because a store whose memory is full rejects patches only.
     pub(super) fn next(&self) -> Option<Change> {
         let status = self.status.clone().map(Change::Status);
         let stats = || self.stats.clone().map(Change::Stats);
@@ -24,8 +24,8 @@ impl Pending {
         status.or_else(stats).or_else(patch)
     }
 
-    /// Forgets what was written, or refused for good.
-    pub(super) fn forget(&mut self, change: &Change) {
+    /// Removes a change that was written, or that the store will never accept.
+    pub(super) fn remove(&mut self, change: &Change) {
         match change {
             Change::Status(_) => self.status = None,
             Change::Stats(_) => self.stats = None,
@@ -54,13 +54,13 @@ impl Pending {
         });
     }
 
-    /// Puts back what could not be written, beneath what was reported since.
-    pub(super) fn put_back(&mut self, older: Self) {
+    /// Restores reports that could not be written; newer reports win over them.
+    pub(super) fn restore(&mut self, older: Self) {
         let newer = std::mem::replace(self, older);
         if let Some(status) = newer.status {
             self.status = Some(status);
         }
-        // At most one of the two has a frame rate.
+        // At most one of these two has a frame rate, so their order does not matter.
         if let Some(stats) = newer.stats {
             self.set_stats(stats);
         }
@@ -70,7 +70,7 @@ impl Pending {
     }
 }
 
-/// Statistics that are `None` keep the value that was reported before.
+/// Merges statistics: an optional value that is `None` keeps the older value.
 fn merge_stats(older: StreamStats, newer: StreamStats) -> StreamStats {
     StreamStats {
         rtt_ms: newer.rtt_ms.or(older.rtt_ms),
@@ -83,7 +83,7 @@ fn merge_stats(older: StreamStats, newer: StreamStats) -> StreamStats {
     }
 }
 
-/// One patch that does what two in a row do.
+/// Merges two patches into one with the same effect.
 fn merge_patch(older: StreamPatch, newer: StreamPatch) -> StreamPatch {
     let labels = match (older.labels, newer.labels) {
         (labels, LabelsPatch::Keep) | (_, labels @ LabelsPatch::Replace(_)) => labels,
@@ -128,43 +128,43 @@ mod tests {
     }
 
     #[test]
-    fn merged_patches_do_what_they_do_in_a_row() {
+    fn merged_patches_equal_the_same_patches_in_sequence() {
         let mut before = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "h:1");
         before.labels.insert("a".into(), "0".into());
         before.node = Some("n1".into());
         for first in patches() {
             for second in patches() {
                 for third in patches() {
-                    let mut in_a_row = before.clone();
+                    let mut in_sequence = before.clone();
                     let mut pending = Pending::default();
                     for patch in [&first, &second, &third] {
-                        in_a_row.apply_patch(patch);
+                        in_sequence.apply_patch(patch);
                         pending.set_patch(patch.clone());
                     }
                     let mut merged = before.clone();
                     merged.apply_patch(&pending.patch.unwrap());
-                    assert_eq!(merged, in_a_row, "{first:?} {second:?} {third:?}");
+                    assert_eq!(merged, in_sequence, "{first:?} {second:?} {third:?}");
                 }
             }
         }
     }
 
     #[test]
-    fn what_is_put_back_gives_way_to_what_is_newer() {
+    fn newer_reports_win_over_restored_reports() {
         let stats = |bytes_received, rtt_ms| StreamStats { bytes_received, rtt_ms, ..Default::default() };
         let mut now = Pending::default();
         now.set_stats(stats(2, None));
         let mut older = Pending { status: Some(StreamStatus::Active), ..Default::default() };
         older.set_stats(stats(1, Some(7.0)));
-        now.put_back(older);
+        now.restore(older);
         assert_eq!((now.status.clone(), now.stats.clone()), (Some(StreamStatus::Active), Some(stats(2, Some(7.0)))));
         now.status = Some(StreamStatus::Paused);
-        now.put_back(Pending { status: Some(StreamStatus::Error), ..Default::default() });
+        now.restore(Pending { status: Some(StreamStatus::Error), ..Default::default() });
         assert_eq!(now.status, Some(StreamStatus::Paused));
     }
 
     #[test]
-    fn of_frame_rates_in_statistics_and_patches_the_newest_counts() {
+    fn newest_frame_rate_wins_across_statistics_and_patches() {
         let rate = |frame_rate| StreamPatch { frame_rate: Some(frame_rate), ..Default::default() };
         let stats = |frame_rate| StreamStats { frame_rate: Some(frame_rate), ..Default::default() };
         let mut pending = Pending::default();
@@ -177,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_is_written_last() {
+    fn pending_writes_the_patch_last() {
         let mut pending = Pending::default();
         pending.set_patch(StreamPatch::default().label("a", "1"));
         pending.set_stats(StreamStats::default());
         pending.status = Some(StreamStatus::Active);
         let mut order = Vec::new();
         while let Some(change) = pending.next() {
-            pending.forget(&change);
+            pending.remove(&change);
             order.push(change.operation().as_str());
         }
         assert_eq!(order, ["status", "stats", "patch"]);

@@ -1,62 +1,61 @@
-//! The way back of a stream that its store does not know any more, or not as ours.
+//! Recovery of a stream that its store has lost, or that may belong to another holder.
 
 use std::sync::Arc;
 
+use super::breaker::ProbeResult;
 use super::cell::Cell;
-use super::gate::Word;
-use super::handle::LeaseEnd;
 use super::shared::Shared;
-use super::write::{Turn, Turns, is_store};
-use crate::error::{Error, ErrorKind};
+use super::status::LeaseEnd;
+use super::write::{Permits, WritePermit, is_store_failure};
+use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{Outcome, RegisterOptions};
 
-/// Asks for the stream, with its epoch, `created_at` and counters.
-pub(super) async fn recover(shared: Arc<Shared>, turn: Turn) -> Word {
-    let mut turns = Turns::new(&shared, vec![turn]);
-    let Some(turn) = turns.turns.first_mut() else { return Word::None };
-    match ask(&shared, turn).await {
-        Ok(()) => Word::Works,
-        Err(error) if is_store(&error) => Word::Fails(error),
-        Err(_) if turn.cell.lock().is_over() => Word::Works,
-        // One that cannot be read, say.
-        Err(_) => Word::None,
+/// Registers the stream again, with its epoch, `created_at` and counters.
+pub(super) async fn recover(shared: Arc<Shared>, permit: WritePermit) -> ProbeResult {
+    let mut permits = Permits::new(&shared, vec![permit]);
+    let Some(permit) = permits.permits.first_mut() else { return ProbeResult::Inconclusive };
+    match recover_with_permit(&shared, permit).await {
+        Ok(()) => ProbeResult::Works,
+        Err(error) if is_store_failure(&error) => ProbeResult::Fails(error),
+        // The store has decided that the lease is over.
+        Err(_) if permit.cell.lock().has_ended() => ProbeResult::Works,
+        // For example, the store holds a record that cannot be decoded.
+        Err(_) => ProbeResult::Inconclusive,
     }
 }
 
-/// As [`recover`], within a turn. On an error other than those of a failed store the lease has ended.
-pub(super) async fn ask(shared: &Shared, turn: &mut Turn) -> Result<(), Error> {
-    let cell = Arc::clone(&turn.cell);
+/// As [`recover`], for a caller that has the permit. Ends the lease if the store says that it is over.
+pub(super) async fn recover_with_permit(shared: &Shared, permit: &mut WritePermit) -> Result<()> {
+    let cell = Arc::clone(&permit.cell);
     let record = cell.lock().record.clone();
     let options = RegisterOptions::default().lease(true).recover(cell.epoch.clone());
-    let sent = shared.clock.lived();
+    let sent_at = shared.clock.boottime();
     let error = match shared.registry.register_with(&record, &options).await {
         Ok(registered) => {
-            shared.told(registered.ttl);
+            shared.observe_ttl(registered.ttl);
             match registered.outcome {
-                Outcome::Renewed => turn.found(sent),
-                _ => turn.recovered(sent),
+                Outcome::Renewed => permit.record_renewed(sent_at),
+                _ => permit.record_recovered(sent_at),
             }
             return Ok(());
         }
         Err(error) => error,
     };
-    match end_of(&cell, &error) {
+    match final_end(&cell, &error) {
         Some(end) => {
-            tracing::info!(stream = %cell.id, ?end, "a lease has ended");
+            tracing::info!(stream = %cell.id, ?end, "lease ended");
             shared.finish(&cell, end);
         }
-        None => {
-            turn.fail(&error);
-        }
+        None => permit.record_failure(&error),
     }
     Err(error)
 }
 
-/// What the answer to a recovery means, if it is final.
-fn end_of(cell: &Cell, error: &Error) -> Option<LeaseEnd> {
+/// Returns why the lease is over, if the error of a recovery is final.
+fn final_end(cell: &Cell, error: &Error) -> Option<LeaseEnd> {
     match error.kind() {
-        // Our own end, whose answer was lost.
-        ErrorKind::NotFound if cell.lock().release.is_some() => Some(LeaseEnd::Released),
+        // This process unregistered the stream, but the reply was lost.
+        ErrorKind::NotFound if cell.lock().release_operation.is_some() => Some(LeaseEnd::Released),
         ErrorKind::NotFound => Some(LeaseEnd::Removed),
         ErrorKind::NotHolder | ErrorKind::AlreadyExists => {
             let by = error.existing().map(|by| by.node.clone().unwrap_or_else(|| by.source_addr.clone()));

@@ -1,4 +1,4 @@
-//! The graceful end of leases.
+//! Releases: the holder unregisters its streams.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,61 +7,68 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::cell::Cell;
-use super::handle::LeaseEnd;
-use super::recover;
+use super::recover::recover_with_permit;
 use super::shared::Shared;
-use super::write::{Turn, Turns, run};
+use super::status::LeaseEnd;
+use super::write::{Permits, Standing, WritePermit, write_all};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::registry::{Guard, UnregisterOptions};
 use crate::stream::{EndReason, OperationId, Stream};
 
-/// For how long an end is tried again while the store fails.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Ends under way at once when all leases are released.
-const ENDS_AT_ONCE: usize = 64;
+/// How long a release is retried while the store fails.
+const RETRY_FOR: Duration = Duration::from_secs(5);
+/// Releases in flight at once when all leases are released.
+const MAX_IN_FLIGHT: usize = 64;
 
 pub(super) async fn release(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &EndReason) -> Result<Stream> {
-    release_by(shared, cell, reason, Instant::now() + PATIENCE).await
+    release_by(shared, cell, reason, Instant::now() + RETRY_FOR).await
 }
 
-/// Tries while the store fails until this time; what is under way then is waited for.
-async fn release_by(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &EndReason, until: Instant) -> Result<Stream> {
-    let named = |error: Error| error.with_operation(Operation::Unregister).with_stream(&cell.id);
-    // A write that is under way ends first.
-    let (turn, recovering) = cell
-        .watch(|state| match state.over(&cell.id) {
-            Some(over) => Some(Err(over)),
-            None => Turn::take_locked(shared, cell, state, shared.clock.lived()).map(Ok),
+/// Releases a lease. Starts no retry after the deadline, but waits for the call in flight.
+async fn release_by(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &EndReason, deadline: Instant) -> Result<Stream> {
+    let with_context = |error: Error| error.with_operation(Operation::Unregister).with_stream(&cell.id);
+    // Waits for the write in flight, which has the permit.
+    let (permit, standing) = cell
+        .wait_for(|state| match state.ended_error(&cell.id) {
+            Some(error) => Some(Err(error)),
+            None => WritePermit::take_locked(shared, cell, state, shared.clock.boottime()).map(Ok),
         })
         .await?;
-    let mut turns = Turns::new(shared, vec![turn]);
-    if !recovering && turns.turns.iter().any(Turn::has_more) {
-        // For the last record. Where it fails, the end says why.
-        let failed = run(shared, &mut turns.turns).await;
-        if let Some(error) = failed.filter(|error| error.is_retryable() && Instant::now() >= until) {
-            return Err(named(error));
+    let mut permits = Permits::new(shared, vec![permit]);
+    if standing == Standing::Held && permits.permits.iter().any(WritePermit::has_more) {
+        // Completes the last record. If this fails, the unregistration reports the error.
+        let failure = write_all(shared, &mut permits.permits).await;
+        if let Some(error) = failure.filter(|error| error.is_retryable() && Instant::now() >= deadline) {
+            return Err(with_context(error));
         }
     }
-    let [turn] = turns.turns.as_mut_slice() else { unreachable!("one turn was put in") };
-    let ended = end(shared, turn, reason, until).await;
-    if let Err(error) = &ended {
-        turn.fail(error);
+    let Some(permit) = permits.permits.first_mut() else {
+        return Err(with_context(Error::new(ErrorKind::Internal, "the write permit is missing; release it again")));
+    };
+    let result = unregister(shared, permit, reason, deadline).await;
+    if let Err(error) = &result {
+        permit.record_failure(error);
     }
-    ended.map_err(named)
+    result.map_err(with_context)
 }
 
-async fn end(shared: &Shared, turn: &mut Turn, reason: &EndReason, until: Instant) -> Result<Stream> {
-    let cell = Arc::clone(&turn.cell);
+async fn unregister(
+    shared: &Shared,
+    permit: &mut WritePermit,
+    reason: &EndReason,
+    deadline: Instant,
+) -> Result<Stream> {
+    let cell = Arc::clone(&permit.cell);
     let mut failures = 0;
-    let mut looked = false;
+    let mut recovered = false;
     loop {
-        // The name of a call whose answer was lost is used again: then it is the same call.
-        let before = cell.lock().release.clone();
-        let operation = before.clone().unwrap_or_else(|| Box::new(OperationId::generate()));
-        cell.lock().release = Some(operation.clone());
+        // If a reply was lost, the retry has the same operation id, so that the store recognises the call.
+        let unconfirmed = cell.lock().release_operation.clone();
+        let operation = unconfirmed.clone().unwrap_or_else(|| Box::new(OperationId::generate()));
+        cell.lock().release_operation = Some(operation.clone());
         let guard = Guard::Holder(cell.epoch.clone());
         let options = UnregisterOptions::default().guard(guard).reason(reason.clone()).operation(*operation);
-        turn.reopen();
+        permit.reset();
         let mut error = match shared.registry.unregister_with(&cell.id, &options).await {
             Ok(last) => {
                 shared.finish(&cell, LeaseEnd::Released);
@@ -70,22 +77,22 @@ async fn end(shared: &Shared, turn: &mut Turn, reason: &EndReason, until: Instan
             Err(error) => error,
         };
         if !error.may_have_applied() {
-            cell.lock().release.clone_from(&before);
+            cell.lock().release_operation.clone_from(&unconfirmed);
         }
         match error.kind() {
             ErrorKind::NotFound => {
-                shared.finish(&cell, if before.is_some() { LeaseEnd::Released } else { LeaseEnd::Removed });
+                shared.finish(&cell, if unconfirmed.is_some() { LeaseEnd::Released } else { LeaseEnd::Removed });
             }
             ErrorKind::Closed => {
                 shared.finish(&cell, LeaseEnd::Closed);
             }
-            // Another program may have dropped the epoch, and may do so again.
-            ErrorKind::NotHolder => match recover::ask(shared, turn).await {
-                Ok(_) if !std::mem::replace(&mut looked, true) => continue,
-                Ok(_) => {
+            // Another program may have dropped the epoch from the record, and may do so again.
+            ErrorKind::NotHolder => match recover_with_permit(shared, permit).await {
+                Ok(()) if !std::mem::replace(&mut recovered, true) => continue,
+                Ok(()) => {
                     error = Error::new(
                         ErrorKind::Unavailable,
-                        "another program writes the record without its epoch; see that it keeps it, and release it again",
+                        "another program drops the epoch from the record; stop it and release again",
                     );
                 }
                 Err(failed) => error = failed,
@@ -94,8 +101,8 @@ async fn end(shared: &Shared, turn: &mut Turn, reason: &EndReason, until: Instan
         }
         if error.is_retryable() {
             failures += 1;
-            let pause = shared.pace().back_off(failures);
-            if Instant::now() + pause < until {
+            let pause = shared.schedule().backoff(failures);
+            if Instant::now() + pause < deadline {
                 tokio::time::sleep(pause).await;
                 continue;
             }
@@ -104,31 +111,32 @@ async fn end(shared: &Shared, turn: &mut Turn, reason: &EndReason, until: Instan
     }
 }
 
-/// Ends all leases, and returns what failed. A store that fails is tried for as long as for one lease.
+/// Releases all leases and returns the errors. All leases share one deadline.
 pub(super) async fn release_all(shared: &Arc<Shared>, reason: &EndReason) -> Vec<Error> {
-    let until = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + RETRY_FOR;
     let mut cells = shared.cells().into_iter();
-    let mut under_way = JoinSet::new();
-    let mut failed = Vec::new();
-    let mut away: Option<Error> = None;
+    let mut in_flight = JoinSet::new();
+    let mut errors = Vec::new();
+    // The error of the last release that finished, if it was retryable: the store may be down.
+    let mut outage: Option<Error> = None;
     loop {
-        if let Some(error) = away.as_ref().filter(|_| Instant::now() >= until) {
-            let untried = |cell: Arc<Cell>| error.clone().with_may_have_applied(false).with_stream(&cell.id);
-            failed.extend(cells.by_ref().map(untried));
+        if let Some(error) = outage.as_ref().filter(|_| Instant::now() >= deadline) {
+            let not_attempted = |cell: Arc<Cell>| error.clone().with_may_have_applied(false).with_stream(&cell.id);
+            errors.extend(cells.by_ref().map(not_attempted));
         }
-        for cell in cells.by_ref().take(ENDS_AT_ONCE - under_way.len()) {
+        for cell in cells.by_ref().take(MAX_IN_FLIGHT - in_flight.len()) {
             let (shared, reason) = (Arc::clone(shared), reason.clone());
-            under_way.spawn(async move { release_by(&shared, &cell, &reason, until).await.map(|_| ()) });
+            in_flight.spawn(async move { release_by(&shared, &cell, &reason, deadline).await.map(|_| ()) });
         }
-        match under_way.join_next().await {
-            None => return failed,
-            Some(Ok(Ok(()))) => away = None,
+        match in_flight.join_next().await {
+            None => return errors,
+            Some(Ok(Ok(()))) => outage = None,
             Some(Ok(Err(error))) => {
-                away = Some(&error).filter(|error| error.is_retryable()).cloned();
-                failed.push(error);
+                outage = Some(&error).filter(|error| error.is_retryable()).cloned();
+                errors.push(error);
             }
-            Some(Err(error)) => failed.push(
-                Error::new(ErrorKind::Internal, "the end of a lease broke off; release it again").with_source(error),
+            Some(Err(error)) => errors.push(
+                Error::new(ErrorKind::Internal, "a release task failed; release the leases again").with_source(error),
             ),
         }
     }

@@ -1,50 +1,49 @@
-//! What the handles and the keep-alive task share.
+//! The state that the handles share with the keep-alive task.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::cell::{Cell, Phase};
 use super::clock::{Clock, millis};
-use super::handle::LeaseEnd;
-use super::keeper::Keeper;
-use super::options::{LeaseOptions, Pace};
+use super::options::{LeaseOptions, Schedule};
+use super::status::LeaseEnd;
 use crate::registry::Registry;
 use crate::stream::StreamId;
 
 pub(super) struct Shared {
     pub(super) registry: Arc<dyn Registry>,
     options: LeaseOptions,
-    pace: Mutex<Pace>,
+    schedule: Mutex<Schedule>,
     pub(super) clock: Clock,
-    /// For the chance in their pace.
+    /// Seed of the random part of the heartbeat intervals.
     seed: u64,
     /// The leases that have not ended.
     cells: Mutex<HashMap<StreamId, Arc<Cell>>>,
-    /// Leases whose place in the keeper's plan has changed.
+    /// Leases whose state has changed, for the keeper to queue.
     inbox: Mutex<Vec<Arc<Cell>>>,
-    /// Told when something is in the inbox, and when the last lease has ended.
+    /// Notified when the inbox gets an entry, when the schedule changes and when the last lease ends.
     pub(super) wake: Notify,
+    /// The keep-alive task, if it was started.
     keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No panic is possible between two halves of a change to any of them.
+    // No code panics in the middle of a change, so a poisoned value is still consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
     pub(super) fn new(registry: Arc<dyn Registry>, options: &LeaseOptions) -> Self {
-        let pace = Pace::new(options, registry.info().ttl);
+        let schedule = Schedule::new(options, registry.info().ttl);
         Self {
             registry,
             options: options.clone(),
-            pace: Mutex::new(pace),
+            schedule: Mutex::new(schedule),
             clock: Clock::new(),
             seed: fastrand::u64(..),
             cells: Mutex::default(),
@@ -54,36 +53,37 @@ impl Shared {
         }
     }
 
-    /// How leases are kept alive, by the shortest time to live that the store has told.
-    pub(super) fn pace(&self) -> Pace {
-        *lock(&self.pace)
+    /// Returns the schedule for the shortest time to live that the store has reported.
+    pub(super) fn schedule(&self) -> Schedule {
+        *lock(&self.schedule)
     }
 
-    /// Notes the time to live of a registration. A server that comes back may give less than it said when it was
-    /// connected to; one that gives more is written more often than it needs.
-    pub(super) fn told(&self, ttl: Duration) {
-        let mut pace = lock(&self.pace);
-        if ttl < pace.ttl && !ttl.is_zero() {
-            tracing::info!(?ttl, before = ?pace.ttl, "the store gives streams a shorter time to live; leases follow");
-            *pace = Pace::new(&self.options, ttl);
+    /// Adapts the schedule to the time to live of a registration.
+    ///
+    /// A restarted server may use a shorter time to live than before. A longer one is ignored: extra writes do no harm.
+    pub(super) fn observe_ttl(&self, ttl: Duration) {
+        let mut schedule = lock(&self.schedule);
+        if ttl < schedule.ttl && !ttl.is_zero() {
+            tracing::info!(?ttl, previous = ?schedule.ttl, "store uses a shorter time to live; heartbeat interval adjusted");
+            *schedule = Schedule::new(&self.options, ttl);
             self.wake.notify_one();
         }
     }
 
-    /// When a write that is due after a pause is due.
-    pub(super) fn after(&self, pause: Duration) -> u64 {
-        self.clock.mono() + millis(pause)
+    /// Returns the due time of a write after a pause.
+    pub(super) fn due_after(&self, pause: Duration) -> u64 {
+        self.clock.monotonic() + millis(pause)
     }
 
-    /// When a lease that is well is written next.
-    pub(super) fn next_write(&self) -> u64 {
-        let now = self.clock.mono();
-        now + millis(self.pace().next(self.seed, now))
+    /// Returns the due time of the next regular write.
+    pub(super) fn next_due(&self) -> u64 {
+        let now = self.clock.monotonic();
+        now + millis(self.schedule().next_pause(self.seed, now))
     }
 
-    /// The time to live in the clock's unit.
+    /// Returns the time to live in milliseconds.
     pub(super) fn ttl(&self) -> u64 {
-        millis(self.pace().ttl)
+        millis(self.schedule().ttl)
     }
 
     pub(super) fn cells(&self) -> Vec<Arc<Cell>> {
@@ -94,37 +94,32 @@ impl Shared {
         lock(&self.cells).len()
     }
 
-    /// Begins to keep a lease alive. Of two of one id in this process the one with the later epoch stays.
-    pub(super) fn add(self: &Arc<Self>, cell: &Arc<Cell>, runtime: &Handle) {
-        let other = {
+    /// Adds a lease. If this process already has a lease for the same id, the one with the later epoch stays.
+    pub(super) fn add(&self, cell: &Arc<Cell>) {
+        let conflict = {
             let mut cells = lock(&self.cells);
             match cells.get(&cell.id) {
                 Some(later) if later.epoch > cell.epoch => Some((Arc::clone(cell), Arc::clone(later))),
                 _ => cells.insert(cell.id.clone(), Arc::clone(cell)).map(|earlier| (earlier, Arc::clone(cell))),
             }
         };
-        if let Some((earlier, later)) = other {
+        if let Some((earlier, later)) = conflict {
             let by = {
                 let state = later.lock();
                 state.record.node.clone().unwrap_or_else(|| state.record.source_addr.clone())
             };
             self.finish(&earlier, LeaseEnd::Superseded { by: Some(by) });
         }
-        self.put(Arc::clone(cell));
-        let mut keeper = lock(&self.keeper);
-        // A task that is gone without leave belonged to a runtime that is.
-        if keeper.as_ref().is_none_or(JoinHandle::is_finished) {
-            *keeper = Some(runtime.spawn(Keeper::new(Arc::clone(self)).run()));
-        }
+        self.enqueue(Arc::clone(cell));
     }
 
-    /// Hands a lease to the keeper, who looks where it belongs now.
-    pub(super) fn put(&self, cell: Arc<Cell>) {
+    /// Passes a lease to the keeper, which queues it by its current state.
+    pub(super) fn enqueue(&self, cell: Arc<Cell>) {
         lock(&self.inbox).push(cell);
         self.wake.notify_one();
     }
 
-    pub(super) fn put_all(&self, cells: impl IntoIterator<Item = Arc<Cell>>) {
+    pub(super) fn enqueue_all(&self, cells: impl IntoIterator<Item = Arc<Cell>>) {
         lock(&self.inbox).extend(cells);
         self.wake.notify_one();
     }
@@ -133,26 +128,26 @@ impl Shared {
         std::mem::take(&mut *lock(&self.inbox))
     }
 
-    /// Asks for a write at once.
-    pub(super) fn urge(&self, cell: &Arc<Cell>) {
+    /// Requests an immediate write.
+    pub(super) fn write_now(&self, cell: &Arc<Cell>) {
         cell.lock().urgent = true;
-        self.put(Arc::clone(cell));
+        self.enqueue(Arc::clone(cell));
     }
 
-    /// Ends a lease: it writes nothing more. Says whether it had not ended before.
+    /// Ends a lease, so that it writes nothing more. Returns whether this call ended it.
     pub(super) fn finish(&self, cell: &Arc<Cell>, end: LeaseEnd) -> bool {
         self.stop(cell, Phase::Ended(end))
     }
 
-    /// The handle is gone: as an end, but that nobody is told.
-    pub(super) fn leave(&self, cell: &Arc<Cell>) -> bool {
-        self.stop(cell, Phase::Left)
+    /// Stops the keep-alive of a lease whose handle was dropped. Returns whether this call stopped it.
+    pub(super) fn abandon(&self, cell: &Arc<Cell>) -> bool {
+        self.stop(cell, Phase::Abandoned)
     }
 
     fn stop(&self, cell: &Arc<Cell>, phase: Phase) -> bool {
         {
             let mut state = cell.lock();
-            if state.is_over() {
+            if state.has_ended() {
                 return false;
             }
             state.phase = phase;
@@ -160,15 +155,15 @@ impl Shared {
         }
         {
             let mut cells = lock(&self.cells);
-            // Another lease of this process may have its place.
-            if cells.get(&cell.id).is_some_and(|other| Arc::ptr_eq(other, cell)) {
+            // A later lease of this process may have replaced this one.
+            if cells.get(&cell.id).is_some_and(|current| Arc::ptr_eq(current, cell)) {
                 cells.remove(&cell.id);
             }
             if cells.is_empty() {
                 self.wake.notify_one();
             }
         }
-        // Last: who is told finds it gone.
+        // Notify last, so that a woken caller finds the lease already removed.
         cell.changed.notify_waiters();
         true
     }
@@ -179,10 +174,15 @@ impl Shared {
         }
     }
 
-    /// Whether the keeper may go; from then on the next lease starts another one.
-    pub(super) fn dismiss(&self) -> bool {
+    /// Locks the handle of the keep-alive task.
+    pub(super) fn keeper(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        lock(&self.keeper)
+    }
+
+    /// Retires the keeper if no leases are left. Returns whether it is retired; then the next lease starts a new one.
+    pub(super) fn retire_keeper(&self) -> bool {
+        // A lease that is added now waits for this lock before it looks for a running keeper.
         let mut keeper = lock(&self.keeper);
-        // A lease that is added now waits for the lock behind us, and finds no keeper.
         let idle = lock(&self.cells).is_empty();
         if idle {
             *keeper = None;
@@ -195,7 +195,7 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leases")
             .field("registry", &self.registry)
-            .field("pace", &self.pace())
+            .field("schedule", &self.schedule())
             .field("leases", &self.count())
             .finish_non_exhaustive()
     }

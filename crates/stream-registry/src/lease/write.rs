@@ -1,102 +1,110 @@
-//! The writes of leases: one at a time for each, many leases in one call.
+//! Writes of leases: at most one at a time for each lease, and many leases in one call.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::cell::{Cell, Phase, State};
 use super::clock::millis;
-use super::handle::LeaseEnd;
-use super::options::MIN_BACK_OFF;
+use super::options::MIN_BACKOFF;
 use super::pending::Pending;
 use super::shared::Shared;
+use super::status::LeaseEnd;
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{Change, Guard, Write};
-use crate::stream::StreamStatus;
 
-/// The right to write for one lease, with what it has to say. When it is dropped, what was not written is put back,
-/// and the lease goes to the keeper again.
+/// The exclusive right to write for one lease, with the reports to write.
+///
+/// Permits are held in [`Permits`]. Dropping those restores the unwritten reports and returns the leases to the keeper.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct WritePermit {
     pub(super) cell: Arc<Cell>,
-    /// What was reported when the turn began, but for what is written already.
+    /// The reports at the time of the permit, without those already written.
     pending: Option<Box<Pending>>,
-    /// The version of that.
+    /// The version of these reports.
     version: u64,
-    result: Done,
-    /// When the last write that succeeded was sent.
-    sent: Option<u64>,
-    failure: Option<Error>,
+    progress: Progress,
+    /// When the last successful write was sent.
+    confirmed_at: Option<u64>,
+    error: Option<Error>,
 }
 
-/// What came of a turn.
+/// How far the work of a permit has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Done {
-    /// Nothing was answered: the future was dropped.
-    Dropped,
-    /// Everything was written, or refused for good.
+enum Progress {
+    /// No reply was received; a permit dropped now belongs to a cancelled future.
+    Unanswered,
+    /// Everything was written, or rejected permanently.
     Written,
-    /// The stream is not known, or not as ours.
+    /// The store does not know the stream, or knows it with another epoch.
     Lost,
-    /// This stream alone could not be written.
-    Failed,
+    /// Only this stream could not be written.
+    StreamFailed,
     /// The store failed.
-    Away,
-    /// It was put back as it was reported.
+    StoreFailed,
+    /// The record was registered again, as reported.
     Recovered,
-    /// It is known again, with the record that the store had.
-    Found,
+    /// The store had the record after all, and kept it.
+    Renewed,
 }
 
-impl Turn {
-    /// Takes the turn, if nobody has it and the lease has not ended. Says whether it has to be recovered first.
-    pub(super) fn take(shared: &Shared, cell: &Arc<Cell>) -> Option<(Self, bool)> {
-        let now = shared.clock.lived();
+/// Whether a lease may be written at once, or has to be recovered first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Held,
+    Lost,
+}
+
+impl WritePermit {
+    /// Takes the permit, unless another task has it or the lease has ended.
+    pub(super) fn take(shared: &Shared, cell: &Arc<Cell>) -> Option<(Self, Standing)> {
+        let now = shared.clock.boottime();
         let mut state = cell.lock();
         Self::take_locked(shared, cell, &mut state, now)
     }
 
-    pub(super) fn take_locked(shared: &Shared, cell: &Arc<Cell>, state: &mut State, now: u64) -> Option<(Self, bool)> {
-        if state.busy || state.is_over() {
+    pub(super) fn take_locked(
+        shared: &Shared,
+        cell: &Arc<Cell>,
+        state: &mut State,
+        now: u64,
+    ) -> Option<(Self, Standing)> {
+        if state.in_flight || state.has_ended() {
             return None;
         }
-        // Past its time to live the stream may be another's: look first. The time counts from the sending.
-        let deadline = state.confirmed.saturating_add(shared.ttl());
-        if now >= deadline {
-            state.lose(deadline);
-        }
-        let mono = shared.clock.mono();
-        // Not sooner, and not later where the batch has room for it before its time.
-        if state.unsure.is_some_and(|lost| mono >= lost.get().saturating_add(millis(shared.pace().heartbeat) / 2)) {
-            state.unsure = None;
+        // After its time to live the stream may belong to another holder, so the store is asked first.
+        state.mark_lost_if_expired(now, shared.ttl());
+        // Half an interval is late enough for the lost write to have arrived, and early enough for the next heartbeat.
+        let due = |since: NonZeroU64| since.get().saturating_add(millis(shared.schedule().heartbeat) / 2);
+        if state.unconfirmed_status.is_some_and(|since| shared.clock.monotonic() >= due(since)) {
+            state.unconfirmed_status = None;
             let status = state.record.status.clone();
             state.pending().status.get_or_insert(status);
         }
-        state.busy = true;
+        state.in_flight = true;
         state.urgent = false;
-        let turn = Self {
+        let permit = Self {
             cell: Arc::clone(cell),
             pending: state.pending.take(),
             version: state.version,
-            result: Done::Dropped,
-            sent: None,
-            failure: None,
+            progress: Progress::Unanswered,
+            confirmed_at: None,
+            error: None,
         };
-        Some((turn, state.phase != Phase::Held))
+        Some((permit, if state.phase == Phase::Held { Standing::Held } else { Standing::Lost }))
     }
 
     pub(super) fn has_more(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| !pending.is_empty())
     }
 
-    /// Whether the store did not know the stream, or not as ours.
     pub(super) fn is_lost(&self) -> bool {
-        self.result == Done::Lost
+        self.progress == Progress::Lost
     }
 
-    pub(super) fn next(&self) -> Write {
-        let again_alive = self.failure.is_some() && self.sent.is_none();
-        // A change that is refused must not cost the stream its life.
-        let change = self.pending.as_ref().filter(|_| !again_alive).and_then(|pending| pending.next());
+    fn next_write(&self) -> Write {
+        // After a rejected change only a heartbeat is sent, so that the rejection does not let the stream expire.
+        let heartbeat_only = self.error.is_some() && self.confirmed_at.is_none();
+        let change = self.pending.as_ref().filter(|_| !heartbeat_only).and_then(|pending| pending.next());
         Write {
             id: self.cell.id.clone(),
             guard: Guard::Holder(self.cell.epoch.clone()),
@@ -104,219 +112,226 @@ impl Turn {
         }
     }
 
-    /// Notes an answer; returns whether there is more to write in this turn.
-    pub(super) fn answer(&mut self, change: &Change, answer: Result<()>, sent: u64) -> bool {
-        let error = match answer {
+    /// Records the result of a write. Returns whether this permit has more to write.
+    fn record_result(&mut self, change: &Change, result: Result<()>, sent_at: u64) -> bool {
+        let error = match result {
             Ok(()) => {
-                self.known(sent);
-                self.forget(change);
-                if self.failure.is_some() {
-                    self.result = Done::Failed;
+                self.confirm(sent_at);
+                self.remove_pending(change);
+                if self.error.is_some() {
+                    self.progress = Progress::StreamFailed;
                     return false;
                 }
-                self.result = Done::Written;
+                self.progress = Progress::Written;
                 return self.has_more();
             }
             Err(error) => error,
         };
         match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotHolder => {
-                self.result = Done::Lost;
+                self.progress = Progress::Lost;
                 false
             }
             _ => {
-                self.result = Done::Failed;
+                self.progress = Progress::StreamFailed;
                 if error.kind() == ErrorKind::InvalidArgument {
-                    tracing::warn!(stream = %self.cell.id, %error, "a report does not fit the stream and is dropped");
-                    self.forget(change);
+                    tracing::warn!(stream = %self.cell.id, %error, "store rejected an invalid report; dropping it");
+                    self.remove_pending(change);
                 }
-                let first = self.failure.is_none();
-                self.failure = Some(error);
-                // One more, to stay alive.
-                first && self.sent.is_none() && *change != Change::Heartbeat
+                let is_first = self.error.is_none();
+                self.error = Some(error);
+                // A heartbeat follows, to keep the stream alive.
+                is_first && self.confirmed_at.is_none() && *change != Change::Heartbeat
             }
         }
     }
 
-    /// The store has the stream, as ours: no end that was tried before has come about.
-    fn known(&mut self, sent: u64) {
-        self.sent = Some(sent);
-        self.cell.lock().release = None;
+    /// Notes that the store has the stream with this epoch. So no earlier unregistration was applied.
+    fn confirm(&mut self, sent_at: u64) {
+        self.confirmed_at = Some(sent_at);
+        self.cell.lock().release_operation = None;
     }
 
-    /// Something else is about to be sent: what came before says nothing of how it ends.
-    pub(super) fn reopen(&mut self) {
-        (self.result, self.failure) = (Done::Dropped, None);
+    /// Discards the result so far, because another call is about to be sent.
+    pub(super) fn reset(&mut self) {
+        (self.progress, self.error) = (Progress::Unanswered, None);
     }
 
-    fn forget(&mut self, change: &Change) {
+    fn remove_pending(&mut self, change: &Change) {
         if let Some(pending) = &mut self.pending {
-            pending.forget(change);
+            pending.remove(change);
         }
     }
 
-    /// The call failed as a whole.
-    pub(super) fn fail(&mut self, error: &Error) {
-        self.failure = Some(error.clone().with_stream(&self.cell.id));
-        self.result = if is_store(error) { Done::Away } else { Done::Failed };
+    /// Records that the whole call failed.
+    pub(super) fn record_failure(&mut self, error: &Error) {
+        self.error = Some(error.clone().with_stream(&self.cell.id));
+        self.progress = if is_store_failure(error) { Progress::StoreFailed } else { Progress::StreamFailed };
     }
 
-    /// The stream was put back as it was reported.
-    pub(super) fn recovered(&mut self, sent: u64) {
-        self.known(sent);
-        self.result = Done::Recovered;
+    /// Records that the stream was registered again, with all reports.
+    pub(super) fn record_recovered(&mut self, sent_at: u64) {
+        self.confirm(sent_at);
+        self.progress = Progress::Recovered;
         self.pending = None;
     }
 
-    /// The stream is ours, with the record that the store has.
-    pub(super) fn found(&mut self, sent: u64) {
-        self.known(sent);
-        self.result = Done::Found;
+    /// Records that the store still had the stream, without the pending reports.
+    pub(super) fn record_renewed(&mut self, sent_at: u64) {
+        self.confirm(sent_at);
+        self.progress = Progress::Renewed;
     }
 
-    fn lost_status(&self) -> Option<StreamStatus> {
-        let lost = self.failure.as_ref().is_some_and(Error::may_have_applied);
-        self.pending.as_ref().filter(|_| lost).and_then(|pending| pending.status.clone())
+    /// Returns whether a status was sent, but its reply was lost.
+    fn has_unconfirmed_status(&self) -> bool {
+        let reply_lost = self.error.as_ref().is_some_and(Error::may_have_applied);
+        reply_lost && self.pending.as_ref().is_some_and(|pending| pending.status.is_some())
     }
 
+    /// Gives the permit back, and carries its result over to the lease.
     fn settle(&mut self, shared: &Shared, state: &mut State) {
-        state.busy = false;
-        if state.is_over() {
+        state.in_flight = false;
+        if state.has_ended() {
             return;
         }
-        let lost_status = self.lost_status().is_some();
+        let unconfirmed_status = self.has_unconfirmed_status();
         if let Some(older) = self.pending.take().filter(|pending| !pending.is_empty()) {
-            state.pending().put_back(*older);
+            state.pending().restore(*older);
         }
-        if let Some(sent) = self.sent {
-            state.confirmed = state.confirmed.max(sent);
-            if matches!(self.result, Done::Recovered | Done::Found) {
+        if let Some(sent_at) = self.confirmed_at {
+            state.confirmed_at = state.confirmed_at.max(sent_at);
+            if matches!(self.progress, Progress::Recovered | Progress::Renewed) {
                 state.phase = Phase::Held;
             }
         }
-        let pace = shared.pace();
-        match self.result {
-            Done::Written | Done::Recovered => {
-                (state.tried, state.written) = (self.version, self.version);
-                (state.failure, state.failures) = (None, 0);
-                state.due = shared.next_write();
+        match self.progress {
+            Progress::Written | Progress::Recovered => {
+                (state.attempted, state.written) = (self.version, self.version);
+                (state.last_error, state.failures) = (None, 0);
+                state.due = shared.next_due();
             }
-            Done::Found => {
-                (state.failure, state.failures) = (None, 0);
-                // What was reported meanwhile is not in the record that the store has.
-                state.due = if state.pending.is_some() { 0 } else { shared.next_write() };
+            Progress::Renewed => {
+                (state.last_error, state.failures) = (None, 0);
+                // The record in the store lacks the reports that came in during the outage.
+                state.due = if state.pending.is_some() { 0 } else { shared.next_due() };
                 if state.pending.is_none() {
-                    (state.tried, state.written) = (self.version, self.version);
+                    (state.attempted, state.written) = (self.version, self.version);
                 }
             }
-            Done::Lost => {
-                state.lose(shared.clock.lived());
+            Progress::Lost => {
+                state.mark_lost(shared.clock.boottime());
                 state.due = 0;
             }
-            Done::Failed => {
-                if let (0, Some(error)) = (state.failures, &self.failure) {
-                    tracing::warn!(stream = %self.cell.id, %error, "a lease cannot be written; it is tried again");
+            Progress::StreamFailed => {
+                if let (0, Some(error)) = (state.failures, &self.error) {
+                    tracing::warn!(stream = %self.cell.id, %error, "lease write failed; retrying");
                 }
                 state.failures = state.failures.saturating_add(1);
-                (state.tried, state.failure) = (self.version, self.failure.take());
-                state.due = shared.after(pace.back_off(state.failures).max(MIN_BACK_OFF));
+                (state.attempted, state.last_error) = (self.version, self.error.take());
+                state.due = shared.due_after(shared.schedule().backoff(state.failures).max(MIN_BACKOFF));
             }
-            // The gate decides when.
-            Done::Away => {
-                (state.tried, state.failure) = (self.version, self.failure.take());
+            // The circuit breaker decides when to retry.
+            Progress::StoreFailed => {
+                (state.attempted, state.last_error) = (self.version, self.error.take());
                 state.due = 0;
             }
-            Done::Dropped => {
-                // What was sent may have happened, an end too: nothing is known to be written.
+            Progress::Unanswered => {
+                // The call may have been applied, even an unregistration, so no version counts as written.
                 state.next_version();
-                state.due = shared.after(MIN_BACK_OFF);
+                state.due = shared.due_after(MIN_BACKOFF);
             }
         }
-        if lost_status {
-            state.unsure = Some(NonZeroU64::MIN.saturating_add(shared.clock.mono()));
+        if unconfirmed_status {
+            state.unconfirmed_status = Some(NonZeroU64::MIN.saturating_add(shared.clock.monotonic()));
         }
     }
 }
 
-/// Whether an error is about the store, not about one stream.
-pub(super) fn is_store(error: &Error) -> bool {
+/// Returns whether an error concerns the whole store, not one stream.
+pub(super) fn is_store_failure(error: &Error) -> bool {
     error.is_retryable() || error.kind() == ErrorKind::Denied
 }
 
-/// Whether the store has said no, rather than nothing: it may be there for another change.
-fn is_refusal(error: &Error) -> bool {
-    is_store(error) && !error.may_have_applied()
+/// Returns whether the store replied with a rejection. Then it may still accept other kinds of change.
+fn is_store_rejection(error: &Error) -> bool {
+    is_store_failure(error) && !error.may_have_applied()
 }
 
-/// Several turns that end together.
+/// Permits that are given back together.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct Permits {
     shared: Arc<Shared>,
-    pub(super) turns: Vec<Turn>,
+    pub(super) permits: Vec<WritePermit>,
 }
 
-impl Turns {
-    pub(super) fn new(shared: &Arc<Shared>, turns: Vec<Turn>) -> Self {
-        Self { shared: Arc::clone(shared), turns }
+impl Permits {
+    pub(super) fn new(shared: &Arc<Shared>, permits: Vec<WritePermit>) -> Self {
+        Self { shared: Arc::clone(shared), permits }
     }
 }
 
-impl Drop for Turns {
+impl Drop for Permits {
     fn drop(&mut self) {
-        for turn in &mut self.turns {
-            turn.settle(&self.shared, &mut turn.cell.clone().lock());
-            turn.cell.changed.notify_waiters();
+        for permit in &mut self.permits {
+            permit.settle(&self.shared, &mut permit.cell.clone().lock());
+            permit.cell.changed.notify_waiters();
         }
-        self.shared.put_all(self.turns.drain(..).map(|turn| turn.cell));
+        self.shared.enqueue_all(self.permits.drain(..).map(|permit| permit.cell));
     }
 }
 
-/// What a batch says of the store.
+/// The result of a batch, as far as it concerns the whole store.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct BatchResult {
     pub(super) leases: usize,
     pub(super) lost: usize,
-    /// The failure of the store as a whole.
+    /// The error, if the whole store failed.
     pub(super) failure: Option<Error>,
 }
 
-/// Writes for many leases: one change of each in the first call, which for nearly all is the only one.
-pub(super) async fn batch(shared: Arc<Shared>, turns: Vec<Turn>) -> Batch {
-    let mut turns = Turns::new(&shared, turns);
-    let failure = run(&shared, &mut turns.turns).await;
-    let lost = turns.turns.iter().filter(|turn| turn.is_lost()).count();
+/// Writes many leases, one change of each per call. Nearly all leases need only the first call.
+pub(super) async fn write_batch(shared: Arc<Shared>, permits: Vec<WritePermit>) -> BatchResult {
+    let mut permits = Permits::new(&shared, permits);
+    let failure = write_all(&shared, &mut permits.permits).await;
+    let lost = permits.permits.iter().filter(|permit| permit.is_lost()).count();
     if failure.as_ref().is_some_and(|error| error.kind() == ErrorKind::Closed) {
         shared.finish_all(&LeaseEnd::Closed);
     }
-    Batch { leases: turns.turns.len(), lost, failure }
+    BatchResult { leases: permits.permits.len(), lost, failure }
 }
 
-/// Writes what the turns have to say, and returns what failed for the store as a whole.
-pub(super) async fn run(shared: &Shared, turns: &mut [Turn]) -> Option<Error> {
-    let mut open: Vec<usize> = (0..turns.len()).collect();
+/// Writes everything that the permits have to write. Returns the error if the whole store failed.
+pub(super) async fn write_all(shared: &Shared, permits: &mut [WritePermit]) -> Option<Error> {
+    let mut open: Vec<usize> = (0..permits.len()).collect();
     while !open.is_empty() {
-        let writes: Vec<Write> = open.iter().map(|&at| turns[at].next()).collect();
-        // Before the call: the deadline counts from the sending.
-        let sent = shared.clock.lived();
-        let answers = match shared.registry.write(&writes).await {
-            Ok(answers) if answers.len() == writes.len() => Ok(answers),
-            Ok(_) => Err(Error::new(ErrorKind::Internal, "the store answered another number of writes")),
+        let writes: Vec<Write> = open.iter().map(|&at| permits[at].next_write()).collect();
+        // Read before the call: the time to live must count from a moment no later than the store's.
+        let sent_at = shared.clock.boottime();
+        let results = match shared.registry.write(&writes).await {
+            Ok(results) if results.len() == writes.len() => common_failure(results),
+            Ok(results) => {
+                let message = format!("expected {} write results, got {}", writes.len(), results.len());
+                Err(Error::new(ErrorKind::Internal, message))
+            }
             Err(error) => Err(error),
         };
-        let answers = match answers.and_then(all_failed) {
-            Ok(answers) => answers,
-            // It may be the changes that it does not take, a patch while its memory is full: heartbeats will tell.
-            Err(error) if is_refusal(&error) && writes.iter().all(|write| write.change != Change::Heartbeat) => {
+        let results = match results {
+            Ok(results) => results,
+            // The store may reject this kind of change only, e.g. patches while its memory is full. The heartbeats that
+            // follow show whether it works.
+            Err(error)
+                if is_store_rejection(&error) && writes.iter().all(|write| write.change != Change::Heartbeat) =>
+            {
                 writes.iter().map(|write| Err(error.clone().with_stream(&write.id))).collect()
             }
             Err(error) => {
-                open.iter().for_each(|&at| turns[at].fail(&error));
+                open.iter().for_each(|&at| permits[at].record_failure(&error));
                 return Some(error);
             }
         };
         let mut more = Vec::new();
-        for ((&at, write), answer) in open.iter().zip(&writes).zip(answers) {
-            if turns[at].answer(&write.change, answer, sent) {
+        for ((&at, write), result) in open.iter().zip(&writes).zip(results) {
+            if permits[at].record_result(&write.change, result, sent_at) {
                 more.push(at);
             }
         }
@@ -325,11 +340,11 @@ pub(super) async fn run(shared: &Shared, turns: &mut [Turn]) -> Option<Error> {
     None
 }
 
-/// Some stores answer each write on its own, though none can be reached.
-fn all_failed(answers: Vec<Result<()>>) -> Result<Vec<Result<()>>> {
-    let away = |error: &Error| is_store(error) || error.kind() == ErrorKind::Closed;
-    match answers.first() {
-        Some(Err(first)) if answers.iter().all(|answer| answer.as_ref().is_err_and(away)) => Err(first.clone()),
-        _ => Ok(answers),
+/// Returns the first error if every write failed with a store failure: some stores report an outage per write.
+fn common_failure(results: Vec<Result<()>>) -> Result<Vec<Result<()>>> {
+    let is_common = |error: &Error| is_store_failure(error) || error.kind() == ErrorKind::Closed;
+    match results.first() {
+        Some(Err(first)) if results.iter().all(|result| result.as_ref().is_err_and(is_common)) => Err(first.clone()),
+        _ => Ok(results),
     }
 }

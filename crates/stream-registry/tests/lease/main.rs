@@ -1,11 +1,12 @@
-//! Leases on the in-memory store: what a holder sees, what is written, and what is not.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+//! Leases on the in-memory store: the state that a holder sees, and the writes that reach the store.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the test")]
 
-mod alive;
-mod dropping;
-mod ending;
-mod probe;
+mod cancellation;
+mod faulty_store;
+mod keep_alive;
+mod logging;
 mod recovery;
+mod release;
 mod reports;
 
 use std::sync::Arc;
@@ -16,40 +17,40 @@ use stream_registry::mock::MockRegistry;
 use stream_registry::stream::EndReason;
 use stream_registry::{Guard, Registry, Stream, StreamId, StreamType, UnregisterOptions};
 
-use probe::Probe;
+use faulty_store::FaultyStore;
 
 const TTL: Duration = Duration::from_secs(10);
-/// A fifth of it.
+/// The default interval, a fifth of the time to live.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// By when every lease has had its heartbeat: 10 % late, and a moment.
+/// Time after which every lease has had a heartbeat: the interval plus 10 %, and a small margin.
 const ROUND: Duration = Duration::from_millis(2_250);
 
-/// A mock store behind a probe; its clock and Tokio's are moved apart.
-struct Bed {
+/// Leases on a mock store, which has a clock of its own in addition to Tokio's.
+struct TestBed {
     mock: Arc<MockRegistry>,
-    probe: Arc<Probe>,
+    store: Arc<FaultyStore>,
     leases: Leases,
 }
 
-fn bed() -> Bed {
+fn test_bed() -> TestBed {
     let mock = Arc::new(MockRegistry::with_ttl(TTL).unwrap());
-    let probe = Arc::new(Probe::new(mock.clone()));
-    let leases = Leases::new(probe.clone(), LeaseOptions::default());
-    Bed { mock, probe, leases }
+    let store = Arc::new(FaultyStore::new(mock.clone()));
+    let leases = Leases::new(store.clone(), LeaseOptions::default());
+    TestBed { mock, store, leases }
 }
 
-impl Bed {
+impl TestBed {
     async fn acquire(&self, name: &str) -> Lease {
         self.leases.acquire(stream(name, "203.0.113.7:40112")).await.unwrap()
     }
 
-    /// Another process on the same store.
-    fn others(&self) -> Leases {
+    /// Returns leases of another process on the same store.
+    fn other_process(&self) -> Leases {
         Leases::new(self.mock.clone(), LeaseOptions::default())
     }
 
-    /// An operator ends the stream.
-    async fn force_end(&self, name: &str) -> Stream {
+    /// Unregisters a stream as an operator does.
+    async fn force_unregister(&self, name: &str) -> Stream {
         let reason: EndReason = "operator".parse().unwrap();
         self.mock
             .unregister_with(&id(name), &UnregisterOptions::default().guard(Guard::Force).reason(reason))
@@ -61,8 +62,8 @@ impl Bed {
         self.mock.get(&id(name)).await.ok()
     }
 
-    /// Both clocks go on together, in steps.
-    async fn go_on(&self, time: Duration) {
+    /// Advances both clocks together, in steps.
+    async fn advance(&self, time: Duration) {
         let step = Duration::from_millis(50);
         for _ in 0..time.as_millis() / step.as_millis() {
             self.mock.advance(step);

@@ -1,4 +1,4 @@
-//! A store that loses streams, and what comes back.
+//! Recovery: streams that the store has lost are registered again, unless they have ended or moved.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,44 +9,44 @@ use stream_registry::{
     Change, Guard, OnConflict, Registry, StreamPatch, StreamStats, StreamStatus, UnregisterOptions, Write,
 };
 
-use super::{HEARTBEAT, ROUND, TTL, bed, id, is_recovering, stream};
+use super::{HEARTBEAT, ROUND, TTL, id, is_recovering, stream, test_bed};
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_lost_streams_are_back_within_an_interval() {
-    let bed = bed();
+async fn thousand_lost_streams_recover_within_one_interval() {
+    let bed = test_bed();
     let mut held = Vec::new();
     for at in 0..1_000_u64 {
         let lease = bed.acquire(&format!("cam{at}")).await;
         lease.report(StreamStats { bytes_received: at, ..Default::default() });
         held.push(lease);
     }
-    bed.go_on(ROUND).await;
+    bed.advance(ROUND).await;
     let before: Vec<_> = held.iter().map(stream_registry::lease::Lease::stream).collect();
     bed.mock.delay(Operation::Register, Duration::from_millis(20));
     bed.mock.advance(TTL);
     assert!(bed.mock.list().await.unwrap().is_empty());
-    bed.go_on(HEARTBEAT + Duration::from_secs(2)).await;
+    bed.advance(HEARTBEAT + Duration::from_secs(2)).await;
     for (lease, before) in held.iter().zip(&before) {
         assert_eq!(lease.state(), LeaseState::Held);
         let stored = bed.mock.get(lease.id()).await.unwrap();
         assert_eq!(stored.epoch(), Some(lease.epoch()));
         assert_eq!((stored.created_at, stored.bytes_received), (before.created_at, before.bytes_received));
     }
-    let most = bed.probe.most.load(Ordering::SeqCst);
-    assert!((32..=64).contains(&most), "{most} registrations at once");
+    let max = bed.store.max_registrations.load(Ordering::SeqCst);
+    assert!((32..=64).contains(&max), "{max} registrations at once");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_who_finds_the_store_empty_hurries_the_others() {
-    let bed = bed();
+async fn all_leases_recover_at_once_when_the_first_finds_the_store_empty() {
+    let bed = test_bed();
     let mut held = Vec::new();
-    // Due at all times of an interval: some always soon, the others later.
+    // The leases are due at different times of the interval.
     for at in 0..200 {
         held.push(bed.acquire(&format!("cam{at}")).await);
-        bed.go_on(Duration::from_millis(100)).await;
+        bed.advance(Duration::from_millis(100)).await;
     }
     for _ in 0..5 {
-        bed.go_on(ROUND).await;
+        bed.advance(ROUND).await;
         bed.mock.advance(TTL);
         assert!(bed.mock.list().await.unwrap().is_empty());
         let mut first = None;
@@ -57,59 +57,59 @@ async fn the_first_who_finds_the_store_empty_hurries_the_others() {
             }
         }
         let took = first.unwrap().elapsed();
-        assert!(took < Duration::from_millis(100), "{took:?} from the first to the last");
+        assert!(took < Duration::from_millis(100), "{took:?} between the first and the last recovery");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_reported_meanwhile_comes_back_too() {
-    let bed = bed();
+async fn recovery_includes_reports_made_during_the_outage() {
+    let bed = test_bed();
     let lease = bed.acquire("cam1").await;
     bed.mock.advance(TTL);
     lease.report(StreamStats { bytes_received: 9, ..Default::default() });
     lease.patch(StreamPatch::default().label("a", "1")).unwrap();
-    // The status meets a store that does not know the stream, and waits for the recovery.
+    // The store does not know the stream, so set_status waits for the recovery.
     lease.set_status(StreamStatus::Active).await.unwrap();
     let stored = bed.stored("cam1").await.unwrap();
     assert_eq!((stored.status, stored.bytes_received, stored.labels.len()), (StreamStatus::Active, 9, 1));
-    bed.probe.take();
-    bed.go_on(ROUND).await;
-    assert_eq!(bed.probe.operations(), ["heartbeat"], "nothing was left");
+    bed.store.take_calls();
+    bed.advance(ROUND).await;
+    assert_eq!(bed.store.take_operations(), ["heartbeat"], "no report was pending any more");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_an_operator_ended_stays_ended() {
-    let bed = bed();
+async fn stream_stays_unregistered_when_an_operator_removed_it() {
+    let bed = test_bed();
     let lease = bed.acquire("cam1").await;
-    bed.force_end("cam1").await;
+    bed.force_unregister("cam1").await;
     lease.report(StreamStats::default());
     assert_eq!(lease.ended().await, LeaseEnd::Removed);
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Removed));
-    bed.probe.take();
-    bed.go_on(ROUND * 5).await;
-    assert!(bed.probe.take().is_empty(), "nothing is written after the end");
+    bed.store.take_calls();
+    bed.advance(ROUND * 5).await;
+    assert!(bed.store.take_calls().is_empty(), "the ended lease wrote something");
     assert!(bed.stored("cam1").await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_was_taken_over_and_ended_does_not_come_back() {
-    let bed = bed();
+async fn stream_stays_unregistered_when_its_new_holder_released_it() {
+    let bed = test_bed();
     let lease = bed.acquire("cam1").await;
-    bed.probe.set_away(true);
-    let others = bed.others();
+    bed.store.set_down(true);
+    let others = bed.other_process();
     let other = others.acquire_with(stream("cam1", "198.51.100.9:5000"), OnConflict::TakeOver).await.unwrap();
     other.release().await.unwrap();
-    bed.go_on(TTL * 2).await;
+    bed.advance(TTL * 2).await;
     assert!(is_recovering(&lease));
-    bed.probe.set_away(false);
-    bed.go_on(ROUND * 2).await;
+    bed.store.set_down(false);
+    bed.advance(ROUND * 2).await;
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Superseded { by: None }));
     assert!(bed.stored("cam1").await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_epoch_that_another_program_dropped_is_put_back() {
-    let bed = bed();
+async fn recovery_restores_an_epoch_that_another_program_dropped() {
+    let bed = test_bed();
     let lease = bed.acquire("cam1").await;
     let theirs = r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112","status":"paused","theirs":1}"#;
     bed.mock.put_stored(&id("cam1"), theirs).unwrap();
@@ -117,51 +117,51 @@ async fn an_epoch_that_another_program_dropped_is_put_back() {
     lease.flush().await.unwrap();
     let stored = bed.stored("cam1").await.unwrap();
     assert_eq!((stored.epoch(), stored.bytes_received), (Some(lease.epoch()), 3));
-    assert!(stored.to_json().ends_with(r#","theirs":1}"#), "theirs but for what was reported: {}", stored.to_json());
+    assert!(stored.to_json().ends_with(r#","theirs":1}"#), "their record was replaced: {}", stored.to_json());
 
     let stranger = r#"{"id":"cam1","type":"srt","source_addr":"198.51.100.9:1","node":"n9"}"#;
     bed.mock.put_stored(&id("cam1"), stranger).unwrap();
     assert_eq!(lease.ended().await, LeaseEnd::Superseded { by: Some("n9".into()) });
-    assert!(bed.stored("cam1").await.unwrap().epoch().is_none(), "their record is as they wrote it");
+    assert!(bed.stored("cam1").await.unwrap().epoch().is_none(), "their record was changed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_holder_that_was_stopped_looks_before_it_writes() {
-    let bed = bed();
+async fn suspended_holder_verifies_its_lease_before_it_writes() {
+    let bed = test_bed();
     let (mine, gone) = (bed.acquire("mine").await, bed.acquire("gone").await);
-    bed.go_on(ROUND).await;
-    bed.probe.take();
+    bed.advance(ROUND).await;
+    bed.store.take_calls();
     bed.mock.clear_calls();
-    // Stopped: time passes and no task runs.
+    // The process is suspended: time passes and no task runs.
     bed.mock.advance(TTL);
-    let others = bed.others();
+    let others = bed.other_process();
     let other = others.acquire(stream("gone", "198.51.100.9:5000")).await.unwrap();
     tokio::time::advance(TTL).await;
-    assert!(is_recovering(&mine) && is_recovering(&gone), "known at once, before any task has run");
+    assert!(is_recovering(&mine) && is_recovering(&gone), "the state is right before any task has run");
     gone.report(StreamStats { bytes_received: 666, ..Default::default() });
     assert_eq!(gone.ended().await, LeaseEnd::Superseded { by: Some("198.51.100.9:5000".into()) });
     mine.flush().await.unwrap();
     assert_eq!(mine.state(), LeaseState::Held);
-    assert!(bed.probe.take().is_empty(), "the first call was a look");
+    assert!(bed.store.take_calls().is_empty(), "something was written before the recovery");
     assert_eq!(bed.stored("gone").await.unwrap().bytes_received, 0);
     assert_eq!(other.state(), LeaseState::Held);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_counts_from_the_sending() {
-    let bed = bed();
+async fn lease_deadline_counts_from_sending_not_from_the_reply() {
+    let bed = test_bed();
     let lease = bed.acquire("cam1").await;
     bed.mock.delay(Operation::Status, Duration::from_secs(4));
     lease.set_status(StreamStatus::Active).await.unwrap();
-    bed.probe.set_away(true);
+    bed.store.set_down(true);
     tokio::time::sleep(TTL - Duration::from_millis(4_100)).await;
     assert_eq!(lease.state(), LeaseState::Held);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(is_recovering(&lease), "the answer came four seconds after the sending");
+    assert!(is_recovering(&lease), "the reply came 4 s after the request");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_that_take_a_stream_from_each_other_end_with_one() {
+async fn one_holder_remains_when_two_take_a_stream_over_repeatedly() {
     let registry = std::sync::Arc::new(stream_registry::MemoryRegistry::with_ttl(Duration::from_secs(5)).unwrap());
     let both =
         [0, 1].map(|_| Leases::new(registry.clone(), LeaseOptions::default().heartbeat(Duration::from_millis(50))));
@@ -174,7 +174,7 @@ async fn two_that_take_a_stream_from_each_other_end_with_one() {
                 let source = format!("10.0.{side}.1:{round}");
                 let lease = leases.acquire_with(stream("cam1", &source), OnConflict::TakeOver).await.unwrap();
                 lease.report(StreamStats { bytes_received: round, ..Default::default() });
-                // Superseded or not; what came too late has changed nothing, see the end.
+                // This may fail if the lease is superseded by now. The checks at the end show that nothing was overwritten.
                 drop(lease.set_status(StreamStatus::Active).await);
                 all.push(lease);
                 if let Some(old) = all.iter().rev().nth(1) {
@@ -196,7 +196,11 @@ async fn two_that_take_a_stream_from_each_other_end_with_one() {
     let held: Vec<_> = all.iter().filter(|lease| lease.state() == LeaseState::Held).collect();
     let stored = registry.get(&id("cam1")).await.unwrap();
     assert_eq!(held.iter().map(|lease| lease.epoch()).collect::<Vec<_>>(), [stored.epoch().unwrap()]);
-    assert_eq!(held[0].epoch(), all.iter().map(stream_registry::lease::Lease::epoch).max().unwrap(), "the latest");
+    assert_eq!(
+        held[0].epoch(),
+        all.iter().map(stream_registry::lease::Lease::epoch).max().unwrap(),
+        "the latest lease wins"
+    );
     assert!(stored.bytes_received < 666_666);
     assert_eq!(stored.source_addr, held[0].stream().source_addr);
 }

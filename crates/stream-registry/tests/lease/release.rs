@@ -1,8 +1,6 @@
-//! Ends: by the holder, by others, by nobody.
+//! Ends of leases: released by the holder, ended by other clients, or closed with the registry.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stream_registry::lease::{LeaseEnd, LeaseState};
@@ -10,11 +8,11 @@ use stream_registry::registry::Operation;
 use stream_registry::stream::EndReason;
 use stream_registry::{ErrorKind, OnConflict, Registry, StreamPatch, StreamStats, StreamStatus};
 
-use super::{ROUND, TTL, bed, stream};
+use super::{ROUND, TTL, stream, test_bed};
 
 #[tokio::test(start_paused = true)]
-async fn the_last_record_has_what_was_reported_and_the_reason() {
-    let bed = bed();
+async fn release_returns_the_last_record_with_reports_and_reason() {
+    let bed = test_bed();
     let lease = bed.acquire("cam1").await;
     lease.report(StreamStats { bytes_received: 77, ..Default::default() });
     let last = lease.release_with("publisher left".parse().unwrap()).await.unwrap();
@@ -31,14 +29,14 @@ async fn the_last_record_has_what_was_reported_and_the_reason() {
         assert!(error.message().contains("released"), "{error}");
     }
     lease.report(StreamStats::default());
-    bed.probe.take();
-    bed.go_on(ROUND * 3).await;
-    assert!(bed.probe.take().is_empty());
+    bed.store.take_calls();
+    bed.advance(ROUND * 3).await;
+    assert!(bed.store.take_calls().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_waits_for_the_write_that_is_under_way() {
-    let bed = bed();
+async fn release_waits_for_the_write_in_flight() {
+    let bed = test_bed();
     let lease = bed.acquire("cam1").await;
     bed.mock.delay(Operation::Status, Duration::from_millis(500));
     let began = tokio::time::Instant::now();
@@ -53,81 +51,81 @@ async fn a_release_waits_for_the_write_that_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_whose_answer_was_lost_is_the_same_end() {
-    let bed = bed();
+async fn release_succeeds_when_the_reply_is_lost() {
+    let bed = test_bed();
     let lease = bed.acquire("cam1").await;
     bed.mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
     let last = lease.release_with("done".parse().unwrap()).await.unwrap();
     assert_eq!(last.end_reason.as_deref(), Some("done"));
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
 
-    // Away for longer than anybody waits: the lease goes on, and is released later.
+    // The store is down for longer than the retries: the lease goes on, and is released later.
     let lease = bed.acquire("cam2").await;
-    bed.probe.set_away(true);
+    bed.store.set_down(true);
     let began = tokio::time::Instant::now();
     assert!(lease.release().await.unwrap_err().is_retryable());
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&began.elapsed()), "{:?}", began.elapsed());
     assert_eq!(lease.state(), LeaseState::Held);
-    bed.probe.set_away(false);
-    bed.go_on(ROUND * 2).await;
+    bed.store.set_down(false);
+    bed.advance(ROUND * 2).await;
     assert!(bed.stored("cam2").await.is_some());
     lease.release().await.unwrap();
     assert!(bed.stored("cam2").await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_to_an_end_that_nobody_repeats_is_found_out() {
-    let bed = bed();
+async fn lease_ends_as_released_when_a_cancelled_release_was_applied() {
+    let bed = test_bed();
     let lease = bed.acquire("cam1").await;
     bed.mock.delay(Operation::Unregister, Duration::from_secs(1));
     bed.mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
-    // Dropped after the first call was answered, before the second.
-    let patience = tokio::time::timeout(Duration::from_millis(1_500), lease.release());
-    assert!(patience.await.is_err());
+    // The future is dropped after the first reply, before the retry is done.
+    let cancelled = tokio::time::timeout(Duration::from_millis(1_500), lease.release());
+    assert!(cancelled.await.is_err());
     assert!(bed.stored("cam1").await.is_none());
     assert_eq!(lease.ended().await, LeaseEnd::Released);
-    assert!(bed.stored("cam1").await.is_none(), "it was not brought back");
+    assert!(bed.stored("cam1").await.is_none(), "the stream was registered again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_that_failed_does_not_claim_what_an_operator_ends_later() {
-    let bed = bed();
-    // Refused: it was not done.
+async fn lease_ends_as_removed_when_an_operator_unregisters_after_a_failed_release() {
+    let bed = test_bed();
+    // The store is down, so the release was certainly not applied.
     let lease = bed.acquire("cam1").await;
-    bed.probe.set_away(true);
+    bed.store.set_down(true);
     assert!(lease.release().await.unwrap_err().is_retryable());
-    bed.force_end("cam1").await;
-    bed.probe.set_away(false);
+    bed.force_unregister("cam1").await;
+    bed.store.set_down(false);
     assert_eq!(lease.ended().await, LeaseEnd::Removed);
 
     let lease = bed.acquire("cam2").await;
     bed.mock.fail_next(Operation::Unregister, ErrorKind::Unavailable);
     bed.mock.delay(Operation::Unregister, Duration::from_millis(100));
-    let ended = async {
+    let removal = async {
         tokio::time::sleep(Duration::from_millis(130)).await;
         bed.mock.delay(Operation::Unregister, Duration::ZERO);
-        bed.force_end("cam2").await;
+        bed.force_unregister("cam2").await;
     };
-    let (released, ()) = tokio::join!(lease.release(), ended);
+    let (released, ()) = tokio::join!(lease.release(), removal);
     assert_eq!(released.unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Removed), "while it was tried again");
+    assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Removed), "removed between two attempts of the release");
 
-    // Nobody knows, until a heartbeat finds the stream.
+    // A cancelled release may have been applied, until a heartbeat finds the stream.
     let lease = bed.acquire("cam3").await;
     bed.mock.delay(Operation::Unregister, Duration::from_secs(1));
     assert!(tokio::time::timeout(Duration::from_millis(500), lease.release()).await.is_err());
     bed.mock.delay(Operation::Unregister, Duration::ZERO);
-    bed.go_on(ROUND).await;
+    bed.advance(ROUND).await;
     assert_eq!(lease.state(), LeaseState::Held);
-    bed.force_end("cam3").await;
+    bed.force_unregister("cam3").await;
     assert_eq!(lease.ended().await, LeaseEnd::Removed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_of_what_is_not_ours_says_so() {
-    let bed = bed();
+async fn release_returns_not_holder_or_not_found_when_the_lease_is_lost() {
+    let bed = test_bed();
     let lease = bed.acquire("cam1").await;
-    let others = bed.others();
+    let others = bed.other_process();
     let other = others.acquire_with(stream("cam1", "198.51.100.9:5000"), OnConflict::TakeOver).await.unwrap();
     let error = lease.release().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotHolder, "{error}");
@@ -139,14 +137,14 @@ async fn a_release_of_what_is_not_ours_says_so() {
     assert_eq!(other.state(), LeaseState::Held);
 
     let lease = bed.acquire("cam2").await;
-    bed.force_end("cam2").await;
+    bed.force_unregister("cam2").await;
     assert_eq!(lease.release().await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Removed));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_whose_epoch_was_dropped_can_be_released() {
-    let bed = bed();
+async fn release_works_when_another_program_dropped_the_epoch() {
+    let bed = test_bed();
     let lease = bed.acquire("cam1").await;
     let theirs = r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}"#;
     bed.mock.put_stored(lease.id(), theirs).unwrap();
@@ -154,7 +152,7 @@ async fn a_stream_whose_epoch_was_dropped_can_be_released() {
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
     assert!(bed.stored("cam1").await.is_none());
 
-    // One that drops it all the while: not between two calls only, and not for ever.
+    // Another program drops the epoch again and again, first for less and then for more than the retries last.
     bed.mock.delay(Operation::Unregister, Duration::from_millis(20));
     for (seconds, is_released) in [(1, true), (20, false)] {
         let lease = bed.acquire("cam1").await;
@@ -168,15 +166,15 @@ async fn a_stream_whose_epoch_was_dropped_can_be_released() {
         let (released, _) = tokio::join!(lease.release(), dropping);
         assert_eq!(released.is_ok(), is_released, "{released:?}");
         assert!(released.err().is_none_or(|error| error.is_retryable()));
-        bed.go_on(ROUND).await;
+        bed.advance(ROUND).await;
         let state = if is_released { LeaseState::Ended(LeaseEnd::Released) } else { LeaseState::Held };
         assert_eq!((lease.state(), bed.stored("cam1").await.is_some()), (state, !is_released));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_leases_of_a_node_end_and_what_failed_is_named() {
-    let bed = bed();
+async fn release_all_releases_many_at_once_and_names_failed_streams() {
+    let bed = test_bed();
     let mut held = Vec::new();
     for at in 0..500 {
         held.push(bed.acquire(&format!("cam{at}")).await);
@@ -187,7 +185,7 @@ async fn all_leases_of_a_node_end_and_what_failed_is_named() {
     let began = tokio::time::Instant::now();
     let reason: EndReason = "maintenance".parse().unwrap();
     let failed = bed.leases.release_all_with(reason).await;
-    assert!(began.elapsed() <= Duration::from_millis(900), "many at once: {:?}", began.elapsed());
+    assert!(began.elapsed() <= Duration::from_millis(900), "releases ran in parallel: {:?}", began.elapsed());
     let failed: Vec<_> = failed.iter().map(|error| (error.kind(), error.stream_id().cloned())).collect();
     assert_eq!(failed, [(ErrorKind::NotHolder, Some(stuck.id().clone()))]);
     assert!(bed.leases.is_empty());
@@ -196,25 +194,29 @@ async fn all_leases_of_a_node_end_and_what_failed_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_ends_while_the_store_is_away_is_done_in_seconds() {
-    let bed = bed();
+async fn release_all_returns_within_seconds_while_the_store_is_down() {
+    let bed = test_bed();
     let mut held = Vec::new();
     for at in 0..1_000 {
         held.push(bed.acquire(&format!("cam{at}")).await);
         held[at].report(StreamStats { bytes_received: 7, ..Default::default() });
     }
-    bed.probe.set_away(true);
+    bed.store.set_down(true);
     let began = tokio::time::Instant::now();
     let failed = bed.leases.release_all().await;
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&began.elapsed()), "{:?}", began.elapsed());
     assert!(failed.iter().all(|error| error.is_retryable() && error.operation() == Some(Operation::Unregister)));
     let named: HashSet<_> = failed.iter().filter_map(|error| error.stream_id().cloned()).collect();
-    assert_eq!((failed.len(), named.len(), bed.leases.len()), (1_000, 1_000, 1_000), "each is named, and goes on");
-    bed.probe.set_away(false);
+    assert_eq!(
+        (failed.len(), named.len(), bed.leases.len()),
+        (1_000, 1_000, 1_000),
+        "each lease has an error and goes on"
+    );
+    bed.store.set_down(false);
     assert!(bed.leases.release_all().await.is_empty());
     assert!(bed.mock.list().await.unwrap().is_empty());
 
-    // Slow is not away: nobody is left behind.
+    // A slow store is not down: all leases are released.
     for at in 0..640 {
         held.push(bed.acquire(&format!("cam{at}")).await);
     }
@@ -224,108 +226,23 @@ async fn a_node_that_ends_while_the_store_is_away_is_done_in_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn acquired_again_by_the_same_process_the_earlier_lease_ends_at_once() {
-    let bed = bed();
+async fn earlier_lease_ends_at_once_when_the_same_process_acquires_again() {
+    let bed = test_bed();
     let (first, second) = (bed.acquire("cam1").await, bed.acquire("cam1").await);
     assert!(first.epoch() < second.epoch());
     assert!(matches!(first.state(), LeaseState::Ended(LeaseEnd::Superseded { .. })));
     assert_eq!((second.state(), bed.leases.len()), (LeaseState::Held, 1));
     drop(first);
-    bed.go_on(TTL * 2).await;
+    bed.advance(TTL * 2).await;
     assert_eq!(second.state(), LeaseState::Held);
     assert!(bed.stored("cam1").await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closed_registry_ends_all_leases() {
-    let bed = bed();
+async fn all_leases_end_when_the_registry_is_closed() {
+    let bed = test_bed();
     let (one, two) = (bed.acquire("cam1").await, bed.acquire("cam2").await);
     bed.mock.close().await.unwrap();
     assert_eq!((one.ended().await, two.ended().await), (LeaseEnd::Closed, LeaseEnd::Closed));
     assert_eq!(one.release().await.unwrap_err().kind(), ErrorKind::Closed);
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn logged() -> (Log, tracing::subscriber::DefaultGuard) {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    (log, tracing::subscriber::set_default(subscriber))
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_handle_that_is_dropped_says_so_and_writes_nothing_more() {
-    let (log, _guard) = logged();
-    let bed = bed();
-    let (dropped, released) = (bed.acquire("dropped").await, bed.acquire("released").await);
-    released.release().await.unwrap();
-    drop((dropped, released));
-    let text = log.text();
-    assert_eq!(text.matches("dropped without release").count(), 1, "{text}");
-    assert!(text.contains("WARN") && text.contains("stream=dropped"), "{text}");
-    bed.go_on(TTL / 2).await;
-    assert!(bed.stored("dropped").await.is_some(), "it is not ended");
-    assert!(bed.probe.take().is_empty());
-    bed.go_on(TTL).await;
-    assert!(bed.stored("dropped").await.is_none(), "it expires");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_outage_is_told_once_and_not_for_each_lease() {
-    let (log, _guard) = logged();
-    // A store that fails calls, and one that fails each write in them.
-    for leases in [1, 300] {
-        for each in [false, true] {
-            let bed = bed();
-            bed.probe.each.store(each, Ordering::SeqCst);
-            let mut held = Vec::new();
-            for at in 0..leases {
-                held.push(bed.acquire(&format!("cam{at}")).await);
-            }
-            bed.probe.set_away(true);
-            bed.go_on(TTL * 3).await;
-            bed.probe.set_away(false);
-            bed.go_on(ROUND * 3).await;
-            assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
-            bed.leases.release_all().await;
-            let text = log.text();
-            log.0.lock().unwrap().clear();
-            assert!(text.contains("takes no heartbeats") && text.contains(&format!("leases={leases}")), "{text}");
-            assert!(text.lines().count() <= 6, "{leases} {each}: {text}");
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_fault_of_one_stream_does_not_tell_that_the_store_is_back() {
-    let (log, _guard) = logged();
-    let bed = bed();
-    let lease = bed.acquire("cam1").await;
-    bed.mock.advance(TTL);
-    for kind in [ErrorKind::Unavailable, ErrorKind::Internal, ErrorKind::Corrupt, ErrorKind::Unavailable] {
-        bed.mock.fail_next(Operation::Register, kind);
-    }
-    bed.go_on(TTL * 2).await;
-    assert_eq!(lease.state(), LeaseState::Held);
-    let text = log.text();
-    assert_eq!(text.matches("takes no streams back").count(), 1, "{text}");
-    assert_eq!(text.matches("takes streams back again").count(), 1, "{text}");
 }

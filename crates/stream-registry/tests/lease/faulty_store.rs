@@ -1,0 +1,137 @@
+//! A store that records its calls and fails on demand.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stream_registry::registry::StoreInfo;
+use stream_registry::{
+    Change, Cursor, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Snapshot, Stream, StreamId,
+    UnregisterOptions, Write,
+};
+
+#[derive(Debug)]
+pub(crate) struct FaultyStore {
+    inner: Arc<dyn Registry>,
+    /// Every call fails, as if the store were unreachable.
+    down: AtomicBool,
+    /// While the store is down, each write of a call gets its own error, as over HTTP.
+    pub(crate) fail_each_write: AtomicBool,
+    /// Every registration and patch fails, as with full memory.
+    pub(crate) memory_full: AtomicBool,
+    /// The time to live that the store reports, if different from the real one.
+    pub(crate) reported_ttl: Mutex<Option<Duration>>,
+    /// The writes of each call.
+    calls: Mutex<Vec<Vec<Write>>>,
+    /// Attempted registrations.
+    pub(crate) registrations: AtomicUsize,
+    registrations_in_flight: AtomicUsize,
+    /// The greatest number of registrations in flight at once.
+    pub(crate) max_registrations: AtomicUsize,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(inner: Arc<dyn Registry>) -> Self {
+        Self {
+            inner,
+            down: AtomicBool::new(false),
+            fail_each_write: AtomicBool::new(false),
+            memory_full: AtomicBool::new(false),
+            reported_ttl: Mutex::default(),
+            calls: Mutex::default(),
+            registrations: AtomicUsize::new(0),
+            registrations_in_flight: AtomicUsize::new(0),
+            max_registrations: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Returns the calls since the previous `take_calls`.
+    pub(crate) fn take_calls(&self) -> Vec<Vec<Write>> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+
+    /// Returns the operations of all writes since the previous `take_calls`.
+    pub(crate) fn take_operations(&self) -> Vec<&'static str> {
+        self.take_calls().into_iter().flatten().map(|write| write.change.operation().as_str()).collect()
+    }
+
+    fn check_up(&self) -> Result<()> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "the store is down"));
+        }
+        Ok(())
+    }
+}
+
+fn out_of_memory() -> Error {
+    Error::new(ErrorKind::Unavailable, "out of memory")
+}
+
+#[async_trait]
+impl Registry for FaultyStore {
+    async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        self.registrations.fetch_add(1, Ordering::SeqCst);
+        self.check_up()?;
+        if self.memory_full.load(Ordering::SeqCst) {
+            return Err(out_of_memory());
+        }
+        let now = self.registrations_in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        self.max_registrations.fetch_max(now, Ordering::SeqCst);
+        let mut result = self.inner.register_with(stream, options).await;
+        if let (Ok(registered), Some(ttl)) = (&mut result, *self.reported_ttl.lock().unwrap()) {
+            registered.ttl = ttl;
+        }
+        self.registrations_in_flight.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
+        self.check_up()?;
+        self.inner.unregister_with(id, options).await
+    }
+    async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
+        self.calls.lock().unwrap().push(writes.to_vec());
+        match self.check_up() {
+            Err(error) if self.fail_each_write.load(Ordering::SeqCst) => return Ok(vec![Err(error); writes.len()]),
+            result => result?,
+        }
+        if !self.memory_full.load(Ordering::SeqCst) {
+            return self.inner.write(writes).await;
+        }
+        // As in Redis: if a call has one write only, the whole call fails.
+        let rejected = |write: &Write| matches!(write.change, Change::Patch(_));
+        if let [write] = writes
+            && rejected(write)
+        {
+            return Err(out_of_memory());
+        }
+        let accepted: Vec<_> = writes.iter().filter(|write| !rejected(write)).cloned().collect();
+        let mut results = self.inner.write(&accepted).await?.into_iter();
+        let result = |write| if rejected(write) { Err(out_of_memory()) } else { results.next().unwrap() };
+        Ok(writes.iter().map(result).collect())
+    }
+    async fn get(&self, id: &StreamId) -> Result<Stream> {
+        self.inner.get(id).await
+    }
+    async fn snapshot(&self) -> Result<Snapshot> {
+        self.inner.snapshot().await
+    }
+    async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
+        self.inner.list_page(cursor, count).await
+    }
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+    fn info(&self) -> StoreInfo {
+        let info = self.inner.info();
+        StoreInfo::new(info.kind, self.reported_ttl.lock().unwrap().unwrap_or(info.ttl))
+    }
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}

@@ -1,0 +1,95 @@
+//! Log lines: what is logged about outages and dropped handles, and how often.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use stream_registry::ErrorKind;
+use stream_registry::lease::LeaseState;
+use stream_registry::registry::Operation;
+
+use super::{ROUND, TTL, test_bed};
+
+/// The log output of one test.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn capture_log() -> (Log, tracing::subscriber::DefaultGuard) {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_handle_logs_a_warning_and_its_stream_expires() {
+    let (log, _guard) = capture_log();
+    let bed = test_bed();
+    let (dropped, released) = (bed.acquire("dropped").await, bed.acquire("released").await);
+    released.release().await.unwrap();
+    drop((dropped, released));
+    let text = log.text();
+    assert_eq!(text.matches("dropped without release").count(), 1, "{text}");
+    assert!(text.contains("WARN") && text.contains("stream=dropped"), "{text}");
+    bed.advance(TTL / 2).await;
+    assert!(bed.stored("dropped").await.is_some(), "dropping the handle unregistered the stream");
+    assert!(bed.store.take_calls().is_empty());
+    bed.advance(TTL).await;
+    assert!(bed.stored("dropped").await.is_none(), "the stream did not expire");
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_is_logged_once_and_not_per_lease() {
+    let (log, _guard) = capture_log();
+    // Some stores fail the whole call, others fail each write of it.
+    for leases in [1, 300] {
+        for fail_each_write in [false, true] {
+            let bed = test_bed();
+            bed.store.fail_each_write.store(fail_each_write, Ordering::SeqCst);
+            let mut held = Vec::new();
+            for at in 0..leases {
+                held.push(bed.acquire(&format!("cam{at}")).await);
+            }
+            bed.store.set_down(true);
+            bed.advance(TTL * 3).await;
+            bed.store.set_down(false);
+            bed.advance(ROUND * 3).await;
+            assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
+            bed.leases.release_all().await;
+            let text = log.text();
+            log.0.lock().unwrap().clear();
+            assert!(text.contains("rejecting heartbeats") && text.contains(&format!("leases={leases}")), "{text}");
+            assert!(text.lines().count() <= 6, "{leases} leases, fail_each_write: {fail_each_write}: {text}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn error_of_one_stream_does_not_log_that_the_store_is_back() {
+    let (log, _guard) = capture_log();
+    let bed = test_bed();
+    let lease = bed.acquire("cam1").await;
+    bed.mock.advance(TTL);
+    for kind in [ErrorKind::Unavailable, ErrorKind::Internal, ErrorKind::Corrupt, ErrorKind::Unavailable] {
+        bed.mock.fail_next(Operation::Register, kind);
+    }
+    bed.advance(TTL * 2).await;
+    assert_eq!(lease.state(), LeaseState::Held);
+    let text = log.text();
+    assert_eq!(text.matches("rejecting recoveries").count(), 1, "{text}");
+    assert_eq!(text.matches("accepts recoveries again").count(), 1, "{text}");
+}
