@@ -14,7 +14,7 @@ const PAGES: [&str; 7] = [
     "DESIGN.md",
     "docs/operations.md",
     "docs/semantics.md",
-    "examples/rtp-ingest/README.md",
+    "crates/rtp-ingest/README.md",
 ];
 
 /// Where a path that a page names may begin.
@@ -52,7 +52,7 @@ fn quoted(text: &str) -> Vec<&str> {
 fn is_path(text: &str) -> bool {
     let plain = |one: char| one.is_ascii_alphanumeric() || "_.-/".contains(one);
     let ending = [".rs", ".lua", ".md", ".toml", ".jsonl", "/"].iter().any(|ending| text.ends_with(ending));
-    let begins = ["crates/", "docs/", "examples/", "scripts/", ".ci/"].iter().any(|begin| text.starts_with(begin));
+    let begins = ["crates/", "docs/", "scripts/", ".ci/"].iter().any(|begin| text.starts_with(begin));
     // `.rs` alone is an ending, `/readyz` a route.
     let named = !text.starts_with('/') && (!text.starts_with('.') || text.contains('/'));
     text.chars().all(plain) && named && (ending || begins)

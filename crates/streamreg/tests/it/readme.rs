@@ -15,7 +15,7 @@ use testkit::RedisServer;
 use crate::cli::Running;
 
 const README: &str = include_str!("../../../../README.md");
-const RTP_README: &str = include_str!("../../../../examples/rtp-ingest/README.md");
+const RTP_README: &str = include_str!("../../../rtp-ingest/README.md");
 
 /// Where the commands of the README expect the servers.
 const HTTP: &str = "127.0.0.1:8580";

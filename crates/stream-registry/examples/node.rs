@@ -1,0 +1,67 @@
+//! An ingest node to copy from. It registers one stream, keeps it alive, reports its statistics every second, and
+//! unregisters it on Ctrl-C.
+//!
+//! ```console
+//! cargo run -p stream-registry --example node
+//! cargo run -p stream-registry --example node redis://127.0.0.1:6379
+//! ```
+#![allow(clippy::print_stdout, reason = "a command-line program prints to the terminal")]
+
+use std::pin::pin;
+use std::time::Duration;
+
+use stream_registry::lease::{LeaseOptions, Leases};
+use stream_registry::watch::WatchFrom;
+use stream_registry::{Stream, StreamStats, StreamStatus, StreamType};
+
+const NODE: &str = "studio-1";
+
+#[tokio::main]
+async fn main() -> stream_registry::Result<()> {
+    let url = std::env::args().nth(1).unwrap_or_else(|| "memory:".to_owned());
+    let registry = stream_registry::connect(&url).await?;
+    let mut changes = registry.watch(WatchFrom::Now).await?;
+
+    // A process needs one `Leases`, however many streams it has: a background task sends the heartbeats of all of them.
+    let leases = Leases::new(registry, LeaseOptions::default().heartbeat(Duration::from_secs(1)));
+
+    // A publisher has connected: register its stream. While we hold the lease, no other node can write the record.
+    let mut stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    stream.node = Some(NODE.to_owned());
+    let lease = leases.acquire(stream).await?;
+    println!("{}: registered in {url}", lease.id());
+    lease.set_status(StreamStatus::Active).await?;
+
+    let mut stats = StreamStats::default();
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut ctrl_c = pin!(tokio::signal::ctrl_c());
+    loop {
+        tokio::select! {
+            _ = second.tick() => {
+                // Your receiver counts these. `report` does not wait for the store: the next heartbeat writes the numbers.
+                stats.packets_received += 95;
+                stats.bytes_received += 95 * 1_316;
+                stats.bitrate = 95 * 1_316 * 8;
+                lease.report(stats.clone());
+                println!("{}: {} bytes received", lease.id(), stats.bytes_received);
+            }
+            // Somebody else has the stream now, or an operator removed it. Disconnect the publisher; do not register again.
+            end = lease.ended() => {
+                println!("{}: lease lost: {end:?}", lease.id());
+                return Ok(());
+            }
+            // The change feed reports every stream in the store. This prints the other streams of this node.
+            Some(event) = changes.next() => {
+                if let Some(other) = event.stream().filter(|s| s.node.as_deref() == Some(NODE) && s.id != *lease.id()) {
+                    println!("{}: {}", other.id, event.as_str());
+                }
+            }
+            _ = &mut ctrl_c => break,
+        }
+    }
+
+    // Watchers are notified of the removal and its reason. With several streams, use `leases.release_all_with`.
+    let last = lease.release_with("node stopped".parse()?).await?;
+    println!("{}: ended after {} bytes: {}", last.id, last.bytes_received, last.end_reason.unwrap_or_default());
+    Ok(())
+}
