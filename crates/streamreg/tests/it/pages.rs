@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 /// Pages whose links and paths are looked up, from the repository's root.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
+    "CHANGELOG.md",
     "CONTRIBUTING.md",
     "DESIGN.md",
+    "docs/cli.md",
+    "docs/http.md",
+    "docs/interop.md",
     "docs/operations.md",
     "docs/semantics.md",
     "crates/rtp-ingest/README.md",
@@ -115,8 +119,8 @@ fn first_cells(text: &str, title: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_readme_has_every_command_and_no_other() {
-    let named: BTreeSet<String> = first_cells(&page("README.md"), "Commands")
+fn the_command_line_page_has_every_command_and_no_other() {
+    let named: BTreeSet<String> = first_cells(&page("docs/cli.md"), "Commands")
         .iter()
         .map(|cell| cell.trim_start_matches("`streamreg ").split([' ', '`']).next().unwrap().to_owned())
         .collect();
@@ -126,9 +130,9 @@ fn the_readme_has_every_command_and_no_other() {
 }
 
 #[test]
-fn the_readme_has_every_route_and_no_other() {
+fn the_http_page_has_every_route_and_no_other() {
     let mut named = BTreeSet::new();
-    for cell in first_cells(&page("README.md"), "HTTP") {
+    for cell in first_cells(&page("docs/http.md"), "Requests") {
         let routes = quoted(&cell).into_iter().map(|route| route.split('?').next().unwrap().to_owned());
         named.extend(routes);
     }

@@ -1,4 +1,4 @@
-//! The README's console blocks, run as they stand and compared.
+//! The console blocks of the README and of pages in docs, run as they stand and compared.
 //!
 //! A line that begins with `$ ` is a command, typed at a terminal; what follows is all that it prints. `…` in a line stands
 //! for any text but none, a line of `…` alone for any number of lines. The usual ports in commands and output are
@@ -14,18 +14,22 @@ use testkit::RedisServer;
 
 use crate::cli::Running;
 
-const README: &str = include_str!("../../../../README.md");
 const RTP_README: &str = include_str!("../../../rtp-ingest/README.md");
+/// The pages: each is a session of its own.
+const PAGES: [(&str, &str); 4] = [
+    ("README.md", include_str!("../../../../README.md")),
+    ("docs/cli.md", include_str!("../../../../docs/cli.md")),
+    ("docs/http.md", include_str!("../../../../docs/http.md")),
+    ("docs/interop.md", include_str!("../../../../docs/interop.md")),
+];
 
 /// Where the commands of the README expect the servers.
 const HTTP: &str = "127.0.0.1:8580";
 const REDIS: &str = "127.0.0.1:6379";
 
 /// Commands that are not run here, and why.
-const NOT_RUN: [(&str, &str); 2] = [
-    ("scripts/test", "runs this test"),
-    ("cargo install --locked --path crates/streamreg", "builds for minutes; the binary under test is on the path"),
-];
+const NOT_RUN: [(&str, &str); 1] =
+    [("cargo install --locked --path crates/streamreg", "builds for minutes; the binary under test is on the path")];
 
 /// A fenced block: its language, its first line's number, its text.
 pub(super) fn blocks(text: &str) -> Vec<(&str, usize, String)> {
@@ -138,7 +142,7 @@ impl Session {
         self.addresses.iter().fold(text.to_owned(), |text, (usual, real)| text.replace(real, usual))
     }
 
-    fn take(&mut self, step: &Step) {
+    fn take(&mut self, page: &str, step: &Step) {
         // The line that builds and runs is the program itself.
         let command = step.command.replace("cargo run --release --", "streamreg");
         let mut words = command.split(' ');
@@ -149,7 +153,7 @@ impl Session {
                 assert!(step.printed.is_empty(), "line {}: export prints nothing", step.number);
             }
             (Some("streamreg"), Some("serve" | "demo")) => self.stay(step, &command),
-            (Some("streamreg" | "redis-cli" | "curl"), _) => self.run(step, &command),
+            (Some("streamreg" | "redis-cli" | "curl"), _) => self.run(page, step, &command),
             _ => panic!("line {}: this test does not know what to do with {command:?}", step.number),
         }
     }
@@ -185,7 +189,7 @@ impl Session {
     }
 
     /// Runs a command at a terminal.
-    fn run(&self, step: &Step, command: &str) {
+    fn run(&self, page: &str, step: &Step, command: &str) {
         let path = format!("{}:{}", self.folder.path().join("bin").display(), std::env::var("PATH").unwrap());
         // A wide window: tables are written whole.
         let command = format!("stty columns 160; {}", self.with_real(command));
@@ -198,7 +202,7 @@ impl Session {
         let printed: Vec<String> = self.with_usual(&printed).lines().map(str::to_owned).collect();
         assert!(
             fits(&step.printed, &printed),
-            "README.md, line {}: $ {}\nexpected:\n{}\nprinted:\n{}\n",
+            "{page}, line {}: $ {}\nexpected:\n{}\nprinted:\n{}\n",
             step.number,
             step.command,
             step.printed.join("\n"),
@@ -210,20 +214,23 @@ impl Session {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_prints_what_the_readme_says() {
     let redis = RedisServer::start().await;
-    let steps = steps(README);
+    let sessions = PAGES.map(|(page, text)| (page, steps(text)));
     for (command, why) in NOT_RUN {
-        let found: Vec<_> = steps.iter().filter(|step| step.command == command).collect();
+        let found: Vec<_> =
+            sessions.iter().flat_map(|(_, steps)| steps).filter(|step| step.command == command).collect();
         assert!(!found.is_empty(), "{command:?} ({why}) is not in the README any more");
         assert!(found.iter().all(|step| step.printed.is_empty()), "nobody compares what {command:?} prints");
     }
     tokio::task::spawn_blocking(move || {
-        let mut session = Session::new(&redis);
         let mut taken = 0;
-        for step in steps.iter().filter(|step| NOT_RUN.iter().all(|(command, _)| step.command != *command)) {
-            session.take(step);
-            taken += 1;
+        for (page, steps) in &sessions {
+            let mut session = Session::new(&redis);
+            for step in steps.iter().filter(|step| NOT_RUN.iter().all(|(command, _)| step.command != *command)) {
+                session.take(page, step);
+                taken += 1;
+            }
         }
-        assert!(taken >= 12, "the README has but {taken} commands");
+        assert!(taken >= 16, "the pages have only {taken} commands");
     })
     .await
     .unwrap();
@@ -242,22 +249,31 @@ fn what_is_not_run_exists() {
 
 #[test]
 fn every_block_is_tested_somewhere() {
-    let blocks = blocks(README);
-    for (language, number, block) in &blocks {
-        match *language {
-            // Run above.
-            "console" => {}
-            // Compiled and run as a doc-test of the library.
-            "rust" => assert!(block.contains("fn main()"), "line {number}: the example is a whole program"),
-            // Run by the example's own test, from its own page.
-            "sh" => {
-                let (_, rest) = RTP_README.split_once("```console\n").unwrap();
-                let (lines, _) = rest.split_once("```").unwrap();
-                assert_eq!(block, lines, "line {number}: the lines for a real stream are those of the example");
+    let mut examples = 0;
+    for (page, text) in PAGES {
+        for (language, number, block) in blocks(text) {
+            match language {
+                // Run above.
+                "console" => {}
+                // A list with values that change, so only its columns are compared.
+                "text" => {
+                    let columns = |block: &str| block.lines().find(|line| line.starts_with("ID ")).map(words);
+                    let listed = blocks(text).iter().find_map(|(of, _, run)| columns(run).filter(|_| *of == "console"));
+                    assert_eq!(columns(&block), listed, "{page}, line {number}: columns of `streamreg list`");
+                }
+                // Compiled and run as a doc-test of the library.
+                "rust" => {
+                    examples += 1;
+                    assert!(block.contains("fn main()"), "{page}, line {number}: the example is a whole program");
+                    assert_eq!(page, "README.md", "line {number}: only the README is a doc-test");
+                }
+                other => panic!("{page}, line {number}: no test knows blocks of {other:?}"),
             }
-            other => panic!("line {number}: no test knows blocks of {other:?}"),
         }
     }
-    let count = |language| blocks.iter().filter(|(of, _, _)| *of == language).count();
-    assert_eq!((count("rust"), count("sh")), (3, 1));
+    assert_eq!(examples, 1);
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
 }
