@@ -358,7 +358,6 @@ pub(super) fn decode_general(id: &StreamId, text: &str) -> Result<Stream> {
 }
 
 /// Reads a record as a store holds it, where the record itself has to say its id.
-#[cfg(any(feature = "http", feature = "redis"))]
 pub(crate) fn decode_listed(text: &str) -> Result<Stream> {
     if let Some(stream) = canonical::decode(None, text) {
         return Ok(stream);
