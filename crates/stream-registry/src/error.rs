@@ -92,6 +92,8 @@ pub enum ErrorKind {
     Unavailable,
     /// No answer in time. The call may have been applied.
     Timeout,
+    /// The caller did not prove its identity: a token or password is missing or wrong.
+    Unauthenticated,
     /// The store's or server's access rules refuse this caller.
     Denied,
     /// What is stored under this id cannot be read as a record.
@@ -115,6 +117,7 @@ impl ErrorKind {
             Self::NotHolder => "not_holder",
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",
+            Self::Unauthenticated => "unauthenticated",
             Self::Denied => "denied",
             Self::Corrupt => "corrupt",
             Self::Unsupported => "unsupported",

@@ -83,6 +83,8 @@ pub mod http;
 pub mod lease;
 mod memory;
 pub mod mock;
+#[cfg(any(feature = "http", feature = "redis"))]
+mod percent;
 pub mod query;
 #[cfg(feature = "redis")]
 pub mod redis;

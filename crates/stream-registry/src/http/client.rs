@@ -1,4 +1,4 @@
-//! The registry's operations as requests.
+//! The operations of the registry as HTTP requests.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use hyper::header::HeaderName;
 use tokio::sync::watch::Sender;
 
 use super::options::HttpOptions;
-use super::transport::{Call, LIST, Transport};
+use super::transport::{Call, LIST_LIMIT, Transport};
 use super::watch;
 use super::wire::{self, JSON, LabelsMode, MERGE_PATCH_JSON};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +27,7 @@ use crate::registry::{Operation, rules};
 use crate::stream::{Cursor, OperationId, Stream, StreamId};
 use crate::watch::{Event, Watch, WatchFrom};
 
-/// How many requests of one call of [`Registry::write`] are under way at once.
+/// Number of requests that one call of [`Registry::write`] sends concurrently.
 const CONCURRENT_WRITES: usize = 16;
 
 const STREAM_EPOCH: HeaderName = HeaderName::from_static(wire::STREAM_EPOCH);
@@ -36,8 +36,8 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// A registry behind a running `streamreg serve`.
 ///
-/// The time to live is the server's. Connections are kept and used again; a request whose connection
-/// was lost before an answer came is sent once more, under the same operation id. Needs a Tokio runtime.
+/// The server sets the time to live. Connections are reused. If a connection is lost before the response arrives, the
+/// request is retried once under the same operation id. Needs a Tokio runtime.
 ///
 /// ```no_run
 /// # async fn example() -> stream_registry::Result<()> {
@@ -49,13 +49,13 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 ///
 /// # Cancel safety
 ///
-/// A write whose future is dropped has happened whole, or not at all, or happens yet if its request
-/// was on the way. Of a batch, those that were not sent are not done. A [watch](Registry::watch) loses no event
-/// when [`Watch::next`] is dropped.
+/// If the future of a write is dropped, the write is applied completely or not at all; a request in flight may still
+/// be applied later. Writes of a batch that were not sent yet are not applied. A [watch](Registry::watch) loses no event
+/// if the future of [`Watch::next`] is dropped.
 pub struct HttpRegistry {
     /// `None` after `close`.
     transport: Mutex<Option<Transport>>,
-    /// Ends those who follow.
+    /// Ends all watches.
     closed: Sender<bool>,
     base: String,
     ttl: Duration,
@@ -73,16 +73,16 @@ impl fmt::Debug for HttpRegistry {
 }
 
 impl HttpRegistry {
-    /// Asks the server what it is, and keeps the connection.
+    /// Connects to a server and reads its description.
     ///
     /// # Errors
     ///
-    /// `Unavailable` or `Timeout` where no server answers; `Internal` where something else than
-    /// `streamreg serve` does; `InvalidArgument` for a token that no header carries.
+    /// Returns `Unavailable` or `Timeout` if no server responds, `Internal` if the response is not from `streamreg
+    /// serve`, and `InvalidArgument` if the token does not fit in a header.
     ///
     /// # Cancel safety
     ///
-    /// Nothing stays when the future is dropped.
+    /// The connection is closed if the future is dropped.
     pub async fn connect(options: HttpOptions) -> Result<Self> {
         Self::open(options).await.map_err(|error| error.with_operation(Operation::Connect))
     }
@@ -112,7 +112,7 @@ impl HttpRegistry {
         if self.read_only { Err(rules::read_only()) } else { Ok(transport) }
     }
 
-    async fn register_by(&self, policy: &str, body: String, options: &RegisterOptions) -> Result<Registered> {
+    async fn post_registration(&self, policy: &str, body: String, options: &RegisterOptions) -> Result<Registered> {
         let transport = self.transport_to_write()?;
         let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
         let mut query: Vec<_> = Some(policy).into_iter().filter(|policy| !policy.is_empty()).collect();
@@ -127,28 +127,28 @@ impl HttpRegistry {
             call = call.header(STREAM_EPOCH, epoch.as_str());
         }
         let call = call.body(JSON, body).header(IDEMPOTENCY_KEY, operation.as_str());
-        // An answer that cannot be read came from a server that has done it.
+        // If the response is unreadable, the server may still have applied the registration.
         wire::read_registered(&transport.send(call).await?).map_err(|error| error.with_may_have_applied(true))
     }
 
-    async fn register_given(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+    async fn try_register(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         rules::check_registration(stream, options)?;
         let policy = match options.on_conflict {
             OnConflict::Reject => String::new(),
             OnConflict::CreateOnly => "on_conflict=create_only".to_owned(),
             OnConflict::TakeOver => "on_conflict=take_over".to_owned(),
             OnConflict::TakeOverIfStale(after) => {
-                // Nothing lives longer, so that a longer time says the same.
+                // No stream lives longer than the limit.
                 let stale = after.min(Duration::from_millis(wire::MAX_STALE_MS));
-                // Up, so that nothing is taken over too early.
+                // Rounded up, so that no stream is taken over too early.
                 let stale_ms = stale.as_nanos().div_ceil(1_000_000);
                 format!("on_conflict=take_over_if_stale&stale_ms={stale_ms}")
             }
         };
-        self.register_by(&policy, wire::record_body(stream), options).await
+        self.post_registration(&policy, wire::record_body(stream), options).await
     }
 
-    async fn end_given(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
+    async fn try_unregister(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         let transport = self.transport_to_write()?;
         let mut query = Vec::new();
         if let Some(reason) = options.reason.as_str() {
@@ -161,17 +161,17 @@ impl HttpRegistry {
         Stream::from_stored(id, &last).map_err(|invalid| Error::from(invalid).with_may_have_applied(true))
     }
 
-    /// Reads an answer that may be as long as a list.
+    /// Sends a request whose response may be as large as a list.
     async fn read_list(&self, path: &str, pairs: &[(&str, String)]) -> Result<String> {
         let pairs: Vec<_> =
             pairs.iter().map(|(name, value)| format!("{name}={}", wire::encode_segment(value))).collect();
         let path = with_query(path.to_owned(), &pairs.join("&"));
-        self.transport()?.send(Call::new(Method::GET, path).cap(LIST)).await
+        self.transport()?.send(Call::new(Method::GET, path).limit(LIST_LIMIT)).await
     }
 
     async fn read_one(&self, id: &StreamId) -> Result<Stream> {
-        let text = self.transport()?.send(Call::new(Method::GET, wire::stream_path(id.as_str()))).await?;
-        Ok(Stream::from_stored(id, &text)?)
+        let json = self.transport()?.send(Call::new(Method::GET, wire::stream_path(id.as_str()))).await?;
+        Ok(Stream::from_stored(id, &json)?)
     }
 }
 
@@ -179,7 +179,7 @@ fn with_query(path: String, query: &str) -> String {
     if query.is_empty() { path } else { format!("{path}?{query}") }
 }
 
-/// Makes the request of a write with its condition.
+/// Creates the request of a write with its guard.
 fn guarded(method: Method, path: String, mut query: Vec<String>, guard: &Guard) -> Call {
     if *guard == Guard::Force {
         query.push("force=true".to_owned());
@@ -216,118 +216,122 @@ fn call_of(write: &Write) -> Call {
     }
 }
 
-/// Whether nothing answered in time. A problem that the server reports is one write's own, full memory
-/// say, unless its store was too slow; only what the connection says has a source.
+/// Returns whether the server failed to respond in time.
+///
+/// A problem that the server reports, such as full memory, concerns one write only, unless its store timed out. Only
+/// errors of the connection have a source.
 fn is_down(error: &Error) -> bool {
     error.kind() == ErrorKind::Timeout || (error.is_retryable() && std::error::Error::source(error).is_some())
 }
 
-/// What a write is answered that was not sent.
+/// Creates the error of a write that was not sent because the server is down.
 ///
-/// Waiting for a dead server again and again would take minutes, and a request that got no
-/// answer may still arrive there: a later one to the same stream must not overtake it.
+/// Waiting for every write to time out would take minutes. Also, a request without a response may still arrive, and a
+/// later write to the same stream must not overtake it.
 fn not_sent() -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "not sent, since the server did not answer another write of this call; try again",
+        "not sent, because the server did not respond to another write of this call; try again",
     )
 }
 
-/// Sends heartbeats and statistics of different streams in one request.
+/// Sends a batch of heartbeats and statistics of different streams.
 async fn write_batch(
     transport: &Transport,
     down: &AtomicBool,
     (body, writes): wire::Batch<'_>,
 ) -> Vec<(usize, Result<()>)> {
-    let answer = if down.load(Ordering::Relaxed) {
+    let response = if down.load(Ordering::Relaxed) {
         Err(not_sent())
     } else {
-        let call = Call::new(Method::POST, wire::HEARTBEATS).body(JSON, body).cap(LIST);
-        // An answer that cannot be read came from a server that has done it.
-        let answer = transport.send(call).await;
-        answer.and_then(|text| wire::read_batch_answer(&text).map_err(|error| error.with_may_have_applied(true)))
+        let call = Call::new(Method::POST, wire::HEARTBEATS).body(JSON, body).limit(LIST_LIMIT);
+        // If the response is unreadable, the server may still have applied the batch.
+        let response = transport.send(call).await;
+        response.and_then(|json| wire::read_batch_response(&json).map_err(|error| error.with_may_have_applied(true)))
     };
-    if answer.as_ref().is_err_and(is_down) {
+    if response.as_ref().is_err_and(is_down) {
         down.store(true, Ordering::Relaxed);
     }
-    let answer_to = |write: &Write| match &answer {
+    let result_of = |write: &Write| match &response {
         Err(error) => Err(error.clone()),
         Ok(errors) => errors.get(write.id.as_str()).cloned().map_or(Ok(()), Err),
     };
-    let named = |write: &Write| answer_to(write).map_err(|error| rules::name_write(error, write));
+    let named = |write: &Write| result_of(write).map_err(|error| rules::name_write(error, write));
     writes.into_iter().map(|(at, write)| (at, named(write))).collect()
 }
 
-/// Sends the writes to one stream, one after the other.
-async fn write_group(
+/// Sends the writes to one stream in order.
+async fn write_in_order(
     transport: &Transport,
     down: &AtomicBool,
     writes: Vec<(usize, &Write)>,
 ) -> Vec<(usize, Result<()>)> {
-    let mut answers = Vec::with_capacity(writes.len());
+    let mut results = Vec::with_capacity(writes.len());
     for (at, write) in writes {
-        let answer = match rules::check_write(write) {
+        let result = match rules::check_write(write) {
             Err(error) => Err(error),
             Ok(()) if down.load(Ordering::Relaxed) => Err(not_sent()),
             Ok(()) => transport.send(call_of(write)).await.map(|_| ()),
         };
-        if answer.as_ref().is_err_and(is_down) {
+        if result.as_ref().is_err_and(is_down) {
             down.store(true, Ordering::Relaxed);
         }
-        answers.push((at, answer.map_err(|error| rules::name_write(error, write))));
+        results.push((at, result.map_err(|error| rules::name_write(error, write))));
     }
-    answers
+    results
 }
 
 #[async_trait]
 impl Registry for HttpRegistry {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        self.register_given(stream, options)
+        self.try_register(stream, options)
             .await
             .map_err(|error| error.with_stream(&stream.id).with_operation(Operation::Register))
     }
 
     async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         let registered = match rules::check_registration(stream, options).and_then(|()| rules::check_new(options)) {
-            Ok(()) => self.register_by("", wire::record_without_id(stream), options).await,
+            Ok(()) => self.post_registration("", wire::record_without_id(stream), options).await,
             Err(error) => Err(error),
         };
         registered.map_err(|error| error.with_operation(Operation::Register))
     }
 
     async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
-        self.end_given(id, options).await.map_err(|error| error.with_stream(id).with_operation(Operation::Unregister))
+        self.try_unregister(id, options)
+            .await
+            .map_err(|error| error.with_stream(id).with_operation(Operation::Unregister))
     }
 
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         rules::check_batch(writes)?;
         let transport = self.transport_to_write()?;
-        let mut places = HashMap::new();
+        let mut group_of = HashMap::new();
         let mut groups: Vec<Vec<(usize, &Write)>> = Vec::new();
         for (at, write) in writes.iter().enumerate() {
-            let place = *places.entry(&write.id).or_insert(groups.len());
-            if place == groups.len() {
+            let group = *group_of.entry(&write.id).or_insert(groups.len());
+            if group == groups.len() {
                 groups.push(Vec::new());
             }
-            groups[place].push((at, write));
+            groups[group].push((at, write));
         }
-        // What is alone with its stream can go beside others; one after the other goes what has an order.
-        let (beside, mut groups): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| match &group[..] {
-            [(_, write)] => wire::goes_in_a_batch(write) && rules::check_write(write).is_ok(),
+        // A stream's only write can be batched; several writes to one stream stay in order.
+        let (batched, mut ordered): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| match &group[..] {
+            [(_, write)] => wire::can_be_batched(write) && rules::check_write(write).is_ok(),
             _ => false,
         });
-        let mut beside: Vec<_> = beside.into_iter().flatten().collect();
-        if beside.len() == 1 {
-            groups.push(std::mem::take(&mut beside));
+        let mut batched: Vec<_> = batched.into_iter().flatten().collect();
+        if batched.len() == 1 {
+            ordered.push(std::mem::take(&mut batched));
         }
         let down = AtomicBool::new(false);
-        let batches = wire::batches(beside).into_iter().map(|batch| write_batch(&transport, &down, batch).boxed());
-        let singles = groups.into_iter().map(|group| write_group(&transport, &down, group).boxed());
+        let batches = wire::batches(batched).into_iter().map(|batch| write_batch(&transport, &down, batch).boxed());
+        let in_order = ordered.into_iter().map(|group| write_in_order(&transport, &down, group).boxed());
         // Collected first: the compiler cannot prove `Send` for a stream that borrows within its closure.
-        let under_way: Vec<_> = batches.chain(singles).collect();
-        let mut answers: Vec<_> = stream::iter(under_way).buffer_unordered(CONCURRENT_WRITES).concat().await;
-        answers.sort_unstable_by_key(|(at, _)| *at);
-        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+        let requests: Vec<_> = batches.chain(in_order).collect();
+        let mut results: Vec<_> = stream::iter(requests).buffer_unordered(CONCURRENT_WRITES).concat().await;
+        results.sort_unstable_by_key(|(at, _)| *at);
+        Ok(results.into_iter().map(|(_, result)| result).collect())
     }
 
     async fn get(&self, id: &StreamId) -> Result<Stream> {
@@ -335,11 +339,11 @@ impl Registry for HttpRegistry {
     }
 
     async fn snapshot(&self) -> Result<Snapshot> {
-        let answer = async {
-            let call = Call::new(Method::GET, "/api/v1/snapshot").cap(LIST);
+        let response = async {
+            let call = Call::new(Method::GET, "/api/v1/snapshot").limit(LIST_LIMIT);
             wire::read_snapshot(&self.transport()?.send(call).await?)
         };
-        answer.await.map_err(|error| error.with_operation(Operation::List))
+        response.await.map_err(|error| error.with_operation(Operation::List))
     }
 
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
@@ -355,15 +359,15 @@ impl Registry for HttpRegistry {
             pairs.push(("sort", query.order.to_string()));
         }
         pairs.extend(query.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
-        let answer = async { wire::read_page(&self.read_list("/api/v1/streams", &pairs).await?) };
-        answer.await.map_err(|error| error.with_operation(Operation::ListPage))
+        let response = async { wire::read_page(&self.read_list("/api/v1/streams", &pairs).await?) };
+        response.await.map_err(|error| error.with_operation(Operation::ListPage))
     }
 
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
         let mut pairs = filter.pairs();
         pairs.push(("by", by.as_str().to_owned()));
-        let answer = async { wire::read_summary(&self.read_list("/api/v1/summary", &pairs).await?) };
-        answer.await.map_err(|error| error.with_operation(Operation::ListPage))
+        let response = async { wire::read_summary(&self.read_list("/api/v1/summary", &pairs).await?) };
+        response.await.map_err(|error| error.with_operation(Operation::ListPage))
     }
 
     async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
@@ -371,18 +375,18 @@ impl Registry for HttpRegistry {
         pairs.extend(ended.id.as_ref().map(|id| ("id", id.to_string())));
         pairs.extend(ended.kind.as_ref().map(|kind| ("type", kind.to_string())));
         pairs.extend(ended.node.as_ref().map(|node| ("node", node.clone())));
-        let answer = async { wire::read_history(&self.read_list("/api/v1/history", &pairs).await?) };
-        answer.await.map_err(|error| error.with_operation(Operation::Watch))
+        let response = async { wire::read_history(&self.read_list("/api/v1/history", &pairs).await?) };
+        response.await.map_err(|error| error.with_operation(Operation::Watch))
     }
 
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        let answer = async { watch::follow(self.transport()?, self.closed.subscribe(), from).await };
-        answer.await.map_err(|error| error.with_operation(Operation::Watch))
+        let response = async { watch::follow(self.transport()?, self.closed.subscribe(), from).await };
+        response.await.map_err(|error| error.with_operation(Operation::Watch))
     }
 
     async fn ping(&self) -> Result<()> {
-        let answer = async { self.transport()?.send(Call::new(Method::GET, "/readyz")).await };
-        answer.await.map(|_| ()).map_err(|error| error.with_operation(Operation::Ping))
+        let response = async { self.transport()?.send(Call::new(Method::GET, "/readyz")).await };
+        response.await.map(|_| ()).map_err(|error| error.with_operation(Operation::Ping))
     }
 
     fn info(&self) -> StoreInfo {
@@ -390,7 +394,7 @@ impl Registry for HttpRegistry {
     }
 
     async fn close(&self) -> Result<()> {
-        // Calls under way hold a clone and finish; the idle connections close with the last one.
+        // Calls in flight hold a clone and finish; idle connections close with the last clone.
         self.slot().take();
         self.closed.send_replace(true);
         Ok(())

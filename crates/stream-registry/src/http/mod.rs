@@ -2,7 +2,8 @@
 
 mod client;
 mod options;
-mod sse;
+#[doc(hidden)]
+pub mod sse;
 mod transport;
 mod watch;
 #[doc(hidden)]

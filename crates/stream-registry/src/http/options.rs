@@ -1,4 +1,4 @@
-//! Where the server is and how it is asked.
+//! Options of a connection to a server.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// How a server is reached. Read from a URL, `http://host:port` or `http://host:port/base`.
+/// Address and options of a server. Parsed from a URL: `http://host:port` or `http://host:port/base`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HttpOptions {
-    /// Scheme and authority, then the base path without a slash at its end.
+    /// Scheme, authority and base path, without a trailing slash.
     pub(super) base: String,
     pub(super) token: Option<String>,
     pub(super) read_only: bool,
@@ -27,23 +27,23 @@ pub struct HttpOptions {
 }
 
 impl HttpOptions {
-    /// Sets the token that goes with every request as `Authorization: Bearer`. Default none.
+    /// Sets the token to send with every request as `Authorization: Bearer`. Default: no token.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Refuses every write before it is sent. Default no.
+    /// Rejects every write before it is sent. Default: `false`.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Sets how long an answer may take to begin, and each further piece of it to come. Default 5 seconds.
+    /// Sets the timeout of the response headers and of each further part of the body. Default: 5 seconds.
     ///
-    /// A connection is given up after 1 second, whatever this is.
+    /// A connection attempt always times out after 1 second.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -56,24 +56,26 @@ impl FromStr for HttpOptions {
 
     fn from_str(text: &str) -> Result<Self> {
         let url = url::Url::parse(text)
-            .map_err(|fault| Error::invalid("the server's URL is none; give http://host:port").with_source(fault))?;
+            .map_err(|fault| Error::invalid("invalid server URL; expected http://host:port").with_source(fault))?;
         match url.scheme() {
             "http" => {}
             "https" => {
                 return Err(Error::unsupported(
-                    "https is not supported yet; put a TLS tunnel or proxy before the server and give its local http:// address",
+                    "https is not supported; use a local TLS tunnel and give its http:// address",
                 ));
             }
-            _ => return Err(Error::invalid("the server's URL must begin with http://")),
+            _ => return Err(Error::invalid("invalid server URL; expected http://host:port")),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Error::invalid("the server's URL must not hold a user or password; give the token on its own"));
+            return Err(Error::invalid(
+                "the server URL must not contain a user or password; pass the token separately",
+            ));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(Error::invalid("the server's URL must end before any ? or #"));
+            return Err(Error::invalid("the server URL must not contain ? or #"));
         }
         let host = url.host_str().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| Error::invalid("the server's URL names no host; give http://host:port"))?;
+        let host = host.ok_or_else(|| Error::invalid("missing host in the server URL; expected http://host:port"))?;
         let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
         let base = format!("http://{host}{port}{}", url.path().trim_end_matches('/'));
         Ok(Self { base, token: None, read_only: false, timeout: Duration::from_secs(5) })
@@ -97,7 +99,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn urls() {
+    fn urls_are_parsed_or_rejected() {
         for (text, base) in [
             ("http://127.0.0.1:8580", "http://127.0.0.1:8580"),
             ("http://[::1]:8580/", "http://[::1]:8580"),

@@ -1,33 +1,45 @@
-//! Server-sent events (HTML Living Standard, 9.2.6), as far as our server sends them.
+//! The change feed as server-sent events (HTML Living Standard, section 9.2): writing them, and reading them back.
 
-/// The most bytes of one line: far beyond any record that this software writes.
+use crate::watch::Event;
+
+/// Media type of a stream of events.
+pub const EVENT_STREAM: &str = "text/event-stream";
+/// Header with the revision of the last event that a client received.
+pub const LAST_EVENT_ID: &str = "last-event-id";
+
+/// Size limit of a line, in bytes. It is far larger than any record that this software writes.
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
-/// One event.
+/// Writes an event for the wire, with its revision as the id.
+pub fn event_frame(event: &Event) -> String {
+    format!("id: {}\ndata: {}\n\n", event.revision(), event.to_json())
+}
+
+/// A received event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// The event's own id.
     pub(super) id: Option<String>,
-    /// `None` where it was too long or is not UTF-8.
+    /// `None` if the data was too long or is not UTF-8.
     pub(super) data: Option<String>,
 }
 
-/// Takes bytes as they come and gives whole events.
+/// Splits a byte stream into events.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     bytes: Vec<u8>,
-    /// What of `bytes` was read.
+    /// Number of bytes at the start of `bytes` that were processed.
     read: usize,
-    /// Up to where `bytes` holds no line's end.
+    /// Number of bytes at the start of `bytes` that were searched for a line break.
     searched: usize,
-    /// Whether the line that is coming was too long.
+    /// Whether the current line is too long and its bytes are discarded.
     skipping: bool,
     id: Option<String>,
-    /// The data so far; the inner `None` says that it cannot be had.
+    /// The data so far. The inner value is `None` if it was too long or is not UTF-8.
     data: Option<Option<String>>,
 }
 
 impl Frames {
+    /// Appends received bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.read);
         self.searched -= self.read;
@@ -35,7 +47,7 @@ impl Frames {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next event that has come whole.
+    /// Returns the next complete event.
     pub(super) fn next(&mut self) -> Option<Frame> {
         loop {
             let Some(end) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
@@ -50,7 +62,7 @@ impl Frames {
             let line = self.bytes[self.read..end].to_vec();
             (self.read, self.searched) = (end + 1, end + 1);
             if std::mem::take(&mut self.skipping) {
-                // Nothing but data is that long.
+                // Only a data line can be that long.
                 self.data = Some(None);
             } else if let Some(frame) = self.line(line.strip_suffix(b"\r").unwrap_or(&line)) {
                 return Some(frame);
@@ -58,7 +70,7 @@ impl Frames {
         }
     }
 
-    /// Takes a line; an empty one ends the event.
+    /// Processes a line. An empty line completes the event.
     fn line(&mut self, line: &[u8]) -> Option<Frame> {
         if line.is_empty() {
             let (id, data) = (self.id.take(), self.data.take());
@@ -72,11 +84,11 @@ impl Frames {
             (b"data", value) => {
                 self.data = Some(match (self.data.take(), value) {
                     (None, Some(value)) => Some(value.to_owned()),
-                    (Some(Some(before)), Some(value)) => Some(before + "\n" + value),
+                    (Some(Some(data)), Some(value)) => Some(data + "\n" + value),
                     (Some(None), _) | (_, None) => None,
                 });
             }
-            // Comments, and fields that say nothing to us.
+            // Comments and unused fields are ignored.
             _ => {}
         }
         None
@@ -102,7 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn events_come_whole_however_they_are_cut() {
+    fn event_frame_carries_the_revision_as_id() {
+        let event = Event::Alive { revision: "0123-4".parse().unwrap() };
+        assert_eq!(event_frame(&event), format!("id: 0123-4\ndata: {}\n\n", event.to_json()));
+    }
+
+    #[test]
+    fn events_are_complete_wherever_the_bytes_are_split() {
         let text = ": hello\nretry: 100\n\nid: a-1\ndata: {\"x\":\"é:\"}\n\nid:a-2\r\ndata:1\r\ndata: 2\r\n\r\ndata: z\n\nid: a-3\n\ndata: un";
         let whole =
             [frame(Some("a-1"), Some("{\"x\":\"é:\"}")), frame(Some("a-2"), Some("1\n2")), frame(None, Some("z"))];
@@ -115,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_still_says_where_it_was() {
+    fn unreadable_event_keeps_its_id() {
         let long = "x".repeat(MAX_LINE / 2);
         let pieces: [&[u8]; 6] = [
             b"id: a-1\ndata: ",

@@ -1,4 +1,4 @@
-//! One request and its answer.
+//! Requests and responses, over pooled connections.
 
 use std::time::Duration;
 
@@ -16,55 +16,57 @@ use super::wire::{IDEMPOTENCY_KEY, JSON, PROBLEM_JSON, Problem};
 use crate::error::{Error, ErrorKind, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Shorter than the time after which the server closes idle connections.
+/// Time after which an idle connection is closed. It is shorter than that of the server.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most bytes of an answer that holds at most one record, and of an error: other programs' records have no limit.
-const ONE: usize = 64 * 1024 * 1024;
-/// The most bytes of a list: some 600 000 usual records.
-pub(super) const LIST: usize = 256 * 1024 * 1024;
+/// Size limit of an error and of a response with at most one record, in bytes. Records of other programs are unlimited.
+const RECORD_LIMIT: usize = 64 * 1024 * 1024;
+/// Size limit of a list, in bytes: about 600 000 typical records.
+pub(super) const LIST_LIMIT: usize = 256 * 1024 * 1024;
 
 /// A request, before it is sent.
 pub(super) struct Call {
     pub(super) method: Method,
-    /// Path and query below the base.
+    /// Path and query, relative to the base URL.
     pub(super) path: String,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Option<(&'static str, String)>,
-    /// The most bytes that the answer may have.
-    pub(super) cap: usize,
+    /// Size limit of the response, in bytes.
+    pub(super) limit: usize,
 }
 
 impl Call {
     pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), headers: Vec::new(), body: None, cap: ONE }
+        Self { method, path: path.into(), headers: Vec::new(), body: None, limit: RECORD_LIMIT }
     }
 
-    pub(super) fn body(mut self, media_type: &'static str, text: String) -> Self {
-        self.body = Some((media_type, text));
+    pub(super) fn body(mut self, media_type: &'static str, body: String) -> Self {
+        self.body = Some((media_type, body));
         self
     }
 
-    pub(super) fn cap(mut self, cap: usize) -> Self {
-        self.cap = cap;
+    pub(super) fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
         self
     }
 
     pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
-        // Epochs and operation ids are visible ASCII: they always are header values.
+        // Epochs and operation ids are visible ASCII, so they are always valid header values.
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.push((name, value));
         }
         self
     }
 
-    /// Whether sent twice is the same as sent once: reads, and what carries an operation id. A status is not:
-    /// the second time it might undo a newer one.
-    fn is_repeatable(&self) -> bool {
-        !self.changes() || self.headers.iter().any(|(name, _)| *name == IDEMPOTENCY_KEY)
+    /// Returns whether sending the request twice has the same effect as sending it once.
+    ///
+    /// This holds for reads and for requests with an operation id. It does not hold for a status, because the second
+    /// request might overwrite a newer one.
+    fn is_idempotent(&self) -> bool {
+        !self.is_write() || self.headers.iter().any(|(name, _)| *name == IDEMPOTENCY_KEY)
     }
 
-    fn changes(&self) -> bool {
+    fn is_write(&self) -> bool {
         self.method != Method::GET
     }
 }
@@ -83,8 +85,9 @@ impl Transport {
         let authorization = match &options.token {
             None => None,
             Some(token) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-                    .map_err(|_| Error::invalid("the token must be visible ASCII characters; check the token file"))?;
+                let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+                    Error::invalid("the token must consist of visible ASCII characters; check the token file")
+                })?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -99,62 +102,61 @@ impl Transport {
         Ok(Self { client, base: options.base.clone(), authorization, timeout: options.timeout })
     }
 
-    /// Sends a request and reads its whole answer; an answer of 400 and above is an error.
+    /// Sends a request and reads the whole response. Statuses from 400 become errors.
     ///
-    /// Where the connection was lost before an answer came, a request that does the same sent twice as once
-    /// is sent once more, over a new connection.
+    /// If the connection is lost before the response arrives, an idempotent request is retried once on a new connection.
     pub(super) async fn send(&self, call: Call) -> Result<String> {
         match self.attempt(&call).await? {
             Ok(response) => self.finish(&call, response).await,
-            Err(lost) if call.is_repeatable() && is_lost(&lost) => {
-                let again = async {
+            Err(lost) if call.is_idempotent() && is_lost(&lost) => {
+                let retry = async {
                     let response = self.attempt(&call).await?.map_err(|fault| self.failed(&call, fault))?;
                     self.finish(&call, response).await
                 };
-                // Whatever the second says, the first may have been done.
-                again.await.map_err(|error| error.with_may_have_applied(call.changes()))
+                // The first request may have been applied, whatever the result of the second is.
+                retry.await.map_err(|error| error.with_may_have_applied(call.is_write()))
             }
             Err(fault) => Err(self.failed(&call, fault)),
         }
     }
 
-    /// Sends a request whose answer goes on, and returns its body once it begins.
+    /// Sends a request with an endless response, and returns its body when the headers have arrived.
     pub(super) async fn open(&self, call: Call, expected: &str) -> Result<Incoming> {
-        let answer = match self.attempt(&call).await? {
+        let response = match self.attempt(&call).await? {
             Err(lost) if is_lost(&lost) => self.attempt(&call).await?,
-            answer => answer,
+            response => response,
         };
-        let response = answer.map_err(|fault| self.failed(&call, fault))?;
+        let response = response.map_err(|fault| self.failed(&call, fault))?;
         if response.status().is_success() && media_type(&response) == expected {
             return Ok(response.into_body());
         }
         let status = response.status().as_u16();
-        // An error's own words; whatever else answers is not ours.
-        self.finish(&call, response).await.and_then(|_| Err(self.not_ours(&call, status, "")))
+        // A problem document becomes its error. Any other response is not from our server.
+        self.finish(&call, response).await.and_then(|_| Err(self.unexpected(&call, status, "")))
     }
 
-    /// Reads the whole answer; one of 400 and above is an error.
+    /// Reads the whole response. Statuses from 400 become errors.
     async fn finish(&self, call: &Call, response: Response<Incoming>) -> Result<String> {
         let status = response.status().as_u16();
         let media_type = media_type(&response).to_owned();
-        let cap = if response.status().is_success() { call.cap } else { ONE };
-        let text = self.read(call, response, cap).await?;
-        if (200..300).contains(&status) && (text.is_empty() || media_type == JSON) {
-            return Ok(text);
+        let limit = if response.status().is_success() { call.limit } else { RECORD_LIMIT };
+        let body = self.read(call, response, limit).await?;
+        if (200..300).contains(&status) && (body.is_empty() || media_type == JSON) {
+            return Ok(body);
         }
         if media_type == PROBLEM_JSON
-            && let Ok(problem) = serde_json::from_str::<Problem>(&text)
+            && let Ok(problem) = serde_json::from_str::<Problem>(&body)
         {
             return Err(problem.into_error());
         }
-        Err(self.not_ours(call, status, &media_type))
+        Err(self.unexpected(call, status, &media_type))
     }
 
-    /// Sends a request and waits for the head of its answer; the outer error is the time-out's.
+    /// Sends a request and waits for the response headers. The outer error is a timeout or an invalid request.
     async fn attempt(&self, call: &Call) -> Result<Result<Response<Incoming>, hyper_util::client::legacy::Error>> {
         let uri: Uri = format!("{}{}", self.base, call.path)
             .parse()
-            .map_err(|fault| Error::invalid("the server's URL makes no valid address").with_source(fault))?;
+            .map_err(|fault| Error::invalid("invalid server URL").with_source(fault))?;
         let mut request = Request::builder().method(call.method.clone()).uri(uri).header(ACCEPT, JSON);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
@@ -163,77 +165,78 @@ impl Transport {
             request = request.header(name, value.clone());
         }
         let body = match &call.body {
-            Some((media_type, text)) => {
+            Some((media_type, body)) => {
                 request = request.header(CONTENT_TYPE, *media_type);
-                Full::new(Bytes::copy_from_slice(text.as_bytes()))
+                Full::new(Bytes::copy_from_slice(body.as_bytes()))
             }
             None => Full::default(),
         };
         let request = request
             .body(body)
-            .map_err(|fault| Error::new(ErrorKind::Internal, "the request could not be made").with_source(fault))?;
-        timeout(self.timeout, self.client.request(request)).await.map_err(|_| self.late(call))
+            .map_err(|fault| Error::new(ErrorKind::Internal, "cannot build the request").with_source(fault))?;
+        timeout(self.timeout, self.client.request(request)).await.map_err(|_| self.timed_out(call))
     }
 
-    async fn read(&self, call: &Call, response: Response<Incoming>, cap: usize) -> Result<String> {
+    async fn read(&self, call: &Call, response: Response<Incoming>, limit: usize) -> Result<String> {
         let mut body = response.into_body();
         let mut bytes = Vec::new();
         loop {
-            let piece = match timeout(self.timeout, body.frame()).await.map_err(|_| self.late(call))? {
+            let chunk = match timeout(self.timeout, body.frame()).await.map_err(|_| self.timed_out(call))? {
                 None => break,
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(fault)) => {
-                    return Err(Error::new(
-                        ErrorKind::Unavailable,
-                        "the connection was lost within the answer; try again",
-                    )
-                    .with_may_have_applied(call.changes())
-                    .with_source(fault));
+                    return Err(Error::new(ErrorKind::Unavailable, "connection lost during the response; try again")
+                        .with_may_have_applied(call.is_write())
+                        .with_source(fault));
                 }
             };
-            if bytes.len() + piece.len() > cap {
-                let remedy = if cap == LIST { "ask for fewer by list_page" } else { "look at the record in the store" };
-                let message = format!("the answer is larger than {} MiB; {remedy}", cap / (1024 * 1024));
-                return Err(Error::new(ErrorKind::Internal, message).with_may_have_applied(call.changes()));
+            if bytes.len() + chunk.len() > limit {
+                let remedy = if limit == LIST_LIMIT {
+                    "read smaller pages with list_page"
+                } else {
+                    "check the record in the store"
+                };
+                let message = format!("the response is larger than {} MiB; {remedy}", limit / (1024 * 1024));
+                return Err(Error::new(ErrorKind::Internal, message).with_may_have_applied(call.is_write()));
             }
-            bytes.extend_from_slice(&piece);
+            bytes.extend_from_slice(&chunk);
         }
         String::from_utf8(bytes).map_err(|fault| {
-            Error::new(ErrorKind::Internal, "the answer is not UTF-8; check the store's URL")
-                .with_may_have_applied(call.changes())
+            Error::new(ErrorKind::Internal, "the response is not UTF-8; check the store URL")
+                .with_may_have_applied(call.is_write())
                 .with_source(fault)
         })
     }
 
-    fn late(&self, call: &Call) -> Error {
-        Error::new(ErrorKind::Timeout, format!("the server at {} gave no answer within {:?}", self.base, self.timeout))
-            .with_may_have_applied(call.changes())
+    fn timed_out(&self, call: &Call) -> Error {
+        Error::new(ErrorKind::Timeout, format!("the server at {} did not respond within {:?}", self.base, self.timeout))
+            .with_may_have_applied(call.is_write())
     }
 
     fn failed(&self, call: &Call, fault: hyper_util::client::legacy::Error) -> Error {
         if fault.is_connect() {
             return Error::new(
                 ErrorKind::Unavailable,
-                format!("no server answers at {}; start one with `streamreg serve`", self.base),
+                format!("no server is running at {}; start one with `streamreg serve`", self.base),
             )
             .with_source(fault);
         }
-        Error::new(ErrorKind::Unavailable, format!("the connection to {} was lost before an answer came", self.base))
-            .with_may_have_applied(call.changes())
+        Error::new(ErrorKind::Unavailable, format!("lost the connection to {} before a response arrived", self.base))
+            .with_may_have_applied(call.is_write())
             .with_source(fault)
     }
 
-    fn not_ours(&self, call: &Call, status: u16, media_type: &str) -> Error {
+    fn unexpected(&self, call: &Call, status: u16, media_type: &str) -> Error {
         let kind = if matches!(status, 502..=504) { ErrorKind::Unavailable } else { ErrorKind::Internal };
         let media_type: String = media_type.chars().take(64).collect();
         Error::new(
             kind,
             format!(
-                "what answers at {} is not a streamreg server (status {status}, {media_type:?}); check the store's URL",
+                "the server at {} is not streamreg (status {status}, {media_type:?}); check the store URL",
                 self.base
             ),
         )
-        .with_may_have_applied(call.changes())
+        .with_may_have_applied(call.is_write())
     }
 }
 
@@ -242,7 +245,7 @@ fn media_type(response: &Response<Incoming>) -> &str {
     given.split(';').next().unwrap_or("").trim()
 }
 
-/// Whether the connection ended before an answer came, as one does that idled too long.
+/// Returns whether the connection was lost before a response arrived, for example because it was idle for too long.
 fn is_lost(fault: &hyper_util::client::legacy::Error) -> bool {
     if fault.is_connect() {
         return false;

@@ -1,4 +1,4 @@
-//! The change feed of a server, followed through its restarts.
+//! Following the change feed of a server, across restarts.
 
 use std::time::Duration;
 
@@ -9,33 +9,39 @@ use hyper::body::Incoming;
 use tokio::sync::watch::Receiver;
 use tokio::time::{sleep, timeout};
 
-use super::sse::{Frame, Frames};
+use super::sse::{EVENT_STREAM, Frame, Frames};
 use super::transport::{Call, Transport};
-use super::wire;
+use super::wire::encode_segment;
 use crate::error::Result;
 use crate::stream::Revision;
 use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
 
-/// After how long without a sign of life the server is asked anew: two of them are missing then.
-const LIFE: Duration = Duration::from_millis(ALIVE_AFTER.as_millis() as u64 * 5 / 2);
-/// How long the first pause between tries is at most; each further one is twice as long.
+/// Idle time after which the client reconnects: two `alive` events are missing by then.
+const MAX_IDLE: Duration = Duration::from_millis(ALIVE_AFTER.as_millis() as u64 * 5 / 2);
+/// Upper bound of the first pause between attempts. It doubles with each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause between tries.
+/// Upper bound of every pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Follows the changes until the registry is closed or gone.
+/// Follows the changes until the registry is closed or dropped.
 pub(super) async fn follow(transport: Transport, closed: Receiver<bool>, from: WatchFrom) -> Result<Watch> {
-    let told = match &from {
+    let last = match &from {
         WatchFrom::Revision(revision) => Some(revision.clone()),
         WatchFrom::Now | WatchFrom::Oldest => None,
     };
-    let mut follower =
-        Follower { transport, oldest: from == WatchFrom::Oldest, told, unsure: false, open: None, pause: FIRST_PAUSE };
+    let mut follower = Follower {
+        transport,
+        oldest: from == WatchFrom::Oldest,
+        last,
+        may_have_missed: false,
+        open: None,
+        pause: FIRST_PAUSE,
+    };
     follower.open = Some(follower.connect().await?);
     Ok(Watch::new(unfold((follower, closed), |(mut follower, mut closed)| async move {
         let event = tokio::select! {
             biased;
-            // An error means that the registry is gone.
+            // An error means that the registry was dropped.
             () = async { drop(closed.wait_for(|closed| *closed).await) } => None,
             event = follower.next() => Some(event),
         };
@@ -43,14 +49,14 @@ pub(super) async fn follow(transport: Transport, closed: Receiver<bool>, from: W
     })))
 }
 
-/// An answer whose body goes on.
+/// An open stream of events.
 struct Open {
     body: Incoming,
     frames: Frames,
 }
 
 impl Open {
-    /// Waits for the next event; `None` where the connection has ended.
+    /// Waits for the next event; `None` if the connection was lost.
     async fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = self.frames.next() {
@@ -64,88 +70,89 @@ impl Open {
 
 struct Follower {
     transport: Transport,
-    /// Whether it begins with the oldest event that is kept, rather than with the next one.
+    /// Whether to start with the oldest retained event instead of the next one.
     oldest: bool,
-    /// The revision to resume after.
-    told: Option<Revision>,
-    /// Whether events may have been missed, before it was known where to resume.
-    unsure: bool,
+    /// Revision of the last event, to resume after.
+    last: Option<Revision>,
+    /// Whether events may have been missed before the first revision was known.
+    may_have_missed: bool,
     open: Option<Open>,
-    /// How long the next pause is at most.
+    /// Upper bound of the next pause.
     pause: Duration,
 }
 
 impl Follower {
     async fn connect(&self) -> Result<Open> {
-        let path = match &self.told {
-            Some(revision) => format!("/api/v1/events?from={}", wire::encode_segment(revision.as_str())),
+        let path = match &self.last {
+            Some(revision) => format!("/api/v1/events?from={}", encode_segment(revision.as_str())),
             None if self.oldest => "/api/v1/events?from=oldest".to_owned(),
             None => "/api/v1/events".to_owned(),
         };
-        let body = self.transport.open(Call::new(Method::GET, path), wire::EVENT_STREAM).await?;
+        let body = self.transport.open(Call::new(Method::GET, path), EVENT_STREAM).await?;
         Ok(Open { body, frames: Frames::default() })
     }
 
-    /// Waits for the next event, over as many connections as it takes.
+    /// Waits for the next event, and reconnects as often as necessary.
     async fn next(&mut self) -> Event {
         loop {
             let Some(open) = &mut self.open else {
                 self.reconnect().await;
                 continue;
             };
-            match timeout(LIFE, open.next()).await {
+            match timeout(MAX_IDLE, open.next()).await {
                 Ok(Some(frame)) => match read(&frame) {
-                    Some(event) => return self.tell(event),
+                    Some(event) => return self.received(event),
                     None => {
-                        tracing::warn!("the server sent an event without its revision; following anew");
-                        self.unsure = true;
+                        tracing::warn!("received an event without a revision; reconnecting");
+                        self.may_have_missed = true;
                         self.open = None;
                     }
                 },
                 Ok(None) => {
-                    tracing::debug!("the server ended the events; following anew");
+                    tracing::debug!("the server closed the event stream; reconnecting");
                     self.open = None;
                 }
                 Err(_) => {
-                    tracing::debug!(after = ?LIFE, "no sign of life from the server; following anew");
+                    tracing::debug!(idle = ?MAX_IDLE, "no events from the server; reconnecting");
                     self.open = None;
                 }
             }
         }
     }
 
-    /// Pauses, then tries once.
+    /// Pauses, then makes one attempt.
     async fn reconnect(&mut self) {
-        // Nobody has said yet where it was: what happens meanwhile is lost.
-        self.unsure |= self.told.is_none() && !self.oldest;
-        // Half of it by chance, so that not all clients of a server that comes back ask at once.
+        // Without a revision to resume after, events until the reconnection are lost.
+        self.may_have_missed |= self.last.is_none() && !self.oldest;
+        // Jitter: half of the pause is random, so that clients do not all reconnect to a restarted server at once.
         sleep(self.pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         match self.connect().await {
             Ok(open) => self.open = Some(open),
-            Err(error) => tracing::debug!(%error, "cannot follow the events yet"),
+            Err(error) => tracing::debug!(%error, "cannot reconnect to the event stream yet"),
         }
     }
 
-    fn tell(&mut self, event: Event) -> Event {
+    /// Remembers the position, and returns `Resync` instead of the event if earlier events may be missing.
+    fn received(&mut self, event: Event) -> Event {
         self.pause = FIRST_PAUSE;
-        self.told = Some(event.revision().clone());
-        if std::mem::take(&mut self.unsure) {
-            // What this event says is in the snapshot that is taken now.
+        self.last = Some(event.revision().clone());
+        if std::mem::take(&mut self.may_have_missed) {
+            // The caller now takes a snapshot, which includes this event.
             return Event::Resync { revision: event.revision().clone() };
         }
         event
     }
 }
 
-/// Reads an event. One that this version cannot read is a gap, of which its id tells the place; `None` without that.
+/// Reads an event. If this version cannot read it, its id becomes a `Resync`; without an id, returns `None`.
 fn read(frame: &Frame) -> Option<Event> {
-    match frame.data.as_deref().map(wire::read_event) {
+    match frame.data.as_deref().map(Event::from_json) {
         Some(Ok(event)) => Some(event),
         unreadable => {
             let revision = frame.id.as_ref()?.parse().ok()?;
             let fault = unreadable.and_then(Result::err);
-            tracing::warn!(%revision, ?fault, "the server sent an event that cannot be read");
+            tracing::warn!(%revision, ?fault, "received an unreadable event; emitting resync");
             Some(Event::Resync { revision })
         }
     }

@@ -249,7 +249,7 @@ impl WritePermit {
 
 /// Returns whether an error concerns the whole store, not one stream.
 pub(super) fn is_store_failure(error: &Error) -> bool {
-    error.is_retryable() || error.kind() == ErrorKind::Denied
+    error.is_retryable() || matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Denied)
 }
 
 /// Returns whether the store replied with a rejection. Then it may still accept other kinds of change.

@@ -252,7 +252,6 @@ fn decode_general(id: &StreamId, json: &str) -> Result<Stream> {
 }
 
 /// Decodes a record that a store holds; the id is that in the record.
-#[cfg(any(feature = "http", feature = "redis"))]
 pub(crate) fn decode_listed(json: &str) -> Result<Stream> {
     if let Some(stream) = canonical::decode(None, json) {
         return Ok(stream);

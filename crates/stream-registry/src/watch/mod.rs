@@ -1,5 +1,7 @@
 //! The change feed as its readers see it.
 
+mod json;
+
 use std::fmt;
 use std::pin::Pin;
 use std::str::FromStr;
@@ -145,6 +147,16 @@ impl Event {
             Self::Ended { reason: Ending::Expired, .. } => "expired",
             Self::Resync { .. } => "resync",
             Self::Alive { .. } => "alive",
+        }
+    }
+
+    /// Returns how long a stream that ended was live; `None` for other events, and if its registration time is unknown.
+    pub fn lifetime(&self) -> Option<Duration> {
+        match self {
+            Self::Ended { last, as_of, .. } => {
+                (last.created_at > Timestamp::ZERO).then(|| as_of.since(last.created_at))
+            }
+            _ => None,
         }
     }
 }

@@ -50,10 +50,7 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     // Before the line that says it is ready: until then a signal just ends the process.
     let stop = signal::asked_to_stop();
     out.note(format_args!("listening on http://{address}, store {}", target.name));
-    let mut options = ServeOptions::default();
-    if let Some(token) = &target.token {
-        options = options.token(token);
-    }
+    let options = ServeOptions { token: target.token.as_deref().map(Into::into), ..ServeOptions::default() };
     let done = server::serve(registry.clone(), listener, options, stop)
         .await
         .map_err(|error| Failure::new(Status::Failed, format_args!("the server on {address} failed: {error}")));

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use clap::Args;
 use stream_registry::Registry;
-use stream_registry::http::wire::event_body;
 use stream_registry::watch::{Event, WatchFrom};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -122,7 +121,7 @@ async fn hand_over(command: &str, event: &Event) -> std::io::Result<ExitStatus> 
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A command need not read it.
-        let _ = stdin.write_all(format!("{}\n", event_body(event)).as_bytes()).await;
+        let _ = stdin.write_all(format!("{}\n", event.to_json()).as_bytes()).await;
     }
     child.wait().await
 }

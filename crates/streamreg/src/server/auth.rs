@@ -1,6 +1,5 @@
-//! Who may write.
+//! Authorisation of writes.
 
-use std::hint::black_box;
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
@@ -8,27 +7,30 @@ use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq as _;
 
-use super::app::App;
+use super::options::Token;
 use super::problem::{Failure, Result};
+use super::state::App;
 
-/// Lets reads through, and writes of those who may.
+/// Passes reads and authorised writes on, and rejects other writes.
 pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if !reads && let Err(refusal) = may_write(request.headers(), app.options.token.as_deref()) {
-        return refusal.into_response();
+    if !reads && let Err(failure) = authorise(request.headers(), app.options.token.as_ref()) {
+        return failure.into_response();
     }
     next.run(request).await
 }
 
-fn may_write(headers: &HeaderMap, token: Option<&str>) -> Result<()> {
+fn authorise(headers: &HeaderMap, token: Option<&Token>) -> Result<()> {
     match token {
         Some(token) => match bearer(headers) {
-            Some(given) if same(given, token.as_bytes()) => Ok(()),
-            _ => Err(Failure::unauthorized()),
+            // The time of the comparison depends on the length of the token only.
+            Some(given) if bool::from(given.ct_eq(token.as_bytes())) => Ok(()),
+            _ => Err(Failure::unauthenticated()),
         },
-        // Without a token whoever reaches the loopback interface may write, but a web page that this
-        // machine's browser shows must not: browsers send its origin with every write.
+        // Without a token every local program may write. A web page of another host in a local browser may not:
+        // browsers send the page's origin with every write.
         None => match headers.get_all(ORIGIN).iter().all(|origin| origin.to_str().is_ok_and(is_local)) {
             true => Ok(()),
             false => Err(Failure::foreign_origin()),
@@ -36,7 +38,7 @@ fn may_write(headers: &HeaderMap, token: Option<&str>) -> Result<()> {
     }
 }
 
-/// Returns the token of the request, where it carries exactly one.
+/// Returns the bearer token if the request has exactly one `Authorization` header.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?.as_bytes();
@@ -44,13 +46,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     (values.next().is_none() && scheme.eq_ignore_ascii_case(b"bearer ")).then(|| token.trim_ascii())
 }
 
-/// Compares in a time that tells nothing but the length.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    let differ = a.iter().zip(b).fold(0_u8, |differ, (a, b)| black_box(differ | (a ^ b)));
-    (a.len() == b.len()) & (black_box(differ) == 0)
-}
-
-/// Whether an origin (RFC 6454) is a page of this machine.
+/// Returns whether an origin (RFC 6454) is a page of this machine.
 fn is_local(origin: &str) -> bool {
     let Ok(uri) = origin.parse::<Uri>() else { return false };
     if uri.scheme().is_none() {
@@ -69,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_of_this_machine() {
+    fn only_loopback_origins_are_local() {
         for local in ["http://localhost:8580", "http://127.0.0.1", "https://[::1]:1", "http://a.localhost"] {
             assert!(is_local(local), "{local}");
         }
@@ -89,10 +85,15 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_compared_whole() {
-        assert!(same(b"secret", b"secret"));
+    fn token_must_match_completely() {
+        let authorised = |given: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, format!("Bearer {given}").parse().unwrap());
+            authorise(&headers, Some(&"secret".into())).is_ok()
+        };
+        assert!(authorised("secret"));
         for other in ["", "secre", "secrets", "Secret"] {
-            assert!(!same(other.as_bytes(), b"secret"), "{other}");
+            assert!(!authorised(other), "{other}");
         }
     }
 }

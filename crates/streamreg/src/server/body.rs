@@ -1,4 +1,4 @@
-//! Bodies of requests, bounded in size and time.
+//! Request bodies, limited in size and time.
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
@@ -7,24 +7,24 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use stream_registry::http::wire::{JSON, MAX_BODY_BYTES, MERGE_PATCH_JSON};
 use tokio::time::timeout;
 
-use super::app::App;
 use super::problem::{Failure, Result};
+use super::state::App;
 
 async fn bytes(app: &App, body: Body, limit: usize) -> Result<Bytes> {
     let collected = timeout(app.options.body_timeout, Limited::new(body, limit).collect());
     match collected.await {
         Err(_) => Err(Failure::slow_body()),
         Ok(Err(fault)) if fault.is::<LengthLimitError>() => Err(Failure::too_large(limit)),
-        Ok(Err(_)) => Err(Failure::invalid("the body was cut off or is not well framed; send it again")),
+        Ok(Err(_)) => Err(Failure::invalid("the body is incomplete or malformed; send it again")),
         Ok(Ok(body)) => Ok(body.to_bytes()),
     }
 }
 
-async fn text(app: &App, body: Body, limit: usize) -> Result<String> {
+async fn string(app: &App, body: Body, limit: usize) -> Result<String> {
     String::from_utf8(bytes(app, body, limit).await?.into()).map_err(|_| Failure::invalid("the body is not UTF-8"))
 }
 
-/// Takes a body that means nothing, within the limits.
+/// Reads and discards a body that has no meaning, within the limits.
 pub(super) async fn ignore(app: &App, body: Body) -> Result<()> {
     bytes(app, body, MAX_BODY_BYTES).await.map(|_| ())
 }
@@ -34,19 +34,19 @@ pub(super) async fn json(app: &App, headers: &HeaderMap, body: Body) -> Result<S
     json_up_to(app, headers, body, MAX_BODY_BYTES).await
 }
 
-/// Reads a JSON body that may be larger or must be smaller than usual.
+/// Reads a JSON body with a size limit of its own.
 pub(super) async fn json_up_to(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Result<String> {
-    require(headers, &[JSON])?;
-    text(app, body, limit).await
+    require_media_type(headers, &[JSON])?;
+    string(app, body, limit).await
 }
 
-/// Reads a merge patch, which may come as plain JSON.
+/// Reads a merge patch, which may also be sent as plain JSON.
 pub(super) async fn merge_patch(app: &App, headers: &HeaderMap, body: Body) -> Result<String> {
-    require(headers, &[MERGE_PATCH_JSON, JSON])?;
-    text(app, body, MAX_BODY_BYTES).await
+    require_media_type(headers, &[MERGE_PATCH_JSON, JSON])?;
+    string(app, body, MAX_BODY_BYTES).await
 }
 
-fn require(headers: &HeaderMap, accepted: &[&'static str]) -> Result<()> {
+fn require_media_type(headers: &HeaderMap, accepted: &[&'static str]) -> Result<()> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let given = given.split(';').next().unwrap_or("").trim();
     if accepted.iter().any(|accepted| given.eq_ignore_ascii_case(accepted)) {

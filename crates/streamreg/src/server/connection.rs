@@ -1,4 +1,4 @@
-//! One client's connection, and what it may hold of the server.
+//! A client's connection and its timeouts.
 
 use std::future::Future;
 use std::io;
@@ -23,71 +23,71 @@ use tokio::time::{Sleep, sleep};
 
 use super::ServeOptions;
 
-/// As good as for ever; the HTTP library cannot count further than its clock goes.
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+/// Upper limit of the header timeout, because the HTTP library cannot handle arbitrarily long ones.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
 
-/// How long a client may take.
+/// Timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct Timeouts {
     header: Duration,
     write: Duration,
 }
 
-impl Limits {
+impl Timeouts {
     pub(super) fn of(options: &ServeOptions) -> Self {
-        Self { header: options.header_timeout.min(LONGEST), write: options.write_timeout }
+        Self { header: options.header_timeout.min(MAX_TIMEOUT), write: options.write_timeout }
     }
 }
 
-/// What a handler may know and say of the connection that a request came over; in the request's extensions.
+/// Handle of a request's connection, for handlers. It is an extension of the request.
 #[derive(Clone)]
 pub(super) struct Peer {
     stopped: watch::Receiver<bool>,
-    /// How long a write may wait, in milliseconds.
-    patience: Arc<AtomicU64>,
+    /// Write timeout in milliseconds.
+    write_timeout: Arc<AtomicU64>,
 }
 
 impl Peer {
-    fn new(stopped: watch::Receiver<bool>, patience: Duration) -> Self {
-        let peer = Self { stopped, patience: Arc::default() };
-        peer.be_patient_for(patience);
+    fn new(stopped: watch::Receiver<bool>, write_timeout: Duration) -> Self {
+        let peer = Self { stopped, write_timeout: Arc::default() };
+        peer.set_write_timeout(write_timeout);
         peer
     }
 
-    /// Sets how long the client may refuse to take more.
-    pub(super) fn be_patient_for(&self, patience: Duration) {
-        self.patience.store(millis(patience), Ordering::Relaxed);
+    /// Sets the time after which a client that does not read is disconnected.
+    pub(super) fn set_write_timeout(&self, timeout: Duration) {
+        self.write_timeout.store(millis(timeout), Ordering::Relaxed);
     }
 
     /// Waits until the server stops.
     pub(super) async fn stopped(&mut self) {
-        // An error means that the sender is gone, and the server with it.
+        // An error means that the sender was dropped together with the server.
         let _ = self.stopped.wait_for(|stopped| *stopped).await;
     }
 }
 
-/// Answers a connection's requests until it ends, or `stopped` turns true and none is under way.
+/// Serves a connection until it ends, or until `stopped` is true and no request is in flight.
 ///
-/// `axum::serve` cannot bound the time that a request's head takes, hence this.
+/// This replaces `axum::serve`, which has no timeout for request headers.
 pub(super) async fn run(
     socket: TcpStream,
     app: Router,
-    limits: Limits,
+    timeouts: Timeouts,
     stopped: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
-    // Answers are small and written at once; a failure costs time only.
+    // Responses are small and written at once. Without this option they are only slower.
     let _ = socket.set_nodelay(true);
-    let mut peer = Peer::new(stopped, limits.write);
-    let io = TokioIo::new(PatientWriter::new(socket, peer.patience.clone()));
+    let mut peer = Peer::new(stopped, timeouts.write);
+    let io = TokioIo::new(TimedWriter::new(socket, peer.write_timeout.clone()));
     let app = TowerToHyperService::new(app);
-    let from = peer.clone();
+    let handle = peer.clone();
     let connection =
-        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(limits.header).serve_connection(
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(timeouts.header).serve_connection(
             io,
             service_fn(move |mut request: Request<Incoming>| {
-                // What the last request over this connection has changed.
-                from.be_patient_for(limits.write);
-                request.extensions_mut().insert(from.clone());
+                // The previous request on this connection may have changed the timeout.
+                handle.set_write_timeout(timeouts.write);
+                request.extensions_mut().insert(handle.clone());
                 app.call(request)
             }),
         );
@@ -100,27 +100,28 @@ pub(super) async fn run(
     connection.await
 }
 
-/// Ends a connection whose peer takes nothing for too long.
-struct PatientWriter {
+/// A socket that fails with `TimedOut` if the peer does not read for too long.
+struct TimedWriter {
     socket: TcpStream,
-    /// In milliseconds.
-    patience: Arc<AtomicU64>,
-    /// Runs while a write waits.
+    /// Timeout in milliseconds.
+    timeout: Arc<AtomicU64>,
+    /// Set while a write is blocked.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl PatientWriter {
-    fn new(socket: TcpStream, patience: Arc<AtomicU64>) -> Self {
-        Self { socket, patience, deadline: None }
+impl TimedWriter {
+    fn new(socket: TcpStream, timeout: Arc<AtomicU64>) -> Self {
+        Self { socket, timeout, deadline: None }
     }
 
-    fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Starts the timeout when a write blocks, and clears it when a write succeeds.
+    fn limit<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.deadline = None;
             return written;
         }
-        let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let timeout = Duration::from_millis(self.timeout.load(Ordering::Relaxed));
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
         match deadline.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
@@ -128,16 +129,16 @@ impl PatientWriter {
     }
 }
 
-impl AsyncRead for PatientWriter {
+impl AsyncRead for TimedWriter {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(context, buf)
     }
 }
 
-impl AsyncWrite for PatientWriter {
+impl AsyncWrite for TimedWriter {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, buf);
-        self.watch(context, written)
+        self.limit(context, written)
     }
 
     fn poll_write_vectored(
@@ -146,7 +147,7 @@ impl AsyncWrite for PatientWriter {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, bufs);
-        self.watch(context, written)
+        self.limit(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

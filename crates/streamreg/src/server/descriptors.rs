@@ -1,47 +1,47 @@
-//! How many file descriptors this process may have, and how many readers of events that is enough for.
+//! The limit of file descriptors, and the number of event readers that it allows.
 
-/// What a reader of events holds: its connection, and that of its watch to the store.
-const OF_A_READER: u64 = 2;
-/// What is kept for the listener, the store, the log and all other clients, at least.
-const KEPT: u64 = 64;
+/// Descriptors of an event reader: its connection, and the store connection of its watch.
+const PER_READER: u64 = 2;
+/// Minimum number of descriptors that stay free for the listener, the store, the log and other clients.
+const RESERVED: u64 = 64;
 
-/// Raises the limit of file descriptors as far as this process may: many systems begin with 1 024 and allow far more.
+/// Raises the soft limit of file descriptors to the hard limit. Many systems start with 1 024 and allow far more.
 ///
-/// A system that refuses leaves the limit as it is; [`serve`](super::serve) then takes fewer readers of events.
+/// If that fails, the limit stays, and [`serve`](super::serve) accepts fewer event readers.
 pub fn raise_descriptor_limit() {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let now = getrlimit(Resource::Nofile);
-        if now.current == now.maximum {
+        let limit = getrlimit(Resource::Nofile);
+        if limit.current == limit.maximum {
             return;
         }
-        if let Err(fault) = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum }) {
-            tracing::warn!(%fault, limit = now.current, "cannot raise the limit of file descriptors");
+        if let Err(fault) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+            tracing::warn!(%fault, limit = limit.current, "cannot raise the limit of file descriptors");
         }
     }
 }
 
-/// Returns how many readers may follow the events where `wanted` may at most: others still find room.
-pub(super) fn readers(wanted: usize) -> usize {
+/// Returns the number of event readers, at most `wanted`, that leaves enough descriptors for other clients.
+pub(super) fn reader_limit(wanted: usize) -> usize {
     let Some(limit) = limit() else { return wanted };
-    let readers = wanted.min(enough_for(limit));
+    let readers = wanted.min(readers_within(limit));
     if readers < wanted {
         tracing::warn!(
             limit,
             readers,
-            "few file descriptors, so that fewer may follow the events; raise the limit (ulimit -n, LimitNOFILE)"
+            "too few file descriptors for all event readers; raise the limit (ulimit -n, LimitNOFILE)"
         );
     }
     readers
 }
 
-fn enough_for(limit: u64) -> usize {
-    let left = limit.saturating_sub(KEPT.max(limit / 4));
-    usize::try_from(left / OF_A_READER).unwrap_or(usize::MAX).max(1)
+fn readers_within(limit: u64) -> usize {
+    let left = limit.saturating_sub(RESERVED.max(limit / 4));
+    usize::try_from(left / PER_READER).unwrap_or(usize::MAX).max(1)
 }
 
-/// The limit that holds now; `None` where there is none.
+/// Returns the current limit; `None` if there is no limit.
 fn limit() -> Option<u64> {
     #[cfg(unix)]
     return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -54,10 +54,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readers_leave_a_quarter_to_others() {
+    fn event_readers_leave_a_quarter_of_the_descriptors_free() {
         for (limit, readers) in [(0, 1), (64, 1), (128, 32), (256, 96), (1_024, 384), (4_096, 1_536)] {
-            assert_eq!(enough_for(limit), readers, "{limit}");
-            assert!(readers == 1 || limit - 2 * readers as u64 >= KEPT.max(limit / 4));
+            assert_eq!(readers_within(limit), readers, "{limit}");
+            assert!(readers == 1 || limit - 2 * readers as u64 >= RESERVED.max(limit / 4));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One line for each request.
+//! The request log: one line per request.
 
 use std::time::Instant;
 
@@ -10,17 +10,17 @@ use stream_registry::http::wire::HEARTBEATS;
 
 use super::problem::Cause;
 
-/// Logs method, path, status and duration: what is routine at debug, changes of state and refusals at
-/// info, failures at warn and error.
+/// Logs method, path, status and duration of a request.
 ///
-/// Queries and headers are left out: they may hold what is not for a log.
+/// Routine requests are logged at debug, changes and rejected requests at info, and failures at warn or error. Queries
+/// and headers are left out because they may contain private data.
 pub(super) async fn each(request: Request, next: Next) -> Response {
-    let begun = Instant::now();
+    let start = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     let status = response.status().as_u16();
-    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     match (status, response.extensions().get::<Cause>()) {
         (500, Some(Cause(cause))) => tracing::error!(%method, path, status, ms, ?cause, "request"),
         (500.., Some(Cause(cause))) => tracing::warn!(%method, path, status, ms, %cause, "request"),
@@ -32,7 +32,7 @@ pub(super) async fn each(request: Request, next: Next) -> Response {
     response
 }
 
-/// Reads, heartbeats and statistics come by the hundred each second.
+/// Returns whether a request is frequent: reads, heartbeats and statistics, which may arrive hundreds of times a second.
 fn is_routine(method: &Method, path: &str) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
         || path.ends_with("/heartbeat")

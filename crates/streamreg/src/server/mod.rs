@@ -1,9 +1,8 @@
 //! The HTTP server.
 //!
-//! [`serve`] answers on a listener until it is told to stop. The pieces: `app` assembles the routes of
-//! `api` and the dashboard, `auth` decides who may write, `problem` makes every error a problem
-//! document, `body` and `params` read requests strictly, `connection` bounds what a client may hold,
-//! `descriptors` what all readers of events may.
+//! [`serve`] accepts connections on a listener until its shutdown future completes. `app` assembles the routes of `api`
+//! and the dashboard, `auth` authorises writes, `problem` turns every error into a problem document, and `body` and
+//! `params` parse requests strictly. `connection` limits each client, and `descriptors` limits all event readers.
 
 mod api;
 mod app;
@@ -16,6 +15,7 @@ mod log;
 mod options;
 mod params;
 mod problem;
+mod state;
 
 use std::future::Future;
 use std::io;
@@ -30,39 +30,39 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use descriptors::raise_descriptor_limit;
-pub use options::ServeOptions;
+pub use options::{ServeOptions, Token};
 
-/// How long accepting pauses when the system has no more file descriptors.
+/// Pause after a failed accept, for example if the process has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Refuses to listen beyond this machine without a token, since anybody could write then.
+/// Checks that a server without a token listens on loopback only: otherwise anyone could write.
 ///
 /// # Errors
 ///
-/// One sentence that says what to do.
+/// Returns a message that names the remedy if the address is not loopback and there is no token.
 pub fn check_listen(addr: &SocketAddr, has_token: bool) -> Result<(), String> {
     if has_token || addr.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     Err(format!(
-        "refusing to listen on {addr} without a token, since anybody could write; \
-         give --token-file, or listen on 127.0.0.1"
+        "cannot listen on {addr} without a token, because anyone could write; \
+         use --token-file or listen on 127.0.0.1"
     ))
 }
 
-/// Serves a registry on a listener until `shutdown` is done.
+/// Serves a registry on a listener until `shutdown` completes.
 ///
-/// Then nothing new is accepted, idle connections are closed at once, requests under way have
-/// [`ServeOptions::grace`] to finish, and the function returns. The registry stays open.
+/// The server then stops accepting connections and closes idle ones. Requests in flight have [`ServeOptions::grace`] to
+/// finish. The registry stays open.
 ///
 /// # Errors
 ///
-/// `InvalidInput` where [`check_listen`] refuses the listener's address; what the listener says when
-/// its address cannot be read. A failed connection is that client's matter and only logged.
+/// Returns `InvalidInput` if [`check_listen`] rejects the address of the listener, and the error of the listener if its
+/// address cannot be read. Failed connections are only logged.
 ///
 /// # Cancel safety
 ///
-/// When dropped, all connections are cut.
+/// Dropping the future closes all connections.
 pub async fn serve(
     registry: Arc<dyn Registry>,
     listener: TcpListener,
@@ -70,9 +70,10 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let addr = listener.local_addr()?;
-    check_listen(&addr, options.token.is_some()).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    check_listen(&addr, options.token.is_some())
+        .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
     let grace = options.grace;
-    let limits = connection::Limits::of(&options);
+    let timeouts = connection::Timeouts::of(&options);
     let app = app::router(registry, options);
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -81,11 +82,11 @@ pub async fn serve(
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            // Finished connections are taken out as they end, so that the set does not grow.
+            // Removes finished connections, so that the set does not grow.
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
-                    let connection = connection::run(socket, app.clone(), limits, stopped.clone());
+                    let connection = connection::run(socket, app.clone(), timeouts, stopped.clone());
                     connections.spawn(async move {
                         if let Err(fault) = connection.await {
                             tracing::debug!(%peer, %fault, "connection ended");
@@ -101,10 +102,10 @@ pub async fn serve(
     }
     drop(listener);
     stop.send_replace(true);
-    tracing::info!(under_way = connections.len(), "stopping");
+    tracing::info!(connections = connections.len(), "stopping");
     let finished = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(grace, finished).await.is_err() {
-        tracing::warn!(cut = connections.len(), "requests under way were cut, since they took too long");
+        tracing::warn!(connections = connections.len(), "closed connections whose requests did not finish in time");
         connections.shutdown().await;
     }
     Ok(())
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_loopback_only_with_a_token() {
+    fn listening_beyond_loopback_needs_a_token() {
         for (addr, loopback) in [
             ("127.0.0.1:1", true),
             ("127.9.9.9:1", true),

@@ -1,29 +1,65 @@
-//! How the server serves.
+//! Options of the server.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How the server serves.
-#[derive(Clone)]
-#[non_exhaustive]
+/// The secret that clients send with every write. Its `Debug` output hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Returns the secret as bytes.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl From<String> for Token {
+    fn from(token: String) -> Self {
+        Self(token)
+    }
+}
+
+impl From<&str> for Token {
+    fn from(token: &str) -> Self {
+        Self(token.to_owned())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Options of the server.
+///
+/// ```
+/// use streamreg::server::ServeOptions;
+/// let options = ServeOptions { token: Some("secret".into()), event_readers: 100, ..ServeOptions::default() };
+/// assert!(!format!("{options:?}").contains("secret"));
+/// ```
+#[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// What writers must send as `Authorization: Bearer`. Default none: loopback only.
-    pub token: Option<String>,
-    /// How long a request's head may take, and how long a connection may idle. Default 20 seconds.
+    /// Token that writes need as `Authorization: Bearer`. Default: none, which restricts the server to loopback.
+    pub token: Option<Token>,
+    /// Timeout of the request headers, and of an idle connection. Default: 20 seconds.
     pub header_timeout: Duration,
-    /// How long a request's body may take. Default 10 seconds.
+    /// Timeout of a request body. Default: 10 seconds.
     pub body_timeout: Duration,
-    /// How long a client may refuse to take more of an answer. Default 30 seconds.
+    /// Time after which a client that does not read the response is disconnected. Default: 30 seconds.
     pub write_timeout: Duration,
-    /// How many readers may follow the events at once; each has a watch of the store. Default 1 000; fewer
-    /// where three quarters of the file descriptors that the process may have are not two for each.
+    /// Maximum number of concurrent event readers. Each one has its own watch of the store. Default: 1 000.
+    ///
+    /// A reader needs two file descriptors, so a low limit of file descriptors reduces this number.
     pub event_readers: usize,
-    /// How long a reader of events may refuse to take more of them. Default 10 seconds.
+    /// Time after which an event reader that does not read is disconnected. Default: 10 seconds.
     pub event_timeout: Duration,
-    /// Lists come from a local view while it is at most this old, and from the store otherwise; zero: always from the
-    /// store. Default 15 seconds.
+    /// Maximum age of the local view that lists come from. Default: 15 seconds.
+    ///
+    /// If the view is older, lists come from the store. With zero they always do.
     pub max_view_age: Duration,
-    /// How long requests under way have to finish when the server stops. Default 10 seconds.
+    /// Time for requests in flight to finish when the server stops. Default: 10 seconds.
     pub grace: Duration,
 }
 
@@ -39,88 +75,5 @@ impl Default for ServeOptions {
             max_view_age: Duration::from_secs(15),
             grace: Duration::from_secs(10),
         }
-    }
-}
-
-impl ServeOptions {
-    /// Sets the token that writers must send.
-    #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
-        self
-    }
-
-    /// Sets how long a request's head may take, and how long a connection may idle.
-    #[must_use]
-    pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.header_timeout = timeout;
-        self
-    }
-
-    /// Sets how long a request's body may take.
-    #[must_use]
-    pub fn body_timeout(mut self, timeout: Duration) -> Self {
-        self.body_timeout = timeout;
-        self
-    }
-
-    /// Sets how long a client may refuse to take more of an answer.
-    #[must_use]
-    pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.write_timeout = timeout;
-        self
-    }
-
-    /// Sets how many readers may follow the events at once, file descriptors allowing.
-    #[must_use]
-    pub fn event_readers(mut self, readers: usize) -> Self {
-        self.event_readers = readers;
-        self
-    }
-
-    /// Sets how long a reader of events may refuse to take more of them.
-    #[must_use]
-    pub fn event_timeout(mut self, timeout: Duration) -> Self {
-        self.event_timeout = timeout;
-        self
-    }
-
-    /// Sets how old the view may be that lists come from.
-    #[must_use]
-    pub fn max_view_age(mut self, age: Duration) -> Self {
-        self.max_view_age = age;
-        self
-    }
-
-    /// Sets how long requests under way have to finish when the server stops.
-    #[must_use]
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
-        self
-    }
-}
-
-impl fmt::Debug for ServeOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServeOptions")
-            .field("token", &self.token.as_ref().map(|_| "***"))
-            .field("header_timeout", &self.header_timeout)
-            .field("body_timeout", &self.body_timeout)
-            .field("write_timeout", &self.write_timeout)
-            .field("event_readers", &self.event_readers)
-            .field("event_timeout", &self.event_timeout)
-            .field("max_view_age", &self.max_view_age)
-            .field("grace", &self.grace)
-            .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_debug_output_shows_the_token() {
-        assert!(!format!("{:?}", ServeOptions::default().token("hush")).contains("hush"));
     }
 }

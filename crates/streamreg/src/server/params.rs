@@ -1,79 +1,81 @@
-//! Ids in paths, and query parameters, read strictly: a typo is refused, not ignored.
+//! Ids in paths, query parameters and headers, parsed strictly: a misspelt parameter is rejected, not ignored.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
-use stream_registry::http::wire::{IDEMPOTENCY_KEY, LAST_EVENT_ID, STREAM_EPOCH, decode_percent};
+use stream_registry::http::sse::LAST_EVENT_ID;
+use stream_registry::http::wire::{IDEMPOTENCY_KEY, STREAM_EPOCH, decode_percent};
 use stream_registry::stream::OperationId;
 use stream_registry::{Epoch, Guard, Revision, StreamId};
 
 use super::problem::{Failure, Result};
 
-/// The id in `/api/v1/streams/{id}…`, percent-decoded by the letter.
+/// The id in `/api/v1/streams/{id}…`, percent-decoded.
 pub(super) struct PathId(pub(super) StreamId);
 
 impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        // Taken from the path as it came: an escaped slash is part of the id.
+        // The raw path keeps an escaped slash as part of the id.
         let segment = parts.uri.path().split('/').nth(4).unwrap_or_default();
-        let text = decode_percent(segment)
+        let id = decode_percent(segment)
             .ok_or_else(|| Failure::invalid("the id in the path is not percent-encoded UTF-8; write % as %25"))?;
-        Ok(Self(text.parse::<StreamId>()?))
+        Ok(Self(id.parse::<StreamId>()?))
     }
 }
 
-/// The parameters of a query.
+/// The parameters of a query string.
 #[derive(Debug)]
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Reads the query of a request that takes these parameters and no others, each once.
+    /// Parses a query that may have the `known` parameters, each at most once.
     pub(super) fn read(uri: &Uri, known: &[&str]) -> Result<Self> {
         Self::read_repeating(uri, known, &[])
     }
 
-    /// As [`read`](Self::read), but for those that may come several times.
+    /// Parses a query like [`read`](Self::read), but the `repeating` parameters may occur several times.
     pub(super) fn read_repeating(uri: &Uri, known: &[&str], repeating: &[&str]) -> Result<Self> {
         let mut params: Vec<(String, String)> = Vec::new();
         for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decode = |text: &str| {
-                decode_percent(&text.replace('+', " "))
+            let decode = |encoded: &str| {
+                decode_percent(&encoded.replace('+', " "))
                     .ok_or_else(|| Failure::invalid("the query is not percent-encoded UTF-8; write % as %25"))
             };
             let (name, value) = (decode(name)?, decode(value)?);
             if !known.contains(&name.as_str()) {
                 let name: String = name.chars().take(64).collect();
                 return Err(Failure::invalid(match known {
-                    [] => format!("the query parameter {name:?} is unknown; this request takes none"),
-                    known => format!("the query parameter {name:?} is unknown; known are {}", known.join(", ")),
+                    [] => format!("unknown query parameter {name:?}; this request has no parameters"),
+                    known => format!("unknown query parameter {name:?}; expected {}", known.join(", ")),
                 }));
             }
             if !repeating.contains(&name.as_str()) && params.iter().any(|(given, _)| *given == name) {
-                return Err(Failure::invalid(format!("the query parameter {name} is given twice")));
+                return Err(Failure::invalid(format!("duplicate query parameter {name}; send it once")));
             }
             params.push((name, value));
         }
         Ok(Self(params))
     }
 
-    /// Refuses every parameter.
+    /// Rejects every parameter.
     pub(super) fn none(uri: &Uri) -> Result<()> {
         Self::read(uri, &[]).map(|_| ())
     }
 
+    /// Returns the first value of a parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
-    /// All of them, in their order.
+    /// Returns all parameters in order.
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Reads `true` or `false`; missing is false.
+    /// Parses a flag: `true` or `false`. A missing flag is `false`.
     pub(super) fn flag(&self, name: &str) -> Result<bool> {
         match self.get(name) {
             None | Some("false") => Ok(false),
@@ -82,11 +84,11 @@ impl Params {
         }
     }
 
-    /// Reads a whole number within limits.
+    /// Parses a whole number within a range.
     pub(super) fn number(&self, name: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<u64>> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse().ok().filter(|number| digits && range.contains(number));
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        let number = value.parse().ok().filter(|number| digits && range.contains(number));
         number.map(Some).ok_or_else(|| {
             Failure::invalid(format!("{name} must be a whole number from {} to {}", range.start(), range.end()))
         })
@@ -97,45 +99,47 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Failure::invalid(format!("the header {name} is given twice")));
+        return Err(Failure::invalid(format!("duplicate header {name}; send it once")));
     }
     value
         .to_str()
         .map(Some)
-        .map_err(|_| Failure::invalid(format!("the header {name} must be visible ASCII characters")))
+        .map_err(|_| Failure::invalid(format!("the header {name} must consist of visible ASCII characters")))
 }
 
-/// Reads `Stream-Epoch`.
+/// Parses `Stream-Epoch`.
 pub(super) fn epoch(headers: &HeaderMap) -> Result<Option<Epoch>> {
     Ok(header(headers, STREAM_EPOCH)?.map(str::parse).transpose()?)
 }
 
-/// Reads `Last-Event-ID`, which browsers send when they come back; an empty one says nothing.
+/// Parses `Last-Event-ID`, which browsers send when they reconnect. An empty value is ignored.
 pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Revision>> {
-    Ok(header(headers, LAST_EVENT_ID)?.filter(|text| !text.is_empty()).map(str::parse).transpose()?)
+    Ok(header(headers, LAST_EVENT_ID)?.filter(|value| !value.is_empty()).map(str::parse).transpose()?)
 }
 
-/// Reads `Idempotency-Key`.
+/// Parses `Idempotency-Key`.
 pub(super) fn operation(headers: &HeaderMap) -> Result<Option<OperationId>> {
     Ok(header(headers, IDEMPOTENCY_KEY)?.map(str::parse).transpose()?)
 }
 
-/// Reads the condition of a write from `Stream-Epoch` and `force`.
+/// Parses the guard of a write from `Stream-Epoch` and `force`.
 pub(super) fn guard(headers: &HeaderMap, params: &Params) -> Result<Guard> {
     match (epoch(headers)?, params.flag("force")?) {
-        (Some(_), true) => Err(Failure::invalid("Stream-Epoch and force=true exclude one another; send one of them")),
+        (Some(_), true) => {
+            Err(Failure::invalid("Stream-Epoch and force=true are mutually exclusive; send one of them"))
+        }
         (Some(epoch), false) => Ok(Guard::Holder(epoch)),
         (None, true) => Ok(Guard::Force),
         (None, false) => Ok(Guard::None),
     }
 }
 
-/// Whether `Prefer` (RFC 7240) asks for this.
-pub(super) fn prefers(headers: &HeaderMap, what: &str) -> bool {
+/// Returns whether `Prefer` (RFC 7240) contains a preference.
+pub(super) fn prefers(headers: &HeaderMap, wanted: &str) -> bool {
     headers
         .get_all("prefer")
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|preference| preference.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(what))
+        .any(|preference| preference.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(wanted))
 }

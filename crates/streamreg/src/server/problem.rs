@@ -1,25 +1,25 @@
-//! Every error that a client sees, as a problem document (RFC 9457).
+//! Errors as problem documents (RFC 9457).
 
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use stream_registry::http::wire::{PROBLEM_JSON, Problem, status_and_code};
+use stream_registry::http::wire::{PROBLEM_JSON, Problem, status_of};
 use stream_registry::registry::Operation;
 use stream_registry::stream::InvalidValue;
-use stream_registry::{Error, StreamId};
+use stream_registry::{Error, ErrorKind, StreamId};
 
 /// A failed request.
 #[derive(Debug)]
 pub(super) struct Failure {
     problem: Box<Problem>,
     headers: Vec<(HeaderName, &'static str)>,
-    /// The whole story, for the log.
+    /// The error with all details, for the log.
     cause: Option<Error>,
 }
 
 pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// What the log says of a failed request beyond its status; rides along in the answer's extensions.
+/// The error behind a response, for the log. It is an extension of the response.
 #[derive(Clone, Debug)]
 pub(super) struct Cause(pub(super) Error);
 
@@ -33,63 +33,67 @@ impl Failure {
         Self { problem: Box::new(problem), headers: Vec::new(), cause: None }
     }
 
-    /// The request is wrong; the same one fails again.
+    /// Creates the failure of an invalid request.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
+        Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidArgument.as_str(), detail)
     }
 
-    pub(super) fn unauthorized() -> Self {
-        let detail = "writes need the server's token; send it as Authorization: Bearer TOKEN";
+    pub(super) fn unauthenticated() -> Self {
+        let detail = "missing or wrong token; send Authorization: Bearer TOKEN";
         Self {
             headers: vec![(WWW_AUTHENTICATE, "Bearer")],
-            ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+            ..Self::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthenticated.as_str(), detail)
         }
     }
 
     pub(super) fn foreign_origin() -> Self {
-        let detail = "web pages of other hosts must not write here; start the server with a token and send that";
-        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+        let detail = "writes from web pages of other hosts are not allowed; start the server with a token";
+        Self::new(StatusCode::FORBIDDEN, ErrorKind::Denied.as_str(), detail)
     }
 
     pub(super) fn too_large(limit: usize) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body is larger than {} KiB", limit / 1024))
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!("body too large; send at most {} KiB", limit / 1024),
+        )
     }
 
     pub(super) fn media_type(expected: &str) -> Self {
-        let detail = format!("send the body with Content-Type: {expected}");
+        let detail = format!("unsupported media type; send Content-Type: {expected}");
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_type", detail)
     }
 
     pub(super) fn slow_body() -> Self {
-        let detail = "the body did not come in time; send it faster";
+        let detail = "timed out reading the body; send it faster";
         Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
     }
 
     pub(super) fn too_many_readers() -> Self {
-        let detail = "too many readers follow the events already; try again later, or ask another server";
+        let detail = "too many event readers; try again later or use another server";
         let mut failure = Self {
-            // Those who wait for a place hold no connection meanwhile.
+            // Clients that wait for a free reader must not keep a connection open.
             headers: vec![(RETRY_AFTER, "5"), (CONNECTION, "close")],
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unavailable.as_str(), detail)
         };
         failure.problem.retryable = true;
         failure
     }
 
     pub(super) fn unknown_path() -> Self {
-        let detail = "nothing is here; the streams are at /api/v1/streams, and / in an id is written %2F";
+        let detail = "unknown path; streams are at /api/v1/streams, and / in an id is written %2F";
         Self::new(StatusCode::NOT_FOUND, "unknown_path", detail)
     }
 
     pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
-        let detail = format!("this path answers {allowed} only");
+        let detail = format!("method not allowed; use {allowed}");
         Self {
             headers: vec![(ALLOW, allowed)],
             ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         }
     }
 
-    /// Names what the request was about, where nothing did so yet.
+    /// Adds the operation and the stream, unless they are known already.
     pub(super) fn about(mut self, operation: Operation, id: Option<&StreamId>) -> Self {
         self.problem.operation.get_or_insert_with(|| operation.as_str().to_owned());
         if let Some(id) = id {
@@ -107,8 +111,13 @@ impl From<InvalidValue> for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let (status, _) = status_and_code(error.kind());
-        let problem = Box::new(Problem::from_error(&error, title(status)));
+        let status = status_of(error.kind());
+        let mut problem = Box::new(Problem::from_error(&error, title(status)));
+        if error.kind() == ErrorKind::Unauthenticated {
+            // The store rejected the credentials of the server. Those of the client do not matter.
+            (problem.status, problem.title) = (403, title(403).to_owned());
+            problem.code = ErrorKind::Denied.as_str().to_owned();
+        }
         let headers = (status == 503).then_some((RETRY_AFTER, "1")).into_iter().collect();
         Self { problem, headers, cause: Some(error) }
     }
@@ -117,7 +126,7 @@ impl From<Error> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // Texts and a record's JSON always serialise.
+        // Strings and the raw JSON of a record always serialise.
         let body = serde_json::to_string(&self.problem).unwrap_or_default();
         let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON), (CACHE_CONTROL, "no-store")], body).into_response();
         for (name, value) in self.headers {

@@ -392,7 +392,7 @@ async fn a_store_that_is_away_at_the_end_is_told_and_the_commands_status_counts(
         served.server.begin_stop();
         served.server.stopped().await;
         running.signal("TERM");
-        running.line_with("no server answers");
+        running.line_with("no server is running");
         assert_eq!(running.ended(), Some(expected));
     }
 }

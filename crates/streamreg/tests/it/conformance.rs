@@ -136,8 +136,10 @@ impl Subject for Http {
         let url = format!("http://{}", listener.local_addr().expect("a listener has an address"));
         let (stop, stopped) = oneshot::channel::<()>();
         // A view shows the writes of other programs at its next reconciliation, but the suite looks at once.
-        let options = ServeOptions::default();
-        let options = if redis.is_some() { options.max_view_age(Duration::ZERO) } else { options };
+        let mut options = ServeOptions::default();
+        if redis.is_some() {
+            options.max_view_age = Duration::ZERO;
+        }
         tokio::spawn(serve(served, listener, options, async move {
             // Also when the sender is dropped, which is how a behaviour ends.
             let _ = stopped.await;

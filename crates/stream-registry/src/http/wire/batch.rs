@@ -1,11 +1,12 @@
-//! Heartbeats and statistics of many streams in one request: `POST /api/v1/heartbeats`.
+//! Batches of heartbeats and statistics: `POST /api/v1/heartbeats`.
 
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Problem, kind_of, patch};
+use super::patch;
+use super::problem::{Problem, kind_of, unexpected_response};
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::rules;
 use crate::registry::{Change, Guard, Write};
@@ -13,18 +14,16 @@ use crate::stream::encode::push_json_string;
 use crate::stream::limits::MAX_WRITES;
 use crate::stream::{Epoch, StreamId};
 
-/// Where batches go.
+/// Path of batches.
 pub const HEARTBEATS: &str = "/api/v1/heartbeats";
-/// The most bytes of the body of a batch.
+/// Size limit of the body of a batch, in bytes.
 pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
 
 const HEAD: &str = "{\"streams\":[";
 const TAIL: &str = "]}";
 
-// ---- requests -------------------------------------------------------------------------------------
-
-/// Whether a write can go in a batch: a heartbeat or statistics, without an operator's override.
-pub(in crate::http) fn goes_in_a_batch(write: &Write) -> bool {
+/// Returns whether a write can be batched: a heartbeat or statistics, without `Force`.
+pub(in crate::http) fn can_be_batched(write: &Write) -> bool {
     write.guard != Guard::Force && matches!(write.change, Change::Heartbeat | Change::Stats(_))
 }
 
@@ -43,21 +42,21 @@ fn item(write: &Write) -> String {
     out
 }
 
-/// A body within the limits, and the writes in it with their places.
+/// A body within the limits, and its writes with their positions in the call.
 pub(in crate::http) type Batch<'a> = (String, Vec<(usize, &'a Write)>);
 
-/// Writes bodies for writes to different streams, as few as the limits allow.
+/// Packs writes to different streams into as few bodies as the limits allow.
 pub(in crate::http) fn batches<'a>(writes: impl IntoIterator<Item = (usize, &'a Write)>) -> Vec<Batch<'a>> {
     let mut batches: Vec<Batch<'a>> = Vec::new();
     for (at, write) in writes {
         let item = item(write);
         match batches.last_mut() {
-            Some((body, there))
-                if there.len() < MAX_WRITES && body.len() + 1 + item.len() + TAIL.len() <= MAX_BATCH_BYTES =>
+            Some((body, packed))
+                if packed.len() < MAX_WRITES && body.len() + 1 + item.len() + TAIL.len() <= MAX_BATCH_BYTES =>
             {
                 body.push(',');
                 body.push_str(&item);
-                there.push((at, write));
+                packed.push((at, write));
             }
             _ => batches.push((format!("{HEAD}{item}"), vec![(at, write)])),
         }
@@ -85,19 +84,19 @@ struct ItemBody<'a> {
     stats: Option<&'a RawValue>,
 }
 
-/// Reads the body of a batch: `{"streams":[{"id":…,"epoch":…?,"stats":{…}?}…]}`, each stream once.
+/// Reads the body of a batch: `{"streams":[{"id":…,"epoch":…?,"stats":{…}?}…]}`, with each stream once.
 ///
-/// With `force` every write is an operator's override.
+/// `force` makes every write ignore leases.
 ///
 /// # Errors
 ///
-/// `InvalidArgument` names the place in the list; nothing of the batch is to be done then.
-pub fn read_batch(text: &str, force: bool) -> Result<Vec<Write>> {
-    let body: BatchBody<'_> = serde_json::from_str(text).map_err(|fault| {
-        Error::invalid(format!("the body is not {{\"streams\":[…]}} with a list: {fault}")).with_source(fault)
+/// Returns `InvalidArgument`, naming the element, if one of them is invalid. No write may be applied then.
+pub fn read_batch(json: &str, force: bool) -> Result<Vec<Write>> {
+    let body: BatchBody<'_> = serde_json::from_str(json).map_err(|fault| {
+        Error::invalid(format!("invalid body; expected {{\"streams\":[…]}}: {fault}")).with_source(fault)
     })?;
     if body.streams.len() > MAX_WRITES {
-        return Err(Error::invalid(format!("at most {MAX_WRITES} streams go in one request; send more of them")));
+        return Err(Error::invalid(format!("too many streams; send at most {MAX_WRITES} per request")));
     }
     let mut seen = HashSet::with_capacity(body.streams.len());
     let mut writes = Vec::with_capacity(body.streams.len());
@@ -105,21 +104,20 @@ pub fn read_batch(text: &str, force: bool) -> Result<Vec<Write>> {
         let write = read_item(raw.get(), force)
             .map_err(|error| Error::invalid(format!("streams[{at}]: {}", error.message())).with_source(error))?;
         if !seen.insert(write.id.clone()) {
-            return Err(Error::invalid(format!("streams[{at}]: the id is given twice; name each stream once")));
+            return Err(Error::invalid(format!("streams[{at}]: duplicate id; list each stream once")));
         }
         writes.push(write);
     }
     Ok(writes)
 }
 
-fn read_item(text: &str, force: bool) -> Result<Write> {
-    let item: ItemBody<'_> = serde_json::from_str(text).map_err(|fault| {
-        Error::invalid(format!("must be an object with id, and epoch and stats where they are needed: {fault}"))
-            .with_source(fault)
+fn read_item(json: &str, force: bool) -> Result<Write> {
+    let item: ItemBody<'_> = serde_json::from_str(json).map_err(|fault| {
+        Error::invalid(format!("expected an object with id, optional epoch and stats: {fault}")).with_source(fault)
     })?;
     let id: StreamId = item.id.parse()?;
     let guard = match (item.epoch.map(|epoch| epoch.parse::<Epoch>()).transpose()?, force) {
-        (Some(_), true) => return Err(Error::invalid("epoch and force=true exclude one another; send one of them")),
+        (Some(_), true) => return Err(Error::invalid("epoch and force=true are mutually exclusive; send one of them")),
         (Some(epoch), false) => Guard::Holder(epoch),
         (None, true) => Guard::Force,
         (None, false) => Guard::None,
@@ -133,18 +131,16 @@ fn read_item(text: &str, force: bool) -> Result<Write> {
     Ok(write)
 }
 
-// ---- answers --------------------------------------------------------------------------------------
-
 #[derive(Default, Deserialize, Serialize)]
-struct BatchAnswer {
-    /// The ids that no live stream has.
+struct BatchResponse {
+    /// Ids without a live stream.
     unknown: Vec<String>,
-    /// The ids that are leased, and not with this epoch.
+    /// Ids of streams that are leased under another epoch.
     not_holder: Vec<String>,
     failed: Vec<Failed>,
 }
 
-/// Why a write of a batch failed otherwise.
+/// A write that failed for any other reason.
 #[derive(Deserialize, Serialize)]
 struct Failed {
     id: String,
@@ -157,11 +153,11 @@ struct Failed {
     may_have_applied: bool,
 }
 
-/// Writes the answer to a batch: the writes that failed, and no others.
-pub fn batch_answer_body(writes: &[Write], answers: &[Result<()>]) -> String {
-    let mut body = BatchAnswer::default();
-    for (write, error) in writes.iter().zip(answers).filter_map(|(write, answer)| Some((write, answer.as_ref().err()?)))
-    {
+/// Writes the response to a batch, which lists failed writes only.
+pub fn batch_response(writes: &[Write], results: &[Result<()>]) -> String {
+    let mut body = BatchResponse::default();
+    for (write, result) in writes.iter().zip(results) {
+        let Err(error) = result else { continue };
         let id = write.id.as_str().to_owned();
         match error.kind() {
             ErrorKind::NotFound => body.unknown.push(id),
@@ -172,13 +168,13 @@ pub fn batch_answer_body(writes: &[Write], answers: &[Result<()>]) -> String {
             }
         }
     }
-    // Texts and flags always serialise.
+    // Strings and flags always serialise.
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// Reads the answer to a batch, an error for each id that failed.
-pub(in crate::http) fn read_batch_answer(text: &str) -> Result<HashMap<String, Error>> {
-    let body: BatchAnswer = serde_json::from_str(text).map_err(super::not_ours)?;
+/// Reads the response to a batch, and returns the error of each id that failed.
+pub(in crate::http) fn read_batch_response(json: &str) -> Result<HashMap<String, Error>> {
+    let body: BatchResponse = serde_json::from_str(json).map_err(unexpected_response)?;
     let mut errors = HashMap::new();
     for id in body.unknown {
         let error = id.parse().map(|id| Error::not_found(&id))?;
@@ -189,8 +185,8 @@ pub(in crate::http) fn read_batch_answer(text: &str) -> Result<HashMap<String, E
         errors.insert(id, error);
     }
     for failed in body.failed {
-        let otherwise = if failed.retryable { ErrorKind::Unavailable } else { ErrorKind::Internal };
-        let kind = kind_of(&failed.code).unwrap_or(otherwise);
+        let default = if failed.retryable { ErrorKind::Unavailable } else { ErrorKind::Internal };
+        let kind = kind_of(&failed.code).unwrap_or(default);
         let error = Error::new(kind, failed.detail);
         let error = error.with_may_have_applied(failed.may_have_applied).with_store_reply(true);
         errors.insert(failed.id, error);
@@ -209,65 +205,65 @@ mod tests {
     }
 
     #[test]
-    fn writes_survive_the_way() {
+    fn batch_survives_a_round_trip() {
         let stats = StreamStats { bytes_received: 1 << 62, viewers: Some(3), rtt_ms: Some(1e-7), ..Default::default() };
         let writes = [
             write("a\"/é", Guard::None, Change::Heartbeat),
             write("b", Guard::Holder("e\"\\1".parse().unwrap()), Change::Stats(stats)),
         ];
-        let made = batches(writes.iter().enumerate());
-        assert_eq!(made.len(), 1);
-        assert_eq!(read_batch(&made[0].0, false).unwrap(), writes);
+        let packed = batches(writes.iter().enumerate());
+        assert_eq!(packed.len(), 1);
+        assert_eq!(read_batch(&packed[0].0, false).unwrap(), writes);
         assert_eq!(read_batch("{\"streams\":[]}", false).unwrap(), []);
         let forced = read_batch(r#"{"streams":[{"id":"a","epoch":null,"stats":null}]}"#, true).unwrap();
         assert_eq!(forced, [write("a", Guard::Force, Change::Heartbeat)]);
     }
 
     #[test]
-    fn bodies_stay_within_the_limits() {
+    fn batches_stay_within_the_limits() {
         let long = |n: usize| format!("{n:04}{}", "\"".repeat(252));
         let stats =
             || StreamStats { bitrate: 1 << 62, rtt_ms: Some(0.1), viewers: Some(1 << 62), ..Default::default() };
         let epoch: Epoch = "\"".repeat(128).parse().unwrap();
         let writes: Vec<_> =
             (0..2_500).map(|n| write(&long(n), Guard::Holder(epoch.clone()), Change::Stats(stats()))).collect();
-        let made = batches(writes.iter().enumerate());
-        assert!(made.len() > 2_500 / MAX_WRITES, "{}", made.len());
-        let mut places = Vec::new();
-        for (body, there) in &made {
-            assert!(body.len() <= MAX_BATCH_BYTES && there.len() <= MAX_WRITES);
+        let packed = batches(writes.iter().enumerate());
+        assert!(packed.len() > 2_500 / MAX_WRITES, "{}", packed.len());
+        let mut positions = Vec::new();
+        for (body, writes) in &packed {
+            assert!(body.len() <= MAX_BATCH_BYTES && writes.len() <= MAX_WRITES);
             let read = read_batch(body, false).unwrap();
-            assert!(read.iter().eq(there.iter().map(|(_, write)| *write)));
-            places.extend(there.iter().map(|(at, _)| *at));
+            assert!(read.iter().eq(writes.iter().map(|(_, write)| *write)));
+            positions.extend(writes.iter().map(|(at, _)| *at));
         }
-        assert_eq!(places, (0..2_500).collect::<Vec<_>>());
+        assert_eq!(positions, (0..2_500).collect::<Vec<_>>());
         let small: Vec<_> = (0..1_001).map(|n| write(&format!("s{n}"), Guard::None, Change::Heartbeat)).collect();
         assert_eq!(
-            batches(small.iter().enumerate()).iter().map(|(_, there)| there.len()).collect::<Vec<_>>(),
+            batches(small.iter().enumerate()).iter().map(|(_, writes)| writes.len()).collect::<Vec<_>>(),
             [1_000, 1]
         );
     }
 
     #[test]
-    fn answers_survive_the_way() {
+    fn batch_response_survives_a_round_trip() {
         let writes: Vec<_> =
             ["a", "b", "c\"", "d"].iter().map(|id| write(id, Guard::None, Change::Heartbeat)).collect();
-        let answers = [
+        let results = [
             Err(Error::not_found(&writes[0].id)),
             Ok(()),
             Err(Error::not_holder(&writes[2].id)),
             Err(Error::new(ErrorKind::Timeout, "late").with_operation(Operation::Heartbeat)),
         ];
-        let errors = read_batch_answer(&batch_answer_body(&writes, &answers)).unwrap();
+        let errors = read_batch_response(&batch_response(&writes, &results)).unwrap();
         assert_eq!(errors.len(), 3);
-        for (write, answer) in writes.iter().zip(&answers) {
+        for (write, result) in writes.iter().zip(&results) {
             let error = errors.get(write.id.as_str());
-            assert_eq!(error.map(Error::kind), answer.as_ref().err().map(Error::kind));
-            assert_eq!(error.map(Error::message), answer.as_ref().err().map(Error::message));
-            assert_eq!(error.map(Error::may_have_applied), answer.as_ref().err().map(Error::may_have_applied));
+            assert_eq!(error.map(Error::kind), result.as_ref().err().map(Error::kind));
+            assert_eq!(error.map(Error::message), result.as_ref().err().map(Error::message));
+            assert_eq!(error.map(Error::may_have_applied), result.as_ref().err().map(Error::may_have_applied));
         }
-        let none = read_batch_answer(&batch_answer_body(&writes[..1], &[Ok(())])).unwrap();
+        let none = read_batch_response(&batch_response(&writes[..1], &[Ok(())])).unwrap();
         assert!(none.is_empty());
-        assert_eq!(read_batch_answer("[]").unwrap_err().kind(), ErrorKind::Internal);
+        assert_eq!(read_batch_response("[]").unwrap_err().kind(), ErrorKind::Internal);
     }
 }

@@ -1,4 +1,4 @@
-//! Bodies of the requests that change part of a record.
+//! Bodies of requests that change part of a record: status, statistics and patches.
 
 use std::collections::BTreeMap;
 
@@ -9,33 +9,31 @@ use crate::error::{Error, Result};
 use crate::stream::encode::{push_json_float, push_json_string};
 use crate::stream::{LabelsPatch, Stream, StreamPatch, StreamStats, StreamStatus};
 
-/// What `labels` in a patch does to labels that it does not name.
+/// Effect of a patch on labels that it does not name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LabelsMode {
-    /// They stay (RFC 7396).
+    /// Keeps them (RFC 7396).
     #[default]
     Merge,
-    /// They go: `?labels=replace`, which no merge patch can say.
+    /// Removes them: `?labels=replace`, which a merge patch cannot express.
     Replace,
 }
 
-/// Reads a JSON object's members as raw texts; of a doubled name the last counts.
-pub(super) fn members(text: &str) -> Result<BTreeMap<String, &RawValue>> {
-    serde_json::from_str(text)
-        .map_err(|fault| Error::invalid(format!("the body is not a JSON object: {fault}")).with_source(fault))
+/// Reads the members of a JSON object as raw JSON. Of duplicate names, the last one counts.
+pub(super) fn members(json: &str) -> Result<BTreeMap<String, &RawValue>> {
+    serde_json::from_str(json)
+        .map_err(|fault| Error::invalid(format!("invalid body; expected a JSON object: {fault}")).with_source(fault))
 }
 
-fn refuse_others(members: &BTreeMap<String, &RawValue>, known: &[&str]) -> Result<()> {
+fn check_names(members: &BTreeMap<String, &RawValue>, known: &[&str]) -> Result<()> {
     match members.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => {
             let name: String = name.chars().take(64).collect();
-            Err(Error::invalid(format!("{name:?} cannot be set here; only these can: {}", known.join(", "))))
+            Err(Error::invalid(format!("unexpected field {name:?}; expected one of {}", known.join(", "))))
         }
         None => Ok(()),
     }
 }
-
-// ---- status ---------------------------------------------------------------------------------------
 
 /// Writes the body that sets a status.
 pub fn status_body(status: &StreamStatus) -> String {
@@ -49,17 +47,16 @@ pub fn status_body(status: &StreamStatus) -> String {
 ///
 /// # Errors
 ///
-/// `InvalidArgument` says what is wrong.
-pub fn read_status(text: &str) -> Result<StreamStatus> {
-    let members = members(text)?;
-    refuse_others(&members, &["status"])?;
-    let raw = members.get("status").ok_or_else(|| Error::invalid("status is missing; give {\"status\":\"active\"}"))?;
-    let status: String =
-        serde_json::from_str(raw.get()).map_err(|fault| Error::invalid("status must be a text").with_source(fault))?;
+/// Returns `InvalidArgument` if the body is invalid.
+pub fn read_status(json: &str) -> Result<StreamStatus> {
+    let members = members(json)?;
+    check_names(&members, &["status"])?;
+    let raw =
+        members.get("status").ok_or_else(|| Error::invalid("missing status; expected {\"status\":\"active\"}"))?;
+    let status: String = serde_json::from_str(raw.get())
+        .map_err(|fault| Error::invalid("status must be a string").with_source(fault))?;
     Ok(status.parse()?)
 }
-
-// ---- statistics -----------------------------------------------------------------------------------
 
 const STATS: [&str; 10] = [
     "bytes_received",
@@ -99,25 +96,25 @@ pub fn stats_body(stats: &StreamStats) -> String {
 
 /// Reads the body that sets statistics.
 ///
-/// The four plain fields (`bytes_received`, `packets_received`, `packets_lost`, `bitrate`) are always
-/// set by a report: one that is missing is 0. The optional ones keep their value where they are
-/// missing. An object that names none of them is refused, since it would set everything to 0 unseen.
+/// A report always sets the four required fields (`bytes_received`, `packets_received`, `packets_lost`, `bitrate`):
+/// a missing one becomes 0. An optional field keeps its value if it is missing. An empty object is rejected, because it
+/// would silently reset all counters.
 ///
 /// # Errors
 ///
-/// `InvalidArgument` names the field.
-pub fn read_stats(text: &str) -> Result<StreamStats> {
-    let members = members(text)?;
-    refuse_others(&members, &STATS)?;
+/// Returns `InvalidArgument`, naming the field, if the body is invalid.
+pub fn read_stats(json: &str) -> Result<StreamStats> {
+    let members = members(json)?;
+    check_names(&members, &STATS)?;
     if members.is_empty() {
-        return Err(Error::invalid(format!("the body holds no statistics; give some of {}", STATS.join(", "))));
+        return Err(Error::invalid(format!("no statistics; expected some of {}", STATS.join(", "))));
     }
     let mut record = String::from("{\"id\":\"-\",\"type\":\"-\"");
     for (name, raw) in &members {
         record.push_str(&format!(",\"{name}\":{}", raw.get()));
     }
     record.push('}');
-    // The record's own decoder reads the numbers, so that they are judged alike everywhere.
+    // The record decoder reads the numbers, so that the same rules apply everywhere.
     let stream = Stream::from_json(&record)?;
     let mut stats = stream.stats();
     if members.get("frame_rate").is_none_or(|raw| raw.get() == "null") {
@@ -126,22 +123,20 @@ pub fn read_stats(text: &str) -> Result<StreamStats> {
     Ok(stats)
 }
 
-// ---- patch ----------------------------------------------------------------------------------------
-
 const PATCH: [&str; 6] = ["video_codec", "resolution", "frame_rate", "audio_codec", "node", "labels"];
 
-/// Writes a patch as RFC 7396 has it, and what its labels do to others.
+/// Writes a merge patch (RFC 7396), and returns how its labels apply.
 pub fn patch_body(patch: &StreamPatch) -> (String, LabelsMode) {
     let mut body = Map::new();
-    let texts = [
+    let strings = [
         ("video_codec", &patch.video_codec),
         ("resolution", &patch.resolution),
         ("audio_codec", &patch.audio_codec),
         ("node", &patch.node),
     ];
-    for (name, text) in texts {
-        if let Some(text) = text {
-            body.insert(name.to_owned(), if text.is_empty() { Value::Null } else { text.as_str().into() });
+    for (name, value) in strings {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), if value.is_empty() { Value::Null } else { value.as_str().into() });
         }
     }
     if let Some(rate) = patch.frame_rate {
@@ -166,27 +161,27 @@ pub fn patch_body(patch: &StreamPatch) -> (String, LabelsMode) {
     (Value::Object(body).to_string(), mode)
 }
 
-/// Reads a patch: RFC 7396 over codec, resolution, frame rate, audio codec, node and labels.
+/// Reads a merge patch (RFC 7396) of codecs, resolution, frame rate, node and labels.
 ///
-/// `null` clears a field; `labels` is merged name by name, unless `mode` says that it replaces all.
+/// `null` clears a field. `labels` is merged name by name, or replaces all labels, depending on `mode`.
 ///
 /// # Errors
 ///
-/// `InvalidArgument` names the field.
-pub fn read_patch(text: &str, mode: LabelsMode) -> Result<StreamPatch> {
-    let members = members(text)?;
-    refuse_others(&members, &PATCH)?;
+/// Returns `InvalidArgument`, naming the field, if the body is invalid.
+pub fn read_patch(json: &str, mode: LabelsMode) -> Result<StreamPatch> {
+    let members = members(json)?;
+    check_names(&members, &PATCH)?;
     let string = |name: &str| -> Result<Option<String>> {
         let Some(raw) = members.get(name) else { return Ok(None) };
-        let text: Option<String> = serde_json::from_str(raw.get())
-            .map_err(|fault| Error::invalid(format!("{name} must be a text, or null")).with_source(fault))?;
-        Ok(Some(text.unwrap_or_default()))
+        let value: Option<String> = serde_json::from_str(raw.get())
+            .map_err(|fault| Error::invalid(format!("{name} must be a string or null")).with_source(fault))?;
+        Ok(Some(value.unwrap_or_default()))
     };
     let frame_rate = match members.get("frame_rate") {
         None => None,
         Some(raw) => {
             let rate: Option<f64> = serde_json::from_str(raw.get())
-                .map_err(|fault| Error::invalid("frame_rate must be a finite number, or null").with_source(fault))?;
+                .map_err(|fault| Error::invalid("frame_rate must be a finite number or null").with_source(fault))?;
             Some(rate.unwrap_or(0.0))
         }
     };
@@ -207,7 +202,7 @@ pub fn read_patch(text: &str, mode: LabelsMode) -> Result<StreamPatch> {
 
 fn read_labels(raw: &RawValue, mode: LabelsMode) -> Result<LabelsPatch> {
     let labels: Option<BTreeMap<String, Option<String>>> = serde_json::from_str(raw.get()).map_err(|fault| {
-        Error::invalid("labels must be an object whose values are texts, or null to remove one").with_source(fault)
+        Error::invalid("labels must be an object of strings; use null to remove a label").with_source(fault)
     })?;
     match (labels, mode) {
         (None, _) => Ok(LabelsPatch::Replace(BTreeMap::new())),
@@ -215,7 +210,7 @@ fn read_labels(raw: &RawValue, mode: LabelsMode) -> Result<LabelsPatch> {
         (Some(labels), LabelsMode::Replace) => {
             let labels = labels.into_iter().map(|(name, value)| Some((name, value?))).collect::<Option<_>>();
             labels.map(LabelsPatch::Replace).ok_or_else(|| {
-                Error::invalid("with labels=replace every label needs a text; leave out those that are to go")
+                Error::invalid("with labels=replace every value must be a string; omit labels to remove them")
             })
         }
     }
@@ -226,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patches_survive_the_way() {
+    fn patches_survive_a_round_trip() {
         for patch in [
             StreamPatch::default(),
             StreamPatch { video_codec: Some(String::new()), frame_rate: Some(59.94), ..Default::default() }
@@ -244,13 +239,13 @@ mod tests {
                 ..Default::default()
             },
         ] {
-            let (text, mode) = patch_body(&patch);
-            assert_eq!(read_patch(&text, mode).unwrap(), patch, "{text}");
+            let (json, mode) = patch_body(&patch);
+            assert_eq!(read_patch(&json, mode).unwrap(), patch, "{json}");
         }
     }
 
     #[test]
-    fn statistics_survive_the_way() {
+    fn statistics_survive_a_round_trip() {
         let stats = StreamStats {
             bytes_received: i64::MAX as u64,
             packets_received: 9_007_199_254_740_993,

@@ -1,4 +1,4 @@
-//! Problem documents (RFC 9457) and what they say of an [`Error`].
+//! Problem documents (RFC 9457): errors as JSON.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -6,29 +6,29 @@ use serde_json::value::RawValue;
 use crate::error::{Error, ErrorKind};
 use crate::stream::decode;
 
-/// The media type of a problem document.
+/// Media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// A problem document. Its `code` is stable; the texts are for people.
+/// A problem document. Its `code` is stable; `title` and `detail` are for people.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Problem {
-    /// `about:blank`: the code says more than a URI would.
+    /// Always `about:blank`: `code` identifies the problem.
     #[serde(rename = "type", default)]
     pub kind: String,
-    /// The status in words.
+    /// Reason phrase of the status.
     #[serde(default)]
     pub title: String,
-    /// The HTTP status.
+    /// HTTP status.
     pub status: u16,
-    /// What went wrong, as programs tell cases apart.
+    /// The error's [`kind`](ErrorKind::as_str), or a code of the HTTP layer such as `too_large`.
     pub code: String,
-    /// What went wrong and what to do, in one plain sentence.
+    /// Description of the problem and its remedy.
     #[serde(default)]
     pub detail: String,
-    /// The operation that failed, where it is known.
+    /// The operation that failed, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
-    /// The stream that the request was about, where it was about one.
+    /// The stream of the request, if it concerns a single one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_id: Option<String>,
     /// Whether the same request may succeed later.
@@ -37,50 +37,55 @@ pub struct Problem {
     /// Whether the change may have been applied although the request failed.
     #[serde(default)]
     pub may_have_applied: bool,
-    /// The live record that stands in the way of a registration.
+    /// The live record that conflicts with a registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<Box<RawValue>>,
 }
 
-/// Returns the HTTP status and the code of an error: the one place where they are assigned.
-pub fn status_and_code(kind: ErrorKind) -> (u16, &'static str) {
+/// Returns the HTTP status of an error. Its code is [`ErrorKind::as_str`].
+pub fn status_of(kind: ErrorKind) -> u16 {
     match kind {
-        ErrorKind::InvalidArgument => (400, "invalid"),
-        ErrorKind::InvalidCursor => (400, "invalid_cursor"),
-        // Asked for, but not what this version does: the request has to change, the server is well.
-        ErrorKind::Unsupported => (400, "unsupported"),
-        ErrorKind::Denied => (403, "forbidden"),
-        ErrorKind::NotFound => (404, "not_found"),
-        ErrorKind::AlreadyExists => (409, "already_exists"),
-        ErrorKind::NotHolder => (409, "not_holder"),
-        ErrorKind::Corrupt => (422, "corrupt"),
-        ErrorKind::Internal => (500, "internal"),
-        // A server whose store was closed is going down.
-        ErrorKind::Unavailable | ErrorKind::Closed => (503, "unavailable"),
-        ErrorKind::Timeout => (503, "timeout"),
+        // An unsupported operation is the request's fault: the server itself works.
+        ErrorKind::InvalidArgument | ErrorKind::InvalidCursor | ErrorKind::Unsupported => 400,
+        ErrorKind::Unauthenticated => 401,
+        ErrorKind::Denied => 403,
+        ErrorKind::NotFound => 404,
+        ErrorKind::AlreadyExists | ErrorKind::NotHolder => 409,
+        ErrorKind::Corrupt => 422,
+        ErrorKind::Internal => 500,
+        // A server closes its store when it shuts down.
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Closed => 503,
     }
 }
 
-/// Returns the kind of error that a code stands for.
-pub fn kind_of(code: &str) -> Option<ErrorKind> {
+/// Returns the kind of error that a code stands for, as a client sees it.
+pub(super) fn kind_of(code: &str) -> Option<ErrorKind> {
     Some(match code {
         "invalid" | "too_large" | "unsupported_type" => ErrorKind::InvalidArgument,
         "invalid_cursor" => ErrorKind::InvalidCursor,
         "unsupported" | "unknown_path" | "method_not_allowed" => ErrorKind::Unsupported,
-        "unauthorized" | "forbidden" => ErrorKind::Denied,
+        "unauthenticated" => ErrorKind::Unauthenticated,
+        "denied" => ErrorKind::Denied,
         "not_found" => ErrorKind::NotFound,
         "already_exists" => ErrorKind::AlreadyExists,
         "not_holder" => ErrorKind::NotHolder,
         "corrupt" => ErrorKind::Corrupt,
         "internal" => ErrorKind::Internal,
-        "unavailable" | "request_timeout" => ErrorKind::Unavailable,
+        // The server's store is closed, not the client: the client may retry.
+        "unavailable" | "request_timeout" | "closed" => ErrorKind::Unavailable,
         "timeout" => ErrorKind::Timeout,
         _ => return None,
     })
 }
 
+/// Creates the error of a response that no streamreg server sends.
+pub(super) fn unexpected_response(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Internal, "unexpected response, not from a streamreg server; check the store URL")
+        .with_source(source)
+}
+
 impl Problem {
-    /// Makes a problem that no error of a registry stands behind.
+    /// Creates a problem of the HTTP layer.
     pub fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
         Self {
             kind: "about:blank".to_owned(),
@@ -96,13 +101,12 @@ impl Problem {
         }
     }
 
-    /// Makes the problem of an error; `title` is its status in words.
+    /// Creates the problem of an error; `title` is the reason phrase of its status.
     pub fn from_error(error: &Error, title: &str) -> Self {
-        let (status, code) = status_and_code(error.kind());
-        // What went wrong inside is for the server's log; a defect's text may say anything.
+        // Messages of internal errors may hold secrets, so only the log shows them.
         let detail = match error.kind() {
-            ErrorKind::Internal => "the server failed; see its log",
-            ErrorKind::Closed => "the server is going down; try again",
+            ErrorKind::Internal => "internal server error; see the server log",
+            ErrorKind::Closed => "the server is shutting down; try again",
             _ => error.message(),
         };
         Self {
@@ -111,14 +115,15 @@ impl Problem {
             retryable: error.is_retryable() || error.kind() == ErrorKind::Closed,
             may_have_applied: error.may_have_applied(),
             existing: error.existing().and_then(|stream| RawValue::from_string(stream.to_json()).ok()),
-            ..Self::new(status, code, title, detail)
+            ..Self::new(status_of(error.kind()), error.kind().as_str(), title, detail)
         }
     }
 
-    /// Rebuilds the error; operation and stream are the caller's to name, who knows what it asked for.
+    /// Rebuilds the error, without operation and stream id: the caller knows them.
     pub fn into_error(self) -> Error {
         let by_status = match self.status {
-            401 | 403 => ErrorKind::Denied,
+            401 => ErrorKind::Unauthenticated,
+            403 => ErrorKind::Denied,
             502..=504 => ErrorKind::Unavailable,
             400..=499 => ErrorKind::InvalidArgument,
             _ => ErrorKind::Internal,
@@ -140,7 +145,7 @@ mod tests {
     use crate::stream::{Stream, StreamType};
 
     #[test]
-    fn an_error_comes_back_as_it_was() {
+    fn errors_survive_a_round_trip() {
         let existing = Stream::new("a".parse().unwrap(), StreamType::Rtp, "h:1");
         for error in [
             Error::already_exists(existing).with_operation(Operation::Register),
@@ -150,13 +155,14 @@ mod tests {
             Error::corrupt(&"b".parse().unwrap(), "x"),
             Error::unsupported("no"),
             Error::new(ErrorKind::InvalidCursor, "no"),
+            Error::new(ErrorKind::Unauthenticated, "no"),
             Error::new(ErrorKind::Denied, "no"),
             Error::new(ErrorKind::Timeout, "late"),
-            Error::new(ErrorKind::Unavailable, "away").with_may_have_applied(true),
+            Error::new(ErrorKind::Unavailable, "down").with_may_have_applied(true),
         ] {
-            let text = serde_json::to_string(&Problem::from_error(&error, "")).unwrap();
-            let back = serde_json::from_str::<Problem>(&text).unwrap().into_error();
-            assert_eq!(back.kind(), error.kind(), "{text}");
+            let json = serde_json::to_string(&Problem::from_error(&error, "")).unwrap();
+            let back = serde_json::from_str::<Problem>(&json).unwrap().into_error();
+            assert_eq!(back.kind(), error.kind(), "{json}");
             assert_eq!(back.message(), error.message());
             assert_eq!(back.may_have_applied(), error.may_have_applied());
             assert_eq!(back.existing(), error.existing());
@@ -165,7 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn a_defect_shows_nothing_of_the_inside() {
+    fn client_may_retry_when_the_servers_store_is_closed() {
+        let problem = Problem::from_error(&Error::closed(), "");
+        assert_eq!((problem.status, problem.code.as_str(), problem.retryable), (503, "closed", true));
+        assert_eq!(problem.into_error().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn problem_hides_the_message_of_an_internal_error() {
         let error = Error::new(ErrorKind::Internal, "redis://user:secret@host");
         let problem = Problem::from_error(&error, "");
         assert!(!serde_json::to_string(&problem).unwrap().contains("secret"));

@@ -1,6 +1,5 @@
 //! Events, a line each as they come.
 
-use stream_registry::http::wire::lifetime;
 use stream_registry::watch::{Ending, Event};
 use stream_registry::{Stream, Timestamp};
 
@@ -82,7 +81,7 @@ fn row(event: &Event, now: Timestamp) -> Option<[String; 9]> {
         cell(last.kind.as_str()),
         cell(&last.source_addr),
         cell(last.node.as_deref().unwrap_or_default()),
-        lifetime(event).map_or_else(|| "-".to_owned(), duration::short),
+        event.lifetime().map_or_else(|| "-".to_owned(), duration::short),
         units::bytes(last.bytes_received),
         units::loss(last),
         match reason {

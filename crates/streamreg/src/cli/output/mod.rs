@@ -10,7 +10,6 @@ mod units;
 use std::fmt::Display;
 use std::io::Write;
 
-use stream_registry::http::wire::{end_body, event_body};
 use stream_registry::watch::Event;
 use stream_registry::{Error, Stream, Timestamp};
 
@@ -153,7 +152,7 @@ impl Output<'_> {
     pub fn event(&mut self, event: &Event) -> Result {
         let line = match self.format() {
             Format::Table => events::line(event),
-            Format::Json | Format::Jsonl => self.for_terminal(event_body(event)),
+            Format::Json | Format::Jsonl => self.for_terminal(event.to_json()),
         };
         self.line(line)?;
         self.flush()
@@ -167,7 +166,9 @@ impl Output<'_> {
     pub fn ends(&mut self, ends: &[Event]) -> Result {
         let lines: Vec<_> = match self.format() {
             Format::Table => events::ends(ends, Timestamp::now()),
-            Format::Json | Format::Jsonl => ends.iter().map(|end| self.for_terminal(end_body(end))).collect(),
+            Format::Json | Format::Jsonl => {
+                ends.iter().map(|end| self.for_terminal(end.to_json_with_duration())).collect()
+            }
         };
         match self.format() {
             Format::Json if lines.is_empty() => self.line("[]"),

@@ -1,8 +1,7 @@
-//! The change feed: `/api/v1/events`, as server-sent events (HTML Living Standard, 9.2).
+//! The change feed as server-sent events (HTML Living Standard, section 9.2): `/api/v1/events`.
 //!
-//! Each reader has a watch of the store of its own, which is read no faster than the reader takes: the server keeps
-//! no events. A reader that falls behind what the store keeps is told `resync` by the store; one whose connection takes
-//! nothing at all is cut off, and resumes when it comes back.
+//! Each reader has its own watch of the store, and the server buffers no events. If a reader falls behind the retained
+//! events, the store sends it `resync`. If its connection is blocked, the server disconnects it, and it can resume.
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -12,18 +11,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use futures_util::stream::unfold;
-use stream_registry::http::wire::{EVENT_STREAM, event_frame};
+use stream_registry::http::sse::{EVENT_STREAM, event_frame};
 use stream_registry::watch::{Event, Watch, WatchFrom};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::server::app::App;
 use crate::server::connection::Peer;
 use crate::server::params::{Params, last_event_id};
 use crate::server::problem::{Failure, Result};
+use crate::server::state::App;
 
-/// Keeps nginx from collecting events before it hands them on.
+/// Stops nginx from buffering events.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// In place of a revision: from the oldest event that is kept.
+/// Value of `from` for the oldest retained event.
 const OLDEST: &str = "oldest";
 
 pub(super) fn routes() -> Router<App> {
@@ -36,28 +35,28 @@ async fn events(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let from = begin(&uri, &headers)?;
-    let place = app.event_readers.clone().try_acquire_owned().map_err(|_| Failure::too_many_readers())?;
-    // Subscribed before the answer begins: whoever has its head misses nothing that comes after.
+    let from = start(&uri, &headers)?;
+    let permit = app.event_readers.clone().try_acquire_owned().map_err(|_| Failure::too_many_readers())?;
+    // The watch starts before the response, so a client that has the headers misses no later event.
     let watch = app.registry.watch(from).await?;
-    peer.be_patient_for(app.options.event_timeout);
+    peer.set_write_timeout(app.options.event_timeout);
     let greeting = watch.start().cloned().map(|revision| Event::Alive { revision });
-    let reader = Reader { greeting, watch, peer, _place: place };
+    let reader = Reader { greeting, watch, peer, _permit: permit };
     let frames = unfold(reader, |mut reader| async move {
         let frame = Bytes::from(event_frame(&reader.next().await?));
         Some((Ok::<_, std::convert::Infallible>(frame), reader))
     });
     let headers = [
         (CONTENT_TYPE, EVENT_STREAM),
-        // No proxy may keep it or change it.
+        // Proxies must not cache or change the events.
         (CACHE_CONTROL, "no-cache, no-transform"),
         (X_ACCEL_BUFFERING, "no"),
     ];
     Ok((headers, Body::from_stream(frames)).into_response())
 }
 
-/// Reads where to begin. A reader that comes back says so in the header, and repeats its first query.
-fn begin(uri: &Uri, headers: &HeaderMap) -> Result<WatchFrom> {
+/// Parses where to start. A browser that reconnects repeats its first query, so `Last-Event-ID` overrides it.
+fn start(uri: &Uri, headers: &HeaderMap) -> Result<WatchFrom> {
     let params = Params::read(uri, &["from"])?;
     let from = match params.get("from") {
         None => WatchFrom::Now,
@@ -67,17 +66,17 @@ fn begin(uri: &Uri, headers: &HeaderMap) -> Result<WatchFrom> {
     Ok(last_event_id(headers)?.map_or(from, WatchFrom::Revision))
 }
 
-/// One who follows.
+/// An event reader.
 struct Reader {
-    /// Where the watch begins, said at once: a reader that is cut off before the first event can resume.
+    /// First event, with the position where the watch starts: a reader that is disconnected early can resume there.
     greeting: Option<Event>,
     watch: Watch,
     peer: Peer,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Reader {
-    /// Waits for the next event; `None` where the server stops or the store is closed.
+    /// Waits for the next event; `None` if the server stops or the store is closed.
     async fn next(&mut self) -> Option<Event> {
         if let Some(greeting) = self.greeting.take() {
             return Some(greeting);

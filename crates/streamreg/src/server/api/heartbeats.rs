@@ -1,4 +1,4 @@
-//! Heartbeats and statistics of many streams: `POST /api/v1/heartbeats`.
+//! Batches of heartbeats and statistics: `POST /api/v1/heartbeats`.
 
 use axum::Router;
 use axum::body::Body;
@@ -7,37 +7,37 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::post;
 use stream_registry::ErrorKind;
-use stream_registry::http::wire::{MAX_BATCH_BYTES, batch_answer_body, read_batch};
+use stream_registry::http::wire::{MAX_BATCH_BYTES, batch_response, read_batch};
 use stream_registry::registry::Operation;
 
 use super::json;
-use crate::server::app::App;
 use crate::server::body;
 use crate::server::params::{Params, epoch};
 use crate::server::problem::{Failure, Result};
+use crate::server::state::App;
 
 pub(super) fn routes() -> Router<App> {
     Router::new().route("/api/v1/heartbeats", post(heartbeats).fallback(async || Failure::method_not_allowed("POST")))
 }
 
-/// Does all writes in one call of the store and answers those that failed, each by its id.
+/// Applies all writes in one call of the store, and returns the ids of those that failed.
 async fn heartbeats(State(app): State<App>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Response> {
-    do_batch(&app, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Write, None))
+    apply_batch(&app, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Write, None))
 }
 
-async fn do_batch(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response> {
+async fn apply_batch(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response> {
     let force = Params::read(uri, &["force"])?.flag("force")?;
     if epoch(headers)?.is_some() {
-        return Err(Failure::invalid("Stream-Epoch is for one stream; give each stream its epoch in the body"));
+        return Err(Failure::invalid("Stream-Epoch applies to a single stream; send epochs in the body"));
     }
-    let text = body::json_up_to(app, headers, body, MAX_BATCH_BYTES).await?;
-    let writes = read_batch(&text, force)?;
-    let answers = app.registry.write(&writes).await?;
-    for defect in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-        // The client is told of it without its inside.
-        if defect.kind() == ErrorKind::Internal {
-            tracing::error!(?defect, "a write of a batch");
+    let batch = body::json_up_to(app, headers, body, MAX_BATCH_BYTES).await?;
+    let writes = read_batch(&batch, force)?;
+    let results = app.registry.write(&writes).await?;
+    for error in results.iter().filter_map(|result| result.as_ref().err()) {
+        // The response hides the details of an internal error.
+        if error.kind() == ErrorKind::Internal {
+            tracing::error!(?error, "a write of a batch failed");
         }
     }
-    Ok(json(batch_answer_body(&writes, &answers)))
+    Ok(json(batch_response(&writes, &results)))
 }

@@ -1,4 +1,4 @@
-//! Streams that have ended: `/api/v1/history`.
+//! Ended streams: `/api/v1/history`.
 
 use std::num::NonZeroU32;
 
@@ -11,9 +11,9 @@ use stream_registry::http::wire::{DEFAULT_HISTORY, MAX_LIMIT, history_body};
 use stream_registry::query::Ended;
 
 use super::json;
-use crate::server::app::App;
 use crate::server::params::Params;
 use crate::server::problem::{Failure, Result};
+use crate::server::state::App;
 
 pub(super) fn routes() -> Router<App> {
     Router::new().route("/api/v1/history", get(history).fallback(async || Failure::method_not_allowed("GET, HEAD")))
@@ -27,7 +27,7 @@ async fn history(State(app): State<App>, uri: Uri) -> Result<Response> {
     ended.id = params.get("id").map(str::parse).transpose()?;
     ended.kind = params.get("type").map(str::parse).transpose()?;
     ended.node = params.get("node").map(str::to_owned);
-    // It follows the feed for a moment, from its beginning.
-    let _place = app.event_readers.clone().try_acquire_owned().map_err(|_| Failure::too_many_readers())?;
+    // The store reads the change feed from its start, like an event reader.
+    let _permit = app.event_readers.clone().try_acquire_owned().map_err(|_| Failure::too_many_readers())?;
     Ok(json(history_body(&app.registry.history(&ended, limit).await?)))
 }

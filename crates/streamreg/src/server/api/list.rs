@@ -13,9 +13,9 @@ use stream_registry::registry::Operation;
 use stream_registry::{Cursor, Error, ErrorKind};
 
 use super::{json, register};
-use crate::server::app::App;
 use crate::server::params::Params;
 use crate::server::problem::{Failure, Result};
+use crate::server::state::App;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()

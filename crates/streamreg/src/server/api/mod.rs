@@ -1,4 +1,4 @@
-//! The API, one file a resource.
+//! The API, with one file per resource.
 
 mod events;
 mod heartbeats;
@@ -13,9 +13,9 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use stream_registry::http::wire::JSON;
 
-use super::app::App;
+use super::state::App;
 
-/// All routes of the API.
+/// Returns all routes of the API.
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .merge(list::routes())
@@ -26,7 +26,7 @@ pub(super) fn routes() -> Router<App> {
         .merge(service::routes())
 }
 
-/// Answers 200 with JSON that is written already.
+/// Creates a 200 response from encoded JSON.
 fn json(body: String) -> Response {
     ([(CONTENT_TYPE, JSON), (CACHE_CONTROL, "no-store")], body).into_response()
 }

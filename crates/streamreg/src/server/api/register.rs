@@ -1,4 +1,4 @@
-//! Registering: `POST /api/v1/streams`.
+//! Registrations: `POST /api/v1/streams`.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use stream_registry::registry::Operation;
 use stream_registry::{Error, OnConflict, Outcome, RegisterOptions};
 
 use super::json;
-use crate::server::app::App;
 use crate::server::body;
 use crate::server::params::{Params, epoch, operation};
 use crate::server::problem::{Failure, Result};
+use crate::server::state::App;
 
-/// Registers the stream of the body, under a generated id where it has none.
+/// Registers the stream in the body, under a generated id if it has none.
 ///
-/// A generated id clashes with nothing, so that `on_conflict` means nothing then.
+/// A generated id never conflicts, so `on_conflict` has no effect then.
 pub(super) async fn register(State(app): State<App>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Response> {
-    register_given(&app, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Register, None))
+    try_register(&app, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Register, None))
 }
 
-async fn register_given(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response> {
+async fn try_register(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response> {
     let options = options(uri, headers)?;
-    let text = body::json(app, headers, body).await?;
-    let (stream, has_id) = if options.recover.is_some() { read_recovered(&text)? } else { read_record(&text)? };
+    let record = body::json(app, headers, body).await?;
+    let (stream, has_id) = if options.recover.is_some() { read_recovered(&record)? } else { read_record(&record)? };
     let registered = if has_id {
         app.registry.register_with(&stream, &options).await?
     } else {
         if let OnConflict::TakeOverIfStale(_) = options.on_conflict {
-            // The policy would be dropped unseen otherwise.
-            return Err(Error::unsupported("take_over_if_stale needs an id; give one, or leave the policy out").into());
+            // Rejected, because the policy would silently have no effect.
+            return Err(Error::unsupported("take_over_if_stale needs an id; add one or omit on_conflict").into());
         }
         app.registry.register_new(&stream, &options).await?
     };
@@ -41,7 +41,7 @@ async fn register_given(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -
     if registered.outcome == Outcome::Created {
         *response.status_mut() = StatusCode::CREATED;
     }
-    // A percent-encoded path always is a header value.
+    // A percent-encoded path is always a valid header value.
     if let Ok(location) = HeaderValue::from_str(&stream_path(registered.stream.id.as_str())) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -54,9 +54,9 @@ fn options(uri: &Uri, headers: &HeaderMap) -> Result<RegisterOptions> {
     let policy = match (params.get("on_conflict"), stale) {
         (Some("take_over_if_stale"), Some(stale)) => OnConflict::TakeOverIfStale(stale),
         (Some("take_over_if_stale"), None) => {
-            return Err(Failure::invalid("on_conflict=take_over_if_stale needs stale_ms, in milliseconds"));
+            return Err(Failure::invalid("missing stale_ms; on_conflict=take_over_if_stale needs it, in milliseconds"));
         }
-        (_, Some(_)) => return Err(Failure::invalid("stale_ms goes with on_conflict=take_over_if_stale only")),
+        (_, Some(_)) => return Err(Failure::invalid("unexpected stale_ms; it needs on_conflict=take_over_if_stale")),
         (None | Some("reject"), None) => OnConflict::Reject,
         (Some("create_only"), None) => OnConflict::CreateOnly,
         (Some("take_over"), None) => OnConflict::TakeOver,
@@ -68,8 +68,10 @@ fn options(uri: &Uri, headers: &HeaderMap) -> Result<RegisterOptions> {
     match (params.flag("recover")?, epoch(headers)?) {
         (false, None) => {}
         (true, Some(epoch)) => options = options.recover(epoch),
-        (true, None) => return Err(Failure::invalid("recover=true needs the lease's epoch in Stream-Epoch")),
-        (false, Some(_)) => return Err(Failure::invalid("Stream-Epoch goes with recover=true only; leave it out")),
+        (true, None) => {
+            return Err(Failure::invalid("missing Stream-Epoch; recover=true needs the epoch of the lease"));
+        }
+        (false, Some(_)) => return Err(Failure::invalid("unexpected Stream-Epoch; it needs recover=true")),
     }
     if let Some(operation) = operation(headers)? {
         options = options.operation(operation);

@@ -1,4 +1,4 @@
-//! The server itself: `/api/v1/info`, `/healthz`, `/readyz`.
+//! The server itself: `/api/v1/info`, `/healthz` and `/readyz`.
 
 use axum::Router;
 use axum::extract::State;
@@ -9,9 +9,9 @@ use stream_registry::http::wire::{Info, millis};
 use stream_registry::{Error, ErrorKind};
 
 use super::json;
-use crate::server::app::App;
 use crate::server::params::Params;
 use crate::server::problem::{Failure, Result};
+use crate::server::state::App;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -31,17 +31,17 @@ async fn info(State(app): State<App>, uri: Uri) -> Result<Response> {
         read_only: store.read_only,
     };
     let body = serde_json::to_string(&info).map_err(|fault| {
-        Error::new(ErrorKind::Internal, "the server's description cannot be written").with_source(fault)
+        Error::new(ErrorKind::Internal, "cannot encode the description of the server").with_source(fault)
     })?;
     Ok(json(body))
 }
 
-/// The process answers; says nothing of the store. Probes may add any query.
+/// Reports that the process is running, whatever the state of the store. Probes may add any query.
 async fn alive() -> Response {
     json("{\"status\":\"ok\"}".to_owned())
 }
 
-/// The store answers as well.
+/// Reports whether the store responds.
 async fn ready(State(app): State<App>) -> Result<Response> {
     app.registry.ping().await?;
     Ok(json("{\"status\":\"ok\"}".to_owned()))

@@ -1,10 +1,10 @@
 //! One stream: `/api/v1/streams/{id}`, its heartbeat, status and statistics.
 //!
-//! Every write takes `?force=true` or `Stream-Epoch`. PUT and PATCH answer the record as it is
-//! afterwards, or 204 on `Prefer: return=minimal`, which spares the store a read.
+//! Every write accepts `?force=true` or `Stream-Epoch`. PUT and PATCH return the new record, or 204 with `Prefer:
+//! return=minimal`, which saves a read of the store.
 //!
-//! The body of `…/stats` sets the four plain fields always: one that is missing is 0. The optional ones
-//! keep their value where they are missing, and an empty object is refused.
+//! The body of `…/stats` always sets the four required fields: a missing one becomes 0. A missing optional field keeps
+//! its value. An empty object is rejected.
 
 use axum::Router;
 use axum::body::Body;
@@ -19,19 +19,19 @@ use stream_registry::stream::EndReason;
 use stream_registry::{Change, Error, ErrorKind, Guard, Stream, StreamId, UnregisterOptions, Write};
 
 use super::json;
-use crate::server::app::App;
 use crate::server::body;
 use crate::server::params::{Params, PathId, guard, operation, prefers};
 use crate::server::problem::{Failure, Result};
+use crate::server::state::App;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route(
             "/api/v1/streams/{id}",
             get(read)
-                .put(replace)
+                .put(update)
                 .patch(patch)
-                .delete(end)
+                .delete(unregister)
                 .fallback(async || Failure::method_not_allowed("GET, HEAD, PUT, PATCH, DELETE")),
         )
         .route("/api/v1/streams/{id}/heartbeat", post(heartbeat).fallback(async || Failure::method_not_allowed("POST")))
@@ -39,7 +39,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/streams/{id}/stats", put(stats).fallback(async || Failure::method_not_allowed("PUT")))
 }
 
-/// A request about one stream, its body apart.
+/// A request that concerns one stream, without its body.
 struct Call {
     app: App,
     id: StreamId,
@@ -57,29 +57,29 @@ impl FromRequestParts<App> for Call {
 }
 
 impl Call {
-    /// The guard of a write that takes no other parameter.
+    /// Parses the guard of a write without other parameters.
     fn guard(&self) -> Result<Guard> {
         guard(&self.headers, &Params::read(&self.uri, &["force"])?)
     }
 
-    /// Says what a value that is refused was meant for.
-    fn read<T>(&self, operation: Operation, value: Result<T, Error>) -> Result<T> {
+    /// Adds the stream and the operation to an error.
+    fn named<T>(&self, operation: Operation, value: Result<T, Error>) -> Result<T> {
         Ok(value.map_err(|error| error.with_stream(&self.id).with_operation(operation))?)
     }
 
     async fn write(&self, guard: Guard, change: Change) -> Result<StatusCode> {
         let operation = change.operation();
         let write = Write { id: self.id.clone(), guard, change };
-        let answers = self.app.registry.write(std::slice::from_ref(&write)).await;
-        let answer = answers.and_then(|mut answers| {
-            answers.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the store gave no answer to a write")))
+        let results = self.app.registry.write(std::slice::from_ref(&write)).await;
+        let result = results.and_then(|mut results| {
+            results.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the store returned no result")))
         });
-        self.read(operation, answer)?;
+        self.named(operation, result)?;
         Ok(StatusCode::NO_CONTENT)
     }
 
-    /// Makes a change, and answers with the record as it is then.
-    async fn rewrite(&self, guard: Guard, change: Change) -> Result<Response> {
+    /// Applies a change, and returns the new record unless the client prefers an empty response.
+    async fn write_and_read(&self, guard: Guard, change: Change) -> Result<Response> {
         let operation = change.operation();
         let done = self.write(guard, change).await?;
         if prefers(&self.headers, "return=minimal") {
@@ -87,7 +87,7 @@ impl Call {
         }
         match self.app.registry.get(&self.id).await {
             Ok(stream) => Ok(json(stream.to_json())),
-            // The change is done, whatever became of the stream since.
+            // The change was applied, even if the stream has ended since.
             Err(error) => Err(Failure::from(error.with_may_have_applied(true)).about(operation, Some(&self.id))),
         }
     }
@@ -106,30 +106,30 @@ async fn heartbeat(call: Call, body: Body) -> Result<StatusCode> {
 
 async fn status(call: Call, body: Body) -> Result<StatusCode> {
     let guard = call.guard()?;
-    let text = body::json(&call.app, &call.headers, body).await?;
-    let status = call.read(Operation::Status, read_status(&text))?;
+    let status = body::json(&call.app, &call.headers, body).await?;
+    let status = call.named(Operation::Status, read_status(&status))?;
     call.write(guard, Change::Status(status)).await
 }
 
 async fn stats(call: Call, body: Body) -> Result<StatusCode> {
     let guard = call.guard()?;
-    let text = body::json(&call.app, &call.headers, body).await?;
-    let stats = call.read(Operation::Stats, read_stats(&text))?;
+    let stats = body::json(&call.app, &call.headers, body).await?;
+    let stats = call.named(Operation::Stats, read_stats(&stats))?;
     call.write(guard, Change::Stats(stats)).await
 }
 
-async fn replace(call: Call, body: Body) -> Result<Response> {
+async fn update(call: Call, body: Body) -> Result<Response> {
     let guard = call.guard()?;
-    let text = body::json(&call.app, &call.headers, body).await?;
-    let stream = call.read(Operation::Update, record_of(&text, &call.id))?;
-    call.rewrite(guard, Change::Update(Box::new(stream))).await
+    let record = body::json(&call.app, &call.headers, body).await?;
+    let stream = call.named(Operation::Update, record_of(&record, &call.id))?;
+    call.write_and_read(guard, Change::Update(Box::new(stream))).await
 }
 
-/// Reads a record whose id may be missing and otherwise is that of the path.
-fn record_of(text: &str, id: &StreamId) -> Result<Stream, Error> {
-    let (mut stream, has_id) = read_record(text)?;
+/// Reads a record. Its id may be missing, and must match the path otherwise.
+fn record_of(record: &str, id: &StreamId) -> Result<Stream, Error> {
+    let (mut stream, has_id) = read_record(record)?;
     if has_id && stream.id != *id {
-        return Err(Error::invalid("the record's id is not the one in the path; leave it out"));
+        return Err(Error::invalid("the id in the record differs from the path; omit it"));
     }
     stream.id = id.clone();
     Ok(stream)
@@ -143,15 +143,15 @@ async fn patch(call: Call, body: Body) -> Result<Response> {
         Some("replace") => LabelsMode::Replace,
         Some(_) => return Err(Failure::invalid("labels must be merge or replace")),
     };
-    let text = body::merge_patch(&call.app, &call.headers, body).await?;
-    let patch = call.read(Operation::Patch, read_patch(&text, mode))?;
-    call.rewrite(guard, Change::Patch(Box::new(patch))).await
+    let patch = body::merge_patch(&call.app, &call.headers, body).await?;
+    let patch = call.named(Operation::Patch, read_patch(&patch, mode))?;
+    call.write_and_read(guard, Change::Patch(Box::new(patch))).await
 }
 
-async fn end(call: Call, body: Body) -> Result<Response> {
+async fn unregister(call: Call, body: Body) -> Result<Response> {
     let params = Params::read(&call.uri, &["force", "reason"])?;
     let reason: EndReason =
-        call.read(Operation::Unregister, params.get("reason").unwrap_or_default().parse().map_err(Error::from))?;
+        call.named(Operation::Unregister, params.get("reason").unwrap_or_default().parse().map_err(Error::from))?;
     let mut options = UnregisterOptions::default().guard(guard(&call.headers, &params)?).reason(reason);
     if let Some(operation) = operation(&call.headers)? {
         options = options.operation(operation);

@@ -11,7 +11,8 @@ use super::kit::{Server, id, stream};
 #[tokio::test]
 async fn with_a_token_writes_need_it_and_reads_do_not() {
     let registry = Arc::new(MemoryRegistry::new());
-    let server = Server::start(registry.clone(), ServeOptions::default().token("s3cret")).await;
+    let server =
+        Server::start(registry.clone(), ServeOptions { token: Some("s3cret".into()), ..ServeOptions::default() }).await;
     registry.register(&stream("a")).await.unwrap();
     let wrong = ["", "Bearer", "Bearer ", "Bearer wrong", "Bearer s3cre", "Bearer s3crett", "Basic s3cret", "s3cret"];
     for value in wrong {
@@ -23,18 +24,18 @@ async fn with_a_token_writes_need_it_and_reads_do_not() {
             ("PUT", "/nowhere"),
         ] {
             let answer = server.ask(method, path, &[("Authorization", value)], "").await;
-            let problem = answer.problem(401, "unauthorized");
+            let problem = answer.problem(401, "unauthenticated");
             assert_eq!(answer.header("www-authenticate"), "Bearer");
             assert!(!problem.to_string().contains("s3cret"));
         }
     }
-    server.ask("DELETE", "/api/v1/streams/a", &[], "").await.problem(401, "unauthorized");
+    server.ask("DELETE", "/api/v1/streams/a", &[], "").await.problem(401, "unauthenticated");
     assert_eq!(registry.list().await.unwrap().len(), 1);
     for path in ["/", "/healthz", "/api/v1/streams", "/api/v1/streams/a", "/api/v1/snapshot", "/api/v1/info"] {
         assert_eq!(server.get(path).await.status, 200);
     }
     let fault = server.client().await.unregister(&id("a")).await.unwrap_err();
-    assert_eq!(fault.kind(), ErrorKind::Denied);
+    assert_eq!(fault.kind(), ErrorKind::Unauthenticated);
     let client = HttpRegistry::connect(server.options().token("s3cret")).await.unwrap();
     assert!(!format!("{client:?}").contains("s3cret"));
     client.update_heartbeat(&id("a")).await.unwrap();
@@ -59,8 +60,8 @@ async fn without_a_token_no_foreign_web_page_writes() {
     for origin in
         ["http://evil.example", "null", "http://127.0.0.1.evil.example", "https://localhost.evil.example:8580"]
     {
-        server.ask("POST", "/api/v1/streams/a/heartbeat", &[("Origin", origin)], "").await.problem(403, "forbidden");
-        server.ask("DELETE", "/api/v1/streams/a", &[("Origin", origin)], "").await.problem(403, "forbidden");
+        server.ask("POST", "/api/v1/streams/a/heartbeat", &[("Origin", origin)], "").await.problem(403, "denied");
+        server.ask("DELETE", "/api/v1/streams/a", &[("Origin", origin)], "").await.problem(403, "denied");
         assert_eq!(server.ask("GET", "/api/v1/streams/a", &[("Origin", origin)], "").await.status, 200);
     }
     for origin in ["http://localhost:8580", "http://127.0.0.1:3000", "http://[::1]:1"] {

@@ -41,7 +41,7 @@ async fn a_stop_lets_requests_finish_and_closes_idle_connections() {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_ever() {
     let registry = Gate::holding();
-    let options = ServeOptions::default().grace(Duration::from_millis(100));
+    let options = ServeOptions { grace: Duration::from_millis(100), ..ServeOptions::default() };
     let mut server = Server::start(registry.clone(), options).await;
     let mut busy = TcpStream::connect(server.addr).await.unwrap();
     busy.write_all(b"GET /api/v1/streams/a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -56,8 +56,11 @@ async fn a_stop_does_not_wait_for_ever() {
 #[tokio::test]
 async fn half_requests_hold_nothing_for_long() {
     let registry = Arc::new(MemoryRegistry::new());
-    let options =
-        ServeOptions::default().header_timeout(Duration::from_millis(200)).body_timeout(Duration::from_millis(200));
+    let options = ServeOptions {
+        header_timeout: Duration::from_millis(200),
+        body_timeout: Duration::from_millis(200),
+        ..ServeOptions::default()
+    };
     let server = Server::start(registry.clone(), options).await;
     registry.register(&stream("a")).await.unwrap();
     for half in ["", "G", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
@@ -89,7 +92,8 @@ async fn a_client_that_takes_no_answer_is_cut_off() {
         record.video_codec = "y".repeat(1_000);
         registry.register(&record).await.unwrap();
     }
-    let options = ServeOptions::default().write_timeout(Duration::from_millis(200)).grace(PATIENCE * 2);
+    let options =
+        ServeOptions { write_timeout: Duration::from_millis(200), grace: PATIENCE * 2, ..ServeOptions::default() };
     let mut server = Server::start(registry, options).await;
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
     socket.write_all(b"GET /api/v1/snapshot HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

@@ -145,7 +145,7 @@ async fn what_cannot_be_followed_is_refused() {
 #[tokio::test]
 async fn a_stop_ends_open_readers_at_once() {
     let registry = Arc::new(MemoryRegistry::new());
-    let mut server = Server::start(registry, ServeOptions::default().grace(PATIENCE * 2)).await;
+    let mut server = Server::start(registry, ServeOptions { grace: PATIENCE * 2, ..ServeOptions::default() }).await;
     let mut readers = Vec::new();
     for _ in 0..10 {
         readers.push(Events::open(&server, "", "").await);
@@ -170,7 +170,8 @@ async fn a_closed_store_ends_readers() {
 #[tokio::test]
 async fn readers_are_limited_and_one_that_takes_nothing_is_cut_off() {
     let registry = Arc::new(MemoryRegistry::new());
-    let options = ServeOptions::default().event_readers(1).event_timeout(Duration::from_millis(200));
+    let options =
+        ServeOptions { event_readers: 1, event_timeout: Duration::from_millis(200), ..ServeOptions::default() };
     let server = Server::start(registry.clone(), options).await;
     let mut slow = Events::open(&server, "", "").await;
     let refused = server.get("/api/v1/events").await;
@@ -198,7 +199,7 @@ async fn readers_are_limited_and_one_that_takes_nothing_is_cut_off() {
 #[tokio::test]
 async fn a_reader_that_goes_leaves_its_place() {
     let registry = Arc::new(MemoryRegistry::new());
-    let server = Server::start(registry, ServeOptions::default().event_readers(1)).await;
+    let server = Server::start(registry, ServeOptions { event_readers: 1, ..ServeOptions::default() }).await;
     for _ in 0..20 {
         let mut reader = Events::open(&server, "", "").await;
         reader.next().await;

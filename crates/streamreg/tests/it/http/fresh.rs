@@ -119,7 +119,7 @@ async fn list_from_the_store_answers_the_same_query() {
     let registry = Arc::new(MemoryRegistry::new());
     three(&*registry).await;
     registry.update_stats(&id("cam2"), &stats(7)).await.unwrap();
-    let options = ServeOptions::default().max_view_age(Duration::ZERO);
+    let options = ServeOptions { max_view_age: Duration::ZERO, ..ServeOptions::default() };
     let server = Server::start(registry, options).await;
     let page = server.get(&format!("{LIST}?sort=-bitrate&limit=2")).await.json();
     let ids: Vec<_> = page["streams"].as_array().unwrap().iter().map(|stream| stream["id"].as_str().unwrap()).collect();

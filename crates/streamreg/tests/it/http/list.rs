@@ -289,7 +289,8 @@ async fn the_total_counts_matches_where_the_store_is_listed() {
     }
     let options: RedisOptions = redis.url().parse().unwrap();
     let reader = RedisRegistry::connect(options.read_only(true)).await.unwrap();
-    let server = Server::start(Arc::new(reader), ServeOptions::default().max_view_age(Duration::ZERO)).await;
+    let server =
+        Server::start(Arc::new(reader), ServeOptions { max_view_age: Duration::ZERO, ..ServeOptions::default() }).await;
     for (query, shown) in [("", 5), ("limit=2", 2)] {
         let answer = server.get(&format!("{LIST}?{query}")).await;
         assert_eq!((ids(&answer).len(), &answer.json()["total"]), (shown, &json!(5)));

@@ -283,12 +283,13 @@ async fn every_kind_of_error_has_its_status_and_shows_no_secret() {
     for (kind, status, code) in [
         (ErrorKind::InvalidArgument, 400, "invalid"),
         (ErrorKind::Unsupported, 400, "unsupported"),
-        (ErrorKind::Denied, 403, "forbidden"),
+        (ErrorKind::Unauthenticated, 403, "denied"),
+        (ErrorKind::Denied, 403, "denied"),
         (ErrorKind::NotHolder, 409, "not_holder"),
         (ErrorKind::Corrupt, 422, "corrupt"),
         (ErrorKind::Internal, 500, "internal"),
         (ErrorKind::Unavailable, 503, "unavailable"),
-        (ErrorKind::Closed, 503, "unavailable"),
+        (ErrorKind::Closed, 503, "closed"),
         (ErrorKind::Timeout, 503, "timeout"),
     ] {
         let registry = Gate::failing(Error::new(kind, "some sentence").with_source(secret()));
@@ -306,7 +307,11 @@ async fn every_kind_of_error_has_its_status_and_shows_no_secret() {
             assert!(!answer.body.contains("hunter2"), "{}", answer.body);
         }
         let fault = server.client().await.get(&id("a")).await.unwrap_err();
-        let expected = if kind == ErrorKind::Closed { ErrorKind::Unavailable } else { kind };
+        let expected = match kind {
+            ErrorKind::Closed => ErrorKind::Unavailable,
+            ErrorKind::Unauthenticated => ErrorKind::Denied,
+            kind => kind,
+        };
         assert_eq!((fault.kind(), fault.operation()), (expected, Some(Operation::Get)));
         assert_eq!(fault.stream_id(), Some(&id("a")));
     }

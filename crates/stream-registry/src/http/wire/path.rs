@@ -1,0 +1,44 @@
+//! Paths and percent-encoding.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::percent;
+
+/// Every character except the unreserved ones of RFC 3986, section 2.3.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Percent-encodes a string for one segment of a path or a value of a query.
+pub fn encode_segment(value: &str) -> String {
+    utf8_percent_encode(value, SEGMENT).to_string()
+}
+
+/// Decodes a percent-encoded string; `None` if an escape is malformed or the bytes are not UTF-8.
+pub fn decode_percent(encoded: &str) -> Option<String> {
+    percent::decode(encoded)
+}
+
+/// Returns the path of a stream.
+pub fn stream_path(id: &str) -> String {
+    format!("/api/v1/streams/{}", encode_segment(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_valid_id_fits_in_one_path_segment() {
+        for id in ["a", "a b", "a/b", "%", "%2F", "*", "?", "#", "\"'\\", "é📺", "a+b", "...", "a;b=c&d"] {
+            let segment = encode_segment(id);
+            assert!(segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)), "{segment}");
+            assert_eq!(decode_percent(&segment).as_deref(), Some(id));
+        }
+    }
+
+    #[test]
+    fn malformed_escapes_are_rejected() {
+        for encoded in ["%", "%2", "a%", "%zz", "%+1", "%ff", "%c3%28", "%é1"] {
+            assert_eq!(decode_percent(encoded), None, "{encoded}");
+        }
+    }
+}

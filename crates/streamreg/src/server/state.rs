@@ -1,0 +1,18 @@
+//! State that all handlers share.
+
+use std::sync::Arc;
+
+use stream_registry::Registry;
+use tokio::sync::Semaphore;
+
+use super::options::ServeOptions;
+
+/// State that all handlers share.
+#[derive(Clone, Debug)]
+pub(super) struct App {
+    /// The store, with lists from a view.
+    pub(super) registry: Arc<dyn Registry>,
+    pub(super) options: Arc<ServeOptions>,
+    /// Permits of event readers.
+    pub(super) event_readers: Arc<Semaphore>,
+}
