@@ -2,6 +2,5 @@
 #![doc(hidden)]
 
 pub mod cli;
-pub mod config;
 mod dashboard;
 pub mod server;

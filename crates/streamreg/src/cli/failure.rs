@@ -6,7 +6,7 @@ use std::io;
 use stream_registry::stream::InvalidValue;
 use stream_registry::{Error, ErrorKind};
 
-use super::output::text;
+use super::terminal;
 
 /// The exit status of a command.
 ///
@@ -74,7 +74,7 @@ pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
 impl Failure {
     /// Makes a failure with its sentence, in which nothing can drive a terminal.
     pub fn new(status: Status, message: impl Display) -> Self {
-        Self { status, message: Some(text::escape(&message.to_string()).into_owned()) }
+        Self { status, message: Some(terminal::escape(&message.to_string()).into_owned()) }
     }
 
     /// Makes the failure for something on the command line.
@@ -83,14 +83,14 @@ impl Failure {
     }
 
     /// Makes the failure of a command that has said on standard error what went wrong.
-    pub fn told(status: Status) -> Self {
+    pub fn reported(status: Status) -> Self {
         Self { status, message: None }
     }
 
     /// Makes the failure of writing to standard output: a reader that has gone ends the command quietly.
     pub fn output(error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::told(Status::Done),
+            io::ErrorKind::BrokenPipe => Self::reported(Status::Done),
             _ => Self::new(Status::Failed, format_args!("cannot write to standard output: {error}")),
         }
     }
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_has_gone_is_no_failure() {
-        assert_eq!(Failure::output(&io::ErrorKind::BrokenPipe.into()), Failure::told(Status::Done));
+        assert_eq!(Failure::output(&io::ErrorKind::BrokenPipe.into()), Failure::reported(Status::Done));
         assert_eq!(Failure::output(&io::ErrorKind::StorageFull.into()).status, Status::Failed);
     }
 }

@@ -37,7 +37,7 @@ pub async fn run(registry: &dyn Registry, args: &HeartbeatArgs, out: &mut Output
         let answers = registry.write(&writes).await.map_err(|error| out.failure(&error))?;
         for failed in answers.iter().filter_map(|answer| answer.as_ref().err()) {
             let failure = out.failure(failed);
-            worst = worst.worst(out.tell(&failure));
+            worst = worst.worst(out.report(&failure));
             // The others would say the same of the store, not of their streams.
             if failure.status == Status::Unreachable {
                 return finish(worst);
@@ -54,5 +54,5 @@ pub(super) fn guard(force: bool) -> Guard {
 
 /// Ends a command whose failures were told one by one.
 pub(super) fn finish(worst: Status) -> Result {
-    if worst == Status::Done { Ok(()) } else { Err(Failure::told(worst)) }
+    if worst == Status::Done { Ok(()) } else { Err(Failure::reported(worst)) }
 }

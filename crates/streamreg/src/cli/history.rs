@@ -50,7 +50,7 @@ pub async fn run(registry: &dyn Registry, args: &HistoryArgs, out: &mut Output<'
     ended.node.clone_from(&args.node);
     let limit = NonZeroU32::new(args.limit).unwrap_or(NonZeroU32::MIN);
     let ends = registry.history(&ended, limit).await.map_err(|error| out.failure(&error))?;
-    out.ends(&ends)?;
+    out.ended(&ends)?;
     if ends.is_empty() {
         out.note("no such stream has ended in what the change feed still keeps");
     }

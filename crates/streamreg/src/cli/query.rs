@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use stream_registry::query::{By, Filter, Query, label};
 use stream_registry::{Registry, Result, Stream, StreamStatus, StreamType};
 
-use super::record::text;
+use super::input::text;
 
 /// Reads all pages of a query. Returns the streams, and how many records were skipped because they cannot be decoded.
 ///

@@ -9,7 +9,7 @@ use stream_registry::{OnConflict, Outcome, RegisterOptions, Registry, Stream, St
 
 use super::failure::{Failure, Result};
 use super::output::Output;
-use super::{duration, record};
+use super::{duration, input};
 
 /// Arguments of `register`.
 #[derive(Args, Debug)]
@@ -45,7 +45,7 @@ pub struct StreamArgs {
     pub kind: Option<StreamType>,
 
     /// The publisher's address, host:port, IPv6 in brackets
-    #[arg(long, value_name = "ADDR", required_unless_present = "json", value_parser = record::some_text)]
+    #[arg(long, value_name = "ADDR", required_unless_present = "json", value_parser = input::some_text)]
     pub source: Option<String>,
 
     /// The state: connecting (default), active, paused, error, closed, or another word
@@ -53,11 +53,11 @@ pub struct StreamArgs {
     pub status: Option<StreamStatus>,
 
     /// The ingest node that owns the stream
-    #[arg(long, value_parser = record::some_text)]
+    #[arg(long, value_parser = input::some_text)]
     pub node: Option<String>,
 
     /// A label, name=value; may be given several times
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = record::label)]
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = input::label)]
     pub labels: Vec<(String, String)>,
 
     /// A file with the whole record as JSON, - for standard input; its id may be missing
@@ -127,7 +127,7 @@ impl StreamArgs {
     pub(super) fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
         let (stream, given) = match &self.json {
             Some(file) => {
-                let text = record::read_json(file, stdin)?;
+                let text = input::read_json(file, stdin)?;
                 let argument = |error| super::update::json_fault(file, &error);
                 let (stream, given) = Stream::from_json_any_id(&text).map_err(argument)?;
                 if stream.source_addr.is_empty() {
@@ -159,7 +159,7 @@ impl StreamArgs {
             stream.set_status(status.clone());
         }
         stream.node.clone_from(&self.node);
-        stream.labels = record::labels(&self.labels)?;
+        stream.labels = input::labels(&self.labels)?;
         Ok(stream)
     }
 }
@@ -171,7 +171,7 @@ impl StreamArgs {
 /// Where standard output takes no more.
 pub(super) fn print_id(id: &StreamId, out: &mut Output<'_>) -> Result<String> {
     // An id has no control characters; a terminal is spared marks of direction too, a program gets the id itself.
-    let shown = super::output::text::escape(id.as_str()).into_owned();
+    let shown = super::terminal::escape(id.as_str()).into_owned();
     out.line(if out.terminal { &*shown } else { id.as_str() })?;
     out.flush()?;
     Ok(shown)

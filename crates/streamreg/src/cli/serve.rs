@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
 use super::signal;
-use crate::config::Target;
+use super::store::Target;
 use crate::server::{self, ServeOptions};
 
 /// Arguments of `serve`.
@@ -19,42 +19,43 @@ Examples:
   streamreg serve --store redis://127.0.0.1:6379 --ttl 1m
   streamreg serve --listen 0.0.0.0:8580 --token-file /etc/streamreg/token
 
-Ends on SIGINT (Ctrl-C), SIGTERM and SIGHUP when running requests are done; a second signal ends it at once.")]
+SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the server after requests in progress are done; a second signal exits at once.")]
 pub struct ServeArgs {
-    /// Where to listen; port 0 takes a free one, which is printed. Beyond loopback only with --token-file
+    /// Address to listen on; port 0 selects a free port and prints it. Beyond loopback, --token-file is required
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8580")]
     pub listen: SocketAddr,
 
-    /// What is logged to standard error: `info` adds each request, `debug` connections; default: RUST_LOG, else
-    /// what is out of the ordinary
+    /// Log filter for standard error: `info` adds changes, `debug` reads and heartbeats [default: RUST_LOG, else start,
+    /// stop and problems]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
 }
 
-/// Serves the store until a signal comes.
+/// Serves the store until a signal arrives.
 ///
 /// # Errors
 ///
-/// Where the address may not or cannot be listened on, and where the store cannot be opened.
+/// Fails if the address is not allowed or cannot be listened on, or if the store cannot be opened.
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
     server::check_listen(&args.listen, target.token.is_some()).map_err(Failure::usage)?;
     server::raise_descriptor_limit();
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         Failure::new(
             Status::Failed,
-            format_args!("cannot listen on {}: {error}; give another address with --listen", args.listen),
+            format_args!("cannot listen on {}: {error}; choose another address with --listen", args.listen),
         )
     })?;
     let address = listener.local_addr().unwrap_or(args.listen);
     let registry = target.connect().await?;
-    // Before the line that says it is ready: until then a signal just ends the process.
-    let stop = signal::asked_to_stop();
+    // Handle signals before the server says that it is ready. Until then, a signal just ends the process.
+    let stop = signal::stop_requested(None);
+    let stop = async move { _ = stop.await };
     out.note(format_args!("listening on http://{address}, store {}", target.name));
     let options = ServeOptions { token: target.token.as_deref().map(Into::into), ..ServeOptions::default() };
     let done = server::serve(registry.clone(), listener, options, stop)
         .await
         .map_err(|error| Failure::new(Status::Failed, format_args!("the server on {address} failed: {error}")));
-    // All requests are answered; nothing depends on how the connections close.
+    // All requests are answered; a failure to close the connections does not matter.
     let _ = registry.close().await;
     done
 }

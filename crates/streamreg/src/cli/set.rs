@@ -6,8 +6,8 @@ use stream_registry::{Change, ErrorKind, Guard, Registry, StreamId, StreamPatch,
 
 use super::failure::{Failure, Result, Status};
 use super::heartbeat::{finish, guard};
+use super::input;
 use super::output::Output;
-use super::record;
 
 /// Arguments of `set`.
 #[derive(Args, Debug)]
@@ -31,39 +31,39 @@ pub struct SetArgs {
     pub status: Option<StreamStatus>,
 
     /// Bytes received since the stream began
-    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = record::count)]
+    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = input::count)]
     pub bytes_received: Option<u64>,
 
     /// Packets received since the stream began
-    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = record::count)]
+    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = input::count)]
     pub packets_received: Option<u64>,
 
     /// Packets lost since the stream began
-    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = record::count)]
+    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = input::count)]
     pub packets_lost: Option<u64>,
 
     /// Bits per second
-    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = record::count)]
+    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = input::count)]
     pub bitrate: Option<u64>,
 
     /// Video codec, HEVC say; empty clears it
-    #[arg(long, value_name = "CODEC", group = "changes", value_parser = record::text)]
+    #[arg(long, value_name = "CODEC", group = "changes", value_parser = input::text)]
     pub video_codec: Option<String>,
 
     /// Width and height, 1920x1080 say; empty clears it
-    #[arg(long, value_name = "WxH", group = "changes", value_parser = record::text)]
+    #[arg(long, value_name = "WxH", group = "changes", value_parser = input::text)]
     pub resolution: Option<String>,
 
     /// Frames per second
-    #[arg(long, value_name = "F", group = "changes", allow_negative_numbers = true, value_parser = record::rate)]
+    #[arg(long, value_name = "F", group = "changes", allow_negative_numbers = true, value_parser = input::rate)]
     pub frame_rate: Option<f64>,
 
     /// A label to set, name=value; may be given several times; the value may be empty
-    #[arg(long = "label", value_name = "NAME=VALUE", group = "changes", value_parser = record::label)]
+    #[arg(long = "label", value_name = "NAME=VALUE", group = "changes", value_parser = input::label)]
     pub labels: Vec<(String, String)>,
 
     /// A label to remove; may be given several times
-    #[arg(long = "remove-label", value_name = "NAME", group = "changes", value_parser = record::label_name)]
+    #[arg(long = "remove-label", value_name = "NAME", group = "changes", value_parser = input::label_name)]
     pub remove_labels: Vec<String>,
 
     /// Write to a leased stream too
@@ -125,7 +125,7 @@ impl SetArgs {
             ..StreamPatch::default()
         };
         let mut labels: std::collections::BTreeMap<_, _> =
-            record::labels(&self.labels)?.into_iter().map(|(name, value)| (name, Some(value))).collect();
+            input::labels(&self.labels)?.into_iter().map(|(name, value)| (name, Some(value))).collect();
         for name in &self.remove_labels {
             if let Some(Some(_)) = labels.insert(name.clone(), None) {
                 return Err(Failure::usage(format_args!("label {name} is both set and removed; decide for one")));
@@ -180,7 +180,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
             let which = write.change.operation();
             failure.message = failure.message.map(|text| format!("{text}; all was set but the {which}"));
         }
-        worst = worst.worst(out.tell(&failure));
+        worst = worst.worst(out.report(&failure));
     }
     finish(worst)
 }

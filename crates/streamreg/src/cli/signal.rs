@@ -1,140 +1,119 @@
-//! Being asked to stop.
+//! Signals that this process handles: requests to stop, and those that `run` forwards.
 
 use std::future::Future;
 use std::time::Duration;
 
-/// Waits for SIGINT (Ctrl-C), SIGTERM or SIGHUP (a terminal that was closed); a second one ends the process at once.
-/// SIGHUP stays ignored where it is from the start, under nohup.
+// POSIX fixes these numbers.
+pub(super) const HANGUP: i32 = 1;
+pub(super) const INTERRUPT: i32 = 2;
+pub(super) const QUIT: i32 = 3;
+pub(super) const TERMINATE: i32 = 15;
+
+/// Waits for SIGINT (Ctrl-C), SIGTERM or SIGHUP (closed terminal), and returns the signal's number.
 ///
-/// The handlers are in place when this returns, not only at the first poll.
-pub(super) fn asked_to_stop() -> impl Future<Output = ()> + Send + 'static {
-    let asked = stop(None);
-    async move {
-        asked.await;
-    }
-}
-
-/// As [`asked_to_stop`], but ends the process itself where it is still there after this time: nobody may be taking its
-/// output, and a write that waits cannot be broken off.
-pub(super) fn asked_to_stop_within(longest: Duration) -> impl Future<Output = ()> + Send + 'static {
-    let asked = stop(Some(longest));
-    async move {
-        asked.await;
-    }
-}
-
-/// As [`asked_to_stop`], and returns the signal's number.
-pub(super) fn asked_to_stop_by() -> impl Future<Output = i32> + Send + 'static {
-    stop(None)
-}
-
-/// The name of a signal that asks for the end.
-pub(super) fn name(number: i32) -> &'static str {
-    match number {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        _ => "SIGTERM",
-    }
-}
-
-fn stop(longest: Option<Duration>) -> impl Future<Output = i32> + Send + 'static {
-    let (tell, asked) = tokio::sync::oneshot::channel();
-    let mut signals = Signals::new();
+/// A second signal exits the process at once. If a limit is given, the process also exits that long after the first
+/// signal: a blocked write to standard output cannot be interrupted in any other way. SIGHUP stays ignored under nohup.
+/// The handlers are installed when this function returns, not at the first poll.
+pub(super) fn stop_requested(limit: Option<Duration>) -> impl Future<Output = i32> + Send + 'static {
+    let (request, requested) = tokio::sync::oneshot::channel();
+    let mut signals = Signals::unless_ignored(&[HANGUP]);
+    // These two always: a shell script starts its background commands with SIGINT ignored.
+    signals.handle(INTERRUPT);
+    signals.handle(TERMINATE);
     tokio::spawn(async move {
         let first = signals.next().await;
-        // Whoever waited may have ended by itself.
-        let _ = tell.send(first);
-        let number = match longest {
-            Some(longest) => tokio::time::timeout(longest, signals.next()).await.unwrap_or(first),
+        // The receiver is gone if the command has finished by itself.
+        let _ = request.send(first);
+        let number = match limit {
+            Some(limit) => tokio::time::timeout(limit, signals.next()).await.unwrap_or(first),
             None => signals.next().await,
         };
         std::process::exit(128 + number);
     });
     async move {
-        match asked.await {
+        match requested.await {
             Ok(number) => number,
-            // The sender only goes with the runtime.
+            // The sender is dropped only when the runtime shuts down.
             Err(_) => std::future::pending().await,
         }
     }
 }
 
-/// Which signals this process was started to ignore, a bit for each from 1 on; read before a handler is installed.
+/// Returns the name of a signal that asks a process to stop.
+pub(super) fn name(number: i32) -> &'static str {
+    match number {
+        HANGUP => "SIGHUP",
+        INTERRUPT => "SIGINT",
+        QUIT => "SIGQUIT",
+        _ => "SIGTERM",
+    }
+}
+
+/// Signals that this process handles instead of taking the default action.
+#[cfg(unix)]
+pub(super) struct Signals(Vec<(tokio::signal::unix::Signal, i32)>);
+
+#[cfg(unix)]
+impl Signals {
+    /// Handles these signals from now on, except those that the process was started to ignore.
+    pub(super) fn unless_ignored(numbers: &[i32]) -> Self {
+        let ignored = ignored();
+        let mut signals = Self(Vec::new());
+        numbers.iter().filter(|&&number| ignored & (1 << (number - 1)) == 0).for_each(|&number| signals.handle(number));
+        signals
+    }
+
+    /// Handles this signal from now on.
+    fn handle(&mut self, number: i32) {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(number)) {
+            Ok(signal) => self.0.push((signal, number)),
+            Err(error) => tracing::warn!(%error, number, "cannot handle a signal"),
+        }
+    }
+
+    /// Waits for one of the signals and returns its number.
+    pub(super) async fn next(&mut self) -> i32 {
+        std::future::poll_fn(|context| {
+            for (signal, number) in &mut self.0 {
+                if signal.poll_recv(context).is_ready() {
+                    return std::task::Poll::Ready(*number);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Returns the signals that this process was started to ignore, as a bit mask in which bit 0 is signal 1.
+///
+/// Must be called before a handler is installed.
 #[cfg(unix)]
 fn ignored() -> u64 {
-    // Where there is no such file none is known to be.
+    // Systems without this file report no ignored signals.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// Takes a signal from now on.
-#[cfg(unix)]
-fn open(number: i32) -> Option<(tokio::signal::unix::Signal, i32)> {
-    let opened = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(number));
-    opened.inspect_err(|error| tracing::warn!(%error, number, "a signal is not taken")).ok().zip(Some(number))
-}
+/// Ctrl-C, the only signal of other systems; the flag says whether it is handled here.
+#[cfg(not(unix))]
+pub(super) struct Signals(bool);
 
-/// Takes those of these signals that are not ignored from the start.
-#[cfg(unix)]
-pub(super) fn take(numbers: &[i32]) -> Vec<(tokio::signal::unix::Signal, i32)> {
-    let ignored = ignored();
-    numbers.iter().filter(|&&number| ignored & (1 << (number - 1)) == 0).filter_map(|&number| open(number)).collect()
-}
+#[cfg(not(unix))]
+impl Signals {
+    pub(super) fn unless_ignored(numbers: &[i32]) -> Self {
+        Self(numbers.contains(&INTERRUPT))
+    }
 
-/// Waits for one of the signals and returns its number.
-#[cfg(unix)]
-pub(super) async fn next(signals: &mut [(tokio::signal::unix::Signal, i32)]) -> i32 {
-    std::future::poll_fn(|context| {
-        for (signal, number) in &mut *signals {
-            if let std::task::Poll::Ready(Some(())) = signal.poll_recv(context) {
-                return std::task::Poll::Ready(*number);
-            }
+    fn handle(&mut self, number: i32) {
+        self.0 |= number == INTERRUPT;
+    }
+
+    pub(super) async fn next(&mut self) -> i32 {
+        if self.0 && tokio::signal::ctrl_c().await.is_ok() {
+            return INTERRUPT;
         }
-        std::task::Poll::Pending
-    })
-    .await
-}
-
-#[cfg(unix)]
-struct Signals(Vec<(tokio::signal::unix::Signal, i32)>);
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> Self {
-        use rustix::process::Signal;
-        let mut signals = take(&[Signal::HUP.as_raw()]);
-        // These always: a script's shell lets what it starts in the background ignore SIGINT, whoever sends it.
-        signals.extend([Signal::INT, Signal::TERM].into_iter().filter_map(|signal| open(signal.as_raw())));
-        Self(signals)
+        std::future::pending().await
     }
-
-    /// Waits for a signal and returns its number.
-    async fn next(&mut self) -> i32 {
-        next(&mut self.0).await
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> Self {
-        Self
-    }
-
-    async fn next(&mut self) -> i32 {
-        ctrl_c().await
-    }
-}
-
-/// Waits for Ctrl-C and returns the number that it has elsewhere.
-#[cfg(not(unix))]
-pub(super) async fn ctrl_c() -> i32 {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-    2
 }

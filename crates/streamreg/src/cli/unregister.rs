@@ -7,9 +7,9 @@ use stream_registry::{ErrorKind, Guard, Registry, Stream, StreamId, UnregisterOp
 
 use super::failure::{Failure, Result, Status};
 use super::heartbeat::{finish, guard};
+use super::input;
 use super::output::Output;
 use super::query::find_all;
-use super::record;
 
 /// Arguments of `unregister`.
 #[derive(Args, Debug)]
@@ -26,7 +26,7 @@ pub struct UnregisterArgs {
     pub ids: Vec<StreamId>,
 
     /// End all streams of this ingest node
-    #[arg(long, conflicts_with = "ids", value_parser = record::some_text)]
+    #[arg(long, conflicts_with = "ids", value_parser = input::some_text)]
     pub node: Option<String>,
 
     /// Why, at most 1 KiB; becomes end_reason of the last record
@@ -85,7 +85,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
                     Ok(stream) => last.push(stream),
                     Err(error) => {
                         let failure = out.failure(&error);
-                        worst = worst.worst(out.tell(&failure));
+                        worst = worst.worst(out.report(&failure));
                         if failure.status == Status::Unreachable {
                             break;
                         }
@@ -108,7 +108,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => {
                         let failure = out.failure(&error);
-                        worst = worst.worst(out.tell(&failure));
+                        worst = worst.worst(out.report(&failure));
                         if failure.status == Status::Unreachable {
                             break;
                         }

@@ -9,8 +9,8 @@ use stream_registry::{Change, Guard, Registry, Stream, Write};
 
 use super::failure::{Failure, Result};
 use super::heartbeat::guard;
+use super::input;
 use super::output::Output;
-use super::record;
 
 /// Arguments of `update`.
 #[derive(Args, Debug)]
@@ -44,7 +44,7 @@ impl UpdateArgs {
     ///
     /// Usage errors.
     pub fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
-        let text = record::read_json(&self.json, stdin)?;
+        let text = input::read_json(&self.json, stdin)?;
         let stream = Stream::from_json(&text).map_err(|error| json_fault(&self.json, &error))?;
         Ok(Plan { stream, guard: guard(self.force) })
     }

@@ -6,9 +6,9 @@ use std::io::{IsTerminal, Write};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
-use super::Cli;
+use super::args::Cli;
 use super::failure::Status;
-use super::output::text;
+use super::terminal;
 
 /// Prints help and version to standard output, and an error as one line to standard error.
 pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
@@ -37,7 +37,7 @@ pub(super) fn verb(args: &[OsString]) -> Option<String> {
 }
 
 fn tell(sentence: &str) -> Status {
-    let _ = writeln!(std::io::stderr(), "streamreg: {}", text::escape(sentence));
+    let _ = writeln!(std::io::stderr(), "streamreg: {}", terminal::escape(sentence));
     Status::Usage
 }
 

@@ -1,7 +1,7 @@
-//! `watch`: the changes, as they come.
+//! `watch`: prints changes as they happen.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -24,59 +24,51 @@ Examples:
   streamreg watch --from oldest
   streamreg watch --exec 'logger -t streams \"$STREAMREG_EVENT $STREAMREG_ID\"'
 
-Goes on through restarts of the store, until Ctrl-C; where nobody takes its output that ends it after 2 s. An event `resync` says that events may be missing before it:
-what is live is in `streamreg list`.
+Keeps running across store restarts until Ctrl-C. If stdout is blocked, it exits 2 s after Ctrl-C. After a `resync` event,
+earlier events may be missing; `streamreg list` shows the live streams.
 
-CMD is run by `sh`, once for each event, one after the other in the order of the events; it has the event as one line of
-JSON on its standard input, and STREAMREG_EVENT, STREAMREG_ID (empty for resync) and STREAMREG_REVISION. Ctrl-C waits
-for the one that is running. A watch that ends can go on with --from and the last revision.")]
+CMD is run by `sh` once for each event, one at a time and in the order of the events. It reads the event as one line of
+JSON on standard input, and finds STREAMREG_EVENT, STREAMREG_ID (empty for resync) and STREAMREG_REVISION in its
+environment. Ctrl-C waits for the running command. To resume a watch, pass the last revision to --from.")]
 pub struct WatchArgs {
-    /// Begin after this revision, as events show it, or with the oldest event that is kept: oldest; default: now
-    #[arg(long, value_name = "REV", value_parser = begin)]
+    /// Start after this revision of an event, or at the `oldest` event of the feed [default: now]
+    #[arg(long, value_name = "REV", value_parser = parse_start)]
     pub from: Option<WatchFrom>,
 
-    /// Run this command for each event, in place of printing it
+    /// Run this command for each event instead of printing it
     #[arg(long, value_name = "CMD")]
     pub exec: Option<String>,
 }
 
-/// How long the last event may take to be written once a signal has come.
-const LAST_WRITE: Duration = Duration::from_secs(2);
+/// Time limit for writing the last event after a signal.
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl WatchArgs {
     /// Waits for a signal to stop.
-    pub(super) fn asked_to_stop(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        match &self.exec {
-            // It takes the time that it takes.
-            Some(_) => Box::pin(signal::asked_to_stop()),
-            None => Box::pin(signal::asked_to_stop_within(LAST_WRITE)),
-        }
+    pub(super) fn stop_requested(&self) -> impl Future<Output = i32> + Send + 'static {
+        // A command of --exec has no time limit.
+        signal::stop_requested(self.exec.is_none().then_some(LAST_WRITE_TIMEOUT))
     }
 }
 
-fn begin(text: &str) -> std::result::Result<WatchFrom, String> {
-    match text {
+fn parse_start(value: &str) -> std::result::Result<WatchFrom, String> {
+    match value {
         "oldest" => Ok(WatchFrom::Oldest),
         revision => revision.parse().map(WatchFrom::Revision).map_err(|error| error.message().to_owned()),
     }
 }
 
-/// Tells every event until `stop` is done.
+/// Prints every event until `stop` completes.
 ///
 /// # Errors
 ///
-/// Where the store has no change feed or cannot be reached at first, where standard output takes no more, and
-/// where no command can be run.
-pub async fn run(
-    registry: &dyn Registry,
-    args: &WatchArgs,
-    stop: impl Future<Output = ()>,
-    out: &mut Output<'_>,
-) -> Result {
+/// Returns the failure of the store if it has no change feed or is unreachable at the start. Also fails if standard
+/// output cannot be written, or if the command of `--exec` cannot be run.
+pub async fn run(registry: &dyn Registry, args: &WatchArgs, stop: impl Future, out: &mut Output<'_>) -> Result {
     let from = args.from.clone().unwrap_or_default();
     let mut watch = registry.watch(from).await.map_err(|error| out.failure(&error))?;
     let store = out.store;
-    out.note(format_args!("following the changes on {store}; Ctrl-C ends it"));
+    out.note(format_args!("watching {store}; press Ctrl-C to stop"));
     if args.exec.is_none() {
         out.events_header()?;
     }
@@ -84,7 +76,7 @@ pub async fn run(
     loop {
         let event = tokio::select! {
             biased;
-            () = &mut stop => return Ok(()),
+            _ = &mut stop => return Ok(()),
             event = watch.next() => event,
         };
         match (event, &args.exec) {
@@ -92,26 +84,26 @@ pub async fn run(
             (Some(Event::Alive { .. }), _) => {}
             (Some(event), None) => out.event(&event)?,
             (Some(event), Some(command)) => {
-                let ended = hand_over(command, &event).await.map_err(|error| {
+                let status = execute(command, &event).await.map_err(|error| {
                     Failure::new(Status::Failed, format_args!("cannot run the command of --exec: {error}"))
                 })?;
-                if !ended.success() {
-                    out.note(format_args!("the command of --exec failed for {} ({ended})", about(&event)));
+                if !status.success() {
+                    out.note(format_args!("the command of --exec failed for {} ({status})", describe(&event)));
                 }
             }
         }
     }
 }
 
-fn about(event: &Event) -> String {
+fn describe(event: &Event) -> String {
     match event.stream() {
         Some(stream) => format!("{} of {:?}", event.as_str(), stream.id.as_str()),
         None => event.as_str().to_owned(),
     }
 }
 
-/// Runs the command with an event, to its end.
-async fn hand_over(command: &str, event: &Event) -> std::io::Result<ExitStatus> {
+/// Runs the command for an event and waits for it to exit.
+async fn execute(command: &str, event: &Event) -> std::io::Result<ExitStatus> {
     let mut child = Command::new("sh")
         .args(["-c", command])
         .env("STREAMREG_EVENT", event.as_str())
@@ -120,7 +112,7 @@ async fn hand_over(command: &str, event: &Event) -> std::io::Result<ExitStatus> 
         .stdin(Stdio::piped())
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A command need not read it.
+        // The write fails if the command does not read it, which is allowed.
         let _ = stdin.write_all(format!("{}\n", event.to_json()).as_bytes()).await;
     }
     child.wait().await

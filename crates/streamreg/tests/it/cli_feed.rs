@@ -45,7 +45,7 @@ impl Follower {
     fn watch(server: &Server, args: &[&str]) -> Self {
         let follower = Self::start(server.command(&[&["watch"], args].concat()));
         let note = follower.stderr.recv_timeout(DEADLINE).unwrap();
-        assert!(note.starts_with("following the changes on http://"), "{note}");
+        assert!(note.starts_with("watching http://"), "{note}");
         follower
     }
 
@@ -160,7 +160,7 @@ fn commands_on_redis_survive_its_restart() {
     let url = redis.url();
     let on_redis = |args: &[&str]| program(&[args, &["--store", &url]].concat());
     let watch = Follower::start(on_redis(&["watch"]));
-    assert!(watch.stderr.recv_timeout(DEADLINE).unwrap().starts_with("following"));
+    assert!(watch.stderr.recv_timeout(DEADLINE).unwrap().starts_with("watching"));
     let mut wait = Follower::start(on_redis(&["wait", "cam1", "--status", "active", "--timeout", "1m"]));
     let register = ["register", "--id", "cam1", "--type", "srt", "--source", "a:1"];
     assert_eq!(told(on_redis(&register).output().unwrap()), done("cam1\n"));
@@ -184,7 +184,7 @@ fn watch_runs_a_command_for_each_event_in_order() {
     let mut watch = server.command(&["watch", "--exec", command]);
     watch.current_dir(dir.path());
     let mut watch = Follower::start(watch);
-    assert!(watch.stderr.recv_timeout(DEADLINE).unwrap().starts_with("following"));
+    assert!(watch.stderr.recv_timeout(DEADLINE).unwrap().starts_with("watching"));
     for n in 0..10 {
         register(&server, &format!("cam \"{n}\""));
     }

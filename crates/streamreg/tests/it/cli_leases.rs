@@ -209,7 +209,7 @@ async fn a_holder_that_lost_its_stream_says_so_and_ends_with_4() {
     let mut holder = served.hold(&CAM);
     holder.line_with("is held");
     served.unregister_by_force().await;
-    holder.line_with("\"cam1\" was unregistered by somebody else");
+    holder.line_with("\"cam1\" was unregistered by another client");
     assert_eq!(holder.ended(), Some(4));
     served.is_gone().await;
     assert_eq!(served.ends(), [], "a loser asked for an end");
@@ -341,7 +341,7 @@ async fn a_command_is_stopped_when_its_stream_is_lost() {
     let line = running.line_with("process ");
     let process = line.trim_start_matches("process ").to_owned();
     served.unregister_by_force().await;
-    running.line_with("was unregistered by somebody else");
+    running.line_with("was unregistered by another client");
     assert_eq!(running.ended(), Some(4));
     let alive = std::process::Command::new("kill").args(["-0", &process]).stderr(Stdio::null()).status();
     assert!(!alive.unwrap().success(), "the command still runs");

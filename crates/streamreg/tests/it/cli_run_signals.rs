@@ -1,6 +1,8 @@
-//! `run` and the signals that reach it: before its command, beside it and after it.
+//! `run` and the signals it receives: before its command starts, while it runs and after it has exited.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::path::Path;
 
 use stream_registry::{Registry as _, StreamStatus};
 
@@ -9,8 +11,8 @@ use crate::cli_leases::{CAM, Served, ended};
 use crate::http::kit::{id, within};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signals_are_passed_on_to_the_command() {
-    for (signal, code) in [("TERM", 7), ("INT", 8), ("HUP", 9), ("USR1", 10)] {
+async fn run_forwards_signals_to_its_command() {
+    for (signal, code) in [("TERM", 7), ("INT", 8), ("HUP", 9), ("QUIT", 11), ("USR1", 10)] {
         let served = Served::start().await;
         let script = format!("trap 'exit {code}' {signal}; echo ready >&2; while :; do sleep 0.05; done");
         let mut running = served.run(&[], &script);
@@ -23,41 +25,84 @@ async fn signals_are_passed_on_to_the_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_ctrl_c_at_a_terminal_reaches_the_command_once() {
-    // What the command reads has no say in it.
-    for stdin in ["", "</dev/null"] {
+async fn run_forwards_signals_to_the_whole_process_group() {
+    let served = Served::start().await;
+    let script = "trap 'wait; exit 7' TERM; \
+        (trap 'echo grandchild >&2; exit' TERM; echo ready >&2; while :; do sleep 0.05; done) & wait; wait";
+    let mut running = served.run(&[], script);
+    running.line_with("ready");
+    running.signal("TERM");
+    running.line_with("grandchild");
+    assert_eq!(running.ended(), Some(7));
+}
+
+/// Returns the state of a process as a letter, for example `T` for stopped.
+#[cfg(target_os = "linux")]
+fn state(process: &str) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").map_or_else(String::new, |(_, rest)| rest[..1].to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn run_suspends_and_resumes_with_its_command() {
+    let served = Served::start().await;
+    let script = "trap 'exit 7' TERM; echo \"pids $$ $PPID\" >&2; while :; do sleep 0.05; done";
+    let mut running = served.run(&[], script);
+    let line = running.line_with("pids ");
+    let processes: Vec<_> = line.split(' ').skip(1).collect();
+    running.signal("TSTP");
+    until("both processes are stopped", || processes.iter().all(|process| state(process) == "T"));
+    running.signal("CONT");
+    until("both processes run", || processes.iter().all(|process| state(process) != "T"));
+    running.signal("TERM");
+    assert_eq!(running.ended(), Some(7));
+}
+
+/// Runs a shell line on a new terminal. Returns the terminal's process and its keyboard.
+fn at_terminal(line: &str) -> (Running, std::io::PipeWriter) {
+    let (keys, keyboard) = std::io::pipe().unwrap();
+    let mut command = std::process::Command::new("env");
+    command.args(["--default-signal=INT", "script", "--quiet", "--return", "--command", line, "/dev/null"]);
+    (Running::spawn(command.env("SHELL", "/bin/sh").stdin(keys)), keyboard)
+}
+
+/// Returns a shell line that runs a script file under `run`.
+fn run_script(served: &Served, script: &Path, redirection: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_streamreg");
+    format!("exec {program} run --store {} {} -- sh {} {redirection}", served.url(), CAM.join(" "), script.display())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn command_receives_each_ctrl_c_at_a_terminal_once() {
+    // Independent of the command's standard input.
+    for redirection in ["", "</dev/null"] {
         let served = Served::start().await;
         let folder = tempfile::tempdir().unwrap();
-        let [script, parent, got] = ["script", "parent", "got"].map(|name| folder.path().join(name));
+        let [script, parent, received] = ["script", "parent", "received"].map(|name| folder.path().join(name));
         let text = format!(
-            "trap 'echo INT >>{got}' INT; trap 'echo USR1 >>{got}' USR1; trap 'exit 5' TERM; echo $PPID >{parent}.new; \
-             mv {parent}.new {parent}; while :; do sleep 0.05; done",
-            got = got.display(),
+            "trap 'echo INT >>{received}' INT; trap 'echo USR1 >>{received}' USR1; trap 'exit 5' TERM; \
+             echo $PPID >{parent}.new; mv {parent}.new {parent}; while :; do sleep 0.05; done",
+            received = received.display(),
             parent = parent.display()
         );
         std::fs::write(&script, text).unwrap();
-        let program = env!("CARGO_BIN_EXE_streamreg");
-        let (url, cam) = (served.url(), CAM.join(" "));
-        let line = format!("exec {program} run --store {url} {cam} -- sh {} {stdin}", script.display());
-        let (keys, mut keyboard) = std::io::pipe().unwrap();
-        let mut command = std::process::Command::new("env");
-        command.args(["--default-signal=INT", "script", "--quiet", "--return", "--command", &line, "/dev/null"]);
-        let mut terminal = Running::spawn(command.env("SHELL", "/bin/sh").stdin(keys));
+        let (mut terminal, mut keyboard) = at_terminal(&run_script(&served, &script, redirection));
         until("the command runs", || parent.exists());
         let parent = std::fs::read_to_string(parent).unwrap();
         let signal = |name: &str| {
             let kill = std::process::Command::new("kill").args(["-s", name, parent.trim()]).status();
             assert!(kill.unwrap().success());
         };
-        let count = |name: &str| std::fs::read_to_string(&got).unwrap_or_default().matches(name).count();
+        let count = |name: &str| std::fs::read_to_string(&received).unwrap_or_default().matches(name).count();
         for nth in 1..=3 {
             std::io::Write::write_all(&mut keyboard, b"\x03").unwrap();
-            until("the command is told", || count("INT") >= nth);
-            // What is passed on after it: one too many would have come before.
+            until("the command receives Ctrl-C", || count("INT") >= nth);
+            // A duplicate SIGINT would arrive before this later signal.
             signal("USR1");
-            until("the command is told of the next", || count("USR1") == nth);
+            until("the command receives the later signal", || count("USR1") == nth);
         }
-        assert_eq!(std::fs::read_to_string(&got).unwrap(), "INT\nUSR1\n".repeat(3), "{stdin}");
+        assert_eq!(std::fs::read_to_string(&received).unwrap(), "INT\nUSR1\n".repeat(3), "{redirection}");
         signal("TERM");
         assert_eq!(terminal.ended(), Some(5));
         assert_eq!(served.ends(), ended("exit status 5"));
@@ -65,7 +110,18 @@ async fn each_ctrl_c_at_a_terminal_reaches_the_command_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signals_are_passed_on_to_a_command_that_is_being_stopped() {
+async fn command_reads_end_of_file_when_stdin_is_a_terminal() {
+    let served = Served::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    std::fs::write(&script, "read -r line; exit $((7 + $?))").unwrap();
+    let (mut terminal, _keyboard) = at_terminal(&run_script(&served, &script, ""));
+    assert_eq!(terminal.ended(), Some(8), "the command was stopped or has read a line");
+    assert_eq!(served.ends(), ended("exit status 8"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_forwards_signals_to_a_command_that_is_being_stopped() {
     let script = "trap 'echo term >&2' TERM; trap 'echo usr1 >&2' USR1; trap 'echo bye >&2; exit 0' INT; \
         echo ready >&2; while :; do sleep 0.05; done";
     for (signals, last) in [(["USR1", "INT"], "bye"), (["TERM", "TERM"], "")] {
@@ -86,7 +142,7 @@ async fn signals_are_passed_on_to_a_command_that_is_being_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_during_the_registration_leaves_no_stream_and_starts_no_command() {
+async fn signal_during_registration_leaves_no_stream_and_starts_no_command() {
     for (signal, number) in [("HUP", 1), ("INT", 2), ("QUIT", 3), ("TERM", 15)] {
         let served = Served::start().await;
         served.registry.shut(true);
@@ -102,7 +158,7 @@ async fn a_signal_during_the_registration_leaves_no_stream_and_starts_no_command
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_a_run_whose_store_does_not_answer() {
+async fn second_signal_exits_when_the_store_does_not_answer() {
     // During the registration …
     let served = Served::start().await;
     served.registry.shut(true);
@@ -111,10 +167,10 @@ async fn a_second_signal_ends_a_run_whose_store_does_not_answer() {
     running.signal("INT");
     running.line_with("waiting for the store");
     running.signal("TERM");
-    running.line_with("the store was not waited for");
+    running.line_with("did not wait for the store");
     assert_eq!(running.ended(), Some(128 + 2));
 
-    // … and when the command has ended, whose status counts where it failed.
+    // … and after the command has exited. Its status takes precedence if it failed.
     for (code, expected) in [(3, 3), (0, 128 + 2)] {
         let served = Served::start().await;
         let script = format!("trap 'exit {code}' TERM; echo ready >&2; while :; do sleep 0.05; done");
@@ -126,7 +182,7 @@ async fn a_second_signal_ends_a_run_whose_store_does_not_answer() {
         running.signal("INT");
         running.line_with("waiting for the store");
         running.signal("TERM");
-        running.line_with("the stream stays until its time to live is over");
+        running.line_with("the stream stays until its TTL expires");
         assert_eq!(running.ended(), Some(expected));
         assert_eq!(served.ends(), []);
     }

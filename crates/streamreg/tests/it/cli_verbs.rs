@@ -31,7 +31,7 @@ async fn execute(registry: &dyn Registry, terminal: bool, args: &[&str], stdin: 
     };
     let status = match streamreg::cli::execute(&cli, registry, &mut stdin.as_bytes(), &mut out).await {
         Ok(()) => 0,
-        Err(failure) => out.tell(&failure).code(),
+        Err(failure) => out.report(&failure).code(),
     };
     (status, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }

@@ -14,8 +14,6 @@ use testkit::RedisServer;
 
 use crate::cli::Running;
 
-const RTP_README: &str = include_str!("../../../rtp-ingest/README.md");
-/// The pages: each is a session of its own.
 const PAGES: [(&str, &str); 4] = [
     ("README.md", include_str!("../../../../README.md")),
     ("docs/cli.md", include_str!("../../../../docs/cli.md")),

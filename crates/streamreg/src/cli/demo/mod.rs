@@ -47,12 +47,7 @@ pub struct DemoArgs {
 ///
 /// Where the store fails at the start, and where another publisher's stream has one of the ids. Later
 /// failures are told, and the next second tries again.
-pub async fn run(
-    registry: &dyn Registry,
-    args: &DemoArgs,
-    stop: impl Future<Output = ()>,
-    out: &mut Output<'_>,
-) -> Result {
+pub async fn run(registry: &dyn Registry, args: &DemoArgs, stop: impl Future, out: &mut Output<'_>) -> Result {
     play(registry, args, TICK, stop, out).await
 }
 
@@ -60,7 +55,7 @@ async fn play(
     registry: &dyn Registry,
     args: &DemoArgs,
     tick: Duration,
-    stop: impl Future<Output = ()>,
+    stop: impl Future,
     out: &mut Output<'_>,
 ) -> Result {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
@@ -84,7 +79,7 @@ async fn play(
         };
         tokio::select! {
             biased;
-            () = &mut stop => break Ok(()),
+            _ = &mut stop => break Ok(()),
             () = &mut over => break Ok(()),
             played = second => {
                 if let Err(failure) = played {
@@ -135,7 +130,7 @@ impl Show<'_> {
                     return Err(failure);
                 }
                 if !std::mem::replace(&mut self.troubled, true) {
-                    out.tell(&failure);
+                    out.report(&failure);
                 }
                 Ok(())
             }
@@ -222,7 +217,7 @@ fn word(error: &Error, out: &Output<'_>) -> String {
     match error.kind() {
         ErrorKind::AlreadyExists => {
             let id = error.stream_id().map_or_else(String::new, ToString::to_string);
-            super::output::text::escape(&format!(
+            super::terminal::escape(&format!(
                 "{id:?} is a live stream that the demo did not make; end it, or try the demo on another store"
             ))
             .into_owned()
@@ -241,7 +236,7 @@ mod tests {
 
     const FAST: Duration = Duration::from_millis(2);
 
-    async fn demo(registry: &dyn Registry, seed: u64, stop: impl Future<Output = ()>) -> (Result, String) {
+    async fn demo(registry: &dyn Registry, seed: u64, stop: impl Future) -> (Result, String) {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut out = Output {
             stdout: &mut stdout,
@@ -299,7 +294,7 @@ mod tests {
 
         let real = Stream::new("demo-playout-1".parse().unwrap(), StreamType::Rtp, "203.0.113.7:5004");
         registry.register(&real).await.unwrap();
-        let (done, told) = demo(&registry, 2, std::future::pending()).await;
+        let (done, told) = demo(&registry, 2, std::future::pending::<()>()).await;
         let failure = done.unwrap_err();
         assert_eq!(failure.status, Status::Conflict);
         assert!(failure.message.unwrap().contains("demo-playout-1"), "{told}");
@@ -310,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_refuses_ends_the_demo_at_once() {
         let registry = MemoryRegistry::new().read_only(true);
-        let failure = demo(&registry, 1, std::future::pending()).await.0.unwrap_err();
+        let failure = demo(&registry, 1, std::future::pending::<()>()).await.0.unwrap_err();
         assert_eq!(failure.status, Status::Failed);
         assert!(failure.message.unwrap().contains("read-only"));
     }

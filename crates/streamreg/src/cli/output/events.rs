@@ -1,82 +1,58 @@
-//! Events, a line each as they come.
+//! Events, one line each, and the table of ended streams.
 
+use stream_registry::Timestamp;
 use stream_registry::watch::{Ending, Event};
-use stream_registry::{Stream, Timestamp};
 
-use super::{text, units};
-use crate::cli::duration;
+use super::columns::{self, Align};
+use super::units;
+use crate::cli::{duration, terminal};
 
-/// What stands over the lines. Times are UTC.
+/// Header of the event lines. Times are UTC.
 pub(super) const HEADER: &str =
     "UTC       EVENT         ID                        STATUS      TYPE  SOURCE                 NODE";
 
-/// Writes an event as a line of a table whose end nobody knows: columns have a fixed width, and what is wider
-/// moves the rest of its line.
+/// Formats an event as a line. The columns have a fixed width, because later events are unknown.
 pub(super) fn line(event: &Event) -> String {
     let word = event.as_str();
-    let (time, stream, end) = match event {
+    let (time, stream, reason) = match event {
         Event::Changed { stream, .. } => (stream.last_heartbeat, stream, None),
         Event::Ended { last, as_of, .. } => (*as_of, last, last.end_reason.as_deref()),
         _ => {
-            return format!(
-                "          {word:<12}  events may be missing before this; `streamreg list` shows what is live"
-            );
+            return format!("          {word:<12}  earlier events may be missing; `streamreg list` shows what is live");
         }
     };
-    let mut line = format!("{}  {word:<12}", clock(time));
-    for (cell, width) in cells(stream) {
-        line.push_str("  ");
-        line.push_str(&cell);
-        line.extend(std::iter::repeat_n(' ', width - text::width(&cell).min(width)));
-    }
-    if let Some(reason) = end {
-        line.push_str("  (");
-        line.push_str(&text::escape(reason));
-        line.push(')');
-    }
-    line.trim_end().to_owned()
+    let mut cells = vec![
+        (time_of_day(time), 8),
+        (word.to_owned(), 12),
+        (cell(stream.id.as_str()), 24),
+        (cell(stream.status.as_str()), 10),
+        (cell(stream.kind.as_str()), 4),
+        (cell(&stream.source_addr), 21),
+        (cell(stream.node.as_deref().unwrap_or_default()), 0),
+    ];
+    cells.extend(reason.map(|reason| (format!("({})", terminal::escape(reason)), 0)));
+    columns::line(cells.iter().map(|(cell, width)| (cell.as_str(), *width, Align::Left)))
 }
 
-fn cells(stream: &Stream) -> [(String, usize); 5] {
-    let cell = |value: &str, width| {
-        let value = if value.is_empty() { "-".into() } else { text::escape(value) };
-        (value.into_owned(), width)
-    };
-    [
-        cell(stream.id.as_str(), 24),
-        cell(stream.status.as_str(), 10),
-        cell(stream.kind.as_str(), 4),
-        cell(&stream.source_addr, 21),
-        cell(stream.node.as_deref().unwrap_or_default(), 0),
-    ]
+fn cell(value: &str) -> String {
+    if value.is_empty() { "-".to_owned() } else { terminal::escape(value).into_owned() }
 }
 
-/// Writes streams that have ended as a table with its header; nothing where there are none.
-pub(super) fn ends(ends: &[Event], now: Timestamp) -> Vec<String> {
+/// Formats ended streams as a table with a header. Returns an empty string if there are none.
+pub(super) fn ended(events: &[Event], now: Timestamp) -> String {
     let header = ["ENDED", "ID", "TYPE", "SOURCE", "NODE", "LIVED", "RECEIVED", "LOSS", "REASON"].map(str::to_owned);
-    let rows: Vec<_> = ends.iter().filter_map(|end| row(end, now)).collect();
+    let rows: Vec<_> = events.iter().filter_map(|event| row(event, now)).collect();
     if rows.is_empty() {
-        return Vec::new();
+        return String::new();
     }
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    let widths: [usize; 9] = std::array::from_fn(|at| rows.iter().map(|row| text::width(&row[at])).max().unwrap_or(0));
-    let lines = rows.iter().map(|row| {
-        let cells =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell}{}", " ".repeat(width - text::width(cell))));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    });
-    lines.collect()
+    columns::table(&rows, [Align::Left; 9], [true; 9])
 }
 
 fn row(event: &Event, now: Timestamp) -> Option<[String; 9]> {
     let Event::Ended { reason, last, as_of, .. } = event else { return None };
-    let cell = |value: &str| if value.is_empty() { "-".to_owned() } else { text::escape(value).into_owned() };
-    let ended = match units::ago(*as_of, now) {
-        word if word == "now" || word == "never" => word,
-        age => age + " ago",
-    };
     Some([
-        ended,
+        units::ago(*as_of, now),
         cell(last.id.as_str()),
         cell(last.kind.as_str()),
         cell(&last.source_addr),
@@ -91,8 +67,8 @@ fn row(event: &Event, now: Timestamp) -> Option<[String; 9]> {
     ])
 }
 
-/// The time of day.
-fn clock(time: Timestamp) -> String {
+/// Returns the time of day in UTC.
+fn time_of_day(time: Timestamp) -> String {
     time.to_string().chars().skip("2026-01-01T".len()).take("00:00:00".len()).collect()
 }
 
@@ -100,13 +76,13 @@ fn clock(time: Timestamp) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use stream_registry::StreamType;
     use stream_registry::watch::ChangeKind;
+    use stream_registry::{Stream, StreamType};
 
     use super::*;
 
     #[test]
-    fn lines_stand_under_the_header_and_nothing_hostile_gets_through() {
+    fn event_lines_align_with_the_header_and_are_escaped() {
         let mut stream = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
         stream.last_heartbeat = "2026-01-01T12:34:56.9Z".parse().unwrap();
         stream.node = Some("n\u{1b}[2J".into());
@@ -127,12 +103,12 @@ mod tests {
             r"UTC       EVENT         ID                        STATUS      TYPE  SOURCE                 NODE
 12:34:56  taken_over    cam1                      connecting  srt   203.0.113.7:40112      n\u{1b}[2J
 13:00:00  unregistered  cam1                      connecting  srt   203.0.113.7:40112      -  (over\n)
-          resync        events may be missing before this; `streamreg list` shows what is live"
+          resync        earlier events may be missing; `streamreg list` shows what is live"
         );
     }
 
     #[test]
-    fn ends_are_aligned_and_say_how_long_and_why() {
+    fn ended_table_shows_lifetime_and_reason() {
         let mut one = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
         one.created_at = "2026-01-01T00:00:00Z".parse().unwrap();
         (one.bytes_received, one.packets_received) = (1_300_000, 7);
@@ -149,11 +125,12 @@ mod tests {
         let rows =
             [end(unregistered, &one, "2026-01-01T01:02:03Z"), end(Ending::Expired, &two, "2026-01-01T01:02:05Z")];
         assert_eq!(
-            ends(&rows, "2026-01-01T01:02:05Z".parse().unwrap()).join("\n"),
+            ended(&rows, "2026-01-01T01:02:05Z".parse().unwrap()),
             r"ENDED   ID         TYPE  SOURCE             NODE  LIVED  RECEIVED  LOSS    REASON
 2s ago  cam1       srt   203.0.113.7:40112  -     1h02m  1.3 MB    0.00 %  end of event
-now     a-long-id  rtp   -                  -     -      0 B       -       expired"
+now     a-long-id  rtp   -                  -     -      0 B       -       expired
+"
         );
-        assert!(ends(&[], Timestamp::now()).is_empty());
+        assert_eq!(ended(&[], Timestamp::now()), "");
     }
 }

@@ -1,4 +1,4 @@
-//! One record, a field a line.
+//! One record, with a line for each field.
 
 use std::fmt;
 
@@ -7,65 +7,65 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use stream_registry::{Stream, Timestamp};
 
-use super::{text, units};
+use super::columns::{self, Align};
+use super::units;
+use crate::cli::terminal;
 
-/// Writes every field of the record, those that this version does not know too, in the record's order.
+/// Formats every field of the record, including unknown fields, in the record's order.
 pub(super) fn fields(stream: &Stream, now: Timestamp) -> String {
     let json = stream.to_json();
-    // The record was written by its own encoder; should it not read, it is shown as it is.
+    // The encoder's output should always parse; otherwise, show the whole record.
     let fields = in_order(&json).unwrap_or_else(|_| vec![("record".into(), json.as_str().into())]);
-    let name_width = fields.iter().map(|(name, _)| text::width(&text::escape(name))).max().unwrap_or_default();
+    let rows: Vec<_> = fields
+        .iter()
+        .map(|(name, raw)| {
+            let mut value = plain(raw);
+            if value.is_empty() {
+                value.push('-');
+            }
+            let explanation = explain(name, stream, now).map(|text| format!("({text})"));
+            [terminal::escape(name).into_owned(), value, explanation.unwrap_or_default()]
+        })
+        .collect();
+    let name_width = columns::widths(&rows)[0];
     let mut out = String::new();
-    for (name, raw) in &fields {
-        let name = text::escape(name);
-        let value = plain(raw);
-        out.push_str(&name);
-        out.push_str(&" ".repeat(name_width - text::width(&name) + 2));
-        out.push_str(if value.is_empty() { "-" } else { &value });
-        if let Some(gloss) = gloss(&name, stream, now) {
-            out.push_str(&format!("  ({gloss})"));
-        }
+    for [name, value, explanation] in &rows {
+        let cells = [(name.as_str(), name_width), (value, 0), (explanation, 0)];
+        out.push_str(&columns::line(cells.map(|(cell, width)| (cell, width, Align::Left))));
         out.push('\n');
     }
     out
 }
 
-/// What a bare number or time means.
-fn gloss(name: &str, stream: &Stream, now: Timestamp) -> Option<String> {
+/// Returns a readable form of a number or time.
+fn explain(name: &str, stream: &Stream, now: Timestamp) -> Option<String> {
     match name {
         "bitrate" => Some(units::bitrate(stream.bitrate)),
         "bytes_received" => Some(units::bytes(stream.bytes_received)),
         "packets_lost" => Some(units::loss(stream)).filter(|loss| loss != "-"),
-        "created_at" => Some(ago(stream.created_at, now)),
-        "last_heartbeat" => Some(ago(stream.last_heartbeat, now)),
+        "created_at" => Some(units::ago(stream.created_at, now)),
+        "last_heartbeat" => Some(units::ago(stream.last_heartbeat, now)),
         _ => None,
     }
 }
 
-fn ago(time: Timestamp, now: Timestamp) -> String {
-    match units::ago(time, now) {
-        word if word == "never" || word == "now" => word,
-        age => age + " ago",
-    }
-}
-
-/// A text without its quotes, labels as `name=value`, anything else as JSON spells it.
+/// Formats a string without quotes, labels as `name=value`, and any other value as its JSON.
 fn plain(raw: &str) -> String {
     if let Ok(value) = serde_json::from_str::<String>(raw) {
-        return text::escape(&value).into_owned();
+        return terminal::escape(&value).into_owned();
     }
-    let texts = in_order(raw).ok().filter(|fields| fields.iter().all(|(_, value)| value.starts_with('"')));
-    match texts {
+    let labels = in_order(raw).ok().filter(|fields| fields.iter().all(|(_, value)| value.starts_with('"')));
+    match labels {
         Some(labels) => {
             let labels: Vec<_> =
-                labels.iter().map(|(name, value)| format!("{}={}", text::escape(name), plain(value))).collect();
+                labels.iter().map(|(name, value)| format!("{}={}", terminal::escape(name), plain(value))).collect();
             labels.join(", ")
         }
-        None => text::escape(raw).into_owned(),
+        None => terminal::escape(raw).into_owned(),
     }
 }
 
-/// Reads an object's members in their order, values as they are spelled: no number loses a digit.
+/// Parses an object into its members, in order. Values stay raw JSON, so that numbers keep all their digits.
 fn in_order(json: &str) -> serde_json::Result<Vec<(String, Box<str>)>> {
     struct Members;
     impl<'de> Visitor<'de> for Members {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_has_a_line() {
+    fn record_shows_a_line_for_every_field_including_unknown_ones() {
         let now: Timestamp = "2026-01-01T00:00:05Z".parse().unwrap();
         let stream = Stream::from_stored(
             &"cam1".parse().unwrap(),

@@ -1,43 +1,44 @@
-//! What commands write, and how.
+//! The output of commands: tables, JSON, notes and failures.
 
+mod columns;
 mod counts;
 mod events;
 mod fields;
 mod table;
-pub mod text;
 mod units;
 
 use std::fmt::Display;
 use std::io::Write;
 
+use stream_registry::query::{Group, Summary};
 use stream_registry::watch::Event;
 use stream_registry::{Error, Stream, Timestamp};
 
 use super::failure::{Failure, Result, Status};
-use stream_registry::query::{Group, Summary};
+use super::terminal;
 
-/// How records are written.
+/// Format of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// Aligned columns for people.
     Table,
     /// One JSON document.
     Json,
-    /// One record a line, as JSON.
+    /// One JSON record per line.
     Jsonl,
 }
 
-/// Where a command writes to, and what it needs to know to word its messages.
+/// The output streams of a command, and how to format for them.
 pub struct Output<'a> {
     /// Standard output.
     pub stdout: &'a mut dyn Write,
     /// Standard error.
     pub stderr: &'a mut dyn Write,
-    /// The format that was asked for; `None`: a table on a terminal, else JSON lines.
+    /// The requested format. By default, a table on a terminal and JSON lines otherwise.
     pub format: Option<Format>,
     /// Whether standard output is a terminal.
     pub terminal: bool,
-    /// The columns of that terminal; `None`: as many as a table needs.
+    /// Number of the terminal's columns. `None` means no limit.
     pub width: Option<usize>,
     /// The store's name without secrets.
     pub store: &'a str,
@@ -53,45 +54,45 @@ impl Output<'_> {
     ///
     /// # Errors
     ///
-    /// Where standard output takes no more.
+    /// Fails if standard output cannot be written.
     pub fn line(&mut self, line: impl Display) -> Result {
         writeln!(self.stdout, "{line}").map_err(|error| Failure::output(&error))
     }
 
-    /// Tells something on standard error.
+    /// Writes a note to standard error.
     pub fn note(&mut self, note: impl Display) {
-        // Nobody is there to be told where standard error is gone.
-        let _ = writeln!(self.stderr, "{}", text::escape(&note.to_string()));
+        // If standard error is closed, there is no place to report that.
+        let _ = writeln!(self.stderr, "{}", terminal::escape(&note.to_string()));
     }
 
-    /// Tells a failure on standard error, and returns its status.
-    pub fn tell(&mut self, failure: &Failure) -> Status {
+    /// Writes a failure to standard error and returns its status.
+    pub fn report(&mut self, failure: &Failure) -> Status {
         if let Some(message) = &failure.message {
             let _ = writeln!(self.stderr, "streamreg: {message}");
         }
         failure.status
     }
 
-    /// Words a failed call.
+    /// Converts an error of the store into a failure.
     pub fn failure(&self, error: &Error) -> Failure {
         Failure::store(error, self.store)
     }
 
-    /// Writes records: a table, an array, or one a line.
+    /// Writes records as a table, a JSON array, or JSON lines.
     ///
     /// # Errors
     ///
-    /// Where standard output takes no more.
+    /// Fails if standard output cannot be written.
     pub fn streams(&mut self, streams: &[Stream]) -> Result {
         match self.format() {
             Format::Table if streams.is_empty() => Ok(()),
             Format::Table => {
-                let (table, left_out) = table::streams(streams, Timestamp::now(), self.width);
+                let (table, dropped) = table::streams(streams, Timestamp::now(), self.width);
                 self.write(&table)?;
                 self.flush()?;
-                if !left_out.is_empty() {
-                    let names = left_out.join(", ");
-                    self.note(format_args!("no room for {names}; widen the terminal, or see `streamreg get ID`"));
+                if !dropped.is_empty() {
+                    let names = dropped.join(", ");
+                    self.note(format_args!("no room for {names}; widen the terminal or use `streamreg get ID`"));
                 }
                 Ok(())
             }
@@ -113,11 +114,11 @@ impl Output<'_> {
         self.flush()
     }
 
-    /// Writes one record: a field a line, or as JSON.
+    /// Writes one record as a line for each field, or as JSON.
     ///
     /// # Errors
     ///
-    /// Where standard output takes no more.
+    /// Fails if standard output cannot be written.
     pub fn stream(&mut self, stream: &Stream) -> Result {
         match self.format() {
             Format::Table => {
@@ -132,11 +133,11 @@ impl Output<'_> {
         self.flush()
     }
 
-    /// Writes what stands over the lines of events, where people read them.
+    /// Writes the header of the event lines if the format is a table.
     ///
     /// # Errors
     ///
-    /// Where standard output takes no more.
+    /// Fails if standard output cannot be written.
     pub fn events_header(&mut self) -> Result {
         match self.format() {
             Format::Table => self.line(events::HEADER).and_then(|()| self.flush()),
@@ -144,11 +145,11 @@ impl Output<'_> {
         }
     }
 
-    /// Writes an event, a line of a table or of JSON; a sequence without an end is no one JSON document.
+    /// Writes an event as a line of a table or of JSON. `Json` equals `Jsonl` here, because the sequence never ends.
     ///
     /// # Errors
     ///
-    /// Where standard output takes no more.
+    /// Fails if standard output cannot be written.
     pub fn event(&mut self, event: &Event) -> Result {
         let line = match self.format() {
             Format::Table => events::line(event),
@@ -158,33 +159,35 @@ impl Output<'_> {
         self.flush()
     }
 
-    /// Writes streams that have ended: a table, an array, or one a line.
+    /// Writes ended streams as a table, a JSON array, or JSON lines.
     ///
     /// # Errors
     ///
-    /// Where standard output takes no more.
-    pub fn ends(&mut self, ends: &[Event]) -> Result {
-        let lines: Vec<_> = match self.format() {
-            Format::Table => events::ends(ends, Timestamp::now()),
-            Format::Json | Format::Jsonl => {
-                ends.iter().map(|end| self.for_terminal(end.to_json_with_duration())).collect()
-            }
-        };
+    /// Fails if standard output cannot be written.
+    pub fn ended(&mut self, events: &[Event]) -> Result {
+        let lines = || events.iter().map(|event| self.for_terminal(event.to_json_with_duration())).collect::<Vec<_>>();
         match self.format() {
-            Format::Json if lines.is_empty() => self.line("[]"),
-            Format::Json => self.line(format_args!("[\n{}\n]", lines.join(",\n"))),
-            Format::Table | Format::Jsonl => lines.iter().try_for_each(|line| self.line(line)),
-        }?;
+            Format::Table => {
+                let table = events::ended(events, Timestamp::now());
+                self.write(&table)?;
+            }
+            Format::Json if events.is_empty() => self.line("[]")?,
+            Format::Json => {
+                let lines = lines().join(",\n");
+                self.line(format_args!("[\n{lines}\n]"))?;
+            }
+            Format::Jsonl => lines().iter().try_for_each(|line| self.line(line))?,
+        }
         self.flush()
     }
 
-    /// Writes counts: a table with their sum below, one JSON document, or one group a line.
+    /// Writes counts as a table with their sum, one JSON document, or JSON lines with one group each.
     ///
     /// # Errors
     ///
-    /// Where standard output takes no more.
+    /// Fails if standard output cannot be written.
     pub fn summary(&mut self, summary: &Summary) -> Result {
-        // Texts and numbers always serialise.
+        // Serialising strings and numbers cannot fail.
         let json = |group: &Group| serde_json::to_string(group).unwrap_or_default();
         match self.format() {
             Format::Table => {
@@ -197,11 +200,11 @@ impl Output<'_> {
         self.flush()
     }
 
-    /// Hands on what was written so far.
+    /// Flushes standard output.
     ///
     /// # Errors
     ///
-    /// Where standard output takes no more.
+    /// Fails if standard output cannot be written.
     pub fn flush(&mut self) -> Result {
         self.stdout.flush().map_err(|error| Failure::output(&error))
     }
@@ -210,12 +213,12 @@ impl Output<'_> {
         self.stdout.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))
     }
 
-    /// The record exactly as it is stored; only a terminal is spared what would drive it.
+    /// Returns the record exactly as stored, except that it is escaped for a terminal.
     fn record(&self, stream: &Stream) -> String {
         self.for_terminal(stream.to_json())
     }
 
     fn for_terminal(&self, json: String) -> String {
-        if self.terminal { text::escape_json(&json).into_owned() } else { json }
+        if self.terminal { terminal::escape_json(&json).into_owned() } else { json }
     }
 }

@@ -2,17 +2,12 @@
 
 use stream_registry::{Stream, Timestamp};
 
-use super::{text, units};
+use super::columns::{self, Align, GAP};
+use super::units;
+use crate::cli::terminal;
 
-/// The widest a cell gets, the id's excepted, which people copy.
+/// Upper bound of a cell's width. Ids are exempt, because people copy them.
 const MAX_CELL: usize = 47;
-
-/// How a column's cells stand.
-#[derive(Clone, Copy)]
-enum Align {
-    Left,
-    Right,
-}
 
 const COLUMNS: [(&str, Align); 10] = [
     ("ID", Align::Left),
@@ -27,55 +22,34 @@ const COLUMNS: [(&str, Align); 10] = [
     ("HEARTBEAT", Align::Right),
 ];
 
-/// The columns that a narrow terminal can do without, the first to go first.
-const DISPENSABLE: [&str; 5] = ["CODEC", "RESOLUTION", "SOURCE", "TYPE", "NODE"];
-/// What stands between two columns.
-const GAP: &str = "  ";
+/// Columns that are dropped on a narrow terminal, in this order.
+const OPTIONAL: [&str; 5] = ["CODEC", "RESOLUTION", "SOURCE", "TYPE", "NODE"];
 
-/// Writes the table with its header, and names the columns with values that were left out to keep
-/// within `room`. Where even that is not enough, nothing is left out.
-pub(super) fn streams(streams: &[Stream], now: Timestamp, room: Option<usize>) -> (String, Vec<&'static str>) {
+/// Formats the table with its header, and returns the names of non-empty columns that were dropped to fit `max_width`.
+/// If the table cannot be made to fit, no column is dropped.
+pub(super) fn streams(streams: &[Stream], now: Timestamp, max_width: Option<usize>) -> (String, Vec<&'static str>) {
     let header = COLUMNS.map(|(name, _)| name.to_owned());
     let rows: Vec<[String; 10]> =
         std::iter::once(header).chain(streams.iter().map(|stream| row(stream, now))).collect();
-    let widths: [usize; 10] =
-        std::array::from_fn(|at| rows.iter().map(|row| text::width(&row[at])).max().unwrap_or_default());
     let empty: [bool; 10] = std::array::from_fn(|at| rows.iter().skip(1).all(|row| row[at] == "-"));
-    let shown = fitting(&widths, &empty, room);
-    let mut out = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (((cell, (_, align)), width), _) in
-            row.iter().zip(COLUMNS).zip(widths).zip(shown).filter(|(_, shown)| *shown)
-        {
-            if !line.is_empty() {
-                line.push_str(GAP);
-            }
-            let room = " ".repeat(width.saturating_sub(text::width(cell)));
-            match align {
-                Align::Left => line.extend([cell.as_str(), room.as_str()]),
-                Align::Right => line.extend([room.as_str(), cell.as_str()]),
-            }
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    let left_out = (0..COLUMNS.len()).filter(|at| !shown[*at] && !empty[*at]).map(|at| COLUMNS[at].0).collect();
-    (out, left_out)
+    let shown = fitting(&columns::widths(&rows), &empty, max_width);
+    let table = columns::table(&rows, COLUMNS.map(|(_, align)| align), shown);
+    let dropped = (0..COLUMNS.len()).filter(|at| !shown[*at] && !empty[*at]).map(|at| COLUMNS[at].0).collect();
+    (table, dropped)
 }
 
-/// Decides which columns are shown: those without any value go first.
-fn fitting(widths: &[usize; 10], empty: &[bool; 10], room: Option<usize>) -> [bool; 10] {
+/// Decides which columns are shown. Empty columns are dropped first.
+fn fitting(widths: &[usize; 10], empty: &[bool; 10], max_width: Option<usize>) -> [bool; 10] {
     let all = [true; 10];
-    let Some(room) = room else { return all };
+    let Some(max_width) = max_width else { return all };
     let mut shown = all;
     let fits = |shown: &[bool; 10]| {
-        let taken: usize =
+        let used: usize =
             widths.iter().zip(shown).filter(|(_, shown)| **shown).map(|(width, _)| width + GAP.len()).sum();
-        taken <= room + GAP.len()
+        used <= max_width + GAP.len()
     };
-    let place = |name: &&str| COLUMNS.iter().position(|(column, _)| column == name);
-    let mut order: Vec<usize> = DISPENSABLE.iter().filter_map(place).collect();
+    let index = |name: &&str| COLUMNS.iter().position(|(column, _)| column == name);
+    let mut order: Vec<usize> = OPTIONAL.iter().filter_map(index).collect();
     order.sort_by_key(|at| !empty[*at]);
     for at in order {
         if fits(&shown) {
@@ -88,7 +62,7 @@ fn fitting(widths: &[usize; 10], empty: &[bool; 10], room: Option<usize>) -> [bo
 
 fn row(stream: &Stream, now: Timestamp) -> [String; 10] {
     [
-        text::escape(stream.id.as_str()).into_owned(),
+        terminal::escape(stream.id.as_str()).into_owned(),
         cell(stream.kind.as_str()),
         cell(stream.status.as_str()),
         cell(&stream.source_addr),
@@ -97,7 +71,7 @@ fn row(stream: &Stream, now: Timestamp) -> [String; 10] {
         cell(&stream.resolution),
         units::bitrate(stream.bitrate),
         units::loss(stream),
-        units::ago(stream.last_heartbeat, now),
+        units::age(stream.last_heartbeat, now),
     ]
 }
 
@@ -105,7 +79,7 @@ fn cell(value: &str) -> String {
     if value.is_empty() {
         return "-".into();
     }
-    text::shorten(&text::escape(value), MAX_CELL).into_owned()
+    terminal::shorten(&terminal::escape(value), MAX_CELL).into_owned()
 }
 
 #[cfg(test)]
@@ -115,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_aligned_and_nothing_hostile_gets_through() {
+    fn stream_table_is_aligned_and_escaped() {
         let now: Timestamp = "2026-01-01T00:00:05Z".parse().unwrap();
         let mut one = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
         one.last_heartbeat = "2026-01-01T00:00:02Z".parse().unwrap();
@@ -135,25 +109,25 @@ cam1  srt   active      203.0.113.7:40112   ingest-1         HEVC   1920x1080   
     }
 
     #[test]
-    fn a_narrow_terminal_gets_whole_lines_and_is_told_what_they_lack() {
+    fn table_drops_columns_and_names_them_when_the_terminal_is_narrow() {
         let now: Timestamp = "2026-01-01T00:00:05Z".parse().unwrap();
         let mut one = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
         (one.last_heartbeat, one.resolution, one.node) = (now, "1920x1080".into(), Some("ingest-1".into()));
-        let lines = |room| {
-            let (table, left_out) = streams(std::slice::from_ref(&one), now, room);
-            let widest = table.lines().map(text::width).max().unwrap();
-            assert!(room.is_none_or(|room| widest <= room) || left_out.is_empty(), "{table}");
-            (widest, left_out)
+        let layout = |max_width| {
+            let (table, dropped) = streams(std::slice::from_ref(&one), now, max_width);
+            let widest = table.lines().map(terminal::width).max().unwrap();
+            assert!(max_width.is_none_or(|max| widest <= max) || dropped.is_empty(), "{table}");
+            (widest, dropped)
         };
-        let (whole, _) = lines(None);
-        assert_eq!(lines(Some(whole)), (whole, vec![]));
-        // No stream has a codec: its column goes without a word.
-        assert_eq!(lines(Some(whole - 1)), (whole - 7, vec![]));
-        assert_eq!(lines(Some(whole - 8)).1, ["RESOLUTION"]);
-        assert_eq!(lines(Some(60)).1, ["SOURCE", "RESOLUTION"]);
+        let (whole, _) = layout(None);
+        assert_eq!(layout(Some(whole)), (whole, vec![]));
+        // The empty codec column is dropped without being named.
+        assert_eq!(layout(Some(whole - 1)), (whole - 7, vec![]));
+        assert_eq!(layout(Some(whole - 8)).1, ["RESOLUTION"]);
+        assert_eq!(layout(Some(60)).1, ["SOURCE", "RESOLUTION"]);
         let least = "cam1  connecting  0 bit/s     -        now".len();
-        assert_eq!(lines(Some(least)).1, ["TYPE", "SOURCE", "NODE", "RESOLUTION"]);
-        // Lines that break anyway lack nothing.
-        assert_eq!(lines(Some(10)), (whole, vec![]));
+        assert_eq!(layout(Some(least)).1, ["TYPE", "SOURCE", "NODE", "RESOLUTION"]);
+        // If the lines wrap anyway, no column is dropped.
+        assert_eq!(layout(Some(10)), (whole, vec![]));
     }
 }

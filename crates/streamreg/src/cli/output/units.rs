@@ -1,4 +1,4 @@
-//! Quantities for people.
+//! Rates, amounts, shares and ages in units that are easy to read.
 
 use std::time::Duration;
 
@@ -6,35 +6,35 @@ use stream_registry::{Stream, Timestamp};
 
 use crate::cli::duration;
 
-/// Writes a rate in bits per second: `950 bit/s`, `128.0 kbit/s`, `5.0 Mbit/s`.
+/// Formats a rate in bits per second: `950 bit/s`, `128.0 kbit/s`, `5.0 Mbit/s`.
 pub(super) fn bitrate(bits: u64) -> String {
     scaled(bits, "bit/s")
 }
 
-/// Writes an amount of bytes: `950 B`, `1.3 kB`, `98.6 TB`.
+/// Formats a number of bytes: `950 B`, `1.3 kB`, `98.6 TB`.
 pub(super) fn bytes(bytes: u64) -> String {
     scaled(bytes, "B")
 }
 
 fn scaled(value: u64, unit: &str) -> String {
     const PREFIXES: [(&str, f64); 6] = [("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)];
-    // For people: the rounding of a large counter to a double is far below the digit shown.
+    // The rounding error of a large counter is far smaller than the last digit shown.
     #[allow(clippy::cast_precision_loss)]
     let float = value as f64;
-    // 999 950 is 1.0 M in one decimal, not 1000.0 k.
+    // 999 950 rounds to 1.0 M, not to 1000.0 k.
     match PREFIXES.iter().find(|(_, scale)| float >= scale * 0.999_95 && value >= 1_000) {
         Some((prefix, scale)) => format!("{:.1} {prefix}{unit}", float / scale),
         None => format!("{value} {unit}"),
     }
 }
 
-/// Writes the packets lost of all that were sent in percent; `-` before any packet.
+/// Formats the share of lost packets in percent, or `-` if no packets were sent.
 pub(super) fn loss(stream: &Stream) -> String {
     let sent = u128::from(stream.packets_received) + u128::from(stream.packets_lost);
     if sent == 0 {
         return "-".into();
     }
-    // In hundredths of a percent, rounded; a loss that rounds to nothing still shows.
+    // In hundredths of a percent, rounded. A loss that rounds to zero is still shown.
     let hundredths = (u128::from(stream.packets_lost) * 10_000 + sent / 2) / sent;
     if hundredths == 0 && stream.packets_lost > 0 {
         return "<0.01 %".into();
@@ -42,14 +42,23 @@ pub(super) fn loss(stream: &Stream) -> String {
     format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }
 
-/// Writes how long ago something was, by this machine's clock; `never` for the year 1.
+/// Formats the time since `time` by the local clock: `3s`, `now`, or `never` for the year 1.
+pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
+    relative(time, now, "")
+}
+
+/// Formats the time since `time` as a phrase: `3s ago`, `now`, or `never` for the year 1.
 pub(super) fn ago(time: Timestamp, now: Timestamp) -> String {
+    relative(time, now, " ago")
+}
+
+fn relative(time: Timestamp, now: Timestamp, suffix: &str) -> String {
     if time <= Timestamp::ZERO {
         return "never".into();
     }
     match now.since(time) {
         age if age < Duration::from_secs(1) => "now".into(),
-        age => duration::short(age),
+        age => duration::short(age) + suffix,
     }
 }
 
@@ -60,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_and_amounts() {
+    fn rates_and_amounts_have_one_decimal_and_a_prefix() {
         for (value, text) in [
             (0, "0 bit/s"),
             (950, "950 bit/s"),
@@ -78,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_of_what_was_sent() {
+    fn loss_is_the_share_of_lost_packets() {
         let mut stream = Stream::new("a".parse().unwrap(), StreamType::Srt, "");
         for (received, lost, text) in [
             (0, 0, "-"),
@@ -94,9 +103,10 @@ mod tests {
     }
 
     #[test]
-    fn ages() {
+    fn ages_have_two_units_or_say_now_or_never() {
         let now: Timestamp = "2026-01-01T00:02:05Z".parse().unwrap();
-        assert_eq!(ago("2026-01-01T00:00:00Z".parse().unwrap(), now), "2m05s");
+        assert_eq!(age("2026-01-01T00:00:00Z".parse().unwrap(), now), "2m05s");
+        assert_eq!(ago("2026-01-01T00:00:00Z".parse().unwrap(), now), "2m05s ago");
         assert_eq!(ago("2026-01-01T00:03:00Z".parse().unwrap(), now), "now");
         assert_eq!(ago(Timestamp::ZERO, now), "never");
     }

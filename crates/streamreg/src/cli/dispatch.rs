@@ -1,4 +1,4 @@
-//! From parsed arguments to an exit status: opens the store, runs the verb, tells a failure.
+//! From parsed arguments to an exit status: opens the store, runs the verb, reports a failure.
 
 use std::io::{self, IsTerminal, Read};
 
@@ -6,14 +6,16 @@ use stream_registry::Registry;
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
+use super::args::{Cli, Verb};
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
+use super::signal::stop_requested;
+use super::store::{STORE_VARIABLE, Side, Target};
 use super::{
-    Cli, Verb, demo, get, heartbeat, held, history, list, register, run_command, serve, set, summary, unregister,
-    update, wait, watch,
+    demo, get, heartbeat, history, hold, list, register, run, serve, set, summary, unregister, update, wait, watch,
 };
-use crate::config::{STORE_VARIABLE, Side, Target};
 
+/// Runs a command and reports its failure on standard error.
 pub(super) fn run(cli: &Cli) -> Status {
     let side = if matches!(cli.verb, Verb::Serve(_)) { Side::Server } else { Side::Client };
     let stdout = io::stdout();
@@ -26,12 +28,12 @@ pub(super) fn run(cli: &Cli) -> Status {
     let variable = std::env::var_os(STORE_VARIABLE).map(|url| url.to_string_lossy().into_owned());
     let target = match cli.global.target(side, variable) {
         Ok(target) => target,
-        Err(failure) => return out.tell(&failure),
+        Err(failure) => return out.report(&failure),
     };
     out.store = &target.name;
     let done = log(cli).and_then(|()| runtime(&cli.verb)).and_then(|runtime| {
         let done = runtime.block_on(dispatch(cli, &target, &mut out));
-        // Reading standard input may block a thread of its own; nobody waits for it.
+        // A thread may be blocked reading standard input; do not wait for it.
         runtime.shutdown_background();
         done
     });
@@ -39,9 +41,9 @@ pub(super) fn run(cli: &Cli) -> Status {
     match done {
         Ok(()) => Status::Done,
         Err(failure) => {
-            // What was written before the failure comes before its message.
+            // Output that was written before the failure comes before its message.
             let _ = out.stdout.flush();
-            out.tell(&failure)
+            out.report(&failure)
         }
     }
 }
@@ -53,27 +55,27 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
     let ready = prepare(&cli.verb, &mut io::stdin())?;
     let registry = target.connect().await?;
     let done = match ready {
-        // They share the registry with a task that keeps streams alive.
-        Ready::Run(plan) => run_command::run(&registry, *plan, out).await,
-        Ready::Register(plan) if plan.holds() => held::run(&registry, &plan, out).await,
+        // These two share the registry with a task that keeps the stream alive.
+        Ready::Run(plan) => run::run(&registry, *plan, out).await,
+        Ready::Register(plan) if plan.holds() => hold::run(&registry, &plan, out).await,
         ready => perform(&cli.verb, ready, &*registry, out).await,
     };
-    // The answer is there; a connection that does not close well changes nothing about it.
+    // The command is done; a failure to close the connection does not change its result.
     let _ = registry.close().await;
     done
 }
 
-/// Runs a client command on a registry that is open already.
+/// Runs a client command on an open registry.
 ///
 /// # Errors
 ///
-/// As the command fails.
+/// Returns the failure of the command.
 pub async fn execute(cli: &Cli, registry: &dyn Registry, stdin: &mut dyn Read, out: &mut Output<'_>) -> Result {
     let ready = prepare(&cli.verb, stdin)?;
     perform(&cli.verb, ready, registry, out).await
 }
 
-/// Refuses what can be refused without the store, before it is asked.
+/// Checks the arguments as far as possible without a store.
 fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
     Ok(match verb {
         Verb::Serve(_)
@@ -99,27 +101,27 @@ async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut O
         (_, Ready::Set(plan)) => set::run(registry, &plan, out).await,
         (_, Ready::Update(plan)) => update::run(registry, &plan, out).await,
         (_, Ready::Unregister(plan)) => unregister::run(registry, &plan, out).await,
-        (Verb::Demo(args), _) => demo::run(registry, args, super::signal::asked_to_stop(), out).await,
+        (Verb::Demo(args), _) => demo::run(registry, args, stop_requested(None), out).await,
         (Verb::List(args), _) => list::run(registry, args, out).await,
         (Verb::Summary(args), _) => summary::run(registry, args, out).await,
         (Verb::Get(args), _) => get::run(registry, args, out).await,
-        (Verb::Watch(args), _) => watch::run(registry, args, args.asked_to_stop(), out).await,
+        (Verb::Watch(args), _) => watch::run(registry, args, args.stop_requested(), out).await,
         (Verb::History(args), _) => history::run(registry, args, out).await,
         (Verb::Wait(args), _) => wait::run(registry, args, out).await,
         (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
         (
             Verb::Serve(_) | Verb::Register(_) | Verb::Run(_) | Verb::Set(_) | Verb::Update(_) | Verb::Unregister(_),
             _,
-        ) => Err(Failure::usage("this command does not run on a registry that is open already")),
+        ) => Err(Failure::usage("this command cannot run on an open registry")),
     }
 }
 
-/// Arguments that were checked as far as they can be without a store.
+/// Arguments that are checked as far as possible without a store.
 enum Ready {
-    /// Parsing was all the checking there is.
+    /// Parsing has checked everything.
     AsGiven,
     Register(Box<register::Plan>),
-    Run(Box<run_command::Plan>),
+    Run(Box<run::Plan>),
     Set(Box<set::Plan>),
     Update(Box<update::Plan>),
     Unregister(unregister::Plan),
@@ -128,7 +130,7 @@ enum Ready {
 fn runtime(verb: &Verb) -> Result<Runtime> {
     let mut builder = match verb {
         Verb::Serve(_) => Builder::new_multi_thread(),
-        // Those that go on until a signal comes: it is heard though the main thread waits to write to a pipe that nobody reads.
+        // Commands that run until a signal: a second thread handles it if the main thread is blocked writing to a pipe.
         Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) => {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(1);
@@ -142,10 +144,10 @@ fn runtime(verb: &Verb) -> Result<Runtime> {
         .map_err(|error| Failure::new(Status::Failed, format_args!("cannot start the async runtime: {error}")))
 }
 
-/// The log of a server by default: all but its line for each request, twenty a second under the demo alone.
+/// The default log filter of a server. It leaves out the line for each request: the demo alone makes twenty a second.
 const SERVER_LOG: &str = "info,streamreg::server::log=warn";
 
-/// Logs go to standard error. A client command logs nothing by default: its messages say it all.
+/// Sends the log to standard error. Client commands log nothing by default, because they report everything themselves.
 fn log(cli: &Cli) -> Result {
     let (option, default) = match &cli.verb {
         Verb::Serve(args) => (args.log.clone(), SERVER_LOG),
@@ -158,14 +160,16 @@ fn log(cli: &Cli) -> Result {
         (None, None) => ("the log filter", default.to_owned()),
     };
     let parsed = EnvFilter::try_new(&filter).map_err(|error| {
-        Failure::usage(format_args!("{name} {filter:?} is not a log filter ({error}); write info or streamreg=debug"))
+        Failure::usage(format_args!(
+            "{name}: invalid log filter {filter:?} ({error}); expected e.g. info or streamreg=debug"
+        ))
     })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(parsed)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .finish();
-    // One program has one: it fails only where a test has set its own.
+    // Fails only if a test has already set a subscriber.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
 }

@@ -10,9 +10,10 @@ use clap::Args;
 use stream_registry::registry::TtlPolicy;
 use stream_registry::{ConnectOptions, Registry, connect_with};
 
-use crate::cli::failure::{Failure, Result};
-use crate::cli::output::Format;
-use crate::cli::{duration, read_limited};
+use super::duration;
+use super::failure::{Failure, Result};
+use super::input::read_limited;
+use super::output::Format;
 
 /// The store of client commands where none is named: a server on this machine.
 pub const DEFAULT_CLIENT_STORE: &str = "http://127.0.0.1:8580";

@@ -1,0 +1,80 @@
+//! The arguments of the program: options of every command, and the commands.
+
+use clap::{Parser, Subcommand};
+
+use super::store::Global;
+use super::{demo, get, heartbeat, history, list, register, run, serve, set, summary, unregister, update, wait, watch};
+
+const AFTER_HELP: &str = "\
+First steps:
+  streamreg serve                 in one terminal: the server, with a store in memory
+  streamreg demo                  in another: twenty made-up streams
+  streamreg list                  in a third
+
+Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 already exists or not the holder, 5 store unreachable.
+If several items fail, the exit status is the first of 5, 3, 4, 1 that occurred. `run` exits with the status of its
+command.";
+
+/// The registry of live media streams: server and command line
+#[derive(Parser, Debug)]
+#[command(name = "streamreg", version, about, after_help = AFTER_HELP, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Run the HTTP server
+    Serve(serve::ServeArgs),
+    /// Keep about twenty made-up streams alive, for a first look
+    Demo(demo::DemoArgs),
+    /// List the live streams
+    List(Box<list::ListArgs>),
+    /// Count the live streams by node, type or status
+    Summary(summary::SummaryArgs),
+    /// Show one stream
+    Get(get::GetArgs),
+    /// Show changes as they happen
+    Watch(watch::WatchArgs),
+    /// Show streams that have ended
+    History(history::HistoryArgs),
+    /// Wait until a stream has a status
+    Wait(wait::WaitArgs),
+    /// Register a stream and print its id
+    Register(register::RegisterArgs),
+    /// Run a command and hold a stream while it runs
+    Run(Box<run::RunArgs>),
+    /// Keep streams alive
+    Heartbeat(heartbeat::HeartbeatArgs),
+    /// Set status, statistics and descriptive fields of a stream
+    Set(Box<set::SetArgs>),
+    /// Replace a whole record
+    Update(update::UpdateArgs),
+    /// Unregister streams
+    #[command(alias = "delete")]
+    Unregister(unregister::UnregisterArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn argument_definitions_are_valid_and_every_command_shows_an_example() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("streamreg {}", verb.get_name())), "{}: {help}", verb.get_name());
+        }
+    }
+}

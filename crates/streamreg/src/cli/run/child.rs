@@ -1,0 +1,160 @@
+//! The command of `run`: a child process in a process group of its own.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+#[cfg(unix)]
+use rustix::process::Signal;
+use tokio::process::Command;
+use tokio::time::sleep;
+
+use crate::cli::signal::{HANGUP, INTERRUPT, QUIT, Signals, TERMINATE};
+
+/// SIGKILL.
+const KILL: i32 = 9;
+
+/// A running command.
+#[derive(Debug)]
+pub(super) struct Child(tokio::process::Child);
+
+impl Child {
+    /// Starts a command. It is killed if this process fails.
+    ///
+    /// The command shares this process's standard streams, except that it reads `/dev/null` instead of a terminal: a
+    /// process outside the foreground process group is stopped as soon as it reads the terminal.
+    pub(super) fn start(command: &[OsString], variables: &[(&str, &str)]) -> io::Result<Self> {
+        let [program, args @ ..] = command else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command given"));
+        };
+        let mut command = Command::new(program);
+        command.args(args).envs(variables.iter().copied()).kill_on_drop(true);
+        #[cfg(unix)]
+        command.process_group(0);
+        if cfg!(unix) && io::stdin().is_terminal() {
+            command.stdin(Stdio::null());
+        }
+        command.spawn().map(Self)
+    }
+
+    /// Waits for the command to exit.
+    pub(super) async fn exited(&mut self) -> io::Result<ExitStatus> {
+        self.0.wait().await
+    }
+
+    /// Sends SIGTERM and forwards signals until the command exits. Kills it after this time, and at the second SIGINT
+    /// or SIGTERM.
+    pub(super) async fn stop(&mut self, signals: &mut Forwarded, grace: Duration) {
+        self.signal(TERMINATE);
+        if !cfg!(unix) {
+            let _ = self.0.start_kill();
+        }
+        let mut timeout = std::pin::pin!(sleep(grace));
+        let mut requests = 0;
+        loop {
+            let signal = tokio::select! {
+                biased;
+                _ = self.0.wait() => return,
+                () = &mut timeout => break,
+                signal = signals.next() => signal,
+            };
+            requests += u32::from(matches!(signal, INTERRUPT | TERMINATE));
+            if requests == 2 {
+                break;
+            }
+            self.forward(signal);
+        }
+        self.signal(KILL);
+        // Fails only if the command has exited just now.
+        let _ = self.0.kill().await;
+    }
+
+    /// Forwards a signal that this process received.
+    #[cfg(unix)]
+    pub(super) fn forward(&self, signal: i32) {
+        self.signal(signal);
+        if signal == Signal::TSTP.as_raw() {
+            // Ctrl-Z suspends this process as well. The SIGCONT that resumes it is forwarded like any other signal.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
+        }
+    }
+
+    /// Sends a signal to the command's process group, unless the command has exited.
+    #[cfg(unix)]
+    fn signal(&self, signal: i32) {
+        // The id stays reserved until the exit status is read; after that, `id` returns `None`.
+        let group = self.0.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+        if let (Some(group), Some(signal)) = (group, Signal::from_named_raw(signal))
+            && let Err(error) = rustix::process::kill_process_group(group, signal)
+        {
+            tracing::debug!(%error, ?signal, "cannot forward a signal to the command");
+        }
+    }
+
+    /// Does nothing: on other systems, Ctrl-C reaches the command directly.
+    #[cfg(not(unix))]
+    pub(super) fn forward(&self, _: i32) {}
+
+    #[cfg(not(unix))]
+    fn signal(&self, _: i32) {}
+}
+
+/// The signals that `run` forwards, in two groups so that waiting for one group loses no signal of the other.
+pub(super) struct Forwarded {
+    stop_requests: Signals,
+    others: Signals,
+}
+
+impl Forwarded {
+    /// Handles the signals from now on, except those that the process was started to ignore. The command inherits that.
+    pub(super) fn new() -> Self {
+        #[cfg(unix)]
+        let others = [Signal::USR1, Signal::USR2, Signal::WINCH, Signal::TSTP, Signal::CONT].map(Signal::as_raw);
+        #[cfg(not(unix))]
+        let others = [];
+        Self {
+            stop_requests: Signals::unless_ignored(&[HANGUP, INTERRUPT, QUIT, TERMINATE]),
+            others: Signals::unless_ignored(&others),
+        }
+    }
+
+    /// Waits for a signal and returns its number.
+    pub(super) async fn next(&mut self) -> i32 {
+        tokio::select! {
+            biased;
+            number = self.stop_requests.next() => number,
+            number = self.others.next() => number,
+        }
+    }
+
+    /// Waits for a signal that asks to stop and returns its number. Other signals stay queued.
+    pub(super) async fn stop_requested(&mut self) -> i32 {
+        self.stop_requests.next().await
+    }
+}
+
+/// Returns the exit status that a shell reports: the command's own, or 128 plus the number of the signal that killed it.
+pub(super) fn code(status: ExitStatus) -> u8 {
+    u8::try_from(status.code().unwrap_or_else(|| 128 + signal_of(status).unwrap_or(0))).unwrap_or(u8::MAX)
+}
+
+/// Describes how a command exited.
+pub(super) fn describe(status: ExitStatus) -> String {
+    match (status.code(), signal_of(status)) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "exited".to_owned(),
+    }
+}
+
+#[cfg(unix)]
+fn signal_of(status: ExitStatus) -> Option<i32> {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.signal()
+}
+
+#[cfg(not(unix))]
+fn signal_of(_: ExitStatus) -> Option<i32> {
+    None
+}

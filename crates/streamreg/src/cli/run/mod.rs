@@ -1,0 +1,200 @@
+//! `run`: holds a stream while a command runs.
+
+mod child;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::{ErrorKind, Read};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use stream_registry::Registry;
+use stream_registry::lease::LeaseEnd;
+use tokio::time::timeout;
+
+use self::child::{Child, Forwarded, code, describe};
+use super::failure::{Failure, Result, Status};
+use super::hold::HeldStream;
+use super::output::Output;
+use super::register::{self, StreamArgs};
+use super::{duration, signal};
+
+/// Environment variable of the command that holds the stream's id.
+const ID_VARIABLE: &str = "STREAMREG_ID";
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  streamreg run --id cam1 --type srt --source 203.0.113.7:40112 -- ffmpeg -i srt://:9000?mode=listener -f null -
+  streamreg run --type rtp --source '[2001:db8::1]:5004' --node ingest-1 -- ./ingest.sh
+
+The stream is registered before the command starts and unregistered when the command exits. The reason is `exit status 3`
+or `killed by signal 9`, and `run` exits with the status of the command. If another client takes over or unregisters the
+stream, the command is stopped and the exit status is 4. While the command is being stopped, a second SIGINT or SIGTERM
+kills it. The command finds the stream's id in the environment variable STREAMREG_ID.
+
+The command runs in a process group of its own, and every signal is forwarded to that group. It cannot read the terminal:
+if standard input is a terminal, the command reads /dev/null instead.
+
+A signal that arrives before the command starts unregisters the stream and exits with 128 plus the signal's number. If the
+store does not answer at the end, a second signal exits at once; the stream then stays until its TTL expires.")]
+pub struct RunArgs {
+    /// The stream.
+    #[command(flatten)]
+    pub stream: StreamArgs,
+
+    /// Time the command has to exit after the stream is lost; then it is killed
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    pub grace: Duration,
+
+    /// The command and its arguments
+    #[arg(value_name = "CMD", last = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
+/// A run whose arguments are checked as far as possible without a store.
+#[derive(Debug)]
+pub struct Plan {
+    stream: register::Plan,
+    grace: Duration,
+    command: Vec<OsString>,
+}
+
+impl RunArgs {
+    /// Builds the record and checks it.
+    ///
+    /// # Errors
+    ///
+    /// Returns a usage error if an argument is invalid.
+    pub fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
+        Ok(Plan { stream: self.stream.prepare(stdin)?, grace: self.grace, command: self.command.clone() })
+    }
+}
+
+/// Why the run is over.
+enum Outcome {
+    Exited(std::io::Result<ExitStatus>),
+    Lost(LeaseEnd),
+}
+
+/// Registers the stream, runs the command, and unregisters the stream when the command exits.
+///
+/// # Errors
+///
+/// Returns the failure of the registration; the command's status if it is not 0; 126 or 127 if the command cannot be
+/// started; 128 plus the number of a signal that arrived before the command started; `Conflict` if another client takes
+/// over or unregisters the stream.
+pub(super) async fn run(registry: &Arc<dyn Registry>, plan: Plan, out: &mut Output<'_>) -> Result {
+    // Handle signals before the stream exists, so that a signal during the registration unregisters it again.
+    let mut stop = Stop { signals: Forwarded::new(), requested: None };
+    let held = stop.unless_requested_twice(HeldStream::acquire(registry, &plan.stream, out.store), out).await?;
+    let id = held.lease().id().clone();
+    if let Some(signal) = stop.requested().await {
+        let reason = format!("stopped by {} before the command was started", signal::name(signal));
+        return finish(&held, &mut stop, &reason, code_of(signal), out).await;
+    }
+    let mut child = match Child::start(&plan.command, &[(ID_VARIABLE, id.as_str())]) {
+        Ok(child) => child,
+        Err(error) => {
+            let program = plan.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+            out.note(format_args!("streamreg: cannot start {program:?}: {error}"));
+            let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
+            return finish(&held, &mut stop, "the command could not be started", code, out).await;
+        }
+    };
+    out.note(format_args!("{:?} is held while the command runs", id.as_str()));
+    let outcome = {
+        let lost = held.lost(out);
+        tokio::pin!(lost);
+        loop {
+            let signal = tokio::select! {
+                biased;
+                status = child.exited() => break Outcome::Exited(status),
+                end = &mut lost => break Outcome::Lost(end),
+                signal = stop.signals.next() => signal,
+            };
+            child.forward(signal);
+        }
+    };
+    match outcome {
+        Outcome::Exited(Ok(status)) => finish(&held, &mut stop, &describe(status), code(status), out).await,
+        Outcome::Exited(Err(error)) => {
+            out.note(format_args!("streamreg: cannot wait for the command: {error}"));
+            finish(&held, &mut stop, "the command was lost", Status::Failed.code(), out).await
+        }
+        Outcome::Lost(end) => {
+            let status = out.report(&held.failure(&end));
+            child.stop(&mut stop.signals, plan.grace).await;
+            Err(Failure::reported(status))
+        }
+    }
+}
+
+/// Unregisters the stream of a command that has exited or never started. A failed command's status takes precedence over
+/// a failure of the store.
+async fn finish(held: &HeldStream, stop: &mut Stop, reason: &str, code: u8, out: &mut Output<'_>) -> Result {
+    let released = stop.unless_requested_twice(held.release(reason, out.store), out).await;
+    match (code, released) {
+        (0, released) => released,
+        (code, released) => {
+            if let Err(failure) = released {
+                out.report(&failure);
+            }
+            Err(Failure::reported(Status::Command(code)))
+        }
+    }
+}
+
+/// The forwarded signals, and the first request to stop that arrived while no command was running.
+struct Stop {
+    signals: Forwarded,
+    requested: Option<i32>,
+}
+
+impl Stop {
+    /// Waits for the store, and gives up at the second request to stop. The first request does not cancel the call,
+    /// because the stream may be registered by then and has to be unregistered.
+    async fn unless_requested_twice<T>(
+        &mut self,
+        call: impl Future<Output = Result<T>>,
+        out: &mut Output<'_>,
+    ) -> Result<T> {
+        tokio::pin!(call);
+        loop {
+            let signal = tokio::select! {
+                biased;
+                done = &mut call => return done,
+                signal = self.signals.stop_requested() => signal,
+            };
+            match self.requested {
+                None => {
+                    self.requested = Some(signal);
+                    out.note("waiting for the store; a second signal exits at once");
+                }
+                // A closing terminal may send SIGHUP twice. Nobody is waiting at it.
+                Some(_) if signal == signal::HANGUP => {}
+                Some(first) => {
+                    let message = "did not wait for the store; the stream stays until its TTL expires";
+                    return Err(Failure::new(Status::Command(code_of(first)), message));
+                }
+            }
+        }
+    }
+
+    /// Returns the first request to stop so far.
+    async fn requested(&mut self) -> Option<i32> {
+        if self.requested.is_none() {
+            // Signals arrive through a pipe, which the runtime reads before it looks at timers.
+            self.requested = timeout(Duration::from_millis(1), self.signals.stop_requested()).await.ok();
+        }
+        self.requested
+    }
+}
+
+/// Returns the exit status that a shell reports for a command killed by this signal.
+fn code_of(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}
