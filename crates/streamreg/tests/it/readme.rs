@@ -14,6 +14,7 @@ use testkit::RedisServer;
 
 use crate::cli::Running;
 
+/// The pages: each is a session of its own.
 const PAGES: [(&str, &str); 4] = [
     ("README.md", include_str!("../../../../README.md")),
     ("docs/cli.md", include_str!("../../../../docs/cli.md")),
