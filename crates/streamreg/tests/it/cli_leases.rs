@@ -1,6 +1,6 @@
-//! `register --hold` and `run`: real processes that hold a stream, and what ends them.
+//! `register --hold` and `run`: real processes that hold a stream, and the reasons why they exit.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
@@ -18,7 +18,7 @@ use testkit::RedisServer;
 use crate::cli::{Running, program, told, until};
 use crate::http::kit::{Gate, Server, id, within};
 
-/// A server whose streams live so shortly that a holder is heard of five times a second.
+/// A server with a time to live of 1 s, so that holders send five heartbeats per second.
 pub(super) struct Served {
     server: Server,
     pub(super) registry: Arc<Gate>,
@@ -40,11 +40,11 @@ impl Served {
         Running::start(&[&["register", "--hold", "--store", &self.url()], args].concat())
     }
 
-    /// Runs a line of shell under a stream.
+    /// Starts `streamreg run` with a shell script.
     pub(super) fn run(&self, args: &[&str], script: &str) -> Running {
         let shell = ["--", "sh", "-c", script];
         let mut command = program(&[&["run", "--store", &self.url()], &CAM[..], args, &shell].concat());
-        // Whatever terminal the tests run at: they are in the background of it.
+        // In its own process group, the program is never in the foreground of the terminal that runs the tests.
         Running::spawn(command.process_group(0))
     }
 
@@ -53,11 +53,11 @@ impl Served {
     }
 
     pub(super) async fn is_gone(&self) {
-        let answer = self.registry.inner.get(&id("cam1")).await;
-        assert_eq!(answer.unwrap_err().kind(), ErrorKind::NotFound);
+        let result = self.registry.inner.get(&id("cam1")).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::NotFound);
     }
 
-    /// Another publisher takes the stream; returns its record.
+    /// Takes the stream over as another publisher. Returns the new record.
     pub(super) async fn take_over(&self) -> Stream {
         let other = Stream::new(id("cam1"), StreamType::Srt, "198.51.100.9:9000");
         let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver).lease(true);
@@ -75,14 +75,14 @@ pub(super) fn ended(reason: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_stream_lives_until_a_signal_comes() {
+async fn register_hold_keeps_the_stream_alive_until_a_signal() {
     for signal in ["INT", "TERM", "HUP"] {
         let served = Served::start().await;
         let mut holder = served.hold(&CAM);
         holder.line_with("\"cam1\" is held");
         let first = served.registry.inner.get(&id("cam1")).await.unwrap();
         assert!(first.epoch().is_some());
-        // Alive when it would be gone twice over.
+        // The stream is still alive after twice its time to live.
         let now = within(async {
             loop {
                 let now = served.registry.inner.get(&id("cam1")).await.unwrap();
@@ -102,20 +102,20 @@ async fn a_held_stream_lives_until_a_signal_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_stream_may_have_a_generated_id_which_is_printed() {
+async fn register_hold_prints_a_generated_id() {
     let served = Served::start().await;
     let mut command = program(&["register", "--hold", "--type", "srt", "--source", "a:1", "--store", &served.url()]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let registry = served.registry.clone();
-    let found = async {
+    let registered = async {
         loop {
-            if let [found] = &registry.inner.list().await.unwrap()[..] {
-                return found.id.clone();
+            if let [stream] = &registry.inner.list().await.unwrap()[..] {
+                return stream.id.clone();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let generated = within(found).await;
+    let generated = within(registered).await;
     let kill = std::process::Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
     let (status, stdout, stderr) = told(child.wait_with_output().unwrap());
@@ -123,11 +123,11 @@ async fn a_held_stream_may_have_a_generated_id_which_is_printed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_whose_standard_output_fails_ends_its_stream() {
-    let (reader, gone) = std::io::pipe().unwrap();
+async fn register_hold_unregisters_when_stdout_fails() {
+    let (reader, broken_pipe) = std::io::pipe().unwrap();
     drop(reader);
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    for (stdout, code) in [(Stdio::from(gone), 0), (Stdio::from(full), 1)] {
+    let full_device = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for (stdout, code) in [(Stdio::from(broken_pipe), 0), (Stdio::from(full_device), 1)] {
         let served = Served::start().await;
         let mut command = program(&[&["register", "--hold", "--store", &served.url()], &CAM[..]].concat());
         let child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
@@ -140,14 +140,14 @@ async fn a_holder_whose_standard_output_fails_ends_its_stream() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
-async fn a_holder_whose_output_nobody_takes_keeps_its_stream_and_can_be_stopped() {
-    let (reader, mut full) = std::io::pipe().unwrap();
-    // What a pipe takes: the id has no place in it any more.
-    std::io::Write::write_all(&mut full, &[0; 64 * 1024]).unwrap();
+async fn register_hold_keeps_its_stream_and_exits_on_signals_when_stdout_is_blocked() {
+    let (reader, mut full_pipe) = std::io::pipe().unwrap();
+    // This fills the pipe, so that writing the id blocks.
+    std::io::Write::write_all(&mut full_pipe, &[0; 64 * 1024]).unwrap();
     let served = Served::start().await;
     let mut command = program(&[&["register", "--hold", "--store", &served.url()], &CAM[..]].concat());
-    let mut child = command.stdout(full).stderr(Stdio::null()).spawn().unwrap();
-    // Alive when it would be gone twice over.
+    let mut child = command.stdout(full_pipe).stderr(Stdio::null()).spawn().unwrap();
+    // The stream is still alive after twice its time to live.
     within(async {
         loop {
             let cam = served.registry.inner.get(&id("cam1")).await;
@@ -161,49 +161,49 @@ async fn a_holder_whose_output_nobody_takes_keeps_its_stream_and_can_be_stopped(
     let kills = format!("kill -s INT {0}; kill -s TERM {0}", child.id());
     assert!(std::process::Command::new("sh").args(["-c", &kills]).status().unwrap().success());
     until("the program ends", || child.try_wait().unwrap().is_some());
-    assert_eq!(child.wait().unwrap().code(), Some(128 + 15), "at once, by the second signal");
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15), "the second signal ends it at once");
     drop(reader);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
-async fn a_holder_whose_output_nobody_takes_ends_its_stream_at_the_first_signal() {
+async fn register_hold_unregisters_at_the_first_signal_when_its_output_is_blocked() {
     for blocked in ["stdout", "stderr"] {
-        let (reader, mut full) = std::io::pipe().unwrap();
-        std::io::Write::write_all(&mut full, &[0; 64 * 1024]).unwrap();
+        let (reader, mut full_pipe) = std::io::pipe().unwrap();
+        std::io::Write::write_all(&mut full_pipe, &[0; 64 * 1024]).unwrap();
         let served = Served::start().await;
         let mut command = program(&[&["register", "--hold", "--store", &served.url()], &CAM[..]].concat());
         match blocked {
-            "stdout" => command.stdout(full).stderr(Stdio::null()),
-            _ => command.stdout(Stdio::null()).stderr(full),
+            "stdout" => command.stdout(full_pipe).stderr(Stdio::null()),
+            _ => command.stdout(Stdio::null()).stderr(full_pipe),
         };
         let mut child = command.spawn().unwrap();
         drop(command);
-        let there = async {
+        let registered = async {
             while served.registry.inner.get(&id("cam1")).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        within(there).await;
+        within(registered).await;
         let kill = std::process::Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status();
         assert!(kill.unwrap().success());
         until("the program ends", || child.try_wait().unwrap().is_some());
         assert_eq!(served.ends(), ended("stopped by SIGINT"), "{blocked}");
-        assert_eq!(child.wait().unwrap().code(), Some(128 + 2), "{blocked}: what it had to say was not taken");
+        assert_eq!(child.wait().unwrap().code(), Some(128 + 2), "{blocked}: its output could not be written");
         served.is_gone().await;
         drop(reader);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_that_lost_its_stream_says_so_and_ends_with_4() {
+async fn register_hold_reports_a_lost_stream_and_exits_with_4() {
     let served = Served::start().await;
     let mut holder = served.hold(&CAM);
     holder.line_with("is held");
     let theirs = served.take_over().await;
     holder.line_with("\"cam1\" was taken over by 198.51.100.9:9000");
     assert_eq!(holder.ended(), Some(4));
-    assert_eq!(served.registry.inner.get(&id("cam1")).await.unwrap(), theirs, "the loser wrote something");
+    assert_eq!(served.registry.inner.get(&id("cam1")).await.unwrap(), theirs, "the superseded holder wrote something");
 
     served.unregister_by_force().await;
     let mut holder = served.hold(&CAM);
@@ -212,11 +212,11 @@ async fn a_holder_that_lost_its_stream_says_so_and_ends_with_4() {
     holder.line_with("\"cam1\" was unregistered by another client");
     assert_eq!(holder.ended(), Some(4));
     served.is_gone().await;
-    assert_eq!(served.ends(), [], "a loser asked for an end");
+    assert_eq!(served.ends(), [], "a superseded holder unregistered the stream");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_of_another_publisher_is_not_held() {
+async fn register_hold_rejects_a_stream_of_another_publisher_unless_it_takes_over() {
     let served = Served::start().await;
     served.take_over().await;
     let mut holder = served.hold(&CAM);
@@ -229,15 +229,15 @@ async fn a_stream_of_another_publisher_is_not_held() {
     assert_eq!(holder.ended(), Some(0));
 }
 
-/// Holds a stream in a store on this Redis, empties Redis, and sees the stream again.
-fn comes_back(redis: &RedisServer, store: &[&str]) {
+/// Holds a stream in a store on this Redis, flushes Redis, and waits until the stream is registered again.
+fn assert_recovers(redis: &RedisServer, store: &[&str]) {
     let mut holder = Running::start(&[&["register", "--hold"], store, &CAM[..]].concat());
     holder.line_with("is held");
     let mut raw = redis.client().get_connection().unwrap();
-    let record = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+    let record = |json: &str| -> serde_json::Value { serde_json::from_str(json).unwrap() };
     let first = record(&raw.get::<_, String>("mirror:streams:cam1").unwrap());
     let () = redis::cmd("FLUSHALL").query(&mut raw).unwrap();
-    until("the stream is back", || raw.exists("mirror:streams:cam1").unwrap());
+    until("the stream is registered again", || raw.exists("mirror:streams:cam1").unwrap());
     let now = record(&raw.get::<_, String>("mirror:streams:cam1").unwrap());
     for field in ["created_at", "epoch", "source_addr"] {
         assert_eq!(now[field], first[field]);
@@ -248,23 +248,25 @@ fn comes_back(redis: &RedisServer, store: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_stream_comes_back_when_redis_has_lost_it() {
+async fn register_hold_recovers_its_stream_when_redis_has_lost_it() {
     let redis = RedisServer::start().await;
-    tokio::task::spawn_blocking(move || comes_back(&redis, &["--ttl", "2s", "--store", &redis.url()])).await.unwrap();
+    tokio::task::spawn_blocking(move || assert_recovers(&redis, &["--ttl", "2s", "--store", &redis.url()]))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_stream_comes_back_through_a_server_whose_redis_has_lost_it() {
+async fn register_hold_recovers_through_a_server_whose_redis_has_lost_the_stream() {
     let redis = RedisServer::start().await;
     let options = ConnectOptions::default().ttl(Duration::from_secs(2));
     let registry = connect_with(&redis.url(), &options).await.unwrap();
     let server = Server::start(registry, ServeOptions::default()).await;
     let url = format!("http://{}", server.addr);
-    tokio::task::spawn_blocking(move || comes_back(&redis, &["--store", &url])).await.unwrap();
+    tokio::task::spawn_blocking(move || assert_recovers(&redis, &["--store", &url])).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_ends_with_its_command() {
+async fn run_unregisters_with_the_exit_status_of_its_command() {
     for (script, code, reason) in [
         ("exit 0", 0, "exit status 0"),
         ("exit 3", 3, "exit status 3"),
@@ -281,22 +283,22 @@ async fn a_stream_ends_with_its_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_has_its_streams_id_and_the_standard_streams() {
+async fn run_passes_the_id_and_the_standard_streams_to_its_command() {
     let served = Served::start().await;
     let url = served.url();
     let base = ["run", "--store", &url, "--type", "srt", "--source", "a:1", "--", "sh", "-c"];
-    let mut command = program(&[&base[..], &["echo \"id $STREAMREG_ID\"; cat; echo told >&2"]].concat());
+    let mut command = program(&[&base[..], &["echo \"id $STREAMREG_ID\"; cat; echo message >&2"]].concat());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"given\n").unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"input\n").unwrap();
     let (status, stdout, stderr) = told(child.wait_with_output().unwrap());
     assert_eq!(status, Some(0), "{stderr}");
     let [(ended, _)] = &served.ends()[..] else { panic!("{:?}", served.ends()) };
-    assert_eq!(stdout, format!("id {ended}\ngiven\n"));
-    assert!(stderr.lines().any(|line| line == "told") && stderr.contains("is held while"), "{stderr}");
+    assert_eq!(stdout, format!("id {ended}\ninput\n"));
+    assert!(stderr.lines().any(|line| line == "message") && stderr.contains("is held while"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_ignored_from_the_start_stays_so() {
+async fn signals_ignored_at_start_stay_ignored() {
     let served = Served::start().await;
     let nohup = |line: &str| {
         let line = format!("trap '' HUP INT; exec {} {line}", env!("CARGO_BIN_EXE_streamreg"));
@@ -314,15 +316,15 @@ async fn what_is_ignored_from_the_start_stays_so() {
     let mut holder = nohup(&format!("register --hold --store {} {}", served.url(), CAM.join(" ")));
     holder.line_with("is held");
     holder.signal("HUP");
-    // In the background of a script that is ignored for no reason.
+    // A shell script ignores SIGINT for its background jobs, so `--hold` handles SIGINT even if it was ignored.
     holder.signal("INT");
     assert_eq!(holder.ended(), Some(0));
     assert_eq!(served.ends(), [ended("exit status 7"), ended("stopped by SIGINT")].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_is_stopped_when_its_stream_is_lost() {
-    // It may end in its own way …
+async fn run_stops_its_command_when_the_stream_is_lost() {
+    // The command may exit by itself after SIGTERM.
     let served = Served::start().await;
     let script = "trap 'echo bye >&2; exit 0' TERM; echo ready >&2; while :; do sleep 0.05; done";
     let mut running = served.run(&[], script);
@@ -334,7 +336,7 @@ async fn a_command_is_stopped_when_its_stream_is_lost() {
     assert_eq!(served.registry.inner.get(&id("cam1")).await.unwrap(), theirs);
     assert_eq!(served.ends(), []);
 
-    // … and is killed where it does not.
+    // If it does not, it is killed.
     served.unregister_by_force().await;
     let script = "trap '' TERM; echo \"process $$\" >&2; while :; do sleep 0.05; done";
     let mut running = served.run(&["--grace", "200ms"], script);
@@ -348,11 +350,11 @@ async fn a_command_is_stopped_when_its_stream_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_cannot_be_started_leaves_no_stream() {
+async fn run_leaves_no_stream_when_its_command_cannot_be_started() {
     let served = Served::start().await;
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("plain");
-    std::fs::write(&plain, "no program").unwrap();
+    std::fs::write(&plain, "not a program").unwrap();
     for (command, code) in [("/no/such/program", 127), (plain.to_str().unwrap(), 126)] {
         let url = served.url();
         let mut running = Running::start(&[&["run", "--store", &url], &CAM[..], &["--", command]].concat());
@@ -365,7 +367,7 @@ async fn a_command_that_cannot_be_started_leaves_no_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_whose_stream_is_refused_is_not_started() {
+async fn run_does_not_start_its_command_when_the_stream_is_rejected() {
     let served = Served::start().await;
     let folder = tempfile::tempdir().unwrap();
     let touched = folder.path().join("touched");
@@ -374,8 +376,8 @@ async fn a_command_whose_stream_is_refused_is_not_started() {
     let mut running = served.run(&[], &script);
     running.line_with("already a live stream");
     assert_eq!(running.ended(), Some(4));
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{nobody}");
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{unused}");
     let mut running = Running::start(&[&["run", "--store", &url], &CAM[..], &["--", "sh", "-c", &script]].concat());
     running.line_with("streamreg serve");
     assert_eq!(running.ended(), Some(5));
@@ -383,7 +385,7 @@ async fn a_command_whose_stream_is_refused_is_not_started() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_at_the_end_is_told_and_the_commands_status_counts() {
+async fn run_reports_an_unreachable_store_and_keeps_the_exit_status_of_its_command() {
     for (code, expected) in [(0, 5), (3, 3)] {
         let mut served = Served::start().await;
         let script = format!("trap 'exit {code}' TERM; echo ready >&2; while :; do sleep 0.05; done");

@@ -1,4 +1,4 @@
-//! Leases on a real Redis that is killed, emptied and cut off, among holders that fight for a stream.
+//! Leases on a real Redis server: it is killed, flushed and disconnected, and several holders want the same stream.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use testkit::{Data, FaultProxy, wait_until};
 use super::{Bed, INDEX, SOON, id, key, stream};
 
 const TTL: Duration = Duration::from_secs(5);
-/// A fifth of it.
+/// The default interval, a fifth of the time to live.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const MINE: &str = "203.0.113.7:40112";
 const THEIRS: &str = "198.51.100.9:5000";
@@ -28,18 +28,18 @@ impl Bed {
         Leases::new(store(self.options(), ttl).await, LeaseOptions::default())
     }
 
-    /// Leases behind a network that can be broken.
-    async fn leases_by_proxy(&self) -> (Leases, FaultProxy) {
+    /// Returns leases that reach the server through a fault proxy.
+    async fn leases_through_proxy(&self) -> (Leases, FaultProxy) {
         let proxy = FaultProxy::start(self.server.addr()).await;
         let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
         (Leases::new(store(options, TTL).await, LeaseOptions::default()), proxy)
     }
 
-    async fn is_there(&self, name: &str) -> bool {
+    async fn exists(&self, name: &str) -> bool {
         self.raw.clone().exists(key(name)).await.unwrap()
     }
 
-    /// How often a command was called by clients or scripts.
+    /// Returns how often clients and scripts have called a command.
     async fn calls(&self, command: &str) -> u64 {
         let info = self.server.cli(&["INFO", "commandstats"]).await;
         let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -65,7 +65,7 @@ fn is_held(lease: &Lease) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_streams_come_back_to_a_redis_that_was_killed_and_is_empty() {
+async fn thousand_streams_recover_when_redis_restarts_empty() {
     let mut bed = Bed::start().await;
     let ttl = Duration::from_secs(10);
     let witness = bed.witness().await;
@@ -76,37 +76,37 @@ async fn a_thousand_streams_come_back_to_a_redis_that_was_killed_and_is_empty() 
     }
     let before: Vec<_> = held.iter().map(Lease::stream).collect();
     bed.server.kill();
-    // As an operator who sees it: down for a moment.
+    // The server stays down for a moment.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     bed.server.restart(Data::Empty).await;
-    let back = Instant::now();
+    let restarted = Instant::now();
     let bed = Bed::of(bed.server).await;
     let raw = bed.raw.clone();
     wait_until(ttl / 5 + Duration::from_secs(2), async || {
-        let there: usize = raw.clone().scard(INDEX).await.unwrap();
-        there == held.len() && held.iter().all(is_held)
+        let listed: usize = raw.clone().scard(INDEX).await.unwrap();
+        listed == held.len() && held.iter().all(is_held)
     })
     .await;
-    println!("1 000 leases were back {:?} after the restart", back.elapsed());
+    println!("1 000 leases recovered within {:?} of the restart", restarted.elapsed());
     let reader = store(bed.options(), ttl).await;
     for (lease, before) in held.iter().zip(&before) {
         let stored = reader.get(lease.id()).await.unwrap();
         assert_eq!((stored.created_at, stored.epoch()), (before.created_at, Some(lease.epoch())));
         assert_eq!(stored.bytes_received, before.bytes_received);
     }
-    witness.settled(&bed, "all are back").await;
+    witness.settled(&bed, "all have recovered").await;
     assert!(leases.release_all().await.is_empty());
     assert!(bed.index().await.is_empty());
-    // What is left are end marks and answers, each with a time to live.
+    // Only tombstones and stored replies are left, each with a time to live.
     witness.settled(&bed, "all are released").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_holder_that_was_cut_off_does_not_bring_back_what_its_successor_ended() {
+async fn disconnected_holder_does_not_restore_a_stream_that_its_successor_released() {
     for fault in ["refuse", "stall"] {
         let bed = Bed::start().await;
         let witness = bed.witness().await;
-        let (cut_off, proxy) = bed.leases_by_proxy().await;
+        let (cut_off, proxy) = bed.leases_through_proxy().await;
         let lease = cut_off.acquire(stream("cam1", MINE)).await.unwrap();
         if fault == "refuse" {
             proxy.refuse().await;
@@ -116,7 +116,7 @@ async fn a_holder_that_was_cut_off_does_not_bring_back_what_its_successor_ended(
         lease.report(bytes(666));
         let others = bed.leases(TTL).await;
         let other = others.acquire_with(stream("cam1", THEIRS), OnConflict::TakeOver).await.unwrap();
-        // The first holder's time is over, and it knows.
+        // The first holder notices that its time to live has passed.
         wait_until(TTL * 2, async || matches!(lease.state(), LeaseState::Recovering { .. })).await;
         assert!(is_held(&other));
         witness.settled(&bed, fault).await;
@@ -124,72 +124,76 @@ async fn a_holder_that_was_cut_off_does_not_bring_back_what_its_successor_ended(
         proxy.resume().await;
         let end = tokio::time::timeout(SOON, lease.ended()).await.unwrap();
         assert_eq!(end, LeaseEnd::Superseded { by: None }, "{fault}");
-        assert!(!bed.is_there("cam1").await, "{fault}: it came back");
-        // Every write asks for the text, every registration for its type; sweeps do neither.
-        let asked = async || bed.calls("mget").await + bed.calls("type").await;
-        let calls = asked().await;
+        assert!(!bed.exists("cam1").await, "{fault}: the stream was registered again");
+        // Every write calls MGET and every registration calls TYPE. Expiry sweeps call neither.
+        let write_calls = async || bed.calls("mget").await + bed.calls("type").await;
+        let calls = write_calls().await;
         tokio::time::sleep(HEARTBEAT * 3).await;
-        assert_eq!(asked().await, calls, "{fault}: something was written after the end");
-        assert!(!bed.is_there("cam1").await, "{fault}: it came back later");
+        assert_eq!(write_calls().await, calls, "{fault}: the ended lease wrote something");
+        assert!(!bed.exists("cam1").await, "{fault}: the stream was registered again later");
         witness.settled(&bed, fault).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_operator_ended_stays_ended() {
+async fn stream_stays_unregistered_when_an_operator_removed_it() {
     let bed = Bed::start().await;
     let witness = bed.witness().await;
-    let (leases, proxy) = bed.leases_by_proxy().await;
-    let (near, far) =
-        (leases.acquire(stream("near", MINE)).await.unwrap(), leases.acquire(stream("far", MINE)).await.unwrap());
+    let (leases, proxy) = bed.leases_through_proxy().await;
+    let (connected, disconnected) =
+        (leases.acquire(stream("cam1", MINE)).await.unwrap(), leases.acquire(stream("cam2", MINE)).await.unwrap());
     let operator = store(bed.options(), TTL).await;
     let force = UnregisterOptions::default().guard(Guard::Force);
-    operator.unregister_with(near.id(), &force).await.unwrap();
-    assert_eq!(tokio::time::timeout(SOON, near.ended()).await.unwrap(), LeaseEnd::Removed);
-    assert!(is_held(&far));
-    witness.settled(&bed, "one is ended").await;
-    // And while the holder hears nothing.
+    operator.unregister_with(connected.id(), &force).await.unwrap();
+    assert_eq!(tokio::time::timeout(SOON, connected.ended()).await.unwrap(), LeaseEnd::Removed);
+    assert!(is_held(&disconnected));
+    witness.settled(&bed, "one stream is unregistered").await;
+    // The second stream is unregistered while its holder is disconnected.
     proxy.refuse().await;
-    operator.unregister_with(far.id(), &force).await.unwrap();
-    wait_until(TTL * 2, async || !is_held(&far)).await;
+    operator.unregister_with(disconnected.id(), &force).await.unwrap();
+    wait_until(TTL * 2, async || !is_held(&disconnected)).await;
     proxy.resume().await;
-    assert_eq!(tokio::time::timeout(SOON, far.ended()).await.unwrap(), LeaseEnd::Removed);
+    assert_eq!(tokio::time::timeout(SOON, disconnected.ended()).await.unwrap(), LeaseEnd::Removed);
     assert!(leases.is_empty() && bed.index().await.is_empty());
-    witness.settled(&bed, "both are ended").await;
+    witness.settled(&bed, "both streams are unregistered").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_flush_the_later_of_two_holders_wins_whoever_comes_first() {
-    for first_back in ["earlier", "later"] {
+async fn later_holder_wins_after_a_flush_whichever_reconnects_first() {
+    for first_reconnected in ["earlier", "later"] {
         let bed = Bed::start().await;
         let witness = bed.witness().await;
-        let (earlier, earlier_proxy) = bed.leases_by_proxy().await;
-        let (later, later_proxy) = bed.leases_by_proxy().await;
+        let (earlier, earlier_proxy) = bed.leases_through_proxy().await;
+        let (later, later_proxy) = bed.leases_through_proxy().await;
         let old = earlier.acquire(stream("cam1", MINE)).await.unwrap();
         earlier_proxy.refuse().await;
         let new = later.acquire_with(stream("cam1", THEIRS), OnConflict::TakeOver).await.unwrap();
         later_proxy.refuse().await;
-        // Marks and all.
+        // This also deletes the tombstones.
         bed.flush().await;
         let order = [(&earlier_proxy, &old), (&later_proxy, &new)];
-        let (first, second) = if first_back == "earlier" { (order[0], order[1]) } else { (order[1], order[0]) };
+        let (first, second) = if first_reconnected == "earlier" { (order[0], order[1]) } else { (order[1], order[0]) };
         first.0.resume().await;
-        wait_until(SOON, async || bed.is_there("cam1").await && is_held(first.1)).await;
+        wait_until(SOON, async || bed.exists("cam1").await && is_held(first.1)).await;
         second.0.resume().await;
         let end = tokio::time::timeout(SOON, old.ended()).await.unwrap();
-        assert_eq!(end, LeaseEnd::Superseded { by: Some(THEIRS.into()) }, "{first_back}");
+        assert_eq!(end, LeaseEnd::Superseded { by: Some(THEIRS.into()) }, "{first_reconnected}");
         wait_until(SOON, async || is_held(&new)).await;
         new.flush().await.unwrap();
         let stored = store(bed.options(), TTL).await.get(&id("cam1")).await.unwrap();
-        assert_eq!((stored.epoch(), stored.created_at), (Some(new.epoch()), new.stream().created_at), "{first_back}");
-        witness.settled(&bed, first_back).await;
+        assert_eq!(
+            (stored.epoch(), stored.created_at),
+            (Some(new.epoch()), new.stream().created_at),
+            "{first_reconnected}"
+        );
+        witness.settled(&bed, first_reconnected).await;
         new.release().await.unwrap();
-        witness.settled(&bed, first_back).await;
+        witness.settled(&bed, first_reconnected).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_is_one_script_call() {
+async fn batch_of_heartbeats_is_one_script_call() {
     const ROUNDS: u32 = 5;
     let bed = Bed::start().await;
     let witness = bed.witness().await;
@@ -203,21 +207,24 @@ async fn a_batch_is_one_script_call() {
         }
         tokio::time::sleep(HEARTBEAT / 4).await;
     }
-    // Each asks for the texts once; a script call of a sweep does not.
+    // Each batch calls MGET once. Expiry sweeps do not call it.
     let calls = bed.calls("mget").await;
-    // Four would do; neighbours join as rounds go by.
-    let most = u64::from(ROUNDS + 1) * 12;
-    assert!((u64::from(ROUNDS - 1) * 4..=most).contains(&calls), "{calls} script calls in {ROUNDS} rounds of 1 000");
+    // Four full batches per interval would do, but the due times of the leases are spread at first.
+    let max = u64::from(ROUNDS + 1) * 12;
+    assert!((u64::from(ROUNDS - 1) * 4..=max).contains(&calls), "{calls} script calls in {ROUNDS} rounds of 1 000");
     println!("{calls} script calls in {ROUNDS} intervals of 1 000 leases");
     let stored = store(bed.options(), TTL).await.list().await.unwrap();
     assert_eq!(stored.len(), 1_000);
-    assert!(stored.iter().all(|stream| stream.bytes_received > 1_500), "each was written again and again");
+    assert!(
+        stored.iter().all(|stream| stream.bytes_received > 1_500),
+        "some streams were not written in the later rounds"
+    );
     assert!(held.iter().all(is_held));
-    witness.settled(&bed, "written in batches").await;
+    witness.settled(&bed, "batches are written").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_epoch_that_another_program_dropped_is_put_back() {
+async fn lease_restores_an_epoch_that_another_program_dropped() {
     let bed = Bed::start().await;
     let witness = bed.witness().await;
     let leases = bed.leases(TTL).await;
@@ -230,36 +237,36 @@ async fn an_epoch_that_another_program_dropped_is_put_back() {
     let stored = reader.get(&id("cam1")).await.unwrap();
     assert_eq!(stored.status, StreamStatus::Paused);
     assert!(stored.to_json().contains(r#""theirs":[1]"#), "{}", stored.to_json());
-    witness.settled(&bed, "put back").await;
+    witness.settled(&bed, "the epoch is restored").await;
     lease.release().await.unwrap();
-    witness.settled(&bed, "released").await;
+    witness.settled(&bed, "the lease is released").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_release_whose_answer_is_lost_is_answered_once_it_can_be() {
+async fn release_succeeds_after_a_reconnect_when_its_reply_is_lost() {
     let bed = Bed::start().await;
-    let (leases, proxy) = bed.leases_by_proxy().await;
-    // The server has the scripts from here on: a lost answer is not the one that asks for their text.
+    let (leases, proxy) = bed.leases_through_proxy().await;
+    // This loads the scripts, so that the lost reply is not a NOSCRIPT error.
     leases.acquire(stream("cam0", MINE)).await.unwrap().release().await.unwrap();
     let lease = Arc::new(leases.acquire(stream("cam1", MINE)).await.unwrap());
     lease.report(bytes(7));
     lease.flush().await.unwrap();
     proxy.swallow_answers();
-    let releasing = tokio::spawn({
+    let release = tokio::spawn({
         let lease = Arc::clone(&lease);
         async move { lease.release_with("over".parse().unwrap()).await }
     });
-    wait_until(SOON, async || !bed.is_there("cam1").await).await;
+    wait_until(SOON, async || !bed.exists("cam1").await).await;
     proxy.cut();
     proxy.resume().await;
-    let last = releasing.await.unwrap().unwrap();
+    let last = release.await.unwrap().unwrap();
     assert_eq!((last.bytes_received, last.end_reason.as_deref()), (7, Some("over")));
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
-    assert!(!bed.is_there("cam1").await);
+    assert!(!bed.exists("cam1").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropped_futures_leave_leases_and_store_of_one_mind() {
+async fn leases_and_store_agree_when_futures_are_dropped_at_random() {
     const TASKS: u64 = 4;
     const CALLS: usize = 300;
     let seed = fastrand::u64(..);
@@ -275,10 +282,10 @@ async fn dropped_futures_leave_leases_and_store_of_one_mind() {
             let mut held: Option<Lease> = None;
             let mut dropped = 0;
             for call in 0..CALLS {
-                let patience = Duration::from_micros(random.u64(0..1_500));
+                let timeout = Duration::from_micros(random.u64(0..1_500));
                 let kind = random.usize(0..6);
                 let Some(lease) = &held else {
-                    match tokio::time::timeout(patience, leases.acquire(stream(&name, MINE))).await {
+                    match tokio::time::timeout(timeout, leases.acquire(stream(&name, MINE))).await {
                         Ok(lease) => held = Some(lease.unwrap()),
                         Err(_) => dropped += 1,
                     }
@@ -292,9 +299,9 @@ async fn dropped_futures_leave_leases_and_store_of_one_mind() {
                         _ => lease.flush().await.map(|()| false),
                     }
                 };
-                match tokio::time::timeout(patience, called).await {
+                match tokio::time::timeout(timeout, called).await {
                     Err(_) => dropped += 1,
-                    // An end that was dropped may have happened: the lease has found out, or does.
+                    // A dropped release may have been applied. The lease has noticed it, or will.
                     Ok(Err(error)) => assert_eq!(error.kind(), ErrorKind::NotFound, "seed {seed}: {error:?}"),
                     Ok(Ok(_)) => {}
                 }
@@ -306,22 +313,23 @@ async fn dropped_futures_leave_leases_and_store_of_one_mind() {
         });
     }
     let (held, dropped): (Vec<_>, Vec<usize>) = tasks.join_all().await.into_iter().unzip();
-    assert!(dropped.iter().sum::<usize>() > 50, "seed {seed}: {dropped:?} were dropped");
+    assert!(dropped.iter().sum::<usize>() > 50, "seed {seed}: too few futures were dropped: {dropped:?}");
     let reader = store(bed.options(), TTL).await;
     for lease in held.iter().flatten() {
-        // An end under way is found out by the next write.
+        // If a dropped release was applied, the flush makes the lease notice it.
         let flushed = lease.flush().await;
         let stored = reader.get(lease.id()).await;
         match lease.state() {
             LeaseState::Held => {
-                let stored = stored.unwrap_or_else(|error| panic!("seed {seed}: flushed {flushed:?}, but {error:?}"));
+                let stored = stored
+                    .unwrap_or_else(|error| panic!("seed {seed}: flush returned {flushed:?}, get returned {error:?}"));
                 assert_eq!(stored.epoch(), Some(lease.epoch()), "seed {seed}");
             }
             LeaseState::Ended(LeaseEnd::Released) => assert!(stored.is_err(), "seed {seed}: {stored:?}"),
             other => panic!("seed {seed}: {other:?}"),
         }
     }
-    // What an acquire left that was dropped, its publisher gets anew.
+    // A dropped acquire may have left a stream. The same publisher can acquire it again.
     for task in 0..TASKS {
         let lease = leases.acquire(stream(&format!("cam{task}"), MINE)).await.unwrap();
         lease.release().await.unwrap();

@@ -1,4 +1,4 @@
-//! Holders that are processes of their own: stopped, continued, killed.
+//! Holders in separate processes, which are stopped, continued and killed.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use tokio::process::Child;
 use super::{Bed, Dump, INDEX, SOON, assert_untouched, children, id, stream};
 use crate::cli::Running;
 
-const WORKER: &str = "redis::lease_processes::worker_that_holds";
+const WORKER: &str = "redis::lease_processes::worker_holds_streams_until_superseded";
 const MINE: &str = "203.0.113.7:40112";
 const THEIRS: &str = "198.51.100.9:5000";
 
@@ -27,52 +27,52 @@ async fn store(bed: &Bed, ttl: Duration) -> Arc<RedisRegistry> {
     Arc::new(RedisRegistry::connect(bed.options().ttl(ttl)).await.unwrap())
 }
 
-/// Reports and sets the status of a lease all the while, until it has ended; returns how that was.
-async fn write_on(lease: &Lease) -> LeaseEnd {
+/// Keeps reporting and setting statuses until the lease has ended. Returns why it ended.
+async fn write_until_ended(lease: &Lease) -> LeaseEnd {
     let began = Instant::now();
     let mut round = 0;
     while !matches!(lease.state(), LeaseState::Ended(_)) {
-        assert!(began.elapsed() < SOON * 3, "it still believes to hold the stream");
+        assert!(began.elapsed() < SOON * 3, "the lease did not end");
         round += 1;
         lease.report(StreamStats { bytes_received: 666 + round, ..StreamStats::default() });
         let status = if round % 2 == 0 { StreamStatus::Active } else { StreamStatus::Paused };
         if let Err(error) = lease.set_status(status).await {
-            // A call that was under way while the process stood still has lost its answer, and is made again.
+            // A call that was in flight while the process was stopped may fail with a retryable error.
             assert!(error.kind() == ErrorKind::NotHolder || error.is_retryable(), "{error:?}");
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // And when it knows.
+    // Calls on an ended lease fail.
     lease.set_status(StreamStatus::Error).await.unwrap_err();
     lease.release().await.unwrap_err();
     lease.ended().await
 }
 
-/// A process that holds some streams, where it was told so; else a holder in this one that loses its stream.
+/// As a child process, holds streams. Run as a test, checks that a holder in this process writes nothing once superseded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn worker_that_holds() {
-    let Some(told) = children::told() else {
+async fn worker_holds_streams_until_superseded() {
+    let Some(task) = children::told() else {
         let bed = Bed::start().await;
         let (holders, others) = (store(&bed, SOON).await, store(&bed, SOON).await);
         let lease = Leases::new(holders, LeaseOptions::default()).acquire(stream("cam0", MINE)).await.unwrap();
         let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver).lease(true);
         let theirs = stream("cam0", THEIRS);
-        // A record that is written all the while may not stand still for the tries of one call.
-        let take = async {
+        // The holder writes so often that all attempts of one call may conflict.
+        let takeover = async {
             loop {
                 match others.register_with(&theirs, &take_over).await {
                     Err(error) if error.is_retryable() => {}
-                    answer => break answer,
+                    result => break result,
                 }
             }
         };
-        let (end, taken) = tokio::join!(write_on(&lease), take);
+        let (end, taken) = tokio::join!(write_until_ended(&lease), takeover);
         assert_eq!(end, LeaseEnd::Superseded { by: Some(THEIRS.into()) });
         let last = others.get(&id("cam0")).await.unwrap();
-        return assert_eq!(last, taken.unwrap().stream, "the loser wrote something");
+        return assert_eq!(last, taken.unwrap().stream, "the superseded holder wrote something");
     };
-    let words: Vec<&str> = told.split('|').collect();
-    let [url, ttl, streams] = words[..] else { panic!("{told}") };
+    let args: Vec<&str> = task.split('|').collect();
+    let [url, ttl, streams] = args[..] else { panic!("{task}") };
     let ttl = Duration::from_millis(ttl.parse().unwrap());
     let store = Arc::new(RedisRegistry::connect(url.parse::<RedisOptions>().unwrap().ttl(ttl)).await.unwrap());
     let leases = Leases::new(store, LeaseOptions::default());
@@ -84,11 +84,11 @@ async fn worker_that_holds() {
         held.push(lease);
     }
     println!("held");
-    let end = write_on(&held[0]).await;
+    let end = write_until_ended(&held[0]).await;
     println!("ended: {end:?}");
 }
 
-/// The process of a holder, and what it says.
+/// A holder in a child process.
 struct Holder {
     process: Child,
     output: BufReader<tokio::process::ChildStdout>,
@@ -96,8 +96,8 @@ struct Holder {
 
 impl Holder {
     async fn start(bed: &Bed, ttl: Duration, streams: u64) -> Self {
-        let told = format!("{}|{}|{streams}", bed.server.url(), ttl.as_millis());
-        let mut process = children::start(WORKER, &told);
+        let task = format!("{}|{}|{streams}", bed.server.url(), ttl.as_millis());
+        let mut process = children::start(WORKER, &task);
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
         while !line.ends_with("held\n") {
@@ -107,9 +107,9 @@ impl Holder {
     }
 
     async fn ended(mut self) -> String {
-        let mut said = String::new();
+        let mut output = String::new();
         let end = async {
-            self.output.read_to_string(&mut said).await.unwrap();
+            self.output.read_to_string(&mut output).await.unwrap();
             self.process.wait().await.unwrap()
         };
         let status = tokio::time::timeout(SOON, end).await.unwrap();
@@ -117,8 +117,8 @@ impl Holder {
         if !status.success() {
             self.process.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
         }
-        assert!(status.success() && said.contains("1 passed"), "{said}{errors}");
-        said
+        assert!(status.success() && output.contains("1 passed"), "{output}{errors}");
+        output
     }
 }
 
@@ -127,21 +127,21 @@ fn signal(process: u32, name: &str) {
     assert!(done.success());
 }
 
-/// What another publisher does while the holder stands still.
+/// What another publisher does while the holder is stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Meanwhile {
-    Registers,
-    RegistersAndEnds,
+enum Action {
+    Register,
+    RegisterAndUnregister,
 }
 
-/// Lets the time of a stopped holder's stream pass, and another publisher have it; returns what there is then.
-async fn meanwhile(bed: &Bed, name: &str, what: Meanwhile) -> Dump {
+/// Waits until the stopped holder's stream has expired, then acts as another publisher. Returns a dump of the server.
+async fn act_after_expiry(bed: &Bed, name: &str, action: Action) -> Dump {
     let others = store(bed, SOON * 6).await;
     wait_until(SOON, async || bed.text(name).await.is_none()).await;
-    // Whose keep-alive is none, so that nothing but the holder could change a thing.
+    // Nothing keeps this registration alive, so only the holder could change the server after this.
     let leased = RegisterOptions::default().lease(true);
     let theirs = others.register_with(&stream(name, THEIRS), &leased).await.unwrap();
-    if what == Meanwhile::RegistersAndEnds {
+    if action == Action::RegisterAndUnregister {
         others
             .unregister_with(&id(name), &UnregisterOptions::default().guard(Guard::Holder(theirs.epoch.unwrap())))
             .await
@@ -150,63 +150,63 @@ async fn meanwhile(bed: &Bed, name: &str, what: Meanwhile) -> Dump {
     bed.dump().await
 }
 
-/// The changes of a stream that the feed tells, but for statuses.
-async fn story(bed: &Bed, name: &str) -> Vec<String> {
+/// Returns the events of a stream in the feed, without status changes.
+async fn feed_events(bed: &Bed, name: &str) -> Vec<String> {
     let store = RedisRegistry::connect(bed.options().read_only(true)).await.unwrap();
     let tail = store.snapshot().await.unwrap().revision.unwrap();
     let mut watch = store.watch(WatchFrom::Oldest).await.unwrap();
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     loop {
         let event = tokio::time::timeout(SOON, watch.next()).await.unwrap().unwrap();
         let status = matches!(event, Event::Changed { kind: ChangeKind::Status, .. });
         if let Some(stream) = event.stream().filter(|stream| stream.id.as_str() == name && !status) {
-            told.push(format!("{} {}", event.as_str(), stream.source_addr));
+            events.push(format!("{} {}", event.as_str(), stream.source_addr));
         }
         if *event.revision() == tail {
-            return told;
+            return events;
         }
     }
 }
 
-/// What the holder had is told as expired, unless another one came before a sweep did.
-fn assert_story(told: &[String], what: Meanwhile) {
+/// Checks the events. The expiry is missing if the other publisher registered before an expiry sweep.
+fn assert_feed_events(events: &[String], action: Action) {
     let mut expected = vec![format!("registered {MINE}"), format!("registered {THEIRS}")];
-    // With the last record where a sweep came in the last fifth of its time.
+    // The event has the last record if a sweep ran in the last fifth of the time to live.
     let expired = [format!("expired {MINE}"), "expired ".to_owned()];
-    if let Some(second) = told.get(1).filter(|second| expired.contains(second)) {
+    if let Some(second) = events.get(1).filter(|second| expired.contains(second)) {
         expected.insert(1, second.clone());
     }
-    if what == Meanwhile::RegistersAndEnds {
+    if action == Action::RegisterAndUnregister {
         expected.push(format!("unregistered {THEIRS}"));
     }
-    assert_eq!(told, expected);
+    assert_eq!(events, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_holder_stopped_past_its_time_learns_and_writes_nothing() {
-    for what in [Meanwhile::Registers, Meanwhile::RegistersAndEnds] {
+async fn holder_stopped_past_its_ttl_ends_and_writes_nothing() {
+    for action in [Action::Register, Action::RegisterAndUnregister] {
         let bed = Bed::start().await;
         let witness = bed.witness().await;
         let holder = Holder::start(&bed, Duration::from_secs(1), 1).await;
         let process = holder.process.id().unwrap();
-        // In the midst of its writing.
+        // The holder is writing by now.
         wait_until(SOON, async || String::from_utf8(bed.text("cam0").await.unwrap()).unwrap().contains("active")).await;
         signal(process, "STOP");
-        let before = meanwhile(&bed, "cam0", what).await;
+        let before = act_after_expiry(&bed, "cam0", action).await;
         signal(process, "CONT");
-        let said = holder.ended().await;
-        let by = if what == Meanwhile::Registers { format!("Some({THEIRS:?})") } else { "None".to_owned() };
-        assert!(said.contains(&format!("ended: Superseded {{ by: {by} }}")), "{what:?}: {said}");
-        assert_untouched(&before, &bed.dump().await, &format!("{what:?}"));
-        assert_story(&story(&bed, "cam0").await, what);
+        let output = holder.ended().await;
+        let by = if action == Action::Register { format!("Some({THEIRS:?})") } else { "None".to_owned() };
+        assert!(output.contains(&format!("ended: Superseded {{ by: {by} }}")), "{action:?}: {output}");
+        assert_untouched(&before, &bed.dump().await, &format!("{action:?}"));
+        assert_feed_events(&feed_events(&bed, "cam0").await, action);
         let _sweeping = store(&bed, SOON * 6).await;
-        witness.settled(&bed, &format!("{what:?}")).await;
+        witness.settled(&bed, &format!("{action:?}")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_command_that_holds_is_stopped_past_its_time_and_ends_with_4() {
-    for what in [Meanwhile::Registers, Meanwhile::RegistersAndEnds] {
+async fn register_hold_exits_with_4_when_stopped_past_its_ttl() {
+    for action in [Action::Register, Action::RegisterAndUnregister] {
         let bed = Bed::start().await;
         let witness = bed.witness().await;
         let url = bed.server.url();
@@ -214,20 +214,20 @@ async fn the_command_that_holds_is_stopped_past_its_time_and_ends_with_4() {
         let mut holder = Running::start(&[&args[..], &[MINE]].concat());
         holder.line_with("is held");
         holder.signal("STOP");
-        let before = meanwhile(&bed, "cam0", what).await;
+        let before = act_after_expiry(&bed, "cam0", action).await;
         holder.signal("CONT");
-        let by = if what == Meanwhile::Registers { THEIRS } else { "another holder" };
+        let by = if action == Action::Register { THEIRS } else { "another holder" };
         holder.line_with(&format!("\"cam0\" was taken over by {by}"));
         assert_eq!(holder.ended(), Some(4));
-        assert_untouched(&before, &bed.dump().await, &format!("{what:?}"));
-        assert_story(&story(&bed, "cam0").await, what);
+        assert_untouched(&before, &bed.dump().await, &format!("{action:?}"));
+        assert_feed_events(&feed_events(&bed, "cam0").await, action);
         let _sweeping = store(&bed, SOON * 6).await;
-        witness.settled(&bed, &format!("{what:?}")).await;
+        witness.settled(&bed, &format!("{action:?}")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_streams_of_a_killed_holder_expire_once_with_their_last_records() {
+async fn streams_of_a_killed_holder_expire_once_with_their_last_records() {
     const STREAMS: u64 = 50;
     const TTL: Duration = Duration::from_secs(3);
     let bed = Bed::start().await;
@@ -235,7 +235,7 @@ async fn the_streams_of_a_killed_holder_expire_once_with_their_last_records() {
     let sweepers = [store(&bed, TTL).await, store(&bed, TTL).await, store(&bed, TTL).await];
     let mut watch = sweepers[0].watch(WatchFrom::Now).await.unwrap();
     let mut holder = Holder::start(&bed, TTL, STREAMS).await;
-    // Alive when all would be gone.
+    // After one time to live, the heartbeats have kept all streams alive.
     tokio::time::sleep(TTL).await;
     assert_eq!(sweepers[0].list().await.unwrap().len() as u64, STREAMS);
     signal(holder.process.id().unwrap(), "KILL");
@@ -246,18 +246,18 @@ async fn the_streams_of_a_killed_holder_expire_once_with_their_last_records() {
         last.insert(stream.id.to_string(), (stream, Instant::now() + Duration::from_millis(left)));
     }
     assert_eq!(last.len() as u64, STREAMS);
-    // Another program tidies the index before the sweeps do.
+    // Another program removes entries from the index before the sweeps do.
     let mut raw = bed.raw.clone();
     let pruner = tokio::spawn(async move {
         loop {
-            let cam = format!("cam{}", fastrand::u64(..STREAMS));
-            let _: i64 = ::redis::cmd("SREM").arg(INDEX).arg(cam).query_async(&mut raw).await.unwrap();
+            let name = format!("cam{}", fastrand::u64(..STREAMS));
+            let _: i64 = ::redis::cmd("SREM").arg(INDEX).arg(name).query_async(&mut raw).await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
     let mut expired = 0;
-    let told = async {
-        let mut told: BTreeMap<String, Instant> = BTreeMap::new();
+    let expiries = async {
+        let mut expiries: BTreeMap<String, Instant> = BTreeMap::new();
         loop {
             let event = watch.next().await.unwrap();
             match event {
@@ -268,25 +268,29 @@ async fn the_streams_of_a_killed_holder_expire_once_with_their_last_records() {
                     let late = Instant::now().saturating_duration_since(*deadline);
                     assert!(late < Duration::from_secs(2), "{}: {late:?} late", record.id);
                     assert!(Instant::now() + Duration::from_millis(100) > *deadline, "{}: too early", record.id);
-                    assert!(told.insert(record.id.to_string(), Instant::now()).is_none(), "{} twice", record.id);
+                    assert!(
+                        expiries.insert(record.id.to_string(), Instant::now()).is_none(),
+                        "{} expired twice",
+                        record.id
+                    );
                 }
-                Event::Changed { stream, .. } if stream.id.as_str() == "over" => return told,
+                Event::Changed { stream, .. } if stream.id.as_str() == "end" => return expiries,
                 Event::Changed { kind: ChangeKind::Registered | ChangeKind::Status, .. } | Event::Alive { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
     };
     let closing = async {
-        let due = async || bed.server.cli(&["ZCARD", super::BOUNDED[1]]).await == "0";
-        wait_until(TTL + SOON, due).await;
-        // Each has looked once more, every eighth of the time to live.
+        let none_due = async || bed.server.cli(&["ZCARD", super::BOUNDED[1]]).await == "0";
+        wait_until(TTL + SOON, none_due).await;
+        // Sweeps run every eighth of the time to live, so each store has swept once more by then.
         let swept = async || bed.server.cli(&["HGET", super::FACTS, "swept"]).await.parse::<u128>().unwrap();
         let since = swept().await;
         wait_until(SOON, async || swept().await > since + (TTL / 4).as_millis()).await;
-        sweepers[0].register(&stream("over", THEIRS)).await.unwrap();
+        sweepers[0].register(&stream("end", THEIRS)).await.unwrap();
     };
-    let (told, ()) = tokio::join!(told, closing);
+    let (expiries, ()) = tokio::join!(expiries, closing);
     pruner.abort();
-    assert_eq!((told.len(), expired), (last.len(), last.len()), "each once");
+    assert_eq!((expiries.len(), expired), (last.len(), last.len()), "each stream expires once");
     witness.settled(&bed, "all have expired").await;
 }

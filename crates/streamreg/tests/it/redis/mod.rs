@@ -2,12 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "figures for who asks for them, with --nocapture")]
 
-mod away;
 mod children;
 mod dropping;
 mod feed;
 mod feed_waits;
-mod fight;
 mod foreign_records;
 mod full_memory;
 mod fuzz;
@@ -18,6 +16,7 @@ mod lease;
 mod lease_dropping;
 mod lease_processes;
 mod operations;
+mod outage;
 mod races;
 mod readers;
 mod rights;
@@ -25,6 +24,7 @@ mod scripts;
 mod settled;
 mod sweep;
 mod sweep_rights;
+mod take_over;
 mod ttl;
 mod view;
 mod watch_dropping;

@@ -1,4 +1,4 @@
-//! The server goes away and comes back; the network loses, cuts and refuses.
+//! Outages: the server is killed, stopped or restarted, and the network fails in several ways.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,26 +11,26 @@ use testkit::{Data, FaultProxy};
 use super::operations::{SOURCE, Verb};
 use super::{Bed, id, stream};
 
-/// No call takes longer, whatever happens.
-const LONGEST: Duration = Duration::from_secs(2);
-/// After its return the server has to be in use again.
-const BACK: Duration = Duration::from_secs(1);
-/// What a busy machine may add to a measured time.
+/// Upper bound of the time of a call.
+const MAX_CALL_TIME: Duration = Duration::from_secs(2);
+/// Time after the end of an outage within which calls have to succeed again.
+const MAX_RECOVERY: Duration = Duration::from_secs(1);
+/// Time that a busy machine may add to a measured time.
 const SLACK: Duration = Duration::from_millis(400);
 const CALLERS: usize = 32;
 
-/// One call that ended: when it began, when it ended, and how.
-struct Ended {
-    began: Instant,
-    ended: Instant,
-    what: &'static str,
+/// A finished call.
+struct Call {
+    started: Instant,
+    finished: Instant,
+    name: &'static str,
     error: Option<stream_registry::Error>,
 }
 
-/// Callers that go on whatever happens.
+/// Tasks that keep calling the store, even if calls fail.
 struct Callers {
     stop: Arc<AtomicBool>,
-    tasks: tokio::task::JoinSet<Vec<Ended>>,
+    tasks: tokio::task::JoinSet<Vec<Call>>,
 }
 
 async fn one_call(store: &RedisRegistry, caller: usize, round: usize) -> (&'static str, Result<()>) {
@@ -57,58 +57,58 @@ impl Callers {
         for caller in 0..CALLERS {
             let (store, stop) = (Arc::clone(store), Arc::clone(&stop));
             tasks.spawn(async move {
-                let mut ended = Vec::new();
+                let mut calls = Vec::new();
                 for round in 0.. {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    let began = Instant::now();
-                    let (what, answer) = one_call(&store, caller, round).await;
-                    let error = answer.err();
+                    let started = Instant::now();
+                    let (name, result) = one_call(&store, caller, round).await;
+                    let error = result.err();
                     let failed = error.is_some();
-                    ended.push(Ended { began, ended: Instant::now(), what, error });
-                    // Some pace, so that the machine has time for the server too.
+                    calls.push(Call { started, finished: Instant::now(), name, error });
+                    // A pause, so that the server gets some of the processor time, too.
                     tokio::time::sleep(Duration::from_millis(if failed { 20 } else { 5 })).await;
                 }
-                ended
+                calls
             });
         }
         Self { stop, tasks }
     }
 
-    async fn stop(self) -> Vec<Ended> {
+    async fn stop(self) -> Vec<Call> {
         self.stop.store(true, Ordering::Relaxed);
         self.tasks.join_all().await.into_iter().flatten().collect()
     }
 }
 
-/// Failures only of calls that touched the time from `gone` to `back` and a second; none too long.
-fn judge(ended: &[Ended], gone: Instant, back: Instant, context: &str) {
-    let longest = ended.iter().max_by_key(|call| call.ended - call.began).unwrap();
-    let took = longest.ended - longest.began;
-    assert!(took <= LONGEST + SLACK, "{context}: {} took {took:?}: {:?}", longest.what, longest.error);
-    let mut away = 0;
-    for call in ended {
+/// Checks that calls failed only between `down` and [`MAX_RECOVERY`] after `up`, and that none took too long.
+fn check(calls: &[Call], down: Instant, up: Instant, context: &str) {
+    let longest = calls.iter().max_by_key(|call| call.finished - call.started).unwrap();
+    let took = longest.finished - longest.started;
+    assert!(took <= MAX_CALL_TIME + SLACK, "{context}: {} took {took:?}: {:?}", longest.name, longest.error);
+    let mut failed = 0;
+    for call in calls {
         let Some(error) = &call.error else { continue };
-        if error.kind() == ErrorKind::NotFound && call.what == "unregister" {
+        if error.kind() == ErrorKind::NotFound && call.name == "unregister" {
             continue;
         }
-        let at = call.began.saturating_duration_since(gone);
-        assert!(call.ended >= gone, "{context}: {} failed before the server was gone: {error:?}", call.what);
+        let at = call.started.saturating_duration_since(down);
+        assert!(call.finished >= down, "{context}: {} failed before the outage: {error:?}", call.name);
         assert!(
-            call.began <= back + BACK,
-            "{context}: {} began {:?} after the return and failed: {error:?}",
-            call.what,
-            call.began - back
+            call.started <= up + MAX_RECOVERY,
+            "{context}: {} started {:?} after the outage and failed: {error:?}",
+            call.name,
+            call.started - up
         );
         let kinds = [ErrorKind::Unavailable, ErrorKind::Timeout];
-        assert!(kinds.contains(&error.kind()), "{context}: {} at {at:?}: {error:?}", call.what);
+        assert!(kinds.contains(&error.kind()), "{context}: {} at {at:?}: {error:?}", call.name);
         assert!(error.is_retryable());
-        away += 1;
+        failed += 1;
     }
-    assert!(away > 0, "{context}: no call met the outage");
-    let good_after = ended.iter().filter(|call| call.began > back + BACK && call.error.is_none()).count();
-    assert!(good_after > CALLERS, "{context}: {good_after} calls after the return");
+    assert!(failed > 0, "{context}: no call failed during the outage");
+    let succeeded = calls.iter().filter(|call| call.started > up + MAX_RECOVERY && call.error.is_none()).count();
+    assert!(succeeded > CALLERS, "{context}: only {succeeded} calls succeeded after the outage");
 }
 
 async fn prepare(store: &RedisRegistry) {
@@ -118,50 +118,50 @@ async fn prepare(store: &RedisRegistry) {
     store.list().await.unwrap();
 }
 
-/// Lets the callers work on for a while, measured by the clock, since "nothing happens" has no condition.
-async fn go_on(time: Duration) {
+/// Waits for a fixed time while the callers go on. There is no condition to wait for.
+async fn wait(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_and_started_again() {
+async fn calls_recover_after_the_server_is_killed_and_restarted() {
     let mut bed = Bed::start().await;
     let store = Arc::new(bed.store().await);
     prepare(&store).await;
     let callers = Callers::start(&store);
-    go_on(Duration::from_millis(300)).await;
+    wait(Duration::from_millis(300)).await;
     bed.server.cli(&["SAVE"]).await;
-    let gone = Instant::now();
+    let down = Instant::now();
     bed.server.kill();
-    go_on(Duration::from_millis(1_500)).await;
+    wait(Duration::from_millis(1_500)).await;
     let error = store.get(&id("cam1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let error = Verb::Heartbeat.run(&store, "cam1").await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Unavailable, false), "{error:?}");
     bed.server.restart(Data::Kept).await;
-    let back = Instant::now();
-    go_on(Duration::from_secs(2)).await;
-    judge(&callers.stop().await, gone, back, "kill and restart");
+    let up = Instant::now();
+    wait(Duration::from_secs(2)).await;
+    check(&callers.stop().await, down, up, "kill and restart");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopped_for_five_seconds() {
+async fn calls_recover_after_the_server_is_stopped_for_five_seconds() {
     let bed = Bed::start().await;
     let store = Arc::new(bed.store().await);
     prepare(&store).await;
     let callers = Callers::start(&store);
-    go_on(Duration::from_millis(300)).await;
-    let gone = Instant::now();
+    wait(Duration::from_millis(300)).await;
+    let down = Instant::now();
     bed.server.pause();
-    go_on(Duration::from_secs(5)).await;
+    wait(Duration::from_secs(5)).await;
     bed.server.resume();
-    let back = Instant::now();
-    go_on(Duration::from_secs(2)).await;
-    judge(&callers.stop().await, gone, back, "SIGSTOP");
+    let up = Instant::now();
+    wait(Duration::from_secs(2)).await;
+    check(&callers.stop().await, down, up, "SIGSTOP");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_that_fails_in_every_way() {
+async fn calls_recover_after_each_kind_of_network_fault() {
     let bed = Bed::start().await;
     let proxy = FaultProxy::start(bed.server.addr()).await;
     let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
@@ -169,8 +169,8 @@ async fn a_network_that_fails_in_every_way() {
     prepare(&store).await;
     for fault in ["stall", "swallow", "cut", "cut mid-reply", "refuse"] {
         let callers = Callers::start(&store);
-        go_on(Duration::from_millis(200)).await;
-        let gone = Instant::now();
+        wait(Duration::from_millis(200)).await;
+        let down = Instant::now();
         match fault {
             "stall" => proxy.stall(),
             "swallow" => proxy.swallow_answers(),
@@ -179,28 +179,28 @@ async fn a_network_that_fails_in_every_way() {
             _ => proxy.refuse().await,
         }
         if fault == "cut" {
-            // A cut lasts no time, in which no call may be under way.
+            // A cut affects only calls in flight, and there may be none at that moment. So it is repeated.
             for _ in 0..10 {
-                go_on(Duration::from_millis(5)).await;
+                wait(Duration::from_millis(5)).await;
                 proxy.cut();
             }
         } else {
-            go_on(Duration::from_millis(1_300)).await;
+            wait(Duration::from_millis(1_300)).await;
         }
         if fault == "swallow" {
-            // A connection that has lost a part of an answer brings nothing more: TCP has no gaps.
+            // A TCP connection cannot continue after a lost part of a reply, so the proxy closes it.
             proxy.cut();
         }
         proxy.resume().await;
-        let back = Instant::now();
-        go_on(BACK + Duration::from_millis(400)).await;
-        judge(&callers.stop().await, gone, back, fault);
+        let up = Instant::now();
+        wait(MAX_RECOVERY + Duration::from_millis(400)).await;
+        check(&callers.stop().await, down, up, fault);
         bed.assert_whole(fault).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_connection_notices_a_restart() {
+async fn first_call_after_a_restart_succeeds_on_an_idle_connection() {
     let mut bed = Bed::start().await;
     for unix in [false, true] {
         let url = if unix { bed.server.unix_url() } else { bed.server.url() };
@@ -209,38 +209,41 @@ async fn an_idle_connection_notices_a_restart() {
             store.register(&stream("cam1", SOURCE)).await.unwrap();
             store.list().await.unwrap();
             bed.server.restart(Data::Kept).await;
-            // The first call after the restart, of each kind in turn.
-            let done = match round {
+            // Each round makes another kind of call first.
+            let result = match round {
                 0 => store.get(&id("cam1")).await.map(|_| ()),
                 1 => store.update_heartbeat(&id("cam1")).await,
                 2 => store.list().await.map(|_| ()),
                 _ => store.unregister(&id("cam1")).await.map(|_| ()),
             };
-            done.unwrap_or_else(|error| panic!("unix {unix}, round {round}: {error:?}"));
+            result.unwrap_or_else(|error| panic!("unix {unix}, round {round}: {error:?}"));
         }
     }
 }
 
 #[tokio::test]
-async fn lists_and_pages_end_in_time_when_the_server_stops() {
+async fn list_and_list_page_time_out_when_the_server_is_stopped() {
     let bed = Bed::start().await;
-    for warm in [true, false] {
+    for connected in [true, false] {
         let store = bed.store().await;
         store.register(&stream("cam1", SOURCE)).await.unwrap();
-        if warm {
+        if connected {
             store.list().await.unwrap();
         }
         bed.server.pause();
         for round in 0..2 {
-            for what in ["list", "list_page"] {
+            for name in ["list", "list_page"] {
                 let began = Instant::now();
-                let error = match what {
+                let error = match name {
                     "list" => store.list().await.map(|_| ()).unwrap_err(),
                     _ => store.list_page(None, std::num::NonZeroU32::MIN).await.map(|_| ()).unwrap_err(),
                 };
                 let took = began.elapsed();
-                assert!(took <= LONGEST + SLACK, "{what}, warm {warm}, round {round}: {took:?}: {error:?}");
-                assert!(error.is_retryable() && !error.may_have_applied(), "{what}: {error:?}");
+                assert!(
+                    took <= MAX_CALL_TIME + SLACK,
+                    "{name}, connected {connected}, round {round}: {took:?}: {error:?}"
+                );
+                assert!(error.is_retryable() && !error.may_have_applied(), "{name}: {error:?}");
             }
         }
         bed.server.resume();
@@ -249,7 +252,7 @@ async fn lists_and_pages_end_in_time_when_the_server_stops() {
 }
 
 #[tokio::test]
-async fn closed_means_closed() {
+async fn every_call_returns_closed_after_close() {
     let bed = Bed::start().await;
     let store = bed.store().await;
     store.register(&stream("cam1", SOURCE)).await.unwrap();
@@ -265,11 +268,11 @@ async fn closed_means_closed() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_read_yet_does_not_change_the_way_of_listing() {
+async fn list_keeps_its_strategy_while_the_server_cannot_read() {
     let bed = Bed::start().await;
     let store = bed.store().await;
     store.register(&stream("cam1", "h:1")).await.unwrap();
-    // As while it loads: it takes commands and refuses those that read.
+    // The server accepts commands but rejects reads, as it does while it loads its data.
     bed.server.cli(&["CONFIG", "SET", "replica-serve-stale-data", "no"]).await;
     bed.server.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
     for _ in 0..3 {
