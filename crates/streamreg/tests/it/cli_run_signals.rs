@@ -89,12 +89,12 @@ async fn signals_are_passed_on_to_a_command_that_is_being_stopped() {
 async fn a_signal_during_the_registration_leaves_no_stream_and_starts_no_command() {
     for (signal, number) in [("HUP", 1), ("INT", 2), ("QUIT", 3), ("TERM", 15)] {
         let served = Served::start().await;
-        served.registry.shut(true);
+        served.registry.set_blocked(true);
         let mut running = served.run(&[], "echo started >&2");
         within(served.registry.entered.notified()).await;
         running.signal(signal);
         running.line_with("waiting for the store");
-        served.registry.shut(false);
+        served.registry.set_blocked(false);
         assert_eq!(running.ended(), Some(128 + number), "{signal}");
         assert_eq!(served.ends(), ended(&format!("stopped by SIG{signal} before the command was started")));
         served.is_gone().await;
@@ -105,7 +105,7 @@ async fn a_signal_during_the_registration_leaves_no_stream_and_starts_no_command
 async fn a_second_signal_ends_a_run_whose_store_does_not_answer() {
     // During the registration …
     let served = Served::start().await;
-    served.registry.shut(true);
+    served.registry.set_blocked(true);
     let mut running = served.run(&[], "echo started >&2");
     within(served.registry.entered.notified()).await;
     running.signal("INT");
@@ -120,7 +120,7 @@ async fn a_second_signal_ends_a_run_whose_store_does_not_answer() {
         let script = format!("trap 'exit {code}' TERM; echo ready >&2; while :; do sleep 0.05; done");
         let mut running = served.run(&[], &script);
         running.line_with("ready");
-        served.registry.shut(true);
+        served.registry.set_blocked(true);
         running.signal("TERM");
         within(served.registry.entered.notified()).await;
         running.signal("INT");
