@@ -1,11 +1,11 @@
 "use strict";
-// Texts of records reach the page through textContent only: they come from whoever registers streams.
+// Strings of records are untrusted, so they enter the page through textContent only.
 
-const EVERY_MS = 2000;
-const GIVE_UP_MS = 8000;
+const REFRESH_MS = 2000;
+const TIMEOUT_MS = 8000;
 const COPIED_MS = 2000;
-const SHOWN = 1000;
-const CLIENTS_DEFAULT = "127.0.0.1:8580";
+const MAX_STREAMS = 1000;
+const DEFAULT_ADDRESS = "127.0.0.1:8580";
 const UNSET = "–";
 const STATUSES = ["active", "connecting", "paused", "error", "closed"];
 const $ = (id) => document.getElementById(id);
@@ -14,11 +14,11 @@ let info = null;
 let failingSince = null;
 const rows = new Map();
 
-// Characters that are not seen, or that turn the writing direction of what follows, are spelled out.
+// Invisible characters and those that change the text direction are shown as escapes.
 const INVISIBLE = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
 const plain = (text) => String(text ?? "").replace(INVISIBLE, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 
-// A text node that has its text already is left alone: selections stay, and nothing is announced twice.
+// Unchanged text is not written again: this keeps selections, and screen readers do not repeat it.
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -51,7 +51,7 @@ function span(ms) {
 function heartbeat(stream, now) {
   const at = Date.parse(stream.last_heartbeat);
   if (!Number.isFinite(at)) return [UNSET, false];
-  // The year 1 stands for a heartbeat that never came.
+  // The year 1 means that there was no heartbeat yet.
   if (new Date(at).getUTCFullYear() <= 1) return ["never", true];
   const age = now - at;
   return [age < 1000 ? "now" : `${span(age)} ago`, info !== null && age > info.ttl_ms / 2];
@@ -89,7 +89,7 @@ function fill(parts, stream, now) {
   const text = (name, value) => {
     const shown = plain(value);
     write(parts[name], shown || UNSET);
-    // What the cell has no room for.
+    // Shows long values as a tooltip, because the cell truncates them.
     if (shown.length > 24) parts[name].title = shown; else parts[name].removeAttribute("title");
   };
   text("id", stream.id);
@@ -131,21 +131,21 @@ function count(streams, body) {
     .filter(([n]) => n > 0)
     .map(([n, status]) => `${n} ${status}`)
     .join(", ");
-  const unreadable = body.unreadable > 0 ? `; unreadable: ${body.unreadable}, see the server's log` : "";
-  if (streams.length === 0) return `No stream is live${unreadable}`;
-  const all = body.next_cursor ? `${streams.length} of ${body.total} shown` : `${streams.length} live`;
+  const unreadable = body.unreadable > 0 ? `; ${body.unreadable} unreadable (see the server log)` : "";
+  if (streams.length === 0) return `No live streams${unreadable}`;
+  const all = body.next_cursor ? `Showing ${streams.length} of ${body.total}` : `${streams.length} live`;
   return `${all}: ${counts}${unreadable}`;
 }
 
 async function ask(path) {
-  const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(GIVE_UP_MS) });
+  const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
   if (!response.ok) {
     const problem = await response.json().catch(() => ({}));
     const fault = new Error(plain(problem.detail || `status ${response.status}`));
-    fault.name = "Answered";
+    fault.name = "Problem";
     throw fault;
   }
-  // The server's clock, since this machine's may be wrong.
+  // The clock of the server, because the local clock may be wrong.
   const date = Date.parse(response.headers.get("date"));
   return { body: await response.json(), now: Number.isFinite(date) ? date : Date.now() };
 }
@@ -153,7 +153,7 @@ async function ask(path) {
 async function refresh() {
   try {
     if (info === null) describe((await ask("api/v1/info")).body);
-    const { body, now } = await ask(`api/v1/streams?limit=${SHOWN}`);
+    const { body, now } = await ask(`api/v1/streams?limit=${MAX_STREAMS}`);
     const streams = body.streams.slice().sort((a, b) => a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
     show(streams, now);
     $("streams").hidden = streams.length === 0;
@@ -168,20 +168,20 @@ async function refresh() {
   $("outage").hidden = failingSince === null;
   $("summary").hidden = failingSince !== null;
   document.body.classList.toggle("stale", failingSince !== null);
-  setTimeout(refresh, EVERY_MS);
+  setTimeout(refresh, REFRESH_MS);
 }
 
 function fail(error) {
   failingSince ??= new Date();
-  // It may come back as another version, with another store.
+  // After a restart the server may have another version or another store.
   info = null;
   const since = failingSince.toLocaleTimeString();
-  const below = $("streams").hidden ? "" : " The list is from before.";
-  write($("trouble"), error.name === "Answered"
-    ? `The server cannot read its store since ${since}: ${error.message}${below}`
-    : `The server does not answer since ${since}.${below}`);
+  const stale = $("streams").hidden ? "" : " Showing the last known streams.";
+  write($("trouble"), error.name === "Problem"
+    ? `The server has failed to read its store since ${since}: ${error.message}.${stale}`
+    : `The server has not responded since ${since}.${stale}`);
   write($("lasting"), `(${span(Date.now() - failingSince)})`);
-  document.title = "No answer – live streams";
+  document.title = "No response – live streams";
 }
 
 function describe(answer) {
@@ -191,11 +191,11 @@ function describe(answer) {
   const remote = !/^(localhost|127\..*|\[::1\])$/.test(location.hostname);
   $("guarded").hidden = !(info.read_only || remote);
   write($("guarded"), info.read_only
-    ? "This server is read-only: it lists, and refuses to register."
-    : "Beyond its own machine a server takes writes with its token only: add --token-file FILE.");
+    ? "This server is read-only: it lists streams but rejects registrations."
+    : "Remote writes need the token of the server: add --token-file FILE.");
 }
 
-// A command breaks between its words only, so that `--store` stays in one piece.
+// Lines break between words only, so that `--store` is never split.
 function command(code, text) {
   const piece = (word) => {
     const element = document.createElement(word.trim() === "" ? "span" : "b");
@@ -205,10 +205,10 @@ function command(code, text) {
   code.replaceChildren(...text.split(/([ \n]+)/).map(piece));
 }
 
-// Commands for this very server, wherever it listens.
+// Completes the commands with the URL of this server.
 function address() {
   const base = new URL(".", location.href).href.replace(/\/$/, "");
-  const store = base.split("://")[1] === CLIENTS_DEFAULT ? "" : ` --store ${base}`;
+  const store = base.split("://")[1] === DEFAULT_ADDRESS ? "" : ` --store ${base}`;
   for (const code of document.querySelectorAll("code")) command(code, code.textContent + store);
   command($("curl"), `curl ${base}/api/v1/streams -H 'Content-Type: application/json' \\
   -d '{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}'`);
@@ -220,7 +220,7 @@ async function copy(button, code) {
     await navigator.clipboard.writeText(code.textContent);
     done = true;
   } catch {
-    // Browsers give the clipboard to secure pages only; a selection can be copied everywhere.
+    // The clipboard API works on secure pages only. Copying a selection works everywhere.
     getSelection().selectAllChildren(code);
     done = document.execCommand("copy");
   }

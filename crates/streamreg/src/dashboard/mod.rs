@@ -1,7 +1,7 @@
-//! The page at `/`: the live list, from the same API that everybody uses.
+//! The dashboard at `/`: a live list of streams, from the public API.
 //!
-//! Nothing is loaded from elsewhere, and the Content-Security-Policy forbids that and any inline
-//! script. The page's addresses are relative, so that it works below a proxy's base path too.
+//! The page loads nothing from other hosts: its Content-Security-Policy forbids that, and inline scripts too. Its URLs are
+//! relative, so it also works under the base path of a proxy.
 
 use axum::Router;
 use axum::http::header::{
@@ -14,7 +14,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 type Asset = ([(HeaderName, &'static str); 5], &'static str);
 
-fn asset(media_type: &'static str, text: &'static str) -> Asset {
+fn asset(media_type: &'static str, content: &'static str) -> Asset {
     let headers = [
         (CONTENT_TYPE, media_type),
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -22,10 +22,10 @@ fn asset(media_type: &'static str, text: &'static str) -> Asset {
         (REFERRER_POLICY, "no-referrer"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (headers, text)
+    (headers, content)
 }
 
-/// The page and its two files.
+/// Returns the routes of the page, its script and its style sheet.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/", get(async || asset("text/html; charset=utf-8", include_str!("index.html"))))

@@ -16,19 +16,19 @@ use streamreg::server::ServeOptions;
 use testkit::RedisServer;
 
 use crate::cli::{Running, program, told, until};
-use crate::http::kit::{Gate, Server, id, within};
+use crate::http::kit::{BlockingRegistry, Server, id, within};
 
 /// A server with a time to live of 1 s, so that holders send five heartbeats per second.
 pub(super) struct Served {
     server: Server,
-    pub(super) registry: Arc<Gate>,
+    pub(super) registry: Arc<BlockingRegistry>,
 }
 
 pub(super) const CAM: [&str; 6] = ["--id", "cam1", "--type", "srt", "--source", "203.0.113.7:40112"];
 
 impl Served {
     pub(super) async fn start() -> Self {
-        let registry = Gate::with_ttl(Duration::from_secs(1));
+        let registry = BlockingRegistry::with_ttl(Duration::from_secs(1));
         Self { server: Server::start(registry.clone(), ServeOptions::default()).await, registry }
     }
 
@@ -49,7 +49,7 @@ impl Served {
     }
 
     pub(super) fn ends(&self) -> Vec<(String, String)> {
-        self.registry.ends.lock().unwrap().clone()
+        self.registry.unregistered.lock().unwrap().clone()
     }
 
     pub(super) async fn is_gone(&self) {

@@ -145,12 +145,12 @@ async fn run_forwards_signals_to_a_command_that_is_being_stopped() {
 async fn signal_during_registration_leaves_no_stream_and_starts_no_command() {
     for (signal, number) in [("HUP", 1), ("INT", 2), ("QUIT", 3), ("TERM", 15)] {
         let served = Served::start().await;
-        served.registry.shut(true);
+        served.registry.set_blocked(true);
         let mut running = served.run(&[], "echo started >&2");
         within(served.registry.entered.notified()).await;
         running.signal(signal);
         running.line_with("waiting for the store");
-        served.registry.shut(false);
+        served.registry.set_blocked(false);
         assert_eq!(running.ended(), Some(128 + number), "{signal}");
         assert_eq!(served.ends(), ended(&format!("stopped by SIG{signal} before the command was started")));
         served.is_gone().await;
@@ -161,7 +161,7 @@ async fn signal_during_registration_leaves_no_stream_and_starts_no_command() {
 async fn second_signal_exits_when_the_store_does_not_answer() {
     // During the registration …
     let served = Served::start().await;
-    served.registry.shut(true);
+    served.registry.set_blocked(true);
     let mut running = served.run(&[], "echo started >&2");
     within(served.registry.entered.notified()).await;
     running.signal("INT");
@@ -176,7 +176,7 @@ async fn second_signal_exits_when_the_store_does_not_answer() {
         let script = format!("trap 'exit {code}' TERM; echo ready >&2; while :; do sleep 0.05; done");
         let mut running = served.run(&[], &script);
         running.line_with("ready");
-        served.registry.shut(true);
+        served.registry.set_blocked(true);
         running.signal("TERM");
         within(served.registry.entered.notified()).await;
         running.signal("INT");

@@ -1,5 +1,5 @@
-//! The HTTP server over real sockets, and the HTTP store against it.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, which clippy does not take for tests")]
+//! The HTTP server over real sockets, and the HTTP client against it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy does not recognise test helpers as test code")]
 
 mod access;
 mod connections;

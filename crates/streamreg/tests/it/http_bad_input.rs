@@ -1,5 +1,5 @@
-//! Bad input over HTTP: each case is refused with its status and code, and changes nothing.
-#![allow(clippy::unwrap_used, reason = "clippy takes only functions marked as tests for tests")]
+//! Invalid input over HTTP: each case is rejected with its status and code, and changes nothing.
+#![allow(clippy::unwrap_used, reason = "clippy does not recognise test helpers as test code")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use streamreg::server::ServeOptions;
 
 use crate::http::kit::Server;
 
-/// One request that has to be refused, and how.
+/// A request that must be rejected, and the expected response.
 struct Case {
     cause: String,
     method: &'static str,
@@ -18,8 +18,8 @@ struct Case {
     body: String,
     status: u16,
     code: &'static str,
-    /// What the problem's text has to name.
-    names: &'static str,
+    /// String that the problem's detail must contain.
+    detail: &'static str,
 }
 
 impl Case {
@@ -32,7 +32,7 @@ impl Case {
             body: String::new(),
             status: 400,
             code: "invalid",
-            names: "",
+            detail: "",
         }
     }
 
@@ -47,29 +47,29 @@ impl Case {
         self
     }
 
-    fn answers(mut self, status: u16, code: &'static str) -> Self {
+    fn expect(mut self, status: u16, code: &'static str) -> Self {
         (self.status, self.code) = (status, code);
         self
     }
 
-    fn names(mut self, names: &'static str) -> Self {
-        self.names = names;
+    fn detail(mut self, detail: &'static str) -> Self {
+        self.detail = detail;
         self
     }
 }
 
 const POST: &str = "/api/v1/streams";
 const CAM: &str = "/api/v1/streams/cam1";
-/// A good record for a new stream.
-const GOOD: &str = r#"{"id":"new","type":"srt","source_addr":"h:1"}"#;
+/// A valid record of a new stream.
+const VALID: &str = r#"{"id":"new","type":"srt","source_addr":"h:1"}"#;
 
-/// The fields of a record with values that are not legal.
-fn bad_fields() -> Vec<(&'static str, String)> {
+/// Fields of a record, each with an invalid value.
+fn invalid_fields() -> Vec<(&'static str, String)> {
     let labels = |count: usize, name: usize, value: usize| {
         let labels: Vec<_> = (0..count).map(|n| format!("\"{n:0>name$}\":\"{}\"", "v".repeat(value))).collect();
         format!("{{{}}}", labels.join(","))
     };
-    let text = |length: usize| format!("\"{}\"", "x".repeat(length));
+    let string = |length: usize| format!("\"{}\"", "x".repeat(length));
     vec![
         ("id", "5".into()),
         ("id", "\"\"".into()),
@@ -77,16 +77,16 @@ fn bad_fields() -> Vec<(&'static str, String)> {
         ("id", "\"a\\n\"".into()),
         ("id", "\"active\"".into()),
         ("id", "\"..\"".into()),
-        ("id", text(257)),
+        ("id", string(257)),
         ("type", "1".into()),
         ("type", "\"\"".into()),
         ("type", "\"a b\"".into()),
         ("type", "null".into()),
-        ("type", text(33)),
+        ("type", string(33)),
         ("source_addr", "7".into()),
         ("source_addr", "null".into()),
         ("source_addr", "\"\\ud800\"".into()),
-        ("source_addr", text(1025)),
+        ("source_addr", string(1025)),
         ("status", "\"\"".into()),
         ("status", "[]".into()),
         ("status", "\"a\\u0000b\"".into()),
@@ -94,7 +94,7 @@ fn bad_fields() -> Vec<(&'static str, String)> {
         ("created_at", "\"yesterday\"".into()),
         ("last_heartbeat", "\"2026-13-01T00:00:00Z\"".into()),
         ("video_codec", "{}".into()),
-        ("resolution", text(1025)),
+        ("resolution", string(1025)),
         ("bitrate", "-1".into()),
         ("bitrate", "1.5".into()),
         ("bytes_received", "9223372036854775808".into()),
@@ -117,7 +117,7 @@ fn bad_fields() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A record with one field set, or set anew.
+/// Returns a valid record with one field set to a value.
 fn record(field: &str, value: &str) -> String {
     let mut fields = vec![("id", "\"new\""), ("type", "\"srt\""), ("source_addr", "\"h:1\"")];
     fields.retain(|(name, _)| *name != field);
@@ -129,20 +129,20 @@ fn record(field: &str, value: &str) -> String {
 fn not_json() -> Vec<(&'static str, &'static str)> {
     vec![
         ("empty body", ""),
-        ("no JSON", "hello"),
+        ("not JSON", "hello"),
         ("an array", "[]"),
         ("null", "null"),
-        ("a text", "\"{}\""),
-        ("half an object", "{\"type\":\"srt\""),
+        ("a string", "\"{}\""),
+        ("an incomplete object", "{\"type\":\"srt\""),
         ("two objects", "{}{}"),
-        ("a comma too many", "{\"type\":\"srt\",}"),
+        ("a trailing comma", "{\"type\":\"srt\",}"),
     ]
 }
 
 fn media_types() -> Vec<Case> {
     let mut cases = Vec::new();
     let routes = [
-        ("POST", POST.to_owned(), GOOD),
+        ("POST", POST.to_owned(), VALID),
         ("PUT", CAM.to_owned(), r#"{"type":"srt","source_addr":"h:1"}"#),
         ("PATCH", CAM.to_owned(), "{}"),
         ("PUT", format!("{CAM}/status"), r#"{"status":"active"}"#),
@@ -154,16 +154,16 @@ fn media_types() -> Vec<Case> {
                 Case::new(format!("content type {media_type:?}"), method, &path)
                     .header("Content-Type", media_type)
                     .body(body)
-                    .answers(415, "unsupported_type")
-                    .names("application/"),
+                    .expect(415, "unsupported_type")
+                    .detail("application/"),
             );
         }
     }
     cases.push(
         Case::new("a merge patch as a record", "PUT", CAM)
             .header("Content-Type", "application/merge-patch+json")
-            .body(GOOD)
-            .answers(415, "unsupported_type"),
+            .body(VALID)
+            .expect(415, "unsupported_type"),
     );
     cases
 }
@@ -177,7 +177,7 @@ fn bodies() -> Vec<Case> {
         cases.push(Case::new(cause, "PUT", format!("{CAM}/status")).body(body));
         cases.push(Case::new(cause, "PUT", format!("{CAM}/stats")).body(body));
     }
-    for (field, value) in bad_fields() {
+    for (field, value) in invalid_fields() {
         let cause: String = format!("{field} = {value}").chars().take(60).collect();
         cases.push(Case::new(&cause, "POST", POST).body(record(field, &value)));
         if field != "id" {
@@ -186,19 +186,19 @@ fn bodies() -> Vec<Case> {
         }
     }
     cases.extend([
-        Case::new("no type", "POST", POST).body(r#"{"id":"new","source_addr":"h:1"}"#).names("type"),
-        Case::new("no source_addr", "POST", POST).body(r#"{"id":"new","type":"srt"}"#).names("source_addr"),
-        Case::new("no source_addr", "PUT", CAM).body(r#"{"type":"srt"}"#).names("source_addr"),
-        Case::new("another id than the path's", "PUT", CAM).body(GOOD).names("id"),
-        Case::new("a record of the whole limit and more", "POST", POST)
+        Case::new("missing type", "POST", POST).body(r#"{"id":"new","source_addr":"h:1"}"#).detail("type"),
+        Case::new("missing source_addr", "POST", POST).body(r#"{"id":"new","type":"srt"}"#).detail("source_addr"),
+        Case::new("missing source_addr", "PUT", CAM).body(r#"{"type":"srt"}"#).detail("source_addr"),
+        Case::new("an id that differs from the path", "PUT", CAM).body(VALID).detail("id"),
+        Case::new("a body above the size limit", "POST", POST)
             .body(record("x", &format!("\"{}\"", "x".repeat(64 * 1024))))
-            .answers(413, "too_large"),
-        Case::new("a record that its times make too large", "POST", POST)
+            .expect(413, "too_large"),
+        Case::new("a record that exceeds the size limit with its timestamps", "POST", POST)
             .body(record("x", &format!("\"{}\"", "x".repeat(64 * 1024 - 100))))
-            .names("64 KiB"),
-        Case::new("an id that is live, of another publisher", "POST", POST)
+            .detail("64 KiB"),
+        Case::new("the id of another publisher's live stream", "POST", POST)
             .body(r#"{"id":"cam1","type":"srt","source_addr":"198.51.100.9:1"}"#)
-            .answers(409, "already_exists"),
+            .expect(409, "already_exists"),
     ]);
     cases
 }
@@ -207,20 +207,20 @@ fn partial_changes() -> Vec<Case> {
     let mut cases = Vec::new();
     let status = format!("{CAM}/status");
     for (cause, body) in [
-        ("no status", "{}"),
-        ("status null", r#"{"status":null}"#),
-        ("status a number", r#"{"status":1}"#),
-        ("status empty", r#"{"status":""}"#),
-        ("status with a blank", r#"{"status":"on air"}"#),
+        ("missing status", "{}"),
+        ("null status", r#"{"status":null}"#),
+        ("numeric status", r#"{"status":1}"#),
+        ("empty status", r#"{"status":""}"#),
+        ("status with a space", r#"{"status":"on air"}"#),
         ("status too long", r#"{"status":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}"#),
         ("status with a control character", r#"{"status":"a\u0007"}"#),
-        ("another field", r#"{"status":"active","bitrate":1}"#),
+        ("an unexpected field", r#"{"status":"active","bitrate":1}"#),
     ] {
         cases.push(Case::new(cause, "PUT", &status).body(body));
     }
     let stats = format!("{CAM}/stats");
     for (cause, body) in [
-        ("no statistics", "{}"),
+        ("missing statistics", "{}"),
         ("an unknown field", r#"{"bitrate":1,"bytes":2}"#),
         ("a field of the record", r#"{"bitrate":1,"status":"active"}"#),
         ("negative", r#"{"bytes_received":-1}"#),
@@ -230,9 +230,9 @@ fn partial_changes() -> Vec<Case> {
         ("NaN", r#"{"rtt_ms":NaN}"#),
         ("infinite", r#"{"jitter_ms":1e999}"#),
         ("a negative rate", r#"{"frame_rate":-25}"#),
-        ("a counter as text", r#"{"bitrate":"1"}"#),
+        ("a counter as a string", r#"{"bitrate":"1"}"#),
         ("a list", r#"{"viewers":[1]}"#),
-        ("a bool", r#"{"packets_dropped":true}"#),
+        ("a Boolean", r#"{"packets_dropped":true}"#),
         ("negative retransmissions", r#"{"packets_retransmitted":-2}"#),
     ] {
         cases.push(Case::new(cause, "PUT", &stats).body(body));
@@ -247,26 +247,26 @@ fn partial_changes() -> Vec<Case> {
         ("patch of a counter", r#"{"bytes_received":1}"#.into()),
         ("patch of an unknown field", r#"{"x":1}"#.into()),
         ("patch of epoch", r#"{"epoch":"e"}"#.into()),
-        ("codec a number", r#"{"video_codec":264}"#.into()),
-        ("resolution an object", r#"{"resolution":{"w":1}}"#.into()),
-        ("frame rate a text", r#"{"frame_rate":"25"}"#.into()),
-        ("frame rate negative", r#"{"frame_rate":-1}"#.into()),
-        ("frame rate infinite", r#"{"frame_rate":1e999}"#.into()),
-        ("audio codec a bool", r#"{"audio_codec":false}"#.into()),
-        ("node a list", r#"{"node":["n"]}"#.into()),
+        ("numeric codec", r#"{"video_codec":264}"#.into()),
+        ("resolution as an object", r#"{"resolution":{"w":1}}"#.into()),
+        ("frame rate as a string", r#"{"frame_rate":"25"}"#.into()),
+        ("negative frame rate", r#"{"frame_rate":-1}"#.into()),
+        ("infinite frame rate", r#"{"frame_rate":1e999}"#.into()),
+        ("audio codec as a Boolean", r#"{"audio_codec":false}"#.into()),
+        ("node as a list", r#"{"node":["n"]}"#.into()),
         ("node too long", format!(r#"{{"node":"{}"}}"#, "n".repeat(1025))),
-        ("labels a text", r#"{"labels":"a"}"#.into()),
-        ("a label a number", r#"{"labels":{"a":1}}"#.into()),
+        ("labels as a string", r#"{"labels":"a"}"#.into()),
+        ("numeric label", r#"{"labels":{"a":1}}"#.into()),
         ("a label without a name", r#"{"labels":{"":"v"}}"#.into()),
-        ("a label's name too long", format!(r#"{{"labels":{{"{}":"v"}}}}"#, "l".repeat(65))),
-        ("a label's value too long", format!(r#"{{"labels":{{"a":"{}"}}}}"#, "v".repeat(257))),
+        ("a label name that is too long", format!(r#"{{"labels":{{"{}":"v"}}}}"#, "l".repeat(65))),
+        ("a label value that is too long", format!(r#"{{"labels":{{"a":"{}"}}}}"#, "v".repeat(257))),
         ("too many labels", format!(r#"{{"labels":{{{}}}}}"#, many.join(","))),
-        ("too many labels in all", format!(r#"{{"labels":{{{}}}}}"#, many[..64].join(","))),
-        ("one wrong field of two", r#"{"node":"n9","x":1}"#.into()),
+        ("too many labels together with the existing one", format!(r#"{{"labels":{{{}}}}}"#, many[..64].join(","))),
+        ("one invalid field of two", r#"{"node":"n9","x":1}"#.into()),
     ] {
         cases.push(Case::new(cause, "PATCH", CAM).body(body));
     }
-    cases.push(Case::new("labels=what", "PATCH", format!("{CAM}?labels=what")).body("{}").names("labels"));
+    cases.push(Case::new("unknown labels mode", "PATCH", format!("{CAM}?labels=what")).body("{}").detail("labels"));
     cases.push(
         Case::new("null with labels=replace", "PATCH", format!("{CAM}?labels=replace"))
             .body(r#"{"labels":{"a":null}}"#),
@@ -278,8 +278,8 @@ fn paths_and_queries() -> Vec<Case> {
     let mut cases = Vec::new();
     for (cause, segment) in [
         ("a lone percent sign", "%"),
-        ("half an escape", "a%2"),
-        ("an escape of letters", "%zz"),
+        ("an incomplete escape", "a%2"),
+        ("an escape that is not hexadecimal", "%zz"),
         ("bytes that are not UTF-8", "%ff"),
         ("an overlong UTF-8 form", "%c0%af"),
         ("a control character", "a%00b"),
@@ -300,14 +300,14 @@ fn paths_and_queries() -> Vec<Case> {
     }
     cases.push(Case::new("an id of 257 bytes", "GET", format!("{POST}/{}", "x".repeat(257))));
     for limit in ["0", "10001", "-1", "ten", "", "1.5", "+5", "0x10", "99999999999999999999", "1%20"] {
-        cases.push(Case::new(format!("limit {limit:?}"), "GET", format!("{POST}?limit={limit}")).names("limit"));
+        cases.push(Case::new(format!("limit {limit:?}"), "GET", format!("{POST}?limit={limit}")).detail("limit"));
     }
     for by in ["", "codec", "Node", "node&by=type"] {
-        cases.push(Case::new(format!("by {by:?}"), "GET", format!("/api/v1/summary?by={by}")).names("by"));
+        cases.push(Case::new(format!("by {by:?}"), "GET", format!("/api/v1/summary?by={by}")).detail("by"));
     }
     for (name, value) in [("search", "x"), ("node", "n"), ("label", "l=v")] {
         let path = format!("{POST}?{name}={value}{}", "x".repeat(1_025));
-        cases.push(Case::new(format!("a {name} of more than 1 KiB"), "GET", path).names(name));
+        cases.push(Case::new(format!("a {name} of more than 1 KiB"), "GET", path).detail(name));
     }
     for cursor in [
         "v.",
@@ -323,7 +323,7 @@ fn paths_and_queries() -> Vec<Case> {
     ] {
         let cause: String = format!("cursor {cursor:?}").chars().take(60).collect();
         let path = format!("{POST}?cursor={cursor}");
-        cases.push(Case::new(cause, "GET", path).answers(400, "invalid_cursor"));
+        cases.push(Case::new(cause, "GET", path).expect(400, "invalid_cursor"));
     }
     let unknown = [
         ("GET", POST.to_owned(), ""),
@@ -331,7 +331,7 @@ fn paths_and_queries() -> Vec<Case> {
         ("GET", "/api/v1/summary".to_owned(), ""),
         ("GET", "/api/v1/info".to_owned(), ""),
         ("GET", CAM.to_owned(), ""),
-        ("POST", POST.to_owned(), GOOD),
+        ("POST", POST.to_owned(), VALID),
         ("PUT", CAM.to_owned(), r#"{"type":"srt","source_addr":"h:1"}"#),
         ("PATCH", CAM.to_owned(), "{}"),
         ("DELETE", CAM.to_owned(), ""),
@@ -341,21 +341,21 @@ fn paths_and_queries() -> Vec<Case> {
     ];
     for (method, path, body) in unknown {
         let path = format!("{path}?limt=5");
-        cases.push(Case::new("an unknown parameter", method, path).body(body).names("limt"));
+        cases.push(Case::new("an unknown parameter", method, path).body(body).detail("limt"));
     }
     for (cause, query) in [
-        ("a parameter twice", "limit=1&limit=2"),
-        ("a parameter's bad escape", "cursor=%zz"),
-        ("a parameter's name in bad bytes", "%ff=1"),
+        ("a duplicate parameter", "limit=1&limit=2"),
+        ("a parameter value with an invalid escape", "cursor=%zz"),
+        ("a parameter name that is not UTF-8", "%ff=1"),
         ("an empty status", "status="),
-        ("a type with a blank", "type=a%20b"),
-        ("a status twice", "status=active&status=paused"),
+        ("a type with a space", "type=a%20b"),
+        ("a duplicate status", "status=active&status=paused"),
         ("a label without a value", "label=site"),
         ("a label without a name", "label==north"),
-        ("an order that is none", "sort=loss"),
-        ("an order twice", "sort=id&sort=id"),
-        ("an order with two signs", "sort=--id"),
-        ("a condition that is none", "codec=AV1"),
+        ("an unknown sort field", "sort=loss"),
+        ("a duplicate sort parameter", "sort=id&sort=id"),
+        ("a sort field with two signs", "sort=--id"),
+        ("an unknown filter", "codec=AV1"),
     ] {
         cases.push(Case::new(cause, "GET", format!("{POST}?{query}")));
     }
@@ -367,49 +367,52 @@ fn conditions() -> Vec<Case> {
     for (cause, query) in [
         ("an unknown policy", "on_conflict=replace"),
         ("an empty policy", "on_conflict="),
-        ("staleness without its time", "on_conflict=take_over_if_stale"),
-        ("a time without its policy", "stale_ms=5"),
-        ("a time that is none", "on_conflict=take_over_if_stale&stale_ms=soon"),
-        ("a time beyond 30 days", "on_conflict=take_over_if_stale&stale_ms=2592000001"),
-        ("lease that is no flag", "lease=yes"),
-        ("recover that is no flag", "recover=1"),
+        ("take_over_if_stale without stale_ms", "on_conflict=take_over_if_stale"),
+        ("stale_ms without take_over_if_stale", "stale_ms=5"),
+        ("stale_ms that is not a number", "on_conflict=take_over_if_stale&stale_ms=soon"),
+        ("stale_ms above 30 days", "on_conflict=take_over_if_stale&stale_ms=2592000001"),
+        ("lease that is not a flag", "lease=yes"),
+        ("recover that is not a flag", "recover=1"),
         ("recover without an epoch", "recover=true"),
-        ("force at a registration", "force=true"),
+        ("force with a registration", "force=true"),
     ] {
-        cases.push(Case::new(cause, "POST", format!("{POST}?{query}")).body(GOOD));
+        cases.push(Case::new(cause, "POST", format!("{POST}?{query}")).body(VALID));
     }
-    let nameless = r#"{"type":"srt","source_addr":"h:1"}"#;
+    let without_id = r#"{"type":"srt","source_addr":"h:1"}"#;
     let stale = format!("{POST}?on_conflict=take_over_if_stale&stale_ms=5");
     let recover = || Case::new("", "POST", format!("{POST}?recover=true")).header("Stream-Epoch", "e");
     let caused = |cause: &str, case: Case| Case { cause: cause.to_owned(), ..case };
     cases.extend([
-        Case::new("take-over when stale of a new id", "POST", &stale).body(nameless).answers(400, "unsupported"),
-        caused("recovery of a new id", recover())
+        Case::new("take_over_if_stale without an id", "POST", &stale).body(without_id).expect(400, "unsupported"),
+        caused("recovery without an id", recover())
             .body(r#"{"type":"srt","source_addr":"h:1","created_at":"2024-01-15T14:30:52Z"}"#)
-            .names("id"),
-        caused("recovery without created_at", recover()).body(GOOD).names("created_at"),
-        caused("recovery with created_at null", recover()).body(record("created_at", "null")).names("created_at"),
-        caused("recovery with half a record", recover()).body(r#"{"id":"new","created_at":"2024-01-15T14:30:52Z"}"#),
-        caused("recovery with an epoch of two words", recover()).header("Stream-Epoch", "a b").body(GOOD),
+            .detail("id"),
+        caused("recovery without created_at", recover()).body(VALID).detail("created_at"),
+        caused("recovery with null created_at", recover()).body(record("created_at", "null")).detail("created_at"),
+        caused("recovery with an incomplete record", recover())
+            .body(r#"{"id":"new","created_at":"2024-01-15T14:30:52Z"}"#),
+        caused("recovery with a space in the epoch", recover()).header("Stream-Epoch", "a b").body(VALID),
         caused("recovery of another publisher's stream", recover())
             .body(r#"{"id":"cam1","type":"srt","source_addr":"h:9","created_at":"2024-01-15T14:30:52Z"}"#)
-            .answers(409, "not_holder"),
+            .expect(409, "not_holder"),
         Case::new("a lease of another publisher's stream", "POST", format!("{POST}?lease=true"))
             .body(r#"{"id":"cam1","type":"srt","source_addr":"h:9"}"#)
-            .answers(409, "already_exists"),
+            .expect(409, "already_exists"),
         Case::new(
-            "a stale take-over of a stream that is not",
+            "take_over_if_stale of a stream that is not stale",
             "POST",
             format!("{POST}?on_conflict=take_over_if_stale&stale_ms=290000"),
         )
         .body(r#"{"id":"cam1","type":"srt","source_addr":"h:9"}"#)
-        .answers(409, "already_exists"),
-        Case::new("an epoch without recover", "POST", POST).header("Stream-Epoch", "e").body(GOOD),
-        Case::new("an empty operation id", "POST", POST).header("Idempotency-Key", "").body(GOOD),
-        Case::new("an operation id with a blank", "POST", POST).header("Idempotency-Key", "a b").body(GOOD),
-        Case::new("an operation id too long", "POST", POST).header("Idempotency-Key", "k".repeat(129)).body(GOOD),
-        Case::new("an operation id beyond ASCII", "DELETE", CAM).header("Idempotency-Key", "é"),
-        Case::new("an end reason too long", "DELETE", format!("{CAM}?reason={}", "r".repeat(1025))),
+        .expect(409, "already_exists"),
+        Case::new("an epoch without recover", "POST", POST).header("Stream-Epoch", "e").body(VALID),
+        Case::new("an empty operation id", "POST", POST).header("Idempotency-Key", "").body(VALID),
+        Case::new("an operation id with a space", "POST", POST).header("Idempotency-Key", "a b").body(VALID),
+        Case::new("an operation id that is too long", "POST", POST)
+            .header("Idempotency-Key", "k".repeat(129))
+            .body(VALID),
+        Case::new("an operation id that is not ASCII", "DELETE", CAM).header("Idempotency-Key", "é"),
+        Case::new("an end reason that is too long", "DELETE", format!("{CAM}?reason={}", "r".repeat(1025))),
     ]);
     for (method, path, body) in [
         ("PUT", CAM.to_owned(), r#"{"type":"srt","source_addr":"h:1"}"#),
@@ -421,14 +424,14 @@ fn conditions() -> Vec<Case> {
     ] {
         let forced = format!("{path}?force=true");
         cases.extend([
-            Case::new("an epoch and force", method, forced).header("Stream-Epoch", "e").body(body).names("force"),
-            Case::new("force that is no flag", method, format!("{path}?force=1")).body(body).names("force"),
-            Case::new("an epoch with a blank", method, &path).header("Stream-Epoch", "a b").body(body),
-            Case::new("an epoch too long", method, &path).header("Stream-Epoch", "e".repeat(129)).body(body),
-            Case::new("an epoch that nobody holds", method, &path)
+            Case::new("an epoch and force", method, forced).header("Stream-Epoch", "e").body(body).detail("force"),
+            Case::new("force that is not a flag", method, format!("{path}?force=1")).body(body).detail("force"),
+            Case::new("an epoch with a space", method, &path).header("Stream-Epoch", "a b").body(body),
+            Case::new("an epoch that is too long", method, &path).header("Stream-Epoch", "e".repeat(129)).body(body),
+            Case::new("an epoch of no lease", method, &path)
                 .header("Stream-Epoch", "e1")
                 .body(body)
-                .answers(409, "not_holder"),
+                .expect(409, "not_holder"),
         ]);
     }
     cases
@@ -445,61 +448,64 @@ fn batches() -> Vec<Case> {
             Case::new(format!("content type {media_type:?}"), "POST", PATH)
                 .header("Content-Type", media_type)
                 .body(r#"{"streams":[{"id":"cam1"}]}"#)
-                .answers(415, "unsupported_type"),
+                .expect(415, "unsupported_type"),
         );
     }
-    // Beside a good one, which must not be done either.
+    // Each list also has a valid element, which must not be applied either.
     for (cause, item) in [
-        ("no object", "\"cam1\"".to_owned()),
-        ("null in the list", "null".into()),
-        ("no id", "{}".into()),
-        ("an id that is a number", r#"{"id":5}"#.into()),
+        ("an element that is not an object", "\"cam1\"".to_owned()),
+        ("a null element", "null".into()),
+        ("missing id", "{}".into()),
+        ("a numeric id", r#"{"id":5}"#.into()),
         ("an empty id", r#"{"id":""}"#.into()),
         ("a reserved id", r#"{"id":"active"}"#.into()),
-        ("an id too long", format!(r#"{{"id":"{}"}}"#, "x".repeat(257))),
+        ("an id that is too long", format!(r#"{{"id":"{}"}}"#, "x".repeat(257))),
         ("an id with a control character", r#"{"id":"a\u0000"}"#.into()),
-        ("the same id twice", r#"{"id":"cam1"}"#.into()),
-        ("the same id in other letters", r#"{"id":"cam\u0031"}"#.into()),
-        ("an epoch that is a number", r#"{"id":"b","epoch":5}"#.into()),
+        ("a duplicate id", r#"{"id":"cam1"}"#.into()),
+        ("a duplicate id with an escape", r#"{"id":"cam\u0031"}"#.into()),
+        ("a numeric epoch", r#"{"id":"b","epoch":5}"#.into()),
         ("an empty epoch", r#"{"id":"b","epoch":""}"#.into()),
-        ("an epoch with a blank", r#"{"id":"b","epoch":"a b"}"#.into()),
-        ("an epoch too long", format!(r#"{{"id":"b","epoch":"{}"}}"#, "e".repeat(129))),
+        ("an epoch with a space", r#"{"id":"b","epoch":"a b"}"#.into()),
+        ("an epoch that is too long", format!(r#"{{"id":"b","epoch":"{}"}}"#, "e".repeat(129))),
         ("an unknown field", r#"{"id":"b","status":"active"}"#.into()),
-        ("a field twice", r#"{"id":"b","id":"c"}"#.into()),
+        ("a duplicate field", r#"{"id":"b","id":"c"}"#.into()),
         ("empty statistics", r#"{"id":"b","stats":{}}"#.into()),
-        ("statistics that are a list", r#"{"id":"b","stats":[]}"#.into()),
+        ("statistics as a list", r#"{"id":"b","stats":[]}"#.into()),
         ("an unknown statistic", r#"{"id":"b","stats":{"bytes":1}}"#.into()),
         ("a negative counter", r#"{"id":"b","stats":{"bitrate":-1}}"#.into()),
-        ("a counter too large", r#"{"id":"b","stats":{"bitrate":9223372036854775808}}"#.into()),
+        ("a counter that is too large", r#"{"id":"b","stats":{"bitrate":9223372036854775808}}"#.into()),
         ("an infinite rate", r#"{"id":"b","stats":{"rtt_ms":1e999}}"#.into()),
     ] {
         let body = format!(r#"{{"streams":[{{"id":"cam1"}},{item}]}}"#);
-        cases.push(Case::new(cause, "POST", PATH).body(body).names("streams[1]"));
+        cases.push(Case::new(cause, "POST", PATH).body(body).detail("streams[1]"));
     }
     let many: Vec<_> = (0..1_001).map(|n| format!("{{\"id\":\"s{n}\"}}")).collect();
-    let good = r#"{"streams":[{"id":"cam1"}]}"#;
+    let valid = r#"{"streams":[{"id":"cam1"}]}"#;
     cases.extend([
-        Case::new("no list", "POST", PATH).body("{}").names("streams"),
-        Case::new("streams that are none", "POST", PATH).body(r#"{"streams":{"id":"cam1"}}"#),
-        Case::new("another field beside the list", "POST", PATH).body(r#"{"streams":[],"force":true}"#),
-        Case::new("a list alone", "POST", PATH).body(r#"[{"id":"cam1"}]"#),
-        Case::new("1 001 streams", "POST", PATH).body(format!("{{\"streams\":[{}]}}", many.join(","))).names("1000"),
-        Case::new("more than a megabyte", "POST", PATH)
-            .body(format!("{}{}", good, " ".repeat(1024 * 1024)))
-            .answers(413, "too_large")
-            .names("1024 KiB"),
-        Case::new("an epoch in the header", "POST", PATH).header("Stream-Epoch", "e").body(good).names("Stream-Epoch"),
-        Case::new("an unknown parameter", "POST", format!("{PATH}?limt=5")).body(good).names("limt"),
-        Case::new("force that is no flag", "POST", format!("{PATH}?force=1")).body(good).names("force"),
+        Case::new("missing list", "POST", PATH).body("{}").detail("streams"),
+        Case::new("streams as an object", "POST", PATH).body(r#"{"streams":{"id":"cam1"}}"#),
+        Case::new("an unexpected field next to the list", "POST", PATH).body(r#"{"streams":[],"force":true}"#),
+        Case::new("a list instead of an object", "POST", PATH).body(r#"[{"id":"cam1"}]"#),
+        Case::new("1 001 streams", "POST", PATH).body(format!("{{\"streams\":[{}]}}", many.join(","))).detail("1000"),
+        Case::new("more than 1 MiB", "POST", PATH)
+            .body(format!("{}{}", valid, " ".repeat(1024 * 1024)))
+            .expect(413, "too_large")
+            .detail("1024 KiB"),
+        Case::new("an epoch in the header", "POST", PATH)
+            .header("Stream-Epoch", "e")
+            .body(valid)
+            .detail("Stream-Epoch"),
+        Case::new("an unknown parameter", "POST", format!("{PATH}?limt=5")).body(valid).detail("limt"),
+        Case::new("force that is not a flag", "POST", format!("{PATH}?force=1")).body(valid).detail("force"),
         Case::new("an epoch and force", "POST", format!("{PATH}?force=true"))
             .body(r#"{"streams":[{"id":"cam1","epoch":"e"}]}"#)
-            .names("force"),
+            .detail("force"),
     ]);
     cases
 }
 
 #[tokio::test]
-async fn bad_input_is_refused_and_changes_nothing() {
+async fn invalid_input_is_rejected_and_changes_nothing() {
     let registry = Arc::new(MemoryRegistry::new());
     let mut cam = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
     cam.labels.insert("tenant".into(), "acme".into());
@@ -523,11 +529,11 @@ async fn bad_input_is_refused_and_changes_nothing() {
         let answer = server.ask(case.method, &case.path, &headers, &case.body).await;
         let label = format!("{} {:.80}: {}", case.method, case.path, case.cause);
         let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        let right = answer.status == case.status
+        let expected = answer.status == case.status
             && problem["code"] == case.code
             && answer.header("content-type") == "application/problem+json"
-            && problem["detail"].as_str().is_some_and(|detail| !detail.is_empty() && detail.contains(case.names));
-        if !right {
+            && problem["detail"].as_str().is_some_and(|detail| !detail.is_empty() && detail.contains(case.detail));
+        if !expected {
             wrong.push(format!("{label}: {} {}", answer.status, answer.body));
         }
         let after = registry.snapshot().await.unwrap();

@@ -1,6 +1,6 @@
-//! The page at `/` as people see it: a real browser, a real server.
+//! The dashboard at `/` in a real browser, served by a real server.
 //!
-//! The server runs on threads of the runtime; the test's own thread drives the browser and may block.
+//! The server runs on the threads of the runtime. The test thread drives the browser and may block.
 
 mod browser;
 mod screenshot;
@@ -24,7 +24,7 @@ fn open(server: &Server, width: u32) -> Tab {
     Tab::open(&format!("http://{}/", server.addr), width)
 }
 
-/// What a row shows, its cells joined.
+/// Returns the contents of a row's cells, joined.
 fn row(tab: &Tab, id: &str) -> String {
     let id = serde_json::to_string(id).unwrap();
     tab.text(&format!(
@@ -39,9 +39,9 @@ async fn add(registry: &dyn Registry, text: &str, status: StreamStatus) {
     registry.register(&stream).await.unwrap();
 }
 
-/// Records of a publisher who means harm, or knows no measure.
+/// Registers streams with malicious markup or very long values.
 async fn add_hostile(registry: &dyn Registry) {
-    let texts = [
+    let ids = [
         "<img src=x onerror=\"globalThis.pwned=1\">",
         "<script>globalThis.pwned=1</script>",
         "\"><svg onload=globalThis.pwned=1>",
@@ -50,8 +50,8 @@ async fn add_hostile(registry: &dyn Registry) {
         "📺 東京",
         &"x".repeat(256),
     ];
-    for text in texts {
-        let mut stream = stream(text);
+    for id in ids {
+        let mut stream = stream(id);
         stream.source_addr = "<b>".to_owned() + &"w".repeat(1000);
         stream.node = Some("<i>".to_owned() + &"n".repeat(1000));
         (stream.video_codec, stream.resolution) = ("<u>".repeat(300), "9".repeat(1000));
@@ -63,13 +63,13 @@ async fn add_hostile(registry: &dyn Registry) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_list_shows_the_streams_and_follows_them() {
+async fn list_shows_streams_and_follows_changes() {
     let registry = Arc::new(MemoryRegistry::new());
     add(&*registry, "cam1", StreamStatus::Active).await;
     add(&*registry, "cam2", StreamStatus::Paused).await;
     let stats = StreamStats { bitrate: 5_000_000, packets_received: 97, packets_lost: 3, ..StreamStats::default() };
     registry.update_stats(&id("cam1"), &stats).await.unwrap();
-    // Now, since no event tells its view of statistics.
+    // Started after the write, because statistics are not in the change feed that the server's view follows.
     let server = Server::start(registry.clone(), ServeOptions::default()).await;
     let tab = open(&server, DESK);
     tab.until(STREAMS);
@@ -85,7 +85,7 @@ async fn the_list_shows_the_streams_and_follows_them() {
     tab.until("document.getElementById('summary').textContent === '2 live: 1 active, 1 error'");
     let shown = "[...document.querySelectorAll('tbody th')].map((cell) => cell.textContent).join()";
     assert_eq!(tab.text(shown), "cam2,cam3");
-    // A row that stays is the same element: a selection in it stays too.
+    // A row that remains is the same element, so a selection in it remains too.
     assert_eq!(tab.eval("kept === document.querySelector('tbody tr')"), true);
 
     registry.unregister(&id("cam2")).await.unwrap();
@@ -96,7 +96,7 @@ async fn the_list_shows_the_streams_and_follows_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hostile_record_is_text_and_executes_nothing() {
+async fn malicious_record_is_shown_as_text_and_runs_no_script() {
     let (server, registry) = Server::memory().await;
     add_hostile(&*registry).await;
     registry.register(&stream("\u{202e}gpj.exe")).await.unwrap();
@@ -105,9 +105,9 @@ async fn a_hostile_record_is_text_and_executes_nothing() {
     assert!(row(&tab, "<img src=x onerror=\"globalThis.pwned=1\">").contains("|<s>sss"));
     assert!(row(&tab, "<script>globalThis.pwned=1</script>").contains("|<b>www"));
     assert!(row(&tab, "__proto__").contains("|<i>nnn"));
-    // What would turn the direction of the text is spelled out.
+    // Characters that change the text direction are shown as escapes.
     assert!(row(&tab, "\\u{202e}gpj.exe").contains("|srt|"));
-    // Of the page itself: one script; and nothing that a record could bring.
+    // The page has one script of its own, and no elements from records.
     assert_eq!(tab.eval("document.scripts.length"), 1);
     assert_eq!(tab.eval("document.querySelectorAll('main :is(img, svg, script, i, s, u)').length"), 0);
     assert_eq!(tab.eval("typeof globalThis.pwned"), "undefined");
@@ -115,11 +115,11 @@ async fn a_hostile_record_is_text_and_executes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_empty_registry_shows_commands_that_work_as_they_stand() {
+async fn empty_registry_shows_commands_that_work_unchanged() {
     let (server, registry) = Server::memory().await;
     let tab = open(&server, DESK);
     tab.until(EMPTY);
-    assert_eq!(tab.text("document.getElementById('summary').textContent"), "No stream is live");
+    assert_eq!(tab.text("document.getElementById('summary').textContent"), "No live streams");
     tab.until("document.getElementById('ttl').textContent === '5 min'");
     let commands = tab.eval("[...document.querySelectorAll('code')].map((code) => code.textContent)");
     let commands: Vec<&str> = commands.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
@@ -129,7 +129,7 @@ async fn an_empty_registry_shows_commands_that_work_as_they_stand() {
     }
     assert!(commands[4].starts_with(&format!("curl http://{}/api/v1/streams ", server.addr)), "{}", commands[4]);
 
-    // With the keyboard alone, to the clipboard.
+    // Copies a command with the keyboard only.
     tab.call("Page.bringToFront", &serde_json::json!({}));
     tab.eval("document.querySelector('.command button').focus()");
     tab.press_enter();
@@ -146,7 +146,7 @@ async fn an_empty_registry_shows_commands_that_work_as_they_stand() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_told_and_what_was_known_stays() {
+async fn outage_is_shown_and_last_known_streams_stay() {
     let (mut server, registry) = Server::memory().await;
     add(&*registry, "cam1", StreamStatus::Active).await;
     let tab = open(&server, DESK);
@@ -156,16 +156,16 @@ async fn an_outage_is_told_and_what_was_known_stays() {
     server.begin_stop();
     server.stopped().await;
     tab.until(OUTAGE);
-    let told = tab.text("document.getElementById('trouble').textContent");
-    assert!(told.starts_with("The server does not answer since "), "{told}");
-    assert!(told.ends_with(" The list is from before."), "{told}");
-    assert!(tab.text("document.title").starts_with("No answer"));
+    let message = tab.text("document.getElementById('trouble').textContent");
+    assert!(message.starts_with("The server has not responded since "), "{message}");
+    assert!(message.ends_with(" Showing the last known streams."), "{message}");
+    assert!(tab.text("document.title").starts_with("No response"));
     assert!(row(&tab, "cam1").starts_with("cam1|srt|active|"));
     assert_eq!(tab.eval(top), before, "the list moved");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_phone_needs_no_scrolling_sideways() {
+async fn page_fits_a_phone_without_horizontal_scrolling() {
     let (mut server, registry) = Server::memory().await;
     let tab = open(&server, PHONE);
     let fits = |state: &str| {
@@ -186,14 +186,14 @@ async fn a_phone_needs_no_scrolling_sideways() {
     assert_eq!(tab.text("faults.join()"), "");
 }
 
-/// The contrast of every text that shows (WCAG 2.2, 1.4.3); all of it below 4.5 : 1.
-const FAINT: &str = r"(() => {
+/// Lists every visible text with a contrast below 4.5 : 1 (WCAG 2.2, 1.4.3).
+const LOW_CONTRAST: &str = r"(() => {
   const rgb = (text) => text.match(/[\d.]+/g).map(Number);
-  const light = (text) => {
+  const luminance = (text) => {
     const [r, g, b] = rgb(text).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
-  const ground = (element) => {
+  const background = (element) => {
     for (let at = element; at; at = at.parentElement) {
       const color = getComputedStyle(at).backgroundColor;
       if ((rgb(color)[3] ?? 1) === 1) return color;
@@ -202,15 +202,15 @@ const FAINT: &str = r"(() => {
   const texts = [...document.body.querySelectorAll('*')].filter((e) => e.checkVisibility()
     && [...e.childNodes].some((node) => node.nodeType === 3 && node.data.trim() !== ''));
   const ratio = (e) => {
-    const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
+    const [a, b] = [luminance(getComputedStyle(e).color), luminance(background(e))].sort((x, y) => y - x);
     return (a + 0.05) / (b + 0.05);
   };
-  const faint = texts.filter((e) => !(ratio(e) >= 4.5)).map((e) => `${e.textContent}: ${ratio(e)}`);
-  return texts.length > 30 ? faint.join() : `only ${texts.length} texts`;
+  const low = texts.filter((e) => !(ratio(e) >= 4.5)).map((e) => `${e.textContent}: ${ratio(e)}`);
+  return texts.length > 30 ? low.join() : `only ${texts.length} texts`;
 })()";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_text_has_contrast_in_light_and_dark() {
+async fn every_text_has_enough_contrast_in_light_and_dark_mode() {
     let (mut server, registry) = Server::memory().await;
     for status in ["connecting", "active", "paused", "error", "closed", "odd"] {
         add(&*registry, &format!("is {status}"), status.parse().unwrap()).await;
@@ -219,17 +219,17 @@ async fn every_text_has_contrast_in_light_and_dark() {
     registry.update_stats(&id("is active"), &stats).await.unwrap();
     let tab = open(&server, DESK);
     tab.until(STREAMS);
-    let look = |state: &str| {
-        let grounds = ["light", "dark"].map(|scheme| {
+    let check = |state: &str| {
+        let backgrounds = ["light", "dark"].map(|scheme| {
             tab.prefer(scheme);
-            assert_eq!(tab.text(FAINT), "", "{scheme}, {state}");
+            assert_eq!(tab.text(LOW_CONTRAST), "", "{scheme}, {state}");
             tab.text("getComputedStyle(document.body).backgroundColor")
         });
-        assert_ne!(grounds[0], grounds[1]);
+        assert_ne!(backgrounds[0], backgrounds[1]);
     };
-    look("live");
+    check("live");
     server.begin_stop();
     server.stopped().await;
     tab.until(OUTAGE);
-    look("outage");
+    check("outage");
 }

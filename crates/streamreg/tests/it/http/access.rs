@@ -1,4 +1,4 @@
-//! Who may write.
+//! Authorisation of writes.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::kit::{Server, id, stream};
 
 #[tokio::test]
-async fn with_a_token_writes_need_it_and_reads_do_not() {
+async fn writes_need_the_token_and_reads_do_not() {
     let registry = Arc::new(MemoryRegistry::new());
     let server =
         Server::start(registry.clone(), ServeOptions { token: Some("s3cret".into()), ..ServeOptions::default() }).await;
@@ -34,8 +34,8 @@ async fn with_a_token_writes_need_it_and_reads_do_not() {
     for path in ["/", "/healthz", "/api/v1/streams", "/api/v1/streams/a", "/api/v1/snapshot", "/api/v1/info"] {
         assert_eq!(server.get(path).await.status, 200);
     }
-    let fault = server.client().await.unregister(&id("a")).await.unwrap_err();
-    assert_eq!(fault.kind(), ErrorKind::Unauthenticated);
+    let error = server.client().await.unregister(&id("a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     let client = HttpRegistry::connect(server.options().token("s3cret")).await.unwrap();
     assert!(!format!("{client:?}").contains("s3cret"));
     client.update_heartbeat(&id("a")).await.unwrap();
@@ -54,7 +54,7 @@ async fn with_a_token_writes_need_it_and_reads_do_not() {
 }
 
 #[tokio::test]
-async fn without_a_token_no_foreign_web_page_writes() {
+async fn web_pages_of_other_hosts_cannot_write_without_a_token() {
     let (server, registry) = Server::memory().await;
     registry.register(&stream("a")).await.unwrap();
     for origin in
@@ -70,10 +70,10 @@ async fn without_a_token_no_foreign_web_page_writes() {
 }
 
 #[tokio::test]
-async fn a_server_for_all_needs_a_token() {
+async fn server_beyond_loopback_needs_a_token() {
     let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::new());
     let open = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let fault = serve(registry, open, ServeOptions::default(), std::future::pending()).await.unwrap_err();
-    assert_eq!(fault.kind(), std::io::ErrorKind::InvalidInput);
-    assert!(fault.to_string().contains("--token-file"), "{fault}");
+    let error = serve(registry, open, ServeOptions::default(), std::future::pending()).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("--token-file"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! What a client may hold of the server, and how the server stops.
+//! Timeouts and limits of connections, and the shutdown of the server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,38 +9,38 @@ use streamreg::server::ServeOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::kit::{Answer, CAM, Gate, PATIENCE, Server, stream, within};
+use super::kit::{Answer, BlockingRegistry, CAM, PATIENCE, Server, stream, within};
 
 #[tokio::test]
-async fn a_stop_lets_requests_finish_and_closes_idle_connections() {
-    let registry = Gate::holding();
+async fn shutdown_finishes_requests_in_flight_and_closes_idle_connections() {
+    let registry = BlockingRegistry::blocking_get();
     registry.inner.register(&stream("a")).await.unwrap();
     let mut server = Server::start(registry.clone(), ServeOptions::default()).await;
     let mut fresh = TcpStream::connect(server.addr).await.unwrap();
     let mut idle = TcpStream::connect(server.addr).await.unwrap();
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let mut piece = [0; 1024];
-    let got = within(idle.read(&mut piece)).await.unwrap();
-    assert!(piece[..got].starts_with(b"HTTP/1.1 200"));
+    let mut chunk = [0; 1024];
+    let got = within(idle.read(&mut chunk)).await.unwrap();
+    assert!(chunk[..got].starts_with(b"HTTP/1.1 200"));
     let mut busy = TcpStream::connect(server.addr).await.unwrap();
     busy.write_all(b"GET /api/v1/streams/a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     within(registry.entered.notified()).await;
 
     server.begin_stop();
     for socket in [&mut idle, &mut fresh] {
-        assert_eq!(within(socket.read(&mut piece)).await.unwrap(), 0, "an idle connection is closed at once");
+        assert_eq!(within(socket.read(&mut chunk)).await.unwrap(), 0, "an idle connection is closed at once");
     }
     within(async { while TcpStream::connect(server.addr).await.is_ok() {} }).await;
     assert!(!server.task.is_finished());
-    registry.open.notify_one();
+    registry.release.notify_one();
     let answer = Answer::read(&mut busy).await;
     assert_eq!((answer.status, &answer.json()["id"]), (200, &json!("a")));
     server.stopped().await;
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_ever() {
-    let registry = Gate::holding();
+async fn shutdown_closes_connections_after_the_grace_period() {
+    let registry = BlockingRegistry::blocking_get();
     let options = ServeOptions { grace: Duration::from_millis(100), ..ServeOptions::default() };
     let mut server = Server::start(registry.clone(), options).await;
     let mut busy = TcpStream::connect(server.addr).await.unwrap();
@@ -54,7 +54,7 @@ async fn a_stop_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn half_requests_hold_nothing_for_long() {
+async fn incomplete_requests_time_out() {
     let registry = Arc::new(MemoryRegistry::new());
     let options = ServeOptions {
         header_timeout: Duration::from_millis(200),
@@ -63,12 +63,12 @@ async fn half_requests_hold_nothing_for_long() {
     };
     let server = Server::start(registry.clone(), options).await;
     registry.register(&stream("a")).await.unwrap();
-    for half in ["", "G", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
+    for incomplete in ["", "G", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
         let mut socket = TcpStream::connect(server.addr).await.unwrap();
-        socket.write_all(half.as_bytes()).await.unwrap();
+        socket.write_all(incomplete.as_bytes()).await.unwrap();
         let mut rest = Vec::new();
         let _ = within(socket.read_to_end(&mut rest)).await;
-        assert!(!rest.starts_with(b"HTTP/1.1 2"), "{half:?}");
+        assert!(!rest.starts_with(b"HTTP/1.1 2"), "{incomplete:?}");
     }
     let head = "Host: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\nConnection: close\r\n\r\n{";
     for request in [
@@ -84,7 +84,7 @@ async fn half_requests_hold_nothing_for_long() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_answer_is_cut_off() {
+async fn client_that_does_not_read_is_disconnected() {
     let registry = Arc::new(MemoryRegistry::new());
     for n in 0..10_000 {
         let mut record = stream(&format!("cam{n}"));
@@ -97,15 +97,15 @@ async fn a_client_that_takes_no_answer_is_cut_off() {
     let mut server = Server::start(registry, options).await;
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
     socket.write_all(b"GET /api/v1/snapshot HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    // The answer has begun, and is more than the sockets' buffers hold.
-    let mut piece = [0; 16];
-    within(socket.read_exact(&mut piece)).await.unwrap();
+    // The response has started, and it is larger than the socket buffers.
+    let mut chunk = [0; 16];
+    within(socket.read_exact(&mut chunk)).await.unwrap();
     server.begin_stop();
     server.stopped().await;
 }
 
 #[tokio::test]
-async fn bodies_beyond_the_limit_are_refused() {
+async fn bodies_above_the_limit_are_rejected() {
     let (server, registry) = Server::memory().await;
     registry.register(&stream("a")).await.unwrap();
     let big = "x".repeat(64 * 1024 + 1);
@@ -131,7 +131,7 @@ async fn bodies_beyond_the_limit_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_gets_no_success() {
+async fn malformed_http_gets_status_400() {
     let (server, _) = Server::memory().await;
     for bytes in [&b"\0\0\0\0\r\n\r\n"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"POST /api/v1/streams HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"POST /api/v1/streams HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n"] {
         assert_eq!(server.raw(bytes).await.status, 400, "{:?}", String::from_utf8_lossy(bytes));

@@ -1,4 +1,4 @@
-//! The change feed as a reader of server-sent events gets it.
+//! The change feed as server-sent events, and the history.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use streamreg::server::ServeOptions;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-use super::kit::{Gate, PATIENCE, Server, id, stream, within};
+use super::kit::{BlockingRegistry, PATIENCE, Server, id, stream, within};
 
-/// An open stream of events, read by hand.
+/// An open stream of events, parsed by the test.
 pub(super) struct Events {
     socket: BufReader<TcpStream>,
     pub(super) head: String,
@@ -20,7 +20,7 @@ pub(super) struct Events {
 impl Events {
     pub(super) async fn open(server: &Server, query: &str, headers: &str) -> Self {
         let mut socket = TcpStream::connect(server.addr).await.unwrap();
-        // HTTP/1.0: the body comes as it is, not in chunks.
+        // HTTP/1.0, so that the body is not chunked.
         let request = format!("GET /api/v1/events{query} HTTP/1.0\r\nHost: x\r\n{headers}\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut socket = BufReader::new(socket);
@@ -31,12 +31,12 @@ impl Events {
         Self { socket, head: head.to_ascii_lowercase() }
     }
 
-    /// The next event: its id and its data.
+    /// Returns the id and the data of the next event.
     async fn next(&mut self) -> (String, Value) {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
-            assert_ne!(within(self.socket.read_line(&mut line)).await.unwrap(), 0, "the events end after {lines:?}");
+            assert_ne!(within(self.socket.read_line(&mut line)).await.unwrap(), 0, "the events ended after {lines:?}");
             match line.trim_end() {
                 "" => break,
                 line => lines.push(line.to_owned()),
@@ -49,8 +49,8 @@ impl Events {
         (id.to_owned(), data)
     }
 
-    /// The next event that is not only a sign of life.
-    async fn told(&mut self) -> (String, Value) {
+    /// Returns the next event other than `alive`.
+    async fn next_change(&mut self) -> (String, Value) {
         loop {
             let (id, data) = self.next().await;
             if data["event"] != "alive" {
@@ -67,7 +67,7 @@ async fn tail(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn a_reader_is_told_where_it_is_and_then_what_changes() {
+async fn reader_gets_its_position_first_and_then_changes() {
     let (server, registry) = Server::memory().await;
     registry.register(&stream("before")).await.unwrap();
     let mut events = Events::open(&server, "", "").await;
@@ -93,7 +93,7 @@ async fn a_reader_is_told_where_it_is_and_then_what_changes() {
 }
 
 #[tokio::test]
-async fn a_reader_resumes_where_it_says() {
+async fn reader_resumes_after_the_given_revision() {
     let (server, registry) = Server::memory().await;
     let mut events = Events::open(&server, "", "").await;
     let mut revisions = vec![events.next().await.0];
@@ -103,21 +103,21 @@ async fn a_reader_resumes_where_it_says() {
     }
     for (at, revision) in revisions[..5].iter().enumerate() {
         let by_query = (format!("?from={revision}"), String::new());
-        // A browser that comes back repeats the query that it began with.
+        // A browser that reconnects repeats its first query.
         let by_header = (format!("?from={}", revisions[0]), format!("Last-Event-ID: {revision}\r\n"));
         for (query, headers) in [by_query, by_header] {
             let mut events = Events::open(&server, &query, &headers).await;
             for n in at..5 {
-                assert_eq!(events.told().await.1["stream"]["id"], format!("s{n}"));
+                assert_eq!(events.next_change().await.1["stream"]["id"], format!("s{n}"));
             }
         }
     }
     let mut events = Events::open(&server, "?from=oldest", "Last-Event-ID:\r\n").await;
-    assert_eq!(events.told().await.1["stream"]["id"], "s0");
+    assert_eq!(events.next_change().await.1["stream"]["id"], "s0");
 }
 
 #[tokio::test]
-async fn where_it_cannot_resume_it_is_told_so() {
+async fn reader_gets_resync_when_its_revision_is_unknown() {
     let (server, registry) = Server::memory().await;
     registry.register(&stream("a")).await.unwrap();
     let beyond = format!("?from={}9", tail(&server).await);
@@ -129,7 +129,7 @@ async fn where_it_cannot_resume_it_is_told_so() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_followed_is_refused() {
+async fn invalid_event_requests_are_rejected() {
     let (server, _) = Server::memory().await;
     let long = format!("/api/v1/events?from={}", "x".repeat(257));
     for path in ["/api/v1/events?from=", "/api/v1/events?from=a%20b", "/api/v1/events?since=a", &long] {
@@ -138,12 +138,12 @@ async fn what_cannot_be_followed_is_refused() {
     server.ask("GET", "/api/v1/events", &[("Last-Event-ID", "a b")], "").await.problem(400, "invalid");
     server.ask("POST", "/api/v1/events", &[], "").await.problem(405, "method_not_allowed");
     assert_eq!(server.ask("HEAD", "/api/v1/events", &[], "").await.status, 200);
-    let without = Server::start(Arc::new(Gate::default()), ServeOptions::default()).await;
+    let without = Server::start(Arc::new(BlockingRegistry::default()), ServeOptions::default()).await;
     without.get("/api/v1/events").await.problem(400, "unsupported");
 }
 
 #[tokio::test]
-async fn a_stop_ends_open_readers_at_once() {
+async fn shutdown_disconnects_event_readers_at_once() {
     let registry = Arc::new(MemoryRegistry::new());
     let mut server = Server::start(registry, ServeOptions { grace: PATIENCE * 2, ..ServeOptions::default() }).await;
     let mut readers = Vec::new();
@@ -160,7 +160,7 @@ async fn a_stop_ends_open_readers_at_once() {
 }
 
 #[tokio::test]
-async fn a_closed_store_ends_readers() {
+async fn closing_the_store_disconnects_event_readers() {
     let (server, registry) = Server::memory().await;
     let mut reader = Events::open(&server, "", "").await;
     registry.close().await.unwrap();
@@ -168,7 +168,7 @@ async fn a_closed_store_ends_readers() {
 }
 
 #[tokio::test]
-async fn readers_are_limited_and_one_that_takes_nothing_is_cut_off() {
+async fn event_readers_are_limited_and_blocked_ones_are_disconnected() {
     let registry = Arc::new(MemoryRegistry::new());
     let options =
         ServeOptions { event_readers: 1, event_timeout: Duration::from_millis(200), ..ServeOptions::default() };
@@ -178,7 +178,7 @@ async fn readers_are_limited_and_one_that_takes_nothing_is_cut_off() {
     refused.problem(503, "unavailable");
     assert!(refused.header("retry-after").parse::<u32>().is_ok());
 
-    // More than the sockets' buffers hold, and nobody reads.
+    // Writes more than the socket buffers hold, while the reader does not read.
     let mut record = stream("cam1");
     record.labels = (0..64).map(|n| (format!("{n:064}"), "x".repeat(256))).collect();
     let write = async {
@@ -192,12 +192,12 @@ async fn readers_are_limited_and_one_that_takes_nothing_is_cut_off() {
         }
     };
     within(write).await;
-    // What the sockets hold, then the end.
+    // The reader gets the buffered events, then the end of the stream.
     let _ = within(slow.socket.read_to_end(&mut Vec::new())).await;
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_leaves_its_place() {
+async fn disconnected_reader_frees_its_permit() {
     let registry = Arc::new(MemoryRegistry::new());
     let server = Server::start(registry, ServeOptions { event_readers: 1, ..ServeOptions::default() }).await;
     for _ in 0..20 {
@@ -212,7 +212,7 @@ async fn a_reader_that_goes_leaves_its_place() {
 }
 
 #[tokio::test]
-async fn ended_streams_are_in_the_history() {
+async fn history_lists_ended_streams() {
     let (server, registry) = Server::memory().await;
     assert_eq!(server.get("/api/v1/history").await.body, r#"{"ended":[]}"#);
     for (name, node) in [("c", ""), ("a", "n1"), ("b", "n2"), ("a", "n2")] {
@@ -244,6 +244,6 @@ async fn ended_streams_are_in_the_history() {
     for query in ["?limit=0", "?limit=10001", "?id=active", "?type=a%20b", "?reason=x"] {
         server.get(&format!("/api/v1/history{query}")).await.problem(400, "invalid");
     }
-    let without = Server::start(Arc::new(Gate::default()), ServeOptions::default()).await;
+    let without = Server::start(Arc::new(BlockingRegistry::default()), ServeOptions::default()).await;
     without.get("/api/v1/history").await.problem(400, "unsupported");
 }

@@ -1,4 +1,4 @@
-//! A server on a free port, raw requests to it, and a registry that waits and fails on demand.
+//! Test helpers: a server on a free port, raw requests, and a registry that blocks and fails on demand.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,7 +22,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Long enough for a busy machine; no test waits that long when all is well.
+/// Deadline of every condition. It is long enough for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Server {
@@ -36,11 +36,11 @@ impl Server {
         Self::at("127.0.0.1:0".parse().unwrap(), registry, options).await
     }
 
-    /// Stops, and leaves the address to the next.
-    pub(crate) async fn restart(&mut self, registry: Arc<dyn Registry>, meanwhile: impl Future<Output = ()>) {
+    /// Stops the server, runs `while_down`, and starts a new server on the same address.
+    pub(crate) async fn restart(&mut self, registry: Arc<dyn Registry>, while_down: impl Future<Output = ()>) {
         self.begin_stop();
         self.stopped().await;
-        meanwhile.await;
+        while_down.await;
         *self = Self::at(self.addr, registry, ServeOptions::default()).await;
     }
 
@@ -95,10 +95,10 @@ impl Server {
         self.ask(method, path, &[("Content-Type", "application/json")], body).await
     }
 
-    /// Sends bytes and reads until the server closes.
+    /// Sends bytes and reads until the server closes the connection.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> Answer {
         let mut socket = TcpStream::connect(self.addr).await.unwrap();
-        // The server may answer and close before it took everything.
+        // The server may respond and close before it has read everything.
         let _ = socket.write_all(bytes).await;
         Answer::read(&mut socket).await
     }
@@ -113,10 +113,10 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) async fn read(socket: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
-        // A reset after the answer is how an unread rest of a request ends.
+        // If the server left a part of the request unread, the connection is reset after the response.
         let _ = within(socket.read_to_end(&mut bytes)).await;
         let text = String::from_utf8(bytes).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {text:?}"));
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let headers = lines
@@ -149,66 +149,68 @@ impl Answer {
 }
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("it took too long")
+    timeout(PATIENCE, future).await.expect("timed out")
 }
 
-/// A registry whose `get` can be held, and that fails on demand.
+/// A registry that blocks and fails on demand.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct BlockingRegistry {
     pub(crate) inner: MemoryRegistry,
-    fails: Mutex<Option<Error>>,
+    /// Error of every call, if any.
+    error: Mutex<Option<Error>>,
+    /// Signalled when a call starts to block.
     pub(crate) entered: Notify,
-    /// `get` waits for this where `holds` is set.
-    pub(crate) open: Notify,
-    holds: bool,
-    /// Whether registrations and ends wait.
-    shut: watch::Sender<bool>,
-    /// Ids and reasons of the ends that were asked for.
-    pub(crate) ends: Mutex<Vec<(String, String)>>,
+    /// `get` waits for this if `blocks_get` is set.
+    pub(crate) release: Notify,
+    blocks_get: bool,
+    /// Whether registrations and unregistrations block.
+    blocked: watch::Sender<bool>,
+    /// Ids and reasons of all unregistrations.
+    pub(crate) unregistered: Mutex<Vec<(String, String)>>,
 }
 
-impl Gate {
+impl BlockingRegistry {
     pub(crate) fn with_ttl(ttl: Duration) -> Arc<Self> {
         Arc::new(Self { inner: MemoryRegistry::with_ttl(ttl).unwrap(), ..Self::default() })
     }
 
     pub(crate) fn failing(error: Error) -> Arc<Self> {
-        Arc::new(Self { fails: Mutex::new(Some(error)), ..Self::default() })
+        Arc::new(Self { error: Mutex::new(Some(error)), ..Self::default() })
     }
 
-    pub(crate) fn holding() -> Arc<Self> {
-        Arc::new(Self { holds: true, ..Self::default() })
+    pub(crate) fn blocking_get() -> Arc<Self> {
+        Arc::new(Self { blocks_get: true, ..Self::default() })
     }
 
-    /// Lets registrations and ends wait, or go on.
-    pub(crate) fn shut(&self, shut: bool) {
-        self.shut.send_replace(shut);
+    /// Blocks or unblocks registrations and unregistrations.
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        self.blocked.send_replace(blocked);
     }
 
-    async fn opened(&self) {
-        if *self.shut.borrow() {
+    async fn unblocked(&self) {
+        if *self.blocked.borrow() {
             self.entered.notify_one();
-            self.shut.subscribe().wait_for(|shut| !shut).await.unwrap();
+            self.blocked.subscribe().wait_for(|blocked| !blocked).await.unwrap();
         }
     }
 
     fn check(&self) -> Result<()> {
-        self.fails.lock().unwrap().clone().map_or(Ok(()), Err)
+        self.error.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }
 
 #[async_trait]
-impl Registry for Gate {
+impl Registry for BlockingRegistry {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         self.check()?;
-        self.opened().await;
+        self.unblocked().await;
         self.inner.register_with(stream, options).await
     }
     async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         self.check()?;
-        self.opened().await;
+        self.unblocked().await;
         let reason = options.reason.as_str().unwrap_or_default();
-        self.ends.lock().unwrap().push((id.to_string(), reason.to_owned()));
+        self.unregistered.lock().unwrap().push((id.to_string(), reason.to_owned()));
         self.inner.unregister_with(id, options).await
     }
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
@@ -217,9 +219,9 @@ impl Registry for Gate {
     }
     async fn get(&self, id: &StreamId) -> Result<Stream> {
         self.check()?;
-        if self.holds {
+        if self.blocks_get {
             self.entered.notify_one();
-            self.open.notified().await;
+            self.release.notified().await;
         }
         self.inner.get(id).await
     }

@@ -1,4 +1,4 @@
-//! The list: filters, orders, pages, and that a server's own writes are in it at once.
+//! Lists: filters, orders and pages, and that a list shows the server's own writes at once.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -13,7 +13,7 @@ use stream_registry::{
 use streamreg::server::ServeOptions;
 use testkit::RedisServer;
 
-use super::kit::{Answer, CAM, Gate, PATIENCE, Server, id, stream};
+use super::kit::{Answer, BlockingRegistry, CAM, PATIENCE, Server, id, stream};
 
 const LIST: &str = "/api/v1/streams";
 
@@ -81,7 +81,7 @@ async fn filters_and_pages(server: &Server) {
 }
 
 #[tokio::test]
-async fn filters_orders_and_exact_pages() {
+async fn list_filters_sorts_and_pages() {
     let (server, registry) = Server::memory().await;
     fill(&*registry).await;
     server.json("POST", LIST, r#"{"id":"cam99","type":"srt","source_addr":"h:1"}"#).await;
@@ -90,24 +90,24 @@ async fn filters_orders_and_exact_pages() {
 }
 
 #[tokio::test]
-async fn they_are_the_same_without_a_view() {
-    // A store without a feed, whose list a view has no business to show at once.
-    let gate = Arc::new(Gate::default());
-    fill(&gate.inner).await;
-    let server = Server::start(gate.clone(), ServeOptions::default()).await;
+async fn list_filters_sorts_and_pages_when_the_store_has_no_feed() {
+    // Without a feed, the view is only updated at intervals, so lists come from the store.
+    let store = Arc::new(BlockingRegistry::default());
+    fill(&store.inner).await;
+    let server = Server::start(store.clone(), ServeOptions::default()).await;
     server.json("POST", LIST, r#"{"id":"cam99","type":"srt","source_addr":"h:1"}"#).await;
     server.ask("DELETE", &format!("{LIST}/cam99"), &[], "").await;
     filters_and_pages(&server).await;
 }
 
 #[tokio::test]
-async fn a_cursor_stays_good_and_belongs_to_its_list() {
+async fn cursor_stays_valid_and_belongs_to_its_order() {
     let (server, registry) = Server::memory().await;
     fill(&*registry).await;
     server.json("POST", LIST, r#"{"id":"cam60","type":"srt","source_addr":"h:1"}"#).await;
     let first = server.get(&format!("{LIST}?limit=10&sort=-bitrate")).await;
     let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
-    // The stream that it names ends, and others come.
+    // The stream at the cursor ends, and another one is registered.
     let last = ids(&first).pop().unwrap();
     server.ask("DELETE", &format!("{LIST}/{last}"), &[], "").await;
     server.json("POST", LIST, r#"{"id":"cam61","type":"srt","source_addr":"h:1"}"#).await;
@@ -117,13 +117,13 @@ async fn a_cursor_stays_good_and_belongs_to_its_list() {
     for wrong in ["", "sort=bitrate&", "sort=id&"] {
         server.get(&format!("{LIST}?{wrong}cursor={cursor}")).await.problem(400, "invalid_cursor");
     }
-    // Nor is one of the store's own.
+    // Cursors of the store are invalid here.
     let page = registry.list_page(None, NonZeroU32::new(20).unwrap()).await.unwrap();
     let own = page.next.unwrap();
     server.get(&format!("{LIST}?cursor={own}")).await.problem(400, "invalid_cursor");
 }
 
-/// The list is what the store holds, to the byte.
+/// Asserts that the list contains exactly the records of the store.
 async fn assert_listed(server: &Server, registry: &dyn Registry, after: &str) {
     let listed = server.get(LIST).await;
     let mut held = registry.list().await.unwrap();
@@ -162,18 +162,18 @@ async fn writes_are_listed(registry: Arc<dyn Registry>) {
 }
 
 #[tokio::test]
-async fn a_write_through_a_server_is_in_its_next_list() {
+async fn list_shows_writes_through_the_server_at_once() {
     writes_are_listed(Arc::new(MemoryRegistry::new())).await;
 }
 
 #[tokio::test]
-async fn a_write_through_a_server_on_redis_is_in_its_next_list() {
+async fn list_shows_writes_through_the_server_at_once_on_redis() {
     let redis = RedisServer::start().await;
     writes_are_listed(connect(&redis.url()).await.unwrap()).await;
 }
 
 #[tokio::test]
-async fn heartbeats_of_many_are_in_the_next_list() {
+async fn list_shows_batched_statistics_at_once() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     for n in 0..700 {
@@ -188,7 +188,7 @@ async fn heartbeats_of_many_are_in_the_next_list() {
 }
 
 #[tokio::test]
-async fn expired_streams_are_not_listed() {
+async fn list_omits_expired_streams() {
     let registry = Arc::new(MemoryRegistry::with_ttl(Duration::from_secs(1)).unwrap());
     let server = Server::start(registry.clone(), ServeOptions::default()).await;
     registry.register(&stream("brief")).await.unwrap();
@@ -200,7 +200,7 @@ async fn expired_streams_are_not_listed() {
 }
 
 #[tokio::test]
-async fn streams_that_others_gave_less_time_are_not_listed_once_it_is_over() {
+async fn list_omits_streams_that_expired_because_another_program_shortened_their_ttl() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
@@ -211,12 +211,12 @@ async fn streams_that_others_gave_less_time_are_not_listed_once_it_is_over() {
         }
         let held = registry.list().await.unwrap().len();
         testkit::wait_until(PATIENCE, async || listed("limit=10000").await.json()["total"] == held).await;
-        // What the feed does not know, as another program's writes.
+        // Another program's write, which is not in the feed.
         assert_eq!(redis.cli(&["PEXPIRE", "mirror:streams:cam1", "1100"]).await, "1");
         while registry.get(&id("cam1")).await.is_ok() {}
         let mut answer = listed("limit=10000").await;
         if held > 1_000 {
-            // So many are not asked for all the time.
+            // With more than 1 000 streams, the view checks expiry only at intervals.
             testkit::wait_until(PATIENCE, async || {
                 answer = listed("limit=10000").await;
                 answer.json()["total"] == held - 1
@@ -225,7 +225,7 @@ async fn streams_that_others_gave_less_time_are_not_listed_once_it_is_over() {
         }
         assert!(!ids(&answer).contains(&"cam1".to_owned()), "of {held}");
         assert_eq!((ids(&answer).len(), &answer.json()["total"]), (held - 1, &json!(held - 1)));
-        // And another one is in its place, not one that has ended as well.
+        // The page is filled with the next live stream, not with another expired one.
         for gone in ["cam0", "cam10"] {
             redis.cli(&["PEXPIRE", &format!("mirror:streams:{gone}"), "1"]).await;
             while registry.get(&id(gone)).await.is_ok() {}
@@ -236,12 +236,12 @@ async fn streams_that_others_gave_less_time_are_not_listed_once_it_is_over() {
 }
 
 #[tokio::test]
-async fn no_page_shows_streams_that_have_ended_however_many_in_a_row() {
+async fn pages_omit_any_number_of_consecutive_ended_streams() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
     let names: Vec<_> = (0..14).map(|n| format!("cam{n:02}")).collect();
-    // Some end by their time, some are deleted by hand; those of a few places stay.
+    // Some streams expire, some are deleted in Redis, and those at a few positions stay.
     for (stay, page, more) in [
         (&[11, 13][..], &[("limit=1", &[11][..], true), ("limit=2", &[11, 13], false)][..], 13),
         (&[0], &[("limit=1", &[0], false), ("limit=1&sort=-id", &[0], false)], 0),
@@ -266,7 +266,7 @@ async fn no_page_shows_streams_that_have_ended_however_many_in_a_row() {
             let answer = server.get(&format!("{LIST}?{query}")).await;
             let shown: Vec<_> = shown.iter().map(|n| names[*n].clone()).collect();
             assert_eq!(ids(&answer), shown, "{query} of {stay:?}");
-            // A cursor leads to a stream.
+            // Every cursor leads to a stream.
             let cursor = answer.json()["next_cursor"].as_str().map(str::to_owned);
             assert_eq!(cursor.is_some(), *next, "{query} of {stay:?}");
             if let Some(cursor) = cursor {
@@ -278,7 +278,7 @@ async fn no_page_shows_streams_that_have_ended_however_many_in_a_row() {
 }
 
 #[tokio::test]
-async fn the_total_counts_matches_where_the_store_is_listed() {
+async fn total_counts_matches_when_lists_come_from_the_store() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     for n in 0..5 {
@@ -298,7 +298,7 @@ async fn the_total_counts_matches_where_the_store_is_listed() {
 }
 
 #[tokio::test]
-async fn the_list_is_there_while_the_store_is_away() {
+async fn list_is_available_while_the_store_is_down() {
     let mut redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
@@ -306,7 +306,7 @@ async fn the_list_is_there_while_the_store_is_away() {
         server.json("POST", LIST, &format!(r#"{{"id":"{cam}","type":"srt","source_addr":"h:1"}}"#)).await;
     }
     assert_eq!(server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"active"}"#).await.status, 204);
-    // A cursor of the view's tells that the list came from there.
+    // A cursor of the view shows that the list came from the view.
     testkit::wait_until(PATIENCE, async || {
         let page = server.get(&format!("{LIST}?limit=1")).await.json();
         page["next_cursor"].as_str().is_some_and(|cursor| cursor.starts_with("v."))
@@ -315,28 +315,28 @@ async fn the_list_is_there_while_the_store_is_away() {
     redis.kill();
     let listed = server.get(&format!("{LIST}?status=active")).await;
     assert_eq!(ids(&listed), ["cam1"]);
-    // What was under way then may have come there, what comes later has not: the list is as it was.
+    // Once the store is known to be down, writes are certainly not applied, and the list stays the same.
     testkit::wait_until(PATIENCE, async || server.get("/readyz").await.status == 503).await;
     let paused = server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"paused"}"#).await;
     assert_eq!(paused.problem(503, "unavailable")["may_have_applied"], false);
     assert_eq!(ids(&server.get(&format!("{LIST}?status=active")).await), ["cam1"]);
-    // What may have come there is in no view: the list asks the store, which does not answer.
+    // The view cannot show a write that may have been applied, so the list needs the store, which does not respond.
     redis.restart(testkit::Data::Empty).await;
     testkit::wait_until(PATIENCE, async || server.get("/readyz").await.status == 200).await;
     redis.pause();
-    let unsure = server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"paused"}"#).await;
-    assert_eq!(unsure.problem(503, "timeout")["may_have_applied"], true);
+    let unconfirmed = server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"paused"}"#).await;
+    assert_eq!(unconfirmed.problem(503, "timeout")["may_have_applied"], true);
     assert_eq!(server.get(LIST).await.status, 503);
     redis.resume();
 }
 
 #[tokio::test]
-async fn a_summary_counts_what_a_list_shows() {
+async fn summary_counts_the_streams_of_the_list() {
     let (server, registry) = Server::memory().await;
     fill(&*registry).await;
     let stats = StreamStats { bitrate: 100, packets_lost: 3, ..StreamStats::default() };
     registry.update_stats(&id("cam00"), &stats).await.unwrap();
-    // The view learns of what this server writes; of the rest by events.
+    // Writes through the server update the view at once.
     server.json("PUT", &format!("{LIST}/cam00/stats"), r#"{"bitrate":100,"packets_lost":3}"#).await;
     let groups = |summary: &Value| -> Vec<(Value, u64)> {
         let groups = summary["groups"].as_array().unwrap().iter();

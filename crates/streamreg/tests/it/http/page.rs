@@ -1,9 +1,9 @@
-//! The page at `/`.
+//! The files of the dashboard at `/`.
 
 use super::kit::Server;
 
 #[tokio::test]
-async fn the_page_needs_nothing_from_elsewhere() {
+async fn dashboard_loads_nothing_from_other_hosts() {
     let (server, _) = Server::memory().await;
     for (path, media_type) in [
         ("/", "text/html; charset=utf-8"),
@@ -15,7 +15,7 @@ async fn the_page_needs_nothing_from_elsewhere() {
         assert!(answer.header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"));
         assert!(!answer.header("content-security-policy").contains("unsafe"));
         let text = answer.body.replace("http://www.w3.org/2000/svg", "");
-        for elsewhere in [
+        for forbidden in [
             "http://",
             "https://",
             "innerHTML",
@@ -25,7 +25,7 @@ async fn the_page_needs_nothing_from_elsewhere() {
             "style=\"",
             "@import",
         ] {
-            assert!(!text.contains(elsewhere), "{path} has {elsewhere}");
+            assert!(!text.contains(forbidden), "{path} contains {forbidden}");
         }
     }
     let page = server.get("/").await.body;

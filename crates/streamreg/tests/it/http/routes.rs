@@ -1,4 +1,4 @@
-//! Every route and every status.
+//! Every route and every status of the API.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use stream_registry::registry::Operation;
 use stream_registry::{Error, ErrorKind, RegisterOptions, Registry};
 use streamreg::server::ServeOptions;
 
-use super::kit::{CAM, Gate, Server, id, stream};
+use super::kit::{BlockingRegistry, CAM, Server, id, stream};
 
 #[tokio::test]
-async fn a_stream_lives_its_life_over_every_route() {
+async fn every_route_works_for_a_stream() {
     let (server, registry) = Server::memory().await;
     let empty = server.get("/api/v1/streams").await;
     let revision = registry.snapshot().await.unwrap().revision.unwrap();
@@ -48,7 +48,7 @@ async fn a_stream_lives_its_life_over_every_route() {
 
     let path = "/api/v1/streams/cam1";
     assert_eq!(server.ask("POST", &format!("{path}/heartbeat"), &[], "").await.status, 204);
-    assert_eq!(server.ask("POST", &format!("{path}/heartbeat?force=true"), &[], "what is this").await.status, 204);
+    assert_eq!(server.ask("POST", &format!("{path}/heartbeat?force=true"), &[], "ignored body").await.status, 204);
     assert_eq!(server.json("PUT", &format!("{path}/status"), r#"{"status":"buffering"}"#).await.status, 204);
     assert_eq!(registry.get(&id("cam1")).await.unwrap().status.as_str(), "buffering");
     let stats = r#"{"bytes_received":9223372036854775807,"viewers":3}"#;
@@ -84,9 +84,9 @@ async fn a_stream_lives_its_life_over_every_route() {
     server.get(path).await.problem(404, "not_found");
     server.json("POST", "/api/v1/streams", CAM).await;
     let last = server
-        .ask("DELETE", &format!("{path}?reason=gone%20home&force=true"), &[("Prefer", "return=representation")], "")
+        .ask("DELETE", &format!("{path}?reason=source%20lost&force=true"), &[("Prefer", "return=representation")], "")
         .await;
-    assert_eq!((last.status, &last.json()["end_reason"]), (200, &json!("gone home")));
+    assert_eq!((last.status, &last.json()["end_reason"]), (200, &json!("source lost")));
     for (method, suffix, body) in [
         ("POST", "/heartbeat", ""),
         ("PUT", "/status", r#"{"status":"active"}"#),
@@ -100,7 +100,7 @@ async fn a_stream_lives_its_life_over_every_route() {
 }
 
 #[tokio::test]
-async fn a_lease_lives_its_life_over_every_route() {
+async fn every_route_works_for_a_leased_stream() {
     let (server, registry) = Server::memory().await;
     let path = "/api/v1/streams/cam1";
     let post = async |query: &str, body: &str, epoch: &str| {
@@ -139,7 +139,7 @@ async fn a_lease_lives_its_life_over_every_route() {
         assert_eq!(registry.get(&id("cam1")).await.unwrap().epoch().unwrap().as_str(), mine);
     }
 
-    // Plain registrations stay out, the same publisher may take it anew, others when it is stale enough.
+    // Registrations without a lease are rejected. The same publisher may renew, others may take over a stale stream.
     post("", CAM, "").await.problem(409, "already_exists");
     let again = post("lease=true", CAM, "").await.json();
     assert_eq!(again["outcome"], "renewed");
@@ -161,7 +161,7 @@ async fn a_lease_lives_its_life_over_every_route() {
     assert_eq!(lost.get("existing"), None);
     post("recover=true", &first, &theirs).await.problem(404, "not_found");
 
-    // A store that lost everything: the stream is back as it was.
+    // An empty store, as after a data loss: recovery restores the stream.
     let (server, _) = Server::memory().await;
     let headers = [("Content-Type", "application/json"), ("Stream-Epoch", mine.as_str())];
     for (status, outcome) in [(201, "created"), (200, "renewed")] {
@@ -175,7 +175,7 @@ async fn a_lease_lives_its_life_over_every_route() {
 }
 
 #[tokio::test]
-async fn many_heartbeats_go_in_one_request() {
+async fn one_request_carries_many_heartbeats() {
     let (server, registry) = Server::memory().await;
     let leased = RegisterOptions::default().lease(true);
     let mine = registry.register_with(&stream("mine"), &leased).await.unwrap().epoch.unwrap();
@@ -199,7 +199,7 @@ async fn many_heartbeats_go_in_one_request() {
     assert_eq!(registry.get(&id("theirs")).await.unwrap().bitrate, 9);
     assert_eq!(server.json("POST", "/api/v1/heartbeats", r#"{"streams":[]}"#).await.status, 200);
 
-    // Nearly a thousand and a megabyte.
+    // A batch close to both limits: 1 000 streams and 1 MiB.
     let long: Vec<_> = (0..1_000).map(|n| json!({"id": format!("{n:0>256}"), "epoch": "e".repeat(128), "stats": {"bitrate": n, "packets_received": n, "packets_retransmitted": n, "jitter_ms": 0.5, "rtt_ms": 12.5}})).collect();
     let body = json!({"streams": long}).to_string();
     assert!(body.len() > 500_000 && body.len() < 1_048_576, "{}", body.len());
@@ -208,18 +208,18 @@ async fn many_heartbeats_go_in_one_request() {
 }
 
 #[tokio::test]
-async fn a_batch_is_one_call_of_the_store() {
+async fn batch_is_one_call_of_the_store() {
     let registry = Arc::new(MockRegistry::new());
     registry.register(&stream("a")).await.unwrap();
     registry.register(&stream("b")).await.unwrap();
     let server = Server::start(registry.clone(), ServeOptions::default()).await;
     let body = r#"{"streams":[{"id":"a"},{"id":"b"},{"id":"c"}]}"#;
-    // A fault of the store as a whole is the request's, and told once.
+    // If the whole call fails, so does the request.
     registry.fail_next(Operation::Write, ErrorKind::Unavailable);
     let answer = server.json("POST", "/api/v1/heartbeats", body).await;
     let problem = answer.problem(503, "unavailable");
     assert_eq!((&problem["operation"], answer.header("retry-after")), (&json!("write"), "1"));
-    // One of a single stream is that stream's.
+    // An error of a single stream is reported for that stream.
     for (kind, code) in
         [(ErrorKind::Corrupt, "corrupt"), (ErrorKind::Internal, "internal"), (ErrorKind::Timeout, "timeout")]
     {
@@ -236,7 +236,7 @@ async fn a_batch_is_one_call_of_the_store() {
 }
 
 #[tokio::test]
-async fn the_server_says_what_it_is() {
+async fn info_and_health_describe_the_server() {
     let (server, _) = Server::memory().await;
     let info = server.get("/api/v1/info").await.json();
     assert_eq!(
@@ -250,7 +250,7 @@ async fn the_server_says_what_it_is() {
 }
 
 #[tokio::test]
-async fn wrong_methods_and_unknown_paths_are_problems() {
+async fn wrong_methods_and_unknown_paths_return_problems() {
     let (server, _) = Server::memory().await;
     for (method, path, allow) in [
         ("DELETE", "/api/v1/streams", "GET, HEAD, POST"),
@@ -278,7 +278,7 @@ async fn wrong_methods_and_unknown_paths_are_problems() {
 }
 
 #[tokio::test]
-async fn every_kind_of_error_has_its_status_and_shows_no_secret() {
+async fn every_error_kind_has_its_status_and_reveals_no_secret() {
     let secret = || std::io::Error::other("redis://user:hunter2@host");
     for (kind, status, code) in [
         (ErrorKind::InvalidArgument, 400, "invalid"),
@@ -292,7 +292,7 @@ async fn every_kind_of_error_has_its_status_and_shows_no_secret() {
         (ErrorKind::Closed, 503, "closed"),
         (ErrorKind::Timeout, 503, "timeout"),
     ] {
-        let registry = Gate::failing(Error::new(kind, "some sentence").with_source(secret()));
+        let registry = BlockingRegistry::failing(Error::new(kind, "some message").with_source(secret()));
         let server = Server::start(registry, ServeOptions::default()).await;
         for (method, path) in [
             ("GET", "/api/v1/streams/a"),
@@ -306,26 +306,28 @@ async fn every_kind_of_error_has_its_status_and_shows_no_secret() {
             assert_eq!(problem["may_have_applied"], kind == ErrorKind::Timeout);
             assert!(!answer.body.contains("hunter2"), "{}", answer.body);
         }
-        let fault = server.client().await.get(&id("a")).await.unwrap_err();
+        let error = server.client().await.get(&id("a")).await.unwrap_err();
         let expected = match kind {
             ErrorKind::Closed => ErrorKind::Unavailable,
             ErrorKind::Unauthenticated => ErrorKind::Denied,
             kind => kind,
         };
-        assert_eq!((fault.kind(), fault.operation()), (expected, Some(Operation::Get)));
-        assert_eq!(fault.stream_id(), Some(&id("a")));
+        assert_eq!((error.kind(), error.operation()), (expected, Some(Operation::Get)));
+        assert_eq!(error.stream_id(), Some(&id("a")));
     }
 }
 
 #[tokio::test]
-async fn readiness_is_the_stores_and_health_the_processes() {
-    let server =
-        Server::start(Gate::failing(Error::new(ErrorKind::Unavailable, "the store is away")), ServeOptions::default())
-            .await;
+async fn readiness_depends_on_the_store_and_health_does_not() {
+    let server = Server::start(
+        BlockingRegistry::failing(Error::new(ErrorKind::Unavailable, "the store is down")),
+        ServeOptions::default(),
+    )
+    .await;
     let answer = server.get("/readyz").await;
     answer.problem(503, "unavailable");
     assert_eq!(answer.header("retry-after"), "1");
     assert_eq!(server.get("/healthz").await.status, 200);
-    let fault = server.client().await.ping().await.unwrap_err();
-    assert_eq!((fault.kind(), fault.operation()), (ErrorKind::Unavailable, Some(Operation::Ping)));
+    let error = server.client().await.ping().await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unavailable, Some(Operation::Ping)));
 }

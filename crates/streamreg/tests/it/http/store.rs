@@ -1,4 +1,4 @@
-//! The HTTP store against the server, and against what is none.
+//! The HTTP client against the server, and against servers that are not streamreg.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use super::kit::{PATIENCE, Server, id, stream, within};
 
 #[tokio::test]
-async fn the_store_over_http_does_what_the_store_does() {
+async fn client_behaves_like_the_store_behind_the_server() {
     let (server, registry) = Server::memory().await;
     let client: Arc<dyn Registry> = Arc::new(server.client().await);
     assert_eq!((client.info().kind, client.info().ttl), ("http", Duration::from_secs(300)));
@@ -80,13 +80,13 @@ async fn the_store_over_http_does_what_the_store_does() {
 }
 
 #[tokio::test]
-async fn a_thousand_writes_are_answered_in_order() {
+async fn results_of_a_thousand_writes_are_in_order() {
     let (server, registry) = Server::memory().await;
     let client = server.client().await;
     for n in 0..10 {
         registry.register(&stream(&format!("s{n}"))).await.unwrap();
     }
-    // Each stream gets a hundred bitrates; the last one has to win. Every eleventh id is unknown.
+    // Each stream gets about a hundred bitrates, and the last one must win. Every eleventh id is unknown.
     let writes: Vec<_> = (0..1_000_u64)
         .map(|n| Write {
             id: id(&format!("s{}", n % 11)),
@@ -99,12 +99,12 @@ async fn a_thousand_writes_are_answered_in_order() {
     for (n, answer) in answers.iter().enumerate() {
         match answer {
             Ok(()) => assert_ne!(n % 11, 10),
-            Err(fault) => {
+            Err(error) => {
                 assert_eq!(
-                    (n % 11, fault.kind(), fault.operation()),
+                    (n % 11, error.kind(), error.operation()),
                     (10, ErrorKind::NotFound, Some(Operation::Stats))
                 );
-                assert_eq!(fault.stream_id(), Some(&id("s10")));
+                assert_eq!(error.stream_id(), Some(&id("s10")));
             }
         }
     }
@@ -124,7 +124,7 @@ async fn a_thousand_writes_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn heartbeats_and_statistics_go_in_one_request_and_the_rest_in_order() {
+async fn heartbeats_and_statistics_are_batched_and_other_writes_stay_in_order() {
     let done = r#"{"unknown":["gone"],"not_holder":["lost"],"failed":[{"id":"odd","code":"corrupt","detail":"not a record"}]}"#;
     let empty = "HTTP/1.1 204 No Content\r\n\r\n".to_owned();
     let (addr, task) = scripted(vec![vec![ok(INFO), ok(done), empty.clone(), empty.clone(), empty]]).await;
@@ -144,13 +144,13 @@ async fn heartbeats_and_statistics_go_in_one_request_and_the_rest_in_order() {
     let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect();
     use ErrorKind::{Corrupt, InvalidArgument, NotFound, NotHolder};
     assert_eq!(kinds, [None, Some(NotHolder), Some(NotFound), Some(Corrupt), None, Some(InvalidArgument)]);
-    for (write, fault) in
+    for (write, error) in
         writes.iter().zip(&answers).filter_map(|(write, answer)| Some((write, answer.as_ref().err()?)))
     {
-        assert_eq!((fault.stream_id(), fault.operation()), (Some(&write.id), Some(write.change.operation())));
-        assert!(!fault.may_have_applied() && !fault.is_retryable());
+        assert_eq!((error.stream_id(), error.operation()), (Some(&write.id), Some(write.change.operation())));
+        assert!(!error.may_have_applied() && !error.is_retryable());
     }
-    // Alone, twice for one stream, and by an operator: each by itself, those of one stream in their order.
+    // A single write, two writes to one stream, and a forced one are sent individually and in order.
     within(client.write(&[write("a", holder, Change::Heartbeat)])).await.unwrap()[0].as_ref().unwrap();
     let twice = [write("a", Guard::None, stats), write("a", Guard::Force, Change::Heartbeat)];
     assert!(within(client.write(&twice)).await.unwrap().iter().all(Result::is_ok));
@@ -175,7 +175,7 @@ async fn heartbeats_and_statistics_go_in_one_request_and_the_rest_in_order() {
 }
 
 #[tokio::test]
-async fn a_batch_whose_answer_is_lost_may_have_been_done() {
+async fn batch_may_have_applied_when_its_response_is_lost() {
     let write = |name: &str| Write { id: id(name), guard: Guard::None, change: Change::Heartbeat };
     for answer in [ok("[1,2]"), String::new()] {
         let (addr, task) = scripted(vec![vec![ok(INFO), answer]]).await;
@@ -188,7 +188,7 @@ async fn a_batch_whose_answer_is_lost_may_have_been_done() {
 }
 
 #[tokio::test]
-async fn a_thousand_leases_are_kept_alive_by_one_call() {
+async fn one_call_keeps_a_thousand_leases_alive() {
     let (server, registry) = Server::memory().await;
     let client = server.client().await;
     let leased = RegisterOptions::default().lease(true);
@@ -205,7 +205,7 @@ async fn a_thousand_leases_are_kept_alive_by_one_call() {
     registry.unregister_with(&writes[9].id, &UnregisterOptions::default().guard(Guard::Force)).await.unwrap();
     let answers = client.write(&writes).await.unwrap();
     for (n, (write, answer)) in writes.iter().zip(answers).enumerate() {
-        let kind = answer.err().map(|fault| fault.kind());
+        let kind = answer.err().map(|error| error.kind());
         assert_eq!(
             kind,
             match n {
@@ -222,7 +222,7 @@ async fn a_thousand_leases_are_kept_alive_by_one_call() {
 }
 
 #[tokio::test]
-async fn a_lease_over_http_is_that_of_the_store() {
+async fn leases_over_http_behave_like_leases_of_the_store() {
     let (server, registry) = Server::memory().await;
     let client = server.client().await;
     let leased = RegisterOptions::default().lease(true);
@@ -232,7 +232,7 @@ async fn a_lease_over_http_is_that_of_the_store() {
     let fresh = client.register_new(&stream("x"), &leased).await.unwrap();
     assert!(fresh.epoch.is_some());
 
-    // Stale is judged where the stream is, to the millisecond, and any time can be asked for.
+    // The server compares staleness in milliseconds, and accepts any duration.
     let mut other = stream("a");
     other.source_addr = "h:2".into();
     for after in [Duration::MAX, Duration::from_secs(299)] {
@@ -258,25 +258,26 @@ async fn a_lease_over_http_is_that_of_the_store() {
 }
 
 #[tokio::test]
-async fn a_read_only_store_sends_no_write() {
+async fn read_only_client_sends_no_write() {
     let (server, registry) = Server::memory().await;
     registry.register(&stream("a")).await.unwrap();
     let client = HttpRegistry::connect(server.options().read_only(true)).await.unwrap();
     assert!(client.info().read_only);
     assert_eq!(client.list().await.unwrap().len(), 1);
-    for fault in [
+    for error in [
         client.register(&stream("b")).await.unwrap_err(),
         client.register_new(&stream("b"), &RegisterOptions::default()).await.unwrap_err(),
         client.unregister(&id("a")).await.unwrap_err(),
         client.update_heartbeat(&id("a")).await.unwrap_err(),
     ] {
-        assert_eq!(fault.kind(), ErrorKind::Denied);
+        assert_eq!(error.kind(), ErrorKind::Denied);
     }
     assert_eq!(registry.list().await.unwrap().len(), 1);
 }
 
-/// Answers connections by script: the n-th connection gets the n-th list of answers, one a request,
-/// and is closed after them. Returns the requests, and the listener, which nobody answers any more.
+/// Starts a scripted server: connection n gets the responses of list n, one per request, and is then closed.
+///
+/// The task returns the requests and the listener, which no longer accepts connections.
 async fn scripted(answers: Vec<Vec<String>>) -> (SocketAddr, JoinHandle<(Vec<String>, TcpListener)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -297,7 +298,7 @@ async fn scripted(answers: Vec<Vec<String>>) -> (SocketAddr, JoinHandle<(Vec<Str
                 };
                 while complete(&request).is_none() {
                     let got = socket.read(&mut piece).await.unwrap();
-                    assert_ne!(got, 0, "the client closed within a request");
+                    assert_ne!(got, 0, "the client closed the connection during a request");
                     request.extend_from_slice(&piece[..got]);
                 }
                 heads.push(String::from_utf8(request).unwrap());
@@ -316,10 +317,10 @@ fn ok(body: &str) -> String {
 const INFO: &str = r#"{"name":"streamreg","version":"0","store":"memory","ttl_ms":1000,"read_only":false}"#;
 
 #[tokio::test]
-async fn a_lost_connection_is_tried_once_more_under_the_same_name() {
+async fn lost_registration_is_retried_once_with_the_same_operation_id() {
     let registered =
         format!(r#"{{"stream":{},"outcome":"created","epoch":null,"ttl_ms":1000}}"#, stream("a").to_json());
-    // The first connection takes the registration and closes without an answer.
+    // The first connection reads the registration and closes without a response.
     let (addr, task) = scripted(vec![vec![ok(INFO), String::new()], vec![ok(&registered)]]).await;
     let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
     assert_eq!(client.info().ttl, Duration::from_secs(1));
@@ -327,22 +328,22 @@ async fn a_lost_connection_is_tried_once_more_under_the_same_name() {
     let (heads, _) = within(task).await.unwrap();
     let key = |head: &str| {
         let head = head.to_ascii_lowercase();
-        let (_, rest) = head.split_once("idempotency-key: ").expect("every registration has a name");
+        let (_, rest) = head.split_once("idempotency-key: ").expect("every registration has an operation id");
         rest.lines().next().unwrap().to_owned()
     };
     assert_eq!(heads.len(), 3);
     assert_eq!(key(&heads[1]), key(&heads[2]));
 
-    // Twice is the end of it.
+    // There is no second retry.
     let (addr, task) = scripted(vec![vec![ok(INFO), String::new()], vec![String::new()]]).await;
     let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
-    let fault = within(client.register(&stream("a"))).await.unwrap_err();
-    assert_eq!((fault.kind(), fault.may_have_applied()), (ErrorKind::Unavailable, true));
+    let error = within(client.register(&stream("a"))).await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Unavailable, true));
     within(task).await.unwrap();
 }
 
 #[tokio::test]
-async fn answers_that_are_not_ours_are_clear_errors() {
+async fn unexpected_responses_become_clear_errors() {
     let html = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>".to_owned();
     let gateway = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>".to_owned();
     let missing = "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>".to_owned();
@@ -365,51 +366,51 @@ async fn answers_that_are_not_ours_are_clear_errors() {
         let label = answer.chars().take(60).collect::<String>();
         let (addr, task) = scripted(vec![vec![ok(INFO), answer]]).await;
         let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
-        let fault = within(client.get(&id("a"))).await.unwrap_err();
-        assert_eq!((fault.kind(), fault.may_have_applied()), (kind, false), "{label}: {fault}");
+        let error = within(client.get(&id("a"))).await.unwrap_err();
+        assert_eq!((error.kind(), error.may_have_applied()), (kind, false), "{label}: {error}");
         task.abort();
     }
     let (addr, _task) = scripted(vec![vec!["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".to_owned()]]).await;
-    let fault = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap_err();
-    assert_eq!((fault.kind(), fault.operation()), (ErrorKind::Internal, Some(Operation::Connect)));
+    let error = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Internal, Some(Operation::Connect)));
 }
 
 #[tokio::test]
-async fn no_server_and_a_silent_server_are_clear_errors() {
+async fn missing_and_silent_servers_become_clear_errors() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let options: HttpOptions = format!("http://{addr}").parse().unwrap();
-    // It accepts, in the system's queue, and says nothing.
-    let begun = Instant::now();
-    let fault = HttpRegistry::connect(options.timeout(Duration::from_millis(100))).await.unwrap_err();
-    assert_eq!((fault.kind(), fault.may_have_applied()), (ErrorKind::Timeout, false));
-    assert!(begun.elapsed() < PATIENCE);
-    // A port that is taken, so that no other test gets it, and that nobody listens on.
+    // The system accepts the connection into its queue, but there is no response.
+    let start = Instant::now();
+    let error = HttpRegistry::connect(options.timeout(Duration::from_millis(100))).await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Timeout, false));
+    assert!(start.elapsed() < PATIENCE);
+    // A bound port without a listener, so that no other test can use it.
     let taken = TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = taken.local_addr().unwrap();
     let options = format!("http://{addr}").parse::<HttpOptions>().unwrap();
-    let fault = within(HttpRegistry::connect(options)).await.unwrap_err();
-    assert_eq!(fault.kind(), ErrorKind::Unavailable);
-    assert!(fault.to_string().contains("start one with `streamreg serve`"), "{fault}");
-    assert!(fault.to_string().contains(&addr.to_string()), "{fault}");
+    let error = within(HttpRegistry::connect(options)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("start one with `streamreg serve`"), "{error}");
+    assert!(error.to_string().contains(&addr.to_string()), "{error}");
 }
 
 #[tokio::test]
-async fn a_dead_server_fails_a_batch_at_once() {
+async fn batch_fails_at_once_when_the_server_is_dead() {
     let (addr, task) = scripted(vec![vec![ok(INFO)]]).await;
     let options: HttpOptions = format!("http://{addr}").parse().unwrap();
     let client = HttpRegistry::connect(options.timeout(Duration::from_millis(200))).await.unwrap();
-    // From here on it accepts, in the system's queue, and says nothing.
+    // From here on, the system accepts connections into its queue, but there is no response.
     let (_, _silent) = within(task).await.unwrap();
-    // Those that were sent may have arrived; the rest was not sent and says so.
+    // Writes that were sent may have been applied. The others were not sent.
     for (change, sent) in [(Change::Status(StreamStatus::Active), 1..=16), (Change::Heartbeat, 1_000..=1_000)] {
         let writes: Vec<_> = (0..1_000)
             .map(|n| Write { id: id(&format!("s{n}")), guard: Guard::None, change: change.clone() })
             .collect();
-        let begun = Instant::now();
+        let start = Instant::now();
         let answers = within(client.write(&writes)).await.unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert_eq!(answers.len(), 1_000);
         assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(Error::is_retryable)));
         let uncertain = answers.iter().filter(|answer| answer.as_ref().is_err_and(Error::may_have_applied)).count();

@@ -1,4 +1,4 @@
-//! Ids, numbers, unknown fields, pages and named calls on their way through the server.
+//! Ids, numbers, unknown fields, pages and operation ids survive the way through the server.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -10,7 +10,7 @@ use stream_registry::{Cursor, ErrorKind, OnConflict, RegisterOptions, Registry, 
 use super::kit::{Server, id, stream};
 
 #[tokio::test]
-async fn ids_come_back_as_they_were() {
+async fn every_valid_id_survives_a_round_trip() {
     let (server, registry) = Server::memory().await;
     let client = server.client().await;
     let long = "é".repeat(128);
@@ -64,7 +64,7 @@ async fn ids_come_back_as_they_were() {
 }
 
 #[tokio::test]
-async fn exact_integers_and_unknown_fields_survive_both_ways() {
+async fn exact_integers_and_unknown_fields_survive_reads_and_writes() {
     let (server, registry) = Server::memory().await;
     let client = server.client().await;
     let text = r#"{"id":"a","type":"srt","source_addr":"h:1","bytes_received":9223372036854775807,"packets_received":9007199254740993,"x":1.0e5,"y":{"id":"decoy","n":[12345678901234567890123,{}]},"z\"é":null}"#;
@@ -99,27 +99,30 @@ async fn exact_integers_and_unknown_fields_survive_both_ways() {
 }
 
 #[tokio::test]
-async fn another_writers_illegal_values_do_not_stop_an_update() {
+async fn update_succeeds_when_the_record_has_nonconforming_values() {
     let (server, registry) = Server::memory().await;
     let client = server.client().await;
     let text =
         r#"{"type":"srt","source_addr":"h:1","status":"active","bitrate":-5,"bytes_received":1.5e6,"node":7,"x":[]}"#;
-    let mut odd = Stream::from_stored(&id("a"), text).unwrap();
-    client.register(&odd).await.unwrap();
-    odd.set_status(StreamStatus::Paused);
-    client.update(&odd).await.unwrap();
+    let mut nonconforming = Stream::from_stored(&id("a"), text).unwrap();
+    client.register(&nonconforming).await.unwrap();
+    nonconforming.set_status(StreamStatus::Paused);
+    client.update(&nonconforming).await.unwrap();
     let stored = registry.get(&id("a")).await.unwrap();
     assert_eq!((stored.status.clone(), stored.bitrate, stored.bytes_received), (StreamStatus::Paused, 0, 1_500_000));
     assert!(stored.to_json().ends_with(r#","x":[]}"#), "{}", stored.to_json());
-    // What is stored that way is read that way.
-    registry.register_with(&odd, &RegisterOptions::default().on_conflict(OnConflict::TakeOver)).await.unwrap();
+    // The store keeps nonconforming values, and reads return them.
+    registry
+        .register_with(&nonconforming, &RegisterOptions::default().on_conflict(OnConflict::TakeOver))
+        .await
+        .unwrap();
     assert!(client.get(&id("a")).await.unwrap().to_json().contains(r#""bitrate":-5,"#));
     client.update_heartbeat(&id("a")).await.unwrap();
     assert!(registry.get(&id("a")).await.unwrap().to_json().contains(r#""bitrate":-5,"#));
 }
 
 #[tokio::test]
-async fn pages_bring_each_of_2500_streams() {
+async fn pages_contain_all_of_2500_streams() {
     let (server, registry) = Server::memory().await;
     for n in 0..2_500 {
         registry.register(&stream(&format!("cam {n}"))).await.unwrap();
@@ -159,12 +162,12 @@ async fn pages_bring_each_of_2500_streams() {
     assert_eq!(client.list_page(None, NonZeroU32::MAX).await.unwrap().streams.len(), 2_500);
     assert_eq!(client.snapshot().await.unwrap().streams.len(), 2_500);
     let foreign: Cursor = "r0000000000000000deadbeef".parse().unwrap();
-    let fault = client.list_page(Some(&foreign), NonZeroU32::MIN).await.unwrap_err();
-    assert_eq!((fault.kind(), fault.operation()), (ErrorKind::InvalidCursor, Some(Operation::ListPage)));
+    let error = client.list_page(Some(&foreign), NonZeroU32::MIN).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidCursor, Some(Operation::ListPage)));
 }
 
 #[tokio::test]
-async fn calls_with_a_name_are_done_once() {
+async fn requests_with_the_same_idempotency_key_are_applied_once() {
     let (server, registry) = Server::memory().await;
     let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "op-1")];
     let nameless = r#"{"type":"srt","source_addr":"h:1"}"#;

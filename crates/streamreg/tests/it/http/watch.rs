@@ -1,4 +1,4 @@
-//! The HTTP store as one who follows: through restarts, silence and cuts.
+//! Watches of the HTTP client: across restarts, silence and lost connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::kit::{Gate, Server, id, stream, within};
+use super::kit::{BlockingRegistry, Server, id, stream, within};
 
-/// The next event that is not only a sign of life.
-async fn told(watch: &mut Watch) -> Event {
+/// Returns the next event other than `Alive`.
+async fn next_change(watch: &mut Watch) -> Event {
     loop {
         match within(watch.next()).await {
             Some(Event::Alive { .. }) => {}
-            event => return event.expect("the watch goes on"),
+            event => return event.expect("the watch has not ended"),
         }
     }
 }
@@ -30,7 +30,7 @@ fn name(event: &Event) -> &str {
 }
 
 #[tokio::test]
-async fn a_watch_survives_restarts_without_a_gap() {
+async fn watch_misses_nothing_when_the_server_restarts() {
     let store = Arc::new(MemoryRegistry::new());
     let mut server = Server::start(store.clone(), ServeOptions::default()).await;
     let client = server.client().await;
@@ -38,21 +38,21 @@ async fn a_watch_survives_restarts_without_a_gap() {
     assert!(matches!(within(watch.next()).await, Some(Event::Alive { .. })));
     for round in 0..5 {
         store.register(&stream(&format!("up{round}"))).await.unwrap();
-        assert_eq!(name(&told(&mut watch).await), format!("up{round}"));
+        assert_eq!(name(&next_change(&mut watch).await), format!("up{round}"));
         let down = stream(&format!("down{round}"));
         server
             .restart(store.clone(), async {
                 store.register(&down).await.unwrap();
             })
             .await;
-        assert_eq!(name(&told(&mut watch).await), format!("down{round}"));
+        assert_eq!(name(&next_change(&mut watch).await), format!("down{round}"));
     }
     client.close().await.unwrap();
     assert_eq!(within(watch.next()).await, None);
 }
 
 #[tokio::test]
-async fn a_server_with_another_history_says_resync() {
+async fn watch_gets_resync_when_the_server_has_another_feed() {
     let mut server = Server::memory().await.0;
     let client = server.client().await;
     let mut watch = client.watch(WatchFrom::Now).await.unwrap();
@@ -61,13 +61,13 @@ async fn a_server_with_another_history_says_resync() {
     store.register(&stream("a")).await.unwrap();
     server.restart(store.clone(), async {}).await;
     let revision = store.snapshot().await.unwrap().revision.unwrap();
-    assert_eq!(told(&mut watch).await, Event::Resync { revision });
+    assert_eq!(next_change(&mut watch).await, Event::Resync { revision });
     store.register(&stream("b")).await.unwrap();
-    assert_eq!(name(&told(&mut watch).await), "b");
+    assert_eq!(name(&next_change(&mut watch).await), "b");
 }
 
 #[tokio::test]
-async fn connections_cut_at_any_byte_lose_and_double_nothing() {
+async fn watch_neither_loses_nor_repeats_events_when_connections_break_at_any_byte() {
     let (server, store) = Server::memory().await;
     let proxy = FaultProxy::start(server.addr).await;
     let options: HttpOptions = format!("http://{}", proxy.addr()).parse().unwrap();
@@ -75,16 +75,16 @@ async fn connections_cut_at_any_byte_lose_and_double_nothing() {
     let mut watch = client.watch(WatchFrom::Now).await.unwrap();
     assert!(matches!(within(watch.next()).await, Some(Event::Alive { .. })));
     for round in 0..50 {
-        // Within a head, an id, a record, or after some events.
+        // Breaks within the headers, an id or a record, or after some events.
         proxy.cut_answers_after(round * 61 % 2_500);
         for n in 0..5 {
             store.register(&stream(&format!("s{}", round * 5 + n))).await.unwrap();
         }
         for n in 0..5 {
             let event = loop {
-                match timeout(Duration::from_millis(30), told(&mut watch)).await {
+                match timeout(Duration::from_millis(30), next_change(&mut watch)).await {
                     Ok(event) => break event,
-                    // Nothing gets through any more.
+                    // The proxy has broken the connection.
                     Err(_) => proxy.resume().await,
                 }
             };
@@ -95,8 +95,8 @@ async fn connections_cut_at_any_byte_lose_and_double_nothing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_followed_fails_at_once() {
-    let without = Server::start(Arc::new(Gate::default()), ServeOptions::default()).await;
+async fn watch_fails_at_once_when_the_server_is_down_or_has_no_feed() {
+    let without = Server::start(Arc::new(BlockingRegistry::default()), ServeOptions::default()).await;
     let error = without.client().await.watch(WatchFrom::Now).await.unwrap_err();
     assert_eq!((error.kind(), error.operation()), (ErrorKind::Unsupported, Some(Operation::Watch)));
     let (mut server, _) = Server::memory().await;
@@ -107,7 +107,7 @@ async fn what_cannot_be_followed_fails_at_once() {
 }
 
 #[tokio::test]
-async fn a_registry_that_is_gone_ends_its_watches() {
+async fn dropping_the_registry_ends_its_watches() {
     let (server, _) = Server::memory().await;
     let client = server.client().await;
     let mut watch = client.watch(WatchFrom::Now).await.unwrap();
@@ -115,8 +115,8 @@ async fn a_registry_that_is_gone_ends_its_watches() {
     assert_eq!(within(async { while watch.next().await.is_some() {} }).await, ());
 }
 
-/// Answers one request with events by hand and leaves the connection open; returns the request.
-async fn answer(listener: &TcpListener, events: &str) -> (String, TcpStream) {
+/// Sends events in response to one request and leaves the connection open. Returns the request.
+async fn respond(listener: &TcpListener, events: &str) -> (String, TcpStream) {
     let (mut socket, _) = listener.accept().await.unwrap();
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
@@ -127,8 +127,8 @@ async fn answer(listener: &TcpListener, events: &str) -> (String, TcpStream) {
     (String::from_utf8(request).unwrap(), socket)
 }
 
-/// A client of a server that is played by hand.
-async fn played() -> (TcpListener, HttpRegistry) {
+/// Connects a client to a server that the test simulates.
+async fn simulated() -> (TcpListener, HttpRegistry) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options: HttpOptions = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let info = async {
@@ -143,39 +143,39 @@ async fn played() -> (TcpListener, HttpRegistry) {
 }
 
 #[tokio::test]
-async fn a_server_that_falls_silent_is_asked_anew() {
-    let (listener, client) = played().await;
+async fn watch_reconnects_when_the_server_is_silent() {
+    let (listener, client) = simulated().await;
     let first = "id: h-7\ndata: {\"event\":\"alive\",\"revision\":\"h-7\"}\n\n";
-    let (watch, (request, _silent)) = tokio::join!(client.watch(WatchFrom::Now), answer(&listener, first));
+    let (watch, (request, _silent)) = tokio::join!(client.watch(WatchFrom::Now), respond(&listener, first));
     assert!(request.starts_with("GET /api/v1/events HTTP/1.1"), "{request}");
     let mut watch = watch.unwrap();
     assert!(matches!(within(watch.next()).await, Some(Event::Alive { .. })));
-    // Time passes as soon as nothing else is to be done.
+    // Paused time advances as soon as all tasks are idle.
     tokio::time::pause();
-    let began = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     let second = "id: h-9\ndata: {\"event\":\"resync\",\"revision\":\"h-9\"}\n\n";
-    let (event, (request, _open)) = tokio::join!(watch.next(), answer(&listener, second));
+    let (event, (request, _open)) = tokio::join!(watch.next(), respond(&listener, second));
     assert!(request.starts_with("GET /api/v1/events?from=h-7 HTTP/1.1"), "{request}");
     assert_eq!(event, Some(Event::Resync { revision: "h-9".parse().unwrap() }));
-    assert!(began.elapsed() >= Duration::from_secs(25), "{:?}", began.elapsed());
+    assert!(start.elapsed() >= Duration::from_secs(25), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
-async fn what_it_cannot_read_and_what_it_cannot_know_is_a_resync() {
-    let (listener, client) = played().await;
-    // Cut before it was said where it is: what happens until it is back is lost.
-    let (watch, (_, socket)) = tokio::join!(client.watch(WatchFrom::Now), answer(&listener, ""));
+async fn watch_gets_resync_after_unreadable_events_and_early_disconnects() {
+    let (listener, client) = simulated().await;
+    // The connection is lost before the first revision, so events until the reconnection are lost.
+    let (watch, (_, socket)) = tokio::join!(client.watch(WatchFrom::Now), respond(&listener, ""));
     drop(socket);
     let mut watch = watch.unwrap();
     let events = "id: h-3\ndata: {\"event\":\"alive\",\"revision\":\"h-3\"}\n\n\
                   id: h-4\ndata: {\"event\":\"from_the_future\",\"revision\":\"h-4\"}\n\n";
-    let (event, (_, _open)) = tokio::join!(within(watch.next()), answer(&listener, events));
+    let (event, (_, _open)) = tokio::join!(within(watch.next()), respond(&listener, events));
     assert_eq!(event, Some(Event::Resync { revision: "h-3".parse().unwrap() }));
     assert_eq!(within(watch.next()).await, Some(Event::Resync { revision: "h-4".parse().unwrap() }));
 }
 
 #[tokio::test]
-async fn dropping_next_at_any_await_loses_nothing() {
+async fn dropping_next_loses_no_event() {
     let (server, store) = Server::memory().await;
     let client = server.client().await;
     let mut watch = client.watch(WatchFrom::Oldest).await.unwrap();
@@ -190,7 +190,7 @@ async fn dropping_next_at_any_await_loses_nothing() {
     }
     seen.retain(|event| !matches!(event, Event::Alive { .. }));
     while seen.len() < 300 {
-        seen.push(told(&mut watch).await);
+        seen.push(next_change(&mut watch).await);
     }
     let names: Vec<_> = seen.iter().map(name).collect();
     let expected: Vec<_> = (0..300).map(|n| format!("s{n}")).collect();

@@ -1,4 +1,4 @@
-//! A real browser: Chromium without a window, told what to do over a pipe (Chrome DevTools Protocol).
+//! A real browser: headless Chromium, driven over a pipe (Chrome DevTools Protocol).
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Long enough for a busy machine; no test waits that long when all is well.
+/// Deadline of every condition. It is long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long to wait between two looks at a condition.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// `--no-sandbox`: tests may run as root, and the page under test is our own.
+/// Pause between two checks of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Command that starts the browser. `--no-sandbox`, because tests may run as root and the page is trusted.
 const START: &str = "exec chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
                      --disable-background-networking --disable-component-update --disable-sync --disable-breakpad \
                      --disable-background-timer-throttling --disable-renderer-backgrounding --hide-scrollbars \
                      --remote-debugging-pipe --user-data-dir=\"$1\" 3<&0 4>&1 </dev/null >/dev/null 2>&1";
 
-/// The browser that the tests of one process share while any of them has a tab.
+/// The browser of this test process, shared while any test has a tab open.
 static SHARED: Mutex<Weak<Browser>> = Mutex::new(Weak::new());
 
-/// A running browser. It is closed, and its profile removed, with the last tab.
+/// A running browser. It is closed, and its profile is removed, with the last tab.
 pub(super) struct Browser {
     connection: Mutex<Connection>,
     child: Mutex<Child>,
@@ -43,11 +43,11 @@ impl Connection {
         if let Some(session) = session {
             request["sessionId"] = session.into();
         }
-        self.requests.write_all(format!("{request}\0").as_bytes()).expect("the browser takes no request");
+        self.requests.write_all(format!("{request}\0").as_bytes()).expect("cannot write to the browser");
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut answer = self.answers.recv_timeout(left).expect("the browser does not answer");
+            let mut answer = self.answers.recv_timeout(left).expect("the browser does not respond");
             if answer["id"] == self.last {
                 assert!(answer["error"].is_null(), "{method}: {answer}");
                 return answer["result"].take();
@@ -70,7 +70,7 @@ impl Browser {
         let path = std::env::var_os("PATH").unwrap_or_default();
         assert!(
             std::env::split_paths(&path).any(|dir| dir.join("chromium").is_file()),
-            "there is no chromium, and the page is tested in a real browser: run scripts/setup, which installs it"
+            "chromium is missing; run scripts/setup to install it"
         );
         let profile = tempfile::tempdir().unwrap();
         let mut child = Command::new("sh")
@@ -83,7 +83,7 @@ impl Browser {
             .unwrap();
         let (requests, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let (sender, answers) = channel();
-        // It ends with the browser, whose end of the pipe is gone then.
+        // The thread ends when the browser exits and closes its end of the pipe.
         std::thread::spawn(move || {
             for message in BufReader::new(output).split(0) {
                 let Ok(message) = message else { break };
@@ -121,13 +121,13 @@ impl Drop for Browser {
     }
 }
 
-/// Waits before the next look at a condition that has a deadline.
-#[expect(clippy::disallowed_methods, reason = "the test's own thread drives the browser; it is no worker")]
+/// Waits before the next check of a condition that has a deadline.
+#[expect(clippy::disallowed_methods, reason = "the test thread drives the browser; it is not a worker of the runtime")]
 fn pause() {
-    std::thread::sleep(LOOK_AGAIN);
+    std::thread::sleep(POLL_INTERVAL);
 }
 
-/// The processes that name a path in their arguments.
+/// Returns the command lines of processes that contain a path.
 fn processes_with(path: &Path) -> Vec<String> {
     let path = path.to_str().unwrap_or_default();
     let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
@@ -139,7 +139,7 @@ fn processes_with(path: &Path) -> Vec<String> {
         .collect()
 }
 
-/// A tab with a page in it. Faults of its scripts and of its policy are kept in `faults`.
+/// A tab with a page. The page collects script errors and policy violations in `faults`.
 pub(super) struct Tab {
     browser: Arc<Browser>,
     target: String,
@@ -147,7 +147,7 @@ pub(super) struct Tab {
 }
 
 impl Tab {
-    /// Opens a page in a viewport of this width.
+    /// Opens a page in a viewport of a given width.
     pub(super) fn open(url: &str, width: u32) -> Self {
         let browser = Browser::shared();
         let target = browser.call(None, "Target.createTarget", &json!({ "url": "about:blank", "newWindow": true }));
@@ -179,9 +179,9 @@ impl Tab {
         answer["result"]["value"].take()
     }
 
-    /// Evaluates an expression whose value is a text.
+    /// Evaluates an expression whose value is a string.
     pub(super) fn text(&self, expression: &str) -> String {
-        self.eval(expression).as_str().unwrap_or_else(|| panic!("no text: {expression}")).to_owned()
+        self.eval(expression).as_str().unwrap_or_else(|| panic!("not a string: {expression}")).to_owned()
     }
 
     /// Waits until an expression is true in the page.
@@ -189,7 +189,7 @@ impl Tab {
     pub(super) fn until(&self, expression: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // Between two documents there may be nothing to evaluate in.
+            // During a navigation the expression may fail.
             let guarded = format!("(() => {{ try {{ return !!({expression}); }} catch {{ return false; }} }})()");
             if self.eval(&guarded) == true {
                 return;
@@ -199,7 +199,7 @@ impl Tab {
         }
     }
 
-    /// Presses a key as a user does.
+    /// Presses Enter as a user does.
     pub(super) fn press_enter(&self) {
         let mut key =
             json!({ "type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13 });
@@ -208,7 +208,7 @@ impl Tab {
         self.call("Input.dispatchKeyEvent", &key);
     }
 
-    /// Emulates a user who prefers light or dark pages, and no motion: no colour is on its way to another.
+    /// Emulates a user who prefers a light or dark scheme and no motion, so that colours change at once.
     pub(super) fn prefer(&self, scheme: &str) {
         let features = [("prefers-color-scheme", scheme), ("prefers-reduced-motion", "reduce")];
         let features = features.map(|(name, value)| json!({ "name": name, "value": value }));
