@@ -49,6 +49,7 @@ pub fn status_and_code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::InvalidCursor => (400, "invalid_cursor"),
         // Asked for, but not what this version does: the request has to change, the server is well.
         ErrorKind::Unsupported => (400, "unsupported"),
+        ErrorKind::Unauthenticated => (401, "unauthenticated"),
         ErrorKind::Denied => (403, "forbidden"),
         ErrorKind::NotFound => (404, "not_found"),
         ErrorKind::AlreadyExists => (409, "already_exists"),
