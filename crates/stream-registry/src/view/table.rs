@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Place;
 
-use crate::query::{is_searched_alike, search_text_of};
+use crate::query::{has_same_searched_string, searched_string};
 use crate::stream::{Stream, StreamId};
 
 /// As many as six bits of a hash tell apart.
@@ -91,13 +91,13 @@ impl Table {
             Place::Occupied(mut place) => {
                 let entry = place.get_mut();
                 entry.change = change;
-                if !is_searched_alike(&entry.stream, &stream) {
-                    entry.search = search_text_of(&stream).into();
+                if !has_same_searched_string(&entry.stream, &stream) {
+                    entry.search = searched_string(&stream).into();
                 }
                 Some(std::mem::replace(&mut entry.stream, stream))
             }
             Place::Vacant(place) => {
-                let search = search_text_of(&stream).into();
+                let search = searched_string(&stream).into();
                 place.insert(Entry { id: stream.id.clone(), stream, search, change, met: 0 });
                 None
             }
