@@ -1,4 +1,4 @@
-//! From a URL to a store.
+//! Opens a store by its URL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,26 +9,34 @@ use crate::registry::ttl::DEFAULT_TTL;
 use crate::registry::{Registry, TtlPolicy};
 use crate::secret::Secret;
 
-/// What a store's URL does not say.
+/// Options of a store that are not part of its URL.
 ///
 /// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
 /// use std::time::Duration;
 /// use stream_registry::ConnectOptions;
+///
 /// let options = ConnectOptions::default().ttl(Duration::from_secs(60));
-/// # let _ = options;
+/// let registry = stream_registry::connect_with("memory:", &options).await?;
+/// assert_eq!(registry.info().ttl, Duration::from_secs(60));
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectOptions {
-    /// How long a stream lives without a write, 1 s to 30 days. Default 5 minutes; not for HTTP, whose server decides.
+    /// How long a stream lives without a write: 1 s to 30 days. Default: 5 minutes.
+    ///
+    /// An HTTP store rejects this option, because its server decides.
     pub ttl: Option<Duration>,
-    /// The prefix of all keys, ending in `:`. Default `mirror:streams:`; for Redis only.
+    /// Prefix of all Redis keys, ending in `:`. Default: `mirror:streams:`. Other stores reject this option.
     pub prefix: Option<String>,
-    /// Refuses every write. Default no.
+    /// Whether every write is rejected. Default: no.
     pub read_only: bool,
-    /// What a write does to the time that is left. Default `Renew`.
+    /// The effect of a write on the time that a stream has left. Default: [`TtlPolicy::Renew`].
+    ///
+    /// Only Redis uses this option.
     pub ttl_policy: TtlPolicy,
-    /// The bearer token for an HTTP store. Default none.
+    /// Bearer token for an HTTP store. Default: none.
     pub(crate) token: Option<Secret>,
 }
 
@@ -47,21 +55,21 @@ impl ConnectOptions {
         self
     }
 
-    /// Refuses every write.
+    /// Sets whether every write is rejected.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Sets what a write does to the time that is left.
+    /// Sets the effect of a write on the time that a stream has left.
     #[must_use]
     pub fn ttl_policy(mut self, policy: TtlPolicy) -> Self {
         self.ttl_policy = policy;
         self
     }
 
-    /// Sets the bearer token.
+    /// Sets the bearer token for an HTTP store.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(Secret::new(token));
@@ -69,7 +77,13 @@ impl ConnectOptions {
     }
 }
 
-/// Opens a store by URL: `memory:`, `redis://…`, `redis+unix://…`, `http://…`.
+/// Opens the store at a URL, with default options.
+///
+/// | URL | store | Cargo feature |
+/// |---|---|---|
+/// | `memory:` | [`MemoryRegistry`] | |
+/// | `redis://…`, `redis+unix://…` | `RedisRegistry` | `redis` (default) |
+/// | `http://…` | `HttpRegistry` | `http` |
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -80,17 +94,18 @@ impl ConnectOptions {
 ///
 /// # Errors
 ///
-/// `InvalidArgument` for a URL that is none; `Unsupported` for a kind of store that this version or
-/// this build lacks, naming the Cargo feature; `Unavailable`, `Timeout` and `Denied` where the store does not let us in.
+/// Returns `InvalidArgument` if the URL is invalid. Returns `Unsupported` if this version or build does not have the
+/// store; the message names the Cargo feature. Returns `Unavailable` or `Timeout` if the store cannot be reached, and
+/// `Unauthenticated` or `Denied` if it rejects the connection.
 pub async fn connect(url: &str) -> Result<Arc<dyn Registry>> {
     connect_with(url, &ConnectOptions::default()).await
 }
 
-/// As [`connect`], with options.
+/// Opens the store at a URL, as [`connect`] does, with options.
 ///
 /// # Errors
 ///
-/// As [`connect`], and `InvalidArgument` for an option that is out of its limits or that the store does not have.
+/// As [`connect`]. Returns `InvalidArgument` also if an option is outside its limits or not one of this store.
 pub async fn connect_with(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
     open(url, options).await.map_err(|error| error.with_operation(Operation::Connect))
 }
@@ -98,24 +113,24 @@ pub async fn connect_with(url: &str, options: &ConnectOptions) -> Result<Arc<dyn
 async fn open(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
     let (scheme, _) = url
         .split_once(':')
-        .ok_or_else(|| Error::invalid("the store must be a URL: memory:, redis://host:6379 or http://host:8580"))?;
+        .ok_or_else(|| Error::invalid("invalid store URL; expected memory:, redis://host:6379 or http://host:8580"))?;
     match scheme {
         "memory" => open_memory(url, options),
         "redis" | "redis+unix" | "unix" | "rediss" => open_redis(url, options).await,
         "http" | "https" => open_http(url, options).await,
         "redis+sentinel" | "redis+cluster" => {
-            Err(Error::unsupported(format!("{scheme} is not supported yet; give the primary as redis://host:port")))
+            Err(Error::unsupported(format!("{scheme} is not supported yet; use redis://host:port of the primary")))
         }
-        _ => Err(Error::invalid("the store's URL must begin with memory:, redis://, redis+unix:// or http://")),
+        _ => Err(Error::invalid("invalid store URL; expected memory:, redis://, redis+unix:// or http://")),
     }
 }
 
 fn open_memory(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
     if url != "memory:" {
-        return Err(Error::invalid("the in-memory store is just memory: with nothing behind it"));
+        return Err(Error::invalid("invalid store URL; the in-memory store is memory: without anything after it"));
     }
     if options.prefix.is_some() {
-        return Err(Error::invalid("the in-memory store has no key prefix; leave it out"));
+        return Err(Error::invalid("the in-memory store has no key prefix; remove it"));
     }
     Ok(Arc::new(MemoryRegistry::with_ttl(options.ttl.unwrap_or(DEFAULT_TTL))?.read_only(options.read_only)))
 }
@@ -141,7 +156,7 @@ async fn open_redis(_: &str, _: &ConnectOptions) -> Result<Arc<dyn Registry>> {
 #[cfg(feature = "http")]
 async fn open_http(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
     if options.ttl.is_some() || options.prefix.is_some() {
-        return Err(Error::invalid("an HTTP store's time to live and prefix are its server's; leave them out"));
+        return Err(Error::invalid("the server of an HTTP store sets time to live and prefix; remove them"));
     }
     let mut http: crate::http::HttpOptions = url.parse()?;
     if let Some(token) = &options.token {

@@ -1,4 +1,4 @@
-//! The one error type of this crate.
+//! The error type of this crate.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,28 +6,28 @@ use std::sync::Arc;
 
 use crate::stream::{InvalidValue, Stream, StreamId};
 
-/// The result of every fallible function of this crate.
+/// The result of the fallible functions of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An operation, as errors, logs and metrics name it.
+/// An operation of a registry, as it is named in errors, logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
     /// Opening a store.
     Connect,
-    /// Registering, under a given or a generated id.
+    /// Registering a stream, under a given or a generated id.
     Register,
-    /// Unregistering.
+    /// Unregistering a stream.
     Unregister,
-    /// A batch of writes.
+    /// Applying a batch of writes.
     Write,
-    /// A heartbeat.
+    /// Writing a heartbeat.
     Heartbeat,
-    /// A status.
+    /// Setting the status.
     Status,
-    /// Statistics.
+    /// Setting the statistics.
     Stats,
-    /// A patch of descriptive fields.
+    /// Changing descriptive fields.
     Patch,
     /// Replacing the whole record.
     Update,
@@ -35,13 +35,13 @@ pub enum Operation {
     Get,
     /// Reading all streams at once.
     List,
-    /// Reading a page.
+    /// Reading a page of streams.
     ListPage,
     /// Following changes.
     Watch,
-    /// Asking for a sign of life.
+    /// Checking that the store responds.
     Ping,
-    /// Closing.
+    /// Closing the registry.
     Close,
 }
 
@@ -74,40 +74,42 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What went wrong, as a caller tells cases apart.
+/// The kind of an error: what a caller decides by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An argument is outside its limits; the same call fails again.
+    /// An argument is malformed or outside its limits. The same call fails again.
     InvalidArgument,
-    /// A cursor that no store of this kind made.
+    /// The cursor is malformed or belongs to another kind of store or another order. Start again without a cursor.
     InvalidCursor,
-    /// No live stream has this id. Never a failed store.
+    /// No live stream has this id. A store that fails never reports this kind.
     NotFound,
-    /// A live stream with this id is there, see [`Error::existing`].
+    /// A live stream has this id already; see [`Error::existing`].
     AlreadyExists,
-    /// The stream is leased, and not by this caller.
+    /// The stream is leased, and this caller is not its holder.
     NotHolder,
-    /// The store cannot be reached or refuses work for now.
+    /// The store is unreachable or temporarily rejects work. Retry later.
     Unavailable,
-    /// No answer in time. The call may have been applied.
+    /// The store did not reply in time. The change may have been applied.
     Timeout,
-    /// The caller did not prove its identity: a token or password is missing or wrong.
+    /// The store or the server requires a token or password, and it is missing or wrong.
     Unauthenticated,
-    /// The store's or server's access rules refuse this caller.
+    /// The caller does not have permission for this call, or the registry is read-only.
     Denied,
-    /// What is stored under this id cannot be read as a record.
+    /// The value stored under this id cannot be decoded as a record.
     Corrupt,
-    /// This store, or this build, cannot do that.
+    /// This store or this build does not support the call.
     Unsupported,
-    /// [`Registry::close`](crate::Registry::close) was called before.
+    /// The registry was closed with [`Registry::close`](crate::Registry::close).
     Closed,
     /// A defect in this software or in the store.
     Internal,
 }
 
 impl ErrorKind {
-    /// Returns the kind as a stable lower-case word, fit for a metric's label.
+    /// Returns the kind as a stable lower-case word, e.g. for a metric label.
+    ///
+    /// A server that answers a request with an error of this kind uses the same word as the code of the problem.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidArgument => "invalid",
@@ -135,10 +137,32 @@ impl fmt::Display for ErrorKind {
 
 /// An error of a registry: its kind, the operation, the stream, and the cause.
 ///
-/// Cheap to clone, so that calls that were joined into one each get their own.
-/// No message holds a password.
+/// Decide by [`kind`](Self::kind), [`is_retryable`](Self::is_retryable) and
+/// [`may_have_applied`](Self::may_have_applied); the message is for people. No message contains a password or token.
+///
+/// A clone shares its data with the original, so cloning is cheap.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+/// use stream_registry::{ErrorKind, MemoryRegistry, Registry, Stream, StreamType};
+///
+/// let registry = MemoryRegistry::new();
+/// let error = registry.get(&"cam1".parse()?).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::NotFound);
+/// assert_eq!(error.to_string(), r#"get "cam1": no live stream has this id"#);
+/// assert!(!error.is_retryable());
+///
+/// registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+/// let error = registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.8:9000")).await.unwrap_err();
+/// match error.kind() {
+///     ErrorKind::AlreadyExists => assert_eq!(error.existing().unwrap().source_addr, "203.0.113.7:40112"),
+///     _ if error.is_retryable() => println!("try again later: {error}"),
+///     _ => return Err(error),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
-pub struct Error(Box<Inner>);
+pub struct Error(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
@@ -148,26 +172,29 @@ struct Inner {
     stream_id: Option<StreamId>,
     existing: Option<Box<Stream>>,
     may_have_applied: bool,
-    answered: bool,
+    is_store_reply: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
-    /// Creates an error; `message` is one plain sentence that says what to do.
+    /// Creates an error. The message says what is wrong and what to do, in lower case.
+    ///
+    /// A `Timeout` may have been applied; for other kinds, call
+    /// [`with_may_have_applied`](Self::with_may_have_applied).
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+        Self(Arc::new(Inner {
             kind,
             message: message.into(),
             operation: None,
             stream_id: None,
             existing: None,
             may_have_applied: kind == ErrorKind::Timeout,
-            answered: false,
+            is_store_reply: false,
             source: None,
         }))
     }
 
-    /// Creates the error for an argument outside its limits.
+    /// Creates the error for an invalid argument.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidArgument, message)
     }
@@ -177,18 +204,12 @@ impl Error {
         Self::new(ErrorKind::NotFound, "no live stream has this id").with_stream(id)
     }
 
-    /// Creates the error for an id whose live stream stands in the way.
+    /// Creates the error for a registration whose id a live stream has already.
     pub fn already_exists(existing: Stream) -> Self {
         let id = existing.id.clone();
-        let mut error = Self::new(
-            ErrorKind::AlreadyExists,
-            format!(
-                "a live stream of {} already has this id",
-                if existing.source_addr.is_empty() { "another publisher" } else { &existing.source_addr }
-            ),
-        );
-        error.0.existing = Some(Box::new(existing));
-        error.with_stream(&id)
+        let publisher = if existing.source_addr.is_empty() { "another publisher" } else { &existing.source_addr };
+        let message = format!("a live stream of {publisher} already has this id");
+        Self::new(ErrorKind::AlreadyExists, message).with_stream(&id).with_existing(existing)
     }
 
     /// Creates the error for a write to a stream that another holder has leased.
@@ -196,16 +217,16 @@ impl Error {
         Self::new(ErrorKind::NotHolder, "the stream is leased and this caller is not its holder").with_stream(id)
     }
 
-    /// Creates the error for a holder whose stream belongs to the live record of another one.
+    /// Creates the error for a holder whose stream another holder has taken over.
     pub fn superseded(by: Stream) -> Self {
         let id = by.id.clone();
         Self::new(ErrorKind::NotHolder, "the stream belongs to another holder now").with_stream(&id).with_existing(by)
     }
 
-    /// Creates the error for a record that cannot be read.
-    pub fn corrupt(id: &StreamId, why: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Corrupt, format!("what is stored under this id is not a readable record: {why}"))
-            .with_stream(id)
+    /// Creates the error for a stored value that cannot be decoded as a record.
+    pub fn corrupt(id: &StreamId, reason: impl fmt::Display) -> Self {
+        let message = format!("the value stored under this id is not a readable record: {reason}");
+        Self::new(ErrorKind::Corrupt, message).with_stream(id)
     }
 
     /// Creates the error for a call on a closed registry.
@@ -213,93 +234,103 @@ impl Error {
         Self::new(ErrorKind::Closed, "the registry is closed; connect again")
     }
 
-    /// Creates the error for what a store or build cannot do.
+    /// Creates the error for a call that a store or build does not support.
     pub fn unsupported(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unsupported, message)
     }
 
-    /// Names the operation that failed, unless it is named already.
+    fn edit(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.0)
+    }
+
+    /// Sets the operation that failed, unless it is set already.
     #[must_use]
     pub fn with_operation(mut self, operation: Operation) -> Self {
-        self.0.operation.get_or_insert(operation);
+        if self.0.operation.is_none() {
+            self.edit().operation = Some(operation);
+        }
         self
     }
 
-    /// Names the stream that the call was about.
+    /// Sets the stream that the call was about.
     #[must_use]
     pub fn with_stream(mut self, id: &StreamId) -> Self {
-        self.0.stream_id = Some(id.clone());
+        if self.0.stream_id.as_ref() != Some(id) {
+            self.edit().stream_id = Some(id.clone());
+        }
         self
     }
 
-    /// Adds the live record that stands in the way of a registration.
+    /// Sets the live record that caused the error.
     #[must_use]
     pub fn with_existing(mut self, existing: Stream) -> Self {
-        self.0.existing = Some(Box::new(existing));
+        self.edit().existing = Some(Box::new(existing));
         self
     }
 
-    /// Says whether the change may have been applied all the same.
+    /// Sets whether the change may have been applied although the call failed.
     #[must_use]
-    pub fn with_may_have_applied(mut self, may: bool) -> Self {
-        self.0.may_have_applied = may;
+    pub fn with_may_have_applied(mut self, may_have_applied: bool) -> Self {
+        self.edit().may_have_applied = may_have_applied;
         self
     }
 
-    /// Says whether it is what the store answered, or the server before it.
+    /// Sets whether the error is a reply of the store or of the server in front of it.
     #[must_use]
-    pub fn with_store_reply(mut self, answered: bool) -> Self {
-        self.0.answered = answered;
+    pub fn with_store_reply(mut self, is_store_reply: bool) -> Self {
+        self.edit().is_store_reply = is_store_reply;
         self
     }
 
-    /// Adds the cause.
+    /// Sets the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.0.source = Some(Arc::new(source));
+        self.edit().source = Some(Arc::new(source));
         self
     }
 
-    /// Returns what went wrong.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Returns the sentence, without operation and stream.
+    /// Returns the message without the operation and the stream.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Returns the operation that failed, where it is known.
+    /// Returns the operation that failed, if it is known.
     pub fn operation(&self) -> Option<Operation> {
         self.0.operation
     }
 
-    /// Returns the stream that the call was about, where it was about one.
+    /// Returns the stream that the call was about; `None` if the call was not about one stream.
     pub fn stream_id(&self) -> Option<&StreamId> {
         self.0.stream_id.as_ref()
     }
 
-    /// Returns whether the same call may succeed later without any change by the caller.
+    /// Returns whether the same call may succeed later although the caller changes nothing.
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Timeout)
     }
 
     /// Returns whether the change may have been applied although the call failed.
     ///
-    /// A time-out is not "not done".
+    /// For example, after a timeout the store may still apply the change.
     pub fn may_have_applied(&self) -> bool {
         self.0.may_have_applied
     }
 
-    /// Returns whether it is what the store answered, or the server before it: out of memory, say. `false` where nothing
-    /// answered, and where nothing was asked.
+    /// Returns whether the error is a reply of the store, or of the server in front of it.
+    ///
+    /// An example is a store that is out of memory. Returns `false` if nothing replied or if no request was sent.
     pub fn is_store_reply(&self) -> bool {
-        self.0.answered
+        self.0.is_store_reply
     }
 
-    /// Returns the live record that stands in the way, for [`ErrorKind::AlreadyExists`] and, where it is known,
-    /// [`ErrorKind::NotHolder`].
+    /// Returns the live record that caused the error.
+    ///
+    /// It is set for [`ErrorKind::AlreadyExists`] and, if the record is known, for [`ErrorKind::NotHolder`].
     pub fn existing(&self) -> Option<&Stream> {
         self.0.existing.as_deref()
     }
@@ -341,7 +372,7 @@ impl fmt::Debug for Error {
             .field("message", &self.0.message)
             .field("retryable", &self.is_retryable())
             .field("may_have_applied", &self.0.may_have_applied)
-            .field("answered", &self.0.answered)
+            .field("is_store_reply", &self.0.is_store_reply)
             .field("source", &self.0.source)
             .finish()
     }
@@ -350,5 +381,17 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builder_changes_no_clone_of_an_error() {
+        let error = Error::new(ErrorKind::Unavailable, "the store is unreachable");
+        let named = error.clone().with_operation(Operation::Get).with_operation(Operation::List);
+        assert_eq!((error.operation(), named.operation()), (None, Some(Operation::Get)));
     }
 }

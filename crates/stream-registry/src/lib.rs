@@ -1,75 +1,83 @@
 //! A registry of live media streams.
 //!
-//! Ingest nodes register a stream when a publisher connects, keep it alive with heartbeats, report
-//! status and statistics, and unregister it when it ends. Routers, operators and dashboards get and
-//! list. A stream whose node dies disappears by itself when its time to live is over.
+//! Ingest nodes register a stream when its publisher connects, keep it alive with heartbeats, and unregister it when the
+//! publisher disconnects. Routers and dashboards list, query and watch the streams. If a node dies, its streams expire.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
-//! use stream_registry::{Registry, Stream, StreamStats, StreamStatus, StreamType};
+//! use stream_registry::{Registry, Stream, StreamId, StreamStats, StreamStatus, StreamType};
 //!
 //! let registry = stream_registry::connect("memory:").await?;
-//! registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+//! let id = StreamId::new("cam1")?;
+//! registry.register(&Stream::new(id.clone(), StreamType::Srt, "203.0.113.7:40112")).await?;
 //!
-//! let id = "cam1".parse()?;
 //! registry.update_status(&id, StreamStatus::Active).await?;
-//! registry.update_stats(&id, &StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() }).await?;
-//! assert_eq!(registry.get(&id).await?.bytes_received, 1_316);
+//! let stats = StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() };
+//! registry.update_stats(&id, &stats).await?;
+//!
+//! let stream = registry.get(&id).await?;
+//! assert_eq!((stream.status, stream.bytes_received), (StreamStatus::Active, 1_316));
 //! assert_eq!(registry.list().await?.len(), 1);
 //!
-//! let last = registry.unregister(&id).await?;
-//! assert_eq!(last.status, StreamStatus::Active);
+//! registry.unregister(&id).await?;
+//! assert!(registry.list().await?.is_empty());
 //! # Ok(()) }
 //! ```
 //!
 //! # Stores
 //!
-//! | store | for | Cargo feature |
-//! |---|---|---|
-//! | [`MemoryRegistry`] | one process, tests, a first try | |
-//! | `RedisRegistry` | nodes that share Redis ≥ 7.0 or Valkey ≥ 7.2 | `redis` (default) |
-//! | `HttpRegistry` | clients of a running `streamreg serve` | `http` |
-//! | [`mock::MockRegistry`] | tests of your own: errors, delays and time on demand | |
+//! A store implements the trait [`Registry`]. [`connect`] opens one by its URL as `Arc<dyn Registry>`.
 //!
-//! All of them are used through [`Registry`], also as `Arc<dyn Registry>`, and [`connect`] opens one by URL.
+//! | store | URL | use it for | Cargo feature |
+//! |---|---|---|---|
+//! | [`MemoryRegistry`] | `memory:` | one process, tests, first steps | |
+#![cfg_attr(
+    feature = "redis",
+    doc = "| [`RedisRegistry`] | `redis://host:6379` | nodes that share a Redis ≥ 7.0 or a Valkey ≥ 7.2 | `redis` |"
+)]
+#![cfg_attr(
+    not(feature = "redis"),
+    doc = "| `RedisRegistry` | `redis://host:6379` | nodes that share a Redis ≥ 7.0 or a Valkey ≥ 7.2 | `redis` |"
+)]
+#![cfg_attr(
+    feature = "http",
+    doc = "| [`HttpRegistry`] | `http://host:8580` | clients of a running `streamreg serve` | `http` |"
+)]
+#![cfg_attr(
+    not(feature = "http"),
+    doc = "| `HttpRegistry` | `http://host:8580` | clients of a running `streamreg serve` | `http` |"
+)]
+//! | [`mock::MockRegistry`] | | tests of your program: errors, delays and a manual clock | |
+//!
+//! # Modules
+//!
+//! * [`registry`]: the trait, its options and its results.
+//! * [`stream`]: the record of a stream, its parts and its limits.
+//! * [`lease`]: keeps the streams of a process alive in the background, recovers them if the store loses them, and reports
+//!   if another node takes one over. Use it in ingest nodes.
+//! * [`watch`]: the change feed, which reports every change in order.
+//! * [`view`]: a copy of all live streams in this process, kept current by the change feed. Use it for fast look-ups.
+//! * [`query`]: filters, orders and pages, counts by node, type or status, and the history of ended streams.
+//! * [`mock`]: a store for your tests.
 //!
 //! # What it does not do
 //!
-//! It carries no media and starts or stops no publisher. It keeps live streams only: of what has ended the change feed
-//! tells for a while.
+//! It does not transport media, and it does not start or stop publishers. Only live streams are stored; ended streams stay
+//! in the change feed for a while.
 //!
-//! # The change feed
+//! # Crate features
 //!
-//! [`Registry::watch`] gives every change of state once and in order, and resumes after any event that is kept:
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `redis` | yes | `RedisRegistry`, which shares its keys with programs in other languages |
+//! | `http` | no | `HttpRegistry`, a client of `streamreg serve` |
+//! | `conformance` | no | the module `conformance`: the test suite that every store passes |
 //!
-//! ```
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
-//! use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
-//! use stream_registry::watch::{Event, WatchFrom};
-//!
-//! let registry = MemoryRegistry::new();
-//! let seen = registry.snapshot().await?;
-//! registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
-//! // Whatever has happened since the snapshot was taken comes first.
-//! let mut watch = registry.watch(seen.revision.map_or(WatchFrom::Now, WatchFrom::Revision)).await?;
-//! match watch.next().await {
-//!     Some(Event::Changed { kind, stream, .. }) => assert_eq!((kind.as_str(), stream.id.as_str()), ("registered", "cam1")),
-//!     Some(Event::Resync { .. }) => println!("take a snapshot again"),
-//!     other => println!("{other:?}"),
-//! }
-//! # Ok(()) }
-//! ```
-//!
-//! # Leases
-//!
-//! [`lease::Leases`] keeps the streams of a process alive in the background, gets them back when the store has lost them, and
-//! tells a holder when a stream is not its own any more.
-//!
-//! # Local view
-//!
-//! [`view::View`] holds all live streams in this process and follows the changes, so that a look-up asks no store.
+//! Without features the crate has no network code.
 
-/// The README's example, compiled and run.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+/// Compiles and runs the example in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 mod readme {}

@@ -1,11 +1,10 @@
-//! A secret that no debug output shows.
+//! Passwords and tokens that debug output must not show.
 
-/// A secret that no debug output shows.
+/// A password or token. Its debug output is `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
 impl Secret {
-    /// Keeps a secret.
     pub(crate) fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }

@@ -2,7 +2,7 @@
 
 use crate::stream::{InvalidValue, Stream, StreamPatch, StreamStatus, StreamType, limits};
 
-/// Conditions on a stream; all that are given must hold. The default matches every stream.
+/// Conditions on a live stream, all of which must hold. The default has none and matches every stream.
 ///
 /// ```
 /// use stream_registry::query::Filter;
@@ -24,9 +24,9 @@ pub struct Filter {
     pub kind: Option<StreamType>,
     /// Streams of this ingest node; an empty name matches streams without a node.
     pub node: Option<String>,
-    /// Streams with all of these labels, as pairs of name and value.
+    /// Streams with all of these labels, each a pair of name and value.
     pub labels: Vec<(String, String)>,
-    /// Streams whose id, source address, node or one of whose label values contains this string, ignoring case.
+    /// Streams whose id, source address, node or label values contain this string, ignoring case.
     pub search: Option<String>,
 }
 
@@ -55,7 +55,7 @@ impl Filter {
         self
     }
 
-    /// Selects streams with this label, in addition to the labels given before.
+    /// Selects streams with this label, in addition to earlier labels.
     #[must_use]
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((name.into(), value.into()));
@@ -64,8 +64,8 @@ impl Filter {
 
     /// Selects streams whose id, source address, node or label values contain this string, ignoring case.
     #[must_use]
-    pub fn search(mut self, text: impl Into<String>) -> Self {
-        self.search = Some(text.into());
+    pub fn search(mut self, string: impl Into<String>) -> Self {
+        self.search = Some(string.into());
         self
     }
 
@@ -78,17 +78,15 @@ impl Filter {
         match name {
             "status" => self.status = Some(value.parse()?),
             "type" => self.kind = Some(value.parse()?),
-            "node" => self.node = Some(text(name, value)?),
+            "node" => self.node = Some(checked(name, value)?),
             "label" => {
                 if self.labels.len() == limits::MAX_LABELS {
-                    return Err(InvalidValue::new(format!(
-                        "too many labels; a stream has at most {}",
-                        limits::MAX_LABELS
-                    )));
+                    let message = format!("too many labels; a stream has at most {}", limits::MAX_LABELS);
+                    return Err(InvalidValue::new(message));
                 }
                 self.labels.push(label(value)?);
             }
-            "search" => self.search = Some(text(name, value)?),
+            "search" => self.search = Some(checked(name, value)?),
             _ => {
                 let known = Self::NAMES.join(", ");
                 return Err(InvalidValue::new(format!("unknown filter {name:?}; expected one of {known}")));
@@ -97,7 +95,7 @@ impl Filter {
         Ok(())
     }
 
-    /// Returns the conditions as pairs of name and value, as [`set`](Self::set) takes them.
+    /// Returns the conditions as pairs of name and value, which [`set`](Self::set) accepts.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let mut pairs = Vec::new();
         pairs.extend(self.status.as_ref().map(|status| ("status", status.to_string())));
@@ -118,11 +116,11 @@ impl Filter {
         self.matcher()(stream)
     }
 
-    /// Returns the condition as a function, with the work that is the same for all streams done once.
+    /// Returns the conditions as a function. The work that is the same for all streams is done once.
     pub fn matcher(&self) -> impl Fn(&Stream) -> bool {
-        let search = self.search_text();
+        let search = self.lower_case_search();
         move |stream| {
-            self.fields_match(stream) && search.as_ref().is_none_or(|text| search_text_of(stream).contains(text))
+            self.fields_match(stream) && search.as_ref().is_none_or(|string| searched_string(stream).contains(string))
         }
     }
 
@@ -134,44 +132,44 @@ impl Filter {
             && self.labels.iter().all(|(name, value)| stream.labels.get(name) == Some(value))
     }
 
-    /// Returns the string to look for in [`search_text_of`]; `None` if every stream matches.
-    pub(crate) fn search_text(&self) -> Option<String> {
-        self.search.as_ref().map(|text| text.to_lowercase()).filter(|text| !text.is_empty())
+    /// Returns the string to find in a [`searched_string`]; `None` if every stream matches.
+    pub(crate) fn lower_case_search(&self) -> Option<String> {
+        self.search.as_ref().map(|search| search.to_lowercase()).filter(|search| !search.is_empty())
     }
 }
 
-/// Returns the strings of a stream that a search looks at, in lower case, separated by NUL.
-pub(crate) fn search_text_of(stream: &Stream) -> String {
-    let mut text = stream.id.as_str().to_lowercase();
+/// Returns the strings of a stream that a search reads, in lower case, separated by NUL.
+pub(crate) fn searched_string(stream: &Stream) -> String {
+    let mut searched = stream.id.as_str().to_lowercase();
     let strings = [Some(&stream.source_addr), stream.node.as_ref()];
     for string in strings.into_iter().flatten().chain(stream.labels.values()) {
-        text.push('\0');
-        text.push_str(&string.to_lowercase());
+        searched.push('\0');
+        searched.push_str(&string.to_lowercase());
     }
-    text
+    searched
 }
 
-/// Returns whether [`search_text_of`] is the same for two records of one stream.
-pub(crate) fn is_searched_alike(one: &Stream, other: &Stream) -> bool {
+/// Returns whether [`searched_string`] is the same for two records of one stream.
+pub(crate) fn has_same_searched_string(one: &Stream, other: &Stream) -> bool {
     one.source_addr == other.source_addr && one.node == other.node && one.labels == other.labels
 }
 
-fn text(name: &str, given: &str) -> Result<String, InvalidValue> {
-    if given.len() > limits::MAX_TEXT_BYTES {
+fn checked(name: &str, value: &str) -> Result<String, InvalidValue> {
+    if value.len() > limits::MAX_TEXT_BYTES {
         return Err(InvalidValue::new(format!("{name} is longer than {} bytes", limits::MAX_TEXT_BYTES)));
     }
-    Ok(given.to_owned())
+    Ok(value.to_owned())
 }
 
-/// Parses `name=value`; the value may be empty.
+/// Parses a label of the form `name=value`; the value may be empty.
 ///
 /// # Errors
 ///
-/// Returns [`InvalidValue`] if there is no `=`, or if name or value are outside their limits.
-pub fn label(given: &str) -> Result<(String, String), InvalidValue> {
-    let (name, value) = given
+/// Returns [`InvalidValue`] if there is no `=` or if the name or the value is outside its limits.
+pub fn label(pair: &str) -> Result<(String, String), InvalidValue> {
+    let (name, value) = pair
         .split_once('=')
-        .ok_or_else(|| InvalidValue::new(format!("invalid label {given:?}; expected name=value")))?;
+        .ok_or_else(|| InvalidValue::new(format!("invalid label {pair:?}; expected name=value")))?;
     StreamPatch::default().label(name, value).check()?;
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -189,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn all_conditions_must_hold() {
+    fn filter_matches_only_if_all_conditions_hold() {
         let mut one = Stream::new("Cam-1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
         one.node = Some("ingest-1".into());
         one.labels = [("site", "North"), ("tier", "1")].map(|(k, v)| (k.into(), v.into())).into();
@@ -218,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn invalid_condition_is_rejected() {
         for (name, value) in [
             ("status", ""),
             ("type", "a b"),

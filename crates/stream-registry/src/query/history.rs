@@ -1,4 +1,4 @@
-//! Streams that have ended, read from the part of the change feed that is still kept.
+//! The history: streams that have ended, read from the change feed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,18 +10,19 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::stream::{Revision, Stream, StreamId, StreamType};
 use crate::watch::{Event, Watch};
 
-/// How long to wait for the next event: those that the history needs have all happened.
+/// Timeout for the next event. The events of the history have all happened, so none is far away.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one call may take.
+/// Timeout of one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the reading starts again after the oldest events were trimmed before they could be read.
-const TRIES: u32 = 8;
+/// Upper bound of the attempts, each of which fails if the oldest events are trimmed before they are read.
+const MAX_ATTEMPTS: u32 = 8;
 
-/// Conditions on a stream that has ended; all that are given must hold. The default matches every one.
+/// Conditions on a stream that has ended, all of which must hold. The default matches every stream.
 ///
 /// ```
 /// use stream_registry::StreamType;
 /// use stream_registry::query::Ended;
+///
 /// let ended = Ended::default().kind(StreamType::Srt).node("ingest-1");
 /// assert_eq!(ended.node.as_deref(), Some("ingest-1"));
 /// ```
@@ -37,7 +38,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Selects the sessions of one id.
+    /// Selects streams with this id. An id that was registered several times has several ended streams.
     #[must_use]
     pub fn id(mut self, id: StreamId) -> Self {
         self.id = Some(id);
@@ -65,7 +66,7 @@ impl Ended {
     }
 }
 
-/// What the history needs of a registry.
+/// The change feed of a registry, as the history needs it.
 #[async_trait]
 pub(crate) trait Feed: Sync {
     /// Follows the feed from its oldest event.
@@ -75,19 +76,19 @@ pub(crate) trait Feed: Sync {
     async fn tail(&self) -> Result<Option<Revision>>;
 }
 
-/// Returns the events of streams that ended, the latest first: at most `limit` of them.
+/// Returns the events of streams that have ended, latest first, and at most `limit` of them.
 ///
 /// # Errors
 ///
-/// `Unsupported` if the store has no feed, `Timeout` if the feed stops or takes too long, `Unavailable` if it is trimmed
-/// faster than its beginning can be read.
+/// Returns `Unsupported` if the store has no feed, `Timeout` if the feed stops or takes too long, and `Unavailable` if it is
+/// trimmed faster than it can be read.
 pub(crate) async fn read(feed: &dyn Feed, ended: &Ended, limit: usize) -> Result<Vec<Event>> {
     timeout(CALL_TIMEOUT, read_whole(feed, ended, limit)).await.unwrap_or_else(|_| Err(stopped()))
 }
 
 async fn read_whole(feed: &dyn Feed, ended: &Ended, limit: usize) -> Result<Vec<Event>> {
     let mut gap = None;
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         match read_once(feed, ended, limit, gap.as_ref()).await? {
             Reading::Complete(events) => return Ok(events.into()),
             Reading::Trimmed(position) => gap = Some(position),
@@ -97,7 +98,7 @@ async fn read_whole(feed: &dyn Feed, ended: &Ended, limit: usize) -> Result<Vec<
     Err(Error::new(ErrorKind::Unavailable, message).with_operation(Operation::Watch).with_may_have_applied(false))
 }
 
-/// The result of one reading.
+/// The result of one attempt.
 enum Reading {
     Complete(VecDeque<Event>),
     /// The oldest event was trimmed before it could be read; the watch continues from this position.
@@ -106,7 +107,8 @@ enum Reading {
 
 /// Reads from the oldest event to the last one.
 ///
-/// A gap at the position of the gap before was not made by trimming: it is an entry that cannot be decoded.
+/// `gap` is the position of the gap that the previous attempt found. A gap at the same position was not caused by trimming:
+/// it is an entry that cannot be decoded.
 async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Revision>) -> Result<Reading> {
     let mut watch = feed.oldest().await?;
     let mut tail = tail(feed).await?;
@@ -119,7 +121,7 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
             Event::Resync { revision } if !started && gap != Some(revision) => {
                 return Ok(Reading::Trimmed(revision.clone()));
             }
-            // Its position may be past the tail that was read before, but not past the current one.
+            // The entry may come after the tail that was read before, but not after the current one.
             Event::Resync { .. } => tail = self::tail(feed).await?,
             _ => {}
         }
@@ -135,7 +137,7 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
     Ok(Reading::Complete(events))
 }
 
-/// Returns the position at which this reading ends: a watch has no end of its own.
+/// Returns the position at which this attempt ends. A watch has no end of its own.
 async fn tail(feed: &dyn Feed) -> Result<Revision> {
     feed.tail().await?.ok_or_else(|| {
         Error::unsupported("the store does not report the end of its change feed; use watch instead")
@@ -165,16 +167,16 @@ mod tests {
         events.iter().map(|event| event.stream().unwrap().id.as_str()).collect()
     }
 
-    /// A feed that plays a script; after the script it is one event long.
+    /// A feed that follows a script. After the script, each watch has one event.
     #[derive(Default)]
     struct Scripted {
-        /// The events of each watch; after the last event it waits for ever.
+        /// The events of each watch. After its last event, a watch waits forever.
         watches: Mutex<VecDeque<Vec<Event>>>,
         /// The pause before each event.
         pause: Duration,
-        /// The answers of `tail`; the last one stays.
+        /// The results of `tail`; the last one is repeated.
         tails: Mutex<VecDeque<Revision>>,
-        /// Whether `tail` knows no position.
+        /// Whether `tail` returns `None`.
         without_tail: bool,
     }
 
@@ -184,7 +186,7 @@ mod tests {
             Self { watches: Mutex::new(watches.into_iter().collect()), tails: Mutex::new(tails), ..Self::default() }
         }
 
-        fn unread(&self) -> usize {
+        fn unused_watches(&self) -> usize {
             self.watches.lock().unwrap().len()
         }
     }
@@ -226,9 +228,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reading_starts_again_when_oldest_events_are_trimmed_but_not_for_ever() {
-        // The gap is past every tail; a sign of life before it does not count as an event.
-        let trimmed = (1..TRIES).map(|n| vec![alive("0"), resync(&format!("later-{n}"))]);
+    async fn history_retries_a_limited_number_of_times_when_oldest_events_are_trimmed() {
+        // The gap comes after every tail; `Alive` before it does not count as an event.
+        let trimmed = (1..MAX_ATTEMPTS).map(|n| vec![alive("0"), resync(&format!("later-{n}"))]);
         let feed = Scripted::new(trimmed, &[]);
         let all = Ended::default();
         let began = Instant::now();
@@ -237,36 +239,36 @@ mod tests {
         let feed = Scripted::new((0..100).map(|n| vec![resync(&format!("later-{n}"))]), &[]);
         let error = read(&feed, &all, 10).await.unwrap_err();
         assert!(error.kind() == ErrorKind::Unavailable && error.message().contains("try again"), "{error}");
-        assert_eq!(feed.unread(), 100 - usize::try_from(TRIES).unwrap());
+        assert_eq!(feed.unused_watches(), 100 - usize::try_from(MAX_ATTEMPTS).unwrap());
     }
 
     #[tokio::test(start_paused = true)]
     async fn undecodable_entry_hides_no_other_event() {
         let all = Ended::default();
         let began = Instant::now();
-        // The oldest entry: a gap at the same position again was not made by trimming.
+        // The oldest entry: a gap at the same position in the next attempt was not caused by trimming.
         let once = || vec![resync("1"), end("2", "a")];
         let feed = Scripted::new([once(), once()], &["2"]);
         assert_eq!(names(&read(&feed, &all, 10).await.unwrap()), ["a"]);
-        assert_eq!(feed.unread(), 0);
-        // One in the middle, and one whose position is past the tail that was read first.
-        for (place, tails) in [("2", &["3", "3"]), ("4", &["3", "4"])] {
-            let whole = || vec![end("1", "a"), resync(place), end("3", "b")];
+        assert_eq!(feed.unused_watches(), 0);
+        // An entry in the middle, and one that comes after the tail that was read first.
+        for (position, tails) in [("2", &["3", "3"]), ("4", &["3", "4"])] {
+            let whole = || vec![end("1", "a"), resync(position), end("3", "b")];
             let feed = Scripted::new([whole(), whole()], tails);
-            let shown = read(&feed, &all, 10).await.unwrap();
-            assert_eq!(names(&shown), if place == "2" { vec!["b", "a"] } else { vec!["a"] }, "{place}");
-            assert_eq!(feed.unread(), 1, "the reading does not start again");
+            let events = read(&feed, &all, 10).await.unwrap();
+            assert_eq!(names(&events), if position == "2" { vec!["b", "a"] } else { vec!["a"] }, "{position}");
+            assert_eq!(feed.unused_watches(), 1, "there is no second attempt");
         }
         assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reading_times_out_when_the_feed_does_not_reach_its_end() {
+    async fn history_times_out_when_feed_does_not_reach_its_tail() {
         let all = Ended::default();
         // A feed that stops, and one that never reaches its tail.
         for (events, pause, longest) in [(3, Duration::ZERO, EVENT_TIMEOUT), (100, EVENT_TIMEOUT / 2, CALL_TIMEOUT)] {
-            let told = (0..events).map(|n| end(&format!("{n}"), "a")).collect();
-            let feed = Scripted { pause, ..Scripted::new([told], &["never"]) };
+            let script = (0..events).map(|n| end(&format!("{n}"), "a")).collect();
+            let feed = Scripted { pause, ..Scripted::new([script], &["never"]) };
             let began = Instant::now();
             let error = read(&feed, &all, 10).await.unwrap_err();
             assert_eq!((error.kind(), began.elapsed()), (ErrorKind::Timeout, longest), "{error}");

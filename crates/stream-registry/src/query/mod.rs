@@ -1,4 +1,4 @@
-//! Queries: which live streams, in which order, and how many at a time.
+//! Queries: filters, orders, pages, counts and history.
 //!
 //! [`Registry::find`](crate::Registry::find) and [`View::find`](crate::view::View::find) answer a [`Query`],
 //! [`Registry::summary`](crate::Registry::summary) counts streams by node, type or status, and
@@ -32,24 +32,24 @@ pub use history::Ended;
 pub use order::{Order, SortField};
 pub use summary::{By, Group, Summary};
 
-pub(crate) use filter::{is_searched_alike, search_text_of};
+pub(crate) use filter::{has_same_searched_string, searched_string};
 pub(crate) use order::{Position, Selected, Selector};
 pub(crate) use summary::Counter;
 
 use crate::error::Result;
 use crate::stream::Cursor;
 
-/// Which live streams to list, in which order, and which part of them.
+/// A query for live streams: a filter, an order, and a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Query {
-    /// The conditions. Default: every stream matches.
+    /// The filter. Default: every stream matches.
     pub filter: Filter,
     /// The order. Default: by id.
     pub order: Order,
-    /// Where the page begins: the `next` of the page before. Default: at the first stream.
+    /// The cursor of the page, which is [`Page::next`](crate::Page::next) of the previous page. Default: the first page.
     pub cursor: Option<Cursor>,
-    /// How many streams at most. Default 1 000. An HTTP server answers with at most 10 000.
+    /// Largest number of streams on the page. Default: 1 000. An HTTP server returns at most 10 000.
     pub limit: NonZeroU32,
 }
 
@@ -65,7 +65,7 @@ impl Default for Query {
 }
 
 impl Query {
-    /// Sets the conditions.
+    /// Sets the filter.
     #[must_use]
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
@@ -79,14 +79,14 @@ impl Query {
         self
     }
 
-    /// Sets where the page begins.
+    /// Sets the cursor of the page.
     #[must_use]
     pub fn cursor(mut self, cursor: Cursor) -> Self {
         self.cursor = Some(cursor);
         self
     }
 
-    /// Sets how many streams the page has at most.
+    /// Sets the largest number of streams on the page.
     #[must_use]
     pub fn limit(mut self, limit: NonZeroU32) -> Self {
         self.limit = limit;
@@ -97,13 +97,13 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidCursor` if the cursor belongs to another order or is malformed.
+    /// Returns `InvalidCursor` if the cursor is malformed or belongs to another order.
     pub(crate) fn position(&self) -> Result<Option<Position>> {
         self.cursor.as_ref().map(|cursor| Position::read(cursor, self.order)).transpose()
     }
 
-    /// Returns the limit as a length.
-    pub(crate) fn window(&self) -> usize {
+    /// Returns the limit as a `usize`.
+    pub(crate) fn limit_as_len(&self) -> usize {
         usize::try_from(self.limit.get()).unwrap_or(usize::MAX)
     }
 }

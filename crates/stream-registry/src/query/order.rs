@@ -1,4 +1,4 @@
-//! The order of a list, and the position at which a page begins.
+//! The order of a list, and positions in it.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -9,10 +9,10 @@ use std::str::FromStr;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::stream::{Cursor, InvalidValue, Stream, StreamId};
 
-/// How many bytes of a string take part in the order; a cursor carries no more.
+/// Number of bytes of a string that are compared; a cursor contains no more.
 const MAX_KEY_BYTES: usize = 64;
 
-/// A field of the record that lists can be sorted by.
+/// A field that lists can be sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SortField {
@@ -21,7 +21,7 @@ pub enum SortField {
     Id,
     /// The protocol.
     Type,
-    /// The state.
+    /// The status.
     Status,
     /// The ingest node; streams without one come first.
     Node,
@@ -31,7 +31,7 @@ pub enum SortField {
     CreatedAt,
     /// When the stream was last written.
     LastHeartbeat,
-    /// Bits per second.
+    /// Bit rate in bits per second.
     Bitrate,
     /// Bytes received.
     BytesReceived,
@@ -65,21 +65,23 @@ impl SortField {
     }
 }
 
-/// The order of a list: by a field, then by id. The default is by id, ascending.
+/// The order of a list. The default is by id, ascending.
 ///
-/// Its string form is the name of the field, with a leading `-` for descending:
+/// Streams with the same value of the field are sorted by id. The string form is the name of the field, with a leading
+/// `-` for descending:
 ///
 /// ```
 /// use stream_registry::query::{Order, SortField};
+///
 /// assert_eq!("-bitrate".parse::<Order>()?, Order::by(SortField::Bitrate).descending());
 /// # Ok::<(), stream_registry::Error>(())
 /// ```
 ///
-/// Of strings, the first 64 bytes are compared; streams that agree in them are sorted by id.
+/// Only the first 64 bytes of a string are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Order {
-    /// The field that decides first.
+    /// The field to sort by.
     pub field: SortField,
     /// Whether the greatest value comes first.
     pub descending: bool,
@@ -88,13 +90,13 @@ pub struct Order {
 impl FromStr for Order {
     type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let (name, descending) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
+    fn from_str(order: &str) -> Result<Self, InvalidValue> {
+        let (name, descending) = order.strip_prefix('-').map_or((order, false), |name| (name, true));
         let field = NAMES.iter().find(|(known, _)| *known == name).map(|(_, field)| *field);
         let field = field.ok_or_else(|| {
             let known = NAMES.map(|(name, _)| name).join(", ");
             InvalidValue::new(format!(
-                "invalid sort {text:?}; expected one of {known}, with a leading - for descending"
+                "invalid sort {order:?}; expected one of {known}, with a leading - for descending"
             ))
         })?;
         Ok(Self { field, descending })
@@ -110,11 +112,11 @@ impl fmt::Display for Order {
     }
 }
 
-/// The value that decides the order, of a stream.
+/// The value of a stream that is compared first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key<'a> {
     Number(i128),
-    Text(&'a str),
+    String(&'a str),
 }
 
 impl Order {
@@ -123,7 +125,7 @@ impl Order {
         Self { field, descending: false }
     }
 
-    /// Puts the greatest value first.
+    /// Sorts in descending order: the greatest value comes first.
     #[must_use]
     pub fn descending(mut self) -> Self {
         self.descending = true;
@@ -131,16 +133,16 @@ impl Order {
     }
 
     fn key(self, stream: &Stream) -> Key<'_> {
-        fn text(text: &str) -> Key<'_> {
-            let end = (0..=text.len().min(MAX_KEY_BYTES)).rev().find(|at| text.is_char_boundary(*at));
-            Key::Text(&text[..end.unwrap_or(0)])
+        fn string(string: &str) -> Key<'_> {
+            let end = (0..=string.len().min(MAX_KEY_BYTES)).rev().find(|end| string.is_char_boundary(*end));
+            Key::String(&string[..end.unwrap_or(0)])
         }
         match self.field {
             SortField::Id => Key::Number(0),
-            SortField::Type => text(stream.kind.as_str()),
-            SortField::Status => text(stream.status.as_str()),
-            SortField::Node => text(stream.node.as_deref().unwrap_or_default()),
-            SortField::SourceAddr => text(&stream.source_addr),
+            SortField::Type => string(stream.kind.as_str()),
+            SortField::Status => string(stream.status.as_str()),
+            SortField::Node => string(stream.node.as_deref().unwrap_or_default()),
+            SortField::SourceAddr => string(&stream.source_addr),
             SortField::CreatedAt => Key::Number(stream.created_at.as_unix_nanos()),
             SortField::LastHeartbeat => Key::Number(stream.last_heartbeat.as_unix_nanos()),
             SortField::Bitrate => Key::Number(stream.bitrate.into()),
@@ -151,20 +153,20 @@ impl Order {
         }
     }
 
-    fn direct(self, ascending: Ordering) -> Ordering {
+    fn with_direction(self, ascending: Ordering) -> Ordering {
         if self.descending { ascending.reverse() } else { ascending }
     }
 
     /// Compares two streams in this order.
     pub fn compare(self, one: &Stream, other: &Stream) -> Ordering {
-        self.direct(self.key(one).cmp(&self.key(other)).then_with(|| one.id.cmp(&other.id)))
+        self.with_direction(self.key(one).cmp(&self.key(other)).then_with(|| one.id.cmp(&other.id)))
     }
 
     /// Returns the position of a stream in this order.
     pub(crate) fn position(self, stream: &Stream) -> Position {
         let key = match self.key(stream) {
             Key::Number(number) => OwnedKey::Number(number),
-            Key::Text(text) => OwnedKey::Text(text.to_owned()),
+            Key::String(string) => OwnedKey::String(string.to_owned()),
         };
         Position { order: self, key, id: stream.id.clone() }
     }
@@ -173,10 +175,10 @@ impl Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum OwnedKey {
     Number(i128),
-    Text(String),
+    String(String),
 }
 
-/// A position in an order: that of a stream, which need not be live any more.
+/// The position of a stream in an order. The stream need not be live any longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     order: Order,
@@ -185,7 +187,7 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    /// Returns the id at this position.
+    /// Returns the id of the stream at this position.
     pub(crate) fn id(&self) -> &StreamId {
         &self.id
     }
@@ -194,36 +196,36 @@ impl Position {
     pub(crate) fn is_before(&self, stream: &Stream) -> bool {
         let key = match &self.key {
             OwnedKey::Number(number) => Key::Number(*number),
-            OwnedKey::Text(text) => Key::Text(text),
+            OwnedKey::String(string) => Key::String(string),
         };
         let ascending = self.order.key(stream).cmp(&key).then_with(|| stream.id.cmp(&self.id));
-        self.order.direct(ascending) == Ordering::Greater
+        self.order.with_direction(ascending) == Ordering::Greater
     }
 
-    /// Reads the position from a cursor, which is `v.`, the order, the key and the id, separated by dots.
+    /// Reads the position from a cursor: `v`, the order, the key and the id, separated by dots.
     ///
     /// # Errors
     ///
-    /// Returns `InvalidCursor` if the cursor has another form or belongs to another order.
+    /// Returns `InvalidCursor` if the cursor is malformed or belongs to another order.
     pub(crate) fn read(cursor: &Cursor, order: Order) -> Result<Self> {
         let position = || {
             let mut parts = cursor.as_str().strip_prefix("v.")?.split('.');
             let (name, key, id) = (parts.next()?, parts.next()?, parts.next()?);
             let key = match key.split_at_checked(1)? {
                 ("n", number) => OwnedKey::Number(number.parse().ok()?),
-                ("t", text) => OwnedKey::Text(from_hex(text)?),
+                ("t", string) => OwnedKey::String(from_hex(string)?),
                 _ => return None,
             };
             let position = Self { order: name.parse().ok()?, key, id: from_hex(id)?.parse().ok()? };
-            let fits = match (order.field, &position.key) {
+            let is_key_of_field = match (order.field, &position.key) {
                 (SortField::Id, key) => *key == OwnedKey::Number(0),
                 (SortField::Type | SortField::Status | SortField::Node | SortField::SourceAddr, key) => {
-                    matches!(key, OwnedKey::Text(_))
+                    matches!(key, OwnedKey::String(_))
                 }
                 (_, key) => matches!(key, OwnedKey::Number(_)),
             };
-            // Written again and compared, because a number has several spellings.
-            (fits && position.order == order && position.to_cursor().ok()? == *cursor).then_some(position)
+            // `parse` accepts several spellings of a number; comparing the cursors accepts one.
+            (is_key_of_field && position.order == order && position.to_cursor().ok()? == *cursor).then_some(position)
         };
         position().ok_or_else(|| {
             Error::new(
@@ -238,15 +240,15 @@ impl Position {
     pub(crate) fn to_cursor(&self) -> Result<Cursor> {
         let key = match &self.key {
             OwnedKey::Number(number) => format!("n{number}"),
-            OwnedKey::Text(text) => format!("t{}", to_hex(text)),
+            OwnedKey::String(string) => format!("t{}", to_hex(string)),
         };
         Ok(format!("v.{}.{key}.{}", self.order, to_hex(self.id.as_str())).parse()?)
     }
 }
 
-fn to_hex(text: &str) -> String {
-    let mut hex = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
+fn to_hex(string: &str) -> String {
+    let mut hex = String::with_capacity(string.len() * 2);
+    for byte in string.bytes() {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{byte:02x}");
     }
@@ -263,30 +265,30 @@ pub(crate) struct Selector<'a, S> {
     order: Order,
     after: Option<&'a Position>,
     limit: usize,
-    /// The selected streams; the last one in the order is at the top.
+    /// The selected streams. The top of the heap is the last one in the order.
     selected: BinaryHeap<Ranked<S>>,
     total: u64,
     more: bool,
 }
 
-/// The first streams after a position.
+/// The result of a [`Selector`].
 #[derive(Debug)]
 pub(crate) struct Selected<S> {
     /// The streams, in order.
     pub(crate) streams: Vec<S>,
-    /// How many streams were added, before and after the position.
+    /// Number of streams that were added, before and after the position.
     pub(crate) total: u64,
-    /// Whether others come after these.
+    /// Whether more streams come after these.
     pub(crate) more: bool,
 }
 
 impl<'a, S: Borrow<Stream>> Selector<'a, S> {
-    /// Selects at most `limit` streams that come after a position.
+    /// Creates a selector of at most `limit` streams after a position; `None` is the start.
     pub(crate) fn new(order: Order, after: Option<&'a Position>, limit: usize) -> Self {
         Self { order, after, limit, selected: BinaryHeap::new(), total: 0, more: false }
     }
 
-    /// Adds a stream; `keep` makes what is kept if the stream is selected.
+    /// Adds a stream. If it is selected, the selector stores the result of `keep`.
     pub(crate) fn add(&mut self, stream: &Stream, keep: impl FnOnce() -> S) {
         self.total += 1;
         if self.after.is_some_and(|after| !after.is_before(stream)) {
@@ -303,13 +305,14 @@ impl<'a, S: Borrow<Stream>> Selector<'a, S> {
         self.selected.push(Ranked { order: self.order, stream: keep() });
     }
 
-    /// Returns the selected streams.
+    /// Returns the selected streams in order.
     pub(crate) fn finish(self) -> Selected<S> {
         let streams = self.selected.into_sorted_vec().into_iter().map(|ranked| ranked.stream).collect();
         Selected { streams, total: self.total, more: self.more }
     }
 }
 
+/// A stream that is compared by an order.
 struct Ranked<S> {
     order: Order,
     stream: S,
@@ -345,7 +348,7 @@ mod tests {
             .map(|n| {
                 let mut stream = Stream::new(format!("cam{n:02}").parse().unwrap(), StreamType::Srt, "a:1");
                 stream.bitrate = n % 7;
-                // The same at each call.
+                // Fixed times, so that every call returns the same streams.
                 let time = Timestamp::from_unix_nanos(i128::from(n % 5) * 1_000);
                 (stream.created_at, stream.last_heartbeat) = (time, time);
                 stream.node = (n % 3 > 0).then(|| "é".repeat(40 + usize::try_from(n % 3).unwrap()));
@@ -363,17 +366,17 @@ mod tests {
     }
 
     #[test]
-    fn pages_hold_every_stream_once_in_every_order() {
+    fn pages_contain_every_stream_once_in_every_order() {
         for name in NAMES.map(|(name, _)| name) {
             for sort in [name.to_owned(), format!("-{name}")] {
                 let order: Order = sort.parse().unwrap();
                 assert_eq!(order.to_string(), sort);
-                let mut seen: Vec<String> = Vec::new();
+                let mut listed: Vec<String> = Vec::new();
                 let mut after = None;
                 loop {
                     let page = select(&streams(), order, after.as_ref(), 7);
                     assert_eq!(page.total, 50);
-                    seen.extend(page.streams.iter().map(|stream| stream.id.to_string()));
+                    listed.extend(page.streams.iter().map(|stream| stream.id.to_string()));
                     if !page.more {
                         break;
                     }
@@ -384,7 +387,7 @@ mod tests {
                 let mut whole = streams();
                 whole.sort_by(|one, other| order.compare(one, other));
                 let whole: Vec<_> = whole.iter().map(|stream| stream.id.to_string()).collect();
-                assert_eq!(seen, whole, "{sort}");
+                assert_eq!(listed, whole, "{sort}");
             }
         }
         let by_bitrate = select(&streams(), Order::by(SortField::Bitrate).descending(), None, 50).streams;
@@ -392,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn cursor_outlives_its_stream_and_belongs_to_one_order() {
+    fn cursor_is_valid_after_its_stream_ended_but_not_in_another_order() {
         let order = Order::by(SortField::Bitrate);
         let page = select(&streams(), order, None, 10);
         let next = order.position(page.streams.last().unwrap());

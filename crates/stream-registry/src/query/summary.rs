@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::stream::{InvalidValue, Stream};
-use serde::{Deserialize, Serialize};
 
 /// The field that streams are counted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum By {
     Node,
     /// The protocol of the publisher.
     Type,
-    /// The state.
+    /// The status.
     #[default]
     Status,
 }
@@ -35,11 +35,11 @@ impl By {
 impl FromStr for By {
     type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+    fn from_str(word: &str) -> Result<Self, InvalidValue> {
         let all = [Self::Node, Self::Type, Self::Status];
         all.into_iter()
-            .find(|by| by.as_str() == text)
-            .ok_or_else(|| InvalidValue::new(format!("invalid by {text:?}; expected node, type or status")))
+            .find(|by| by.as_str() == word)
+            .ok_or_else(|| InvalidValue::new(format!("unknown field {word:?}; expected node, type or status")))
     }
 }
 
@@ -48,13 +48,13 @@ impl FromStr for By {
 pub struct Group {
     /// The node, type or status; `None` for streams without a node.
     pub key: Option<String>,
-    /// The number of streams.
+    /// Number of streams.
     pub streams: u64,
-    /// The sum of their bit rates, in bits per second.
+    /// Sum of their bit rates, in bits per second.
     pub bitrate: u64,
-    /// The sum of their received packets.
+    /// Sum of their received packets.
     pub packets_received: u64,
-    /// The sum of their lost packets.
+    /// Sum of their lost packets.
     pub packets_lost: u64,
 }
 
@@ -67,14 +67,14 @@ impl Group {
     }
 }
 
-/// Live streams, counted in groups.
+/// Counts of live streams in groups.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The field they are counted by: `node`, `type` or `status`.
     pub by: String,
-    /// The number of streams in all groups.
+    /// Number of streams in all groups.
     pub total: u64,
-    /// The sum of all bit rates, in bits per second.
+    /// Sum of all bit rates, in bits per second.
     pub bitrate: u64,
     /// The groups, sorted by key; streams without a node come first.
     pub groups: Vec<Group>,
@@ -91,7 +91,7 @@ impl Summary {
     }
 }
 
-/// Counts streams one by one.
+/// Builds a [`Summary`] stream by stream.
 pub(crate) struct Counter {
     by: By,
     all: Group,
@@ -133,7 +133,7 @@ mod tests {
     use crate::stream::{StreamStatus, StreamType};
 
     #[test]
-    fn every_stream_counts_once() {
+    fn summary_counts_every_stream_once() {
         let mut one = Stream::new("a".parse().unwrap(), StreamType::Srt, "a:1");
         (one.bitrate, one.node) = (5, Some("n".into()));
         let mut two = Stream::new("b".parse().unwrap(), StreamType::Srt, "a:1");

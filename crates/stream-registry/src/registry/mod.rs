@@ -1,7 +1,8 @@
-//! The trait that every store implements.
+//! The trait [`Registry`], its options and its results.
 
 pub(crate) mod cursor;
 pub(crate) mod epoch;
+mod forward;
 mod options;
 pub(crate) mod rules;
 pub(crate) mod ttl;
@@ -9,7 +10,6 @@ pub(crate) mod ttl;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -26,77 +26,308 @@ use crate::query::{By, Ended, Filter, Query, Selector, Summary, history};
 use crate::stream::{Cursor, Revision, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, generate_stream_id};
 use crate::watch::{Event, Watch, WatchFrom};
 
-/// How many generated ids [`Registry::register_new`] tries before it gives up.
-const NEW_ID_TRIES: usize = 10_000;
-/// How many streams one page of a walk holds.
-const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
-/// How many single reads are in flight at once; the Redis store sends that many as one command.
+/// Upper bound of the generated ids that [`Registry::register_new`] tries.
+const MAX_ID_TRIES: usize = 10_000;
+/// Number of streams on each page that [`scan`] reads.
+const SCAN_PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
+/// Number of reads in flight in [`Registry::get_many`]; the Redis store sends so many reads as one command.
 const CONCURRENT_GETS: usize = 128;
 
 /// A registry of live streams.
 ///
-/// Every change is atomic: no other caller sees half of it, and no failure leaves half of it.
-/// Every successful write renews the stream's time to live; a failed one changes nothing; reads
-/// never do. Time is the store's clock.
+/// Nodes register streams and keep them alive with writes. Routers and dashboards list, query and watch them. A stream
+/// that nobody writes expires when its time to live is over.
+///
+/// A store implements the nine required methods. It overrides the next group of methods if it can do better. The last
+/// group are conveniences.
+///
+/// # Contract
+///
+/// Every store behaves alike; the suite in the module `conformance` tests it.
+///
+/// * **Atomic:** every change is applied whole or not at all, and no caller sees part of it.
+/// * **Durable while live:** every successful write renews the time to live. A failed write changes nothing, and a read
+///   renews nothing.
+/// * **One clock:** `created_at`, `last_heartbeat` and expiry use the clock of the store.
+/// * **Ordered:** the change feed reports the changes in the order in which they were applied, each exactly once.
+/// * **Lossless:** unknown fields and nonconforming values of a record survive every change of other fields.
 ///
 /// # Errors
 ///
-/// Every function fails with `Unavailable`, `Timeout` or `Denied` where the store does, and with
-/// `Closed` after [`close`](Self::close); each names only what else it fails with.
-/// [`Error::may_have_applied`] says whether a failed change may have happened all the same.
+/// Every method returns `Unavailable`, `Timeout`, `Unauthenticated` or `Denied` if the store cannot be reached or rejects
+/// the caller, and `Closed` after [`close`](Self::close). The sections below name only the other errors.
+/// [`Error::may_have_applied`] returns whether a failed change may have been applied.
 ///
 /// # Cancel safety
 ///
-/// Any future may be dropped at any await: the store stays consistent. A change that was under way has
-/// then happened whole, or not at all.
+/// Any future may be dropped at any time, and the store stays consistent. A change that was in flight is then applied
+/// whole or not at all.
+///
+/// # Clone
+///
+/// A store is not `Clone`. Share it as `Arc<dyn Registry>`; `Arc` and `Box` of a registry implement this trait. All clones
+/// of an `Arc` use the same connections, and [`close`](Self::close) closes the registry for all of them.
+///
+/// # Wrappers
+///
+/// A wrapper adds e.g. metrics to another registry. It must forward every method, including the provided ones: a provided
+/// method that is not forwarded silently loses the override of the store. Let the compiler check it:
+///
+/// ```ignore
+/// #[deny(clippy::missing_trait_methods)]
+/// #[async_trait]
+/// impl Registry for Metered {
+///     async fn get(&self, id: &StreamId) -> Result<Stream> {
+///         self.metrics.count("get");
+///         self.inner.get(id).await
+///     }
+///     // …and every other method.
+/// }
+/// ```
 #[async_trait]
 pub trait Registry: Debug + Send + Sync + 'static {
-    /// Registers a stream by the policy of `options`; sets `created_at` and `last_heartbeat` to now.
+    // Required methods.
+
+    /// Registers a stream with options; see [`OnConflict`] for what happens if the id is live.
+    ///
+    /// The store sets `created_at` and `last_heartbeat` to its time.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType, OnConflict, Outcome, RegisterOptions};
+    /// # let registry = MemoryRegistry::new();
+    /// let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// let options = RegisterOptions::default().on_conflict(OnConflict::CreateOnly);
+    /// let registered = registry.register_with(&stream, &options).await?;
+    /// assert_eq!(registered.outcome, Outcome::Created);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` with the record that is there; `InvalidArgument`; `Corrupt` where the key holds
-    /// something else than a record.
+    /// Returns `AlreadyExists` with the live record if the policy rejects the registration, `InvalidArgument` if the record
+    /// is outside its limits, and `Corrupt` if the key does not hold a record and the policy is not `TakeOver`. A [recovery](RegisterOptions::recover)
+    /// returns `NotFound` or `NotHolder` if the lease has ended.
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered>;
 
-    /// Removes a stream with its index entry and returns the last record.
+    /// Removes a stream and returns its last record.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType, UnregisterOptions};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// let options = UnregisterOptions::default().reason("publisher disconnected".parse()?);
+    /// let last = registry.unregister_with(&id, &options).await?;
+    /// assert_eq!(last.end_reason.as_deref(), Some("publisher disconnected"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `NotFound`; `NotHolder` where the stream is leased and `options.guard` is not its holder's.
+    /// Returns `NotFound` if no live stream has the id, `NotHolder` if the guard does not match, and `Corrupt` if the key
+    /// does not hold a record and the guard is not `Force`.
     async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream>;
 
-    /// Applies up to 1 000 writes, each answered on its own, in their order.
+    /// Applies up to 1 000 writes in order and returns one result per write.
     ///
-    /// Writes to different streams are independent of one another; each of them is atomic.
+    /// Each write is atomic, but the batch is not: one write may fail while others succeed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType, Change, ErrorKind, StreamStatus, Write};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// let writes = [
+    ///     Write::new(&id, Change::Status(StreamStatus::Active)),
+    ///     Write::new(&"cam2".parse()?, Change::Heartbeat),
+    /// ];
+    /// let results = registry.write(&writes).await?;
+    /// assert!(results[0].is_ok());
+    /// assert_eq!(results[1].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// The call itself fails with `InvalidArgument` for more than 1 000 writes, and where the store
-    /// fails as a whole. Each write fails with `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`.
+    /// The call returns `InvalidArgument` if there are more than 1 000 writes. A single write returns `NotFound`, `NotHolder`,
+    /// `InvalidArgument` or `Corrupt`.
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>>;
 
     /// Returns the record of a live stream.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// assert_eq!(registry.get(&id).await?.source_addr, "203.0.113.7:40112");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// `NotFound`; `Corrupt` where what is stored cannot be read.
+    /// Returns `NotFound` if no live stream has the id, and `Corrupt` if the key does not hold a record.
     async fn get(&self, id: &StreamId) -> Result<Stream>;
 
-    /// Returns the records of several streams, in the order of the ids; `None` for an id that is not live or whose record
-    /// cannot be decoded.
+    /// Returns every live stream at one moment, in no particular order.
     ///
-    /// Each record is read atomically, but not all of them at one moment; [`snapshot`](Self::snapshot) does that.
+    /// The store is busy for the whole call; for many streams, [`list_page`](Self::list_page) and [`find`](Self::find) block
+    /// it for shorter periods.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// let snapshot = registry.snapshot().await?;
+    /// assert_eq!((snapshot.streams.len(), snapshot.unreadable), (1, 0));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// None of its own.
+    /// Only the errors of [every method](#errors).
+    async fn snapshot(&self) -> Result<Snapshot>;
+
+    /// Returns a page of about `count` live streams and the cursor of the next page.
+    ///
+    /// A stream that is live during the whole iteration is returned at least once, possibly twice. The store is busy for one
+    /// page at a time.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use std::num::NonZeroU32;
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// let mut cursor = None;
+    /// loop {
+    ///     let page = registry.list_page(cursor.as_ref(), NonZeroU32::new(100).unwrap()).await?;
+    ///     for stream in page.streams {
+    ///         println!("{}", stream.id);
+    ///     }
+    ///     cursor = page.next;
+    ///     if cursor.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns `InvalidCursor` if the cursor does not come from a store of this kind.
+    async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page>;
+
+    /// Checks that the store responds.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry};
+    /// # let registry = MemoryRegistry::new();
+    /// registry.ping().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns `Unavailable` or `Timeout` if it does not respond.
+    async fn ping(&self) -> Result<()>;
+
+    /// Returns the kind of store and its time to live.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use std::time::Duration;
+    /// # use stream_registry::{MemoryRegistry, Registry};
+    /// # let registry = MemoryRegistry::new();
+    /// assert_eq!(registry.info().kind, "memory");
+    /// assert_eq!(registry.info().ttl, Duration::from_secs(300));
+    /// # Ok(()) }
+    /// ```
+    fn info(&self) -> StoreInfo;
+
+    /// Closes the registry and releases its connections. Every later call except `close` returns `Closed`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{ErrorKind, MemoryRegistry, Registry};
+    /// # let registry = MemoryRegistry::new();
+    /// registry.close().await?;
+    /// assert_eq!(registry.list().await.unwrap_err().kind(), ErrorKind::Closed);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Never returns `Closed`.
+    async fn close(&self) -> Result<()>;
+
+    // Provided methods that a store overrides if it can do better.
+
+    /// Follows the changes of the registry.
+    ///
+    /// Every change of state is one event, in order, without gaps or duplicates. Heartbeats and statistics are not events.
+    /// If events are lost, the watch emits [`Event::Resync`] and continues.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # use stream_registry::watch::WatchFrom;
+    /// # let registry = MemoryRegistry::new();
+    /// let mut watch = registry.watch(WatchFrom::Now).await?;
+    /// registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+    /// let event = watch.next().await.expect("the registry is open");
+    /// assert_eq!(event.as_str(), "registered");
+    /// assert_eq!(event.stream().unwrap().id.as_str(), "cam1");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns `Unsupported` if the store has no change feed.
+    async fn watch(&self, from: WatchFrom) -> Result<Watch> {
+        let _ = from;
+        Err(Error::unsupported("this store has no change feed; poll list instead").with_operation(Operation::Watch))
+    }
+
+    /// Returns the records of several streams in the order of the ids.
+    ///
+    /// An element is `None` if no live stream has the id or if its record cannot be decoded. Each record is read atomically,
+    /// but the records are read at different moments; [`snapshot`](Self::snapshot) reads all at one moment.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// let streams = registry.get_many(&[id, "cam2".parse()?]).await?;
+    /// assert!(streams[0].is_some() && streams[1].is_none());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Only the errors of [every method](#errors).
     async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
         let reads: Vec<_> = ids.iter().map(|id| self.get(id)).collect();
-        let mut answers = futures_util::stream::iter(reads).buffered(CONCURRENT_GETS);
+        let mut results = futures_util::stream::iter(reads).buffered(CONCURRENT_GETS);
         let mut streams = Vec::with_capacity(ids.len());
-        while let Some(answer) = answers.next().await {
-            streams.push(match answer {
+        while let Some(result) = results.next().await {
+            streams.push(match result {
                 Ok(stream) => Some(stream),
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => None,
                 Err(error) => return Err(error),
@@ -105,117 +336,115 @@ pub trait Registry: Debug + Send + Sync + 'static {
         Ok(streams)
     }
 
-    /// Returns every live stream in one atomic snapshot, in no particular order.
+    /// Returns a page of the live streams that match a query, in its order.
     ///
-    /// # Errors
-    ///
-    /// None of its own.
-    async fn snapshot(&self) -> Result<Snapshot>;
-
-    /// Returns a page of about `count` live streams, and where the next one begins.
-    ///
-    /// Never holds the store for more than one page. Every stream that lives throughout comes, possibly twice.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidCursor` for a cursor that no store of this kind made.
-    async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page>;
-
-    /// Returns the live streams that match a query, in its order, and the cursor of the next page.
-    ///
-    /// `total` counts all streams that match. By default a call reads the whole store page by page; a server and a
+    /// [`Page::total`] counts all streams that match. By default a call reads every page of the store. A server and a
     /// [`View`](crate::view::View) answer from memory.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # use stream_registry::query::{Filter, Query};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// let query = Query::default().filter(Filter::default().kind(StreamType::Srt)).order("-bitrate".parse()?);
+    /// let page = registry.find(&query).await?;
+    /// assert_eq!((page.total, page.streams[0].id.as_str()), (1, "cam1"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
     /// Returns `InvalidCursor` if the cursor is malformed or belongs to another order.
     async fn find(&self, query: &Query) -> Result<Page> {
         let after = query.position()?;
-        let walk = walk(self, &query.filter).await?;
-        let mut selector = Selector::new(query.order, after.as_ref(), query.window());
-        for stream in walk.streams.values() {
+        let scan = scan(self, &query.filter).await?;
+        let mut selector = Selector::new(query.order, after.as_ref(), query.limit_as_len());
+        for stream in scan.streams.values() {
             selector.add(stream, || stream);
         }
         let selected = selector.finish();
         let next = selected.more.then(|| selected.streams.last()).flatten();
         let next = next.map(|last| query.order.position(last).to_cursor()).transpose()?;
         let mut page = Page::new(selected.streams.into_iter().cloned().collect(), next, selected.total);
-        page.revision = walk.revision;
-        // Once per list, not once per page.
-        page.unreadable = if after.is_none() { walk.unreadable } else { 0 };
+        page.revision = scan.revision;
+        // Reported with the first page only: a caller adds up the pages of one list.
+        page.unreadable = if after.is_none() { scan.unreadable } else { 0 };
         Ok(page)
     }
 
     /// Counts the live streams that match a filter, in groups by node, type or status.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # use stream_registry::query::{By, Filter};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// let summary = registry.summary(&Filter::default(), By::Type).await?;
+    /// assert_eq!((summary.total, summary.groups[0].key.as_deref()), (1, Some("srt")));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// None of its own.
+    /// Only the errors of [every method](#errors).
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
-        Ok(Summary::of(by, walk(self, filter).await?.streams.values()))
+        Ok(Summary::of(by, scan(self, filter).await?.streams.values()))
     }
 
-    /// Returns the events of streams that ended, the latest first: at most `limit` of them, as far back as the change
-    /// feed is kept. A stream that was taken over has not ended.
+    /// Returns the events of streams that have ended, latest first, and at most `limit` of them.
+    ///
+    /// It reads as far back as the change feed is kept. A stream that was taken over has not ended.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use std::num::NonZeroU32;
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # use stream_registry::query::Ended;
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// registry.unregister(&id).await?;
+    /// let events = registry.history(&Ended::default(), NonZeroU32::new(10).unwrap()).await?;
+    /// assert_eq!(events[0].as_str(), "unregistered");
+    /// assert_eq!(events[0].stream().unwrap().id, id);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// Returns `Unsupported` if the store has no change feed, `Timeout` if reading it takes more than 30 s, and
-    /// `Unavailable` if it is trimmed faster than it can be read.
+    /// Returns `Unsupported` if the store has no change feed, `Timeout` if reading it takes more than 30 s, and `Unavailable`
+    /// if it is trimmed faster than it can be read.
     async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
         history::read(&FeedOf(self), ended, usize::try_from(limit.get()).unwrap_or(usize::MAX)).await
     }
 
-    /// Follows the changes of the registry: every change of state is one event, in order, without gaps and
-    /// doubles. Heartbeats and statistics are none.
+    /// Registers a stream under a generated id that no other stream has. The id of `stream` is ignored.
     ///
-    /// Where that cannot be promised, since the place to begin is no longer kept or belongs to another history, the
-    /// watch says [`Event::Resync`], and goes on from there.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` by stores without a change feed.
-    async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        let _ = from;
-        Err(Error::unsupported("this store has no change feed; poll list instead").with_operation(Operation::Watch))
-    }
-
-    /// Asks the store for a sign of life.
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType, RegisterOptions};
+    /// # let registry = MemoryRegistry::new();
+    /// let stream = Stream::new("ignored".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// let registered = registry.register_new(&stream, &RegisterOptions::default()).await?;
+    /// assert!(registered.stream.id.as_str().starts_with("srt_"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `Unavailable` or `Timeout` where there is none.
-    async fn ping(&self) -> Result<()>;
-
-    /// Returns what kind of store this is, and its time to live.
-    fn info(&self) -> StoreInfo;
-
-    /// Releases connections. Every later call fails with `Closed`, this one excepted.
-    ///
-    /// # Errors
-    ///
-    /// None of its own.
-    async fn close(&self) -> Result<()>;
-
-    /// Registers a stream by the default policy: a live id is refused unless the publisher is the same
-    /// (same type, same non-empty `source_addr`, same node where both have one), which renews it.
-    ///
-    /// # Errors
-    ///
-    /// As [`register_with`](Self::register_with).
-    async fn register(&self, stream: &Stream) -> Result<Registered> {
-        self.register_with(stream, &RegisterOptions::default()).await
-    }
-
-    /// Registers a stream under a generated id, in place of its own: no two callers ever share one.
-    ///
-    /// # Errors
-    ///
-    /// As [`register_with`](Self::register_with), and `AlreadyExists` after 10 000 clashes in a row.
+    /// As [`register_with`](Self::register_with). Returns `AlreadyExists` if 10 000 generated ids in a row are live, and
+    /// `InvalidArgument` if `options` has a lease to recover.
     ///
     /// # Cancel safety
     ///
-    /// When dropped, a stream with an id that the caller has not learnt may stay until its time to live is over.
+    /// If the future is dropped, a stream under an id that the caller does not know may live until it expires.
     async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         rules::check_new(options).map_err(|error| error.with_operation(Operation::Register))?;
         let mut stream = stream.clone();
@@ -226,13 +455,48 @@ pub trait Registry: Debug + Send + Sync + 'static {
             stream.id = generate_stream_id(&stream.kind, &stream.source_addr);
             tries += 1;
             match self.register_with(&stream, &options).await {
-                Err(clash) if clash.kind() == ErrorKind::AlreadyExists && tries < NEW_ID_TRIES => {}
-                done => return done,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && tries < MAX_ID_TRIES => {}
+                result => return result,
             }
         }
     }
 
-    /// Removes a stream and returns its last record.
+    // Conveniences, which no store needs to override.
+
+    /// Registers a stream with the default options.
+    ///
+    /// A live id is rejected, unless the publisher is the same: then the record is renewed. See [`OnConflict::Reject`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType, Outcome};
+    /// # let registry = MemoryRegistry::new();
+    /// let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// assert_eq!(registry.register(&stream).await?.outcome, Outcome::Created);
+    /// assert_eq!(registry.register(&stream).await?.outcome, Outcome::Renewed);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`register_with`](Self::register_with).
+    async fn register(&self, stream: &Stream) -> Result<Registered> {
+        self.register_with(stream, &RegisterOptions::default()).await
+    }
+
+    /// Removes a stream that is not leased, and returns its last record.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// let last = registry.unregister(&id).await?;
+    /// assert_eq!(last.id, id);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -241,7 +505,19 @@ pub trait Registry: Debug + Send + Sync + 'static {
         self.unregister_with(id, &UnregisterOptions::default()).await
     }
 
-    /// The same as [`unregister`](Self::unregister).
+    /// Does the same as [`unregister`](Self::unregister).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// registry.delete(&id).await?;
+    /// assert!(registry.list().await?.is_empty());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -250,16 +526,38 @@ pub trait Registry: Debug + Send + Sync + 'static {
         self.unregister(id).await
     }
 
-    /// Returns every live stream, as [`snapshot`](Self::snapshot) does.
+    /// Returns the streams of a [`snapshot`](Self::snapshot).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// assert_eq!(registry.list().await?.len(), 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// None of its own.
+    /// As [`snapshot`](Self::snapshot).
     async fn list(&self) -> Result<Vec<Stream>> {
         Ok(self.snapshot().await?.streams)
     }
 
-    /// Applies one write.
+    /// Applies one write. Use it if a write needs a [`Guard`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType, Change, Guard, Write};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// registry.write_one(Write::new(&id, Change::Heartbeat).guard(Guard::Force)).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -268,96 +566,162 @@ pub trait Registry: Debug + Send + Sync + 'static {
         write_one(self, write).await
     }
 
-    /// Sets `last_heartbeat` to now and renews the time to live.
+    /// Sets `last_heartbeat` to the store's time and renews the time to live.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// registry.update_heartbeat(&id).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `NotFound`, `NotHolder`.
+    /// Returns `NotFound`, `NotHolder` or `Corrupt`, as [`write`](Self::write) does for each write.
     async fn update_heartbeat(&self, id: &StreamId) -> Result<()> {
         write_one(self, Write::new(id, Change::Heartbeat)).await
     }
 
-    /// Sets the status, and `last_heartbeat`.
+    /// Sets the status.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType, StreamStatus};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// registry.update_status(&id, StreamStatus::Active).await?;
+    /// assert_eq!(registry.get(&id).await?.status, StreamStatus::Active);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `NotFound`, `NotHolder`, `InvalidArgument`.
+    /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
     async fn update_status(&self, id: &StreamId, status: StreamStatus) -> Result<()> {
         write_one(self, Write::new(id, Change::Status(status))).await
     }
 
-    /// Sets the statistics, and `last_heartbeat`; an optional one that is `None` keeps its value.
+    /// Sets the statistics; an optional field that is `None` keeps its value.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType, StreamStats};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// let stats = StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() };
+    /// registry.update_stats(&id, &stats).await?;
+    /// assert_eq!(registry.get(&id).await?.bytes_received, 1_316);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `NotFound`, `NotHolder`, `InvalidArgument`.
+    /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
     async fn update_stats(&self, id: &StreamId, stats: &StreamStats) -> Result<()> {
         write_one(self, Write::new(id, Change::Stats(stats.clone()))).await
     }
 
-    /// Sets the fields that the patch gives, and `last_heartbeat`; the rest stays untouched.
+    /// Changes descriptive fields; a field that is `None` in the patch keeps its value.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType, StreamPatch};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// let patch = StreamPatch { video_codec: Some("HEVC".into()), ..Default::default() };
+    /// registry.patch(&id, &patch).await?;
+    /// assert_eq!(registry.get(&id).await?.video_codec, "HEVC");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `NotFound`, `NotHolder`, `InvalidArgument`.
+    /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
     async fn patch(&self, id: &StreamId, patch: &StreamPatch) -> Result<()> {
         write_one(self, Write::new(id, Change::Patch(Box::new(patch.clone())))).await
     }
 
-    /// Replaces the whole record if it exists; `created_at` and the epoch stay, `last_heartbeat` is now.
+    /// Replaces the whole record of a live stream. `created_at` and the epoch are unchanged.
+    ///
+    /// Prefer [`patch`](Self::patch), which does not overwrite the changes of others.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # let registry = MemoryRegistry::new();
+    /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// # registry.register(&stream).await?;
+    /// # let id = stream.id.clone();
+    /// let mut stream = registry.get(&id).await?;
+    /// stream.resolution = "1920x1080".into();
+    /// registry.update(&stream).await?;
+    /// assert_eq!(registry.get(&id).await?.resolution, "1920x1080");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `NotFound`, `NotHolder`, `InvalidArgument`.
+    /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
     async fn update(&self, stream: &Stream) -> Result<()> {
         write_one(self, Write::new(&stream.id, Change::Update(Box::new(stream.clone())))).await
     }
 }
 
-/// As [`Registry::write_one`]; a function, so that no conversion allocates a second future.
+/// Applies one write. It is a function, so that the conveniences do not allocate a second future.
 async fn write_one<R: Registry + ?Sized>(registry: &R, write: Write) -> Result<()> {
     let operation = write.change.operation();
-    let mut answers = registry
+    let mut results = registry
         .write(std::slice::from_ref(&write))
         .await
         .map_err(|error| error.with_stream(&write.id).with_operation(operation))?;
-    answers.pop().unwrap_or_else(|| {
-        Err(Error::new(ErrorKind::Internal, "the store gave no answer to a write").with_operation(operation))
+    results.pop().unwrap_or_else(|| {
+        Err(Error::new(ErrorKind::Internal, "the store returned no result for a write").with_operation(operation))
     })
 }
 
-/// The matching streams of a walk through all pages.
-struct Walk {
+/// The streams on all pages that match a filter.
+struct Scan {
     streams: BTreeMap<StreamId, Stream>,
+    /// The position in the change feed at the first page.
     revision: Option<Revision>,
     unreadable: u64,
 }
 
-/// Reads the store page by page, so that no call holds it for longer than one page.
-async fn walk<R: Registry + ?Sized>(registry: &R, filter: &Filter) -> Result<Walk> {
+/// Reads the store page by page, so that the store is busy for one page at a time.
+async fn scan<R: Registry + ?Sized>(registry: &R, filter: &Filter) -> Result<Scan> {
     let matches = filter.matcher();
-    let mut walk = Walk { streams: BTreeMap::new(), revision: None, unreadable: 0 };
+    let mut scan = Scan { streams: BTreeMap::new(), revision: None, unreadable: 0 };
     let mut cursor = None;
     loop {
-        let page = registry.list_page(cursor.as_ref(), PAGE).await?;
-        walk.unreadable += page.unreadable;
-        walk.revision = walk.revision.or(page.revision);
+        let page = registry.list_page(cursor.as_ref(), SCAN_PAGE).await?;
+        scan.unreadable += page.unreadable;
+        scan.revision = scan.revision.or(page.revision);
         for stream in page.streams {
-            // A stream may come twice: the later record counts, also if it does not match any more.
+            // A stream may be on two pages. The later record counts, even if it no longer matches.
             if matches(&stream) {
-                walk.streams.insert(stream.id.clone(), stream);
+                scan.streams.insert(stream.id.clone(), stream);
             } else {
-                walk.streams.remove(&stream.id);
+                scan.streams.remove(&stream.id);
             }
         }
         cursor = page.next;
         if cursor.is_none() {
-            return Ok(walk);
+            return Ok(scan);
         }
     }
 }
 
-/// The change feed of a registry, for its history.
+/// The change feed of a registry, for [`Registry::history`].
 struct FeedOf<'a, R: ?Sized>(&'a R);
 
 #[async_trait]
@@ -373,89 +737,3 @@ impl<R: Registry + ?Sized> history::Feed for FeedOf<'_, R> {
         }
     }
 }
-
-macro_rules! forward {
-    ($($pointer:ident)::+) => {
-        #[deny(clippy::missing_trait_methods)]
-        #[async_trait]
-        impl<R: Registry + ?Sized> Registry for $($pointer)::+<R> {
-            async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-                (**self).register_with(stream, options).await
-            }
-            async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
-                (**self).unregister_with(id, options).await
-            }
-            async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
-                (**self).write(writes).await
-            }
-            async fn get(&self, id: &StreamId) -> Result<Stream> {
-                (**self).get(id).await
-            }
-            async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
-                (**self).get_many(ids).await
-            }
-            async fn snapshot(&self) -> Result<Snapshot> {
-                (**self).snapshot().await
-            }
-            async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
-                (**self).list_page(cursor, count).await
-            }
-            async fn find(&self, query: &Query) -> Result<Page> {
-                (**self).find(query).await
-            }
-            async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
-                (**self).summary(filter, by).await
-            }
-            async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
-                (**self).history(ended, limit).await
-            }
-            async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-                (**self).watch(from).await
-            }
-            async fn ping(&self) -> Result<()> {
-                (**self).ping().await
-            }
-            async fn close(&self) -> Result<()> {
-                (**self).close().await
-            }
-            async fn register(&self, stream: &Stream) -> Result<Registered> {
-                (**self).register(stream).await
-            }
-            async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-                (**self).register_new(stream, options).await
-            }
-            async fn unregister(&self, id: &StreamId) -> Result<Stream> {
-                (**self).unregister(id).await
-            }
-            async fn delete(&self, id: &StreamId) -> Result<Stream> {
-                (**self).delete(id).await
-            }
-            async fn list(&self) -> Result<Vec<Stream>> {
-                (**self).list().await
-            }
-            async fn write_one(&self, write: Write) -> Result<()> {
-                (**self).write_one(write).await
-            }
-            async fn update_heartbeat(&self, id: &StreamId) -> Result<()> {
-                (**self).update_heartbeat(id).await
-            }
-            async fn update_status(&self, id: &StreamId, status: StreamStatus) -> Result<()> {
-                (**self).update_status(id, status).await
-            }
-            async fn update_stats(&self, id: &StreamId, stats: &StreamStats) -> Result<()> {
-                (**self).update_stats(id, stats).await
-            }
-            async fn patch(&self, id: &StreamId, patch: &StreamPatch) -> Result<()> {
-                (**self).patch(id, patch).await
-            }
-            async fn update(&self, stream: &Stream) -> Result<()> {
-                (**self).update(stream).await
-            }
-            fn info(&self) -> StoreInfo {
-                (**self).info()
-            }
-        }
-    };
-}
-forward!(Arc);
-forward!(Box);

@@ -1,4 +1,4 @@
-//! What the functions of [`Registry`](super::Registry) take and give.
+//! Arguments and results of the methods of [`Registry`](super::Registry).
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,69 +9,98 @@ use crate::stream::{
     StreamStatus,
 };
 
-/// What happens when the id of a registration is live.
+/// The policy for a registration whose id a live stream has already.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+/// use stream_registry::{ErrorKind, MemoryRegistry, OnConflict, Outcome, RegisterOptions, Registry, Stream, StreamType};
+///
+/// let registry = MemoryRegistry::new();
+/// registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+///
+/// // Another publisher is rejected by default, and accepted if it takes over.
+/// let other = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.8:9000");
+/// assert_eq!(registry.register(&other).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+/// let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
+/// assert_eq!(registry.register_with(&other, &take_over).await?.outcome, Outcome::TakenOver);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnConflict {
-    /// Refused, whoever registers.
+    /// Rejects the registration, even from the same publisher.
     CreateOnly,
-    /// Refused unless the publisher is the same, which renews the record and keeps `created_at`.
+    /// Rejects the registration, unless the publisher is the same: then the record is renewed and keeps `created_at`.
+    ///
+    /// The publisher is the same if the type and the non-empty `source_addr` are equal. The nodes must be equal too if
+    /// both records have one.
     #[default]
     Reject,
-    /// A new record takes the place of the old one, with `created_at` = now.
+    /// Replaces the record with a new one.
     TakeOver,
-    /// As `TakeOver` where the record was not written for this long, judged by the time that it has left, as
-    /// `Reject` otherwise.
+    /// Acts as `TakeOver` if the record was not written for this long, and as `Reject` otherwise.
+    ///
+    /// The store computes the time since the last write from the time that the record has left.
     TakeOverIfStale(Duration),
 }
 
-/// How a stream is registered.
+/// Options of a registration.
 ///
 /// ```
-/// use stream_registry::{OnConflict, RegisterOptions};
-/// let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
-/// # let _ = options;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+/// use stream_registry::{MemoryRegistry, RegisterOptions, Registry, Stream, StreamType};
+///
+/// let registry = MemoryRegistry::new();
+/// let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+/// let registered = registry.register_with(&stream, &RegisterOptions::default().lease(true)).await?;
+/// assert!(registered.epoch.is_some());
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RegisterOptions {
-    /// What happens when the id is live. Default `Reject`.
+    /// The policy if the id is live. Default: [`OnConflict::Reject`].
     pub on_conflict: OnConflict,
-    /// Whether the registration is leased: it gets an epoch, and only who gives it may write. The same publisher
-    /// may take its own leased stream anew. Default no.
+    /// Whether the stream is leased. Default: no.
+    ///
+    /// A leased stream has an epoch, and only callers that present it may write. The same publisher may register its own
+    /// leased stream again.
     pub lease: bool,
-    /// The epoch of a lease that is to be recovered: the stream comes back as it is given, with that epoch, unless it
-    /// was ended (`NotFound`) or belongs to another holder (`NotHolder`); `on_conflict` says nothing then. Default none.
+    /// The epoch of a lease to recover. Default: none.
+    ///
+    /// The stream is registered as it is given, with this epoch. The registration fails with `NotFound` if the stream was
+    /// unregistered, and with `NotHolder` if it belongs to another holder. `on_conflict` is ignored.
     pub recover: Option<Epoch>,
-    /// Names this call, so that it is done once though sent twice within 60 s. Default: a new one for each call.
+    /// Identifies the call: the store executes it once, even if it is sent again within 60 s. Default: a new id for each
+    /// call.
     pub operation: Option<OperationId>,
-    /// Set by `register_new`: when the call is sent again it comes with another id, and is the same call all the same.
+    /// Whether `register_new` generated the id. Then a repetition of the call has another id but is still the same call.
     pub(crate) generated_id: bool,
 }
 
 impl RegisterOptions {
-    /// Sets what happens when the id is live.
+    /// Sets the policy for a live id.
     #[must_use]
     pub fn on_conflict(mut self, policy: OnConflict) -> Self {
         self.on_conflict = policy;
         self
     }
 
-    /// Asks for a leased registration.
+    /// Sets whether the stream is leased.
     #[must_use]
     pub fn lease(mut self, lease: bool) -> Self {
         self.lease = lease;
         self
     }
 
-    /// Asks for the recovery of a lease with this epoch.
+    /// Sets the epoch of a lease to recover.
     #[must_use]
     pub fn recover(mut self, epoch: Epoch) -> Self {
         self.recover = Some(epoch);
         self
     }
 
-    /// Names the call; use a new id for each registration.
+    /// Sets the id of the call; use a new one for each registration.
     #[must_use]
     pub fn operation(mut self, operation: OperationId) -> Self {
         self.operation = Some(operation);
@@ -79,15 +108,29 @@ impl RegisterOptions {
     }
 }
 
-/// How a stream is ended.
+/// Options of an unregistration.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+/// use stream_registry::{MemoryRegistry, Registry, Stream, StreamType, UnregisterOptions};
+///
+/// let registry = MemoryRegistry::new();
+/// let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+/// registry.register(&stream).await?;
+/// let options = UnregisterOptions::default().reason("publisher disconnected".parse()?);
+/// let last = registry.unregister_with(&stream.id, &options).await?;
+/// assert_eq!(last.end_reason.as_deref(), Some("publisher disconnected"));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct UnregisterOptions {
-    /// On what condition. Default: only a stream that nobody has leased.
+    /// The condition. Default: [`Guard::None`], which accepts only a stream that is not leased.
     pub guard: Guard,
-    /// Why; becomes `end_reason` of the last record. Default none.
+    /// Why the stream ends; `end_reason` of its last record. Default: no reason.
     pub reason: EndReason,
-    /// Names this call, so that it is done once though sent twice. Default: a new one for each call.
+    /// Identifies the call: the store executes it once, even if it is sent again within 60 s. Default: a new id for each
+    /// call.
     pub operation: Option<OperationId>,
 }
 
@@ -106,7 +149,7 @@ impl UnregisterOptions {
         self
     }
 
-    /// Names the call.
+    /// Sets the id of the call; use a new one for each unregistration.
     #[must_use]
     pub fn operation(mut self, operation: OperationId) -> Self {
         self.operation = Some(operation);
@@ -114,22 +157,42 @@ impl UnregisterOptions {
     }
 }
 
-/// On what condition a write to a stream happens.
+/// The condition under which a stream may be written or unregistered.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+/// use stream_registry::{
+///     Change, ErrorKind, Guard, MemoryRegistry, RegisterOptions, Registry, Stream, StreamStatus, StreamType, Write,
+/// };
+///
+/// let registry = MemoryRegistry::new();
+/// let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+/// let registered = registry.register_with(&stream, &RegisterOptions::default().lease(true)).await?;
+///
+/// // The stream is leased: the default guard fails, the guard of its holder succeeds.
+/// let write = Write::new(&stream.id, Change::Status(StreamStatus::Active));
+/// assert_eq!(registry.write_one(write.clone()).await.unwrap_err().kind(), ErrorKind::NotHolder);
+/// let epoch = registered.epoch.expect("a leased stream has an epoch");
+/// registry.write_one(write.guard(Guard::Holder(epoch))).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Guard {
-    /// Only where the stream is not leased.
+    /// The stream must not be leased.
     #[default]
     None,
-    /// Only where the stream is leased with this epoch.
+    /// The stream must be leased with this epoch.
     Holder(Epoch),
-    /// In any case: an operator's override.
+    /// No condition, for an operator who overrides a lease.
+    ///
+    /// It also removes a record that cannot be decoded.
     Force,
 }
 
 /// One write of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Write {
-    /// The stream.
+    /// The id of the stream.
     pub id: StreamId,
     /// The condition.
     pub guard: Guard,
@@ -138,7 +201,7 @@ pub struct Write {
 }
 
 impl Write {
-    /// Creates a write under the default guard, which applies to streams that nobody leased.
+    /// Creates a write with the default guard, [`Guard::None`]: the stream must not be leased.
     pub fn new(id: &StreamId, change: Change) -> Self {
         Self { id: id.clone(), guard: Guard::None, change }
     }
@@ -151,24 +214,24 @@ impl Write {
     }
 }
 
-/// A change of a live stream. Each sets `last_heartbeat` to now as well.
+/// A change of a live stream. Every change also sets `last_heartbeat` to the store's time.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Change {
-    /// Nothing else.
+    /// Changes no other field.
     Heartbeat,
-    /// The status.
+    /// Sets the status.
     Status(StreamStatus),
-    /// The statistics.
+    /// Sets the statistics.
     Stats(StreamStats),
-    /// Descriptive fields.
+    /// Changes descriptive fields.
     Patch(Box<StreamPatch>),
-    /// The whole record, but for `id`, `created_at` and the epoch.
+    /// Replaces the whole record except `id`, `created_at` and the epoch.
     Update(Box<Stream>),
 }
 
 impl Change {
-    /// Returns the operation that this change is.
+    /// Returns the operation that errors, logs and metrics report for this change.
     pub fn operation(&self) -> Operation {
         match self {
             Self::Heartbeat => Operation::Heartbeat,
@@ -180,15 +243,15 @@ impl Change {
     }
 }
 
-/// What a registration did.
+/// The outcome of a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The id was free.
+    /// The id was free, and the stream is new.
     Created,
-    /// The same publisher registered again; `created_at` is the first one's.
+    /// The same publisher registered again; `created_at` is unchanged.
     Renewed,
-    /// Another record was replaced.
+    /// The record of another publisher was replaced.
     TakenOver,
 }
 
@@ -214,22 +277,22 @@ impl FromStr for Outcome {
     }
 }
 
-/// The answer to a registration.
+/// The result of a registration.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Registered {
-    /// The record as it is stored.
+    /// The stored record.
     pub stream: Stream,
-    /// What was done.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The epoch of the lease, where one was asked for.
+    /// The epoch of the lease; `None` if the stream is not leased.
     pub epoch: Option<Epoch>,
-    /// The time to live without a further write.
+    /// How long the stream lives without another write.
     pub ttl: Duration,
 }
 
 impl Registered {
-    /// Makes the answer of a store.
+    /// Creates the result for a stored record.
     pub fn new(stream: Stream, outcome: Outcome, ttl: Duration) -> Self {
         Self { epoch: stream.epoch.clone(), stream, outcome, ttl }
     }
@@ -241,49 +304,52 @@ impl Registered {
 pub struct Snapshot {
     /// The streams, in no particular order.
     pub streams: Vec<Stream>,
-    /// The place in the change feed that the snapshot shows; `None` where there is no feed.
+    /// The position in the change feed at that moment; `None` if the store has no feed.
+    ///
+    /// A watch from this revision reports every change since the snapshot.
     pub revision: Option<Revision>,
-    /// Records that were left out because they cannot be read.
+    /// Number of records that were skipped because they cannot be decoded.
     pub unreadable: u64,
 }
 
-/// Some live streams.
+/// A page of live streams.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Page {
     /// The streams, in no particular order.
     pub streams: Vec<Stream>,
-    /// Where the next page begins; `None` after the last.
+    /// The cursor of the next page; `None` after the last page.
     pub next: Option<Cursor>,
-    /// How many streams there are in all: exact in memory, the size of the index in Redis.
+    /// Number of streams on all pages. A page of [`list_page`](super::Registry::list_page) from Redis reports the size of
+    /// the index, which is approximate.
     pub total: u64,
-    /// The place in the change feed when the page was read; `None` where there is no feed, or none was asked.
+    /// The position in the change feed when the page was read; `None` if it is not known.
     ///
-    /// Whoever follows from the first page's revision misses no change of what the pages show.
+    /// A watch from the revision of the first page misses no change of the streams on any page.
     pub revision: Option<Revision>,
-    /// Records that were left out because they cannot be read.
+    /// Number of records that were skipped because they cannot be decoded.
     pub unreadable: u64,
 }
 
-/// What a store is.
+/// Description of a store.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StoreInfo {
-    /// `memory`, `redis`, `http` …
+    /// The kind of store, e.g. `memory`, `redis` or `http`.
     pub kind: &'static str,
     /// How long a stream lives without a write.
     pub ttl: Duration,
-    /// Whether every write is refused.
+    /// Whether every write is rejected.
     pub read_only: bool,
 }
 
 impl StoreInfo {
-    /// Makes the description of a store.
+    /// Creates the description of a writable store.
     pub fn new(kind: &'static str, ttl: Duration) -> Self {
         Self { kind, ttl, read_only: false }
     }
 
-    /// Says whether every write is refused.
+    /// Sets whether every write is rejected.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
@@ -292,14 +358,14 @@ impl StoreInfo {
 }
 
 impl Snapshot {
-    /// Makes the snapshot of a store without a feed.
+    /// Creates the snapshot of a store without a change feed.
     pub fn new(streams: Vec<Stream>) -> Self {
         Self { streams, ..Self::default() }
     }
 }
 
 impl Page {
-    /// Makes a page of a store without a feed.
+    /// Creates a page of a store without a change feed.
     pub fn new(streams: Vec<Stream>, next: Option<Cursor>, total: u64) -> Self {
         Self { streams, next, total, ..Self::default() }
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Change, Guard, OnConflict, Outcome, RegisterOptions, Write, epoch};
+use super::epoch;
+use super::options::{Change, Guard, OnConflict, Outcome, RegisterOptions, Write};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::limits::{MAX_LABELS, MAX_WRITES};
 use crate::stream::{Epoch, Stream, Timestamp, encode};

@@ -50,7 +50,7 @@ impl View {
         let after = query.position()?;
         // The revision is read before the streams, so that they include it.
         let revision = self.revision();
-        let selected = shared.state.select(&query.filter, query.order, after.as_ref(), query.window());
+        let selected = shared.state.select(&query.filter, query.order, after.as_ref(), query.limit_as_len());
         let last = selected.streams.last().filter(|_| selected.more);
         let next = last.map(|last| query.order.position(last).to_cursor()).transpose()?;
         let unreadable = self.unreadable();
@@ -75,7 +75,7 @@ impl View {
         let shared = self.shared();
         let after = query.position()?;
         let matches = query.filter.matcher();
-        let limit = query.window();
+        let limit = query.limit_as_len();
         let revision = self.revision();
         let mut streams = Vec::new();
         let mut next = None;

@@ -327,7 +327,7 @@ fn page_by_id(
 
 /// Visits every stream that matches.
 fn matching(table: &Table, filter: &Filter, mut visit: impl FnMut(&Arc<Stream>)) {
-    let search = filter.search_text();
+    let search = filter.lower_case_search();
     let search = search.as_ref().map(Finder::new);
     table.for_each(|entry| {
         let found = search.as_ref().is_none_or(|search| search.find(entry.search.as_bytes()).is_some());

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 
-use crate::query::{is_searched_alike, search_text_of};
+use crate::query::{has_same_searched_string, searched_string};
 use crate::stream::{Stream, StreamId};
 
 /// The number of shards, selected by six bits of the hash.
@@ -91,13 +91,13 @@ impl Table {
             Slot::Occupied(mut slot) => {
                 let entry = slot.get_mut();
                 entry.change = change;
-                if !is_searched_alike(&entry.stream, &stream) {
-                    entry.search = search_text_of(&stream).into();
+                if !has_same_searched_string(&entry.stream, &stream) {
+                    entry.search = searched_string(&stream).into();
                 }
                 Some(std::mem::replace(&mut entry.stream, stream))
             }
             Slot::Vacant(slot) => {
-                let search = search_text_of(&stream).into();
+                let search = searched_string(&stream).into();
                 slot.insert(Entry { id: stream.id.clone(), stream, search, change, reconciliation: 0 });
                 None
             }

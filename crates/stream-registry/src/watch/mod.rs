@@ -1,4 +1,33 @@
-//! The change feed as its readers see it.
+//! The change feed: events of all streams, in order.
+//!
+//! [`Registry::watch`](crate::Registry::watch) returns a [`Watch`], a stream of [`Event`]s. Heartbeats and statistics are
+//! not events. Each event has a [`Revision`], the position in the feed after which a later watch can resume.
+//!
+//! To follow the state of a registry, take a snapshot and watch from its revision:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+//! use std::collections::HashMap;
+//! use stream_registry::watch::{Event, WatchFrom};
+//! use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+//!
+//! let registry = MemoryRegistry::new();
+//! let snapshot = registry.snapshot().await?;
+//! let mut live: HashMap<_, _> = snapshot.streams.into_iter().map(|stream| (stream.id.clone(), stream)).collect();
+//! let mut watch = registry.watch(snapshot.revision.map_or(WatchFrom::Now, WatchFrom::Revision)).await?;
+//!
+//! registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+//! match watch.next().await {
+//!     Some(Event::Changed { stream, .. }) => drop(live.insert(stream.id.clone(), (*stream).clone())),
+//!     Some(Event::Ended { last, .. }) => drop(live.remove(&last.id)),
+//!     Some(Event::Resync { .. }) => todo!("take a snapshot and watch from its revision again"),
+//!     _ => {}
+//! }
+//! assert!(live.contains_key("cam1"));
+//! # Ok(()) }
+//! ```
+//!
+//! A [`View`](crate::view::View) does this in the background.
 
 mod json;
 
@@ -7,49 +36,68 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
 use crate::stream::{EndReason, InvalidValue, Revision, Stream, Timestamp};
 
-/// How many events a feed keeps, about.
+/// Approximate number of events that a feed keeps.
 pub(crate) const RETAINED: usize = 100_000;
-/// After how long an idle watch says that it is alive.
+/// Interval at which an idle watch emits [`Event::Alive`].
 pub(crate) const ALIVE_AFTER: Duration = Duration::from_secs(10);
 
-/// Where a watch begins.
+/// The position at which a watch begins.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+/// use stream_registry::watch::WatchFrom;
+/// use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+///
+/// let registry = MemoryRegistry::new();
+/// let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+/// registry.register(&stream).await?;
+/// registry.unregister(&stream.id).await?;
+///
+/// let mut watch = registry.watch(WatchFrom::Oldest).await?;
+/// let registered = watch.next().await.expect("the registry is open");
+/// assert_eq!(registered.as_str(), "registered");
+///
+/// // A later watch resumes after an event that was processed.
+/// let mut watch = registry.watch(WatchFrom::Revision(registered.revision().clone())).await?;
+/// assert_eq!(watch.next().await.expect("the registry is open").as_str(), "unregistered");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchFrom {
-    /// With the next change.
+    /// At the next change.
     #[default]
     Now,
-    /// After this revision.
+    /// After this revision. If the feed no longer keeps it, the first event is [`Event::Resync`].
     Revision(Revision),
-    /// With the oldest change that is still kept.
+    /// At the oldest change that the feed keeps.
     Oldest,
 }
 
-/// What happened to a live stream.
+/// The kind of a change to a live stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ChangeKind {
-    /// It was registered.
+    /// The stream was registered.
     Registered,
-    /// Its record was replaced.
+    /// The whole record was replaced, or the same publisher registered again.
     Updated,
-    /// Its status was set.
+    /// The status changed.
     Status,
-    /// Descriptive fields were set.
+    /// Descriptive fields changed.
     Patched,
-    /// Another registration took its place.
+    /// Another publisher took the stream over.
     TakenOver,
 }
 
 impl ChangeKind {
-    /// Returns what happened as a stable lower-case word.
+    /// Returns the kind as a stable lower-case word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Registered => "registered",
@@ -76,50 +124,68 @@ impl FromStr for ChangeKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ending {
-    /// It was unregistered.
+    /// The stream was unregistered, for this reason.
     Unregistered(EndReason),
-    /// Its time to live was over.
+    /// Nobody wrote to the stream during its time to live.
     Expired,
 }
 
-/// One event of a watch.
+/// An event of a [`Watch`].
+///
+/// Handle an unknown variant as if it were [`Alive`](Self::Alive): store its revision.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A stream changed.
+    /// A stream was registered or its state changed.
+    ///
+    /// `stream` is the whole record after the change. Replace your copy with it, or insert it if you have none. `kind`
+    /// tells why the record changed, in case you react to e.g. take-overs only. The statistics in `stream` are those of
+    /// that moment; later statistics are not events.
     Changed {
-        /// The place in the feed.
+        /// The position in the feed.
         revision: Revision,
-        /// What happened.
+        /// The kind of the change.
         kind: ChangeKind,
-        /// The record after it.
+        /// The record after the change.
         stream: Arc<Stream>,
     },
-    /// A stream ended.
+    /// A stream was unregistered or expired.
+    ///
+    /// Remove your copy of the stream. `last` is its last known record, e.g. for a session log. The store may have read it
+    /// before the stream expired: statistics after `as_of` are missing from it. The id may be registered again later; that
+    /// is a new [`Changed`](Self::Changed) event.
     Ended {
-        /// The place in the feed.
+        /// The position in the feed.
         revision: Revision,
-        /// How.
+        /// How the stream ended.
         reason: Ending,
-        /// The last record.
+        /// The last known record.
         last: Arc<Stream>,
-        /// When the last record was read.
+        /// When the last known record was read.
         as_of: Timestamp,
     },
-    /// Events may be missing: take a snapshot, then go on from here.
+    /// Events may have been lost.
+    ///
+    /// The feed no longer keeps the events after your position, or one of them cannot be decoded. Take a
+    /// [`snapshot`](crate::Registry::snapshot), replace all your copies with it, and start a new watch from its revision.
+    /// If you keep this watch instead, it continues from `revision` and may first repeat changes that the snapshot
+    /// contains.
     Resync {
-        /// The place in the feed.
+        /// The position in the feed from which the watch continues.
         revision: Revision,
     },
-    /// Nothing happened; the watch is alive.
+    /// Nothing happened for a while, and the watch is alive.
+    ///
+    /// It is emitted about every 10 s while there are no changes. There is nothing to apply. Store `revision` if you
+    /// resume by revision, and treat a long absence of events as a sign that the connection is stuck.
     Alive {
-        /// The place in the feed.
+        /// The position in the feed.
         revision: Revision,
     },
 }
 
 impl Event {
-    /// Returns the place in the feed: whoever resumes after it misses nothing and gets nothing twice.
+    /// Returns the position in the feed. A watch that resumes after it loses no event and repeats none.
     pub fn revision(&self) -> &Revision {
         match self {
             Self::Changed { revision, .. }
@@ -129,7 +195,7 @@ impl Event {
         }
     }
 
-    /// Returns the record after a change, or the last one of a stream that ended.
+    /// Returns the record after a change, or the last known record of a stream that ended.
     pub fn stream(&self) -> Option<&Arc<Stream>> {
         match self {
             Self::Changed { stream, .. } => Some(stream),
@@ -138,8 +204,9 @@ impl Event {
         }
     }
 
-    /// Returns what happened as a stable lower-case word: that of [`ChangeKind`], or `unregistered`, `expired`, `resync`,
-    /// `alive`.
+    /// Returns the event as a stable lower-case word.
+    ///
+    /// It is the word of [`ChangeKind`], or one of `unregistered`, `expired`, `resync` and `alive`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Changed { kind, .. } => kind.as_str(),
@@ -161,37 +228,41 @@ impl Event {
     }
 }
 
-/// A sequence of [`Event`]s. It does not end at transient errors.
+/// A stream of [`Event`]s.
+///
+/// It reconnects after failures of the store, and ends only when the registry is closed. It implements
+/// [`futures_core::Stream`].
 pub struct Watch {
     events: Pin<Box<dyn futures_core::Stream<Item = Event> + Send>>,
-    begins: Option<Revision>,
+    start: Option<Revision>,
 }
 
 impl Watch {
-    /// Makes a watch of a store's events.
+    /// Creates a watch from the events of a store.
     pub fn new(events: impl futures_core::Stream<Item = Event> + Send + 'static) -> Self {
-        // Whoever asks once more after the end is told of the end again.
-        Self { events: Box::pin(events.fuse()), begins: None }
+        // A fused stream may be polled again after its end.
+        Self { events: Box::pin(events.fuse()), start: None }
     }
 
-    /// Says after which revision the watch begins.
+    /// Sets the revision after which the watch begins.
     #[must_use]
     pub fn starting_after(mut self, revision: Revision) -> Self {
-        self.begins = Some(revision);
+        self.start = Some(revision);
         self
     }
 
-    /// Returns the revision after which the watch begins, where the store knows it: a caller that keeps it can
-    /// resume there even if it was told of no event.
+    /// Returns the revision after which the watch begins, if the store knows it.
+    ///
+    /// A caller that stores it can resume there even if it receives no event.
     pub fn start(&self) -> Option<&Revision> {
-        self.begins.as_ref()
+        self.start.as_ref()
     }
 
-    /// Waits for the next event; `None` when the registry is closed.
+    /// Waits for the next event. Returns `None` after the registry was closed.
     ///
     /// # Cancel safety
     ///
-    /// No event is lost when the future is dropped.
+    /// No event is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Event> {
         std::future::poll_fn(|context| self.events.as_mut().poll_next(context)).await
     }
