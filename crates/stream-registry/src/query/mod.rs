@@ -23,6 +23,7 @@
 mod filter;
 pub(crate) mod history;
 mod order;
+mod select;
 mod summary;
 
 use std::num::NonZeroU32;
@@ -33,7 +34,8 @@ pub use order::{Order, SortField};
 pub use summary::{By, Group, Summary};
 
 pub(crate) use filter::{has_same_searched_string, searched_string};
-pub(crate) use order::{Position, Selected, Selector};
+pub(crate) use order::Position;
+pub(crate) use select::{Selected, Selector, visit_by_id};
 pub(crate) use summary::Counter;
 
 use crate::error::Result;

@@ -22,7 +22,7 @@ pub use ttl::TtlPolicy;
 
 pub use crate::error::Operation;
 use crate::error::{Error, ErrorKind, Result};
-use crate::query::{By, Ended, Filter, Query, Selector, Summary, history};
+use crate::query::{By, Ended, Filter, Query, Selector, Summary, history, visit_by_id};
 use crate::stream::{Cursor, Revision, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, generate_stream_id};
 use crate::watch::{Event, Watch, WatchFrom};
 
@@ -362,9 +362,9 @@ pub trait Registry: Debug + Send + Sync + 'static {
         let after = query.position()?;
         let scan = scan(self, &query.filter).await?;
         let mut selector = Selector::new(query.order, after.as_ref(), query.limit_as_len());
-        for stream in scan.streams.values() {
-            selector.add(stream, || stream);
-        }
+        visit_by_id(&scan.streams, query.order, after.as_ref(), |stream, is_after| {
+            selector.add(stream, is_after, || stream)
+        });
         let selected = selector.finish();
         let next = selected.more.then(|| selected.streams.last()).flatten();
         let next = next.map(|last| query.order.position(last).to_cursor()).transpose()?;

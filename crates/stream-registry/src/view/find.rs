@@ -79,6 +79,7 @@ impl View {
         let revision = self.revision();
         let mut streams = Vec::new();
         let mut next = None;
+        let mut last: Option<Arc<Stream>> = None;
         let mut position = after.clone();
         // One stream more than fits on the page, so that there is always a stream after the cursor.
         let mut window = limit.saturating_add(1);
@@ -95,10 +96,10 @@ impl View {
                     continue;
                 };
                 if streams.len() == limit {
-                    next = position.take();
+                    next = last.map(|last| query.order.position(&last));
                     break 'pages;
                 }
-                position = Some(query.order.position(chosen));
+                last = Some(Arc::clone(chosen));
                 streams.push(fresh);
             }
             if !selected.more {

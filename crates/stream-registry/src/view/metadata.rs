@@ -1,10 +1,11 @@
 //! What a view knows in addition to the records of the streams.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use tokio::time::Instant;
 
 use super::counts::{Corrections, Counts};
+use super::index::Index;
 use crate::stream::{Revision, StreamId};
 
 /// How many of the last revisions a view remembers, to know which it has reached.
@@ -13,8 +14,7 @@ const REMEMBERED_REVISIONS: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Metadata {
     pub(super) counts: Counts,
-    /// The ids in order, so that a page by id does not visit all streams.
-    pub(super) ids: BTreeSet<StreamId>,
+    pub(super) index: Index,
     /// The number of the last change.
     pub(super) change: u64,
     /// The number of removals.

@@ -61,6 +61,7 @@ mod counts;
 mod find;
 mod follow;
 mod handle;
+mod index;
 mod metadata;
 mod options;
 mod reconcile;

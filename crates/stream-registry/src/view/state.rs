@@ -5,17 +5,15 @@
 //! it never waits for a reader of all streams, and waits for a writer only while that changes a stream in the same shard.
 
 use std::collections::HashSet;
-use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
-use memchr::memmem::Finder;
 use tokio::time::Instant;
 
 use super::counts::Counts;
 use super::metadata::Metadata;
 use super::table::{Table, read, write};
 use crate::error::{Error, ErrorKind, Result};
-use crate::query::{By, Counter, Filter, Order, Position, Selected, Selector, SortField, Summary};
+use crate::query::{By, Filter, Order, Position, Selected, Summary};
 use crate::registry::{Write, rules};
 use crate::stream::{Revision, Stream, StreamId, Timestamp};
 
@@ -58,10 +56,7 @@ impl State {
     /// Returns all streams as they were at one moment.
     pub(super) fn all(&self) -> Vec<Arc<Stream>> {
         let metadata = read(&self.metadata);
-        let table = Arc::clone(&read(&self.table));
-        let mut all = Vec::with_capacity(usize::try_from(metadata.counts.total).unwrap_or(0));
-        table.for_each(|entry| all.push(Arc::clone(&entry.stream)));
-        all
+        metadata.index.all()
     }
 
     /// Selects the streams of a page, as they all were at one moment.
@@ -73,20 +68,11 @@ impl State {
         limit: usize,
     ) -> Selected<Arc<Stream>> {
         let metadata = read(&self.metadata);
-        let table = read(&self.table);
-        if filter.is_empty() && order.field == SortField::Id {
-            return page_by_id(&metadata, &table, order, after, limit);
-        }
-        let mut selector = Selector::new(order, after, limit);
-        matching(&table, filter, |stream| selector.add(stream, || Arc::clone(stream)));
-        selector.finish()
+        metadata.index.select(filter, order, after, limit)
     }
 
     pub(super) fn summary(&self, filter: &Filter, by: By) -> Summary {
-        let _metadata = read(&self.metadata);
-        let mut counter = Counter::new(by);
-        matching(&read(&self.table), filter, |stream| counter.add(stream));
-        counter.finish()
+        read(&self.metadata).index.summary(filter, by)
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -113,14 +99,14 @@ impl State {
         let table = Table::new();
         let mut counts = Counts::default();
         let at = Instant::now();
-        let ids = streams.iter().map(|stream| stream.id.clone()).collect();
+        let streams: Vec<_> = streams.into_iter().map(Arc::new).collect();
+        let index = streams.iter().map(Arc::clone).collect();
         let mut metadata = write(&self.metadata);
         metadata.change += 1;
-        metadata.ids = ids;
         for stream in streams {
             counts.add(&stream);
             // A store lists each stream once. If it does not, the counts are correct nevertheless.
-            if let Some(duplicate) = table.put(Arc::new(stream), metadata.change) {
+            if let Some(duplicate) = table.put(stream, metadata.change) {
                 counts.subtract(&duplicate);
             }
         }
@@ -137,10 +123,11 @@ impl State {
             // The position from before may belong to another generation of the feed.
             None => metadata.revision = None,
         }
+        let replaced_index = std::mem::replace(&mut metadata.index, index);
         let replaced = std::mem::replace(&mut *write(&self.table), Arc::new(table));
         drop(metadata);
         // Many records may be freed here, so no lock is held.
-        drop(replaced);
+        drop((replaced, replaced_index));
     }
 
     /// Applies an event: the new record of a stream, or `None` if the stream has ended.
@@ -164,10 +151,9 @@ impl State {
     fn put(&self, metadata: &mut Metadata, stream: Arc<Stream>) {
         metadata.change += 1;
         metadata.counts.add(&stream);
-        let id = stream.id.clone();
-        match read(&self.table).put(stream, metadata.change) {
-            Some(replaced) => metadata.counts.subtract(&replaced),
-            None => drop(metadata.ids.insert(id)),
+        metadata.index.put(&stream);
+        if let Some(replaced) = read(&self.table).put(stream, metadata.change) {
+            metadata.counts.subtract(&replaced);
         }
     }
 
@@ -178,7 +164,7 @@ impl State {
         }
         metadata.removals += 1;
         let stream = read(&self.table).remove(id)?;
-        metadata.ids.remove(id);
+        metadata.index.remove(id);
         metadata.counts.subtract(&stream);
         Some(stream)
     }
@@ -297,44 +283,6 @@ impl State {
         }
         Ok(())
     }
-}
-
-/// Selects a page in the order of ids from the index of ids, without a filter.
-fn page_by_id(
-    metadata: &Metadata,
-    table: &Table,
-    order: Order,
-    after: Option<&Position>,
-    limit: usize,
-) -> Selected<Arc<Stream>> {
-    let bound = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.id()));
-    let take = limit.saturating_add(1);
-    let mut streams: Vec<_> = if order.descending {
-        metadata
-            .ids
-            .range::<StreamId, _>((Bound::Unbounded, bound))
-            .rev()
-            .take(take)
-            .filter_map(|id| table.get(id))
-            .collect()
-    } else {
-        metadata.ids.range::<StreamId, _>((bound, Bound::Unbounded)).take(take).filter_map(|id| table.get(id)).collect()
-    };
-    let more = streams.len() > limit;
-    streams.truncate(limit);
-    Selected { streams, total: metadata.counts.total, more }
-}
-
-/// Visits every stream that matches.
-fn matching(table: &Table, filter: &Filter, mut visit: impl FnMut(&Arc<Stream>)) {
-    let search = filter.lower_case_search();
-    let search = search.as_ref().map(Finder::new);
-    table.for_each(|entry| {
-        let found = search.as_ref().is_none_or(|search| search.find(entry.search.as_bytes()).is_some());
-        if found && filter.fields_match(&entry.stream) {
-            visit(&entry.stream);
-        }
-    });
 }
 
 fn invalidated() -> Error {

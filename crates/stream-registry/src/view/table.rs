@@ -8,7 +8,6 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 
-use crate::query::{has_same_searched_string, searched_string};
 use crate::stream::{Stream, StreamId};
 
 /// The number of shards, selected by six bits of the hash.
@@ -20,9 +19,6 @@ pub(super) struct Entry {
     /// A copy of the id of the stream, so that comparing ids does not wait until the record is loaded from memory.
     id: StreamId,
     pub(super) stream: Arc<Stream>,
-    /// The strings of the record that searches look at. They are kept here because the record's own strings are scattered
-    /// in memory: a search through 100 000 streams is several times as fast.
-    pub(super) search: Box<str>,
     /// The number of the change that stored the stream.
     pub(super) change: u64,
     /// The last reconciliation that found the stream on a page.
@@ -91,14 +87,10 @@ impl Table {
             Slot::Occupied(mut slot) => {
                 let entry = slot.get_mut();
                 entry.change = change;
-                if !has_same_searched_string(&entry.stream, &stream) {
-                    entry.search = searched_string(&stream).into();
-                }
                 Some(std::mem::replace(&mut entry.stream, stream))
             }
             Slot::Vacant(slot) => {
-                let search = searched_string(&stream).into();
-                slot.insert(Entry { id: stream.id.clone(), stream, search, change, reconciliation: 0 });
+                slot.insert(Entry { id: stream.id.clone(), stream, change, reconciliation: 0 });
                 None
             }
         }
