@@ -1,4 +1,4 @@
-//! The suite finds what is wrong: each store here is the in-memory one with one subtle fault.
+//! Tests of the conformance suite: it detects each of these faults, which are added to the in-memory store.
 
 #![cfg(feature = "conformance")]
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use stream_registry::conformance::{Instance, Subject, run_matching};
 use stream_registry::mock::MockRegistry;
+use stream_registry::query::{By, Ended, Filter, Query, Summary};
 use stream_registry::registry::StoreInfo;
-use stream_registry::watch::{Event, Watch, WatchFrom};
+use stream_registry::watch::{Ending, Event, Watch, WatchFrom};
 use stream_registry::{
     Change, Cursor, Error, ErrorKind, Guard, Outcome, Page, RegisterOptions, Registered, Registry, Result, Snapshot,
     Stream, StreamId, UnregisterOptions, Write,
@@ -23,41 +24,52 @@ enum Flaw {
     HeartbeatDoesNotRenew,
     GetRenews,
     UnknownFieldsLost,
-    RenewalMovesCreatedAt,
+    RenewalChangesCreatedAt,
     NotFoundIsUnavailable,
-    RegisterInTwoSteps,
-    UnregisterIsNotFoundNever,
+    RegisterIsNotAtomic,
+    UnregisterAlwaysSucceeds,
     DoublesForCounters,
     OperationIdsIgnored,
     GuardsIgnored,
-    BatchAnswersReversed,
+    BatchResultsReversed,
     BatchStopsAtFailure,
-    ListInTwoSteps,
-    PagesSkipTheLast,
-    AnyCursorBeginsAnew,
-    ErrorsNameNoStream,
+    ListIsNotAtomic,
+    PagesSkipLastStream,
+    InvalidCursorAccepted,
+    ErrorsWithoutStream,
     UpdateCreates,
     CloseDoesNothing,
     ReadModifyWrite,
-    CallersClock,
-    LabelsReplacedByMerge,
+    ClockOfCaller,
+    MergeReplacesLabels,
     NoLimitOnBatches,
     NodeNotCompared,
     AlreadyExistsWithoutRecord,
-    FeedTellsHeartbeats,
+    FeedEmitsHeartbeats,
     FeedSkipsEvents,
-    FeedDoublesEvents,
+    FeedRepeatsEvents,
     FeedSwapsEvents,
-    FeedForgetsWhereToResume,
-    FeedTellsTheRecordBefore,
-    FeedEndsWithoutReason,
-    SnapshotsRevisionIsOld,
-    EpochFromTheCaller,
+    FeedIgnoresRevision,
+    FeedEmitsOldRecord,
+    FeedOmitsEnding,
+    SnapshotRevisionIsOld,
+    EpochOfCaller,
     RecoveryIsTakeOver,
     RecoveryIsRegister,
     RecoveryIgnoresGreaterEpochs,
-    TakeOverKeepsTheEpoch,
+    TakeOverKeepsEpoch,
     StalenessIgnored,
+    SearchIsCaseSensitive,
+    FindIgnoresNode,
+    FindSortsAscendingOnly,
+    TotalCountsThePage,
+    FindSkipsLastStream,
+    AnyQueryCursorAccepted,
+    GetManyOmitsUnknown,
+    SummaryOmitsMissingNode,
+    HistoryOldestFirst,
+    HistoryIgnoresLimit,
+    HistoryOmitsExpired,
 }
 
 #[derive(Debug)]
@@ -71,12 +83,12 @@ impl Broken {
         self.flaw == flaw
     }
 
-    fn spoil<T>(&self, answer: Result<T>) -> Result<T> {
+    fn spoil_error<T>(&self, answer: Result<T>) -> Result<T> {
         answer.map_err(|error| match self.flaw {
             Flaw::NotFoundIsUnavailable if error.kind() == ErrorKind::NotFound => {
                 Error::new(ErrorKind::Unavailable, error.message()).with_stream(error.stream_id().unwrap())
             }
-            Flaw::ErrorsNameNoStream => {
+            Flaw::ErrorsWithoutStream => {
                 let plain = Error::new(error.kind(), error.message());
                 let plain = error.operation().map_or(plain.clone(), |operation| plain.with_operation(operation));
                 error.existing().map_or(plain.clone(), |existing| plain.with_existing(existing.clone()))
@@ -89,11 +101,13 @@ impl Broken {
         })
     }
 
-    /// Stores and answers another epoch.
+    /// Stores and returns the record with another epoch.
     fn put_epoch(&self, answer: Registered, epoch: Option<stream_registry::Epoch>) -> Result<Registered> {
         let json = answer.stream.to_json();
-        let text = epoch.map_or(String::new(), |epoch| format!(",\"epoch\":\"{epoch}\"}}"));
-        let json = if text.is_empty() { json } else { format!("{}{text}", json.trim_end_matches('}')) };
+        let json = match epoch {
+            Some(epoch) => format!("{},\"epoch\":\"{epoch}\"}}", json.trim_end_matches('}')),
+            None => json,
+        };
         self.store.put_stored(&answer.stream.id, &json)?;
         Ok(Registered::new(Stream::from_stored(&answer.stream.id, &json)?, answer.outcome, answer.ttl))
     }
@@ -126,31 +140,31 @@ impl Broken {
                         write.change = Change::Update(Box::new(known));
                     }
                 }
-                #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the flaw")]
-                #[expect(clippy::cast_sign_loss, reason = "the flaw")]
+                #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "this is the flaw")]
+                #[expect(clippy::cast_sign_loss, reason = "this is the flaw")]
                 (Flaw::DoublesForCounters, Change::Stats(stats)) if stats.bytes_received < 1 << 62 => {
                     stats.bytes_received = stats.bytes_received as f64 as u64;
                 }
-                (Flaw::LabelsReplacedByMerge, Change::Patch(patch)) => {
+                (Flaw::MergeReplacesLabels, Change::Patch(patch)) => {
                     if let stream_registry::stream::LabelsPatch::Merge(labels) = &patch.labels {
                         let set = labels.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
                         patch.labels = stream_registry::stream::LabelsPatch::Replace(set.collect());
                     }
                 }
-                (Flaw::FeedTellsHeartbeats, Change::Heartbeat) => write.change = Change::Patch(Box::default()),
+                (Flaw::FeedEmitsHeartbeats, Change::Heartbeat) => write.change = Change::Patch(Box::default()),
                 (Flaw::GuardsIgnored, _) => write.guard = Guard::Force,
                 _ => {}
             }
             let answer = self.store.write(std::slice::from_ref(&write)).await?.remove(0);
             let stop = self.has(Flaw::BatchStopsAtFailure) && answer.is_err();
-            answers.push(self.spoil(answer));
+            answers.push(self.spoil_error(answer));
             if stop {
                 let rest = &writes[answers.len()..];
                 answers.extend(rest.iter().map(|write| Err(Error::not_found(&write.id))));
                 break;
             }
         }
-        if self.has(Flaw::BatchAnswersReversed) {
+        if self.has(Flaw::BatchResultsReversed) {
             answers.reverse();
         }
         Ok(answers)
@@ -165,10 +179,10 @@ impl Registry for Broken {
         match self.flaw {
             Flaw::OperationIdsIgnored => options.operation = None,
             Flaw::NodeNotCompared => given.node = None,
-            Flaw::RegisterInTwoSteps => {
-                let there = self.store.get(&stream.id).await;
+            Flaw::RegisterIsNotAtomic => {
+                let live = self.store.get(&stream.id).await;
                 tokio::task::yield_now().await;
-                if there.is_err() {
+                if live.is_err() {
                     options = options.on_conflict(stream_registry::OnConflict::TakeOver);
                 }
             }
@@ -183,13 +197,13 @@ impl Registry for Broken {
                 return self.put_epoch(answer, epoch);
             }
             Flaw::RecoveryIgnoresGreaterEpochs if options.recover.is_some() => {
-                if let Ok(there) = self.store.get(&stream.id).await {
-                    options.recover = there.epoch().cloned();
+                if let Ok(live) = self.store.get(&stream.id).await {
+                    options.recover = live.epoch().cloned();
                 }
             }
-            Flaw::TakeOverKeepsTheEpoch => {
-                let before = self.store.get(&stream.id).await.ok().and_then(|there| there.epoch().cloned());
-                let answer = self.spoil(self.store.register_with(stream, &options).await)?;
+            Flaw::TakeOverKeepsEpoch => {
+                let before = self.store.get(&stream.id).await.ok().and_then(|live| live.epoch().cloned());
+                let answer = self.spoil_error(self.store.register_with(stream, &options).await)?;
                 return match answer.outcome {
                     Outcome::TakenOver if before.is_some() => self.put_epoch(answer, before),
                     _ => Ok(answer),
@@ -200,14 +214,14 @@ impl Registry for Broken {
                     options = options.on_conflict(stream_registry::OnConflict::TakeOver);
                 }
             }
-            Flaw::EpochFromTheCaller => {
-                let answer = self.spoil(self.store.register_with(stream, &options).await)?;
+            Flaw::EpochOfCaller => {
+                let answer = self.spoil_error(self.store.register_with(stream, &options).await)?;
                 return match stream.epoch() {
                     Some(epoch) => self.put_epoch(answer, Some(epoch.clone())),
                     None => Ok(answer),
                 };
             }
-            Flaw::RenewalMovesCreatedAt => {
+            Flaw::RenewalChangesCreatedAt => {
                 let answer = self.store.register_with(stream, &options).await?;
                 if answer.outcome == Outcome::Renewed {
                     let over = RegisterOptions::default().on_conflict(stream_registry::OnConflict::TakeOver);
@@ -218,8 +232,8 @@ impl Registry for Broken {
             }
             _ => {}
         }
-        let mut answer = self.spoil(self.store.register_with(&given, &options).await)?;
-        if self.has(Flaw::CallersClock) {
+        let mut answer = self.spoil_error(self.store.register_with(&given, &options).await)?;
+        if self.has(Flaw::ClockOfCaller) {
             answer.stream.created_at = stream.created_at;
             self.store.put_stored(&stream.id, &answer.stream.to_json())?;
         }
@@ -231,13 +245,13 @@ impl Registry for Broken {
         match self.flaw {
             Flaw::OperationIdsIgnored => options.operation = None,
             Flaw::GuardsIgnored => options.guard = Guard::Force,
-            Flaw::UnregisterIsNotFoundNever => {
+            Flaw::UnregisterAlwaysSucceeds => {
                 let answer = self.store.unregister_with(id, &options).await;
                 return answer.or_else(|_| Ok(Stream::new(id.clone(), stream_registry::StreamType::Srt, "")));
             }
             _ => {}
         }
-        self.spoil(self.store.unregister_with(id, &options).await)
+        self.spoil_error(self.store.unregister_with(id, &options).await)
     }
 
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
@@ -255,19 +269,74 @@ impl Registry for Broken {
             let renew = Write { id: id.clone(), guard: Guard::Force, change: Change::Heartbeat };
             self.store.write(&[renew]).await?.remove(0)?;
         }
-        self.spoil(self.store.get(id).await)
+        self.spoil_error(self.store.get(id).await)
+    }
+
+    async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
+        let mut answers = self.store.get_many(ids).await?;
+        if self.has(Flaw::GetManyOmitsUnknown) {
+            answers.retain(Option::is_some);
+        }
+        Ok(answers)
+    }
+
+    async fn find(&self, query: &Query) -> Result<Page> {
+        let mut query = query.clone();
+        match self.flaw {
+            Flaw::FindIgnoresNode => query.filter.node = None,
+            Flaw::FindSortsAscendingOnly => query.order.descending = false,
+            _ => {}
+        }
+        let mut page = match self.store.find(&query).await {
+            Err(error) if self.has(Flaw::AnyQueryCursorAccepted) && error.kind() == ErrorKind::InvalidCursor => {
+                query.cursor = None;
+                self.store.find(&query).await?
+            }
+            other => other?,
+        };
+        match (self.flaw, &query.filter.search) {
+            (Flaw::SearchIsCaseSensitive, Some(search)) => {
+                page.streams.retain(|stream| stream.to_json().contains(search));
+                page.total = page.streams.len() as u64;
+            }
+            (Flaw::TotalCountsThePage, _) => page.total = page.streams.len() as u64,
+            (Flaw::FindSkipsLastStream, _) if page.next.is_some() => drop(page.streams.pop()),
+            _ => {}
+        }
+        Ok(page)
+    }
+
+    async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
+        let mut summary = self.store.summary(filter, by).await?;
+        if self.has(Flaw::SummaryOmitsMissingNode) {
+            summary.groups.retain(|group| group.key.is_some());
+        }
+        Ok(summary)
+    }
+
+    async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
+        let limit = if self.has(Flaw::HistoryIgnoresLimit) { NonZeroU32::MAX } else { limit };
+        let mut events = self.store.history(ended, limit).await?;
+        match self.flaw {
+            Flaw::HistoryOldestFirst => events.reverse(),
+            Flaw::HistoryOmitsExpired => {
+                events.retain(|event| !matches!(event, Event::Ended { reason: Ending::Expired, .. }));
+            }
+            _ => {}
+        }
+        Ok(events)
     }
 
     async fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = self.store.snapshot().await?;
-        if self.has(Flaw::SnapshotsRevisionIsOld) {
+        if self.has(Flaw::SnapshotRevisionIsOld) {
             snapshot.revision = self.store.watch(WatchFrom::Oldest).await?.start().cloned();
         }
-        if !self.has(Flaw::ListInTwoSteps) {
+        if !self.has(Flaw::ListIsNotAtomic) {
             return Ok(snapshot);
         }
         let mut found = Vec::new();
-        // The oldest first: those that come and go meanwhile are looked up last.
+        // From the oldest to the newest, so that streams that change during the list are read last.
         for record in snapshot.streams.into_iter().rev() {
             tokio::task::yield_now().await;
             found.extend(self.store.get(&record.id).await);
@@ -277,47 +346,46 @@ impl Registry for Broken {
 
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
         let mut page = match self.store.list_page(cursor, count).await {
-            Err(error) if self.has(Flaw::AnyCursorBeginsAnew) && error.kind() == ErrorKind::InvalidCursor => {
+            Err(error) if self.has(Flaw::InvalidCursorAccepted) && error.kind() == ErrorKind::InvalidCursor => {
                 self.store.list_page(None, count).await?
             }
             other => other?,
         };
-        if self.has(Flaw::PagesSkipTheLast) && page.next.is_some() {
+        if self.has(Flaw::PagesSkipLastStream) && page.next.is_some() {
             page.streams.pop();
         }
         Ok(page)
     }
 
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        let from = if self.has(Flaw::FeedForgetsWhereToResume) { WatchFrom::Now } else { from };
+        let from = if self.has(Flaw::FeedIgnoresRevision) { WatchFrom::Now } else { from };
         let events = self.store.watch(from).await?;
         let flaw = self.flaw;
-        let mut at = 0;
+        let mut n = 0;
         let mut before = None;
-        let spoiled = events.flat_map(move |event| {
-            at += 1;
+        let faulty = events.flat_map(move |event| {
+            n += 1;
             let held = before.replace(event.clone());
             stream::iter(match (flaw, event) {
-                (Flaw::FeedSkipsEvents, _) if at % 20 == 0 => vec![],
-                (Flaw::FeedDoublesEvents, event) if at % 20 == 0 => vec![event.clone(), event],
-                (Flaw::FeedSwapsEvents, event) => match at % 20 {
+                (Flaw::FeedSkipsEvents, _) if n % 20 == 0 => vec![],
+                (Flaw::FeedRepeatsEvents, event) if n % 20 == 0 => vec![event.clone(), event],
+                (Flaw::FeedSwapsEvents, event) => match n % 20 {
                     10 => vec![],
                     11 => vec![event].into_iter().chain(held).collect(),
                     _ => vec![event],
                 },
-                (Flaw::FeedTellsTheRecordBefore, Event::Changed { revision, kind, stream }) => {
+                (Flaw::FeedEmitsOldRecord, Event::Changed { revision, kind, stream }) => {
                     let record = held.as_ref().and_then(Event::stream).unwrap_or(&stream).clone();
                     vec![Event::Changed { revision, kind, stream: record }]
                 }
-                (Flaw::FeedEndsWithoutReason, Event::Ended { revision, last, as_of, .. }) => {
-                    let reason =
-                        stream_registry::watch::Ending::Unregistered(stream_registry::stream::EndReason::default());
+                (Flaw::FeedOmitsEnding, Event::Ended { revision, last, as_of, .. }) => {
+                    let reason = Ending::Unregistered(stream_registry::stream::EndReason::default());
                     vec![Event::Ended { revision, reason, last, as_of }]
                 }
                 (_, event) => vec![event],
             })
         });
-        Ok(Watch::new(spoiled))
+        Ok(Watch::new(faulty))
     }
 
     async fn ping(&self) -> Result<()> {
@@ -359,66 +427,78 @@ impl Instance for Open {
         self.store.advance(by);
     }
 
-    async fn put_stored(&self, id: &StreamId, text: &str) -> Option<()> {
-        self.store.put_stored(id, text).ok()
+    async fn put_stored(&self, id: &StreamId, json: &str) -> Option<()> {
+        self.store.put_stored(id, json).ok()
     }
 }
 
-/// The suite fails for the flaw, and names a behaviour that says what is wrong.
-async fn finds(flaw: Flaw, behaviour: &str) {
+/// Asserts that the suite reports a flaw as the failure of a behaviour.
+async fn assert_detected(flaw: Flaw, behaviour: &str) {
     let report = run_matching(Arc::new(Flawed(flaw)), behaviour).await;
-    assert_eq!(report.failed(), [behaviour], "{flaw:?} is not seen: {report}");
+    assert_eq!(report.failed(), [behaviour], "{flaw:?} was not detected: {report}");
 }
 
-macro_rules! found {
+macro_rules! detects {
     ($($test:ident: $flaw:ident, $behaviour:literal;)+) => {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                finds(Flaw::$flaw, $behaviour).await;
+                assert_detected(Flaw::$flaw, $behaviour).await;
             }
         )+
     };
 }
 
-found! {
-    a_heartbeat_that_does_not_renew: HeartbeatDoesNotRenew, "ttl/is_renewed_by_a_heartbeat";
-    a_read_that_renews: GetRenews, "ttl/is_not_renewed_by_reads";
-    lost_unknown_fields: UnknownFieldsLost, "unknown-fields/are_kept_by_a_status";
-    a_renewal_that_moves_created_at: RenewalMovesCreatedAt, "register/renews_for_the_same_publisher";
-    not_found_as_a_failed_store: NotFoundIsUnavailable, "get/does_not_find_what_is_not_live";
-    a_register_in_two_steps: RegisterInTwoSteps, "register/one_of_many_publishers_wins";
-    an_unregister_that_always_succeeds: UnregisterIsNotFoundNever, "unregister/knows_no_stream_that_is_not_live";
-    counters_as_doubles: DoublesForCounters, "numbers/are_exact_in_statistics";
-    ignored_operation_ids: OperationIdsIgnored, "operation-ids/unregister_sent_twice_does_not_end_the_successor";
-    ignored_guards: GuardsIgnored, "guards/a_leased_stream_refuses_writes_without_its_epoch";
-    answers_out_of_order: BatchAnswersReversed, "batches/are_answered_each_on_its_own_and_in_order";
-    a_batch_that_stops_at_a_failure: BatchStopsAtFailure, "batches/go_on_after_a_write_that_fails";
-    a_list_in_two_steps: ListInTwoSteps, "list/is_one_moment";
-    pages_with_a_hole: PagesSkipTheLast, "pages/of_any_size_have_every_stream";
-    a_cursor_that_is_not_checked: AnyCursorBeginsAnew, "pages/refuse_a_malformed_cursor";
-    errors_that_name_no_stream: ErrorsNameNoStream, "errors/name_the_operation_and_the_stream";
-    an_update_that_creates: UpdateCreates, "update/creates_nothing";
-    a_close_that_does_nothing: CloseDoesNothing, "close/every_later_call_fails_with_closed";
-    a_read_modify_write: ReadModifyWrite, "atomicity/changes_of_one_stream_at_once_are_all_kept";
-    the_callers_clock: CallersClock, "times/are_the_stores_at_register";
-    a_merge_that_replaces: LabelsReplacedByMerge, "patch/merges_labels";
-    batches_without_limit: NoLimitOnBatches, "batches/of_more_than_1000_are_refused_whole";
-    a_node_that_is_not_compared: NodeNotCompared, "register/refuses_another_node";
-    an_epoch_of_the_callers: EpochFromTheCaller, "leases/do_not_take_an_epoch_from_the_caller";
-    a_recovery_without_the_epoch: RecoveryIsRegister, "recovery/brings_an_absent_stream_back_as_it_was";
-    a_recovery_that_asks_nobody: RecoveryIsTakeOver, "recovery/of_a_stream_that_a_successor_ended_is_refused";
-    a_recovery_under_any_epoch: RecoveryIgnoresGreaterEpochs, "recovery/yields_to_a_greater_epoch";
-    a_take_over_that_fences_nobody: TakeOverKeepsTheEpoch, "take-over/fences_the_old_holder";
-    ignored_staleness: StalenessIgnored, "take-over/if_stale_refuses_what_is_fresh";
-    a_feed_of_heartbeats: FeedTellsHeartbeats, "feed/tells_nothing_of_heartbeats_statistics_and_refusals";
-    a_feed_that_skips: FeedSkipsEvents, "feed/keeps_the_order";
-    a_feed_that_doubles: FeedDoublesEvents, "feed/keeps_the_order";
-    a_feed_out_of_order: FeedSwapsEvents, "feed/keeps_the_order";
-    a_feed_that_forgets_where_to_resume: FeedForgetsWhereToResume, "feed/resumes_after_any_revision";
-    a_feed_of_the_records_before: FeedTellsTheRecordBefore, "feed/tells_every_change_of_state_once_with_the_record";
-    ends_without_their_reason: FeedEndsWithoutReason, "feed/tells_how_a_stream_ended";
-    expiries_that_look_like_ends: FeedEndsWithoutReason, "feed/tells_of_an_expiry_once_with_the_last_record";
-    a_snapshot_with_an_old_revision: SnapshotsRevisionIsOld, "feed/goes_on_from_the_revision_of_a_snapshot";
-    a_refusal_without_the_record: AlreadyExistsWithoutRecord, "register/refuses_with_the_record_that_is_there";
+detects! {
+    detects_heartbeat_that_does_not_renew: HeartbeatDoesNotRenew, "ttl/is_renewed_by_a_heartbeat";
+    detects_read_that_renews: GetRenews, "ttl/is_not_renewed_by_reads";
+    detects_lost_unknown_fields: UnknownFieldsLost, "unknown-fields/are_kept_by_a_status_change";
+    detects_renewal_that_changes_created_at: RenewalChangesCreatedAt, "register/renews_for_the_same_publisher";
+    detects_not_found_reported_as_unavailable: NotFoundIsUnavailable, "get/returns_not_found_for_an_unknown_id";
+    detects_register_that_is_not_atomic: RegisterIsNotAtomic, "register/exactly_one_of_many_concurrent_publishers_wins";
+    detects_unregister_that_always_succeeds: UnregisterAlwaysSucceeds, "unregister/returns_not_found_when_stream_is_not_live";
+    detects_counters_stored_as_doubles: DoublesForCounters, "numbers/are_exact_in_statistics";
+    detects_ignored_operation_ids: OperationIdsIgnored, "operation-ids/unregister_sent_twice_does_not_remove_the_successor";
+    detects_ignored_guards: GuardsIgnored, "guards/leased_stream_rejects_writes_without_its_epoch";
+    detects_batch_results_out_of_order: BatchResultsReversed, "batches/return_one_result_per_write_in_order";
+    detects_batch_that_stops_at_a_failure: BatchStopsAtFailure, "batches/continue_after_a_failed_write";
+    detects_list_that_is_not_atomic: ListIsNotAtomic, "list/is_an_atomic_snapshot";
+    detects_pages_that_skip_a_stream: PagesSkipLastStream, "pages/of_any_size_contain_every_stream";
+    detects_unchecked_cursor: InvalidCursorAccepted, "pages/reject_a_malformed_cursor";
+    detects_errors_without_stream_id: ErrorsWithoutStream, "errors/name_the_operation_and_the_stream";
+    detects_update_that_creates: UpdateCreates, "update/creates_nothing_when_stream_is_not_live";
+    detects_close_without_effect: CloseDoesNothing, "close/every_later_call_fails_with_closed";
+    detects_read_modify_write: ReadModifyWrite, "atomicity/concurrent_changes_of_one_stream_are_all_kept";
+    detects_times_of_the_caller: ClockOfCaller, "times/come_from_the_clock_of_the_store_at_register";
+    detects_label_merge_that_replaces: MergeReplacesLabels, "patch/merges_labels";
+    detects_missing_batch_limit: NoLimitOnBatches, "batches/reject_more_than_1000_writes_without_a_change";
+    detects_ignored_node: NodeNotCompared, "register/rejects_another_node";
+    detects_epoch_of_the_caller: EpochOfCaller, "leases/ignore_an_epoch_of_the_caller";
+    detects_recovery_with_a_new_epoch: RecoveryIsRegister, "recovery/restores_a_lost_stream_unchanged";
+    detects_recovery_without_checks: RecoveryIsTakeOver, "recovery/is_rejected_after_a_successor_unregistered_the_stream";
+    detects_recovery_that_ignores_greater_epochs: RecoveryIgnoresGreaterEpochs, "recovery/is_rejected_when_the_record_has_a_greater_epoch";
+    detects_take_over_that_keeps_the_epoch: TakeOverKeepsEpoch, "take-over/fences_the_old_holder";
+    detects_ignored_staleness: StalenessIgnored, "take-over/if_stale_rejects_a_fresh_stream";
+    detects_feed_with_heartbeats: FeedEmitsHeartbeats, "feed/emits_nothing_for_heartbeats_statistics_and_rejected_calls";
+    detects_feed_that_skips_events: FeedSkipsEvents, "feed/keeps_the_order_of_changes";
+    detects_feed_that_repeats_events: FeedRepeatsEvents, "feed/keeps_the_order_of_changes";
+    detects_feed_out_of_order: FeedSwapsEvents, "feed/keeps_the_order_of_changes";
+    detects_feed_that_ignores_the_revision: FeedIgnoresRevision, "feed/resumes_after_any_revision";
+    detects_feed_with_old_records: FeedEmitsOldRecord, "feed/emits_each_state_change_once_with_the_record";
+    detects_missing_end_reason: FeedOmitsEnding, "feed/emits_reason_and_last_record_of_an_unregistration";
+    detects_expiry_reported_as_unregistration: FeedOmitsEnding, "feed/emits_an_expiry_once_with_the_last_record";
+    detects_old_snapshot_revision: SnapshotRevisionIsOld, "feed/continues_from_the_revision_of_a_snapshot";
+    detects_conflict_error_without_record: AlreadyExistsWithoutRecord, "register/conflict_error_carries_the_live_record";
+    detects_case_sensitive_search: SearchIsCaseSensitive, "queries/find_search_ignores_case";
+    detects_ignored_node_condition: FindIgnoresNode, "queries/find_selects_by_each_condition";
+    detects_ignored_direction_of_sort: FindSortsAscendingOnly, "queries/find_sorts_by_each_field_in_both_directions";
+    detects_total_of_the_page_only: TotalCountsThePage, "queries/find_counts_all_matches_on_every_page";
+    detects_query_pages_that_skip_a_stream: FindSkipsLastStream, "queries/find_pages_hold_every_match_once";
+    detects_accepted_cursor_of_another_order: AnyQueryCursorAccepted, "queries/find_rejects_a_cursor_of_another_order";
+    detects_accepted_malformed_query_cursor: AnyQueryCursorAccepted, "queries/find_rejects_a_malformed_cursor";
+    detects_get_many_without_unknown_ids: GetManyOmitsUnknown, "queries/get_many_keeps_the_order_and_returns_none_for_unknown_ids";
+    detects_summary_without_missing_nodes: SummaryOmitsMissingNode, "queries/summary_counts_by_node_type_and_status";
+    detects_history_in_wrong_order: HistoryOldestFirst, "queries/history_lists_the_latest_ended_stream_first";
+    detects_ignored_history_limit: HistoryIgnoresLimit, "queries/history_applies_conditions_and_limit";
+    detects_history_without_expiries: HistoryOmitsExpired, "queries/history_lists_expired_streams";
 }

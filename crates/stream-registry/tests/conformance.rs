@@ -1,4 +1,4 @@
-//! The suite of behaviours on the stores that need no server.
+//! The conformance suite on the stores that need no server.
 
 #![cfg(feature = "conformance")]
 
@@ -47,59 +47,59 @@ impl Instance for OpenMock {
 
     async fn advance(&self, by: Duration) {
         self.0.advance(by);
-        // The other tasks of a behaviour go on meanwhile, as they would on a store whose time passes by itself.
+        // Lets the other tasks of a behaviour run, as they do on a store with a real clock.
         tokio::task::yield_now().await;
     }
 
-    async fn put_stored(&self, id: &StreamId, text: &str) -> Option<()> {
-        self.0.put_stored(id, text).ok()
+    async fn put_stored(&self, id: &StreamId, json: &str) -> Option<()> {
+        self.0.put_stored(id, json).ok()
     }
 
     async fn age(&self, _: &StreamId, by: Duration) -> Option<()> {
-        // Of all streams: those of a behaviour that uses this have the time.
+        // This ages all streams, which the behaviours with this hook allow.
         self.0.advance(by);
         Some(())
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory() {
+async fn memory_passes_all_behaviours() {
     run(Arc::new(Memory)).await.assert_passed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_as_arc_dyn() {
+async fn memory_as_arc_dyn_passes_all_behaviours() {
     run(shared(Arc::new(Memory))).await.assert_passed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_as_box_dyn() {
+async fn memory_as_box_dyn_passes_all_behaviours() {
     run(boxed(Arc::new(Memory))).await.assert_passed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mock() {
+async fn mock_passes_all_applicable_behaviours() {
     let report = run(Arc::new(Mock)).await;
     report.assert_passed();
-    // What does not apply is known by name, so that nothing drops out of the suite unseen.
-    let beyond: Vec<_> = report.not_applicable().into_iter().filter(|name| !name.starts_with("index/")).collect();
+    // The behaviours that do not apply are listed by name, so that no other one is skipped unnoticed.
+    let skipped: Vec<_> = report.not_applicable().into_iter().filter(|name| !name.starts_with("index/")).collect();
     assert_eq!(
-        beyond,
+        skipped,
         [
-            "record/is_stored_in_fixed_order_and_compact",
-            "lenient-reading/an_unreadable_record_hides_no_other",
-            "lenient-reading/another_type_of_key_hides_nothing",
+            "record/is_stored_compactly_in_fixed_order",
+            "lenient-reading/undecodable_record_hides_no_other",
+            "lenient-reading/key_of_another_type_hides_no_record",
         ]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mock_as_arc_dyn() {
+async fn mock_as_arc_dyn_passes_all_behaviours() {
     run(shared(Arc::new(Mock))).await.assert_passed();
 }
 
 #[test]
-fn names_are_unique_and_clauses_are_anchors_of_the_semantics() {
+fn behaviour_names_are_unique_and_clauses_are_anchors_of_the_semantics() {
     let all = behaviours();
     let names: BTreeSet<_> = all.iter().map(|behaviour| behaviour.name).collect();
     assert_eq!(names.len(), all.len(), "a name occurs twice");
@@ -108,7 +108,7 @@ fn names_are_unique_and_clauses_are_anchors_of_the_semantics() {
     let clauses: BTreeSet<_> = all.iter().map(|behaviour| behaviour.clause).collect();
     let missing: Vec<_> = clauses.difference(&anchors).collect();
     assert!(missing.is_empty(), "docs/semantics.md has no anchor for {missing:?}");
-    // Clauses about how Redis keys look, and those of later versions, have tests of their own or none.
-    let beyond: Vec<_> = anchors.difference(&clauses).copied().collect();
-    assert_eq!(beyond, ["full-memory", "keys", "readers", "server-list", "view"]);
+    // These clauses are about Redis keys, servers and views, which have tests of their own.
+    let untested: Vec<_> = anchors.difference(&clauses).copied().collect();
+    assert_eq!(untested, ["full-memory", "keys", "readers", "server-list", "view"]);
 }

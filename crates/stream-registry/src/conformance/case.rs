@@ -1,4 +1,4 @@
-//! What behaviours work with: an open registry, made-up streams, and checks that say what was found.
+//! Helpers of behaviours: an open registry, test streams, and checks that report what they found.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -18,7 +18,7 @@ pub(super) enum Fault {
     Failed(String),
     /// The subject lacks this hook.
     NoHook(&'static str),
-    /// The time to live was over before the behaviour could look: nothing was found out.
+    /// The streams expired before the behaviour could check them, so it has no result.
     TooLate,
 }
 
@@ -38,56 +38,56 @@ impl From<Error> for Fault {
 }
 
 #[track_caller]
-pub(super) fn fault(what: &str) -> Fault {
-    let place = Location::caller();
-    let file = place.file().rsplit(['/', '\\']).next().unwrap_or_default();
-    Fault::Failed(format!("{file}:{}: {what}", place.line()))
+pub(super) fn fault(message: &str) -> Fault {
+    let caller = Location::caller();
+    let file = caller.file().rsplit(['/', '\\']).next().unwrap_or_default();
+    Fault::Failed(format!("{file}:{}: {message}", caller.line()))
 }
 
-/// Checks that something holds.
+/// Checks a condition.
 #[track_caller]
-pub(super) fn ensure(holds: bool, what: &str) -> Check {
-    if holds { Ok(()) } else { Err(fault(what)) }
+pub(super) fn ensure(holds: bool, message: &str) -> Check {
+    if holds { Ok(()) } else { Err(fault(message)) }
 }
 
-/// Checks that two values are the same.
+/// Checks that two values are equal.
 #[track_caller]
-pub(super) fn same<T: PartialEq + Debug>(what: &str, is: T, should: T) -> Check {
-    if is == should { Ok(()) } else { Err(fault(&format!("{what} is {is:?} and should be {should:?}"))) }
+pub(super) fn same<T: PartialEq + Debug>(subject: &str, actual: T, expected: T) -> Check {
+    if actual == expected { Ok(()) } else { Err(fault(&format!("{subject}: expected {expected:?}, got {actual:?}"))) }
 }
 
-/// Checks that a call failed in this way, and returns the error.
+/// Checks that a call failed with an error of this kind, and returns the error.
 #[track_caller]
 pub(super) fn fails<T: Debug>(answer: Result<T>, kind: ErrorKind) -> Check<Error> {
     match answer {
         Err(error) if error.kind() == kind => Ok(error),
-        other => Err(fault(&format!("{other:?}, and should fail with {kind}"))),
+        other => Err(fault(&format!("expected an error of kind {kind}, got {other:?}"))),
     }
 }
 
-/// Runs calls on tasks of their own and returns their answers in order.
+/// Runs calls concurrently, each in its own task, and returns their results in order.
 pub(super) async fn at_once<T: Send + 'static>(
     calls: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Check<Vec<T>> {
     let tasks: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
     let mut answers = Vec::with_capacity(tasks.len());
     for task in tasks {
-        answers.push(task.await.map_err(|error| fault(&format!("a task failed: {error}")))?);
+        answers.push(task.await.map_err(|error| fault(&format!("a task panicked: {error}")))?);
     }
     Ok(answers)
 }
 
-/// Parses an id that the suite itself wrote down.
-pub(super) fn id(text: &str) -> StreamId {
-    text.parse().unwrap_or_else(|error| panic!("{text:?} should be legal: {error}"))
+/// Parses an id of the suite.
+pub(super) fn id(name: &str) -> StreamId {
+    name.parse().unwrap_or_else(|error| panic!("{name:?} is not a valid id: {error}"))
 }
 
-/// Makes the plain stream that most behaviours use.
+/// Returns a plain stream, which most behaviours use.
 pub(super) fn stream(name: &str) -> Stream {
     Stream::new(id(name), StreamType::Srt, "203.0.113.7:40112")
 }
 
-/// Makes a stream with every field set.
+/// Returns a stream with every field set.
 pub(super) fn full(name: &str) -> Stream {
     let mut full = stream(name);
     full.status = StreamStatus::Active;
@@ -109,12 +109,12 @@ pub(super) fn full(name: &str) -> Stream {
     full
 }
 
-/// A write without a guard.
+/// Returns a write without a guard.
 pub(super) fn write(to: &str, change: Change) -> Write {
     Write { id: id(to), guard: Guard::None, change }
 }
 
-/// The record with its times and end reason blanked, to compare what a caller gave.
+/// Returns the record without its times, to compare it with the one that the caller gave.
 pub(super) fn timeless(stream: &Stream) -> Stream {
     let mut copy = stream.clone();
     copy.created_at = crate::Timestamp::ZERO;
@@ -122,17 +122,17 @@ pub(super) fn timeless(stream: &Stream) -> Stream {
     copy
 }
 
-/// The guard of a leased stream's holder.
+/// Returns the guard of the holder of a leased stream.
 pub(super) fn holder(leased: &Stream) -> Check<Guard> {
     leased.epoch().cloned().map(Guard::Holder).ok_or_else(|| fault("the stream has no epoch"))
 }
 
-/// A count for pages.
+/// Returns a number of streams per page.
 pub(super) fn count(count: u32) -> NonZeroU32 {
     NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)
 }
 
-/// One behaviour's registry.
+/// The registry of one behaviour.
 pub(super) struct Case {
     pub(super) instance: Box<dyn Instance>,
     registry: Arc<dyn Registry>,
@@ -144,7 +144,7 @@ impl Case {
         Self { registry: instance.registry(), instance, ttl }
     }
 
-    /// The registry itself, not the implementation for the pointer.
+    /// Returns the registry itself, so that calls do not go through the implementation for `Arc`.
     pub(super) fn registry(&self) -> &dyn Registry {
         &*self.registry
     }
@@ -161,9 +161,9 @@ impl Case {
     /// Registers a plain stream for each name.
     pub(super) async fn put_all(&self, names: impl IntoIterator<Item = String>) -> Check {
         let names: Vec<_> = names.into_iter().collect();
-        // Some at a time: a store may open a connection for each call.
-        for some in names.chunks(32) {
-            let calls = some.iter().map(|name| {
+        // In groups, because a store may open a connection for each call.
+        for group in names.chunks(32) {
+            let calls = group.iter().map(|name| {
                 let (registry, given) = (self.shared(), stream(name));
                 async move { registry.register(&given).await }
             });
@@ -178,12 +178,12 @@ impl Case {
         Ok(self.registry().get(&id(name)).await?)
     }
 
-    /// The ids of the atomic list, sorted.
+    /// Returns the ids of the atomic list, sorted.
     pub(super) async fn listed(&self) -> Check<Vec<String>> {
         Ok(sorted(&self.registry().list().await?))
     }
 
-    /// The ids of all pages, sorted, with repetitions.
+    /// Returns the ids of all pages, sorted, with duplicates.
     pub(super) async fn paged(&self, size: u32) -> Check<Vec<String>> {
         let mut found = Vec::new();
         self.pages(size, |page| found.extend(page.streams)).await?;
@@ -204,26 +204,26 @@ impl Case {
         Err(fault("the pages do not end"))
     }
 
-    /// Lets a part of the time to live pass.
+    /// Waits for a part of the time to live, or moves the clock by it.
     pub(super) async fn pass(&self, part: f64) {
         self.instance.advance(self.ttl.mul_f64(part)).await;
     }
 
-    /// Checks that a stream is live whose time was renewed by a call that was sent at `since`.
-    pub(super) async fn lives(&self, name: &str, since: Instant) -> Check<Stream> {
+    /// Checks that a stream is live after a call that was sent at `since` has renewed it.
+    pub(super) async fn assert_live(&self, name: &str, since: Instant) -> Check<Stream> {
         match self.registry().get(&id(name)).await {
             Err(error) if error.kind() == ErrorKind::NotFound && since.elapsed() >= self.ttl => Err(Fault::TooLate),
-            other => Ok(other.map_err(|error| fault(&format!("{name} should still live: {error}")))?),
+            other => Ok(other.map_err(|error| fault(&format!("{name} is not live: {error}")))?),
         }
     }
 
     /// Checks that a stream is not live.
-    pub(super) async fn is_gone(&self, name: &str) -> Check {
+    pub(super) async fn assert_gone(&self, name: &str) -> Check {
         fails(self.registry().get(&id(name)).await, ErrorKind::NotFound)?;
         ensure(!self.listed().await?.iter().any(|listed| listed == name), &format!("{name} is still in the list"))
     }
 
-    /// Checks that the stored record is, in every byte, what it was.
+    /// Checks that the stored record is the same in every byte.
     pub(super) async fn unchanged(&self, before: &Stream) -> Check {
         let now = self.registry().get(&before.id).await?;
         same("the record", now.to_json(), before.to_json())
@@ -236,14 +236,14 @@ impl Case {
         Ok(registered.stream)
     }
 
-    /// Lets a stream look as if nobody had written it for a part of the time to live longer.
+    /// Makes the last write of a stream older by a part of the time to live.
     pub(super) async fn age(&self, name: &str, part: f64) -> Check {
         self.instance.age(&id(name), self.ttl.mul_f64(part)).await.ok_or(Fault::NoHook("age"))
     }
 
-    /// Puts a record as another program would.
-    pub(super) async fn put_stored(&self, name: &str, text: &str) -> Check {
-        self.instance.put_stored(&id(name), text).await.ok_or(Fault::NoHook("put_stored"))
+    /// Stores raw JSON, as another program would.
+    pub(super) async fn put_stored(&self, name: &str, json: &str) -> Check {
+        self.instance.put_stored(&id(name), json).await.ok_or(Fault::NoHook("put_stored"))
     }
 }
 

@@ -1,7 +1,7 @@
-//! The suite of behaviours that every store passes.
+//! The conformance suite: behaviours that every store must have.
 //!
-//! Each behaviour is named after the clause of `docs/semantics.md` that it checks. To run the suite on
-//! a store of your own, say how to open an empty registry ([`Subject`]), then:
+//! Each behaviour is named after the clause of `docs/semantics.md` that it checks. To run the suite on your own store,
+//! implement [`Subject`], which opens an empty registry:
 //!
 //! ```
 //! # #[tokio::main] async fn main() {
@@ -32,7 +32,7 @@
 //! # }
 //! ```
 //!
-//! A behaviour that needs a hook which the store does not offer is reported as not applicable, by name.
+//! If a behaviour needs a hook that the store does not have, the report lists it as not applicable.
 
 mod behaviours;
 mod case;

@@ -1,22 +1,22 @@
-//! What came out.
+//! The results of a run.
 
 use std::fmt;
 
-/// How one behaviour came out.
+/// The result of one behaviour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The store behaves so.
+    /// The store follows the rule.
     Passed,
-    /// It does not; the text says where and how.
+    /// The store does not follow the rule; the message says where and how.
     Failed(String),
-    /// The subject has no hook that the behaviour needs; the text names it.
+    /// The subject lacks a hook that the behaviour needs; the string is its name.
     NotApplicable(&'static str),
 }
 
-/// The verdicts on all behaviours that were run, in the order of the list.
+/// The verdicts on all behaviours of a run, in the order of [`behaviours`](super::behaviours).
 #[derive(Clone, Debug, Default)]
-#[must_use = "a report that nobody reads finds nothing; call assert_passed"]
+#[must_use = "an unread report finds no failure; call assert_passed"]
 pub struct Report(Vec<(&'static str, Verdict)>);
 
 impl Report {
@@ -24,7 +24,7 @@ impl Report {
         Self(verdicts)
     }
 
-    /// Returns each behaviour's name and verdict.
+    /// Returns the name and verdict of each behaviour.
     pub fn verdicts(&self) -> &[(&'static str, Verdict)] {
         &self.0
     }
@@ -39,7 +39,7 @@ impl Report {
         self.names(|verdict| matches!(verdict, Verdict::Failed(_)))
     }
 
-    /// Returns the names of the behaviours that could not be tried on this subject.
+    /// Returns the names of the behaviours that do not apply to this subject.
     pub fn not_applicable(&self) -> Vec<&'static str> {
         self.names(|verdict| matches!(verdict, Verdict::NotApplicable(_)))
     }
@@ -48,11 +48,11 @@ impl Report {
         self.0.iter().filter(|(_, verdict)| wanted(verdict)).map(|(name, _)| *name).collect()
     }
 
-    /// Does nothing where no behaviour failed and at least one passed.
+    /// Asserts that at least one behaviour passed and none failed.
     ///
     /// # Panics
     ///
-    /// Otherwise, with every failure.
+    /// Panics with a list of all failures if this is not the case.
     #[track_caller]
     pub fn assert_passed(&self) {
         assert!(self.failed().is_empty() && !self.passed().is_empty(), "{self}");

@@ -1,4 +1,4 @@
-//! Running behaviours, many at once.
+//! Runs behaviours concurrently.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,74 +7,74 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::behaviours::{Behaviour, Life, behaviours};
+use super::behaviours::{Behaviour, Lifetime, behaviours};
 use super::case::{Case, Fault};
 use super::report::{Report, Verdict};
 use super::subject::Subject;
 
-/// Behaviours that mostly wait go on beside one another; more at once would make a small machine late.
-const AT_ONCE: usize = 12;
-/// No behaviour takes nearly so long, on a machine with ten times the load it can bear: one that does hangs.
+/// Number of behaviours that run at once. They mostly wait, but more of them would overload a small machine.
+const CONCURRENCY: usize = 12;
+/// Time limit of one behaviour. It is long enough for a machine with ten times the load that it can handle.
 const DEADLINE: Duration = Duration::from_secs(180);
-/// The time to live where nothing is to expire.
+/// Time to live if no stream is to expire.
 const LONG: Duration = Duration::from_secs(300);
-/// The time to live where something is to expire, at the first try.
+/// Time to live of the first try if streams are to expire.
 const SHORT: Duration = Duration::from_secs(1);
-/// A machine that was too busy to look in time gets twice the time to live, this often.
+/// Number of tries, each with twice the time to live of the one before, on a machine that is too busy to check in time.
 const TRIES: u32 = 5;
 
-/// Runs every behaviour on a store, and returns all verdicts.
+/// Runs every behaviour on a store and returns the verdicts.
 ///
-/// Takes a few seconds on a store whose time cannot be moved. Needs a Tokio runtime with time.
+/// The run takes a few seconds on a store whose clock cannot be moved. It needs a Tokio runtime with time enabled.
 ///
 /// # Cancel safety
 ///
-/// Behaviours that are under way stop at their next await.
+/// If the future is dropped, the running behaviours stop at their next await.
 pub async fn run(subject: Arc<dyn Subject>) -> Report {
     run_matching(subject, "").await
 }
 
-/// As [`run`], for the behaviours whose names begin with `prefix`: a clause (`register/`), or one whole name.
+/// Runs the behaviours whose names start with `prefix`, such as a clause (`register/`) or a full name; see [`run`].
 pub async fn run_matching(subject: Arc<dyn Subject>, prefix: &str) -> Report {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let permits = Arc::new(Semaphore::new(CONCURRENCY));
     let mut running = JoinSet::new();
     let chosen: Vec<_> = behaviours().into_iter().filter(|behaviour| behaviour.name.starts_with(prefix)).collect();
-    for (at, behaviour) in chosen.iter().copied().enumerate() {
-        let (subject, places) = (Arc::clone(&subject), Arc::clone(&places));
+    for (index, behaviour) in chosen.iter().copied().enumerate() {
+        let (subject, permits) = (Arc::clone(&subject), Arc::clone(&permits));
         running.spawn(async move {
-            let place = places.acquire_owned().await;
-            // A task of its own, whose panic is this behaviour's failure and no other's.
+            let permit = permits.acquire_owned().await;
+            // A separate task, so that a panic fails this behaviour only.
             let mut one = JoinSet::new();
             one.spawn(timeout(DEADLINE, judge(subject, behaviour)));
             let verdict = match one.join_next().await {
                 Some(Ok(Ok(verdict))) => verdict,
-                Some(Ok(Err(_))) => Verdict::Failed(format!("does not end within {DEADLINE:?}")),
-                Some(Err(fault)) => Verdict::Failed(format!("panics: {fault}")),
+                Some(Ok(Err(_))) => Verdict::Failed(format!("did not end within {DEADLINE:?}")),
+                Some(Err(fault)) => Verdict::Failed(format!("panicked: {fault}")),
                 None => Verdict::Failed("was not run".to_owned()),
             };
-            drop(place);
-            (at, verdict)
+            drop(permit);
+            (index, verdict)
         });
     }
     let mut verdicts: Vec<_> =
         chosen.iter().map(|behaviour| (behaviour.name, Verdict::Failed("was not run".to_owned()))).collect();
     while let Some(done) = running.join_next().await {
-        if let Ok((at, verdict)) = done {
-            verdicts[at].1 = verdict;
+        if let Ok((index, verdict)) = done {
+            verdicts[index].1 = verdict;
         }
     }
     Report::new(verdicts)
 }
 
 async fn judge(subject: Arc<dyn Subject>, behaviour: Behaviour) -> Verdict {
-    let mut ttl = match behaviour.life {
-        Life::Long => LONG,
-        Life::Short => SHORT,
+    let mut ttl = match behaviour.lifetime {
+        Lifetime::Long => LONG,
+        Lifetime::Short => SHORT,
     };
     for _ in 0..TRIES {
         let instance = match subject.open(ttl).await {
             Ok(instance) => instance,
-            Err(error) => return Verdict::Failed(format!("the subject does not open: {error}")),
+            Err(error) => return Verdict::Failed(format!("cannot open the subject: {error}")),
         };
         let case = Case::new(instance, ttl);
         match (behaviour.check)(&case).await {
@@ -84,5 +84,5 @@ async fn judge(subject: Arc<dyn Subject>, behaviour: Behaviour) -> Verdict {
             Err(Fault::TooLate) => ttl *= 2,
         }
     }
-    Verdict::Failed("this machine was too busy each time to look before the time to live was over".to_owned())
+    Verdict::Failed("the machine was too busy to check the streams before they expired; try again".to_owned())
 }

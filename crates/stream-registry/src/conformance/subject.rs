@@ -1,4 +1,4 @@
-//! What the suite is run on.
+//! The store under test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,98 +12,98 @@ use crate::stream::StreamId;
 /// A kind of store under test.
 #[async_trait]
 pub trait Subject: Send + Sync + 'static {
-    /// Opens an empty registry that shares nothing with any other, with this time to live.
+    /// Opens an empty registry with this time to live that shares no data with others.
     ///
     /// # Errors
     ///
-    /// Those of the store; the behaviour fails with it.
+    /// Returns the error of the store; the behaviour then fails.
     async fn open(&self, ttl: Duration) -> Result<Box<dyn Instance>>;
 }
 
-/// An open registry under test, and what can be done to its store from outside.
+/// An open registry under test, with hooks that access its store directly.
 ///
-/// The hooks answer `None` where the store has no such notion: the behaviours that need them do not apply.
+/// By default, a hook returns `None`: the behaviours that need it do not apply to the store.
 #[async_trait]
 pub trait Instance: Send + Sync + 'static {
     /// Returns the registry.
     fn registry(&self) -> Arc<dyn Registry>;
 
-    /// Lets the store's time pass: moves its clock, or, by default, waits.
+    /// Advances the time of the store: moves its clock or, by default, waits.
     async fn advance(&self, by: Duration) {
         tokio::time::sleep(by).await;
     }
 
-    /// Writes a text under an id as another program would: with the time to live, and into the index.
-    async fn put_stored(&self, id: &StreamId, text: &str) -> Option<()> {
-        let _ = (id, text);
+    /// Stores raw JSON under an id as another program would: with the time to live and an index entry.
+    async fn put_stored(&self, id: &StreamId, json: &str) -> Option<()> {
+        let _ = (id, json);
         None
     }
 
-    /// Reads the text that is stored under an id; the inner `None` says that there is none.
+    /// Returns the raw JSON that is stored under an id; `Some(None)` if nothing is stored.
     async fn stored(&self, id: &StreamId) -> Option<Option<String>> {
         let _ = id;
         None
     }
 
-    /// Puts something under an id, and the id into the index, that is not even of the type of a record.
+    /// Stores a value of another type than a record under an id, with an index entry.
     async fn put_wrong_type(&self, id: &StreamId) -> Option<()> {
         let _ = id;
         None
     }
 
-    /// Takes an id out of the index; the record stays.
+    /// Removes the index entry of a record.
     async fn remove_from_index(&self, id: &StreamId) -> Option<()> {
         let _ = id;
         None
     }
 
-    /// Puts an id without a record into the index.
+    /// Adds an index entry without a record.
     async fn add_to_index(&self, id: &StreamId) -> Option<()> {
         let _ = id;
         None
     }
 
-    /// Takes from the time that a stream has left, as if nobody had written it for so much longer.
+    /// Shortens the remaining time to live of a stream, as if its last write was older.
     async fn age(&self, id: &StreamId, by: Duration) -> Option<()> {
         let _ = (id, by);
         None
     }
 
-    /// Reads the index.
+    /// Returns the ids in the index.
     async fn index(&self) -> Option<Vec<String>> {
         None
     }
 }
 
-/// Which pointer the registry is behind.
+/// The type of the pointer to the registry.
 #[derive(Clone, Copy)]
 enum Pointer {
     Arc,
     Box,
 }
 
-struct Behind {
+struct ViaPointer {
     subject: Arc<dyn Subject>,
     pointer: Pointer,
 }
 
-struct InstanceBehind {
+struct InstanceViaPointer {
     instance: Box<dyn Instance>,
     registry: Arc<dyn Registry>,
 }
 
-/// The same store, used through the implementation for `Arc<dyn Registry>`.
+/// Returns the same store, used through the implementation of `Registry` for `Arc<dyn Registry>`.
 pub fn shared(subject: Arc<dyn Subject>) -> Arc<dyn Subject> {
-    Arc::new(Behind { subject, pointer: Pointer::Arc })
+    Arc::new(ViaPointer { subject, pointer: Pointer::Arc })
 }
 
-/// The same store, used through the implementation for `Box<dyn Registry>`.
+/// Returns the same store, used through the implementation of `Registry` for `Box<dyn Registry>`.
 pub fn boxed(subject: Arc<dyn Subject>) -> Arc<dyn Subject> {
-    Arc::new(Behind { subject, pointer: Pointer::Box })
+    Arc::new(ViaPointer { subject, pointer: Pointer::Box })
 }
 
 #[async_trait]
-impl Subject for Behind {
+impl Subject for ViaPointer {
     async fn open(&self, ttl: Duration) -> Result<Box<dyn Instance>> {
         let instance = self.subject.open(ttl).await?;
         let inner = instance.registry();
@@ -114,20 +114,20 @@ impl Subject for Behind {
                 Arc::new(boxed)
             }
         };
-        Ok(Box::new(InstanceBehind { instance, registry }))
+        Ok(Box::new(InstanceViaPointer { instance, registry }))
     }
 }
 
 #[async_trait]
-impl Instance for InstanceBehind {
+impl Instance for InstanceViaPointer {
     fn registry(&self) -> Arc<dyn Registry> {
         Arc::clone(&self.registry)
     }
     async fn advance(&self, by: Duration) {
         self.instance.advance(by).await;
     }
-    async fn put_stored(&self, id: &StreamId, text: &str) -> Option<()> {
-        self.instance.put_stored(id, text).await
+    async fn put_stored(&self, id: &StreamId, json: &str) -> Option<()> {
+        self.instance.put_stored(id, json).await
     }
     async fn stored(&self, id: &StreamId) -> Option<Option<String>> {
         self.instance.stored(id).await

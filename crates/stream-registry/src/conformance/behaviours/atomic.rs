@@ -1,4 +1,4 @@
-//! All or nothing: under races, after failures, and when futures are dropped.
+//! Atomicity: concurrent calls, failures and dropped futures.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -12,29 +12,29 @@ use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "atomicity", Long: [
-        changes_of_one_stream_at_once_are_all_kept,
-        a_record_is_never_half_replaced,
-        a_failed_change_changes_nothing,
-        an_ended_stream_is_not_brought_back_by_a_write,
-        registering_and_ending_at_once_leave_all_or_nothing,
+        concurrent_changes_of_one_stream_are_all_kept,
+        readers_never_see_a_half_replaced_record,
+        failed_write_changes_nothing,
+        write_does_not_restore_an_unregistered_stream,
+        concurrent_register_and_unregister_keep_record_and_lists_consistent,
     ],
     "cancelling", Long: [
-        a_dropped_register_leaves_all_or_nothing,
-        a_dropped_unregister_leaves_all_or_nothing,
-        a_dropped_write_leaves_all_or_nothing,
-        a_dropped_read_harms_nobody,
-        a_dropped_call_does_not_disturb_the_others,
+        dropped_register_applies_completely_or_not_at_all,
+        dropped_unregister_applies_completely_or_not_at_all,
+        dropped_write_applies_completely_or_not_at_all,
+        dropped_read_changes_nothing,
+        dropped_call_does_not_disturb_coalesced_calls,
     ],
 }
 
-async fn changes_of_one_stream_at_once_are_all_kept(case: &Case) -> Check {
+async fn concurrent_changes_of_one_stream_are_all_kept(case: &Case) -> Check {
     case.put(&stream("a")).await?;
-    let answers = at_once((0..20_u64).map(|at| {
+    let answers = at_once((0..20_u64).map(|n| {
         let registry = case.shared();
         async move {
             let name = id("a");
-            registry.patch(&name, &StreamPatch::default().label(format!("l{at}"), "x")).await?;
-            match at % 3 {
+            registry.patch(&name, &StreamPatch::default().label(format!("l{n}"), "x")).await?;
+            match n % 3 {
                 0 => registry.update_status(&name, StreamStatus::Paused).await,
                 1 => registry.update_heartbeat(&name).await,
                 _ => registry.update_stats(&name, &StreamStats { bitrate: 7, ..Default::default() }).await,
@@ -50,23 +50,23 @@ async fn changes_of_one_stream_at_once_are_all_kept(case: &Case) -> Check {
     same("status and rate", (now.status, now.bitrate), (StreamStatus::Paused, 7))
 }
 
-/// A record whose fields all tell which caller wrote it.
-fn of_one_hand(name: &str, hand: u64) -> Stream {
+/// Returns a record that carries the number of its writer in several fields.
+fn written_by(name: &str, writer: u64) -> Stream {
     let mut record = stream(name);
-    record.bitrate = hand;
-    record.packets_lost = hand;
-    record.video_codec = format!("codec {hand}");
-    record.labels.insert("hand".to_owned(), hand.to_string());
+    record.bitrate = writer;
+    record.packets_lost = writer;
+    record.video_codec = format!("codec {writer}");
+    record.labels.insert("writer".to_owned(), writer.to_string());
     record
 }
 
-async fn a_record_is_never_half_replaced(case: &Case) -> Check {
-    case.put(&of_one_hand("a", 0)).await?;
-    let writers = (1..=8_u64).map(|hand| {
+async fn readers_never_see_a_half_replaced_record(case: &Case) -> Check {
+    case.put(&written_by("a", 0)).await?;
+    let writers = (1..=8_u64).map(|writer| {
         let registry = case.shared();
         async move {
             for _ in 0..15 {
-                registry.update(&of_one_hand("a", hand)).await?;
+                registry.update(&written_by("a", writer)).await?;
             }
             Ok::<(), crate::error::Error>(())
         }
@@ -75,14 +75,14 @@ async fn a_record_is_never_half_replaced(case: &Case) -> Check {
     loop {
         let done = writers.iter().all(tokio::task::JoinHandle::is_finished);
         let now = case.get("a").await?;
-        same("the record", timeless(&now), timeless(&of_one_hand("a", now.bitrate)))?;
+        same("the record", timeless(&now), timeless(&written_by("a", now.bitrate)))?;
         for listed in case.registry().list().await? {
-            same("the listed record", timeless(&listed), timeless(&of_one_hand("a", listed.bitrate)))?;
+            same("the listed record", timeless(&listed), timeless(&written_by("a", listed.bitrate)))?;
         }
         if done {
             break;
         }
-        // A store in memory never makes a caller wait; the writers need their turn.
+        // An in-memory store never suspends a caller, so this lets the writers run.
         tokio::task::yield_now().await;
     }
     for writer in writers {
@@ -91,7 +91,7 @@ async fn a_record_is_never_half_replaced(case: &Case) -> Check {
     Ok(())
 }
 
-async fn a_failed_change_changes_nothing(case: &Case) -> Check {
+async fn failed_write_changes_nothing(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     let bad_stats = StreamStats { bitrate: u64::MAX, bytes_received: 1, ..Default::default() };
     let bad_patch = StreamPatch { video_codec: Some("AV1".to_owned()), frame_rate: Some(-1.0), ..Default::default() };
@@ -105,13 +105,13 @@ async fn a_failed_change_changes_nothing(case: &Case) -> Check {
     ] {
         for answer in case.registry().write(&[write("a", change)]).await? {
             let error = fails(answer, ErrorKind::InvalidArgument)?;
-            ensure(!error.may_have_applied(), "a refused write may have been applied")?;
+            ensure(!error.may_have_applied(), "a rejected write may have been applied")?;
         }
     }
     case.unchanged(&before).await
 }
 
-async fn an_ended_stream_is_not_brought_back_by_a_write(case: &Case) -> Check {
+async fn write_does_not_restore_an_unregistered_stream(case: &Case) -> Check {
     for round in 0..20 {
         let name = format!("s{round}");
         case.put(&stream(&name)).await?;
@@ -120,7 +120,7 @@ async fn an_ended_stream_is_not_brought_back_by_a_write(case: &Case) -> Check {
                 let (registry, name) = (case.shared(), id(&name));
                 tokio::spawn(async move {
                     for _ in 0..5 {
-                        // Fails once the stream has ended.
+                        // Fails after the stream was unregistered.
                         let _ = registry.update_status(&name, StreamStatus::Active).await;
                         let _ = registry.patch(&name, &StreamPatch::default().label("a", "b")).await;
                     }
@@ -131,31 +131,31 @@ async fn an_ended_stream_is_not_brought_back_by_a_write(case: &Case) -> Check {
         for writer in writers {
             writer.await.map_err(|error| fault(&error.to_string()))?;
         }
-        case.is_gone(&name).await?;
+        case.assert_gone(&name).await?;
     }
     Ok(())
 }
 
-async fn registering_and_ending_at_once_leave_all_or_nothing(case: &Case) -> Check {
+async fn concurrent_register_and_unregister_keep_record_and_lists_consistent(case: &Case) -> Check {
     for round in 0..10 {
         let name = format!("s{round}");
-        at_once((0..24).map(|at| {
+        at_once((0..24).map(|n| {
             let (registry, name) = (case.shared(), name.clone());
             async move {
-                let _ = match at % 3 {
+                let _ = match n % 3 {
                     0 => registry.unregister(&id(&name)).await.map(drop),
                     _ => registry.register(&stream(&name)).await.map(drop),
                 };
             }
         }))
         .await?;
-        settled(case, &name).await?;
+        wait_until_consistent(case, &name).await?;
     }
     Ok(())
 }
 
-/// Polls a future this often, then drops it.
-async fn dropped_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
+/// Polls a future this many times, then drops it.
+async fn drop_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = polls;
     std::future::poll_fn(move |context| {
@@ -168,8 +168,8 @@ async fn dropped_after<T>(polls: u32, future: impl Future<Output = T>) -> Option
     .await
 }
 
-/// Waits until a call that was dropped has happened or not, and checks that record and lists agree.
-async fn settled(case: &Case, name: &str) -> Check<Option<Stream>> {
+/// Waits until record and lists agree after a dropped call, and returns the record.
+async fn wait_until_consistent(case: &Case, name: &str) -> Check<Option<Stream>> {
     let since = Instant::now();
     loop {
         let before = case.registry().get(&id(name)).await;
@@ -184,77 +184,78 @@ async fn settled(case: &Case, name: &str) -> Check<Option<Stream>> {
                 return Ok(None);
             }
             (before, after) => {
-                let seen = format!("get {before:?}, list {listed}, pages {paged}, get {after:?}");
-                ensure(since.elapsed() < Duration::from_secs(5), &format!("record and lists do not agree: {seen}"))?;
+                let found = format!("get {before:?}, list {listed}, pages {paged}, get {after:?}");
+                ensure(since.elapsed() < Duration::from_secs(5), &format!("record and lists differ: {found}"))?;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
     }
 }
 
-async fn a_dropped_register_leaves_all_or_nothing(case: &Case) -> Check {
+async fn dropped_register_applies_completely_or_not_at_all(case: &Case) -> Check {
     for polls in 0..12 {
         let name = format!("s{polls}");
-        dropped_after(polls, case.registry().register(&full(&name))).await;
-        if let Some(record) = settled(case, &name).await? {
+        drop_after(polls, case.registry().register(&full(&name))).await;
+        if let Some(record) = wait_until_consistent(case, &name).await? {
             same("the record", timeless(&record), timeless(&full(&name)))?;
         }
-        // Done late at worst: a call sent after it is not disturbed for long.
+        // The dropped call may be applied late, but must not block a later call.
         case.put(&full(&name)).await?;
     }
     Ok(())
 }
 
-async fn a_dropped_unregister_leaves_all_or_nothing(case: &Case) -> Check {
+async fn dropped_unregister_applies_completely_or_not_at_all(case: &Case) -> Check {
     for polls in 0..12 {
         let name = format!("s{polls}");
         let before = case.put(&full(&name)).await?;
-        dropped_after(polls, case.registry().unregister(&before.id)).await;
-        if let Some(record) = settled(case, &name).await? {
+        drop_after(polls, case.registry().unregister(&before.id)).await;
+        if let Some(record) = wait_until_consistent(case, &name).await? {
             same("the record", record, before)?;
         }
     }
     Ok(())
 }
 
-async fn a_dropped_write_leaves_all_or_nothing(case: &Case) -> Check {
+async fn dropped_write_applies_completely_or_not_at_all(case: &Case) -> Check {
     for polls in 0..12 {
         let name = format!("s{polls}");
-        case.put(&of_one_hand(&name, 1)).await?;
-        dropped_after(polls, case.registry().update(&of_one_hand(&name, 2))).await;
-        let now = settled(case, &name).await?.ok_or_else(|| fault("a dropped update removed the stream"))?;
-        same("the record", timeless(&now), timeless(&of_one_hand(&name, now.bitrate)))?;
-        let ids: Vec<_> = (0..4).map(|at| format!("{name}-{at}")).collect();
+        case.put(&written_by(&name, 1)).await?;
+        drop_after(polls, case.registry().update(&written_by(&name, 2))).await;
+        let now =
+            wait_until_consistent(case, &name).await?.ok_or_else(|| fault("a dropped update removed the stream"))?;
+        same("the record", timeless(&now), timeless(&written_by(&name, now.bitrate)))?;
+        let ids: Vec<_> = (0..4).map(|n| format!("{name}-{n}")).collect();
         case.put_all(ids.clone()).await?;
         let batch: Vec<_> = ids.iter().map(|id| write(id, Change::Status(StreamStatus::Paused))).collect();
-        dropped_after(polls, case.registry().write(&batch)).await;
+        drop_after(polls, case.registry().write(&batch)).await;
         for id in ids {
-            settled(case, &id).await?.ok_or_else(|| fault("a dropped batch removed a stream"))?;
+            wait_until_consistent(case, &id).await?.ok_or_else(|| fault("a dropped batch removed a stream"))?;
         }
     }
     Ok(())
 }
 
-async fn a_dropped_read_harms_nobody(case: &Case) -> Check {
+async fn dropped_read_changes_nothing(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     for polls in 0..8 {
-        dropped_after(polls, case.registry().get(&id("a"))).await;
-        dropped_after(polls, case.registry().snapshot()).await;
-        dropped_after(polls, case.paged(1)).await;
+        drop_after(polls, case.registry().get(&id("a"))).await;
+        drop_after(polls, case.registry().snapshot()).await;
+        drop_after(polls, case.paged(1)).await;
         case.unchanged(&before).await?;
     }
     same("the list", case.registry().list().await?, vec![before])
 }
 
-/// Callers whose calls a store joined with one that is dropped still get their own answers.
-async fn a_dropped_call_does_not_disturb_the_others(case: &Case) -> Check {
-    case.put_all((0..40).map(|at| format!("s{at}"))).await?;
-    let answers = at_once((0..120_u32).map(|at| {
+/// A store may coalesce several calls into one. If one of them is dropped, the others still get their own results.
+async fn dropped_call_does_not_disturb_coalesced_calls(case: &Case) -> Check {
+    case.put_all((0..40).map(|n| format!("s{n}"))).await?;
+    let answers = at_once((0..120_u32).map(|n| {
         let registry = case.shared();
         async move {
-            let name = id(&format!("s{}", at % 40));
-            if at % 2 == 0 {
-                dropped_after(1 + at % 4, registry.update_heartbeat(&name)).await;
+            let name = id(&format!("s{}", n % 40));
+            if n % 2 == 0 {
+                drop_after(1 + n % 4, registry.update_heartbeat(&name)).await;
                 return Ok(());
             }
             registry.update_status(&name, StreamStatus::Active).await

@@ -1,4 +1,4 @@
-//! Many writes in one call, and many calls at once.
+//! Batches of writes, and concurrent calls that a store may coalesce.
 
 use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream, write};
 use super::declare;
@@ -8,18 +8,18 @@ use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "batches", Long: [
-        are_answered_each_on_its_own_and_in_order,
-        of_nothing_answer_nothing,
-        of_1000_are_taken,
-        of_more_than_1000_are_refused_whole,
+        return_one_result_per_write_in_order,
+        return_no_results_when_empty,
+        accept_1000_writes,
+        reject_more_than_1000_writes_without_a_change,
         apply_writes_to_one_stream_in_order,
-        go_on_after_a_write_that_fails,
-        name_operation_and_stream_of_each_failure,
-        of_different_callers_do_not_mix,
+        continue_after_a_failed_write,
+        errors_name_operation_and_stream,
+        coalesced_calls_get_their_own_results,
     ],
 }
 
-async fn are_answered_each_on_its_own_and_in_order(case: &Case) -> Check {
+async fn return_one_result_per_write_in_order(case: &Case) -> Check {
     for name in ["a", "b", "c"] {
         case.put(&stream(name)).await?;
     }
@@ -39,7 +39,7 @@ async fn are_answered_each_on_its_own_and_in_order(case: &Case) -> Check {
     let kinds: Vec<_> =
         case.registry().write(&batch).await?.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
     use ErrorKind::{InvalidArgument, NotFound, NotHolder};
-    let should = vec![
+    let expected = vec![
         Ok(()),
         Err(NotFound),
         Err(InvalidArgument),
@@ -50,28 +50,28 @@ async fn are_answered_each_on_its_own_and_in_order(case: &Case) -> Check {
         Err(NotFound),
         Ok(()),
     ];
-    same("the answers", kinds, should)?;
+    same("the answers", kinds, expected)?;
     same("the status", case.get("a").await?.status, StreamStatus::Active)?;
     let b = case.get("b").await?;
     same("the statistics", (b.bitrate, b.bytes_received), (7, 0))?;
     same("the codec", case.get("c").await?.video_codec.as_str(), "AV1")
 }
 
-async fn of_nothing_answer_nothing(case: &Case) -> Check {
+async fn return_no_results_when_empty(case: &Case) -> Check {
     same("the number of answers", case.registry().write(&[]).await?.len(), 0)
 }
 
-async fn of_1000_are_taken(case: &Case) -> Check {
-    case.put_all((0..500).map(|at| format!("s{at}"))).await?;
-    let batch: Vec<_> = (0..1_000).map(|at| write(&format!("s{at}"), Change::Status(StreamStatus::Paused))).collect();
-    for (at, answer) in case.registry().write(&batch).await?.into_iter().enumerate() {
-        if at < 500 { answer? } else { drop(fails(answer, ErrorKind::NotFound)?) }
+async fn accept_1000_writes(case: &Case) -> Check {
+    case.put_all((0..500).map(|n| format!("s{n}"))).await?;
+    let batch: Vec<_> = (0..1_000).map(|n| write(&format!("s{n}"), Change::Status(StreamStatus::Paused))).collect();
+    for (n, answer) in case.registry().write(&batch).await?.into_iter().enumerate() {
+        if n < 500 { answer? } else { drop(fails(answer, ErrorKind::NotFound)?) }
     }
     let paused = case.registry().list().await?.iter().filter(|record| record.status == StreamStatus::Paused).count();
     same("the number of changed streams", paused, 500)
 }
 
-async fn of_more_than_1000_are_refused_whole(case: &Case) -> Check {
+async fn reject_more_than_1000_writes_without_a_change(case: &Case) -> Check {
     let before = case.put(&stream("a")).await?;
     let batch: Vec<_> = (0..1_001).map(|_| write("a", Change::Status(StreamStatus::Paused))).collect();
     fails(case.registry().write(&batch).await, ErrorKind::InvalidArgument)?;
@@ -101,19 +101,19 @@ async fn apply_writes_to_one_stream_in_order(case: &Case) -> Check {
     Ok(())
 }
 
-async fn go_on_after_a_write_that_fails(case: &Case) -> Check {
-    let refused = case.put(&full("refused")).await?;
+async fn continue_after_a_failed_write(case: &Case) -> Check {
+    let rejected = case.put(&full("rejected")).await?;
     case.put(&stream("last")).await?;
-    let mut batch: Vec<_> = (0..50).map(|at| write(&format!("never {at}"), Change::Heartbeat)).collect();
-    batch.push(write("refused", Change::Update(Box::new(stream("other")))));
+    let mut batch: Vec<_> = (0..50).map(|n| write(&format!("never {n}"), Change::Heartbeat)).collect();
+    batch.push(write("rejected", Change::Update(Box::new(stream("other")))));
     batch.push(write("last", Change::Status(StreamStatus::Active)));
     let answers = case.registry().write(&batch).await?;
-    ensure(answers[..51].iter().all(Result::is_err) && answers[51].is_ok(), "the answers are in other places")?;
-    case.unchanged(&refused).await?;
+    ensure(answers[..51].iter().all(Result::is_err) && answers[51].is_ok(), "the results are out of order")?;
+    case.unchanged(&rejected).await?;
     same("the status", case.get("last").await?.status, StreamStatus::Active)
 }
 
-async fn name_operation_and_stream_of_each_failure(case: &Case) -> Check {
+async fn errors_name_operation_and_stream(case: &Case) -> Check {
     let batch = [
         (Operation::Heartbeat, write("h", Change::Heartbeat)),
         (Operation::Status, write("s", Change::Status(StreamStatus::Active))),
@@ -130,29 +130,29 @@ async fn name_operation_and_stream_of_each_failure(case: &Case) -> Check {
     Ok(())
 }
 
-/// Stores that join calls into one must give each caller its own answer.
-async fn of_different_callers_do_not_mix(case: &Case) -> Check {
-    case.put_all((0..100).map(|at| format!("s{at}"))).await?;
+/// A store that coalesces calls must return to each caller its own result.
+async fn coalesced_calls_get_their_own_results(case: &Case) -> Check {
+    case.put_all((0..100).map(|n| format!("s{n}"))).await?;
     for round in 1..=3_u64 {
-        let answers = at_once((0..200_u64).map(|at| {
+        let answers = at_once((0..200_u64).map(|n| {
             let registry = case.shared();
             async move {
-                let name = id(&format!("s{at}"));
-                let stats = StreamStats { bytes_received: at, bitrate: round, ..Default::default() };
+                let name = id(&format!("s{n}"));
+                let stats = StreamStats { bytes_received: n, bitrate: round, ..Default::default() };
                 let written = registry.update_stats(&name, &stats).await;
-                (at, written, registry.get(&name).await)
+                (n, written, registry.get(&name).await)
             }
         }))
         .await?;
-        for (at, written, read) in answers {
-            if at < 100 {
+        for (n, written, read) in answers {
+            if n < 100 {
                 written?;
                 let read = read?;
-                same("the id", read.id, id(&format!("s{at}")))?;
-                same("the statistics", (read.bytes_received, read.bitrate), (at, round))?;
+                same("the id", read.id, id(&format!("s{n}")))?;
+                same("the statistics", (read.bytes_received, read.bitrate), (n, round))?;
             } else {
                 let error = fails(written, ErrorKind::NotFound)?;
-                same("the stream", error.stream_id(), Some(&id(&format!("s{at}"))))?;
+                same("the stream", error.stream_id(), Some(&id(&format!("s{n}"))))?;
                 fails(read, ErrorKind::NotFound)?;
             }
         }

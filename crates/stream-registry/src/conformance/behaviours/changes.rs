@@ -1,4 +1,4 @@
-//! Heartbeat, status, statistics and update of a live stream.
+//! Writes to a live stream: heartbeat, status, statistics and update.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use crate::registry::Change;
 use crate::stream::{Stream, StreamStats, StreamStatus, Timestamp};
 
 declare! {
-    "heartbeat", Long: [moves_last_heartbeat_and_nothing_else, finds_no_stream_that_is_not_live],
-    "status", Long: [is_set_with_last_heartbeat_and_nothing_else, finds_no_stream_to_set],
+    "heartbeat", Long: [sets_only_last_heartbeat, returns_not_found_when_stream_is_not_live],
+    "status", Long: [sets_only_status_and_last_heartbeat, fails_with_not_found_when_stream_is_not_live],
     "stats", Long: [
-        are_set_with_last_heartbeat_and_nothing_else,
+        set_only_statistics_and_last_heartbeat,
         keep_optional_values_that_are_not_given,
-        may_go_back,
-        find_no_stream_to_set,
+        counters_may_decrease,
+        fail_with_not_found_when_stream_is_not_live,
     ],
     "update", Long: [
         replaces_the_whole_record,
         keeps_created_at,
-        takes_no_time_from_the_caller,
-        creates_nothing,
-        refuses_a_record_with_another_id,
+        ignores_times_of_the_caller,
+        creates_nothing_when_stream_is_not_live,
+        rejects_a_record_with_another_id,
         may_change_the_publisher,
     ],
-    "time", Long: [moves_with_every_write, never_goes_back, is_the_stores],
+    "time", Long: [last_heartbeat_advances_with_every_write, last_heartbeat_never_goes_back, comes_from_the_clock_of_the_store],
 }
 
 const STEP: Duration = Duration::from_millis(20);
@@ -36,53 +36,53 @@ async fn put_and_wait(case: &Case, given: &Stream) -> Check<Stream> {
     Ok(before)
 }
 
-/// The record after a change, with its own `last_heartbeat` checked and put into the expected one.
-async fn only(case: &Case, mut should: Stream) -> Check {
-    let now = case.get(should.id.as_str()).await?;
-    ensure(now.last_heartbeat > should.last_heartbeat, "last_heartbeat does not move")?;
-    should.last_heartbeat = now.last_heartbeat;
-    same("the record", now.to_json(), should.to_json())
+/// Checks that the record is the expected one, with a later `last_heartbeat`.
+async fn assert_changed_only(case: &Case, mut expected: Stream) -> Check {
+    let now = case.get(expected.id.as_str()).await?;
+    ensure(now.last_heartbeat > expected.last_heartbeat, "last_heartbeat does not advance")?;
+    expected.last_heartbeat = now.last_heartbeat;
+    same("the record", now.to_json(), expected.to_json())
 }
 
-async fn nothing_to_find(case: &Case, change: Change) -> Check {
+async fn assert_not_found(case: &Case, change: Change) -> Check {
     case.put(&stream("ended")).await?;
     case.registry().unregister(&id("ended")).await?;
     for name in ["never", "ended"] {
         for answer in case.registry().write(&[write(name, change.clone())]).await? {
             let error = fails(answer, ErrorKind::NotFound)?;
-            ensure(!error.is_retryable() && !error.may_have_applied(), "an unknown stream looks like a failed store")?;
+            ensure(!error.is_retryable() && !error.may_have_applied(), "NotFound looks like a failure of the store")?;
         }
-        case.is_gone(name).await?;
+        case.assert_gone(name).await?;
     }
     Ok(())
 }
 
-async fn moves_last_heartbeat_and_nothing_else(case: &Case) -> Check {
+async fn sets_only_last_heartbeat(case: &Case) -> Check {
     let before = put_and_wait(case, &full("a")).await?;
     case.registry().update_heartbeat(&id("a")).await?;
-    only(case, before).await
+    assert_changed_only(case, before).await
 }
 
-async fn finds_no_stream_that_is_not_live(case: &Case) -> Check {
-    nothing_to_find(case, Change::Heartbeat).await
+async fn returns_not_found_when_stream_is_not_live(case: &Case) -> Check {
+    assert_not_found(case, Change::Heartbeat).await
 }
 
-async fn is_set_with_last_heartbeat_and_nothing_else(case: &Case) -> Check {
+async fn sets_only_status_and_last_heartbeat(case: &Case) -> Check {
     use StreamStatus::{Active, Closed, Connecting, Error, Paused};
     let mut before = put_and_wait(case, &full("a")).await?;
     for status in [Connecting, Active, Paused, Error, Closed] {
         case.registry().update_status(&id("a"), status.clone()).await?;
         before.status = status;
-        only(case, before.clone()).await?;
+        assert_changed_only(case, before.clone()).await?;
     }
     Ok(())
 }
 
-async fn finds_no_stream_to_set(case: &Case) -> Check {
-    nothing_to_find(case, Change::Status(StreamStatus::Active)).await
+async fn fails_with_not_found_when_stream_is_not_live(case: &Case) -> Check {
+    assert_not_found(case, Change::Status(StreamStatus::Active)).await
 }
 
-async fn are_set_with_last_heartbeat_and_nothing_else(case: &Case) -> Check {
+async fn set_only_statistics_and_last_heartbeat(case: &Case) -> Check {
     let mut before = put_and_wait(case, &full("a")).await?;
     let stats = StreamStats {
         bytes_received: 1,
@@ -98,7 +98,7 @@ async fn are_set_with_last_heartbeat_and_nothing_else(case: &Case) -> Check {
     };
     case.registry().update_stats(&id("a"), &stats).await?;
     before.update_stats(&stats);
-    only(case, before).await?;
+    assert_changed_only(case, before).await?;
     same("the statistics", case.get("a").await?.stats(), stats)
 }
 
@@ -107,20 +107,24 @@ async fn keep_optional_values_that_are_not_given(case: &Case) -> Check {
     let one = StreamStats { bytes_received: 1, viewers: Some(0), ..Default::default() };
     case.registry().update_stats(&id("a"), &one).await?;
     before.update_stats(&one);
-    only(case, before).await?;
+    assert_changed_only(case, before).await?;
     let now = case.get("a").await?;
-    same("what was given", (now.viewers, now.bitrate, now.packets_lost), (Some(0), 0, 0))?;
-    same("what was not", (now.rtt_ms, now.frame_rate, now.packets_dropped), (Some(12.5), 59.94, Some(5)))
+    same("the given values", (now.viewers, now.bitrate, now.packets_lost), (Some(0), 0, 0))?;
+    same(
+        "the values that were not given",
+        (now.rtt_ms, now.frame_rate, now.packets_dropped),
+        (Some(12.5), 59.94, Some(5)),
+    )
 }
 
-async fn may_go_back(case: &Case) -> Check {
+async fn counters_may_decrease(case: &Case) -> Check {
     case.put(&full("a")).await?;
     case.registry().update_stats(&id("a"), &StreamStats::default()).await?;
     same("the counter", case.get("a").await?.bytes_received, 0)
 }
 
-async fn find_no_stream_to_set(case: &Case) -> Check {
-    nothing_to_find(case, Change::Stats(StreamStats::default())).await
+async fn fail_with_not_found_when_stream_is_not_live(case: &Case) -> Check {
+    assert_not_found(case, Change::Stats(StreamStats::default())).await
 }
 
 async fn replaces_the_whole_record(case: &Case) -> Check {
@@ -140,30 +144,30 @@ async fn keeps_created_at(case: &Case) -> Check {
     case.registry().update(&given).await?;
     let now = case.get("a").await?;
     same("created_at", now.created_at, before.created_at)?;
-    ensure(now.last_heartbeat > before.last_heartbeat, "last_heartbeat does not move")
+    ensure(now.last_heartbeat > before.last_heartbeat, "last_heartbeat does not advance")
 }
 
-async fn takes_no_time_from_the_caller(case: &Case) -> Check {
+async fn ignores_times_of_the_caller(case: &Case) -> Check {
     let before = put_and_wait(case, &stream("a")).await?;
     let mut given = stream("a");
     given.created_at = "2099-12-31T23:59:59Z".parse()?;
     given.last_heartbeat = given.created_at;
     case.registry().update(&given).await?;
-    only(case, before).await?;
-    ensure(case.get("a").await?.last_heartbeat < given.last_heartbeat, "a caller's clock decides")
+    assert_changed_only(case, before).await?;
+    ensure(case.get("a").await?.last_heartbeat < given.last_heartbeat, "the time is from the caller's clock")
 }
 
-async fn creates_nothing(case: &Case) -> Check {
+async fn creates_nothing_when_stream_is_not_live(case: &Case) -> Check {
     case.put(&stream("ended")).await?;
     case.registry().unregister(&id("ended")).await?;
     for name in ["never", "ended"] {
         fails(case.registry().update(&full(name)).await, ErrorKind::NotFound)?;
-        case.is_gone(name).await?;
+        case.assert_gone(name).await?;
     }
     Ok(())
 }
 
-async fn refuses_a_record_with_another_id(case: &Case) -> Check {
+async fn rejects_a_record_with_another_id(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     let other = case.put(&full("b")).await?;
     for answer in case.registry().write(&[write("a", Change::Update(Box::new(stream("b"))))]).await? {
@@ -183,7 +187,7 @@ async fn may_change_the_publisher(case: &Case) -> Check {
     same("the record", timeless(&case.get("a").await?), timeless(&given))
 }
 
-async fn moves_with_every_write(case: &Case) -> Check {
+async fn last_heartbeat_advances_with_every_write(case: &Case) -> Check {
     let mut before = put_and_wait(case, &stream("a")).await?;
     let changes = [
         Change::Heartbeat,
@@ -198,18 +202,15 @@ async fn moves_with_every_write(case: &Case) -> Check {
         }
         let now = case.get("a").await?;
         let passed = now.last_heartbeat.since(before.last_heartbeat);
-        // A store may count in milliseconds, and a caller estimates its clock.
-        ensure(
-            passed >= STEP / 2,
-            &format!("{change:?} moves last_heartbeat by {passed:?}, and {STEP:?} have passed"),
-        )?;
+        // A store may use milliseconds, and a caller may estimate the store's clock.
+        ensure(passed >= STEP / 2, &format!("{change:?} advances last_heartbeat by {passed:?} after {STEP:?}"))?;
         before = now;
         case.instance.advance(STEP).await;
     }
     Ok(())
 }
 
-async fn never_goes_back(case: &Case) -> Check {
+async fn last_heartbeat_never_goes_back(case: &Case) -> Check {
     let mut last = case.put(&stream("a")).await?.last_heartbeat;
     for _ in 0..100 {
         case.registry().update_heartbeat(&id("a")).await?;
@@ -220,13 +221,16 @@ async fn never_goes_back(case: &Case) -> Check {
     Ok(())
 }
 
-async fn is_the_stores(case: &Case) -> Check {
+async fn comes_from_the_clock_of_the_store(case: &Case) -> Check {
     let one = case.put(&stream("a")).await?.created_at;
     let mut other = stream("b");
     other.created_at = "1999-01-01T00:00:00Z".parse()?;
     other.last_heartbeat = other.created_at;
     let other = case.put(&other).await?.created_at;
-    ensure(other >= one && other.since(one) < Duration::from_secs(60), "a caller's clock decides")?;
+    ensure(other >= one && other.since(one) < Duration::from_secs(60), "the time is from the caller's clock")?;
     case.registry().update(&stream("a")).await?;
-    ensure(case.get("a").await?.last_heartbeat.since(other) < Duration::from_secs(60), "a caller's clock decides")
+    ensure(
+        case.get("a").await?.last_heartbeat.since(other) < Duration::from_secs(60),
+        "the time is from the caller's clock",
+    )
 }

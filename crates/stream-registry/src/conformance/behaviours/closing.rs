@@ -1,14 +1,15 @@
-//! Closing, and signs of life.
+//! Close and ping.
 
 use super::case::{Case, Check, count, ensure, fails, id, stream, write};
 use super::declare;
 use crate::error::ErrorKind;
+use crate::query::{By, Filter, Query};
 use crate::registry::{Change, RegisterOptions};
 use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
-    "close", Long: [every_later_call_fails_with_closed, may_be_called_again, a_call_under_way_ends],
-    "ping", Long: [answers_while_the_store_lives],
+    "close", Long: [every_later_call_fails_with_closed, may_be_called_twice, call_in_flight_ends],
+    "ping", Long: [succeeds_while_the_store_is_reachable],
 }
 
 async fn every_later_call_fails_with_closed(case: &Case) -> Check {
@@ -17,7 +18,7 @@ async fn every_later_call_fails_with_closed(case: &Case) -> Check {
     registry.close().await?;
     let kind = ErrorKind::Closed;
     let error = fails(registry.get(&name).await, kind)?;
-    ensure(!error.is_retryable() && !error.may_have_applied(), "a closed registry looks like a failed store")?;
+    ensure(!error.is_retryable() && !error.may_have_applied(), "Closed looks like a failure of the store")?;
     fails(registry.register(&stream("a")).await, kind)?;
     fails(registry.register_new(&stream("a"), &RegisterOptions::default()).await, kind)?;
     fails(registry.unregister(&name).await, kind)?;
@@ -31,17 +32,20 @@ async fn every_later_call_fails_with_closed(case: &Case) -> Check {
     fails(registry.snapshot().await, kind)?;
     fails(registry.list().await, kind)?;
     fails(registry.list_page(None, count(10)).await, kind)?;
+    fails(registry.get_many(&[id("a"), id("b")]).await, kind)?;
+    fails(registry.find(&Query::default()).await, kind)?;
+    fails(registry.summary(&Filter::default(), By::Status).await, kind)?;
     fails(registry.ping().await, kind)?;
     Ok(())
 }
 
-async fn may_be_called_again(case: &Case) -> Check {
+async fn may_be_called_twice(case: &Case) -> Check {
     case.registry().close().await?;
     case.registry().close().await?;
-    ensure(!case.registry().info().kind.is_empty(), "a closed registry does not say what it is")
+    ensure(!case.registry().info().kind.is_empty(), "a closed registry does not return its kind")
 }
 
-async fn a_call_under_way_ends(case: &Case) -> Check {
+async fn call_in_flight_ends(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     let calls: Vec<_> = (0..32)
         .map(|_| {
@@ -52,14 +56,14 @@ async fn a_call_under_way_ends(case: &Case) -> Check {
     tokio::task::yield_now().await;
     case.registry().close().await?;
     for call in calls {
-        // Done, or told that it was not: what it must not do is hang.
+        // The call may succeed or fail, but must not hang.
         let _ = call.await;
     }
     fails(case.registry().get(&id("a")).await, ErrorKind::Closed)?;
     Ok(())
 }
 
-async fn answers_while_the_store_lives(case: &Case) -> Check {
+async fn succeeds_while_the_store_is_reachable(case: &Case) -> Check {
     case.registry().ping().await?;
     case.put(&stream("a")).await?;
     case.registry().ping().await?;

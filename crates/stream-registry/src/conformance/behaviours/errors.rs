@@ -1,4 +1,4 @@
-//! What errors say.
+//! The contents of errors.
 
 use super::case::{Case, Check, ensure, fails, id, same, stream};
 use super::declare;
@@ -9,9 +9,9 @@ use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 declare! {
     "errors", Long: [
         name_the_operation_and_the_stream,
-        of_refused_arguments_name_them_too,
-        that_are_final_are_not_retryable_and_not_applied,
-        have_a_message_that_names_the_stream,
+        invalid_arguments_name_the_operation_and_the_stream,
+        permanent_errors_are_neither_retryable_nor_applied,
+        messages_name_the_operation_and_the_stream,
     ],
 }
 
@@ -46,7 +46,7 @@ async fn conflicts(case: &Case) -> Check<Vec<(Operation, Error)>> {
     Ok(answers)
 }
 
-async fn refused(case: &Case) -> Check<Vec<(Operation, Error)>> {
+async fn invalid(case: &Case) -> Check<Vec<(Operation, Error)>> {
     let registry = case.registry();
     let mut bad = stream("never");
     bad.bitrate = u64::MAX;
@@ -61,7 +61,7 @@ async fn refused(case: &Case) -> Check<Vec<(Operation, Error)>> {
     ])
 }
 
-fn named(errors: &[(Operation, Error)]) -> Check {
+fn assert_named(errors: &[(Operation, Error)]) -> Check {
     for (operation, error) in errors {
         same("the operation", error.operation(), Some(*operation))?;
         same("the stream", error.stream_id(), Some(&id("never")))?;
@@ -70,27 +70,30 @@ fn named(errors: &[(Operation, Error)]) -> Check {
 }
 
 async fn name_the_operation_and_the_stream(case: &Case) -> Check {
-    named(&not_found(case).await?)?;
-    named(&conflicts(case).await?)
+    assert_named(&not_found(case).await?)?;
+    assert_named(&conflicts(case).await?)
 }
 
-async fn of_refused_arguments_name_them_too(case: &Case) -> Check {
-    named(&refused(case).await?)
+async fn invalid_arguments_name_the_operation_and_the_stream(case: &Case) -> Check {
+    assert_named(&invalid(case).await?)
 }
 
-async fn that_are_final_are_not_retryable_and_not_applied(case: &Case) -> Check {
-    for (_, error) in [not_found(case).await?, conflicts(case).await?, refused(case).await?].concat() {
-        ensure(!error.is_retryable(), &format!("{error} is worth a retry"))?;
+async fn permanent_errors_are_neither_retryable_nor_applied(case: &Case) -> Check {
+    for (_, error) in [not_found(case).await?, conflicts(case).await?, invalid(case).await?].concat() {
+        ensure(!error.is_retryable(), &format!("{error} is retryable"))?;
         ensure(!error.may_have_applied(), &format!("{error} may have been applied"))?;
     }
     Ok(())
 }
 
-async fn have_a_message_that_names_the_stream(case: &Case) -> Check {
+async fn messages_name_the_operation_and_the_stream(case: &Case) -> Check {
     for (operation, error) in [not_found(case).await?, conflicts(case).await?].concat() {
         let text = error.to_string();
-        ensure(text.contains("never") && text.contains(operation.as_str()), &format!("{text} names too little"))?;
-        ensure(error.message().len() > 8, &format!("{text} says too little"))?;
+        ensure(
+            text.contains("never") && text.contains(operation.as_str()),
+            &format!("{text} does not name the stream and the operation"),
+        )?;
+        ensure(error.message().len() > 8, &format!("{text} has no message"))?;
     }
     Ok(())
 }

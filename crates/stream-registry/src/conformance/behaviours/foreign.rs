@@ -1,4 +1,4 @@
-//! Records of other programs, which need the hooks.
+//! Records that other programs wrote. These behaviours need hooks.
 
 use super::case::{Case, Check, Fault, ensure, fails, fault, id, same, stream};
 use super::declare;
@@ -7,29 +7,29 @@ use crate::stream::{StreamPatch, StreamStats, StreamStatus, StreamType};
 
 declare! {
     "lenient-reading", Long: [
-        any_order_and_escapes_are_read,
+        fields_in_any_order_and_escapes_are_decoded,
         missing_fields_are_unset,
-        any_offset_and_precision_is_read,
-        odd_numbers_are_the_nearest_legal_ones,
-        stored_tokens_are_read_as_they_are,
-        the_key_decides_the_id,
-        the_last_of_a_repeated_field_counts,
-        a_heartbeat_changes_nothing_else,
-        every_change_keeps_what_it_does_not_set,
-        an_unreadable_record_hides_no_other,
-        another_type_of_key_hides_nothing,
+        timestamps_with_any_offset_and_precision_are_decoded,
+        nonconforming_numbers_become_the_nearest_valid_value,
+        stored_types_and_statuses_are_kept_unchanged,
+        id_comes_from_the_key_not_the_record,
+        last_duplicate_of_a_field_wins,
+        heartbeat_changes_only_last_heartbeat,
+        writes_keep_fields_they_do_not_set,
+        undecodable_record_hides_no_other,
+        key_of_another_type_hides_no_record,
     ],
 }
 
 const FOREIGN: &str = r#"{"packets_received":71000000000,"type":"srt","x":[],"packets_lost":12,"id":"a","created_at":"2026-11-22T19:38:10.924785123+05:30","note":"\"status\":\"error\", \u00e9\/","resolution":"","bitrate":8000000,"status":"active","frame_rate":25,"source_addr":"10.0.0.3:7001","nested":{"last_heartbeat":"2001-01-01T00:00:00Z","a":[{"bitrate":1}]},"bytes_received":99999999999999,"video_codec":"AV1","last_heartbeat":"2026-11-22T14:08:10.939502919Z"}"#;
 
-async fn any_order_and_escapes_are_read(case: &Case) -> Check {
+async fn fields_in_any_order_and_escapes_are_decoded(case: &Case) -> Check {
     case.put_stored("a", FOREIGN).await?;
     let found = case.get("a").await?;
     same("the counter", found.bytes_received, 99_999_999_999_999)?;
     same("the status", &found.status, &StreamStatus::Active)?;
     same("the codec", found.video_codec.as_str(), "AV1")?;
-    ensure(found.to_json().contains(r#""note":"\"status\":\"error\", \u00e9\/""#), "a text is spelt anew")?;
+    ensure(found.to_json().contains(r#""note":"\"status\":\"error\", \u00e9\/""#), "a string was encoded differently")?;
     same("the list", case.listed().await?, vec!["a".to_owned()])
 }
 
@@ -42,59 +42,61 @@ async fn missing_fields_are_unset(case: &Case) -> Check {
     same("the status", case.get("a").await?.status, StreamStatus::Active)
 }
 
-async fn any_offset_and_precision_is_read(case: &Case) -> Check {
-    for (text, should) in [
+async fn timestamps_with_any_offset_and_precision_are_decoded(case: &Case) -> Check {
+    for (time, expected) in [
         ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000000Z"),
         ("2026-11-22T10:38:10.92789653-03:30", "2026-11-22T14:08:10.927896530Z"),
         ("2026-11-22T14:08:10+00:00", "2026-11-22T14:08:10.000000000Z"),
     ] {
-        case.put_stored("a", &format!(r#"{{"type":"srt","created_at":"{text}"}}"#)).await?;
-        same("the time", case.get("a").await?.created_at.to_string(), should.to_owned())?;
+        case.put_stored("a", &format!(r#"{{"type":"srt","created_at":"{time}"}}"#)).await?;
+        same("the time", case.get("a").await?.created_at.to_string(), expected.to_owned())?;
         case.registry().update_heartbeat(&id("a")).await?;
-        same("the time after a heartbeat", case.get("a").await?.created_at.to_string(), should.to_owned())?;
+        same("the time after a heartbeat", case.get("a").await?.created_at.to_string(), expected.to_owned())?;
     }
     Ok(())
 }
 
-async fn odd_numbers_are_the_nearest_legal_ones(case: &Case) -> Check {
-    for (text, should) in [("1e+14", 100_000_000_000_000), ("1.5e6", 1_500_000), ("-5", 0), ("1e30", i64::MAX as u64)] {
-        case.put_stored("a", &format!(r#"{{"type":"srt","bytes_received":{text}}}"#)).await?;
-        same("the counter", case.get("a").await?.bytes_received, should)?;
+async fn nonconforming_numbers_become_the_nearest_valid_value(case: &Case) -> Check {
+    for (number, expected) in
+        [("1e+14", 100_000_000_000_000), ("1.5e6", 1_500_000), ("-5", 0), ("1e30", i64::MAX as u64)]
+    {
+        case.put_stored("a", &format!(r#"{{"type":"srt","bytes_received":{number}}}"#)).await?;
+        same("the counter", case.get("a").await?.bytes_received, expected)?;
         case.registry().update_heartbeat(&id("a")).await?;
-        same("the counter after a heartbeat", case.get("a").await?.bytes_received, should)?;
+        same("the counter after a heartbeat", case.get("a").await?.bytes_received, expected)?;
     }
     Ok(())
 }
 
-async fn stored_tokens_are_read_as_they_are(case: &Case) -> Check {
-    case.put_stored("a", r#"{"type":"some long type with blanks, of another program","status":""}"#).await?;
+async fn stored_types_and_statuses_are_kept_unchanged(case: &Case) -> Check {
+    case.put_stored("a", r#"{"type":"a long type with spaces, of another program","status":""}"#).await?;
     let found = case.get("a").await?;
-    same("the type", found.kind.as_str(), "some long type with blanks, of another program")?;
+    same("the type", found.kind.as_str(), "a long type with spaces, of another program")?;
     same("the status", found.status.as_str(), "")?;
     case.registry().update_heartbeat(&id("a")).await?;
     same("the type", case.get("a").await?.kind, found.kind)
 }
 
-async fn the_key_decides_the_id(case: &Case) -> Check {
+async fn id_comes_from_the_key_not_the_record(case: &Case) -> Check {
     case.put_stored("a", r#"{"id":"b","type":"srt"}"#).await?;
     same("the id", case.get("a").await?.id, id("a"))?;
     fails(case.registry().get(&id("b")).await, ErrorKind::NotFound)?;
     same("the list", case.listed().await?, vec!["a".to_owned()])
 }
 
-async fn the_last_of_a_repeated_field_counts(case: &Case) -> Check {
+async fn last_duplicate_of_a_field_wins(case: &Case) -> Check {
     case.put_stored("a", r#"{"type":"rtp","status":"error","type":"srt","status":"active"}"#).await?;
     let found = case.get("a").await?;
     same("type and status", (found.kind, found.status), (StreamType::Srt, StreamStatus::Active))
 }
 
-/// The stored text, field by field.
+/// Returns the fields of the stored JSON.
 async fn fields(case: &Case, name: &str) -> Check<serde_json::Map<String, serde_json::Value>> {
-    let text = match case.instance.stored(&id(name)).await {
+    let json = match case.instance.stored(&id(name)).await {
         None => case.get(name).await?.to_json(),
-        Some(text) => text.ok_or_else(|| fault("nothing is stored"))?,
+        Some(json) => json.ok_or_else(|| fault("nothing is stored"))?,
     };
-    serde_json::from_str(&text).map_err(|error| fault(&format!("{error}: {text}")))
+    serde_json::from_str(&json).map_err(|error| fault(&format!("{error}: {json}")))
 }
 
 async fn differs_only_in(case: &Case, names: &[&str], before: &serde_json::Map<String, serde_json::Value>) -> Check {
@@ -104,26 +106,29 @@ async fn differs_only_in(case: &Case, names: &[&str], before: &serde_json::Map<S
         now.remove(*name);
         before.remove(*name);
     }
-    // The times that are left are the same points in time, spelt in UTC perhaps.
+    // The times must be equal, but may have been rewritten in UTC.
     for record in [&mut now, &mut before] {
-        if let Some(serde_json::Value::String(text)) = record.get_mut("created_at") {
-            *text = text.parse::<crate::stream::Timestamp>()?.to_string();
+        if let Some(serde_json::Value::String(time)) = record.get_mut("created_at") {
+            *time = time.parse::<crate::stream::Timestamp>()?.to_string();
         }
     }
     same("the rest of the record", now, before)
 }
 
-async fn a_heartbeat_changes_nothing_else(case: &Case) -> Check {
+async fn heartbeat_changes_only_last_heartbeat(case: &Case) -> Check {
     case.put_stored("a", FOREIGN).await?;
     let before = fields(case, "a").await?;
     for _ in 0..3 {
         case.registry().update_heartbeat(&id("a")).await?;
         differs_only_in(case, &["last_heartbeat"], &before).await?;
     }
-    ensure(case.get("a").await?.last_heartbeat.to_string().as_str() != "2026-11-22T14:08:10.939502919Z", "not moved")
+    ensure(
+        case.get("a").await?.last_heartbeat.to_string().as_str() != "2026-11-22T14:08:10.939502919Z",
+        "last_heartbeat does not advance",
+    )
 }
 
-async fn every_change_keeps_what_it_does_not_set(case: &Case) -> Check {
+async fn writes_keep_fields_they_do_not_set(case: &Case) -> Check {
     case.put_stored("a", FOREIGN).await?;
     let before = fields(case, "a").await?;
     let mut set = vec!["last_heartbeat", "status"];
@@ -139,10 +144,10 @@ async fn every_change_keeps_what_it_does_not_set(case: &Case) -> Check {
     same("the status", case.get("a").await?.status, StreamStatus::Paused)
 }
 
-async fn an_unreadable_record_hides_no_other(case: &Case) -> Check {
+async fn undecodable_record_hides_no_other(case: &Case) -> Check {
     case.put(&stream("good")).await?;
-    for (at, text) in ["", "[]", "not json", "{\"id\":\"x\"", "\u{0}", "null"].into_iter().enumerate() {
-        case.put_stored(&format!("bad{at}"), text).await?;
+    for (n, json) in ["", "[]", "not json", "{\"id\":\"x\"", "\u{0}", "null"].into_iter().enumerate() {
+        case.put_stored(&format!("bad{n}"), json).await?;
     }
     let snapshot = case.registry().snapshot().await?;
     same("the list", super::case::sorted(&snapshot.streams), vec!["good".to_owned()])?;
@@ -154,7 +159,7 @@ async fn an_unreadable_record_hides_no_other(case: &Case) -> Check {
     Ok(())
 }
 
-async fn another_type_of_key_hides_nothing(case: &Case) -> Check {
+async fn key_of_another_type_hides_no_record(case: &Case) -> Check {
     case.put(&stream("good")).await?;
     case.instance.put_wrong_type(&id("bad")).await.ok_or(Fault::NoHook("put_wrong_type"))?;
     same("the list", case.listed().await?, vec!["good".to_owned()])?;

@@ -1,4 +1,4 @@
-//! On what condition a write happens.
+//! Guards: the conditions of writes.
 
 use super::case::{Case, Check, fails, full, id, same, stream, write};
 use super::declare;
@@ -8,13 +8,13 @@ use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "guards", Long: [
-        a_holder_of_a_stream_that_nobody_leased_is_refused,
-        force_works_on_a_stream_that_nobody_leased,
-        a_leased_stream_refuses_writes_without_its_epoch,
-        a_leased_stream_takes_its_holders_writes,
-        a_leased_stream_takes_an_operators_override,
-        a_leased_stream_is_not_registered_over,
-        unknown_streams_are_unknown_under_every_guard,
+        holder_guard_is_rejected_when_stream_has_no_lease,
+        force_applies_when_stream_has_no_lease,
+        leased_stream_rejects_writes_without_its_epoch,
+        leased_stream_accepts_writes_of_its_holder,
+        leased_stream_accepts_forced_writes,
+        plain_registration_does_not_replace_a_leased_stream,
+        every_guard_returns_not_found_for_an_unknown_stream,
     ],
 }
 
@@ -29,25 +29,25 @@ fn changes(name: &str) -> [Change; 5] {
     ]
 }
 
-async fn one(case: &Case, guard: &Guard, change: Change) -> Check<crate::error::Result<()>> {
+async fn write_one(case: &Case, guard: &Guard, change: Change) -> Check<crate::error::Result<()>> {
     let mut answers = case.registry().write(&[Write { guard: guard.clone(), ..write("a", change) }]).await?;
     answers.pop().ok_or_else(|| super::case::fault("no answer"))
 }
 
-/// Checks that every kind of write to `a`, and its end, is refused under a guard.
-pub(super) async fn all_refused(case: &Case, guard: &Guard, kind: ErrorKind) -> Check {
+/// Checks that a guard rejects every kind of write to `a`, and its unregistration.
+pub(super) async fn all_rejected(case: &Case, guard: &Guard, kind: ErrorKind) -> Check {
     for change in changes("a") {
-        fails(one(case, guard, change).await?, kind)?;
+        fails(write_one(case, guard, change).await?, kind)?;
     }
     let end = UnregisterOptions::default().guard(guard.clone());
     let error = fails(case.registry().unregister_with(&id("a"), &end).await, kind)?;
     same("the stream", error.stream_id(), Some(&id("a")))
 }
 
-/// Makes every kind of write to `a` and ends it, and returns the last record.
-pub(super) async fn all_taken(case: &Case, guard: &Guard) -> Check<Stream> {
+/// Makes every kind of write to `a`, unregisters it, and returns the last record.
+pub(super) async fn all_accepted(case: &Case, guard: &Guard) -> Check<Stream> {
     for change in changes("a") {
-        one(case, guard, change).await??;
+        write_one(case, guard, change).await??;
     }
     Ok(case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(guard.clone())).await?)
 }
@@ -64,45 +64,45 @@ async fn put_leased(case: &Case) -> Check<Stream> {
     Ok(leased)
 }
 
-async fn a_holder_of_a_stream_that_nobody_leased_is_refused(case: &Case) -> Check {
+async fn holder_guard_is_rejected_when_stream_has_no_lease(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
-    all_refused(case, &Guard::Holder(EPOCH.parse()?), ErrorKind::NotHolder).await?;
+    all_rejected(case, &Guard::Holder(EPOCH.parse()?), ErrorKind::NotHolder).await?;
     case.unchanged(&before).await
 }
 
-async fn force_works_on_a_stream_that_nobody_leased(case: &Case) -> Check {
+async fn force_applies_when_stream_has_no_lease(case: &Case) -> Check {
     case.put(&full("a")).await?;
-    all_taken(case, &Guard::Force).await?;
-    case.is_gone("a").await
+    all_accepted(case, &Guard::Force).await?;
+    case.assert_gone("a").await
 }
 
-async fn a_leased_stream_refuses_writes_without_its_epoch(case: &Case) -> Check {
+async fn leased_stream_rejects_writes_without_its_epoch(case: &Case) -> Check {
     let before = put_leased(case).await?;
-    all_refused(case, &Guard::None, ErrorKind::NotHolder).await?;
-    all_refused(case, &Guard::Holder("0006543210abcdef-0123456789abcdee".parse()?), ErrorKind::NotHolder).await?;
+    all_rejected(case, &Guard::None, ErrorKind::NotHolder).await?;
+    all_rejected(case, &Guard::Holder("0006543210abcdef-0123456789abcdee".parse()?), ErrorKind::NotHolder).await?;
     case.unchanged(&before).await
 }
 
-async fn a_leased_stream_takes_its_holders_writes(case: &Case) -> Check {
+async fn leased_stream_accepts_writes_of_its_holder(case: &Case) -> Check {
     put_leased(case).await?;
-    let last = all_taken(case, &Guard::Holder(EPOCH.parse()?)).await?;
+    let last = all_accepted(case, &Guard::Holder(EPOCH.parse()?)).await?;
     same("the last record's epoch", last.epoch().map(crate::stream::Epoch::as_str), Some(EPOCH))?;
-    case.is_gone("a").await
+    case.assert_gone("a").await
 }
 
-async fn a_leased_stream_takes_an_operators_override(case: &Case) -> Check {
+async fn leased_stream_accepts_forced_writes(case: &Case) -> Check {
     put_leased(case).await?;
     for change in changes("a") {
-        one(case, &Guard::Force, change).await??;
+        write_one(case, &Guard::Force, change).await??;
         same("the epoch", case.get("a").await?.epoch().map(crate::stream::Epoch::as_str), Some(EPOCH))?;
     }
     case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(Guard::Force)).await?;
-    case.is_gone("a").await
+    case.assert_gone("a").await
 }
 
-async fn a_leased_stream_is_not_registered_over(case: &Case) -> Check {
+async fn plain_registration_does_not_replace_a_leased_stream(case: &Case) -> Check {
     let before = put_leased(case).await?;
-    // By the very same publisher.
+    // The publisher is the same.
     for policy in [OnConflict::Reject, OnConflict::CreateOnly] {
         let options = RegisterOptions::default().on_conflict(policy);
         let error = fails(case.registry().register_with(&full("a"), &options).await, ErrorKind::AlreadyExists)?;
@@ -114,9 +114,9 @@ async fn a_leased_stream_is_not_registered_over(case: &Case) -> Check {
     same("the epoch after a take-over", case.get("a").await?.epoch().cloned(), None)
 }
 
-async fn unknown_streams_are_unknown_under_every_guard(case: &Case) -> Check {
+async fn every_guard_returns_not_found_for_an_unknown_stream(case: &Case) -> Check {
     for guard in [Guard::None, Guard::Force, Guard::Holder(EPOCH.parse()?)] {
-        all_refused(case, &guard, ErrorKind::NotFound).await?;
+        all_rejected(case, &guard, ErrorKind::NotFound).await?;
     }
-    case.is_gone("a").await
+    case.assert_gone("a").await
 }

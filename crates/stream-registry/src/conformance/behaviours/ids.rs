@@ -8,14 +8,14 @@ use crate::stream::{StreamId, StreamStatus, StreamType, generate_stream_id};
 
 declare! {
     "ids", Long: [
-        every_legal_id_works_in_every_operation,
-        illegal_ids_are_refused,
-        ids_that_look_alike_are_different,
-        generated_ids_have_the_form_and_never_repeat,
+        every_valid_id_works_in_every_operation,
+        invalid_ids_are_rejected,
+        similar_ids_are_different_streams,
+        generated_ids_are_well_formed_and_unique,
     ],
 }
 
-fn legal() -> Vec<String> {
+fn valid_ids() -> Vec<String> {
     let mut ids: Vec<String> = [
         "a",
         "7",
@@ -81,8 +81,8 @@ fn legal() -> Vec<String> {
     ids
 }
 
-async fn every_legal_id_works_in_every_operation(case: &Case) -> Check {
-    let names = legal();
+async fn every_valid_id_works_in_every_operation(case: &Case) -> Check {
+    let names = valid_ids();
     for name in &names {
         let record = case.put(&stream(name)).await?;
         same("the id", record.id.as_str(), name)?;
@@ -102,34 +102,35 @@ async fn every_legal_id_works_in_every_operation(case: &Case) -> Check {
     same("the list", case.listed().await?, Vec::new())
 }
 
-async fn illegal_ids_are_refused(_: &Case) -> Check {
+async fn invalid_ids_are_rejected(_: &Case) -> Check {
     let long = "x".repeat(257);
-    for text in
+    for invalid in
         ["", " ", " a", "a ", "\u{a0}a", "a\n", "a\0b", "\u{1f}op:1", "\u{7f}", "\u{85}", "active", ".", "..", &long]
     {
-        ensure(text.parse::<StreamId>().is_err(), &format!("{text:?} is taken for an id"))?;
+        ensure(invalid.parse::<StreamId>().is_err(), &format!("{invalid:?} is accepted as an id"))?;
     }
     Ok(())
 }
 
-async fn ids_that_look_alike_are_different(case: &Case) -> Check {
-    let alike = [["a", "A"], ["é", "e\u{301}"], ["a/b", "a%2Fb"], ["a b", "a+b"], ["a b", "a%20b"], ["x", "x\u{200b}"]];
-    for [one, other] in alike {
+async fn similar_ids_are_different_streams(case: &Case) -> Check {
+    let similar =
+        [["a", "A"], ["é", "e\u{301}"], ["a/b", "a%2Fb"], ["a b", "a+b"], ["a b", "a%20b"], ["x", "x\u{200b}"]];
+    for [one, other] in similar {
         case.put(&stream(one)).await?;
-        case.is_gone(other).await?;
+        case.assert_gone(other).await?;
         case.registry().unregister(&id(one)).await?;
     }
     Ok(())
 }
 
-async fn generated_ids_have_the_form_and_never_repeat(_: &Case) -> Check {
+async fn generated_ids_are_well_formed_and_unique(_: &Case) -> Check {
     let ids: BTreeSet<_> = (0..5_000).map(|_| generate_stream_id(&StreamType::Srt, "h:1")).collect();
     same("the number of different ids", ids.len(), 5_000)?;
     for generated in ids {
         let parts: Vec<_> = generated.as_str().split('_').collect();
         let digits = parts[1..].iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()));
         let sizes = parts.len() == 4 && parts[1].len() == 8 && parts[2].len() == 6 && parts[3].len() >= 3;
-        ensure(parts[0] == "srt" && digits && sizes, &format!("{generated} has another form"))?;
+        ensure(parts[0] == "srt" && digits && sizes, &format!("{generated} is not well-formed"))?;
     }
     Ok(())
 }

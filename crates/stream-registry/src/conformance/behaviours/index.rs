@@ -1,4 +1,4 @@
-//! The index, which needs the hooks.
+//! The index of ids. These behaviours need hooks.
 
 use super::case::{Case, Check, Fault, ensure, fails, id, same, stream, write};
 use super::declare;
@@ -8,12 +8,12 @@ use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "index", Long: [
-        is_healed_by_every_write,
-        is_healed_by_a_renewal,
-        a_record_outside_of_it_is_still_there,
-        ids_without_a_record_are_not_listed_and_leave_it,
-        ids_without_a_record_are_free,
-        an_end_leaves_it_clean,
+        every_write_restores_the_entry,
+        renewal_restores_the_entry,
+        record_without_an_entry_is_still_live,
+        entries_without_a_record_are_not_listed_and_are_removed,
+        entry_without_a_record_does_not_block_its_id,
+        unregister_removes_the_entry,
     ],
 }
 
@@ -31,7 +31,7 @@ async fn index(case: &Case) -> Check<Vec<String>> {
     Ok(index)
 }
 
-async fn is_healed_by_every_write(case: &Case) -> Check {
+async fn every_write_restores_the_entry(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for change in [
         Change::Heartbeat,
@@ -49,14 +49,14 @@ async fn is_healed_by_every_write(case: &Case) -> Check {
     Ok(())
 }
 
-async fn is_healed_by_a_renewal(case: &Case) -> Check {
+async fn renewal_restores_the_entry(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     remove(case, "a").await?;
     same("the outcome", case.registry().register(&stream("a")).await?.outcome, Outcome::Renewed)?;
     same("the list", case.listed().await?, vec!["a".to_owned()])
 }
 
-async fn a_record_outside_of_it_is_still_there(case: &Case) -> Check {
+async fn record_without_an_entry_is_still_live(case: &Case) -> Check {
     let record = case.put(&stream("a")).await?;
     remove(case, "a").await?;
     case.unchanged(&record).await?;
@@ -66,11 +66,11 @@ async fn a_record_outside_of_it_is_still_there(case: &Case) -> Check {
     same("the last record", case.registry().unregister(&id("a")).await?, record)
 }
 
-async fn ids_without_a_record_are_not_listed_and_leave_it(case: &Case) -> Check {
+async fn entries_without_a_record_are_not_listed_and_are_removed(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for by_pages in [false, true] {
-        for at in 0..30 {
-            add(case, &format!("ghost {at}")).await?;
+        for n in 0..30 {
+            add(case, &format!("ghost {n}")).await?;
         }
         let found = if by_pages { case.paged(10).await? } else { case.listed().await? };
         ensure(found.iter().all(|name| name == "a"), &format!("ids without a record are listed: {found:?}"))?;
@@ -80,7 +80,7 @@ async fn ids_without_a_record_are_not_listed_and_leave_it(case: &Case) -> Check 
     Ok(())
 }
 
-async fn ids_without_a_record_are_free(case: &Case) -> Check {
+async fn entry_without_a_record_does_not_block_its_id(case: &Case) -> Check {
     add(case, "a").await?;
     fails(case.registry().update_heartbeat(&id("a")).await, ErrorKind::NotFound)?;
     fails(case.registry().unregister(&id("a")).await, ErrorKind::NotFound)?;
@@ -88,7 +88,7 @@ async fn ids_without_a_record_are_free(case: &Case) -> Check {
     same("the list", case.listed().await?, vec!["a".to_owned()])
 }
 
-async fn an_end_leaves_it_clean(case: &Case) -> Check {
+async fn unregister_removes_the_entry(case: &Case) -> Check {
     for name in ["a", "b"] {
         case.put(&stream(name)).await?;
     }

@@ -1,4 +1,4 @@
-//! Sizes and tokens at their limits.
+//! Limits of sizes and tokens.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ use crate::stream::{LabelsPatch, Stream, StreamPatch, StreamStats};
 
 declare! {
     "limits", Long: [
-        hold_for_labels,
-        hold_for_texts,
-        a_record_of_64_kib_is_kept,
-        a_larger_record_is_refused,
-        leave_room_for_what_becomes_of_a_lease,
-        a_patch_must_leave_a_legal_record,
-        hold_for_patches,
-        hold_for_types_and_statuses,
+        apply_to_labels,
+        apply_to_strings,
+        record_of_64_kib_is_accepted,
+        record_over_64_kib_is_rejected,
+        leased_record_can_grow_and_still_be_recovered,
+        patch_is_rejected_when_the_result_exceeds_a_limit,
+        apply_to_patches,
+        apply_to_types_and_statuses,
     ],
 }
 
 fn labels(count: usize, name: usize, value: usize) -> BTreeMap<String, String> {
-    (0..count).map(|at| (format!("{at:0name$}"), "v".repeat(value))).collect()
+    (0..count).map(|n| (format!("{n:0name$}"), "v".repeat(value))).collect()
 }
 
 fn labelled(labels: BTreeMap<String, String>) -> Stream {
@@ -32,71 +32,72 @@ fn labelled(labels: BTreeMap<String, String>) -> Stream {
     labelled
 }
 
-/// Registering and updating take and refuse alike.
-async fn refused(case: &Case, given: &Stream) -> Check {
+/// Checks that register and update reject a record.
+async fn assert_rejected(case: &Case, given: &Stream) -> Check {
     let before = case.get("a").await?;
     fails(case.registry().register(given).await, ErrorKind::InvalidArgument)?;
     fails(case.registry().update(given).await, ErrorKind::InvalidArgument)?;
     case.unchanged(&before).await
 }
 
-async fn taken(case: &Case, given: &Stream) -> Check {
+/// Checks that register and update accept a record.
+async fn assert_accepted(case: &Case, given: &Stream) -> Check {
     case.put(given).await?;
     same("the record", timeless(&case.get("a").await?), timeless(given))?;
     case.registry().update(given).await?;
     same("the updated record", timeless(&case.get("a").await?), timeless(given))
 }
 
-async fn hold_for_labels(case: &Case) -> Check {
-    taken(case, &labelled(labels(64, 64, 256))).await?;
-    refused(case, &labelled(labels(65, 2, 1))).await?;
-    refused(case, &labelled(labels(1, 65, 1))).await?;
-    refused(case, &labelled(labels(1, 1, 257))).await?;
-    refused(case, &labelled(BTreeMap::from([(String::new(), "x".to_owned())]))).await?;
-    // Bytes, not characters.
-    refused(case, &labelled(BTreeMap::from([("é".repeat(33), "x".to_owned())]))).await
+async fn apply_to_labels(case: &Case) -> Check {
+    assert_accepted(case, &labelled(labels(64, 64, 256))).await?;
+    assert_rejected(case, &labelled(labels(65, 2, 1))).await?;
+    assert_rejected(case, &labelled(labels(1, 65, 1))).await?;
+    assert_rejected(case, &labelled(labels(1, 1, 257))).await?;
+    assert_rejected(case, &labelled(BTreeMap::from([(String::new(), "x".to_owned())]))).await?;
+    // The limit is in bytes, not in characters.
+    assert_rejected(case, &labelled(BTreeMap::from([("é".repeat(33), "x".to_owned())]))).await
 }
 
-type SetText = fn(&mut Stream, String);
+type SetString = fn(&mut Stream, String);
 
-const TEXTS: [SetText; 5] = [
-    |stream, text| stream.source_addr = text,
-    |stream, text| stream.video_codec = text,
-    |stream, text| stream.resolution = text,
-    |stream, text| stream.node = Some(text),
-    |stream, text| stream.audio_codec = Some(text),
+const STRING_FIELDS: [SetString; 5] = [
+    |stream, string| stream.source_addr = string,
+    |stream, string| stream.video_codec = string,
+    |stream, string| stream.resolution = string,
+    |stream, string| stream.node = Some(string),
+    |stream, string| stream.audio_codec = Some(string),
 ];
 
-async fn hold_for_texts(case: &Case) -> Check {
-    for set in TEXTS {
-        // A fresh one, so that no registration meets another publisher.
+async fn apply_to_strings(case: &Case) -> Check {
+    for set in STRING_FIELDS {
+        // The stream is registered afresh, because a changed address is another publisher.
         let mut given = stream("a");
         set(&mut given, "x".repeat(1_024));
-        taken(case, &given).await?;
+        assert_accepted(case, &given).await?;
         let mut larger = given.clone();
         set(&mut larger, "x".repeat(1_025));
-        refused(case, &larger).await?;
+        assert_rejected(case, &larger).await?;
         case.registry().unregister(&given.id).await?;
     }
     Ok(())
 }
 
-/// A record of exactly this many bytes.
+/// Returns a record of exactly this many bytes of JSON.
 fn sized(bytes: usize) -> Check<Stream> {
     let json = |pad: usize| format!(r#"{{"id":"a","type":"srt","source_addr":"h:1","x":"{}"}}"#, "p".repeat(pad));
     let empty = Stream::from_json(&json(0))?.to_json().len();
     Ok(Stream::from_json(&json(bytes - empty))?)
 }
 
-async fn a_record_of_64_kib_is_kept(case: &Case) -> Check {
+async fn record_of_64_kib_is_accepted(case: &Case) -> Check {
     let given = sized(MAX_RECORD_BYTES)?;
     same("the size", given.to_json().len(), MAX_RECORD_BYTES)?;
-    taken(case, &given).await?;
+    assert_accepted(case, &given).await?;
     case.registry().update_heartbeat(&id("a")).await?;
     same("the size", case.get("a").await?.to_json().len(), MAX_RECORD_BYTES)
 }
 
-async fn leave_room_for_what_becomes_of_a_lease(case: &Case) -> Check {
+async fn leased_record_can_grow_and_still_be_recovered(case: &Case) -> Check {
     let (registry, options) = (case.registry(), RegisterOptions::default().lease(true));
     for bytes in [MAX_LEASED_RECORD_BYTES + 1, MAX_RECORD_BYTES] {
         fails(registry.register_with(&sized(bytes)?, &options).await, ErrorKind::InvalidArgument)?;
@@ -127,11 +128,11 @@ async fn leave_room_for_what_becomes_of_a_lease(case: &Case) -> Check {
         fails(registry.write(&[write]).await?.swap_remove(0), ErrorKind::InvalidArgument)?;
     }
     let before = case.get("a").await?;
-    // As a holder does that was told of no answer: with the record as the store has it.
+    // A holder recovers with the record of the store, as if an answer was lost.
     let epoch = lease.epoch.clone().ok_or_else(|| fault("no epoch"))?;
     let back = registry.register_with(&before, &RegisterOptions::default().lease(true).recover(epoch.clone())).await?;
     same("the record", timeless(&back.stream), timeless(&before))?;
-    // Under an id that the store does not know, as after it was emptied.
+    // Under an unknown id, as if the store was emptied.
     let mut elsewhere = before.clone();
     elsewhere.id = id("b");
     let back = registry.register_with(&elsewhere, &RegisterOptions::default().lease(true).recover(epoch)).await?;
@@ -139,29 +140,29 @@ async fn leave_room_for_what_becomes_of_a_lease(case: &Case) -> Check {
     same("the record", timeless(&back.stream), timeless(&elsewhere))
 }
 
-async fn a_larger_record_is_refused(case: &Case) -> Check {
+async fn record_over_64_kib_is_rejected(case: &Case) -> Check {
     case.put(&stream("a")).await?;
-    // Every label is within its limits; written as \u0001 they fill six times their bytes.
-    let large: BTreeMap<_, _> = (0..64).map(|at| (at.to_string(), "\u{1}".repeat(256))).collect();
-    refused(case, &labelled(large)).await
+    // Every label is within its limits, but `\u0001` takes six bytes of JSON.
+    let large: BTreeMap<_, _> = (0..64).map(|n| (n.to_string(), "\u{1}".repeat(256))).collect();
+    assert_rejected(case, &labelled(large)).await
 }
 
-async fn a_patch_must_leave_a_legal_record(case: &Case) -> Check {
+async fn patch_is_rejected_when_the_result_exceeds_a_limit(case: &Case) -> Check {
     let before = case.put(&labelled(labels(64, 2, 1))).await?;
     let one_more = StreamPatch { resolution: Some("1x1".to_owned()), ..Default::default() }.label("one-more", "x");
     fails(case.registry().patch(&before.id, &one_more).await, ErrorKind::InvalidArgument)?;
-    let large = (0..64).map(|at| (format!("{at:02}"), "\u{1}".repeat(256))).collect();
+    let large = (0..64).map(|n| (format!("{n:02}"), "\u{1}".repeat(256))).collect();
     let large = StreamPatch { labels: LabelsPatch::Replace(large), ..Default::default() };
     fails(case.registry().patch(&before.id, &large).await, ErrorKind::InvalidArgument)?;
     case.unchanged(&before).await?;
-    // One goes and one comes: still 64.
+    // One label is removed and one is added, so there are still 64.
     let exchange = BTreeMap::from([("00".to_owned(), None), ("one-more".to_owned(), Some("x".to_owned()))]);
     let exchange = StreamPatch { labels: LabelsPatch::Merge(exchange), ..Default::default() };
     case.registry().patch(&before.id, &exchange).await?;
     same("the number of labels", case.get("a").await?.labels.len(), 64)
 }
 
-async fn hold_for_patches(case: &Case) -> Check {
+async fn apply_to_patches(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     let long = Some("x".repeat(1_025));
     let patches = [
@@ -180,15 +181,18 @@ async fn hold_for_patches(case: &Case) -> Check {
     case.unchanged(&before).await
 }
 
-/// A caller can hold tokens that are not legal: those of stored records.
-async fn hold_for_types_and_statuses(case: &Case) -> Check {
+/// A caller can have invalid tokens from records that other programs stored.
+async fn apply_to_types_and_statuses(case: &Case) -> Check {
     let before = case.put(&stream("a")).await?;
     for word in ["", "a b", "tab\\t", "line\\n", &"x".repeat(33)] {
-        ensure(word.parse::<crate::stream::StreamType>().is_err() || word.contains('\\'), "an illegal type is parsed")?;
+        ensure(
+            word.parse::<crate::stream::StreamType>().is_err() || word.contains('\\'),
+            "an invalid type is accepted",
+        )?;
         let kind = Stream::from_stored(&id("a"), &format!(r#"{{"type":"{word}","status":"active"}}"#))?;
-        refused(case, &kind).await?;
+        assert_rejected(case, &kind).await?;
         let status = Stream::from_stored(&id("a"), &format!(r#"{{"type":"srt","status":"{word}"}}"#))?;
-        refused(case, &status).await?;
+        assert_rejected(case, &status).await?;
         fails(case.registry().update_status(&id("a"), status.status).await, ErrorKind::InvalidArgument)?;
     }
     case.unchanged(&before).await

@@ -8,29 +8,29 @@ use crate::stream::{Stream, StreamStatus};
 
 declare! {
     "list", Long: [
-        of_nothing_is_empty,
-        has_every_live_stream_once,
-        has_the_records_that_get_returns,
-        has_what_was_just_written,
-        is_one_moment,
-        carries_many_streams,
+        is_empty_when_no_stream_is_live,
+        contains_every_live_stream_once,
+        contains_the_same_records_as_get,
+        contains_the_last_writes,
+        is_an_atomic_snapshot,
+        contains_1500_streams,
     ],
 }
 
-async fn of_nothing_is_empty(case: &Case) -> Check {
+async fn is_empty_when_no_stream_is_live(case: &Case) -> Check {
     let snapshot = case.registry().snapshot().await?;
     same("the list", snapshot.streams, Vec::new())?;
     same("the unreadable records", snapshot.unreadable, 0)
 }
 
-async fn has_every_live_stream_once(case: &Case) -> Check {
-    let names: Vec<_> = (0..50).map(|at| format!("s{at:02}")).collect();
+async fn contains_every_live_stream_once(case: &Case) -> Check {
+    let names: Vec<_> = (0..50).map(|n| format!("s{n:02}")).collect();
     case.put_all(names.clone()).await?;
     case.put_all(names.clone()).await?;
     same("the list", case.listed().await?, names)
 }
 
-async fn has_the_records_that_get_returns(case: &Case) -> Check {
+async fn contains_the_same_records_as_get(case: &Case) -> Check {
     case.put(&full("a")).await?;
     case.put(&stream("b")).await?;
     for record in case.registry().list().await? {
@@ -44,7 +44,7 @@ async fn has_the_records_that_get_returns(case: &Case) -> Check {
     Ok(())
 }
 
-async fn has_what_was_just_written(case: &Case) -> Check {
+async fn contains_the_last_writes(case: &Case) -> Check {
     for round in 0..20 {
         let name = format!("s{round}");
         case.put(&stream(&name)).await?;
@@ -54,19 +54,19 @@ async fn has_what_was_just_written(case: &Case) -> Check {
         same("the status", &found.status, &StreamStatus::Paused)?;
         if round % 2 == 0 {
             case.registry().unregister(&id(&name)).await?;
-            ensure(!case.listed().await?.contains(&name), "an ended stream is listed")?;
+            ensure(!case.listed().await?.contains(&name), "an unregistered stream is listed")?;
         }
     }
     Ok(())
 }
 
-/// At every moment at least one of two streams lives; a list that is not of one moment misses both.
-async fn is_one_moment(case: &Case) -> Check {
+/// At every moment at least one of two streams is live. A list that is not a snapshot misses both.
+async fn is_an_atomic_snapshot(case: &Case) -> Check {
     case.put(&stream("a")).await?;
-    // Others between them, so that the list takes its time.
-    case.put_all((0..200).map(|at| format!("between {at}"))).await?;
+    // Other streams between them make the list take longer.
+    case.put_all((0..200).map(|n| format!("between {n}"))).await?;
     let registry = case.shared();
-    // Ends with the set, also where a check fails.
+    // The task is stopped when the set is dropped, even if a check fails.
     let mut swaps = JoinSet::new();
     swaps.spawn(async move {
         loop {
@@ -82,9 +82,12 @@ async fn is_one_moment(case: &Case) -> Check {
     });
     for _ in 0..40 {
         let listed = case.listed().await?;
-        ensure(listed.iter().any(|name| name == "a" || name == "z"), "neither stream is listed, and one always lived")?;
+        ensure(
+            listed.iter().any(|name| name == "a" || name == "z"),
+            "neither stream is listed, although one is always live",
+        )?;
         ensure((201..=202).contains(&listed.len()), &format!("{} streams are listed", listed.len()))?;
-        // A store in memory never makes a caller wait; the other task needs its turn.
+        // An in-memory store never suspends a caller, so this lets the other task run.
         tokio::task::yield_now().await;
         if let Some(ended) = swaps.try_join_next() {
             return Err(fault(&format!("the other task failed: {ended:?}")));
@@ -93,8 +96,8 @@ async fn is_one_moment(case: &Case) -> Check {
     Ok(())
 }
 
-async fn carries_many_streams(case: &Case) -> Check {
-    let names: Vec<_> = (0..1_500).map(|at| format!("s{at:04}")).collect();
+async fn contains_1500_streams(case: &Case) -> Check {
+    let names: Vec<_> = (0..1_500).map(|n| format!("s{n:04}")).collect();
     case.put_all(names.clone()).await?;
     same("the list", case.listed().await?, names.clone())?;
     let mut paged = case.paged(100).await?;

@@ -1,4 +1,4 @@
-//! The list of behaviours, one file a group of clauses.
+//! The list of behaviours. Each file covers one clause or a few related ones.
 
 mod atomic;
 mod batches;
@@ -30,26 +30,26 @@ use std::pin::Pin;
 
 use super::case::{self, Case, Check};
 
-type Running<'a> = Pin<Box<dyn Future<Output = Check> + Send + 'a>>;
+type CheckFuture<'a> = Pin<Box<dyn Future<Output = Check> + Send + 'a>>;
 
-/// One thing that a store does or does not do.
+/// A rule that every store follows.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Behaviour {
-    /// `<clause>/<what the store does>`.
+    /// The name: `<clause>/<rule>`.
     pub name: &'static str,
-    /// The clause: the anchor in `docs/semantics.md`.
+    /// The clause: an anchor in `docs/semantics.md`.
     pub clause: &'static str,
-    pub(super) life: Life,
-    pub(super) check: fn(&Case) -> Running<'_>,
+    pub(super) lifetime: Lifetime,
+    pub(super) check: fn(&Case) -> CheckFuture<'_>,
 }
 
-/// How long the streams of a behaviour live.
+/// The time to live of the streams in a behaviour.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Life {
-    /// Longer than the behaviour takes.
+pub(super) enum Lifetime {
+    /// Longer than the behaviour runs.
     Long,
-    /// So short that the behaviour sees them expire.
+    /// Short enough that the streams expire during the behaviour.
     Short,
 }
 
@@ -85,14 +85,14 @@ pub fn behaviours() -> Vec<Behaviour> {
     .concat()
 }
 
-/// Lists the functions of a clause, each under its own name.
+/// Declares the functions of a clause as behaviours with the same names.
 macro_rules! declare {
-    ($($clause:literal, $life:ident: [$($function:ident),+ $(,)?]),+ $(,)?) => {
+    ($($clause:literal, $lifetime:ident: [$($function:ident),+ $(,)?]),+ $(,)?) => {
         pub(super) const LIST: &[super::Behaviour] = &[$($(
             super::Behaviour {
                 name: concat!($clause, "/", stringify!($function)),
                 clause: $clause,
-                life: super::Life::$life,
+                lifetime: super::Lifetime::$lifetime,
                 check: |case| Box::pin($function(case)),
             },
         )+)+];

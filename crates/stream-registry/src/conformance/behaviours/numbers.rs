@@ -1,4 +1,4 @@
-//! Counters and rates.
+//! Counters and rates: exactness and limits.
 
 use super::case::{Case, Check, fails, id, same, stream};
 use super::declare;
@@ -11,16 +11,16 @@ declare! {
         are_exact_at_register,
         are_exact_in_statistics,
         are_exact_in_an_update,
-        stay_exact_under_other_changes,
-        beyond_the_limit_are_refused_at_register,
-        beyond_the_limit_are_refused_in_statistics,
-        beyond_the_limit_are_refused_in_an_update,
-        rates_come_back_exactly,
-        rates_that_are_no_number_are_refused,
+        stay_exact_through_other_changes,
+        beyond_the_limit_are_rejected_at_register,
+        beyond_the_limit_are_rejected_in_statistics,
+        beyond_the_limit_are_rejected_in_an_update,
+        rates_are_stored_exactly,
+        invalid_rates_are_rejected,
     ],
 }
 
-/// Where doubles, 32 bits, 14 digits and signed integers end.
+/// Values around the limits of 32 bits, 14 digits, doubles and signed integers.
 const COUNTS: [u64; 12] = [
     0,
     1,
@@ -63,7 +63,7 @@ fn counters(record: &Stream) -> [u64; 7] {
     ]
 }
 
-fn with(value: u64) -> Stream {
+fn with_counters(value: u64) -> Stream {
     let mut given = stream("a");
     given.update_stats(&stats(value));
     given
@@ -71,7 +71,7 @@ fn with(value: u64) -> Stream {
 
 async fn are_exact_at_register(case: &Case) -> Check {
     for value in COUNTS {
-        case.put(&with(value)).await?;
+        case.put(&with_counters(value)).await?;
         same("the counters", counters(&case.get("a").await?), [value; 7])?;
     }
     Ok(())
@@ -89,26 +89,26 @@ async fn are_exact_in_statistics(case: &Case) -> Check {
 async fn are_exact_in_an_update(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for value in COUNTS {
-        case.registry().update(&with(value)).await?;
+        case.registry().update(&with_counters(value)).await?;
         same("the counters", counters(&case.get("a").await?), [value; 7])?;
     }
     Ok(())
 }
 
-async fn stay_exact_under_other_changes(case: &Case) -> Check {
+async fn stay_exact_through_other_changes(case: &Case) -> Check {
     for value in COUNTS {
-        case.put(&with(value)).await?;
+        case.put(&with_counters(value)).await?;
         let name = id("a");
         case.registry().update_heartbeat(&name).await?;
         case.registry().update_status(&name, StreamStatus::Paused).await?;
         case.registry().patch(&name, &StreamPatch::default().label("a", "b")).await?;
         same("the counters", counters(&case.get("a").await?), [value; 7])?;
-        same("the last record's", counters(&case.registry().unregister(&name).await?), [value; 7])?;
+        same("the counters of the last record", counters(&case.registry().unregister(&name).await?), [value; 7])?;
     }
     Ok(())
 }
 
-/// One too large counter at a time, in each field.
+/// Returns statistics with one counter that is too large, for each field.
 fn too_large() -> Vec<StreamStats> {
     let mut all = Vec::new();
     for value in [MAX_COUNT + 1, u64::MAX] {
@@ -125,25 +125,25 @@ fn too_large() -> Vec<StreamStats> {
     all
 }
 
-async fn beyond_the_limit_are_refused_at_register(case: &Case) -> Check {
+async fn beyond_the_limit_are_rejected_at_register(case: &Case) -> Check {
     for bad in too_large() {
         let mut given = stream("a");
         given.update_stats(&bad);
         fails(case.registry().register(&given).await, ErrorKind::InvalidArgument)?;
     }
-    case.is_gone("a").await
+    case.assert_gone("a").await
 }
 
-async fn beyond_the_limit_are_refused_in_statistics(case: &Case) -> Check {
-    let before = case.put(&with(7)).await?;
+async fn beyond_the_limit_are_rejected_in_statistics(case: &Case) -> Check {
+    let before = case.put(&with_counters(7)).await?;
     for bad in too_large() {
         fails(case.registry().update_stats(&id("a"), &bad).await, ErrorKind::InvalidArgument)?;
     }
     case.unchanged(&before).await
 }
 
-async fn beyond_the_limit_are_refused_in_an_update(case: &Case) -> Check {
-    let before = case.put(&with(7)).await?;
+async fn beyond_the_limit_are_rejected_in_an_update(case: &Case) -> Check {
+    let before = case.put(&with_counters(7)).await?;
     for bad in too_large() {
         let mut given = stream("a");
         given.update_stats(&bad);
@@ -152,7 +152,7 @@ async fn beyond_the_limit_are_refused_in_an_update(case: &Case) -> Check {
     case.unchanged(&before).await
 }
 
-async fn rates_come_back_exactly(case: &Case) -> Check {
+async fn rates_are_stored_exactly(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for rate in [0.0, 25.0, 29.97, 60_000.0 / 1_001.0, 0.1 + 0.2, 1e-7, 5e-324, 1e21, f64::MAX] {
         let given =
@@ -167,10 +167,10 @@ async fn rates_come_back_exactly(case: &Case) -> Check {
     Ok(())
 }
 
-async fn rates_that_are_no_number_are_refused(case: &Case) -> Check {
-    let before = case.put(&with(7)).await?;
+async fn invalid_rates_are_rejected(case: &Case) -> Check {
+    let before = case.put(&with_counters(7)).await?;
     for rate in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
-        let mut given = with(7);
+        let mut given = with_counters(7);
         given.frame_rate = rate;
         fails(case.registry().register(&given).await, ErrorKind::InvalidArgument)?;
         fails(case.registry().update(&given).await, ErrorKind::InvalidArgument)?;

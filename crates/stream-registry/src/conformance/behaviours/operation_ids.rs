@@ -1,4 +1,4 @@
-//! Calls that are sent twice.
+//! Operation ids of calls that are sent twice.
 
 use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream};
 use super::declare;
@@ -8,29 +8,29 @@ use crate::stream::{OperationId, StreamStatus};
 
 declare! {
     "operation-ids", Long: [
-        register_sent_twice_gives_the_first_answer,
-        register_sent_twice_does_not_bring_an_ended_stream_back,
-        register_sent_at_once_is_done_once,
-        register_new_sent_twice_makes_one_stream,
-        take_over_sent_twice_is_done_once,
-        unregister_sent_twice_gives_the_first_answer,
-        unregister_sent_twice_does_not_end_the_successor,
-        another_operation_id_is_another_call,
-        an_operation_id_is_for_one_stream,
-        an_operation_id_is_for_one_kind_of_call,
+        register_sent_twice_returns_the_first_answer,
+        register_sent_twice_does_not_restore_an_unregistered_stream,
+        concurrent_copies_of_a_register_are_applied_once,
+        register_new_sent_twice_creates_one_stream,
+        take_over_sent_twice_is_applied_once,
+        unregister_sent_twice_returns_the_first_answer,
+        unregister_sent_twice_does_not_remove_the_successor,
+        calls_with_different_operation_ids_are_independent,
+        operation_id_of_another_stream_is_rejected,
+        operation_id_of_another_kind_of_call_is_rejected,
     ],
 }
 
-fn named(operation: &OperationId) -> RegisterOptions {
+fn register_options(operation: &OperationId) -> RegisterOptions {
     RegisterOptions::default().operation(operation.clone())
 }
 
-fn end_named(operation: &OperationId) -> UnregisterOptions {
+fn unregister_options(operation: &OperationId) -> UnregisterOptions {
     UnregisterOptions::default().operation(operation.clone())
 }
 
-async fn register_sent_twice_gives_the_first_answer(case: &Case) -> Check {
-    let options = named(&OperationId::generate()).on_conflict(OnConflict::CreateOnly);
+async fn register_sent_twice_returns_the_first_answer(case: &Case) -> Check {
+    let options = register_options(&OperationId::generate()).on_conflict(OnConflict::CreateOnly);
     let first = case.registry().register_with(&full("a"), &options).await?;
     case.registry().update_status(&id("a"), StreamStatus::Paused).await?;
     let before = case.get("a").await?;
@@ -39,17 +39,17 @@ async fn register_sent_twice_gives_the_first_answer(case: &Case) -> Check {
     case.unchanged(&before).await
 }
 
-async fn register_sent_twice_does_not_bring_an_ended_stream_back(case: &Case) -> Check {
-    let options = named(&OperationId::generate());
+async fn register_sent_twice_does_not_restore_an_unregistered_stream(case: &Case) -> Check {
+    let options = register_options(&OperationId::generate());
     let first = case.registry().register_with(&stream("a"), &options).await?;
     case.registry().unregister(&id("a")).await?;
     let again = case.registry().register_with(&stream("a"), &options).await?;
     same("the answer", again, first)?;
-    case.is_gone("a").await
+    case.assert_gone("a").await
 }
 
-async fn register_sent_at_once_is_done_once(case: &Case) -> Check {
-    let options = named(&OperationId::generate()).on_conflict(OnConflict::TakeOver);
+async fn concurrent_copies_of_a_register_are_applied_once(case: &Case) -> Check {
+    let options = register_options(&OperationId::generate()).on_conflict(OnConflict::TakeOver);
     let answers = at_once((0..16).map(|_| {
         let (registry, options) = (case.shared(), options.clone());
         async move { registry.register_with(&stream("a"), &options).await }
@@ -63,17 +63,17 @@ async fn register_sent_at_once_is_done_once(case: &Case) -> Check {
     case.unchanged(&first.stream).await
 }
 
-async fn register_new_sent_twice_makes_one_stream(case: &Case) -> Check {
-    let options = named(&OperationId::generate());
+async fn register_new_sent_twice_creates_one_stream(case: &Case) -> Check {
+    let options = register_options(&OperationId::generate());
     let first = case.registry().register_new(&stream("x"), &options).await?;
     let again = case.registry().register_new(&stream("x"), &options).await?;
     same("the answer", again, first.clone())?;
     same("the list", case.registry().list().await?, vec![first.stream])
 }
 
-async fn take_over_sent_twice_is_done_once(case: &Case) -> Check {
+async fn take_over_sent_twice_is_applied_once(case: &Case) -> Check {
     case.put(&full("a")).await?;
-    let options = named(&OperationId::generate()).on_conflict(OnConflict::TakeOver);
+    let options = register_options(&OperationId::generate()).on_conflict(OnConflict::TakeOver);
     let first = case.registry().register_with(&stream("a"), &options).await?;
     case.instance.advance(std::time::Duration::from_millis(10)).await;
     let again = case.registry().register_with(&stream("a"), &options).await?;
@@ -81,9 +81,9 @@ async fn take_over_sent_twice_is_done_once(case: &Case) -> Check {
     case.unchanged(&first.stream).await
 }
 
-async fn unregister_sent_twice_gives_the_first_answer(case: &Case) -> Check {
+async fn unregister_sent_twice_returns_the_first_answer(case: &Case) -> Check {
     case.put(&full("a")).await?;
-    let options = end_named(&OperationId::generate()).reason("over".parse()?);
+    let options = unregister_options(&OperationId::generate()).reason("over".parse()?);
     let first = case.registry().unregister_with(&id("a"), &options).await?;
     same("the reason", first.end_reason.as_deref(), Some("over"))?;
     let again = case.registry().unregister_with(&id("a"), &options).await?;
@@ -92,46 +92,49 @@ async fn unregister_sent_twice_gives_the_first_answer(case: &Case) -> Check {
     Ok(())
 }
 
-async fn unregister_sent_twice_does_not_end_the_successor(case: &Case) -> Check {
+async fn unregister_sent_twice_does_not_remove_the_successor(case: &Case) -> Check {
     case.put(&full("a")).await?;
-    let options = end_named(&OperationId::generate());
+    let options = unregister_options(&OperationId::generate());
     let first = case.registry().unregister_with(&id("a"), &options).await?;
     let successor = case.put(&stream("a")).await?;
     same("the answer", case.registry().unregister_with(&id("a"), &options).await?, first)?;
     case.unchanged(&successor).await
 }
 
-async fn another_operation_id_is_another_call(case: &Case) -> Check {
-    let policy = |operation| named(&operation).on_conflict(OnConflict::CreateOnly);
+async fn calls_with_different_operation_ids_are_independent(case: &Case) -> Check {
+    let policy = |operation| register_options(&operation).on_conflict(OnConflict::CreateOnly);
     let first = case.registry().register_with(&stream("a"), &policy(OperationId::generate())).await?;
     let again = case.registry().register_with(&stream("a"), &policy(OperationId::generate())).await;
     fails(again, ErrorKind::AlreadyExists)?;
     case.unchanged(&first.stream).await?;
-    case.registry().unregister_with(&id("a"), &end_named(&OperationId::generate())).await?;
-    let again = case.registry().unregister_with(&id("a"), &end_named(&OperationId::generate())).await;
+    case.registry().unregister_with(&id("a"), &unregister_options(&OperationId::generate())).await?;
+    let again = case.registry().unregister_with(&id("a"), &unregister_options(&OperationId::generate())).await;
     fails(again, ErrorKind::NotFound)?;
     Ok(())
 }
 
-async fn an_operation_id_is_for_one_stream(case: &Case) -> Check {
+async fn operation_id_of_another_stream_is_rejected(case: &Case) -> Check {
     let operation = OperationId::generate();
-    case.registry().register_with(&stream("a"), &named(&operation)).await?;
-    let other = case.registry().register_with(&stream("b"), &named(&operation)).await;
+    case.registry().register_with(&stream("a"), &register_options(&operation)).await?;
+    let other = case.registry().register_with(&stream("b"), &register_options(&operation)).await;
     let error = fails(other, ErrorKind::InvalidArgument)?;
     same("the stream", error.stream_id(), Some(&id("b")))?;
-    case.is_gone("b").await?;
+    case.assert_gone("b").await?;
     let operation = OperationId::generate();
     let other = case.put(&stream("c")).await?;
-    case.registry().unregister_with(&id("a"), &end_named(&operation)).await?;
-    fails(case.registry().unregister_with(&id("c"), &end_named(&operation)).await, ErrorKind::InvalidArgument)?;
+    case.registry().unregister_with(&id("a"), &unregister_options(&operation)).await?;
+    fails(
+        case.registry().unregister_with(&id("c"), &unregister_options(&operation)).await,
+        ErrorKind::InvalidArgument,
+    )?;
     case.unchanged(&other).await
 }
 
-async fn an_operation_id_is_for_one_kind_of_call(case: &Case) -> Check {
+async fn operation_id_of_another_kind_of_call_is_rejected(case: &Case) -> Check {
     let operation = OperationId::generate();
-    let record = case.registry().register_with(&stream("a"), &named(&operation)).await?.stream;
-    let end = case.registry().unregister_with(&id("a"), &end_named(&operation)).await;
+    let record = case.registry().register_with(&stream("a"), &register_options(&operation)).await?.stream;
+    let end = case.registry().unregister_with(&id("a"), &unregister_options(&operation)).await;
     let error = fails(end, ErrorKind::InvalidArgument)?;
-    ensure(!error.is_retryable(), "a misuse is not worth a retry")?;
+    ensure(!error.is_retryable(), "the error is retryable")?;
     case.unchanged(&record).await
 }

@@ -9,24 +9,24 @@ use crate::stream::Cursor;
 
 declare! {
     "pages", Long: [
-        of_nothing_are_one_empty_page,
-        of_any_size_have_every_stream,
-        carry_the_total,
-        have_every_stream_that_lives_throughout,
-        go_on_where_streams_ended,
-        a_cursor_is_good_more_than_once,
-        refuse_a_cursor_that_no_store_made,
-        refuse_a_malformed_cursor,
+        are_one_empty_page_when_no_stream_is_live,
+        of_any_size_contain_every_stream,
+        report_the_total,
+        contain_every_stream_that_is_live_throughout,
+        continue_after_listed_streams_have_ended,
+        cursor_can_be_used_again,
+        reject_a_foreign_cursor,
+        reject_a_malformed_cursor,
     ],
 }
 
-async fn of_nothing_are_one_empty_page(case: &Case) -> Check {
+async fn are_one_empty_page_when_no_stream_is_live(case: &Case) -> Check {
     let page = case.registry().list_page(None, count(10)).await?;
     same("the page", (page.streams.len(), page.next, page.total), (0, None, 0))
 }
 
-async fn of_any_size_have_every_stream(case: &Case) -> Check {
-    let names: Vec<_> = (0..57).map(|at| format!("s{at:02}")).collect();
+async fn of_any_size_contain_every_stream(case: &Case) -> Check {
+    let names: Vec<_> = (0..57).map(|n| format!("s{n:02}")).collect();
     case.put_all(names.clone()).await?;
     for size in [1, 2, 7, 56, 57, 58, 1_000, u32::MAX] {
         let mut found = case.paged(size).await?;
@@ -36,23 +36,23 @@ async fn of_any_size_have_every_stream(case: &Case) -> Check {
     Ok(())
 }
 
-async fn carry_the_total(case: &Case) -> Check {
-    case.put_all((0..30).map(|at| format!("s{at}"))).await?;
+async fn report_the_total(case: &Case) -> Check {
+    case.put_all((0..30).map(|n| format!("s{n}"))).await?;
     let mut totals = BTreeSet::new();
     case.pages(7, |page| totals.extend([page.total])).await?;
     same("the totals", totals, BTreeSet::from([30]))?;
-    for at in 0..10 {
-        case.registry().unregister(&id(&format!("s{at}"))).await?;
+    for n in 0..10 {
+        case.registry().unregister(&id(&format!("s{n}"))).await?;
     }
     same("the total", case.registry().list_page(None, count(7)).await?.total, 20)
 }
 
-async fn have_every_stream_that_lives_throughout(case: &Case) -> Check {
-    let names: Vec<_> = (0..300).map(|at| format!("stays {at:03}")).collect();
+async fn contain_every_stream_that_is_live_throughout(case: &Case) -> Check {
+    let names: Vec<_> = (0..300).map(|n| format!("stays {n:03}")).collect();
     case.put_all(names.clone()).await?;
     for size in [5, 40] {
         let registry = case.shared();
-        // Bounded: a store may list what is registered meanwhile, and a faster writer has no end.
+        // The number of rounds is bounded, because a store may list new streams and the pages would never end.
         let changes = tokio::spawn(async move {
             for round in 0..250 {
                 let name = format!("{size} comes and goes {round}");
@@ -73,7 +73,7 @@ async fn have_every_stream_that_lives_throughout(case: &Case) -> Check {
             if done {
                 break;
             }
-            // A store in memory never makes a caller wait; the writers need their turn.
+            // An in-memory store never suspends a caller, so this lets the writers run.
             tokio::task::yield_now().await;
         }
         changes.await.map_err(|error| fault(&error.to_string()))??;
@@ -81,27 +81,27 @@ async fn have_every_stream_that_lives_throughout(case: &Case) -> Check {
     Ok(())
 }
 
-async fn go_on_where_streams_ended(case: &Case) -> Check {
-    // More than stores hand out at once however few are asked for.
-    let names: Vec<_> = (0..600).map(|at| format!("s{at:03}")).collect();
+async fn continue_after_listed_streams_have_ended(case: &Case) -> Check {
+    // More streams than a store puts on one page, even if it ignores the count.
+    let names: Vec<_> = (0..600).map(|n| format!("s{n:03}")).collect();
     case.put_all(names.clone()).await?;
     let first = case.registry().list_page(None, count(50)).await?;
-    let seen = sorted(&first.streams);
-    let cursor = first.next.ok_or_else(|| fault("600 streams come in one page of 50"))?;
-    for name in &seen {
+    let listed = sorted(&first.streams);
+    let cursor = first.next.ok_or_else(|| fault("600 streams are on one page of 50"))?;
+    for name in &listed {
         case.registry().unregister(&id(name)).await?;
     }
     let mut found = rest(case, cursor).await?;
-    found.extend(seen);
+    found.extend(listed);
     same("the streams of all pages", found, names.into_iter().collect())
 }
 
-async fn a_cursor_is_good_more_than_once(case: &Case) -> Check {
-    case.put_all((0..600).map(|at| format!("s{at:03}"))).await?;
+async fn cursor_can_be_used_again(case: &Case) -> Check {
+    case.put_all((0..600).map(|n| format!("s{n:03}"))).await?;
     let first = case.registry().list_page(None, count(50)).await?;
-    let cursor = first.next.ok_or_else(|| fault("600 streams come in one page of 50"))?;
+    let cursor = first.next.ok_or_else(|| fault("600 streams are on one page of 50"))?;
     let once = rest(case, cursor.clone()).await?;
-    // Through its text, as a client of a server sends it.
+    // Parsed from its string, as a client of a server sends it.
     let again = rest(case, cursor.as_str().parse()?).await?;
     same("the streams", again.clone(), once)?;
     let mut found = again;
@@ -109,7 +109,7 @@ async fn a_cursor_is_good_more_than_once(case: &Case) -> Check {
     same("the number of streams", found.len(), 600)
 }
 
-/// All streams from a cursor on.
+/// Returns the ids of all streams after a cursor.
 async fn rest(case: &Case, cursor: Cursor) -> Check<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     let mut next = Some(cursor);
@@ -121,31 +121,31 @@ async fn rest(case: &Case, cursor: Cursor) -> Check<BTreeSet<String>> {
     Ok(found)
 }
 
-async fn refused(case: &Case, cursor: &str) -> Check {
+async fn assert_rejected(case: &Case, cursor: &str) -> Check {
     let cursor: Cursor = cursor.parse()?;
     let answer = case.registry().list_page(Some(&cursor), count(10)).await;
-    let error = fails(answer, ErrorKind::InvalidCursor).map_err(|_| fault(&format!("{cursor} is not refused")))?;
+    let error = fails(answer, ErrorKind::InvalidCursor).map_err(|_| fault(&format!("{cursor} is accepted")))?;
     same("the operation", error.operation(), Some(Operation::ListPage))
 }
 
-async fn refuse_a_cursor_that_no_store_made(case: &Case) -> Check {
+async fn reject_a_foreign_cursor(case: &Case) -> Check {
     case.put(&stream("a")).await?;
-    for text in
+    for cursor in
         ["0", "1", "-1", "42", "x", "null", "cursor", "%00", "AAAAAAAA", "18446744073709551616", "0x0", "a/b?c=d&e"]
     {
-        refused(case, text).await?;
+        assert_rejected(case, cursor).await?;
     }
-    refused(case, &"f".repeat(1_024)).await?;
-    refused(case, &"0".repeat(25)).await
+    assert_rejected(case, &"f".repeat(1_024)).await?;
+    assert_rejected(case, &"0".repeat(25)).await
 }
 
-async fn refuse_a_malformed_cursor(case: &Case) -> Check {
-    case.put_all((0..600).map(|at| format!("s{at:03}"))).await?;
+async fn reject_a_malformed_cursor(case: &Case) -> Check {
+    case.put_all((0..600).map(|n| format!("s{n:03}"))).await?;
     let first = case.registry().list_page(None, count(50)).await?;
-    let cursor = first.next.ok_or_else(|| fault("600 streams come in one page of 50"))?;
-    let text = cursor.as_str();
-    for malformed in [format!("{text}{text}"), format!("{text}0"), format!("0{text}"), text[..1].to_owned()] {
-        refused(case, &malformed).await?;
+    let cursor = first.next.ok_or_else(|| fault("600 streams are on one page of 50"))?;
+    let cursor = cursor.as_str();
+    for malformed in [format!("{cursor}{cursor}"), format!("{cursor}0"), format!("0{cursor}"), cursor[..1].to_owned()] {
+        assert_rejected(case, &malformed).await?;
     }
     Ok(())
 }

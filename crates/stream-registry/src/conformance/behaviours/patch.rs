@@ -1,4 +1,4 @@
-//! Descriptive fields and labels.
+//! Patches of descriptive fields and labels.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,39 +10,39 @@ use crate::stream::{LabelsPatch, StreamPatch};
 
 declare! {
     "patch", Long: [
-        sets_what_is_given_and_nothing_else,
-        of_nothing_is_a_heartbeat,
-        of_empty_clears,
+        sets_only_the_given_fields,
+        empty_patch_is_a_heartbeat,
+        empty_values_clear_fields,
         merges_labels,
         replaces_labels,
-        finds_no_stream_to_patch,
-        of_another_node_makes_another_publisher,
+        returns_not_found_when_stream_is_not_live,
+        changing_the_node_changes_the_publisher,
     ],
 }
 
-async fn patched(case: &Case, patch: &StreamPatch) -> Check {
-    let mut should = case.get("a").await?;
+async fn assert_patched(case: &Case, patch: &StreamPatch) -> Check {
+    let mut expected = case.get("a").await?;
     case.instance.advance(Duration::from_millis(20)).await;
     case.registry().patch(&id("a"), patch).await?;
     let now = case.get("a").await?;
-    ensure(now.last_heartbeat > should.last_heartbeat, "last_heartbeat does not move")?;
-    should.last_heartbeat = now.last_heartbeat;
-    should.apply_patch(patch);
-    same("the record", now.to_json(), should.to_json())
+    ensure(now.last_heartbeat > expected.last_heartbeat, "last_heartbeat does not advance")?;
+    expected.last_heartbeat = now.last_heartbeat;
+    expected.apply_patch(patch);
+    same("the record", now.to_json(), expected.to_json())
 }
 
-async fn sets_what_is_given_and_nothing_else(case: &Case) -> Check {
+async fn sets_only_the_given_fields(case: &Case) -> Check {
     case.put(&full("a")).await?;
-    let text = |text: &str| Some(text.to_owned());
+    let some = |string: &str| Some(string.to_owned());
     for patch in [
-        StreamPatch { video_codec: text("AV1"), ..Default::default() },
-        StreamPatch { resolution: text("1280x720"), ..Default::default() },
+        StreamPatch { video_codec: some("AV1"), ..Default::default() },
+        StreamPatch { resolution: some("1280x720"), ..Default::default() },
         StreamPatch { frame_rate: Some(25.0), ..Default::default() },
-        StreamPatch { audio_codec: text("Opus"), ..Default::default() },
-        StreamPatch { node: text("ingest-2"), ..Default::default() },
+        StreamPatch { audio_codec: some("Opus"), ..Default::default() },
+        StreamPatch { node: some("ingest-2"), ..Default::default() },
         StreamPatch::default().label("event", "final"),
     ] {
-        patched(case, &patch).await?;
+        assert_patched(case, &patch).await?;
     }
     let now = case.get("a").await?;
     same("codec and size", (now.video_codec.as_str(), now.resolution.as_str()), ("AV1", "1280x720"))?;
@@ -51,12 +51,12 @@ async fn sets_what_is_given_and_nothing_else(case: &Case) -> Check {
     same("the number of labels", now.labels.len(), 2)
 }
 
-async fn of_nothing_is_a_heartbeat(case: &Case) -> Check {
+async fn empty_patch_is_a_heartbeat(case: &Case) -> Check {
     case.put(&full("a")).await?;
-    patched(case, &StreamPatch::default()).await
+    assert_patched(case, &StreamPatch::default()).await
 }
 
-async fn of_empty_clears(case: &Case) -> Check {
+async fn empty_values_clear_fields(case: &Case) -> Check {
     case.put(&full("a")).await?;
     let empty = Some(String::new());
     let patch = StreamPatch {
@@ -67,46 +67,46 @@ async fn of_empty_clears(case: &Case) -> Check {
         node: empty,
         labels: LabelsPatch::Replace(BTreeMap::new()),
     };
-    patched(case, &patch).await?;
+    assert_patched(case, &patch).await?;
     let now = case.get("a").await?;
-    same("the texts", (now.video_codec.as_str(), now.resolution.as_str(), now.frame_rate), ("", "", 0.0))?;
-    same("the optional ones", (now.audio_codec.clone(), now.node.clone(), now.labels.len()), (None, None, 0))?;
+    same("the strings", (now.video_codec.as_str(), now.resolution.as_str(), now.frame_rate), ("", "", 0.0))?;
+    same("the optional fields", (now.audio_codec.clone(), now.node.clone(), now.labels.len()), (None, None, 0))?;
     let json = now.to_json();
-    ensure(!json.contains("\"labels\"") && !json.contains("\"node\""), "what was cleared is still written")
+    ensure(!json.contains("\"labels\"") && !json.contains("\"node\""), "cleared fields are still encoded")
 }
 
 async fn merges_labels(case: &Case) -> Check {
     let mut given = full("a");
     given.labels.insert("stays".to_owned(), "as it is".to_owned());
     case.put(&given).await?;
-    let text = |text: &str| Some(text.to_owned());
+    let some = |string: &str| Some(string.to_owned());
     let merge = BTreeMap::from([
         ("event".to_owned(), None),
-        ("tenant".to_owned(), text("zenith")),
-        ("new".to_owned(), text("")),
+        ("tenant".to_owned(), some("zenith")),
+        ("new".to_owned(), some("")),
         ("unknown".to_owned(), None),
     ]);
-    patched(case, &StreamPatch { labels: LabelsPatch::Merge(merge), ..Default::default() }).await?;
-    let should = [("new", ""), ("stays", "as it is"), ("tenant", "zenith")]
+    assert_patched(case, &StreamPatch { labels: LabelsPatch::Merge(merge), ..Default::default() }).await?;
+    let expected = [("new", ""), ("stays", "as it is"), ("tenant", "zenith")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    same("the labels", case.get("a").await?.labels, BTreeMap::from(should))
+    same("the labels", case.get("a").await?.labels, BTreeMap::from(expected))
 }
 
 async fn replaces_labels(case: &Case) -> Check {
     case.put(&full("a")).await?;
     let labels = BTreeMap::from([("only".to_owned(), "one".to_owned())]);
     let patch = StreamPatch { labels: LabelsPatch::Replace(labels.clone()), ..Default::default() };
-    patched(case, &patch).await?;
+    assert_patched(case, &patch).await?;
     same("the labels", case.get("a").await?.labels, labels)
 }
 
-async fn finds_no_stream_to_patch(case: &Case) -> Check {
+async fn returns_not_found_when_stream_is_not_live(case: &Case) -> Check {
     let patch = StreamPatch::default().label("a", "b");
     fails(case.registry().patch(&id("never"), &patch).await, ErrorKind::NotFound)?;
-    case.is_gone("never").await
+    case.assert_gone("never").await
 }
 
-async fn of_another_node_makes_another_publisher(case: &Case) -> Check {
+async fn changing_the_node_changes_the_publisher(case: &Case) -> Check {
     let mut given = stream("a");
     given.node = Some("ingest-1".to_owned());
     case.put(&given).await?;

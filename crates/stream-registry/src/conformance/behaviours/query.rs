@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::case::{Case, Check, Fault, count, ensure, fails, fault, id, same, stream};
+use super::case::{Case, Check, Fault, count, ensure, fails, fault, full, id, same, stream};
 use super::declare;
 use super::feed::{changed, ended, follow};
 use crate::error::{ErrorKind, Operation};
@@ -15,7 +15,7 @@ use crate::watch::{Ending, Event, WatchFrom};
 declare! {
     "queries", Long: [
         find_selects_by_each_condition,
-        find_searches_without_regard_to_case,
+        find_search_ignores_case,
         find_sorts_by_each_field_in_both_directions,
         find_pages_hold_every_match_once,
         find_counts_all_matches_on_every_page,
@@ -58,7 +58,7 @@ async fn found(case: &Case, filter: Filter) -> Check<Page> {
 }
 
 /// Checks which streams match a filter.
-async fn selects(case: &Case, filter: Filter, expected: &[&str]) -> Check {
+async fn assert_selected(case: &Case, filter: Filter, expected: &[&str]) -> Check {
     let page = found(case, filter.clone()).await?;
     same(&format!("the streams of {filter:?}"), ids(&page.streams), expected.to_vec())?;
     same(&format!("the total of {filter:?}"), page.total, expected.len() as u64)
@@ -146,23 +146,23 @@ async fn find_selects_by_each_condition(case: &Case) -> Check {
         case.put(given).await?;
     }
     let all = Filter::default;
-    selects(case, all(), &["a", "b", "c"]).await?;
-    selects(case, all().status(StreamStatus::Active), &["a"]).await?;
-    selects(case, all().status(StreamStatus::Error), &[]).await?;
-    selects(case, all().kind(StreamType::Rtp), &["b"]).await?;
-    selects(case, all().kind(StreamType::Srt), &["a", "c"]).await?;
-    selects(case, all().node("ingest-1"), &["a"]).await?;
-    selects(case, all().node("INGEST-1"), &[]).await?;
-    selects(case, all().node(""), &["b"]).await?;
-    selects(case, all().label("site", "north"), &["a"]).await?;
-    selects(case, all().label("site", "North"), &[]).await?;
-    selects(case, all().label("site", "north").label("tier", "1"), &["a"]).await?;
-    selects(case, all().label("site", "north").label("tier", "2"), &[]).await?;
-    selects(case, all().kind(StreamType::Srt).node("ingest-10"), &["c"]).await?;
-    selects(case, all().kind(StreamType::Rtp).node("ingest-10"), &[]).await
+    assert_selected(case, all(), &["a", "b", "c"]).await?;
+    assert_selected(case, all().status(StreamStatus::Active), &["a"]).await?;
+    assert_selected(case, all().status(StreamStatus::Error), &[]).await?;
+    assert_selected(case, all().kind(StreamType::Rtp), &["b"]).await?;
+    assert_selected(case, all().kind(StreamType::Srt), &["a", "c"]).await?;
+    assert_selected(case, all().node("ingest-1"), &["a"]).await?;
+    assert_selected(case, all().node("INGEST-1"), &[]).await?;
+    assert_selected(case, all().node(""), &["b"]).await?;
+    assert_selected(case, all().label("site", "north"), &["a"]).await?;
+    assert_selected(case, all().label("site", "North"), &[]).await?;
+    assert_selected(case, all().label("site", "north").label("tier", "1"), &["a"]).await?;
+    assert_selected(case, all().label("site", "north").label("tier", "2"), &[]).await?;
+    assert_selected(case, all().kind(StreamType::Srt).node("ingest-10"), &["c"]).await?;
+    assert_selected(case, all().kind(StreamType::Rtp).node("ingest-10"), &[]).await
 }
 
-async fn find_searches_without_regard_to_case(case: &Case) -> Check {
+async fn find_search_ignores_case(case: &Case) -> Check {
     let mut one = stream("Cam-1");
     one.node = Some("Ingest-7".to_owned());
     one.labels = BTreeMap::from([("site".to_owned(), "Élysée".to_owned())]);
@@ -183,7 +183,7 @@ async fn find_searches_without_regard_to_case(case: &Case) -> Check {
         ("site", &[]),
         ("hevc", &[]),
     ] {
-        selects(case, Filter::default().search(search), expected).await?;
+        assert_selected(case, Filter::default().search(search), expected).await?;
     }
     Ok(())
 }
@@ -238,9 +238,9 @@ async fn find_shows_the_last_writes(case: &Case) -> Check {
         let name = format!("s{round}");
         case.put(&stream(&name)).await?;
         case.registry().update_status(&id(&name), StreamStatus::Error).await?;
-        selects(case, Filter::default().status(StreamStatus::Error), &[&name]).await?;
+        assert_selected(case, Filter::default().status(StreamStatus::Error), &[&name]).await?;
         case.registry().unregister(&id(&name)).await?;
-        selects(case, Filter::default(), &[]).await?;
+        assert_selected(case, Filter::default(), &[]).await?;
     }
     Ok(())
 }
@@ -264,7 +264,7 @@ async fn find_cursor_survives_the_end_of_its_stream(case: &Case) -> Check {
     same("the matches after the cursor", ids(&case.registry().find(&other).await?.streams), vec!["s9"])
 }
 
-async fn rejects(case: &Case, query: Query) -> Check {
+async fn assert_rejected(case: &Case, query: Query) -> Check {
     let cursor = query.cursor.clone();
     let error = fails(case.registry().find(&query).await, ErrorKind::InvalidCursor)
         .map_err(|_| fault(&format!("the cursor {cursor:?} is accepted for the order {}", query.order)))?;
@@ -278,7 +278,7 @@ async fn find_rejects_a_cursor_of_another_order(case: &Case) -> Check {
     let first = case.registry().find(&query.clone().order(by_bitrate)).await?;
     let cursor = first.next.ok_or_else(|| fault("the first page has no cursor"))?;
     for order in [by_bitrate.descending(), Order::by(SortField::BytesReceived), Order::default()] {
-        rejects(case, query.clone().order(order).cursor(cursor.clone())).await?;
+        assert_rejected(case, query.clone().order(order).cursor(cursor.clone())).await?;
     }
     Ok(())
 }
@@ -290,7 +290,7 @@ async fn find_rejects_a_malformed_cursor(case: &Case) -> Check {
     let cursor = first.next.ok_or_else(|| fault("the first page has no cursor"))?.as_str().to_owned();
     let malformed = [format!("{cursor}{cursor}"), format!("{cursor}0"), format!("0{cursor}"), cursor[..1].to_owned()];
     for malformed in malformed.iter().map(String::as_str).chain(["0", "x", "null", "v.node", "a/b?c=d&e"]) {
-        rejects(case, query.clone().cursor(malformed.parse()?)).await?;
+        assert_rejected(case, query.clone().cursor(malformed.parse()?)).await?;
     }
     Ok(())
 }
@@ -366,11 +366,12 @@ async fn history_lists_the_latest_ended_stream_first(case: &Case) -> Check {
     let options = UnregisterOptions::default().reason("done".parse()?);
     let second = case.registry().unregister_with(&id("b"), &options).await?;
     // The same id again is another session.
-    case.put(&stream("a")).await?;
-    case.registry().unregister(&id("a")).await?;
+    case.put(&full("a")).await?;
+    let third = case.registry().unregister(&id("a")).await?;
     let events = history(case, &Ended::default(), 10).await?;
     same("the ended streams", ended_ids(&events), vec!["a", "b", "a"])?;
     let records: Vec<_> = events.iter().filter_map(Event::stream).collect();
+    same("the last record of the second session", records[0].to_json(), third.to_json())?;
     same("the last record of b", records[1].to_json(), second.to_json())?;
     same("the last record of the first session", records[2].to_json(), first.to_json())?;
     match &events[1] {
@@ -430,7 +431,7 @@ async fn history_lists_expired_streams(case: &Case) -> Check {
     let sent = Instant::now();
     case.put(&stream("a")).await?;
     case.pass(0.6).await;
-    let last = case.lives("a", sent).await?;
+    let last = case.assert_live("a", sent).await?;
     case.pass(0.5).await;
     changed(&mut watch).await?;
     let (reason, _) = ended(&mut watch).await?;

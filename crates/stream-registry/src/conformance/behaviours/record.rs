@@ -7,35 +7,35 @@ use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus, StreamType, 
 
 declare! {
     "record", Long: [
-        every_field_comes_back,
-        a_plain_stream_has_no_optional_fields,
-        is_written_in_fixed_order_and_compact,
-        is_stored_in_fixed_order_and_compact,
-        any_text_comes_back,
-        empty_texts_come_back,
-        an_end_reason_is_not_taken_at_register,
-        an_epoch_is_not_taken_from_a_caller,
+        every_field_is_stored,
+        plain_stream_has_no_optional_fields,
+        is_encoded_compactly_in_fixed_order,
+        is_stored_compactly_in_fixed_order,
+        any_string_is_stored_unchanged,
+        empty_strings_are_stored,
+        register_ignores_an_end_reason_of_the_caller,
+        plain_writes_ignore_an_epoch_of_the_caller,
     ],
     "tokens", Long: [unknown_types_are_kept, unknown_statuses_are_kept],
-    "times", Long: [are_the_stores_at_register, are_written_with_nine_digits],
+    "times", Long: [come_from_the_clock_of_the_store_at_register, are_written_with_nine_fractional_digits],
     "unknown-fields", Long: [
         are_kept_by_a_heartbeat,
-        are_kept_by_a_status,
+        are_kept_by_a_status_change,
         are_kept_by_statistics,
         are_kept_by_a_patch,
-        are_kept_by_unregister_and_lists,
-        go_with_the_record_that_is_replaced,
+        are_returned_by_unregister_and_lists,
+        are_removed_when_the_record_is_replaced,
     ],
 }
 
-async fn every_field_comes_back(case: &Case) -> Check {
+async fn every_field_is_stored(case: &Case) -> Check {
     let given = full("a");
-    let answered = case.put(&given).await?;
-    same("the answer", timeless(&answered), timeless(&given))?;
-    same("the record", case.get("a").await?, answered)
+    let returned = case.put(&given).await?;
+    same("the answer", timeless(&returned), timeless(&given))?;
+    same("the record", case.get("a").await?, returned)
 }
 
-async fn a_plain_stream_has_no_optional_fields(case: &Case) -> Check {
+async fn plain_stream_has_no_optional_fields(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     let json = case.get("a").await?.to_json();
     let names = ["node", "epoch", "labels", "audio_codec", "rtt_ms", "jitter_ms", "packets_retransmitted"];
@@ -45,56 +45,56 @@ async fn a_plain_stream_has_no_optional_fields(case: &Case) -> Check {
     Ok(())
 }
 
-fn in_order(json: &str, record: &Stream) -> Check {
+fn assert_encoding(json: &str, record: &Stream) -> Check {
     let (created, beat) = (record.created_at, record.last_heartbeat);
-    let should = format!(
+    let expected = format!(
         r#"{{"id":"a","type":"srt","source_addr":"203.0.113.7:40112","status":"active","created_at":"{created}","last_heartbeat":"{beat}","video_codec":"HEVC","resolution":"1920x1080","bitrate":8000000,"frame_rate":59.94,"bytes_received":100000000000000,"packets_received":76000000000,"packets_lost":12,"node":"ingest-1","labels":{{"event":"derby","tenant":"acme"}},"audio_codec":"AAC","rtt_ms":12.5,"jitter_ms":0.25,"packets_retransmitted":34,"packets_dropped":5,"viewers":67}}"#
     );
-    same("the text", json, &should)
+    same("the JSON", json, &expected)
 }
 
-async fn is_written_in_fixed_order_and_compact(case: &Case) -> Check {
+async fn is_encoded_compactly_in_fixed_order(case: &Case) -> Check {
     let record = case.put(&full("a")).await?;
-    in_order(&case.get("a").await?.to_json(), &record)
+    assert_encoding(&case.get("a").await?.to_json(), &record)
 }
 
-async fn is_stored_in_fixed_order_and_compact(case: &Case) -> Check {
+async fn is_stored_compactly_in_fixed_order(case: &Case) -> Check {
     let record = case.put(&full("a")).await?;
     let stored = case.instance.stored(&id("a")).await.ok_or(super::case::Fault::NoHook("stored"))?;
-    in_order(&stored.ok_or_else(|| fault("nothing is stored"))?, &record)
+    assert_encoding(&stored.ok_or_else(|| fault("nothing is stored"))?, &record)
 }
 
-const TEXTS: [&str; 8] = [
+const STRINGS: [&str; 8] = [
     "\"quoted\" \\ back",
     "line\nline\r\ttab",
     "\u{0}\u{1f}\u{7f}",
     "emoji 📺 ключ 映像",
     "</script>&amp;%2F+?#",
     "{\"id\":\"b\"}",
-    " blanks around ",
+    " spaces around ",
     "\u{2028}\u{feff}",
 ];
 
-async fn any_text_comes_back(case: &Case) -> Check {
-    for (at, text) in TEXTS.into_iter().enumerate() {
-        let mut given = full(&format!("s{at}"));
-        given.source_addr = text.to_owned();
-        given.video_codec = text.to_owned();
-        given.resolution = text.to_owned();
-        given.node = Some(text.to_owned());
-        given.audio_codec = Some(text.to_owned());
-        given.labels.insert(text.to_owned(), text.to_owned());
+async fn any_string_is_stored_unchanged(case: &Case) -> Check {
+    for (n, string) in STRINGS.into_iter().enumerate() {
+        let mut given = full(&format!("s{n}"));
+        given.source_addr = string.to_owned();
+        given.video_codec = string.to_owned();
+        given.resolution = string.to_owned();
+        given.node = Some(string.to_owned());
+        given.audio_codec = Some(string.to_owned());
+        given.labels.insert(string.to_owned(), string.to_owned());
         case.put(&given).await?;
         same("the record", timeless(&case.get(given.id.as_str()).await?), timeless(&given))?;
-        let patch = StreamPatch { resolution: Some(text.to_owned()), ..StreamPatch::default() };
-        case.registry().patch(&given.id, &patch.label("another", text)).await?;
-        given.labels.insert("another".to_owned(), text.to_owned());
+        let patch = StreamPatch { resolution: Some(string.to_owned()), ..StreamPatch::default() };
+        case.registry().patch(&given.id, &patch.label("another", string)).await?;
+        given.labels.insert("another".to_owned(), string.to_owned());
         same("the patched record", timeless(&case.get(given.id.as_str()).await?), timeless(&given))?;
     }
     Ok(())
 }
 
-async fn empty_texts_come_back(case: &Case) -> Check {
+async fn empty_strings_are_stored(case: &Case) -> Check {
     let mut given = stream("a");
     given.source_addr = String::new();
     given.labels.insert("empty".to_owned(), String::new());
@@ -102,14 +102,14 @@ async fn empty_texts_come_back(case: &Case) -> Check {
     same("the record", timeless(&case.get("a").await?), timeless(&given))
 }
 
-async fn an_end_reason_is_not_taken_at_register(case: &Case) -> Check {
+async fn register_ignores_an_end_reason_of_the_caller(case: &Case) -> Check {
     let mut given = stream("a");
-    given.end_reason = Some("before it began".to_owned());
+    given.end_reason = Some("ended before".to_owned());
     same("the reason", case.put(&given).await?.end_reason, None)?;
     same("the stored reason", case.get("a").await?.end_reason, None)
 }
 
-async fn an_epoch_is_not_taken_from_a_caller(case: &Case) -> Check {
+async fn plain_writes_ignore_an_epoch_of_the_caller(case: &Case) -> Check {
     let given = Stream::from_json(r#"{"id":"a","type":"srt","source_addr":"h:1","epoch":"00000000000000ff-x"}"#)?;
     case.put(&given).await?;
     ensure(case.get("a").await?.epoch().is_none(), "a plain registration has an epoch")?;
@@ -118,8 +118,8 @@ async fn an_epoch_is_not_taken_from_a_caller(case: &Case) -> Check {
 }
 
 async fn unknown_types_are_kept(case: &Case) -> Check {
-    for (at, word) in ["rtmp", "WebRTC", "x", "a-b/c:d", "ключ", &"y".repeat(32)].into_iter().enumerate() {
-        let mut given = stream(&format!("s{at}"));
+    for (n, word) in ["rtmp", "WebRTC", "x", "a-b/c:d", "ключ", &"y".repeat(32)].into_iter().enumerate() {
+        let mut given = stream(&format!("s{n}"));
         given.kind = word.parse()?;
         case.put(&given).await?;
         same("the type", case.get(given.id.as_str()).await?.kind, given.kind)?;
@@ -137,7 +137,7 @@ async fn unknown_statuses_are_kept(case: &Case) -> Check {
     Ok(())
 }
 
-async fn are_the_stores_at_register(case: &Case) -> Check {
+async fn come_from_the_clock_of_the_store_at_register(case: &Case) -> Check {
     let mut early = stream("a");
     (early.created_at, early.last_heartbeat) = (Timestamp::ZERO, Timestamp::ZERO);
     let mut late = stream("b");
@@ -149,10 +149,10 @@ async fn are_the_stores_at_register(case: &Case) -> Check {
         case.unchanged(record).await?;
     }
     ensure(late.created_at >= early.created_at, "the later registration is older")?;
-    ensure(late.created_at.since(early.created_at).as_secs() < 60, "a caller's clock decides")
+    ensure(late.created_at.since(early.created_at).as_secs() < 60, "the time is from the caller's clock")
 }
 
-async fn are_written_with_nine_digits(case: &Case) -> Check {
+async fn are_written_with_nine_fractional_digits(case: &Case) -> Check {
     let json = case.put(&stream("a")).await?.to_json();
     for name in ["created_at", "last_heartbeat"] {
         let time = json.split(&format!("\"{name}\":\"")).nth(1).and_then(|rest| rest.split('"').next());
@@ -162,60 +162,60 @@ async fn are_written_with_nine_digits(case: &Case) -> Check {
     Ok(())
 }
 
-/// Everything that a decoder with numbers, maps or escapes of its own would spell in another way.
+/// Fields that a decoder into numbers, maps or strings would encode differently.
 pub(super) const UNKNOWN: &str = r#""x_empty":[],"x_object":{},"x_null":null,"x_big":12345678901234567890123,"x_float":1.10,"x_exp":1E+2,"x_text":"a\/b \u00e9","x_nested":{"b":[{"last_heartbeat":"2001-01-01T00:00:00Z","status":"decoy"}],"a":[[],{}]},"Status":"decoy","z":1,"a":2"#;
 
 pub(super) fn with_unknown(name: &str) -> Check<Stream> {
     Ok(Stream::from_json(&format!(r#"{{"id":"{name}","type":"srt","source_addr":"203.0.113.7:40112",{UNKNOWN}}}"#))?)
 }
 
-fn has_unknown(record: &Stream) -> Check {
+fn assert_unknown_kept(record: &Stream) -> Check {
     let json = record.to_json();
-    ensure(json.ends_with(&format!(",{UNKNOWN}}}")), &format!("unknown fields are lost or spelt anew: {json}"))
+    ensure(json.ends_with(&format!(",{UNKNOWN}}}")), &format!("unknown fields are lost or encoded differently: {json}"))
 }
 
-async fn kept_by(case: &Case, change: Change) -> Check {
+async fn assert_kept_by(case: &Case, change: Change) -> Check {
     let given = with_unknown("a")?;
     case.put(&given).await?;
-    has_unknown(&case.get("a").await?)?;
+    assert_unknown_kept(&case.get("a").await?)?;
     for answer in case.registry().write(&[super::case::write("a", change)]).await? {
         answer?;
     }
-    has_unknown(&case.get("a").await?)
+    assert_unknown_kept(&case.get("a").await?)
 }
 
 async fn are_kept_by_a_heartbeat(case: &Case) -> Check {
-    kept_by(case, Change::Heartbeat).await
+    assert_kept_by(case, Change::Heartbeat).await
 }
 
-async fn are_kept_by_a_status(case: &Case) -> Check {
-    kept_by(case, Change::Status(StreamStatus::Paused)).await
+async fn are_kept_by_a_status_change(case: &Case) -> Check {
+    assert_kept_by(case, Change::Status(StreamStatus::Paused)).await
 }
 
 async fn are_kept_by_statistics(case: &Case) -> Check {
-    kept_by(case, Change::Stats(StreamStats { bytes_received: 1, viewers: Some(3), ..Default::default() })).await
+    assert_kept_by(case, Change::Stats(StreamStats { bytes_received: 1, viewers: Some(3), ..Default::default() })).await
 }
 
 async fn are_kept_by_a_patch(case: &Case) -> Check {
     let patch = StreamPatch { video_codec: Some("AV1".to_owned()), ..Default::default() };
-    kept_by(case, Change::Patch(Box::new(patch.label("a", "b")))).await
+    assert_kept_by(case, Change::Patch(Box::new(patch.label("a", "b")))).await
 }
 
-async fn are_kept_by_unregister_and_lists(case: &Case) -> Check {
+async fn are_returned_by_unregister_and_lists(case: &Case) -> Check {
     case.put(&with_unknown("a")?).await?;
     for record in case.registry().list().await? {
-        has_unknown(&record)?;
+        assert_unknown_kept(&record)?;
     }
     case.pages(10, |_| {}).await?;
-    has_unknown(&case.registry().unregister(&id("a")).await?)
+    assert_unknown_kept(&case.registry().unregister(&id("a")).await?)
 }
 
-async fn go_with_the_record_that_is_replaced(case: &Case) -> Check {
+async fn are_removed_when_the_record_is_replaced(case: &Case) -> Check {
     case.put(&with_unknown("a")?).await?;
     case.registry().update(&stream("a")).await?;
-    ensure(!case.get("a").await?.to_json().contains("x_big"), "an update left unknown fields of the old record")?;
+    ensure(!case.get("a").await?.to_json().contains("x_big"), "an update kept unknown fields of the old record")?;
     case.registry().update(&with_unknown("a")?).await?;
-    has_unknown(&case.get("a").await?)?;
+    assert_unknown_kept(&case.get("a").await?)?;
     case.put(&stream("a")).await?;
-    ensure(!case.get("a").await?.to_json().contains("x_big"), "a renewal left unknown fields of the old record")
+    ensure(!case.get("a").await?.to_json().contains("x_big"), "a renewal kept unknown fields of the old record")
 }

@@ -1,4 +1,4 @@
-//! Registering under a given id.
+//! Registration under a given id.
 
 use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream, timeless};
 use super::declare;
@@ -8,29 +8,29 @@ use crate::stream::{Stream, StreamType};
 
 declare! {
     "register", Long: [
-        creates_with_both_times_now,
-        answers_with_the_record_and_the_time_to_live,
+        creates_with_current_times,
+        returns_the_record_and_the_time_to_live,
         renews_for_the_same_publisher,
-        renews_where_only_one_side_names_a_node,
+        renews_when_only_one_record_names_a_node,
         replaces_the_record_when_it_renews,
-        refuses_another_address,
-        refuses_another_type,
-        refuses_another_node,
-        refuses_publishers_without_an_address,
-        refuses_with_the_record_that_is_there,
-        changes_nothing_when_it_refuses,
-        create_only_refuses_even_the_same_publisher,
-        create_only_creates_where_the_id_is_free,
-        take_over_puts_a_new_record,
+        rejects_another_address,
+        rejects_another_type,
+        rejects_another_node,
+        rejects_publishers_without_an_address,
+        conflict_error_carries_the_live_record,
+        conflict_changes_nothing,
+        create_only_rejects_even_the_same_publisher,
+        create_only_creates_when_the_id_is_free,
+        take_over_replaces_the_record,
         take_over_of_a_free_id_creates,
-        take_over_by_the_same_publisher_is_a_new_record,
-        a_free_id_is_free_for_anybody,
-        one_of_many_publishers_wins,
-        one_of_many_calls_of_a_publisher_creates,
+        take_over_by_the_same_publisher_creates_a_new_record,
+        unregistered_id_is_free_for_any_publisher,
+        exactly_one_of_many_concurrent_publishers_wins,
+        exactly_one_of_many_concurrent_calls_creates,
     ],
 }
 
-fn by(name: &str, source: &str) -> Stream {
+fn stream_from(name: &str, source: &str) -> Stream {
     Stream::new(id(name), StreamType::Srt, source)
 }
 
@@ -38,14 +38,14 @@ fn policy(policy: OnConflict) -> RegisterOptions {
     RegisterOptions::default().on_conflict(policy)
 }
 
-async fn creates_with_both_times_now(case: &Case) -> Check {
+async fn creates_with_current_times(case: &Case) -> Check {
     let answer = case.registry().register(&stream("a")).await?;
     same("the outcome", answer.outcome, Outcome::Created)?;
     same("last_heartbeat", answer.stream.last_heartbeat, answer.stream.created_at)?;
     same("the list", case.listed().await?, vec!["a".to_owned()])
 }
 
-async fn answers_with_the_record_and_the_time_to_live(case: &Case) -> Check {
+async fn returns_the_record_and_the_time_to_live(case: &Case) -> Check {
     let answer = case.registry().register(&full("a")).await?;
     case.unchanged(&answer.stream).await?;
     same("the epoch", answer.epoch, None)?;
@@ -53,7 +53,7 @@ async fn answers_with_the_record_and_the_time_to_live(case: &Case) -> Check {
     same("the store's time to live", case.registry().info().ttl, case.ttl)
 }
 
-async fn renewed(case: &Case, first: &Stream, second: &Stream) -> Check {
+async fn assert_renewed(case: &Case, first: &Stream, second: &Stream) -> Check {
     let created = case.put(first).await?;
     let answer = case.registry().register(second).await?;
     same("the outcome", answer.outcome, Outcome::Renewed)?;
@@ -71,16 +71,16 @@ async fn renews_for_the_same_publisher(case: &Case) -> Check {
     let answer = case.registry().register(&stream("a")).await?;
     same("the outcome", answer.outcome, Outcome::Renewed)?;
     same("created_at", answer.stream.created_at, created.created_at)?;
-    ensure(answer.stream.last_heartbeat > created.last_heartbeat, "last_heartbeat does not move")?;
+    ensure(answer.stream.last_heartbeat > created.last_heartbeat, "last_heartbeat does not advance")?;
     case.unchanged(&answer.stream).await
 }
 
-async fn renews_where_only_one_side_names_a_node(case: &Case) -> Check {
+async fn renews_when_only_one_record_names_a_node(case: &Case) -> Check {
     let mut on_node = stream("a");
     on_node.node = Some("ingest-1".to_owned());
-    renewed(case, &on_node, &on_node).await?;
-    renewed(case, &on_node, &stream("a")).await?;
-    renewed(case, &stream("a"), &on_node).await
+    assert_renewed(case, &on_node, &on_node).await?;
+    assert_renewed(case, &on_node, &stream("a")).await?;
+    assert_renewed(case, &stream("a"), &on_node).await
 }
 
 async fn replaces_the_record_when_it_renews(case: &Case) -> Check {
@@ -90,7 +90,7 @@ async fn replaces_the_record_when_it_renews(case: &Case) -> Check {
     same("the record", timeless(&case.get("a").await?), timeless(&plain))
 }
 
-async fn refused(case: &Case, first: &Stream, second: &Stream) -> Check {
+async fn assert_rejected(case: &Case, first: &Stream, second: &Stream) -> Check {
     let before = case.put(first).await?;
     fails(case.registry().register(second).await, ErrorKind::AlreadyExists)?;
     case.unchanged(&before).await?;
@@ -98,37 +98,37 @@ async fn refused(case: &Case, first: &Stream, second: &Stream) -> Check {
     Ok(())
 }
 
-async fn refuses_another_address(case: &Case) -> Check {
-    refused(case, &by("a", "10.0.0.1:5000"), &by("a", "10.0.0.1:5001")).await?;
-    refused(case, &by("a", "10.0.0.1:5000"), &by("a", "")).await
+async fn rejects_another_address(case: &Case) -> Check {
+    assert_rejected(case, &stream_from("a", "10.0.0.1:5000"), &stream_from("a", "10.0.0.1:5001")).await?;
+    assert_rejected(case, &stream_from("a", "10.0.0.1:5000"), &stream_from("a", "")).await
 }
 
-async fn refuses_another_type(case: &Case) -> Check {
+async fn rejects_another_type(case: &Case) -> Check {
     let mut rtp = stream("a");
     rtp.kind = StreamType::Rtp;
-    refused(case, &stream("a"), &rtp).await
+    assert_rejected(case, &stream("a"), &rtp).await
 }
 
-async fn refuses_another_node(case: &Case) -> Check {
+async fn rejects_another_node(case: &Case) -> Check {
     let (mut one, mut other) = (stream("a"), stream("a"));
     (one.node, other.node) = (Some("ingest-1".to_owned()), Some("ingest-2".to_owned()));
-    refused(case, &one, &other).await
+    assert_rejected(case, &one, &other).await
 }
 
-async fn refuses_publishers_without_an_address(case: &Case) -> Check {
-    refused(case, &by("a", ""), &by("a", "")).await
+async fn rejects_publishers_without_an_address(case: &Case) -> Check {
+    assert_rejected(case, &stream_from("a", ""), &stream_from("a", "")).await
 }
 
-async fn refuses_with_the_record_that_is_there(case: &Case) -> Check {
+async fn conflict_error_carries_the_live_record(case: &Case) -> Check {
     let there = case.put(&full("a")).await?;
-    let error = fails(case.registry().register(&by("a", "10.9.9.9:1")).await, ErrorKind::AlreadyExists)?;
+    let error = fails(case.registry().register(&stream_from("a", "10.9.9.9:1")).await, ErrorKind::AlreadyExists)?;
     same("the record in the error", error.existing(), Some(&there))?;
-    ensure(!error.may_have_applied() && !error.is_retryable(), "a refusal is neither done nor worth a retry")
+    ensure(!error.may_have_applied() && !error.is_retryable(), "a conflict is reported as retryable or applied")
 }
 
-async fn changes_nothing_when_it_refuses(case: &Case) -> Check {
+async fn conflict_changes_nothing(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
-    let mut other = by("a", "10.9.9.9:1");
+    let mut other = stream_from("a", "10.9.9.9:1");
     other.labels.insert("mine".to_owned(), "now".to_owned());
     for options in [policy(OnConflict::Reject), policy(OnConflict::CreateOnly)] {
         fails(case.registry().register_with(&other, &options).await, ErrorKind::AlreadyExists)?;
@@ -137,7 +137,7 @@ async fn changes_nothing_when_it_refuses(case: &Case) -> Check {
     same("the list", case.registry().list().await?, vec![before])
 }
 
-async fn create_only_refuses_even_the_same_publisher(case: &Case) -> Check {
+async fn create_only_rejects_even_the_same_publisher(case: &Case) -> Check {
     let before = case.put(&stream("a")).await?;
     let options = policy(OnConflict::CreateOnly);
     let error = fails(case.registry().register_with(&stream("a"), &options).await, ErrorKind::AlreadyExists)?;
@@ -145,20 +145,20 @@ async fn create_only_refuses_even_the_same_publisher(case: &Case) -> Check {
     case.unchanged(&before).await
 }
 
-async fn create_only_creates_where_the_id_is_free(case: &Case) -> Check {
+async fn create_only_creates_when_the_id_is_free(case: &Case) -> Check {
     let answer = case.registry().register_with(&stream("a"), &policy(OnConflict::CreateOnly)).await?;
     same("the outcome", answer.outcome, Outcome::Created)?;
     case.unchanged(&answer.stream).await
 }
 
-async fn take_over_puts_a_new_record(case: &Case) -> Check {
+async fn take_over_replaces_the_record(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     case.instance.advance(std::time::Duration::from_millis(20)).await;
-    let other = by("a", "10.9.9.9:1");
+    let other = stream_from("a", "10.9.9.9:1");
     let answer = case.registry().register_with(&other, &policy(OnConflict::TakeOver)).await?;
     same("the outcome", answer.outcome, Outcome::TakenOver)?;
     same("the record", timeless(&answer.stream), timeless(&other))?;
-    ensure(answer.stream.created_at > before.created_at, "created_at is the old publisher's")?;
+    ensure(answer.stream.created_at > before.created_at, "created_at is that of the old publisher")?;
     same("last_heartbeat", answer.stream.last_heartbeat, answer.stream.created_at)?;
     case.unchanged(&answer.stream).await?;
     same("the list", case.listed().await?, vec!["a".to_owned()])
@@ -170,27 +170,27 @@ async fn take_over_of_a_free_id_creates(case: &Case) -> Check {
     case.unchanged(&answer.stream).await
 }
 
-async fn take_over_by_the_same_publisher_is_a_new_record(case: &Case) -> Check {
+async fn take_over_by_the_same_publisher_creates_a_new_record(case: &Case) -> Check {
     let before = case.put(&stream("a")).await?;
     case.instance.advance(std::time::Duration::from_millis(20)).await;
     let answer = case.registry().register_with(&stream("a"), &policy(OnConflict::TakeOver)).await?;
     same("the outcome", answer.outcome, Outcome::TakenOver)?;
-    ensure(answer.stream.created_at > before.created_at, "created_at is the old record's")
+    ensure(answer.stream.created_at > before.created_at, "created_at is that of the old record")
 }
 
-async fn a_free_id_is_free_for_anybody(case: &Case) -> Check {
-    case.put(&by("a", "10.0.0.1:1")).await?;
+async fn unregistered_id_is_free_for_any_publisher(case: &Case) -> Check {
+    case.put(&stream_from("a", "10.0.0.1:1")).await?;
     case.registry().unregister(&id("a")).await?;
-    let answer = case.registry().register(&by("a", "10.0.0.2:2")).await?;
+    let answer = case.registry().register(&stream_from("a", "10.0.0.2:2")).await?;
     same("the outcome", answer.outcome, Outcome::Created)?;
-    ensure(answer.stream.source_addr == "10.0.0.2:2", "an old record is back")
+    ensure(answer.stream.source_addr == "10.0.0.2:2", "the old record was restored")
 }
 
-async fn one_of_many_publishers_wins(case: &Case) -> Check {
+async fn exactly_one_of_many_concurrent_publishers_wins(case: &Case) -> Check {
     for round in 0..20 {
         let name = format!("round {round}");
         let answers = at_once((0..64).map(|publisher| {
-            let (registry, given) = (case.shared(), by(&name, &format!("10.0.0.{publisher}:5000")));
+            let (registry, given) = (case.shared(), stream_from(&name, &format!("10.0.0.{publisher}:5000")));
             async move { registry.register(&given).await }
         }))
         .await?;
@@ -200,7 +200,7 @@ async fn one_of_many_publishers_wins(case: &Case) -> Check {
                 Ok(registered) => winners.push(registered.stream),
                 Err(error) => {
                     let error = fails(Err::<(), _>(error), ErrorKind::AlreadyExists)?;
-                    ensure(error.existing().is_some(), "the refusal names no record")?;
+                    ensure(error.existing().is_some(), "the error carries no record")?;
                 }
             }
         }
@@ -210,7 +210,7 @@ async fn one_of_many_publishers_wins(case: &Case) -> Check {
     Ok(())
 }
 
-async fn one_of_many_calls_of_a_publisher_creates(case: &Case) -> Check {
+async fn exactly_one_of_many_concurrent_calls_creates(case: &Case) -> Check {
     let answers = at_once((0..16).map(|_| {
         let registry = case.shared();
         async move { registry.register(&stream("a")).await }

@@ -1,4 +1,4 @@
-//! Registering under a generated id.
+//! Registration under a generated id.
 
 use std::collections::BTreeSet;
 
@@ -9,30 +9,30 @@ use crate::stream::{StreamId, StreamType, generate_stream_id};
 
 declare! {
     "register-new", Long: [
-        gives_an_id_of_its_own,
-        keeps_everything_but_the_id,
-        never_shares_an_id,
-        never_takes_an_id_that_is_live,
-        creates_whatever_the_policy,
+        uses_a_generated_id,
+        stores_all_other_fields,
+        concurrent_calls_get_different_ids,
+        never_uses_a_live_id,
+        creates_under_every_policy,
     ],
 }
 
-async fn gives_an_id_of_its_own(case: &Case) -> Check {
+async fn uses_a_generated_id(case: &Case) -> Check {
     let answer = case.registry().register_new(&stream("mine"), &RegisterOptions::default()).await?;
-    ensure(answer.stream.id.as_str().starts_with("srt_2"), &format!("{} has another form", answer.stream.id))?;
+    ensure(answer.stream.id.as_str().starts_with("srt_2"), &format!("{} is not a generated id", answer.stream.id))?;
     same("the outcome", answer.outcome, Outcome::Created)?;
     case.unchanged(&answer.stream).await?;
-    case.is_gone("mine").await
+    case.assert_gone("mine").await
 }
 
-async fn keeps_everything_but_the_id(case: &Case) -> Check {
+async fn stores_all_other_fields(case: &Case) -> Check {
     let given = full("mine");
     let mut made = case.registry().register_new(&given, &RegisterOptions::default()).await?.stream;
     made.id = given.id.clone();
     same("the record", timeless(&made), timeless(&given))
 }
 
-async fn never_shares_an_id(case: &Case) -> Check {
+async fn concurrent_calls_get_different_ids(case: &Case) -> Check {
     let answers = at_once((0..200).map(|_| {
         let registry = case.shared();
         async move { registry.register_new(&stream("same"), &RegisterOptions::default()).await }
@@ -46,7 +46,7 @@ async fn never_shares_an_id(case: &Case) -> Check {
     same("the list", case.listed().await?, ids.into_iter().collect())
 }
 
-/// The ids that the generator of this process would give next, now and in the next seconds.
+/// Returns the ids that the generator of this process would return next, now and in the next seconds.
 fn next_ids(ahead: u64, seconds: u64) -> Check<Vec<StreamId>> {
     let now = generate_stream_id(&StreamType::Srt, "");
     let parts: Vec<_> = now.as_str().split('_').collect();
@@ -60,7 +60,7 @@ fn next_ids(ahead: u64, seconds: u64) -> Check<Vec<StreamId>> {
         &parts[2][4..]
     );
     let time: crate::stream::Timestamp = time.parse()?;
-    let counter: u64 = parts[3].parse().map_err(|_| super::case::fault("the counter is no number"))?;
+    let counter: u64 = parts[3].parse().map_err(|_| super::case::fault("the counter is not a number"))?;
     let mut ids = Vec::new();
     for second in 0..seconds {
         let nanos = time.as_unix_nanos() + i128::from(second) * 1_000_000_000;
@@ -73,23 +73,23 @@ fn next_ids(ahead: u64, seconds: u64) -> Check<Vec<StreamId>> {
     Ok(ids)
 }
 
-async fn never_takes_an_id_that_is_live(case: &Case) -> Check {
-    let taken: Vec<_> = next_ids(100, 3)?.iter().map(|id| id.as_str().to_owned()).collect();
-    case.put_all(taken.clone()).await?;
+async fn never_uses_a_live_id(case: &Case) -> Check {
+    let live: Vec<_> = next_ids(100, 3)?.iter().map(|id| id.as_str().to_owned()).collect();
+    case.put_all(live.clone()).await?;
     let before = case.registry().list().await?.len();
     let mut fresh = stream("fresh");
     fresh.source_addr = "10.9.9.9:9".to_owned();
     for made in 1..=10 {
-        // The same publisher as the others too: nothing is renewed.
+        // Half of the streams have the publisher of the live ones; they must not renew those.
         let given = if made % 2 == 0 { &fresh } else { &stream("fresh") };
         let answer = case.registry().register_new(given, &RegisterOptions::default()).await?;
-        ensure(!taken.iter().any(|id| id == answer.stream.id.as_str()), "a live id is given once more")?;
+        ensure(!live.iter().any(|id| id == answer.stream.id.as_str()), "a live id is used again")?;
         same("the number of streams", case.registry().list().await?.len(), before + made)?;
     }
     Ok(())
 }
 
-async fn creates_whatever_the_policy(case: &Case) -> Check {
+async fn creates_under_every_policy(case: &Case) -> Check {
     for policy in [OnConflict::CreateOnly, OnConflict::Reject, OnConflict::TakeOver] {
         let options = RegisterOptions::default().on_conflict(policy);
         let answer = case.registry().register_new(&stream("same"), &options).await?;

@@ -1,10 +1,10 @@
-//! Taking a stream from another holder.
+//! Take-over of a stream from another holder.
 
 use std::time::Duration;
 
 use super::case::{Case, Check, ensure, fails, full, holder, id, same, stream, write};
 use super::declare;
-use super::guards::all_refused;
+use super::guards::all_rejected;
 use super::leases::{epoch, leased, other};
 use crate::error::ErrorKind;
 use crate::registry::{Change, Guard, OnConflict, Outcome, RegisterOptions, Write};
@@ -12,28 +12,28 @@ use crate::stream::Stream;
 
 declare! {
     "take-over", Long: [
-        gives_a_new_record_and_a_greater_epoch,
+        creates_a_new_record_with_a_greater_epoch,
         fences_the_old_holder,
         without_a_lease_leaves_a_plain_stream,
-        of_a_plain_stream_gives_a_lease,
+        of_a_plain_stream_creates_a_lease,
         of_a_free_id_creates_a_lease,
-        if_stale_takes_what_is_stale_enough,
-        if_stale_refuses_what_is_fresh,
+        if_stale_replaces_a_stale_stream,
+        if_stale_rejects_a_fresh_stream,
         if_stale_renews_for_the_same_publisher,
-        if_stale_creates_where_the_id_is_free,
-        if_stale_judges_by_the_time_that_is_left,
-        if_stale_takes_no_stream_that_was_just_written,
+        if_stale_creates_when_the_id_is_free,
+        if_stale_depends_on_the_remaining_time_to_live,
+        if_stale_rejects_a_stream_with_a_recent_heartbeat,
     ],
 }
 
-/// Longer than any behaviour takes, shorter than the time to live.
+/// Longer than any behaviour runs, shorter than the time to live.
 const LONG: Duration = Duration::from_secs(200);
 
 fn if_stale(options: RegisterOptions, after: Duration) -> RegisterOptions {
     options.on_conflict(OnConflict::TakeOverIfStale(after))
 }
 
-async fn taken(case: &Case, before: &Stream, options: &RegisterOptions) -> Check<Stream> {
+async fn assert_taken_over(case: &Case, before: &Stream, options: &RegisterOptions) -> Check<Stream> {
     let answer = case.registry().register_with(&other("a"), options).await?;
     same("the outcome", answer.outcome, Outcome::TakenOver)?;
     same("created_at", answer.stream.created_at, answer.stream.last_heartbeat)?;
@@ -44,7 +44,7 @@ async fn taken(case: &Case, before: &Stream, options: &RegisterOptions) -> Check
     Ok(answer.stream)
 }
 
-async fn refused(case: &Case, before: &Stream, given: &Stream, options: &RegisterOptions) -> Check {
+async fn assert_rejected(case: &Case, before: &Stream, given: &Stream, options: &RegisterOptions) -> Check {
     let error = fails(case.registry().register_with(given, options).await, ErrorKind::AlreadyExists)?;
     same("the record in the error", error.existing().map(Stream::to_json), Some(before.to_json()))?;
     case.unchanged(before).await
@@ -54,10 +54,10 @@ fn take_over(options: RegisterOptions) -> RegisterOptions {
     options.on_conflict(OnConflict::TakeOver)
 }
 
-async fn gives_a_new_record_and_a_greater_epoch(case: &Case) -> Check {
+async fn creates_a_new_record_with_a_greater_epoch(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
-    let mine = taken(case, &before, &take_over(leased())).await?;
-    // The same publisher may do so as well.
+    let mine = assert_taken_over(case, &before, &take_over(leased())).await?;
+    // The same publisher can take over its own stream, too.
     let again = case.registry().register_with(&other("a"), &take_over(leased())).await?;
     same("the outcome", again.outcome, Outcome::TakenOver)?;
     ensure(again.epoch > epoch(&mine), "the epoch is not greater")
@@ -65,24 +65,24 @@ async fn gives_a_new_record_and_a_greater_epoch(case: &Case) -> Check {
 
 async fn fences_the_old_holder(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
-    let mine = taken(case, &before, &take_over(leased())).await?;
-    all_refused(case, &holder(&before)?, ErrorKind::NotHolder).await?;
+    let mine = assert_taken_over(case, &before, &take_over(leased())).await?;
+    all_rejected(case, &holder(&before)?, ErrorKind::NotHolder).await?;
     case.unchanged(&mine).await
 }
 
 async fn without_a_lease_leaves_a_plain_stream(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
-    let mine = taken(case, &before, &take_over(RegisterOptions::default())).await?;
-    all_refused(case, &holder(&before)?, ErrorKind::NotHolder).await?;
+    let mine = assert_taken_over(case, &before, &take_over(RegisterOptions::default())).await?;
+    all_rejected(case, &holder(&before)?, ErrorKind::NotHolder).await?;
     case.unchanged(&mine).await?;
     case.registry().update_heartbeat(&id("a")).await?;
     Ok(())
 }
 
-async fn of_a_plain_stream_gives_a_lease(case: &Case) -> Check {
+async fn of_a_plain_stream_creates_a_lease(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
-    let mine = taken(case, &before, &take_over(leased())).await?;
-    all_refused(case, &Guard::None, ErrorKind::NotHolder).await?;
+    let mine = assert_taken_over(case, &before, &take_over(leased())).await?;
+    all_rejected(case, &Guard::None, ErrorKind::NotHolder).await?;
     case.unchanged(&mine).await
 }
 
@@ -92,19 +92,19 @@ async fn of_a_free_id_creates_a_lease(case: &Case) -> Check {
     ensure(answer.epoch.is_some(), "a lease has no epoch")
 }
 
-async fn if_stale_takes_what_is_stale_enough(case: &Case) -> Check {
+async fn if_stale_replaces_a_stale_stream(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
-    let plain = taken(case, &before, &if_stale(RegisterOptions::default(), Duration::ZERO)).await?;
-    taken(case, &plain, &if_stale(leased(), Duration::ZERO)).await?;
+    let plain = assert_taken_over(case, &before, &if_stale(RegisterOptions::default(), Duration::ZERO)).await?;
+    assert_taken_over(case, &plain, &if_stale(leased(), Duration::ZERO)).await?;
     Ok(())
 }
 
-async fn if_stale_refuses_what_is_fresh(case: &Case) -> Check {
+async fn if_stale_rejects_a_fresh_stream(case: &Case) -> Check {
     for options in [RegisterOptions::default(), leased()] {
         let before = case.registry().register_with(&full("a"), &take_over(leased())).await?.stream;
-        refused(case, &before, &other("a"), &if_stale(options.clone(), LONG)).await?;
+        assert_rejected(case, &before, &other("a"), &if_stale(options.clone(), LONG)).await?;
         let before = case.registry().register_with(&full("a"), &take_over(RegisterOptions::default())).await?.stream;
-        refused(case, &before, &other("a"), &if_stale(options, LONG)).await?;
+        assert_rejected(case, &before, &other("a"), &if_stale(options, LONG)).await?;
     }
     Ok(())
 }
@@ -117,23 +117,23 @@ async fn if_stale_renews_for_the_same_publisher(case: &Case) -> Check {
         same("created_at", answer.stream.created_at, first.created_at)?;
     }
     let before = case.get("a").await?;
-    refused(case, &before, &full("a"), &if_stale(RegisterOptions::default(), LONG)).await
+    assert_rejected(case, &before, &full("a"), &if_stale(RegisterOptions::default(), LONG)).await
 }
 
-async fn if_stale_creates_where_the_id_is_free(case: &Case) -> Check {
+async fn if_stale_creates_when_the_id_is_free(case: &Case) -> Check {
     let answer = case.registry().register_with(&stream("a"), &if_stale(leased(), LONG)).await?;
     same("the outcome", answer.outcome, Outcome::Created)
 }
 
-async fn if_stale_judges_by_the_time_that_is_left(case: &Case) -> Check {
+async fn if_stale_depends_on_the_remaining_time_to_live(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
     case.age("a", 0.5).await?;
-    refused(case, &before, &other("a"), &if_stale(leased(), LONG)).await?;
-    taken(case, &before, &if_stale(leased(), case.ttl.mul_f64(0.5))).await?;
+    assert_rejected(case, &before, &other("a"), &if_stale(leased(), LONG)).await?;
+    assert_taken_over(case, &before, &if_stale(leased(), case.ttl.mul_f64(0.5))).await?;
     Ok(())
 }
 
-async fn if_stale_takes_no_stream_that_was_just_written(case: &Case) -> Check {
+async fn if_stale_rejects_a_stream_with_a_recent_heartbeat(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     case.age("a", 0.9).await?;
     let heartbeat = Write { guard: holder(&lease)?, ..write("a", Change::Heartbeat) };
@@ -141,5 +141,5 @@ async fn if_stale_takes_no_stream_that_was_just_written(case: &Case) -> Check {
         answer?;
     }
     let now = case.get("a").await?;
-    refused(case, &now, &other("a"), &if_stale(leased(), LONG)).await
+    assert_rejected(case, &now, &other("a"), &if_stale(leased(), LONG)).await
 }

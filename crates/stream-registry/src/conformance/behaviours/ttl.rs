@@ -1,5 +1,7 @@
-//! Time to live. Real stores wait, with a time to live of a second; a machine that is too busy to look
-//! in time gets another try with twice that, since nothing was found out.
+//! Time to live.
+//!
+//! Real stores wait, with a time to live of one second. If the machine is too busy to check in time, the behaviour is run
+//! again with twice the time to live.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -7,45 +9,46 @@ use std::time::Instant;
 use super::case::{Case, Check, count, ensure, fails, id, same, stream, write};
 use super::declare;
 use crate::error::ErrorKind;
+use crate::query::Query;
 use crate::registry::{Change, Guard, OnConflict, Outcome, RegisterOptions, UnregisterOptions, Write};
 use crate::stream::{LabelsPatch, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "ttl", Short: [
-        is_over_without_a_write,
-        leaves_nothing_behind,
+        expires_without_a_write,
+        expiry_leaves_nothing_behind,
         is_renewed_by_a_heartbeat,
-        is_renewed_by_a_status,
+        is_renewed_by_a_status_change,
         is_renewed_by_statistics,
         is_renewed_by_a_patch,
         is_renewed_by_an_update,
-        is_renewed_by_a_renewal,
+        is_renewed_by_a_renewing_registration,
         is_renewed_by_a_take_over,
-        is_renewed_by_a_batch_and_by_force,
+        is_renewed_by_a_forced_write_in_a_batch,
         is_not_renewed_by_reads,
-        is_not_renewed_by_writes_that_fail,
-        is_not_renewed_by_refused_registrations,
-        frees_the_id,
-        makes_every_write_fail_when_it_is_over,
-        is_each_streams_own,
+        is_not_renewed_by_failed_writes,
+        is_not_renewed_by_rejected_registrations,
+        expiry_frees_the_id,
+        every_write_fails_after_expiry,
+        applies_to_each_stream_separately,
     ],
 }
 
-/// Past the deadline of whatever was written before, with room for stores that count in milliseconds.
-const OVER: f64 = 1.05;
+/// The part of the time to live after which a stream has expired, with a margin for stores that use milliseconds.
+const EXPIRED: f64 = 1.05;
 
-async fn is_over_without_a_write(case: &Case) -> Check {
+async fn expires_without_a_write(case: &Case) -> Check {
     let sent = Instant::now();
     case.put(&stream("a")).await?;
     case.pass(0.6).await;
-    case.lives("a", sent).await?;
-    case.pass(OVER - 0.6).await;
-    case.is_gone("a").await
+    case.assert_live("a", sent).await?;
+    case.pass(EXPIRED - 0.6).await;
+    case.assert_gone("a").await
 }
 
-async fn leaves_nothing_behind(case: &Case) -> Check {
-    case.put_all((0..20).map(|at| format!("s{at}"))).await?;
-    case.pass(OVER).await;
+async fn expiry_leaves_nothing_behind(case: &Case) -> Check {
+    case.put_all((0..20).map(|n| format!("s{n}"))).await?;
+    case.pass(EXPIRED).await;
     same("the list", case.listed().await?, Vec::new())?;
     same("the pages", case.paged(3).await?, Vec::new())?;
     same("the total", case.registry().list_page(None, count(3)).await?.total, 0)?;
@@ -55,24 +58,25 @@ async fn leaves_nothing_behind(case: &Case) -> Check {
     Ok(())
 }
 
-/// Registered, written at six tenths of its time, alive past the first deadline, gone after the second.
-async fn renewed(case: &Case, call: impl AsyncFnOnce() -> Check) -> Check {
+/// Registers a stream and makes a call at 60 % of the time to live. Checks that the stream is live after its first deadline
+/// and gone after the second.
+async fn assert_renewed(case: &Case, call: impl AsyncFnOnce() -> Check) -> Check {
     let first = Instant::now();
     case.put(&stream("a")).await?;
     case.pass(0.6).await;
-    case.lives("a", first).await?;
+    case.assert_live("a", first).await?;
     let second = Instant::now();
     if let Err(fault) = call().await {
         return Err(if first.elapsed() >= case.ttl { super::case::Fault::TooLate } else { fault });
     }
     case.pass(0.6).await;
-    case.lives("a", second).await?;
-    case.pass(OVER - 0.6).await;
-    case.is_gone("a").await
+    case.assert_live("a", second).await?;
+    case.pass(EXPIRED - 0.6).await;
+    case.assert_gone("a").await
 }
 
-async fn renewed_by(case: &Case, change: Change) -> Check {
-    renewed(case, async || {
+async fn assert_renewed_by(case: &Case, change: Change) -> Check {
+    assert_renewed(case, async || {
         for answer in case.registry().write(&[write("a", change)]).await? {
             answer?;
         }
@@ -82,40 +86,42 @@ async fn renewed_by(case: &Case, change: Change) -> Check {
 }
 
 async fn is_renewed_by_a_heartbeat(case: &Case) -> Check {
-    renewed_by(case, Change::Heartbeat).await
+    assert_renewed_by(case, Change::Heartbeat).await
 }
 
-async fn is_renewed_by_a_status(case: &Case) -> Check {
-    renewed_by(case, Change::Status(StreamStatus::Active)).await
+async fn is_renewed_by_a_status_change(case: &Case) -> Check {
+    assert_renewed_by(case, Change::Status(StreamStatus::Active)).await
 }
 
 async fn is_renewed_by_statistics(case: &Case) -> Check {
-    renewed_by(case, Change::Stats(StreamStats::default())).await
+    assert_renewed_by(case, Change::Stats(StreamStats::default())).await
 }
 
 async fn is_renewed_by_a_patch(case: &Case) -> Check {
-    renewed_by(case, Change::Patch(Box::default())).await
+    assert_renewed_by(case, Change::Patch(Box::default())).await
 }
 
 async fn is_renewed_by_an_update(case: &Case) -> Check {
-    renewed_by(case, Change::Update(Box::new(stream("a")))).await
+    assert_renewed_by(case, Change::Update(Box::new(stream("a")))).await
 }
 
-async fn is_renewed_by_a_renewal(case: &Case) -> Check {
-    renewed(case, async || same("the outcome", case.registry().register(&stream("a")).await?.outcome, Outcome::Renewed))
-        .await
+async fn is_renewed_by_a_renewing_registration(case: &Case) -> Check {
+    assert_renewed(case, async || {
+        same("the outcome", case.registry().register(&stream("a")).await?.outcome, Outcome::Renewed)
+    })
+    .await
 }
 
 async fn is_renewed_by_a_take_over(case: &Case) -> Check {
-    renewed(case, async || {
+    assert_renewed(case, async || {
         let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
         same("the outcome", case.registry().register_with(&stream("a"), &options).await?.outcome, Outcome::TakenOver)
     })
     .await
 }
 
-async fn is_renewed_by_a_batch_and_by_force(case: &Case) -> Check {
-    renewed(case, async || {
+async fn is_renewed_by_a_forced_write_in_a_batch(case: &Case) -> Check {
+    assert_renewed(case, async || {
         let forced = Write { guard: Guard::Force, ..write("a", Change::Heartbeat) };
         let batch = [write("never", Change::Heartbeat), forced, write("never", Change::Heartbeat)];
         case.registry().write(&batch).await?.swap_remove(1)?;
@@ -124,35 +130,37 @@ async fn is_renewed_by_a_batch_and_by_force(case: &Case) -> Check {
     .await
 }
 
-/// Calls at six tenths that must not renew.
-async fn not_renewed(case: &Case, calls: impl AsyncFnOnce() -> Check) -> Check {
+/// Makes calls at 60 % of the time to live, and checks that they do not renew it.
+async fn assert_not_renewed(case: &Case, calls: impl AsyncFnOnce() -> Check) -> Check {
     let sent = Instant::now();
     case.put(&stream("a")).await?;
     case.pass(0.6).await;
-    case.lives("a", sent).await?;
+    case.assert_live("a", sent).await?;
     if let Err(fault) = calls().await {
         return Err(if sent.elapsed() >= case.ttl { super::case::Fault::TooLate } else { fault });
     }
-    case.pass(OVER - 0.6).await;
-    case.is_gone("a").await
+    case.pass(EXPIRED - 0.6).await;
+    case.assert_gone("a").await
 }
 
 async fn is_not_renewed_by_reads(case: &Case) -> Check {
-    not_renewed(case, async || {
+    assert_not_renewed(case, async || {
         case.get("a").await?;
         same("the list", case.listed().await?.len(), 1)?;
         same("the pages", case.paged(10).await?.len(), 1)?;
+        same("the total", case.registry().find(&Query::default()).await?.total, 1)?;
+        same("the records", case.registry().get_many(&[id("a")]).await?.len(), 1)?;
         case.registry().ping().await?;
         Ok(())
     })
     .await
 }
 
-async fn is_not_renewed_by_writes_that_fail(case: &Case) -> Check {
-    not_renewed(case, async || {
+async fn is_not_renewed_by_failed_writes(case: &Case) -> Check {
+    assert_not_renewed(case, async || {
         let holder = Guard::Holder("00000000000000ff-x".parse()?);
         let bad_stats = StreamStats { bytes_received: u64::MAX, ..Default::default() };
-        let many: BTreeMap<_, _> = (0..64).map(|at| (at.to_string(), "\u{1}".repeat(256))).collect();
+        let many: BTreeMap<_, _> = (0..64).map(|n| (n.to_string(), "\u{1}".repeat(256))).collect();
         let bad_patch = StreamPatch { labels: LabelsPatch::Replace(many), ..Default::default() };
         let batch = [
             Write { guard: holder.clone(), ..write("a", Change::Heartbeat) },
@@ -165,7 +173,7 @@ async fn is_not_renewed_by_writes_that_fail(case: &Case) -> Check {
             write("a", Change::Update(Box::new(stream("b")))),
         ];
         for answer in case.registry().write(&batch).await? {
-            ensure(answer.is_err(), "a write that should fail does not")?;
+            ensure(answer.is_err(), "a write succeeds, but must fail")?;
         }
         let end = UnregisterOptions::default().guard(holder);
         fails(case.registry().unregister_with(&id("a"), &end).await, ErrorKind::NotHolder)?;
@@ -174,8 +182,8 @@ async fn is_not_renewed_by_writes_that_fail(case: &Case) -> Check {
     .await
 }
 
-async fn is_not_renewed_by_refused_registrations(case: &Case) -> Check {
-    not_renewed(case, async || {
+async fn is_not_renewed_by_rejected_registrations(case: &Case) -> Check {
+    assert_not_renewed(case, async || {
         let mut other = stream("a");
         other.source_addr = "10.9.9.9:1".to_owned();
         fails(case.registry().register(&other).await, ErrorKind::AlreadyExists)?;
@@ -189,19 +197,19 @@ async fn is_not_renewed_by_refused_registrations(case: &Case) -> Check {
     .await
 }
 
-async fn frees_the_id(case: &Case) -> Check {
+async fn expiry_frees_the_id(case: &Case) -> Check {
     let before = case.put(&stream("a")).await?;
-    case.pass(OVER).await;
+    case.pass(EXPIRED).await;
     let mut other = stream("a");
     other.source_addr = "10.9.9.9:1".to_owned();
     let answer = case.registry().register(&other).await?;
     same("the outcome", answer.outcome, Outcome::Created)?;
-    ensure(answer.stream.created_at > before.created_at, "created_at is the expired record's")
+    ensure(answer.stream.created_at > before.created_at, "created_at is that of the expired record")
 }
 
-async fn makes_every_write_fail_when_it_is_over(case: &Case) -> Check {
+async fn every_write_fails_after_expiry(case: &Case) -> Check {
     case.put(&stream("a")).await?;
-    case.pass(OVER).await;
+    case.pass(EXPIRED).await;
     let batch = [
         write("a", Change::Heartbeat),
         write("a", Change::Status(StreamStatus::Active)),
@@ -213,20 +221,20 @@ async fn makes_every_write_fail_when_it_is_over(case: &Case) -> Check {
         fails(answer, ErrorKind::NotFound)?;
     }
     fails(case.registry().unregister(&id("a")).await, ErrorKind::NotFound)?;
-    case.is_gone("a").await
+    case.assert_gone("a").await
 }
 
-async fn is_each_streams_own(case: &Case) -> Check {
+async fn applies_to_each_stream_separately(case: &Case) -> Check {
     let first = Instant::now();
     case.put(&stream("a")).await?;
     case.put(&stream("b")).await?;
     case.pass(0.6).await;
-    case.lives("b", first).await?;
+    case.assert_live("b", first).await?;
     let second = Instant::now();
     case.put(&stream("b")).await?;
-    case.pass(OVER - 0.6).await;
-    case.is_gone("a").await?;
-    case.lives("b", second).await?;
+    case.pass(EXPIRED - 0.6).await;
+    case.assert_gone("a").await?;
+    case.assert_live("b", second).await?;
     let listed = case.listed().await?;
     if second.elapsed() >= case.ttl {
         return Err(super::case::Fault::TooLate);

@@ -1,4 +1,4 @@
-//! Ending a stream, and reading one.
+//! Unregister and get.
 
 use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream};
 use super::declare;
@@ -9,14 +9,14 @@ use crate::stream::{EndReason, StreamStats, StreamStatus};
 declare! {
     "unregister", Long: [
         returns_the_last_record,
-        removes_it_from_everything_at_once,
-        knows_no_stream_that_is_not_live,
-        is_done_once,
-        puts_the_reason_into_the_last_record,
-        delete_is_the_same,
-        leaves_the_others_alone,
+        removes_record_and_index_entry,
+        returns_not_found_when_stream_is_not_live,
+        exactly_one_of_many_concurrent_calls_succeeds,
+        stores_the_reason_in_the_last_record,
+        delete_behaves_like_unregister,
+        keeps_streams_with_similar_ids,
     ],
-    "get", Long: [returns_what_was_written_last, does_not_find_what_is_not_live],
+    "get", Long: [returns_the_last_write, returns_not_found_for_an_unknown_id],
 }
 
 async fn returns_the_last_record(case: &Case) -> Check {
@@ -27,10 +27,10 @@ async fn returns_the_last_record(case: &Case) -> Check {
     same("the last record", case.registry().unregister(&id("a")).await?.to_json(), before.to_json())
 }
 
-async fn removes_it_from_everything_at_once(case: &Case) -> Check {
+async fn removes_record_and_index_entry(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     case.registry().unregister(&id("a")).await?;
-    case.is_gone("a").await?;
+    case.assert_gone("a").await?;
     same("the pages", case.paged(10).await?, Vec::new())?;
     if let Some(stored) = case.instance.stored(&id("a")).await {
         same("the stored record", stored, None)?;
@@ -41,15 +41,15 @@ async fn removes_it_from_everything_at_once(case: &Case) -> Check {
     Ok(())
 }
 
-async fn knows_no_stream_that_is_not_live(case: &Case) -> Check {
+async fn returns_not_found_when_stream_is_not_live(case: &Case) -> Check {
     fails(case.registry().unregister(&id("never")).await, ErrorKind::NotFound)?;
     case.put(&stream("a")).await?;
     case.registry().unregister(&id("a")).await?;
     fails(case.registry().unregister(&id("a")).await, ErrorKind::NotFound)?;
-    case.is_gone("a").await
+    case.assert_gone("a").await
 }
 
-async fn is_done_once(case: &Case) -> Check {
+async fn exactly_one_of_many_concurrent_calls_succeeds(case: &Case) -> Check {
     for round in 0..10 {
         let name = format!("round {round}");
         let before = case.put(&stream(&name)).await?;
@@ -68,12 +68,12 @@ async fn is_done_once(case: &Case) -> Check {
                 Err(error) => drop(fails(Err::<(), _>(error), ErrorKind::NotFound)?),
             }
         }
-        same("the number of ends", ended, 1)?;
+        same("the number of successful calls", ended, 1)?;
     }
     Ok(())
 }
 
-async fn puts_the_reason_into_the_last_record(case: &Case) -> Check {
+async fn stores_the_reason_in_the_last_record(case: &Case) -> Check {
     for reason in ["operator", "ключ \"x\"\n", &"r".repeat(1_024)] {
         case.put(&stream("a")).await?;
         let options = UnregisterOptions::default().reason(reason.parse()?);
@@ -81,18 +81,18 @@ async fn puts_the_reason_into_the_last_record(case: &Case) -> Check {
         same("the reason", last.end_reason.as_deref(), Some(reason))?;
     }
     case.put(&stream("a")).await?;
-    same("no reason", case.registry().unregister(&id("a")).await?.end_reason, None)?;
-    ensure("r".repeat(1_025).parse::<EndReason>().is_err(), "a reason of more than 1 KiB is taken")
+    same("the missing reason", case.registry().unregister(&id("a")).await?.end_reason, None)?;
+    ensure("r".repeat(1_025).parse::<EndReason>().is_err(), "a reason of more than 1 KiB is accepted")
 }
 
-async fn delete_is_the_same(case: &Case) -> Check {
+async fn delete_behaves_like_unregister(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     same("the last record", case.registry().delete(&id("a")).await?, before)?;
     fails(case.registry().delete(&id("a")).await, ErrorKind::NotFound)?;
-    case.is_gone("a").await
+    case.assert_gone("a").await
 }
 
-async fn leaves_the_others_alone(case: &Case) -> Check {
+async fn keeps_streams_with_similar_ids(case: &Case) -> Check {
     for name in ["a", "a:b", "ab", "*", "a*"] {
         case.put(&stream(name)).await?;
     }
@@ -101,7 +101,7 @@ async fn leaves_the_others_alone(case: &Case) -> Check {
     same("the list", case.listed().await?, ["a", "a:b", "ab"].map(str::to_owned).into())
 }
 
-async fn returns_what_was_written_last(case: &Case) -> Check {
+async fn returns_the_last_write(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for value in 1..=50 {
         let stats = StreamStats { bytes_received: value, ..Default::default() };
@@ -111,7 +111,7 @@ async fn returns_what_was_written_last(case: &Case) -> Check {
     Ok(())
 }
 
-async fn does_not_find_what_is_not_live(case: &Case) -> Check {
+async fn returns_not_found_for_an_unknown_id(case: &Case) -> Check {
     let error = fails(case.registry().get(&id("never")).await, ErrorKind::NotFound)?;
-    ensure(!error.is_retryable(), "an unknown stream looks like a failed store")
+    ensure(!error.is_retryable(), "NotFound looks like a failure of the store")
 }
