@@ -240,7 +240,7 @@ impl Turn {
 
 /// Whether an error is about the store, not about one stream.
 pub(super) fn is_store(error: &Error) -> bool {
-    error.is_retryable() || error.kind() == ErrorKind::Denied
+    error.is_retryable() || matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Denied)
 }
 
 /// Whether the store has said no, rather than nothing: it may be there for another change.

@@ -106,7 +106,12 @@ async fn keep(shared: &Shared) -> Result<std::convert::Infallible> {
                         fresh = false;
                         continue;
                     }
-                    Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied) => {
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::Unsupported | ErrorKind::Unauthenticated | ErrorKind::Denied
+                        ) =>
+                    {
                         tracing::debug!(%error, "the local view is kept by compares alone");
                         trouble.over();
                         return poll(shared, &mut trouble).await;
