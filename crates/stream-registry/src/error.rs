@@ -74,7 +74,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The kind of an error: what a caller decides by.
+/// The kind of an error, on which callers base their decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -204,7 +204,7 @@ impl Error {
         Self::new(ErrorKind::NotFound, "no live stream has this id").with_stream(id)
     }
 
-    /// Creates the error for a registration whose id a live stream has already.
+    /// Creates the error for a registration if a live stream has the same id.
     pub fn already_exists(existing: Stream) -> Self {
         let id = existing.id.clone();
         let publisher = if existing.source_addr.is_empty() { "another publisher" } else { &existing.source_addr };
@@ -217,7 +217,7 @@ impl Error {
         Self::new(ErrorKind::NotHolder, "the stream is leased and this caller is not its holder").with_stream(id)
     }
 
-    /// Creates the error for a holder whose stream another holder has taken over.
+    /// Creates the error for a holder after another holder has taken over the stream; `by` is the new record.
     pub fn superseded(by: Stream) -> Self {
         let id = by.id.clone();
         Self::new(ErrorKind::NotHolder, "the stream belongs to another holder now").with_stream(&id).with_existing(by)

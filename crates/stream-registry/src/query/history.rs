@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::stream::{Revision, Stream, StreamId, StreamType};
 use crate::watch::{Event, Watch};
 
-/// Timeout for the next event. The events of the history have all happened, so none is far away.
+/// Timeout for the next event. The events of the history have already happened, so they arrive without delay.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);

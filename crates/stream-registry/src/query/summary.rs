@@ -39,7 +39,7 @@ impl FromStr for By {
         let all = [Self::Node, Self::Type, Self::Status];
         all.into_iter()
             .find(|by| by.as_str() == word)
-            .ok_or_else(|| InvalidValue::new(format!("unknown field {word:?}; expected node, type or status")))
+            .ok_or_else(|| InvalidValue::new(format!("invalid by {word:?}; expected node, type or status")))
     }
 }
 

@@ -153,7 +153,14 @@ async fn within<T>(effect: Effect, call: impl Future<Output = Result<T>> + Send)
 
 /// Whether an error is about the store as a whole, not about one stream.
 fn is_whole(error: &crate::error::Error) -> bool {
-    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Denied | ErrorKind::Closed)
+    matches!(
+        error.kind(),
+        ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::Unauthenticated
+            | ErrorKind::Denied
+            | ErrorKind::Closed
+    )
 }
 
 #[async_trait]

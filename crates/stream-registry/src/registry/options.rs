@@ -9,7 +9,7 @@ use crate::stream::{
     StreamStatus,
 };
 
-/// The policy for a registration whose id a live stream has already.
+/// The policy for a registration if a live stream has the same id.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {

@@ -1,6 +1,6 @@
 //! The stream record: its fields, their limits, and its JSON.
 //!
-//! A [`Stream`] is what a store keeps for each live stream. Its parts are small checked types, such as [`StreamId`] and
+//! A [`Stream`] is the record that a store keeps for each live stream. Its parts are small checked types, such as [`StreamId`] and
 //! [`Timestamp`]. A [`StreamStats`] or [`StreamPatch`] changes some of its fields.
 //!
 //! Every string that a caller gives is checked against [`limits`]; an error is an [`InvalidValue`]. A record that a store

@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn timestamp_reads_any_offset_and_precision_and_writes_nine_digits() {
-        for (text, written) in [
+        for (string, written) in [
             ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000000Z"),
             ("2026-11-22T19:38:10.924785123+05:30", "2026-11-22T14:08:10.924785123Z"),
             ("2026-11-22t14:08:10.5z", "2026-11-22T14:08:10.500000000Z"),
@@ -210,8 +210,8 @@ mod tests {
             ("0001-01-01T00:00:00+05:30", "0000-12-31T18:30:00.000000000Z"),
             ("1969-12-31T23:59:59.999999999Z", "1969-12-31T23:59:59.999999999Z"),
         ] {
-            let time: Timestamp = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
-            assert_eq!(time.to_string(), written, "{text}");
+            let time: Timestamp = string.parse().unwrap_or_else(|e| panic!("{string}: {e}"));
+            assert_eq!(time.to_string(), written, "{string}");
             let system: SystemTime = time.try_into().unwrap();
             assert_eq!(Timestamp::from(system), time);
             assert_eq!(Timestamp::from_canonical(written), Some(time), "{written}");
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn string_that_is_not_rfc_3339_is_rejected() {
-        for text in [
+        for string in [
             "",
             "now",
             "2026-11-22",
@@ -235,7 +235,7 @@ mod tests {
             "1763820490",
             "é026-11-22T14:08:10Z",
         ] {
-            assert!(text.parse::<Timestamp>().is_err(), "{text:?}");
+            assert!(string.parse::<Timestamp>().is_err(), "{string:?}");
         }
     }
 
@@ -249,20 +249,20 @@ mod tests {
             let time = Timestamp::from_unix_nanos(day * 86_400 * NANOS_PER_SECOND + 86_399_123_456_789);
             assert_eq!(Timestamp::from_canonical(&time.to_string()), Some(time));
         }
-        for text in [
+        for string in [
             "2025-02-29T00:00:00.000000000Z",
             "2026-00-01T00:00:00.000000000Z",
             "2026-01-01T24:00:00.000000000Z",
             "2026-01-01T00:00:00.00000000-Z",
         ] {
-            assert_eq!(Timestamp::from_canonical(text), None, "{text}");
+            assert_eq!(Timestamp::from_canonical(string), None, "{string}");
         }
     }
 
     #[test]
     fn time_out_of_range_becomes_nearest_timestamp() {
         let (first, last) = ("0000-01-01T00:00:00.000000000Z", "9999-12-30T22:00:00.999999999Z");
-        for (text, nearest, valid) in [
+        for (string, nearest, valid) in [
             (last, last, true),
             ("9999-12-30T22:00:01Z", last, false),
             ("9999-12-31T23:59:59.999999999Z", last, false),
@@ -271,12 +271,12 @@ mod tests {
             (first, first, true),
             ("0000-01-01T00:00:00+00:01", first, false),
         ] {
-            assert_eq!(Timestamp::nearest(text).map(|time| time.to_string()).as_deref(), Some(nearest), "{text}");
-            assert_eq!(text.parse::<Timestamp>().is_ok(), valid, "{text}");
-            assert!(valid || Timestamp::from_canonical(text).is_none(), "{text}");
+            assert_eq!(Timestamp::nearest(string).map(|time| time.to_string()).as_deref(), Some(nearest), "{string}");
+            assert_eq!(string.parse::<Timestamp>().is_ok(), valid, "{string}");
+            assert!(valid || Timestamp::from_canonical(string).is_none(), "{string}");
         }
-        for text in ["9999-12-32T00:00:00Z", "9999-12-31T23:59:59", "9999-12-31T25:59:59Z", "9999-12-31", "never"] {
-            assert_eq!(Timestamp::nearest(text), None, "{text}");
+        for string in ["9999-12-32T00:00:00Z", "9999-12-31T23:59:59", "9999-12-31T25:59:59Z", "9999-12-31", "never"] {
+            assert_eq!(Timestamp::nearest(string), None, "{string}");
         }
     }
 
