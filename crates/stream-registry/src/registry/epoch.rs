@@ -14,7 +14,7 @@ pub(crate) fn stamp(now: Timestamp) -> String {
 /// What goes into an end mark: the epoch of the record that ends, or what stands for it; never less than what was
 /// there, so that no clock that goes back lets a holder in again who was refused before.
 ///
-/// `redis/lua/marks.lua` does the same.
+/// `redis/lua/tombstones.lua` does the same.
 pub(crate) fn mark(ending: Option<&Epoch>, now: Timestamp, before: Option<&str>) -> String {
     let mark = ending.map_or_else(|| stamp(now), ToString::to_string);
     match before {
