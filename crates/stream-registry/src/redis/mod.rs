@@ -130,6 +130,12 @@ impl Registry for RedisRegistry {
             .map_err(|error| error.with_may_have_applied(false).with_stream(id).with_operation(Operation::Get))
     }
 
+    async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
+        ops::get::get_many(&self.store, ids)
+            .await
+            .map_err(|error| error.with_may_have_applied(false).with_operation(Operation::Get))
+    }
+
     async fn snapshot(&self) -> Result<Snapshot> {
         ops::list::snapshot(&self.store).await.map_err(|error| error.with_operation(Operation::List))
     }

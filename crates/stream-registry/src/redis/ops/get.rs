@@ -1,4 +1,4 @@
-//! Reads of one stream.
+//! Reads of one stream or several.
 
 use std::sync::Arc;
 
@@ -8,9 +8,12 @@ use super::not_a_string;
 use crate::error::{Error, Result};
 use crate::redis::coalesce::{Coalescer, Job};
 use crate::redis::fault::{Effect, translate};
-use crate::redis::store::Store;
+use crate::redis::store::{Store, within};
 use crate::redis::{record, reply};
 use crate::stream::{Stream, StreamId};
+
+/// Maximum number of records read by one command, so that large batches do not block the server.
+const CHUNK: usize = 500;
 
 /// Coalesces the single reads of this process.
 pub(in crate::redis) struct GetJob(pub(in crate::redis) Arc<Store>);
@@ -32,6 +35,22 @@ impl Job for GetJob {
 pub(in crate::redis) async fn get(coalescer: &Arc<Coalescer<GetJob>>, id: &StreamId) -> Result<Stream> {
     // Decoding runs in the caller's task, so that it uses all cores.
     record::decode(id, &coalescer.call(id.clone()).await?)
+}
+
+/// Reads several streams, in the order of the ids. Returns `None` for a missing record, a record that cannot be decoded
+/// and a key of another type.
+pub(in crate::redis) async fn get_many(store: &Arc<Store>, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
+    let mut streams = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK) {
+        let command = mget(store, chunk);
+        let answer = within(Effect::Read, store.bulk.read(&command)).await?;
+        let mut records = reply::array(answer)?.into_iter().map(reply::optional_bytes);
+        for id in chunk {
+            let json = records.next().transpose()?.flatten();
+            streams.push(json.and_then(|json| record::decode(id, &json).ok()));
+        }
+    }
+    Ok(streams)
 }
 
 fn mget(store: &Store, ids: &[StreamId]) -> redis::Cmd {

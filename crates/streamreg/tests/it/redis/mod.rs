@@ -11,6 +11,7 @@ mod fight;
 mod foreign_records;
 mod full_memory;
 mod fuzz;
+mod get_many;
 mod half_registration;
 mod index;
 mod json;
