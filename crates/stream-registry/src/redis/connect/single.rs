@@ -17,7 +17,7 @@ use crate::redis::{fault, reply};
 
 /// Connects, authenticates, checks the version and reads the clock.
 pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
-    let fault = |error| fault::translate(error, false);
+    let translate = |error| fault::translate(error, false);
     let mut session = RedisConnectionInfo::default()
         .set_db(options.database)
         // With RESP3 the client reports a lost connection at once, not at the next call.
@@ -35,7 +35,7 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
     };
     let info = address
         .into_connection_info()
-        .map_err(fault)?
+        .map_err(translate)?
         .set_redis_settings(session)
         // The client leaves this off, which costs 40 ms per call if acknowledgements are delayed.
         .set_tcp_settings(TcpSettings::default().set_nodelay(true));
@@ -51,9 +51,9 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
             }
             Ok::<_, std::convert::Infallible>(())
         });
-    let client = redis::Client::open(info).map_err(fault)?;
+    let client = redis::Client::open(info).map_err(translate)?;
     let mut inner = client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| {
-        // The client wraps the server's error reply to HELLO, so the message tells the cases apart.
+        // The client wraps the server's error reply to HELLO, so the cases are distinguished by its message.
         let message = format!("{error} {}", error.detail().unwrap_or_default());
         if message.contains("WRONGPASS") || message.contains("NOAUTH") || message.contains("invalid username-password")
         {
@@ -68,9 +68,9 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
                 "the server does not support HELLO; use Redis 7.0 or Valkey 7.2, with no command renamed",
             );
         }
-        fault::translate(error, false)
+        translate(error)
     })?;
-    let hello = inner.send_packed_command(&redis::cmd("HELLO")).await.and_then(reply::checked).map_err(fault)?;
+    let hello = inner.send_packed_command(&redis::cmd("HELLO")).await.and_then(reply::checked).map_err(translate)?;
     check_version(&hello)?;
     let clock = StoreClock::measure(&mut inner).await?;
     Ok(Connection::new(inner, clock, broken))

@@ -61,7 +61,7 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// What was listed, with the feed position at that moment if it is known.
+/// The listed records, with the feed position at that moment if it is known.
 type Listed = (Option<Position>, Vec<Found>);
 
 /// Lists by one transaction. Needs the permission to read all keys, because `SORT_RO` has a key pattern.

@@ -82,7 +82,7 @@ pub(in crate::redis) async fn register(
     Err(contended())
 }
 
-/// What the client knows about the store's state. The first attempt assumes a free id.
+/// The state of the store as far as the client knows it. The first attempt assumes a free id.
 #[derive(Default)]
 struct Known {
     /// Raw JSON of the existing record.
@@ -103,7 +103,7 @@ struct Decision {
     tombstone: Vec<u8>,
 }
 
-/// Decides on a registration from what is known.
+/// Decides how to register, given the known state.
 async fn decide(
     store: &Arc<Store>,
     stream: &Stream,

@@ -21,7 +21,7 @@
 --            are not in the schedule and have no record
 -- Events     expired
 local index, feed, metadata, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local ttl, margin, least, scan_after = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local ttl, margin, outage_gap, scan_after = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local function to_string(number) return string.format('%.0f', number) end
 
@@ -33,24 +33,24 @@ local swept, grace, scanned = tonumber(known[1] or now), tonumber(known[2] or 0)
 -- The longest and the shortest TTL of the sweeping processes. Each is dropped if no process confirms it for as long as
 -- the longest TTL.
 local longest, confirmed = tonumber(known[4] or 0), tonumber(known[5] or 0)
-local briefest, brief_confirmed = tonumber(known[6] or 0), tonumber(known[7] or 0)
+local shortest, shortest_confirmed = tonumber(known[6] or 0), tonumber(known[7] or 0)
 local function is_stale(time) return now - time > longest or now < time end
-if is_stale(brief_confirmed) then briefest = 0 end
+if is_stale(shortest_confirmed) then shortest = 0 end
 if is_stale(confirmed) then longest = 0 end
 if ARGV[5] == 'renew' then
   if ttl >= longest then longest, confirmed = ttl, now end
-  if ttl <= briefest or briefest == 0 then briefest, brief_confirmed = ttl, now end
+  if ttl <= shortest or shortest == 0 then shortest, shortest_confirmed = ttl, now end
 end
 -- After an outage, nothing is removed during a grace period, so that live streams can be written again first. A clock that
 -- goes back counts as an outage. The shortest TTL decides which gap is an outage, the longest how long the grace lasts.
-local gap, most = math.max(least, briefest / 10), now + (longest > 0 and longest or ttl)
-if now - swept > gap or now < swept - gap then grace = most end
-if grace > most then grace = most end
-local scan = now - scanned > scan_after or now < scanned
+local gap, grace_limit = math.max(outage_gap, shortest / 10), now + (longest > 0 and longest or ttl)
+if now - swept > gap or now < swept - gap then grace = grace_limit end
+if grace > grace_limit then grace = grace_limit end
+local scan_due = now - scanned > scan_after or now < scanned
 -- How long a copy is useful: during an outage and the grace period after it.
-local keep = most - now + 3600000
+local copy_ttl = grace_limit - now + 3600000
 
-local events, reaped, gone, copies, kept, next_checks, strays = {}, {}, {}, {}, {}, {}, {}
+local events, expired, gone, copies, kept, next_checks, strays = {}, {}, {}, {}, {}, {}, {}
 for at = 7, #ARGV do
   local id, record, copy = ARGV[at], KEYS[at * 2 - 9], KEYS[at * 2 - 8]
   local left = redis.call('PTTL', record)
@@ -60,7 +60,7 @@ for at = 7, #ARGV do
     next_checks[#next_checks + 1] = { now + left - margin, id }
   elseif left >= 0 then
     local text = redis.pcall('GET', record)
-    if type(text) == 'string' then copies[#copies + 1] = { copy, now .. '\n' .. text, to_string(left + keep) } end
+    if type(text) == 'string' then copies[#copies + 1] = { copy, now .. '\n' .. text, to_string(left + copy_ttl) } end
     next_checks[#next_checks + 1] = { now + left + 1, id }
   else
     local time = redis.pcall('ZSCORE', due, id)
@@ -70,7 +70,7 @@ for at = 7, #ARGV do
         next_checks[#next_checks + 1] = { grace, id }
         kept[#kept + 1] = copy
       else
-        events[#events + 1], reaped[#reaped + 1], gone[#gone + 1] = expiry(id, copy), id, copy
+        events[#events + 1], expired[#expired + 1], gone[#gone + 1] = expiry(id, copy), id, copy
       end
     elseif time == false then
       strays[#strays + 1] = id
@@ -83,20 +83,20 @@ local fault = forbidden({
   { 'SET', copies[1] and copies[1][1] or feed, 'text', 'PX', '1' }, appending(feed, metadata),
 })
 if fault then return fault end
-if #reaped > 0 then append(feed, metadata, events) end
-for _, id in ipairs(reaped) do
+if #expired > 0 then append(feed, metadata, events) end
+for _, id in ipairs(expired) do
   -- If the index key holds another type, there is nothing to remove.
   redis.pcall('SREM', index, id)
   redis.call('ZREM', due, id)
 end
 if #gone > 0 then redis.call('DEL', unpack(gone)) end
 for _, copy in ipairs(copies) do redis.call('SET', copy[1], copy[2], 'PX', copy[3]) end
-for _, copy in ipairs(kept) do redis.call('PEXPIRE', copy, to_string(keep)) end
-local settled, checked_at = #reaped, tonumber(ARGV[6])
+for _, copy in ipairs(kept) do redis.call('PEXPIRE', copy, to_string(copy_ttl)) end
+local settled, checked_at = #expired, tonumber(ARGV[6])
 for _, check in ipairs(next_checks) do
   schedule_check(due, to_string(check[1]), check[2])
   if check[1] > checked_at then settled = settled + 1 end
 end
-redis.pcall('HSET', metadata, 'swept', to_string(now), 'grace', to_string(grace), 'scanned', to_string(scan and now or scanned),
-  'ttl', to_string(longest), 'confirmed', to_string(confirmed), 'brief', to_string(briefest), 'brief_confirmed', to_string(brief_confirmed))
-return { settled, scan and 1 or 0, strays }
+redis.pcall('HSET', metadata, 'swept', to_string(now), 'grace', to_string(grace), 'scanned', to_string(scan_due and now or scanned),
+  'ttl', to_string(longest), 'confirmed', to_string(confirmed), 'brief', to_string(shortest), 'brief_confirmed', to_string(shortest_confirmed))
+return { settled, scan_due and 1 or 0, strays }

@@ -17,8 +17,8 @@
 -- ARGV[1]  the id
 -- ARGV[2]  the operation id
 -- ARGV[3]  minimum time to live of the tombstone in ms
--- ARGV[4]  which stream to remove: 'free' if it is not leased; '=' and an epoch if it is leased with that epoch; 'seen' if
---          the record is the one in ARGV[5]; 'any' in all cases
+-- ARGV[4]  condition: 'free' the stream is not leased; '=' and an epoch: it is leased with that epoch; 'seen': the record
+--          is the one in ARGV[5]; 'any': none
 -- ARGV[5]  the record that the client has examined, '' if none
 -- ARGV[6]  how long to keep the answer in ms, '' if the operation id is never used again
 -- ARGV[7]  the epoch for the tombstone if the client has examined the record, otherwise the stamp of a record without one

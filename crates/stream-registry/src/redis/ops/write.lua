@@ -34,6 +34,8 @@ local at, values, after = 5, 6, 6
 -- replaced part, and true if this is an event. If the answer is the record itself, the client makes the change.
 
 -- @use write/stats
+
+-- Returns the answer or change of the current write, and moves on to the next.
 local function change(text, key)
   local word, field = ARGV[at] or 'h', false
   -- 84 is T, 103 g, 104 h, 115 s, 116 t; 42 is an asterisk, 61 an equals sign.

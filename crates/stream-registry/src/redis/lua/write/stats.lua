@@ -1,5 +1,7 @@
--- Sets the statistics of a record whose heartbeat value stands from `from` to `to`. No object begins before `flat`.
--- `optional` is true if the write also has the optional statistics. Part of write.lua, whose variables it uses.
+-- Changes the statistics of a record. Part of write.lua, whose variables it uses.
+--
+-- The value of last_heartbeat begins at `from` and ends before `to`. No object begins before `flat`. `optional` is true
+-- if the write also has the optional statistics, which need a closer look at the fields in between.
 local function stats(text, from, to, flat, optional)
   local _, last = find(text, '","bitrate":', to, true)
   if not last or last > flat and not flat_until(text, last) then return text end
