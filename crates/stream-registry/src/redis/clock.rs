@@ -1,4 +1,4 @@
-//! The store's clock, as a client estimates it.
+//! A client-side estimate of the server's clock.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -6,89 +6,89 @@ use std::time::{Duration, Instant, SystemTime};
 use redis::aio::MultiplexedConnection;
 
 use super::{fault, reply};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Timestamp;
 
-/// How long a measurement is good: quartz drifts some µs in that time.
-const GOOD_FOR: Duration = Duration::from_secs(60);
-/// Two clocks of one machine that part by this much tell of a suspended machine or a stepped clock.
+/// How long a reading stays fresh. Quartz clocks drift by microseconds in that time.
+const FRESH_FOR: Duration = Duration::from_secs(60);
+/// Difference between monotonic and wall clock that indicates a suspended machine or a stepped clock.
 const JUMP: Duration = Duration::from_secs(1);
 
-/// One reading of the store's `TIME`. The estimate lags the store by at most the round trip of the reading.
+/// One reading of the server's `TIME`. The estimate lags behind the server by at most the reading's round trip.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
-    store: i128,
+    server_nanos: i128,
     at: Instant,
     at_wall: SystemTime,
 }
 
-/// What time it is at the store, without asking each time. Unread where the user may not ask: who only reads
-/// needs no time.
+/// Estimates the server's time without a round trip. Holds no reading if the user may not run `TIME`: a reader does
+/// not need the time.
 #[derive(Debug)]
 pub(super) struct StoreClock(Mutex<Option<Reading>>);
 
 impl StoreClock {
-    /// Reads the store's clock.
+    /// Reads the server's clock.
     pub(super) async fn measure(connection: &mut MultiplexedConnection) -> Result<Self> {
-        let answer = connection.send_packed_command(&redis::cmd("TIME")).await.and_then(fault::checked);
+        let answer = connection.send_packed_command(&redis::cmd("TIME")).await.and_then(reply::checked);
         let reading = match answer {
             Err(error) if fault::is_no_permission(&error) => None,
-            answer => Some(Self::reading(answer.map_err(|error| fault::translate(error, false))?)?),
+            answer => Some(Self::parse(answer.map_err(|error| fault::translate(error, false))?)?),
         };
         Ok(Self(Mutex::new(reading)))
     }
 
-    fn reading(answer: redis::Value) -> Result<Reading> {
+    fn parse(answer: redis::Value) -> Result<Reading> {
         let (at, at_wall) = (Instant::now(), SystemTime::now());
         let [seconds, micros] = reply::array(answer)?
             .try_into()
-            .map_err(|_| Error::new(crate::error::ErrorKind::Internal, "Redis answered a TIME of another shape"))?;
+            .map_err(|_| Error::new(ErrorKind::Internal, "unexpected reply from Redis to TIME"))?;
         let seconds = reply::number(&seconds)?;
         let micros = reply::number(&micros)?;
-        Ok(Reading { store: i128::from(seconds) * 1_000_000_000 + i128::from(micros) * 1_000, at, at_wall })
+        Ok(Reading { server_nanos: i128::from(seconds) * 1_000_000_000 + i128::from(micros) * 1_000, at, at_wall })
     }
 
     fn read(&self) -> Option<Reading> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the estimate should be measured anew, and whether it must be before it is used.
+    /// Returns whether the clock should be read again, and whether the present reading may be used until then.
     pub(super) fn staleness(&self) -> Staleness {
         let Some(reading) = self.read() else { return Staleness::Unusable };
         let passed = reading.at.elapsed();
         let passed_wall = reading.at_wall.elapsed().unwrap_or_default();
         if passed.abs_diff(passed_wall) > JUMP {
             Staleness::Unusable
-        } else if passed > GOOD_FOR {
+        } else if passed > FRESH_FOR {
             Staleness::Old
         } else {
             Staleness::Fresh
         }
     }
 
-    /// Keeps others from renewing at the same time, until the next minute.
+    /// Marks the present reading as fresh, so that only one task reads the clock again.
     pub(super) fn begin_renewal(&self) {
         let mut reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(reading) = reading.as_mut() else { return };
         let (passed, now) = (reading.at.elapsed(), Instant::now());
         if passed.abs_diff(reading.at_wall.elapsed().unwrap_or_default()) <= JUMP {
-            reading.store += i128::try_from(passed.as_nanos()).unwrap_or(0);
+            reading.server_nanos += i128::try_from(passed.as_nanos()).unwrap_or(0);
             (reading.at, reading.at_wall) = (now, SystemTime::now());
         }
     }
 
-    /// Takes in the answer to a later `TIME`.
+    /// Replaces the reading by the reply to a later `TIME`.
     pub(super) fn renew(&self, answer: redis::Value) -> Result<()> {
-        let reading = Self::reading(answer)?;
+        let reading = Self::parse(answer)?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
         Ok(())
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        // Who asks has made sure that it was read; this machine's time stands in for it otherwise.
+        // Callers refresh the clock first; without a reading, local time is used.
         let Some(reading) = self.read() else { return Timestamp::now() };
         let passed = i128::try_from(reading.at.elapsed().as_nanos()).unwrap_or(0);
-        Timestamp::from_unix_nanos(reading.store + passed)
+        Timestamp::from_unix_nanos(reading.server_nanos + passed)
     }
 }
 

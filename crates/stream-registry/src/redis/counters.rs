@@ -1,4 +1,4 @@
-//! What was seen and done on the way.
+//! Counters of unreadable and pruned index entries.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,15 +9,15 @@ pub(super) struct Counters {
     prune_failures: AtomicU64,
 }
 
-/// What a Redis store has seen and done on the way since it was opened.
+/// Counters of a Redis store since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisCounters {
-    /// Records left out of lists because they cannot be read, counted at each list.
+    /// Records that lists skipped because they cannot be decoded. Each list counts them again.
     pub unreadable: u64,
-    /// Ids that left the index because they had no record.
+    /// Ids that were removed from the index because they had no record.
     pub pruned: u64,
-    /// Failed attempts at that: the user lacks the right, or the server is a replica.
+    /// Failed attempts to remove such ids, for example because the user lacks a permission or the server is a replica.
     pub prune_failures: u64,
 }
 

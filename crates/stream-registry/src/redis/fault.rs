@@ -1,63 +1,64 @@
-//! From errors of the client crate to errors of this one.
+//! Translation of the Redis client's errors into errors of this crate.
 
-use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind, Value};
+use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 
-use super::connect::Effect;
 use crate::error::{Error, ErrorKind};
 
-/// Turns an answer that is an error into one. None of our commands answers with errors inside a list.
-pub(super) fn checked(value: Value) -> Result<Value, RedisError> {
-    match value {
-        Value::ServerError(error) => Err(error.into()),
-        answer => Ok(answer),
-    }
+/// Whether a call can change data; decides `may_have_applied`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Changes nothing.
+    Read,
+    /// Changes data on behalf of a caller.
+    Write,
+    /// Changes data in the background. A replica may reject it, which is no reason to reconnect.
+    Housekeeping,
 }
 
-/// Whether the connection is of no use after this error.
+/// Returns whether the connection must be replaced after this error.
 pub(super) fn breaks_connection(error: &RedisError, effect: Effect) -> bool {
-    // A demoted, loading or masterless server may not be the one to talk to any more.
+    // After these replies another server may be the primary, so the next call resolves the address again.
     error.is_io_error()
         || error.is_unrecoverable_error()
-        || effect != Effect::Tidy && matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"))
+        || effect != Effect::Housekeeping && matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"))
 }
 
-/// Whether the answer was lost on the way: what was asked may be done all the same. An answer that ends in
-/// the middle is one that cannot be read.
+/// Returns whether the reply was lost, so that the command may have run. A truncated reply counts as lost.
 pub(super) fn is_lost(error: &RedisError) -> bool {
     error.is_io_error() || error.kind() == RedisKind::Parse
 }
 
-/// Whether the server's name has no address: nothing was sent.
+/// Returns whether the host name did not resolve, in which case nothing was sent.
 fn is_unknown_host(error: &RedisError) -> bool {
-    // The standard library has no kind for it; these are its own words.
+    // The standard library has no error kind for this case, so its message is matched.
     error.is_io_error() && error.to_string().contains("failed to lookup address")
 }
 
-/// Whether a script is not in the server's cache.
+/// Returns whether the server's script cache does not hold the script.
 pub(super) fn is_no_script(error: &RedisError) -> bool {
     error.kind() == RedisKind::Server(ServerErrorKind::NoScript)
 }
 
-/// Whether a key holds another type of value.
+/// Returns whether the key holds a value of the wrong type.
 pub(super) fn is_wrong_type(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE")
 }
 
-/// Whether the server does not know a command, or knows it by another name.
+/// Returns whether the server does not know the command, for example because it was renamed.
 pub(super) fn is_unknown_command(error: &RedisError) -> bool {
     error.detail().is_some_and(|detail| detail.contains("unknown command"))
 }
 
-/// Whether the server lacks memory for the command, or so it thinks.
+/// Returns whether the server rejected the command because it reached `maxmemory`.
 pub(super) fn is_out_of_memory(error: &RedisError) -> bool {
     error.code() == Some("OOM")
 }
 
-/// Whether the user lacks a right.
+/// Returns whether the user lacks a permission.
 pub(super) fn is_no_permission(error: &RedisError) -> bool {
-    // Inside a script, and of SORT's patterns, Redis 7.0 says it in words only; a script's own refusal comes with
-    // the code behind its text. What is refused while the client crate connects has another code there.
-    const WORDS: [&str; 5] = [
+    // Redis 7.0 sends no code for a refusal inside a script or of SORT's patterns, and the client replaces the code of
+    // a refusal while it connects. The message is matched in these cases.
+    const PHRASES: [&str; 5] = [
         "NOPERM",
         "No permissions",
         "has no permissions to run",
@@ -65,28 +66,28 @@ pub(super) fn is_no_permission(error: &RedisError) -> bool {
         "insufficient ACL permissions",
     ];
     error.code() == Some("NOPERM")
-        || error.detail().is_some_and(|detail| WORDS.iter().any(|words| detail.contains(words)))
+        || error.detail().is_some_and(|detail| PHRASES.iter().any(|phrase| detail.contains(phrase)))
 }
 
-/// Tells what an error means to a caller. `writing` says whether the command could have changed something.
+/// Translates an error of the Redis client. `writing` states whether the command could have changed data.
 pub(super) fn translate(error: RedisError, writing: bool) -> Error {
     let detail = error.detail().unwrap_or_default().to_owned();
     let code = error.code().unwrap_or_default().to_owned();
     if is_unknown_command(&error) {
-        // The server repeats the arguments, a password among them: neither its words nor the source go on.
+        // The server's message repeats the arguments, which may include a password. Neither it nor the source is kept.
         return Error::new(
             ErrorKind::Unsupported,
-            "the server does not know a command that is needed; use Redis 7.0 or Valkey 7.2, with no command renamed",
+            "the server lacks a required command; use Redis 7.0 or Valkey 7.2, with no command renamed",
         );
     }
     let (kind, message) = match code.as_str() {
         _ if is_no_permission(&error) => {
-            (ErrorKind::Denied, format!("the Redis user lacks a right: {detail}; grant it with ACL SETUSER"))
+            (ErrorKind::Denied, format!("the Redis user lacks a permission: {detail}; grant it with ACL SETUSER"))
         }
         "NOAUTH" | "WRONGPASS" => {
-            (ErrorKind::Denied, "Redis refuses user or password; check them in the store's URL".to_owned())
+            (ErrorKind::Denied, "Redis rejected the user name or password; check the store URL".to_owned())
         }
-        "OOM" => (ErrorKind::Unavailable, "Redis is out of memory (maxmemory); give it more or remove keys".to_owned()),
+        "OOM" => (ErrorKind::Unavailable, "Redis is out of memory (maxmemory); raise it or remove keys".to_owned()),
         "READONLY" => {
             (ErrorKind::Unavailable, "this Redis is a read-only replica; connect to the primary to write".to_owned())
         }
@@ -96,47 +97,36 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
             (ErrorKind::Unavailable, format!("Redis refuses writes because it cannot save its data: {detail}"))
         }
         "NOREPLICAS" => (ErrorKind::Unavailable, "Redis refuses writes because it has too few replicas".to_owned()),
-        "BUSY" => {
-            (ErrorKind::Unavailable, "Redis is busy with a script of somebody else; try again shortly".to_owned())
-        }
+        "BUSY" => (ErrorKind::Unavailable, "Redis is busy with another client's script; try again shortly".to_owned()),
         "WRONGTYPE" => (
             ErrorKind::Corrupt,
-            "a key of the registry holds another type of value; look at the index key and remove it if it is not a set"
-                .to_owned(),
+            "a registry key holds a value of the wrong type; remove the index key if it is not a set".to_owned(),
         ),
         _ if matches!(error.kind(), RedisKind::AuthenticationFailed) => {
-            (ErrorKind::Denied, "Redis refuses user or password; check them in the store's URL".to_owned())
+            (ErrorKind::Denied, "Redis rejected the user name or password; check the store URL".to_owned())
         }
         _ if error.is_timeout() => (ErrorKind::Timeout, "Redis did not answer in time".to_owned()),
         _ if error.is_connection_refusal() => {
-            (ErrorKind::Unavailable, "nothing accepts connections at Redis' address; is it running?".to_owned())
+            (ErrorKind::Unavailable, "the connection to Redis was refused; check that Redis is running".to_owned())
         }
-        _ if is_unknown_host(&error) => (
-            ErrorKind::Unavailable,
-            "the host name in the store's URL is not known; correct it, or see to the name server".to_owned(),
-        ),
+        _ if is_unknown_host(&error) => {
+            (ErrorKind::Unavailable, "unknown host name in the store URL; check the name and the DNS server".to_owned())
+        }
         _ if is_lost(&error) || error.is_connection_dropped() => {
             (ErrorKind::Unavailable, "the connection to Redis was lost; try again".to_owned())
         }
         _ if detail.contains("max number of clients") => {
-            (ErrorKind::Unavailable, "Redis has reached its maxclients; raise it or close others".to_owned())
+            (ErrorKind::Unavailable, "Redis has reached maxclients; raise it or close other connections".to_owned())
         }
-        _ => (ErrorKind::Internal, format!("Redis answered with an error: {code} {detail}")),
+        _ => (ErrorKind::Internal, format!("Redis replied with an error: {code} {detail}")),
     };
     let lost = is_lost(&error) && !error.is_connection_refusal() && !is_unknown_host(&error);
-    // Only what the server says has a code.
-    let answered = !code.is_empty();
-    Error::new(kind, message).with_may_have_applied(writing && lost).with_store_reply(answered).with_source(error)
+    // Only errors that the server sent have a code.
+    let is_reply = !code.is_empty();
+    Error::new(kind, message).with_may_have_applied(writing && lost).with_store_reply(is_reply).with_source(error)
 }
 
-/// An answer of a shape that none of our commands has.
-pub(super) fn unexpected(value: &Value) -> Error {
-    let shape = match value {
-        Value::Nil => "nil",
-        Value::Int(_) => "a number",
-        Value::BulkString(_) | Value::SimpleString(_) => "a text",
-        Value::Array(_) => "an array",
-        _ => "a value of another type",
-    };
-    Error::new(ErrorKind::Internal, format!("Redis answered {shape} where something else was due"))
+/// Returns the error of a call without a reply in time, which has changed nothing.
+pub(super) fn no_reply() -> Error {
+    Error::new(ErrorKind::Timeout, "Redis did not answer in time").with_may_have_applied(false)
 }

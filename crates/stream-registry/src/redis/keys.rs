@@ -1,12 +1,12 @@
-//! The names of all keys.
+//! Names of all Redis keys.
 
 use crate::stream::{OperationId, StreamId};
 
-/// Stands before the names of auxiliary keys. Neither a stream id nor a prefix holds a control
-/// character, so no stream of any prefix has such a key; and a user's right to `<prefix>*` covers them.
+/// First character of the suffix of every auxiliary key. Neither stream ids nor prefixes contain control characters,
+/// so no record has such a key. A permission for `<prefix>*` covers these keys too.
 const AUXILIARY: char = '\u{1f}';
 
-/// Makes key names for one prefix.
+/// Builds the key names for one prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: String,
@@ -22,12 +22,12 @@ impl Keys {
         &self.prefix
     }
 
-    /// The set of active ids.
+    /// Returns the key of the index, the set of active ids.
     pub(super) fn index(&self) -> &str {
         &self.index
     }
 
-    /// The record of a stream.
+    /// Returns the key of a stream's record.
     pub(super) fn record(&self, id: &StreamId) -> String {
         let mut key = String::with_capacity(self.prefix.len() + id.as_str().len());
         key.push_str(&self.prefix);
@@ -35,43 +35,43 @@ impl Keys {
         key
     }
 
-    /// The key under a member of the index, which may be anything.
+    /// Returns the key of the record of an index member, which can be any bytes.
     pub(super) fn record_bytes(&self, member: &[u8]) -> Vec<u8> {
         [self.prefix.as_bytes(), member].concat()
     }
 
-    /// The answer to a registration, for when it is sent again; lives 60 s.
+    /// Returns the key of the stored answer to an operation, which is kept for 60 s in case the call is sent again.
     pub(super) fn operation(&self, operation: &OperationId) -> String {
         format!("{}{AUXILIARY}op:{operation}", self.prefix)
     }
 
-    /// The change feed.
+    /// Returns the key of the change feed.
     pub(super) fn feed(&self) -> String {
         format!("{}{AUXILIARY}feed", self.prefix)
     }
 
-    /// What is known of the feed and the sweeps.
-    pub(super) fn facts(&self) -> String {
+    /// Returns the key of the feed metadata, a hash that also holds the state of the sweeps.
+    pub(super) fn feed_metadata(&self) -> String {
         format!("{}{AUXILIARY}facts", self.prefix)
     }
 
-    /// The ids in the order of lower bounds of their deadlines.
+    /// Returns the key of the schedule, a sorted set of ids by the time when the sweep checks them next.
     pub(super) fn due(&self) -> String {
         format!("{}{AUXILIARY}due", self.prefix)
     }
 
-    /// A copy of a record whose time is nearly over; `member` is of the index, which may be anything.
+    /// Returns the key of the copy of a record that expires soon, for an index member, which can be any bytes.
     pub(super) fn copy_bytes(&self, member: &[u8]) -> Vec<u8> {
         [self.prefix.as_bytes(), "\u{1f}last:".as_bytes(), member].concat()
     }
 
-    /// As [`copy_bytes`](Self::copy_bytes), of a stream.
+    /// Like [`copy_bytes`](Self::copy_bytes), for a stream id.
     pub(super) fn copy(&self, id: &StreamId) -> String {
         format!("{}{AUXILIARY}last:{id}", self.prefix)
     }
 
-    /// The mark of an ended stream; outlives the time to live.
-    pub(super) fn end_mark(&self, id: &StreamId) -> String {
+    /// Returns the key of a stream's tombstone, which is kept longer than the time to live.
+    pub(super) fn tombstone(&self, id: &StreamId) -> String {
         format!("{}{AUXILIARY}end:{id}", self.prefix)
     }
 }

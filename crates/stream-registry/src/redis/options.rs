@@ -1,4 +1,4 @@
-//! How a Redis store is reached and laid out.
+//! Options of a Redis store and its URL.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,23 +8,22 @@ use std::time::Duration;
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::percent::decode;
 use crate::registry::TtlPolicy;
 use crate::registry::ttl::{DEFAULT_TTL, check_ttl};
 
 /// The default prefix of all keys.
 const DEFAULT_PREFIX: &str = "mirror:streams:";
-/// How long a connection attempt may take, with authentication and version check.
+/// Timeout of a connection attempt, including authentication and version check.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_200);
-/// How long any call may take in all: an answer that is later is a time-out.
+/// Timeout of any call about one stream, including the time to connect.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(1_900);
-/// How long any list may take.
+/// Upper limit of `list_timeout`.
 const MAX_LIST_TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// Where and how a Redis or Valkey server is used.
+/// Address and settings of a Redis or Valkey store.
 ///
 /// The URL has the form `redis://[user:password@]host[:port][/database]` or
-/// `redis+unix:///path/to/socket[?db=0&user=…&pass=…]`; texts in it are percent-encoded.
+/// `redis+unix:///path/to/socket[?db=0&user=…&pass=…]`. Reserved characters are percent-encoded.
 ///
 /// ```
 /// use std::time::Duration;
@@ -80,44 +79,44 @@ impl RedisOptions {
         }
     }
 
-    /// Sets how long a stream lives without a write, 1 s to 30 days. Default 5 minutes.
+    /// Sets the time to live of a stream without writes, from 1 s to 30 days. Default: 5 minutes.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// Sets the prefix of all keys; ends in `:`, without `*`, `{`, `}` and control characters. Default `mirror:streams:`.
+    /// Sets the prefix of all keys. It must end with `:` and must not contain `*`, `{`, `}` or control characters.
+    /// Default: `mirror:streams:`.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Refuses every write and never writes on its own account, so that a reader's user or a replica will do. Default no.
+    /// Rejects every write and disables background writes, so that a read-only user or a replica suffices. Default: false.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Sets what a write does to the time that is left. Default `Renew`.
+    /// Sets how a write changes the remaining time to live. Default: `Renew`.
     #[must_use]
     pub fn ttl_policy(mut self, policy: TtlPolicy) -> Self {
         self.ttl_policy = policy;
         self
     }
 
-    /// Sets how long an answer to one stream's call may take. Default 1 s, at most 1.9 s, which is
-    /// also the most that a call about one stream takes in all.
+    /// Sets the timeout of a reply to a call about one stream. Default: 1 s. Maximum: 1.9 s, which is also the maximum
+    /// duration of such a call including the time to connect.
     #[must_use]
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout.min(CALL_TIMEOUT);
         self
     }
 
-    /// Sets how long the answer to a whole list may take while the server shows that it is alive. Default 10 s,
-    /// at most an hour.
+    /// Sets the timeout of a whole list while the server still answers pings. Default: 10 s. Maximum: 1 hour.
     #[must_use]
     pub fn list_timeout(mut self, timeout: Duration) -> Self {
         self.list_timeout = timeout.min(MAX_LIST_TIMEOUT);
@@ -133,7 +132,7 @@ impl RedisOptions {
             || prefix.contains(char::is_control)
         {
             return Err(Error::invalid(
-                "the prefix must end in ':' and have at most 256 bytes without *, {, } and control characters",
+                "the prefix must end with ':', have at most 256 bytes and contain no *, {, } or control characters",
             ));
         }
         Ok(())
@@ -144,69 +143,84 @@ impl FromStr for RedisOptions {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // The text may hold a password: no message repeats it.
+        // The URL may contain a password, so no message repeats it.
         let bad = |why: &str| {
             Error::invalid(format!(
-                "the store's URL {why}; it should be redis://[user:password@]host[:port][/database] or redis+unix:///path/to/socket"
+                "the store URL {why}; expected redis://[user:password@]host[:port][/database] or redis+unix:///path/to/socket"
             ))
         };
-        let url = Url::parse(text).map_err(|fault| bad(&format!("cannot be read ({fault})")))?;
+        let url = Url::parse(text).map_err(|fault| bad(&format!("is invalid ({fault})")))?;
         let mut options = match url.scheme() {
             "redis" => {
                 let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("has no host"))?;
                 let host = host.trim_start_matches('[').trim_end_matches(']');
                 Self::new(Address::Tcp(
-                    decode(host).ok_or_else(|| bad("has an unreadable host"))?,
+                    decode(host).ok_or_else(|| bad("has an invalid host"))?,
                     url.port().unwrap_or(6379),
                 ))
             }
             "redis+unix" | "unix" => {
                 let path = decode(url.path()).filter(|path| path.len() > 1 && url.host_str().unwrap_or("").is_empty());
-                Self::new(Address::Unix(path.ok_or_else(|| bad("has no socket path after three slashes"))?.into()))
+                Self::new(Address::Unix(path.ok_or_else(|| bad("has no socket path after the third slash"))?.into()))
             }
             "rediss" => {
                 return Err(Error::unsupported(
-                    "rediss:// (TLS) is not supported yet; put a TLS tunnel before the server and give its redis:// address",
+                    "rediss:// (TLS) is not supported yet; use a TLS tunnel and its redis:// address",
                 ));
             }
-            _ => return Err(bad("is of another kind")),
+            _ => return Err(bad("has an unknown scheme")),
         };
         if url.fragment().is_some() {
-            return Err(bad("has a part after #"));
+            return Err(bad("has a fragment (#); encode # as %23"));
         }
-        options.user = some(decode(url.username()).ok_or_else(|| bad("has an unreadable user"))?);
+        options.user = non_empty(decode(url.username()).ok_or_else(|| bad("has an invalid user name"))?);
         options.password = match url.password() {
-            Some(password) => some(decode(password).ok_or_else(|| bad("has an unreadable password"))?),
+            Some(password) => non_empty(decode(password).ok_or_else(|| bad("has an invalid password"))?),
             None => None,
         };
         let tcp = matches!(options.address, Address::Tcp(..));
         let database = if tcp { url.path().trim_start_matches('/') } else { "" };
-        options.database = database_number(database).ok_or_else(|| bad("names a database that is no number"))?;
+        options.database = database_number(database).ok_or_else(|| bad("has an invalid database number"))?;
         for (name, value) in url.query_pairs() {
             match &*name {
                 "db" => {
-                    options.database =
-                        database_number(&value).ok_or_else(|| bad("names a database that is no number"))?;
+                    options.database = database_number(&value).ok_or_else(|| bad("has an invalid database number"))?;
                 }
-                "user" if !tcp => options.user = some(value.into_owned()),
-                "pass" if !tcp => options.password = some(value.into_owned()),
-                // Its name is not repeated: it may be the rest of a password with a ? or & in it.
-                _ => return Err(bad("has an unknown parameter; ? and & in a password must be %3F and %26")),
+                "user" if !tcp => options.user = non_empty(value.into_owned()),
+                "pass" if !tcp => options.password = non_empty(value.into_owned()),
+                // The name is not repeated, because it may be part of a password that contains ? or &.
+                _ => return Err(bad("has an unknown parameter; encode ? and & in a password as %3F and %26")),
             }
         }
         if options.user.is_some() && options.password.is_none() {
-            return Err(bad("names a user without a password"));
+            return Err(bad("has a user name without a password"));
         }
         Ok(options)
     }
 }
 
-fn some(text: String) -> Option<String> {
+fn non_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
 fn database_number(text: &str) -> Option<i64> {
     if text.is_empty() { Some(0) } else { text.parse::<u32>().ok().map(i64::from) }
+}
+
+/// Decodes percent-encoding, which `url` leaves in the user name, password and path.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let high = char::from(bytes.next()?).to_digit(16)?;
+        let low = char::from(bytes.next()?).to_digit(16)?;
+        out.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    String::from_utf8(out).ok()
 }
 
 impl fmt::Debug for RedisOptions {
@@ -229,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_of_every_form() {
+    fn options_parse_every_form_of_url() {
         let full: RedisOptions = "redis://us%40er:p%2Fw@h:1/7".parse().unwrap();
         assert_eq!((full.user.as_deref(), full.password.as_deref(), full.database), (Some("us@er"), Some("p/w"), 7));
         assert_eq!(full.address.to_string(), "h:1");
@@ -242,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_urls_are_refused_and_no_password_is_repeated() {
+    fn invalid_urls_are_rejected_without_repeating_the_password() {
         for url in [
             "redis://:secret@",
             "redis://u:secret@h/x",

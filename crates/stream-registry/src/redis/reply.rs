@@ -1,9 +1,28 @@
-//! Reading answers.
+//! Parsing of replies.
 
-use redis::Value;
+use redis::{RedisError, Value};
 
-use super::fault::unexpected;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Turns an error reply into an error. No command in use replies with errors inside an array.
+pub(super) fn checked(value: Value) -> Result<Value, RedisError> {
+    match value {
+        Value::ServerError(error) => Err(error.into()),
+        reply => Ok(reply),
+    }
+}
+
+/// Returns the error for a reply of a type that the command never returns.
+pub(super) fn unexpected(value: &Value) -> Error {
+    let shape = match value {
+        Value::Nil => "nil",
+        Value::Int(_) => "an integer",
+        Value::BulkString(_) | Value::SimpleString(_) => "a string",
+        Value::Array(_) => "an array",
+        _ => "a value of another type",
+    };
+    Error::new(ErrorKind::Internal, format!("unexpected reply from Redis: {shape}"))
+}
 
 pub(super) fn array(value: Value) -> Result<Vec<Value>> {
     match value {
@@ -23,8 +42,8 @@ pub(super) fn number(value: &Value) -> Result<i64> {
     }
 }
 
-/// A text or nothing.
-pub(super) fn bytes(value: Value) -> Result<Option<Vec<u8>>> {
+/// Returns a string as bytes, or `None` for nil.
+pub(super) fn optional_bytes(value: Value) -> Result<Option<Vec<u8>>> {
     match value {
         Value::BulkString(bytes) => Ok(Some(bytes)),
         Value::SimpleString(text) => Ok(Some(text.into_bytes())),
@@ -34,12 +53,12 @@ pub(super) fn bytes(value: Value) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// A text that must be there.
-pub(super) fn text(value: Value) -> Result<Vec<u8>> {
-    bytes(value)?.ok_or_else(|| unexpected(&Value::Nil))
+/// Returns a string as bytes; nil is an error.
+pub(super) fn bytes(value: Value) -> Result<Vec<u8>> {
+    optional_bytes(value)?.ok_or_else(|| unexpected(&Value::Nil))
 }
 
-/// A field of an answer made of names and values, in either protocol's form.
+/// Returns a field of a reply of names and values: a map in RESP3, a flat array in RESP2.
 pub(super) fn field(value: &Value, name: &str) -> Option<String> {
     let is_name = |value: &Value| {
         matches!(value, Value::BulkString(bytes) if bytes == name.as_bytes())

@@ -19,7 +19,7 @@ pub(crate) fn timestamp(now: Timestamp) -> String {
 ///
 /// The content never decreases. Otherwise a clock that goes back would admit a holder that was rejected before.
 ///
-/// `redis/lua/marks.lua` implements the same rule.
+/// `redis/lua/tombstones.lua` implements the same rule.
 pub(crate) fn tombstone(epoch: Option<&Epoch>, now: Timestamp, previous: Option<&str>) -> String {
     let tombstone = epoch.map_or_else(|| timestamp(now), ToString::to_string);
     match previous {

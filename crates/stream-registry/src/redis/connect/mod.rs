@@ -1,113 +1,42 @@
-//! One shared connection that is made again when it breaks.
+//! A shared connection that reconnects after a failure.
 
+pub(super) mod connection;
 mod single;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::connection::{Connection, Request};
 use super::clock::{Staleness, StoreClock};
-use super::fault;
+use super::fault::{self, Effect, no_reply};
 use super::options::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisOptions};
+use super::reply;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Timestamp;
 
-/// How long a server that owes a large answer may take to answer a ping.
+/// Timeout of a ping while a large reply is in flight.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// A connection with the clock that was measured over it.
-#[derive(Clone)]
-pub(super) struct Connection {
-    inner: MultiplexedConnection,
-    pub(super) clock: Arc<StoreClock>,
-    /// Set when the connection is seen to be broken: nobody begins a call on it then.
-    broken: Arc<AtomicBool>,
-    /// How many long answers are due on it, after a sign of life.
-    receiving: Arc<AtomicUsize>,
-}
-
-/// A long answer that is due.
-struct Receiving(Arc<AtomicUsize>);
-
-impl Receiving {
-    fn begin(connection: &Connection) -> Self {
-        connection.receiving.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(&connection.receiving))
-    }
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl Connection {
-    /// Sends one command, without a time limit; errors are the server's own.
-    pub(super) async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
-        self.inner.send_packed_command(command).await.and_then(fault::checked)
-    }
-
-    pub(super) fn mark_broken(&self) {
-        self.broken.store(true, Ordering::Release);
-    }
-}
-
-/// What is sent whose answer may be large.
-#[derive(Clone, Copy)]
-pub(super) enum Request<'a> {
-    One(&'a Cmd),
-    /// Several commands whose last one's answer counts, which is EXEC. Where one was refused, that refusal is the answer:
-    /// EXEC says only that there was one.
-    Transaction(&'a Pipeline),
-}
-
-impl Request<'_> {
-    async fn send(self, connection: &mut MultiplexedConnection) -> Result<Value, RedisError> {
-        match self {
-            Self::One(command) => connection.send_packed_command(command).await.and_then(fault::checked),
-            Self::Transaction(pipeline) => {
-                // As a plain pipeline: the client crate stumbles over a MULTI that the user may not run.
-                let answers = connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
-                let mut last = Ok(Value::Nil);
-                for answer in answers {
-                    last = Ok(fault::checked(answer)?);
-                }
-                last
-            }
-        }
-    }
-}
-
-/// Whether a call may change something, for `may_have_applied`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    Read,
-    Write,
-    /// A write that nobody asked for, and that a replica may well refuse.
-    Tidy,
-}
-
-/// The way to the server: connects at first use and again after a break, for all callers at once.
+/// The path to the server. Connects at first use, and reconnects after a failure, once for all callers.
 pub(super) struct Link {
     options: RedisOptions,
     current: Mutex<Option<Connection>>,
-    /// Held by the one caller that connects; the others wait for its result.
+    /// Held by the caller that connects; the others wait for its result.
     connecting: AsyncMutex<()>,
-    /// Counts finished attempts, so that who waited during a failed one shares its error.
+    /// Number of finished attempts. Callers that waited for a failed attempt share its error.
     attempts: AtomicU64,
     last_failure: Mutex<Option<Error>>,
     closed: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // The values are replaced whole: a panic elsewhere leaves them good.
+    // Each value is replaced as a whole, so a panic elsewhere leaves it valid.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -132,51 +61,53 @@ impl Link {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Opens a connection beside the shared one, for calls that wait.
-    pub(super) async fn open_another(&self) -> Result<Connection> {
-        let made = timeout(CALL_TIMEOUT, single::open(&self.options)).await;
-        made.unwrap_or_else(|_| Err(self.unreachable()))
+    /// Opens a separate connection, for calls that block.
+    pub(super) async fn open_separate(&self) -> Result<Connection> {
+        let opened = timeout(CALL_TIMEOUT, single::open(&self.options)).await;
+        opened.unwrap_or_else(|_| Err(self.unreachable()))
     }
 
+    /// Returns the present connection if it works.
     fn usable(&self) -> Result<Option<Connection>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed());
         }
-        Ok(lock(&self.current).clone().filter(|connection| !connection.broken.load(Ordering::Acquire)))
+        Ok(lock(&self.current).clone().filter(|connection| !connection.is_broken()))
     }
 
-    /// Returns the connection, made if there is none.
+    /// Returns the connection, and connects if there is none.
     pub(super) async fn connection(&self) -> Result<Connection> {
         if let Some(connection) = self.usable()? {
             return Ok(connection);
         }
-        let came = Instant::now();
+        let began = Instant::now();
         let before = self.attempts.load(Ordering::Acquire);
-        // Bounded: who has the turn may be a future that its owner does not poll for long.
-        let turn = timeout_at(came + CALL_TIMEOUT, self.connecting.lock()).await;
-        let _turn = turn.map_err(|_| self.unreachable())?;
+        // The wait is bounded, because the future that holds the lock may not be polled for a long time.
+        let guard = timeout_at(began + CALL_TIMEOUT, self.connecting.lock()).await;
+        let _guard = guard.map_err(|_| self.unreachable())?;
         if let Some(connection) = self.usable()? {
             return Ok(connection);
         }
-        // An attempt that began after this call came and failed speaks for this call too: else a
-        // thousand callers would wait for a thousand attempts, one after the other.
+        // If an attempt began after this call and failed, its error answers this call too. Otherwise a thousand
+        // callers would wait for a thousand attempts in sequence.
         if self.attempts.load(Ordering::Acquire) > before + 1
             && let Some(error) = lock(&self.last_failure).clone()
         {
             return Err(error);
         }
-        // Who has waited for another's attempt has less time for its own.
-        let deadline = (Instant::now() + CONNECT_TIMEOUT).min(came + CALL_TIMEOUT);
-        let made = timeout_at(deadline, single::open(&self.options)).await.unwrap_or_else(|_| Err(self.unreachable()));
-        match made {
+        // Time spent waiting for another caller's attempt is deducted.
+        let deadline = (Instant::now() + CONNECT_TIMEOUT).min(began + CALL_TIMEOUT);
+        let opened =
+            timeout_at(deadline, single::open(&self.options)).await.unwrap_or_else(|_| Err(self.unreachable()));
+        match opened {
             Ok(connection) => {
                 if lock(&self.last_failure).take().is_some() {
-                    tracing::info!(address = %self.options.address, "connected to Redis again");
+                    tracing::info!(address = %self.options.address, "reconnected to Redis");
                 }
                 *lock(&self.current) = Some(connection.clone());
                 self.attempts.fetch_add(1, Ordering::AcqRel);
                 if self.closed.load(Ordering::Acquire) {
-                    // Closed meanwhile: the connection goes with it.
+                    // The registry was closed during the attempt.
                     self.close();
                     return Err(Error::closed());
                 }
@@ -186,7 +117,7 @@ impl Link {
                 let first = lock(&self.last_failure).replace(error.clone()).is_none();
                 self.attempts.fetch_add(1, Ordering::AcqRel);
                 if first {
-                    tracing::warn!(address = %self.options.address, %error, "no connection to Redis");
+                    tracing::warn!(address = %self.options.address, %error, "cannot connect to Redis");
                 }
                 Err(error)
             }
@@ -200,22 +131,22 @@ impl Link {
         )
     }
 
-    /// Until when an answer is waited for, from now on, in a call that began at a time: connecting counts too.
-    fn patience(&self, began: Instant) -> Instant {
+    /// Returns the deadline for the reply of a call that began at `began`. Time spent connecting counts.
+    fn reply_deadline(&self, began: Instant) -> Instant {
         (Instant::now() + self.options.response_timeout).min(began + CALL_TIMEOUT)
     }
 
-    /// Sends one command; the inner error is the server's own, for callers that know what to do with it.
+    /// Sends one command. The inner error is the server's own, for callers that handle it.
     pub(super) async fn command(&self, command: &Cmd, effect: Effect) -> Result<Result<Value, RedisError>> {
         let began = Instant::now();
         let mut connection = self.connection().await?;
-        let deadline = self.patience(began);
+        let deadline = self.reply_deadline(began);
         let sent = connection.inner.send_packed_command(command);
-        let answer = timeout_at(deadline, sent).await.map(|answer| answer.and_then(fault::checked));
-        self.judge(&connection, answer, effect)
+        let answer = timeout_at(deadline, sent).await.map(|answer| answer.and_then(reply::checked));
+        self.classify(&connection, answer, effect)
     }
 
-    /// Sends a command that reads. A connection that was lost meanwhile is made again, once.
+    /// Sends a command that reads. If the connection was lost, reconnects and retries once.
     pub(super) async fn read(&self, command: &Cmd) -> Result<Value> {
         let answer = match self.command(command, Effect::Read).await {
             Err(lost) if lost.kind() == ErrorKind::Unavailable => self.command(command, Effect::Read).await?,
@@ -224,23 +155,23 @@ impl Link {
         answer.map_err(|error| fault::translate(error, false))
     }
 
-    /// As [`read`](Self::read), for an answer that may be large.
+    /// Like [`read`](Self::read), for a reply that may be large.
     pub(super) async fn read_long(&self, command: &Cmd, probe: &Link) -> Result<Value> {
         self.long_command(Request::One(command), probe).await?.map_err(|error| fault::translate(error, false))
     }
 
-    /// Sends several commands at once; errors of single commands stay inside the answers.
+    /// Sends several commands at once. Errors of single commands stay in the replies.
     pub(super) async fn pipeline(&self, pipeline: &Pipeline, effect: Effect) -> Result<Vec<Value>> {
         let began = Instant::now();
         let mut connection = self.connection().await?;
-        let deadline = self.patience(began);
+        let deadline = self.reply_deadline(began);
         let sent = connection.inner.send_packed_commands(pipeline, 0, pipeline.len());
         let answer = timeout_at(deadline, sent).await;
-        self.judge(&connection, answer, effect)?.map_err(|error| fault::translate(error, effect == Effect::Write))
+        self.classify(&connection, answer, effect)?.map_err(|error| fault::translate(error, effect == Effect::Write))
     }
 
-    /// Sends a command whose answer may be large: waits at most `list_timeout`, and only as long as the
-    /// server answers others, asked through `probe`. Without a sign of life it ends like any other call.
+    /// Sends a command whose reply may be large. Waits at most `list_timeout`, and only while the server answers
+    /// pings on the link `probe`. If a ping fails, the call times out.
     pub(super) async fn long_command(&self, request: Request<'_>, probe: &Link) -> Result<Result<Value, RedisError>> {
         let mut alive_at = Instant::now();
         let connection = self.connection().await?;
@@ -249,52 +180,52 @@ impl Link {
         let ping = redis::cmd("PING");
         let mut pong = std::pin::pin!(first.send_packed_command(&ping));
         let mut sent = std::pin::pin!(request.send(&mut sender));
-        // A connection that was idle may be dead with nobody knowing. The answer to a ping before the command shows
-        // that it is not; it is late only where another long answer is on its way.
-        let begun = timeout_at(self.patience(alive_at), select(&mut pong, &mut sent)).await;
+        // An idle connection may have died unnoticed, so a ping is sent before the command. Its reply is late only if
+        // another large reply is in flight.
+        let begun = timeout_at(self.reply_deadline(alive_at), select(&mut pong, &mut sent)).await;
         let _receiving = match begun {
             Ok(Either::Left((Ok(_), _))) => {
                 alive_at = Instant::now();
-                Some(Receiving::begin(&connection))
+                Some(connection.begin_receiving())
             }
             Ok(Either::Left((Err(error), _))) => {
-                return self.judge(&connection, Ok(Err(error)), Effect::Read);
+                return self.classify(&connection, Ok(Err(error)), Effect::Read);
             }
             Ok(Either::Right((answer, _))) => {
-                return self.judge(&connection, Ok(answer), Effect::Read);
+                return self.classify(&connection, Ok(answer), Effect::Read);
             }
-            Err(_) if connection.receiving.load(Ordering::Acquire) == 0 => {
+            Err(_) if !connection.is_receiving() => {
                 connection.mark_broken();
-                return Err(no_answer());
+                return Err(no_reply());
             }
             Err(_) => None,
         };
         loop {
-            // Early enough to ask, and be answered, before the last sign of life is too old.
-            let patience =
+            // Leaves enough time for a ping before the last reply is too old.
+            let probe_at =
                 (Instant::now() + self.options.response_timeout).min(alive_at + CALL_TIMEOUT - PROBE_TIMEOUT);
-            if let Ok(answer) = timeout_at(patience.min(deadline), &mut sent).await {
-                return self.judge(&connection, Ok(answer), Effect::Read);
+            if let Ok(answer) = timeout_at(probe_at.min(deadline), &mut sent).await {
+                return self.classify(&connection, Ok(answer), Effect::Read);
             }
             let ping = async {
                 let mut probed = probe.connection().await?;
                 let answer = timeout(PROBE_TIMEOUT, probed.inner.send_packed_command(&redis::cmd("PING"))).await;
                 if !matches!(answer, Ok(Ok(_))) {
                     probed.mark_broken();
-                    return Err(no_answer());
+                    return Err(no_reply());
                 }
                 Ok(())
             };
             let alive = timeout_at(alive_at + CALL_TIMEOUT, ping).await;
             if Instant::now() >= deadline || !matches!(alive, Ok(Ok(()))) {
                 connection.mark_broken();
-                return Err(no_answer());
+                return Err(no_reply());
             }
             alive_at = Instant::now();
         }
     }
 
-    /// Brings the connection's clock up to date where it has to be, or in the background where it should be.
+    /// Returns the server's time. Reads its clock first if the estimate is unusable, in the background if it is old.
     pub(super) async fn now(self: &Arc<Self>) -> Result<Timestamp> {
         let connection = self.connection().await?;
         match connection.clock.staleness() {
@@ -302,7 +233,7 @@ impl Link {
             Staleness::Old => {
                 let link = Arc::clone(self);
                 let clock = Arc::clone(&connection.clock);
-                // Once in a while and short; it ends with its time-out.
+                // Runs at most once a minute and ends at its timeout.
                 tokio::spawn(async move { link.read_clock(&clock).await });
             }
             Staleness::Unusable => self.read_clock(&connection.clock).await?,
@@ -316,18 +247,18 @@ impl Link {
         clock.renew(answer.map_err(|error| fault::translate(error, false))?)
     }
 
-    /// Sorts an answer: no answer and broken connections become errors of ours, the rest is the caller's to judge.
-    fn judge<T>(
+    /// Translates timeouts and connection failures, and marks the connection as broken. Leaves other errors to the caller.
+    fn classify<T>(
         &self,
         connection: &Connection,
         answer: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
         effect: Effect,
     ) -> Result<Result<T, RedisError>> {
         match answer {
-            // A server that is stuck, or a path that swallows packets: the next call tries anew.
+            // The server hangs or packets are lost, so the next call reconnects.
             Err(_) => {
                 connection.mark_broken();
-                Err(no_answer().with_may_have_applied(effect == Effect::Write))
+                Err(no_reply().with_may_have_applied(effect == Effect::Write))
             }
             Ok(Err(error)) => {
                 if fault::breaks_connection(&error, effect) {
@@ -341,8 +272,4 @@ impl Link {
             Ok(Ok(value)) => Ok(Ok(value)),
         }
     }
-}
-
-fn no_answer() -> Error {
-    Error::new(ErrorKind::Timeout, "Redis did not answer in time").with_may_have_applied(false)
 }

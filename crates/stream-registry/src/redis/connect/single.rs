@@ -1,4 +1,4 @@
-//! A connection to one server: TCP or unix socket, with password or ACL user and a database number.
+//! Opening a connection to one server: address, credentials, database and version check.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,18 +9,18 @@ use redis::{
     RedisConnectionInfo, Value,
 };
 
-use super::Connection;
+use super::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::clock::StoreClock;
 use crate::redis::options::{Address, CONNECT_TIMEOUT, RedisOptions};
 use crate::redis::{fault, reply};
 
-/// Connects, authenticates, checks the version and measures the clock.
+/// Connects, authenticates, checks the version and reads the clock.
 pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
-    let fault = |error| fault::translate(error, false);
+    let translate = |error| fault::translate(error, false);
     let mut session = RedisConnectionInfo::default()
         .set_db(options.database)
-        // RESP3 tells of a lost connection at once, not at the next call.
+        // With RESP3 the client reports a lost connection at once, not at the next call.
         .set_protocol(ProtocolVersion::RESP3)
         .set_skip_set_lib_name();
     if let Some(user) = &options.user {
@@ -35,47 +35,48 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
     };
     let info = address
         .into_connection_info()
-        .map_err(fault)?
+        .map_err(translate)?
         .set_redis_settings(session)
-        // Off by default in the client crate, which costs 40 ms a call where acknowledgements are delayed.
+        // The client leaves this off, which costs 40 ms per call if acknowledgements are delayed.
         .set_tcp_settings(TcpSettings::default().set_nodelay(true));
     let broken = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&broken);
+    let disconnected = Arc::clone(&broken);
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        // Time-outs are per operation, around each call.
+        // Each call sets its own timeout.
         .set_response_timeout(None)
         .set_push_sender(move |push: PushInfo| {
             if push.kind == PushKind::Disconnection {
-                seen.store(true, Ordering::Release);
+                disconnected.store(true, Ordering::Release);
             }
             Ok::<_, std::convert::Infallible>(())
         });
-    let client = redis::Client::open(info).map_err(fault)?;
+    let client = redis::Client::open(info).map_err(translate)?;
     let mut inner = client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| {
-        // The client crate wraps the server's refusal of HELLO; its words say which it is.
-        let words = format!("{error} {}", error.detail().unwrap_or_default());
-        if words.contains("WRONGPASS") || words.contains("NOAUTH") || words.contains("invalid username-password") {
-            return Error::new(ErrorKind::Denied, "Redis refuses user or password; check them in the store's URL");
+        // The client wraps the server's error reply to HELLO, so the cases are distinguished by its message.
+        let message = format!("{error} {}", error.detail().unwrap_or_default());
+        if message.contains("WRONGPASS") || message.contains("NOAUTH") || message.contains("invalid username-password")
+        {
+            return Error::new(ErrorKind::Denied, "Redis rejected the user name or password; check the store URL");
         }
-        if words.contains("DB index is out of range") {
-            return Error::invalid("Redis has no database of this number; check the store's URL");
+        if message.contains("DB index is out of range") {
+            return Error::invalid("Redis has no database with this number; check the store URL");
         }
-        if words.contains("unknown command") {
-            // Its words may repeat the password, so nothing of them goes on.
+        if message.contains("unknown command") {
+            // The server's message may repeat the password, so it is not kept.
             return Error::unsupported(
-                "the server does not know HELLO; use Redis 7.0 or Valkey 7.2, with no command renamed",
+                "the server does not support HELLO; use Redis 7.0 or Valkey 7.2, with no command renamed",
             );
         }
-        fault::translate(error, false)
+        translate(error)
     })?;
-    let hello = inner.send_packed_command(&redis::cmd("HELLO")).await.and_then(fault::checked).map_err(fault)?;
+    let hello = inner.send_packed_command(&redis::cmd("HELLO")).await.and_then(reply::checked).map_err(translate)?;
     check_version(&hello)?;
     let clock = StoreClock::measure(&mut inner).await?;
-    Ok(Connection { inner, clock: Arc::new(clock), broken, receiving: Arc::default() })
+    Ok(Connection::new(inner, clock, broken))
 }
 
-/// Refuses servers that are too old; `HELLO` answers to anybody who may connect, unlike `INFO`.
+/// Rejects servers that are too old. Unlike `INFO`, `HELLO` needs no permission.
 fn check_version(hello: &Value) -> Result<()> {
     let (server, version) = (reply::field(hello, "server"), reply::field(hello, "version"));
     let (server, version) = (server.as_deref().unwrap_or("redis"), version.as_deref().unwrap_or("0"));
@@ -83,9 +84,7 @@ fn check_version(hello: &Value) -> Result<()> {
     let have = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let (need, name) = if server == "valkey" { ((7, 2), "Valkey 7.2") } else { ((7, 0), "Redis 7.0") };
     if have < need {
-        return Err(Error::unsupported(format!(
-            "the server is {server} {version}; {name} or later is needed, please upgrade it"
-        )));
+        return Err(Error::unsupported(format!("the server is {server} {version}; upgrade it to {name} or later")));
     }
     Ok(())
 }
@@ -95,10 +94,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn old_servers_are_refused_by_name() {
+    fn connect_rejects_servers_that_are_too_old() {
         let hello = |server: &str, version: &str| {
-            let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-            Value::Map(vec![(text("server"), text(server)), (text("version"), text(version))])
+            let string = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+            Value::Map(vec![(string("server"), string(server)), (string("version"), string(version))])
         };
         for (server, version, good) in [
             ("redis", "7.0.0", true),

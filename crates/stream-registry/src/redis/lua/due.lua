@@ -1,16 +1,16 @@
--- Sets when the sweep looks at a stream next; a key of another type is nobody's.
-local function look_at(due, moment, id)
-  local put = redis.pcall('ZADD', due, moment, id)
+-- Schedules the next check of a stream by the sweep. Replaces the schedule if its key holds another type.
+local function schedule_check(due, time, id)
+  local put = redis.pcall('ZADD', due, time, id)
   if type(put) == 'table' then
     redis.call('DEL', due)
-    redis.call('ZADD', due, moment, id)
+    redis.call('ZADD', due, time, id)
   end
 end
 
--- The event of a stream that is gone, with its record as it was copied aside where that was in time.
+-- Returns the event of an expired stream, with the copy of its record if one was made in time.
 local function expiry(id, copy)
   local kept = redis.pcall('GET', copy)
-  local read, text
-  if type(kept) == 'string' then read, text = kept:match('^(%d+)\n(.*)$') end
-  return { 'w', 'expired', 'i', id, 'r', text or '', 't', read or '' }
+  local read_at, text
+  if type(kept) == 'string' then read_at, text = kept:match('^(%d+)\n(.*)$') end
+  return { 'w', 'expired', 'i', id, 'r', text or '', 't', read_at or '' }
 end

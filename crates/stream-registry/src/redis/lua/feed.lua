@@ -1,19 +1,24 @@
--- Appending to the change feed, in the same step as the change.
+-- Appending to the change feed, in the same script as the change.
 --
--- The feed is a stream: p the entry before, w what happened, i the id, r the record, c why, t when the record was read
--- in ms; s and n where r is the record before its status changed: the new one, as the inside of a JSON string, and the
--- time. Its hash of facts holds the history, which is its first entry, and the tail, its last one. Who reads an entry
--- whose p is not the one that was read before knows that something is missing.
+-- The feed is a Redis stream. The fields of an entry:
+--   p     id of the previous entry; a reader that did not just read that entry has missed some
+--   w     kind of event
+--   i     stream id
+--   r     record
+--   c     reason of an unregistration
+--   t     time in ms when the record of an expired stream was read
+--   s, n  if r is the record before its status changed: the new status, as the inside of a JSON string, and the time
+-- The feed metadata is a hash with the fields history, the id of the first entry, and tail, the id of the last one.
 
--- Appends events, each a list of its fields but for p. The first write of its script.
-local function append(feed, facts, events)
-  local known = redis.pcall('HMGET', facts, 'history', 'tail')
-  -- What is of another type is nobody's: a new history begins.
+-- Appends events, each a list of fields without p. This must be the first write of a script.
+local function append(feed, metadata, events)
+  local known = redis.pcall('HMGET', metadata, 'history', 'tail')
+  -- The key holds another type, so a new generation begins.
   if known.err then
-    redis.call('DEL', facts)
+    redis.call('DEL', metadata)
     known = {}
   end
-  local history, tail = known[1], known[2] or '0-0'
+  local generation, tail = known[1], known[2] or '0-0'
   for at, event in ipairs(events) do
     local entry
     if at == 1 then
@@ -23,15 +28,15 @@ local function append(feed, facts, events)
     end
     if type(entry) == 'table' then
       redis.call('DEL', feed)
-      history, tail = nil, '0-0'
+      generation, tail = nil, '0-0'
       entry = redis.call('XADD', feed, '*', 'p', tail, unpack(event))
     end
-    history, tail = history or entry, entry
+    generation, tail = generation or entry, entry
   end
-  redis.call('HSET', facts, 'history', history, 'tail', tail)
+  redis.call('HSET', metadata, 'history', generation, 'tail', tail)
 end
 
--- The commands of that, for `forbidden`.
-local function appending(feed, facts)
-  return { 'XADD', feed, '*', 'w', 'w' }, { 'HSET', facts, 'history', '0-0' }, { 'DEL', feed }
+-- Returns the commands of append, for `forbidden`.
+local function appending(feed, metadata)
+  return { 'XADD', feed, '*', 'w', 'w' }, { 'HSET', metadata, 'history', '0-0' }, { 'DEL', feed }
 end

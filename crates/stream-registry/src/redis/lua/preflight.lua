@@ -1,6 +1,6 @@
--- What else state changes ask before they write.
+-- Other checks before a script writes.
 
--- Returns an error reply if the index key holds something else than a set.
+-- Returns an error reply if the index key does not hold a set.
 local function bad_index(key)
   local kind = redis.call('TYPE', key).ok
   if kind ~= 'set' and kind ~= 'none' then
@@ -8,8 +8,8 @@ local function bad_index(key)
   end
 end
 
--- Returns the words that give a record its time to live, for SET; with 'longer', never to less time than it
--- has left.
+-- Returns the arguments of SET that give a record its time to live. With the policy 'longer' they never shorten the
+-- remaining time.
 local function lifetime(key, ttl, policy)
   if policy == 'longer' then
     local left = redis.call('PTTL', key)

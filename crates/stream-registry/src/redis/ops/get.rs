@@ -1,18 +1,21 @@
-//! Reading one stream.
+//! Reads of one stream or several.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::replace;
+use super::not_a_string;
 use crate::error::{Error, Result};
-use crate::redis::connect::Effect;
-use crate::redis::fault::{checked, translate};
-use crate::redis::join::{Job, Joiner};
-use crate::redis::{Store, reply};
+use crate::redis::coalesce::{Coalescer, Job};
+use crate::redis::fault::{Effect, translate};
+use crate::redis::store::{Store, within};
+use crate::redis::{record, reply};
 use crate::stream::{Stream, StreamId};
 
-/// Single reads of this process, joined.
+/// Maximum number of records read by one command, so that large batches do not block the server.
+const CHUNK: usize = 500;
+
+/// Coalesces the single reads of this process.
 pub(in crate::redis) struct GetJob(pub(in crate::redis) Arc<Store>);
 
 #[async_trait]
@@ -29,32 +32,53 @@ impl Job for GetJob {
     }
 }
 
-pub(in crate::redis) async fn get(joiner: &Arc<Joiner<GetJob>>, id: &StreamId) -> Result<Stream> {
-    // Decoded by the caller's task, so that all cores take part.
-    replace::decode(id, &joiner.call(id.clone()).await?)
+pub(in crate::redis) async fn get(coalescer: &Arc<Coalescer<GetJob>>, id: &StreamId) -> Result<Stream> {
+    // Decoding runs in the caller's task, so that it uses all cores.
+    record::decode(id, &coalescer.call(id.clone()).await?)
 }
 
-async fn read(store: &Arc<Store>, ids: &[StreamId]) -> Result<Vec<Result<Vec<u8>>>> {
+/// Reads several streams, in the order of the ids. Returns `None` for a missing record, a record that cannot be decoded
+/// and a key of another type.
+pub(in crate::redis) async fn get_many(store: &Arc<Store>, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
+    let mut streams = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK) {
+        let command = mget(store, chunk);
+        let answer = within(Effect::Read, store.bulk.read(&command)).await?;
+        let mut records = reply::array(answer)?.into_iter().map(reply::optional_bytes);
+        for id in chunk {
+            let json = records.next().transpose()?.flatten();
+            streams.push(json.and_then(|json| record::decode(id, &json).ok()));
+        }
+    }
+    Ok(streams)
+}
+
+fn mget(store: &Store, ids: &[StreamId]) -> redis::Cmd {
     let mut command = redis::cmd("MGET");
     for id in ids {
         command.arg(store.keys.record(id));
     }
-    let answer = store.link.read(&command).await?;
-    let mut texts: Vec<Option<Vec<u8>>> = reply::array(answer)?.into_iter().map(reply::bytes).collect::<Result<_>>()?;
-    texts.resize(ids.len(), None);
-    let absent: Vec<&StreamId> = ids.iter().zip(&texts).filter(|(_, text)| text.is_none()).map(|(id, _)| id).collect();
-    // MGET says nothing of a key of another type: absent means absent only if nothing is there.
-    let others = if absent.is_empty() { Ok(Vec::new()) } else { existing(store, &absent).await };
+    command
+}
+
+/// Returns the raw JSON of each record.
+async fn read(store: &Arc<Store>, ids: &[StreamId]) -> Result<Vec<Result<Vec<u8>>>> {
+    let answer = store.link.read(&mget(store, ids)).await?;
+    let mut records: Vec<Option<Vec<u8>>> =
+        reply::array(answer)?.into_iter().map(reply::optional_bytes).collect::<Result<_>>()?;
+    records.resize(ids.len(), None);
+    let missing: Vec<&StreamId> =
+        ids.iter().zip(&records).filter(|(_, record)| record.is_none()).map(|(id, _)| id).collect();
+    // MGET also returns nil for a key of another type, so the type of each missing record is checked.
+    let foreign = if missing.is_empty() { Ok(Vec::new()) } else { hold_other_types(store, &missing).await };
     let mut at = 0;
-    let answers = ids.iter().zip(texts).map(|(id, text)| {
-        if let Some(text) = text {
-            return Ok(text);
+    let answers = ids.iter().zip(records).map(|(id, record)| {
+        if let Some(record) = record {
+            return Ok(record);
         }
         at += 1;
-        match &others {
-            Ok(others) if others.get(at - 1) == Some(&true) => {
-                Err(Error::corrupt(id, "the key holds no string; remove it with redis-cli"))
-            }
+        match &foreign {
+            Ok(foreign) if foreign.get(at - 1) == Some(&true) => Err(not_a_string(id)),
             Ok(_) => Err(Error::not_found(id)),
             Err(error) => Err(error.clone()),
         }
@@ -62,17 +86,17 @@ async fn read(store: &Arc<Store>, ids: &[StreamId]) -> Result<Vec<Result<Vec<u8>
     Ok(answers.collect())
 }
 
-/// Which of these keys hold something that is not a string.
-async fn existing(store: &Arc<Store>, ids: &[&StreamId]) -> Result<Vec<bool>> {
+/// Returns, for each id, whether its key holds something other than a string.
+async fn hold_other_types(store: &Arc<Store>, ids: &[&StreamId]) -> Result<Vec<bool>> {
     let mut pipeline = redis::pipe();
     for id in ids {
         pipeline.cmd("TYPE").arg(store.keys.record(id));
     }
     let answers = store.link.pipeline(&pipeline, Effect::Read).await?;
-    let others = answers.into_iter().map(|answer| {
-        let kind = reply::text(checked(answer).map_err(|error| translate(error, false))?)?;
-        // A string that is there now has just been registered: absent when we looked.
+    let foreign = answers.into_iter().map(|answer| {
+        let kind = reply::bytes(reply::checked(answer).map_err(|error| translate(error, false))?)?;
+        // A string was registered after the MGET, so the stream was missing when it was read.
         Ok(!matches!(&*kind, b"none" | b"string"))
     });
-    others.collect()
+    foreign.collect()
 }

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Removes ids from the index whose record is gone; each is looked at again, here.
+-- Removes ids whose record is missing from the index. Checks each record again.
 --
 -- KEYS[1]    the index set
 -- KEYS[2..]  a record for each id
 -- ARGV       the ids
--- Output     how many ids were removed, then the places of those whose key holds no string
+-- Output     how many ids were removed, then the numbers of the ids whose key does not hold a string
 -- Events     none
 local index = KEYS[1]
 local gone, out = {}, {}

@@ -1,38 +1,39 @@
-//! Ids without a record leave the index.
+//! Removal of ids without a record from the index.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::redis::connect::Effect;
+use crate::error::Result;
+use crate::redis::fault::{Effect, no_reply};
+use crate::redis::reply;
 use crate::redis::script::Script;
-use crate::redis::{Store, reply};
+use crate::redis::store::Store;
 
 static PRUNE: LazyLock<Script> = LazyLock::new(|| Script::new("prune", include_str!("prune.lua")));
-/// How many ids are looked at in one script call.
+/// Number of ids in one script call.
 const CHUNK: usize = 500;
-/// How long the reader, who has its answer already, waits for that.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Timeout of a script call, during which the caller's list is already complete.
+const PRUNE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Removes those ids that have no record now either. A failure is only counted: the reader has its answer.
-/// Returns how many of the keys hold something that is no record.
+/// Removes the ids that still have no record. Failures are only counted, because the list does not depend on them.
+/// Returns how many of the keys hold something other than a string.
 pub(super) async fn prune(store: &Arc<Store>, ids: &[Vec<u8>]) -> u64 {
-    let mut wrong = 0;
+    let mut foreign = 0;
     if ids.is_empty() || store.options.read_only {
-        return wrong;
+        return foreign;
     }
     for chunk in ids.chunks(CHUNK) {
-        let pruned = tokio::time::timeout(PATIENCE, prune_chunk(store, chunk)).await;
-        match pruned.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "Redis did not answer in time"))) {
-            Ok(no_record) => wrong += no_record,
+        let pruned = tokio::time::timeout(PRUNE_TIMEOUT, prune_chunk(store, chunk)).await;
+        match pruned.unwrap_or_else(|_| Err(no_reply())) {
+            Ok(count) => foreign += count,
             Err(error) => {
                 store.counters.add_prune_failure();
-                tracing::debug!(%error, "ids without a record stay in the index");
+                tracing::debug!(%error, "cannot remove ids without a record from the index");
                 break;
             }
         }
     }
-    wrong
+    foreign
 }
 
 async fn prune_chunk(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<u64> {
@@ -42,16 +43,16 @@ async fn prune_chunk(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<u64> {
     for id in ids {
         call.arg(id);
     }
-    let answer = reply::array(call.run(&store.link, Effect::Tidy).await?)?;
+    let answer = reply::array(call.run(&store.link, Effect::Housekeeping).await?)?;
     let mut numbers =
         answer.iter().map(|number| reply::number(number).map(|number| usize::try_from(number).unwrap_or(0)));
     store.counters.add_pruned(numbers.next().unwrap_or(Ok(0))? as u64);
-    let mut wrong = 0;
-    for place in numbers {
-        if let Some(id) = place?.checked_sub(1).and_then(|at| ids.get(at)) {
-            wrong += 1;
-            tracing::warn!(id = %String::from_utf8_lossy(id).escape_debug(), "left out of the list: its key holds no string");
+    let mut foreign = 0;
+    for number in numbers {
+        if let Some(id) = number?.checked_sub(1).and_then(|at| ids.get(at)) {
+            foreign += 1;
+            tracing::warn!(id = %String::from_utf8_lossy(id).escape_debug(), "skipped a key in a list that does not hold a string");
         }
     }
-    Ok(wrong)
+    Ok(foreign)
 }

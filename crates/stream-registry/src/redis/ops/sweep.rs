@@ -1,4 +1,4 @@
-//! The sweep: streams whose time is over are told of, once, though any number of processes look.
+//! The sweep: reports each expired stream once, even if several processes sweep.
 
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
@@ -8,46 +8,46 @@ use tokio::task::JoinHandle;
 
 use super::{page, prune};
 use crate::error::{ErrorKind, Result};
-use crate::redis::connect::Effect;
-use crate::redis::fault::{is_wrong_type, translate};
+use crate::redis::fault::{Effect, is_wrong_type, translate};
+use crate::redis::reply;
 use crate::redis::script::Script;
-use crate::redis::{Store, millis, reply};
+use crate::redis::store::{Store, millis};
 
 static SWEEP: LazyLock<Script> = LazyLock::new(|| Script::new("sweep", include_str!("sweep.lua")));
 
-/// How many streams one script call looks at.
+/// Maximum number of streams in one script call.
 const CHUNK: usize = 200;
-/// How many ids of the index are read at once.
+/// Number of index entries read at once.
 const PAGE: usize = 1_000;
-/// The longest time between two looks.
-const EVERY: Duration = Duration::from_secs(1);
-/// A gap between sweeps that is an outage, at least.
+/// Upper bound of the interval between sweeps.
+const MAX_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest gap between sweeps that counts as an outage.
 const OUTAGE: Duration = Duration::from_secs(10);
 
-/// Looks again and again, for as long as the store is open.
+/// Sweeps at intervals until the store is closed or dropped.
 pub(in crate::redis) fn spawn(store: &Arc<Store>) {
-    let every = EVERY.min(store.options.ttl / 8);
+    let interval = MAX_INTERVAL.min(store.options.ttl / 8);
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
         let mut failing: Option<ErrorKind> = None;
         let mut enrolling: Option<JoinHandle<()>> = None;
         loop {
-            // So that the sweeps of several processes spread.
-            tokio::time::sleep(every.mul_f64(0.8 + fastrand::f64() / 5.0)).await;
+            // Jitter spreads the sweeps of several processes.
+            tokio::time::sleep(interval.mul_f64(0.8 + fastrand::f64() / 5.0)).await;
             let Some(open) = open(&store) else { return };
             match sweep(&open).await {
-                Ok(scan) => {
+                Ok(scan_due) => {
                     failing = None;
-                    // Beside the sweep, which must not wait: a large index takes longer than a stream may be late.
-                    if scan && enrolling.as_ref().is_none_or(JoinHandle::is_finished) {
+                    // A separate task, because scanning a large index would delay the sweep.
+                    if scan_due && enrolling.as_ref().is_none_or(JoinHandle::is_finished) {
                         enrolling = Some(tokio::spawn(enrol(Weak::clone(&store))));
                     }
                 }
                 Err(error) if failing.replace(error.kind()) == Some(error.kind()) => {}
                 Err(error) if error.kind() == ErrorKind::Denied => {
-                    tracing::warn!(%error, "this user may not tell of expired streams; another process has to");
+                    tracing::warn!(%error, "this Redis user may not report expired streams; another process must");
                 }
-                Err(error) => tracing::debug!(%error, "expired streams cannot be looked for; trying again"),
+                Err(error) => tracing::debug!(%error, "cannot check for expired streams; retrying"),
             }
         }
     });
@@ -57,44 +57,44 @@ fn open(store: &Weak<Store>) -> Option<Arc<Store>> {
     store.upgrade().filter(|store| !store.link.is_closed())
 }
 
-/// Looks at all whose time may be over; returns whether the index is to be gone through.
+/// Checks all streams that are due. Returns whether the index should be scanned.
 async fn sweep(store: &Arc<Store>) -> Result<bool> {
-    let mut scan = false;
+    let mut scan_due = false;
     loop {
         let now = store.link.now().await?.as_unix_nanos() / 1_000_000;
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command.arg(store.keys.due()).arg("-inf").arg(now.to_string()).arg("LIMIT").arg(0).arg(CHUNK);
-        let due = match store.link.command(&command, Effect::Tidy).await? {
-            Ok(due) => reply::array(due)?.into_iter().map(reply::text).collect::<Result<Vec<_>>>()?,
-            // Nobody's; the next look at the index puts it right.
+        let due = match store.link.command(&command, Effect::Housekeeping).await? {
+            Ok(due) => reply::array(due)?.into_iter().map(reply::bytes).collect::<Result<Vec<_>>>()?,
+            // The key holds another type. The next scan of the index replaces it.
             Err(error) if is_wrong_type(&error) => Vec::new(),
             Err(error) => return Err(translate(error, false)),
         };
-        let seen = look(store, &due, now).await?;
-        scan |= seen.scan;
-        // What is due by this clock need not be by the server's, which may have gone back.
-        if due.len() < CHUNK || seen.settled == 0 {
-            return Ok(scan);
+        let checked = check(store, &due, now).await?;
+        scan_due |= checked.scan_due;
+        // If the server's clock went back, streams that are due by this clock are not due there, and none is settled.
+        if due.len() < CHUNK || checked.settled == 0 {
+            return Ok(scan_due);
         }
     }
 }
 
-/// What came of a look at some streams.
-struct Seen {
-    /// How many are not due any more at the time by which they were.
+/// The result of a check.
+struct Checked {
+    /// Number of streams that are no longer due at the time of the check.
     settled: i64,
-    /// Whether the index is to be gone through.
-    scan: bool,
-    /// Ids that nobody knew and that have no record.
+    /// Whether the index should be scanned.
+    scan_due: bool,
+    /// Ids that are not in the schedule and have no record.
     strays: Vec<Vec<u8>>,
 }
 
-/// Looks at some streams.
-async fn look(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Seen> {
+/// Checks some streams: removes and reports the expired ones, and schedules the next check of the others.
+async fn check(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Checked> {
     let mut keys = vec![
         store.keys.index().as_bytes().to_vec(),
         store.keys.feed().into_bytes(),
-        store.keys.facts().into_bytes(),
+        store.keys.feed_metadata().into_bytes(),
         store.keys.due().into_bytes(),
     ];
     for id in ids {
@@ -107,48 +107,48 @@ async fn look(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Seen> {
     for id in ids {
         call.arg(id);
     }
-    let mut answer = reply::array(call.run(&store.link, Effect::Tidy).await?)?.into_iter();
+    let mut answer = reply::array(call.run(&store.link, Effect::Housekeeping).await?)?.into_iter();
     let mut next = || answer.next().unwrap_or(Value::Nil);
-    Ok(Seen {
+    Ok(Checked {
         settled: reply::number(&next())?,
-        scan: reply::number(&next())? == 1,
-        strays: reply::array(next())?.into_iter().map(reply::text).collect::<Result<_>>()?,
+        scan_due: reply::number(&next())? == 1,
+        strays: reply::array(next())?.into_iter().map(reply::bytes).collect::<Result<_>>()?,
     })
 }
 
-/// Goes through the index for streams of writers that know no feed, and lets the sweep look at them from now on.
+/// Scans the index and schedules the streams of writers that do not use the feed.
 async fn enrol(store: Weak<Store>) {
-    let mut place = 0;
+    let mut position = 0;
     loop {
         let Some(store) = open(&store) else { return };
-        match enrol_page(&store, place).await {
+        match enrol_page(&store, position).await {
             Ok(0) => return,
-            Ok(next) => place = next,
+            Ok(next) => position = next,
             Err(error) => {
-                tracing::debug!(%error, "the index could not be gone through; it will be, later");
+                tracing::debug!(%error, "cannot scan the index; retrying later");
                 return;
             }
         }
     }
 }
 
-/// Returns the place of the next page, 0 after the last.
-async fn enrol_page(store: &Arc<Store>, place: u64) -> Result<u64> {
-    let scanned = page::scan(store, place, PAGE).await?;
+/// Returns the position of the next page, 0 after the last.
+async fn enrol_page(store: &Arc<Store>, position: u64) -> Result<u64> {
+    let scanned = page::scan(store, position, PAGE).await?;
     for ids in scanned.ids.chunks(PAGE) {
         let mut command = redis::cmd("ZMSCORE");
         command.arg(store.keys.due()).arg(ids);
-        let moments = match store.bulk.command(&command, Effect::Tidy).await? {
-            Ok(moments) => reply::array(moments)?,
+        let times = match store.bulk.command(&command, Effect::Housekeeping).await? {
+            Ok(times) => reply::array(times)?,
             Err(error) if is_wrong_type(&error) => vec![Value::Nil; ids.len()],
             Err(error) => return Err(translate(error, false)),
         };
-        let unknown: Vec<_> =
-            ids.iter().zip(moments).filter(|(_, moment)| *moment == Value::Nil).map(|(id, _)| id.clone()).collect();
-        for unknown in unknown.chunks(CHUNK) {
-            let seen = look(store, unknown, 0).await?;
-            // Not removed at the first look: who adds an id just before its record is looked at again, too.
-            prune::prune(store, &seen.strays).await;
+        let unscheduled: Vec<_> =
+            ids.iter().zip(times).filter(|(_, time)| *time == Value::Nil).map(|(id, _)| id.clone()).collect();
+        for unscheduled in unscheduled.chunks(CHUNK) {
+            let checked = check(store, unscheduled, 0).await?;
+            // Pruning checks each record again, because a writer may add the id to the index before it sets the record.
+            prune::prune(store, &checked.strays).await;
         }
     }
     Ok(scanned.next)

@@ -1,4 +1,4 @@
-//! Heartbeats, status, statistics, patches and whole records, one or many.
+//! Batches of heartbeats, status, statistics, patches and whole records.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -7,24 +7,24 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use redis::Value;
 
-use super::replace;
+use super::{epoch_field, outcome, replace};
 use crate::error::{Error, Result};
-use crate::redis::connect::Effect;
-use crate::redis::fault::unexpected;
-use crate::redis::join::Job;
+use crate::redis::coalesce::Job;
+use crate::redis::fault::Effect;
+use crate::redis::reply;
 use crate::redis::script::{Script, ScriptCall};
-use crate::redis::{Store, reply};
+use crate::redis::store::Store;
 use crate::registry::{Change, Guard, Write, rules};
 use crate::stream::encode::{push_json_float, push_json_string};
-use crate::stream::{Epoch, StreamId, StreamStats};
+use crate::stream::{StreamId, StreamStats};
 
-/// How many writes go in one script call: enough that the call itself costs little, few enough that
-/// the server is not held for more than two or three milliseconds.
+/// Maximum number of writes in one script call. Enough that the cost of the call itself is small, and few enough that
+/// the server is blocked for at most two or three milliseconds.
 const CHUNK: usize = 125;
 
 static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new("write", include_str!("write.lua")));
 
-/// Single writes of this process, joined.
+/// Coalesces the single writes of this process.
 pub(in crate::redis) struct WriteJob(pub(in crate::redis) Arc<Store>);
 
 #[async_trait]
@@ -42,16 +42,16 @@ impl Job for WriteJob {
     }
 }
 
-/// Does writes, each answered on its own.
+/// Applies writes and returns one result per write.
 pub(in crate::redis) async fn write(store: &Arc<Store>, writes: &[Write]) -> Result<Vec<Result<()>>> {
     let mut answers: Vec<Result<()>> = writes.iter().map(rules::check_write).collect();
-    let open: Vec<usize> = (0..writes.len()).filter(|&at| answers[at].is_ok()).collect();
-    let checked: Vec<_> = open.iter().map(|&at| &writes[at]).collect();
+    let valid: Vec<usize> = (0..writes.len()).filter(|&at| answers[at].is_ok()).collect();
+    let checked: Vec<_> = valid.iter().map(|&at| &writes[at]).collect();
     let (failed, done) = run(store, &checked).await;
     if let Some(error) = failed.filter(|_| done.len() <= CHUNK && done.iter().all(Result::is_err)) {
         return Err(error);
     }
-    for (at, answer) in open.into_iter().zip(done) {
+    for (at, answer) in valid.into_iter().zip(done) {
         answers[at] = answer;
     }
     Ok(answers
@@ -61,15 +61,16 @@ pub(in crate::redis) async fn write(store: &Arc<Store>, writes: &[Write]) -> Res
         .collect())
 }
 
-/// Does writes that were checked, in their order, in as many script calls as it takes; returns what made a call fail as a whole.
+/// Applies checked writes in order, in as many script calls as necessary. Also returns the error of the first call that
+/// failed as a whole.
 async fn run(store: &Arc<Store>, writes: &[&Write]) -> (Option<Error>, Vec<Result<()>>) {
     let mut answers = Vec::with_capacity(writes.len());
     let mut failed: Option<Error> = None;
     let mut rest = writes;
     while !rest.is_empty() {
-        let (chunk, later) = rest.split_at(distinct(rest));
+        let (chunk, later) = rest.split_at(chunk_len(rest));
         let done = match &failed {
-            // What was not sent was not done.
+            // These writes were not sent, so they were not applied.
             Some(error) => Err(error.clone().with_may_have_applied(false)),
             None => run_chunk(store, chunk).await,
         };
@@ -85,25 +86,25 @@ async fn run(store: &Arc<Store>, writes: &[&Write]) -> (Option<Error>, Vec<Resul
     (failed, answers)
 }
 
-/// How many writes from the first on go in one script call: at most `CHUNK`, to different streams.
-fn distinct(writes: &[&Write]) -> usize {
+/// Returns how many of the first writes go in one script call: at most `CHUNK`, each to a different stream.
+fn chunk_len(writes: &[&Write]) -> usize {
     let mut seen = HashSet::with_capacity(writes.len().min(CHUNK));
     writes.iter().take(CHUNK).take_while(|write| seen.insert(&write.id)).count()
 }
 
-/// One script call, then what the script leaves to the client.
+/// Runs one script call, then the changes that the script leaves to the client.
 async fn run_chunk(store: &Arc<Store>, writes: &[&Write]) -> Result<Vec<Result<()>>> {
     let now = store.link.now().await?.to_string();
     let mut keys = Vec::with_capacity(writes.len() + 3);
     keys.push(store.keys.index().to_owned());
     keys.push(store.keys.feed());
-    keys.push(store.keys.facts());
+    keys.push(store.keys.feed_metadata());
     keys.extend(writes.iter().map(|write| store.keys.record(&write.id)));
     let mut call = WRITE.call(&keys);
     call.arg(store.keys.prefix().len()).arg(&now).arg(store.ttl_ms()).arg(store.ttl_policy());
-    // A script takes it that what is not named is a plain heartbeat.
-    let named = writes.iter().rposition(|write| !is_plain(write)).map_or(0, |last| last + 1);
-    for write in &writes[..named] {
+    // The script treats writes past the last argument as plain heartbeats.
+    let explicit = writes.iter().rposition(|write| !is_plain(write)).map_or(0, |last| last + 1);
+    for write in &writes[..explicit] {
         push_write(&mut call, write);
     }
     let answer = call.run(&store.link, Effect::Write).await?;
@@ -112,37 +113,19 @@ async fn run_chunk(store: &Arc<Store>, writes: &[&Write]) -> Result<Vec<Result<(
     }
     let answers = reply::array(answer)?;
     if answers.len() != writes.len() {
-        return Err(unexpected(&Value::Array(answers)));
+        return Err(reply::unexpected(&Value::Array(answers)));
     }
     let changes = answers.into_iter().zip(writes).map(|(answer, write)| async move {
         match answer {
             Value::Int(code) => outcome(code, &write.id),
-            text => replace::change(store, write, reply::text(text)?).await,
+            json => replace::change(store, write, reply::bytes(json)?).await,
         }
     });
-    // To different streams, and so independent of one another.
+    // The writes are to different streams, so they may run concurrently.
     Ok(futures_util::future::join_all(changes).await)
 }
 
-/// What a script's number says.
-pub(super) fn outcome(code: i64, id: &StreamId) -> Result<()> {
-    match code {
-        1 => Ok(()),
-        0 => Err(Error::not_found(id)),
-        -1 => Err(Error::not_holder(id)),
-        -2 => Err(Error::corrupt(id, "the key holds no string; remove it with redis-cli")),
-        other => Err(unexpected(&Value::Int(other))),
-    }
-}
-
-/// What a leased record says of its epoch.
-pub(super) fn epoch_field(epoch: &Epoch) -> String {
-    let mut field = String::from("\"epoch\":");
-    push_json_string(&mut field, epoch.as_str());
-    field
-}
-
-/// Whether a write is a heartbeat of a stream that is not leased.
+/// Returns whether a write is a heartbeat of a stream without a lease.
 fn is_plain(write: &Write) -> bool {
     matches!((&write.change, &write.guard), (Change::Heartbeat, Guard::None))
 }
@@ -160,7 +143,7 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
         Guard::Force => call.arg(format!("{verb}*")),
         Guard::Holder(epoch) => {
             let field = format!(",{}", epoch_field(epoch));
-            // With nothing else it says that this is a heartbeat.
+            // The field alone means a heartbeat.
             if !matches!(write.change, Change::Heartbeat) {
                 call.arg(format!("{verb}="));
             }
@@ -169,10 +152,10 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
     };
     match &write.change {
         Change::Status(status) => {
-            let mut text = String::new();
-            push_json_string(&mut text, status.as_str());
-            // Without its quotes, which the record has already.
-            call.arg(&text[1..text.len() - 1]);
+            let mut json = String::new();
+            push_json_string(&mut json, status.as_str());
+            // Without its quotes, which are already in the record.
+            call.arg(&json[1..json.len() - 1]);
         }
         Change::Stats(stats) => push_stats(call, stats),
         _ => {}
@@ -206,11 +189,11 @@ fn push_stats(call: &mut ScriptCall<'_>, stats: &StreamStats) {
     call.arg(stats.bitrate).arg(totals);
     if has_optional(stats) {
         for rate in [stats.frame_rate, stats.rtt_ms, stats.jitter_ms] {
-            let mut text = String::new();
+            let mut json = String::new();
             if let Some(rate) = rate {
-                push_json_float(&mut text, rate);
+                push_json_float(&mut json, rate);
             }
-            call.arg(text);
+            call.arg(json);
         }
         for count in [stats.packets_retransmitted, stats.packets_dropped, stats.viewers] {
             call.arg(count.map_or_else(String::new, |count| count.to_string()));

@@ -9,6 +9,7 @@ mod feed_waits;
 mod foreign_records;
 mod full_memory;
 mod fuzz;
+mod get_many;
 mod half_registration;
 mod index;
 mod json;

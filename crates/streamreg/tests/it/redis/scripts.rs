@@ -8,7 +8,7 @@ use std::path::PathBuf;
 const FLAGS: [(&str, &str); 7] = [
     ("sweep", "#!lua flags=allow-oom"),
     ("write", "#!lua flags=allow-oom"),
-    ("end", "#!lua flags=allow-oom"),
+    ("unregister", "#!lua flags=allow-oom"),
     ("prune", "#!lua flags=allow-oom"),
     ("list", "#!lua flags=no-writes"),
     ("register", "#!lua"),
@@ -129,9 +129,9 @@ fn callers_give_what_headers_list() {
             "keys.index()",
             "keys.record",
             "keys.operation(",
-            "keys.end_mark(",
+            "keys.tombstone(",
             "keys.feed()",
-            "keys.facts()",
+            "keys.feed_metadata()",
             "keys.due()",
             "keys.copy",
         ]

@@ -9,7 +9,7 @@ use testkit::wait_until;
 
 use super::{Bed, FACTS, PASSWORD, SOON, rights};
 
-const WARNING: &str = "this user may not tell of expired streams; another process has to";
+const WARNING: &str = "this Redis user may not report expired streams; another process must";
 
 /// What was logged on this thread.
 #[derive(Clone, Default)]

@@ -1,5 +1,5 @@
--- A script is isolated, not all or nothing: an error half-way keeps the earlier writes. So state changes
--- ask first whether this user may run every write.
+-- A script is isolated but not atomic: an error half-way keeps the earlier writes. So a script that changes state first
+-- checks that the user may run every write.
 
 -- Returns an error reply if the user may not run one of the commands.
 local function forbidden(commands)

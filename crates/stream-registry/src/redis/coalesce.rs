@@ -1,0 +1,189 @@
+//! Coalesces concurrent single calls into few round trips, without waiting for more calls to arrive.
+//!
+//! A call that arrives while nothing is in flight is sent at once, in the caller's own task. Calls that arrive while
+//! others are in flight are sent together in the next batch. Most of the cost of a small call is its round trip.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use super::options::CALL_TIMEOUT;
+use crate::error::{Error, ErrorKind, Result};
+use crate::stream::StreamId;
+
+/// Maximum number of calls in a batch. A larger batch would block the server noticeably.
+const MAX_BATCH: usize = 128;
+/// Maximum number of batches in flight. While the server works on one, the client prepares the other.
+const MAX_IN_FLIGHT: usize = 2;
+
+/// If a batch fails after this time, the calls that queued behind it fail too, instead of waiting for another timeout.
+const SLOW_FAILURE: Duration = Duration::from_millis(100);
+
+/// A kind of call that can be coalesced.
+#[async_trait]
+pub(super) trait Job: Send + Sync + 'static {
+    type Item: Send + Sync + 'static;
+    type Answer: Send + 'static;
+
+    /// Returns the key that may occur only once in a batch, if the job has one.
+    fn key(item: &Self::Item) -> Option<&StreamId>;
+
+    /// Sends all items in one round trip and returns one answer per item, in order.
+    async fn run(&self, items: &[Self::Item]) -> Vec<Result<Self::Answer>>;
+}
+
+/// A queued call and the channel for its answer.
+type Call<J> = (<J as Job>::Item, oneshot::Sender<Result<<J as Job>::Answer>>);
+
+struct Queue<J: Job> {
+    waiting: VecDeque<Call<J>>,
+    in_flight: usize,
+    /// Whether a direct call is in progress. No batch waits for it, because its future may not be polled for a long time.
+    direct: bool,
+}
+
+/// One of the batches that may be in flight. Released when its task ends for any reason.
+struct Slot<J: Job> {
+    coalescer: Arc<Coalescer<J>>,
+    held: bool,
+}
+
+impl<J: Job> Drop for Slot<J> {
+    fn drop(&mut self) {
+        if self.held {
+            self.coalescer.queue().in_flight -= 1;
+        }
+    }
+}
+
+/// A call that runs in its caller's task.
+struct DirectCall<'a, J: Job>(&'a Coalescer<J>);
+
+impl<J: Job> Drop for DirectCall<'_, J> {
+    fn drop(&mut self) {
+        self.0.queue().direct = false;
+    }
+}
+
+/// Queues and batches calls of one kind.
+pub(super) struct Coalescer<J: Job> {
+    job: J,
+    queue: Mutex<Queue<J>>,
+}
+
+impl<J: Job> Coalescer<J> {
+    pub(super) fn new(job: J) -> Arc<Self> {
+        Arc::new(Self { job, queue: Mutex::new(Queue { waiting: VecDeque::new(), in_flight: 0, direct: false }) })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue<J>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes one call. A call whose future is dropped before it was sent is never sent.
+    pub(super) async fn call(self: &Arc<Self>, item: J::Item) -> Result<J::Answer> {
+        let item = match self.begin_direct() {
+            Some(_direct) => {
+                let answers = timeout(CALL_TIMEOUT, self.job.run(std::slice::from_ref(&item))).await;
+                return answers
+                    .map_or_else(|_| Err(no_reply()), |mut answers| answers.pop().unwrap_or_else(|| Err(no_reply())));
+            }
+            None => item,
+        };
+        let (sender, answer) = oneshot::channel();
+        let start = {
+            let mut queue = self.queue();
+            queue.waiting.push_back((item, sender));
+            let start = queue.in_flight < MAX_IN_FLIGHT;
+            queue.in_flight += usize::from(start);
+            start
+        };
+        if start {
+            // The batch runs in its own task, so that dropping one caller's future does not cancel other calls. The
+            // slot is created here, because a runtime that shuts down may never poll the task.
+            tokio::spawn(Self::work(Slot { coalescer: Arc::clone(self), held: true }));
+        }
+        // The task answers in time, so this wait needs no timer of its own.
+        answer.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unavailable, "the runtime shut down before Redis answered")
+                .with_may_have_applied(true))
+        })
+    }
+
+    fn begin_direct(&self) -> Option<DirectCall<'_, J>> {
+        let mut queue = self.queue();
+        let idle = !queue.direct && queue.in_flight == 0;
+        queue.direct |= idle;
+        idle.then(|| DirectCall(self))
+    }
+
+    async fn work(mut slot: Slot<J>) {
+        loop {
+            let (items, senders): (Vec<_>, Vec<_>) = {
+                let mut queue = slot.coalescer.queue();
+                let mut batch: Vec<Call<J>> = Vec::new();
+                let mut keys = HashSet::new();
+                let mut postponed = VecDeque::new();
+                while batch.len() < MAX_BATCH
+                    && let Some(call) = queue.waiting.pop_front()
+                {
+                    // The caller has dropped its future.
+                    if call.1.is_closed() {
+                        continue;
+                    }
+                    match J::key(&call.0) {
+                        // A second write to a stream waits for the next batch, so that each batch is one script call.
+                        Some(key) if !keys.insert(key.clone()) => postponed.push_back(call),
+                        _ => batch.push(call),
+                    }
+                }
+                if !postponed.is_empty() {
+                    postponed.append(&mut queue.waiting);
+                    queue.waiting = postponed;
+                }
+                if batch.is_empty() {
+                    // The slot is released under the same lock, so that the next call starts a new task.
+                    queue.in_flight -= 1;
+                    slot.held = false;
+                    return;
+                }
+                batch.into_iter().unzip()
+            };
+            let began = Instant::now();
+            let answers = timeout(CALL_TIMEOUT, slot.coalescer.job.run(&items)).await;
+            let answers = answers.unwrap_or_else(|_| items.iter().map(|_| Err(no_reply())).collect());
+            if began.elapsed() > SLOW_FAILURE && matches!(answers.first(), Some(Err(error)) if error.is_retryable()) {
+                slot.coalescer.fail_waiting();
+            }
+            for (sender, answer) in senders.into_iter().zip(answers) {
+                // The receiver may be gone.
+                let _ = sender.send(answer);
+            }
+            // While the other batch is in flight, callers that were just answered may call again and join the next
+            // batch. Larger batches cost less, and no caller waits for this.
+            if slot.coalescer.queue().in_flight > 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Fails all queued calls. They have waited as long as the failed batch and would wait as long again.
+    fn fail_waiting(&self) {
+        let waiting = std::mem::take(&mut self.queue().waiting);
+        for (_, sender) in waiting {
+            let _ = sender.send(Err(Error::new(
+                ErrorKind::Unavailable,
+                "not sent, because Redis did not answer the previous calls; try again",
+            )));
+        }
+    }
+}
+
+/// Returns the error of a call without a reply in time, which may have been applied.
+fn no_reply() -> Error {
+    Error::new(ErrorKind::Timeout, "Redis did not answer in time")
+}

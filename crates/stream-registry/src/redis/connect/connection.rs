@@ -1,0 +1,84 @@
+//! One connection to the server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, RedisError, Value};
+
+use crate::redis::clock::StoreClock;
+use crate::redis::reply;
+
+/// A connection with the clock that was read over it.
+#[derive(Clone)]
+pub(in crate::redis) struct Connection {
+    pub(super) inner: MultiplexedConnection,
+    pub(super) clock: Arc<StoreClock>,
+    /// Set when the connection fails; no new call uses it then.
+    pub(super) broken: Arc<AtomicBool>,
+    /// Number of large replies in flight, each on a connection that was alive when its command was sent.
+    receiving: Arc<AtomicUsize>,
+}
+
+impl Connection {
+    pub(super) fn new(inner: MultiplexedConnection, clock: StoreClock, broken: Arc<AtomicBool>) -> Self {
+        Self { inner, clock: Arc::new(clock), broken, receiving: Arc::default() }
+    }
+
+    /// Sends one command without a time limit; the error is the server's own.
+    pub(in crate::redis) async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        self.inner.send_packed_command(command).await.and_then(reply::checked)
+    }
+
+    pub(super) fn mark_broken(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_receiving(&self) -> bool {
+        self.receiving.load(Ordering::Acquire) > 0
+    }
+
+    pub(super) fn begin_receiving(&self) -> Receiving {
+        self.receiving.fetch_add(1, Ordering::AcqRel);
+        Receiving(Arc::clone(&self.receiving))
+    }
+}
+
+/// A large reply in flight.
+pub(super) struct Receiving(Arc<AtomicUsize>);
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A request whose reply may be large.
+#[derive(Clone, Copy)]
+pub(in crate::redis) enum Request<'a> {
+    One(&'a Cmd),
+    /// Several commands of which the last, `EXEC`, gives the reply. If a command was rejected, its error is the reply,
+    /// because the error of `EXEC` does not say why.
+    Transaction(&'a Pipeline),
+}
+
+impl Request<'_> {
+    pub(super) async fn send(self, connection: &mut MultiplexedConnection) -> Result<Value, RedisError> {
+        match self {
+            Self::One(command) => connection.send_packed_command(command).await.and_then(reply::checked),
+            Self::Transaction(pipeline) => {
+                // A plain pipeline, because the client cannot handle a MULTI that the user may not run.
+                let answers = connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
+                let mut last = Ok(Value::Nil);
+                for answer in answers {
+                    last = Ok(reply::checked(answer)?);
+                }
+                last
+            }
+        }
+    }
+}

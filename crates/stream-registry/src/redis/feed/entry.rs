@@ -1,0 +1,108 @@
+//! Entries of the feed.
+
+use std::sync::Arc;
+
+use redis::Value;
+
+use super::position::{EntryId, entry_id};
+use crate::error::{Error, ErrorKind, Result};
+use crate::redis::{record, reply};
+use crate::registry::rules;
+use crate::stream::{EndReason, Revision, Stream, StreamId, StreamStatus, Timestamp};
+use crate::watch::{Ending, Event};
+
+/// An entry of the feed. The fields are described in `lua/feed.lua`.
+pub(super) struct Entry {
+    pub(super) id: EntryId,
+    /// The id of the previous entry.
+    pub(super) previous: EntryId,
+    pub(super) stream_id: Vec<u8>,
+    kind: Vec<u8>,
+    record: Vec<u8>,
+    /// The new status, as the inside of a JSON string, if `record` is the record before its status changed.
+    status: Vec<u8>,
+    /// The time of that change, as stored in `last_heartbeat`; empty if `record` is the record after the change.
+    changed_at: Vec<u8>,
+    reason: Vec<u8>,
+    /// When the record of an expired stream was read, in milliseconds.
+    read_at: Vec<u8>,
+}
+
+/// Parses a reply to `XREAD` of one feed: a map, an array of one pair, or nil.
+pub(super) fn parse(answer: Value) -> Result<Vec<Entry>> {
+    let list = match answer {
+        Value::Nil => return Ok(Vec::new()),
+        Value::Map(mut feeds) => feeds.pop().map_or(Value::Array(Vec::new()), |(_, entries)| entries),
+        other => match reply::array(other)?.pop() {
+            Some(feed) => reply::array(feed)?.pop().unwrap_or(Value::Nil),
+            None => return Ok(Vec::new()),
+        },
+    };
+    reply::array(list)?.into_iter().map(parse_entry).collect()
+}
+
+fn parse_entry(value: Value) -> Result<Entry> {
+    let mut parts = reply::array(value)?.into_iter();
+    let id = reply::bytes(parts.next().unwrap_or(Value::Nil))?;
+    let mut fields = reply::array(parts.next().unwrap_or(Value::Nil))?.into_iter();
+    let invalid = || Error::new(ErrorKind::Internal, "invalid entry id in the change feed");
+    let mut entry = Entry {
+        id: entry_id(&id).ok_or_else(invalid)?,
+        previous: (0, 0),
+        stream_id: Vec::new(),
+        kind: Vec::new(),
+        record: Vec::new(),
+        status: Vec::new(),
+        changed_at: Vec::new(),
+        reason: Vec::new(),
+        read_at: Vec::new(),
+    };
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        let value = reply::bytes(value)?;
+        match &*reply::bytes(name)? {
+            b"p" => entry.previous = entry_id(&value).ok_or_else(invalid)?,
+            b"i" => entry.stream_id = value,
+            b"w" => entry.kind = value,
+            b"r" => entry.record = value,
+            b"s" => entry.status = value,
+            b"n" => entry.changed_at = value,
+            b"c" => entry.reason = value,
+            b"t" => entry.read_at = value,
+            _ => {}
+        }
+    }
+    Ok(entry)
+}
+
+impl Entry {
+    /// Returns the event of this entry, or `None` if this version does not know its kind.
+    pub(super) fn event(&self, id: &StreamId, revision: Revision) -> Option<Event> {
+        let mut stream = record::decode(id, &self.record).unwrap_or_else(|_| record::placeholder(id));
+        if !self.changed_at.is_empty() {
+            let status = format!("\"{}\"", std::str::from_utf8(&self.status).ok()?);
+            stream.status = StreamStatus::stored(&serde_json::from_str::<String>(&status).ok()?);
+            stream.last_heartbeat = std::str::from_utf8(&self.changed_at).ok()?.parse().ok()?;
+        }
+        let kind = std::str::from_utf8(&self.kind).ok()?;
+        let appended_at = Timestamp::from_unix_nanos(i128::from(self.id.0) * 1_000_000);
+        let event = match kind {
+            "unregistered" => {
+                let reason: EndReason = std::str::from_utf8(&self.reason).ok()?.parse().unwrap_or_default();
+                let last: Stream = rules::with_end_reason(stream, &reason);
+                Event::Ended {
+                    revision,
+                    reason: Ending::Unregistered(reason),
+                    last: Arc::new(last),
+                    as_of: appended_at,
+                }
+            }
+            "expired" => {
+                let read_at = std::str::from_utf8(&self.read_at).ok().and_then(|millis| millis.parse::<i128>().ok());
+                let as_of = read_at.map_or(Timestamp::ZERO, |millis| Timestamp::from_unix_nanos(millis * 1_000_000));
+                Event::Ended { revision, reason: Ending::Expired, last: Arc::new(stream), as_of }
+            }
+            other => Event::Changed { revision, kind: other.parse().ok()?, stream: Arc::new(stream) },
+        };
+        Some(event)
+    }
+}

@@ -1,0 +1,6 @@
+//! The change feed.
+
+pub(super) mod entry;
+pub(super) mod follow;
+pub(super) mod metadata;
+pub(super) mod position;

@@ -1,0 +1,80 @@
+//! State that all operations of a store share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+use std::time::Duration;
+
+use super::connect::Link;
+use super::counters::Counters;
+use super::fault::Effect;
+use super::keys::Keys;
+use super::locks::KeyLocks;
+use super::options::{CALL_TIMEOUT, RedisOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::registry::TtlPolicy;
+use crate::registry::rules;
+use crate::registry::ttl::tombstone_ttl;
+
+pub(super) struct Store {
+    pub(super) options: RedisOptions,
+    pub(super) keys: Keys,
+    /// Connection for calls about single streams.
+    pub(super) link: Arc<Link>,
+    /// Connection for lists, so that small calls do not queue behind megabytes.
+    pub(super) bulk: Arc<Link>,
+    /// Number of the cheapest list strategy that the server has not rejected; see `ops/list.rs`.
+    pub(super) list_strategy: AtomicU8,
+    pub(super) locks: KeyLocks,
+    pub(super) counters: Counters,
+}
+
+impl Store {
+    pub(super) fn new(options: RedisOptions) -> Self {
+        Self {
+            keys: Keys::new(&options.prefix),
+            link: Arc::new(Link::new(options.clone())),
+            bulk: Arc::new(Link::new(options.clone())),
+            list_strategy: AtomicU8::new(0),
+            locks: KeyLocks::default(),
+            counters: Counters::default(),
+            options,
+        }
+    }
+
+    pub(super) fn ttl_ms(&self) -> u64 {
+        millis(self.options.ttl)
+    }
+
+    /// Returns the TTL policy as the scripts expect it.
+    pub(super) fn ttl_policy(&self) -> &'static str {
+        match self.options.ttl_policy {
+            TtlPolicy::Renew => "renew",
+            TtlPolicy::NeverShorten => "longer",
+        }
+    }
+
+    pub(super) fn tombstone_ms(&self) -> u64 {
+        millis(tombstone_ttl(self.options.ttl))
+    }
+
+    /// Returns the remaining time to live, in milliseconds, below which the sweep copies a record.
+    pub(super) fn margin_ms(&self) -> u64 {
+        self.ttl_ms() / 5
+    }
+
+    pub(super) fn check_writable(&self) -> Result<()> {
+        if self.options.read_only { Err(rules::read_only()) } else { Ok(()) }
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Applies `CALL_TIMEOUT` to a call of several steps.
+pub(super) async fn within<T>(effect: Effect, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Timeout, "Redis did not answer in time")
+            .with_may_have_applied(effect == Effect::Write))
+    })
+}
