@@ -15,7 +15,7 @@ use stream_registry::{
 use streamreg::server::ServeOptions;
 use testkit::RedisServer;
 
-use crate::cli::{Running, program, told, until};
+use crate::cli::{Running, outcome, program, until};
 use crate::http::kit::{Gate, Server, id, within};
 
 /// A server whose streams live so shortly that a holder is heard of five times a second.
@@ -118,7 +118,7 @@ async fn a_held_stream_may_have_a_generated_id_which_is_printed() {
     let generated = within(found).await;
     let kill = std::process::Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
-    let (status, stdout, stderr) = told(child.wait_with_output().unwrap());
+    let (status, stdout, stderr) = outcome(child.wait_with_output().unwrap());
     assert_eq!((status, stdout), (Some(0), format!("{generated}\n")), "{stderr}");
 }
 
@@ -131,7 +131,7 @@ async fn a_holder_whose_standard_output_fails_ends_its_stream() {
         let served = Served::start().await;
         let mut command = program(&[&["register", "--hold", "--store", &served.url()], &CAM[..]].concat());
         let child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
-        let (status, _, stderr) = told(child.wait_with_output().unwrap());
+        let (status, _, stderr) = outcome(child.wait_with_output().unwrap());
         assert_eq!(status, Some(code), "{stderr}");
         assert_eq!(served.ends(), ended("the id could not be printed"));
         served.is_gone().await;
@@ -288,7 +288,7 @@ async fn a_command_has_its_streams_id_and_the_standard_streams() {
     let mut command = program(&[&base[..], &["echo \"id $STREAMREG_ID\"; cat; echo told >&2"]].concat());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"given\n").unwrap();
-    let (status, stdout, stderr) = told(child.wait_with_output().unwrap());
+    let (status, stdout, stderr) = outcome(child.wait_with_output().unwrap());
     assert_eq!(status, Some(0), "{stderr}");
     let [(ended, _)] = &served.ends()[..] else { panic!("{:?}", served.ends()) };
     assert_eq!(stdout, format!("id {ended}\ngiven\n"));
