@@ -18,7 +18,7 @@ Examples:
   streamreg history --id cam1 --limit 1 --output json
   streamreg history --node ingest-1
 
-The most recently ended stream comes first, with its reason, lifetime and final counters. The history goes back as far as
+The most recently ended stream comes first, with its reason, lifetime and final counters. The history goes back as far as \
 the change feed: about the last 100 000 changes. A stream that was taken over has not ended.")]
 pub struct HistoryArgs {
     /// Show this stream only

@@ -16,12 +16,12 @@ use super::{duration, input};
 #[command(after_help = "\
 Examples:
   streamreg register --type srt --source 203.0.113.7:40112
-  streamreg register --id cam1 --type rtp --source '[2001:db8::1]:5004' --node ingest-1 --label tenant=acme
+  streamreg register --id cam1 --type rtp --source '[2001:db8::1]:5004' --label tenant=acme
   streamreg register --json cam1.json --on-conflict take-over
   streamreg register --id cam1 --type srt --source 203.0.113.7:40112 --hold
 
-Prints the id in every output format. Without heartbeats, the stream expires when its TTL is over. With --hold, the command
-sends heartbeats until SIGINT (Ctrl-C), SIGTERM or SIGHUP, and then unregisters the stream. If its output is blocked, it
+Prints the id in every output format. Without heartbeats, the stream expires when its TTL is over. With --hold, the command \
+sends heartbeats until SIGINT (Ctrl-C), SIGTERM or SIGHUP, and then unregisters the stream. If its output is blocked, it \
 exits 2 s later with 128 plus the signal's number; a second signal exits at once.")]
 pub struct RegisterArgs {
     /// The stream.
@@ -64,12 +64,12 @@ pub struct StreamArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "kind", "source", "status", "node", "labels"])]
     pub json: Option<PathBuf>,
 
-    /// What to do if the id is live: reject (renews a stream of the same publisher), create-only, take-over [default: reject]
+    /// Policy if the id is live: reject (renews a stream of the same publisher), create-only, take-over [default: reject]
     #[arg(long, value_name = "POLICY", value_enum, hide_possible_values = true)]
     pub on_conflict: Option<Conflict>,
 }
 
-/// What to do if the id is live.
+/// Policy if the id is live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Conflict {
     /// Reject the registration, but renew a stream of the same publisher.
@@ -170,7 +170,7 @@ impl StreamArgs {
 ///
 /// Fails if standard output cannot be written.
 pub(super) fn print_id(id: &StreamId, out: &mut Output<'_>) -> Result<String> {
-    // An id has no control characters but may have marks of writing direction, which only a terminal must not get.
+    // An id may contain marks of writing direction, which must not reach a terminal.
     let shown = super::terminal::escape(id.as_str()).into_owned();
     out.line(if out.terminal { &*shown } else { id.as_str() })?;
     out.flush()?;

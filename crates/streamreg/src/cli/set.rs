@@ -14,9 +14,9 @@ use super::output::Output;
 Examples:
   streamreg set cam1 --status active
   streamreg set cam1 --bitrate 5000000 --packets-lost 12
-  streamreg set cam1 --video-codec HEVC --resolution 1920x1080 --frame-rate 29.97 --label tenant=acme
+  streamreg set cam1 --video-codec HEVC --resolution 1920x1080 --label tenant=acme
 
-Other fields keep their values. The other statistics are read and written back: if a node reports statistics at the same
+Other fields keep their values. The other statistics are read and written back: if a node reports statistics at the same \
 time, they may step back until its next report.")]
 #[command(override_usage = "streamreg set <ID> [OPTIONS]")]
 #[command(group(ArgGroup::new("changes").required(true).multiple(true)))]

@@ -11,7 +11,7 @@ use super::duration;
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
 
-/// Polling interval beside the change feed, because other programs change records without writing to the feed.
+/// Polling interval in addition to the change feed. Other programs change records without writing to the feed.
 const POLL_INTERVAL_WITH_FEED: Duration = Duration::from_secs(5);
 /// Polling interval without a change feed.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -23,7 +23,7 @@ Examples:
   streamreg wait cam1 --status active
   streamreg wait cam1 --status active --timeout 30s && start-recording cam1
 
-Exits with 0 as soon as the stream has the status, at once if it has it already, and with 1 after the timeout. The stream
+Exits with 0 as soon as the stream has the status, at once if it has it already, and with 1 after the timeout. The stream \
 need not exist yet. Keeps waiting across store restarts.")]
 pub struct WaitArgs {
     /// Id of the stream
@@ -61,7 +61,9 @@ pub async fn run(registry: &dyn Registry, args: &WaitArgs, out: &mut Output<'_>)
         LastState::Unknown => "the store has not answered yet".to_owned(),
         LastState::Absent => "no live stream has this id".to_owned(),
         LastState::Status(status) => format!("it is {status}"),
-        LastState::Error(error) if error.is_store_reply() => format!("the store cannot say now: {}", error.message()),
+        LastState::Error(error) if error.is_store_reply() => {
+            format!("the store cannot answer now: {}", error.message())
+        }
         LastState::Error(error) => format!("the store does not answer ({})", error.message()),
     };
     let (id, limit) = (args.id.as_str(), duration::exact(args.timeout));

@@ -29,8 +29,8 @@ Examples:
   streamreg demo
   streamreg demo --for 2m --seed 7
 
-The ids begin with demo-, and the streams have the label demo=true. They change once a second: bit rates vary, packets are
-lost in bursts, and streams pause, end, reconnect and move to another node. Ctrl-C stops the demo and unregisters its
+The ids begin with demo-, and the streams have the label demo=true. They change once a second: bit rates vary, packets are \
+lost in bursts, and streams pause, end, reconnect and move to another node. Ctrl-C stops the demo and unregisters its \
 streams.")]
 pub struct DemoArgs {
     /// Stop after this time, e.g. 30s or 5m [default: at Ctrl-C]
@@ -187,7 +187,7 @@ impl Demo<'_> {
     async fn unregister_all(&self) -> usize {
         let options = UnregisterOptions::default().reason("end of the demo".parse().unwrap_or_default());
         let mut count = 0;
-        // Covers all publishers, because a cancelled step may have registered a stream unknown to the simulation.
+        // Check all ids: a cancelled step may have registered a stream that the simulation does not count as live.
         for id in self.simulation.ids() {
             // If the first step failed, an id may belong to a real stream.
             match self.registry.get(id).await {
