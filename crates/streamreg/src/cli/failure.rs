@@ -157,11 +157,11 @@ impl Failure {
                 Self::new(Status::Unreachable, format_args!("the store {store} cannot do this now: {message}"))
             }
             ErrorKind::Unavailable | ErrorKind::Timeout => {
-                let what = if is_http(store) { "`streamreg serve`" } else { "it" };
-                let remedy = format_args!("check that {what} is running, or select another store with --store");
+                let process = if is_http(store) { "`streamreg serve`" } else { "it" };
+                let remedy = format_args!("check that {process} is running, or select another store with --store");
                 Self::new(Status::Unreachable, format_args!("cannot reach the store {store} ({message}); {remedy}"))
             }
-            // A server rejects writes without its token, but also for other reasons that no token changes.
+            // A server also rejects writes for other reasons than a missing token, so the remedy is conditional.
             ErrorKind::Denied if error.is_store_reply() && is_http(store) => Self::new(
                 Status::Failed,
                 format_args!("{described}; if the server requires a token, pass it with --token-file"),
