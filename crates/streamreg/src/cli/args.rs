@@ -12,7 +12,7 @@ First steps:
   streamreg list                  in a third
 
 Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 already exists or not the holder, 5 store unreachable.
-If several items fail, the exit status is the first of 5, 3, 4, 1 that occurred. `run` exits with the status of its
+If several items fail, the exit status is the first of 5, 3, 4, 1 that occurred. `run` exits with the status of its \
 command.";
 
 /// The registry of live media streams: server and command line

@@ -130,7 +130,7 @@ enum Ready {
 fn runtime(verb: &Verb) -> Result<Runtime> {
     let mut builder = match verb {
         Verb::Serve(_) => Builder::new_multi_thread(),
-        // Commands that run until a signal: a second thread handles it if the main thread is blocked writing to a pipe.
+        // These commands run until a signal. A second thread handles it while the main thread is blocked on a pipe.
         Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) => {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(1);

@@ -1,19 +1,19 @@
-//! Durations as people write them: `90s`, `5m`, `1h30m`, `2d`.
+//! Durations such as `90s`, `5m`, `1h30m` and `2d`.
 
 use std::time::Duration;
 
-/// Units from large to small, in the order in which a duration names them.
+/// Units with their milliseconds, in the order of a duration's parts.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Reads a duration of whole numbers with units, each unit at most once, larger ones first.
+/// Parses whole numbers with units. Each unit appears at most once, larger units first.
 ///
 /// # Errors
 ///
-/// A sentence that says what to write instead.
+/// Returns a message that shows a valid duration.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let form = || format!("{text:?} is not a duration; write 90s, 5m, 1h30m or 2d");
+    let invalid = || format!("expected a duration such as 90s, 5m, 1h30m or 2d, got {text:?}");
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return Err(format!("{text} has no unit, so it could be seconds or minutes; write {text}s or {text}m"));
+        return Err(format!("{text} has no unit; write e.g. {text}s or {text}m"));
     }
     let mut rest = text;
     let mut units = UNITS.iter();
@@ -23,43 +23,43 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         let (number, after) = rest.split_at(digits);
         let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
         let (unit, after) = after.split_at(letters);
-        // `units` only goes on: a unit that was passed is not found again.
-        let (_, factor) = units.find(|(name, _)| *name == unit).ok_or_else(form)?;
-        let number: u64 = number.parse().map_err(|_| form())?;
+        // The iterator never goes back, so that no unit is accepted twice or out of order.
+        let (_, factor) = units.find(|(name, _)| *name == unit).ok_or_else(invalid)?;
+        let number: u64 = number.parse().map_err(|_| invalid())?;
         millis = number
             .checked_mul(*factor)
             .and_then(|part| millis.checked_add(part))
-            .ok_or_else(|| format!("{text} is too long a time"))?;
+            .ok_or_else(|| format!("{text} is too long"))?;
         rest = after;
     }
     Ok(Duration::from_millis(millis))
 }
 
-/// As [`parse`], at least a millisecond.
+/// Parses a duration of at least a millisecond.
 ///
 /// # Errors
 ///
-/// As [`parse`], and for zero.
+/// Returns a message if [`parse`] fails or the duration is zero.
 pub fn parse_positive(text: &str) -> Result<Duration, String> {
     parse(text).and_then(|duration| {
-        if duration.is_zero() { Err(format!("{text} is no time at all; write 10s, say")) } else { Ok(duration) }
+        if duration.is_zero() { Err("duration must be greater than zero, e.g. 10s".to_owned()) } else { Ok(duration) }
     })
 }
 
-/// As [`parse`], within the limits of a time to live: 1 second to 30 days.
+/// Parses a TTL of 1 second to 30 days.
 ///
 /// # Errors
 ///
-/// As [`parse`], and out of these limits.
+/// Returns a message if [`parse`] fails or the duration is out of range.
 pub fn parse_ttl(text: &str) -> Result<Duration, String> {
     let ttl = parse(text)?;
     if ttl < Duration::from_secs(1) || ttl > Duration::from_secs(30 * 24 * 3600) {
-        return Err(format!("a time to live is between 1s and 30d, not {text}"));
+        return Err(format!("expected a TTL between 1s and 30d, got {text}"));
     }
     Ok(ttl)
 }
 
-/// Writes a duration with its two largest units: `0s`, `59s`, `2m05s`, `1h02m`, `3d04h`.
+/// Formats a duration with its two largest units: `0s`, `59s`, `2m05s`, `1h02m`, `3d04h`.
 pub fn short(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -71,7 +71,7 @@ pub fn short(duration: Duration) -> String {
     }
 }
 
-/// Writes a duration as [`parse`] reads it, to the millisecond: `1s500ms`, `1m30s`, `2h`.
+/// Formats a duration exactly, as [`parse`] accepts it: `1s500ms`, `1m30s`, `2h`.
 pub fn exact(duration: Duration) -> String {
     let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_people_write() {
+    fn parse_accepts_numbers_with_units() {
         for (text, millis) in [
             ("90s", 90_000),
             ("5m", 300_000),
@@ -104,10 +104,10 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_rest_and_says_why() {
+    fn parse_rejects_other_input_and_says_why() {
         for text in ["", "m", "5x", "5M", "-5s", "5 m", "1m1h", "5m5m", "1.5h", "5mm", "s5", "5m ", "٥m", "5s3"] {
             let fault = parse(text).expect_err(text);
-            assert!(fault.contains("write 90s"), "{text}: {fault}");
+            assert!(fault.contains("such as 90s"), "{text}: {fault}");
         }
         assert!(parse("5").unwrap_err().contains("no unit"));
         assert!(parse("99999999999999999999d").is_err());
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_what_it_reads() {
+    fn exact_writes_the_form_that_parse_accepts() {
         for text in ["0s", "1ms", "1s500ms", "1m", "1m30s", "2h", "1d1h1m1s1ms"] {
             assert_eq!(exact(parse(text).unwrap()), text);
         }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_two_units() {
+    fn short_writes_at_most_two_units() {
         for (seconds, text) in
             [(0, "0s"), (59, "59s"), (60, "1m00s"), (125, "2m05s"), (3_720, "1h02m"), (273_600, "3d04h")]
         {

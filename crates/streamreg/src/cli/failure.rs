@@ -1,4 +1,4 @@
-//! What a command ends with: an exit status, and one sentence where it failed.
+//! The exit status of a command, and the message of a failure.
 
 use std::fmt::Display;
 use std::io;
@@ -10,28 +10,28 @@ use super::terminal;
 
 /// The exit status of a command.
 ///
-/// Of several failures the first in this order decides: store unreachable, not found, already
-/// exists or not the holder, failed, usage.
+/// If several items fail, the first in this order decides: store unreachable, not found, already exists or not the
+/// holder, failed, usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// 0: done.
     Done,
     /// 1: failed.
     Failed,
-    /// 2: what was given on the command line cannot be used.
+    /// 2: the command line is invalid.
     Usage,
     /// 3: no live stream has the id, or one of the ids.
     NotFound,
-    /// 4: the id is another stream's, or the stream is another holder's.
+    /// 4: the id belongs to another stream, or the stream to another holder.
     Conflict,
-    /// 5: the store cannot be reached.
+    /// 5: the store is unreachable.
     Unreachable,
-    /// What the command that was run ended with.
+    /// The exit status of the command of `run`.
     Command(u8),
 }
 
 impl Status {
-    /// Returns the number that the process ends with.
+    /// Returns the exit status of the process.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -44,7 +44,7 @@ impl Status {
         }
     }
 
-    /// Returns the one of two that decides.
+    /// Returns the one of two statuses that decides.
     #[must_use]
     pub fn worst(self, other: Self) -> Self {
         let rank = |status| match status {
@@ -57,14 +57,23 @@ impl Status {
         };
         if rank(other) > rank(self) { other } else { self }
     }
+
+    /// Returns the result of a command whose failures have been reported one by one.
+    ///
+    /// # Errors
+    ///
+    /// Returns a failure without a message unless the status is [`Status::Done`].
+    pub fn into_result(self) -> Result {
+        if self == Self::Done { Ok(()) } else { Err(Failure::reported(self)) }
+    }
 }
 
-/// Why a command ends before its end.
+/// The failure of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The exit status.
     pub status: Status,
-    /// The sentence; `None` where it was said already, or nothing is to be said.
+    /// The message. `None` if it has been reported already, or if there is nothing to report.
     pub message: Option<String>,
 }
 
@@ -72,22 +81,22 @@ pub struct Failure {
 pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
-    /// Makes a failure with its sentence, in which nothing can drive a terminal.
+    /// Creates a failure. The message is escaped for a terminal.
     pub fn new(status: Status, message: impl Display) -> Self {
         Self { status, message: Some(terminal::escape(&message.to_string()).into_owned()) }
     }
 
-    /// Makes the failure for something on the command line.
+    /// Creates a usage error.
     pub fn usage(message: impl Display) -> Self {
         Self::new(Status::Usage, message)
     }
 
-    /// Makes the failure of a command that has said on standard error what went wrong.
+    /// Creates the failure of a command that has already reported it on standard error.
     pub fn reported(status: Status) -> Self {
         Self { status, message: None }
     }
 
-    /// Makes the failure of writing to standard output: a reader that has gone ends the command quietly.
+    /// Converts a failed write to standard output. A closed pipe ends the command quietly.
     pub fn output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::reported(Status::Done),
@@ -95,12 +104,12 @@ impl Failure {
         }
     }
 
-    /// Makes the failure for an argument that the library refuses.
+    /// Converts an argument that the library rejects.
     pub fn argument(invalid: &InvalidValue) -> Self {
         Self::usage(invalid.message())
     }
 
-    /// Makes the failure of opening a store; `store` is its name without secrets.
+    /// Converts an error of opening a store; `store` is its name without secrets.
     pub fn connect(error: &Error, store: &str) -> Self {
         match error.kind() {
             ErrorKind::InvalidArgument | ErrorKind::Unsupported => Self::usage(error.message()),
@@ -108,20 +117,21 @@ impl Failure {
         }
     }
 
-    /// Makes the failure of a call on a store; `store` is its name without secrets.
+    /// Converts an error of a call to a store; `store` is its name without secrets.
     pub fn store(error: &Error, store: &str) -> Self {
-        let mut failure = Self::of_call(error, store);
+        let mut failure = Self::explain(error, store);
         if let Some(message) = failure.message.as_mut().filter(|_| error.may_have_applied()) {
-            message.push_str("; it may have been done all the same");
+            message.push_str("; the change may have been applied");
         }
         failure
     }
 
-    fn of_call(error: &Error, store: &str) -> Self {
+    /// Chooses the status, the message and the remedy by the kind of error.
+    fn explain(error: &Error, store: &str) -> Self {
         let message = error.message();
         let id = error.stream_id().map(|id| format!("{:?}", id.as_str()));
-        // An error's own text, after the stream that it is about.
-        let about = id.as_ref().map_or_else(|| message.to_owned(), |id| format!("{id}: {message}"));
+        // The error's own message, after the stream's id.
+        let described = id.as_ref().map_or_else(|| message.to_owned(), |id| format!("{id}: {message}"));
         let id = id.unwrap_or_else(|| "this stream".into());
         match error.kind() {
             ErrorKind::NotFound => {
@@ -135,40 +145,35 @@ impl Failure {
                 Self::new(
                     Status::Conflict,
                     format_args!(
-                        "{id} is already a live stream{of}; give another --id, or --on-conflict take-over to replace it"
+                        "{id} is already a live stream{of}; choose another --id, or replace it with --on-conflict take-over"
                     ),
                 )
             }
             ErrorKind::NotHolder => Self::new(
                 Status::Conflict,
-                format_args!("{id} is leased by another process, which must be asked; --force writes all the same"),
+                format_args!("{id} is leased by another process; use --force to write anyway"),
             ),
             ErrorKind::Unavailable | ErrorKind::Timeout if error.is_store_reply() => {
                 Self::new(Status::Unreachable, format_args!("the store {store} cannot do this now: {message}"))
             }
             ErrorKind::Unavailable | ErrorKind::Timeout => {
-                // Some stores name themselves and the remedy.
-                if message.contains(store) {
-                    let told = !store.starts_with("http") || message.contains("streamreg serve");
-                    let remedy = if told { "" } else { "; see whether `streamreg serve` runs there" };
-                    let sentence = format_args!("{message}{remedy}; --store names another");
-                    return Self::new(Status::Unreachable, sentence);
-                }
-                let remedy = if store.starts_with("http") {
-                    "start it with `streamreg serve`, or name another with --store"
-                } else {
-                    "start it, or name another with --store"
-                };
-                Self::new(Status::Unreachable, format_args!("the store {store} does not answer ({message}); {remedy}"))
+                let process = if is_http(store) { "`streamreg serve`" } else { "it" };
+                let remedy = format_args!("check that {process} is running, or select another store with --store");
+                Self::new(Status::Unreachable, format_args!("cannot reach the store {store} ({message}); {remedy}"))
             }
-            // The server wants another token, or one at all; whatever else is refused, no token changes.
-            ErrorKind::Denied if error.is_store_reply() && message.contains("token") => Self::new(
+            // A server also rejects writes for other reasons than a missing token, so the remedy is conditional.
+            ErrorKind::Denied if error.is_store_reply() && is_http(store) => Self::new(
                 Status::Failed,
-                format_args!("{about}; give the server's token with --token-file if you have not"),
+                format_args!("{described}; if the server requires a token, pass it with --token-file"),
             ),
-            _ => Self::new(Status::Failed, about),
+            _ => Self::new(Status::Failed, described),
         }
     }
+}
+
+/// Returns whether a store is a server.
+fn is_http(store: &str) -> bool {
+    store.starts_with("http://") || store.starts_with("https://")
 }
 
 fn or_unknown(source: &str) -> &str {
@@ -182,25 +187,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_its_status_and_a_sentence() {
+    fn every_error_kind_has_a_status_and_a_message() {
         let id = "cam\u{1b}1".replace('\u{1b}', "/").parse().unwrap();
-        let mut there = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:1");
-        there.node = Some("n\u{1b}[2J".into());
-        for (error, code, says) in [
+        let mut existing = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:1");
+        existing.node = Some("n\u{1b}[2J".into());
+        for (error, code, expected) in [
             (Error::not_found(&id), 3, "no live stream has the id \"cam/1\""),
-            (Error::already_exists(there), 4, "of 203.0.113.7:1 (srt, node n\\u{1b}[2J)"),
+            (Error::already_exists(existing), 4, "of 203.0.113.7:1 (srt, node n\\u{1b}[2J)"),
             (Error::not_holder(&id), 4, "--force"),
             (Error::new(ErrorKind::Unavailable, "connection refused"), 5, "`streamreg serve`"),
             (
                 Error::new(ErrorKind::Timeout, "http://127.0.0.1:8580 gave no answer"),
                 5,
-                "whether `streamreg serve` runs",
+                "check that `streamreg serve` is running",
             ),
-            (Error::new(ErrorKind::Timeout, "no answer in 2 s"), 5, "it may have been done"),
+            (Error::new(ErrorKind::Timeout, "no answer in 2 s"), 5, "the change may have been applied"),
             (
                 Error::new(ErrorKind::Internal, "no").with_may_have_applied(true),
                 1,
-                "no; it may have been done all the same",
+                "no; the change may have been applied",
             ),
             (Error::new(ErrorKind::Denied, "writes need the server's token").with_store_reply(true), 1, "--token-file"),
             (Error::corrupt(&id, "x"), 1, "not a readable record"),
@@ -209,14 +214,14 @@ mod tests {
             let failure = Failure::store(&error, "http://127.0.0.1:8580");
             let message = failure.message.unwrap();
             assert_eq!(failure.status.code(), code, "{message}");
-            assert!(message.contains(says), "{message}");
+            assert!(message.contains(expected), "{message}");
             assert!(!message.contains(char::is_control), "{message:?}");
         }
         assert_eq!(Failure::connect(&Error::unsupported("no"), "x").status, Status::Usage);
     }
 
     #[test]
-    fn the_worst_of_several_decides() {
+    fn worst_status_decides() {
         let order =
             [Status::Unreachable, Status::NotFound, Status::Conflict, Status::Failed, Status::Usage, Status::Done];
         for (at, worse) in order.iter().enumerate() {
@@ -228,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_no_failure() {
+    fn closed_pipe_is_not_a_failure() {
         assert_eq!(Failure::output(&io::ErrorKind::BrokenPipe.into()), Failure::reported(Status::Done));
         assert_eq!(Failure::output(&io::ErrorKind::StorageFull.into()).status, Status::Failed);
     }

@@ -1,4 +1,4 @@
-//! `get`: one stream.
+//! `get`: shows one stream.
 
 use clap::Args;
 use stream_registry::{Registry, StreamId};
@@ -13,7 +13,7 @@ Examples:
   streamreg get cam1
   streamreg get cam1 --output json")]
 pub struct GetArgs {
-    /// The stream's id
+    /// Id of the stream
     #[arg(value_name = "ID")]
     pub id: StreamId,
 }
@@ -22,7 +22,7 @@ pub struct GetArgs {
 ///
 /// # Errors
 ///
-/// Not found, where the store fails, and where standard output takes no more.
+/// Returns `NotFound` if no live stream has the id. Also fails if the store fails or standard output cannot be written.
 pub async fn run(registry: &dyn Registry, args: &GetArgs, out: &mut Output<'_>) -> Result {
     let stream = registry.get(&args.id).await.map_err(|error| out.failure(&error))?;
     out.stream(&stream)

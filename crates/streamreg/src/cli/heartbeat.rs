@@ -2,9 +2,10 @@
 
 use clap::Args;
 use stream_registry::stream::limits;
-use stream_registry::{Change, Guard, Registry, StreamId, Write};
+use stream_registry::{Change, Registry, StreamId, Write};
 
-use super::failure::{Failure, Result, Status};
+use super::failure::{Result, Status};
+use super::input::guard;
 use super::output::Output;
 
 /// Arguments of `heartbeat`.
@@ -14,45 +15,35 @@ Examples:
   streamreg heartbeat cam1
   streamreg heartbeat cam1 cam2 cam3")]
 pub struct HeartbeatArgs {
-    /// The streams' ids
+    /// Ids of the streams
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<StreamId>,
 
-    /// Write to leased streams too
+    /// Write even if a stream is leased
     #[arg(long)]
     pub force: bool,
 }
 
-/// Sends a heartbeat for each id; each is answered on its own.
+/// Sends a heartbeat for each id; each gets its own result.
 ///
 /// # Errors
 ///
-/// The worst of all failures, after each was told.
+/// Returns the worst status of all failures, each of which has been reported.
 pub async fn run(registry: &dyn Registry, args: &HeartbeatArgs, out: &mut Output<'_>) -> Result {
     let guard = guard(args.force);
     let mut worst = Status::Done;
     for ids in args.ids.chunks(limits::MAX_WRITES) {
         let writes: Vec<_> =
             ids.iter().map(|id| Write { id: id.clone(), guard: guard.clone(), change: Change::Heartbeat }).collect();
-        let answers = registry.write(&writes).await.map_err(|error| out.failure(&error))?;
-        for failed in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-            let failure = out.failure(failed);
+        let results = registry.write(&writes).await.map_err(|error| out.failure(&error))?;
+        for error in results.iter().filter_map(|result| result.as_ref().err()) {
+            let failure = out.failure(error);
             worst = worst.worst(out.report(&failure));
-            // The others would say the same of the store, not of their streams.
+            // The other writes fail for the same reason, which is the store and not their streams.
             if failure.status == Status::Unreachable {
-                return finish(worst);
+                return worst.into_result();
             }
         }
     }
-    finish(worst)
-}
-
-/// The condition of a write by an operator.
-pub(super) fn guard(force: bool) -> Guard {
-    if force { Guard::Force } else { Guard::None }
-}
-
-/// Ends a command whose failures were told one by one.
-pub(super) fn finish(worst: Status) -> Result {
-    if worst == Status::Done { Ok(()) } else { Err(Failure::reported(worst)) }
+    worst.into_result()
 }

@@ -1,4 +1,4 @@
-//! `history`: streams that have ended.
+//! `history`: lists ended streams.
 
 use std::num::NonZeroU32;
 
@@ -18,41 +18,41 @@ Examples:
   streamreg history --id cam1 --limit 1 --output json
   streamreg history --node ingest-1
 
-The last end comes first, with its reason, how long the stream has lived, and its final counters. It goes back as far as
-the change feed does: about the last 100 000 changes. A stream that was taken over has not ended.")]
+The most recently ended stream comes first, with its reason, lifetime and final counters. The history goes back as far as \
+the change feed: about the last 100 000 changes. A stream that was taken over has not ended.")]
 pub struct HistoryArgs {
-    /// Ends of this stream
+    /// Show this stream only
     #[arg(long, value_name = "ID")]
     pub id: Option<StreamId>,
 
-    /// Ends of streams of this type: srt, rtp or another
+    /// Show streams of this type only: srt, rtp or another
     #[arg(long = "type", value_name = "T")]
     pub kind: Option<StreamType>,
 
-    /// Ends of streams of this ingest node; empty: of none
+    /// Show streams of this ingest node only; an empty name selects streams without a node
     #[arg(long, value_name = "N")]
     pub node: Option<String>,
 
-    /// How many at most, 1 to 10000
+    /// Maximum number of streams, 1 to 10000
     #[arg(long, value_name = "N", default_value_t = DEFAULT_HISTORY, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LIMIT)))]
     pub limit: u32,
 }
 
-/// Shows streams that have ended.
+/// Shows ended streams.
 ///
 /// # Errors
 ///
-/// Where the store has no change feed or fails, and where standard output takes no more.
+/// Fails if the store has no change feed or fails, or if standard output cannot be written.
 pub async fn run(registry: &dyn Registry, args: &HistoryArgs, out: &mut Output<'_>) -> Result {
     let mut ended = Ended::default();
     ended.id.clone_from(&args.id);
     ended.kind.clone_from(&args.kind);
     ended.node.clone_from(&args.node);
     let limit = NonZeroU32::new(args.limit).unwrap_or(NonZeroU32::MIN);
-    let ends = registry.history(&ended, limit).await.map_err(|error| out.failure(&error))?;
-    out.ended(&ends)?;
-    if ends.is_empty() {
-        out.note("no such stream has ended in what the change feed still keeps");
+    let events = registry.history(&ended, limit).await.map_err(|error| out.failure(&error))?;
+    out.ended(&events)?;
+    if events.is_empty() {
+        out.note("no ended streams match in the change feed");
     }
     Ok(())
 }

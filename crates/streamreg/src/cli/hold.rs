@@ -107,7 +107,7 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Out
     let stop = signal::stop_requested(None);
     let held = Arc::new(HeldStream::acquire(registry, plan, out.store).await?);
     let (result, released) = oneshot::channel();
-    // In a task of its own, because writing to standard output may block and the stream has to be unregistered anyway.
+    // In a separate task: even if a write to standard output blocks, the stream must be unregistered.
     let release = tokio::spawn({
         let (held, store) = (Arc::clone(&held), out.store.to_owned());
         async move {

@@ -1,26 +1,31 @@
-//! Records and their parts as arguments give them.
+//! Values of arguments: records, numbers, labels and files.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use stream_registry::StreamPatch;
-use stream_registry::stream::limits;
+use stream_registry::stream::{InvalidValue, limits};
+use stream_registry::{Guard, StreamPatch};
 
 use super::failure::{Failure, Result};
 pub(super) use stream_registry::query::label;
 
-/// Collects labels, each name once.
+/// Returns the guard of an operator's write.
+pub(super) fn guard(force: bool) -> Guard {
+    if force { Guard::Force } else { Guard::None }
+}
+
+/// Collects labels.
 ///
 /// # Errors
 ///
-/// Usage errors: a name that comes twice, too many labels.
+/// Returns a usage error if a name is given twice or there are too many labels.
 pub(super) fn labels(given: &[(String, String)]) -> Result<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     for (name, value) in given {
         if labels.insert(name.clone(), value.clone()).is_some() {
-            return Err(Failure::usage(format_args!("--label {name} is given twice; give it once")));
+            return Err(Failure::usage(format_args!("duplicate --label {name}; pass it once")));
         }
     }
     if labels.len() > limits::MAX_LABELS {
@@ -29,88 +34,102 @@ pub(super) fn labels(given: &[(String, String)]) -> Result<BTreeMap<String, Stri
     Ok(labels)
 }
 
-/// Reads a counter: 0 to 2^63 − 1.
+/// Parses a counter from 0 to 2^63 − 1.
 ///
 /// # Errors
 ///
-/// A sentence that says what to write instead.
-pub(super) fn count(text: &str) -> std::result::Result<u64, String> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+/// Returns a message that states the valid range.
+pub(super) fn count(value: &str) -> std::result::Result<u64, String> {
+    let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
     digits
-        .then(|| text.parse().ok())
+        .then(|| value.parse().ok())
         .flatten()
         .filter(|count| *count <= limits::MAX_COUNT)
-        .ok_or_else(|| "write a whole number from 0 to 9223372036854775807".to_owned())
+        .ok_or_else(|| "expected a whole number from 0 to 9223372036854775807".to_owned())
 }
 
-/// Reads a rate: a finite number of at least 0.
+/// Parses a rate: a finite number of at least 0.
 ///
 /// # Errors
 ///
-/// A sentence that says what to write instead.
-pub(super) fn rate(text: &str) -> std::result::Result<f64, String> {
-    text.parse()
+/// Returns a message that shows a valid rate.
+pub(super) fn rate(value: &str) -> std::result::Result<f64, String> {
+    value
+        .parse()
         .ok()
         .filter(|rate: &f64| rate.is_finite() && *rate >= 0.0)
-        .ok_or_else(|| "write a number of at least 0, 29.97 say".to_owned())
+        .ok_or_else(|| "expected a number of at least 0, e.g. 29.97".to_owned())
 }
 
-/// Reads a short text of a record.
+/// Checks the length of a string field of a record.
 ///
 /// # Errors
 ///
-/// A sentence that says what to write instead.
-pub(super) fn text(text: &str) -> std::result::Result<String, String> {
-    if text.len() > limits::MAX_TEXT_BYTES {
-        return Err(format!("it is longer than {} bytes", limits::MAX_TEXT_BYTES));
+/// Returns a message if the string is too long.
+pub(super) fn text(value: &str) -> std::result::Result<String, String> {
+    if value.len() > limits::MAX_TEXT_BYTES {
+        return Err(format!("longer than {} bytes", limits::MAX_TEXT_BYTES));
     }
-    Ok(text.to_owned())
+    Ok(value.to_owned())
 }
 
-/// As [`text`], not empty.
+/// Checks a string field of a record that must not be empty.
 ///
 /// # Errors
 ///
-/// As [`text`], and for nothing at all.
-pub(super) fn some_text(given: &str) -> std::result::Result<String, String> {
-    if given.is_empty() { Err("it is empty".to_owned()) } else { text(given) }
+/// Returns a message if the string is empty or too long.
+pub(super) fn non_empty_text(value: &str) -> std::result::Result<String, String> {
+    if value.is_empty() { Err("must not be empty".to_owned()) } else { text(value) }
 }
 
-/// Reads the record that `--json` names; `-` is standard input.
+/// Checks the name of a label.
 ///
 /// # Errors
 ///
-/// Usage errors: no such file, larger than a record may be, not UTF-8.
+/// Returns a message that states the rule for names.
+pub(super) fn label_name(name: &str) -> std::result::Result<String, String> {
+    StreamPatch::default().label(name, "").check().map_err(|error| error.message().to_owned())?;
+    Ok(name.to_owned())
+}
+
+/// Reads the record of `--json`; `-` is standard input.
+///
+/// # Errors
+///
+/// Returns a usage error if the file is missing, larger than a record may be, or not UTF-8.
 pub(super) fn read_json(file: &Path, stdin: &mut dyn Read) -> Result<String> {
-    let (name, text) = if file == Path::new("-") {
-        ("standard input".to_owned(), read_limited(stdin))
+    let content = if is_stdin(file) {
+        read_limited(stdin)
     } else {
-        (file.display().to_string(), File::open(file).map_err(|e| e.to_string()).and_then(read_limited))
+        File::open(file).map_err(|error| error.to_string()).and_then(read_limited)
     };
-    text.map_err(|fault| Failure::usage(format_args!("--json: cannot use {name}: {fault}")))
+    content.map_err(|error| Failure::usage(format_args!("--json: cannot read {}: {error}", name(file))))
 }
 
-/// Reads a text of at most 64 KiB.
+/// Returns the failure of an invalid record in the file of `--json`.
+pub(super) fn invalid_json(file: &Path, invalid: &InvalidValue) -> Failure {
+    Failure::usage(format_args!("--json: {}: {}", name(file), invalid.message()))
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+fn name(file: &Path) -> String {
+    if is_stdin(file) { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+/// Reads a UTF-8 string of at most 64 KiB.
 ///
 /// # Errors
 ///
-/// A sentence about what is wrong.
-pub(crate) fn read_limited(from: impl Read) -> std::result::Result<String, String> {
+/// Returns a message if the content cannot be read, is too large or is not UTF-8.
+pub(super) fn read_limited(from: impl Read) -> std::result::Result<String, String> {
     let limit = u64::try_from(limits::MAX_RECORD_BYTES).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
     from.take(limit + 1).read_to_end(&mut bytes).map_err(|error: io::Error| error.to_string())?;
     if bytes.len() > limits::MAX_RECORD_BYTES {
-        return Err(format!("it is larger than {} KiB", limits::MAX_RECORD_BYTES / 1024));
+        return Err(format!("larger than {} KiB", limits::MAX_RECORD_BYTES / 1024));
     }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
-}
-
-/// Reads the name of a label.
-///
-/// # Errors
-///
-/// A sentence that says what to write instead.
-pub(super) fn label_name(name: &str) -> std::result::Result<String, String> {
-    StreamPatch::default().label(name, "").check().map_err(|error| error.message().to_owned())?;
-    Ok(name.to_owned())
+    String::from_utf8(bytes).map_err(|_| "not valid UTF-8".to_owned())
 }

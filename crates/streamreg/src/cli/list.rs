@@ -1,4 +1,4 @@
-//! `list`: all live streams.
+//! `list`: lists live streams.
 
 use clap::Args;
 use stream_registry::Registry;
@@ -17,7 +17,7 @@ Examples:
   streamreg list --status error --node ingest-1
   streamreg list --label tenant=acme --sort -bitrate")]
 pub struct ListArgs {
-    /// Which streams.
+    /// The filters.
     #[command(flatten)]
     pub filter: FilterArgs,
 
@@ -30,7 +30,7 @@ pub struct ListArgs {
 ///
 /// # Errors
 ///
-/// Where the store fails, and where standard output takes no more.
+/// Fails if the store fails or standard output cannot be written.
 pub async fn run(registry: &dyn Registry, args: &ListArgs, out: &mut Output<'_>) -> Result {
     let filter = args.filter.filter();
     let filtered = !filter.is_empty();

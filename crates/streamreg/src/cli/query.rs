@@ -1,4 +1,4 @@
-//! The arguments that select and sort streams.
+//! Arguments that select streams, and reading all pages of a query.
 
 use std::num::NonZeroU32;
 
@@ -9,13 +9,13 @@ use stream_registry::{Registry, Result, Stream, StreamStatus, StreamType};
 
 use super::input::text;
 
-/// Reads all pages of a query. Returns the streams, and how many records were skipped because they cannot be decoded.
+/// Reads all pages of a query. Returns the streams and the number of skipped records that cannot be decoded.
 ///
 /// # Errors
 ///
-/// As [`Registry::find`].
+/// Returns the errors of [`Registry::find`].
 pub(super) async fn find_all(registry: &dyn Registry, query: Query) -> Result<(Vec<Stream>, u64)> {
-    // No limit: a store without an index is then read once, and an HTTP server answers with pages of its own size.
+    // Without a limit, a store that has no index is read only once. An HTTP server uses its own page size.
     let mut query = query.limit(NonZeroU32::MAX);
     let mut streams = Vec::new();
     let mut unreadable = 0;
@@ -30,27 +30,27 @@ pub(super) async fn find_all(registry: &dyn Registry, query: Query) -> Result<(V
     }
 }
 
-/// Conditions on a stream; all that are given must hold.
+/// Conditions on a stream. A stream must meet all of them.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// Streams with this status
+    /// Select streams with this status
     #[arg(long)]
     pub status: Option<StreamStatus>,
 
-    /// Streams of this type
+    /// Select streams of this type
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<StreamType>,
 
-    /// Streams of this ingest node; an empty name selects streams without a node
+    /// Select streams of this ingest node; an empty name selects streams without a node
     #[arg(long, value_name = "NODE", value_parser = text)]
     pub node: Option<String>,
 
-    /// Streams with this label, name=value; may be given several times
+    /// Select streams with this label, name=value; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
 
-    /// Streams whose id, source address, node or label values contain this text, ignoring case
+    /// Select streams whose id, source address, node or label values contain this string, ignoring case
     #[arg(long, value_name = "TEXT", value_parser = text)]
     pub search: Option<String>,
 }

@@ -16,19 +16,19 @@ use super::{duration, input};
 #[command(after_help = "\
 Examples:
   streamreg register --type srt --source 203.0.113.7:40112
-  streamreg register --id cam1 --type rtp --source '[2001:db8::1]:5004' --node ingest-1 --label tenant=acme
+  streamreg register --id cam1 --type rtp --source '[2001:db8::1]:5004' --label tenant=acme
   streamreg register --json cam1.json --on-conflict take-over
   streamreg register --id cam1 --type srt --source 203.0.113.7:40112 --hold
 
-Prints the id, in every output format. The stream is gone after its time to live unless heartbeats come,
-which --hold sends until SIGINT (Ctrl-C), SIGTERM or SIGHUP ends the stream. Where nobody takes the output then, the
-process ends after 2 s with 128 and the signal's number; a second signal ends it at once.")]
+Prints the id in every output format. Without heartbeats, the stream expires when its TTL is over. With --hold, the command \
+sends heartbeats until SIGINT (Ctrl-C), SIGTERM or SIGHUP, and then unregisters the stream. If its output is blocked, it \
+exits 2 s later with 128 plus the signal's number; a second signal exits at once.")]
 pub struct RegisterArgs {
     /// The stream.
     #[command(flatten)]
     pub stream: StreamArgs,
 
-    /// Lease the stream and keep it alive until a signal comes; ends with 4 when somebody else takes or ends it
+    /// Lease the stream and keep it alive until a signal; exits with 4 if another client takes it over or unregisters it
     #[arg(long)]
     pub hold: bool,
 }
@@ -36,100 +36,100 @@ pub struct RegisterArgs {
 /// Arguments that describe a stream to register.
 #[derive(Args, Debug)]
 pub struct StreamArgs {
-    /// The id; without it one is generated that nobody else has
+    /// Id of the stream [default: a generated, unique id]
     #[arg(long)]
     pub id: Option<StreamId>,
 
-    /// The protocol: srt, rtp, or another word (rtmp, rtsp, webrtc …)
+    /// Protocol: srt, rtp, or another word (rtmp, rtsp, webrtc …)
     #[arg(long = "type", value_name = "TYPE", required_unless_present = "json")]
     pub kind: Option<StreamType>,
 
-    /// The publisher's address, host:port, IPv6 in brackets
-    #[arg(long, value_name = "ADDR", required_unless_present = "json", value_parser = input::some_text)]
+    /// Address of the publisher, host:port; IPv6 in brackets
+    #[arg(long, value_name = "ADDR", required_unless_present = "json", value_parser = input::non_empty_text)]
     pub source: Option<String>,
 
-    /// The state: connecting (default), active, paused, error, closed, or another word
+    /// Status: connecting, active, paused, error, closed, or another word [default: connecting]
     #[arg(long)]
     pub status: Option<StreamStatus>,
 
-    /// The ingest node that owns the stream
-    #[arg(long, value_parser = input::some_text)]
+    /// Ingest node that owns the stream
+    #[arg(long, value_parser = input::non_empty_text)]
     pub node: Option<String>,
 
-    /// A label, name=value; may be given several times
+    /// Label, name=value; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = input::label)]
     pub labels: Vec<(String, String)>,
 
-    /// A file with the whole record as JSON, - for standard input; its id may be missing
+    /// File with the whole record as JSON, or - for standard input; the id is optional
     #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "kind", "source", "status", "node", "labels"])]
     pub json: Option<PathBuf>,
 
-    /// What to do when the id is live: reject (default; the same publisher is renewed), create-only, take-over
+    /// Policy if the id is live: reject (renews a stream of the same publisher), create-only, take-over [default: reject]
     #[arg(long, value_name = "POLICY", value_enum, hide_possible_values = true)]
     pub on_conflict: Option<Conflict>,
 }
 
-/// What happens when the id is live.
+/// Policy if the id is live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Conflict {
-    /// Another publisher's stream is left alone; the same publisher is renewed.
+    /// Reject the registration, but renew a stream of the same publisher.
     Reject,
-    /// Any live stream is left alone.
+    /// Reject the registration.
     CreateOnly,
-    /// Whatever is there is replaced.
+    /// Replace the live stream.
     TakeOver,
 }
 
-/// A registration that was checked as far as it can be without a store.
+/// A registration whose arguments are checked as far as possible without a store.
 #[derive(Debug)]
 pub struct Plan {
     stream: Stream,
-    /// Whether the store makes sure that nobody else has the id.
+    /// Whether the id is generated, so that the store has to make sure that it is free.
     generated: bool,
     options: RegisterOptions,
     hold: bool,
 }
 
 impl Plan {
-    /// The stream.
+    /// Returns the stream.
     pub(super) fn stream(&self) -> &Stream {
         &self.stream
     }
 
-    /// The policy for an id that was given; `None` where one is generated.
+    /// Returns the conflict policy, or `None` if the id is generated.
     pub(super) fn policy(&self) -> Option<OnConflict> {
         (!self.generated).then_some(self.options.on_conflict)
     }
 
-    /// Whether the stream is to be kept alive.
+    /// Returns whether the stream is kept alive.
     pub(super) fn holds(&self) -> bool {
         self.hold
     }
 }
 
 impl RegisterArgs {
-    /// Makes the record and checks it.
+    /// Builds the record and checks it.
     ///
     /// # Errors
     ///
-    /// Usage errors.
+    /// Returns a usage error if an argument is invalid.
     pub fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
         Ok(Plan { hold: self.hold, ..self.stream.prepare(stdin)? })
     }
 }
 
 impl StreamArgs {
-    /// Makes the record and checks it.
+    /// Builds the record and checks it.
     ///
     /// # Errors
     ///
-    /// Usage errors.
+    /// Returns a usage error if an argument is invalid.
     pub(super) fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
         let (stream, given) = match &self.json {
             Some(file) => {
                 let text = input::read_json(file, stdin)?;
-                let argument = |error| super::update::json_fault(file, &error);
-                let (stream, given) = Stream::from_json_any_id(&text).map_err(argument)?;
+                let invalid = |error| input::invalid_json(file, &error);
+                let (stream, given) = Stream::from_json_any_id(&text).map_err(invalid)?;
                 if stream.source_addr.is_empty() {
                     return Err(Failure::usage("--json: the record has no source_addr; add the publisher's host:port"));
                 }
@@ -138,7 +138,7 @@ impl StreamArgs {
             None => (self.stream()?, self.id.is_some()),
         };
         if !given && matches!(self.on_conflict, Some(Conflict::Reject | Conflict::TakeOver)) {
-            return Err(Failure::usage("--on-conflict needs an id that can be live already; give --id too"));
+            return Err(Failure::usage("--on-conflict needs --id, because a generated id is never live"));
         }
         stream.check().map_err(|error| Failure::argument(&error))?;
         let policy = match self.on_conflict {
@@ -151,7 +151,7 @@ impl StreamArgs {
 
     fn stream(&self) -> Result<Stream> {
         let (Some(kind), Some(source)) = (&self.kind, &self.source) else {
-            return Err(Failure::usage("give --type and --source, or --json"));
+            return Err(Failure::usage("missing --type and --source; pass them, or --json"));
         };
         let id = self.id.clone().unwrap_or_else(|| generate_stream_id(kind, source));
         let mut stream = Stream::new(id, kind.clone(), source);
@@ -164,13 +164,13 @@ impl StreamArgs {
     }
 }
 
-/// Prints the id, and returns it as a terminal may see it.
+/// Prints the id, and returns it escaped for a terminal.
 ///
 /// # Errors
 ///
-/// Where standard output takes no more.
+/// Fails if standard output cannot be written.
 pub(super) fn print_id(id: &StreamId, out: &mut Output<'_>) -> Result<String> {
-    // An id has no control characters; a terminal is spared marks of direction too, a program gets the id itself.
+    // An id may contain marks of writing direction, which must not reach a terminal.
     let shown = super::terminal::escape(id.as_str()).into_owned();
     out.line(if out.terminal { &*shown } else { id.as_str() })?;
     out.flush()?;
@@ -181,7 +181,8 @@ pub(super) fn print_id(id: &StreamId, out: &mut Output<'_>) -> Result<String> {
 ///
 /// # Errors
 ///
-/// Already exists, where the store fails, and where standard output takes no more.
+/// Returns `Conflict` if the id is live and must not be replaced. Also fails if the store fails or standard output cannot
+/// be written.
 pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> Result {
     let registered = if plan.generated {
         registry.register_new(&plan.stream, &plan.options).await
@@ -191,13 +192,13 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
     .map_err(|error| out.failure(&error))?;
     let shown = print_id(&registered.stream.id, out)?;
     if out.terminal {
-        let what = match registered.outcome {
+        let outcome = match registered.outcome {
             Outcome::Renewed => "registered again by the same publisher",
             Outcome::TakenOver => "taken over",
             _ => "registered",
         };
         let ttl = duration::short(registered.ttl);
-        out.note(format_args!("{what}; expires in {ttl} unless a heartbeat comes: streamreg heartbeat {shown:?}"));
+        out.note(format_args!("{outcome}; expires in {ttl} without a heartbeat: streamreg heartbeat {shown:?}"));
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ pub(super) const TERMINATE: i32 = 15;
 pub(super) fn stop_requested(limit: Option<Duration>) -> impl Future<Output = i32> + Send + 'static {
     let (request, requested) = tokio::sync::oneshot::channel();
     let mut signals = Signals::unless_ignored(&[HANGUP]);
-    // These two always: a shell script starts its background commands with SIGINT ignored.
+    // Handle these two even if they are ignored: a shell script ignores SIGINT for its background commands.
     signals.handle(INTERRUPT);
     signals.handle(TERMINATE);
     tokio::spawn(async move {
@@ -96,7 +96,7 @@ fn ignored() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// Ctrl-C, the only signal of other systems; the flag says whether it is handled here.
+/// Ctrl-C, the only signal on other systems. The flag is set if it is handled here.
 #[cfg(not(unix))]
 pub(super) struct Signals(bool);
 

@@ -1,4 +1,4 @@
-//! Which store a command works on, and with which options.
+//! The store of a command, and its options.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,49 +15,49 @@ use super::failure::{Failure, Result};
 use super::input::read_limited;
 use super::output::Format;
 
-/// The store of client commands where none is named: a server on this machine.
+/// Default store of client commands: a server on this machine.
 pub const DEFAULT_CLIENT_STORE: &str = "http://127.0.0.1:8580";
-/// The store of `serve` where none is named.
+/// Default store of `serve`.
 pub const DEFAULT_SERVE_STORE: &str = "memory:";
-/// The environment variable that names the store.
+/// Environment variable that contains the store's URL.
 pub const STORE_VARIABLE: &str = "STREAMREG_STORE";
 
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// The store: http://host:8580 (a running server), redis://host:6379, redis+unix:///path, or memory: for serve
+    /// URL of the store: http://host:8580 (a running server), redis://host:6379, redis+unix:///path, or memory: for serve
     ///
-    /// Default: the environment variable STREAMREG_STORE, else http://127.0.0.1:8580, and memory: for serve.
+    /// Default: the environment variable STREAMREG_STORE, then http://127.0.0.1:8580; for serve, memory:
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
 
-    /// A file whose first line is the store's URL; arguments show in `ps`
+    /// File with the store's URL in its first line; unlike an argument, it does not show in `ps`
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "store")]
     pub store_file: Option<PathBuf>,
 
-    /// How records are written; default: a table on a terminal, else jsonl
+    /// Format of records [default: table on a terminal, else jsonl]
     #[arg(long, global = true, value_name = "FORMAT", value_enum)]
     pub output: Option<Format>,
 
-    /// The prefix of all keys in Redis; default mirror:streams:
+    /// Prefix of all Redis keys [default: mirror:streams:]
     #[arg(long, global = true, value_name = "PREFIX")]
     pub prefix: Option<String>,
 
-    /// How long a stream lives without a write, 1s to 30d; default 5m
+    /// Time a stream lives without a write, 1s to 30d [default: 5m]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse_ttl)]
     pub ttl: Option<Duration>,
 
-    /// A file whose first line is the token: serve demands it for writes, others send it
+    /// File with the token in its first line: serve requires it for writes, other commands send it
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// Refuse every write
+    /// Reject every write
     #[arg(long, global = true)]
     pub read_only: bool,
 }
 
-/// On which side of a server a command is.
+/// The side of a server that a command is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// `serve`: owns its store.
@@ -66,23 +66,23 @@ pub enum Side {
     Client,
 }
 
-/// A store that is not open yet.
+/// A store that is not connected yet.
 #[derive(Clone)]
 pub struct Target {
     url: String,
     options: ConnectOptions,
-    /// The token that a server demands.
+    /// The token that a server requires.
     pub token: Option<String>,
     /// The store's name without secrets.
     pub name: String,
 }
 
 impl Global {
-    /// Decides about the store; `variable` is the value of `STREAMREG_STORE`.
+    /// Determines the store; `variable` is the value of `STREAMREG_STORE`.
     ///
     /// # Errors
     ///
-    /// Usage errors: a file that cannot be read, a store or option that does not go with the side.
+    /// Returns a usage error if a file cannot be read, or if a store or option does not fit the side.
     pub fn target(&self, side: Side, variable: Option<String>) -> Result<Target> {
         let url = match (&self.store, &self.store_file) {
             (Some(url), _) => url.clone(),
@@ -100,12 +100,12 @@ impl Global {
         match side {
             Side::Server if http => {
                 return Err(Failure::usage(
-                    "serve cannot serve another server's store; give memory: or redis://… with --store",
+                    "serve cannot use another server as its store; pass memory: or redis://… with --store",
                 ));
             }
             Side::Client if scheme == "memory" => {
                 return Err(Failure::usage(
-                    "memory: would be empty and gone at once; start `streamreg serve` and leave --store out",
+                    "memory: would always be empty here; start `streamreg serve` and omit --store",
                 ));
             }
             _ => {}
@@ -114,18 +114,18 @@ impl Global {
             for (given, name) in [(self.ttl.is_some(), "--ttl"), (self.prefix.is_some(), "--prefix")] {
                 if given {
                     return Err(Failure::usage(format_args!(
-                        "{name} is the server's to decide; leave it out, or give it to `streamreg serve`"
+                        "{name} is an option of the server; omit it, or pass it to `streamreg serve`"
                     )));
                 }
             }
         }
         let token = self.token_file.as_deref().map(|file| first_line("--token-file", file)).transpose()?;
-        // What a header can carry (RFC 6750, section 2.1, read generously).
+        // The characters of an HTTP header value; RFC 6750, section 2.1, allows fewer.
         if token.as_ref().is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
-            return Err(Failure::usage("the token in --token-file must be visible ASCII characters without blanks"));
+            return Err(Failure::usage("the token in --token-file must be visible ASCII characters without spaces"));
         }
         if side == Side::Client && !http && token.is_some() {
-            return Err(Failure::usage("--token-file goes with an http:// store only; leave it out"));
+            return Err(Failure::usage("--token-file is only for http:// stores; omit it"));
         }
         let mut options = ConnectOptions::default().read_only(self.read_only).ttl_policy(match side {
             Side::Server => TtlPolicy::Renew,
@@ -141,17 +141,17 @@ impl Global {
 }
 
 impl Target {
-    /// Opens the store.
+    /// Connects to the store.
     ///
     /// # Errors
     ///
-    /// Usage errors for a URL or option that the library refuses; else as the store fails.
+    /// Returns a usage error if the library rejects the URL or an option; otherwise the failure of the store.
     pub async fn connect(&self) -> Result<Arc<dyn Registry>> {
         connect_with(&self.url, &self.options).await.map_err(|error| Failure::connect(&error, &self.name))
     }
 }
 
-/// Reads the first line of a small file, without blanks around it.
+/// Reads the first line of a small file and trims it.
 fn first_line(option: &str, file: &Path) -> Result<String> {
     let opened: Box<dyn Read> = Box::new(
         File::open(file).map_err(|error| Failure::usage(format_args!("{option} {}: {error}", file.display())))?,
@@ -165,18 +165,18 @@ fn first_line(option: &str, file: &Path) -> Result<String> {
     Ok(line.to_owned())
 }
 
-/// A store's URL without user, password and query. Where it is not plain what a part is, only the scheme is left.
+/// Returns a store's URL without user, password and query, or only its scheme if the parts are ambiguous.
 pub fn without_secrets(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         let scheme = url.split(':').next().unwrap_or_default();
         return format!("{scheme}:");
     };
-    let (place, query) = rest.split_once(['?', '#']).unwrap_or((rest, ""));
+    let (address, query) = rest.split_once(['?', '#']).unwrap_or((rest, ""));
     if query.contains('@') {
         return format!("{scheme}://…");
     }
-    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
-    format!("{scheme}://{place}")
+    let address = address.rsplit_once('@').map_or(address, |(_, address)| address);
+    format!("{scheme}://{address}")
 }
 
 #[cfg(test)]
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_secret_is_left_in_a_name() {
+    fn store_name_contains_no_secret() {
         for (url, name) in [
             ("memory:", "memory:"),
             ("http://127.0.0.1:8580", "http://127.0.0.1:8580"),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_store_is_the_argument_then_the_file_then_the_variable() {
+    fn argument_takes_precedence_over_file_over_variable() {
         let variable = || Some("redis://variable".to_owned());
         let store = |global: &Global, variable| global.target(Side::Client, variable).unwrap().url;
         let dir = tempfile::tempdir().unwrap();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn each_side_has_its_policy() {
+    fn clients_never_shorten_a_ttl_and_servers_renew_it() {
         let global = Global { store: Some("redis://h".into()), ..Global::default() };
         assert_eq!(global.target(Side::Client, None).unwrap().options.ttl_policy, TtlPolicy::NeverShorten);
         assert_eq!(global.target(Side::Server, None).unwrap().options.ttl_policy, TtlPolicy::Renew);

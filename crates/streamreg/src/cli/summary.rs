@@ -1,4 +1,4 @@
-//! `summary`: how many live streams there are, by node, type or status.
+//! `summary`: counts live streams by node, type or status.
 
 use clap::Args;
 use stream_registry::Registry;
@@ -16,11 +16,11 @@ Examples:
   streamreg summary --by node --type srt
   streamreg summary --by type --output json")]
 pub struct SummaryArgs {
-    /// What streams are counted by
+    /// Count streams by this field
     #[arg(long, default_value = "status", value_parser = query::by())]
     pub by: By,
 
-    /// Which streams.
+    /// The filters.
     #[command(flatten)]
     pub filter: FilterArgs,
 }
@@ -29,7 +29,7 @@ pub struct SummaryArgs {
 ///
 /// # Errors
 ///
-/// Where the store fails, and where standard output takes no more.
+/// Fails if the store fails or standard output cannot be written.
 pub async fn run(registry: &dyn Registry, args: &SummaryArgs, out: &mut Output<'_>) -> Result {
     let summary = registry.summary(&args.filter.filter(), args.by).await.map_err(|error| out.failure(&error))?;
     out.summary(&summary)

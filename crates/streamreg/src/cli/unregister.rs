@@ -1,4 +1,4 @@
-//! `unregister`: ends streams.
+//! `unregister`: unregisters streams.
 
 use clap::Args;
 use stream_registry::query::{Filter, Query};
@@ -6,7 +6,6 @@ use stream_registry::stream::EndReason;
 use stream_registry::{ErrorKind, Guard, Registry, Stream, StreamId, UnregisterOptions};
 
 use super::failure::{Failure, Result, Status};
-use super::heartbeat::{finish, guard};
 use super::input;
 use super::output::Output;
 use super::query::find_all;
@@ -19,33 +18,33 @@ Examples:
   streamreg unregister cam1 cam2 --reason 'end of event'
   streamreg unregister --node ingest-1 --reason 'node is drained'
 
-With --output json or jsonl the last records are printed.")]
+With --output json or jsonl, the final records are printed.")]
 pub struct UnregisterArgs {
-    /// The streams' ids
+    /// Ids of the streams
     #[arg(value_name = "ID", required_unless_present = "node")]
     pub ids: Vec<StreamId>,
 
-    /// End all streams of this ingest node
-    #[arg(long, conflicts_with = "ids", value_parser = input::some_text)]
+    /// Unregister all streams of this ingest node
+    #[arg(long, conflicts_with = "ids", value_parser = input::non_empty_text)]
     pub node: Option<String>,
 
-    /// Why, at most 1 KiB; becomes end_reason of the last record
+    /// Reason, at most 1 KiB; becomes end_reason of the final record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<EndReason>,
 
-    /// End leased streams too
+    /// Unregister leased streams too
     #[arg(long)]
     pub force: bool,
 }
 
-/// What is to be ended.
+/// The streams to unregister.
 #[derive(Debug)]
 enum Which {
     Ids(Vec<StreamId>),
     Node(String),
 }
 
-/// Ends that were checked as far as they can be without a store.
+/// A removal whose arguments are checked as far as possible without a store.
 #[derive(Debug)]
 pub struct Plan {
     which: Which,
@@ -54,26 +53,26 @@ pub struct Plan {
 }
 
 impl UnregisterArgs {
-    /// Checks what is to be ended.
+    /// Checks the arguments.
     ///
     /// # Errors
     ///
-    /// Usage errors.
+    /// Returns a usage error if neither ids nor a node are given.
     pub fn prepare(&self) -> Result<Plan> {
         let which = match &self.node {
             Some(node) => Which::Node(node.clone()),
-            None if self.ids.is_empty() => return Err(Failure::usage("give the ids of streams, or --node")),
+            None if self.ids.is_empty() => return Err(Failure::usage("no ids given; pass ids of streams, or --node")),
             None => Which::Ids(self.ids.clone()),
         };
-        Ok(Plan { which, reason: self.reason.clone().unwrap_or_default(), guard: guard(self.force) })
+        Ok(Plan { which, reason: self.reason.clone().unwrap_or_default(), guard: input::guard(self.force) })
     }
 }
 
-/// Ends each stream; each is answered on its own.
+/// Unregisters each stream; each gets its own result.
 ///
 /// # Errors
 ///
-/// The worst of all failures, after each was told.
+/// Returns the worst status of all failures, each of which has been reported.
 pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> Result {
     let options = UnregisterOptions::default().reason(plan.reason.clone());
     let mut last = Vec::new();
@@ -97,14 +96,14 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
             let query = Query::default().filter(Filter::default().node(node));
             let (streams, _) = find_all(registry, query).await.map_err(|error| out.failure(&error))?;
             for stream in streams {
-                // Forced, but not upon a lease that another node has taken since the list was read.
+                // Force must not hit a lease that another node has acquired after the list was read.
                 let guard = match (&plan.guard, stream.epoch()) {
                     (Guard::Force, Some(epoch)) => Guard::Holder(epoch.clone()),
                     _ => Guard::None,
                 };
                 match registry.unregister_with(&stream.id, &options.clone().guard(guard)).await {
                     Ok(stream) => last.push(stream),
-                    // It ended by itself, which is what was wanted.
+                    // The stream is gone already.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => {
                         let failure = out.failure(&error);
@@ -119,14 +118,14 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
         }
     }
     show(&last, out)?;
-    finish(worst)
+    worst.into_result()
 }
 
 fn counted(streams: usize) -> String {
     if streams == 1 { "1 stream".into() } else { format!("{streams} streams") }
 }
 
-/// Prints the last records where a program asked for them.
+/// Prints the final records if a JSON format was requested.
 fn show(last: &[Stream], out: &mut Output<'_>) -> Result {
     match out.format {
         Some(super::output::Format::Json | super::output::Format::Jsonl) => out.streams(last),

@@ -1,4 +1,4 @@
-//! What clap has to say, as one sentence.
+//! The help and the usage errors of clap.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -14,7 +14,7 @@ use super::terminal;
 pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Whoever closed the pipe has seen enough.
+            // A closed pipe is not a failure.
             let _ = error.print();
             Status::Done
         }
@@ -23,25 +23,25 @@ pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
             Status::Usage
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            tell("no command is given; see `streamreg --help`")
+            report_usage("no command given; see `streamreg --help`")
         }
-        _ => tell(&sentence(&error.render().to_string(), verb.as_deref())),
+        _ => report_usage(&sentence(&error.render().to_string(), verb.as_deref())),
     }
 }
 
-/// Finds the command among the arguments: it is the first that is called like one.
+/// Returns the first argument that is the name of a command.
 pub(super) fn verb(args: &[OsString]) -> Option<String> {
     let command = Cli::command();
     let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
     words.find_map(|word| command.find_subcommand(word)).map(|verb| verb.get_name().to_owned())
 }
 
-fn tell(sentence: &str) -> Status {
+fn report_usage(sentence: &str) -> Status {
     let _ = writeln!(std::io::stderr(), "streamreg: {}", terminal::escape(sentence));
     Status::Usage
 }
 
-/// Joins the first paragraph and the tips of clap's text; usage and the rest are in `--help`.
+/// Joins the first paragraph of clap's message and its tips into one line. `--help` has the rest.
 fn sentence(rendered: &str, verb: Option<&str>) -> String {
     let text = rendered.split("\n\nUsage:").next().unwrap_or_default();
     let text = text.split("\n\nFor more information").next().unwrap_or_default();
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_with_the_tip_and_where_to_look() {
+    fn usage_error_is_one_line_with_the_tip_and_the_help_command() {
         assert_eq!(
             sentence(
                 "error: unexpected argument '--bit' found\n\n  tip: a similar argument exists: '--bitrate'\n\n\

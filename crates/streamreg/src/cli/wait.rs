@@ -1,4 +1,4 @@
-//! `wait`: until a stream has a status.
+//! `wait`: waits until a stream has a status.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::duration;
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
 
-/// How often to look where changes are told: programs that know no feed change records too.
-const LOOK_BESIDE: Duration = Duration::from_secs(5);
-/// How often to look where nothing is told.
-const LOOK: Duration = Duration::from_millis(500);
+/// Polling interval in addition to the change feed. Other programs change records without writing to the feed.
+const POLL_INTERVAL_WITH_FEED: Duration = Duration::from_secs(5);
+/// Polling interval without a change feed.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Arguments of `wait`.
 #[derive(Args, Debug)]
@@ -23,113 +23,115 @@ Examples:
   streamreg wait cam1 --status active
   streamreg wait cam1 --status active --timeout 30s && start-recording cam1
 
-Ends with 0 as soon as the stream has the status, at once where it has it already, and with 1 when the time is over.
-The stream need not be there yet. Goes on through restarts of the store.")]
+Exits with 0 as soon as the stream has the status, at once if it has it already, and with 1 after the timeout. The stream \
+need not exist yet. Keeps waiting across store restarts.")]
 pub struct WaitArgs {
-    /// The stream's id
+    /// Id of the stream
     #[arg(value_name = "ID")]
     pub id: StreamId,
 
-    /// The status to wait for: active, say
+    /// Status to wait for, e.g. active
     #[arg(long, value_name = "S")]
     pub status: StreamStatus,
 
-    /// How long to wait at most
+    /// Time limit
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration::parse_positive)]
     pub timeout: Duration,
 }
 
-/// What was seen last.
-enum Seen {
-    Nothing,
+/// The most recent state of the stream, for the message after a timeout.
+enum LastState {
+    Unknown,
     Absent,
     Status(StreamStatus),
-    Fault(Error),
+    Error(Error),
 }
 
 /// Waits for the status.
 ///
 /// # Errors
 ///
-/// When the time is over, and where the store fails in a way that does not pass.
+/// Fails after the timeout, and if the store returns an error that cannot be retried.
 pub async fn run(registry: &dyn Registry, args: &WaitArgs, out: &mut Output<'_>) -> Result {
-    let mut seen = Seen::Nothing;
-    match timeout(args.timeout, reached(registry, args, &mut seen)).await {
-        Ok(done) => done.map_err(|error| out.failure(&error)),
-        Err(_) => {
-            let id = args.id.as_str();
-            let what = format!("{id:?} did not become {} within {}", args.status, duration::exact(args.timeout));
-            Err(match seen {
-                Seen::Nothing => Failure::new(Status::Failed, format_args!("{what}: the store gave no answer yet")),
-                Seen::Absent => Failure::new(Status::Failed, format_args!("{what}: no live stream has this id")),
-                Seen::Status(status) => Failure::new(Status::Failed, format_args!("{what}: it is {status}")),
-                Seen::Fault(error) if error.is_store_reply() => {
-                    Failure::new(Status::Failed, format_args!("{what}: the store cannot say now: {}", error.message()))
-                }
-                Seen::Fault(error) => Failure::new(
-                    Status::Failed,
-                    format_args!("{what}: the store does not answer ({})", error.message()),
-                ),
-            })
-        }
+    let mut last = LastState::Unknown;
+    if let Ok(done) = timeout(args.timeout, wait_for_status(registry, args, &mut last)).await {
+        return done.map_err(|error| out.failure(&error));
     }
+    let reason = match last {
+        LastState::Unknown => "the store has not answered yet".to_owned(),
+        LastState::Absent => "no live stream has this id".to_owned(),
+        LastState::Status(status) => format!("it is {status}"),
+        LastState::Error(error) if error.is_store_reply() => {
+            format!("the store cannot answer now: {}", error.message())
+        }
+        LastState::Error(error) => format!("the store does not answer ({})", error.message()),
+    };
+    let (id, limit) = (args.id.as_str(), duration::exact(args.timeout));
+    let message = format_args!("{id:?} did not become {} within {limit}: {reason}", args.status);
+    Err(Failure::new(Status::Failed, message))
 }
 
-async fn reached(registry: &dyn Registry, args: &WaitArgs, seen: &mut Seen) -> stream_registry::Result<()> {
+async fn wait_for_status(
+    registry: &dyn Registry,
+    args: &WaitArgs,
+    last: &mut LastState,
+) -> stream_registry::Result<()> {
     let mut watch = None;
-    let mut told = true;
+    let mut has_feed = true;
     loop {
-        // First follow, then look: what changes in between is told.
-        if watch.is_none() && told {
+        // Open the watch before reading the record, so that no change in between is missed.
+        if watch.is_none() && has_feed {
             match registry.watch(WatchFrom::Now).await {
                 Ok(opened) => watch = Some(opened),
-                Err(error) if error.kind() == ErrorKind::Unsupported => told = false,
+                Err(error) if error.kind() == ErrorKind::Unsupported => has_feed = false,
                 Err(error) if error.is_retryable() => {}
                 Err(error) => return Err(error),
             }
         }
-        *seen = match registry.get(&args.id).await {
+        *last = match registry.get(&args.id).await {
             Ok(stream) if stream.status == args.status => return Ok(()),
-            Ok(stream) => Seen::Status(stream.status),
-            Err(error) if error.kind() == ErrorKind::NotFound => Seen::Absent,
-            Err(error) if error.is_retryable() => Seen::Fault(error),
+            Ok(stream) => LastState::Status(stream.status),
+            Err(error) if error.kind() == ErrorKind::NotFound => LastState::Absent,
+            Err(error) if error.is_retryable() => LastState::Error(error),
             Err(error) => return Err(error),
         };
-        let pause = if watch.is_some() { LOOK_BESIDE } else { LOOK };
+        let interval = if watch.is_some() { POLL_INTERVAL_WITH_FEED } else { POLL_INTERVAL };
         tokio::select! {
-            told = follow(watch.as_mut(), args, seen) => match told {
-                Told::Reached => return Ok(()),
-                Told::Gap => {}
-                Told::Closed => return Err(Error::closed()),
+            followed = follow(watch.as_mut(), args, last) => match followed {
+                Followed::Reached => return Ok(()),
+                Followed::Gap => {}
+                Followed::Closed => return Err(Error::closed()),
             },
-            () = sleep(pause) => {}
+            () = sleep(interval) => {}
         }
     }
 }
 
-/// What following came to.
-enum Told {
+/// Why following the feed has stopped.
+enum Followed {
+    /// The stream has the status.
     Reached,
-    /// Something may have been missed.
+    /// Events may be missing.
     Gap,
+    /// The registry was closed.
     Closed,
 }
 
-/// Follows until the status is reached; for ever where there is nothing to follow.
-async fn follow(watch: Option<&mut Watch>, args: &WaitArgs, seen: &mut Seen) -> Told {
+/// Follows the feed until the status is reached. Without a feed, never returns.
+async fn follow(watch: Option<&mut Watch>, args: &WaitArgs, last: &mut LastState) -> Followed {
     let Some(watch) = watch else { return std::future::pending().await };
     loop {
         match watch.next().await {
             Some(Event::Changed { stream, .. }) if stream.id == args.id => {
                 if stream.status == args.status {
-                    return Told::Reached;
+                    return Followed::Reached;
                 }
-                *seen = Seen::Status(stream.status.clone());
+                *last = LastState::Status(stream.status.clone());
             }
-            Some(Event::Ended { last, .. }) if last.id == args.id => *seen = Seen::Absent,
-            Some(Event::Resync { .. }) => return Told::Gap,
+            Some(Event::Ended { last: record, .. }) if record.id == args.id => *last = LastState::Absent,
+            Some(Event::Resync { .. }) => return Followed::Gap,
             Some(_) => {}
-            None => return Told::Closed,
+            None => return Followed::Closed,
         }
     }
 }

@@ -24,11 +24,11 @@ Examples:
   streamreg watch --from oldest
   streamreg watch --exec 'logger -t streams \"$STREAMREG_EVENT $STREAMREG_ID\"'
 
-Keeps running across store restarts until Ctrl-C. If stdout is blocked, it exits 2 s after Ctrl-C. After a `resync` event,
+Keeps running across store restarts until Ctrl-C. If stdout is blocked, it exits 2 s after Ctrl-C. After a `resync` event, \
 earlier events may be missing; `streamreg list` shows the live streams.
 
-CMD is run by `sh` once for each event, one at a time and in the order of the events. It reads the event as one line of
-JSON on standard input, and finds STREAMREG_EVENT, STREAMREG_ID (empty for resync) and STREAMREG_REVISION in its
+CMD is run by `sh` once for each event, one at a time and in the order of the events. It reads the event as one line of \
+JSON on standard input, and finds STREAMREG_EVENT, STREAMREG_ID (empty for resync) and STREAMREG_REVISION in its \
 environment. Ctrl-C waits for the running command. To resume a watch, pass the last revision to --from.")]
 pub struct WatchArgs {
     /// Start after this revision of an event, or at the `oldest` event of the feed [default: now]

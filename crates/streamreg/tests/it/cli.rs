@@ -1,22 +1,22 @@
-//! The program itself: help, and every verb against a server of its own.
+//! The program as a process: help, and every verb against a server of its own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test fails.
+/// Time limit of every wait.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) fn program(args: &[&str]) -> Command {
-    // Whatever the tests were started to ignore, in the background or under nohup, the program is not.
+    // The program must not inherit ignored signals, which the tests have in the background or under nohup.
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_streamreg")]);
     command.args(args).env_remove("STREAMREG_STORE").env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }
 
-/// A running program whose lines on standard error are read as they come; killed when dropped.
+/// A running program whose standard error is read line by line. Killed when dropped.
 pub(super) struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -41,16 +41,16 @@ impl Running {
         Self { child, lines }
     }
 
-    /// Waits for a line that has a text in it.
+    /// Waits for a line that contains a string.
     pub(super) fn line_with(&self, text: &str) -> String {
-        let until = Instant::now() + DEADLINE;
-        let mut seen = Vec::new();
+        let deadline = Instant::now() + DEADLINE;
+        let mut received = Vec::new();
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) if line.contains(text) => return line,
-                Ok(line) => seen.push(line),
-                Err(end) => panic!("no line with {text:?}: {end}; there was {seen:#?}"),
+                Ok(line) => received.push(line),
+                Err(error) => panic!("no line with {text:?}: {error}; received {received:#?}"),
             }
         }
     }
@@ -61,10 +61,10 @@ impl Running {
         assert!(done.success());
     }
 
-    /// Waits for the end and returns the exit status.
+    /// Waits for the program to exit and returns its status.
     pub(super) fn ended(&mut self) -> Option<i32> {
         let mut status = None;
-        until("the program ends", || {
+        until("the program exits", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
@@ -79,11 +79,11 @@ impl Drop for Running {
     }
 }
 
-/// Waits for a condition.
-pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + DEADLINE;
-    while !holds() {
-        assert!(Instant::now() < until, "it did not happen: {what}");
+/// Waits until a condition is met.
+pub(super) fn until(description: &str, mut is_met: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_met() {
+        assert!(Instant::now() < deadline, "timed out waiting until {description}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }
@@ -92,7 +92,7 @@ pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 pub(super) struct Server {
     pub(super) running: Running,
     pub(super) url: String,
-    /// The line that says where it listens.
+    /// The line with the server's address.
     pub(super) greeting: String,
 }
 
@@ -101,7 +101,7 @@ impl Server {
         Self::listening("127.0.0.1:0", args)
     }
 
-    /// A server at this address.
+    /// Starts a server at this address.
     pub(super) fn start_at(address: &str, args: &[&str]) -> Self {
         Self::listening(address, args)
     }
@@ -110,7 +110,7 @@ impl Server {
         Self::of(Running::start(&[&["serve", "--listen", address], args].concat()))
     }
 
-    /// The server that was started, once it listens.
+    /// Waits until a started server listens.
     pub(super) fn of(running: Running) -> Self {
         let line = running.line_with("listening on ");
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(',');
@@ -124,14 +124,14 @@ impl Server {
     }
 
     pub(super) fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        told(self.command(args).output().unwrap())
+        outcome(self.command(args).output().unwrap())
     }
 
     fn run_with(&self, args: &[&str], stdin: &str) -> (Option<i32>, String, String) {
         let mut command = self.command(args);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-        told(child.wait_with_output().unwrap())
+        outcome(child.wait_with_output().unwrap())
     }
 
     fn streams(&self) -> Vec<serde_json::Value> {
@@ -141,11 +141,13 @@ impl Server {
     }
 }
 
-pub(super) fn told(output: Output) -> (Option<i32>, String, String) {
+/// Returns exit status, standard output and standard error.
+pub(super) fn outcome(output: Output) -> (Option<i32>, String, String) {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// The outcome of a command that succeeds and writes nothing to standard error.
 pub(super) fn done(stdout: &str) -> (Option<i32>, String, String) {
     (Some(0), stdout.into(), String::new())
 }
@@ -153,11 +155,11 @@ pub(super) fn done(stdout: &str) -> (Option<i32>, String, String) {
 #[test]
 fn help_and_version_go_to_standard_output() {
     for args in [&["--help"][..], &["-h"], &["list", "--help"], &["register", "-h"], &["--version"]] {
-        let (status, stdout, stderr) = told(program(args).output().unwrap());
+        let (status, stdout, stderr) = outcome(program(args).output().unwrap());
         assert_eq!((status, stderr.as_str()), (Some(0), ""), "{args:?}");
         assert!(stdout.contains("streamreg"), "{args:?}: {stdout}");
     }
-    let (_, stdout, _) = told(program(&["--help"]).output().unwrap());
+    let (_, stdout, _) = outcome(program(&["--help"]).output().unwrap());
     for verb in [
         "serve",
         "demo",
@@ -173,14 +175,14 @@ fn help_and_version_go_to_standard_output() {
         "unregister",
     ] {
         assert!(stdout.lines().any(|line| line.trim_start().starts_with(verb)), "{verb}: {stdout}");
-        let (_, help, _) = told(program(&[verb, "--help"]).output().unwrap());
+        let (_, help, _) = outcome(program(&[verb, "--help"]).output().unwrap());
         assert!(help.contains(&format!("\n  streamreg {verb}")), "{verb} has no example: {help}");
     }
     assert!(!stdout.contains("delete"), "the alias is hidden");
 }
 
 #[test]
-fn the_life_of_a_stream() {
+fn stream_can_be_registered_changed_updated_and_unregistered() {
     let server = Server::start(&[]);
     let nothing = (Some(0), String::new(), "no live streams; try `streamreg demo`\n".to_owned());
     assert_eq!(server.run(&["list"]), nothing);
@@ -208,7 +210,7 @@ fn the_life_of_a_stream() {
 }
 
 #[test]
-fn conflicts_and_missing_streams_have_their_status() {
+fn conflicts_exit_with_4_and_missing_streams_with_3() {
     let server = Server::start(&[]);
     let register = |source: &str, policy| {
         server.run(&["register", "--id=x", "--type=srt", "--source", source, "--on-conflict", policy])
@@ -223,11 +225,11 @@ fn conflicts_and_missing_streams_have_their_status() {
     for verb in [&["heartbeat", "x", "y"][..], &["set", "y", "--status", "a"], &["unregister", "y", "x", "z"]] {
         assert_eq!(server.run(verb).0, Some(3), "{verb:?}");
     }
-    assert_eq!(server.streams(), [] as [serde_json::Value; 0], "x was ended although y was not there");
+    assert_eq!(server.streams(), [] as [serde_json::Value; 0], "x must be unregistered although y is missing");
 }
 
 #[test]
-fn a_token_is_demanded_for_writes_and_sent() {
+fn server_with_a_token_rejects_writes_without_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| {
         let path = dir.path().join(name);
@@ -247,14 +249,14 @@ fn a_token_is_demanded_for_writes_and_sent() {
 }
 
 #[test]
-fn the_store_comes_from_the_environment_too() {
+fn store_can_be_set_in_the_environment() {
     let server = Server::start(&[]);
     let output = program(&["list", "--output", "json"]).env("STREAMREG_STORE", &server.url).output().unwrap();
-    assert_eq!(told(output).1, "[]\n");
+    assert_eq!(outcome(output).1, "[]\n");
 }
 
 #[test]
-fn list_follows_all_pages_of_a_server() {
+fn list_reads_all_pages_of_a_server() {
     let server = Server::start(&[]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -273,12 +275,12 @@ fn list_follows_all_pages_of_a_server() {
 
 #[test]
 #[cfg(unix)]
-fn a_reader_that_goes_early_is_no_failure() {
+fn list_succeeds_when_its_reader_closes_the_pipe() {
     let server = Server::start(&[]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let registry = stream_registry::connect(&server.url).await.unwrap();
-        // Far more than a pipe holds.
+        // Much more than a pipe's buffer.
         for n in 0..1_000 {
             let id = format!("cam{n}").parse().unwrap();
             let mut stream = stream_registry::Stream::new(id, stream_registry::StreamType::Srt, "a:1");
@@ -289,24 +291,24 @@ fn a_reader_that_goes_early_is_no_failure() {
     let mut child = server.command(&["list"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
-    let (status, _, stderr) = told(child.wait_with_output().unwrap());
+    let (status, _, stderr) = outcome(child.wait_with_output().unwrap());
     assert!(first.starts_with("{\"id\":\"cam0\""), "{first}");
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_full_disk_is_a_failure() {
+fn list_fails_when_the_disk_is_full() {
     let server = Server::start(&[]);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let (status, _, stderr) = told(server.command(&["list", "--output=json"]).stdout(full).output().unwrap());
+    let (status, _, stderr) = outcome(server.command(&["list", "--output=json"]).stdout(full).output().unwrap());
     assert_eq!(status, Some(1));
     assert!(stderr.contains("standard output"), "{stderr}");
 }
 
 #[test]
 #[cfg(unix)]
-fn the_server_ends_on_either_signal() {
+fn server_stops_on_sigint_and_sigterm() {
     for signal in ["INT", "TERM"] {
         let mut server = Server::start(&[]);
         assert_eq!(server.run(&["list", "--output", "json"]).1, "[]\n");
@@ -318,16 +320,16 @@ fn the_server_ends_on_either_signal() {
 
 #[test]
 #[cfg(unix)]
-fn a_second_signal_ends_the_server_at_once() {
+fn second_signal_exits_the_server_at_once() {
     let mut server = Server::start(&["--log", "info"]);
     let mut socket = std::net::TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
-    // A request whose body does not come: the server would wait for it.
+    // A request with an incomplete body, which the server waits for.
     socket
         .write_all(
             b"POST /api/v1/streams HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
         )
         .unwrap();
-    // Answered after the other connection was accepted.
+    // The reply shows that the earlier connection has been accepted.
     assert_eq!(server.run(&["list", "--output", "json"]).1, "[]\n");
     server.running.signal("TERM");
     server.running.line_with("stopping");
@@ -336,16 +338,16 @@ fn a_second_signal_ends_the_server_at_once() {
 }
 
 #[test]
-fn a_server_says_where_a_port_is_taken() {
+fn serve_names_the_address_when_the_port_is_in_use() {
     let server = Server::start(&[]);
     let address = server.url.trim_start_matches("http://");
-    let (status, _, stderr) = told(program(&["serve", "--listen", address]).output().unwrap());
+    let (status, _, stderr) = outcome(program(&["serve", "--listen", address]).output().unwrap());
     assert_eq!(status, Some(1));
     assert!(stderr.contains(address) && stderr.contains("--listen") && stderr.lines().count() == 1, "{stderr}");
 }
 
 #[test]
-fn streams_expire_by_the_servers_time_to_live() {
+fn streams_expire_after_the_ttl_of_the_server() {
     let server = Server::start(&["--ttl", "1s"]);
     assert_eq!(server.run(&["register", "--id", "x", "--type", "srt", "--source", "a:1"]), done("x\n"));
     until("the stream expires", || server.run(&["get", "x"]).0 == Some(3));
@@ -353,11 +355,11 @@ fn streams_expire_by_the_servers_time_to_live() {
 
 #[test]
 #[cfg(unix)]
-fn the_demo_shows_streams_and_ends_them() {
+fn demo_registers_streams_and_unregisters_them_at_the_end() {
     let server = Server::start(&[]);
     let mut demo = Running::start(&["demo", "--seed", "7", "--store", &server.url]);
     demo.line_with("made-up streams on http://");
-    until("media comes", || {
+    until("the streams receive media", || {
         let live = server.streams();
         let busy = live.iter().filter(|stream| stream["status"] == "active" && stream["bytes_received"] != 0).count();
         live.len() >= 18 && busy >= 10 && live.iter().all(|stream| stream["labels"]["demo"] == "true")

@@ -1,4 +1,4 @@
-//! What the command line refuses: exit status, and one sentence that names the thing.
+//! Invalid command lines: exit status, and a one-line message that names the problem.
 
 use std::io::Write;
 use std::path::Path;
@@ -17,26 +17,26 @@ fn run(dir: &Path, args: &[&str], variables: &[(&str, &str)], stdin: &[u8]) -> (
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that refuses its arguments does not read on.
+    // A command that rejects its arguments does not read its input.
     let _ = child.stdin.take().unwrap().write_all(stdin);
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// Runs a case and says what is wrong with the answer.
-fn check(dir: &Path, args: &[&str], stdin: &[u8], code: i32, names: &str) -> Option<String> {
+/// Runs a case and returns a description of any deviation.
+fn check(dir: &Path, args: &[&str], stdin: &[u8], code: i32, expected: &str) -> Option<String> {
     let (status, stdout, stderr) = run(dir, args, &[], stdin);
     let one = stderr.starts_with("streamreg: ") && stderr.ends_with('\n') && stderr.lines().count() == 1;
-    // A sentence: no clap heading, no debug output of a type, no control characters.
+    // No clap heading, no debug output of a type, no control characters.
     let plain = !stderr.trim_end().contains(char::is_control) && !stderr.contains("Error {");
-    if status == Some(code) && stdout.is_empty() && one && plain && stderr.contains(names) {
+    if status == Some(code) && stdout.is_empty() && one && plain && stderr.contains(expected) {
         return None;
     }
-    Some(format!("{args:?}: {status:?} instead of {code} naming {names:?}: {stdout:?} {stderr:?}"))
+    Some(format!("{args:?}: {status:?} instead of {code} with {expected:?}: {stdout:?} {stderr:?}"))
 }
 
-/// Arguments, exit status, and what the sentence names. Standard input is empty.
+/// Arguments, exit status, and a part of the message. Standard input is empty.
 const CASES: &[(&[&str], i32, &str)] = &[
     // Commands and global options.
     (&[], 2, "no command"),
@@ -50,7 +50,7 @@ const CASES: &[(&[&str], i32, &str)] = &[
     (&["wait", "cam1"], 2, "--status"),
     (&["wait", "--status", "active"], 2, "<ID>"),
     (&["wait", "cam1", "--status", "a b"], 2, "status"),
-    (&["wait", "cam1", "--status", "active", "--timeout", "0s"], 2, "no time"),
+    (&["wait", "cam1", "--status", "active", "--timeout", "0s"], 2, "greater than zero"),
     (&["history", "--limit", "0"], 2, "--limit"),
     (&["history", "--limit", "10001"], 2, "--limit"),
     (&["history", "--id", "active"], 2, "active"),
@@ -94,7 +94,7 @@ const CASES: &[(&[&str], i32, &str)] = &[
     (&["list", "--token-file", "missing"], 2, "--token-file missing"),
     (&["list", "--token-file", "empty"], 2, "--token-file empty"),
     (&["list", "--token-file", "blank"], 2, "--token-file blank"),
-    (&["list", "--token-file", "two words"], 2, "without blanks"),
+    (&["list", "--token-file", "two words"], 2, "without spaces"),
     (&["list", "--token-file", "binary"], 2, "--token-file binary"),
     (&["list", "--token-file", "url", "--store", "redis://h"], 2, "--token-file"),
     // serve
@@ -197,7 +197,7 @@ const CASES: &[(&[&str], i32, &str)] = &[
     (&["update", "--json", "noid.json"], 2, "id"),
     (&["update", "--json", "missing.json"], 2, "missing.json"),
     (&["update", "cam1", "--json", "noid.json"], 2, "cam1"),
-    // A store that is not there; port 1 is nobody's.
+    // An unreachable store: nothing listens on port 1.
     (&["list", "--store", "http://127.0.0.1:1"], 5, "http://127.0.0.1:1"),
     (&["get", "cam1", "--store", "http://127.0.0.1:1"], 5, "streamreg serve"),
     (&["heartbeat", "cam1", "cam2", "--store", "http://127.0.0.1:1"], 5, "http://127.0.0.1:1"),
@@ -211,7 +211,7 @@ const CASES: &[(&[&str], i32, &str)] = &[
     (&["list", "--store-file", "url"], 5, "http://127.0.0.1:1"),
 ];
 
-/// Records on standard input of `register` and `update`, and what the sentence names.
+/// Records on standard input of `register` and `update`, and a part of the message.
 const RECORDS: &[(&str, &str)] = &[
     ("", "JSON"),
     ("cam1", "JSON"),
@@ -252,23 +252,23 @@ fn files() -> tempfile::TempDir {
 }
 
 #[test]
-fn bad_arguments_are_refused_with_a_sentence() {
+fn invalid_arguments_are_rejected_with_one_line() {
     let dir = files();
     let distinct: std::collections::BTreeSet<_> = CASES.iter().map(|(args, ..)| args).collect();
-    assert_eq!(distinct.len(), CASES.len(), "a case comes twice");
+    assert_eq!(distinct.len(), CASES.len(), "duplicate case");
     let wrong: Vec<_> =
-        CASES.iter().filter_map(|(args, code, names)| check(dir.path(), args, b"", *code, names)).collect();
+        CASES.iter().filter_map(|(args, code, expected)| check(dir.path(), args, b"", *code, expected)).collect();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
 }
 
 #[test]
-fn bad_records_are_refused_before_the_store_is_asked() {
+fn invalid_records_are_rejected_before_the_store_is_contacted() {
     let dir = files();
     let mut wrong = Vec::new();
     for verb in ["register", "update"] {
-        for (record, names) in RECORDS {
+        for (record, expected) in RECORDS {
             let args = [verb, "--json", "-", "--store", "http://127.0.0.1:1"];
-            wrong.extend(check(dir.path(), &args, record.as_bytes(), 2, names));
+            wrong.extend(check(dir.path(), &args, record.as_bytes(), 2, expected));
         }
         let args = [verb, "--json", "-"];
         wrong.extend(check(dir.path(), &args, &vec![b' '; 64 * 1024 + 1], 2, "64 KiB"));
@@ -278,7 +278,7 @@ fn bad_records_are_refused_before_the_store_is_asked() {
 }
 
 #[test]
-fn what_is_too_long_is_refused() {
+fn oversized_arguments_are_rejected() {
     let dir = files();
     let long = |n| "x".repeat(n);
     let many: Vec<String> = (0..65).map(|n| format!("--label=l{n}=x")).collect();
@@ -295,33 +295,33 @@ fn what_is_too_long_is_refused() {
         (vec!["set".into(), "cam1".into(), format!("--video-codec={}", long(1025))], "1024"),
         (vec!["unregister".into(), "cam1".into(), format!("--reason={}", long(1025))], "1024"),
     ];
-    for (args, names) in &cases {
+    for (args, expected) in &cases {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        assert_eq!(check(dir.path(), &args, b"", 2, names), None);
+        assert_eq!(check(dir.path(), &args, b"", 2, expected), None);
     }
 }
 
 #[test]
-fn the_environment_is_checked_as_arguments_are() {
+fn environment_is_checked_like_arguments() {
     let dir = files();
-    for (args, variable, code, names) in [
+    for (args, variable, code, expected) in [
         (&["list"][..], ("STREAMREG_STORE", "nonsense"), 2, "URL"),
         (&["list"], ("STREAMREG_STORE", "memory:"), 2, "memory:"),
         (&["serve"], ("STREAMREG_STORE", "http://127.0.0.1:1"), 2, "serve"),
         (&["list"], ("STREAMREG_STORE", "http://127.0.0.1:1"), 5, "http://127.0.0.1:1"),
         (&["list"], ("RUST_LOG", "=x="), 2, "RUST_LOG"),
-        // An argument and a file are stronger than the variable.
+        // An argument or a file takes precedence over the variable.
         (&["list", "--store", "http://127.0.0.1:1"], ("STREAMREG_STORE", "nonsense"), 5, "http://127.0.0.1:1"),
         (&["list", "--store-file", "url"], ("STREAMREG_STORE", "nonsense"), 5, "http://127.0.0.1:1"),
     ] {
         let (status, _, stderr) = run(dir.path(), args, &[variable], b"");
         assert_eq!(status, Some(code), "{args:?} {variable:?}: {stderr}");
-        assert!(stderr.contains(names) && stderr.lines().count() == 1, "{args:?} {variable:?}: {stderr}");
+        assert!(stderr.contains(expected) && stderr.lines().count() == 1, "{args:?} {variable:?}: {stderr}");
     }
 }
 
 #[test]
-fn no_password_is_in_any_message_or_help() {
+fn messages_and_help_contain_no_password() {
     let dir = files();
     std::fs::write(dir.path().join("secret"), "redis://user:hunter2@127.0.0.1:1/x/y\n").unwrap();
     for args in [
@@ -343,10 +343,10 @@ fn no_password_is_in_any_message_or_help() {
 
 #[test]
 #[cfg(unix)]
-fn arguments_that_are_not_utf_8_are_refused() {
+fn arguments_with_invalid_utf_8_are_rejected() {
     use std::os::unix::ffi::OsStrExt;
-    let odd = std::ffi::OsStr::from_bytes(b"cam\xff");
-    let output = Command::new(env!("CARGO_BIN_EXE_streamreg")).arg("get").arg(odd).output().unwrap();
+    let invalid = std::ffi::OsStr::from_bytes(b"cam\xff");
+    let output = Command::new(env!("CARGO_BIN_EXE_streamreg")).arg("get").arg(invalid).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr.contains("UTF-8") && stderr.lines().count() == 1, "{stderr}");

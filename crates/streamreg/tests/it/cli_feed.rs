@@ -1,4 +1,4 @@
-//! The commands that follow: `watch`, `wait`, `history`, as processes, through restarts of the server.
+//! `watch`, `wait` and `history` as processes, across restarts of the server.
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader};
@@ -10,12 +10,9 @@ use serde_json::Value;
 
 use testkit::{Data, RedisServer};
 
-use crate::cli::{Server, done, program, told, until};
+use crate::cli::{DEADLINE, Server, done, outcome, program, until};
 
-/// How long anything may take before a test fails.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A running command whose lines are read as they come; killed when dropped.
+/// A running command whose output is read line by line. Killed when dropped.
 struct Follower {
     child: Child,
     stdout: mpsc::Receiver<String>,
@@ -41,7 +38,7 @@ impl Follower {
         Self { child, stdout, stderr }
     }
 
-    /// As [`Self::start`] for `watch`; back when it follows.
+    /// Starts `watch` and waits until it follows the feed.
     fn watch(server: &Server, args: &[&str]) -> Self {
         let follower = Self::start(server.command(&[&["watch"], args].concat()));
         let note = follower.stderr.recv_timeout(DEADLINE).unwrap();
@@ -65,7 +62,7 @@ impl Follower {
 
     fn ended(&mut self) -> Option<i32> {
         let mut status = None;
-        until("the command ends", || {
+        until("the command exits", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
@@ -84,12 +81,12 @@ fn register(server: &Server, id: &str) {
     assert_eq!(server.run(&["register", "--id", id, "--type", "srt", "--source", "a:1"]), done(&format!("{id}\n")));
 }
 
-/// Ends a server and starts another one, with an empty store, at its address.
+/// Stops a server and starts another one with an empty store at its address.
 fn restart(server: Server) -> Server {
     Server::start_at(&stop(server), &[])
 }
 
-/// Ends a server and returns its address.
+/// Stops a server and returns its address.
 fn stop(mut server: Server) -> String {
     server.running.signal("TERM");
     assert_eq!(server.running.ended(), Some(0));
@@ -97,7 +94,7 @@ fn stop(mut server: Server) -> String {
 }
 
 #[test]
-fn watch_tells_each_change_and_ends_with_ctrl_c() {
+fn watch_prints_each_change_and_stops_with_ctrl_c() {
     let server = Server::start(&[]);
     register(&server, "before");
     let mut watch = Follower::watch(&server, &[]);
@@ -105,15 +102,15 @@ fn watch_tells_each_change_and_ends_with_ctrl_c() {
     assert_eq!(server.run(&["heartbeat", "cam1"]), done(""));
     assert_eq!(server.run(&["set", "cam1", "--status", "active"]), done(""));
     assert_eq!(server.run(&["unregister", "cam1", "--reason", "over"]), done(""));
-    let told: Vec<_> = (0..3).map(|_| watch.json()).collect();
-    let words: Vec<_> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    let events: Vec<_> = (0..3).map(|_| watch.json()).collect();
+    let words: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(words, ["registered", "status", "unregistered"]);
-    assert_eq!((&told[1]["stream"]["status"], &told[2]["reason"]), (&"active".into(), &"over".into()));
+    assert_eq!((&events[1]["stream"]["status"], &events[2]["reason"]), (&"active".into(), &"over".into()));
     watch.interrupt();
     assert_eq!(watch.ended(), Some(0));
 
-    let resumed = Follower::watch(&server, &["--from", told[0]["revision"].as_str().unwrap()]);
-    assert_eq!([resumed.json(), resumed.json()], told[1..]);
+    let resumed = Follower::watch(&server, &["--from", events[0]["revision"].as_str().unwrap()]);
+    assert_eq!([resumed.json(), resumed.json()], events[1..]);
     let all = Follower::watch(&server, &["--from", "oldest", "--output", "table"]);
     assert!(all.line().starts_with("UTC       EVENT         ID"));
     assert!(all.line().contains("registered    before"));
@@ -121,7 +118,7 @@ fn watch_tells_each_change_and_ends_with_ctrl_c() {
 }
 
 #[test]
-fn watch_survives_a_restart_of_the_server_and_says_what_it_cannot_know() {
+fn watch_prints_resync_when_a_restarted_server_is_empty() {
     let server = Server::start(&[]);
     let watch = Follower::watch(&server, &[]);
     register(&server, "one");
@@ -133,7 +130,7 @@ fn watch_survives_a_restart_of_the_server_and_says_what_it_cannot_know() {
 }
 
 #[test]
-fn a_restart_of_a_server_before_redis_is_no_gap() {
+fn watch_misses_nothing_when_a_server_on_redis_restarts() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let redis = runtime.block_on(RedisServer::start());
     let store = ["--store", &redis.url()];
@@ -143,18 +140,18 @@ fn a_restart_of_a_server_before_redis_is_no_gap() {
     assert_eq!(watch.json()["stream"]["id"], "up");
     let address = stop(server);
     let down = [&["register", "--id", "down", "--type", "srt", "--source", "a:1"], &store[..]].concat();
-    assert_eq!(told(program(&down).output().unwrap()), done("down\n"));
+    assert_eq!(outcome(program(&down).output().unwrap()), done("down\n"));
     let server = Server::start_at(&address, &store);
     assert_eq!(watch.json()["stream"]["id"], "down");
     assert_eq!(server.run(&["unregister", "up", "--reason", "over"]), done(""));
     assert_eq!(watch.json()["event"], "unregistered");
-    let (_, ends, _) = server.run(&["history"]);
-    assert_eq!(ends.lines().count(), 1, "{ends}");
-    assert!(ends.contains("\"reason\":\"over\"") && ends.contains("\"duration_ms\":"), "{ends}");
+    let (_, history, _) = server.run(&["history"]);
+    assert_eq!(history.lines().count(), 1, "{history}");
+    assert!(history.contains("\"reason\":\"over\"") && history.contains("\"duration_ms\":"), "{history}");
 }
 
 #[test]
-fn commands_on_redis_survive_its_restart() {
+fn watch_and_wait_survive_a_restart_of_redis() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut redis = runtime.block_on(RedisServer::start());
     let url = redis.url();
@@ -163,13 +160,13 @@ fn commands_on_redis_survive_its_restart() {
     assert!(watch.stderr.recv_timeout(DEADLINE).unwrap().starts_with("watching"));
     let mut wait = Follower::start(on_redis(&["wait", "cam1", "--status", "active", "--timeout", "1m"]));
     let register = ["register", "--id", "cam1", "--type", "srt", "--source", "a:1"];
-    assert_eq!(told(on_redis(&register).output().unwrap()), done("cam1\n"));
+    assert_eq!(outcome(on_redis(&register).output().unwrap()), done("cam1\n"));
     assert_eq!(watch.json()["event"], "registered");
     runtime.block_on(redis.restart(Data::Empty));
     assert_eq!(watch.json()["event"], "resync");
     assert_eq!(wait.child.try_wait().unwrap(), None);
     let register = [&register[..], &["--status", "active"]].concat();
-    assert_eq!(told(on_redis(&register).output().unwrap()), done("cam1\n"));
+    assert_eq!(outcome(on_redis(&register).output().unwrap()), done("cam1\n"));
     let again = watch.json();
     assert_eq!((&again["event"], &again["stream"]["status"]), (&"registered".into(), &"active".into()));
     assert_eq!(wait.ended(), Some(0));
@@ -179,7 +176,7 @@ fn commands_on_redis_survive_its_restart() {
 fn watch_runs_a_command_for_each_event_in_order() {
     let server = Server::start(&[]);
     let dir = tempfile::tempdir().unwrap();
-    // Each run reads its event late: were two to run at once, their lines would mix.
+    // If two commands ran at the same time, their lines would mix.
     let command = r#"read -r line; echo "$STREAMREG_EVENT $STREAMREG_ID $STREAMREG_REVISION"; echo "$line"; test "$STREAMREG_EVENT" != status"#;
     let mut watch = server.command(&["watch", "--exec", command]);
     watch.current_dir(dir.path());
@@ -200,22 +197,22 @@ fn watch_runs_a_command_for_each_event_in_order() {
     }
     let failed = watch.stderr.recv_timeout(DEADLINE).unwrap();
     assert!(failed.contains("failed for status of \"cam \\\"0\\\"\" (exit status: 1)"), "{failed}");
-    // A command that reads nothing, and one that fails, end nothing.
+    // A command that fails, or that does not read its input, does not stop the watch.
     watch.interrupt();
     assert_eq!(watch.ended(), Some(0));
 }
 
 #[test]
-fn wait_ends_when_the_status_is_there() {
+fn wait_exits_when_the_stream_has_the_status() {
     let server = Server::start(&[]);
     register(&server, "cam1");
     let begun = Instant::now();
     assert_eq!(server.run(&["wait", "cam1", "--status", "connecting"]), done(""));
-    assert!(begun.elapsed() < Duration::from_secs(5), "it looks first");
+    assert!(begun.elapsed() < Duration::from_secs(5), "wait must check the status before it waits");
 
-    // A stream that appears later, and is so only for a moment.
+    // A stream that appears later and has the status only for a moment.
     let mut later = Follower::start(server.command(&["wait", "later", "--status", "paused", "--timeout", "1m"]));
-    until("the status is seen", || {
+    until("the status is noticed", || {
         register(&server, "later");
         assert_eq!(server.run(&["set", "later", "--status", "paused"]), done(""));
         assert_eq!(server.run(&["unregister", "later"]), done(""));
@@ -231,7 +228,7 @@ fn wait_ends_when_the_status_is_there() {
     assert_eq!(stderr, "streamreg: \"nobody\" did not become active within 1s100ms: no live stream has this id\n");
 }
 
-/// Starts `watch` on a pipe that nobody reads; back when that is full, amid the second event.
+/// Starts `watch` with a pipe that is never read, and waits until the pipe is full.
 #[cfg(target_os = "linux")]
 fn blocked(server: &Server) -> Child {
     let mut command = server.command(&["watch", "--from", "oldest"]);
@@ -243,31 +240,31 @@ fn blocked(server: &Server) -> Child {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_watch_whose_output_nobody_takes_can_be_stopped() {
+fn blocked_watch_can_be_stopped() {
     let server = Server::start(&[]);
-    // A pipe takes 64 KiB, one event of these and a half: each of these bytes is written as six.
+    // Each of these bytes is written as six. A pipe holds 64 KiB, which is one and a half of these events.
     let labels: Vec<_> = (0..27).map(|n| format!("l{n}={}", "\u{1}".repeat(250))).collect();
     for id in ["cam1", "cam2"] {
         let mut args = vec!["register", "--id", id, "--type", "srt", "--source", "a:1"];
         labels.iter().for_each(|label| args.extend(["--label", label]));
         assert_eq!(server.run(&args), done(&format!("{id}\n")));
     }
-    // By one shell, so that nothing comes between two signals.
+    // One shell sends both signals, so that they arrive together.
     let signal = |child: &Child, names: &[&str]| {
         let kills: Vec<_> = names.iter().map(|name| format!("kill -s {name} {}", child.id())).collect();
         assert!(Command::new("sh").args(["-c", &kills.join("; ")]).status().unwrap().success());
     };
-    // The first signal ends it after a while.
+    // After the first signal, it exits with a delay.
     let mut once = blocked(&server);
     let began = Instant::now();
     signal(&once, &["TERM"]);
-    until("it ends", || once.try_wait().unwrap().is_some());
+    until("the watch exits", || once.try_wait().unwrap().is_some());
     assert_eq!(once.wait().unwrap().code(), Some(128 + 15));
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
-    // The second one at once: what ends it for its time alone has the first one's number.
+    // A second signal exits at once. After the delay, the status would contain the first signal's number.
     let mut twice = blocked(&server);
     signal(&twice, &["INT", "TERM"]);
-    until("it ends", || twice.try_wait().unwrap().is_some());
+    until("the watch exits", || twice.try_wait().unwrap().is_some());
     assert_eq!(twice.wait().unwrap().code(), Some(128 + 15));
 }
 
@@ -275,7 +272,7 @@ fn a_watch_whose_output_nobody_takes_can_be_stopped() {
 fn wait_survives_a_restart_of_the_server() {
     let server = Server::start(&["--log", "debug"]);
     let mut wait = Follower::start(server.command(&["wait", "cam1", "--status", "connecting", "--timeout", "1m"]));
-    // It follows, and has looked.
+    // The command has opened its watch and read the record.
     server.running.line_with("/api/v1/streams/cam1");
     let server = restart(server);
     assert_eq!(wait.child.try_wait().unwrap(), None);
@@ -284,11 +281,11 @@ fn wait_survives_a_restart_of_the_server() {
 }
 
 #[test]
-fn history_shows_what_has_ended() {
+fn history_lists_ended_streams_with_reason_and_lifetime() {
     let server = Server::start(&["--ttl", "1s"]);
     let (status, stdout, stderr) = server.run(&["history"]);
     assert_eq!((status, &*stdout), (Some(0), ""));
-    assert!(stderr.contains("no such stream"), "{stderr}");
+    assert!(stderr.contains("no ended streams match"), "{stderr}");
     assert_eq!(server.run(&["history", "--output", "json"]).1, "[]\n");
     register(&server, "lost");
     until("the stream expires", || server.run(&["get", "lost"]).0 == Some(3));
@@ -296,8 +293,8 @@ fn history_shows_what_has_ended() {
     assert_eq!(server.run(&["set", "cam1", "--bytes-received", "9223372036854775807"]), done(""));
     assert_eq!(server.run(&["unregister", "cam1", "--reason", "over"]), done(""));
     let (_, stdout, _) = server.run(&["history"]);
-    let ends: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let [ended, expired] = &ends[..] else { panic!("{stdout}") };
+    let events: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [ended, expired] = &events[..] else { panic!("{stdout}") };
     assert_eq!((&ended["event"], &ended["reason"]), (&"unregistered".into(), &"over".into()));
     assert_eq!(ended["stream"]["bytes_received"], i64::MAX);
     assert!(ended["duration_ms"].as_u64().unwrap() < 30_000, "{ended}");

@@ -15,7 +15,7 @@ use stream_registry::{
 use streamreg::server::ServeOptions;
 use testkit::RedisServer;
 
-use crate::cli::{Running, program, told, until};
+use crate::cli::{Running, outcome, program, until};
 use crate::http::kit::{BlockingRegistry, Server, id, within};
 
 /// A server with a time to live of 1 s, so that holders send five heartbeats per second.
@@ -118,7 +118,7 @@ async fn register_hold_prints_a_generated_id() {
     let generated = within(registered).await;
     let kill = std::process::Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
-    let (status, stdout, stderr) = told(child.wait_with_output().unwrap());
+    let (status, stdout, stderr) = outcome(child.wait_with_output().unwrap());
     assert_eq!((status, stdout), (Some(0), format!("{generated}\n")), "{stderr}");
 }
 
@@ -131,7 +131,7 @@ async fn register_hold_unregisters_when_stdout_fails() {
         let served = Served::start().await;
         let mut command = program(&[&["register", "--hold", "--store", &served.url()], &CAM[..]].concat());
         let child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
-        let (status, _, stderr) = told(child.wait_with_output().unwrap());
+        let (status, _, stderr) = outcome(child.wait_with_output().unwrap());
         assert_eq!(status, Some(code), "{stderr}");
         assert_eq!(served.ends(), ended("the id could not be printed"));
         served.is_gone().await;
@@ -290,7 +290,7 @@ async fn run_passes_the_id_and_the_standard_streams_to_its_command() {
     let mut command = program(&[&base[..], &["echo \"id $STREAMREG_ID\"; cat; echo message >&2"]].concat());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"input\n").unwrap();
-    let (status, stdout, stderr) = told(child.wait_with_output().unwrap());
+    let (status, stdout, stderr) = outcome(child.wait_with_output().unwrap());
     assert_eq!(status, Some(0), "{stderr}");
     let [(ended, _)] = &served.ends()[..] else { panic!("{:?}", served.ends()) };
     assert_eq!(stdout, format!("id {ended}\ninput\n"));

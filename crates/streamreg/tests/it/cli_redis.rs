@@ -1,4 +1,4 @@
-//! Commands on Redis itself, without a server between.
+//! Commands directly on Redis, without a server.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::cli::{DEADLINE, Running, Server, done, program, told, until};
+use super::cli::{DEADLINE, Running, Server, done, outcome, program, until};
 
 const PASSWORD: &str = "hunter2";
 
-/// A Redis of its own on a unix socket, with a password; ended when dropped.
+/// A Redis server on a unix socket, with a password. Killed when dropped.
 struct Redis {
     child: Child,
     dir: tempfile::TempDir,
@@ -29,7 +29,7 @@ impl Redis {
             .spawn()
             .unwrap();
         let redis = Self { child, dir };
-        until("Redis answers", || redis.ask(&["ping"]) == "PONG");
+        until("Redis answers", || redis.cli(&["ping"]) == "PONG");
         std::fs::write(redis.store_file(), redis.url() + "\n").unwrap();
         redis
     }
@@ -42,19 +42,19 @@ impl Redis {
         self.dir.path().join("store")
     }
 
-    /// Asks by the program of Redis itself.
-    fn ask(&self, words: &[&str]) -> String {
+    /// Runs `redis-cli`.
+    fn cli(&self, args: &[&str]) -> String {
         let socket = self.dir.path().join("redis.sock");
-        let asked = Command::new("redis-cli").arg("-s").arg(socket).env("REDISCLI_AUTH", PASSWORD).args(words).output();
-        String::from_utf8(asked.unwrap().stdout).unwrap().trim().to_owned()
+        let output = Command::new("redis-cli").arg("-s").arg(socket).env("REDISCLI_AUTH", PASSWORD).args(args).output();
+        String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
     }
 
-    fn left(&self, key: &str) -> Duration {
-        Duration::from_millis(self.ask(&["pttl", key]).parse().unwrap())
+    fn remaining_ttl(&self, key: &str) -> Duration {
+        Duration::from_millis(self.cli(&["pttl", key]).parse().unwrap())
     }
 
     fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        told(on(&self.store_file(), args).output().unwrap())
+        outcome(on(&self.store_file(), args).output().unwrap())
     }
 }
 
@@ -74,23 +74,23 @@ impl Drop for Redis {
 const CAM1: [&str; 7] = ["register", "--id", "cam1", "--type", "srt", "--source", "203.0.113.7:40112"];
 
 #[test]
-fn a_command_never_shortens_what_a_stream_has_left() {
+fn commands_never_shorten_the_remaining_ttl() {
     let redis = Redis::start();
     assert_eq!(redis.run(&[&CAM1[..], &["--ttl", "10m"]].concat()), done("cam1\n"));
     let minutes = |n: u64| Duration::from_secs(n * 60);
     for verb in [&["heartbeat", "cam1"][..], &["set", "cam1", "--status", "active", "--bitrate", "1"]] {
         assert_eq!(redis.run(&[verb, &["--ttl", "1m"]].concat()), done(""));
-        assert!(redis.left("mirror:streams:cam1") > minutes(9), "{verb:?}");
+        assert!(redis.remaining_ttl("mirror:streams:cam1") > minutes(9), "{verb:?}");
     }
     assert_eq!(redis.run(&["heartbeat", "cam1", "--ttl", "1h"]), done(""));
-    assert!(redis.left("mirror:streams:cam1") > minutes(59));
+    assert!(redis.remaining_ttl("mirror:streams:cam1") > minutes(59));
 }
 
 #[test]
-fn a_prefix_keeps_registries_apart() {
+fn prefix_separates_registries() {
     let redis = Redis::start();
     assert_eq!(redis.run(&[&CAM1[..], &["--prefix", "lab:"]].concat()), done("cam1\n"));
-    assert_eq!(redis.ask(&["exists", "lab:cam1"]), "1");
+    assert_eq!(redis.cli(&["exists", "lab:cam1"]), "1");
     assert_eq!(redis.run(&["list", "--output", "json"]).1, "[]\n");
     assert_eq!(redis.run(&["list", "--prefix", "lab:"]).1.lines().count(), 1);
     let (status, _, stderr) = redis.run(&["list", "--prefix", "no-colon"]);
@@ -99,13 +99,13 @@ fn a_prefix_keeps_registries_apart() {
 }
 
 #[test]
-fn a_server_and_a_command_show_the_same_records() {
+fn server_and_direct_commands_list_the_same_records() {
     let redis = Redis::start();
-    // Another program's record, with a field that nobody here knows; written later, it would be listed
-    // by the server with its next compare.
+    // A record of another program, with an unknown field. It is written before the server starts, because
+    // later the server would only list it after its next reconciliation.
     let foreign = r#"{"x":[1.50,{}],"status":"buffering","type":"srt","bitrate":1e3}"#;
-    redis.ask(&["set", "mirror:streams:cam2", foreign]);
-    redis.ask(&["sadd", "mirror:streams:active", "cam2"]);
+    redis.cli(&["set", "mirror:streams:cam2", foreign]);
+    redis.cli(&["sadd", "mirror:streams:active", "cam2"]);
     let file = redis.store_file();
     let server = Server::start(&["--store-file", file.to_str().unwrap()]);
     assert!(!server.greeting.contains(PASSWORD) && server.greeting.contains("redis.sock"), "{}", server.greeting);
@@ -121,25 +121,25 @@ fn a_server_and_a_command_show_the_same_records() {
 }
 
 #[test]
-fn read_only_writes_nothing() {
+fn read_only_rejects_every_write() {
     let redis = Redis::start();
     assert_eq!(redis.run(&CAM1), done("cam1\n"));
-    let before = redis.ask(&["get", "mirror:streams:cam1"]);
+    let before = redis.cli(&["get", "mirror:streams:cam1"]);
     for verb in [&["heartbeat", "cam1"][..], &["set", "cam1", "--status", "x"], &["unregister", "cam1"], &CAM1] {
         let (status, _, stderr) = redis.run(&[verb, &["--read-only"]].concat());
         assert_eq!(status, Some(1), "{verb:?}");
         assert!(stderr.contains("read-only") && stderr.lines().count() == 1, "{stderr}");
     }
-    assert_eq!(redis.ask(&["get", "mirror:streams:cam1"]), before);
+    assert_eq!(redis.cli(&["get", "mirror:streams:cam1"]), before);
     assert_eq!(redis.run(&["get", "cam1", "--read-only"]).0, Some(0));
 }
 
 #[test]
-fn a_redis_that_went_away_is_unreachable_and_its_password_stays_secret() {
+fn stopped_redis_is_unreachable_and_its_password_stays_secret() {
     let mut redis = Redis::start();
     assert_eq!(redis.run(&CAM1), done("cam1\n"));
     let (status, _, stderr) =
-        told(program(&["list", "--store", &redis.url().replace(PASSWORD, "wr0ng")]).output().unwrap());
+        outcome(program(&["list", "--store", &redis.url().replace(PASSWORD, "wr0ng")]).output().unwrap());
     assert_eq!(status, Some(1));
     assert!(!stderr.contains("wr0ng"), "{stderr}");
     redis.child.kill().unwrap();
@@ -151,33 +151,33 @@ fn a_redis_that_went_away_is_unreachable_and_its_password_stays_secret() {
         assert!(last.starts_with("streamreg: ") && last.contains("redis.sock"), "{stderr}");
         assert!(!stderr.contains(PASSWORD), "{stderr}");
     }
-    let (status, _, stderr) = told(program(&["list", "--store", "redis://:hunter2@127.0.0.1:1"]).output().unwrap());
+    let (status, _, stderr) = outcome(program(&["list", "--store", "redis://:hunter2@127.0.0.1:1"]).output().unwrap());
     assert_eq!(status, Some(5), "{stderr}");
 }
 
 #[test]
 #[cfg(unix)]
-fn the_demo_runs_on_redis_too_and_leaves_no_stream() {
+fn demo_on_redis_leaves_no_stream() {
     let redis = Redis::start();
     let file = redis.store_file();
     let mut demo = Running::start(&["demo", "--seed", "3", "--store-file", file.to_str().unwrap()]);
     demo.line_with("made-up streams on redis+unix://");
-    until("media comes", || {
+    until("the streams receive media", || {
         let (_, records, _) = redis.run(&["list", "--output", "jsonl"]);
         records.lines().filter(|record| record.contains(r#""status":"active""#)).count() >= 10
     });
     demo.signal("TERM");
     assert_eq!(demo.ended(), Some(0));
-    assert_eq!(redis.ask(&["scard", "mirror:streams:active"]), "0");
+    assert_eq!(redis.cli(&["scard", "mirror:streams:active"]), "0");
     assert_eq!(redis.run(&["list", "--output", "json"]).1, "[]\n");
 }
 
 #[test]
-fn a_server_hands_on_large_records_of_other_programs() {
+fn server_returns_large_records_of_other_programs() {
     let redis = Redis::start();
     let script = r#"return {redis.call('SET', KEYS[1], '{"type":"srt","source_addr":"h:1","x":"' .. ('y'):rep(1500000) .. '"}'),
                             redis.call('SADD', KEYS[2], 'cam1')}"#;
-    redis.ask(&["eval", script, "2", "mirror:streams:cam1", "mirror:streams:active"]);
+    redis.cli(&["eval", script, "2", "mirror:streams:cam1", "mirror:streams:active"]);
     let file = redis.store_file();
     let server = Server::start(&["--store-file", file.to_str().unwrap()]);
     let (status, record, stderr) = server.run(&["get", "cam1"]);
@@ -185,71 +185,71 @@ fn a_server_hands_on_large_records_of_other_programs() {
     let (status, _, stderr) = server.run(&CAM1);
     assert!(status == Some(4) && stderr.contains("already a live stream of h:1"), "{status:?} {stderr}");
     assert_eq!(server.run(&["unregister", "cam1"]), done(""));
-    assert_eq!(redis.ask(&["exists", "mirror:streams:cam1"]), "0");
+    assert_eq!(redis.cli(&["exists", "mirror:streams:cam1"]), "0");
 }
 
 #[test]
-fn a_store_that_refuses_is_not_told_to_be_started() {
+fn message_does_not_suggest_starting_a_store_that_answers() {
     let redis = Redis::start();
     let file = redis.store_file();
     let server = Server::start(&["--store-file", file.to_str().unwrap()]);
     let url = server.url.clone();
-    let refused = |args: &[&str], wanted: i32, says: &str| {
+    let check = |args: &[&str], wanted: i32, expected: &str| {
         for (status, _, stderr) in [redis.run(args), server.run(args)] {
-            assert!(status == Some(wanted) && stderr.contains(says), "{status:?} {stderr}");
+            assert!(status == Some(wanted) && stderr.contains(expected), "{status:?} {stderr}");
             assert!(
-                !stderr.contains("start") && !stderr.contains("does not answer") && !stderr.contains("token"),
+                !stderr.contains("start") && !stderr.contains("cannot reach") && !stderr.contains("token"),
                 "{stderr}"
             );
         }
     };
-    redis.ask(&["config", "set", "maxmemory", "1"]);
-    refused(&CAM1, 5, " cannot do this now: Redis is out of memory (maxmemory)");
-    redis.ask(&["config", "set", "maxmemory", "0"]);
-    refused(&[&CAM1[..], &["--read-only"]].concat(), 1, "read-only");
-    // Of a primary that is away.
-    redis.ask(&["replicaof", "127.0.0.1", "1"]);
-    refused(&CAM1, 5, " cannot do this now: this Redis is a read-only replica");
+    redis.cli(&["config", "set", "maxmemory", "1"]);
+    check(&CAM1, 5, " cannot do this now: Redis is out of memory (maxmemory)");
+    redis.cli(&["config", "set", "maxmemory", "0"]);
+    check(&[&CAM1[..], &["--read-only"]].concat(), 1, "read-only");
+    // A replica of an unreachable primary.
+    redis.cli(&["replicaof", "127.0.0.1", "1"]);
+    check(&CAM1, 5, " cannot do this now: this Redis is a read-only replica");
     drop(redis);
     let (status, _, stderr) = server.run(&CAM1);
     assert!(status == Some(5) && stderr.contains(" cannot do this now: "), "{status:?} {stderr}");
     drop(server);
-    let (status, _, stderr) = told(program(&CAM1).args(["--store", &url]).output().unwrap());
+    let (status, _, stderr) = outcome(program(&CAM1).args(["--store", &url]).output().unwrap());
     assert!(status == Some(5) && stderr.contains("start one with `streamreg serve`"), "{status:?} {stderr}");
 }
 
 #[test]
-fn what_keeps_a_connection_from_being_made_is_said() {
+fn connection_failure_names_its_cause() {
     let redis = Redis::start();
-    redis.ask(&["acl", "setuser", "ingest", "on", ">hush", "~*", "+@all", "-select"]);
+    redis.cli(&["acl", "setuser", "ingest", "on", ">hush", "~*", "+@all", "-select"]);
     let url = redis.url().replace(&format!("pass={PASSWORD}"), "db=1&user=ingest&pass=hush");
-    let (status, _, stderr) = told(program(&["list", "--store", &url]).output().unwrap());
+    let (status, _, stderr) = outcome(program(&["list", "--store", &url]).output().unwrap());
     assert!(
         status == Some(1) && stderr.contains("the Redis user lacks a permission: ") && stderr.contains("select"),
         "{stderr}"
     );
-    // With an empty part, so that no name server is asked.
+    // The empty label makes the name invalid, so that no name server is queried.
     let unknown = "redis://nobody..invalid:6379";
-    let (status, _, stderr) = told(program(&["list", "--store", unknown]).output().unwrap());
+    let (status, _, stderr) = outcome(program(&["list", "--store", unknown]).output().unwrap());
     assert!(status == Some(5) && stderr.contains("unknown host name in the store URL"), "{stderr}");
 }
 
-/// Asks over a connection that the client would keep; returns it with the head of the answer.
+/// Sends a request over a keep-alive connection. Returns the connection and the response head.
 #[cfg(unix)]
-fn ask(server: &Server, path: &str) -> (TcpStream, String) {
+fn request(server: &Server, path: &str) -> (TcpStream, String) {
     let mut socket = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        socket.read_exact(&mut byte).unwrap_or_else(|fault| panic!("no answer to {path}: {fault}"));
+        socket.read_exact(&mut byte).unwrap_or_else(|fault| panic!("no response to {path}: {fault}"));
         head.push(byte[0]);
     }
     (socket, String::from_utf8(head).unwrap())
 }
 
-/// A server on this Redis that may have so many file descriptors.
+/// Starts a server with a limited number of file descriptors.
 #[cfg(unix)]
 fn limited(redis: &Redis, limit: &str) -> Server {
     let serve = on(&redis.store_file(), &["serve", "--listen", "127.0.0.1:0"]);
@@ -260,12 +260,12 @@ fn limited(redis: &Redis, limit: &str) -> Server {
 
 #[test]
 #[cfg(unix)]
-fn readers_of_events_leave_file_descriptors_to_others() {
+fn event_readers_leave_file_descriptors_for_other_requests() {
     let redis = Redis::start();
     let server = limited(&redis, "ulimit -n 128");
     let mut readers = Vec::new();
     let (mut refused, head) = loop {
-        let (socket, head) = ask(&server, "/api/v1/events");
+        let (socket, head) = request(&server, "/api/v1/events");
         if !head.starts_with("HTTP/1.1 200") {
             assert!(head.starts_with("HTTP/1.1 503"), "after {}: {head}", readers.len());
             break (socket, head);
@@ -273,22 +273,22 @@ fn readers_of_events_leave_file_descriptors_to_others() {
         readers.push(socket);
     };
     assert_eq!(readers.len(), 32);
-    // Whoever waits for a place holds no connection.
+    // A rejected reader must not keep its connection.
     assert!(head.contains("connection: close"), "{head}");
     let mut rest = Vec::new();
     refused.read_to_end(&mut rest).unwrap();
-    let others: Vec<_> = (0..20).map(|_| ask(&server, "/healthz")).collect();
+    let others: Vec<_> = (0..20).map(|_| request(&server, "/healthz")).collect();
     assert!(others.iter().all(|(_, head)| head.starts_with("HTTP/1.1 200")));
     assert_eq!(server.run(&CAM1), done("cam1\n"));
-    assert_eq!(ask(&server, "/readyz").1.split(' ').nth(1), Some("200"));
+    assert_eq!(request(&server, "/readyz").1.split(' ').nth(1), Some("200"));
 }
 
 #[test]
 #[cfg(unix)]
-fn a_server_takes_as_many_file_descriptors_as_it_may() {
+fn server_raises_its_file_descriptor_limit_to_the_hard_limit() {
     let redis = Redis::start();
     let server = limited(&redis, "ulimit -Sn 128 && ulimit -Hn 512");
-    let readers: Vec<_> = (0..60).map(|_| ask(&server, "/api/v1/events")).collect();
+    let readers: Vec<_> = (0..60).map(|_| request(&server, "/api/v1/events")).collect();
     for (n, (_, head)) in readers.iter().enumerate() {
         assert!(head.starts_with("HTTP/1.1 200"), "{n}: {head}");
     }

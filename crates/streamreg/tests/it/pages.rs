@@ -1,4 +1,4 @@
-//! What the pages of the repository name is there: files, commands, routes, messages.
+//! Checks that the files, commands, routes and messages named in the Markdown pages exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ const PAGES: [&str; 11] = [
     "crates/rtp-ingest/README.md",
 ];
 
-/// Where a path that a page names may begin.
+/// Folders to which a path in a page may be relative.
 const BASES: [&str; 4] = ["", "crates/stream-registry/src", "crates/streamreg/src", "crates/streamreg/tests/it"];
 
 fn root() -> PathBuf {
@@ -29,10 +29,10 @@ fn root() -> PathBuf {
 }
 
 fn page(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|fault| panic!("{path}: {fault}"))
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The text outside of fenced blocks.
+/// Returns the text outside fenced blocks.
 fn prose(text: &str) -> String {
     let mut fenced = false;
     let mut prose = String::new();
@@ -47,12 +47,12 @@ fn prose(text: &str) -> String {
     prose
 }
 
-/// What stands between backticks.
+/// Returns the text in backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
 }
 
-/// Whether a quoted text is the name of a file or folder of the repository.
+/// Returns whether a quoted string looks like a file or folder of the repository.
 fn is_path(text: &str) -> bool {
     let plain = |one: char| one.is_ascii_alphanumeric() || "_.-/".contains(one);
     let ending = [".rs", ".lua", ".md", ".toml", ".jsonl", "/"].iter().any(|ending| text.ends_with(ending));
@@ -63,40 +63,40 @@ fn is_path(text: &str) -> bool {
 }
 
 #[test]
-fn every_path_exists() {
-    let mut looked_up = 0;
+fn every_path_in_a_page_exists() {
+    let mut checked = 0;
     for name in PAGES {
         let text = page(name);
         for path in quoted(&prose(&text)).into_iter().filter(|text| is_path(text)) {
-            looked_up += 1;
+            checked += 1;
             let there = BASES.iter().any(|base| root().join(base).join(path).exists());
-            assert!(there, "{name}: there is no {path}");
+            assert!(there, "{name}: {path} does not exist");
         }
     }
-    assert!(looked_up > 40, "{looked_up} paths are too few: are they recognised?");
+    assert!(checked > 40, "only {checked} paths found");
 }
 
 #[test]
-fn every_link_leads_somewhere() {
-    let mut looked_up = 0;
+fn every_link_in_a_page_has_a_target() {
+    let mut checked = 0;
     for name in PAGES {
         let text = prose(&page(name));
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.starts_with("https://") {
                 continue;
             }
-            looked_up += 1;
+            checked += 1;
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let target = if path.is_empty() { name.to_owned() } else { beside(name, path) };
-            assert!(root().join(&target).exists(), "{name}: the link {link} leads nowhere");
+            let target = if path.is_empty() { name.to_owned() } else { relative_to(name, path) };
+            assert!(root().join(&target).exists(), "{name}: the target of link {link} does not exist");
             let anchors = page_anchors(&target);
-            assert!(anchor.is_empty() || anchors.contains(anchor), "{name}: {target} has no place {anchor}");
+            assert!(anchor.is_empty() || anchors.contains(anchor), "{name}: {target} has no anchor {anchor}");
         }
     }
-    assert!(looked_up >= 25, "{looked_up} links are too few: are they recognised?");
+    assert!(checked >= 25, "only {checked} links found");
 }
 
-fn beside(page: &str, path: &str) -> String {
+fn relative_to(page: &str, path: &str) -> String {
     root().join(page).parent().unwrap().join(path).strip_prefix(root()).unwrap().display().to_string()
 }
 
@@ -110,16 +110,16 @@ fn page_anchors(path: &str) -> BTreeSet<String> {
     named.chain(titles).collect()
 }
 
-/// The first cells of the table below a title.
+/// Returns the first cells of the table below a title.
 fn first_cells(text: &str, title: &str) -> Vec<String> {
-    let (_, rest) = text.split_once(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("no part {title}"));
+    let (_, rest) = text.split_once(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("no section {title}"));
     let part = rest.split("\n## ").next().unwrap();
     let rows = part.lines().filter(|line| line.starts_with("| ")).skip(1);
     rows.map(|line| line.split(" | ").next().unwrap().trim_start_matches("| ").to_owned()).collect()
 }
 
 #[test]
-fn the_command_line_page_has_every_command_and_no_other() {
+fn cli_page_lists_exactly_the_existing_commands() {
     let named: BTreeSet<String> = first_cells(&page("docs/cli.md"), "Commands")
         .iter()
         .map(|cell| cell.trim_start_matches("`streamreg ").split([' ', '`']).next().unwrap().to_owned())
@@ -130,7 +130,7 @@ fn the_command_line_page_has_every_command_and_no_other() {
 }
 
 #[test]
-fn the_http_page_has_every_route_and_no_other() {
+fn http_page_lists_exactly_the_existing_routes() {
     let mut named = BTreeSet::new();
     for cell in first_cells(&page("docs/http.md"), "Requests") {
         let routes = quoted(&cell).into_iter().map(|route| route.split('?').next().unwrap().to_owned());
@@ -144,12 +144,12 @@ fn the_http_page_has_every_route_and_no_other() {
         let code: String = fs::read_to_string(file).unwrap().split_whitespace().collect();
         there.extend(code.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
     }
-    // Parts of the page, for nobody to call.
+    // Assets of the dashboard are not part of the API.
     there.retain(|route| !route.starts_with("/assets/"));
     assert_eq!(named, there);
 }
 
-/// The code of a folder.
+/// Returns the code of a folder.
 fn code(folder: &Path) -> String {
     let mut all = String::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -164,12 +164,12 @@ fn code(folder: &Path) -> String {
 }
 
 #[test]
-fn messages_that_operators_look_up_are_said_so() {
+fn messages_in_the_operations_guide_exist_in_the_code() {
     let code = code(&root().join("crates/stream-registry/src")) + &code(&root().join("crates/streamreg/src"));
     let messages = first_cells(&page("docs/operations.md"), "Errors");
     assert!(messages.len() >= 15, "{messages:?}");
     for message in messages {
         let message = message.trim_matches('`');
-        assert!(code.contains(message), "nothing in the code says {message:?}");
+        assert!(code.contains(message), "the code does not contain {message:?}");
     }
 }

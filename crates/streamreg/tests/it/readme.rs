@@ -1,8 +1,8 @@
 //! The console blocks of the README and of pages in docs, run as they stand and compared.
 //!
-//! A line that begins with `$ ` is a command, typed at a terminal; what follows is all that it prints. `…` in a line stands
-//! for any text but none, a line of `…` alone for any number of lines. The usual ports in commands and output are
-//! those of servers that this test starts. `serve` and `demo` go on running. Anything else than these is a failure.
+//! A line that begins with `$ ` is a command, which runs at a terminal. The following lines are its complete output. `…` in a
+//! line matches any non-empty string, and a line of only `…` matches any number of lines. The default ports in commands and
+//! output are replaced by those of the test's own servers. `serve` and `demo` keep running. Other commands fail the test.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,7 +22,7 @@ const PAGES: [(&str, &str); 4] = [
     ("docs/interop.md", include_str!("../../../../docs/interop.md")),
 ];
 
-/// Where the commands of the README expect the servers.
+/// Addresses of the servers in the README.
 const HTTP: &str = "127.0.0.1:8580";
 const REDIS: &str = "127.0.0.1:6379";
 
@@ -30,7 +30,7 @@ const REDIS: &str = "127.0.0.1:6379";
 const NOT_RUN: [(&str, &str); 1] =
     [("cargo install --locked --path crates/streamreg", "builds for minutes; the binary under test is on the path")];
 
-/// A fenced block: its language, its first line's number, its text.
+/// Returns the fenced blocks of a page: language, number of the first line, content.
 pub(super) fn blocks(text: &str) -> Vec<(&str, usize, String)> {
     let mut blocks: Vec<(&str, usize, String)> = Vec::new();
     let mut open = false;
@@ -41,7 +41,7 @@ pub(super) fn blocks(text: &str) -> Vec<(&str, usize, String)> {
                 blocks.push((language, number + 1, String::new()));
                 open = true;
             }
-            (Some(_), true) => panic!("line {number}: a block begins inside another"),
+            (Some(_), true) => panic!("line {number}: nested block"),
             (None, true) => {
                 let (_, _, block) = blocks.last_mut().unwrap();
                 block.push_str(line);
@@ -50,50 +50,52 @@ pub(super) fn blocks(text: &str) -> Vec<(&str, usize, String)> {
             (None, false) => {}
         }
     }
-    assert!(!open, "the last block has no end");
+    assert!(!open, "the last block is not closed");
     blocks
 }
 
-/// A command and what it prints.
+/// A command and its expected output.
 struct Step {
     number: usize,
     command: String,
-    printed: Vec<String>,
+    expected: Vec<String>,
 }
 
 fn steps(text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for (_, first, block) in blocks(text).into_iter().filter(|(language, _, _)| *language == "console") {
-        assert!(block.starts_with("$ "), "line {first}: a console block begins with a command");
+        assert!(block.starts_with("$ "), "line {first}: a console block must begin with a command");
         for (number, line) in (first..).zip(block.lines()) {
             match line.strip_prefix("$ ") {
-                Some(command) => steps.push(Step { number, command: command.to_owned(), printed: Vec::new() }),
-                None => steps.last_mut().unwrap().printed.push(line.to_owned()),
+                Some(command) => steps.push(Step { number, command: command.to_owned(), expected: Vec::new() }),
+                None => steps.last_mut().unwrap().expected.push(line.to_owned()),
             }
         }
     }
     steps
 }
 
-/// Whether a line is as expected.
-fn line_fits(expected: &str, line: &str) -> bool {
+/// Returns whether a line matches the expected one.
+fn line_matches(expected: &str, line: &str) -> bool {
     let Some((before, after)) = expected.split_once('…') else { return expected == line };
     let Some(rest) = line.strip_prefix(before) else { return false };
-    // The placeholder stands for at least one character.
-    rest.char_indices().any(|(at, one)| line_fits(after, &rest[at + one.len_utf8()..]))
+    // The placeholder matches at least one character.
+    rest.char_indices().any(|(at, one)| line_matches(after, &rest[at + one.len_utf8()..]))
 }
 
-/// Whether lines are as expected.
-fn fits(expected: &[String], lines: &[String]) -> bool {
+/// Returns whether all lines match the expected ones.
+fn lines_match(expected: &[String], lines: &[String]) -> bool {
     match expected.split_first() {
         None => lines.is_empty(),
-        Some((any, after)) if any == "…" => (0..=lines.len()).any(|at| fits(after, &lines[at..])),
-        Some((first, after)) => lines.first().is_some_and(|line| line_fits(first, line)) && fits(after, &lines[1..]),
+        Some((any, after)) if any == "…" => (0..=lines.len()).any(|at| lines_match(after, &lines[at..])),
+        Some((first, after)) => {
+            lines.first().is_some_and(|line| line_matches(first, line)) && lines_match(after, &lines[1..])
+        }
     }
 }
 
 #[test]
-fn placeholders_stand_for_something_and_nothing_else_varies() {
+fn placeholder_matches_a_non_empty_string_and_other_text_matches_exactly() {
     for (expected, line, good) in [
         ("cam1", "cam1", true),
         ("cam1", "cam1 ", false),
@@ -103,17 +105,21 @@ fn placeholders_stand_for_something_and_nothing_else_varies() {
         ("…1…", "213", true),
         ("…1…", "1", false),
     ] {
-        assert_eq!(line_fits(expected, line), good, "{expected} {line}");
+        assert_eq!(line_matches(expected, line), good, "{expected} {line}");
     }
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-    assert!(fits(&lines("…\na\n…"), &lines("a")) && fits(&lines("…\na"), &lines("x\ny\na")));
-    assert!(!fits(&lines("a"), &lines("a\nb")) && !fits(&lines("…\na"), &lines("b")) && !fits(&[], &lines("a")));
+    assert!(lines_match(&lines("…\na\n…"), &lines("a")) && lines_match(&lines("…\na"), &lines("x\ny\na")));
+    assert!(
+        !lines_match(&lines("a"), &lines("a\nb"))
+            && !lines_match(&lines("…\na"), &lines("b"))
+            && !lines_match(&[], &lines("a"))
+    );
 }
 
-/// What the README's reader has: a folder, programs on the path, servers, variables.
+/// The environment of the commands: a folder, programs on the path, servers and variables.
 struct Session {
     folder: tempfile::TempDir,
-    /// Usual address, and the real one.
+    /// Addresses in the README, each with the actual one.
     addresses: Vec<(&'static str, String)>,
     variables: HashMap<String, String>,
     running: Vec<Running>,
@@ -125,7 +131,7 @@ impl Session {
         let bin = folder.path().join("bin");
         fs::create_dir(&bin).unwrap();
         symlink(env!("CARGO_BIN_EXE_streamreg"), bin.join("streamreg")).unwrap();
-        // The real one, on this test's server.
+        // Calls the real `redis-cli` with the port of the test's server.
         let wrapper = format!("#!/bin/sh\nPATH=${{PATH#*:}}\nexec redis-cli -p {} \"$@\"\n", redis.addr().port());
         fs::write(bin.join("redis-cli"), wrapper).unwrap();
         fs::set_permissions(bin.join("redis-cli"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -133,12 +139,12 @@ impl Session {
         Self { folder, addresses, variables: HashMap::new(), running: Vec::new() }
     }
 
-    fn with_real(&self, text: &str) -> String {
-        self.addresses.iter().fold(text.to_owned(), |text, (usual, real)| text.replace(usual, real))
+    fn with_actual_addresses(&self, text: &str) -> String {
+        self.addresses.iter().fold(text.to_owned(), |text, (readme, actual)| text.replace(readme, actual))
     }
 
-    fn with_usual(&self, text: &str) -> String {
-        self.addresses.iter().fold(text.to_owned(), |text, (usual, real)| text.replace(real, usual))
+    fn with_readme_addresses(&self, text: &str) -> String {
+        self.addresses.iter().fold(text.to_owned(), |text, (readme, actual)| text.replace(actual, readme))
     }
 
     fn take(&mut self, page: &str, step: &Step) {
@@ -148,17 +154,17 @@ impl Session {
         match (words.next(), words.next()) {
             (Some("export"), Some(pair)) => {
                 let (name, value) = pair.split_once('=').unwrap();
-                self.variables.insert(name.to_owned(), self.with_real(value));
-                assert!(step.printed.is_empty(), "line {}: export prints nothing", step.number);
+                self.variables.insert(name.to_owned(), self.with_actual_addresses(value));
+                assert!(step.expected.is_empty(), "line {}: export prints nothing", step.number);
             }
-            (Some("streamreg"), Some("serve" | "demo")) => self.stay(step, &command),
+            (Some("streamreg"), Some("serve" | "demo")) => self.start(step, &command),
             (Some("streamreg" | "redis-cli" | "curl"), _) => self.run(page, step, &command),
             _ => panic!("line {}: this test does not know what to do with {command:?}", step.number),
         }
     }
 
-    /// Starts a program that goes on, and waits for what it prints.
-    fn stay(&mut self, step: &Step, command: &str) {
+    /// Starts a program that keeps running, and waits for its expected output.
+    fn start(&mut self, step: &Step, command: &str) {
         let mut args: Vec<&str> = command.split(' ').skip(1).collect();
         let serve = args[0] == "serve";
         if serve {
@@ -169,8 +175,8 @@ impl Session {
             args.extend(["--store", store]);
         }
         let running = Running::start(&args);
-        for expected in step.printed.iter().filter(|line| *line != "…") {
-            // Others may come before only where the README says so; the first of them is what people wait for.
+        for expected in step.expected.iter().filter(|line| *line != "…") {
+            // Other lines may precede it only if the README begins with `…`.
             loop {
                 let line = running.line_with("");
                 if serve && let Some((_, rest)) = line.split_once("listening on http://") {
@@ -178,10 +184,10 @@ impl Session {
                     self.variables.insert("STREAMREG_STORE".to_owned(), format!("http://{address}"));
                     self.addresses.push((HTTP, address));
                 }
-                if line_fits(expected, &self.with_usual(&line)) {
+                if line_matches(expected, &self.with_readme_addresses(&line)) {
                     break;
                 }
-                assert!(step.printed[0] == "…", "line {}: {line:?} is not {expected:?}", step.number);
+                assert!(step.expected[0] == "…", "line {}: expected {expected:?}, got {line:?}", step.number);
             }
         }
         self.running.push(running);
@@ -190,35 +196,35 @@ impl Session {
     /// Runs a command at a terminal.
     fn run(&self, page: &str, step: &Step, command: &str) {
         let path = format!("{}:{}", self.folder.path().join("bin").display(), std::env::var("PATH").unwrap());
-        // A wide window: tables are written whole.
-        let command = format!("stty columns 160; {}", self.with_real(command));
+        // On a wide terminal, tables have all their columns.
+        let command = format!("stty columns 160; {}", self.with_actual_addresses(command));
         let mut shell = Command::new("timeout");
         shell.args(["60", "script", "--quiet", "--return", "--command", &command, "/dev/null"]);
         shell.current_dir(self.folder.path()).env_remove("RUST_LOG").envs(&self.variables).env("PATH", path);
         shell.env("SHELL", "/bin/sh").env("TERM", "dumb").stdin(Stdio::null());
         let output = shell.output().unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
-        let printed: Vec<String> = self.with_usual(&printed).lines().map(str::to_owned).collect();
+        let printed: Vec<String> = self.with_readme_addresses(&printed).lines().map(str::to_owned).collect();
         assert!(
-            fits(&step.printed, &printed),
+            lines_match(&step.expected, &printed),
             "{page}, line {}: $ {}\nexpected:\n{}\nprinted:\n{}\n",
             step.number,
             step.command,
-            step.printed.join("\n"),
+            step.expected.join("\n"),
             printed.join("\n"),
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_prints_what_the_readme_says() {
+async fn readme_commands_print_the_documented_output() {
     let redis = RedisServer::start().await;
     let sessions = PAGES.map(|(page, text)| (page, steps(text)));
     for (command, why) in NOT_RUN {
         let found: Vec<_> =
             sessions.iter().flat_map(|(_, steps)| steps).filter(|step| step.command == command).collect();
         assert!(!found.is_empty(), "{command:?} ({why}) is not in the README any more");
-        assert!(found.iter().all(|step| step.printed.is_empty()), "nobody compares what {command:?} prints");
+        assert!(found.iter().all(|step| step.expected.is_empty()), "nobody compares what {command:?} prints");
     }
     tokio::task::spawn_blocking(move || {
         let mut taken = 0;
@@ -236,12 +242,12 @@ async fn every_command_prints_what_the_readme_says() {
 }
 
 #[test]
-fn what_is_not_run_exists() {
+fn commands_that_are_not_run_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mode = fs::metadata(root.join("scripts/test")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o111, 0o111, "scripts/test can be run");
+    assert_eq!(mode & 0o111, 0o111, "scripts/test is executable");
     assert!(fs::read_to_string(root.join(".ci/run")).unwrap().contains("scripts/test"));
-    // What is installed is called as the README calls it.
+    // The installed program has the name that the README uses.
     assert_eq!(Path::new(env!("CARGO_BIN_EXE_streamreg")).file_stem().unwrap(), "streamreg");
     assert!(root.join("crates/streamreg/Cargo.toml").exists());
 }

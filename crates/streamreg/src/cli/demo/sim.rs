@@ -1,16 +1,15 @@
-//! What happens to the made-up streams, second by second. No clock and no store: the same seed gives
-//! the same story.
+//! Simulates the made-up streams second by second, without a clock or a store. The same seed gives the same sequence.
 
 use fastrand::Rng;
 use stream_registry::stream::EndReason;
 use stream_registry::{Change, OnConflict, Stream, StreamId, StreamStats, StreamStatus, StreamType};
 
-use super::cast::{CAST, NODES, Part};
+use super::streams::{MadeUpStream, NODES, STREAMS};
 
-/// What is to be done in one second, in this order.
+/// The operations of one second, in the order in which they are executed.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Step {
-    pub(super) ends: Vec<(StreamId, EndReason)>,
+    pub(super) removals: Vec<(StreamId, EndReason)>,
     pub(super) registrations: Vec<(Stream, OnConflict)>,
     pub(super) changes: Vec<(StreamId, Change)>,
 }
@@ -22,63 +21,63 @@ pub(super) struct Simulation {
     publishers: Vec<Publisher>,
 }
 
-/// What a publisher does, and for how many seconds more.
+/// The state of a publisher, and its remaining seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Away { left: u32 },
+    Disconnected { left: u32 },
     Connecting { left: u32 },
-    On,
+    Streaming,
     Paused { left: u32 },
     Faulty { left: u32 },
 }
 
 #[derive(Debug)]
 struct Publisher {
-    part: &'static Part,
+    profile: &'static MadeUpStream,
     id: StreamId,
     kind: StreamType,
     node: &'static str,
     port: u16,
     phase: Phase,
-    /// Seconds of heavy loss still to come, and its share.
+    /// Remaining seconds of heavy packet loss, and the share of lost packets.
     burst: (u32, f64),
-    /// Bits per second.
+    /// Current bit rate in bits per second.
     rate: f64,
     stats: StreamStats,
 }
 
-/// A chance of one in so many seconds, per stream.
+/// Average number of seconds between two such events of a stream.
 const END_EVERY: u32 = 400;
 const PAUSE_EVERY: u32 = 700;
 const FAULT_EVERY: u32 = 600;
 const TAKE_OVER_EVERY: u32 = 500;
 const BURST_EVERY: u32 = 60;
-/// Fewer are never live after the start.
-const LEAST_LIVE: usize = 14;
-/// Payload of a packet: seven cells of an MPEG transport stream.
+/// Minimum number of live streams after the start.
+const MIN_LIVE: usize = 14;
+/// Payload of a packet: seven packets of an MPEG transport stream.
 const PACKET_BYTES: f64 = 1_316.0;
 const REASONS: [&str; 4] = ["publisher disconnected", "end of event", "socket time-out", "operator stopped it"];
 
 impl Simulation {
-    /// Makes the cast, of which nobody is there yet.
+    /// Creates the publishers. None of them is connected yet.
     ///
     /// # Errors
     ///
-    /// None for the cast as it is: its ids and types are legal, which a test shows.
+    /// Fails if an id or type of the table is invalid, which a test rules out.
     pub(super) fn new(seed: u64) -> stream_registry::Result<Self> {
         let mut rng = Rng::with_seed(seed);
-        let publishers = CAST
+        let publishers = STREAMS
             .iter()
-            .map(|part| {
+            .map(|profile| {
                 Ok(Publisher {
-                    part,
-                    id: part.id.parse()?,
-                    kind: part.kind.parse()?,
-                    node: NODES[part.node],
+                    profile,
+                    id: profile.id.parse()?,
+                    kind: profile.kind.parse()?,
+                    node: NODES[profile.node],
                     port: rng.u16(30_000..60_000),
-                    phase: Phase::Away { left: 0 },
+                    phase: Phase::Disconnected { left: 0 },
                     burst: (0, 0.0),
-                    rate: f64::from(part.bitrate),
+                    rate: f64::from(profile.bitrate),
                     stats: StreamStats::default(),
                 })
             })
@@ -86,13 +85,13 @@ impl Simulation {
         Ok(Self { rng, publishers })
     }
 
-    /// Lets one second pass.
+    /// Simulates one second.
     pub(super) fn step(&mut self) -> Step {
         let mut step = Step::default();
         let mut live = self.live().count();
         for publisher in &mut self.publishers {
             let was_live = publisher.is_live();
-            publisher.step(&mut self.rng, live > LEAST_LIVE, &mut step);
+            publisher.step(&mut self.rng, live > MIN_LIVE, &mut step);
             match (was_live, publisher.is_live()) {
                 (true, false) => live -= 1,
                 (false, true) => live += 1,
@@ -107,52 +106,52 @@ impl Simulation {
         self.publishers.iter().filter(|publisher| publisher.is_live()).map(|publisher| &publisher.id)
     }
 
-    /// Returns the ids of the whole cast.
+    /// Returns the ids of all streams, whether registered or not.
     pub(super) fn ids(&self) -> impl Iterator<Item = &StreamId> {
         self.publishers.iter().map(|publisher| &publisher.id)
     }
 
-    /// Takes note that a stream is not there any more: its publisher comes back next second.
+    /// Marks a stream as lost. Its publisher reconnects in the next second.
     pub(super) fn lost(&mut self, id: &StreamId) {
         if let Some(publisher) = self.publishers.iter_mut().find(|publisher| publisher.id == *id) {
-            publisher.phase = Phase::Away { left: 0 };
+            publisher.phase = Phase::Disconnected { left: 0 };
         }
     }
 }
 
 impl Publisher {
     fn is_live(&self) -> bool {
-        !matches!(self.phase, Phase::Away { .. })
+        !matches!(self.phase, Phase::Disconnected { .. })
     }
 
     fn step(&mut self, rng: &mut Rng, may_end: bool, step: &mut Step) {
         match self.phase {
-            Phase::Away { left: 0 } => self.connect(rng, OnConflict::Reject, step),
-            Phase::Away { left } => self.phase = Phase::Away { left: left - 1 },
+            Phase::Disconnected { left: 0 } => self.connect(rng, OnConflict::Reject, step),
+            Phase::Disconnected { left } => self.phase = Phase::Disconnected { left: left - 1 },
             Phase::Connecting { left: 0 } | Phase::Paused { left: 0 } | Phase::Faulty { left: 0 } => {
-                self.turn(Phase::On, StreamStatus::Active, step);
+                self.enter(Phase::Streaming, StreamStatus::Active, step);
             }
             Phase::Connecting { left } => self.idle(Phase::Connecting { left: left - 1 }, step),
             Phase::Paused { left } => self.idle(Phase::Paused { left: left - 1 }, step),
             Phase::Faulty { left } => self.idle(Phase::Faulty { left: left - 1 }, step),
-            Phase::On if may_end && one_in(rng, END_EVERY) => {
+            Phase::Streaming if may_end && one_in(rng, END_EVERY) => {
                 let reason = REASONS[rng.usize(..REASONS.len())].parse().unwrap_or_default();
-                step.ends.push((self.id.clone(), reason));
-                self.phase = Phase::Away { left: rng.u32(5..20) };
+                step.removals.push((self.id.clone(), reason));
+                self.phase = Phase::Disconnected { left: rng.u32(5..20) };
             }
-            Phase::On if one_in(rng, TAKE_OVER_EVERY) => {
+            Phase::Streaming if one_in(rng, TAKE_OVER_EVERY) => {
                 // The publisher reconnects from another port, and the load balancer picks another node.
                 let others: Vec<_> = NODES.into_iter().filter(|node| *node != self.node).collect();
                 self.node = others[rng.usize(..others.len())];
                 self.connect(rng, OnConflict::TakeOver, step);
             }
-            Phase::On if one_in(rng, PAUSE_EVERY) => {
-                self.turn(Phase::Paused { left: rng.u32(5..15) }, StreamStatus::Paused, step);
+            Phase::Streaming if one_in(rng, PAUSE_EVERY) => {
+                self.enter(Phase::Paused { left: rng.u32(5..15) }, StreamStatus::Paused, step);
             }
-            Phase::On if one_in(rng, FAULT_EVERY) => {
-                self.turn(Phase::Faulty { left: rng.u32(4..10) }, StreamStatus::Error, step);
+            Phase::Streaming if one_in(rng, FAULT_EVERY) => {
+                self.enter(Phase::Faulty { left: rng.u32(4..10) }, StreamStatus::Error, step);
             }
-            Phase::On => self.stream(rng, step),
+            Phase::Streaming => self.stream(rng, step),
         }
     }
 
@@ -161,18 +160,19 @@ impl Publisher {
         self.stats = StreamStats::default();
         self.burst = (0, 0.0);
         self.phase = Phase::Connecting { left: rng.u32(0..3) };
-        let mut stream = Stream::new(self.id.clone(), self.kind.clone(), format!("{}:{}", self.part.host, self.port));
-        stream.video_codec = self.part.video_codec.into();
-        stream.resolution = self.part.resolution.into();
-        stream.frame_rate = self.part.frame_rate;
-        stream.audio_codec = Some(self.part.audio_codec.to_owned()).filter(|codec| !codec.is_empty());
+        let mut stream =
+            Stream::new(self.id.clone(), self.kind.clone(), format!("{}:{}", self.profile.host, self.port));
+        stream.video_codec = self.profile.video_codec.into();
+        stream.resolution = self.profile.resolution.into();
+        stream.frame_rate = self.profile.frame_rate;
+        stream.audio_codec = Some(self.profile.audio_codec.to_owned()).filter(|codec| !codec.is_empty());
         stream.node = Some(self.node.into());
-        stream.labels = [("demo", "true"), ("event", self.part.event)].map(|(k, v)| (k.into(), v.into())).into();
+        stream.labels = [("demo", "true"), ("event", self.profile.event)].map(|(k, v)| (k.into(), v.into())).into();
         step.registrations.push((stream, on_conflict));
     }
 
-    /// Goes on to another phase, without media for this second.
-    fn turn(&mut self, phase: Phase, status: StreamStatus, step: &mut Step) {
+    /// Enters another phase, without media in this second.
+    fn enter(&mut self, phase: Phase, status: StreamStatus, step: &mut Step) {
         self.phase = phase;
         self.stats.bitrate = 0;
         step.changes.push((self.id.clone(), Change::Stats(self.stats.clone())));
@@ -184,10 +184,10 @@ impl Publisher {
         step.changes.push((self.id.clone(), Change::Heartbeat));
     }
 
-    /// One second of media.
+    /// Simulates one second of media.
     fn stream(&mut self, rng: &mut Rng, step: &mut Step) {
-        let nominal = f64::from(self.part.bitrate);
-        // A walk that is drawn back to the nominal rate.
+        let nominal = f64::from(self.profile.bitrate);
+        // A random walk with a pull towards the nominal rate.
         self.rate += (nominal - self.rate) * 0.1 + nominal * 0.05 * (rng.f64() - 0.5);
         self.rate = self.rate.clamp(nominal * 0.5, nominal * 1.4);
         if self.burst.0 > 0 {
@@ -197,10 +197,10 @@ impl Publisher {
         }
         let sent = self.rate / 8.0 / PACKET_BYTES;
         let share = if self.burst.0 > 0 { self.burst.1 } else { 0.000_02 };
-        // The fraction of a packet is lost now and then.
+        // Rounds the expected number of lost packets up or down at random.
         let lost = whole(sent * share + rng.f64()).min(whole(sent));
         let received = whole(sent) - lost;
-        let jitter = self.part.rtt_ms * 0.05 * (0.5 + rng.f64()) + 8.0 * share / 0.02;
+        let jitter = self.profile.rtt_ms * 0.05 * (0.5 + rng.f64()) + 8.0 * share / 0.02;
         let stats = &mut self.stats;
         stats.packets_lost += lost;
         stats.packets_received += received;
@@ -208,9 +208,8 @@ impl Publisher {
         stats.bitrate = received * whole(PACKET_BYTES) * 8;
         stats.jitter_ms = Some(hundredths(jitter));
         if self.kind == StreamType::Srt {
-            stats.rtt_ms = Some(hundredths(self.part.rtt_ms * (0.9 + 0.2 * rng.f64())));
-            let again = stats.packets_retransmitted.unwrap_or(0) + lost * 3;
-            stats.packets_retransmitted = Some(again);
+            stats.rtt_ms = Some(hundredths(self.profile.rtt_ms * (0.9 + 0.2 * rng.f64())));
+            stats.packets_retransmitted = Some(stats.packets_retransmitted.unwrap_or(0) + lost * 3);
         }
         step.changes.push((self.id.clone(), Change::Stats(stats.clone())));
     }
@@ -220,7 +219,7 @@ fn one_in(rng: &mut Rng, many: u32) -> bool {
     rng.u32(..many) == 0
 }
 
-/// The whole part of a small number of at least 0.
+/// Returns the integer part of a small number of at least 0.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn whole(value: f64) -> u64 {
     value as u64
@@ -237,64 +236,64 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cast_is_legal_and_known_as_made_up() {
+    fn made_up_streams_are_valid_and_labelled() {
         let first = Simulation::new(1).unwrap().step();
-        assert_eq!(first.registrations.len(), CAST.len());
-        assert!((18..=24).contains(&CAST.len()));
+        assert_eq!(first.registrations.len(), STREAMS.len());
+        assert!((18..=24).contains(&STREAMS.len()));
         let ids: BTreeSet<_> = first.registrations.iter().map(|(stream, _)| &stream.id).collect();
-        assert_eq!(ids.len(), CAST.len(), "an id comes twice");
+        assert_eq!(ids.len(), STREAMS.len(), "duplicate id");
         for (stream, _) in &first.registrations {
             stream.check().unwrap();
             assert!(stream.id.as_str().starts_with("demo-"));
             assert_eq!(stream.labels["demo"], "true");
         }
         for kind in ["srt", "rtp", "rtmp", "webrtc"] {
-            assert!(CAST.iter().any(|part| part.kind == kind), "{kind}");
+            assert!(STREAMS.iter().any(|profile| profile.kind == kind), "{kind}");
         }
     }
 
-    /// The times of a step are this machine's, all else is the seed's.
-    fn story(seed: u64, seconds: usize) -> Vec<String> {
+    /// Formats the steps without their times, which come from the local clock.
+    fn sequence(seed: u64, seconds: usize) -> Vec<String> {
         let mut simulation = Simulation::new(seed).unwrap();
-        let told = |_| {
+        let format_step = |_| {
             let step = simulation.step();
             let registered: Vec<_> = step
                 .registrations
                 .iter()
                 .map(|(stream, policy)| (stream.id.clone(), stream.source_addr.clone(), stream.node.clone(), *policy))
                 .collect();
-            format!("{:?}{registered:?}{:?}", step.ends, step.changes)
+            format!("{:?}{registered:?}{:?}", step.removals, step.changes)
         };
-        (0..seconds).map(told).collect()
+        (0..seconds).map(format_step).collect()
     }
 
     #[test]
-    fn the_same_seed_tells_the_same_story() {
-        assert_eq!(story(7, 200), story(7, 200));
-        assert_ne!(story(7, 200), story(8, 200));
+    fn same_seed_gives_the_same_sequence() {
+        assert_eq!(sequence(7, 200), sequence(7, 200));
+        assert_ne!(sequence(7, 200), sequence(8, 200));
     }
 
     #[test]
-    fn in_ten_minutes_everything_happens_and_counters_only_grow() {
+    fn every_event_happens_in_ten_minutes_and_counters_only_grow() {
         let mut simulation = Simulation::new(3).unwrap();
         let mut live: BTreeMap<StreamId, StreamStats> = BTreeMap::new();
         let (mut ended, mut back, mut taken_over, mut lossy) = (BTreeSet::new(), 0, 0, 0);
         let mut statuses = BTreeSet::new();
         for second in 0..600 {
             let step = simulation.step();
-            for (id, reason) in step.ends {
-                assert!(live.remove(&id).is_some(), "{id} ended without having been there");
+            for (id, reason) in step.removals {
+                assert!(live.remove(&id).is_some(), "{id} was unregistered without being live");
                 assert!(reason.as_str().is_some());
                 ended.insert(id);
             }
             for (stream, policy) in step.registrations {
-                let there = live.insert(stream.id.clone(), StreamStats::default()).is_some();
-                assert_eq!(there, policy == OnConflict::TakeOver);
-                taken_over += usize::from(there);
-                back += usize::from(ended.contains(&stream.id) && !there);
+                let was_live = live.insert(stream.id.clone(), StreamStats::default()).is_some();
+                assert_eq!(was_live, policy == OnConflict::TakeOver);
+                taken_over += usize::from(was_live);
+                back += usize::from(ended.contains(&stream.id) && !was_live);
             }
             for (id, change) in step.changes {
-                let before = live.get_mut(&id).unwrap_or_else(|| panic!("{id} changed without being there"));
+                let before = live.get_mut(&id).unwrap_or_else(|| panic!("{id} changed without being live"));
                 match change {
                     Change::Stats(stats) => {
                         stats.check().unwrap();
@@ -309,7 +308,7 @@ mod tests {
                     _ => {}
                 }
             }
-            assert!(second < 5 || live.len() >= LEAST_LIVE, "{} live at {second}", live.len());
+            assert!(second < 5 || live.len() >= MIN_LIVE, "{} live at {second}", live.len());
             assert_eq!(simulation.live().collect::<BTreeSet<_>>(), live.keys().collect());
         }
         assert!(
@@ -320,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_stream_is_registered_again() {
+    fn lost_stream_is_registered_again() {
         let mut simulation = Simulation::new(5).unwrap();
         simulation.step();
         let id = simulation.live().next().unwrap().clone();

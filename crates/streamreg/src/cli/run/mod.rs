@@ -21,32 +21,32 @@ use super::output::Output;
 use super::register::{self, StreamArgs};
 use super::{duration, signal};
 
-/// Environment variable of the command that holds the stream's id.
+/// Environment variable with the stream's id, set for the command.
 const ID_VARIABLE: &str = "STREAMREG_ID";
 
 /// Arguments of `run`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  streamreg run --id cam1 --type srt --source 203.0.113.7:40112 -- ffmpeg -i srt://:9000?mode=listener -f null -
+  streamreg run --type srt --source 192.0.2.7:9000 -- ffmpeg -i srt://:9000?mode=listener -f null -
   streamreg run --type rtp --source '[2001:db8::1]:5004' --node ingest-1 -- ./ingest.sh
 
-The stream is registered before the command starts and unregistered when the command exits. The reason is `exit status 3`
-or `killed by signal 9`, and `run` exits with the status of the command. If another client takes over or unregisters the
-stream, the command is stopped and the exit status is 4. While the command is being stopped, a second SIGINT or SIGTERM
+The stream is registered before the command starts and unregistered when the command exits. The reason is `exit status 3` \
+or `killed by signal 9`, and `run` exits with the status of the command. If another client takes over or unregisters the \
+stream, the command is stopped and the exit status is 4. While the command is being stopped, a second SIGINT or SIGTERM \
 kills it. The command finds the stream's id in the environment variable STREAMREG_ID.
 
-The command runs in a process group of its own, and every signal is forwarded to that group. It cannot read the terminal:
+The command runs in a process group of its own, and every signal is forwarded to that group. It cannot read the terminal: \
 if standard input is a terminal, the command reads /dev/null instead.
 
-A signal that arrives before the command starts unregisters the stream and exits with 128 plus the signal's number. If the
+A signal that arrives before the command starts unregisters the stream and exits with 128 plus the signal's number. If the \
 store does not answer at the end, a second signal exits at once; the stream then stays until its TTL expires.")]
 pub struct RunArgs {
     /// The stream.
     #[command(flatten)]
     pub stream: StreamArgs,
 
-    /// Time the command has to exit after the stream is lost; then it is killed
+    /// Grace period after the stream is lost; a command that still runs is then killed
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub grace: Duration,
 
@@ -174,7 +174,7 @@ impl Stop {
                     self.requested = Some(signal);
                     out.note("waiting for the store; a second signal exits at once");
                 }
-                // A closing terminal may send SIGHUP twice. Nobody is waiting at it.
+                // A closing terminal may send SIGHUP twice, which does not mean that a user is waiting.
                 Some(_) if signal == signal::HANGUP => {}
                 Some(first) => {
                     let message = "did not wait for the store; the stream stays until its TTL expires";

@@ -1,40 +1,40 @@
-//! The made-up streams: who publishes what to which node.
+//! The table of made-up streams.
 
-/// The ingest nodes.
+/// Names of the ingest nodes.
 pub(super) const NODES: [&str; 4] = ["ingest-fra-1", "ingest-fra-2", "ingest-iad-1", "ingest-sgp-1"];
 
-/// One made-up stream as it is meant to be.
+/// The fixed properties of a made-up stream.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct MadeUpStream {
     pub(super) id: &'static str,
     pub(super) kind: &'static str,
     /// An index into [`NODES`].
     pub(super) node: usize,
-    /// The publisher's host, of the ranges for documentation (RFC 5737, RFC 3849).
+    /// Address of the publisher, from the ranges reserved for documentation (RFC 5737, RFC 3849).
     pub(super) host: &'static str,
     pub(super) video_codec: &'static str,
     pub(super) audio_codec: &'static str,
     pub(super) resolution: &'static str,
     pub(super) frame_rate: f64,
-    /// The nominal rate in bits per second.
+    /// Nominal bit rate in bits per second.
     pub(super) bitrate: u32,
-    /// The usual round-trip time in milliseconds.
+    /// Typical round-trip time in milliseconds.
     pub(super) rtt_ms: f64,
-    /// The label `event`.
+    /// Value of the label `event`.
     pub(super) event: &'static str,
 }
 
-macro_rules! cast {
+macro_rules! streams {
     ($($id:literal $kind:literal $node:literal $host:literal $video:literal $audio:literal $resolution:literal $fps:literal $bitrate:literal $rtt:literal $event:literal;)+) => {
-        &[$(Part {
+        &[$(MadeUpStream {
             id: $id, kind: $kind, node: $node, host: $host, video_codec: $video, audio_codec: $audio,
             resolution: $resolution, frame_rate: $fps, bitrate: $bitrate, rtt_ms: $rtt, event: $event,
         },)+]
     };
 }
 
-/// The cast.
-pub(super) const CAST: &[Part] = cast! {
+/// The made-up streams.
+pub(super) const STREAMS: &[MadeUpStream] = streams! {
     "demo-stadium-cam1"   "srt"    0 "203.0.113.7"     "HEVC" "AAC"  "3840x2160" 50.0  18_000_000 24.0  "cup-final";
     "demo-stadium-cam2"   "srt"    0 "203.0.113.7"     "HEVC" "AAC"  "1920x1080" 50.0   8_000_000 24.0  "cup-final";
     "demo-stadium-cam3"   "srt"    1 "203.0.113.7"     "HEVC" "AAC"  "1920x1080" 50.0   8_000_000 25.0  "cup-final";
