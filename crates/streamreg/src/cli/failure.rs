@@ -161,11 +161,9 @@ impl Failure {
                 let remedy = format_args!("check that {process} is running, or select another store with --store");
                 Self::new(Status::Unreachable, format_args!("cannot reach the store {store} ({message}); {remedy}"))
             }
-            // A server also rejects writes for other reasons than a missing token, so the remedy is conditional.
-            ErrorKind::Denied if error.is_store_reply() && is_http(store) => Self::new(
-                Status::Failed,
-                format_args!("{described}; if the server requires a token, pass it with --token-file"),
-            ),
+            ErrorKind::Unauthenticated if is_http(store) => {
+                Self::new(Status::Failed, format_args!("{described}; pass the server's token with --token-file"))
+            }
             _ => Self::new(Status::Failed, described),
         }
     }
