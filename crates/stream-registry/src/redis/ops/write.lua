@@ -15,8 +15,7 @@
 -- ARGV[5..]   for each write: its verb and guard in one string, then its values; writes past the last argument are 'h'
 --             verb   'h' heartbeat; 's' status: the status as the inside of a JSON string;
 --                    't' statistics: bitrate, "bytes_received":…,"packets_received":…,"packets_lost":…;
---                    'T' statistics: as 't', then frame_rate, rtt_ms, jitter_ms, packets_retransmitted,
---                    packets_dropped, viewers, each '' if not given; 'g' no change: the client needs the record
+--                    'g' no change: the client needs the record
 --             guard  nothing: not leased; '*': any; '=': leased with the field that follows, ,"epoch":"…"
 --             A heartbeat of a leased stream is that field alone.
 -- Output      'OK' if all are done, or for each write: 1 done; 0 no such stream; -1 not the holder; -2 the key does not
@@ -38,7 +37,7 @@ local at, values, after = 5, 6, 6
 -- Returns the answer or change of the current write, and moves on to the next.
 local function change(text, key)
   local word, field = ARGV[at] or 'h', false
-  -- 84 is T, 103 g, 104 h, 115 s, 116 t; 42 is an asterisk, 61 an equals sign.
+  -- 103 is g, 104 h, 115 s, 116 t; 42 is an asterisk, 61 an equals sign.
   local verb, guard = byte(word, 1, 2)
   values = at + 1
   if #word > 2 then
@@ -46,7 +45,7 @@ local function change(text, key)
   elseif guard == 61 then
     field, values = ARGV[values], values + 1
   end
-  after = values + (verb == 115 and 1 or verb == 116 and 2 or verb == 84 and 8 or 0)
+  after = values + (verb == 115 and 1 or verb == 116 and 2 or 0)
   -- MGET also returns nil for a key of another type.
   if not text then return redis.call('EXISTS', key) == 1 and -2 or 0 end
   if verb == 103 then return text end
@@ -60,7 +59,7 @@ local function change(text, key)
     if guard ~= 42 and (epoch and ',"epoch":"' .. epoch .. '"') ~= field then return -1 end
   end
   if verb == 104 then return nil, from, now, to end
-  if verb ~= 115 then return stats(text, from, to, flat or 0, verb == 84) end
+  if verb ~= 115 then return stats(text, from, to, flat or 0) end
   local begin, last = find(text, ',"status":"', 1, true)
   local quote = begin and last < from and find(text, '"', last + 1, true)
   if not quote or not flat and byte(text, quote - 1) == 92 or find(text, 'tatus"', quote, true) then return text end

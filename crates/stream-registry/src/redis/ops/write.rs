@@ -15,7 +15,7 @@ use crate::redis::reply;
 use crate::redis::script::{Script, ScriptCall};
 use crate::redis::store::Store;
 use crate::registry::{Change, Guard, Write, rules};
-use crate::stream::encode::{push_json_float, push_json_string};
+use crate::stream::encode::push_json_string;
 use crate::stream::{StreamId, StreamStats};
 
 /// Maximum number of writes in one script call. Enough that the cost of the call itself is small, and few enough that
@@ -134,9 +134,8 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
     let verb = match &write.change {
         Change::Heartbeat => "h",
         Change::Status(_) => "s",
-        Change::Stats(stats) if has_optional(stats) => "T",
-        Change::Stats(_) => "t",
-        Change::Patch(_) | Change::Update(_) => "g",
+        Change::Stats(stats) if !has_optional(stats) => "t",
+        Change::Stats(_) | Change::Patch(_) | Change::Update(_) => "g",
     };
     match &write.guard {
         Guard::None => call.arg(verb),
@@ -157,11 +156,13 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
             // Without its quotes, which are already in the record.
             call.arg(&json[1..json.len() - 1]);
         }
-        Change::Stats(stats) => push_stats(call, stats),
+        Change::Stats(stats) if !has_optional(stats) => push_stats(call, stats),
         _ => {}
     }
 }
 
+/// Returns whether statistics have optional values. The client changes those: a script that did took 55 lines and was
+/// only 1.3 times as fast.
 fn has_optional(stats: &StreamStats) -> bool {
     let StreamStats {
         bytes_received: _,
@@ -187,16 +188,4 @@ fn push_stats(call: &mut ScriptCall<'_>, stats: &StreamStats) {
         stats.bytes_received, stats.packets_received, stats.packets_lost
     );
     call.arg(stats.bitrate).arg(totals);
-    if has_optional(stats) {
-        for rate in [stats.frame_rate, stats.rtt_ms, stats.jitter_ms] {
-            let mut json = String::new();
-            if let Some(rate) = rate {
-                push_json_float(&mut json, rate);
-            }
-            call.arg(json);
-        }
-        for count in [stats.packets_retransmitted, stats.packets_dropped, stats.viewers] {
-            call.arg(count.map_or_else(String::new, |count| count.to_string()));
-        }
-    }
 }
