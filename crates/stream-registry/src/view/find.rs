@@ -127,7 +127,8 @@ impl View {
     /// Applies a heartbeat or statistics that this process wrote and the store accepted.
     ///
     /// The change feed does not report them. Without this call the view shows them after its next reconciliation.
-    pub fn apply_write(&self, write: &Write) {
-        self.shared().state.apply_write(write);
+    /// Returns whether the view holds the stream: its registration may not have arrived yet.
+    pub fn apply_write(&self, write: &Write) -> bool {
+        self.shared().state.apply_write(write)
     }
 }

@@ -200,13 +200,14 @@ impl State {
     }
 
     /// Applies a heartbeat or statistics that the store accepted: the feed does not report them.
-    pub(super) fn apply_write(&self, accepted: &Write) {
+    pub(super) fn apply_write(&self, accepted: &Write) -> bool {
         let mut metadata = write(&self.metadata);
-        let Some(stream) = self.get(&accepted.id) else { return };
+        let Some(stream) = self.get(&accepted.id) else { return false };
         // The store checked the write. The local time is close enough to the store's for sorting.
         if let Ok(stream) = rules::apply(&stream, &accepted.change, Timestamp::now()) {
             self.put(&mut metadata, Arc::new(stream));
         }
+        true
     }
 
     pub(super) fn start_reconciliation(&self) -> Reconciliation {

@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -36,6 +36,8 @@ pub(super) struct Lists {
     written: AtomicU64,
     /// The writes that the view is known to show.
     shown: AtomicU64,
+    /// Streams whose statistics were written before the view had the event of their registration.
+    unseen: Mutex<Vec<StreamId>>,
     /// One list brings the view up to date at a time; the others find it done.
     catching_up: tokio::sync::Mutex<()>,
     /// When the view last failed to show the last write in time.
@@ -73,13 +75,18 @@ fn never_applied(error: &Error) -> bool {
     error.is_retryable() && !error.may_have_applied()
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it is locked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Returns whether something failed within the last [`PAUSE`].
 fn is_recent(failed: &Mutex<Option<Instant>>) -> bool {
-    failed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < PAUSE)
+    lock(failed).is_some_and(|at| at.elapsed() < PAUSE)
 }
 
 fn failed_now(failed: &Mutex<Option<Instant>>) {
-    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    *lock(failed) = Some(Instant::now());
 }
 
 fn too_slow() -> Error {
@@ -96,6 +103,7 @@ impl Lists {
             max_age,
             written: AtomicU64::new(0),
             shown: AtomicU64::new(0),
+            unseen: Mutex::default(),
             catching_up: tokio::sync::Mutex::default(),
             behind: Mutex::default(),
             silent: Mutex::default(),
@@ -138,7 +146,12 @@ impl Lists {
             match self.store.list_page(None, NonZeroU32::MIN).await?.revision {
                 Some(tail) => self.view.reached(&tail).await,
                 None => self.view.reconcile().await,
+            }?;
+            let unseen = std::mem::take(&mut *lock(&self.unseen));
+            for id in unseen {
+                self.view.refresh(&id).await?;
             }
+            Ok::<_, Error>(())
         };
         timeout(PATIENCE, caught_up).await.map_err(|_| too_slow())??;
         self.shown.store(written, Ordering::Release);
@@ -191,8 +204,9 @@ impl Registry for Lists {
         let answers = self.store.write(writes).await;
         if let Ok(answers) = &answers {
             for (write, answer) in writes.iter().zip(answers) {
-                if answer.is_ok() && !is_reported(write) {
-                    self.view.apply_write(write);
+                if answer.is_ok() && !is_reported(write) && !self.view.apply_write(write) {
+                    lock(&self.unseen).push(write.id.clone());
+                    drop(self.counted());
                 }
             }
         }

@@ -125,3 +125,20 @@ async fn list_from_the_store_answers_the_same_query() {
     let ids: Vec<_> = page["streams"].as_array().unwrap().iter().map(|stream| stream["id"].as_str().unwrap()).collect();
     assert_eq!((ids, &page["total"]), (vec!["cam2", "cam3"], &json!(3)));
 }
+
+#[tokio::test]
+async fn statistics_right_after_a_registration_are_in_the_next_summary() {
+    let redis = RedisServer::start().await;
+    let registry = connect(&redis.url()).await.unwrap();
+    three(&*registry).await;
+    let server = Server::start(registry, ServeOptions::default()).await;
+    from_view(&server).await;
+    for n in 1..=30_u64 {
+        let body = format!(r#"{{"id":"new{n}","type":"rtp","source_addr":"h:1"}}"#);
+        assert_eq!(server.json("POST", LIST, &body).await.status, 201);
+        // The event of the registration may not have reached the view yet.
+        let stats = r#"{"bytes_received":1,"packets_received":1,"packets_lost":0,"bitrate":10}"#;
+        assert_eq!(server.json("PUT", &format!("{LIST}/new{n}/stats"), stats).await.status, 204);
+        assert_eq!(server.get("/api/v1/summary?type=rtp").await.json()["bitrate"], json!(10 * n));
+    }
+}
