@@ -42,7 +42,7 @@ type Call<J> = (<J as Job>::Item, oneshot::Sender<Result<<J as Job>::Answer>>);
 struct Queue<J: Job> {
     waiting: VecDeque<Call<J>>,
     in_flight: usize,
-    /// Whether a direct call is in progress. No batch waits for it, because its future may not be polled for a long time.
+    /// Whether a direct call is in progress. Batches do not wait for it, because its future may not be polled for long.
     direct: bool,
 }
 

@@ -94,7 +94,8 @@ impl RedisOptions {
         self
     }
 
-    /// Rejects every write and disables background writes, so that a read-only user or a replica suffices. Default: false.
+    /// Rejects every write and disables background writes, so that a read-only user or a replica suffices.
+    /// Default: false.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;

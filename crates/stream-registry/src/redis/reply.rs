@@ -4,7 +4,7 @@ use redis::{RedisError, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Turns an error reply into an error. No command in use replies with errors inside an array.
+/// Turns an error reply into an error. Errors inside an array, as in the reply to `EXEC`, are left to the caller.
 pub(super) fn checked(value: Value) -> Result<Value, RedisError> {
     match value {
         Value::ServerError(error) => Err(error.into()),

@@ -247,7 +247,7 @@ impl Link {
         clock.renew(answer.map_err(|error| fault::translate(error, false))?)
     }
 
-    /// Translates timeouts and connection failures, and marks the connection as broken. Leaves other errors to the caller.
+    /// Translates timeouts and connection failures, and marks the connection as broken. Other errors are the caller's.
     fn classify<T>(
         &self,
         connection: &Connection,

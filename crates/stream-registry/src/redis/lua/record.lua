@@ -5,8 +5,8 @@
 -- backslash, and the literal has no room for one. If its first quote ended a string, a bare word would follow, which is
 -- not valid JSON.
 local find, sub, byte = string.find, string.sub, string.byte
--- Bytes are compared as numbers: 34 is a quote, 92 a backslash, 123 and 125 are braces. Named constants would be created
--- again in every call, once for each function that uses them.
+-- Bytes are compared as numbers: 34 is a quote, 92 a backslash, 123 and 125 are braces. Named constants would be
+-- created again in every call, once for each function that uses them.
 
 -- Returns whether no object or array begins between the first brace and a position, so that the position is at the top
 -- level. A bracket after a quote is inside a string, as in "[2001:db8::1]:5004".

@@ -22,8 +22,8 @@ local function surpassing(tombstone, existing)
   return operation .. before .. text
 end
 
--- Returns the time to live of a tombstone in ms: the requested one, three times the remaining time of the record, or the
--- remaining time of the existing tombstone, whichever is longest. The caller's TTL may differ from the holder's.
+-- Returns the time to live of a tombstone in ms: the requested one, three times the remaining time of the record, or
+-- the remaining time of the existing tombstone, whichever is longest. The caller's TTL may differ from the holder's.
 local function outliving(requested, record, tombstone)
   local longest = math.max(tonumber(requested), redis.call('PTTL', record) * 3, redis.call('PTTL', tombstone))
   return string.format('%.0f', longest)

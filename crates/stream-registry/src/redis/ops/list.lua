@@ -4,8 +4,8 @@
 -- KEYS[1]  the index set
 -- KEYS[2]  the feed metadata
 -- ARGV[1]  the prefix; the keys of the records are not declared, in this script only
--- Output   generation and tail of the feed, each nil if missing, 0 if the user may not read them; then id, record or nil,
---          id, record or nil …
+-- Output   generation and tail of the feed, each nil if missing, 0 if the user may not read them; then id, record or
+--          nil, id, record or nil …
 -- Events   none
 local index, prefix = KEYS[1], ARGV[1]
 local metadata = redis.pcall('HMGET', KEYS[2], 'history', 'tail')

@@ -160,7 +160,7 @@ struct Decoded {
     unreadable: u64,
 }
 
-/// Decodes records. Skips, logs and counts those that cannot be decoded, and removes ids without a record from the index.
+/// Decodes records. Skips, logs and counts those that cannot be decoded. Removes ids without a record from the index.
 pub(super) async fn decode_and_prune(store: &Arc<Store>, mut found: Vec<Found>) -> Result<(Vec<Stream>, u64)> {
     let mut tasks = Vec::new();
     while found.len() > RECORDS_PER_TASK {
@@ -198,7 +198,8 @@ fn decode_all(found: Vec<Found>) -> Decoded {
             Ok(stream) => decoded.streams.push(stream),
             Err(error) => {
                 decoded.unreadable += 1;
-                tracing::warn!(id = %String::from_utf8_lossy(&id).escape_debug(), %error, "skipped an unreadable record in a list");
+                let id = String::from_utf8_lossy(&id);
+                tracing::warn!(id = %id.escape_debug(), %error, "skipped an unreadable record in a list");
             }
         }
     }

@@ -51,7 +51,8 @@ async fn prune_chunk(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<u64> {
     for number in numbers {
         if let Some(id) = number?.checked_sub(1).and_then(|at| ids.get(at)) {
             foreign += 1;
-            tracing::warn!(id = %String::from_utf8_lossy(id).escape_debug(), "skipped a key in a list that does not hold a string");
+            let id = String::from_utf8_lossy(id);
+            tracing::warn!(id = %id.escape_debug(), "skipped a record in a list: the key does not hold a string");
         }
     }
     Ok(foreign)

@@ -27,12 +27,12 @@
 -- ARGV[11] kind of the event, '' if none
 -- ARGV[12] when the sweep checks the stream first, in ms
 -- ARGV[13] 'new'; for a recovered stream its epoch field, "epoch":"…"
--- Output   {'done'}; {'again', the stored answer}; {'there', the existing record, its remaining time in ms}; {'gone'} if
---          the expected record is missing; {'ended', the epoch in the tombstone or ''} if the client knows another one;
+-- Output   {'done'}; {'again', the stored answer}; {'there', the existing record, its remaining time in ms};
+--          {'gone'} if the expected record is missing; {'ended', the epoch in the tombstone or ''} if it is not ARGV[10];
 --          {'kind', type} if the key does not hold a string
 -- Events   registered, updated, taken_over; before it expired, if the previous stream's expiry was not reported yet
 local index, record, operation, tombstone, feed, metadata, due, copy = unpack(KEYS)
-local id, expected, new, ttl, policy, answer, answer_ttl, ended, ended_ttl, known, event, check_at, recovered = unpack(ARGV)
+local id, expected, new, ttl, policy, answer, answer_ttl, ended, ended_ttl, known, event, check_at, origin = unpack(ARGV)
 
 local first = redis.call('GET', operation)
 if first then return { 'again', first } end
@@ -56,10 +56,10 @@ if ended ~= '' then ended_ttl = outliving(ended_ttl, record, tombstone) end
 local function is_other()
   local kept = redis.pcall('GET', copy)
   local source = new:match('"source_addr":"[^"]*"')
-  return type(kept) == 'string' and not kept:find(recovered, 1, true) and not (source and kept:find(source, 1, true))
+  return type(kept) == 'string' and not kept:find(origin, 1, true) and not (source and kept:find(source, 1, true))
 end
 local events = {}
-if kind == 'none' and type(redis.pcall('ZSCORE', due, id)) == 'string' and (recovered == 'new' or is_other()) then
+if kind == 'none' and type(redis.pcall('ZSCORE', due, id)) == 'string' and (origin == 'new' or is_other()) then
   events[1] = expiry(id, copy)
 end
 if event ~= '' then events[#events + 1] = { 'w', event, 'i', id, 'r', new } end

@@ -17,8 +17,8 @@
 -- ARGV[5]    'renew'; 'longer' for a tool whose TTL says nothing about the other writers' TTL
 -- ARGV[6]    time in ms of the check, by the caller's clock
 -- ARGV[7..]  the ids
--- Output     how many streams are no longer due at that time; 1 if the caller should scan the index, else 0; the ids that
---            are not in the schedule and have no record
+-- Output     how many streams are no longer due at that time; 1 if the caller should scan the index, else 0; the ids
+--            that are not in the schedule and have no record
 -- Events     expired
 local index, feed, metadata, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local ttl, margin, outage_gap, scan_after = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -41,8 +41,9 @@ if ARGV[5] == 'renew' then
   if ttl >= longest then longest, confirmed = ttl, now end
   if ttl <= shortest or shortest == 0 then shortest, shortest_confirmed = ttl, now end
 end
--- After an outage, nothing is removed during a grace period, so that live streams can be written again first. A clock that
--- goes back counts as an outage. The shortest TTL decides which gap is an outage, the longest how long the grace lasts.
+-- After an outage, nothing is removed during a grace period, so that live streams can be written again first. A clock
+-- that goes back counts as an outage. The shortest TTL decides which gap is an outage, the longest TTL how long the
+-- grace period lasts.
 local gap, grace_limit = math.max(outage_gap, shortest / 10), now + (longest > 0 and longest or ttl)
 if now - swept > gap or now < swept - gap then grace = grace_limit end
 if grace > grace_limit then grace = grace_limit end
@@ -97,6 +98,7 @@ for _, check in ipairs(next_checks) do
   schedule_check(due, to_string(check[1]), check[2])
   if check[1] > checked_at then settled = settled + 1 end
 end
-redis.pcall('HSET', metadata, 'swept', to_string(now), 'grace', to_string(grace), 'scanned', to_string(scan_due and now or scanned),
-  'ttl', to_string(longest), 'confirmed', to_string(confirmed), 'brief', to_string(shortest), 'brief_confirmed', to_string(shortest_confirmed))
+redis.pcall('HSET', metadata, 'swept', to_string(now), 'grace', to_string(grace),
+  'scanned', to_string(scan_due and now or scanned), 'ttl', to_string(longest), 'confirmed', to_string(confirmed),
+  'brief', to_string(shortest), 'brief_confirmed', to_string(shortest_confirmed))
 return { settled, scan_due and 1 or 0, strays }

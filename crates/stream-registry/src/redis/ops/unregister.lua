@@ -17,11 +17,12 @@
 -- ARGV[1]  the id
 -- ARGV[2]  the operation id
 -- ARGV[3]  minimum time to live of the tombstone in ms
--- ARGV[4]  condition: 'free' the stream is not leased; '=' and an epoch: it is leased with that epoch; 'seen': the record
---          is the one in ARGV[5]; 'any': none
+-- ARGV[4]  condition: 'free', the stream is not leased; '=' and an epoch, it is leased with that epoch; 'seen', the
+--          record is the one in ARGV[5]; 'any', there is no condition
 -- ARGV[5]  the record that the client has examined, '' if none
 -- ARGV[6]  how long to keep the answer in ms, '' if the operation id is never used again
--- ARGV[7]  the epoch for the tombstone if the client has examined the record, otherwise the stamp of a record without one
+-- ARGV[7]  the epoch for the tombstone if the client has examined the record; otherwise the stamp that takes its place
+--          if the record has none
 -- ARGV[8]  the reason, for the feed
 -- Output   {'done', the last record}; {'again', the last record} if this operation was done before; {'used'} if the
 --          operation id belongs to another operation; {'gone'}; {'there', the record} if the client has to examine it;

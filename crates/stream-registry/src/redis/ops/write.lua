@@ -29,8 +29,8 @@ local id_from = tonumber(ARGV[1]) + 1
 -- Positions in ARGV: of the current write, of its values, and of the next write.
 local at, values, after = 5, 6, 6
 
--- The functions below return an answer, or nil and a change: a position, the string to put there, the position after the
--- replaced part, and true if this is an event. If the answer is the record itself, the client makes the change.
+-- The functions below return an answer, or nil and a change: a position, the string to put there, the position after
+-- the replaced part, and true if this is an event. If the answer is the record itself, the client makes the change.
 
 -- @use write/stats
 
