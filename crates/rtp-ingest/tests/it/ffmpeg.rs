@@ -179,8 +179,7 @@ async fn streams_outlive_the_server_and_end_with_the_node() {
 
     // The memory of this server goes with it; the node brings its stream back under the same id.
     stage.server = None;
-    // A batch, or one lease alone: "they are tried until it does", "it is tried again".
-    stage.ingest.word_after(" tried ");
+    stage.ingest.word_after("; retrying");
     let server = serve(stage.store.strip_prefix("http://").unwrap());
     server.word_after("listening on ");
     stage.server = Some(server);
@@ -201,7 +200,7 @@ async fn a_node_that_cannot_start_says_what_to_do() {
     for (args, status, says) in [
         (&["--listen", &taken][..], 1, "choose another with --listen"),
         (&["--store", "memory:"], 2, "give http://host:port"),
-        (&["--store", "ftp://127.0.0.1", "--listen", "127.0.0.1:0"], 2, "must begin with"),
+        (&["--store", "ftp://127.0.0.1", "--listen", "127.0.0.1:0"], 2, "invalid store URL; expected"),
         (&["--ttl", "5s", "--listen", "127.0.0.1:0"], 2, "are its server's"),
         (&["--token-file", "no such file", "--listen", "127.0.0.1:0"], 2, "cannot be read"),
     ] {
