@@ -85,7 +85,7 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
             (ErrorKind::Denied, format!("the Redis user lacks a permission: {detail}; grant it with ACL SETUSER"))
         }
         "NOAUTH" | "WRONGPASS" => {
-            (ErrorKind::Denied, "Redis rejected the user name or password; check the store URL".to_owned())
+            (ErrorKind::Unauthenticated, "Redis rejected the user name or password; check the store URL".to_owned())
         }
         "OOM" => (ErrorKind::Unavailable, "Redis is out of memory (maxmemory); raise it or remove keys".to_owned()),
         "READONLY" => {
@@ -103,7 +103,7 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
             "a registry key holds a value of the wrong type; remove the index key if it is not a set".to_owned(),
         ),
         _ if matches!(error.kind(), RedisKind::AuthenticationFailed) => {
-            (ErrorKind::Denied, "Redis rejected the user name or password; check the store URL".to_owned())
+            (ErrorKind::Unauthenticated, "Redis rejected the user name or password; check the store URL".to_owned())
         }
         _ if error.is_timeout() => (ErrorKind::Timeout, "Redis did not answer in time".to_owned()),
         _ if error.is_connection_refusal() => {

@@ -92,7 +92,14 @@ impl fmt::Debug for RedisRegistry {
 
 /// Returns whether an error concerns the store as a whole rather than one stream.
 fn is_store_wide(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Denied | ErrorKind::Closed)
+    matches!(
+        error.kind(),
+        ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::Unauthenticated
+            | ErrorKind::Denied
+            | ErrorKind::Closed
+    )
 }
 
 #[async_trait]

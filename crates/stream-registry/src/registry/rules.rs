@@ -178,7 +178,7 @@ pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestam
         Change::Patch(patch) => {
             stream.apply_patch(patch);
             if stream.labels.len() > MAX_LABELS {
-                return Err(Error::invalid(format!("the stream would have too many labels; it may have {MAX_LABELS}")));
+                return Err(Error::invalid(format!("too many labels; a stream has at most {MAX_LABELS}")));
             }
             match stream.epoch {
                 Some(_) => encode::check_leased_size(stream)?,

@@ -205,7 +205,11 @@ mod tests {
                 1,
                 "no; the change may have been applied",
             ),
-            (Error::new(ErrorKind::Unauthenticated, "writes need the server's token").with_store_reply(true), 1, "--token-file"),
+            (
+                Error::new(ErrorKind::Unauthenticated, "writes need the server's token").with_store_reply(true),
+                1,
+                "--token-file",
+            ),
             (Error::corrupt(&id, "x"), 1, "not a readable record"),
             (Error::invalid("too many labels"), 1, "too many labels"),
         ] {

@@ -309,7 +309,7 @@ async fn set_applies_other_changes_when_the_labels_are_full() {
     let (status, _, stderr) = shell.run(&["set", "cam1", "--label", "one=more", "--status", "active"]).await;
     assert_eq!(status, 1);
     assert!(
-        stderr.contains("64 labels") && stderr.ends_with("all changes except the patch were applied\n"),
+        stderr.contains("at most 64") && stderr.ends_with("all changes except the patch were applied\n"),
         "{stderr}"
     );
     let stream = shell.get("cam1").await;

@@ -57,7 +57,10 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
         let message = format!("{error} {}", error.detail().unwrap_or_default());
         if message.contains("WRONGPASS") || message.contains("NOAUTH") || message.contains("invalid username-password")
         {
-            return Error::new(ErrorKind::Denied, "Redis rejected the user name or password; check the store URL");
+            return Error::new(
+                ErrorKind::Unauthenticated,
+                "Redis rejected the user name or password; check the store URL",
+            );
         }
         if message.contains("DB index is out of range") {
             return Error::invalid("Redis has no database with this number; check the store URL");
