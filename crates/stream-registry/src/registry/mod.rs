@@ -73,7 +73,7 @@ const CONCURRENT_GETS: usize = 128;
 /// A wrapper adds e.g. metrics to another registry. It must forward every method, including the provided ones: a provided
 /// method that is not forwarded silently loses the override of the store. Let the compiler check it:
 ///
-/// ```ignore
+/// ```text
 /// #[deny(clippy::missing_trait_methods)]
 /// #[async_trait]
 /// impl Registry for Metered {
