@@ -76,7 +76,7 @@ async fn connections_cut_at_any_byte_lose_and_double_nothing() {
     assert!(matches!(within(watch.next()).await, Some(Event::Alive { .. })));
     for round in 0..50 {
         // Within a head, an id, a record, or after some events.
-        proxy.cut_answers_after(round * 61 % 2_500);
+        proxy.cut_replies_after(round * 61 % 2_500);
         for n in 0..5 {
             store.register(&stream(&format!("s{}", round * 5 + n))).await.unwrap();
         }

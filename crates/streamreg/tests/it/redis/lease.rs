@@ -244,7 +244,7 @@ async fn a_release_whose_answer_is_lost_is_answered_once_it_can_be() {
     let lease = Arc::new(leases.acquire(stream("cam1", MINE)).await.unwrap());
     lease.report(bytes(7));
     lease.flush().await.unwrap();
-    proxy.swallow_answers();
+    proxy.drop_replies();
     let releasing = tokio::spawn({
         let lease = Arc::clone(&lease);
         async move { lease.release_with("over".parse().unwrap()).await }

@@ -17,6 +17,7 @@ mod json;
 mod lease;
 mod lease_dropping;
 mod lease_processes;
+mod node;
 mod operations;
 mod races;
 mod readers;
