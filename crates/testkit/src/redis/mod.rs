@@ -25,7 +25,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub enum Data {
     /// None, as after a restart without persistence.
     Empty,
-    /// Everything the server held when it was stopped. A server that was killed before keeps what was last saved.
+    /// Everything the server held when it was stopped. A server that was killed earlier keeps its last saved data.
     Kept,
 }
 
