@@ -8,57 +8,57 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use stream_registry::{ConnectOptions, OnConflict, StreamId};
 
-/// Receives RTP over UDP and registers each session in a stream registry, with its statistics each second.
+/// Receives RTP over UDP, registers each session in a stream registry, and reports its statistics every second.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "rtp-ingest", version)]
 pub struct Args {
-    /// The store: http://host:port of a running `streamreg serve`, or redis://host:port.
+    /// URL of the store: http://host:port of a running `streamreg serve`, or redis://host:port.
     #[arg(long, value_name = "URL", env = "STREAMREG_STORE", default_value = "http://127.0.0.1:8580", value_parser = store)]
     pub store: String,
 
-    /// File with the bearer token of an HTTP store.
+    /// File that contains the bearer token for an HTTP store.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// Where RTP comes to; RTCP comes to the next port, or to the same.
+    /// Address to receive RTP on; RTCP is received on this port and the next one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5004")]
     pub listen: SocketAddr,
 
-    /// This node's name in the streams' records.
+    /// Name of this node, shown in its streams' records.
     #[arg(long, value_name = "NAME", value_parser = node)]
     pub node: Option<String>,
 
-    /// The stream's id, for the first session and after its end the next one; other sessions get generated ids.
+    /// Stream id of the first session; when it ends, the next new session gets it. Other sessions get generated ids.
     #[arg(long, value_name = "ID")]
     pub id: Option<StreamId>,
 
-    /// What happens where another publisher has the stream of --id.
+    /// Reaction if another publisher already has the stream --id.
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = Conflict::Reject, requires = "id")]
     pub on_conflict: Conflict,
 
-    /// How long a stream outlives this node in Redis: 10s or 5m; for an HTTP store its server decides [default: 5m].
+    /// Time after which a stream expires in Redis if this node dies, e.g. 10s; an HTTP server sets its own [default: 5m].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub ttl: Option<Duration>,
 
-    /// Session description that names the codecs, as ffmpeg writes it with -sdp_file; may come later.
+    /// Session description (SDP) that names the codecs, e.g. from ffmpeg -sdp_file; the file may be created later.
     #[arg(long, value_name = "FILE")]
     pub sdp: Option<PathBuf>,
 
-    /// How long a session may be silent before it ends: 10s, 500ms or 2m.
+    /// Time without packets after which a session ends, e.g. 10s, 500ms or 2m.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub silence: Duration,
 
-    /// The most sessions at a time.
+    /// Maximum number of concurrent sessions.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = max_sessions)]
     pub max_sessions: usize,
 }
 
-/// What happens where another publisher has the id.
+/// Reaction if another publisher already has the id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Conflict {
-    /// It keeps it; tried each second until it is free.
+    /// Leave the stream to the other publisher and retry every second until the id is free.
     Reject,
-    /// This one gets it, and the other one is told.
+    /// Take the stream over; the other publisher is notified.
     TakeOver,
 }
 
@@ -72,18 +72,18 @@ impl From<Conflict> for OnConflict {
 }
 
 impl Args {
-    /// Returns how the store is opened.
+    /// Returns the options to open the store with.
     ///
     /// # Errors
     ///
-    /// Where the token cannot be read; the sentence says what to do.
+    /// Returns a message for the user if the token file cannot be read or is empty.
     pub fn connect_options(&self) -> Result<ConnectOptions, String> {
         let options = self.ttl.map_or_else(ConnectOptions::default, |ttl| ConnectOptions::default().ttl(ttl));
         let Some(path) = &self.token_file else { return Ok(options) };
-        let text = fs::read_to_string(path)
-            .map_err(|error| format!("the token file {} cannot be read: {error}", path.display()))?;
-        match text.trim() {
-            "" => Err(format!("the token file {} is empty; put the server's token into it", path.display())),
+        let content = fs::read_to_string(path)
+            .map_err(|error| format!("cannot read the token file {}: {error}", path.display()))?;
+        match content.trim() {
+            "" => Err(format!("the token file {} is empty; write the server's token into it", path.display())),
             token => Ok(options.token(token)),
         }
     }
@@ -91,38 +91,42 @@ impl Args {
 
 fn store(url: &str) -> Result<String, String> {
     if url.starts_with("memory:") {
-        return Err("nobody else could read memory: of this process; give http://host:port or redis://host:port".into());
+        return Err("the store memory: exists only in this process; use http://host:port or redis://host:port".into());
     }
     Ok(url.to_owned())
 }
 
 fn node(name: &str) -> Result<String, String> {
-    let most = stream_registry::stream::limits::MAX_TEXT_BYTES;
-    if name.is_empty() || name.len() > most || name.chars().any(char::is_control) {
-        return Err(format!("give a name of 1 to {most} bytes without control characters"));
+    let max = stream_registry::stream::limits::MAX_TEXT_BYTES;
+    if name.is_empty() || name.len() > max || name.chars().any(char::is_control) {
+        return Err(format!("expected 1 to {max} bytes without control characters"));
     }
     Ok(name.to_owned())
 }
 
-fn max_sessions(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|most| (1..=100_000).contains(most)).ok_or_else(|| "give a number from 1 to 100000".into())
+fn max_sessions(number: &str) -> Result<usize, String> {
+    number
+        .parse()
+        .ok()
+        .filter(|max| (1..=100_000).contains(max))
+        .ok_or_else(|| "expected a number from 1 to 100000".into())
 }
 
-/// Reads `500ms`, `10s`, `2m` and `1h`, from 100 ms to a day.
-fn duration(text: &str) -> Result<Duration, String> {
+/// Parses a duration such as `500ms`, `10s`, `2m` or `1h`, from 100 ms to 24 h.
+fn duration(input: &str) -> Result<Duration, String> {
     const MAX: Duration = Duration::from_secs(24 * 3_600);
-    let fault = || "give a time from 100ms to 24h, with its unit: 500ms, 10s, 2m or 1h".to_owned();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(fault)?;
-    let number: u64 = text[..digits].parse().map_err(|_| fault())?;
-    let millis = match &text[digits..] {
+    let invalid = || "expected a duration from 100ms to 24h with a unit, e.g. 500ms, 10s, 2m or 1h".to_owned();
+    let digits = input.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
+    let number: u64 = input[..digits].parse().map_err(|_| invalid())?;
+    let millis = match &input[digits..] {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(fault()),
+        _ => return Err(invalid()),
     };
-    let time = Duration::from_millis(number.checked_mul(millis).ok_or_else(fault)?);
-    if (Duration::from_millis(100)..=MAX).contains(&time) { Ok(time) } else { Err(fault()) }
+    let duration = Duration::from_millis(number.checked_mul(millis).ok_or_else(invalid)?);
+    if (Duration::from_millis(100)..=MAX).contains(&duration) { Ok(duration) } else { Err(invalid()) }
 }
 
 #[cfg(test)]
@@ -130,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_a_unit_and_limits() {
+    fn duration_requires_a_unit_and_enforces_limits() {
         for (text, millis) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("24h", 86_400_000), ("100ms", 100)] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
@@ -154,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_checked() {
+    fn invalid_arguments_exit_with_status_2() {
         let parse = |args: &[&str]| Args::try_parse_from([&["rtp-ingest"], args].concat());
         let args = parse(&[]).unwrap();
         assert_eq!((args.listen.port(), args.silence.as_secs(), args.max_sessions), (5004, 10, 1_000));
@@ -182,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_from_its_file() {
+    fn connect_options_read_the_token_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         let mut args = Args::try_parse_from(["rtp-ingest"]).unwrap();
         assert_eq!(args.connect_options().unwrap(), ConnectOptions::default());
         args.token_file = Some(path.clone());
-        assert!(args.connect_options().unwrap_err().contains("cannot be read"));
+        assert!(args.connect_options().unwrap_err().contains("cannot read"));
         fs::write(&path, " \n").unwrap();
         assert!(args.connect_options().unwrap_err().contains("empty"));
         fs::write(&path, "secret\n").unwrap();

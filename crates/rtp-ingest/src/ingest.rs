@@ -1,4 +1,4 @@
-//! The loop: packets into the table, ticks, and the publisher beside it.
+//! Runs the node: receives packets into the table, closes measuring periods, and publishes in a separate task.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,28 +17,28 @@ use crate::publish::{self, GivenId, Shared};
 use crate::sdp::SdpFile;
 use crate::table::{Effect, Table, TableOptions};
 
-/// How often statistics go out.
+/// Interval between two reports of statistics.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long the end of all streams may take when the node stops.
+/// Upper bound of the time to unregister all streams when the node stops.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
-/// The most packets that are taken in a row before ticks have their turn.
-const MEDIA_BURST: usize = 256;
-/// The same for RTCP's own port.
-const CONTROL_BURST: usize = 16;
+/// Maximum number of packets read from the RTP port before timers are polled again.
+const RTP_BURST: usize = 256;
+/// Maximum number of packets read from the RTCP port before timers are polled again.
+const RTCP_BURST: usize = 16;
 
-/// How a node works.
+/// Options of a node.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct IngestOptions {
-    /// The name under which streams are registered. Default none.
+    /// Name of the node in its streams' records. Default `None`.
     pub node: Option<String>,
-    /// The id of one session at a time, in place of a generated one. Default none.
+    /// Stream id for one session at a time; other sessions get generated ids. Default `None`.
     pub id: Option<GivenId>,
-    /// The most sessions at a time. Default 1 000.
+    /// Maximum number of concurrent sessions. Default 1 000.
     pub max_sessions: usize,
-    /// How long a session lives without a packet. Default 10 s.
+    /// Time without packets after which a session ends. Default 10 s.
     pub silence: Duration,
-    /// Where codecs are described. Default nowhere.
+    /// Session description that names the codecs. Default `None`.
     pub sdp: Option<SdpFile>,
 }
 
@@ -50,35 +50,35 @@ impl Default for IngestOptions {
 }
 
 impl IngestOptions {
-    /// Names the node.
+    /// Sets the name of the node.
     #[must_use]
     pub fn node(mut self, node: Option<String>) -> Self {
         self.node = node;
         self
     }
 
-    /// Gives an id to the first session, and after its end to the next one that begins.
+    /// Sets the stream id of the first session. When that session ends, the next new session gets the id.
     #[must_use]
     pub fn id(mut self, id: Option<GivenId>) -> Self {
         self.id = id;
         self
     }
 
-    /// Sets the most sessions at a time.
+    /// Sets the maximum number of concurrent sessions.
     #[must_use]
-    pub fn max_sessions(mut self, most: usize) -> Self {
-        self.max_sessions = most;
+    pub fn max_sessions(mut self, max: usize) -> Self {
+        self.max_sessions = max;
         self
     }
 
-    /// Sets how long a session lives without a packet.
+    /// Sets the time without packets after which a session ends.
     #[must_use]
     pub fn silence(mut self, silence: Duration) -> Self {
         self.silence = silence;
         self
     }
 
-    /// Sets where codecs are described.
+    /// Sets the session description that names the codecs.
     #[must_use]
     pub fn sdp(mut self, file: Option<SdpFile>) -> Self {
         self.sdp = file;
@@ -86,17 +86,17 @@ impl IngestOptions {
     }
 }
 
-/// Receives until `stop` completes, then ends all streams, within 5 s.
+/// Receives until `stop` completes, then unregisters all streams within 5 s.
 ///
-/// `store` may take its time: packets are counted meanwhile. It is not closed at the end.
+/// While `store` is still opening, packets are already counted. The store is not closed at the end.
 ///
 /// # Errors
 ///
-/// Only where `store` fails: what happens to an open store later is logged and tried again.
+/// Returns the error of `store` if the store cannot be opened. Errors of an open store are logged and retried.
 ///
 /// # Cancel safety
 ///
-/// When dropped, streams that are registered stay until their time to live is over.
+/// If dropped, registered streams remain until they expire.
 pub async fn run(
     listener: Listener,
     store: impl Future<Output = stream_registry::Result<Arc<dyn Registry>>> + Send + 'static,
@@ -109,70 +109,69 @@ pub async fn run(
         port: listener.rtp_addr().port(),
     });
     let shared = Arc::new(Shared::new(table));
-    // Dropping the set stops what runs in it.
-    let mut beside = JoinSet::new();
+    // Dropping the set aborts its task.
+    let mut sdp_task = JoinSet::new();
     if let Some(file) = options.sdp {
-        beside.spawn(follow(file, Arc::clone(&shared)));
+        sdp_task.spawn(follow_sdp(file, Arc::clone(&shared)));
     }
-    let (finish, finishing) = oneshot::channel();
+    let (stop_publishing, publishing_stopped) = oneshot::channel();
     let mut publishing = JoinSet::new();
-    publishing.spawn(publish(Arc::clone(&shared), store, options.node, options.id, finishing));
+    publishing.spawn(publish(Arc::clone(&shared), store, options.node, options.id, publishing_stopped));
 
-    let failed = tokio::select! {
+    let failure = tokio::select! {
         () = receive(&listener, &shared, options.silence) => None,
         () = stop => None,
         done = publishing.join_next() => done,
     };
-    if let Some(done) = failed {
+    if let Some(done) = failure {
         return outcome(done);
     }
     shared.table().end_all();
-    // The publisher may have failed this very moment; then nobody listens.
-    let _ = finish.send(());
+    // This fails if the publishing task has just failed.
+    let _ = stop_publishing.send(());
     match timeout(SHUTDOWN_LIMIT, publishing.join_next()).await {
         Ok(done) => done.map_or(Ok(()), outcome),
         Err(_) => {
-            warn!("the store does not answer; streams that are left there expire by themselves");
+            warn!("the store does not respond; its remaining streams will expire");
             Ok(())
         }
     }
 }
 
 fn outcome(done: Result<stream_registry::Result<()>, JoinError>) -> stream_registry::Result<()> {
-    done.unwrap_or_else(|stopped| {
+    done.unwrap_or_else(|failed| {
         let kind = stream_registry::ErrorKind::Internal;
-        Err(stream_registry::Error::new(kind, "the publishing task broke off; start the node again")
-            .with_source(stopped))
+        Err(stream_registry::Error::new(kind, "publishing task failed; restart the node").with_source(failed))
     })
 }
 
-/// Waits for the store, publishes, and at the end of the node ends all streams.
+/// Waits for the store, publishes the sessions, and unregisters all streams when the node stops.
 async fn publish(
     shared: Arc<Shared>,
     store: impl Future<Output = stream_registry::Result<Arc<dyn Registry>>>,
     node: Option<String>,
     id: Option<GivenId>,
-    mut finishing: oneshot::Receiver<()>,
+    mut stopped: oneshot::Receiver<()>,
 ) -> stream_registry::Result<()> {
     let registry = tokio::select! {
         opened = store => opened?,
-        _ = &mut finishing => return Ok(()),
+        _ = &mut stopped => return Ok(()),
     };
     let stop = async {
-        // An error says that the node is gone: the same.
-        let _ = finishing.await;
+        // An error means that `run` was dropped: stop as well.
+        let _ = stopped.await;
     };
     publish::publish(shared, registry, node, id, stop).await;
     Ok(())
 }
 
-/// Reads the session description, and again whenever it changes.
-async fn follow(mut file: SdpFile, shared: Arc<Shared>) -> stream_registry::Result<()> {
+/// Reads the session description and rereads it whenever the file changes.
+async fn follow_sdp(mut file: SdpFile, shared: Arc<Shared>) -> stream_registry::Result<()> {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // A file may lie on a slow disk; packets must not wait for it.
+        // Reading from a slow disk must not delay packets.
         let polled = spawn_blocking(move || {
             let sdp = file.poll();
             (file, sdp)
@@ -186,7 +185,7 @@ async fn follow(mut file: SdpFile, shared: Arc<Shared>) -> stream_registry::Resu
     }
 }
 
-/// Receives for ever.
+/// Receives packets until dropped.
 async fn receive(listener: &Listener, shared: &Shared, silence: Duration) {
     let mut periods = interval(PERIOD);
     periods.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -197,14 +196,14 @@ async fn receive(listener: &Listener, shared: &Shared, silence: Duration) {
         tokio::select! {
             readable = listener.readable() => match readable {
                 Ok(()) => drain(listener, shared, &mut buffer),
-                Err(error) => warn!(%error, "the socket fails; packets may be missing"),
+                Err(error) => warn!(%error, "cannot receive from the socket; packets may be lost"),
             },
             _ = periods.tick() => {
                 shared.table().roll(Instant::now());
                 shared.notify();
             }
             _ = reaping.tick() => {
-                if shared.table().reap(Instant::now()) == Effect::News {
+                if shared.table().reap(Instant::now()) == Effect::Changed {
                     shared.notify();
                 }
             }
@@ -212,39 +211,41 @@ async fn receive(listener: &Listener, shared: &Shared, silence: Duration) {
     }
 }
 
-/// Takes what has arrived, up to a burst. Media first: a good-bye comes behind the packets that were sent before it.
+/// Reads the packets that have arrived, up to a burst per port.
+///
+/// RTP comes first, so that a BYE is processed after the packets that were sent before it.
 fn drain(listener: &Listener, shared: &Shared, buffer: &mut [u8]) {
     let mut effect = Effect::None;
-    for (port, most) in [(Port::Media, MEDIA_BURST), (Port::Control, CONTROL_BURST)] {
-        for _ in 0..most {
-            match listener.take(port, buffer) {
+    for (port, burst) in [(Port::Rtp, RTP_BURST), (Port::Rtcp, RTCP_BURST)] {
+        for _ in 0..burst {
+            match listener.try_receive(port, buffer) {
                 Ok(Some((length, source))) => {
-                    if take_in(&buffer[..length], source, port, shared) == Effect::News {
-                        effect = Effect::News;
+                    if process(&buffer[..length], source, port, shared) == Effect::Changed {
+                        effect = Effect::Changed;
                     }
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    debug!(%error, "a packet could not be read");
+                    debug!(%error, "cannot read a packet");
                     break;
                 }
             }
         }
     }
-    if effect == Effect::News {
+    if effect == Effect::Changed {
         shared.notify();
     }
 }
 
-fn take_in(datagram: &[u8], source: SocketAddr, port: Port, shared: &Shared) -> Effect {
+fn process(datagram: &[u8], source: SocketAddr, port: Port, shared: &Shared) -> Effect {
     let now = Instant::now();
     let source = SocketAddr::new(source.ip().to_canonical(), source.port());
     match (Packet::parse(datagram), port) {
-        (Ok(Packet::Rtp(packet)), Port::Media) => shared.table().rtp(source, &packet, datagram.len(), now),
+        (Ok(Packet::Rtp(packet)), Port::Rtp) => shared.table().rtp(source, &packet, datagram.len(), now),
         (Ok(Packet::Rtcp(packet)), _) => shared.table().rtcp(source, &packet, now),
-        (Ok(Packet::Rtp(_)), Port::Control) => Effect::None,
-        (Err(why), _) => {
-            trace!(%source, %why, bytes = datagram.len(), "neither RTP nor RTCP");
+        (Ok(Packet::Rtp(_)), Port::Rtcp) => Effect::None,
+        (Err(error), _) => {
+            trace!(%source, %error, bytes = datagram.len(), "ignored a malformed packet");
             Effect::None
         }
     }
@@ -254,7 +255,7 @@ fn take_in(datagram: &[u8], source: SocketAddr, port: Port, shared: &Shared) -> 
 mod tests {
     use super::*;
 
-    /// RTP of payload type 0 and source 7.
+    /// An RTP packet with payload type 0 and SSRC 7.
     fn rtp(sequence: u8) -> [u8; 14] {
         [0x80, 0, 0, sequence, 0, 0, 0, 0, 0, 0, 0, 7, 1, 1]
     }
@@ -262,17 +263,17 @@ mod tests {
     const BYE: [u8; 8] = [0x81, 203, 0, 1, 0, 0, 0, 7];
 
     #[test]
-    fn addresses_are_written_the_usual_way() {
+    fn ipv4_mapped_address_is_shown_as_ipv4() {
         for (from, written) in [
             ("192.0.2.1:5004", "192.0.2.1:5004"),
-            // A socket for both families shows IPv4 like this.
+            // A dual-stack socket reports IPv4 addresses in this form.
             ("[::ffff:192.0.2.1]:5004", "192.0.2.1:5004"),
             ("[2001:db8::1]:5004", "[2001:db8::1]:5004"),
         ] {
             let shared = Shared::new(Table::new(TableOptions::default()));
             let from: SocketAddr = from.parse().unwrap();
-            assert_eq!(take_in(&rtp(1), from, Port::Media, &shared), Effect::None);
-            assert_eq!(take_in(&rtp(2), from, Port::Media, &shared), Effect::News);
+            assert_eq!(process(&rtp(1), from, Port::Rtp, &shared), Effect::None);
+            assert_eq!(process(&rtp(2), from, Port::Rtp, &shared), Effect::Changed);
             let seen = shared.table().observe();
             assert_eq!(seen[0].source.to_string(), written);
             assert_eq!((seen[0].stats.bytes_received, seen[0].description.clock_rate), (14, 8_000));
@@ -280,20 +281,20 @@ mod tests {
     }
 
     #[test]
-    fn each_port_takes_what_belongs_there() {
+    fn rtcp_port_ignores_rtp_and_both_ports_ignore_malformed_packets() {
         let shared = Shared::new(Table::new(TableOptions::default()));
         let from: SocketAddr = "192.0.2.1:5004".parse().unwrap();
         for sequence in 1..5 {
-            assert_eq!(take_in(&rtp(sequence), from, Port::Control, &shared), Effect::None, "media on RTCP's port");
+            assert_eq!(process(&rtp(sequence), from, Port::Rtcp, &shared), Effect::None, "RTP on the RTCP port");
         }
-        assert_eq!(take_in(&rtp(1), from, Port::Media, &shared), Effect::None);
-        assert_eq!(take_in(&rtp(2), from, Port::Media, &shared), Effect::News);
-        for rubbish in
+        assert_eq!(process(&rtp(1), from, Port::Rtp, &shared), Effect::None);
+        assert_eq!(process(&rtp(2), from, Port::Rtp, &shared), Effect::Changed);
+        for malformed in
             [&b""[..], b"GET / HTTP/1.1", &[0x81, 203, 0, 9, 0, 0, 0, 7], &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]]
         {
-            assert_eq!(take_in(rubbish, from, Port::Media, &shared), Effect::None);
-            assert_eq!(take_in(rubbish, from, Port::Control, &shared), Effect::None);
+            assert_eq!(process(malformed, from, Port::Rtp, &shared), Effect::None);
+            assert_eq!(process(malformed, from, Port::Rtcp, &shared), Effect::None);
         }
-        assert_eq!(take_in(&BYE, from, Port::Control, &shared), Effect::News);
+        assert_eq!(process(&BYE, from, Port::Rtcp, &shared), Effect::Changed);
     }
 }

@@ -1,19 +1,19 @@
-//! An ingest node for RTP: receives over UDP, measures, and keeps a stream registry up to date.
+//! An ingest node for RTP: receives packets over UDP, measures them, and keeps a stream registry up to date.
 //!
-//! Each RTP session (RFC 3550: a synchronisation source at an address) is a stream. It is registered when its
-//! sequence numbers prove it real, reports its statistics each second, and is unregistered when the sender says
-//! good-bye or falls silent.
+//! Each RTP session, i.e. each synchronisation source (SSRC, RFC 3550) at each address, is one stream. It is registered
+//! when two packets in sequence have arrived, reports its statistics every second, and is unregistered when the sender
+//! sends RTCP BYE or times out.
 //!
-//! | module | what it does |
+//! | module | purpose |
 //! |---|---|
-//! | [`packet`] | reads RTP and RTCP headers |
-//! | [`cli`] | reads the command line |
+//! | [`packet`] | parses RTP and RTCP headers |
+//! | [`cli`] | parses the command line |
 //! | [`listen`] | opens the sockets |
-//! | [`session`] | counts one session: loss, jitter, rates |
-//! | [`sdp`] | knows codecs from session descriptions |
-//! | [`table`] | holds all sessions: probation, limits, silence, good-bye |
-//! | [`publish`] | brings the registry in step with them |
-//! | [`ingest`] | runs it all |
+//! | [`session`] | measures one session: loss, jitter, rates |
+//! | [`sdp`] | reads codecs from session descriptions |
+//! | [`table`] | holds all sessions: probation, limits, time-outs, BYE |
+//! | [`publish`] | keeps the registry in step with the sessions |
+//! | [`ingest`] | runs the node |
 
 pub mod cli;
 pub mod ingest;

@@ -1,4 +1,4 @@
-//! The sockets: RTP on one port, RTCP on the next one and on the same.
+//! The sockets: RTP on one port, RTCP on the same port and on the next one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,12 +7,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tracing::debug;
 
-/// The receive buffer that is asked for: half a second of 60 Mbit/s. The system may give less.
+/// Requested size of the receive buffer: half a second at 60 Mbit/s. The system may grant less.
 const RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-/// The largest datagram of UDP fits.
+/// Size of the packet buffer: more than the largest UDP datagram.
 pub(crate) const DATAGRAM_BYTES: usize = 65_536;
-/// How many pairs of free ports are tried for port 0.
-const PORT_TRIES: usize = 64;
+/// Maximum number of port pairs tried for port 0.
+const MAX_PORT_ATTEMPTS: usize = 64;
 
 /// A pair of sockets for RTP and RTCP.
 #[derive(Debug)]
@@ -22,29 +22,29 @@ pub struct Listener {
     rtp_addr: SocketAddr,
 }
 
-/// The port that a datagram came to.
+/// The port that received a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Port {
-    /// The one for RTP, where RTCP is welcome as well (RFC 5761).
-    Media,
-    /// The one for RTCP.
-    Control,
+    /// The RTP port, which accepts RTCP as well (RFC 5761).
+    Rtp,
+    /// The RTCP port.
+    Rtcp,
 }
 
 impl Listener {
-    /// Opens `addr` for RTP and the next port for RTCP; port 0 takes a free pair.
+    /// Opens `addr` for RTP and the next port for RTCP. Port 0 selects a free pair.
     ///
     /// # Errors
     ///
-    /// Where a port is taken or not allowed, and for port 65535, which has no next one.
+    /// Returns an error if a port is in use or forbidden, and for port 65535, which has no next port.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
         if addr.port() != 0 {
             return Self::bind_pair(addr);
         }
-        let mut tries = 1;
+        let mut attempts = 1;
         loop {
             match Self::bind_pair(addr) {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < PORT_TRIES => tries += 1,
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts < MAX_PORT_ATTEMPTS => attempts += 1,
                 done => return done,
             }
         }
@@ -55,17 +55,17 @@ impl Listener {
         let rtp_addr = rtp.local_addr()?;
         let mut next = rtp_addr;
         let port = rtp_addr.port().checked_add(1);
-        next.set_port(port.ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "RTCP needs the port after 65535"))?);
-        let rtcp = open(next).map_err(|error| io::Error::new(error.kind(), format!("for RTCP on {next}: {error}")))?;
+        next.set_port(port.ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "no port for RTCP after 65535"))?);
+        let rtcp = open(next).map_err(|error| io::Error::new(error.kind(), format!("RTCP on {next}: {error}")))?;
         Ok(Self { rtp, rtcp, rtp_addr })
     }
 
-    /// Returns the address that RTP comes to.
+    /// Returns the address that receives RTP.
     pub fn rtp_addr(&self) -> SocketAddr {
         self.rtp_addr
     }
 
-    /// Waits until there is something to take.
+    /// Waits until a packet has arrived on either port.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         tokio::select! {
             ready = self.rtp.readable() => ready,
@@ -73,14 +73,14 @@ impl Listener {
         }
     }
 
-    /// Takes a datagram that has arrived; `None` when there is none.
-    pub(crate) fn take(&self, port: Port, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
+    /// Receives a datagram without waiting; returns `None` if none has arrived.
+    pub(crate) fn try_receive(&self, port: Port, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
         let socket = match port {
-            Port::Media => &self.rtp,
-            Port::Control => &self.rtcp,
+            Port::Rtp => &self.rtp,
+            Port::Rtcp => &self.rtcp,
         };
         match socket.try_recv_from(buffer) {
-            Ok(taken) => Ok(Some(taken)),
+            Ok(received) => Ok(Some(received)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
@@ -90,7 +90,7 @@ impl Listener {
 fn open(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES) {
-        debug!(%error, "the receive buffer stays as it is");
+        debug!(%error, "cannot enlarge the receive buffer");
     }
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_pair_of_ports() {
+    async fn bind_opens_two_consecutive_ports() {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let port = listener.rtp_addr().port();
         assert_eq!(listener.rtcp.local_addr().unwrap().port(), port + 1);
@@ -111,15 +111,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn datagrams_are_taken_one_by_one_and_empty_ones_too() {
+    async fn try_receive_returns_one_datagram_at_a_time_even_if_empty() {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mut buffer = vec![0; DATAGRAM_BYTES];
-        assert_eq!(listener.take(Port::Media, &mut buffer).unwrap(), None);
+        assert_eq!(listener.try_receive(Port::Rtp, &mut buffer).unwrap(), None);
         for bytes in [&b""[..], b"abc"] {
             sender.send_to(bytes, listener.rtp_addr()).await.unwrap();
             listener.readable().await.unwrap();
-            let (length, from) = listener.take(Port::Media, &mut buffer).unwrap().unwrap();
+            let (length, from) = listener.try_receive(Port::Rtp, &mut buffer).unwrap().unwrap();
             assert_eq!((&buffer[..length], from), (bytes, sender.local_addr().unwrap()));
         }
     }

@@ -1,4 +1,4 @@
-//! Registers live RTP sessions. See the README beside it.
+//! Registers live RTP sessions in a stream registry. The README describes its use.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -16,9 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-/// How long a pause is between two tries to reach the store at the start.
+/// Pause between two attempts to connect to the store.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Exit statuses, those of `streamreg`.
+// Exit statuses, the same as those of `streamreg`.
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
@@ -43,9 +43,9 @@ async fn main() -> ExitCode {
 async fn serve(args: Args) -> Result<(), (u8, String)> {
     let connect_options = args.connect_options().map_err(|message| (USAGE, message))?;
     let listener = Listener::bind(args.listen).map_err(|error| {
-        (FAILED, format!("cannot listen on {}: {error}; choose another with --listen", args.listen))
+        (FAILED, format!("cannot listen on {}: {error}; choose another address with --listen", args.listen))
     })?;
-    let stop = stopped().map_err(|error| (FAILED, format!("signals cannot be received: {error}")))?;
+    let stop = stopped().map_err(|error| (FAILED, format!("cannot receive signals: {error}")))?;
     info!(rtp = %listener.rtp_addr(), store = %without_password(&args.store), "listening");
     let options = IngestOptions::default()
         .node(args.node)
@@ -59,14 +59,14 @@ async fn serve(args: Args) -> Result<(), (u8, String)> {
     })
 }
 
-/// Opens the store, and waits for one that is not there yet.
+/// Opens the store; retries every second while it is unreachable.
 async fn open(url: String, options: ConnectOptions) -> stream_registry::Result<Arc<dyn Registry>> {
-    let mut complained = false;
+    let mut warned = false;
     loop {
         match stream_registry::connect_with(&url, &options).await {
             Err(error) if error.is_retryable() => {
-                if !std::mem::replace(&mut complained, true) {
-                    warn!(%error, "the store cannot be reached; packets are counted, and it is tried each second");
+                if !std::mem::replace(&mut warned, true) {
+                    warn!(%error, "the store is unreachable; counting packets and retrying every second");
                 }
             }
             done => return done,
@@ -75,7 +75,7 @@ async fn open(url: String, options: ConnectOptions) -> stream_registry::Result<A
     }
 }
 
-/// Completes at the first SIGINT or SIGTERM; the second one ends the process at once.
+/// Completes on the first SIGINT or SIGTERM. The second signal exits the process immediately.
 fn stopped() -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -84,7 +84,7 @@ fn stopped() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        info!("stopping: all streams are ended; a second signal stops at once");
+        info!("stopping: unregistering all streams; a second signal exits immediately");
         tokio::spawn(async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -95,7 +95,7 @@ fn stopped() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Leaves out what stands between `://` and the last `@`.
+/// Replaces the user and password of a URL, between `://` and the last `@`, by `…`.
 fn without_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),

@@ -2,21 +2,22 @@
 //!
 //! | helper | for |
 //! |---|---|
-//! | [`RedisServer`] | a Redis of the test's own, on a free loopback port and a unix socket |
-//! | [`Replica`] | a read-only copy of one |
-//! | [`FaultProxy`] | a network that cuts, stalls, swallows and refuses on demand |
-//! | [`wait_until`] | a condition with a deadline, in place of a fixed pause |
-//! | [`streamreg_binary`] | the command line under test |
+//! | [`RedisServer`] | a Redis server for one test, on a free loopback port and a unix socket |
+//! | [`Replica`] | a read-only replica of such a server |
+//! | [`FaultProxy`] | a TCP proxy that cuts, stalls, delays and refuses connections on demand |
+//! | [`wait_until`] | waits for a condition with a deadline, instead of a fixed pause |
+//! | [`streamreg_binary`] | path of the `streamreg` binary |
+//! | [`node_example`] | path of the example ingest node |
 //!
-//! Helpers panic where something cannot be started: that is a failed test, and says why.
-#![allow(clippy::expect_used, reason = "a helper that cannot do its work has to fail the test")]
+//! Helpers panic if something cannot be started. The test then fails and the message says why.
+#![allow(clippy::expect_used, reason = "a helper that fails must fail the test")]
 
 mod binary;
 mod proxy;
 mod redis;
 mod wait;
 
-pub use binary::streamreg_binary;
+pub use binary::{node_example, streamreg_binary};
 pub use proxy::FaultProxy;
 pub use redis::{Data, RedisBuilder, RedisServer, Replica};
 pub use wait::wait_until;

@@ -1,4 +1,4 @@
-//! A network that fails on demand.
+//! A TCP proxy that simulates network faults.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,9 +20,9 @@ const UNLIMITED: u64 = u64::MAX;
 /// let redis = testkit::RedisServer::start().await;
 /// let proxy = testkit::FaultProxy::start(redis.addr()).await;
 /// let url = format!("redis://{}", proxy.addr());
-/// proxy.stall();  // nothing gets through, connections stay open
+/// proxy.stall();  // nothing is forwarded; connections stay open
 /// proxy.resume().await;
-/// proxy.cut();    // every connection breaks; new ones are good
+/// proxy.cut();    // every connection is closed; new ones work
 /// # }
 /// ```
 #[derive(Debug)]
@@ -36,101 +36,102 @@ pub struct FaultProxy {
 struct Shared {
     upstream: SocketAddr,
     mode: watch::Sender<Mode>,
-    /// Connections of an older generation are closed.
-    generation: watch::Sender<u64>,
-    /// Whether the port is open; follows `mode`.
+    /// Incremented by `cut`; each connection closes when the value changes.
+    cuts: watch::Sender<u64>,
+    /// Whether the port is open. Lags behind `mode`.
     listening: watch::Sender<bool>,
-    /// Bytes of answers that still get through before connections break.
-    answers_left: AtomicU64,
-    /// What each answer waits for, in ms.
-    delay: AtomicU64,
+    /// Bytes of replies that are still forwarded before connections are closed.
+    reply_bytes_left: AtomicU64,
+    /// Delay of each reply, in milliseconds.
+    delay_ms: AtomicU64,
     accepted: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    Pass,
+    Forward,
     Stall,
-    Swallow,
+    DropReplies,
     Refuse,
 }
 
 impl FaultProxy {
-    /// Opens a loopback port whose connections go to `upstream`.
+    /// Opens a loopback port and forwards its connections to `upstream`.
     ///
     /// # Panics
     ///
-    /// When no port can be opened.
+    /// Panics if no port can be opened.
     pub async fn start(upstream: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a loopback port can be opened");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a loopback port is available");
         let addr = listener.local_addr().expect("a listener has an address");
         let shared = Arc::new(Shared {
             upstream,
-            mode: watch::Sender::new(Mode::Pass),
-            generation: watch::Sender::new(0),
+            mode: watch::Sender::new(Mode::Forward),
+            cuts: watch::Sender::new(0),
             listening: watch::Sender::new(true),
-            answers_left: AtomicU64::new(UNLIMITED),
-            delay: AtomicU64::new(0),
+            reply_bytes_left: AtomicU64::new(UNLIMITED),
+            delay_ms: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
         });
         let accepting = tokio::spawn(accept(listener, addr, Arc::clone(&shared)));
         Self { addr, shared, accepting }
     }
 
-    /// Returns the address for clients.
+    /// Returns the address that clients connect to.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Returns how many connections were accepted so far.
+    /// Returns the number of connections accepted so far.
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// Breaks every connection; new ones are good.
+    /// Closes every connection; new connections work.
     pub fn cut(&self) {
-        self.shared.generation.send_modify(|generation| *generation += 1);
+        self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Lets nothing through in either direction; connections stay open, new ones are accepted.
+    /// Stops forwarding in both directions. Connections stay open and new ones are accepted.
     pub fn stall(&self) {
         self.shared.mode.send_replace(Mode::Stall);
     }
 
-    /// Lets requests through and throws answers away: what is asked is done, and nobody learns of it.
-    pub fn swallow_answers(&self) {
-        self.shared.mode.send_replace(Mode::Swallow);
+    /// Forwards requests and discards replies: the server executes commands whose result the client never receives.
+    pub fn drop_replies(&self) {
+        self.shared.mode.send_replace(Mode::DropReplies);
     }
 
-    /// Breaks a connection when an answer would exceed `bytes` more bytes, all connections counted together;
-    /// 0 breaks it after its next request was passed on and answered.
-    pub fn cut_answers_after(&self, bytes: u64) {
-        self.shared.answers_left.store(bytes, Ordering::SeqCst);
+    /// Forwards `bytes` more bytes of replies, counted over all connections, then closes the connection that exceeds them.
+    ///
+    /// With 0, the next request is forwarded and the connection closes when the reply arrives.
+    pub fn cut_replies_after(&self, bytes: u64) {
+        self.shared.reply_bytes_left.store(bytes, Ordering::SeqCst);
     }
 
-    /// Lets each answer wait this long, as on a long way.
-    pub fn slow(&self, delay: Duration) {
-        self.shared.delay.store(u64::try_from(delay.as_millis()).unwrap_or(UNLIMITED), Ordering::SeqCst);
+    /// Delays each reply, as a network with a high latency does.
+    pub fn delay_replies(&self, delay: Duration) {
+        self.shared.delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(UNLIMITED), Ordering::SeqCst);
     }
 
-    /// Breaks every connection and closes the port: new connections are refused, from the return on.
+    /// Closes every connection and the port. When this returns, new connections are refused.
     pub async fn refuse(&self) {
         self.shared.mode.send_replace(Mode::Refuse);
         self.cut();
-        self.until_listening(false).await;
+        self.wait_for_listening(false).await;
     }
 
-    /// Ends every fault; the port is open from the return on.
+    /// Ends every fault. When this returns, the port is open.
     pub async fn resume(&self) {
-        self.shared.answers_left.store(UNLIMITED, Ordering::SeqCst);
-        self.shared.delay.store(0, Ordering::SeqCst);
-        self.shared.mode.send_replace(Mode::Pass);
-        self.until_listening(true).await;
+        self.shared.reply_bytes_left.store(UNLIMITED, Ordering::SeqCst);
+        self.shared.delay_ms.store(0, Ordering::SeqCst);
+        self.shared.mode.send_replace(Mode::Forward);
+        self.wait_for_listening(true).await;
     }
 
-    async fn until_listening(&self, goal: bool) {
+    async fn wait_for_listening(&self, expected: bool) {
         let mut listening = self.shared.listening.subscribe();
-        listening.wait_for(|now| *now == goal).await.expect("the proxy holds the sender");
+        listening.wait_for(|now| *now == expected).await.expect("the proxy owns the sender");
     }
 }
 
@@ -142,7 +143,7 @@ impl Drop for FaultProxy {
 
 async fn accept(listener: TcpListener, addr: SocketAddr, shared: Arc<Shared>) {
     let mut mode = shared.mode.subscribe();
-    // Ends its connections with the proxy.
+    // Dropping the set closes the connections when the proxy is dropped.
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     loop {
@@ -156,7 +157,7 @@ async fn accept(listener: TcpListener, addr: SocketAddr, shared: Arc<Shared>) {
         }
         let open = match listener.take() {
             Some(open) => open,
-            None => TcpListener::bind(addr).await.expect("the proxy's port can be opened again"),
+            None => TcpListener::bind(addr).await.expect("the proxy's port can be reopened"),
         };
         shared.listening.send_replace(true);
         tokio::select! {
@@ -173,29 +174,29 @@ async fn accept(listener: TcpListener, addr: SocketAddr, shared: Arc<Shared>) {
     }
 }
 
-/// Carries one connection until a side closes it, a fault breaks it, or a cut reaches it.
+/// Forwards one connection until one side closes it, a fault breaks it, or `cut` is called.
 async fn serve(client: TcpStream, shared: Arc<Shared>) {
-    let mut generation = shared.generation.subscribe();
-    let born = *generation.borrow_and_update();
+    let mut cuts = shared.cuts.subscribe();
+    let cuts_at_start = *cuts.borrow_and_update();
     let Ok(server) = TcpStream::connect(shared.upstream).await else { return };
-    // Small answers are not to wait for company.
+    // Nagle's algorithm would delay small replies.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
     tokio::select! {
-        () = carry(client_in, server_out, &shared, Direction::Requests) => {}
-        () = carry(server_in, client_out, &shared, Direction::Answers) => {}
-        _ = generation.wait_for(|now| *now != born) => {}
+        () = forward(client_in, server_out, &shared, Direction::Requests) => {}
+        () = forward(server_in, client_out, &shared, Direction::Replies) => {}
+        _ = cuts.wait_for(|now| *now != cuts_at_start) => {}
     }
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Direction {
     Requests,
-    Answers,
+    Replies,
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, direction: Direction) {
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, direction: Direction) {
     let mut mode = shared.mode.subscribe();
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
@@ -206,20 +207,20 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared,
             }
             continue;
         }
-        if now == Mode::Swallow {
+        if now == Mode::DropReplies {
             continue;
         }
-        let delay = shared.delay.load(Ordering::SeqCst);
-        if delay > 0 {
-            tokio::time::sleep(Duration::from_millis(delay)).await;
+        let delay_ms = shared.delay_ms.load(Ordering::SeqCst);
+        if delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
         }
-        let wanted = u64::try_from(count).unwrap_or(UNLIMITED);
-        let spent = shared.answers_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-            Some(if left == UNLIMITED { left } else { left.saturating_sub(wanted) })
+        let read = u64::try_from(count).unwrap_or(UNLIMITED);
+        let before = shared.reply_bytes_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+            Some(if left == UNLIMITED { left } else { left.saturating_sub(read) })
         });
-        let left = spent.unwrap_or(UNLIMITED);
-        let through = usize::try_from(left.min(wanted)).unwrap_or(count);
-        if to.write_all(&buffer[..through]).await.is_err() || through < count {
+        let left = before.unwrap_or(UNLIMITED);
+        let forwarded = usize::try_from(left.min(read)).unwrap_or(count);
+        if to.write_all(&buffer[..forwarded]).await.is_err() || forwarded < count {
             return;
         }
     }

@@ -1,20 +1,20 @@
-//! Waiting for a condition with a deadline.
+//! Waits for a condition with a deadline.
 
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-/// How long to wait between two looks at a condition.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Pause between two checks of a condition.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Waits until `condition` holds, and returns how long that took.
+/// Waits until `condition` returns true and returns how long that took.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// use std::time::Duration;
-/// let mut looks = 0;
+/// let mut checks = 0;
 /// testkit::wait_until(Duration::from_secs(5), async || {
-///     looks += 1;
-///     looks == 3
+///     checks += 1;
+///     checks == 3
 /// })
 /// .await;
 /// # }
@@ -22,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 ///
 /// # Panics
 ///
-/// When the condition does not hold at the deadline; the message names the caller's line.
+/// Panics if the condition is still false at the deadline; the message names the caller's line.
 #[track_caller]
 pub fn wait_until<C>(deadline: Duration, mut condition: C) -> impl Future<Output = Duration>
 where
@@ -32,8 +32,8 @@ where
     async move {
         let start = Instant::now();
         while !condition().await {
-            assert!(start.elapsed() < deadline, "{caller}: the condition does not hold after {deadline:?}");
-            tokio::time::sleep(LOOK_AGAIN).await;
+            assert!(start.elapsed() < deadline, "{caller}: condition still false after {deadline:?}");
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
         start.elapsed()
     }
@@ -44,8 +44,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    #[should_panic(expected = "does not hold after 30ms")]
-    async fn the_deadline_is_a_failure() {
+    #[should_panic(expected = "condition still false after 30ms")]
+    async fn wait_until_panics_at_the_deadline() {
         wait_until(Duration::from_millis(30), async || false).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The helpers against real servers.
+//! Tests of the helpers with real servers.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-const SOON: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn a_server_starts_restarts_and_leaves_nothing() {
+async fn redis_server_restarts_and_leaves_neither_folder_nor_process() {
     let mut redis = RedisServer::start().await;
     let url = redis.url();
     assert_eq!(redis.cli(&["SET", "a", "1"]).await, "OK");
@@ -29,7 +29,7 @@ async fn a_server_starts_restarts_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn users_passwords_and_limits_hold() {
+async fn redis_server_applies_users_password_and_memory_limit() {
     let redis = RedisServer::builder()
         .password("secret")
         .user("reader", "on >pw ~* +@read")
@@ -40,21 +40,21 @@ async fn users_passwords_and_limits_hold() {
     assert_eq!(redis.cli(&["CONFIG", "GET", "maxmemory"]).await, "maxmemory\n8388608");
     assert!(redis.cli(&["ACL", "LIST"]).await.contains("user reader on"));
     let mut admin = redis.client().get_multiplexed_async_connection().await.unwrap();
-    let answer: String = redis::cmd("PING").query_async(&mut admin).await.unwrap();
-    assert_eq!(answer, "PONG");
+    let reply: String = redis::cmd("PING").query_async(&mut admin).await.unwrap();
+    assert_eq!(reply, "PONG");
 }
 
 #[tokio::test]
-async fn a_paused_server_answers_after_it_goes_on() {
+async fn paused_redis_server_replies_after_resume() {
     let redis = RedisServer::start().await;
     redis.pause();
     assert!(timeout(Duration::from_millis(300), redis.cli(&["PING"])).await.is_err());
     redis.resume();
-    assert_eq!(timeout(SOON, redis.cli(&["PING"])).await.unwrap(), "PONG");
+    assert_eq!(timeout(DEADLINE, redis.cli(&["PING"])).await.unwrap(), "PONG");
 }
 
 #[tokio::test]
-async fn a_replica_follows_and_is_promoted() {
+async fn replica_copies_its_primary_and_accepts_writes_after_promotion() {
     let primary = RedisServer::start().await;
     let replica = Replica::of(&primary).await;
     primary.cli(&["SET", "a", "1"]).await;
@@ -62,23 +62,23 @@ async fn a_replica_follows_and_is_promoted() {
     assert_eq!(replica.cli(&["GET", "a"]).await, "1");
     assert!(replica.cli(&["SET", "a", "2"]).await.starts_with("READONLY"));
     replica.promote().await;
-    wait_until(SOON, async || replica.cli(&["SET", "a", "2"]).await == "OK").await;
+    wait_until(DEADLINE, async || replica.cli(&["SET", "a", "2"]).await == "OK").await;
 }
 
 async fn ping(connection: &mut TcpStream) -> std::io::Result<String> {
     connection.write_all(b"PING\r\n").await?;
-    let mut answer = [0; 64];
-    let count = connection.read(&mut answer).await?;
-    Ok(String::from_utf8_lossy(&answer[..count]).into_owned())
+    let mut reply = [0; 64];
+    let count = connection.read(&mut reply).await?;
+    Ok(String::from_utf8_lossy(&reply[..count]).into_owned())
 }
 
-/// A broken connection ends (`Ok("")`) or is reset.
-fn broken(answer: std::io::Result<String>) -> bool {
-    answer.map_or(true, |text| text.is_empty())
+/// Returns whether a connection was closed (`Ok("")`) or reset.
+fn is_broken(reply: std::io::Result<String>) -> bool {
+    reply.map_or(true, |bytes| bytes.is_empty())
 }
 
 #[tokio::test]
-async fn the_proxy_fails_as_told() {
+async fn fault_proxy_stalls_cuts_refuses_and_drops_replies() {
     let redis = RedisServer::start().await;
     let proxy = FaultProxy::start(redis.addr()).await;
     let mut one = TcpStream::connect(proxy.addr()).await.unwrap();
@@ -87,27 +87,27 @@ async fn the_proxy_fails_as_told() {
     proxy.stall();
     assert!(timeout(Duration::from_millis(200), ping(&mut one)).await.is_err());
     proxy.resume().await;
-    let mut late = [0; 7];
-    timeout(SOON, one.read_exact(&mut late)).await.unwrap().unwrap();
-    assert_eq!(&late, b"+PONG\r\n");
+    let mut delayed = [0; 7];
+    timeout(DEADLINE, one.read_exact(&mut delayed)).await.unwrap().unwrap();
+    assert_eq!(&delayed, b"+PONG\r\n");
 
     proxy.cut();
-    assert!(broken(timeout(SOON, ping(&mut one)).await.unwrap()));
+    assert!(is_broken(timeout(DEADLINE, ping(&mut one)).await.unwrap()));
 
     proxy.refuse().await;
     assert!(TcpStream::connect(proxy.addr()).await.is_err());
     proxy.resume().await;
 
     let mut two = TcpStream::connect(proxy.addr()).await.unwrap();
-    proxy.cut_answers_after(3);
+    proxy.cut_replies_after(3);
     assert_eq!(ping(&mut two).await.unwrap(), "+PO");
-    assert!(broken(timeout(SOON, ping(&mut two)).await.unwrap()));
+    assert!(is_broken(timeout(DEADLINE, ping(&mut two)).await.unwrap()));
     proxy.resume().await;
 
     let mut three = TcpStream::connect(proxy.addr()).await.unwrap();
-    proxy.swallow_answers();
-    three.write_all(b"SET swallowed 1\r\n").await.unwrap();
-    wait_until(SOON, async || redis.cli(&["EXISTS", "swallowed"]).await == "1").await;
+    proxy.drop_replies();
+    three.write_all(b"SET dropped 1\r\n").await.unwrap();
+    wait_until(DEADLINE, async || redis.cli(&["EXISTS", "dropped"]).await == "1").await;
     assert!(timeout(Duration::from_millis(100), three.read_u8()).await.is_err());
     assert_eq!(proxy.accepted(), 3);
 }

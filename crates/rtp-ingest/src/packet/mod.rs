@@ -1,4 +1,4 @@
-//! What arrives on a socket: RTP or RTCP, told apart and checked. Nothing here trusts its input.
+//! Parses and validates datagrams as RTP or RTCP. The input is untrusted.
 
 mod rtcp;
 mod rtp;
@@ -8,27 +8,27 @@ pub use rtp::Rtp;
 
 use std::fmt;
 
-/// The protocol version of RFC 3550, in the two highest bits of the first byte.
+/// Protocol version of RFC 3550, in the two highest bits of the first byte.
 const VERSION: u8 = 2;
 
-/// One datagram, told apart.
+/// A parsed datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
-    /// Media.
+    /// A media packet.
     Rtp(Rtp),
-    /// Control.
+    /// One or more control packets.
     Rtcp(Rtcp),
 }
 
 impl Packet {
-    /// Reads a datagram from a port that carries both protocols (RFC 5761, section 4).
+    /// Parses a datagram from a port that carries both protocols (RFC 5761, section 4).
     ///
-    /// The second byte of RTCP is its packet type, 192 to 223; in RTP it is the marker and the payload
-    /// type, where 64 to 95 are not used, so that the two never meet.
+    /// The second byte of RTCP is its packet type, 192 to 223. In RTP it holds the marker and the payload type. Payload
+    /// types 64 to 95 are unused, so the two cannot be confused.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] for everything that is neither.
+    /// Returns [`Malformed`] if the datagram is neither valid RTP nor valid RTCP.
     pub fn parse(datagram: &[u8]) -> Result<Self, Malformed> {
         match datagram.get(1) {
             Some(192..=223) => Rtcp::parse(datagram).map(Self::Rtcp),
@@ -37,35 +37,35 @@ impl Packet {
     }
 }
 
-/// Why a datagram is refused.
+/// Reason why a datagram was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Malformed {
     /// Shorter than the fixed header.
     TooShort,
-    /// Not version 2 of the protocol.
+    /// The protocol version is not 2.
     Version,
-    /// The list of contributing sources goes beyond the end.
+    /// The list of contributing sources exceeds the datagram.
     Sources,
-    /// The header extension goes beyond the end.
+    /// The header extension exceeds the datagram.
     Extension,
-    /// The padding is zero or goes beyond the payload.
+    /// The padding length is zero or exceeds the payload.
     Padding,
-    /// A length of RTCP does not fit its datagram.
+    /// An RTCP length field does not match the datagram.
     Length,
-    /// Not an RTCP packet type.
+    /// The packet type is not one of RTCP.
     Type,
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TooShort => "shorter than its header",
+            Self::TooShort => "shorter than the fixed header",
             Self::Version => "not version 2",
-            Self::Sources => "contributing sources beyond the end",
-            Self::Extension => "header extension beyond the end",
-            Self::Padding => "padding beyond the payload",
-            Self::Length => "RTCP lengths do not add up",
+            Self::Sources => "contributing sources exceed the datagram",
+            Self::Extension => "header extension exceeds the datagram",
+            Self::Padding => "padding is zero or exceeds the payload",
+            Self::Length => "RTCP length does not match the datagram",
             Self::Type => "not an RTCP packet type",
         })
     }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_byte_tells_rtp_from_rtcp() {
+    fn second_byte_distinguishes_rtp_from_rtcp() {
         for second in 0..=255_u8 {
             let mut datagram = vec![0x80, second, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7];
             let is_rtp = matches!(Packet::parse(&datagram), Ok(Packet::Rtp(_)));
@@ -102,8 +102,8 @@ mod tests {
     }
 
     #[test]
-    fn no_datagram_of_random_bytes_panics() {
-        // A xorshift generator: the run is the same each time.
+    fn parse_never_panics_on_random_bytes() {
+        // A xorshift generator with a fixed seed, so that every run uses the same datagrams.
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = move || {
             state ^= state << 13;
@@ -116,7 +116,7 @@ mod tests {
             let length = usize::try_from(next() % 80).unwrap();
             let mut datagram: Vec<u8> = (0..length).map(|_| next().to_le_bytes()[3]).collect();
             if let Some(first) = datagram.first_mut() {
-                // Most of them get the right version, so that the rest of the parser is met as well.
+                // Most datagrams get the right version, so that they reach the rest of the parser.
                 *first = if next() % 8 == 0 { *first } else { 0x80 | (*first & 0x3f) };
             }
             if next() % 2 == 0 && datagram.len() > 1 {
@@ -134,6 +134,6 @@ mod tests {
                 Err(_) => {}
             }
         }
-        assert!(accepted > 10_000, "only {accepted} were accepted: the test does not reach far");
+        assert!(accepted > 10_000, "only {accepted} datagrams were accepted: too few reach the end of the parser");
     }
 }

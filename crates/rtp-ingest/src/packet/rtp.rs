@@ -1,33 +1,33 @@
-//! The RTP header, RFC 3550, section 5.1.
+//! The RTP header (RFC 3550, section 5.1).
 
 use super::{Malformed, VERSION, be16, be32};
 
-/// The bytes of the header without contributing sources and extension.
+/// Length of the header without contributing sources and extension.
 const FIXED_HEADER_BYTES: usize = 12;
 
-/// What ingest needs of an RTP packet.
+/// The fields of an RTP packet that ingest needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rtp {
-    /// What the payload is, 0 to 127; the session description says more.
+    /// Payload type, 0 to 127. The session description maps it to a codec.
     pub payload_type: u8,
-    /// The marker: with most video formats the last packet of a frame.
+    /// Marker bit. Most video formats set it on the last packet of a frame.
     pub marker: bool,
-    /// The sequence number, which grows by one each packet and wraps.
+    /// Sequence number. It grows by one per packet and wraps around.
     pub sequence: u16,
-    /// The sampling instant, in units of the payload type's clock.
+    /// Sampling instant of the payload, in units of the payload type's clock.
     pub timestamp: u32,
-    /// The synchronisation source, which the sender chose at random.
+    /// Synchronisation source (SSRC), which the sender chose at random.
     pub ssrc: u32,
-    /// Bytes of media, without headers and padding.
+    /// Length of the payload in bytes, without headers and padding.
     pub payload_bytes: usize,
 }
 
 impl Rtp {
-    /// Reads and checks an RTP packet.
+    /// Parses and validates an RTP packet.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] names the part that is wrong.
+    /// Returns [`Malformed`], which names the invalid part.
     pub fn parse(datagram: &[u8]) -> Result<Self, Malformed> {
         let [first, second, ..] = *datagram else { return Err(Malformed::TooShort) };
         if first >> 6 != VERSION {
@@ -71,8 +71,8 @@ mod tests {
     }
 
     #[test]
-    fn reads_every_field() {
-        let read = Rtp::parse(&packet(0x80, &[1, 2, 3])).unwrap();
+    fn parse_returns_every_field() {
+        let parsed = Rtp::parse(&packet(0x80, &[1, 2, 3])).unwrap();
         let expected = Rtp {
             payload_type: 96,
             marker: true,
@@ -81,49 +81,49 @@ mod tests {
             ssrc: 0x10cf_99be,
             payload_bytes: 3,
         };
-        assert_eq!(read, expected);
+        assert_eq!(parsed, expected);
     }
 
     #[test]
-    fn the_optional_parts_are_taken_off_the_payload() {
-        for (what, bytes, payload) in [
+    fn payload_bytes_exclude_sources_extension_and_padding() {
+        for (case, bytes, payload) in [
             ("empty payload", packet(0x80, &[]), 0),
             ("one contributing source", packet(0x81, &[0, 0, 0, 1, 9]), 1),
-            ("fifteen of them", packet(0x8f, &[0; 61]), 1),
+            ("fifteen contributing sources", packet(0x8f, &[0; 61]), 1),
             ("empty extension", packet(0x90, &[0xbe, 0xde, 0, 0, 9, 9]), 2),
             ("extension of one word", packet(0x90, &[0xbe, 0xde, 0, 1, 1, 2, 3, 4, 9]), 1),
             ("source and extension", packet(0x91, &[0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 9]), 1),
             ("one byte of padding", packet(0xa0, &[9, 9, 1]), 2),
-            ("nothing but padding", packet(0xa0, &[0, 0, 0, 4]), 0),
-            ("all of them", packet(0xb1, &[0, 0, 0, 1, 0, 0, 0, 0, 9, 9, 0, 2]), 2),
+            ("only padding", packet(0xa0, &[0, 0, 0, 4]), 0),
+            ("source, extension and padding", packet(0xb1, &[0, 0, 0, 1, 0, 0, 0, 0, 9, 9, 0, 2]), 2),
         ] {
-            assert_eq!(Rtp::parse(&bytes).unwrap_or_else(|e| panic!("{what}: {e}")).payload_bytes, payload, "{what}");
+            assert_eq!(Rtp::parse(&bytes).unwrap_or_else(|e| panic!("{case}: {e}")).payload_bytes, payload, "{case}");
         }
     }
 
     #[test]
-    fn refuses_what_is_no_rtp() {
-        let whole = packet(0x80, &[]);
-        for length in 0..whole.len() {
-            assert_eq!(Rtp::parse(&whole[..length]), Err(Malformed::TooShort), "{length} bytes");
+    fn parse_rejects_malformed_packets() {
+        let valid = packet(0x80, &[]);
+        for length in 0..valid.len() {
+            assert_eq!(Rtp::parse(&valid[..length]), Err(Malformed::TooShort), "{length} bytes");
         }
-        for (what, bytes, why) in [
-            ("version 0, as STUN has it", packet(0x00, &[0; 8]), Malformed::Version),
+        for (case, bytes, error) in [
+            ("version 0, as in STUN", packet(0x00, &[0; 8]), Malformed::Version),
             ("version 1", packet(0x40, &[0; 8]), Malformed::Version),
             ("version 3", packet(0xc0, &[0; 8]), Malformed::Version),
-            ("no source where one is announced", packet(0x81, &[]), Malformed::Sources),
-            ("half a source", packet(0x81, &[0, 0]), Malformed::Sources),
-            ("fourteen sources of fifteen", packet(0x8f, &[0; 56]), Malformed::Sources),
-            ("no extension header", packet(0x90, &[]), Malformed::Extension),
-            ("half an extension header", packet(0x90, &[0xbe, 0xde, 0]), Malformed::Extension),
-            ("extension beyond the end", packet(0x90, &[0xbe, 0xde, 0, 2, 0, 0, 0, 0]), Malformed::Extension),
-            ("the longest extension", packet(0x90, &[0xbe, 0xde, 0xff, 0xff, 0]), Malformed::Extension),
+            ("missing contributing source", packet(0x81, &[]), Malformed::Sources),
+            ("truncated contributing source", packet(0x81, &[0, 0]), Malformed::Sources),
+            ("fourteen of fifteen contributing sources", packet(0x8f, &[0; 56]), Malformed::Sources),
+            ("missing extension header", packet(0x90, &[]), Malformed::Extension),
+            ("truncated extension header", packet(0x90, &[0xbe, 0xde, 0]), Malformed::Extension),
+            ("extension exceeds the datagram", packet(0x90, &[0xbe, 0xde, 0, 2, 0, 0, 0, 0]), Malformed::Extension),
+            ("extension of maximum length", packet(0x90, &[0xbe, 0xde, 0xff, 0xff, 0]), Malformed::Extension),
             ("padding without payload", packet(0xa0, &[]), Malformed::Padding),
             ("padding of zero", packet(0xa0, &[1, 0]), Malformed::Padding),
-            ("padding into the header", packet(0xa0, &[1, 3]), Malformed::Padding),
-            ("padding into the extension", packet(0xb0, &[0, 0, 0, 1, 0, 0, 0, 1]), Malformed::Padding),
+            ("padding reaches into the header", packet(0xa0, &[1, 3]), Malformed::Padding),
+            ("padding reaches into the extension", packet(0xb0, &[0, 0, 0, 1, 0, 0, 0, 1]), Malformed::Padding),
         ] {
-            assert_eq!(Rtp::parse(&bytes), Err(why), "{what}");
+            assert_eq!(Rtp::parse(&bytes), Err(error), "{case}");
         }
     }
 }

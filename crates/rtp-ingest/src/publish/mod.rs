@@ -1,8 +1,8 @@
 //! Keeps the registry in step with the table of sessions.
 //!
-//! Each session has a task that acquires a lease for it, reports to it and releases it. The leases do the rest: they write
-//! all reports in one call, wait for a store that is away, and bring back what it has lost. Nothing here ever holds up the
-//! receiving of packets.
+//! Each session has a task that acquires a lease, reports statistics to it and releases it. The leases write all reports in
+//! one call, retry while the store is unreachable, and restore streams that the store has lost. Nothing here delays the
+//! reception of packets.
 
 mod outage;
 mod record;
@@ -20,49 +20,49 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
-use crate::table::{Ending, Table};
+use crate::table::{EndCause, Table};
 use outage::Outage;
 use session::Session;
 
-/// How often each stream is written.
+/// Interval between two writes of each stream.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How often sessions are looked at: what a heartbeat writes is no older than this.
-const LOOK: Duration = Duration::from_millis(100);
-/// How many registrations or ends are under way at a time.
-const PARALLEL: usize = 64;
-/// How long last reports may take when the node stops, before all streams are ended with what is known.
-const LAST_REPORTS: Duration = Duration::from_secs(2);
+/// Interval between two reports to the leases: the statistics of a heartbeat are no older than this.
+const REPORT_INTERVAL: Duration = Duration::from_millis(100);
+/// Maximum number of concurrent registrations and removals.
+const MAX_IN_FLIGHT: usize = 64;
+/// Time limit of the last reports when the node stops. All streams are unregistered afterwards.
+const LAST_REPORTS_LIMIT: Duration = Duration::from_secs(2);
 
-/// The table of sessions, shared by those who receive and those who publish.
+/// The table of sessions, shared by the receiver and the publisher.
 #[derive(Debug)]
 pub struct Shared {
     table: Mutex<Table>,
-    news: watch::Sender<()>,
+    changes: watch::Sender<()>,
 }
 
 impl Shared {
-    /// Shares a table.
+    /// Wraps a table for sharing.
     pub fn new(table: Table) -> Self {
-        Self { table: Mutex::new(table), news: watch::Sender::new(()) }
+        Self { table: Mutex::new(table), changes: watch::Sender::new(()) }
     }
 
-    /// Enters the table; held for a packet or a look, never across an await.
+    /// Locks the table. Callers hold the lock for one packet or one query, never across an await.
     pub fn table(&self) -> MutexGuard<'_, Table> {
-        // A panic under the lock cannot leave more than one packet half counted.
+        // If a thread panicked while it held the lock, at most one packet is partly counted.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells those who publish that there is something to publish.
+    /// Notifies the publisher that sessions have changed.
     pub fn notify(&self) {
-        self.news.send_replace(());
+        self.changes.send_replace(());
     }
 
-    fn news(&self) -> watch::Receiver<()> {
-        self.news.subscribe()
+    fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 }
 
-/// An id that is not made up but given, for one session at a time.
+/// A stream id that the user has chosen, for one session at a time.
 #[derive(Debug)]
 pub struct GivenId {
     id: StreamId,
@@ -71,28 +71,29 @@ pub struct GivenId {
 }
 
 impl GivenId {
-    /// Names an id, and what happens where it is live.
+    /// Sets the id and the policy if a stream with this id is already live.
     pub fn new(id: StreamId, on_conflict: OnConflict) -> Self {
         Self { id, on_conflict, is_taken: AtomicBool::new(false) }
     }
 }
 
-/// What the tasks of all sessions share.
+/// State shared by the tasks of all sessions.
 #[derive(Debug)]
 struct Publisher {
     shared: Arc<Shared>,
     leases: Leases,
     node: Option<String>,
     given: Option<GivenId>,
-    places: Semaphore,
+    permits: Semaphore,
     outage: Outage,
-    /// How many sessions lost their streams to somebody else.
+    /// Number of sessions that have lost their stream.
     lost: AtomicU64,
 }
 
-/// Publishes the sessions of a table until `stop` completes, by when they must have ended, then ends all streams.
+/// Publishes the sessions of a table until `stop` completes, then unregisters all streams.
 ///
-/// Ending takes about 7 seconds at most, unless a store hangs: give it a time-out.
+/// The caller must end all sessions of the table before `stop` completes. Unregistering takes at most about 7 seconds, unless
+/// the store hangs: callers should set a time-out.
 pub async fn publish(
     shared: Arc<Shared>,
     registry: Arc<dyn Registry>,
@@ -101,14 +102,14 @@ pub async fn publish(
     stop: impl Future<Output = ()>,
 ) {
     let leases = Leases::new(registry, LeaseOptions::default().heartbeat(HEARTBEAT));
-    let (places, outage) = (Semaphore::new(PARALLEL), Outage::default());
-    let publisher = Arc::new(Publisher { shared, leases, node, given, places, outage, lost: AtomicU64::new(0) });
+    let (permits, outage) = (Semaphore::new(MAX_IN_FLIGHT), Outage::default());
+    let publisher = Arc::new(Publisher { shared, leases, node, given, permits, outage, lost: AtomicU64::new(0) });
     let shared = &publisher.shared;
-    let mut news = shared.news();
-    let mut looks = interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut changes = shared.changes();
+    let mut reports = interval(REPORT_INTERVAL);
+    reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sessions = JoinSet::new();
-    // A lease that is dropped is given up; those that are handed back are kept until all have ended.
+    // Dropping a lease abandons its stream: keep the returned leases until all are released.
     let mut held = Vec::new();
     let mut next = 0;
     let mut stop = pin!(stop);
@@ -119,30 +120,30 @@ pub async fn publish(
         }
         tokio::select! {
             () = &mut stop => break,
-            _ = news.changed() => {}
-            _ = looks.tick() => shared.notify(),
-            Some(done) = sessions.join_next() => held.extend(handed_back(done)),
+            _ = changes.changed() => {}
+            _ = reports.tick() => shared.notify(),
+            Some(done) = sessions.join_next() => held.extend(returned_lease(done)),
         }
     }
     shared.notify();
     let last_reports = async {
         while let Some(done) = sessions.join_next().await {
-            held.extend(handed_back(done));
+            held.extend(returned_lease(done));
         }
     };
-    // Those that still wait for the store then have nothing to add.
-    let _ = timeout(LAST_REPORTS, last_reports).await;
+    // A session that is still waiting for the store then has not been registered.
+    let _ = timeout(LAST_REPORTS_LIMIT, last_reports).await;
     let count = publisher.leases.len();
-    let failed = publisher.leases.release_all_with(record::reason(&Ending::Shutdown)).await;
+    let failed = publisher.leases.release_all_with(record::reason(&EndCause::Shutdown)).await;
     for error in &failed {
-        warn!(%error, "a stream could not be ended; it expires by itself");
+        warn!(%error, "cannot unregister a stream; it will expire");
     }
-    info!(ended = count.saturating_sub(failed.len()), "the node's streams are ended");
+    info!(count = count.saturating_sub(failed.len()), "streams unregistered");
 }
 
-fn handed_back(done: Result<Option<Lease>, JoinError>) -> Option<Lease> {
-    done.unwrap_or_else(|fault| {
-        error!(%fault, "the task of a session broke off; its stream expires by itself");
+fn returned_lease(done: Result<Option<Lease>, JoinError>) -> Option<Lease> {
+    done.unwrap_or_else(|error| {
+        error!(%error, "a session's task panicked; its stream will expire");
         None
     })
 }

@@ -1,4 +1,4 @@
-//! One message per outage of the store.
+//! Logs each outage of the store once, not once per session.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -6,24 +6,24 @@ use std::time::Instant;
 use stream_registry::{Error, ErrorKind};
 use tracing::{info, warn};
 
-/// Since when the store takes no registrations.
+/// Start of the current outage, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Outage(Mutex<Option<Instant>>);
 
 impl Outage {
-    /// Whether an error is about the store and not about a stream; if so, notes it.
-    pub(super) fn is_cause_of(&self, error: &Error) -> bool {
-        let is = error.is_retryable() || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Closed);
-        if is && self.replace(|since| since.or_else(|| Some(Instant::now()))).is_none() {
-            warn!(%error, "the store takes no streams; packets are counted on, and it is tried each second");
+    /// Returns whether an error concerns the store rather than one stream. If so, an outage begins.
+    pub(super) fn begin_if_caused_by(&self, error: &Error) -> bool {
+        let is_outage = error.is_retryable() || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Closed);
+        if is_outage && self.replace(|since| since.or_else(|| Some(Instant::now()))).is_none() {
+            warn!(%error, "the store accepts no streams; counting packets and retrying every second");
         }
-        is
+        is_outage
     }
 
-    /// Notes that the store did its work.
-    pub(super) fn is_over(&self) {
+    /// Ends the outage after a successful call.
+    pub(super) fn end(&self) {
         if let Some(since) = self.replace(|_| None) {
-            info!(seconds = since.elapsed().as_secs(), "the store takes streams again");
+            info!(seconds = since.elapsed().as_secs(), "the store accepts streams again");
         }
     }
 

@@ -1,29 +1,30 @@
-//! From what is known of a session to what the registry is told.
+//! Converts sessions to records, patches and end reasons.
 
 use stream_registry::stream::EndReason;
 use stream_registry::{Stream, StreamId, StreamPatch, StreamType};
 
 use crate::sdp::Description;
-use crate::table::{Ending, Observation};
+use crate::table::{EndCause, Observation};
 
-/// The most bytes of a reason, well below what a record takes.
+/// Maximum length of a reason in bytes, well below the limit of a record.
 const MAX_REASON_BYTES: usize = 512;
 
-/// What the registry shows of a session, besides statistics and status.
+/// The fields that the registry shows for a session, except statistics and status.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Shown {
+pub(super) struct Published {
     description: Description,
     payload_type: u8,
 }
 
-impl Shown {
-    /// What a registration has shown.
+impl Published {
+    /// Returns the fields that a registration of the session publishes.
     pub(super) fn of(session: &Observation) -> Self {
         Self { description: session.description.clone(), payload_type: session.payload_type }
     }
 
-    /// Takes over what is known of a session now, and returns what of it is new, so that what an operator has set
-    /// besides stays.
+    /// Updates the fields from a session and returns a patch of those that have changed.
+    ///
+    /// Unchanged fields are left out of the patch, so that an operator's changes to them persist.
     pub(super) fn update(&mut self, session: &Observation) -> Option<StreamPatch> {
         let now = Self::of(session);
         if *self == now {
@@ -44,7 +45,7 @@ impl Shown {
     }
 }
 
-/// Makes the record of a session, counters included.
+/// Builds the record of a session, including its counters.
 pub(super) fn stream(id: &StreamId, session: &Observation, node: Option<&str>) -> Stream {
     let mut stream = Stream::new(id.clone(), StreamType::Rtp, session.source);
     stream.node = node.map(str::to_owned);
@@ -59,22 +60,22 @@ pub(super) fn stream(id: &StreamId, session: &Observation, node: Option<&str>) -
     stream
 }
 
-/// Writes a synchronisation source the usual way: eight hex digits.
+/// Formats an SSRC as `0x` and eight hexadecimal digits.
 pub(super) fn ssrc(ssrc: u32) -> String {
     format!("0x{ssrc:08x}")
 }
 
-/// Says why a session ended.
-pub(super) fn reason(cause: &Ending) -> EndReason {
-    let mut text = match cause {
-        Ending::Bye(None) => "RTCP BYE".to_owned(),
-        Ending::Bye(Some(reason)) => format!("RTCP BYE: {reason}"),
-        Ending::Silence(time) => format!("no packet for {time:?}"),
-        Ending::Shutdown => "the ingest node stopped".to_owned(),
+/// Returns the end reason for a session's stream.
+pub(super) fn reason(cause: &EndCause) -> EndReason {
+    let mut reason = match cause {
+        EndCause::Bye(None) => "RTCP BYE".to_owned(),
+        EndCause::Bye(Some(reason)) => format!("RTCP BYE: {reason}"),
+        EndCause::Silence(time) => format!("no packet for {time:?}"),
+        EndCause::Shutdown => "ingest node stopped".to_owned(),
     };
-    text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
-    // A reason that a record cannot carry is better left out than in the way of the end.
-    text.parse().unwrap_or_default()
+    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+    // An invalid reason is left out, because it must not prevent the removal.
+    reason.parse().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_tells_who_and_what() {
+    fn stream_contains_source_labels_codec_and_statistics() {
         let mut session = session();
         session.description = Description {
             video_codec: "H264".to_owned(),
@@ -114,31 +115,31 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_says_what_changed_and_no_more() {
+    fn update_returns_only_changed_fields() {
         let mut session = session();
-        let mut shown = Shown::of(&session);
+        let mut published = Published::of(&session);
         session.stats.bytes_received = 10;
-        assert_eq!(shown.update(&session), None);
+        assert_eq!(published.update(&session), None);
 
         session.description.video_codec = "H264".to_owned();
         let patch = StreamPatch { video_codec: Some("H264".to_owned()), ..StreamPatch::default() };
-        assert_eq!(shown.update(&session), Some(patch));
-        assert_eq!(shown.update(&session), None);
+        assert_eq!(published.update(&session), Some(patch));
+        assert_eq!(published.update(&session), None);
 
         session.payload_type = 97;
-        assert_eq!(shown.update(&session), Some(StreamPatch::default().label("payload_type", "97")));
+        assert_eq!(published.update(&session), Some(StreamPatch::default().label("payload_type", "97")));
     }
 
     #[test]
-    fn every_reason_fits() {
-        for (cause, text) in [
-            (Ending::Bye(None), "RTCP BYE"),
-            (Ending::Bye(Some("camera off".to_owned())), "RTCP BYE: camera off"),
-            (Ending::Silence(std::time::Duration::from_secs(10)), "no packet for 10s"),
-            (Ending::Shutdown, "the ingest node stopped"),
+    fn reason_is_cut_at_512_bytes() {
+        for (cause, expected) in [
+            (EndCause::Bye(None), "RTCP BYE"),
+            (EndCause::Bye(Some("camera off".to_owned())), "RTCP BYE: camera off"),
+            (EndCause::Silence(std::time::Duration::from_secs(10)), "no packet for 10s"),
+            (EndCause::Shutdown, "ingest node stopped"),
         ] {
-            assert_eq!(reason(&cause).as_str(), Some(text));
+            assert_eq!(reason(&cause).as_str(), Some(expected));
         }
-        assert!(reason(&Ending::Bye(Some("é".repeat(1_000)))).as_str().is_some_and(|text| text.len() <= 512));
+        assert!(reason(&EndCause::Bye(Some("é".repeat(1_000)))).as_str().is_some_and(|reason| reason.len() <= 512));
     }
 }

@@ -1,4 +1,4 @@
-//! One session from its registration to its end.
+//! Publishes one session, from its registration to its end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,187 +11,188 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::record::{self, Shown};
+use super::record::{self, Published};
 use super::{GivenId, Publisher};
-use crate::table::{Ending, Number, Observation};
+use crate::table::{EndCause, Number, Observation};
 
-/// How long a pause is between two tries.
+/// Pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Session {
     publisher: Arc<Publisher>,
     number: Number,
-    /// Whether this session has the id that was given.
-    has_given: bool,
+    /// Whether this session has the id that the user has chosen.
+    has_given_id: bool,
 }
 
 impl Session {
-    /// The first session gets the id that was given; after its end the next one that begins.
+    /// Assigns the chosen id to this session unless another session has it.
     pub(super) fn new(publisher: &Arc<Publisher>, number: Number) -> Self {
-        let has_given = publisher.given.as_ref().is_some_and(|given| !given.is_taken.swap(true, Ordering::SeqCst));
-        Self { publisher: Arc::clone(publisher), number, has_given }
+        let has_given_id = publisher.given.as_ref().is_some_and(|given| !given.is_taken.swap(true, Ordering::SeqCst));
+        Self { publisher: Arc::clone(publisher), number, has_given_id }
     }
 
-    /// Follows the session to its end. When the node stops the lease is handed back, its last report written.
+    /// Publishes the session until it ends. When the node stops, returns the lease after its last report.
     pub(super) async fn run(self) -> Option<Lease> {
-        let mut news = self.publisher.shared.news();
+        let mut changes = self.publisher.shared.changes();
         match self.acquire().await {
-            Some((lease, shown)) => self.keep(lease, shown, &mut news).await,
+            Some((lease, published)) => self.keep(lease, published, &mut changes).await,
             None => None,
         }
     }
 
-    fn look(&self) -> Option<Observation> {
-        self.publisher.shared.table().look(self.number)
+    fn observe(&self) -> Option<Observation> {
+        self.publisher.shared.table().get(self.number)
     }
 
-    fn given(&self) -> Option<&GivenId> {
-        self.publisher.given.as_ref().filter(|_| self.has_given)
+    fn given_id(&self) -> Option<&GivenId> {
+        self.publisher.given.as_ref().filter(|_| self.has_given_id)
     }
 
-    /// Registers the session, for as long as it takes. `None`: it ended before.
-    async fn acquire(&self) -> Option<(Lease, Shown)> {
+    /// Registers the session and retries until that succeeds. Returns `None` if the session ends first.
+    async fn acquire(&self) -> Option<(Lease, Published)> {
         let publisher = &*self.publisher;
         let new_id = || generate_stream_id(&StreamType::Rtp, "");
-        let (mut id, on_conflict) = match self.given() {
+        let (mut id, on_conflict) = match self.given_id() {
             Some(given) => (given.id.clone(), given.on_conflict),
             None => (new_id(), OnConflict::CreateOnly),
         };
-        // Whether a try went out without a clear answer: it may be registered all the same.
-        let mut in_doubt = false;
-        let mut complained = false;
+        // Whether an attempt failed without a reply: the stream may have been registered.
+        let mut may_be_registered = false;
+        let mut warned = false;
         loop {
-            let place = publisher.places.acquire().await.ok()?;
-            let session = self.look()?;
-            // One that has ended is asked for once more if it may be there, to be ended.
-            if session.ended.is_some() && !in_doubt {
+            let permit = publisher.permits.acquire().await.ok()?;
+            let session = self.observe()?;
+            // If a session that has ended may be registered, its stream must be acquired to be unregistered.
+            if session.ended.is_some() && !may_be_registered {
                 return None;
             }
             let stream = record::stream(&id, &session, publisher.node.as_deref());
-            // What we registered ourselves is renewed, and nobody else's stream is touched for that.
-            let policy = if in_doubt { OnConflict::Reject } else { on_conflict };
+            // `Reject` renews our own registration, if there is one, and leaves another publisher's stream alone.
+            let policy = if may_be_registered { OnConflict::Reject } else { on_conflict };
             let error = match publisher.leases.acquire_with(stream, policy).await {
                 Ok(lease) => {
-                    publisher.outage.is_over();
+                    publisher.outage.end();
                     let (id, ssrc) = (lease.id(), record::ssrc(session.ssrc));
                     info!(%id, source = %session.source, %ssrc, "stream registered");
-                    return Some((lease, Shown::of(&session)));
+                    return Some((lease, Published::of(&session)));
                 }
                 Err(error) => error,
             };
-            in_doubt |= error.may_have_applied();
-            if publisher.outage.is_cause_of(&error) {
-                // The place is kept meanwhile, so that a store that is away is not asked by all at once.
+            may_be_registered |= error.may_have_applied();
+            if publisher.outage.begin_if_caused_by(&error) {
+                // Keeping the permit during the pause limits the number of attempts while the store is down.
                 sleep(RETRY_PAUSE).await;
                 continue;
             }
-            drop(place);
+            drop(permit);
             if error.kind() == ErrorKind::AlreadyExists {
-                // Not ours, for certain.
-                in_doubt = false;
-                if self.given().is_none() {
+                // The stream belongs to another publisher.
+                may_be_registered = false;
+                if self.given_id().is_none() {
                     id = new_id();
                     continue;
                 }
             }
-            if !std::mem::replace(&mut complained, true) {
-                self.complain(&id, &error, &session);
+            if !std::mem::replace(&mut warned, true) {
+                self.warn(&id, &error, &session);
             }
             sleep(RETRY_PAUSE).await;
         }
     }
 
-    fn complain(&self, id: &StreamId, error: &Error, session: &Observation) {
+    fn warn(&self, id: &StreamId, error: &Error, session: &Observation) {
         let source = session.source;
         match error.existing() {
-            Some(there) => {
-                let by = there.node.as_deref().unwrap_or(&there.source_addr);
-                warn!(%id, %source, by, "the id is taken: refused until it is free (see --on-conflict); tried each second");
+            Some(existing) => {
+                let by = existing.node.as_deref().unwrap_or(&existing.source_addr);
+                warn!(%id, %source, by, "the id is in use; retrying every second until it is free (see --on-conflict)");
             }
-            None => warn!(%id, %source, %error, "a stream cannot be registered; tried again each second"),
+            None => warn!(%id, %source, %error, "cannot register a stream; retrying every second"),
         }
     }
 
-    /// Reports until the session has ended.
-    async fn keep(&self, lease: Lease, mut shown: Shown, news: &mut watch::Receiver<()>) -> Option<Lease> {
+    /// Reports statistics until the session ends or the lease is lost.
+    async fn keep(&self, lease: Lease, mut published: Published, changes: &mut watch::Receiver<()>) -> Option<Lease> {
         let registered_in = self.publisher.shared.table().periods();
         let mut is_active = false;
         loop {
-            let session = self.look()?;
-            self.report(&lease, &mut shown, &session);
+            let session = self.observe()?;
+            self.report(&lease, &mut published, &session);
             if let Some(cause) = &session.ended {
-                // Where this fails, the end tries again.
+                // If this fails, the release writes the status.
                 let _ = lease.set_status(StreamStatus::Closed).await;
                 return match cause {
-                    Ending::Shutdown => Some(lease),
-                    cause => self.end(&lease, cause).await,
+                    EndCause::Shutdown => Some(lease),
+                    cause => self.release(&lease, cause).await,
                 };
             }
-            // Rates are known when the first period is over.
+            // The rates are known after the first period.
             if !is_active && self.publisher.shared.table().periods() > registered_in {
                 is_active = true;
-                // Where this fails it is written later.
+                // If this fails, the lease writes the status later.
                 let _ = lease.set_status(StreamStatus::Active).await;
             }
             tokio::select! {
-                end = lease.ended() => return self.lost(lease.id(), &end, news).await,
-                _ = news.changed() => {}
+                end = lease.ended() => return self.wait_after_loss(lease.id(), &end, changes).await,
+                _ = changes.changed() => {}
             }
         }
     }
 
-    fn report(&self, lease: &Lease, shown: &mut Shown, session: &Observation) {
-        if let Some(patch) = shown.update(session)
+    fn report(&self, lease: &Lease, published: &mut Published, session: &Observation) {
+        if let Some(patch) = published.update(session)
             && let Err(error) = lease.patch(patch)
             && error.kind() == ErrorKind::InvalidArgument
         {
-            warn!(id = %lease.id(), %error, "what the session description says does not fit the record and is left out");
+            warn!(id = %lease.id(), %error, "ignored values of the session description that exceed the record's limits");
         }
         lease.report(session.stats.clone());
     }
 
-    /// Ends the stream, for as long as it takes.
-    async fn end(&self, lease: &Lease, cause: &Ending) -> Option<Lease> {
+    /// Unregisters the stream and retries while the store is unreachable.
+    async fn release(&self, lease: &Lease, cause: &EndCause) -> Option<Lease> {
         let (id, reason) = (lease.id(), record::reason(cause));
         loop {
-            let place = self.publisher.places.acquire().await.ok()?;
+            let permit = self.publisher.permits.acquire().await.ok()?;
             match lease.release_with(reason.clone()).await {
-                Ok(_) => info!(%id, reason = reason.as_str().unwrap_or_default(), "stream ended"),
+                Ok(_) => info!(%id, reason = reason.as_str().unwrap_or_default(), "stream unregistered"),
                 Err(error) if error.is_retryable() => {
-                    drop(place);
+                    drop(permit);
                     sleep(RETRY_PAUSE).await;
                     continue;
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotHolder) => {
-                    info!(%id, %error, "the session has ended, and its stream was not ours any more");
+                    info!(%id, %error, "session ended; its stream no longer belonged to this node");
                 }
-                Err(error) => warn!(%id, %error, "a stream could not be ended; it expires by itself"),
+                Err(error) => warn!(%id, %error, "cannot unregister a stream; it will expire"),
             }
             return None;
         }
     }
 
-    /// Says who has the stream now, and waits for the end of the session: it is not registered again.
-    async fn lost(&self, id: &StreamId, end: &LeaseEnd, news: &mut watch::Receiver<()>) -> Option<Lease> {
+    /// Logs the new holder and waits until the session ends, because a lost stream is not registered again.
+    async fn wait_after_loss(&self, id: &StreamId, end: &LeaseEnd, changes: &mut watch::Receiver<()>) -> Option<Lease> {
         let lost = self.publisher.lost.fetch_add(1, Ordering::SeqCst) + 1;
-        let what = "its session is not registered again";
         match end {
             LeaseEnd::Superseded { by } => {
-                warn!(%id, by = by.as_deref().unwrap_or("another holder"), lost, "the stream was taken over; {what}");
+                warn!(%id, by = by.as_deref().unwrap_or("another holder"), lost, "stream taken over; its session will not be registered again");
             }
-            LeaseEnd::Removed => warn!(%id, lost, "the stream was ended by somebody else; {what}"),
-            end => warn!(%id, ?end, lost, "the stream's lease has ended; {what}"),
+            LeaseEnd::Removed => {
+                warn!(%id, lost, "stream removed by another client; its session will not be registered again")
+            }
+            end => warn!(%id, ?end, lost, "lease ended; its session will not be registered again"),
         }
-        while self.look()?.ended.is_none() && news.changed().await.is_ok() {}
+        while self.observe()?.ended.is_none() && changes.changed().await.is_ok() {}
         None
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.publisher.shared.table().forget(self.number);
-        if let Some(given) = self.given() {
+        self.publisher.shared.table().remove(self.number);
+        if let Some(given) = self.given_id() {
             given.is_taken.store(false, Ordering::SeqCst);
         }
     }

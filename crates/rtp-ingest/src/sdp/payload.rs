@@ -1,9 +1,9 @@
-//! The payload types that need no session description: RFC 3551, section 6.
+//! Static payload types (RFC 3551, section 6) and codec names.
 
 use super::{Format, Medium};
 
-/// Returns what a static payload type stands for.
-pub(super) fn well_known(payload_type: u8) -> Option<(Medium, Format)> {
+/// Returns the medium and format of a static payload type.
+pub(super) fn static_assignment(payload_type: u8) -> Option<(Medium, Format)> {
     let (medium, encoding, clock_rate) = match payload_type {
         0 => (Medium::Audio, "PCMU", 8_000),
         3 => (Medium::Audio, "GSM", 8_000),
@@ -12,7 +12,7 @@ pub(super) fn well_known(payload_type: u8) -> Option<(Medium, Format)> {
         6 => (Medium::Audio, "DVI4", 16_000),
         7 => (Medium::Audio, "LPC", 8_000),
         8 => (Medium::Audio, "PCMA", 8_000),
-        // The clock of G.722 is 8 kHz by an old mistake that became the rule.
+        // G.722 samples at 16 kHz. RFC 3551, section 4.5.2 keeps the erroneous clock rate of RFC 1890.
         9 => (Medium::Audio, "G722", 8_000),
         10 | 11 => (Medium::Audio, "L16", 44_100),
         12 => (Medium::Audio, "QCELP", 8_000),
@@ -33,7 +33,7 @@ pub(super) fn well_known(payload_type: u8) -> Option<(Medium, Format)> {
     Some((medium, Format { encoding: encoding.to_owned(), clock_rate, ..Format::default() }))
 }
 
-/// Returns the name that records carry for an encoding of a session description.
+/// Returns the codec name shown in records for an encoding name of a session description.
 pub(super) fn codec(encoding: &str, parameters: &str) -> String {
     let encoding = encoding.to_ascii_uppercase();
     match encoding.as_str() {

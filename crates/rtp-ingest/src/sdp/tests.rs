@@ -1,6 +1,6 @@
 use super::*;
 
-/// As ffmpeg 5.1 writes it with `-sdp_file`.
+/// A description that ffmpeg 5.1 wrote with `-sdp_file`.
 const FFMPEG: &str = "SDP:\nv=0\no=- 0 0 IN IP4 127.0.0.1\ns=No Name\nc=IN IP4 127.0.0.1\nt=0 0\na=tool:libavformat LIBAVFORMAT_VERSION\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\na=fmtp:96 packetization-mode=1\n";
 
 fn video(codec: &str, resolution: &str, frame_rate: f64) -> Description {
@@ -18,8 +18,8 @@ fn audio(codec: &str, clock_rate: u32) -> Description {
 }
 
 #[test]
-fn describes_what_senders_write() {
-    for (what, text, payload_type, expected) in [
+fn describe_returns_codec_size_and_rates_for_common_descriptions() {
+    for (case, sdp, payload_type, expected) in [
         ("ffmpeg", FFMPEG, 96, video("H264", "", 0.0)),
         ("CR LF", "m=video 5004 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\n", 96, video("HEVC", "", 0.0)),
         ("lower case", "m=video 5004 RTP/AVP 96\na=rtpmap:96 vp8/90000", 96, video("VP8", "", 0.0)),
@@ -30,7 +30,7 @@ fn describes_what_senders_write() {
             video("H264", "1920x1080", 29.97),
         ),
         (
-            "attributes before the map, blanks, QuickTime's size",
+            "attributes before rtpmap, spaces, QuickTime's dimensions",
             "m=video 5004 RTP/AVP 96\n a=framerate: 25 \na=x-dimensions:640,480\na=rtpmap:96  H264/90000 ",
             96,
             video("H264", "640x480", 25.0),
@@ -48,41 +48,41 @@ fn describes_what_senders_write() {
             audio("AAC", 44_100),
         ),
         ("Opus", "m=audio 5006 RTP/AVPF 111\na=rtpmap:111 opus/48000/2", 111, audio("OPUS", 48_000)),
-        ("sound has no frame rate", "m=audio 5006 RTP/AVP 8\na=framerate:25", 8, audio("PCMA", 8_000)),
-        ("a fixed type without map", "m=video 5004 RTP/AVP 26", 26, video("JPEG", "", 0.0)),
-        ("a fixed type with another map", "m=audio 5004 RTP/AVP 0\na=rtpmap:0 X/16000", 0, audio("X", 16_000)),
-        ("a fixed type that the text does not name", FFMPEG, 0, audio("PCMU", 8_000)),
-        ("no text at all", "", 34, video("H263", "", 0.0)),
+        ("audio has no frame rate", "m=audio 5006 RTP/AVP 8\na=framerate:25", 8, audio("PCMA", 8_000)),
+        ("static type without rtpmap", "m=video 5004 RTP/AVP 26", 26, video("JPEG", "", 0.0)),
+        ("static type with a different rtpmap", "m=audio 5004 RTP/AVP 0\na=rtpmap:0 X/16000", 0, audio("X", 16_000)),
+        ("static type that the description does not list", FFMPEG, 0, audio("PCMU", 8_000)),
+        ("empty description", "", 34, video("H263", "", 0.0)),
         (
-            "a transport stream has no codec of its own",
+            "transport stream has no codec name",
             "m=video 5004 RTP/AVP 33",
             33,
             Description { clock_rate: 90_000, ..Description::default() },
         ),
         (
-            "map of a type that m= does not list",
+            "rtpmap of a type that m= does not list",
             "m=video 1 RTP/AVP 96\na=rtpmap:97 AV1/90000",
             97,
             video("AV1", "", 0.0),
         ),
         ("unknown dynamic type", FFMPEG, 97, Description::default()),
     ] {
-        assert_eq!(Sdp::parse(text).describe(payload_type, 5004), expected, "{what}");
+        assert_eq!(Sdp::parse(sdp).describe(payload_type, 5004), expected, "{case}");
     }
 }
 
 #[test]
-fn the_section_of_the_port_comes_first() {
+fn describe_prefers_the_section_with_the_port() {
     let sdp = Sdp::parse(
         "m=audio 5006/2 RTP/AVP 96\na=rtpmap:96 opus/48000/2\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000",
     );
     assert_eq!(sdp.describe(96, 5004).video_codec, "H264");
     assert_eq!(sdp.describe(96, 5006).audio_codec, "OPUS");
-    assert_eq!(sdp.describe(96, 5008).audio_codec, "OPUS", "no section for the port: the first");
+    assert_eq!(sdp.describe(96, 5008).audio_codec, "OPUS", "no section has the port: the first section");
 }
 
 #[test]
-fn nonsense_is_passed_over() {
+fn parse_skips_invalid_lines() {
     for line in [
         "",
         "m=",
@@ -115,8 +115,8 @@ fn nonsense_is_passed_over() {
         "\u{0}\u{fffd}",
         "x=:::::",
     ] {
-        let text = format!("m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n{line}\n");
-        let description = Sdp::parse(&text).describe(96, 5004);
+        let sdp = format!("m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n{line}\n");
+        let description = Sdp::parse(&sdp).describe(96, 5004);
         if !line.starts_with("m=") && line != "a=rtpmap:96" {
             assert_eq!(description, video("H264", "", 0.0), "{line:?}");
         }
@@ -125,7 +125,7 @@ fn nonsense_is_passed_over() {
 }
 
 #[test]
-fn names_and_numbers_are_bounded() {
+fn parse_rejects_long_names_control_characters_and_large_clock_rates() {
     let long = format!("m=video 1 RTP/AVP 96\na=rtpmap:96 {}/90000", "H".repeat(65));
     assert_eq!(Sdp::parse(&long).describe(96, 1), Description::default());
     let control = "m=video 1 RTP/AVP 96\na=rtpmap:96 H\u{1b}[31m264/90000";

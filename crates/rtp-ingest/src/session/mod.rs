@@ -1,4 +1,4 @@
-//! One RTP session: a source at an address, as a state machine without clock and network.
+//! Measures one RTP session: one source at one address. Has neither clock nor network access.
 
 mod jitter;
 mod sequence;
@@ -12,29 +12,29 @@ use stream_registry::StreamStats;
 
 use crate::packet::Rtp;
 
-/// The largest counter that a record holds.
+/// Largest counter that a record can hold.
 const MAX_COUNT: u64 = stream_registry::stream::limits::MAX_COUNT;
 
-/// The shortest period that rates are taken over.
+/// Shortest period over which rates are calculated.
 const MIN_PERIOD: Duration = Duration::from_millis(500);
 
-/// What a session measures, from its first packet to its end.
+/// Measurements of a session, from its first packet to its end.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// When the first packet came: the zero of all arrival times.
+    /// Arrival of the first packet; arrival times are relative to it.
     began: Instant,
     sequence: Sequence,
     jitter: Jitter,
-    /// Bytes of the packets that counted, RTP headers included, UDP's and IP's not.
+    /// Bytes of counted packets, including RTP headers but not UDP and IP headers.
     bytes: u64,
     payload_type: u8,
-    /// The majority vote of the running second: candidate and lead.
+    /// Majority vote on the payload type in the current period (Boyer–Moore): candidate and lead.
     vote: (u8, u32),
     frames: Frames,
     rate: Rate,
 }
 
-/// Bits per second since the last look.
+/// Bit rate of the last period.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     since: Instant,
@@ -42,22 +42,22 @@ struct Rate {
     bits_per_second: u64,
 }
 
-/// Frames of a video, told apart by their timestamps.
+/// Frame count of a video. Packets of one frame share a timestamp.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frames {
-    /// Timestamp of the packet before.
+    /// Timestamp of the previous packet.
     last: Option<u32>,
-    /// The latest timestamp of all.
+    /// Latest timestamp.
     newest: Option<u32>,
-    /// Frames begun since the last look.
+    /// Frames begun in the current period.
     count: u32,
-    /// How far the latest timestamp went on meanwhile.
+    /// Advance of the latest timestamp in the current period.
     advance: u64,
     per_second: Option<f64>,
 }
 
 impl Session {
-    /// Starts with the first packet of a source; it is on probation.
+    /// Starts with the first packet of a source. The source is on probation.
     pub fn new(packet: &Rtp, now: Instant) -> Self {
         let mut sequence = Sequence::new(packet.sequence);
         sequence.update(packet.sequence);
@@ -73,7 +73,7 @@ impl Session {
         }
     }
 
-    /// Takes in a packet of `bytes` bytes; `clock_rate` is that of the session's payload type, 0 when unknown.
+    /// Counts a packet of `bytes` bytes. `clock_rate` belongs to the session's payload type; 0 if unknown.
     pub fn receive(&mut self, packet: &Rtp, bytes: usize, now: Instant, clock_rate: u32) -> Verdict {
         let verdict = self.sequence.update(packet.sequence);
         match verdict {
@@ -103,11 +103,10 @@ impl Session {
         verdict
     }
 
-    /// Closes a period of about a second: the rates are those of this period from now on. One that has
-    /// lasted less than half a second goes on, since a burst would look like a high rate.
+    /// Closes a period of about a second and updates the rates from it.
     ///
-    /// The payload type of most packets becomes the session's, so that a few packets of another
-    /// one, telephone events say, do not change what the stream is.
+    /// A period shorter than half a second continues, because a burst would look like a high rate. The most frequent
+    /// payload type becomes the session's, so that a few other packets, e.g. telephone events, do not change the codec.
     pub fn roll(&mut self, now: Instant, clock_rate: u32) {
         let elapsed = now.saturating_duration_since(self.rate.since);
         if elapsed < MIN_PERIOD {
@@ -127,22 +126,22 @@ impl Session {
         self.vote.1 = 0;
     }
 
-    /// Notes that nothing comes any more: the rate is zero.
+    /// Sets the bit rate to zero because no more packets arrive.
     pub fn stop(&mut self) {
         self.rate.bits_per_second = 0;
     }
 
-    /// Returns the payload type of most packets.
+    /// Returns the most frequent payload type.
     pub fn payload_type(&self) -> u8 {
         self.payload_type
     }
 
-    /// Returns the frames per second of the last period, where timestamps tell: of a video, not of sound.
+    /// Returns the frames per second of the last period, calculated from timestamps. Meaningful for video only.
     pub fn frame_rate(&self) -> Option<f64> {
         self.frames.per_second
     }
 
-    /// Returns the statistics: totals up to now, and the rate of the last period.
+    /// Returns the statistics: current totals and the bit rate of the last period.
     pub fn stats(&self) -> StreamStats {
         let totals = self.sequence.totals();
         StreamStats {
@@ -158,19 +157,19 @@ impl Session {
 
 impl Frames {
     fn update(&mut self, timestamp: u32) {
-        // The first frame of all has no distance to one before.
+        // The first frame has no distance to a previous one.
         if self.last.replace(timestamp).is_some_and(|last| last != timestamp) {
             self.count = self.count.saturating_add(1);
         }
         let advance = timestamp.wrapping_sub(*self.newest.get_or_insert(timestamp));
-        // A frame that is shown before the one sent before it goes back: it counts, the newest stays.
+        // With B-frames, timestamps go backwards: the frame counts, but the latest timestamp stays.
         if advance < u32::MAX / 2 {
             self.newest = Some(timestamp);
             self.advance = self.advance.saturating_add(u64::from(advance));
         }
     }
 
-    /// Frames per second by the sender's clock, to a hundredth: how bursts arrive does not matter.
+    /// Calculates frames per second by the sender's clock, rounded to 0.01. Bursty arrival does not matter.
     fn roll(&mut self, clock_rate: u32) {
         self.per_second = None;
         if self.advance > 0 && clock_rate > 0 {
@@ -190,7 +189,7 @@ mod tests {
         Rtp { payload_type, marker: false, sequence, timestamp, ssrc: 1, payload_bytes: 100 }
     }
 
-    /// A video of 25 frames a second, each in `per_frame` packets of 1 000 bytes, for `seconds` of whole periods.
+    /// Returns a session that received a video for `seconds`: 25 frames per second of `per_frame` packets of 1 000 bytes.
     fn video(seconds: u64, per_frame: u16, order: impl Fn(u32) -> u32) -> Session {
         let began = Instant::now();
         let mut session = Session::new(&packet(0, 0, 96), began);
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_of_the_last_period() {
+    fn bitrate_is_that_of_the_last_period() {
         let session = video(3, 4, |frame| frame);
         let stats = session.stats();
         assert_eq!(stats.packets_received, 300);
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_period_is_divided_by_its_length() {
+    fn bitrate_divides_a_long_period_by_its_length() {
         let began = Instant::now();
         let mut session = Session::new(&packet(0, 0, 96), began);
         session.receive(&packet(1, 0, 96), 500, began, 90_000);
@@ -228,17 +227,17 @@ mod tests {
         session.roll(began + Duration::from_millis(2_500), 90_000);
         assert_eq!(session.stats().bitrate, 3_200);
         session.roll(began + Duration::from_millis(2_500), 90_000);
-        assert_eq!(session.stats().bitrate, 3_200, "no time passed: nothing is divided by zero");
+        assert_eq!(session.stats().bitrate, 3_200, "zero elapsed time");
         session.roll(began + Duration::from_millis(3_500), 90_000);
-        assert_eq!(session.stats().bitrate, 0, "silence");
+        assert_eq!(session.stats().bitrate, 0, "no packets");
         assert_eq!(session.stats().bytes_received, 1_000);
     }
 
     #[test]
-    fn frames_are_counted_by_timestamp() {
-        for (what, order) in [
+    fn frame_rate_counts_frames_by_timestamp_even_if_reordered() {
+        for (case, order) in [
             ("in order", (|frame| frame) as fn(u32) -> u32),
-            // 0 3 1 2 6 4 5 …: each third frame is sent before two that are shown earlier.
+            // Sent as 0 3 1 2 6 4 5 …: every third frame is sent before two frames that are displayed earlier.
             ("reordered", |frame| match frame % 3 {
                 1 => frame + 2,
                 2 => frame - 1,
@@ -246,12 +245,12 @@ mod tests {
             }),
         ] {
             let rate = video(4, 3, order).frame_rate().unwrap();
-            assert!((24.0..=26.1).contains(&rate), "{what}: {rate}");
+            assert!((24.0..=26.1).contains(&rate), "{case}: {rate}");
         }
     }
 
     #[test]
-    fn jumps_and_probation_count_nowhere() {
+    fn packets_of_jumps_and_probation_are_not_counted() {
         let began = Instant::now();
         let mut session = Session::new(&packet(10, 0, 96), began);
         assert_eq!(session.stats(), StreamStats::default());
@@ -265,18 +264,18 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_type_follows_the_majority() {
+    fn payload_type_follows_the_majority_of_packets() {
         let began = Instant::now();
         let mut session = Session::new(&packet(0, 0, 0), began);
         let mut send = |types: &[u8], from: u16, second: u64| {
-            for (place, payload_type) in (from..).zip(types) {
-                session.receive(&packet(place, u32::from(place) * 160, *payload_type), 100, began, 8_000);
+            for (sequence, payload_type) in (from..).zip(types) {
+                session.receive(&packet(sequence, u32::from(sequence) * 160, *payload_type), 100, began, 8_000);
             }
             session.roll(began + Duration::from_secs(second), 8_000);
             session.payload_type()
         };
-        assert_eq!(send(&[0, 0, 0, 101, 101], 1, 1), 0, "some telephone events");
-        assert_eq!(send(&[], 6, 2), 0, "silence");
-        assert_eq!(send(&[101, 8, 8, 8, 0], 6, 3), 8, "the sender went over to another codec");
+        assert_eq!(send(&[0, 0, 0, 101, 101], 1, 1), 0, "few telephone events");
+        assert_eq!(send(&[], 6, 2), 0, "no packets");
+        assert_eq!(send(&[101, 8, 8, 8, 0], 6, 3), 8, "the sender changed the codec");
     }
 }

@@ -1,62 +1,62 @@
-//! Sequence numbers: RFC 3550, A.1 (validity) and A.3 (packets expected and lost).
+//! Sequence numbers: RFC 3550, appendix A.1 (validity) and A.3 (packets expected and lost).
 
-/// How many packets in sequence make a source valid.
+/// Number of consecutive packets that make a source valid.
 const MIN_SEQUENTIAL: u8 = 2;
-/// The greatest gap that counts as loss; beyond it the sender may have started anew.
+/// Upper bound of a gap that counts as loss. After a larger gap, the sender may have restarted.
 const MAX_DROPOUT: u16 = 3_000;
-/// How far behind a packet may be and still count as late.
+/// Upper bound of the distance by which a late packet may be behind.
 const MAX_MISORDER: u16 = 100;
 
-/// What a packet's sequence number says.
+/// Classification of a packet by its sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The source is not valid yet; the packet counts nowhere.
+    /// The source is not valid yet; the packet is not counted.
     Probation,
-    /// The packet that makes the source valid: the first one that counts.
+    /// The packet makes the source valid and is the first one counted.
     Validated,
-    /// In order, perhaps behind a gap.
+    /// The packet is in order, possibly after a gap.
     InOrder,
-    /// Late, or a second copy.
+    /// The packet is late or a duplicate.
     Misordered,
-    /// A jump too large to be loss; counts nowhere unless its successor follows.
+    /// The jump is too large to be loss; the packet is not counted.
     Jump,
-    /// The successor of a jump: the sender started anew, and counting goes on from here.
+    /// The packet follows a jump: the sender has restarted, and counting continues from here.
     Restarted,
 }
 
-/// The state of RFC 3550, A.1, for one source.
+/// Sequence state of one source (RFC 3550, appendix A.1).
 ///
-/// Where the RFC sets its counters to zero for a sender that started anew, the sums of what was before
-/// are kept, since a stream's counters are totals.
+/// Unlike the RFC, which resets the counters if the sender restarts, this keeps the previous totals, because a stream's
+/// counters never decrease.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    /// The highest sequence number seen.
+    /// Highest sequence number received.
     max_seq: u16,
-    /// Sequence numbers in the wraps so far: 65 536 times their count.
+    /// Number of wrap-arounds, times 65 536.
     cycles: u64,
-    /// The first sequence number that counts.
+    /// First counted sequence number.
     base_seq: u16,
-    /// What would follow the last jump, if one is pending.
+    /// Sequence number that would confirm the last jump, if one is pending.
     bad_seq: Option<u16>,
-    /// Packets in sequence that are still needed.
+    /// Consecutive packets still needed to make the source valid.
     probation: u8,
-    /// Packets that counted since `base_seq`.
+    /// Packets counted since `base_seq`.
     received: u64,
-    /// Packets and losses before the last restart.
-    before: Totals,
+    /// Totals before the last restart.
+    before_restart: Totals,
 }
 
-/// Packets that came, and that did not.
+/// Packets received and lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Packets received, late and repeated ones included.
+    /// Packets received, including late packets and duplicates.
     pub received: u64,
-    /// Packets expected and not received; at least 0, although copies can outnumber losses.
+    /// Packets expected minus packets received; 0 if duplicates outnumber losses.
     pub lost: u64,
 }
 
 impl Sequence {
-    /// Starts with the first packet of a source, which is on probation: feed it to [`update`](Self::update) too.
+    /// Starts probation with the first sequence number of a source. Pass that number to [`update`](Self::update) as well.
     pub fn new(first: u16) -> Self {
         Self {
             max_seq: first.wrapping_sub(1),
@@ -65,17 +65,17 @@ impl Sequence {
             bad_seq: None,
             probation: MIN_SEQUENTIAL,
             received: 0,
-            before: Totals::default(),
+            before_restart: Totals::default(),
         }
     }
 
-    /// Takes in the sequence number of a packet.
+    /// Counts and classifies a packet by its sequence number.
     pub fn update(&mut self, seq: u16) -> Verdict {
         if self.probation > 0 {
-            return self.prove(seq);
+            return self.validate(seq);
         }
         let ahead = seq.wrapping_sub(self.max_seq);
-        // The RFC's jump begins at MAX_DROPOUT and ends where MAX_MISORDER behind begins.
+        // As in the RFC, everything between MAX_DROPOUT ahead and MAX_MISORDER behind is a jump.
         let verdict = if ahead == 0 {
             Verdict::Misordered
         } else if ahead < MAX_DROPOUT {
@@ -89,7 +89,7 @@ impl Sequence {
                 self.bad_seq = Some(seq.wrapping_add(1));
                 return Verdict::Jump;
             }
-            self.before = self.totals();
+            self.before_restart = self.totals();
             self.restart(seq);
             Verdict::Restarted
         } else {
@@ -99,24 +99,24 @@ impl Sequence {
         verdict
     }
 
-    /// Returns the totals since the source became valid.
+    /// Returns the totals since the source became valid (RFC 3550, appendix A.3).
     pub fn totals(&self) -> Totals {
         if self.probation > 0 {
-            return self.before;
+            return self.before_restart;
         }
         let expected = self.extended().saturating_sub(u64::from(self.base_seq)).saturating_add(1);
         Totals {
-            received: self.before.received.saturating_add(self.received),
-            lost: self.before.lost.saturating_add(expected.saturating_sub(self.received)),
+            received: self.before_restart.received.saturating_add(self.received),
+            lost: self.before_restart.lost.saturating_add(expected.saturating_sub(self.received)),
         }
     }
 
-    /// Returns the highest sequence number with its wraps: 64 bits, where the RFC has 32.
+    /// Returns the extended highest sequence number, with 64 bits instead of the RFC's 32.
     pub fn extended(&self) -> u64 {
         self.cycles.saturating_add(u64::from(self.max_seq))
     }
 
-    fn prove(&mut self, seq: u16) -> Verdict {
+    fn validate(&mut self, seq: u16) -> Verdict {
         if seq == self.max_seq.wrapping_add(1) {
             self.probation -= 1;
             self.max_seq = seq;
@@ -132,7 +132,7 @@ impl Sequence {
         Verdict::Probation
     }
 
-    /// `init_seq` of the RFC.
+    /// Equivalent of `init_seq` in RFC 3550, appendix A.1.
     fn restart(&mut self, seq: u16) {
         self.base_seq = seq;
         self.max_seq = seq;
@@ -155,48 +155,48 @@ mod tests {
         sequence
     }
 
-    /// Each by hand: the first packet of a source does not count, as in the RFC.
+    /// Expected values calculated by hand. As in the RFC, the first packet of a source is not counted.
     #[test]
-    fn received_and_lost_of_known_runs() {
+    fn totals_match_rfc_3550_for_known_sequences() {
         let up = |from: u16, count: u16| (0..count).map(move |n| from.wrapping_add(n));
         type Case = (&'static str, Vec<u16>, u64, u64);
         let cases: Vec<Case> = vec![
             ("one packet", vec![7], 0, 0),
-            ("two make it valid", vec![7, 8], 1, 0),
-            ("two copies do not", vec![7, 7], 0, 0),
-            ("nor two with a gap", vec![7, 9], 0, 0),
-            ("the gap begins a new probation", vec![7, 9, 10], 1, 0),
+            ("two consecutive packets make the source valid", vec![7, 8], 1, 0),
+            ("duplicates do not", vec![7, 7], 0, 0),
+            ("two packets with a gap do not", vec![7, 9], 0, 0),
+            ("a gap restarts the probation", vec![7, 9, 10], 1, 0),
             ("ten in a row", up(100, 10).collect(), 9, 0),
             ("one lost", vec![1, 2, 3, 5], 3, 1),
             ("three lost in two gaps", vec![1, 2, 4, 5, 8], 4, 3),
-            ("late one takes the loss back", vec![1, 2, 4, 3, 5], 4, 0),
-            ("a copy hides a loss (A.3)", vec![1, 2, 4, 4, 5], 4, 0),
-            ("more copies than losses are not less than none", vec![1, 2, 3, 3, 3, 3], 5, 0),
+            ("late packet cancels its loss", vec![1, 2, 4, 3, 5], 4, 0),
+            ("duplicate hides a loss (A.3)", vec![1, 2, 4, 4, 5], 4, 0),
+            ("more duplicates than losses", vec![1, 2, 3, 3, 3, 3], 5, 0),
             ("wrap without loss", vec![65_533, 65_534, 65_535, 0, 1], 4, 0),
             ("wrap with 65535 lost", vec![65_533, 65_534, 0, 1], 3, 1),
             ("wrap with 65535 and 0 lost", vec![65_533, 65_534, 1], 2, 2),
-            ("65535 late, behind the wrap", vec![65_533, 65_534, 0, 65_535, 1], 4, 0),
+            ("65535 late, after the wrap", vec![65_533, 65_534, 0, 65_535, 1], 4, 0),
             ("valid at the wrap", vec![65_535, 0, 1], 2, 0),
-            ("late, from before the base", vec![199, 200, 101], 2, 0),
-            ("a gap of 2 999 is loss", vec![1, 2, 3_001], 2, 2_998),
-            ("a gap of 3 000 is a jump", vec![1, 2, 3_002], 1, 0),
-            ("a jump and back again", vec![1, 2, 40_000, 3, 4], 3, 0),
+            ("late, from before the first packet", vec![199, 200, 101], 2, 0),
+            ("gap of 2 999 is loss", vec![1, 2, 3_001], 2, 2_998),
+            ("gap of 3 000 is a jump", vec![1, 2, 3_002], 1, 0),
+            ("jump and back", vec![1, 2, 40_000, 3, 4], 3, 0),
             ("two different jumps", vec![1, 2, 40_000, 20_000, 3], 2, 0),
-            ("a jump and its successor are a restart", vec![1, 2, 3, 40_000, 40_001, 40_002], 4, 0),
-            ("losses before a restart stay", vec![1, 2, 4, 40_000, 40_001, 40_003], 4, 2),
+            ("jump followed by its successor is a restart", vec![1, 2, 3, 40_000, 40_001, 40_002], 4, 0),
+            ("losses before a restart are kept", vec![1, 2, 4, 40_000, 40_001, 40_003], 4, 2),
             ("restart at zero", vec![30_000, 30_001, 30_002, 0, 1, 2], 4, 0),
-            ("behind by 100 is a jump", vec![1_000, 1_001, 901], 1, 0),
-            ("behind by 99 is late", vec![1_000, 1_001, 902], 2, 0),
+            ("100 behind is a jump", vec![1_000, 1_001, 901], 1, 0),
+            ("99 behind is late", vec![1_000, 1_001, 902], 2, 0),
         ];
-        for (what, numbers, received, lost) in cases {
-            assert_eq!(after(numbers).totals(), Totals { received, lost }, "{what}");
+        for (case, numbers, received, lost) in cases {
+            assert_eq!(after(numbers).totals(), Totals { received, lost }, "{case}");
         }
     }
 
     #[test]
-    fn verdicts_are_those_of_the_rfc() {
+    fn update_classifies_packets_as_in_rfc_3550() {
         use Verdict::{InOrder, Jump, Misordered, Probation, Restarted, Validated};
-        let run = [
+        let packets = [
             (10, Probation),
             (11, Validated),
             (12, InOrder),
@@ -209,13 +209,13 @@ mod tests {
             (50_004, InOrder),
         ];
         let mut sequence = Sequence::new(10);
-        for (place, (number, verdict)) in run.into_iter().enumerate() {
-            assert_eq!(sequence.update(number), verdict, "packet {place}, number {number}");
+        for (index, (number, verdict)) in packets.into_iter().enumerate() {
+            assert_eq!(sequence.update(number), verdict, "packet {index}, number {number}");
         }
     }
 
     #[test]
-    fn the_extended_number_counts_wraps() {
+    fn extended_number_includes_wraps() {
         let numbers = (0..200_000_u32).map(|n| u16::try_from((n + 65_000) % 65_536).unwrap());
         let sequence = after(numbers);
         assert_eq!(sequence.extended(), 65_000 + 199_999);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenth_lost_over_many_wraps_is_exact() {
+    fn loss_is_exact_over_many_wraps() {
         let numbers = (0..500_000_u32).filter(|n| *n < 20 || n % 10 != 5);
         let dropped = (20..500_000_u32).filter(|n| n % 10 == 5).count();
         let sequence = after(numbers.map(|n| u16::try_from(n % 65_536).unwrap()));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_beyond_32_bits_hold() {
+    fn counters_exceed_32_bits_and_saturate_at_64() {
         let mut sequence = after([1, 2]);
         sequence.cycles = 1 << 47;
         sequence.received = (1 << 47) - 5;

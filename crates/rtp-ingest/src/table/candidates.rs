@@ -1,4 +1,4 @@
-//! Sources on probation: bounded in number, so that a flood of made-up sources costs a fixed amount of memory.
+//! Sources on probation. Their number is bounded, so that a flood of forged sources uses a fixed amount of memory.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,18 +7,18 @@ use super::Key;
 use crate::packet::Rtp;
 use crate::session::{Session, Verdict};
 
-/// The most sources on probation; the oldest gives way to a new one.
+/// Maximum number of sources on probation. A new source replaces the oldest one.
 ///
-/// A real sender's second packet comes within a frame's time, so it passes even through a flood.
+/// The second packet of a real sender arrives within the duration of a frame, so a real source passes even in a flood.
 pub(super) const MAX_CANDIDATES: usize = 4_096;
-/// How old a first packet may be for a second one to count with it.
+/// Maximum time between the first and second packet of a source.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    found: BTreeMap<Key, Candidate>,
-    /// A ring of places; each holds the key of the candidate that took it last.
-    places: Vec<Key>,
+    candidates: BTreeMap<Key, Candidate>,
+    /// Ring buffer of keys in order of arrival.
+    slots: Vec<Key>,
     next: usize,
 }
 
@@ -26,11 +26,11 @@ pub(super) struct Candidates {
 struct Candidate {
     session: Session,
     began: Instant,
-    place: usize,
+    slot: usize,
 }
 
 impl Candidates {
-    /// Takes in a packet; gives the session out when the packet makes its source valid.
+    /// Counts a packet and returns the session if the packet makes its source valid.
     pub(super) fn receive(
         &mut self,
         key: Key,
@@ -39,45 +39,45 @@ impl Candidates {
         now: Instant,
         clock_rate: u32,
     ) -> Option<Session> {
-        let fresh = |candidate: &Candidate| now.saturating_duration_since(candidate.began) < MAX_AGE;
-        match self.found.get_mut(&key) {
-            Some(candidate) if fresh(candidate) => {
+        let is_recent = |candidate: &Candidate| now.saturating_duration_since(candidate.began) < MAX_AGE;
+        match self.candidates.get_mut(&key) {
+            Some(candidate) if is_recent(candidate) => {
                 let verdict = candidate.session.receive(packet, bytes, now, clock_rate);
                 if verdict == Verdict::Probation {
                     candidate.began = now;
                     return None;
                 }
-                self.found.remove(&key).map(|candidate| candidate.session)
+                self.candidates.remove(&key).map(|candidate| candidate.session)
             }
             Some(candidate) => {
-                *candidate = Candidate { session: Session::new(packet, now), began: now, place: candidate.place };
+                *candidate = Candidate { session: Session::new(packet, now), began: now, slot: candidate.slot };
                 None
             }
             None => {
-                self.admit(key, packet, now);
+                self.insert(key, packet, now);
                 None
             }
         }
     }
 
-    fn admit(&mut self, key: Key, packet: &Rtp, now: Instant) {
-        let place = self.next;
-        self.next = (place + 1) % MAX_CANDIDATES;
-        match self.places.get_mut(place) {
-            Some(taken) => {
-                let before = std::mem::replace(taken, key);
-                if self.found.get(&before).is_some_and(|candidate| candidate.place == place) {
-                    self.found.remove(&before);
+    fn insert(&mut self, key: Key, packet: &Rtp, now: Instant) {
+        let slot = self.next;
+        self.next = (slot + 1) % MAX_CANDIDATES;
+        match self.slots.get_mut(slot) {
+            Some(occupied) => {
+                let oldest = std::mem::replace(occupied, key);
+                if self.candidates.get(&oldest).is_some_and(|candidate| candidate.slot == slot) {
+                    self.candidates.remove(&oldest);
                 }
             }
-            None => self.places.push(key),
+            None => self.slots.push(key),
         }
-        self.found.insert(key, Candidate { session: Session::new(packet, now), began: now, place });
+        self.candidates.insert(key, Candidate { session: Session::new(packet, now), began: now, slot });
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        assert!(self.places.len() <= MAX_CANDIDATES);
-        self.found.len()
+        assert!(self.slots.len() <= MAX_CANDIDATES);
+        self.candidates.len()
     }
 }

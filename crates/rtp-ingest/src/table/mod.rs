@@ -1,4 +1,4 @@
-//! All sessions of a node: who is on probation, who is live, who has ended. No network, no store, no clock.
+//! All sessions of a node: on probation, live, or ended. Accesses neither network, store nor clock.
 
 mod candidates;
 
@@ -14,18 +14,18 @@ use crate::sdp::{Description, Sdp};
 use crate::session::Session;
 use candidates::Candidates;
 
-/// How long late packets of a source that said good-bye are ignored (RFC 3550, 6.3.4).
+/// Time during which packets of a source are ignored after its BYE (RFC 3550, section 6.3.4).
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Limits of a [`Table`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TableOptions {
-    /// The most sessions at a time. Default 1 000.
+    /// Maximum number of concurrent sessions. Default 1 000.
     pub max_sessions: usize,
-    /// How long a session lives without a packet. Default 10 s.
+    /// Time without packets after which a session ends. Default 10 s.
     pub silence: Duration,
-    /// The port that the media come to; tells sections of a session description apart. Default 5004.
+    /// Port that receives RTP; selects the section of a session description. Default 5004.
     pub port: u16,
 }
 
@@ -35,50 +35,50 @@ impl Default for TableOptions {
     }
 }
 
-/// A session's number in its table; never used twice.
+/// Number of a session in its table; never reused.
 pub type Number = u64;
 
-/// Why a session ended.
+/// Reason why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The sender said good-bye, and perhaps why.
+pub enum EndCause {
+    /// The sender sent RTCP BYE, with an optional reason.
     Bye(Option<String>),
-    /// Nothing came for this long.
+    /// No packet arrived for this long.
     Silence(Duration),
-    /// The node stops.
+    /// The node stopped.
     Shutdown,
 }
 
-/// Whether a call changed what the store should hear of at once.
+/// Whether a call changed something that must be published immediately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Effect {
-    /// Counters at most; the next report has them.
+    /// Only counters changed, if anything; the next report includes them.
     None,
     /// A session began or ended.
-    News,
+    Changed,
 }
 
-/// What is known of a session at this moment.
+/// The current state of a session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
-    /// The session.
+    /// Number of the session.
     pub number: Number,
-    /// The sender's address.
+    /// Address of the sender.
     pub source: SocketAddr,
-    /// The synchronisation source.
+    /// Synchronisation source.
     pub ssrc: u32,
-    /// The payload type of most packets.
+    /// Most frequent payload type.
     pub payload_type: u8,
-    /// What the payload is.
+    /// Properties of the payload type.
     pub description: Description,
-    /// Statistics; rates are those of the last second.
+    /// Statistics, with the rates of the last second.
     pub stats: StreamStats,
-    /// Why the session ended, if it has.
-    pub ended: Option<Ending>,
+    /// Reason why the session ended, if it has.
+    pub ended: Option<EndCause>,
 }
 
-/// What tells sessions apart. The order puts all ports of a source side by side.
+/// Identity of a session. The order keeps all ports of a source next to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key {
     ssrc: u32,
@@ -91,22 +91,22 @@ struct Entry {
     key: Key,
     source: SocketAddr,
     session: Session,
-    /// When the last packet came, RTP or RTCP.
-    heard: Instant,
+    /// Arrival of the last packet, RTP or RTCP.
+    last_packet: Instant,
     description: Description,
-    ended: Option<Ending>,
+    ended: Option<EndCause>,
 }
 
-/// The sessions of a node, their number bounded whatever comes.
+/// The sessions of a node. Their number is bounded for any input.
 #[derive(Debug)]
 pub struct Table {
     options: TableOptions,
     sdp: Sdp,
     candidates: Candidates,
     sessions: BTreeMap<Number, Entry>,
-    /// Live sessions, and for a while those that said good-bye.
+    /// Live sessions, and sessions that recently sent BYE.
     by_key: BTreeMap<Key, Number>,
-    /// Those that said good-bye, and until when their packets are ignored; the earliest first.
+    /// Sessions that sent BYE and the time until which their packets are ignored, earliest first.
     lingering: VecDeque<(Instant, Key, Number)>,
     next: Number,
     periods: u64,
@@ -114,7 +114,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Makes an empty table.
+    /// Returns an empty table.
     pub fn new(options: TableOptions) -> Self {
         Self {
             options,
@@ -129,12 +129,12 @@ impl Table {
         }
     }
 
-    /// Takes in an RTP packet of `bytes` bytes, headers included.
+    /// Processes an RTP packet of `bytes` bytes, including its headers.
     pub fn rtp(&mut self, source: SocketAddr, packet: &Rtp, bytes: usize, now: Instant) -> Effect {
         let key = Key { ssrc: packet.ssrc, ip: source.ip(), port: source.port() };
         if let Some(number) = self.by_key.get(&key) {
             if let Some(entry) = self.sessions.get_mut(number).filter(|entry| entry.ended.is_none()) {
-                entry.heard = now;
+                entry.last_packet = now;
                 entry.session.receive(packet, bytes, now, entry.description.clock_rate);
             }
             return Effect::None;
@@ -146,23 +146,23 @@ impl Table {
         }
     }
 
-    /// Takes in RTCP. A good-bye ends the session; a report is a sign of life.
+    /// Processes RTCP. A BYE ends the session; a report keeps it alive.
     ///
-    /// The session is that of the same address and port (RFC 5761), or of the port below (RFC 3550,
-    /// section 11), or the only one of that source at the address.
+    /// The session has the same address and port (RFC 5761), or the next lower port (RFC 3550, section 11), or is the only
+    /// one with this SSRC at the address.
     pub fn rtcp(&mut self, source: SocketAddr, packet: &Rtcp, now: Instant) -> Effect {
         for ssrc in &packet.reporters {
             if let Some(entry) = self.find(*ssrc, source).and_then(|number| self.sessions.get_mut(&number)) {
-                entry.heard = now;
+                entry.last_packet = now;
             }
         }
         let mut effect = Effect::None;
         for ssrc in &packet.byes {
             let Some(number) = self.find(*ssrc, source) else { continue };
             let Some(entry) = self.sessions.get_mut(&number).filter(|entry| entry.ended.is_none()) else { continue };
-            entry.ended = Some(Ending::Bye(packet.reason.clone()));
+            entry.ended = Some(EndCause::Bye(packet.reason.clone()));
             self.lingering.push_back((now + LINGER, entry.key, number));
-            effect = Effect::News;
+            effect = Effect::Changed;
         }
         while self.lingering.len() > self.options.max_sessions {
             self.stop_lingering();
@@ -170,7 +170,7 @@ impl Table {
         effect
     }
 
-    /// Ends the sessions that have been silent for too long.
+    /// Ends the sessions that have timed out.
     pub fn reap(&mut self, now: Instant) -> Effect {
         while self.lingering.front().is_some_and(|(until, ..)| *until <= now) {
             self.stop_lingering();
@@ -178,18 +178,18 @@ impl Table {
         let silence = self.options.silence;
         let mut effect = Effect::None;
         for entry in self.sessions.values_mut().filter(|entry| entry.ended.is_none()) {
-            if now.saturating_duration_since(entry.heard) >= silence {
-                entry.ended = Some(Ending::Silence(silence));
+            if now.saturating_duration_since(entry.last_packet) >= silence {
+                entry.ended = Some(EndCause::Silence(silence));
                 entry.session.stop();
-                // Should the sender come back, that is a new session.
+                // If the sender returns, a new session begins.
                 self.by_key.remove(&entry.key);
-                effect = Effect::News;
+                effect = Effect::Changed;
             }
         }
         effect
     }
 
-    /// Closes a period of a second: rates, and what the payload is, are made up anew.
+    /// Closes a period of one second: recalculates the rates and the properties of the payload.
     pub fn roll(&mut self, now: Instant) {
         self.periods += 1;
         for entry in self.sessions.values_mut().filter(|entry| entry.ended.is_none()) {
@@ -198,7 +198,7 @@ impl Table {
         }
     }
 
-    /// Replaces the session description; it counts for the sessions that are there, too.
+    /// Replaces the session description, also for existing sessions.
     pub fn set_sdp(&mut self, sdp: Sdp) {
         self.sdp = sdp;
         for entry in self.sessions.values_mut().filter(|entry| entry.ended.is_none()) {
@@ -206,40 +206,40 @@ impl Table {
         }
     }
 
-    /// Ends all sessions: the node stops.
+    /// Ends all sessions because the node stops.
     pub fn end_all(&mut self) {
         for entry in self.sessions.values_mut().filter(|entry| entry.ended.is_none()) {
-            entry.ended = Some(Ending::Shutdown);
+            entry.ended = Some(EndCause::Shutdown);
         }
     }
 
-    /// Returns what is known of all sessions, ended ones that were not forgotten included.
+    /// Returns the state of all sessions, including ended ones that were not removed.
     pub fn observe(&self) -> Vec<Observation> {
         self.sessions.iter().map(|(number, entry)| entry.observe(*number)).collect()
     }
 
-    /// Returns what is known of a session, unless it was forgotten.
-    pub fn look(&self, number: Number) -> Option<Observation> {
+    /// Returns the state of a session, or `None` if it was removed.
+    pub fn get(&self, number: Number) -> Option<Observation> {
         self.sessions.get(&number).map(|entry| entry.observe(number))
     }
 
-    /// Returns the sessions from a number on; newer ones have greater numbers.
+    /// Returns the numbers of the sessions from `number` on. Newer sessions have greater numbers.
     pub fn numbers_from(&self, number: Number) -> Vec<Number> {
         self.sessions.range(number..).map(|(number, _)| *number).collect()
     }
 
-    /// Drops a session that has ended: nobody needs to hear of it any more.
-    pub fn forget(&mut self, number: Number) {
+    /// Removes a session that has ended and has been published. A live session stays.
+    pub fn remove(&mut self, number: Number) {
         let Some(entry) = self.sessions.get(&number).filter(|entry| entry.ended.is_some()) else { return };
-        // The key of one that said good-bye stays for a while, so that its late packets begin nothing.
-        if !matches!(entry.ended, Some(Ending::Bye(_))) && self.by_key.get(&entry.key) == Some(&number) {
+        // After a BYE the key stays for a while, so that late packets do not start a new session.
+        if !matches!(entry.ended, Some(EndCause::Bye(_))) && self.by_key.get(&entry.key) == Some(&number) {
             self.by_key.remove(&entry.key);
         }
         self.sessions.remove(&number);
         self.is_full = false;
     }
 
-    /// Returns how many periods were closed.
+    /// Returns the number of closed periods.
     pub fn periods(&self) -> u64 {
         self.periods
     }
@@ -247,8 +247,8 @@ impl Table {
     fn begin(&mut self, key: Key, source: SocketAddr, session: Session, now: Instant) -> Effect {
         if self.sessions.len() >= self.options.max_sessions {
             if !self.is_full {
-                let most = self.options.max_sessions;
-                warn!(%source, most, "too many sessions; new ones are ignored until one ends (see --max-sessions)");
+                let max = self.options.max_sessions;
+                warn!(%source, max, "too many sessions; ignoring new ones until one ends (see --max-sessions)");
                 self.is_full = true;
             }
             return Effect::None;
@@ -257,19 +257,19 @@ impl Table {
         self.next += 1;
         let description = self.sdp.describe(session.payload_type(), self.options.port);
         self.by_key.insert(key, number);
-        self.sessions.insert(number, Entry { key, source, session, heard: now, description, ended: None });
-        Effect::News
+        self.sessions.insert(number, Entry { key, source, session, last_packet: now, description, ended: None });
+        Effect::Changed
     }
 
     fn find(&self, ssrc: u32, source: SocketAddr) -> Option<Number> {
         let key = |port| Key { ssrc, ip: source.ip(), port };
         let exact = self.by_key.get(&key(source.port()));
-        let below = || source.port().checked_sub(1).and_then(|port| self.by_key.get(&key(port)));
-        let only = || {
+        let lower_port = || source.port().checked_sub(1).and_then(|port| self.by_key.get(&key(port)));
+        let single = || {
             let mut all = self.by_key.range(key(0)..=key(u16::MAX)).map(|(_, number)| number);
             all.next().filter(|_| all.next().is_none())
         };
-        exact.or_else(below).or_else(only).copied()
+        exact.or_else(lower_port).or_else(single).copied()
     }
 
     fn stop_lingering(&mut self) {
@@ -284,7 +284,7 @@ impl Table {
 impl Entry {
     fn observe(&self, number: Number) -> Observation {
         let mut stats = self.session.stats();
-        // A frame rate that the description states is not measured.
+        // A frame rate from the session description takes precedence over the measured one.
         if !self.description.video_codec.is_empty() && self.description.frame_rate == 0.0 {
             stats.frame_rate = self.session.frame_rate();
         }

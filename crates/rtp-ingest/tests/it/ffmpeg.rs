@@ -1,4 +1,4 @@
-//! A real sender, a lossy network, the real programs: what `streamreg list` shows is what happened.
+//! Runs ffmpeg, a lossy relay, the ingest node and the server, and checks the output of `streamreg list`.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::relay::{Counts, Relay};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Server, ingest node and lossy network; ended in this order when dropped.
-struct Stage {
+/// A server, an ingest node and a lossy relay.
+struct Fixture {
     folder: TempDir,
     relay: Relay,
     ingest: Program,
@@ -24,8 +24,8 @@ struct Stage {
     store: String,
 }
 
-impl Stage {
-    async fn set(silence: &str) -> Self {
+impl Fixture {
+    async fn start(silence: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = serve("127.0.0.1:0");
         let store = server.word_after("listening on ");
@@ -43,7 +43,7 @@ impl Stage {
         send(self.relay.addr, &self.folder.path().join("cam.sdp"), seconds, flags)
     }
 
-    /// Reads the list as an operator does; at most one stream is there.
+    /// Runs `streamreg list` and returns the only stream, if there is one.
     fn list(&self) -> Option<Value> {
         let output = Command::new(streamreg_binary())
             .args(["--store", &self.store, "--output", "json", "list"])
@@ -55,8 +55,8 @@ impl Stage {
         streams.pop()
     }
 
-    /// Reads the list until it shows what is waited for.
-    async fn shows(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+    /// Waits until the listed stream satisfies the condition and returns it.
+    async fn wait_for_stream(&self, expected: &str, condition: impl Fn(&Value) -> bool) -> Value {
         let mut last = None;
         let end = std::time::Instant::now() + DEADLINE;
         loop {
@@ -66,17 +66,17 @@ impl Stage {
                 }
                 last = Some(stream);
             }
-            assert!(std::time::Instant::now() < end, "not {what}: {last:?}; {:?}", self.relay.counts());
+            assert!(std::time::Instant::now() < end, "not {expected}: {last:?}; {:?}", self.relay.counts());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    async fn shows_nothing(&self) {
+    async fn wait_for_empty_list(&self) {
         wait_until(DEADLINE, async || self.list().is_none()).await;
     }
 }
 
-/// Starts a real sender, which describes itself in a file.
+/// Starts ffmpeg as a sender. It writes its session description to `sdp`.
 pub(crate) fn send(to: SocketAddr, sdp: &Path, seconds: &str, flags: &[&str]) -> Program {
     Program::start(
         Command::new("ffmpeg")
@@ -102,39 +102,41 @@ fn heartbeat(stream: &Value) -> Timestamp {
     stream["last_heartbeat"].as_str().unwrap().parse().unwrap()
 }
 
-/// The counters of a receiver that got all that the relay sent on.
-fn is_all_of(stream: &Value, counts: &Counts) -> bool {
+/// Returns whether a record counts exactly the packets that the relay forwarded.
+fn has_counts(stream: &Value, counts: &Counts) -> bool {
     number(stream, "packets_received") == counts.packets - 1
         && number(stream, "bytes_received") == counts.bytes - counts.first_bytes
         && number(stream, "packets_lost") == counts.lost
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_loss_reported_is_the_loss_provoked() {
-    let stage = Stage::set("4s").await;
-    let mut sender = stage.send("8", &[]);
+async fn record_shows_the_packet_loss_of_the_relay() {
+    let fixture = Fixture::start("4s").await;
+    let mut sender = fixture.send("8", &[]);
 
-    stage.shows("active", |stream| stream["status"] == "active").await;
-    let described = stage
-        .shows("described and measured", |s| s["video_codec"] == "H264" && s["jitter_ms"].as_f64() > Some(0.0))
+    fixture.wait_for_stream("active", |stream| stream["status"] == "active").await;
+    let described = fixture
+        .wait_for_stream("described and measured", |s| {
+            s["video_codec"] == "H264" && s["jitter_ms"].as_f64() > Some(0.0)
+        })
         .await;
     assert_eq!(described["type"], "rtp");
     assert_eq!(described["node"], "studio-1");
-    assert_eq!(described["source_addr"], stage.relay.addr.to_string());
+    assert_eq!(described["source_addr"], fixture.relay.addr.to_string());
     assert_eq!(described["labels"]["payload_type"], "96");
     assert!(described["jitter_ms"].as_f64().unwrap() < 1_000.0, "{described}");
 
-    // From one report to the next: the counters grow, and the rate is the bytes over the time.
-    // All that is described is written by now: each newer heartbeat is a report.
+    // From one report to the next, the counters grow and the bitrate matches the bytes received.
+    // The session description has been written, so every newer heartbeat is a report.
     let mut before = described;
     for _ in 0..4 {
-        let next = stage.shows("a newer report", |stream| heartbeat(stream) > heartbeat(&before)).await;
+        let next = fixture.wait_for_stream("a newer report", |stream| heartbeat(stream) > heartbeat(&before)).await;
         for field in ["bytes_received", "packets_received"] {
             assert!(number(&next, field) > number(&before, field), "{field}: {before} then {next}");
         }
-        assert!(number(&next, "packets_lost") <= stage.relay.counts().lost, "more than was lost: {next}");
+        assert!(number(&next, "packets_lost") <= fixture.relay.counts().lost, "more than the relay dropped: {next}");
         let seconds = heartbeat(&next).since(heartbeat(&before)).as_secs_f64();
-        // Reports that follow a registration or a description come at odd times; the rate is that of a whole second.
+        // The bitrate covers a whole second, but reports after a registration or a description are irregular: skip those.
         if (0.8..1.2).contains(&seconds) {
             let bits = 8 * (number(&next, "bytes_received") - number(&before, "bytes_received"));
             let ratio = number(&next, "bitrate") as f64 / (bits as f64 / seconds);
@@ -142,72 +144,73 @@ async fn the_loss_reported_is_the_loss_provoked() {
         }
         before = next;
     }
-    // What was lost up to now is reported by the next report or the one after it.
-    let lost = stage.relay.counts().lost;
-    assert!(lost >= 10, "the relay lost {lost}");
-    stage.shows("the loss so far", |stream| number(stream, "packets_lost") >= lost).await;
+    // The next report or the one after it includes all losses up to now.
+    let lost = fixture.relay.counts().lost;
+    assert!(lost >= 10, "the relay dropped {lost}");
+    fixture.wait_for_stream("all losses so far", |stream| number(stream, "packets_lost") >= lost).await;
 
-    assert!(sender.ended().await.success());
-    let counts = stage.relay.counts();
-    let last = stage.shows("all that was sent on", |stream| is_all_of(stream, &stage.relay.counts())).await;
-    assert_eq!(stage.relay.counts(), counts, "the sender had ended");
-    assert_eq!(last["id"], before["id"], "one stream from beginning to end");
+    assert!(sender.exit_status().await.success());
+    let counts = fixture.relay.counts();
+    let last =
+        fixture.wait_for_stream("all forwarded packets", |stream| has_counts(stream, &fixture.relay.counts())).await;
+    assert_eq!(fixture.relay.counts(), counts, "the sender had ended");
+    assert_eq!(last["id"], before["id"], "the stream kept its id");
     assert!(counts.lost >= 40 && counts.packets > 400, "{counts:?}");
     let rate = last["frame_rate"].as_f64().unwrap();
-    assert!((20.0..=26.0).contains(&rate), "25 frames a second were sent, each in several packets; {last}");
+    assert!((20.0..=26.0).contains(&rate), "25 frames per second were sent: {last}");
 
-    // This sender says no good-bye: silence ends the stream.
-    stage.shows_nothing().await;
+    // This sender sends no BYE, so the stream ends by the time-out.
+    fixture.wait_for_empty_list().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_good_bye_ends_the_stream_long_before_the_silence() {
-    let stage = Stage::set("10m").await;
-    let mut sender = stage.send("3", &["-rtpflags", "send_bye"]);
-    stage.shows("active", |stream| stream["status"] == "active").await;
-    assert!(sender.ended().await.success());
-    stage.shows_nothing().await;
-    assert_eq!(stage.ingest.word_after("reason="), "\"RTCP");
-    assert!(stage.relay.counts().control >= 1);
+async fn bye_removes_the_stream_before_the_timeout() {
+    let fixture = Fixture::start("10m").await;
+    let mut sender = fixture.send("3", &["-rtpflags", "send_bye"]);
+    fixture.wait_for_stream("active", |stream| stream["status"] == "active").await;
+    assert!(sender.exit_status().await.success());
+    fixture.wait_for_empty_list().await;
+    assert_eq!(fixture.ingest.word_after("reason="), "\"RTCP");
+    assert!(fixture.relay.counts().control >= 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_outlive_the_server_and_end_with_the_node() {
-    let mut stage = Stage::set("10m").await;
-    let _sender = stage.send("60", &[]);
-    let before = stage.shows("active", |stream| stream["status"] == "active").await;
+async fn node_restores_its_stream_after_a_server_restart_and_removes_it_on_exit() {
+    let mut fixture = Fixture::start("10m").await;
+    let _sender = fixture.send("60", &[]);
+    let before = fixture.wait_for_stream("active", |stream| stream["status"] == "active").await;
 
-    // The memory of this server goes with it; the node brings its stream back under the same id.
-    stage.server = None;
-    stage.ingest.word_after("; retrying");
-    let server = serve(stage.store.strip_prefix("http://").unwrap());
+    // The server loses its data when it stops. The node restores its stream under the same id.
+    fixture.server = None;
+    fixture.ingest.word_after("; retrying");
+    let server = serve(fixture.store.strip_prefix("http://").unwrap());
     server.word_after("listening on ");
-    stage.server = Some(server);
-    let after = stage.shows("registered again", |stream| stream["status"] == "active").await;
+    fixture.server = Some(server);
+    let after = fixture.wait_for_stream("registered again", |stream| stream["status"] == "active").await;
     assert_eq!((&after["id"], &after["created_at"]), (&before["id"], &before["created_at"]));
     assert!(number(&after, "packets_received") > number(&before, "packets_received"), "{before} then {after}");
     assert_eq!(after["labels"], before["labels"]);
 
-    stage.ingest.interrupt();
-    assert!(stage.ingest.ended().await.success());
-    assert_eq!(stage.list(), None, "the node ends its streams when it stops");
+    fixture.ingest.interrupt();
+    assert!(fixture.ingest.exit_status().await.success());
+    assert_eq!(fixture.list(), None, "the node unregisters its streams when it stops");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_cannot_start_says_what_to_do() {
-    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap().to_string();
-    for (args, status, says) in [
-        (&["--listen", &taken][..], 1, "choose another with --listen"),
-        (&["--store", "memory:"], 2, "give http://host:port"),
+async fn node_that_cannot_start_prints_a_remedy_and_its_exit_status() {
+    let in_use = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let in_use = in_use.local_addr().unwrap().to_string();
+    for (args, status, expected) in [
+        (&["--listen", &in_use][..], 1, "choose another address with --listen"),
+        (&["--store", "memory:"], 2, "use http://host:port"),
         (&["--store", "ftp://127.0.0.1", "--listen", "127.0.0.1:0"], 2, "invalid store URL; expected"),
         (&["--ttl", "5s", "--listen", "127.0.0.1:0"], 2, "are its server's"),
-        (&["--token-file", "no such file", "--listen", "127.0.0.1:0"], 2, "cannot be read"),
+        (&["--token-file", "no such file", "--listen", "127.0.0.1:0"], 2, "cannot read"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtp-ingest"));
         let output = command.args(args).current_dir(Path::new("/")).output().unwrap();
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(status), "{args:?}: {message}");
-        assert!(message.contains(says), "{args:?}: {message}");
+        assert!(message.contains(expected), "{args:?}: {message}");
     }
 }

@@ -1,4 +1,4 @@
-//! A real sender and a real Redis: whose a stream is, how it ends, and how it comes back.
+//! Leases of the ingest node with ffmpeg and a real Redis: removal, expiry, recovery and conflicts.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -17,22 +17,22 @@ use crate::relay::Relay;
 const DEADLINE: Duration = Duration::from_secs(20);
 const TTL: Duration = Duration::from_secs(4);
 
-/// A Redis, and one who looks at it and sweeps it.
-struct Stage {
+/// A Redis server and a client that reads it and removes expired streams.
+struct Fixture {
     folder: TempDir,
     registry: Arc<dyn Registry>,
     redis: RedisServer,
 }
 
-impl Stage {
-    async fn set() -> Self {
+impl Fixture {
+    async fn start() -> Self {
         let redis = RedisServer::start().await;
         let options = ConnectOptions::default().ttl(TTL);
         let registry = stream_registry::connect_with(&redis.url(), &options).await.unwrap();
         Self { folder: tempfile::tempdir().unwrap(), registry, redis }
     }
 
-    /// Starts a node; returns where it listens, too.
+    /// Starts a node and returns it with its RTP address.
     fn ingest(&self, node: &str, args: &[&str]) -> (Program, SocketAddr) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtp-ingest"));
         command.args(["--store", &self.redis.url(), "--listen", "127.0.0.1:0", "--node", node, "--id", "cam1"]);
@@ -50,8 +50,8 @@ impl Stage {
         self.registry.get(&"cam1".parse().unwrap()).await.ok()
     }
 
-    /// Waits until the record is as it should be, and returns it.
-    async fn shows(&self, condition: impl Fn(&Stream) -> bool) -> Stream {
+    /// Waits until the record satisfies the condition and returns it.
+    async fn wait_for_stream(&self, condition: impl Fn(&Stream) -> bool) -> Stream {
         let mut last = None;
         let waited = tokio::time::timeout(
             DEADLINE,
@@ -61,27 +61,28 @@ impl Stage {
             }),
         );
         if waited.await.is_err() {
-            panic!("not as it should be: {last:#?}");
+            panic!("condition still false: {last:#?}");
         }
         last.unwrap()
     }
 
-    async fn shows_active(&self, node: &str) -> Stream {
-        self.shows(|stream| stream.status == StreamStatus::Active && stream.node.as_deref() == Some(node)).await
+    async fn wait_for_active(&self, node: &str) -> Stream {
+        self.wait_for_stream(|stream| stream.status == StreamStatus::Active && stream.node.as_deref() == Some(node))
+            .await
     }
 }
 
-/// The next event but for signs of life.
+/// Returns the next event except `Alive`.
 async fn next(watch: &mut Watch) -> Event {
     loop {
-        let event = tokio::time::timeout(DEADLINE, watch.next()).await.expect("an event comes").unwrap();
+        let event = tokio::time::timeout(DEADLINE, watch.next()).await.expect("another event").unwrap();
         if !matches!(event, Event::Alive { .. }) {
             return event;
         }
     }
 }
 
-/// Reads on to the next end: what came before it, how it ended, and the last record.
+/// Returns the events before the next removal, its cause, and the last record.
 async fn next_end(watch: &mut Watch) -> (Vec<Event>, Ending, Arc<Stream>) {
     let mut before = Vec::new();
     loop {
@@ -99,16 +100,16 @@ fn statuses(events: &[Event]) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_that_is_killed_or_stops_ends_its_stream_with_the_reason() {
-    let stage = Stage::set().await;
-    let mut watch = stage.registry.watch(WatchFrom::Now).await.unwrap();
-    let (_ingest, rtp) = stage.ingest("studio-1", &["--silence", "1s"]);
+async fn stream_is_removed_with_a_reason_when_its_sender_is_killed_or_stops() {
+    let fixture = Fixture::start().await;
+    let mut watch = fixture.registry.watch(WatchFrom::Now).await.unwrap();
+    let (_ingest, rtp) = fixture.ingest("studio-1", &["--silence", "1s"]);
     for reason in ["no packet for 1s", "RTCP BYE"] {
         let relay = Relay::start(rtp).await;
-        let sender = stage.send(relay.addr, &["-rtpflags", "send_bye"]);
-        let active = stage.shows_active("studio-1").await;
-        let says_bye = reason == "RTCP BYE";
-        if says_bye {
+        let sender = fixture.send(relay.addr, &["-rtpflags", "send_bye"]);
+        let active = fixture.wait_for_active("studio-1").await;
+        let sends_bye = reason == "RTCP BYE";
+        if sends_bye {
             sender.interrupt();
         } else {
             drop(sender);
@@ -119,98 +120,98 @@ async fn a_sender_that_is_killed_or_stops_ends_its_stream_with_the_reason() {
         assert_eq!((&last.status, last.end_reason.as_deref()), (&StreamStatus::Closed, Some(reason)));
         let counts = relay.counts();
         assert!(last.packets_received >= active.packets_received, "{active:?} then {last:?}");
-        if !says_bye {
-            // All that was sent before it was killed; a good-bye may overtake the last packets on its way.
+        if !sends_bye {
+            // Compare the counters only without BYE, because a BYE may overtake the last packets.
             assert_eq!(last.packets_received, counts.packets - 1, "{counts:?}");
             assert_eq!(last.bytes_received, counts.bytes - counts.first_bytes, "{counts:?}");
         }
-        assert_eq!(stage.get().await, None);
+        assert_eq!(fixture.get().await, None);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_killed_leaves_one_expiry_with_the_last_record() {
-    let stage = Stage::set().await;
-    let mut watch = stage.registry.watch(WatchFrom::Now).await.unwrap();
-    let (ingest, rtp) = stage.ingest("studio-1", &[]);
-    let _sender = stage.send(rtp, &[]);
-    stage.shows(|stream| stream.status == StreamStatus::Active && stream.bitrate > 0).await;
-    // SIGKILL.
+async fn stream_of_a_killed_node_expires_once_with_its_last_record() {
+    let fixture = Fixture::start().await;
+    let mut watch = fixture.registry.watch(WatchFrom::Now).await.unwrap();
+    let (ingest, rtp) = fixture.ingest("studio-1", &[]);
+    let _sender = fixture.send(rtp, &[]);
+    fixture.wait_for_stream(|stream| stream.status == StreamStatus::Active && stream.bitrate > 0).await;
+    // Dropping sends SIGKILL.
     drop(ingest);
     let killed = Instant::now();
-    let record = stage.get().await.unwrap();
+    let record = fixture.get().await.unwrap();
 
     let (_, cause, last) = next_end(&mut watch).await;
     let after = killed.elapsed();
     assert_eq!(cause, Ending::Expired);
     assert_eq!(*last, record);
-    // Its last heartbeat was up to a second, and a little, before.
+    // The last heartbeat was up to about a second before the kill.
     assert!(after > TTL - Duration::from_secs(2) && after < TTL + Duration::from_secs(2), "{after:?}");
 
-    // Nothing more is told of it.
-    stage.registry.register(&Stream::new("mark".parse().unwrap(), StreamType::Srt, "h:1")).await.unwrap();
-    assert_eq!(next(&mut watch).await.stream().unwrap().id.as_str(), "mark");
+    // The feed has no further event of the stream.
+    fixture.registry.register(&Stream::new("sentinel".parse().unwrap(), StreamType::Srt, "h:1")).await.unwrap();
+    assert_eq!(next(&mut watch).await.stream().unwrap().id.as_str(), "sentinel");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_comes_back_by_itself_when_redis_has_forgotten_it() {
-    let mut stage = Stage::set().await;
-    let (ingest, rtp) = stage.ingest("studio-1", &[]);
-    let _sender = stage.send(rtp, &[]);
-    let before = stage.shows_active("studio-1").await;
+async fn node_restores_its_stream_after_redis_has_lost_its_data() {
+    let mut fixture = Fixture::start().await;
+    let (ingest, rtp) = fixture.ingest("studio-1", &[]);
+    let _sender = fixture.send(rtp, &[]);
+    let before = fixture.wait_for_active("studio-1").await;
 
-    stage.redis.restart(testkit::Data::Empty).await;
+    fixture.redis.restart(testkit::Data::Empty).await;
     let started = Instant::now();
-    let after = stage.shows(|stream| stream.packets_received > before.packets_received).await;
+    let after = fixture.wait_for_stream(|stream| stream.packets_received > before.packets_received).await;
     let late = started.elapsed();
-    assert!(late < Duration::from_secs(3) + Duration::from_secs(2), "back after {late:?}, on a busy machine");
+    assert!(late < Duration::from_secs(3) + Duration::from_secs(2), "restored after {late:?}");
     assert_eq!((&after.id, &after.created_at, &after.labels), (&before.id, &before.created_at, &before.labels));
     assert_eq!((&after.status, after.epoch()), (&StreamStatus::Active, before.epoch()));
 
-    // It is still the node's own: it goes on, and ends with the node.
-    stage.shows(|stream| stream.packets_received > after.packets_received).await;
-    let mut watch = stage.registry.watch(WatchFrom::Now).await.unwrap();
+    // The node still holds the lease: it keeps reporting, and removes the stream when it stops.
+    fixture.wait_for_stream(|stream| stream.packets_received > after.packets_received).await;
+    let mut watch = fixture.registry.watch(WatchFrom::Now).await.unwrap();
     ingest.interrupt();
     let (_, cause, _) = next_end(&mut watch).await;
-    assert_eq!(cause, Ending::Unregistered("the ingest node stopped".parse().unwrap()));
+    assert_eq!(cause, Ending::Unregistered("ingest node stopped".parse().unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_comes_later_gets_what_was_counted_before() {
-    let mut stage = Stage::set().await;
-    stage.redis.kill();
-    let (ingest, rtp) = stage.ingest("studio-1", &[]);
+async fn packets_counted_before_the_store_is_reachable_are_registered() {
+    let mut fixture = Fixture::start().await;
+    fixture.redis.kill();
+    let (ingest, rtp) = fixture.ingest("studio-1", &[]);
     let relay = Relay::start(rtp).await;
-    let _sender = stage.send(relay.addr, &[]);
-    ingest.word_after("the store cannot be reached");
+    let _sender = fixture.send(relay.addr, &[]);
+    ingest.word_after("the store is unreachable");
     wait_until(DEADLINE, async || relay.counts().packets > 50).await;
 
     let counted = relay.counts().packets - 1;
-    stage.redis.restart(testkit::Data::Empty).await;
-    stage.shows_active("studio-1").await;
-    let mut watch = stage.registry.watch(WatchFrom::Oldest).await.unwrap();
+    fixture.redis.restart(testkit::Data::Empty).await;
+    fixture.wait_for_active("studio-1").await;
+    let mut watch = fixture.registry.watch(WatchFrom::Oldest).await.unwrap();
     let Event::Changed { kind: ChangeKind::Registered, stream, .. } = next(&mut watch).await else { panic!() };
     assert!(stream.packets_received >= counted, "{counted} of {stream:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_node_is_refused_until_the_id_is_free() {
-    let stage = Stage::set().await;
-    let (first, rtp) = stage.ingest("studio-1", &[]);
-    let _sender = stage.send(rtp, &[]);
-    let held = stage.shows_active("studio-1").await;
+async fn second_node_waits_until_the_id_is_free() {
+    let fixture = Fixture::start().await;
+    let (first, rtp) = fixture.ingest("studio-1", &[]);
+    let _sender = fixture.send(rtp, &[]);
+    let held = fixture.wait_for_active("studio-1").await;
 
-    let mut watch = stage.registry.watch(WatchFrom::Now).await.unwrap();
-    let (second, rtp) = stage.ingest("studio-2", &["--on-conflict", "reject"]);
-    let _other = stage.send(rtp, &[]);
-    assert_eq!(second.word_after("refused until it is free (see --on-conflict); tried each second id=cam1"), "");
-    // The first one is not disturbed: it reports on.
-    let now = stage.shows(|stream| stream.packets_received > held.packets_received).await;
+    let mut watch = fixture.registry.watch(WatchFrom::Now).await.unwrap();
+    let (second, rtp) = fixture.ingest("studio-2", &["--on-conflict", "reject"]);
+    let _other = fixture.send(rtp, &[]);
+    assert_eq!(second.word_after("retrying every second until it is free (see --on-conflict) id=cam1"), "");
+    // The first node continues to report.
+    let now = fixture.wait_for_stream(|stream| stream.packets_received > held.packets_received).await;
     assert_eq!((&now.node, now.epoch()), (&held.node, held.epoch()));
 
     first.interrupt();
     let (before, cause, last) = next_end(&mut watch).await;
-    assert_eq!(cause, Ending::Unregistered("the ingest node stopped".parse().unwrap()));
+    assert_eq!(cause, Ending::Unregistered("ingest node stopped".parse().unwrap()));
     assert_eq!(last.node.as_deref(), Some("studio-1"));
     assert!(before.iter().all(|event| event.stream().unwrap().node.as_deref() == Some("studio-1")), "{before:?}");
     let Event::Changed { kind: ChangeKind::Registered, stream, .. } = next(&mut watch).await else { panic!() };
@@ -218,27 +219,27 @@ async fn a_second_node_is_refused_until_the_id_is_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_node_takes_the_stream_over_and_the_first_one_says_so() {
-    let stage = Stage::set().await;
-    let (mut first, rtp) = stage.ingest("studio-1", &[]);
-    let _sender = stage.send(rtp, &[]);
-    let held = stage.shows_active("studio-1").await;
+async fn first_node_logs_the_new_holder_when_a_second_node_takes_over() {
+    let fixture = Fixture::start().await;
+    let (mut first, rtp) = fixture.ingest("studio-1", &[]);
+    let _sender = fixture.send(rtp, &[]);
+    let held = fixture.wait_for_active("studio-1").await;
 
-    let mut watch = stage.registry.watch(WatchFrom::Now).await.unwrap();
-    let (second, rtp) = stage.ingest("studio-2", &["--on-conflict", "take-over"]);
-    let _other = stage.send(rtp, &[]);
-    let says = "the stream was taken over; its session is not registered again id=cam1 by=";
-    assert_eq!(first.word_after(says), "\"studio-2\"");
-    let now = stage.shows_active("studio-2").await;
+    let mut watch = fixture.registry.watch(WatchFrom::Now).await.unwrap();
+    let (second, rtp) = fixture.ingest("studio-2", &["--on-conflict", "take-over"]);
+    let _other = fixture.send(rtp, &[]);
+    let message = "stream taken over; its session will not be registered again id=cam1 by=";
+    assert_eq!(first.word_after(message), "\"studio-2\"");
+    let now = fixture.wait_for_active("studio-2").await;
     assert!(now.created_at > held.created_at && now.epoch() > held.epoch(), "{held:?} then {now:?}");
 
-    // The first one goes on receiving and stops; neither shows in the registry.
+    // The first node continues to receive and then stops. Neither changes the registry.
     first.interrupt();
-    assert!(first.ended().await.success());
-    stage.shows(|stream| stream.packets_received > now.packets_received).await;
+    assert!(first.exit_status().await.success());
+    fixture.wait_for_stream(|stream| stream.packets_received > now.packets_received).await;
     second.interrupt();
     let (events, cause, last) = next_end(&mut watch).await;
-    assert_eq!(cause, Ending::Unregistered("the ingest node stopped".parse().unwrap()));
+    assert_eq!(cause, Ending::Unregistered("ingest node stopped".parse().unwrap()));
     assert_eq!((last.node.as_deref(), &last.created_at), (Some("studio-2"), &now.created_at));
     let taken = events.iter().position(|event| event.as_str() == ChangeKind::TakenOver.as_str()).unwrap();
     let after = &events[taken..];

@@ -1,5 +1,5 @@
-//! Tests of the whole: real packets, real processes.
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "what helpers cannot do is a failed test")]
+//! End-to-end tests with real packets and processes.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that fails must fail the test")]
 
 mod ffmpeg;
 mod lease;

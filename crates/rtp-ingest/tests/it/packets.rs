@@ -1,6 +1,6 @@
-//! Packets written by hand.
+//! Builds RTP and RTCP packets.
 
-/// An RTP packet of payload type 96 with 100 bytes of payload: 112 bytes.
+/// Returns an RTP packet of 112 bytes, with payload type 96 and 100 bytes of payload.
 pub(crate) fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
     let mut bytes = vec![0x80, 96];
     bytes.extend_from_slice(&sequence.to_be_bytes());
@@ -10,7 +10,7 @@ pub(crate) fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
     bytes
 }
 
-/// An RTCP BYE with a reason of two words.
+/// Returns an RTCP BYE with the reason "camera off".
 pub(crate) fn bye(ssrc: u32) -> Vec<u8> {
     let mut bytes = vec![0x81, 203, 0, 4];
     bytes.extend_from_slice(&ssrc.to_be_bytes());

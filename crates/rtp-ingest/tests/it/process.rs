@@ -1,4 +1,4 @@
-//! Processes that end with the test.
+//! Child processes that end with the test.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A running program whose standard error is read; killed when dropped.
+/// A running program whose standard error is captured; killed when dropped.
 pub(crate) struct Program {
     child: Child,
     lines: Receiver<String>,
@@ -21,26 +21,26 @@ impl Program {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let (sender, lines) = sync_channel(10_000);
         let stderr = child.stderr.take().unwrap();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                // A full channel only means that nobody reads: the program must not wait for that.
+                // If the channel is full, drop the line: the program must not block on its log.
                 let _ = sender.try_send(line);
             }
         });
         Self { child, lines }
     }
 
-    /// Waits for a line that holds `before`, and returns the word behind it.
-    pub(crate) fn word_after(&self, before: &str) -> String {
+    /// Waits for a line that contains `marker` and returns the word after it.
+    pub(crate) fn word_after(&self, marker: &str) -> String {
         let end = Instant::now() + DEADLINE;
         let mut seen = String::new();
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else { panic!("no line with {before:?} in:\n{seen}") };
-            if let Some((_, rest)) = line.split_once(before) {
+            let Ok(line) = self.lines.recv_timeout(left) else { panic!("no line with {marker:?} in:\n{seen}") };
+            if let Some((_, rest)) = line.split_once(marker) {
                 return rest.split([' ', ',']).next().unwrap().to_owned();
             }
             seen += &line;
@@ -48,14 +48,14 @@ impl Program {
         }
     }
 
-    /// Asks the program to stop, as Ctrl-C does.
+    /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
-        let done = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
-        assert!(done.success());
+        let kill = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
     }
 
-    /// Waits for the end of the program.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
+    /// Waits until the program exits.
+    pub(crate) async fn exit_status(&mut self) -> ExitStatus {
         let mut status = None;
         testkit::wait_until(DEADLINE, async || {
             status = self.child.try_wait().unwrap();

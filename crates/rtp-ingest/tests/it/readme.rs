@@ -1,4 +1,4 @@
-//! The three lines of the README, run as they stand but for ports and folder.
+//! Runs the three commands of the README, with other ports and another folder.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,14 +12,14 @@ use crate::process::Program;
 const README: &str = include_str!("../../README.md");
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The words of the three lines, which need no quoting.
-fn lines() -> Vec<Vec<&'static str>> {
+/// Returns the words of the three commands, which need no quoting.
+fn commands() -> Vec<Vec<&'static str>> {
     let (_, block) = README.split_once("```console\n").unwrap();
     let (block, _) = block.split_once("```").unwrap();
     block.lines().map(|line| line.split(' ').collect()).collect()
 }
 
-/// A command of these words, with these ones replaced.
+/// Builds a command from these words, with some substrings replaced.
 fn command(program: &Path, words: &[&str], replaced: &[(&str, &str)], folder: &Path) -> Command {
     let mut command = Command::new(program);
     for word in words {
@@ -31,26 +31,26 @@ fn command(program: &Path, words: &[&str], replaced: &[(&str, &str)], folder: &P
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_three_lines_show_a_stream() {
-    let lines = lines();
+async fn readme_commands_register_an_active_stream() {
+    let commands = commands();
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("target")).unwrap();
 
-    // The server's default port may be taken: it and the node get free ones.
-    let (start, words) = lines[0].split_at(4);
+    // The default ports may be in use: the server and the node get free ones.
+    let (start, words) = commands[0].split_at(4);
     assert_eq!(start, ["cargo", "run", "--release", "--"]);
     let server =
         Program::start(command(&streamreg_binary(), words, &[], folder.path()).args(["--listen", "127.0.0.1:0"]));
     let store = server.word_after("listening on ");
 
-    let (start, words) = lines[1].split_at(6);
+    let (start, words) = commands[1].split_at(6);
     assert_eq!(start, ["cargo", "run", "--release", "-p", "rtp-ingest", "--"]);
     let node = Path::new(env!("CARGO_BIN_EXE_rtp-ingest"));
     let node =
         Program::start(command(node, words, &[], folder.path()).args(["--store", &store, "--listen", "127.0.0.1:0"]));
     let rtp = node.word_after("rtp=");
 
-    let (start, words) = lines[2].split_at(1);
+    let (start, words) = commands[2].split_at(1);
     assert_eq!(start, ["ffmpeg"]);
     let mut sender =
         Program::start(&mut command(Path::new("ffmpeg"), words, &[("127.0.0.1:5004", &rtp)], folder.path()));
@@ -69,9 +69,9 @@ async fn the_three_lines_show_a_stream() {
     })
     .await;
 
-    // Ctrl-C at the sender: it says good-bye, and the stream is gone long before 10 s of silence.
+    // On Ctrl-C the sender sends BYE, so the stream disappears long before the time-out of 10 s.
     sender.interrupt();
-    sender.ended().await;
+    sender.exit_status().await;
     let gone = wait_until(DEADLINE, async || list().is_empty()).await;
     assert!(gone < Duration::from_secs(8), "{gone:?}");
 }

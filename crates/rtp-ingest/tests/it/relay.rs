@@ -1,4 +1,4 @@
-//! A network that loses packets by plan: a UDP relay for RTP and RTCP.
+//! A UDP relay for RTP and RTCP that drops packets at fixed positions.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,23 +8,24 @@ use rtp_ingest::packet::Rtp;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-/// What went through.
+/// Counters of a relay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// RTP packets that were sent on, and their bytes.
+    /// RTP packets forwarded.
     pub(crate) packets: u64,
+    /// Bytes of the RTP packets forwarded.
     pub(crate) bytes: u64,
-    /// Bytes of the first of them, which a receiver does not count (RFC 3550, A.1).
+    /// Bytes of the first packet, which a receiver does not count (RFC 3550, appendix A.1).
     pub(crate) first_bytes: u64,
-    /// Packets that were dropped before one that was sent on: a receiver can know of these only.
+    /// Packets dropped before the last forwarded one. A receiver can detect only these.
     pub(crate) lost: u64,
-    /// Packets that were dropped since the last one that was sent on.
+    /// Packets dropped since the last forwarded one.
     pub(crate) dropped_at_end: u64,
-    /// RTCP packets that were sent on.
+    /// RTCP packets forwarded.
     pub(crate) control: u64,
 }
 
-/// Drops every tenth RTP packet after the first twenty; RTCP all passes.
+/// Drops every tenth RTP packet after the first twenty. Forwards all RTCP.
 pub(crate) struct Relay {
     pub(crate) addr: SocketAddr,
     counts: Arc<Mutex<Counts>>,
@@ -34,8 +35,7 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) async fn start(to: SocketAddr) -> Self {
         let (addr, media, control) = loop {
-            // The listener finds a pair of free ports; they are opened again as plain sockets, unless another test
-            // was faster.
+            // The listener finds a pair of free ports. Reopening them fails if another test takes them first.
             let addr = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().rtp_addr();
             let Ok(media) = UdpSocket::bind(addr).await else { continue };
             let Ok(control) = UdpSocket::bind((addr.ip(), addr.port() + 1)).await else { continue };
@@ -62,10 +62,10 @@ impl Drop for Relay {
 
 async fn relay_media(socket: UdpSocket, to: SocketAddr, counts: Arc<Mutex<Counts>>) {
     let mut buffer = vec![0; 65_536];
-    for place in 0_u64.. {
+    for index in 0_u64.. {
         let (length, _) = socket.recv_from(&mut buffer).await.unwrap();
         Rtp::parse(&buffer[..length]).expect("the sender sends RTP");
-        let is_dropped = place >= 20 && place % 10 == 5;
+        let is_dropped = index >= 20 && index % 10 == 5;
         if !is_dropped {
             socket.send_to(&buffer[..length], to).await.unwrap();
         }

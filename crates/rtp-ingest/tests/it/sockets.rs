@@ -1,4 +1,4 @@
-//! Packets written by hand, through real sockets, into a registry in this process.
+//! Sends handmade packets through real sockets to a node with an in-memory registry.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::packets::{bye, rtp};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A node in this process.
+/// A node that runs in this process.
 pub(crate) struct Node {
     pub(crate) rtp: SocketAddr,
     pub(crate) rtcp: SocketAddr,
@@ -46,8 +46,8 @@ impl Node {
         streams
     }
 
-    /// Waits until the list is as it should be, and returns it.
-    pub(crate) async fn shows(&self, condition: impl Fn(&[Stream]) -> bool) -> Vec<Stream> {
+    /// Waits until the listed streams satisfy the condition and returns them.
+    pub(crate) async fn wait_for(&self, condition: impl Fn(&[Stream]) -> bool) -> Vec<Stream> {
         let mut streams = Vec::new();
         let waited = tokio::time::timeout(
             DEADLINE,
@@ -57,7 +57,7 @@ impl Node {
             }),
         );
         if waited.await.is_err() {
-            panic!("not as it should be: {streams:#?}");
+            panic!("condition still false: {streams:#?}");
         }
         streams
     }
@@ -68,7 +68,7 @@ impl Node {
     }
 }
 
-/// A sender with a port of its own.
+/// A sender with its own port.
 pub(crate) struct Sender(UdpSocket);
 
 impl Sender {
@@ -84,7 +84,7 @@ impl Sender {
         self.0.send_to(datagram, to).await.unwrap();
     }
 
-    pub(crate) async fn run(&self, to: SocketAddr, ssrc: u32, sequence_numbers: impl IntoIterator<Item = u16>) {
+    pub(crate) async fn send_rtp(&self, to: SocketAddr, ssrc: u32, sequence_numbers: impl IntoIterator<Item = u16>) {
         for number in sequence_numbers {
             self.send(to, &rtp(ssrc, number)).await;
         }
@@ -100,63 +100,63 @@ fn received(streams: &[Stream]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn counters_wrap_reorder_and_repeat() {
+async fn counters_are_exact_with_wrapped_late_and_duplicate_packets() {
     let node = Node::start(memory(), IngestOptions::default().node(Some("n".to_owned())));
     let sender = Sender::new().await;
-    // By hand: 65530 is on probation; 65535 is lost, 2 comes late, 3 twice.
-    sender.run(node.rtp, 7, [65_530, 65_531, 65_532, 65_533, 65_534, 0, 1, 3, 2, 3, 4, 8]).await;
-    let streams = node.shows(|all| all.len() == 1 && all[0].packets_received == 11).await;
-    let stream = node.shows(|all| all[0].status == StreamStatus::Active).await.remove(0);
+    // 65530 is on probation, 65535 is lost, 2 is late, and 3 is a duplicate.
+    sender.send_rtp(node.rtp, 7, [65_530, 65_531, 65_532, 65_533, 65_534, 0, 1, 3, 2, 3, 4, 8]).await;
+    let streams = node.wait_for(|all| all.len() == 1 && all[0].packets_received == 11).await;
+    let stream = node.wait_for(|all| all[0].status == StreamStatus::Active).await.remove(0);
     assert_eq!(streams[0].id, stream.id);
-    // Expected are 65531 to 65544: 14. Received are 11.
+    // Expected: 65531 to 65544, i.e. 14 packets. Received: 11.
     assert_eq!((stream.packets_received, stream.packets_lost, stream.bytes_received), (11, 3, 11 * 112));
     assert_eq!(stream.source_addr, sender.addr().to_string());
     assert_eq!((stream.labels["ssrc"].as_str(), stream.node.as_deref()), ("0x00000007", Some("n")));
-    assert_eq!(stream.jitter_ms, None, "payload type 96 without a description has no clock");
+    assert_eq!(stream.jitter_ms, None, "payload type 96 has no clock rate without a description");
     node.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_sender_that_starts_anew_keeps_its_totals() {
+async fn totals_survive_a_restart_of_the_sender() {
     let node = Node::start(memory(), IngestOptions::default());
     let sender = Sender::new().await;
-    sender.run(node.rtp, 7, [1, 2, 3, 5, 40_000, 40_001, 40_002, 40_004]).await;
-    let stream = node.shows(|all| all.len() == 1 && all[0].packets_received == 6).await.remove(0);
+    sender.send_rtp(node.rtp, 7, [1, 2, 3, 5, 40_000, 40_001, 40_002, 40_004]).await;
+    let stream = node.wait_for(|all| all.len() == 1 && all[0].packets_received == 6).await.remove(0);
     assert_eq!(stream.packets_lost, 2);
     node.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn bye_ends_on_either_port() {
+async fn bye_on_either_port_removes_the_stream() {
     let node = Node::start(memory(), IngestOptions::default());
     let sender = Sender::new().await;
     for (ssrc, port) in [(1, node.rtp), (2, node.rtcp)] {
-        sender.run(node.rtp, ssrc, 1..5).await;
-        node.shows(|all| received(all) == [3]).await;
+        sender.send_rtp(node.rtp, ssrc, 1..5).await;
+        node.wait_for(|all| received(all) == [3]).await;
         sender.send(port, &bye(ssrc)).await;
-        node.shows(<[Stream]>::is_empty).await;
-        // What comes late begins nothing; the packets of another source behind it prove that it was read.
-        sender.run(node.rtp, ssrc, 5..9).await;
-        sender.run(node.rtp, 100 + ssrc, 1..5).await;
-        let stream = node.shows(|all| all.len() == 1).await.remove(0);
+        node.wait_for(<[Stream]>::is_empty).await;
+        // Late packets start no session. The packets of another source after them show that they were processed.
+        sender.send_rtp(node.rtp, ssrc, 5..9).await;
+        sender.send_rtp(node.rtp, 100 + ssrc, 1..5).await;
+        let stream = node.wait_for(|all| all.len() == 1).await.remove(0);
         assert_eq!(stream.labels["ssrc"], format!("0x{:08x}", 100 + ssrc));
         sender.send(port, &bye(100 + ssrc)).await;
-        node.shows(<[Stream]>::is_empty).await;
+        node.wait_for(<[Stream]>::is_empty).await;
     }
     node.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn the_last_record_has_everything_up_to_the_good_bye() {
+async fn last_record_counts_all_packets_before_the_bye() {
     let node = Node::start(memory(), IngestOptions::default());
     let mut watch = node.registry.watch(WatchFrom::Now).await.unwrap();
     let sender = Sender::new().await;
-    sender.run(node.rtp, 7, 1..5).await;
-    node.shows(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await;
-    sender.run(node.rtp, 7, 5..=50).await;
+    sender.send_rtp(node.rtp, 7, 1..5).await;
+    node.wait_for(|all| all.len() == 1 && all[0].status == StreamStatus::Active).await;
+    sender.send_rtp(node.rtp, 7, 5..=50).await;
     sender.send(node.rtp, &bye(7)).await;
     loop {
-        let event = tokio::time::timeout(DEADLINE, watch.next()).await.expect("the end is told").unwrap();
+        let event = tokio::time::timeout(DEADLINE, watch.next()).await.expect("the removal is in the feed").unwrap();
         if let Event::Ended { reason, last, .. } = event {
             assert_eq!(reason, Ending::Unregistered("RTCP BYE: camera off".parse().unwrap()));
             assert_eq!((last.packets_received, &last.status), (49, &StreamStatus::Closed));
@@ -167,93 +167,94 @@ async fn the_last_record_has_everything_up_to_the_good_bye() {
 }
 
 #[tokio::test]
-async fn silence_ends_and_the_return_is_a_new_stream() {
+async fn sender_that_returns_after_the_timeout_gets_a_new_stream() {
     let node = Node::start(memory(), IngestOptions::default().silence(Duration::from_millis(700)));
     let sender = Sender::new().await;
-    sender.run(node.rtp, 7, 1..5).await;
-    let first = node.shows(|all| all.len() == 1).await.remove(0);
-    node.shows(<[Stream]>::is_empty).await;
-    sender.run(node.rtp, 7, 5..9).await;
-    let second = node.shows(|all| all.len() == 1).await.remove(0);
+    sender.send_rtp(node.rtp, 7, 1..5).await;
+    let first = node.wait_for(|all| all.len() == 1).await.remove(0);
+    node.wait_for(<[Stream]>::is_empty).await;
+    sender.send_rtp(node.rtp, 7, 5..9).await;
+    let second = node.wait_for(|all| all.len() == 1).await.remove(0);
     assert_ne!(first.id, second.id);
-    node.shows(<[Stream]>::is_empty).await;
+    node.wait_for(<[Stream]>::is_empty).await;
     node.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn each_source_at_each_address_is_a_stream() {
+async fn each_ssrc_at_each_address_is_a_stream() {
     let node = Node::start(memory(), IngestOptions::default());
     let (a, b) = (Sender::new().await, Sender::new().await);
-    a.run(node.rtp, 7, 1..11).await;
-    // The same sender changes its source, and another one has the same.
-    a.run(node.rtp, 8, 1..6).await;
-    b.run(node.rtp, 7, 1..3).await;
-    let streams = node.shows(|all| all.len() == 3 && all.iter().map(|s| s.packets_received).sum::<u64>() == 14).await;
+    a.send_rtp(node.rtp, 7, 1..11).await;
+    // The first sender also uses SSRC 8, and a second sender also uses SSRC 7.
+    a.send_rtp(node.rtp, 8, 1..6).await;
+    b.send_rtp(node.rtp, 7, 1..3).await;
+    let streams =
+        node.wait_for(|all| all.len() == 3 && all.iter().map(|s| s.packets_received).sum::<u64>() == 14).await;
     let mut all: Vec<_> = streams.iter().map(|s| (&*s.labels["ssrc"], &*s.source_addr, s.packets_received)).collect();
     all.sort_by_key(|(.., received)| *received);
     let (a_addr, b_addr) = (a.addr().to_string(), b.addr().to_string());
     assert_eq!(all, [("0x00000007", &*b_addr, 1), ("0x00000008", &*a_addr, 4), ("0x00000007", &*a_addr, 9)]);
-    // A good-bye from one address is not about the other one.
+    // A BYE from one address does not end a session at another address.
     b.send(node.rtp, &bye(7)).await;
-    let left = node.shows(|all| all.len() == 2).await;
+    let left = node.wait_for(|all| all.len() == 2).await;
     assert!(left.iter().all(|stream| stream.source_addr == a_addr));
     node.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn floods_and_rubbish_change_nothing() {
+async fn floods_and_malformed_packets_do_not_affect_a_session() {
     let node = Node::start(memory(), IngestOptions::default().max_sessions(3));
     let (sender, flood) = (Sender::new().await, Sender::new().await);
-    sender.run(node.rtp, 7, 1..5).await;
-    node.shows(|all| received(all) == [3]).await;
+    sender.send_rtp(node.rtp, 7, 1..5).await;
+    node.wait_for(|all| received(all) == [3]).await;
     for n in 0..5_000_u32 {
-        // A scan: each source once, and what is no RTP in between.
+        // A scan: one packet per source, mixed with malformed packets.
         flood.send(node.rtp, &rtp(1_000 + n, 1)).await;
         let length = usize::try_from(n % 13).unwrap();
         flood.send(node.rtp, &[0x80, 200, 0xff, 0xff, 0, 0, 0, 7, 0, 0, 0, 7, 0][..length]).await;
         flood.send(node.rtcp, &rtp(7, 1)).await;
         if n % 64 == 0 {
-            // Room for the receiver: the socket's buffer must not overflow, or the last packets would be lost.
+            // Let the receiver run, so that the socket's buffer does not overflow.
             tokio::task::yield_now().await;
         }
     }
-    // Real sources beyond the limit: only two find a place.
+    // More valid sources than the limit of 3: only two of them are registered.
     for ssrc in 100..120 {
-        flood.run(node.rtp, ssrc, 1..4).await;
+        flood.send_rtp(node.rtp, ssrc, 1..4).await;
     }
-    sender.run(node.rtp, 7, 5..9).await;
-    let streams = node.shows(|all| all.iter().any(|stream| stream.packets_received == 7)).await;
+    sender.send_rtp(node.rtp, 7, 5..9).await;
+    let streams = node.wait_for(|all| all.iter().any(|stream| stream.packets_received == 7)).await;
     assert_eq!(streams.len(), 3, "{streams:#?}");
     node.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_description_that_comes_late_is_taken_over() {
+async fn session_description_created_later_updates_the_record() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cam.sdp");
     let node = Node::start(memory(), IngestOptions::default().sdp(Some(SdpFile::new(path.clone()))));
     let sender = Sender::new().await;
-    sender.run(node.rtp, 7, 1..5).await;
-    let bare = node.shows(|all| all.len() == 1).await.remove(0);
-    assert_eq!(bare.video_codec, "");
-    let text = "v=0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\na=framesize:96 320-240\na=framerate:25\n";
-    std::fs::write(path, text).unwrap();
-    let stream = node.shows(|all| all[0].video_codec == "H264").await.remove(0);
+    sender.send_rtp(node.rtp, 7, 1..5).await;
+    let undescribed = node.wait_for(|all| all.len() == 1).await.remove(0);
+    assert_eq!(undescribed.video_codec, "");
+    let sdp = "v=0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\na=framesize:96 320-240\na=framerate:25\n";
+    std::fs::write(path, sdp).unwrap();
+    let stream = node.wait_for(|all| all[0].video_codec == "H264").await.remove(0);
     assert_eq!((stream.resolution.as_str(), stream.frame_rate), ("320x240", 25.0));
-    sender.run(node.rtp, 7, 5..9).await;
-    node.shows(|all| all[0].jitter_ms.is_some()).await;
+    sender.send_rtp(node.rtp, 7, 5..9).await;
+    node.wait_for(|all| all[0].jitter_ms.is_some()).await;
     node.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn all_streams_end_with_the_node() {
+async fn node_unregisters_all_streams_when_it_stops() {
     let registry = memory();
     let node = Node::start(Arc::clone(&registry), IngestOptions::default());
     let sender = Sender::new().await;
     for ssrc in 0..40 {
-        sender.run(node.rtp, ssrc, 1..4).await;
+        sender.send_rtp(node.rtp, ssrc, 1..4).await;
     }
-    node.shows(|all| all.len() == 40).await;
+    node.wait_for(|all| all.len() == 40).await;
     node.stop().await.unwrap();
     assert_eq!(registry.list().await.unwrap(), []);
 }

@@ -14,24 +14,24 @@ pub use replica::Replica;
 
 use crate::wait_until;
 
-/// The user that the helpers themselves log in as, so that a test may restrict every other.
+/// The user that the helpers log in as, so that a test may restrict every other user.
 const ADMIN: &str = "testkit";
 const ADMIN_PASSWORD: &str = "testkit";
-/// A server on a busy machine.
-const START: Duration = Duration::from_secs(30);
+/// Upper bound of a server's start on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a restarted server finds.
+/// Data of a server after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// Nothing, as after a start without persistence.
+    /// None, as after a restart without persistence.
     Empty,
-    /// What was there when it was stopped, where it was running until then.
+    /// Everything the server held when it was stopped. A server that was killed earlier keeps its last saved data.
     Kept,
 }
 
-/// A Redis server of the test's own: a temporary folder, a unix socket, a free loopback port.
+/// A Redis server for one test, with a temporary folder, a unix socket and a free loopback port.
 ///
-/// It is stopped and its folder removed when it is dropped.
+/// Dropping it stops the server and removes the folder.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -42,7 +42,7 @@ pub enum Data {
 /// ```
 #[derive(Debug)]
 pub struct RedisServer {
-    // Before `folder`: the process ends first.
+    // Declared before `folder`, so that the process is stopped before its folder is removed.
     process: Option<Process>,
     builder: RedisBuilder,
     folder: tempfile::TempDir,
@@ -50,24 +50,24 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Begins the description of a server.
+    /// Returns a builder with the default configuration.
     pub fn builder() -> RedisBuilder {
         RedisBuilder::default()
     }
 
-    /// Starts a server with nothing configured, on a port and a socket.
+    /// Starts a server with the default configuration, on a port and a socket.
     ///
     /// # Panics
     ///
-    /// When it does not answer within 30 s.
+    /// Panics if the server does not respond within 30 s.
     pub async fn start() -> Self {
         Self::builder().start().await
     }
 
     async fn launch(builder: RedisBuilder) -> Self {
-        let folder = tempfile::Builder::new().prefix("redis").tempdir().expect("a temporary folder can be made");
+        let folder = tempfile::Builder::new().prefix("redis").tempdir().expect("a temporary folder can be created");
         let mut server = Self { process: None, builder, folder, port: None };
-        // Somebody else may take the free port between its choice and the start.
+        // Another process may take the port between the moment it was found free and the start of the server.
         for attempt in 1.. {
             server.port = server.builder.tcp.then(process::free_port);
             match server.spawn().await {
@@ -81,20 +81,20 @@ impl RedisServer {
     async fn spawn(&mut self) -> Result<(), String> {
         let config = self.builder.config_file(self.folder.path(), self.port);
         let mut process = Process::start(self.folder.path(), &config);
-        let mut ended = None;
-        wait_until(START, async || {
-            ended = process.ended();
-            ended.is_some() || self.ready().await
+        let mut exit_status = None;
+        wait_until(START_LIMIT, async || {
+            exit_status = process.exit_status();
+            exit_status.is_some() || self.is_ready().await
         })
         .await;
-        if let Some(status) = ended {
+        if let Some(status) = exit_status {
             return Err(format!("{status}: {}", process::read_log(self.folder.path())));
         }
         self.process = Some(process);
         Ok(())
     }
 
-    async fn ready(&self) -> bool {
+    async fn is_ready(&self) -> bool {
         if self.builder.replica_of.is_some() {
             self.cli(&["INFO", "replication"]).await.contains("master_link_status:up")
         } else {
@@ -106,16 +106,16 @@ impl RedisServer {
     ///
     /// # Panics
     ///
-    /// For a server without a port.
+    /// Panics if the server has no port.
     pub fn url(&self) -> String {
         format!("redis://{}", self.addr())
     }
 
-    /// Returns `redis://<user>:<password>@127.0.0.1:<port>`; an empty user is the default one.
+    /// Returns `redis://<user>:<password>@127.0.0.1:<port>`; an empty name selects the default user.
     ///
     /// # Panics
     ///
-    /// For a server without a port.
+    /// Panics if the server has no port.
     pub fn url_as(&self, user: &str, password: &str) -> String {
         format!("redis://{user}:{password}@{}", self.addr())
     }
@@ -129,9 +129,9 @@ impl RedisServer {
     ///
     /// # Panics
     ///
-    /// For a server without a port.
+    /// Panics if the server has no port.
     pub fn addr(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port.expect("this server has no port; do not ask for unix_only")))
+        SocketAddr::from(([127, 0, 0, 1], self.port.expect("the server has no port; do not call unix_only")))
     }
 
     /// Returns the path of the unix socket.
@@ -139,28 +139,27 @@ impl RedisServer {
         self.folder.path().join("redis.sock")
     }
 
-    /// Returns the folder that holds configuration, log and data.
+    /// Returns the folder with the server's configuration, log and data.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Returns the process id, for what these helpers do not have.
+    /// Returns the process id.
     ///
     /// # Panics
     ///
-    /// For a server that was killed.
+    /// Panics if the server was killed.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("the server is not running").pid()
     }
 
-    /// Runs a command through `redis-cli`, as a user with every right, and returns what it prints, without
-    /// the last line's end.
+    /// Runs a command with `redis-cli`, as a user with all permissions, and returns its output without the final newline.
     ///
-    /// An error reply is returned as its text (`WRONGTYPE …`), an unreachable server as an empty text.
+    /// Returns the message of an error reply (`WRONGTYPE …`), and an empty string if the server is unreachable.
     ///
     /// # Panics
     ///
-    /// When `redis-cli` is not installed.
+    /// Panics if `redis-cli` is not installed.
     pub async fn cli(&self, args: &[&str]) -> String {
         let output = tokio::process::Command::new("redis-cli")
             .arg("-s")
@@ -170,50 +169,50 @@ impl RedisServer {
             .kill_on_drop(true)
             .output()
             .await
-            .expect("redis-cli can be run; install redis-tools");
+            .expect("redis-cli starts; install redis-tools");
         String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
     }
 
-    /// Opens a client, as a user with every right, for tests that send raw commands.
+    /// Returns a client for raw commands, logged in as a user with all permissions.
     ///
     /// # Panics
     ///
-    /// When the path of the socket is not UTF-8.
+    /// Panics if the path of the socket is not UTF-8.
     pub fn client(&self) -> redis::Client {
         let path = self.socket();
-        let path = path.to_str().expect("temporary folders have plain names");
+        let path = path.to_str().expect("the path of a temporary folder is UTF-8");
         redis::Client::open(format!("redis+unix://{path}?user={ADMIN}&pass={ADMIN_PASSWORD}"))
-            .expect("the URL of the server's own socket is good")
+            .expect("the URL of the server's socket is valid")
     }
 
-    /// Kills the server with SIGKILL and waits until it is gone.
+    /// Kills the server with SIGKILL and waits until the process has exited.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// Kills the server, if it still runs, and starts it again on the same port and socket.
+    /// Restarts the server on the same port and socket. A running server is killed first.
     ///
     /// # Panics
     ///
-    /// When it does not answer within 30 s.
+    /// Panics if the server does not respond within 30 s.
     pub async fn restart(&mut self, data: Data) {
         if data == Data::Kept && self.process.is_some() {
-            assert_eq!(self.cli(&["SAVE"]).await, "OK", "the server cannot save its data");
+            assert_eq!(self.cli(&["SAVE"]).await, "OK", "cannot save the server's data");
         }
         self.kill();
         if data == Data::Empty {
-            // Absent where nothing was saved.
+            // The file does not exist if nothing was saved.
             let _ = std::fs::remove_file(self.folder.path().join("dump.rdb"));
         }
-        self.spawn().await.unwrap_or_else(|log| panic!("redis-server does not start again: {log}"));
+        self.spawn().await.unwrap_or_else(|log| panic!("redis-server does not restart: {log}"));
     }
 
-    /// Stops the process as it is (SIGSTOP): connections stay open and nothing answers.
+    /// Suspends the process with SIGSTOP: connections stay open but get no replies.
     pub fn pause(&self) {
         self.signal("STOP");
     }
 
-    /// Lets a paused process go on (SIGCONT).
+    /// Resumes a paused process with SIGCONT.
     pub fn resume(&self) {
         self.signal("CONT");
     }

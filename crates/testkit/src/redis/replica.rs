@@ -1,4 +1,4 @@
-//! A read-only copy of a server.
+//! A read-only replica of a server.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -6,34 +6,34 @@ use std::time::Duration;
 use super::RedisServer;
 use crate::wait_until;
 
-/// A replica: a [`RedisServer`] that copies another one and refuses writes.
+/// A [`RedisServer`] that replicates another one and rejects writes.
 #[derive(Debug)]
 pub struct Replica(RedisServer);
 
 impl Replica {
-    /// Starts a replica and waits until the link is up.
+    /// Starts a replica and waits until the replication link is up.
     ///
     /// # Panics
     ///
-    /// When `primary` has no port, or the link is not up within 30 s.
+    /// Panics if `primary` has no port or the link is not up within 30 s.
     pub async fn of(primary: &RedisServer) -> Self {
         Self(RedisServer::builder().replica_of(primary).start().await)
     }
 
-    /// Waits until the replica has everything that the primary holds at this moment.
+    /// Waits until the replica has received everything that the primary has written so far.
     ///
     /// # Panics
     ///
-    /// When it has not within 10 s.
+    /// Panics if that takes longer than 10 s.
     pub async fn caught_up(&self, primary: &RedisServer) {
-        let goal = offset(primary, "master_repl_offset:").await;
-        wait_until(Duration::from_secs(10), async || offset(&self.0, "slave_repl_offset:").await >= goal).await;
+        let target = offset(primary, "master_repl_offset:").await;
+        wait_until(Duration::from_secs(10), async || offset(&self.0, "slave_repl_offset:").await >= target).await;
     }
 
-    /// Ends the copying: the replica becomes a primary, as in a failover.
+    /// Stops replication and makes this server a primary, as in a failover.
     pub async fn promote(&self) {
-        let answer = self.0.cli(&["REPLICAOF", "NO", "ONE"]).await;
-        assert_eq!(answer, "OK", "the replica cannot be promoted");
+        let reply = self.0.cli(&["REPLICAOF", "NO", "ONE"]).await;
+        assert_eq!(reply, "OK", "cannot promote the replica");
     }
 }
 

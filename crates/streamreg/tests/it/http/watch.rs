@@ -76,7 +76,7 @@ async fn watch_neither_loses_nor_repeats_events_when_connections_break_at_any_by
     assert!(matches!(within(watch.next()).await, Some(Event::Alive { .. })));
     for round in 0..50 {
         // Breaks within the headers, an id or a record, or after some events.
-        proxy.cut_answers_after(round * 61 % 2_500);
+        proxy.cut_replies_after(round * 61 % 2_500);
         for n in 0..5 {
             store.register(&stream(&format!("s{}", round * 5 + n))).await.unwrap();
         }

@@ -52,7 +52,7 @@ async fn who_gets_no_answer_in_time_asks_for_less_until_answers_come_quickly() {
         writer.patch(&id("large"), &patch).await.unwrap();
     }
     // The proxy carries 16 KiB at a time, so that all of them take seven seconds at least: longer than any answer may.
-    proxy.slow(Duration::from_millis(15));
+    proxy.delay_replies(Duration::from_millis(15));
     let seen = watched(&bed, async {
         let first = tokio::time::timeout(SOON * 4, watch.next()).await.expect("it asks for too many for ever");
         let first = first.unwrap();

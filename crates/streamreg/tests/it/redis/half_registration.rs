@@ -230,9 +230,9 @@ async fn an_answer_that_never_comes_is_no_half_registration() {
         store.register(&stream("warm", "h:1")).await.unwrap();
         store.unregister(&id("warm")).await.unwrap();
         match fault {
-            "swallow" => proxy.swallow_answers(),
-            "cut" => proxy.cut_answers_after(0),
-            _ => proxy.cut_answers_after(7),
+            "swallow" => proxy.drop_replies(),
+            "cut" => proxy.cut_replies_after(0),
+            _ => proxy.cut_replies_after(7),
         }
         let error = store.register_with(&stream(&name, SOURCE), &named).await.expect_err(fault);
         assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable), "{fault}: {error}");
@@ -246,9 +246,9 @@ async fn an_answer_that_never_comes_is_no_half_registration() {
 
         let ended = UnregisterOptions::default().operation(OperationId::generate());
         if fault == "swallow" {
-            proxy.swallow_answers()
+            proxy.drop_replies()
         } else {
-            proxy.cut_answers_after(0)
+            proxy.cut_replies_after(0)
         }
         let error = store.unregister_with(&id(&name), &ended).await.expect_err(fault);
         assert!(error.may_have_applied(), "{fault}: {error:?}");

@@ -251,7 +251,7 @@ async fn release_succeeds_after_a_reconnect_when_its_reply_is_lost() {
     let lease = Arc::new(leases.acquire(stream("cam1", MINE)).await.unwrap());
     lease.report(bytes(7));
     lease.flush().await.unwrap();
-    proxy.swallow_answers();
+    proxy.drop_replies();
     let release = tokio::spawn({
         let lease = Arc::clone(&lease);
         async move { lease.release_with("over".parse().unwrap()).await }

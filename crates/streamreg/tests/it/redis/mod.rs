@@ -16,6 +16,7 @@ mod json;
 mod lease;
 mod lease_dropping;
 mod lease_processes;
+mod node;
 mod operations;
 mod outage;
 mod races;

@@ -173,9 +173,9 @@ async fn calls_recover_after_each_kind_of_network_fault() {
         let down = Instant::now();
         match fault {
             "stall" => proxy.stall(),
-            "swallow" => proxy.swallow_answers(),
+            "swallow" => proxy.drop_replies(),
             "cut" => proxy.cut(),
-            "cut mid-reply" => proxy.cut_answers_after(777),
+            "cut mid-reply" => proxy.cut_replies_after(777),
             _ => proxy.refuse().await,
         }
         if fault == "cut" {

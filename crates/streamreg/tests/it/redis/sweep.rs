@@ -276,7 +276,7 @@ async fn a_large_index_and_a_long_way_keep_no_expiry_waiting() {
     let proxy = FaultProxy::start(bed.server.addr()).await;
     let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
     let _sweeper = RedisRegistry::connect(options.ttl(TTL)).await.unwrap();
-    proxy.slow(Duration::from_millis(25));
+    proxy.delay_replies(Duration::from_millis(25));
     let reader = RedisRegistry::connect(bed.options().read_only(true)).await.unwrap();
     let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
     let left: Vec<String> = (0..LEFT).map(|n| format!("left{n}")).collect();
