@@ -124,6 +124,11 @@ impl Filter {
         }
     }
 
+    /// Returns whether the filter has conditions other than the search.
+    pub(crate) fn has_field_conditions(&self) -> bool {
+        self.status.is_some() || self.kind.is_some() || self.node.is_some() || !self.labels.is_empty()
+    }
+
     /// Returns whether all conditions but the search hold.
     pub(crate) fn fields_match(&self, stream: &Stream) -> bool {
         self.status.as_ref().is_none_or(|status| *status == stream.status)

@@ -14,8 +14,15 @@ use super::status::StreamStatus;
 use super::time::Timestamp;
 use super::{Stream, check, lenient};
 
-/// Writes the record as JSON; see [`Stream::to_json`].
+/// Returns the record as JSON; see [`Stream::to_json`].
 pub(crate) fn encode(stream: &Stream) -> String {
+    let mut json = String::with_capacity(512);
+    encode_into(&mut json, stream);
+    json
+}
+
+/// Appends the record as JSON.
+pub(crate) fn encode_into(json: &mut String, stream: &Stream) {
     // Exhaustive, so that the compiler reports a new field that is not written.
     let Stream {
         id,
@@ -43,8 +50,8 @@ pub(crate) fn encode(stream: &Stream) -> String {
         end_reason,
         extra,
     } = stream;
-    let mut out = Writer { json: String::with_capacity(384), extra };
-    out.json.push('{');
+    json.push('{');
+    let mut out = Writer { start: json.len(), json, extra };
     out.string("id", id.as_str());
     out.string("type", kind.as_str());
     out.string("source_addr", source_addr);
@@ -69,11 +76,12 @@ pub(crate) fn encode(stream: &Stream) -> String {
     out.optional("viewers", *viewers, Writer::count, |_| true);
     out.optional("end_reason", end_reason.as_deref(), Writer::string, |_| true);
     for (name, raw) in extra.unknown() {
-        out.name(name);
+        out.comma();
+        push_json_string(out.json, name);
+        out.json.push(':');
         out.json.push_str(raw);
     }
     out.json.push('}');
-    out.json
 }
 
 /// Serialises the record as the JSON object that [`Stream::to_json`] returns, byte for byte.
@@ -86,17 +94,25 @@ impl Serialize for Stream {
 }
 
 struct Writer<'a> {
-    json: String,
+    json: &'a mut String,
+    /// Where the first member of the object begins.
+    start: usize,
     extra: &'a Extra,
 }
 
 impl Writer<'_> {
-    fn name(&mut self, name: &str) {
-        if self.json.len() > 1 {
+    fn comma(&mut self) {
+        if self.json.len() > self.start {
             self.json.push(',');
         }
-        push_json_string(&mut self.json, name);
-        self.json.push(':');
+    }
+
+    /// Writes the name of a field that this version knows: it needs no escape.
+    fn name(&mut self, name: &str) {
+        self.comma();
+        self.json.push('"');
+        self.json.push_str(name);
+        self.json.push_str("\":");
     }
 
     /// Writes the nonconforming value of a field if `is_current` accepts it; returns whether it was written.
@@ -117,7 +133,7 @@ impl Writer<'_> {
     fn string(&mut self, name: &str, value: &str) {
         if !self.nonconforming(name, |raw| lenient::string(raw).unwrap_or_default() == value) {
             self.name(name);
-            push_json_string(&mut self.json, value);
+            push_json_string(self.json, value);
         }
     }
 
@@ -139,7 +155,7 @@ impl Writer<'_> {
     fn float(&mut self, name: &str, value: f64) {
         if !self.nonconforming(name, |raw| lenient::float(raw).map_or(0.0, |(float, _)| float) == value) {
             self.name(name);
-            push_json_float(&mut self.json, value);
+            push_json_float(self.json, value);
         }
     }
 
@@ -173,15 +189,15 @@ impl Writer<'_> {
         let mut separator = '{';
         for (name, value) in value {
             self.json.push(separator);
-            push_json_string(&mut self.json, name);
+            push_json_string(self.json, name);
             self.json.push(':');
-            push_json_string(&mut self.json, value);
+            push_json_string(self.json, value);
             separator = ',';
         }
         // A change of one label keeps the nonconforming values of all others.
         for (name, raw) in nonconforming.into_iter().filter(|(name, _)| !value.contains_key(name)) {
             self.json.push(separator);
-            push_json_string(&mut self.json, &name);
+            push_json_string(self.json, &name);
             self.json.push(':');
             self.json.push_str(raw.get());
             separator = ',';

@@ -1,6 +1,8 @@
 //! The streams of a view in the order of their ids, for queries.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::mem::discriminant;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -70,12 +72,11 @@ impl Index {
             return self.page_by_id(order, after, limit);
         }
         let mut selector = Selector::new(order, after, limit);
-        let matches = matcher(filter);
-        visit_by_id(&self.0, order, after, |row, is_after| {
-            if matches(row) {
-                selector.add(&row.stream, is_after, || Arc::clone(&row.stream));
-            }
+        let mut batch = Batch::new(filter, |row: &Row, is_after| {
+            selector.add(&row.stream, is_after, || Arc::clone(&row.stream));
         });
+        visit_by_id(&self.0, order, after, |row, is_after| batch.add(row, is_after));
+        batch.visit();
         selector.finish()
     }
 
@@ -96,18 +97,61 @@ impl Index {
 
     pub(super) fn summary(&self, filter: &Filter, by: By) -> Summary {
         let mut counter = Counter::new(by);
-        let matches = matcher(filter);
-        self.0.values().filter(|row| matches(row)).for_each(|row| counter.add(&row.stream));
+        let mut batch = Batch::new(filter, |row: &Row, _| counter.add(&row.stream));
+        self.0.values().for_each(|row| batch.add(row, true));
+        batch.visit();
         counter.finish()
     }
 }
 
-/// Returns a function that decides whether a row matches a filter.
-fn matcher(filter: &Filter) -> impl Fn(&Row) -> bool {
-    let search = filter.lower_case_search();
-    let search = search.as_ref().map(|search| Finder::new(search).into_owned());
-    move |row| {
-        search.as_ref().is_none_or(|search| search.find(row.searched.as_bytes()).is_some())
-            && filter.fields_match(&row.stream)
+/// Visits the rows that match a filter, some at a time.
+///
+/// Records lie anywhere in memory. Loading those of a whole batch before any of them is looked at lets the processor wait
+/// for all of them at once, which makes a walk through 100 000 streams several times as fast.
+struct Batch<'m, 'f, F> {
+    filter: &'f Filter,
+    has_field_conditions: bool,
+    search: Option<Finder<'static>>,
+    rows: Vec<(&'m Row, bool)>,
+    visit: F,
+}
+
+impl<'m, 'f, F: FnMut(&'m Row, bool)> Batch<'m, 'f, F> {
+    const ROWS: usize = 64;
+
+    fn new(filter: &'f Filter, visit: F) -> Self {
+        let search = filter.lower_case_search().map(|search| Finder::new(&search).into_owned());
+        let has_field_conditions = filter.has_field_conditions();
+        Self { filter, has_field_conditions, search, rows: Vec::with_capacity(Self::ROWS), visit }
+    }
+
+    fn add(&mut self, row: &'m Row, is_after: bool) {
+        self.rows.push((row, is_after));
+        if self.rows.len() == Self::ROWS {
+            self.visit();
+        }
+    }
+
+    /// Visits the rows that were added since the last visit.
+    fn visit(&mut self) {
+        if let Some(search) = &self.search {
+            for (row, _) in &self.rows {
+                black_box(row.searched.as_bytes().first().copied());
+            }
+            self.rows.retain(|(row, _)| search.find(row.searched.as_bytes()).is_some());
+        }
+        for (row, _) in &self.rows {
+            // Fields in different cache lines of the record.
+            let stream = &row.stream;
+            black_box((stream.bitrate, stream.packets_lost, discriminant(&stream.status), stream.node.is_some()));
+        }
+        for (row, _) in &self.rows {
+            black_box(row.stream.node.as_ref().and_then(|node| node.as_bytes().first().copied()));
+        }
+        for (row, is_after) in self.rows.drain(..) {
+            if !self.has_field_conditions || self.filter.fields_match(&row.stream) {
+                (self.visit)(row, is_after);
+            }
+        }
     }
 }

@@ -59,7 +59,7 @@ fn streams(streams: &[Stream]) -> String {
         if at > 0 {
             out.push(',');
         }
-        out.push_str(&stream.to_json());
+        encode::encode_into(&mut out, stream);
     }
     out.push(']');
     out
