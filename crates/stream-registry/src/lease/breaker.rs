@@ -6,8 +6,8 @@ use crate::error::Error;
 
 /// The circuit breaker for one kind of call.
 ///
-/// It is closed while calls succeed. A failure of the whole store opens it; then one probe at a time goes out, after
-/// growing pauses. All leases of a process share one probe, however many there are.
+/// It is closed while calls succeed. A failure of the whole store opens it; then one probe at a time is sent, with
+/// growing pauses between probes. All leases of a process share one probe.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     /// Failures in a row; the breaker is closed while this is zero.
@@ -28,7 +28,7 @@ pub(super) enum Transition {
     Closed(u64),
 }
 
-/// What a call for one stream shows about the store.
+/// Result of a call for one stream, as far as it concerns the whole store.
 #[derive(Debug)]
 pub(super) enum ProbeResult {
     Works,

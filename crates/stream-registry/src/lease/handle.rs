@@ -198,8 +198,8 @@ impl Lease {
 
     /// Unregisters the stream and ends the lease. Returns the last record, with everything that was reported.
     ///
-    /// If the store cannot be reached, the call is retried for about 5 s. After a retryable error the lease goes on, and
-    /// `release` may be called again.
+    /// If the store cannot be reached, the call is retried for about 5 s. After a retryable error, the lease
+    /// continues and `release` may be called again.
     ///
     /// # Errors
     ///
@@ -209,7 +209,8 @@ impl Lease {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the stream may or may not be unregistered. The lease finds out, and then goes on or ends.
+    /// If the future is dropped, the stream may or may not be unregistered. The lease detects which, and
+    /// continues or ends.
     pub async fn release(&self) -> Result<Stream> {
         self.release_with(EndReason::default()).await
     }

@@ -25,7 +25,7 @@ const MAX_RECOVERIES: usize = 64;
 /// Stale queue entries that are kept before a clean-up, in addition to one for each lease.
 pub(super) const MAX_STALE: usize = 256;
 
-/// Starts the keep-alive task on a runtime, if none is running.
+/// Starts the keep-alive task on a runtime, unless one is already running.
 pub(super) fn ensure(shared: &Arc<Shared>, runtime: &Handle) {
     let mut task = shared.keeper();
     // A task that finished without being retired was cancelled with its runtime.
@@ -55,7 +55,7 @@ impl Ord for Due {
     }
 }
 
-/// What a due lease needs.
+/// Next step for a lease that is due.
 enum Action {
     Skip,
     Write,
@@ -106,7 +106,7 @@ impl Keeper {
     }
 
     async fn run(mut self) {
-        // There may be leases of an earlier keeper, whose runtime was shut down.
+        // Leases of an earlier keeper remain if its runtime was shut down.
         self.rebuild_queue(u64::MAX);
         loop {
             for cell in self.shared.take_inbox() {
@@ -250,7 +250,7 @@ impl Keeper {
                 Action::Recover => self.lost.push_back(cell),
                 Action::Write => match WritePermit::take(&self.shared, &cell) {
                     Some((permit, Standing::Held)) => permits.push(permit),
-                    // The lease expired just now. Giving the permit back puts it into the inbox.
+                    // The lease has just expired. Returning the permit moves the lease to the inbox.
                     Some((permit, Standing::Lost)) => drop(Permits::new(&self.shared, vec![permit])),
                     None => {}
                 },

@@ -23,8 +23,8 @@ pub enum LeaseState {
     Held,
     /// The process may not hold the stream: the store has lost it or cannot be reached.
     ///
-    /// The lease recovers by itself, unless the stream was unregistered or belongs to another holder by then. Keep
-    /// serving the publisher, and wait.
+    /// The lease recovers automatically, unless the stream has been unregistered or taken over. Keep serving the
+    /// publisher, and wait.
     Recovering {
         /// When the lease was lost, by this machine's clock.
         since: Timestamp,

@@ -151,7 +151,7 @@ impl MockRegistry {
         self.script().delay(operation, by);
     }
 
-    /// Moves the clock of the registry; streams whose time to live has passed expire.
+    /// Advances the clock of the registry. Streams whose time to live has passed expire.
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.memory.wake();

@@ -137,7 +137,7 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
     Ok(Reading::Complete(events))
 }
 
-/// Returns the position at which this attempt ends. A watch has no end of its own.
+/// Returns the current end of the feed, where this attempt stops. A watch itself never ends.
 async fn tail(feed: &dyn Feed) -> Result<Revision> {
     feed.tail().await?.ok_or_else(|| {
         Error::unsupported("the store does not report the end of its change feed; use watch instead")

@@ -30,13 +30,13 @@ use crate::watch::{Event, Watch, WatchFrom};
 const MAX_ID_TRIES: usize = 10_000;
 /// Number of streams on each page that [`scan`] reads.
 const SCAN_PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
-/// Number of reads in flight in [`Registry::get_many`]; the Redis store sends so many reads as one command.
+/// Number of reads in flight in [`Registry::get_many`]; the Redis store sends this many reads in one command.
 const CONCURRENT_GETS: usize = 128;
 
 /// A registry of live streams.
 ///
 /// Nodes register streams and keep them alive with writes. Routers and dashboards list, query and watch them. A stream
-/// that nobody writes expires when its time to live is over.
+/// expires if it is not written within its time to live.
 ///
 /// A store implements the nine required methods. It overrides the next group of methods if it can do better. The last
 /// group are conveniences.

@@ -27,12 +27,12 @@ pub(crate) fn check_new(options: &RegisterOptions) -> Result<()> {
     }
 }
 
-/// What the store holds under the id of a registration.
+/// Current contents of the store for the id of a registration.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Found<'a> {
     /// The live record.
     pub(crate) existing: Option<&'a Stream>,
-    /// The time since the last write to the live record, computed from the time that it has left.
+    /// The time since the last write to the live record, computed from its remaining time to live.
     pub(crate) idle: Duration,
     /// The content of the tombstone.
     pub(crate) tombstone: Option<&'a str>,
@@ -156,7 +156,7 @@ pub(crate) fn check_write(write: &Write) -> Result<()> {
         Change::Stats(stats) => Ok(stats.check()?),
         Change::Patch(patch) => Ok(patch.check()?),
         Change::Update(stream) if stream.id != write.id => {
-            Err(Error::invalid("the record has another id than the write; give the same id"))
+            Err(Error::invalid("the record's id differs from the id of the write; use the same id"))
         }
         Change::Update(stream) => Ok(stream.check()?),
     }

@@ -269,7 +269,7 @@ pub(super) fn decode_given(json: &str) -> Result<Stream> {
     finish_given(fields, id.ok_or_else(|| InvalidValue::new("the record has no id"))?)
 }
 
-/// Decodes a record that a caller gives, and generates an id if it has none; the flag is `true` if it has one.
+/// Decodes a record from a caller, and generates an id if it is missing. The flag is `true` if the record has an id.
 pub(super) fn decode_given_any_id(json: &str) -> Result<(Stream, bool)> {
     let (fields, id) = parse_given(json)?;
     let has_id = id.is_some();

@@ -117,7 +117,7 @@ impl Writer<'_> {
 
     /// Writes the nonconforming value of a field if `is_current` accepts it; returns whether it was written.
     ///
-    /// It is current if a decoder reads it as the value that the typed field holds: then nobody has set the field since.
+    /// The value is current if it decodes to the value of the typed field, because then the field was not set since.
     fn nonconforming(&mut self, name: &str, is_current: impl FnOnce(&str) -> bool) -> bool {
         let extra = self.extra;
         match extra.nonconforming(name).filter(|raw| is_current(raw)) {
@@ -233,7 +233,7 @@ pub(crate) fn push_json_float(out: &mut String, value: f64) {
 fn is_surely_small(stream: &Stream) -> bool {
     let labels: usize = stream.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
     let unknown: usize = stream.extra.unknown().map(|(name, raw)| name.len() + raw.len()).sum();
-    // All other strings together have fewer than eight times `MAX_TEXT_BYTES`. An escape makes six bytes of one.
+    // All other strings together are shorter than 8 × `MAX_TEXT_BYTES`. An escape turns one byte into six.
     stream.labels.is_empty() && unknown == 0 || (8 * MAX_TEXT_BYTES + labels + unknown) * 6 < MAX_LEASED_RECORD_BYTES
 }
 

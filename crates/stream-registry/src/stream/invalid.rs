@@ -54,7 +54,7 @@ impl InvalidValue {
         Self(Arc::new(Inner { message: message.into(), stored: Some(id.map(Into::into)), source }))
     }
 
-    /// Returns the message: what is wrong, and what to give instead.
+    /// Returns the message, which names the problem and the expected value.
     pub fn message(&self) -> &str {
         &self.0.message
     }

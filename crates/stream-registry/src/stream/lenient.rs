@@ -36,7 +36,7 @@ pub(super) fn time(raw: &str) -> Option<Lenient<Timestamp>> {
     Some((time, digits <= 9))
 }
 
-/// Reads an object of labels, without those whose value is not a string.
+/// Reads an object of labels, and skips those whose value is not a string.
 pub(super) fn labels(raw: &str) -> Option<Lenient<BTreeMap<String, String>>> {
     let object: BTreeMap<String, &RawValue> = serde_json::from_str(raw).ok()?;
     let count = object.len();

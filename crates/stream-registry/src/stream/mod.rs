@@ -196,7 +196,7 @@ impl Stream {
         decode::decode_given(json)
     }
 
-    /// Reads a record that a caller gives as [`from_json`](Self::from_json) does, and generates an id if it has none.
+    /// Reads a record from a caller like [`from_json`](Self::from_json), and generates an id if it is missing.
     ///
     /// The flag is `true` if the record has an id.
     ///

@@ -50,7 +50,7 @@ impl Counts {
     }
 }
 
-/// What the reconciliations have corrected.
+/// Summary of the corrections that reconciliations have made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Corrections {

@@ -207,7 +207,7 @@ async fn poll(shared: &Shared, failures: &mut Failures) -> Result<Infallible> {
         match reconcile(shared).await {
             Ok(()) => {
                 failures.reset();
-                // Without a feed nothing else changes the view, so a reconciliation is as good as a snapshot.
+                // Without a feed, only reconciliations change the view, so each one counts as a snapshot.
                 shared.state.change_metadata(|metadata| metadata.installed_snapshot = number);
                 shared.notify();
                 pause = shared.schedule.next();

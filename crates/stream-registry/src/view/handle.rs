@@ -144,9 +144,9 @@ impl View {
         reconcile(self.shared()).await
     }
 
-    /// Returns what the reconciliations have corrected since the view was created.
+    /// Returns the corrections that reconciliations have made since the view was created.
     ///
-    /// They count writes of programs that emit no events, and changes whose events had not arrived yet. Statistics and
+    /// They include writes of programs that emit no events, and changes whose events had not arrived yet. Statistics and
     /// heartbeats do not count.
     pub fn corrections(&self) -> Corrections {
         self.shared().state.metadata(|metadata| metadata.corrections.clone())

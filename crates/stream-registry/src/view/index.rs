@@ -14,12 +14,12 @@ use crate::query::{
 };
 use crate::stream::{Stream, StreamId};
 
-/// A stream, with what queries look at.
+/// A stream, with a copy of the strings that searches read.
 #[derive(Debug)]
 struct Row {
     stream: Arc<Stream>,
-    /// The strings of the record that searches look at, in one place. The record's own strings are scattered in memory,
-    /// which would make a search through 100 000 streams several times as slow.
+    /// The strings that searches read, in one allocation. The record's own strings are scattered in memory, which would
+    /// make a search through 100 000 streams several times slower.
     searched: Box<str>,
 }
 

@@ -1,4 +1,4 @@
-//! What a view knows in addition to the records of the streams.
+//! The state of a view apart from the streams themselves.
 
 use std::collections::{HashSet, VecDeque};
 

@@ -171,7 +171,7 @@ impl State {
 
     fn version_in(&self, metadata: &Metadata, id: &StreamId) -> Version {
         let entry = read(&self.table).read(id, |entry| entry.change);
-        // A stream in the view has its own change number. One that is absent could have been added and removed.
+        // A stream in the view has its own change number. A missing stream may have been added and removed again.
         Version { entry, removals: if entry.is_none() { metadata.removals } else { 0 } }
     }
 

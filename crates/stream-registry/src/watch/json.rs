@@ -68,7 +68,7 @@ impl Event {
             out.push_str(&stream.to_json());
         }
         out.push('}');
-        // Unknown fields keep the spelling of their writer, which may have put line breaks between tokens.
+        // Unknown fields keep their original JSON, which may contain line breaks between tokens.
         if out.contains(['\n', '\r']) { out.replace(['\n', '\r'], " ") } else { out }
     }
 

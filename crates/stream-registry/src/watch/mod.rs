@@ -139,8 +139,8 @@ pub enum Event {
     /// A stream was registered or its state changed.
     ///
     /// `stream` is the whole record after the change. Replace your copy with it, or insert it if you have none. `kind`
-    /// tells why the record changed, in case you react to e.g. take-overs only. The statistics in `stream` are those of
-    /// that moment; later statistics are not events.
+    /// is the reason for the change, for consumers that react to some changes only, such as take-overs. The statistics
+    /// in `stream` are those of that moment; later statistics are not events.
     Changed {
         /// The position in the feed.
         revision: Revision,
@@ -185,7 +185,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// Returns the position in the feed. A watch that resumes after it loses no event and repeats none.
+    /// Returns the position in the feed. A watch that resumes from it neither loses nor repeats an event.
     pub fn revision(&self) -> &Revision {
         match self {
             Self::Changed { revision, .. }

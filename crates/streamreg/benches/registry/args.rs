@@ -1,30 +1,31 @@
-//! The command line of the benchmark.
+//! Command-line arguments of the benchmark.
 
 use std::time::Duration;
 
 use crate::Result;
 
-/// What to measure, and for how long.
+/// Arguments that select the rows, the length of a round and the output format.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Args {
-    /// Given by `cargo bench`.
+    /// Set by `cargo bench`; without it, nothing is measured.
     pub(crate) bench: bool,
-    /// Short rounds: shows that everything works, says little about speed.
+    /// Short rounds that check that everything works; ignore the figures.
     pub(crate) quick: bool,
-    /// Print the table for the document.
+    /// Print the table as Markdown for `docs/performance.md`.
     pub(crate) markdown: bool,
-    /// Only rows whose name contains one of these.
+    /// Measure only rows whose name contains one of these strings; empty for all rows.
     pub(crate) names: Vec<String>,
-    /// In a process of its own: fill a memory store and print its size.
+    /// Mode of a child process: fill a memory store with this many streams and print the bytes per stream.
     pub(crate) fill_memory: Option<usize>,
-    /// In a process of its own: serve lists of so many streams from a memory store.
+    /// Mode of a child process: serve lists of this many streams from a memory store.
     pub(crate) serve_lists: Option<usize>,
-    /// In a process of its own: hold leases in the store of this URL and print what that costs.
+    /// Mode of a child process: hold leases in the store at this URL and print their cost.
     pub(crate) hold_leases: Option<String>,
 }
 
 impl Args {
-    pub(crate) fn read(given: impl Iterator<Item = String>) -> Result<Self> {
+    /// Parses the arguments after the program name.
+    pub(crate) fn parse(given: impl Iterator<Item = String>) -> Result<Self> {
         let mut args = Self::default();
         for argument in given {
             match argument.as_str() {
@@ -39,9 +40,10 @@ impl Args {
                     } else if let Some(url) = other.strip_prefix("--hold-leases=") {
                         args.hold_leases = Some(url.to_owned());
                     } else if other.starts_with('-') {
-                        return Err(
-                            format!("unknown option {other}; there are --quick, --markdown and names of rows").into()
-                        );
+                        return Err(format!(
+                            "unknown option {other}; expected --quick, --markdown or the names of rows"
+                        )
+                        .into());
                     } else {
                         args.names.push(argument);
                     }
@@ -51,28 +53,28 @@ impl Args {
         Ok(args)
     }
 
-    /// Whether a row of this name is to be measured.
+    /// Returns whether to measure the row with this name.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
     }
 
-    /// Whether any row that needs Redis is to be measured.
+    /// Returns whether to measure any row that needs Redis.
     pub(crate) fn wants_redis(&self) -> bool {
         self.names.is_empty()
             || self.names.iter().any(|part| !["memory store", "lists"].iter().any(|row| row.contains(part.as_str())))
     }
 
-    /// How often each contender of a row is measured, in turns.
+    /// Number of rounds per contender; the contenders of a row alternate.
     pub(crate) fn rounds(&self) -> usize {
         if self.quick { 3 } else { 7 }
     }
 
-    /// How long one measurement lasts.
+    /// Duration of one round.
     pub(crate) fn round(&self) -> Duration {
         Duration::from_millis(if self.quick { 150 } else { 1_000 })
     }
 
-    /// How many streams the large registry has.
+    /// Number of streams in the large registry.
     pub(crate) fn large(&self) -> usize {
         if self.quick { 20_000 } else { 100_000 }
     }

@@ -1,18 +1,19 @@
-//! What one stream costs in memory.
+//! Measures the memory that one stream takes.
 
 use stream_registry::{MemoryRegistry, Registry};
 
 use crate::figures::thousands;
 use crate::ours::{self, Shared};
 use crate::report::{self, Line};
-use crate::{Result, streams, usual};
+use crate::{Result, baseline, streams};
 
-/// How many streams the memory store is filled with.
+/// Number of streams in the memory store.
 const COUNT: usize = 100_000;
-const ROW: &str = "bytes a stream";
+const ROW: &str = "bytes per stream";
 
-/// Fills a memory store and prints how much the process grew; runs in a process of its own, which has no
-/// freed memory to use first.
+/// Fills a memory store and prints by how many bytes per stream the process grew.
+///
+/// Runs in a separate process, so that the store cannot reuse memory that earlier rows have freed.
 pub(crate) fn fill(count: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let registry = MemoryRegistry::new();
@@ -28,14 +29,14 @@ pub(crate) fn fill(count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of this process that are in memory.
+/// Returns the resident memory of this process in bytes.
 pub(crate) fn resident() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1_024)
 }
 
-/// The memory store's row.
+/// Measures the row of the memory store.
 pub(crate) async fn memory_store() -> Result<Line> {
     let program = std::env::current_exe()?;
     let output = tokio::task::spawn_blocking(move || {
@@ -45,22 +46,22 @@ pub(crate) async fn memory_store() -> Result<Line> {
     let bytes: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
     Ok(Line {
         row: ROW.into(),
-        who: "memory store".into(),
+        contender: "memory store".into(),
         figure: format!("{} bytes", thousands(bytes)),
-        demand: "reported".into(),
+        target: "reported".into(),
         ..Line::default()
     })
 }
 
-/// The rows of the records in Redis.
+/// Measures the rows of the records in Redis.
 pub(crate) async fn redis(server: &mut crate::server::Server, registry: &Shared, count: usize) -> Result<Vec<Line>> {
     let ids: Vec<_> = registry.list().await?.into_iter().map(|stream| stream.id).collect();
-    let line = |who: &str, bytes: u64, what: &str| -> Result<Line> {
+    let line = |contender: &str, bytes: u64, scope: &str| -> Result<Line> {
         Ok(Line {
             row: ROW.into(),
-            who: who.into(),
-            figure: format!("{} bytes {what}", bytes / u64::try_from(count)?),
-            demand: "reported".into(),
+            contender: contender.into(),
+            figure: format!("{} bytes {scope}", bytes / u64::try_from(count)?),
+            target: "reported".into(),
             ..Line::default()
         })
     };
@@ -69,9 +70,9 @@ pub(crate) async fn redis(server: &mut crate::server::Server, registry: &Shared,
         keys.push([prefix, "active"].concat());
         keys
     };
-    let whole = "(record and index entry)";
+    let scope = "(record and index entry)";
     Ok(vec![
-        line("A in Redis", server.memory_usage(&keys(usual::PREFIX)).await?, whole)?,
-        line("ours in Redis", server.memory_usage(&keys(ours::PREFIX)).await?, whole)?,
+        line("A in Redis", server.memory_usage(&keys(baseline::PREFIX)).await?, scope)?,
+        line("ours in Redis", server.memory_usage(&keys(ours::PREFIX)).await?, scope)?,
     ])
 }

@@ -1,25 +1,27 @@
-//! Samples, their medians, and what is demanded of them.
+//! Samples, medians and ratios, and the targets that they are checked against.
 
-/// What one round of one contender gave.
+/// Result of one round of one contender.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    /// Calls per second, or streams for batches.
+    /// Calls per second; streams per second for batches.
     pub(crate) per_second: f64,
-    /// Microseconds of server time for one of these.
+    /// Microseconds of server time per call, or per stream for batches.
     pub(crate) server_micros: f64,
-    /// How many of them went in one command.
-    pub(crate) joined: f64,
+    /// Calls, or streams for batches, per command sent.
+    pub(crate) per_command: f64,
 }
 
-/// What a row shows and judges beside the server's time.
+/// Unit of a row's main figure, which is shown together with the server time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
+    /// Calls or streams per second.
     PerSecond,
-    /// Milliseconds for one call.
+    /// Milliseconds per call.
     Millis,
 }
 
 impl Unit {
+    /// Returns the value of a sample in this unit.
     pub(crate) fn of(self, sample: &Sample) -> f64 {
         match self {
             Self::PerSecond => sample.per_second,
@@ -27,7 +29,7 @@ impl Unit {
         }
     }
 
-    pub(crate) fn text(self, value: f64) -> String {
+    pub(crate) fn format(self, value: f64) -> String {
         match self {
             Self::PerSecond => thousands(value),
             Self::Millis => format!("{value:.1} ms"),
@@ -35,19 +37,20 @@ impl Unit {
     }
 }
 
-/// The limits of a row, as ratios to the usual way.
+/// Target of a contender, as ratios to the baseline A.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Demand {
-    /// At least so much of the row's rate.
+pub(crate) struct Target {
+    /// Lower limit of the ratio of rates.
     pub(crate) rate: Option<f64>,
-    /// At most so much of the row's time.
+    /// Upper limit of the ratio of times.
     pub(crate) time: Option<f64>,
-    /// At most so much of the server's time.
+    /// Upper limit of the ratio of server times.
     pub(crate) server: Option<f64>,
 }
 
-impl Demand {
-    pub(crate) fn text(self) -> String {
+impl Target {
+    /// Formats the limits for the table.
+    pub(crate) fn format(self) -> String {
         let parts = [
             self.rate.map(|limit| format!("≥ {limit} × A")),
             self.time.map(|limit| format!("≤ {limit} × A in time")),
@@ -56,7 +59,7 @@ impl Demand {
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
-    /// Whether the ratios are within the limits; nothing where there is no limit.
+    /// Returns whether the ratios are within the limits; `None` if there are no limits.
     pub(crate) fn met(self, ratio: f64, server: f64) -> Option<bool> {
         let checks = [
             self.rate.map(|limit| ratio >= limit),
@@ -67,6 +70,7 @@ impl Demand {
     }
 }
 
+/// Returns the median; `NaN` for no values.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -77,34 +81,35 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// The median of the ratios of rounds that followed one another: what disturbs both for longer than a
-/// round falls out.
-pub(crate) fn ratio(ours: &[Sample], usual: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
-    median(ours.iter().zip(usual).map(|(ours, usual)| value(ours) / value(usual)).collect())
+/// Returns the median of the ratios of neighbouring rounds.
+///
+/// A disturbance that lasts longer than a round affects both contenders and cancels out.
+pub(crate) fn ratio(samples: &[Sample], baseline: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
+    median(samples.iter().zip(baseline).map(|(sample, baseline)| value(sample) / value(baseline)).collect())
 }
 
-/// The median with the least and the greatest value.
-pub(crate) fn spread(values: &[f64], text: impl Fn(f64) -> String) -> String {
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    format!("{} ({} – {})", text(median(values.to_vec())), text(least), text(most))
+/// Formats the median with the smallest and the largest value in brackets.
+pub(crate) fn spread(values: &[f64], format: impl Fn(f64) -> String) -> String {
+    let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    format!("{} ({} – {})", format(median(values.to_vec())), format(smallest), format(largest))
 }
 
-/// The value below which `part` of the sorted values lie.
+/// Returns the smallest value that is at least as large as `part` of the sorted values.
 pub(crate) fn percentile(sorted: &[u64], part: f64) -> u64 {
-    let place = (sorted.len() as f64 * part).ceil().max(1.0) as usize;
-    sorted.get(place - 1).or(sorted.last()).copied().unwrap_or(0)
+    let rank = (sorted.len() as f64 * part).ceil().max(1.0) as usize;
+    sorted.get(rank - 1).or(sorted.last()).copied().unwrap_or(0)
 }
 
-/// Groups the digits of a whole number by threes.
+/// Formats a number without decimals, with a space between groups of three digits.
 pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
-    let mut text = String::new();
+    let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(' ');
+            grouped.push(' ');
         }
-        text.push(digit);
+        grouped.push(digit);
     }
-    text
+    grouped
 }

@@ -1,4 +1,4 @@
-//! Callers that call one after the other for a while.
+//! Generates load: many callers, each of which waits for the answer before its next call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,40 +7,42 @@ use std::time::{Duration, Instant};
 use stream_registry::{Change, Guard, Registry, StreamId, StreamStatus, Write};
 
 use crate::ours::Shared;
-use crate::{Result, streams, usual};
+use crate::{Result, baseline, streams};
 
-/// How many heartbeats go in one `write`.
+/// Number of heartbeats in one `write`.
 pub(crate) const BATCH: usize = 100;
-/// Coprime to the number of streams: callers go through all of them in an order that no cache likes.
+/// Distance between two streams that are accessed one after the other.
+///
+/// It is coprime to the number of streams, so every stream is visited, in an order that defeats caches.
 const STRIDE: usize = 7_919;
 
-/// What a caller does.
+/// The operation that a caller repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Heartbeat,
     Status,
     Stats,
     Get,
-    /// As many heartbeats as `BATCH`.
+    /// `BATCH` heartbeats in one call.
     Batch,
     List,
 }
 
-/// Who calls.
+/// A caller of one of the contenders.
 #[derive(Clone)]
 pub(crate) enum Caller {
-    Usual(usual::Caller),
+    Baseline(baseline::Caller),
     Ours(Shared),
 }
 
-/// Calls made, and how long that took.
+/// Number of calls made, and the time that they took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Work {
     pub(crate) calls: u64,
-    pub(crate) took: Duration,
+    pub(crate) elapsed: Duration,
 }
 
-/// Lets each caller call for `time`, each call answered before its next one.
+/// Runs all callers for `time`. Each caller waits for an answer before it calls again.
 pub(crate) async fn drive(callers: &[Caller], ids: &Arc<Vec<StreamId>>, call: Call, time: Duration) -> Result<Work> {
     let stop = Arc::new(AtomicBool::new(false));
     let count = callers.len();
@@ -53,13 +55,13 @@ pub(crate) async fn drive(callers: &[Caller], ids: &Arc<Vec<StreamId>>, call: Ca
             let (ids, stop) = (Arc::clone(ids), Arc::clone(&stop));
             tokio::spawn(async move {
                 let mut rng = fastrand::Rng::with_seed(u64::try_from(number)?);
-                let mut turn = 0;
+                let mut iteration = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    let at = (turn * count + number) * STRIDE % ids.len();
-                    caller.call(call, &ids, at, turn, &mut rng).await?;
-                    turn += 1;
+                    let at = (iteration * count + number) * STRIDE % ids.len();
+                    caller.call(call, &ids, at, iteration, &mut rng).await?;
+                    iteration += 1;
                 }
-                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(u64::try_from(turn)?)
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(u64::try_from(iteration)?)
             })
         })
         .collect();
@@ -69,7 +71,7 @@ pub(crate) async fn drive(callers: &[Caller], ids: &Arc<Vec<StreamId>>, call: Ca
     for task in tasks {
         calls += task.await??;
     }
-    Ok(Work { calls, took: start.elapsed() })
+    Ok(Work { calls, elapsed: start.elapsed() })
 }
 
 impl Caller {
@@ -78,18 +80,18 @@ impl Caller {
         call: Call,
         ids: &[StreamId],
         at: usize,
-        turn: usize,
+        iteration: usize,
         rng: &mut fastrand::Rng,
     ) -> Result<()> {
         let id = &ids[at];
-        // A second between the statistics of a stream, about.
-        let later = (turn * 64 / ids.len()) as u64;
+        // With 64 callers, the statistics of a stream advance by about one second per report.
+        let seconds = (iteration * 64 / ids.len()) as u64;
         let batch = (at..at + BATCH).map(|at| &ids[at % ids.len()]);
         match self {
-            Self::Usual(caller) => match call {
+            Self::Baseline(caller) => match call {
                 Call::Heartbeat => caller.heartbeat(id.as_str()).await,
                 Call::Status => caller.status(id.as_str(), &status(rng)).await,
-                Call::Stats => caller.stats(id.as_str(), &streams::stats(at, later, rng)).await,
+                Call::Stats => caller.stats(id.as_str(), &streams::stats(at, seconds, rng)).await,
                 Call::Get => check(caller.get(id.as_str()).await?.id == id.as_str()),
                 Call::Batch => caller.heartbeats(&batch.map(StreamId::as_str).collect::<Vec<_>>()).await,
                 Call::List => check(caller.list().await?.len() == ids.len()),
@@ -97,7 +99,7 @@ impl Caller {
             Self::Ours(registry) => match call {
                 Call::Heartbeat => Ok(registry.update_heartbeat(id).await?),
                 Call::Status => Ok(registry.update_status(id, status(rng)).await?),
-                Call::Stats => Ok(registry.update_stats(id, &streams::stats(at, later, rng)).await?),
+                Call::Stats => Ok(registry.update_stats(id, &streams::stats(at, seconds, rng)).await?),
                 Call::Get => check(registry.get(id).await?.id == *id),
                 Call::Batch => {
                     let heartbeat =
@@ -118,7 +120,7 @@ fn status(rng: &mut fastrand::Rng) -> StreamStatus {
     if rng.u8(..10) < 8 { StreamStatus::Active } else { StreamStatus::Paused }
 }
 
-/// A fast wrong answer would be no answer.
-fn check(right: bool) -> Result<()> {
-    if right { Ok(()) } else { Err("a contender gave a wrong answer".into()) }
+/// Fails the run if an answer is wrong, because its speed would mean nothing.
+fn check(correct: bool) -> Result<()> {
+    if correct { Ok(()) } else { Err("a contender returned a wrong answer".into()) }
 }

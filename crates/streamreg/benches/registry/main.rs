@@ -1,9 +1,10 @@
 //! Measures the stores: `cargo bench -p streamreg [-- [--quick] [--markdown] [NAME…]]`.
 //!
-//! One program and one Redis server of its own, so that only ratios of figures of one run are ever
-//! compared. What is measured and how is written in `docs/performance.md`.
+//! All contenders run in one program against one Redis server, which the benchmark starts. Compare only ratios, and only
+//! within one run. The method is described in `docs/performance.md`.
 
 mod args;
+mod baseline;
 mod bytes;
 mod figures;
 mod load;
@@ -12,18 +13,17 @@ mod report;
 mod rows;
 mod server;
 mod streams;
-mod usual;
 
 use std::process::ExitCode;
 
 use args::Args;
 
-/// Any error ends the run: a benchmark that goes on after one measures something else.
+/// Any error ends the run, because figures measured after a failure would be misleading.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {
-    match Args::read(std::env::args().skip(1)) {
-        // `cargo test --all-targets` runs this program too, without the word that `cargo bench` adds.
+    match Args::parse(std::env::args().skip(1)) {
+        // `cargo test --all-targets` also runs this program, but only `cargo bench` passes `--bench`.
         Ok(args) if !args.bench => ExitCode::SUCCESS,
         Ok(args) => finish(run(&args)),
         Err(error) => finish(Err(error)),
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 
 fn finish(result: Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    report::note(&format!("the benchmark ended early: {error}"));
+    report::note(&format!("the benchmark failed: {error}"));
     ExitCode::FAILURE
 }
 

@@ -1,4 +1,4 @@
-//! This library's Redis store, shared by all callers or opened by each of them.
+//! The Redis store of this library, either shared by all callers or with one registry per caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,21 +8,24 @@ use stream_registry::{RedisRegistry, Registry, Stream};
 
 use crate::Result;
 
+/// Key prefix of the registry that most rows use.
 pub(crate) const PREFIX: &str = "mirror:streams:";
-/// The prefix of the large registry.
+/// Key prefix of the large registry.
 pub(crate) const LARGE: &str = "larger:streams:";
 
-/// Longer than a run, so that nothing expires in rows that do not write.
+/// Time to live of a stream. Longer than a run, so that nothing expires while rows only read.
 pub(crate) const TTL: Duration = Duration::from_secs(3 * 3600);
 
-/// As an application has it: `connect` returns this type.
+/// A registry as applications hold it: `stream_registry::connect` returns this type.
 pub(crate) type Shared = Arc<dyn Registry>;
 
+/// Opens a registry with this key prefix.
 pub(crate) async fn connect(url: &str, prefix: &str) -> Result<Shared> {
     let options: RedisOptions = url.parse()?;
     Ok(Arc::new(RedisRegistry::connect(options.prefix(prefix).ttl(TTL)).await?))
 }
 
+/// Opens `count` registries, each with its own connection.
 pub(crate) async fn connect_each(url: &str, count: usize) -> Result<Vec<Shared>> {
     let mut registries = Vec::with_capacity(count);
     for _ in 0..count {
@@ -31,7 +34,7 @@ pub(crate) async fn connect_each(url: &str, count: usize) -> Result<Vec<Shared>>
     Ok(registries)
 }
 
-/// Registers streams, 64 at a time.
+/// Registers streams with 64 concurrent tasks.
 pub(crate) async fn fill(registry: &Shared, streams: &Arc<Vec<Stream>>) -> Result<()> {
     let tasks: Vec<_> = (0..64)
         .map(|first| {

@@ -1,4 +1,4 @@
-//! The Redis server of the run, and what it says of its own work.
+//! The Redis server of the run, and its own statistics.
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
@@ -7,13 +7,13 @@ use testkit::RedisServer;
 
 use crate::Result;
 
-/// A server and a connection that only asks for figures.
+/// A server, with a separate connection that reads its statistics.
 pub(crate) struct Server {
     server: RedisServer,
     control: MultiplexedConnection,
 }
 
-/// One command in the slow log, which takes every command while it is asked to.
+/// One command of the slow log, which records every command after [`Server::log_all`].
 pub(crate) struct Logged {
     pub(crate) command: String,
     pub(crate) micros: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Logged {
 
 impl Server {
     pub(crate) async fn start() -> Result<Self> {
-        // Nothing else than the calls measured: no rehashing in the background, no disk.
+        // Background rehashing would add to the measured time. The server also does not write to disk.
         let server = RedisServer::builder().config("activerehashing no").start().await;
         let control = connect(&server.url()).await?;
         Ok(Self { server, control })
@@ -36,14 +36,14 @@ impl Server {
         Ok(field(&info, "redis_version:").unwrap_or("unknown").to_owned())
     }
 
-    /// Begins a new count of server time.
+    /// Resets the command statistics.
     pub(crate) async fn reset(&mut self) -> Result<()> {
         Ok(redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut self.control).await?)
     }
 
-    /// Returns the microseconds that top-level commands took, and how many there were.
+    /// Returns the total microseconds and the number of calls of these commands.
     ///
-    /// Commands inside scripts are counted in their script's time: only these names are added up.
+    /// The time of a script includes the commands that it calls, so list only commands that clients send.
     pub(crate) async fn spent(&mut self, commands: &[&str]) -> Result<(u64, u64)> {
         let info: String = redis::cmd("INFO").arg("commandstats").query_async(&mut self.control).await?;
         let mut sum = (0, 0);
@@ -60,14 +60,15 @@ impl Server {
         Ok(sum)
     }
 
-    /// Returns the seconds of processor time that the server has taken.
+    /// Returns the processor time that the server has used, in seconds.
     pub(crate) async fn cpu(&mut self) -> Result<f64> {
         let info: String = redis::cmd("INFO").arg("cpu").query_async(&mut self.control).await?;
-        let of = |name: &str| -> Result<f64> { Ok(field(&info, name).ok_or("no processor time in INFO")?.parse()?) };
-        Ok(of("used_cpu_sys:")? + of("used_cpu_user:")?)
+        let seconds =
+            |name: &str| -> Result<f64> { Ok(field(&info, name).ok_or("INFO contains no processor time")?.parse()?) };
+        Ok(seconds("used_cpu_sys:")? + seconds("used_cpu_user:")?)
     }
 
-    /// Returns what `MEMORY USAGE` says of these keys together.
+    /// Returns the sum of `MEMORY USAGE` of these keys in bytes.
     pub(crate) async fn memory_usage(&mut self, keys: &[String]) -> Result<u64> {
         let mut sum = 0;
         for keys in keys.chunks(1_000) {
@@ -81,7 +82,7 @@ impl Server {
         Ok(sum)
     }
 
-    /// Logs every command from now on, with its time.
+    /// Starts logging every command with its time.
     pub(crate) async fn log_all(&mut self) -> Result<()> {
         for (name, value) in [("slowlog-max-len", 100_000), ("slowlog-log-slower-than", 0)] {
             redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query_async::<()>(&mut self.control).await?;
@@ -89,14 +90,14 @@ impl Server {
         Ok(redis::cmd("SLOWLOG").arg("RESET").query_async(&mut self.control).await?)
     }
 
-    /// Ends the log and returns what was in it, but for the log's own commands.
+    /// Stops logging and returns the log without the commands that control it.
     pub(crate) async fn logged(&mut self) -> Result<Vec<Logged>> {
         let (set, name) = ("SET", "slowlog-log-slower-than");
         redis::cmd("CONFIG").arg(set).arg(name).arg(-1).query_async::<()>(&mut self.control).await?;
         let answer: Vec<Vec<Value>> = redis::cmd("SLOWLOG").arg("GET").arg(-1).query_async(&mut self.control).await?;
         let mut logged = Vec::with_capacity(answer.len());
         for entry in answer {
-            let [_, _, micros, words, ..] = entry.as_slice() else { return Err("an odd slow log".into()) };
+            let [_, _, micros, words, ..] = entry.as_slice() else { return Err("unexpected SLOWLOG reply".into()) };
             let words: Vec<Vec<u8>> = redis::from_redis_value_ref(words)?;
             let command = String::from_utf8_lossy(words.first().map_or(&[], Vec::as_slice)).to_ascii_uppercase();
             if !matches!(command.as_str(), "SLOWLOG" | "CONFIG") {
@@ -107,7 +108,7 @@ impl Server {
     }
 }
 
-/// Opens a connection as everybody here has it.
+/// Opens a connection with the settings that all contenders use.
 pub(crate) async fn connect(url: &str) -> Result<MultiplexedConnection> {
     let info = url.into_connection_info()?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(std::time::Duration::from_secs(10)));

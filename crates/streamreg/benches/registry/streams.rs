@@ -1,4 +1,4 @@
-//! Streams as an ingest cluster has them, the same in every run.
+//! Generates streams that resemble those of an ingest cluster, and are the same in every run.
 
 use stream_registry::{Stream, StreamStats, StreamStatus};
 
@@ -9,7 +9,7 @@ const SIZES: [&str; 5] = ["1920x1080", "3840x2160", "1280x720", "1920x1080", ""]
 const RATES: [f64; 6] = [25.0, 29.97, 50.0, 59.94, 60.0, 23.976];
 const SITES: [&str; 6] = ["ams1", "fra2", "iad1", "sin3", "gru1", "muc1"];
 
-/// Makes stream number `n`: ids, addresses, codecs and sizes vary; a third has a node and labels.
+/// Creates stream number `n`. Ids, addresses, codecs and sizes vary; a third of the streams have a node and labels.
 pub(crate) fn stream(n: usize) -> Result<Stream> {
     let mut rng = fastrand::Rng::with_seed(u64::try_from(n)?);
     let kind = *rng.choice(&["srt", "srt", "srt", "rtp", "rtp", "rtmp"]).unwrap_or(&"srt");
@@ -56,18 +56,19 @@ pub(crate) fn stream(n: usize) -> Result<Stream> {
     Ok(stream)
 }
 
-/// Makes the statistics that stream number `n` has `later` seconds after it was registered: totals grow, the bitrate
-/// stays within a twentieth of its mean. All numbers are such that cjson does not damage them.
-pub(crate) fn stats(n: usize, later: u64, rng: &mut fastrand::Rng) -> StreamStats {
-    // Seeded, so that a stream keeps its rates.
-    let mut own = fastrand::Rng::with_seed(n as u64);
-    let mean = own.u64(800_000..25_000_000);
-    let bytes = mean / 8 * (own.u64(60..864_000) + later);
+/// Creates the statistics of stream number `n`, `seconds` after it was registered.
+///
+/// Totals grow, and the bitrate stays within 5 % of its mean. All numbers are small enough for cjson to keep them exact.
+pub(crate) fn stats(n: usize, seconds: u64, rng: &mut fastrand::Rng) -> StreamStats {
+    // Seeded by the stream, so that it keeps its rates between calls.
+    let mut per_stream = fastrand::Rng::with_seed(n as u64);
+    let mean = per_stream.u64(800_000..25_000_000);
+    let bytes = mean / 8 * (per_stream.u64(60..864_000) + seconds);
     let packets = bytes / 1_316;
     StreamStats {
         bytes_received: bytes,
         packets_received: packets,
-        packets_lost: packets / own.u64(2_000..100_000),
+        packets_lost: packets / per_stream.u64(2_000..100_000),
         bitrate: mean - mean / 20 + rng.u64(..mean / 10),
         ..StreamStats::default()
     }

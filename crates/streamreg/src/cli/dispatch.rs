@@ -144,7 +144,7 @@ fn runtime(verb: &Verb) -> Result<Runtime> {
         .map_err(|error| Failure::new(Status::Failed, format_args!("cannot start the async runtime: {error}")))
 }
 
-/// The default log filter of a server. It leaves out the line for each request: the demo alone makes twenty a second.
+/// The default log filter of a server. It omits the lines for requests, because the demo alone sends 20 per second.
 const SERVER_LOG: &str = "info,streamreg::server::log=warn";
 
 /// Sends the log to standard error. Client commands log nothing by default, because they report everything themselves.

@@ -113,7 +113,7 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Out
         async move {
             let signal = stop.await;
             let reason = format!("stopped by {}", signal::name(signal));
-            // The receiver is gone if the command has finished by itself.
+            // Sending fails if the command has already finished.
             let _ = result.send(held.release(&reason, &store).await);
             sleep(LAST_WRITE_TIMEOUT).await;
             std::process::exit(128 + signal);

@@ -22,7 +22,7 @@ pub(super) fn stop_requested(limit: Option<Duration>) -> impl Future<Output = i3
     signals.handle(TERMINATE);
     tokio::spawn(async move {
         let first = signals.next().await;
-        // The receiver is gone if the command has finished by itself.
+        // Sending fails if the command has already finished.
         let _ = request.send(first);
         let number = match limit {
             Some(limit) => tokio::time::timeout(limit, signals.next()).await.unwrap_or(first),

@@ -20,9 +20,9 @@ use stream_registry::{
 };
 use tokio::time::timeout;
 
-/// How long a list waits for the store: to bring the view past the last write, and to confirm the streams of a page.
+/// Upper bound of the wait for the store, to update the view or to confirm the streams of a page.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long the store is not asked again after it did not answer in time.
+/// Pause before the next attempt after the store timed out.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// A store whose lists come from a view.
@@ -32,9 +32,9 @@ pub(super) struct Lists {
     view: View,
     /// The view serves lists while it is at most this old.
     max_age: Duration,
-    /// How many writes through this server changed which streams there are, or their state.
+    /// Number of writes through this server that registered or unregistered a stream or changed its state.
     written: AtomicU64,
-    /// The writes that the view is known to show.
+    /// Number of these writes that the view shows for certain.
     shown: AtomicU64,
     /// Streams whose statistics were written before the view had the event of their registration.
     unseen: Mutex<Vec<StreamId>>,
@@ -46,7 +46,7 @@ pub(super) struct Lists {
     silent: Mutex<Option<Instant>>,
 }
 
-/// Counts a write when it ends, also if its caller has gone: it may have been applied.
+/// Counts a write when it completes or is cancelled, because a cancelled write may have been applied.
 struct Counted<'a>(Option<&'a AtomicU64>);
 
 impl Counted<'_> {
@@ -94,7 +94,7 @@ fn too_slow() -> Error {
 }
 
 impl Lists {
-    /// Starts to follow a store; needs a Tokio runtime.
+    /// Starts a view of the store; needs a Tokio runtime.
     pub(super) fn new(store: Arc<dyn Registry>, max_age: Duration) -> Self {
         let view = View::new(Arc::clone(&store), ViewOptions::default());
         Self {
@@ -122,7 +122,7 @@ impl Lists {
         match self.catch_up().await {
             Ok(()) => Some(&self.view),
             Err(error) => {
-                tracing::debug!(%error, "this list comes from the store");
+                tracing::debug!(%error, "cannot update the local view in time; reading the list from the store");
                 failed_now(&self.behind);
                 None
             }
@@ -165,7 +165,7 @@ impl Lists {
                 Ok(Err(error)) if error.kind() == ErrorKind::InvalidCursor => return Err(error),
                 Ok(Ok(page)) => return Ok(page),
                 failed => {
-                    tracing::debug!(?failed, "this list shows records that the store did not confirm");
+                    tracing::debug!(?failed, "store did not confirm a list in time; serving it from the local view");
                     failed_now(&self.silent);
                 }
             }
@@ -274,7 +274,7 @@ impl Registry for Lists {
         self.store.close().await
     }
 
-    // The conveniences go through the methods above.
+    // The convenience methods call the methods above.
 
     async fn register(&self, stream: &Stream) -> Result<Registered> {
         self.register_with(stream, &RegisterOptions::default()).await
@@ -290,7 +290,9 @@ impl Registry for Lists {
 
     async fn write_one(&self, write: Write) -> Result<()> {
         let mut answers = self.write(std::slice::from_ref(&write)).await?;
-        answers.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the store gave no answer to a write")))
+        answers
+            .pop()
+            .unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the store returned no result for a write")))
     }
 
     async fn update_heartbeat(&self, id: &StreamId) -> Result<()> {

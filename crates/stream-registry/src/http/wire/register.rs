@@ -40,7 +40,7 @@ pub(in crate::http) fn record_without_id(stream: &Stream) -> String {
 
 /// Reads a record from a request body, which needs `type` and `source_addr`.
 ///
-/// The flag tells whether the body has an id. Without one the record gets a generated id.
+/// The flag is `true` if the body has an id; otherwise, the record gets a generated id.
 ///
 /// # Errors
 ///

@@ -75,7 +75,7 @@ impl Link {
         Ok(lock(&self.current).clone().filter(|connection| !connection.is_broken()))
     }
 
-    /// Returns the connection, and connects if there is none.
+    /// Returns the connection, and connects first if necessary.
     pub(super) async fn connection(&self) -> Result<Connection> {
         if let Some(connection) = self.usable()? {
             return Ok(connection);

@@ -24,7 +24,7 @@ local function flat_until(text, position)
   return true
 end
 
--- Returns where the value of last_heartbeat begins and the position after it, or nothing.
+-- Returns the position of the value of last_heartbeat and the position after it, or nothing.
 local function heartbeat(text)
   local at, last = find(text, '","last_heartbeat":"', 1, true)
   if not at or byte(text, 1) ~= 123 or byte(text, #text) ~= 125 then return nil end

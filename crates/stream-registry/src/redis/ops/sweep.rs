@@ -72,7 +72,7 @@ async fn sweep(store: &Arc<Store>) -> Result<bool> {
         };
         let checked = check(store, &due, now).await?;
         scan_due |= checked.scan_due;
-        // If the server's clock went back, streams that are due by this clock are not due there, and none is settled.
+        // If the server's clock went back, streams that are due here are not due there, and the script settles none.
         if due.len() < CHUNK || checked.settled == 0 {
             return Ok(scan_due);
         }

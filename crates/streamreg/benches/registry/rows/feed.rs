@@ -1,4 +1,6 @@
-//! The feed: how long a change takes from its call, and so from its commit at most, to a watcher's hand.
+//! The change feed: the time from the call of a change until a watcher receives its event.
+//!
+//! A change is committed after its call, so this is an upper limit of the time from commit to watcher.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::time::{Duration, Instant};
 use stream_registry::StreamId;
 use stream_registry::watch::{Event, WatchFrom};
 
-use super::{World, note};
+use super::{Setup, note};
 use crate::Result;
 use crate::figures::percentile;
 use crate::ours::Shared;
@@ -15,10 +17,10 @@ use crate::report::{Line, verdict};
 
 /// Changes per second.
 pub(super) const RATE: u64 = 2_000;
-/// From the writer's call to the watcher, for 99 of 100 at most.
-const LATEST: Duration = Duration::from_millis(5);
+/// Target of the 99th percentile of this time.
+const LIMIT: Duration = Duration::from_millis(5);
 
-/// Makes changes at that rate, each with a status of its own; returns when each was called.
+/// Makes `count` changes at `RATE`, each with a unique status. Returns the time of each call.
 pub(super) async fn change(registry: &Shared, ids: &[StreamId], count: u64) -> Result<HashMap<u64, Instant>> {
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
     let mut number = 0;
@@ -30,7 +32,7 @@ pub(super) async fn change(registry: &Shared, ids: &[StreamId], count: u64) -> R
         for number in number..due {
             let registry = Arc::clone(registry);
             let id = ids[usize::try_from(number)? % ids.len()].clone();
-            // Another one each time: the same again would be no change.
+            // Each status is new, because an equal status would not be a change.
             let status = format!("n{number}").parse()?;
             called.insert(number, Instant::now());
             writers.push(tokio::spawn(async move { registry.update_status(&id, status).await }));
@@ -43,40 +45,40 @@ pub(super) async fn change(registry: &Shared, ids: &[StreamId], count: u64) -> R
     Ok(called)
 }
 
-pub(super) async fn row(world: &mut World<'_>) -> Result<Line> {
+pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Line> {
     note("commit to watcher");
-    let registry = Arc::clone(&world.shared);
+    let registry = Arc::clone(&setup.shared);
     let mut watch = registry.watch(WatchFrom::Now).await?;
-    let count = RATE * world.args.round().as_secs().max(1) * u64::try_from(world.args.rounds())?;
-    let told = tokio::spawn(async move {
-        let mut told = HashMap::new();
-        while told.len() < usize::try_from(count)? {
+    let count = RATE * setup.args.round().as_secs().max(1) * u64::try_from(setup.args.rounds())?;
+    let receiver = tokio::spawn(async move {
+        let mut received = HashMap::new();
+        while received.len() < usize::try_from(count)? {
             match watch.next().await.ok_or("the watch ended")? {
                 Event::Changed { stream, .. } => {
-                    told.insert(stream.status.as_str().trim_start_matches('n').parse::<u64>()?, Instant::now());
+                    received.insert(stream.status.as_str().trim_start_matches('n').parse::<u64>()?, Instant::now());
                 }
                 Event::Alive { .. } => {}
-                other => return Err(format!("not a change: {other:?}").into()),
+                other => return Err(format!("expected a change, got {other:?}").into()),
             }
         }
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(told)
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(received)
     });
     let start = Instant::now();
-    let called = change(&registry, &world.ids, count).await?;
-    let took = start.elapsed();
-    let told = told.await??;
-    let mut late: Vec<u64> = called
+    let called = change(&registry, &setup.ids, count).await?;
+    let elapsed = start.elapsed();
+    let received = receiver.await??;
+    let mut delays: Vec<u64> = called
         .iter()
-        .filter_map(|(number, called)| Some(told.get(number)?.duration_since(*called).as_micros() as u64))
+        .filter_map(|(number, called)| Some(received.get(number)?.duration_since(*called).as_micros() as u64))
         .collect();
-    late.sort_unstable();
-    let p99 = percentile(&late, 0.99);
+    delays.sort_unstable();
+    let p99 = percentile(&delays, 0.99);
     Ok(Line {
-        row: "commit to a watcher's hand".into(),
-        who: format!("{} statuses, {:.0} per second", late.len(), count as f64 / took.as_secs_f64()),
-        figure: format!("p50 {} µs, p99 {p99} µs, max {} µs", percentile(&late, 0.5), late.last().unwrap_or(&0)),
-        demand: "p99 ≤ 5 ms".into(),
-        met: verdict(Some(u128::from(p99) <= LATEST.as_micros())),
+        row: "commit to watcher".into(),
+        contender: format!("{} statuses, {:.0} per second", delays.len(), count as f64 / elapsed.as_secs_f64()),
+        figure: format!("p50 {} µs, p99 {p99} µs, max {} µs", percentile(&delays, 0.5), delays.last().unwrap_or(&0)),
+        target: "p99 ≤ 5 ms".into(),
+        met: verdict(Some(u128::from(p99) <= LIMIT.as_micros())),
         ..Line::default()
     })
 }

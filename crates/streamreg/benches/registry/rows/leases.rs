@@ -1,4 +1,4 @@
-//! Leases: their heartbeats in batches, and what a hundred thousand of them cost at rest.
+//! Leases: the speed of their batched heartbeats, and the cost of 100 000 idle leases.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -8,61 +8,63 @@ use std::time::{Duration, Instant};
 use stream_registry::lease::{LeaseOptions, Leases};
 use stream_registry::{Change, Epoch, Guard, RegisterOptions, Stream, StreamId, Write};
 
-use super::{STREAMS, World, note};
+use super::{STREAMS, Setup, note};
 use crate::bytes::resident;
-use crate::figures::{Demand, Sample, Unit, thousands};
+use crate::figures::{Sample, Target, Unit, thousands};
 use crate::load::{Call, drive};
 use crate::ours::{self, Shared};
 use crate::report::{self, Contender, Line, compare, verdict};
 use crate::{Result, streams};
 
-/// How many leases go in one batch: as the keep-alive sends them.
+/// Number of leases per batch, the same as the library sends.
 const BATCH: usize = 125;
-/// Batches under way at a time.
+/// Number of batches in flight.
 const WRITERS: usize = 4;
-/// The longest that a script call may hold the server.
-const LONGEST: u64 = 3_000;
+/// Upper limit of the time that a script call may block the server, in microseconds.
+const LIMIT_MICROS: u64 = 3_000;
 const PREFIX: &str = "leased:streams:";
 const SCRIPTS: &[&str] = &["evalsha", "eval", "time"];
 
-/// How many leases one process holds, and how often each is written.
+/// Number of leases that one process holds.
 const HELD: usize = 100_000;
+/// Interval between two heartbeats of a lease.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Of a core, at most.
+/// Upper limit of the processor time used by Redis, as a share of one core.
 const REDIS_SHARE: f64 = 0.12;
+/// Upper limit of the processor time used by the process that holds the leases, as a share of one core.
 const PROCESS_SHARE: f64 = 0.10;
-/// Bytes beyond the record, at most.
+/// Upper limit of the memory per lease in addition to the record, in bytes.
 const BYTES: f64 = 300.0;
 
-/// Heartbeats with their epochs, beside single ones the usual way.
-pub(super) async fn batches(world: &mut World<'_>) -> Result<Vec<Line>> {
+/// Compares batches of heartbeats that check epochs with single heartbeats of the baseline.
+pub(super) async fn batches(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     note("leased heartbeats");
-    let registry = ours::connect(&world.server.url(), PREFIX).await?;
+    let registry = ours::connect(&setup.server.url(), PREFIX).await?;
     let leased = Arc::new(register(&registry).await?);
-    let demand = Demand { rate: Some(3.0), server: Some(0.45), ..Demand::default() };
-    let contender = |who, demand| Contender { who, samples: Vec::new(), demand };
+    let target = Target { rate: Some(3.0), server: Some(0.45), ..Target::default() };
+    let contender = |name, target| Contender { name, samples: Vec::new(), target };
     let mut sides = [
-        contender("A, single calls, 64 callers", Demand::default()),
-        contender("ours, batches of 125 with epochs", demand),
+        contender("A, single calls, 64 callers", Target::default()),
+        contender("ours, batches of 125 with epochs", target),
     ];
-    let usual = world.usual.clone();
-    for _ in 0..world.args.rounds() {
-        world.server.reset().await?;
-        let work = drive(&usual, &world.ids, Call::Heartbeat, world.args.round()).await?;
-        let (micros, sent) = world.server.spent(SCRIPTS).await?;
-        sides[0].samples.push(sample(work.calls, work.took, micros, sent));
-        world.server.reset().await?;
+    let baseline = setup.baseline.clone();
+    for _ in 0..setup.args.rounds() {
+        setup.server.reset().await?;
+        let work = drive(&baseline, &setup.ids, Call::Heartbeat, setup.args.round()).await?;
+        let (micros, sent) = setup.server.spent(SCRIPTS).await?;
+        sides[0].samples.push(sample(work.calls, work.elapsed, micros, sent));
+        setup.server.reset().await?;
         let start = Instant::now();
-        let done = write(&registry, &leased, world.args.round()).await?;
-        let took = start.elapsed();
-        let (micros, sent) = world.server.spent(SCRIPTS).await?;
-        sides[1].samples.push(sample(done, took, micros, sent));
+        let done = write(&registry, &leased, setup.args.round()).await?;
+        let elapsed = start.elapsed();
+        let (micros, sent) = setup.server.spent(SCRIPTS).await?;
+        sides[1].samples.push(sample(done, elapsed, micros, sent));
     }
-    let usual = sides[0].samples.clone();
-    let mut lines = compare("leased heartbeats, streams", Unit::PerSecond, Some(&usual), &sides);
-    world.server.log_all().await?;
-    write(&registry, &leased, world.args.round()).await?;
-    let mut calls: Vec<u64> = world
+    let baseline = sides[0].samples.clone();
+    let mut lines = compare("leased heartbeats, streams", Unit::PerSecond, Some(&baseline), &sides);
+    setup.server.log_all().await?;
+    write(&registry, &leased, setup.args.round()).await?;
+    let mut calls: Vec<u64> = setup
         .server
         .logged()
         .await?
@@ -74,18 +76,22 @@ pub(super) async fn batches(world: &mut World<'_>) -> Result<Vec<Line>> {
     let longest = calls.last().copied().unwrap_or(0);
     lines.push(Line {
         row: "leased heartbeats, streams".into(),
-        who: format!("{} script calls", calls.len()),
+        contender: format!("{} script calls", calls.len()),
         server: format!("p99 {}, max {longest}", crate::figures::percentile(&calls, 0.99)),
-        demand: "no script call over 3 ms".into(),
-        met: verdict(Some(longest <= LONGEST)),
+        target: "no script call over 3 ms".into(),
+        met: verdict(Some(longest <= LIMIT_MICROS)),
         ..Line::default()
     });
     Ok(lines)
 }
 
-fn sample(done: u64, took: Duration, micros: u64, sent: u64) -> Sample {
+fn sample(done: u64, elapsed: Duration, micros: u64, sent: u64) -> Sample {
     let done = done as f64;
-    Sample { per_second: done / took.as_secs_f64(), server_micros: micros as f64 / done, joined: done / sent as f64 }
+    Sample {
+        per_second: done / elapsed.as_secs_f64(),
+        server_micros: micros as f64 / done,
+        per_command: done / sent as f64,
+    }
 }
 
 async fn register(registry: &Shared) -> Result<Vec<(StreamId, Epoch)>> {
@@ -93,7 +99,7 @@ async fn register(registry: &Shared) -> Result<Vec<(StreamId, Epoch)>> {
     for n in 0..STREAMS {
         let stream = streams::stream(n)?;
         let registered = registry.register_with(&stream, &RegisterOptions::default().lease(true)).await?;
-        leased.push((stream.id, registered.epoch.ok_or("a lease without an epoch")?));
+        leased.push((stream.id, registered.epoch.ok_or("the registration returned no epoch")?));
     }
     Ok(leased)
 }
@@ -129,29 +135,29 @@ async fn write(registry: &Shared, leased: &Arc<Vec<(StreamId, Epoch)>>, time: Du
     Ok(done)
 }
 
-/// What Redis and a process of its own spend on a hundred thousand leases.
-pub(super) async fn held(world: &mut World<'_>) -> Result<Vec<Line>> {
+/// Measures the processor time of Redis and of a separate process that holds 100 000 leases.
+pub(super) async fn held(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     note("100 000 leases");
-    let url = world.server.url();
+    let url = setup.server.url();
     let program = std::env::current_exe()?;
     let mut child =
         Command::new(program).args(["--bench", &format!("--hold-leases={url}")]).stdout(Stdio::piped()).spawn()?;
-    let out = child.stdout.take().ok_or("no output")?;
+    let out = child.stdout.take().ok_or("the child process has no stdout")?;
     let mut lines = BufReader::new(out).lines();
-    let mut next = move || lines.next().ok_or("the process that holds leases ended early")?.map_err(Into::into);
+    let mut next = move || lines.next().ok_or("the process that holds the leases exited early")?.map_err(Into::into);
     let (ready, next) = tokio::task::spawn_blocking(move || (next(), next)).await?;
     let ready: Result<String> = ready;
     let bytes: f64 = ready?.parse()?;
-    let (before, start) = (world.server.cpu().await?, Instant::now());
+    let (before, start) = (setup.server.cpu().await?, Instant::now());
     let share: Result<String> = tokio::task::spawn_blocking(next).await?;
-    let redis = (world.server.cpu().await? - before) / start.elapsed().as_secs_f64();
+    let redis = (setup.server.cpu().await? - before) / start.elapsed().as_secs_f64();
     let process: f64 = share?.parse()?;
     child.wait()?;
-    let line = |who: &str, figure: String, demand: String, met: bool| Line {
+    let line = |contender: &str, figure: String, target: String, met: bool| Line {
         row: format!("{} leases, written every {} s", thousands(HELD as f64), INTERVAL.as_secs()),
-        who: who.into(),
+        contender: contender.into(),
         figure,
-        demand,
+        target,
         met: verdict(Some(met)),
         ..Line::default()
     };
@@ -168,16 +174,18 @@ pub(super) async fn held(world: &mut World<'_>) -> Result<Vec<Line>> {
     ])
 }
 
-/// Holds the leases, in a process of its own; prints bytes a lease, then the share of a core that keeping them took.
+/// Holds the leases, in a separate process.
+///
+/// Prints the bytes per lease and, two intervals later, the share of a core that the process used in that time.
 pub(crate) fn hold(url: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let registry = ours::connect(url, "held:streams:").await?;
         let leases = Leases::new(registry, LeaseOptions::default().heartbeat(INTERVAL));
         let before = resident()?;
-        // As many records as the leases will hold, so that the difference is what a lease adds.
+        // The leases hold the same number of records, so the difference is the cost of the leases themselves.
         let records: Vec<Stream> = (0..HELD).map(streams::stream).collect::<Result<_>>()?;
-        let of_records = resident()? - before;
+        let record_bytes = resident()? - before;
         let mut held = Vec::with_capacity(HELD);
         for records in records.chunks(64) {
             let acquired = records.iter().map(|stream| leases.acquire(stream.clone()));
@@ -185,24 +193,24 @@ pub(crate) fn hold(url: &str) -> Result<()> {
                 held.push(lease?);
             }
         }
-        let of_leases = resident()? - before - of_records;
-        let beyond = of_leases.saturating_sub(of_records) / u64::try_from(HELD)?;
-        // Past the first round, in which everybody is due at once.
+        let lease_bytes = resident()? - before - record_bytes;
+        let added = lease_bytes.saturating_sub(record_bytes) / u64::try_from(HELD)?;
+        // Skips the first interval, in which all leases are due at the same time.
         tokio::time::sleep(INTERVAL).await;
-        report::print(&beyond.to_string())?;
+        report::print(&added.to_string())?;
         let (spent, start) = (cpu("self")?, Instant::now());
         tokio::time::sleep(INTERVAL * 2).await;
         report::print(&format!("{:.5}", (cpu("self")? - spent) / start.elapsed().as_secs_f64()))?;
-        // They expire by themselves; a warning for each would be a hundred thousand.
+        // Exits without releasing the leases, which would log 100 000 warnings. They expire on their own.
         std::process::exit(0);
     })
 }
 
-/// Seconds of processor time that a process has taken; `self` is this one.
+/// Returns the processor time that a process has used, in seconds; `self` is this process.
 pub(super) fn cpu(process: &str) -> Result<f64> {
-    // utime and stime, in hundredths of a second (proc_pid_stat(5)); the second field may hold blanks.
+    // utime and stime, in hundredths of a second (proc_pid_stat(5)); the second field may contain spaces.
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let rest = stat.rsplit_once(") ").ok_or("an odd /proc/self/stat")?.1;
+    let rest = stat.rsplit_once(") ").ok_or("unexpected format of /proc/PID/stat")?.1;
     let ticks: Vec<f64> = rest.split(' ').skip(11).take(2).map(str::parse).collect::<std::result::Result<_, _>>()?;
     Ok(ticks.iter().sum::<f64>() / 100.0)
 }

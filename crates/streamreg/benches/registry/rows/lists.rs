@@ -1,7 +1,7 @@
-//! Lists, searches and summaries of a server: what a page costs, however many streams there are.
+//! Lists, searches and summaries of a server: the cost of a page should not grow with the number of streams.
 //!
-//! Each server is a process of its own with a memory store, so that its processor time can be read. Beside its lists it
-//! serves the bytes of one page from a bare handler, which is what the lists are compared with.
+//! Each server runs in a separate process with a memory store, so that its processor time can be read. Lists are compared
+//! with a bare handler in the same process, which always returns the same page.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -20,29 +20,33 @@ use streamreg::server::{ServeOptions, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{World, note};
+use super::{Setup, note};
 use crate::args::Args;
 use crate::figures::{median, spread, thousands};
 use crate::ours::{self, Shared};
 use crate::report::{self, Line, verdict};
 use crate::{Result, streams};
 
-/// The page that is asked for.
+/// Path of the requested page.
 const PAGE: &str = "/api/v1/streams?limit=100";
-/// Connections of the rate row.
+/// Number of connections in the rate row.
 const CONNECTIONS: usize = 64;
-/// Streams of the rate row.
-const USUAL: usize = 10_000;
-/// Demands, from the issue of fast lists: the rate of the bare handler, growth from 1 000 to 100 000 streams, milliseconds
-/// of processor time, times of a snapshot, bytes.
+/// Number of streams in the rate row.
+const STREAMS: usize = 10_000;
+/// Target: lower limit of the rate of the server, relative to the bare handler.
 const RATE: f64 = 0.15;
+/// Target: upper limit of the growth in cost from 1 000 streams to the large registry.
 const GROWTH: f64 = 2.0;
+/// Target: upper limit of the processor time of a request, in milliseconds.
 const MILLIS: f64 = 8.0;
-const WALK: f64 = 2.0;
+/// Target: upper limit of the time to read all pages, relative to a snapshot.
+const ALL_PAGES: f64 = 2.0;
+/// Target: upper limit of the bytes that a command receives over HTTP.
 const BYTES: u64 = 10_000;
 
-/// Serves lists of `count` streams, in a process of its own: prints the port of the server and that of the bare handler,
-/// and ends with its standard input.
+/// Serves lists of `count` streams, in a separate process.
+///
+/// Prints the ports of the server and of the bare handler. Exits when its stdin is closed.
 pub(crate) fn serve_lists(count: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(super::WORKERS).enable_all().build()?;
     runtime.block_on(async {
@@ -66,22 +70,22 @@ pub(crate) fn serve_lists(count: usize) -> Result<()> {
     })
 }
 
-/// A server of lists in a process of its own.
-struct Lists {
+/// A list server in a separate process.
+struct ListServer {
     process: Child,
     _stdin: ChildStdin,
     port: u16,
     bare: u16,
 }
 
-impl Drop for Lists {
+impl Drop for ListServer {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-impl Lists {
+impl ListServer {
     async fn start(count: usize) -> Result<Self> {
         let program = std::env::current_exe()?;
         let mut process = Command::new(program)
@@ -89,29 +93,29 @@ impl Lists {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let stdin = process.stdin.take().ok_or("no input")?;
-        let out = process.stdout.take().ok_or("no output")?;
+        let stdin = process.stdin.take().ok_or("the child process has no stdin")?;
+        let out = process.stdout.take().ok_or("the child process has no stdout")?;
         let line = tokio::task::spawn_blocking(move || BufReader::new(out).lines().next()).await?;
-        let line = line.ok_or("the server of lists ended early")??;
-        let (port, bare) = line.split_once(' ').ok_or("two ports were expected")?;
+        let line = line.ok_or("the list server exited early")??;
+        let (port, bare) = line.split_once(' ').ok_or("expected two ports from the list server")?;
         let lists = Self { port: port.parse()?, bare: bare.parse()?, process, _stdin: stdin };
-        // The view is complete when a cursor is one of its own.
+        // A cursor that starts with `v.` comes from the view, so the view is complete.
         let until = Instant::now() + Duration::from_secs(60);
         while !body(&fetch(lists.port, "/api/v1/streams?limit=1").await?).contains("\"v.id.") {
             if Instant::now() > until {
-                return Err("the server's view is not complete after a minute".into());
+                return Err("the server's view was not complete after 60 s".into());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(lists)
     }
 
-    /// Seconds of processor time that the process has taken.
+    /// Returns the processor time that the process has used, in seconds.
     fn cpu(&self) -> Result<f64> {
         super::leases::cpu(&self.process.id().to_string())
     }
 
-    /// Milliseconds of processor time for one request.
+    /// Returns the processor time per request, in milliseconds.
     async fn cost(&self, path: &str, time: Duration) -> Result<f64> {
         fetch(self.port, path).await?;
         let before = self.cpu()?;
@@ -120,19 +124,19 @@ impl Lists {
     }
 }
 
-/// Sends a request and returns the whole answer.
+/// Sends a request and returns the complete response.
 async fn fetch(port: u16, path: &str) -> Result<Vec<u8>> {
     let mut connection = Connection::open(port).await?;
     connection.request(path).await?;
     Ok(std::mem::take(&mut connection.buffer))
 }
 
-fn body(answer: &[u8]) -> String {
-    let text = String::from_utf8_lossy(answer);
-    text.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())
+fn body(response: &[u8]) -> String {
+    let response = String::from_utf8_lossy(response);
+    response.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())
 }
 
-/// A connection that is used again and reads as little as it can: the load must not take the server's processors.
+/// A keep-alive connection that parses as little as possible, so that the load leaves the processors to the server.
 struct Connection {
     socket: TcpStream,
     buffer: Vec<u8>,
@@ -149,12 +153,12 @@ impl Connection {
         let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
         self.socket.write_all(head.as_bytes()).await?;
         self.buffer.clear();
-        let mut whole = None;
-        while whole.is_none_or(|whole| self.buffer.len() < whole) {
+        let mut expected = None;
+        while expected.is_none_or(|expected| self.buffer.len() < expected) {
             if self.socket.read_buf(&mut self.buffer).await? == 0 {
                 return Err("the server closed a connection".into());
             }
-            if whole.is_none()
+            if expected.is_none()
                 && let Some(end) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n")
             {
                 let head = std::str::from_utf8(&self.buffer[..end])?;
@@ -164,14 +168,14 @@ impl Connection {
                 let length = head
                     .lines()
                     .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-                whole = Some(end + 4 + length.unwrap_or(0_usize));
+                expected = Some(end + 4 + length.unwrap_or(0_usize));
             }
         }
         Ok(())
     }
 }
 
-/// Sends requests over some connections for a while; returns how many were answered.
+/// Sends requests over several connections for `time`; returns the number of responses.
 async fn load(port: u16, path: &str, connections: usize, time: Duration) -> Result<u64> {
     let stop = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(AtomicU64::new(0));
@@ -196,14 +200,14 @@ async fn load(port: u16, path: &str, connections: usize, time: Duration) -> Resu
     Ok(answered.load(Ordering::Relaxed))
 }
 
-fn line(row: &str, who: &str, figure: String, demand: String, met: Option<bool>) -> Line {
-    Line { row: row.into(), who: who.into(), figure, demand, met: verdict(met), ..Line::default() }
+fn line(row: &str, contender: &str, figure: String, target: String, met: Option<bool>) -> Line {
+    Line { row: row.into(), contender: contender.into(), figure, target, met: verdict(met), ..Line::default() }
 }
 
-/// The rows that need no Redis.
+/// Measures the rows that do not need Redis.
 pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
     let mut lines = rate(args).await?;
-    let (small, large) = (Lists::start(1_000).await?, Lists::start(args.large()).await?);
+    let (small, large) = (ListServer::start(1_000).await?, ListServer::start(args.large()).await?);
     let size = thousands(args.large() as f64);
     let time = args.round();
     note("the cost of a page");
@@ -216,16 +220,16 @@ pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
     let row = "page of 100 by id, processor time";
     let millis = |costs: &[f64]| spread(costs, |cost| format!("{cost:.3} ms"));
     lines.push(line(row, "1 000 streams", millis(&costs[0]), String::new(), None));
-    let mut of_large = line(
+    let mut large_line = line(
         row,
         &format!("{size} streams"),
         millis(&costs[1]),
         format!("≤ {GROWTH} × 1 000 streams"),
         Some(growth <= GROWTH),
     );
-    of_large.ratio = format!("{growth:.2}");
-    lines.push(of_large);
-    for (who, path) in [
+    large_line.ratio = format!("{growth:.2}");
+    lines.push(large_line);
+    for (contender, path) in [
         ("page of 100 by -bitrate", "/api/v1/streams?limit=100&sort=-bitrate"),
         ("page of 100 by node", "/api/v1/streams?limit=100&sort=node"),
         ("search", "/api/v1/streams?limit=100&search=customer-9"),
@@ -234,7 +238,7 @@ pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
         ("summary by status", "/api/v1/summary?by=status"),
         ("summary by node", "/api/v1/summary?by=node"),
     ] {
-        note(who);
+        note(contender);
         let mut costs = Vec::new();
         for _ in 0..args.rounds() {
             costs.push(large.cost(path, time).await?);
@@ -242,21 +246,21 @@ pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
         let met = median(costs.clone()) <= MILLIS;
         lines.push(line(
             &format!("{size} streams, processor time"),
-            who,
+            contender,
             millis(&costs),
             format!("≤ {MILLIS} ms"),
             Some(met),
         ));
     }
     let registry: Shared = Arc::new(HttpRegistry::connect(format!("http://127.0.0.1:{}", large.port).parse()?).await?);
-    lines.extend(walk(args, &registry, "over HTTP, memory store", Some(WALK)).await?);
+    lines.extend(all_pages(args, &registry, "over HTTP, memory store", Some(ALL_PAGES)).await?);
     Ok(lines)
 }
 
-/// Pages a second over many connections, beside the bare handler.
+/// Measures pages per second over many connections, compared with the bare handler.
 async fn rate(args: &Args) -> Result<Vec<Line>> {
-    note("pages a second");
-    let lists = Lists::start(USUAL).await?;
+    note("pages per second");
+    let lists = ListServer::start(STREAMS).await?;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds() {
         for (port, rates) in [(lists.bare, &mut bare), (lists.port, &mut ours)] {
@@ -266,20 +270,20 @@ async fn rate(args: &Args) -> Result<Vec<Line>> {
         }
     }
     let ratio = median(ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect());
-    let row = format!("page of 100 by id, {} streams, {CONNECTIONS} connections", thousands(USUAL as f64));
+    let row = format!("page of 100 by id, {} streams, {CONNECTIONS} connections", thousands(STREAMS as f64));
     let mut served =
         line(&row, "the server", spread(&ours, thousands), format!("≥ {RATE} × the bare handler"), Some(ratio >= RATE));
     served.ratio = format!("{ratio:.2}");
     let mut lines =
         vec![line(&row, "a bare handler, same bytes", spread(&bare, thousands), String::new(), None), served];
-    for (who, arguments) in
+    for (contender, arguments) in
         [("streamreg summary", vec!["summary"]), ("streamreg history --limit 1", vec!["history", "--limit", "1"])]
     {
-        let bytes = moved(lists.port, &arguments).await?;
-        let row = format!("bytes over HTTP, {} streams", thousands(USUAL as f64));
+        let bytes = bytes_received(lists.port, &arguments).await?;
+        let row = format!("bytes over HTTP, {} streams", thousands(STREAMS as f64));
         lines.push(line(
             &row,
-            who,
+            contender,
             format!("{} bytes", thousands(bytes as f64)),
             format!("≤ {} bytes", thousands(BYTES as f64)),
             Some(bytes <= BYTES),
@@ -288,8 +292,8 @@ async fn rate(args: &Args) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// Runs the program against the server and counts the bytes that it is sent.
-async fn moved(port: u16, arguments: &[&str]) -> Result<u64> {
+/// Runs `streamreg` against the server and returns the number of bytes that it receives.
+async fn bytes_received(port: u16, arguments: &[&str]) -> Result<u64> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
     let count = Arc::new(AtomicU64::new(0));
@@ -314,7 +318,7 @@ async fn moved(port: u16, arguments: &[&str]) -> Result<u64> {
         std::io::stderr().write_all(&output.stderr)?;
         return Err(format!("streamreg {arguments:?} failed").into());
     }
-    // The forwarder sees the end of the connections a moment after the program has ended.
+    // The forwarder counts the bytes when the connections close, slightly after the program exits.
     let until = Instant::now() + Duration::from_secs(5);
     while count.load(Ordering::Relaxed) == 0 && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -323,46 +327,46 @@ async fn moved(port: u16, arguments: &[&str]) -> Result<u64> {
     Ok(count.load(Ordering::Relaxed))
 }
 
-/// The walk through the large registry in Redis, through a server.
-pub(super) async fn walk_redis(world: &mut World<'_>) -> Result<Vec<Line>> {
-    let store = world.large().await?;
+/// Reads all pages of the large registry in Redis through a server.
+pub(super) async fn all_pages_redis(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
+    let store = setup.large().await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
     let server = tokio::spawn(serve(store, listener, ServeOptions::default(), std::future::pending()));
     let registry: Shared = Arc::new(HttpRegistry::connect(url.parse()?).await?);
-    let lines = walk(world.args, &registry, "over HTTP, Redis", None).await;
+    let lines = all_pages(setup.args, &registry, "over HTTP, Redis", None).await;
     server.abort();
     lines
 }
 
-/// A walk through all pages beside a snapshot.
-async fn walk(args: &Args, registry: &Shared, who: &str, demand: Option<f64>) -> Result<Vec<Line>> {
-    note("a walk through all pages");
-    let (mut walks, mut snapshots) = (Vec::new(), Vec::new());
+/// Compares reading all pages with a snapshot.
+async fn all_pages(args: &Args, registry: &Shared, store: &str, target: Option<f64>) -> Result<Vec<Line>> {
+    note("all pages");
+    let (mut pages, mut snapshots) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds().min(5) {
         let start = Instant::now();
         let all = registry.snapshot().await?.streams.len();
         snapshots.push(start.elapsed().as_secs_f64());
         let start = Instant::now();
-        let (mut query, mut seen) = (Query::default(), 0);
+        let (mut query, mut found) = (Query::default(), 0);
         loop {
             let page = registry.find(&query).await?;
-            seen += page.streams.len();
+            found += page.streams.len();
             match page.next {
                 Some(next) => query = query.cursor(next),
                 None => break,
             }
         }
-        walks.push(start.elapsed().as_secs_f64());
-        if seen != all {
-            return Err(format!("the pages held {seen} streams of {all}").into());
+        pages.push(start.elapsed().as_secs_f64());
+        if found != all {
+            return Err(format!("the pages contained {found} of {all} streams").into());
         }
     }
-    let ratio = median(walks.iter().zip(&snapshots).map(|(walk, snapshot)| walk / snapshot).collect());
-    let row = format!("all {} streams, {who}", thousands(args.large() as f64));
+    let ratio = median(pages.iter().zip(&snapshots).map(|(pages, snapshot)| pages / snapshot).collect());
+    let row = format!("all {} streams, {store}", thousands(args.large() as f64));
     let seconds = |times: &[f64]| spread(times, |time| format!("{time:.2} s"));
-    let text = demand.map_or_else(String::new, |demand| format!("≤ {demand} × the snapshot"));
-    let mut walked = line(&row, "pages of 1 000", seconds(&walks), text, demand.map(|demand| ratio <= demand));
-    walked.ratio = format!("{ratio:.2}");
-    Ok(vec![line(&row, "a snapshot", seconds(&snapshots), String::new(), None), walked])
+    let limit = target.map_or_else(String::new, |target| format!("≤ {target} × the snapshot"));
+    let mut paged = line(&row, "pages of 1 000", seconds(&pages), limit, target.map(|target| ratio <= target));
+    paged.ratio = format!("{ratio:.2}");
+    Ok(vec![line(&row, "a snapshot", seconds(&snapshots), String::new(), None), paged])
 }

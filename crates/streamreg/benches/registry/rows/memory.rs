@@ -1,4 +1,4 @@
-//! The memory store under two threads.
+//! The memory store with two threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::report::{Line, verdict};
 use crate::{Result, streams};
 
 const THREADS: usize = 2;
-const DEMAND: f64 = 1_000_000.0;
+const TARGET: f64 = 1_000_000.0;
 
 #[derive(Clone, Copy)]
 enum Step {
@@ -22,7 +22,7 @@ enum Step {
     Heartbeat,
 }
 
-/// Gets, then heartbeats, by two threads that each have a runtime of their own.
+/// Measures gets, then heartbeats, with two threads that each have their own runtime.
 pub(super) async fn row(args: &Args) -> Result<Vec<Line>> {
     let registry: Shared = Arc::new(MemoryRegistry::new());
     let mut ids = Vec::with_capacity(STREAMS);
@@ -40,10 +40,10 @@ pub(super) async fn row(args: &Args) -> Result<Vec<Line>> {
         }
         lines.push(Line {
             row: format!("memory store, {name}, {THREADS} threads"),
-            who: "ours".into(),
+            contender: "ours".into(),
             figure: spread(&rates, thousands),
-            demand: format!("≥ {}", thousands(DEMAND)),
-            met: verdict(Some(median(rates) >= DEMAND)),
+            target: format!("≥ {}", thousands(TARGET)),
+            met: verdict(Some(median(rates) >= TARGET)),
             ..Line::default()
         });
     }

@@ -19,42 +19,43 @@ use crate::load::Caller;
 use crate::ours::{self, Shared};
 use crate::report::{self, Line};
 use crate::server::Server;
-use crate::{Result, streams, usual};
+use crate::{Result, baseline, streams};
 
-/// Threads of the runtime that all callers share.
+/// Number of threads of the runtime that all callers share.
 pub(crate) const WORKERS: usize = 2;
-/// Callers of the rows with many.
+/// Number of callers in rows with many callers.
 pub(crate) const CALLERS: usize = 64;
-/// Streams of the rows, but for the large one.
+/// Number of streams in the registry that most rows use.
 pub(crate) const STREAMS: usize = 10_000;
 
-/// What the rows work on.
-pub(crate) struct World<'a> {
+/// The server, the registries and the callers that the rows use.
+pub(crate) struct Setup<'a> {
     args: &'a Args,
     server: Server,
     ids: Arc<Vec<StreamId>>,
     shared: Shared,
-    usual: Vec<Caller>,
+    baseline: Vec<Caller>,
     ours: Vec<Caller>,
     each: Vec<Caller>,
     large: Option<Shared>,
 }
 
-impl<'a> World<'a> {
+impl<'a> Setup<'a> {
     async fn new(args: &'a Args) -> Result<Self> {
         let server = Server::start().await?;
         let shared = ours::connect(&server.url(), ours::PREFIX).await?;
-        let mut usual = usual::Caller::connect(&server.url(), CALLERS, u64::try_from(ours::TTL.as_millis())?).await?;
+        let mut baseline =
+            baseline::Caller::connect(&server.url(), CALLERS, u64::try_from(ours::TTL.as_millis())?).await?;
         let each = ours::connect_each(&server.url(), CALLERS).await?;
         let streams = Arc::new((0..STREAMS).map(streams::stream).collect::<Result<Vec<_>>>()?);
         ours::fill(&shared, &streams).await?;
         let records: Vec<_> =
             shared.list().await?.iter().map(|stream| (stream.id.to_string(), stream.to_json())).collect();
-        usual[0].adopt(&records).await?;
+        baseline[0].load(&records).await?;
         Ok(Self {
             args,
             ids: Arc::new(streams.iter().map(|stream| stream.id.clone()).collect()),
-            usual: usual.into_iter().map(Caller::Usual).collect(),
+            baseline: baseline.into_iter().map(Caller::Baseline).collect(),
             ours: vec![Caller::Ours(Arc::clone(&shared)); CALLERS],
             each: each.into_iter().map(Caller::Ours).collect(),
             shared,
@@ -63,13 +64,13 @@ impl<'a> World<'a> {
         })
     }
 
-    /// The large registry, filled when it is first asked for.
+    /// Returns the large registry, and fills it on first use.
     async fn large(&mut self) -> Result<Shared> {
         if let Some(large) = &self.large {
             return Ok(Arc::clone(large));
         }
         let (size, registry) = (self.args.large(), ours::connect(&self.server.url(), ours::LARGE).await?);
-        // In parts, so that the streams of this program do not take the memory of those in the store.
+        // Filled in parts, so that the program never holds all streams in memory together with the server.
         for first in (0..size).step_by(10_000) {
             let part = (first..(first + 10_000).min(size)).map(streams::stream).collect::<Result<Vec<_>>>()?;
             ours::fill(&registry, &Arc::new(part)).await?;
@@ -79,7 +80,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// Measures every row asked for and prints the table.
+/// Measures the selected rows and prints the table.
 pub(crate) async fn run(args: &Args) -> Result<()> {
     let mut lines = Vec::new();
     let before = load_average();
@@ -94,38 +95,38 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     print(args, &lines, &version, &before)
 }
 
-/// The rows that need a server; returns its version.
+/// Measures the rows that need Redis; returns the version of the server.
 async fn redis(args: &Args, lines: &mut Vec<Line>) -> Result<String> {
-    let mut world = World::new(args).await?;
-    let version = world.server.version().await?;
-    single::rows(&mut world, lines).await?;
+    let mut setup = Setup::new(args).await?;
+    let version = setup.server.version().await?;
+    single::rows(&mut setup, lines).await?;
     if args.wants("register") {
         note("register");
-        lines.extend(register::row(&mut world).await?);
+        lines.extend(register::row(&mut setup).await?);
     }
     if args.wants("bytes") {
-        note("bytes a stream");
-        lines.extend(bytes::redis(&mut world.server, &world.shared, STREAMS).await?);
+        note("bytes per stream");
+        lines.extend(bytes::redis(&mut setup.server, &setup.shared, STREAMS).await?);
         lines.push(bytes::memory_store().await?);
     }
     if args.wants("leased heartbeats") {
-        lines.extend(leases::batches(&mut world).await?);
+        lines.extend(leases::batches(&mut setup).await?);
     }
     if args.wants("100 000 leases") {
-        lines.extend(leases::held(&mut world).await?);
+        lines.extend(leases::held(&mut setup).await?);
     }
-    if args.wants("commit to a watcher") {
-        lines.push(feed::row(&mut world).await?);
+    if args.wants("commit to watcher") {
+        lines.push(feed::row(&mut setup).await?);
     }
     if args.wants("view get") {
-        lines.push(view::row(&mut world).await?);
+        lines.push(view::row(&mut setup).await?);
     }
     if args.wants("list_page") {
         note("list_page");
-        lines.extend(page::row(&mut world).await?);
+        lines.extend(page::row(&mut setup).await?);
     }
-    if args.wants("walk") {
-        lines.extend(lists::walk_redis(&mut world).await?);
+    if args.wants("all pages") {
+        lines.extend(lists::all_pages_redis(&mut setup).await?);
     }
     Ok(version)
 }
@@ -141,7 +142,7 @@ fn print(args: &Args, lines: &[Line], version: &str, before: &str) -> Result<()>
     );
     let missed = lines.iter().filter(|line| line.met.contains("no")).count();
     let judged = lines.iter().filter(|line| !line.met.is_empty()).count();
-    let sum = format!("{} of {judged} demands met.", judged - missed);
+    let sum = format!("{} of {judged} targets met.", judged - missed);
     if args.markdown {
         report::print(&format!("{machine}.\n\n{}\n{sum}\n\n{}", report::markdown(lines), scripts()))?;
     } else {
@@ -150,12 +151,16 @@ fn print(args: &Args, lines: &[Line], version: &str, before: &str) -> Result<()>
     Ok(())
 }
 
-/// The text of what was compared with.
+/// Formats the scripts of the baseline as Markdown.
 fn scripts() -> String {
-    let scripts =
-        [("heartbeat", usual::HEARTBEAT), ("status", usual::STATUS), ("stats", usual::STATS), ("list", usual::LIST)];
-    let texts = scripts.map(|(name, text)| format!("`{name}.lua`\n\n```lua\n{}\n```\n", text.trim_end()));
-    format!("The usual way, A:\n\n{}", texts.join("\n"))
+    let scripts = [
+        ("heartbeat", baseline::HEARTBEAT),
+        ("status", baseline::STATUS),
+        ("stats", baseline::STATS),
+        ("list", baseline::LIST),
+    ];
+    let sections = scripts.map(|(name, script)| format!("`{name}.lua`\n\n```lua\n{}\n```\n", script.trim_end()));
+    format!("The usual way, A:\n\n{}", sections.join("\n"))
 }
 
 fn note(row: &str) {

@@ -1,44 +1,45 @@
-//! Pages of a large registry: how long each command holds the server.
+//! Pages of a large registry: the time that each command blocks the server.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::World;
+use super::Setup;
 use crate::Result;
 use crate::figures::{percentile, thousands};
 use crate::report::{Line, verdict};
 use crate::server::Logged;
 
+/// Number of streams per page.
 const COUNT: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
-/// 99 % of the commands may take this long.
+/// Target: upper limit of the time of 99 % of the commands, in microseconds.
 const LIMIT_MICROS: u64 = 5_000;
 
-/// Walks through the large registry and sorts the commands by their time.
-pub(super) async fn row(world: &mut World<'_>) -> Result<Vec<Line>> {
-    let (size, registry) = (world.args.large(), world.large().await?);
-    let walks = if world.args.quick { 1 } else { 5 };
+/// Reads all pages of the large registry, and groups the logged commands by name.
+pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
+    let (size, registry) = (setup.args.large(), setup.large().await?);
+    let repeats = if setup.args.quick { 1 } else { 5 };
     let mut pages = Vec::new();
-    // The connection is made before anything is logged.
+    // Connects before the log starts.
     registry.list_page(None, COUNT).await?;
-    world.server.log_all().await?;
-    for _ in 0..walks {
+    setup.server.log_all().await?;
+    for _ in 0..repeats {
         let mut cursor = None;
-        let mut seen = 0;
+        let mut found = 0;
         loop {
             let start = Instant::now();
             let page = registry.list_page(cursor.as_ref(), COUNT).await?;
             pages.push(start.elapsed());
-            seen += page.streams.len();
+            found += page.streams.len();
             cursor = page.next;
             if cursor.is_none() {
                 break;
             }
         }
-        if seen < size {
-            return Err(format!("the pages held {seen} streams of {size}").into());
+        if found < size {
+            return Err(format!("the pages contained {found} of {size} streams").into());
         }
     }
-    let logged = world.server.logged().await?;
+    let logged = setup.server.logged().await?;
     Ok(lines(&format!("list_page, 1 000 of {}", thousands(size as f64)), &logged, &mut pages))
 }
 
@@ -53,27 +54,27 @@ fn lines(row: &str, logged: &[Logged], pages: &mut [Duration]) -> Vec<Line> {
     }
     let mut all = line(row, "all commands", logged.iter().map(|entry| entry.micros).collect());
     let within = logged.iter().filter(|entry| entry.micros <= LIMIT_MICROS).count();
-    all.demand = "99 % of commands ≤ 5 ms".into();
+    all.target = "99 % of commands ≤ 5 ms".into();
     all.met = verdict(Some(within * 100 >= logged.len() * 99));
     lines.push(all);
     pages.sort_unstable();
     let middle = pages.get(pages.len() / 2).copied().unwrap_or_default();
     lines.push(Line {
         row: row.to_owned(),
-        who: "a page to structs, end to end".into(),
+        contender: "a page to structs, end to end".into(),
         figure: format!("{:.1} ms", middle.as_secs_f64() * 1_000.0),
         ..Line::default()
     });
     lines
 }
 
-fn line(row: &str, who: &str, mut micros: Vec<u64>) -> Line {
+fn line(row: &str, contender: &str, mut micros: Vec<u64>) -> Line {
     micros.sort_unstable();
-    let [half, most, all] = [0.5, 0.99, 1.0].map(|part| percentile(&micros, part));
+    let [median, p99, max] = [0.5, 0.99, 1.0].map(|part| percentile(&micros, part));
     Line {
         row: row.to_owned(),
-        who: format!("{} {who}", micros.len()),
-        server: format!("p50 {half}, p99 {most}, max {all}"),
+        contender: format!("{} {contender}", micros.len()),
+        server: format!("p50 {median}, p99 {p99}, max {max}"),
         ..Line::default()
     }
 }

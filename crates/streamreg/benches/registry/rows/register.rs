@@ -1,12 +1,12 @@
-//! Registering and unregistering.
+//! Registration and unregistration.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use stream_registry::{Registry, Stream, StreamId};
 
-use super::{CALLERS, World};
-use crate::figures::{Demand, Sample, Unit};
+use super::{CALLERS, Setup};
+use crate::figures::{Sample, Target, Unit};
 use crate::load::Caller;
 use crate::ours::Shared;
 use crate::report::{Contender, Line, compare};
@@ -21,27 +21,27 @@ enum Step {
     Unregister,
 }
 
-/// Each caller registers streams, then unregisters them; both ways of opening registries.
-pub(super) async fn row(world: &mut World<'_>) -> Result<Vec<Line>> {
-    let each_caller = if world.args.quick { 20 } else { 150 };
-    let sides = [("ours", world.ours.clone()), ("ours, a connection each", world.each.clone())];
-    let contender = |who| Contender { who, samples: Vec::new(), demand: Demand::default() };
-    let mut register = sides.each_ref().map(|(who, _)| contender(*who));
-    let mut unregister = sides.each_ref().map(|(who, _)| contender(*who));
-    for round in 0..world.args.rounds() {
+/// Each caller registers streams, then unregisters them. Measured with a shared registry and with one per caller.
+pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
+    let each_caller = if setup.args.quick { 20 } else { 150 };
+    let sides = [("ours", setup.ours.clone()), ("ours, a connection each", setup.each.clone())];
+    let contender = |name| Contender { name, samples: Vec::new(), target: Target::default() };
+    let mut register = sides.each_ref().map(|(name, _)| contender(name));
+    let mut unregister = sides.each_ref().map(|(name, _)| contender(name));
+    for round in 0..setup.args.rounds() {
         for (at, (_, callers)) in sides.iter().enumerate() {
-            // Streams that are not there yet, and whose ends nobody has seen.
+            // New ids in each round, so that neither a record nor a tombstone exists.
             let first = 1_000_000 + (round * sides.len() + at) * CALLERS * each_caller;
             let streams = (first..first + CALLERS * each_caller).map(streams::stream).collect::<Result<Vec<_>>>()?;
             let streams = Arc::new(streams);
-            register[at].samples.push(step(&mut world.server, callers, &streams, Step::Register).await?);
-            unregister[at].samples.push(step(&mut world.server, callers, &streams, Step::Unregister).await?);
+            register[at].samples.push(step(&mut setup.server, callers, &streams, Step::Register).await?);
+            unregister[at].samples.push(step(&mut setup.server, callers, &streams, Step::Unregister).await?);
         }
     }
     let mut lines = compare(&format!("register, {CALLERS} callers"), Unit::PerSecond, None, &register);
     lines.extend(compare(&format!("unregister, {CALLERS} callers"), Unit::PerSecond, None, &unregister));
     for line in &mut lines {
-        line.demand = "reported".into();
+        line.target = "reported".into();
     }
     Ok(lines)
 }
@@ -66,13 +66,13 @@ async fn step(server: &mut Server, callers: &[Caller], streams: &Arc<Vec<Stream>
     for task in tasks {
         task.await??;
     }
-    let took = start.elapsed();
+    let elapsed = start.elapsed();
     let (micros, sent) = server.spent(COMMANDS).await?;
     let done = streams.len() as f64;
     Ok(Sample {
-        per_second: done / took.as_secs_f64(),
+        per_second: done / elapsed.as_secs_f64(),
         server_micros: micros as f64 / done,
-        joined: done / sent as f64,
+        per_command: done / sent as f64,
     })
 }
 

@@ -1,105 +1,110 @@
-//! Rows that compare the same calls made the usual way, through one shared registry, and through a
-//! registry for each caller.
+//! Rows that compare the same calls of the baseline, of one shared registry and of one registry per caller.
 
-use super::{CALLERS, World, note};
+use super::{CALLERS, Setup, note};
 use crate::Result;
-use crate::figures::{Demand, Sample, Unit};
+use crate::figures::{Sample, Target, Unit};
 use crate::load::{BATCH, Call, Caller, drive};
 use crate::report::{Contender, Line, compare};
 
-/// Commands whose time is counted: those sent, not those inside scripts.
+/// Commands that clients send for changes; their time includes the commands inside scripts.
 const SCRIPTS: &[&str] = &["evalsha", "eval", "time"];
+/// Commands that clients send for gets.
 const READS: &[&str] = &["get", "mget", "type"];
+/// Commands that clients send for lists.
 const LISTS: &[&str] = &["evalsha", "eval", "sort_ro"];
 
-const NONE: Demand = Demand { rate: None, time: None, server: None };
-const MANY: Demand = Demand { rate: Some(2.3), server: Some(0.6), ..NONE };
-const ONE: Demand = Demand { rate: Some(0.9), ..NONE };
+/// No target.
+const NONE: Target = Target { rate: None, time: None, server: None };
+/// Target of changes with many callers.
+const MANY: Target = Target { rate: Some(2.3), server: Some(0.6), ..NONE };
+/// Target of changes with one caller.
+const ONE: Target = Target { rate: Some(0.9), ..NONE };
 
-/// One side of a row.
+/// One contender of a row, with its callers.
 struct Side {
-    who: &'static str,
+    name: &'static str,
     callers: Vec<Caller>,
     call: Call,
-    demand: Demand,
+    target: Target,
 }
 
 impl Side {
-    fn new(who: &'static str, callers: &[Caller], call: Call, demand: Demand) -> Self {
-        Self { who, callers: callers.to_vec(), call, demand }
+    fn new(name: &'static str, callers: &[Caller], call: Call, target: Target) -> Self {
+        Self { name, callers: callers.to_vec(), call, target }
     }
 
-    /// Streams in one call, where the row counts streams.
+    /// Returns the number of units that one call counts for: streams for batches, otherwise one call.
     fn weight(&self) -> f64 {
         if self.call == Call::Batch { BATCH as f64 } else { 1.0 }
     }
 }
 
-/// Measures all rows of this kind.
-pub(super) async fn rows(world: &mut World<'_>, lines: &mut Vec<Line>) -> Result<()> {
-    let (usual, ours, each) = (world.usual.clone(), world.ours.clone(), world.each.clone());
+/// Measures the selected rows.
+pub(super) async fn rows(setup: &mut Setup<'_>, lines: &mut Vec<Line>) -> Result<()> {
+    let (baseline, ours, each) = (setup.baseline.clone(), setup.ours.clone(), setup.each.clone());
     let calls = [
         ("heartbeat", Call::Heartbeat, MANY, Some(ONE), SCRIPTS),
         ("status", Call::Status, MANY, Some(ONE), SCRIPTS),
         ("stats", Call::Stats, MANY, Some(ONE), SCRIPTS),
-        ("get", Call::Get, Demand { rate: Some(1.5), ..NONE }, None, READS),
+        ("get", Call::Get, Target { rate: Some(1.5), ..NONE }, None, READS),
     ];
     for (name, call, many, one, commands) in calls {
         let sides = [
-            Side::new("A", &usual, call, NONE),
+            Side::new("A", &baseline, call, NONE),
             Side::new("ours", &ours, call, many),
             Side::new("ours, a connection each", &each, call, NONE),
         ];
-        row(world, lines, &format!("{name}, {CALLERS} callers"), Unit::PerSecond, &sides, commands).await?;
-        let sides = [Side::new("A", &usual[..1], call, NONE), Side::new("ours", &ours[..1], call, one.unwrap_or(NONE))];
-        row(world, lines, &format!("{name}, 1 caller"), Unit::PerSecond, &sides, commands).await?;
+        row(setup, lines, &format!("{name}, {CALLERS} callers"), Unit::PerSecond, &sides, commands).await?;
+        let sides =
+            [Side::new("A", &baseline[..1], call, NONE), Side::new("ours", &ours[..1], call, one.unwrap_or(NONE))];
+        row(setup, lines, &format!("{name}, 1 caller"), Unit::PerSecond, &sides, commands).await?;
     }
-    let demand = Demand { rate: Some(3.0), server: Some(0.45), ..NONE };
+    let target = Target { rate: Some(3.0), server: Some(0.45), ..NONE };
     let sides = [
-        Side::new("A, single calls, 64 callers", &usual, Call::Heartbeat, NONE),
-        Side::new("ours, 64 callers", &ours, Call::Batch, demand),
+        Side::new("A, single calls, 64 callers", &baseline, Call::Heartbeat, NONE),
+        Side::new("ours, 64 callers", &ours, Call::Batch, target),
         Side::new("ours, 1 caller", &ours[..1], Call::Batch, NONE),
-        Side::new("A in a pipeline of 100, 1 caller", &usual[..1], Call::Batch, NONE),
+        Side::new("A in a pipeline of 100, 1 caller", &baseline[..1], Call::Batch, NONE),
     ];
-    row(world, lines, "write of 100 heartbeats, streams", Unit::PerSecond, &sides, SCRIPTS).await?;
-    let demand = Demand { time: Some(0.75), ..NONE };
-    let sides = [Side::new("A", &usual[..1], Call::List, NONE), Side::new("ours", &ours[..1], Call::List, demand)];
-    row(world, lines, "list of 10 000 to structs", Unit::Millis, &sides, LISTS).await
+    row(setup, lines, "write of 100 heartbeats, streams", Unit::PerSecond, &sides, SCRIPTS).await?;
+    let target = Target { time: Some(0.75), ..NONE };
+    let sides = [Side::new("A", &baseline[..1], Call::List, NONE), Side::new("ours", &ours[..1], Call::List, target)];
+    row(setup, lines, "list of 10 000 to structs", Unit::Millis, &sides, LISTS).await
 }
 
-/// Measures the sides in turns; the first is what the others are compared with.
+/// Measures the sides alternately, and compares them with the first one.
 async fn row(
-    world: &mut World<'_>,
+    setup: &mut Setup<'_>,
     lines: &mut Vec<Line>,
     name: &str,
     unit: Unit,
     sides: &[Side],
     commands: &[&str],
 ) -> Result<()> {
-    if !world.args.wants(name) {
+    if !setup.args.wants(name) {
         return Ok(());
     }
     note(name);
     let mut contenders: Vec<_> =
-        sides.iter().map(|side| Contender { who: side.who, samples: Vec::new(), demand: side.demand }).collect();
+        sides.iter().map(|side| Contender { name: side.name, samples: Vec::new(), target: side.target }).collect();
     for side in sides {
-        drive(&side.callers, &world.ids, side.call, world.args.round() / 5).await?;
+        drive(&side.callers, &setup.ids, side.call, setup.args.round() / 5).await?;
     }
-    for _ in 0..world.args.rounds() {
+    for _ in 0..setup.args.rounds() {
         for (side, contender) in sides.iter().zip(&mut contenders) {
-            world.server.reset().await?;
-            let work = drive(&side.callers, &world.ids, side.call, world.args.round()).await?;
-            let (micros, sent) = world.server.spent(commands).await?;
-            // Counts of one round are far below 2^52.
+            setup.server.reset().await?;
+            let work = drive(&side.callers, &setup.ids, side.call, setup.args.round()).await?;
+            let (micros, sent) = setup.server.spent(commands).await?;
+            // The counts of one round are far below 2^52, so the conversion is exact.
             let done = work.calls as f64 * side.weight();
             contender.samples.push(Sample {
-                per_second: done / work.took.as_secs_f64(),
+                per_second: done / work.elapsed.as_secs_f64(),
                 server_micros: micros as f64 / done,
-                joined: done / sent as f64,
+                per_command: done / sent as f64,
             });
         }
     }
-    let usual = contenders[0].samples.clone();
-    lines.extend(compare(name, unit, Some(&usual), &contenders));
+    let baseline = contenders[0].samples.clone();
+    lines.extend(compare(name, unit, Some(&baseline), &contenders));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The local view: how long a look-up takes while changes are applied.
+//! The local view: the time of a look-up while changes are applied.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,31 +8,31 @@ use stream_registry::view::{View, ViewOptions};
 use stream_registry::{Stream, StreamId};
 
 use super::feed::{RATE, change};
-use super::{World, note};
+use super::{Setup, note};
 use crate::Result;
 use crate::figures::{median, spread, thousands};
 use crate::report::{Line, verdict};
 
-/// Nanoseconds for a look-up, at most.
-const DEMAND: f64 = 300.0;
-/// Look-ups between two readings of the clock.
+/// Target: upper limit of the time of a look-up, in nanoseconds.
+const TARGET: f64 = 300.0;
+/// Number of look-ups between two clock readings.
 const BLOCK: usize = 1_000;
 
-/// One thread looks streams up at random, while another process's worth of changes comes in from the store.
-pub(super) async fn row(world: &mut World<'_>) -> Result<Line> {
+/// One thread looks up streams in random order while changes arrive from the store.
+pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Line> {
     note("view get");
-    let registry = world.large().await?;
+    let registry = setup.large().await?;
     let view = View::new(Arc::clone(&registry), ViewOptions::default());
     view.ready().await?;
-    // As long as a router holds a packet's id: texts of their own, in the order in which they are asked for.
+    // Ids with their own allocations, in the order of the look-ups, as a router would hold them.
     let mut ids: Vec<StreamId> = view.all().iter().map(|stream| stream.id.clone()).collect();
     fastrand::Rng::with_seed(7).shuffle(&mut ids);
     let ids = ids.iter().map(StreamId::new).collect::<std::result::Result<Vec<_>, _>>()?;
-    let rounds = world.args.rounds();
-    let count = RATE * world.args.round().as_secs().max(1) * u64::try_from(rounds)?;
+    let rounds = setup.args.rounds();
+    let count = RATE * setup.args.round().as_secs().max(1) * u64::try_from(rounds)?;
     let (stop, changed) = (Arc::new(AtomicBool::new(false)), ids[..10_000.min(ids.len())].to_vec());
     let reader = {
-        let (view, stop, round) = (view.clone(), Arc::clone(&stop), world.args.round());
+        let (view, stop, round) = (view.clone(), Arc::clone(&stop), setup.args.round());
         tokio::task::spawn_blocking(move || {
             let (mut times, mut at) = (Vec::new(), 0);
             while !stop.load(Ordering::Relaxed) {
@@ -40,7 +40,7 @@ pub(super) async fn row(world: &mut World<'_>) -> Result<Line> {
                 while start.elapsed() < round && !stop.load(Ordering::Relaxed) {
                     for _ in 0..BLOCK {
                         at = (at + 1) % ids.len();
-                        // Something of it is used, as by whoever asks.
+                        // Reads a field, as a real caller would.
                         std::hint::black_box(view.get(&ids[at]).as_deref().map(Stream::is_active));
                     }
                     done += BLOCK;
@@ -57,10 +57,10 @@ pub(super) async fn row(world: &mut World<'_>) -> Result<Line> {
     let times = reader.await?;
     Ok(Line {
         row: "view get".into(),
-        who: format!("{} streams, {RATE} changes per second", thousands(world.args.large() as f64)),
+        contender: format!("{} streams, {RATE} changes per second", thousands(setup.args.large() as f64)),
         figure: format!("{} ns", spread(&times, thousands)),
-        demand: format!("≤ {DEMAND} ns"),
-        met: verdict(Some(median(times) <= DEMAND)),
+        target: format!("≤ {TARGET} ns"),
+        met: verdict(Some(median(times) <= TARGET)),
         ..Line::default()
     })
 }

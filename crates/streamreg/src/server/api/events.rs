@@ -68,7 +68,7 @@ fn start(uri: &Uri, headers: &HeaderMap) -> Result<WatchFrom> {
 
 /// An event reader.
 struct Reader {
-    /// First event, with the position where the watch starts: a reader that is disconnected early can resume there.
+    /// First event, with the start position of the watch, so that a reader that disconnects early can resume there.
     greeting: Option<Event>,
     watch: Watch,
     peer: Peer,

@@ -1,5 +1,7 @@
-//! The usual way, to compare with: records decoded, changed and encoded by cjson, one script a call, a
-//! connection for each caller.
+//! The usual way, which the table calls A.
+//!
+//! Scripts decode, change and encode records with cjson. Each change is one script call, and each caller has its own
+//! connection.
 
 use std::sync::Arc;
 
@@ -15,12 +17,12 @@ pub(crate) const STATUS: &str = include_str!("reference/status.lua");
 pub(crate) const STATS: &str = include_str!("reference/stats.lua");
 pub(crate) const LIST: &str = include_str!("reference/list.lua");
 
-/// As long as the other side's prefix.
+/// Key prefix, of the same length as the one of the other contender.
 pub(crate) const PREFIX: &str = "common:streams:";
 
-/// A record as the usual way decodes it.
+/// A record as the baseline decodes it.
 #[derive(Debug, Deserialize)]
-#[expect(dead_code, reason = "decoded for the caller, who is not here")]
+#[expect(dead_code, reason = "only the cost of decoding matters")]
 pub(crate) struct Record {
     pub(crate) id: String,
     #[serde(rename = "type")]
@@ -38,7 +40,7 @@ pub(crate) struct Record {
     pub(crate) packets_lost: u64,
 }
 
-/// The hashes of the scripts.
+/// SHA-1 hashes of the loaded scripts.
 #[derive(Debug)]
 struct Hashes {
     heartbeat: String,
@@ -47,7 +49,7 @@ struct Hashes {
     list: String,
 }
 
-/// One caller with its own connection.
+/// A caller with its own connection.
 #[derive(Clone)]
 pub(crate) struct Caller {
     connection: MultiplexedConnection,
@@ -56,15 +58,15 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Connects callers and loads the scripts.
+    /// Loads the scripts and connects `count` callers.
     pub(crate) async fn connect(url: &str, count: usize, ttl_ms: u64) -> Result<Vec<Self>> {
         let mut first = server::connect(url).await?;
         let mut hashes = Vec::new();
-        for text in [HEARTBEAT, STATUS, STATS, LIST] {
-            hashes.push(redis::cmd("SCRIPT").arg("LOAD").arg(text).query_async::<String>(&mut first).await?);
+        for script in [HEARTBEAT, STATUS, STATS, LIST] {
+            hashes.push(redis::cmd("SCRIPT").arg("LOAD").arg(script).query_async::<String>(&mut first).await?);
         }
         let [heartbeat, status, stats, list] =
-            <[String; 4]>::try_from(hashes).map_err(|_| "not every script was loaded")?;
+            <[String; 4]>::try_from(hashes).map_err(|_| "some scripts were not loaded")?;
         let hashes = Arc::new(Hashes { heartbeat, status, stats, list });
         let mut callers = Vec::with_capacity(count);
         for _ in 0..count {
@@ -75,37 +77,37 @@ impl Caller {
     }
 
     fn heartbeat_command(&self, id: &str) -> Cmd {
-        self.change(&self.hashes.heartbeat, id)
+        self.command(&self.hashes.heartbeat, id)
     }
 
-    fn change(&self, hash: &str, id: &str) -> Cmd {
+    fn command(&self, hash: &str, id: &str) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
         command.arg(hash).arg(1).arg([PREFIX, id].concat()).arg(self.ttl_ms).arg(Timestamp::now().to_string());
         command
     }
 
-    async fn done(&mut self, command: &Cmd) -> Result<()> {
+    async fn run(&mut self, command: &Cmd) -> Result<()> {
         Ok(command.query_async(&mut self.connection).await?)
     }
 
     pub(crate) async fn heartbeat(&mut self, id: &str) -> Result<()> {
         let command = self.heartbeat_command(id);
-        self.done(&command).await
+        self.run(&command).await
     }
 
     pub(crate) async fn status(&mut self, id: &str, status: &StreamStatus) -> Result<()> {
-        let mut command = self.change(&self.hashes.status, id);
+        let mut command = self.command(&self.hashes.status, id);
         command.arg(status.as_str());
-        self.done(&command).await
+        self.run(&command).await
     }
 
     pub(crate) async fn stats(&mut self, id: &str, stats: &StreamStats) -> Result<()> {
-        let mut command = self.change(&self.hashes.stats, id);
+        let mut command = self.command(&self.hashes.stats, id);
         command.arg(stats.bytes_received).arg(stats.packets_received).arg(stats.packets_lost).arg(stats.bitrate);
-        self.done(&command).await
+        self.run(&command).await
     }
 
-    /// Heartbeats of many streams in one pipeline, one script call each.
+    /// Sends heartbeats of many streams in one pipeline, with one script call per stream.
     pub(crate) async fn heartbeats(&mut self, ids: &[&str]) -> Result<()> {
         let mut pipeline = redis::pipe();
         for id in ids {
@@ -115,24 +117,24 @@ impl Caller {
     }
 
     pub(crate) async fn get(&mut self, id: &str) -> Result<Record> {
-        let text: Vec<u8> = redis::cmd("GET").arg([PREFIX, id].concat()).query_async(&mut self.connection).await?;
-        Ok(serde_json::from_slice(&text)?)
+        let json: Vec<u8> = redis::cmd("GET").arg([PREFIX, id].concat()).query_async(&mut self.connection).await?;
+        Ok(serde_json::from_slice(&json)?)
     }
 
     pub(crate) async fn list(&mut self) -> Result<Vec<Record>> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.hashes.list).arg(1).arg([PREFIX, "active"].concat()).arg(PREFIX);
-        let texts: Vec<Vec<u8>> = command.query_async(&mut self.connection).await?;
-        texts.iter().map(|text| Ok(serde_json::from_slice(text)?)).collect()
+        let records: Vec<Vec<u8>> = command.query_async(&mut self.connection).await?;
+        records.iter().map(|json| Ok(serde_json::from_slice(json)?)).collect()
     }
 
-    /// Stores records under this prefix and brings them into the spelling that these scripts leave behind.
-    pub(crate) async fn adopt(&mut self, records: &[(String, String)]) -> Result<()> {
+    /// Stores records under this prefix, and sends a heartbeat for each so that cjson encodes it once.
+    pub(crate) async fn load(&mut self, records: &[(String, String)]) -> Result<()> {
         for records in records.chunks(500) {
             let mut pipeline = redis::pipe();
-            for (id, text) in records {
+            for (id, json) in records {
                 let key = [PREFIX, id].concat();
-                pipeline.cmd("SET").arg(key).arg(text).arg("PX").arg(self.ttl_ms).ignore();
+                pipeline.cmd("SET").arg(key).arg(json).arg("PX").arg(self.ttl_ms).ignore();
                 pipeline.cmd("SADD").arg([PREFIX, "active"].concat()).arg(id).ignore();
                 pipeline.add_command(self.heartbeat_command(id)).ignore();
             }
