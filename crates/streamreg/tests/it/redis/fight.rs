@@ -276,7 +276,7 @@ async fn referee(bed: &Bed, rounds: Rounds) {
 /// One of the two processes, where it was told so; else both sides in this one, for a few rounds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_of_the_fight() {
-    if let Some(told) = children::told() {
+    if let Some(told) = children::job() {
         let words: Vec<&str> = told.split('|').collect();
         let [url, side, turns, free] = words[..] else { panic!("{told}") };
         let rounds = Rounds { turns: turns.parse().unwrap(), free: free.parse().unwrap() };

@@ -51,7 +51,7 @@ async fn write_on(lease: &Lease) -> LeaseEnd {
 /// A process that holds some streams, where it was told so; else a holder in this one that loses its stream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_that_holds() {
-    let Some(told) = children::told() else {
+    let Some(told) = children::job() else {
         let bed = Bed::start().await;
         let (holders, others) = (store(&bed, SOON).await, store(&bed, SOON).await);
         let lease = Leases::new(holders, LeaseOptions::default()).acquire(stream("cam0", MINE)).await.unwrap();
