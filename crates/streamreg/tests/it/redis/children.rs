@@ -1,21 +1,21 @@
-//! Tests of this binary that run as processes of their own, with a task.
+//! Runs tests of this binary as worker processes.
 
 use std::process::{Output, Stdio};
 
 use tokio::process::{Child, Command};
 
-const TOLD: &str = "STREAM_REGISTRY_TEST_WORKER";
+const JOB: &str = "STREAM_REGISTRY_TEST_WORKER";
 
-/// What this process was told to do, where it is one of those.
-pub(crate) fn told() -> Option<String> {
-    std::env::var(TOLD).ok()
+/// Returns the job of this process if it is a worker process.
+pub(crate) fn job() -> Option<String> {
+    std::env::var(JOB).ok()
 }
 
-/// Starts a test of this binary as a process; it is killed with its handle.
-pub(crate) fn start(test: &str, told: &str) -> Child {
+/// Starts a test of this binary as a worker process, which is killed when its handle is dropped.
+pub(crate) fn start(test: &str, job: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
-        .env(TOLD, told)
+        .env(JOB, job)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -24,15 +24,15 @@ pub(crate) fn start(test: &str, told: &str) -> Child {
         .unwrap()
 }
 
-fn words(output: &Output) -> String {
+fn all_output(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Waits until a process has ended well, and returns what it said.
+/// Waits until a worker has exited successfully and returns its output.
 pub(crate) async fn ended(child: Child) -> String {
     let output = child.wait_with_output().await.unwrap();
-    let said = words(&output);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("1 passed"), "the worker did not run: {said}");
-    said
+    let printed = all_output(&output);
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("1 passed"), "the worker test did not run: {printed}");
+    printed
 }

@@ -1,4 +1,4 @@
-//! Futures dropped at any point: the store stays consistent and serves the next call at once.
+//! Futures dropped at any point: the store stays consistent and serves the next call immediately.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -11,16 +11,16 @@ use stream_registry::{ErrorKind, RedisRegistry, Registry};
 use super::operations::{ALL, SOURCE};
 use super::{Bed, SOON, id, stream};
 
-/// When a future is dropped that was polled so often.
+/// Moment at which a future is dropped after its last poll.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum When {
-    /// While it waits.
+    /// While it is pending.
     AtOnce,
-    /// When what it waits for has come.
+    /// After it was woken.
     Woken,
 }
 
-/// Polls a future at most so often, each time after it was woken, then drops it; `None` if it was not done by then.
+/// Polls a future at most `polls` times, each time after a wake-up, and drops it. Returns `None` if it did not complete.
 pub(super) async fn drop_after<F: Future>(future: F, polls: usize, when: When) -> Option<F::Output> {
     let mut future = Box::pin(future);
     let mut left = polls;
@@ -38,25 +38,25 @@ pub(super) async fn drop_after<F: Future>(future: F, polls: usize, when: When) -
     tokio::time::timeout(SOON, polled).await.unwrap_or_else(|_| panic!("not woken after {polls} polls"))
 }
 
-/// The points to drop a call at: after no poll, one, two …, both at once and when it could go on; for each as long as
-/// `drop_at` says that the call was not done.
+/// Drops a call after zero, one, two … polls, both while it is pending and after a wake-up, until `drop_at` reports that
+/// the call completed.
 pub(super) async fn at_every_point(mut drop_at: impl AsyncFnMut(usize, When) -> bool) -> usize {
-    // More than any call here is polled for.
-    const MOST: usize = 100;
+    // No call here needs as many polls.
+    const MAX_POLLS: usize = 100;
     let mut dropped = 0;
     for when in [When::AtOnce, When::Woken] {
         let mut polls = 0;
         while drop_at(polls, when).await {
             dropped += 1;
             polls += 1;
-            assert!(polls < MOST, "not done after {polls} polls");
+            assert!(polls < MAX_POLLS, "not complete after {polls} polls");
         }
     }
     dropped
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropped_futures_leave_no_half_and_nothing_stuck() {
+async fn dropped_calls_leave_no_partial_change_and_block_nothing() {
     const TASKS: usize = 8;
     const DROPS: usize = 250;
     let seed = fastrand::u64(..);
@@ -78,15 +78,15 @@ async fn dropped_futures_leave_no_half_and_nothing_stuck() {
                 let by_time = random.bool();
                 let store = Arc::clone(&store);
                 let call = async move {
-                    let answer = match ALL.get(verb) {
+                    let result = match ALL.get(verb) {
                         Some(verb) => verb.run(&store, &name).await,
                         None if verb == ALL.len() => store.get(&id(&name)).await.map(|_| ()),
                         None if verb == ALL.len() + 1 => store.list().await.map(|_| ()),
                         None => store.list_page(None, std::num::NonZeroU32::MIN).await.map(|_| ()),
                     };
-                    if let Err(error) = answer {
+                    if let Err(error) = result {
                         let known = [ErrorKind::NotFound, ErrorKind::AlreadyExists];
-                        // Sixteen tries among so many writers may not do.
+                        // With so many writers, 16 attempts may not be enough.
                         let contended =
                             error.kind() == ErrorKind::Unavailable && error.message().contains("changes faster");
                         assert!(known.contains(&error.kind()) || contended, "{error:?}");
@@ -107,22 +107,22 @@ async fn dropped_futures_leave_no_half_and_nothing_stuck() {
         dropped += done.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
     assert_eq!(dropped, TASKS * DROPS, "seed {seed}");
-    // The next call is served at once.
+    // The next call is served immediately.
     let began = Instant::now();
     store.register(&stream("next", "h:1")).await.unwrap();
     store.update_heartbeat(&id("next")).await.unwrap();
     store.get(&id("next")).await.unwrap();
     store.list().await.unwrap();
     assert!(began.elapsed() < Duration::from_millis(900), "seed {seed}: {:?}", began.elapsed());
-    // What was under way when it was dropped has ended: the server answers in order.
+    // The server replies in order, so the calls in flight at the drop have completed.
     bed.assert_whole(&format!("seed {seed}")).await;
     let listed = store.list().await.unwrap();
     assert_eq!(listed.len(), bed.index().await.len(), "seed {seed}");
 }
 
-/// A runtime that ends under calls leaves nothing behind that would hinder the next one.
+/// A runtime that stops with calls in flight does not block the next runtime.
 #[test]
-fn a_runtime_that_ends_takes_no_place_along() {
+fn stopped_runtime_does_not_delay_calls_of_the_next_runtime() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime();
     let (bed, store) = first.block_on(async {
@@ -134,7 +134,7 @@ fn a_runtime_that_ends_takes_no_place_along() {
     for _ in 0..5 {
         let short = runtime();
         short.block_on(async {
-            // Begun and left: the runtime ends before anything else has had a turn.
+            // The runtime stops before any other task has run.
             let get = async { drop(store.get(&id("cam1")).await) };
             let mut get = pin!(get);
             poll_fn(|context| {

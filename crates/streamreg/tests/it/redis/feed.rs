@@ -27,8 +27,8 @@ pub(super) async fn next(watch: &mut Watch) -> Event {
     }
 }
 
-/// What an event says, but for the place.
-fn words(event: &Event) -> String {
+/// Formats an event without its position.
+fn format_event(event: &Event) -> String {
     match event {
         Event::Changed { kind, stream, .. } => format!("{} {} {}", kind.as_str(), stream.id, stream.to_json()),
         Event::Ended { reason, last, .. } => format!("{reason:?} {} {}", last.id, last.to_json()),
@@ -46,7 +46,7 @@ fn revision(event: &Event) -> stream_registry::Revision {
 }
 
 #[tokio::test]
-async fn every_change_of_state_is_one_event_with_the_record() {
+async fn each_change_of_state_emits_one_event_with_the_record() {
     let bed = Bed::start().await;
     let witness = bed.witness().await;
     let store = bed.store().await;
@@ -88,14 +88,14 @@ async fn every_change_of_state_is_one_event_with_the_record() {
     assert_eq!((seen[2].1.status.clone(), seen[2].1.bytes_received), (StreamStatus::Active, 7));
     assert_eq!((seen[4].1.video_codec.as_str(), &seen[4].1.status), ("AV1", &StreamStatus::Paused));
     let Event::Ended { reason: Ending::Unregistered(reason), last: told, .. } = next(&mut watch).await else {
-        panic!("no end")
+        panic!("expected an expiry")
     };
     assert_eq!((reason.as_str(), &*told), (Some("done"), &last));
     witness.settled(&bed, "after all").await;
 }
 
 #[tokio::test]
-async fn a_reader_cut_off_500_times_sees_the_feed_event_for_event() {
+async fn watch_disconnected_500_times_misses_and_repeats_no_event() {
     const STREAMS: usize = 200;
     let bed = Bed::start().await;
     let witness = bed.witness().await;
@@ -110,7 +110,7 @@ async fn a_reader_cut_off_500_times_sees_the_feed_event_for_event() {
                 let mut changes = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let cam = format!("cam{}", rng.usize(..STREAMS));
-                    // What is not there, or is another's, is no fault here.
+                    // NotFound and conflicts are expected here.
                     let changed = match rng.u8(..5) {
                         0 | 1 => store.register(&stream(&cam, SOURCE)).await.map(|_| ()),
                         2 => store.unregister(&id(&cam)).await.map(|_| ()),
@@ -132,9 +132,9 @@ async fn a_reader_cut_off_500_times_sees_the_feed_event_for_event() {
         })
         .collect();
     let mut cut = store.watch(WatchFrom::Now).await.unwrap();
-    // Both begin before the first event that both have.
+    // Both watches begin before their first common event.
     let first = next(&mut cut).await;
-    let mut seen = vec![words(&first)];
+    let mut seen = vec![format_event(&first)];
     let mut at = revision(&first);
     for round in 0..500 {
         drop(cut);
@@ -143,7 +143,7 @@ async fn a_reader_cut_off_500_times_sees_the_feed_event_for_event() {
             let event = next(&mut cut).await;
             assert!(!matches!(event, Event::Resync { .. }), "round {round}: {event:?}");
             at = revision(&event);
-            seen.push(words(&event));
+            seen.push(format_event(&event));
         }
         if round % 100 == 50 {
             bed.server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
@@ -153,14 +153,14 @@ async fn a_reader_cut_off_500_times_sees_the_feed_event_for_event() {
     for writer in writers {
         assert!(writer.await.unwrap() > 0);
     }
-    let mut whole = vec![words(&next(&mut all).await)];
+    let mut whole = vec![format_event(&next(&mut all).await)];
     while whole.first() != seen.first() {
-        whole = vec![words(&next(&mut all).await)];
+        whole = vec![format_event(&next(&mut all).await)];
     }
     while whole.len() < seen.len() {
         let event = next(&mut all).await;
         assert!(!matches!(event, Event::Resync { .. }), "{event:?}");
-        whole.push(words(&event));
+        whole.push(format_event(&event));
     }
     for (number, (seen, whole)) in seen.iter().zip(&whole).enumerate() {
         assert_eq!(seen, whole, "event {number}");
@@ -169,7 +169,7 @@ async fn a_reader_cut_off_500_times_sees_the_feed_event_for_event() {
 }
 
 #[tokio::test]
-async fn where_it_cannot_go_on_it_says_so_and_goes_on() {
+async fn watch_emits_resync_and_continues_when_the_feed_is_lost() {
     let bed = Bed::start().await;
     let witness = bed.witness().await;
     let store = bed.store().await;
@@ -184,16 +184,20 @@ async fn where_it_cannot_go_on_it_says_so_and_goes_on() {
     let beyond = format!("{last}.9999999999999-0");
     for other in ["x", "1-0.2-0", &beyond] {
         let mut watch = store.watch(WatchFrom::Revision(other.parse().unwrap())).await.unwrap();
-        assert_eq!(words(&next(&mut watch).await), format!("Resync {{ revision: {:?} }}", tail.as_str()), "{other}");
+        assert_eq!(
+            format_event(&next(&mut watch).await),
+            format!("Resync {{ revision: {:?} }}", tail.as_str()),
+            "{other}"
+        );
     }
-    type Harm = (&'static str, &'static [&'static [&'static str]]);
-    let harms: [Harm; 4] = [
+    type Fault = (&'static str, &'static [&'static [&'static str]]);
+    let faults: [Fault; 4] = [
         ("trimmed", &[&["XTRIM", FEED, "MAXLEN", "0"]]),
-        ("another history", &[&["DEL", FACTS]]),
-        ("of the wrong type", &[&["DEL", FEED], &["SET", FEED, "x"]]),
-        ("facts of the wrong type", &[&["DEL", FACTS], &["SET", FACTS, "x"]]),
+        ("another generation", &[&["DEL", FACTS]]),
+        ("feed of the wrong type", &[&["DEL", FEED], &["SET", FEED, "x"]]),
+        ("metadata of the wrong type", &[&["DEL", FACTS], &["SET", FACTS, "x"]]),
     ];
-    for (harm, commands) in harms {
+    for (fault, commands) in faults {
         let before = store.snapshot().await.unwrap().revision.unwrap();
         store.register(&stream("between", SOURCE)).await.unwrap();
         for command in commands {
@@ -201,13 +205,13 @@ async fn where_it_cannot_go_on_it_says_so_and_goes_on() {
         }
         store.register(&stream("after", SOURCE)).await.unwrap();
         let mut watch = store.watch(WatchFrom::Revision(before)).await.unwrap();
-        assert!(matches!(next(&mut watch).await, Event::Resync { .. }), "{harm}");
+        assert!(matches!(next(&mut watch).await, Event::Resync { .. }), "{fault}");
         store.register(&stream("again", SOURCE)).await.unwrap();
         let event = next(&mut watch).await;
-        assert!(matches!(&event, Event::Changed { stream, .. } if stream.id.as_str() == "again"), "{harm}: {event:?}");
-        witness.settled(&bed, harm).await;
+        assert!(matches!(&event, Event::Changed { stream, .. } if stream.id.as_str() == "again"), "{fault}: {event:?}");
+        witness.settled(&bed, fault).await;
     }
-    // A feed that is deleted with all there was in it takes nothing away from who has read it.
+    // Deleting the feed loses no events for a watch that has read them all.
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     bed.server.cli(&["DEL", FEED]).await;
     store.register(&stream("later", SOURCE)).await.unwrap();
@@ -216,15 +220,15 @@ async fn where_it_cannot_go_on_it_says_so_and_goes_on() {
 }
 
 #[tokio::test]
-async fn what_can_be_no_stream_is_neither_an_event_nor_a_gap() {
+async fn watch_skips_invalid_feed_entries_without_resync() {
     let bed = Bed::start().await;
-    let store = short(&bed, Duration::from_secs(1)).await;
+    let store = store_with_ttl(&bed, Duration::from_secs(1)).await;
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     bed.put(" bad", "not json", 600).await;
     wait_until(SOON, async || bed.server.cli(&["XLEN", FEED]).await.trim() == "1").await;
-    // Who waits for the end of the feed learns at once that it is reached.
+    // A watch at the end of the feed immediately receives `Alive`.
     let tail = store.snapshot().await.unwrap().revision.unwrap();
-    let sign = tokio::time::timeout(Duration::from_secs(5), watch.next()).await.expect("it waits for its sign of life");
+    let sign = tokio::time::timeout(Duration::from_secs(5), watch.next()).await.expect("an `Alive` event");
     assert_eq!(sign, Some(Event::Alive { revision: tail }));
     store.register(&stream("cam", SOURCE)).await.unwrap();
     let event = next(&mut watch).await;
@@ -234,7 +238,7 @@ async fn what_can_be_no_stream_is_neither_an_event_nor_a_gap() {
 }
 
 #[tokio::test]
-async fn a_watch_outlives_a_restart_and_an_emptied_store() {
+async fn watch_survives_a_server_restart_and_a_flushed_store() {
     let mut bed = Bed::start().await;
     let witness = bed.witness().await;
     let store = bed.store().await;
@@ -247,7 +251,7 @@ async fn a_watch_outlives_a_restart_and_an_emptied_store() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // It was empty: another history.
+    // The store was emptied, so the feed has a new generation.
     assert!(matches!(next(&mut watch).await, Event::Resync { .. }));
     store.register(&stream("cam3", SOURCE)).await.unwrap();
     let event = next(&mut watch).await;
@@ -255,17 +259,17 @@ async fn a_watch_outlives_a_restart_and_an_emptied_store() {
     witness.settled(&bed, "emptied").await;
 }
 
-/// Opens a store whose streams live this long, with a sweep of its own.
-pub(super) async fn short(bed: &Bed, ttl: Duration) -> RedisRegistry {
+/// Opens a store with this TTL and its own sweep.
+pub(super) async fn store_with_ttl(bed: &Bed, ttl: Duration) -> RedisRegistry {
     RedisRegistry::connect(bed.options().ttl(ttl)).await.unwrap()
 }
 
 #[tokio::test]
-async fn expired_streams_are_told_of_once_with_the_last_record() {
+async fn each_expiry_is_emitted_once_with_the_last_record() {
     const TTL: Duration = Duration::from_secs(3);
     let bed = Bed::start().await;
     let witness = bed.witness().await;
-    let sweepers = [short(&bed, TTL).await, short(&bed, TTL).await, short(&bed, TTL).await];
+    let sweepers = [store_with_ttl(&bed, TTL).await, store_with_ttl(&bed, TTL).await, store_with_ttl(&bed, TTL).await];
     let store = &sweepers[0];
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     let mut last: BTreeMap<String, (Stream, Instant)> = BTreeMap::new();
@@ -275,7 +279,7 @@ async fn expired_streams_are_told_of_once_with_the_last_record() {
         store.update_stats(&id(&cam), &StreamStats { bytes_received: n, ..StreamStats::default() }).await.unwrap();
         last.insert(cam.clone(), (store.get(&id(&cam)).await.unwrap(), Instant::now()));
     }
-    // One that goes on living, one that is ended, one of a program that knows no feed.
+    // One stream stays alive, one is unregistered, and one belongs to a program that writes no feed.
     store.register(&stream("alive", SOURCE)).await.unwrap();
     store.register(&stream("ended", SOURCE)).await.unwrap();
     store.unregister(&id("ended")).await.unwrap();
@@ -301,14 +305,14 @@ async fn expired_streams_are_told_of_once_with_the_last_record() {
             if let Some(Event::Ended { reason: Ending::Expired, last, .. }) = event {
                 let seen = (last, Instant::now());
                 let twice = expired.insert(seen.0.id.to_string(), seen);
-                assert!(twice.is_none(), "told of twice: {twice:?}");
+                assert!(twice.is_none(), "emitted twice: {twice:?}");
             }
             store.update_heartbeat(&id("alive")).await.unwrap();
         }
     }
     stop.store(true, Ordering::Relaxed);
     pruner.await.unwrap();
-    assert_eq!(expired.len(), 101, "all, and the foreign one: {:?}", expired.keys());
+    assert_eq!(expired.len(), 101, "all streams and the foreign one: {:?}", expired.keys());
     for (cam, (record, written)) in &last {
         let (told, at) = &expired[cam];
         assert_eq!(&**told, record, "the last record");
@@ -322,14 +326,14 @@ async fn expired_streams_are_told_of_once_with_the_last_record() {
 }
 
 #[tokio::test]
-async fn after_an_outage_those_who_live_come_back_first() {
+async fn streams_can_recover_before_they_expire_after_an_outage() {
     const TTL: Duration = Duration::from_secs(2);
     let bed = Bed::start().await;
     let witness = bed.witness().await;
-    let store = short(&bed, TTL).await;
+    let store = store_with_ttl(&bed, TTL).await;
     store.register(&stream("cam", SOURCE)).await.unwrap();
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
-    // As if no sweep had been for a minute.
+    // Simulate a minute without sweeps.
     let swept = async || bed.server.cli(&["HGET", FACTS, "swept"]).await;
     let deadline = Instant::now() + Duration::from_secs(5);
     while swept().await.is_empty() {
@@ -340,9 +344,9 @@ async fn after_an_outage_those_who_live_come_back_first() {
     bed.server.cli(&["ZADD", "mirror:streams:\u{1f}due", "1", "cam"]).await;
     let gone = Instant::now();
     bed.server.cli(&["HSET", FACTS, "swept", "1"]).await;
-    let Event::Ended { reason: Ending::Expired, .. } = next(&mut watch).await else { panic!("no end") };
+    let Event::Ended { reason: Ending::Expired, .. } = next(&mut watch).await else { panic!("expected an expiry") };
     let late = gone.elapsed();
-    assert!(late >= TTL - Duration::from_millis(100), "reaped after {late:?}");
-    assert!(late < TTL + Duration::from_secs(3), "reaped after {late:?}");
+    assert!(late >= TTL - Duration::from_millis(100), "expired after {late:?}");
+    assert!(late < TTL + Duration::from_secs(3), "expired after {late:?}");
     witness.settled(&bed, "after the outage").await;
 }

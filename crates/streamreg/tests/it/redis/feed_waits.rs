@@ -1,4 +1,4 @@
-//! How long a reader of the feed waits: on a way that is too slow for the largest answers, and where nothing happens.
+//! Batch size and waiting time of a watch, on a slow network and without events.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use super::operations::SOURCE;
 use super::readers::watched;
 use super::{Bed, SOON, id, stream};
 
-/// As many as are asked for at once, at first.
+/// Initial number of events per read.
 const MOST: usize = 500;
 
-/// What each reading gave as this option.
+/// Returns the value of this option in each read.
 fn asked(seen: &[String], option: &str) -> Vec<usize> {
     let option = format!("\"{option}\" \"");
     let reads = seen.iter().filter(|line| line.contains("\"XREAD\""));
@@ -23,7 +23,7 @@ fn asked(seen: &[String], option: &str) -> Vec<usize> {
     values.map(|value| value.split('"').next().unwrap().parse().unwrap()).collect()
 }
 
-/// A stream whose record nearly fills what the proxy carries at a time.
+/// Returns a stream whose record nearly fills one buffer of the proxy.
 fn large(name: &str) -> Stream {
     let mut large = stream(name, SOURCE);
     large.labels = (0..60).map(|n| (format!("l{n}"), "x".repeat(250))).collect();
@@ -33,12 +33,12 @@ fn large(name: &str) -> Stream {
 async fn changed(watch: &mut Watch) -> Stream {
     match next(watch).await {
         Event::Changed { stream, .. } => (*stream).clone(),
-        other => panic!("{other:?} instead of a change"),
+        other => panic!("expected a change, got {other:?}"),
     }
 }
 
 #[tokio::test]
-async fn who_gets_no_answer_in_time_asks_for_less_until_answers_come_quickly() {
+async fn watch_reads_smaller_batches_after_a_timeout_and_grows_them_again() {
     let bed = Bed::start().await;
     let writer = bed.store().await;
     writer.register(&large("large")).await.unwrap();
@@ -51,10 +51,10 @@ async fn who_gets_no_answer_in_time_asks_for_less_until_answers_come_quickly() {
         let patch = StreamPatch { resolution: Some(n.to_string()), ..StreamPatch::default() };
         writer.patch(&id("large"), &patch).await.unwrap();
     }
-    // The proxy carries 16 KiB at a time, so that all of them take seven seconds at least: longer than any answer may.
+    // The proxy forwards 16 KiB at a time, so all records take at least seven seconds: longer than the reply timeout.
     proxy.delay_replies(Duration::from_millis(15));
     let seen = watched(&bed, async {
-        let first = tokio::time::timeout(SOON * 4, watch.next()).await.expect("it asks for too many for ever");
+        let first = tokio::time::timeout(SOON * 4, watch.next()).await.expect("an event after a smaller read");
         let first = first.unwrap();
         assert_eq!(first.stream().unwrap().resolution, "0", "{first:?}");
     })
@@ -62,9 +62,9 @@ async fn who_gets_no_answer_in_time_asks_for_less_until_answers_come_quickly() {
     assert_eq!(asked(&seen, "COUNT")[..2], [MOST, MOST / 8]);
     proxy.resume().await;
     for n in 1..MOST {
-        assert_eq!(changed(&mut watch).await.resolution, n.to_string(), "none is lost and none comes twice");
+        assert_eq!(changed(&mut watch).await.resolution, n.to_string(), "no event is lost or repeated");
     }
-    // Quick again, for as long as a busy machine lets it be.
+    // The network is fast again, but a busy machine may still be slow.
     let began = Instant::now();
     loop {
         let seen = watched(&bed, async {
@@ -82,12 +82,12 @@ async fn who_gets_no_answer_in_time_asks_for_less_until_answers_come_quickly() {
         if asked.contains(&MOST) {
             break;
         }
-        assert!(began.elapsed() < SOON * 2, "it goes on to ask for {asked:?}");
+        assert!(began.elapsed() < SOON * 2, "it still reads {asked:?} events");
     }
 }
 
 #[tokio::test]
-async fn an_idle_reader_waits_no_longer_than_until_its_sign_of_life() {
+async fn idle_watch_blocks_no_longer_than_until_its_alive_event() {
     let bed = Bed::start().await;
     let reader = RedisRegistry::connect(bed.options().read_only(true)).await.unwrap();
     let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
@@ -96,7 +96,7 @@ async fn an_idle_reader_waits_no_longer_than_until_its_sign_of_life() {
         assert!(matches!(event, Event::Alive { .. }), "{event:?}");
     })
     .await;
-    // A millisecond where it would be none, which is for ever.
+    // At least one millisecond, because a timeout of 0 would block forever.
     let blocks = asked(&seen, "BLOCK");
     assert!(blocks.iter().all(|&block| (1..=3_000).contains(&block)), "{blocks:?}");
     assert!((1..=10_050).contains(&blocks.iter().sum::<usize>()), "{blocks:?}");

@@ -1,4 +1,4 @@
-//! Records that other programs wrote: read, and changed by every operation, with nothing else lost.
+//! Reads records of other programs and changes them with every operation. No other field may be lost.
 
 mod samples;
 
@@ -14,7 +14,7 @@ use samples::{UNREADABLE, samples};
 
 const NAME: &str = "studio \"A\" \\ cam 1 <main>";
 
-/// The changes, each with the fields that it sets and what they say afterwards.
+/// The changes, each with the fields that it sets and their expected values.
 pub(crate) fn changes() -> Vec<(Change, Vec<(&'static str, &'static str)>)> {
     let four =
         [("bytes_received", "9007199254740993"), ("packets_received", "7"), ("packets_lost", "1"), ("bitrate", "5")];
@@ -43,7 +43,7 @@ fn label_texts(fields: &Fields) -> Vec<String> {
     inner.split(",\"").filter(|label| !label.is_empty()).map(|label| label.trim_start_matches('"').to_owned()).collect()
 }
 
-/// What is stored after a change, against what was stored before it; returns what is wrong.
+/// Compares the stored record before and after a change and returns the unexpected differences.
 pub(crate) fn judge(before: &[u8], after: &[u8], change: &Change, set: &[(&str, &str)], name: &str) -> Vec<String> {
     let (was, is) = (json::decode(before).unwrap(), json::decode(after));
     let Some(is) = is else { return vec![format!("no record any more: {}", String::from_utf8_lossy(after))] };
@@ -66,7 +66,7 @@ pub(crate) fn judge(before: &[u8], after: &[u8], change: &Change, set: &[(&str, 
             wrong.push(format!("{name} should be {value} and is {said}"));
         }
     }
-    // The key decides the id: a record that says another, or none, may get the right one.
+    // The key determines the id. A record with another id or none may get the right one.
     let said = meaning("id", is.get("id"));
     if said != name && said != meaning("id", was.get("id")) {
         wrong.push(format!("the id became {said}"));
@@ -82,7 +82,7 @@ async fn read_every_way(store: &RedisRegistry, name: &str, text: &str) -> stream
     assert_eq!(store.list().await.unwrap(), std::slice::from_ref(&got), "{text}");
     let page = store.list_page(None, NonZeroU32::new(10).unwrap()).await.unwrap();
     assert_eq!((page.streams.as_slice(), page.unreadable), (std::slice::from_ref(&got), 0), "{text}");
-    assert_eq!(got.id, id(name), "the key decides: {text}");
+    assert_eq!(got.id, id(name), "the key determines the id: {text}");
     let lost =
         differences(&json::decode(text.as_bytes()).unwrap(), &json::decode(got.to_json().as_bytes()).unwrap(), &["id"]);
     assert_eq!(lost, Vec::<String>::new(), "read: {text}");
@@ -90,7 +90,7 @@ async fn read_every_way(store: &RedisRegistry, name: &str, text: &str) -> stream
 }
 
 #[tokio::test]
-async fn every_record_survives_every_change() {
+async fn foreign_records_keep_all_other_fields_in_every_change() {
     let bed = Bed::start().await;
     let store = bed.store().await;
     let mut wrong = Vec::new();
@@ -109,7 +109,7 @@ async fn every_record_survives_every_change() {
                 assert_eq!(bed.text(NAME).await.unwrap(), text.as_bytes());
                 assert!(bed.pttl(NAME).await <= 60_000);
             }
-            // Twice: the second change meets what the first one wrote.
+            // Apply it twice: the second change reads the result of the first.
             for turn in ["first", "second"] {
                 let before = bed.text(NAME).await.unwrap();
                 let guard = if read.epoch().is_some() { Guard::Force } else { Guard::None };
@@ -132,14 +132,14 @@ async fn every_record_survives_every_change() {
 }
 
 #[tokio::test]
-async fn whole_record_operations_keep_what_they_should() {
+async fn replacing_a_foreign_record_keeps_the_required_fields() {
     let bed = Bed::start().await;
     let store = bed.store().await;
     for text in &samples(NAME) {
         let was = json::decode(text.as_bytes()).unwrap();
         let kept = |after: &[u8]| {
             let is = json::decode(after).unwrap_or_else(|| panic!("{text}"));
-            // What is no legal epoch leases nothing and need not be kept.
+            // An invalid epoch represents no lease and need not be kept.
             let leased = meaning("epoch", was.get("epoch")).bytes().all(|b| b.is_ascii_graphic());
             for name in if leased { &["created_at", "epoch"][..] } else { &["created_at"] } {
                 assert_eq!(meaning(name, is.get(*name)), meaning(name, was.get(*name)), "{name} of {text}");
@@ -183,7 +183,7 @@ async fn whole_record_operations_keep_what_they_should() {
 }
 
 #[tokio::test]
-async fn unreadable_records_hide_nothing() {
+async fn unreadable_records_do_not_hide_other_streams() {
     let bed = Bed::start().await;
     let store = bed.store().await;
     for good in 0..5 {
@@ -215,7 +215,7 @@ async fn unreadable_records_hide_nothing() {
         }
         operations::Verb::Force.run(&store, &name).await.unwrap();
         assert_eq!(bed.text(&name).await, None);
-        // An operator's take-over works too.
+        // A take-over by an operator works as well.
         bed.put(&name, text, 60_000).await;
         operations::Verb::TakeOver.run(&store, &name).await.unwrap();
         assert_eq!(store.get(&id(&name)).await.unwrap().source_addr, "198.51.100.1:1");

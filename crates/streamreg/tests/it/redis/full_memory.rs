@@ -1,4 +1,4 @@
-//! When memory is full, what keeps streams alive goes on.
+//! When memory is full, heartbeats still keep streams alive.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::{Bed, INDEX, SOON, id, key, stream};
 const TTL: Duration = Duration::from_secs(2);
 const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
 
-/// Fills memory up to the limit, and no byte more: whatever asks for memory is refused.
+/// Fills memory exactly to the limit, so that every command that needs memory is rejected.
 async fn fill(bed: &Bed) -> usize {
     bed.server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     let info = bed.server.cli(&["INFO", "memory"]).await;
@@ -28,13 +28,13 @@ async fn fill(bed: &Bed) -> usize {
 async fn top_up(bed: &Bed, ballast: &mut usize) {
     while !bed.server.cli(&["SET", &format!("ballast{ballast}"), &"x".repeat(10_000)]).await.contains("OOM") {
         *ballast += 1;
-        assert!(*ballast < 1_000, "memory does not fill");
+        assert!(*ballast < 1_000, "cannot fill the memory");
     }
 }
 
 #[tokio::test]
-async fn live_streams_outlive_full_memory() {
-    // What is left of a time to live, and all of it, in ms: a busy machine may take a while for a round.
+async fn live_streams_stay_alive_while_memory_is_full() {
+    // Remaining and full TTL in ms. A busy machine may need a while for one round.
     const LITTLE: i64 = 120_000;
     const WHOLE: u64 = 300_000;
     let bed = Bed::start().await;
@@ -74,22 +74,22 @@ async fn live_streams_outlive_full_memory() {
             for at in 0..100 {
                 store.unregister(&id(&format!("ends{at}"))).await.unwrap();
             }
-            // The index heals although it needs memory.
+            // The index entry is restored although that needs memory.
             bed.server.cli(&["SREM", INDEX, "cam0", "cam1"]).await;
             Verb::Heartbeat.run(&store, "cam0").await.unwrap();
             Verb::Stats.run(&store, "cam1").await.unwrap();
             assert_eq!(store.list().await.unwrap().len(), names.len());
         }
-        // What was given back by those that ended is filled again.
+        // Refill the memory that unregistered streams released.
         top_up(&bed, &mut ballast).await;
-        // A restarted script cache is no matter either.
+        // A flushed script cache does not matter either.
         bed.server.cli(&["SCRIPT", "FLUSH"]).await;
     }
     let listed = store.list().await.unwrap();
-    assert_eq!(listed.len(), names.len(), "all live ones are there");
+    assert_eq!(listed.len(), names.len(), "all live streams are listed");
     bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
     store.register(&stream("new", "h:9")).await.unwrap();
-    // With memory again lists go the cheapest way again.
+    // With free memory, lists use the cheapest strategy again.
     bed.server.cli(&["CONFIG", "RESETSTAT"]).await;
     assert_eq!(store.list().await.unwrap().len(), names.len() + 1);
     let stats = bed.server.cli(&["INFO", "commandstats"]).await;
@@ -97,7 +97,7 @@ async fn live_streams_outlive_full_memory() {
 }
 
 #[tokio::test]
-async fn a_reader_without_scripts_lists_the_cheapest_way_again_after_full_memory() {
+async fn reader_without_scripts_uses_the_cheapest_strategy_again_after_full_memory() {
     let bed = Bed::start().await;
     let owner = bed.store().await;
     owner.register(&stream("cam", SOURCE)).await.unwrap();
@@ -113,8 +113,8 @@ async fn a_reader_without_scripts_lists_the_cheapest_way_again_after_full_memory
 }
 
 #[tokio::test]
-async fn a_lease_with_a_patch_outlives_full_memory() {
-    // One write goes another way than several.
+async fn lease_with_a_pending_patch_stays_alive_while_memory_is_full() {
+    // A single write uses a different code path than several.
     for count in [1, 3] {
         let bed = Bed::start().await;
         let store = Arc::new(RedisRegistry::connect(bed.options().ttl(TTL)).await.unwrap());

@@ -1,7 +1,7 @@
-//! Random records in our own spelling and near it, through the scripts and through the client's own decoder: both
-//! must come to the same.
+//! Sends random records, in canonical form and close to it, through the scripts and through the client's decoder, and
+//! compares the results.
 //!
-//! A blank before the first brace is what no script takes for our spelling: the same record with it goes the slow way.
+//! No script accepts a space before the first brace as canonical, so the same record with a space takes the slow path.
 //! `STREAM_REGISTRY_FUZZ_SEED=<seed> cargo test -p streamreg --test it fuzz` replays a failure.
 
 use stream_registry::{Change, Guard, RedisRegistry, Registry, StreamStats, UnregisterOptions, Write};
@@ -14,7 +14,7 @@ const RECORDS: usize = 3_000;
 const AT_ONCE: usize = 100;
 const SLOW: &str = "slow:streams:";
 
-/// Texts that were made to be mistaken for something else.
+/// Strings that look like other parts of a record.
 const TEXTS: [&str; 19] = [
     "",
     "a b",
@@ -86,7 +86,7 @@ impl Maker {
         from[self.0.usize(..from.len())]
     }
 
-    /// Mostly as we write it, sometimes not.
+    /// Returns the canonical form in most cases and another form in the rest.
     fn number(&mut self) -> String {
         if self.0.u8(..4) > 0 {
             self.0.u64(..10_000_000_000_000_000).to_string()
@@ -141,7 +141,7 @@ impl Maker {
             fields.insert(place, self.pick(&EXTRAS).to_owned());
         }
         match self.0.u8(..20) {
-            // Somebody else's order, a field that is missing, a field that comes twice.
+            // Another order of fields, a missing field, or a duplicate field.
             0 => {
                 let other = self.0.usize(..fields.len());
                 fields.swap(3, other);
@@ -193,7 +193,7 @@ impl Maker {
     }
 }
 
-/// The fields that a change sets, with what they should say.
+/// The fields that a change sets, with their expected values.
 fn intended(change: &Change) -> Vec<(&'static str, String)> {
     let mut set = Vec::new();
     match change {
@@ -218,7 +218,7 @@ fn intended(change: &Change) -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn scripts_and_decoder_come_to_the_same() {
+async fn scripts_and_decoder_agree_on_random_records() {
     let told = std::env::var("STREAM_REGISTRY_FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = told.unwrap_or_else(|| fastrand::u64(..));
     let mut maker = Maker(fastrand::Rng::with_seed(seed));
@@ -234,7 +234,7 @@ async fn scripts_and_decoder_come_to_the_same() {
         let records: Vec<String> = names.iter().map(|name| maker.record(name)).collect();
         let mut put = ::redis::pipe();
         for (name, text) in names.iter().zip(&records) {
-            assert!(json::decode(text.as_bytes()).is_some(), "seed {seed}: the maker's own fault: {text}");
+            assert!(json::decode(text.as_bytes()).is_some(), "seed {seed}: the generator made invalid JSON: {text}");
             put.cmd("SET").arg(format!("mirror:streams:{name}")).arg(text).ignore();
             put.cmd("SET").arg(format!("{SLOW}{name}")).arg(format!(" {text}")).ignore();
         }
@@ -285,18 +285,18 @@ async fn scripts_and_decoder_come_to_the_same() {
                     wrong.push(format!("script and client differ, {found:?}: {context}"));
                 }
             }
-            // The same length and the same end: only the time was put in, which the client's way seldom comes to.
+            // Same length and same ending: only the time was set in place, which the slow path rarely produces.
             let tail = text.len() - 40;
             let heartbeat = write.change == Change::Heartbeat && one.len() == text.len();
             in_place += usize::from(heartbeat && one[tail..] == text.as_bytes()[tail..]);
-            // Both end alike too.
+            // Unregistration must give the same result as well.
             let options = UnregisterOptions::default().guard(write.guard.clone());
             if at % 10 == 0 {
                 let ends =
                     [fast.unregister_with(&write.id, &options).await, slow.unregister_with(&write.id, &options).await];
                 if ends[0].as_ref().err().map(|error| error.kind()) != ends[1].as_ref().err().map(|error| error.kind())
                 {
-                    wrong.push(format!("ends differ: {context}"));
+                    wrong.push(format!("results of unregistration differ: {context}"));
                 }
             }
         }
@@ -307,5 +307,5 @@ async fn scripts_and_decoder_come_to_the_same() {
         wrong.len(),
         wrong[..wrong.len().min(8)].join("\n")
     );
-    assert!(in_place > RECORDS / 30, "seed {seed}: only {in_place} heartbeats were put in place");
+    assert!(in_place > RECORDS / 30, "seed {seed}: only {in_place} heartbeats were written in place");
 }

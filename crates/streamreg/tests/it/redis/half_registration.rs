@@ -1,4 +1,4 @@
-//! Nothing is ever half done: whatever fails, everything is as it was.
+//! Failed changes are atomic: they leave everything as it was.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,40 +12,40 @@ use testkit::{FaultProxy, RedisServer, Replica, wait_until};
 use super::operations::{ALL, SOURCE, Verb};
 use super::{Bed, INDEX, PASSWORD, SOON, assert_no_secret, assert_untouched, id, key, stream};
 
-/// What is there before the operation.
+/// State of the stream before the operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum There {
-    Nothing,
+enum Before {
+    Absent,
     Own,
-    AnotherShape,
+    Foreign,
     NotInIndex,
 }
 
-const STATES: [There; 4] = [There::Nothing, There::Own, There::AnotherShape, There::NotInIndex];
+const STATES: [Before; 4] = [Before::Absent, Before::Own, Before::Foreign, Before::NotInIndex];
 const NAME: &str = "cam 1";
 const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
 
-/// Prepares a state and removes what the operations before have left.
-async fn prepare(bed: &Bed, there: There) {
+/// Empties the server and prepares a state.
+async fn prepare(bed: &Bed, there: Before) {
     bed.flush().await;
-    // Somebody is always there, so that the index exists, and so is what an earlier operation has left.
+    // Another stream keeps the index in existence. A tombstone stands for an earlier operation.
     bed.put("bystander", stream("bystander", "h:1").to_json(), 200_000).await;
     bed.put_only("\u{1f}end:bystander", "x\n\n{}", 200_000).await;
     match there {
-        There::Nothing => {}
-        There::Own => bed.put(NAME, stream(NAME, SOURCE).to_json(), 200_000).await,
-        There::AnotherShape => bed.put(NAME, FOREIGN, 0).await,
-        There::NotInIndex => bed.put_only(NAME, FOREIGN.replace("[]", "{}"), 90_000).await,
+        Before::Absent => {}
+        Before::Own => bed.put(NAME, stream(NAME, SOURCE).to_json(), 200_000).await,
+        Before::Foreign => bed.put(NAME, FOREIGN, 0).await,
+        Before::NotInIndex => bed.put_only(NAME, FOREIGN.replace("[]", "{}"), 90_000).await,
     }
-    if there != There::AnotherShape {
-        // Time that a failed write must not give back.
+    if there != Before::Foreign {
+        // Shorten the TTL, so that a renewal by a failed write would show.
         let _: i64 =
             ::redis::cmd("PEXPIRE").arg(key(NAME)).arg(100_000).query_async(&mut bed.raw.clone()).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn an_index_of_another_type_stops_every_change() {
+async fn every_change_fails_without_effect_if_the_index_has_another_type() {
     let bed = Bed::start().await;
     let store = bed.store().await;
     for kind in ["string", "hash", "list", "stream"] {
@@ -64,18 +64,18 @@ async fn an_index_of_another_type_stops_every_change() {
                 let context = format!("{verb:?}, index a {kind}, {there:?}");
                 let before = bed.dump().await;
                 let error = verb.run(&store, NAME).await.expect_err(&context);
-                let absent = there == There::Nothing && !matches!(verb, Verb::Register | Verb::TakeOver);
+                let absent = there == Before::Absent && !matches!(verb, Verb::Register | Verb::TakeOver);
                 let expected = if absent { ErrorKind::NotFound } else { ErrorKind::Corrupt };
                 assert_eq!(error.kind(), expected, "{context}: {error}");
                 assert!(!error.may_have_applied(), "{context}");
                 assert_untouched(&before, &bed.dump().await, &context);
             }
-            // Reads of single streams do not need the index; lists say what is wrong.
+            // Reads of single streams do not need the index. Lists fail.
             let got = store.get(&id(NAME)).await;
-            assert_eq!(got.is_ok(), there != There::Nothing);
+            assert_eq!(got.is_ok(), there != Before::Absent);
             let page = store.list_page(None, std::num::NonZeroU32::MIN).await.map(|_| ());
             assert_eq!(page.unwrap_err().kind(), ErrorKind::Corrupt, "{kind}");
-            // SORT takes a list for its ids as it takes a set.
+            // SORT accepts a list as well as a set.
             if kind != "list" {
                 assert_eq!(store.list().await.unwrap_err().kind(), ErrorKind::Corrupt, "{kind}");
             }
@@ -84,11 +84,11 @@ async fn an_index_of_another_type_stops_every_change() {
 }
 
 #[tokio::test]
-async fn a_missing_right_changes_nothing() {
+async fn missing_permission_fails_every_change_without_effect() {
     let bed = Bed::start().await;
     let mut cases = 0;
     let mut wrong = Vec::new();
-    for lacking in [
+    for missing in [
         "-sadd",
         "-set",
         "-srem",
@@ -109,21 +109,21 @@ async fn a_missing_right_changes_nothing() {
         "-setrange",
         "-pexpire",
     ] {
-        bed.user("poor", &format!("~* +@all {lacking}")).await;
+        bed.user("poor", &format!("~* +@all {missing}")).await;
         for policy in [TtlPolicy::Renew, TtlPolicy::NeverShorten] {
             let options: RedisOptions = bed.server.url_as("poor", PASSWORD).parse().unwrap();
             let store = RedisRegistry::connect(options.ttl_policy(policy)).await.unwrap();
             for there in STATES {
-                // Of a batch each write succeeds or fails on its own.
+                // In a batch, each write succeeds or fails independently.
                 for verb in ALL.into_iter().filter(|verb| *verb != Verb::Batch) {
                     prepare(&bed, there).await;
-                    let context = format!("{verb:?} with {lacking}, {there:?}, {policy:?}");
+                    let context = format!("{verb:?} with {missing}, {there:?}, {policy:?}");
                     let before = bed.dump().await;
                     let done = verb.run(&store, NAME).await;
                     let after = bed.dump().await;
                     cases += 1;
                     let Err(error) = done else {
-                        // What needs no missing right succeeds, whole.
+                        // An operation that does not need the permission succeeds completely.
                         assert_eq!(after.contains_key(&key(NAME)), !verb.ends(), "{context}");
                         let in_index = bed.index().await.contains(NAME.as_bytes());
                         assert_eq!(in_index, !verb.ends(), "{context}: index");
@@ -134,7 +134,7 @@ async fn a_missing_right_changes_nothing() {
                     if error.may_have_applied() {
                         wrong.push(format!("{context}: may have applied: {error:?}"));
                     }
-                    let absent = there == There::Nothing && error.kind() == ErrorKind::NotFound;
+                    let absent = there == Before::Absent && error.kind() == ErrorKind::NotFound;
                     if error.kind() != ErrorKind::Denied && !absent {
                         wrong.push(format!("{context}: {error}"));
                     }
@@ -148,18 +148,18 @@ async fn a_missing_right_changes_nothing() {
 }
 
 #[tokio::test]
-async fn missing_sadd_and_missing_set_stop_a_registration() {
+async fn registration_without_sadd_or_set_permission_is_denied_without_effect() {
     let bed = Bed::start().await;
-    for lacking in ["-sadd", "-set"] {
-        bed.user("poor", &format!("~* +@all {lacking}")).await;
+    for missing in ["-sadd", "-set"] {
+        bed.user("poor", &format!("~* +@all {missing}")).await;
         let store = bed.store_as("poor").await;
         bed.flush().await;
         let error = store.register(&stream(NAME, SOURCE)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-        assert!(error.message().contains(&lacking[1..].to_uppercase()), "it names the right: {error}");
+        assert!(error.message().contains(&missing[1..].to_uppercase()), "the message names the permission: {error}");
         assert!(bed.dump().await.is_empty());
     }
-    // Rights to keys count as well: the index may be out of reach.
+    // Key permissions count as well: this user has no access to the index.
     bed.user("narrow", "~mirror:streams:c* +@all").await;
     let store = bed.store_as("narrow").await;
     assert_eq!(store.register(&stream(NAME, SOURCE)).await.unwrap_err().kind(), ErrorKind::Denied);
@@ -167,7 +167,7 @@ async fn missing_sadd_and_missing_set_stop_a_registration() {
 }
 
 #[tokio::test]
-async fn a_read_only_replica_refuses_every_change() {
+async fn read_only_replica_rejects_every_change() {
     let bed = Bed::start().await;
     let replica = Replica::of(&bed.server).await;
     let store = RedisRegistry::connect(replica.url().parse().unwrap()).await.unwrap();
@@ -183,15 +183,15 @@ async fn a_read_only_replica_refuses_every_change() {
             assert!(error.message().contains("replica"), "{error}");
             assert_untouched(&before, &bed.dump().await, &context);
         }
-        assert_eq!(store.get(&id(NAME)).await.is_ok(), there != There::Nothing);
+        assert_eq!(store.get(&id(NAME)).await.is_ok(), there != Before::Absent);
     }
 }
 
 #[tokio::test]
-async fn full_memory_leaves_no_half_of_a_change() {
+async fn full_memory_fails_a_change_without_effect() {
     let bed = Bed::start().await;
     let store = bed.store().await;
-    let mut refused = 0;
+    let mut rejected = 0;
     for there in STATES {
         for verb in ALL {
             bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
@@ -200,37 +200,37 @@ async fn full_memory_leaves_no_half_of_a_change() {
             let context = format!("{verb:?} with full memory, {there:?}");
             let before = bed.dump().await;
             match verb.run(&store, NAME).await {
-                Ok(()) => assert!(!verb.needs_memory() && there != There::Nothing, "{context}"),
+                Ok(()) => assert!(!verb.needs_memory() && there != Before::Absent, "{context}"),
                 Err(error) => {
-                    let absent = there == There::Nothing && !matches!(verb, Verb::Register | Verb::TakeOver);
+                    let absent = there == Before::Absent && !matches!(verb, Verb::Register | Verb::TakeOver);
                     let expected = if absent { ErrorKind::NotFound } else { ErrorKind::Unavailable };
                     assert!(absent || verb.needs_memory(), "{context}: {error}");
                     assert_eq!(error.kind(), expected, "{context}: {error}");
                     assert!(!error.may_have_applied(), "{context}");
                     assert_untouched(&before, &bed.dump().await, &context);
-                    refused += 1;
+                    rejected += 1;
                 }
             }
         }
     }
-    assert_eq!(refused, 11 + 3 * 4);
+    assert_eq!(rejected, 11 + 3 * 4);
 }
 
 #[tokio::test]
-async fn an_answer_that_never_comes_is_no_half_registration() {
+async fn retry_after_a_lost_reply_returns_the_first_result() {
     let bed = Bed::start().await;
     let proxy = FaultProxy::start(bed.server.addr()).await;
     let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
     let store = RedisRegistry::connect(options.response_timeout(Duration::from_millis(300))).await.unwrap();
-    for (at, fault) in ["swallow", "cut", "cut in the middle"].into_iter().enumerate() {
+    for (at, fault) in ["drop", "cut", "cut within the reply"].into_iter().enumerate() {
         let name = format!("cam{at}");
         let operation = OperationId::generate();
         let named = RegisterOptions::default().operation(operation);
-        // The scripts are known, so that the lost answer is the registration's and not "no such script".
+        // Load the scripts first, so that the lost reply is that of the registration and not NOSCRIPT.
         store.register(&stream("warm", "h:1")).await.unwrap();
         store.unregister(&id("warm")).await.unwrap();
         match fault {
-            "swallow" => proxy.drop_replies(),
+            "drop" => proxy.drop_replies(),
             "cut" => proxy.cut_replies_after(0),
             _ => proxy.cut_replies_after(7),
         }
@@ -240,12 +240,12 @@ async fn an_answer_that_never_comes_is_no_half_registration() {
         proxy.resume().await;
         wait_until(SOON, async || bed.text(&name).await.is_some()).await;
         bed.assert_whole(fault).await;
-        // The same call again gets the first answer, not AlreadyExists and not a renewal.
+        // The retry returns the first result, neither AlreadyExists nor a renewal.
         let again = store.register_with(&stream(&name, SOURCE), &named).await.unwrap();
         assert_eq!(again.outcome, Outcome::Created, "{fault}");
 
         let ended = UnregisterOptions::default().operation(OperationId::generate());
-        if fault == "swallow" {
+        if fault == "drop" {
             proxy.drop_replies()
         } else {
             proxy.cut_replies_after(0)
@@ -260,7 +260,7 @@ async fn an_answer_that_never_comes_is_no_half_registration() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_clients_leave_nothing_half_done() {
+async fn killed_connections_leave_no_partial_change() {
     let bed = Arc::new(Bed::start().await);
     let store = Arc::new(bed.store().await);
     let mut tasks = tokio::task::JoinSet::new();
@@ -274,9 +274,9 @@ async fn killed_clients_leave_nothing_half_done() {
                 for verb in &verbs[..if round % 2 == 0 { 5 } else { 4 }] {
                     if let Err(error) = verb.run(&store, &name).await {
                         failed += 1;
-                        // A change whose registration or end was lost on the way finds nothing, or itself.
-                        let good = error.is_retryable() || error.kind() == ErrorKind::NotFound;
-                        assert!(good, "{verb:?}: {error:?}");
+                        // If the registration failed or an earlier attempt removed the stream, NotFound is expected.
+                        let is_expected = error.is_retryable() || error.kind() == ErrorKind::NotFound;
+                        assert!(is_expected, "{verb:?}: {error:?}");
                     }
                 }
             }
@@ -310,7 +310,7 @@ async fn killed_clients_leave_nothing_half_done() {
 }
 
 #[tokio::test]
-async fn no_message_holds_the_password() {
+async fn no_error_message_contains_the_password() {
     let server = RedisServer::builder().password(PASSWORD).start().await;
     let bed = Bed::of(server).await;
     let addr = bed.server.addr();
@@ -328,8 +328,8 @@ async fn no_message_holds_the_password() {
             Err(error) => error,
         };
         assert_no_secret(&error);
-        let wanted = [ErrorKind::Denied, ErrorKind::InvalidArgument, ErrorKind::Unavailable];
-        assert!(wanted.contains(&error.kind()), "{error:?}");
+        let expected = [ErrorKind::Denied, ErrorKind::InvalidArgument, ErrorKind::Unavailable];
+        assert!(expected.contains(&error.kind()), "{error:?}");
         assert!(!error.may_have_applied());
     }
     let store = RedisRegistry::connect(bed.server.url_as("", PASSWORD).parse().unwrap()).await.unwrap();
@@ -337,6 +337,6 @@ async fn no_message_holds_the_password() {
     assert_eq!(
         RedisRegistry::connect(bed.options()).await.unwrap_err().kind(),
         ErrorKind::Denied,
-        "without a password where one is asked for"
+        "no password for a server that requires one"
     );
 }

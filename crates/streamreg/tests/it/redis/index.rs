@@ -1,4 +1,4 @@
-//! The index: it heals, loses what is dead, and holds whatever somebody puts into it.
+//! The index: missing ids are restored, stale ids are removed, and arbitrary members are tolerated.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -26,7 +26,7 @@ async fn pages(store: &RedisRegistry, count: u32) -> Vec<StreamId> {
 }
 
 #[tokio::test]
-async fn any_write_puts_its_id_back() {
+async fn any_write_restores_its_id_in_the_index() {
     let bed = Bed::start().await;
     let store = bed.store().await;
     for foreign in [false, true] {
@@ -37,7 +37,7 @@ async fn any_write_puts_its_id_back() {
             } else {
                 store.register(&stream("cam1", SOURCE)).await.unwrap();
             }
-            // The whole index is gone, or this id alone.
+            // Remove the whole index or only this id.
             for last in [true, false] {
                 if !last {
                     bed.server.cli(&["SADD", INDEX, "somebody"]).await;
@@ -45,7 +45,7 @@ async fn any_write_puts_its_id_back() {
                 bed.server.cli(&["SREM", INDEX, "cam1"]).await;
                 assert_eq!(store.list().await.unwrap().len(), 0);
                 verb.run(&store, "cam1").await.unwrap_or_else(|error| panic!("{verb:?}, {foreign}: {error}"));
-                assert!(bed.index().await.contains(&b"cam1"[..]), "{verb:?}, another's shape {foreign}, last {last}");
+                assert!(bed.index().await.contains(&b"cam1"[..]), "{verb:?}, foreign record {foreign}, last {last}");
                 assert_eq!(store.list().await.unwrap().len(), 1, "{verb:?}");
             }
         }
@@ -53,7 +53,7 @@ async fn any_write_puts_its_id_back() {
 }
 
 #[tokio::test]
-async fn a_batch_puts_all_its_ids_back() {
+async fn batch_restores_all_its_ids_in_the_index() {
     let bed = Bed::start().await;
     let store = bed.store().await;
     let names: Vec<String> = (0..600).map(|at| format!("cam{at}")).collect();
@@ -88,7 +88,7 @@ async fn a_batch_puts_all_its_ids_back() {
 }
 
 #[tokio::test]
-async fn ids_without_a_record_leave_by_list_and_by_page() {
+async fn list_and_pages_remove_ids_without_a_record_from_the_index() {
     let bed = Bed::start().await;
     let store = bed.store().await;
     for paged in [false, true] {
@@ -102,13 +102,13 @@ async fn ids_without_a_record_leave_by_list_and_by_page() {
         for at in 0..1_200 {
             add.arg(format!("gone{at}"));
         }
-        // No legal ids, and no records: they leave like any other.
+        // Invalid ids without records are removed like any other.
         let illegal: [&[u8]; 6] = [b"", b"\xff\x00", b"a\nb", b"..", b" a", &[b'x'; 400]];
         for member in illegal {
             add.arg(member);
         }
         let _: i64 = add.query_async(&mut raw).await.unwrap();
-        // One that looks into the index key itself, and one with a record that no id can name.
+        // One member names the index key itself, and one has a record whose id is invalid.
         let _: i64 = ::redis::cmd("SADD").arg(INDEX).arg("active").arg("c\nd").query_async(&mut raw).await.unwrap();
         bed.put_only("c\nd", FOREIGN, 60_000).await;
         let pruned = store.counters().pruned;
@@ -134,7 +134,7 @@ async fn ids_without_a_record_leave_by_list_and_by_page() {
 }
 
 #[tokio::test]
-async fn a_list_removes_no_id_that_is_registered_meanwhile() {
+async fn list_keeps_an_id_that_is_registered_concurrently() {
     let bed = Bed::start().await;
     let store = Arc::new(bed.store().await);
     let stop = Arc::new(AtomicBool::new(false));
@@ -149,7 +149,7 @@ async fn a_list_removes_no_id_that_is_registered_meanwhile() {
     });
     for round in 0..300 {
         let name = format!("cam{}", round % 5);
-        // Its record is gone, its id is left behind, and it is registered again under a list's eyes.
+        // The record is deleted but its id remains, and the stream is registered again during a list.
         bed.server.client();
         let _: i64 = ::redis::cmd("DEL").arg(super::key(&name)).query_async(&mut bed.raw.clone()).await.unwrap();
         Verb::Register.run(&store, &name).await.unwrap();
@@ -161,7 +161,7 @@ async fn a_list_removes_no_id_that_is_registered_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_are_complete_under_churn() {
+async fn pages_contain_every_stable_stream_while_others_come_and_go() {
     let bed = Bed::start().await;
     let store = Arc::new(bed.store().await);
     let mut pipe = ::redis::pipe();

@@ -1,4 +1,4 @@
-//! A decoder of records of the tests' own: raw values, the last of a name counts.
+//! An independent decoder of records for tests: raw values, and the last field of a name counts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,10 +7,10 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Raw texts by name. Of a field that comes several times, all, in their order.
+/// Raw JSON values by field name. Duplicate fields keep all values in order.
 pub(crate) type Fields = BTreeMap<String, Vec<String>>;
 
-/// Returns the fields, or nothing where the text is no JSON object.
+/// Returns the fields, or `None` if the input is not a JSON object.
 pub(crate) fn decode(text: &[u8]) -> Option<Fields> {
     struct Object;
     impl<'de> Visitor<'de> for Object {
@@ -47,7 +47,7 @@ const COUNTS: [&str; 7] = [
 const RATES: [&str; 3] = ["frame_rate", "rtt_ms", "jitter_ms"];
 const TIMES: [&str; 2] = ["created_at", "last_heartbeat"];
 
-/// What a known field says, spelling aside; for an unknown one, its texts to the letter.
+/// Returns the value of a known field independent of its formatting, and the raw JSON of an unknown field.
 pub(crate) fn meaning(name: &str, raws: Option<&Vec<String>>) -> String {
     let known = TEXTS.contains(&name)
         || COUNTS.contains(&name)
@@ -59,7 +59,7 @@ pub(crate) fn meaning(name: &str, raws: Option<&Vec<String>>) -> String {
     }
     let raw = raws.and_then(|raws| raws.last()).map_or("null", String::as_str);
     let said = if TEXTS.contains(&name) {
-        // Null, absent and empty are the same: unset.
+        // Null, missing and empty all mean unset.
         match raw {
             "null" => Some(String::new()),
             raw => serde_json::from_str::<String>(raw).ok(),
@@ -84,7 +84,7 @@ pub(crate) fn meaning(name: &str, raws: Option<&Vec<String>>) -> String {
             raw => serde_json::from_str::<String>(raw)
                 .ok()
                 .and_then(|text| text.parse::<stream_registry::Timestamp>().map(|time| (time, text)).ok())
-                // Digits beyond the ninth are a part of what the text says.
+                // Digits after the ninth are part of the value.
                 .filter(|(_, text)| {
                     text.get(20..).is_none_or(|rest| rest.bytes().take_while(u8::is_ascii_digit).count() <= 9)
                 })
@@ -106,7 +106,7 @@ pub(crate) fn meaning(name: &str, raws: Option<&Vec<String>>) -> String {
     said.unwrap_or_else(|| format!("raw {raw}"))
 }
 
-/// The digits of a whole number from 0 to 2^63 - 1, worked out as text.
+/// Returns the decimal digits of an integer from 0 to 2^63 - 1, calculated from its string.
 fn whole(raw: &str) -> Option<String> {
     let raw = raw.to_ascii_lowercase();
     let (mantissa, exponent) = raw.split_once('e').unwrap_or((&raw, "0"));
@@ -135,7 +135,7 @@ fn whole(raw: &str) -> Option<String> {
     digits.parse::<u64>().ok().filter(|count| i64::try_from(*count).is_ok()).map(|count| count.to_string())
 }
 
-/// Compares two records field by field; `set` names those that were to change. Returns what differs beyond.
+/// Compares two records field by field and returns the differences, except for the fields in `set`.
 pub(crate) fn differences(before: &Fields, after: &Fields, set: &[&str]) -> Vec<String> {
     let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let mut found = Vec::new();
@@ -152,7 +152,7 @@ pub(crate) fn differences(before: &Fields, after: &Fields, set: &[&str]) -> Vec<
 }
 
 #[test]
-fn the_decoder_of_the_tests_tells_differences_from_spelling() {
+fn test_decoder_distinguishes_differences_from_formatting() {
     let one =
         decode(br#"{"bitrate":1e+14,"x":[],"frame_rate":25.0,"created_at":"2026-11-22T19:38:10.5+05:30","a":1,"a":2}"#)
             .unwrap();

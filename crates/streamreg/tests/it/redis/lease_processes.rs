@@ -51,7 +51,7 @@ async fn write_until_ended(lease: &Lease) -> LeaseEnd {
 /// As a child process, holds streams. Run as a test, checks that a holder in this process writes nothing once superseded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_holds_streams_until_superseded() {
-    let Some(task) = children::told() else {
+    let Some(task) = children::job() else {
         let bed = Bed::start().await;
         let (holders, others) = (store(&bed, SOON).await, store(&bed, SOON).await);
         let lease = Leases::new(holders, LeaseOptions::default()).acquire(stream("cam0", MINE)).await.unwrap();

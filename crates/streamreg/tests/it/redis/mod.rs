@@ -1,6 +1,6 @@
-//! The Redis store under attack: real servers, broken networks, other programs' records.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
-#![allow(clippy::print_stdout, reason = "figures for who asks for them, with --nocapture")]
+//! Tests of the Redis store with real servers, network faults and records of other programs.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the test")]
+#![allow(clippy::print_stdout, reason = "measurements, shown with --nocapture")]
 
 mod children;
 mod dropping;
@@ -45,16 +45,16 @@ pub(crate) const PREFIX: &str = "mirror:streams:";
 pub(crate) const BOUNDED: [&str; 2] = ["mirror:streams:\u{1f}feed", "mirror:streams:\u{1f}due"];
 pub(crate) const FACTS: &str = "mirror:streams:\u{1f}facts";
 pub(crate) const INDEX: &str = "mirror:streams:active";
-/// The password of every user that these tests make: no message may hold it.
+/// Password of all test users. No message may contain it.
 pub(crate) const PASSWORD: &str = "tell-nobody-9f3a";
 
-/// A server with a connection that sees everything.
+/// A Redis server and a connection with all permissions.
 pub(crate) struct Bed {
     pub(crate) server: RedisServer,
     pub(crate) raw: MultiplexedConnection,
 }
 
-/// Everything that a server holds: type, serialised value and remaining time of each key.
+/// Content of a server: type, serialised value and remaining TTL of each key.
 pub(crate) type Dump = BTreeMap<Vec<u8>, (String, Vec<u8>, i64)>;
 
 pub(crate) fn id(text: &str) -> StreamId {
@@ -69,7 +69,7 @@ pub(crate) fn key(name: &str) -> Vec<u8> {
     [PREFIX.as_bytes(), name.as_bytes()].concat()
 }
 
-/// No message of an error holds a password.
+/// Asserts that an error and its sources do not contain the password.
 pub(crate) fn assert_no_secret(error: &Error) {
     let mut all = format!("{error} {error:?}");
     let mut source = std::error::Error::source(error);
@@ -90,9 +90,9 @@ impl Bed {
     }
 
     pub(crate) async fn of(server: RedisServer) -> Self {
-        // A busy machine may take its time.
-        let patient = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(SOON));
-        let raw = server.client().get_multiplexed_async_connection_with_config(&patient).await.unwrap();
+        // A busy machine may be slow.
+        let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(SOON));
+        let raw = server.client().get_multiplexed_async_connection_with_config(&config).await.unwrap();
         Self { server, raw }
     }
 
@@ -109,7 +109,7 @@ impl Bed {
         RedisRegistry::connect(options).await.unwrap_or_else(|error| panic!("{user}: {error:?}"))
     }
 
-    /// Makes a user by ACL rules, with the tests' password.
+    /// Creates a user with ACL rules and the tests' password.
     pub(crate) async fn user(&self, name: &str, rules: &str) {
         let mut raw = self.raw.clone();
         let mut command = ::redis::cmd("ACL");
@@ -120,7 +120,7 @@ impl Bed {
         let _: String = command.query_async(&mut raw).await.unwrap_or_else(|error| panic!("{rules}: {error}"));
     }
 
-    /// Puts a record as another program does; `px` 0 is for no time to live.
+    /// Stores a record as another program does; a `px` of 0 sets no TTL.
     pub(crate) async fn put(&self, name: &str, text: impl AsRef<[u8]>, px: u64) {
         self.put_only(name, text, px).await;
         let _: i64 = self.raw.clone().sadd(INDEX, name).await.unwrap();
@@ -168,13 +168,13 @@ impl Bed {
         }
         let mut dump = Dump::new();
         for (key, (kind, value, left)) in keys.into_iter().zip(answers) {
-            // What expired meanwhile is not there.
+            // Skip keys that have expired since `KEYS`.
             let Some(mut value) = value else { continue };
             if kind == "set" {
                 let members: BTreeSet<Vec<u8>> = raw.smembers(&key).await.unwrap();
                 value = members.into_iter().collect::<Vec<_>>().join(&b'\n');
             }
-            // The facts change with each sweep, whatever anybody does.
+            // Every sweep changes the feed metadata.
             if left != -2 && key != FACTS.as_bytes() {
                 dump.insert(key, (kind, value, left));
             }
@@ -182,12 +182,12 @@ impl Bed {
         dump
     }
 
-    /// Index and records say the same, and what is neither has a time to live.
+    /// Asserts that the index lists exactly the stored records and that all other keys have a TTL or a bound.
     pub(crate) async fn assert_whole(&self, context: &str) {
         let index = self.index().await;
         let mut records = BTreeSet::new();
         for (key, (_, _, left)) in self.dump().await {
-            // These have a bound: the feed's length, the streams there are, some facts.
+            // These keys are bounded by the length of the feed, the number of streams and the fixed metadata fields.
             if key == INDEX.as_bytes() || BOUNDED.iter().any(|name| key == name.as_bytes()) {
                 continue;
             }
@@ -204,18 +204,18 @@ impl Bed {
     }
 }
 
-/// After a failed call everything is as it was, and no time to live was raised.
+/// Asserts that a failed call changed nothing and extended no TTL.
 pub(crate) fn assert_untouched(before: &Dump, after: &Dump, context: &str) {
     let names = |dump: &Dump| -> Vec<String> {
         dump.keys().map(|key| String::from_utf8_lossy(key).escape_debug().to_string()).collect()
     };
-    assert_eq!(names(before), names(after), "{context}: other keys");
+    assert_eq!(names(before), names(after), "{context}: the keys differ");
     for (key, (kind, value, left)) in before {
         let (kind_now, value_now, left_now) = &after[key];
         let key = String::from_utf8_lossy(key);
-        assert_eq!((kind, value), (kind_now, value_now), "{context}: {key:?} is changed");
+        assert_eq!((kind, value), (kind_now, value_now), "{context}: {key:?} has changed");
         let lowered = *left == -1 && *left_now == -1 || *left > 0 && *left_now > 0 && left_now <= left;
-        assert!(lowered, "{context}: {key:?} had {left} ms to live and has {left_now}");
+        assert!(lowered, "{context}: the TTL of {key:?} rose from {left} to {left_now} ms");
     }
 }
 

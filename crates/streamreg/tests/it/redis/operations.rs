@@ -1,4 +1,4 @@
-//! Every operation that changes something, as a list to go through.
+//! All operations that change something, as a list for tests to iterate over.
 
 use stream_registry::{
     Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, Result, Stream, StreamPatch, StreamStats,
@@ -81,7 +81,7 @@ pub(crate) fn replacement(name: &str) -> Stream {
 }
 
 impl Verb {
-    /// Whether memory for a new text may be asked for: such operations fail when memory is full.
+    /// Returns whether the operation may need memory. Such operations fail when memory is full.
     pub(crate) fn needs_memory(self) -> bool {
         matches!(self, Self::Register | Self::TakeOver | Self::Patch | Self::Update)
     }

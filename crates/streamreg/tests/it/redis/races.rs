@@ -1,4 +1,5 @@
-//! Many at once: one winner, no two with one id, no call lost to a flushed script cache.
+//! Concurrent processes: registrations have one winner, generated ids are distinct, and no call fails because of a
+//! flushed script cache.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,13 +17,13 @@ const TASKS: usize = 16;
 const ROUNDS: usize = 200;
 const NEW_IDS: usize = 320;
 
-/// One of the four processes, when the environment says so; otherwise a race of its tasks alone.
+/// Runs as one of four processes if the environment names a job, and otherwise races only its own tasks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn worker_of_the_races() {
-    let told = children::told();
-    let (_server, url, job, process) = match &told {
-        Some(told) => {
-            let mut parts = told.split('|').map(str::to_owned);
+async fn race_worker_process() {
+    let assignment = children::job();
+    let (_server, url, job, process) = match &assignment {
+        Some(assignment) => {
+            let mut parts = assignment.split('|').map(str::to_owned);
             (None, parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap())
         }
         None => {
@@ -48,10 +49,10 @@ async fn worker_of_the_races() {
         assert_eq!(ids.len(), NEW_IDS);
         return;
     }
-    let rounds = if told.is_some() { ROUNDS } else { 20 };
+    let rounds = if assignment.is_some() { ROUNDS } else { 20 };
     let mut won = Vec::new();
     for round in 0..rounds {
-        if told.is_some() {
+        if assignment.is_some() {
             barrier(&url, round).await;
         }
         let name = format!("round{round}");
@@ -68,18 +69,18 @@ async fn worker_of_the_races() {
                 }
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error:?}");
-                    // Who lost is told of the winner, and the winner is who is there.
-                    let winner = error.existing().expect("the record that is there");
+                    // The error names the winner, whose stream is stored.
+                    let winner = error.existing().expect("the existing record");
                     assert_ne!(winner.source_addr, source);
                     assert_eq!(*winner, store.get(&id(&name)).await.unwrap());
                 }
             }
         }
     }
-    if told.is_none() {
-        assert_eq!(won.len(), rounds, "one winner a round");
+    if assignment.is_none() {
+        assert_eq!(won.len(), rounds, "one winner per round");
     }
-    // For the process that watches: who believes to have won.
+    // The parent process reads the winners of this process.
     let mut raw = connect_raw(&url).await;
     for (round, stream) in won {
         let () = ::redis::cmd("RPUSH")
@@ -95,7 +96,7 @@ async fn connect_raw(url: &str) -> ::redis::aio::MultiplexedConnection {
     ::redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
 }
 
-/// Waits until all processes have come to a round, so that they meet.
+/// Waits until all processes have reached a round, so that they compete.
 async fn barrier(url: &str, round: usize) {
     thread_local! {
         static RAW: std::cell::RefCell<Option<::redis::aio::MultiplexedConnection>> = const { std::cell::RefCell::new(None) };
@@ -120,16 +121,16 @@ async fn barrier(url: &str, round: usize) {
     }
 }
 
-/// Runs four processes of this test binary, each doing one job, and waits for all.
+/// Runs four worker processes with one job and waits for all of them.
 async fn processes(url: &str, job: &str) {
     let children: Vec<_> = (0..PROCESSES)
-        .map(|process| children::start("redis::races::worker_of_the_races", &format!("{url}|{job}|{process}")))
+        .map(|process| children::start("redis::races::race_worker_process", &format!("{url}|{job}|{process}")))
         .collect();
     futures_util::future::join_all(children.into_iter().map(children::ended)).await;
 }
 
 #[tokio::test]
-async fn one_of_64_tasks_in_4_processes_wins_each_of_200_rounds() {
+async fn exactly_one_of_64_tasks_in_4_processes_wins_each_registration() {
     let bed = Bed::start().await;
     processes(&bed.server.url(), "register").await;
     let store = bed.store().await;
@@ -147,21 +148,21 @@ async fn one_of_64_tasks_in_4_processes_wins_each_of_200_rounds() {
         assert_eq!(there.source_addr, winners[0], "round {round}");
         sources.insert(there.source_addr.split(':').next().unwrap().to_owned());
     }
-    assert!(sources.len() > 1, "the processes met: only {sources:?} ever won");
+    assert!(sources.len() > 1, "the processes did not compete: only {sources:?} won");
     assert_eq!(store.list().await.unwrap().len(), ROUNDS);
 }
 
 #[tokio::test]
-async fn new_ids_of_4_processes_are_distinct() {
+async fn register_new_in_4_processes_generates_distinct_ids() {
     let bed = Bed::start().await;
     processes(&bed.server.url(), "new").await;
     let listed: BTreeSet<_> = bed.store().await.list().await.unwrap().into_iter().map(|stream| stream.id).collect();
-    assert_eq!(listed.len(), PROCESSES * NEW_IDS, "each call made a stream of its own");
+    assert_eq!(listed.len(), PROCESSES * NEW_IDS, "each call registered its own stream");
     bed.assert_whole("after register_new").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flushed_script_cache_fails_no_call() {
+async fn no_call_fails_while_the_script_cache_is_flushed() {
     let bed = Bed::start().await;
     let store = Arc::new(bed.store().await);
     bed.user("scripts", "+@all -sort_ro allkeys").await;

@@ -1,4 +1,4 @@
-//! Who may only read can read everything, and who only reads writes nothing.
+//! Users with read permissions can read everything, and read-only stores write nothing.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -19,7 +19,7 @@ async fn filled() -> (Bed, RedisRegistry) {
     for at in 0..STREAMS {
         owner.register(&stream(&format!("cam{at}"), "h:1")).await.unwrap();
     }
-    // Ids without a record, a key of the wrong type, a record that nobody can read.
+    // Ids without a record, a key of the wrong type, and an unreadable record.
     for stale in ["gone1", "gone2"] {
         bed.server.cli(&["SADD", INDEX, stale]).await;
     }
@@ -29,7 +29,7 @@ async fn filled() -> (Bed, RedisRegistry) {
     (bed, owner)
 }
 
-/// Reads in every way there is; returns how many streams each way showed.
+/// Reads with every method and asserts the number of streams that each one returns.
 async fn read_all(store: &RedisRegistry, context: &str) {
     for round in 0..3 {
         let snapshot = store.snapshot().await.unwrap_or_else(|error| panic!("{context}: {error:?}"));
@@ -58,7 +58,7 @@ async fn read_all(store: &RedisRegistry, context: &str) {
 }
 
 #[tokio::test]
-async fn readers_of_few_rights_read_everything() {
+async fn readers_with_few_permissions_read_everything() {
     let (bed, _) = filled().await;
     for (name, rules) in [
         ("narrow", "+@read +@connection ~mirror:streams:*"),
@@ -72,7 +72,7 @@ async fn readers_of_few_rights_read_everything() {
     ] {
         bed.user(name, rules).await;
         for read_only in [true, false] {
-            // Stale ids are there for each: who may remove them does.
+            // Stale ids exist in each case. A store that has the permission removes them.
             bed.server.cli(&["SADD", INDEX, "gone1", "gone2"]).await;
             let options: stream_registry::redis::RedisOptions = bed.server.url_as(name, PASSWORD).parse().unwrap();
             let store = RedisRegistry::connect(options.read_only(read_only)).await;
@@ -95,7 +95,7 @@ async fn readers_of_few_rights_read_everything() {
 }
 
 #[tokio::test]
-async fn a_list_has_no_revision_where_the_facts_may_not_be_read() {
+async fn snapshot_has_no_revision_without_permission_to_read_feed_metadata() {
     let (bed, _) = filled().await;
     for rules in ["+@read +@connection +@scripting -hmget ~mirror:streams:*", "+@read +@connection -hmget allkeys"] {
         bed.user("facts", rules).await;
@@ -107,16 +107,16 @@ async fn a_list_has_no_revision_where_the_facts_may_not_be_read() {
 }
 
 #[tokio::test]
-async fn no_time_for_a_list_is_too_long() {
+async fn list_accepts_the_maximum_timeout() {
     let (bed, _) = filled().await;
     let store = RedisRegistry::connect(bed.options().list_timeout(Duration::MAX)).await.unwrap();
     assert_eq!(store.list().await.unwrap().len(), STREAMS);
 }
 
 #[tokio::test]
-async fn a_replica_serves_reads() {
+async fn replica_serves_reads() {
     let (bed, owner) = filled().await;
-    // Its sweep tidies up, too.
+    // Its sweep removes stale ids as well.
     owner.close().await.unwrap();
     bed.server.cli(&["SADD", INDEX, "gone0"]).await;
     let replica = Replica::of(&bed.server).await;
@@ -126,12 +126,12 @@ async fn a_replica_serves_reads() {
         let store = RedisRegistry::connect(options.read_only(read_only)).await.unwrap();
         read_all(&store, &format!("a replica, read_only {read_only}")).await;
     }
-    assert!(bed.index().await.contains(&b"gone0"[..]), "a replica's reader cannot tidy up");
+    assert!(bed.index().await.contains(&b"gone0"[..]), "a store on a replica cannot remove stale ids");
     bed.store().await.list().await.unwrap();
-    assert!(!bed.index().await.contains(&b"gone0"[..]), "the primary's can");
+    assert!(!bed.index().await.contains(&b"gone0"[..]), "a store on the primary can");
 }
 
-/// Every command that the server gets while `reads` runs, with its arguments.
+/// Returns every command that the server receives while `reads` runs, with its arguments.
 pub(super) async fn watched<F: Future<Output = ()>>(bed: &Bed, reads: F) -> Vec<String> {
     let mut child = tokio::process::Command::new("redis-cli")
         .arg("-s")
@@ -157,7 +157,7 @@ pub(super) async fn watched<F: Future<Output = ()>>(bed: &Bed, reads: F) -> Vec<
 }
 
 #[tokio::test]
-async fn read_only_writes_nothing() {
+async fn read_only_store_writes_nothing() {
     let (bed, _) = filled().await;
     bed.user("scripts", "+@read +@connection +@scripting +time ~mirror:streams:*").await;
     bed.user("plain", "+@read +@connection +time ~mirror:streams:*").await;
@@ -185,8 +185,8 @@ async fn read_only_writes_nothing() {
         "SCARD", "EVALSHA", "EVAL", "SELECT", "HMGET", "MULTI", "EXEC", "XREAD",
     ];
     let other: Vec<_> = commands.iter().filter(|command| !reading.contains(&command.as_str())).collect();
-    assert!(other.is_empty(), "other than reading: {other:?}");
-    // Scripts: only the one whose first line forbids it to write.
+    assert!(other.is_empty(), "commands other than reads: {other:?}");
+    // The only script is the one whose flags forbid writes.
     let scripts = seen.iter().filter(|line| line.contains("\"EVAL\""));
     assert!(scripts.clone().count() > 0 && scripts.clone().all(|line| line.contains("#!lua flags=no-writes")));
     super::assert_untouched(&before, &bed.dump().await, "read only");

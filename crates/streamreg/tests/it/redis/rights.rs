@@ -1,4 +1,4 @@
-//! The rights that `docs/operations.md` names are enough, and each of them is needed.
+//! The permissions in `docs/operations.md` are sufficient, and each of them is necessary.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -15,10 +15,10 @@ use crate::readme::blocks;
 
 const OPERATIONS: &str = include_str!("../../../../../docs/operations.md");
 
-/// The rules of a user, as the page has them, but for password and name.
+/// Returns the ACL rules of a user in the documentation, without name and password.
 pub(super) fn rules(user: &str) -> Vec<&'static str> {
     let found = blocks(OPERATIONS).into_iter().filter(|(language, _, _)| *language == "acl").count();
-    assert_eq!(found, 2, "each user of the page is tested here");
+    assert_eq!(found, 2, "each documented user is tested here");
     let start = format!("ACL SETUSER {user} on >SECRET ");
     let line = OPERATIONS.lines().find_map(|line| line.strip_prefix(&start)).unwrap();
     line.split(' ').collect()
@@ -26,14 +26,14 @@ pub(super) fn rules(user: &str) -> Vec<&'static str> {
 
 async fn open(bed: &Bed, rules: &[&str], with: impl Fn(RedisOptions) -> RedisOptions) -> Result<RedisRegistry> {
     static USERS: AtomicU32 = AtomicU32::new(0);
-    // Another one each time: a connection keeps the rights of its user, not of its name.
+    // A new user each time, so that open connections of earlier stores do not interfere.
     let name = format!("user{}", USERS.fetch_add(1, Ordering::Relaxed));
     bed.user(&name, &rules.join(" ")).await;
     let options: RedisOptions = bed.server.url_as(&name, PASSWORD).parse().unwrap();
     RedisRegistry::connect(with(options)).await
 }
 
-/// Every read there is.
+/// Runs every read.
 async fn read(store: &RedisRegistry) -> Result<()> {
     store.ping().await?;
     store.get(&id("there")).await?;
@@ -48,7 +48,7 @@ async fn read(store: &RedisRegistry) -> Result<()> {
     Ok(())
 }
 
-/// Every change there is, of records of ours, of records of another shape, and of ids that the index lacks.
+/// Runs every change on canonical records, foreign records, and ids missing from the index.
 async fn write(bed: &Bed, store: &RedisRegistry) -> Result<()> {
     for verb in ALL {
         for state in ["ours", "another shape", "not in the index", "unusual time"] {
@@ -74,26 +74,26 @@ async fn write(bed: &Bed, store: &RedisRegistry) -> Result<()> {
     Ok(())
 }
 
-/// What users were refused since this was asked last.
-async fn refused(bed: &Bed) -> BTreeSet<String> {
+/// Returns the commands denied to users since the last call.
+async fn denied(bed: &Bed) -> BTreeSet<String> {
     let log = bed.server.cli(&["ACL", "LOG"]).await;
     assert_eq!(bed.server.cli(&["ACL", "LOG", "RESET"]).await, "OK");
     let lines: Vec<_> = log.lines().collect();
     lines.windows(2).filter(|pair| pair[0] == "object").map(|pair| pair[1].to_owned()).collect()
 }
 
-/// What a writer was refused, but for what the page says is no fault.
+/// Returns the commands denied to a writer, except those that the documentation allows to be denied.
 async fn missing(bed: &Bed) -> Option<String> {
-    refused(bed).await.into_iter().find(|object| !["sort_ro", "multi", "exec"].contains(&object.as_str()))
+    denied(bed).await.into_iter().find(|object| !["sort_ro", "multi", "exec"].contains(&object.as_str()))
 }
 
-/// Sees to the end of a stream that a program registered which knows no feed.
+/// Makes a stream expire that was registered by a program that writes no feed.
 async fn expire(bed: &Bed, rules: &[&str]) -> std::result::Result<(), String> {
     bed.flush().await;
     bed.server.cli(&["SCRIPT", "FLUSH"]).await;
-    refused(bed).await;
-    let brief = |options: RedisOptions| options.ttl(std::time::Duration::from_secs(1));
-    let store = open(bed, rules, brief).await.map_err(|error| error.to_string())?;
+    denied(bed).await;
+    let short_ttl = |options: RedisOptions| options.ttl(std::time::Duration::from_secs(1));
+    let store = open(bed, rules, short_ttl).await.map_err(|error| error.to_string())?;
     let mut watch = store.watch(WatchFrom::Oldest).await.map_err(|error| error.to_string())?;
     bed.put("foreign", stream("foreign", SOURCE).to_json(), 1_000).await;
     bed.server.cli(&["SADD", INDEX, "foreign"]).await;
@@ -101,50 +101,50 @@ async fn expire(bed: &Bed, rules: &[&str]) -> std::result::Result<(), String> {
     while std::time::Instant::now() < deadline {
         let event = tokio::time::timeout(std::time::Duration::from_millis(100), watch.next()).await;
         if let Some(missing) = missing(bed).await {
-            return Err(format!("{missing} was refused"));
+            return Err(format!("{missing} was denied"));
         }
         if let Ok(Some(Event::Ended { last, .. })) = event {
             return if last.source_addr == SOURCE { Ok(()) } else { Err("the last record was lost".to_owned()) };
         }
     }
-    Err("nobody saw to the end of a stream".to_owned())
+    Err("the expiry was not emitted".to_owned())
 }
 
-/// All that a writer does: with both policies, and tidying the index up.
+/// Runs everything that a writer does, with both TTL policies, and removes stale index entries.
 async fn work(bed: &Bed, rules: &[&str]) -> std::result::Result<(), String> {
     expire(bed, rules).await?;
     for policy in [TtlPolicy::Renew, TtlPolicy::NeverShorten] {
         let store = open(bed, rules, |options| options.ttl_policy(policy)).await.map_err(|error| error.to_string())?;
-        // What others use is lost now and then.
+        // The script cache may be flushed at any time.
         bed.server.cli(&["SCRIPT", "FLUSH"]).await;
         write(bed, &store).await.map_err(|error| error.to_string())?;
         bed.server.cli(&["SADD", INDEX, "gone"]).await;
         read(&store).await.map_err(|error| error.to_string())?;
         let counted = store.counters();
-        // The sweep may have been there first.
+        // The sweep may have removed them first.
         if counted.prune_failures > 0 || bed.index().await.contains(&b"gone"[..]) {
             return Err(format!("ids without a record stay: {counted:?}"));
         }
         if let Some(missing) = missing(bed).await {
-            return Err(format!("{missing} was refused"));
+            return Err(format!("{missing} was denied"));
         }
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_writer_needs_exactly_the_rights_of_the_page() {
+async fn writer_needs_exactly_the_documented_permissions() {
     let bed = Bed::start().await;
     let rules = rules("ingest");
     work(&bed, &rules).await.unwrap();
     for lacking in rules.iter().filter(|rule| rule.starts_with('+')) {
         let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != lacking).collect();
-        assert!(work(&bed, &fewer).await.is_err(), "all goes well without {lacking}: leave it out");
+        assert!(work(&bed, &fewer).await.is_err(), "{lacking} is not needed; remove it from the documentation");
     }
 }
 
 #[tokio::test]
-async fn a_reader_needs_exactly_the_rights_of_the_page() {
+async fn reader_needs_exactly_the_documented_permissions() {
     let bed = Bed::start().await;
     bed.store().await.register(&stream("there", SOURCE)).await.unwrap();
     let rules = rules("viewer");
@@ -163,18 +163,18 @@ async fn a_reader_needs_exactly_the_rights_of_the_page() {
         }
     };
     read_all(&rules).await.unwrap();
-    // These the page says are no fault.
-    assert_eq!(refused(&bed).await, ["evalsha", "exec", "multi", "sort_ro", "time"].map(str::to_owned).into());
+    // The documentation allows these to be denied.
+    assert_eq!(denied(&bed).await, ["evalsha", "exec", "multi", "sort_ro", "time"].map(str::to_owned).into());
     for lacking in rules.iter().filter(|rule| rule.starts_with('+')) {
         let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != lacking).collect();
-        assert!(read_all(&fewer).await.is_err(), "all goes well without {lacking}: leave it out");
+        assert!(read_all(&fewer).await.is_err(), "{lacking} is not needed; remove it from the documentation");
     }
-    // The faster way that the page names.
+    // The faster strategy named in the documentation.
     let faster = [&rules[..], &["+sort_ro", "+multi", "+exec", "%R~*"]].concat();
-    refused(&bed).await;
+    denied(&bed).await;
     read_all(&faster).await.unwrap();
-    assert_eq!(refused(&bed).await, ["time".to_owned()].into(), "the whole list is one command");
-    // And they cannot write, whatever they say.
+    assert_eq!(denied(&bed).await, ["time".to_owned()].into(), "the whole list is one command");
+    // They cannot write, even without the read-only option.
     let store = open(&bed, &rules, |options| options).await.unwrap();
     for verb in ALL {
         assert_eq!(verb.run(&store, "there").await.unwrap_err().kind(), ErrorKind::Denied, "{verb:?}");
@@ -182,7 +182,7 @@ async fn a_reader_needs_exactly_the_rights_of_the_page() {
 }
 
 #[tokio::test]
-async fn another_database_needs_one_right_more() {
+async fn another_database_needs_one_more_permission() {
     let bed = Bed::start().await;
     for (user, more, good) in [("without", "", false), ("with", "+select", true)] {
         let rules = [&rules("ingest")[..], &[more]].concat();

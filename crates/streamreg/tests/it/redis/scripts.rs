@@ -1,10 +1,10 @@
-//! Every script file: its first line, and its header against the script and its caller.
+//! Checks every script file: its first line, and its header against the script and its caller.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// The flags that each script has to have: who gives life or takes it works with full memory too, who only reads
-/// may not write, and who asks for memory is refused when there is none.
+/// Required flags of each script. Scripts that keep streams alive or remove them also run with full memory, scripts that
+/// only read may not write, and scripts that need memory are rejected if none is left.
 const FLAGS: [(&str, &str); 7] = [
     ("sweep", "#!lua flags=allow-oom"),
     ("write", "#!lua flags=allow-oom"),
@@ -26,7 +26,7 @@ fn scripts() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Comment lines at the top, and the code after them.
+/// Splits a script into its header comment and its code.
 fn parts(text: &str) -> (Vec<&str>, String) {
     let header = text.lines().skip(1).take_while(|line| line.starts_with("--")).collect::<Vec<_>>();
     let code: Vec<_> =
@@ -34,7 +34,7 @@ fn parts(text: &str) -> (Vec<&str>, String) {
     (header, code.join("\n"))
 }
 
-/// `KEYS[1]` gives 1, `KEYS[2..]` gives 2 and "open", `ARGV` alone gives 1 and "open".
+/// Parses declared indices: `KEYS[1]` is 1, `KEYS[2..]` is 2 and open, and `ARGV` alone is 1 and open.
 fn declared(header: &[&str], table: &str) -> (BTreeSet<usize>, bool) {
     let (mut places, mut open) = (BTreeSet::new(), false);
     for line in header {
@@ -53,7 +53,7 @@ fn declared(header: &[&str], table: &str) -> (BTreeSet<usize>, bool) {
     (places, open)
 }
 
-/// The places of a table that the code names: `KEYS[2]`, and as many as `local a, b = unpack(KEYS)` binds.
+/// Returns the indices that the code uses, e.g. `KEYS[2]` or the two of `local a, b = unpack(KEYS)`.
 fn used(code: &str, table: &str) -> BTreeSet<usize> {
     let mut places = BTreeSet::new();
     for (at, _) in code.match_indices(&format!("{table}[")) {
@@ -70,17 +70,17 @@ fn used(code: &str, table: &str) -> BTreeSet<usize> {
 }
 
 #[test]
-fn first_lines_and_flags_are_as_they_should() {
+fn every_script_has_the_expected_first_line_and_flags() {
     let scripts = scripts();
     let names: BTreeSet<&str> = scripts.keys().map(String::as_str).collect();
-    assert_eq!(names, FLAGS.iter().map(|(name, _)| *name).collect(), "a new script needs its line here");
+    assert_eq!(names, FLAGS.iter().map(|(name, _)| *name).collect(), "add the flags of new scripts to FLAGS");
     for (name, first) in FLAGS {
         assert_eq!(scripts[name].lines().next(), Some(first), "{name}.lua");
     }
 }
 
 #[test]
-fn headers_list_what_scripts_use() {
+fn script_headers_list_exactly_the_keys_and_arguments_used() {
     for (name, text) in scripts() {
         let (header, code) = parts(&text);
         for word in ["KEYS", "ARGV", "Output", "Events"] {
@@ -94,7 +94,7 @@ fn headers_list_what_scripts_use() {
             for place in &used {
                 assert!(places.contains(place) || open, "{name}.lua uses {table}[{place}], which its header lacks");
             }
-            // An open end is gone through by `ipairs`, `#`, `unpack` or a running place.
+            // Code reads an open list with `ipairs`, `#`, `unpack` or a running index.
             let last = *places.last().unwrap();
             for place in &places {
                 let reached = used.contains(place) || open && *place == last && code.contains(table);
@@ -105,7 +105,7 @@ fn headers_list_what_scripts_use() {
 }
 
 #[test]
-fn callers_give_what_headers_list() {
+fn callers_pass_exactly_the_keys_and_arguments_of_the_header() {
     for (name, text) in scripts() {
         let (header, _) = parts(&text);
         let caller = std::fs::read_to_string(folder().join("ops").join(format!("{name}.rs"))).unwrap();
@@ -121,7 +121,7 @@ fn callers_give_what_headers_list() {
         }
         let (keys, open) = declared(&header, "KEYS");
         if name == "list" {
-            // The one script whose records' keys are not declared; its caller reads in other ways too.
+            // Only this script does not declare its records' keys; its caller has other strategies as well.
             assert_eq!((keys.len(), open), (2, false));
             continue;
         }
@@ -138,33 +138,33 @@ fn callers_give_what_headers_list() {
         .into_iter()
         .filter(|key| caller.contains(key))
         .count();
-        // Where the list is open several kinds may take turns in it.
+        // An open list may contain several kinds of keys in turn.
         let good = if open { named >= keys.len() } else { named == keys.len() };
         assert!(good, "{name}.rs gives {named} kinds of keys, {name}.lua's header lists {} (open: {open})", keys.len());
     }
 }
 
-/// The code without the block for a single write, which takes back what it did instead of asking.
+/// Returns the code without the branch for a single write, which undoes its write instead of checking first.
 fn without_single(code: &str) -> String {
     let Some((before, rest)) = code.split_once("if #texts == 1 and") else { return code.to_owned() };
     let (block, after) = rest.split_once("\nend\n").unwrap();
     let taken_back = block.split_once("redis.pcall('PEXPIRE'").unwrap().1;
-    assert!(taken_back.contains("call('SETRANGE', key, '0', text)"), "a refusal leaves half");
+    assert!(taken_back.contains("call('SETRANGE', key, '0', text)"), "a denied command leaves a partial change");
     format!("{before}{after}")
 }
 
 #[test]
-fn state_changes_ask_before_they_write() {
+fn scripts_check_permissions_before_their_first_write() {
     const WRITES: [&str; 10] = ["SET", "SADD", "SREM", "DEL", "PEXPIRE", "SETRANGE", "XADD", "HSET", "ZADD", "ZREM"];
     for (name, text) in scripts() {
         let (_, code) = parts(&text);
-        // A script that calls often has a name of its own for it.
+        // Some scripts define a short name for `redis.call`.
         let code = without_single(&code.replace("redis.call(", "call(")).replace("pcall(", "try(");
         let calls: Vec<(usize, &str)> = code
             .match_indices("call('")
             .map(|(at, call)| (at, code[at + call.len()..].split('\'').next().unwrap()))
             .collect();
-        // A branch of one command that returns cannot be done by half.
+        // A branch with a single command cannot be partly applied.
         let returns_at_once = |at: usize| {
             code[at..].lines().nth(1).is_some_and(|line| line.starts_with("  ") && line.trim().starts_with("return"))
         };
@@ -175,11 +175,11 @@ fn state_changes_ask_before_they_write() {
             continue;
         }
         let first_write = first_write.unwrap_or_else(|| panic!("{name}.lua writes nothing"));
-        // After the first write nothing is asked that could be refused.
+        // After the first write, no command that could be denied may follow.
         for (_, command) in calls.iter().filter(|(at, _)| *at > first_write) {
             assert!(WRITES.contains(command), "{name}.lua calls {command} after its first write");
         }
-        // One single write needs no asking.
+        // A single write needs no check.
         if calls.iter().filter(|(_, command)| WRITES.contains(command)).count() > 1 {
             assert!(code[..first_write].contains("forbidden("), "{name}.lua does not ask before it writes");
         }

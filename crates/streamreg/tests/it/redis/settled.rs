@@ -1,5 +1,4 @@
-//! What holds once a store has come to rest: a view that was there all along shows what the store holds, and every key has
-//! a time to live or a bound.
+//! Invariants of a store at rest: a view that was open all along equals the store, and every key has a TTL or a bound.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,32 +10,32 @@ use stream_registry::{RedisRegistry, Registry, Stream};
 
 use super::{BOUNDED, Bed, FACTS, INDEX, PREFIX, SOON};
 
-/// The time between two compares of the view.
+/// Reconcile interval of the view.
 const COMPARE: Duration = Duration::from_millis(250);
-/// Up to 10 % more by chance, and what a busy machine adds to a compare.
+/// Time limit of a reconcile: 10 % of random delay, and extra time on a busy machine.
 const SHOWN: Duration = Duration::from_millis(275 + 2_000);
-/// How many events the feed keeps, about: a node of the stream holds a hundred.
+/// Maximum length of the feed. Redis trims in nodes of 100 entries.
 const FEED_BOUND: u64 = 100_000 + 100;
 const FACTS_BOUND: [&str; 9] =
     ["brief", "brief_confirmed", "confirmed", "grace", "history", "scanned", "swept", "tail", "ttl"];
 
-/// Ids in the index, of records, and in the order of deadlines, at one moment: a script sees no half.
+/// Ids in the index, of records, and in the sorted set of deadlines, read atomically by a script.
 const PLACES: &str = "return { redis.call('SMEMBERS', KEYS[1]), redis.call('KEYS', ARGV[1]),
   redis.call('ZRANGE', KEYS[2], '0', '-1') }";
 
-/// One who watches from the start of a test, and writes nothing: it sweeps nothing, either.
+/// An observer that follows from the start of a test. It neither writes nor sweeps.
 pub(crate) struct Witness {
     store: Arc<RedisRegistry>,
     view: View,
 }
 
-struct Places {
+struct IdSets {
     index: BTreeSet<String>,
     records: BTreeSet<String>,
     due: BTreeSet<String>,
 }
 
-impl Places {
+impl IdSets {
     async fn of(raw: &mut MultiplexedConnection) -> Self {
         let mut ask = ::redis::cmd("EVAL");
         ask.arg(PLACES).arg(2).arg(INDEX).arg(BOUNDED[1]).arg("*");
@@ -47,7 +46,7 @@ impl Places {
         Self { index: index.into_iter().collect(), records, due: due.into_iter().collect() }
     }
 
-    /// What is wrong, if anything is.
+    /// Returns a description of an inconsistency, if there is one.
     fn fault(&self) -> Option<String> {
         if self.index != self.records {
             let differ: Vec<_> = self.index.symmetric_difference(&self.records).collect();
@@ -71,28 +70,28 @@ impl Bed {
         Witness { store, view }
     }
 
-    /// A connection of its own: a test may have broken the others.
+    /// Opens a new connection, because a test may have broken the others.
     async fn another(&self) -> MultiplexedConnection {
-        let patient = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(SOON));
-        self.server.client().get_multiplexed_async_connection_with_config(&patient).await.unwrap()
+        let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(SOON));
+        self.server.client().get_multiplexed_async_connection_with_config(&config).await.unwrap()
     }
 
-    /// Another program has removed streams, which only the sweep knows of, where it met them: it would tell of them when
-    /// their time is over, in minutes. It is not to.
+    /// Discards the pending expiries of streams that another program has removed. The sweep would emit them only minutes
+    /// later.
     pub(crate) async fn expect_no_more(&self, names: &[impl ::redis::ToRedisArgs + Sync]) {
         let mut raw = self.another().await;
         let _: i64 = ::redis::cmd("ZREM").arg(BOUNDED[1]).arg(names).query_async(&mut raw).await.unwrap();
     }
 
-    /// No change is there by half, at this very moment.
+    /// Asserts that no change is partly applied at this moment.
     pub(crate) async fn assert_no_half(&self, context: &str) {
-        if let Some(fault) = Places::of(&mut self.raw.clone()).await.fault() {
+        if let Some(fault) = IdSets::of(&mut self.raw.clone()).await.fault() {
             panic!("{context}: {fault}");
         }
     }
 }
 
-/// Every key has a time to live, but for four that have a bound.
+/// Asserts that every key has a TTL, except for four bounded keys.
 async fn assert_bounded(raw: &mut MultiplexedConnection, context: &str) {
     let mut place = 0_u64;
     loop {
@@ -100,13 +99,13 @@ async fn assert_bounded(raw: &mut MultiplexedConnection, context: &str) {
         let (next, keys): (u64, Vec<String>) = scan.arg(place).arg("COUNT").arg(1_000).query_async(raw).await.unwrap();
         let mut ask = ::redis::pipe();
         for key in &keys {
-            assert!(key.starts_with(PREFIX), "{context}: {key:?} is outside of the prefix");
+            assert!(key.starts_with(PREFIX), "{context}: {key:?} lacks the prefix");
             ask.pttl(key);
         }
         let left: Vec<i64> = if keys.is_empty() { Vec::new() } else { ask.query_async(raw).await.unwrap() };
         for (key, left) in keys.iter().zip(left) {
             let bounded = [INDEX, FACTS].contains(&&**key) || BOUNDED.contains(&&**key);
-            // -2: gone since; -1: for ever.
+            // -2: the key has expired since; -1: the key has no TTL.
             assert!(left != -1 || bounded, "{context}: {key:?} has no time to live");
         }
         place = next;
@@ -118,10 +117,10 @@ async fn assert_bounded(raw: &mut MultiplexedConnection, context: &str) {
     assert!(length <= FEED_BOUND, "{context}: {length} events in the feed");
     let facts: BTreeSet<String> = ::redis::cmd("HKEYS").arg(FACTS).query_async(raw).await.unwrap();
     assert!(facts.iter().all(|fact| FACTS_BOUND.contains(&&**fact)), "{context}: {facts:?}");
-    // Index and order of deadlines are bounded by the records: `Places::fault`.
+    // Index and order of deadlines are bounded by the records: `IdSets::fault`.
 }
 
-/// All but the time of the last heartbeat, which others renew while it is read.
+/// Returns records without `last_heartbeat`, which other processes may renew during the read.
 fn texts<'a>(streams: impl IntoIterator<Item = &'a Stream>) -> BTreeMap<String, String> {
     let still = |stream: &Stream| {
         let mut still = stream.clone();
@@ -132,8 +131,7 @@ fn texts<'a>(streams: impl IntoIterator<Item = &'a Stream>) -> BTreeMap<String, 
 }
 
 impl Witness {
-    /// Waits until a view is what the store holds, and nothing else: within its compare interval, and what a busy
-    /// machine takes.
+    /// Waits until a view equals the store, at most its reconcile interval plus time for a busy machine.
     pub(crate) async fn shows(&self, context: &str) {
         let began = Instant::now();
         loop {
@@ -157,18 +155,18 @@ impl Witness {
                 }
                 Err(error) => format!("{error:?}"),
             };
-            assert!(began.elapsed() < SHOWN, "{context}: the view is not what the store holds: {fault}");
+            assert!(began.elapsed() < SHOWN, "{context}: the view differs from the store: {fault}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Waits until the store has come to rest and the view shows it; every key has a time to live or a bound.
+    /// Waits until the store is at rest and the view equals it, and asserts that every key has a TTL or a bound.
     ///
-    /// There must be a sweep: a store that is open and not for reading alone.
+    /// Needs a running sweep, i.e. an open store that is not read-only.
     pub(crate) async fn settled(&self, bed: &Bed, context: &str) {
         let began = Instant::now();
         let mut raw = bed.another().await;
-        while let Some(fault) = Places::of(&mut raw).await.fault() {
+        while let Some(fault) = IdSets::of(&mut raw).await.fault() {
             assert!(began.elapsed() < SOON, "{context}: {fault}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

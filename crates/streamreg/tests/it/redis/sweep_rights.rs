@@ -1,4 +1,4 @@
-//! A sweep that its user may not make says so once, and not at each look.
+//! A sweep without permission is logged once, not at each attempt.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{Bed, FACTS, PASSWORD, SOON, rights};
 
 const WARNING: &str = "this Redis user may not report expired streams; another process must";
 
-/// What was logged on this thread.
+/// Log output of this thread.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -26,14 +26,14 @@ impl std::io::Write for Log {
 }
 
 impl Log {
-    /// The lines that warn of the sweep.
+    /// Returns the warnings about the sweep.
     fn warnings(&self) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().filter(|line| line.contains(WARNING)).map(str::to_owned).collect()
     }
 }
 
-/// How often something was refused, by the server or by a script.
+/// Returns the number of commands denied by the server or by a script.
 async fn refusals(bed: &Bed) -> u64 {
     let info = bed.server.cli(&["INFO", "errorstats"]).await;
     let count = info.lines().find_map(|line| line.strip_prefix("errorstat_NOPERM:count="));
@@ -44,14 +44,14 @@ async fn swept(bed: &Bed) -> u64 {
     bed.server.cli(&["HGET", FACTS, "swept"]).await.parse().unwrap_or(0)
 }
 
-// On one thread, that of the log.
+// A single thread, because the log is captured per thread.
 #[tokio::test]
-async fn a_sweep_without_its_rights_is_told_of_once_until_it_has_them_again() {
+async fn sweep_without_permission_is_logged_once_until_it_succeeds() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    // One that reads what is due, and one that a script asks for before it writes.
+    // One permission is needed to read the due streams, and a script checks the other one before it writes.
     for right in ["zrangebyscore", "srem"] {
         let bed = Bed::start().await;
         bed.user("ingest", &rights::rules("ingest").join(" ")).await;

@@ -277,7 +277,7 @@ async fn referee(bed: &Bed, rounds: Rounds) {
 /// As a child process, runs one side. Run as a test, runs both sides in this process, for a few rounds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_takes_over_in_turn() {
-    if let Some(task) = children::told() {
+    if let Some(task) = children::job() {
         let args: Vec<&str> = task.split('|').collect();
         let [url, side, alternating, uncoordinated] = args[..] else { panic!("{task}") };
         let rounds =

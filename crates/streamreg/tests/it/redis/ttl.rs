@@ -1,4 +1,4 @@
-//! Times to live: what a write does to them, and that nothing stays for ever.
+//! TTLs: how writes change them, and that no key stays forever.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const HALF_AN_HOUR: u64 = 30 * 60 * 1_000;
 const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
 
 #[tokio::test]
-async fn never_shorten_shortens_nothing() {
+async fn never_shorten_policy_never_shortens_a_ttl() {
     let bed = Bed::start().await;
     let longer = RedisRegistry::connect(bed.options().ttl_policy(TtlPolicy::NeverShorten)).await.unwrap();
     let renew = bed.store().await;
@@ -24,14 +24,14 @@ async fn never_shorten_shortens_nothing() {
                 let text = if foreign { FOREIGN.to_owned() } else { stream("cam1", SOURCE).to_json() };
                 bed.put("cam1", text, px).await;
             };
-            // More is left: it stays. None is set: none is set. Less is left: it is renewed.
+            // A longer TTL is kept, a key without TTL keeps none, and a shorter TTL is renewed.
             put(HALF_AN_HOUR).await;
             verb.run(&longer, "cam1").await.unwrap_or_else(|error| panic!("{context}: {error}"));
             let left = bed.pttl("cam1").await;
             assert!(left > 29 * 60 * 1_000 && left <= 30 * 60 * 1_000, "{context}: {left}");
             put(0).await;
             verb.run(&longer, "cam1").await.unwrap();
-            // What takes its place is another stream, which nobody said is to live for ever.
+            // A take-over registers another stream, which must not live forever.
             let left = bed.pttl("cam1").await;
             let good = if verb == Verb::TakeOver { left > 290_000 && left <= five_minutes } else { left == -1 };
             assert!(good, "{context}: {left}");
@@ -39,7 +39,7 @@ async fn never_shorten_shortens_nothing() {
             verb.run(&longer, "cam1").await.unwrap();
             let left = bed.pttl("cam1").await;
             assert!(left > 290_000 && left <= five_minutes, "{context}: {left}");
-            // The other policy sets it in any case.
+            // The other policy always sets the TTL.
             for px in [0, 10_000, HALF_AN_HOUR] {
                 put(px).await;
                 verb.run(&renew, "cam1").await.unwrap();
@@ -51,7 +51,7 @@ async fn never_shorten_shortens_nothing() {
 }
 
 #[tokio::test]
-async fn reads_renew_nothing() {
+async fn reads_do_not_renew_the_ttl() {
     let bed = Bed::start().await;
     let store = bed.store().await;
     store.register(&stream("cam1", SOURCE)).await.unwrap();
@@ -64,7 +64,7 @@ async fn reads_renew_nothing() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_for_ever() {
+async fn every_key_left_after_unregistration_expires() {
     let bed = Bed::start().await;
     for ttl in [1, 300, 86_400] {
         let store = RedisRegistry::connect(bed.options().ttl(Duration::from_secs(ttl))).await.unwrap();
@@ -78,20 +78,20 @@ async fn nothing_is_left_for_ever() {
             }
         }
         let dump = bed.dump().await;
-        assert!(!dump.contains_key(INDEX.as_bytes()), "the empty index is no key");
-        assert!(dump.len() >= 10, "answers and end marks: {}", dump.len());
+        assert!(!dump.contains_key(INDEX.as_bytes()), "an empty index has no key");
+        assert!(dump.len() >= 10, "replies and tombstones: {}", dump.len());
         for (key, (_, _, left)) in dump.iter().filter(|(key, _)| BOUNDED.iter().all(|name| *key != name.as_bytes())) {
             let key = String::from_utf8_lossy(key).escape_debug().to_string();
             let most = if key.contains("}op:") { 60_000 } else { (3 * ttl * 1_000).max(3_600_000) };
-            assert!(key.contains("\\u{1f}"), "only auxiliary keys are left: {key}");
-            assert!(*left > 0 && u64::try_from(*left).unwrap() <= most, "{key} lives {left} ms");
+            assert!(key.contains("\\u{1f}"), "only auxiliary keys remain: {key}");
+            assert!(*left > 0 && u64::try_from(*left).unwrap() <= most, "{key} expires in {left} ms");
         }
         bed.flush().await;
     }
 }
 
 #[tokio::test]
-async fn an_end_mark_outlives_the_stream_whoever_ends_it() {
+async fn tombstone_outlives_the_ttl_of_its_stream() {
     const HALF_A_DAY: Duration = Duration::from_secs(12 * 3_600);
     let bed = Bed::start().await;
     let long = RedisRegistry::connect(bed.options().ttl(HALF_A_DAY)).await.unwrap();
@@ -104,12 +104,12 @@ async fn an_end_mark_outlives_the_stream_whoever_ends_it() {
     long.register(&stream("cam1", SOURCE)).await.unwrap();
     brief.unregister(&id("cam1")).await.unwrap();
     assert!(mark("cam1").await > least, "{}", mark("cam1").await);
-    // So does that of one that is taken over.
+    // So does the tombstone of a stream that was taken over.
     let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     long.register(&stream("cam2", SOURCE)).await.unwrap();
     brief.register_with(&stream("cam2", "198.51.100.9:1"), &take_over).await.unwrap();
     assert!(mark("cam2").await > least, "{}", mark("cam2").await);
-    // A later end of a stream that lives for less does not shorten it, nor does a take-over.
+    // Neither the removal of a stream with a shorter TTL nor a take-over shortens it.
     brief.register(&stream("cam1", SOURCE)).await.unwrap();
     brief.register_with(&stream("cam1", "198.51.100.9:1"), &take_over).await.unwrap();
     assert!(mark("cam1").await > least, "{}", mark("cam1").await);
@@ -118,8 +118,8 @@ async fn an_end_mark_outlives_the_stream_whoever_ends_it() {
 }
 
 #[tokio::test]
-async fn no_end_mark_goes_back() {
-    // Of one whose clock was ahead.
+async fn later_tombstone_always_has_a_greater_epoch() {
+    // A tombstone from a machine whose clock was ahead.
     const AHEAD: &str = "7fffffffffffffff-0000000000000000";
     const MARK: &str = "\u{1f}end:cam1";
     let bed = Bed::start().await;
@@ -138,7 +138,7 @@ async fn no_end_mark_goes_back() {
             let mark = String::from_utf8(bed.text(MARK).await.unwrap()).unwrap();
             let lines: Vec<_> = mark.splitn(3, '\n').collect();
             assert_eq!(lines[1], expected, "lease: {lease}, takes over: {takes_over}");
-            assert!(lines[0] != "x" && lines[2].contains(SOURCE), "it is of the later end: {mark}");
+            assert!(lines[0] != "x" && lines[2].contains(SOURCE), "the tombstone is of the later removal: {mark}");
             bed.flush().await;
         }
     }

@@ -1,4 +1,4 @@
-//! The local view over a real server: what it shows is what the server holds, whatever happens to either.
+//! The local view with a real server: it equals the store after faults on either side.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn seen(view: &View) -> BTreeMap<String, String> {
     texts(view.all().iter().map(|stream| &**stream))
 }
 
-/// Waits until the view shows what the store holds, to the byte.
+/// Waits until the view equals the store, including the raw JSON of every record.
 async fn equal(view: &View, store: &RedisRegistry) {
     let mut held = BTreeMap::new();
     wait_until(PATIENCE, async || {
@@ -52,12 +52,12 @@ async fn equal(view: &View, store: &RedisRegistry) {
     assert_eq!(view.counts().total as usize, held.len());
 }
 
-/// Changes streams by chance, until it is told to stop.
+/// Changes random streams until stopped.
 async fn churn(store: Arc<RedisRegistry>, seed: u64, stop: Arc<AtomicBool>) {
     let mut rng = fastrand::Rng::with_seed(seed);
     while !stop.load(Ordering::Relaxed) {
         let cam = id(&format!("cam{}", rng.usize(..100)));
-        // What is not there, or is another's, is no fault here.
+        // NotFound and conflicts are expected here.
         let _ = match rng.u8(..6) {
             0 | 1 => store.register(&stream(cam.as_str(), SOURCE)).await.map(|_| ()),
             2 => store.unregister(&cam).await.map(|_| ()),
@@ -75,7 +75,7 @@ async fn churn(store: Arc<RedisRegistry>, seed: u64, stop: Arc<AtomicBool>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_any_changes_and_lost_feeds_it_equals_the_store() {
+async fn view_equals_the_store_after_random_changes_and_lost_feeds() {
     let bed = Bed::start().await;
     let witness = bed.witness().await;
     let store = Arc::new(bed.store().await);
@@ -92,9 +92,11 @@ async fn after_any_changes_and_lost_feeds_it_equals_the_store() {
     ] {
         let before = view.revision();
         bed.server.cli(command).await;
-        // It goes on while all writes do.
+        // The view continues to follow while the writes continue.
         wait_until(PATIENCE, async || view.revision() != before).await;
     }
+    // After FLUSHALL, wait until there is something to compare.
+    wait_until(PATIENCE, async || view.counts().total > 10).await;
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await.unwrap();
@@ -105,7 +107,7 @@ async fn after_any_changes_and_lost_feeds_it_equals_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_serves_through_an_outage_and_finds_what_is_there_afterwards() {
+async fn view_serves_during_an_outage_and_catches_up_afterwards() {
     let mut bed = Bed::start().await;
     let witness = bed.witness().await;
     let store = Arc::new(bed.store().await);
@@ -114,7 +116,7 @@ async fn it_serves_through_an_outage_and_finds_what_is_there_afterwards() {
     }
     let view = view(&store, often()).await;
     assert_eq!(view.all().len(), 50);
-    // What was there is kept.
+    // The view keeps the streams that were there.
     assert_eq!(bed.server.cli(&["SAVE"]).await, "OK");
     bed.server.kill();
     let age = view.age();
@@ -126,7 +128,7 @@ async fn it_serves_through_an_outage_and_finds_what_is_there_afterwards() {
     wait_until(PATIENCE, async || view.get(&id("after")).is_some()).await;
     equal(&view, &store).await;
     assert_eq!(view.all().len(), 51);
-    // And now it is not.
+    // Now they are gone.
     bed.server.restart(Data::Empty).await;
     wait_until(PATIENCE, async || view.all().is_empty()).await;
     wait_until(PATIENCE, async || store.register(&stream("anew", SOURCE)).await.is_ok()).await;
@@ -137,7 +139,7 @@ async fn it_serves_through_an_outage_and_finds_what_is_there_afterwards() {
 }
 
 #[tokio::test]
-async fn a_write_is_shown_as_soon_as_its_place_is_reached() {
+async fn view_shows_a_write_once_its_position_is_reached() {
     let bed = Bed::start().await;
     let witness = bed.witness().await;
     let store = Arc::new(bed.store().await);
@@ -157,7 +159,7 @@ async fn a_write_is_shown_as_soon_as_its_place_is_reached() {
 }
 
 #[tokio::test]
-async fn other_programs_changes_come_with_the_compare() {
+async fn view_finds_changes_of_other_programs_when_it_reconciles() {
     let bed = Bed::start().await;
     let witness = bed.witness().await;
     let store = Arc::new(bed.store().await);
@@ -173,28 +175,28 @@ async fn other_programs_changes_come_with_the_compare() {
     bed.server.cli(&["SREM", INDEX, "foreign"]).await;
     wait_until(PATIENCE, async || view.get(&id("foreign")).is_none()).await;
     assert!(view.get(&id("ours")).is_some());
-    // A stream that lost its place in the index is live all the same.
+    // A stream whose id is missing from the index is still live.
     bed.server.cli(&["SREM", INDEX, "ours"]).await;
     let compares = view.corrections().reconciliations;
     wait_until(PATIENCE, async || view.corrections().reconciliations > compares + 2).await;
     assert!(view.get(&id("ours")).is_some());
-    // What cannot be read is counted.
+    // Unreadable records are counted.
     bed.put("broken", "no record", 300_000).await;
     wait_until(PATIENCE, async || view.unreadable() == 1).await;
-    // Its place in the index heals.
+    // Its id is restored in the index.
     store.update_heartbeat(&id("ours")).await.unwrap();
     bed.expect_no_more(&["foreign"]).await;
     witness.settled(&bed, "with other programs").await;
 }
 
-/// A reader with the rights that docs/operations.md gives it.
+/// Opens a reader with the permissions of docs/operations.md.
 async fn viewer(bed: &Bed) -> Arc<RedisRegistry> {
     bed.user("viewer", &super::rights::rules("viewer").join(" ")).await;
     let options: RedisOptions = bed.server.url_as("viewer", PASSWORD).parse().unwrap();
     Arc::new(RedisRegistry::connect(options.read_only(true)).await.unwrap())
 }
 
-/// A number out of INFO.
+/// Returns a number from INFO.
 async fn info(bed: &Bed, name: &str) -> u64 {
     let info = bed.server.cli(&["INFO", "stats"]).await;
     let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
@@ -202,19 +204,19 @@ async fn info(bed: &Bed, name: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_without_scripts_follows_from_an_empty_registry_on() {
+async fn view_without_scripts_follows_from_an_empty_registry() {
     let bed = Bed::start().await;
     let (store, reader) = (bed.store().await, viewer(&bed).await);
-    assert!(reader.snapshot().await.unwrap().revision.is_some(), "an empty list has its place too");
+    assert!(reader.snapshot().await.unwrap().revision.is_some(), "an empty snapshot has a revision as well");
     let view = view(&reader, never()).await;
     store.register(&stream("cam1", SOURCE)).await.unwrap();
     wait_until(PATIENCE, async || view.get(&id("cam1")).is_some()).await;
-    // Emptied: another history, and at first none at all.
+    // The store was emptied: the feed is missing at first and then has a new generation.
     for round in 0..3 {
         let before = (info(&bed, "total_connections_received").await, info(&bed, "total_commands_processed").await);
         bed.flush().await;
         wait_until(PATIENCE, async || view.all().is_empty()).await;
-        // As long as its sign of life may take.
+        // As long as an `Alive` event may take.
         wait_until(PATIENCE, async || view.age() > Duration::from_secs(1)).await;
         let cam = format!("anew{round}");
         store.register(&stream(&cam, SOURCE)).await.unwrap();
@@ -225,14 +227,14 @@ async fn a_reader_without_scripts_follows_from_an_empty_registry_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_without_scripts_follows_while_streams_come_and_go() {
+async fn view_without_scripts_follows_while_streams_come_and_go() {
     let bed = Bed::start().await;
     let (store, reader) = (Arc::new(bed.store().await), viewer(&bed).await);
     for n in 0..20 {
         store.register(&stream(&format!("fixed{n}"), SOURCE)).await.unwrap();
     }
     let stop = Arc::new(AtomicBool::new(false));
-    // Only the feed moves: the ids stay the same, so that a list comes about.
+    // Only the feed changes. The ids stay the same, so that a list succeeds.
     let busy = tokio::spawn({
         let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
         async move {

@@ -1,5 +1,5 @@
-//! Calls on watches and views dropped at every point, on a real server: no event is lost or told twice, and a view
-//! shows what the store holds.
+//! Calls on watches and views dropped at every point, with a real server: no event is lost or repeated, and a view equals
+//! the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::dropping::{When, at_every_point, drop_after};
 use super::operations::SOURCE;
 use super::{Bed, SOON, id, stream};
 
-/// A store with some streams.
+/// Returns a store with some streams.
 async fn stage(bed: &Bed) -> Arc<RedisRegistry> {
     let store = Arc::new(bed.store().await);
     for at in 0..20 {
@@ -35,7 +35,7 @@ async fn tail(store: &RedisRegistry) -> Revision {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn opening_a_watch() {
+async fn opening_a_watch_can_be_dropped_at_any_point() {
     let bed = Bed::start().await;
     let witness = bed.witness().await;
     let store = stage(&bed).await;
@@ -62,15 +62,15 @@ async fn opening_a_watch() {
     witness.settled(&bed, "watches were opened").await;
 }
 
-/// Tells of streams in their order, one after the other; every tenth time every connection breaks.
-async fn tell(bed: &Bed, store: &RedisRegistry, count: usize) {
+/// Registers streams one after the other and closes all connections at every tenth.
+async fn register_with_disconnects(bed: &Bed, store: &RedisRegistry, count: usize) {
     for at in 0..count {
         if at % 10 == 9 {
             bed.server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
         }
         let cam = stream(&format!("told{at}"), SOURCE);
         let began = std::time::Instant::now();
-        // Cut off it is sent again: the same publisher's, or not yet there. That is told as well.
+        // After a disconnection the registration is retried. If it was applied before, it emits another event.
         while store.register(&cam).await.is_err() {
             assert!(began.elapsed() < SOON);
         }
@@ -79,13 +79,13 @@ async fn tell(bed: &Bed, store: &RedisRegistry, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn waiting_for_events() {
+async fn dropped_waits_for_events_lose_and_repeat_none() {
     const EVENTS: usize = 200;
     for drops_watch in [false, true] {
         let bed = Bed::start().await;
         let witness = bed.witness().await;
         let store = stage(&bed).await;
-        // One that nobody drops, for what there was to tell.
+        // A watch that is never dropped provides the expected events.
         let mut whole = store.watch(WatchFrom::Now).await.unwrap();
         let mut watch = store.watch(WatchFrom::Now).await.unwrap();
         let mut at = tail(&store).await;
@@ -93,7 +93,7 @@ async fn waiting_for_events() {
         let read = async {
             let (mut told, mut dropped) = (Vec::new(), 0);
             loop {
-                // With each event anew from the first point on, in turns while it waits and when it could go on.
+                // For each event, start at the first point again, alternating between pending and woken.
                 let when = if told.len() % 2 == 0 { When::AtOnce } else { When::Woken };
                 let mut polls = 0;
                 let event = loop {
@@ -106,7 +106,7 @@ async fn waiting_for_events() {
                         watch = loop {
                             match store.watch(WatchFrom::Revision(at.clone())).await {
                                 Ok(watch) => break watch,
-                                // A busy machine may be late with an answer.
+                                // A busy machine may reply late.
                                 Err(error) => assert!(error.is_retryable(), "{error:?}"),
                             }
                         };
@@ -123,7 +123,7 @@ async fn waiting_for_events() {
                 }
             }
         };
-        let ((told, dropped), ()) = tokio::join!(read, tell(&bed, &store, EVENTS));
+        let ((told, dropped), ()) = tokio::join!(read, register_with_disconnects(&bed, &store, EVENTS));
         let mut expected = Vec::new();
         while expected.len() < told.len() {
             let event = next(&mut whole).await;
@@ -132,19 +132,19 @@ async fn waiting_for_events() {
             }
         }
         assert_eq!(told, expected, "drops the watch: {drops_watch}");
-        assert!(told.len() >= EVENTS && dropped > EVENTS, "{} told, {dropped} dropped", told.len());
+        assert!(told.len() >= EVENTS && dropped > EVENTS, "{} events, {dropped} dropped", told.len());
         witness.settled(&bed, "watched").await;
     }
 }
 
-/// A view that compares only when it is told to.
+/// Opens a view that reconciles only on request.
 fn view(store: &Arc<RedisRegistry>) -> View {
     let store = Arc::clone(store) as Arc<dyn Registry>;
     View::new(store, ViewOptions::default().reconcile_every(Duration::from_secs(3_600)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn waiting_for_a_view() {
+async fn waiting_for_a_view_can_be_dropped_at_any_point() {
     let bed = Bed::start().await;
     let witness = bed.witness().await;
     let store = stage(&bed).await;
@@ -153,7 +153,7 @@ async fn waiting_for_a_view() {
         dropped += at_every_point(async |polls, when| {
             let new = view(&store);
             let done = drop_after(new.ready(), polls, when).await;
-            // The task ends wherever it is, too.
+            // The view's task may stop at any point as well.
             let new = if drops_view { view(&store) } else { new };
             tokio::time::timeout(SOON, new.ready()).await.unwrap().unwrap();
             assert_eq!(new.all().len(), 20);
@@ -177,7 +177,7 @@ async fn waiting_for_a_view() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn comparing_and_refreshing() {
+async fn reconcile_and_refresh_can_be_dropped_at_any_point() {
     let bed = Bed::start().await;
     let witness = bed.witness().await;
     let store = stage(&bed).await;
@@ -187,7 +187,7 @@ async fn comparing_and_refreshing() {
     for call in ["compare", "refresh"] {
         let mut round = 0_u32;
         dropped += at_every_point(async |polls, when| {
-            // What no event tells: another program changes one, brings one, and lets one go.
+            // Changes without events: another program changes, adds and removes a stream.
             round += 1;
             let (changed, came, went) = (id("cam3"), id(&format!("came{round}")), id(&format!("came{}", round - 1)));
             let text = |resolution| format!(r#"{{"id":"cam3","type":"srt","resolution":"{resolution}"}}"#);
@@ -203,7 +203,7 @@ async fn comparing_and_refreshing() {
             let known = [round.to_string(), (round - 1).to_string()];
             assert!(round == 1 || known.contains(&before), "{call}, {polls}, {when:?}: {before:?}");
             assert_eq!(view.counts().total as usize, view.all().len());
-            // Neither stands in the way of the next one.
+            // The dropped call does not block the next one.
             let refreshed = tokio::time::timeout(SOON, view.refresh(&changed)).await.unwrap().unwrap().unwrap();
             assert_eq!(refreshed.resolution, round.to_string());
             tokio::time::timeout(SOON, view.reconcile()).await.unwrap().unwrap();

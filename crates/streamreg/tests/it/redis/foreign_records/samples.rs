@@ -1,6 +1,6 @@
-//! The records.
+//! Sample records of other programs.
 
-/// What no program can read as a record.
+/// Values that cannot be decoded as a record.
 pub(super) const UNREADABLE: [&[u8]; 14] = [
     b"not json",
     b"[]",
@@ -18,7 +18,7 @@ pub(super) const UNREADABLE: [&[u8]; 14] = [
     b" ",
 ];
 
-/// Begins as we write records; what follows `packets_lost` differs.
+/// Begins in canonical form and differs after `packets_lost`.
 pub(crate) fn ours(name: &str, tail: &str) -> String {
     let name = serde_json::to_string(name).unwrap();
     format!(
@@ -26,11 +26,11 @@ pub(crate) fn ours(name: &str, tail: &str) -> String {
     )
 }
 
-/// All samples: other programs', and worse ones.
+/// All samples: typical records of other programs and extreme ones.
 pub(super) fn samples(name: &str) -> Vec<String> {
     let mut all: Vec<String> = include_str!("../foreign-records.jsonl").lines().map(str::to_owned).collect();
     assert_eq!(all.len(), 5);
-    // In our own spelling up to `packets_lost`: the shapes that a change in place could get wrong.
+    // Canonical up to `packets_lost`: forms that a change in place could corrupt.
     let long = "x".repeat(60 * 1024);
     let deep = format!("{}{}", "[".repeat(400), "]".repeat(400));
     for tail in [
