@@ -156,7 +156,7 @@ async fn writes_are_listed(registry: Arc<dyn Registry>) {
         assert_listed(&server, &*registry, "a batch").await;
         if round % 2 == 0 {
             assert_eq!(server.ask("DELETE", &cam, &[], "").await.status, 204);
-            assert_listed(&server, &*registry, "an end").await;
+            assert_listed(&server, &*registry, "an unregistration").await;
         }
     }
 }
@@ -184,7 +184,7 @@ async fn list_shows_batched_statistics_at_once() {
     let streams: Vec<_> = (0..700).map(|n| json!({"id": format!("cam{n}"), "stats": {"bitrate": n + 1}})).collect();
     let answer = server.json("POST", "/api/v1/heartbeats", &json!({"streams": streams}).to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_listed(&server, &*registry, "a batch of many").await;
+    assert_listed(&server, &*registry, "a large batch").await;
 }
 
 #[tokio::test]

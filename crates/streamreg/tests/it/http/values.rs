@@ -1,4 +1,4 @@
-//! Ids, numbers, unknown fields, pages and operation ids survive the way through the server.
+//! Round trips through the server: ids, numbers, unknown fields, pages and operation ids.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
