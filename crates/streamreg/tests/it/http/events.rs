@@ -174,9 +174,9 @@ async fn event_readers_are_limited_and_blocked_ones_are_disconnected() {
         ServeOptions { event_readers: 1, event_timeout: Duration::from_millis(200), ..ServeOptions::default() };
     let server = Server::start(registry.clone(), options).await;
     let mut slow = Events::open(&server, "", "").await;
-    let refused = server.get("/api/v1/events").await;
-    refused.problem(503, "unavailable");
-    assert!(refused.header("retry-after").parse::<u32>().is_ok());
+    let rejected = server.get("/api/v1/events").await;
+    rejected.problem(503, "unavailable");
+    assert!(rejected.header("retry-after").parse::<u32>().is_ok());
 
     // Writes more than the socket buffers hold, while the reader does not read.
     let mut record = stream("cam1");

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 /// Deadline of every condition. It is long enough for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A running server. It stops when this is dropped or `begin_stop` is called.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -54,6 +55,7 @@ impl Server {
         Self { addr, stop: Some(stop), task }
     }
 
+    /// Starts a server with a memory store, and returns both.
     pub(crate) async fn memory() -> (Self, Arc<MemoryRegistry>) {
         let registry = Arc::new(MemoryRegistry::new());
         (Self::start(registry.clone(), ServeOptions::default()).await, registry)
@@ -67,14 +69,17 @@ impl Server {
         format!("http://{}", self.addr).parse().unwrap()
     }
 
+    /// Starts the graceful shutdown.
     pub(crate) fn begin_stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
+    /// Waits until the server has stopped.
     pub(crate) async fn stopped(&mut self) {
         within(&mut self.task).await.unwrap().unwrap();
     }
 
+    /// Sends a request on a new connection and returns the response.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.addr);
         for (name, value) in headers {

@@ -23,7 +23,7 @@ fn ids(answer: &Answer) -> Vec<String> {
     streams.iter().map(|stream| stream["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Sixty streams of several kinds.
+/// Registers sixty streams with various types, nodes, labels and statuses.
 async fn fill(registry: &dyn Registry) {
     for n in 0..60_u64 {
         let kind = if n % 2 == 0 { StreamType::Srt } else { StreamType::Rtp };
@@ -38,6 +38,7 @@ async fn fill(registry: &dyn Registry) {
     }
 }
 
+/// Asserts that filters, sort orders and pages return the streams of `fill`.
 async fn filters_and_pages(server: &Server) {
     for (query, count) in [
         ("", 60),
@@ -60,8 +61,8 @@ async fn filters_and_pages(server: &Server) {
         assert_eq!(answer.json()["next_cursor"], Value::Null);
     }
     for sort in ["id", "-id", "bitrate", "-bitrate", "node", "-created_at", "type", "-status"] {
-        let whole = ids(&server.get(&format!("{LIST}?search=cam&sort={sort}")).await);
-        assert_eq!(whole.len(), 60);
+        let expected = ids(&server.get(&format!("{LIST}?search=cam&sort={sort}")).await);
+        assert_eq!(expected.len(), 60);
         let mut seen = Vec::new();
         let mut cursor = String::new();
         loop {
@@ -73,7 +74,7 @@ async fn filters_and_pages(server: &Server) {
             assert!(page["streams"].as_array().unwrap().len() == 7);
             cursor = format!("&cursor={next}");
         }
-        assert_eq!(seen, whole, "{sort}");
+        assert_eq!(seen, expected, "{sort}");
     }
     let by_bitrate = server.get(&format!("{LIST}?sort=-bitrate")).await.json();
     let rates = by_bitrate["streams"].as_array().unwrap().iter().map(|stream| stream["bitrate"].as_u64().unwrap());
@@ -133,6 +134,7 @@ async fn assert_listed(server: &Server, registry: &dyn Registry, after: &str) {
     assert!(listed.body.starts_with(&streams), "after {after}: {} instead of {streams}", listed.body);
 }
 
+/// Asserts that a list contains every write through the server at once.
 async fn writes_are_listed(registry: Arc<dyn Registry>) {
     let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
     for round in 0..20 {
@@ -191,9 +193,9 @@ async fn list_shows_batched_statistics_at_once() {
 async fn list_omits_expired_streams() {
     let registry = Arc::new(MemoryRegistry::with_ttl(Duration::from_secs(1)).unwrap());
     let server = Server::start(registry.clone(), ServeOptions::default()).await;
-    registry.register(&stream("brief")).await.unwrap();
+    registry.register(&stream("expiring")).await.unwrap();
     testkit::wait_until(PATIENCE, async || server.get(LIST).await.json()["total"] == 1).await;
-    while registry.get(&id("brief")).await.is_ok() {
+    while registry.get(&id("expiring")).await.is_ok() {
         let _ = server.get(LIST).await;
     }
     assert_eq!(server.get(LIST).await.json()["total"], 0);

@@ -31,10 +31,10 @@ async fn every_route_works_for_a_stream() {
     assert_eq!((renewed.status, &renewed.json()["outcome"]), (200, &json!("renewed")));
 
     let other = CAM.replace("203.0.113.7", "198.51.100.1");
-    let refused = server.json("POST", "/api/v1/streams", &other).await.problem(409, "already_exists");
-    assert_eq!(refused["existing"]["source_addr"], "203.0.113.7:40112");
-    assert_eq!((&refused["operation"], &refused["stream_id"]), (&json!("register"), &json!("cam1")));
-    assert_eq!((&refused["retryable"], &refused["may_have_applied"]), (&json!(false), &json!(false)));
+    let conflict = server.json("POST", "/api/v1/streams", &other).await.problem(409, "already_exists");
+    assert_eq!(conflict["existing"]["source_addr"], "203.0.113.7:40112");
+    assert_eq!((&conflict["operation"], &conflict["stream_id"]), (&json!("register"), &json!("cam1")));
+    assert_eq!((&conflict["retryable"], &conflict["may_have_applied"]), (&json!(false), &json!(false)));
     server.json("POST", "/api/v1/streams?on_conflict=create_only", CAM).await.problem(409, "already_exists");
     server.json("POST", "/api/v1/streams?on_conflict=reject", &other).await.problem(409, "already_exists");
     let taken = server.json("POST", "/api/v1/streams?on_conflict=take_over", &other).await;
@@ -145,8 +145,8 @@ async fn every_route_works_for_a_leased_stream() {
     assert_eq!(again["outcome"], "renewed");
     let other = CAM.replace("203.0.113.7", "198.51.100.1");
     let stale = |ms: u64| format!("lease=true&on_conflict=take_over_if_stale&stale_ms={ms}");
-    let refused = post(&stale(2_592_000_000), &other, "").await.problem(409, "already_exists");
-    assert_eq!(refused["existing"]["epoch"], again["epoch"]);
+    let conflict = post(&stale(2_592_000_000), &other, "").await.problem(409, "already_exists");
+    assert_eq!(conflict["existing"]["epoch"], again["epoch"]);
     let taken = post(&stale(0), &other, "").await;
     assert_eq!((taken.status, &taken.json()["outcome"]), (200, &json!("taken_over")));
     let theirs = taken.json()["epoch"].as_str().unwrap().to_owned();

@@ -237,8 +237,8 @@ async fn leases_over_http_behave_like_leases_of_the_store() {
     other.source_addr = "h:2".into();
     for after in [Duration::MAX, Duration::from_secs(299)] {
         let options = leased.clone().on_conflict(OnConflict::TakeOverIfStale(after));
-        let refused = client.register_with(&other, &options).await.unwrap_err();
-        assert_eq!((refused.kind(), refused.existing()), (ErrorKind::AlreadyExists, Some(&first.stream)));
+        let conflict = client.register_with(&other, &options).await.unwrap_err();
+        assert_eq!((conflict.kind(), conflict.existing()), (ErrorKind::AlreadyExists, Some(&first.stream)));
     }
     let options = leased.clone().on_conflict(OnConflict::TakeOverIfStale(Duration::ZERO));
     let taken = client.register_with(&other, &options).await.unwrap();
@@ -386,9 +386,9 @@ async fn missing_and_silent_servers_become_clear_errors() {
     assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Timeout, false));
     assert!(start.elapsed() < PATIENCE);
     // A bound port without a listener, so that no other test can use it.
-    let taken = TcpSocket::new_v4().unwrap();
-    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let addr = taken.local_addr().unwrap();
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = bound.local_addr().unwrap();
     let options = format!("http://{addr}").parse::<HttpOptions>().unwrap();
     let error = within(HttpRegistry::connect(options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);

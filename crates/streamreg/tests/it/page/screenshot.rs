@@ -39,11 +39,11 @@ async fn screenshot_of_the_demo_shows_every_stream_and_is_small() {
 }
 
 /// Decodes base64 (RFC 4648, section 4). The browser returns the image in this encoding.
-fn from_base64(text: &Value) -> Vec<u8> {
+fn from_base64(encoded: &Value) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = Vec::new();
     let (mut bits, mut count) = (0_u32, 0);
-    for digit in text.as_str().unwrap().bytes().filter(|digit| *digit != b'=') {
+    for digit in encoded.as_str().unwrap().bytes().filter(|digit| *digit != b'=') {
         let value = DIGITS.iter().position(|known| *known == digit).expect("the browser returned invalid base64");
         bits = bits << 6 | u32::try_from(value).unwrap();
         count += 6;
