@@ -8,6 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::percent::decode;
 use crate::registry::TtlPolicy;
 use crate::registry::ttl::{DEFAULT_TTL, check_ttl};
 
@@ -206,22 +207,6 @@ fn non_empty(text: String) -> Option<String> {
 
 fn database_number(text: &str) -> Option<i64> {
     if text.is_empty() { Some(0) } else { text.parse::<u32>().ok().map(i64::from) }
-}
-
-/// Decodes percent-encoding, which `url` leaves in the user name, password and path.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut out = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let high = char::from(bytes.next()?).to_digit(16)?;
-        let low = char::from(bytes.next()?).to_digit(16)?;
-        out.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    String::from_utf8(out).ok()
 }
 
 impl fmt::Debug for RedisOptions {
