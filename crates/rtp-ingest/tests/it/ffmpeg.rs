@@ -204,7 +204,7 @@ async fn node_that_cannot_start_prints_a_remedy_and_its_exit_status() {
         (&["--listen", &in_use][..], 1, "choose another address with --listen"),
         (&["--store", "memory:"], 2, "use http://host:port"),
         (&["--store", "ftp://127.0.0.1", "--listen", "127.0.0.1:0"], 2, "invalid store URL; expected"),
-        (&["--ttl", "5s", "--listen", "127.0.0.1:0"], 2, "are its server's"),
+        (&["--ttl", "5s", "--listen", "127.0.0.1:0"], 2, "sets time to live and prefix"),
         (&["--token-file", "no such file", "--listen", "127.0.0.1:0"], 2, "cannot read"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtp-ingest"));
