@@ -66,7 +66,7 @@ async fn open(url: String, options: ConnectOptions) -> stream_registry::Result<A
         match stream_registry::connect_with(&url, &options).await {
             Err(error) if error.is_retryable() => {
                 if !std::mem::replace(&mut warned, true) {
-                    warn!(%error, "the store is unreachable; counting packets and retrying every second");
+                    warn!(%error, "the store is unreachable; retrying every second");
                 }
             }
             done => return done,

@@ -87,7 +87,7 @@ fn split(rest: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     rest.split_at_checked(4 * (usize::from(words) + 1)).ok_or(Malformed::Length)
 }
 
-/// Converts a reason to a string without control characters and invalid UTF-8; `None` if nothing remains.
+/// Decodes the reason of a BYE without control characters or invalid UTF-8; `None` if nothing is left.
 fn printable(bytes: &[u8]) -> Option<String> {
     let text: String = String::from_utf8_lossy(bytes)
         .chars()

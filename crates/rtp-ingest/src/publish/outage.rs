@@ -15,7 +15,7 @@ impl Outage {
     pub(super) fn begin_if_caused_by(&self, error: &Error) -> bool {
         let is_outage = error.is_retryable() || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Closed);
         if is_outage && self.replace(|since| since.or_else(|| Some(Instant::now()))).is_none() {
-            warn!(%error, "the store accepts no streams; counting packets and retrying every second");
+            warn!(%error, "the store is not accepting streams; retrying every second");
         }
         is_outage
     }

@@ -168,7 +168,7 @@ impl Media {
 
 fn describe(medium: Medium, format: &Format) -> Description {
     let codec = payload::codec(&format.encoding, &format.parameters);
-    // An MPEG transport stream may contain any codec, although its section says video.
+    // SDP declares an MPEG transport stream as video, which says nothing about the codecs inside it.
     let (video_codec, audio_codec) = match medium {
         _ if codec == "MP2T" => (String::new(), String::new()),
         Medium::Video => (codec, String::new()),

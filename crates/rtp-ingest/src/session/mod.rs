@@ -51,7 +51,7 @@ struct Frames {
     newest: Option<u32>,
     /// Frames begun in the current period.
     count: u32,
-    /// Advance of the latest timestamp in the current period.
+    /// How far the RTP timestamp has advanced in the current period.
     advance: u64,
     per_second: Option<f64>,
 }

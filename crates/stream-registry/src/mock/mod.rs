@@ -139,7 +139,7 @@ impl MockRegistry {
     ///
     /// If the call fails for another reason, it returns that error instead.
     pub fn fail_next_after_applying(&self, operation: Operation, kind: ErrorKind) {
-        let error = Error::new(kind, "scripted loss of the answer in the mock registry");
+        let error = Error::new(kind, "mock registry: simulated loss of the reply");
         self.script().push(operation, Fault::After(error.with_may_have_applied(true)));
     }
 

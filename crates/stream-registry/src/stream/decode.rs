@@ -25,7 +25,7 @@ use super::{Stream, canonical, check, lenient};
 enum Mode {
     /// For a record that a store holds: a nonconforming value is kept.
     Lenient,
-    /// For a record that a caller gives: a nonconforming value is an error.
+    /// For records from a caller: a nonconforming value is an error.
     Strict,
 }
 

@@ -59,7 +59,7 @@ impl InvalidValue {
         &self.0.message
     }
 
-    /// Returns whether the value is a record that a store holds.
+    /// Returns whether the value is a record from a store, not from a caller.
     pub fn is_stored(&self) -> bool {
         self.0.stored.is_some()
     }

@@ -77,8 +77,7 @@ impl View {
         self.shared().state.all()
     }
 
-    /// Returns the numbers of streams in total and by status, type and node. They are maintained with every change, so
-    /// that this call does not count.
+    /// Returns the number of streams in total and by status, type and node, without scanning the streams.
     pub fn counts(&self) -> Counts {
         self.shared().state.counts()
     }

@@ -171,7 +171,8 @@ impl State {
 
     fn version_in(&self, metadata: &Metadata, id: &StreamId) -> Version {
         let entry = read(&self.table).read(id, |entry| entry.change);
-        // A stream in the view has its own change number. A missing stream may have been added and removed again.
+        // A stream in the view has its own change number. A missing one has none, so the number of removals shows whether it was
+        // added and removed in between.
         Version { entry, removals: if entry.is_none() { metadata.removals } else { 0 } }
     }
 

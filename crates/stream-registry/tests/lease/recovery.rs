@@ -92,7 +92,7 @@ async fn stream_stays_unregistered_when_an_operator_removed_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stream_stays_unregistered_when_its_new_holder_released_it() {
+async fn lease_does_not_restore_a_stream_that_a_newer_holder_released() {
     let bed = test_bed();
     let lease = bed.acquire("cam1").await;
     bed.store.set_down(true);

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn short_writes_at_most_two_units() {
+    fn short_format_has_at_most_two_units() {
         for (seconds, text) in
             [(0, "0s"), (59, "59s"), (60, "1m00s"), (125, "2m05s"), (3_720, "1h02m"), (273_600, "3d04h")]
         {

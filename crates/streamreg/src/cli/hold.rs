@@ -27,7 +27,7 @@ pub(super) struct HeldStream {
 }
 
 impl HeldStream {
-    /// Registers the stream of a plan with a lease.
+    /// Registers the plan's stream and takes a lease on it.
     pub(super) async fn acquire(registry: &Arc<dyn Registry>, plan: &Plan, store: &str) -> Result<Self> {
         let heartbeat = (registry.info().ttl / 5).min(MAX_HEARTBEAT_INTERVAL);
         let leases = Leases::new(Arc::clone(registry), LeaseOptions::default().heartbeat(heartbeat));

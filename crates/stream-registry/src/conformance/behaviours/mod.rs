@@ -53,7 +53,7 @@ pub(super) enum Lifetime {
     Short,
 }
 
-/// Returns every behaviour, in the order of the clauses.
+/// Returns every behaviour, grouped by clause.
 pub fn behaviours() -> Vec<Behaviour> {
     [
         record::LIST,

@@ -45,7 +45,7 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
                 }
                 Err(error) if failing.replace(error.kind()) == Some(error.kind()) => {}
                 Err(error) if error.kind() == ErrorKind::Denied => {
-                    tracing::warn!(%error, "this Redis user may not report expired streams; another process must");
+                    tracing::warn!(%error, "this Redis user lacks permission to report expired streams; another process must do it");
                 }
                 Err(error) => tracing::debug!(%error, "cannot check for expired streams; retrying"),
             }

@@ -328,7 +328,7 @@ async fn no_error_message_contains_the_password() {
             Err(error) => error,
         };
         assert_no_secret(&error);
-        let expected = [ErrorKind::Denied, ErrorKind::InvalidArgument, ErrorKind::Unavailable];
+        let expected = [ErrorKind::Unauthenticated, ErrorKind::InvalidArgument, ErrorKind::Unavailable];
         assert!(expected.contains(&error.kind()), "{error:?}");
         assert!(!error.may_have_applied());
     }
@@ -336,7 +336,7 @@ async fn no_error_message_contains_the_password() {
     assert!(!format!("{store:?}").contains(PASSWORD));
     assert_eq!(
         RedisRegistry::connect(bed.options()).await.unwrap_err().kind(),
-        ErrorKind::Denied,
+        ErrorKind::Unauthenticated,
         "no password for a server that requires one"
     );
 }

@@ -9,7 +9,7 @@ use testkit::wait_until;
 
 use super::{Bed, FACTS, PASSWORD, SOON, rights};
 
-const WARNING: &str = "this Redis user may not report expired streams; another process must";
+const WARNING: &str = "this Redis user lacks permission to report expired streams; another process must do it";
 
 /// Log output of this thread.
 #[derive(Clone, Default)]
