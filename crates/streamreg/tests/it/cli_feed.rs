@@ -159,6 +159,11 @@ fn watch_and_wait_survive_a_restart_of_redis() {
     let watch = Follower::start(on_redis(&["watch"]));
     assert!(watch.stderr.recv_timeout(DEADLINE).unwrap().starts_with("watching"));
     let mut wait = Follower::start(on_redis(&["wait", "cam1", "--status", "active", "--timeout", "1m"]));
+    // A command that cannot connect when it starts ends at once, so both must follow the feed before the restart.
+    until("watch and wait follow the feed", || {
+        let clients = runtime.block_on(redis.cli(&["CLIENT", "LIST"]));
+        clients.lines().filter(|client| client.contains("cmd=xread")).count() == 2
+    });
     let register = ["register", "--id", "cam1", "--type", "srt", "--source", "a:1"];
     assert_eq!(outcome(on_redis(&register).output().unwrap()), done("cam1\n"));
     assert_eq!(watch.json()["event"], "registered");
