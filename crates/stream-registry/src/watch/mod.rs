@@ -126,7 +126,7 @@ impl FromStr for ChangeKind {
 pub enum Ending {
     /// The stream was unregistered, for this reason.
     Unregistered(EndReason),
-    /// Nobody wrote to the stream during its time to live.
+    /// The stream was not written during its time to live.
     Expired,
 }
 

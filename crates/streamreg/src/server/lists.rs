@@ -38,7 +38,7 @@ pub(super) struct Lists {
     shown: AtomicU64,
     /// Streams whose statistics were written before the view had the event of their registration.
     unseen: Mutex<Vec<StreamId>>,
-    /// One list brings the view up to date at a time; the others find it done.
+    /// One list brings the view up to date at a time; the others wait for it.
     catching_up: tokio::sync::Mutex<()>,
     /// When the view last failed to show the last write in time.
     behind: Mutex<Option<Instant>>,

@@ -99,7 +99,7 @@ struct Decision {
     outcome: Outcome,
     /// The event for the feed.
     event: Option<ChangeKind>,
-    /// The tombstone of the record that is taken over; empty if there is none.
+    /// The tombstone of the record that is taken over; empty if no record is taken over.
     tombstone: Vec<u8>,
 }
 

@@ -95,7 +95,7 @@ async fn view_equals_the_store_after_random_changes_and_lost_feeds() {
         // The view continues to follow while the writes continue.
         wait_until(PATIENCE, async || view.revision() != before).await;
     }
-    // After FLUSHALL, wait until there is something to compare.
+    // Streams must exist after FLUSHALL, or the comparison shows nothing.
     wait_until(PATIENCE, async || view.counts().total > 10).await;
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
