@@ -89,8 +89,7 @@ impl View {
             let selected = shared.state.select(&query.filter, query.order, position.as_ref(), window);
             // Only the first total counts: streams that are no longer live are removed from the view.
             total.get_or_insert(selected.total);
-            let ids: Vec<_> = selected.streams.iter().map(|stream| stream.id.clone()).collect();
-            for (chosen, fresh) in selected.streams.iter().zip(shared.refresh_many(&ids).await?) {
+            for (chosen, fresh) in selected.streams.iter().zip(shared.refresh_many(&selected.streams).await?) {
                 let Some(fresh) = fresh.filter(&matches) else {
                     dropped += 1;
                     continue;

@@ -54,14 +54,14 @@ impl Shared {
     /// Reads a stream from the store and applies the answer to the view.
     pub(super) async fn refresh(&self, id: &StreamId) -> Result<Option<Arc<Stream>>> {
         for _ in 0..REFRESH_TRIES {
-            let version = self.state.version(id);
+            let moment = self.state.moment();
             let answer = match self.registry.get(id).await {
                 Ok(stream) => Some(Arc::new(stream)),
                 // A record that cannot be decoded is not listed either.
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => None,
                 Err(error) => return Err(error),
             };
-            if self.state.apply_answer(id, version, answer.clone()) {
+            if self.state.apply_answer(id, moment, answer.clone()) {
                 return Ok(answer);
             }
         }
@@ -69,19 +69,16 @@ impl Shared {
         Ok(self.state.get(id))
     }
 
-    /// Reads streams from the store and applies the answers to the view.
-    pub(super) async fn refresh_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
-        let versions = self.state.versions(ids);
-        let answers = self.registry.get_many(ids).await?;
-        for ((id, version), answer) in ids.iter().zip(versions).zip(&answers) {
+    /// Reads the streams of a page from the store and applies the answers to the view.
+    pub(super) async fn refresh_many(&self, page: &[Arc<Stream>]) -> Result<Vec<Option<Stream>>> {
+        let ids: Vec<_> = page.iter().map(|stream| stream.id.clone()).collect();
+        let moment = self.state.moment();
+        let answers = self.registry.get_many(&ids).await?;
+        for (known, answer) in page.iter().zip(&answers) {
             // Every write sets `last_heartbeat`, so records with the same time are the same.
-            if let Some(stream) = answer
-                && self.state.get(id).is_some_and(|known| known.last_heartbeat == stream.last_heartbeat)
-            {
-                continue;
+            if answer.as_ref().is_none_or(|stream| stream.last_heartbeat != known.last_heartbeat) {
+                self.state.apply_answer(&known.id, moment, answer.clone().map(Arc::new));
             }
-            // An event that arrived since the version was read is newer than the answer, which is then ignored.
-            self.state.apply_answer(id, version, answer.clone().map(Arc::new));
         }
         Ok(answers)
     }

@@ -20,11 +20,10 @@ use crate::stream::{Revision, Stream, StreamId, Timestamp};
 /// How many corrected streams are reported by id.
 const MAX_REPORTED: usize = 100;
 
-/// The version of a stream in the view. If it is the same after a read from the store, no event about the stream has
-/// arrived during the read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Version {
-    entry: Option<u64>,
+/// A moment of the view, taken before a read from the store. Events that arrive after it are newer than the answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    change: u64,
     removals: u64,
 }
 
@@ -169,28 +168,20 @@ impl State {
         Some(stream)
     }
 
-    fn version_in(&self, metadata: &Metadata, id: &StreamId) -> Version {
-        let entry = read(&self.table).read(id, |entry| entry.change);
-        // A stream in the view has its own change number. A missing one has none, so the number of removals shows whether it was
-        // added and removed in between.
-        Version { entry, removals: if entry.is_none() { metadata.removals } else { 0 } }
-    }
-
-    /// Returns the version of a stream, before it is read from the store.
-    pub(super) fn version(&self, id: &StreamId) -> Version {
-        self.version_in(&read(&self.metadata), id)
-    }
-
-    /// Returns the versions of several streams, before they are read from the store.
-    pub(super) fn versions(&self, ids: &[StreamId]) -> Vec<Version> {
+    pub(super) fn moment(&self) -> Moment {
         let metadata = read(&self.metadata);
-        ids.iter().map(|id| self.version_in(&metadata, id)).collect()
+        Moment { change: metadata.change, removals: metadata.removals }
     }
 
-    /// Applies the store's answer about a stream, unless the version has changed since.
-    pub(super) fn apply_answer(&self, id: &StreamId, version: Version, answer: Option<Arc<Stream>>) -> bool {
+    /// Applies the store's answer about a stream, unless an event about the stream has arrived since the moment.
+    pub(super) fn apply_answer(&self, id: &StreamId, moment: Moment, answer: Option<Arc<Stream>>) -> bool {
         let mut metadata = write(&self.metadata);
-        if self.version_in(&metadata, id) != version {
+        let is_newer = match read(&self.table).read(id, |entry| entry.change) {
+            Some(change) => change > moment.change,
+            // The view does not hold the stream: it may have been added and removed again.
+            None => metadata.removals != moment.removals,
+        };
+        if is_newer {
             return false;
         }
         match answer {
