@@ -148,7 +148,7 @@ impl Writer<'_> {
     fn count(&mut self, name: &str, value: u64) {
         if !self.nonconforming(name, |raw| lenient::count(raw).map_or(0, |(count, _)| count) == value) {
             self.name(name);
-            let _ = write!(self.json, "{value}");
+            self.json.push_str(itoa::Buffer::new().format(value));
         }
     }
 
@@ -225,6 +225,11 @@ pub(crate) fn push_json_float(out: &mut String, value: f64) {
         out.push('0');
         return;
     }
+    // Below this limit, the shortest form of a whole number is its digits.
+    if value.fract() == 0.0 && (0.0..1e15).contains(&value) {
+        out.push_str(itoa::Buffer::new().format(value as u64));
+        return;
+    }
     let number = serde_json::to_string(&value).unwrap_or_default();
     out.push_str(number.strip_suffix(".0").unwrap_or(&number));
 }
@@ -280,6 +285,16 @@ mod tests {
             assert_eq!(serde_json::to_string(&[&stream, &stream]).unwrap(), list);
             let value: serde_json::Value = serde_json::from_str(&stream.to_json()).unwrap();
             assert_eq!(serde_json::to_value(&stream).unwrap(), value);
+        }
+    }
+    #[test]
+    fn float_has_the_shortest_form_without_a_decimal_point() {
+        for value in [0.0, -0.0, 1.0, 25.0, 29.97, 0.1, 999_999_999_999_999.0, 1e15, 1e16, 1e300, 5e-324, -2.0] {
+            let mut json = String::new();
+            push_json_float(&mut json, value);
+            let expected = serde_json::to_string(&(value + 0.0)).unwrap();
+            assert_eq!(json, expected.strip_suffix(".0").unwrap_or(&expected), "{value}");
+            assert_eq!(json.parse::<f64>().unwrap(), value);
         }
     }
 }
