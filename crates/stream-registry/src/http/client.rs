@@ -18,7 +18,7 @@ use super::transport::{Call, LIST_LIMIT, Transport};
 use super::watch;
 use super::wire::{self, JSON, LabelsMode, MERGE_PATCH_JSON};
 use crate::error::{Error, ErrorKind, Result};
-use crate::query::{By, Ended, Filter, Order, Query, Summary};
+use crate::query::{By, Ended, Filter, Order, Query, Summary, history};
 use crate::registry::{
     Change, Guard, OnConflict, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions,
     Write,
@@ -27,6 +27,8 @@ use crate::registry::{Operation, rules};
 use crate::stream::{Cursor, OperationId, Stream, StreamId};
 use crate::watch::{Event, Watch, WatchFrom};
 
+/// How long the server may take for a history: it reads the whole feed before it responds.
+const HISTORY_PATIENCE: Duration = history::CALL_TIMEOUT.saturating_add(Duration::from_secs(5));
 /// Number of requests that one call of [`Registry::write`] sends concurrently.
 const CONCURRENT_WRITES: usize = 16;
 
@@ -161,18 +163,16 @@ impl HttpRegistry {
         Stream::from_stored(id, &last).map_err(|invalid| Error::from(invalid).with_may_have_applied(true))
     }
 
-    /// Sends a request whose response may be as large as a list.
-    async fn read_list(&self, path: &str, pairs: &[(&str, String)]) -> Result<String> {
-        let pairs: Vec<_> =
-            pairs.iter().map(|(name, value)| format!("{name}={}", wire::encode_segment(value))).collect();
-        let path = with_query(path.to_owned(), &pairs.join("&"));
-        self.transport()?.send(Call::new(Method::GET, path).limit(LIST_LIMIT)).await
-    }
-
     async fn read_one(&self, id: &StreamId) -> Result<Stream> {
         let json = self.transport()?.send(Call::new(Method::GET, wire::stream_path(id.as_str()))).await?;
         Ok(Stream::from_stored(id, &json)?)
     }
+}
+
+/// Returns a request whose response may be as large as a list.
+fn list_request(path: &str, pairs: &[(&str, String)]) -> Call {
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={}", wire::encode_segment(value))).collect();
+    Call::new(Method::GET, with_query(path.to_owned(), &pairs.join("&"))).limit(LIST_LIMIT)
 }
 
 fn with_query(path: String, query: &str) -> String {
@@ -359,14 +359,20 @@ impl Registry for HttpRegistry {
             pairs.push(("sort", query.order.to_string()));
         }
         pairs.extend(query.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
-        let response = async { wire::read_page(&self.read_list("/api/v1/streams", &pairs).await?) };
+        let response = async {
+            query.filter.check()?;
+            wire::read_page(&self.transport()?.send(list_request("/api/v1/streams", &pairs)).await?)
+        };
         response.await.map_err(|error| error.with_operation(Operation::ListPage))
     }
 
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
         let mut pairs = filter.pairs();
         pairs.push(("by", by.as_str().to_owned()));
-        let response = async { wire::read_summary(&self.read_list("/api/v1/summary", &pairs).await?) };
+        let response = async {
+            filter.check()?;
+            wire::read_summary(&self.transport()?.send(list_request("/api/v1/summary", &pairs)).await?)
+        };
         response.await.map_err(|error| error.with_operation(Operation::ListPage))
     }
 
@@ -375,7 +381,11 @@ impl Registry for HttpRegistry {
         pairs.extend(ended.id.as_ref().map(|id| ("id", id.to_string())));
         pairs.extend(ended.kind.as_ref().map(|kind| ("type", kind.to_string())));
         pairs.extend(ended.node.as_ref().map(|node| ("node", node.clone())));
-        let response = async { wire::read_history(&self.read_list("/api/v1/history", &pairs).await?) };
+        let response = async {
+            ended.check()?;
+            let request = list_request("/api/v1/history", &pairs).patience(HISTORY_PATIENCE);
+            wire::read_history(&self.transport()?.send(request).await?)
+        };
         response.await.map_err(|error| error.with_operation(Operation::Watch))
     }
 

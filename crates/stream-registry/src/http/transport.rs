@@ -33,11 +33,20 @@ pub(super) struct Call {
     pub(super) body: Option<(&'static str, String)>,
     /// Size limit of the response, in bytes.
     pub(super) limit: usize,
+    /// How long the server may take to respond, if longer than the client's timeout.
+    pub(super) patience: Duration,
 }
 
 impl Call {
     pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), headers: Vec::new(), body: None, limit: RECORD_LIMIT }
+        Self {
+            method,
+            path: path.into(),
+            headers: Vec::new(),
+            body: None,
+            limit: RECORD_LIMIT,
+            patience: Duration::ZERO,
+        }
     }
 
     pub(super) fn body(mut self, media_type: &'static str, body: String) -> Self {
@@ -47,6 +56,12 @@ impl Call {
 
     pub(super) fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Waits longer for the response than the client's timeout.
+    pub(super) fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -174,7 +189,8 @@ impl Transport {
         let request = request
             .body(body)
             .map_err(|fault| Error::new(ErrorKind::Internal, "cannot build the request").with_source(fault))?;
-        timeout(self.timeout, self.client.request(request)).await.map_err(|_| self.timed_out(call))
+        let response = timeout(self.timeout.max(call.patience), self.client.request(request)).await;
+        response.map_err(|_| self.timed_out(call))
     }
 
     async fn read(&self, call: &Call, response: Response<Incoming>, limit: usize) -> Result<String> {
@@ -209,8 +225,11 @@ impl Transport {
     }
 
     fn timed_out(&self, call: &Call) -> Error {
-        Error::new(ErrorKind::Timeout, format!("the server at {} did not respond within {:?}", self.base, self.timeout))
-            .with_may_have_applied(call.is_write())
+        Error::new(
+            ErrorKind::Timeout,
+            format!("the server at {} did not respond within {:?}", self.base, self.timeout.max(call.patience)),
+        )
+        .with_may_have_applied(call.is_write())
     }
 
     fn failed(&self, call: &Call, fault: hyper_util::client::legacy::Error) -> Error {

@@ -78,19 +78,37 @@ impl Filter {
         match name {
             "status" => self.status = Some(value.parse()?),
             "type" => self.kind = Some(value.parse()?),
-            "node" => self.node = Some(checked(name, value)?),
-            "label" => {
-                if self.labels.len() == limits::MAX_LABELS {
-                    let message = format!("too many labels; a stream has at most {}", limits::MAX_LABELS);
-                    return Err(InvalidValue::new(message));
-                }
-                self.labels.push(label(value)?);
-            }
-            "search" => self.search = Some(checked(name, value)?),
+            "node" => self.node = Some(value.to_owned()),
+            "label" => self.labels.push(label(value)?),
+            "search" => self.search = Some(value.to_owned()),
             _ => {
                 let known = Self::NAMES.join(", ");
                 return Err(InvalidValue::new(format!("unknown filter {name:?}; expected one of {known}")));
             }
+        }
+        self.check()
+    }
+
+    /// Checks the limits of the conditions. Every store does so before it answers a query.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`InvalidValue`] if a condition is outside the limits of a record, or if a label's name contains `=`, which a
+    /// query string cannot express.
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        check_string("node", self.node.as_deref())?;
+        check_string("search", self.search.as_deref())?;
+        if self.labels.len() > limits::MAX_LABELS {
+            let message = format!("too many labels; a stream has at most {}", limits::MAX_LABELS);
+            return Err(InvalidValue::new(message));
+        }
+        for (name, value) in &self.labels {
+            if name.contains('=') {
+                return Err(InvalidValue::new(format!(
+                    "invalid label name {name:?}; a filter cannot select a name with ="
+                )));
+            }
+            StreamPatch::default().label(name, value).check()?;
         }
         Ok(())
     }
@@ -159,11 +177,12 @@ pub(crate) fn has_same_searched_string(one: &Stream, other: &Stream) -> bool {
     one.source_addr == other.source_addr && one.node == other.node && one.labels == other.labels
 }
 
-fn checked(name: &str, value: &str) -> Result<String, InvalidValue> {
-    if value.len() > limits::MAX_TEXT_BYTES {
+/// Checks the length of a string in a condition.
+pub(super) fn check_string(name: &str, string: Option<&str>) -> Result<(), InvalidValue> {
+    if string.is_some_and(|string| string.len() > limits::MAX_TEXT_BYTES) {
         return Err(InvalidValue::new(format!("{name} is longer than {} bytes", limits::MAX_TEXT_BYTES)));
     }
-    Ok(value.to_owned())
+    Ok(())
 }
 
 /// Parses a label of the form `name=value`; the value may be empty.

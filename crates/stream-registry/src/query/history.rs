@@ -6,14 +6,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::timeout;
 
+use super::filter::check_string;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::stream::{Revision, Stream, StreamId, StreamType};
+use crate::stream::{InvalidValue, Revision, Stream, StreamId, StreamType};
 use crate::watch::{Event, Watch};
 
 /// Timeout for the next event. The events of the history have already happened, so they arrive without delay.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of one call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Upper bound of the attempts, each of which fails if the oldest events are trimmed before they are read.
 const MAX_ATTEMPTS: u32 = 8;
 
@@ -59,6 +60,15 @@ impl Ended {
         self
     }
 
+    /// Checks the limits of the conditions. Every store does so before it answers.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`InvalidValue`] if the node is longer than a record allows.
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        check_string("node", self.node.as_deref())
+    }
+
     fn matches(&self, stream: &Stream) -> bool {
         self.id.as_ref().is_none_or(|id| stream.id == *id)
             && self.kind.as_ref().is_none_or(|kind| stream.kind == *kind)
@@ -83,6 +93,7 @@ pub(crate) trait Feed: Sync {
 /// Returns `Unsupported` if the store has no feed, `Timeout` if the feed stops or takes too long, and `Unavailable` if it is
 /// trimmed faster than it can be read.
 pub(crate) async fn read(feed: &dyn Feed, ended: &Ended, limit: usize) -> Result<Vec<Event>> {
+    ended.check()?;
     timeout(CALL_TIMEOUT, read_whole(feed, ended, limit)).await.unwrap_or_else(|_| Err(stopped()))
 }
 

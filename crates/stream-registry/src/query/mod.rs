@@ -95,12 +95,13 @@ impl Query {
         self
     }
 
-    /// Returns the position after which the page begins.
+    /// Checks the query, and returns the position after which the page begins.
     ///
     /// # Errors
     ///
-    /// Returns `InvalidCursor` if the cursor is malformed or belongs to another order.
+    /// Returns `InvalidArgument` if a condition is outside its limits, and `InvalidCursor` if the cursor is malformed or belongs to another order.
     pub(crate) fn position(&self) -> Result<Option<Position>> {
+        self.filter.check()?;
         self.cursor.as_ref().map(|cursor| Position::read(cursor, self.order)).transpose()
     }
 

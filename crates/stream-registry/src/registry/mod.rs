@@ -394,6 +394,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// Only the errors of [every method](#errors).
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
+        filter.check()?;
         Ok(Summary::of(by, scan(self, filter).await?.streams.values()))
     }
 

@@ -1,5 +1,6 @@
 //! Queries on a view, with or without a check against the store.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::handle::View;
@@ -85,11 +86,16 @@ impl View {
         let mut window = limit.saturating_add(1);
         let mut total = None;
         let mut dropped = 0;
+        let mut visited = HashSet::new();
         'pages: loop {
             let selected = shared.state.select(&query.filter, query.order, position.as_ref(), window);
             // Only the first total counts: streams that are no longer live are removed from the view.
             total.get_or_insert(selected.total);
             for (chosen, fresh) in selected.streams.iter().zip(shared.refresh_many(&selected.streams).await?) {
+                // Its fresh record may have moved it behind the position, so that it is selected again.
+                if !visited.insert(chosen.id.clone()) {
+                    continue;
+                }
                 let Some(fresh) = fresh.filter(&matches) else {
                     dropped += 1;
                     continue;
@@ -119,8 +125,13 @@ impl View {
     }
 
     /// Counts the streams that match a filter, in groups by node, type or status, without asking the store.
-    pub fn summary(&self, filter: &Filter, by: By) -> Summary {
-        self.shared().state.summary(filter, by)
+    ///
+    /// # Errors
+    ///
+    /// Returns `InvalidArgument` if a condition is outside its limits.
+    pub fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
+        filter.check()?;
+        Ok(self.shared().state.summary(filter, by))
     }
 
     /// Applies a heartbeat or statistics that this process wrote and the store accepted.

@@ -104,12 +104,7 @@ async fn keep_current(shared: &Shared) -> Result<Infallible> {
                         has_snapshot = false;
                         continue;
                     }
-                    Err(error)
-                        if matches!(
-                            error.kind(),
-                            ErrorKind::Unsupported | ErrorKind::Unauthenticated | ErrorKind::Denied
-                        ) =>
-                    {
+                    Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied) => {
                         tracing::debug!(%error, "no change feed; local view is updated by reconciliation only");
                         failures.reset();
                         return poll(shared, &mut failures).await;

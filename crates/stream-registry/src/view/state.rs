@@ -284,14 +284,36 @@ fn invalidated() -> Error {
 
 /// Returns whether two records differ at most in statistics and heartbeats, which the feed does not report.
 fn same_state(one: &Stream, other: &Stream) -> bool {
-    one.kind == other.kind
-        && one.source_addr == other.source_addr
-        && one.status == other.status
-        && one.created_at == other.created_at
-        && one.video_codec == other.video_codec
-        && one.resolution == other.resolution
-        && one.node == other.node
-        && one.epoch == other.epoch
-        && one.labels == other.labels
-        && one.audio_codec == other.audio_codec
+    // Exhaustive, so that a new field is either compared or listed as unreported.
+    let Stream {
+        id,
+        kind,
+        source_addr,
+        status,
+        created_at,
+        last_heartbeat: _,
+        video_codec,
+        resolution,
+        bitrate: _,
+        frame_rate: _,
+        bytes_received: _,
+        packets_received: _,
+        packets_lost: _,
+        node,
+        epoch,
+        labels,
+        audio_codec,
+        rtt_ms: _,
+        jitter_ms: _,
+        packets_retransmitted: _,
+        packets_dropped: _,
+        viewers: _,
+        end_reason,
+        extra,
+    } = one;
+    (id, kind, source_addr, status, created_at)
+        == (&other.id, &other.kind, &other.source_addr, &other.status, &other.created_at)
+        && (video_codec, resolution, audio_codec) == (&other.video_codec, &other.resolution, &other.audio_codec)
+        && (node, epoch, labels) == (&other.node, &other.epoch, &other.labels)
+        && (end_reason, extra) == (&other.end_reason, &other.extra)
 }

@@ -4,6 +4,7 @@
 //! through this server is in its next list: before the view answers, it is brought past the last change that this server
 //! wrote. If the view cannot answer in time, the store does.
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,8 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before the next attempt after the store timed out.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How many streams are noted that the view could not update. If there are more, the whole view is reconciled.
+const MAX_UNSEEN: usize = 1_000;
 
 /// A store whose lists come from a view.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ pub(super) struct Lists {
     /// Number of these writes that the view shows for certain.
     shown: AtomicU64,
     /// Streams whose statistics were written before the view had the event of their registration.
-    unseen: Mutex<Vec<StreamId>>,
+    unseen: Mutex<HashSet<StreamId>>,
     /// One list brings the view up to date at a time; the others wait for it.
     catching_up: tokio::sync::Mutex<()>,
     /// When the view last failed to show the last write in time.
@@ -147,14 +150,25 @@ impl Lists {
                 Some(tail) => self.view.reached(&tail).await,
                 None => self.view.reconcile().await,
             }?;
-            let unseen = std::mem::take(&mut *lock(&self.unseen));
-            for id in unseen {
-                self.view.refresh(&id).await?;
-            }
-            Ok::<_, Error>(())
+            self.refresh_unseen().await
         };
         timeout(PATIENCE, caught_up).await.map_err(|_| too_slow())??;
         self.shown.store(written, Ordering::Release);
+        Ok(())
+    }
+
+    /// Refreshes the streams whose statistics the view could not apply.
+    async fn refresh_unseen(&self) -> Result<()> {
+        let unseen: Vec<_> = lock(&self.unseen).iter().cloned().collect();
+        if unseen.len() > MAX_UNSEEN {
+            self.view.reconcile().await?;
+            lock(&self.unseen).clear();
+            return Ok(());
+        }
+        for id in unseen {
+            self.view.refresh(&id).await?;
+            lock(&self.unseen).remove(&id);
+        }
         Ok(())
     }
 
@@ -162,7 +176,15 @@ impl Lists {
     async fn find_in(&self, view: &View, query: &Query) -> Result<Page> {
         if !is_recent(&self.silent) {
             match timeout(PATIENCE, view.find_fresh(query)).await {
-                Ok(Err(error)) if error.kind() == ErrorKind::InvalidCursor => return Err(error),
+                // The other errors say that the store cannot be read now.
+                Ok(Err(error))
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::InvalidCursor | ErrorKind::InvalidArgument | ErrorKind::Closed
+                    ) =>
+                {
+                    return Err(error);
+                }
                 Ok(Ok(page)) => return Ok(page),
                 failed => {
                     tracing::debug!(?failed, "store did not confirm a list in time; serving it from the local view");
@@ -205,7 +227,10 @@ impl Registry for Lists {
         if let Ok(answers) = &answers {
             for (write, answer) in writes.iter().zip(answers) {
                 if answer.is_ok() && !is_reported(write) && !self.view.apply_write(write) {
-                    lock(&self.unseen).push(write.id.clone());
+                    let mut unseen = lock(&self.unseen);
+                    if unseen.len() <= MAX_UNSEEN {
+                        unseen.insert(write.id.clone());
+                    }
                     drop(self.counted());
                 }
             }
@@ -229,7 +254,7 @@ impl Registry for Lists {
 
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
         match self.current_view().await {
-            Some(view) => Ok(view.summary(filter, by)),
+            Some(view) => view.summary(filter, by),
             None => self.store.summary(filter, by).await,
         }
     }

@@ -9,6 +9,7 @@ use super::feed::{changed, ended, follow};
 use crate::error::{ErrorKind, Operation};
 use crate::query::{By, Ended, Filter, Order, Query, SortField, Summary};
 use crate::registry::{OnConflict, Page, RegisterOptions, UnregisterOptions};
+use crate::stream::limits::{MAX_LABELS, MAX_TEXT_BYTES};
 use crate::stream::{Stream, StreamStatus, StreamType, Timestamp};
 use crate::watch::{Ending, Event, WatchFrom};
 
@@ -23,6 +24,7 @@ declare! {
         find_cursor_survives_the_end_of_its_stream,
         find_rejects_a_cursor_of_another_order,
         find_rejects_a_malformed_cursor,
+        every_query_rejects_conditions_outside_their_limits,
         get_many_keeps_the_order_and_returns_none_for_unknown_ids,
         summary_counts_by_node_type_and_status,
         history_lists_the_latest_ended_stream_first,
@@ -292,6 +294,26 @@ async fn find_rejects_a_malformed_cursor(case: &Case) -> Check {
     for malformed in malformed.iter().map(String::as_str).chain(["0", "x", "null", "v.node", "a/b?c=d&e"]) {
         assert_rejected(case, query.clone().cursor(malformed.parse()?)).await?;
     }
+    Ok(())
+}
+
+async fn every_query_rejects_conditions_outside_their_limits(case: &Case) -> Check {
+    let long = "x".repeat(MAX_TEXT_BYTES + 1);
+    let many = (0..=MAX_LABELS).fold(Filter::default(), |filter, n| filter.label(format!("l{n}"), "x"));
+    for filter in [
+        Filter::default().node(&long),
+        Filter::default().search(&long),
+        Filter::default().label("", "x"),
+        Filter::default().label("a=b", "x"),
+        Filter::default().label("a", "x".repeat(257)),
+        many,
+    ] {
+        let query = Query::default().filter(filter.clone());
+        fails(case.registry().find(&query).await, ErrorKind::InvalidArgument)?;
+        fails(case.registry().summary(&filter, By::Node).await, ErrorKind::InvalidArgument)?;
+    }
+    let history = case.registry().history(&Ended::default().node(&long), count(1)).await;
+    fails(history, ErrorKind::InvalidArgument)?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Lists show current records, and cause little load on the store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,4 +143,25 @@ async fn summary_includes_statistics_written_right_after_registration() {
         assert_eq!(server.json("PUT", &format!("{LIST}/new{n}/stats"), stats).await.status, 204);
         assert_eq!(server.get("/api/v1/summary?type=rtp").await.json()["bitrate"], json!(10 * n));
     }
+}
+
+#[tokio::test]
+async fn page_shows_no_stream_twice_when_statistics_move_it_while_the_page_is_filled_up() {
+    let redis = RedisServer::start().await;
+    let registry = connect(&redis.url()).await.unwrap();
+    for n in 0..30 {
+        registry.register(&stream(&format!("cam{n:02}"))).await.unwrap();
+        registry.update_stats(&id(&format!("cam{n:02}")), &stats(n)).await.unwrap();
+    }
+    let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
+    wait_for_view(&server).await;
+    // Neither change causes an event: ten streams are gone, and the next one moves to the end of the order.
+    for n in 0..10 {
+        redis.cli(&["DEL", &format!("mirror:streams:cam{n:02}")]).await;
+    }
+    registry.update_stats(&id("cam10"), &stats(1_000)).await.unwrap();
+    let page = server.get(&format!("{LIST}?sort=bitrate&limit=15")).await.json();
+    let shown: Vec<_> = page["streams"].as_array().unwrap().iter().map(|stream| stream["id"].to_string()).collect();
+    let unique: BTreeSet<_> = shown.iter().collect();
+    assert_eq!((shown.len(), unique.len()), (15, 15), "{shown:?}");
 }
