@@ -46,7 +46,7 @@ async fn serve(args: Args) -> Result<(), (u8, String)> {
         (FAILED, format!("cannot listen on {}: {error}; choose another address with --listen", args.listen))
     })?;
     let stop = stopped().map_err(|error| (FAILED, format!("cannot receive signals: {error}")))?;
-    info!(rtp = %listener.rtp_addr(), store = %without_password(&args.store), "listening");
+    info!(rtp = %listener.rtp_addr(), store = %stream_registry::without_secrets(&args.store), "listening");
     let options = IngestOptions::default()
         .node(args.node)
         .id(args.id.map(|id| GivenId::new(id, args.on_conflict.into())))
@@ -93,12 +93,4 @@ fn stopped() -> std::io::Result<impl Future<Output = ()>> {
             std::process::exit(i32::from(FAILED));
         });
     })
-}
-
-/// Replaces the user and password of a URL, between `://` and the last `@`, by `…`.
-fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => url.to_owned(),
-    }
 }

@@ -170,3 +170,44 @@ async fn open_http(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Regist
 async fn open_http(_: &str, _: &ConnectOptions) -> Result<Arc<dyn Registry>> {
     Err(Error::unsupported("this build has no HTTP store; build with the Cargo feature \"http\""))
 }
+
+/// Returns a store's URL without user, password and query, for logs and messages. If the parts are ambiguous, only the
+/// scheme is left.
+///
+/// ```
+/// let shown = stream_registry::without_secrets("redis://ingest:secret@10.0.0.5:6379/2");
+/// assert_eq!(shown, "redis://10.0.0.5:6379/2");
+/// ```
+pub fn without_secrets(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let scheme = url.split(':').next().unwrap_or_default();
+        return format!("{scheme}:");
+    };
+    let (address, query) = rest.split_once(['?', '#']).unwrap_or((rest, ""));
+    if query.contains('@') {
+        return format!("{scheme}://…");
+    }
+    let address = address.rsplit_once('@').map_or(address, |(_, address)| address);
+    format!("{scheme}://{address}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn store_name_contains_no_secret() {
+        for (url, name) in [
+            ("memory:", "memory:"),
+            ("http://127.0.0.1:8580", "http://127.0.0.1:8580"),
+            ("redis://user:pw@host:6379/2", "redis://host:6379/2"),
+            ("redis://:p@w/x@host", "redis://host"),
+            ("redis+unix:///run/redis.sock?user=u&pass=secret", "redis+unix:///run/redis.sock"),
+            ("redis+unix:///run/redis.sock?pass=a@secret", "redis+unix://…"),
+            ("redis://:p?w@host", "redis://…"),
+            ("redis:secret", "redis:"),
+        ] {
+            assert_eq!(without_secrets(url), name, "{url}");
+        }
+    }
+}

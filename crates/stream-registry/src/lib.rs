@@ -102,7 +102,7 @@ pub mod stream;
 pub mod view;
 pub mod watch;
 
-pub use connect::{ConnectOptions, connect, connect_with};
+pub use connect::{ConnectOptions, connect, connect_with, without_secrets};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "http")]
 pub use http::HttpRegistry;

@@ -13,7 +13,8 @@ pub(super) struct Outage(Mutex<Option<Instant>>);
 impl Outage {
     /// Returns whether an error concerns the store rather than one stream. If so, an outage begins.
     pub(super) fn begin_if_caused_by(&self, error: &Error) -> bool {
-        let is_outage = error.is_retryable() || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Closed);
+        let is_outage = error.is_retryable()
+            || matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Denied | ErrorKind::Closed);
         if is_outage && self.replace(|since| since.or_else(|| Some(Instant::now()))).is_none() {
             warn!(%error, "the store is not accepting streams; retrying every second");
         }

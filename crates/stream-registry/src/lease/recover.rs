@@ -58,8 +58,7 @@ fn final_end(cell: &Cell, error: &Error) -> Option<LeaseEnd> {
         ErrorKind::NotFound if cell.lock().release_operation.is_some() => Some(LeaseEnd::Released),
         ErrorKind::NotFound => Some(LeaseEnd::Removed),
         ErrorKind::NotHolder | ErrorKind::AlreadyExists => {
-            let by = error.existing().map(|by| by.node.clone().unwrap_or_else(|| by.source_addr.clone()));
-            Some(LeaseEnd::Superseded { by: by.filter(|by| !by.is_empty()) })
+            Some(error.existing().map_or(LeaseEnd::Superseded { by: None }, LeaseEnd::superseded_by))
         }
         ErrorKind::Closed => Some(LeaseEnd::Closed),
         _ => None,

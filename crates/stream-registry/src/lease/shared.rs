@@ -104,11 +104,8 @@ impl Shared {
             }
         };
         if let Some((earlier, later)) = conflict {
-            let by = {
-                let state = later.lock();
-                state.record.node.clone().unwrap_or_else(|| state.record.source_addr.clone())
-            };
-            self.finish(&earlier, LeaseEnd::Superseded { by: Some(by) });
+            let end = LeaseEnd::superseded_by(&later.lock().record);
+            self.finish(&earlier, end);
         }
         self.enqueue(Arc::clone(cell));
     }

@@ -1,6 +1,6 @@
 //! The state of a lease, as its holder sees it.
 
-use crate::stream::Timestamp;
+use crate::stream::{Stream, Timestamp};
 
 /// Whether this process still holds a stream.
 ///
@@ -50,4 +50,12 @@ pub enum LeaseEnd {
     Removed,
     /// The registry was closed.
     Closed,
+}
+
+impl LeaseEnd {
+    /// Returns that a lease lost its stream to the holder of a record.
+    pub(super) fn superseded_by(record: &Stream) -> Self {
+        let by = record.node.as_ref().unwrap_or(&record.source_addr);
+        Self::Superseded { by: (!by.is_empty()).then(|| by.clone()) }
+    }
 }

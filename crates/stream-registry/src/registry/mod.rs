@@ -30,7 +30,7 @@ use crate::watch::{Event, Watch, WatchFrom};
 const MAX_ID_TRIES: usize = 10_000;
 /// Number of streams on each page that [`scan`] reads.
 const SCAN_PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
-/// Number of reads in flight in [`Registry::get_many`]; the Redis store sends this many reads in one command.
+/// Number of reads in flight in the provided [`Registry::get_many`].
 const CONCURRENT_GETS: usize = 128;
 
 /// A registry of live streams.

@@ -83,7 +83,8 @@ impl View {
         let mut last: Option<Arc<Stream>> = None;
         let mut position = after.clone();
         // One stream more than fits on the page, so that there is always a stream after the cursor.
-        let mut window = limit.saturating_add(1);
+        let mut surplus = 1;
+        let mut window = limit.saturating_add(surplus);
         let mut total = None;
         let mut dropped = 0;
         let mut visited = HashSet::new();
@@ -92,8 +93,7 @@ impl View {
             // Only the first total counts: streams that are no longer live are removed from the view.
             total.get_or_insert(selected.total);
             for (chosen, fresh) in selected.streams.iter().zip(shared.refresh_many(&selected.streams).await?) {
-                // Its fresh record may have moved it behind the position, so that it is selected again.
-                if !visited.insert(chosen.id.clone()) {
+                if visited.contains(&chosen.id) {
                     continue;
                 }
                 let Some(fresh) = fresh.filter(&matches) else {
@@ -111,8 +111,11 @@ impl View {
                 break;
             }
             position = selected.streams.last().map(|last| query.order.position(last));
-            // Grows, because many streams may have ended at once.
-            window = window.saturating_mul(2);
+            // A fresh record may have moved its stream behind the position, so that it would be selected again.
+            visited.extend(selected.streams.iter().map(|stream| stream.id.clone()));
+            // The surplus grows, because many streams may have ended at once.
+            surplus = surplus.saturating_mul(2);
+            window = (limit - streams.len()).saturating_add(surplus);
         }
         // The fresh records may have another order than those of the view.
         streams.sort_by(|one, other| query.order.compare(one, other));

@@ -75,7 +75,7 @@ impl Shared {
         let moment = self.state.moment();
         let answers = self.registry.get_many(&ids).await?;
         for (known, answer) in page.iter().zip(&answers) {
-            // Every write sets `last_heartbeat`, so records with the same time are the same.
+            // A write sets `last_heartbeat`. Of two writes at the same time, a reconciliation finds the second one.
             if answer.as_ref().is_none_or(|stream| stream.last_heartbeat != known.last_heartbeat) {
                 self.state.apply_answer(&known.id, moment, answer.clone().map(Arc::new));
             }

@@ -22,9 +22,9 @@ use stream_registry::{
 use tokio::time::timeout;
 
 /// Upper bound of the wait for the store, to update the view or to confirm the streams of a page.
-const PATIENCE: Duration = Duration::from_secs(1);
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause before the next attempt after the store timed out.
-const PAUSE: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// How many streams are noted that the view could not update. If there are more, the whole view is reconciled.
 const MAX_UNSEEN: usize = 1_000;
 
@@ -44,9 +44,9 @@ pub(super) struct Lists {
     /// One list brings the view up to date at a time; the others wait for it.
     catching_up: tokio::sync::Mutex<()>,
     /// When the view last failed to show the last write in time.
-    behind: Mutex<Option<Instant>>,
+    catch_up_failed: Mutex<Option<Instant>>,
     /// When the store last failed to confirm a page in time.
-    silent: Mutex<Option<Instant>>,
+    confirm_failed: Mutex<Option<Instant>>,
 }
 
 /// Counts a write when it completes or is cancelled, because a cancelled write may have been applied.
@@ -74,6 +74,18 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Streams to refresh. Those that were not refreshed are noted again when it is dropped.
+struct Unseen<'a> {
+    ids: Vec<StreamId>,
+    noted: &'a Mutex<HashSet<StreamId>>,
+}
+
+impl Drop for Unseen<'_> {
+    fn drop(&mut self) {
+        lock(self.noted).extend(self.ids.drain(..));
+    }
+}
+
 fn never_applied(error: &Error) -> bool {
     error.is_retryable() && !error.may_have_applied()
 }
@@ -83,9 +95,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns whether something failed within the last [`PAUSE`].
+/// Returns whether something failed within the last [`RETRY_PAUSE`].
 fn is_recent(failed: &Mutex<Option<Instant>>) -> bool {
-    lock(failed).is_some_and(|at| at.elapsed() < PAUSE)
+    lock(failed).is_some_and(|at| at.elapsed() < RETRY_PAUSE)
 }
 
 fn failed_now(failed: &Mutex<Option<Instant>>) {
@@ -108,8 +120,8 @@ impl Lists {
             shown: AtomicU64::new(0),
             unseen: Mutex::default(),
             catching_up: tokio::sync::Mutex::default(),
-            behind: Mutex::default(),
-            silent: Mutex::default(),
+            catch_up_failed: Mutex::default(),
+            confirm_failed: Mutex::default(),
         }
     }
 
@@ -126,7 +138,6 @@ impl Lists {
             Ok(()) => Some(&self.view),
             Err(error) => {
                 tracing::debug!(%error, "cannot update the local view in time; reading the list from the store");
-                failed_now(&self.behind);
                 None
             }
         }
@@ -142,7 +153,7 @@ impl Lists {
         if self.shown.load(Ordering::Acquire) == written {
             return Ok(());
         }
-        if is_recent(&self.behind) {
+        if is_recent(&self.catch_up_failed) {
             return Err(too_slow());
         }
         let caught_up = async {
@@ -152,30 +163,30 @@ impl Lists {
             }?;
             self.refresh_unseen().await
         };
-        timeout(PATIENCE, caught_up).await.map_err(|_| too_slow())??;
+        let caught_up = timeout(STORE_TIMEOUT, caught_up).await.unwrap_or_else(|_| Err(too_slow()));
+        caught_up.inspect_err(|_| failed_now(&self.catch_up_failed))?;
         self.shown.store(written, Ordering::Release);
         Ok(())
     }
 
     /// Refreshes the streams whose statistics the view could not apply.
     async fn refresh_unseen(&self) -> Result<()> {
-        let unseen: Vec<_> = lock(&self.unseen).iter().cloned().collect();
-        if unseen.len() > MAX_UNSEEN {
+        let mut unseen = Unseen { ids: lock(&self.unseen).drain().collect(), noted: &self.unseen };
+        if unseen.ids.len() > MAX_UNSEEN {
             self.view.reconcile().await?;
-            lock(&self.unseen).clear();
-            return Ok(());
+            unseen.ids.clear();
         }
-        for id in unseen {
-            self.view.refresh(&id).await?;
-            lock(&self.unseen).remove(&id);
+        while let Some(id) = unseen.ids.last() {
+            self.view.refresh(id).await?;
+            unseen.ids.pop();
         }
         Ok(())
     }
 
     /// Answers a query from the view, with current records while the store answers in time.
     async fn find_in(&self, view: &View, query: &Query) -> Result<Page> {
-        if !is_recent(&self.silent) {
-            match timeout(PATIENCE, view.find_fresh(query)).await {
+        if !is_recent(&self.confirm_failed) {
+            match timeout(STORE_TIMEOUT, view.find_fresh(query)).await {
                 // The other errors say that the store cannot be read now.
                 Ok(Err(error))
                     if matches!(
@@ -188,7 +199,7 @@ impl Lists {
                 Ok(Ok(page)) => return Ok(page),
                 failed => {
                     tracing::debug!(?failed, "store did not confirm a list in time; serving it from the local view");
-                    failed_now(&self.silent);
+                    failed_now(&self.confirm_failed);
                 }
             }
         }

@@ -100,8 +100,8 @@ const CASES: &[(&[&str], i32, &str)] = &[
     // serve
     (&["serve", "--store", "http://127.0.0.1:8580"], 2, "serve"),
     (&["serve", "--store", "https://host"], 2, "memory:"),
-    (&["serve", "--store", "memory:x"], 2, "memory:"),
-    (&["serve", "--prefix", "a:"], 2, "prefix"),
+    (&["serve", "--listen", "127.0.0.1:0", "--store", "memory:x"], 2, "memory:"),
+    (&["serve", "--listen", "127.0.0.1:0", "--prefix", "a:"], 2, "prefix"),
     (&["serve", "--listen", "8580"], 2, "--listen"),
     (&["serve", "--listen", "host"], 2, "--listen"),
     (&["serve", "--listen", "127.0.0.1:99999"], 2, "99999"),

@@ -328,10 +328,10 @@ async fn get_many_keeps_the_order_and_returns_none_for_unknown_ids(case: &Case) 
     for record in answers.into_iter().flatten() {
         case.unchanged(&record).await?;
     }
-    // More than any store reads in one step.
-    let many: Vec<_> = (0..300).map(|n| if n % 3 == 0 { id("a") } else { id(&format!("unknown{n}")) }).collect();
+    // More than a store reads in one step.
+    let many: Vec<_> = (0..1_100).map(|n| if n % 3 == 0 { id("a") } else { id(&format!("unknown{n}")) }).collect();
     let answers = case.registry().get_many(&many).await?;
-    same("the number of answers", answers.len(), 300)?;
+    same("the number of answers", answers.len(), 1_100)?;
     ensure(answers.iter().enumerate().all(|(n, answer)| answer.is_some() == (n % 3 == 0)), "answers are out of order")
 }
 

@@ -165,3 +165,26 @@ async fn page_shows_no_stream_twice_when_statistics_move_it_while_the_page_is_fi
     let unique: BTreeSet<_> = shown.iter().collect();
     assert_eq!((shown.len(), unique.len()), (15, 15), "{shown:?}");
 }
+
+#[tokio::test]
+async fn lists_return_to_the_view_after_a_slow_moment_of_the_store_although_clients_keep_asking() {
+    let redis = RedisServer::start().await;
+    let registry = connect(&redis.url()).await.unwrap();
+    register_three(&*registry).await;
+    let server = Server::start(registry, ServeOptions::default()).await;
+    wait_for_view(&server).await;
+    // The view cannot catch up with this write while Redis is suspended.
+    assert_eq!(server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"active"}"#).await.status, 204);
+    redis.pause();
+    let slow = server.get(LIST).await;
+    redis.resume();
+    assert_eq!(slow.status, 503, "{}", slow.body);
+    testkit::wait_until(PATIENCE, async || {
+        let scans = count(&redis, "sscan").await;
+        assert_eq!(server.get(LIST).await.status, 200);
+        // Faster than the pause after a failure.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        count(&redis, "sscan").await == scans
+    })
+    .await;
+}
