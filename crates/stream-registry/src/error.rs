@@ -179,7 +179,7 @@ struct Inner {
 impl Error {
     /// Creates an error. The message says what is wrong and what to do, in lower case.
     ///
-    /// A `Timeout` may have been applied; for other kinds, call
+    /// A `Timeout` is marked as possibly applied, and every other kind as not applied. To change this, call
     /// [`with_may_have_applied`](Self::with_may_have_applied).
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {

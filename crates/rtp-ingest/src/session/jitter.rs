@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn changed_clock_rate_resets_and_interruption_skips_a_measurement() {
+    fn new_clock_rate_resets_the_estimate_and_interruption_skips_one_measurement() {
         let mut jitter = after(8_000, &[(0, 0), (30, 160)]);
         jitter.update(Duration::from_millis(60), 999_999, 90_000);
         assert_eq!(jitter.milliseconds(), Some(0.0));

@@ -126,7 +126,8 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
     Error::new(kind, message).with_may_have_applied(writing && lost).with_store_reply(is_reply).with_source(error)
 }
 
-/// Returns the error of a call without a reply in time, which has changed nothing.
+/// Returns the error of a call that got no reply in time. It is marked as not applied; callers that write change that
+/// with `with_may_have_applied`.
 pub(super) fn no_reply() -> Error {
     Error::new(ErrorKind::Timeout, "Redis did not answer in time").with_may_have_applied(false)
 }

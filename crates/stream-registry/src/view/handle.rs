@@ -97,9 +97,9 @@ impl View {
 
     /// Waits until the view shows what the store held at a revision.
     ///
-    /// Revisions have no order that a client can compare. The view has reached a revision if it is among the last 4 096
-    /// positions or so, or if a snapshot was started after this call and installed. A revision that is older or belongs to
-    /// another generation of the feed may never be reached, so use a timeout.
+    /// Clients cannot compare revisions by order. Instead, the view remembers the last 4 096 revisions that it has shown.
+    /// This call returns when `revision` is one of them, or when a snapshot that was started after this call has been
+    /// installed. A revision that is older, or of another generation of the feed, may never be reached: use a timeout.
     ///
     /// # Errors
     ///

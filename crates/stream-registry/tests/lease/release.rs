@@ -74,7 +74,7 @@ async fn release_succeeds_when_the_reply_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lease_ends_as_released_when_a_cancelled_release_was_applied() {
+async fn lease_ends_as_released_when_release_is_cancelled_after_the_store_applied_it() {
     let bed = test_bed();
     let lease = bed.acquire("cam1").await;
     bed.mock.delay(Operation::Unregister, Duration::from_secs(1));

@@ -58,7 +58,7 @@ pub struct Global {
     pub read_only: bool,
 }
 
-/// The side of a server that a command is on.
+/// Whether a command is the server or a client. It decides the default store, the accepted stores and the TTL policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// `serve`: owns its store.

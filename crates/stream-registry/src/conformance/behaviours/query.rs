@@ -335,7 +335,7 @@ async fn get_many_keeps_the_order_and_returns_none_for_unknown_ids(case: &Case) 
     ensure(answers.iter().enumerate().all(|(n, answer)| answer.is_some() == (n % 3 == 0)), "answers are out of order")
 }
 
-/// The keys of the groups with their numbers of streams.
+/// Returns each group's key and its number of streams.
 fn groups(summary: &Summary) -> Vec<(Option<&str>, u64)> {
     summary.groups.iter().map(|group| (group.key.as_deref(), group.streams)).collect()
 }

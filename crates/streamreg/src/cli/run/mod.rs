@@ -46,7 +46,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub stream: StreamArgs,
 
-    /// Grace period after the stream is lost; a command that still runs is then killed
+    /// How long the command may take to exit after the stream is lost, before it is killed
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub grace: Duration,
 
