@@ -1,8 +1,8 @@
-//! The structure of the code: no circle of imports, and no store that imports another store.
+//! The structure of the code: there are no import cycles, and no store imports another store.
 //!
-//! Reads the `use` declarations and the `crate::…` paths of every source file. An import by a name that a module hands on
-//! counts as an import of the file that defines the name. A file may import the modules that it lies in, whose types it
-//! shares; tests inside the files may import everything.
+//! The tests read the `use` declarations and the `crate::…` paths of every source file. An import of a re-exported name
+//! counts as an import of the file that defines the name. A file may import the modules that contain it, to share their
+//! types. Unit tests may import everything.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -17,20 +17,20 @@ const CRATES: [&str; 4] = ["stream-registry", "streamreg", "rtp-ingest", "testki
 /// The stores of the library; `mock` is the memory store with a script.
 const STORES: [&str; 3] = ["memory", "redis", "http"];
 
-/// A module as the names on the way to it: `redis`, `ops`, `write`.
+/// The path of a module within its crate: `redis`, `ops`, `write`.
 type Module = Vec<String>;
 
-/// The modules of a crate, with what each imports and hands on.
+/// The modules of a crate, with the imports and re-exports of each.
 #[derive(Default)]
 struct Sources {
     modules: BTreeSet<Module>,
-    /// The absolute paths that a module names.
+    /// The absolute paths in the code of each module.
     named: BTreeMap<Module, BTreeSet<Module>>,
-    /// The names that a module hands on, and where each comes from.
+    /// The re-exported names of each module, and the path of each name's source.
     exports: BTreeMap<(Module, String), Module>,
 }
 
-/// Collects the paths of one file.
+/// Collects the imports and paths of one file.
 struct Reader<'a> {
     module: &'a Module,
     sources: &'a mut Sources,
@@ -43,7 +43,7 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
-/// The leaves of a use tree: the path of each, and the name that it gets.
+/// Collects the leaves of a use tree: the path of each, and the name under which it is imported.
 fn leaves(tree: &UseTree, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, String)>) {
     match tree {
         UseTree::Path(part) => {
@@ -70,7 +70,7 @@ fn leaves(tree: &UseTree, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, 
 }
 
 impl Reader<'_> {
-    /// Makes a path absolute; `None` if it leads out of the crate.
+    /// Returns a path from the root of the crate; `None` if the path leads to another crate.
     fn absolute(&self, path: &[String]) -> Option<Module> {
         let mut base = self.module.clone();
         let mut rest = path;
@@ -94,7 +94,7 @@ impl Reader<'_> {
         Some(base)
     }
 
-    fn name(&mut self, path: &[String]) {
+    fn add(&mut self, path: &[String]) {
         if let Some(absolute) = self.absolute(path) {
             self.sources.named.entry(self.module.clone()).or_default().insert(absolute);
         }
@@ -116,7 +116,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
-        // A module inside of a file is part of the file.
+        // An inline module is part of its file.
         visit::visit_item_mod(self, item);
     }
 
@@ -128,14 +128,14 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             if !private && let Some(source) = self.absolute(&path) {
                 self.sources.exports.insert((self.module.clone(), name), source);
             }
-            self.name(&path);
+            self.add(&path);
         }
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let parts: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if parts.len() > 1 {
-            self.name(&parts);
+            self.add(&parts);
         }
         visit::visit_path(self, path);
     }
@@ -148,16 +148,16 @@ impl Sources {
         list(&root, &mut Vec::new(), &mut files);
         let mut sources = Self { modules: files.iter().map(|(module, _)| module.clone()).collect(), ..Self::default() };
         for (module, text) in &files {
-            let file = syn::parse_file(text).unwrap_or_else(|fault| panic!("{name}::{}: {fault}", module.join("::")));
+            let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{name}::{}: {error}", module.join("::")));
             Reader { module, sources: &mut sources }.visit_file(&file);
         }
         sources
     }
 
-    /// The module that defines what a path names.
+    /// Returns the module that defines the item at a path.
     fn defining(&self, path: &[String]) -> Module {
         let mut path = path.to_vec();
-        // Names are handed on a few times at most; a circle of re-exports does not compile.
+        // A name is re-exported only a few times. A cycle of re-exports does not compile.
         for _ in 0..8 {
             let known = (0..=path.len()).rev().find(|length| self.modules.contains(&path[..*length])).unwrap_or(0);
             let module = path[..known].to_vec();
@@ -167,26 +167,26 @@ impl Sources {
                 None => return module,
             }
         }
-        panic!("cannot find out which module defines {}", path.join("::"));
+        panic!("cannot find the module that defines {}", path.join("::"));
     }
 
-    /// The arrows between files: who imports whom.
+    /// Returns the files that each file imports.
     fn imports(&self) -> BTreeMap<Module, BTreeSet<Module>> {
-        let mut arrows: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
+        let mut imports: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
         for (from, paths) in &self.named {
             for path in paths {
                 let to = self.defining(path);
                 if !from.starts_with(&to) {
-                    arrows.entry(from.clone()).or_default().insert(to);
+                    imports.entry(from.clone()).or_default().insert(to);
                 }
             }
         }
-        arrows
+        imports
     }
 }
 
 fn list(folder: &Path, module: &mut Module, files: &mut Vec<(Module, String)>) {
-    let entries = fs::read_dir(folder).unwrap_or_else(|fault| panic!("{}: {fault}", folder.display()));
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for entry in entries.map(Result::unwrap) {
         let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
         if path.is_dir() {
@@ -203,69 +203,71 @@ fn list(folder: &Path, module: &mut Module, files: &mut Vec<(Module, String)>) {
     }
 }
 
-/// A circle of arrows, if there is one.
-fn circle(arrows: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<Module>> {
+/// Returns an import cycle if there is one.
+fn cycle(imports: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<Module>> {
     fn visit<'a>(
         module: &'a Module,
-        arrows: &'a BTreeMap<Module, BTreeSet<Module>>,
-        way: &mut Vec<&'a Module>,
+        imports: &'a BTreeMap<Module, BTreeSet<Module>>,
+        path: &mut Vec<&'a Module>,
         done: &mut BTreeSet<&'a Module>,
     ) -> Option<Vec<Module>> {
-        if let Some(at) = way.iter().position(|one| *one == module) {
-            return Some(way[at..].iter().map(|one| (*one).clone()).collect());
+        if let Some(at) = path.iter().position(|one| *one == module) {
+            return Some(path[at..].iter().map(|one| (*one).clone()).collect());
         }
         if !done.insert(module) {
             return None;
         }
-        way.push(module);
-        let found = arrows.get(module).into_iter().flatten().find_map(|next| visit(next, arrows, way, done));
-        way.pop();
+        path.push(module);
+        let found = imports.get(module).into_iter().flatten().find_map(|next| visit(next, imports, path, done));
+        path.pop();
         found
     }
     let mut done = BTreeSet::new();
-    arrows.keys().find_map(|module| visit(module, arrows, &mut Vec::new(), &mut done))
+    imports.keys().find_map(|module| visit(module, imports, &mut Vec::new(), &mut done))
 }
 
-/// The arrows between the modules of the crate's root.
-fn between_rooms(arrows: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeMap<Module, BTreeSet<Module>> {
-    let room = |module: &Module| module.iter().take(1).cloned().collect::<Module>();
-    let mut rooms: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
-    for (from, to) in arrows.iter().flat_map(|(from, all)| all.iter().map(move |to| (from, to))) {
-        // The root assembles the crate.
-        if room(from) != room(to) && !from.is_empty() && !to.is_empty() {
-            rooms.entry(room(from)).or_default().insert(room(to));
+/// Returns the top-level modules that each top-level module imports.
+fn between_top_level_modules(imports: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeMap<Module, BTreeSet<Module>> {
+    let top = |module: &Module| module.iter().take(1).cloned().collect::<Module>();
+    let mut between: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
+    for (from, to) in imports.iter().flat_map(|(from, all)| all.iter().map(move |to| (from, to))) {
+        // The root of the crate may import every module.
+        if top(from) != top(to) && !from.is_empty() && !to.is_empty() {
+            between.entry(top(from)).or_default().insert(top(to));
         }
     }
-    rooms
+    between
 }
 
-/// All circles, as text: each is cut at its first arrow to find the next one.
-fn circles(mut arrows: BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
+/// Returns all import cycles. The first import of each cycle is removed to find the next cycle.
+fn cycles(mut imports: BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
     let mut found = Vec::new();
-    while let Some(circle) = circle(&arrows) {
-        found.push(circle.iter().map(|module| module.join("::")).collect::<Vec<_>>().join(" -> "));
-        let next = circle.get(1).unwrap_or(&circle[0]);
-        arrows.entry(circle[0].clone()).or_default().remove(next);
+    while let Some(cycle) = cycle(&imports) {
+        found.push(cycle.iter().map(|module| module.join("::")).collect::<Vec<_>>().join(" -> "));
+        let next = cycle.get(1).unwrap_or(&cycle[0]);
+        imports.entry(cycle[0].clone()).or_default().remove(next);
     }
     found
 }
 
 #[test]
-fn no_crate_has_a_circle_of_imports() {
+fn crates_have_no_import_cycles() {
     let mut found = Vec::new();
     for name in CRATES {
-        let arrows = Sources::read(name).imports();
-        found.extend(circles(between_rooms(&arrows)).into_iter().map(|circle| format!("{name}: modules {circle}")));
-        found.extend(circles(arrows).into_iter().map(|circle| format!("{name}: files {circle}")));
+        let imports = Sources::read(name).imports();
+        found.extend(
+            cycles(between_top_level_modules(&imports)).into_iter().map(|cycle| format!("{name}: modules {cycle}")),
+        );
+        found.extend(cycles(imports).into_iter().map(|cycle| format!("{name}: files {cycle}")));
     }
-    assert!(found.is_empty(), "imports form circles:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "there are import cycles:\n{}", found.join("\n"));
 }
 
 #[test]
 fn no_store_imports_another_store() {
-    let arrows = Sources::read("stream-registry").imports();
+    let imports = Sources::read("stream-registry").imports();
     let mut stores = BTreeSet::new();
-    for (from, to) in arrows.iter().flat_map(|(from, all)| all.iter().map(move |to| (from, to))) {
+    for (from, to) in imports.iter().flat_map(|(from, all)| all.iter().map(move |to| (from, to))) {
         let store =
             |module: &Module| STORES.into_iter().find(|store| module.first().is_some_and(|first| first == store));
         if let (Some(one), Some(other)) = (store(from), store(to)) {
@@ -273,11 +275,11 @@ fn no_store_imports_another_store() {
             assert_eq!(one, other, "{} imports {}", from.join("::"), to.join("::"));
         }
     }
-    assert_eq!(stores.len(), STORES.len(), "a store was not found; was it renamed?");
+    assert_eq!(stores.len(), STORES.len(), "a store was not found; update STORES if it was renamed");
 }
 
 #[test]
-fn circle_is_found_and_resolved_through_re_exports() {
+fn import_cycle_is_found_through_re_exports() {
     let mut sources = Sources::default();
     let module = |text: &str| text.split("::").map(str::to_owned).collect::<Module>();
     sources.modules = [vec![], module("a"), module("a::deep"), module("b")].into();
@@ -289,7 +291,7 @@ fn circle_is_found_and_resolved_through_re_exports() {
         let file = syn::parse_file(text).unwrap();
         Reader { module: &module(name), sources: &mut sources }.visit_file(&file);
     }
-    let arrows = sources.imports();
-    assert_eq!(circle(&arrows), None, "b imports a::deep, which imports nothing");
-    assert_eq!(circle(&between_rooms(&arrows)), Some(vec![module("a"), module("b")]));
+    let imports = sources.imports();
+    assert_eq!(cycle(&imports), None, "b imports a::deep, which imports nothing");
+    assert_eq!(cycle(&between_top_level_modules(&imports)), Some(vec![module("a"), module("b")]));
 }

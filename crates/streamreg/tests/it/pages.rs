@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 /// Pages whose links and paths are looked up, from the repository's root.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -17,6 +17,7 @@ const PAGES: [&str; 11] = [
     "docs/http.md",
     "docs/interop.md",
     "docs/operations.md",
+    "docs/performance.md",
     "docs/semantics.md",
     "crates/rtp-ingest/README.md",
 ];

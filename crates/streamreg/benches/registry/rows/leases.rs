@@ -77,7 +77,7 @@ pub(super) async fn batches(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     lines.push(Line {
         row: "leased heartbeats, streams".into(),
         contender: format!("{} script calls", calls.len()),
-        server: format!("p99 {}, max {longest}", crate::figures::percentile(&calls, 0.99)),
+        server: format!("p99 {} µs, max {longest} µs", crate::figures::percentile(&calls, 0.99)),
         target: "no script call over 3 ms".into(),
         met: verdict(Some(longest <= LIMIT_MICROS)),
         ..Line::default()

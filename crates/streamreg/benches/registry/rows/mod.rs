@@ -159,7 +159,9 @@ fn scripts() -> String {
         ("stats", baseline::STATS),
         ("list", baseline::LIST),
     ];
-    let sections = scripts.map(|(name, script)| format!("`{name}.lua`\n\n```lua\n{}\n```\n", script.trim_end()));
+    let folder = "crates/streamreg/benches/registry/reference";
+    let sections =
+        scripts.map(|(name, script)| format!("`{folder}/{name}.lua`\n\n```lua\n{}\n```\n", script.trim_end()));
     format!("The usual way, A:\n\n{}", sections.join("\n"))
 }
 

@@ -74,7 +74,7 @@ fn line(row: &str, contender: &str, mut micros: Vec<u64>) -> Line {
     Line {
         row: row.to_owned(),
         contender: format!("{} {contender}", micros.len()),
-        server: format!("p50 {median}, p99 {p99}, max {max}"),
+        server: format!("p50 {median} µs, p99 {p99} µs, max {max} µs"),
         ..Line::default()
     }
 }
