@@ -12,11 +12,10 @@ use futures_util::{StreamExt as _, stream};
 use stream_registry::conformance::{Instance, Subject, run_matching};
 use stream_registry::mock::MockRegistry;
 use stream_registry::query::{By, Ended, Filter, Query, Summary};
-use stream_registry::registry::StoreInfo;
 use stream_registry::watch::{Ending, Event, Watch, WatchFrom};
 use stream_registry::{
     Change, Cursor, Error, ErrorKind, Guard, Outcome, Page, RegisterOptions, Registered, Registry, Result, Snapshot,
-    Stream, StreamId, UnregisterOptions, Write,
+    Stream, StreamId, UnregisterOptions, Write, forward_registry,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -171,6 +170,7 @@ impl Broken {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Registry for Broken {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
@@ -388,17 +388,12 @@ impl Registry for Broken {
         Ok(Watch::new(faulty))
     }
 
-    async fn ping(&self) -> Result<()> {
-        self.store.ping().await
-    }
-
-    fn info(&self) -> StoreInfo {
-        self.store.info()
-    }
-
     async fn close(&self) -> Result<()> {
         if self.has(Flaw::CloseDoesNothing) { Ok(()) } else { self.store.close().await }
     }
+
+    forward_registry!(|this| this.store => ping, info);
+    forward_registry!(provided => register_new, conveniences);
 }
 
 struct Flawed(Flaw);

@@ -1,4 +1,5 @@
-//! The structure of the code: there are no import cycles, and no store imports another store.
+//! The structure of the code: there are no import cycles, no store imports another store, and no wrapper can forget a
+//! method.
 //!
 //! The tests read the `use` declarations and the `crate::…` paths of every source file. An import of a re-exported name
 //! counts as an import of the file that defines the name. A file may import the modules that contain it, to share their
@@ -276,6 +277,82 @@ fn no_store_imports_another_store() {
         }
     }
     assert_eq!(stores.len(), STORES.len(), "a store was not found; update STORES if it was renamed");
+}
+
+/// Collects the implementations of `Registry` in a file, and whether the lint for missing methods is denied.
+#[derive(Default)]
+struct Wrappers {
+    lints: Vec<bool>,
+}
+
+fn denies_missing_methods(attribute: &syn::Attribute) -> bool {
+    attribute.path().is_ident("deny")
+        && attribute
+            .parse_args::<syn::Path>()
+            .is_ok_and(|lint| lint.segments.last().is_some_and(|name| name.ident == "missing_trait_methods"))
+}
+
+impl<'ast> Visit<'ast> for Wrappers {
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        let name = item.trait_.as_ref().and_then(|(path, _)| path.segments.last());
+        if name.is_some_and(|name| name.ident == "Registry") {
+            self.lints.push(item.attrs.iter().any(denies_missing_methods));
+        }
+        visit::visit_item_impl(self, item);
+    }
+}
+
+impl Wrappers {
+    fn in_file(text: &str) -> Self {
+        let mut wrappers = Self::default();
+        wrappers.visit_file(&syn::parse_file(text).unwrap());
+        wrappers
+    }
+}
+
+#[test]
+fn every_wrapper_of_a_registry_denies_missing_methods() {
+    let (mut linted, mut unlinted) = (0, Vec::new());
+    for name in CRATES {
+        let mut files = Vec::new();
+        for folder in ["src", "tests", "examples", "benches"] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join(folder);
+            if root.is_dir() {
+                list(&root, &mut vec![folder.to_owned()], &mut files);
+            }
+        }
+        for (module, text) in files {
+            // A store implements the trait. Everything else forwards to a store or stands in for one.
+            if name == "stream-registry"
+                && module[0] == "src"
+                && STORES.contains(&module.get(1).map_or("", |part| part))
+            {
+                continue;
+            }
+            for denied in Wrappers::in_file(&text).lints {
+                if denied {
+                    linted += 1;
+                } else {
+                    unlinted.push(format!("{name}/{}", module.join("/")));
+                }
+            }
+        }
+    }
+    assert!(
+        unlinted.is_empty(),
+        "implementations of Registry without #[deny(clippy::missing_trait_methods)]:\n{}",
+        unlinted.join("\n")
+    );
+    assert!(linted >= 8, "found only {linted} wrappers; is the trait still named Registry?");
+}
+
+#[test]
+fn wrapper_without_the_lint_is_found() {
+    let text = "#[deny(clippy::missing_trait_methods)] impl<R> Registry for Arc<R> {}
+        #[deny(clippy::todo)] impl stream_registry::Registry for A {}
+        fn nested() { impl Registry for B {} }
+        impl Clone for C {}";
+    assert_eq!(Wrappers::in_file(text).lints, [true, false, false]);
 }
 
 #[test]

@@ -248,6 +248,7 @@ impl MockRegistry {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Registry for MockRegistry {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
@@ -309,4 +310,7 @@ impl Registry for MockRegistry {
     async fn close(&self) -> Result<()> {
         self.call(Operation::Close, None, self.memory.close()).await
     }
+
+    // These call the methods above, so that they are recorded and fail as scripted.
+    crate::forward_registry!(provided => find, summary, history, register_new, conveniences);
 }

@@ -1,99 +1,154 @@
-//! Forwards every call through `Arc` and `Box`.
+//! Methods of wrappers that are not written by hand: [`forward_registry!`](crate::forward_registry).
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use super::Registry;
-use super::options::{Page, RegisterOptions, Registered, Snapshot, StoreInfo, UnregisterOptions, Write};
-use crate::error::Result;
-use crate::query::{By, Ended, Filter, Query, Summary};
-use crate::stream::{Cursor, Stream, StreamId, StreamPatch, StreamStats, StreamStatus};
-use crate::watch::{Event, Watch, WatchFrom};
 
-macro_rules! forward {
-    ($($pointer:ident)::+) => {
-        #[deny(clippy::missing_trait_methods)]
-        #[async_trait]
-        impl<R: Registry + ?Sized> Registry for $($pointer)::+<R> {
-            async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-                (**self).register_with(stream, options).await
-            }
-            async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
-                (**self).unregister_with(id, options).await
-            }
-            async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
-                (**self).write(writes).await
-            }
-            async fn get(&self, id: &StreamId) -> Result<Stream> {
-                (**self).get(id).await
-            }
-            async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
-                (**self).get_many(ids).await
-            }
-            async fn snapshot(&self) -> Result<Snapshot> {
-                (**self).snapshot().await
-            }
-            async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
-                (**self).list_page(cursor, count).await
-            }
-            async fn find(&self, query: &Query) -> Result<Page> {
-                (**self).find(query).await
-            }
-            async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
-                (**self).summary(filter, by).await
-            }
-            async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
-                (**self).history(ended, limit).await
-            }
-            async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-                (**self).watch(from).await
-            }
-            async fn ping(&self) -> Result<()> {
-                (**self).ping().await
-            }
-            async fn close(&self) -> Result<()> {
-                (**self).close().await
-            }
-            async fn register(&self, stream: &Stream) -> Result<Registered> {
-                (**self).register(stream).await
-            }
-            async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-                (**self).register_new(stream, options).await
-            }
-            async fn unregister(&self, id: &StreamId) -> Result<Stream> {
-                (**self).unregister(id).await
-            }
-            async fn delete(&self, id: &StreamId) -> Result<Stream> {
-                (**self).delete(id).await
-            }
-            async fn list(&self) -> Result<Vec<Stream>> {
-                (**self).list().await
-            }
-            async fn write_one(&self, write: Write) -> Result<()> {
-                (**self).write_one(write).await
-            }
-            async fn update_heartbeat(&self, id: &StreamId) -> Result<()> {
-                (**self).update_heartbeat(id).await
-            }
-            async fn update_status(&self, id: &StreamId, status: StreamStatus) -> Result<()> {
-                (**self).update_status(id, status).await
-            }
-            async fn update_stats(&self, id: &StreamId, stats: &StreamStats) -> Result<()> {
-                (**self).update_stats(id, stats).await
-            }
-            async fn patch(&self, id: &StreamId, patch: &StreamPatch) -> Result<()> {
-                (**self).patch(id, patch).await
-            }
-            async fn update(&self, stream: &Stream) -> Result<()> {
-                (**self).update(stream).await
-            }
-            fn info(&self) -> StoreInfo {
-                (**self).info()
-            }
-        }
+/// Implements methods of [`Registry`](crate::Registry) in a wrapper, inside of its `impl` block.
+///
+/// There are two forms:
+///
+/// * `forward_registry!(|this| this.inner => get, ping, …);` forwards the methods to the registry in the expression, in which
+///   `this` is the wrapper. A method returns the future of the inner registry, so that forwarding allocates nothing.
+/// * `forward_registry!(provided => find, conveniences);` implements the methods as the trait does, by the wrapper's own
+///   required methods. Use it if the wrapper changes a method that the provided one calls.
+///
+/// Two names stand for several methods. `all`, in the first form only, is every method. `conveniences` are the last group:
+/// `register`, `unregister`, `delete`, `list`, `write_one`, `update_heartbeat`, `update_status`, `update_stats`, `patch` and
+/// `update`.
+///
+/// Methods written by hand and both forms can be in one `impl` block. The attribute
+/// `#[deny(clippy::missing_trait_methods)]` makes Clippy report a method that was forgotten.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+/// use std::sync::Arc;
+/// use stream_registry::{MemoryRegistry, Registry, forward_registry};
+///
+/// #[derive(Debug)]
+/// struct Shared(Arc<dyn Registry>);
+///
+/// #[deny(clippy::missing_trait_methods)]
+/// impl Registry for Shared {
+///     forward_registry!(|this| this.0 => all);
+/// }
+///
+/// let registry = Shared(Arc::new(MemoryRegistry::new()));
+/// assert_eq!(registry.info().kind, "memory");
+/// # Ok(()) }
+/// ```
+///
+/// See [`Registry`](crate::Registry#wrappers) for a wrapper that changes a method.
+#[macro_export]
+macro_rules! forward_registry {
+    (|$this:ident| $inner:expr => $($method:ident),+ $(,)?) => {
+        $crate::__forward_registry!(@methods [forward $this $inner] $($method)+);
+    };
+    (provided => $($method:ident),+ $(,)?) => {
+        $crate::__forward_registry!(@methods [provided] $($method)+);
     };
 }
-forward!(Arc);
-forward!(Box);
+
+/// The arms of [`forward_registry!`](crate::forward_registry): one per method, then the function that they define.
+///
+/// `async_trait` does not see inside of a macro, so the function has the signature that `async_trait` generates.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __forward_registry {
+    (@methods $how:tt $($method:ident)+) => {
+        $($crate::__forward_registry!($method $how);)+
+    };
+    (all $how:tt) => {
+        $crate::__forward_registry!(@methods $how register_with unregister_with write get snapshot list_page ping info close
+            watch get_many find summary history register_new conveniences);
+    };
+    (conveniences $how:tt) => {
+        $crate::__forward_registry!(@methods $how register unregister delete list write_one update_heartbeat update_status
+            update_stats patch update);
+    };
+
+    (register_with $how:tt) => { $crate::__forward_registry!(@define $how register_with ['life1 'life2]
+        (stream: &'life1 $crate::Stream, options: &'life2 $crate::RegisterOptions) -> $crate::Registered); };
+    (unregister_with $how:tt) => { $crate::__forward_registry!(@define $how unregister_with ['life1 'life2]
+        (id: &'life1 $crate::StreamId, options: &'life2 $crate::UnregisterOptions) -> $crate::Stream); };
+    (write $how:tt) => { $crate::__forward_registry!(@define $how write ['life1]
+        (writes: &'life1 [$crate::Write]) -> ::std::vec::Vec<$crate::Result<()>>); };
+    (get $how:tt) => { $crate::__forward_registry!(@define $how get ['life1]
+        (id: &'life1 $crate::StreamId) -> $crate::Stream); };
+    (snapshot $how:tt) => { $crate::__forward_registry!(@define $how snapshot [] () -> $crate::Snapshot); };
+    (list_page $how:tt) => { $crate::__forward_registry!(@define $how list_page ['life1]
+        (cursor: ::std::option::Option<&'life1 $crate::Cursor>, count: ::std::num::NonZeroU32) -> $crate::Page); };
+    (ping $how:tt) => { $crate::__forward_registry!(@define $how ping [] () -> ()); };
+    (info [forward $this:ident $inner:expr]) => {
+        fn info(&self) -> $crate::registry::StoreInfo {
+            let $this = self;
+            $crate::Registry::info(&$inner)
+        }
+    };
+    (close $how:tt) => { $crate::__forward_registry!(@define $how close [] () -> ()); };
+
+    (watch $how:tt) => { $crate::__forward_registry!(@define $how watch []
+        (from: $crate::watch::WatchFrom) -> $crate::watch::Watch); };
+    (get_many $how:tt) => { $crate::__forward_registry!(@define $how get_many ['life1]
+        (ids: &'life1 [$crate::StreamId]) -> ::std::vec::Vec<::std::option::Option<$crate::Stream>>); };
+    (find $how:tt) => { $crate::__forward_registry!(@define $how find ['life1]
+        (query: &'life1 $crate::query::Query) -> $crate::Page); };
+    (summary $how:tt) => { $crate::__forward_registry!(@define $how summary ['life1]
+        (filter: &'life1 $crate::query::Filter, by: $crate::query::By) -> $crate::query::Summary); };
+    (history $how:tt) => { $crate::__forward_registry!(@define $how history ['life1]
+        (ended: &'life1 $crate::query::Ended, limit: ::std::num::NonZeroU32) -> ::std::vec::Vec<$crate::watch::Event>); };
+    (register_new $how:tt) => { $crate::__forward_registry!(@define $how register_new ['life1 'life2]
+        (stream: &'life1 $crate::Stream, options: &'life2 $crate::RegisterOptions) -> $crate::Registered); };
+
+    (register $how:tt) => { $crate::__forward_registry!(@define $how register ['life1]
+        (stream: &'life1 $crate::Stream) -> $crate::Registered); };
+    (unregister $how:tt) => { $crate::__forward_registry!(@define $how unregister ['life1]
+        (id: &'life1 $crate::StreamId) -> $crate::Stream); };
+    (delete $how:tt) => { $crate::__forward_registry!(@define $how delete ['life1]
+        (id: &'life1 $crate::StreamId) -> $crate::Stream); };
+    (list $how:tt) => { $crate::__forward_registry!(@define $how list [] () -> ::std::vec::Vec<$crate::Stream>); };
+    (write_one $how:tt) => { $crate::__forward_registry!(@define $how write_one [] (write: $crate::Write) -> ()); };
+    (update_heartbeat $how:tt) => { $crate::__forward_registry!(@define $how update_heartbeat ['life1]
+        (id: &'life1 $crate::StreamId) -> ()); };
+    (update_status $how:tt) => { $crate::__forward_registry!(@define $how update_status ['life1]
+        (id: &'life1 $crate::StreamId, status: $crate::StreamStatus) -> ()); };
+    (update_stats $how:tt) => { $crate::__forward_registry!(@define $how update_stats ['life1 'life2]
+        (id: &'life1 $crate::StreamId, stats: &'life2 $crate::StreamStats) -> ()); };
+    (patch $how:tt) => { $crate::__forward_registry!(@define $how patch ['life1 'life2]
+        (id: &'life1 $crate::StreamId, patch: &'life2 $crate::StreamPatch) -> ()); };
+    (update $how:tt) => { $crate::__forward_registry!(@define $how update ['life1]
+        (stream: &'life1 $crate::Stream) -> ()); };
+
+    (@define $how:tt $name:ident [$($life:lifetime)*] ($($arg:ident: $type:ty),*) -> $output:ty) => {
+        fn $name<'life0, $($life,)* 'async_trait>(
+            &'life0 self,
+            $($arg: $type,)*
+        ) -> ::std::pin::Pin<::std::boxed::Box<
+            dyn ::std::future::Future<Output = $crate::Result<$output>> + ::std::marker::Send + 'async_trait,
+        >>
+        where
+            'life0: 'async_trait,
+            $($life: 'async_trait,)*
+            Self: 'async_trait,
+        {
+            $crate::__forward_registry!(@call $how self $name $($arg)*)
+        }
+    };
+    (@call [forward $this:ident $inner:expr] $self:ident $name:ident $($arg:ident)*) => {{
+        let $this = $self;
+        $crate::Registry::$name(&$inner, $($arg),*)
+    }};
+    (@call [provided] $self:ident $name:ident $($arg:ident)*) => {
+        ::std::boxed::Box::pin($crate::registry::provided::$name($self, $($arg),*))
+    };
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<R: Registry + ?Sized> Registry for Arc<R> {
+    crate::forward_registry!(|this| **this => all);
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<R: Registry + ?Sized> Registry for Box<R> {
+    crate::forward_registry!(|this| **this => all);
+}

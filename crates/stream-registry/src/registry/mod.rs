@@ -4,15 +4,16 @@ pub(crate) mod cursor;
 pub(crate) mod epoch;
 mod forward;
 mod options;
+#[doc(hidden)]
+#[allow(missing_docs, reason = "the methods of the trait have the documentation")]
+pub mod provided;
 pub(crate) mod rules;
 pub(crate) mod ttl;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::num::NonZeroU32;
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
 
 pub use options::{
     Change, Guard, OnConflict, Outcome, Page, RegisterOptions, Registered, Snapshot, StoreInfo, UnregisterOptions,
@@ -21,17 +22,10 @@ pub use options::{
 pub use ttl::TtlPolicy;
 
 pub use crate::error::Operation;
-use crate::error::{Error, ErrorKind, Result};
-use crate::query::{By, Ended, Filter, Query, Selector, Summary, history, visit_by_id};
-use crate::stream::{Cursor, Revision, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, generate_stream_id};
+use crate::error::Result;
+use crate::query::{By, Ended, Filter, Query, Summary};
+use crate::stream::{Cursor, Stream, StreamId, StreamPatch, StreamStats, StreamStatus};
 use crate::watch::{Event, Watch, WatchFrom};
-
-/// Upper bound of the generated ids that [`Registry::register_new`] tries.
-const MAX_ID_TRIES: usize = 10_000;
-/// Number of streams on each page that [`scan`] reads.
-const SCAN_PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
-/// Number of reads in flight in the provided [`Registry::get_many`].
-const CONCURRENT_GETS: usize = 128;
 
 /// A registry of live streams.
 ///
@@ -56,7 +50,7 @@ const CONCURRENT_GETS: usize = 128;
 ///
 /// Every method returns `Unavailable`, `Timeout`, `Unauthenticated` or `Denied` if the store cannot be reached or rejects
 /// the caller, and `Closed` after [`close`](Self::close). The sections below name only the other errors.
-/// [`Error::may_have_applied`] returns whether a failed change may have been applied.
+/// [`Error::may_have_applied`](crate::Error::may_have_applied) returns whether a failed change may have been applied.
 ///
 /// # Cancel safety
 ///
@@ -70,19 +64,47 @@ const CONCURRENT_GETS: usize = 128;
 ///
 /// # Wrappers
 ///
-/// A wrapper adds e.g. metrics to another registry. It must forward every method, including the provided ones: a provided
-/// method that is not forwarded silently loses the override of the store. Let the compiler check it:
+/// A wrapper changes some methods of another registry and forwards the others, including the provided ones: a provided
+/// method that is not forwarded silently loses the override of the store. [`forward_registry!`](crate::forward_registry)
+/// forwards methods, and a lint of Clippy reports a method that was forgotten:
 ///
-/// ```text
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use async_trait::async_trait;
+/// use stream_registry::{
+///     MemoryRegistry, Registry, Result, Stream, StreamId, StreamType, Write, forward_registry,
+/// };
+///
+/// /// Counts the writes.
+/// #[derive(Debug)]
+/// struct Metered {
+///     inner: Arc<dyn Registry>,
+///     writes: AtomicU64,
+/// }
+///
 /// #[deny(clippy::missing_trait_methods)]
 /// #[async_trait]
 /// impl Registry for Metered {
-///     async fn get(&self, id: &StreamId) -> Result<Stream> {
-///         self.metrics.count("get");
-///         self.inner.get(id).await
+///     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
+///         self.writes.fetch_add(writes.len() as u64, Ordering::Relaxed);
+///         self.inner.write(writes).await
 ///     }
-///     // …and every other method.
+///
+///     forward_registry!(|this| this.inner => register_with, register_new, unregister_with, get, get_many);
+///     forward_registry!(|this| this.inner => snapshot, list_page, find, summary, history, watch, ping, info, close);
+///     // The conveniences call `write` above.
+///     forward_registry!(provided => conveniences);
 /// }
+///
+/// let registry = Metered { inner: Arc::new(MemoryRegistry::new()), writes: AtomicU64::new(0) };
+/// let id = StreamId::new("cam1")?;
+/// registry.register(&Stream::new(id.clone(), StreamType::Srt, "203.0.113.7:40112")).await?;
+/// registry.update_heartbeat(&id).await?;
+/// assert_eq!(registry.writes.into_inner(), 1);
+/// # Ok(()) }
 /// ```
 #[async_trait]
 pub trait Registry: Debug + Send + Sync + 'static {
@@ -298,8 +320,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// Returns `Unsupported` if the store has no change feed.
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        let _ = from;
-        Err(Error::unsupported("this store has no change feed; poll list instead").with_operation(Operation::Watch))
+        provided::watch(self, from).await
     }
 
     /// Returns the records of several streams in the order of the ids.
@@ -323,17 +344,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// Only the errors of [every method](#errors).
     async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
-        let reads: Vec<_> = ids.iter().map(|id| self.get(id)).collect();
-        let mut results = futures_util::stream::iter(reads).buffered(CONCURRENT_GETS);
-        let mut streams = Vec::with_capacity(ids.len());
-        while let Some(result) = results.next().await {
-            streams.push(match result {
-                Ok(stream) => Some(stream),
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => None,
-                Err(error) => return Err(error),
-            });
-        }
-        Ok(streams)
+        provided::get_many(self, ids).await
     }
 
     /// Returns a page of the live streams that match a query, in its order.
@@ -359,20 +370,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// Returns `InvalidCursor` if the cursor is malformed or belongs to another order.
     async fn find(&self, query: &Query) -> Result<Page> {
-        let after = query.position()?;
-        let scan = scan(self, &query.filter).await?;
-        let mut selector = Selector::new(query.order, after.as_ref(), query.limit_as_len());
-        visit_by_id(&scan.streams, query.order, after.as_ref(), |stream, is_after| {
-            selector.add(stream, is_after, || stream)
-        });
-        let selected = selector.finish();
-        let next = selected.more.then(|| selected.streams.last()).flatten();
-        let next = next.map(|last| query.order.position(last).to_cursor()).transpose()?;
-        let mut page = Page::new(selected.streams.into_iter().cloned().collect(), next, selected.total);
-        page.revision = scan.revision;
-        // Reported with the first page only: a caller adds up the pages of one list.
-        page.unreadable = if after.is_none() { scan.unreadable } else { 0 };
-        Ok(page)
+        provided::find(self, query).await
     }
 
     /// Counts the live streams that match a filter, in groups by node, type or status.
@@ -394,8 +392,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// Only the errors of [every method](#errors).
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
-        filter.check()?;
-        Ok(Summary::of(by, scan(self, filter).await?.streams.values()))
+        provided::summary(self, filter, by).await
     }
 
     /// Returns the events of streams that have ended, latest first, and at most `limit` of them.
@@ -423,7 +420,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     /// Returns `Unsupported` if the store has no change feed, `Timeout` if reading it takes more than 30 s, and `Unavailable`
     /// if it is trimmed faster than it can be read.
     async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
-        history::read(&FeedOf(self), ended, usize::try_from(limit.get()).unwrap_or(usize::MAX)).await
+        provided::history(self, ended, limit).await
     }
 
     /// Registers a stream under a generated id that no other stream has. The id of `stream` is ignored.
@@ -447,19 +444,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// If the future is dropped, a stream under an id that the caller does not know may live until it expires.
     async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        rules::check_new(options).map_err(|error| error.with_operation(Operation::Register))?;
-        let mut stream = stream.clone();
-        let mut options = options.clone().on_conflict(OnConflict::CreateOnly);
-        options.generated_id = true;
-        let mut tries = 0;
-        loop {
-            stream.id = generate_stream_id(&stream.kind, &stream.source_addr);
-            tries += 1;
-            match self.register_with(&stream, &options).await {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && tries < MAX_ID_TRIES => {}
-                result => return result,
-            }
-        }
+        provided::register_new(self, stream, options).await
     }
 
     // Conveniences, which no store needs to override.
@@ -482,7 +467,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// As [`register_with`](Self::register_with).
     async fn register(&self, stream: &Stream) -> Result<Registered> {
-        self.register_with(stream, &RegisterOptions::default()).await
+        provided::register(self, stream).await
     }
 
     /// Removes a stream that is not leased, and returns its last record.
@@ -503,7 +488,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// As [`unregister_with`](Self::unregister_with).
     async fn unregister(&self, id: &StreamId) -> Result<Stream> {
-        self.unregister_with(id, &UnregisterOptions::default()).await
+        provided::unregister(self, id).await
     }
 
     /// Does the same as [`unregister`](Self::unregister).
@@ -524,7 +509,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// As [`unregister_with`](Self::unregister_with).
     async fn delete(&self, id: &StreamId) -> Result<Stream> {
-        self.unregister(id).await
+        provided::delete(self, id).await
     }
 
     /// Returns the streams of a [`snapshot`](Self::snapshot).
@@ -544,7 +529,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// As [`snapshot`](Self::snapshot).
     async fn list(&self) -> Result<Vec<Stream>> {
-        Ok(self.snapshot().await?.streams)
+        provided::list(self).await
     }
 
     /// Applies one write. Use it if a write needs a [`Guard`].
@@ -564,7 +549,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
     async fn write_one(&self, write: Write) -> Result<()> {
-        write_one(self, write).await
+        provided::write_one(self, write).await
     }
 
     /// Sets `last_heartbeat` to the store's time and renews the time to live.
@@ -584,7 +569,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// Returns `NotFound`, `NotHolder` or `Corrupt`, as [`write`](Self::write) does for each write.
     async fn update_heartbeat(&self, id: &StreamId) -> Result<()> {
-        write_one(self, Write::new(id, Change::Heartbeat)).await
+        provided::update_heartbeat(self, id).await
     }
 
     /// Sets the status.
@@ -605,7 +590,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
     async fn update_status(&self, id: &StreamId, status: StreamStatus) -> Result<()> {
-        write_one(self, Write::new(id, Change::Status(status))).await
+        provided::update_status(self, id, status).await
     }
 
     /// Sets the statistics; an optional field that is `None` keeps its value.
@@ -627,7 +612,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
     async fn update_stats(&self, id: &StreamId, stats: &StreamStats) -> Result<()> {
-        write_one(self, Write::new(id, Change::Stats(stats.clone()))).await
+        provided::update_stats(self, id, stats).await
     }
 
     /// Changes descriptive fields; a field that is `None` in the patch keeps its value.
@@ -649,7 +634,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
     async fn patch(&self, id: &StreamId, patch: &StreamPatch) -> Result<()> {
-        write_one(self, Write::new(id, Change::Patch(Box::new(patch.clone())))).await
+        provided::patch(self, id, patch).await
     }
 
     /// Replaces the whole record of a live stream. `created_at` and the epoch are unchanged.
@@ -674,67 +659,6 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
     async fn update(&self, stream: &Stream) -> Result<()> {
-        write_one(self, Write::new(&stream.id, Change::Update(Box::new(stream.clone())))).await
-    }
-}
-
-/// Applies one write. It is a function, so that the conveniences do not allocate a second future.
-async fn write_one<R: Registry + ?Sized>(registry: &R, write: Write) -> Result<()> {
-    let operation = write.change.operation();
-    let mut results = registry
-        .write(std::slice::from_ref(&write))
-        .await
-        .map_err(|error| error.with_stream(&write.id).with_operation(operation))?;
-    results.pop().unwrap_or_else(|| {
-        Err(Error::new(ErrorKind::Internal, "the store returned no result for a write").with_operation(operation))
-    })
-}
-
-/// The streams on all pages that match a filter.
-struct Scan {
-    streams: BTreeMap<StreamId, Stream>,
-    /// The position in the change feed at the first page.
-    revision: Option<Revision>,
-    unreadable: u64,
-}
-
-/// Reads the store page by page, so that the store is busy for one page at a time.
-async fn scan<R: Registry + ?Sized>(registry: &R, filter: &Filter) -> Result<Scan> {
-    let matches = filter.matcher();
-    let mut scan = Scan { streams: BTreeMap::new(), revision: None, unreadable: 0 };
-    let mut cursor = None;
-    loop {
-        let page = registry.list_page(cursor.as_ref(), SCAN_PAGE).await?;
-        scan.unreadable += page.unreadable;
-        scan.revision = scan.revision.or(page.revision);
-        for stream in page.streams {
-            // A stream may be on two pages. The later record counts, even if it no longer matches.
-            if matches(&stream) {
-                scan.streams.insert(stream.id.clone(), stream);
-            } else {
-                scan.streams.remove(&stream.id);
-            }
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(scan);
-        }
-    }
-}
-
-/// The change feed of a registry, for [`Registry::history`].
-struct FeedOf<'a, R: ?Sized>(&'a R);
-
-#[async_trait]
-impl<R: Registry + ?Sized> history::Feed for FeedOf<'_, R> {
-    async fn oldest(&self) -> Result<Watch> {
-        self.0.watch(WatchFrom::Oldest).await
-    }
-
-    async fn tail(&self) -> Result<Option<Revision>> {
-        match self.0.list_page(None, NonZeroU32::MIN).await?.revision {
-            Some(revision) => Ok(Some(revision)),
-            None => Ok(self.0.snapshot().await?.revision),
-        }
+        provided::update(self, stream).await
     }
 }

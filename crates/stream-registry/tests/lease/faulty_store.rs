@@ -1,6 +1,5 @@
 //! A store that records its calls and fails on demand.
 
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stream_registry::registry::StoreInfo;
 use stream_registry::{
-    Change, Cursor, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Snapshot, Stream, StreamId,
-    UnregisterOptions, Write,
+    Change, Error, ErrorKind, RegisterOptions, Registered, Registry, Result, Stream, StreamId, UnregisterOptions,
+    Write, forward_registry,
 };
 
 #[derive(Debug)]
@@ -73,6 +72,7 @@ fn out_of_memory() -> Error {
     Error::new(ErrorKind::Unavailable, "out of memory")
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Registry for FaultyStore {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
@@ -115,23 +115,11 @@ impl Registry for FaultyStore {
         let result = |write| if rejected(write) { Err(out_of_memory()) } else { results.next().unwrap() };
         Ok(writes.iter().map(result).collect())
     }
-    async fn get(&self, id: &StreamId) -> Result<Stream> {
-        self.inner.get(id).await
-    }
-    async fn snapshot(&self) -> Result<Snapshot> {
-        self.inner.snapshot().await
-    }
-    async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
-        self.inner.list_page(cursor, count).await
-    }
-    async fn ping(&self) -> Result<()> {
-        self.inner.ping().await
-    }
     fn info(&self) -> StoreInfo {
         let info = self.inner.info();
         StoreInfo::new(info.kind, self.reported_ttl.lock().unwrap().unwrap_or(info.ttl))
     }
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
+
+    forward_registry!(|this| this.inner => get, get_many, snapshot, list_page, find, summary, history, watch, ping, close);
+    forward_registry!(provided => register_new, conveniences);
 }

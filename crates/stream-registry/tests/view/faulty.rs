@@ -6,11 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use stream_registry::registry::StoreInfo;
 use stream_registry::watch::{Event, Watch, WatchFrom};
 use stream_registry::{
-    Cursor, Error, ErrorKind, MemoryRegistry, Page, RegisterOptions, Registered, Registry, Result, Snapshot, Stream,
-    StreamId, UnregisterOptions, Write,
+    Cursor, Error, ErrorKind, MemoryRegistry, Page, Registry, Result, Snapshot, Stream, StreamId, forward_registry,
 };
 use tokio::sync::Notify;
 
@@ -46,17 +44,9 @@ async fn wait_for_release(hold: &Mutex<Option<Arc<(Notify, Notify)>>>) {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Registry for Faulty {
-    async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        self.inner.register_with(stream, options).await
-    }
-    async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
-        self.inner.unregister_with(id, options).await
-    }
-    async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
-        self.inner.write(writes).await
-    }
     async fn get(&self, id: &StreamId) -> Result<Stream> {
         let answer = self.inner.get(id).await;
         wait_for_release(&self.hold_gets).await;
@@ -97,13 +87,7 @@ impl Registry for Faulty {
             event
         })))
     }
-    async fn ping(&self) -> Result<()> {
-        self.inner.ping().await
-    }
-    fn info(&self) -> StoreInfo {
-        self.inner.info()
-    }
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
+
+    forward_registry!(|this| this.inner => register_with, register_new, unregister_with, write, ping, info, close);
+    forward_registry!(provided => get_many, find, summary, history, conveniences);
 }

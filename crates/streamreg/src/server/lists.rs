@@ -11,13 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use stream_registry::query::{By, Ended, Filter, Query, Summary};
-use stream_registry::registry::StoreInfo;
+use stream_registry::query::{By, Filter, Query, Summary};
 use stream_registry::view::{Found, View, ViewOptions};
-use stream_registry::watch::{Event, Watch, WatchFrom};
 use stream_registry::{
-    Change, Cursor, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Snapshot, Stream, StreamId,
-    StreamPatch, StreamStats, StreamStatus, UnregisterOptions, Write,
+    Change, Error, ErrorKind, Page, RegisterOptions, Registered, Registry, Result, Stream, StreamId, UnregisterOptions,
+    Write, forward_registry,
 };
 use tokio::time::timeout;
 
@@ -270,84 +268,6 @@ impl Registry for Lists {
         }
     }
 
-    async fn get(&self, id: &StreamId) -> Result<Stream> {
-        self.store.get(id).await
-    }
-
-    async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
-        self.store.get_many(ids).await
-    }
-
-    async fn snapshot(&self) -> Result<Snapshot> {
-        self.store.snapshot().await
-    }
-
-    async fn list(&self) -> Result<Vec<Stream>> {
-        self.store.list().await
-    }
-
-    async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
-        self.store.list_page(cursor, count).await
-    }
-
-    async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
-        self.store.history(ended, limit).await
-    }
-
-    async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        self.store.watch(from).await
-    }
-
-    async fn ping(&self) -> Result<()> {
-        self.store.ping().await
-    }
-
-    fn info(&self) -> StoreInfo {
-        self.store.info()
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.store.close().await
-    }
-
-    // The convenience methods call the methods above.
-
-    async fn register(&self, stream: &Stream) -> Result<Registered> {
-        self.register_with(stream, &RegisterOptions::default()).await
-    }
-
-    async fn unregister(&self, id: &StreamId) -> Result<Stream> {
-        self.unregister_with(id, &UnregisterOptions::default()).await
-    }
-
-    async fn delete(&self, id: &StreamId) -> Result<Stream> {
-        self.unregister(id).await
-    }
-
-    async fn write_one(&self, write: Write) -> Result<()> {
-        let mut answers = self.write(std::slice::from_ref(&write)).await?;
-        answers
-            .pop()
-            .unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the store returned no result for a write")))
-    }
-
-    async fn update_heartbeat(&self, id: &StreamId) -> Result<()> {
-        self.write_one(Write::new(id, Change::Heartbeat)).await
-    }
-
-    async fn update_status(&self, id: &StreamId, status: StreamStatus) -> Result<()> {
-        self.write_one(Write::new(id, Change::Status(status))).await
-    }
-
-    async fn update_stats(&self, id: &StreamId, stats: &StreamStats) -> Result<()> {
-        self.write_one(Write::new(id, Change::Stats(stats.clone()))).await
-    }
-
-    async fn patch(&self, id: &StreamId, patch: &StreamPatch) -> Result<()> {
-        self.write_one(Write::new(id, Change::Patch(Box::new(patch.clone())))).await
-    }
-
-    async fn update(&self, stream: &Stream) -> Result<()> {
-        self.write_one(Write::new(&stream.id, Change::Update(Box::new(stream.clone())))).await
-    }
+    forward_registry!(|this| this.store => get, get_many, snapshot, list_page, history, watch, ping, info, close);
+    forward_registry!(provided => conveniences);
 }

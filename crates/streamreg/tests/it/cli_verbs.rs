@@ -8,7 +8,7 @@ use clap::Parser;
 use stream_registry::registry::StoreInfo;
 use stream_registry::{
     Cursor, Error, ErrorKind, Guard, MemoryRegistry, Outcome, Page, RegisterOptions, Registered, Registry, Result,
-    Snapshot, Stream, StreamId, StreamStatus, StreamType, UnregisterOptions, Write,
+    Snapshot, Stream, StreamId, StreamStatus, StreamType, UnregisterOptions, Write, forward_registry,
 };
 use streamreg::cli::Cli;
 use streamreg::cli::output::Output;
@@ -393,6 +393,7 @@ impl Scripted {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait::async_trait]
 impl Registry for Scripted {
     async fn register_with(&self, stream: &Stream, _: &RegisterOptions) -> Result<Registered> {
@@ -434,6 +435,8 @@ impl Registry for Scripted {
     async fn close(&self) -> Result<()> {
         Ok(())
     }
+
+    forward_registry!(provided => watch, get_many, find, summary, history, register_new, conveniences);
 }
 
 #[tokio::test]

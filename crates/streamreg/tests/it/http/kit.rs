@@ -10,10 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use stream_registry::http::HttpOptions;
-use stream_registry::registry::StoreInfo;
 use stream_registry::{
     Cursor, Error, HttpRegistry, MemoryRegistry, Page, RegisterOptions, Registered, Registry, Result, Snapshot, Stream,
-    StreamId, StreamType, UnregisterOptions, Write,
+    StreamId, StreamType, UnregisterOptions, Write, forward_registry,
 };
 use streamreg::server::{ServeOptions, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -204,6 +203,7 @@ impl BlockingRegistry {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Registry for BlockingRegistry {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
@@ -241,12 +241,9 @@ impl Registry for BlockingRegistry {
     async fn ping(&self) -> Result<()> {
         self.check()
     }
-    fn info(&self) -> StoreInfo {
-        self.inner.info()
-    }
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
+
+    forward_registry!(|this| this.inner => info, close);
+    forward_registry!(provided => watch, get_many, find, summary, history, register_new, conveniences);
 }
 
 pub(crate) fn id(text: &str) -> StreamId {

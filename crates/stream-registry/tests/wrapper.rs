@@ -1,0 +1,116 @@
+//! Wrappers by `forward_registry!`: what is forwarded, and what goes through the wrapper's own methods.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use stream_registry::mock::MockRegistry;
+use stream_registry::query::{By, Filter, Query};
+use stream_registry::registry::Operation;
+use stream_registry::{
+    Change, ErrorKind, MemoryRegistry, Registry, Result, Snapshot, Stream, StreamId, StreamStats, StreamStatus,
+    StreamType, Write, forward_registry,
+};
+
+/// A store that records the address of the future that `ping` returned.
+#[derive(Debug, Default)]
+struct Addressed {
+    inner: MemoryRegistry,
+    address: AtomicUsize,
+}
+
+fn address<T: ?Sized>(future: &T) -> usize {
+    std::ptr::from_ref(future).cast::<()>() as usize
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Registry for Addressed {
+    fn ping<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        // The future owns a value, because a future without a size has no address of its own.
+        let answer = Box::pin(std::future::ready(Ok(())));
+        self.address.store(address(&*answer), Ordering::Relaxed);
+        answer
+    }
+
+    forward_registry!(|this| this.inner => register_with, unregister_with, write, get, snapshot, list_page, info, close);
+    forward_registry!(|this| this.inner => watch, get_many, find, summary, history, register_new, conveniences);
+}
+
+#[test]
+fn arc_and_box_return_the_future_of_the_store() {
+    let store = Arc::new(Addressed::default());
+    let returned = Registry::ping(&store);
+    assert_eq!(address(&*returned), store.address.load(Ordering::Relaxed));
+
+    let boxed: Box<dyn Registry> = Box::new(Arc::clone(&store));
+    let returned = Registry::ping(&boxed);
+    assert_eq!(address(&*returned), store.address.load(Ordering::Relaxed));
+}
+
+/// A wrapper whose required methods record their names.
+#[derive(Debug)]
+struct Recorder {
+    inner: Arc<MockRegistry>,
+    called: Mutex<Vec<&'static str>>,
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Registry for Recorder {
+    async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
+        self.called.lock().unwrap().push("write");
+        self.inner.write(writes).await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot> {
+        self.called.lock().unwrap().push("snapshot");
+        self.inner.snapshot().await
+    }
+
+    async fn get(&self, id: &StreamId) -> Result<Stream> {
+        self.called.lock().unwrap().push("get");
+        self.inner.get(id).await
+    }
+
+    forward_registry!(|this| this.inner => register_with, unregister_with, list_page, ping, info, close);
+    forward_registry!(|this| *this.inner => find, summary, history, register_new);
+    forward_registry!(provided => watch, get_many, conveniences);
+}
+
+#[tokio::test]
+async fn provided_methods_go_through_the_wrapper_and_forwarded_methods_to_the_store() {
+    let store = Arc::new(MockRegistry::new());
+    let wrapper = Recorder { inner: Arc::clone(&store), called: Mutex::default() };
+    let id = StreamId::new("cam1").unwrap();
+    let mut stream = wrapper.register(&Stream::new(id.clone(), StreamType::Srt, "a:1")).await.unwrap().stream;
+
+    wrapper.update_heartbeat(&id).await.unwrap();
+    wrapper.update_status(&id, StreamStatus::Active).await.unwrap();
+    wrapper.update_stats(&id, &StreamStats::default()).await.unwrap();
+    wrapper.patch(&id, &stream_registry::StreamPatch::default()).await.unwrap();
+    stream.resolution = "1920x1080".into();
+    wrapper.update(&stream).await.unwrap();
+    wrapper.write_one(Write::new(&id, Change::Heartbeat)).await.unwrap();
+    assert_eq!(wrapper.list().await.unwrap()[0].resolution, "1920x1080");
+    assert!(wrapper.get_many(std::slice::from_ref(&id)).await.unwrap()[0].is_some());
+    assert_eq!(wrapper.find(&Query::default()).await.unwrap().total, 1);
+    assert_eq!(wrapper.summary(&Filter::default(), By::Node).await.unwrap().total, 1);
+    let error = wrapper.watch(stream_registry::watch::WatchFrom::Now).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unsupported, Some(Operation::Watch)));
+    assert_eq!(wrapper.delete(&id).await.unwrap().id, id);
+    assert_eq!(wrapper.unregister(&id).await.unwrap_err().kind(), ErrorKind::NotFound);
+
+    let called = wrapper.called.into_inner().unwrap();
+    assert_eq!(called, ["write", "write", "write", "write", "write", "write", "snapshot", "get"]);
+    let operations: Vec<_> = store.calls().iter().map(|call| call.operation).collect();
+    assert_eq!(operations[0], Operation::Register);
+    assert_eq!(operations[operations.len() - 2..], [Operation::Unregister, Operation::Unregister]);
+}
