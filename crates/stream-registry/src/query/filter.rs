@@ -98,6 +98,10 @@ impl Filter {
     pub fn check(&self) -> Result<(), InvalidValue> {
         check_string("node", self.node.as_deref())?;
         check_string("search", self.search.as_deref())?;
+        // NUL separates the strings that a search reads.
+        if self.search.as_ref().is_some_and(|search| search.contains('\0')) {
+            return Err(InvalidValue::new("search contains a NUL character; remove it"));
+        }
         if self.labels.len() > limits::MAX_LABELS {
             let message = format!("too many labels; a stream has at most {}", limits::MAX_LABELS);
             return Err(InvalidValue::new(message));
@@ -157,19 +161,30 @@ impl Filter {
 
     /// Returns the string to find in a [`searched_string`]; `None` if every stream matches.
     pub(crate) fn lower_case_search(&self) -> Option<String> {
-        self.search.as_ref().map(|search| search.to_lowercase()).filter(|search| !search.is_empty())
+        self.search.as_deref().map(fold).filter(|search| !search.is_empty())
     }
 }
 
 /// Returns the strings of a stream that a search reads, in lower case, separated by NUL.
 pub(crate) fn searched_string(stream: &Stream) -> String {
-    let mut searched = stream.id.as_str().to_lowercase();
+    let mut searched = fold(stream.id.as_str());
     let strings = [Some(&stream.source_addr), stream.node.as_ref()];
     for string in strings.into_iter().flatten().chain(stream.labels.values()) {
         searched.push('\0');
-        searched.push_str(&string.to_lowercase());
+        searched.push_str(&fold(string));
     }
     searched
+}
+
+/// Returns a string in lower case, character by character.
+///
+/// [`str::to_lowercase`] depends on the context of a capital sigma, so a part of a string would differ from the whole.
+fn fold(string: &str) -> String {
+    if string.is_ascii() {
+        return string.to_ascii_lowercase();
+    }
+    let lower = |character: char| if character == 'ς' { 'σ' } else { character };
+    string.chars().flat_map(char::to_lowercase).map(lower).collect()
 }
 
 /// Returns whether [`searched_string`] is the same for two records of one stream.
@@ -214,7 +229,8 @@ mod tests {
     fn filter_matches_only_if_all_conditions_hold() {
         let mut one = Stream::new("Cam-1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
         one.node = Some("ingest-1".into());
-        one.labels = [("site", "North"), ("tier", "1")].map(|(k, v)| (k.into(), v.into())).into();
+        one.labels =
+            [("site", "North"), ("tier", "1"), ("ship", "ὈΔΥΣΣΕΎΣ-2")].map(|(k, v)| (k.into(), v.into())).into();
         let two = Stream::new("cam2".parse().unwrap(), StreamType::Rtp, "[2001:db8::1]:5004");
         for (conditions, first, second) in [
             (&[][..], true, true),
@@ -232,6 +248,8 @@ mod tests {
             (&[("search", "north")], true, false),
             (&[("search", "INGEST")], true, false),
             (&[("search", "")], true, true),
+            (&[("search", "Ὀδυσσεύς")], true, false),
+            (&[("search", "ΣΣΕΎΣ-2")], true, false),
         ] {
             let filter = filter(conditions);
             let condition = filter.matcher();
@@ -247,6 +265,7 @@ mod tests {
             ("label", "site"),
             ("label", "=x"),
             ("search", &"x".repeat(1_025)),
+            ("search", "a\0b"),
             ("node", &"x".repeat(1_025)),
             ("codec", "AV1"),
         ] {

@@ -140,8 +140,25 @@ impl View {
     /// Applies a heartbeat or statistics that this process wrote and the store accepted.
     ///
     /// The change feed does not report them. Without this call the view shows them after its next reconciliation.
-    /// Returns whether the view holds the stream: its registration may not have arrived yet.
-    pub fn apply_write(&self, write: &Write) -> bool {
-        self.shared().state.apply_write(write)
+    /// The event of an earlier change can arrive after this call and hide them again; see
+    /// [`confirm_writes`](Self::confirm_writes).
+    pub fn apply_write(&self, write: &Write) {
+        self.shared().state.apply_write(write);
+    }
+
+    /// Makes sure that the view shows the writes of earlier calls of [`apply_write`](Self::apply_write).
+    ///
+    /// Reads the streams from the store whose last event arrived after such a write. Usually there are none, and this call
+    /// returns at once.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the store if it cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the next call reads the remaining streams.
+    pub async fn confirm_writes(&self) -> Result<()> {
+        self.shared().confirm_writes().await
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Metadata {
     pub(super) change: u64,
     /// The number of removals.
     pub(super) removals: u64,
+    /// Streams whose last written statistics the view may not show.
+    pub(super) unconfirmed: HashSet<StreamId>,
     /// The streams that were removed since the reconciliation in progress was started.
     pub(super) removed: Option<HashSet<StreamId>>,
     /// The number of reconciliations that were started.

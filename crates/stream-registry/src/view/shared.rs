@@ -14,6 +14,8 @@ use crate::stream::{Stream, StreamId};
 
 /// How often a stream is read from the store if an event about it arrives during each read.
 const REFRESH_TRIES: usize = 4;
+/// How many streams are read from the store at once.
+const MAX_UNCONFIRMED_READ: usize = 1_000;
 
 pub(super) struct Shared {
     pub(super) registry: Arc<dyn Registry>,
@@ -67,6 +69,20 @@ impl Shared {
         }
         // Events arrive faster than answers, so the view is newer than any answer.
         Ok(self.state.get(id))
+    }
+
+    /// Reads the streams from the store whose last written statistics the view may not show.
+    pub(super) async fn confirm_writes(&self) -> Result<()> {
+        loop {
+            let (moment, ids) = self.state.unconfirmed(MAX_UNCONFIRMED_READ);
+            if ids.is_empty() {
+                return Ok(());
+            }
+            for (id, answer) in ids.iter().zip(self.registry.get_many(&ids).await?) {
+                // If an event has arrived since the moment, the next round reads the stream again.
+                self.state.apply_answer(id, moment, answer.map(Arc::new));
+            }
+        }
     }
 
     /// Reads the streams of a page from the store and applies the answers to the view.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::counts::Counts;
 use super::metadata::Metadata;
-use super::table::{Table, read, write};
+use super::table::{Origin, Table, read, write};
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::{By, Filter, Order, Position, Selected, Summary};
 use crate::registry::{Write, rules};
@@ -105,7 +105,7 @@ impl State {
         for stream in streams {
             counts.add(&stream);
             // A store lists each stream once. If it does not, the counts are correct nevertheless.
-            if let Some(duplicate) = table.put(stream, metadata.change) {
+            if let Some((duplicate, _)) = table.put(stream, metadata.change, Origin::Feed) {
                 counts.subtract(&duplicate);
             }
         }
@@ -133,7 +133,7 @@ impl State {
     pub(super) fn apply(&self, revision: Revision, id: &StreamId, stream: Option<Arc<Stream>>) {
         let mut metadata = write(&self.metadata);
         match stream {
-            Some(stream) => self.put(&mut metadata, stream),
+            Some(stream) => self.put(&mut metadata, stream, Origin::Feed),
             None => drop(self.remove(&mut metadata, id)),
         }
         metadata.reach(revision);
@@ -147,12 +147,17 @@ impl State {
         metadata.confirmed = Some(Instant::now());
     }
 
-    fn put(&self, metadata: &mut Metadata, stream: Arc<Stream>) {
+    fn put(&self, metadata: &mut Metadata, stream: Arc<Stream>, origin: Origin) {
         metadata.change += 1;
         metadata.counts.add(&stream);
         metadata.index.put(&stream);
-        if let Some(replaced) = read(&self.table).put(stream, metadata.change) {
+        let id = stream.id.clone();
+        if let Some((replaced, replaced_origin)) = read(&self.table).put(stream, metadata.change, origin) {
             metadata.counts.subtract(&replaced);
+            // The event may be older than the statistics of the record that it replaces.
+            if (replaced_origin, origin) == (Origin::Store, Origin::Feed) {
+                metadata.unconfirmed.insert(id);
+            }
         }
     }
 
@@ -162,6 +167,7 @@ impl State {
             removed.insert(id.clone());
         }
         metadata.removals += 1;
+        metadata.unconfirmed.remove(id);
         let stream = read(&self.table).remove(id)?;
         metadata.index.remove(id);
         metadata.counts.subtract(&stream);
@@ -171,6 +177,13 @@ impl State {
     pub(super) fn moment(&self) -> Moment {
         let metadata = read(&self.metadata);
         Moment { change: metadata.change, removals: metadata.removals }
+    }
+
+    /// Returns some streams whose last written statistics the view may not show, and the moment before they are read.
+    pub(super) fn unconfirmed(&self, limit: usize) -> (Moment, Vec<StreamId>) {
+        let metadata = read(&self.metadata);
+        let ids = metadata.unconfirmed.iter().take(limit).cloned().collect();
+        (Moment { change: metadata.change, removals: metadata.removals }, ids)
     }
 
     /// Applies the store's answer about a stream, unless an event about the stream has arrived since the moment.
@@ -185,21 +198,26 @@ impl State {
             return false;
         }
         match answer {
-            Some(stream) => self.put(&mut metadata, stream),
+            Some(stream) => self.put(&mut metadata, stream, Origin::Store),
             None => drop(self.remove(&mut metadata, id)),
         }
+        metadata.unconfirmed.remove(id);
         true
     }
 
     /// Applies a heartbeat or statistics that the store accepted: the feed does not report them.
-    pub(super) fn apply_write(&self, accepted: &Write) -> bool {
+    pub(super) fn apply_write(&self, accepted: &Write) {
         let mut metadata = write(&self.metadata);
-        let Some(stream) = self.get(&accepted.id) else { return false };
+        let Some(stream) = self.get(&accepted.id) else {
+            // The event of its registration has not arrived yet. Answers of the store to earlier reads are now too old.
+            metadata.removals += 1;
+            metadata.unconfirmed.insert(accepted.id.clone());
+            return;
+        };
         // The store checked the write. The local time is close enough to the store's for sorting.
         if let Ok(stream) = rules::apply(&stream, &accepted.change, Timestamp::now()) {
-            self.put(&mut metadata, Arc::new(stream));
+            self.put(&mut metadata, Arc::new(stream), Origin::Store);
         }
-        true
     }
 
     pub(super) fn start_reconciliation(&self) -> Reconciliation {
@@ -236,7 +254,7 @@ impl State {
                 Some((false, known)) if same_state(&known, &stream) => {}
                 _ => corrected.push(stream.id.clone()),
             }
-            self.put(&mut metadata, Arc::new(stream));
+            self.put(&mut metadata, Arc::new(stream), Origin::Store);
         }
         Ok(corrected)
     }

@@ -23,6 +23,16 @@ pub(super) struct Entry {
     pub(super) change: u64,
     /// The last reconciliation that found the stream on a page.
     pub(super) reconciliation: u64,
+    origin: Origin,
+}
+
+/// Where a record came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// An event or a snapshot: the record is as old as the view's position in the feed.
+    Feed,
+    /// A read from the store, or a write of this process: events that have not arrived yet may be older.
+    Store,
 }
 
 type Shard = RwLock<HashTable<Entry>>;
@@ -80,17 +90,18 @@ impl Table {
         write(shard).find_mut(hash, is(id)).map(change)
     }
 
-    /// Stores a stream and returns the one it replaces.
-    pub(super) fn put(&self, stream: Arc<Stream>, change: u64) -> Option<Arc<Stream>> {
+    /// Stores a stream and returns the one it replaces, with its origin.
+    pub(super) fn put(&self, stream: Arc<Stream>, change: u64, origin: Origin) -> Option<(Arc<Stream>, Origin)> {
         let (shard, hash) = self.shard(&stream.id);
         match write(shard).entry(hash, is(&stream.id), |entry| self.hash.hash_one(&entry.id)) {
             Slot::Occupied(mut slot) => {
                 let entry = slot.get_mut();
                 entry.change = change;
-                Some(std::mem::replace(&mut entry.stream, stream))
+                let replaced = std::mem::replace(&mut entry.stream, stream);
+                Some((replaced, std::mem::replace(&mut entry.origin, origin)))
             }
             Slot::Vacant(slot) => {
-                slot.insert(Entry { id: stream.id.clone(), stream, change, reconciliation: 0 });
+                slot.insert(Entry { id: stream.id.clone(), stream, change, reconciliation: 0, origin });
                 None
             }
         }

@@ -15,7 +15,8 @@ use stream_registry::query::{Filter, Query};
 use stream_registry::registry::Operation;
 use stream_registry::view::{View, ViewOptions};
 use stream_registry::{
-    ErrorKind, MemoryRegistry, Registry, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, StreamType,
+    Change, ErrorKind, MemoryRegistry, Registry, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, StreamType,
+    Write,
 };
 use tokio::sync::Notify;
 
@@ -424,6 +425,37 @@ async fn refresh_applies_the_current_record_of_the_store() {
     registry.fail_next(Operation::Get, ErrorKind::Unavailable);
     assert_eq!(view.refresh(&id("foreign")).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(view.get(&id("foreign")).is_some(), "a failed read changes nothing");
+}
+
+#[tokio::test]
+async fn confirm_writes_restores_statistics_that_an_earlier_event_replaced() {
+    let registry = Arc::new(MockRegistry::new());
+    registry.register(&stream("cam")).await.unwrap();
+    let view = view(&registry, never()).await;
+    let stats = StreamStats { bytes_received: 7, ..StreamStats::default() };
+    // The events of these changes arrive after the statistics.
+    registry.update_status(&id("cam"), StreamStatus::Active).await.unwrap();
+    registry.register(&stream("new")).await.unwrap();
+    for cam in ["cam", "new"] {
+        registry.update_stats(&id(cam), &stats).await.unwrap();
+        view.apply_write(&Write::new(&id(cam), Change::Stats(stats.clone())));
+    }
+    assert_eq!(view.get(&id("cam")).unwrap().bytes_received, 7);
+    assert!(view.get(&id("new")).is_none(), "the event has already arrived");
+    wait_for_tail(&view, &*registry).await;
+    for cam in ["cam", "new"] {
+        assert_eq!(view.get(&id(cam)).unwrap().bytes_received, 0, "{cam}: no event replaced the statistics");
+    }
+    registry.fail_next(Operation::Get, ErrorKind::Unavailable);
+    assert_eq!(view.confirm_writes().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    view.confirm_writes().await.unwrap();
+    for cam in ["cam", "new"] {
+        assert_eq!(view.get(&id(cam)).unwrap().bytes_received, 7, "{cam}");
+    }
+    registry.clear_calls();
+    view.confirm_writes().await.unwrap();
+    assert!(registry.calls().is_empty(), "{:?}", registry.calls());
+    assert_counts(&view);
 }
 
 #[tokio::test]

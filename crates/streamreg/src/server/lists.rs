@@ -4,7 +4,6 @@
 //! through this server is in its next list: before the view answers, it is brought past the last change that this server
 //! wrote. If the view cannot answer in time, the store does.
 
-use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +22,6 @@ use tokio::time::timeout;
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause before the next attempt after the store timed out.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
-/// How many streams are noted that the view could not update. If there are more, the whole view is reconciled.
-const MAX_UNSEEN: usize = 1_000;
 
 /// A store whose lists come from a view.
 #[derive(Debug)]
@@ -37,8 +34,6 @@ pub(super) struct Lists {
     written: AtomicU64,
     /// Number of these writes that the view shows for certain.
     shown: AtomicU64,
-    /// Streams whose statistics were written before the view had the event of their registration.
-    unseen: Mutex<HashSet<StreamId>>,
     /// One list brings the view up to date at a time; the others wait for it.
     catching_up: tokio::sync::Mutex<()>,
     /// When the view last failed to show the last write in time.
@@ -69,18 +64,6 @@ impl Drop for Counted<'_> {
         if let Some(written) = self.0 {
             written.fetch_add(1, Ordering::Release);
         }
-    }
-}
-
-/// Streams to refresh. Those that were not refreshed are noted again when it is dropped.
-struct Unseen<'a> {
-    ids: Vec<StreamId>,
-    noted: &'a Mutex<HashSet<StreamId>>,
-}
-
-impl Drop for Unseen<'_> {
-    fn drop(&mut self) {
-        lock(self.noted).extend(self.ids.drain(..));
     }
 }
 
@@ -116,7 +99,6 @@ impl Lists {
             max_age,
             written: AtomicU64::new(0),
             shown: AtomicU64::new(0),
-            unseen: Mutex::default(),
             catching_up: tokio::sync::Mutex::default(),
             catch_up_failed: Mutex::default(),
             confirm_failed: Mutex::default(),
@@ -127,9 +109,18 @@ impl Lists {
         Counted(Some(&self.written))
     }
 
+    fn is_view_fresh(&self) -> bool {
+        self.view.is_ready() && self.view.age() <= self.max_age
+    }
+
+    /// Returns whether the view answers although it may not show the last writes, because the store cannot.
+    fn view_can_replace(&self, error: &Error) -> bool {
+        error.is_retryable() && error.kind() != ErrorKind::Closed && self.is_view_fresh()
+    }
+
     /// Returns the view if it can answer, with every write that this server has confirmed.
     async fn current_view(&self) -> Option<&View> {
-        if !self.view.is_ready() || self.view.age() > self.max_age {
+        if !self.is_view_fresh() {
             return None;
         }
         match self.catch_up().await {
@@ -143,42 +134,30 @@ impl Lists {
 
     /// Waits until the view shows every write that was confirmed before this call.
     async fn catch_up(&self) -> Result<()> {
-        if self.shown.load(Ordering::Acquire) == self.written.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let _alone = self.catching_up.lock().await;
-        let written = self.written.load(Ordering::Acquire);
-        if self.shown.load(Ordering::Acquire) == written {
-            return Ok(());
+        let wanted = self.written.load(Ordering::Acquire);
+        if self.shown.load(Ordering::Acquire) >= wanted {
+            return timeout(STORE_TIMEOUT, self.view.confirm_writes()).await.unwrap_or_else(|_| Err(too_slow()));
         }
         if is_recent(&self.catch_up_failed) {
             return Err(too_slow());
         }
-        let caught_up = async {
+        let caught_up = timeout(STORE_TIMEOUT, self.show(wanted)).await.unwrap_or_else(|_| Err(too_slow()));
+        caught_up.inspect_err(|_| failed_now(&self.catch_up_failed))
+    }
+
+    /// Brings the view past this many writes of this server.
+    async fn show(&self, wanted: u64) -> Result<()> {
+        let _alone = self.catching_up.lock().await;
+        if self.shown.load(Ordering::Acquire) < wanted {
+            // Writes that complete from here on may be missing.
+            let written = self.written.load(Ordering::Acquire);
             match self.store.list_page(None, NonZeroU32::MIN).await?.revision {
                 Some(tail) => self.view.reached(&tail).await,
                 None => self.view.reconcile().await,
             }?;
-            self.refresh_unseen().await
-        };
-        let caught_up = timeout(STORE_TIMEOUT, caught_up).await.unwrap_or_else(|_| Err(too_slow()));
-        caught_up.inspect_err(|_| failed_now(&self.catch_up_failed))?;
-        self.shown.store(written, Ordering::Release);
-        Ok(())
-    }
-
-    /// Refreshes the streams whose statistics the view could not apply.
-    async fn refresh_unseen(&self) -> Result<()> {
-        let mut unseen = Unseen { ids: lock(&self.unseen).drain().collect(), noted: &self.unseen };
-        if unseen.ids.len() > MAX_UNSEEN {
-            self.view.reconcile().await?;
-            unseen.ids.clear();
+            self.shown.store(written, Ordering::Release);
         }
-        while let Some(id) = unseen.ids.last() {
-            self.view.refresh(id).await?;
-            unseen.ids.pop();
-        }
-        Ok(())
+        self.view.confirm_writes().await
     }
 
     /// Answers a query from the view, with current records while the store answers in time.
@@ -235,12 +214,8 @@ impl Registry for Lists {
         let answers = self.store.write(writes).await;
         if let Ok(answers) = &answers {
             for (write, answer) in writes.iter().zip(answers) {
-                if answer.is_ok() && !is_reported(write) && !self.view.apply_write(write) {
-                    let mut unseen = lock(&self.unseen);
-                    if unseen.len() <= MAX_UNSEEN {
-                        unseen.insert(write.id.clone());
-                    }
-                    drop(self.counted());
+                if answer.is_ok() && !is_reported(write) {
+                    self.view.apply_write(write);
                 }
             }
         }
@@ -255,16 +230,22 @@ impl Registry for Lists {
     }
 
     async fn find(&self, query: &Query) -> Result<Page> {
-        match self.current_view().await {
-            Some(view) => self.find_in(view, query).await,
-            None => self.store.find(query).await,
+        if let Some(view) = self.current_view().await {
+            return self.find_in(view, query).await;
+        }
+        match self.store.find(query).await {
+            Err(error) if self.view_can_replace(&error) => Ok(page_of(self.view.find(query)?, query)),
+            result => result,
         }
     }
 
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
-        match self.current_view().await {
-            Some(view) => view.summary(filter, by),
-            None => self.store.summary(filter, by).await,
+        if let Some(view) = self.current_view().await {
+            return view.summary(filter, by);
+        }
+        match self.store.summary(filter, by).await {
+            Err(error) if self.view_can_replace(&error) => self.view.summary(filter, by),
+            result => result,
         }
     }
 

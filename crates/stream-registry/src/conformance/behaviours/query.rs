@@ -167,7 +167,7 @@ async fn find_selects_by_each_condition(case: &Case) -> Check {
 async fn find_search_ignores_case(case: &Case) -> Check {
     let mut one = stream("Cam-1");
     one.node = Some("Ingest-7".to_owned());
-    one.labels = BTreeMap::from([("site".to_owned(), "Élysée".to_owned())]);
+    one.labels = BTreeMap::from([("site".to_owned(), "Élysée ὈΔΥΣΣΕΎΣ-2".to_owned())]);
     let mut two = stream("mic");
     two.source_addr = "[2001:DB8::1]:5004".to_owned();
     two.video_codec = "HEVC".to_owned();
@@ -178,6 +178,8 @@ async fn find_search_ignores_case(case: &Case) -> Check {
         ("cAM-", &["Cam-1"][..]),
         ("INGEST", &["Cam-1"]),
         ("éLYS", &["Cam-1"]),
+        // The lower-case sigma at the end of a word is another character.
+        ("Ὀδυσσεύς", &["Cam-1"]),
         ("2001:db8", &["mic"]),
         ("m", &["Cam-1", "mic"]),
         ("", &["Cam-1", "mic"]),
@@ -187,6 +189,8 @@ async fn find_search_ignores_case(case: &Case) -> Check {
     ] {
         assert_selected(case, Filter::default().search(search), expected).await?;
     }
+    let query = Query::default().filter(Filter::default().search("a\0b"));
+    fails(case.registry().find(&query).await, ErrorKind::InvalidArgument)?;
     Ok(())
 }
 

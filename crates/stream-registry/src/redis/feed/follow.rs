@@ -30,12 +30,14 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Result<Watch> {
     // The tail is read now, not when the watch is first polled, because "from now on" means from this call.
     let tail = metadata::tail(store).await?;
+    // Read for every start, so that this call fails if the caller may not read the feed.
+    let oldest = before_oldest(store).await?;
     let (emitted, lost) = match from {
         WatchFrom::Now => (tail, false),
         WatchFrom::Revision(revision) => {
             Position::from_revision(revision).map_or((tail, true), |position| (position, false))
         }
-        WatchFrom::Oldest => (before_oldest(store).await?.map_or(tail, |last| Position { last, ..tail }), false),
+        WatchFrom::Oldest => (oldest.map_or(tail, |last| Position { last, ..tail }), false),
     };
     let start = (!lost && !emitted.is_lost(tail)).then(|| emitted.revision());
     let follower = Follower {

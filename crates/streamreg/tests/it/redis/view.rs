@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use stream_registry::redis::RedisOptions;
 use stream_registry::view::{View, ViewOptions};
-use stream_registry::{RedisRegistry, Registry, Stream, StreamPatch, StreamStats, StreamStatus};
+use stream_registry::watch::WatchFrom;
+use stream_registry::{ErrorKind, RedisRegistry, Registry, Stream, StreamPatch, StreamStats, StreamStatus};
 use testkit::{Data, wait_until};
 
 use super::operations::SOURCE;
@@ -253,4 +254,18 @@ async fn view_without_scripts_follows_while_streams_come_and_go() {
     stop.store(true, Ordering::Relaxed);
     busy.await.unwrap();
     equal(&view, &store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn view_polls_when_it_may_not_read_the_feed() {
+    let bed = Bed::start().await;
+    let store = bed.store().await;
+    let rules = format!("{} -xread", super::rights::rules("viewer").join(" "));
+    bed.user("viewer", &rules).await;
+    let options: RedisOptions = bed.server.url_as("viewer", PASSWORD).parse().unwrap();
+    let reader = Arc::new(RedisRegistry::connect(options.read_only(true)).await.unwrap());
+    assert_eq!(reader.watch(WatchFrom::Now).await.unwrap_err().kind(), ErrorKind::Denied);
+    let view = view(&reader, often()).await;
+    store.register(&stream("cam1", SOURCE)).await.unwrap();
+    wait_until(PATIENCE, async || view.get(&id("cam1")).is_some()).await;
 }
