@@ -8,6 +8,7 @@ mod errors;
 mod feed;
 mod foreign;
 mod guards;
+mod history;
 mod ids;
 mod index;
 mod leases;
@@ -67,6 +68,7 @@ pub fn behaviours() -> Vec<Behaviour> {
         list::LIST,
         pages::LIST,
         query::LIST,
+        history::LIST,
         changes::LIST,
         patch::LIST,
         batches::LIST,
