@@ -37,7 +37,7 @@ pub struct ConnectOptions {
     /// Only Redis uses this option.
     pub ttl_policy: TtlPolicy,
     /// Bearer token for an HTTP store. Default: none.
-    pub(crate) token: Option<Secret>,
+    pub token: Option<Secret>,
 }
 
 impl ConnectOptions {
@@ -71,8 +71,8 @@ impl ConnectOptions {
 
     /// Sets the bearer token for an HTTP store.
     #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(Secret::new(token));
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
+        self.token = Some(token.into());
         self
     }
 }
@@ -160,7 +160,7 @@ async fn open_http(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Regist
     }
     let mut http: crate::http::HttpOptions = url.parse()?;
     if let Some(token) = &options.token {
-        http = http.token(token.reveal());
+        http = http.token(token.clone());
     }
     http = http.read_only(options.read_only);
     Ok(Arc::new(crate::http::HttpRegistry::connect(http).await?))

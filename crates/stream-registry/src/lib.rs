@@ -112,6 +112,7 @@ pub use redis::RedisRegistry;
 pub use registry::{
     Change, Guard, OnConflict, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, UnregisterOptions, Write,
 };
+pub use secret::Secret;
 pub use stream::{
     Cursor, Epoch, Revision, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, StreamType, Timestamp,
 };

@@ -1,10 +1,10 @@
 //! Options of a connection to a server.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// Address and options of a server. Parsed from a URL: `http://host:port` or `http://host:port/base`.
 ///
@@ -16,12 +16,12 @@ use crate::error::{Error, Result};
 /// assert!(!format!("{options:?}").contains("secret"));
 /// # Ok::<(), stream_registry::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpOptions {
     /// Scheme, authority and base path, without a trailing slash.
     pub(super) base: String,
-    pub(super) token: Option<String>,
+    pub(super) token: Option<Secret>,
     pub(super) read_only: bool,
     pub(super) timeout: Duration,
 }
@@ -29,7 +29,7 @@ pub struct HttpOptions {
 impl HttpOptions {
     /// Sets the token to send with every request as `Authorization: Bearer`. Default: no token.
     #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
         self
     }
@@ -79,17 +79,6 @@ impl FromStr for HttpOptions {
         let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
         let base = format!("http://{host}{port}{}", url.path().trim_end_matches('/'));
         Ok(Self { base, token: None, read_only: false, timeout: Duration::from_secs(5) })
-    }
-}
-
-impl fmt::Debug for HttpOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpOptions")
-            .field("base", &self.base)
-            .field("token", &self.token.as_ref().map(|_| "***"))
-            .field("read_only", &self.read_only)
-            .field("timeout", &self.timeout)
-            .finish()
     }
 }
 

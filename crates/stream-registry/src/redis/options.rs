@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::percent::decode;
 use crate::registry::TtlPolicy;
 use crate::registry::ttl::{DEFAULT_TTL, check_ttl};
+use crate::secret::Secret;
 
 /// The default prefix of all keys.
 const DEFAULT_PREFIX: &str = "mirror:streams:";
@@ -34,11 +35,11 @@ const MAX_LIST_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// assert!(!format!("{options:?}").contains("secret"));
 /// # Ok::<(), stream_registry::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct RedisOptions {
     pub(super) address: Address,
     pub(super) user: Option<String>,
-    pub(super) password: Option<String>,
+    pub(super) password: Option<Secret>,
     pub(super) database: i64,
     pub(super) prefix: String,
     pub(super) ttl: Duration,
@@ -177,7 +178,9 @@ impl FromStr for RedisOptions {
         }
         options.user = non_empty(decode(url.username()).ok_or_else(|| bad("has an invalid user name"))?);
         options.password = match url.password() {
-            Some(password) => non_empty(decode(password).ok_or_else(|| bad("has an invalid password"))?),
+            Some(password) => {
+                non_empty(decode(password).ok_or_else(|| bad("has an invalid password"))?).map(Secret::new)
+            }
             None => None,
         };
         let tcp = matches!(options.address, Address::Tcp(..));
@@ -189,7 +192,7 @@ impl FromStr for RedisOptions {
                     options.database = database_number(&value).ok_or_else(|| bad("has an invalid database number"))?;
                 }
                 "user" if !tcp => options.user = non_empty(value.into_owned()),
-                "pass" if !tcp => options.password = non_empty(value.into_owned()),
+                "pass" if !tcp => options.password = non_empty(value.into_owned()).map(Secret::new),
                 // The name is not repeated, because it may be part of a password that contains ? or &.
                 _ => return Err(bad("has an unknown parameter; encode ? and & in a password as %3F and %26")),
             }
@@ -209,21 +212,6 @@ fn database_number(text: &str) -> Option<i64> {
     if text.is_empty() { Some(0) } else { text.parse::<u32>().ok().map(i64::from) }
 }
 
-impl fmt::Debug for RedisOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisOptions")
-            .field("address", &self.address)
-            .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
-            .field("database", &self.database)
-            .field("prefix", &self.prefix)
-            .field("ttl", &self.ttl)
-            .field("ttl_policy", &self.ttl_policy)
-            .field("read_only", &self.read_only)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,12 +219,12 @@ mod tests {
     #[test]
     fn options_parse_every_form_of_url() {
         let full: RedisOptions = "redis://us%40er:p%2Fw@h:1/7".parse().unwrap();
-        assert_eq!((full.user.as_deref(), full.password.as_deref(), full.database), (Some("us@er"), Some("p/w"), 7));
+        assert_eq!((full.user.as_deref(), full.password, full.database), (Some("us@er"), Some("p/w".into()), 7));
         assert_eq!(full.address.to_string(), "h:1");
         let v6: RedisOptions = "redis://[::1]".parse().unwrap();
         assert_eq!(v6.address.to_string(), "[::1]:6379");
         let password_only: RedisOptions = "redis://:pw@h".parse().unwrap();
-        assert_eq!((password_only.user, password_only.password.as_deref()), (None, Some("pw")));
+        assert_eq!((password_only.user, password_only.password), (None, Some("pw".into())));
         let unix: RedisOptions = "redis+unix:///run/re%20dis.sock?db=3&user=u&pass=p".parse().unwrap();
         assert_eq!((unix.address.to_string().as_str(), unix.database), ("/run/re dis.sock", 3));
     }

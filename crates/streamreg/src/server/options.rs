@@ -1,36 +1,8 @@
 //! Options of the server.
 
-use std::fmt;
 use std::time::Duration;
 
-/// The secret that clients send with every write. Its `Debug` output hides it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-impl Token {
-    /// Returns the secret as bytes.
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl From<String> for Token {
-    fn from(token: String) -> Self {
-        Self(token)
-    }
-}
-
-impl From<&str> for Token {
-    fn from(token: &str) -> Self {
-        Self(token.to_owned())
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+use stream_registry::Secret;
 
 /// Options of the server.
 ///
@@ -42,7 +14,7 @@ impl fmt::Debug for Token {
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// Token that writes need as `Authorization: Bearer`. Default: none, which restricts the server to loopback.
-    pub token: Option<Token>,
+    pub token: Option<Secret>,
     /// Timeout of the request headers, and of an idle connection. Default: 20 seconds.
     pub header_timeout: Duration,
     /// Timeout of a request body. Default: 10 seconds.
