@@ -82,6 +82,7 @@
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
+mod backoff;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod connect;
