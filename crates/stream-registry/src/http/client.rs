@@ -400,7 +400,7 @@ impl Registry for HttpRegistry {
     }
 
     fn info(&self) -> StoreInfo {
-        StoreInfo::new("http", self.ttl).read_only(self.read_only)
+        StoreInfo { read_only: self.read_only, ..StoreInfo::new("http", self.ttl) }
     }
 
     async fn close(&self) -> Result<()> {

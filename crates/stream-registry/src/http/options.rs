@@ -21,29 +21,32 @@ use crate::secret::Secret;
 pub struct HttpOptions {
     /// Scheme, authority and base path, without a trailing slash.
     pub(super) base: String,
-    pub(super) token: Option<Secret>,
-    pub(super) read_only: bool,
-    pub(super) timeout: Duration,
+    /// Token that is sent with every request as `Authorization: Bearer`. Default: none.
+    pub token: Option<Secret>,
+    /// Whether every write is rejected before it is sent. Default: no.
+    pub read_only: bool,
+    /// Timeout of the response headers and of each further part of the body. Default: 5 s.
+    ///
+    /// A connection attempt always times out after 1 s.
+    pub timeout: Duration,
 }
 
 impl HttpOptions {
-    /// Sets the token to send with every request as `Authorization: Bearer`. Default: no token.
+    /// Sets the token that is sent with every request.
     #[must_use]
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Rejects every write before it is sent. Default: `false`.
+    /// Rejects every write before it is sent.
     #[must_use]
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
         self
     }
 
-    /// Sets the timeout of the response headers and of each further part of the body. Default: 5 seconds.
-    ///
-    /// A connection attempt always times out after 1 second.
+    /// Sets the timeout of the response headers and of each further part of the body.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

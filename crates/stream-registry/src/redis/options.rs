@@ -36,17 +36,30 @@ const MAX_LIST_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// # Ok::<(), stream_registry::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RedisOptions {
     pub(super) address: Address,
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
     pub(super) database: i64,
-    pub(super) prefix: String,
-    pub(super) ttl: Duration,
-    pub(super) ttl_policy: TtlPolicy,
-    pub(super) read_only: bool,
-    pub(super) response_timeout: Duration,
-    pub(super) list_timeout: Duration,
+    /// The prefix of all keys. It must end with `:`, have at most 256 bytes, and contain no `*`, `{`, `}` or control
+    /// characters. Default: `mirror:streams:`.
+    pub prefix: String,
+    /// How long a stream lives without a write: 1 s to 30 days. Default: 5 minutes.
+    pub ttl: Duration,
+    /// The effect of a write on the time that a stream has left. Default: [`TtlPolicy::Renew`].
+    pub ttl_policy: TtlPolicy,
+    /// Whether every write is rejected. Default: no.
+    ///
+    /// A read-only store writes nothing in the background either, so that a read-only user or a replica suffices.
+    pub read_only: bool,
+    /// Timeout of the reply to a call about one stream. Default: 1 s. A longer timeout than 1.9 s is shortened.
+    ///
+    /// Such a call takes at most 1.9 s, including the time to connect.
+    pub response_timeout: Duration,
+    /// Timeout of a whole list while the server still answers pings. Default: 10 s. A longer timeout than 1 hour is
+    /// shortened.
+    pub list_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -81,52 +94,54 @@ impl RedisOptions {
         }
     }
 
-    /// Sets the time to live of a stream without writes, from 1 s to 30 days. Default: 5 minutes.
+    /// Sets the time to live.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// Sets the prefix of all keys. It must end with `:` and must not contain `*`, `{`, `}` or control characters.
-    /// Default: `mirror:streams:`.
+    /// Sets the prefix of all keys.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Rejects every write and disables background writes, so that a read-only user or a replica suffices.
-    /// Default: false.
+    /// Rejects every write and disables background writes.
     #[must_use]
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
         self
     }
 
-    /// Sets how a write changes the remaining time to live. Default: `Renew`.
+    /// Sets the effect of a write on the time that a stream has left.
     #[must_use]
     pub fn ttl_policy(mut self, policy: TtlPolicy) -> Self {
         self.ttl_policy = policy;
         self
     }
 
-    /// Sets the timeout of a reply to a call about one stream. Default: 1 s. Maximum: 1.9 s, which is also the maximum
-    /// duration of such a call including the time to connect.
+    /// Sets the timeout of the reply to a call about one stream.
     #[must_use]
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
-        self.response_timeout = timeout.min(CALL_TIMEOUT);
+        self.response_timeout = timeout;
         self
     }
 
-    /// Sets the timeout of a whole list while the server still answers pings. Default: 10 s. Maximum: 1 hour.
+    /// Sets the timeout of a whole list while the server still answers pings.
     #[must_use]
     pub fn list_timeout(mut self, timeout: Duration) -> Self {
-        self.list_timeout = timeout.min(MAX_LIST_TIMEOUT);
+        self.list_timeout = timeout;
         self
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    /// Checks time to live and prefix, and limits the timeouts.
+    ///
+    /// # Errors
+    ///
+    /// Returns `InvalidArgument` if the time to live or the prefix is outside its limits.
+    pub(super) fn checked(mut self) -> Result<Self> {
         check_ttl(self.ttl)?;
         let prefix = &self.prefix;
         if !prefix.ends_with(':')
@@ -138,7 +153,9 @@ impl RedisOptions {
                 "the prefix must end with ':', have at most 256 bytes and contain no *, {, } or control characters",
             ));
         }
-        Ok(())
+        self.response_timeout = self.response_timeout.min(CALL_TIMEOUT);
+        self.list_timeout = self.list_timeout.min(MAX_LIST_TIMEOUT);
+        Ok(self)
     }
 }
 
@@ -252,7 +269,14 @@ mod tests {
         assert!("redis://user@h".parse::<RedisOptions>().is_err());
         for prefix in ["", "a", "a*:", "{a}:", "a\n:", &format!("{}:", "a".repeat(256))] {
             let options: RedisOptions = "redis://h".parse().unwrap();
-            assert!(options.prefix(prefix).check().is_err(), "{prefix:?}");
+            assert!(options.prefix(prefix).checked().is_err(), "{prefix:?}");
         }
+    }
+
+    #[test]
+    fn timeouts_are_limited() {
+        let options: RedisOptions = "redis://h".parse().unwrap();
+        let options = options.response_timeout(Duration::MAX).list_timeout(Duration::MAX).checked().unwrap();
+        assert_eq!((options.response_timeout, options.list_timeout), (CALL_TIMEOUT, MAX_LIST_TIMEOUT));
     }
 }

@@ -128,10 +128,11 @@ impl Global {
         if side == Side::Client && !http && token.is_some() {
             return Err(Failure::usage("--token-file is only for http:// stores; omit it"));
         }
-        let mut options = ConnectOptions::default().read_only(self.read_only).ttl_policy(match side {
+        let mut options = ConnectOptions::default().ttl_policy(match side {
             Side::Server => TtlPolicy::Renew,
             Side::Client => TtlPolicy::NeverShorten,
         });
+        options.read_only = self.read_only;
         options.ttl = self.ttl;
         options.prefix.clone_from(&self.prefix);
         if side == Side::Client {

@@ -191,7 +191,7 @@ async fn batch_may_have_applied_when_its_response_is_lost() {
 async fn one_call_keeps_a_thousand_leases_alive() {
     let (server, registry) = Server::memory().await;
     let client = server.client().await;
-    let leased = RegisterOptions::default().lease(true);
+    let leased = RegisterOptions::default().lease();
     let mut writes = Vec::new();
     for n in 0..1_000 {
         let lease =
@@ -225,7 +225,7 @@ async fn one_call_keeps_a_thousand_leases_alive() {
 async fn leases_over_http_behave_like_leases_of_the_store() {
     let (server, registry) = Server::memory().await;
     let client = server.client().await;
-    let leased = RegisterOptions::default().lease(true);
+    let leased = RegisterOptions::default().lease();
     let first = client.register_with(&stream("a"), &leased).await.unwrap();
     assert_eq!(first.stream, registry.get(&id("a")).await.unwrap());
     assert_eq!(first.epoch.as_ref(), first.stream.epoch());
@@ -261,7 +261,7 @@ async fn leases_over_http_behave_like_leases_of_the_store() {
 async fn read_only_client_sends_no_write() {
     let (server, registry) = Server::memory().await;
     registry.register(&stream("a")).await.unwrap();
-    let client = HttpRegistry::connect(server.options().read_only(true)).await.unwrap();
+    let client = HttpRegistry::connect(server.options().read_only()).await.unwrap();
     assert!(client.info().read_only);
     assert_eq!(client.list().await.unwrap().len(), 1);
     for error in [
