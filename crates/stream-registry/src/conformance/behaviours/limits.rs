@@ -121,11 +121,11 @@ async fn leased_record_can_grow_and_still_be_recovered(case: &Case) -> Check {
     ];
     for change in changes {
         let write = Write { guard: holder(&lease)?, ..write("a", change) };
-        registry.write(&[write]).await?.swap_remove(0)?;
+        registry.write_one(write).await?;
     }
     for change in [Change::Patch(Box::new(grown)), Change::Update(Box::new(sized(MAX_LEASED_RECORD_BYTES + 1)?))] {
         let write = Write { guard: holder(&lease)?, ..write("a", change) };
-        fails(registry.write(&[write]).await?.swap_remove(0), ErrorKind::InvalidArgument)?;
+        fails(registry.write_one(write).await, ErrorKind::InvalidArgument)?;
     }
     let before = case.get("a").await?;
     // A holder recovers with the record of the store, as if an answer was lost.
