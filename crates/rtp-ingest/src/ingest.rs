@@ -27,61 +27,47 @@ const RTP_BURST: usize = 256;
 const RTCP_BURST: usize = 16;
 
 /// Options of a node.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct IngestOptions {
-    /// Name of the node in its streams' records. Default `None`.
+    /// Name of the node in its streams' records. Default: none.
     pub node: Option<String>,
-    /// Stream id for one session at a time; other sessions get generated ids. Default `None`.
+    /// Stream id for one session at a time; other sessions get generated ids. Default: none.
+    ///
+    /// When the session with this id ends, the next new session gets it.
     pub id: Option<GivenId>,
-    /// Maximum number of concurrent sessions. Default 1 000.
-    pub max_sessions: usize,
-    /// Time without packets after which a session ends. Default 10 s.
-    pub silence: Duration,
-    /// Session description that names the codecs. Default `None`.
+    /// Limits of the sessions.
+    pub table: TableOptions,
+    /// Session description that names the codecs. Default: none.
     pub sdp: Option<SdpFile>,
-}
-
-impl Default for IngestOptions {
-    fn default() -> Self {
-        let TableOptions { max_sessions, silence, .. } = TableOptions::default();
-        Self { node: None, id: None, max_sessions, silence, sdp: None }
-    }
 }
 
 impl IngestOptions {
     /// Sets the name of the node.
     #[must_use]
-    pub fn node(mut self, node: Option<String>) -> Self {
-        self.node = node;
+    pub fn node(mut self, node: impl Into<String>) -> Self {
+        self.node = Some(node.into());
         self
     }
 
-    /// Sets the stream id of the first session. When that session ends, the next new session gets the id.
+    /// Sets the stream id for one session at a time.
     #[must_use]
-    pub fn id(mut self, id: Option<GivenId>) -> Self {
-        self.id = id;
+    pub fn id(mut self, id: GivenId) -> Self {
+        self.id = Some(id);
         self
     }
 
-    /// Sets the maximum number of concurrent sessions.
+    /// Sets the limits of the sessions.
     #[must_use]
-    pub fn max_sessions(mut self, max: usize) -> Self {
-        self.max_sessions = max;
-        self
-    }
-
-    /// Sets the time without packets after which a session ends.
-    #[must_use]
-    pub fn silence(mut self, silence: Duration) -> Self {
-        self.silence = silence;
+    pub fn table(mut self, options: TableOptions) -> Self {
+        self.table = options;
         self
     }
 
     /// Sets the session description that names the codecs.
     #[must_use]
-    pub fn sdp(mut self, file: Option<SdpFile>) -> Self {
-        self.sdp = file;
+    pub fn sdp(mut self, file: SdpFile) -> Self {
+        self.sdp = Some(file);
         self
     }
 }
@@ -103,11 +89,8 @@ pub async fn run(
     options: IngestOptions,
     stop: impl Future<Output = ()>,
 ) -> stream_registry::Result<()> {
-    let table = Table::new(TableOptions {
-        max_sessions: options.max_sessions,
-        silence: options.silence,
-        port: listener.rtp_addr().port(),
-    });
+    let silence = options.table.silence;
+    let table = Table::new(listener.rtp_addr().port(), options.table);
     let shared = Arc::new(Shared::new(table));
     // Dropping the set aborts its task.
     let mut sdp_task = JoinSet::new();
@@ -119,7 +102,7 @@ pub async fn run(
     publishing.spawn(publish(Arc::clone(&shared), store, options.node, options.id, publishing_stopped));
 
     let failure = tokio::select! {
-        () = receive(&listener, &shared, options.silence) => None,
+        () = receive(&listener, &shared, silence) => None,
         () = stop => None,
         done = publishing.join_next() => done,
     };
@@ -270,7 +253,7 @@ mod tests {
             ("[::ffff:192.0.2.1]:5004", "192.0.2.1:5004"),
             ("[2001:db8::1]:5004", "[2001:db8::1]:5004"),
         ] {
-            let shared = Shared::new(Table::new(TableOptions::default()));
+            let shared = Shared::new(Table::new(5004, TableOptions::default()));
             let from: SocketAddr = from.parse().unwrap();
             assert_eq!(process(&rtp(1), from, Port::Rtp, &shared), Effect::None);
             assert_eq!(process(&rtp(2), from, Port::Rtp, &shared), Effect::Changed);
@@ -282,7 +265,7 @@ mod tests {
 
     #[test]
     fn rtcp_port_ignores_rtp_and_both_ports_ignore_malformed_packets() {
-        let shared = Shared::new(Table::new(TableOptions::default()));
+        let shared = Shared::new(Table::new(5004, TableOptions::default()));
         let from: SocketAddr = "192.0.2.1:5004".parse().unwrap();
         for sequence in 1..5 {
             assert_eq!(process(&rtp(sequence), from, Port::Rtcp, &shared), Effect::None, "RTP on the RTCP port");

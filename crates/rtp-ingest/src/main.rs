@@ -11,6 +11,7 @@ use rtp_ingest::ingest::{self, IngestOptions};
 use rtp_ingest::listen::Listener;
 use rtp_ingest::publish::GivenId;
 use rtp_ingest::sdp::SdpFile;
+use rtp_ingest::table::TableOptions;
 use stream_registry::{ConnectOptions, ErrorKind, Registry};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -47,12 +48,11 @@ async fn serve(args: Args) -> Result<(), (u8, String)> {
     })?;
     let stop = stopped().map_err(|error| (FAILED, format!("cannot receive signals: {error}")))?;
     info!(rtp = %listener.rtp_addr(), store = %stream_registry::without_secrets(&args.store), "listening");
-    let options = IngestOptions::default()
-        .node(args.node)
-        .id(args.id.map(|id| GivenId::new(id, args.on_conflict.into())))
-        .max_sessions(args.max_sessions)
-        .silence(args.silence)
-        .sdp(args.sdp.map(SdpFile::new));
+    let table = TableOptions::default().max_sessions(args.max_sessions).silence(args.silence);
+    let mut options = IngestOptions::default().table(table);
+    options.node = args.node;
+    options.id = args.id.map(|id| GivenId::new(id, args.on_conflict.into()));
+    options.sdp = args.sdp.map(SdpFile::new);
     ingest::run(listener, open(args.store, connect_options), options, stop).await.map_err(|error| {
         let usage = matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::Unsupported);
         (if usage { USAGE } else { FAILED }, error.to_string())

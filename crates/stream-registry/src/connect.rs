@@ -37,7 +37,7 @@ pub struct ConnectOptions {
     /// Only Redis uses this option.
     pub ttl_policy: TtlPolicy,
     /// Bearer token for an HTTP store. Default: none.
-    pub(crate) token: Option<Secret>,
+    pub token: Option<Secret>,
 }
 
 impl ConnectOptions {
@@ -55,10 +55,10 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets whether every write is rejected.
+    /// Rejects every write.
     #[must_use]
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
         self
     }
 
@@ -71,8 +71,8 @@ impl ConnectOptions {
 
     /// Sets the bearer token for an HTTP store.
     #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(Secret::new(token));
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
+        self.token = Some(token.into());
         self
     }
 }
@@ -132,20 +132,24 @@ fn open_memory(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>>
     if options.prefix.is_some() {
         return Err(Error::invalid("the in-memory store has no key prefix; remove it"));
     }
-    Ok(Arc::new(MemoryRegistry::with_ttl(options.ttl.unwrap_or(DEFAULT_TTL))?.read_only(options.read_only)))
+    let memory = MemoryRegistry::with_ttl(options.ttl.unwrap_or(DEFAULT_TTL))?;
+    Ok(Arc::new(if options.read_only { memory.read_only() } else { memory }))
 }
 
 #[cfg(feature = "redis")]
 async fn open_redis(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
+    Ok(Arc::new(crate::redis::RedisRegistry::connect(redis_options(url, options)?).await?))
+}
+
+/// Parses the URL of a Redis store, and sets the options.
+#[cfg(feature = "redis")]
+fn redis_options(url: &str, options: &ConnectOptions) -> Result<crate::redis::RedisOptions> {
     let mut redis: crate::redis::RedisOptions = url.parse()?;
-    if let Some(ttl) = options.ttl {
-        redis = redis.ttl(ttl);
-    }
-    if let Some(prefix) = &options.prefix {
-        redis = redis.prefix(prefix.clone());
-    }
-    redis = redis.read_only(options.read_only).ttl_policy(options.ttl_policy);
-    Ok(Arc::new(crate::redis::RedisRegistry::connect(redis).await?))
+    redis.ttl = options.ttl.unwrap_or(redis.ttl);
+    redis.prefix = options.prefix.clone().unwrap_or(redis.prefix);
+    redis.ttl_policy = options.ttl_policy;
+    redis.read_only = options.read_only;
+    Ok(redis)
 }
 
 #[cfg(not(feature = "redis"))]
@@ -155,15 +159,19 @@ async fn open_redis(_: &str, _: &ConnectOptions) -> Result<Arc<dyn Registry>> {
 
 #[cfg(feature = "http")]
 async fn open_http(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
+    Ok(Arc::new(crate::http::HttpRegistry::connect(http_options(url, options)?).await?))
+}
+
+/// Parses the URL of a server, and sets the options. Rejects options that only the server has.
+#[cfg(feature = "http")]
+fn http_options(url: &str, options: &ConnectOptions) -> Result<crate::http::HttpOptions> {
     if options.ttl.is_some() || options.prefix.is_some() {
         return Err(Error::invalid("the server of an HTTP store sets time to live and prefix; remove them"));
     }
     let mut http: crate::http::HttpOptions = url.parse()?;
-    if let Some(token) = &options.token {
-        http = http.token(token.reveal());
-    }
-    http = http.read_only(options.read_only);
-    Ok(Arc::new(crate::http::HttpRegistry::connect(http).await?))
+    http.token.clone_from(&options.token);
+    http.read_only = options.read_only;
+    Ok(http)
 }
 
 #[cfg(not(feature = "http"))]

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::stream::{InvalidValue, Stream, StreamId};
@@ -37,6 +38,12 @@ pub enum Operation {
     List,
     /// Reading a page of streams.
     ListPage,
+    /// Querying live streams.
+    Find,
+    /// Counting streams in groups.
+    Summary,
+    /// Listing ended streams.
+    History,
     /// Following changes.
     Watch,
     /// Checking that the store responds.
@@ -61,6 +68,9 @@ impl Operation {
             Self::Get => "get",
             Self::List => "list",
             Self::ListPage => "list_page",
+            Self::Find => "find",
+            Self::Summary => "summary",
+            Self::History => "history",
             Self::Watch => "watch",
             Self::Ping => "ping",
             Self::Close => "close",
@@ -106,10 +116,36 @@ pub enum ErrorKind {
     Internal,
 }
 
+/// Every kind, for parsing.
+const ERROR_KINDS: [ErrorKind; 13] = [
+    ErrorKind::InvalidArgument,
+    ErrorKind::InvalidCursor,
+    ErrorKind::NotFound,
+    ErrorKind::AlreadyExists,
+    ErrorKind::NotHolder,
+    ErrorKind::Unavailable,
+    ErrorKind::Timeout,
+    ErrorKind::Unauthenticated,
+    ErrorKind::Denied,
+    ErrorKind::Corrupt,
+    ErrorKind::Unsupported,
+    ErrorKind::Closed,
+    ErrorKind::Internal,
+];
+
 impl ErrorKind {
     /// Returns the kind as a stable lower-case word, e.g. for a metric label.
     ///
-    /// A server that answers a request with an error of this kind uses the same word as the code of the problem.
+    /// A server that answers a request with an error of this kind uses the same word as the code of the problem. Parsing
+    /// the word returns the kind.
+    ///
+    /// ```
+    /// use stream_registry::ErrorKind;
+    ///
+    /// assert_eq!(ErrorKind::NotFound.as_str(), "not_found");
+    /// assert_eq!("not_found".parse::<ErrorKind>()?, ErrorKind::NotFound);
+    /// # Ok::<(), stream_registry::Error>(())
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidArgument => "invalid",
@@ -126,6 +162,17 @@ impl ErrorKind {
             Self::Closed => "closed",
             Self::Internal => "internal",
         }
+    }
+}
+
+impl FromStr for ErrorKind {
+    type Err = InvalidValue;
+
+    fn from_str(word: &str) -> Result<Self, InvalidValue> {
+        ERROR_KINDS
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+            .ok_or_else(|| InvalidValue::unknown_word("error kind", word))
     }
 }
 
@@ -249,6 +296,13 @@ impl Error {
         if self.0.operation.is_none() {
             self.edit().operation = Some(operation);
         }
+        self
+    }
+
+    /// Sets the operation that the caller called, in place of the operation within it that failed.
+    #[must_use]
+    pub(crate) fn with_outer_operation(mut self, operation: Operation) -> Self {
+        self.edit().operation = Some(operation);
         self
     }
 
@@ -393,5 +447,17 @@ mod tests {
         let error = Error::new(ErrorKind::Unavailable, "the store is unreachable");
         let named = error.clone().with_operation(Operation::Get).with_operation(Operation::List);
         assert_eq!((error.operation(), named.operation()), (None, Some(Operation::Get)));
+    }
+
+    #[test]
+    fn error_kind_parses_from_its_own_word_only() {
+        for kind in ERROR_KINDS {
+            assert_eq!(kind.as_str().parse::<ErrorKind>().unwrap(), kind);
+        }
+        // The last variant: a kind that is missing in the list would be found here.
+        assert_eq!(ERROR_KINDS.len(), ErrorKind::Internal as usize + 1);
+        for word in ["", "NotFound", "not_found ", "too_large"] {
+            assert!(word.parse::<ErrorKind>().is_err(), "{word:?}");
+        }
     }
 }

@@ -82,6 +82,7 @@
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
+mod backoff;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod connect;
@@ -112,6 +113,7 @@ pub use redis::RedisRegistry;
 pub use registry::{
     Change, Guard, OnConflict, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, UnregisterOptions, Write,
 };
+pub use secret::Secret;
 pub use stream::{
     Cursor, Epoch, Revision, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, StreamType, Timestamp,
 };

@@ -1,9 +1,11 @@
 //! The mock registry: scripted errors, delays and time, and recorded calls.
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use stream_registry::mock::MockRegistry;
+use stream_registry::query::{By, Ended, Filter, Query};
 use stream_registry::registry::Operation;
 use stream_registry::{Change, Error, ErrorKind, Guard, Registry, Stream, StreamId, StreamStatus, StreamType, Write};
 
@@ -79,6 +81,31 @@ async fn get_many_is_one_call_of_get() {
     assert_eq!(mock.get_many(&[id("a")]).await.unwrap(), [None]);
     mock.close().await.unwrap();
     assert_eq!(mock.get_many(&ids).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn query_is_one_call_and_its_errors_name_it() {
+    let operations = [Operation::Find, Operation::Summary, Operation::History];
+    let mock = MockRegistry::new();
+    let run = async |operation| match operation {
+        Operation::Find => mock.find(&Query::default()).await.map(drop),
+        Operation::Summary => mock.summary(&Filter::default(), By::Node).await.map(drop),
+        _ => mock.history(&Ended::default(), NonZeroU32::MIN).await.map(drop),
+    };
+    for operation in operations {
+        mock.fail_next(operation, ErrorKind::Denied);
+        let error = run(operation).await.unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::Denied, Some(operation)));
+        run(operation).await.unwrap();
+    }
+    let calls: Vec<_> = mock.calls().into_iter().map(|call| call.operation).collect();
+    assert_eq!(calls, operations.map(|operation| [operation; 2]).concat());
+    mock.close().await.unwrap();
+    for operation in operations {
+        // The store fails within the call, in a page or in the change feed.
+        let error = run(operation).await.unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::Closed, Some(operation)));
+    }
 }
 
 #[tokio::test]

@@ -21,17 +21,31 @@ const LINGER: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TableOptions {
-    /// Maximum number of concurrent sessions. Default 1 000.
+    /// Maximum number of concurrent sessions. Default: 1 000.
     pub max_sessions: usize,
-    /// Time without packets after which a session ends. Default 10 s.
+    /// Time without packets after which a session ends. Default: 10 s.
     pub silence: Duration,
-    /// Port that receives RTP; selects the section of a session description. Default 5004.
-    pub port: u16,
 }
 
 impl Default for TableOptions {
     fn default() -> Self {
-        Self { max_sessions: 1_000, silence: Duration::from_secs(10), port: 5004 }
+        Self { max_sessions: 1_000, silence: Duration::from_secs(10) }
+    }
+}
+
+impl TableOptions {
+    /// Sets the maximum number of concurrent sessions.
+    #[must_use]
+    pub fn max_sessions(mut self, max: usize) -> Self {
+        self.max_sessions = max;
+        self
+    }
+
+    /// Sets the time without packets after which a session ends.
+    #[must_use]
+    pub fn silence(mut self, silence: Duration) -> Self {
+        self.silence = silence;
+        self
     }
 }
 
@@ -101,6 +115,8 @@ struct Entry {
 #[derive(Debug)]
 pub struct Table {
     options: TableOptions,
+    /// Port that receives RTP; selects the section of a session description.
+    port: u16,
     sdp: Sdp,
     candidates: Candidates,
     sessions: BTreeMap<Number, Entry>,
@@ -114,10 +130,11 @@ pub struct Table {
 }
 
 impl Table {
-    /// Returns an empty table.
-    pub fn new(options: TableOptions) -> Self {
+    /// Returns an empty table for the packets that this port receives.
+    pub fn new(port: u16, options: TableOptions) -> Self {
         Self {
             options,
+            port,
             sdp: Sdp::default(),
             candidates: Candidates::default(),
             sessions: BTreeMap::new(),
@@ -139,7 +156,7 @@ impl Table {
             }
             return Effect::None;
         }
-        let clock_rate = self.sdp.describe(packet.payload_type, self.options.port).clock_rate;
+        let clock_rate = self.sdp.describe(packet.payload_type, self.port).clock_rate;
         match self.candidates.receive(key, packet, bytes, now, clock_rate) {
             Some(session) => self.begin(key, source, session, now),
             None => Effect::None,
@@ -194,7 +211,7 @@ impl Table {
         self.periods += 1;
         for entry in self.sessions.values_mut().filter(|entry| entry.ended.is_none()) {
             entry.session.roll(now, entry.description.clock_rate);
-            entry.description = self.sdp.describe(entry.session.payload_type(), self.options.port);
+            entry.description = self.sdp.describe(entry.session.payload_type(), self.port);
         }
     }
 
@@ -202,7 +219,7 @@ impl Table {
     pub fn set_sdp(&mut self, sdp: Sdp) {
         self.sdp = sdp;
         for entry in self.sessions.values_mut().filter(|entry| entry.ended.is_none()) {
-            entry.description = self.sdp.describe(entry.session.payload_type(), self.options.port);
+            entry.description = self.sdp.describe(entry.session.payload_type(), self.port);
         }
     }
 
@@ -255,7 +272,7 @@ impl Table {
         }
         let number = self.next;
         self.next += 1;
-        let description = self.sdp.describe(session.payload_type(), self.options.port);
+        let description = self.sdp.describe(session.payload_type(), self.port);
         self.by_key.insert(key, number);
         self.sessions.insert(number, Entry { key, source, session, last_packet: now, description, ended: None });
         Effect::Changed

@@ -10,7 +10,7 @@ struct TestTable {
 
 impl TestTable {
     fn new(max_sessions: usize) -> Self {
-        let table = Table::new(TableOptions { max_sessions, ..TableOptions::default() });
+        let table = Table::new(5004, TableOptions::default().max_sessions(max_sessions));
         Self { table, now: Instant::now() }
     }
 

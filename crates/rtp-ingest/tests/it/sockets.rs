@@ -7,6 +7,7 @@ use std::time::Duration;
 use rtp_ingest::ingest::{self, IngestOptions};
 use rtp_ingest::listen::Listener;
 use rtp_ingest::sdp::SdpFile;
+use rtp_ingest::table::TableOptions;
 use stream_registry::watch::{Ending, Event, WatchFrom};
 use stream_registry::{MemoryRegistry, Registry, Stream, StreamStatus};
 use testkit::wait_until;
@@ -101,7 +102,7 @@ fn received(streams: &[Stream]) -> Vec<u64> {
 
 #[tokio::test]
 async fn counters_are_exact_with_wrapped_late_and_duplicate_packets() {
-    let node = Node::start(memory(), IngestOptions::default().node(Some("n".to_owned())));
+    let node = Node::start(memory(), IngestOptions::default().node("n"));
     let sender = Sender::new().await;
     // 65530 is on probation, 65535 is lost, 2 is late, and 3 is a duplicate.
     sender.send_rtp(node.rtp, 7, [65_530, 65_531, 65_532, 65_533, 65_534, 0, 1, 3, 2, 3, 4, 8]).await;
@@ -168,7 +169,10 @@ async fn last_record_counts_all_packets_before_the_bye() {
 
 #[tokio::test]
 async fn sender_that_returns_after_the_timeout_gets_a_new_stream() {
-    let node = Node::start(memory(), IngestOptions::default().silence(Duration::from_millis(700)));
+    let node = Node::start(
+        memory(),
+        IngestOptions::default().table(TableOptions::default().silence(Duration::from_millis(700))),
+    );
     let sender = Sender::new().await;
     sender.send_rtp(node.rtp, 7, 1..5).await;
     let first = node.wait_for(|all| all.len() == 1).await.remove(0);
@@ -203,7 +207,7 @@ async fn each_ssrc_at_each_address_is_a_stream() {
 
 #[tokio::test]
 async fn floods_and_malformed_packets_do_not_affect_a_session() {
-    let node = Node::start(memory(), IngestOptions::default().max_sessions(3));
+    let node = Node::start(memory(), IngestOptions::default().table(TableOptions::default().max_sessions(3)));
     let (sender, flood) = (Sender::new().await, Sender::new().await);
     sender.send_rtp(node.rtp, 7, 1..5).await;
     node.wait_for(|all| received(all) == [3]).await;
@@ -232,7 +236,7 @@ async fn floods_and_malformed_packets_do_not_affect_a_session() {
 async fn session_description_created_later_updates_the_record() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cam.sdp");
-    let node = Node::start(memory(), IngestOptions::default().sdp(Some(SdpFile::new(path.clone()))));
+    let node = Node::start(memory(), IngestOptions::default().sdp(SdpFile::new(path.clone())));
     let sender = Sender::new().await;
     sender.send_rtp(node.rtp, 7, 1..5).await;
     let undescribed = node.wait_for(|all| all.len() == 1).await.remove(0);

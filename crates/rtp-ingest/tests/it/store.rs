@@ -58,7 +58,7 @@ async fn stream_removed_or_taken_over_is_not_registered_again() {
             registry.unregister_with(&id, &UnregisterOptions::default().guard(Guard::Force)).await.unwrap();
         } else {
             let other = Stream::new(id, StreamType::Srt, "203.0.113.7:1");
-            let options = RegisterOptions::default().lease(true).on_conflict(OnConflict::TakeOver);
+            let options = RegisterOptions::default().lease().on_conflict(OnConflict::TakeOver);
             registry.register_with(&other, &options).await.unwrap();
         }
         registry.clear_calls();
@@ -102,7 +102,7 @@ async fn generated_id_in_use_is_replaced_by_another_one() {
 async fn chosen_id_passes_to_the_next_session() {
     let registry: Arc<MockRegistry> = Arc::new(MockRegistry::new());
     let given = GivenId::new("cam1".parse().unwrap(), OnConflict::Reject);
-    let options = IngestOptions::default().id(Some(given));
+    let options = IngestOptions::default().id(given);
     let node = Node::start(Arc::clone(&registry) as Arc<dyn Registry>, options);
     let sender = Sender::new().await;
     for ssrc in [7, 8] {

@@ -231,7 +231,7 @@ impl Case {
 
     /// Registers a leased stream and returns the record.
     pub(super) async fn lease(&self, stream: &Stream) -> Check<Stream> {
-        let registered = self.registry().register_with(stream, &RegisterOptions::default().lease(true)).await?;
+        let registered = self.registry().register_with(stream, &RegisterOptions::default().lease()).await?;
         same("the answer's epoch", registered.epoch.as_ref(), registered.stream.epoch())?;
         Ok(registered.stream)
     }

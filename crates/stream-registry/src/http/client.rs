@@ -163,6 +163,18 @@ impl HttpRegistry {
         Stream::from_stored(id, &last).map_err(|invalid| Error::from(invalid).with_may_have_applied(true))
     }
 
+    /// Reads a page of a query.
+    async fn find_page(&self, query: &Query) -> Result<Page> {
+        query.filter.check()?;
+        let mut pairs = query.filter.pairs();
+        pairs.push(("limit", query.limit.get().min(wire::MAX_LIMIT).to_string()));
+        if query.order != Order::default() {
+            pairs.push(("sort", query.order.to_string()));
+        }
+        pairs.extend(query.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
+        wire::read_page(&self.transport()?.send(list_request("/api/v1/streams", &pairs)).await?)
+    }
+
     async fn read_one(&self, id: &StreamId) -> Result<Stream> {
         let json = self.transport()?.send(Call::new(Method::GET, wire::stream_path(id.as_str()))).await?;
         Ok(Stream::from_stored(id, &json)?)
@@ -349,21 +361,11 @@ impl Registry for HttpRegistry {
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
         let mut query = Query::default().limit(count);
         query.cursor = cursor.cloned();
-        self.find(&query).await
+        self.find_page(&query).await.map_err(|error| error.with_operation(Operation::ListPage))
     }
 
     async fn find(&self, query: &Query) -> Result<Page> {
-        let mut pairs = query.filter.pairs();
-        pairs.push(("limit", query.limit.get().min(wire::MAX_LIMIT).to_string()));
-        if query.order != Order::default() {
-            pairs.push(("sort", query.order.to_string()));
-        }
-        pairs.extend(query.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
-        let response = async {
-            query.filter.check()?;
-            wire::read_page(&self.transport()?.send(list_request("/api/v1/streams", &pairs)).await?)
-        };
-        response.await.map_err(|error| error.with_operation(Operation::ListPage))
+        self.find_page(query).await.map_err(|error| error.with_operation(Operation::Find))
     }
 
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
@@ -373,7 +375,7 @@ impl Registry for HttpRegistry {
             filter.check()?;
             wire::read_summary(&self.transport()?.send(list_request("/api/v1/summary", &pairs)).await?)
         };
-        response.await.map_err(|error| error.with_operation(Operation::ListPage))
+        response.await.map_err(|error| error.with_operation(Operation::Summary))
     }
 
     async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
@@ -386,7 +388,7 @@ impl Registry for HttpRegistry {
             let request = list_request("/api/v1/history", &pairs).patience(HISTORY_PATIENCE);
             wire::read_history(&self.transport()?.send(request).await?)
         };
-        response.await.map_err(|error| error.with_operation(Operation::Watch))
+        response.await.map_err(|error| error.with_operation(Operation::History))
     }
 
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
@@ -400,7 +402,7 @@ impl Registry for HttpRegistry {
     }
 
     fn info(&self) -> StoreInfo {
-        StoreInfo::new("http", self.ttl).read_only(self.read_only)
+        StoreInfo { read_only: self.read_only, ..StoreInfo::new("http", self.ttl) }
     }
 
     async fn close(&self) -> Result<()> {

@@ -1,10 +1,10 @@
 //! Options of a connection to a server.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// Address and options of a server. Parsed from a URL: `http://host:port` or `http://host:port/base`.
 ///
@@ -16,34 +16,37 @@ use crate::error::{Error, Result};
 /// assert!(!format!("{options:?}").contains("secret"));
 /// # Ok::<(), stream_registry::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpOptions {
     /// Scheme, authority and base path, without a trailing slash.
     pub(super) base: String,
-    pub(super) token: Option<String>,
-    pub(super) read_only: bool,
-    pub(super) timeout: Duration,
+    /// Token that is sent with every request as `Authorization: Bearer`. Default: none.
+    pub token: Option<Secret>,
+    /// Whether every write is rejected before it is sent. Default: no.
+    pub read_only: bool,
+    /// Timeout of the response headers and of each further part of the body. Default: 5 s.
+    ///
+    /// A connection attempt always times out after 1 s.
+    pub timeout: Duration,
 }
 
 impl HttpOptions {
-    /// Sets the token to send with every request as `Authorization: Bearer`. Default: no token.
+    /// Sets the token that is sent with every request.
     #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Rejects every write before it is sent. Default: `false`.
+    /// Rejects every write before it is sent.
     #[must_use]
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
         self
     }
 
-    /// Sets the timeout of the response headers and of each further part of the body. Default: 5 seconds.
-    ///
-    /// A connection attempt always times out after 1 second.
+    /// Sets the timeout of the response headers and of each further part of the body.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -79,17 +82,6 @@ impl FromStr for HttpOptions {
         let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
         let base = format!("http://{host}{port}{}", url.path().trim_end_matches('/'));
         Ok(Self { base, token: None, read_only: false, timeout: Duration::from_secs(5) })
-    }
-}
-
-impl fmt::Debug for HttpOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpOptions")
-            .field("base", &self.base)
-            .field("token", &self.token.as_ref().map(|_| "***"))
-            .field("read_only", &self.read_only)
-            .field("timeout", &self.timeout)
-            .finish()
     }
 }
 

@@ -100,7 +100,7 @@ impl Transport {
         let authorization = match &options.token {
             None => None,
             Some(token) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+                let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).map_err(|_| {
                     Error::invalid("the token must consist of visible ASCII characters; check the token file")
                 })?;
                 value.set_sensitive(true);

@@ -12,16 +12,15 @@ use tokio::time::{sleep, timeout};
 use super::sse::{EVENT_STREAM, Frame, Frames};
 use super::transport::{Call, Transport};
 use super::wire::encode_segment;
+use crate::backoff::Backoff;
 use crate::error::Result;
 use crate::stream::Revision;
 use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
 
 /// Idle time after which the client reconnects: two `alive` events are missing by then.
 const MAX_IDLE: Duration = Duration::from_millis(ALIVE_AFTER.as_millis() as u64 * 5 / 2);
-/// Upper bound of the first pause between attempts. It doubles with each attempt.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Upper bound of every pause between attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Pauses before attempts to reconnect.
+const BACKOFF: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) };
 
 /// Follows the changes until the registry is closed or dropped.
 pub(super) async fn follow(transport: Transport, closed: Receiver<bool>, from: WatchFrom) -> Result<Watch> {
@@ -35,7 +34,7 @@ pub(super) async fn follow(transport: Transport, closed: Receiver<bool>, from: W
         last,
         may_have_missed: false,
         open: None,
-        pause: FIRST_PAUSE,
+        attempts: 0,
     };
     follower.open = Some(follower.connect().await?);
     Ok(Watch::new(unfold((follower, closed), |(mut follower, mut closed)| async move {
@@ -77,8 +76,8 @@ struct Follower {
     /// Whether events may have been missed before the first revision was known.
     may_have_missed: bool,
     open: Option<Open>,
-    /// Upper bound of the next pause.
-    pause: Duration,
+    /// Number of attempts to reconnect since the last event.
+    attempts: u32,
 }
 
 impl Follower {
@@ -124,9 +123,8 @@ impl Follower {
     async fn reconnect(&mut self) {
         // Without a revision to resume after, events until the reconnection are lost.
         self.may_have_missed |= self.last.is_none() && !self.oldest;
-        // Jitter: half of the pause is random, so that clients do not all reconnect to a restarted server at once.
-        sleep(self.pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.attempts = self.attempts.saturating_add(1);
+        sleep(BACKOFF.pause(self.attempts)).await;
         match self.connect().await {
             Ok(open) => self.open = Some(open),
             Err(error) => tracing::debug!(%error, "cannot reconnect to the event stream yet"),
@@ -135,7 +133,7 @@ impl Follower {
 
     /// Remembers the position, and returns `Resync` instead of the event if earlier events may be missing.
     fn received(&mut self, event: Event) -> Event {
-        self.pause = FIRST_PAUSE;
+        self.attempts = 0;
         self.last = Some(event.revision().clone());
         if std::mem::take(&mut self.may_have_missed) {
             // The caller now takes a snapshot, which includes this event.

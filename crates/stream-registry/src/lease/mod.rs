@@ -169,7 +169,7 @@ impl Leases {
     ///
     /// As [`acquire`](Self::acquire).
     pub async fn acquire_with(&self, stream: Stream, on_conflict: OnConflict) -> Result<Lease> {
-        let options = RegisterOptions::default().lease(true).on_conflict(on_conflict);
+        let options = RegisterOptions::default().lease().on_conflict(on_conflict);
         let options = options.operation(OperationId::generate());
         let runtime = runtime()?;
         let sent_at = self.0.clock.boottime();
@@ -195,7 +195,7 @@ impl Leases {
     pub async fn acquire_new(&self, stream: Stream) -> Result<Lease> {
         let runtime = runtime()?;
         let sent_at = self.0.clock.boottime();
-        let registered = self.0.registry.register_new(&stream, &RegisterOptions::default().lease(true)).await?;
+        let registered = self.0.registry.register_new(&stream, &RegisterOptions::default().lease()).await?;
         self.keep_alive(registered, sent_at, &runtime)
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::clock::millis;
+use crate::backoff::Backoff;
 use crate::stream::limits::MAX_WRITES;
 
 /// Default number of leases per call: one Redis script accepts this many writes at once.
@@ -94,10 +95,9 @@ impl Schedule {
         self.heartbeat.mul_f64(1.0 + 0.1 * random)
     }
 
-    /// Returns the pause after this many failures in a row: exponential, with jitter.
+    /// Returns the pause after this many failures in a row.
     pub(super) fn backoff(&self, failures: u32) -> Duration {
-        let doubled = MIN_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(20));
-        doubled.min(self.max_backoff).mul_f64(0.5 + 0.5 * fastrand::f64())
+        Backoff { min: MIN_BACKOFF, max: self.max_backoff }.pause(failures)
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn recover(shared: Arc<Shared>, permit: WritePermit) -> ProbeRe
 pub(super) async fn recover_with_permit(shared: &Shared, permit: &mut WritePermit) -> Result<()> {
     let cell = Arc::clone(&permit.cell);
     let record = cell.lock().record.clone();
-    let options = RegisterOptions::default().lease(true).recover(cell.epoch.clone());
+    let options = RegisterOptions::default().lease().recover(cell.epoch.clone());
     let sent_at = shared.clock.boottime();
     let error = match shared.registry.register_with(&record, &options).await {
         Ok(registered) => {

@@ -76,10 +76,10 @@ impl MemoryRegistry {
         Self { state: Arc::default(), clock, ttl, read_only: false }
     }
 
-    /// Sets whether every write is rejected with `Denied`. Default: false.
+    /// Rejects every write with `Denied`.
     #[must_use]
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
         self
     }
 
@@ -290,7 +290,7 @@ impl Registry for MemoryRegistry {
     }
 
     fn info(&self) -> StoreInfo {
-        StoreInfo::new("memory", self.ttl).read_only(self.read_only)
+        StoreInfo { read_only: self.read_only, ..StoreInfo::new("memory", self.ttl) }
     }
 
     async fn close(&self) -> Result<()> {

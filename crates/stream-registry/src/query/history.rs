@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::filter::check_string;
-use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::stream::{InvalidValue, Revision, Stream, StreamId, StreamType};
 use crate::watch::{Event, Watch};
 
@@ -106,7 +106,7 @@ async fn read_whole(feed: &dyn Feed, ended: &Ended, limit: usize) -> Result<Vec<
         }
     }
     let message = "the change feed is trimmed faster than it can be read; try again later";
-    Err(Error::new(ErrorKind::Unavailable, message).with_operation(Operation::Watch).with_may_have_applied(false))
+    Err(Error::new(ErrorKind::Unavailable, message).with_may_have_applied(false))
 }
 
 /// The result of one attempt.
@@ -150,16 +150,13 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
 
 /// Returns the current end of the feed, where this attempt stops. A watch itself never ends.
 async fn tail(feed: &dyn Feed) -> Result<Revision> {
-    feed.tail().await?.ok_or_else(|| {
-        Error::unsupported("the store does not report the end of its change feed; use watch instead")
-            .with_operation(Operation::Watch)
-    })
+    feed.tail()
+        .await?
+        .ok_or_else(|| Error::unsupported("the store does not report the end of its change feed; use watch instead"))
 }
 
 fn stopped() -> Error {
-    Error::new(ErrorKind::Timeout, "the change feed stopped before its end; try again")
-        .with_operation(Operation::Watch)
-        .with_may_have_applied(false)
+    Error::new(ErrorKind::Timeout, "the change feed stopped before its end; try again").with_may_have_applied(false)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::stream::{Cursor, InvalidValue, Stream, StreamId};
 
 /// Number of bytes of a string that are compared; a cursor contains no more.
@@ -254,7 +254,6 @@ impl Position {
                 ErrorKind::InvalidCursor,
                 "the cursor does not belong to this list and sort; start again without one",
             )
-            .with_operation(Operation::ListPage)
         })
     }
 

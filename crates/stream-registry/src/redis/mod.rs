@@ -65,8 +65,7 @@ impl RedisRegistry {
     /// if the server rejects the user name or password, and `Unsupported` if the server is too old.
     pub async fn connect(options: RedisOptions) -> Result<Self> {
         let named = |error: Error| error.with_operation(Operation::Connect);
-        options.check().map_err(named)?;
-        let store = Arc::new(Store::new(options));
+        let store = Arc::new(Store::new(options.checked().map_err(named)?));
         store.link.connection().await.map_err(named)?;
         if !store.options.read_only {
             ops::sweep::spawn(&store);
@@ -162,7 +161,8 @@ impl Registry for RedisRegistry {
     }
 
     fn info(&self) -> StoreInfo {
-        StoreInfo::new("redis", self.store.options.ttl).read_only(self.store.options.read_only)
+        let options = &self.store.options;
+        StoreInfo { read_only: options.read_only, ..StoreInfo::new("redis", options.ttl) }
     }
 
     async fn close(&self) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::percent::decode;
 use crate::registry::TtlPolicy;
 use crate::registry::ttl::{DEFAULT_TTL, check_ttl};
+use crate::secret::Secret;
 
 /// The default prefix of all keys.
 const DEFAULT_PREFIX: &str = "mirror:streams:";
@@ -34,18 +35,31 @@ const MAX_LIST_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// assert!(!format!("{options:?}").contains("secret"));
 /// # Ok::<(), stream_registry::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RedisOptions {
     pub(super) address: Address,
     pub(super) user: Option<String>,
-    pub(super) password: Option<String>,
+    pub(super) password: Option<Secret>,
     pub(super) database: i64,
-    pub(super) prefix: String,
-    pub(super) ttl: Duration,
-    pub(super) ttl_policy: TtlPolicy,
-    pub(super) read_only: bool,
-    pub(super) response_timeout: Duration,
-    pub(super) list_timeout: Duration,
+    /// The prefix of all keys. It must end with `:`, have at most 256 bytes, and contain no `*`, `{`, `}` or control
+    /// characters. Default: `mirror:streams:`.
+    pub prefix: String,
+    /// How long a stream lives without a write: 1 s to 30 days. Default: 5 minutes.
+    pub ttl: Duration,
+    /// The effect of a write on the time that a stream has left. Default: [`TtlPolicy::Renew`].
+    pub ttl_policy: TtlPolicy,
+    /// Whether every write is rejected. Default: no.
+    ///
+    /// A read-only store writes nothing in the background either, so that a read-only user or a replica suffices.
+    pub read_only: bool,
+    /// Timeout of the reply to a call about one stream. Default: 1 s. A longer timeout than 1.9 s is shortened.
+    ///
+    /// Such a call takes at most 1.9 s, including the time to connect.
+    pub response_timeout: Duration,
+    /// Timeout of a whole list while the server still answers pings. Default: 10 s. A longer timeout than 1 hour is
+    /// shortened.
+    pub list_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -80,52 +94,54 @@ impl RedisOptions {
         }
     }
 
-    /// Sets the time to live of a stream without writes, from 1 s to 30 days. Default: 5 minutes.
+    /// Sets the time to live.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// Sets the prefix of all keys. It must end with `:` and must not contain `*`, `{`, `}` or control characters.
-    /// Default: `mirror:streams:`.
+    /// Sets the prefix of all keys.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Rejects every write and disables background writes, so that a read-only user or a replica suffices.
-    /// Default: false.
+    /// Rejects every write and disables background writes.
     #[must_use]
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
         self
     }
 
-    /// Sets how a write changes the remaining time to live. Default: `Renew`.
+    /// Sets the effect of a write on the time that a stream has left.
     #[must_use]
     pub fn ttl_policy(mut self, policy: TtlPolicy) -> Self {
         self.ttl_policy = policy;
         self
     }
 
-    /// Sets the timeout of a reply to a call about one stream. Default: 1 s. Maximum: 1.9 s, which is also the maximum
-    /// duration of such a call including the time to connect.
+    /// Sets the timeout of the reply to a call about one stream.
     #[must_use]
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
-        self.response_timeout = timeout.min(CALL_TIMEOUT);
+        self.response_timeout = timeout;
         self
     }
 
-    /// Sets the timeout of a whole list while the server still answers pings. Default: 10 s. Maximum: 1 hour.
+    /// Sets the timeout of a whole list while the server still answers pings.
     #[must_use]
     pub fn list_timeout(mut self, timeout: Duration) -> Self {
-        self.list_timeout = timeout.min(MAX_LIST_TIMEOUT);
+        self.list_timeout = timeout;
         self
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    /// Checks time to live and prefix, and limits the timeouts.
+    ///
+    /// # Errors
+    ///
+    /// Returns `InvalidArgument` if the time to live or the prefix is outside its limits.
+    pub(super) fn checked(mut self) -> Result<Self> {
         check_ttl(self.ttl)?;
         let prefix = &self.prefix;
         if !prefix.ends_with(':')
@@ -137,7 +153,9 @@ impl RedisOptions {
                 "the prefix must end with ':', have at most 256 bytes and contain no *, {, } or control characters",
             ));
         }
-        Ok(())
+        self.response_timeout = self.response_timeout.min(CALL_TIMEOUT);
+        self.list_timeout = self.list_timeout.min(MAX_LIST_TIMEOUT);
+        Ok(self)
     }
 }
 
@@ -177,7 +195,9 @@ impl FromStr for RedisOptions {
         }
         options.user = non_empty(decode(url.username()).ok_or_else(|| bad("has an invalid user name"))?);
         options.password = match url.password() {
-            Some(password) => non_empty(decode(password).ok_or_else(|| bad("has an invalid password"))?),
+            Some(password) => {
+                non_empty(decode(password).ok_or_else(|| bad("has an invalid password"))?).map(Secret::new)
+            }
             None => None,
         };
         let tcp = matches!(options.address, Address::Tcp(..));
@@ -189,7 +209,7 @@ impl FromStr for RedisOptions {
                     options.database = database_number(&value).ok_or_else(|| bad("has an invalid database number"))?;
                 }
                 "user" if !tcp => options.user = non_empty(value.into_owned()),
-                "pass" if !tcp => options.password = non_empty(value.into_owned()),
+                "pass" if !tcp => options.password = non_empty(value.into_owned()).map(Secret::new),
                 // The name is not repeated, because it may be part of a password that contains ? or &.
                 _ => return Err(bad("has an unknown parameter; encode ? and & in a password as %3F and %26")),
             }
@@ -209,21 +229,6 @@ fn database_number(text: &str) -> Option<i64> {
     if text.is_empty() { Some(0) } else { text.parse::<u32>().ok().map(i64::from) }
 }
 
-impl fmt::Debug for RedisOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisOptions")
-            .field("address", &self.address)
-            .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
-            .field("database", &self.database)
-            .field("prefix", &self.prefix)
-            .field("ttl", &self.ttl)
-            .field("ttl_policy", &self.ttl_policy)
-            .field("read_only", &self.read_only)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,12 +236,12 @@ mod tests {
     #[test]
     fn options_parse_every_form_of_url() {
         let full: RedisOptions = "redis://us%40er:p%2Fw@h:1/7".parse().unwrap();
-        assert_eq!((full.user.as_deref(), full.password.as_deref(), full.database), (Some("us@er"), Some("p/w"), 7));
+        assert_eq!((full.user.as_deref(), full.password, full.database), (Some("us@er"), Some("p/w".into()), 7));
         assert_eq!(full.address.to_string(), "h:1");
         let v6: RedisOptions = "redis://[::1]".parse().unwrap();
         assert_eq!(v6.address.to_string(), "[::1]:6379");
         let password_only: RedisOptions = "redis://:pw@h".parse().unwrap();
-        assert_eq!((password_only.user, password_only.password.as_deref()), (None, Some("pw")));
+        assert_eq!((password_only.user, password_only.password), (None, Some("pw".into())));
         let unix: RedisOptions = "redis+unix:///run/re%20dis.sock?db=3&user=u&pass=p".parse().unwrap();
         assert_eq!((unix.address.to_string().as_str(), unix.database), ("/run/re dis.sock", 3));
     }
@@ -264,7 +269,14 @@ mod tests {
         assert!("redis://user@h".parse::<RedisOptions>().is_err());
         for prefix in ["", "a", "a*:", "{a}:", "a\n:", &format!("{}:", "a".repeat(256))] {
             let options: RedisOptions = "redis://h".parse().unwrap();
-            assert!(options.prefix(prefix).check().is_err(), "{prefix:?}");
+            assert!(options.prefix(prefix).checked().is_err(), "{prefix:?}");
         }
+    }
+
+    #[test]
+    fn timeouts_are_limited() {
+        let options: RedisOptions = "redis://h".parse().unwrap();
+        let options = options.response_timeout(Duration::MAX).list_timeout(Duration::MAX).checked().unwrap();
+        assert_eq!((options.response_timeout, options.list_timeout), (CALL_TIMEOUT, MAX_LIST_TIMEOUT));
     }
 }

@@ -52,7 +52,7 @@ pub enum OnConflict {
 ///
 /// let registry = MemoryRegistry::new();
 /// let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
-/// let registered = registry.register_with(&stream, &RegisterOptions::default().lease(true)).await?;
+/// let registered = registry.register_with(&stream, &RegisterOptions::default().lease()).await?;
 /// assert!(registered.epoch.is_some());
 /// # Ok(()) }
 /// ```
@@ -86,10 +86,10 @@ impl RegisterOptions {
         self
     }
 
-    /// Sets whether the stream is leased.
+    /// Registers the stream with a lease.
     #[must_use]
-    pub fn lease(mut self, lease: bool) -> Self {
-        self.lease = lease;
+    pub fn lease(mut self) -> Self {
+        self.lease = true;
         self
     }
 
@@ -167,7 +167,7 @@ impl UnregisterOptions {
 ///
 /// let registry = MemoryRegistry::new();
 /// let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
-/// let registered = registry.register_with(&stream, &RegisterOptions::default().lease(true)).await?;
+/// let registered = registry.register_with(&stream, &RegisterOptions::default().lease()).await?;
 ///
 /// // The stream is leased: the default guard fails, the guard of its holder succeeds.
 /// let write = Write::new(&stream.id, Change::Status(StreamStatus::Active));
@@ -349,10 +349,10 @@ impl StoreInfo {
         Self { kind, ttl, read_only: false }
     }
 
-    /// Sets whether every write is rejected.
+    /// Describes a store that rejects every write.
     #[must_use]
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
         self
     }
 }

@@ -42,6 +42,10 @@ pub async fn get_many<R: Registry + ?Sized>(registry: &R, ids: &[StreamId]) -> R
 }
 
 pub async fn find<R: Registry + ?Sized>(registry: &R, query: &Query) -> Result<Page> {
+    try_find(registry, query).await.map_err(|error| error.with_outer_operation(Operation::Find))
+}
+
+async fn try_find<R: Registry + ?Sized>(registry: &R, query: &Query) -> Result<Page> {
     let after = query.position()?;
     let scan = scan(registry, &query.filter).await?;
     let mut selector = Selector::new(query.order, after.as_ref(), query.limit_as_len());
@@ -59,11 +63,19 @@ pub async fn find<R: Registry + ?Sized>(registry: &R, query: &Query) -> Result<P
 }
 
 pub async fn summary<R: Registry + ?Sized>(registry: &R, filter: &Filter, by: By) -> Result<Summary> {
+    try_summary(registry, filter, by).await.map_err(|error| error.with_outer_operation(Operation::Summary))
+}
+
+async fn try_summary<R: Registry + ?Sized>(registry: &R, filter: &Filter, by: By) -> Result<Summary> {
     filter.check()?;
     Ok(Summary::of(by, scan(registry, filter).await?.streams.values()))
 }
 
 pub async fn history<R: Registry + ?Sized>(registry: &R, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
+    try_history(registry, ended, limit).await.map_err(|error| error.with_outer_operation(Operation::History))
+}
+
+async fn try_history<R: Registry + ?Sized>(registry: &R, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
     ended_streams::read(&FeedOf(registry), ended, usize::try_from(limit.get()).unwrap_or(usize::MAX)).await
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::handle::View;
-use crate::error::Result;
+use crate::error::{Error, Operation, Result};
 use crate::query::{By, Filter, Query, Summary};
 use crate::registry::{Page, Write};
 use crate::stream::{Cursor, Revision, Stream};
@@ -47,6 +47,10 @@ impl View {
     ///
     /// Returns `InvalidCursor` if the cursor is malformed or belongs to another order.
     pub fn find(&self, query: &Query) -> Result<Found> {
+        self.try_find(query).map_err(|error| error.with_operation(Operation::Find))
+    }
+
+    fn try_find(&self, query: &Query) -> Result<Found> {
         let shared = self.shared();
         let after = query.position()?;
         // The revision is read before the streams, so that they include it.
@@ -73,6 +77,10 @@ impl View {
     ///
     /// Dropping the future has no effect on the answers of later calls.
     pub async fn find_fresh(&self, query: &Query) -> Result<Page> {
+        self.try_find_fresh(query).await.map_err(|error| error.with_outer_operation(Operation::Find))
+    }
+
+    async fn try_find_fresh(&self, query: &Query) -> Result<Page> {
         let shared = self.shared();
         let after = query.position()?;
         let matches = query.filter.matcher();
@@ -133,7 +141,7 @@ impl View {
     ///
     /// Returns `InvalidArgument` if a condition is outside its limits.
     pub fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
-        filter.check()?;
+        filter.check().map_err(|invalid| Error::from(invalid).with_operation(Operation::Summary))?;
         Ok(self.shared().state.summary(filter, by))
     }
 

@@ -43,7 +43,7 @@ impl Failures {
             tracing::warn!(%error, "cannot update the local view; serving the last state and retrying");
         }
         self.0 = self.0.saturating_add(1);
-        sleep(Schedule::back_off(self.0)).await;
+        sleep(Schedule::backoff(self.0)).await;
         Ok(())
     }
 
@@ -127,7 +127,7 @@ async fn keep_current(shared: &Shared) -> Result<Infallible> {
         };
         idle_rounds = if received_events { 1 } else { idle_rounds.saturating_add(1) };
         if idle_rounds > immediate {
-            sleep(Schedule::back_off(idle_rounds - immediate)).await;
+            sleep(Schedule::backoff(idle_rounds - immediate)).await;
         }
     }
 }

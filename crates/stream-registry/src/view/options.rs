@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+
 /// Upper bound of the default interval between two reconciliations.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 /// Lower bound of the interval between two reconciliations, which limits the load on the store.
@@ -11,10 +13,8 @@ const MIN_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_INTERVAL: Duration = Duration::from_secs(365 * 86_400);
 /// Default number of streams per page of a reconciliation.
 const DEFAULT_PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
-/// Upper bound of the pause between two tries to reach a store.
-const MAX_BACK_OFF: Duration = Duration::from_secs(2);
-/// Upper bound of the first pause.
-const MIN_BACK_OFF: Duration = Duration::from_millis(20);
+/// Pauses between two attempts to reach a store.
+const BACKOFF: Backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_secs(2) };
 
 /// Options of a [`View`](crate::view::View).
 ///
@@ -69,11 +69,9 @@ impl Schedule {
         self.reconcile_every.mul_f64(0.9 + 0.2 * fastrand::f64())
     }
 
-    /// Returns the pause after this many consecutive failures. It grows exponentially and is random, so that many
-    /// processes do not retry at once.
-    pub(super) fn back_off(failures: u32) -> Duration {
-        let doubled = MIN_BACK_OFF.saturating_mul(1 << failures.saturating_sub(1).min(20));
-        doubled.min(MAX_BACK_OFF).mul_f64(0.5 + 0.5 * fastrand::f64())
+    /// Returns the pause after this many failures in a row.
+    pub(super) fn backoff(failures: u32) -> Duration {
+        BACKOFF.pause(failures)
     }
 }
 
@@ -82,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interval_follows_time_to_live_and_back_off_grows_to_its_maximum() {
+    fn interval_follows_time_to_live_and_backoff_grows_to_its_maximum() {
         let every = |options: ViewOptions, ttl| Schedule::new(&options, Duration::from_secs(ttl)).reconcile_every;
         assert_eq!(every(ViewOptions::default(), 300), Duration::from_secs(30));
         assert_eq!(every(ViewOptions::default(), 10), Duration::from_millis(2_500));
@@ -92,7 +90,7 @@ mod tests {
         for (failures, longest) in [(1, 20), (3, 80), (9, 2_000), (u32::MAX, 2_000)] {
             let longest = Duration::from_millis(longest);
             for _ in 0..100 {
-                let pause = Schedule::back_off(failures);
+                let pause = Schedule::backoff(failures);
                 assert!(pause <= longest && pause >= longest / 2, "{failures}: {pause:?}");
                 let next = schedule.next();
                 assert!(next >= Duration::from_secs(27) && next <= Duration::from_secs(33), "{next:?}");

@@ -181,7 +181,7 @@ async fn one_holder_remains_when_two_take_a_stream_over_repeatedly() {
                     let guard = Guard::Holder(old.epoch().clone());
                     let change = Change::Stats(StreamStats { bytes_received: 666_666, ..Default::default() });
                     let write = Write { id: old.id().clone(), guard: guard.clone(), change };
-                    registry.write(&[write]).await.unwrap().remove(0).unwrap_err();
+                    registry.write_one(write).await.unwrap_err();
                     registry.unregister_with(old.id(), &UnregisterOptions::default().guard(guard)).await.unwrap_err();
                     assert!(old.flush().await.is_err() && old.release().await.is_err());
                 }

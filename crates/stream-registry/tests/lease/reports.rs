@@ -140,7 +140,7 @@ async fn status_is_written_again_when_an_earlier_one_was_unconfirmed() {
         guard: stream_registry::Guard::Holder(lease.epoch().clone()),
         change: Change::Status(StreamStatus::Active),
     };
-    bed.mock.write(&[old]).await.unwrap().remove(0).unwrap();
+    bed.mock.write_one(old).await.unwrap();
     bed.advance(ROUND).await;
     assert_eq!(bed.stored("cam1").await.unwrap().status, StreamStatus::Paused);
     bed.store.take_calls();

@@ -51,7 +51,8 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     let stop = signal::stop_requested(None);
     let stop = async move { _ = stop.await };
     out.note(format_args!("listening on http://{address}, store {}", target.name));
-    let options = ServeOptions { token: target.token.as_deref().map(Into::into), ..ServeOptions::default() };
+    let mut options = ServeOptions::default();
+    options.token.clone_from(&target.token);
     let done = server::serve(registry.clone(), listener, options, stop)
         .await
         .map_err(|error| Failure::new(Status::Failed, format_args!("the server on {address} failed: {error}")));

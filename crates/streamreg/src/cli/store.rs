@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use stream_registry::registry::TtlPolicy;
-use stream_registry::without_secrets;
-use stream_registry::{ConnectOptions, Registry, connect_with};
+use stream_registry::{ConnectOptions, Registry, Secret, connect_with, without_secrets};
 
 use super::duration;
 use super::failure::{Failure, Result};
@@ -73,7 +72,7 @@ pub struct Target {
     url: String,
     options: ConnectOptions,
     /// The token that a server requires.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// The store's name without secrets.
     pub name: String,
 }
@@ -120,22 +119,24 @@ impl Global {
                 }
             }
         }
-        let token = self.token_file.as_deref().map(|file| first_line("--token-file", file)).transpose()?;
+        let token =
+            self.token_file.as_deref().map(|file| first_line("--token-file", file).map(Secret::from)).transpose()?;
         // The characters of an HTTP header value; RFC 6750, section 2.1, allows fewer.
-        if token.as_ref().is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
+        if token.as_ref().is_some_and(|token| !token.reveal().bytes().all(|b| b.is_ascii_graphic())) {
             return Err(Failure::usage("the token in --token-file must be visible ASCII characters without spaces"));
         }
         if side == Side::Client && !http && token.is_some() {
             return Err(Failure::usage("--token-file is only for http:// stores; omit it"));
         }
-        let mut options = ConnectOptions::default().read_only(self.read_only).ttl_policy(match side {
+        let mut options = ConnectOptions::default().ttl_policy(match side {
             Side::Server => TtlPolicy::Renew,
             Side::Client => TtlPolicy::NeverShorten,
         });
+        options.read_only = self.read_only;
         options.ttl = self.ttl;
         options.prefix.clone_from(&self.prefix);
-        if let (Side::Client, Some(token)) = (side, &token) {
-            options = options.token(token);
+        if side == Side::Client {
+            options.token.clone_from(&token);
         }
         Ok(Target { name: without_secrets(&url), url, options, token })
     }

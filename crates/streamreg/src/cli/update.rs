@@ -60,6 +60,5 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
         guard: plan.guard.clone(),
         change: Change::Update(Box::new(plan.stream.clone())),
     };
-    let results = registry.write(&[write]).await.map_err(|error| out.failure(&error))?;
-    results.into_iter().try_for_each(|result| result.map_err(|error| out.failure(&error)))
+    registry.write_one(write).await.map_err(|error| out.failure(&error))
 }

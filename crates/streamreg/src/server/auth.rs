@@ -7,9 +7,9 @@ use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use stream_registry::Secret;
 use subtle::ConstantTimeEq as _;
 
-use super::options::Token;
 use super::problem::{Failure, Result};
 use super::state::App;
 
@@ -22,11 +22,11 @@ pub(super) async fn check(State(app): State<App>, request: Request, next: Next) 
     next.run(request).await
 }
 
-fn authorise(headers: &HeaderMap, token: Option<&Token>) -> Result<()> {
+fn authorise(headers: &HeaderMap, token: Option<&Secret>) -> Result<()> {
     match token {
         Some(token) => match bearer(headers) {
             // The time of the comparison depends on the length of the token only.
-            Some(given) if bool::from(given.ct_eq(token.as_bytes())) => Ok(()),
+            Some(given) if bool::from(given.ct_eq(token.reveal().as_bytes())) => Ok(()),
             _ => Err(Failure::unauthenticated()),
         },
         // Without a token every local program may write. A web page of another host in a local browser may not:

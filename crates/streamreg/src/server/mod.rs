@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use descriptors::raise_descriptor_limit;
-pub use options::{ServeOptions, Token};
+pub use options::ServeOptions;
 
 /// Pause after a failed accept, for example if the process has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

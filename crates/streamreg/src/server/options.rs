@@ -1,48 +1,21 @@
 //! Options of the server.
 
-use std::fmt;
 use std::time::Duration;
 
-/// The secret that clients send with every write. Its `Debug` output hides it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-impl Token {
-    /// Returns the secret as bytes.
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl From<String> for Token {
-    fn from(token: String) -> Self {
-        Self(token)
-    }
-}
-
-impl From<&str> for Token {
-    fn from(token: &str) -> Self {
-        Self(token.to_owned())
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+use stream_registry::Secret;
 
 /// Options of the server.
 ///
 /// ```
 /// use streamreg::server::ServeOptions;
-/// let options = ServeOptions { token: Some("secret".into()), event_readers: 100, ..ServeOptions::default() };
+/// let options = ServeOptions::default().token("secret").event_readers(100);
 /// assert!(!format!("{options:?}").contains("secret"));
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ServeOptions {
     /// Token that writes need as `Authorization: Bearer`. Default: none, which restricts the server to loopback.
-    pub token: Option<Token>,
+    pub token: Option<Secret>,
     /// Timeout of the request headers, and of an idle connection. Default: 20 seconds.
     pub header_timeout: Duration,
     /// Timeout of a request body. Default: 10 seconds.
@@ -75,5 +48,63 @@ impl Default for ServeOptions {
             max_view_age: Duration::from_secs(15),
             grace: Duration::from_secs(10),
         }
+    }
+}
+
+impl ServeOptions {
+    /// Sets the token that writes need.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Sets the timeout of the request headers, and of an idle connection.
+    #[must_use]
+    pub fn header_timeout(mut self, timeout: Duration) -> Self {
+        self.header_timeout = timeout;
+        self
+    }
+
+    /// Sets the timeout of a request body.
+    #[must_use]
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
+        self
+    }
+
+    /// Sets the time after which a client that does not read is disconnected.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = timeout;
+        self
+    }
+
+    /// Sets the maximum number of concurrent event readers.
+    #[must_use]
+    pub fn event_readers(mut self, max: usize) -> Self {
+        self.event_readers = max;
+        self
+    }
+
+    /// Sets the time after which an event reader that does not read is disconnected.
+    #[must_use]
+    pub fn event_timeout(mut self, timeout: Duration) -> Self {
+        self.event_timeout = timeout;
+        self
+    }
+
+    /// Sets the maximum age of the local view that lists come from.
+    #[must_use]
+    pub fn max_view_age(mut self, age: Duration) -> Self {
+        self.max_view_age = age;
+        self
+    }
+
+    /// Sets the time for requests in flight to finish.
+    #[must_use]
+    pub fn grace(mut self, time: Duration) -> Self {
+        self.grace = time;
+        self
     }
 }

@@ -60,7 +60,7 @@ impl Served {
     /// Takes the stream over as another publisher. Returns the new record.
     pub(super) async fn take_over(&self) -> Stream {
         let other = Stream::new(id("cam1"), StreamType::Srt, "198.51.100.9:9000");
-        let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver).lease(true);
+        let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver).lease();
         self.registry.inner.register_with(&other, &options).await.unwrap().stream
     }
 

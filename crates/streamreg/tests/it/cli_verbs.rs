@@ -365,7 +365,7 @@ async fn unregister_by_node_removes_only_streams_of_that_node() {
 
 #[tokio::test]
 async fn writes_fail_when_the_store_is_read_only() {
-    let shell = Shell { registry: MemoryRegistry::new().read_only(true), terminal: false };
+    let shell = Shell { registry: MemoryRegistry::new().read_only(), terminal: false };
     for verb in [&CAM1[..], &["heartbeat", "cam1"], &["set", "cam1", "--status", "x"], &["unregister", "cam1"]] {
         let (status, _, stderr) = shell.run(verb).await;
         assert_eq!(status, 1, "{verb:?}");

@@ -1,8 +1,8 @@
 //! Close and ping.
 
-use super::case::{Case, Check, count, ensure, fails, id, stream, write};
+use super::case::{Case, Check, count, ensure, fails, id, same, stream, write};
 use super::declare;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Operation};
 use crate::query::{By, Filter, Query};
 use crate::registry::{Change, RegisterOptions};
 use crate::stream::{StreamPatch, StreamStats, StreamStatus};
@@ -33,8 +33,10 @@ async fn every_later_call_fails_with_closed(case: &Case) -> Check {
     fails(registry.list().await, kind)?;
     fails(registry.list_page(None, count(10)).await, kind)?;
     fails(registry.get_many(&[id("a"), id("b")]).await, kind)?;
-    fails(registry.find(&Query::default()).await, kind)?;
-    fails(registry.summary(&Filter::default(), By::Status).await, kind)?;
+    let found = fails(registry.find(&Query::default()).await, kind)?;
+    same("the operation of find", found.operation(), Some(Operation::Find))?;
+    let counted = fails(registry.summary(&Filter::default(), By::Status).await, kind)?;
+    same("the operation of summary", counted.operation(), Some(Operation::Summary))?;
     fails(registry.ping().await, kind)?;
     Ok(())
 }

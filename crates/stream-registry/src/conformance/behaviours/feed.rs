@@ -114,9 +114,7 @@ async fn emits_nothing_for_heartbeats_statistics_and_rejected_calls(case: &Case)
         registry.register_with(&lease, &RegisterOptions::default().recover(epoch.clone())).await?;
     }
     for change in [Change::Status(StreamStatus::Error), Change::Update(Box::new(stream("b")))] {
-        for answer in registry.write(&[write("b", change)]).await? {
-            fails(answer, ErrorKind::NotFound)?;
-        }
+        fails(registry.write_one(write("b", change)).await, ErrorKind::NotFound)?;
     }
     case.put(&stream("marker")).await?;
     let (kind, received) = changed(&mut watch).await?;

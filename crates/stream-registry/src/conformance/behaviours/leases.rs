@@ -33,7 +33,7 @@ declare! {
 }
 
 pub(super) fn leased() -> RegisterOptions {
-    RegisterOptions::default().lease(true)
+    RegisterOptions::default().lease()
 }
 
 /// Returns a stream of another publisher than that of [`stream`].

@@ -98,7 +98,7 @@ async fn record_of_64_kib_is_accepted(case: &Case) -> Check {
 }
 
 async fn leased_record_can_grow_and_still_be_recovered(case: &Case) -> Check {
-    let (registry, options) = (case.registry(), RegisterOptions::default().lease(true));
+    let (registry, options) = (case.registry(), RegisterOptions::default().lease());
     for bytes in [MAX_LEASED_RECORD_BYTES + 1, MAX_RECORD_BYTES] {
         fails(registry.register_with(&sized(bytes)?, &options).await, ErrorKind::InvalidArgument)?;
     }
@@ -121,21 +121,21 @@ async fn leased_record_can_grow_and_still_be_recovered(case: &Case) -> Check {
     ];
     for change in changes {
         let write = Write { guard: holder(&lease)?, ..write("a", change) };
-        registry.write(&[write]).await?.swap_remove(0)?;
+        registry.write_one(write).await?;
     }
     for change in [Change::Patch(Box::new(grown)), Change::Update(Box::new(sized(MAX_LEASED_RECORD_BYTES + 1)?))] {
         let write = Write { guard: holder(&lease)?, ..write("a", change) };
-        fails(registry.write(&[write]).await?.swap_remove(0), ErrorKind::InvalidArgument)?;
+        fails(registry.write_one(write).await, ErrorKind::InvalidArgument)?;
     }
     let before = case.get("a").await?;
     // A holder recovers with the record of the store, as if an answer was lost.
     let epoch = lease.epoch.clone().ok_or_else(|| fault("no epoch"))?;
-    let back = registry.register_with(&before, &RegisterOptions::default().lease(true).recover(epoch.clone())).await?;
+    let back = registry.register_with(&before, &RegisterOptions::default().lease().recover(epoch.clone())).await?;
     same("the record", timeless(&back.stream), timeless(&before))?;
     // Under an unknown id, as if the store was emptied.
     let mut elsewhere = before.clone();
     elsewhere.id = id("b");
-    let back = registry.register_with(&elsewhere, &RegisterOptions::default().lease(true).recover(epoch)).await?;
+    let back = registry.register_with(&elsewhere, &RegisterOptions::default().lease().recover(epoch)).await?;
     same("the outcome", back.outcome, Outcome::Created)?;
     same("the record", timeless(&back.stream), timeless(&elsewhere))
 }

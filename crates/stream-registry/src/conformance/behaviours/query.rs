@@ -267,7 +267,7 @@ async fn assert_rejected(case: &Case, query: Query) -> Check {
     let cursor = query.cursor.clone();
     let error = fails(case.registry().find(&query).await, ErrorKind::InvalidCursor)
         .map_err(|_| fault(&format!("the cursor {cursor:?} is accepted for the order {}", query.order)))?;
-    same("the operation", error.operation(), Some(Operation::ListPage))
+    same("the operation", error.operation(), Some(Operation::Find))
 }
 
 async fn find_rejects_a_cursor_of_another_order(case: &Case) -> Check {

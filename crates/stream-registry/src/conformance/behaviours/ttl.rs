@@ -77,9 +77,7 @@ async fn assert_renewed(case: &Case, call: impl AsyncFnOnce() -> Check) -> Check
 
 async fn assert_renewed_by(case: &Case, change: Change) -> Check {
     assert_renewed(case, async || {
-        for answer in case.registry().write(&[write("a", change)]).await? {
-            answer?;
-        }
+        case.registry().write_one(write("a", change)).await?;
         Ok(())
     })
     .await

@@ -60,22 +60,13 @@ pub fn status_of(kind: ErrorKind) -> u16 {
 
 /// Returns the kind of error that a code stands for, as a client sees it.
 pub(super) fn kind_of(code: &str) -> Option<ErrorKind> {
-    Some(match code {
-        "invalid" | "too_large" | "unsupported_type" => ErrorKind::InvalidArgument,
-        "invalid_cursor" => ErrorKind::InvalidCursor,
-        "unsupported" | "unknown_path" | "method_not_allowed" => ErrorKind::Unsupported,
-        "unauthenticated" => ErrorKind::Unauthenticated,
-        "denied" => ErrorKind::Denied,
-        "not_found" => ErrorKind::NotFound,
-        "already_exists" => ErrorKind::AlreadyExists,
-        "not_holder" => ErrorKind::NotHolder,
-        "corrupt" => ErrorKind::Corrupt,
-        "internal" => ErrorKind::Internal,
+    match code {
+        "too_large" | "unsupported_type" => Some(ErrorKind::InvalidArgument),
+        "unknown_path" | "method_not_allowed" => Some(ErrorKind::Unsupported),
         // The server's store is closed, not the client: the client may retry.
-        "unavailable" | "request_timeout" | "closed" => ErrorKind::Unavailable,
-        "timeout" => ErrorKind::Timeout,
-        _ => return None,
-    })
+        "request_timeout" | "closed" => Some(ErrorKind::Unavailable),
+        word => word.parse().ok(),
+    }
 }
 
 /// Creates the error of a response that no streamreg server sends.

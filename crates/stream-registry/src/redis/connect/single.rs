@@ -27,7 +27,7 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
         session = session.set_username(user);
     }
     if let Some(password) = &options.password {
-        session = session.set_password(password);
+        session = session.set_password(password.reveal());
     }
     let address = match &options.address {
         Address::Tcp(host, port) => ConnectionAddr::Tcp(host.clone(), *port),

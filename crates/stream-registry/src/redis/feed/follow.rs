@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::entry::{self, Entry};
 use super::metadata;
 use super::position::{EntryId, Position};
+use crate::backoff::Backoff;
 use crate::error::Result;
 use crate::redis::connect::connection::Connection;
 use crate::redis::fault::{self, Effect, no_reply};
@@ -21,10 +22,8 @@ use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
 const CHUNK: usize = 500;
 /// Maximum time that the server holds a read open; shorter than the interval of `Alive` events.
 const BLOCK: Duration = Duration::from_secs(3);
-/// Lower bound of the pause between attempts to read.
-const MIN_PAUSE: Duration = Duration::from_millis(20);
-/// Upper bound of the pause between attempts to read.
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// Pauses between attempts to read.
+const BACKOFF: Backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_secs(1) };
 
 /// Follows the feed from a position until the registry is closed or dropped.
 pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Result<Watch> {
@@ -48,7 +47,7 @@ pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Re
         pending: VecDeque::new(),
         alive_at: Instant::now() + ALIVE_AFTER,
         count: CHUNK,
-        pause: Duration::ZERO,
+        failures: 0,
         failing: false,
     };
     let watch = Watch::new(unfold(follower, |mut follower| async move { Some((follower.next().await?, follower)) }));
@@ -90,7 +89,9 @@ struct Follower {
     alive_at: Instant,
     /// Number of entries to request.
     count: usize,
-    pause: Duration,
+    /// Number of failed reads in a row.
+    failures: u32,
+    /// Whether the log shows that reading fails.
     failing: bool,
 }
 
@@ -127,9 +128,9 @@ impl Follower {
                 return None;
             }
             match self.read(&store).await {
-                Ok(Read::Entries) => self.pause = Duration::ZERO,
+                Ok(Read::Entries) => self.failures = 0,
                 Ok(Read::Nothing) => {
-                    self.pause = Duration::ZERO;
+                    self.failures = 0;
                     if Instant::now() >= self.alive_at {
                         self.alive_at = Instant::now() + ALIVE_AFTER;
                         return Some(Event::Alive { revision: self.emitted.revision() });
@@ -145,9 +146,9 @@ impl Follower {
                     if !std::mem::replace(&mut self.failing, true) {
                         tracing::warn!(%error, "cannot read the change feed; retrying");
                     }
-                    self.pause = (self.pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
+                    self.failures = self.failures.saturating_add(1);
                     drop(store);
-                    tokio::time::sleep(self.pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                    tokio::time::sleep(BACKOFF.pause(self.failures)).await;
                     continue;
                 }
             }

@@ -98,7 +98,7 @@ async fn register(registry: &Shared) -> Result<Vec<(StreamId, Epoch)>> {
     let mut leased = Vec::with_capacity(STREAMS);
     for n in 0..STREAMS {
         let stream = streams::stream(n)?;
-        let registered = registry.register_with(&stream, &RegisterOptions::default().lease(true)).await?;
+        let registered = registry.register_with(&stream, &RegisterOptions::default().lease()).await?;
         leased.push((stream.id, registered.epoch.ok_or("the registration returned no epoch")?));
     }
     Ok(leased)

@@ -305,7 +305,7 @@ mod tests {
 
     #[tokio::test]
     async fn demo_stops_at_once_when_the_store_rejects_writes() {
-        let registry = MemoryRegistry::new().read_only(true);
+        let registry = MemoryRegistry::new().read_only();
         let failure = demo(&registry, 1, std::future::pending::<()>()).await.0.unwrap_err();
         assert_eq!(failure.status, Status::Failed);
         assert!(failure.message.unwrap().contains("read-only"));

@@ -47,7 +47,7 @@ async fn list(State(app): State<App>, uri: Uri) -> Result<Response> {
     if let Some(cursor) = params.get("cursor") {
         query = query.cursor(cursor.parse::<Cursor>().map_err(|invalid| {
             Error::new(ErrorKind::InvalidCursor, "invalid cursor; start again without one")
-                .with_operation(Operation::ListPage)
+                .with_operation(Operation::Find)
                 .with_source(invalid)
         })?);
     }

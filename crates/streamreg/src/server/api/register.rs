@@ -64,7 +64,8 @@ fn options(uri: &Uri, headers: &HeaderMap) -> Result<RegisterOptions> {
             return Err(Failure::invalid("on_conflict must be reject, create_only, take_over or take_over_if_stale"));
         }
     };
-    let mut options = RegisterOptions::default().on_conflict(policy).lease(params.flag("lease")?);
+    let mut options = RegisterOptions::default().on_conflict(policy);
+    options.lease = params.flag("lease")?;
     match (params.flag("recover")?, epoch(headers)?) {
         (false, None) => {}
         (true, Some(epoch)) => options = options.recover(epoch),

@@ -16,7 +16,7 @@ use axum::routing::{get, post, put};
 use stream_registry::http::wire::{LabelsMode, read_patch, read_record, read_stats, read_status};
 use stream_registry::registry::Operation;
 use stream_registry::stream::EndReason;
-use stream_registry::{Change, Error, ErrorKind, Guard, Stream, StreamId, UnregisterOptions, Write};
+use stream_registry::{Change, Error, Guard, Stream, StreamId, UnregisterOptions, Write};
 
 use super::json;
 use crate::server::body;
@@ -70,11 +70,7 @@ impl Call {
     async fn write(&self, guard: Guard, change: Change) -> Result<StatusCode> {
         let operation = change.operation();
         let write = Write { id: self.id.clone(), guard, change };
-        let results = self.app.registry.write(std::slice::from_ref(&write)).await;
-        let result = results.and_then(|mut results| {
-            results.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the store returned no result")))
-        });
-        self.named(operation, result)?;
+        self.named(operation, self.app.registry.write_one(write).await)?;
         Ok(StatusCode::NO_CONTENT)
     }
 

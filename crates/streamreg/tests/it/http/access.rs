@@ -11,8 +11,7 @@ use super::kit::{Server, id, stream};
 #[tokio::test]
 async fn writes_need_the_token_and_reads_do_not() {
     let registry = Arc::new(MemoryRegistry::new());
-    let server =
-        Server::start(registry.clone(), ServeOptions { token: Some("s3cret".into()), ..ServeOptions::default() }).await;
+    let server = Server::start(registry.clone(), ServeOptions::default().token("s3cret")).await;
     registry.register(&stream("a")).await.unwrap();
     let wrong = ["", "Bearer", "Bearer ", "Bearer wrong", "Bearer s3cre", "Bearer s3crett", "Basic s3cret", "s3cret"];
     for value in wrong {

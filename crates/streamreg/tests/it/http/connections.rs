@@ -41,7 +41,7 @@ async fn shutdown_finishes_requests_in_flight_and_closes_idle_connections() {
 #[tokio::test]
 async fn shutdown_closes_connections_after_the_grace_period() {
     let registry = BlockingRegistry::blocking_get();
-    let options = ServeOptions { grace: Duration::from_millis(100), ..ServeOptions::default() };
+    let options = ServeOptions::default().grace(Duration::from_millis(100));
     let mut server = Server::start(registry.clone(), options).await;
     let mut busy = TcpStream::connect(server.addr).await.unwrap();
     busy.write_all(b"GET /api/v1/streams/a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -56,11 +56,8 @@ async fn shutdown_closes_connections_after_the_grace_period() {
 #[tokio::test]
 async fn incomplete_requests_time_out() {
     let registry = Arc::new(MemoryRegistry::new());
-    let options = ServeOptions {
-        header_timeout: Duration::from_millis(200),
-        body_timeout: Duration::from_millis(200),
-        ..ServeOptions::default()
-    };
+    let options =
+        ServeOptions::default().header_timeout(Duration::from_millis(200)).body_timeout(Duration::from_millis(200));
     let server = Server::start(registry.clone(), options).await;
     registry.register(&stream("a")).await.unwrap();
     for incomplete in ["", "G", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
@@ -92,8 +89,7 @@ async fn client_that_does_not_read_is_disconnected() {
         record.video_codec = "y".repeat(1_000);
         registry.register(&record).await.unwrap();
     }
-    let options =
-        ServeOptions { write_timeout: Duration::from_millis(200), grace: PATIENCE * 2, ..ServeOptions::default() };
+    let options = ServeOptions::default().write_timeout(Duration::from_millis(200)).grace(PATIENCE * 2);
     let mut server = Server::start(registry, options).await;
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
     socket.write_all(b"GET /api/v1/snapshot HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

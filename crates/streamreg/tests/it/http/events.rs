@@ -145,7 +145,7 @@ async fn invalid_event_requests_are_rejected() {
 #[tokio::test]
 async fn shutdown_disconnects_event_readers_at_once() {
     let registry = Arc::new(MemoryRegistry::new());
-    let mut server = Server::start(registry, ServeOptions { grace: PATIENCE * 2, ..ServeOptions::default() }).await;
+    let mut server = Server::start(registry, ServeOptions::default().grace(PATIENCE * 2)).await;
     let mut readers = Vec::new();
     for _ in 0..10 {
         readers.push(Events::open(&server, "", "").await);
@@ -170,8 +170,7 @@ async fn closing_the_store_disconnects_event_readers() {
 #[tokio::test]
 async fn event_readers_are_limited_and_blocked_ones_are_disconnected() {
     let registry = Arc::new(MemoryRegistry::new());
-    let options =
-        ServeOptions { event_readers: 1, event_timeout: Duration::from_millis(200), ..ServeOptions::default() };
+    let options = ServeOptions::default().event_readers(1).event_timeout(Duration::from_millis(200));
     let server = Server::start(registry.clone(), options).await;
     let mut slow = Events::open(&server, "", "").await;
     let rejected = server.get("/api/v1/events").await;
@@ -199,7 +198,7 @@ async fn event_readers_are_limited_and_blocked_ones_are_disconnected() {
 #[tokio::test]
 async fn disconnected_reader_frees_its_permit() {
     let registry = Arc::new(MemoryRegistry::new());
-    let server = Server::start(registry, ServeOptions { event_readers: 1, ..ServeOptions::default() }).await;
+    let server = Server::start(registry, ServeOptions::default().event_readers(1)).await;
     for _ in 0..20 {
         let mut reader = Events::open(&server, "", "").await;
         reader.next().await;

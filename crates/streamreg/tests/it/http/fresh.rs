@@ -137,7 +137,7 @@ async fn list_sorts_and_pages_when_the_view_is_too_old() {
     let registry = Arc::new(MemoryRegistry::new());
     register_three(&*registry).await;
     registry.update_stats(&id("cam2"), &stats(7)).await.unwrap();
-    let options = ServeOptions { max_view_age: Duration::ZERO, ..ServeOptions::default() };
+    let options = ServeOptions::default().max_view_age(Duration::ZERO);
     let server = Server::start(registry, options).await;
     let page = server.get(&format!("{LIST}?sort=-bitrate&limit=2")).await.json();
     let ids: Vec<_> = page["streams"].as_array().unwrap().iter().map(|stream| stream["id"].as_str().unwrap()).collect();

@@ -282,9 +282,8 @@ async fn total_counts_matches_when_lists_come_from_the_store() {
         redis.cli(&["SADD", "mirror:streams:active", &format!("gone{n}")]).await;
     }
     let options: RedisOptions = redis.url().parse().unwrap();
-    let reader = RedisRegistry::connect(options.read_only(true)).await.unwrap();
-    let server =
-        Server::start(Arc::new(reader), ServeOptions { max_view_age: Duration::ZERO, ..ServeOptions::default() }).await;
+    let reader = RedisRegistry::connect(options.read_only()).await.unwrap();
+    let server = Server::start(Arc::new(reader), ServeOptions::default().max_view_age(Duration::ZERO)).await;
     for (query, shown) in [("", 5), ("limit=2", 2)] {
         let answer = server.get(&format!("{LIST}?{query}")).await;
         assert_eq!((ids(&answer).len(), &answer.json()["total"]), (shown, &json!(5)));

@@ -177,7 +177,7 @@ async fn every_route_works_for_a_leased_stream() {
 #[tokio::test]
 async fn one_request_carries_many_heartbeats() {
     let (server, registry) = Server::memory().await;
-    let leased = RegisterOptions::default().lease(true);
+    let leased = RegisterOptions::default().lease();
     let mine = registry.register_with(&stream("mine"), &leased).await.unwrap().epoch.unwrap();
     registry.register_with(&stream("theirs"), &leased).await.unwrap();
     registry.register(&stream("plain")).await.unwrap();

@@ -64,10 +64,10 @@ async fn client_behaves_like_the_store_behind_the_server() {
 
     for guard in [Guard::None, Guard::Force] {
         let write = Write { id: id("a"), guard, change: Change::Heartbeat };
-        assert!(client.write(&[write]).await.unwrap()[0].is_ok());
+        client.write_one(write).await.unwrap();
     }
     let stranger = Write { id: id("a"), guard: Guard::Holder("e1".parse().unwrap()), change: Change::Heartbeat };
-    assert_eq!(client.write(&[stranger]).await.unwrap()[0].as_ref().unwrap_err().kind(), ErrorKind::NotHolder);
+    assert_eq!(client.write_one(stranger).await.unwrap_err().kind(), ErrorKind::NotHolder);
     let end = UnregisterOptions::default().reason("a & b = 100 %".parse::<EndReason>().unwrap()).guard(Guard::Force);
     assert_eq!(client.unregister_with(&id("a"), &end).await.unwrap().end_reason.as_deref(), Some("a & b = 100 %"));
     let gone = client.unregister(&id("a")).await.unwrap_err();
@@ -151,7 +151,7 @@ async fn heartbeats_and_statistics_are_batched_and_other_writes_stay_in_order() 
         assert!(!error.may_have_applied() && !error.is_retryable());
     }
     // A single write, two writes to one stream, and a forced one are sent individually and in order.
-    within(client.write(&[write("a", holder, Change::Heartbeat)])).await.unwrap()[0].as_ref().unwrap();
+    within(client.write_one(write("a", holder, Change::Heartbeat))).await.unwrap();
     let twice = [write("a", Guard::None, stats), write("a", Guard::Force, Change::Heartbeat)];
     assert!(within(client.write(&twice)).await.unwrap().iter().all(Result::is_ok));
     let (requests, _) = within(task).await.unwrap();
@@ -191,7 +191,7 @@ async fn batch_may_have_applied_when_its_response_is_lost() {
 async fn one_call_keeps_a_thousand_leases_alive() {
     let (server, registry) = Server::memory().await;
     let client = server.client().await;
-    let leased = RegisterOptions::default().lease(true);
+    let leased = RegisterOptions::default().lease();
     let mut writes = Vec::new();
     for n in 0..1_000 {
         let lease =
@@ -225,7 +225,7 @@ async fn one_call_keeps_a_thousand_leases_alive() {
 async fn leases_over_http_behave_like_leases_of_the_store() {
     let (server, registry) = Server::memory().await;
     let client = server.client().await;
-    let leased = RegisterOptions::default().lease(true);
+    let leased = RegisterOptions::default().lease();
     let first = client.register_with(&stream("a"), &leased).await.unwrap();
     assert_eq!(first.stream, registry.get(&id("a")).await.unwrap());
     assert_eq!(first.epoch.as_ref(), first.stream.epoch());
@@ -261,7 +261,7 @@ async fn leases_over_http_behave_like_leases_of_the_store() {
 async fn read_only_client_sends_no_write() {
     let (server, registry) = Server::memory().await;
     registry.register(&stream("a")).await.unwrap();
-    let client = HttpRegistry::connect(server.options().read_only(true)).await.unwrap();
+    let client = HttpRegistry::connect(server.options().read_only()).await.unwrap();
     assert!(client.info().read_only);
     assert_eq!(client.list().await.unwrap().len(), 1);
     for error in [

@@ -45,7 +45,7 @@ async fn watch_reads_smaller_batches_after_a_timeout_and_grows_them_again() {
     writer.register(&stream("small", SOURCE)).await.unwrap();
     let proxy = FaultProxy::start(bed.server.addr()).await;
     let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
-    let reader = RedisRegistry::connect(options.read_only(true)).await.unwrap();
+    let reader = RedisRegistry::connect(options.read_only()).await.unwrap();
     let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
     for n in 0..MOST {
         let patch = StreamPatch { resolution: Some(n.to_string()), ..StreamPatch::default() };
@@ -89,7 +89,7 @@ async fn watch_reads_smaller_batches_after_a_timeout_and_grows_them_again() {
 #[tokio::test]
 async fn idle_watch_blocks_no_longer_than_until_its_alive_event() {
     let bed = Bed::start().await;
-    let reader = RedisRegistry::connect(bed.options().read_only(true)).await.unwrap();
+    let reader = RedisRegistry::connect(bed.options().read_only()).await.unwrap();
     let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
     let seen = watched(&bed, async {
         let event = tokio::time::timeout(SOON * 4, watch.next()).await.unwrap().unwrap();

@@ -104,7 +104,7 @@ async fn foreign_records_keep_all_other_fields_in_every_change() {
             bed.put(NAME, text, 60_000).await;
             if read.epoch().is_some() {
                 let write = Write { id: id(NAME), guard: Guard::None, change: change.clone() };
-                let answer = store.write(&[write]).await.unwrap().remove(0);
+                let answer = store.write_one(write).await;
                 assert_eq!(answer.unwrap_err().kind(), ErrorKind::NotHolder, "{text}");
                 assert_eq!(bed.text(NAME).await.unwrap(), text.as_bytes());
                 assert!(bed.pttl(NAME).await <= 60_000);
@@ -114,7 +114,7 @@ async fn foreign_records_keep_all_other_fields_in_every_change() {
                 let before = bed.text(NAME).await.unwrap();
                 let guard = if read.epoch().is_some() { Guard::Force } else { Guard::None };
                 let write = Write { id: id(NAME), guard, change: change.clone() };
-                if let Err(error) = store.write(&[write]).await.unwrap().remove(0) {
+                if let Err(error) = store.write_one(write).await {
                     wrong.push(format!("{change:?} failed with {error} on {text:.300}"));
                     break;
                 }
@@ -150,7 +150,7 @@ async fn replacing_a_foreign_record_keeps_the_required_fields() {
         let guard = if read.epoch().is_some() { Guard::Force } else { Guard::None };
         let change = Change::Update(Box::new(operations::replacement(NAME)));
         let write = Write { id: id(NAME), guard: guard.clone(), change };
-        store.write(&[write]).await.unwrap().remove(0).unwrap_or_else(|error| panic!("{text}: {error}"));
+        store.write_one(write).await.unwrap_or_else(|error| panic!("{text}: {error}"));
         let after = bed.text(NAME).await.unwrap();
         kept(&after);
         let is = json::decode(&after).unwrap();

@@ -101,7 +101,7 @@ impl Setup {
 async fn acquire_leaves_no_partial_record_when_cancelled() {
     let setup = Setup::start().await;
     let mut dropped = 0;
-    let leased = RegisterOptions::default().lease(true);
+    let leased = RegisterOptions::default().lease();
     let policies = [OnConflict::CreateOnly, OnConflict::Reject, OnConflict::TakeOver];
     for (policy, forget_scripts) in policies.into_iter().flat_map(|policy| [(policy, false), (policy, true)]) {
         dropped += at_every_point(async |polls, when| {
@@ -283,7 +283,7 @@ async fn ended_can_be_called_again_after_a_cancellation() {
                 .store
                 .register_with(
                     &stream("cam", THEIRS),
-                    &RegisterOptions::default().lease(true).on_conflict(OnConflict::TakeOver),
+                    &RegisterOptions::default().lease().on_conflict(OnConflict::TakeOver),
                 )
                 .await
                 .unwrap();
@@ -304,7 +304,7 @@ async fn ended_can_be_called_again_after_a_cancellation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recovery_leaves_no_partial_record_when_cancelled() {
     let setup = Setup::start().await;
-    let leased = RegisterOptions::default().lease(true);
+    let leased = RegisterOptions::default().lease();
     let mut dropped = 0;
     for fault in ["none", "lost", "epoch", "other", "scripts", "disconnect"] {
         dropped += at_every_point(async |polls, when| {

@@ -55,7 +55,7 @@ async fn worker_holds_streams_until_superseded() {
         let bed = Bed::start().await;
         let (holders, others) = (store(&bed, SOON).await, store(&bed, SOON).await);
         let lease = Leases::new(holders, LeaseOptions::default()).acquire(stream("cam0", MINE)).await.unwrap();
-        let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver).lease(true);
+        let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver).lease();
         let theirs = stream("cam0", THEIRS);
         // The holder writes so often that all attempts of one call may conflict.
         let takeover = async {
@@ -139,7 +139,7 @@ async fn act_after_expiry(bed: &Bed, name: &str, action: Action) -> Dump {
     let others = store(bed, SOON * 6).await;
     wait_until(SOON, async || bed.text(name).await.is_none()).await;
     // Nothing keeps this registration alive, so only the holder could change the server after this.
-    let leased = RegisterOptions::default().lease(true);
+    let leased = RegisterOptions::default().lease();
     let theirs = others.register_with(&stream(name, THEIRS), &leased).await.unwrap();
     if action == Action::RegisterAndUnregister {
         others
@@ -152,7 +152,7 @@ async fn act_after_expiry(bed: &Bed, name: &str, action: Action) -> Dump {
 
 /// Returns the events of a stream in the feed, without status changes.
 async fn feed_events(bed: &Bed, name: &str) -> Vec<String> {
-    let store = RedisRegistry::connect(bed.options().read_only(true)).await.unwrap();
+    let store = RedisRegistry::connect(bed.options().read_only()).await.unwrap();
     let tail = store.snapshot().await.unwrap().revision.unwrap();
     let mut watch = store.watch(WatchFrom::Oldest).await.unwrap();
     let mut events = Vec::new();

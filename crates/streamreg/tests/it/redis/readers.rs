@@ -74,8 +74,9 @@ async fn readers_with_few_permissions_read_everything() {
         for read_only in [true, false] {
             // Stale ids exist in each case. A store that has the permission removes them.
             bed.server.cli(&["SADD", INDEX, "gone1", "gone2"]).await;
-            let options: stream_registry::redis::RedisOptions = bed.server.url_as(name, PASSWORD).parse().unwrap();
-            let store = RedisRegistry::connect(options.read_only(read_only)).await;
+            let mut options: stream_registry::redis::RedisOptions = bed.server.url_as(name, PASSWORD).parse().unwrap();
+            options.read_only = read_only;
+            let store = RedisRegistry::connect(options).await;
             let store = store.unwrap_or_else(|error| panic!("{rules}: {error:?}"));
             let context = format!("{rules}, read_only {read_only}");
             read_all(&store, &context).await;
@@ -100,7 +101,7 @@ async fn snapshot_has_no_revision_without_permission_to_read_feed_metadata() {
     for rules in ["+@read +@connection +@scripting -hmget ~mirror:streams:*", "+@read +@connection -hmget allkeys"] {
         bed.user("facts", rules).await;
         let options: stream_registry::redis::RedisOptions = bed.server.url_as("facts", PASSWORD).parse().unwrap();
-        let store = RedisRegistry::connect(options.read_only(true)).await.unwrap();
+        let store = RedisRegistry::connect(options.read_only()).await.unwrap();
         let snapshot = store.snapshot().await.unwrap();
         assert_eq!((snapshot.streams.len(), snapshot.revision), (STREAMS, None), "{rules}");
     }
@@ -122,8 +123,9 @@ async fn replica_serves_reads() {
     let replica = Replica::of(&bed.server).await;
     replica.caught_up(&bed.server).await;
     for read_only in [true, false] {
-        let options: stream_registry::redis::RedisOptions = replica.url().parse().unwrap();
-        let store = RedisRegistry::connect(options.read_only(read_only)).await.unwrap();
+        let mut options: stream_registry::redis::RedisOptions = replica.url().parse().unwrap();
+        options.read_only = read_only;
+        let store = RedisRegistry::connect(options).await.unwrap();
         read_all(&store, &format!("a replica, read_only {read_only}")).await;
     }
     assert!(bed.index().await.contains(&b"gone0"[..]), "a store on a replica cannot remove stale ids");
@@ -166,7 +168,7 @@ async fn read_only_store_writes_nothing() {
     let seen = watched(&bed, async {
         for url in &urls {
             let options: stream_registry::redis::RedisOptions = url.parse().unwrap();
-            let store = RedisRegistry::connect(options.read_only(true)).await.unwrap();
+            let store = RedisRegistry::connect(options.read_only()).await.unwrap();
             read_all(&store, url).await;
             for verb in ALL {
                 assert_eq!(verb.run(&store, "cam1").await.unwrap_err().kind(), ErrorKind::Denied, "{verb:?}");

@@ -150,7 +150,7 @@ async fn reader_needs_exactly_the_documented_permissions() {
     let rules = rules("viewer");
     let writer = bed.store().await;
     let read_all = async |rules: &[&str]| {
-        let reader = open(&bed, rules, |options| options.read_only(true)).await?;
+        let reader = open(&bed, rules, |options| options.read_only()).await?;
         read(&reader).await?;
         reader.watch(WatchFrom::Oldest).await?;
         let mut watch = reader.watch(WatchFrom::Now).await?;

@@ -63,7 +63,7 @@ impl Bed {
     }
 
     pub(crate) async fn witness_that_compares(&self, every: Duration) -> Witness {
-        let store = Arc::new(RedisRegistry::connect(self.options().read_only(true)).await.unwrap());
+        let store = Arc::new(RedisRegistry::connect(self.options().read_only()).await.unwrap());
         let options = ViewOptions::default().reconcile_every(every);
         let view = View::new(Arc::clone(&store) as Arc<dyn Registry>, options);
         tokio::time::timeout(SOON, view.ready()).await.unwrap().unwrap();

@@ -48,7 +48,7 @@ async fn pending_expiry_is_emitted_before_the_next_registration() {
     assert_eq!(expired(&mut watch).await, first);
     assert_eq!(registered(&mut watch).await.source_addr, OTHER);
     // If a holder recovers its stream, no expiry is emitted.
-    let lease = store.register_with(&stream("leased", SOURCE), &RegisterOptions::default().lease(true)).await.unwrap();
+    let lease = store.register_with(&stream("leased", SOURCE), &RegisterOptions::default().lease()).await.unwrap();
     registered(&mut watch).await;
     bed.server.cli(&["DEL", "mirror:streams:leased"]).await;
     let back = RegisterOptions::default().recover(lease.epoch.unwrap());
@@ -233,7 +233,7 @@ async fn recovered_lease_does_not_hide_the_expiry_of_another_stream() {
     let bed = Bed::start().await;
     let store = bed.store().await;
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
-    let lease = store.register_with(&stream("cam", SOURCE), &RegisterOptions::default().lease(true)).await.unwrap();
+    let lease = store.register_with(&stream("cam", SOURCE), &RegisterOptions::default().lease()).await.unwrap();
     registered(&mut watch).await;
     // The lease's expiry was emitted. Then another stream used the id, and its expiry is still pending.
     bed.server.cli(&["DEL", "mirror:streams:cam"]).await;
@@ -277,7 +277,7 @@ async fn large_index_and_slow_network_do_not_delay_an_expiry() {
     let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
     let _sweeper = RedisRegistry::connect(options.ttl(TTL)).await.unwrap();
     proxy.delay_replies(Duration::from_millis(25));
-    let reader = RedisRegistry::connect(bed.options().read_only(true)).await.unwrap();
+    let reader = RedisRegistry::connect(bed.options().read_only()).await.unwrap();
     let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
     let stale: Vec<String> = (0..STALE).map(|n| format!("stale{n}")).collect();
     for stale in stale.chunks(2_000) {

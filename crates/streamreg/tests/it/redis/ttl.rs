@@ -126,7 +126,8 @@ async fn later_tombstone_always_has_a_greater_epoch() {
     let store = bed.store().await;
     for (lease, expected) in [(false, format!("{AHEAD}~")), (true, AHEAD.to_owned())] {
         for takes_over in [false, true] {
-            let options = RegisterOptions::default().lease(lease);
+            let mut options = RegisterOptions::default();
+            options.lease = lease;
             store.register_with(&stream("cam1", SOURCE), &options).await.unwrap();
             bed.put_only(MARK, format!("x\n{AHEAD}\n{{}}"), 60_000).await;
             if takes_over {

@@ -194,7 +194,7 @@ async fn view_finds_changes_of_other_programs_when_it_reconciles() {
 async fn viewer(bed: &Bed) -> Arc<RedisRegistry> {
     bed.user("viewer", &super::rights::rules("viewer").join(" ")).await;
     let options: RedisOptions = bed.server.url_as("viewer", PASSWORD).parse().unwrap();
-    Arc::new(RedisRegistry::connect(options.read_only(true)).await.unwrap())
+    Arc::new(RedisRegistry::connect(options.read_only()).await.unwrap())
 }
 
 /// Returns a number from INFO.
