@@ -1,9 +1,9 @@
 //! The console blocks of the README and of pages in docs, run as they stand and compared.
 //!
 //! A line that begins with `$ ` is a command, which runs at a terminal. If it ends with a backslash, the next line continues
-//! it. The following lines are its complete output. `…` in a
-//! line matches any non-empty string, and a line of only `…` matches any number of lines. The default ports in commands and
-//! output are replaced by those of the test's own servers. `serve` and `demo` keep running. Other commands fail the test.
+//! it. The following lines are its complete output. `…` in a line matches any non-empty string, and a line of only `…`
+//! matches any number of lines. The default ports in commands and output are replaced by those of the test's own servers.
+//! `serve` and `demo` keep running. Other commands fail the test.
 
 use std::collections::HashMap;
 use std::fs;
