@@ -49,6 +49,10 @@
 )]
 //! | [`mock::MockRegistry`] | | tests of your program: errors, delays and a manual clock | |
 //!
+//! `examples/node.rs` in this crate is an ingest node to copy from. It registers a stream, reports statistics, watches the
+//! other streams of its node, and unregisters its stream on Ctrl-C:
+//! `cargo run -p stream-registry --example node redis://127.0.0.1:6379`.
+//!
 //! # Modules
 //!
 //! * [`registry`]: the trait, its options and its results.
@@ -59,6 +63,8 @@
 //! * [`view`]: a copy of all live streams in this process, kept current by the change feed. Use it for fast look-ups.
 //! * [`query`]: filters, orders and pages, counts by node, type or status, and the history of ended streams.
 //! * [`mock`]: a store for your tests.
+#![cfg_attr(doc, doc = "* [`semantics`]: the exact behaviour of every operation, as a page.")]
+#![cfg_attr(doc, doc = "* [`design`]: the decisions behind the software and their reasons, as a page.")]
 //!
 //! # What it does not do
 //!
@@ -79,8 +85,18 @@
 
 /// Compiles and runs the example in the README.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 mod readme {}
+
+/// [semantics]: crate::semantics
+#[cfg(doc)]
+#[doc = include_str!("../docs/design.md")]
+pub mod design {}
+
+/// [design]: crate::design#redis
+#[cfg(doc)]
+#[doc = include_str!("../docs/semantics.md")]
+pub mod semantics {}
 
 mod backoff;
 #[cfg(feature = "conformance")]

@@ -4,19 +4,43 @@
 //! [`Registry::summary`](crate::Registry::summary) counts streams by node, type or status, and
 //! [`Registry::history`](crate::Registry::history) lists streams that have ended.
 //!
+//! A [`Query`] combines three parts, each of which has a default:
+//!
+//! * a [`Filter`]: every condition must hold; without conditions, all streams match;
+//! * an [`Order`]: a field, ascending or descending; by id, unless you choose another field;
+//! * a page: at most `limit` streams, after the `cursor` of the previous page.
+//!
+//! This reads all active SRT streams of one customer, the highest bit rate first, two streams per page:
+//!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
-//! use stream_registry::query::{Filter, Query};
-//! use stream_registry::{MemoryRegistry, Registry, Stream, StreamId, StreamType};
+//! use std::num::NonZeroU32;
+//! use stream_registry::query::{Filter, Order, Query, SortField};
+//! use stream_registry::{MemoryRegistry, Registry, Stream, StreamId, StreamStatus, StreamType};
 //!
 //! let registry = MemoryRegistry::new();
-//! for name in ["cam1", "cam2", "mic1"] {
-//!     registry.register(&Stream::new(StreamId::new(name)?, StreamType::Srt, "203.0.113.7:40112")).await?;
+//! for (name, customer, bitrate) in
+//!     [("cam1", "acme", 8_000_000), ("cam2", "acme", 5_000_000), ("cam3", "acme", 6_000_000), ("cam4", "other", 1)]
+//! {
+//!     let mut stream = Stream::new(StreamId::new(name)?, StreamType::Srt, "203.0.113.7:40112");
+//!     stream.set_status(StreamStatus::Active);
+//!     stream.bitrate = bitrate;
+//!     stream.labels.insert("customer".into(), customer.into());
+//!     registry.register(&stream).await?;
 //! }
-//! let query = Query::default().filter(Filter::default().search("cam")).order("-id".parse()?);
-//! let page = registry.find(&query).await?;
-//! let ids: Vec<_> = page.streams.iter().map(|stream| stream.id.as_str()).collect();
-//! assert_eq!(ids, ["cam2", "cam1"]);
+//!
+//! let filter = Filter::default().status(StreamStatus::Active).kind(StreamType::Srt).label("customer", "acme");
+//! let order = Order::by(SortField::Bitrate).descending();
+//! let mut query = Query::default().filter(filter).order(order).limit(NonZeroU32::MIN.saturating_add(1));
+//! let mut ids = Vec::new();
+//! loop {
+//!     let page = registry.find(&query).await?;
+//!     assert_eq!(page.total, 3); // All matches, not only those on this page.
+//!     ids.extend(page.streams.into_iter().map(|stream| stream.id.to_string()));
+//!     let Some(next) = page.next else { break };
+//!     query = query.cursor(next);
+//! }
+//! assert_eq!(ids, ["cam1", "cam3", "cam2"]);
 //! # Ok(()) }
 //! ```
 

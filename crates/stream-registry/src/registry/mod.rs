@@ -1,4 +1,28 @@
 //! The trait [`Registry`], its options and its results.
+//!
+//! Which method to call:
+//!
+//! | task | method |
+//! |---|---|
+//! | hold a stream in an ingest node | none: use [`Leases`](crate::lease::Leases), which call these methods for you |
+//! | register a stream | [`register`](Registry::register); [`register_with`](Registry::register_with) takes a policy or a lease |
+//! | register under a generated id | [`register_new`](Registry::register_new) |
+//! | keep a stream alive | [`update_heartbeat`](Registry::update_heartbeat); every other write does so too |
+//! | report statistics | [`update_stats`](Registry::update_stats) |
+//! | change the status | [`update_status`](Registry::update_status) |
+//! | change codec, resolution, node or labels | [`patch`](Registry::patch); not [`update`](Registry::update), which replaces the whole record |
+//! | write to many streams in one call | [`write`](Registry::write), with one [`Write`] per stream |
+//! | write to a leased stream | [`write_one`](Registry::write_one), with a [`Guard`] |
+//! | end a stream | [`unregister`](Registry::unregister); [`unregister_with`](Registry::unregister_with) takes a reason and a guard |
+//! | read one stream, or some by id | [`get`](Registry::get), [`get_many`](Registry::get_many) |
+//! | read all streams at one moment | [`list`](Registry::list); [`snapshot`](Registry::snapshot) also returns the revision to watch from |
+//! | filter, sort and page | [`find`](Registry::find); without a server or a view, each call reads the whole store |
+//! | read a large registry in small steps | [`list_page`](Registry::list_page) |
+//! | count by node, type or status | [`summary`](Registry::summary) |
+//! | read the same streams again and again | none: keep a [`View`](crate::view::View) |
+//! | follow changes | [`watch`](Registry::watch) |
+//! | list streams that have ended | [`history`](Registry::history) |
+//! | check the store | [`ping`](Registry::ping), [`info`](Registry::info) |
 
 pub(crate) mod cursor;
 pub(crate) mod epoch;

@@ -3,27 +3,50 @@
 //! [`Registry::watch`](crate::Registry::watch) returns a [`Watch`], a stream of [`Event`]s. Heartbeats and statistics are
 //! not events. Each event has a [`Revision`], the position in the feed after which a later watch can resume.
 //!
-//! To follow the state of a registry, take a snapshot and watch from its revision:
+//! | event | words ([`Event::as_str`]) | what the consumer does |
+//! |---|---|---|
+//! | [`Event::Changed`] | `registered`, `updated`, `status`, `patched`, `taken_over` | replaces its copy of the stream, or inserts it |
+//! | [`Event::Ended`] | `unregistered`, `expired` | removes its copy; `last` is the last known record |
+//! | [`Event::Resync`] | `resync` | takes a new snapshot, and watches from its revision |
+//! | [`Event::Alive`], and events of later versions | `alive` | nothing; stores the revision if it resumes from revisions |
+//!
+//! To follow the state of a registry, take a snapshot and watch from its revision. This function does so until a stream is
+//! live:
 //!
 //! ```
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
 //! use std::collections::HashMap;
 //! use stream_registry::watch::{Event, WatchFrom};
-//! use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+//! use stream_registry::{MemoryRegistry, Registry, Result, Stream, StreamId, StreamType};
 //!
-//! let registry = MemoryRegistry::new();
-//! let snapshot = registry.snapshot().await?;
-//! let mut live: HashMap<_, _> = snapshot.streams.into_iter().map(|stream| (stream.id.clone(), stream)).collect();
-//! let mut watch = registry.watch(snapshot.revision.map_or(WatchFrom::Now, WatchFrom::Revision)).await?;
-//!
-//! registry.register(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
-//! match watch.next().await {
-//!     Some(Event::Changed { stream, .. }) => drop(live.insert(stream.id.clone(), (*stream).clone())),
-//!     Some(Event::Ended { last, .. }) => drop(live.remove(&last.id)),
-//!     Some(Event::Resync { .. }) => todo!("take a snapshot and watch from its revision again"),
-//!     _ => {}
+//! async fn wait_for(id: &StreamId, registry: &dyn Registry) -> Result<Option<Stream>> {
+//!     'snapshot: loop {
+//!         let snapshot = registry.snapshot().await?;
+//!         let mut live: HashMap<_, _> = snapshot.streams.into_iter().map(|stream| (stream.id.clone(), stream)).collect();
+//!         let from = snapshot.revision.map_or(WatchFrom::Now, WatchFrom::Revision);
+//!         let mut watch = registry.watch(from).await?;
+//!         while !live.contains_key(id) {
+//!             match watch.next().await {
+//!                 Some(Event::Changed { stream, .. }) => {
+//!                     live.insert(stream.id.clone(), (*stream).clone());
+//!                 }
+//!                 Some(Event::Ended { last, .. }) => {
+//!                     live.remove(&last.id);
+//!                 }
+//!                 Some(Event::Resync { .. }) => continue 'snapshot,
+//!                 Some(_) => {}
+//!                 None => return Ok(None), // The registry was closed.
+//!             }
+//!         }
+//!         return Ok(live.remove(id));
+//!     }
 //! }
-//! assert!(live.contains_key("cam1"));
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+//! let registry = MemoryRegistry::new();
+//! let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+//! let (found, registered) = tokio::join!(wait_for(&stream.id, &registry), registry.register(&stream));
+//! registered?;
+//! assert_eq!(found?.map(|stream| stream.source_addr).as_deref(), Some("203.0.113.7:40112"));
 //! # Ok(()) }
 //! ```
 //!

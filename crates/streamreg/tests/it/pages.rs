@@ -82,7 +82,9 @@ fn every_link_in_a_page_has_a_target() {
     let mut checked = 0;
     for name in PAGES {
         let text = prose(&page(name));
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let inline = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let defined = text.lines().filter(|line| line.starts_with('[')).filter_map(|line| line.split_once("]: "));
+        for link in inline.chain(defined.map(|(_, target)| target)) {
             if link.starts_with("https://") {
                 continue;
             }

@@ -1,8 +1,9 @@
 //! The console blocks of the README and of pages in docs, run as they stand and compared.
 //!
-//! A line that begins with `$ ` is a command, which runs at a terminal. The following lines are its complete output. `…` in a
-//! line matches any non-empty string, and a line of only `…` matches any number of lines. The default ports in commands and
-//! output are replaced by those of the test's own servers. `serve` and `demo` keep running. Other commands fail the test.
+//! A line that begins with `$ ` is a command, which runs at a terminal. If it ends with a backslash, the next line continues
+//! it. The following lines are its complete output. `…` in a line matches any non-empty string, and a line of only `…`
+//! matches any number of lines. The default ports in commands and output are replaced by those of the test's own servers.
+//! `serve` and `demo` keep running. Other commands fail the test.
 
 use std::collections::HashMap;
 use std::fs;
@@ -68,7 +69,16 @@ fn steps(text: &str) -> Vec<Step> {
         for (number, line) in (first..).zip(block.lines()) {
             match line.strip_prefix("$ ") {
                 Some(command) => steps.push(Step { number, command: command.to_owned(), expected: Vec::new() }),
-                None => steps.last_mut().unwrap().expected.push(line.to_owned()),
+                None => {
+                    let step = steps.last_mut().unwrap();
+                    // A backslash at the end of a line continues the command, as in a shell.
+                    if step.expected.is_empty() && step.command.ends_with('\\') {
+                        step.command.push('\n');
+                        step.command.push_str(line);
+                    } else {
+                        step.expected.push(line.to_owned());
+                    }
+                }
             }
         }
     }
