@@ -389,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn builder_changes_no_clone_of_an_error() {
+    fn error_builder_does_not_change_clones() {
         let error = Error::new(ErrorKind::Unavailable, "the store is unreachable");
         let named = error.clone().with_operation(Operation::Get).with_operation(Operation::List);
         assert_eq!((error.operation(), named.operation()), (None, Some(Operation::Get)));

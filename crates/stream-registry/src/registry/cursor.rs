@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursor_is_accepted_by_its_kind_of_store_only() {
+    fn cursor_is_rejected_by_another_kind_of_store() {
         for position in [0, 1, u64::MAX] {
             let cursor = make('m', position).unwrap();
             assert_eq!(read('m', &cursor).unwrap(), position);

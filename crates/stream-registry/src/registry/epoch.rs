@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn later_epoch_is_greater_even_if_clock_goes_back() {
+    fn later_epoch_is_greater_when_the_clock_goes_back() {
         let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
         let later = Timestamp::from_unix_nanos(1_800_000_000_000_001_000);
         let first = next(now, []);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn tombstone_never_decreases() {
+    fn tombstone_epoch_never_decreases() {
         let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
         let epoch = next(now, []);
         assert_eq!(tombstone(Some(&epoch), now, None), epoch.as_str());

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn heartbeat_keeps_everything_that_another_program_wrote() {
+    fn heartbeat_keeps_all_fields_of_another_program() {
         for (json, end) in [
             // Unknown fields, also nested, empty and duplicate, with known names inside.
             (

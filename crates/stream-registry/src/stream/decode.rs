@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn encoder_writes_thirteen_fields_first_and_compact() {
+    fn encoder_writes_thirteen_fields_first_without_spaces() {
         let mut stream = Stream::new(id(), StreamType::Srt, "[::1]:9000");
         (stream.created_at, stream.last_heartbeat) = (Timestamp::ZERO, later());
         stream.frame_rate = 59.94;

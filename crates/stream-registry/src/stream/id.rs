@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generated_id_has_its_form_and_never_repeats() {
+    fn generated_id_is_well_formed_and_unique() {
         let ids: std::collections::BTreeSet<_> =
             (0..10_000).map(|_| generate_stream_id(&StreamType::Rtp, "[::1]:5004")).collect();
         assert_eq!(ids.len(), 10_000);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn id_is_accepted_within_its_limits_only() {
+    fn id_is_rejected_outside_its_limits() {
         for good in ["a", "a b", "a/b", "a:b", "*", "{}", "\"'\\", "📺", "Active", "...", &"é".repeat(128)] {
             assert_eq!(good.parse::<StreamId>().unwrap().as_str(), good);
         }

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn parse_rejects_other_input_and_says_why() {
+    fn parse_rejects_other_input_with_a_reason() {
         for text in ["", "m", "5x", "5M", "-5s", "5 m", "1m1h", "5m5m", "1.5h", "5mm", "s5", "5m ", "٥m", "5s3"] {
             let fault = parse(text).expect_err(text);
             assert!(fault.contains("such as 90s"), "{text}: {fault}");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_writes_the_form_that_parse_accepts() {
+    fn exact_format_is_accepted_by_parse() {
         for text in ["0s", "1ms", "1s500ms", "1m", "1m30s", "2h", "1d1h1m1s1ms"] {
             assert_eq!(exact(parse(text).unwrap()), text);
         }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn short_format_has_at_most_two_units() {
+    fn short_duration_has_at_most_two_units() {
         for (seconds, text) in
             [(0, "0s"), (59, "59s"), (60, "1m00s"), (125, "2m05s"), (3_720, "1h02m"), (273_600, "3d04h")]
         {

@@ -13,7 +13,7 @@ use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus};
 declare! {
     "atomicity", Long: [
         concurrent_changes_of_one_stream_are_all_kept,
-        readers_never_see_a_half_replaced_record,
+        readers_never_see_a_partially_replaced_record,
         failed_write_changes_nothing,
         write_does_not_restore_an_unregistered_stream,
         concurrent_register_and_unregister_keep_record_and_lists_consistent,
@@ -60,7 +60,7 @@ fn written_by(name: &str, writer: u64) -> Stream {
     record
 }
 
-async fn readers_never_see_a_half_replaced_record(case: &Case) -> Check {
+async fn readers_never_see_a_partially_replaced_record(case: &Case) -> Check {
     case.put(&written_by("a", 0)).await?;
     let writers = (1..=8_u64).map(|writer| {
         let registry = case.shared();

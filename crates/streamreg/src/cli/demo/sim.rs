@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_up_streams_are_valid_and_labelled() {
+    fn simulated_streams_are_valid_and_labelled() {
         let first = Simulation::new(1).unwrap().step();
         assert_eq!(first.registrations.len(), STREAMS.len());
         assert!((18..=24).contains(&STREAMS.len()));

@@ -13,11 +13,11 @@ use stream_registry::{
 use streamreg::server::ServeOptions;
 use testkit::RedisServer;
 
-use super::kit::{Answer, BlockingRegistry, CAM, PATIENCE, Server, id, stream};
+use super::kit::{BlockingRegistry, CAM, Response, Server, TIMEOUT, id, stream};
 
 const LIST: &str = "/api/v1/streams";
 
-fn ids(answer: &Answer) -> Vec<String> {
+fn ids(answer: &Response) -> Vec<String> {
     assert_eq!(answer.status, 200, "{}", answer.body);
     let streams = answer.json()["streams"].as_array().unwrap().clone();
     streams.iter().map(|stream| stream["id"].as_str().unwrap().to_owned()).collect()
@@ -86,7 +86,7 @@ async fn list_filters_sorts_and_pages() {
     let (server, registry) = Server::memory().await;
     fill(&*registry).await;
     server.json("POST", LIST, r#"{"id":"cam99","type":"srt","source_addr":"h:1"}"#).await;
-    server.ask("DELETE", &format!("{LIST}/cam99"), &[], "").await;
+    server.request("DELETE", &format!("{LIST}/cam99"), &[], "").await;
     filters_and_pages(&server).await;
 }
 
@@ -97,7 +97,7 @@ async fn list_filters_sorts_and_pages_when_the_store_has_no_feed() {
     fill(&store.inner).await;
     let server = Server::start(store.clone(), ServeOptions::default()).await;
     server.json("POST", LIST, r#"{"id":"cam99","type":"srt","source_addr":"h:1"}"#).await;
-    server.ask("DELETE", &format!("{LIST}/cam99"), &[], "").await;
+    server.request("DELETE", &format!("{LIST}/cam99"), &[], "").await;
     filters_and_pages(&server).await;
 }
 
@@ -110,7 +110,7 @@ async fn cursor_stays_valid_and_belongs_to_its_order() {
     let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
     // The stream at the cursor ends, and another one is registered.
     let last = ids(&first).pop().unwrap();
-    server.ask("DELETE", &format!("{LIST}/{last}"), &[], "").await;
+    server.request("DELETE", &format!("{LIST}/{last}"), &[], "").await;
     server.json("POST", LIST, r#"{"id":"cam61","type":"srt","source_addr":"h:1"}"#).await;
     let rest = server.get(&format!("{LIST}?sort=-bitrate&cursor={cursor}")).await;
     let both: BTreeSet<_> = ids(&first).into_iter().chain(ids(&rest)).collect();
@@ -149,7 +149,7 @@ async fn writes_are_listed(registry: Arc<dyn Registry>) {
             assert_eq!(server.json("PUT", &format!("{cam}/status"), &body).await.status, 204);
             assert_listed(&server, &*registry, status).await;
         }
-        assert_eq!(server.ask("POST", &format!("{cam}/heartbeat"), &[], "").await.status, 204);
+        assert_eq!(server.request("POST", &format!("{cam}/heartbeat"), &[], "").await.status, 204);
         assert_listed(&server, &*registry, "a heartbeat").await;
         assert_eq!(server.json("PATCH", &cam, r#"{"node":"n1"}"#).await.status, 200);
         assert_listed(&server, &*registry, "a patch").await;
@@ -157,7 +157,7 @@ async fn writes_are_listed(registry: Arc<dyn Registry>) {
         assert_eq!(server.json("POST", "/api/v1/heartbeats", &batch).await.status, 200);
         assert_listed(&server, &*registry, "a batch").await;
         if round % 2 == 0 {
-            assert_eq!(server.ask("DELETE", &cam, &[], "").await.status, 204);
+            assert_eq!(server.request("DELETE", &cam, &[], "").await.status, 204);
             assert_listed(&server, &*registry, "an unregistration").await;
         }
     }
@@ -182,7 +182,7 @@ async fn list_shows_batched_statistics_at_once() {
         registry.register(&stream(&format!("cam{n}"))).await.unwrap();
     }
     let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
-    testkit::wait_until(PATIENCE, async || server.get(LIST).await.json()["total"] == 700).await;
+    testkit::wait_until(TIMEOUT, async || server.get(LIST).await.json()["total"] == 700).await;
     let streams: Vec<_> = (0..700).map(|n| json!({"id": format!("cam{n}"), "stats": {"bitrate": n + 1}})).collect();
     let answer = server.json("POST", "/api/v1/heartbeats", &json!({"streams": streams}).to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -194,7 +194,7 @@ async fn list_omits_expired_streams() {
     let registry = Arc::new(MemoryRegistry::with_ttl(Duration::from_secs(1)).unwrap());
     let server = Server::start(registry.clone(), ServeOptions::default()).await;
     registry.register(&stream("expiring")).await.unwrap();
-    testkit::wait_until(PATIENCE, async || server.get(LIST).await.json()["total"] == 1).await;
+    testkit::wait_until(TIMEOUT, async || server.get(LIST).await.json()["total"] == 1).await;
     while registry.get(&id("expiring")).await.is_ok() {
         let _ = server.get(LIST).await;
     }
@@ -212,7 +212,7 @@ async fn list_omits_streams_that_expired_because_another_program_shortened_their
             registry.register(&stream(&format!("cam{n}"))).await.unwrap();
         }
         let held = registry.list().await.unwrap().len();
-        testkit::wait_until(PATIENCE, async || listed("limit=10000").await.json()["total"] == held).await;
+        testkit::wait_until(TIMEOUT, async || listed("limit=10000").await.json()["total"] == held).await;
         // Another program's write, which is not in the feed.
         assert_eq!(redis.cli(&["PEXPIRE", "mirror:streams:cam1", "1100"]).await, "1");
         while registry.get(&id("cam1")).await.is_ok() {}
@@ -246,7 +246,7 @@ async fn pages_omit_any_number_of_consecutive_ended_streams() {
             for name in &names {
                 assert!(server.json("POST", LIST, &CAM.replace("cam1", name)).await.status < 300);
             }
-            testkit::wait_until(PATIENCE, async || server.get(LIST).await.json()["total"] == names.len()).await;
+            testkit::wait_until(TIMEOUT, async || server.get(LIST).await.json()["total"] == names.len()).await;
             for (n, name) in names.iter().enumerate().filter(|(n, _)| !stay.contains(n)) {
                 let key = format!("mirror:streams:{name}");
                 if n % 2 == 0 {
@@ -301,7 +301,7 @@ async fn list_is_available_while_the_store_is_down() {
     }
     assert_eq!(server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"active"}"#).await.status, 204);
     // A cursor of the view shows that the list came from the view.
-    testkit::wait_until(PATIENCE, async || {
+    testkit::wait_until(TIMEOUT, async || {
         let page = server.get(&format!("{LIST}?limit=1")).await.json();
         page["next_cursor"].as_str().is_some_and(|cursor| cursor.starts_with("v."))
     })
@@ -310,13 +310,13 @@ async fn list_is_available_while_the_store_is_down() {
     let listed = server.get(&format!("{LIST}?status=active")).await;
     assert_eq!(ids(&listed), ["cam1"]);
     // Once the store is known to be down, writes are certainly not applied, and the list stays the same.
-    testkit::wait_until(PATIENCE, async || server.get("/readyz").await.status == 503).await;
+    testkit::wait_until(TIMEOUT, async || server.get("/readyz").await.status == 503).await;
     let paused = server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"paused"}"#).await;
     assert_eq!(paused.problem(503, "unavailable")["may_have_applied"], false);
     assert_eq!(ids(&server.get(&format!("{LIST}?status=active")).await), ["cam1"]);
     // The view cannot show a write that may have been applied, so the list needs the store, which does not respond.
     redis.restart(testkit::Data::Empty).await;
-    testkit::wait_until(PATIENCE, async || server.get("/readyz").await.status == 200).await;
+    testkit::wait_until(TIMEOUT, async || server.get("/readyz").await.status == 200).await;
     redis.pause();
     let unconfirmed = server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"paused"}"#).await;
     assert_eq!(unconfirmed.problem(503, "timeout")["may_have_applied"], true);

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
-use super::kit::{PATIENCE, Server, id, stream, within};
+use super::kit::{Server, TIMEOUT, id, stream, within};
 
 #[tokio::test]
 async fn client_behaves_like_the_store_behind_the_server() {
@@ -376,7 +376,7 @@ async fn unexpected_responses_become_clear_errors() {
 }
 
 #[tokio::test]
-async fn missing_and_silent_servers_become_clear_errors() {
+async fn unreachable_and_silent_servers_become_clear_errors() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let options: HttpOptions = format!("http://{addr}").parse().unwrap();
@@ -384,7 +384,7 @@ async fn missing_and_silent_servers_become_clear_errors() {
     let start = Instant::now();
     let error = HttpRegistry::connect(options.timeout(Duration::from_millis(100))).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Timeout, false));
-    assert!(start.elapsed() < PATIENCE);
+    assert!(start.elapsed() < TIMEOUT);
     // A bound port without a listener, so that no other test can use it.
     let bound = TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -397,7 +397,7 @@ async fn missing_and_silent_servers_become_clear_errors() {
 }
 
 #[tokio::test]
-async fn batch_fails_at_once_when_the_server_is_dead() {
+async fn batch_fails_at_once_when_the_server_is_unreachable() {
     let (addr, task) = scripted(vec![vec![ok(INFO)]]).await;
     let options: HttpOptions = format!("http://{addr}").parse().unwrap();
     let client = HttpRegistry::connect(options.timeout(Duration::from_millis(200))).await.unwrap();
