@@ -112,11 +112,11 @@ impl ChangeKind {
 impl FromStr for ChangeKind {
     type Err = InvalidValue;
 
-    fn from_str(word: &str) -> Result<Self, InvalidValue> {
+    fn from_str(name: &str) -> Result<Self, InvalidValue> {
         [Self::Registered, Self::Updated, Self::Status, Self::Patched, Self::TakenOver]
             .into_iter()
-            .find(|kind| kind.as_str() == word)
-            .ok_or_else(|| InvalidValue::unknown_word("kind of change", word))
+            .find(|kind| kind.as_str() == name)
+            .ok_or_else(|| InvalidValue::unknown_name("kind of change", name))
     }
 }
 

@@ -25,7 +25,7 @@ pub struct UnregisterArgs {
     pub ids: Vec<StreamId>,
 
     /// Unregister all streams of this ingest node
-    #[arg(long, conflicts_with = "ids", value_parser = input::non_empty_text)]
+    #[arg(long, conflicts_with = "ids", value_parser = input::non_empty_string)]
     pub node: Option<String>,
 
     /// Reason, at most 1 KiB; becomes end_reason of the final record

@@ -9,7 +9,7 @@ use super::feed::{changed, ended, follow};
 use crate::error::{ErrorKind, Operation};
 use crate::query::{By, Ended, Filter, Order, Query, SortField, Summary};
 use crate::registry::{OnConflict, Page, RegisterOptions, UnregisterOptions};
-use crate::stream::limits::{MAX_LABELS, MAX_TEXT_BYTES};
+use crate::stream::limits::{MAX_LABELS, MAX_STRING_BYTES};
 use crate::stream::{Stream, StreamStatus, StreamType, Timestamp};
 use crate::watch::{Ending, Event, WatchFrom};
 
@@ -298,7 +298,7 @@ async fn find_rejects_a_malformed_cursor(case: &Case) -> Check {
 }
 
 async fn every_query_rejects_conditions_outside_their_limits(case: &Case) -> Check {
-    let long = "x".repeat(MAX_TEXT_BYTES + 1);
+    let long = "x".repeat(MAX_STRING_BYTES + 1);
     let many = (0..=MAX_LABELS).fold(Filter::default(), |filter, n| filter.label(format!("l{n}"), "x"));
     for filter in [
         Filter::default().node(&long),
