@@ -160,7 +160,7 @@ impl<J: Job> Coalescer<J> {
                 slot.coalescer.fail_waiting();
             }
             for (sender, answer) in senders.into_iter().zip(answers) {
-                // The receiver may be gone.
+                // The receiver may have been dropped.
                 let _ = sender.send(answer);
             }
             // While the other batch is in flight, callers that were just answered may call again and join the next

@@ -107,7 +107,7 @@ impl Link {
                 *lock(&self.current) = Some(connection.clone());
                 self.attempts.fetch_add(1, Ordering::AcqRel);
                 if self.closed.load(Ordering::Acquire) {
-                    // The registry was closed during the attempt.
+                    // Another caller closed the registry during the attempt.
                     self.close();
                     return Err(Error::closed());
                 }

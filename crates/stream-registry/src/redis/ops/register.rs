@@ -82,7 +82,7 @@ pub(in crate::redis) async fn register(
     Err(contended())
 }
 
-/// The state of the store as far as the client knows it. The first attempt assumes a free id.
+/// The state of the store that the client has read so far. The first attempt assumes a free id.
 #[derive(Default)]
 struct Known {
     /// Raw JSON of the existing record.
@@ -142,7 +142,7 @@ async fn decide(
 fn remembered(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, answer: &[u8]) -> Result<Registered> {
     let answer = String::from_utf8_lossy(answer);
     let (outcome, json) = answer.split_once('\n').unwrap_or(("", &answer));
-    // Any other word is the stored answer to an unregistration.
+    // Any other value is the stored result of an unregistration.
     let outcome = outcome.parse().map_err(|_| rules::operation_reused())?;
     let first = crate::stream::decode::decode_listed(json)?;
     if first.id != stream.id && !options.generated_id {

@@ -150,10 +150,10 @@ fn callers_pass_exactly_the_keys_and_arguments_of_the_header() {
 
 /// Returns the code without the branch for a single write, which undoes its write instead of checking first.
 fn without_single_write_branch(code: &str) -> String {
-    let Some((before, rest)) = code.split_once("if #texts == 1 and") else { return code.to_owned() };
+    let Some((before, rest)) = code.split_once("if #records == 1 and") else { return code.to_owned() };
     let (block, after) = rest.split_once("\nend\n").unwrap();
     let rollback = block.split_once("redis.pcall('PEXPIRE'").unwrap().1;
-    assert!(rollback.contains("call('SETRANGE', key, '0', text)"), "a denied command leaves a partial change");
+    assert!(rollback.contains("call('SETRANGE', key, '0', json)"), "a denied command leaves a partial change");
     format!("{before}{after}")
 }
 
@@ -185,7 +185,7 @@ fn scripts_check_permissions_before_their_first_write() {
         }
         // A single write needs no check.
         if calls.iter().filter(|(_, command)| WRITES.contains(command)).count() > 1 {
-            assert!(code[..first_write].contains("forbidden("), "{name}.lua writes without a permission check");
+            assert!(code[..first_write].contains("permission_error("), "{name}.lua writes without a permission check");
         }
     }
 }
