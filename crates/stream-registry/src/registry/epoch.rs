@@ -25,7 +25,7 @@ pub(crate) fn tombstone(epoch: Option<&Epoch>, now: Timestamp, previous: Option<
     match previous {
         None => tombstone,
         Some(previous) if previous < tombstone.as_str() => tombstone,
-        // The record without an epoch came after the previous tombstone, so its own must be greater.
+        // The record without an epoch is newer than the previous tombstone, so its tombstone must be greater.
         Some(previous) if epoch.is_none() && !previous.ends_with('~') => format!("{previous}~"),
         Some(previous) => previous.to_owned(),
     }
@@ -40,7 +40,7 @@ pub(crate) fn next<'a>(now: Timestamp, previous: impl IntoIterator<Item = &'a st
         Some(greatest) if greatest >= new.as_str() => greater_than(greatest),
         _ => new,
     };
-    // The string has hexadecimal digits and visible characters of a valid epoch.
+    // The string consists of hexadecimal digits and characters of a valid epoch.
     string.parse().unwrap_or_else(|_| unreachable!("{string:?} is an epoch"))
 }
 

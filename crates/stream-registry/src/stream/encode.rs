@@ -107,7 +107,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes the name of a field that this version knows: it needs no escape.
+    /// Writes the name of a known field, which needs no escape.
     fn name(&mut self, name: &str) {
         self.comma();
         self.json.push('"');
@@ -209,7 +209,7 @@ impl Writer<'_> {
 /// Appends a JSON string.
 pub(crate) fn push_json_string(out: &mut String, value: &str) {
     if value.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\') {
-        // A string always serialises.
+        // Serialising a string cannot fail.
         out.push_str(&serde_json::to_string(value).unwrap_or_default());
         return;
     }

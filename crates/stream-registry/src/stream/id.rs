@@ -126,7 +126,7 @@ pub fn generate_stream_id(kind: &StreamType, _source_addr: &str) -> StreamId {
     static COUNTER: AtomicU64 = AtomicU64::new(1);
     let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
     let second = Timestamp::now().compact();
-    // A stored type may be any string; characters that an id cannot contain are left out.
+    // A stored type may be any string; characters that an id cannot contain are omitted.
     let kind: String = kind.as_str().chars().filter(|c| !c.is_control() && !c.is_whitespace()).take(32).collect();
     let kind = if kind.is_empty() { "stream" } else { &kind };
     StreamId(format!("{kind}_{second}_{counter:03}").into())

@@ -1,4 +1,4 @@
-//! Words that this version may not know: types and statuses.
+//! Types and statuses, which may be unknown to this version.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::invalid::{InvalidValue, Result};
 use super::limits::MAX_TOKEN_BYTES;
 
-/// A type or status that this version does not know.
+/// A type or status that is unknown to this version.
 ///
 /// Only the parsers of [`StreamType`](super::StreamType) and [`StreamStatus`](super::StreamStatus) create one, so `Other`
 /// never holds a known word.

@@ -77,7 +77,7 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if the JSON is not an event or names an event that this version does not know, and
+    /// Returns `InvalidArgument` if the JSON is not an event or names an event that is unknown to this version, and
     /// `Corrupt` if its record cannot be decoded.
     pub fn from_json(json: &str) -> Result<Self> {
         let fields: Fields<'_> = serde_json::from_str(json)

@@ -251,7 +251,7 @@ impl Watch {
         self
     }
 
-    /// Returns the revision after which the watch begins, if the store knows it.
+    /// Returns the revision after which the watch begins, if the store reports it.
     ///
     /// A caller that stores it can resume there even if it receives no event.
     pub fn start(&self) -> Option<&Revision> {

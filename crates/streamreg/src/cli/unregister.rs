@@ -103,7 +103,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
                 };
                 match registry.unregister_with(&stream.id, &options.clone().guard(guard)).await {
                     Ok(stream) => last.push(stream),
-                    // The stream is gone already.
+                    // The stream has already ended.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => {
                         let failure = out.failure(&error);

@@ -109,7 +109,7 @@ async fn put_varied(case: &Case) -> Check<Vec<Stream>> {
     Ok(records)
 }
 
-/// The value of a field as a list compares it.
+/// A sort key: the value of one field of a stream.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Number(i128),
@@ -181,7 +181,7 @@ async fn find_search_ignores_case(case: &Case) -> Check {
         ("2001:db8", &["mic"]),
         ("m", &["Cam-1", "mic"]),
         ("", &["Cam-1", "mic"]),
-        // A label name and a codec: the search does not look at them.
+        // A label name and a codec, which the search ignores.
         ("site", &[]),
         ("hevc", &[]),
     ] {
