@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn view_interval_follows_the_ttl_and_its_backoff_grows_to_the_maximum() {
+    fn interval_follows_time_to_live_and_backoff_grows_to_its_maximum() {
         let every = |options: ViewOptions, ttl| Schedule::new(&options, Duration::from_secs(ttl)).reconcile_every;
         assert_eq!(every(ViewOptions::default(), 300), Duration::from_secs(30));
         assert_eq!(every(ViewOptions::default(), 10), Duration::from_millis(2_500));

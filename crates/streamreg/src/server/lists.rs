@@ -36,7 +36,7 @@ pub(super) struct Lists {
     /// Number of writes through this server that registered or unregistered a stream or changed its state.
     written: AtomicU64,
     /// Number of these writes that the view shows for certain.
-    in_view: AtomicU64,
+    shown: AtomicU64,
     /// Streams whose statistics were written before the view had the event of their registration.
     unseen: Mutex<HashSet<StreamId>>,
     /// One list brings the view up to date at a time; the others wait for it.
@@ -115,7 +115,7 @@ impl Lists {
             view,
             max_age,
             written: AtomicU64::new(0),
-            in_view: AtomicU64::new(0),
+            shown: AtomicU64::new(0),
             unseen: Mutex::default(),
             catching_up: tokio::sync::Mutex::default(),
             catch_up_failed: Mutex::default(),
@@ -143,12 +143,12 @@ impl Lists {
 
     /// Waits until the view shows every write that was confirmed before this call.
     async fn catch_up(&self) -> Result<()> {
-        if self.in_view.load(Ordering::Acquire) == self.written.load(Ordering::Acquire) {
+        if self.shown.load(Ordering::Acquire) == self.written.load(Ordering::Acquire) {
             return Ok(());
         }
         let _alone = self.catching_up.lock().await;
         let written = self.written.load(Ordering::Acquire);
-        if self.in_view.load(Ordering::Acquire) == written {
+        if self.shown.load(Ordering::Acquire) == written {
             return Ok(());
         }
         if is_recent(&self.catch_up_failed) {
@@ -163,7 +163,7 @@ impl Lists {
         };
         let caught_up = timeout(STORE_TIMEOUT, caught_up).await.unwrap_or_else(|_| Err(too_slow()));
         caught_up.inspect_err(|_| failed_now(&self.catch_up_failed))?;
-        self.in_view.store(written, Ordering::Release);
+        self.shown.store(written, Ordering::Release);
         Ok(())
     }
 

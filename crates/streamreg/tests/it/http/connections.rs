@@ -9,7 +9,7 @@ use streamreg::server::ServeOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::kit::{BlockingRegistry, CAM, Response, Server, TIMEOUT, stream, within};
+use super::kit::{BlockingRegistry, CAM, PATIENCE, Response, Server, stream, within};
 
 #[tokio::test]
 async fn shutdown_finishes_requests_in_flight_and_closes_idle_connections() {
@@ -93,7 +93,7 @@ async fn client_that_does_not_read_is_disconnected() {
         registry.register(&record).await.unwrap();
     }
     let options =
-        ServeOptions { write_timeout: Duration::from_millis(200), grace: TIMEOUT * 2, ..ServeOptions::default() };
+        ServeOptions { write_timeout: Duration::from_millis(200), grace: PATIENCE * 2, ..ServeOptions::default() };
     let mut server = Server::start(registry, options).await;
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
     socket.write_all(b"GET /api/v1/snapshot HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

@@ -9,7 +9,7 @@ use streamreg::server::ServeOptions;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-use super::kit::{BlockingRegistry, Server, TIMEOUT, id, stream, within};
+use super::kit::{BlockingRegistry, PATIENCE, Server, id, stream, within};
 
 /// An open stream of events, parsed by the test.
 pub(super) struct Events {
@@ -145,7 +145,7 @@ async fn invalid_event_requests_are_rejected() {
 #[tokio::test]
 async fn shutdown_disconnects_event_readers_at_once() {
     let registry = Arc::new(MemoryRegistry::new());
-    let mut server = Server::start(registry, ServeOptions { grace: TIMEOUT * 2, ..ServeOptions::default() }).await;
+    let mut server = Server::start(registry, ServeOptions { grace: PATIENCE * 2, ..ServeOptions::default() }).await;
     let mut readers = Vec::new();
     for _ in 0..10 {
         readers.push(Events::open(&server, "", "").await);

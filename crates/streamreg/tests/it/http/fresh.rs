@@ -9,7 +9,7 @@ use stream_registry::{MemoryRegistry, Registry, StreamStats, connect};
 use streamreg::server::ServeOptions;
 use testkit::RedisServer;
 
-use super::kit::{Server, TIMEOUT, id, stream};
+use super::kit::{PATIENCE, Server, id, stream};
 
 const LIST: &str = "/api/v1/streams";
 
@@ -26,7 +26,7 @@ async fn register_three(registry: &dyn Registry) {
 
 /// Waits until lists come from the view. Cursors of the view have a different form from those of the store.
 async fn wait_for_view(server: &Server) {
-    testkit::wait_until(TIMEOUT, async || {
+    testkit::wait_until(PATIENCE, async || {
         let page = server.get(&format!("{LIST}?limit=1")).await.json();
         page["next_cursor"].as_str().is_some_and(|cursor| cursor.starts_with("v."))
     })
@@ -55,7 +55,7 @@ async fn list_shows_statistics_written_directly_to_the_store() {
 }
 
 #[tokio::test]
-async fn list_and_summary_include_statistics_written_just_before() {
+async fn list_and_summary_use_statistics_written_just_before() {
     let registry = Arc::new(MemoryRegistry::new());
     register_three(&*registry).await;
     let server = Server::start(registry, ServeOptions::default()).await;
@@ -146,7 +146,7 @@ async fn summary_includes_statistics_written_right_after_registration() {
 }
 
 #[tokio::test]
-async fn page_has_no_duplicate_when_statistics_move_a_stream_while_the_page_is_read() {
+async fn page_shows_no_stream_twice_when_statistics_move_it_while_the_page_is_filled_up() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     for n in 0..30 {
@@ -167,7 +167,7 @@ async fn page_has_no_duplicate_when_statistics_move_a_stream_while_the_page_is_r
 }
 
 #[tokio::test]
-async fn lists_use_the_view_again_after_redis_was_suspended_under_load() {
+async fn lists_return_to_the_view_after_a_slow_moment_of_the_store_although_clients_keep_asking() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     register_three(&*registry).await;
@@ -179,7 +179,7 @@ async fn lists_use_the_view_again_after_redis_was_suspended_under_load() {
     let slow = server.get(LIST).await;
     redis.resume();
     assert_eq!(slow.status, 503, "{}", slow.body);
-    testkit::wait_until(TIMEOUT, async || {
+    testkit::wait_until(PATIENCE, async || {
         let scans = count(&redis, "sscan").await;
         assert_eq!(server.get(LIST).await.status, 200);
         // Faster than the pause after a failure.

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Deadline of every condition. It is long enough for a busy machine.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server. It stops when this is dropped or `begin_stop` is called.
 pub(crate) struct Server {
@@ -153,7 +153,7 @@ impl Response {
 }
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(TIMEOUT, future).await.expect("timed out")
+    timeout(PATIENCE, future).await.expect("timed out")
 }
 
 /// A registry that blocks and fails on demand.

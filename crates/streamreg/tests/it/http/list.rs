@@ -13,7 +13,7 @@ use stream_registry::{
 use streamreg::server::ServeOptions;
 use testkit::RedisServer;
 
-use super::kit::{BlockingRegistry, CAM, Response, Server, TIMEOUT, id, stream};
+use super::kit::{BlockingRegistry, CAM, PATIENCE, Response, Server, id, stream};
 
 const LIST: &str = "/api/v1/streams";
 
@@ -182,7 +182,7 @@ async fn list_shows_batched_statistics_at_once() {
         registry.register(&stream(&format!("cam{n}"))).await.unwrap();
     }
     let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
-    testkit::wait_until(TIMEOUT, async || server.get(LIST).await.json()["total"] == 700).await;
+    testkit::wait_until(PATIENCE, async || server.get(LIST).await.json()["total"] == 700).await;
     let streams: Vec<_> = (0..700).map(|n| json!({"id": format!("cam{n}"), "stats": {"bitrate": n + 1}})).collect();
     let answer = server.json("POST", "/api/v1/heartbeats", &json!({"streams": streams}).to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -194,7 +194,7 @@ async fn list_omits_expired_streams() {
     let registry = Arc::new(MemoryRegistry::with_ttl(Duration::from_secs(1)).unwrap());
     let server = Server::start(registry.clone(), ServeOptions::default()).await;
     registry.register(&stream("expiring")).await.unwrap();
-    testkit::wait_until(TIMEOUT, async || server.get(LIST).await.json()["total"] == 1).await;
+    testkit::wait_until(PATIENCE, async || server.get(LIST).await.json()["total"] == 1).await;
     while registry.get(&id("expiring")).await.is_ok() {
         let _ = server.get(LIST).await;
     }
@@ -212,7 +212,7 @@ async fn list_omits_streams_that_expired_because_another_program_shortened_their
             registry.register(&stream(&format!("cam{n}"))).await.unwrap();
         }
         let held = registry.list().await.unwrap().len();
-        testkit::wait_until(TIMEOUT, async || listed("limit=10000").await.json()["total"] == held).await;
+        testkit::wait_until(PATIENCE, async || listed("limit=10000").await.json()["total"] == held).await;
         // Another program's write, which is not in the feed.
         assert_eq!(redis.cli(&["PEXPIRE", "mirror:streams:cam1", "1100"]).await, "1");
         while registry.get(&id("cam1")).await.is_ok() {}
@@ -246,7 +246,7 @@ async fn pages_omit_any_number_of_consecutive_ended_streams() {
             for name in &names {
                 assert!(server.json("POST", LIST, &CAM.replace("cam1", name)).await.status < 300);
             }
-            testkit::wait_until(TIMEOUT, async || server.get(LIST).await.json()["total"] == names.len()).await;
+            testkit::wait_until(PATIENCE, async || server.get(LIST).await.json()["total"] == names.len()).await;
             for (n, name) in names.iter().enumerate().filter(|(n, _)| !stay.contains(n)) {
                 let key = format!("mirror:streams:{name}");
                 if n % 2 == 0 {
@@ -301,7 +301,7 @@ async fn list_is_available_while_the_store_is_down() {
     }
     assert_eq!(server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"active"}"#).await.status, 204);
     // A cursor of the view shows that the list came from the view.
-    testkit::wait_until(TIMEOUT, async || {
+    testkit::wait_until(PATIENCE, async || {
         let page = server.get(&format!("{LIST}?limit=1")).await.json();
         page["next_cursor"].as_str().is_some_and(|cursor| cursor.starts_with("v."))
     })
@@ -310,13 +310,13 @@ async fn list_is_available_while_the_store_is_down() {
     let listed = server.get(&format!("{LIST}?status=active")).await;
     assert_eq!(ids(&listed), ["cam1"]);
     // Once the store is known to be down, writes are certainly not applied, and the list stays the same.
-    testkit::wait_until(TIMEOUT, async || server.get("/readyz").await.status == 503).await;
+    testkit::wait_until(PATIENCE, async || server.get("/readyz").await.status == 503).await;
     let paused = server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"paused"}"#).await;
     assert_eq!(paused.problem(503, "unavailable")["may_have_applied"], false);
     assert_eq!(ids(&server.get(&format!("{LIST}?status=active")).await), ["cam1"]);
     // The view cannot show a write that may have been applied, so the list needs the store, which does not respond.
     redis.restart(testkit::Data::Empty).await;
-    testkit::wait_until(TIMEOUT, async || server.get("/readyz").await.status == 200).await;
+    testkit::wait_until(PATIENCE, async || server.get("/readyz").await.status == 200).await;
     redis.pause();
     let unconfirmed = server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"paused"}"#).await;
     assert_eq!(unconfirmed.problem(503, "timeout")["may_have_applied"], true);

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
-use super::kit::{Server, TIMEOUT, id, stream, within};
+use super::kit::{PATIENCE, Server, id, stream, within};
 
 #[tokio::test]
 async fn client_behaves_like_the_store_behind_the_server() {
@@ -384,7 +384,7 @@ async fn unreachable_and_silent_servers_become_clear_errors() {
     let start = Instant::now();
     let error = HttpRegistry::connect(options.timeout(Duration::from_millis(100))).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Timeout, false));
-    assert!(start.elapsed() < TIMEOUT);
+    assert!(start.elapsed() < PATIENCE);
     // A bound port without a listener, so that no other test can use it.
     let bound = TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
