@@ -97,7 +97,7 @@ fn store(url: &str) -> Result<String, String> {
 }
 
 fn node(name: &str) -> Result<String, String> {
-    let max = stream_registry::stream::limits::MAX_TEXT_BYTES;
+    let max = stream_registry::stream::limits::MAX_STRING_BYTES;
     if name.is_empty() || name.len() > max || name.chars().any(char::is_control) {
         return Err(format!("expected 1 to {max} bytes without control characters"));
     }

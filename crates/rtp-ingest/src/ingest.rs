@@ -246,7 +246,7 @@ mod tests {
     const BYE: [u8; 8] = [0x81, 203, 0, 1, 0, 0, 0, 7];
 
     #[test]
-    fn ipv4_mapped_address_is_shown_as_ipv4() {
+    fn ipv4_mapped_address_is_formatted_as_ipv4() {
         for (from, written) in [
             ("192.0.2.1:5004", "192.0.2.1:5004"),
             // A dual-stack socket reports IPv4 addresses in this form.

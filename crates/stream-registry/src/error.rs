@@ -172,7 +172,7 @@ impl FromStr for ErrorKind {
         ERROR_KINDS
             .into_iter()
             .find(|kind| kind.as_str() == word)
-            .ok_or_else(|| InvalidValue::unknown_word("error kind", word))
+            .ok_or_else(|| InvalidValue::unknown_name("error kind", word))
     }
 }
 
@@ -443,7 +443,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn builder_changes_no_clone_of_an_error() {
+    fn error_builder_does_not_change_clones() {
         let error = Error::new(ErrorKind::Unavailable, "the store is unreachable");
         let named = error.clone().with_operation(Operation::Get).with_operation(Operation::List);
         assert_eq!((error.operation(), named.operation()), (None, Some(Operation::Get)));

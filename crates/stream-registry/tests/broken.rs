@@ -19,7 +19,7 @@ use stream_registry::{
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Flaw {
+enum Fault {
     HeartbeatDoesNotRenew,
     GetRenews,
     UnknownFieldsLost,
@@ -72,27 +72,27 @@ enum Flaw {
 }
 
 #[derive(Debug)]
-struct Broken {
+struct FaultyRegistry {
     store: Arc<MockRegistry>,
-    flaw: Flaw,
+    fault: Fault,
 }
 
-impl Broken {
-    fn has(&self, flaw: Flaw) -> bool {
-        self.flaw == flaw
+impl FaultyRegistry {
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault
     }
 
-    fn spoil_error<T>(&self, answer: Result<T>) -> Result<T> {
-        answer.map_err(|error| match self.flaw {
-            Flaw::NotFoundIsUnavailable if error.kind() == ErrorKind::NotFound => {
+    fn alter_error<T>(&self, answer: Result<T>) -> Result<T> {
+        answer.map_err(|error| match self.fault {
+            Fault::NotFoundIsUnavailable if error.kind() == ErrorKind::NotFound => {
                 Error::new(ErrorKind::Unavailable, error.message()).with_stream(error.stream_id().unwrap())
             }
-            Flaw::ErrorsWithoutStream => {
+            Fault::ErrorsWithoutStream => {
                 let plain = Error::new(error.kind(), error.message());
                 let plain = error.operation().map_or(plain.clone(), |operation| plain.with_operation(operation));
                 error.existing().map_or(plain.clone(), |existing| plain.with_existing(existing.clone()))
             }
-            Flaw::AlreadyExistsWithoutRecord if error.kind() == ErrorKind::AlreadyExists => {
+            Fault::AlreadyExistsWithoutRecord if error.kind() == ErrorKind::AlreadyExists => {
                 let plain = Error::new(error.kind(), error.message()).with_operation(error.operation().unwrap());
                 plain.with_stream(error.stream_id().unwrap())
             }
@@ -115,23 +115,23 @@ impl Broken {
         let mut answers = Vec::new();
         for write in writes {
             let mut write = write.clone();
-            match (self.flaw, &mut write.change) {
-                (Flaw::HeartbeatDoesNotRenew, Change::Heartbeat) => {
+            match (self.fault, &mut write.change) {
+                (Fault::HeartbeatDoesNotRenew, Change::Heartbeat) => {
                     answers.push(self.store.get(&write.id).await.map(drop));
                     continue;
                 }
-                (Flaw::UpdateCreates, Change::Update(record)) if self.store.get(&write.id).await.is_err() => {
+                (Fault::UpdateCreates, Change::Update(record)) if self.store.get(&write.id).await.is_err() => {
                     answers.push(self.store.register(record).await.map(drop));
                     continue;
                 }
-                (Flaw::ReadModifyWrite, Change::Patch(patch)) => {
+                (Fault::ReadModifyWrite, Change::Patch(patch)) => {
                     if let Ok(mut record) = self.store.get(&write.id).await {
                         tokio::task::yield_now().await;
                         record.apply_patch(patch);
                         write.change = Change::Update(Box::new(record));
                     }
                 }
-                (Flaw::UnknownFieldsLost, Change::Status(status)) => {
+                (Fault::UnknownFieldsLost, Change::Status(status)) => {
                     if let Ok(record) = self.store.get(&write.id).await {
                         let mut known = Stream::new(record.id.clone(), record.kind.clone(), &record.source_addr);
                         known.update_stats(&record.stats());
@@ -139,31 +139,31 @@ impl Broken {
                         write.change = Change::Update(Box::new(known));
                     }
                 }
-                #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "this is the flaw")]
-                #[expect(clippy::cast_sign_loss, reason = "this is the flaw")]
-                (Flaw::DoublesForCounters, Change::Stats(stats)) if stats.bytes_received < 1 << 62 => {
+                #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "this is the fault")]
+                #[expect(clippy::cast_sign_loss, reason = "this is the fault")]
+                (Fault::DoublesForCounters, Change::Stats(stats)) if stats.bytes_received < 1 << 62 => {
                     stats.bytes_received = stats.bytes_received as f64 as u64;
                 }
-                (Flaw::MergeReplacesLabels, Change::Patch(patch)) => {
+                (Fault::MergeReplacesLabels, Change::Patch(patch)) => {
                     if let stream_registry::stream::LabelsPatch::Merge(labels) = &patch.labels {
                         let set = labels.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
                         patch.labels = stream_registry::stream::LabelsPatch::Replace(set.collect());
                     }
                 }
-                (Flaw::FeedEmitsHeartbeats, Change::Heartbeat) => write.change = Change::Patch(Box::default()),
-                (Flaw::GuardsIgnored, _) => write.guard = Guard::Force,
+                (Fault::FeedEmitsHeartbeats, Change::Heartbeat) => write.change = Change::Patch(Box::default()),
+                (Fault::GuardsIgnored, _) => write.guard = Guard::Force,
                 _ => {}
             }
             let answer = self.store.write(std::slice::from_ref(&write)).await?.remove(0);
-            let stop = self.has(Flaw::BatchStopsAtFailure) && answer.is_err();
-            answers.push(self.spoil_error(answer));
+            let stop = self.has(Fault::BatchStopsAtFailure) && answer.is_err();
+            answers.push(self.alter_error(answer));
             if stop {
                 let rest = &writes[answers.len()..];
                 answers.extend(rest.iter().map(|write| Err(Error::not_found(&write.id))));
                 break;
             }
         }
-        if self.has(Flaw::BatchResultsReversed) {
+        if self.has(Fault::BatchResultsReversed) {
             answers.reverse();
         }
         Ok(answers)
@@ -172,56 +172,56 @@ impl Broken {
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Registry for Broken {
+impl Registry for FaultyRegistry {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         let mut options = options.clone();
         let mut given = stream.clone();
-        match self.flaw {
-            Flaw::OperationIdsIgnored => options.operation = None,
-            Flaw::NodeNotCompared => given.node = None,
-            Flaw::RegisterIsNotAtomic => {
+        match self.fault {
+            Fault::OperationIdsIgnored => options.operation = None,
+            Fault::NodeNotCompared => given.node = None,
+            Fault::RegisterIsNotAtomic => {
                 let live = self.store.get(&stream.id).await;
                 tokio::task::yield_now().await;
                 if live.is_err() {
                     options = options.on_conflict(stream_registry::OnConflict::TakeOver);
                 }
             }
-            Flaw::RecoveryIsRegister if options.recover.is_some() => {
+            Fault::RecoveryIsRegister if options.recover.is_some() => {
                 options.recover = None;
                 options.lease = true;
             }
-            Flaw::RecoveryIsTakeOver if options.recover.is_some() => {
+            Fault::RecoveryIsTakeOver if options.recover.is_some() => {
                 let epoch = options.recover.take();
                 options = options.on_conflict(stream_registry::OnConflict::TakeOver);
                 let answer = self.store.register_with(stream, &options).await?;
                 return self.put_epoch(answer, epoch);
             }
-            Flaw::RecoveryIgnoresGreaterEpochs if options.recover.is_some() => {
+            Fault::RecoveryIgnoresGreaterEpochs if options.recover.is_some() => {
                 if let Ok(live) = self.store.get(&stream.id).await {
                     options.recover = live.epoch().cloned();
                 }
             }
-            Flaw::TakeOverKeepsEpoch => {
+            Fault::TakeOverKeepsEpoch => {
                 let before = self.store.get(&stream.id).await.ok().and_then(|live| live.epoch().cloned());
-                let answer = self.spoil_error(self.store.register_with(stream, &options).await)?;
+                let answer = self.alter_error(self.store.register_with(stream, &options).await)?;
                 return match answer.outcome {
                     Outcome::TakenOver if before.is_some() => self.put_epoch(answer, before),
                     _ => Ok(answer),
                 };
             }
-            Flaw::StalenessIgnored => {
+            Fault::StalenessIgnored => {
                 if let stream_registry::OnConflict::TakeOverIfStale(_) = options.on_conflict {
                     options = options.on_conflict(stream_registry::OnConflict::TakeOver);
                 }
             }
-            Flaw::EpochOfCaller => {
-                let answer = self.spoil_error(self.store.register_with(stream, &options).await)?;
+            Fault::EpochOfCaller => {
+                let answer = self.alter_error(self.store.register_with(stream, &options).await)?;
                 return match stream.epoch() {
                     Some(epoch) => self.put_epoch(answer, Some(epoch.clone())),
                     None => Ok(answer),
                 };
             }
-            Flaw::RenewalChangesCreatedAt => {
+            Fault::RenewalChangesCreatedAt => {
                 let answer = self.store.register_with(stream, &options).await?;
                 if answer.outcome == Outcome::Renewed {
                     let over = RegisterOptions::default().on_conflict(stream_registry::OnConflict::TakeOver);
@@ -232,8 +232,8 @@ impl Registry for Broken {
             }
             _ => {}
         }
-        let mut answer = self.spoil_error(self.store.register_with(&given, &options).await)?;
-        if self.has(Flaw::ClockOfCaller) {
+        let mut answer = self.alter_error(self.store.register_with(&given, &options).await)?;
+        if self.has(Fault::ClockOfCaller) {
             answer.stream.created_at = stream.created_at;
             self.store.put_stored(&stream.id, &answer.stream.to_json())?;
         }
@@ -242,20 +242,20 @@ impl Registry for Broken {
 
     async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         let mut options = options.clone();
-        match self.flaw {
-            Flaw::OperationIdsIgnored => options.operation = None,
-            Flaw::GuardsIgnored => options.guard = Guard::Force,
-            Flaw::UnregisterAlwaysSucceeds => {
+        match self.fault {
+            Fault::OperationIdsIgnored => options.operation = None,
+            Fault::GuardsIgnored => options.guard = Guard::Force,
+            Fault::UnregisterAlwaysSucceeds => {
                 let answer = self.store.unregister_with(id, &options).await;
                 return answer.or_else(|_| Ok(Stream::new(id.clone(), stream_registry::StreamType::Srt, "")));
             }
             _ => {}
         }
-        self.spoil_error(self.store.unregister_with(id, &options).await)
+        self.alter_error(self.store.unregister_with(id, &options).await)
     }
 
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
-        if !self.has(Flaw::NoLimitOnBatches) && writes.len() > 1_000 {
+        if !self.has(Fault::NoLimitOnBatches) && writes.len() > 1_000 {
             return Err(Error::invalid("at most 1000"));
         }
         if writes.is_empty() {
@@ -265,16 +265,16 @@ impl Registry for Broken {
     }
 
     async fn get(&self, id: &StreamId) -> Result<Stream> {
-        if self.has(Flaw::GetRenews) {
+        if self.has(Fault::GetRenews) {
             let renew = Write { id: id.clone(), guard: Guard::Force, change: Change::Heartbeat };
             self.store.write(&[renew]).await?.remove(0)?;
         }
-        self.spoil_error(self.store.get(id).await)
+        self.alter_error(self.store.get(id).await)
     }
 
     async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
         let mut answers = self.store.get_many(ids).await?;
-        if self.has(Flaw::GetManyOmitsUnknown) {
+        if self.has(Fault::GetManyOmitsUnknown) {
             answers.retain(Option::is_some);
         }
         Ok(answers)
@@ -282,25 +282,25 @@ impl Registry for Broken {
 
     async fn find(&self, query: &Query) -> Result<Page> {
         let mut query = query.clone();
-        match self.flaw {
-            Flaw::FindIgnoresNode => query.filter.node = None,
-            Flaw::FindSortsAscendingOnly => query.order.descending = false,
+        match self.fault {
+            Fault::FindIgnoresNode => query.filter.node = None,
+            Fault::FindSortsAscendingOnly => query.order.descending = false,
             _ => {}
         }
         let mut page = match self.store.find(&query).await {
-            Err(error) if self.has(Flaw::AnyQueryCursorAccepted) && error.kind() == ErrorKind::InvalidCursor => {
+            Err(error) if self.has(Fault::AnyQueryCursorAccepted) && error.kind() == ErrorKind::InvalidCursor => {
                 query.cursor = None;
                 self.store.find(&query).await?
             }
             other => other?,
         };
-        match (self.flaw, &query.filter.search) {
-            (Flaw::SearchIsCaseSensitive, Some(search)) => {
+        match (self.fault, &query.filter.search) {
+            (Fault::SearchIsCaseSensitive, Some(search)) => {
                 page.streams.retain(|stream| stream.to_json().contains(search));
                 page.total = page.streams.len() as u64;
             }
-            (Flaw::TotalCountsThePage, _) => page.total = page.streams.len() as u64,
-            (Flaw::FindSkipsLastStream, _) if page.next.is_some() => drop(page.streams.pop()),
+            (Fault::TotalCountsThePage, _) => page.total = page.streams.len() as u64,
+            (Fault::FindSkipsLastStream, _) if page.next.is_some() => drop(page.streams.pop()),
             _ => {}
         }
         Ok(page)
@@ -308,18 +308,18 @@ impl Registry for Broken {
 
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
         let mut summary = self.store.summary(filter, by).await?;
-        if self.has(Flaw::SummaryOmitsMissingNode) {
+        if self.has(Fault::SummaryOmitsMissingNode) {
             summary.groups.retain(|group| group.key.is_some());
         }
         Ok(summary)
     }
 
     async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
-        let limit = if self.has(Flaw::HistoryIgnoresLimit) { NonZeroU32::MAX } else { limit };
+        let limit = if self.has(Fault::HistoryIgnoresLimit) { NonZeroU32::MAX } else { limit };
         let mut events = self.store.history(ended, limit).await?;
-        match self.flaw {
-            Flaw::HistoryOldestFirst => events.reverse(),
-            Flaw::HistoryOmitsExpired => {
+        match self.fault {
+            Fault::HistoryOldestFirst => events.reverse(),
+            Fault::HistoryOmitsExpired => {
                 events.retain(|event| !matches!(event, Event::Ended { reason: Ending::Expired, .. }));
             }
             _ => {}
@@ -329,10 +329,10 @@ impl Registry for Broken {
 
     async fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = self.store.snapshot().await?;
-        if self.has(Flaw::SnapshotRevisionIsOld) {
+        if self.has(Fault::SnapshotRevisionIsOld) {
             snapshot.revision = self.store.watch(WatchFrom::Oldest).await?.start().cloned();
         }
-        if !self.has(Flaw::ListIsNotAtomic) {
+        if !self.has(Fault::ListIsNotAtomic) {
             return Ok(snapshot);
         }
         let mut found = Vec::new();
@@ -346,63 +346,63 @@ impl Registry for Broken {
 
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
         let mut page = match self.store.list_page(cursor, count).await {
-            Err(error) if self.has(Flaw::InvalidCursorAccepted) && error.kind() == ErrorKind::InvalidCursor => {
+            Err(error) if self.has(Fault::InvalidCursorAccepted) && error.kind() == ErrorKind::InvalidCursor => {
                 self.store.list_page(None, count).await?
             }
             other => other?,
         };
-        if self.has(Flaw::PagesSkipLastStream) && page.next.is_some() {
+        if self.has(Fault::PagesSkipLastStream) && page.next.is_some() {
             page.streams.pop();
         }
         Ok(page)
     }
 
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        let from = if self.has(Flaw::FeedIgnoresRevision) { WatchFrom::Now } else { from };
+        let from = if self.has(Fault::FeedIgnoresRevision) { WatchFrom::Now } else { from };
         let events = self.store.watch(from).await?;
-        let flaw = self.flaw;
+        let fault = self.fault;
         let mut n = 0;
         let mut before = None;
-        let faulty = events.flat_map(move |event| {
+        let altered = events.flat_map(move |event| {
             n += 1;
             let held = before.replace(event.clone());
-            stream::iter(match (flaw, event) {
-                (Flaw::FeedSkipsEvents, _) if n % 20 == 0 => vec![],
-                (Flaw::FeedRepeatsEvents, event) if n % 20 == 0 => vec![event.clone(), event],
-                (Flaw::FeedSwapsEvents, event) => match n % 20 {
+            stream::iter(match (fault, event) {
+                (Fault::FeedSkipsEvents, _) if n % 20 == 0 => vec![],
+                (Fault::FeedRepeatsEvents, event) if n % 20 == 0 => vec![event.clone(), event],
+                (Fault::FeedSwapsEvents, event) => match n % 20 {
                     10 => vec![],
                     11 => vec![event].into_iter().chain(held).collect(),
                     _ => vec![event],
                 },
-                (Flaw::FeedEmitsOldRecord, Event::Changed { revision, kind, stream }) => {
+                (Fault::FeedEmitsOldRecord, Event::Changed { revision, kind, stream }) => {
                     let record = held.as_ref().and_then(Event::stream).unwrap_or(&stream).clone();
                     vec![Event::Changed { revision, kind, stream: record }]
                 }
-                (Flaw::FeedOmitsEnding, Event::Ended { revision, last, as_of, .. }) => {
+                (Fault::FeedOmitsEnding, Event::Ended { revision, last, as_of, .. }) => {
                     let reason = Ending::Unregistered(stream_registry::stream::EndReason::default());
                     vec![Event::Ended { revision, reason, last, as_of }]
                 }
                 (_, event) => vec![event],
             })
         });
-        Ok(Watch::new(faulty))
+        Ok(Watch::new(altered))
     }
 
     async fn close(&self) -> Result<()> {
-        if self.has(Flaw::CloseDoesNothing) { Ok(()) } else { self.store.close().await }
+        if self.has(Fault::CloseDoesNothing) { Ok(()) } else { self.store.close().await }
     }
 
     forward_registry!(|this| this.store => ping, info);
     forward_registry!(provided => register_new, conveniences);
 }
 
-struct Flawed(Flaw);
+struct Faulty(Fault);
 
 #[async_trait]
-impl Subject for Flawed {
+impl Subject for Faulty {
     async fn open(&self, ttl: Duration) -> Result<Box<dyn Instance>> {
         let store = Arc::new(MockRegistry::with_ttl(ttl)?);
-        let registry = Arc::new(Broken { store: Arc::clone(&store), flaw: self.0 });
+        let registry = Arc::new(FaultyRegistry { store: Arc::clone(&store), fault: self.0 });
         Ok(Box::new(Open { store, registry }))
     }
 }
@@ -427,73 +427,73 @@ impl Instance for Open {
     }
 }
 
-/// Asserts that the suite reports a flaw as the failure of a behaviour.
-async fn assert_detected(flaw: Flaw, behaviour: &str) {
-    let report = run_matching(Arc::new(Flawed(flaw)), behaviour).await;
-    assert_eq!(report.failed(), [behaviour], "{flaw:?} was not detected: {report}");
+/// Asserts that the suite reports a fault as the failure of a behaviour.
+async fn assert_detected(fault: Fault, behaviour: &str) {
+    let report = run_matching(Arc::new(Faulty(fault)), behaviour).await;
+    assert_eq!(report.failed(), [behaviour], "{fault:?} was not detected: {report}");
 }
 
 macro_rules! detects {
-    ($($test:ident: $flaw:ident, $behaviour:literal;)+) => {
+    ($($test:ident: $fault:ident, $behaviour:literal;)+) => {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                assert_detected(Flaw::$flaw, $behaviour).await;
+                assert_detected(Fault::$fault, $behaviour).await;
             }
         )+
     };
 }
 
 detects! {
-    detects_heartbeat_that_does_not_renew: HeartbeatDoesNotRenew, "ttl/is_renewed_by_a_heartbeat";
-    detects_read_that_renews: GetRenews, "ttl/is_not_renewed_by_reads";
-    detects_lost_unknown_fields: UnknownFieldsLost, "unknown-fields/are_kept_by_a_status_change";
-    detects_renewal_that_changes_created_at: RenewalChangesCreatedAt, "register/renews_for_the_same_publisher";
-    detects_not_found_reported_as_unavailable: NotFoundIsUnavailable, "get/returns_not_found_for_an_unknown_id";
-    detects_register_that_is_not_atomic: RegisterIsNotAtomic, "register/exactly_one_of_many_concurrent_publishers_wins";
-    detects_unregister_that_always_succeeds: UnregisterAlwaysSucceeds, "unregister/returns_not_found_when_stream_is_not_live";
-    detects_counters_stored_as_doubles: DoublesForCounters, "numbers/are_exact_in_statistics";
-    detects_ignored_operation_ids: OperationIdsIgnored, "operation-ids/unregister_sent_twice_does_not_remove_the_successor";
-    detects_ignored_guards: GuardsIgnored, "guards/leased_stream_rejects_writes_without_its_epoch";
-    detects_batch_results_out_of_order: BatchResultsReversed, "batches/return_one_result_per_write_in_order";
-    detects_batch_that_stops_at_a_failure: BatchStopsAtFailure, "batches/continue_after_a_failed_write";
-    detects_list_that_is_not_atomic: ListIsNotAtomic, "list/is_an_atomic_snapshot";
-    detects_pages_that_skip_a_stream: PagesSkipLastStream, "pages/of_any_size_contain_every_stream";
-    detects_unchecked_cursor: InvalidCursorAccepted, "pages/reject_a_malformed_cursor";
-    detects_errors_without_stream_id: ErrorsWithoutStream, "errors/name_the_operation_and_the_stream";
-    detects_update_that_creates: UpdateCreates, "update/creates_nothing_when_stream_is_not_live";
-    detects_close_without_effect: CloseDoesNothing, "close/every_later_call_fails_with_closed";
-    detects_read_modify_write: ReadModifyWrite, "atomicity/concurrent_changes_of_one_stream_are_all_kept";
-    detects_times_of_the_caller: ClockOfCaller, "times/come_from_the_clock_of_the_store_at_register";
-    detects_label_merge_that_replaces: MergeReplacesLabels, "patch/merges_labels";
-    detects_missing_batch_limit: NoLimitOnBatches, "batches/reject_more_than_1000_writes_without_a_change";
-    detects_ignored_node: NodeNotCompared, "register/rejects_another_node";
-    detects_epoch_of_the_caller: EpochOfCaller, "leases/ignore_an_epoch_of_the_caller";
-    detects_recovery_with_a_new_epoch: RecoveryIsRegister, "recovery/restores_a_lost_stream_unchanged";
-    detects_recovery_without_checks: RecoveryIsTakeOver, "recovery/is_rejected_after_a_successor_unregistered_the_stream";
-    detects_recovery_that_ignores_greater_epochs: RecoveryIgnoresGreaterEpochs, "recovery/is_rejected_when_the_record_has_a_greater_epoch";
-    detects_take_over_that_keeps_the_epoch: TakeOverKeepsEpoch, "take-over/fences_the_old_holder";
-    detects_ignored_staleness: StalenessIgnored, "take-over/if_stale_rejects_a_fresh_stream";
-    detects_feed_with_heartbeats: FeedEmitsHeartbeats, "feed/emits_nothing_for_heartbeats_statistics_and_rejected_calls";
-    detects_feed_that_skips_events: FeedSkipsEvents, "feed/keeps_the_order_of_changes";
-    detects_feed_that_repeats_events: FeedRepeatsEvents, "feed/keeps_the_order_of_changes";
-    detects_feed_out_of_order: FeedSwapsEvents, "feed/keeps_the_order_of_changes";
-    detects_feed_that_ignores_the_revision: FeedIgnoresRevision, "feed/resumes_after_any_revision";
-    detects_feed_with_old_records: FeedEmitsOldRecord, "feed/emits_each_state_change_once_with_the_record";
-    detects_missing_end_reason: FeedOmitsEnding, "feed/emits_reason_and_last_record_of_an_unregistration";
-    detects_expiry_reported_as_unregistration: FeedOmitsEnding, "feed/emits_an_expiry_once_with_the_last_record";
-    detects_old_snapshot_revision: SnapshotRevisionIsOld, "feed/continues_from_the_revision_of_a_snapshot";
-    detects_conflict_error_without_record: AlreadyExistsWithoutRecord, "register/conflict_error_carries_the_live_record";
-    detects_case_sensitive_search: SearchIsCaseSensitive, "queries/find_search_ignores_case";
-    detects_ignored_node_condition: FindIgnoresNode, "queries/find_selects_by_each_condition";
-    detects_ignored_direction_of_sort: FindSortsAscendingOnly, "queries/find_sorts_by_each_field_in_both_directions";
-    detects_total_of_the_page_only: TotalCountsThePage, "queries/find_counts_all_matches_on_every_page";
-    detects_query_pages_that_skip_a_stream: FindSkipsLastStream, "queries/find_pages_hold_every_match_once";
-    detects_accepted_cursor_of_another_order: AnyQueryCursorAccepted, "queries/find_rejects_a_cursor_of_another_order";
-    detects_accepted_malformed_query_cursor: AnyQueryCursorAccepted, "queries/find_rejects_a_malformed_cursor";
-    detects_get_many_without_unknown_ids: GetManyOmitsUnknown, "queries/get_many_keeps_the_order_and_returns_none_for_unknown_ids";
-    detects_summary_without_missing_nodes: SummaryOmitsMissingNode, "queries/summary_counts_by_node_type_and_status";
-    detects_history_in_wrong_order: HistoryOldestFirst, "queries/history_lists_the_latest_ended_stream_first";
-    detects_ignored_history_limit: HistoryIgnoresLimit, "queries/history_applies_conditions_and_limit";
-    detects_history_without_expiries: HistoryOmitsExpired, "queries/history_lists_expired_streams";
+    suite_detects_heartbeat_that_does_not_renew: HeartbeatDoesNotRenew, "ttl/is_renewed_by_a_heartbeat";
+    suite_detects_read_that_renews: GetRenews, "ttl/is_not_renewed_by_reads";
+    suite_detects_lost_unknown_fields: UnknownFieldsLost, "unknown-fields/are_kept_by_a_status_change";
+    suite_detects_renewal_that_changes_created_at: RenewalChangesCreatedAt, "register/renews_for_the_same_publisher";
+    suite_detects_not_found_reported_as_unavailable: NotFoundIsUnavailable, "get/returns_not_found_for_an_unknown_id";
+    suite_detects_register_that_is_not_atomic: RegisterIsNotAtomic, "register/exactly_one_of_many_concurrent_publishers_wins";
+    suite_detects_unregister_that_always_succeeds: UnregisterAlwaysSucceeds, "unregister/returns_not_found_when_stream_is_not_live";
+    suite_detects_counters_stored_as_doubles: DoublesForCounters, "numbers/are_exact_in_statistics";
+    suite_detects_ignored_operation_ids: OperationIdsIgnored, "operation-ids/unregister_sent_twice_does_not_remove_the_successor";
+    suite_detects_ignored_guards: GuardsIgnored, "guards/leased_stream_rejects_writes_without_its_epoch";
+    suite_detects_batch_results_out_of_order: BatchResultsReversed, "batches/return_one_result_per_write_in_order";
+    suite_detects_batch_that_stops_at_a_failure: BatchStopsAtFailure, "batches/continue_after_a_failed_write";
+    suite_detects_list_that_is_not_atomic: ListIsNotAtomic, "list/is_an_atomic_snapshot";
+    suite_detects_pages_that_skip_a_stream: PagesSkipLastStream, "pages/of_any_size_contain_every_stream";
+    suite_detects_unchecked_cursor: InvalidCursorAccepted, "pages/reject_a_malformed_cursor";
+    suite_detects_errors_without_stream_id: ErrorsWithoutStream, "errors/name_the_operation_and_the_stream";
+    suite_detects_update_that_creates: UpdateCreates, "update/creates_nothing_when_stream_is_not_live";
+    suite_detects_close_without_effect: CloseDoesNothing, "close/every_later_call_fails_with_closed";
+    suite_detects_read_modify_write: ReadModifyWrite, "atomicity/concurrent_changes_of_one_stream_are_all_kept";
+    suite_detects_times_of_the_caller: ClockOfCaller, "times/come_from_the_clock_of_the_store_at_register";
+    suite_detects_label_merge_that_replaces: MergeReplacesLabels, "patch/merges_labels";
+    suite_detects_missing_batch_limit: NoLimitOnBatches, "batches/reject_more_than_1000_writes_without_a_change";
+    suite_detects_ignored_node: NodeNotCompared, "register/rejects_another_node";
+    suite_detects_epoch_of_the_caller: EpochOfCaller, "leases/ignore_an_epoch_of_the_caller";
+    suite_detects_recovery_with_a_new_epoch: RecoveryIsRegister, "recovery/restores_a_lost_stream_unchanged";
+    suite_detects_recovery_without_checks: RecoveryIsTakeOver, "recovery/is_rejected_after_a_successor_unregistered_the_stream";
+    suite_detects_recovery_that_ignores_greater_epochs: RecoveryIgnoresGreaterEpochs, "recovery/is_rejected_when_the_record_has_a_greater_epoch";
+    suite_detects_take_over_that_keeps_the_epoch: TakeOverKeepsEpoch, "take-over/fences_the_old_holder";
+    suite_detects_ignored_staleness: StalenessIgnored, "take-over/if_stale_rejects_a_fresh_stream";
+    suite_detects_feed_with_heartbeats: FeedEmitsHeartbeats, "feed/emits_nothing_for_heartbeats_statistics_and_rejected_calls";
+    suite_detects_feed_that_skips_events: FeedSkipsEvents, "feed/keeps_the_order_of_changes";
+    suite_detects_feed_that_repeats_events: FeedRepeatsEvents, "feed/keeps_the_order_of_changes";
+    suite_detects_feed_out_of_order: FeedSwapsEvents, "feed/keeps_the_order_of_changes";
+    suite_detects_feed_that_ignores_the_revision: FeedIgnoresRevision, "feed/resumes_after_any_revision";
+    suite_detects_feed_with_old_records: FeedEmitsOldRecord, "feed/emits_each_state_change_once_with_the_record";
+    suite_detects_missing_end_reason: FeedOmitsEnding, "feed/emits_reason_and_last_record_of_an_unregistration";
+    suite_detects_expiry_reported_as_unregistration: FeedOmitsEnding, "feed/emits_an_expiry_once_with_the_last_record";
+    suite_detects_old_snapshot_revision: SnapshotRevisionIsOld, "feed/continues_from_the_revision_of_a_snapshot";
+    suite_detects_conflict_error_without_record: AlreadyExistsWithoutRecord, "register/conflict_error_carries_the_live_record";
+    suite_detects_case_sensitive_search: SearchIsCaseSensitive, "queries/find_search_ignores_case";
+    suite_detects_ignored_node_condition: FindIgnoresNode, "queries/find_selects_by_each_condition";
+    suite_detects_ignored_direction_of_sort: FindSortsAscendingOnly, "queries/find_sorts_by_each_field_in_both_directions";
+    suite_detects_total_of_the_page_only: TotalCountsThePage, "queries/find_counts_all_matches_on_every_page";
+    suite_detects_query_pages_that_skip_a_stream: FindSkipsLastStream, "queries/find_pages_hold_every_match_once";
+    suite_detects_accepted_cursor_of_another_order: AnyQueryCursorAccepted, "queries/find_rejects_a_cursor_of_another_order";
+    suite_detects_accepted_malformed_query_cursor: AnyQueryCursorAccepted, "queries/find_rejects_a_malformed_cursor";
+    suite_detects_get_many_without_unknown_ids: GetManyOmitsUnknown, "queries/get_many_keeps_the_order_and_returns_none_for_unknown_ids";
+    suite_detects_summary_without_missing_nodes: SummaryOmitsMissingNode, "queries/summary_counts_by_node_type_and_status";
+    suite_detects_history_in_wrong_order: HistoryOldestFirst, "queries/history_lists_the_latest_ended_stream_first";
+    suite_detects_ignored_history_limit: HistoryIgnoresLimit, "queries/history_applies_conditions_and_limit";
+    suite_detects_history_without_expiries: HistoryOmitsExpired, "queries/history_lists_expired_streams";
 }

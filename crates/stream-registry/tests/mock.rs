@@ -22,7 +22,7 @@ fn write(to: &str, change: Change) -> Write {
 }
 
 #[tokio::test]
-async fn scripted_errors_queue_and_change_nothing() {
+async fn scripted_errors_are_returned_in_order_without_a_change() {
     let mock = MockRegistry::new();
     mock.fail_next(Operation::Register, ErrorKind::Denied);
     mock.fail_next_with(Operation::Register, Error::new(ErrorKind::Unavailable, "the store restarts"));
@@ -66,7 +66,7 @@ async fn scripted_error_fails_its_write_in_a_batch() {
 }
 
 #[tokio::test]
-async fn get_many_is_one_call_of_get() {
+async fn get_many_is_recorded_as_one_get_call() {
     let mock = MockRegistry::with_ttl(Duration::from_secs(60)).unwrap();
     mock.register(&stream("a")).await.unwrap();
     let ids = [id("none"), id("a"), id("a")];
@@ -109,7 +109,7 @@ async fn query_is_one_call_and_its_errors_name_it() {
 }
 
 #[tokio::test]
-async fn call_that_fails_anyway_returns_its_own_error_instead_of_a_scripted_loss() {
+async fn rejected_call_returns_its_own_error_instead_of_a_scripted_lost_reply() {
     let mock = MockRegistry::new();
     mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
     assert_eq!(mock.unregister(&id("a")).await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -136,7 +136,7 @@ async fn delay_uses_tokio_time_and_a_call_dropped_during_it_has_no_effect() {
 }
 
 #[tokio::test]
-async fn clock_stands_still_until_advanced_and_streams_expire_to_the_nanosecond() {
+async fn mock_clock_moves_only_when_advanced_and_streams_expire_to_the_nanosecond() {
     let mock = MockRegistry::with_ttl(Duration::from_secs(1)).unwrap();
     assert!(MockRegistry::with_ttl(Duration::from_millis(999)).is_err());
     let first = mock.register(&stream("a")).await.unwrap().stream;

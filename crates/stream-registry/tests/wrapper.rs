@@ -45,7 +45,7 @@ impl Registry for Addressed {
 }
 
 #[test]
-fn arc_and_box_return_the_future_of_the_store() {
+fn arc_and_box_wrappers_return_the_same_future_as_the_store() {
     let store = Arc::new(Addressed::default());
     let returned = Registry::ping(&store);
     assert_eq!(address(&*returned), store.address.load(Ordering::Relaxed));
@@ -86,7 +86,7 @@ impl Registry for Recorder {
 }
 
 #[tokio::test]
-async fn provided_methods_go_through_the_wrapper_and_forwarded_methods_to_the_store() {
+async fn provided_methods_call_the_wrapper_and_forwarded_methods_call_the_store() {
     let store = Arc::new(MockRegistry::new());
     let wrapper = Recorder { inner: Arc::clone(&store), called: Mutex::default() };
     let id = StreamId::new("cam1").unwrap();

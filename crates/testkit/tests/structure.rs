@@ -347,7 +347,7 @@ fn every_wrapper_of_a_registry_denies_missing_methods() {
 }
 
 #[test]
-fn wrapper_without_the_lint_is_found() {
+fn check_finds_a_wrapper_without_the_lint() {
     let text = "#[deny(clippy::missing_trait_methods)] impl<R> Registry for Arc<R> {}
         #[deny(clippy::todo)] impl stream_registry::Registry for A {}
         fn nested() { impl Registry for B {} }
@@ -356,7 +356,7 @@ fn wrapper_without_the_lint_is_found() {
 }
 
 #[test]
-fn import_cycle_is_found_through_re_exports() {
+fn check_finds_an_import_cycle_through_re_exports() {
     let mut sources = Sources::default();
     let module = |text: &str| text.split("::").map(str::to_owned).collect::<Module>();
     sources.modules = [vec![], module("a"), module("a::deep"), module("b")].into();

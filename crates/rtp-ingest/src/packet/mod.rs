@@ -116,7 +116,7 @@ mod tests {
             let length = usize::try_from(next() % 80).unwrap();
             let mut datagram: Vec<u8> = (0..length).map(|_| next().to_le_bytes()[3]).collect();
             if let Some(first) = datagram.first_mut() {
-                // Most datagrams get the right version, so that they reach the rest of the parser.
+                // Most datagrams get the valid version, so that the parser reads them to the end.
                 *first = if next() % 8 == 0 { *first } else { 0x80 | (*first & 0x3f) };
             }
             if next() % 2 == 0 && datagram.len() > 1 {

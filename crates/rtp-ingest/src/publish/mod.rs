@@ -71,7 +71,7 @@ pub struct GivenId {
 }
 
 impl GivenId {
-    /// Sets the id and the policy if a stream with this id is already live.
+    /// Sets the id, and the policy that applies if a stream with this id is already live.
     pub fn new(id: StreamId, on_conflict: OnConflict) -> Self {
         Self { id, on_conflict, is_taken: AtomicBool::new(false) }
     }

@@ -69,7 +69,7 @@ impl Session {
                 return None;
             }
             let stream = record::stream(&id, &session, publisher.node.as_deref());
-            // `Reject` renews our own registration, if there is one, and leaves another publisher's stream alone.
+            // `Reject` renews our own registration, if there is one, and does not change another publisher's stream.
             let policy = if may_be_registered { OnConflict::Reject } else { on_conflict };
             let error = match publisher.leases.acquire_with(stream, policy).await {
                 Ok(lease) => {

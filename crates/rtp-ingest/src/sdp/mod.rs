@@ -168,7 +168,7 @@ impl Media {
 
 fn describe(medium: Medium, format: &Format) -> Description {
     let codec = payload::codec(&format.encoding, &format.parameters);
-    // SDP declares an MPEG transport stream as video, which says nothing about the codecs inside it.
+    // SDP declares an MPEG transport stream as video, whatever codecs it contains.
     let (video_codec, audio_codec) = match medium {
         _ if codec == "MP2T" => (String::new(), String::new()),
         Medium::Video => (codec, String::new()),

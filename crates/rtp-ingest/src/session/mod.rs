@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn bitrate_is_that_of_the_last_period() {
+    fn bitrate_covers_only_the_last_period() {
         let session = video(3, 4, |frame| frame);
         let stats = session.stats();
         assert_eq!(stats.packets_received, 300);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_of_jumps_and_probation_are_not_counted() {
+    fn packets_during_jumps_and_probation_are_not_counted() {
         let began = Instant::now();
         let mut session = Session::new(&packet(10, 0, 96), began);
         assert_eq!(session.stats(), StreamStats::default());

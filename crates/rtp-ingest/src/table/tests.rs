@@ -58,7 +58,7 @@ fn session_begins_with_the_second_packet_in_sequence() {
 }
 
 #[test]
-fn each_ssrc_at_each_address_is_a_session() {
+fn each_pair_of_ssrc_and_address_is_a_session() {
     let mut fixture = TestTable::new(10);
     fixture.start_session(A, 1);
     fixture.start_session(A, 2);
@@ -168,7 +168,7 @@ fn many_byes_keep_the_table_within_its_limit() {
 }
 
 #[test]
-fn first_packet_older_than_10_s_does_not_prove_a_source() {
+fn packet_does_not_start_a_session_when_the_first_is_older_than_10_s() {
     let mut fixture = TestTable::new(3);
     assert_eq!(fixture.rtp(A, 1, 1), Effect::None);
     assert_eq!(fixture.advance(11 * SECOND), Effect::None);

@@ -197,7 +197,7 @@ async fn node_restores_its_stream_after_a_server_restart_and_removes_it_on_exit(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn node_that_cannot_start_prints_a_remedy_and_its_exit_status() {
+async fn node_prints_a_remedy_and_exits_with_an_error_when_it_cannot_start() {
     let in_use = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let in_use = in_use.local_addr().unwrap().to_string();
     for (args, status, expected) in [

@@ -185,7 +185,7 @@ async fn sender_that_returns_after_the_timeout_gets_a_new_stream() {
 }
 
 #[tokio::test]
-async fn each_ssrc_at_each_address_is_a_stream() {
+async fn each_pair_of_ssrc_and_address_is_a_stream() {
     let node = Node::start(memory(), IngestOptions::default());
     let (a, b) = (Sender::new().await, Sender::new().await);
     a.send_rtp(node.rtp, 7, 1..11).await;

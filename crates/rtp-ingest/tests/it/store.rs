@@ -48,7 +48,7 @@ async fn expired_stream_is_restored_with_its_id_and_counters() {
 }
 
 #[tokio::test]
-async fn stream_removed_or_taken_over_is_not_registered_again() {
+async fn stream_is_not_registered_again_after_removal_or_take_over() {
     let (registry, node, sender) = setup().await;
     for ssrc in [7, 8] {
         sender.send_rtp(node.rtp, ssrc, 1..5).await;
@@ -99,7 +99,7 @@ async fn generated_id_in_use_is_replaced_by_another_one() {
 }
 
 #[tokio::test]
-async fn chosen_id_passes_to_the_next_session() {
+async fn configured_id_is_reused_by_the_next_session() {
     let registry: Arc<MockRegistry> = Arc::new(MockRegistry::new());
     let given = GivenId::new("cam1".parse().unwrap(), OnConflict::Reject);
     let options = IngestOptions::default().id(given);

@@ -66,7 +66,7 @@ pub(super) fn fails<T: Debug>(answer: Result<T>, kind: ErrorKind) -> Check<Error
 }
 
 /// Runs calls concurrently, each in its own task, and returns their results in order.
-pub(super) async fn at_once<T: Send + 'static>(
+pub(super) async fn concurrently<T: Send + 'static>(
     calls: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Check<Vec<T>> {
     let tasks: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
@@ -115,7 +115,7 @@ pub(super) fn write(to: &str, change: Change) -> Write {
 }
 
 /// Returns the record without its times, to compare it with the one that the caller gave.
-pub(super) fn timeless(stream: &Stream) -> Stream {
+pub(super) fn without_times(stream: &Stream) -> Stream {
     let mut copy = stream.clone();
     copy.created_at = crate::Timestamp::ZERO;
     copy.last_heartbeat = crate::Timestamp::ZERO;
@@ -167,7 +167,7 @@ impl Case {
                 let (registry, given) = (self.shared(), stream(name));
                 async move { registry.register(&given).await }
             });
-            for answer in at_once(calls).await? {
+            for answer in concurrently(calls).await? {
                 answer?;
             }
         }

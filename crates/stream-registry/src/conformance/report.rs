@@ -44,8 +44,8 @@ impl Report {
         self.names(|verdict| matches!(verdict, Verdict::NotApplicable(_)))
     }
 
-    fn names(&self, wanted: impl Fn(&Verdict) -> bool) -> Vec<&'static str> {
-        self.0.iter().filter(|(_, verdict)| wanted(verdict)).map(|(name, _)| *name).collect()
+    fn names(&self, selects: impl Fn(&Verdict) -> bool) -> Vec<&'static str> {
+        self.0.iter().filter(|(_, verdict)| selects(verdict)).map(|(name, _)| *name).collect()
     }
 
     /// Asserts that at least one behaviour passed and none failed.

@@ -45,7 +45,7 @@ pub async fn run_matching(subject: Arc<dyn Subject>, prefix: &str) -> Report {
             let permit = permits.acquire_owned().await;
             // A separate task, so that a panic fails this behaviour only.
             let mut one = JoinSet::new();
-            one.spawn(timeout(DEADLINE, judge(subject, behaviour)));
+            one.spawn(timeout(DEADLINE, run_one(subject, behaviour)));
             let verdict = match one.join_next().await {
                 Some(Ok(Ok(verdict))) => verdict,
                 Some(Ok(Err(_))) => Verdict::Failed(format!("did not end within {DEADLINE:?}")),
@@ -66,7 +66,7 @@ pub async fn run_matching(subject: Arc<dyn Subject>, prefix: &str) -> Report {
     Report::new(verdicts)
 }
 
-async fn judge(subject: Arc<dyn Subject>, behaviour: Behaviour) -> Verdict {
+async fn run_one(subject: Arc<dyn Subject>, behaviour: Behaviour) -> Verdict {
     let mut ttl = match behaviour.lifetime {
         Lifetime::Long => LONG,
         Lifetime::Short => SHORT,

@@ -28,7 +28,7 @@ use crate::stream::{Cursor, OperationId, Stream, StreamId};
 use crate::watch::{Event, Watch, WatchFrom};
 
 /// How long the server may take for a history: it reads the whole feed before it responds.
-const HISTORY_PATIENCE: Duration = history::CALL_TIMEOUT.saturating_add(Duration::from_secs(5));
+const HISTORY_TIMEOUT: Duration = history::CALL_TIMEOUT.saturating_add(Duration::from_secs(5));
 /// Number of requests that one call of [`Registry::write`] sends concurrently.
 const CONCURRENT_WRITES: usize = 16;
 
@@ -385,7 +385,7 @@ impl Registry for HttpRegistry {
         pairs.extend(ended.node.as_ref().map(|node| ("node", node.clone())));
         let response = async {
             ended.check()?;
-            let request = list_request("/api/v1/history", &pairs).patience(HISTORY_PATIENCE);
+            let request = list_request("/api/v1/history", &pairs).min_timeout(HISTORY_TIMEOUT);
             wire::read_history(&self.transport()?.send(request).await?)
         };
         response.await.map_err(|error| error.with_operation(Operation::History))

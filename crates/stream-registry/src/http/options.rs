@@ -91,7 +91,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn urls_are_parsed_or_rejected() {
+    fn options_accept_http_urls_and_reject_others() {
         for (text, base) in [
             ("http://127.0.0.1:8580", "http://127.0.0.1:8580"),
             ("http://[::1]:8580/", "http://[::1]:8580"),

@@ -120,20 +120,20 @@ mod tests {
     }
 
     #[test]
-    fn events_are_complete_wherever_the_bytes_are_split() {
-        let text = ": hello\nretry: 100\n\nid: a-1\ndata: {\"x\":\"é:\"}\n\nid:a-2\r\ndata:1\r\ndata: 2\r\n\r\ndata: z\n\nid: a-3\n\ndata: un";
-        let whole =
+    fn decoder_returns_complete_events_wherever_the_bytes_are_split() {
+        let input = ": hello\nretry: 100\n\nid: a-1\ndata: {\"x\":\"é:\"}\n\nid:a-2\r\ndata:1\r\ndata: 2\r\n\r\ndata: z\n\nid: a-3\n\ndata: un";
+        let complete =
             [frame(Some("a-1"), Some("{\"x\":\"é:\"}")), frame(Some("a-2"), Some("1\n2")), frame(None, Some("z"))];
-        assert_eq!(read(&[text.as_bytes()]), whole);
-        for cut in 1..text.len() {
-            assert_eq!(read(&[&text.as_bytes()[..cut], &text.as_bytes()[cut..]]), whole, "{cut}");
+        assert_eq!(read(&[input.as_bytes()]), complete);
+        for cut in 1..input.len() {
+            assert_eq!(read(&[&input.as_bytes()[..cut], &input.as_bytes()[cut..]]), complete, "{cut}");
         }
-        let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
-        assert_eq!(read(&bytes), whole);
+        let bytes: Vec<&[u8]> = input.as_bytes().chunks(1).collect();
+        assert_eq!(read(&bytes), complete);
     }
 
     #[test]
-    fn unreadable_event_keeps_its_id() {
+    fn decoder_keeps_the_id_of_an_unreadable_event() {
         let long = "x".repeat(MAX_LINE / 2);
         let pieces: [&[u8]; 6] = [
             b"id: a-1\ndata: ",

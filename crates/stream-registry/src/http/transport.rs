@@ -34,7 +34,7 @@ pub(super) struct Call {
     /// Size limit of the response, in bytes.
     pub(super) limit: usize,
     /// How long the server may take to respond, if longer than the client's timeout.
-    pub(super) patience: Duration,
+    pub(super) min_timeout: Duration,
 }
 
 impl Call {
@@ -45,7 +45,7 @@ impl Call {
             headers: Vec::new(),
             body: None,
             limit: RECORD_LIMIT,
-            patience: Duration::ZERO,
+            min_timeout: Duration::ZERO,
         }
     }
 
@@ -60,8 +60,8 @@ impl Call {
     }
 
     /// Waits longer for the response than the client's timeout.
-    pub(super) fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub(super) fn min_timeout(mut self, min_timeout: Duration) -> Self {
+        self.min_timeout = min_timeout;
         self
     }
 
@@ -189,7 +189,7 @@ impl Transport {
         let request = request
             .body(body)
             .map_err(|fault| Error::new(ErrorKind::Internal, "cannot build the request").with_source(fault))?;
-        let response = timeout(self.timeout.max(call.patience), self.client.request(request)).await;
+        let response = timeout(self.timeout.max(call.min_timeout), self.client.request(request)).await;
         response.map_err(|_| self.timed_out(call))
     }
 
@@ -227,7 +227,7 @@ impl Transport {
     fn timed_out(&self, call: &Call) -> Error {
         Error::new(
             ErrorKind::Timeout,
-            format!("the server at {} did not respond within {:?}", self.base, self.timeout.max(call.patience)),
+            format!("the server at {} did not respond within {:?}", self.base, self.timeout.max(call.min_timeout)),
         )
         .with_may_have_applied(call.is_write())
     }

@@ -55,7 +55,7 @@ pub(super) struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Held,
-    /// The store may not know the stream, or another holder may have it.
+    /// The store may have lost the stream, or another holder may have it.
     Recovering {
         /// When the lease was lost, by `Clock::boottime`.
         since: u64,
@@ -152,7 +152,7 @@ impl State {
         self.version
     }
 
-    /// Marks a held lease as lost: the store may not know the stream, or another holder may have it.
+    /// Marks a held lease as lost: the store may have lost the stream, or another holder may have it.
     pub(super) fn mark_lost(&mut self, since: u64) {
         if self.phase == Phase::Held {
             self.phase = Phase::Recovering { since };

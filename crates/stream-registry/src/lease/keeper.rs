@@ -134,7 +134,7 @@ impl Keeper {
         let now = self.shared.clock.monotonic();
         let state = cell.lock();
         if state.in_flight || state.has_ended() {
-            // The lease gets back into the inbox when its write is done.
+            // The lease returns to the inbox when its write is done.
             return;
         }
         let (urgent, due, held) = (state.urgent, state.due, state.phase == Phase::Held);
@@ -341,7 +341,7 @@ impl Keeper {
             ProbeResult::Works => {
                 if let Transition::Closed(down_ms) = self.recovery_breaker.record_success(now) {
                     tracing::info!(down_ms, "store accepts recoveries again");
-                    // The heartbeats need not wait for the end of their own pause.
+                    // The store works again, so the heartbeats need not wait until their own pause ends.
                     self.write_breaker.probe_now();
                 }
             }

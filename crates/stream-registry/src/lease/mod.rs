@@ -44,8 +44,8 @@
 //! # When a lease is lost
 //!
 //! A lease ends without a release if another holder takes the stream over, if an operator unregisters it, or if the
-//! registry is closed. The lease learns of it at its next write, then [`Lease::ended`] returns a [`LeaseEnd`] and nothing
-//! more is written. A recovery never replaces a newer holder, and never brings back a stream that was unregistered.
+//! registry is closed. The lease detects this at its next write; then [`Lease::ended`] returns a [`LeaseEnd`] and no more
+//! writes are sent. A recovery never replaces a newer holder, and never restores a stream that was unregistered.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -61,7 +61,7 @@
 //! let reconnected = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:51480");
 //! let newer = node2.acquire_with(reconnected, OnConflict::TakeOver).await?;
 //!
-//! // The first node learns of it at its next write.
+//! // The first node detects this at its next write.
 //! let error = lease.set_status(StreamStatus::Active).await.unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::NotHolder);
 //! assert_eq!(lease.ended().await, LeaseEnd::Superseded { by: Some("203.0.113.7:51480".into()) });
@@ -224,7 +224,7 @@ impl Leases {
     /// Releases all leases, as [`Lease::release`] does. Returns an error for each lease that could not be released.
     ///
     /// If the store cannot be reached, calls are retried for about 5 s in total, however many leases there are. Then the
-    /// calls in flight are awaited. Leases that could not be released go on, as after [`Lease::release`].
+    /// calls in flight are awaited. Leases that could not be released stay held, as after [`Lease::release`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {

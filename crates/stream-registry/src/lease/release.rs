@@ -36,7 +36,7 @@ async fn release_by(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &EndReason, 
         .await?;
     let mut permits = Permits::new(shared, vec![permit]);
     if standing == Standing::Held && permits.permits.iter().any(WritePermit::has_more) {
-        // Completes the last record. If this fails, the unregistration reports the error.
+        // Writes pending reports for the last record. If this fails, the unregistration returns the error.
         let failure = write_all(shared, &mut permits.permits).await;
         if let Some(error) = failure.filter(|error| error.is_retryable() && Instant::now() >= deadline) {
             return Err(with_context(error));

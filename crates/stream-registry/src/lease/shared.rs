@@ -178,7 +178,7 @@ impl Shared {
 
     /// Retires the keeper if no leases are left. Returns whether it is retired; then the next lease starts a new one.
     pub(super) fn retire_keeper(&self) -> bool {
-        // A lease that is added now waits for this lock before it looks for a running keeper.
+        // A lease that is added now waits for this lock before it checks for a running keeper.
         let mut keeper = lock(&self.keeper);
         let idle = lock(&self.cells).is_empty();
         if idle {

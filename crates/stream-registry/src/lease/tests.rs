@@ -19,7 +19,7 @@ fn stream(name: &str) -> Stream {
 }
 
 #[test]
-fn lease_takes_at_most_300_bytes_beyond_its_record() {
+fn lease_uses_at_most_300_bytes_beyond_its_record() {
     // The record includes id and epoch. Beyond it there are the cell with the counters of its `Arc`, one entry in the
     // queue, one in the map, which may be half full, and the handle.
     let cell = size_of::<Cell>() - size_of::<Stream>() + 16;

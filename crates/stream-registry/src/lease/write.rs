@@ -35,7 +35,7 @@ enum Progress {
     Unanswered,
     /// Everything was written, or rejected permanently.
     Written,
-    /// The store does not know the stream, or knows it with another epoch.
+    /// The store has no such stream, or has it with another epoch.
     Lost,
     /// Only this stream could not be written.
     StreamFailed,
@@ -71,9 +71,9 @@ impl WritePermit {
         if state.in_flight || state.has_ended() {
             return None;
         }
-        // After its time to live the stream may belong to another holder, so the store is asked first.
+        // After its time to live the stream may belong to another holder, so the record is read first.
         state.mark_lost_if_expired(now, shared.ttl());
-        // Half an interval is late enough for the lost write to have arrived, and early enough for the next heartbeat.
+        // After half an interval, an unconfirmed write has probably arrived, and the next heartbeat is still in time.
         let due = |since: NonZeroU64| since.get().saturating_add(millis(shared.schedule().heartbeat) / 2);
         if state.unconfirmed_status.is_some_and(|since| shared.clock.monotonic() >= due(since)) {
             state.unconfirmed_status = None;
@@ -212,7 +212,7 @@ impl WritePermit {
             }
             Progress::Renewed => {
                 (state.last_error, state.failures) = (None, 0);
-                // The record in the store lacks the reports that came in during the outage.
+                // The stored record lacks the reports that were made during the outage.
                 state.due = if state.pending.is_some() { 0 } else { shared.next_due() };
                 if state.pending.is_none() {
                     (state.attempted, state.written) = (self.version, self.version);
@@ -257,7 +257,7 @@ fn is_store_rejection(error: &Error) -> bool {
     is_store_failure(error) && !error.may_have_applied()
 }
 
-/// Permits that are given back together.
+/// Permits that are returned together.
 #[derive(Debug)]
 pub(super) struct Permits {
     shared: Arc<Shared>,

@@ -194,8 +194,8 @@ pub(crate) fn has_same_searched_string(one: &Stream, other: &Stream) -> bool {
 
 /// Checks the length of a string in a condition.
 pub(super) fn check_string(name: &str, string: Option<&str>) -> Result<(), InvalidValue> {
-    if string.is_some_and(|string| string.len() > limits::MAX_TEXT_BYTES) {
-        return Err(InvalidValue::new(format!("{name} is longer than {} bytes", limits::MAX_TEXT_BYTES)));
+    if string.is_some_and(|string| string.len() > limits::MAX_STRING_BYTES) {
+        return Err(InvalidValue::new(format!("{name} is longer than {} bytes", limits::MAX_STRING_BYTES)));
     }
     Ok(())
 }

@@ -241,9 +241,9 @@ mod tests {
         let trimmed = (1..MAX_ATTEMPTS).map(|n| vec![alive("0"), resync(&format!("later-{n}"))]);
         let feed = Scripted::new(trimmed, &[]);
         let all = Ended::default();
-        let began = Instant::now();
+        let started = Instant::now();
         assert_eq!(names(&read(&feed, &all, 10).await.unwrap()), ["a"]);
-        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(started.elapsed(), Duration::ZERO);
         let feed = Scripted::new((0..100).map(|n| vec![resync(&format!("later-{n}"))]), &[]);
         let error = read(&feed, &all, 10).await.unwrap_err();
         assert!(error.kind() == ErrorKind::Unavailable && error.message().contains("try again"), "{error}");
@@ -253,7 +253,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn undecodable_entry_hides_no_other_event() {
         let all = Ended::default();
-        let began = Instant::now();
+        let started = Instant::now();
         // The oldest entry: a gap at the same position in the next attempt was not caused by trimming.
         let once = || vec![resync("1"), end("2", "a")];
         let feed = Scripted::new([once(), once()], &["2"]);
@@ -261,13 +261,13 @@ mod tests {
         assert_eq!(feed.unused_watches(), 0);
         // An entry in the middle, and one that comes after the tail that was read first.
         for (position, tails) in [("2", &["3", "3"]), ("4", &["3", "4"])] {
-            let whole = || vec![end("1", "a"), resync(position), end("3", "b")];
-            let feed = Scripted::new([whole(), whole()], tails);
+            let complete = || vec![end("1", "a"), resync(position), end("3", "b")];
+            let feed = Scripted::new([complete(), complete()], tails);
             let events = read(&feed, &all, 10).await.unwrap();
             assert_eq!(names(&events), if position == "2" { vec!["b", "a"] } else { vec!["a"] }, "{position}");
             assert_eq!(feed.unused_watches(), 1, "there is no second attempt");
         }
-        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(started.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
@@ -277,9 +277,9 @@ mod tests {
         for (events, pause, longest) in [(3, Duration::ZERO, EVENT_TIMEOUT), (100, EVENT_TIMEOUT / 2, CALL_TIMEOUT)] {
             let script = (0..events).map(|n| end(&format!("{n}"), "a")).collect();
             let feed = Scripted { pause, ..Scripted::new([script], &["never"]) };
-            let began = Instant::now();
+            let started = Instant::now();
             let error = read(&feed, &all, 10).await.unwrap_err();
-            assert_eq!((error.kind(), began.elapsed()), (ErrorKind::Timeout, longest), "{error}");
+            assert_eq!((error.kind(), started.elapsed()), (ErrorKind::Timeout, longest), "{error}");
         }
         let feed = Scripted { without_tail: true, ..Scripted::default() };
         let error = read(&feed, &all, 10).await.unwrap_err();

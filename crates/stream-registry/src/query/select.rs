@@ -173,10 +173,10 @@ mod tests {
                     after = Some(Position::read(&next.to_cursor().unwrap(), order).unwrap());
                     assert_eq!(after.as_ref(), Some(&next));
                 }
-                let mut whole: Vec<_> = streams().into_values().collect();
-                whole.sort_by(|one, other| order.compare(one, other));
-                let whole: Vec<_> = whole.iter().map(|stream| stream.id.to_string()).collect();
-                assert_eq!(listed, whole, "{sort}");
+                let mut sorted: Vec<_> = streams().into_values().collect();
+                sorted.sort_by(|one, other| order.compare(one, other));
+                let sorted: Vec<_> = sorted.iter().map(|stream| stream.id.to_string()).collect();
+                assert_eq!(listed, sorted, "{sort}");
             }
         }
         let by_bitrate = select(&streams(), Order::by(SortField::Bitrate).descending(), None, 50).streams;

@@ -35,11 +35,11 @@ impl By {
 impl FromStr for By {
     type Err = InvalidValue;
 
-    fn from_str(word: &str) -> Result<Self, InvalidValue> {
+    fn from_str(name: &str) -> Result<Self, InvalidValue> {
         let all = [Self::Node, Self::Type, Self::Status];
         all.into_iter()
-            .find(|by| by.as_str() == word)
-            .ok_or_else(|| InvalidValue::new(format!("invalid by {word:?}; expected node, type or status")))
+            .find(|by| by.as_str() == name)
+            .ok_or_else(|| InvalidValue::new(format!("invalid by {name:?}; expected node, type or status")))
     }
 }
 

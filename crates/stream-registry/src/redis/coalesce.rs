@@ -153,14 +153,14 @@ impl<J: Job> Coalescer<J> {
                 }
                 batch.into_iter().unzip()
             };
-            let began = Instant::now();
+            let started = Instant::now();
             let answers = timeout(CALL_TIMEOUT, slot.coalescer.job.run(&items)).await;
             let answers = answers.unwrap_or_else(|_| items.iter().map(|_| Err(no_reply())).collect());
-            if began.elapsed() > SLOW_FAILURE && matches!(answers.first(), Some(Err(error)) if error.is_retryable()) {
+            if started.elapsed() > SLOW_FAILURE && matches!(answers.first(), Some(Err(error)) if error.is_retryable()) {
                 slot.coalescer.fail_waiting();
             }
             for (sender, answer) in senders.into_iter().zip(answers) {
-                // The receiver may be gone.
+                // The receiver may have been dropped.
                 let _ = sender.send(answer);
             }
             // While the other batch is in flight, callers that were just answered may call again and join the next

@@ -44,7 +44,7 @@ pub(super) fn is_wrong_type(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE")
 }
 
-/// Returns whether the server does not know the command, for example because it was renamed.
+/// Returns whether the server rejects the command as unknown, for example because it was renamed.
 pub(super) fn is_unknown_command(error: &RedisError) -> bool {
     error.detail().is_some_and(|detail| detail.contains("unknown command"))
 }

@@ -90,7 +90,7 @@ impl ScriptCall<'_> {
     /// Runs the script. The inner error is the server's own.
     async fn try_run(&self, link: &Link, effect: Effect) -> Result<Result<Value, RedisError>> {
         match link.command(&self.command, effect).await? {
-            // After a restart, a failover or SCRIPT FLUSH. The script did not run, so it may be sent again.
+            // A restart, a failover or SCRIPT FLUSH removed the script. It did not run, so it may be sent again.
             Err(error) if fault::is_no_script(&error) => link.command(&self.in_full(), effect).await,
             answer => Ok(answer),
         }

@@ -18,7 +18,7 @@ pub(crate) fn make(kind: char, position: u64) -> Result<Cursor> {
 pub(crate) fn read(kind: char, cursor: &Cursor) -> Result<u64> {
     let position = || {
         let position = u64::from_str_radix(cursor.as_str().strip_prefix(kind)?, 16).ok()?;
-        // `from_str_radix` accepts several spellings of a number; comparing the cursors accepts one.
+        // `from_str_radix` accepts several spellings of a number. The comparison of the cursors rejects all but one.
         (make(kind, position).ok()? == *cursor).then_some(position)
     };
     position().ok_or_else(|| {
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursor_is_accepted_by_its_kind_of_store_only() {
+    fn cursor_is_rejected_by_another_kind_of_store() {
         for position in [0, 1, u64::MAX] {
             let cursor = make('m', position).unwrap();
             assert_eq!(read('m', &cursor).unwrap(), position);

@@ -25,7 +25,7 @@ pub(crate) fn tombstone(epoch: Option<&Epoch>, now: Timestamp, previous: Option<
     match previous {
         None => tombstone,
         Some(previous) if previous < tombstone.as_str() => tombstone,
-        // The record without an epoch came after the previous tombstone, so its own must be greater.
+        // The record without an epoch is newer than the previous tombstone, so its tombstone must be greater.
         Some(previous) if epoch.is_none() && !previous.ends_with('~') => format!("{previous}~"),
         Some(previous) => previous.to_owned(),
     }
@@ -40,7 +40,7 @@ pub(crate) fn next<'a>(now: Timestamp, previous: impl IntoIterator<Item = &'a st
         Some(greatest) if greatest >= new.as_str() => greater_than(greatest),
         _ => new,
     };
-    // The string has hexadecimal digits and visible characters of a valid epoch.
+    // The string consists of hexadecimal digits and characters of a valid epoch.
     string.parse().unwrap_or_else(|_| unreachable!("{string:?} is an epoch"))
 }
 
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn later_epoch_is_greater_even_if_clock_goes_back() {
+    fn later_epoch_is_greater_when_the_clock_goes_back() {
         let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
         let later = Timestamp::from_unix_nanos(1_800_000_000_000_001_000);
         let first = next(now, []);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn tombstone_never_decreases() {
+    fn tombstone_epoch_never_decreases() {
         let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
         let epoch = next(now, []);
         assert_eq!(tombstone(Some(&epoch), now, None), epoch.as_str());

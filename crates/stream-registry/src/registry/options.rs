@@ -269,11 +269,11 @@ impl Outcome {
 impl FromStr for Outcome {
     type Err = InvalidValue;
 
-    fn from_str(word: &str) -> Result<Self, InvalidValue> {
+    fn from_str(name: &str) -> Result<Self, InvalidValue> {
         [Self::Created, Self::Renewed, Self::TakenOver]
             .into_iter()
-            .find(|outcome| outcome.as_str() == word)
-            .ok_or_else(|| InvalidValue::unknown_word("outcome", word))
+            .find(|outcome| outcome.as_str() == name)
+            .ok_or_else(|| InvalidValue::unknown_name("outcome", name))
     }
 }
 

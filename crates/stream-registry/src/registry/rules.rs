@@ -266,14 +266,14 @@ mod tests {
     }
 
     #[test]
-    fn heartbeat_keeps_everything_that_another_program_wrote() {
+    fn heartbeat_keeps_all_fields_of_another_program() {
         for (json, end) in [
             // Unknown fields, also nested, empty and duplicate, with known names inside.
             (
                 r#"{"x":[],"y":{"last_heartbeat":"no","a":[{}]},"z":"\"last_heartbeat\":1","x":1.0e5,"bytes_received":1e+14}"#,
                 r#""bytes_received":100000000000000,"packets_received":0,"packets_lost":0,"x":[],"y":{"last_heartbeat":"no","a":[{}]},"z":"\"last_heartbeat\":1","x":1.0e5}"#,
             ),
-            // Nonconforming values keep their raw JSON and their place.
+            // Nonconforming values keep their raw JSON and their position.
             (
                 r#"{"bitrate":-5,"frame_rate":"25","bytes_received":1.5,"node":7,"labels":[],"viewers":-1,"epoch":3}"#,
                 r#""bitrate":-5,"frame_rate":"25","bytes_received":1.5,"packets_received":0,"packets_lost":0,"node":7,"epoch":3,"labels":[],"viewers":-1}"#,

@@ -2,12 +2,12 @@
 
 use super::invalid::{InvalidValue, Result};
 use super::limits::{
-    MAX_COUNT, MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_RECORD_BYTES, MAX_TEXT_BYTES,
+    MAX_COUNT, MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_RECORD_BYTES, MAX_STRING_BYTES,
 };
 
 pub(super) fn string(name: &str, value: &str) -> Result<()> {
-    if value.len() > MAX_TEXT_BYTES {
-        return Err(InvalidValue::new(format!("{name} is longer than {MAX_TEXT_BYTES} bytes")));
+    if value.len() > MAX_STRING_BYTES {
+        return Err(InvalidValue::new(format!("{name} is longer than {MAX_STRING_BYTES} bytes")));
     }
     Ok(())
 }

@@ -153,16 +153,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn word(&mut self, name: &'static str) -> Result<Option<Cow<'a, str>>> {
+    fn borrowed_string(&mut self, name: &'static str) -> Result<Option<Cow<'a, str>>> {
         self.field(name, "a string", None, |raw| Some((Some(lenient::string(raw)?), true)))
     }
 
     fn string(&mut self, name: &'static str) -> Result<String> {
-        Ok(self.word(name)?.map_or_else(String::new, Cow::into_owned))
+        Ok(self.borrowed_string(name)?.map_or_else(String::new, Cow::into_owned))
     }
 
     fn optional_string(&mut self, name: &'static str) -> Result<Option<String>> {
-        Ok(self.word(name)?.filter(|string| !string.is_empty()).map(Cow::into_owned))
+        Ok(self.borrowed_string(name)?.filter(|string| !string.is_empty()).map(Cow::into_owned))
     }
 
     fn optional_count(&mut self, name: &'static str) -> Result<Option<u64>> {
@@ -204,9 +204,9 @@ fn read(fields: Fields<'_>, mode: Mode, id: StreamId) -> Result<Stream> {
     let mut reader = Reader { fields, mode, nonconforming: Vec::new() };
     let mut stream = Stream {
         id,
-        kind: StreamType::stored(&reader.word("type")?.unwrap_or_default()),
+        kind: StreamType::stored(&reader.borrowed_string("type")?.unwrap_or_default()),
         source_addr: reader.string("source_addr")?,
-        status: match reader.word("status")? {
+        status: match reader.borrowed_string("status")? {
             None if mode == Mode::Strict => StreamStatus::Connecting,
             status => StreamStatus::stored(&status.unwrap_or_default()),
         },
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn encoder_writes_thirteen_fields_first_and_compact() {
+    fn encoder_writes_thirteen_fields_first_without_spaces() {
         let mut stream = Stream::new(id(), StreamType::Srt, "[::1]:9000");
         (stream.created_at, stream.last_heartbeat) = (Timestamp::ZERO, later());
         stream.frame_rate = 59.94;

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::extra::Extra;
 use super::invalid::{InvalidValue, Result};
-use super::limits::{MAX_LEASED_RECORD_BYTES, MAX_TEXT_BYTES};
+use super::limits::{MAX_LEASED_RECORD_BYTES, MAX_STRING_BYTES};
 use super::opaque::Epoch;
 use super::status::StreamStatus;
 use super::time::Timestamp;
@@ -107,7 +107,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes the name of a field that this version knows: it needs no escape.
+    /// Writes the name of a known field, which needs no escape.
     fn name(&mut self, name: &str) {
         self.comma();
         self.json.push('"');
@@ -209,7 +209,7 @@ impl Writer<'_> {
 /// Appends a JSON string.
 pub(crate) fn push_json_string(out: &mut String, value: &str) {
     if value.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\') {
-        // A string always serialises.
+        // Serialising a string cannot fail.
         out.push_str(&serde_json::to_string(value).unwrap_or_default());
         return;
     }
@@ -238,8 +238,8 @@ pub(crate) fn push_json_float(out: &mut String, value: f64) {
 fn is_surely_small(stream: &Stream) -> bool {
     let labels: usize = stream.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
     let unknown: usize = stream.extra.unknown().map(|(name, raw)| name.len() + raw.len()).sum();
-    // All other strings together are shorter than 8 × `MAX_TEXT_BYTES`. An escape turns one byte into six.
-    stream.labels.is_empty() && unknown == 0 || (8 * MAX_TEXT_BYTES + labels + unknown) * 6 < MAX_LEASED_RECORD_BYTES
+    // All other strings together are shorter than 8 × `MAX_STRING_BYTES`. An escape turns one byte into six.
+    stream.labels.is_empty() && unknown == 0 || (8 * MAX_STRING_BYTES + labels + unknown) * 6 < MAX_LEASED_RECORD_BYTES
 }
 
 /// Checks that the JSON is within [`MAX_RECORD_BYTES`](super::limits::MAX_RECORD_BYTES), without encoding a small record.
@@ -257,9 +257,9 @@ pub(crate) fn check_leased_size(stream: &Stream) -> Result<()> {
     if is_surely_small(stream) {
         return Ok(());
     }
-    let mut bare = Stream { epoch: None, status: StreamStatus::Connecting, ..stream.clone() };
-    bare.reset_stats();
-    if encode(&bare).len() > MAX_LEASED_RECORD_BYTES {
+    let mut minimal = Stream { epoch: None, status: StreamStatus::Connecting, ..stream.clone() };
+    minimal.reset_stats();
+    if encode(&minimal).len() > MAX_LEASED_RECORD_BYTES {
         return Err(InvalidValue::new(format!(
             "the record is too large for a lease; without epoch, status and statistics it may have {} KiB",
             MAX_LEASED_RECORD_BYTES / 1024

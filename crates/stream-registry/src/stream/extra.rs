@@ -16,7 +16,7 @@ pub(crate) struct Extra(Option<Arc<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    /// Fields that this version does not know, in their order.
+    /// Unknown fields, in their order.
     unknown: Vec<(Box<str>, Box<RawValue>)>,
     /// Raw JSON of known fields with a nonconforming value.
     nonconforming: Vec<(&'static str, Box<RawValue>)>,

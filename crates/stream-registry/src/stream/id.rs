@@ -126,7 +126,7 @@ pub fn generate_stream_id(kind: &StreamType, _source_addr: &str) -> StreamId {
     static COUNTER: AtomicU64 = AtomicU64::new(1);
     let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
     let second = Timestamp::now().compact();
-    // A stored type may be any string; characters that an id cannot contain are left out.
+    // A stored type may be any string; characters that an id cannot contain are omitted.
     let kind: String = kind.as_str().chars().filter(|c| !c.is_control() && !c.is_whitespace()).take(32).collect();
     let kind = if kind.is_empty() { "stream" } else { &kind };
     StreamId(format!("{kind}_{second}_{counter:03}").into())
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generated_id_has_its_form_and_never_repeats() {
+    fn generated_id_is_well_formed_and_unique() {
         let ids: std::collections::BTreeSet<_> =
             (0..10_000).map(|_| generate_stream_id(&StreamType::Rtp, "[::1]:5004")).collect();
         assert_eq!(ids.len(), 10_000);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn id_is_accepted_within_its_limits_only() {
+    fn id_is_rejected_outside_its_limits() {
         for good in ["a", "a b", "a/b", "a:b", "*", "{}", "\"'\\", "📺", "Active", "...", &"é".repeat(128)] {
             assert_eq!(good.parse::<StreamId>().unwrap().as_str(), good);
         }

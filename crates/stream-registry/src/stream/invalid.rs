@@ -36,8 +36,8 @@ impl InvalidValue {
     }
 
     /// Creates the error for an unknown word of an enum.
-    pub(crate) fn unknown_word(subject: &str, word: &str) -> Self {
-        Self::new(format!("unknown {subject} {word:?}"))
+    pub(crate) fn unknown_name(subject: &str, name: &str) -> Self {
+        Self::new(format!("unknown {subject} {name:?}"))
     }
 
     /// Creates the error for a value that a caller gave, with its cause.

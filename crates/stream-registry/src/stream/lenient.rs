@@ -81,11 +81,11 @@ pub(super) fn count(raw: &str) -> Option<Lenient<u64>> {
     // An exponent that does not fit an i64 is beyond every limit in its direction.
     let exponent = exponent.parse::<i64>().unwrap_or(if exponent.starts_with('-') { i64::MIN } else { i64::MAX });
     let power = exponent.saturating_sub(fraction_digits).saturating_add(i64::try_from(zeros).unwrap_or(i64::MAX));
-    let places = i64::try_from(significant.len()).unwrap_or(i64::MAX).saturating_add(power);
-    if places > 19 {
+    let integer_digits = i64::try_from(significant.len()).unwrap_or(i64::MAX).saturating_add(power);
+    if integer_digits > 19 {
         return Some((MAX_COUNT, false));
     }
-    if places < 0 {
+    if integer_digits < 0 {
         return Some((0, false));
     }
     if power >= 0 {
@@ -93,7 +93,7 @@ pub(super) fn count(raw: &str) -> Option<Lenient<u64>> {
         let value = format!("{significant}{}", "0".repeat(usize::try_from(power).unwrap_or(0))).parse::<u64>().ok()?;
         return Some((value.min(MAX_COUNT), value <= MAX_COUNT));
     }
-    let split = usize::try_from(places).unwrap_or(0);
+    let split = usize::try_from(integer_digits).unwrap_or(0);
     let value = if split == 0 { 0 } else { significant[..split].parse::<u64>().ok()? };
     let round_up = significant.as_bytes().get(split).is_some_and(|digit| *digit >= b'5');
     Some((value.saturating_add(u64::from(round_up)).min(MAX_COUNT), false))

@@ -15,7 +15,7 @@ pub const MAX_LABEL_NAME_BYTES: usize = 64;
 /// Upper bound of a label's value, in bytes.
 pub const MAX_LABEL_VALUE_BYTES: usize = 256;
 /// Upper bound of any other string in a record, in bytes.
-pub const MAX_TEXT_BYTES: usize = 1024;
+pub const MAX_STRING_BYTES: usize = 1024;
 /// Upper bound of a stream id, in bytes.
 pub const MAX_ID_BYTES: usize = 256;
 /// Upper bound of a type or status, in bytes.

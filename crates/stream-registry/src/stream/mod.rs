@@ -6,7 +6,7 @@
 //! Every string that a caller gives is checked against [`limits`]; an error is an [`InvalidValue`]. A record that a store
 //! holds is read leniently, because another program may have written it:
 //!
-//! * Fields that this version does not know are kept and written again.
+//! * Unknown fields are kept and written again.
 //! * A *nonconforming* value of a known field, such as `"bitrate":-5`, is read as the nearest valid value. Its raw JSON
 //!   is kept and written again until the field is set.
 
@@ -246,7 +246,7 @@ impl Stream {
             labels,
             audio_codec,
             end_reason,
-            // `stats` checks these.
+            // `StreamStats::check` checks these.
             bitrate: _,
             frame_rate: _,
             bytes_received: _,
@@ -257,7 +257,7 @@ impl Stream {
             packets_retransmitted: _,
             packets_dropped: _,
             viewers: _,
-            // Their types check these.
+            // The types of these fields check them when they are parsed.
             id: _,
             created_at: _,
             last_heartbeat: _,

@@ -1,4 +1,4 @@
-//! Words that this version may not know: types and statuses.
+//! Types and statuses, which may be unknown to this version.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::invalid::{InvalidValue, Result};
 use super::limits::MAX_TOKEN_BYTES;
 
-/// A type or status that this version does not know.
+/// A type or status that is unknown to this version.
 ///
 /// Only the parsers of [`StreamType`](super::StreamType) and [`StreamStatus`](super::StreamStatus) create one, so `Other`
 /// never holds a known word.
@@ -14,8 +14,8 @@ use super::limits::MAX_TOKEN_BYTES;
 pub struct Token(Arc<str>);
 
 impl Token {
-    pub(super) fn stored(word: &str) -> Self {
-        Self(word.into())
+    pub(super) fn stored(token: &str) -> Self {
+        Self(token.into())
     }
 
     /// Returns the word.
@@ -31,8 +31,8 @@ impl fmt::Debug for Token {
 }
 
 /// Checks a type or status that a caller gives. A stored one may be any string.
-pub(super) fn check(subject: &str, word: &str) -> Result<()> {
-    if word.is_empty() || word.len() > MAX_TOKEN_BYTES || word.chars().any(|c| c.is_control() || c.is_whitespace()) {
+pub(super) fn check(subject: &str, token: &str) -> Result<()> {
+    if token.is_empty() || token.len() > MAX_TOKEN_BYTES || token.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(InvalidValue::new(format!(
             "the {subject} must have 1 to {MAX_TOKEN_BYTES} bytes without white space or control characters"
         )));
@@ -42,7 +42,7 @@ pub(super) fn check(subject: &str, word: &str) -> Result<()> {
 
 /// Declares an enum of known words, with `Other(Token)` for all other words.
 macro_rules! word_enum {
-    ($(#[$doc:meta])* $name:ident, $subject:literal, { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
+    ($(#[$doc:meta])* $name:ident, $subject:literal, { $($(#[$vdoc:meta])* $variant:ident = $token:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
@@ -56,15 +56,15 @@ macro_rules! word_enum {
             /// Returns the word in the record.
             pub fn as_str(&self) -> &str {
                 match self {
-                    $(Self::$variant => $word,)+
+                    $(Self::$variant => $token,)+
                     Self::Other(token) => token.as_str(),
                 }
             }
 
             /// Reads a stored word, which may be any string.
-            pub(crate) fn stored(word: &str) -> Self {
-                match word {
-                    $($word => Self::$variant,)+
+            pub(crate) fn stored(token: &str) -> Self {
+                match token {
+                    $($token => Self::$variant,)+
                     other => Self::Other(super::token::Token::stored(other)),
                 }
             }
@@ -78,9 +78,9 @@ macro_rules! word_enum {
         impl std::str::FromStr for $name {
             type Err = $crate::stream::InvalidValue;
 
-            fn from_str(word: &str) -> $crate::stream::invalid::Result<Self> {
-                super::token::check($subject, word)?;
-                Ok(Self::stored(word))
+            fn from_str(token: &str) -> $crate::stream::invalid::Result<Self> {
+                super::token::check($subject, token)?;
+                Ok(Self::stored(token))
             }
         }
 

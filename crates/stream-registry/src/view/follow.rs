@@ -120,7 +120,7 @@ async fn keep_current(shared: &Shared) -> Result<Infallible> {
         let (immediate, received_events) = match follow(shared, watch).await {
             Outcome::Resync { watch, received_events } => {
                 (started, has_snapshot) = (Some(watch), false);
-                // The first snapshot follows without a pause, the second one in a row does not.
+                // The first snapshot follows without a pause. Each further snapshot in a row waits.
                 (1, received_events)
             }
             Outcome::Ended { received_events } => (0, received_events),
@@ -138,7 +138,7 @@ enum HasRevision {
     No,
 }
 
-/// Installs a snapshot. If it has no revision, the view takes the start of the watch before it.
+/// Installs a snapshot. If it has no revision, the view uses the start of the watch that was opened before it.
 async fn take_snapshot(shared: &Shared, watch_start: Option<Revision>) -> Result<HasRevision> {
     let number = shared.state.start_snapshot();
     let snapshot = shared.registry.snapshot().await?;

@@ -8,7 +8,7 @@ use super::counts::{Corrections, Counts};
 use super::index::Index;
 use crate::stream::{Revision, StreamId};
 
-/// How many of the last revisions a view remembers, to know which it has reached.
+/// Number of recent revisions that a view remembers, to decide which ones it has reached.
 const REMEMBERED_REVISIONS: usize = 4_096;
 
 #[derive(Debug, Default)]

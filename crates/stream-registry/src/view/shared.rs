@@ -59,7 +59,7 @@ impl Shared {
             let moment = self.state.moment();
             let answer = match self.registry.get(id).await {
                 Ok(stream) => Some(Arc::new(stream)),
-                // A record that cannot be decoded is not listed either.
+                // A list does not contain undecodable records, so the view does not contain them either.
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => None,
                 Err(error) => return Err(error),
             };

@@ -162,7 +162,7 @@ impl State {
     }
 
     fn remove(&self, metadata: &mut Metadata, id: &StreamId) -> Option<Arc<Stream>> {
-        // Recorded even if the view does not hold the stream, because a page that was read before may.
+        // Recorded even if the view does not hold the stream, because a page that was read earlier may contain it.
         if let Some(removed) = &mut metadata.removed {
             removed.insert(id.clone());
         }

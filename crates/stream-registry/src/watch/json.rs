@@ -77,7 +77,7 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if the JSON is not an event or names an event that this version does not know, and
+    /// Returns `InvalidArgument` if the JSON is not an event or names an event that is unknown to this version, and
     /// `Corrupt` if its record cannot be decoded.
     pub fn from_json(json: &str) -> Result<Self> {
         let fields: Fields<'_> = serde_json::from_str(json)
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn duration_is_left_out_when_the_registration_time_is_unknown() {
+    fn ended_event_omits_duration_when_the_registration_time_is_unknown() {
         let ended = |created_at: &str| {
             let mut last = Stream::new("a".parse().unwrap(), StreamType::Rtp, "h:1");
             last.created_at = created_at.parse().unwrap();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_in_unknown_fields_become_spaces() {
+    fn event_json_replaces_line_breaks_in_unknown_fields_by_spaces() {
         let json = Event::Changed { revision: revision(), kind: ChangeKind::Updated, stream: stream() }.to_json();
         assert!(!json.contains(['\n', '\r']) && json.contains("9223372036854775807"), "{json}");
         let Event::Changed { stream, .. } = Event::from_json(&json).unwrap() else { panic!("{json}") };
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_events_are_rejected() {
+    fn event_decoder_rejects_invalid_json() {
         for json in [
             "",
             "{}",

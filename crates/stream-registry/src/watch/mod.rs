@@ -135,11 +135,11 @@ impl ChangeKind {
 impl FromStr for ChangeKind {
     type Err = InvalidValue;
 
-    fn from_str(word: &str) -> Result<Self, InvalidValue> {
+    fn from_str(name: &str) -> Result<Self, InvalidValue> {
         [Self::Registered, Self::Updated, Self::Status, Self::Patched, Self::TakenOver]
             .into_iter()
-            .find(|kind| kind.as_str() == word)
-            .ok_or_else(|| InvalidValue::unknown_word("kind of change", word))
+            .find(|kind| kind.as_str() == name)
+            .ok_or_else(|| InvalidValue::unknown_name("kind of change", name))
     }
 }
 
@@ -274,7 +274,7 @@ impl Watch {
         self
     }
 
-    /// Returns the revision after which the watch begins, if the store knows it.
+    /// Returns the revision after which the watch begins, if the store reports it.
     ///
     /// A caller that stores it can resume there even if it receives no event.
     pub fn start(&self) -> Option<&Revision> {

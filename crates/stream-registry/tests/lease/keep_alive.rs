@@ -8,14 +8,14 @@ use stream_registry::lease::{LeaseOptions, LeaseState, Leases};
 use stream_registry::{Guard, MemoryRegistry, Registry, StreamPatch};
 use tokio::time::Instant;
 
-use super::{HEARTBEAT, ROUND, TTL, stream, test_bed};
+use super::{HEARTBEAT, ROUND, TTL, setup, stream};
 
 #[tokio::test(start_paused = true)]
 async fn each_lease_is_written_once_per_interval_in_full_batches() {
-    let bed = test_bed();
+    let setup = setup();
     let mut held = Vec::new();
     for at in 0..1_000 {
-        held.push(bed.acquire(&format!("cam{at}")).await);
+        held.push(setup.acquire(&format!("cam{at}")).await);
         if at % 100 == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -23,9 +23,9 @@ async fn each_lease_is_written_once_per_interval_in_full_batches() {
     let rounds = 20_u32;
     let began = Instant::now();
     while began.elapsed() < HEARTBEAT * rounds {
-        bed.advance(Duration::from_secs(1)).await;
+        setup.advance(Duration::from_secs(1)).await;
     }
-    let calls = bed.store.take_calls();
+    let calls = setup.store.take_calls();
     let writes: usize = calls.iter().map(Vec::len).sum();
     let rounds = usize::try_from(rounds).unwrap();
     assert!((18_000..=23_000).contains(&writes), "{writes} writes in {rounds} intervals");
@@ -35,131 +35,131 @@ async fn each_lease_is_written_once_per_interval_in_full_batches() {
         assert_eq!(lease.state(), LeaseState::Held);
         assert!(matches!(&calls[0][0].guard, Guard::Holder(_)));
     }
-    assert_eq!(bed.mock.list().await.unwrap().len(), 1_000);
+    assert_eq!(setup.mock.list().await.unwrap().len(), 1_000);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_probe_at_a_time_is_sent_while_the_store_is_down() {
-    let bed = test_bed();
+    let setup = setup();
     let mut held = Vec::new();
     for at in 0..600 {
-        held.push(bed.acquire(&format!("cam{at}")).await);
+        held.push(setup.acquire(&format!("cam{at}")).await);
     }
     let created = held[7].stream().created_at;
-    bed.store.set_down(true);
-    bed.advance(Duration::from_secs(9)).await;
+    setup.store.set_down(true);
+    setup.advance(Duration::from_secs(9)).await;
     assert!(held.iter().all(|lease| lease.state() == LeaseState::Held), "the time to live has not passed yet");
-    bed.advance(Duration::from_secs(2)).await;
+    setup.advance(Duration::from_secs(2)).await;
     assert!(held.iter().all(super::is_recovering), "all leases are past their time to live");
-    bed.store.take_calls();
-    let before = bed.store.registrations.load(Ordering::SeqCst);
-    bed.advance(Duration::from_secs(3_600)).await;
-    let calls = bed.store.take_calls().len() + bed.store.registrations.load(Ordering::SeqCst) - before;
+    setup.store.take_calls();
+    let before = setup.store.registrations.load(Ordering::SeqCst);
+    setup.advance(Duration::from_secs(3_600)).await;
+    let calls = setup.store.take_calls().len() + setup.store.registrations.load(Ordering::SeqCst) - before;
     assert!((1_500..8_000).contains(&calls), "{calls} calls in an hour, expected one every 1 to 2 s");
-    assert!(bed.mock.list().await.unwrap().is_empty());
+    assert!(setup.mock.list().await.unwrap().is_empty());
 
-    bed.store.set_down(false);
-    bed.advance(HEARTBEAT + Duration::from_secs(2)).await;
+    setup.store.set_down(false);
+    setup.advance(HEARTBEAT + Duration::from_secs(2)).await;
     for lease in &held {
         assert_eq!(lease.state(), LeaseState::Held, "{lease:?}");
     }
-    assert_eq!(bed.stored("cam7").await.unwrap().created_at, created);
-    assert_eq!(bed.mock.list().await.unwrap().len(), 600);
+    assert_eq!(setup.stored("cam7").await.unwrap().created_at, created);
+    assert_eq!(setup.mock.list().await.unwrap().len(), 600);
 }
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_continue_while_the_store_rejects_registrations() {
-    let bed = test_bed();
-    let lost = bed.acquire("lost").await;
-    bed.store.memory_full.store(true, Ordering::SeqCst);
+    let setup = setup();
+    let lost = setup.acquire("lost").await;
+    setup.store.memory_full.store(true, Ordering::SeqCst);
     // The stream expires, without a tombstone.
-    bed.mock.advance(TTL);
-    bed.store.memory_full.store(false, Ordering::SeqCst);
-    let kept = bed.acquire("kept").await;
-    bed.store.memory_full.store(true, Ordering::SeqCst);
-    bed.advance(Duration::from_secs(60)).await;
+    setup.mock.advance(TTL);
+    setup.store.memory_full.store(false, Ordering::SeqCst);
+    let kept = setup.acquire("kept").await;
+    setup.store.memory_full.store(true, Ordering::SeqCst);
+    setup.advance(Duration::from_secs(60)).await;
     assert_eq!(kept.state(), LeaseState::Held);
-    assert!(bed.stored("kept").await.is_some());
+    assert!(setup.stored("kept").await.is_some());
     assert!(super::is_recovering(&lost));
-    bed.store.memory_full.store(false, Ordering::SeqCst);
-    bed.advance(ROUND).await;
+    setup.store.memory_full.store(false, Ordering::SeqCst);
+    setup.advance(ROUND).await;
     assert_eq!(lost.state(), LeaseState::Held);
 }
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_continue_while_a_patch_is_rejected_for_full_memory() {
     for leases in [1, 2, 300] {
-        let bed = test_bed();
+        let setup = setup();
         let mut held = Vec::new();
         for at in 0..leases {
-            held.push(bed.acquire(&format!("cam{at}")).await);
+            held.push(setup.acquire(&format!("cam{at}")).await);
         }
-        let healthy = bed.acquire("healthy").await;
-        bed.store.memory_full.store(true, Ordering::SeqCst);
+        let healthy = setup.acquire("healthy").await;
+        setup.store.memory_full.store(true, Ordering::SeqCst);
         for lease in &held {
             lease.patch(StreamPatch::default().label("a", "1")).unwrap();
         }
         assert!(held[0].flush().await.unwrap_err().is_retryable(), "flush reports the rejection");
         for _ in 0..20 {
-            bed.advance(TTL / 5).await;
-            assert_eq!(bed.mock.list().await.unwrap().len(), leases + 1);
+            setup.advance(TTL / 5).await;
+            assert_eq!(setup.mock.list().await.unwrap().len(), leases + 1);
             assert!(held.iter().chain([&healthy]).all(|lease| lease.state() == LeaseState::Held));
         }
-        bed.store.memory_full.store(false, Ordering::SeqCst);
-        bed.advance(ROUND * 2).await;
-        let patched = bed.mock.list().await.unwrap().iter().filter(|stream| !stream.labels.is_empty()).count();
+        setup.store.memory_full.store(false, Ordering::SeqCst);
+        setup.advance(ROUND * 2).await;
+        let patched = setup.mock.list().await.unwrap().iter().filter(|stream| !stream.labels.is_empty()).count();
         assert_eq!(patched, leases, "every patch was written later");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_speed_up_when_the_store_reports_a_shorter_ttl() {
-    let bed = test_bed();
-    *bed.store.reported_ttl.lock().unwrap() = Some(TTL * 10);
-    let leases = Leases::new(bed.store.clone(), LeaseOptions::default().heartbeat(TTL * 3));
+    let setup = setup();
+    *setup.store.reported_ttl.lock().unwrap() = Some(TTL * 10);
+    let leases = Leases::new(setup.store.clone(), LeaseOptions::default().heartbeat(TTL * 3));
     let mut held = Vec::new();
     for at in 0..20 {
         held.push(leases.acquire(stream(&format!("cam{at}"), "h:1")).await.unwrap());
-        bed.advance(Duration::from_millis(500)).await;
+        setup.advance(Duration::from_millis(500)).await;
     }
     // The store restarts with a shorter time to live. Holders find out when a heartbeat does not find its stream.
-    *bed.store.reported_ttl.lock().unwrap() = None;
-    bed.mock.advance(TTL);
-    bed.advance(TTL * 3).await;
+    *setup.store.reported_ttl.lock().unwrap() = None;
+    setup.mock.advance(TTL);
+    setup.advance(TTL * 3).await;
     for _ in 0..100 {
-        bed.advance(TTL / 10).await;
-        assert_eq!(bed.mock.list().await.unwrap().len(), held.len());
+        setup.advance(TTL / 10).await;
+        assert_eq!(setup.mock.list().await.unwrap().len(), held.len());
         assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
     }
-    bed.store.set_down(true);
-    bed.advance(TTL).await;
+    setup.store.set_down(true);
+    setup.advance(TTL).await;
     assert!(held.iter().all(super::is_recovering), "the deadline follows the shorter time to live");
 
     // A lease learns the shorter time to live from its own registration.
-    bed.store.set_down(false);
-    *bed.store.reported_ttl.lock().unwrap() = Some(TTL * 10);
-    let leases = Leases::new(bed.store.clone(), LeaseOptions::default());
-    *bed.store.reported_ttl.lock().unwrap() = None;
+    setup.store.set_down(false);
+    *setup.store.reported_ttl.lock().unwrap() = Some(TTL * 10);
+    let leases = Leases::new(setup.store.clone(), LeaseOptions::default());
+    *setup.store.reported_ttl.lock().unwrap() = None;
     let lease = leases.acquire(stream("second", "h:1")).await.unwrap();
     for _ in 0..30 {
-        bed.advance(TTL / 10).await;
-        assert!(bed.stored("second").await.is_some() && lease.state() == LeaseState::Held);
+        setup.advance(TTL / 10).await;
+        assert!(setup.stored("second").await.is_some() && lease.state() == LeaseState::Held);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn keep_alive_task_stops_with_the_last_lease_and_restarts() {
-    let bed = test_bed();
+    let setup = setup();
     for _ in 0..3 {
-        let lease = bed.acquire("cam1").await;
-        bed.advance(ROUND).await;
-        assert!(!bed.store.take_calls().is_empty());
+        let lease = setup.acquire("cam1").await;
+        setup.advance(ROUND).await;
+        assert!(!setup.store.take_calls().is_empty());
         lease.release().await.unwrap();
-        assert!(bed.leases.is_empty());
-        bed.advance(ROUND).await;
-        assert!(bed.store.take_calls().is_empty());
+        assert!(setup.leases.is_empty());
+        setup.advance(ROUND).await;
+        assert!(setup.store.take_calls().is_empty());
     }
-    let super::TestBed { store, leases, .. } = bed;
+    let super::Setup { store, leases, .. } = setup;
     drop(leases);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(Arc::strong_count(&store), 1, "the task still holds the store");
@@ -169,16 +169,16 @@ async fn keep_alive_task_stops_with_the_last_lease_and_restarts() {
 fn keep_alive_moves_to_another_runtime_when_its_own_is_shut_down() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let first = runtime();
-    let bed = first.block_on(async { test_bed() });
-    let lease = first.block_on(bed.acquire("cam1"));
+    let setup = first.block_on(async { setup() });
+    let lease = first.block_on(setup.acquire("cam1"));
     first.block_on(async { tokio::time::sleep(ROUND).await });
-    assert!(!bed.store.take_calls().is_empty());
+    assert!(!setup.store.take_calls().is_empty());
     drop(first);
     let second = runtime();
-    let other = second.block_on(bed.acquire("cam2"));
+    let other = second.block_on(setup.acquire("cam2"));
     // Each runtime has a paused clock of its own, which starts at zero.
     second.block_on(async { tokio::time::sleep(ROUND * 3).await });
-    let written: Vec<_> = bed.store.take_calls().into_iter().flatten().map(|write| write.id).collect();
+    let written: Vec<_> = setup.store.take_calls().into_iter().flatten().map(|write| write.id).collect();
     assert!(written.contains(lease.id()) && written.contains(other.id()), "{written:?}");
 }
 

@@ -7,7 +7,7 @@ use stream_registry::ErrorKind;
 use stream_registry::lease::LeaseState;
 use stream_registry::registry::Operation;
 
-use super::{ROUND, TTL, test_bed};
+use super::{ROUND, TTL, setup};
 
 /// The log output of one test.
 #[derive(Clone, Default)]
@@ -38,18 +38,18 @@ fn capture_log() -> (Log, tracing::subscriber::DefaultGuard) {
 #[tokio::test(start_paused = true)]
 async fn dropped_handle_logs_a_warning_and_its_stream_expires() {
     let (log, _guard) = capture_log();
-    let bed = test_bed();
-    let (dropped, released) = (bed.acquire("dropped").await, bed.acquire("released").await);
+    let setup = setup();
+    let (dropped, released) = (setup.acquire("dropped").await, setup.acquire("released").await);
     released.release().await.unwrap();
     drop((dropped, released));
     let text = log.text();
     assert_eq!(text.matches("dropped without release").count(), 1, "{text}");
     assert!(text.contains("WARN") && text.contains("stream=dropped"), "{text}");
-    bed.advance(TTL / 2).await;
-    assert!(bed.stored("dropped").await.is_some(), "dropping the handle unregistered the stream");
-    assert!(bed.store.take_calls().is_empty());
-    bed.advance(TTL).await;
-    assert!(bed.stored("dropped").await.is_none(), "the stream did not expire");
+    setup.advance(TTL / 2).await;
+    assert!(setup.stored("dropped").await.is_some(), "dropping the handle unregistered the stream");
+    assert!(setup.store.take_calls().is_empty());
+    setup.advance(TTL).await;
+    assert!(setup.stored("dropped").await.is_none(), "the stream did not expire");
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,18 +58,18 @@ async fn outage_is_logged_once_and_not_per_lease() {
     // Some stores fail the whole call, others fail each write of it.
     for leases in [1, 300] {
         for fail_each_write in [false, true] {
-            let bed = test_bed();
-            bed.store.fail_each_write.store(fail_each_write, Ordering::SeqCst);
+            let setup = setup();
+            setup.store.fail_each_write.store(fail_each_write, Ordering::SeqCst);
             let mut held = Vec::new();
             for at in 0..leases {
-                held.push(bed.acquire(&format!("cam{at}")).await);
+                held.push(setup.acquire(&format!("cam{at}")).await);
             }
-            bed.store.set_down(true);
-            bed.advance(TTL * 3).await;
-            bed.store.set_down(false);
-            bed.advance(ROUND * 3).await;
+            setup.store.set_down(true);
+            setup.advance(TTL * 3).await;
+            setup.store.set_down(false);
+            setup.advance(ROUND * 3).await;
             assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
-            bed.leases.release_all().await;
+            setup.leases.release_all().await;
             let text = log.text();
             log.0.lock().unwrap().clear();
             assert!(text.contains("rejecting heartbeats") && text.contains(&format!("leases={leases}")), "{text}");
@@ -81,13 +81,13 @@ async fn outage_is_logged_once_and_not_per_lease() {
 #[tokio::test(start_paused = true)]
 async fn error_of_one_stream_does_not_log_that_the_store_is_back() {
     let (log, _guard) = capture_log();
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
-    bed.mock.advance(TTL);
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
+    setup.mock.advance(TTL);
     for kind in [ErrorKind::Unavailable, ErrorKind::Internal, ErrorKind::Corrupt, ErrorKind::Unavailable] {
-        bed.mock.fail_next(Operation::Register, kind);
+        setup.mock.fail_next(Operation::Register, kind);
     }
-    bed.advance(TTL * 2).await;
+    setup.advance(TTL * 2).await;
     assert_eq!(lease.state(), LeaseState::Held);
     let text = log.text();
     assert_eq!(text.matches("rejecting recoveries").count(), 1, "{text}");

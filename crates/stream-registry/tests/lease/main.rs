@@ -26,20 +26,20 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const ROUND: Duration = Duration::from_millis(2_250);
 
 /// Leases on a mock store, which has a clock of its own in addition to Tokio's.
-struct TestBed {
+struct Setup {
     mock: Arc<MockRegistry>,
     store: Arc<FaultyStore>,
     leases: Leases,
 }
 
-fn test_bed() -> TestBed {
+fn setup() -> Setup {
     let mock = Arc::new(MockRegistry::with_ttl(TTL).unwrap());
     let store = Arc::new(FaultyStore::new(mock.clone()));
     let leases = Leases::new(store.clone(), LeaseOptions::default());
-    TestBed { mock, store, leases }
+    Setup { mock, store, leases }
 }
 
-impl TestBed {
+impl Setup {
     async fn acquire(&self, name: &str) -> Lease {
         self.leases.acquire(stream(name, "203.0.113.7:40112")).await.unwrap()
     }

@@ -9,50 +9,50 @@ use stream_registry::{
     Change, Guard, OnConflict, Registry, StreamPatch, StreamStats, StreamStatus, UnregisterOptions, Write,
 };
 
-use super::{HEARTBEAT, ROUND, TTL, id, is_recovering, stream, test_bed};
+use super::{HEARTBEAT, ROUND, TTL, id, is_recovering, setup, stream};
 
 #[tokio::test(start_paused = true)]
 async fn thousand_lost_streams_recover_within_one_interval() {
-    let bed = test_bed();
+    let setup = setup();
     let mut held = Vec::new();
     for at in 0..1_000_u64 {
-        let lease = bed.acquire(&format!("cam{at}")).await;
+        let lease = setup.acquire(&format!("cam{at}")).await;
         lease.report(StreamStats { bytes_received: at, ..Default::default() });
         held.push(lease);
     }
-    bed.advance(ROUND).await;
+    setup.advance(ROUND).await;
     let before: Vec<_> = held.iter().map(stream_registry::lease::Lease::stream).collect();
-    bed.mock.delay(Operation::Register, Duration::from_millis(20));
-    bed.mock.advance(TTL);
-    assert!(bed.mock.list().await.unwrap().is_empty());
-    bed.advance(HEARTBEAT + Duration::from_secs(2)).await;
+    setup.mock.delay(Operation::Register, Duration::from_millis(20));
+    setup.mock.advance(TTL);
+    assert!(setup.mock.list().await.unwrap().is_empty());
+    setup.advance(HEARTBEAT + Duration::from_secs(2)).await;
     for (lease, before) in held.iter().zip(&before) {
         assert_eq!(lease.state(), LeaseState::Held);
-        let stored = bed.mock.get(lease.id()).await.unwrap();
+        let stored = setup.mock.get(lease.id()).await.unwrap();
         assert_eq!(stored.epoch(), Some(lease.epoch()));
         assert_eq!((stored.created_at, stored.bytes_received), (before.created_at, before.bytes_received));
     }
-    let max = bed.store.max_registrations.load(Ordering::SeqCst);
+    let max = setup.store.max_registrations.load(Ordering::SeqCst);
     assert!((32..=64).contains(&max), "{max} registrations at once");
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_leases_recover_at_once_when_the_first_finds_the_store_empty() {
-    let bed = test_bed();
+    let setup = setup();
     let mut held = Vec::new();
     // The leases are due at different times of the interval.
     for at in 0..200 {
-        held.push(bed.acquire(&format!("cam{at}")).await);
-        bed.advance(Duration::from_millis(100)).await;
+        held.push(setup.acquire(&format!("cam{at}")).await);
+        setup.advance(Duration::from_millis(100)).await;
     }
     for _ in 0..5 {
-        bed.advance(ROUND).await;
-        bed.mock.advance(TTL);
-        assert!(bed.mock.list().await.unwrap().is_empty());
+        setup.advance(ROUND).await;
+        setup.mock.advance(TTL);
+        assert!(setup.mock.list().await.unwrap().is_empty());
         let mut first = None;
-        while bed.mock.list().await.unwrap().len() < held.len() {
+        while setup.mock.list().await.unwrap().len() < held.len() {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            if !bed.mock.list().await.unwrap().is_empty() {
+            if !setup.mock.list().await.unwrap().is_empty() {
                 first.get_or_insert_with(tokio::time::Instant::now);
             }
         }
@@ -63,78 +63,78 @@ async fn all_leases_recover_at_once_when_the_first_finds_the_store_empty() {
 
 #[tokio::test(start_paused = true)]
 async fn recovery_includes_reports_made_during_the_outage() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
-    bed.mock.advance(TTL);
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
+    setup.mock.advance(TTL);
     lease.report(StreamStats { bytes_received: 9, ..Default::default() });
     lease.patch(StreamPatch::default().label("a", "1")).unwrap();
     // The store does not know the stream, so set_status waits for the recovery.
     lease.set_status(StreamStatus::Active).await.unwrap();
-    let stored = bed.stored("cam1").await.unwrap();
+    let stored = setup.stored("cam1").await.unwrap();
     assert_eq!((stored.status, stored.bytes_received, stored.labels.len()), (StreamStatus::Active, 9, 1));
-    bed.store.take_calls();
-    bed.advance(ROUND).await;
-    assert_eq!(bed.store.take_operations(), ["heartbeat"], "no report was pending any more");
+    setup.store.take_calls();
+    setup.advance(ROUND).await;
+    assert_eq!(setup.store.take_operations(), ["heartbeat"], "no report was pending any more");
 }
 
 #[tokio::test(start_paused = true)]
 async fn stream_stays_unregistered_when_an_operator_removed_it() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
-    bed.force_unregister("cam1").await;
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
+    setup.force_unregister("cam1").await;
     lease.report(StreamStats::default());
     assert_eq!(lease.ended().await, LeaseEnd::Removed);
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Removed));
-    bed.store.take_calls();
-    bed.advance(ROUND * 5).await;
-    assert!(bed.store.take_calls().is_empty(), "the ended lease wrote something");
-    assert!(bed.stored("cam1").await.is_none());
+    setup.store.take_calls();
+    setup.advance(ROUND * 5).await;
+    assert!(setup.store.take_calls().is_empty(), "the ended lease wrote something");
+    assert!(setup.stored("cam1").await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn lease_does_not_restore_a_stream_that_a_newer_holder_released() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
-    bed.store.set_down(true);
-    let others = bed.other_process();
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
+    setup.store.set_down(true);
+    let others = setup.other_process();
     let other = others.acquire_with(stream("cam1", "198.51.100.9:5000"), OnConflict::TakeOver).await.unwrap();
     other.release().await.unwrap();
-    bed.advance(TTL * 2).await;
+    setup.advance(TTL * 2).await;
     assert!(is_recovering(&lease));
-    bed.store.set_down(false);
-    bed.advance(ROUND * 2).await;
+    setup.store.set_down(false);
+    setup.advance(ROUND * 2).await;
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Superseded { by: None }));
-    assert!(bed.stored("cam1").await.is_none());
+    assert!(setup.stored("cam1").await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn recovery_restores_an_epoch_that_another_program_dropped() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
     let theirs = r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112","status":"paused","theirs":1}"#;
-    bed.mock.put_stored(&id("cam1"), theirs).unwrap();
+    setup.mock.put_stored(&id("cam1"), theirs).unwrap();
     lease.report(StreamStats { bytes_received: 3, ..Default::default() });
     lease.flush().await.unwrap();
-    let stored = bed.stored("cam1").await.unwrap();
+    let stored = setup.stored("cam1").await.unwrap();
     assert_eq!((stored.epoch(), stored.bytes_received), (Some(lease.epoch()), 3));
     assert!(stored.to_json().ends_with(r#","theirs":1}"#), "their record was replaced: {}", stored.to_json());
 
     let stranger = r#"{"id":"cam1","type":"srt","source_addr":"198.51.100.9:1","node":"n9"}"#;
-    bed.mock.put_stored(&id("cam1"), stranger).unwrap();
+    setup.mock.put_stored(&id("cam1"), stranger).unwrap();
     assert_eq!(lease.ended().await, LeaseEnd::Superseded { by: Some("n9".into()) });
-    assert!(bed.stored("cam1").await.unwrap().epoch().is_none(), "their record was changed");
+    assert!(setup.stored("cam1").await.unwrap().epoch().is_none(), "their record was changed");
 }
 
 #[tokio::test(start_paused = true)]
 async fn suspended_holder_verifies_its_lease_before_it_writes() {
-    let bed = test_bed();
-    let (mine, gone) = (bed.acquire("mine").await, bed.acquire("gone").await);
-    bed.advance(ROUND).await;
-    bed.store.take_calls();
-    bed.mock.clear_calls();
+    let setup = setup();
+    let (mine, gone) = (setup.acquire("mine").await, setup.acquire("gone").await);
+    setup.advance(ROUND).await;
+    setup.store.take_calls();
+    setup.mock.clear_calls();
     // The process is suspended: time passes and no task runs.
-    bed.mock.advance(TTL);
-    let others = bed.other_process();
+    setup.mock.advance(TTL);
+    let others = setup.other_process();
     let other = others.acquire(stream("gone", "198.51.100.9:5000")).await.unwrap();
     tokio::time::advance(TTL).await;
     assert!(is_recovering(&mine) && is_recovering(&gone), "the state is right before any task has run");
@@ -142,18 +142,18 @@ async fn suspended_holder_verifies_its_lease_before_it_writes() {
     assert_eq!(gone.ended().await, LeaseEnd::Superseded { by: Some("198.51.100.9:5000".into()) });
     mine.flush().await.unwrap();
     assert_eq!(mine.state(), LeaseState::Held);
-    assert!(bed.store.take_calls().is_empty(), "something was written before the recovery");
-    assert_eq!(bed.stored("gone").await.unwrap().bytes_received, 0);
+    assert!(setup.store.take_calls().is_empty(), "something was written before the recovery");
+    assert_eq!(setup.stored("gone").await.unwrap().bytes_received, 0);
     assert_eq!(other.state(), LeaseState::Held);
 }
 
 #[tokio::test(start_paused = true)]
 async fn lease_deadline_counts_from_sending_not_from_the_reply() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
-    bed.mock.delay(Operation::Status, Duration::from_secs(4));
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
+    setup.mock.delay(Operation::Status, Duration::from_secs(4));
     lease.set_status(StreamStatus::Active).await.unwrap();
-    bed.store.set_down(true);
+    setup.store.set_down(true);
     tokio::time::sleep(TTL - Duration::from_millis(4_100)).await;
     assert_eq!(lease.state(), LeaseState::Held);
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -8,17 +8,17 @@ use stream_registry::registry::Operation;
 use stream_registry::stream::EndReason;
 use stream_registry::{ErrorKind, OnConflict, Registry, StreamPatch, StreamStats, StreamStatus};
 
-use super::{ROUND, TTL, stream, test_bed};
+use super::{ROUND, TTL, setup, stream};
 
 #[tokio::test(start_paused = true)]
 async fn release_returns_the_last_record_with_reports_and_reason() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
     lease.report(StreamStats { bytes_received: 77, ..Default::default() });
     let last = lease.release_with("publisher left".parse().unwrap()).await.unwrap();
     assert_eq!((last.bytes_received, last.end_reason.as_deref()), (77, Some("publisher left")));
     assert_eq!(lease.ended().await, LeaseEnd::Released);
-    assert!(bed.stored("cam1").await.is_none());
+    assert!(setup.stored("cam1").await.is_none());
     for error in [
         lease.release().await.unwrap_err(),
         lease.set_status(StreamStatus::Active).await.unwrap_err(),
@@ -29,16 +29,16 @@ async fn release_returns_the_last_record_with_reports_and_reason() {
         assert!(error.message().contains("released"), "{error}");
     }
     lease.report(StreamStats::default());
-    bed.store.take_calls();
-    bed.advance(ROUND * 3).await;
-    assert!(bed.store.take_calls().is_empty());
+    setup.store.take_calls();
+    setup.advance(ROUND * 3).await;
+    assert!(setup.store.take_calls().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn release_waits_for_the_write_in_flight() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
-    bed.mock.delay(Operation::Status, Duration::from_millis(500));
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
+    setup.mock.delay(Operation::Status, Duration::from_millis(500));
     let began = tokio::time::Instant::now();
     let release = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -52,80 +52,80 @@ async fn release_waits_for_the_write_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn release_succeeds_when_the_reply_is_lost() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
-    bed.mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
+    setup.mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
     let last = lease.release_with("done".parse().unwrap()).await.unwrap();
     assert_eq!(last.end_reason.as_deref(), Some("done"));
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
 
     // The store is down for longer than the retries: the lease goes on, and is released later.
-    let lease = bed.acquire("cam2").await;
-    bed.store.set_down(true);
+    let lease = setup.acquire("cam2").await;
+    setup.store.set_down(true);
     let began = tokio::time::Instant::now();
     assert!(lease.release().await.unwrap_err().is_retryable());
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&began.elapsed()), "{:?}", began.elapsed());
     assert_eq!(lease.state(), LeaseState::Held);
-    bed.store.set_down(false);
-    bed.advance(ROUND * 2).await;
-    assert!(bed.stored("cam2").await.is_some());
+    setup.store.set_down(false);
+    setup.advance(ROUND * 2).await;
+    assert!(setup.stored("cam2").await.is_some());
     lease.release().await.unwrap();
-    assert!(bed.stored("cam2").await.is_none());
+    assert!(setup.stored("cam2").await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn lease_ends_as_released_when_release_is_cancelled_after_the_store_applied_it() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
-    bed.mock.delay(Operation::Unregister, Duration::from_secs(1));
-    bed.mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
+    setup.mock.delay(Operation::Unregister, Duration::from_secs(1));
+    setup.mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
     // The future is dropped after the first reply, before the retry is done.
     let cancelled = tokio::time::timeout(Duration::from_millis(1_500), lease.release());
     assert!(cancelled.await.is_err());
-    assert!(bed.stored("cam1").await.is_none());
+    assert!(setup.stored("cam1").await.is_none());
     assert_eq!(lease.ended().await, LeaseEnd::Released);
-    assert!(bed.stored("cam1").await.is_none(), "the stream was registered again");
+    assert!(setup.stored("cam1").await.is_none(), "the stream was registered again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn lease_ends_as_removed_when_an_operator_unregisters_after_a_failed_release() {
-    let bed = test_bed();
+    let setup = setup();
     // The store is down, so the release was certainly not applied.
-    let lease = bed.acquire("cam1").await;
-    bed.store.set_down(true);
+    let lease = setup.acquire("cam1").await;
+    setup.store.set_down(true);
     assert!(lease.release().await.unwrap_err().is_retryable());
-    bed.force_unregister("cam1").await;
-    bed.store.set_down(false);
+    setup.force_unregister("cam1").await;
+    setup.store.set_down(false);
     assert_eq!(lease.ended().await, LeaseEnd::Removed);
 
-    let lease = bed.acquire("cam2").await;
-    bed.mock.fail_next(Operation::Unregister, ErrorKind::Unavailable);
-    bed.mock.delay(Operation::Unregister, Duration::from_millis(100));
+    let lease = setup.acquire("cam2").await;
+    setup.mock.fail_next(Operation::Unregister, ErrorKind::Unavailable);
+    setup.mock.delay(Operation::Unregister, Duration::from_millis(100));
     let removal = async {
         tokio::time::sleep(Duration::from_millis(130)).await;
-        bed.mock.delay(Operation::Unregister, Duration::ZERO);
-        bed.force_unregister("cam2").await;
+        setup.mock.delay(Operation::Unregister, Duration::ZERO);
+        setup.force_unregister("cam2").await;
     };
     let (released, ()) = tokio::join!(lease.release(), removal);
     assert_eq!(released.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Removed), "removed between two attempts of the release");
 
     // A cancelled release may have been applied, until a heartbeat finds the stream.
-    let lease = bed.acquire("cam3").await;
-    bed.mock.delay(Operation::Unregister, Duration::from_secs(1));
+    let lease = setup.acquire("cam3").await;
+    setup.mock.delay(Operation::Unregister, Duration::from_secs(1));
     assert!(tokio::time::timeout(Duration::from_millis(500), lease.release()).await.is_err());
-    bed.mock.delay(Operation::Unregister, Duration::ZERO);
-    bed.advance(ROUND).await;
+    setup.mock.delay(Operation::Unregister, Duration::ZERO);
+    setup.advance(ROUND).await;
     assert_eq!(lease.state(), LeaseState::Held);
-    bed.force_unregister("cam3").await;
+    setup.force_unregister("cam3").await;
     assert_eq!(lease.ended().await, LeaseEnd::Removed);
 }
 
 #[tokio::test(start_paused = true)]
 async fn release_returns_not_holder_or_not_found_when_the_lease_is_lost() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
-    let others = bed.other_process();
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
+    let others = setup.other_process();
     let other = others.acquire_with(stream("cam1", "198.51.100.9:5000"), OnConflict::TakeOver).await.unwrap();
     let error = lease.release().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotHolder, "{error}");
@@ -136,29 +136,29 @@ async fn release_returns_not_holder_or_not_found_when_the_lease_is_lost() {
     assert!(error.message().contains("198.51.100.9:5000"), "{error}");
     assert_eq!(other.state(), LeaseState::Held);
 
-    let lease = bed.acquire("cam2").await;
-    bed.force_unregister("cam2").await;
+    let lease = setup.acquire("cam2").await;
+    setup.force_unregister("cam2").await;
     assert_eq!(lease.release().await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Removed));
 }
 
 #[tokio::test(start_paused = true)]
 async fn release_works_when_another_program_dropped_the_epoch() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
     let theirs = r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}"#;
-    bed.mock.put_stored(lease.id(), theirs).unwrap();
+    setup.mock.put_stored(lease.id(), theirs).unwrap();
     lease.release().await.unwrap();
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
-    assert!(bed.stored("cam1").await.is_none());
+    assert!(setup.stored("cam1").await.is_none());
 
     // Another program drops the epoch again and again, first for less and then for more than the retries last.
-    bed.mock.delay(Operation::Unregister, Duration::from_millis(20));
+    setup.mock.delay(Operation::Unregister, Duration::from_millis(20));
     for (seconds, is_released) in [(1, true), (20, false)] {
-        let lease = bed.acquire("cam1").await;
+        let lease = setup.acquire("cam1").await;
         let dropping = async {
             loop {
-                bed.mock.put_stored(lease.id(), theirs).unwrap();
+                setup.mock.put_stored(lease.id(), theirs).unwrap();
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -166,83 +166,83 @@ async fn release_works_when_another_program_dropped_the_epoch() {
         let (released, _) = tokio::join!(lease.release(), dropping);
         assert_eq!(released.is_ok(), is_released, "{released:?}");
         assert!(released.err().is_none_or(|error| error.is_retryable()));
-        bed.advance(ROUND).await;
+        setup.advance(ROUND).await;
         let state = if is_released { LeaseState::Ended(LeaseEnd::Released) } else { LeaseState::Held };
-        assert_eq!((lease.state(), bed.stored("cam1").await.is_some()), (state, !is_released));
+        assert_eq!((lease.state(), setup.stored("cam1").await.is_some()), (state, !is_released));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn release_all_releases_many_at_once_and_names_failed_streams() {
-    let bed = test_bed();
+    let setup = setup();
     let mut held = Vec::new();
     for at in 0..500 {
-        held.push(bed.acquire(&format!("cam{at}")).await);
+        held.push(setup.acquire(&format!("cam{at}")).await);
     }
-    let stuck = bed.acquire("stuck").await;
-    bed.mock.put_stored(stuck.id(), r#"{"type":"srt","source_addr":"elsewhere:1"}"#).unwrap();
-    bed.mock.delay(Operation::Unregister, Duration::from_millis(100));
+    let stuck = setup.acquire("stuck").await;
+    setup.mock.put_stored(stuck.id(), r#"{"type":"srt","source_addr":"elsewhere:1"}"#).unwrap();
+    setup.mock.delay(Operation::Unregister, Duration::from_millis(100));
     let began = tokio::time::Instant::now();
     let reason: EndReason = "maintenance".parse().unwrap();
-    let failed = bed.leases.release_all_with(reason).await;
+    let failed = setup.leases.release_all_with(reason).await;
     assert!(began.elapsed() <= Duration::from_millis(900), "releases ran in parallel: {:?}", began.elapsed());
     let failed: Vec<_> = failed.iter().map(|error| (error.kind(), error.stream_id().cloned())).collect();
     assert_eq!(failed, [(ErrorKind::NotHolder, Some(stuck.id().clone()))]);
-    assert!(bed.leases.is_empty());
+    assert!(setup.leases.is_empty());
     assert!(held.iter().all(|lease| lease.state() == LeaseState::Ended(LeaseEnd::Released)));
-    assert_eq!(bed.mock.list().await.unwrap().len(), 1);
+    assert_eq!(setup.mock.list().await.unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn release_all_returns_within_seconds_while_the_store_is_down() {
-    let bed = test_bed();
+    let setup = setup();
     let mut held = Vec::new();
     for at in 0..1_000 {
-        held.push(bed.acquire(&format!("cam{at}")).await);
+        held.push(setup.acquire(&format!("cam{at}")).await);
         held[at].report(StreamStats { bytes_received: 7, ..Default::default() });
     }
-    bed.store.set_down(true);
+    setup.store.set_down(true);
     let began = tokio::time::Instant::now();
-    let failed = bed.leases.release_all().await;
+    let failed = setup.leases.release_all().await;
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&began.elapsed()), "{:?}", began.elapsed());
     assert!(failed.iter().all(|error| error.is_retryable() && error.operation() == Some(Operation::Unregister)));
     let named: HashSet<_> = failed.iter().filter_map(|error| error.stream_id().cloned()).collect();
     assert_eq!(
-        (failed.len(), named.len(), bed.leases.len()),
+        (failed.len(), named.len(), setup.leases.len()),
         (1_000, 1_000, 1_000),
         "each lease has an error and goes on"
     );
-    bed.store.set_down(false);
-    assert!(bed.leases.release_all().await.is_empty());
-    assert!(bed.mock.list().await.unwrap().is_empty());
+    setup.store.set_down(false);
+    assert!(setup.leases.release_all().await.is_empty());
+    assert!(setup.mock.list().await.unwrap().is_empty());
 
     // A slow store is not down: all leases are released.
     for at in 0..640 {
-        held.push(bed.acquire(&format!("cam{at}")).await);
+        held.push(setup.acquire(&format!("cam{at}")).await);
     }
-    bed.mock.delay(Operation::Unregister, Duration::from_secs(1));
-    assert!(bed.leases.release_all().await.is_empty());
-    assert!(bed.mock.list().await.unwrap().is_empty());
+    setup.mock.delay(Operation::Unregister, Duration::from_secs(1));
+    assert!(setup.leases.release_all().await.is_empty());
+    assert!(setup.mock.list().await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn earlier_lease_ends_at_once_when_the_same_process_acquires_again() {
-    let bed = test_bed();
-    let (first, second) = (bed.acquire("cam1").await, bed.acquire("cam1").await);
+    let setup = setup();
+    let (first, second) = (setup.acquire("cam1").await, setup.acquire("cam1").await);
     assert!(first.epoch() < second.epoch());
     assert!(matches!(first.state(), LeaseState::Ended(LeaseEnd::Superseded { .. })));
-    assert_eq!((second.state(), bed.leases.len()), (LeaseState::Held, 1));
+    assert_eq!((second.state(), setup.leases.len()), (LeaseState::Held, 1));
     drop(first);
-    bed.advance(TTL * 2).await;
+    setup.advance(TTL * 2).await;
     assert_eq!(second.state(), LeaseState::Held);
-    assert!(bed.stored("cam1").await.is_some());
+    assert!(setup.stored("cam1").await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_leases_end_when_the_registry_is_closed() {
-    let bed = test_bed();
-    let (one, two) = (bed.acquire("cam1").await, bed.acquire("cam2").await);
-    bed.mock.close().await.unwrap();
+    let setup = setup();
+    let (one, two) = (setup.acquire("cam1").await, setup.acquire("cam2").await);
+    setup.mock.close().await.unwrap();
     assert_eq!((one.ended().await, two.ended().await), (LeaseEnd::Closed, LeaseEnd::Closed));
     assert_eq!(one.release().await.unwrap_err().kind(), ErrorKind::Closed);
 }

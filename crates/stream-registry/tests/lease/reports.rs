@@ -8,7 +8,7 @@ use stream_registry::registry::Operation;
 use stream_registry::stream::LabelsPatch;
 use stream_registry::{Change, ErrorKind, Registry, StreamPatch, StreamStats, StreamStatus};
 
-use super::{ROUND, test_bed};
+use super::{ROUND, setup};
 
 fn stats(bytes_received: u64) -> StreamStats {
     StreamStats { bytes_received, packets_received: bytes_received / 1_316, ..Default::default() }
@@ -16,34 +16,34 @@ fn stats(bytes_received: u64) -> StreamStats {
 
 #[tokio::test(start_paused = true)]
 async fn newest_of_many_reports_is_written_once() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
     for round in 0..5_u64 {
         for report in 0..10 {
             lease.report(stats(round * 1_000 + report));
         }
-        bed.advance(ROUND).await;
-        assert_eq!(bed.store.take_operations(), ["stats"], "the statistics replace a heartbeat");
-        assert_eq!(bed.stored("cam1").await.unwrap().bytes_received, round * 1_000 + 9);
-        bed.advance(ROUND).await;
-        assert_eq!(bed.store.take_operations(), ["heartbeat"]);
+        setup.advance(ROUND).await;
+        assert_eq!(setup.store.take_operations(), ["stats"], "the statistics replace a heartbeat");
+        assert_eq!(setup.stored("cam1").await.unwrap().bytes_received, round * 1_000 + 9);
+        setup.advance(ROUND).await;
+        assert_eq!(setup.store.take_operations(), ["heartbeat"]);
     }
     lease.report(StreamStats { rtt_ms: Some(f64::NAN), ..stats(7) });
     lease.flush().await.unwrap();
-    assert_eq!(bed.stored("cam1").await.unwrap().bytes_received, 4_009, "statistics with NaN are dropped");
-    assert!(bed.store.take_operations().is_empty(), "flush wrote although nothing was pending");
+    assert_eq!(setup.stored("cam1").await.unwrap().bytes_received, 4_009, "statistics with NaN are dropped");
+    assert!(setup.store.take_operations().is_empty(), "flush wrote although nothing was pending");
 }
 
 #[tokio::test(start_paused = true)]
 async fn flush_writes_merged_patches_and_statistics() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
     lease.patch(StreamPatch { video_codec: Some("H264".into()), ..Default::default() }.label("a", "1")).unwrap();
     lease.patch(StreamPatch { video_codec: Some("HEVC".into()), ..Default::default() }.label("b", "2")).unwrap();
     lease.report(stats(5));
     lease.flush().await.unwrap();
-    assert_eq!(bed.store.take_operations(), ["stats", "patch"]);
-    let stored = bed.stored("cam1").await.unwrap();
+    assert_eq!(setup.store.take_operations(), ["stats", "patch"]);
+    let stored = setup.stored("cam1").await.unwrap();
     assert_eq!((stored.video_codec.as_str(), stored.labels.len(), stored.bytes_received), ("HEVC", 2, 5));
     let long = StreamPatch { resolution: Some("x".repeat(2_000)), ..Default::default() };
     assert_eq!(lease.patch(long).unwrap_err().kind(), ErrorKind::InvalidArgument);
@@ -51,23 +51,23 @@ async fn flush_writes_merged_patches_and_statistics() {
     let many = StreamPatch { labels: LabelsPatch::Merge(many), ..Default::default() };
     assert_eq!(lease.patch(many).unwrap_err().kind(), ErrorKind::InvalidArgument, "65 labels");
     lease.flush().await.unwrap();
-    assert!(bed.store.take_operations().is_empty());
+    assert!(setup.store.take_operations().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn statuses_are_written_at_once_and_in_order() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
     let began = tokio::time::Instant::now();
     for status in [StreamStatus::Active, StreamStatus::Paused, StreamStatus::Active] {
         lease.set_status(status.clone()).await.unwrap();
-        assert_eq!(bed.stored("cam1").await.unwrap().status, status);
+        assert_eq!(setup.stored("cam1").await.unwrap().status, status);
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
-    bed.store.take_calls();
+    setup.store.take_calls();
 
     // Slow calls, several at once: one is in flight at a time, and the newest is written last.
-    bed.mock.delay(Operation::Status, Duration::from_millis(300));
+    setup.mock.delay(Operation::Status, Duration::from_millis(300));
     let statuses = ["a", "b", "c", "d", "e"].map(|word| word.parse::<StreamStatus>().unwrap());
     let [a, b, c, d, e] = &statuses;
     let later = async {
@@ -82,27 +82,27 @@ async fn statuses_are_written_at_once_and_in_order() {
     };
     let (first, rest) = tokio::join!(lease.set_status(a.clone()), later);
     first.and(rest).unwrap();
-    let written: Vec<_> = bed.store.take_calls().into_iter().flatten().map(|write| write.change).collect();
+    let written: Vec<_> = setup.store.take_calls().into_iter().flatten().map(|write| write.change).collect();
     assert_eq!(written, [Change::Status(a.clone()), Change::Status(e.clone())]);
-    assert_eq!(bed.stored("cam1").await.unwrap().status, *e);
+    assert_eq!(setup.stored("cam1").await.unwrap().status, *e);
     let too_long = "x".repeat(33).parse::<StreamStatus>();
     assert!(too_long.is_err() || lease.set_status(too_long.unwrap()).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn set_status_reports_an_outage_and_the_status_is_written_later() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
-    bed.store.set_down(true);
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
+    setup.store.set_down(true);
     let error = lease.set_status(StreamStatus::Active).await.unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
     let error = lease.set_status(StreamStatus::Paused).await.unwrap_err();
     assert!(error.is_retryable(), "each call returns the outage at once: {error:?}");
-    bed.store.set_down(false);
-    bed.store.take_calls();
-    bed.advance(Duration::from_millis(1_000)).await;
+    setup.store.set_down(false);
+    setup.store.take_calls();
+    setup.advance(Duration::from_millis(1_000)).await;
     assert_eq!(
-        bed.stored("cam1").await.unwrap().status,
+        setup.stored("cam1").await.unwrap().status,
         StreamStatus::Paused,
         "the status was not written before the interval was over"
     );
@@ -110,11 +110,11 @@ async fn set_status_reports_an_outage_and_the_status_is_written_later() {
 
 #[tokio::test(start_paused = true)]
 async fn newer_reports_win_over_reports_of_a_failed_write() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
     lease.report(StreamStats { rtt_ms: Some(8.0), ..stats(1) });
-    bed.mock.delay(Operation::Stats, Duration::from_millis(200));
-    bed.mock.fail_next(Operation::Stats, ErrorKind::Unavailable);
+    setup.mock.delay(Operation::Stats, Duration::from_millis(200));
+    setup.mock.fail_next(Operation::Stats, ErrorKind::Unavailable);
     let newer_reports = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         lease.report(stats(2));
@@ -122,16 +122,16 @@ async fn newer_reports_win_over_reports_of_a_failed_write() {
     };
     let (flushed, ()) = tokio::join!(lease.flush(), newer_reports);
     flushed.unwrap_err();
-    bed.advance(ROUND).await;
-    let stored = bed.stored("cam1").await.unwrap();
+    setup.advance(ROUND).await;
+    let stored = setup.stored("cam1").await.unwrap();
     assert_eq!((stored.bytes_received, stored.rtt_ms, stored.labels.len()), (2, Some(8.0), 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn status_is_written_again_when_an_earlier_one_was_unconfirmed() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
-    bed.mock.fail_next_after_applying(Operation::Status, ErrorKind::Timeout);
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
+    setup.mock.fail_next_after_applying(Operation::Status, ErrorKind::Timeout);
     lease.set_status(StreamStatus::Active).await.unwrap_err();
     lease.set_status(StreamStatus::Paused).await.unwrap();
     // The first status arrives late, over another connection, after the second.
@@ -140,29 +140,29 @@ async fn status_is_written_again_when_an_earlier_one_was_unconfirmed() {
         guard: stream_registry::Guard::Holder(lease.epoch().clone()),
         change: Change::Status(StreamStatus::Active),
     };
-    bed.mock.write_one(old).await.unwrap();
-    bed.advance(ROUND).await;
-    assert_eq!(bed.stored("cam1").await.unwrap().status, StreamStatus::Paused);
-    bed.store.take_calls();
-    bed.advance(ROUND * 2).await;
-    assert_eq!(bed.store.take_operations(), ["heartbeat", "heartbeat"], "the status was written more than once");
+    setup.mock.write_one(old).await.unwrap();
+    setup.advance(ROUND).await;
+    assert_eq!(setup.stored("cam1").await.unwrap().status, StreamStatus::Paused);
+    setup.store.take_calls();
+    setup.advance(ROUND * 2).await;
+    assert_eq!(setup.store.take_operations(), ["heartbeat", "heartbeat"], "the status was written more than once");
 }
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_continue_while_the_store_rejects_a_report() {
-    let bed = test_bed();
-    let lease = bed.acquire("cam1").await;
+    let setup = setup();
+    let lease = setup.acquire("cam1").await;
     // An invalid report is dropped; other failures are retried.
     for (kind, times) in [(ErrorKind::InvalidArgument, 1), (ErrorKind::Unavailable, 30)] {
         for _ in 0..times {
-            bed.mock.fail_next(Operation::Patch, kind);
+            setup.mock.fail_next(Operation::Patch, kind);
         }
         lease.patch(StreamPatch::default().label("a", kind.as_str())).unwrap();
         for _ in 0..35 {
-            bed.advance(ROUND).await;
+            setup.advance(ROUND).await;
             assert_eq!(lease.state(), LeaseState::Held, "{kind}");
         }
-        let stored = bed.stored("cam1").await.expect("the stream has expired");
+        let stored = setup.stored("cam1").await.expect("the stream has expired");
         let expected = (kind == ErrorKind::Unavailable).then_some("unavailable");
         assert_eq!(stored.labels.get("a").map(String::as_str), expected, "{kind}");
     }

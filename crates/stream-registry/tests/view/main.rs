@@ -189,7 +189,7 @@ async fn view_misses_no_event_when_snapshots_have_no_revision() {
 }
 
 #[tokio::test]
-async fn consecutive_snapshots_are_taken_with_pauses() {
+async fn view_pauses_between_consecutive_snapshots() {
     for without_revision in [false, true] {
         let registry = Arc::new(Faulty { always_resyncs: true, without_revision, ..Faulty::default() });
         let start = Instant::now();
@@ -244,7 +244,7 @@ async fn view_finds_and_counts_streams_and_reports_its_revision() {
 }
 
 #[tokio::test]
-async fn expired_streams_are_removed() {
+async fn view_removes_expired_streams() {
     let registry = Arc::new(MockRegistry::with_ttl(Duration::from_secs(60)).unwrap());
     registry.register(&stream("a")).await.unwrap();
     let view = view(&registry, never()).await;
@@ -271,7 +271,7 @@ async fn view_takes_a_new_snapshot_when_events_were_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_never_see_a_part_of_a_change() {
+async fn view_readers_never_see_a_partial_change() {
     let registry = Arc::new(Faulty { resync_every: Some(3), ..Faulty::default() });
     for n in 0..200 {
         registry.register(&stream(&format!("fixed{n}"))).await.unwrap();
@@ -355,7 +355,7 @@ async fn event_is_not_overwritten_by_an_older_page() {
 }
 
 #[tokio::test]
-async fn event_is_not_overwritten_by_an_older_answer() {
+async fn event_is_not_overwritten_by_an_older_get() {
     let registry = Arc::new(Faulty::default());
     registry.register(&stream("gone")).await.unwrap();
     let view = view(&registry, never()).await;
@@ -481,7 +481,7 @@ async fn view_retries_after_transient_errors() {
 }
 
 #[tokio::test]
-async fn task_ends_with_the_last_clone_and_waiting_calls_end_when_the_registry_is_closed() {
+async fn view_task_ends_with_the_last_clone_and_waiting_calls_end_when_the_registry_is_closed() {
     let registry = Arc::new(MockRegistry::new());
     let view = view(&registry, frequent()).await;
     let other = view.clone();
@@ -505,7 +505,7 @@ async fn task_ends_with_the_last_clone_and_waiting_calls_end_when_the_registry_i
 }
 
 #[tokio::test]
-async fn dropping_refresh_and_reached_does_not_disturb_the_view() {
+async fn view_stays_correct_when_refresh_and_reached_are_cancelled() {
     let registry = Arc::new(MockRegistry::new());
     let view = view(&registry, frequent()).await;
     for n in 0..300_u32 {

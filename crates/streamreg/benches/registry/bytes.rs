@@ -1,4 +1,4 @@
-//! Measures the memory that one stream takes.
+//! Measures the memory that one stream uses.
 
 use stream_registry::{MemoryRegistry, Registry};
 

@@ -10,15 +10,15 @@ const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 /// # Errors
 ///
 /// Returns a message that shows a valid duration.
-pub fn parse(text: &str) -> Result<Duration, String> {
-    let invalid = || format!("expected a duration such as 90s, 5m, 1h30m or 2d, got {text:?}");
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return Err(format!("{text} has no unit; write e.g. {text}s or {text}m"));
+pub fn parse(input: &str) -> Result<Duration, String> {
+    let invalid = || format!("expected a duration such as 90s, 5m, 1h30m or 2d, got {input:?}");
+    if !input.is_empty() && input.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return Err(format!("{input} has no unit; write e.g. {input}s or {input}m"));
     }
-    let mut rest = text;
+    let mut rest = input;
     let mut units = UNITS.iter();
     let mut millis: u64 = 0;
-    while !rest.is_empty() || text.is_empty() {
+    while !rest.is_empty() || input.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (number, after) = rest.split_at(digits);
         let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
@@ -29,7 +29,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         millis = number
             .checked_mul(*factor)
             .and_then(|part| millis.checked_add(part))
-            .ok_or_else(|| format!("{text} is too long"))?;
+            .ok_or_else(|| format!("{input} is too long"))?;
         rest = after;
     }
     Ok(Duration::from_millis(millis))
@@ -40,8 +40,8 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 /// # Errors
 ///
 /// Returns a message if [`parse`] fails or the duration is zero.
-pub fn parse_positive(text: &str) -> Result<Duration, String> {
-    parse(text).and_then(|duration| {
+pub fn parse_positive(input: &str) -> Result<Duration, String> {
+    parse(input).and_then(|duration| {
         if duration.is_zero() { Err("duration must be greater than zero, e.g. 10s".to_owned()) } else { Ok(duration) }
     })
 }
@@ -51,10 +51,10 @@ pub fn parse_positive(text: &str) -> Result<Duration, String> {
 /// # Errors
 ///
 /// Returns a message if [`parse`] fails or the duration is out of range.
-pub fn parse_ttl(text: &str) -> Result<Duration, String> {
-    let ttl = parse(text)?;
+pub fn parse_ttl(input: &str) -> Result<Duration, String> {
+    let ttl = parse(input)?;
     if ttl < Duration::from_secs(1) || ttl > Duration::from_secs(30 * 24 * 3600) {
-        return Err(format!("expected a TTL between 1s and 30d, got {text}"));
+        return Err(format!("expected a TTL between 1s and 30d, got {input}"));
     }
     Ok(ttl)
 }
@@ -74,14 +74,14 @@ pub fn short(duration: Duration) -> String {
 /// Formats a duration exactly, as [`parse`] accepts it: `1s500ms`, `1m30s`, `2h`.
 pub fn exact(duration: Duration) -> String {
     let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let mut text = String::new();
+    let mut input = String::new();
     for (unit, factor) in UNITS {
         if left >= factor {
-            text.push_str(&format!("{}{unit}", left / factor));
+            input.push_str(&format!("{}{unit}", left / factor));
             left %= factor;
         }
     }
-    if text.is_empty() { "0s".to_owned() } else { text }
+    if input.is_empty() { "0s".to_owned() } else { input }
 }
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn parse_accepts_numbers_with_units() {
-        for (text, millis) in [
+        for (input, millis) in [
             ("90s", 90_000),
             ("5m", 300_000),
             ("1h30m", 5_400_000),
@@ -99,40 +99,40 @@ mod tests {
             ("1500ms", 1_500),
             ("0s", 0),
         ] {
-            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(parse(input), Ok(Duration::from_millis(millis)), "{input}");
         }
     }
 
     #[test]
-    fn parse_rejects_other_input_and_says_why() {
-        for text in ["", "m", "5x", "5M", "-5s", "5 m", "1m1h", "5m5m", "1.5h", "5mm", "s5", "5m ", "٥m", "5s3"] {
-            let fault = parse(text).expect_err(text);
-            assert!(fault.contains("such as 90s"), "{text}: {fault}");
+    fn parse_rejects_other_input_with_a_reason() {
+        for input in ["", "m", "5x", "5M", "-5s", "5 m", "1m1h", "5m5m", "1.5h", "5mm", "s5", "5m ", "٥m", "5s3"] {
+            let fault = parse(input).expect_err(input);
+            assert!(fault.contains("such as 90s"), "{input}: {fault}");
         }
         assert!(parse("5").unwrap_err().contains("no unit"));
         assert!(parse("99999999999999999999d").is_err());
         assert!(parse("999999999999999999d").unwrap_err().contains("too long"));
-        for text in ["0s", "999ms", "31d", "30d1ms"] {
-            assert!(parse_ttl(text).unwrap_err().contains("between 1s and 30d"), "{text}");
+        for input in ["0s", "999ms", "31d", "30d1ms"] {
+            assert!(parse_ttl(input).unwrap_err().contains("between 1s and 30d"), "{input}");
         }
         assert!(parse_ttl("1s").is_ok() && parse_ttl("30d").is_ok());
         assert!(parse_positive("0ms").is_err());
     }
 
     #[test]
-    fn exact_writes_the_form_that_parse_accepts() {
-        for text in ["0s", "1ms", "1s500ms", "1m", "1m30s", "2h", "1d1h1m1s1ms"] {
-            assert_eq!(exact(parse(text).unwrap()), text);
+    fn exact_format_is_accepted_by_parse() {
+        for input in ["0s", "1ms", "1s500ms", "1m", "1m30s", "2h", "1d1h1m1s1ms"] {
+            assert_eq!(exact(parse(input).unwrap()), input);
         }
         assert_eq!(exact(Duration::from_millis(1_500)), "1s500ms");
     }
 
     #[test]
-    fn short_format_has_at_most_two_units() {
-        for (seconds, text) in
+    fn short_duration_has_at_most_two_units() {
+        for (seconds, input) in
             [(0, "0s"), (59, "59s"), (60, "1m00s"), (125, "2m05s"), (3_720, "1h02m"), (273_600, "3d04h")]
         {
-            assert_eq!(short(Duration::from_secs(seconds)), text);
+            assert_eq!(short(Duration::from_secs(seconds)), input);
         }
     }
 }

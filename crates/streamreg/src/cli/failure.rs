@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn worst_status_decides() {
+    fn exit_status_is_the_worst_of_all_failures() {
         let order =
             [Status::Unreachable, Status::NotFound, Status::Conflict, Status::Failed, Status::Usage, Status::Done];
         for (at, worse) in order.iter().enumerate() {

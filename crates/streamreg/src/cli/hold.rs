@@ -126,8 +126,8 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Out
 
 /// Prints the id, and waits until a signal has unregistered the stream or another client has ended the lease.
 async fn until_ended(held: &HeldStream, released: oneshot::Receiver<Result>, out: &mut Output<'_>) -> Result {
-    let shown = match print_id(held.lease().id(), out) {
-        Ok(shown) => shown,
+    let escaped_id = match print_id(held.lease().id(), out) {
+        Ok(escaped_id) => escaped_id,
         Err(failure) => {
             // Without the id, the caller could not unregister the stream.
             if let Err(second) = held.release("the id could not be printed", out.store).await {
@@ -136,7 +136,7 @@ async fn until_ended(held: &HeldStream, released: oneshot::Receiver<Result>, out
             return Err(failure);
         }
     };
-    out.note(format_args!("{shown:?} is held until Ctrl-C or SIGTERM"));
+    out.note(format_args!("{escaped_id:?} is held until Ctrl-C or SIGTERM"));
     tokio::pin!(released);
     let end = tokio::select! {
         biased;

@@ -66,9 +66,9 @@ pub(super) fn rate(value: &str) -> std::result::Result<f64, String> {
 /// # Errors
 ///
 /// Returns a message if the string is too long.
-pub(super) fn text(value: &str) -> std::result::Result<String, String> {
-    if value.len() > limits::MAX_TEXT_BYTES {
-        return Err(format!("longer than {} bytes", limits::MAX_TEXT_BYTES));
+pub(super) fn string(value: &str) -> std::result::Result<String, String> {
+    if value.len() > limits::MAX_STRING_BYTES {
+        return Err(format!("longer than {} bytes", limits::MAX_STRING_BYTES));
     }
     Ok(value.to_owned())
 }
@@ -78,8 +78,8 @@ pub(super) fn text(value: &str) -> std::result::Result<String, String> {
 /// # Errors
 ///
 /// Returns a message if the string is empty or too long.
-pub(super) fn non_empty_text(value: &str) -> std::result::Result<String, String> {
-    if value.is_empty() { Err("must not be empty".to_owned()) } else { text(value) }
+pub(super) fn non_empty_string(value: &str) -> std::result::Result<String, String> {
+    if value.is_empty() { Err("must not be empty".to_owned()) } else { string(value) }
 }
 
 /// Checks the name of a label.

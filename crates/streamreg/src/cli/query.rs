@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use stream_registry::query::{By, Filter, Query, label};
 use stream_registry::{Registry, Result, Stream, StreamStatus, StreamType};
 
-use super::input::text;
+use super::input::string;
 
 /// Reads all pages of a query. Returns the streams and the number of skipped records that cannot be decoded.
 ///
@@ -43,7 +43,7 @@ pub struct FilterArgs {
     pub kind: Option<StreamType>,
 
     /// Select streams of this ingest node; an empty name selects streams without a node
-    #[arg(long, value_name = "NODE", value_parser = text)]
+    #[arg(long, value_name = "NODE", value_parser = string)]
     pub node: Option<String>,
 
     /// Select streams with this label, name=value; may be repeated
@@ -51,7 +51,7 @@ pub struct FilterArgs {
     pub labels: Vec<(String, String)>,
 
     /// Select streams whose id, source address, node or label values contain this string, ignoring case
-    #[arg(long, value_name = "TEXT", value_parser = text)]
+    #[arg(long, value_name = "TEXT", value_parser = string)]
     pub search: Option<String>,
 }
 

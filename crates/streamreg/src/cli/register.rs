@@ -45,7 +45,7 @@ pub struct StreamArgs {
     pub kind: Option<StreamType>,
 
     /// Address of the publisher, host:port; IPv6 in brackets
-    #[arg(long, value_name = "ADDR", required_unless_present = "json", value_parser = input::non_empty_text)]
+    #[arg(long, value_name = "ADDR", required_unless_present = "json", value_parser = input::non_empty_string)]
     pub source: Option<String>,
 
     /// Status: connecting, active, paused, error, closed, or another word [default: connecting]
@@ -53,7 +53,7 @@ pub struct StreamArgs {
     pub status: Option<StreamStatus>,
 
     /// Ingest node that owns the stream
-    #[arg(long, value_parser = input::non_empty_text)]
+    #[arg(long, value_parser = input::non_empty_string)]
     pub node: Option<String>,
 
     /// Label, name=value; may be repeated
@@ -127,9 +127,9 @@ impl StreamArgs {
     pub(super) fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
         let (stream, given) = match &self.json {
             Some(file) => {
-                let text = input::read_json(file, stdin)?;
+                let json = input::read_json(file, stdin)?;
                 let invalid = |error| input::invalid_json(file, &error);
-                let (stream, given) = Stream::from_json_any_id(&text).map_err(invalid)?;
+                let (stream, given) = Stream::from_json_any_id(&json).map_err(invalid)?;
                 if stream.source_addr.is_empty() {
                     return Err(Failure::usage("--json: the record has no source_addr; add the publisher's host:port"));
                 }
@@ -171,10 +171,10 @@ impl StreamArgs {
 /// Fails if standard output cannot be written.
 pub(super) fn print_id(id: &StreamId, out: &mut Output<'_>) -> Result<String> {
     // An id may contain marks of writing direction, which must not reach a terminal.
-    let shown = super::terminal::escape(id.as_str()).into_owned();
-    out.line(if out.terminal { &*shown } else { id.as_str() })?;
+    let escaped_id = super::terminal::escape(id.as_str()).into_owned();
+    out.line(if out.terminal { &*escaped_id } else { id.as_str() })?;
     out.flush()?;
-    Ok(shown)
+    Ok(escaped_id)
 }
 
 /// Registers the stream and prints its id.
@@ -190,7 +190,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
         registry.register_with(&plan.stream, &plan.options).await
     }
     .map_err(|error| out.failure(&error))?;
-    let shown = print_id(&registered.stream.id, out)?;
+    let escaped_id = print_id(&registered.stream.id, out)?;
     if out.terminal {
         let outcome = match registered.outcome {
             Outcome::Renewed => "registered again by the same publisher",
@@ -198,7 +198,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
             _ => "registered",
         };
         let ttl = duration::short(registered.ttl);
-        out.note(format_args!("{outcome}; expires in {ttl} without a heartbeat: streamreg heartbeat {shown:?}"));
+        out.note(format_args!("{outcome}; expires in {ttl} without a heartbeat: streamreg heartbeat {escaped_id:?}"));
     }
     Ok(())
 }

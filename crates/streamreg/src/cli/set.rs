@@ -46,11 +46,11 @@ pub struct SetArgs {
     pub bitrate: Option<u64>,
 
     /// Video codec, e.g. HEVC; an empty value clears it
-    #[arg(long, value_name = "CODEC", group = "changes", value_parser = input::text)]
+    #[arg(long, value_name = "CODEC", group = "changes", value_parser = input::string)]
     pub video_codec: Option<String>,
 
     /// Width and height, e.g. 1920x1080; an empty value clears it
-    #[arg(long, value_name = "WxH", group = "changes", value_parser = input::text)]
+    #[arg(long, value_name = "WxH", group = "changes", value_parser = input::string)]
     pub resolution: Option<String>,
 
     /// Frames per second

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn escaped_json_is_the_same_document() {
+    fn escaping_json_does_not_change_its_meaning() {
         let json = "{\"a\":\"\u{9b}2J\u{7f}\u{202e}é\", \n\"b\":1}";
         let shown = escape_json(json);
         assert_eq!(shown, "{\"a\":\"\\u009b2J\\u007f\\u202eé\", \n\"b\":1}");
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn width_counts_columns_and_shorten_respects_them() {
+    fn width_counts_terminal_columns_and_shorten_fits_them() {
         for (text, columns) in
             [("cam1", 4), ("東京", 4), ("e\u{301}", 1), ("📺", 2), ("⚡", 2), ("⭐", 2), ("👩‍🚀", 2), ("", 0), ("Ünï", 3)]
         {

@@ -25,7 +25,7 @@ pub struct UnregisterArgs {
     pub ids: Vec<StreamId>,
 
     /// Unregister all streams of this ingest node
-    #[arg(long, conflicts_with = "ids", value_parser = input::non_empty_text)]
+    #[arg(long, conflicts_with = "ids", value_parser = input::non_empty_string)]
     pub node: Option<String>,
 
     /// Reason, at most 1 KiB; becomes end_reason of the final record
@@ -103,7 +103,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
                 };
                 match registry.unregister_with(&stream.id, &options.clone().guard(guard)).await {
                     Ok(stream) => last.push(stream),
-                    // The stream is gone already.
+                    // The stream has already ended.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => {
                         let failure = out.failure(&error);

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listening_beyond_loopback_needs_a_token() {
+    fn server_beyond_loopback_requires_a_token() {
         for (addr, loopback) in [
             ("127.0.0.1:1", true),
             ("127.9.9.9:1", true),

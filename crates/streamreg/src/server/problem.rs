@@ -114,7 +114,7 @@ impl From<Error> for Failure {
         let status = status_of(error.kind());
         let mut problem = Box::new(Problem::from_error(&error, title(status)));
         if error.kind() == ErrorKind::Unauthenticated {
-            // The store rejected the credentials of the server. Those of the client do not matter.
+            // The store rejected the credentials of the server. The client's credentials are not the cause.
             (problem.status, problem.title) = (403, title(403).to_owned());
             problem.code = ErrorKind::Denied.as_str().to_owned();
         }
@@ -126,7 +126,7 @@ impl From<Error> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // Strings and the raw JSON of a record always serialise.
+        // Serialising strings and raw JSON cannot fail.
         let body = serde_json::to_string(&self.problem).unwrap_or_default();
         let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON), (CACHE_CONTROL, "no-store")], body).into_response();
         for (name, value) in self.headers {

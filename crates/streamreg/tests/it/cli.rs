@@ -210,7 +210,7 @@ fn stream_can_be_registered_changed_updated_and_unregistered() {
 }
 
 #[test]
-fn conflicts_exit_with_4_and_missing_streams_with_3() {
+fn conflict_exits_with_4_and_missing_stream_with_3() {
     let server = Server::start(&[]);
     let register = |source: &str, policy| {
         server.run(&["register", "--id=x", "--type=srt", "--source", source, "--on-conflict", policy])

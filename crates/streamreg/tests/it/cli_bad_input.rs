@@ -302,7 +302,7 @@ fn oversized_arguments_are_rejected() {
 }
 
 #[test]
-fn environment_is_checked_like_arguments() {
+fn invalid_environment_variables_are_rejected_like_arguments() {
     let dir = files();
     for (args, variable, code, expected) in [
         (&["list"][..], ("STREAMREG_STORE", "nonsense"), 2, "URL"),

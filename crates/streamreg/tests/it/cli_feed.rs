@@ -245,7 +245,7 @@ fn blocked(server: &Server) -> Child {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn blocked_watch_can_be_stopped() {
+fn watch_with_blocked_stdout_exits_on_signals() {
     let server = Server::start(&[]);
     // Each of these bytes is written as six. A pipe holds 64 KiB, which is one and a half of these events.
     let labels: Vec<_> = (0..27).map(|n| format!("l{n}={}", "\u{1}".repeat(250))).collect();

@@ -87,7 +87,7 @@ fn commands_never_shorten_the_remaining_ttl() {
 }
 
 #[test]
-fn prefix_separates_registries() {
+fn registries_with_different_prefixes_are_separate() {
     let redis = Redis::start();
     assert_eq!(redis.run(&[&CAM1[..], &["--prefix", "lab:"]].concat()), done("cam1\n"));
     assert_eq!(redis.cli(&["exists", "lab:cam1"]), "1");
@@ -189,7 +189,7 @@ fn server_returns_large_records_of_other_programs() {
 }
 
 #[test]
-fn message_does_not_suggest_starting_a_store_that_answers() {
+fn message_does_not_suggest_starting_a_reachable_store() {
     let redis = Redis::start();
     let file = redis.store_file();
     let server = Server::start(&["--store-file", file.to_str().unwrap()]);

@@ -158,7 +158,7 @@ async fn signal_during_registration_leaves_no_stream_and_starts_no_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn second_signal_exits_when_the_store_does_not_answer() {
+async fn second_signal_exits_at_once_when_the_store_is_unresponsive() {
     // During the registration …
     let served = Served::start().await;
     served.registry.set_blocked(true);

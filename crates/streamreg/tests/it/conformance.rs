@@ -198,41 +198,41 @@ async fn all_pass(subject: Arc<dyn Subject>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_on_tcp() {
+async fn redis_on_tcp_passes_all_behaviours() {
     all_pass(Arc::new(Redis::tcp().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_on_tcp_as_arc_dyn() {
+async fn redis_on_tcp_as_arc_dyn_passes_all_behaviours() {
     all_pass(shared(Arc::new(Redis::tcp().await))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_on_a_unix_socket() {
+async fn redis_on_a_unix_socket_passes_all_behaviours() {
     all_pass(Arc::new(Redis::unix().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_on_a_unix_socket_as_arc_dyn() {
+async fn redis_on_a_unix_socket_as_arc_dyn_passes_all_behaviours() {
     all_pass(shared(Arc::new(Redis::unix().await))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_over_memory() {
+async fn http_over_memory_passes_all_applicable_behaviours() {
     run(Arc::new(Http(Behind::Memory))).await.assert_passed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_over_memory_as_arc_dyn() {
+async fn http_over_memory_as_arc_dyn_passes_all_applicable_behaviours() {
     run(shared(Arc::new(Http(Behind::Memory)))).await.assert_passed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_over_redis() {
+async fn http_over_redis_passes_all_behaviours() {
     all_pass(Arc::new(Http(Behind::Redis(Redis::tcp().await)))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_over_redis_as_arc_dyn() {
+async fn http_over_redis_as_arc_dyn_passes_all_behaviours() {
     all_pass(shared(Arc::new(Http(Behind::Redis(Redis::tcp().await))))).await;
 }

@@ -526,7 +526,7 @@ async fn invalid_input_is_rejected_and_changes_nothing() {
     let mut wrong = Vec::new();
     for case in &cases {
         let headers: Vec<_> = case.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let answer = server.ask(case.method, &case.path, &headers, &case.body).await;
+        let answer = server.request(case.method, &case.path, &headers, &case.body).await;
         let label = format!("{} {:.80}: {}", case.method, case.path, case.cause);
         let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
         let expected = answer.status == case.status

@@ -96,7 +96,7 @@ async fn list_shows_streams_and_follows_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn malicious_record_is_shown_as_text_and_runs_no_script() {
+async fn malicious_record_is_displayed_as_plain_text_and_runs_no_script() {
     let (server, registry) = Server::memory().await;
     add_hostile(&*registry).await;
     registry.register(&stream("\u{202e}gpj.exe")).await.unwrap();
@@ -210,7 +210,7 @@ const LOW_CONTRAST: &str = r"(() => {
 })()";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_text_has_enough_contrast_in_light_and_dark_mode() {
+async fn visible_text_has_enough_contrast_in_light_and_dark_mode() {
     let (mut server, registry) = Server::memory().await;
     for status in ["connecting", "active", "paused", "error", "closed", "odd"] {
         add(&*registry, &format!("is {status}"), status.parse().unwrap()).await;

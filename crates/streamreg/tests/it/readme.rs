@@ -255,7 +255,7 @@ async fn readme_commands_print_the_documented_output() {
 }
 
 #[test]
-fn commands_that_are_not_run_exist() {
+fn prerequisites_of_commands_that_are_not_run_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mode = fs::metadata(root.join("scripts/test")).unwrap().permissions().mode();
     assert_eq!(mode & 0o111, 0o111, "scripts/test is executable");
@@ -266,7 +266,7 @@ fn commands_that_are_not_run_exist() {
 }
 
 #[test]
-fn every_block_is_tested_somewhere() {
+fn every_fenced_block_is_tested() {
     let mut examples = 0;
     for (page, text) in PAGES {
         for (language, number, block) in blocks(text) {

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::case::{Case, Check, at_once, ensure, fails, fault, full, id, same, stream, timeless, write};
+use super::case::{Case, Check, concurrently, ensure, fails, fault, full, id, same, stream, without_times, write};
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::{Change, Registry};
@@ -13,7 +13,7 @@ use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus};
 declare! {
     "atomicity", Long: [
         concurrent_changes_of_one_stream_are_all_kept,
-        readers_never_see_a_half_replaced_record,
+        readers_never_see_a_partially_replaced_record,
         failed_write_changes_nothing,
         write_does_not_restore_an_unregistered_stream,
         concurrent_register_and_unregister_keep_record_and_lists_consistent,
@@ -29,7 +29,7 @@ declare! {
 
 async fn concurrent_changes_of_one_stream_are_all_kept(case: &Case) -> Check {
     case.put(&stream("a")).await?;
-    let answers = at_once((0..20_u64).map(|n| {
+    let answers = concurrently((0..20_u64).map(|n| {
         let registry = case.shared();
         async move {
             let name = id("a");
@@ -50,7 +50,7 @@ async fn concurrent_changes_of_one_stream_are_all_kept(case: &Case) -> Check {
     same("status and rate", (now.status, now.bitrate), (StreamStatus::Paused, 7))
 }
 
-/// Returns a record that carries the number of its writer in several fields.
+/// Returns a record with the number of its writer in several fields.
 fn written_by(name: &str, writer: u64) -> Stream {
     let mut record = stream(name);
     record.bitrate = writer;
@@ -60,7 +60,7 @@ fn written_by(name: &str, writer: u64) -> Stream {
     record
 }
 
-async fn readers_never_see_a_half_replaced_record(case: &Case) -> Check {
+async fn readers_never_see_a_partially_replaced_record(case: &Case) -> Check {
     case.put(&written_by("a", 0)).await?;
     let writers = (1..=8_u64).map(|writer| {
         let registry = case.shared();
@@ -75,9 +75,9 @@ async fn readers_never_see_a_half_replaced_record(case: &Case) -> Check {
     loop {
         let done = writers.iter().all(tokio::task::JoinHandle::is_finished);
         let now = case.get("a").await?;
-        same("the record", timeless(&now), timeless(&written_by("a", now.bitrate)))?;
+        same("the record", without_times(&now), without_times(&written_by("a", now.bitrate)))?;
         for listed in case.registry().list().await? {
-            same("the listed record", timeless(&listed), timeless(&written_by("a", listed.bitrate)))?;
+            same("the listed record", without_times(&listed), without_times(&written_by("a", listed.bitrate)))?;
         }
         if done {
             break;
@@ -137,7 +137,7 @@ async fn write_does_not_restore_an_unregistered_stream(case: &Case) -> Check {
 async fn concurrent_register_and_unregister_keep_record_and_lists_consistent(case: &Case) -> Check {
     for round in 0..10 {
         let name = format!("s{round}");
-        at_once((0..24).map(|n| {
+        concurrently((0..24).map(|n| {
             let (registry, name) = (case.shared(), name.clone());
             async move {
                 let _ = match n % 3 {
@@ -195,7 +195,7 @@ async fn dropped_register_applies_completely_or_not_at_all(case: &Case) -> Check
         let name = format!("s{polls}");
         drop_after(polls, case.registry().register(&full(&name))).await;
         if let Some(record) = wait_until_consistent(case, &name).await? {
-            same("the record", timeless(&record), timeless(&full(&name)))?;
+            same("the record", without_times(&record), without_times(&full(&name)))?;
         }
         // The dropped call may be applied late, but must not block a later call.
         case.put(&full(&name)).await?;
@@ -222,7 +222,7 @@ async fn dropped_write_applies_completely_or_not_at_all(case: &Case) -> Check {
         drop_after(polls, case.registry().update(&written_by(&name, 2))).await;
         let now =
             wait_until_consistent(case, &name).await?.ok_or_else(|| fault("a dropped update removed the stream"))?;
-        same("the record", timeless(&now), timeless(&written_by(&name, now.bitrate)))?;
+        same("the record", without_times(&now), without_times(&written_by(&name, now.bitrate)))?;
         let ids: Vec<_> = (0..4).map(|n| format!("{name}-{n}")).collect();
         case.put_all(ids.clone()).await?;
         let batch: Vec<_> = ids.iter().map(|id| write(id, Change::Status(StreamStatus::Paused))).collect();
@@ -248,7 +248,7 @@ async fn dropped_read_changes_nothing(case: &Case) -> Check {
 /// A store may coalesce several calls into one. If one of them is dropped, the others still get their own results.
 async fn dropped_call_does_not_disturb_coalesced_calls(case: &Case) -> Check {
     case.put_all((0..40).map(|n| format!("s{n}"))).await?;
-    let answers = at_once((0..120_u32).map(|n| {
+    let answers = concurrently((0..120_u32).map(|n| {
         let registry = case.shared();
         async move {
             let name = id(&format!("s{}", n % 40));

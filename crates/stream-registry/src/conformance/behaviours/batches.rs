@@ -1,6 +1,6 @@
 //! Batches of writes, and concurrent calls that a store may coalesce.
 
-use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream, write};
+use super::case::{Case, Check, concurrently, ensure, fails, full, id, same, stream, write};
 use super::declare;
 use crate::error::{ErrorKind, Operation};
 use crate::registry::{Change, Guard, Write};
@@ -134,7 +134,7 @@ async fn errors_name_operation_and_stream(case: &Case) -> Check {
 async fn coalesced_calls_get_their_own_results(case: &Case) -> Check {
     case.put_all((0..100).map(|n| format!("s{n}"))).await?;
     for round in 1..=3_u64 {
-        let answers = at_once((0..200_u64).map(|n| {
+        let answers = concurrently((0..200_u64).map(|n| {
             let registry = case.shared();
             async move {
                 let name = id(&format!("s{n}"));

@@ -8,7 +8,7 @@ use crate::registry::{Change, RegisterOptions};
 use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
-    "close", Long: [every_later_call_fails_with_closed, may_be_called_twice, call_in_flight_ends],
+    "close", Long: [every_later_call_fails_with_closed, may_be_called_twice, call_in_flight_returns],
     "ping", Long: [succeeds_while_the_store_is_reachable],
 }
 
@@ -47,7 +47,7 @@ async fn may_be_called_twice(case: &Case) -> Check {
     ensure(!case.registry().info().kind.is_empty(), "a closed registry does not return its kind")
 }
 
-async fn call_in_flight_ends(case: &Case) -> Check {
+async fn call_in_flight_returns(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     let calls: Vec<_> = (0..32)
         .map(|_| {

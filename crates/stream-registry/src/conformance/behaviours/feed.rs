@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::case::{Case, Check, Fault, at_once, ensure, fails, fault, full, id, same, stream, write};
+use super::case::{Case, Check, Fault, concurrently, ensure, fails, fault, full, id, same, stream, write};
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::{Change, OnConflict, RegisterOptions, UnregisterOptions};
@@ -28,7 +28,7 @@ declare! {
     "feed", Short: [emits_an_expiry_once_with_the_last_record],
 }
 
-/// How long an event may take: much longer than any store needs.
+/// Time limit of an event, much longer than any store needs.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) async fn follow(case: &Case, from: WatchFrom) -> Check<Watch> {
@@ -103,7 +103,7 @@ async fn emits_nothing_for_heartbeats_statistics_and_rejected_calls(case: &Case)
     let mut watch = follow(case, WatchFrom::Now).await?;
     registry.update_heartbeat(&id("a")).await?;
     registry.update_stats(&id("a"), &StreamStats { bytes_received: 7, ..StreamStats::default() }).await?;
-    // The stream is active already.
+    // The status does not change.
     registry.update_status(&id("a"), StreamStatus::Active).await?;
     let mut other = stream("a");
     other.source_addr = "198.51.100.9:1".into();
@@ -163,7 +163,7 @@ async fn all_watches_receive_the_same_events(case: &Case) -> Check {
             crate::error::Result::<()>::Ok(())
         }
     });
-    for done in at_once(writers).await? {
+    for done in concurrently(writers).await? {
         done?;
     }
     let mut first = Vec::new();

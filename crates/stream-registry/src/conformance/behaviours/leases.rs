@@ -1,6 +1,6 @@
 //! Leased registrations and their epochs.
 
-use super::case::{Case, Check, at_once, ensure, fails, full, holder, id, same, stream, timeless, write};
+use super::case::{Case, Check, concurrently, ensure, fails, full, holder, id, same, stream, without_times, write};
 use super::declare;
 use super::guards::{all_accepted, all_rejected};
 use crate::error::ErrorKind;
@@ -50,9 +50,9 @@ async fn return_and_store_an_epoch(case: &Case) -> Check {
     same("the outcome", answer.outcome, Outcome::Created)?;
     ensure(answer.epoch.is_some(), "a lease has no epoch")?;
     same("the record's epoch", answer.stream.epoch(), answer.epoch.as_ref())?;
-    let mut plain = timeless(&answer.stream);
+    let mut plain = without_times(&answer.stream);
     plain.epoch = None;
-    same("the rest", plain.to_json(), timeless(&full("a")).to_json())?;
+    same("the rest", plain.to_json(), without_times(&full("a")).to_json())?;
     case.unchanged(&answer.stream).await?;
     same("the list", case.registry().list().await?, vec![answer.stream])
 }
@@ -222,7 +222,7 @@ async fn are_greater_than_those_of_other_programs(case: &Case) -> Check {
 
 async fn of_concurrent_registrations_differ(case: &Case) -> Check {
     // The store applies them one after the other, each with several round trips, so only a few are made.
-    let answers = at_once((0..8).map(|_| {
+    let answers = concurrently((0..8).map(|_| {
         let registry = case.shared();
         async move { registry.register_with(&stream("a"), &leased().on_conflict(OnConflict::TakeOver)).await }
     }))

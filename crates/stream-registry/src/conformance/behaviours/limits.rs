@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::case::{Case, Check, ensure, fails, fault, full, holder, id, same, stream, timeless, write};
+use super::case::{Case, Check, ensure, fails, fault, full, holder, id, same, stream, without_times, write};
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::{Change, Outcome, RegisterOptions, Write};
@@ -43,9 +43,9 @@ async fn assert_rejected(case: &Case, given: &Stream) -> Check {
 /// Checks that register and update accept a record.
 async fn assert_accepted(case: &Case, given: &Stream) -> Check {
     case.put(given).await?;
-    same("the record", timeless(&case.get("a").await?), timeless(given))?;
+    same("the record", without_times(&case.get("a").await?), without_times(given))?;
     case.registry().update(given).await?;
-    same("the updated record", timeless(&case.get("a").await?), timeless(given))
+    same("the updated record", without_times(&case.get("a").await?), without_times(given))
 }
 
 async fn apply_to_labels(case: &Case) -> Check {
@@ -70,7 +70,7 @@ const STRING_FIELDS: [SetString; 5] = [
 
 async fn apply_to_strings(case: &Case) -> Check {
     for set in STRING_FIELDS {
-        // The stream is registered afresh, because a changed address is another publisher.
+        // Register needs a new stream, because a changed address is another publisher.
         let mut given = stream("a");
         set(&mut given, "x".repeat(1_024));
         assert_accepted(case, &given).await?;
@@ -128,16 +128,16 @@ async fn leased_record_can_grow_and_still_be_recovered(case: &Case) -> Check {
         fails(registry.write_one(write).await, ErrorKind::InvalidArgument)?;
     }
     let before = case.get("a").await?;
-    // A holder recovers with the record of the store, as if an answer was lost.
+    // A holder recovers with the record of the store, as if the reply of the registration was lost.
     let epoch = lease.epoch.clone().ok_or_else(|| fault("no epoch"))?;
     let back = registry.register_with(&before, &RegisterOptions::default().lease().recover(epoch.clone())).await?;
-    same("the record", timeless(&back.stream), timeless(&before))?;
+    same("the record", without_times(&back.stream), without_times(&before))?;
     // Under an unknown id, as if the store was emptied.
     let mut elsewhere = before.clone();
     elsewhere.id = id("b");
     let back = registry.register_with(&elsewhere, &RegisterOptions::default().lease().recover(epoch)).await?;
     same("the outcome", back.outcome, Outcome::Created)?;
-    same("the record", timeless(&back.stream), timeless(&elsewhere))
+    same("the record", without_times(&back.stream), without_times(&elsewhere))
 }
 
 async fn record_over_64_kib_is_rejected(case: &Case) -> Check {

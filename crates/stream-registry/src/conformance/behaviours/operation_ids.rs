@@ -1,6 +1,6 @@
 //! Operation ids of calls that are sent twice.
 
-use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream};
+use super::case::{Case, Check, concurrently, ensure, fails, full, id, same, stream};
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::{OnConflict, RegisterOptions, UnregisterOptions};
@@ -50,7 +50,7 @@ async fn register_sent_twice_does_not_restore_an_unregistered_stream(case: &Case
 
 async fn concurrent_copies_of_a_register_are_applied_once(case: &Case) -> Check {
     let options = register_options(&OperationId::generate()).on_conflict(OnConflict::TakeOver);
-    let answers = at_once((0..16).map(|_| {
+    let answers = concurrently((0..16).map(|_| {
         let (registry, options) = (case.shared(), options.clone());
         async move { registry.register_with(&stream("a"), &options).await }
     }))

@@ -7,7 +7,7 @@ use super::declare;
 use crate::error::{ErrorKind, Operation};
 use crate::query::{By, Ended, Filter, Order, Query, SortField, Summary};
 use crate::registry::Page;
-use crate::stream::limits::{MAX_LABELS, MAX_TEXT_BYTES};
+use crate::stream::limits::{MAX_LABELS, MAX_STRING_BYTES};
 use crate::stream::{Stream, StreamStatus, StreamType};
 
 declare! {
@@ -102,7 +102,7 @@ async fn put_varied(case: &Case) -> Check<Vec<Stream>> {
     Ok(records)
 }
 
-/// The value of a field as a list compares it.
+/// A sort key: the value of one field of a stream.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Number(i128),
@@ -176,7 +176,7 @@ async fn find_search_ignores_case(case: &Case) -> Check {
         ("2001:db8", &["mic"]),
         ("m", &["Cam-1", "mic"]),
         ("", &["Cam-1", "mic"]),
-        // A label name and a codec: the search does not look at them.
+        // A label name and a codec, which the search ignores.
         ("site", &[]),
         ("hevc", &[]),
     ] {
@@ -295,7 +295,7 @@ async fn find_rejects_a_malformed_cursor(case: &Case) -> Check {
 }
 
 async fn every_query_rejects_conditions_outside_their_limits(case: &Case) -> Check {
-    let long = "x".repeat(MAX_TEXT_BYTES + 1);
+    let long = "x".repeat(MAX_STRING_BYTES + 1);
     let many = (0..=MAX_LABELS).fold(Filter::default(), |filter, n| filter.label(format!("l{n}"), "x"));
     for filter in [
         Filter::default().node(&long),

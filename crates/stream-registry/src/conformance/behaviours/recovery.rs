@@ -1,6 +1,6 @@
 //! Recovery of leased streams after the store lost them.
 
-use super::case::{Case, Check, at_once, ensure, fails, full, holder, id, same, stream, write};
+use super::case::{Case, Check, concurrently, ensure, fails, full, holder, id, same, stream, write};
 use super::declare;
 use super::guards::{all_accepted, all_rejected};
 use super::leases::{epoch, leased, other};
@@ -25,7 +25,7 @@ declare! {
         is_rejected_after_a_take_over,
         is_rejected_after_a_take_over_without_a_lease,
         is_rejected_after_a_plain_successor_unregistered_the_stream,
-        is_rejected_although_the_epoch_is_from_a_clock_ahead,
+        is_rejected_when_the_epoch_is_from_a_clock_ahead,
         ignores_the_conflict_policy,
         is_rejected_when_a_limit_is_exceeded,
         is_rejected_with_a_generated_id,
@@ -87,7 +87,7 @@ async fn renews_a_stream_that_is_still_live(case: &Case) -> Check {
     let status = Write { guard: holder(&lease)?, ..write("a", Change::Status(StreamStatus::Paused)) };
     case.registry().write_one(status).await?;
     let before = case.get("a").await?;
-    // The record of the store wins, because that of the holder may be older.
+    // The stored record is kept, because the holder's copy may be older.
     let answer = recover_own(case, &lease).await?;
     same("the outcome", answer.outcome, Outcome::Renewed)?;
     same("the record", without_heartbeat(&answer.stream), without_heartbeat(&before))?;
@@ -104,7 +104,7 @@ async fn sent_twice_changes_only_last_heartbeat(case: &Case) -> Check {
 
 async fn concurrent_recoveries_create_the_stream_once(case: &Case) -> Check {
     let given = remembered("a")?;
-    let answers = at_once((0..8).map(|_| {
+    let answers = concurrently((0..8).map(|_| {
         let (registry, given) = (case.shared(), given.clone());
         async move {
             let options = RegisterOptions::default().recover(LARGE.parse()?);
@@ -238,7 +238,7 @@ async fn is_rejected_after_a_plain_successor_unregistered_the_stream(case: &Case
     assert_ended(case, &lease, ErrorKind::NotHolder).await
 }
 
-async fn is_rejected_although_the_epoch_is_from_a_clock_ahead(case: &Case) -> Check {
+async fn is_rejected_when_the_epoch_is_from_a_clock_ahead(case: &Case) -> Check {
     // The epoch is from a clock far ahead. Then the stream is taken over and unregistered.
     let lease = recover(case, &full("a"), LARGE).await?.stream;
     let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver);

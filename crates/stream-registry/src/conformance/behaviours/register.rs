@@ -1,6 +1,6 @@
 //! Registration under a given id.
 
-use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream, timeless};
+use super::case::{Case, Check, concurrently, ensure, fails, full, id, same, stream, without_times};
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::{OnConflict, Outcome, RegisterOptions};
@@ -87,7 +87,7 @@ async fn replaces_the_record_when_it_renews(case: &Case) -> Check {
     case.put(&full("a")).await?;
     let plain = stream("a");
     case.put(&plain).await?;
-    same("the record", timeless(&case.get("a").await?), timeless(&plain))
+    same("the record", without_times(&case.get("a").await?), without_times(&plain))
 }
 
 async fn assert_rejected(case: &Case, first: &Stream, second: &Stream) -> Check {
@@ -157,7 +157,7 @@ async fn take_over_replaces_the_record(case: &Case) -> Check {
     let other = stream_from("a", "10.9.9.9:1");
     let answer = case.registry().register_with(&other, &policy(OnConflict::TakeOver)).await?;
     same("the outcome", answer.outcome, Outcome::TakenOver)?;
-    same("the record", timeless(&answer.stream), timeless(&other))?;
+    same("the record", without_times(&answer.stream), without_times(&other))?;
     ensure(answer.stream.created_at > before.created_at, "created_at is that of the old publisher")?;
     same("last_heartbeat", answer.stream.last_heartbeat, answer.stream.created_at)?;
     case.unchanged(&answer.stream).await?;
@@ -189,7 +189,7 @@ async fn unregistered_id_is_free_for_any_publisher(case: &Case) -> Check {
 async fn exactly_one_of_many_concurrent_publishers_wins(case: &Case) -> Check {
     for round in 0..20 {
         let name = format!("round {round}");
-        let answers = at_once((0..64).map(|publisher| {
+        let answers = concurrently((0..64).map(|publisher| {
             let (registry, given) = (case.shared(), stream_from(&name, &format!("10.0.0.{publisher}:5000")));
             async move { registry.register(&given).await }
         }))
@@ -211,7 +211,7 @@ async fn exactly_one_of_many_concurrent_publishers_wins(case: &Case) -> Check {
 }
 
 async fn exactly_one_of_many_concurrent_calls_creates(case: &Case) -> Check {
-    let answers = at_once((0..16).map(|_| {
+    let answers = concurrently((0..16).map(|_| {
         let registry = case.shared();
         async move { registry.register(&stream("a")).await }
     }))

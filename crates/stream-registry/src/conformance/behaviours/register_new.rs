@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::case::{Case, Check, at_once, ensure, full, same, stream, timeless};
+use super::case::{Case, Check, concurrently, ensure, full, same, stream, without_times};
 use super::declare;
 use crate::registry::{OnConflict, Outcome, RegisterOptions};
 use crate::stream::{StreamId, StreamType, generate_stream_id};
@@ -29,11 +29,11 @@ async fn stores_all_other_fields(case: &Case) -> Check {
     let given = full("mine");
     let mut made = case.registry().register_new(&given, &RegisterOptions::default()).await?.stream;
     made.id = given.id.clone();
-    same("the record", timeless(&made), timeless(&given))
+    same("the record", without_times(&made), without_times(&given))
 }
 
 async fn concurrent_calls_get_different_ids(case: &Case) -> Check {
-    let answers = at_once((0..200).map(|_| {
+    let answers = concurrently((0..200).map(|_| {
         let registry = case.shared();
         async move { registry.register_new(&stream("same"), &RegisterOptions::default()).await }
     }))

@@ -26,7 +26,7 @@ declare! {
     ],
 }
 
-/// Longer than any behaviour runs, shorter than the time to live.
+/// A duration that is longer than any behaviour runs and shorter than the time to live.
 const LONG: Duration = Duration::from_secs(200);
 
 fn if_stale(options: RegisterOptions, after: Duration) -> RegisterOptions {

@@ -15,7 +15,7 @@ use crate::stream::{LabelsPatch, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "ttl", Short: [
-        expires_without_a_write,
+        stream_expires_without_a_write,
         expiry_leaves_nothing_behind,
         is_renewed_by_a_heartbeat,
         is_renewed_by_a_status_change,
@@ -37,7 +37,7 @@ declare! {
 /// The part of the time to live after which a stream has expired, with a margin for stores that use milliseconds.
 const EXPIRED: f64 = 1.05;
 
-async fn expires_without_a_write(case: &Case) -> Check {
+async fn stream_expires_without_a_write(case: &Case) -> Check {
     let sent = Instant::now();
     case.put(&stream("a")).await?;
     case.pass(0.6).await;
@@ -59,7 +59,7 @@ async fn expiry_leaves_nothing_behind(case: &Case) -> Check {
 }
 
 /// Registers a stream and makes a call at 60 % of the time to live. Checks that the stream is live after its first deadline
-/// and gone after the second.
+/// and expired after the second.
 async fn assert_renewed(case: &Case, call: impl AsyncFnOnce() -> Check) -> Check {
     let first = Instant::now();
     case.put(&stream("a")).await?;

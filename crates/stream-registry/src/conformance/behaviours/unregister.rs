@@ -1,6 +1,6 @@
 //! Unregister and get.
 
-use super::case::{Case, Check, at_once, ensure, fails, full, id, same, stream};
+use super::case::{Case, Check, concurrently, ensure, fails, full, id, same, stream};
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::UnregisterOptions;
@@ -53,7 +53,7 @@ async fn exactly_one_of_many_concurrent_calls_succeeds(case: &Case) -> Check {
     for round in 0..10 {
         let name = format!("round {round}");
         let before = case.put(&stream(&name)).await?;
-        let answers = at_once((0..32).map(|_| {
+        let answers = concurrently((0..32).map(|_| {
             let (registry, id) = (case.shared(), id(&name));
             async move { registry.unregister(&id).await }
         }))

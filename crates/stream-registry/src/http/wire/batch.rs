@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_stay_within_the_limits() {
+    fn batch_requests_stay_within_the_limits() {
         let long = |n: usize| format!("{n:04}{}", "\"".repeat(252));
         let stats =
             || StreamStats { bitrate: 1 << 62, rtt_ms: Some(0.1), viewers: Some(1 << 62), ..Default::default() };

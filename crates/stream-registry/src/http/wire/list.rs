@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_survive_a_round_trip() {
+    fn list_response_survives_a_round_trip() {
         let id = "cam/1".parse().unwrap();
         let json = r#"{"type":"srt","bytes_received":9223372036854775807,"bitrate":-5,"x":[1.0e5],"y":{"id":"no"}}"#;
         let stream = Stream::from_stored(&id, json).unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_of_other_servers_are_rejected() {
+    fn list_response_of_another_kind_of_server_is_rejected() {
         assert_eq!(read_page("<html>").unwrap_err().kind(), ErrorKind::Internal);
         assert_eq!(read_history(r#"{"ended":[{}]}"#).unwrap_err().kind(), ErrorKind::Internal);
     }

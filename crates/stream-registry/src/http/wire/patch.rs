@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patches_survive_a_round_trip() {
+    fn patch_survives_a_round_trip() {
         for patch in [
             StreamPatch::default(),
             StreamPatch { video_codec: Some(String::new()), frame_rate: Some(59.94), ..Default::default() }

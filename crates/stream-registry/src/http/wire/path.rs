@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_escapes_are_rejected() {
+    fn path_segment_with_a_malformed_escape_is_rejected() {
         for encoded in ["%", "%2", "a%", "%zz", "%+1", "%ff", "%c3%28", "%é1"] {
             assert_eq!(decode_percent(encoded), None, "{encoded}");
         }

@@ -136,7 +136,7 @@ mod tests {
     use crate::stream::{Stream, StreamType};
 
     #[test]
-    fn errors_survive_a_round_trip() {
+    fn error_survives_a_round_trip_as_a_problem() {
         let existing = Stream::new("a".parse().unwrap(), StreamType::Rtp, "h:1");
         for error in [
             Error::already_exists(existing).with_operation(Operation::Register),

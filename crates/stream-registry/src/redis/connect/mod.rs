@@ -80,10 +80,10 @@ impl Link {
         if let Some(connection) = self.usable()? {
             return Ok(connection);
         }
-        let began = Instant::now();
+        let started = Instant::now();
         let before = self.attempts.load(Ordering::Acquire);
         // The wait is bounded, because the future that holds the lock may not be polled for a long time.
-        let guard = timeout_at(began + CALL_TIMEOUT, self.connecting.lock()).await;
+        let guard = timeout_at(started + CALL_TIMEOUT, self.connecting.lock()).await;
         let _guard = guard.map_err(|_| self.unreachable())?;
         if let Some(connection) = self.usable()? {
             return Ok(connection);
@@ -96,7 +96,7 @@ impl Link {
             return Err(error);
         }
         // Time spent waiting for another caller's attempt is deducted.
-        let deadline = (Instant::now() + CONNECT_TIMEOUT).min(began + CALL_TIMEOUT);
+        let deadline = (Instant::now() + CONNECT_TIMEOUT).min(started + CALL_TIMEOUT);
         let opened =
             timeout_at(deadline, single::open(&self.options)).await.unwrap_or_else(|_| Err(self.unreachable()));
         match opened {
@@ -107,16 +107,16 @@ impl Link {
                 *lock(&self.current) = Some(connection.clone());
                 self.attempts.fetch_add(1, Ordering::AcqRel);
                 if self.closed.load(Ordering::Acquire) {
-                    // The registry was closed during the attempt.
+                    // Another caller closed the registry during the attempt.
                     self.close();
                     return Err(Error::closed());
                 }
                 Ok(connection)
             }
             Err(error) => {
-                let first = lock(&self.last_failure).replace(error.clone()).is_none();
+                let is_first = lock(&self.last_failure).replace(error.clone()).is_none();
                 self.attempts.fetch_add(1, Ordering::AcqRel);
-                if first {
+                if is_first {
                     tracing::warn!(address = %self.options.address, %error, "cannot connect to Redis");
                 }
                 Err(error)
@@ -131,16 +131,16 @@ impl Link {
         )
     }
 
-    /// Returns the deadline for the reply of a call that began at `began`. Time spent connecting counts.
-    fn reply_deadline(&self, began: Instant) -> Instant {
-        (Instant::now() + self.options.response_timeout).min(began + CALL_TIMEOUT)
+    /// Returns the deadline for the reply of a call that began at `started`. Time spent connecting counts.
+    fn reply_deadline(&self, started: Instant) -> Instant {
+        (Instant::now() + self.options.response_timeout).min(started + CALL_TIMEOUT)
     }
 
     /// Sends one command. The inner error is the server's own, for callers that handle it.
     pub(super) async fn command(&self, command: &Cmd, effect: Effect) -> Result<Result<Value, RedisError>> {
-        let began = Instant::now();
+        let started = Instant::now();
         let mut connection = self.connection().await?;
-        let deadline = self.reply_deadline(began);
+        let deadline = self.reply_deadline(started);
         let sent = connection.inner.send_packed_command(command);
         let answer = timeout_at(deadline, sent).await.map(|answer| answer.and_then(reply::checked));
         self.classify(&connection, answer, effect)
@@ -162,9 +162,9 @@ impl Link {
 
     /// Sends several commands at once. Errors of single commands stay in the replies.
     pub(super) async fn pipeline(&self, pipeline: &Pipeline, effect: Effect) -> Result<Vec<Value>> {
-        let began = Instant::now();
+        let started = Instant::now();
         let mut connection = self.connection().await?;
-        let deadline = self.reply_deadline(began);
+        let deadline = self.reply_deadline(started);
         let sent = connection.inner.send_packed_commands(pipeline, 0, pipeline.len());
         let answer = timeout_at(deadline, sent).await;
         self.classify(&connection, answer, effect)?.map_err(|error| fault::translate(error, effect == Effect::Write))
@@ -176,14 +176,14 @@ impl Link {
         let mut alive_at = Instant::now();
         let connection = self.connection().await?;
         let deadline = Instant::now() + self.options.list_timeout;
-        let (mut first, mut sender) = (connection.inner.clone(), connection.inner.clone());
+        let (mut pinger, mut sender) = (connection.inner.clone(), connection.inner.clone());
         let ping = redis::cmd("PING");
-        let mut pong = std::pin::pin!(first.send_packed_command(&ping));
+        let mut pong = std::pin::pin!(pinger.send_packed_command(&ping));
         let mut sent = std::pin::pin!(request.send(&mut sender));
         // An idle connection may have died unnoticed, so a ping is sent before the command. Its reply is late only if
         // another large reply is in flight.
-        let begun = timeout_at(self.reply_deadline(alive_at), select(&mut pong, &mut sent)).await;
-        let _receiving = match begun {
+        let first_reply = timeout_at(self.reply_deadline(alive_at), select(&mut pong, &mut sent)).await;
+        let _receiving = match first_reply {
             Ok(Either::Left((Ok(_), _))) => {
                 alive_at = Instant::now();
                 Some(connection.begin_receiving())

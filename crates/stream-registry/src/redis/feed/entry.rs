@@ -75,7 +75,7 @@ fn parse_entry(value: Value) -> Result<Entry> {
 }
 
 impl Entry {
-    /// Returns the event of this entry, or `None` if this version does not know its kind.
+    /// Returns the event of this entry, or `None` if its kind is unknown to this version.
     pub(super) fn event(&self, id: &StreamId, revision: Revision) -> Option<Event> {
         let mut stream = record::decode(id, &self.record).unwrap_or_else(|_| record::placeholder(id));
         if !self.changed_at.is_empty() {

@@ -32,7 +32,7 @@ pub(in crate::redis) fn parse(answer: Value) -> Result<Result<Position, RedisErr
     }
 }
 
-/// Parses a reply to [`command`] that was sent alone.
+/// Parses a reply to [`command`] that was sent without a pipeline.
 pub(super) fn parse_single(answer: Result<Value, RedisError>) -> Result<Position> {
     match answer {
         Ok(answer) => parse(answer)?.map_err(|error| translate(error, false)),

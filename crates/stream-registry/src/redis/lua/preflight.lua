@@ -1,19 +1,19 @@
--- Other checks before a script writes.
+-- Checks of keys before the first write of a script.
 
 -- Returns an error reply if the index key does not hold a set.
-local function bad_index(key)
-  local kind = redis.call('TYPE', key).ok
-  if kind ~= 'set' and kind ~= 'none' then
-    return redis.error_reply('WRONGTYPE the index key holds a ' .. kind)
+local function index_type_error(key)
+  local key_type = redis.call('TYPE', key).ok
+  if key_type ~= 'set' and key_type ~= 'none' then
+    return redis.error_reply('WRONGTYPE the index key holds a ' .. key_type)
   end
 end
 
 -- Returns the arguments of SET that give a record its time to live. With the policy 'longer' they never shorten the
 -- remaining time.
-local function lifetime(key, ttl, policy)
+local function ttl_arguments_for(key, ttl, policy)
   if policy == 'longer' then
-    local left = redis.call('PTTL', key)
-    if left == -1 or left > tonumber(ttl) then return { 'KEEPTTL' } end
+    local remaining = redis.call('PTTL', key)
+    if remaining == -1 or remaining > tonumber(ttl) then return { 'KEEPTTL' } end
   end
   return { 'PX', ttl }
 end

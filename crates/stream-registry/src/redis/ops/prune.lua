@@ -1,21 +1,21 @@
 #!lua flags=allow-oom
--- Removes ids whose record is missing from the index. Checks each record again.
+-- Removes ids from the index if their record is missing. Checks each record again, because it may exist by now.
 --
 -- KEYS[1]    the index set
--- KEYS[2..]  a record for each id
+-- KEYS[2..]  the record of each id
 -- ARGV       the ids
--- Output     how many ids were removed, then the numbers of the ids whose key does not hold a string
+-- Output     the number of removed ids, then the indices in ARGV of ids whose key does not hold a string
 -- Events     none
-local index = KEYS[1]
-local gone, out = {}, {}
+local index_key = KEYS[1]
+local missing, result = {}, {}
 for i, id in ipairs(ARGV) do
-  local kind = redis.call('TYPE', KEYS[i + 1]).ok
-  if kind == 'none' then
-    gone[#gone + 1] = id
-  elseif kind ~= 'string' then
-    out[#out + 1] = i
+  local key_type = redis.call('TYPE', KEYS[i + 1]).ok
+  if key_type == 'none' then
+    missing[#missing + 1] = id
+  elseif key_type ~= 'string' then
+    result[#result + 1] = i
   end
 end
-if #gone > 0 then redis.call('SREM', index, unpack(gone)) end
-table.insert(out, 1, #gone)
-return out
+if #missing > 0 then redis.call('SREM', index_key, unpack(missing)) end
+table.insert(result, 1, #missing)
+return result

@@ -8,7 +8,7 @@
 --
 -- KEYS[1]  the index set
 -- KEYS[2]  the record
--- KEYS[3]  the stored answer to this registration, in case it is sent again
+-- KEYS[3]  the stored result of this registration, which is returned if the call is sent again
 -- KEYS[4]  the tombstone of the stream
 -- KEYS[5]  the feed
 -- KEYS[6]  the feed metadata
@@ -18,67 +18,71 @@
 -- ARGV[2]  '=' and the expected existing record, '' if none
 -- ARGV[3]  the new record
 -- ARGV[4]  time to live in ms
--- ARGV[5]  'renew' or 'longer'
--- ARGV[6]  the answer to store: the outcome, a line feed, the new record
--- ARGV[7]  how long to keep the answer in ms
+-- ARGV[5]  'renew'; 'longer' to never shorten the remaining time
+-- ARGV[6]  the result to store: the outcome, a line feed, the new record
+-- ARGV[7]  time to live of the stored result in ms
 -- ARGV[8]  the tombstone of the record that is taken over, '' if none
 -- ARGV[9]  minimum time to live of that tombstone in ms
--- ARGV[10] the epoch in the tombstone that the client knows, '' if none; '*' if it does not matter
+-- ARGV[10] the expected epoch in the tombstone, '' if none; '*' for any
 -- ARGV[11] kind of the event, '' if none
--- ARGV[12] when the sweep checks the stream first, in ms
+-- ARGV[12] time of the first check by the sweep, in ms
 -- ARGV[13] 'new'; for a recovered stream its epoch field, "epoch":"…"
--- Output   {'done'}; {'again', the stored answer}; {'there', the existing record, its remaining time in ms};
---          {'gone'} if the expected record is missing; {'ended', the epoch in the tombstone or ''} if it is not ARGV[10];
---          {'kind', type} if the key does not hold a string
--- Events   registered, updated, taken_over; before it expired, if the previous stream's expiry was not reported yet
-local index, record, operation, tombstone, feed, metadata, due, copy = unpack(KEYS)
-local id, expected, new, ttl, policy, answer, answer_ttl, ended, ended_ttl, known, event, check_at, origin = unpack(ARGV)
+-- Output   {'done'}; {'again', the stored result}; {'there', the existing record, its remaining time in ms};
+--          {'gone'} if the expected record is missing; {'ended', the epoch in the tombstone or ''} if it is not
+--          ARGV[10]; {'kind', type} if the key does not hold a string
+-- Events   registered, updated, taken_over; first expired if the previous stream's expiry was not reported yet
+local index_key, record_key, result_key, tombstone_key, feed_key, metadata_key, due_key, copy_key = unpack(KEYS)
+local id, expected, json, ttl, policy, result, result_ttl, tombstone, tombstone_ttl, expected_epoch, event_kind, check_at, origin = unpack(ARGV)
 
-local first = redis.call('GET', operation)
-if first then return { 'again', first } end
-local kind = redis.call('TYPE', record).ok
-if kind ~= 'none' and kind ~= 'string' then return { 'kind', kind } end
-if kind == 'none' and expected ~= '' then return { 'gone' } end
-if kind == 'string' then
-  local text = redis.call('GET', record)
-  if '=' .. text ~= expected then return { 'there', text, redis.call('PTTL', record) } end
+local stored_result = redis.call('GET', result_key)
+if stored_result then return { 'again', stored_result } end
+local key_type = redis.call('TYPE', record_key).ok
+if key_type ~= 'none' and key_type ~= 'string' then return { 'kind', key_type } end
+if key_type == 'none' and expected ~= '' then return { 'gone' } end
+if key_type == 'string' then
+  local existing_json = redis.call('GET', record_key)
+  if '=' .. existing_json ~= expected then return { 'there', existing_json, redis.call('PTTL', record_key) } end
 end
-local existing = (known ~= '*' or ended ~= '') and redis.call('GET', tombstone)
-if known ~= '*' then
-  local epoch = existing and existing:match('^[^\n]*\n([^\n]*)\n') or ''
-  if epoch ~= known then return { 'ended', epoch } end
+local old_tombstone = (expected_epoch ~= '*' or tombstone ~= '') and redis.call('GET', tombstone_key)
+if expected_epoch ~= '*' then
+  local old_epoch = old_tombstone and old_tombstone:match('^[^\n]*\n([^\n]*)\n') or ''
+  if old_epoch ~= expected_epoch then return { 'ended', old_epoch } end
 end
-local life = lifetime(record, ttl, policy)
--- A taken-over record without expiry belonged to another stream, so its lifetime is not kept.
-if ended ~= '' and redis.call('PTTL', record) == -1 then life = { 'PX', ttl } end
-if ended ~= '' then ended_ttl = outliving(ended_ttl, record, tombstone) end
--- A recovered stream has not expired. Returns whether the copied record belongs to another stream with this id.
-local function is_other()
-  local kept = redis.pcall('GET', copy)
-  local source = new:match('"source_addr":"[^"]*"')
-  return type(kept) == 'string' and not kept:find(origin, 1, true) and not (source and kept:find(source, 1, true))
+local ttl_arguments = ttl_arguments_for(record_key, ttl, policy)
+-- A taken-over record without expiry belonged to another stream, so the new stream does not keep its lifetime.
+if tombstone ~= '' and redis.call('PTTL', record_key) == -1 then ttl_arguments = { 'PX', ttl } end
+if tombstone ~= '' then tombstone_ttl = tombstone_lifetime(tombstone_ttl, record_key, tombstone_key) end
+-- Returns true if the copied record belongs to another stream with this id. A recovered stream has not expired itself.
+local function copy_is_of_another_stream()
+  local copied = redis.pcall('GET', copy_key)
+  local source = json:match('"source_addr":"[^"]*"')
+  if type(copied) ~= 'string' or copied:find(origin, 1, true) then return false end
+  return not (source and copied:find(source, 1, true))
 end
 local events = {}
-if kind == 'none' and type(redis.pcall('ZSCORE', due, id)) == 'string' and (origin == 'new' or is_other()) then
-  events[1] = expiry(id, copy)
+local is_unreported = key_type == 'none' and type(redis.pcall('ZSCORE', due_key, id)) == 'string'
+if is_unreported and (origin == 'new' or copy_is_of_another_stream()) then
+  events[1] = expiry_event(id, copy_key)
 end
-if event ~= '' then events[#events + 1] = { 'w', event, 'i', id, 'r', new } end
-local fault = bad_index(index) or forbidden({
-  { 'SADD', index, id },
-  { 'SET', operation, answer, 'PX', answer_ttl },
-  { 'SET', tombstone, ended, 'PX', ended_ttl },
-  { 'SET', record, new, 'PX', ttl },
-  { 'ZADD', due, check_at, id },
-  { 'DEL', copy },
-  appending(feed, metadata),
+if event_kind ~= '' then events[#events + 1] = { 'w', event_kind, 'i', id, 'r', json } end
+local error_reply = index_type_error(index_key) or permission_error({
+  { 'SADD', index_key, id },
+  { 'SET', result_key, result, 'PX', result_ttl },
+  { 'SET', tombstone_key, tombstone, 'PX', tombstone_ttl },
+  { 'SET', record_key, json, 'PX', ttl },
+  { 'ZADD', due_key, check_at, id },
+  { 'DEL', copy_key },
+  append_commands(feed_key, metadata_key),
 })
-if fault then return fault end
-if #events > 0 then append(feed, metadata, events) end
-redis.call('SADD', index, id)
-schedule_check(due, check_at, id)
--- The copy is of the previous record.
-redis.call('DEL', copy)
-redis.call('SET', operation, answer, 'PX', answer_ttl)
-if ended ~= '' then redis.call('SET', tombstone, surpassing(ended, existing), 'PX', ended_ttl) end
-redis.call('SET', record, new, unpack(life))
+if error_reply then return error_reply end
+if #events > 0 then append_events(feed_key, metadata_key, events) end
+redis.call('SADD', index_key, id)
+schedule_check(due_key, check_at, id)
+-- This is a copy of the previous record.
+redis.call('DEL', copy_key)
+redis.call('SET', result_key, result, 'PX', result_ttl)
+if tombstone ~= '' then
+  redis.call('SET', tombstone_key, with_greater_epoch(tombstone, old_tombstone), 'PX', tombstone_ttl)
+end
+redis.call('SET', record_key, json, unpack(ttl_arguments))
 return { 'done' }

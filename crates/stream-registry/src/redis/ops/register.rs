@@ -52,9 +52,9 @@ pub(in crate::redis) async fn register(
         let recovered = options.recover.as_ref().map_or_else(|| "new".to_owned(), epoch_field);
         call.arg(known_ended).arg(event.map_or("", ChangeKind::as_str)).arg(check_at.to_string()).arg(recovered);
         let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
-        let word = reply::bytes(reply.next().unwrap_or(Value::Nil))?;
+        let result = reply::bytes(reply.next().unwrap_or(Value::Nil))?;
         let value = reply.next().unwrap_or(Value::Nil);
-        match &*word {
+        match &*result {
             b"done" => {
                 drop(lock);
                 return Ok(Registered::new(new, outcome, store.options.ttl));
@@ -71,7 +71,7 @@ pub(in crate::redis) async fn register(
                 known.ended_epoch = Some(epoch).filter(|epoch| !epoch.is_empty());
             }
             b"kind" => return Err(wrong_type(&stream.id, &reply::bytes(value)?)),
-            _ => return Err(reply::unexpected(&Value::BulkString(word))),
+            _ => return Err(reply::unexpected(&Value::BulkString(result))),
         }
         if attempt == 0 && known.existing.is_some() {
             lock = store.locks.lock(&stream.id).await;
@@ -82,7 +82,7 @@ pub(in crate::redis) async fn register(
     Err(contended())
 }
 
-/// The state of the store as far as the client knows it. The first attempt assumes a free id.
+/// The state of the store that the client has read so far. The first attempt assumes a free id.
 #[derive(Default)]
 struct Known {
     /// Raw JSON of the existing record.
@@ -141,9 +141,9 @@ async fn decide(
 /// Returns the stored answer to a call that was sent before.
 fn remembered(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, answer: &[u8]) -> Result<Registered> {
     let answer = String::from_utf8_lossy(answer);
-    let (word, json) = answer.split_once('\n').unwrap_or(("", &answer));
-    // Any other word is the stored answer to an unregistration.
-    let outcome = word.parse().map_err(|_| rules::operation_reused())?;
+    let (outcome, json) = answer.split_once('\n').unwrap_or(("", &answer));
+    // Any other value is the stored result of an unregistration.
+    let outcome = outcome.parse().map_err(|_| rules::operation_reused())?;
     let first = crate::stream::decode::decode_listed(json)?;
     if first.id != stream.id && !options.generated_id {
         return Err(rules::operation_reused());

@@ -30,7 +30,7 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
         let mut failing: Option<ErrorKind> = None;
-        let mut enrolling: Option<JoinHandle<()>> = None;
+        let mut index_scan: Option<JoinHandle<()>> = None;
         loop {
             // Jitter spreads the sweeps of several processes.
             tokio::time::sleep(interval.mul_f64(0.8 + fastrand::f64() / 5.0)).await;
@@ -39,8 +39,8 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
                 Ok(scan_due) => {
                     failing = None;
                     // A separate task, because scanning a large index would delay the sweep.
-                    if scan_due && enrolling.as_ref().is_none_or(JoinHandle::is_finished) {
-                        enrolling = Some(tokio::spawn(enrol(Weak::clone(&store))));
+                    if scan_due && index_scan.as_ref().is_none_or(JoinHandle::is_finished) {
+                        index_scan = Some(tokio::spawn(scan_index(Weak::clone(&store))));
                     }
                 }
                 Err(error) if failing.replace(error.kind()) == Some(error.kind()) => {}
@@ -73,7 +73,7 @@ async fn sweep(store: &Arc<Store>) -> Result<bool> {
         let checked = check(store, &due, now).await?;
         scan_due |= checked.scan_due;
         // If the server's clock went back, streams that are due here are not due there, and the script settles none.
-        if due.len() < CHUNK || checked.settled == 0 {
+        if due.len() < CHUNK || checked.handled == 0 {
             return Ok(scan_due);
         }
     }
@@ -82,11 +82,11 @@ async fn sweep(store: &Arc<Store>) -> Result<bool> {
 /// The result of a check.
 struct Checked {
     /// Number of streams that are no longer due at the time of the check.
-    settled: i64,
+    handled: i64,
     /// Whether the index should be scanned.
     scan_due: bool,
     /// Ids that are not in the schedule and have no record.
-    strays: Vec<Vec<u8>>,
+    missing: Vec<Vec<u8>>,
 }
 
 /// Checks some streams: removes and reports the expired ones, and schedules the next check of the others.
@@ -110,18 +110,18 @@ async fn check(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Checked
     let mut answer = reply::array(call.run(&store.link, Effect::Housekeeping).await?)?.into_iter();
     let mut next = || answer.next().unwrap_or(Value::Nil);
     Ok(Checked {
-        settled: reply::number(&next())?,
+        handled: reply::number(&next())?,
         scan_due: reply::number(&next())? == 1,
-        strays: reply::array(next())?.into_iter().map(reply::bytes).collect::<Result<_>>()?,
+        missing: reply::array(next())?.into_iter().map(reply::bytes).collect::<Result<_>>()?,
     })
 }
 
 /// Scans the index and schedules the streams of writers that do not use the feed.
-async fn enrol(store: Weak<Store>) {
+async fn scan_index(store: Weak<Store>) {
     let mut position = 0;
     loop {
         let Some(store) = open(&store) else { return };
-        match enrol_page(&store, position).await {
+        match scan_index_page(&store, position).await {
             Ok(0) => return,
             Ok(next) => position = next,
             Err(error) => {
@@ -133,7 +133,7 @@ async fn enrol(store: Weak<Store>) {
 }
 
 /// Returns the position of the next page, 0 after the last.
-async fn enrol_page(store: &Arc<Store>, position: u64) -> Result<u64> {
+async fn scan_index_page(store: &Arc<Store>, position: u64) -> Result<u64> {
     let scanned = page::scan(store, position, PAGE).await?;
     for ids in scanned.ids.chunks(PAGE) {
         let mut command = redis::cmd("ZMSCORE");
@@ -148,7 +148,7 @@ async fn enrol_page(store: &Arc<Store>, position: u64) -> Result<u64> {
         for unscheduled in unscheduled.chunks(CHUNK) {
             let checked = check(store, unscheduled, 0).await?;
             // Pruning checks each record again, because a writer may add the id to the index before it sets the record.
-            prune::prune(store, &checked.strays).await;
+            prune::prune(store, &checked.missing).await;
         }
     }
     Ok(scanned.next)

@@ -33,7 +33,7 @@ pub(in crate::redis) async fn unregister(
         store.keys.due(),
         store.keys.copy(id),
     ];
-    // A generated operation id is used once, so its answer need not be remembered. A caller may reuse its own id.
+    // A generated operation id is used once, so its result need not be stored. A caller may reuse its own id.
     let remember = options.operation.as_ref().map_or_else(String::new, |_| OPERATION_RETENTION.as_millis().to_string());
     let mut condition = match &options.guard {
         Guard::None => "free".to_owned(),
@@ -42,15 +42,15 @@ pub(in crate::redis) async fn unregister(
     };
     let stamp = epoch::timestamp(store.link.now().await?);
     let mut ended_epoch = stamp.clone();
-    let mut seen: Vec<u8> = Vec::new();
+    let mut examined: Vec<u8> = Vec::new();
     for attempt in 0..ATTEMPTS {
         let mut call = UNREGISTER.call(&keys);
-        call.arg(id.as_str()).arg(operation.as_str()).arg(store.tombstone_ms()).arg(&condition).arg(&seen);
+        call.arg(id.as_str()).arg(operation.as_str()).arg(store.tombstone_ms()).arg(&condition).arg(&examined);
         call.arg(&remember).arg(&ended_epoch).arg(options.reason.as_str().unwrap_or(""));
         let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
-        let word = reply::bytes(reply.next().unwrap_or(Value::Nil))?;
+        let result = reply::bytes(reply.next().unwrap_or(Value::Nil))?;
         let value = reply.next().unwrap_or(Value::Nil);
-        match &*word {
+        match &*result {
             b"done" | b"again" => {
                 let json = reply::bytes(value)?;
                 let last = record::decode(id, &json).unwrap_or_else(|_| record::placeholder(id));
@@ -59,8 +59,8 @@ pub(in crate::redis) async fn unregister(
             b"used" => return Err(rules::operation_reused()),
             b"gone" => return Err(Error::not_found(id)),
             b"there" => {
-                seen = reply::bytes(value)?;
-                match record::decode(id, &seen) {
+                examined = reply::bytes(value)?;
+                match record::decode(id, &examined) {
                     Ok(stream) => {
                         rules::check_guard(&stream, &options.guard)?;
                         ended_epoch = stream.epoch().map_or_else(|| stamp.clone(), ToString::to_string);
@@ -72,7 +72,7 @@ pub(in crate::redis) async fn unregister(
                 "seen".clone_into(&mut condition);
             }
             b"kind" => return Err(wrong_type(id, &reply::bytes(value)?)),
-            _ => return Err(reply::unexpected(&Value::BulkString(word))),
+            _ => return Err(reply::unexpected(&Value::BulkString(result))),
         }
         if attempt > 0 {
             back_off(attempt).await;

@@ -142,7 +142,7 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
         Guard::Force => call.arg(format!("{verb}*")),
         Guard::Holder(epoch) => {
             let field = format!(",{}", epoch_field(epoch));
-            // The field alone means a heartbeat.
+            // The epoch field without a verb stands for a heartbeat.
             if !matches!(write.change, Change::Heartbeat) {
                 call.arg(format!("{verb}="));
             }

@@ -198,14 +198,14 @@ impl Publisher {
         let sent = self.rate / 8.0 / PACKET_BYTES;
         let share = if self.burst.0 > 0 { self.burst.1 } else { 0.000_02 };
         // Rounds the expected number of lost packets up or down at random.
-        let lost = whole(sent * share + rng.f64()).min(whole(sent));
-        let received = whole(sent) - lost;
+        let lost = integer_part(sent * share + rng.f64()).min(integer_part(sent));
+        let received = integer_part(sent) - lost;
         let jitter = self.profile.rtt_ms * 0.05 * (0.5 + rng.f64()) + 8.0 * share / 0.02;
         let stats = &mut self.stats;
         stats.packets_lost += lost;
         stats.packets_received += received;
-        stats.bytes_received += received * whole(PACKET_BYTES);
-        stats.bitrate = received * whole(PACKET_BYTES) * 8;
+        stats.bytes_received += received * integer_part(PACKET_BYTES);
+        stats.bitrate = received * integer_part(PACKET_BYTES) * 8;
         stats.jitter_ms = Some(hundredths(jitter));
         if self.kind == StreamType::Srt {
             stats.rtt_ms = Some(hundredths(self.profile.rtt_ms * (0.9 + 0.2 * rng.f64())));
@@ -221,7 +221,7 @@ fn one_in(rng: &mut Rng, many: u32) -> bool {
 
 /// Returns the integer part of a small number of at least 0.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn whole(value: f64) -> u64 {
+fn integer_part(value: f64) -> u64 {
     value as u64
 }
 
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_up_streams_are_valid_and_labelled() {
+    fn simulated_streams_are_valid_and_labelled() {
         let first = Simulation::new(1).unwrap().step();
         assert_eq!(first.registrations.len(), STREAMS.len());
         assert!((18..=24).contains(&STREAMS.len()));

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table_aligns_columns_and_leaves_out_hidden_ones() {
+    fn table_aligns_columns_and_omits_hidden_ones() {
         let rows = [["a", "b", "1"], ["東京", "x", "10"]].map(|row| row.map(str::to_owned));
         let aligns = [Align::Left, Align::Left, Align::Right];
         assert_eq!(table(&rows, aligns, [true; 3]), "a     b   1\n東京  x  10\n");

@@ -61,7 +61,7 @@ impl Output<'_> {
 
     /// Writes a note to standard error.
     pub fn note(&mut self, note: impl Display) {
-        // If standard error is closed, there is no place to report that.
+        // A failure to write to standard error cannot be reported.
         let _ = writeln!(self.stderr, "{}", terminal::escape(&note.to_string()));
     }
 

@@ -32,9 +32,9 @@ pub(super) fn streams(streams: &[Stream], now: Timestamp, max_width: Option<usiz
     let rows: Vec<[String; 10]> =
         std::iter::once(header).chain(streams.iter().map(|stream| row(stream, now))).collect();
     let empty: [bool; 10] = std::array::from_fn(|at| rows.iter().skip(1).all(|row| row[at] == "-"));
-    let shown = fitting(&columns::widths(&rows), &empty, max_width);
-    let table = columns::table(&rows, COLUMNS.map(|(_, align)| align), shown);
-    let dropped = (0..COLUMNS.len()).filter(|at| !shown[*at] && !empty[*at]).map(|at| COLUMNS[at].0).collect();
+    let visible = fitting(&columns::widths(&rows), &empty, max_width);
+    let table = columns::table(&rows, COLUMNS.map(|(_, align)| align), visible);
+    let dropped = (0..COLUMNS.len()).filter(|at| !visible[*at] && !empty[*at]).map(|at| COLUMNS[at].0).collect();
     (table, dropped)
 }
 
@@ -42,22 +42,22 @@ pub(super) fn streams(streams: &[Stream], now: Timestamp, max_width: Option<usiz
 fn fitting(widths: &[usize; 10], empty: &[bool; 10], max_width: Option<usize>) -> [bool; 10] {
     let all = [true; 10];
     let Some(max_width) = max_width else { return all };
-    let mut shown = all;
-    let fits = |shown: &[bool; 10]| {
+    let mut visible = all;
+    let fits = |visible: &[bool; 10]| {
         let used: usize =
-            widths.iter().zip(shown).filter(|(_, shown)| **shown).map(|(width, _)| width + GAP.len()).sum();
+            widths.iter().zip(visible).filter(|(_, visible)| **visible).map(|(width, _)| width + GAP.len()).sum();
         used <= max_width + GAP.len()
     };
     let index = |name: &&str| COLUMNS.iter().position(|(column, _)| column == name);
     let mut order: Vec<usize> = OPTIONAL.iter().filter_map(index).collect();
     order.sort_by_key(|at| !empty[*at]);
     for at in order {
-        if fits(&shown) {
-            return shown;
+        if fits(&visible) {
+            return visible;
         }
-        shown[at] = false;
+        visible[at] = false;
     }
-    if fits(&shown) { shown } else { all }
+    if fits(&visible) { visible } else { all }
 }
 
 fn row(stream: &Stream, now: Timestamp) -> [String; 10] {

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_have_two_units_or_say_now_or_never() {
+    fn age_has_two_units_or_is_now_or_never() {
         let now: Timestamp = "2026-01-01T00:02:05Z".parse().unwrap();
         assert_eq!(age("2026-01-01T00:00:00Z".parse().unwrap(), now), "2m05s");
         assert_eq!(ago("2026-01-01T00:00:00Z".parse().unwrap(), now), "2m05s ago");

@@ -128,7 +128,7 @@ impl Forwarded {
         }
     }
 
-    /// Waits for a signal that asks to stop and returns its number. Other signals stay queued.
+    /// Waits for a signal that requests a stop and returns its number. Other signals stay queued.
     pub(super) async fn stop_requested(&mut self) -> i32 {
         self.stop_requests.next().await
     }

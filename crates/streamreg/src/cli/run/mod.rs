@@ -187,7 +187,7 @@ impl Stop {
     /// Returns the first request to stop so far.
     async fn requested(&mut self) -> Option<i32> {
         if self.requested.is_none() {
-            // Signals arrive through a pipe, which the runtime reads before it looks at timers.
+            // Signals arrive through a pipe, which the runtime reads before it checks timers.
             self.requested = timeout(Duration::from_millis(1), self.signals.stop_requested()).await.ok();
         }
         self.requested

@@ -22,13 +22,13 @@ async fn writes_need_the_token_and_reads_do_not() {
             ("PATCH", "/api/v1/streams/a"),
             ("PUT", "/nowhere"),
         ] {
-            let answer = server.ask(method, path, &[("Authorization", value)], "").await;
+            let answer = server.request(method, path, &[("Authorization", value)], "").await;
             let problem = answer.problem(401, "unauthenticated");
             assert_eq!(answer.header("www-authenticate"), "Bearer");
             assert!(!problem.to_string().contains("s3cret"));
         }
     }
-    server.ask("DELETE", "/api/v1/streams/a", &[], "").await.problem(401, "unauthenticated");
+    server.request("DELETE", "/api/v1/streams/a", &[], "").await.problem(401, "unauthenticated");
     assert_eq!(registry.list().await.unwrap().len(), 1);
     for path in ["/", "/healthz", "/api/v1/streams", "/api/v1/streams/a", "/api/v1/snapshot", "/api/v1/info"] {
         assert_eq!(server.get(path).await.status, 200);
@@ -40,7 +40,7 @@ async fn writes_need_the_token_and_reads_do_not() {
     client.update_heartbeat(&id("a")).await.unwrap();
     assert_eq!(
         server
-            .ask(
+            .request(
                 "DELETE",
                 "/api/v1/streams/a",
                 &[("Authorization", "bearer s3cret"), ("Origin", "http://x.example")],
@@ -59,17 +59,17 @@ async fn web_pages_of_other_hosts_cannot_write_without_a_token() {
     for origin in
         ["http://evil.example", "null", "http://127.0.0.1.evil.example", "https://localhost.evil.example:8580"]
     {
-        server.ask("POST", "/api/v1/streams/a/heartbeat", &[("Origin", origin)], "").await.problem(403, "denied");
-        server.ask("DELETE", "/api/v1/streams/a", &[("Origin", origin)], "").await.problem(403, "denied");
-        assert_eq!(server.ask("GET", "/api/v1/streams/a", &[("Origin", origin)], "").await.status, 200);
+        server.request("POST", "/api/v1/streams/a/heartbeat", &[("Origin", origin)], "").await.problem(403, "denied");
+        server.request("DELETE", "/api/v1/streams/a", &[("Origin", origin)], "").await.problem(403, "denied");
+        assert_eq!(server.request("GET", "/api/v1/streams/a", &[("Origin", origin)], "").await.status, 200);
     }
     for origin in ["http://localhost:8580", "http://127.0.0.1:3000", "http://[::1]:1"] {
-        assert_eq!(server.ask("POST", "/api/v1/streams/a/heartbeat", &[("Origin", origin)], "").await.status, 204);
+        assert_eq!(server.request("POST", "/api/v1/streams/a/heartbeat", &[("Origin", origin)], "").await.status, 204);
     }
 }
 
 #[tokio::test]
-async fn server_beyond_loopback_needs_a_token() {
+async fn server_beyond_loopback_does_not_start_without_a_token() {
     let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::new());
     let open = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let error = serve(registry, open, ServeOptions::default(), std::future::pending()).await.unwrap_err();

@@ -9,7 +9,7 @@ use streamreg::server::ServeOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::kit::{Answer, BlockingRegistry, CAM, PATIENCE, Server, stream, within};
+use super::kit::{BlockingRegistry, CAM, PATIENCE, Response, Server, stream, within};
 
 #[tokio::test]
 async fn shutdown_finishes_requests_in_flight_and_closes_idle_connections() {
@@ -33,7 +33,7 @@ async fn shutdown_finishes_requests_in_flight_and_closes_idle_connections() {
     within(async { while TcpStream::connect(server.addr).await.is_ok() {} }).await;
     assert!(!server.task.is_finished());
     registry.release.notify_one();
-    let answer = Answer::read(&mut busy).await;
+    let answer = Response::read(&mut busy).await;
     assert_eq!((answer.status, &answer.json()["id"]), (200, &json!("a")));
     server.stopped().await;
 }

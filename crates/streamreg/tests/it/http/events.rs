@@ -67,7 +67,7 @@ async fn tail(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn reader_gets_its_position_first_and_then_changes() {
+async fn event_reader_gets_the_current_revision_first_and_then_changes() {
     let (server, registry) = Server::memory().await;
     registry.register(&stream("before")).await.unwrap();
     let mut events = Events::open(&server, "", "").await;
@@ -93,7 +93,7 @@ async fn reader_gets_its_position_first_and_then_changes() {
 }
 
 #[tokio::test]
-async fn reader_resumes_after_the_given_revision() {
+async fn event_reader_resumes_after_the_given_revision() {
     let (server, registry) = Server::memory().await;
     let mut events = Events::open(&server, "", "").await;
     let mut revisions = vec![events.next().await.0];
@@ -117,7 +117,7 @@ async fn reader_resumes_after_the_given_revision() {
 }
 
 #[tokio::test]
-async fn reader_gets_resync_when_its_revision_is_unknown() {
+async fn event_reader_gets_resync_when_its_revision_is_unknown() {
     let (server, registry) = Server::memory().await;
     registry.register(&stream("a")).await.unwrap();
     let beyond = format!("?from={}9", tail(&server).await);
@@ -135,9 +135,9 @@ async fn invalid_event_requests_are_rejected() {
     for path in ["/api/v1/events?from=", "/api/v1/events?from=a%20b", "/api/v1/events?since=a", &long] {
         server.get(path).await.problem(400, "invalid");
     }
-    server.ask("GET", "/api/v1/events", &[("Last-Event-ID", "a b")], "").await.problem(400, "invalid");
-    server.ask("POST", "/api/v1/events", &[], "").await.problem(405, "method_not_allowed");
-    assert_eq!(server.ask("HEAD", "/api/v1/events", &[], "").await.status, 200);
+    server.request("GET", "/api/v1/events", &[("Last-Event-ID", "a b")], "").await.problem(400, "invalid");
+    server.request("POST", "/api/v1/events", &[], "").await.problem(405, "method_not_allowed");
+    assert_eq!(server.request("HEAD", "/api/v1/events", &[], "").await.status, 200);
     let without = Server::start(Arc::new(BlockingRegistry::default()), ServeOptions::default()).await;
     without.get("/api/v1/events").await.problem(400, "unsupported");
 }
@@ -182,7 +182,7 @@ async fn event_readers_are_limited_and_blocked_ones_are_disconnected() {
     record.labels = (0..64).map(|n| (format!("{n:064}"), "x".repeat(256))).collect();
     let write = async {
         loop {
-            if server.ask("HEAD", "/api/v1/events", &[], "").await.status == 200 {
+            if server.request("HEAD", "/api/v1/events", &[], "").await.status == 200 {
                 return;
             }
             for _ in 0..100 {
@@ -196,7 +196,7 @@ async fn event_readers_are_limited_and_blocked_ones_are_disconnected() {
 }
 
 #[tokio::test]
-async fn disconnected_reader_frees_its_permit() {
+async fn disconnected_event_reader_frees_its_permit() {
     let registry = Arc::new(MemoryRegistry::new());
     let server = Server::start(registry, ServeOptions::default().event_readers(1)).await;
     for _ in 0..20 {
@@ -205,7 +205,7 @@ async fn disconnected_reader_frees_its_permit() {
         server.get("/api/v1/events").await.problem(503, "unavailable");
         server.get("/api/v1/history").await.problem(503, "unavailable");
         drop(reader);
-        let free = async { while server.ask("HEAD", "/api/v1/events", &[], "").await.status != 200 {} };
+        let free = async { while server.request("HEAD", "/api/v1/events", &[], "").await.status != 200 {} };
         within(free).await;
     }
 }

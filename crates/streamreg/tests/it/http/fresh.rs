@@ -74,7 +74,7 @@ async fn list_shows_statistics_written_directly_to_the_store() {
 }
 
 #[tokio::test]
-async fn list_and_summary_use_statistics_written_just_before() {
+async fn list_and_summary_include_statistics_written_just_before() {
     let (server, _registry) = mock().await;
     for (round, cam) in ["cam2", "cam3", "cam1", "cam3"].into_iter().enumerate() {
         let bitrate = 1_000 * (round + 1);
@@ -189,7 +189,7 @@ async fn concurrent_lists_share_one_update_of_the_view_while_streams_are_written
 }
 
 #[tokio::test]
-async fn page_shows_no_stream_twice_when_statistics_move_it_while_the_page_is_filled_up() {
+async fn page_has_no_duplicate_when_statistics_move_a_stream_while_the_page_is_read() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     for n in 0..30 {
@@ -210,7 +210,7 @@ async fn page_shows_no_stream_twice_when_statistics_move_it_while_the_page_is_fi
 }
 
 #[tokio::test]
-async fn lists_return_to_the_view_after_a_slow_moment_of_the_store_although_clients_keep_asking() {
+async fn lists_use_the_view_again_after_redis_was_suspended_under_load() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     register_three(&*registry).await;

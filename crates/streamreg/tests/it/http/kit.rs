@@ -79,7 +79,7 @@ impl Server {
     }
 
     /// Sends a request on a new connection and returns the response.
-    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.addr);
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -91,30 +91,30 @@ impl Server {
         self.raw(&[head.as_bytes(), body.as_bytes()].concat()).await
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path, &[], "").await
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.request("GET", path, &[], "").await
     }
 
-    pub(crate) async fn json(&self, method: &str, path: &str, body: &str) -> Answer {
-        self.ask(method, path, &[("Content-Type", "application/json")], body).await
+    pub(crate) async fn json(&self, method: &str, path: &str, body: &str) -> Response {
+        self.request(method, path, &[("Content-Type", "application/json")], body).await
     }
 
     /// Sends bytes and reads until the server closes the connection.
-    pub(crate) async fn raw(&self, bytes: &[u8]) -> Answer {
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Response {
         let mut socket = TcpStream::connect(self.addr).await.unwrap();
         // The server may respond and close before it has read everything.
         let _ = socket.write_all(bytes).await;
-        Answer::read(&mut socket).await
+        Response::read(&mut socket).await
     }
 }
 
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     headers: BTreeMap<String, String>,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl Response {
     pub(crate) async fn read(socket: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         // If the server left a part of the request unread, the connection is reset after the response.

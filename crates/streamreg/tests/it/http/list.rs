@@ -13,11 +13,11 @@ use stream_registry::{
 use streamreg::server::ServeOptions;
 use testkit::RedisServer;
 
-use super::kit::{Answer, BlockingRegistry, CAM, PATIENCE, Server, id, stream};
+use super::kit::{BlockingRegistry, CAM, PATIENCE, Response, Server, id, stream};
 
 const LIST: &str = "/api/v1/streams";
 
-fn ids(answer: &Answer) -> Vec<String> {
+fn ids(answer: &Response) -> Vec<String> {
     assert_eq!(answer.status, 200, "{}", answer.body);
     let streams = answer.json()["streams"].as_array().unwrap().clone();
     streams.iter().map(|stream| stream["id"].as_str().unwrap().to_owned()).collect()
@@ -86,7 +86,7 @@ async fn list_filters_sorts_and_pages() {
     let (server, registry) = Server::memory().await;
     fill(&*registry).await;
     server.json("POST", LIST, r#"{"id":"cam99","type":"srt","source_addr":"h:1"}"#).await;
-    server.ask("DELETE", &format!("{LIST}/cam99"), &[], "").await;
+    server.request("DELETE", &format!("{LIST}/cam99"), &[], "").await;
     filters_and_pages(&server).await;
 }
 
@@ -97,7 +97,7 @@ async fn list_filters_sorts_and_pages_when_the_store_has_no_feed() {
     fill(&store.inner).await;
     let server = Server::start(store.clone(), ServeOptions::default()).await;
     server.json("POST", LIST, r#"{"id":"cam99","type":"srt","source_addr":"h:1"}"#).await;
-    server.ask("DELETE", &format!("{LIST}/cam99"), &[], "").await;
+    server.request("DELETE", &format!("{LIST}/cam99"), &[], "").await;
     filters_and_pages(&server).await;
 }
 
@@ -110,7 +110,7 @@ async fn cursor_stays_valid_and_belongs_to_its_order() {
     let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
     // The stream at the cursor ends, and another one is registered.
     let last = ids(&first).pop().unwrap();
-    server.ask("DELETE", &format!("{LIST}/{last}"), &[], "").await;
+    server.request("DELETE", &format!("{LIST}/{last}"), &[], "").await;
     server.json("POST", LIST, r#"{"id":"cam61","type":"srt","source_addr":"h:1"}"#).await;
     let rest = server.get(&format!("{LIST}?sort=-bitrate&cursor={cursor}")).await;
     let both: BTreeSet<_> = ids(&first).into_iter().chain(ids(&rest)).collect();
@@ -149,7 +149,7 @@ async fn writes_are_listed(registry: Arc<dyn Registry>) {
             assert_eq!(server.json("PUT", &format!("{cam}/status"), &body).await.status, 204);
             assert_listed(&server, &*registry, status).await;
         }
-        assert_eq!(server.ask("POST", &format!("{cam}/heartbeat"), &[], "").await.status, 204);
+        assert_eq!(server.request("POST", &format!("{cam}/heartbeat"), &[], "").await.status, 204);
         assert_listed(&server, &*registry, "a heartbeat").await;
         assert_eq!(server.json("PATCH", &cam, r#"{"node":"n1"}"#).await.status, 200);
         assert_listed(&server, &*registry, "a patch").await;
@@ -157,7 +157,7 @@ async fn writes_are_listed(registry: Arc<dyn Registry>) {
         assert_eq!(server.json("POST", "/api/v1/heartbeats", &batch).await.status, 200);
         assert_listed(&server, &*registry, "a batch").await;
         if round % 2 == 0 {
-            assert_eq!(server.ask("DELETE", &cam, &[], "").await.status, 204);
+            assert_eq!(server.request("DELETE", &cam, &[], "").await.status, 204);
             assert_listed(&server, &*registry, "an unregistration").await;
         }
     }

@@ -42,13 +42,13 @@ async fn every_route_works_for_a_stream() {
 
     let read = server.get("/api/v1/streams/cam1").await;
     assert_eq!((read.status, &read.body), (200, &registry.get(&id("cam1")).await.unwrap().to_json()));
-    let head = server.ask("HEAD", "/api/v1/streams/cam1", &[], "").await;
+    let head = server.request("HEAD", "/api/v1/streams/cam1", &[], "").await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(head.header("content-length"), read.body.len().to_string());
 
     let path = "/api/v1/streams/cam1";
-    assert_eq!(server.ask("POST", &format!("{path}/heartbeat"), &[], "").await.status, 204);
-    assert_eq!(server.ask("POST", &format!("{path}/heartbeat?force=true"), &[], "ignored body").await.status, 204);
+    assert_eq!(server.request("POST", &format!("{path}/heartbeat"), &[], "").await.status, 204);
+    assert_eq!(server.request("POST", &format!("{path}/heartbeat?force=true"), &[], "ignored body").await.status, 204);
     assert_eq!(server.json("PUT", &format!("{path}/status"), r#"{"status":"buffering"}"#).await.status, 204);
     assert_eq!(registry.get(&id("cam1")).await.unwrap().status.as_str(), "buffering");
     let stats = r#"{"bytes_received":9223372036854775807,"viewers":3}"#;
@@ -57,7 +57,7 @@ async fn every_route_works_for_a_stream() {
     assert_eq!((now.bytes_received, now.viewers, now.packets_lost), (i64::MAX as u64, Some(3), 0));
 
     let patch = r#"{"video_codec":"HEVC","frame_rate":25,"node":"n1","labels":{"a":"1","b":"2"}}"#;
-    let patched = server.ask("PATCH", path, &[("Content-Type", "application/merge-patch+json")], patch).await;
+    let patched = server.request("PATCH", path, &[("Content-Type", "application/merge-patch+json")], patch).await;
     assert_eq!((patched.status, &patched.json()["video_codec"]), (200, &json!("HEVC")));
     let patched = server.json("PATCH", path, r#"{"node":null,"labels":{"a":null,"c":"3"}}"#).await.json();
     assert_eq!((patched.get("node"), &patched["labels"]), (None, &json!({"b":"2","c":"3"})));
@@ -67,24 +67,29 @@ async fn every_route_works_for_a_stream() {
     assert_eq!((patched.get("labels"), &patched["video_codec"], &patched["frame_rate"]), (None, &json!(""), &json!(0)));
     assert_eq!(
         server
-            .ask("PATCH", path, &[("Content-Type", "application/json"), ("Prefer", "return=minimal")], "{}")
+            .request("PATCH", path, &[("Content-Type", "application/json"), ("Prefer", "return=minimal")], "{}")
             .await
             .status,
         204
     );
 
     let whole = r#"{"type":"rtp","source_addr":"[::1]:5004","status":"active","bitrate":7}"#;
-    let put = server.ask("PUT", path, &[("content-type", "Application/JSON; charset=utf-8")], whole).await;
+    let put = server.request("PUT", path, &[("content-type", "Application/JSON; charset=utf-8")], whole).await;
     assert_eq!((put.status, &put.json()["bitrate"], &put.json()["id"]), (200, &json!(7), &json!("cam1")));
     assert_eq!(registry.get(&id("cam1")).await.unwrap().created_at, now.created_at);
     assert_eq!(put.body, registry.get(&id("cam1")).await.unwrap().to_json());
 
-    assert_eq!(server.ask("DELETE", path, &[], "").await.status, 204);
-    server.ask("DELETE", path, &[], "").await.problem(404, "not_found");
+    assert_eq!(server.request("DELETE", path, &[], "").await.status, 204);
+    server.request("DELETE", path, &[], "").await.problem(404, "not_found");
     server.get(path).await.problem(404, "not_found");
     server.json("POST", "/api/v1/streams", CAM).await;
     let last = server
-        .ask("DELETE", &format!("{path}?reason=source%20lost&force=true"), &[("Prefer", "return=representation")], "")
+        .request(
+            "DELETE",
+            &format!("{path}?reason=source%20lost&force=true"),
+            &[("Prefer", "return=representation")],
+            "",
+        )
         .await;
     assert_eq!((last.status, &last.json()["end_reason"]), (200, &json!("source lost")));
     for (method, suffix, body) in [
@@ -106,7 +111,7 @@ async fn every_route_works_for_a_leased_stream() {
     let post = async |query: &str, body: &str, epoch: &str| {
         let mut headers = vec![("Content-Type", "application/json")];
         headers.extend((!epoch.is_empty()).then_some(("Stream-Epoch", epoch)));
-        server.ask("POST", &format!("/api/v1/streams?{query}"), &headers, body).await
+        server.request("POST", &format!("/api/v1/streams?{query}"), &headers, body).await
     };
     let created = post("lease=true", CAM, "").await;
     assert_eq!((created.status, &created.json()["outcome"]), (201, &json!("created")));
@@ -129,12 +134,12 @@ async fn every_route_works_for_a_leased_stream() {
             &[("Content-Type", "application/json")][..],
             &[("Content-Type", "application/json"), ("Stream-Epoch", "0")],
         ] {
-            let problem = server.ask(method, &path, headers, body).await.problem(409, "not_holder");
+            let problem = server.request(method, &path, headers, body).await.problem(409, "not_holder");
             assert_eq!(problem["stream_id"], "cam1");
         }
         assert_eq!(registry.get(&id("cam1")).await.unwrap(), before, "{method} {suffix}");
         let headers = [("Content-Type", "application/json"), ("Stream-Epoch", mine.as_str())];
-        assert_eq!(server.ask(method, &path, &headers, body).await.status, status, "{method} {suffix}");
+        assert_eq!(server.request(method, &path, &headers, body).await.status, status, "{method} {suffix}");
         assert_eq!(server.json(method, &format!("{path}?force=true"), body).await.status, status, "{method} {suffix}");
         assert_eq!(registry.get(&id("cam1")).await.unwrap().epoch().unwrap().as_str(), mine);
     }
@@ -154,9 +159,9 @@ async fn every_route_works_for_a_leased_stream() {
 
     let lost = post("recover=true", &first, &mine).await.problem(409, "not_holder");
     assert_eq!((&lost["existing"]["epoch"], &lost["operation"]), (&json!(theirs), &json!("register")));
-    server.ask("DELETE", path, &[("Stream-Epoch", &mine)], "").await.problem(409, "not_holder");
-    server.ask("DELETE", path, &[], "").await.problem(409, "not_holder");
-    assert_eq!(server.ask("DELETE", path, &[("Stream-Epoch", &theirs)], "").await.status, 204);
+    server.request("DELETE", path, &[("Stream-Epoch", &mine)], "").await.problem(409, "not_holder");
+    server.request("DELETE", path, &[], "").await.problem(409, "not_holder");
+    assert_eq!(server.request("DELETE", path, &[("Stream-Epoch", &theirs)], "").await.status, 204);
     let lost = post("recover=true", &first, &mine).await.problem(409, "not_holder");
     assert_eq!(lost.get("existing"), None);
     post("recover=true", &first, &theirs).await.problem(404, "not_found");
@@ -165,7 +170,7 @@ async fn every_route_works_for_a_leased_stream() {
     let (server, _) = Server::memory().await;
     let headers = [("Content-Type", "application/json"), ("Stream-Epoch", mine.as_str())];
     for (status, outcome) in [(201, "created"), (200, "renewed")] {
-        let back = server.ask("POST", "/api/v1/streams?recover=true", &headers, &first).await;
+        let back = server.request("POST", "/api/v1/streams?recover=true", &headers, &first).await;
         assert_eq!(
             (back.status, &back.json()["outcome"], &back.json()["epoch"]),
             (status, &json!(outcome), &json!(mine))
@@ -175,7 +180,7 @@ async fn every_route_works_for_a_leased_stream() {
 }
 
 #[tokio::test]
-async fn one_request_carries_many_heartbeats() {
+async fn one_request_contains_many_heartbeats() {
     let (server, registry) = Server::memory().await;
     let leased = RegisterOptions::default().lease();
     let mine = registry.register_with(&stream("mine"), &leased).await.unwrap().epoch.unwrap();
@@ -245,7 +250,7 @@ async fn info_and_health_describe_the_server() {
     );
     for path in ["/healthz", "/readyz"] {
         assert_eq!(server.get(path).await.body, r#"{"status":"ok"}"#);
-        assert_eq!(server.ask("HEAD", path, &[], "").await.status, 200);
+        assert_eq!(server.request("HEAD", path, &[], "").await.status, 200);
     }
 }
 
@@ -266,7 +271,7 @@ async fn wrong_methods_and_unknown_paths_return_problems() {
         ("POST", "/", "GET, HEAD"),
         ("DELETE", "/assets/app.js", "GET, HEAD"),
     ] {
-        let answer = server.ask(method, path, &[], "").await;
+        let answer = server.request(method, path, &[], "").await;
         answer.problem(405, "method_not_allowed");
         assert_eq!(answer.header("allow"), allow, "{method} {path}");
     }
@@ -300,7 +305,7 @@ async fn every_error_kind_has_its_status_and_reveals_no_secret() {
             ("GET", "/api/v1/snapshot"),
             ("POST", "/api/v1/streams/a/heartbeat"),
         ] {
-            let answer = server.ask(method, path, &[], "").await;
+            let answer = server.request(method, path, &[], "").await;
             let problem = answer.problem(status, code);
             assert_eq!(answer.header("retry-after"), if status == 503 { "1" } else { "" });
             assert_eq!(problem["may_have_applied"], kind == ErrorKind::Timeout);

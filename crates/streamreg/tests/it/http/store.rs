@@ -376,7 +376,7 @@ async fn unexpected_responses_become_clear_errors() {
 }
 
 #[tokio::test]
-async fn missing_and_silent_servers_become_clear_errors() {
+async fn unreachable_and_silent_servers_become_clear_errors() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let options: HttpOptions = format!("http://{addr}").parse().unwrap();
@@ -397,7 +397,7 @@ async fn missing_and_silent_servers_become_clear_errors() {
 }
 
 #[tokio::test]
-async fn batch_fails_at_once_when_the_server_is_dead() {
+async fn batch_fails_at_once_when_the_server_is_unreachable() {
     let (addr, task) = scripted(vec![vec![ok(INFO)]]).await;
     let options: HttpOptions = format!("http://{addr}").parse().unwrap();
     let client = HttpRegistry::connect(options.timeout(Duration::from_millis(200))).await.unwrap();

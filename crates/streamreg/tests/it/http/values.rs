@@ -171,15 +171,15 @@ async fn requests_with_the_same_idempotency_key_are_applied_once() {
     let (server, registry) = Server::memory().await;
     let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "op-1")];
     let nameless = r#"{"type":"srt","source_addr":"h:1"}"#;
-    let first = server.ask("POST", "/api/v1/streams", &headers, nameless).await;
-    let again = server.ask("POST", "/api/v1/streams", &headers, nameless).await;
+    let first = server.request("POST", "/api/v1/streams", &headers, nameless).await;
+    let again = server.request("POST", "/api/v1/streams", &headers, nameless).await;
     assert_eq!((first.status, again.status), (201, 201));
     assert_eq!(first.body, again.body);
     assert_eq!(registry.list().await.unwrap().len(), 1);
     let path = first.header("location").to_owned();
     for _ in 0..2 {
-        assert_eq!(server.ask("DELETE", &path, &[("Idempotency-Key", "op-2")], "").await.status, 204);
+        assert_eq!(server.request("DELETE", &path, &[("Idempotency-Key", "op-2")], "").await.status, 204);
     }
-    let other = server.ask("DELETE", "/api/v1/streams/x", &[("Idempotency-Key", "op-2")], "").await;
+    let other = server.request("DELETE", "/api/v1/streams/x", &[("Idempotency-Key", "op-2")], "").await;
     other.problem(400, "invalid");
 }

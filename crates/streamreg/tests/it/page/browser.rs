@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Deadline of every condition. It is long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Command that starts the browser. `--no-sandbox`, because tests may run as root and the page is trusted.
@@ -44,7 +44,7 @@ impl Connection {
             request["sessionId"] = session.into();
         }
         self.requests.write_all(format!("{request}\0").as_bytes()).expect("cannot write to the browser");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut answer = self.answers.recv_timeout(left).expect("the browser does not respond");
@@ -107,7 +107,7 @@ impl Drop for Browser {
         let child = self.child.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let connection = self.connection.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let _ = connection.requests.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
             pause();
         }
@@ -187,7 +187,7 @@ impl Tab {
     /// Waits until an expression is true in the page.
     #[track_caller]
     pub(super) fn until(&self, expression: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             // During a navigation the expression may fail.
             let guarded = format!("(() => {{ try {{ return !!({expression}); }} catch {{ return false; }} }})()");

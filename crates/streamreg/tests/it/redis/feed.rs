@@ -14,9 +14,7 @@ use stream_registry::{
 use testkit::wait_until;
 
 use super::operations::SOURCE;
-use super::{Bed, FACTS, INDEX, SOON, id, stream};
-
-const FEED: &str = "mirror:streams:\u{1f}feed";
+use super::{FEED, FEED_METADATA, INDEX, TIMEOUT, TestRedis, id, stream};
 
 pub(super) async fn next(watch: &mut Watch) -> Event {
     loop {
@@ -47,9 +45,9 @@ fn revision(event: &Event) -> stream_registry::Revision {
 
 #[tokio::test]
 async fn each_change_of_state_emits_one_event_with_the_record() {
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let store = bed.store().await;
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let store = redis.store().await;
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     let cam = id("cam");
     store.register(&stream("cam", SOURCE)).await.unwrap();
@@ -72,9 +70,9 @@ async fn each_change_of_state_emits_one_event_with_the_record() {
             other => panic!("{other:?}"),
         }
     }
-    let whats: Vec<_> = seen.iter().map(|(what, _)| *what).collect();
+    let kinds: Vec<_> = seen.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(
-        whats,
+        kinds,
         [
             ChangeKind::Registered,
             ChangeKind::Updated,
@@ -87,19 +85,19 @@ async fn each_change_of_state_emits_one_event_with_the_record() {
     );
     assert_eq!((seen[2].1.status.clone(), seen[2].1.bytes_received), (StreamStatus::Active, 7));
     assert_eq!((seen[4].1.video_codec.as_str(), &seen[4].1.status), ("AV1", &StreamStatus::Paused));
-    let Event::Ended { reason: Ending::Unregistered(reason), last: told, .. } = next(&mut watch).await else {
-        panic!("expected an expiry")
+    let Event::Ended { reason: Ending::Unregistered(reason), last: emitted, .. } = next(&mut watch).await else {
+        panic!("expected an unregistration")
     };
-    assert_eq!((reason.as_str(), &*told), (Some("done"), &last));
-    witness.settled(&bed, "after all").await;
+    assert_eq!((reason.as_str(), &*emitted), (Some("done"), &last));
+    observer.wait_until_consistent(&redis, "after all").await;
 }
 
 #[tokio::test]
 async fn watch_disconnected_500_times_misses_and_repeats_no_event() {
     const STREAMS: usize = 200;
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let store = Arc::new(bed.store().await);
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let store = Arc::new(redis.store().await);
     let mut all = store.watch(WatchFrom::Now).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..8)
@@ -146,7 +144,7 @@ async fn watch_disconnected_500_times_misses_and_repeats_no_event() {
             seen.push(format_event(&event));
         }
         if round % 100 == 50 {
-            bed.server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+            redis.server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
         }
     }
     stop.store(true, Ordering::Relaxed);
@@ -165,14 +163,14 @@ async fn watch_disconnected_500_times_misses_and_repeats_no_event() {
     for (number, (seen, whole)) in seen.iter().zip(&whole).enumerate() {
         assert_eq!(seen, whole, "event {number}");
     }
-    witness.settled(&bed, "cut off 500 times").await;
+    observer.wait_until_consistent(&redis, "disconnected 500 times").await;
 }
 
 #[tokio::test]
 async fn watch_emits_resync_and_continues_when_the_feed_is_lost() {
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let store = bed.store().await;
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let store = redis.store().await;
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     for n in 0..3 {
         store.register(&stream(&format!("cam{n}"), SOURCE)).await.unwrap();
@@ -193,15 +191,15 @@ async fn watch_emits_resync_and_continues_when_the_feed_is_lost() {
     type Fault = (&'static str, &'static [&'static [&'static str]]);
     let faults: [Fault; 4] = [
         ("trimmed", &[&["XTRIM", FEED, "MAXLEN", "0"]]),
-        ("another generation", &[&["DEL", FACTS]]),
+        ("another generation", &[&["DEL", FEED_METADATA]]),
         ("feed of the wrong type", &[&["DEL", FEED], &["SET", FEED, "x"]]),
-        ("metadata of the wrong type", &[&["DEL", FACTS], &["SET", FACTS, "x"]]),
+        ("metadata of the wrong type", &[&["DEL", FEED_METADATA], &["SET", FEED_METADATA, "x"]]),
     ];
     for (fault, commands) in faults {
         let before = store.snapshot().await.unwrap().revision.unwrap();
         store.register(&stream("between", SOURCE)).await.unwrap();
         for command in commands {
-            bed.server.cli(command).await;
+            redis.server.cli(command).await;
         }
         store.register(&stream("after", SOURCE)).await.unwrap();
         let mut watch = store.watch(WatchFrom::Revision(before)).await.unwrap();
@@ -209,23 +207,23 @@ async fn watch_emits_resync_and_continues_when_the_feed_is_lost() {
         store.register(&stream("again", SOURCE)).await.unwrap();
         let event = next(&mut watch).await;
         assert!(matches!(&event, Event::Changed { stream, .. } if stream.id.as_str() == "again"), "{fault}: {event:?}");
-        witness.settled(&bed, fault).await;
+        observer.wait_until_consistent(&redis, fault).await;
     }
     // Deleting the feed loses no events for a watch that has read them all.
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
-    bed.server.cli(&["DEL", FEED]).await;
+    redis.server.cli(&["DEL", FEED]).await;
     store.register(&stream("later", SOURCE)).await.unwrap();
     assert!(matches!(next(&mut watch).await, Event::Changed { .. }));
-    witness.settled(&bed, "deleted").await;
+    observer.wait_until_consistent(&redis, "after the feed was deleted").await;
 }
 
 #[tokio::test]
 async fn watch_skips_invalid_feed_entries_without_resync() {
-    let bed = Bed::start().await;
-    let store = store_with_ttl(&bed, Duration::from_secs(1)).await;
+    let redis = TestRedis::start().await;
+    let store = store_with_ttl(&redis, Duration::from_secs(1)).await;
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
-    bed.put(" bad", "not json", 600).await;
-    wait_until(SOON, async || bed.server.cli(&["XLEN", FEED]).await.trim() == "1").await;
+    redis.put(" bad", "not json", 600).await;
+    wait_until(TIMEOUT, async || redis.server.cli(&["XLEN", FEED]).await.trim() == "1").await;
     // A watch at the end of the feed immediately receives `Alive`.
     let tail = store.snapshot().await.unwrap().revision.unwrap();
     let sign = tokio::time::timeout(Duration::from_secs(5), watch.next()).await.expect("an `Alive` event");
@@ -239,13 +237,13 @@ async fn watch_skips_invalid_feed_entries_without_resync() {
 
 #[tokio::test]
 async fn watch_survives_a_server_restart_and_a_flushed_store() {
-    let mut bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let store = bed.store().await;
+    let mut redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let store = redis.store().await;
     store.register(&stream("cam", SOURCE)).await.unwrap();
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
-    bed.server.kill();
-    bed.server.restart(testkit::Data::Empty).await;
+    redis.server.kill();
+    redis.server.restart(testkit::Data::Empty).await;
     let deadline = Instant::now() + Duration::from_secs(10);
     while store.register(&stream("cam2", SOURCE)).await.is_err() {
         assert!(Instant::now() < deadline);
@@ -256,20 +254,21 @@ async fn watch_survives_a_server_restart_and_a_flushed_store() {
     store.register(&stream("cam3", SOURCE)).await.unwrap();
     let event = next(&mut watch).await;
     assert!(matches!(&event, Event::Changed { stream, .. } if stream.id.as_str() == "cam3"), "{event:?}");
-    witness.settled(&bed, "emptied").await;
+    observer.wait_until_consistent(&redis, "after the restart").await;
 }
 
 /// Opens a store with this TTL and its own sweep.
-pub(super) async fn store_with_ttl(bed: &Bed, ttl: Duration) -> RedisRegistry {
-    RedisRegistry::connect(bed.options().ttl(ttl)).await.unwrap()
+pub(super) async fn store_with_ttl(redis: &TestRedis, ttl: Duration) -> RedisRegistry {
+    RedisRegistry::connect(redis.options().ttl(ttl)).await.unwrap()
 }
 
 #[tokio::test]
 async fn each_expiry_is_emitted_once_with_the_last_record() {
     const TTL: Duration = Duration::from_secs(3);
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let sweepers = [store_with_ttl(&bed, TTL).await, store_with_ttl(&bed, TTL).await, store_with_ttl(&bed, TTL).await];
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let sweepers =
+        [store_with_ttl(&redis, TTL).await, store_with_ttl(&redis, TTL).await, store_with_ttl(&redis, TTL).await];
     let store = &sweepers[0];
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     let mut last: BTreeMap<String, (Stream, Instant)> = BTreeMap::new();
@@ -283,12 +282,12 @@ async fn each_expiry_is_emitted_once_with_the_last_record() {
     store.register(&stream("alive", SOURCE)).await.unwrap();
     store.register(&stream("ended", SOURCE)).await.unwrap();
     store.unregister(&id("ended")).await.unwrap();
-    bed.put("foreign", stream("foreign", SOURCE).to_json(), 3_000).await;
-    bed.server.cli(&["SADD", INDEX, "foreign"]).await;
+    redis.put("foreign", stream("foreign", SOURCE).to_json(), 3_000).await;
+    redis.server.cli(&["SADD", INDEX, "foreign"]).await;
     let stop = Arc::new(AtomicBool::new(false));
     let pruner = {
         let stop = Arc::clone(&stop);
-        let mut raw = bed.server.client().get_multiplexed_async_connection().await.unwrap();
+        let mut raw = redis.server.client().get_multiplexed_async_connection().await.unwrap();
         tokio::spawn(async move {
             while !stop.load(Ordering::Relaxed) {
                 let cam = format!("cam{}", fastrand::u8(..100));
@@ -314,39 +313,39 @@ async fn each_expiry_is_emitted_once_with_the_last_record() {
     pruner.await.unwrap();
     assert_eq!(expired.len(), 101, "all streams and the foreign one: {:?}", expired.keys());
     for (cam, (record, written)) in &last {
-        let (told, at) = &expired[cam];
-        assert_eq!(&**told, record, "the last record");
+        let (emitted, at) = &expired[cam];
+        assert_eq!(&**emitted, record, "the last record");
         let late = at.duration_since(*written);
         assert!(late >= TTL - Duration::from_millis(100) && late < TTL + Duration::from_secs(2), "{cam}: {late:?}");
     }
     assert!(expired.contains_key("foreign"));
     store.unregister(&id("alive")).await.unwrap();
-    assert_eq!(bed.server.cli(&["ZCARD", "mirror:streams:\u{1f}due"]).await, "0");
-    witness.settled(&bed, "all have expired").await;
+    assert_eq!(redis.server.cli(&["ZCARD", "mirror:streams:\u{1f}due"]).await, "0");
+    observer.wait_until_consistent(&redis, "all have expired").await;
 }
 
 #[tokio::test]
 async fn streams_can_recover_before_they_expire_after_an_outage() {
     const TTL: Duration = Duration::from_secs(2);
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let store = store_with_ttl(&bed, TTL).await;
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let store = store_with_ttl(&redis, TTL).await;
     store.register(&stream("cam", SOURCE)).await.unwrap();
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     // Simulate a minute without sweeps.
-    let swept = async || bed.server.cli(&["HGET", FACTS, "swept"]).await;
+    let swept = async || redis.server.cli(&["HGET", FEED_METADATA, "swept"]).await;
     let deadline = Instant::now() + Duration::from_secs(5);
     while swept().await.is_empty() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    bed.server.cli(&["DEL", "mirror:streams:cam"]).await;
-    bed.server.cli(&["ZADD", "mirror:streams:\u{1f}due", "1", "cam"]).await;
+    redis.server.cli(&["DEL", "mirror:streams:cam"]).await;
+    redis.server.cli(&["ZADD", "mirror:streams:\u{1f}due", "1", "cam"]).await;
     let gone = Instant::now();
-    bed.server.cli(&["HSET", FACTS, "swept", "1"]).await;
+    redis.server.cli(&["HSET", FEED_METADATA, "swept", "1"]).await;
     let Event::Ended { reason: Ending::Expired, .. } = next(&mut watch).await else { panic!("expected an expiry") };
     let late = gone.elapsed();
     assert!(late >= TTL - Duration::from_millis(100), "expired after {late:?}");
     assert!(late < TTL + Duration::from_secs(3), "expired after {late:?}");
-    witness.settled(&bed, "after the outage").await;
+    observer.wait_until_consistent(&redis, "after the outage").await;
 }

@@ -9,16 +9,16 @@ use testkit::FaultProxy;
 
 use super::feed::next;
 use super::operations::SOURCE;
-use super::readers::watched;
-use super::{Bed, SOON, id, stream};
+use super::readers::commands_during;
+use super::{TIMEOUT, TestRedis, id, stream};
 
 /// Initial number of events per read.
-const MOST: usize = 500;
+const MAX_BATCH: usize = 500;
 
 /// Returns the value of this option in each read.
-fn asked(seen: &[String], option: &str) -> Vec<usize> {
+fn option_values(commands: &[String], option: &str) -> Vec<usize> {
     let option = format!("\"{option}\" \"");
-    let reads = seen.iter().filter(|line| line.contains("\"XREAD\""));
+    let reads = commands.iter().filter(|line| line.contains("\"XREAD\""));
     let values = reads.map(|line| line.split_once(&option).unwrap_or_else(|| panic!("{line}")).1);
     values.map(|value| value.split('"').next().unwrap().parse().unwrap()).collect()
 }
@@ -30,7 +30,7 @@ fn large(name: &str) -> Stream {
     large
 }
 
-async fn changed(watch: &mut Watch) -> Stream {
+async fn next_changed(watch: &mut Watch) -> Stream {
     match next(watch).await {
         Event::Changed { stream, .. } => (*stream).clone(),
         other => panic!("expected a change, got {other:?}"),
@@ -39,65 +39,65 @@ async fn changed(watch: &mut Watch) -> Stream {
 
 #[tokio::test]
 async fn watch_reads_smaller_batches_after_a_timeout_and_grows_them_again() {
-    let bed = Bed::start().await;
-    let writer = bed.store().await;
+    let redis = TestRedis::start().await;
+    let writer = redis.store().await;
     writer.register(&large("large")).await.unwrap();
     writer.register(&stream("small", SOURCE)).await.unwrap();
-    let proxy = FaultProxy::start(bed.server.addr()).await;
+    let proxy = FaultProxy::start(redis.server.addr()).await;
     let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
     let reader = RedisRegistry::connect(options.read_only()).await.unwrap();
     let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
-    for n in 0..MOST {
+    for n in 0..MAX_BATCH {
         let patch = StreamPatch { resolution: Some(n.to_string()), ..StreamPatch::default() };
         writer.patch(&id("large"), &patch).await.unwrap();
     }
     // The proxy forwards 16 KiB at a time, so all records take at least seven seconds: longer than the reply timeout.
     proxy.delay_replies(Duration::from_millis(15));
-    let seen = watched(&bed, async {
-        let first = tokio::time::timeout(SOON * 4, watch.next()).await.expect("an event after a smaller read");
+    let commands = commands_during(&redis, async {
+        let first = tokio::time::timeout(TIMEOUT * 4, watch.next()).await.expect("an event after a smaller read");
         let first = first.unwrap();
         assert_eq!(first.stream().unwrap().resolution, "0", "{first:?}");
     })
     .await;
-    assert_eq!(asked(&seen, "COUNT")[..2], [MOST, MOST / 8]);
+    assert_eq!(option_values(&commands, "COUNT")[..2], [MAX_BATCH, MAX_BATCH / 8]);
     proxy.resume().await;
-    for n in 1..MOST {
-        assert_eq!(changed(&mut watch).await.resolution, n.to_string(), "no event is lost or repeated");
+    for n in 1..MAX_BATCH {
+        assert_eq!(next_changed(&mut watch).await.resolution, n.to_string(), "no event is lost or repeated");
     }
     // The network is fast again, but a busy machine may still be slow.
-    let began = Instant::now();
+    let started = Instant::now();
     loop {
-        let seen = watched(&bed, async {
-            for n in 0..2 * MOST {
+        let commands = commands_during(&redis, async {
+            for n in 0..2 * MAX_BATCH {
                 let status = if n % 2 == 0 { StreamStatus::Active } else { StreamStatus::Paused };
                 writer.update_status(&id("small"), status).await.unwrap();
             }
-            for _ in 0..2 * MOST {
-                assert_eq!(changed(&mut watch).await.id.as_str(), "small");
+            for _ in 0..2 * MAX_BATCH {
+                assert_eq!(next_changed(&mut watch).await.id.as_str(), "small");
             }
         })
         .await;
-        let asked = asked(&seen, "COUNT");
-        assert!(asked.iter().all(|&count| count <= MOST), "{asked:?}");
-        if asked.contains(&MOST) {
+        let values = option_values(&commands, "COUNT");
+        assert!(values.iter().all(|&count| count <= MAX_BATCH), "{values:?}");
+        if values.contains(&MAX_BATCH) {
             break;
         }
-        assert!(began.elapsed() < SOON * 2, "it still reads {asked:?} events");
+        assert!(started.elapsed() < TIMEOUT * 2, "the watch still reads batches of {values:?} events");
     }
 }
 
 #[tokio::test]
 async fn idle_watch_blocks_no_longer_than_until_its_alive_event() {
-    let bed = Bed::start().await;
-    let reader = RedisRegistry::connect(bed.options().read_only()).await.unwrap();
+    let redis = TestRedis::start().await;
+    let reader = RedisRegistry::connect(redis.options().read_only()).await.unwrap();
     let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
-    let seen = watched(&bed, async {
-        let event = tokio::time::timeout(SOON * 4, watch.next()).await.unwrap().unwrap();
+    let commands = commands_during(&redis, async {
+        let event = tokio::time::timeout(TIMEOUT * 4, watch.next()).await.unwrap().unwrap();
         assert!(matches!(event, Event::Alive { .. }), "{event:?}");
     })
     .await;
     // At least one millisecond, because a timeout of 0 would block forever.
-    let blocks = asked(&seen, "BLOCK");
+    let blocks = option_values(&commands, "BLOCK");
     assert!(blocks.iter().all(|&block| (1..=3_000).contains(&block)), "{blocks:?}");
     assert!((1..=10_050).contains(&blocks.iter().sum::<usize>()), "{blocks:?}");
 }

@@ -9,24 +9,24 @@ use stream_registry::lease::{LeaseOptions, LeaseState, Leases};
 use stream_registry::{ErrorKind, RedisRegistry, Registry, StreamPatch};
 
 use super::operations::{SOURCE, Verb};
-use super::{Bed, INDEX, SOON, id, key, stream};
+use super::{INDEX, TIMEOUT, TestRedis, id, key, stream};
 
 const TTL: Duration = Duration::from_secs(2);
 const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
 
 /// Fills memory exactly to the limit, so that every command that needs memory is rejected.
-async fn fill(bed: &Bed) -> usize {
-    bed.server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
-    let info = bed.server.cli(&["INFO", "memory"]).await;
+async fn fill(redis: &TestRedis) -> usize {
+    redis.server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    let info = redis.server.cli(&["INFO", "memory"]).await;
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim().to_owned();
-    bed.server.cli(&["CONFIG", "SET", "maxmemory", &used]).await;
+    redis.server.cli(&["CONFIG", "SET", "maxmemory", &used]).await;
     let mut ballast = 0;
-    top_up(bed, &mut ballast).await;
+    top_up(redis, &mut ballast).await;
     ballast
 }
 
-async fn top_up(bed: &Bed, ballast: &mut usize) {
-    while !bed.server.cli(&["SET", &format!("ballast{ballast}"), &"x".repeat(10_000)]).await.contains("OOM") {
+async fn top_up(redis: &TestRedis, ballast: &mut usize) {
+    while !redis.server.cli(&["SET", &format!("ballast{ballast}"), &"x".repeat(10_000)]).await.contains("OOM") {
         *ballast += 1;
         assert!(*ballast < 1_000, "cannot fill the memory");
     }
@@ -35,30 +35,30 @@ async fn top_up(bed: &Bed, ballast: &mut usize) {
 #[tokio::test]
 async fn live_streams_stay_alive_while_memory_is_full() {
     // Remaining and full TTL in ms. A busy machine may need a while for one round.
-    const LITTLE: i64 = 120_000;
-    const WHOLE: u64 = 300_000;
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+    const SHORT_TTL: i64 = 120_000;
+    const FULL_TTL: u64 = 300_000;
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     let names: Vec<String> = (0..20).map(|at| format!("cam{at}")).collect();
     for (at, name) in names.iter().enumerate() {
         if at % 2 == 0 {
             store.register(&stream(name, SOURCE)).await.unwrap();
         } else {
-            bed.put(name, FOREIGN, WHOLE).await;
+            redis.put(name, FOREIGN, FULL_TTL).await;
         }
     }
     for at in 0..100 {
         store.register(&stream(&format!("ends{at}"), SOURCE)).await.unwrap();
     }
-    let mut ballast = fill(&bed).await;
+    let mut ballast = fill(&redis).await;
 
     for round in 0..3 {
         for name in &names {
             for verb in [Verb::Heartbeat, Verb::Status, Verb::Stats, Verb::AllStats, Verb::Batch] {
-                let _: bool = bed.raw.clone().pexpire(key(name), LITTLE).await.unwrap();
+                let _: bool = redis.raw.clone().pexpire(key(name), SHORT_TTL).await.unwrap();
                 verb.run(&store, name).await.unwrap_or_else(|error| panic!("{verb:?} of {name}: {error:?}"));
-                let left = bed.pttl(name).await;
-                assert!(left > LITTLE, "{verb:?} of {name}: {left} ms left");
+                let left = redis.pttl(name).await;
+                assert!(left > SHORT_TTL, "{verb:?} of {name}: {left} ms left");
             }
         }
         for verb in [Verb::Register, Verb::TakeOver, Verb::Patch, Verb::Update] {
@@ -75,40 +75,40 @@ async fn live_streams_stay_alive_while_memory_is_full() {
                 store.unregister(&id(&format!("ends{at}"))).await.unwrap();
             }
             // The index entry is restored although that needs memory.
-            bed.server.cli(&["SREM", INDEX, "cam0", "cam1"]).await;
+            redis.server.cli(&["SREM", INDEX, "cam0", "cam1"]).await;
             Verb::Heartbeat.run(&store, "cam0").await.unwrap();
             Verb::Stats.run(&store, "cam1").await.unwrap();
             assert_eq!(store.list().await.unwrap().len(), names.len());
         }
         // Refill the memory that unregistered streams released.
-        top_up(&bed, &mut ballast).await;
+        top_up(&redis, &mut ballast).await;
         // A flushed script cache does not matter either.
-        bed.server.cli(&["SCRIPT", "FLUSH"]).await;
+        redis.server.cli(&["SCRIPT", "FLUSH"]).await;
     }
     let listed = store.list().await.unwrap();
     assert_eq!(listed.len(), names.len(), "all live streams are listed");
-    bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    redis.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
     store.register(&stream("new", "h:9")).await.unwrap();
     // With free memory, lists use the cheapest strategy again.
-    bed.server.cli(&["CONFIG", "RESETSTAT"]).await;
+    redis.server.cli(&["CONFIG", "RESETSTAT"]).await;
     assert_eq!(store.list().await.unwrap().len(), names.len() + 1);
-    let stats = bed.server.cli(&["INFO", "commandstats"]).await;
+    let stats = redis.server.cli(&["INFO", "commandstats"]).await;
     assert!(stats.contains("cmdstat_sort_ro:calls=1"), "{stats}");
 }
 
 #[tokio::test]
 async fn reader_without_scripts_uses_the_cheapest_strategy_again_after_full_memory() {
-    let bed = Bed::start().await;
-    let owner = bed.store().await;
+    let redis = TestRedis::start().await;
+    let owner = redis.store().await;
     owner.register(&stream("cam", SOURCE)).await.unwrap();
-    bed.user("quick", "+@read +@connection +multi +exec +time allkeys").await;
-    let reader = bed.store_as("quick").await;
-    fill(&bed).await;
+    redis.user("quick", "+@read +@connection +multi +exec +time allkeys").await;
+    let reader = redis.store_as("quick").await;
+    fill(&redis).await;
     assert_eq!(reader.list().await.unwrap().len(), 1);
-    bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
-    bed.server.cli(&["CONFIG", "RESETSTAT"]).await;
+    redis.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    redis.server.cli(&["CONFIG", "RESETSTAT"]).await;
     assert_eq!(reader.list().await.unwrap().len(), 1);
-    let stats = bed.server.cli(&["INFO", "commandstats"]).await;
+    let stats = redis.server.cli(&["INFO", "commandstats"]).await;
     assert!(stats.contains("cmdstat_sort_ro:calls=1"), "{stats}");
 }
 
@@ -116,14 +116,14 @@ async fn reader_without_scripts_uses_the_cheapest_strategy_again_after_full_memo
 async fn lease_with_a_pending_patch_stays_alive_while_memory_is_full() {
     // A single write uses a different code path than several.
     for count in [1, 3] {
-        let bed = Bed::start().await;
-        let store = Arc::new(RedisRegistry::connect(bed.options().ttl(TTL)).await.unwrap());
+        let redis = TestRedis::start().await;
+        let store = Arc::new(RedisRegistry::connect(redis.options().ttl(TTL)).await.unwrap());
         let leases = Leases::new(store.clone(), LeaseOptions::default());
         let mut held = Vec::new();
         for at in 0..count {
             held.push(leases.acquire(stream(&format!("cam{at}"), SOURCE)).await.unwrap());
         }
-        let mut ballast = fill(&bed).await;
+        let mut ballast = fill(&redis).await;
         for lease in &held {
             lease.patch(StreamPatch::default().label("rack", "7")).unwrap();
         }
@@ -131,13 +131,13 @@ async fn lease_with_a_pending_patch_stays_alive_while_memory_is_full() {
         while start.elapsed() < TTL * 2 {
             assert_eq!(store.list().await.unwrap().len(), count, "{:?}", start.elapsed());
             assert!(held.iter().all(|lease| lease.state() == LeaseState::Held));
-            top_up(&bed, &mut ballast).await;
+            top_up(&redis, &mut ballast).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let error = held[0].flush().await.unwrap_err();
         assert!(error.is_retryable() && error.message().contains("memory"), "{error}");
-        bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
-        testkit::wait_until(SOON, async || {
+        redis.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+        testkit::wait_until(TIMEOUT, async || {
             store.list().await.unwrap().iter().all(|stream| stream.labels.contains_key("rack"))
         })
         .await;

@@ -6,16 +6,16 @@
 
 use stream_registry::{Change, Guard, RedisRegistry, Registry, StreamStats, UnregisterOptions, Write};
 
-use super::foreign_records::judge;
+use super::foreign_records::unexpected_changes;
 use super::json::{self, differences};
-use super::{Bed, id};
+use super::{TestRedis, id};
 
 const RECORDS: usize = 3_000;
-const AT_ONCE: usize = 100;
+const BATCH: usize = 100;
 const SLOW: &str = "slow:streams:";
 
 /// Strings that look like other parts of a record.
-const TEXTS: [&str; 19] = [
+const STRINGS: [&str; 19] = [
     "",
     "a b",
     "x",
@@ -71,15 +71,15 @@ const EXTRAS: [&str; 14] = [
     "\"viewers\":null",
 ];
 
-struct Maker(fastrand::Rng);
+struct Generator(fastrand::Rng);
 
-impl Maker {
-    fn text(&mut self) -> String {
-        let mut text = self.pick(&TEXTS).to_owned();
+impl Generator {
+    fn string(&mut self) -> String {
+        let mut string = self.pick(&STRINGS).to_owned();
         if self.0.u8(..4) == 0 {
-            text.push_str(self.pick(&TEXTS));
+            string.push_str(self.pick(&STRINGS));
         }
-        text
+        string
     }
 
     fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
@@ -95,38 +95,38 @@ impl Maker {
         }
     }
 
-    fn plain_or(&mut self, plain: &str) -> String {
-        if self.0.u8(..6) > 0 { plain.to_owned() } else { self.text() }
+    fn usually(&mut self, plain: &str) -> String {
+        if self.0.u8(..6) > 0 { plain.to_owned() } else { self.string() }
     }
 
     fn record(&mut self, name: &str) -> String {
         let mut fields: Vec<String> = Vec::new();
         fields.push(format!("\"id\":{}", serde_json::to_string(name).unwrap()));
-        fields.push(format!("\"type\":\"{}\"", self.plain_or("srt")));
-        fields.push(format!("\"source_addr\":\"{}\"", self.plain_or("203.0.113.7:40112")));
-        fields.push(format!("\"status\":\"{}\"", self.plain_or("active")));
+        fields.push(format!("\"type\":\"{}\"", self.usually("srt")));
+        fields.push(format!("\"source_addr\":\"{}\"", self.usually("203.0.113.7:40112")));
+        fields.push(format!("\"status\":\"{}\"", self.usually("active")));
         fields.push("\"created_at\":\"2026-11-22T14:08:10.921427415Z\"".to_owned());
         fields.push("\"last_heartbeat\":\"2026-11-22T14:08:10.921427496Z\"".to_owned());
-        fields.push(format!("\"video_codec\":\"{}\"", self.plain_or("HEVC")));
-        fields.push(format!("\"resolution\":\"{}\"", self.plain_or("1920x1080")));
+        fields.push(format!("\"video_codec\":\"{}\"", self.usually("HEVC")));
+        fields.push(format!("\"resolution\":\"{}\"", self.usually("1920x1080")));
         for name in ["bitrate", "frame_rate", "bytes_received", "packets_received", "packets_lost"] {
             fields.push(format!("\"{name}\":{}", self.number()));
         }
         let tail = fields.len();
         if self.0.u8(..3) == 0 {
-            fields.push(format!("\"node\":\"{}\"", self.plain_or("n1")));
+            fields.push(format!("\"node\":\"{}\"", self.usually("n1")));
         }
         if self.0.u8(..4) == 0 {
-            let epoch = if self.0.bool() { "0005-aa".to_owned() } else { self.text() };
+            let epoch = if self.0.bool() { "0005-aa".to_owned() } else { self.string() };
             fields.push(format!("\"epoch\":\"{epoch}\""));
         }
         if self.0.u8(..3) == 0 {
             let labels: Vec<_> =
-                (0..self.0.u8(..4)).map(|at| format!("\"{}{at}\":\"{}\"", self.text(), self.text())).collect();
+                (0..self.0.u8(..4)).map(|at| format!("\"{}{at}\":\"{}\"", self.string(), self.string())).collect();
             fields.push(format!("\"labels\":{{{}}}", labels.join(",")));
         }
         if self.0.u8(..4) == 0 {
-            fields.push(format!("\"audio_codec\":\"{}\"", self.plain_or("AAC")));
+            fields.push(format!("\"audio_codec\":\"{}\"", self.usually("AAC")));
         }
         for name in ["rtt_ms", "jitter_ms", "packets_retransmitted", "packets_dropped", "viewers"] {
             if self.0.u8(..3) == 0 {
@@ -134,11 +134,11 @@ impl Maker {
             }
         }
         if self.0.u8(..8) == 0 {
-            fields.push(format!("\"end_reason\":\"{}\"", self.text()));
+            fields.push(format!("\"end_reason\":\"{}\"", self.string()));
         }
         for _ in 0..self.0.u8(..3) {
-            let place = if self.0.bool() { fields.len() } else { self.0.usize(tail..=fields.len()) };
-            fields.insert(place, self.pick(&EXTRAS).to_owned());
+            let index = if self.0.bool() { fields.len() } else { self.0.usize(tail..=fields.len()) };
+            fields.insert(index, self.pick(&EXTRAS).to_owned());
         }
         match self.0.u8(..20) {
             // Another order of fields, a missing field, or a duplicate field.
@@ -219,46 +219,49 @@ fn intended(change: &Change) -> Vec<(&'static str, String)> {
 
 #[tokio::test]
 async fn scripts_and_decoder_agree_on_random_records() {
-    let told = std::env::var("STREAM_REGISTRY_FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed: u64 = told.unwrap_or_else(|| fastrand::u64(..));
-    let mut maker = Maker(fastrand::Rng::with_seed(seed));
-    let bed = Bed::start().await;
-    let fast = bed.store().await;
-    let slow = RedisRegistry::connect(bed.options().prefix(SLOW)).await.unwrap();
+    let given_seed = std::env::var("STREAM_REGISTRY_FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = given_seed.unwrap_or_else(|| fastrand::u64(..));
+    let mut generator = Generator(fastrand::Rng::with_seed(seed));
+    let redis = TestRedis::start().await;
+    let fast = redis.store().await;
+    let slow = RedisRegistry::connect(redis.options().prefix(SLOW)).await.unwrap();
     let names: Vec<String> =
-        (0..AT_ONCE).map(|at| if at % 3 == 0 { format!("cam \"{at}\"\\") } else { format!("cam{at}") }).collect();
-    let mut raw = bed.raw.clone();
-    let mut wrong = Vec::new();
+        (0..BATCH).map(|at| if at % 3 == 0 { format!("cam \"{at}\"\\") } else { format!("cam{at}") }).collect();
+    let mut raw = redis.raw.clone();
+    let mut failures = Vec::new();
     let mut in_place = 0;
-    for _ in 0..RECORDS / AT_ONCE {
-        let records: Vec<String> = names.iter().map(|name| maker.record(name)).collect();
+    for _ in 0..RECORDS / BATCH {
+        let records: Vec<String> = names.iter().map(|name| generator.record(name)).collect();
         let mut put = ::redis::pipe();
-        for (name, text) in names.iter().zip(&records) {
-            assert!(json::decode(text.as_bytes()).is_some(), "seed {seed}: the generator made invalid JSON: {text}");
-            put.cmd("SET").arg(format!("mirror:streams:{name}")).arg(text).ignore();
-            put.cmd("SET").arg(format!("{SLOW}{name}")).arg(format!(" {text}")).ignore();
+        for (name, raw_json) in names.iter().zip(&records) {
+            assert!(
+                json::decode(raw_json.as_bytes()).is_some(),
+                "seed {seed}: the generator made invalid JSON: {raw_json}"
+            );
+            put.cmd("SET").arg(format!("mirror:streams:{name}")).arg(raw_json).ignore();
+            put.cmd("SET").arg(format!("{SLOW}{name}")).arg(format!(" {raw_json}")).ignore();
         }
         let () = put.query_async(&mut raw).await.unwrap();
         let writes: Vec<Write> = names
             .iter()
             .map(|name| Write {
                 id: id(name),
-                guard: match maker.0.u8(..4) {
+                guard: match generator.0.u8(..4) {
                     0 => Guard::Force,
                     1 => Guard::Holder("0005-aa".parse().unwrap()),
                     _ => Guard::None,
                 },
-                change: maker.change(),
+                change: generator.change(),
             })
             .collect();
         let by_script = fast.write(&writes).await.unwrap();
         let by_client = slow.write(&writes).await.unwrap();
         for (at, write) in writes.iter().enumerate() {
-            let text = &records[at];
-            let context = format!("{:?} {:?} on {text}", write.guard, write.change);
+            let raw_json = &records[at];
+            let context = format!("{:?} {:?} on {raw_json}", write.guard, write.change);
             let kinds = [&by_script[at], &by_client[at]].map(|answer| answer.as_ref().err().map(|error| error.kind()));
             if kinds[0] != kinds[1] {
-                wrong.push(format!("answers differ, {kinds:?}: {context}"));
+                failures.push(format!("results differ, {kinds:?}: {context}"));
                 continue;
             }
             let one: Vec<u8> =
@@ -266,29 +269,29 @@ async fn scripts_and_decoder_agree_on_random_records() {
             let two: Vec<u8> =
                 ::redis::cmd("GET").arg(format!("{SLOW}{}", names[at])).query_async(&mut raw).await.unwrap();
             if by_script[at].is_err() {
-                if one != text.as_bytes() || two[1..] != *text.as_bytes() {
-                    wrong.push(format!("a refused write changed something: {context}"));
+                if one != raw_json.as_bytes() || two[1..] != *raw_json.as_bytes() {
+                    failures.push(format!("a rejected write changed the record: {context}"));
                 }
                 continue;
             }
             let set = intended(&write.change);
             let set: Vec<(&str, &str)> = set.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            for (way, after) in [("script", &one), ("client", &two)] {
-                let found = judge(text.as_bytes(), after, &write.change, &set, &names[at]);
+            for (path, after) in [("script", &one), ("client", &two)] {
+                let found = unexpected_changes(raw_json.as_bytes(), after, &write.change, &set, &names[at]);
                 if !found.is_empty() {
-                    wrong.push(format!("by the {way}, {found:?}: {context}"));
+                    failures.push(format!("written by the {path}, {found:?}: {context}"));
                 }
             }
             if let (Some(one), Some(two)) = (json::decode(&one), json::decode(&two)) {
                 let found = differences(&one, &two, &["last_heartbeat", "id"]);
                 if !found.is_empty() {
-                    wrong.push(format!("script and client differ, {found:?}: {context}"));
+                    failures.push(format!("script and client differ, {found:?}: {context}"));
                 }
             }
             // Same length and same ending: only the time was set in place, which the slow path rarely produces.
-            let tail = text.len() - 40;
-            let heartbeat = write.change == Change::Heartbeat && one.len() == text.len();
-            in_place += usize::from(heartbeat && one[tail..] == text.as_bytes()[tail..]);
+            let tail = raw_json.len() - 40;
+            let heartbeat = write.change == Change::Heartbeat && one.len() == raw_json.len();
+            in_place += usize::from(heartbeat && one[tail..] == raw_json.as_bytes()[tail..]);
             // Unregistration must give the same result as well.
             let options = UnregisterOptions::default().guard(write.guard.clone());
             if at % 10 == 0 {
@@ -296,16 +299,16 @@ async fn scripts_and_decoder_agree_on_random_records() {
                     [fast.unregister_with(&write.id, &options).await, slow.unregister_with(&write.id, &options).await];
                 if ends[0].as_ref().err().map(|error| error.kind()) != ends[1].as_ref().err().map(|error| error.kind())
                 {
-                    wrong.push(format!("results of unregistration differ: {context}"));
+                    failures.push(format!("results of unregistration differ: {context}"));
                 }
             }
         }
     }
     assert!(
-        wrong.is_empty(),
+        failures.is_empty(),
         "STREAM_REGISTRY_FUZZ_SEED={seed}: {} wrong, the first:\n{}",
-        wrong.len(),
-        wrong[..wrong.len().min(8)].join("\n")
+        failures.len(),
+        failures[..failures.len().min(8)].join("\n")
     );
     assert!(in_place > RECORDS / 30, "seed {seed}: only {in_place} heartbeats were written in place");
 }

@@ -2,20 +2,20 @@
 
 use stream_registry::{ErrorKind, Registry, StreamId};
 
-use super::{Bed, FACTS, id, stream};
+use super::{FEED_METADATA, TestRedis, id, stream};
 
 #[tokio::test]
 async fn get_many_reads_500_records_per_command_in_the_order_of_the_ids() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     for name in ["cam1", "cam2"] {
         store.register(&stream(name, "h:1")).await.unwrap();
     }
-    bed.put("corrupt", "not json", 0).await;
-    bed.server.cli(&["HSET", "mirror:streams:hash", "a", "b"]).await;
+    redis.put("corrupt", "not json", 0).await;
+    redis.server.cli(&["HSET", "mirror:streams:hash", "a", "b"]).await;
     let names = ["cam1", "missing", "cam2", "corrupt", "hash", "cam1"];
     let ids: Vec<StreamId> = names.iter().cycle().take(1_200).map(|name| id(name)).collect();
-    bed.server.cli(&["CONFIG", "RESETSTAT"]).await;
+    redis.server.cli(&["CONFIG", "RESETSTAT"]).await;
 
     let streams = store.get_many(&ids).await.unwrap();
 
@@ -24,15 +24,15 @@ async fn get_many_reads_500_records_per_command_in_the_order_of_the_ids() {
         let expected = Some(id).filter(|id| id.as_str().starts_with("cam"));
         assert_eq!(stream.as_ref().map(|stream| &stream.id), expected, "{at}");
     }
-    let stats = bed.server.cli(&["INFO", "commandstats"]).await;
+    let stats = redis.server.cli(&["INFO", "commandstats"]).await;
     assert!(stats.contains("cmdstat_mget:calls=3,"), "{stats}");
     assert!(store.get_many(&[]).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn get_many_fails_as_closed_after_close() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+async fn get_many_returns_closed_after_close() {
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     store.close().await.unwrap();
     let error = store.get_many(&[id("cam1")]).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Closed, false));
@@ -40,12 +40,12 @@ async fn get_many_fails_as_closed_after_close() {
 }
 
 #[tokio::test]
-async fn snapshot_succeeds_when_feed_metadata_has_another_type() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+async fn snapshot_succeeds_when_the_feed_metadata_key_has_the_wrong_type() {
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     store.register(&stream("cam1", "h:1")).await.unwrap();
-    bed.server.cli(&["DEL", FACTS]).await;
-    bed.server.cli(&["SET", FACTS, "x"]).await;
+    redis.server.cli(&["DEL", FEED_METADATA]).await;
+    redis.server.cli(&["SET", FEED_METADATA, "x"]).await;
     let snapshot = store.snapshot().await.unwrap();
     assert_eq!(snapshot.streams.len(), 1);
 }

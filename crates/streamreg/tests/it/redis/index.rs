@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use stream_registry::{Change, ErrorKind, Guard, RedisRegistry, Registry, StreamId, Write};
 
 use super::operations::{ALL, SOURCE, Verb, all_stats};
-use super::{Bed, INDEX, id, stream};
+use super::{INDEX, TestRedis, id, stream};
 
 const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
 
@@ -26,26 +26,26 @@ async fn pages(store: &RedisRegistry, count: u32) -> Vec<StreamId> {
 }
 
 #[tokio::test]
-async fn any_write_restores_its_id_in_the_index() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+async fn every_write_restores_a_missing_id_in_the_index() {
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     for foreign in [false, true] {
         for verb in ALL.into_iter().filter(|verb| !verb.ends()) {
-            bed.flush().await;
+            redis.flush().await;
             if foreign {
-                bed.put("cam1", FOREIGN, 60_000).await;
+                redis.put("cam1", FOREIGN, 60_000).await;
             } else {
                 store.register(&stream("cam1", SOURCE)).await.unwrap();
             }
             // Remove the whole index or only this id.
             for last in [true, false] {
                 if !last {
-                    bed.server.cli(&["SADD", INDEX, "somebody"]).await;
+                    redis.server.cli(&["SADD", INDEX, "another"]).await;
                 }
-                bed.server.cli(&["SREM", INDEX, "cam1"]).await;
+                redis.server.cli(&["SREM", INDEX, "cam1"]).await;
                 assert_eq!(store.list().await.unwrap().len(), 0);
                 verb.run(&store, "cam1").await.unwrap_or_else(|error| panic!("{verb:?}, {foreign}: {error}"));
-                assert!(bed.index().await.contains(&b"cam1"[..]), "{verb:?}, foreign record {foreign}, last {last}");
+                assert!(redis.index().await.contains(&b"cam1"[..]), "{verb:?}, foreign record {foreign}, last {last}");
                 assert_eq!(store.list().await.unwrap().len(), 1, "{verb:?}");
             }
         }
@@ -53,18 +53,18 @@ async fn any_write_restores_its_id_in_the_index() {
 }
 
 #[tokio::test]
-async fn batch_restores_all_its_ids_in_the_index() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+async fn batch_restores_all_missing_ids_in_the_index() {
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     let names: Vec<String> = (0..600).map(|at| format!("cam{at}")).collect();
     for (at, name) in names.iter().enumerate() {
         if at % 7 == 0 {
-            bed.put(name, FOREIGN, 60_000).await;
+            redis.put(name, FOREIGN, 60_000).await;
         } else if at % 11 != 0 {
             store.register(&stream(name, SOURCE)).await.unwrap();
         }
     }
-    bed.server.cli(&["DEL", INDEX]).await;
+    redis.server.cli(&["DEL", INDEX]).await;
     let writes: Vec<Write> = names
         .iter()
         .enumerate()
@@ -83,20 +83,20 @@ async fn batch_restores_all_its_ids_in_the_index() {
             "{at}"
         );
     }
-    bed.assert_whole("after a batch").await;
-    assert_eq!(bed.index().await.len(), answers.iter().filter(|answer| answer.is_ok()).count());
+    redis.assert_consistent("after a batch").await;
+    assert_eq!(redis.index().await.len(), answers.iter().filter(|answer| answer.is_ok()).count());
 }
 
 #[tokio::test]
 async fn list_and_pages_remove_ids_without_a_record_from_the_index() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     for paged in [false, true] {
-        bed.flush().await;
+        redis.flush().await;
         store.register(&stream("cam1", SOURCE)).await.unwrap();
-        bed.server.cli(&["HSET", "mirror:streams:wrong", "a", "b"]).await;
-        bed.server.cli(&["SADD", INDEX, "wrong"]).await;
-        let mut raw = bed.raw.clone();
+        redis.server.cli(&["HSET", "mirror:streams:wrong", "a", "b"]).await;
+        redis.server.cli(&["SADD", INDEX, "wrong"]).await;
+        let mut raw = redis.raw.clone();
         let mut add = ::redis::cmd("SADD");
         add.arg(INDEX);
         for at in 0..1_200 {
@@ -110,7 +110,7 @@ async fn list_and_pages_remove_ids_without_a_record_from_the_index() {
         let _: i64 = add.query_async(&mut raw).await.unwrap();
         // One member names the index key itself, and one has a record whose id is invalid.
         let _: i64 = ::redis::cmd("SADD").arg(INDEX).arg("active").arg("c\nd").query_async(&mut raw).await.unwrap();
-        bed.put_only("c\nd", FOREIGN, 60_000).await;
+        redis.put_unindexed("c\nd", FOREIGN, 60_000).await;
         let pruned = store.counters().pruned;
         if paged {
             assert_eq!(pages(&store, 100).await, [id("cam1")]);
@@ -118,25 +118,25 @@ async fn list_and_pages_remove_ids_without_a_record_from_the_index() {
             let snapshot = store.snapshot().await.unwrap();
             assert_eq!((snapshot.streams.len(), snapshot.unreadable), (1, 3), "wrong, active and c\\nd");
         }
-        let left = bed.index().await;
+        let left = redis.index().await;
         let expected: BTreeSet<Vec<u8>> = [&b"cam1"[..], b"wrong", b"active", b"c\nd"].map(<[u8]>::to_vec).into();
         assert_eq!(left, expected, "paged {paged}");
         assert_eq!(store.counters().pruned - pruned, 1_206);
         assert_eq!(store.counters().prune_failures, 0);
-        assert_eq!(bed.server.cli(&["TYPE", "mirror:streams:wrong"]).await, "hash");
+        assert_eq!(redis.server.cli(&["TYPE", "mirror:streams:wrong"]).await, "hash");
         for verb in ALL {
-            let error = verb.run(&store, "wrong").await.expect_err("a hash is no record");
+            let error = verb.run(&store, "wrong").await.expect_err("the key holds a hash");
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{verb:?}: {error}");
         }
         assert_eq!(store.get(&id("wrong")).await.unwrap_err().kind(), ErrorKind::Corrupt);
-        assert_eq!(bed.server.cli(&["HGET", "mirror:streams:wrong", "a"]).await, "b");
+        assert_eq!(redis.server.cli(&["HGET", "mirror:streams:wrong", "a"]).await, "b");
     }
 }
 
 #[tokio::test]
 async fn list_keeps_an_id_that_is_registered_concurrently() {
-    let bed = Bed::start().await;
-    let store = Arc::new(bed.store().await);
+    let redis = TestRedis::start().await;
+    let store = Arc::new(redis.store().await);
     let stop = Arc::new(AtomicBool::new(false));
     let lister = tokio::spawn({
         let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
@@ -150,27 +150,27 @@ async fn list_keeps_an_id_that_is_registered_concurrently() {
     for round in 0..300 {
         let name = format!("cam{}", round % 5);
         // The record is deleted but its id remains, and the stream is registered again during a list.
-        bed.server.client();
-        let _: i64 = ::redis::cmd("DEL").arg(super::key(&name)).query_async(&mut bed.raw.clone()).await.unwrap();
+        redis.server.client();
+        let _: i64 = ::redis::cmd("DEL").arg(super::key(&name)).query_async(&mut redis.raw.clone()).await.unwrap();
         Verb::Register.run(&store, &name).await.unwrap();
-        assert!(bed.index().await.contains(name.as_bytes()), "round {round}");
+        assert!(redis.index().await.contains(name.as_bytes()), "round {round}");
     }
     stop.store(true, Ordering::Relaxed);
     lister.await.unwrap();
-    bed.assert_whole("after the lists").await;
+    redis.assert_consistent("after the lists").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_contain_every_stable_stream_while_others_come_and_go() {
-    let bed = Bed::start().await;
-    let store = Arc::new(bed.store().await);
+    let redis = TestRedis::start().await;
+    let store = Arc::new(redis.store().await);
     let mut pipe = ::redis::pipe();
     let steady: BTreeSet<StreamId> = (0..10_000).map(|at| id(&format!("steady{at}"))).collect();
     for name in &steady {
         pipe.cmd("SET").arg(format!("mirror:streams:{name}")).arg(FOREIGN).arg("PX").arg(300_000).ignore();
         pipe.cmd("SADD").arg(INDEX).arg(name.as_str()).ignore();
     }
-    let () = pipe.query_async(&mut bed.raw.clone()).await.unwrap();
+    let () = pipe.query_async(&mut redis.raw.clone()).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let churn = tokio::spawn({
         let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
@@ -201,5 +201,5 @@ async fn pages_contain_every_stable_stream_while_others_come_and_go() {
     assert_eq!(steady.difference(&listed).count(), 0);
     stop.store(true, Ordering::Relaxed);
     assert!(churn.await.unwrap() > 0);
-    bed.assert_whole("after the churn").await;
+    redis.assert_consistent("after the churn").await;
 }

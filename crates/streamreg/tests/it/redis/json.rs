@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 pub(crate) type Fields = BTreeMap<String, Vec<String>>;
 
 /// Returns the fields, or `None` if the input is not a JSON object.
-pub(crate) fn decode(text: &[u8]) -> Option<Fields> {
+pub(crate) fn decode(json: &[u8]) -> Option<Fields> {
     struct Object;
     impl<'de> Visitor<'de> for Object {
         type Value = Fields;
@@ -26,16 +26,16 @@ pub(crate) fn decode(text: &[u8]) -> Option<Fields> {
             Ok(fields)
         }
     }
-    let text = std::str::from_utf8(text).ok()?;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let fields = json.deserialize_map(Object).ok()?;
-    json.end().ok()?;
+    let json = std::str::from_utf8(json).ok()?;
+    let mut decoder = serde_json::Deserializer::from_str(json);
+    let fields = decoder.deserialize_map(Object).ok()?;
+    decoder.end().ok()?;
     Some(fields)
 }
 
-const TEXTS: [&str; 10] =
+const STRING_FIELDS: [&str; 10] =
     ["id", "type", "source_addr", "status", "video_codec", "resolution", "node", "epoch", "audio_codec", "end_reason"];
-const COUNTS: [&str; 7] = [
+const COUNT_FIELDS: [&str; 7] = [
     "bitrate",
     "bytes_received",
     "packets_received",
@@ -44,21 +44,21 @@ const COUNTS: [&str; 7] = [
     "packets_dropped",
     "viewers",
 ];
-const RATES: [&str; 3] = ["frame_rate", "rtt_ms", "jitter_ms"];
-const TIMES: [&str; 2] = ["created_at", "last_heartbeat"];
+const RATE_FIELDS: [&str; 3] = ["frame_rate", "rtt_ms", "jitter_ms"];
+const TIME_FIELDS: [&str; 2] = ["created_at", "last_heartbeat"];
 
 /// Returns the value of a known field independent of its formatting, and the raw JSON of an unknown field.
-pub(crate) fn meaning(name: &str, raws: Option<&Vec<String>>) -> String {
-    let known = TEXTS.contains(&name)
-        || COUNTS.contains(&name)
-        || RATES.contains(&name)
-        || TIMES.contains(&name)
+pub(crate) fn normal_form(name: &str, raws: Option<&Vec<String>>) -> String {
+    let known = STRING_FIELDS.contains(&name)
+        || COUNT_FIELDS.contains(&name)
+        || RATE_FIELDS.contains(&name)
+        || TIME_FIELDS.contains(&name)
         || name == "labels";
     if !known {
         return raws.map_or_else(|| "absent".to_owned(), |raws| raws.join(" then "));
     }
     let raw = raws.and_then(|raws| raws.last()).map_or("null", String::as_str);
-    let said = if TEXTS.contains(&name) {
+    let value = if STRING_FIELDS.contains(&name) {
         // Null, missing and empty all mean unset.
         match raw {
             "null" => Some(String::new()),
@@ -71,27 +71,27 @@ pub(crate) fn meaning(name: &str, raws: Option<&Vec<String>>) -> String {
                 let labels: Vec<_> = labels
                     .into_iter()
                     .map(|(name, raw)| match serde_json::from_str::<String>(raw.get()) {
-                        Ok(text) => format!("{name:?}={text:?}"),
+                        Ok(string) => format!("{name:?}={string:?}"),
                         Err(_) => format!("{name:?} raw {}", raw.get()),
                     })
                     .collect();
                 format!("{{{}}}", labels.join(","))
             }),
         }
-    } else if TIMES.contains(&name) {
+    } else if TIME_FIELDS.contains(&name) {
         match raw {
             "null" => Some("0001-01-01T00:00:00.000000000Z".to_owned()),
             raw => serde_json::from_str::<String>(raw)
                 .ok()
-                .and_then(|text| text.parse::<stream_registry::Timestamp>().map(|time| (time, text)).ok())
+                .and_then(|string| string.parse::<stream_registry::Timestamp>().map(|time| (time, string)).ok())
                 // Digits after the ninth are part of the value.
-                .filter(|(_, text)| {
-                    text.get(20..).is_none_or(|rest| rest.bytes().take_while(u8::is_ascii_digit).count() <= 9)
+                .filter(|(_, string)| {
+                    string.get(20..).is_none_or(|rest| rest.bytes().take_while(u8::is_ascii_digit).count() <= 9)
                 })
                 .map(|(time, _)| time.to_string()),
         }
-    } else if COUNTS.contains(&name) {
-        if raw == "null" { Some("0".to_owned()) } else { whole(raw) }
+    } else if COUNT_FIELDS.contains(&name) {
+        if raw == "null" { Some("0".to_owned()) } else { integer_digits(raw) }
     } else {
         match raw {
             "null" => Some("0".to_owned()),
@@ -103,11 +103,11 @@ pub(crate) fn meaning(name: &str, raws: Option<&Vec<String>>) -> String {
                 .map(|rate| (rate + 0.0).to_string()),
         }
     };
-    said.unwrap_or_else(|| format!("raw {raw}"))
+    value.unwrap_or_else(|| format!("raw {raw}"))
 }
 
 /// Returns the decimal digits of an integer from 0 to 2^63 - 1, calculated from its string.
-fn whole(raw: &str) -> Option<String> {
+fn integer_digits(raw: &str) -> Option<String> {
     let raw = raw.to_ascii_lowercase();
     let (mantissa, exponent) = raw.split_once('e').unwrap_or((&raw, "0"));
     let exponent: i64 = exponent.parse().ok()?;
@@ -143,7 +143,7 @@ pub(crate) fn differences(before: &Fields, after: &Fields, set: &[&str]) -> Vec<
         if set.contains(&name.as_str()) {
             continue;
         }
-        let (was, is) = (meaning(name, before.get(name)), meaning(name, after.get(name)));
+        let (was, is) = (normal_form(name, before.get(name)), normal_form(name, after.get(name)));
         if was != is {
             found.push(format!("{name}: {was} became {is}"));
         }
@@ -152,7 +152,7 @@ pub(crate) fn differences(before: &Fields, after: &Fields, set: &[&str]) -> Vec<
 }
 
 #[test]
-fn test_decoder_distinguishes_differences_from_formatting() {
+fn test_decoder_reports_changed_values_and_ignores_formatting() {
     let one =
         decode(br#"{"bitrate":1e+14,"x":[],"frame_rate":25.0,"created_at":"2026-11-22T19:38:10.5+05:30","a":1,"a":2}"#)
             .unwrap();
@@ -172,6 +172,6 @@ fn test_decoder_distinguishes_differences_from_formatting() {
         ("9223372036854775808", None),
         ("9223372036854775807", Some("9223372036854775807")),
     ] {
-        assert_eq!(whole(raw).as_deref(), digits, "{raw}");
+        assert_eq!(integer_digits(raw).as_deref(), digits, "{raw}");
     }
 }

@@ -11,7 +11,7 @@ use stream_registry::{
 };
 use testkit::{Data, FaultProxy, wait_until};
 
-use super::{Bed, INDEX, SOON, id, key, stream};
+use super::{INDEX, TIMEOUT, TestRedis, id, key, stream};
 
 const TTL: Duration = Duration::from_secs(5);
 /// The default interval, a fifth of the time to live.
@@ -23,7 +23,7 @@ async fn store(options: RedisOptions, ttl: Duration) -> Arc<RedisRegistry> {
     Arc::new(RedisRegistry::connect(options.ttl(ttl)).await.unwrap())
 }
 
-impl Bed {
+impl TestRedis {
     async fn leases(&self, ttl: Duration) -> Leases {
         Leases::new(store(self.options(), ttl).await, LeaseOptions::default())
     }
@@ -66,47 +66,47 @@ fn is_held(lease: &Lease) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousand_streams_recover_when_redis_restarts_empty() {
-    let mut bed = Bed::start().await;
+    let mut redis = TestRedis::start().await;
     let ttl = Duration::from_secs(10);
-    let witness = bed.witness().await;
-    let leases = bed.leases(ttl).await;
+    let observer = redis.observe().await;
+    let leases = redis.leases(ttl).await;
     let held = acquire_many(&leases, 1_000).await;
     for (lease, at) in held.iter().zip(1..) {
         lease.report(bytes(at));
     }
     let before: Vec<_> = held.iter().map(Lease::stream).collect();
-    bed.server.kill();
+    redis.server.kill();
     // The server stays down for a moment.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    bed.server.restart(Data::Empty).await;
+    redis.server.restart(Data::Empty).await;
     let restarted = Instant::now();
-    let bed = Bed::of(bed.server).await;
-    let raw = bed.raw.clone();
+    let redis = TestRedis::of(redis.server).await;
+    let raw = redis.raw.clone();
     wait_until(ttl / 5 + Duration::from_secs(2), async || {
         let listed: usize = raw.clone().scard(INDEX).await.unwrap();
         listed == held.len() && held.iter().all(is_held)
     })
     .await;
     println!("1 000 leases recovered within {:?} of the restart", restarted.elapsed());
-    let reader = store(bed.options(), ttl).await;
+    let reader = store(redis.options(), ttl).await;
     for (lease, before) in held.iter().zip(&before) {
         let stored = reader.get(lease.id()).await.unwrap();
         assert_eq!((stored.created_at, stored.epoch()), (before.created_at, Some(lease.epoch())));
         assert_eq!(stored.bytes_received, before.bytes_received);
     }
-    witness.settled(&bed, "all have recovered").await;
+    observer.wait_until_consistent(&redis, "all have recovered").await;
     assert!(leases.release_all().await.is_empty());
-    assert!(bed.index().await.is_empty());
+    assert!(redis.index().await.is_empty());
     // Only tombstones and stored replies are left, each with a time to live.
-    witness.settled(&bed, "all are released").await;
+    observer.wait_until_consistent(&redis, "all are released").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn disconnected_holder_does_not_restore_a_stream_that_its_successor_released() {
     for fault in ["refuse", "stall"] {
-        let bed = Bed::start().await;
-        let witness = bed.witness().await;
-        let (cut_off, proxy) = bed.leases_through_proxy().await;
+        let redis = TestRedis::start().await;
+        let observer = redis.observe().await;
+        let (cut_off, proxy) = redis.leases_through_proxy().await;
         let lease = cut_off.acquire(stream("cam1", MINE)).await.unwrap();
         if fault == "refuse" {
             proxy.refuse().await;
@@ -114,138 +114,140 @@ async fn disconnected_holder_does_not_restore_a_stream_that_its_successor_releas
             proxy.stall();
         }
         lease.report(bytes(666));
-        let others = bed.leases(TTL).await;
+        let others = redis.leases(TTL).await;
         let other = others.acquire_with(stream("cam1", THEIRS), OnConflict::TakeOver).await.unwrap();
         // The first holder notices that its time to live has passed.
         wait_until(TTL * 2, async || matches!(lease.state(), LeaseState::Recovering { .. })).await;
         assert!(is_held(&other));
-        witness.settled(&bed, fault).await;
+        observer.wait_until_consistent(&redis, fault).await;
         assert_eq!(other.release().await.unwrap().bytes_received, 0, "{fault}");
         proxy.resume().await;
-        let end = tokio::time::timeout(SOON, lease.ended()).await.unwrap();
+        let end = tokio::time::timeout(TIMEOUT, lease.ended()).await.unwrap();
         assert_eq!(end, LeaseEnd::Superseded { by: None }, "{fault}");
-        assert!(!bed.exists("cam1").await, "{fault}: the stream was registered again");
+        assert!(!redis.exists("cam1").await, "{fault}: the stream was registered again");
         // Every write calls MGET and every registration calls TYPE. Expiry sweeps call neither.
-        let write_calls = async || bed.calls("mget").await + bed.calls("type").await;
+        let write_calls = async || redis.calls("mget").await + redis.calls("type").await;
         let calls = write_calls().await;
         tokio::time::sleep(HEARTBEAT * 3).await;
         assert_eq!(write_calls().await, calls, "{fault}: the ended lease wrote something");
-        assert!(!bed.exists("cam1").await, "{fault}: the stream was registered again later");
-        witness.settled(&bed, fault).await;
+        assert!(!redis.exists("cam1").await, "{fault}: the stream was registered again later");
+        observer.wait_until_consistent(&redis, fault).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stream_stays_unregistered_when_an_operator_removed_it() {
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let (leases, proxy) = bed.leases_through_proxy().await;
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let (leases, proxy) = redis.leases_through_proxy().await;
     let (connected, disconnected) =
         (leases.acquire(stream("cam1", MINE)).await.unwrap(), leases.acquire(stream("cam2", MINE)).await.unwrap());
-    let operator = store(bed.options(), TTL).await;
+    let operator = store(redis.options(), TTL).await;
     let force = UnregisterOptions::default().guard(Guard::Force);
     operator.unregister_with(connected.id(), &force).await.unwrap();
-    assert_eq!(tokio::time::timeout(SOON, connected.ended()).await.unwrap(), LeaseEnd::Removed);
+    assert_eq!(tokio::time::timeout(TIMEOUT, connected.ended()).await.unwrap(), LeaseEnd::Removed);
     assert!(is_held(&disconnected));
-    witness.settled(&bed, "one stream is unregistered").await;
+    observer.wait_until_consistent(&redis, "one stream is unregistered").await;
     // The second stream is unregistered while its holder is disconnected.
     proxy.refuse().await;
     operator.unregister_with(disconnected.id(), &force).await.unwrap();
     wait_until(TTL * 2, async || !is_held(&disconnected)).await;
     proxy.resume().await;
-    assert_eq!(tokio::time::timeout(SOON, disconnected.ended()).await.unwrap(), LeaseEnd::Removed);
-    assert!(leases.is_empty() && bed.index().await.is_empty());
-    witness.settled(&bed, "both streams are unregistered").await;
+    assert_eq!(tokio::time::timeout(TIMEOUT, disconnected.ended()).await.unwrap(), LeaseEnd::Removed);
+    assert!(leases.is_empty() && redis.index().await.is_empty());
+    observer.wait_until_consistent(&redis, "both streams are unregistered").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn later_holder_wins_after_a_flush_whichever_reconnects_first() {
     for first_reconnected in ["earlier", "later"] {
-        let bed = Bed::start().await;
-        let witness = bed.witness().await;
-        let (earlier, earlier_proxy) = bed.leases_through_proxy().await;
-        let (later, later_proxy) = bed.leases_through_proxy().await;
+        let redis = TestRedis::start().await;
+        let observer = redis.observe().await;
+        let (earlier, earlier_proxy) = redis.leases_through_proxy().await;
+        let (later, later_proxy) = redis.leases_through_proxy().await;
         let old = earlier.acquire(stream("cam1", MINE)).await.unwrap();
         earlier_proxy.refuse().await;
         let new = later.acquire_with(stream("cam1", THEIRS), OnConflict::TakeOver).await.unwrap();
         later_proxy.refuse().await;
         // This also deletes the tombstones.
-        bed.flush().await;
+        redis.flush().await;
         let order = [(&earlier_proxy, &old), (&later_proxy, &new)];
         let (first, second) = if first_reconnected == "earlier" { (order[0], order[1]) } else { (order[1], order[0]) };
         first.0.resume().await;
-        wait_until(SOON, async || bed.exists("cam1").await && is_held(first.1)).await;
+        wait_until(TIMEOUT, async || redis.exists("cam1").await && is_held(first.1)).await;
         second.0.resume().await;
-        let end = tokio::time::timeout(SOON, old.ended()).await.unwrap();
+        let end = tokio::time::timeout(TIMEOUT, old.ended()).await.unwrap();
         assert_eq!(end, LeaseEnd::Superseded { by: Some(THEIRS.into()) }, "{first_reconnected}");
-        wait_until(SOON, async || is_held(&new)).await;
+        wait_until(TIMEOUT, async || is_held(&new)).await;
         new.flush().await.unwrap();
-        let stored = store(bed.options(), TTL).await.get(&id("cam1")).await.unwrap();
+        let stored = store(redis.options(), TTL).await.get(&id("cam1")).await.unwrap();
         assert_eq!(
             (stored.epoch(), stored.created_at),
             (Some(new.epoch()), new.stream().created_at),
             "{first_reconnected}"
         );
-        witness.settled(&bed, first_reconnected).await;
+        observer.wait_until_consistent(&redis, first_reconnected).await;
         new.release().await.unwrap();
-        witness.settled(&bed, first_reconnected).await;
+        observer.wait_until_consistent(&redis, first_reconnected).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batch_of_heartbeats_is_one_script_call() {
     const ROUNDS: u32 = 5;
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let leases = bed.leases(TTL).await;
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let leases = redis.leases(TTL).await;
     let held = acquire_many(&leases, 1_000).await;
-    bed.server.cli(&["CONFIG", "RESETSTAT"]).await;
-    let began = Instant::now();
-    while began.elapsed() < HEARTBEAT * ROUNDS {
+    redis.server.cli(&["CONFIG", "RESETSTAT"]).await;
+    let started = Instant::now();
+    while started.elapsed() < HEARTBEAT * ROUNDS {
         for lease in &held {
-            lease.report(bytes(u64::try_from(began.elapsed().as_millis()).unwrap()));
+            lease.report(bytes(u64::try_from(started.elapsed().as_millis()).unwrap()));
         }
         tokio::time::sleep(HEARTBEAT / 4).await;
     }
     // Each batch calls MGET once. Expiry sweeps do not call it.
-    let calls = bed.calls("mget").await;
+    let calls = redis.calls("mget").await;
     // Four full batches per interval would do, but the due times of the leases are spread at first.
     let max = u64::from(ROUNDS + 1) * 12;
     assert!((u64::from(ROUNDS - 1) * 4..=max).contains(&calls), "{calls} script calls in {ROUNDS} rounds of 1 000");
     println!("{calls} script calls in {ROUNDS} intervals of 1 000 leases");
-    let stored = store(bed.options(), TTL).await.list().await.unwrap();
+    let stored = store(redis.options(), TTL).await.list().await.unwrap();
     assert_eq!(stored.len(), 1_000);
     assert!(
         stored.iter().all(|stream| stream.bytes_received > 1_500),
         "some streams were not written in the later rounds"
     );
     assert!(held.iter().all(is_held));
-    witness.settled(&bed, "batches are written").await;
+    observer.wait_until_consistent(&redis, "batches are written").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lease_restores_an_epoch_that_another_program_dropped() {
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let leases = bed.leases(TTL).await;
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let leases = redis.leases(TTL).await;
     let lease = leases.acquire(stream("cam1", MINE)).await.unwrap();
     let theirs = format!(r#"{{"status":"paused","source_addr":"{MINE}","theirs":[1],"id":"cam1","type":"srt"}}"#);
-    bed.put("cam1", theirs, 60_000).await;
-    let reader = store(bed.options(), TTL).await;
-    wait_until(SOON, async || reader.get(&id("cam1")).await.is_ok_and(|stored| stored.epoch() == Some(lease.epoch())))
-        .await;
+    redis.put("cam1", theirs, 60_000).await;
+    let reader = store(redis.options(), TTL).await;
+    wait_until(TIMEOUT, async || {
+        reader.get(&id("cam1")).await.is_ok_and(|stored| stored.epoch() == Some(lease.epoch()))
+    })
+    .await;
     let stored = reader.get(&id("cam1")).await.unwrap();
     assert_eq!(stored.status, StreamStatus::Paused);
     assert!(stored.to_json().contains(r#""theirs":[1]"#), "{}", stored.to_json());
-    witness.settled(&bed, "the epoch is restored").await;
+    observer.wait_until_consistent(&redis, "the epoch is restored").await;
     lease.release().await.unwrap();
-    witness.settled(&bed, "the lease is released").await;
+    observer.wait_until_consistent(&redis, "the lease is released").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn release_succeeds_after_a_reconnect_when_its_reply_is_lost() {
-    let bed = Bed::start().await;
-    let (leases, proxy) = bed.leases_through_proxy().await;
+    let redis = TestRedis::start().await;
+    let (leases, proxy) = redis.leases_through_proxy().await;
     // This loads the scripts, so that the lost reply is not a NOSCRIPT error.
     leases.acquire(stream("cam0", MINE)).await.unwrap().release().await.unwrap();
     let lease = Arc::new(leases.acquire(stream("cam1", MINE)).await.unwrap());
@@ -256,13 +258,13 @@ async fn release_succeeds_after_a_reconnect_when_its_reply_is_lost() {
         let lease = Arc::clone(&lease);
         async move { lease.release_with("over".parse().unwrap()).await }
     });
-    wait_until(SOON, async || !bed.exists("cam1").await).await;
+    wait_until(TIMEOUT, async || !redis.exists("cam1").await).await;
     proxy.cut();
     proxy.resume().await;
     let last = release.await.unwrap().unwrap();
     assert_eq!((last.bytes_received, last.end_reason.as_deref()), (7, Some("over")));
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
-    assert!(!bed.exists("cam1").await);
+    assert!(!redis.exists("cam1").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,9 +272,9 @@ async fn leases_and_store_agree_when_futures_are_dropped_at_random() {
     const TASKS: u64 = 4;
     const CALLS: usize = 300;
     let seed = fastrand::u64(..);
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let leases = bed.leases(TTL).await;
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let leases = redis.leases(TTL).await;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..TASKS {
         let leases = leases.clone();
@@ -314,7 +316,7 @@ async fn leases_and_store_agree_when_futures_are_dropped_at_random() {
     }
     let (held, dropped): (Vec<_>, Vec<usize>) = tasks.join_all().await.into_iter().unzip();
     assert!(dropped.iter().sum::<usize>() > 50, "seed {seed}: too few futures were dropped: {dropped:?}");
-    let reader = store(bed.options(), TTL).await;
+    let reader = store(redis.options(), TTL).await;
     for lease in held.iter().flatten() {
         // If a dropped release was applied, the flush makes the lease notice it.
         let flushed = lease.flush().await;
@@ -334,6 +336,6 @@ async fn leases_and_store_agree_when_futures_are_dropped_at_random() {
         let lease = leases.acquire(stream(&format!("cam{task}"), MINE)).await.unwrap();
         lease.release().await.unwrap();
     }
-    assert!(leases.is_empty() && bed.index().await.is_empty(), "seed {seed}");
-    witness.settled(&bed, &format!("seed {seed}")).await;
+    assert!(leases.is_empty() && redis.index().await.is_empty(), "seed {seed}");
+    observer.wait_until_consistent(&redis, &format!("seed {seed}")).await;
 }

@@ -16,23 +16,23 @@ use testkit::wait_until;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Child;
 
-use super::{Bed, Dump, INDEX, SOON, assert_untouched, children, id, stream};
+use super::{Dump, INDEX, TIMEOUT, TestRedis, assert_untouched, id, stream, workers};
 use crate::cli::Running;
 
-const WORKER: &str = "redis::lease_processes::worker_holds_streams_until_superseded";
+const WORKER: &str = "redis::lease_processes::superseded_holder_ends_and_writes_nothing";
 const MINE: &str = "203.0.113.7:40112";
 const THEIRS: &str = "198.51.100.9:5000";
 
-async fn store(bed: &Bed, ttl: Duration) -> Arc<RedisRegistry> {
-    Arc::new(RedisRegistry::connect(bed.options().ttl(ttl)).await.unwrap())
+async fn store(redis: &TestRedis, ttl: Duration) -> Arc<RedisRegistry> {
+    Arc::new(RedisRegistry::connect(redis.options().ttl(ttl)).await.unwrap())
 }
 
 /// Keeps reporting and setting statuses until the lease has ended. Returns why it ended.
 async fn write_until_ended(lease: &Lease) -> LeaseEnd {
-    let began = Instant::now();
+    let started = Instant::now();
     let mut round = 0;
     while !matches!(lease.state(), LeaseState::Ended(_)) {
-        assert!(began.elapsed() < SOON * 3, "the lease did not end");
+        assert!(started.elapsed() < TIMEOUT * 3, "the lease did not end");
         round += 1;
         lease.report(StreamStats { bytes_received: 666 + round, ..StreamStats::default() });
         let status = if round % 2 == 0 { StreamStatus::Active } else { StreamStatus::Paused };
@@ -48,12 +48,12 @@ async fn write_until_ended(lease: &Lease) -> LeaseEnd {
     lease.ended().await
 }
 
-/// As a child process, holds streams. Run as a test, checks that a holder in this process writes nothing once superseded.
+/// In a worker process, holds streams. Otherwise, checks that a holder in this process writes nothing once superseded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn worker_holds_streams_until_superseded() {
-    let Some(task) = children::job() else {
-        let bed = Bed::start().await;
-        let (holders, others) = (store(&bed, SOON).await, store(&bed, SOON).await);
+async fn superseded_holder_ends_and_writes_nothing() {
+    let Some(task) = workers::job() else {
+        let redis = TestRedis::start().await;
+        let (holders, others) = (store(&redis, TIMEOUT).await, store(&redis, TIMEOUT).await);
         let lease = Leases::new(holders, LeaseOptions::default()).acquire(stream("cam0", MINE)).await.unwrap();
         let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver).lease();
         let theirs = stream("cam0", THEIRS);
@@ -95,9 +95,9 @@ struct Holder {
 }
 
 impl Holder {
-    async fn start(bed: &Bed, ttl: Duration, streams: u64) -> Self {
-        let task = format!("{}|{}|{streams}", bed.server.url(), ttl.as_millis());
-        let mut process = children::start(WORKER, &task);
+    async fn start(redis: &TestRedis, ttl: Duration, streams: u64) -> Self {
+        let task = format!("{}|{}|{streams}", redis.server.url(), ttl.as_millis());
+        let mut process = workers::start(WORKER, &task);
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
         while !line.ends_with("held\n") {
@@ -112,7 +112,7 @@ impl Holder {
             self.output.read_to_string(&mut output).await.unwrap();
             self.process.wait().await.unwrap()
         };
-        let status = tokio::time::timeout(SOON, end).await.unwrap();
+        let status = tokio::time::timeout(TIMEOUT, end).await.unwrap();
         let mut errors = String::new();
         if !status.success() {
             self.process.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
@@ -134,10 +134,10 @@ enum Action {
     RegisterAndUnregister,
 }
 
-/// Waits until the stopped holder's stream has expired, then acts as another publisher. Returns a dump of the server.
-async fn act_after_expiry(bed: &Bed, name: &str, action: Action) -> Dump {
-    let others = store(bed, SOON * 6).await;
-    wait_until(SOON, async || bed.text(name).await.is_none()).await;
+/// Waits until the stopped holder's stream has expired and then acts as another publisher. Returns a dump of the server.
+async fn act_after_expiry(redis: &TestRedis, name: &str, action: Action) -> Dump {
+    let others = store(redis, TIMEOUT * 6).await;
+    wait_until(TIMEOUT, async || redis.raw_json(name).await.is_none()).await;
     // Nothing keeps this registration alive, so only the holder could change the server after this.
     let leased = RegisterOptions::default().lease();
     let theirs = others.register_with(&stream(name, THEIRS), &leased).await.unwrap();
@@ -147,17 +147,17 @@ async fn act_after_expiry(bed: &Bed, name: &str, action: Action) -> Dump {
             .await
             .unwrap();
     }
-    bed.dump().await
+    redis.dump().await
 }
 
 /// Returns the events of a stream in the feed, without status changes.
-async fn feed_events(bed: &Bed, name: &str) -> Vec<String> {
-    let store = RedisRegistry::connect(bed.options().read_only()).await.unwrap();
+async fn feed_events(redis: &TestRedis, name: &str) -> Vec<String> {
+    let store = RedisRegistry::connect(redis.options().read_only()).await.unwrap();
     let tail = store.snapshot().await.unwrap().revision.unwrap();
     let mut watch = store.watch(WatchFrom::Oldest).await.unwrap();
     let mut events = Vec::new();
     loop {
-        let event = tokio::time::timeout(SOON, watch.next()).await.unwrap().unwrap();
+        let event = tokio::time::timeout(TIMEOUT, watch.next()).await.unwrap().unwrap();
         let status = matches!(event, Event::Changed { kind: ChangeKind::Status, .. });
         if let Some(stream) = event.stream().filter(|stream| stream.id.as_str() == name && !status) {
             events.push(format!("{} {}", event.as_str(), stream.source_addr));
@@ -185,44 +185,47 @@ fn assert_feed_events(events: &[String], action: Action) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holder_stopped_past_its_ttl_ends_and_writes_nothing() {
     for action in [Action::Register, Action::RegisterAndUnregister] {
-        let bed = Bed::start().await;
-        let witness = bed.witness().await;
-        let holder = Holder::start(&bed, Duration::from_secs(1), 1).await;
+        let redis = TestRedis::start().await;
+        let observer = redis.observe().await;
+        let holder = Holder::start(&redis, Duration::from_secs(1), 1).await;
         let process = holder.process.id().unwrap();
         // The holder is writing by now.
-        wait_until(SOON, async || String::from_utf8(bed.text("cam0").await.unwrap()).unwrap().contains("active")).await;
+        wait_until(TIMEOUT, async || {
+            String::from_utf8(redis.raw_json("cam0").await.unwrap()).unwrap().contains("active")
+        })
+        .await;
         signal(process, "STOP");
-        let before = act_after_expiry(&bed, "cam0", action).await;
+        let before = act_after_expiry(&redis, "cam0", action).await;
         signal(process, "CONT");
         let output = holder.ended().await;
         let by = if action == Action::Register { format!("Some({THEIRS:?})") } else { "None".to_owned() };
         assert!(output.contains(&format!("ended: Superseded {{ by: {by} }}")), "{action:?}: {output}");
-        assert_untouched(&before, &bed.dump().await, &format!("{action:?}"));
-        assert_feed_events(&feed_events(&bed, "cam0").await, action);
-        let _sweeping = store(&bed, SOON * 6).await;
-        witness.settled(&bed, &format!("{action:?}")).await;
+        assert_untouched(&before, &redis.dump().await, &format!("{action:?}"));
+        assert_feed_events(&feed_events(&redis, "cam0").await, action);
+        let _sweeping = store(&redis, TIMEOUT * 6).await;
+        observer.wait_until_consistent(&redis, &format!("{action:?}")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn register_hold_exits_with_4_when_stopped_past_its_ttl() {
     for action in [Action::Register, Action::RegisterAndUnregister] {
-        let bed = Bed::start().await;
-        let witness = bed.witness().await;
-        let url = bed.server.url();
+        let redis = TestRedis::start().await;
+        let observer = redis.observe().await;
+        let url = redis.server.url();
         let args = ["register", "--hold", "--ttl", "1s", "--store", &url, "--id", "cam0", "--type", "srt", "--source"];
         let mut holder = Running::start(&[&args[..], &[MINE]].concat());
         holder.line_with("is held");
         holder.signal("STOP");
-        let before = act_after_expiry(&bed, "cam0", action).await;
+        let before = act_after_expiry(&redis, "cam0", action).await;
         holder.signal("CONT");
         let by = if action == Action::Register { THEIRS } else { "another holder" };
         holder.line_with(&format!("\"cam0\" was taken over by {by}"));
         assert_eq!(holder.ended(), Some(4));
-        assert_untouched(&before, &bed.dump().await, &format!("{action:?}"));
-        assert_feed_events(&feed_events(&bed, "cam0").await, action);
-        let _sweeping = store(&bed, SOON * 6).await;
-        witness.settled(&bed, &format!("{action:?}")).await;
+        assert_untouched(&before, &redis.dump().await, &format!("{action:?}"));
+        assert_feed_events(&feed_events(&redis, "cam0").await, action);
+        let _sweeping = store(&redis, TIMEOUT * 6).await;
+        observer.wait_until_consistent(&redis, &format!("{action:?}")).await;
     }
 }
 
@@ -230,11 +233,11 @@ async fn register_hold_exits_with_4_when_stopped_past_its_ttl() {
 async fn streams_of_a_killed_holder_expire_once_with_their_last_records() {
     const STREAMS: u64 = 50;
     const TTL: Duration = Duration::from_secs(3);
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let sweepers = [store(&bed, TTL).await, store(&bed, TTL).await, store(&bed, TTL).await];
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let sweepers = [store(&redis, TTL).await, store(&redis, TTL).await, store(&redis, TTL).await];
     let mut watch = sweepers[0].watch(WatchFrom::Now).await.unwrap();
-    let mut holder = Holder::start(&bed, TTL, STREAMS).await;
+    let mut holder = Holder::start(&redis, TTL, STREAMS).await;
     // After one time to live, the heartbeats have kept all streams alive.
     tokio::time::sleep(TTL).await;
     assert_eq!(sweepers[0].list().await.unwrap().len() as u64, STREAMS);
@@ -242,12 +245,12 @@ async fn streams_of_a_killed_holder_expire_once_with_their_last_records() {
     holder.process.wait().await.unwrap();
     let mut last: BTreeMap<String, (Stream, Instant)> = BTreeMap::new();
     for stream in sweepers[0].list().await.unwrap() {
-        let left = u64::try_from(bed.pttl(stream.id.as_str()).await).unwrap();
+        let left = u64::try_from(redis.pttl(stream.id.as_str()).await).unwrap();
         last.insert(stream.id.to_string(), (stream, Instant::now() + Duration::from_millis(left)));
     }
     assert_eq!(last.len() as u64, STREAMS);
     // Another program removes entries from the index before the sweeps do.
-    let mut raw = bed.raw.clone();
+    let mut raw = redis.raw.clone();
     let pruner = tokio::spawn(async move {
         loop {
             let name = format!("cam{}", fastrand::u64(..STREAMS));
@@ -281,16 +284,16 @@ async fn streams_of_a_killed_holder_expire_once_with_their_last_records() {
         }
     };
     let closing = async {
-        let none_due = async || bed.server.cli(&["ZCARD", super::BOUNDED[1]]).await == "0";
-        wait_until(TTL + SOON, none_due).await;
+        let none_due = async || redis.server.cli(&["ZCARD", super::DUE]).await == "0";
+        wait_until(TTL + TIMEOUT, none_due).await;
         // Sweeps run every eighth of the time to live, so each store has swept once more by then.
-        let swept = async || bed.server.cli(&["HGET", super::FACTS, "swept"]).await.parse::<u128>().unwrap();
+        let swept = async || redis.server.cli(&["HGET", super::FEED_METADATA, "swept"]).await.parse::<u128>().unwrap();
         let since = swept().await;
-        wait_until(SOON, async || swept().await > since + (TTL / 4).as_millis()).await;
+        wait_until(TIMEOUT, async || swept().await > since + (TTL / 4).as_millis()).await;
         sweepers[0].register(&stream("end", THEIRS)).await.unwrap();
     };
     let (expiries, ()) = tokio::join!(expiries, closing);
     pruner.abort();
     assert_eq!((expiries.len(), expired), (last.len(), last.len()), "each stream expires once");
-    witness.settled(&bed, "all have expired").await;
+    observer.wait_until_consistent(&redis, "all have expired").await;
 }

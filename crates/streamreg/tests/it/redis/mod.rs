@@ -2,34 +2,34 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the test")]
 #![allow(clippy::print_stdout, reason = "measurements, shown with --nocapture")]
 
-mod children;
-mod dropping;
+mod cancellation;
+mod failed_changes;
 mod feed;
 mod feed_waits;
 mod foreign_records;
 mod full_memory;
 mod fuzz;
 mod get_many;
-mod half_registration;
 mod index;
 mod json;
 mod lease;
-mod lease_dropping;
+mod lease_cancellation;
 mod lease_processes;
 mod node;
+mod observer;
 mod operations;
 mod outage;
+mod permissions;
 mod races;
 mod readers;
-mod rights;
 mod scripts;
-mod settled;
 mod sweep;
-mod sweep_rights;
+mod sweep_permissions;
 mod take_over;
 mod ttl;
 mod view;
-mod watch_dropping;
+mod watch_cancellation;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -41,15 +41,16 @@ use stream_registry::{Error, RedisRegistry, Stream, StreamId, StreamType};
 use testkit::{RedisBuilder, RedisServer};
 
 pub(crate) const PREFIX: &str = "mirror:streams:";
-/// Auxiliary keys without a time to live.
-pub(crate) const BOUNDED: [&str; 2] = ["mirror:streams:\u{1f}feed", "mirror:streams:\u{1f}due"];
-pub(crate) const FACTS: &str = "mirror:streams:\u{1f}facts";
+pub(crate) const FEED: &str = "mirror:streams:\u{1f}feed";
+/// The sorted set of the times when the sweep checks each stream.
+pub(crate) const DUE: &str = "mirror:streams:\u{1f}due";
+pub(crate) const FEED_METADATA: &str = "mirror:streams:\u{1f}facts";
 pub(crate) const INDEX: &str = "mirror:streams:active";
 /// Password of all test users. No message may contain it.
-pub(crate) const PASSWORD: &str = "tell-nobody-9f3a";
+pub(crate) const PASSWORD: &str = "secret-9f3a";
 
 /// A Redis server and a connection with all permissions.
-pub(crate) struct Bed {
+pub(crate) struct TestRedis {
     pub(crate) server: RedisServer,
     pub(crate) raw: MultiplexedConnection,
 }
@@ -57,8 +58,8 @@ pub(crate) struct Bed {
 /// Content of a server: type, serialised value and remaining TTL of each key.
 pub(crate) type Dump = BTreeMap<Vec<u8>, (String, Vec<u8>, i64)>;
 
-pub(crate) fn id(text: &str) -> StreamId {
-    text.parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))
+pub(crate) fn id(name: &str) -> StreamId {
+    name.parse().unwrap_or_else(|error| panic!("{name:?}: {error}"))
 }
 
 pub(crate) fn stream(name: &str, source: &str) -> Stream {
@@ -77,10 +78,10 @@ pub(crate) fn assert_no_secret(error: &Error) {
         all.push_str(&format!(" {cause} {cause:?}"));
         source = cause.source();
     }
-    assert!(!all.contains(PASSWORD), "a password in {all}");
+    assert!(!all.contains(PASSWORD), "the error contains the password: {all}");
 }
 
-impl Bed {
+impl TestRedis {
     pub(crate) async fn start() -> Self {
         Self::with(RedisServer::builder()).await
     }
@@ -90,8 +91,8 @@ impl Bed {
     }
 
     pub(crate) async fn of(server: RedisServer) -> Self {
-        // A busy machine may be slow.
-        let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(SOON));
+        // The default is too short for a busy machine.
+        let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(TIMEOUT));
         let raw = server.client().get_multiplexed_async_connection_with_config(&config).await.unwrap();
         Self { server, raw }
     }
@@ -120,22 +121,23 @@ impl Bed {
         let _: String = command.query_async(&mut raw).await.unwrap_or_else(|error| panic!("{rules}: {error}"));
     }
 
-    /// Stores a record as another program does; a `px` of 0 sets no TTL.
-    pub(crate) async fn put(&self, name: &str, text: impl AsRef<[u8]>, px: u64) {
-        self.put_only(name, text, px).await;
+    /// Stores a record and its index entry as another program does; a `px` of 0 sets no TTL.
+    pub(crate) async fn put(&self, name: &str, raw_json: impl AsRef<[u8]>, px: u64) {
+        self.put_unindexed(name, raw_json, px).await;
         let _: i64 = self.raw.clone().sadd(INDEX, name).await.unwrap();
     }
 
-    pub(crate) async fn put_only(&self, name: &str, text: impl AsRef<[u8]>, px: u64) {
+    /// Stores a record without an index entry; a `px` of 0 sets no TTL.
+    pub(crate) async fn put_unindexed(&self, name: &str, raw_json: impl AsRef<[u8]>, px: u64) {
         let mut command = ::redis::cmd("SET");
-        command.arg(key(name)).arg(text.as_ref());
+        command.arg(key(name)).arg(raw_json.as_ref());
         if px > 0 {
             command.arg("PX").arg(px);
         }
         let _: String = command.query_async(&mut self.raw.clone()).await.unwrap();
     }
 
-    pub(crate) async fn text(&self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) async fn raw_json(&self, name: &str) -> Option<Vec<u8>> {
         self.raw.clone().get(key(name)).await.unwrap()
     }
 
@@ -156,11 +158,11 @@ impl Bed {
         let keys: Vec<Vec<u8>> = raw.keys("*").await.unwrap();
         let mut answers = Vec::new();
         for keys in keys.chunks(500) {
-            let mut ask = ::redis::pipe();
+            let mut pipeline = ::redis::pipe();
             for key in keys {
-                ask.cmd("TYPE").arg(key).cmd("DUMP").arg(key).cmd("PTTL").arg(key);
+                pipeline.cmd("TYPE").arg(key).cmd("DUMP").arg(key).cmd("PTTL").arg(key);
             }
-            let values: Vec<::redis::Value> = ask.query_async(&mut raw).await.unwrap();
+            let values: Vec<::redis::Value> = pipeline.query_async(&mut raw).await.unwrap();
             answers.extend(values.chunks_exact(3).map(|one| {
                 ::redis::from_redis_value::<(String, Option<Vec<u8>>, i64)>(::redis::Value::Array(one.to_vec()))
                     .unwrap()
@@ -175,23 +177,23 @@ impl Bed {
                 value = members.into_iter().collect::<Vec<_>>().join(&b'\n');
             }
             // Every sweep changes the feed metadata.
-            if left != -2 && key != FACTS.as_bytes() {
+            if left != -2 && key != FEED_METADATA.as_bytes() {
                 dump.insert(key, (kind, value, left));
             }
         }
         dump
     }
 
-    /// Asserts that the index lists exactly the stored records and that all other keys have a TTL or a bound.
-    pub(crate) async fn assert_whole(&self, context: &str) {
+    /// Asserts that the index lists exactly the stored records and that all other keys have a TTL or a bounded size.
+    pub(crate) async fn assert_consistent(&self, context: &str) {
         let index = self.index().await;
         let mut records = BTreeSet::new();
         for (key, (_, _, left)) in self.dump().await {
-            // These keys are bounded by the length of the feed, the number of streams and the fixed metadata fields.
-            if key == INDEX.as_bytes() || BOUNDED.iter().any(|name| key == name.as_bytes()) {
+            // These keys have a bounded size: by the number of streams and by the maximum length of the feed.
+            if [INDEX, FEED, DUE].iter().any(|name| key == name.as_bytes()) {
                 continue;
             }
-            assert!(left > 0, "{context}: {:?} has no time to live", String::from_utf8_lossy(&key));
+            assert!(left > 0, "{context}: {:?} has no TTL", String::from_utf8_lossy(&key));
             let name = key.strip_prefix(PREFIX.as_bytes()).expect("every key has the prefix").to_vec();
             if name[0] != 0x1f {
                 records.insert(name);
@@ -213,10 +215,11 @@ pub(crate) fn assert_untouched(before: &Dump, after: &Dump, context: &str) {
     for (key, (kind, value, left)) in before {
         let (kind_now, value_now, left_now) = &after[key];
         let key = String::from_utf8_lossy(key);
-        assert_eq!((kind, value), (kind_now, value_now), "{context}: {key:?} has changed");
+        assert_eq!((kind, value), (kind_now, value_now), "{context}: {key:?} changed");
         let lowered = *left == -1 && *left_now == -1 || *left > 0 && *left_now > 0 && left_now <= left;
         assert!(lowered, "{context}: the TTL of {key:?} rose from {left} to {left_now} ms");
     }
 }
 
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// Time limit of each condition. It is long enough for a busy machine.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);

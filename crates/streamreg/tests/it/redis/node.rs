@@ -7,15 +7,15 @@ use stream_registry::{Registry as _, StreamStatus};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::{Bed, SOON, id};
+use super::{TIMEOUT, TestRedis, id};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn example_node_keeps_its_stream_live_in_redis_until_ctrl_c() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     let example = Command::new(testkit::node_example())
-        .arg(bed.server.url())
+        .arg(redis.server.url())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -23,7 +23,7 @@ async fn example_node_keeps_its_stream_live_in_redis_until_ctrl_c() {
         .unwrap();
 
     // Two reports: from the second one on, the example has certainly installed its signal handler.
-    testkit::wait_until(SOON, async || {
+    testkit::wait_until(TIMEOUT, async || {
         store.get(&id("cam1")).await.is_ok_and(|stream| stream.bytes_received >= 250_040)
     })
     .await;
@@ -32,13 +32,13 @@ async fn example_node_keeps_its_stream_live_in_redis_until_ctrl_c() {
 
     let pid = example.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
-    let output = timeout(SOON, example.wait_with_output()).await.unwrap().unwrap();
+    let output = timeout(TIMEOUT, example.wait_with_output()).await.unwrap().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{printed}");
     assert!(printed.ends_with("bytes: node stopped\n"), "{printed}");
     assert!(store.get(&id("cam1")).await.is_err());
     loop {
-        let event = timeout(SOON, watch.next()).await.expect("the removal is in the feed").unwrap();
+        let event = timeout(TIMEOUT, watch.next()).await.expect("the removal is in the feed").unwrap();
         if let Event::Ended { reason, last, .. } = event {
             assert_eq!(reason, Ending::Unregistered("node stopped".parse().unwrap()));
             assert!(last.bytes_received >= 250_040, "{last:?}");

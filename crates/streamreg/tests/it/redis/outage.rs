@@ -9,7 +9,7 @@ use stream_registry::{ErrorKind, RedisRegistry, Registry, Result};
 use testkit::{Data, FaultProxy};
 
 use super::operations::{SOURCE, Verb};
-use super::{Bed, id, stream};
+use super::{TestRedis, id, stream};
 
 /// Upper bound of the time of a call.
 const MAX_CALL_TIME: Duration = Duration::from_secs(2);
@@ -125,20 +125,20 @@ async fn wait(time: Duration) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_recover_after_the_server_is_killed_and_restarted() {
-    let mut bed = Bed::start().await;
-    let store = Arc::new(bed.store().await);
+    let mut redis = TestRedis::start().await;
+    let store = Arc::new(redis.store().await);
     prepare(&store).await;
     let callers = Callers::start(&store);
     wait(Duration::from_millis(300)).await;
-    bed.server.cli(&["SAVE"]).await;
+    redis.server.cli(&["SAVE"]).await;
     let down = Instant::now();
-    bed.server.kill();
+    redis.server.kill();
     wait(Duration::from_millis(1_500)).await;
     let error = store.get(&id("cam1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let error = Verb::Heartbeat.run(&store, "cam1").await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Unavailable, false), "{error:?}");
-    bed.server.restart(Data::Kept).await;
+    redis.server.restart(Data::Kept).await;
     let up = Instant::now();
     wait(Duration::from_secs(2)).await;
     check(&callers.stop().await, down, up, "kill and restart");
@@ -146,15 +146,15 @@ async fn calls_recover_after_the_server_is_killed_and_restarted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_recover_after_the_server_is_stopped_for_five_seconds() {
-    let bed = Bed::start().await;
-    let store = Arc::new(bed.store().await);
+    let redis = TestRedis::start().await;
+    let store = Arc::new(redis.store().await);
     prepare(&store).await;
     let callers = Callers::start(&store);
     wait(Duration::from_millis(300)).await;
     let down = Instant::now();
-    bed.server.pause();
+    redis.server.pause();
     wait(Duration::from_secs(5)).await;
-    bed.server.resume();
+    redis.server.resume();
     let up = Instant::now();
     wait(Duration::from_secs(2)).await;
     check(&callers.stop().await, down, up, "SIGSTOP");
@@ -162,8 +162,8 @@ async fn calls_recover_after_the_server_is_stopped_for_five_seconds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_recover_after_each_kind_of_network_fault() {
-    let bed = Bed::start().await;
-    let proxy = FaultProxy::start(bed.server.addr()).await;
+    let redis = TestRedis::start().await;
+    let proxy = FaultProxy::start(redis.server.addr()).await;
     let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
     let store = Arc::new(RedisRegistry::connect(options).await.unwrap());
     prepare(&store).await;
@@ -195,20 +195,20 @@ async fn calls_recover_after_each_kind_of_network_fault() {
         let up = Instant::now();
         wait(MAX_RECOVERY + Duration::from_millis(400)).await;
         check(&callers.stop().await, down, up, fault);
-        bed.assert_whole(fault).await;
+        redis.assert_consistent(fault).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn first_call_after_a_restart_succeeds_on_an_idle_connection() {
-    let mut bed = Bed::start().await;
+    let mut redis = TestRedis::start().await;
     for unix in [false, true] {
-        let url = if unix { bed.server.unix_url() } else { bed.server.url() };
+        let url = if unix { redis.server.unix_url() } else { redis.server.url() };
         let store = RedisRegistry::connect(url.parse().unwrap()).await.unwrap();
         for round in 0..4_u8 {
             store.register(&stream("cam1", SOURCE)).await.unwrap();
             store.list().await.unwrap();
-            bed.server.restart(Data::Kept).await;
+            redis.server.restart(Data::Kept).await;
             // Each round makes another kind of call first.
             let result = match round {
                 0 => store.get(&id("cam1")).await.map(|_| ()),
@@ -223,22 +223,22 @@ async fn first_call_after_a_restart_succeeds_on_an_idle_connection() {
 
 #[tokio::test]
 async fn list_and_list_page_time_out_when_the_server_is_stopped() {
-    let bed = Bed::start().await;
+    let redis = TestRedis::start().await;
     for connected in [true, false] {
-        let store = bed.store().await;
+        let store = redis.store().await;
         store.register(&stream("cam1", SOURCE)).await.unwrap();
         if connected {
             store.list().await.unwrap();
         }
-        bed.server.pause();
+        redis.server.pause();
         for round in 0..2 {
             for name in ["list", "list_page"] {
-                let began = Instant::now();
+                let started = Instant::now();
                 let error = match name {
                     "list" => store.list().await.map(|_| ()).unwrap_err(),
                     _ => store.list_page(None, std::num::NonZeroU32::MIN).await.map(|_| ()).unwrap_err(),
                 };
-                let took = began.elapsed();
+                let took = started.elapsed();
                 assert!(
                     took <= MAX_CALL_TIME + SLACK,
                     "{name}, connected {connected}, round {round}: {took:?}: {error:?}"
@@ -246,15 +246,15 @@ async fn list_and_list_page_time_out_when_the_server_is_stopped() {
                 assert!(error.is_retryable() && !error.may_have_applied(), "{name}: {error:?}");
             }
         }
-        bed.server.resume();
+        redis.server.resume();
         store.list().await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn every_call_returns_closed_after_close() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     store.register(&stream("cam1", SOURCE)).await.unwrap();
     store.close().await.unwrap();
     store.close().await.unwrap();
@@ -269,20 +269,20 @@ async fn every_call_returns_closed_after_close() {
 
 #[tokio::test]
 async fn list_keeps_its_strategy_while_the_server_cannot_read() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     store.register(&stream("cam1", "h:1")).await.unwrap();
     // The server accepts commands but rejects reads, as it does while it loads its data.
-    bed.server.cli(&["CONFIG", "SET", "replica-serve-stale-data", "no"]).await;
-    bed.server.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    redis.server.cli(&["CONFIG", "SET", "replica-serve-stale-data", "no"]).await;
+    redis.server.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
     for _ in 0..3 {
         let error = store.list().await.unwrap_err();
         assert!(error.kind() == ErrorKind::Unavailable && error.is_retryable(), "{error:?}");
         assert!(error.message().contains("has lost its primary"), "{error}");
     }
-    bed.server.cli(&["REPLICAOF", "NO", "ONE"]).await;
-    bed.server.cli(&["CONFIG", "RESETSTAT"]).await;
+    redis.server.cli(&["REPLICAOF", "NO", "ONE"]).await;
+    redis.server.cli(&["CONFIG", "RESETSTAT"]).await;
     assert_eq!(store.list().await.unwrap().len(), 1);
-    let stats = bed.server.cli(&["INFO", "commandstats"]).await;
+    let stats = redis.server.cli(&["INFO", "commandstats"]).await;
     assert!(stats.contains("cmdstat_sort_ro:calls=1"), "{stats}");
 }

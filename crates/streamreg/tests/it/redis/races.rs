@@ -10,17 +10,17 @@ use stream_registry::{ErrorKind, Outcome, RedisRegistry, RegisterOptions, Regist
 use testkit::{RedisServer, wait_until};
 
 use super::operations::{SOURCE, Verb};
-use super::{Bed, children, id, stream};
+use super::{TestRedis, id, stream, workers};
 
 const PROCESSES: usize = 4;
 const TASKS: usize = 16;
 const ROUNDS: usize = 200;
 const NEW_IDS: usize = 320;
 
-/// Runs as one of four processes if the environment names a job, and otherwise races only its own tasks.
+/// In a worker process, competes with the tasks of three other processes. Otherwise, only its own tasks compete.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn race_worker_process() {
-    let assignment = children::job();
+async fn exactly_one_of_16_tasks_wins_each_registration() {
+    let assignment = workers::job();
     let (_server, url, job, process) = match &assignment {
         Some(assignment) => {
             let mut parts = assignment.split('|').map(str::to_owned);
@@ -113,8 +113,8 @@ async fn barrier(url: &str, round: usize) {
     let () = ::redis::cmd("INCR").arg(&key).query_async(&mut raw).await.unwrap();
     let all = i64::try_from(PROCESSES).unwrap();
     loop {
-        let here: i64 = ::redis::cmd("GET").arg(&key).query_async(&mut raw).await.unwrap();
-        if here >= all {
+        let arrived: i64 = ::redis::cmd("GET").arg(&key).query_async(&mut raw).await.unwrap();
+        if arrived >= all {
             return;
         }
         tokio::time::sleep(Duration::from_micros(300)).await;
@@ -122,31 +122,36 @@ async fn barrier(url: &str, round: usize) {
 }
 
 /// Runs four worker processes with one job and waits for all of them.
-async fn processes(url: &str, job: &str) {
-    let children: Vec<_> = (0..PROCESSES)
-        .map(|process| children::start("redis::races::race_worker_process", &format!("{url}|{job}|{process}")))
+async fn run_workers(url: &str, job: &str) {
+    let workers: Vec<_> = (0..PROCESSES)
+        .map(|process| {
+            workers::start(
+                "redis::races::exactly_one_of_16_tasks_wins_each_registration",
+                &format!("{url}|{job}|{process}"),
+            )
+        })
         .collect();
-    futures_util::future::join_all(children.into_iter().map(children::ended)).await;
+    futures_util::future::join_all(workers.into_iter().map(workers::wait)).await;
 }
 
 #[tokio::test]
 async fn exactly_one_of_64_tasks_in_4_processes_wins_each_registration() {
-    let bed = Bed::start().await;
-    processes(&bed.server.url(), "register").await;
-    let store = bed.store().await;
+    let redis = TestRedis::start().await;
+    run_workers(&redis.server.url(), "register").await;
+    let store = redis.store().await;
     let mut sources = BTreeSet::new();
     for round in 0..ROUNDS {
         let winners: Vec<String> = ::redis::cmd("LRANGE")
             .arg(format!("test:winners:{round}"))
             .arg(0)
             .arg(-1)
-            .query_async(&mut bed.raw.clone())
+            .query_async(&mut redis.raw.clone())
             .await
             .unwrap();
         assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
-        let there = store.get(&id(&format!("round{round}"))).await.unwrap();
-        assert_eq!(there.source_addr, winners[0], "round {round}");
-        sources.insert(there.source_addr.split(':').next().unwrap().to_owned());
+        let stored = store.get(&id(&format!("round{round}"))).await.unwrap();
+        assert_eq!(stored.source_addr, winners[0], "round {round}");
+        sources.insert(stored.source_addr.split(':').next().unwrap().to_owned());
     }
     assert!(sources.len() > 1, "the processes did not compete: only {sources:?} won");
     assert_eq!(store.list().await.unwrap().len(), ROUNDS);
@@ -154,22 +159,22 @@ async fn exactly_one_of_64_tasks_in_4_processes_wins_each_registration() {
 
 #[tokio::test]
 async fn register_new_in_4_processes_generates_distinct_ids() {
-    let bed = Bed::start().await;
-    processes(&bed.server.url(), "new").await;
-    let listed: BTreeSet<_> = bed.store().await.list().await.unwrap().into_iter().map(|stream| stream.id).collect();
+    let redis = TestRedis::start().await;
+    run_workers(&redis.server.url(), "new").await;
+    let listed: BTreeSet<_> = redis.store().await.list().await.unwrap().into_iter().map(|stream| stream.id).collect();
     assert_eq!(listed.len(), PROCESSES * NEW_IDS, "each call registered its own stream");
-    bed.assert_whole("after register_new").await;
+    redis.assert_consistent("after register_new").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_fails_while_the_script_cache_is_flushed() {
-    let bed = Bed::start().await;
-    let store = Arc::new(bed.store().await);
-    bed.user("scripts", "+@all -sort_ro allkeys").await;
-    let lister = Arc::new(bed.store_as("scripts").await);
+    let redis = TestRedis::start().await;
+    let store = Arc::new(redis.store().await);
+    redis.user("scripts", "+@all -sort_ro allkeys").await;
+    let lister = Arc::new(redis.store_as("scripts").await);
     let stop = Arc::new(AtomicBool::new(false));
     let flusher = tokio::spawn({
-        let (stop, mut raw) = (Arc::clone(&stop), bed.raw.clone());
+        let (stop, mut raw) = (Arc::clone(&stop), redis.raw.clone());
         async move {
             let mut flushed = 0;
             while !stop.load(Ordering::Relaxed) {
@@ -199,6 +204,6 @@ async fn no_call_fails_while_the_script_cache_is_flushed() {
     }
     stop.store(true, Ordering::Relaxed);
     assert!(flusher.await.unwrap() > 50);
-    wait_until(super::SOON, async || bed.index().await.is_empty()).await;
-    bed.assert_whole("after the flushes").await;
+    wait_until(super::TIMEOUT, async || redis.index().await.is_empty()).await;
+    redis.assert_consistent("after the flushes").await;
 }

@@ -9,24 +9,24 @@ use testkit::Replica;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::operations::ALL;
-use super::{Bed, INDEX, PASSWORD, id, stream};
+use super::{INDEX, PASSWORD, TestRedis, id, stream};
 
 const STREAMS: usize = 300;
 
-async fn filled() -> (Bed, RedisRegistry) {
-    let bed = Bed::start().await;
-    let owner = bed.store().await;
+async fn redis_with_streams() -> (TestRedis, RedisRegistry) {
+    let redis = TestRedis::start().await;
+    let owner = redis.store().await;
     for at in 0..STREAMS {
         owner.register(&stream(&format!("cam{at}"), "h:1")).await.unwrap();
     }
     // Ids without a record, a key of the wrong type, and an unreadable record.
     for stale in ["gone1", "gone2"] {
-        bed.server.cli(&["SADD", INDEX, stale]).await;
+        redis.server.cli(&["SADD", INDEX, stale]).await;
     }
-    bed.server.cli(&["SADD", INDEX, "wrong"]).await;
-    bed.server.cli(&["HSET", "mirror:streams:wrong", "a", "b"]).await;
-    bed.put("unreadable", "not json", 0).await;
-    (bed, owner)
+    redis.server.cli(&["SADD", INDEX, "wrong"]).await;
+    redis.server.cli(&["HSET", "mirror:streams:wrong", "a", "b"]).await;
+    redis.put("unreadable", "not json", 0).await;
+    (redis, owner)
 }
 
 /// Reads with every method and asserts the number of streams that each one returns.
@@ -59,7 +59,7 @@ async fn read_all(store: &RedisRegistry, context: &str) {
 
 #[tokio::test]
 async fn readers_with_few_permissions_read_everything() {
-    let (bed, _) = filled().await;
+    let (redis, _) = redis_with_streams().await;
     for (name, rules) in [
         ("narrow", "+@read +@connection ~mirror:streams:*"),
         ("narrow_read_key", "+@read +@connection %R~mirror:streams:*"),
@@ -70,18 +70,19 @@ async fn readers_with_few_permissions_read_everything() {
         ("no_sort", "allkeys +@all -sort_ro"),
         ("no_sort_no_scripts", "allkeys +@all -sort_ro -evalsha -eval"),
     ] {
-        bed.user(name, rules).await;
+        redis.user(name, rules).await;
         for read_only in [true, false] {
             // Stale ids exist in each case. A store that has the permission removes them.
-            bed.server.cli(&["SADD", INDEX, "gone1", "gone2"]).await;
-            let mut options: stream_registry::redis::RedisOptions = bed.server.url_as(name, PASSWORD).parse().unwrap();
+            redis.server.cli(&["SADD", INDEX, "gone1", "gone2"]).await;
+            let mut options: stream_registry::redis::RedisOptions =
+                redis.server.url_as(name, PASSWORD).parse().unwrap();
             options.read_only = read_only;
             let store = RedisRegistry::connect(options).await;
             let store = store.unwrap_or_else(|error| panic!("{rules}: {error:?}"));
             let context = format!("{rules}, read_only {read_only}");
             read_all(&store, &context).await;
             let may_write = rules.contains("+@all") && !rules.contains("-eval") && !read_only;
-            assert_eq!(bed.index().await.contains(&b"gone1"[..]), !may_write, "{context}");
+            assert_eq!(redis.index().await.contains(&b"gone1"[..]), !may_write, "{context}");
             let counted = store.counters();
             assert_eq!(counted.pruned > 0, may_write, "{context}: {counted:?}");
             assert_eq!(counted.prune_failures > 0, !may_write && !read_only, "{context}: {counted:?}");
@@ -97,10 +98,10 @@ async fn readers_with_few_permissions_read_everything() {
 
 #[tokio::test]
 async fn snapshot_has_no_revision_without_permission_to_read_feed_metadata() {
-    let (bed, _) = filled().await;
+    let (redis, _) = redis_with_streams().await;
     for rules in ["+@read +@connection +@scripting -hmget ~mirror:streams:*", "+@read +@connection -hmget allkeys"] {
-        bed.user("facts", rules).await;
-        let options: stream_registry::redis::RedisOptions = bed.server.url_as("facts", PASSWORD).parse().unwrap();
+        redis.user("no_hmget", rules).await;
+        let options: stream_registry::redis::RedisOptions = redis.server.url_as("no_hmget", PASSWORD).parse().unwrap();
         let store = RedisRegistry::connect(options.read_only()).await.unwrap();
         let snapshot = store.snapshot().await.unwrap();
         assert_eq!((snapshot.streams.len(), snapshot.revision), (STREAMS, None), "{rules}");
@@ -109,35 +110,35 @@ async fn snapshot_has_no_revision_without_permission_to_read_feed_metadata() {
 
 #[tokio::test]
 async fn list_accepts_the_maximum_timeout() {
-    let (bed, _) = filled().await;
-    let store = RedisRegistry::connect(bed.options().list_timeout(Duration::MAX)).await.unwrap();
+    let (redis, _) = redis_with_streams().await;
+    let store = RedisRegistry::connect(redis.options().list_timeout(Duration::MAX)).await.unwrap();
     assert_eq!(store.list().await.unwrap().len(), STREAMS);
 }
 
 #[tokio::test]
 async fn replica_serves_reads() {
-    let (bed, owner) = filled().await;
+    let (redis, owner) = redis_with_streams().await;
     // Its sweep removes stale ids as well.
     owner.close().await.unwrap();
-    bed.server.cli(&["SADD", INDEX, "gone0"]).await;
-    let replica = Replica::of(&bed.server).await;
-    replica.caught_up(&bed.server).await;
+    redis.server.cli(&["SADD", INDEX, "gone0"]).await;
+    let replica = Replica::of(&redis.server).await;
+    replica.caught_up(&redis.server).await;
     for read_only in [true, false] {
         let mut options: stream_registry::redis::RedisOptions = replica.url().parse().unwrap();
         options.read_only = read_only;
         let store = RedisRegistry::connect(options).await.unwrap();
         read_all(&store, &format!("a replica, read_only {read_only}")).await;
     }
-    assert!(bed.index().await.contains(&b"gone0"[..]), "a store on a replica cannot remove stale ids");
-    bed.store().await.list().await.unwrap();
-    assert!(!bed.index().await.contains(&b"gone0"[..]), "a store on the primary can");
+    assert!(redis.index().await.contains(&b"gone0"[..]), "a store on a replica cannot remove stale ids");
+    redis.store().await.list().await.unwrap();
+    assert!(!redis.index().await.contains(&b"gone0"[..]), "a store on the primary can");
 }
 
 /// Returns every command that the server receives while `reads` runs, with its arguments.
-pub(super) async fn watched<F: Future<Output = ()>>(bed: &Bed, reads: F) -> Vec<String> {
+pub(super) async fn commands_during<F: Future<Output = ()>>(redis: &TestRedis, reads: F) -> Vec<String> {
     let mut child = tokio::process::Command::new("redis-cli")
         .arg("-s")
-        .arg(bed.server.socket())
+        .arg(redis.server.socket())
         .arg("MONITOR")
         .stdout(std::process::Stdio::piped())
         .kill_on_drop(true)
@@ -146,10 +147,10 @@ pub(super) async fn watched<F: Future<Output = ()>>(bed: &Bed, reads: F) -> Vec<
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("OK"));
     reads.await;
-    bed.server.cli(&["ECHO", "that was all"]).await;
+    redis.server.cli(&["ECHO", "end of the commands"]).await;
     let mut seen = Vec::new();
     while let Some(line) = lines.next_line().await.unwrap() {
-        if line.contains("that was all") {
+        if line.contains("end of the commands") {
             break;
         }
         seen.push(line);
@@ -160,12 +161,12 @@ pub(super) async fn watched<F: Future<Output = ()>>(bed: &Bed, reads: F) -> Vec<
 
 #[tokio::test]
 async fn read_only_store_writes_nothing() {
-    let (bed, _) = filled().await;
-    bed.user("scripts", "+@read +@connection +@scripting +time ~mirror:streams:*").await;
-    bed.user("plain", "+@read +@connection +time ~mirror:streams:*").await;
-    let before = bed.dump().await;
-    let urls = [bed.server.url(), bed.server.url_as("scripts", PASSWORD), bed.server.url_as("plain", PASSWORD)];
-    let seen = watched(&bed, async {
+    let (redis, _) = redis_with_streams().await;
+    redis.user("scripts", "+@read +@connection +@scripting +time ~mirror:streams:*").await;
+    redis.user("plain", "+@read +@connection +time ~mirror:streams:*").await;
+    let before = redis.dump().await;
+    let urls = [redis.server.url(), redis.server.url_as("scripts", PASSWORD), redis.server.url_as("plain", PASSWORD)];
+    let seen = commands_during(&redis, async {
         for url in &urls {
             let options: stream_registry::redis::RedisOptions = url.parse().unwrap();
             let store = RedisRegistry::connect(options.read_only()).await.unwrap();
@@ -191,5 +192,5 @@ async fn read_only_store_writes_nothing() {
     // The only script is the one whose flags forbid writes.
     let scripts = seen.iter().filter(|line| line.contains("\"EVAL\""));
     assert!(scripts.clone().count() > 0 && scripts.clone().all(|line| line.contains("#!lua flags=no-writes")));
-    super::assert_untouched(&before, &bed.dump().await, "read only");
+    super::assert_untouched(&before, &redis.dump().await, "read only");
 }

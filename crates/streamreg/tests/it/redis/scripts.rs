@@ -27,46 +27,46 @@ fn scripts() -> BTreeMap<String, String> {
 }
 
 /// Splits a script into its header comment and its code.
-fn parts(text: &str) -> (Vec<&str>, String) {
-    let header = text.lines().skip(1).take_while(|line| line.starts_with("--")).collect::<Vec<_>>();
+fn parts(source: &str) -> (Vec<&str>, String) {
+    let header = source.lines().skip(1).take_while(|line| line.starts_with("--")).collect::<Vec<_>>();
     let code: Vec<_> =
-        text.lines().skip(1 + header.len()).filter(|line| !line.trim_start().starts_with("--")).collect();
+        source.lines().skip(1 + header.len()).filter(|line| !line.trim_start().starts_with("--")).collect();
     (header, code.join("\n"))
 }
 
 /// Parses declared indices: `KEYS[1]` is 1, `KEYS[2..]` is 2 and open, and `ARGV` alone is 1 and open.
 fn declared(header: &[&str], table: &str) -> (BTreeSet<usize>, bool) {
-    let (mut places, mut open) = (BTreeSet::new(), false);
+    let (mut indices, mut open) = (BTreeSet::new(), false);
     for line in header {
         let Some(rest) = line.strip_prefix("-- ").and_then(|line| line.strip_prefix(table)) else { continue };
         match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((place, _)) => {
-                open |= place.ends_with("..");
-                places.insert(place.trim_end_matches('.').parse().unwrap());
+            Some((index, _)) => {
+                open |= index.ends_with("..");
+                indices.insert(index.trim_end_matches('.').parse().unwrap());
             }
             None => {
                 open = true;
-                places.insert(1);
+                indices.insert(1);
             }
         }
     }
-    (places, open)
+    (indices, open)
 }
 
 /// Returns the indices that the code uses, e.g. `KEYS[2]` or the two of `local a, b = unpack(KEYS)`.
 fn used(code: &str, table: &str) -> BTreeSet<usize> {
-    let mut places = BTreeSet::new();
+    let mut indices = BTreeSet::new();
     for (at, _) in code.match_indices(&format!("{table}[")) {
         let inside = &code[at + table.len() + 1..];
-        if let Some(place) = inside.split(']').next().and_then(|inside| inside.parse().ok()) {
-            places.insert(place);
+        if let Some(index) = inside.split(']').next().and_then(|inside| inside.parse().ok()) {
+            indices.insert(index);
         }
     }
     for line in code.lines().filter(|line| line.ends_with(&format!("= unpack({table})"))) {
         let names = line.trim_start_matches("local ").split('=').next().unwrap().split(',').count();
-        places.extend(1..=names);
+        indices.extend(1..=names);
     }
-    places
+    indices
 }
 
 #[test]
@@ -81,24 +81,24 @@ fn every_script_has_the_expected_first_line_and_flags() {
 
 #[test]
 fn script_headers_list_exactly_the_keys_and_arguments_used() {
-    for (name, text) in scripts() {
-        let (header, code) = parts(&text);
+    for (name, source) in scripts() {
+        let (header, code) = parts(&source);
         for word in ["KEYS", "ARGV", "Output", "Events"] {
             assert!(header.iter().any(|line| line.starts_with(&format!("-- {word}"))), "{name}.lua has no {word}");
         }
         for table in ["KEYS", "ARGV"] {
-            let (places, open) = declared(&header, table);
+            let (indices, open) = declared(&header, table);
             let used = used(&code, table);
-            let all: BTreeSet<usize> = (1..=*places.last().unwrap()).collect();
-            assert_eq!(places, all, "{name}.lua: {table} in its header has gaps");
-            for place in &used {
-                assert!(places.contains(place) || open, "{name}.lua uses {table}[{place}], which its header lacks");
+            let all: BTreeSet<usize> = (1..=*indices.last().unwrap()).collect();
+            assert_eq!(indices, all, "{name}.lua: {table} in its header has gaps");
+            for index in &used {
+                assert!(indices.contains(index) || open, "{name}.lua uses {table}[{index}], which its header lacks");
             }
             // Code reads an open list with `ipairs`, `#`, `unpack` or a running index.
-            let last = *places.last().unwrap();
-            for place in &places {
-                let reached = used.contains(place) || open && *place == last && code.contains(table);
-                assert!(reached, "{name}.lua's header lists {table}[{place}], which it does not use");
+            let last = *indices.last().unwrap();
+            for index in &indices {
+                let reached = used.contains(index) || open && *index == last && code.contains(table);
+                assert!(reached, "{name}.lua's header lists {table}[{index}], which it does not use");
             }
         }
     }
@@ -106,18 +106,18 @@ fn script_headers_list_exactly_the_keys_and_arguments_used() {
 
 #[test]
 fn callers_pass_exactly_the_keys_and_arguments_of_the_header() {
-    for (name, text) in scripts() {
-        let (header, _) = parts(&text);
+    for (name, source) in scripts() {
+        let (header, _) = parts(&source);
         let caller = std::fs::read_to_string(folder().join("ops").join(format!("{name}.rs"))).unwrap();
         let caller = caller.split("#[cfg(test)]").next().unwrap();
         assert!(caller.contains(&format!("include_str!(\"{name}.lua\")")), "{name}.rs calls another script");
-        let (places, open) = declared(&header, "ARGV");
+        let (indices, open) = declared(&header, "ARGV");
         let calls = caller.lines().filter(|line| line.contains(" call.arg("));
         let given: usize = calls.map(|line| line.matches(".arg(").count()).sum();
         if open {
-            assert!(given >= places.len(), "{name}.rs gives {given} kinds of arguments of {}", places.len());
+            assert!(given >= indices.len(), "{name}.rs gives {given} kinds of arguments of {}", indices.len());
         } else {
-            assert_eq!(given, places.len(), "{name}.rs gives as many arguments as {name}.lua's header lists");
+            assert_eq!(given, indices.len(), "{name}.rs gives as many arguments as {name}.lua's header lists");
         }
         let (keys, open) = declared(&header, "KEYS");
         if name == "list" {
@@ -139,27 +139,31 @@ fn callers_pass_exactly_the_keys_and_arguments_of_the_header() {
         .filter(|key| caller.contains(key))
         .count();
         // An open list may contain several kinds of keys in turn.
-        let good = if open { named >= keys.len() } else { named == keys.len() };
-        assert!(good, "{name}.rs gives {named} kinds of keys, {name}.lua's header lists {} (open: {open})", keys.len());
+        let complete = if open { named >= keys.len() } else { named == keys.len() };
+        assert!(
+            complete,
+            "{name}.rs gives {named} kinds of keys, {name}.lua's header lists {} (open: {open})",
+            keys.len()
+        );
     }
 }
 
 /// Returns the code without the branch for a single write, which undoes its write instead of checking first.
-fn without_single(code: &str) -> String {
-    let Some((before, rest)) = code.split_once("if #texts == 1 and") else { return code.to_owned() };
+fn without_single_write_branch(code: &str) -> String {
+    let Some((before, rest)) = code.split_once("if #records == 1 and") else { return code.to_owned() };
     let (block, after) = rest.split_once("\nend\n").unwrap();
-    let taken_back = block.split_once("redis.pcall('PEXPIRE'").unwrap().1;
-    assert!(taken_back.contains("call('SETRANGE', key, '0', text)"), "a denied command leaves a partial change");
+    let rollback = block.split_once("redis.pcall('PEXPIRE'").unwrap().1;
+    assert!(rollback.contains("call('SETRANGE', key, '0', json)"), "a denied command leaves a partial change");
     format!("{before}{after}")
 }
 
 #[test]
 fn scripts_check_permissions_before_their_first_write() {
     const WRITES: [&str; 10] = ["SET", "SADD", "SREM", "DEL", "PEXPIRE", "SETRANGE", "XADD", "HSET", "ZADD", "ZREM"];
-    for (name, text) in scripts() {
-        let (_, code) = parts(&text);
+    for (name, source) in scripts() {
+        let (_, code) = parts(&source);
         // Some scripts define a short name for `redis.call`.
-        let code = without_single(&code.replace("redis.call(", "call(")).replace("pcall(", "try(");
+        let code = without_single_write_branch(&code.replace("redis.call(", "call(")).replace("pcall(", "try(");
         let calls: Vec<(usize, &str)> = code
             .match_indices("call('")
             .map(|(at, call)| (at, code[at + call.len()..].split('\'').next().unwrap()))
@@ -181,7 +185,7 @@ fn scripts_check_permissions_before_their_first_write() {
         }
         // A single write needs no check.
         if calls.iter().filter(|(_, command)| WRITES.contains(command)).count() > 1 {
-            assert!(code[..first_write].contains("forbidden("), "{name}.lua does not ask before it writes");
+            assert!(code[..first_write].contains("permission_error("), "{name}.lua writes without a permission check");
         }
     }
 }

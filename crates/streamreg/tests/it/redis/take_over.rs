@@ -14,9 +14,9 @@ use stream_registry::{
 };
 use testkit::wait_until;
 
-use super::{Bed, SOON, children, id, stream};
+use super::{TIMEOUT, TestRedis, id, stream, workers};
 
-const WORKER: &str = "redis::take_over::worker_takes_over_in_turn";
+const WORKER: &str = "redis::take_over::one_holder_remains_after_take_overs_within_one_process";
 const TTL: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Number of other leases that each side keeps alive.
@@ -42,7 +42,7 @@ struct Channel(MultiplexedConnection);
 
 impl Channel {
     async fn connect(url: &str) -> Self {
-        let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(SOON * 8));
+        let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(TIMEOUT * 8));
         let client = ::redis::Client::open(format!("{url}/1")).unwrap();
         Self(client.get_multiplexed_async_connection_with_config(&config).await.unwrap())
     }
@@ -80,11 +80,11 @@ fn assert_one_holder(record: &Stream) {
 
 /// Takes the stream over. Retries, because the store may report that the record changes too fast.
 async fn take_over(leases: &Leases, source: &str) -> Lease {
-    let began = Instant::now();
+    let started = Instant::now();
     loop {
         match leases.acquire_with(stream("cam1", source), OnConflict::TakeOver).await {
             Ok(lease) => return lease,
-            Err(error) => assert!(error.is_retryable() && began.elapsed() < SOON, "{error:?}"),
+            Err(error) => assert!(error.is_retryable() && started.elapsed() < TIMEOUT, "{error:?}"),
         }
     }
 }
@@ -141,7 +141,7 @@ async fn run_side(url: String, side: usize, rounds: Rounds) {
     let changers: Vec<_> = (0..CHANGERS)
         .map(|at| tokio::spawn(change_others(Arc::clone(&store), format!("other{side}-{at}"), Arc::clone(&stop))))
         .collect();
-    let (mine, theirs) = (format!("turn{side}"), format!("turn{}", 1 - side));
+    let (mine, theirs) = (format!("go{side}"), format!("go{}", 1 - side));
     let mut all: Vec<Lease> = Vec::new();
     for round in 0..rounds.per_side() {
         let alternating = round < rounds.alternating;
@@ -176,15 +176,15 @@ async fn run_side(url: String, side: usize, rounds: Rounds) {
     // Waits for a heartbeat: either it is written, or the lease learns that it is superseded.
     let last = all.last().unwrap();
     let now = store.get(last.id()).await.unwrap().last_heartbeat;
-    wait_until(SOON, async || {
+    wait_until(TIMEOUT, async || {
         let stored = store.get(last.id()).await.unwrap();
         last.state() != LeaseState::Held || stored.epoch() == Some(last.epoch()) && stored.last_heartbeat > now
     })
     .await;
     let held: Vec<_> = all.iter().filter(|lease| lease.state() == LeaseState::Held).collect();
-    let believed: Vec<_> =
+    let held_leases: Vec<_> =
         held.iter().map(|lease| format!("{} {}", lease.epoch(), lease.stream().source_addr)).collect();
-    channel.send("believed", &believed.join(",")).await;
+    channel.send("held", &held_leases.join(",")).await;
     channel.receive(&format!("end{side}")).await;
     assert!(load.iter().all(|lease| lease.state() == LeaseState::Held), "another lease was lost");
     assert!(leases.release_all().await.is_empty());
@@ -237,69 +237,66 @@ fn assert_events(events: &[Event], rounds: Rounds, last: &Stream) {
             holder = Some(stream);
         }
     }
-    assert_eq!(take_overs, rounds.per_side() * 2 - 1, "every call but the first took over");
+    assert_eq!(take_overs, rounds.per_side() * 2 - 1, "every call except the first took the stream over");
     assert!(from_other_side >= rounds.alternating * 2 - 1, "{from_other_side} take-overs were from the other process");
 }
 
 /// Starts and stops two sides, which run elsewhere, and checks the result.
-async fn referee(bed: &Bed, rounds: Rounds) {
-    let witness = bed.witness().await;
-    let store = Arc::new(RedisRegistry::connect(bed.options().ttl(TTL)).await.unwrap());
+async fn referee(redis: &TestRedis, rounds: Rounds) {
+    let observer = redis.observe().await;
+    let store = Arc::new(RedisRegistry::connect(redis.options().ttl(TTL)).await.unwrap());
     let events = tokio::spawn(feed_events(Arc::clone(&store)));
-    let mut channel = Channel::connect(&bed.server.url()).await;
-    let began = Instant::now();
-    channel.send("turn0", "start").await;
+    let mut channel = Channel::connect(&redis.server.url()).await;
+    let started = Instant::now();
+    channel.send("go0", "start").await;
     for _ in 0..2 {
         channel.receive("done").await;
     }
-    println!("{} take-overs in {:?}", rounds.per_side() * 2, began.elapsed());
-    let mut believed = String::new();
+    println!("{} take-overs in {:?}", rounds.per_side() * 2, started.elapsed());
+    let mut held_leases = String::new();
     for side in 0..2 {
         channel.send(&format!("settle{side}"), "").await;
     }
     for _ in 0..2 {
-        believed.push_str(&channel.receive("believed").await);
+        held_leases.push_str(&channel.receive("held").await);
     }
     let stored = store.get(&id("cam1")).await.unwrap();
-    assert_eq!(believed, format!("{} {}", stored.epoch().unwrap(), stored.source_addr), "exactly one lease is held");
+    assert_eq!(held_leases, format!("{} {}", stored.epoch().unwrap(), stored.source_addr), "exactly one lease is held");
     assert_one_holder(&stored);
     assert!(stored.bytes_received > 0 && stored.status != StreamStatus::Connecting, "{}", stored.to_json());
-    witness.settled(bed, "one lease is held").await;
+    observer.wait_until_consistent(redis, "one lease is held").await;
     for side in 0..2 {
         channel.send(&format!("end{side}"), "").await;
     }
-    let events = tokio::time::timeout(SOON, events).await.unwrap().unwrap();
+    let events = tokio::time::timeout(TIMEOUT, events).await.unwrap().unwrap();
     assert_events(&events, rounds, &stored);
-    wait_until(SOON, async || bed.index().await.is_empty()).await;
-    witness.settled(bed, "all leases are released").await;
+    wait_until(TIMEOUT, async || redis.index().await.is_empty()).await;
+    observer.wait_until_consistent(redis, "all leases are released").await;
 }
 
-/// As a child process, runs one side. Run as a test, runs both sides in this process, for a few rounds.
+/// In a worker process, runs one side. Otherwise, runs both sides in this process, for a few rounds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn worker_takes_over_in_turn() {
-    if let Some(task) = children::job() {
+async fn one_holder_remains_after_take_overs_within_one_process() {
+    if let Some(task) = workers::job() {
         let args: Vec<&str> = task.split('|').collect();
         let [url, side, alternating, uncoordinated] = args[..] else { panic!("{task}") };
         let rounds =
             Rounds { alternating: alternating.parse().unwrap(), uncoordinated: uncoordinated.parse().unwrap() };
         return run_side(url.to_owned(), side.parse().unwrap(), rounds).await;
     }
-    let bed = Bed::start().await;
+    let redis = TestRedis::start().await;
     let rounds = Rounds { alternating: 20, uncoordinated: 20 };
-    let run = |side| run_side(bed.server.url(), side, rounds);
-    tokio::join!(run(0), run(1), referee(&bed, rounds));
+    let run = |side| run_side(redis.server.url(), side, rounds);
+    tokio::join!(run(0), run(1), referee(&redis, rounds));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_holder_remains_after_a_thousand_take_overs_between_two_processes() {
-    let bed = Bed::start().await;
-    let (url, rounds) = (bed.server.url(), Rounds { alternating: 500, uncoordinated: 25 });
+async fn one_holder_remains_after_1050_take_overs_between_two_processes() {
+    let redis = TestRedis::start().await;
+    let (url, rounds) = (redis.server.url(), Rounds { alternating: 500, uncoordinated: 25 });
     // If a process fails, the test fails with its output.
     let run = |side: usize| {
-        children::ended(children::start(
-            WORKER,
-            &format!("{url}|{side}|{}|{}", rounds.alternating, rounds.uncoordinated),
-        ))
+        workers::wait(workers::start(WORKER, &format!("{url}|{side}|{}|{}", rounds.alternating, rounds.uncoordinated)))
     };
-    tokio::join!(run(0), run(1), referee(&bed, rounds));
+    tokio::join!(run(0), run(1), referee(&redis, rounds));
 }

@@ -1,4 +1,4 @@
-//! TTLs: how writes change them, and that no key stays forever.
+//! TTLs: how writes change them, and that every key expires.
 
 use std::time::Duration;
 
@@ -6,44 +6,44 @@ use stream_registry::registry::TtlPolicy;
 use stream_registry::{Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, UnregisterOptions};
 
 use super::operations::{ALL, SOURCE, Verb};
-use super::{BOUNDED, Bed, INDEX, id, stream};
+use super::{DUE, FEED, INDEX, TestRedis, id, stream};
 
 const HALF_AN_HOUR: u64 = 30 * 60 * 1_000;
 const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
 
 #[tokio::test]
 async fn never_shorten_policy_never_shortens_a_ttl() {
-    let bed = Bed::start().await;
-    let longer = RedisRegistry::connect(bed.options().ttl_policy(TtlPolicy::NeverShorten)).await.unwrap();
-    let renew = bed.store().await;
+    let redis = TestRedis::start().await;
+    let longer = RedisRegistry::connect(redis.options().ttl_policy(TtlPolicy::NeverShorten)).await.unwrap();
+    let renew = redis.store().await;
     let five_minutes = 300_000;
     for verb in ALL.into_iter().filter(|verb| !verb.ends()) {
         for foreign in [false, true] {
-            let context = format!("{verb:?}, another's shape {foreign}");
+            let context = format!("{verb:?}, foreign record {foreign}");
             let put = async |px: u64| {
-                let text = if foreign { FOREIGN.to_owned() } else { stream("cam1", SOURCE).to_json() };
-                bed.put("cam1", text, px).await;
+                let raw_json = if foreign { FOREIGN.to_owned() } else { stream("cam1", SOURCE).to_json() };
+                redis.put("cam1", raw_json, px).await;
             };
             // A longer TTL is kept, a key without TTL keeps none, and a shorter TTL is renewed.
             put(HALF_AN_HOUR).await;
             verb.run(&longer, "cam1").await.unwrap_or_else(|error| panic!("{context}: {error}"));
-            let left = bed.pttl("cam1").await;
+            let left = redis.pttl("cam1").await;
             assert!(left > 29 * 60 * 1_000 && left <= 30 * 60 * 1_000, "{context}: {left}");
             put(0).await;
             verb.run(&longer, "cam1").await.unwrap();
             // A take-over registers another stream, which must not live forever.
-            let left = bed.pttl("cam1").await;
-            let good = if verb == Verb::TakeOver { left > 290_000 && left <= five_minutes } else { left == -1 };
-            assert!(good, "{context}: {left}");
+            let left = redis.pttl("cam1").await;
+            let expected = if verb == Verb::TakeOver { left > 290_000 && left <= five_minutes } else { left == -1 };
+            assert!(expected, "{context}: {left}");
             put(10_000).await;
             verb.run(&longer, "cam1").await.unwrap();
-            let left = bed.pttl("cam1").await;
+            let left = redis.pttl("cam1").await;
             assert!(left > 290_000 && left <= five_minutes, "{context}: {left}");
             // The other policy always sets the TTL.
             for px in [0, 10_000, HALF_AN_HOUR] {
                 put(px).await;
                 verb.run(&renew, "cam1").await.unwrap();
-                let left = bed.pttl("cam1").await;
+                let left = redis.pttl("cam1").await;
                 assert!(left > 290_000 && left <= five_minutes, "{context}: {left}");
             }
         }
@@ -52,22 +52,22 @@ async fn never_shorten_policy_never_shortens_a_ttl() {
 
 #[tokio::test]
 async fn reads_do_not_renew_the_ttl() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     store.register(&stream("cam1", SOURCE)).await.unwrap();
-    bed.put("cam2", FOREIGN, 10_000).await;
-    let before = bed.dump().await;
+    redis.put("cam2", FOREIGN, 10_000).await;
+    let before = redis.dump().await;
     store.get(&id("cam1")).await.unwrap();
     assert_eq!(store.list().await.unwrap().len(), 2);
     assert_eq!(store.list_page(None, std::num::NonZeroU32::MAX).await.unwrap().streams.len(), 2);
-    super::assert_untouched(&before, &bed.dump().await, "reads");
+    super::assert_untouched(&before, &redis.dump().await, "reads");
 }
 
 #[tokio::test]
-async fn every_key_left_after_unregistration_expires() {
-    let bed = Bed::start().await;
+async fn remaining_keys_expire_after_unregistration() {
+    let redis = TestRedis::start().await;
     for ttl in [1, 300, 86_400] {
-        let store = RedisRegistry::connect(bed.options().ttl(Duration::from_secs(ttl))).await.unwrap();
+        let store = RedisRegistry::connect(redis.options().ttl(Duration::from_secs(ttl))).await.unwrap();
         for round in 0..5 {
             let name = format!("cam{round}");
             for verb in ALL {
@@ -77,70 +77,71 @@ async fn every_key_left_after_unregistration_expires() {
                 verb.run(&store, &name).await.unwrap_or_else(|error| panic!("{verb:?}: {error}"));
             }
         }
-        let dump = bed.dump().await;
+        let dump = redis.dump().await;
         assert!(!dump.contains_key(INDEX.as_bytes()), "an empty index has no key");
         assert!(dump.len() >= 10, "replies and tombstones: {}", dump.len());
-        for (key, (_, _, left)) in dump.iter().filter(|(key, _)| BOUNDED.iter().all(|name| *key != name.as_bytes())) {
+        for (key, (_, _, left)) in dump.iter().filter(|(key, _)| [FEED, DUE].iter().all(|name| *key != name.as_bytes()))
+        {
             let key = String::from_utf8_lossy(key).escape_debug().to_string();
             let most = if key.contains("}op:") { 60_000 } else { (3 * ttl * 1_000).max(3_600_000) };
             assert!(key.contains("\\u{1f}"), "only auxiliary keys remain: {key}");
             assert!(*left > 0 && u64::try_from(*left).unwrap() <= most, "{key} expires in {left} ms");
         }
-        bed.flush().await;
+        redis.flush().await;
     }
 }
 
 #[tokio::test]
 async fn tombstone_outlives_the_ttl_of_its_stream() {
     const HALF_A_DAY: Duration = Duration::from_secs(12 * 3_600);
-    let bed = Bed::start().await;
-    let long = RedisRegistry::connect(bed.options().ttl(HALF_A_DAY)).await.unwrap();
-    let brief = bed.store().await;
-    let mark = async |cam: &str| {
-        let left = bed.server.cli(&["PTTL", &format!("mirror:streams:\u{1f}end:{cam}")]).await;
+    let redis = TestRedis::start().await;
+    let long = RedisRegistry::connect(redis.options().ttl(HALF_A_DAY)).await.unwrap();
+    let short = redis.store().await;
+    let tombstone_ttl = async |cam: &str| {
+        let left = redis.server.cli(&["PTTL", &format!("mirror:streams:\u{1f}end:{cam}")]).await;
         left.parse::<u128>().unwrap()
     };
     let least = HALF_A_DAY.as_millis() * 3 - 60_000;
     long.register(&stream("cam1", SOURCE)).await.unwrap();
-    brief.unregister(&id("cam1")).await.unwrap();
-    assert!(mark("cam1").await > least, "{}", mark("cam1").await);
+    short.unregister(&id("cam1")).await.unwrap();
+    assert!(tombstone_ttl("cam1").await > least, "{}", tombstone_ttl("cam1").await);
     // So does the tombstone of a stream that was taken over.
     let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     long.register(&stream("cam2", SOURCE)).await.unwrap();
-    brief.register_with(&stream("cam2", "198.51.100.9:1"), &take_over).await.unwrap();
-    assert!(mark("cam2").await > least, "{}", mark("cam2").await);
+    short.register_with(&stream("cam2", "198.51.100.9:1"), &take_over).await.unwrap();
+    assert!(tombstone_ttl("cam2").await > least, "{}", tombstone_ttl("cam2").await);
     // Neither the removal of a stream with a shorter TTL nor a take-over shortens it.
-    brief.register(&stream("cam1", SOURCE)).await.unwrap();
-    brief.register_with(&stream("cam1", "198.51.100.9:1"), &take_over).await.unwrap();
-    assert!(mark("cam1").await > least, "{}", mark("cam1").await);
-    brief.unregister(&id("cam1")).await.unwrap();
-    assert!(mark("cam1").await > least, "{}", mark("cam1").await);
+    short.register(&stream("cam1", SOURCE)).await.unwrap();
+    short.register_with(&stream("cam1", "198.51.100.9:1"), &take_over).await.unwrap();
+    assert!(tombstone_ttl("cam1").await > least, "{}", tombstone_ttl("cam1").await);
+    short.unregister(&id("cam1")).await.unwrap();
+    assert!(tombstone_ttl("cam1").await > least, "{}", tombstone_ttl("cam1").await);
 }
 
 #[tokio::test]
 async fn later_tombstone_always_has_a_greater_epoch() {
     // A tombstone from a machine whose clock was ahead.
     const AHEAD: &str = "7fffffffffffffff-0000000000000000";
-    const MARK: &str = "\u{1f}end:cam1";
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+    const TOMBSTONE: &str = "\u{1f}end:cam1";
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     for (lease, expected) in [(false, format!("{AHEAD}~")), (true, AHEAD.to_owned())] {
         for takes_over in [false, true] {
             let mut options = RegisterOptions::default();
             options.lease = lease;
             store.register_with(&stream("cam1", SOURCE), &options).await.unwrap();
-            bed.put_only(MARK, format!("x\n{AHEAD}\n{{}}"), 60_000).await;
+            redis.put_unindexed(TOMBSTONE, format!("x\n{AHEAD}\n{{}}"), 60_000).await;
             if takes_over {
                 let options = options.on_conflict(OnConflict::TakeOver);
                 store.register_with(&stream("cam1", "198.51.100.9:1"), &options).await.unwrap();
             } else {
                 store.unregister_with(&id("cam1"), &UnregisterOptions::default().guard(Guard::Force)).await.unwrap();
             }
-            let mark = String::from_utf8(bed.text(MARK).await.unwrap()).unwrap();
-            let lines: Vec<_> = mark.splitn(3, '\n').collect();
+            let tombstone = String::from_utf8(redis.raw_json(TOMBSTONE).await.unwrap()).unwrap();
+            let lines: Vec<_> = tombstone.splitn(3, '\n').collect();
             assert_eq!(lines[1], expected, "lease: {lease}, takes over: {takes_over}");
-            assert!(lines[0] != "x" && lines[2].contains(SOURCE), "the tombstone is of the later removal: {mark}");
-            bed.flush().await;
+            assert!(lines[0] != "x" && lines[2].contains(SOURCE), "the tombstone is of the later removal: {tombstone}");
+            redis.flush().await;
         }
     }
 }

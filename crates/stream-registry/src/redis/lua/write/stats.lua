@@ -1,18 +1,22 @@
 -- Changes the statistics of a record. Part of write.lua, whose variables it uses.
 --
--- The value of last_heartbeat begins at `from` and ends before `to`. No object begins before `flat`.
-local function stats(text, from, to, flat)
-  local _, last = find(text, '","bitrate":', to, true)
-  if not last or last > flat and not flat_until(text, last) then return text end
-  local rate, rate_end, tail = text:match(
-    '^%d+,"frame_rate":()[%d.eE+-]+(),"bytes_received":%d+,"packets_received":%d+,"packets_lost":%d+()[,}]', last + 1)
-  if not rate then return text end
+-- The value of last_heartbeat begins at `from` and ends before `to`. Every key before `top_level_before` is at the top
+-- level.
+local function stats(json, from, to, top_level_before)
+  local _, bitrate_key_end = find(json, '","bitrate":', to, true)
+  if not bitrate_key_end or bitrate_key_end > top_level_before and not is_top_level(json, bitrate_key_end) then
+    return json
+  end
+  local rate_start, rate_end, stats_end = json:match(
+    '^%d+,"frame_rate":()[%d.eE+-]+(),"bytes_received":%d+,"packets_received":%d+,"packets_lost":%d+()[,}]',
+    bitrate_key_end + 1)
+  if not rate_start then return json end
   -- The ends of the names are enough to detect duplicates.
-  if tail < #text and (find(text, 'rate"', tail, true) or find(text, '_received"', tail, true) or
-      find(text, '_lost"', tail, true)) then
-    return text
+  if stats_end < #json and (find(json, 'rate"', stats_end, true) or find(json, '_received"', stats_end, true) or
+      find(json, '_lost"', stats_end, true)) then
+    return json
   end
   return nil, from,
-    now .. sub(text, to, last) .. ARGV[values] .. ',"frame_rate":' .. sub(text, rate, rate_end - 1) .. ',' ..
-      ARGV[values + 1], tail
+    now .. sub(json, to, bitrate_key_end) .. ARGV[values_at] .. ',"frame_rate":' ..
+      sub(json, rate_start, rate_end - 1) .. ',' .. ARGV[values_at + 1], stats_end
 end

@@ -127,7 +127,7 @@ pub(super) fn samples(name: &str) -> Vec<String> {
         assert!(plain.contains(from), "{from}");
         all.push(plain.replace(from, to));
     }
-    for text in [
+    for raw_json in [
         "{}",
         "{ }",
         r#"{"id":"somebody else"}"#,
@@ -140,7 +140,7 @@ pub(super) fn samples(name: &str) -> Vec<String> {
         r#"{"labels":{"a":1,"b":[],"c":"x","d":null}}"#,
         r#"{"audio_codec":5,"video_codec":null,"frame_rate":"25","rtt_ms":-3,"resolution":[1920,1080]}"#,
     ] {
-        all.push(text.to_owned());
+        all.push(raw_json.to_owned());
     }
     all
 }

@@ -9,30 +9,30 @@ use stream_registry::{
     ErrorKind, OnConflict, Outcome, RedisRegistry, RegisterOptions, Registry, Stream, StreamStats, StreamStatus,
 };
 
-use super::dropping::{at_every_point, drop_after};
-use super::settled::Witness;
-use super::{BOUNDED, Bed, INDEX, SOON, id, key, stream};
+use super::cancellation::{drop_after, drop_at_every_point};
+use super::observer::Observer;
+use super::{DUE, INDEX, TIMEOUT, TestRedis, id, key, stream};
 
 const TTL: Duration = Duration::from_secs(60);
 const MINE: &str = "203.0.113.7:40112";
 const THEIRS: &str = "198.51.100.9:5000";
 
 struct Setup {
-    bed: Bed,
-    witness: Witness,
+    redis: TestRedis,
+    observer: Observer,
     store: Arc<RedisRegistry>,
     leases: Leases,
 }
 
 impl Setup {
     async fn start() -> Self {
-        let bed = Bed::start().await;
-        let witness = bed.witness_that_compares(Duration::from_millis(50)).await;
-        let store = Arc::new(RedisRegistry::connect(bed.options().ttl(TTL)).await.unwrap());
+        let redis = TestRedis::start().await;
+        let observer = redis.observe_every(Duration::from_millis(50)).await;
+        let store = Arc::new(RedisRegistry::connect(redis.options().ttl(TTL)).await.unwrap());
         // A short interval, because the keep-alive completes a dropped call.
         let options = LeaseOptions::default().heartbeat(Duration::from_millis(100));
         let leases = Leases::new(store.clone(), options);
-        Self { bed, witness, store, leases }
+        Self { redis, observer, store, leases }
     }
 
     async fn stored(&self, name: &str) -> Option<Stream> {
@@ -41,29 +41,29 @@ impl Setup {
 
     /// Makes the server forget all scripts, so that each call has to load its script: one more await point.
     async fn forget_scripts(&self) {
-        let () = ::redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut self.bed.raw.clone()).await.unwrap();
+        let () = ::redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut self.redis.raw.clone()).await.unwrap();
     }
 
     /// Closes every connection to the server, except the one that checks it.
     async fn disconnect(&self) {
         let mut cut = ::redis::cmd("CLIENT");
         cut.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
-        let _: i64 = cut.query_async(&mut self.bed.raw.clone()).await.unwrap();
+        let _: i64 = cut.query_async(&mut self.redis.raw.clone()).await.unwrap();
     }
 
     /// Deletes a stream without a tombstone, as if the server had lost it.
     async fn lose(&self, name: &str) {
         let mut lose = ::redis::pipe();
-        lose.atomic().del(key(name)).srem(INDEX, name).zrem(BOUNDED[1], name);
-        let () = lose.query_async(&mut self.bed.raw.clone()).await.unwrap();
+        lose.atomic().del(key(name)).srem(INDEX, name).zrem(DUE, name);
+        let () = lose.query_async(&mut self.redis.raw.clone()).await.unwrap();
     }
 
     /// Waits until lease and store agree: the lease is held and the record has its epoch, or the lease is released and
     /// there is no record. Returns whether it is held.
     async fn wait_until_consistent(&self, lease: &Lease, context: &str) -> bool {
-        let began = Instant::now();
+        let started = Instant::now();
         loop {
-            self.bed.assert_no_half(context).await;
+            self.redis.assert_no_partial_change(context).await;
             let stored = self.stored(lease.id().as_str()).await;
             let agree = match lease.state() {
                 LeaseState::Held => stored.as_ref().is_some_and(|stored| stored.epoch() == Some(lease.epoch())),
@@ -73,7 +73,7 @@ impl Setup {
             if agree {
                 return stored.is_some();
             }
-            assert!(began.elapsed() < SOON, "{context}: lease {lease:?}, record {stored:?}");
+            assert!(started.elapsed() < TIMEOUT, "{context}: lease {lease:?}, record {stored:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -92,8 +92,8 @@ impl Setup {
         println!("dropped calls at {dropped} points");
         assert!(dropped > 3, "only {dropped} calls were dropped");
         assert!(self.leases.release_all().await.is_empty() && self.leases.is_empty());
-        assert!(self.bed.index().await.is_empty());
-        self.witness.settled(&self.bed, "all leases are released").await;
+        assert!(self.redis.index().await.is_empty());
+        self.observer.wait_until_consistent(&self.redis, "all leases are released").await;
     }
 }
 
@@ -104,7 +104,7 @@ async fn acquire_leaves_no_partial_record_when_cancelled() {
     let leased = RegisterOptions::default().lease();
     let policies = [OnConflict::CreateOnly, OnConflict::Reject, OnConflict::TakeOver];
     for (policy, forget_scripts) in policies.into_iter().flat_map(|policy| [(policy, false), (policy, true)]) {
-        dropped += at_every_point(async |polls, when| {
+        dropped += drop_at_every_point(async |polls, when| {
             // The id is free, held by this process, or held by another publisher.
             let before = match policy {
                 OnConflict::Reject => Some(setup.leases.acquire(stream("cam", MINE)).await.unwrap()),
@@ -120,8 +120,8 @@ async fn acquire_leaves_no_partial_record_when_cancelled() {
             }
             let call = setup.leases.acquire_with(stream("cam", MINE), policy);
             let done = drop_after(call, polls, when).await;
-            setup.bed.assert_no_half(&format!("{policy:?} {polls} {when:?}")).await;
-            setup.witness.shows(&format!("{policy:?} {polls} {when:?}")).await;
+            setup.redis.assert_no_partial_change(&format!("{policy:?} {polls} {when:?}")).await;
+            setup.observer.wait_until_view_is_current(&format!("{policy:?} {polls} {when:?}")).await;
             let stored = setup.stored("cam").await;
             match &done {
                 Some(lease) => assert_eq!(stored.unwrap().epoch(), Some(lease.as_ref().unwrap().epoch())),
@@ -157,7 +157,7 @@ async fn reports_are_written_when_set_status_or_flush_is_cancelled() {
     for fault in ["none", "lost", "epoch", "scripts", "disconnect"] {
         for call in ["status", "flush"] {
             let mut round = 0;
-            dropped += at_every_point(async |polls, when| {
+            dropped += drop_at_every_point(async |polls, when| {
                 round += 1;
                 let context = format!("{call}, {fault}, {polls}, {when:?}");
                 let lease = setup.leases.acquire(stream("cam", MINE)).await.unwrap();
@@ -169,7 +169,7 @@ async fn reports_are_written_when_set_status_or_flush_is_cancelled() {
                     "epoch" => {
                         let theirs =
                             format!(r#"{{"id":"cam","type":"srt","source_addr":"{MINE}","status":"connecting"}}"#);
-                        setup.bed.put("cam", theirs, 60_000).await;
+                        setup.redis.put("cam", theirs, 60_000).await;
                     }
                     _ => {}
                 }
@@ -181,15 +181,15 @@ async fn reports_are_written_when_set_status_or_flush_is_cancelled() {
                 // The report is written even if the call is dropped, and so is the status once the call was polled.
                 let status =
                     if call == "status" && polls > 0 { StreamStatus::Active } else { StreamStatus::Connecting };
-                let began = Instant::now();
+                let started = Instant::now();
                 loop {
-                    setup.bed.assert_no_half(&context).await;
+                    setup.redis.assert_no_partial_change(&context).await;
                     let stored = setup.stored("cam").await;
                     let written = |stored: &Stream| stored.bytes_received == round && stored.status == status;
                     if stored.as_ref().is_some_and(written) {
                         break;
                     }
-                    assert!(began.elapsed() < SOON, "{context}: lease {lease:?}, record {stored:?}");
+                    assert!(started.elapsed() < TIMEOUT, "{context}: lease {lease:?}, record {stored:?}");
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
                 assert!(setup.wait_until_consistent(&lease, &context).await, "{context}");
@@ -197,7 +197,7 @@ async fn reports_are_written_when_set_status_or_flush_is_cancelled() {
                     assert_eq!(setup.stored("cam").await.unwrap().created_at, created, "{context}");
                 }
                 setup.assert_works(&lease, round + 1_000).await;
-                setup.witness.shows(&context).await;
+                setup.observer.wait_until_view_is_current(&context).await;
                 lease.release().await.unwrap();
                 done.is_none()
             })
@@ -212,7 +212,7 @@ async fn release_leaves_lease_and_store_consistent_when_cancelled() {
     let setup = Setup::start().await;
     let mut dropped = 0;
     for fault in ["none", "lost", "epoch", "scripts", "disconnect"] {
-        dropped += at_every_point(async |polls, when| {
+        dropped += drop_at_every_point(async |polls, when| {
             let context = format!("{fault}, {polls}, {when:?}");
             let lease = setup.leases.acquire(stream("cam", MINE)).await.unwrap();
             match fault {
@@ -221,13 +221,13 @@ async fn release_leaves_lease_and_store_consistent_when_cancelled() {
                 "lost" => setup.lose("cam").await,
                 "epoch" => {
                     let theirs = format!(r#"{{"id":"cam","type":"srt","source_addr":"{MINE}","status":"connecting"}}"#);
-                    setup.bed.put("cam", theirs, 60_000).await;
+                    setup.redis.put("cam", theirs, 60_000).await;
                 }
                 _ => {}
             }
             lease.report(StreamStats { bytes_received: 7, ..StreamStats::default() });
             let done = drop_after(lease.release(), polls, when).await;
-            setup.bed.assert_no_half(&context).await;
+            setup.redis.assert_no_partial_change(&context).await;
             if let Some(Err(error)) = &done {
                 // A lost stream cannot be unregistered.
                 assert_eq!((fault, error.kind()), ("lost", ErrorKind::NotFound), "{context}");
@@ -241,7 +241,7 @@ async fn release_leaves_lease_and_store_consistent_when_cancelled() {
                 assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released), "{context}");
             }
             assert!(setup.stored("cam").await.is_none() && setup.leases.is_empty(), "{context}");
-            setup.witness.shows(&context).await;
+            setup.observer.wait_until_view_is_current(&context).await;
             done.is_none()
         })
         .await;
@@ -252,7 +252,7 @@ async fn release_leaves_lease_and_store_consistent_when_cancelled() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn release_all_leaves_leases_and_store_consistent_when_cancelled() {
     let setup = Setup::start().await;
-    let dropped = at_every_point(async |polls, when| {
+    let dropped = drop_at_every_point(async |polls, when| {
         let context = format!("{polls}, {when:?}");
         let mut held = Vec::new();
         for name in ["cam0", "cam1", "cam2"] {
@@ -266,7 +266,7 @@ async fn release_all_leaves_leases_and_store_consistent_when_cancelled() {
             }
         }
         assert!(setup.leases.release_all().await.is_empty() && setup.leases.is_empty());
-        setup.witness.shows(&format!("{polls} {when:?}")).await;
+        setup.observer.wait_until_view_is_current(&format!("{polls} {when:?}")).await;
         done.is_none()
     })
     .await;
@@ -274,9 +274,9 @@ async fn release_all_leaves_leases_and_store_consistent_when_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ended_can_be_called_again_after_a_cancellation() {
+async fn ended_returns_the_reason_when_an_earlier_call_was_cancelled() {
     let setup = Setup::start().await;
-    let dropped = at_every_point(async |polls, when| {
+    let dropped = drop_at_every_point(async |polls, when| {
         let lease = setup.leases.acquire(stream("cam", MINE)).await.unwrap();
         let takeover = async {
             setup
@@ -291,9 +291,9 @@ async fn ended_can_be_called_again_after_a_cancellation() {
         let (done, ()) = tokio::join!(drop_after(lease.ended(), polls, when), takeover);
         let by = LeaseEnd::Superseded { by: Some(THEIRS.into()) };
         assert!(done.as_ref().is_none_or(|end| *end == by));
-        assert_eq!(tokio::time::timeout(SOON, lease.ended()).await.unwrap(), by);
+        assert_eq!(tokio::time::timeout(TIMEOUT, lease.ended()).await.unwrap(), by);
         assert_eq!(setup.stored("cam").await.unwrap().source_addr, THEIRS);
-        setup.witness.shows(&format!("{polls} {when:?}")).await;
+        setup.observer.wait_until_view_is_current(&format!("{polls} {when:?}")).await;
         setup.leases.acquire_with(stream("cam", MINE), OnConflict::TakeOver).await.unwrap().release().await.unwrap();
         done.is_none()
     })
@@ -307,7 +307,7 @@ async fn recovery_leaves_no_partial_record_when_cancelled() {
     let leased = RegisterOptions::default().lease();
     let mut dropped = 0;
     for fault in ["none", "lost", "epoch", "other", "scripts", "disconnect"] {
-        dropped += at_every_point(async |polls, when| {
+        dropped += drop_at_every_point(async |polls, when| {
             let context = format!("{fault}, {polls}, {when:?}");
             let registered = setup.store.register_with(&stream("cam", MINE), &leased).await.unwrap();
             let epoch = registered.epoch.unwrap();
@@ -317,7 +317,7 @@ async fn recovery_leaves_no_partial_record_when_cancelled() {
                 "lost" => setup.lose("cam").await,
                 "epoch" => {
                     let theirs = format!(r#"{{"id":"cam","type":"srt","source_addr":"{MINE}","status":"connecting"}}"#);
-                    setup.bed.put("cam", theirs, 60_000).await;
+                    setup.redis.put("cam", theirs, 60_000).await;
                 }
                 "other" => {
                     let take_over = leased.clone().on_conflict(OnConflict::TakeOver);
@@ -328,8 +328,8 @@ async fn recovery_leaves_no_partial_record_when_cancelled() {
             let before = setup.stored("cam").await;
             let recover = leased.clone().recover(epoch.clone());
             let done = drop_after(setup.store.register_with(&registered.stream, &recover), polls, when).await;
-            setup.bed.assert_no_half(&context).await;
-            setup.witness.shows(&context).await;
+            setup.redis.assert_no_partial_change(&context).await;
+            setup.observer.wait_until_view_is_current(&context).await;
             let stored = setup.stored("cam").await;
             let mine = stored.as_ref().is_some_and(|stored| stored.epoch() == Some(&epoch));
             assert!(mine || stored == before, "{context}: {stored:?}");

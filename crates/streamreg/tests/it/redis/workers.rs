@@ -29,7 +29,7 @@ fn all_output(output: &Output) -> String {
 }
 
 /// Waits until a worker has exited successfully and returns its output.
-pub(crate) async fn ended(child: Child) -> String {
+pub(crate) async fn wait(child: Child) -> String {
     let output = child.wait_with_output().await.unwrap();
     let printed = all_output(&output);
     assert!(output.status.success(), "{printed}");

@@ -10,7 +10,7 @@ use stream_registry::watch::{Event, WatchFrom};
 use stream_registry::{Error, ErrorKind, RedisRegistry, Registry, Result, StreamStatus};
 
 use super::operations::{ALL, SOURCE};
-use super::{Bed, INDEX, PASSWORD, id, stream};
+use super::{INDEX, PASSWORD, TestRedis, id, stream};
 use crate::readme::blocks;
 
 const OPERATIONS: &str = include_str!("../../../../../docs/operations.md");
@@ -24,12 +24,12 @@ pub(super) fn rules(user: &str) -> Vec<&'static str> {
     line.split(' ').collect()
 }
 
-async fn open(bed: &Bed, rules: &[&str], with: impl Fn(RedisOptions) -> RedisOptions) -> Result<RedisRegistry> {
+async fn open(redis: &TestRedis, rules: &[&str], with: impl Fn(RedisOptions) -> RedisOptions) -> Result<RedisRegistry> {
     static USERS: AtomicU32 = AtomicU32::new(0);
     // A new user each time, so that open connections of earlier stores do not interfere.
     let name = format!("user{}", USERS.fetch_add(1, Ordering::Relaxed));
-    bed.user(&name, &rules.join(" ")).await;
-    let options: RedisOptions = bed.server.url_as(&name, PASSWORD).parse().unwrap();
+    redis.user(&name, &rules.join(" ")).await;
+    let options: RedisOptions = redis.server.url_as(&name, PASSWORD).parse().unwrap();
     RedisRegistry::connect(with(options)).await
 }
 
@@ -37,9 +37,9 @@ async fn open(bed: &Bed, rules: &[&str], with: impl Fn(RedisOptions) -> RedisOpt
 async fn read(store: &RedisRegistry) -> Result<()> {
     store.ping().await?;
     store.get(&id("there")).await?;
-    let nobody = store.get(&id("nobody")).await.unwrap_err();
-    if nobody.kind() != ErrorKind::NotFound {
-        return Err(nobody);
+    let missing_stream = store.get(&id("nobody")).await.unwrap_err();
+    if missing_stream.kind() != ErrorKind::NotFound {
+        return Err(missing_stream);
     }
     for _ in 0..2 {
         assert!(!store.list().await?.is_empty());
@@ -49,58 +49,58 @@ async fn read(store: &RedisRegistry) -> Result<()> {
 }
 
 /// Runs every change on canonical records, foreign records, and ids missing from the index.
-async fn write(bed: &Bed, store: &RedisRegistry) -> Result<()> {
+async fn write(redis: &TestRedis, store: &RedisRegistry) -> Result<()> {
     for verb in ALL {
         for state in ["ours", "another shape", "not in the index", "unusual time"] {
-            bed.flush().await;
-            let text = match state {
+            redis.flush().await;
+            let raw_json = match state {
                 "another shape" => format!(r#"{{"x":[],"source_addr":"{SOURCE}","type":"srt","status":"active"}}"#),
                 "unusual time" => stream("cam", SOURCE).to_json().replace("000000000Z", "0Z"),
                 _ => stream("cam", SOURCE).to_json(),
             };
-            bed.put("cam", text, 60_000).await;
+            redis.put("cam", raw_json, 60_000).await;
             if state == "not in the index" {
-                bed.server.cli(&["SREM", INDEX, "cam"]).await;
+                redis.server.cli(&["SREM", INDEX, "cam"]).await;
             }
             verb.run(store, "cam").await?;
         }
     }
-    bed.flush().await;
-    let nobody = store.update_heartbeat(&id("nobody")).await.unwrap_err();
-    if nobody.kind() != ErrorKind::NotFound {
-        return Err(nobody);
+    redis.flush().await;
+    let missing_stream = store.update_heartbeat(&id("nobody")).await.unwrap_err();
+    if missing_stream.kind() != ErrorKind::NotFound {
+        return Err(missing_stream);
     }
     store.register(&stream("there", SOURCE)).await?;
     Ok(())
 }
 
 /// Returns the commands denied to users since the last call.
-async fn denied(bed: &Bed) -> BTreeSet<String> {
-    let log = bed.server.cli(&["ACL", "LOG"]).await;
-    assert_eq!(bed.server.cli(&["ACL", "LOG", "RESET"]).await, "OK");
+async fn denied(redis: &TestRedis) -> BTreeSet<String> {
+    let log = redis.server.cli(&["ACL", "LOG"]).await;
+    assert_eq!(redis.server.cli(&["ACL", "LOG", "RESET"]).await, "OK");
     let lines: Vec<_> = log.lines().collect();
     lines.windows(2).filter(|pair| pair[0] == "object").map(|pair| pair[1].to_owned()).collect()
 }
 
 /// Returns the commands denied to a writer, except those that the documentation allows to be denied.
-async fn missing(bed: &Bed) -> Option<String> {
-    denied(bed).await.into_iter().find(|object| !["sort_ro", "multi", "exec"].contains(&object.as_str()))
+async fn missing(redis: &TestRedis) -> Option<String> {
+    denied(redis).await.into_iter().find(|object| !["sort_ro", "multi", "exec"].contains(&object.as_str()))
 }
 
 /// Makes a stream expire that was registered by a program that writes no feed.
-async fn expire(bed: &Bed, rules: &[&str]) -> std::result::Result<(), String> {
-    bed.flush().await;
-    bed.server.cli(&["SCRIPT", "FLUSH"]).await;
-    denied(bed).await;
+async fn expire(redis: &TestRedis, rules: &[&str]) -> std::result::Result<(), String> {
+    redis.flush().await;
+    redis.server.cli(&["SCRIPT", "FLUSH"]).await;
+    denied(redis).await;
     let short_ttl = |options: RedisOptions| options.ttl(std::time::Duration::from_secs(1));
-    let store = open(bed, rules, short_ttl).await.map_err(|error| error.to_string())?;
+    let store = open(redis, rules, short_ttl).await.map_err(|error| error.to_string())?;
     let mut watch = store.watch(WatchFrom::Oldest).await.map_err(|error| error.to_string())?;
-    bed.put("foreign", stream("foreign", SOURCE).to_json(), 1_000).await;
-    bed.server.cli(&["SADD", INDEX, "foreign"]).await;
-    let deadline = std::time::Instant::now() + super::SOON;
+    redis.put("foreign", stream("foreign", SOURCE).to_json(), 1_000).await;
+    redis.server.cli(&["SADD", INDEX, "foreign"]).await;
+    let deadline = std::time::Instant::now() + super::TIMEOUT;
     while std::time::Instant::now() < deadline {
         let event = tokio::time::timeout(std::time::Duration::from_millis(100), watch.next()).await;
-        if let Some(missing) = missing(bed).await {
+        if let Some(missing) = missing(redis).await {
             return Err(format!("{missing} was denied"));
         }
         if let Ok(Some(Event::Ended { last, .. })) = event {
@@ -111,21 +111,22 @@ async fn expire(bed: &Bed, rules: &[&str]) -> std::result::Result<(), String> {
 }
 
 /// Runs everything that a writer does, with both TTL policies, and removes stale index entries.
-async fn work(bed: &Bed, rules: &[&str]) -> std::result::Result<(), String> {
-    expire(bed, rules).await?;
+async fn work(redis: &TestRedis, rules: &[&str]) -> std::result::Result<(), String> {
+    expire(redis, rules).await?;
     for policy in [TtlPolicy::Renew, TtlPolicy::NeverShorten] {
-        let store = open(bed, rules, |options| options.ttl_policy(policy)).await.map_err(|error| error.to_string())?;
+        let store =
+            open(redis, rules, |options| options.ttl_policy(policy)).await.map_err(|error| error.to_string())?;
         // The script cache may be flushed at any time.
-        bed.server.cli(&["SCRIPT", "FLUSH"]).await;
-        write(bed, &store).await.map_err(|error| error.to_string())?;
-        bed.server.cli(&["SADD", INDEX, "gone"]).await;
+        redis.server.cli(&["SCRIPT", "FLUSH"]).await;
+        write(redis, &store).await.map_err(|error| error.to_string())?;
+        redis.server.cli(&["SADD", INDEX, "gone"]).await;
         read(&store).await.map_err(|error| error.to_string())?;
         let counted = store.counters();
         // The sweep may have removed them first.
-        if counted.prune_failures > 0 || bed.index().await.contains(&b"gone"[..]) {
+        if counted.prune_failures > 0 || redis.index().await.contains(&b"gone"[..]) {
             return Err(format!("ids without a record stay: {counted:?}"));
         }
-        if let Some(missing) = missing(bed).await {
+        if let Some(missing) = missing(redis).await {
             return Err(format!("{missing} was denied"));
         }
     }
@@ -134,23 +135,23 @@ async fn work(bed: &Bed, rules: &[&str]) -> std::result::Result<(), String> {
 
 #[tokio::test]
 async fn writer_needs_exactly_the_documented_permissions() {
-    let bed = Bed::start().await;
+    let redis = TestRedis::start().await;
     let rules = rules("ingest");
-    work(&bed, &rules).await.unwrap();
-    for lacking in rules.iter().filter(|rule| rule.starts_with('+')) {
-        let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != lacking).collect();
-        assert!(work(&bed, &fewer).await.is_err(), "{lacking} is not needed; remove it from the documentation");
+    work(&redis, &rules).await.unwrap();
+    for removed in rules.iter().filter(|rule| rule.starts_with('+')) {
+        let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != removed).collect();
+        assert!(work(&redis, &fewer).await.is_err(), "{removed} is not needed; remove it from the documentation");
     }
 }
 
 #[tokio::test]
 async fn reader_needs_exactly_the_documented_permissions() {
-    let bed = Bed::start().await;
-    bed.store().await.register(&stream("there", SOURCE)).await.unwrap();
+    let redis = TestRedis::start().await;
+    redis.store().await.register(&stream("there", SOURCE)).await.unwrap();
     let rules = rules("viewer");
-    let writer = bed.store().await;
+    let writer = redis.store().await;
     let read_all = async |rules: &[&str]| {
-        let reader = open(&bed, rules, |options| options.read_only()).await?;
+        let reader = open(&redis, rules, |options| options.read_only()).await?;
         read(&reader).await?;
         reader.watch(WatchFrom::Oldest).await?;
         let mut watch = reader.watch(WatchFrom::Now).await?;
@@ -164,18 +165,18 @@ async fn reader_needs_exactly_the_documented_permissions() {
     };
     read_all(&rules).await.unwrap();
     // The documentation allows these to be denied.
-    assert_eq!(denied(&bed).await, ["evalsha", "exec", "multi", "sort_ro", "time"].map(str::to_owned).into());
-    for lacking in rules.iter().filter(|rule| rule.starts_with('+')) {
-        let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != lacking).collect();
-        assert!(read_all(&fewer).await.is_err(), "{lacking} is not needed; remove it from the documentation");
+    assert_eq!(denied(&redis).await, ["evalsha", "exec", "multi", "sort_ro", "time"].map(str::to_owned).into());
+    for removed in rules.iter().filter(|rule| rule.starts_with('+')) {
+        let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != removed).collect();
+        assert!(read_all(&fewer).await.is_err(), "{removed} is not needed; remove it from the documentation");
     }
     // The faster strategy named in the documentation.
     let faster = [&rules[..], &["+sort_ro", "+multi", "+exec", "%R~*"]].concat();
-    denied(&bed).await;
+    denied(&redis).await;
     read_all(&faster).await.unwrap();
-    assert_eq!(denied(&bed).await, ["time".to_owned()].into(), "the whole list is one command");
+    assert_eq!(denied(&redis).await, ["time".to_owned()].into(), "the whole list is one command");
     // They cannot write, even without the read-only option.
-    let store = open(&bed, &rules, |options| options).await.unwrap();
+    let store = open(&redis, &rules, |options| options).await.unwrap();
     for verb in ALL {
         assert_eq!(verb.run(&store, "there").await.unwrap_err().kind(), ErrorKind::Denied, "{verb:?}");
     }
@@ -183,16 +184,16 @@ async fn reader_needs_exactly_the_documented_permissions() {
 
 #[tokio::test]
 async fn another_database_needs_one_more_permission() {
-    let bed = Bed::start().await;
+    let redis = TestRedis::start().await;
     for (user, more, good) in [("without", "", false), ("with", "+select", true)] {
         let rules = [&rules("ingest")[..], &[more]].concat();
-        bed.user(user, rules.join(" ").trim()).await;
-        let options: RedisOptions = format!("{}/5", bed.server.url_as(user, PASSWORD)).parse().unwrap();
+        redis.user(user, rules.join(" ").trim()).await;
+        let options: RedisOptions = format!("{}/5", redis.server.url_as(user, PASSWORD)).parse().unwrap();
         let registered = match RedisRegistry::connect(options).await {
             Ok(store) => store.register(&stream("there", SOURCE)).await.map(|_| ()),
             Err(error) => Err(error),
         };
         assert_eq!(registered.is_ok(), good, "{user}: {registered:?}");
     }
-    assert_eq!(bed.server.cli(&["-n", "5", "SMEMBERS", INDEX]).await, "there");
+    assert_eq!(redis.server.cli(&["-n", "5", "SMEMBERS", INDEX]).await, "there");
 }

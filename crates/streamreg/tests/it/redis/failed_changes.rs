@@ -1,4 +1,4 @@
-//! Failed changes are atomic: they leave everything as it was.
+//! A failed change has no effect: every key keeps its value and its TTL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,48 +10,48 @@ use stream_registry::{ErrorKind, Outcome, RedisRegistry, RegisterOptions, Regist
 use testkit::{FaultProxy, RedisServer, Replica, wait_until};
 
 use super::operations::{ALL, SOURCE, Verb};
-use super::{Bed, INDEX, PASSWORD, SOON, assert_no_secret, assert_untouched, id, key, stream};
+use super::{INDEX, PASSWORD, TIMEOUT, TestRedis, assert_no_secret, assert_untouched, id, key, stream};
 
 /// State of the stream before the operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Before {
+enum State {
     Absent,
     Own,
     Foreign,
     NotInIndex,
 }
 
-const STATES: [Before; 4] = [Before::Absent, Before::Own, Before::Foreign, Before::NotInIndex];
+const STATES: [State; 4] = [State::Absent, State::Own, State::Foreign, State::NotInIndex];
 const NAME: &str = "cam 1";
 const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
 
 /// Empties the server and prepares a state.
-async fn prepare(bed: &Bed, there: Before) {
-    bed.flush().await;
+async fn prepare(redis: &TestRedis, state: State) {
+    redis.flush().await;
     // Another stream keeps the index in existence. A tombstone stands for an earlier operation.
-    bed.put("bystander", stream("bystander", "h:1").to_json(), 200_000).await;
-    bed.put_only("\u{1f}end:bystander", "x\n\n{}", 200_000).await;
-    match there {
-        Before::Absent => {}
-        Before::Own => bed.put(NAME, stream(NAME, SOURCE).to_json(), 200_000).await,
-        Before::Foreign => bed.put(NAME, FOREIGN, 0).await,
-        Before::NotInIndex => bed.put_only(NAME, FOREIGN.replace("[]", "{}"), 90_000).await,
+    redis.put("bystander", stream("bystander", "h:1").to_json(), 200_000).await;
+    redis.put_unindexed("\u{1f}end:bystander", "x\n\n{}", 200_000).await;
+    match state {
+        State::Absent => {}
+        State::Own => redis.put(NAME, stream(NAME, SOURCE).to_json(), 200_000).await,
+        State::Foreign => redis.put(NAME, FOREIGN, 0).await,
+        State::NotInIndex => redis.put_unindexed(NAME, FOREIGN.replace("[]", "{}"), 90_000).await,
     }
-    if there != Before::Foreign {
+    if state != State::Foreign {
         // Shorten the TTL, so that a renewal by a failed write would show.
         let _: i64 =
-            ::redis::cmd("PEXPIRE").arg(key(NAME)).arg(100_000).query_async(&mut bed.raw.clone()).await.unwrap();
+            ::redis::cmd("PEXPIRE").arg(key(NAME)).arg(100_000).query_async(&mut redis.raw.clone()).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn every_change_fails_without_effect_if_the_index_has_another_type() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     for kind in ["string", "hash", "list", "stream"] {
-        for there in STATES {
-            prepare(&bed, there).await;
-            let mut raw = bed.raw.clone();
+        for state in STATES {
+            prepare(&redis, state).await;
+            let mut raw = redis.raw.clone();
             let _: i64 = ::redis::cmd("DEL").arg(INDEX).query_async(&mut raw).await.unwrap();
             let make: &[&str] = match kind {
                 "string" => &["SET", INDEX, "x"],
@@ -59,20 +59,20 @@ async fn every_change_fails_without_effect_if_the_index_has_another_type() {
                 "list" => &["RPUSH", INDEX, "a"],
                 _ => &["XADD", INDEX, "*", "a", "b"],
             };
-            bed.server.cli(make).await;
+            redis.server.cli(make).await;
             for verb in ALL {
-                let context = format!("{verb:?}, index a {kind}, {there:?}");
-                let before = bed.dump().await;
+                let context = format!("{verb:?}, index a {kind}, {state:?}");
+                let before = redis.dump().await;
                 let error = verb.run(&store, NAME).await.expect_err(&context);
-                let absent = there == Before::Absent && !matches!(verb, Verb::Register | Verb::TakeOver);
+                let absent = state == State::Absent && !matches!(verb, Verb::Register | Verb::TakeOver);
                 let expected = if absent { ErrorKind::NotFound } else { ErrorKind::Corrupt };
                 assert_eq!(error.kind(), expected, "{context}: {error}");
                 assert!(!error.may_have_applied(), "{context}");
-                assert_untouched(&before, &bed.dump().await, &context);
+                assert_untouched(&before, &redis.dump().await, &context);
             }
             // Reads of single streams do not need the index. Lists fail.
             let got = store.get(&id(NAME)).await;
-            assert_eq!(got.is_ok(), there != Before::Absent);
+            assert_eq!(got.is_ok(), state != State::Absent);
             let page = store.list_page(None, std::num::NonZeroU32::MIN).await.map(|_| ());
             assert_eq!(page.unwrap_err().kind(), ErrorKind::Corrupt, "{kind}");
             // SORT accepts a list as well as a set.
@@ -85,7 +85,7 @@ async fn every_change_fails_without_effect_if_the_index_has_another_type() {
 
 #[tokio::test]
 async fn missing_permission_fails_every_change_without_effect() {
-    let bed = Bed::start().await;
+    let redis = TestRedis::start().await;
     let mut cases = 0;
     let mut wrong = Vec::new();
     for missing in [
@@ -109,23 +109,23 @@ async fn missing_permission_fails_every_change_without_effect() {
         "-setrange",
         "-pexpire",
     ] {
-        bed.user("poor", &format!("~* +@all {missing}")).await;
+        redis.user("poor", &format!("~* +@all {missing}")).await;
         for policy in [TtlPolicy::Renew, TtlPolicy::NeverShorten] {
-            let options: RedisOptions = bed.server.url_as("poor", PASSWORD).parse().unwrap();
+            let options: RedisOptions = redis.server.url_as("poor", PASSWORD).parse().unwrap();
             let store = RedisRegistry::connect(options.ttl_policy(policy)).await.unwrap();
-            for there in STATES {
+            for state in STATES {
                 // In a batch, each write succeeds or fails independently.
                 for verb in ALL.into_iter().filter(|verb| *verb != Verb::Batch) {
-                    prepare(&bed, there).await;
-                    let context = format!("{verb:?} with {missing}, {there:?}, {policy:?}");
-                    let before = bed.dump().await;
+                    prepare(&redis, state).await;
+                    let context = format!("{verb:?} with {missing}, {state:?}, {policy:?}");
+                    let before = redis.dump().await;
                     let done = verb.run(&store, NAME).await;
-                    let after = bed.dump().await;
+                    let after = redis.dump().await;
                     cases += 1;
                     let Err(error) = done else {
                         // An operation that does not need the permission succeeds completely.
                         assert_eq!(after.contains_key(&key(NAME)), !verb.ends(), "{context}");
-                        let in_index = bed.index().await.contains(NAME.as_bytes());
+                        let in_index = redis.index().await.contains(NAME.as_bytes());
                         assert_eq!(in_index, !verb.ends(), "{context}: index");
                         continue;
                     };
@@ -134,7 +134,7 @@ async fn missing_permission_fails_every_change_without_effect() {
                     if error.may_have_applied() {
                         wrong.push(format!("{context}: may have applied: {error:?}"));
                     }
-                    let absent = there == Before::Absent && error.kind() == ErrorKind::NotFound;
+                    let absent = state == State::Absent && error.kind() == ErrorKind::NotFound;
                     if error.kind() != ErrorKind::Denied && !absent {
                         wrong.push(format!("{context}: {error}"));
                     }
@@ -149,65 +149,65 @@ async fn missing_permission_fails_every_change_without_effect() {
 
 #[tokio::test]
 async fn registration_without_sadd_or_set_permission_is_denied_without_effect() {
-    let bed = Bed::start().await;
+    let redis = TestRedis::start().await;
     for missing in ["-sadd", "-set"] {
-        bed.user("poor", &format!("~* +@all {missing}")).await;
-        let store = bed.store_as("poor").await;
-        bed.flush().await;
+        redis.user("poor", &format!("~* +@all {missing}")).await;
+        let store = redis.store_as("poor").await;
+        redis.flush().await;
         let error = store.register(&stream(NAME, SOURCE)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
         assert!(error.message().contains(&missing[1..].to_uppercase()), "the message names the permission: {error}");
-        assert!(bed.dump().await.is_empty());
+        assert!(redis.dump().await.is_empty());
     }
     // Key permissions count as well: this user has no access to the index.
-    bed.user("narrow", "~mirror:streams:c* +@all").await;
-    let store = bed.store_as("narrow").await;
+    redis.user("narrow", "~mirror:streams:c* +@all").await;
+    let store = redis.store_as("narrow").await;
     assert_eq!(store.register(&stream(NAME, SOURCE)).await.unwrap_err().kind(), ErrorKind::Denied);
-    assert!(bed.dump().await.is_empty());
+    assert!(redis.dump().await.is_empty());
 }
 
 #[tokio::test]
 async fn read_only_replica_rejects_every_change() {
-    let bed = Bed::start().await;
-    let replica = Replica::of(&bed.server).await;
+    let redis = TestRedis::start().await;
+    let replica = Replica::of(&redis.server).await;
     let store = RedisRegistry::connect(replica.url().parse().unwrap()).await.unwrap();
-    for there in STATES {
-        prepare(&bed, there).await;
-        replica.caught_up(&bed.server).await;
+    for state in STATES {
+        prepare(&redis, state).await;
+        replica.caught_up(&redis.server).await;
         for verb in ALL {
-            let context = format!("{verb:?} on a replica, {there:?}");
-            let before = bed.dump().await;
+            let context = format!("{verb:?} on a replica, {state:?}");
+            let before = redis.dump().await;
             let error = verb.run(&store, NAME).await.expect_err(&context);
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{context}: {error}");
             assert!(error.is_retryable() && !error.may_have_applied(), "{context}: {error:?}");
             assert!(error.message().contains("replica"), "{error}");
-            assert_untouched(&before, &bed.dump().await, &context);
+            assert_untouched(&before, &redis.dump().await, &context);
         }
-        assert_eq!(store.get(&id(NAME)).await.is_ok(), there != Before::Absent);
+        assert_eq!(store.get(&id(NAME)).await.is_ok(), state != State::Absent);
     }
 }
 
 #[tokio::test]
 async fn full_memory_fails_a_change_without_effect() {
-    let bed = Bed::start().await;
-    let store = bed.store().await;
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
     let mut rejected = 0;
-    for there in STATES {
+    for state in STATES {
         for verb in ALL {
-            bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
-            prepare(&bed, there).await;
-            bed.server.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
-            let context = format!("{verb:?} with full memory, {there:?}");
-            let before = bed.dump().await;
+            redis.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+            prepare(&redis, state).await;
+            redis.server.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
+            let context = format!("{verb:?} with full memory, {state:?}");
+            let before = redis.dump().await;
             match verb.run(&store, NAME).await {
-                Ok(()) => assert!(!verb.needs_memory() && there != Before::Absent, "{context}"),
+                Ok(()) => assert!(!verb.needs_memory() && state != State::Absent, "{context}"),
                 Err(error) => {
-                    let absent = there == Before::Absent && !matches!(verb, Verb::Register | Verb::TakeOver);
+                    let absent = state == State::Absent && !matches!(verb, Verb::Register | Verb::TakeOver);
                     let expected = if absent { ErrorKind::NotFound } else { ErrorKind::Unavailable };
                     assert!(absent || verb.needs_memory(), "{context}: {error}");
                     assert_eq!(error.kind(), expected, "{context}: {error}");
                     assert!(!error.may_have_applied(), "{context}");
-                    assert_untouched(&before, &bed.dump().await, &context);
+                    assert_untouched(&before, &redis.dump().await, &context);
                     rejected += 1;
                 }
             }
@@ -218,8 +218,8 @@ async fn full_memory_fails_a_change_without_effect() {
 
 #[tokio::test]
 async fn retry_after_a_lost_reply_returns_the_first_result() {
-    let bed = Bed::start().await;
-    let proxy = FaultProxy::start(bed.server.addr()).await;
+    let redis = TestRedis::start().await;
+    let proxy = FaultProxy::start(redis.server.addr()).await;
     let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
     let store = RedisRegistry::connect(options.response_timeout(Duration::from_millis(300))).await.unwrap();
     for (at, fault) in ["drop", "cut", "cut within the reply"].into_iter().enumerate() {
@@ -238,8 +238,8 @@ async fn retry_after_a_lost_reply_returns_the_first_result() {
         assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable), "{fault}: {error}");
         assert!(error.may_have_applied() && error.is_retryable(), "{fault}: {error:?}");
         proxy.resume().await;
-        wait_until(SOON, async || bed.text(&name).await.is_some()).await;
-        bed.assert_whole(fault).await;
+        wait_until(TIMEOUT, async || redis.raw_json(&name).await.is_some()).await;
+        redis.assert_consistent(fault).await;
         // The retry returns the first result, neither AlreadyExists nor a renewal.
         let again = store.register_with(&stream(&name, SOURCE), &named).await.unwrap();
         assert_eq!(again.outcome, Outcome::Created, "{fault}");
@@ -253,16 +253,16 @@ async fn retry_after_a_lost_reply_returns_the_first_result() {
         let error = store.unregister_with(&id(&name), &ended).await.expect_err(fault);
         assert!(error.may_have_applied(), "{fault}: {error:?}");
         proxy.resume().await;
-        wait_until(SOON, async || bed.text(&name).await.is_none()).await;
-        bed.assert_whole(fault).await;
+        wait_until(TIMEOUT, async || redis.raw_json(&name).await.is_none()).await;
+        redis.assert_consistent(fault).await;
         assert_eq!(store.unregister_with(&id(&name), &ended).await.unwrap(), again.stream, "{fault}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_connections_leave_no_partial_change() {
-    let bed = Arc::new(Bed::start().await);
-    let store = Arc::new(bed.store().await);
+    let redis = Arc::new(TestRedis::start().await);
+    let store = Arc::new(redis.store().await);
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..16 {
         let store = Arc::clone(&store);
@@ -284,13 +284,13 @@ async fn killed_connections_leave_no_partial_change() {
         });
     }
     let killer = tokio::spawn({
-        let bed = Arc::clone(&bed);
+        let redis = Arc::clone(&redis);
         async move {
             let mut killed: i64 = 0;
             loop {
                 let mut kill = ::redis::cmd("CLIENT");
                 kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
-                killed += kill.query_async::<i64>(&mut bed.raw.clone()).await.unwrap();
+                killed += kill.query_async::<i64>(&mut redis.raw.clone()).await.unwrap();
                 if killed > 40 {
                     return killed;
                 }
@@ -304,23 +304,23 @@ async fn killed_connections_leave_no_partial_change() {
     }
     killer.abort();
     assert!(failed > 0, "no call was in flight at any kill");
-    bed.assert_whole("after the kills").await;
+    redis.assert_consistent("after the kills").await;
     let listed = store.list().await.unwrap();
-    assert_eq!(listed.len(), bed.index().await.len());
+    assert_eq!(listed.len(), redis.index().await.len());
 }
 
 #[tokio::test]
 async fn no_error_message_contains_the_password() {
     let server = RedisServer::builder().password(PASSWORD).start().await;
-    let bed = Bed::of(server).await;
-    let addr = bed.server.addr();
+    let redis = TestRedis::of(server).await;
+    let addr = redis.server.addr();
     for url in [
         format!("redis://:{PASSWORD}x@{addr}"),
         format!("redis://nobody:{PASSWORD}@{addr}"),
         format!("redis://:{PASSWORD}@{addr}/99999"),
         format!("redis://:{PASSWORD}@127.0.0.1:1"),
         format!("redis+unix:///nowhere/redis.sock?pass={PASSWORD}"),
-        format!("redis+unix://{}?user=nobody&pass={PASSWORD}", bed.server.socket().display()),
+        format!("redis+unix://{}?user=nobody&pass={PASSWORD}", redis.server.socket().display()),
         format!("redis://:{PASSWORD}@{addr}/x"),
     ] {
         let error = match url.parse::<RedisOptions>() {
@@ -332,10 +332,10 @@ async fn no_error_message_contains_the_password() {
         assert!(expected.contains(&error.kind()), "{error:?}");
         assert!(!error.may_have_applied());
     }
-    let store = RedisRegistry::connect(bed.server.url_as("", PASSWORD).parse().unwrap()).await.unwrap();
+    let store = RedisRegistry::connect(redis.server.url_as("", PASSWORD).parse().unwrap()).await.unwrap();
     assert!(!format!("{store:?}").contains(PASSWORD));
     assert_eq!(
-        RedisRegistry::connect(bed.options()).await.unwrap_err().kind(),
+        RedisRegistry::connect(redis.options()).await.unwrap_err().kind(),
         ErrorKind::Unauthenticated,
         "no password for a server that requires one"
     );

@@ -8,13 +8,13 @@ use stream_registry::view::{View, ViewOptions};
 use stream_registry::watch::{Event, Watch, WatchFrom};
 use stream_registry::{RedisRegistry, Registry, Revision, StreamStatus};
 
-use super::dropping::{When, at_every_point, drop_after};
+use super::cancellation::{When, drop_after, drop_at_every_point};
 use super::operations::SOURCE;
-use super::{Bed, SOON, id, stream};
+use super::{TIMEOUT, TestRedis, id, stream};
 
 /// Returns a store with some streams.
-async fn stage(bed: &Bed) -> Arc<RedisRegistry> {
-    let store = Arc::new(bed.store().await);
+async fn store_with_streams(redis: &TestRedis) -> Arc<RedisRegistry> {
+    let store = Arc::new(redis.store().await);
     for at in 0..20 {
         store.register(&stream(&format!("cam{at}"), SOURCE)).await.unwrap();
     }
@@ -27,7 +27,7 @@ fn name(event: &Event) -> &str {
 }
 
 async fn next(watch: &mut Watch) -> Event {
-    tokio::time::timeout(SOON, watch.next()).await.unwrap().unwrap()
+    tokio::time::timeout(TIMEOUT, watch.next()).await.unwrap().unwrap()
 }
 
 async fn tail(store: &RedisRegistry) -> Revision {
@@ -35,10 +35,10 @@ async fn tail(store: &RedisRegistry) -> Revision {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn opening_a_watch_can_be_dropped_at_any_point() {
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let store = stage(&bed).await;
+async fn later_watch_works_when_opening_a_watch_was_cancelled() {
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let store = store_with_streams(&redis).await;
     let mut dropped = 0;
     for from in ["now", "oldest", "revision"] {
         let from = match from {
@@ -46,55 +46,55 @@ async fn opening_a_watch_can_be_dropped_at_any_point() {
             "oldest" => WatchFrom::Oldest,
             _ => WatchFrom::Revision(tail(&store).await),
         };
-        dropped += at_every_point(async |polls, when| {
+        dropped += drop_at_every_point(async |polls, when| {
             let done = drop_after(store.watch(from.clone()), polls, when).await;
             let mut watch = store.watch(WatchFrom::Now).await.unwrap();
             let new = format!("new{polls}{when:?}");
             store.register(&stream(&new, SOURCE)).await.unwrap();
             assert_eq!(name(&next(&mut watch).await), new);
             store.unregister(&id(&new)).await.unwrap();
-            witness.shows(&new).await;
+            observer.wait_until_view_is_current(&new).await;
             done.is_none()
         })
         .await;
     }
     assert!(dropped >= 6, "only {dropped} were dropped");
-    witness.settled(&bed, "watches were opened").await;
+    observer.wait_until_consistent(&redis, "watches were opened").await;
 }
 
 /// Registers streams one after the other and closes all connections at every tenth.
-async fn register_with_disconnects(bed: &Bed, store: &RedisRegistry, count: usize) {
+async fn register_with_disconnects(redis: &TestRedis, store: &RedisRegistry, count: usize) {
     for at in 0..count {
         if at % 10 == 9 {
-            bed.server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+            redis.server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
         }
-        let cam = stream(&format!("told{at}"), SOURCE);
-        let began = std::time::Instant::now();
+        let cam = stream(&format!("event{at}"), SOURCE);
+        let started = std::time::Instant::now();
         // After a disconnection the registration is retried. If it was applied before, it emits another event.
         while store.register(&cam).await.is_err() {
-            assert!(began.elapsed() < SOON);
+            assert!(started.elapsed() < TIMEOUT);
         }
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropped_waits_for_events_lose_and_repeat_none() {
+async fn cancelled_calls_of_next_lose_and_repeat_no_event() {
     const EVENTS: usize = 200;
     for drops_watch in [false, true] {
-        let bed = Bed::start().await;
-        let witness = bed.witness().await;
-        let store = stage(&bed).await;
+        let redis = TestRedis::start().await;
+        let observer = redis.observe().await;
+        let store = store_with_streams(&redis).await;
         // A watch that is never dropped provides the expected events.
-        let mut whole = store.watch(WatchFrom::Now).await.unwrap();
+        let mut reference = store.watch(WatchFrom::Now).await.unwrap();
         let mut watch = store.watch(WatchFrom::Now).await.unwrap();
         let mut at = tail(&store).await;
-        let last = format!("told{}", EVENTS - 1);
+        let last = format!("event{}", EVENTS - 1);
         let read = async {
-            let (mut told, mut dropped) = (Vec::new(), 0);
+            let (mut received, mut dropped) = (Vec::new(), 0);
             loop {
                 // For each event, start at the first point again, alternating between pending and woken.
-                let when = if told.len() % 2 == 0 { When::AtOnce } else { When::Woken };
+                let when = if received.len() % 2 == 0 { When::Pending } else { When::Woken };
                 let mut polls = 0;
                 let event = loop {
                     if let Some(event) = drop_after(watch.next(), polls, when).await {
@@ -116,24 +116,24 @@ async fn dropped_waits_for_events_lose_and_repeat_none() {
                 if matches!(event, Event::Alive { .. }) {
                     continue;
                 }
-                let over = name(&event) == last;
-                told.push(format!("{} {} {}", event.as_str(), name(&event), event.revision()));
-                if over {
-                    return (told, dropped);
+                let is_last = name(&event) == last;
+                received.push(format!("{} {} {}", event.as_str(), name(&event), event.revision()));
+                if is_last {
+                    return (received, dropped);
                 }
             }
         };
-        let ((told, dropped), ()) = tokio::join!(read, register_with_disconnects(&bed, &store, EVENTS));
+        let ((received, dropped), ()) = tokio::join!(read, register_with_disconnects(&redis, &store, EVENTS));
         let mut expected = Vec::new();
-        while expected.len() < told.len() {
-            let event = next(&mut whole).await;
+        while expected.len() < received.len() {
+            let event = next(&mut reference).await;
             if !matches!(event, Event::Alive { .. }) {
                 expected.push(format!("{} {} {}", event.as_str(), name(&event), event.revision()));
             }
         }
-        assert_eq!(told, expected, "drops the watch: {drops_watch}");
-        assert!(told.len() >= EVENTS && dropped > EVENTS, "{} events, {dropped} dropped", told.len());
-        witness.settled(&bed, "watched").await;
+        assert_eq!(received, expected, "drops the watch: {drops_watch}");
+        assert!(received.len() >= EVENTS && dropped > EVENTS, "{} events, {dropped} dropped", received.len());
+        observer.wait_until_consistent(&redis, "all events are read").await;
     }
 }
 
@@ -144,18 +144,18 @@ fn view(store: &Arc<RedisRegistry>) -> View {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn waiting_for_a_view_can_be_dropped_at_any_point() {
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let store = stage(&bed).await;
+async fn view_works_after_ready_or_reached_was_cancelled() {
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let store = store_with_streams(&redis).await;
     let mut dropped = 0;
     for drops_view in [false, true] {
-        dropped += at_every_point(async |polls, when| {
+        dropped += drop_at_every_point(async |polls, when| {
             let new = view(&store);
             let done = drop_after(new.ready(), polls, when).await;
             // The view's task may stop at any point as well.
             let new = if drops_view { view(&store) } else { new };
-            tokio::time::timeout(SOON, new.ready()).await.unwrap().unwrap();
+            tokio::time::timeout(TIMEOUT, new.ready()).await.unwrap().unwrap();
             assert_eq!(new.all().len(), 20);
             let cam = id("cam7");
             let status = if new.get(&cam).unwrap().status == StreamStatus::Active {
@@ -166,37 +166,37 @@ async fn waiting_for_a_view_can_be_dropped_at_any_point() {
             store.update_status(&cam, status.clone()).await.unwrap();
             let now = tail(&store).await;
             let reached = drop_after(new.reached(&now), polls, when).await;
-            tokio::time::timeout(SOON, new.reached(&now)).await.unwrap().unwrap();
+            tokio::time::timeout(TIMEOUT, new.reached(&now)).await.unwrap().unwrap();
             assert_eq!(new.get(&cam).unwrap().status, status);
             done.is_none() || reached.is_none()
         })
         .await;
     }
     assert!(dropped >= 4, "only {dropped} were dropped");
-    witness.settled(&bed, "views were waited for").await;
+    observer.wait_until_consistent(&redis, "all views are ready").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reconcile_and_refresh_can_be_dropped_at_any_point() {
-    let bed = Bed::start().await;
-    let witness = bed.witness().await;
-    let store = stage(&bed).await;
+async fn view_equals_store_after_reconcile_or_refresh_was_cancelled() {
+    let redis = TestRedis::start().await;
+    let observer = redis.observe().await;
+    let store = store_with_streams(&redis).await;
     let view = view(&store);
     view.ready().await.unwrap();
     let mut dropped = 0;
-    for call in ["compare", "refresh"] {
+    for call in ["reconcile", "refresh"] {
         let mut round = 0_u32;
-        dropped += at_every_point(async |polls, when| {
+        dropped += drop_at_every_point(async |polls, when| {
             // Changes without events: another program changes, adds and removes a stream.
             round += 1;
             let (changed, came, went) = (id("cam3"), id(&format!("came{round}")), id(&format!("came{}", round - 1)));
-            let text = |resolution| format!(r#"{{"id":"cam3","type":"srt","resolution":"{resolution}"}}"#);
-            bed.put(changed.as_str(), text(round), 300_000).await;
-            bed.put(came.as_str(), r#"{"type":"srt"}"#, 300_000).await;
-            bed.server.cli(&["DEL", &format!("mirror:streams:{went}")]).await;
-            bed.server.cli(&["SREM", super::INDEX, went.as_str()]).await;
+            let raw_json = |resolution| format!(r#"{{"id":"cam3","type":"srt","resolution":"{resolution}"}}"#);
+            redis.put(changed.as_str(), raw_json(round), 300_000).await;
+            redis.put(came.as_str(), r#"{"type":"srt"}"#, 300_000).await;
+            redis.server.cli(&["DEL", &format!("mirror:streams:{went}")]).await;
+            redis.server.cli(&["SREM", super::INDEX, went.as_str()]).await;
             let done = match call {
-                "compare" => drop_after(view.reconcile(), polls, when).await.map(Result::unwrap),
+                "reconcile" => drop_after(view.reconcile(), polls, when).await.map(Result::unwrap),
                 _ => drop_after(view.refresh(&changed), polls, when).await.map(|answer| drop(answer.unwrap())),
             };
             let before = view.get(&changed).unwrap().resolution.clone();
@@ -204,19 +204,19 @@ async fn reconcile_and_refresh_can_be_dropped_at_any_point() {
             assert!(round == 1 || known.contains(&before), "{call}, {polls}, {when:?}: {before:?}");
             assert_eq!(view.counts().total as usize, view.all().len());
             // The dropped call does not block the next one.
-            let refreshed = tokio::time::timeout(SOON, view.refresh(&changed)).await.unwrap().unwrap().unwrap();
+            let refreshed = tokio::time::timeout(TIMEOUT, view.refresh(&changed)).await.unwrap().unwrap().unwrap();
             assert_eq!(refreshed.resolution, round.to_string());
-            tokio::time::timeout(SOON, view.reconcile()).await.unwrap().unwrap();
+            tokio::time::timeout(TIMEOUT, view.reconcile()).await.unwrap().unwrap();
             assert!(view.get(&came).is_some() && view.get(&went).is_none(), "{call}, {polls}, {when:?}");
             assert_eq!(view.counts().total, 21);
             done.is_none()
         })
         .await;
-        bed.server.cli(&["DEL", &format!("mirror:streams:came{round}")]).await;
-        bed.server.cli(&["SREM", super::INDEX, &format!("came{round}")]).await;
-        bed.expect_no_more(&(0..=round).map(|round| format!("came{round}")).collect::<Vec<_>>()).await;
+        redis.server.cli(&["DEL", &format!("mirror:streams:came{round}")]).await;
+        redis.server.cli(&["SREM", super::INDEX, &format!("came{round}")]).await;
+        redis.discard_pending_expiries(&(0..=round).map(|round| format!("came{round}")).collect::<Vec<_>>()).await;
         view.reconcile().await.unwrap();
     }
     assert!(dropped >= 6, "only {dropped} were dropped");
-    witness.settled(&bed, "compared and refreshed").await;
+    observer.wait_until_consistent(&redis, "reconciled and refreshed").await;
 }

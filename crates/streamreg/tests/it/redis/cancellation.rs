@@ -1,4 +1,4 @@
-//! Futures dropped at any point: the store stays consistent and serves the next call immediately.
+//! Futures dropped at any point: the store stays consistent and serves the next call at once.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use stream_registry::{ErrorKind, RedisRegistry, Registry};
 
 use super::operations::{ALL, SOURCE};
-use super::{Bed, SOON, id, stream};
+use super::{TIMEOUT, TestRedis, id, stream};
 
 /// Moment at which a future is dropped after its last poll.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum When {
     /// While it is pending.
-    AtOnce,
+    Pending,
     /// After it was woken.
     Woken,
 }
@@ -31,20 +31,20 @@ pub(super) async fn drop_after<F: Future>(future: F, polls: usize, when: When) -
         left -= 1;
         match future.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if left == 0 && when == When::AtOnce => Poll::Ready(None),
+            Poll::Pending if left == 0 && when == When::Pending => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     });
-    tokio::time::timeout(SOON, polled).await.unwrap_or_else(|_| panic!("not woken after {polls} polls"))
+    tokio::time::timeout(TIMEOUT, polled).await.unwrap_or_else(|_| panic!("not woken after {polls} polls"))
 }
 
 /// Drops a call after zero, one, two … polls, both while it is pending and after a wake-up, until `drop_at` reports that
 /// the call completed.
-pub(super) async fn at_every_point(mut drop_at: impl AsyncFnMut(usize, When) -> bool) -> usize {
+pub(super) async fn drop_at_every_point(mut drop_at: impl AsyncFnMut(usize, When) -> bool) -> usize {
     // No call here needs as many polls.
     const MAX_POLLS: usize = 100;
     let mut dropped = 0;
-    for when in [When::AtOnce, When::Woken] {
+    for when in [When::Pending, When::Woken] {
         let mut polls = 0;
         while drop_at(polls, when).await {
             dropped += 1;
@@ -56,12 +56,12 @@ pub(super) async fn at_every_point(mut drop_at: impl AsyncFnMut(usize, When) -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropped_calls_leave_no_partial_change_and_block_nothing() {
+async fn cancelled_calls_leave_no_partial_change_and_do_not_block_the_next_call() {
     const TASKS: usize = 8;
     const DROPS: usize = 250;
     let seed = fastrand::u64(..);
-    let bed = Bed::start().await;
-    let store = Arc::new(bed.store().await);
+    let redis = TestRedis::start().await;
+    let store = Arc::new(redis.store().await);
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..TASKS {
         let store = Arc::clone(&store);
@@ -95,7 +95,7 @@ async fn dropped_calls_leave_no_partial_change_and_block_nothing() {
                 let done = if by_time {
                     tokio::time::timeout(delay, call).await.is_ok()
                 } else {
-                    drop_after(call, polls, When::AtOnce).await.is_some()
+                    drop_after(call, polls, When::Pending).await.is_some()
                 };
                 dropped += usize::from(!done);
             }
@@ -108,16 +108,16 @@ async fn dropped_calls_leave_no_partial_change_and_block_nothing() {
     }
     assert_eq!(dropped, TASKS * DROPS, "seed {seed}");
     // The next call is served immediately.
-    let began = Instant::now();
+    let started = Instant::now();
     store.register(&stream("next", "h:1")).await.unwrap();
     store.update_heartbeat(&id("next")).await.unwrap();
     store.get(&id("next")).await.unwrap();
     store.list().await.unwrap();
-    assert!(began.elapsed() < Duration::from_millis(900), "seed {seed}: {:?}", began.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(900), "seed {seed}: {:?}", started.elapsed());
     // The server replies in order, so the calls in flight at the drop have completed.
-    bed.assert_whole(&format!("seed {seed}")).await;
+    redis.assert_consistent(&format!("seed {seed}")).await;
     let listed = store.list().await.unwrap();
-    assert_eq!(listed.len(), bed.index().await.len(), "seed {seed}");
+    assert_eq!(listed.len(), redis.index().await.len(), "seed {seed}");
 }
 
 /// A runtime that stops with calls in flight does not block the next runtime.
@@ -125,11 +125,11 @@ async fn dropped_calls_leave_no_partial_change_and_block_nothing() {
 fn stopped_runtime_does_not_delay_calls_of_the_next_runtime() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime();
-    let (bed, store) = first.block_on(async {
-        let bed = Bed::start().await;
-        let store = bed.store().await;
+    let (redis, store) = first.block_on(async {
+        let redis = TestRedis::start().await;
+        let store = redis.store().await;
         store.register(&stream("cam1", SOURCE)).await.unwrap();
-        (bed, store)
+        (redis, store)
     });
     for _ in 0..5 {
         let short = runtime();
@@ -152,12 +152,12 @@ fn stopped_runtime_does_not_delay_calls_of_the_next_runtime() {
         });
         drop(short);
     }
-    let began = Instant::now();
+    let started = Instant::now();
     first.block_on(async {
         assert_served(&store).await;
     });
-    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
-    drop(bed);
+    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    drop(redis);
 }
 
 async fn assert_served(store: &RedisRegistry) {
