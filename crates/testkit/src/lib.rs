@@ -5,6 +5,7 @@
 //! | [`RedisServer`] | a Redis server for one test, on a free loopback port and a unix socket |
 //! | [`Replica`] | a read-only replica of such a server |
 //! | [`FaultProxy`] | a TCP proxy that cuts, stalls, delays and refuses connections on demand |
+//! | [`free_port`] | a port that a restarted server gets back |
 //! | [`wait_until`] | waits for a condition with a deadline, instead of a fixed pause |
 //! | [`streamreg_binary`] | path of the `streamreg` binary |
 //! | [`node_example`] | path of the example ingest node |
@@ -13,11 +14,13 @@
 #![allow(clippy::expect_used, reason = "a helper that fails must fail the test")]
 
 mod binary;
+mod port;
 mod proxy;
 mod redis;
 mod wait;
 
 pub use binary::{node_example, streamreg_binary};
+pub use port::free_port;
 pub use proxy::FaultProxy;
 pub use redis::{Data, RedisBuilder, RedisServer, Replica};
 pub use wait::wait_until;

@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::free_port;
+
 const UNLIMITED: u64 = u64::MAX;
 
 /// A TCP proxy between a client and a server on this machine.
@@ -62,7 +64,8 @@ impl FaultProxy {
     ///
     /// Panics if no port can be opened.
     pub async fn start(upstream: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a loopback port is available");
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).await.expect("a loopback port is available");
         let addr = listener.local_addr().expect("a listener has an address");
         let shared = Arc::new(Shared {
             upstream,

@@ -5,6 +5,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use testkit::free_port;
+
 /// Time limit of every wait.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -98,7 +100,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(args: &[&str]) -> Self {
-        Self::listening("127.0.0.1:0", args)
+        Self::listening(&format!("127.0.0.1:{}", free_port()), args)
     }
 
     /// Starts a server at this address.

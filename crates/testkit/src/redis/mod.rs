@@ -12,7 +12,7 @@ pub use builder::RedisBuilder;
 use process::Process;
 pub use replica::Replica;
 
-use crate::wait_until;
+use crate::{free_port, wait_until};
 
 /// The user that the helpers log in as, so that a test may restrict every other user.
 const ADMIN: &str = "testkit";
@@ -69,7 +69,7 @@ impl RedisServer {
         let mut server = Self { process: None, builder, folder, port: None };
         // Another process may take the port between the moment it was found free and the start of the server.
         for attempt in 1.. {
-            server.port = server.builder.tcp.then(process::free_port);
+            server.port = server.builder.tcp.then(free_port);
             match server.spawn().await {
                 Ok(()) => break,
                 Err(log) => assert!(attempt < 5 && log.contains("in use"), "redis-server does not start: {log}"),

@@ -1,6 +1,5 @@
 //! The process of a Redis server.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -44,12 +43,6 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Returns a loopback port that is currently free.
-pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port is available");
-    listener.local_addr().expect("a listener has an address").port()
 }
 
 /// Returns the server's output and log, for the message of a failed start.

@@ -11,9 +11,7 @@ use stream_registry::{MemoryRegistry, Registry, StreamStats, connect};
 use streamreg::server::ServeOptions;
 use testkit::RedisServer;
 
-use super::kit::{PATIENCE, Server, id, stream};
-
-const LIST: &str = "/api/v1/streams";
+use super::kit::{LIST, PATIENCE, Server, count, id, stream, wait_for_view};
 
 fn stats(bitrate: u64) -> StreamStats {
     StreamStats { bitrate, ..StreamStats::default() }
@@ -24,16 +22,6 @@ async fn register_three(registry: &dyn Registry) {
     for cam in ["cam1", "cam2", "cam3"] {
         registry.register(&stream(cam)).await.unwrap();
     }
-}
-
-/// Waits until lists come from the view: a list from the store scans the index of ids.
-async fn wait_for_view(server: &Server, redis: &RedisServer) {
-    testkit::wait_until(PATIENCE, async || {
-        let before = count(redis, "sscan").await;
-        assert_eq!(server.get(LIST).await.status, 200);
-        count(redis, "sscan").await == before
-    })
-    .await;
 }
 
 /// Starts a server on a mock with three streams, and waits until lists come from the view.
@@ -53,14 +41,6 @@ async fn mock() -> (Server, Arc<MockRegistry>) {
 /// Returns how many pages were read from a mock.
 fn list_pages(registry: &MockRegistry) -> usize {
     registry.calls().iter().filter(|call| call.operation == Operation::ListPage).count()
-}
-
-/// Returns how many times Redis has run a command.
-async fn count(redis: &RedisServer, command: &str) -> u64 {
-    let stats = redis.cli(&["INFO", "commandstats"]).await;
-    let line =
-        stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")).map(str::to_owned));
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use stream_registry::{
     StreamId, StreamType, UnregisterOptions, Write, forward_registry,
 };
 use streamreg::server::{ServeOptions, serve};
+use testkit::{RedisServer, free_port};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot, watch};
@@ -33,7 +34,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(registry: Arc<dyn Registry>, options: ServeOptions) -> Self {
-        Self::at("127.0.0.1:0".parse().unwrap(), registry, options).await
+        Self::at((Ipv4Addr::LOCALHOST, free_port()).into(), registry, options).await
     }
 
     /// Stops the server, runs `while_down`, and starts a new server on the same address.
@@ -255,3 +256,24 @@ pub(crate) fn stream(text: &str) -> Stream {
 }
 
 pub(crate) const CAM: &str = r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}"#;
+
+/// The path of the list.
+pub(crate) const LIST: &str = "/api/v1/streams";
+
+/// Waits until lists come from the view: a list from the store scans the index of ids.
+pub(crate) async fn wait_for_view(server: &Server, redis: &RedisServer) {
+    testkit::wait_until(PATIENCE, async || {
+        let before = count(redis, "sscan").await;
+        assert_eq!(server.get(LIST).await.status, 200);
+        count(redis, "sscan").await == before
+    })
+    .await;
+}
+
+/// Returns how many times Redis has run a command.
+pub(crate) async fn count(redis: &RedisServer, command: &str) -> u64 {
+    let stats = redis.cli(&["INFO", "commandstats"]).await;
+    let line =
+        stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")).map(str::to_owned));
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
