@@ -74,7 +74,10 @@ async fn is_an_atomic_snapshot(case: &Case) -> Check {
                 registry.register(&stream(comes)).await?;
                 tokio::task::yield_now().await;
                 registry.unregister(&id(goes)).await?;
-                tokio::task::yield_now().await;
+                // Random, so that the two tasks do not run in lockstep on one thread.
+                for _ in 0..fastrand::u8(1..4) {
+                    tokio::task::yield_now().await;
+                }
             }
         }
         #[expect(unreachable_code, reason = "names the type of the error")]
