@@ -37,7 +37,7 @@ impl Unit {
     }
 }
 
-/// Target of a contender, as ratios to the baseline A.
+/// Target of one implementation in a row: the ratios to the baseline A that it must reach.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Target {
     /// Lower limit of the ratio of rates.
