@@ -26,13 +26,13 @@ use crate::secret::Secret;
 pub struct ConnectOptions {
     /// How long a stream lives without a write: 1 s to 30 days. Default: 5 minutes.
     ///
-    /// An HTTP store rejects this option, because its server decides.
+    /// An HTTP store rejects this option, because its server sets the time to live.
     pub ttl: Option<Duration>,
     /// Prefix of all Redis keys, ending in `:`. Default: `mirror:streams:`. Other stores reject this option.
     pub prefix: Option<String>,
     /// Whether every write is rejected. Default: no.
     pub read_only: bool,
-    /// The effect of a write on the time that a stream has left. Default: [`TtlPolicy::Renew`].
+    /// The effect of a write on the remaining time to live of a stream. Default: [`TtlPolicy::Renew`].
     ///
     /// Only Redis uses this option.
     pub ttl_policy: TtlPolicy,
@@ -62,7 +62,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets the effect of a write on the time that a stream has left.
+    /// Sets the effect of a write on the remaining time to live of a stream.
     #[must_use]
     pub fn ttl_policy(mut self, policy: TtlPolicy) -> Self {
         self.ttl_policy = policy;
@@ -105,7 +105,8 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Registry>> {
 ///
 /// # Errors
 ///
-/// As [`connect`]. Returns `InvalidArgument` also if an option is outside its limits or not one of this store.
+/// Returns the errors of [`connect`]. Also returns `InvalidArgument` if an option is outside its limits or does not
+/// apply to the store.
 pub async fn connect_with(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
     open(url, options).await.map_err(|error| error.with_operation(Operation::Connect))
 }
@@ -127,7 +128,7 @@ async fn open(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> 
 
 fn open_memory(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
     if url != "memory:" {
-        return Err(Error::invalid("invalid store URL; the in-memory store is memory: without anything after it"));
+        return Err(Error::invalid("invalid store URL; expected memory: with nothing after it"));
     }
     if options.prefix.is_some() {
         return Err(Error::invalid("the in-memory store has no key prefix; remove it"));
@@ -162,7 +163,7 @@ async fn open_http(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Regist
     Ok(Arc::new(crate::http::HttpRegistry::connect(http_options(url, options)?).await?))
 }
 
-/// Parses the URL of a server, and sets the options. Rejects options that only the server has.
+/// Parses the URL of a server, and sets the options. Rejects options that only the server can set.
 #[cfg(feature = "http")]
 fn http_options(url: &str, options: &ConnectOptions) -> Result<crate::http::HttpOptions> {
     if options.ttl.is_some() || options.prefix.is_some() {
@@ -180,7 +181,7 @@ async fn open_http(_: &str, _: &ConnectOptions) -> Result<Arc<dyn Registry>> {
 }
 
 /// Returns a store's URL without user, password and query, for logs and messages. If the parts are ambiguous, only the
-/// scheme is left.
+/// scheme is returned.
 ///
 /// ```
 /// let shown = stream_registry::without_secrets("redis://ingest:secret@10.0.0.5:6379/2");

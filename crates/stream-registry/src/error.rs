@@ -88,7 +88,7 @@ impl fmt::Display for Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An argument is malformed or outside its limits. The same call fails again.
+    /// An argument is malformed or outside its limits. The same call always fails.
     InvalidArgument,
     /// The cursor is malformed or belongs to another kind of store or another order. Start again without a cursor.
     InvalidCursor,
@@ -136,8 +136,7 @@ const ERROR_KINDS: [ErrorKind; 13] = [
 impl ErrorKind {
     /// Returns the kind as a stable lower-case word, e.g. for a metric label.
     ///
-    /// A server that answers a request with an error of this kind uses the same word as the code of the problem. Parsing
-    /// the word returns the kind.
+    /// An HTTP server uses the same word as the `code` of a problem document. Parsing the word returns the kind.
     ///
     /// ```
     /// use stream_registry::ErrorKind;
@@ -299,7 +298,8 @@ impl Error {
         self
     }
 
-    /// Sets the operation that the caller called, in place of the operation within it that failed.
+    /// Replaces the operation of the error with the one that the caller called. Use it if an operation calls another
+    /// one.
     #[must_use]
     pub(crate) fn with_outer_operation(mut self, operation: Operation) -> Self {
         self.edit().operation = Some(operation);
@@ -454,7 +454,7 @@ mod tests {
         for kind in ERROR_KINDS {
             assert_eq!(kind.as_str().parse::<ErrorKind>().unwrap(), kind);
         }
-        // The last variant: a kind that is missing in the list would be found here.
+        // `Internal` is the last variant, so this fails if a kind is missing from the list.
         assert_eq!(ERROR_KINDS.len(), ErrorKind::Internal as usize + 1);
         for word in ["", "NotFound", "not_found ", "too_large"] {
             assert!(word.parse::<ErrorKind>().is_err(), "{word:?}");

@@ -63,8 +63,8 @@
 //! * [`view`]: a copy of all live streams in this process, kept current by the change feed. Use it for fast look-ups.
 //! * [`query`]: filters, orders and pages, counts by node, type or status, and the history of ended streams.
 //! * [`mock`]: a store for your tests.
-#![cfg_attr(doc, doc = "* [`semantics`]: the exact behaviour of every operation, as a page.")]
-#![cfg_attr(doc, doc = "* [`design`]: the decisions behind the software and their reasons, as a page.")]
+#![cfg_attr(doc, doc = "* [`semantics`]: a page with the exact behaviour of every operation.")]
+#![cfg_attr(doc, doc = "* [`design`]: a page with the decisions behind the software and their reasons.")]
 //!
 //! # What it does not do
 //!

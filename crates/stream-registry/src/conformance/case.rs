@@ -82,7 +82,7 @@ pub(super) fn id(name: &str) -> StreamId {
     name.parse().unwrap_or_else(|error| panic!("{name:?} is not a valid id: {error}"))
 }
 
-/// Returns a plain stream, which most behaviours use.
+/// Returns a stream without optional fields, as most behaviours use.
 pub(super) fn stream(name: &str) -> Stream {
     Stream::new(id(name), StreamType::Srt, "203.0.113.7:40112")
 }
@@ -114,7 +114,7 @@ pub(super) fn write(to: &str, change: Change) -> Write {
     Write { id: id(to), guard: Guard::None, change }
 }
 
-/// Returns the record without its times, to compare it with the one that the caller gave.
+/// Returns the record with fixed times, so that it can be compared with the record that the caller gave.
 pub(super) fn without_times(stream: &Stream) -> Stream {
     let mut copy = stream.clone();
     copy.created_at = crate::Timestamp::ZERO;
@@ -158,7 +158,7 @@ impl Case {
         Ok(self.registry().register(stream).await?.stream)
     }
 
-    /// Registers a plain stream for each name.
+    /// Registers a stream without optional fields for each name.
     pub(super) async fn put_all(&self, names: impl IntoIterator<Item = String>) -> Check {
         let names: Vec<_> = names.into_iter().collect();
         // In groups, because a store may open a connection for each call.
@@ -190,7 +190,7 @@ impl Case {
         Ok(sorted(&found))
     }
 
-    /// Reads pages to the end.
+    /// Reads all pages and passes each to `each`.
     pub(super) async fn pages(&self, size: u32, mut each: impl FnMut(Page)) -> Check {
         let mut cursor = None;
         for _ in 0..100_000 {
@@ -204,7 +204,7 @@ impl Case {
         Err(fault("the pages do not end"))
     }
 
-    /// Waits for a part of the time to live, or moves the clock by it.
+    /// Lets a part of the time to live pass: moves the clock, or waits.
     pub(super) async fn pass(&self, part: f64) {
         self.instance.advance(self.ttl.mul_f64(part)).await;
     }
@@ -236,7 +236,7 @@ impl Case {
         Ok(registered.stream)
     }
 
-    /// Makes the last write of a stream older by a part of the time to live.
+    /// Shortens the remaining time of a stream by a part of the time to live, as if its last write was older.
     pub(super) async fn age(&self, name: &str, part: f64) -> Check {
         self.instance.age(&id(name), self.ttl.mul_f64(part)).await.ok_or(Fault::NoHook("age"))
     }

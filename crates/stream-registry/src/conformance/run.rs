@@ -16,11 +16,11 @@ use super::subject::Subject;
 const CONCURRENCY: usize = 12;
 /// Time limit of one behaviour. It is long enough for a machine with ten times the load that it can handle.
 const DEADLINE: Duration = Duration::from_secs(180);
-/// Time to live if no stream is to expire.
+/// Time to live for behaviours in which no stream should expire.
 const LONG: Duration = Duration::from_secs(300);
-/// Time to live of the first try if streams are to expire.
+/// Time to live, on the first try, for behaviours in which streams should expire.
 const SHORT: Duration = Duration::from_secs(1);
-/// Number of tries, each with twice the time to live of the one before, on a machine that is too busy to check in time.
+/// Maximum number of tries if the machine is too busy to check in time. Each try doubles the time to live.
 const TRIES: u32 = 5;
 
 /// Runs every behaviour on a store and returns the verdicts.

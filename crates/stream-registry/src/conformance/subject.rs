@@ -75,7 +75,7 @@ pub trait Instance: Send + Sync + 'static {
     }
 }
 
-/// The type of the pointer to the registry.
+/// The smart pointer through which the registry is used.
 #[derive(Clone, Copy)]
 enum Pointer {
     Arc,

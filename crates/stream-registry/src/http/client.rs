@@ -27,7 +27,7 @@ use crate::registry::{Operation, rules};
 use crate::stream::{Cursor, OperationId, Stream, StreamId};
 use crate::watch::{Event, Watch, WatchFrom};
 
-/// How long the server may take for a history: it reads the whole feed before it responds.
+/// Timeout for a history. It is long, because the server reads the whole feed before it responds.
 const HISTORY_TIMEOUT: Duration = history::CALL_TIMEOUT.saturating_add(Duration::from_secs(5));
 /// Number of requests that one call of [`Registry::write`] sends concurrently.
 const CONCURRENT_WRITES: usize = 16;
@@ -191,7 +191,7 @@ fn with_query(path: String, query: &str) -> String {
     if query.is_empty() { path } else { format!("{path}?{query}") }
 }
 
-/// Creates the request of a write with its guard.
+/// Creates the request for a write with its guard.
 fn guarded(method: Method, path: String, mut query: Vec<String>, guard: &Guard) -> Call {
     if *guard == Guard::Force {
         query.push("force=true".to_owned());
@@ -230,13 +230,13 @@ fn call_of(write: &Write) -> Call {
 
 /// Returns whether the server failed to respond in time.
 ///
-/// A problem that the server reports, such as full memory, concerns one write only, unless its store timed out. Only
-/// errors of the connection have a source.
+/// A problem that the server reports, such as full memory, concerns only one write, unless the store behind the server
+/// timed out. An error with a source comes from the connection.
 fn is_down(error: &Error) -> bool {
     error.kind() == ErrorKind::Timeout || (error.is_retryable() && std::error::Error::source(error).is_some())
 }
 
-/// Creates the error of a write that was not sent because the server is down.
+/// Creates the error for a write that was not sent because the server is down.
 ///
 /// Waiting for every write to time out would take minutes. Also, a request without a response may still arrive, and a
 /// later write to the same stream must not overtake it.
@@ -406,7 +406,8 @@ impl Registry for HttpRegistry {
     }
 
     async fn close(&self) -> Result<()> {
-        // Calls in flight hold a clone and finish; idle connections close with the last clone.
+        // Each call in flight holds a clone of the transport, so it can finish. Idle connections close when the last
+        // clone is dropped.
         self.slot().take();
         self.closed.send_replace(true);
         Ok(())

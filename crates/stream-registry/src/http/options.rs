@@ -25,7 +25,7 @@ pub struct HttpOptions {
     pub token: Option<Secret>,
     /// Whether every write is rejected before it is sent. Default: no.
     pub read_only: bool,
-    /// Timeout of the response headers and of each further part of the body. Default: 5 s.
+    /// Timeout for the response headers, and for each further part of the body. Default: 5 s.
     ///
     /// A connection attempt always times out after 1 s.
     pub timeout: Duration,
@@ -46,7 +46,7 @@ impl HttpOptions {
         self
     }
 
-    /// Sets the timeout of the response headers and of each further part of the body.
+    /// Sets the timeout for the response headers, and for each further part of the body.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -1,4 +1,4 @@
-//! The change feed as server-sent events (HTML Living Standard, section 9.2): writing them, and reading them back.
+//! The change feed as server-sent events (HTML Living Standard, section 9.2): the encoder and the decoder.
 
 use crate::watch::Event;
 

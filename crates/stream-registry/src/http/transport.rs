@@ -16,10 +16,11 @@ use super::wire::{IDEMPOTENCY_KEY, JSON, PROBLEM_JSON, Problem};
 use crate::error::{Error, ErrorKind, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time after which an idle connection is closed. It is shorter than that of the server.
+/// Time after which an idle connection is closed. It is shorter than the idle timeout of the server.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Size limit of an error and of a response with at most one record, in bytes. Records of other programs are unlimited.
+/// Size limit, in bytes, of an error response and of a response with at most one record. It is generous, because other
+/// programs can store records of any size.
 const RECORD_LIMIT: usize = 64 * 1024 * 1024;
 /// Size limit of a list, in bytes: about 600 000 typical records.
 pub(super) const LIST_LIMIT: usize = 256 * 1024 * 1024;
@@ -33,7 +34,7 @@ pub(super) struct Call {
     pub(super) body: Option<(&'static str, String)>,
     /// Size limit of the response, in bytes.
     pub(super) limit: usize,
-    /// How long the server may take to respond, if longer than the client's timeout.
+    /// Lower bound of the timeout for the response headers, if the client's timeout is shorter.
     pub(super) min_timeout: Duration,
 }
 
@@ -59,7 +60,7 @@ impl Call {
         self
     }
 
-    /// Waits longer for the response than the client's timeout.
+    /// Sets a lower bound of the timeout for the response headers.
     pub(super) fn min_timeout(mut self, min_timeout: Duration) -> Self {
         self.min_timeout = min_timeout;
         self
@@ -117,7 +118,7 @@ impl Transport {
         Ok(Self { client, base: options.base.clone(), authorization, timeout: options.timeout })
     }
 
-    /// Sends a request and reads the whole response. Statuses from 400 become errors.
+    /// Sends a request and reads the whole response. A status of 400 or above becomes an error.
     ///
     /// If the connection is lost before the response arrives, an idempotent request is retried once on a new connection.
     pub(super) async fn send(&self, call: Call) -> Result<String> {
@@ -128,14 +129,14 @@ impl Transport {
                     let response = self.attempt(&call).await?.map_err(|fault| self.failed(&call, fault))?;
                     self.finish(&call, response).await
                 };
-                // The first request may have been applied, whatever the result of the second is.
+                // Whatever the result of the second request, the first one may have been applied.
                 retry.await.map_err(|error| error.with_may_have_applied(call.is_write()))
             }
             Err(fault) => Err(self.failed(&call, fault)),
         }
     }
 
-    /// Sends a request with an endless response, and returns its body when the headers have arrived.
+    /// Sends a request whose response is endless. Returns the body as soon as the headers have arrived.
     pub(super) async fn open(&self, call: Call, expected: &str) -> Result<Incoming> {
         let response = match self.attempt(&call).await? {
             Err(lost) if is_lost(&lost) => self.attempt(&call).await?,
@@ -146,11 +147,11 @@ impl Transport {
             return Ok(response.into_body());
         }
         let status = response.status().as_u16();
-        // A problem document becomes its error. Any other response is not from our server.
+        // A problem document is converted to an error. Any other response does not come from a streamreg server.
         self.finish(&call, response).await.and_then(|_| Err(self.unexpected(&call, status, "")))
     }
 
-    /// Reads the whole response. Statuses from 400 become errors.
+    /// Reads the whole response. A status of 400 or above becomes an error.
     async fn finish(&self, call: &Call, response: Response<Incoming>) -> Result<String> {
         let status = response.status().as_u16();
         let media_type = media_type(&response).to_owned();
@@ -167,7 +168,8 @@ impl Transport {
         Err(self.unexpected(call, status, &media_type))
     }
 
-    /// Sends a request and waits for the response headers. The outer error is a timeout or an invalid request.
+    /// Sends a request and waits for the response headers. The outer error is a timeout or an invalid request; the
+    /// inner error is that of the connection.
     async fn attempt(&self, call: &Call) -> Result<Result<Response<Incoming>, hyper_util::client::legacy::Error>> {
         let uri: Uri = format!("{}{}", self.base, call.path)
             .parse()

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::stream::Revision;
 use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
 
-/// Idle time after which the client reconnects: two `alive` events are missing by then.
+/// Idle time after which the client reconnects. By then, two `alive` events are missing.
 const MAX_IDLE: Duration = Duration::from_millis(ALIVE_AFTER.as_millis() as u64 * 5 / 2);
 /// Pauses before attempts to reconnect.
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) };
@@ -69,9 +69,9 @@ impl Open {
 
 struct Follower {
     transport: Transport,
-    /// Whether to start with the oldest retained event instead of the next one.
+    /// Whether to start with the oldest retained event instead of the next new event.
     oldest: bool,
-    /// Revision of the last event, to resume after.
+    /// Revision of the last event, after which a reconnection resumes.
     last: Option<Revision>,
     /// Whether events may have been missed before the first revision was known.
     may_have_missed: bool,
@@ -119,9 +119,9 @@ impl Follower {
         }
     }
 
-    /// Pauses, then makes one attempt.
+    /// Pauses, then makes one attempt to reconnect.
     async fn reconnect(&mut self) {
-        // Without a revision to resume after, events until the reconnection are lost.
+        // If there is no revision from which to resume, the events before the reconnection are lost.
         self.may_have_missed |= self.last.is_none() && !self.oldest;
         self.attempts = self.attempts.saturating_add(1);
         sleep(BACKOFF.pause(self.attempts)).await;
@@ -143,7 +143,7 @@ impl Follower {
     }
 }
 
-/// Reads an event. If this version cannot read it, its id becomes a `Resync`; without an id, returns `None`.
+/// Decodes an event. If that fails, returns a `Resync` with the id of the event, or `None` if the event has no id.
 fn read(frame: &Frame) -> Option<Event> {
     match frame.data.as_deref().map(Event::from_json) {
         Some(Ok(event)) => Some(event),

@@ -1,4 +1,4 @@
-//! A circuit breaker: while a store fails, one probe at a time instead of a call for each lease.
+//! A circuit breaker. While a store fails, it lets one probe at a time through, instead of one call for each lease.
 
 use super::clock::millis;
 use super::options::Schedule;
@@ -28,12 +28,12 @@ pub(super) enum Transition {
     Closed(u64),
 }
 
-/// Result of a call for one stream, as far as it concerns the whole store.
+/// Whether a call for one stream shows that the store works.
 #[derive(Debug)]
 pub(super) enum ProbeResult {
     Works,
     Fails(Error),
-    /// The error concerns the stream only.
+    /// The error concerns only this stream, so it shows nothing about the store.
     Inconclusive,
 }
 
@@ -63,7 +63,7 @@ impl Breaker {
         if is_first {
             self.opened_at = now;
         } else if now < self.retry_at {
-            // This call started before the pause, so it was no probe.
+            // This call started before the pause, so it was not the probe.
             return Transition::Unchanged;
         }
         self.failures = self.failures.saturating_add(1);

@@ -23,17 +23,17 @@ pub(super) struct Cell {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) phase: Phase,
-    /// The record that a recovery writes: the stream as registered, with everything reported since.
+    /// The record to write in a recovery: the stream as registered, plus everything reported since.
     pub(super) record: Stream,
     /// Boxed, because most leases have no pending reports.
     pub(super) pending: Option<Box<Pending>>,
-    /// When the last successful write was sent, by `Clock::boottime`.
+    /// When the last successful write was sent, on the clock `Clock::boottime`.
     pub(super) confirmed_at: u64,
-    /// When the next write is due, by `Clock::monotonic`. Queue entries with another due time are stale.
+    /// When the next write is due, on the clock `Clock::monotonic`. Queue entries with another due time are stale.
     pub(super) due: u64,
-    /// Version of the reports: it grows with each of them.
+    /// Version of the reports. Each new report increments it.
     pub(super) version: u64,
-    /// Latest version that a write has attempted.
+    /// Latest version that was sent to the store.
     pub(super) attempted: u64,
     /// Latest version that the store has acknowledged.
     pub(super) written: u64,
@@ -41,14 +41,14 @@ pub(super) struct State {
     pub(super) last_error: Option<Error>,
     /// Writes of this stream that failed in a row while the store worked.
     pub(super) failures: u32,
-    /// Operation id of an unregistration that may have been applied; nothing was written since.
+    /// Operation id of an unregistration whose result is unknown. Cleared when a later write succeeds.
     pub(super) release_operation: Option<Box<OperationId>>,
-    /// Set while a write permit is out. There is at most one, so that no older write overtakes a newer one.
+    /// Set while a write permit is in use. A lease has at most one, so an older write cannot overtake a newer one.
     pub(super) in_flight: bool,
     /// Set when a caller waits for its reports to be written.
     pub(super) urgent: bool,
-    /// When a status write was left unconfirmed. It may still arrive late, so the status is written again half an
-    /// interval later.
+    /// When a status was sent without receiving a reply. That write may still arrive late, so the status is written
+    /// again half a heartbeat interval later.
     pub(super) unconfirmed_status: Option<NonZeroU64>,
 }
 
@@ -57,7 +57,7 @@ pub(super) enum Phase {
     Held,
     /// The store may have lost the stream, or another holder may have it.
     Recovering {
-        /// When the lease was lost, by `Clock::boottime`.
+        /// When the lease was lost, on the clock `Clock::boottime`.
         since: u64,
     },
     Ended(LeaseEnd),
@@ -91,7 +91,7 @@ impl Cell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a version is written, an attempt at it fails, or the lease ends.
+    /// Waits until a version is written, an attempt to write it fails, or the lease ends.
     pub(super) async fn wait_written(&self, version: u64) -> Result<()> {
         self.wait_for(|state| {
             if state.written >= version && state.phase == Phase::Held {
@@ -105,7 +105,7 @@ impl Cell {
         .await
     }
 
-    /// Waits until `check` returns a value; calls it again after each change.
+    /// Calls `check` now and after each change, until it returns a value.
     pub(super) async fn wait_for<T>(&self, mut check: impl FnMut(&mut State) -> Option<T>) -> T {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -123,7 +123,7 @@ impl State {
         matches!(self.phase, Phase::Ended(_) | Phase::Abandoned)
     }
 
-    /// Returns the error for a call on this lease, if it has ended.
+    /// If the lease has ended, returns the error for calls on it.
     pub(super) fn ended_error(&self, id: &StreamId) -> Option<Error> {
         let error = match &self.phase {
             Phase::Held | Phase::Recovering { .. } => return None,
@@ -146,7 +146,7 @@ impl State {
         self.pending.get_or_insert_default()
     }
 
-    /// Counts a report, so that a caller can wait until it is written.
+    /// Returns the version of a new report. A caller can wait until that version is written.
     pub(super) fn next_version(&mut self) -> u64 {
         self.version += 1;
         self.version

@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// Milliseconds by which the wall clock must run ahead of the monotonic clock to count as a suspension.
+/// The machine was suspended if the wall clock has gained at least this many milliseconds on the monotonic clock.
 const MIN_SUSPENSION: u64 = 1_000;
 
 /// Milliseconds since this clock was created.
 ///
-/// The monotonic clock stands still while a machine is suspended, but streams expire all the same. The wall clock shows
-/// how long the suspension was. If the wall clock is set forward, leases are verified once without need.
+/// The monotonic clock stands still while a machine is suspended, but its streams still expire. The wall clock shows
+/// how long the suspension was. If someone sets the wall clock forward, leases are verified once unnecessarily.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -34,7 +34,7 @@ impl Reading {
         if wall_elapsed > monotonic_elapsed.saturating_add(MIN_SUSPENSION) {
             self.suspended += wall_elapsed - monotonic_elapsed;
         }
-        // Two threads may get here in a different order than they read the clock.
+        // Two threads may read the clock in one order and reach this point in the other.
         self.monotonic = self.monotonic.max(monotonic);
         self.wall = wall;
         self.monotonic + self.suspended
@@ -47,12 +47,12 @@ impl Clock {
         Self { start: Instant::now(), last: Mutex::new(reading) }
     }
 
-    /// Returns the time without suspensions, by which calls are scheduled.
+    /// Returns the time excluding suspensions. Calls are scheduled on this clock.
     pub(super) fn monotonic(&self) -> u64 {
         millis(self.start.elapsed())
     }
 
-    /// Returns the time including suspensions, by which streams expire. Named after `CLOCK_BOOTTIME`.
+    /// Returns the time including suspensions. Streams expire on this clock. Named after `CLOCK_BOOTTIME`.
     pub(super) fn boottime(&self) -> u64 {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).boottime(self.monotonic(), SystemTime::now())
     }
@@ -62,7 +62,7 @@ impl Clock {
     }
 }
 
-/// Converts a duration to whole milliseconds, saturating after 500 million years.
+/// Converts a duration to whole milliseconds. Saturates at about 500 million years.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

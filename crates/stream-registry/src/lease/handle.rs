@@ -36,7 +36,7 @@ impl Lease {
 
     /// Returns the epoch, which identifies this lease among all leases of the stream.
     ///
-    /// Of two leases of a stream, the later one has the greater epoch.
+    /// If a stream is leased again, the later lease has the greater epoch.
     pub fn epoch(&self) -> &Epoch {
         &self.cell.epoch
     }
@@ -71,8 +71,8 @@ impl Lease {
     /// Reports statistics. The newest ones are written with the next heartbeat.
     ///
     /// Call it as often as you like: it only stores the values and returns. An optional value that is `None` keeps its
-    /// previous value. Statistics outside their limits (see [`StreamStats::check`]) are dropped with a warning. After the
-    /// lease has ended, nothing happens.
+    /// previous value. Statistics outside their limits (see [`StreamStats::check`]) are dropped with a warning. After
+    /// the lease has ended, the call does nothing.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -128,9 +128,9 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if the status is outside its limits, and `NotHolder`, `NotFound` or `Closed` if the lease
-    /// has ended. If the store fails, the error is that of [`Registry::write`](crate::Registry::write); the status is
-    /// still written as soon as the store works again.
+    /// Returns `InvalidArgument` if the status is outside its limits, and `NotHolder`, `NotFound` or `Closed` if the
+    /// lease has ended. If the store fails, returns the errors of [`Registry::write`](crate::Registry::write); the
+    /// status is still written as soon as the store works again.
     ///
     /// # Cancel safety
     ///
@@ -152,7 +152,7 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// As [`set_status`](Self::set_status).
+    /// Returns the errors of [`set_status`](Self::set_status).
     ///
     /// # Cancel safety
     ///
@@ -181,11 +181,12 @@ impl Lease {
 
     /// Waits until the lease has ended, and returns why.
     ///
-    /// Select on it next to the session, to stop the session when another publisher takes the stream over.
+    /// Use it in a `select!` together with the session, to stop the session when another publisher takes the stream
+    /// over.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped, and the function called again.
+    /// If the future is dropped, nothing is lost: call the function again.
     pub async fn ended(&self) -> LeaseEnd {
         self.cell
             .wait_for(|state| match &state.phase {
@@ -203,19 +204,19 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// Returns `NotFound` if the stream was already unregistered, `NotHolder` if another holder has it, and `Closed` if the
-    /// registry was closed: in these cases the lease has ended, too. If the store fails, the error is that of
+    /// Returns `NotFound` if the stream was already unregistered, `NotHolder` if another holder has it, and `Closed`
+    /// if the registry was closed: in these cases the lease has ended, too. If the store fails, returns the errors of
     /// [`Registry::unregister_with`](crate::Registry::unregister_with).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the stream may or may not be unregistered. The lease detects which, and
-    /// continues or ends.
+    /// If the future is dropped, the unregistration may still be applied. The lease detects this at its next write,
+    /// and then ends; otherwise it continues.
     pub async fn release(&self) -> Result<Stream> {
         self.release_with(EndReason::default()).await
     }
 
-    /// As [`release`](Self::release), with a reason, which becomes `end_reason` of the last record.
+    /// Releases the lease like [`release`](Self::release), and stores the reason as `end_reason` of the last record.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -230,11 +231,11 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// As [`release`](Self::release).
+    /// Returns the errors of [`release`](Self::release).
     ///
     /// # Cancel safety
     ///
-    /// As [`release`](Self::release).
+    /// The same as for [`release`](Self::release).
     pub async fn release_with(&self, reason: EndReason) -> Result<Stream> {
         release::release(&self.shared, &self.cell, &reason).await
     }

@@ -1,4 +1,4 @@
-//! The keep-alive task: one for all leases of a process, running while there are any.
+//! The keep-alive task. A process has one task for all its leases. It runs while there are leases.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -18,23 +18,23 @@ use super::recover::recover;
 use super::shared::Shared;
 use super::write::{BatchResult, Permits, Standing, WritePermit, write_batch};
 
-/// Batches in flight at once, so that one is prepared while the store works on another.
+/// Maximum number of batches in flight. While the store works on one batch, the next is prepared.
 const MAX_BATCHES: usize = 4;
-/// Recoveries in flight at once.
+/// Maximum number of recoveries in flight.
 const MAX_RECOVERIES: usize = 64;
-/// Stale queue entries that are kept before a clean-up, in addition to one for each lease.
+/// Number of stale queue entries that triggers a clean-up, in addition to one for each lease.
 pub(super) const MAX_STALE: usize = 256;
 
 /// Starts the keep-alive task on a runtime, unless one is already running.
 pub(super) fn ensure(shared: &Arc<Shared>, runtime: &Handle) {
     let mut task = shared.keeper();
-    // A task that finished without being retired was cancelled with its runtime.
+    // If a task finished but was not retired, its runtime was shut down.
     if task.as_ref().is_none_or(JoinHandle::is_finished) {
         *task = Some(runtime.spawn(Keeper::new(Arc::clone(shared)).run()));
     }
 }
 
-/// A queue entry: when a lease is due. It is stale if the lease has another due time by now.
+/// A queue entry: a lease and its due time. The entry is stale if the lease's due time has changed since.
 #[derive(Debug)]
 struct Due(u64, Arc<Cell>);
 
@@ -76,11 +76,11 @@ struct Keeper {
     lost: VecDeque<Arc<Cell>>,
     batches: JoinSet<BatchResult>,
     recoveries: JoinSet<ProbeResult>,
-    /// Writes and recoveries have separate breakers: a store whose memory is full accepts heartbeats but rejects
-    /// registrations.
+    /// Writes and recoveries have separate breakers, because a store whose memory is full accepts heartbeats but
+    /// rejects registrations.
     write_breaker: Breaker,
     recovery_breaker: Breaker,
-    /// The heartbeat interval by which the leases were queued.
+    /// The heartbeat interval that applied when the leases were queued.
     interval: Duration,
     /// When all leases were last made due at once.
     all_due_at: Option<u64>,
@@ -106,7 +106,7 @@ impl Keeper {
     }
 
     async fn run(mut self) {
-        // Leases of an earlier keeper remain if its runtime was shut down.
+        // If the runtime of an earlier keeper was shut down, its leases still exist and must be queued again.
         self.rebuild_queue(u64::MAX);
         loop {
             for cell in self.shared.take_inbox() {
@@ -148,7 +148,7 @@ impl Keeper {
         }
     }
 
-    /// Queues all leases again. Held leases become due at `latest` if they were due later.
+    /// Queues all leases again. A held lease that was due later than `latest` becomes due at `latest`.
     fn rebuild_queue(&mut self, latest: u64) {
         self.queue = BinaryHeap::with_capacity(self.shared.count());
         self.lost.clear();
@@ -250,7 +250,7 @@ impl Keeper {
                 Action::Recover => self.lost.push_back(cell),
                 Action::Write => match WritePermit::take(&self.shared, &cell) {
                     Some((permit, Standing::Held)) => permits.push(permit),
-                    // The lease has just expired. Returning the permit moves the lease to the inbox.
+                    // The lease has just expired. Dropping the permit moves the lease to the inbox.
                     Some((permit, Standing::Lost)) => drop(Permits::new(&self.shared, vec![permit])),
                     None => {}
                 },
@@ -259,7 +259,7 @@ impl Keeper {
         permits
     }
 
-    /// Returns what a lease needs that was queued for this time.
+    /// Returns the next step for a lease whose queue entry has this due time.
     fn action(&self, cell: &Cell, at: u64) -> Action {
         let now = self.shared.clock.boottime();
         let mut state = cell.lock();
@@ -289,7 +289,7 @@ impl Keeper {
         .await
     }
 
-    /// Returns when more work can start. `None` if it depends on a result, which wakes the task anyway.
+    /// Returns when more work can start, or `None` if that depends on a result. A result wakes the task anyway.
     fn next_due(&self) -> Option<u64> {
         let batch = self.queue.peek().and_then(|Reverse(Due(at, _))| match self.write_breaker.retry_at() {
             Some(retry_at) => self.batches.is_empty().then_some(retry_at.max(*at)),
@@ -323,7 +323,8 @@ impl Keeper {
                 "store does not know leased streams; recovering them"
             );
         }
-        // A single lost stream was probably unregistered or taken over; several mean that the store lost its data.
+        // One lost stream was probably unregistered or taken over. Many lost streams mean that the store lost its
+        // data.
         if result.lost >= 2 && result.lost * 10 >= result.leases {
             self.make_all_due();
         }

@@ -133,8 +133,8 @@ impl Leases {
     ///
     /// # Errors
     ///
-    /// As [`Registry::register_with`]. Returns `Unsupported` if the store does not support leases, or if the call is made
-    /// outside a Tokio runtime.
+    /// Returns the errors of [`Registry::register_with`]. Also returns `Unsupported` if the store does not support
+    /// leases or if the call is made outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -143,7 +143,7 @@ impl Leases {
         self.acquire_with(stream, OnConflict::default()).await
     }
 
-    /// As [`acquire`](Self::acquire), with another policy for an id that is live.
+    /// Registers a stream like [`acquire`](Self::acquire), with a policy for the case that the id is already live.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -163,11 +163,11 @@ impl Leases {
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire).
+    /// Returns the errors of [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
     ///
-    /// As [`acquire`](Self::acquire).
+    /// The same as for [`acquire`](Self::acquire).
     pub async fn acquire_with(&self, stream: Stream, on_conflict: OnConflict) -> Result<Lease> {
         let options = RegisterOptions::default().lease().on_conflict(on_conflict);
         let options = options.operation(OperationId::generate());
@@ -183,15 +183,15 @@ impl Leases {
         self.keep_alive(registered, sent_at, &runtime)
     }
 
-    /// As [`acquire`](Self::acquire), with a generated id instead of the stream's own.
+    /// Registers a stream like [`acquire`](Self::acquire), but under a generated id instead of the stream's own.
     ///
     /// # Errors
     ///
-    /// As [`Registry::register_new`].
+    /// Returns the errors of [`Registry::register_new`].
     ///
     /// # Cancel safety
     ///
-    /// As [`acquire`](Self::acquire).
+    /// The same as for [`acquire`](Self::acquire).
     pub async fn acquire_new(&self, stream: Stream) -> Result<Lease> {
         let runtime = runtime()?;
         let sent_at = self.0.clock.boottime();
@@ -223,8 +223,9 @@ impl Leases {
 
     /// Releases all leases, as [`Lease::release`] does. Returns an error for each lease that could not be released.
     ///
-    /// If the store cannot be reached, calls are retried for about 5 s in total, however many leases there are. Then the
-    /// calls in flight are awaited. Leases that could not be released stay held, as after [`Lease::release`].
+    /// If the store cannot be reached, calls are retried for about 5 s in total, however many leases there are. Then
+    /// the function waits for the calls that are still in flight. Leases that could not be released stay held, as
+    /// after [`Lease::release`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -242,16 +243,17 @@ impl Leases {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, some leases are released and the others go on.
+    /// If the future is dropped, some leases may be released. The others continue.
     pub async fn release_all(&self) -> Vec<Error> {
         self.release_all_with(EndReason::default()).await
     }
 
-    /// As [`release_all`](Self::release_all), with a reason, which becomes `end_reason` of the last records.
+    /// Releases all leases like [`release_all`](Self::release_all), and stores the reason as `end_reason` of the last
+    /// records.
     ///
     /// # Cancel safety
     ///
-    /// As [`release_all`](Self::release_all).
+    /// The same as for [`release_all`](Self::release_all).
     pub async fn release_all_with(&self, reason: EndReason) -> Vec<Error> {
         release::release_all(&self.0, &reason).await
     }

@@ -6,11 +6,11 @@ use super::clock::millis;
 use crate::backoff::Backoff;
 use crate::stream::limits::MAX_WRITES;
 
-/// Default number of leases per call: one Redis script accepts this many writes at once.
+/// Default number of leases per call. One call of the Redis script accepts this many writes.
 const BATCH: usize = 125;
 /// Lower bound of the heartbeat interval: a twentieth of the shortest time to live.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(50);
-/// Upper bound of the default longest pause, so that leases recover soon after any outage.
+/// Upper bound of the default for `max_backoff`, so that leases recover soon after any outage.
 const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// Upper bound of the first pause.
 pub(super) const MIN_BACKOFF: Duration = Duration::from_millis(50);
@@ -79,7 +79,7 @@ impl Schedule {
         Self { ttl, heartbeat, batch: options.batch.unwrap_or(BATCH).clamp(1, MAX_WRITES), max_backoff }
     }
 
-    /// Returns how long before its due time a lease may join a batch that has room.
+    /// Returns how early, before its due time, a lease can be written if a batch has room.
     pub(super) fn max_early(&self) -> Duration {
         self.heartbeat / 10
     }

@@ -16,7 +16,8 @@ impl Pending {
         self.status.is_none() && self.stats.is_none() && self.patch.is_none()
     }
 
-    /// Returns the change to write next. A patch comes last, because a store whose memory is full rejects patches only.
+    /// Returns the change to write next. A patch comes last, because a store whose memory is full rejects only
+    /// patches.
     pub(super) fn next(&self) -> Option<Change> {
         let status = self.status.clone().map(Change::Status);
         let stats = || self.stats.clone().map(Change::Stats);
@@ -54,13 +55,13 @@ impl Pending {
         });
     }
 
-    /// Restores reports that could not be written; newer reports win over them.
+    /// Restores reports that could not be written. Newer reports take precedence.
     pub(super) fn restore(&mut self, older: Self) {
         let newer = std::mem::replace(self, older);
         if let Some(status) = newer.status {
             self.status = Some(status);
         }
-        // At most one of these two has a frame rate, so their order does not matter.
+        // Either the statistics or the patch may have a frame rate, never both, so their order does not matter.
         if let Some(stats) = newer.stats {
             self.set_stats(stats);
         }

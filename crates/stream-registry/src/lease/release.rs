@@ -17,7 +17,7 @@ use crate::stream::{EndReason, OperationId, Stream};
 
 /// How long a release is retried while the store fails.
 const RETRY_FOR: Duration = Duration::from_secs(5);
-/// Releases in flight at once when all leases are released.
+/// Maximum number of releases in flight when all leases are released.
 const MAX_IN_FLIGHT: usize = 64;
 
 pub(super) async fn release(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &EndReason) -> Result<Stream> {
@@ -27,7 +27,7 @@ pub(super) async fn release(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &End
 /// Releases a lease. Starts no retry after the deadline, but waits for the call in flight.
 async fn release_by(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &EndReason, deadline: Instant) -> Result<Stream> {
     let with_context = |error: Error| error.with_operation(Operation::Unregister).with_stream(&cell.id);
-    // Waits for the write in flight, which has the permit.
+    // A write in flight has the permit, so this waits for that write.
     let (permit, standing) = cell
         .wait_for(|state| match state.ended_error(&cell.id) {
             Some(error) => Some(Err(error)),
@@ -36,7 +36,8 @@ async fn release_by(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &EndReason, 
         .await?;
     let mut permits = Permits::new(shared, vec![permit]);
     if standing == Standing::Held && permits.permits.iter().any(WritePermit::has_more) {
-        // Writes pending reports for the last record. If this fails, the unregistration returns the error.
+        // Pending reports are written first, so that the last record includes them. If the store fails, the
+        // unregistration below reports the error.
         let failure = write_all(shared, &mut permits.permits).await;
         if let Some(error) = failure.filter(|error| error.is_retryable() && Instant::now() >= deadline) {
             return Err(with_context(error));
@@ -117,7 +118,7 @@ pub(super) async fn release_all(shared: &Arc<Shared>, reason: &EndReason) -> Vec
     let mut cells = shared.cells().into_iter();
     let mut in_flight = JoinSet::new();
     let mut errors = Vec::new();
-    // The error of the last release that finished, if it was retryable: the store may be down.
+    // The error of the release that finished last, if it was retryable. Then the store may be down.
     let mut outage: Option<Error> = None;
     loop {
         if let Some(error) = outage.as_ref().filter(|_| Instant::now() >= deadline) {

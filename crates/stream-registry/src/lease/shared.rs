@@ -60,7 +60,8 @@ impl Shared {
 
     /// Adapts the schedule to the time to live of a registration.
     ///
-    /// A restarted server may use a shorter time to live than before. A longer one is ignored: extra writes do no harm.
+    /// A restarted server may use a shorter time to live than before. A longer time to live is ignored, because extra
+    /// writes do no harm.
     pub(super) fn observe_ttl(&self, ttl: Duration) {
         let mut schedule = lock(&self.schedule);
         if ttl < schedule.ttl && !ttl.is_zero() {
@@ -94,7 +95,7 @@ impl Shared {
         lock(&self.cells).len()
     }
 
-    /// Adds a lease. If this process already has a lease for the same id, the one with the later epoch stays.
+    /// Adds a lease. If this process already has a lease for the same id, the lease with the later epoch is kept.
     pub(super) fn add(&self, cell: &Arc<Cell>) {
         let conflict = {
             let mut cells = lock(&self.cells);
@@ -176,7 +177,8 @@ impl Shared {
         lock(&self.keeper)
     }
 
-    /// Retires the keeper if no leases are left. Returns whether it is retired; then the next lease starts a new one.
+    /// Retires the keeper if no leases are left. Returns whether it was retired. If so, the next lease starts a new
+    /// keeper.
     pub(super) fn retire_keeper(&self) -> bool {
         // A lease that is added now waits for this lock before it checks for a running keeper.
         let mut keeper = lock(&self.keeper);

@@ -21,15 +21,15 @@ use crate::stream::{Stream, Timestamp};
 pub enum LeaseState {
     /// The process holds the stream: the last successful write is younger than the time to live.
     Held,
-    /// The process may not hold the stream: the store has lost it or cannot be reached.
+    /// The process may have lost the stream: the store has lost it or cannot be reached.
     ///
     /// The lease recovers automatically, unless the stream has been unregistered or taken over. Keep serving the
     /// publisher, and wait.
     Recovering {
-        /// When the lease was lost, by this machine's clock.
+        /// When the lease was lost, according to this machine's clock.
         since: Timestamp,
     },
-    /// The lease has ended, and never comes back. Nothing more is written.
+    /// The lease has ended permanently. Nothing more is written.
     ///
     /// Stop the session, or acquire the stream again.
     Ended(LeaseEnd),
@@ -39,7 +39,7 @@ pub enum LeaseState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseEnd {
-    /// The holder released it.
+    /// The holder released the lease.
     Released,
     /// Another holder has the stream.
     Superseded {
@@ -53,7 +53,7 @@ pub enum LeaseEnd {
 }
 
 impl LeaseEnd {
-    /// Returns that a lease lost its stream to the holder of a record.
+    /// Returns `Superseded`, with the holder of this record as the new holder.
     pub(super) fn superseded_by(record: &Stream) -> Self {
         let by = record.node.as_ref().unwrap_or(&record.source_addr);
         Self::Superseded { by: (!by.is_empty()).then(|| by.clone()) }

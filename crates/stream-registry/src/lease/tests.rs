@@ -20,8 +20,8 @@ fn stream(name: &str) -> Stream {
 
 #[test]
 fn lease_uses_at_most_300_bytes_beyond_its_record() {
-    // The record includes id and epoch. Beyond it there are the cell with the counters of its `Arc`, one entry in the
-    // queue, one in the map, which may be half full, and the handle.
+    // The record includes id and epoch. The rest is the cell with the counters of its `Arc`, one entry in the queue,
+    // one entry in the map (which may be half full), and the handle.
     let cell = size_of::<Cell>() - size_of::<Stream>() + 16;
     let queue = size_of::<(u64, Arc<Cell>)>();
     let map = 2 * (size_of::<(StreamId, Arc<Cell>)>() + 1);

@@ -18,7 +18,7 @@ use crate::registry::{Change, Guard, Write};
 #[derive(Debug)]
 pub(super) struct WritePermit {
     pub(super) cell: Arc<Cell>,
-    /// The reports at the time of the permit, without those already written.
+    /// The reports that were pending when the permit was taken, except those written since.
     pending: Option<Box<Pending>>,
     /// The version of these reports.
     version: u64,
@@ -28,12 +28,12 @@ pub(super) struct WritePermit {
     error: Option<Error>,
 }
 
-/// How far the work of a permit has come.
+/// Progress of the writes under a permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// No reply was received; a permit dropped now belongs to a cancelled future.
+    /// No reply has been received. If the permit is dropped in this state, its future was cancelled.
     Unanswered,
-    /// Everything was written, or rejected permanently.
+    /// Every report was written or permanently rejected.
     Written,
     /// The store has no such stream, or has it with another epoch.
     Lost,
@@ -41,9 +41,9 @@ enum Progress {
     StreamFailed,
     /// The store failed.
     StoreFailed,
-    /// The record was registered again, as reported.
+    /// The record was registered again, with all reports.
     Recovered,
-    /// The store had the record after all, and kept it.
+    /// The store still had the record, and kept it.
     Renewed,
 }
 
@@ -71,9 +71,10 @@ impl WritePermit {
         if state.in_flight || state.has_ended() {
             return None;
         }
-        // After its time to live the stream may belong to another holder, so the record is read first.
+        // Once the time to live has passed, the stream may belong to another holder, so the lease is recovered first.
         state.mark_lost_if_expired(now, shared.ttl());
-        // After half an interval, an unconfirmed write has probably arrived, and the next heartbeat is still in time.
+        // The status is written again only after half a heartbeat interval. By then, the unconfirmed write has
+        // probably arrived and cannot overwrite the new one.
         let due = |since: NonZeroU64| since.get().saturating_add(millis(shared.schedule().heartbeat) / 2);
         if state.unconfirmed_status.is_some_and(|since| shared.clock.monotonic() >= due(since)) {
             state.unconfirmed_status = None;
@@ -102,7 +103,8 @@ impl WritePermit {
     }
 
     fn next_write(&self) -> Write {
-        // After a rejected change only a heartbeat is sent, so that the rejection does not let the stream expire.
+        // If a change was rejected, only a heartbeat is sent, so that the stream does not expire because of the
+        // rejection.
         let heartbeat_only = self.error.is_some() && self.confirmed_at.is_none();
         let change = self.pending.as_ref().filter(|_| !heartbeat_only).and_then(|pending| pending.next());
         Write {
@@ -146,7 +148,7 @@ impl WritePermit {
         }
     }
 
-    /// Notes that the store has the stream with this epoch. So no earlier unregistration was applied.
+    /// Records that the store has the stream with this epoch. This proves that no earlier unregistration was applied.
     fn confirm(&mut self, sent_at: u64) {
         self.confirmed_at = Some(sent_at);
         self.cell.lock().release_operation = None;
@@ -182,13 +184,13 @@ impl WritePermit {
         self.progress = Progress::Renewed;
     }
 
-    /// Returns whether a status was sent, but its reply was lost.
+    /// Returns whether a status was sent without receiving a reply.
     fn has_unconfirmed_status(&self) -> bool {
         let reply_lost = self.error.as_ref().is_some_and(Error::may_have_applied);
         reply_lost && self.pending.as_ref().is_some_and(|pending| pending.status.is_some())
     }
 
-    /// Gives the permit back, and carries its result over to the lease.
+    /// Returns the permit and applies its result to the lease.
     fn settle(&mut self, shared: &Shared, state: &mut State) {
         state.in_flight = false;
         if state.has_ended() {
@@ -236,7 +238,8 @@ impl WritePermit {
                 state.due = 0;
             }
             Progress::Unanswered => {
-                // The call may have been applied, even an unregistration, so no version counts as written.
+                // The cancelled call may have been applied, and it may have been an unregistration. So no version
+                // counts as written.
                 state.next_version();
                 state.due = shared.due_after(MIN_BACKOFF);
             }
@@ -252,7 +255,7 @@ pub(super) fn is_store_failure(error: &Error) -> bool {
     error.is_retryable() || matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Denied)
 }
 
-/// Returns whether the store replied with a rejection. Then it may still accept other kinds of change.
+/// Returns whether the store rejected the change. It may still accept other kinds of change.
 fn is_store_rejection(error: &Error) -> bool {
     is_store_failure(error) && !error.may_have_applied()
 }
@@ -280,7 +283,7 @@ impl Drop for Permits {
     }
 }
 
-/// The result of a batch, as far as it concerns the whole store.
+/// The results of a batch that concern the whole store.
 #[derive(Debug)]
 pub(super) struct BatchResult {
     pub(super) leases: usize,
@@ -289,7 +292,7 @@ pub(super) struct BatchResult {
     pub(super) failure: Option<Error>,
 }
 
-/// Writes many leases, one change of each per call. Nearly all leases need only the first call.
+/// Writes many leases. Each call contains one change of each lease. Nearly all leases need only the first call.
 pub(super) async fn write_batch(shared: Arc<Shared>, permits: Vec<WritePermit>) -> BatchResult {
     let mut permits = Permits::new(&shared, permits);
     let failure = write_all(&shared, &mut permits.permits).await;
@@ -300,12 +303,13 @@ pub(super) async fn write_batch(shared: Arc<Shared>, permits: Vec<WritePermit>) 
     BatchResult { leases: permits.permits.len(), lost, failure }
 }
 
-/// Writes everything that the permits have to write. Returns the error if the whole store failed.
+/// Writes all pending reports of the permits. Returns the error if the whole store failed.
 pub(super) async fn write_all(shared: &Shared, permits: &mut [WritePermit]) -> Option<Error> {
     let mut open: Vec<usize> = (0..permits.len()).collect();
     while !open.is_empty() {
         let writes: Vec<Write> = open.iter().map(|&at| permits[at].next_write()).collect();
-        // Read before the call: the time to live must count from a moment no later than the store's.
+        // The clock is read before the call. Read afterwards, the lease would seem to live longer than the stream in
+        // the store.
         let sent_at = shared.clock.boottime();
         let results = match shared.registry.write(&writes).await {
             Ok(results) if results.len() == writes.len() => common_failure(results),
@@ -317,8 +321,8 @@ pub(super) async fn write_all(shared: &Shared, permits: &mut [WritePermit]) -> O
         };
         let results = match results {
             Ok(results) => results,
-            // The store may reject this kind of change only, e.g. patches while its memory is full. The heartbeats that
-            // follow show whether it works.
+            // The store may reject only this kind of change, e.g. patches while its memory is full. The heartbeats in
+            // the next call show whether the store works.
             Err(error)
                 if is_store_rejection(&error) && writes.iter().all(|write| write.change != Change::Heartbeat) =>
             {
@@ -340,7 +344,8 @@ pub(super) async fn write_all(shared: &Shared, permits: &mut [WritePermit]) -> O
     None
 }
 
-/// Returns the first error if every write failed with a store failure: some stores report an outage per write.
+/// If every write failed because of the store, returns the first error. Some stores report an outage as an error of
+/// each write.
 fn common_failure(results: Vec<Result<()>>) -> Result<Vec<Result<()>>> {
     let is_common = |error: &Error| is_store_failure(error) || error.kind() == ErrorKind::Closed;
     match results.first() {

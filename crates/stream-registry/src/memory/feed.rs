@@ -79,7 +79,7 @@ impl Feed {
         self.last
     }
 
-    /// Returns the number before that of the oldest event that is kept.
+    /// Returns the number of the event before the oldest one that is kept.
     pub(super) fn oldest(&self) -> u64 {
         // The feed holds at most `RETAINED` events, so the conversion is lossless.
         self.last - self.events.len() as u64

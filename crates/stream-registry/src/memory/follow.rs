@@ -1,4 +1,4 @@
-//! Watches of an in-memory store: they read its feed, and let streams expire in time.
+//! Watches of an in-memory store. A watch reads the feed and makes streams expire on time.
 
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -54,14 +54,15 @@ impl Follower {
                 Ok(event) => return Some(event),
                 Err(due) => due,
             };
-            // A stream may expire before the next call of the registry would remove it.
+            // Only a call removes an expired stream, so the watch also wakes when the next stream expires.
             let due = due.map_or(ALIVE_AFTER, |due| due.min(ALIVE_AFTER));
             tokio::select! {
                 changed = self.tail.changed() => changed.ok()?,
                 () = tokio::time::sleep(due) => {}
                 () = tokio::time::sleep_until(alive_at) => {
-                    // Reads once more, and reports the watch's own position instead of the tail's. Otherwise a caller that
-                    // resumes from `Alive` would skip an event that arrives at this moment.
+                    // Checks for an event once more. `Alive` has the position of the last emitted event, not the end
+                    // of the feed. Otherwise a caller that resumes from `Alive` could skip an event that has just been
+                    // added.
                     return Some(match self.poll()? {
                         Ok(event) => event,
                         Err(_) => Event::Alive { revision: self.revision()? },

@@ -83,9 +83,10 @@ impl MemoryRegistry {
         self
     }
 
-    /// Locks the state for a change, after all expired streams are removed.
+    /// Locks the state for a change, and removes all expired streams.
     fn lock(&self) -> Result<(RwLockWriteGuard<'_, State>, Now)> {
-        // A panic under the lock cannot leave half a change: each change is one insertion or removal.
+        // A panic while the lock is held cannot leave a partial change, because each change is one insertion or
+        // removal.
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.closed {
             return Err(Error::closed());
@@ -96,8 +97,8 @@ impl MemoryRegistry {
         Ok((state, now))
     }
 
-    /// Locks the state together with other readers. Expired streams may still be present: compare their deadlines with the
-    /// returned time.
+    /// Locks the state for reading. Expired streams may still be present: compare their deadlines with the returned
+    /// time.
     fn lock_shared(&self) -> Result<(RwLockReadGuard<'_, State>, u64)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if state.closed {
@@ -170,7 +171,7 @@ impl MemoryRegistry {
         Ok(last)
     }
 
-    /// Leaves a tombstone for the live stream, so that its holder cannot recover it after it has ended.
+    /// Stores a tombstone for the live stream, so that its holder cannot recover the stream after it has ended.
     fn leave_tombstone(&self, state: &mut State, id: &StreamId, now: Now) {
         let Some(entry) = state.get(id) else { return };
         let ended = epoch::tombstone(entry.stream.epoch(), now.wall, state.tombstone(id));

@@ -41,11 +41,12 @@ pub(super) struct State {
     /// The ids in the order of registration, which is the order of pages.
     order: BTreeMap<u64, StreamId>,
     next_position: u64,
-    /// Lower bounds of deadlines, each with the position of its stream. A write only changes the deadline in the entry.
-    /// If a bound is due before the deadline, it is pushed back. Thus a heartbeat needs no heap operation.
+    /// A lower bound of each deadline, with the position of its stream. A write changes only the deadline in the
+    /// entry. When a bound passes before the deadline, it is replaced with the deadline. So a heartbeat needs no heap
+    /// operation.
     bounds: BinaryHeap<Reverse<(u64, u64)>>,
     answers: HashMap<OperationId, (u64, Answer)>,
-    /// The epoch of each ended stream, or its replacement for a stream without an epoch, and when it is forgotten.
+    /// For each ended stream: when its tombstone is forgotten, and its epoch, or a timestamp if it had no epoch.
     tombstones: HashMap<StreamId, (u64, String)>,
     /// Answers and tombstones in the order in which they are forgotten.
     temporary: BinaryHeap<Reverse<(u64, Temporary)>>,
@@ -77,7 +78,7 @@ impl State {
                 Some(Reverse((_, Temporary::Answer(operation)))) => {
                     self.answers.remove(&operation);
                 }
-                // A later tombstone of the same id is kept longer.
+                // If the id has a later tombstone, that one is kept longer.
                 Some(Reverse((_, Temporary::Tombstone(id))))
                     if self.tombstones.get(&id).is_some_and(|(until, _)| *until <= now) =>
                 {
@@ -101,7 +102,7 @@ impl State {
         self.entries.get_mut(id)
     }
 
-    /// Returns a stream that has not expired, although it may not have been purged yet.
+    /// Returns a live stream. Ignores an expired stream that was not purged yet.
     pub(super) fn get_live(&self, id: &StreamId, now: u64) -> Option<Arc<Stream>> {
         self.entries.get(id).filter(|entry| now < entry.deadline).map(|entry| Arc::clone(&entry.stream))
     }
@@ -130,8 +131,8 @@ impl State {
         Some(entry)
     }
 
-    /// Returns the streams that were registered before a position, the newest first. New registrations come before the
-    /// reader's position, so that paging always ends.
+    /// Returns the streams that were registered before a position, the newest first. Streams that are registered
+    /// during paging are not listed, so that paging always ends.
     pub(super) fn before(&self, position: u64) -> impl Iterator<Item = (u64, &Arc<Stream>)> {
         let before = self.order.range(..position).rev();
         before.filter_map(|(position, id)| Some((*position, &self.entries.get(id)?.stream)))

@@ -124,9 +124,9 @@ impl MockRegistry {
     /// Makes the next call of an operation fail with an error of this kind; the call changes nothing.
     ///
     /// Errors queue: after two calls of this method, the next two calls of the operation fail. `Heartbeat`, `Status`,
-    /// `Stats`, `Patch` and `Update` fail one write, alone or in a batch. `Write` fails a whole batch, and a single write is
-    /// a batch of one. `Get` fails one call of `get` or of `get_many`. `Find`, `Summary` and `History` are one call each,
-    /// without the pages and events that they read.
+    /// `Stats`, `Patch` and `Update` fail one write, alone or in a batch. `Write` fails a whole batch, and a single
+    /// write is a batch of one. `Get` fails one call of `get` or of `get_many`. `Find`, `Summary` and `History` are
+    /// one call each; the pages and events that they read do not count.
     pub fn fail_next(&self, operation: Operation, kind: ErrorKind) {
         self.fail_next_with(operation, Error::new(kind, "scripted error of the mock registry"));
     }
@@ -176,7 +176,7 @@ impl MockRegistry {
     }
 
     /// Returns the calls that were answered since the registry was created or [`clear_calls`](Self::clear_calls) was
-    /// called, in the order of the answers.
+    /// called, in the order in which they were answered.
     ///
     /// A batch counts as one call per write, in the order of the writes. If it failed as a whole, it counts as one call of
     /// `Write`.

@@ -15,7 +15,7 @@ use crate::watch::{Event, Watch};
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of one call.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Upper bound of the attempts, each of which fails if the oldest events are trimmed before they are read.
+/// Maximum number of attempts. An attempt fails if the oldest events are trimmed before they are read.
 const MAX_ATTEMPTS: u32 = 8;
 
 /// Conditions on a stream that has ended, all of which must hold. The default matches every stream.
@@ -132,7 +132,7 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
             Event::Resync { revision } if !started && gap != Some(revision) => {
                 return Ok(Reading::Trimmed(revision.clone()));
             }
-            // The entry may come after the tail that was read before, but not after the current one.
+            // The undecodable entry may be after the tail that was read earlier, but not after the current tail.
             Event::Resync { .. } => tail = self::tail(feed).await?,
             _ => {}
         }

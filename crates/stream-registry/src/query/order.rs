@@ -121,8 +121,8 @@ impl Ord for Key<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Key::Number(one), Key::Number(other)) => one.cmp(other),
-            // An empty string has no address of its own. On some processors comparing its bytes, though there are none,
-            // takes as long as a load from memory, and most streams of a fleet may have no node.
+            // An empty string is compared by length only. On some processors, comparing its bytes would take as long
+            // as a load from memory, and most streams of a fleet may have no node.
             (Key::String(one), Key::String(other)) if one.is_empty() || other.is_empty() => one.len().cmp(&other.len()),
             (Key::String(one), Key::String(other)) => one.cmp(other),
             (Key::Number(_), Key::String(_)) => Ordering::Less,
@@ -201,7 +201,7 @@ enum OwnedKey {
     String(String),
 }
 
-/// The position of a stream in an order. The stream need not be live any longer.
+/// The position of a stream in an order. The stream may have ended since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     order: Order,
@@ -246,7 +246,8 @@ impl Position {
                 }
                 (_, key) => matches!(key, OwnedKey::Number(_)),
             };
-            // `parse` accepts several spellings of a number; comparing the cursors accepts one.
+            // `parse` accepts several spellings of a number. Comparing with the cursor of the position rejects all but
+            // one.
             (is_key_of_field && position.order == order && position.to_cursor().ok()? == *cursor).then_some(position)
         };
         position().ok_or_else(|| {

@@ -8,7 +8,8 @@ use std::ops::Bound;
 use super::order::{Order, Position};
 use crate::stream::{Stream, StreamId};
 
-/// Visits the values of a map in an order of ids, and says of each whether its id comes after a position.
+/// Visits the values of a map in ascending or descending order of their ids. Reports for each value whether its id
+/// comes after a position.
 pub(crate) fn visit_by_id<'m, V>(
     map: &'m BTreeMap<StreamId, V>,
     order: Order,
@@ -37,9 +38,9 @@ pub(crate) fn visit_by_id<'m, V>(
 
 /// Selects the first streams after a position, without sorting the others.
 ///
-/// Streams are added in the order of their ids, as [`visit_by_id`] visits them. Of two streams with the same key, the one
-/// that was added first comes first: comparing ids would load each of them from memory, which takes most of the time if
-/// many streams have the same key, such as their status.
+/// Streams are added in the order of their ids, as [`visit_by_id`] visits them. If two streams have the same key, the
+/// one that was added first comes first. Their ids are not compared, because loading them from memory would take most
+/// of the time if many streams have the same key, such as the same status.
 pub(crate) struct Selector<'a, S> {
     order: Order,
     after: Option<&'a Position>,
@@ -67,8 +68,8 @@ impl<'a, S: Borrow<Stream>> Selector<'a, S> {
         Self { order, after, limit, selected: BinaryHeap::new(), total: 0, more: false }
     }
 
-    /// Adds a stream, and whether its id comes after that of the position. If the stream is selected, the selector stores
-    /// the result of `keep`.
+    /// Adds a stream. `is_id_after` states whether its id comes after that of the position. If the stream is selected,
+    /// the selector stores the result of `keep`.
     pub(crate) fn add(&mut self, stream: &Stream, is_id_after: bool, keep: impl FnOnce() -> S) {
         let rank = self.total;
         self.total += 1;

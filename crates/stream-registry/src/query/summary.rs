@@ -70,7 +70,7 @@ impl Group {
 /// Counts of live streams in groups.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// The field they are counted by: `node`, `type` or `status`.
+    /// The field by which streams are counted: `node`, `type` or `status`.
     pub by: String,
     /// Number of streams in all groups.
     pub total: u64,

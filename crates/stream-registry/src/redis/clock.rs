@@ -22,8 +22,8 @@ struct Reading {
     at_wall: SystemTime,
 }
 
-/// Estimates the server's time without a round trip. Holds no reading if the user may not run `TIME`: a reader does
-/// not need the time.
+/// Estimates the server's time without a round trip. Has no reading if the user lacks the permission for `TIME`. A
+/// user who only reads does not need it.
 #[derive(Debug)]
 pub(super) struct StoreClock(Mutex<Option<Reading>>);
 
@@ -77,7 +77,7 @@ impl StoreClock {
         }
     }
 
-    /// Replaces the reading by the reply to a later `TIME`.
+    /// Replaces the reading with the reply to a later `TIME`.
     pub(super) fn renew(&self, answer: redis::Value) -> Result<()> {
         let reading = Self::parse(answer)?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);

@@ -29,7 +29,7 @@ pub(super) trait Job: Send + Sync + 'static {
     type Item: Send + Sync + 'static;
     type Answer: Send + 'static;
 
-    /// Returns the key that may occur only once in a batch, if the job has one.
+    /// Returns the key of an item, if the job allows only one item per key in a batch.
     fn key(item: &Self::Item) -> Option<&StreamId>;
 
     /// Sends all items in one round trip and returns one answer per item, in order.
@@ -42,7 +42,8 @@ type Call<J> = (<J as Job>::Item, oneshot::Sender<Result<<J as Job>::Answer>>);
 struct Queue<J: Job> {
     waiting: VecDeque<Call<J>>,
     in_flight: usize,
-    /// Whether a direct call is in progress. Batches do not wait for it, because its future may not be polled for long.
+    /// Whether a direct call is in progress. Batches do not wait for it, because its future may remain unpolled for a
+    /// long time.
     direct: bool,
 }
 
@@ -107,7 +108,7 @@ impl<J: Job> Coalescer<J> {
             // slot is created here, because a runtime that shuts down may never poll the task.
             tokio::spawn(Self::work(Slot { coalescer: Arc::clone(self), held: true }));
         }
-        // The task answers in time, so this wait needs no timer of its own.
+        // The task always answers within its own timeout, so this wait needs no timeout.
         answer.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Unavailable, "the runtime shut down before Redis answered")
                 .with_may_have_applied(true))
@@ -163,15 +164,16 @@ impl<J: Job> Coalescer<J> {
                 // The receiver may have been dropped.
                 let _ = sender.send(answer);
             }
-            // While the other batch is in flight, callers that were just answered may call again and join the next
-            // batch. Larger batches cost less, and no caller waits for this.
+            // While the other batch is in flight, callers that have just received an answer may call again and join
+            // the next batch. This makes batches larger, which costs less, and delays no caller.
             if slot.coalescer.queue().in_flight > 1 {
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    /// Fails all queued calls. They have waited as long as the failed batch and would wait as long again.
+    /// Fails all queued calls. They have already waited as long as the failed batch. Sending them would double their
+    /// wait.
     fn fail_waiting(&self) {
         let waiting = std::mem::take(&mut self.queue().waiting);
         for (_, sender) in waiting {
@@ -183,7 +185,7 @@ impl<J: Job> Coalescer<J> {
     }
 }
 
-/// Returns the error of a call without a reply in time, which may have been applied.
+/// Returns the error for a call that got no reply in time. The call may have been applied.
 fn no_reply() -> Error {
     Error::new(ErrorKind::Timeout, "Redis did not answer in time")
 }

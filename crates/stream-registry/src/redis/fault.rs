@@ -17,7 +17,8 @@ pub(super) enum Effect {
 
 /// Returns whether the connection must be replaced after this error.
 pub(super) fn breaks_connection(error: &RedisError, effect: Effect) -> bool {
-    // After these replies another server may be the primary, so the next call resolves the address again.
+    // A server that replies with one of these codes may no longer be the primary, so the next call resolves the
+    // address again.
     error.is_io_error()
         || error.is_unrecoverable_error()
         || effect != Effect::Housekeeping && matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"))
@@ -56,8 +57,8 @@ pub(super) fn is_out_of_memory(error: &RedisError) -> bool {
 
 /// Returns whether the user lacks a permission.
 pub(super) fn is_no_permission(error: &RedisError) -> bool {
-    // Redis 7.0 sends no code for a refusal inside a script or of SORT's patterns, and the client replaces the code of
-    // a refusal while it connects. The message is matched in these cases.
+    // Some rejections have no `NOPERM` code, so their message is matched: Redis 7.0 sends no code if it rejects a
+    // command inside a script or a pattern of SORT, and the client replaces the code while it connects.
     const PHRASES: [&str; 5] = [
         "NOPERM",
         "No permissions",
@@ -74,7 +75,8 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
     let detail = error.detail().unwrap_or_default().to_owned();
     let code = error.code().unwrap_or_default().to_owned();
     if is_unknown_command(&error) {
-        // The server's message repeats the arguments, which may include a password. Neither it nor the source is kept.
+        // The server's message repeats the arguments, which may include a password. So neither the message nor the
+        // source error is kept.
         return Error::new(
             ErrorKind::Unsupported,
             "the server lacks a required command; use Redis 7.0 or Valkey 7.2, with no command renamed",
@@ -126,8 +128,8 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
     Error::new(kind, message).with_may_have_applied(writing && lost).with_store_reply(is_reply).with_source(error)
 }
 
-/// Returns the error of a call that got no reply in time. It is marked as not applied; callers that write change that
-/// with `with_may_have_applied`.
+/// Returns the error for a call that got no reply in time. It is marked as not applied; a caller that writes changes
+/// this with `with_may_have_applied`.
 pub(super) fn no_reply() -> Error {
     Error::new(ErrorKind::Timeout, "Redis did not answer in time").with_may_have_applied(false)
 }

@@ -60,7 +60,8 @@ impl Keys {
         format!("{}{AUXILIARY}due", self.prefix)
     }
 
-    /// Returns the key of the copy of a record that expires soon, for an index member, which can be any bytes.
+    /// Returns the key of the copy of a record that expires soon. The argument is an index member, which can be any
+    /// bytes.
     pub(super) fn copy_bytes(&self, member: &[u8]) -> Vec<u8> {
         [self.prefix.as_bytes(), "\u{1f}last:".as_bytes(), member].concat()
     }

@@ -24,8 +24,8 @@ impl Default for KeyLocks {
 }
 
 impl KeyLocks {
-    /// Locks a stream's stripe. Returns `None` after a timeout, because the future that holds the lock may not be
-    /// polled. An update without the lock is slower but still correct.
+    /// Locks a stream's stripe. Returns `None` after a timeout, because the future that holds the lock may remain
+    /// unpolled. An update without the lock is slower but still correct.
     pub(super) async fn lock(&self, id: &StreamId) -> Option<MutexGuard<'_, ()>> {
         let stripe = &self.stripes[usize::try_from(self.hasher.hash_one(id) % 64).unwrap_or(0)];
         tokio::time::timeout(LOCK_TIMEOUT, stripe.lock()).await.ok()

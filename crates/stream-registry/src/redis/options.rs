@@ -47,18 +47,18 @@ pub struct RedisOptions {
     pub prefix: String,
     /// How long a stream lives without a write: 1 s to 30 days. Default: 5 minutes.
     pub ttl: Duration,
-    /// The effect of a write on the time that a stream has left. Default: [`TtlPolicy::Renew`].
+    /// The effect of a write on the remaining time to live of a stream. Default: [`TtlPolicy::Renew`].
     pub ttl_policy: TtlPolicy,
     /// Whether every write is rejected. Default: no.
     ///
     /// A read-only store writes nothing in the background either, so that a read-only user or a replica suffices.
     pub read_only: bool,
-    /// Timeout of the reply to a call about one stream. Default: 1 s. A longer timeout than 1.9 s is shortened.
+    /// Timeout for the reply to a call about one stream. Default: 1 s. A value above 1.9 s is reduced to 1.9 s.
     ///
     /// Such a call takes at most 1.9 s, including the time to connect.
     pub response_timeout: Duration,
-    /// Timeout of a whole list while the server still answers pings. Default: 10 s. A longer timeout than 1 hour is
-    /// shortened.
+    /// Timeout for a whole list. The list fails earlier if the server stops answering pings. Default: 10 s. A value
+    /// above 1 hour is reduced to 1 hour.
     pub list_timeout: Duration,
 }
 
@@ -115,21 +115,21 @@ impl RedisOptions {
         self
     }
 
-    /// Sets the effect of a write on the time that a stream has left.
+    /// Sets the effect of a write on the remaining time to live of a stream.
     #[must_use]
     pub fn ttl_policy(mut self, policy: TtlPolicy) -> Self {
         self.ttl_policy = policy;
         self
     }
 
-    /// Sets the timeout of the reply to a call about one stream.
+    /// Sets the timeout for the reply to a call about one stream.
     #[must_use]
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout;
         self
     }
 
-    /// Sets the timeout of a whole list while the server still answers pings.
+    /// Sets the timeout for a whole list. The list fails earlier if the server stops answering pings.
     #[must_use]
     pub fn list_timeout(mut self, timeout: Duration) -> Self {
         self.list_timeout = timeout;

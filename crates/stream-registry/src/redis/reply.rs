@@ -58,7 +58,7 @@ pub(super) fn bytes(value: Value) -> Result<Vec<u8>> {
     optional_bytes(value)?.ok_or_else(|| unexpected(&Value::Nil))
 }
 
-/// Returns a field of a reply of names and values: a map in RESP3, a flat array in RESP2.
+/// Returns a field of a reply that consists of names and values: a map in RESP3, a flat array in RESP2.
 pub(super) fn field(value: &Value, name: &str) -> Option<String> {
     let is_name = |value: &Value| {
         matches!(value, Value::BulkString(bytes) if bytes == name.as_bytes())

@@ -20,7 +20,7 @@ pub(super) struct Store {
     pub(super) keys: Keys,
     /// Connection for calls about single streams.
     pub(super) link: Arc<Link>,
-    /// Connection for lists, so that small calls do not queue behind megabytes.
+    /// Connection for lists, so that small calls do not queue behind large replies.
     pub(super) bulk: Arc<Link>,
     /// Number of the cheapest list strategy that the server has not rejected; see `ops/list.rs`.
     pub(super) list_strategy: AtomicU8,

@@ -18,7 +18,8 @@ pub(crate) fn make(kind: char, position: u64) -> Result<Cursor> {
 pub(crate) fn read(kind: char, cursor: &Cursor) -> Result<u64> {
     let position = || {
         let position = u64::from_str_radix(cursor.as_str().strip_prefix(kind)?, 16).ok()?;
-        // `from_str_radix` accepts several spellings of a number. The comparison of the cursors rejects all but one.
+        // `from_str_radix` accepts several spellings of a number. Comparing with the cursor that `make` creates
+        // rejects all but one.
         (make(kind, position).ok()? == *cursor).then_some(position)
     };
     position().ok_or_else(|| {

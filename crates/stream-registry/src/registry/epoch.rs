@@ -5,7 +5,7 @@
 
 use crate::stream::{Epoch, Timestamp};
 
-/// Upper bound of the bytes that a new epoch copies from an epoch of another program.
+/// Maximum number of bytes that a new epoch copies from an epoch of another program.
 const MAX_COPIED_BYTES: usize = 100;
 
 /// Returns the content of a tombstone for a stream that was not leased: the time at which it ended.
@@ -25,7 +25,7 @@ pub(crate) fn tombstone(epoch: Option<&Epoch>, now: Timestamp, previous: Option<
     match previous {
         None => tombstone,
         Some(previous) if previous < tombstone.as_str() => tombstone,
-        // The record without an epoch is newer than the previous tombstone, so its tombstone must be greater.
+        // The record without an epoch is newer than the previous tombstone, so the new tombstone must be greater.
         Some(previous) if epoch.is_none() && !previous.ends_with('~') => format!("{previous}~"),
         Some(previous) => previous.to_owned(),
     }
@@ -69,12 +69,12 @@ fn greater_than_foreign(greatest: &str) -> String {
         Some(start) if start > 0 && is_suffix(&copied[start..]) => &copied[..start],
         _ => copied,
     };
-    // An epoch has visible ASCII characters; the tilde is the greatest.
+    // An epoch consists of visible ASCII characters, of which the tilde is the greatest.
     let Some(last) = base.iter().rposition(|&byte| byte < b'~') else {
         return String::from_utf8_lossy(base).into_owned() + "~" + &suffix;
     };
     let mut incremented = base[..=last].to_vec();
-    // Skips the quote and the backslash: an epoch without JSON escapes is cheaper to compare in Lua.
+    // The quote and the backslash are skipped, because an epoch without JSON escapes is cheaper to compare in Lua.
     incremented[last] += if matches!(incremented[last], b'!' | b'[') { 2 } else { 1 };
     String::from_utf8_lossy(&incremented).into_owned() + &suffix
 }

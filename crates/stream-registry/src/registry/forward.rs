@@ -1,21 +1,21 @@
-//! Methods of wrappers that are not written by hand: [`forward_registry!`](crate::forward_registry).
+//! Generates methods of wrappers: [`forward_registry!`](crate::forward_registry).
 
 use std::sync::Arc;
 
 use super::Registry;
 
-/// Implements methods of [`Registry`](crate::Registry) in a wrapper, inside of its `impl` block.
+/// Implements methods of [`Registry`](crate::Registry) in a wrapper, inside its `impl` block.
 ///
 /// There are two forms:
 ///
 /// * `forward_registry!(|this| this.inner => get, ping, …);` forwards the methods to the registry in the expression, in which
 ///   `this` is the wrapper. A method returns the future of the inner registry, so that forwarding allocates nothing.
-/// * `forward_registry!(provided => find, conveniences);` implements the methods as the trait does, by the wrapper's own
-///   required methods. Use it if the wrapper changes a method that the provided one calls.
+/// * `forward_registry!(provided => find, conveniences);` implements the methods as the trait does: they call the
+///   wrapper's own required methods. Use it if the wrapper changes a method that the provided one calls.
 ///
-/// Two names stand for several methods. `all`, in the first form only, is every method. `conveniences` are the last group:
-/// `register`, `unregister`, `delete`, `list`, `write_one`, `update_heartbeat`, `update_status`, `update_stats`, `patch` and
-/// `update`.
+/// Two names stand for groups of methods. `all` is every method; only the first form accepts it. `conveniences` is the
+/// last group of the trait: `register`, `unregister`, `delete`, `list`, `write_one`, `update_heartbeat`,
+/// `update_status`, `update_stats`, `patch` and `update`.
 ///
 /// Methods written by hand and both forms can be in one `impl` block. The attribute
 /// `#[deny(clippy::missing_trait_methods)]` makes Clippy report a method that was forgotten.
@@ -51,7 +51,7 @@ macro_rules! forward_registry {
 
 /// The arms of [`forward_registry!`](crate::forward_registry): one per method, then the function that they define.
 ///
-/// `async_trait` does not see inside of a macro, so the function has the signature that `async_trait` generates.
+/// `async_trait` does not see inside a macro, so the function has the signature that `async_trait` generates.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __forward_registry {

@@ -56,12 +56,12 @@ use crate::watch::{Event, Watch, WatchFrom};
 /// Nodes register streams and keep them alive with writes. Routers and dashboards list, query and watch them. A stream
 /// expires if it is not written within its time to live.
 ///
-/// A store implements the nine required methods. It overrides the next group of methods if it can do better. The last
-/// group are conveniences.
+/// A store implements the nine required methods. It can override the methods of the second group with faster
+/// implementations. The methods of the last group are conveniences.
 ///
 /// # Contract
 ///
-/// Every store behaves alike; the suite in the module `conformance` tests it.
+/// All stores behave alike; the suite in the module `conformance` tests this.
 ///
 /// * **Atomic:** every change is applied whole or not at all, and no caller sees part of it.
 /// * **Durable while live:** every successful write renews the time to live. A failed write changes nothing, and a read
@@ -241,7 +241,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Only the errors of [every method](#errors).
+    /// Returns only the errors of [every method](#errors).
     async fn snapshot(&self) -> Result<Snapshot>;
 
     /// Returns a page of about `count` live streams and the cursor of the next page.
@@ -288,7 +288,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns `Unavailable` or `Timeout` if it does not respond.
+    /// Returns `Unavailable` or `Timeout` if the store does not respond.
     async fn ping(&self) -> Result<()>;
 
     /// Returns the kind of store and its time to live.
@@ -320,7 +320,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     /// Never returns `Closed`.
     async fn close(&self) -> Result<()>;
 
-    // Provided methods that a store overrides if it can do better.
+    // Provided methods that a store can override with a faster implementation.
 
     /// Follows the changes of the registry.
     ///
@@ -366,7 +366,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Only the errors of [every method](#errors).
+    /// Returns only the errors of [every method](#errors).
     async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
         provided::get_many(self, ids).await
     }
@@ -414,14 +414,14 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Only the errors of [every method](#errors).
+    /// Returns only the errors of [every method](#errors).
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
         provided::summary(self, filter, by).await
     }
 
     /// Returns the events of streams that have ended, latest first, and at most `limit` of them.
     ///
-    /// It reads as far back as the change feed is kept. A stream that was taken over has not ended.
+    /// It reaches back as far as the change feed. A stream that was taken over has not ended.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -461,8 +461,8 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`register_with`](Self::register_with). Returns `AlreadyExists` if 10 000 generated ids in a row are live, and
-    /// `InvalidArgument` if `options` has a lease to recover.
+    /// Returns the errors of [`register_with`](Self::register_with). Also returns `AlreadyExists` if 10 000 generated
+    /// ids in a row are already live, and `InvalidArgument` if `options` has a lease to recover.
     ///
     /// # Cancel safety
     ///
@@ -489,7 +489,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`register_with`](Self::register_with).
+    /// Returns the errors of [`register_with`](Self::register_with).
     async fn register(&self, stream: &Stream) -> Result<Registered> {
         provided::register(self, stream).await
     }
@@ -510,7 +510,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`unregister_with`](Self::unregister_with).
+    /// Returns the errors of [`unregister_with`](Self::unregister_with).
     async fn unregister(&self, id: &StreamId) -> Result<Stream> {
         provided::unregister(self, id).await
     }
@@ -531,7 +531,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`unregister_with`](Self::unregister_with).
+    /// Returns the errors of [`unregister_with`](Self::unregister_with).
     async fn delete(&self, id: &StreamId) -> Result<Stream> {
         provided::delete(self, id).await
     }
@@ -551,7 +551,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`snapshot`](Self::snapshot).
+    /// Returns the errors of [`snapshot`](Self::snapshot).
     async fn list(&self) -> Result<Vec<Stream>> {
         provided::list(self).await
     }

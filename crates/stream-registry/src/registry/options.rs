@@ -38,9 +38,9 @@ pub enum OnConflict {
     Reject,
     /// Replaces the record with a new one.
     TakeOver,
-    /// Acts as `TakeOver` if the record was not written for this long, and as `Reject` otherwise.
+    /// Acts as `TakeOver` if the record has not been written for this long, and as `Reject` otherwise.
     ///
-    /// The store computes the time since the last write from the time that the record has left.
+    /// The store computes the time since the last write from the record's remaining time to live.
     TakeOverIfStale(Duration),
 }
 
@@ -74,7 +74,8 @@ pub struct RegisterOptions {
     /// Identifies the call: the store executes it once, even if it is sent again within 60 s. Default: a new id for each
     /// call.
     pub operation: Option<OperationId>,
-    /// Whether `register_new` generated the id. Then a repetition of the call has another id but is still the same call.
+    /// Whether `register_new` generated the id. If so, a call that is sent again has another id but is still the same
+    /// call.
     pub(crate) generated_id: bool,
 }
 
@@ -127,7 +128,7 @@ impl RegisterOptions {
 pub struct UnregisterOptions {
     /// The condition. Default: [`Guard::None`], which accepts only a stream that is not leased.
     pub guard: Guard,
-    /// Why the stream ends; `end_reason` of its last record. Default: no reason.
+    /// Why the stream ends. It is stored as `end_reason` of the last record. Default: no reason.
     pub reason: EndReason,
     /// Identifies the call: the store executes it once, even if it is sent again within 60 s. Default: a new id for each
     /// call.
@@ -185,7 +186,7 @@ pub enum Guard {
     Holder(Epoch),
     /// No condition, for an operator who overrides a lease.
     ///
-    /// It also removes a record that cannot be decoded.
+    /// With this guard, an unregistration also removes a record that cannot be decoded.
     Force,
 }
 

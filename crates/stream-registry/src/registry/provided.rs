@@ -1,7 +1,7 @@
 //! The provided methods of [`Registry`], as functions.
 //!
-//! A method that overrides a provided one cannot call it. The trait and [`forward_registry!`](crate::forward_registry) call
-//! these functions instead.
+//! A method that overrides a provided method cannot call the provided one. So the provided methods and
+//! [`forward_registry!`](crate::forward_registry) call these functions.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -16,7 +16,7 @@ use crate::query::{By, Ended, Filter, Query, Selector, Summary, history as ended
 use crate::stream::{Revision, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, generate_stream_id};
 use crate::watch::{Event, Watch, WatchFrom};
 
-/// Upper bound of the generated ids that [`register_new`] tries.
+/// Maximum number of generated ids that [`register_new`] tries.
 const MAX_ID_TRIES: usize = 10_000;
 /// Number of streams on each page that [`scan`] reads.
 const SCAN_PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
@@ -57,7 +57,7 @@ async fn try_find<R: Registry + ?Sized>(registry: &R, query: &Query) -> Result<P
     let next = next.map(|last| query.order.position(last).to_cursor()).transpose()?;
     let mut page = Page::new(selected.streams.into_iter().cloned().collect(), next, selected.total);
     page.revision = scan.revision;
-    // Reported with the first page only: a caller adds up the pages of one list.
+    // Reported with the first page only, because a caller adds up the numbers of all pages.
     page.unreadable = if after.is_none() { scan.unreadable } else { 0 };
     Ok(page)
 }

@@ -12,7 +12,7 @@ use crate::watch::ChangeKind;
 /// Checks that a record is within its limits.
 pub(crate) fn check_registration(stream: &Stream, options: &RegisterOptions) -> Result<()> {
     stream.check()?;
-    // The same limit applies to both, so a record that was leased can always be recovered.
+    // The same limit applies to a new lease and to a recovery, so a record that was leased can always be recovered.
     if options.lease || options.recover.is_some() {
         encode::check_leased_size(stream)?;
     }
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn heartbeat_keeps_all_fields_of_another_program() {
         for (json, end) in [
-            // Unknown fields, also nested, empty and duplicate, with known names inside.
+            // Unknown fields: nested, empty and duplicate ones, and some that contain the names of known fields.
             (
                 r#"{"x":[],"y":{"last_heartbeat":"no","a":[{}]},"z":"\"last_heartbeat\":1","x":1.0e5,"bytes_received":1e+14}"#,
                 r#""bytes_received":100000000000000,"packets_received":0,"packets_lost":0,"x":[],"y":{"last_heartbeat":"no","a":[{}]},"z":"\"last_heartbeat\":1","x":1.0e5}"#,
@@ -278,7 +278,7 @@ mod tests {
                 r#"{"bitrate":-5,"frame_rate":"25","bytes_received":1.5,"node":7,"labels":[],"viewers":-1,"epoch":3}"#,
                 r#""bitrate":-5,"frame_rate":"25","bytes_received":1.5,"packets_received":0,"packets_lost":0,"node":7,"epoch":3,"labels":[],"viewers":-1}"#,
             ),
-            // The last of two values of one field counts.
+            // If a field occurs twice, the last value counts.
             (
                 r#" { "packets_lost" : 1 , "packets_lost" : 2, "last_heartbeat":"2020-01-01T00:00:00Z", "last_heartbeat": "x" } "#,
                 r#""bytes_received":0,"packets_received":0,"packets_lost":2}"#,
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn nonconforming_value_is_dropped_when_its_field_is_set() {
+    fn setting_a_field_discards_its_nonconforming_value() {
         let stream = stored(r#"{"bitrate":-5,"bytes_received":-7,"status":9}"#);
         let stats = StreamStats { bitrate: 0, bytes_received: 3, ..Default::default() };
         let written = apply(&stream, &Change::Stats(stats), later()).unwrap().to_json();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn time_out_of_range_reads_as_last_timestamp_and_is_kept() {
+    fn timestamp_out_of_range_is_read_as_the_last_one_and_kept() {
         let stream = stored(r#"{"created_at":"9999-12-31T23:59:59.999999999Z"}"#);
         assert_eq!(stream.created_at, Timestamp::from_unix_nanos(i128::MAX));
         let written = apply(&stream, &Change::Heartbeat, later()).unwrap().to_json();

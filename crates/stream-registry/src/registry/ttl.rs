@@ -10,18 +10,18 @@ pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(5 * 60);
 /// How long a store remembers the result of a call that has an operation id.
 pub(crate) const OPERATION_RETENTION: Duration = Duration::from_secs(60);
 
-/// The effect of a write on the time that a stream has left.
+/// The effect of a write on the remaining time to live of a stream.
 ///
-/// Nodes with different times to live can share a Redis: a tool with a short one should not shorten the life of a
-/// node's stream.
+/// Programs with different times to live can share one Redis. A tool with a short time to live should not shorten the
+/// life of a node's stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TtlPolicy {
-    /// Sets the time left to the time to live. Use it in the nodes that own the streams.
+    /// Resets the remaining time to the full time to live. Use it in the nodes that own the streams.
     #[default]
     Renew,
-    /// Sets the time left to the time to live, unless more is left already. Use it in tools that write to streams of
-    /// other nodes.
+    /// Does the same unless this would shorten the remaining time. Use it in tools that write to streams of other
+    /// nodes.
     NeverShorten,
 }
 

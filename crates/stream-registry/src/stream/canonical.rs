@@ -1,7 +1,8 @@
-//! A fast decoder for canonical JSON: exactly what the encoder writes, as in nearly all records.
+//! A fast decoder for canonical JSON, which is exactly what the encoder writes. Nearly all records are canonical.
 //!
 //! It reads the fields in their fixed order and stops at the first byte that the encoder would not write there. The
-//! general decoder then reads the record from the start. So this decoder may reject any record, but must never guess.
+//! general decoder then reads the record from the start. So this decoder may give up on any record, but must never
+//! return a wrong one.
 
 use std::collections::BTreeMap;
 
@@ -116,7 +117,7 @@ impl<'a> Parser<'a> {
         self.string().filter(|string| !string.is_empty()).map(str::to_owned)
     }
 
-    /// Reads the characters of a number, which need not form one.
+    /// Reads the characters that can occur in a number. They need not form a valid number.
     fn number(&mut self) -> &'a str {
         let len = self
             .rest()

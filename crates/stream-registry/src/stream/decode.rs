@@ -20,7 +20,7 @@ use super::status::StreamStatus;
 use super::time::Timestamp;
 use super::{Stream, canonical, check, lenient};
 
-/// How the values of a record are judged.
+/// How nonconforming values of a record are treated.
 #[derive(Clone, Copy, PartialEq)]
 enum Mode {
     /// For a record that a store holds: a nonconforming value is kept.
@@ -237,7 +237,7 @@ fn read(fields: Fields<'_>, mode: Mode, id: StreamId) -> Result<Stream> {
     Ok(stream)
 }
 
-/// Decodes a record that a store holds; the id is that of the key.
+/// Decodes a record that a store holds; the id is the one in the key.
 pub(super) fn decode_stored(id: &StreamId, json: &str) -> Result<Stream> {
     canonical::decode(Some(id), json).map_or_else(|| decode_general(id, json), Ok)
 }
@@ -251,7 +251,7 @@ fn decode_general(id: &StreamId, json: &str) -> Result<Stream> {
     read(fields, Mode::Lenient, id.clone())
 }
 
-/// Decodes a record that a store holds; the id is that in the record.
+/// Decodes a record that a store holds; the id is the one in the record.
 pub(crate) fn decode_listed(json: &str) -> Result<Stream> {
     if let Some(stream) = canonical::decode(None, json) {
         return Ok(stream);
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(Stream::from_json(&json).unwrap(), stream);
     }
 
-    /// A field that one of the three functions forgets is lost here.
+    /// If the encoder or one of the two decoders omits a field, this test fails.
     #[test]
     fn complete_record_survives_encoder_and_both_decoders() {
         let mut json: Vec<String> = NAMES.map(|name| format!("\"{name}\":1")).to_vec();

@@ -117,7 +117,8 @@ impl Writer<'_> {
 
     /// Writes the nonconforming value of a field if `is_current` accepts it; returns whether it was written.
     ///
-    /// The value is current if it decodes to the value of the typed field, because then the field was not set since.
+    /// The value is current if it still decodes to the value of the typed field. Otherwise the field was set after the
+    /// record was read.
     fn nonconforming(&mut self, name: &str, is_current: impl FnOnce(&str) -> bool) -> bool {
         let extra = self.extra;
         match extra.nonconforming(name).filter(|raw| is_current(raw)) {
@@ -159,7 +160,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes an optional field; `reads_as_unset` judges its nonconforming value if the typed field is `None`.
+    /// Writes an optional field. If the typed field is `None`, writes its nonconforming value if `reads_as_unset`
+    /// accepts it.
     fn optional<T>(
         &mut self,
         name: &str,
@@ -194,7 +196,7 @@ impl Writer<'_> {
             push_json_string(self.json, value);
             separator = ',';
         }
-        // A change of one label keeps the nonconforming values of all others.
+        // A change of one label keeps the nonconforming values of all other labels.
         for (name, raw) in nonconforming.into_iter().filter(|(name, _)| !value.contains_key(name)) {
             self.json.push(separator);
             push_json_string(self.json, &name);
@@ -234,7 +236,8 @@ pub(crate) fn push_json_float(out: &mut String, value: f64) {
     out.push_str(number.strip_suffix(".0").unwrap_or(&number));
 }
 
-/// Returns whether an upper bound shows that the JSON is within every limit, which saves encoding it.
+/// Returns whether an upper bound of its size shows that the JSON is within every limit. Then the record need not be
+/// encoded to check its size.
 fn is_surely_small(stream: &Stream) -> bool {
     let labels: usize = stream.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
     let unknown: usize = stream.extra.unknown().map(|(name, raw)| name.len() + raw.len()).sum();

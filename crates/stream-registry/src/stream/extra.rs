@@ -42,7 +42,8 @@ impl Extra {
         self.0.iter().flat_map(|inner| inner.unknown.iter().map(|(name, raw)| (&**name, raw.get())))
     }
 
-    /// Copies the nonconforming value of a field, if there is one, from the record that the field is copied from.
+    /// Copies the nonconforming value of a field, if there is one, from another record. Call it when the field is
+    /// copied.
     pub(crate) fn copy_nonconforming(&mut self, name: &'static str, from: &Extra) {
         if self.nonconforming(name).is_some() || from.nonconforming(name).is_some() {
             self.edit(|values| {
@@ -59,7 +60,7 @@ impl Extra {
         }
     }
 
-    /// Sets a field of the record and discards its nonconforming value, if there is a new value.
+    /// If there is a new value, sets a field of the record and discards the nonconforming value of the field.
     pub(super) fn set_if_some<T>(&mut self, name: &str, field: &mut T, value: Option<T>) {
         if let Some(value) = value {
             self.discard_nonconforming(&[name]);
@@ -70,7 +71,7 @@ impl Extra {
     /// Discards the nonconforming values of single labels that are set or removed.
     pub(super) fn discard_labels<'n>(&mut self, names: impl Iterator<Item = &'n String>) {
         let Some(raw) = self.nonconforming("labels") else { return };
-        // If `labels` is not an object, nothing in it can be kept next to the labels that are set.
+        // If `labels` is not an object, nothing in it can be kept together with the labels that are set.
         let mut labels: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw).unwrap_or_default();
         for name in names {
             labels.remove(name);

@@ -25,13 +25,13 @@ pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(inner))
 }
 
-/// Reads a string as a time; one that is not a time is read as [`Timestamp::ZERO`].
+/// Reads a string as a time; a string that is not a time is read as [`Timestamp::ZERO`].
 pub(super) fn time(raw: &str) -> Option<Lenient<Timestamp>> {
     let string = string(raw)?;
     let Ok(time) = string.parse::<Timestamp>() else {
         return Some((Timestamp::nearest(&string).unwrap_or(Timestamp::ZERO), false));
     };
-    // Digits after the ninth do not fit a `Timestamp`.
+    // A `Timestamp` has nine fractional digits, so a string with more digits is not exact.
     let digits = string.get(20..).map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
     Some((time, digits <= 9))
 }
@@ -55,9 +55,9 @@ pub(super) fn nonconforming_labels(raw: &str) -> BTreeMap<String, &RawValue> {
 
 /// Reads a JSON number as a counter; `None` if it is not a number.
 ///
-/// A negative number, a fraction or a number above the limit is read as the nearest counter and is not exact: `1e+14` is
-/// exact, `-5`, `1.5` and `1e30` are not. The function works on the decimal digits because an `f64` is exact only up to
-/// 2^53.
+/// A negative number, a fraction or a number above the limit is read as the nearest counter and is not exact. For
+/// example, `1e+14` is exact, but `-5`, `1.5` and `1e30` are not. The function works on the decimal digits because an
+/// `f64` is exact only up to 2^53.
 pub(super) fn count(raw: &str) -> Option<Lenient<u64>> {
     if let Ok(plain) = raw.parse::<u64>() {
         let exact = plain <= MAX_COUNT && !raw.starts_with('+');
@@ -78,7 +78,8 @@ pub(super) fn count(raw: &str) -> Option<Lenient<u64>> {
     let zeros = digits.len() - digits.trim_end_matches('0').len();
     let significant = &digits[..digits.len() - zeros];
     let fraction_digits = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
-    // An exponent that does not fit an i64 is beyond every limit in its direction.
+    // An exponent that does not fit an i64 is replaced with the smallest or largest i64, which exceeds the same
+    // limits.
     let exponent = exponent.parse::<i64>().unwrap_or(if exponent.starts_with('-') { i64::MIN } else { i64::MAX });
     let power = exponent.saturating_sub(fraction_digits).saturating_add(i64::try_from(zeros).unwrap_or(i64::MAX));
     let integer_digits = i64::try_from(significant.len()).unwrap_or(i64::MAX).saturating_add(power);

@@ -61,7 +61,7 @@ use invalid::Result;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Stream {
-    /// The id. In Redis the key decides, whatever the record contains.
+    /// The id. In Redis, the id in the key is used, whatever the record contains.
     pub id: StreamId,
     /// The protocol; `type` in the record.
     pub kind: StreamType,
@@ -202,7 +202,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`from_json`](Self::from_json), except for a missing `id`.
+    /// Returns the errors of [`from_json`](Self::from_json), except for a missing `id`.
     pub fn from_json_any_id(json: &str) -> Result<(Self, bool)> {
         decode::decode_given_any_id(json)
     }

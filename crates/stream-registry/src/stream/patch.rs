@@ -1,4 +1,4 @@
-//! Changes of descriptive fields, which become known after a stream was registered.
+//! Changes of descriptive fields, which are often unknown until some time after the registration.
 
 use std::collections::BTreeMap;
 

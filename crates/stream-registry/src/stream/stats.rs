@@ -5,7 +5,7 @@ use super::{Stream, check};
 
 /// Statistics that an ingest node reports: totals since the stream began, and current rates.
 ///
-/// A report always sets the four plain fields. An optional field that is `None` keeps its value.
+/// A report always sets the four fields that are not optional. An optional field that is `None` keeps its value.
 ///
 /// ```
 /// use stream_registry::{Stream, StreamStats, StreamType};

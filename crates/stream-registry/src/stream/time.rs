@@ -29,7 +29,8 @@ const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 /// 0000-01-01T00:00:00Z, the first year that RFC 3339 can express.
 ///
-/// The last timestamp is that of jiff, 26 hours before the year 10000: with any offset its year has four digits.
+/// The last timestamp is the maximum of jiff, 26 hours before the year 10000, so that its year has four digits at any
+/// offset.
 const MIN_NANOS: i128 = -62_167_219_200 * NANOS_PER_SECOND;
 
 impl Timestamp {
@@ -94,7 +95,8 @@ impl Timestamp {
         let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
         let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
         let nanos = i32::try_from(number(20..29)?).ok()?;
-        // The nanoseconds are added separately because jiff rejects parts of different signs, as before 1970.
+        // The nanoseconds are added separately because jiff rejects parts with different signs, which occur before
+        // 1970.
         jiff::Timestamp::new(seconds, 0).ok()?.checked_add(jiff::SignedDuration::new(0, nanos)).ok().map(Self)
     }
 
@@ -128,7 +130,7 @@ impl FromStr for Timestamp {
 
 /// Parses RFC 3339 as nanoseconds since 1970; a time that is too late for jiff becomes the greatest number.
 fn nanos(string: &str) -> Option<i128> {
-    // jiff accepts more forms than RFC 3339 defines; the separators at fixed positions distinguish them.
+    // jiff accepts more forms than RFC 3339 defines; so the separators at fixed positions are checked here.
     let bytes = string.as_bytes();
     let is_rfc_3339 = bytes.len() >= 20
         && bytes.is_ascii()
@@ -150,7 +152,7 @@ fn nanos(string: &str) -> Option<i128> {
     if let Ok(time) = PARSER.parse_timestamp(&*string) {
         return Some(time.as_nanosecond());
     }
-    // The last hours of 9999, which jiff reserves for offsets.
+    // jiff cannot express the last hours of the year 9999 as a timestamp.
     let pieces = PARSER.parse_pieces(&*string).ok()?;
     (pieces.date().year() == 9999 && pieces.offset().is_some()).then_some(i128::MAX)
 }

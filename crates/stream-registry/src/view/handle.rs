@@ -62,7 +62,7 @@ impl View {
         self.shared().until(|metadata| metadata.installed_snapshot > 0).await
     }
 
-    /// Returns whether the view has been complete. Before, it is empty.
+    /// Returns whether the view has been completed once. Until then, it is empty.
     pub fn is_ready(&self) -> bool {
         self.shared().state.metadata(|metadata| metadata.installed_snapshot > 0)
     }
@@ -121,7 +121,7 @@ impl View {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the view is unchanged or has the answer.
+    /// If the future is dropped, the view is either unchanged or updated.
     pub async fn refresh(&self, id: &StreamId) -> Result<Option<Arc<Stream>>> {
         self.shared().refresh(id).await
     }

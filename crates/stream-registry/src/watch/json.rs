@@ -1,4 +1,4 @@
-//! Events as JSON: the one spelling that the HTTP API, the command line and serde share.
+//! Events as JSON, in the format that the HTTP API, the command line and serde share.
 
 use std::sync::Arc;
 

@@ -163,7 +163,7 @@ pub enum Event {
     ///
     /// `stream` is the whole record after the change. Replace your copy with it, or insert it if you have none. `kind`
     /// is the reason for the change, for consumers that react to some changes only, such as take-overs. The statistics
-    /// in `stream` are those of that moment; later statistics are not events.
+    /// in `stream` are those at the time of the change; later statistics are not events.
     Changed {
         /// The position in the feed.
         revision: Revision,
@@ -174,9 +174,9 @@ pub enum Event {
     },
     /// A stream was unregistered or expired.
     ///
-    /// Remove your copy of the stream. `last` is its last known record, e.g. for a session log. The store may have read it
-    /// before the stream expired: statistics after `as_of` are missing from it. The id may be registered again later; that
-    /// is a new [`Changed`](Self::Changed) event.
+    /// Remove your copy of the stream. `last` is its last known record, e.g. for a session log. The store may have
+    /// read this record before the stream expired. Then statistics after `as_of` are missing from the record. The id
+    /// may be registered again later; that is a new [`Changed`](Self::Changed) event.
     Ended {
         /// The position in the feed.
         revision: Revision,

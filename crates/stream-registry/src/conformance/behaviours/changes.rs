@@ -23,7 +23,7 @@ declare! {
         ignores_times_of_the_caller,
         creates_nothing_when_stream_is_not_live,
         rejects_a_record_with_another_id,
-        may_change_the_publisher,
+        can_change_the_publisher,
     ],
     "time", Long: [last_heartbeat_advances_with_every_write, last_heartbeat_never_goes_back, comes_from_the_clock_of_the_store],
 }
@@ -174,7 +174,7 @@ async fn rejects_a_record_with_another_id(case: &Case) -> Check {
     case.unchanged(&other).await
 }
 
-async fn may_change_the_publisher(case: &Case) -> Check {
+async fn can_change_the_publisher(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     let mut given = stream("a");
     given.kind = crate::StreamType::Rtp;

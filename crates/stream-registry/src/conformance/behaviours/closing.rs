@@ -8,7 +8,7 @@ use crate::registry::{Change, RegisterOptions};
 use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
-    "close", Long: [every_later_call_fails_with_closed, may_be_called_twice, call_in_flight_returns],
+    "close", Long: [every_later_call_fails_with_closed, can_be_called_twice, call_in_flight_returns],
     "ping", Long: [succeeds_while_the_store_is_reachable],
 }
 
@@ -41,7 +41,7 @@ async fn every_later_call_fails_with_closed(case: &Case) -> Check {
     Ok(())
 }
 
-async fn may_be_called_twice(case: &Case) -> Check {
+async fn can_be_called_twice(case: &Case) -> Check {
     case.registry().close().await?;
     case.registry().close().await?;
     ensure(!case.registry().info().kind.is_empty(), "a closed registry does not return its kind")

@@ -201,7 +201,7 @@ async fn resumes_after_any_revision(case: &Case) -> Check {
         for name in &names[n.min(10)..] {
             same("the stream", &changed(&mut resumed).await?.1.id, name)?;
         }
-        // Events of the earlier rounds of this loop.
+        // Skips the events of the earlier rounds of this loop.
         for _ in 0..n {
             ended(&mut resumed).await?;
             changed(&mut resumed).await?;

@@ -16,7 +16,7 @@ declare! {
         last_duplicate_of_a_field_wins,
         heartbeat_changes_only_last_heartbeat,
         writes_keep_fields_they_do_not_set,
-        undecodable_record_hides_no_other,
+        undecodable_record_hides_no_other_record,
         key_of_another_type_hides_no_record,
     ],
 }
@@ -106,7 +106,7 @@ async fn differs_only_in(case: &Case, names: &[&str], before: &serde_json::Map<S
         now.remove(*name);
         before.remove(*name);
     }
-    // The times must be equal, but may have been rewritten in UTC.
+    // The times must be equal, but a store can rewrite them in UTC.
     for record in [&mut now, &mut before] {
         if let Some(serde_json::Value::String(time)) = record.get_mut("created_at") {
             *time = time.parse::<crate::stream::Timestamp>()?.to_string();
@@ -144,7 +144,7 @@ async fn writes_keep_fields_they_do_not_set(case: &Case) -> Check {
     same("the status", case.get("a").await?.status, StreamStatus::Paused)
 }
 
-async fn undecodable_record_hides_no_other(case: &Case) -> Check {
+async fn undecodable_record_hides_no_other_record(case: &Case) -> Check {
     case.put(&stream("good")).await?;
     for (n, json) in ["", "[]", "not json", "{\"id\":\"x\"", "\u{0}", "null"].into_iter().enumerate() {
         case.put_stored(&format!("bad{n}"), json).await?;

@@ -13,7 +13,7 @@ declare! {
         leased_stream_rejects_writes_without_its_epoch,
         leased_stream_accepts_writes_of_its_holder,
         leased_stream_accepts_forced_writes,
-        plain_registration_does_not_replace_a_leased_stream,
+        registration_without_a_lease_does_not_replace_a_leased_stream,
         every_guard_returns_not_found_for_an_unknown_stream,
     ],
 }
@@ -99,9 +99,9 @@ async fn leased_stream_accepts_forced_writes(case: &Case) -> Check {
     case.assert_gone("a").await
 }
 
-async fn plain_registration_does_not_replace_a_leased_stream(case: &Case) -> Check {
+async fn registration_without_a_lease_does_not_replace_a_leased_stream(case: &Case) -> Check {
     let before = put_leased(case).await?;
-    // The publisher is the same.
+    // Even the same publisher is rejected.
     for policy in [OnConflict::Reject, OnConflict::CreateOnly] {
         let options = RegisterOptions::default().on_conflict(policy);
         let error = fails(case.registry().register_with(&full("a"), &options).await, ErrorKind::AlreadyExists)?;

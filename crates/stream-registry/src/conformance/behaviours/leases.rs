@@ -13,11 +13,11 @@ declare! {
         of_generated_ids_have_an_epoch,
         ignore_an_epoch_of_the_caller,
         call_sent_twice_returns_the_same_epoch,
-        reject_a_plain_registration,
+        reject_a_registration_without_a_lease,
         reject_another_publisher,
         create_only_rejects_even_the_holder,
         same_publisher_gets_a_new_epoch,
-        publisher_of_a_plain_stream_can_lease_it,
+        same_publisher_can_lease_a_stream_without_a_lease,
         accept_writes_and_unregistration_by_the_holder,
         reject_writes_with_another_epoch_or_none,
         accept_forced_writes,
@@ -36,7 +36,7 @@ pub(super) fn leased() -> RegisterOptions {
     RegisterOptions::default().lease()
 }
 
-/// Returns a stream of another publisher than that of [`stream`].
+/// Returns the same stream as [`stream`], but from another publisher.
 pub(super) fn other(name: &str) -> Stream {
     Stream { source_addr: "198.51.100.9:9000".to_owned(), ..stream(name) }
 }
@@ -67,7 +67,7 @@ async fn ignore_an_epoch_of_the_caller(case: &Case) -> Check {
     let given = Stream { epoch: Some("zz".parse()?), ..stream("a") };
     let leased = case.lease(&given).await?;
     ensure(epoch(&leased) != epoch(&given), "the epoch is the caller's")?;
-    same("a plain stream's epoch", case.put(&Stream { id: id("b"), ..given }).await?.epoch(), None)
+    same("the epoch of a stream without a lease", case.put(&Stream { id: id("b"), ..given }).await?.epoch(), None)
 }
 
 async fn call_sent_twice_returns_the_same_epoch(case: &Case) -> Check {
@@ -83,7 +83,7 @@ async fn assert_rejected(case: &Case, before: &Stream, given: &Stream, options: 
     case.unchanged(before).await
 }
 
-async fn reject_a_plain_registration(case: &Case) -> Check {
+async fn reject_a_registration_without_a_lease(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
     assert_rejected(case, &before, &full("a"), &RegisterOptions::default()).await?;
     assert_rejected(case, &before, &other("a"), &RegisterOptions::default()).await
@@ -111,7 +111,7 @@ async fn same_publisher_gets_a_new_epoch(case: &Case) -> Check {
     case.assert_gone("a").await
 }
 
-async fn publisher_of_a_plain_stream_can_lease_it(case: &Case) -> Check {
+async fn same_publisher_can_lease_a_stream_without_a_lease(case: &Case) -> Check {
     let plain = case.put(&full("a")).await?;
     let answer = case.registry().register_with(&full("a"), &leased()).await?;
     same("the outcome", answer.outcome, Outcome::Renewed)?;
@@ -221,7 +221,7 @@ async fn are_greater_than_those_of_other_programs(case: &Case) -> Check {
 }
 
 async fn of_concurrent_registrations_differ(case: &Case) -> Check {
-    // The store applies them one after the other, each with several round trips, so only a few are made.
+    // The store applies the calls one after the other, each with several round trips, so this makes only a few calls.
     let answers = concurrently((0..8).map(|_| {
         let registry = case.shared();
         async move { registry.register_with(&stream("a"), &leased().on_conflict(OnConflict::TakeOver)).await }
@@ -236,7 +236,7 @@ async fn of_concurrent_registrations_differ(case: &Case) -> Check {
     epochs.sort();
     epochs.dedup();
     same("the number of epochs", epochs.len(), 8)?;
-    // Only one of the epochs is that of the holder.
+    // Only the holder has the current epoch.
     let mut holders = 0;
     for epoch in epochs.into_iter().flatten() {
         let heartbeat = Write { guard: Guard::Holder(epoch), ..write("a", Change::Heartbeat) };

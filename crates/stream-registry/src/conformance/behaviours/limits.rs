@@ -181,7 +181,7 @@ async fn apply_to_patches(case: &Case) -> Check {
     case.unchanged(&before).await
 }
 
-/// A caller can have invalid tokens from records that other programs stored.
+/// A caller can get invalid tokens from records that other programs stored, and pass them on.
 async fn apply_to_types_and_statuses(case: &Case) -> Check {
     let before = case.put(&stream("a")).await?;
     for word in ["", "a b", "tab\\t", "line\\n", &"x".repeat(33)] {

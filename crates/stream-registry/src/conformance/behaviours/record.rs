@@ -8,13 +8,13 @@ use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus, StreamType, 
 declare! {
     "record", Long: [
         every_field_is_stored,
-        plain_stream_has_no_optional_fields,
+        optional_fields_that_are_unset_are_omitted,
         is_encoded_compactly_in_fixed_order,
         is_stored_compactly_in_fixed_order,
         any_string_is_stored_unchanged,
         empty_strings_are_stored,
         register_ignores_an_end_reason_of_the_caller,
-        plain_writes_ignore_an_epoch_of_the_caller,
+        writes_without_a_guard_ignore_an_epoch_in_the_record,
     ],
     "tokens", Long: [unknown_types_are_kept, unknown_statuses_are_kept],
     "times", Long: [come_from_the_clock_of_the_store_at_register, are_written_with_nine_fractional_digits],
@@ -35,7 +35,7 @@ async fn every_field_is_stored(case: &Case) -> Check {
     same("the record", case.get("a").await?, returned)
 }
 
-async fn plain_stream_has_no_optional_fields(case: &Case) -> Check {
+async fn optional_fields_that_are_unset_are_omitted(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     let json = case.get("a").await?.to_json();
     let names = ["node", "epoch", "labels", "audio_codec", "rtt_ms", "jitter_ms", "packets_retransmitted"];
@@ -109,7 +109,7 @@ async fn register_ignores_an_end_reason_of_the_caller(case: &Case) -> Check {
     same("the stored reason", case.get("a").await?.end_reason, None)
 }
 
-async fn plain_writes_ignore_an_epoch_of_the_caller(case: &Case) -> Check {
+async fn writes_without_a_guard_ignore_an_epoch_in_the_record(case: &Case) -> Check {
     let given = Stream::from_json(r#"{"id":"a","type":"srt","source_addr":"h:1","epoch":"00000000000000ff-x"}"#)?;
     case.put(&given).await?;
     ensure(case.get("a").await?.epoch().is_none(), "a plain registration has an epoch")?;

@@ -17,14 +17,14 @@ declare! {
         replaces_a_record_with_a_smaller_epoch,
         is_rejected_when_the_record_has_a_greater_epoch,
         is_rejected_when_another_publisher_has_the_id,
-        restores_the_epoch_dropped_by_a_plain_registration,
+        restores_the_epoch_dropped_by_a_registration_without_a_lease,
         restores_the_epoch_dropped_by_another_program,
         is_rejected_after_the_holder_unregistered_the_stream,
         is_rejected_after_an_operator_unregistered_the_stream,
         is_rejected_after_a_successor_unregistered_the_stream,
         is_rejected_after_a_take_over,
         is_rejected_after_a_take_over_without_a_lease,
-        is_rejected_after_a_plain_successor_unregistered_the_stream,
+        is_rejected_after_a_successor_without_a_lease_unregistered_the_stream,
         is_rejected_when_the_epoch_is_from_a_clock_ahead,
         ignores_the_conflict_policy,
         is_rejected_when_a_limit_is_exceeded,
@@ -175,7 +175,7 @@ async fn is_rejected_after_a_take_over_without_a_lease(case: &Case) -> Check {
     case.unchanged(&theirs).await
 }
 
-async fn restores_the_epoch_dropped_by_a_plain_registration(case: &Case) -> Check {
+async fn restores_the_epoch_dropped_by_a_registration_without_a_lease(case: &Case) -> Check {
     // After the store was emptied, a program without leases registered the stream before the holder did.
     case.put(&full("a")).await?;
     assert_epoch_restored(case, &Stream { epoch: Some(LARGE.parse()?), ..remembered("a")? }).await
@@ -230,7 +230,7 @@ async fn is_rejected_after_a_take_over(case: &Case) -> Check {
     case.unchanged(&theirs).await
 }
 
-async fn is_rejected_after_a_plain_successor_unregistered_the_stream(case: &Case) -> Check {
+async fn is_rejected_after_a_successor_without_a_lease_unregistered_the_stream(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     case.registry().register_with(&other("a"), &options).await?;

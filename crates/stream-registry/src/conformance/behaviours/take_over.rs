@@ -14,8 +14,8 @@ declare! {
     "take-over", Long: [
         creates_a_new_record_with_a_greater_epoch,
         fences_the_old_holder,
-        without_a_lease_leaves_a_plain_stream,
-        of_a_plain_stream_creates_a_lease,
+        without_a_lease_removes_the_epoch,
+        of_a_stream_without_a_lease_creates_a_lease,
         of_a_free_id_creates_a_lease,
         if_stale_replaces_a_stale_stream,
         if_stale_rejects_a_fresh_stream,
@@ -70,7 +70,7 @@ async fn fences_the_old_holder(case: &Case) -> Check {
     case.unchanged(&mine).await
 }
 
-async fn without_a_lease_leaves_a_plain_stream(case: &Case) -> Check {
+async fn without_a_lease_removes_the_epoch(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
     let mine = assert_taken_over(case, &before, &take_over(RegisterOptions::default())).await?;
     all_rejected(case, &holder(&before)?, ErrorKind::NotHolder).await?;
@@ -79,7 +79,7 @@ async fn without_a_lease_leaves_a_plain_stream(case: &Case) -> Check {
     Ok(())
 }
 
-async fn of_a_plain_stream_creates_a_lease(case: &Case) -> Check {
+async fn of_a_stream_without_a_lease_creates_a_lease(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     let mine = assert_taken_over(case, &before, &take_over(leased())).await?;
     all_rejected(case, &Guard::None, ErrorKind::NotHolder).await?;

@@ -90,7 +90,8 @@ struct ItemBody<'a> {
 ///
 /// # Errors
 ///
-/// Returns `InvalidArgument`, naming the element, if one of them is invalid. No write may be applied then.
+/// Returns `InvalidArgument` if an element is invalid; the message names the element. The caller must then apply none
+/// of the writes.
 pub fn read_batch(json: &str, force: bool) -> Result<Vec<Write>> {
     let body: BatchBody<'_> = serde_json::from_str(json).map_err(|fault| {
         Error::invalid(format!("invalid body; expected {{\"streams\":[…]}}: {fault}")).with_source(fault)
@@ -153,7 +154,7 @@ struct Failed {
     may_have_applied: bool,
 }
 
-/// Writes the response to a batch, which lists failed writes only.
+/// Writes the response to a batch, which lists only the failed writes.
 pub fn batch_response(writes: &[Write], results: &[Result<()>]) -> String {
     let mut body = BatchResponse::default();
     for (write, result) in writes.iter().zip(results) {

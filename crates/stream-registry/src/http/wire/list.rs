@@ -65,7 +65,7 @@ fn streams(streams: &[Stream]) -> String {
     out
 }
 
-/// Closes a response, with the number of unreadable records unless it is zero.
+/// Completes a response. Adds the number of unreadable records unless it is zero.
 fn finish(mut out: String, unreadable: u64) -> String {
     if unreadable > 0 {
         out.push_str(&format!(",\"unreadable\":{unreadable}"));

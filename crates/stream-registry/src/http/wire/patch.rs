@@ -15,11 +15,11 @@ pub enum LabelsMode {
     /// Keeps them (RFC 7396).
     #[default]
     Merge,
-    /// Removes them: `?labels=replace`, which a merge patch cannot express.
+    /// Removes them. A merge patch cannot express this, so the request has `?labels=replace`.
     Replace,
 }
 
-/// Reads the members of a JSON object as raw JSON. Of duplicate names, the last one counts.
+/// Reads the members of a JSON object as raw JSON. If a name occurs twice, the last value counts.
 pub(super) fn members(json: &str) -> Result<BTreeMap<String, &RawValue>> {
     serde_json::from_str(json)
         .map_err(|fault| Error::invalid(format!("invalid body; expected a JSON object: {fault}")).with_source(fault))
@@ -125,7 +125,7 @@ pub fn read_stats(json: &str) -> Result<StreamStats> {
 
 const PATCH: [&str; 6] = ["video_codec", "resolution", "frame_rate", "audio_codec", "node", "labels"];
 
-/// Writes a merge patch (RFC 7396), and returns how its labels apply.
+/// Writes a merge patch (RFC 7396), and returns the mode in which its labels apply.
 pub fn patch_body(patch: &StreamPatch) -> (String, LabelsMode) {
     let mut body = Map::new();
     let strings = [

@@ -42,7 +42,7 @@ pub struct Problem {
     pub existing: Option<Box<RawValue>>,
 }
 
-/// Returns the HTTP status of an error. Its code is [`ErrorKind::as_str`].
+/// Returns the HTTP status for a kind of error. The `code` of the problem is [`ErrorKind::as_str`].
 pub fn status_of(kind: ErrorKind) -> u16 {
     match kind {
         // An unsupported operation is the request's fault: the server itself works.
@@ -58,7 +58,7 @@ pub fn status_of(kind: ErrorKind) -> u16 {
     }
 }
 
-/// Returns the kind of error that a code stands for, as a client sees it.
+/// Returns the kind of error that a client reports for a code.
 pub(super) fn kind_of(code: &str) -> Option<ErrorKind> {
     match code {
         "too_large" | "unsupported_type" => Some(ErrorKind::InvalidArgument),
@@ -69,7 +69,7 @@ pub(super) fn kind_of(code: &str) -> Option<ErrorKind> {
     }
 }
 
-/// Creates the error of a response that no streamreg server sends.
+/// Creates the error for a response that did not come from a streamreg server.
 pub(super) fn unexpected_response(source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Internal, "unexpected response, not from a streamreg server; check the store URL")
         .with_source(source)
@@ -92,7 +92,7 @@ impl Problem {
         }
     }
 
-    /// Creates the problem of an error; `title` is the reason phrase of its status.
+    /// Creates the problem document for an error; `title` is the reason phrase of the status.
     pub fn from_error(error: &Error, title: &str) -> Self {
         // Messages of internal errors may hold secrets, so only the log shows them.
         let detail = match error.kind() {
@@ -110,7 +110,7 @@ impl Problem {
         }
     }
 
-    /// Rebuilds the error, without operation and stream id: the caller knows them.
+    /// Converts the problem to an error without operation and stream id, because the caller knows them.
     pub fn into_error(self) -> Error {
         let by_status = match self.status {
             401 => ErrorKind::Unauthenticated,

@@ -1,4 +1,4 @@
-//! Registrations: `POST /api/v1/streams`, and records as a caller gives them.
+//! Registrations: `POST /api/v1/streams`, and the records in requests.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub const MAX_STALE_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// Writes a record for a request.
 ///
-/// A record from a store may hold nonconforming values, such as a negative counter. The server rejects them from a
-/// caller, so their nearest valid values are sent instead.
+/// A record from a store may hold nonconforming values, such as a negative counter. The server rejects such values in
+/// a request, so the nearest valid values are sent instead.
 pub(in crate::http) fn record_body(stream: &Stream) -> String {
     let mut stream = stream.clone();
     stream.extra.discard_nonconforming(&decode::NAMES);
@@ -53,7 +53,7 @@ pub fn read_record(json: &str) -> Result<(Stream, bool)> {
     Ok((stream, has_id))
 }
 
-/// Reads a record to recover a lease with, which also needs `created_at`.
+/// Reads the record of a lease to recover, which also needs `created_at`.
 ///
 /// # Errors
 ///

@@ -9,12 +9,12 @@ use redis::{Cmd, Pipeline, RedisError, Value};
 use crate::redis::clock::StoreClock;
 use crate::redis::reply;
 
-/// A connection with the clock that was read over it.
+/// A connection, with the estimate of the server's clock that was read over it.
 #[derive(Clone)]
 pub(in crate::redis) struct Connection {
     pub(super) inner: MultiplexedConnection,
     pub(super) clock: Arc<StoreClock>,
-    /// Set when the connection fails; no new call uses it then.
+    /// Set when the connection fails. New calls then use another connection.
     pub(super) broken: Arc<AtomicBool>,
     /// Number of large replies in flight, each on a connection that was alive when its command was sent.
     receiving: Arc<AtomicUsize>,
@@ -25,7 +25,7 @@ impl Connection {
         Self { inner, clock: Arc::new(clock), broken, receiving: Arc::default() }
     }
 
-    /// Sends one command without a time limit; the error is the server's own.
+    /// Sends one command without a time limit. Returns the error of the Redis client unchanged.
     pub(in crate::redis) async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
         self.inner.send_packed_command(command).await.and_then(reply::checked)
     }
@@ -61,8 +61,8 @@ impl Drop for Receiving {
 #[derive(Clone, Copy)]
 pub(in crate::redis) enum Request<'a> {
     One(&'a Cmd),
-    /// Several commands of which the last, `EXEC`, gives the reply. If a command was rejected, its error is the reply,
-    /// because the error of `EXEC` does not say why.
+    /// Several commands, the last of which is `EXEC`. The reply is the reply to `EXEC`. If the server rejected an
+    /// earlier command, the reply is that error instead, because the error of `EXEC` gives no reason.
     Transaction(&'a Pipeline),
 }
 
@@ -71,7 +71,8 @@ impl Request<'_> {
         match self {
             Self::One(command) => connection.send_packed_command(command).await.and_then(reply::checked),
             Self::Transaction(pipeline) => {
-                // A plain pipeline, because the client cannot handle a MULTI that the user may not run.
+                // Sent as an ordinary pipeline, because the client's transactions cannot handle a user without
+                // permission for MULTI.
                 let answers = connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
                 let mut last = Ok(Value::Nil);
                 for answer in answers {

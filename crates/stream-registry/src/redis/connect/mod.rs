@@ -27,7 +27,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 pub(super) struct Link {
     options: RedisOptions,
     current: Mutex<Option<Connection>>,
-    /// Held by the caller that connects; the others wait for its result.
+    /// Locked by the caller that connects. The other callers wait for its result.
     connecting: AsyncMutex<()>,
     /// Number of finished attempts. Callers that waited for a failed attempt share its error.
     attempts: AtomicU64,
@@ -82,13 +82,13 @@ impl Link {
         }
         let started = Instant::now();
         let before = self.attempts.load(Ordering::Acquire);
-        // The wait is bounded, because the future that holds the lock may not be polled for a long time.
+        // The wait is bounded, because the future that holds the lock may remain unpolled for a long time.
         let guard = timeout_at(started + CALL_TIMEOUT, self.connecting.lock()).await;
         let _guard = guard.map_err(|_| self.unreachable())?;
         if let Some(connection) = self.usable()? {
             return Ok(connection);
         }
-        // If an attempt began after this call and failed, its error answers this call too. Otherwise a thousand
+        // If an attempt began after this call and failed, this call returns the same error. Otherwise a thousand
         // callers would wait for a thousand attempts in sequence.
         if self.attempts.load(Ordering::Acquire) > before + 1
             && let Some(error) = lock(&self.last_failure).clone()
@@ -131,12 +131,12 @@ impl Link {
         )
     }
 
-    /// Returns the deadline for the reply of a call that began at `started`. Time spent connecting counts.
+    /// Returns the deadline for the reply to a call that began at `started`. The time spent connecting is included.
     fn reply_deadline(&self, started: Instant) -> Instant {
         (Instant::now() + self.options.response_timeout).min(started + CALL_TIMEOUT)
     }
 
-    /// Sends one command. The inner error is the server's own, for callers that handle it.
+    /// Sends one command. The inner error is that of the Redis client, for callers that handle it themselves.
     pub(super) async fn command(&self, command: &Cmd, effect: Effect) -> Result<Result<Value, RedisError>> {
         let started = Instant::now();
         let mut connection = self.connection().await?;
@@ -146,7 +146,7 @@ impl Link {
         self.classify(&connection, answer, effect)
     }
 
-    /// Sends a command that reads. If the connection was lost, reconnects and retries once.
+    /// Sends a command that only reads. If the connection was lost, reconnects and retries once.
     pub(super) async fn read(&self, command: &Cmd) -> Result<Value> {
         let answer = match self.command(command, Effect::Read).await {
             Err(lost) if lost.kind() == ErrorKind::Unavailable => self.command(command, Effect::Read).await?,
@@ -160,7 +160,7 @@ impl Link {
         self.long_command(Request::One(command), probe).await?.map_err(|error| fault::translate(error, false))
     }
 
-    /// Sends several commands at once. Errors of single commands stay in the replies.
+    /// Sends several commands at once. If one command fails, its reply is the error.
     pub(super) async fn pipeline(&self, pipeline: &Pipeline, effect: Effect) -> Result<Vec<Value>> {
         let started = Instant::now();
         let mut connection = self.connection().await?;
@@ -201,7 +201,7 @@ impl Link {
             Err(_) => None,
         };
         loop {
-            // Leaves enough time for a ping before the last reply is too old.
+            // The next ping is sent early enough that its reply can arrive before the previous reply is too old.
             let probe_at =
                 (Instant::now() + self.options.response_timeout).min(alive_at + CALL_TIMEOUT - PROBE_TIMEOUT);
             if let Ok(answer) = timeout_at(probe_at.min(deadline), &mut sent).await {
@@ -225,7 +225,8 @@ impl Link {
         }
     }
 
-    /// Returns the server's time. Reads its clock first if the estimate is unusable, in the background if it is old.
+    /// Returns the server's time. Reads the server's clock first if there is no usable estimate, and in the background
+    /// if the estimate is old.
     pub(super) async fn now(self: &Arc<Self>) -> Result<Timestamp> {
         let connection = self.connection().await?;
         match connection.clock.staleness() {
@@ -247,7 +248,8 @@ impl Link {
         clock.renew(answer.map_err(|error| fault::translate(error, false))?)
     }
 
-    /// Translates timeouts and connection failures, and marks the connection as broken. Other errors are the caller's.
+    /// Translates timeouts and connection failures, and marks the connection as broken. Returns other errors to the
+    /// caller unchanged.
     fn classify<T>(
         &self,
         connection: &Connection,

@@ -19,9 +19,10 @@ pub(super) struct Entry {
     pub(super) stream_id: Vec<u8>,
     kind: Vec<u8>,
     record: Vec<u8>,
-    /// The new status, as the inside of a JSON string, if `record` is the record before its status changed.
+    /// If `record` is the record before its status changed: the new status, as the content of a JSON string.
     status: Vec<u8>,
-    /// The time of that change, as stored in `last_heartbeat`; empty if `record` is the record after the change.
+    /// If `record` is the record before its status changed: the time of the change, as stored in `last_heartbeat`.
+    /// Otherwise empty.
     changed_at: Vec<u8>,
     reason: Vec<u8>,
     /// When the record of an expired stream was read, in milliseconds.

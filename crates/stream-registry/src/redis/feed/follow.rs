@@ -29,7 +29,7 @@ const BACKOFF: Backoff = Backoff { min: Duration::from_millis(20), max: Duration
 pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Result<Watch> {
     // The tail is read now, not when the watch is first polled, because "from now on" means from this call.
     let tail = metadata::tail(store).await?;
-    // Read for every start, so that this call fails if the caller may not read the feed.
+    // Read wherever the watch starts, so that this call fails if the user lacks the permission to read the feed.
     let oldest = before_oldest(store).await?;
     let (emitted, lost) = match from {
         WatchFrom::Now => (tail, false),
@@ -68,7 +68,7 @@ async fn before_oldest(store: &Store) -> Result<Option<EntryId>> {
     }
 }
 
-/// Returns the position of the feed's last entry, over the follower's connection.
+/// Reads the position of the feed's last entry over the follower's connection.
 async fn tail(connection: &mut Connection, store: &Store) -> Result<Position> {
     let answer = timeout(CALL_TIMEOUT, connection.send(&metadata::command(&store.keys))).await;
     metadata::parse_single(answer.map_err(|_| no_reply())?)
@@ -91,7 +91,7 @@ struct Follower {
     count: usize,
     /// Number of failed reads in a row.
     failures: u32,
-    /// Whether the log shows that reading fails.
+    /// Whether a failure to read was logged.
     failing: bool,
 }
 
@@ -180,7 +180,8 @@ impl Follower {
         let sent_at = Instant::now();
         let answer = timeout(block + CALL_TIMEOUT, connection.send(&command)).await;
         let answer = answer.map_err(|_| {
-            // The network may be too slow for so many records. Each attempt takes seconds, so the count drops quickly.
+            // The network may be too slow for so many records. Each attempt takes seconds, so the count is reduced
+            // quickly.
             self.count = (self.count / 8).max(1);
             no_reply()
         })?;
@@ -233,7 +234,7 @@ impl Follower {
             previous = entry.id;
             let revision = Position { generation: self.emitted.generation, last: entry.id }.revision();
             // Other programs may write ids that are invalid here; their entries have no event. An entry of a valid id
-            // that cannot be understood becomes a resync, because skipping it would hide a change.
+            // that cannot be decoded becomes a resync, because skipping it would hide a change.
             let id = std::str::from_utf8(&entry.stream_id).ok().and_then(|id| id.parse().ok());
             let event = id.map(|id| entry.event(&id, revision.clone()).unwrap_or(Event::Resync { revision }));
             self.pending.push_back((entry.id, event));

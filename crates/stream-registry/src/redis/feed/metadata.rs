@@ -1,4 +1,4 @@
-//! Reading the feed metadata, which name the generation and the last entry of the feed.
+//! Reading the feed metadata, which consist of the generation and the id of the last entry.
 
 use redis::{Cmd, RedisError, Value};
 
@@ -16,7 +16,7 @@ pub(in crate::redis) fn command(keys: &Keys) -> Cmd {
     command
 }
 
-/// Parses a reply to [`command`] inside a pipeline. The inner error is the client's.
+/// Parses a reply to [`command`] inside a pipeline. The inner error is that of the Redis client.
 pub(in crate::redis) fn parse(answer: Value) -> Result<Result<Position, RedisError>> {
     match answer {
         // A value of another type is ignored; the next event starts a new generation.

@@ -1,4 +1,4 @@
-//! Positions in the feed, and revisions made of them.
+//! Positions in the feed, and their conversion to revisions.
 
 use redis::Value;
 
@@ -9,7 +9,8 @@ use crate::stream::Revision;
 /// The id of an entry: milliseconds, and a sequence number within them.
 pub(in crate::redis) type EntryId = (u64, u64);
 
-/// A position in a feed: its generation, named by the id of its first entry, and the last entry before the position.
+/// A position in a feed. It consists of the generation, which is the id of the feed's first entry, and the id of the
+/// last entry before the position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::redis) struct Position {
     pub(super) generation: EntryId,
@@ -32,7 +33,7 @@ impl Position {
         revision.parse().unwrap_or_else(|_| unreachable!("{revision:?} is a revision"))
     }
 
-    /// Returns `None` if the revision is not one that this store makes.
+    /// Converts a revision; `None` if the revision does not come from a Redis store.
     pub(super) fn from_revision(revision: &Revision) -> Option<Self> {
         let (generation, last) = revision.as_str().split_once('.')?;
         let position = Self { generation: entry_id(generation.as_bytes())?, last: entry_id(last.as_bytes())? };

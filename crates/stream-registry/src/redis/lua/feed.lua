@@ -7,13 +7,14 @@
 --   r     record
 --   c     reason of an unregistration
 --   t     time in ms when the record of an expired stream was read
---   s, n  if r is the record before its status changed: the new status, as the content of a JSON string, and the time
+--   s, n  present if r is the record before its status changed: s is the new status, as the content of a JSON string,
+--         and n is the time of the change
 -- The feed metadata is a hash with the fields history, the id of the first entry, and tail, the id of the last one.
 
 -- Appends events, each a list of fields without p. This must be the first write of a script.
 local function append_events(feed_key, metadata_key, events)
   local fields = redis.pcall('HMGET', metadata_key, 'history', 'tail')
-  -- The key holds another type, so a new generation begins.
+  -- If the key holds another type, a new generation of the feed begins.
   if fields.err then
     redis.call('DEL', metadata_key)
     fields = {}

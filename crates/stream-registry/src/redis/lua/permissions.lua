@@ -1,11 +1,11 @@
 -- A script is isolated but not atomic: an error does not undo its earlier writes. So a script first checks that the
--- user may run all of its writes.
+-- user has the permissions for all of its writes.
 
--- Returns an error reply if the user may not run one of the commands.
+-- Returns an error reply if the user lacks the permission for one of the commands.
 local function permission_error(commands)
   for _, command in ipairs(commands) do
     if not redis.acl_check_cmd(unpack(command)) then
-      return redis.error_reply('NOPERM the user may not run ' .. command[1] .. ' on the key ' .. command[2])
+      return redis.error_reply('NOPERM the user lacks permission to run ' .. command[1] .. ' on the key ' .. command[2])
     end
   end
 end

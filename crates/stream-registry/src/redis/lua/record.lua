@@ -24,7 +24,7 @@ local function is_top_level(json, position)
   return true
 end
 
--- Returns the position of the value of last_heartbeat and the position after it, or nil.
+-- Returns the position at which the value of last_heartbeat begins and the position after its end, or nil.
 local function find_heartbeat(json)
   local from, to = find(json, '","last_heartbeat":"', 1, true)
   if not from or byte(json, 1) ~= 123 or byte(json, #json) ~= 125 then return nil end
@@ -32,18 +32,19 @@ local function find_heartbeat(json)
   -- The quote that ends the value. If a backslash precedes it, the client has to decode the record.
   local quote = find(json, '"', to + 1, true)
   if not quote or byte(json, quote - 1) == 92 then return nil end
-  -- The last of several duplicate fields counts, so the record must not contain a second one. The search string begins
-  -- with a character that is rare in records, because a search for a quote would stop at every field.
+  -- If a field occurs twice, JSON decoders use the second one. So the record must not contain this field again. The
+  -- search string begins with an underscore, which is rare in records. A search for a quote would stop at every field.
   if find(json, '_heartbeat"', quote, true) then return nil end
   return to + 1, quote
 end
 
--- Like find_heartbeat, for canonical records: the fields in our order, no backslash, and either leased with the given
--- field ,"epoch":"…" or, if that is nil or false, not leased. Also returns a position before which every key is at the
--- top level. Returns nil if any of this is uncertain; then the slower functions decide. Every heartbeat calls this, so
--- it uses few searches: one search costs as much as a dozen other steps.
+-- Returns the same as find_heartbeat, but only for a canonical record: its fields are in our order, and it has no
+-- backslash. It must be leased with the given field ,"epoch":"…", or not be leased if epoch_field is nil or false.
+-- If any of this is uncertain, returns nil, and the slower functions decide. The third result is a position; every key
+-- before it is at the top level.
+-- Every heartbeat calls this function, so it uses few searches. One search costs as much as a dozen other steps.
 local function find_canonical_heartbeat(json, epoch_field)
-  -- The Z that ends created_at is the rarest character of this literal.
+  -- The search string begins with the Z that ends created_at, because Z is its rarest character.
   local from, to = find(json, 'Z","last_heartbeat":"', 1, true)
   if not from or find(json, '\\', 1, true) or byte(json, -1) ~= 125 then return nil end
   -- If no other object has begun before a key, the key belongs to the record itself.
@@ -60,7 +61,7 @@ end
 
 -- Returns the epoch as a string, false if the record has none, or nil if the client has to decode the record.
 local function epoch_of(json)
-  -- A field name may be written with escapes.
+  -- An escape could hide a field name, so the client decodes the record.
   if find(json, '\\u', 1, true) then return nil end
   if not find(json, 'poch"', 1, true) then return false end
   local from, to = find(json, ',"epoch":"', 1, true)

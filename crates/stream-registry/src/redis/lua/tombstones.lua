@@ -1,6 +1,6 @@
--- A tombstone holds the operation id, a line feed, the epoch of the ended record or a timestamp if it had none, a line
--- feed, and the last record. Its epoch never decreases, even if the clock goes back. Otherwise a holder that was
--- rejected before could be accepted again.
+-- A tombstone has three parts, separated by line feeds: the operation id; the epoch of the ended record, or a timestamp
+-- if the record had no epoch; and the last record. The epoch never decreases, even if the clock goes back. Otherwise a
+-- holder that was rejected before could be accepted again.
 
 -- Returns true if a > b in byte order. Lua's own order depends on the server's locale.
 local function is_greater(a, b)
@@ -11,7 +11,7 @@ local function is_greater(a, b)
   return false
 end
 
--- Returns a tombstone whose epoch is at least that of an existing tombstone, which may be false.
+-- Returns the tombstone with an epoch that is at least that of old_tombstone, which is false if there is none.
 local function with_greater_epoch(tombstone, old_tombstone)
   local old_epoch = old_tombstone and old_tombstone:match('^[^\n]*\n([^\n]*)\n')
   if not old_epoch then return tombstone end

@@ -95,7 +95,8 @@ async fn hold_other_types(store: &Arc<Store>, ids: &[&StreamId]) -> Result<Vec<b
     let answers = store.link.pipeline(&pipeline, Effect::Read).await?;
     let foreign = answers.into_iter().map(|answer| {
         let kind = reply::bytes(reply::checked(answer).map_err(|error| translate(error, false))?)?;
-        // The record was stored after the MGET, so the stream was missing at that time.
+        // If the key holds a string now, it was stored after the MGET. At the time of the MGET, the stream was
+        // missing.
         Ok(!matches!(&*kind, b"none" | b"string"))
     });
     foreign.collect()

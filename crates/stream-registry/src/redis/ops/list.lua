@@ -3,9 +3,9 @@
 --
 -- KEYS[1]  the index set
 -- KEYS[2]  the feed metadata
--- ARGV[1]  the prefix; only this script reads records whose keys are not declared
--- Output   generation and tail of the feed, each nil if missing, 0 if the user may not read them; then each id,
---          followed by its record or nil
+-- ARGV[1]  the prefix of the records' keys, which this script builds itself and does not declare in KEYS
+-- Output   the generation and the tail of the feed: each is nil if it is missing, and 0 if the user lacks the permission
+--          to read it; then, for each id, the id and its record or nil
 -- Events   none
 local index_key, prefix = KEYS[1], ARGV[1]
 local metadata = redis.pcall('HMGET', KEYS[2], 'history', 'tail')

@@ -39,7 +39,10 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
         match tried {
             Ok(listed) => break listed,
             Err(error) if is_no_permission(&error) || is_unknown_command(&error) => {
-                tracing::debug!(strategy, "the Redis user may not use this list strategy; trying the next");
+                tracing::debug!(
+                    strategy,
+                    "the Redis user lacks permission for this list strategy; trying the next one"
+                );
                 strategy += 1;
                 // A strategy that failed only because memory is full will be tried again.
                 if !out_of_memory {
@@ -61,10 +64,10 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// The listed records, with the feed position at that moment if it is known.
+/// The listed records, and the feed position at the time of the list if it is known.
 type Listed = (Option<Position>, Vec<Found>);
 
-/// Lists by one transaction. Needs the permission to read all keys, because `SORT_RO` has a key pattern.
+/// Lists with one transaction. Needs the permission to read all keys, because `SORT_RO` has a key pattern.
 async fn sort(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("MULTI").add_command(metadata::command(&store.keys));
@@ -86,7 +89,7 @@ async fn sort(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
     }
 }
 
-/// Lists by one script.
+/// Lists with one script.
 async fn script(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
     let mut call = LIST.call(&[store.keys.index(), &store.keys.feed_metadata()]);
     call.arg(store.keys.prefix());
@@ -95,15 +98,15 @@ async fn script(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
         Err(error) => return Ok(Err(error)),
     };
     let position = match (items.next().unwrap_or(Value::Nil), items.next().unwrap_or(Value::Nil)) {
-        // The user may not read the feed metadata.
+        // The user lacks the permission to read the feed metadata.
         (Value::Int(_), _) => None,
         (history, tail) => Some(Position::from_metadata(history, tail)?),
     };
     Ok(Ok((position, pairs(items)?)))
 }
 
-/// Lists by plain reads: the ids, then all records in one command, then the ids again. If the ids have not changed, the
-/// records are a snapshot. If the feed position has not changed either, it is the snapshot's position.
+/// Lists with separate reads: first the ids, then all records in one command, then the ids again. If the ids have not
+/// changed, the records are a snapshot. If the feed position has not changed either, it is the snapshot's position.
 async fn reads(store: &Arc<Store>) -> Result<Listed> {
     let mut members = redis::cmd("SMEMBERS");
     members.arg(store.keys.index());

@@ -49,7 +49,7 @@ fn not_a_string(id: &StreamId) -> Error {
     Error::corrupt(id, "the key does not hold a string; remove it with redis-cli")
 }
 
-/// Returns the error for a record key that holds another type, named in a script's reply.
+/// Returns the error for a record key that holds another type. A script's reply names the type.
 fn wrong_type(id: &StreamId, kind: &[u8]) -> Error {
     let kind = String::from_utf8_lossy(kind);
     Error::corrupt(id, format!("the key holds a {kind}; remove it with redis-cli"))

@@ -51,7 +51,7 @@ pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, co
 /// Part of the index.
 pub(super) struct Scanned {
     pub(super) ids: Vec<Vec<u8>>,
-    /// Position of the next part; 0 after the last.
+    /// Position of the next part; 0 after the last part.
     pub(super) next: u64,
     /// Size of the index.
     total: u64,

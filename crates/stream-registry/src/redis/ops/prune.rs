@@ -12,7 +12,7 @@ use crate::redis::store::Store;
 static PRUNE: LazyLock<Script> = LazyLock::new(|| Script::new("prune", include_str!("prune.lua")));
 /// Number of ids in one script call.
 const CHUNK: usize = 500;
-/// Timeout of a script call, during which the caller's list is already complete.
+/// Timeout of a script call. It is short, because the caller waits for this call although its list is complete.
 const PRUNE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Removes the ids that still have no record. Failures are only counted, because the list does not depend on them.

@@ -15,7 +15,7 @@
 -- KEYS[7]  the schedule of the sweep
 -- KEYS[8]  the copy of the record
 -- ARGV[1]  the id
--- ARGV[2]  '=' and the expected existing record, '' if none
+-- ARGV[2]  '=' and the record that the client expects to exist, '' if it expects none
 -- ARGV[3]  the new record
 -- ARGV[4]  time to live in ms
 -- ARGV[5]  'renew'; 'longer' to never shorten the remaining time
@@ -24,13 +24,16 @@
 -- ARGV[8]  the tombstone of the record that is taken over, '' if none
 -- ARGV[9]  minimum time to live of that tombstone in ms
 -- ARGV[10] the expected epoch in the tombstone, '' if none; '*' for any
--- ARGV[11] kind of the event, '' if none
+-- ARGV[11] kind of the event, '' for no event
 -- ARGV[12] time of the first check by the sweep, in ms
--- ARGV[13] 'new'; for a recovered stream its epoch field, "epoch":"…"
--- Output   {'done'}; {'again', the stored result}; {'there', the existing record, its remaining time in ms};
---          {'gone'} if the expected record is missing; {'ended', the epoch in the tombstone or ''} if it is not
---          ARGV[10]; {'kind', type} if the key does not hold a string
--- Events   registered, updated, taken_over; first expired if the previous stream's expiry was not reported yet
+-- ARGV[13] 'new' for a new stream; the field "epoch":"…" for a recovered stream
+-- Output   {'done'}
+--          {'again', the stored result} if this operation was applied before
+--          {'there', the existing record, its remaining time in ms} if the record is not the expected one
+--          {'gone'} if the expected record is missing
+--          {'ended', the epoch in the tombstone or ''} if that epoch is not the expected one
+--          {'kind', type} if the key does not hold a string
+-- Events   registered, updated or taken_over; before it, expired if the expiry of an earlier stream was not reported yet
 local index_key, record_key, result_key, tombstone_key, feed_key, metadata_key, due_key, copy_key = unpack(KEYS)
 local id, expected, json, ttl, policy, result, result_ttl, tombstone, tombstone_ttl, expected_epoch, event_kind, check_at, origin = unpack(ARGV)
 
@@ -49,10 +52,10 @@ if expected_epoch ~= '*' then
   if old_epoch ~= expected_epoch then return { 'ended', old_epoch } end
 end
 local ttl_arguments = ttl_arguments_for(record_key, ttl, policy)
--- A taken-over record without expiry belonged to another stream, so the new stream does not keep its lifetime.
+-- If the record that is taken over never expires, the new stream still gets a time to live.
 if tombstone ~= '' and redis.call('PTTL', record_key) == -1 then ttl_arguments = { 'PX', ttl } end
 if tombstone ~= '' then tombstone_ttl = tombstone_lifetime(tombstone_ttl, record_key, tombstone_key) end
--- Returns true if the copied record belongs to another stream with this id. A recovered stream has not expired itself.
+-- Returns true if the copy is of an earlier stream with this id. If it is of the recovered stream, nothing has expired.
 local function copy_is_of_another_stream()
   local copied = redis.pcall('GET', copy_key)
   local source = json:match('"source_addr":"[^"]*"')
@@ -78,7 +81,7 @@ if error_reply then return error_reply end
 if #events > 0 then append_events(feed_key, metadata_key, events) end
 redis.call('SADD', index_key, id)
 schedule_check(due_key, check_at, id)
--- This is a copy of the previous record.
+-- The copy is of the previous record.
 redis.call('DEL', copy_key)
 redis.call('SET', result_key, result, 'PX', result_ttl)
 if tombstone ~= '' then

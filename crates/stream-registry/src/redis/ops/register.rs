@@ -1,4 +1,5 @@
-//! Registration. A free id takes one round trip; an existing record is examined here and replaced if it is unchanged.
+//! Registration. A free id takes one round trip. If there is a record, the client examines it, and replaces it only if
+//! it has not changed since.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

@@ -14,7 +14,7 @@ use crate::registry::{Change, Write, rules};
 use crate::watch::ChangeKind;
 
 static REPLACE: LazyLock<Script> = LazyLock::new(|| Script::new("replace", include_str!("replace.lua")));
-/// For heartbeats, status and statistics, which must still work if memory is full.
+/// The same script for heartbeats, status and statistics, which must still work if memory is full.
 static REPLACE_WHEN_FULL: LazyLock<Script> = LazyLock::new(|| REPLACE.with_flags("replace_when_full", "allow-oom"));
 
 /// Applies one change to a record that was read as `json`. Other fields keep their raw JSON.

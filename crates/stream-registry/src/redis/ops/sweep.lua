@@ -3,8 +3,8 @@
 -- @use feed
 -- @use due
 -- Checks streams that may have expired. Removes expired streams from the index and the schedule, and emits one event
--- for each. Copies the record of a stream that expires soon, because it is the last record unless the stream is written
--- again.
+-- for each. Copies the record of each stream that expires soon. If the stream is not written again, the event contains
+-- this copy.
 --
 -- KEYS[1]    the index set
 -- KEYS[2]    the feed
@@ -13,9 +13,9 @@
 -- KEYS[5..]  for each stream, its record and the copy of the record
 -- ARGV[1]    time to live in ms
 -- ARGV[2]    remaining time in ms below which a record is copied
--- ARGV[3]    shortest gap between sweeps in ms that counts as an outage, after which nothing is removed for one TTL
+-- ARGV[3]    a longer gap between sweeps, in ms, counts as an outage; after an outage nothing is removed for one TTL
 -- ARGV[4]    interval in ms after which the index is scanned for streams that are not in the schedule
--- ARGV[5]    'renew'; 'longer' for a tool that keeps no streams alive, so its TTL is ignored
+-- ARGV[5]    'renew'; 'longer' for a tool that keeps no streams alive, whose TTL is ignored
 -- ARGV[6]    time in ms of the check, by the caller's clock
 -- ARGV[7..]  the ids
 -- Output     the number of streams that are no longer due at that time; 1 if the caller should scan the index, else 0;
@@ -34,8 +34,8 @@ local fields = redis.pcall('HMGET', metadata_key,
 if fields.err then fields = {} end
 local swept_at, grace_ends_at = tonumber(fields[1] or now_ms), tonumber(fields[2] or 0)
 local scanned_at = tonumber(fields[3] or 0)
--- The longest and the shortest TTL of the sweeping processes. Each is dropped if no process confirms it for as long as
--- the longest TTL.
+-- The longest and the shortest TTL of the sweeping processes. Each is forgotten unless a process confirms it within the
+-- longest TTL.
 local longest, longest_confirmed_at = tonumber(fields[4] or 0), tonumber(fields[5] or 0)
 local shortest, shortest_confirmed_at = tonumber(fields[6] or 0), tonumber(fields[7] or 0)
 local function is_stale(confirmed_at) return now_ms - confirmed_at > longest or now_ms < confirmed_at end
@@ -46,8 +46,8 @@ if ARGV[5] == 'renew' then
   if ttl <= shortest or shortest == 0 then shortest, shortest_confirmed_at = ttl, now_ms end
 end
 -- After an outage, nothing is removed during a grace period, so that live streams can be written again first. A clock
--- that goes back counts as an outage. The shortest TTL decides which gap is an outage, the longest TTL how long the
--- grace period lasts.
+-- that goes back counts as an outage. The shortest TTL decides which gap is an outage. The longest TTL decides how
+-- long the grace period lasts.
 local gap, grace_limit = math.max(outage_gap, shortest / 10), now_ms + (longest > 0 and longest or ttl)
 if now_ms - swept_at > gap or now_ms < swept_at - gap then grace_ends_at = grace_limit end
 if grace_ends_at > grace_limit then grace_ends_at = grace_limit end

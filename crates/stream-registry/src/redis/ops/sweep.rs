@@ -72,7 +72,8 @@ async fn sweep(store: &Arc<Store>) -> Result<bool> {
         };
         let checked = check(store, &due, now).await?;
         scan_due |= checked.scan_due;
-        // If the server's clock went back, streams that are due here are not due there, and the script settles none.
+        // If the server's clock went back, streams that are due by this process's clock are not due by the server's.
+        // The script then handles none of them.
         if due.len() < CHUNK || checked.handled == 0 {
             return Ok(scan_due);
         }

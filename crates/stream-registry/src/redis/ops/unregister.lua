@@ -20,13 +20,16 @@
 -- ARGV[4]  condition: 'free' if the stream must not be leased; '=' and an epoch if it must be leased with that epoch;
 --          'seen' if the record must be the one in ARGV[5]; 'any' for no condition
 -- ARGV[5]  the record that the client has examined, '' if none
--- ARGV[6]  time to live of the stored result in ms, '' if the operation id is never used again
--- ARGV[7]  the epoch for the tombstone if the client has examined the record; otherwise the timestamp to use if the
---          record has no epoch
+-- ARGV[6]  time to live of the stored result in ms, '' to store no result because the operation id is never used again
+-- ARGV[7]  with the condition 'seen', the epoch for the tombstone; otherwise a timestamp, which is used instead of an
+--          epoch if the record has none
 -- ARGV[8]  the reason, for the feed
--- Output   {'done', the last record}; {'again', the last record} if this operation was applied before; {'used'} if the
---          operation id belongs to another operation; {'gone'} if the stream is missing; {'there', the record} if the
---          client has to examine it; {'kind', type} if the key does not hold a string
+-- Output   {'done', the last record}
+--          {'again', the last record} if this operation was applied before
+--          {'used'} if the operation id belongs to another operation
+--          {'gone'} if the stream is missing
+--          {'there', the record} if the client has to examine the record
+--          {'kind', type} if the key does not hold a string
 -- Events   unregistered
 -- The stored result is 'ended', a line feed, the id, a line feed and the last record.
 local index_key, record_key, tombstone_key, result_key, feed_key, metadata_key, due_key, copy_key = unpack(KEYS)
@@ -50,7 +53,7 @@ if key_type == 'none' then return { 'gone' } end
 if key_type ~= 'string' then return { 'kind', key_type } end
 local json = redis.call('GET', record_key)
 local epoch = epoch_of(json)
--- A removal is final, so the client examines every value that may not be a record.
+-- A removal is final, so the client examines every value that is not certainly a record.
 local may_remove
 if condition == 'seen' then
   may_remove = json == examined

@@ -33,7 +33,7 @@ pub(in crate::redis) async fn unregister(
         store.keys.due(),
         store.keys.copy(id),
     ];
-    // A generated operation id is used once, so its result need not be stored. A caller may reuse its own id.
+    // A generated operation id is used once, so its result need not be stored. A caller may send its own id again.
     let remember = options.operation.as_ref().map_or_else(String::new, |_| OPERATION_RETENTION.as_millis().to_string());
     let mut condition = match &options.guard {
         Guard::None => "free".to_owned(),

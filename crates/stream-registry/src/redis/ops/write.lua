@@ -12,34 +12,39 @@
 -- ARGV[2]     now, RFC 3339
 -- ARGV[3]     time to live in ms
 -- ARGV[4]     'renew'; 'longer' to never shorten the remaining time
--- ARGV[5..]   for each write: its verb and guard in one string, then its values; 'h' for writes after the last argument
---             verb   'h' for a heartbeat; 's' for a status, with the status as the content of a JSON string;
---                    't' for statistics, with bitrate, "bytes_received":…,"packets_received":…,"packets_lost":…;
---                    'g' for no change, because the client needs the record
---             guard  nothing if the stream must not be leased; '*' for any stream; '=' if it must be leased with the
---                    field that follows, ,"epoch":"…"
---             A heartbeat of a leased stream consists of that field only.
--- Output      'OK' if all writes are done, or for each write: 1 if done; 0 if the stream is missing; -1 if the caller
---             is not the holder; -2 if the key does not hold a string; the record if the client has to make the change
+-- ARGV[5..]   for each write: one string with a verb and a guard, then the values of the guard and of the verb.
+--             The verb is the kind of change:
+--               'h'  heartbeat; no values
+--               's'  status; its value is the content of a JSON string
+--               't'  statistics; two values: the bitrate, and "bytes_received":…,"packets_received":…,"packets_lost":…
+--               'g'  no change; the script returns the record, because the client makes the change
+--             The guard is the condition on the lease:
+--               ''   the stream must not be leased
+--               '*'  no condition
+--               '='  the stream must be leased with the epoch in the value, ,"epoch":"…"
+--             A heartbeat of a leased stream has a short form: one string, ,"epoch":"…".
+--             If there are fewer arguments than writes, the remaining writes are 'h' without a guard.
+-- Output      'OK' if all writes are done. Otherwise, a list with one result for each write: 1 if done; 0 if the stream
+--             is missing; -1 if the caller is not the holder; -2 if the key does not hold a string; the record if the
+--             client has to make the change
 -- Events      status, if the status changes
 local format = string.format
 local KEYS, ARGV, call = KEYS, ARGV, redis.call
 local index_key, feed_key, metadata_key = KEYS[1], KEYS[2], KEYS[3]
 local now, ttl, never_shorten = ARGV[2], ARGV[3], ARGV[4] == 'longer'
 local id_start = tonumber(ARGV[1]) + 1
--- Indices in ARGV: of the current write, of its values, and of the next write.
+-- Indices in ARGV: where the current write, its values and the next write begin.
 local write_at, values_at, next_at = 5, 6, 6
 
--- The functions below return a result, or nil and a change: the start of the replaced part, its replacement, the
--- position after the replaced part, and true if the change causes an event. If the result is the record itself, the
--- client makes the change.
+-- The functions below return a result, as described under Output, or nil and a change. A change consists of the start
+-- of the replaced part, its replacement, the position after the replaced part, and true if the change causes an event.
 
 -- @use write/stats
 
 -- Returns the result or the change of the current write, and sets next_at.
 local function change(json, key)
   local verb_and_guard, epoch_field = ARGV[write_at] or 'h', false
-  -- 103 is g, 104 h, 115 s, 116 t; 42 is an asterisk, 61 an equals sign.
+  -- Byte values: g is 103, h is 104, s is 115, t is 116, the asterisk is 42, and the equals sign is 61.
   local verb, guard = byte(verb_and_guard, 1, 2)
   values_at = write_at + 1
   if #verb_and_guard > 2 then
@@ -48,7 +53,7 @@ local function change(json, key)
     epoch_field, values_at = ARGV[values_at], values_at + 1
   end
   next_at = values_at + (verb == 115 and 1 or verb == 116 and 2 or 0)
-  -- MGET also returns nil for a key of another type.
+  -- MGET returns nil for a missing key and for a key of another type.
   if not json then return redis.call('EXISTS', key) == 1 and -2 or 0 end
   if verb == 103 then return json end
   local from, to, top_level_before
@@ -67,7 +72,7 @@ local function change(json, key)
   if not quote or not top_level_before and byte(json, quote - 1) == 92 or find(json, 'tatus"', quote, true) then
     return json
   end
-  -- An unchanged status only renews the time.
+  -- If the status is unchanged, only the time is renewed.
   if sub(json, status_to + 1, quote - 1) == ARGV[values_at] then return nil, from, now, to end
   return nil, status_to + 1, ARGV[values_at] .. sub(json, quote, from - 1) .. now, to, true
 end
@@ -84,7 +89,8 @@ if #records == 1 and not never_shorten then
       call('SETRANGE', key, format('%d', start - 1), replacement)
       local renewed = redis.pcall('PEXPIRE', key, ttl)
       if type(renewed) == 'table' then
-        -- The user may not run PEXPIRE. Restoring the record costs less than a permission check before each heartbeat.
+        -- The user lacks the permission for PEXPIRE. Restoring the record in this rare case costs less than checking
+        -- the permission before each heartbeat.
         call('SETRANGE', key, '0', json)
         return renewed
       end
@@ -95,8 +101,8 @@ if #records == 1 and not never_shorten then
   end
 end
 
--- All results and changes are computed before the first write, so an error leaves everything unchanged.
--- A record that does not shrink is changed in place. A record that shrinks is replaced, and its start is false.
+-- All results and changes are computed before the first write, so that an error leaves every record unchanged.
+-- A record that does not shrink is changed in place. A record that shrinks is replaced; its entry in starts is false.
 local ids, starts, replacements, done_count, shrunk, events = {}, {}, {}, 0, false, {}
 local results
 for i = 1, #records do
@@ -152,7 +158,7 @@ local offsets = {}
 for i = 1, #records do
   local key, start, replacement = KEYS[i + 3], starts[i], replacements[i]
   if start then
-    -- Passed as a string, because Redis formats numbers with 17 digits, which takes longer than the change itself.
+    -- The offset is passed as a string. Redis would format a number with 17 digits, which takes longer than the change.
     local offset = offsets[start]
     if not offset then
       offset = format('%d', start - 1)
@@ -163,7 +169,7 @@ for i = 1, #records do
     call('SET', key, replacement, 'KEEPTTL')
   end
   if replacement then
-    -- GT keeps a longer remaining time, and keys without expiry.
+    -- With GT, a longer remaining time and a key without expiry stay unchanged.
     if never_shorten then call('PEXPIRE', key, ttl, 'GT') else call('PEXPIRE', key, ttl) end
   end
 end

@@ -18,8 +18,8 @@ use crate::registry::{Change, Guard, Write, rules};
 use crate::stream::encode::push_json_string;
 use crate::stream::{StreamId, StreamStats};
 
-/// Maximum number of writes in one script call. Enough that the cost of the call itself is small, and few enough that
-/// the server is blocked for at most two or three milliseconds.
+/// Maximum number of writes in one script call. With this many, the cost of the call itself is small, and the server
+/// is blocked for at most two or three milliseconds.
 const CHUNK: usize = 125;
 
 static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new("write", include_str!("write.lua")));
@@ -86,7 +86,8 @@ async fn run(store: &Arc<Store>, writes: &[&Write]) -> (Option<Error>, Vec<Resul
     (failed, answers)
 }
 
-/// Returns how many of the first writes go in one script call: at most `CHUNK`, each to a different stream.
+/// Returns how many writes, from the first one on, fit in one script call: at most `CHUNK`, each to a different
+/// stream.
 fn chunk_len(writes: &[&Write]) -> usize {
     let mut seen = HashSet::with_capacity(writes.len().min(CHUNK));
     writes.iter().take(CHUNK).take_while(|write| seen.insert(&write.id)).count()
@@ -102,7 +103,7 @@ async fn run_chunk(store: &Arc<Store>, writes: &[&Write]) -> Result<Vec<Result<(
     keys.extend(writes.iter().map(|write| store.keys.record(&write.id)));
     let mut call = WRITE.call(&keys);
     call.arg(store.keys.prefix().len()).arg(&now).arg(store.ttl_ms()).arg(store.ttl_policy());
-    // The script treats writes past the last argument as plain heartbeats.
+    // Heartbeats of streams without a lease need no argument if they come after all other writes.
     let explicit = writes.iter().rposition(|write| !is_plain(write)).map_or(0, |last| last + 1);
     for write in &writes[..explicit] {
         push_write(&mut call, write);
@@ -142,7 +143,7 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
         Guard::Force => call.arg(format!("{verb}*")),
         Guard::Holder(epoch) => {
             let field = format!(",{}", epoch_field(epoch));
-            // The epoch field without a verb stands for a heartbeat.
+            // In `write.lua`, an epoch field without a verb stands for a heartbeat.
             if !matches!(write.change, Change::Heartbeat) {
                 call.arg(format!("{verb}="));
             }
@@ -153,7 +154,7 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
         Change::Status(status) => {
             let mut json = String::new();
             push_json_string(&mut json, status.as_str());
-            // Without its quotes, which are already in the record.
+            // The status is sent without its quotes, which are already in the record.
             call.arg(&json[1..json.len() - 1]);
         }
         Change::Stats(stats) if !has_optional(stats) => push_stats(call, stats),
@@ -161,8 +162,8 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
     }
 }
 
-/// Returns whether statistics have optional values. The client changes those: a script that did took 55 lines and was
-/// only 1.3 times as fast.
+/// Returns whether statistics have optional values. The client makes these changes. A script for them took 55 lines
+/// and was only 1.3 times as fast.
 fn has_optional(stats: &StreamStats) -> bool {
     let StreamStats {
         bytes_received: _,
