@@ -1,17 +1,17 @@
-//! Samples, medians and ratios, and the targets that they are checked against.
+//! Samples, medians and ratios, and the targets to check them against.
 
-/// Result of one round of one contender.
+/// Result of one candidate in one round. A candidate is one of the implementations that a row compares.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     /// Calls per second; streams per second for batches.
     pub(crate) per_second: f64,
     /// Microseconds of server time per call, or per stream for batches.
     pub(crate) server_micros: f64,
-    /// Calls, or streams for batches, per command sent.
+    /// Calls per command sent, or streams per command for batches.
     pub(crate) per_command: f64,
 }
 
-/// Unit of a row's main figure, which is shown together with the server time.
+/// Unit of a row's main figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// Calls or streams per second.
@@ -37,14 +37,14 @@ impl Unit {
     }
 }
 
-/// Target of a contender, as ratios to the baseline A.
+/// Target of a candidate, as ratios to the baseline, which the table calls `A`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Target {
-    /// Lower limit of the ratio of rates.
+    /// Minimum ratio of the rates.
     pub(crate) rate: Option<f64>,
-    /// Upper limit of the ratio of times.
+    /// Maximum ratio of the times.
     pub(crate) time: Option<f64>,
-    /// Upper limit of the ratio of server times.
+    /// Maximum ratio of the server times.
     pub(crate) server: Option<f64>,
 }
 
@@ -70,7 +70,7 @@ impl Target {
     }
 }
 
-/// Returns the median; `NaN` for no values.
+/// Returns the median, or `NaN` if there are no values.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -81,9 +81,9 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Returns the median of the ratios of neighbouring rounds.
+/// Returns the median of the ratios between neighbouring rounds.
 ///
-/// A disturbance that lasts longer than a round affects both contenders and cancels out.
+/// A disturbance longer than a round affects both candidates, so it cancels out.
 pub(crate) fn ratio(samples: &[Sample], baseline: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
     median(samples.iter().zip(baseline).map(|(sample, baseline)| value(sample) / value(baseline)).collect())
 }
@@ -95,7 +95,7 @@ pub(crate) fn spread(values: &[f64], format: impl Fn(f64) -> String) -> String {
     format!("{} ({} – {})", format(median(values.to_vec())), format(smallest), format(largest))
 }
 
-/// Returns the smallest value that is at least as large as `part` of the sorted values.
+/// Returns the smallest of the sorted values that is at least as large as `part` of them.
 pub(crate) fn percentile(sorted: &[u64], part: f64) -> u64 {
     let rank = (sorted.len() as f64 * part).ceil().max(1.0) as usize;
     sorted.get(rank - 1).or(sorted.last()).copied().unwrap_or(0)

@@ -360,7 +360,7 @@ fn streams_expire_after_the_ttl_of_the_server() {
 fn demo_registers_streams_and_unregisters_them_at_the_end() {
     let server = Server::start(&[]);
     let mut demo = Running::start(&["demo", "--seed", "7", "--store", &server.url]);
-    demo.line_with("made-up streams on http://");
+    demo.line_with("simulated streams on http://");
     until("the streams receive media", || {
         let live = server.streams();
         let busy = live.iter().filter(|stream| stream["status"] == "active" && stream["bytes_received"] != 0).count();
