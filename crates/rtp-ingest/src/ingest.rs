@@ -1,4 +1,4 @@
-//! Runs the node: receives packets into the table, closes measuring periods, and publishes in a separate task.
+//! Runs the node: adds received packets to the table, ends measuring periods, and publishes in a separate task.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::table::{Effect, Table, TableOptions};
 
 /// Interval between two reports of statistics.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Upper bound of the time to unregister all streams when the node stops.
+/// Maximum time to unregister all streams when the node stops.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 /// Maximum number of packets read from the RTP port before timers are polled again.
 const RTP_BURST: usize = 256;
@@ -74,7 +74,7 @@ impl IngestOptions {
 
 /// Receives until `stop` completes, then unregisters all streams within 5 s.
 ///
-/// While `store` is still opening, packets are already counted. The store is not closed at the end.
+/// Packets are counted even while the store is still opening. This function does not close the store.
 ///
 /// # Errors
 ///
@@ -82,7 +82,7 @@ impl IngestOptions {
 ///
 /// # Cancel safety
 ///
-/// If dropped, registered streams remain until they expire.
+/// If the future is dropped, registered streams remain until they expire.
 pub async fn run(
     listener: Listener,
     store: impl Future<Output = stream_registry::Result<Arc<dyn Registry>>> + Send + 'static,

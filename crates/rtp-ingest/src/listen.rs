@@ -1,4 +1,4 @@
-//! The sockets: RTP on one port, RTCP on the same port and on the next one.
+//! The sockets: one port receives RTP and RTCP, and the next port receives RTCP.
 
 use std::io;
 use std::net::SocketAddr;

@@ -38,14 +38,16 @@ async fn main() -> stream_registry::Result<()> {
     loop {
         tokio::select! {
             _ = second.tick() => {
-                // Your receiver counts these. `report` does not wait for the store: the next heartbeat writes the numbers.
+                // Your receiver counts these. `report` does not wait for the store: the next heartbeat writes the
+                // numbers.
                 stats.packets_received += 95;
                 stats.bytes_received += 95 * 1_316;
                 stats.bitrate = 95 * 1_316 * 8;
                 lease.report(stats.clone());
                 println!("{}: {} bytes received", lease.id(), stats.bytes_received);
             }
-            // Somebody else has the stream now, or an operator removed it. Disconnect the publisher; do not register again.
+            // Another node has the stream now, or an operator removed it. Disconnect the publisher; do not register
+            // again.
             end = lease.ended() => {
                 println!("{}: lease lost: {end:?}", lease.id());
                 return Ok(());

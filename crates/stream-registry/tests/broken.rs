@@ -1,4 +1,4 @@
-//! Tests of the conformance suite: it detects each of these faults, which are added to the in-memory store.
+//! Tests that the conformance suite detects faulty stores. Each test adds one fault to the in-memory store.
 
 #![cfg(feature = "conformance")]
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
@@ -336,7 +336,7 @@ impl Registry for FaultyRegistry {
             return Ok(snapshot);
         }
         let mut found = Vec::new();
-        // From the oldest to the newest, so that streams that change during the list are read last.
+        // Read the oldest stream first, so that streams that change while the list is read are read last.
         for record in snapshot.streams.into_iter().rev() {
             tokio::task::yield_now().await;
             found.extend(self.store.get(&record.id).await);

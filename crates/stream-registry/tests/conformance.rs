@@ -56,7 +56,7 @@ impl Instance for OpenMock {
     }
 
     async fn age(&self, _: &StreamId, by: Duration) -> Option<()> {
-        // This ages all streams, which the behaviours with this hook allow.
+        // This ages all streams. Behaviours that use this hook allow that.
         self.0.advance(by);
         Some(())
     }

@@ -1,4 +1,4 @@
-//! The server and command line of `stream-registry`; it is a library only so that tests can call it.
+//! The server and command line of `stream-registry`. This is a library only so that tests can call it.
 #![doc(hidden)]
 
 pub mod cli;

@@ -1,10 +1,10 @@
-//! Ports of test servers.
+//! Ports for test servers.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Ports that Linux does not give to outgoing connections by default, so that a restarted server gets its port back.
+/// By default, Linux does not use these ports for outgoing connections, so a restarted server gets its port back.
 const FIRST: u16 = 12_000;
 const COUNT: u16 = 20_000;
 

@@ -40,9 +40,9 @@ struct Shared {
     mode: watch::Sender<Mode>,
     /// Incremented by `cut`; each connection closes when the value changes.
     cuts: watch::Sender<u64>,
-    /// Whether the port is open. Lags behind `mode`.
+    /// Whether the port is open. It may lag behind `mode`.
     listening: watch::Sender<bool>,
-    /// Bytes of replies that are still forwarded before connections are closed.
+    /// Number of reply bytes still to forward before connections are closed.
     reply_bytes_left: AtomicU64,
     /// Delay of each reply, in milliseconds.
     delay_ms: AtomicU64,
@@ -100,12 +100,14 @@ impl FaultProxy {
         self.shared.mode.send_replace(Mode::Stall);
     }
 
-    /// Forwards requests and discards replies: the server executes commands whose result the client never receives.
+    /// Forwards requests but discards replies, so clients never receive the results of commands that the server
+    /// executed.
     pub fn drop_replies(&self) {
         self.shared.mode.send_replace(Mode::DropReplies);
     }
 
-    /// Forwards `bytes` more bytes of replies, counted over all connections, then closes the connection that exceeds them.
+    /// Forwards `bytes` more bytes of replies, counted over all connections, then closes the connection that exceeds
+    /// them.
     ///
     /// With 0, the next request is forwarded and the connection closes when the reply arrives.
     pub fn cut_replies_after(&self, bytes: u64) {
@@ -124,7 +126,7 @@ impl FaultProxy {
         self.wait_for_listening(false).await;
     }
 
-    /// Ends every fault. When this returns, the port is open.
+    /// Removes all faults. When this returns, the port is open.
     pub async fn resume(&self) {
         self.shared.reply_bytes_left.store(UNLIMITED, Ordering::SeqCst);
         self.shared.delay_ms.store(0, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! The form of the documents: Markdown is wrapped at 100 columns.
+//! The format of the documents: Markdown is wrapped at 100 columns.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -18,7 +18,7 @@ fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Returns whether a line may be longer: a row of a table, a line of code, or a single word such as a link.
+/// Returns whether a line may exceed the limit: a table row, a line of code, or a single word such as a link.
 fn cannot_be_wrapped(line: &str, in_code: bool) -> bool {
     in_code || line.trim_start().starts_with('|') || !line.trim().trim_start_matches(['-', '>', ' ']).contains(' ')
 }

@@ -15,7 +15,7 @@ use syn::visit::{self, Visit};
 use syn::{Item, ItemMod, UseTree};
 
 const CRATES: [&str; 4] = ["stream-registry", "streamreg", "rtp-ingest", "testkit"];
-/// The stores of the library; `mock` is the memory store with a script.
+/// The stores of the library. `mock` is not listed: it wraps the memory store with scripted behaviour.
 const STORES: [&str; 3] = ["memory", "redis", "http"];
 
 /// The path of a module within its crate: `redis`, `ops`, `write`.

@@ -1,8 +1,8 @@
 //! Keeps the registry in step with the table of sessions.
 //!
-//! Each session has a task that acquires a lease, reports statistics to it and releases it. The leases write all reports in
-//! one call, retry while the store is unreachable, and restore streams that the store has lost. Nothing here delays the
-//! reception of packets.
+//! Each session has a task that acquires a lease, reports statistics to it and releases it. The leases write all
+//! reports in one call, retry while the store is unreachable, and restore streams that the store has lost. Nothing here
+//! delays the reception of packets.
 
 mod outage;
 mod record;
@@ -28,9 +28,9 @@ use session::Session;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Interval between two reports to the leases: the statistics of a heartbeat are no older than this.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
-/// Maximum number of concurrent registrations and removals.
+/// Maximum number of registrations and removals in progress at once.
 const MAX_IN_FLIGHT: usize = 64;
-/// Time limit of the last reports when the node stops. All streams are unregistered afterwards.
+/// Time limit for the last reports when the node stops. All streams are unregistered afterwards.
 const LAST_REPORTS_LIMIT: Duration = Duration::from_secs(2);
 
 /// The table of sessions, shared by the receiver and the publisher.
@@ -62,7 +62,7 @@ impl Shared {
     }
 }
 
-/// A stream id that the user has chosen, for one session at a time.
+/// A stream id chosen by the user. One session at a time can have it.
 #[derive(Debug)]
 pub struct GivenId {
     id: StreamId,
@@ -92,8 +92,8 @@ struct Publisher {
 
 /// Publishes the sessions of a table until `stop` completes, then unregisters all streams.
 ///
-/// The caller must end all sessions of the table before `stop` completes. Unregistering takes at most about 7 seconds, unless
-/// the store hangs: callers should set a time-out.
+/// The caller must end all sessions of the table before `stop` completes. Unregistering takes at most about 7 seconds,
+/// unless the store hangs: callers should set a time-out.
 pub async fn publish(
     shared: Arc<Shared>,
     registry: Arc<dyn Registry>,
@@ -109,7 +109,7 @@ pub async fn publish(
     let mut reports = interval(REPORT_INTERVAL);
     reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sessions = JoinSet::new();
-    // Dropping a lease abandons its stream: keep the returned leases until all are released.
+    // Dropping a lease abandons its stream, so keep the returned leases until all are released.
     let mut held = Vec::new();
     let mut next = 0;
     let mut stop = pin!(stop);
@@ -131,7 +131,7 @@ pub async fn publish(
             held.extend(returned_lease(done));
         }
     };
-    // A session that is still waiting for the store then has not been registered.
+    // Sessions that are still waiting for the store at this point have not been registered.
     let _ = timeout(LAST_REPORTS_LIMIT, last_reports).await;
     let count = publisher.leases.len();
     let failed = publisher.leases.release_all_with(record::reason(&EndCause::Shutdown)).await;

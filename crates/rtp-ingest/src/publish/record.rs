@@ -74,7 +74,7 @@ pub(super) fn reason(cause: &EndCause) -> EndReason {
         EndCause::Shutdown => "ingest node stopped".to_owned(),
     };
     reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
-    // An invalid reason is left out, because it must not prevent the removal.
+    // An invalid reason is omitted, because it must not prevent the removal.
     reason.parse().unwrap_or_default()
 }
 

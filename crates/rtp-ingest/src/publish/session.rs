@@ -58,13 +58,13 @@ impl Session {
             Some(given) => (given.id.clone(), given.on_conflict),
             None => (new_id(), OnConflict::CreateOnly),
         };
-        // Whether an attempt failed without a reply: the stream may have been registered.
+        // Whether an attempt failed without a reply. If so, the stream may have been registered.
         let mut may_be_registered = false;
         let mut warned = false;
         loop {
             let permit = publisher.permits.acquire().await.ok()?;
             let session = self.observe()?;
-            // If a session that has ended may be registered, its stream must be acquired to be unregistered.
+            // If an ended session may have been registered, acquire its stream in order to unregister it.
             if session.ended.is_some() && !may_be_registered {
                 return None;
             }
@@ -82,7 +82,7 @@ impl Session {
             };
             may_be_registered |= error.may_have_applied();
             if publisher.outage.begin_if_caused_by(&error) {
-                // Keeping the permit during the pause limits the number of attempts while the store is down.
+                // Keeping the permit during the pause limits how many attempts are made while the store is down.
                 sleep(RETRY_PAUSE).await;
                 continue;
             }
@@ -121,7 +121,7 @@ impl Session {
             let session = self.observe()?;
             self.report(&lease, &mut published, &session);
             if let Some(cause) = &session.ended {
-                // If this fails, the release writes the status.
+                // If this fails, the release will write the status.
                 let _ = lease.set_status(StreamStatus::Closed).await;
                 return match cause {
                     EndCause::Shutdown => Some(lease),
@@ -131,7 +131,7 @@ impl Session {
             // The rates are known after the first period.
             if !is_active && self.publisher.shared.table().periods() > registered_in {
                 is_active = true;
-                // If this fails, the lease writes the status later.
+                // If this fails, the lease will write the status later.
                 let _ = lease.set_status(StreamStatus::Active).await;
             }
             tokio::select! {

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A description that ffmpeg 5.1 wrote with `-sdp_file`.
+/// A session description that ffmpeg 5.1 wrote with `-sdp_file`.
 const FFMPEG: &str = "SDP:\nv=0\no=- 0 0 IN IP4 127.0.0.1\ns=No Name\nc=IN IP4 127.0.0.1\nt=0 0\na=tool:libavformat LIBAVFORMAT_VERSION\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\na=fmtp:96 packetization-mode=1\n";
 
 fn video(codec: &str, resolution: &str, frame_rate: f64) -> Description {

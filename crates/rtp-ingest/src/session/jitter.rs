@@ -28,12 +28,12 @@ impl Jitter {
             // The absolute difference modulo 2^32 is the shorter of the two distances.
             let forward = transit.wrapping_sub(previous);
             let distance = f64::from(forward.min(forward.wrapping_neg()));
-            // J += (|D| - J) / 16, RFC 3550, section 6.4.1.
+            // J += (|D| - J) / 16; see RFC 3550, section 6.4.1.
             self.estimate += (distance - self.estimate) / 16.0;
         }
     }
 
-    /// Forgets the previous packet because the sender's timestamps have restarted.
+    /// Discards the previous packet, because the sender's timestamps have restarted.
     pub fn interrupt(&mut self) {
         self.transit = None;
     }

@@ -1,4 +1,4 @@
-//! Measures one RTP session: one source at one address. Has neither clock nor network access.
+//! Measures one RTP session, i.e. one source at one address. Uses neither a clock nor the network.
 
 mod jitter;
 mod sequence;
@@ -28,7 +28,7 @@ pub struct Session {
     /// Bytes of counted packets, including RTP headers but not UDP and IP headers.
     bytes: u64,
     payload_type: u8,
-    /// Majority vote on the payload type in the current period (Boyer–Moore): candidate and lead.
+    /// Majority vote on the payload type in the current period (Boyer–Moore): the candidate and its lead.
     vote: (u8, u32),
     frames: Frames,
     rate: Rate,
@@ -57,7 +57,7 @@ struct Frames {
 }
 
 impl Session {
-    /// Starts with the first packet of a source. The source is on probation.
+    /// Starts a session with the first packet from a source. The source is on probation.
     pub fn new(packet: &Rtp, now: Instant) -> Self {
         let mut sequence = Sequence::new(packet.sequence);
         sequence.update(packet.sequence);
@@ -73,7 +73,7 @@ impl Session {
         }
     }
 
-    /// Counts a packet of `bytes` bytes. `clock_rate` belongs to the session's payload type; 0 if unknown.
+    /// Counts a packet of `bytes` bytes. `clock_rate` is the rate for the session's payload type; 0 means unknown.
     pub fn receive(&mut self, packet: &Rtp, bytes: usize, now: Instant, clock_rate: u32) -> Verdict {
         let verdict = self.sequence.update(packet.sequence);
         match verdict {
@@ -103,9 +103,9 @@ impl Session {
         verdict
     }
 
-    /// Closes a period of about a second and updates the rates from it.
+    /// Ends a period of about one second and calculates its rates.
     ///
-    /// A period shorter than half a second continues, because a burst would look like a high rate. The most frequent
+    /// A period shorter than half a second is extended, because a burst would look like a high rate. The most frequent
     /// payload type becomes the session's, so that a few other packets, e.g. telephone events, do not change the codec.
     pub fn roll(&mut self, now: Instant, clock_rate: u32) {
         let elapsed = now.saturating_duration_since(self.rate.since);
@@ -157,19 +157,19 @@ impl Session {
 
 impl Frames {
     fn update(&mut self, timestamp: u32) {
-        // The first frame has no distance to a previous one.
+        // The first packet starts no counted frame, because there is no previous timestamp to compare with.
         if self.last.replace(timestamp).is_some_and(|last| last != timestamp) {
             self.count = self.count.saturating_add(1);
         }
         let advance = timestamp.wrapping_sub(*self.newest.get_or_insert(timestamp));
-        // With B-frames, timestamps go backwards: the frame counts, but the latest timestamp stays.
+        // With B-frames, timestamps can go backwards. The frame still counts, but `newest` does not change.
         if advance < u32::MAX / 2 {
             self.newest = Some(timestamp);
             self.advance = self.advance.saturating_add(u64::from(advance));
         }
     }
 
-    /// Calculates frames per second by the sender's clock, rounded to 0.01. Bursty arrival does not matter.
+    /// Returns frames per second, rounded to 0.01. Uses the sender's clock, so bursty arrival does not matter.
     fn roll(&mut self, clock_rate: u32) {
         self.per_second = None;
         if self.advance > 0 && clock_rate > 0 {
@@ -189,7 +189,8 @@ mod tests {
         Rtp { payload_type, marker: false, sequence, timestamp, ssrc: 1, payload_bytes: 100 }
     }
 
-    /// Returns a session that received a video for `seconds`: 25 frames per second of `per_frame` packets of 1 000 bytes.
+    /// Returns a session that received a video for `seconds`: 25 frames per second of `per_frame` packets of 1 000
+    /// bytes.
     fn video(seconds: u64, per_frame: u16, order: impl Fn(u32) -> u32) -> Session {
         let began = Instant::now();
         let mut session = Session::new(&packet(0, 0, 96), began);

@@ -2,9 +2,9 @@
 
 /// Number of consecutive packets that make a source valid.
 const MIN_SEQUENTIAL: u8 = 2;
-/// Upper bound of a gap that counts as loss. After a larger gap, the sender may have restarted.
+/// Gaps of at least this size count as a jump instead of loss, because the sender may have restarted.
 const MAX_DROPOUT: u16 = 3_000;
-/// Upper bound of the distance by which a late packet may be behind.
+/// Packets this far behind, or farther, count as a jump instead of late packets.
 const MAX_MISORDER: u16 = 100;
 
 /// Classification of a packet by its sequence number.
@@ -56,7 +56,8 @@ pub struct Totals {
 }
 
 impl Sequence {
-    /// Starts probation with the first sequence number of a source. Pass that number to [`update`](Self::update) as well.
+    /// Starts probation with the first sequence number of a source. Pass that number to [`update`](Self::update) as
+    /// well.
     pub fn new(first: u16) -> Self {
         Self {
             max_seq: first.wrapping_sub(1),

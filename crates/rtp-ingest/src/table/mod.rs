@@ -1,4 +1,4 @@
-//! All sessions of a node: on probation, live, or ended. Accesses neither network, store nor clock.
+//! All sessions of a node: on probation, live or ended. Uses neither the network, a store nor a clock.
 
 mod candidates;
 
@@ -67,7 +67,7 @@ pub enum EndCause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Effect {
-    /// Only counters changed, if anything; the next report includes them.
+    /// No session began or ended. Counters may have changed; the next report includes them.
     None,
     /// A session began or ended.
     Changed,
@@ -165,8 +165,8 @@ impl Table {
 
     /// Processes RTCP. A BYE ends the session; a report keeps it alive.
     ///
-    /// The session has the same address and port (RFC 5761), or the next lower port (RFC 3550, section 11), or is the only
-    /// one with this SSRC at the address.
+    /// The matching session has the same address and port (RFC 5761) or the next lower port (RFC 3550, section 11).
+    /// Otherwise it is the only session with this SSRC at the address.
     pub fn rtcp(&mut self, source: SocketAddr, packet: &Rtcp, now: Instant) -> Effect {
         for ssrc in &packet.reporters {
             if let Some(entry) = self.find(*ssrc, source).and_then(|number| self.sessions.get_mut(&number)) {
@@ -206,7 +206,7 @@ impl Table {
         effect
     }
 
-    /// Closes a period of one second: recalculates the rates and the properties of the payload.
+    /// Ends a period of one second: recalculates the rates and the properties of each payload type.
     pub fn roll(&mut self, now: Instant) {
         self.periods += 1;
         for entry in self.sessions.values_mut().filter(|entry| entry.ended.is_none()) {
@@ -215,7 +215,7 @@ impl Table {
         }
     }
 
-    /// Replaces the session description, also for existing sessions.
+    /// Replaces the session description, including for existing sessions.
     pub fn set_sdp(&mut self, sdp: Sdp) {
         self.sdp = sdp;
         for entry in self.sessions.values_mut().filter(|entry| entry.ended.is_none()) {
@@ -240,12 +240,12 @@ impl Table {
         self.sessions.get(&number).map(|entry| entry.observe(number))
     }
 
-    /// Returns the numbers of the sessions from `number` on. Newer sessions have greater numbers.
+    /// Returns the numbers of all sessions starting at `number`. Newer sessions have greater numbers.
     pub fn numbers_from(&self, number: Number) -> Vec<Number> {
         self.sessions.range(number..).map(|(number, _)| *number).collect()
     }
 
-    /// Removes a session that has ended and has been published. A live session stays.
+    /// Removes a session that has ended and whose end has been published. Does nothing to a live session.
     pub fn remove(&mut self, number: Number) {
         let Some(entry) = self.sessions.get(&number).filter(|entry| entry.ended.is_some()) else { return };
         // After a BYE the key stays for a while, so that late packets do not start a new session.
@@ -256,7 +256,7 @@ impl Table {
         self.is_full = false;
     }
 
-    /// Returns the number of closed periods.
+    /// Returns the number of periods that have ended.
     pub fn periods(&self) -> u64 {
         self.periods
     }

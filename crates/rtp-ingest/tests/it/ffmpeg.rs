@@ -126,7 +126,7 @@ async fn record_shows_the_packet_loss_of_the_relay() {
     assert_eq!(described["labels"]["payload_type"], "96");
     assert!(described["jitter_ms"].as_f64().unwrap() < 1_000.0, "{described}");
 
-    // From one report to the next, the counters grow and the bitrate matches the bytes received.
+    // Between two reports, the counters grow, and the bitrate matches the bytes received.
     // The session description has been written, so every newer heartbeat is a report.
     let mut before = described;
     for _ in 0..4 {
@@ -136,7 +136,8 @@ async fn record_shows_the_packet_loss_of_the_relay() {
         }
         assert!(number(&next, "packets_lost") <= fixture.relay.counts().lost, "more than the relay dropped: {next}");
         let seconds = heartbeat(&next).since(heartbeat(&before)).as_secs_f64();
-        // The bitrate covers a whole second, but reports after a registration or a description are irregular: skip those.
+        // The bitrate covers a whole second. Skip reports after a registration or a new description, which are
+        // irregular.
         if (0.8..1.2).contains(&seconds) {
             let bits = 8 * (number(&next, "bytes_received") - number(&before, "bytes_received"));
             let ratio = number(&next, "bitrate") as f64 / (bits as f64 / seconds);
@@ -159,7 +160,7 @@ async fn record_shows_the_packet_loss_of_the_relay() {
     let rate = last["frame_rate"].as_f64().unwrap();
     assert!((20.0..=26.0).contains(&rate), "25 frames per second were sent: {last}");
 
-    // This sender sends no BYE, so the stream ends by the time-out.
+    // This sender sends no BYE, so the stream ends when the time-out expires.
     fixture.wait_for_empty_list().await;
 }
 

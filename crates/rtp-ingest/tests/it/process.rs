@@ -1,4 +1,4 @@
-//! Child processes that end with the test.
+//! Child processes that are killed when the test ends.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};

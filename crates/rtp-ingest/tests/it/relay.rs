@@ -19,7 +19,7 @@ pub(crate) struct Counts {
     pub(crate) first_bytes: u64,
     /// Packets dropped before the last forwarded one. A receiver can detect only these.
     pub(crate) lost: u64,
-    /// Packets dropped since the last forwarded one.
+    /// Packets dropped after the last forwarded one. A receiver cannot detect these yet.
     pub(crate) dropped_at_end: u64,
     /// RTCP packets forwarded.
     pub(crate) control: u64,

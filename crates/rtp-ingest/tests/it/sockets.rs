@@ -136,7 +136,7 @@ async fn bye_on_either_port_removes_the_stream() {
         node.wait_for(|all| received(all) == [3]).await;
         sender.send(port, &bye(ssrc)).await;
         node.wait_for(<[Stream]>::is_empty).await;
-        // Late packets start no session. The packets of another source after them show that they were processed.
+        // Late packets start no session. Once a later packet from another source is counted, they have been processed.
         sender.send_rtp(node.rtp, ssrc, 5..9).await;
         sender.send_rtp(node.rtp, 100 + ssrc, 1..5).await;
         let stream = node.wait_for(|all| all.len() == 1).await.remove(0);

@@ -176,7 +176,8 @@ async fn reports_of_all_streams_share_one_write_call() {
         let now = registry.now();
         node.streams().await.iter().filter(|stream| stream.last_heartbeat == now).count()
     };
-    // The registry's clock moves only here, so the heartbeats show which streams were written since.
+    // Only the test advances the registry's clock, so heartbeats show which streams were written since the last
+    // advance.
     registry.advance(Duration::from_secs(1));
     wait_until(DEADLINE, async || written().await == 20).await;
     registry.advance(Duration::from_secs(1));
@@ -186,7 +187,7 @@ async fn reports_of_all_streams_share_one_write_call() {
         registry.fail_next(Operation::Write, ErrorKind::Unavailable);
     }
     wait_for_failures(&registry, Operation::Write, 1).await;
-    // On a busy machine, a few reports may be too late for that call.
+    // On a busy machine, that call may miss a few reports.
     let written = written().await;
     assert!(written >= 15, "{written} of 20 in one call");
     node.stop().await.unwrap();

@@ -16,7 +16,7 @@ pub(crate) struct FaultyStore {
     inner: Arc<dyn Registry>,
     /// Every call fails, as if the store were unreachable.
     down: AtomicBool,
-    /// While the store is down, each write of a call gets its own error, as over HTTP.
+    /// While the store is down, each write in a call gets its own error, as over HTTP.
     pub(crate) fail_each_write: AtomicBool,
     /// Every registration and patch fails, as with full memory.
     pub(crate) memory_full: AtomicBool,

@@ -122,7 +122,7 @@ async fn heartbeats_speed_up_when_the_store_reports_a_shorter_ttl() {
         held.push(leases.acquire(stream(&format!("cam{at}"), "h:1")).await.unwrap());
         setup.advance(Duration::from_millis(500)).await;
     }
-    // The store restarts with a shorter time to live. Holders find out when a heartbeat does not find its stream.
+    // The store restarts with a shorter time to live. A holder notices when a heartbeat returns `NotFound`.
     *setup.store.reported_ttl.lock().unwrap() = None;
     setup.mock.advance(TTL);
     setup.advance(TTL * 3).await;

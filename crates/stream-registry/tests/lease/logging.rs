@@ -55,7 +55,7 @@ async fn dropped_handle_logs_a_warning_and_its_stream_expires() {
 #[tokio::test(start_paused = true)]
 async fn outage_is_logged_once_and_not_per_lease() {
     let (log, _guard) = capture_log();
-    // Some stores fail the whole call, others fail each write of it.
+    // Some stores fail the whole call. Others fail each write in the call.
     for leases in [1, 300] {
         for fail_each_write in [false, true] {
             let setup = setup();

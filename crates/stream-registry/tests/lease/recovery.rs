@@ -1,4 +1,4 @@
-//! Recovery: streams that the store has lost are registered again, unless they have ended or moved.
+//! Recovery: lost streams are registered again unless they were unregistered or taken over.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -174,7 +174,8 @@ async fn one_holder_remains_when_two_take_a_stream_over_repeatedly() {
                 let source = format!("10.0.{side}.1:{round}");
                 let lease = leases.acquire_with(stream("cam1", &source), OnConflict::TakeOver).await.unwrap();
                 lease.report(StreamStats { bytes_received: round, ..Default::default() });
-                // This may fail if the lease is superseded by now. The checks at the end show that nothing was overwritten.
+                // This may fail if the lease is superseded by now. The checks at the end show that nothing was
+                // overwritten.
                 drop(lease.set_status(StreamStatus::Active).await);
                 all.push(lease);
                 if let Some(old) = all.iter().rev().nth(1) {

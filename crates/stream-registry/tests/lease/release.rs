@@ -1,4 +1,4 @@
-//! Ends of leases: released by the holder, ended by other clients, or closed with the registry.
+//! How leases end: the holder releases them, other clients end them, or the registry is closed.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -59,7 +59,7 @@ async fn release_succeeds_when_the_reply_is_lost() {
     assert_eq!(last.end_reason.as_deref(), Some("done"));
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
 
-    // The store is down for longer than the retries: the lease goes on, and is released later.
+    // The store stays down longer than the retries last. The lease continues and is released later.
     let lease = setup.acquire("cam2").await;
     setup.store.set_down(true);
     let began = tokio::time::Instant::now();

@@ -30,9 +30,9 @@ pub(super) struct Faulty {
     pub(super) without_revision: bool,
     /// The number of snapshots that were taken.
     pub(super) snapshots: AtomicU64,
-    /// The next page waits here after it was read: the first notification says so, the second one releases it.
+    /// After reading the next page, the store notifies the first `Notify` and waits for the second one.
     pub(super) hold_pages: Mutex<Option<Arc<(Notify, Notify)>>>,
-    /// As `hold_pages`, for the next record.
+    /// The same as `hold_pages`, for the next record.
     pub(super) hold_gets: Mutex<Option<Arc<(Notify, Notify)>>>,
 }
 

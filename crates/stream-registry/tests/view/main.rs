@@ -1,5 +1,5 @@
-//! The local view of in-memory stores.
-// Clippy allows these in functions with `#[test]` only, not in helpers of tests.
+//! The local view with in-memory stores.
+// Clippy allows these calls only in functions with `#[test]`, not in helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod faulty;
@@ -157,9 +157,9 @@ async fn view_equals_store_after_random_changes_and_resyncs() {
 async fn view_of_store_without_feed_is_updated_by_reconciliation() {
     let registry = Arc::new(Faulty { without_feed: true, ..Faulty::default() });
     assert_equal_after_churn(Arc::clone(&registry), frequent()).await;
-    // One snapshot for the view, and one of this test.
+    // One snapshot comes from the view and one from this test.
     assert_eq!(registry.snapshots.load(Ordering::SeqCst), 2);
-    // A revision is reached by the next reconciliation.
+    // The next reconciliation reaches the revision.
     let view = view(&registry, frequent()).await;
     registry.register(&stream("late")).await.unwrap();
     wait_for_tail(&view, &*registry).await;
@@ -195,13 +195,13 @@ async fn view_pauses_between_consecutive_snapshots() {
         let start = Instant::now();
         let view = view(&registry, never()).await;
         if without_revision {
-            // The watch continues after the snapshot, so no other one is needed.
+            // The watch continues from the snapshot, so no further snapshot is needed.
             registry.register(&stream("a")).await.unwrap();
             until(|| view.get(&id("a")).is_some()).await;
             assert!(registry.snapshots.load(Ordering::SeqCst) <= 3);
         } else {
             until(|| registry.snapshots.load(Ordering::SeqCst) >= 7).await;
-            // The sum of the shortest pauses. The first snapshot after a resync is taken without one.
+            // The sum of the shortest pauses. There is no pause before the first snapshot that follows a resync.
             assert!(start.elapsed() >= Duration::from_millis(10 + 20 + 40 + 80), "{:?}", start.elapsed());
         }
     }

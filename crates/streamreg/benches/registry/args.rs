@@ -7,19 +7,19 @@ use crate::Result;
 /// Arguments that select the rows, the length of a round and the output format.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Args {
-    /// Set by `cargo bench`; without it, nothing is measured.
+    /// Whether `cargo bench` started the program. Otherwise nothing is measured.
     pub(crate) bench: bool,
-    /// Short rounds that check that everything works; ignore the figures.
+    /// Whether rounds are short. They only check that everything works; ignore their figures.
     pub(crate) quick: bool,
-    /// Print the table as Markdown for `docs/performance.md`.
+    /// Whether to print the table as Markdown for `docs/performance.md`.
     pub(crate) markdown: bool,
-    /// Measure only rows whose name contains one of these strings; empty for all rows.
+    /// Measure only the rows whose names contain one of these strings. If empty, measure all rows.
     pub(crate) names: Vec<String>,
-    /// Mode of a child process: fill a memory store with this many streams and print the bytes per stream.
+    /// In a child process: the number of streams to fill a memory store with, before printing the bytes per stream.
     pub(crate) fill_memory: Option<usize>,
-    /// Mode of a child process: serve lists of this many streams from a memory store.
+    /// In a child process: the number of streams in the memory store whose lists it serves.
     pub(crate) serve_lists: Option<usize>,
-    /// Mode of a child process: hold leases in the store at this URL and print their cost.
+    /// In a child process: the URL of the store in which it holds leases, before printing their cost.
     pub(crate) hold_leases: Option<String>,
 }
 
@@ -53,18 +53,18 @@ impl Args {
         Ok(args)
     }
 
-    /// Returns whether to measure the row with this name.
+    /// Returns whether the row with this name was selected.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
     }
 
-    /// Returns whether to measure any row that needs Redis.
+    /// Returns whether any selected row needs Redis.
     pub(crate) fn wants_redis(&self) -> bool {
         self.names.is_empty()
             || self.names.iter().any(|part| !["memory store", "lists"].iter().any(|row| row.contains(part.as_str())))
     }
 
-    /// Number of rounds per contender; the contenders of a row alternate.
+    /// Number of rounds per candidate. The candidates of a row take turns.
     pub(crate) fn rounds(&self) -> usize {
         if self.quick { 3 } else { 7 }
     }

@@ -1,7 +1,7 @@
-//! The usual way, which the table calls A.
+//! The baseline, called `A` in the table: Lua scripts in the usual style.
 //!
-//! Scripts decode, change and encode records with cjson. Each change is one script call, and each caller has its own
-//! connection.
+//! The scripts decode, change and encode each record with cjson. Each change is one script call. Each caller has its
+//! own connection.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) const STATUS: &str = include_str!("reference/status.lua");
 pub(crate) const STATS: &str = include_str!("reference/stats.lua");
 pub(crate) const LIST: &str = include_str!("reference/list.lua");
 
-/// Key prefix, of the same length as the one of the other contender.
+/// Key prefix of the baseline. It is as long as the prefix that the library uses.
 pub(crate) const PREFIX: &str = "common:streams:";
 
 /// A record as the baseline decodes it.
@@ -107,7 +107,7 @@ impl Caller {
         self.run(&command).await
     }
 
-    /// Sends heartbeats of many streams in one pipeline, with one script call per stream.
+    /// Sends heartbeats for many streams in one pipeline, with one script call per stream.
     pub(crate) async fn heartbeats(&mut self, ids: &[&str]) -> Result<()> {
         let mut pipeline = redis::pipe();
         for id in ids {
@@ -128,7 +128,7 @@ impl Caller {
         records.iter().map(|json| Ok(serde_json::from_slice(json)?)).collect()
     }
 
-    /// Stores records under this prefix, and sends a heartbeat for each so that cjson encodes it once.
+    /// Stores records under this prefix, and sends each record one heartbeat so that cjson has encoded it once.
     pub(crate) async fn load(&mut self, records: &[(String, String)]) -> Result<()> {
         for records in records.chunks(500) {
             let mut pipeline = redis::pipe();

@@ -11,9 +11,9 @@ use crate::{Result, baseline, streams};
 const COUNT: usize = 100_000;
 const ROW: &str = "bytes per stream";
 
-/// Fills a memory store and prints by how many bytes per stream the process grew.
+/// Fills a memory store and prints how many bytes per stream the process has grown by.
 ///
-/// Runs in a separate process, so that the store cannot reuse memory that earlier rows have freed.
+/// Runs in a separate process. Otherwise the store could reuse memory that earlier rows freed.
 pub(crate) fn fill(count: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let registry = MemoryRegistry::new();
@@ -36,7 +36,7 @@ pub(crate) fn resident() -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1_024)
 }
 
-/// Measures the row of the memory store.
+/// Measures the memory per stream in the memory store.
 pub(crate) async fn memory_store() -> Result<Line> {
     let program = std::env::current_exe()?;
     let output = tokio::task::spawn_blocking(move || {
@@ -46,20 +46,20 @@ pub(crate) async fn memory_store() -> Result<Line> {
     let bytes: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
     Ok(Line {
         row: ROW.into(),
-        contender: "memory store".into(),
+        candidate: "memory store".into(),
         figure: format!("{} bytes", thousands(bytes)),
         target: "reported".into(),
         ..Line::default()
     })
 }
 
-/// Measures the rows of the records in Redis.
+/// Measures the memory per stream of records in Redis.
 pub(crate) async fn redis(server: &mut crate::server::Server, registry: &Shared, count: usize) -> Result<Vec<Line>> {
     let ids: Vec<_> = registry.list().await?.into_iter().map(|stream| stream.id).collect();
-    let line = |contender: &str, bytes: u64, scope: &str| -> Result<Line> {
+    let line = |candidate: &str, bytes: u64, scope: &str| -> Result<Line> {
         Ok(Line {
             row: ROW.into(),
-            contender: contender.into(),
+            candidate: candidate.into(),
             figure: format!("{} bytes {scope}", bytes / u64::try_from(count)?),
             target: "reported".into(),
             ..Line::default()

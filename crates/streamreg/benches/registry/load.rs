@@ -1,4 +1,4 @@
-//! Generates load: many callers, each of which waits for the answer before its next call.
+//! Generates load from many callers. Each caller waits for a response before its next call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +11,9 @@ use crate::{Result, baseline, streams};
 
 /// Number of heartbeats in one `write`.
 pub(crate) const BATCH: usize = 100;
-/// Distance between two streams that are accessed one after the other.
+/// Difference between the numbers of two streams that a caller accesses one after the other.
 ///
-/// It is coprime to the number of streams, so every stream is visited, in an order that defeats caches.
+/// It is coprime to the number of streams, so a caller visits every stream, in an order that defeats caches.
 const STRIDE: usize = 7_919;
 
 /// The operation that a caller repeats.
@@ -28,21 +28,21 @@ pub(crate) enum Call {
     List,
 }
 
-/// A caller of one of the contenders.
+/// A caller that uses one of the candidates.
 #[derive(Clone)]
 pub(crate) enum Caller {
     Baseline(baseline::Caller),
     Ours(Shared),
 }
 
-/// Number of calls made, and the time that they took.
+/// Number of calls, and how long they took in total.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Work {
     pub(crate) calls: u64,
     pub(crate) elapsed: Duration,
 }
 
-/// Runs all callers for `time`. Each caller waits for an answer before it calls again.
+/// Runs all callers for `time`. Each caller waits for a response before its next call.
 pub(crate) async fn drive(callers: &[Caller], ids: &Arc<Vec<StreamId>>, call: Call, time: Duration) -> Result<Work> {
     let stop = Arc::new(AtomicBool::new(false));
     let count = callers.len();
@@ -84,7 +84,7 @@ impl Caller {
         rng: &mut fastrand::Rng,
     ) -> Result<()> {
         let id = &ids[at];
-        // With 64 callers, the statistics of a stream advance by about one second per report.
+        // With 64 callers, each report advances a stream's statistics by about one second.
         let seconds = (iteration * 64 / ids.len()) as u64;
         let batch = (at..at + BATCH).map(|at| &ids[at % ids.len()]);
         match self {
@@ -120,7 +120,7 @@ fn status(rng: &mut fastrand::Rng) -> StreamStatus {
     if rng.u8(..10) < 8 { StreamStatus::Active } else { StreamStatus::Paused }
 }
 
-/// Fails the run if an answer is wrong, because its speed would mean nothing.
+/// Fails the run if a response is wrong, because its speed would be meaningless.
 fn check(correct: bool) -> Result<()> {
-    if correct { Ok(()) } else { Err("a contender returned a wrong answer".into()) }
+    if correct { Ok(()) } else { Err("a candidate returned a wrong answer".into()) }
 }

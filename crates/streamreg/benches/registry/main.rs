@@ -1,7 +1,7 @@
 //! Measures the stores: `cargo bench -p streamreg [-- [--quick] [--markdown] [NAME…]]`.
 //!
-//! All contenders run in one program against one Redis server, which the benchmark starts. Compare only ratios, and only
-//! within one run. The method is described in `docs/performance.md`.
+//! All candidates run in one program against one Redis server, which the benchmark starts. Compare only ratios, and
+//! only within one run. `docs/performance.md` describes the method.
 
 mod args;
 mod baseline;
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use args::Args;
 
-/// Any error ends the run, because figures measured after a failure would be misleading.
+/// Any error ends the run, because figures measured after an error would be misleading.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {

@@ -13,7 +13,7 @@ pub(crate) const PREFIX: &str = "mirror:streams:";
 /// Key prefix of the large registry.
 pub(crate) const LARGE: &str = "larger:streams:";
 
-/// Time to live of a stream. Longer than a run, so that nothing expires while rows only read.
+/// Time to live of a stream. It is longer than a run, so that no stream expires while a row only reads.
 pub(crate) const TTL: Duration = Duration::from_secs(3 * 3600);
 
 /// A registry as applications hold it: `stream_registry::connect` returns this type.

@@ -8,7 +8,7 @@ use crate::figures::{Sample, Target, Unit, ratio, spread};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Line {
     pub(crate) row: String,
-    pub(crate) contender: String,
+    pub(crate) candidate: String,
     pub(crate) figure: String,
     pub(crate) ratio: String,
     pub(crate) server: String,
@@ -19,13 +19,13 @@ pub(crate) struct Line {
 }
 
 const HEAD: [&str; 9] =
-    ["row", "contender", "per second, or time", "× A", "server µs each", "× A", "in one command", "target", "met"];
+    ["row", "candidate", "per second, or time", "× A", "server µs each", "× A", "in one command", "target", "met"];
 
 impl Line {
     fn cells(&self) -> [&str; 9] {
         [
             &self.row,
-            &self.contender,
+            &self.candidate,
             &self.figure,
             &self.ratio,
             &self.server,
@@ -37,31 +37,31 @@ impl Line {
     }
 }
 
-/// Returns the cell that shows whether a target was met; empty if there is no target.
+/// Returns the cell that shows whether a target was met. It is empty if there is no target.
 pub(crate) fn verdict(met: Option<bool>) -> String {
     met.map_or("", |met| if met { "yes" } else { "**no**" }).to_owned()
 }
 
-/// The name, samples and target of one contender of a row.
-pub(crate) struct Contender {
+/// A candidate in a row: one of the implementations that the row compares.
+pub(crate) struct Candidate {
     pub(crate) name: &'static str,
     pub(crate) samples: Vec<Sample>,
     pub(crate) target: Target,
 }
 
-/// Returns the lines of a row, with ratios to the samples of `baseline` if given.
-pub(crate) fn compare(row: &str, unit: Unit, baseline: Option<&[Sample]>, contenders: &[Contender]) -> Vec<Line> {
-    let line = |contender: &Contender| {
-        let samples = &contender.samples;
+/// Returns the lines of a row. If `baseline` is given, they contain ratios to its samples.
+pub(crate) fn compare(row: &str, unit: Unit, baseline: Option<&[Sample]>, candidates: &[Candidate]) -> Vec<Line> {
+    let line = |candidate: &Candidate| {
+        let samples = &candidate.samples;
         let values = |value: &dyn Fn(&Sample) -> f64| samples.iter().map(value).collect::<Vec<_>>();
         let per_command = crate::figures::median(values(&|sample| sample.per_command));
         let mut line = Line {
             row: row.to_owned(),
-            contender: contender.name.to_owned(),
+            candidate: candidate.name.to_owned(),
             figure: spread(&values(&|sample| unit.of(sample)), |value| unit.format(value)),
             server: spread(&values(&|sample| sample.server_micros), micros),
             per_command: format!("{per_command:.1}"),
-            target: contender.target.format(),
+            target: candidate.target.format(),
             ..Line::default()
         };
         if let Some(baseline) = baseline {
@@ -71,11 +71,11 @@ pub(crate) fn compare(row: &str, unit: Unit, baseline: Option<&[Sample]>, conten
             );
             line.ratio = format!("{:.2}", ratios.0);
             line.server_ratio = format!("{:.2}", ratios.1);
-            line.met = verdict(contender.target.met(ratios.0, ratios.1));
+            line.met = verdict(candidate.target.met(ratios.0, ratios.1));
         }
         line
     };
-    contenders.iter().map(line).collect()
+    candidates.iter().map(line).collect()
 }
 
 fn micros(value: f64) -> String {
@@ -91,7 +91,7 @@ pub(crate) fn markdown(lines: &[Line]) -> String {
     table
 }
 
-/// Formats the table for a terminal, with columns as wide as their longest cell.
+/// Formats the table for a terminal. Each column is as wide as its longest cell.
 pub(crate) fn plain(lines: &[Line]) -> String {
     let rows: Vec<_> = std::iter::once(HEAD).chain(lines.iter().map(Line::cells)).collect();
     let mut widths = [0; HEAD.len()];
@@ -111,13 +111,13 @@ pub(crate) fn plain(lines: &[Line]) -> String {
     table
 }
 
-/// Prints a part of the result to stdout.
+/// Prints a part of the results to stdout.
 pub(crate) fn print(output: &str) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{output}")
 }
 
 /// Prints a progress or error message to stderr.
 pub(crate) fn note(message: &str) {
-    // A closed stderr must not end the run.
+    // If stderr is closed, the run continues.
     let _ = writeln!(std::io::stderr().lock(), "{message}");
 }

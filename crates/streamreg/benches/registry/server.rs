@@ -1,4 +1,4 @@
-//! The Redis server of the run, and its own statistics.
+//! The Redis server that the benchmark starts, and the statistics that it reports.
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
@@ -7,13 +7,13 @@ use testkit::RedisServer;
 
 use crate::Result;
 
-/// A server, with a separate connection that reads its statistics.
+/// A server, with a separate connection for reading its statistics.
 pub(crate) struct Server {
     server: RedisServer,
     control: MultiplexedConnection,
 }
 
-/// One command of the slow log, which records every command after [`Server::log_all`].
+/// An entry of the slow log, which contains every command sent since [`Server::log_all`].
 pub(crate) struct Logged {
     pub(crate) command: String,
     pub(crate) micros: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Logged {
 
 impl Server {
     pub(crate) async fn start() -> Result<Self> {
-        // Background rehashing would add to the measured time. The server also does not write to disk.
+        // Background rehashing would add to the measured times, so it is off. So is persistence.
         let server = RedisServer::builder().config("activerehashing no").start().await;
         let control = connect(&server.url()).await?;
         Ok(Self { server, control })
@@ -41,9 +41,9 @@ impl Server {
         Ok(redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut self.control).await?)
     }
 
-    /// Returns the total microseconds and the number of calls of these commands.
+    /// Returns the total time in microseconds and the number of calls for these commands.
     ///
-    /// The time of a script includes the commands that it calls, so list only commands that clients send.
+    /// A script's time includes the commands that it calls, so pass only commands that clients send.
     pub(crate) async fn spent(&mut self, commands: &[&str]) -> Result<(u64, u64)> {
         let info: String = redis::cmd("INFO").arg("commandstats").query_async(&mut self.control).await?;
         let mut sum = (0, 0);
@@ -68,7 +68,7 @@ impl Server {
         Ok(seconds("used_cpu_sys:")? + seconds("used_cpu_user:")?)
     }
 
-    /// Returns the sum of `MEMORY USAGE` of these keys in bytes.
+    /// Returns the sum of `MEMORY USAGE` for these keys, in bytes.
     pub(crate) async fn memory_usage(&mut self, keys: &[String]) -> Result<u64> {
         let mut sum = 0;
         for keys in keys.chunks(1_000) {
@@ -90,7 +90,7 @@ impl Server {
         Ok(redis::cmd("SLOWLOG").arg("RESET").query_async(&mut self.control).await?)
     }
 
-    /// Stops logging and returns the log without the commands that control it.
+    /// Stops logging and returns the log, except the commands that control it.
     pub(crate) async fn logged(&mut self) -> Result<Vec<Logged>> {
         let (set, name) = ("SET", "slowlog-log-slower-than");
         redis::cmd("CONFIG").arg(set).arg(name).arg(-1).query_async::<()>(&mut self.control).await?;
@@ -108,7 +108,7 @@ impl Server {
     }
 }
 
-/// Opens a connection with the settings that all contenders use.
+/// Opens a connection with the settings that all candidates use.
 pub(crate) async fn connect(url: &str) -> Result<MultiplexedConnection> {
     let info = url.into_connection_info()?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(std::time::Duration::from_secs(10)));

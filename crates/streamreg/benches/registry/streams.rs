@@ -1,4 +1,4 @@
-//! Generates streams that resemble those of an ingest cluster, and are the same in every run.
+//! Generates the same streams in every run. They resemble streams in an ingest cluster.
 
 use stream_registry::{Stream, StreamStats, StreamStatus};
 
@@ -9,7 +9,7 @@ const SIZES: [&str; 5] = ["1920x1080", "3840x2160", "1280x720", "1920x1080", ""]
 const RATES: [f64; 6] = [25.0, 29.97, 50.0, 59.94, 60.0, 23.976];
 const SITES: [&str; 6] = ["ams1", "fra2", "iad1", "sin3", "gru1", "muc1"];
 
-/// Creates stream number `n`. Ids, addresses, codecs and sizes vary; a third of the streams have a node and labels.
+/// Creates stream number `n`. Ids, addresses, codecs and sizes vary. A third of the streams have a node and labels.
 pub(crate) fn stream(n: usize) -> Result<Stream> {
     let mut rng = fastrand::Rng::with_seed(u64::try_from(n)?);
     let kind = *rng.choice(&["srt", "srt", "srt", "rtp", "rtp", "rtmp"]).unwrap_or(&"srt");
@@ -58,9 +58,9 @@ pub(crate) fn stream(n: usize) -> Result<Stream> {
 
 /// Creates the statistics of stream number `n`, `seconds` after it was registered.
 ///
-/// Totals grow, and the bitrate stays within 5 % of its mean. All numbers are small enough for cjson to keep them exact.
+/// Totals grow, and the bitrate stays within 5 % of its mean. All numbers are so small that cjson encodes them exactly.
 pub(crate) fn stats(n: usize, seconds: u64, rng: &mut fastrand::Rng) -> StreamStats {
-    // Seeded by the stream, so that it keeps its rates between calls.
+    // The seed depends on the stream, so its rates are the same in every call.
     let mut per_stream = fastrand::Rng::with_seed(n as u64);
     let mean = per_stream.u64(800_000..25_000_000);
     let bytes = mean / 8 * (per_stream.u64(60..864_000) + seconds);

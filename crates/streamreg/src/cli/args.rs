@@ -1,4 +1,4 @@
-//! The arguments of the program: options of every command, and the commands.
+//! The command-line arguments: the commands, and the options that all commands share.
 
 use clap::{Parser, Subcommand};
 
@@ -8,7 +8,7 @@ use super::{demo, get, heartbeat, history, list, register, run, serve, set, summ
 const AFTER_HELP: &str = "\
 First steps:
   streamreg serve                 in one terminal: the server, with a store in memory
-  streamreg demo                  in another: twenty made-up streams
+  streamreg demo                  in another: twenty simulated streams
   streamreg list                  in a third
 
 Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 already exists or not the holder, 5 store unreachable.
@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Verb {
     /// Run the HTTP server
     Serve(serve::ServeArgs),
-    /// Keep about twenty made-up streams alive, for a first look
+    /// Keep about twenty simulated streams alive, for a first look
     Demo(demo::DemoArgs),
     /// List the live streams
     List(Box<list::ListArgs>),

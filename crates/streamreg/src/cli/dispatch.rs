@@ -1,4 +1,4 @@
-//! From parsed arguments to an exit status: opens the store, runs the verb, reports a failure.
+//! Turns parsed arguments into an exit status: opens the store, runs the command, reports a failure.
 
 use std::io::{self, IsTerminal, Read};
 
@@ -33,7 +33,7 @@ pub(super) fn run(cli: &Cli) -> Status {
     out.store = &target.name;
     let done = log(cli).and_then(|()| runtime(&cli.verb)).and_then(|runtime| {
         let done = runtime.block_on(dispatch(cli, &target, &mut out));
-        // A thread may be blocked reading standard input; do not wait for it.
+        // Do not wait for a thread that may be blocked reading standard input.
         runtime.shutdown_background();
         done
     });
@@ -41,7 +41,7 @@ pub(super) fn run(cli: &Cli) -> Status {
     match done {
         Ok(()) => Status::Done,
         Err(failure) => {
-            // Output that was written before the failure comes before its message.
+            // Output written before the failure must appear before the error message.
             let _ = out.stdout.flush();
             out.report(&failure)
         }
@@ -55,12 +55,12 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
     let ready = prepare(&cli.verb, &mut io::stdin())?;
     let registry = target.connect().await?;
     let done = match ready {
-        // These two share the registry with a task that keeps the stream alive.
+        // Both commands share the registry with a task that keeps the stream alive.
         Ready::Run(plan) => run::run(&registry, *plan, out).await,
         Ready::Register(plan) if plan.holds() => hold::run(&registry, &plan, out).await,
         ready => perform(&cli.verb, ready, &*registry, out).await,
     };
-    // The command is done; a failure to close the connection does not change its result.
+    // The command has finished, so an error from closing the connection does not change its result.
     let _ = registry.close().await;
     done
 }
@@ -118,7 +118,7 @@ async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut O
 
 /// Arguments that are checked as far as possible without a store.
 enum Ready {
-    /// Parsing has checked everything.
+    /// The parser has checked all of these arguments.
     AsGiven,
     Register(Box<register::Plan>),
     Run(Box<run::Plan>),
@@ -130,7 +130,8 @@ enum Ready {
 fn runtime(verb: &Verb) -> Result<Runtime> {
     let mut builder = match verb {
         Verb::Serve(_) => Builder::new_multi_thread(),
-        // These commands run until a signal. A second thread handles it while the main thread is blocked on a pipe.
+        // These commands run until a signal arrives. While the main thread is blocked on a pipe, the second thread
+        // handles it.
         Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) => {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(1);
@@ -144,10 +145,10 @@ fn runtime(verb: &Verb) -> Result<Runtime> {
         .map_err(|error| Failure::new(Status::Failed, format_args!("cannot start the async runtime: {error}")))
 }
 
-/// The default log filter of a server. It omits the lines for requests, because the demo alone sends 20 per second.
+/// The default log filter for a server. It omits requests, because the demo alone sends 20 per second.
 const SERVER_LOG: &str = "info,streamreg::server::log=warn";
 
-/// Sends the log to standard error. Client commands log nothing by default, because they report everything themselves.
+/// Sends the log to standard error. By default, client commands log nothing, because they print their own messages.
 fn log(cli: &Cli) -> Result {
     let (option, default) = match &cli.verb {
         Verb::Serve(args) => (args.log.clone(), SERVER_LOG),
@@ -169,7 +170,7 @@ fn log(cli: &Cli) -> Result {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .finish();
-    // Fails only if a test has already set a subscriber.
+    // This fails only if a test has already set a subscriber.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
 }

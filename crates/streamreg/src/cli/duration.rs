@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Units with their milliseconds, in the order of a duration's parts.
+/// Units in milliseconds, in the order in which a duration lists them.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Parses whole numbers with units. Each unit appears at most once, larger units first.
@@ -23,7 +23,7 @@ pub fn parse(input: &str) -> Result<Duration, String> {
         let (number, after) = rest.split_at(digits);
         let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
         let (unit, after) = after.split_at(letters);
-        // The iterator never goes back, so that no unit is accepted twice or out of order.
+        // The iterator only moves forward, so a repeated or misplaced unit is rejected.
         let (_, factor) = units.find(|(name, _)| *name == unit).ok_or_else(invalid)?;
         let number: u64 = number.parse().map_err(|_| invalid())?;
         millis = number
@@ -59,7 +59,7 @@ pub fn parse_ttl(input: &str) -> Result<Duration, String> {
     Ok(ttl)
 }
 
-/// Formats a duration with its two largest units: `0s`, `59s`, `2m05s`, `1h02m`, `3d04h`.
+/// Formats a duration in its two largest units: `0s`, `59s`, `2m05s`, `1h02m`, `3d04h`.
 pub fn short(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -71,7 +71,7 @@ pub fn short(duration: Duration) -> String {
     }
 }
 
-/// Formats a duration exactly, as [`parse`] accepts it: `1s500ms`, `1m30s`, `2h`.
+/// Formats a duration exactly, in the form that [`parse`] accepts: `1s500ms`, `1m30s`, `2h`.
 pub fn exact(duration: Duration) -> String {
     let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut input = String::new();

@@ -1,4 +1,4 @@
-//! The exit status of a command, and the message of a failure.
+//! The exit status and the error message of a command.
 
 use std::fmt::Display;
 use std::io;
@@ -10,28 +10,28 @@ use super::terminal;
 
 /// The exit status of a command.
 ///
-/// If several items fail, the first in this order decides: store unreachable, not found, already exists or not the
-/// holder, failed, usage.
+/// If several items fail, the first status in this order is used: store unreachable; not found; already exists or not
+/// the holder; failure; usage error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// 0: done.
+    /// 0: success.
     Done,
-    /// 1: failed.
+    /// 1: failure.
     Failed,
     /// 2: the command line is invalid.
     Usage,
-    /// 3: no live stream has the id, or one of the ids.
+    /// 3: there is no live stream with this id, or with one of the ids.
     NotFound,
-    /// 4: the id belongs to another stream, or the stream to another holder.
+    /// 4: another stream has this id, or another client holds the stream.
     Conflict,
     /// 5: the store is unreachable.
     Unreachable,
-    /// The exit status of the command of `run`.
+    /// The exit status of the command that `run` started.
     Command(u8),
 }
 
 impl Status {
-    /// Returns the exit status of the process.
+    /// Returns the exit status as a number for the operating system.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -44,7 +44,7 @@ impl Status {
         }
     }
 
-    /// Returns the one of two statuses that decides.
+    /// Returns the more severe of two statuses.
     #[must_use]
     pub fn worst(self, other: Self) -> Self {
         let rank = |status| match status {
@@ -58,22 +58,22 @@ impl Status {
         if rank(other) > rank(self) { other } else { self }
     }
 
-    /// Returns the result of a command whose failures have been reported one by one.
+    /// Returns the result for a command that has reported each failure separately.
     ///
     /// # Errors
     ///
-    /// Returns a failure without a message unless the status is [`Status::Done`].
+    /// Returns a failure without a message, unless the status is [`Status::Done`].
     pub fn into_result(self) -> Result {
         if self == Self::Done { Ok(()) } else { Err(Failure::reported(self)) }
     }
 }
 
-/// The failure of a command.
+/// The reason why a command failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The exit status.
     pub status: Status,
-    /// The message. `None` if it has been reported already, or if there is nothing to report.
+    /// The message. `None` if there is nothing left to report.
     pub message: Option<String>,
 }
 
@@ -81,7 +81,7 @@ pub struct Failure {
 pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
-    /// Creates a failure. The message is escaped for a terminal.
+    /// Creates a failure. Escapes the message for a terminal.
     pub fn new(status: Status, message: impl Display) -> Self {
         Self { status, message: Some(terminal::escape(&message.to_string()).into_owned()) }
     }
@@ -91,12 +91,12 @@ impl Failure {
         Self::new(Status::Usage, message)
     }
 
-    /// Creates the failure of a command that has already reported it on standard error.
+    /// Creates the failure of a command that has already reported the problem on standard error.
     pub fn reported(status: Status) -> Self {
         Self { status, message: None }
     }
 
-    /// Converts a failed write to standard output. A closed pipe ends the command quietly.
+    /// Converts an error from writing to standard output. If the pipe is closed, the command ends without a message.
     pub fn output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::reported(Status::Done),
@@ -104,12 +104,12 @@ impl Failure {
         }
     }
 
-    /// Converts an argument that the library rejects.
+    /// Converts the error for an argument that the library rejects.
     pub fn argument(invalid: &InvalidValue) -> Self {
         Self::usage(invalid.message())
     }
 
-    /// Converts an error of opening a store; `store` is its name without secrets.
+    /// Converts an error from opening a store; `store` is its name without secrets.
     pub fn connect(error: &Error, store: &str) -> Self {
         match error.kind() {
             ErrorKind::InvalidArgument | ErrorKind::Unsupported => Self::usage(error.message()),
@@ -117,7 +117,7 @@ impl Failure {
         }
     }
 
-    /// Converts an error of a call to a store; `store` is its name without secrets.
+    /// Converts an error from a call to a store; `store` is its name without secrets.
     pub fn store(error: &Error, store: &str) -> Self {
         let mut failure = Self::explain(error, store);
         if let Some(message) = failure.message.as_mut().filter(|_| error.may_have_applied()) {
@@ -126,11 +126,11 @@ impl Failure {
         failure
     }
 
-    /// Chooses the status, the message and the remedy by the kind of error.
+    /// Chooses the status, the message and the remedy for a kind of error.
     fn explain(error: &Error, store: &str) -> Self {
         let message = error.message();
         let id = error.stream_id().map(|id| format!("{:?}", id.as_str()));
-        // The error's own message, after the stream's id.
+        // The error's message without the stream's id.
         let described = id.as_ref().map_or_else(|| message.to_owned(), |id| format!("{id}: {message}"));
         let id = id.unwrap_or_else(|| "this stream".into());
         match error.kind() {
@@ -169,7 +169,7 @@ impl Failure {
     }
 }
 
-/// Returns whether a store is a server.
+/// Returns whether a store is a `streamreg` server.
 fn is_http(store: &str) -> bool {
     store.starts_with("http://") || store.starts_with("https://")
 }

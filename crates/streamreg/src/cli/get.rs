@@ -22,7 +22,8 @@ pub struct GetArgs {
 ///
 /// # Errors
 ///
-/// Returns `NotFound` if no live stream has the id. Also fails if the store fails or standard output cannot be written.
+/// Returns `NotFound` if no live stream has the id. Also fails if the store returns an error, or if standard output
+/// cannot be written.
 pub async fn run(registry: &dyn Registry, args: &GetArgs, out: &mut Output<'_>) -> Result {
     let stream = registry.get(&args.id).await.map_err(|error| out.failure(&error))?;
     out.stream(&stream)

@@ -24,11 +24,11 @@ pub struct HeartbeatArgs {
     pub force: bool,
 }
 
-/// Sends a heartbeat for each id; each gets its own result.
+/// Sends a heartbeat for each id and reports each result separately.
 ///
 /// # Errors
 ///
-/// Returns the worst status of all failures, each of which has been reported.
+/// Returns the most severe status if any heartbeat failed. Each failure has already been reported.
 pub async fn run(registry: &dyn Registry, args: &HeartbeatArgs, out: &mut Output<'_>) -> Result {
     let guard = guard(args.force);
     let mut worst = Status::Done;
@@ -39,7 +39,7 @@ pub async fn run(registry: &dyn Registry, args: &HeartbeatArgs, out: &mut Output
         for error in results.iter().filter_map(|result| result.as_ref().err()) {
             let failure = out.failure(error);
             worst = worst.worst(out.report(&failure));
-            // The other writes fail for the same reason, which is the store and not their streams.
+            // The error concerns the store, not one stream, so the remaining writes would fail as well.
             if failure.status == Status::Unreachable {
                 return worst.into_result();
             }

@@ -25,7 +25,7 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "ID")]
     pub id: Option<StreamId>,
 
-    /// Show streams of this type only: srt, rtp or another
+    /// Show streams of this type only: srt, rtp or another type
     #[arg(long = "type", value_name = "T")]
     pub kind: Option<StreamType>,
 
@@ -42,7 +42,7 @@ pub struct HistoryArgs {
 ///
 /// # Errors
 ///
-/// Fails if the store has no change feed or fails, or if standard output cannot be written.
+/// Fails if the store has no change feed, if it returns an error, or if standard output cannot be written.
 pub async fn run(registry: &dyn Registry, args: &HistoryArgs, out: &mut Output<'_>) -> Result {
     let mut ended = Ended::default();
     ended.id.clone_from(&args.id);

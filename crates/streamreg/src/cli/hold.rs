@@ -13,21 +13,21 @@ use super::output::Output;
 use super::register::{Plan, print_id};
 use super::signal;
 
-/// Upper bound of the heartbeat interval. It bounds how long this process needs to notice a take-over.
+/// Maximum heartbeat interval. It limits the time until this process notices a take-over.
 const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
-/// Interval at which the state of the lease is checked for an outage.
+/// Interval for checking whether the lease is in an outage.
 const STATE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// Time limit for pending output after a signal has unregistered the stream.
+/// Maximum time to finish writing output when a signal has unregistered the stream.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A stream that this process holds a lease on.
+/// A stream that this process holds by a lease.
 #[derive(Debug)]
 pub(super) struct HeldStream {
     lease: Lease,
 }
 
 impl HeldStream {
-    /// Registers the plan's stream and takes a lease on it.
+    /// Registers the planned stream and acquires its lease.
     pub(super) async fn acquire(registry: &Arc<dyn Registry>, plan: &Plan, store: &str) -> Result<Self> {
         let heartbeat = (registry.info().ttl / 5).min(MAX_HEARTBEAT_INTERVAL);
         let leases = Leases::new(Arc::clone(registry), LeaseOptions::default().heartbeat(heartbeat));
@@ -42,7 +42,7 @@ impl HeldStream {
         &self.lease
     }
 
-    /// Waits until another client ends the lease, and reports outages of the store until then.
+    /// Waits until another client ends the lease. Reports outages of the store while waiting.
     pub(super) async fn lost(&self, out: &mut Output<'_>) -> LeaseEnd {
         let mut checks = interval(STATE_CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -83,12 +83,12 @@ impl HeldStream {
 
     /// Unregisters the stream.
     pub(super) async fn release(&self, reason: &str, store: &str) -> Result {
-        // The reasons of this program are short enough to be valid.
+        // The reasons that this program uses are always short enough.
         match self.lease.release_with(reason.parse().unwrap_or_default()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(match self.lease.state() {
                 LeaseState::Ended(end) if end != LeaseEnd::Released => self.failure(&end),
-                // The stream is unregistered; only the reply was lost.
+                // The stream was unregistered, but the reply was lost.
                 LeaseState::Ended(_) => return Ok(()),
                 _ => Failure::store(&error, store),
             }),
@@ -100,14 +100,15 @@ impl HeldStream {
 ///
 /// # Errors
 ///
-/// Returns the failure of the registration, or of the store at the end; a failed write to standard output, after which
-/// the stream is unregistered; `Conflict` if another client takes over or unregisters the stream.
+/// Returns the failure if the stream cannot be registered or unregistered. If standard output cannot be written, the
+/// stream is unregistered first. Returns `Conflict` if another client takes over or unregisters the stream.
 pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Output<'_>) -> Result {
-    // Handle signals before the stream exists, so that a signal during the registration unregisters it again.
+    // Install the signal handler before the stream exists. A signal during the registration then unregisters the
+    // stream.
     let stop = signal::stop_requested(None);
     let held = Arc::new(HeldStream::acquire(registry, plan, out.store).await?);
     let (result, released) = oneshot::channel();
-    // In a separate task: even if a write to standard output blocks, the stream must be unregistered.
+    // This runs in a separate task, so that it can unregister the stream even if writing to standard output blocks.
     let release = tokio::spawn({
         let (held, store) = (Arc::clone(&held), out.store.to_owned());
         async move {
@@ -124,12 +125,12 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Out
     done
 }
 
-/// Prints the id, and waits until a signal has unregistered the stream or another client has ended the lease.
+/// Prints the id. Then waits until a signal has unregistered the stream, or another client has ended the lease.
 async fn until_ended(held: &HeldStream, released: oneshot::Receiver<Result>, out: &mut Output<'_>) -> Result {
     let escaped_id = match print_id(held.lease().id(), out) {
         Ok(escaped_id) => escaped_id,
         Err(failure) => {
-            // Without the id, the caller could not unregister the stream.
+            // The caller cannot unregister the stream without its id.
             if let Err(second) = held.release("the id could not be printed", out.store).await {
                 out.report(&second);
             }
@@ -144,7 +145,7 @@ async fn until_ended(held: &HeldStream, released: oneshot::Receiver<Result>, out
         end = held.lost(out) => end,
     };
     match end {
-        // The signal's task released the lease; its result follows at once.
+        // The signal task has released the lease, so its result arrives at once.
         LeaseEnd::Released => released.await.unwrap_or(Ok(())),
         end => Err(held.failure(&end)),
     }

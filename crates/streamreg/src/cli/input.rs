@@ -1,4 +1,4 @@
-//! Values of arguments: records, numbers, labels and files.
+//! Parses the values of arguments: records, numbers, labels and files.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,12 +11,12 @@ use stream_registry::{Guard, StreamPatch};
 use super::failure::{Failure, Result};
 pub(super) use stream_registry::query::label;
 
-/// Returns the guard of an operator's write.
+/// Returns the guard for an operator's write.
 pub(super) fn guard(force: bool) -> Guard {
     if force { Guard::Force } else { Guard::None }
 }
 
-/// Collects labels.
+/// Collects labels into a map.
 ///
 /// # Errors
 ///
@@ -92,7 +92,7 @@ pub(super) fn label_name(name: &str) -> std::result::Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// Reads the record of `--json`; `-` is standard input.
+/// Reads the record from the file of `--json`; `-` means standard input.
 ///
 /// # Errors
 ///
@@ -106,7 +106,7 @@ pub(super) fn read_json(file: &Path, stdin: &mut dyn Read) -> Result<String> {
     content.map_err(|error| Failure::usage(format_args!("--json: cannot read {}: {error}", name(file))))
 }
 
-/// Returns the failure of an invalid record in the file of `--json`.
+/// Returns the failure for an invalid record in the file of `--json`.
 pub(super) fn invalid_json(file: &Path, invalid: &InvalidValue) -> Failure {
     Failure::usage(format_args!("--json: {}: {}", name(file), invalid.message()))
 }

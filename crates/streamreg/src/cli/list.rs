@@ -30,7 +30,7 @@ pub struct ListArgs {
 ///
 /// # Errors
 ///
-/// Fails if the store fails or standard output cannot be written.
+/// Fails if the store returns an error or standard output cannot be written.
 pub async fn run(registry: &dyn Registry, args: &ListArgs, out: &mut Output<'_>) -> Result {
     let filter = args.filter.filter();
     let filtered = !filter.is_empty();

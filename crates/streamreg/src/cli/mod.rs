@@ -1,4 +1,5 @@
-//! The command line: one file for each verb. A verb is a function of a registry, its arguments and an `output::Output`.
+//! The command line, with one file per command. A command is a function of a registry, its arguments and an
+//! `output::Output`.
 
 pub mod args;
 pub mod demo;

@@ -1,4 +1,4 @@
-//! Arguments that select streams, and reading all pages of a query.
+//! Arguments that select streams, and a function that reads all pages of a query.
 
 use std::num::NonZeroU32;
 
@@ -9,13 +9,14 @@ use stream_registry::{Registry, Result, Stream, StreamStatus, StreamType};
 
 use super::input::string;
 
-/// Reads all pages of a query. Returns the streams and the number of skipped records that cannot be decoded.
+/// Reads all pages of a query. Returns the streams, and the number of records that were skipped because they cannot be
+/// decoded.
 ///
 /// # Errors
 ///
 /// Returns the errors of [`Registry::find`].
 pub(super) async fn find_all(registry: &dyn Registry, query: Query) -> Result<(Vec<Stream>, u64)> {
-    // Without a limit, a store that has no index is read only once. An HTTP server uses its own page size.
+    // No limit is set. A store without an index is then read only once, and an HTTP server uses its own page size.
     let mut query = query.limit(NonZeroU32::MAX);
     let mut streams = Vec::new();
     let mut unreadable = 0;
@@ -30,7 +31,7 @@ pub(super) async fn find_all(registry: &dyn Registry, query: Query) -> Result<(V
     }
 }
 
-/// Conditions on a stream. A stream must meet all of them.
+/// Conditions that a stream must meet, all at the same time.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
@@ -56,7 +57,7 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// Returns the filter that the arguments give.
+    /// Returns the filter for these arguments.
     pub fn filter(&self) -> Filter {
         let mut filter = Filter::default();
         filter.status.clone_from(&self.status);
@@ -68,7 +69,7 @@ impl FilterArgs {
     }
 }
 
-/// Parses the field that streams are counted by.
+/// Parses the field by which streams are counted.
 pub(super) fn by() -> impl TypedValueParser<Value = By> {
     PossibleValuesParser::new(["node", "type", "status"]).try_map(|word| word.parse::<By>())
 }

@@ -24,11 +24,12 @@ Prints the id in every output format. Without heartbeats, the stream expires whe
 sends heartbeats until SIGINT (Ctrl-C), SIGTERM or SIGHUP, and then unregisters the stream. If its output is blocked, it \
 exits 2 s later with 128 plus the signal's number; a second signal exits at once.")]
 pub struct RegisterArgs {
-    /// The stream.
+    /// Arguments that describe the stream.
     #[command(flatten)]
     pub stream: StreamArgs,
 
-    /// Lease the stream and keep it alive until a signal; exits with 4 if another client takes it over or unregisters it
+    /// Lease the stream and keep it alive until a signal arrives; exits with 4 if another client takes it over or
+    /// unregisters it
     #[arg(long)]
     pub hold: bool,
 }
@@ -40,7 +41,7 @@ pub struct StreamArgs {
     #[arg(long)]
     pub id: Option<StreamId>,
 
-    /// Protocol: srt, rtp, or another word (rtmp, rtsp, webrtc …)
+    /// Protocol: srt, rtp or another name (rtmp, rtsp, webrtc …)
     #[arg(long = "type", value_name = "TYPE", required_unless_present = "json")]
     pub kind: Option<StreamType>,
 
@@ -48,7 +49,7 @@ pub struct StreamArgs {
     #[arg(long, value_name = "ADDR", required_unless_present = "json", value_parser = input::non_empty_string)]
     pub source: Option<String>,
 
-    /// Status: connecting, active, paused, error, closed, or another word [default: connecting]
+    /// Status: connecting, active, paused, error, closed or another name [default: connecting]
     #[arg(long)]
     pub status: Option<StreamStatus>,
 
@@ -64,27 +65,28 @@ pub struct StreamArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "kind", "source", "status", "node", "labels"])]
     pub json: Option<PathBuf>,
 
-    /// Policy if the id is live: reject (renews a stream of the same publisher), create-only, take-over [default: reject]
+    /// Policy if the id is already live: reject (but renew if the publisher is the same), create-only, take-over
+    /// [default: reject]
     #[arg(long, value_name = "POLICY", value_enum, hide_possible_values = true)]
     pub on_conflict: Option<Conflict>,
 }
 
-/// Policy if the id is live.
+/// Policy if the id is already live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Conflict {
-    /// Reject the registration, but renew a stream of the same publisher.
+    /// Reject the registration unless the same publisher registers again, which renews the stream.
     Reject,
-    /// Reject the registration.
+    /// Reject the registration in any case.
     CreateOnly,
     /// Replace the live stream.
     TakeOver,
 }
 
-/// A registration whose arguments are checked as far as possible without a store.
+/// A registration whose arguments have been checked as far as possible without a store.
 #[derive(Debug)]
 pub struct Plan {
     stream: Stream,
-    /// Whether the id is generated, so that the store has to make sure that it is free.
+    /// Whether the id is generated. If so, the store must check that the id is free.
     generated: bool,
     options: RegisterOptions,
     hold: bool,
@@ -170,7 +172,7 @@ impl StreamArgs {
 ///
 /// Fails if standard output cannot be written.
 pub(super) fn print_id(id: &StreamId, out: &mut Output<'_>) -> Result<String> {
-    // An id may contain marks of writing direction, which must not reach a terminal.
+    // An id may contain characters that change the text direction. They must not reach a terminal.
     let escaped_id = super::terminal::escape(id.as_str()).into_owned();
     out.line(if out.terminal { &*escaped_id } else { id.as_str() })?;
     out.flush()?;
@@ -181,8 +183,8 @@ pub(super) fn print_id(id: &StreamId, out: &mut Output<'_>) -> Result<String> {
 ///
 /// # Errors
 ///
-/// Returns `Conflict` if the id is live and must not be replaced. Also fails if the store fails or standard output cannot
-/// be written.
+/// Returns `Conflict` if the id is live and must not be replaced. Also fails if the store returns an error, or if
+/// standard output cannot be written.
 pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> Result {
     let registered = if plan.generated {
         registry.register_new(&plan.stream, &plan.options).await

@@ -21,12 +21,13 @@ Examples:
 
 SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the server after requests in progress are done; a second signal exits at once.")]
 pub struct ServeArgs {
-    /// Address to listen on; port 0 selects a free port and prints it. Beyond loopback, --token-file is required
+    /// Address to listen on; with port 0, a free port is chosen and printed. Addresses beyond loopback require
+    /// --token-file
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8580")]
     pub listen: SocketAddr,
 
-    /// Log filter for standard error: `info` adds changes, `debug` reads and heartbeats [default: RUST_LOG, else start,
-    /// stop and problems]
+    /// Log filter for standard error: `info` adds changes, `debug` adds reads and heartbeats [default: RUST_LOG, else
+    /// start, stop and problems]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
 }
@@ -35,7 +36,7 @@ pub struct ServeArgs {
 ///
 /// # Errors
 ///
-/// Fails if the address is not allowed or cannot be listened on, or if the store cannot be opened.
+/// Fails if the server must not or cannot listen on the address, or if the store cannot be opened.
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
     server::check_listen(&args.listen, target.token.is_some()).map_err(Failure::usage)?;
     server::raise_descriptor_limit();
@@ -47,7 +48,7 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     })?;
     let address = listener.local_addr().unwrap_or(args.listen);
     let registry = target.connect().await?;
-    // Handle signals before the server says that it is ready. Until then, a signal just ends the process.
+    // Handle signals before printing that the server is ready. Until then, a signal simply ends the process.
     let stop = signal::stop_requested(None);
     let stop = async move { _ = stop.await };
     out.note(format_args!("listening on http://{address}, store {}", target.name));
@@ -56,7 +57,7 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     let done = server::serve(registry.clone(), listener, options, stop)
         .await
         .map_err(|error| Failure::new(Status::Failed, format_args!("the server on {address} failed: {error}")));
-    // All requests are answered; a failure to close the connections does not matter.
+    // All requests have been answered, so an error from closing the connections does not matter.
     let _ = registry.close().await;
     done
 }

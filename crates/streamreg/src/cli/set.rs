@@ -25,7 +25,7 @@ pub struct SetArgs {
     #[arg(value_name = "ID")]
     pub id: StreamId,
 
-    /// Status: connecting, active, paused, error, closed, or another word
+    /// Status: connecting, active, paused, error, closed or another name
     #[arg(long, group = "changes")]
     pub status: Option<StreamStatus>,
 
@@ -57,7 +57,7 @@ pub struct SetArgs {
     #[arg(long, value_name = "F", group = "changes", allow_negative_numbers = true, value_parser = input::rate)]
     pub frame_rate: Option<f64>,
 
-    /// Label to set, name=value; the value may be empty; may be repeated
+    /// Label to set, name=value; the value may be empty; this option may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE", group = "changes", value_parser = input::label)]
     pub labels: Vec<(String, String)>,
 
@@ -70,7 +70,7 @@ pub struct SetArgs {
     pub force: bool,
 }
 
-/// The statistics of the arguments.
+/// The statistics in the arguments.
 #[derive(Debug)]
 struct Given {
     bytes_received: Option<u64>,
@@ -88,7 +88,7 @@ impl Given {
         [self.bytes_received, self.packets_received, self.packets_lost, self.bitrate].iter().all(Option::is_some)
     }
 
-    /// Returns a report of these statistics, completed from the current ones. Optional statistics are not changed.
+    /// Returns a report of these statistics. Required values that were not given are copied from `current`.
     fn completed_from(&self, current: &StreamStats) -> StreamStats {
         StreamStats {
             bytes_received: self.bytes_received.unwrap_or(current.bytes_received),
@@ -100,7 +100,7 @@ impl Given {
     }
 }
 
-/// Changes whose arguments are checked as far as possible without a store.
+/// Changes whose arguments have been checked as far as possible without a store.
 #[derive(Debug)]
 pub struct Plan {
     id: StreamId,
@@ -148,11 +148,12 @@ impl SetArgs {
 ///
 /// # Errors
 ///
-/// Returns `NotFound` if no live stream has the id, `Conflict` if another process holds its lease, or the failure of the
-/// store.
+/// Returns `NotFound` if no live stream has the id, or `Conflict` if another process holds its lease. Returns other
+/// failures of the store as they are.
 pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> Result {
     let mut changes = Vec::with_capacity(3);
-    // The patch comes first, because only a patch can fail because of the current record (64 labels).
+    // The patch comes first: it is the only change that the record itself can cause to fail (by having 64 labels
+    // already).
     if !plan.patch.is_empty() {
         changes.push(Change::Patch(Box::new(plan.patch.clone())));
     }
@@ -170,7 +171,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
     let mut reported: Vec<ErrorKind> = Vec::new();
     for (write, result) in writes.iter().zip(&results) {
         let Err(error) = result else { continue };
-        // A missing stream fails all changes; report it once.
+        // If the stream is missing, all changes fail. Report it only once.
         if reported.contains(&error.kind()) {
             continue;
         }

@@ -9,15 +9,15 @@ pub(super) const INTERRUPT: i32 = 2;
 pub(super) const QUIT: i32 = 3;
 pub(super) const TERMINATE: i32 = 15;
 
-/// Waits for SIGINT (Ctrl-C), SIGTERM or SIGHUP (closed terminal), and returns the signal's number.
+/// Returns a future that completes with the signal's number on SIGINT (Ctrl-C), SIGTERM or SIGHUP (closed terminal).
 ///
-/// A second signal exits the process at once. If a limit is given, the process also exits that long after the first
-/// signal: a blocked write to standard output cannot be interrupted in any other way. SIGHUP stays ignored under nohup.
-/// The handlers are installed when this function returns, not at the first poll.
+/// A second signal exits the process at once. If a limit is given, the process also exits when that time has passed
+/// since the first signal, because a blocked write to standard output cannot be interrupted in any other way. Under
+/// nohup, SIGHUP stays ignored. This function installs the handlers before it returns, not at the first poll.
 pub(super) fn stop_requested(limit: Option<Duration>) -> impl Future<Output = i32> + Send + 'static {
     let (request, requested) = tokio::sync::oneshot::channel();
     let mut signals = Signals::unless_ignored(&[HANGUP]);
-    // Handle these two even if they are ignored: a shell script ignores SIGINT for its background commands.
+    // Handles these two signals even if they are ignored: shell scripts ignore SIGINT in background commands.
     signals.handle(INTERRUPT);
     signals.handle(TERMINATE);
     tokio::spawn(async move {
@@ -49,13 +49,13 @@ pub(super) fn name(number: i32) -> &'static str {
     }
 }
 
-/// Signals that this process handles instead of taking the default action.
+/// Signals that this process handles instead of the system's default action.
 #[cfg(unix)]
 pub(super) struct Signals(Vec<(tokio::signal::unix::Signal, i32)>);
 
 #[cfg(unix)]
 impl Signals {
-    /// Handles these signals from now on, except those that the process was started to ignore.
+    /// Handles these signals from now on, except those that were ignored when the process started.
     pub(super) fn unless_ignored(numbers: &[i32]) -> Self {
         let ignored = ignored();
         let mut signals = Self(Vec::new());
@@ -85,9 +85,9 @@ impl Signals {
     }
 }
 
-/// Returns the signals that this process was started to ignore, as a bit mask in which bit 0 is signal 1.
+/// Returns the signals that were ignored when this process started, as a bit mask in which bit 0 is signal 1.
 ///
-/// Must be called before a handler is installed.
+/// Must be called before any handler is installed.
 #[cfg(unix)]
 fn ignored() -> u64 {
     // Systems without this file report no ignored signals.
@@ -96,7 +96,7 @@ fn ignored() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// Ctrl-C, the only signal on other systems. The flag is set if it is handled here.
+/// Ctrl-C, the only signal on non-Unix systems. The flag says whether this process handles it.
 #[cfg(not(unix))]
 pub(super) struct Signals(bool);
 

@@ -1,4 +1,4 @@
-//! The store of a command, and its options.
+//! Selects and opens the store for a command.
 
 use std::fs::File;
 use std::io::Read;
@@ -22,17 +22,18 @@ pub const DEFAULT_SERVE_STORE: &str = "memory:";
 /// Environment variable that contains the store's URL.
 pub const STORE_VARIABLE: &str = "STREAMREG_STORE";
 
-/// Options of every command.
+/// Options that all commands share.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// URL of the store: http://host:8580 (a running server), redis://host:6379, redis+unix:///path, or memory: for serve
+    /// URL of the store: http://host:8580 (a running server), redis://host:6379, redis+unix:///path, or memory: (for
+    /// serve)
     ///
-    /// Default: the environment variable STREAMREG_STORE, then http://127.0.0.1:8580; for serve, memory:
+    /// Default: the environment variable STREAMREG_STORE, then http://127.0.0.1:8580 (for serve, memory:)
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
 
-    /// File with the store's URL in its first line; unlike an argument, it does not show in `ps`
+    /// File whose first line is the store's URL; unlike an argument, the URL is not visible in `ps`
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "store")]
     pub store_file: Option<PathBuf>,
 
@@ -44,45 +45,45 @@ pub struct Global {
     #[arg(long, global = true, value_name = "PREFIX")]
     pub prefix: Option<String>,
 
-    /// Time a stream lives without a write, 1s to 30d [default: 5m]
+    /// Time for which a stream stays alive without a write, 1s to 30d [default: 5m]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse_ttl)]
     pub ttl: Option<Duration>,
 
-    /// File with the token in its first line: serve requires it for writes, other commands send it
+    /// File whose first line is the token: serve requires it for writes, other commands send it
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// Reject every write
+    /// Reject all writes
     #[arg(long, global = true)]
     pub read_only: bool,
 }
 
-/// Whether a command is the server or a client. It decides the default store, the accepted stores and the TTL policy.
+/// Whether a command is the server or a client. This decides the default store, the accepted stores and the TTL policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// `serve`: owns its store.
+    /// The command `serve`, which opens its own store.
     Server,
-    /// Every other command.
+    /// Any other command.
     Client,
 }
 
-/// A store that is not connected yet.
+/// The settings of a store that is not open yet.
 #[derive(Clone)]
 pub struct Target {
     url: String,
     options: ConnectOptions,
-    /// The token that a server requires.
+    /// The token that the server requires for writes.
     pub token: Option<Secret>,
     /// The store's name without secrets.
     pub name: String,
 }
 
 impl Global {
-    /// Determines the store; `variable` is the value of `STREAMREG_STORE`.
+    /// Selects the store; `variable` is the value of `STREAMREG_STORE`.
     ///
     /// # Errors
     ///
-    /// Returns a usage error if a file cannot be read, or if a store or option does not fit the side.
+    /// Returns a usage error if a file cannot be read, or if the command does not support the store or an option.
     pub fn target(&self, side: Side, variable: Option<String>) -> Result<Target> {
         let url = match (&self.store, &self.store_file) {
             (Some(url), _) => url.clone(),
@@ -121,7 +122,7 @@ impl Global {
         }
         let token =
             self.token_file.as_deref().map(|file| first_line("--token-file", file).map(Secret::from)).transpose()?;
-        // The characters of an HTTP header value; RFC 6750, section 2.1, allows fewer.
+        // Accepts all characters that an HTTP header value allows. RFC 6750, section 2.1, allows fewer.
         if token.as_ref().is_some_and(|token| !token.reveal().bytes().all(|b| b.is_ascii_graphic())) {
             return Err(Failure::usage("the token in --token-file must be visible ASCII characters without spaces"));
         }
@@ -147,7 +148,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// Returns a usage error if the library rejects the URL or an option; otherwise the failure of the store.
+    /// Returns a usage error if the library rejects the URL or an option, and a failure if the store cannot be reached.
     pub async fn connect(&self) -> Result<Arc<dyn Registry>> {
         connect_with(&self.url, &self.options).await.map_err(|error| Failure::connect(&error, &self.name))
     }

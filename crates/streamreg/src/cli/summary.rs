@@ -29,7 +29,7 @@ pub struct SummaryArgs {
 ///
 /// # Errors
 ///
-/// Fails if the store fails or standard output cannot be written.
+/// Fails if the store returns an error or standard output cannot be written.
 pub async fn run(registry: &dyn Registry, args: &SummaryArgs, out: &mut Output<'_>) -> Result {
     let summary = registry.summary(&args.filter.filter(), args.by).await.map_err(|error| out.failure(&error))?;
     out.summary(&summary)

@@ -1,17 +1,17 @@
-//! Untrusted strings on a terminal: escapes control characters and measures widths.
+//! Makes untrusted strings safe for a terminal: escapes control characters and measures widths.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr;
 
-/// Returns whether a character could move the cursor, hide or reorder text.
+/// Returns whether a character could move the cursor, or hide or reorder text.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Escapes control characters, which begin escape sequences, and marks of writing direction.
+/// Escapes control characters, which start escape sequences, and characters that change the text direction.
 pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -32,16 +32,16 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Escapes the same characters as [`escape`] in JSON, without changing the document's meaning.
+/// Escapes the same characters as [`escape`], but in JSON and without changing its meaning.
 ///
-/// JSON itself allows DEL and U+0080 to U+009F. The latter begin escape sequences on some terminals.
+/// JSON allows DEL and U+0080 to U+009F. On some terminals, the latter start escape sequences.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_unsafe) {
         return Cow::Borrowed(json);
     }
     let mut out = String::with_capacity(json.len() + 16);
     for c in json.chars() {
-        // Below U+0020, JSON allows only white space between the tokens of an unknown field.
+        // Below U+0020, JSON allows only white space between tokens. An unknown field may contain such white space.
         if !is_unsafe(c) || c < ' ' {
             out.push(c);
             continue;
@@ -58,7 +58,7 @@ pub fn width(text: &str) -> usize {
     UnicodeWidthStr::width(text)
 }
 
-/// Shortens a string to at most `max` columns; a final `…` shows that something is missing.
+/// Shortens a string to at most `max` columns. A final `…` shows that something was cut.
 pub fn shorten(text: &str, max: usize) -> Cow<'_, str> {
     if width(text) <= max {
         return Cow::Borrowed(text);

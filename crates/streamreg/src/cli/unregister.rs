@@ -28,7 +28,7 @@ pub struct UnregisterArgs {
     #[arg(long, conflicts_with = "ids", value_parser = input::non_empty_string)]
     pub node: Option<String>,
 
-    /// Reason, at most 1 KiB; becomes end_reason of the final record
+    /// Reason, at most 1 KiB; becomes `end_reason` in the final record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<EndReason>,
 
@@ -44,7 +44,7 @@ enum Which {
     Node(String),
 }
 
-/// A removal whose arguments are checked as far as possible without a store.
+/// An unregistration whose arguments have been checked as far as possible without a store.
 #[derive(Debug)]
 pub struct Plan {
     which: Which,
@@ -68,11 +68,11 @@ impl UnregisterArgs {
     }
 }
 
-/// Unregisters each stream; each gets its own result.
+/// Unregisters each stream and reports each result separately.
 ///
 /// # Errors
 ///
-/// Returns the worst status of all failures, each of which has been reported.
+/// Returns the most severe status if any stream failed. Each failure has already been reported.
 pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> Result {
     let options = UnregisterOptions::default().reason(plan.reason.clone());
     let mut last = Vec::new();
@@ -96,14 +96,15 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
             let query = Query::default().filter(Filter::default().node(node));
             let (streams, _) = find_all(registry, query).await.map_err(|error| out.failure(&error))?;
             for stream in streams {
-                // Force must not hit a lease that another node has acquired after the list was read.
+                // Between the list and this call, another node may have acquired a lease. `Force` must not remove that
+                // lease.
                 let guard = match (&plan.guard, stream.epoch()) {
                     (Guard::Force, Some(epoch)) => Guard::Holder(epoch.clone()),
                     _ => Guard::None,
                 };
                 match registry.unregister_with(&stream.id, &options.clone().guard(guard)).await {
                     Ok(stream) => last.push(stream),
-                    // The stream has already ended.
+                    // The stream has already been unregistered or has expired.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => {
                         let failure = out.failure(&error);

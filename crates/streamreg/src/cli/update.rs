@@ -28,7 +28,7 @@ pub struct UpdateArgs {
     pub force: bool,
 }
 
-/// A replacement that is checked as far as possible without a store.
+/// A replacement record that has been checked as far as possible without a store.
 #[derive(Debug)]
 pub struct Plan {
     stream: Stream,
@@ -52,8 +52,8 @@ impl UpdateArgs {
 ///
 /// # Errors
 ///
-/// Returns `NotFound` if no live stream has the id, `Conflict` if another process holds its lease, or the failure of the
-/// store.
+/// Returns `NotFound` if no live stream has the id, or `Conflict` if another process holds its lease. Returns other
+/// failures of the store as they are.
 pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> Result {
     let write = Write {
         id: plan.stream.id.clone(),

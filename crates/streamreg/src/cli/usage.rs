@@ -1,4 +1,4 @@
-//! The help and the usage errors of clap.
+//! Prints clap's help and usage errors.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -10,11 +10,11 @@ use super::args::Cli;
 use super::failure::Status;
 use super::terminal;
 
-/// Prints help and version to standard output, and an error as one line to standard error.
+/// Prints help and version to standard output, and a usage error as one line to standard error.
 pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A closed pipe is not a failure.
+            // A closed pipe does not count as an error.
             let _ = error.print();
             Status::Done
         }
@@ -29,7 +29,7 @@ pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
     }
 }
 
-/// Returns the first argument that is the name of a command.
+/// Returns the first argument that names a command.
 pub(super) fn verb(args: &[OsString]) -> Option<String> {
     let command = Cli::command();
     let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
@@ -41,7 +41,7 @@ fn report_usage(sentence: &str) -> Status {
     Status::Usage
 }
 
-/// Joins the first paragraph of clap's message and its tips into one line. `--help` has the rest.
+/// Joins the first paragraph of clap's message with its tips into one line. `--help` shows the rest.
 fn sentence(rendered: &str, verb: Option<&str>) -> String {
     let text = rendered.split("\n\nUsage:").next().unwrap_or_default();
     let text = text.split("\n\nFor more information").next().unwrap_or_default();

@@ -11,9 +11,10 @@ use super::duration;
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
 
-/// Polling interval in addition to the change feed. Other programs change records without writing to the feed.
+/// Polling interval if the store has a change feed. Polling is still needed: other programs change records without
+/// writing to the feed.
 const POLL_INTERVAL_WITH_FEED: Duration = Duration::from_secs(5);
-/// Polling interval without a change feed.
+/// Polling interval if the store has no change feed.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Arguments of `wait`.
@@ -34,12 +35,12 @@ pub struct WaitArgs {
     #[arg(long, value_name = "S")]
     pub status: StreamStatus,
 
-    /// Time limit
+    /// Maximum time to wait
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration::parse_positive)]
     pub timeout: Duration,
 }
 
-/// The most recent state of the stream, for the message after a timeout.
+/// The last known state of the stream, for the message after a timeout.
 enum LastState {
     Unknown,
     Absent,
@@ -51,7 +52,7 @@ enum LastState {
 ///
 /// # Errors
 ///
-/// Fails after the timeout, and if the store returns an error that cannot be retried.
+/// Fails if the time limit passes, or if the store returns an error that cannot be retried.
 pub async fn run(registry: &dyn Registry, args: &WaitArgs, out: &mut Output<'_>) -> Result {
     let mut last = LastState::Unknown;
     if let Ok(done) = timeout(args.timeout, wait_for_status(registry, args, &mut last)).await {
@@ -79,7 +80,7 @@ async fn wait_for_status(
     let mut watch = None;
     let mut has_feed = true;
     loop {
-        // Open the watch before reading the record, so that no change in between is missed.
+        // Opens the watch before reading the record, so that no change in between is missed.
         if watch.is_none() && has_feed {
             match registry.watch(WatchFrom::Now).await {
                 Ok(opened) => watch = Some(opened),
@@ -107,7 +108,7 @@ async fn wait_for_status(
     }
 }
 
-/// Why following the feed has stopped.
+/// The reason why the command stopped following the feed.
 enum Followed {
     /// The stream has the status.
     Reached,
@@ -117,7 +118,7 @@ enum Followed {
     Closed,
 }
 
-/// Follows the feed until the status is reached. Without a feed, never returns.
+/// Follows the feed until the stream has the status. If the store has no feed, this never returns.
 async fn follow(watch: Option<&mut Watch>, args: &WaitArgs, last: &mut LastState) -> Followed {
     let Some(watch) = watch else { return std::future::pending().await };
     loop {

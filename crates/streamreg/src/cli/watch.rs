@@ -31,7 +31,7 @@ CMD is run by `sh` once for each event, one at a time and in the order of the ev
 JSON on standard input, and finds STREAMREG_EVENT, STREAMREG_ID (empty for resync) and STREAMREG_REVISION in its \
 environment. Ctrl-C waits for the running command. To resume a watch, pass the last revision to --from.")]
 pub struct WatchArgs {
-    /// Start after this revision of an event, or at the `oldest` event of the feed [default: now]
+    /// Start after the event with this revision, or with the oldest event in the feed (`oldest`) [default: now]
     #[arg(long, value_name = "REV", value_parser = parse_start)]
     pub from: Option<WatchFrom>,
 
@@ -40,13 +40,13 @@ pub struct WatchArgs {
     pub exec: Option<String>,
 }
 
-/// Time limit for writing the last event after a signal.
+/// Maximum time to write the last event when a signal has arrived.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl WatchArgs {
-    /// Waits for a signal to stop.
+    /// Waits for a signal that stops the command.
     pub(super) fn stop_requested(&self) -> impl Future<Output = i32> + Send + 'static {
-        // A command of --exec has no time limit.
+        // Commands started by `--exec` have no time limit.
         signal::stop_requested(self.exec.is_none().then_some(LAST_WRITE_TIMEOUT))
     }
 }
@@ -62,8 +62,8 @@ fn parse_start(value: &str) -> std::result::Result<WatchFrom, String> {
 ///
 /// # Errors
 ///
-/// Returns the failure of the store if it has no change feed or is unreachable at the start. Also fails if standard
-/// output cannot be written, or if the command of `--exec` cannot be run.
+/// Returns the failure of the store if it has no change feed, or if it is unreachable at the start. Also fails if
+/// standard output cannot be written, or if the command for `--exec` cannot be run.
 pub async fn run(registry: &dyn Registry, args: &WatchArgs, stop: impl Future, out: &mut Output<'_>) -> Result {
     let from = args.from.clone().unwrap_or_default();
     let mut watch = registry.watch(from).await.map_err(|error| out.failure(&error))?;
@@ -112,7 +112,7 @@ async fn execute(command: &str, event: &Event) -> std::io::Result<ExitStatus> {
         .stdin(Stdio::piped())
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // The write fails if the command does not read it, which is allowed.
+        // Writing fails if the command does not read its input, which is allowed.
         let _ = stdin.write_all(format!("{}\n", event.to_json()).as_bytes()).await;
     }
     child.wait().await

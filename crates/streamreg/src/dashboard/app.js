@@ -1,5 +1,5 @@
 "use strict";
-// Strings of records are untrusted, so they enter the page through textContent only.
+// Strings in records are untrusted, so they are inserted through textContent only.
 
 const REFRESH_MS = 2000;
 const TIMEOUT_MS = 8000;
@@ -14,11 +14,11 @@ let info = null;
 let failingSince = null;
 const rows = new Map();
 
-// Invisible characters and those that change the text direction are shown as escapes.
+// Escapes invisible characters and characters that change the text direction.
 const INVISIBLE = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
 const plain = (text) => String(text ?? "").replace(INVISIBLE, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 
-// Unchanged text is not written again: this keeps selections, and screen readers do not repeat it.
+// Text that has not changed is not written again. Selections survive, and screen readers do not repeat the text.
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -89,7 +89,7 @@ function fill(parts, stream, now) {
   const text = (name, value) => {
     const shown = plain(value);
     write(parts[name], shown || UNSET);
-    // Shows long values as a tooltip, because the cell truncates them.
+    // Long values are also shown as a tooltip, because the cell truncates them.
     if (shown.length > 24) parts[name].title = shown; else parts[name].removeAttribute("title");
   };
   text("id", stream.id);
@@ -145,7 +145,7 @@ async function ask(path) {
     fault.name = "Problem";
     throw fault;
   }
-  // The clock of the server, because the local clock may be wrong.
+  // Use the server's clock, because the local clock may be wrong.
   const date = Date.parse(response.headers.get("date"));
   return { body: await response.json(), now: Number.isFinite(date) ? date : Date.now() };
 }
@@ -173,7 +173,7 @@ async function refresh() {
 
 function fail(error) {
   failingSince ??= new Date();
-  // After a restart the server may have another version or another store.
+  // When the server restarts, it may have another version or another store.
   info = null;
   const since = failingSince.toLocaleTimeString();
   const stale = $("streams").hidden ? "" : " Showing the last known streams.";
@@ -195,7 +195,7 @@ function describe(answer) {
     : "Remote writes need the token of the server: add --token-file FILE.");
 }
 
-// Lines break between words only, so that `--store` is never split.
+// Allow line breaks between words only, so that `--store` is never split.
 function command(code, text) {
   const piece = (word) => {
     const element = document.createElement(word.trim() === "" ? "span" : "b");
@@ -205,7 +205,7 @@ function command(code, text) {
   code.replaceChildren(...text.split(/([ \n]+)/).map(piece));
 }
 
-// Completes the commands with the URL of this server.
+// Adds the URL of this server to the commands.
 function address() {
   const base = new URL(".", location.href).href.replace(/\/$/, "");
   const store = base.split("://")[1] === DEFAULT_ADDRESS ? "" : ` --store ${base}`;
@@ -220,7 +220,7 @@ async function copy(button, code) {
     await navigator.clipboard.writeText(code.textContent);
     done = true;
   } catch {
-    // The clipboard API works on secure pages only. Copying a selection works everywhere.
+    // The clipboard API works on secure pages only. Copying a selection works on every page.
     getSelection().selectAllChildren(code);
     done = document.execCommand("copy");
   }

@@ -1,7 +1,7 @@
-//! The dashboard at `/`: a live list of streams, from the public API.
+//! The dashboard at `/`: a live list of streams, read from the public API.
 //!
-//! The page loads nothing from other hosts: its Content-Security-Policy forbids that, and inline scripts too. Its URLs are
-//! relative, so it also works under the base path of a proxy.
+//! The page loads nothing from other hosts. Its Content-Security-Policy forbids other hosts and inline scripts. Its
+//! URLs are relative, so the page also works under a base path behind a proxy.
 
 use axum::Router;
 use axum::http::header::{
@@ -25,7 +25,7 @@ fn asset(media_type: &'static str, content: &'static str) -> Asset {
     (headers, content)
 }
 
-/// Returns the routes of the page, its script and its style sheet.
+/// Returns the routes for the page, its script and its style sheet.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/", get(async || asset("text/html; charset=utf-8", include_str!("index.html"))))

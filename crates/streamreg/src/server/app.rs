@@ -14,7 +14,7 @@ use super::state::App;
 use super::{api, auth, descriptors, log};
 use crate::dashboard;
 
-/// Creates the router of the whole server. Needs a Tokio runtime.
+/// Creates the router for the whole server. Must be called within a Tokio runtime.
 pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Router {
     let event_readers =
         Arc::new(Semaphore::new(descriptors::reader_limit(options.event_readers).min(Semaphore::MAX_PERMITS)));
@@ -24,7 +24,7 @@ pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Rout
         .merge(api::routes())
         .merge(dashboard::routes())
         .fallback(async || Failure::unknown_path())
-        // The routes of the API have their own fallbacks; this one is for the dashboard.
+        // API routes have their own fallbacks. This fallback is for the dashboard.
         .method_not_allowed_fallback(async || Failure::method_not_allowed("GET, HEAD"))
         .layer(from_fn_with_state(app.clone(), auth::check))
         .layer(from_fn(log::each))

@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 use super::problem::{Failure, Result};
 use super::state::App;
 
-/// Passes reads and authorised writes on, and rejects other writes.
+/// Forwards reads and authorised writes, and rejects all other writes.
 pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if !reads && let Err(failure) = authorise(request.headers(), app.options.token.as_ref()) {
@@ -25,12 +25,12 @@ pub(super) async fn check(State(app): State<App>, request: Request, next: Next) 
 fn authorise(headers: &HeaderMap, token: Option<&Secret>) -> Result<()> {
     match token {
         Some(token) => match bearer(headers) {
-            // The time of the comparison depends on the length of the token only.
+            // The comparison time depends only on the length of the token.
             Some(given) if bool::from(given.ct_eq(token.reveal().as_bytes())) => Ok(()),
             _ => Err(Failure::unauthenticated()),
         },
-        // Without a token every local program may write. A web page of another host in a local browser may not:
-        // browsers send the page's origin with every write.
+        // Without a token, every local program may write. Web pages from other hosts must not write through a local
+        // browser. Browsers send the page's origin with every write, so the origin shows where the page comes from.
         None => match headers.get_all(ORIGIN).iter().all(|origin| origin.to_str().is_ok_and(is_local)) {
             true => Ok(()),
             false => Err(Failure::foreign_origin()),
@@ -46,7 +46,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     (values.next().is_none() && scheme.eq_ignore_ascii_case(b"bearer ")).then(|| token.trim_ascii())
 }
 
-/// Returns whether an origin (RFC 6454) is a page of this machine.
+/// Returns whether an origin (RFC 6454) belongs to a page served by this machine.
 fn is_local(origin: &str) -> bool {
     let Ok(uri) = origin.parse::<Uri>() else { return false };
     if uri.scheme().is_none() {

@@ -24,7 +24,7 @@ async fn string(app: &App, body: Body, limit: usize) -> Result<String> {
     String::from_utf8(bytes(app, body, limit).await?.into()).map_err(|_| Failure::invalid("the body is not UTF-8"))
 }
 
-/// Reads and discards a body that has no meaning, within the limits.
+/// Reads and discards a body that the request does not need, within the limits.
 pub(super) async fn ignore(app: &App, body: Body) -> Result<()> {
     bytes(app, body, MAX_BODY_BYTES).await.map(|_| ())
 }
@@ -34,13 +34,13 @@ pub(super) async fn json(app: &App, headers: &HeaderMap, body: Body) -> Result<S
     json_up_to(app, headers, body, MAX_BODY_BYTES).await
 }
 
-/// Reads a JSON body with a size limit of its own.
+/// Reads a JSON body, with a custom size limit.
 pub(super) async fn json_up_to(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Result<String> {
     require_media_type(headers, &[JSON])?;
     string(app, body, limit).await
 }
 
-/// Reads a merge patch, which may also be sent as plain JSON.
+/// Reads a merge patch. Plain `application/json` is accepted as well.
 pub(super) async fn merge_patch(app: &App, headers: &HeaderMap, body: Body) -> Result<String> {
     require_media_type(headers, &[MERGE_PATCH_JSON, JSON])?;
     string(app, body, MAX_BODY_BYTES).await

@@ -23,10 +23,10 @@ use tokio::time::{Sleep, sleep};
 
 use super::ServeOptions;
 
-/// Upper limit of the header timeout, because the HTTP library cannot handle arbitrarily long ones.
+/// Maximum header timeout. The HTTP library cannot handle arbitrarily long timeouts.
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
 
-/// Timeouts of a connection.
+/// Timeouts for a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
     header: Duration,
@@ -39,11 +39,11 @@ impl Timeouts {
     }
 }
 
-/// Handle of a request's connection, for handlers. It is an extension of the request.
+/// Handle through which a handler controls the request's connection. It is a request extension.
 #[derive(Clone)]
 pub(super) struct Peer {
     stopped: watch::Receiver<bool>,
-    /// Write timeout in milliseconds.
+    /// Timeout for blocked writes, in milliseconds.
     write_timeout: Arc<AtomicU64>,
 }
 
@@ -54,7 +54,7 @@ impl Peer {
         peer
     }
 
-    /// Sets the time after which a client that does not read is disconnected.
+    /// Sets how long a client may leave responses unread before it is disconnected.
     pub(super) fn set_write_timeout(&self, timeout: Duration) {
         self.write_timeout.store(millis(timeout), Ordering::Relaxed);
     }
@@ -66,7 +66,7 @@ impl Peer {
     }
 }
 
-/// Serves a connection until it ends, or until `stopped` is true and no request is in flight.
+/// Serves a connection until it closes. If `stopped` becomes true, serves it until no request is in flight.
 ///
 /// This replaces `axum::serve`, which has no timeout for request headers.
 pub(super) async fn run(
@@ -75,7 +75,7 @@ pub(super) async fn run(
     timeouts: Timeouts,
     stopped: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
-    // Responses are small and written at once. Without this option they are only slower.
+    // Responses are small and written at once, so Nagle's algorithm would only delay them.
     let _ = socket.set_nodelay(true);
     let mut peer = Peer::new(stopped, timeouts.write);
     let io = TokioIo::new(TimedWriter::new(socket, peer.write_timeout.clone()));
@@ -85,7 +85,7 @@ pub(super) async fn run(
         http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(timeouts.header).serve_connection(
             io,
             service_fn(move |mut request: Request<Incoming>| {
-                // The previous request on this connection may have changed the timeout.
+                // The previous request on this connection may have changed the timeout, so set it again.
                 handle.set_write_timeout(timeouts.write);
                 request.extensions_mut().insert(handle.clone());
                 app.call(request)
@@ -100,12 +100,12 @@ pub(super) async fn run(
     connection.await
 }
 
-/// A socket that fails with `TimedOut` if the peer does not read for too long.
+/// A socket that fails with `TimedOut` if a write stays blocked because the peer does not read.
 struct TimedWriter {
     socket: TcpStream,
     /// Timeout in milliseconds.
     timeout: Arc<AtomicU64>,
-    /// Set while a write is blocked.
+    /// Timer that runs while a write is blocked.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 

@@ -1,13 +1,14 @@
-//! The limit of file descriptors, and the number of event readers that it allows.
+//! The file descriptor limit, and the number of event readers that it allows.
 
-/// Descriptors of an event reader: its connection, and the store connection of its watch.
+/// Number of descriptors per event reader: one for its connection, one for its watch's connection to the store.
 const PER_READER: u64 = 2;
 /// Minimum number of descriptors that stay free for the listener, the store, the log and other clients.
 const RESERVED: u64 = 64;
 
-/// Raises the soft limit of file descriptors to the hard limit. Many systems start with 1 024 and allow far more.
+/// Raises the soft file descriptor limit to the hard limit. On many systems, the soft limit is 1 024 and the hard limit
+/// is far higher.
 ///
-/// If that fails, the limit stays, and [`serve`](super::serve) accepts fewer event readers.
+/// If this fails, the limit does not change, and [`serve`](super::serve) accepts fewer event readers.
 pub fn raise_descriptor_limit() {
     #[cfg(unix)]
     {
@@ -22,7 +23,7 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Returns the number of event readers, at most `wanted`, that leaves enough descriptors for other clients.
+/// Returns how many event readers, at most `wanted`, leave enough descriptors for other clients.
 pub(super) fn reader_limit(wanted: usize) -> usize {
     let Some(limit) = limit() else { return wanted };
     let readers = wanted.min(readers_within(limit));
@@ -41,7 +42,7 @@ fn readers_within(limit: u64) -> usize {
     usize::try_from(left / PER_READER).unwrap_or(usize::MAX).max(1)
 }
 
-/// Returns the current limit; `None` if there is no limit.
+/// Returns the current limit, or `None` if there is no limit.
 fn limit() -> Option<u64> {
     #[cfg(unix)]
     return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;

@@ -1,8 +1,8 @@
-//! The store as the server uses it: lists and summaries come from a local view, everything else from the store.
+//! The store for the server: lists and summaries come from a local view, everything else from the store itself.
 //!
-//! The view chooses the streams of a page and the store confirms them, so that a list shows their current records. A write
-//! through this server is in its next list: before the view answers, it is brought past the last change that this server
-//! wrote. If the view cannot answer in time, the store does.
+//! The view chooses the streams of a page and the store confirms them, so that a list shows their current records. A
+//! write through this server is in its next list: before the view answers, it is brought past the last change that this
+//! server wrote. If the view cannot answer in time, the store does.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use stream_registry::{
 };
 use tokio::time::timeout;
 
-/// Upper bound of the wait for the store, to update the view or to confirm the streams of a page.
+/// Maximum time to wait for the store when updating the view or confirming the streams on a page.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause before the next attempt after the store timed out.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
@@ -30,23 +30,23 @@ pub(super) struct Lists {
     view: View,
     /// The view serves lists while it is at most this old.
     max_age: Duration,
-    /// Number of writes through this server that registered or unregistered a stream or changed its state.
+    /// Number of writes through this server that registered or unregistered a stream, or changed its state.
     written: AtomicU64,
-    /// Number of these writes that the view shows for certain.
+    /// Number of those writes that the view is certain to show.
     shown: AtomicU64,
-    /// One list brings the view up to date at a time; the others wait for it.
+    /// Lock that lets one list at a time update the view, while the others wait.
     catching_up: tokio::sync::Mutex<()>,
-    /// When the view last failed to show the last write in time.
+    /// When the view last failed to show the latest write in time.
     catch_up_failed: Mutex<Option<Instant>>,
     /// When the store last failed to confirm a page in time.
     confirm_failed: Mutex<Option<Instant>>,
 }
 
-/// Counts a write when it completes or is cancelled, because a cancelled write may have been applied.
+/// Counts a write when it completes or is cancelled. A cancelled write may have been applied.
 struct Counted<'a>(Option<&'a AtomicU64>);
 
 impl Counted<'_> {
-    /// Does not count the write if it certainly never reached the store.
+    /// Does not count the write if it is certain that it never reached the store.
     fn result<T>(self, result: Result<T>) -> Result<T> {
         if result.as_ref().is_err_and(never_applied) {
             self.forget();
@@ -72,7 +72,7 @@ fn never_applied(error: &Error) -> bool {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it is locked.
+    // No code panics while it holds the lock.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -113,7 +113,7 @@ impl Lists {
         self.view.is_ready() && self.view.age() <= self.max_age
     }
 
-    /// Returns whether the view answers although it may not show the last writes, because the store cannot.
+    /// Returns whether lists come from the view, even if it may lack the latest writes, because the store is failing.
     fn view_can_replace(&self, error: &Error) -> bool {
         error.is_retryable() && error.kind() != ErrorKind::Closed && self.is_view_fresh()
     }
@@ -145,11 +145,11 @@ impl Lists {
         caught_up.inspect_err(|_| failed_now(&self.catch_up_failed))
     }
 
-    /// Brings the view past this many writes of this server.
+    /// Updates the view so that it shows this many of the server's writes.
     async fn show(&self, wanted: u64) -> Result<()> {
         let _alone = self.catching_up.lock().await;
         if self.shown.load(Ordering::Acquire) < wanted {
-            // Writes that complete from here on may be missing.
+            // Writes that complete after this point may be missing.
             let written = self.written.load(Ordering::Acquire);
             match self.store.list_page(None, NonZeroU32::MIN).await?.revision {
                 Some(tail) => self.view.reached(&tail).await,
@@ -160,11 +160,11 @@ impl Lists {
         self.view.confirm_writes().await
     }
 
-    /// Answers a query from the view, with current records while the store answers in time.
+    /// Answers a query from the view. Records are read from the store if it responds in time.
     async fn find_in(&self, view: &View, query: &Query) -> Result<Page> {
         if !is_recent(&self.confirm_failed) {
             match timeout(STORE_TIMEOUT, view.find_fresh(query)).await {
-                // The other errors say that the store cannot be read now.
+                // All other errors mean that the store cannot be read now.
                 Ok(Err(error))
                     if matches!(
                         error.kind(),
@@ -188,7 +188,7 @@ fn page_of(found: Found, query: &Query) -> Page {
     let streams = found.streams.into_iter().map(Arc::unwrap_or_clone).collect();
     let mut page = Page::new(streams, found.next, found.total);
     page.revision = found.revision;
-    // Once per list, not once per page.
+    // The check runs once per list, not once per page.
     page.unreadable = if query.cursor.is_none() { found.unreadable } else { 0 };
     page
 }

@@ -13,7 +13,7 @@ use super::problem::Cause;
 /// Logs method, path, status and duration of a request.
 ///
 /// Routine requests are logged at debug, changes and rejected requests at info, and failures at warn or error. Queries
-/// and headers are left out because they may contain private data.
+/// and headers are not logged because they may contain private data.
 pub(super) async fn each(request: Request, next: Next) -> Response {
     let start = Instant::now();
     let method = request.method().clone();
@@ -32,7 +32,7 @@ pub(super) async fn each(request: Request, next: Next) -> Response {
     response
 }
 
-/// Returns whether a request is frequent: reads, heartbeats and statistics, which may arrive hundreds of times a second.
+/// Returns whether a request is routine. Reads, heartbeats and statistics may arrive hundreds of times a second.
 fn is_routine(method: &Method, path: &str) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
         || path.ends_with("/heartbeat")

@@ -32,14 +32,14 @@ use tokio::task::JoinSet;
 pub use descriptors::raise_descriptor_limit;
 pub use options::ServeOptions;
 
-/// Pause after a failed accept, for example if the process has no more file descriptors.
+/// Pause after failing to accept a connection, for example because the process has no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Checks that a server without a token listens on loopback only: otherwise anyone could write.
+/// Checks that a server without a token listens only on loopback. On another address, anyone could write.
 ///
 /// # Errors
 ///
-/// Returns a message that names the remedy if the address is not loopback and there is no token.
+/// Returns a message with the remedy if the address is not loopback and there is no token.
 pub fn check_listen(addr: &SocketAddr, has_token: bool) -> Result<(), String> {
     if has_token || addr.ip().to_canonical().is_loopback() {
         return Ok(());
@@ -52,13 +52,13 @@ pub fn check_listen(addr: &SocketAddr, has_token: bool) -> Result<(), String> {
 
 /// Serves a registry on a listener until `shutdown` completes.
 ///
-/// The server then stops accepting connections and closes idle ones. Requests in flight have [`ServeOptions::grace`] to
-/// finish. The registry stays open.
+/// When `shutdown` completes, the server stops accepting connections and closes idle ones. Requests in flight then have
+/// [`ServeOptions::grace`] to finish. The registry stays open.
 ///
 /// # Errors
 ///
-/// Returns `InvalidInput` if [`check_listen`] rejects the address of the listener, and the error of the listener if its
-/// address cannot be read. Failed connections are only logged.
+/// Returns `InvalidInput` if [`check_listen`] rejects the address of the listener. Returns an I/O error if this address
+/// cannot be read. Failed connections are only logged.
 ///
 /// # Cancel safety
 ///

@@ -14,25 +14,25 @@ use stream_registry::Secret;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServeOptions {
-    /// Token that writes need as `Authorization: Bearer`. Default: none, which restricts the server to loopback.
+    /// Token that writes must send as `Authorization: Bearer`. Default: none, which restricts the server to loopback.
     pub token: Option<Secret>,
-    /// Timeout of the request headers, and of an idle connection. Default: 20 seconds.
+    /// Maximum time to receive the headers of a request, and to keep an idle connection open. Default: 20 seconds.
     pub header_timeout: Duration,
-    /// Timeout of a request body. Default: 10 seconds.
+    /// Maximum time to receive the body of a request. Default: 10 seconds.
     pub body_timeout: Duration,
-    /// Time after which a client that does not read the response is disconnected. Default: 30 seconds.
+    /// Time after which a client that does not read its response is disconnected. Default: 30 seconds.
     pub write_timeout: Duration,
-    /// Maximum number of concurrent event readers. Each one has its own watch of the store. Default: 1 000.
+    /// Maximum number of concurrent event readers. Each reader has its own watch of the store. Default: 1 000.
     ///
-    /// A reader needs two file descriptors, so a low limit of file descriptors reduces this number.
+    /// A reader needs two file descriptors, so a low file descriptor limit reduces this number.
     pub event_readers: usize,
     /// Time after which an event reader that does not read is disconnected. Default: 10 seconds.
     pub event_timeout: Duration,
-    /// Maximum age of the local view that lists come from. Default: 15 seconds.
+    /// Maximum age of the local view from which lists are served. Default: 15 seconds.
     ///
-    /// If the view is older, lists come from the store. With zero they always do.
+    /// If the view is older than this, lists come from the store. With zero, lists always come from the store.
     pub max_view_age: Duration,
-    /// Time for requests in flight to finish when the server stops. Default: 10 seconds.
+    /// Time that requests in flight have to finish when the server stops. Default: 10 seconds.
     pub grace: Duration,
 }
 
@@ -52,28 +52,28 @@ impl Default for ServeOptions {
 }
 
 impl ServeOptions {
-    /// Sets the token that writes need.
+    /// Sets the token that writes must send.
     #[must_use]
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Sets the timeout of the request headers, and of an idle connection.
+    /// Sets the maximum time to receive the headers of a request, and to keep an idle connection open.
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
         self
     }
 
-    /// Sets the timeout of a request body.
+    /// Sets the maximum time to receive the body of a request.
     #[must_use]
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.body_timeout = timeout;
         self
     }
 
-    /// Sets the time after which a client that does not read is disconnected.
+    /// Sets the time after which a client that does not read its response is disconnected.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
@@ -94,14 +94,14 @@ impl ServeOptions {
         self
     }
 
-    /// Sets the maximum age of the local view that lists come from.
+    /// Sets the maximum age of the local view from which lists are served.
     #[must_use]
     pub fn max_view_age(mut self, age: Duration) -> Self {
         self.max_view_age = age;
         self
     }
 
-    /// Sets the time for requests in flight to finish.
+    /// Sets the time that requests in flight have to finish when the server stops.
     #[must_use]
     pub fn grace(mut self, time: Duration) -> Self {
         self.grace = time;

@@ -1,4 +1,4 @@
-//! Ids in paths, query parameters and headers, parsed strictly: a misspelt parameter is rejected, not ignored.
+//! Strict parsing of ids in paths, query parameters and headers: a misspelt parameter is rejected, not ignored.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -30,12 +30,12 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Parses a query that may have the `known` parameters, each at most once.
+    /// Parses a query that may contain the `known` parameters, each at most once.
     pub(super) fn read(uri: &Uri, known: &[&str]) -> Result<Self> {
         Self::read_repeating(uri, known, &[])
     }
 
-    /// Parses a query like [`read`](Self::read), but the `repeating` parameters may occur several times.
+    /// Parses a query like [`read`](Self::read), except that each `repeating` parameter may occur several times.
     pub(super) fn read_repeating(uri: &Uri, known: &[&str], repeating: &[&str]) -> Result<Self> {
         let mut params: Vec<(String, String)> = Vec::new();
         for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -60,7 +60,7 @@ impl Params {
         Ok(Self(params))
     }
 
-    /// Rejects every parameter.
+    /// Rejects all parameters.
     pub(super) fn none(uri: &Uri) -> Result<()> {
         Self::read(uri, &[]).map(|_| ())
     }

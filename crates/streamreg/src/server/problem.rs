@@ -8,18 +8,18 @@ use stream_registry::registry::Operation;
 use stream_registry::stream::InvalidValue;
 use stream_registry::{Error, ErrorKind, StreamId};
 
-/// A failed request.
+/// The error response for a failed request.
 #[derive(Debug)]
 pub(super) struct Failure {
     problem: Box<Problem>,
     headers: Vec<(HeaderName, &'static str)>,
-    /// The error with all details, for the log.
+    /// The error with all details. Used for the log.
     cause: Option<Error>,
 }
 
 pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// The error behind a response, for the log. It is an extension of the response.
+/// The error behind a response. The log reads it as a response extension.
 #[derive(Clone, Debug)]
 pub(super) struct Cause(pub(super) Error);
 
@@ -33,7 +33,7 @@ impl Failure {
         Self { problem: Box::new(problem), headers: Vec::new(), cause: None }
     }
 
-    /// Creates the failure of an invalid request.
+    /// Creates the failure for an invalid request.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidArgument.as_str(), detail)
     }
@@ -72,7 +72,7 @@ impl Failure {
     pub(super) fn too_many_readers() -> Self {
         let detail = "too many event readers; try again later or use another server";
         let mut failure = Self {
-            // Clients that wait for a free reader must not keep a connection open.
+            // A client that retries until a reader is free must not keep its connection open.
             headers: vec![(RETRY_AFTER, "5"), (CONNECTION, "close")],
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unavailable.as_str(), detail)
         };
@@ -93,7 +93,7 @@ impl Failure {
         }
     }
 
-    /// Adds the operation and the stream, unless they are known already.
+    /// Adds the operation and the stream unless the error already has them.
     pub(super) fn about(mut self, operation: Operation, id: Option<&StreamId>) -> Self {
         self.problem.operation.get_or_insert_with(|| operation.as_str().to_owned());
         if let Some(id) = id {
@@ -114,7 +114,7 @@ impl From<Error> for Failure {
         let status = status_of(error.kind());
         let mut problem = Box::new(Problem::from_error(&error, title(status)));
         if error.kind() == ErrorKind::Unauthenticated {
-            // The store rejected the credentials of the server. The client's credentials are not the cause.
+            // The store rejected the server's credentials. The client's credentials are not at fault.
             (problem.status, problem.title) = (403, title(403).to_owned());
             problem.code = ErrorKind::Denied.as_str().to_owned();
         }

@@ -10,9 +10,9 @@ use super::options::ServeOptions;
 /// State that all handlers share.
 #[derive(Clone, Debug)]
 pub(super) struct App {
-    /// The store, with lists from a view.
+    /// The store. Its lists come from a view.
     pub(super) registry: Arc<dyn Registry>,
     pub(super) options: Arc<ServeOptions>,
-    /// Permits of event readers.
+    /// Permits that limit the number of event readers.
     pub(super) event_readers: Arc<Semaphore>,
 }

@@ -1,4 +1,4 @@
-//! The program as a process: help, and every verb against a server of its own.
+//! The program as a process: help, and every command with its own server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
@@ -11,7 +11,7 @@ use testkit::free_port;
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) fn program(args: &[&str]) -> Command {
-    // The program must not inherit ignored signals, which the tests have in the background or under nohup.
+    // The program must not inherit ignored signals. The tests have some if they run in the background or under nohup.
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_streamreg")]);
     command.args(args).env_remove("STREAMREG_STORE").env_remove("RUST_LOG").stdin(Stdio::null());
@@ -360,7 +360,7 @@ fn streams_expire_after_the_ttl_of_the_server() {
 fn demo_registers_streams_and_unregisters_them_at_the_end() {
     let server = Server::start(&[]);
     let mut demo = Running::start(&["demo", "--seed", "7", "--store", &server.url]);
-    demo.line_with("made-up streams on http://");
+    demo.line_with("simulated streams on http://");
     until("the streams receive media", || {
         let live = server.streams();
         let busy = live.iter().filter(|stream| stream["status"] == "active" && stream["bytes_received"] != 0).count();

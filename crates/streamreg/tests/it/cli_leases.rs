@@ -44,7 +44,7 @@ impl Served {
     pub(super) fn run(&self, args: &[&str], script: &str) -> Running {
         let shell = ["--", "sh", "-c", script];
         let mut command = program(&[&["run", "--store", &self.url()], &CAM[..], args, &shell].concat());
-        // In its own process group, the program is never in the foreground of the terminal that runs the tests.
+        // Run the program in its own process group, so that it is never in the terminal's foreground.
         Running::spawn(command.process_group(0))
     }
 
@@ -142,7 +142,7 @@ async fn register_hold_unregisters_when_stdout_fails() {
 #[cfg(target_os = "linux")]
 async fn register_hold_keeps_its_stream_and_exits_on_signals_when_stdout_is_blocked() {
     let (reader, mut full_pipe) = std::io::pipe().unwrap();
-    // This fills the pipe, so that writing the id blocks.
+    // The output fills the pipe, so that writing the id blocks.
     std::io::Write::write_all(&mut full_pipe, &[0; 64 * 1024]).unwrap();
     let served = Served::start().await;
     let mut command = program(&[&["register", "--hold", "--store", &served.url()], &CAM[..]].concat());
@@ -336,7 +336,7 @@ async fn run_stops_its_command_when_the_stream_is_lost() {
     assert_eq!(served.registry.inner.get(&id("cam1")).await.unwrap(), theirs);
     assert_eq!(served.ends(), []);
 
-    // If it does not, it is killed.
+    // A command that ignores SIGTERM is killed.
     served.unregister_by_force().await;
     let script = "trap '' TERM; echo \"process $$\" >&2; while :; do sleep 0.05; done";
     let mut running = served.run(&["--grace", "200ms"], script);

@@ -161,7 +161,7 @@ fn demo_on_redis_leaves_no_stream() {
     let redis = Redis::start();
     let file = redis.store_file();
     let mut demo = Running::start(&["demo", "--seed", "3", "--store-file", file.to_str().unwrap()]);
-    demo.line_with("made-up streams on redis+unix://");
+    demo.line_with("simulated streams on redis+unix://");
     until("the streams receive media", || {
         let (_, records, _) = redis.run(&["list", "--output", "jsonl"]);
         records.lines().filter(|record| record.contains(r#""status":"active""#)).count() >= 10

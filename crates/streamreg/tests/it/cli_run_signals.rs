@@ -75,7 +75,7 @@ fn run_script(served: &Served, script: &Path, redirection: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn command_receives_each_ctrl_c_at_a_terminal_once() {
-    // Independent of the command's standard input.
+    // The result must not depend on the command's standard input.
     for redirection in ["", "</dev/null"] {
         let served = Served::start().await;
         let folder = tempfile::tempdir().unwrap();
@@ -159,7 +159,7 @@ async fn signal_during_registration_leaves_no_stream_and_starts_no_command() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn second_signal_exits_at_once_when_the_store_is_unresponsive() {
-    // During the registration …
+    // First case: a signal arrives during the registration.
     let served = Served::start().await;
     served.registry.set_blocked(true);
     let mut running = served.run(&[], "echo started >&2");
@@ -170,7 +170,7 @@ async fn second_signal_exits_at_once_when_the_store_is_unresponsive() {
     running.line_with("did not wait for the store");
     assert_eq!(running.ended(), Some(128 + 2));
 
-    // … and after the command has exited. Its status takes precedence if it failed.
+    // Second case: it arrives after the command has exited. A failed command's status takes precedence.
     for (code, expected) in [(3, 3), (0, 128 + 2)] {
         let served = Served::start().await;
         let script = format!("trap 'exit {code}' TERM; echo ready >&2; while :; do sleep 0.05; done");

@@ -1,4 +1,4 @@
-//! Each verb on a store in this process.
+//! Each command on a store in the test's own process.
 
 use std::num::NonZeroU32;
 use std::sync::Mutex;

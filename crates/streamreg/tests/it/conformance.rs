@@ -1,4 +1,4 @@
-//! The suite of behaviours on Redis and over HTTP.
+//! Runs the conformance suite on Redis and over HTTP.
 
 #![allow(clippy::expect_used, reason = "a failed step is a failed test")]
 
@@ -55,7 +55,7 @@ struct OpenRedis {
 }
 
 impl OpenRedis {
-    /// Sends one command as another program would, past the store under test.
+    /// Sends a command directly to Redis, as another program would.
     async fn raw<T: redis::FromRedisValue>(&self, command: &mut redis::Cmd) -> T {
         let mut connection = self.raw.get_multiplexed_async_connection().await.expect("the server answers");
         command.query_async(&mut connection).await.expect("the command is good")
@@ -113,13 +113,13 @@ impl Instance for OpenRedis {
     }
 }
 
-/// What an HTTP server serves.
+/// The store behind an HTTP server.
 enum Behind {
     Memory,
     Redis(Redis),
 }
 
-/// A server of its own for each registry.
+/// Opens a new server for each registry.
 struct Http(Behind);
 
 #[async_trait]
@@ -135,13 +135,13 @@ impl Subject for Http {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port can be opened");
         let url = format!("http://{}", listener.local_addr().expect("a listener has an address"));
         let (stop, stopped) = oneshot::channel::<()>();
-        // A view shows the writes of other programs at its next reconciliation, but the suite looks at once.
+        // A view shows other programs' writes only at its next reconciliation, but the suite reads at once.
         let mut options = ServeOptions::default();
         if redis.is_some() {
             options.max_view_age = Duration::ZERO;
         }
         tokio::spawn(serve(served, listener, options, async move {
-            // Also when the sender is dropped, which is how a behaviour ends.
+            // This also completes when the sender is dropped, which happens at the end of each behaviour.
             let _ = stopped.await;
         }));
         let registry = connect_with(&url, &ConnectOptions::default()).await?;
@@ -190,7 +190,7 @@ impl Instance for OpenHttp {
     }
 }
 
-/// Every behaviour passes, and none drops out unseen where Redis is behind it.
+/// Asserts that every behaviour passes and that none is skipped.
 async fn all_pass(subject: Arc<dyn Subject>) {
     let report = run(subject).await;
     report.assert_passed();

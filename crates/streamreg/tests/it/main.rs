@@ -1,5 +1,5 @@
-//! The one integration-test binary.
-// All of it is tests, helpers between them too; clippy knows only functions with `#[test]`.
+//! All integration tests, in one binary.
+// Helpers count as tests too, but clippy recognises only functions with `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cli;

@@ -85,7 +85,7 @@ async fn list_shows_streams_and_follows_changes() {
     tab.until("document.getElementById('summary').textContent === '2 live: 1 active, 1 error'");
     let shown = "[...document.querySelectorAll('tbody th')].map((cell) => cell.textContent).join()";
     assert_eq!(tab.text(shown), "cam2,cam3");
-    // A row that remains is the same element, so a selection in it remains too.
+    // If a stream remains, so does its row element, and a selection in the row survives.
     assert_eq!(tab.eval("kept === document.querySelector('tbody tr')"), true);
 
     registry.unregister(&id("cam2")).await.unwrap();

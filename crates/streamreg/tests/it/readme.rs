@@ -1,8 +1,9 @@
-//! The console blocks of the README and of pages in docs, run as they stand and compared.
+//! Runs the console blocks of the README and of pages in docs exactly as written, and compares the output.
 //!
-//! A line that begins with `$ ` is a command, which runs at a terminal. If it ends with a backslash, the next line continues
-//! it. The following lines are its complete output. `…` in a line matches any non-empty string, and a line of only `…`
-//! matches any number of lines. The default ports in commands and output are replaced by those of the test's own servers.
+//! A line that begins with `$ ` is a command, which runs at a terminal. If it ends with a backslash, the next line
+//! continues it. The following lines are its complete output. `…` in a line matches any non-empty string, and a line of
+//! only `…` matches any number of lines. The default ports in commands and output are replaced by those of the test's
+//! own servers.
 //! `serve` and `demo` keep running. Other commands fail the test.
 
 use std::collections::HashMap;
@@ -23,11 +24,11 @@ const PAGES: [(&str, &str); 4] = [
     ("docs/interop.md", include_str!("../../../../docs/interop.md")),
 ];
 
-/// Addresses of the servers in the README.
+/// Server addresses that the README uses.
 const HTTP: &str = "127.0.0.1:8580";
 const REDIS: &str = "127.0.0.1:6379";
 
-/// Commands that are not run here, and why.
+/// Commands that this test does not run, each with the reason.
 const NOT_RUN: [(&str, &str); 1] =
     [("cargo install --locked --path crates/streamreg", "builds for minutes; the binary under test is on the path")];
 
@@ -271,7 +272,7 @@ fn every_fenced_block_is_tested() {
     for (page, text) in PAGES {
         for (language, number, block) in blocks(text) {
             match language {
-                // Run above.
+                // Tested by `readme_commands_print_the_documented_output`.
                 "console" => {}
                 // A list with values that change, so only its columns are compared.
                 "text" => {

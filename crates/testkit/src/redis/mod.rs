@@ -17,15 +17,15 @@ use crate::{free_port, wait_until};
 /// The user that the helpers log in as, so that a test may restrict every other user.
 const ADMIN: &str = "testkit";
 const ADMIN_PASSWORD: &str = "testkit";
-/// Upper bound of a server's start on a busy machine.
+/// Maximum time for a server to start on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// Data of a server after a restart.
+/// Data that a server has after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// None, as after a restart without persistence.
+    /// No data, as after a restart without persistence.
     Empty,
-    /// Everything the server held when it was stopped. A server that was killed earlier keeps its last saved data.
+    /// All data that the server had when it was stopped. A server that was killed earlier has its last saved data.
     Kept,
 }
 
@@ -67,7 +67,7 @@ impl RedisServer {
     async fn launch(builder: RedisBuilder) -> Self {
         let folder = tempfile::Builder::new().prefix("redis").tempdir().expect("a temporary folder can be created");
         let mut server = Self { process: None, builder, folder, port: None };
-        // Another process may take the port between the moment it was found free and the start of the server.
+        // Another process may take the port after it was found free and before the server starts.
         for attempt in 1.. {
             server.port = server.builder.tcp.then(free_port);
             match server.spawn().await {
@@ -153,7 +153,8 @@ impl RedisServer {
         self.process.as_ref().expect("the server is not running").pid()
     }
 
-    /// Runs a command with `redis-cli`, as a user with all permissions, and returns its output without the final newline.
+    /// Runs a command with `redis-cli`, as a user with all permissions, and returns its output without the final
+    /// newline.
     ///
     /// Returns the message of an error reply (`WRONGTYPE …`), and an empty string if the server is unreachable.
     ///

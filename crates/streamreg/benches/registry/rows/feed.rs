@@ -1,6 +1,6 @@
-//! The change feed: the time from the call of a change until a watcher receives its event.
+//! The change feed: the time from the start of a write call until a watcher receives its event.
 //!
-//! A change is committed after its call, so this is an upper limit of the time from commit to watcher.
+//! The change is committed after the call starts, so the result is an upper bound for the time from commit to watcher.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::report::{Line, verdict};
 
 /// Changes per second.
 pub(super) const RATE: u64 = 2_000;
-/// Target of the 99th percentile of this time.
+/// Target: maximum 99th percentile of this time.
 const LIMIT: Duration = Duration::from_millis(5);
 
-/// Makes `count` changes at `RATE`, each with a unique status. Returns the time of each call.
+/// Makes `count` changes at `RATE`, each with a unique status. Returns when each call started.
 pub(super) async fn change(registry: &Shared, ids: &[StreamId], count: u64) -> Result<HashMap<u64, Instant>> {
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
     let mut number = 0;
@@ -32,7 +32,7 @@ pub(super) async fn change(registry: &Shared, ids: &[StreamId], count: u64) -> R
         for number in number..due {
             let registry = Arc::clone(registry);
             let id = ids[usize::try_from(number)? % ids.len()].clone();
-            // Each status is new, because an equal status would not be a change.
+            // Setting a status that the stream already has would not be a change.
             let status = format!("n{number}").parse()?;
             called.insert(number, Instant::now());
             writers.push(tokio::spawn(async move { registry.update_status(&id, status).await }));
@@ -75,7 +75,7 @@ pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Line> {
     let p99 = percentile(&delays, 0.99);
     Ok(Line {
         row: "commit to watcher".into(),
-        contender: format!("{} statuses, {:.0} per second", delays.len(), count as f64 / elapsed.as_secs_f64()),
+        candidate: format!("{} statuses, {:.0} per second", delays.len(), count as f64 / elapsed.as_secs_f64()),
         figure: format!("p50 {} µs, p99 {p99} µs, max {} µs", percentile(&delays, 0.5), delays.last().unwrap_or(&0)),
         target: "p99 ≤ 5 ms".into(),
         met: verdict(Some(u128::from(p99) <= LIMIT.as_micros())),

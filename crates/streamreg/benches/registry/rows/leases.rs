@@ -1,4 +1,4 @@
-//! Leases: the speed of their batched heartbeats, and the cost of 100 000 idle leases.
+//! Leases: the speed of their batched heartbeats, and the cost of 100 000 leases that report nothing.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -13,39 +13,39 @@ use crate::bytes::resident;
 use crate::figures::{Sample, Target, Unit, thousands};
 use crate::load::{Call, drive};
 use crate::ours::{self, Shared};
-use crate::report::{self, Contender, Line, compare, verdict};
+use crate::report::{self, Candidate, Line, compare, verdict};
 use crate::{Result, streams};
 
-/// Number of leases per batch, the same as the library sends.
+/// Number of leases per batch, the same as in the library.
 const BATCH: usize = 125;
 /// Number of batches in flight.
 const WRITERS: usize = 4;
-/// Upper limit of the time that a script call may block the server, in microseconds.
+/// Maximum time for which a script call may block the server, in microseconds.
 const LIMIT_MICROS: u64 = 3_000;
 const PREFIX: &str = "leased:streams:";
 const SCRIPTS: &[&str] = &["evalsha", "eval", "time"];
 
-/// Number of leases that one process holds.
+/// Number of leases held by one process.
 const HELD: usize = 100_000;
-/// Interval between two heartbeats of a lease.
+/// Time between two heartbeats of a lease.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Upper limit of the processor time used by Redis, as a share of one core.
+/// Maximum processor time that Redis uses, as a share of one core.
 const REDIS_SHARE: f64 = 0.12;
-/// Upper limit of the processor time used by the process that holds the leases, as a share of one core.
+/// Maximum processor time that the process with the leases uses, as a share of one core.
 const PROCESS_SHARE: f64 = 0.10;
-/// Upper limit of the memory per lease in addition to the record, in bytes.
+/// Maximum memory per lease, without the record, in bytes.
 const BYTES: f64 = 300.0;
 
-/// Compares batches of heartbeats that check epochs with single heartbeats of the baseline.
+/// Compares batched heartbeats that check epochs with single heartbeats sent by the baseline.
 pub(super) async fn batches(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     note("leased heartbeats");
     let registry = ours::connect(&setup.server.url(), PREFIX).await?;
     let leased = Arc::new(register(&registry).await?);
     let target = Target { rate: Some(3.0), server: Some(0.45), ..Target::default() };
-    let contender = |name, target| Contender { name, samples: Vec::new(), target };
+    let candidate = |name, target| Candidate { name, samples: Vec::new(), target };
     let mut sides = [
-        contender("A, single calls, 64 callers", Target::default()),
-        contender("ours, batches of 125 with epochs", target),
+        candidate("A, single calls, 64 callers", Target::default()),
+        candidate("ours, batches of 125 with epochs", target),
     ];
     let baseline = setup.baseline.clone();
     for _ in 0..setup.args.rounds() {
@@ -76,7 +76,7 @@ pub(super) async fn batches(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     let longest = calls.last().copied().unwrap_or(0);
     lines.push(Line {
         row: "leased heartbeats, streams".into(),
-        contender: format!("{} script calls", calls.len()),
+        candidate: format!("{} script calls", calls.len()),
         server: format!("p99 {} µs, max {longest} µs", crate::figures::percentile(&calls, 0.99)),
         target: "no script call over 3 ms".into(),
         met: verdict(Some(longest <= LIMIT_MICROS)),
@@ -135,7 +135,7 @@ async fn write(registry: &Shared, leased: &Arc<Vec<(StreamId, Epoch)>>, time: Du
     Ok(done)
 }
 
-/// Measures the processor time of Redis and of a separate process that holds 100 000 leases.
+/// Measures the processor time that Redis uses, and that a separate process uses to hold 100 000 leases.
 pub(super) async fn held(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     note("100 000 leases");
     let url = setup.server.url();
@@ -153,9 +153,9 @@ pub(super) async fn held(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     let redis = (setup.server.cpu().await? - before) / start.elapsed().as_secs_f64();
     let process: f64 = share?.parse()?;
     child.wait()?;
-    let line = |contender: &str, figure: String, target: String, met: bool| Line {
+    let line = |candidate: &str, figure: String, target: String, met: bool| Line {
         row: format!("{} leases, written every {} s", thousands(HELD as f64), INTERVAL.as_secs()),
-        contender: contender.into(),
+        candidate: candidate.into(),
         figure,
         target,
         met: verdict(Some(met)),
@@ -176,14 +176,14 @@ pub(super) async fn held(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
 
 /// Holds the leases, in a separate process.
 ///
-/// Prints the bytes per lease and, two intervals later, the share of a core that the process used in that time.
+/// Prints the bytes per lease. Two intervals later, it prints the share of a core that the process used in that time.
 pub(crate) fn hold(url: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let registry = ours::connect(url, "held:streams:").await?;
         let leases = Leases::new(registry, LeaseOptions::default().heartbeat(INTERVAL));
         let before = resident()?;
-        // The leases hold the same number of records, so the difference is the cost of the leases themselves.
+        // The records already exist, so the memory growth is the cost of the leases alone.
         let records: Vec<Stream> = (0..HELD).map(streams::stream).collect::<Result<_>>()?;
         let record_bytes = resident()? - before;
         let mut held = Vec::with_capacity(HELD);
@@ -195,20 +195,20 @@ pub(crate) fn hold(url: &str) -> Result<()> {
         }
         let lease_bytes = resident()? - before - record_bytes;
         let added = lease_bytes.saturating_sub(record_bytes) / u64::try_from(HELD)?;
-        // Skips the first interval, in which all leases are due at the same time.
+        // Skips the first interval, because all leases are due at the same time then.
         tokio::time::sleep(INTERVAL).await;
         report::print(&added.to_string())?;
         let (spent, start) = (cpu("self")?, Instant::now());
         tokio::time::sleep(INTERVAL * 2).await;
         report::print(&format!("{:.5}", (cpu("self")? - spent) / start.elapsed().as_secs_f64()))?;
-        // Exits without releasing the leases, which would log 100 000 warnings. They expire on their own.
+        // Exits without releasing the leases, so they expire. Dropping them would log 100 000 warnings.
         std::process::exit(0);
     })
 }
 
-/// Returns the processor time that a process has used, in seconds; `self` is this process.
+/// Returns the processor time that a process has used, in seconds. The id `self` means this process.
 pub(super) fn cpu(process: &str) -> Result<f64> {
-    // utime and stime, in hundredths of a second (proc_pid_stat(5)); the second field may contain spaces.
+    // utime and stime, in hundredths of a second (proc_pid_stat(5)). The process name in field 2 may contain spaces.
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let rest = stat.rsplit_once(") ").ok_or("unexpected format of /proc/PID/stat")?.1;
     let ticks: Vec<f64> = rest.split(' ').skip(11).take(2).map(str::parse).collect::<std::result::Result<_, _>>()?;

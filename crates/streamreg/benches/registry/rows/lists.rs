@@ -1,7 +1,7 @@
-//! Lists, searches and summaries of a server: the cost of a page should not grow with the number of streams.
+//! Lists, searches and summaries from a server: the cost of a page should not grow with the number of streams.
 //!
-//! Each server runs in a separate process with a memory store, so that its processor time can be read. Lists are compared
-//! with a bare handler in the same process, which always returns the same page.
+//! Each server runs in a separate process with a memory store, so that its processor time can be measured. The rows
+//! compare lists with a bare handler in the same process, which always returns the same page.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -29,19 +29,19 @@ use crate::{Result, streams};
 
 /// Path of the requested page.
 const PAGE: &str = "/api/v1/streams?limit=100";
-/// Number of connections in the rate row.
+/// Number of connections in the row that measures pages per second.
 const CONNECTIONS: usize = 64;
-/// Number of streams in the rate row.
+/// Number of streams in the row that measures pages per second.
 const STREAMS: usize = 10_000;
-/// Target: lower limit of the rate of the server, relative to the bare handler.
+/// Target: minimum rate of the server, relative to the bare handler.
 const RATE: f64 = 0.15;
-/// Target: upper limit of the growth in cost from 1 000 streams to the large registry.
+/// Target: maximum growth in cost from 1 000 streams to the large registry.
 const GROWTH: f64 = 2.0;
-/// Target: upper limit of the processor time of a request, in milliseconds.
+/// Target: maximum processor time per request, in milliseconds.
 const MILLIS: f64 = 8.0;
-/// Target: upper limit of the time to read all pages, relative to a snapshot.
+/// Target: maximum time to read all pages, relative to a snapshot.
 const ALL_PAGES: f64 = 2.0;
-/// Target: upper limit of the bytes that a command receives over HTTP.
+/// Target: maximum number of bytes that a command receives over HTTP.
 const BYTES: u64 = 10_000;
 
 /// Serves lists of `count` streams, in a separate process.
@@ -99,7 +99,7 @@ impl ListServer {
         let line = line.ok_or("the list server exited early")??;
         let (port, bare) = line.split_once(' ').ok_or("expected two ports from the list server")?;
         let lists = Self { port: port.parse()?, bare: bare.parse()?, process, _stdin: stdin };
-        // A cursor that starts with `v.` comes from the view, so the view is complete.
+        // Cursors from the view start with `v.`, and only a complete view serves lists.
         let until = Instant::now() + Duration::from_secs(60);
         while !body(&fetch(lists.port, "/api/v1/streams?limit=1").await?).contains("\"v.id.") {
             if Instant::now() > until {
@@ -136,7 +136,7 @@ fn body(response: &[u8]) -> String {
     response.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())
 }
 
-/// A keep-alive connection that parses as little as possible, so that the load leaves the processors to the server.
+/// A keep-alive connection that parses as little as possible, so that the server gets most of the processor time.
 struct Connection {
     socket: TcpStream,
     buffer: Vec<u8>,
@@ -200,8 +200,8 @@ async fn load(port: u16, path: &str, connections: usize, time: Duration) -> Resu
     Ok(answered.load(Ordering::Relaxed))
 }
 
-fn line(row: &str, contender: &str, figure: String, target: String, met: Option<bool>) -> Line {
-    Line { row: row.into(), contender: contender.into(), figure, target, met: verdict(met), ..Line::default() }
+fn line(row: &str, candidate: &str, figure: String, target: String, met: Option<bool>) -> Line {
+    Line { row: row.into(), candidate: candidate.into(), figure, target, met: verdict(met), ..Line::default() }
 }
 
 /// Measures the rows that do not need Redis.
@@ -229,7 +229,7 @@ pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
     );
     large_line.ratio = format!("{growth:.2}");
     lines.push(large_line);
-    for (contender, path) in [
+    for (candidate, path) in [
         ("page of 100 by -bitrate", "/api/v1/streams?limit=100&sort=-bitrate"),
         ("page of 100 by node", "/api/v1/streams?limit=100&sort=node"),
         ("search", "/api/v1/streams?limit=100&search=customer-9"),
@@ -238,7 +238,7 @@ pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
         ("summary by status", "/api/v1/summary?by=status"),
         ("summary by node", "/api/v1/summary?by=node"),
     ] {
-        note(contender);
+        note(candidate);
         let mut costs = Vec::new();
         for _ in 0..args.rounds() {
             costs.push(large.cost(path, time).await?);
@@ -246,7 +246,7 @@ pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
         let met = median(costs.clone()) <= MILLIS;
         lines.push(line(
             &format!("{size} streams, processor time"),
-            contender,
+            candidate,
             millis(&costs),
             format!("≤ {MILLIS} ms"),
             Some(met),
@@ -276,14 +276,14 @@ async fn rate(args: &Args) -> Result<Vec<Line>> {
     served.ratio = format!("{ratio:.2}");
     let mut lines =
         vec![line(&row, "a bare handler, same bytes", spread(&bare, thousands), String::new(), None), served];
-    for (contender, arguments) in
+    for (candidate, arguments) in
         [("streamreg summary", vec!["summary"]), ("streamreg history --limit 1", vec!["history", "--limit", "1"])]
     {
         let bytes = bytes_received(lists.port, &arguments).await?;
         let row = format!("bytes over HTTP, {} streams", thousands(STREAMS as f64));
         lines.push(line(
             &row,
-            contender,
+            candidate,
             format!("{} bytes", thousands(bytes as f64)),
             format!("≤ {} bytes", thousands(BYTES as f64)),
             Some(bytes <= BYTES),
@@ -292,7 +292,7 @@ async fn rate(args: &Args) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// Runs `streamreg` against the server and returns the number of bytes that it receives.
+/// Runs `streamreg` with the server as its store and returns the number of bytes that it receives.
 async fn bytes_received(port: u16, arguments: &[&str]) -> Result<u64> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
@@ -318,7 +318,7 @@ async fn bytes_received(port: u16, arguments: &[&str]) -> Result<u64> {
         std::io::stderr().write_all(&output.stderr)?;
         return Err(format!("streamreg {arguments:?} failed").into());
     }
-    // The forwarder counts the bytes when the connections close, slightly after the program exits.
+    // The byte count is complete only when the connections have closed, slightly after the program exits.
     let until = Instant::now() + Duration::from_secs(5);
     while count.load(Ordering::Relaxed) == 0 && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -327,7 +327,7 @@ async fn bytes_received(port: u16, arguments: &[&str]) -> Result<u64> {
     Ok(count.load(Ordering::Relaxed))
 }
 
-/// Reads all pages of the large registry in Redis through a server.
+/// Reads all pages of the large registry, which is in Redis, through a server.
 pub(super) async fn all_pages_redis(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     let store = setup.large().await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -339,7 +339,7 @@ pub(super) async fn all_pages_redis(setup: &mut Setup<'_>) -> Result<Vec<Line>> 
     lines
 }
 
-/// Compares reading all pages with a snapshot.
+/// Compares the time to read all pages with the time for a snapshot.
 async fn all_pages(args: &Args, registry: &Shared, store: &str, target: Option<f64>) -> Result<Vec<Line>> {
     note("all pages");
     let (mut pages, mut snapshots) = (Vec::new(), Vec::new());

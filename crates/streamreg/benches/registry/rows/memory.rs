@@ -40,7 +40,7 @@ pub(super) async fn row(args: &Args) -> Result<Vec<Line>> {
         }
         lines.push(Line {
             row: format!("memory store, {name}, {THREADS} threads"),
-            contender: "ours".into(),
+            candidate: "ours".into(),
             figure: spread(&rates, thousands),
             target: format!("≥ {}", thousands(TARGET)),
             met: verdict(Some(median(rates) >= TARGET)),

@@ -1,4 +1,4 @@
-//! The rows of the table, in the order in which they are measured.
+//! The rows of the table, in measuring order.
 
 mod feed;
 pub(crate) mod leases;
@@ -21,7 +21,7 @@ use crate::report::{self, Line};
 use crate::server::Server;
 use crate::{Result, baseline, streams};
 
-/// Number of threads of the runtime that all callers share.
+/// Number of threads in the runtime that all callers share.
 pub(crate) const WORKERS: usize = 2;
 /// Number of callers in rows with many callers.
 pub(crate) const CALLERS: usize = 64;
@@ -64,13 +64,13 @@ impl<'a> Setup<'a> {
         })
     }
 
-    /// Returns the large registry, and fills it on first use.
+    /// Returns the large registry. The first call fills it.
     async fn large(&mut self) -> Result<Shared> {
         if let Some(large) = &self.large {
             return Ok(Arc::clone(large));
         }
         let (size, registry) = (self.args.large(), ours::connect(&self.server.url(), ours::LARGE).await?);
-        // Filled in parts, so that the program never holds all streams in memory together with the server.
+        // Filled in parts. Otherwise this program and the server would both hold all streams in memory at once.
         for first in (0..size).step_by(10_000) {
             let part = (first..(first + 10_000).min(size)).map(streams::stream).collect::<Result<Vec<_>>>()?;
             ours::fill(&registry, &Arc::new(part)).await?;
@@ -80,7 +80,7 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// Measures the selected rows and prints the table.
+/// Measures the selected rows, then prints the table.
 pub(crate) async fn run(args: &Args) -> Result<()> {
     let mut lines = Vec::new();
     let before = load_average();
@@ -151,7 +151,7 @@ fn print(args: &Args, lines: &[Line], version: &str, before: &str) -> Result<()>
     Ok(())
 }
 
-/// Formats the scripts of the baseline as Markdown.
+/// Formats the scripts that the baseline uses as Markdown.
 fn scripts() -> String {
     let scripts = [
         ("heartbeat", baseline::HEARTBEAT),

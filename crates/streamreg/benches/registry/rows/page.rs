@@ -1,4 +1,4 @@
-//! Pages of a large registry: the time that each command blocks the server.
+//! Pages of a large registry: how long each command blocks the server.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::server::Logged;
 
 /// Number of streams per page.
 const COUNT: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
-/// Target: upper limit of the time of 99 % of the commands, in microseconds.
+/// Target: maximum 99th percentile of the time per command, in microseconds.
 const LIMIT_MICROS: u64 = 5_000;
 
 /// Reads all pages of the large registry, and groups the logged commands by name.
@@ -61,19 +61,19 @@ fn lines(row: &str, logged: &[Logged], pages: &mut [Duration]) -> Vec<Line> {
     let middle = pages.get(pages.len() / 2).copied().unwrap_or_default();
     lines.push(Line {
         row: row.to_owned(),
-        contender: "a page to structs, end to end".into(),
+        candidate: "a page to structs, end to end".into(),
         figure: format!("{:.1} ms", middle.as_secs_f64() * 1_000.0),
         ..Line::default()
     });
     lines
 }
 
-fn line(row: &str, contender: &str, mut micros: Vec<u64>) -> Line {
+fn line(row: &str, candidate: &str, mut micros: Vec<u64>) -> Line {
     micros.sort_unstable();
     let [median, p99, max] = [0.5, 0.99, 1.0].map(|part| percentile(&micros, part));
     Line {
         row: row.to_owned(),
-        contender: format!("{} {contender}", micros.len()),
+        candidate: format!("{} {candidate}", micros.len()),
         server: format!("p50 {median} µs, p99 {p99} µs, max {max} µs"),
         ..Line::default()
     }

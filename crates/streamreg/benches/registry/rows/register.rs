@@ -9,7 +9,7 @@ use super::{CALLERS, Setup};
 use crate::figures::{Sample, Target, Unit};
 use crate::load::Caller;
 use crate::ours::Shared;
-use crate::report::{Contender, Line, compare};
+use crate::report::{Candidate, Line, compare};
 use crate::server::Server;
 use crate::{Result, streams};
 
@@ -21,16 +21,17 @@ enum Step {
     Unregister,
 }
 
-/// Each caller registers streams, then unregisters them. Measured with a shared registry and with one per caller.
+/// Measures callers that each register streams and then unregister them, with a shared registry and with one per
+/// caller.
 pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     let each_caller = if setup.args.quick { 20 } else { 150 };
     let sides = [("ours", setup.ours.clone()), ("ours, a connection each", setup.each.clone())];
-    let contender = |name| Contender { name, samples: Vec::new(), target: Target::default() };
-    let mut register = sides.each_ref().map(|(name, _)| contender(name));
-    let mut unregister = sides.each_ref().map(|(name, _)| contender(name));
+    let candidate = |name| Candidate { name, samples: Vec::new(), target: Target::default() };
+    let mut register = sides.each_ref().map(|(name, _)| candidate(name));
+    let mut unregister = sides.each_ref().map(|(name, _)| candidate(name));
     for round in 0..setup.args.rounds() {
         for (at, (_, callers)) in sides.iter().enumerate() {
-            // New ids in each round, so that neither a record nor a tombstone exists.
+            // Each round uses new ids, so that neither a record nor a tombstone exists.
             let first = 1_000_000 + (round * sides.len() + at) * CALLERS * each_caller;
             let streams = (first..first + CALLERS * each_caller).map(streams::stream).collect::<Result<Vec<_>>>()?;
             let streams = Arc::new(streams);

@@ -1,26 +1,26 @@
-//! Rows that compare the same calls of the baseline, of one shared registry and of one registry per caller.
+//! Rows that make the same calls with the baseline, with one shared registry and with one registry per caller.
 
 use super::{CALLERS, Setup, note};
 use crate::Result;
 use crate::figures::{Sample, Target, Unit};
 use crate::load::{BATCH, Call, Caller, drive};
-use crate::report::{Contender, Line, compare};
+use crate::report::{Candidate, Line, compare};
 
-/// Commands that clients send for changes; their time includes the commands inside scripts.
+/// Commands that clients send to make changes. Their time includes the commands that scripts call.
 const SCRIPTS: &[&str] = &["evalsha", "eval", "time"];
-/// Commands that clients send for gets.
+/// Commands that clients send to get a stream.
 const READS: &[&str] = &["get", "mget", "type"];
-/// Commands that clients send for lists.
+/// Commands that clients send to list streams.
 const LISTS: &[&str] = &["evalsha", "eval", "sort_ro"];
 
 /// No target.
 const NONE: Target = Target { rate: None, time: None, server: None };
-/// Target of changes with many callers.
+/// Target for changes by many callers.
 const MANY: Target = Target { rate: Some(2.3), server: Some(0.6), ..NONE };
-/// Target of changes with one caller.
+/// Target for changes by one caller.
 const ONE: Target = Target { rate: Some(0.9), ..NONE };
 
-/// One contender of a row, with its callers.
+/// One candidate of a row, with its callers.
 struct Side {
     name: &'static str,
     callers: Vec<Caller>,
@@ -33,7 +33,7 @@ impl Side {
         Self { name, callers: callers.to_vec(), call, target }
     }
 
-    /// Returns the number of units that one call counts for: streams for batches, otherwise one call.
+    /// Returns the number of units in one call: a batch counts as one unit per stream, any other call as one unit.
     fn weight(&self) -> f64 {
         if self.call == Call::Batch { BATCH as f64 } else { 1.0 }
     }
@@ -72,7 +72,7 @@ pub(super) async fn rows(setup: &mut Setup<'_>, lines: &mut Vec<Line>) -> Result
     row(setup, lines, "list of 10 000 to structs", Unit::Millis, &sides, LISTS).await
 }
 
-/// Measures the sides alternately, and compares them with the first one.
+/// Measures the candidates in turn and compares each with the first one.
 async fn row(
     setup: &mut Setup<'_>,
     lines: &mut Vec<Line>,
@@ -85,26 +85,26 @@ async fn row(
         return Ok(());
     }
     note(name);
-    let mut contenders: Vec<_> =
-        sides.iter().map(|side| Contender { name: side.name, samples: Vec::new(), target: side.target }).collect();
+    let mut candidates: Vec<_> =
+        sides.iter().map(|side| Candidate { name: side.name, samples: Vec::new(), target: side.target }).collect();
     for side in sides {
         drive(&side.callers, &setup.ids, side.call, setup.args.round() / 5).await?;
     }
     for _ in 0..setup.args.rounds() {
-        for (side, contender) in sides.iter().zip(&mut contenders) {
+        for (side, candidate) in sides.iter().zip(&mut candidates) {
             setup.server.reset().await?;
             let work = drive(&side.callers, &setup.ids, side.call, setup.args.round()).await?;
             let (micros, sent) = setup.server.spent(commands).await?;
-            // The counts of one round are far below 2^52, so the conversion is exact.
+            // The counts in one round are far below 2^52, so the conversion is exact.
             let done = work.calls as f64 * side.weight();
-            contender.samples.push(Sample {
+            candidate.samples.push(Sample {
                 per_second: done / work.elapsed.as_secs_f64(),
                 server_micros: micros as f64 / done,
                 per_command: done / sent as f64,
             });
         }
     }
-    let baseline = contenders[0].samples.clone();
-    lines.extend(compare(name, unit, Some(&baseline), &contenders));
+    let baseline = candidates[0].samples.clone();
+    lines.extend(compare(name, unit, Some(&baseline), &candidates));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The local view: the time of a look-up while changes are applied.
+//! The local view: the time for a look-up while changes are applied.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use crate::Result;
 use crate::figures::{median, spread, thousands};
 use crate::report::{Line, verdict};
 
-/// Target: upper limit of the time of a look-up, in nanoseconds.
+/// Target: maximum time for a look-up, in nanoseconds.
 const TARGET: f64 = 300.0;
 /// Number of look-ups between two clock readings.
 const BLOCK: usize = 1_000;
@@ -24,7 +24,7 @@ pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Line> {
     let registry = setup.large().await?;
     let view = View::new(Arc::clone(&registry), ViewOptions::default());
     view.ready().await?;
-    // Ids with their own allocations, in the order of the look-ups, as a router would hold them.
+    // Each id has its own allocation, as in a router. The ids are in the order of the look-ups.
     let mut ids: Vec<StreamId> = view.all().iter().map(|stream| stream.id.clone()).collect();
     fastrand::Rng::with_seed(7).shuffle(&mut ids);
     let ids = ids.iter().map(StreamId::new).collect::<std::result::Result<Vec<_>, _>>()?;
@@ -57,7 +57,7 @@ pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Line> {
     let times = reader.await?;
     Ok(Line {
         row: "view get".into(),
-        contender: format!("{} streams, {RATE} changes per second", thousands(setup.args.large() as f64)),
+        candidate: format!("{} streams, {RATE} changes per second", thousands(setup.args.large() as f64)),
         figure: format!("{} ns", spread(&times, thousands)),
         target: format!("≤ {TARGET} ns"),
         met: verdict(Some(median(times) <= TARGET)),

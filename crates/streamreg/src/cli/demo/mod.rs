@@ -1,4 +1,4 @@
-//! `demo`: about twenty made-up streams, for a first look.
+//! `demo`: about twenty simulated streams, for a first look.
 
 mod sim;
 mod streams;
@@ -17,9 +17,9 @@ use super::duration;
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
 
-/// Interval between two steps of the simulation.
+/// Time between two steps of the simulation.
 const TICK: Duration = Duration::from_secs(1);
-/// Time limit for unregistering the streams at the end.
+/// Maximum time to unregister the streams at the end.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Arguments of `demo`.
@@ -42,12 +42,12 @@ pub struct DemoArgs {
     pub seed: Option<u64>,
 }
 
-/// Keeps the made-up streams alive until `stop` completes or the time is over, then unregisters them.
+/// Keeps the simulated streams alive until `stop` completes or the duration has passed, then unregisters them.
 ///
 /// # Errors
 ///
-/// Fails if the store fails at the start, if it rejects writes, or if a stream of another publisher has one of the ids. An
-/// unreachable store is reported and retried once a second.
+/// Fails if the first step fails, if the store rejects writes, or if another publisher uses one of the ids. An
+/// unreachable store is reported, and the demo retries once a second.
 pub async fn run(registry: &dyn Registry, args: &DemoArgs, stop: impl Future, out: &mut Output<'_>) -> Result {
     run_with_tick(registry, args, TICK, stop, out).await
 }
@@ -70,7 +70,7 @@ async fn run_with_tick(
         }
     });
     let mut ticks = tokio::time::interval(tick);
-    // After a slow call, the simulation continues without catching up.
+    // If a call was slow, the simulation skips the missed steps.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut started = false;
     let done = loop {
@@ -93,13 +93,13 @@ async fn run_with_tick(
             let count = demo.simulation.live().count();
             let store = out.store;
             out.note(format_args!(
-                "{count} made-up streams on {store} (seed {seed}); try `streamreg list`, stop with Ctrl-C"
+                "{count} simulated streams on {store} (seed {seed}); try `streamreg list`, stop with Ctrl-C"
             ));
         }
     };
     let count = tokio::time::timeout(CLEANUP_TIMEOUT, demo.unregister_all()).await.unwrap_or(0);
     if started {
-        out.note(format_args!("unregistered {count} made-up streams"));
+        out.note(format_args!("unregistered {count} simulated streams"));
     }
     done
 }
@@ -108,12 +108,12 @@ async fn run_with_tick(
 struct Demo<'a> {
     registry: &'a dyn Registry,
     simulation: Simulation,
-    /// Whether an outage of the store has been reported; it is reported once, not each second.
+    /// Whether the current outage of the store has been reported. It is reported once, not every second.
     outage_reported: bool,
 }
 
 impl Demo<'_> {
-    /// Simulates one second. Any failure of the first step stops the demo; `started` is set after that.
+    /// Simulates one second. In the first step, any failure stops the demo; `started` is set when that step succeeds.
     async fn step(&mut self, started: bool, out: &mut Output<'_>) -> Result {
         match self.try_step().await {
             Ok(()) => {
@@ -125,7 +125,7 @@ impl Demo<'_> {
             }
             Err(error) => {
                 let failure = failure(&error, out);
-                // A failure that no retry can fix stops the demo at any time.
+                // At any time, a failure that a retry cannot fix stops the demo.
                 if !started || !matches!(failure.status, Status::Unreachable) {
                     return Err(failure);
                 }
@@ -149,7 +149,7 @@ impl Demo<'_> {
         for (stream, policy) in step.registrations {
             if let Err(error) = self.register(&stream, policy).await {
                 self.simulation.lost(&stream.id);
-                // During an outage, the other registrations would fail too, each after its own timeout.
+                // During an outage, each remaining registration would fail after its own timeout.
                 let outage = error.is_retryable();
                 keep_first(&mut first_error, error);
                 if outage {
@@ -162,7 +162,7 @@ impl Demo<'_> {
         if !writes.is_empty() && first_error.is_none() {
             for (write, result) in writes.iter().zip(self.registry.write(&writes).await?) {
                 match result {
-                    // Another client unregistered the stream, or the store lost it. Its publisher reconnects.
+                    // Another client unregistered the stream, or the store lost it. The publisher connects again.
                     Err(error) if error.kind() == ErrorKind::NotFound => self.simulation.lost(&write.id),
                     Err(error) => keep_first(&mut first_error, error),
                     Ok(()) => {}
@@ -172,7 +172,7 @@ impl Demo<'_> {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Registers a made-up stream. A stream of an earlier demo is replaced, a real stream is not.
+    /// Registers a simulated stream. A stream from an earlier demo is replaced, but a real stream is not.
     async fn register(&self, stream: &Stream, policy: OnConflict) -> stream_registry::Result<()> {
         let options = RegisterOptions::default();
         match self.registry.register_with(stream, &options.clone().on_conflict(policy)).await {
@@ -183,13 +183,13 @@ impl Demo<'_> {
         }
     }
 
-    /// Unregisters all made-up streams and returns their number.
+    /// Unregisters all simulated streams and returns how many there were.
     async fn unregister_all(&self) -> usize {
         let options = UnregisterOptions::default().reason("end of the demo".parse().unwrap_or_default());
         let mut count = 0;
-        // Check all ids: a cancelled step may have registered a stream that the simulation does not count as live.
+        // Try all ids: a cancelled step may have registered a stream that the simulation does not count as live.
         for id in self.simulation.ids() {
-            // If the first step failed, an id may belong to a real stream.
+            // If the first step failed, a real stream may have one of the ids.
             match self.registry.get(id).await {
                 Ok(stream) if is_made_up(&stream) => {}
                 Ok(_) => continue,
@@ -206,14 +206,14 @@ fn is_made_up(stream: &Stream) -> bool {
     stream.labels.get("demo").is_some_and(|value| value == "true")
 }
 
-/// Keeps the first error. A stream that has ended already is not an error.
+/// Keeps the first error. `NotFound` does not count as an error.
 fn keep_first(first: &mut Option<Error>, error: Error) {
     if error.kind() != ErrorKind::NotFound {
         first.get_or_insert(error);
     }
 }
 
-/// Converts an error of the store into a failure.
+/// Converts an error from the store into a failure.
 fn failure(error: &Error, out: &Output<'_>) -> Failure {
     match error.kind() {
         ErrorKind::AlreadyExists => {
@@ -252,7 +252,7 @@ mod tests {
         (done, String::from_utf8(stderr).unwrap())
     }
 
-    /// Waits until the registry's streams meet a condition, at most half a minute.
+    /// Waits up to half a minute until the streams in the registry meet a condition.
     async fn until(registry: &MemoryRegistry, met: impl Fn(&[Stream]) -> bool) {
         let deadline = std::time::Instant::now() + Duration::from_secs(30);
         while !met(&registry.list().await.unwrap()) {
@@ -279,7 +279,7 @@ mod tests {
         };
         let (done, stderr) = demo(&*registry, 1, stop).await;
         assert_eq!(done, Ok(()));
-        assert!(stderr.starts_with("20 made-up streams on memory: (seed 1)"), "{stderr}");
+        assert!(stderr.starts_with("20 simulated streams on memory: (seed 1)"), "{stderr}");
         assert_eq!(registry.list().await.unwrap(), []);
     }
 

@@ -1,4 +1,4 @@
-//! Simulates the made-up streams second by second, without a clock or a store. The same seed gives the same sequence.
+//! Simulates streams second by second, without a clock or a store. The same seed produces the same sequence.
 
 use fastrand::Rng;
 use stream_registry::stream::EndReason;
@@ -6,7 +6,7 @@ use stream_registry::{Change, OnConflict, Stream, StreamId, StreamStats, StreamS
 
 use super::streams::{MadeUpStream, NODES, STREAMS};
 
-/// The operations of one second, in the order in which they are executed.
+/// The operations in one second, in the order in which they run.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Step {
     pub(super) removals: Vec<(StreamId, EndReason)>,
@@ -21,7 +21,7 @@ pub(super) struct Simulation {
     publishers: Vec<Publisher>,
 }
 
-/// The state of a publisher, and its remaining seconds.
+/// The state of a publisher, and the number of seconds until it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Disconnected { left: u32 },
@@ -39,31 +39,31 @@ struct Publisher {
     node: &'static str,
     port: u16,
     phase: Phase,
-    /// Remaining seconds of heavy packet loss, and the share of lost packets.
+    /// Remaining seconds of heavy packet loss, and the share of packets lost.
     burst: (u32, f64),
     /// Current bit rate in bits per second.
     rate: f64,
     stats: StreamStats,
 }
 
-/// Average number of seconds between two such events of a stream.
+/// Average number of seconds between two such events in one stream.
 const END_EVERY: u32 = 400;
 const PAUSE_EVERY: u32 = 700;
 const FAULT_EVERY: u32 = 600;
 const TAKE_OVER_EVERY: u32 = 500;
 const BURST_EVERY: u32 = 60;
-/// Minimum number of live streams after the start.
+/// Minimum number of live streams when the simulation has started up.
 const MIN_LIVE: usize = 14;
-/// Payload of a packet: seven packets of an MPEG transport stream.
+/// Payload size of a packet in bytes: seven MPEG transport stream packets.
 const PACKET_BYTES: f64 = 1_316.0;
 const REASONS: [&str; 4] = ["publisher disconnected", "end of event", "socket time-out", "operator stopped it"];
 
 impl Simulation {
-    /// Creates the publishers. None of them is connected yet.
+    /// Creates the publishers, all of them disconnected.
     ///
     /// # Errors
     ///
-    /// Fails if an id or type of the table is invalid, which a test rules out.
+    /// Fails if the table contains an invalid id or type. A test ensures that it does not.
     pub(super) fn new(seed: u64) -> stream_registry::Result<Self> {
         let mut rng = Rng::with_seed(seed);
         let publishers = STREAMS
@@ -106,7 +106,7 @@ impl Simulation {
         self.publishers.iter().filter(|publisher| publisher.is_live()).map(|publisher| &publisher.id)
     }
 
-    /// Returns the ids of all streams, whether registered or not.
+    /// Returns the ids of all streams, both registered and not.
     pub(super) fn ids(&self) -> impl Iterator<Item = &StreamId> {
         self.publishers.iter().map(|publisher| &publisher.id)
     }
@@ -140,7 +140,7 @@ impl Publisher {
                 self.phase = Phase::Disconnected { left: rng.u32(5..20) };
             }
             Phase::Streaming if one_in(rng, TAKE_OVER_EVERY) => {
-                // The publisher reconnects from another port, and the load balancer picks another node.
+                // The publisher reconnects from another port, and the load balancer assigns it to another node.
                 let others: Vec<_> = NODES.into_iter().filter(|node| *node != self.node).collect();
                 self.node = others[rng.usize(..others.len())];
                 self.connect(rng, OnConflict::TakeOver, step);
@@ -171,7 +171,7 @@ impl Publisher {
         step.registrations.push((stream, on_conflict));
     }
 
-    /// Enters another phase, without media in this second.
+    /// Enters another phase. No media is sent in this second.
     fn enter(&mut self, phase: Phase, status: StreamStatus, step: &mut Step) {
         self.phase = phase;
         self.stats.bitrate = 0;
@@ -187,7 +187,7 @@ impl Publisher {
     /// Simulates one second of media.
     fn stream(&mut self, rng: &mut Rng, step: &mut Step) {
         let nominal = f64::from(self.profile.bitrate);
-        // A random walk with a pull towards the nominal rate.
+        // A random walk that is pulled towards the nominal rate.
         self.rate += (nominal - self.rate) * 0.1 + nominal * 0.05 * (rng.f64() - 0.5);
         self.rate = self.rate.clamp(nominal * 0.5, nominal * 1.4);
         if self.burst.0 > 0 {
@@ -219,7 +219,7 @@ fn one_in(rng: &mut Rng, many: u32) -> bool {
     rng.u32(..many) == 0
 }
 
-/// Returns the integer part of a small number of at least 0.
+/// Returns the integer part of a small non-negative number.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn integer_part(value: f64) -> u64 {
     value as u64
@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// Formats the steps without their times, which come from the local clock.
+    /// Formats the steps without their timestamps, because those come from the local clock.
     fn sequence(seed: u64, seconds: usize) -> Vec<String> {
         let mut simulation = Simulation::new(seed).unwrap();
         let format_step = |_| {

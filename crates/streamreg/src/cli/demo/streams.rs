@@ -1,9 +1,9 @@
-//! The table of made-up streams.
+//! The table of simulated streams.
 
 /// Names of the ingest nodes.
 pub(super) const NODES: [&str; 4] = ["ingest-fra-1", "ingest-fra-2", "ingest-iad-1", "ingest-sgp-1"];
 
-/// The fixed properties of a made-up stream.
+/// The fixed properties of a simulated stream.
 #[derive(Debug)]
 pub(super) struct MadeUpStream {
     pub(super) id: &'static str,
@@ -33,7 +33,7 @@ macro_rules! streams {
     };
 }
 
-/// The made-up streams.
+/// The simulated streams.
 pub(super) const STREAMS: &[MadeUpStream] = streams! {
     "demo-stadium-cam1"   "srt"    0 "203.0.113.7"     "HEVC" "AAC"  "3840x2160" 50.0  18_000_000 24.0  "cup-final";
     "demo-stadium-cam2"   "srt"    0 "203.0.113.7"     "HEVC" "AAC"  "1920x1080" 50.0   8_000_000 24.0  "cup-final";

@@ -1,8 +1,8 @@
-//! Aligns the cells of text tables.
+//! Aligns the columns of tables.
 
 use crate::cli::terminal;
 
-/// Side of a column on which its cells are aligned.
+/// Side to which the cells in a column are aligned.
 #[derive(Clone, Copy)]
 pub(super) enum Align {
     Left,
@@ -12,12 +12,12 @@ pub(super) enum Align {
 /// Separator between two columns.
 pub(super) const GAP: &str = "  ";
 
-/// Returns the width of each column, in terminal columns.
+/// Returns the width of each column, in character cells of the terminal.
 pub(super) fn widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {
     std::array::from_fn(|at| rows.iter().map(|row| terminal::width(&row[at])).max().unwrap_or_default())
 }
 
-/// Formats rows as lines of aligned cells, without the columns that are not shown.
+/// Formats rows as lines of aligned cells. Hidden columns are omitted.
 pub(super) fn table<const N: usize>(rows: &[[String; N]], aligns: [Align; N], shown: [bool; N]) -> String {
     let widths = widths(rows);
     let mut table = String::new();
@@ -29,7 +29,7 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]], aligns: [Align; N], sh
     table
 }
 
-/// Formats one line of cells with their widths. A wider cell moves the rest of the line to the right.
+/// Formats one line of cells with the given widths. A cell that is wider moves the rest of the line to the right.
 pub(super) fn line<'a>(cells: impl IntoIterator<Item = (&'a str, usize, Align)>) -> String {
     let mut line = String::new();
     for (at, (cell, width, align)) in cells.into_iter().enumerate() {

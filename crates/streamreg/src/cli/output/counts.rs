@@ -6,7 +6,7 @@ use super::columns::{self, Align};
 use super::units;
 use crate::cli::terminal;
 
-/// Formats the groups, with their sum in the last line.
+/// Formats the groups. The last line contains their sum.
 pub(super) fn table(summary: &Summary) -> String {
     let row = |name: String, streams: u64, bitrate: u64| [name, streams.to_string(), units::bitrate(bitrate)];
     let mut rows = vec![[summary.by.to_uppercase(), "STREAMS".into(), "BITRATE".into()]];

@@ -1,4 +1,4 @@
-//! Events, one line each, and the table of ended streams.
+//! Formats events, one line each, and the table of ended streams.
 
 use stream_registry::Timestamp;
 use stream_registry::watch::{Ending, Event};
@@ -7,11 +7,11 @@ use super::columns::{self, Align};
 use super::units;
 use crate::cli::{duration, terminal};
 
-/// Header of the event lines. Times are UTC.
+/// Header above the event lines. Times are UTC.
 pub(super) const HEADER: &str =
     "UTC       EVENT         ID                        STATUS      TYPE  SOURCE                 NODE";
 
-/// Formats an event as a line. The columns have a fixed width, because later events are unknown.
+/// Formats an event as a line. The columns have fixed widths, because the widths needed by later events are unknown.
 pub(super) fn line(event: &Event) -> String {
     let word = event.as_str();
     let (time, stream, reason) = match event {
@@ -38,7 +38,7 @@ fn cell(value: &str) -> String {
     if value.is_empty() { "-".to_owned() } else { terminal::escape(value).into_owned() }
 }
 
-/// Formats ended streams as a table with a header; an empty list gives an empty string.
+/// Formats ended streams as a table with a header. Returns an empty string if there are none.
 pub(super) fn ended(events: &[Event], now: Timestamp) -> String {
     let header = ["ENDED", "ID", "TYPE", "SOURCE", "NODE", "LIVED", "RECEIVED", "LOSS", "REASON"].map(str::to_owned);
     let rows: Vec<_> = events.iter().filter_map(|event| row(event, now)).collect();

@@ -1,4 +1,4 @@
-//! One record, with a line for each field.
+//! Formats one record with one line per field.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use super::columns::{self, Align};
 use super::units;
 use crate::cli::terminal;
 
-/// Formats every field of the record, including unknown fields, in the record's order.
+/// Formats every field of the record, including unknown fields, in the order that the record has.
 pub(super) fn fields(stream: &Stream, now: Timestamp) -> String {
     let json = stream.to_json();
-    // The encoder's output should always parse; otherwise, show the whole record.
+    // The JSON in a record should always parse. If it does not, show the whole record.
     let fields = in_order(&json).unwrap_or_else(|_| vec![("record".into(), json.as_str().into())]);
     let rows: Vec<_> = fields
         .iter()
@@ -37,7 +37,7 @@ pub(super) fn fields(stream: &Stream, now: Timestamp) -> String {
     out
 }
 
-/// Returns a readable form of a number or time.
+/// Returns a number or a time in a readable form.
 fn explain(name: &str, stream: &Stream, now: Timestamp) -> Option<String> {
     match name {
         "bitrate" => Some(units::bitrate(stream.bitrate)),
@@ -49,7 +49,7 @@ fn explain(name: &str, stream: &Stream, now: Timestamp) -> Option<String> {
     }
 }
 
-/// Formats a string without quotes, labels as `name=value`, and any other value as its JSON.
+/// Formats a string without quotes, labels as `name=value`, and any other value as JSON.
 fn plain(raw: &str) -> String {
     if let Ok(value) = serde_json::from_str::<String>(raw) {
         return terminal::escape(&value).into_owned();
@@ -65,7 +65,7 @@ fn plain(raw: &str) -> String {
     }
 }
 
-/// Parses an object into its members, in order. Values stay raw JSON, so that numbers keep all their digits.
+/// Parses an object into its members, in order. Values remain raw JSON, so that numbers keep all their digits.
 fn in_order(json: &str) -> serde_json::Result<Vec<(String, Box<str>)>> {
     struct Members;
     impl<'de> Visitor<'de> for Members {

@@ -1,4 +1,4 @@
-//! The output of commands: tables, JSON, notes and failures.
+//! The output of commands: tables, JSON, notes and error messages.
 
 mod columns;
 mod counts;
@@ -28,7 +28,7 @@ pub enum Format {
     Jsonl,
 }
 
-/// The output streams of a command, and how to format for them.
+/// The output streams of a command, and the settings for formatting.
 pub struct Output<'a> {
     /// Standard output.
     pub stdout: &'a mut dyn Write,
@@ -38,7 +38,7 @@ pub struct Output<'a> {
     pub format: Option<Format>,
     /// Whether standard output is a terminal.
     pub terminal: bool,
-    /// Number of the terminal's columns. `None` means no limit.
+    /// Width of the terminal in columns. `None` means no limit.
     pub width: Option<usize>,
     /// The store's name without secrets.
     pub store: &'a str,
@@ -61,11 +61,11 @@ impl Output<'_> {
 
     /// Writes a note to standard error.
     pub fn note(&mut self, note: impl Display) {
-        // A failure to write to standard error cannot be reported.
+        // An error from writing to standard error cannot be reported anywhere.
         let _ = writeln!(self.stderr, "{}", terminal::escape(&note.to_string()));
     }
 
-    /// Writes a failure to standard error and returns its status.
+    /// Writes a failure's message to standard error and returns its status.
     pub fn report(&mut self, failure: &Failure) -> Status {
         if let Some(message) = &failure.message {
             let _ = writeln!(self.stderr, "streamreg: {message}");
@@ -73,7 +73,7 @@ impl Output<'_> {
         failure.status
     }
 
-    /// Converts an error of the store into a failure.
+    /// Converts an error from the store into a failure.
     pub fn failure(&self, error: &Error) -> Failure {
         Failure::store(error, self.store)
     }
@@ -114,7 +114,7 @@ impl Output<'_> {
         self.flush()
     }
 
-    /// Writes one record as a line for each field, or as JSON.
+    /// Writes one record, either as JSON or with one line per field.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Output<'_> {
         self.flush()
     }
 
-    /// Writes the header of the event lines if the format is a table.
+    /// Writes the header for event lines if the format is a table.
     ///
     /// # Errors
     ///
@@ -145,7 +145,8 @@ impl Output<'_> {
         }
     }
 
-    /// Writes an event as a line of a table or of JSON. `Json` equals `Jsonl` here, because the sequence never ends.
+    /// Writes an event as one line, either of a table or of JSON. `Json` is the same as `Jsonl` here, because the
+    /// events have no end.
     ///
     /// # Errors
     ///
@@ -181,7 +182,7 @@ impl Output<'_> {
         self.flush()
     }
 
-    /// Writes counts as a table with their sum, one JSON document, or JSON lines with one group each.
+    /// Writes counts as a table with their sum, as one JSON document, or as JSON lines with one group each.
     ///
     /// # Errors
     ///
@@ -213,7 +214,7 @@ impl Output<'_> {
         self.stdout.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))
     }
 
-    /// Returns the record exactly as stored, except that it is escaped for a terminal.
+    /// Returns the record exactly as stored if the output is not a terminal. On a terminal, it is escaped.
     fn record(&self, stream: &Stream) -> String {
         self.for_terminal(stream.to_json())
     }

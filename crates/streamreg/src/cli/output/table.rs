@@ -6,7 +6,7 @@ use super::columns::{self, Align, GAP};
 use super::units;
 use crate::cli::terminal;
 
-/// Upper bound of a cell's width. Ids are exempt, because people copy them.
+/// Maximum width of a cell. Ids are not truncated, because people copy them.
 const MAX_CELL: usize = 47;
 
 const COLUMNS: [(&str, Align); 10] = [
@@ -22,10 +22,10 @@ const COLUMNS: [(&str, Align); 10] = [
     ("HEARTBEAT", Align::Right),
 ];
 
-/// Columns that are dropped on a narrow terminal, in this order.
+/// Columns to drop if the terminal is narrow, in this order.
 const OPTIONAL: [&str; 5] = ["CODEC", "RESOLUTION", "SOURCE", "TYPE", "NODE"];
 
-/// Formats the table with its header, and returns the names of non-empty columns that were dropped to fit `max_width`.
+/// Formats the table with its header. Also returns the names of non-empty columns that were dropped to fit `max_width`.
 /// If the table cannot be made to fit, no column is dropped.
 pub(super) fn streams(streams: &[Stream], now: Timestamp, max_width: Option<usize>) -> (String, Vec<&'static str>) {
     let header = COLUMNS.map(|(name, _)| name.to_owned());
@@ -38,7 +38,7 @@ pub(super) fn streams(streams: &[Stream], now: Timestamp, max_width: Option<usiz
     (table, dropped)
 }
 
-/// Decides which columns are shown. Empty columns are dropped first.
+/// Decides which columns to show. Empty columns are dropped first.
 fn fitting(widths: &[usize; 10], empty: &[bool; 10], max_width: Option<usize>) -> [bool; 10] {
     let all = [true; 10];
     let Some(max_width) = max_width else { return all };
@@ -121,13 +121,13 @@ cam1  srt   active      203.0.113.7:40112   ingest-1         HEVC   1920x1080   
         };
         let (whole, _) = layout(None);
         assert_eq!(layout(Some(whole)), (whole, vec![]));
-        // The empty codec column is dropped without being named.
+        // The note does not name the codec column, because it was empty.
         assert_eq!(layout(Some(whole - 1)), (whole - 7, vec![]));
         assert_eq!(layout(Some(whole - 8)).1, ["RESOLUTION"]);
         assert_eq!(layout(Some(60)).1, ["SOURCE", "RESOLUTION"]);
         let least = "cam1  connecting  0 bit/s     -        now".len();
         assert_eq!(layout(Some(least)).1, ["TYPE", "SOURCE", "NODE", "RESOLUTION"]);
-        // If the lines wrap anyway, no column is dropped.
+        // If the lines would wrap in any case, all columns are shown.
         assert_eq!(layout(Some(10)), (whole, vec![]));
     }
 }

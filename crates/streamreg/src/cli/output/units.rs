@@ -1,4 +1,4 @@
-//! Rates, amounts, shares and ages in units that are easy to read.
+//! Formats rates, amounts, shares and ages in readable units.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) fn bytes(bytes: u64) -> String {
 
 fn scaled(value: u64, unit: &str) -> String {
     const PREFIXES: [(&str, f64); 6] = [("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)];
-    // The rounding error of a large counter is far smaller than the last digit shown.
+    // For a large counter, the rounding error is far smaller than the last digit shown.
     #[allow(clippy::cast_precision_loss)]
     let float = value as f64;
     // 999 950 rounds to 1.0 M, not to 1000.0 k.
@@ -28,13 +28,13 @@ fn scaled(value: u64, unit: &str) -> String {
     }
 }
 
-/// Formats the share of lost packets in percent, or `-` if no packets were sent.
+/// Formats the share of lost packets as a percentage, or `-` if no packets were sent.
 pub(super) fn loss(stream: &Stream) -> String {
     let sent = u128::from(stream.packets_received) + u128::from(stream.packets_lost);
     if sent == 0 {
         return "-".into();
     }
-    // In hundredths of a percent, rounded. A loss that rounds to zero is still shown.
+    // The unit is a hundredth of a percent, rounded. If a loss rounds to zero, `<0.01 %` is shown instead.
     let hundredths = (u128::from(stream.packets_lost) * 10_000 + sent / 2) / sent;
     if hundredths == 0 && stream.packets_lost > 0 {
         return "<0.01 %".into();
@@ -42,12 +42,12 @@ pub(super) fn loss(stream: &Stream) -> String {
     format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }
 
-/// Formats the time since `time` by the local clock: `3s`, `now`, or `never` for the year 1.
+/// Formats the time elapsed since `time`, by the local clock: `3s`, `now`, or `never` for the year 1.
 pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
     relative(time, now, "")
 }
 
-/// Formats the time since `time` as a phrase: `3s ago`, `now`, or `never` for the year 1.
+/// Formats the time elapsed since `time` as a phrase: `3s ago`, `now`, or `never` for the year 1.
 pub(super) fn ago(time: Timestamp, now: Timestamp) -> String {
     relative(time, now, " ago")
 }

@@ -1,4 +1,4 @@
-//! The command of `run`: a child process in a process group of its own.
+//! The command that `run` starts: a child process in its own process group.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::cli::signal::{HANGUP, INTERRUPT, QUIT, Signals, TERMINATE};
 
-/// SIGKILL.
+/// Number of the signal SIGKILL.
 const KILL: i32 = 9;
 
 /// A running command.
@@ -20,10 +20,10 @@ const KILL: i32 = 9;
 pub(super) struct Child(tokio::process::Child);
 
 impl Child {
-    /// Starts a command. It is killed if this process fails.
+    /// Starts a command. The command is killed if this process fails.
     ///
-    /// The command shares this process's standard streams, except that it reads `/dev/null` instead of a terminal: a
-    /// process outside the foreground process group is stopped as soon as it reads the terminal.
+    /// The command inherits this process's standard streams. If standard input is a terminal, it reads `/dev/null`
+    /// instead, because a process outside the foreground process group is stopped as soon as it reads the terminal.
     pub(super) fn start(command: &[OsString], variables: &[(&str, &str)]) -> io::Result<Self> {
         let [program, args @ ..] = command else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command given"));
@@ -43,8 +43,8 @@ impl Child {
         self.0.wait().await
     }
 
-    /// Sends SIGTERM and forwards signals until the command exits. Kills it after this time, and at the second SIGINT
-    /// or SIGTERM.
+    /// Sends SIGTERM and forwards signals until the command exits. Kills the command if it exceeds this time, or at the
+    /// second SIGINT or SIGTERM.
     pub(super) async fn stop(&mut self, signals: &mut Forwarded, grace: Duration) {
         self.signal(TERMINATE);
         if !cfg!(unix) {
@@ -66,7 +66,7 @@ impl Child {
             self.forward(signal);
         }
         self.signal(KILL);
-        // Fails only if the command has exited just now.
+        // This fails only if the command has just exited.
         let _ = self.0.kill().await;
     }
 
@@ -75,7 +75,8 @@ impl Child {
     pub(super) fn forward(&self, signal: i32) {
         self.signal(signal);
         if signal == Signal::TSTP.as_raw() {
-            // Ctrl-Z suspends this process as well. The SIGCONT that resumes it is forwarded like any other signal.
+            // Ctrl-Z suspends this process as well. The SIGCONT that resumes it is forwarded to the command like any
+            // other signal.
             let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
         }
     }
@@ -83,7 +84,7 @@ impl Child {
     /// Sends a signal to the command's process group, unless the command has exited.
     #[cfg(unix)]
     fn signal(&self, signal: i32) {
-        // The id stays reserved until the exit status is read; after that, `id` returns `None`.
+        // The process id stays reserved until the exit status is read. From then on, `id` returns `None`.
         let group = self.0.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
         if let (Some(group), Some(signal)) = (group, Signal::from_named_raw(signal))
             && let Err(error) = rustix::process::kill_process_group(group, signal)
@@ -92,7 +93,7 @@ impl Child {
         }
     }
 
-    /// Does nothing: on other systems, Ctrl-C reaches the command directly.
+    /// Does nothing, because on non-Unix systems Ctrl-C reaches the command directly.
     #[cfg(not(unix))]
     pub(super) fn forward(&self, _: i32) {}
 
@@ -100,14 +101,15 @@ impl Child {
     fn signal(&self, _: i32) {}
 }
 
-/// The signals that `run` forwards, in two groups so that waiting for one group loses no signal of the other.
+/// The signals that `run` forwards, in two groups: waiting for one group loses no signal in the other.
 pub(super) struct Forwarded {
     stop_requests: Signals,
     others: Signals,
 }
 
 impl Forwarded {
-    /// Handles the signals from now on, except those that the process was started to ignore. The command inherits that.
+    /// Handles the signals from now on, except those that were ignored when the process started. The command inherits
+    /// the ignored signals.
     pub(super) fn new() -> Self {
         #[cfg(unix)]
         let others = [Signal::USR1, Signal::USR2, Signal::WINCH, Signal::TSTP, Signal::CONT].map(Signal::as_raw);
@@ -128,18 +130,19 @@ impl Forwarded {
         }
     }
 
-    /// Waits for a signal that requests a stop and returns its number. Other signals stay queued.
+    /// Waits for a signal that requests a stop, and returns its number. Other signals remain queued.
     pub(super) async fn stop_requested(&mut self) -> i32 {
         self.stop_requests.next().await
     }
 }
 
-/// Returns the exit status that a shell reports: the command's own, or 128 plus the number of the signal that killed it.
+/// Returns the exit status that a shell would report: the command's own, or 128 plus the number of the signal that
+/// killed it.
 pub(super) fn code(status: ExitStatus) -> u8 {
     u8::try_from(status.code().unwrap_or_else(|| 128 + signal_of(status).unwrap_or(0))).unwrap_or(u8::MAX)
 }
 
-/// Describes how a command exited.
+/// Describes how a command ended.
 pub(super) fn describe(status: ExitStatus) -> String {
     match (status.code(), signal_of(status)) {
         (Some(code), _) => format!("exit status {code}"),

@@ -21,7 +21,7 @@ use super::output::Output;
 use super::register::{self, StreamArgs};
 use super::{duration, signal};
 
-/// Environment variable with the stream's id, set for the command.
+/// Environment variable in which the command finds the stream's id.
 const ID_VARIABLE: &str = "STREAMREG_ID";
 
 /// Arguments of `run`.
@@ -42,11 +42,11 @@ if standard input is a terminal, the command reads /dev/null instead.
 A signal that arrives before the command starts unregisters the stream and exits with 128 plus the signal's number. If the \
 store does not answer at the end, a second signal exits at once; the stream then stays until its TTL expires.")]
 pub struct RunArgs {
-    /// The stream.
+    /// Arguments that describe the stream.
     #[command(flatten)]
     pub stream: StreamArgs,
 
-    /// How long the command may take to exit after the stream is lost, before it is killed
+    /// Time that the command has to exit when the stream is lost, before it is killed
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub grace: Duration,
 
@@ -55,7 +55,7 @@ pub struct RunArgs {
     pub command: Vec<OsString>,
 }
 
-/// A run whose arguments are checked as far as possible without a store.
+/// A `run` whose arguments have been checked as far as possible without a store.
 #[derive(Debug)]
 pub struct Plan {
     stream: register::Plan,
@@ -74,7 +74,7 @@ impl RunArgs {
     }
 }
 
-/// Why the run is over.
+/// The reason why `run` ends.
 enum Outcome {
     Exited(std::io::Result<ExitStatus>),
     Lost(LeaseEnd),
@@ -84,11 +84,12 @@ enum Outcome {
 ///
 /// # Errors
 ///
-/// Returns the failure of the registration; the command's status if it is not 0; 126 or 127 if the command cannot be
-/// started; 128 plus the number of a signal that arrived before the command started; `Conflict` if another client takes
-/// over or unregisters the stream.
+/// Returns the failure of the registration, or the command's status if it is not 0. Returns 126 or 127 if the command
+/// cannot be started, and 128 plus the signal number if a signal arrived before the command started. Returns `Conflict`
+/// if another client takes over or unregisters the stream.
 pub(super) async fn run(registry: &Arc<dyn Registry>, plan: Plan, out: &mut Output<'_>) -> Result {
-    // Handle signals before the stream exists, so that a signal during the registration unregisters it again.
+    // Install the signal handlers before the stream exists. A signal during the registration then unregisters the
+    // stream.
     let mut stop = Stop { signals: Forwarded::new(), requested: None };
     let held = stop.unless_requested_twice(HeldStream::acquire(registry, &plan.stream, out.store), out).await?;
     let id = held.lease().id().clone();
@@ -133,8 +134,8 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: Plan, out: &mut Outp
     }
 }
 
-/// Unregisters the stream of a command that has exited or never started. A failed command's status takes precedence over
-/// a failure of the store.
+/// Unregisters the stream when the command has exited or was never started. If both the command and the store failed,
+/// the command's status is used.
 async fn finish(held: &HeldStream, stop: &mut Stop, reason: &str, code: u8, out: &mut Output<'_>) -> Result {
     let released = stop.unless_requested_twice(held.release(reason, out.store), out).await;
     match (code, released) {
@@ -148,15 +149,15 @@ async fn finish(held: &HeldStream, stop: &mut Stop, reason: &str, code: u8, out:
     }
 }
 
-/// The forwarded signals, and the first request to stop that arrived while no command was running.
+/// The forwarded signals, and the first stop request that arrived while no command was running.
 struct Stop {
     signals: Forwarded,
     requested: Option<i32>,
 }
 
 impl Stop {
-    /// Waits for the store, and gives up at the second request to stop. The first request does not cancel the call,
-    /// because the stream may be registered by then and has to be unregistered.
+    /// Waits for a call to the store, and gives up at the second stop request. The first request does not cancel the
+    /// call, because the stream may already be registered and must then be unregistered.
     async fn unless_requested_twice<T>(
         &mut self,
         call: impl Future<Output = Result<T>>,
@@ -174,7 +175,7 @@ impl Stop {
                     self.requested = Some(signal);
                     out.note("waiting for the store; a second signal exits at once");
                 }
-                // A closing terminal may send SIGHUP twice, which does not mean that a user is waiting.
+                // A closing terminal may send SIGHUP twice. The second one does not mean that a user is waiting.
                 Some(_) if signal == signal::HANGUP => {}
                 Some(first) => {
                     let message = "did not wait for the store; the stream stays until its TTL expires";
@@ -184,17 +185,17 @@ impl Stop {
         }
     }
 
-    /// Returns the first request to stop so far.
+    /// Returns the first stop request that has arrived so far.
     async fn requested(&mut self) -> Option<i32> {
         if self.requested.is_none() {
-            // Signals arrive through a pipe, which the runtime reads before it checks timers.
+            // Signals arrive through a pipe. The runtime reads that pipe before it checks timers.
             self.requested = timeout(Duration::from_millis(1), self.signals.stop_requested()).await.ok();
         }
         self.requested
     }
 }
 
-/// Returns the exit status that a shell reports for a command killed by this signal.
+/// Returns the exit status that a shell would report for a command killed by this signal.
 fn code_of(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }

@@ -1,7 +1,8 @@
 //! The change feed as server-sent events (HTML Living Standard, section 9.2): `/api/v1/events`.
 //!
-//! Each reader has its own watch of the store, and the server buffers no events. If a reader falls behind the retained
-//! events, the store sends it `resync`. If its connection is blocked, the server disconnects it, and it can resume.
+//! Each reader has its own watch of the store, and the server buffers no events. If a reader falls so far behind that
+//! the store no longer retains its next event, the reader gets `resync`. If a reader's connection is blocked, the
+//! server closes it, and the reader can resume later.
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -37,7 +38,8 @@ async fn events(
 ) -> Result<Response> {
     let from = start(&uri, &headers)?;
     let permit = app.event_readers.clone().try_acquire_owned().map_err(|_| Failure::too_many_readers())?;
-    // The watch starts before the response, so a client that has the headers misses no later event.
+    // The watch starts before the response. A client that has received the headers therefore misses no event after
+    // that.
     let watch = app.registry.watch(from).await?;
     peer.set_write_timeout(app.options.event_timeout);
     let greeting = watch.start().cloned().map(|revision| Event::Alive { revision });
@@ -55,7 +57,7 @@ async fn events(
     Ok((headers, Body::from_stream(frames)).into_response())
 }
 
-/// Parses where to start. A browser that reconnects repeats its first query, so `Last-Event-ID` overrides it.
+/// Parses the start position. `Last-Event-ID` overrides `from`, because a reconnecting browser repeats its first query.
 fn start(uri: &Uri, headers: &HeaderMap) -> Result<WatchFrom> {
     let params = Params::read(uri, &["from"])?;
     let from = match params.get("from") {
@@ -68,7 +70,7 @@ fn start(uri: &Uri, headers: &HeaderMap) -> Result<WatchFrom> {
 
 /// An event reader.
 struct Reader {
-    /// First event, with the start position of the watch, so that a reader that disconnects early can resume there.
+    /// First event. It contains the watch's start position, so that a reader that disconnects early can resume there.
     greeting: Option<Event>,
     watch: Watch,
     peer: Peer,
@@ -76,7 +78,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Waits for the next event; `None` if the server stops or the store is closed.
+    /// Waits for the next event. Returns `None` if the server stops or the store is closed.
     async fn next(&mut self) -> Option<Event> {
         if let Some(greeting) = self.greeting.take() {
             return Some(greeting);

@@ -20,7 +20,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new().route("/api/v1/heartbeats", post(heartbeats).fallback(async || Failure::method_not_allowed("POST")))
 }
 
-/// Applies all writes in one call of the store, and returns the ids of those that failed.
+/// Applies all writes in one call to the store, and returns the ids of those that failed.
 async fn heartbeats(State(app): State<App>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Response> {
     apply_batch(&app, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Write, None))
 }

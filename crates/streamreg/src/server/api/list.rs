@@ -1,4 +1,4 @@
-//! Many streams at once: `/api/v1/streams`, `/api/v1/snapshot` and `/api/v1/summary`.
+//! Requests for many streams: `/api/v1/streams`, `/api/v1/snapshot` and `/api/v1/summary`.
 
 use std::num::NonZeroU32;
 
@@ -27,7 +27,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/summary", get(summary).fallback(async || Failure::method_not_allowed("GET, HEAD")))
 }
 
-/// Reads the parameters of a request: those of a filter and `others`.
+/// Parses the filter and the `others` parameters of a request.
 fn filtered(uri: &Uri, others: &[&str]) -> Result<(Params, Filter)> {
     let known: Vec<_> = others.iter().chain(&Filter::NAMES).copied().collect();
     let params = Params::read_repeating(uri, &known, &["label"])?;
@@ -63,6 +63,6 @@ async fn summary(State(app): State<App>, uri: Uri) -> Result<Response> {
     let (params, filter) = filtered(&uri, &["by"])?;
     let by: By = params.get("by").map_or(Ok(By::default()), str::parse)?;
     let summary = app.registry.summary(&filter, by).await?;
-    // Strings and numbers always serialise.
+    // Serialising strings and numbers cannot fail.
     Ok(json(serde_json::to_string(&summary).unwrap_or_default()))
 }

@@ -17,9 +17,9 @@ use crate::server::params::{Params, epoch, operation};
 use crate::server::problem::{Failure, Result};
 use crate::server::state::App;
 
-/// Registers the stream in the body, under a generated id if it has none.
+/// Registers the stream in the body. Generates an id if the stream has none.
 ///
-/// A generated id never conflicts, so `on_conflict` has no effect then.
+/// A generated id never conflicts with a live stream, so `on_conflict` has no effect on it.
 pub(super) async fn register(State(app): State<App>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Response> {
     try_register(&app, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Register, None))
 }
@@ -32,7 +32,7 @@ async fn try_register(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> 
         app.registry.register_with(&stream, &options).await?
     } else {
         if let OnConflict::TakeOverIfStale(_) = options.on_conflict {
-            // Rejected, because the policy would silently have no effect.
+            // Rejected, because this policy would silently have no effect.
             return Err(Error::unsupported("take_over_if_stale needs an id; add one or omit on_conflict").into());
         }
         app.registry.register_new(&stream, &options).await?

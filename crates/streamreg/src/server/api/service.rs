@@ -1,4 +1,4 @@
-//! The server itself: `/api/v1/info`, `/healthz` and `/readyz`.
+//! Requests about the server: `/api/v1/info`, `/healthz` and `/readyz`.
 
 use axum::Router;
 use axum::extract::State;
@@ -36,7 +36,7 @@ async fn info(State(app): State<App>, uri: Uri) -> Result<Response> {
     Ok(json(body))
 }
 
-/// Reports that the process is running, whatever the state of the store. Probes may add any query.
+/// Reports that the process is running, regardless of the store. Any query is accepted, because probes may add one.
 async fn alive() -> Response {
     json("{\"status\":\"ok\"}".to_owned())
 }

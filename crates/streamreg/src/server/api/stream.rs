@@ -1,10 +1,10 @@
-//! One stream: `/api/v1/streams/{id}`, its heartbeat, status and statistics.
+//! Requests for one stream: `/api/v1/streams/{id}`, its heartbeat, its status and its statistics.
 //!
 //! Every write accepts `?force=true` or `Stream-Epoch`. PUT and PATCH return the new record, or 204 with `Prefer:
-//! return=minimal`, which saves a read of the store.
+//! return=minimal`, which saves reading the store.
 //!
-//! The body of `…/stats` always sets the four required fields: a missing one becomes 0. A missing optional field keeps
-//! its value. An empty object is rejected.
+//! The body of `…/stats` always sets the four required fields; a missing required field becomes 0. A missing optional
+//! field keeps its value. An empty object is rejected.
 
 use axum::Router;
 use axum::body::Body;
@@ -39,7 +39,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/streams/{id}/stats", put(stats).fallback(async || Failure::method_not_allowed("PUT")))
 }
 
-/// A request that concerns one stream, without its body.
+/// A request for one stream, without its body.
 struct Call {
     app: App,
     id: StreamId,
@@ -57,7 +57,7 @@ impl FromRequestParts<App> for Call {
 }
 
 impl Call {
-    /// Parses the guard of a write without other parameters.
+    /// Parses the guard of a write that accepts no other parameters.
     fn guard(&self) -> Result<Guard> {
         guard(&self.headers, &Params::read(&self.uri, &["force"])?)
     }
@@ -83,7 +83,7 @@ impl Call {
         }
         match self.app.registry.get(&self.id).await {
             Ok(stream) => Ok(json(stream.to_json())),
-            // The change was applied, even if the stream has ended since.
+            // The change was applied, even if the stream has been unregistered or has expired since.
             Err(error) => Err(Failure::from(error.with_may_have_applied(true)).about(operation, Some(&self.id))),
         }
     }
@@ -121,7 +121,7 @@ async fn update(call: Call, body: Body) -> Result<Response> {
     call.write_and_read(guard, Change::Update(Box::new(stream))).await
 }
 
-/// Reads a record. Its id may be missing, and must match the path otherwise.
+/// Parses a record. It may omit the id; otherwise the id must match the path.
 fn record_of(record: &str, id: &StreamId) -> Result<Stream, Error> {
     let (mut stream, has_id) = read_record(record)?;
     if has_id && stream.id != *id {

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 /// Deadline of every condition. It is long enough for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running server. It stops when this is dropped or `begin_stop` is called.
+/// A running server. It stops when it is dropped, or when `begin_stop` is called.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,

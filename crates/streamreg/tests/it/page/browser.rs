@@ -23,7 +23,7 @@ const START: &str = "exec chromium --headless --no-sandbox --disable-gpu --disab
 /// The browser of this test process, shared while any test has a tab open.
 static SHARED: Mutex<Weak<Browser>> = Mutex::new(Weak::new());
 
-/// A running browser. It is closed, and its profile is removed, with the last tab.
+/// A running browser. When the last tab closes, the browser stops and its profile is removed.
 pub(super) struct Browser {
     connection: Mutex<Connection>,
     child: Mutex<Child>,
@@ -189,7 +189,7 @@ impl Tab {
     pub(super) fn until(&self, expression: &str) {
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            // During a navigation the expression may fail.
+            // During a navigation, evaluating the expression may fail.
             let guarded = format!("(() => {{ try {{ return !!({expression}); }} catch {{ return false; }} }})()");
             if self.eval(&guarded) == true {
                 return;

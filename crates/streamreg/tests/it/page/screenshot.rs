@@ -20,7 +20,7 @@ const MAX_BYTES: u64 = 150_000;
 async fn screenshot_of_the_demo_shows_every_stream_and_is_small() {
     let server = Server::start(Arc::new(MemoryRegistry::new()), ServeOptions::default()).await;
     let mut demo = Running::start(&["demo", "--seed", "7", "--store", &format!("http://{}", server.addr)]);
-    demo.line_with("made-up streams on http://");
+    demo.line_with("simulated streams on http://");
     let tab = open(&server, DESK);
     tab.until(STREAMS);
     tab.prefer("light");

@@ -11,7 +11,7 @@ use stream_registry::{ErrorKind, RedisRegistry, Registry};
 use super::operations::{ALL, SOURCE};
 use super::{TIMEOUT, TestRedis, id, stream};
 
-/// Moment at which a future is dropped after its last poll.
+/// State in which a future is dropped after its last poll.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum When {
     /// While it is pending.
@@ -20,7 +20,8 @@ pub(super) enum When {
     Woken,
 }
 
-/// Polls a future at most `polls` times, each time after a wake-up, and drops it. Returns `None` if it did not complete.
+/// Polls a future at most `polls` times, each time after a wake-up, and drops it. Returns `None` if it did not
+/// complete.
 pub(super) async fn drop_after<F: Future>(future: F, polls: usize, when: When) -> Option<F::Output> {
     let mut future = Box::pin(future);
     let mut left = polls;
@@ -38,10 +39,10 @@ pub(super) async fn drop_after<F: Future>(future: F, polls: usize, when: When) -
     tokio::time::timeout(TIMEOUT, polled).await.unwrap_or_else(|_| panic!("not woken after {polls} polls"))
 }
 
-/// Drops a call after zero, one, two … polls, both while it is pending and after a wake-up, until `drop_at` reports that
-/// the call completed.
+/// Drops a call after zero, one, two … polls, both while it is pending and after a wake-up, until `drop_at` reports
+/// that the call completed.
 pub(super) async fn drop_at_every_point(mut drop_at: impl AsyncFnMut(usize, When) -> bool) -> usize {
-    // No call here needs as many polls.
+    // No call in these tests needs this many polls.
     const MAX_POLLS: usize = 100;
     let mut dropped = 0;
     for when in [When::Pending, When::Woken] {
@@ -114,7 +115,7 @@ async fn cancelled_calls_leave_no_partial_change_and_do_not_block_the_next_call(
     store.get(&id("next")).await.unwrap();
     store.list().await.unwrap();
     assert!(started.elapsed() < Duration::from_millis(900), "seed {seed}: {:?}", started.elapsed());
-    // The server replies in order, so the calls in flight at the drop have completed.
+    // The server replies in order, so the calls that were in flight at the drop have completed by now.
     redis.assert_consistent(&format!("seed {seed}")).await;
     let listed = store.list().await.unwrap();
     assert_eq!(listed.len(), redis.index().await.len(), "seed {seed}");

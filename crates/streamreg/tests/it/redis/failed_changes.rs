@@ -28,7 +28,7 @@ const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt",
 /// Empties the server and prepares a state.
 async fn prepare(redis: &TestRedis, state: State) {
     redis.flush().await;
-    // Another stream keeps the index in existence. A tombstone stands for an earlier operation.
+    // Another stream ensures that the index exists. A tombstone represents an earlier operation.
     redis.put("bystander", stream("bystander", "h:1").to_json(), 200_000).await;
     redis.put_unindexed("\u{1f}end:bystander", "x\n\n{}", 200_000).await;
     match state {
@@ -38,7 +38,7 @@ async fn prepare(redis: &TestRedis, state: State) {
         State::NotInIndex => redis.put_unindexed(NAME, FOREIGN.replace("[]", "{}"), 90_000).await,
     }
     if state != State::Foreign {
-        // Shorten the TTL, so that a renewal by a failed write would show.
+        // Shorten the TTL, so that the test notices if a failed write renews it.
         let _: i64 =
             ::redis::cmd("PEXPIRE").arg(key(NAME)).arg(100_000).query_async(&mut redis.raw.clone()).await.unwrap();
     }
@@ -226,7 +226,7 @@ async fn retry_after_a_lost_reply_returns_the_first_result() {
         let name = format!("cam{at}");
         let operation = OperationId::generate();
         let named = RegisterOptions::default().operation(operation);
-        // Load the scripts first, so that the lost reply is that of the registration and not NOSCRIPT.
+        // Load the scripts first. The lost reply must be the reply to the registration, not NOSCRIPT.
         store.register(&stream("warm", "h:1")).await.unwrap();
         store.unregister(&id("warm")).await.unwrap();
         match fault {

@@ -130,7 +130,7 @@ async fn watch_disconnected_500_times_misses_and_repeats_no_event() {
         })
         .collect();
     let mut cut = store.watch(WatchFrom::Now).await.unwrap();
-    // Both watches begin before their first common event.
+    // Both watches started before the first event that both received.
     let first = next(&mut cut).await;
     let mut seen = vec![format_event(&first)];
     let mut at = revision(&first);

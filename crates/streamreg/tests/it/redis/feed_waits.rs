@@ -15,7 +15,7 @@ use super::{TIMEOUT, TestRedis, id, stream};
 /// Initial number of events per read.
 const MAX_BATCH: usize = 500;
 
-/// Returns the value of this option in each read.
+/// Returns the value that each read passes for this option.
 fn option_values(commands: &[String], option: &str) -> Vec<usize> {
     let option = format!("\"{option}\" \"");
     let reads = commands.iter().filter(|line| line.contains("\"XREAD\""));

@@ -1,4 +1,4 @@
-//! Reads records of other programs and changes them with every operation. No other field may be lost.
+//! Reads records from other programs and applies every operation to them. All other fields must be kept.
 
 mod samples;
 

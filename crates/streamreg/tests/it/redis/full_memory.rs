@@ -80,9 +80,9 @@ async fn live_streams_stay_alive_while_memory_is_full() {
             Verb::Stats.run(&store, "cam1").await.unwrap();
             assert_eq!(store.list().await.unwrap().len(), names.len());
         }
-        // Refill the memory that unregistered streams released.
+        // Fill the memory that unregistered streams have freed.
         top_up(&redis, &mut ballast).await;
-        // A flushed script cache does not matter either.
+        // Flushing the script cache must not matter either.
         redis.server.cli(&["SCRIPT", "FLUSH"]).await;
     }
     let listed = store.list().await.unwrap();

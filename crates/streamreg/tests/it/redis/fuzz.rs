@@ -1,7 +1,8 @@
 //! Sends random records, in canonical form and close to it, through the scripts and through the client's decoder, and
 //! compares the results.
 //!
-//! No script accepts a space before the first brace as canonical, so the same record with a space takes the slow path.
+//! No script accepts a space before the first brace as canonical. With such a space, the same record takes the slow
+//! path.
 //! `STREAM_REGISTRY_FUZZ_SEED=<seed> cargo test -p streamreg --test it fuzz` replays a failure.
 
 use stream_registry::{Change, Guard, RedisRegistry, Registry, StreamStats, UnregisterOptions, Write};
@@ -86,7 +87,7 @@ impl Generator {
         from[self.0.usize(..from.len())]
     }
 
-    /// Returns the canonical form in most cases and another form in the rest.
+    /// Returns a record, in canonical form most of the time and in another form otherwise.
     fn number(&mut self) -> String {
         if self.0.u8(..4) > 0 {
             self.0.u64(..10_000_000_000_000_000).to_string()
@@ -288,7 +289,8 @@ async fn scripts_and_decoder_agree_on_random_records() {
                     failures.push(format!("script and client differ, {found:?}: {context}"));
                 }
             }
-            // Same length and same ending: only the time was set in place, which the slow path rarely produces.
+            // Same length and same ending: only the time was replaced in place. The slow path rarely produces this
+            // result.
             let tail = raw_json.len() - 40;
             let heartbeat = write.change == Change::Heartbeat && one.len() == raw_json.len();
             in_place += usize::from(heartbeat && one[tail..] == raw_json.as_bytes()[tail..]);

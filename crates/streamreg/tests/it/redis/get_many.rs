@@ -1,4 +1,4 @@
-//! Reads of several streams by one call.
+//! Tests of calls that read several streams at once.
 
 use stream_registry::{ErrorKind, Registry, StreamId};
 

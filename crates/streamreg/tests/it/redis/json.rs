@@ -1,4 +1,4 @@
-//! An independent decoder of records for tests: raw values, and the last field of a name counts.
+//! An independent record decoder for tests. It keeps raw values; if a field is duplicate, the last value counts.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Leases on a real Redis server: it is killed, flushed and disconnected, and several holders want the same stream.
+//! Leases on a real Redis server that is killed, flushed or disconnected, and leases of several holders on one stream.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Drops calls on leases at every await point, on a real server: record, index and view still agree, and the next call
-//! works.
+//! Drops calls on leases at every await point, with a real server. Record, index and view must still agree, and the
+//! next call must work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,12 +39,12 @@ impl Setup {
         self.store.get(&id(name)).await.ok()
     }
 
-    /// Makes the server forget all scripts, so that each call has to load its script: one more await point.
+    /// Makes the server forget all scripts, so that each call must load its script, which adds an await point.
     async fn forget_scripts(&self) {
         let () = ::redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut self.redis.raw.clone()).await.unwrap();
     }
 
-    /// Closes every connection to the server, except the one that checks it.
+    /// Closes all connections to the server, except the connection that the test uses for its checks.
     async fn disconnect(&self) {
         let mut cut = ::redis::cmd("CLIENT");
         cut.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
@@ -152,8 +152,8 @@ async fn acquire_leaves_no_partial_record_when_cancelled() {
 async fn reports_are_written_when_set_status_or_flush_is_cancelled() {
     let setup = Setup::start().await;
     let mut dropped = 0;
-    // Faults before the call: none, the server lost the stream, another program dropped the epoch, the server forgot its
-    // scripts, the server closed its connections.
+    // Faults before the call: none, the server lost the stream, another program dropped the epoch, the server forgot
+    // its scripts, the server closed its connections.
     for fault in ["none", "lost", "epoch", "scripts", "disconnect"] {
         for call in ["status", "flush"] {
             let mut round = 0;

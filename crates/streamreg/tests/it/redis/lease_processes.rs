@@ -42,7 +42,7 @@ async fn write_until_ended(lease: &Lease) -> LeaseEnd {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // Calls on an ended lease fail.
+    // Calls on a lease that has ended fail.
     lease.set_status(StreamStatus::Error).await.unwrap_err();
     lease.release().await.unwrap_err();
     lease.ended().await
@@ -127,14 +127,15 @@ fn signal(process: u32, name: &str) {
     assert!(done.success());
 }
 
-/// What another publisher does while the holder is stopped.
+/// An action by another publisher while the holder is stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Action {
     Register,
     RegisterAndUnregister,
 }
 
-/// Waits until the stopped holder's stream has expired and then acts as another publisher. Returns a dump of the server.
+/// Waits until the stopped holder's stream has expired and then acts as another publisher. Returns a dump of the
+/// server.
 async fn act_after_expiry(redis: &TestRedis, name: &str, action: Action) -> Dump {
     let others = store(redis, TIMEOUT * 6).await;
     wait_until(TIMEOUT, async || redis.raw_json(name).await.is_none()).await;
@@ -171,7 +172,7 @@ async fn feed_events(redis: &TestRedis, name: &str) -> Vec<String> {
 /// Checks the events. The expiry is missing if the other publisher registered before an expiry sweep.
 fn assert_feed_events(events: &[String], action: Action) {
     let mut expected = vec![format!("registered {MINE}"), format!("registered {THEIRS}")];
-    // The event has the last record if a sweep ran in the last fifth of the time to live.
+    // The event contains the last record if a sweep ran during the last fifth of the time to live.
     let expired = [format!("expired {MINE}"), "expired ".to_owned()];
     if let Some(second) = events.get(1).filter(|second| expired.contains(second)) {
         expected.insert(1, second.clone());
@@ -189,7 +190,7 @@ async fn holder_stopped_past_its_ttl_ends_and_writes_nothing() {
         let observer = redis.observe().await;
         let holder = Holder::start(&redis, Duration::from_secs(1), 1).await;
         let process = holder.process.id().unwrap();
-        // The holder is writing by now.
+        // By now the holder has started to write.
         wait_until(TIMEOUT, async || {
             String::from_utf8(redis.raw_json("cam0").await.unwrap()).unwrap().contains("active")
         })

@@ -13,8 +13,7 @@ use super::{DUE, FEED, FEED_METADATA, INDEX, PREFIX, TIMEOUT, TestRedis};
 
 /// Reconcile interval of the view.
 const RECONCILE_INTERVAL: Duration = Duration::from_millis(250);
-/// Upper bound of the time until the view is current: the interval, 10 % of random delay, and extra time on a busy
-/// machine.
+/// Maximum time until the view is current: the interval, 10 % random delay, and a margin for a busy machine.
 const MAX_VIEW_DELAY: Duration = Duration::from_millis(275 + 2_000);
 /// Maximum length of the feed. Redis trims in nodes of 100 entries.
 const MAX_FEED_LENGTH: u64 = 100_000 + 100;
@@ -78,8 +77,8 @@ impl TestRedis {
         self.server.client().get_multiplexed_async_connection_with_config(&config).await.unwrap()
     }
 
-    /// Discards the pending expiries of streams that another program removed. Otherwise the sweep would emit them minutes
-    /// later.
+    /// Discards the pending expiries of streams that another program removed. Otherwise the sweep would emit them
+    /// minutes later.
     pub(crate) async fn discard_pending_expiries(&self, names: &[impl ::redis::ToRedisArgs + Sync]) {
         let mut raw = self.new_connection().await;
         let _: i64 = ::redis::cmd("ZREM").arg(DUE).arg(names).query_async(&mut raw).await.unwrap();

@@ -1,4 +1,4 @@
-//! All operations that change something, as a list for tests to iterate over.
+//! A list of all operations that change something, for tests to iterate over.
 
 use stream_registry::{
     Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, Result, Stream, StreamPatch, StreamStats,
@@ -37,7 +37,7 @@ pub(crate) const ALL: [Verb; 11] = [
     Verb::Force,
 ];
 
-/// The source that `Verb::Register` registers with.
+/// The source address with which `Verb::Register` registers a stream.
 pub(crate) const SOURCE: &str = "203.0.113.7:40112";
 
 pub(crate) fn stats() -> StreamStats {

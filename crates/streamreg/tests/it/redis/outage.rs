@@ -11,11 +11,11 @@ use testkit::{Data, FaultProxy};
 use super::operations::{SOURCE, Verb};
 use super::{TestRedis, id, stream};
 
-/// Upper bound of the time of a call.
+/// Maximum duration of a call.
 const MAX_CALL_TIME: Duration = Duration::from_secs(2);
-/// Time after the end of an outage within which calls have to succeed again.
+/// Time after an outage within which calls must succeed again.
 const MAX_RECOVERY: Duration = Duration::from_secs(1);
-/// Time that a busy machine may add to a measured time.
+/// Delay that a busy machine may add to a measured duration.
 const SLACK: Duration = Duration::from_millis(400);
 const CALLERS: usize = 32;
 
@@ -67,7 +67,7 @@ impl Callers {
                     let error = result.err();
                     let failed = error.is_some();
                     calls.push(Call { started, finished: Instant::now(), name, error });
-                    // A pause, so that the server gets some of the processor time, too.
+                    // Pause, so that the server also gets processor time.
                     tokio::time::sleep(Duration::from_millis(if failed { 20 } else { 5 })).await;
                 }
                 calls
@@ -118,7 +118,7 @@ async fn prepare(store: &RedisRegistry) {
     store.list().await.unwrap();
 }
 
-/// Waits for a fixed time while the callers go on. There is no condition to wait for.
+/// Waits for a fixed time while the callers continue. There is no condition to wait for.
 async fn wait(time: Duration) {
     tokio::time::sleep(time).await;
 }
@@ -179,7 +179,7 @@ async fn calls_recover_after_each_kind_of_network_fault() {
             _ => proxy.refuse().await,
         }
         if fault == "cut" {
-            // A cut affects only calls in flight, and there may be none at that moment. So it is repeated.
+            // A cut affects only calls in flight. There may be none when it happens, so it is repeated.
             for _ in 0..10 {
                 wait(Duration::from_millis(5)).await;
                 proxy.cut();

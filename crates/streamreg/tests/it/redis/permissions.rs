@@ -87,7 +87,7 @@ async fn missing(redis: &TestRedis) -> Option<String> {
     denied(redis).await.into_iter().find(|object| !["sort_ro", "multi", "exec"].contains(&object.as_str()))
 }
 
-/// Makes a stream expire that was registered by a program that writes no feed.
+/// Lets a stream expire that was registered by a program that writes no feed.
 async fn expire(redis: &TestRedis, rules: &[&str]) -> std::result::Result<(), String> {
     redis.flush().await;
     redis.server.cli(&["SCRIPT", "FLUSH"]).await;
@@ -122,7 +122,7 @@ async fn work(redis: &TestRedis, rules: &[&str]) -> std::result::Result<(), Stri
         redis.server.cli(&["SADD", INDEX, "gone"]).await;
         read(&store).await.map_err(|error| error.to_string())?;
         let counted = store.counters();
-        // The sweep may have removed them first.
+        // The sweep may already have removed them.
         if counted.prune_failures > 0 || redis.index().await.contains(&b"gone"[..]) {
             return Err(format!("ids without a record stay: {counted:?}"));
         }
@@ -164,18 +164,18 @@ async fn reader_needs_exactly_the_documented_permissions() {
         }
     };
     read_all(&rules).await.unwrap();
-    // The documentation allows these to be denied.
+    // The documentation says that the server may deny these commands.
     assert_eq!(denied(&redis).await, ["evalsha", "exec", "multi", "sort_ro", "time"].map(str::to_owned).into());
     for removed in rules.iter().filter(|rule| rule.starts_with('+')) {
         let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != removed).collect();
         assert!(read_all(&fewer).await.is_err(), "{removed} is not needed; remove it from the documentation");
     }
-    // The faster strategy named in the documentation.
+    // The faster strategy that the documentation describes.
     let faster = [&rules[..], &["+sort_ro", "+multi", "+exec", "%R~*"]].concat();
     denied(&redis).await;
     read_all(&faster).await.unwrap();
     assert_eq!(denied(&redis).await, ["time".to_owned()].into(), "the whole list is one command");
-    // They cannot write, even without the read-only option.
+    // Readers cannot write, even without the read-only option.
     let store = open(&redis, &rules, |options| options).await.unwrap();
     for verb in ALL {
         assert_eq!(verb.run(&store, "there").await.unwrap_err().kind(), ErrorKind::Denied, "{verb:?}");

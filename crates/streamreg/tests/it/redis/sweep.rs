@@ -14,7 +14,7 @@ use super::{DUE, FEED_METADATA, INDEX, TIMEOUT, TestRedis, stream};
 
 const OTHER: &str = "198.51.100.9:1";
 
-/// Copies a record as the sweep does shortly before the stream expires.
+/// Copies a record, as the sweep does shortly before a stream expires.
 async fn store_copy(redis: &TestRedis, stream: &Stream) {
     let copy = format!("1800000000000\n{}", stream.to_json());
     redis.server.cli(&["SET", &format!("mirror:streams:\u{1f}last:{}", stream.id), &copy, "PX", "600000"]).await;
@@ -107,7 +107,7 @@ async fn copied_record_outlives_the_stream_by_a_ttl_and_an_hour() {
     let redis = TestRedis::start().await;
     let _store = redis.store().await;
     wait_until(TIMEOUT, async || metadata(&redis, "swept").await > 0).await;
-    // The stream expires soon and is due now.
+    // The stream is about to expire, so the sweep checks it now.
     redis.put("cam", stream("cam", SOURCE).to_json(), 30_000).await;
     redis.server.cli(&["ZADD", DUE, "1", "cam"]).await;
     let mut left = -2;
@@ -164,7 +164,8 @@ async fn longest_ttl_applies_until_no_process_confirms_it() {
     assert_eq!(metadata(&redis, "ttl").await, LONG);
     let _short = sweeps(1, TtlPolicy::Renew).await;
     assert_eq!(metadata(&redis, "ttl").await, LONG);
-    // The shortest TTL decides which gap is an outage, because its streams expire long before a tenth of the longest TTL.
+    // The shortest TTL decides which gap is an outage, because its streams expire long before a tenth of the longest
+    // TTL.
     for (gap, is_outage) in [(8_000, false), (12_000, true)] {
         let before = metadata(&redis, "swept").await - gap;
         redis.server.cli(&["HSET", FEED_METADATA, "swept", &before.to_string(), "grace", "0"]).await;
@@ -200,7 +201,7 @@ async fn ttl_of_a_never_shorten_client_is_not_recorded() {
     assert_eq!(metadata(&redis, "ttl").await, 0);
     let _short = store_with_ttl(&redis, Duration::from_secs(1)).await;
     wait_until(TIMEOUT, async || metadata(&redis, "ttl").await == 1_000).await;
-    // An outage for the other processes counts as one for this client as well.
+    // A gap that is an outage for the other processes is also an outage for this client.
     let before = metadata(&redis, "swept").await - 12_000;
     redis.server.cli(&["HSET", FEED_METADATA, "swept", &before.to_string(), "grace", "0"]).await;
     wait_until(TIMEOUT, async || metadata(&redis, "grace").await > 0).await;

@@ -1,4 +1,4 @@
-//! Two processes take one stream over from each other, again and again, while both keep writing.
+//! Two processes repeatedly take a stream over from each other while both keep writing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +57,7 @@ impl Channel {
     }
 }
 
-/// The address of a holder names its side and round. Its statuses and statistics do so, too.
+/// The address of a holder contains its side and round. So do its statuses and statistics.
 fn source(side: usize, round: usize) -> String {
     format!("10.0.{side}.1:{round}")
 }
@@ -126,7 +126,7 @@ async fn change_others(store: Arc<RedisRegistry>, name: String, stop: Arc<Atomic
     done
 }
 
-/// Runs one side, from its first take-over to the release of all its leases.
+/// Runs one side from its first take-over until it has released all its leases.
 async fn run_side(url: String, side: usize, rounds: Rounds) {
     let mut channel = Channel::connect(&url).await;
     let store = Arc::new(
@@ -160,7 +160,7 @@ async fn run_side(url: String, side: usize, rounds: Rounds) {
         if alternating || round == rounds.alternating {
             channel.send(&theirs, "continue").await;
         }
-        // The other side may take the stream over at the same time. Then the status is rejected.
+        // If the other side takes the stream over at this moment, the status is rejected.
         lease.report(bytes(side, round));
         if let Err(error) = lease.set_status(status(side, round)).await {
             assert_eq!(error.kind(), ErrorKind::NotHolder, "{error:?}");
@@ -173,7 +173,7 @@ async fn run_side(url: String, side: usize, rounds: Rounds) {
     }
     channel.send("done", "").await;
     channel.receive(&format!("settle{side}")).await;
-    // Waits for a heartbeat: either it is written, or the lease learns that it is superseded.
+    // Waits for a heartbeat. Either it is written, or the lease learns that it is superseded.
     let last = all.last().unwrap();
     let now = store.get(last.id()).await.unwrap().last_heartbeat;
     wait_until(TIMEOUT, async || {
@@ -207,7 +207,8 @@ async fn feed_events(store: Arc<RedisRegistry>) -> Vec<Event> {
     }
 }
 
-/// Checks that each take-over has one event and a greater epoch, and that only the holder changed the stream between them.
+/// Checks that each take-over has one event and a greater epoch, and that only the holder changed the stream between
+/// them.
 fn assert_events(events: &[Event], rounds: Rounds, last: &Stream) {
     let Some((Event::Ended { reason: Ending::Unregistered(_), last: end, .. }, changes)) = events.split_last() else {
         panic!("{:?}", events.last())

@@ -105,12 +105,12 @@ async fn tombstone_outlives_the_ttl_of_its_stream() {
     long.register(&stream("cam1", SOURCE)).await.unwrap();
     short.unregister(&id("cam1")).await.unwrap();
     assert!(tombstone_ttl("cam1").await > least, "{}", tombstone_ttl("cam1").await);
-    // So does the tombstone of a stream that was taken over.
+    // The same applies to the tombstone of a stream that was taken over.
     let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     long.register(&stream("cam2", SOURCE)).await.unwrap();
     short.register_with(&stream("cam2", "198.51.100.9:1"), &take_over).await.unwrap();
     assert!(tombstone_ttl("cam2").await > least, "{}", tombstone_ttl("cam2").await);
-    // Neither the removal of a stream with a shorter TTL nor a take-over shortens it.
+    // Two operations must not shorten its TTL: removing a stream with a shorter TTL, and a take-over.
     short.register(&stream("cam1", SOURCE)).await.unwrap();
     short.register_with(&stream("cam1", "198.51.100.9:1"), &take_over).await.unwrap();
     assert!(tombstone_ttl("cam1").await > least, "{}", tombstone_ttl("cam1").await);

@@ -1,4 +1,4 @@
-//! The local view with a real server: it equals the store after faults on either side.
+//! The local view on a real server: after faults on either side, it equals the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ async fn view_equals_the_store_after_random_changes_and_lost_feeds() {
         // The view continues to follow while the writes continue.
         wait_until(TIMEOUT, async || view.revision() != before).await;
     }
-    // Streams must exist after FLUSHALL, or the comparison shows nothing.
+    // Streams must exist after FLUSHALL. Otherwise the comparison proves nothing.
     wait_until(TIMEOUT, async || view.counts().total > 10).await;
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
@@ -128,7 +128,7 @@ async fn view_serves_during_an_outage_and_catches_up_afterwards() {
     wait_until(TIMEOUT, async || view.get(&id("after")).is_some()).await;
     wait_until_equal(&view, &store).await;
     assert_eq!(view.all().len(), 51);
-    // Now they are gone.
+    // The streams no longer exist.
     redis.server.restart(Data::Empty).await;
     wait_until(TIMEOUT, async || view.all().is_empty()).await;
     wait_until(TIMEOUT, async || store.register(&stream("new", SOURCE)).await.is_ok()).await;
@@ -211,7 +211,7 @@ async fn view_without_scripts_follows_from_an_empty_registry() {
     let view = view(&reader, never()).await;
     store.register(&stream("cam1", SOURCE)).await.unwrap();
     wait_until(TIMEOUT, async || view.get(&id("cam1")).is_some()).await;
-    // The store was emptied: the feed is missing at first and then has a new generation.
+    // The store was emptied: at first there is no feed, and then a feed with a new generation.
     for round in 0..3 {
         let before = (info(&redis, "total_connections_received").await, info(&redis, "total_commands_processed").await);
         redis.flush().await;

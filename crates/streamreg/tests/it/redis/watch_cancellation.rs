@@ -1,5 +1,5 @@
-//! Calls on watches and views dropped at every point, with a real server: no event is lost or repeated, and a view equals
-//! the store.
+//! Calls on watches and views dropped at every point, with a real server: no event is lost or repeated, and a view
+//! equals the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +70,8 @@ async fn register_with_disconnects(redis: &TestRedis, store: &RedisRegistry, cou
         }
         let cam = stream(&format!("event{at}"), SOURCE);
         let started = std::time::Instant::now();
-        // After a disconnection the registration is retried. If it was applied before, it emits another event.
+        // After a disconnection, the registration is retried. If the first attempt was applied, the retry emits another
+        // event.
         while store.register(&cam).await.is_err() {
             assert!(started.elapsed() < TIMEOUT);
         }
@@ -93,7 +94,8 @@ async fn cancelled_calls_of_next_lose_and_repeat_no_event() {
         let read = async {
             let (mut received, mut dropped) = (Vec::new(), 0);
             loop {
-                // For each event, start at the first point again, alternating between pending and woken.
+                // For each event, start again at the first point. Alternate between dropping the call while pending and
+                // once woken.
                 let when = if received.len() % 2 == 0 { When::Pending } else { When::Woken };
                 let mut polls = 0;
                 let event = loop {
