@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::handle::View;
+use super::state::Moment;
 use crate::error::{Error, Operation, Result};
 use crate::query::{By, Filter, Query, Summary};
 use crate::registry::{Page, Write};
@@ -148,16 +149,22 @@ impl View {
     /// Applies a heartbeat or statistics that this process wrote and the store accepted.
     ///
     /// The change feed does not report them. Without this call the view shows them after its next reconciliation.
-    /// The event of an earlier change can arrive after this call and hide them again; see
+    /// `sent` is the [`moment`](Self::moment) before the write was sent. If the view cannot be sure that it shows the
+    /// result, for example because another write was in flight, it notes the stream for
     /// [`confirm_writes`](Self::confirm_writes).
-    pub fn apply_write(&self, write: &Write) {
-        self.shared().state.apply_write(write);
+    pub fn apply_write(&self, write: &Write, sent: Moment) {
+        self.shared().state.apply_write(write, sent);
+    }
+
+    /// Returns the present moment, to be taken before a write is sent.
+    pub fn moment(&self) -> Moment {
+        self.shared().state.moment()
     }
 
     /// Makes sure that the view shows the writes of earlier calls of [`apply_write`](Self::apply_write).
     ///
-    /// Reads the streams from the store whose last event arrived after such a write. Usually there are none, and this call
-    /// returns at once.
+    /// Reads the streams from the store that were noted, and those for which an earlier event arrived after the write.
+    /// Usually there are none, and this call returns at once.
     ///
     /// # Errors
     ///

@@ -152,6 +152,7 @@ type Reconciling<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// Applies the events of a watch until it ends or loses events, and reconciles at intervals.
 async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
+    shared.state.change_metadata(|metadata| metadata.has_feed = true);
     let mut reconciling: Option<Reconciling<'_>> = None;
     let mut received_events = false;
     let mut due = Instant::now() + shared.schedule.next();

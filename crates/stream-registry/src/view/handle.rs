@@ -90,6 +90,11 @@ impl View {
         self.shared().state.metadata(|metadata| metadata.confirmed).map_or(Duration::MAX, |at| at.elapsed())
     }
 
+    /// Returns whether the view follows a change feed. Without one, only reconciliations update it.
+    pub fn has_feed(&self) -> bool {
+        self.shared().state.metadata(|metadata| metadata.has_feed)
+    }
+
     /// Returns the position in the change feed that the view shows; `None` if there is no feed.
     pub fn revision(&self) -> Option<Revision> {
         self.shared().state.metadata(|metadata| metadata.revision.clone())

@@ -1,6 +1,6 @@
 //! The state of a view apart from the streams themselves.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
 
@@ -19,8 +19,12 @@ pub(super) struct Metadata {
     pub(super) change: u64,
     /// The number of removals.
     pub(super) removals: u64,
-    /// Streams whose last written statistics the view may not show.
-    pub(super) unconfirmed: HashSet<StreamId>,
+    /// Streams whose last written statistics the view may not show, each with the number of the change that noted it.
+    pub(super) unconfirmed: HashMap<StreamId, u64>,
+    /// Streams that were written since the last snapshot was started.
+    pub(super) written: HashSet<StreamId>,
+    /// Whether the view follows a change feed.
+    pub(super) has_feed: bool,
     /// The streams that were removed since the reconciliation in progress was started.
     pub(super) removed: Option<HashSet<StreamId>>,
     /// The number of reconciliations that were started.
@@ -45,6 +49,12 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
+    /// Notes a stream whose last written statistics the view may not show.
+    pub(super) fn note(&mut self, id: &StreamId) {
+        self.change += 1;
+        self.unconfirmed.insert(id.clone(), self.change);
+    }
+
     /// Sets the position that the view shows.
     pub(super) fn reach(&mut self, revision: Revision) {
         if self.revision.as_ref() == Some(&revision) {

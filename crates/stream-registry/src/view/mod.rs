@@ -73,3 +73,4 @@ pub use counts::{Corrections, Counts};
 pub use find::Found;
 pub use handle::View;
 pub use options::ViewOptions;
+pub use state::Moment;

@@ -73,16 +73,25 @@ impl Shared {
 
     /// Reads the streams from the store whose last written statistics the view may not show.
     pub(super) async fn confirm_writes(&self) -> Result<()> {
-        loop {
-            let (moment, ids) = self.state.unconfirmed(MAX_UNCONFIRMED_READ);
-            if ids.is_empty() {
-                return Ok(());
+        // Streams that are noted after this point were written, or had an event, after the start of this call.
+        let mut ids = self.state.unconfirmed();
+        for _ in 0..REFRESH_TRIES {
+            let mut outdated = Vec::new();
+            for ids in ids.chunks(MAX_UNCONFIRMED_READ) {
+                let moment = self.state.moment();
+                for (id, answer) in ids.iter().zip(self.registry.get_many(ids).await?) {
+                    // If an event has arrived since the moment, the stream is read again.
+                    if !self.state.apply_answer(id, moment, answer.map(Arc::new)) {
+                        outdated.push(id.clone());
+                    }
+                }
             }
-            for (id, answer) in ids.iter().zip(self.registry.get_many(&ids).await?) {
-                // If an event has arrived since the moment, the next round reads the stream again.
-                self.state.apply_answer(id, moment, answer.map(Arc::new));
+            if outdated.is_empty() {
+                break;
             }
+            ids = outdated;
         }
+        Ok(())
     }
 
     /// Reads the streams of a page from the store and applies the answers to the view.

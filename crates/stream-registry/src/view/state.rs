@@ -20,9 +20,9 @@ use crate::stream::{Revision, Stream, StreamId, Timestamp};
 /// How many corrected streams are reported by id.
 const MAX_REPORTED: usize = 100;
 
-/// A moment of the view, taken before a read from the store. Events that arrive after it are newer than the answer.
+/// A moment in the history of a view, taken before a read from the store or a write to it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub struct Moment {
     change: u64,
     removals: u64,
 }
@@ -90,6 +90,7 @@ impl State {
     pub(super) fn start_snapshot(&self) -> u64 {
         let mut metadata = write(&self.metadata);
         metadata.started_snapshot += 1;
+        metadata.written.clear();
         metadata.started_snapshot
     }
 
@@ -114,6 +115,10 @@ impl State {
         metadata.removals += 1;
         metadata.removed = None;
         metadata.unreadable = unreadable;
+        // The snapshot may have been read before these streams were written.
+        for id in std::mem::take(&mut metadata.written) {
+            metadata.note(&id);
+        }
         metadata.installed_snapshot = number;
         metadata.replacements += 1;
         metadata.confirmed = Some(at);
@@ -156,7 +161,7 @@ impl State {
             metadata.counts.subtract(&replaced);
             // The event may be older than the statistics of the record that it replaces.
             if (replaced_origin, origin) == (Origin::Store, Origin::Feed) {
-                metadata.unconfirmed.insert(id);
+                metadata.note(&id);
             }
         }
     }
@@ -179,11 +184,9 @@ impl State {
         Moment { change: metadata.change, removals: metadata.removals }
     }
 
-    /// Returns some streams whose last written statistics the view may not show, and the moment before they are read.
-    pub(super) fn unconfirmed(&self, limit: usize) -> (Moment, Vec<StreamId>) {
-        let metadata = read(&self.metadata);
-        let ids = metadata.unconfirmed.iter().take(limit).cloned().collect();
-        (Moment { change: metadata.change, removals: metadata.removals }, ids)
+    /// Returns the streams whose last written statistics the view may not show.
+    pub(super) fn unconfirmed(&self) -> Vec<StreamId> {
+        read(&self.metadata).unconfirmed.keys().cloned().collect()
     }
 
     /// Applies the store's answer about a stream, unless an event about the stream has arrived since the moment.
@@ -206,14 +209,22 @@ impl State {
     }
 
     /// Applies a heartbeat or statistics that the store accepted: the feed does not report them.
-    pub(super) fn apply_write(&self, accepted: &Write) {
+    pub(super) fn apply_write(&self, accepted: &Write, sent: Moment) {
         let mut metadata = write(&self.metadata);
-        let Some(stream) = self.get(&accepted.id) else {
+        if metadata.started_snapshot > metadata.installed_snapshot {
+            metadata.written.insert(accepted.id.clone());
+        }
+        let entry = read(&self.table).read(&accepted.id, |entry| (Arc::clone(&entry.stream), entry.change));
+        let Some((stream, last_change)) = entry else {
             // The event of its registration has not arrived yet. Answers of the store to earlier reads are now too old.
             metadata.removals += 1;
-            metadata.unconfirmed.insert(accepted.id.clone());
+            metadata.note(&accepted.id);
             return;
         };
+        // Another write or an event was applied in between, and the store may have applied the two in another order.
+        if last_change > sent.change {
+            metadata.note(&accepted.id);
+        }
         // The store checked the write. The local time is close enough to the store's for sorting.
         if let Ok(stream) = rules::apply(&stream, &accepted.change, Timestamp::now()) {
             self.put(&mut metadata, Arc::new(stream), Origin::Store);
@@ -285,6 +296,9 @@ impl State {
             return Err(invalidated());
         }
         metadata.removed = None;
+        // A noted stream that the view still does not hold is not live.
+        let table = Arc::clone(&read(&self.table));
+        metadata.unconfirmed.retain(|id, change| *change > reconciliation.last_change || table.get(id).is_some());
         metadata.unreadable = unreadable;
         metadata.confirmed = metadata.confirmed.max(Some(start));
         metadata.corrections.reconciliations += 1;
@@ -334,4 +348,52 @@ fn same_state(one: &Stream, other: &Stream) -> bool {
         && (video_codec, resolution, audio_codec) == (&other.video_codec, &other.resolution, &other.audio_codec)
         && (node, epoch, labels) == (&other.node, &other.epoch, &other.labels)
         && (end_reason, extra) == (&other.end_reason, &other.extra)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Change;
+    use crate::stream::{StreamStats, StreamType};
+
+    fn write(bytes_received: u64) -> Write {
+        let stats = StreamStats { bytes_received, ..StreamStats::default() };
+        Write::new(&StreamId::new("cam").unwrap(), Change::Stats(stats))
+    }
+
+    #[test]
+    fn streams_written_during_a_snapshot_or_at_the_same_time_are_unconfirmed() {
+        let state = State::new();
+        let record = Stream::new(StreamId::new("cam").unwrap(), StreamType::Srt, "h:1");
+        let install = |number| state.install(number, vec![record.clone()], None, 0);
+        install(state.start_snapshot());
+        state.apply_write(&write(1), state.moment());
+        assert!(state.unconfirmed().is_empty());
+
+        // Two writes were in flight. The store may have applied them in another order.
+        let sent = state.moment();
+        state.apply_write(&write(2), sent);
+        assert!(state.unconfirmed().is_empty());
+        state.apply_write(&write(3), sent);
+        assert_eq!(state.unconfirmed().len(), 1);
+        assert!(state.apply_answer(&record.id, state.moment(), Some(Arc::new(record.clone()))));
+        assert!(state.unconfirmed().is_empty());
+
+        // The snapshot replaces a write that was applied while it was read.
+        let number = state.start_snapshot();
+        state.apply_write(&write(4), state.moment());
+        assert!(state.unconfirmed().is_empty());
+        install(number);
+        assert_eq!(state.unconfirmed().len(), 1);
+    }
+
+    #[test]
+    fn unconfirmed_stream_that_a_reconciliation_does_not_find_is_forgotten() {
+        let state = State::new();
+        state.install(state.start_snapshot(), Vec::new(), None, 0);
+        state.apply_write(&write(1), state.moment());
+        let reconciliation = state.start_reconciliation();
+        state.finish_reconciliation(reconciliation, Instant::now(), &[], 0).unwrap();
+        assert!(state.unconfirmed().is_empty());
+    }
 }

@@ -437,8 +437,9 @@ async fn confirm_writes_restores_statistics_that_an_earlier_event_replaced() {
     registry.update_status(&id("cam"), StreamStatus::Active).await.unwrap();
     registry.register(&stream("new")).await.unwrap();
     for cam in ["cam", "new"] {
+        let sent = view.moment();
         registry.update_stats(&id(cam), &stats).await.unwrap();
-        view.apply_write(&Write::new(&id(cam), Change::Stats(stats.clone())));
+        view.apply_write(&Write::new(&id(cam), Change::Stats(stats.clone())), sent);
     }
     assert_eq!(view.get(&id("cam")).unwrap().bytes_received, 7);
     assert!(view.get(&id("new")).is_none(), "the event has already arrived");

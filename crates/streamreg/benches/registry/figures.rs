@@ -1,6 +1,6 @@
 //! Samples, medians and ratios, and the targets that they are checked against.
 
-/// Result of one round of one contender.
+/// Result of one round of one candidate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     /// Calls per second; streams per second for batches.
@@ -83,7 +83,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 
 /// Returns the median of the ratios of neighbouring rounds.
 ///
-/// A disturbance that lasts longer than a round affects both contenders and cancels out.
+/// A disturbance that lasts longer than a round affects both candidates and cancels out.
 pub(crate) fn ratio(samples: &[Sample], baseline: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
     median(samples.iter().zip(baseline).map(|(sample, baseline)| value(sample) / value(baseline)).collect())
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use crate::figures::{Sample, Target, Unit, ratio, spread};
 
-/// One line of the table. All cells except `row` and `contender` may be empty.
+/// One line of the table. All cells except `row` and `candidate` may be empty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Line {
     pub(crate) row: String,

@@ -39,7 +39,7 @@ pub(super) struct Lists {
     /// When the view last failed to show the latest write in time.
     catch_up_failed: Mutex<Option<Instant>>,
     /// When the store last failed to confirm a page in time.
-    confirm_failed: Mutex<Option<Instant>>,
+    store_failed: Mutex<Option<Instant>>,
 }
 
 /// Counts a write when it completes or is cancelled. A cancelled write may have been applied.
@@ -68,7 +68,7 @@ impl Drop for Counted<'_> {
 }
 
 fn never_applied(error: &Error) -> bool {
-    error.is_retryable() && !error.may_have_applied()
+    !error.may_have_applied()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -85,10 +85,6 @@ fn failed_now(failed: &Mutex<Option<Instant>>) {
     *lock(failed) = Some(Instant::now());
 }
 
-fn too_slow() -> Error {
-    Error::new(ErrorKind::Timeout, "the local view does not show the last write yet")
-}
-
 impl Lists {
     /// Starts a view of the store; needs a Tokio runtime.
     pub(super) fn new(store: Arc<dyn Registry>, max_age: Duration) -> Self {
@@ -101,7 +97,7 @@ impl Lists {
             shown: AtomicU64::new(0),
             catching_up: tokio::sync::Mutex::default(),
             catch_up_failed: Mutex::default(),
-            confirm_failed: Mutex::default(),
+            store_failed: Mutex::default(),
         }
     }
 
@@ -113,74 +109,59 @@ impl Lists {
         self.view.is_ready() && self.view.age() <= self.max_age
     }
 
-    /// Returns whether lists come from the view, even if it may lack the latest writes, because the store is failing.
-    fn view_can_replace(&self, error: &Error) -> bool {
-        error.is_retryable() && error.kind() != ErrorKind::Closed && self.is_view_fresh()
-    }
-
-    /// Returns the view if it can answer, with every write that this server has confirmed.
-    async fn current_view(&self) -> Option<&View> {
-        if !self.is_view_fresh() {
-            return None;
-        }
-        match self.catch_up().await {
-            Ok(()) => Some(&self.view),
-            Err(error) => {
-                tracing::debug!(%error, "cannot update the local view in time; reading the list from the store");
-                None
-            }
-        }
-    }
-
-    /// Waits until the view shows every write that was confirmed before this call.
-    async fn catch_up(&self) -> Result<()> {
+    /// Waits until the view shows every write that was confirmed before this call. Returns `false` if it does not in time.
+    async fn catch_up(&self) -> bool {
         let wanted = self.written.load(Ordering::Acquire);
-        if self.shown.load(Ordering::Acquire) >= wanted {
-            return timeout(STORE_TIMEOUT, self.view.confirm_writes()).await.unwrap_or_else(|_| Err(too_slow()));
-        }
-        if is_recent(&self.catch_up_failed) {
-            return Err(too_slow());
-        }
-        let caught_up = timeout(STORE_TIMEOUT, self.show(wanted)).await.unwrap_or_else(|_| Err(too_slow()));
-        caught_up.inspect_err(|_| failed_now(&self.catch_up_failed))
+        self.attempt(&self.catch_up_failed, self.show(wanted)).await.is_some_and(|shown| shown.is_ok())
     }
 
     /// Updates the view so that it shows this many of the server's writes.
     async fn show(&self, wanted: u64) -> Result<()> {
-        let _alone = self.catching_up.lock().await;
         if self.shown.load(Ordering::Acquire) < wanted {
-            // Writes that complete after this point may be missing.
-            let written = self.written.load(Ordering::Acquire);
-            match self.store.list_page(None, NonZeroU32::MIN).await?.revision {
-                Some(tail) => self.view.reached(&tail).await,
-                None => self.view.reconcile().await,
-            }?;
-            self.shown.store(written, Ordering::Release);
+            let _alone = self.catching_up.lock().await;
+            if self.shown.load(Ordering::Acquire) < wanted {
+                // Writes that complete after this point may be missing.
+                let written = self.written.load(Ordering::Acquire);
+                let tail = match self.view.has_feed() {
+                    true => self.store.list_page(None, NonZeroU32::MIN).await?.revision,
+                    false => None,
+                };
+                match tail {
+                    Some(tail) => self.view.reached(&tail).await,
+                    None => self.view.reconcile().await,
+                }?;
+                self.shown.store(written, Ordering::Release);
+            }
         }
         self.view.confirm_writes().await
     }
 
-    /// Answers a query from the view. Records are read from the store if it responds in time.
-    async fn find_in(&self, view: &View, query: &Query) -> Result<Page> {
-        if !is_recent(&self.confirm_failed) {
-            match timeout(STORE_TIMEOUT, view.find_fresh(query)).await {
-                // All other errors mean that the store cannot be read now.
-                Ok(Err(error))
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::InvalidCursor | ErrorKind::InvalidArgument | ErrorKind::Closed
-                    ) =>
-                {
-                    return Err(error);
-                }
-                Ok(Ok(page)) => return Ok(page),
-                failed => {
-                    tracing::debug!(?failed, "store did not confirm a list in time; serving it from the local view");
-                    failed_now(&self.confirm_failed);
-                }
-            }
+    /// Waits for an answer and records a failure. Returns `None` if the call fails or takes longer than [`STORE_TIMEOUT`],
+    /// or if such a call or the store failed within the last [`RETRY_PAUSE`].
+    async fn attempt<T>(
+        &self,
+        failed: &Mutex<Option<Instant>>,
+        call: impl Future<Output = Result<T>>,
+    ) -> Option<Result<T>> {
+        if is_recent(&self.store_failed) || is_recent(failed) {
+            return None;
         }
-        Ok(page_of(view.find(query)?, query))
+        let failure = match timeout(STORE_TIMEOUT, call).await {
+            Ok(Ok(answer)) => return Some(Ok(answer)),
+            // These errors are final. All others mean that the store cannot be read now.
+            Ok(Err(error))
+                if matches!(
+                    error.kind(),
+                    ErrorKind::InvalidCursor | ErrorKind::InvalidArgument | ErrorKind::Closed
+                ) =>
+            {
+                return Some(Err(error));
+            }
+            failure => failure.ok().and_then(Result::err),
+        };
+        tracing::debug!(?failure, "list was not confirmed in time");
+        failed_now(failed);
+        None
     }
 }
 
@@ -188,7 +169,7 @@ fn page_of(found: Found, query: &Query) -> Page {
     let streams = found.streams.into_iter().map(Arc::unwrap_or_clone).collect();
     let mut page = Page::new(streams, found.next, found.total);
     page.revision = found.revision;
-    // The check runs once per list, not once per page.
+    // Reported once per list, not once per page.
     page.unreadable = if query.cursor.is_none() { found.unreadable } else { 0 };
     page
 }
@@ -211,11 +192,12 @@ impl Registry for Lists {
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         let is_reported = |write: &Write| !matches!(write.change, Change::Heartbeat | Change::Stats(_));
         let counted = writes.iter().any(is_reported).then(|| self.counted());
+        let sent = self.view.moment();
         let answers = self.store.write(writes).await;
         if let Ok(answers) = &answers {
             for (write, answer) in writes.iter().zip(answers) {
                 if answer.is_ok() && !is_reported(write) {
-                    self.view.apply_write(write);
+                    self.view.apply_write(write, sent);
                 }
             }
         }
@@ -230,23 +212,30 @@ impl Registry for Lists {
     }
 
     async fn find(&self, query: &Query) -> Result<Page> {
-        if let Some(view) = self.current_view().await {
-            return self.find_in(view, query).await;
+        if !self.is_view_fresh() {
+            return self.store.find(query).await;
         }
-        match self.store.find(query).await {
-            Err(error) if self.view_can_replace(&error) => Ok(page_of(self.view.find(query)?, query)),
-            result => result,
+        let answer = if self.catch_up().await {
+            self.attempt(&self.store_failed, self.view.find_fresh(query)).await
+        } else {
+            self.attempt(&self.store_failed, self.store.find(query)).await
+        };
+        match answer {
+            Some(page) => page,
+            None => Ok(page_of(self.view.find(query)?, query)),
         }
     }
 
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
-        if let Some(view) = self.current_view().await {
-            return view.summary(filter, by);
+        if !self.is_view_fresh() {
+            return self.store.summary(filter, by).await;
         }
-        match self.store.summary(filter, by).await {
-            Err(error) if self.view_can_replace(&error) => self.view.summary(filter, by),
-            result => result,
+        if !self.catch_up().await
+            && let Some(summary) = self.attempt(&self.store_failed, self.store.summary(filter, by)).await
+        {
+            return summary;
         }
+        self.view.summary(filter, by)
     }
 
     forward_registry!(|this| this.store => get, get_many, snapshot, list_page, history, watch, ping, info, close);

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stream_registry::mock::MockRegistry;
 use stream_registry::registry::Operation;
 use stream_registry::{MemoryRegistry, Registry, StreamStats, connect};
 use streamreg::server::ServeOptions;
-use testkit::RedisServer;
+use testkit::{FaultProxy, RedisServer};
 
 use super::kit::{LIST, PATIENCE, Server, count, id, stream, wait_for_view};
 
@@ -166,6 +166,48 @@ async fn concurrent_lists_share_one_update_of_the_view_while_streams_are_written
     }
     let updates = list_pages(&registry);
     assert!((1..10).contains(&updates), "20 lists updated the view {updates} times");
+}
+
+#[tokio::test]
+async fn lists_come_from_the_view_when_the_store_rejects_reads() {
+    let redis = RedisServer::start().await;
+    let registry = connect(&redis.url()).await.unwrap();
+    register_three(&*registry).await;
+    let server = Server::start(registry, ServeOptions::default()).await;
+    wait_for_view(&server, &redis).await;
+    // Another program replaces the index, so neither a write nor a list of the store succeeds.
+    redis.cli(&["SET", "mirror:streams:active", "x"]).await;
+    let status = server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"active"}"#).await.status;
+    for path in [LIST, "/api/v1/summary"] {
+        let answer = server.get(path).await;
+        assert_eq!(
+            (answer.status, &answer.json()["total"]),
+            (200, &json!(3)),
+            "{path} after {status}: {}",
+            answer.body
+        );
+    }
+}
+
+#[tokio::test]
+async fn lists_wait_for_a_slow_store_for_two_seconds_at_most() {
+    let redis = RedisServer::start().await;
+    let proxy = FaultProxy::start(redis.addr()).await;
+    let registry = connect(&format!("redis://{}", proxy.addr())).await.unwrap();
+    for n in 0..3_000 {
+        registry.register(&stream(&format!("cam{n}"))).await.unwrap();
+    }
+    let server = Server::start(registry, ServeOptions::default()).await;
+    wait_for_view(&server, &redis).await;
+    proxy.delay_replies(Duration::from_millis(700));
+    server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"active"}"#).await;
+    for path in [&format!("{LIST}?limit=5"), "/api/v1/summary"] {
+        let started = Instant::now();
+        let answer = server.get(path).await;
+        let elapsed = started.elapsed();
+        assert_eq!((answer.status, &answer.json()["total"]), (200, &json!(3_000)), "{path}: {}", answer.body);
+        assert!(elapsed < Duration::from_secs(4), "{path} took {elapsed:?}");
+    }
 }
 
 #[tokio::test]
