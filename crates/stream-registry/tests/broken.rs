@@ -466,9 +466,9 @@ detects! {
     suite_detects_read_modify_write: ReadModifyWrite, "atomicity/concurrent_changes_of_one_stream_are_all_kept";
     suite_detects_times_of_the_caller: ClockOfCaller, "times/come_from_the_clock_of_the_store_at_register";
     suite_detects_label_merge_that_replaces: MergeReplacesLabels, "patch/merges_labels";
-    suite_detects_missing_batch_limit: NoLimitOnBatches, "batches/reject_more_than_1000_writes_without_a_change";
+    suite_detects_missing_batch_limit: NoLimitOnBatches, "batches/reject_more_than_1000_writes_and_change_nothing";
     suite_detects_ignored_node: NodeNotCompared, "register/rejects_another_node";
-    suite_detects_epoch_of_the_caller: EpochOfCaller, "leases/ignore_an_epoch_of_the_caller";
+    suite_detects_epoch_of_the_caller: EpochOfCaller, "leases/ignore_an_epoch_supplied_by_the_caller";
     suite_detects_recovery_with_a_new_epoch: RecoveryIsRegister, "recovery/restores_a_lost_stream_unchanged";
     suite_detects_recovery_without_checks: RecoveryIsTakeOver, "recovery/is_rejected_after_a_successor_unregistered_the_stream";
     suite_detects_recovery_that_ignores_greater_epochs: RecoveryIgnoresGreaterEpochs, "recovery/is_rejected_when_the_record_has_a_greater_epoch";

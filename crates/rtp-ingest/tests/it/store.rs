@@ -66,7 +66,7 @@ async fn stream_is_not_registered_again_after_removal_or_take_over() {
         wait_for_failures(&registry, Operation::Register, 1).await;
         let call_count = registry.calls().len();
         sender.send_rtp(node.rtp, ssrc, 5..9).await;
-        // When a later session is registered, the lost one would have been registered as well.
+        // A later session is registered. By then, the earlier session would have been registered again as well.
         sender.send_rtp(node.rtp, 100 + ssrc, 1..5).await;
         let label = format!("0x{:08x}", 100 + ssrc);
         node.wait_for(|all| {

@@ -28,7 +28,7 @@ impl FeedEvent {
 /// The last events, numbered from 1.
 #[derive(Debug)]
 pub(super) struct Feed {
-    /// A random string in each revision, which distinguishes this feed from the feed of any other store or process.
+    /// A random string that is part of every revision, so that revisions of another store or process are recognised as foreign.
     generation: String,
     /// The number of the last event.
     last: u64,

@@ -27,7 +27,7 @@ pub(crate) fn check_new(options: &RegisterOptions) -> Result<()> {
     }
 }
 
-/// Current contents of the store for the id of a registration.
+/// The record that the store holds under the id being registered, if any.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Found<'a> {
     /// The live record.

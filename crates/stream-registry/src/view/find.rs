@@ -91,7 +91,7 @@ impl View {
         let mut next = None;
         let mut last: Option<Arc<Stream>> = None;
         let mut position = after.clone();
-        // One stream more than fits on the page, so that there is always a stream after the cursor.
+        // Selects one more stream than fits on the page, so that a stream always follows the cursor.
         let mut surplus = 1;
         let mut window = limit.saturating_add(surplus);
         let mut total = None;

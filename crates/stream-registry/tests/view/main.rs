@@ -428,7 +428,7 @@ async fn refresh_applies_the_current_record_of_the_store() {
 }
 
 #[tokio::test]
-async fn confirm_writes_restores_statistics_that_an_earlier_event_replaced() {
+async fn confirming_writes_restores_statistics_that_an_earlier_event_replaced() {
     let registry = Arc::new(MockRegistry::new());
     registry.register(&stream("cam")).await.unwrap();
     let view = view(&registry, never()).await;

@@ -11,7 +11,7 @@ declare! {
         return_one_result_per_write_in_order,
         return_no_results_when_empty,
         accept_1000_writes,
-        reject_more_than_1000_writes_without_a_change,
+        reject_more_than_1000_writes_and_change_nothing,
         apply_writes_to_one_stream_in_order,
         continue_after_a_failed_write,
         errors_name_operation_and_stream,
@@ -71,7 +71,7 @@ async fn accept_1000_writes(case: &Case) -> Check {
     same("the number of changed streams", paused, 500)
 }
 
-async fn reject_more_than_1000_writes_without_a_change(case: &Case) -> Check {
+async fn reject_more_than_1000_writes_and_change_nothing(case: &Case) -> Check {
     let before = case.put(&stream("a")).await?;
     let batch: Vec<_> = (0..1_001).map(|_| write("a", Change::Status(StreamStatus::Paused))).collect();
     fails(case.registry().write(&batch).await, ErrorKind::InvalidArgument)?;

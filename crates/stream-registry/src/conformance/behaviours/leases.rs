@@ -11,7 +11,7 @@ declare! {
     "leases", Long: [
         return_and_store_an_epoch,
         of_generated_ids_have_an_epoch,
-        ignore_an_epoch_of_the_caller,
+        ignore_an_epoch_supplied_by_the_caller,
         call_sent_twice_returns_the_same_epoch,
         reject_a_registration_without_a_lease,
         reject_another_publisher,
@@ -63,7 +63,7 @@ async fn of_generated_ids_have_an_epoch(case: &Case) -> Check {
     case.unchanged(&answer.stream).await
 }
 
-async fn ignore_an_epoch_of_the_caller(case: &Case) -> Check {
+async fn ignore_an_epoch_supplied_by_the_caller(case: &Case) -> Check {
     let given = Stream { epoch: Some("zz".parse()?), ..stream("a") };
     let leased = case.lease(&given).await?;
     ensure(epoch(&leased) != epoch(&given), "the epoch is the caller's")?;

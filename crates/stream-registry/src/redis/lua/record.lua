@@ -9,7 +9,7 @@ local find, sub, byte = string.find, string.sub, string.byte
 -- created again in every call, once for each function that uses them.
 
 -- Returns true if no object or array begins between the first brace and a position, so that the position is at the top
--- level. A bracket directly after a quote is inside a string, as in "[2001:db8::1]:5004".
+-- level. An opening bracket directly after a quote is inside a string, as in "[2001:db8::1]:5004".
 local function is_top_level(json, position)
   local bracket = find(json, '{', 2, true)
   while bracket and bracket < position do

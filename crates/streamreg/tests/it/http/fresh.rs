@@ -220,7 +220,7 @@ async fn page_has_no_duplicate_when_statistics_move_a_stream_while_the_page_is_r
     }
     let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
     wait_for_view(&server, &redis).await;
-    // Neither change causes an event: ten streams are gone, and the next one moves to the end of the order.
+    // Two changes without an event: ten streams are removed, and the eleventh moves to the end of the order.
     for n in 0..10 {
         redis.cli(&["DEL", &format!("mirror:streams:cam{n:02}")]).await;
     }

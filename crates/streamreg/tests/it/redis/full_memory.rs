@@ -89,7 +89,7 @@ async fn live_streams_stay_alive_while_memory_is_full() {
     assert_eq!(listed.len(), names.len(), "all live streams are listed");
     redis.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
     store.register(&stream("new", "h:9")).await.unwrap();
-    // With free memory, lists use the cheapest strategy again.
+    // Once memory is free again, calls of `list` return to the cheapest strategy.
     redis.server.cli(&["CONFIG", "RESETSTAT"]).await;
     assert_eq!(store.list().await.unwrap().len(), names.len() + 1);
     let stats = redis.server.cli(&["INFO", "commandstats"]).await;

@@ -105,7 +105,7 @@ fn script_headers_list_exactly_the_keys_and_arguments_used() {
 }
 
 #[test]
-fn callers_pass_exactly_the_keys_and_arguments_of_the_header() {
+fn callers_pass_exactly_the_keys_and_arguments_in_the_header_of_the_script() {
     for (name, source) in scripts() {
         let (header, _) = parts(&source);
         let caller = std::fs::read_to_string(folder().join("ops").join(format!("{name}.rs"))).unwrap();

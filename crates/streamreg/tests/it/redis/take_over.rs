@@ -24,7 +24,7 @@ const LOAD: usize = 20;
 /// Number of tasks of each side that change other streams.
 const CHANGERS: usize = 2;
 
-/// How often each side takes the stream over: first alternating with the other side, then without coordination.
+/// Number of take-overs per side: first the two sides take turns, then they do not coordinate.
 #[derive(Clone, Copy)]
 struct Rounds {
     alternating: usize,
