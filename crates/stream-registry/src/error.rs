@@ -183,8 +183,8 @@ impl fmt::Display for ErrorKind {
 
 /// An error of a registry: its kind, the operation, the stream, and the cause.
 ///
-/// Decide by [`kind`](Self::kind), [`is_retryable`](Self::is_retryable) and
-/// [`may_have_applied`](Self::may_have_applied); the message is for people. No message contains a password or token.
+/// In code, use [`kind`](Self::kind), [`is_retryable`](Self::is_retryable) and
+/// [`may_have_applied`](Self::may_have_applied), not the message. No message contains a password or token.
 ///
 /// A clone shares its data with the original, so cloning is cheap.
 ///

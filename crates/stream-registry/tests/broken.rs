@@ -336,7 +336,7 @@ impl Registry for FaultyRegistry {
             return Ok(snapshot);
         }
         let mut found = Vec::new();
-        // Read the oldest stream first, so that streams that change while the list is read are read last.
+        // From the oldest stream to the newest, so that streams that have just changed come last.
         for record in snapshot.streams.into_iter().rev() {
             tokio::task::yield_now().await;
             found.extend(self.store.get(&record.id).await);

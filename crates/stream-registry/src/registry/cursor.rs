@@ -10,7 +10,7 @@ pub(crate) fn make(kind: char, position: u64) -> Result<Cursor> {
     Ok(format!("{kind}{position:016x}").parse()?)
 }
 
-/// Reads the position from a cursor for a kind of store.
+/// Returns the position in a cursor that a store of this kind has issued.
 ///
 /// # Errors
 ///

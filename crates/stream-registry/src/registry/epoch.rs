@@ -25,7 +25,7 @@ pub(crate) fn tombstone(epoch: Option<&Epoch>, now: Timestamp, previous: Option<
     match previous {
         None => tombstone,
         Some(previous) if previous < tombstone.as_str() => tombstone,
-        // The record without an epoch is newer than the previous tombstone, so the new tombstone must be greater.
+        // The record has no epoch, but was registered after the previous tombstone. So the new tombstone must sort after it.
         Some(previous) if epoch.is_none() && !previous.ends_with('~') => format!("{previous}~"),
         Some(previous) => previous.to_owned(),
     }

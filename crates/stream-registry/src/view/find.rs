@@ -120,7 +120,8 @@ impl View {
                 break;
             }
             position = selected.streams.last().map(|last| query.order.position(last));
-            // A fresh record may have moved its stream behind the position, so that it would be selected again.
+            // A current record can sort its stream after the position. Visited ids are remembered, so that the stream is
+            // not selected twice.
             visited.extend(selected.streams.iter().map(|stream| stream.id.clone()));
             // The surplus grows, because many streams may have ended at once.
             surplus = surplus.saturating_mul(2);

@@ -107,7 +107,7 @@ async fn malicious_record_is_displayed_as_plain_text_and_runs_no_script() {
     assert!(row(&tab, "__proto__").contains("|<i>nnn"));
     // Characters that change the text direction are shown as escapes.
     assert!(row(&tab, "\\u{202e}gpj.exe").contains("|srt|"));
-    // The page has one script of its own, and no elements from records.
+    // The only script is the page's own, and no string of a record has become an element.
     assert_eq!(tab.eval("document.scripts.length"), 1);
     assert_eq!(tab.eval("document.querySelectorAll('main :is(img, svg, script, i, s, u)').length"), 0);
     assert_eq!(tab.eval("typeof globalThis.pwned"), "undefined");

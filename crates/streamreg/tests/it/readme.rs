@@ -159,7 +159,7 @@ impl Session {
     }
 
     fn take(&mut self, page: &str, step: &Step) {
-        // The line that builds and runs is the program itself.
+        // The pages build and run the program in one command. The test runs the program that is already built.
         let command = step.command.replace("cargo run --release --", "streamreg");
         let mut words = command.split(' ');
         match (words.next(), words.next()) {

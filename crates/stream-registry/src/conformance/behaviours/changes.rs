@@ -197,7 +197,7 @@ async fn last_heartbeat_advances_with_every_write(case: &Case) -> Check {
         case.registry().write_one(write("a", change.clone())).await?;
         let now = case.get("a").await?;
         let passed = now.last_heartbeat.since(before.last_heartbeat);
-        // A store may use milliseconds, and a caller may estimate the store's clock.
+        // Half a step, because a store may round to milliseconds, and a client may only estimate the store's clock.
         ensure(passed >= STEP / 2, &format!("{change:?} advances last_heartbeat by {passed:?} after {STEP:?}"))?;
         before = now;
         case.instance.advance(STEP).await;

@@ -80,7 +80,7 @@ async fn is_an_atomic_snapshot(case: &Case) -> Check {
                 }
             }
         }
-        #[expect(unreachable_code, reason = "names the type of the error")]
+        #[expect(unreachable_code, reason = "the loop never ends; this gives the task its type")]
         Ok::<(), crate::error::Error>(())
     });
     for _ in 0..40 {

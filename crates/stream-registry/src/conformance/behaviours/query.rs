@@ -171,7 +171,7 @@ async fn find_search_ignores_case(case: &Case) -> Check {
         ("cAM-", &["Cam-1"][..]),
         ("INGEST", &["Cam-1"]),
         ("éLYS", &["Cam-1"]),
-        // The lower-case sigma at the end of a word is another character.
+        // At the end of a word, lower-case sigma is another character: ς instead of σ.
         ("Ὀδυσσεύς", &["Cam-1"]),
         ("2001:db8", &["mic"]),
         ("m", &["Cam-1", "mic"]),

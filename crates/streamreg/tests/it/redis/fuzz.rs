@@ -289,8 +289,8 @@ async fn scripts_and_decoder_agree_on_random_records() {
                     failures.push(format!("script and client differ, {found:?}: {context}"));
                 }
             }
-            // Same length and same ending: only the time was replaced in place. The slow path rarely produces this
-            // result.
+            // If the length and the end are unchanged, the fast path replaced only the time. The slow path rarely keeps
+            // both.
             let tail = raw_json.len() - 40;
             let heartbeat = write.change == Change::Heartbeat && one.len() == raw_json.len();
             in_place += usize::from(heartbeat && one[tail..] == raw_json.as_bytes()[tail..]);
