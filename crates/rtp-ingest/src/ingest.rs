@@ -50,7 +50,7 @@ impl IngestOptions {
         self
     }
 
-    /// Sets the stream id for one session at a time.
+    /// Sets a stream id, which one session at a time can use. Other sessions get generated ids.
     #[must_use]
     pub fn id(mut self, id: GivenId) -> Self {
         self.id = Some(id);

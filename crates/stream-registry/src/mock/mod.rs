@@ -325,6 +325,6 @@ impl Registry for MockRegistry {
         self.call(Operation::Close, None, self.memory.close()).await
     }
 
-    // These call the methods above, so that they are recorded and fail as scripted.
+    // The convenience methods call the methods above, so their calls are also recorded and fail as scripted.
     crate::forward_registry!(provided => register_new, conveniences);
 }

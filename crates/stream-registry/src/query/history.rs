@@ -132,7 +132,7 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
             Event::Resync { revision } if !started && gap != Some(revision) => {
                 return Ok(Reading::Trimmed(revision.clone()));
             }
-            // The undecodable entry may be after the tail that was read earlier, but not after the current tail.
+            // The undecodable entry may have been added after the tail was read, so the tail is read again.
             Event::Resync { .. } => tail = self::tail(feed).await?,
             _ => {}
         }

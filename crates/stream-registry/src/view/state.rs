@@ -124,7 +124,7 @@ impl State {
         metadata.confirmed = Some(at);
         match revision {
             Some(revision) => metadata.reach(revision),
-            // The position from before may belong to another generation of the feed.
+            // The previous position may belong to another generation of the feed.
             None => metadata.revision = None,
         }
         let replaced_index = std::mem::replace(&mut metadata.index, index);

@@ -15,9 +15,9 @@ pub(crate) struct Args {
     pub(crate) markdown: bool,
     /// Measure only the rows whose names contain one of these strings. If empty, measure all rows.
     pub(crate) names: Vec<String>,
-    /// In a child process: the number of streams to fill a memory store with, before printing the bytes per stream.
+    /// Set only for a child process, which fills a memory store with this many streams and prints the bytes per stream.
     pub(crate) fill_memory: Option<usize>,
-    /// In a child process: the number of streams in the memory store whose lists it serves.
+    /// Set only for a child process, which serves the lists of a memory store with this many streams.
     pub(crate) serve_lists: Option<usize>,
     /// In a child process: the URL of the store in which it holds leases, before printing their cost.
     pub(crate) hold_leases: Option<String>,

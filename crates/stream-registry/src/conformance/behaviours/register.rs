@@ -11,7 +11,7 @@ declare! {
         creates_with_current_times,
         returns_the_record_and_the_time_to_live,
         renews_for_the_same_publisher,
-        renews_when_only_one_record_names_a_node,
+        renews_when_only_the_stored_or_the_new_record_has_a_node,
         replaces_the_record_when_it_renews,
         rejects_another_address,
         rejects_another_type,
@@ -75,7 +75,7 @@ async fn renews_for_the_same_publisher(case: &Case) -> Check {
     case.unchanged(&answer.stream).await
 }
 
-async fn renews_when_only_one_record_names_a_node(case: &Case) -> Check {
+async fn renews_when_only_the_stored_or_the_new_record_has_a_node(case: &Case) -> Check {
     let mut on_node = stream("a");
     on_node.node = Some("ingest-1".to_owned());
     assert_renewed(case, &on_node, &on_node).await?;

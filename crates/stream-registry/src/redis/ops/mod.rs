@@ -44,7 +44,7 @@ fn outcome(code: i64, id: &StreamId) -> Result<()> {
     }
 }
 
-/// Returns the error for a record key that holds another type than a string.
+/// Returns the error for a record key whose value is not a string.
 fn not_a_string(id: &StreamId) -> Error {
     Error::corrupt(id, "the key does not hold a string; remove it with redis-cli")
 }

@@ -127,7 +127,7 @@ cam1  srt   active      203.0.113.7:40112   ingest-1         HEVC   1920x1080   
         assert_eq!(layout(Some(60)).1, ["SOURCE", "RESOLUTION"]);
         let least = "cam1  connecting  0 bit/s     -        now".len();
         assert_eq!(layout(Some(least)).1, ["TYPE", "SOURCE", "NODE", "RESOLUTION"]);
-        // If the lines would wrap in any case, all columns are shown.
+        // If lines would wrap even without the optional columns, all columns are shown.
         assert_eq!(layout(Some(10)), (whole, vec![]));
     }
 }

@@ -183,7 +183,7 @@ async fn view_finds_changes_of_other_programs_when_it_reconciles() {
     // Unreadable records are counted.
     redis.put("broken", "no record", 300_000).await;
     wait_until(TIMEOUT, async || view.unreadable() == 1).await;
-    // Its id is restored in the index.
+    // The heartbeat puts the id of the stream back into the index.
     store.update_heartbeat(&id("ours")).await.unwrap();
     redis.discard_pending_expiries(&["foreign"]).await;
     observer.wait_until_consistent(&redis, "with other programs").await;
