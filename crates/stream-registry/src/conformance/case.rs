@@ -114,7 +114,7 @@ pub(super) fn write(to: &str, change: Change) -> Write {
     Write { id: id(to), guard: Guard::None, change }
 }
 
-/// Returns the record with fixed times, so that it can be compared with the record that the caller gave.
+/// Returns the record with its times replaced by constants, so that it can be compared with the caller's record.
 pub(super) fn without_times(stream: &Stream) -> Stream {
     let mut copy = stream.clone();
     copy.created_at = crate::Timestamp::ZERO;

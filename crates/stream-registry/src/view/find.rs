@@ -120,8 +120,8 @@ impl View {
                 break;
             }
             position = selected.streams.last().map(|last| query.order.position(last));
-            // A current record can sort its stream after the position. Visited ids are remembered, so that the stream is
-            // not selected twice.
+            // A current record can move its stream to a place after the position. Visited ids are remembered, so that no
+            // stream is selected twice.
             visited.extend(selected.streams.iter().map(|stream| stream.id.clone()));
             // The surplus grows, because many streams may have ended at once.
             surplus = surplus.saturating_mul(2);

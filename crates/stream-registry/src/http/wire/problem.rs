@@ -28,7 +28,7 @@ pub struct Problem {
     /// The operation that failed, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
-    /// The stream of the request, if it concerns a single one.
+    /// Id of the stream that the request concerns, if there is exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_id: Option<String>,
     /// Whether the same request may succeed later.

@@ -28,7 +28,7 @@ async fn back_off(attempt: u32) {
     tokio::time::sleep(Duration::from_micros(fastrand::u64(0..max_micros))).await;
 }
 
-/// Returns the error after the last attempt.
+/// Returns the error to report if every attempt conflicted with another write.
 fn contended() -> Error {
     Error::new(ErrorKind::Unavailable, "other writers keep changing the record; try again")
 }
