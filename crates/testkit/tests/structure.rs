@@ -322,7 +322,7 @@ fn every_wrapper_of_a_registry_denies_missing_methods() {
             }
         }
         for (module, text) in files {
-            // A store implements the trait. Everything else forwards to a store or stands in for one.
+            // A store implements the trait. Other implementations wrap or imitate a store.
             if name == "stream-registry"
                 && module[0] == "src"
                 && STORES.contains(&module.get(1).map_or("", |part| part))

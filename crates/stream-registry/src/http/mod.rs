@@ -8,6 +8,7 @@ mod transport;
 mod watch;
 #[doc(hidden)]
 pub mod wire;
+mod write;
 
 pub use client::HttpRegistry;
 pub use options::HttpOptions;

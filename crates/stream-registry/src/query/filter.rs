@@ -93,8 +93,8 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidValue`] if a condition is outside the limits of a record, or if a label's name contains `=`, which a
-    /// query string cannot express.
+    /// Returns [`InvalidValue`] if a condition is outside the limits of a record, if the search contains NUL, or if a label's
+    /// name contains `=`, which a query string cannot express.
     pub fn check(&self) -> Result<(), InvalidValue> {
         check_string("node", self.node.as_deref())?;
         check_string("search", self.search.as_deref())?;

@@ -165,7 +165,7 @@ impl View {
     /// Makes sure that the view shows the writes of earlier calls of [`apply_write`](Self::apply_write).
     ///
     /// Reads the streams from the store that were noted, and those for which an earlier event arrived after the write.
-    /// Usually there are none, and this call returns at once.
+    /// Usually there is no such stream, and this call returns immediately.
     ///
     /// # Errors
     ///

@@ -196,6 +196,7 @@ async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
 
 /// Keeps a view of a store without a feed current, by reconciliation only.
 async fn poll(shared: &Shared, failures: &mut Failures) -> Result<Infallible> {
+    shared.state.change_metadata(|metadata| metadata.has_feed = false);
     let mut pause = shared.schedule.next();
     loop {
         sleep(pause).await;

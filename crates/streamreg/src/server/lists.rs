@@ -2,7 +2,7 @@
 //!
 //! The view chooses the streams of a page and the store confirms them, so that a list shows their current records. A
 //! write through this server is in its next list: before the view answers, it is brought past the last change that this
-//! server wrote. If the view cannot answer in time, the store does.
+//! server wrote. If this takes too long, the store answers. If the store fails as well, the view answers as it is.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,9 +18,9 @@ use stream_registry::{
 };
 use tokio::time::timeout;
 
-/// Maximum time to wait for the store when updating the view or confirming the streams on a page.
+/// Maximum time to update the view, and to wait for the store's answer to a list or a summary.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Pause before the next attempt after the store timed out.
+/// Pause before the next attempt after one failed or timed out.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// A store whose lists come from a view.
@@ -38,7 +38,7 @@ pub(super) struct Lists {
     catching_up: tokio::sync::Mutex<()>,
     /// When the view last failed to show the latest write in time.
     catch_up_failed: Mutex<Option<Instant>>,
-    /// When the store last failed to confirm a page in time.
+    /// When the store last failed to answer a list or a summary in time.
     store_failed: Mutex<Option<Instant>>,
 }
 
@@ -67,8 +67,9 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Returns whether a write certainly never reached the store. Of other failed writes, some may have been applied.
 fn never_applied(error: &Error) -> bool {
-    !error.may_have_applied()
+    error.is_retryable() && !error.may_have_applied()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -122,9 +123,10 @@ impl Lists {
             if self.shown.load(Ordering::Acquire) < wanted {
                 // Writes that complete after this point may be missing.
                 let written = self.written.load(Ordering::Acquire);
-                let tail = match self.view.has_feed() {
-                    true => self.store.list_page(None, NonZeroU32::MIN).await?.revision,
-                    false => None,
+                let tail = if self.view.has_feed() {
+                    self.store.list_page(None, NonZeroU32::MIN).await?.revision
+                } else {
+                    None
                 };
                 match tail {
                     Some(tail) => self.view.reached(&tail).await,

@@ -38,7 +38,7 @@ fn cell(value: &str) -> String {
     if value.is_empty() { "-".to_owned() } else { terminal::escape(value).into_owned() }
 }
 
-/// Formats ended streams as a table with a header. Returns an empty string if there are none.
+/// Formats ended streams as a table with a header. Returns an empty string if no streams are given.
 pub(super) fn ended(events: &[Event], now: Timestamp) -> String {
     let header = ["ENDED", "ID", "TYPE", "SOURCE", "NODE", "LIVED", "RECEIVED", "LOSS", "REASON"].map(str::to_owned);
     let rows: Vec<_> = events.iter().filter_map(|event| row(event, now)).collect();

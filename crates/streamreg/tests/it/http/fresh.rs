@@ -190,6 +190,24 @@ async fn lists_come_from_the_view_when_the_store_rejects_reads() {
 }
 
 #[tokio::test]
+async fn list_reconciles_the_view_when_the_store_user_lacks_permission_to_read_the_feed() {
+    let redis = RedisServer::start().await;
+    redis.cli(&["ACL", "SETUSER", "node", "on", ">secret", "~*", "&*", "+@all", "-xread"]).await;
+    let registry = connect(&redis.url_as("node", "secret")).await.unwrap();
+    register_three(&*registry).await;
+    let server = Server::start(registry, ServeOptions::default()).await;
+    wait_for_view(&server, &redis).await;
+    for status in ["active", "paused"] {
+        let body = format!(r#"{{"status":"{status}"}}"#);
+        assert_eq!(server.json("PUT", &format!("{LIST}/cam1/status"), &body).await.status, 204);
+        let started = Instant::now();
+        assert_eq!(server.get(&format!("{LIST}?status={status}")).await.json()["total"], json!(1));
+        let elapsed = started.elapsed();
+        assert!(elapsed < Duration::from_millis(900), "the list waited {elapsed:?} for events that never arrive");
+    }
+}
+
+#[tokio::test]
 async fn lists_wait_for_a_slow_store_for_two_seconds_at_most() {
     let redis = RedisServer::start().await;
     let proxy = FaultProxy::start(redis.addr()).await;

@@ -316,11 +316,11 @@ async fn no_error_message_contains_the_password() {
     let addr = redis.server.addr();
     for url in [
         format!("redis://:{PASSWORD}x@{addr}"),
-        format!("redis://nobody:{PASSWORD}@{addr}"),
+        format!("redis://unknown:{PASSWORD}@{addr}"),
         format!("redis://:{PASSWORD}@{addr}/99999"),
         format!("redis://:{PASSWORD}@127.0.0.1:1"),
         format!("redis+unix:///nowhere/redis.sock?pass={PASSWORD}"),
-        format!("redis+unix://{}?user=nobody&pass={PASSWORD}", redis.server.socket().display()),
+        format!("redis+unix://{}?user=unknown&pass={PASSWORD}", redis.server.socket().display()),
         format!("redis://:{PASSWORD}@{addr}/x"),
     ] {
         let error = match url.parse::<RedisOptions>() {

@@ -265,6 +265,7 @@ async fn view_polls_when_it_may_not_read_the_feed() {
     let reader = Arc::new(RedisRegistry::connect(options.read_only()).await.unwrap());
     assert_eq!(reader.watch(WatchFrom::Now).await.unwrap_err().kind(), ErrorKind::Denied);
     let view = view(&reader, frequent()).await;
+    assert!(!view.has_feed());
     store.register(&stream("cam1", SOURCE)).await.unwrap();
     wait_until(TIMEOUT, async || view.get(&id("cam1")).is_some()).await;
 }

@@ -1,88 +1,18 @@
 //! The error type of this crate.
 
+mod operation;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub use operation::Operation;
+
 use crate::stream::{InvalidValue, Stream, StreamId};
 
 /// The result of the fallible functions of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// An operation of a registry, as it is named in errors, logs and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Operation {
-    /// Opening a store.
-    Connect,
-    /// Registering a stream, under a given or a generated id.
-    Register,
-    /// Unregistering a stream.
-    Unregister,
-    /// Applying a batch of writes.
-    Write,
-    /// Writing a heartbeat.
-    Heartbeat,
-    /// Setting the status.
-    Status,
-    /// Setting the statistics.
-    Stats,
-    /// Changing descriptive fields.
-    Patch,
-    /// Replacing the whole record.
-    Update,
-    /// Reading one stream.
-    Get,
-    /// Reading all streams at once.
-    List,
-    /// Reading a page of streams.
-    ListPage,
-    /// Querying live streams.
-    Find,
-    /// Counting streams in groups.
-    Summary,
-    /// Listing ended streams.
-    History,
-    /// Following changes.
-    Watch,
-    /// Checking that the store responds.
-    Ping,
-    /// Closing the registry.
-    Close,
-}
-
-impl Operation {
-    /// Returns the operation as a stable lower-case word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Register => "register",
-            Self::Unregister => "unregister",
-            Self::Write => "write",
-            Self::Heartbeat => "heartbeat",
-            Self::Status => "status",
-            Self::Stats => "stats",
-            Self::Patch => "patch",
-            Self::Update => "update",
-            Self::Get => "get",
-            Self::List => "list",
-            Self::ListPage => "list_page",
-            Self::Find => "find",
-            Self::Summary => "summary",
-            Self::History => "history",
-            Self::Watch => "watch",
-            Self::Ping => "ping",
-            Self::Close => "close",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// The kind of an error, on which callers base their decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
