@@ -18,7 +18,7 @@ pub(super) enum Fault {
     Failed(String),
     /// The subject lacks this hook.
     NoHook(&'static str),
-    /// The streams expired before the behaviour could check them, so it has no result.
+    /// The streams expired before they could be checked, so the behaviour neither passed nor failed.
     TooLate,
 }
 

@@ -156,7 +156,8 @@ async fn tail(feed: &dyn Feed) -> Result<Revision> {
 }
 
 fn stopped() -> Error {
-    Error::new(ErrorKind::Timeout, "the change feed stopped before its end; try again").with_may_have_applied(false)
+    Error::new(ErrorKind::Timeout, "the change feed could not be read to its end; try again")
+        .with_may_have_applied(false)
 }
 
 #[cfg(test)]

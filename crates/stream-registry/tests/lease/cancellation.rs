@@ -76,7 +76,7 @@ async fn cancelled_acquire_and_release_all_leave_no_unowned_lease() {
             None => assert!(setup.leases.is_empty(), "{polls}: a lease without a handle is kept alive"),
         }
         assert!(lease.is_none() || exists);
-        // The same publisher gets the stream, whether or not it was registered.
+        // The same publisher can acquire the stream, whether or not the cancelled call has registered it.
         let mut held = Vec::new();
         for name in ["cam1", "cam2", "cam3"] {
             held.push(setup.leases.acquire(stream(name, "h:1")).await.unwrap());

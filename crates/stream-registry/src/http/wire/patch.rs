@@ -210,7 +210,7 @@ fn read_labels(raw: &RawValue, mode: LabelsMode) -> Result<LabelsPatch> {
         (Some(labels), LabelsMode::Replace) => {
             let labels = labels.into_iter().map(|(name, value)| Some((name, value?))).collect::<Option<_>>();
             labels.map(LabelsPatch::Replace).ok_or_else(|| {
-                Error::invalid("with labels=replace every value must be a string; omit labels to remove them")
+                Error::invalid("with labels=replace, every value must be a string; leave out a label to remove it")
             })
         }
     }

@@ -33,7 +33,8 @@
 --          {'gone'} if the expected record is missing
 --          {'ended', the epoch in the tombstone or ''} if that epoch is not the expected one
 --          {'kind', type} if the key does not hold a string
--- Events   registered, updated or taken_over; before it, expired if the expiry of an earlier stream was not reported yet
+-- Events   registered, updated or taken_over. An expired event comes first if the expiry of an earlier stream was not yet
+--          reported.
 local index_key, record_key, result_key, tombstone_key, feed_key, metadata_key, due_key, copy_key = unpack(KEYS)
 local id, expected, json, ttl, policy, result, result_ttl, tombstone, tombstone_ttl, expected_epoch, event_kind, check_at, origin = unpack(ARGV)
 

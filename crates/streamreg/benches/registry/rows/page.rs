@@ -11,7 +11,7 @@ use crate::server::Logged;
 
 /// Number of streams per page.
 const COUNT: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
-/// Target: maximum 99th percentile of the time per command, in microseconds.
+/// Target: 99 % of the commands take at most this long, in microseconds.
 const LIMIT_MICROS: u64 = 5_000;
 
 /// Reads all pages of the large registry, and groups the logged commands by name.
