@@ -17,7 +17,7 @@ use crate::report::{Line, verdict};
 
 /// Changes per second.
 pub(super) const RATE: u64 = 2_000;
-/// Target: 99 % of these times are at most this long.
+/// Target: 99 % of the events arrive within this time.
 const LIMIT: Duration = Duration::from_millis(5);
 
 /// Makes `count` changes at `RATE`, each with a unique status. Returns when each call started.
