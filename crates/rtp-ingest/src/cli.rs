@@ -24,23 +24,26 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5004")]
     pub listen: SocketAddr,
 
-    /// Name of this node, shown in its streams' records.
+    /// Name of this node. The records of its streams show this name.
     #[arg(long, value_name = "NAME", value_parser = node)]
     pub node: Option<String>,
 
-    /// Stream id of the first session; when it ends, the next new session gets it. Other sessions get generated ids.
+    /// Stream id of the first session. When that session ends, the next new session gets the id. Other sessions get
+    /// generated ids.
     #[arg(long, value_name = "ID")]
     pub id: Option<StreamId>,
 
-    /// Reaction if another publisher already has the stream --id.
+    /// Reaction if the id given with --id belongs to another publisher's live stream.
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = Conflict::Reject, requires = "id")]
     pub on_conflict: Conflict,
 
-    /// Time after which a stream expires in Redis if this node dies, e.g. 10s; an HTTP server sets its own [default: 5m].
+    /// Time after which a stream expires in Redis if this node dies, e.g. 10s. An HTTP server sets its own TTL
+    /// [default: 5m].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub ttl: Option<Duration>,
 
-    /// Session description (SDP) that names the codecs, e.g. from ffmpeg -sdp_file; the file may be created later.
+    /// File with a session description (SDP), which names the codecs. ffmpeg writes such a file with -sdp_file. The
+    /// file may be created later.
     #[arg(long, value_name = "FILE")]
     pub sdp: Option<PathBuf>,
 
@@ -53,7 +56,7 @@ pub struct Args {
     pub max_sessions: usize,
 }
 
-/// Reaction if another publisher already has the id.
+/// Reaction if the chosen id belongs to another publisher's live stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Conflict {
     /// Leave the stream to the other publisher and retry every second until the id is free.
@@ -72,7 +75,7 @@ impl From<Conflict> for OnConflict {
 }
 
 impl Args {
-    /// Returns the options to open the store with.
+    /// Returns the options for opening the store.
     ///
     /// # Errors
     ///
@@ -91,7 +94,7 @@ impl Args {
 
 fn store(url: &str) -> Result<String, String> {
     if url.starts_with("memory:") {
-        return Err("the store memory: exists only in this process; use http://host:port or redis://host:port".into());
+        return Err("an in-memory store exists only in this process; use http://host:port or redis://host:port".into());
     }
     Ok(url.to_owned())
 }
@@ -134,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn duration_requires_a_unit_and_enforces_limits() {
+    fn durations_without_unit_or_outside_limits_are_rejected() {
         for (text, millis) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("24h", 86_400_000), ("100ms", 100)] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn connect_options_read_the_token_file() {
+    fn connect_options_contain_the_token_from_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         let mut args = Args::try_parse_from(["rtp-ingest"]).unwrap();

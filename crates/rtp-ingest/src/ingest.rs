@@ -1,4 +1,5 @@
-//! Runs the node: adds received packets to the table, ends measuring periods, and publishes in a separate task.
+//! Runs the node: counts received packets in the table of sessions, and calculates their rates every second. A separate
+//! task publishes the sessions.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use crate::publish::{self, GivenId, Shared};
 use crate::sdp::SdpFile;
 use crate::table::{Effect, Table, TableOptions};
 
-/// Interval between two reports of statistics.
+/// Length of a measuring period. Rates are calculated at the end of each period.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Maximum time to unregister all streams when the node stops.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
@@ -92,7 +93,7 @@ pub async fn run(
     let silence = options.table.silence;
     let table = Table::new(listener.rtp_addr().port(), options.table);
     let shared = Arc::new(Shared::new(table));
-    // Dropping the set aborts its task.
+    // Dropping this `JoinSet` aborts the task that rereads the session description.
     let mut sdp_task = JoinSet::new();
     if let Some(file) = options.sdp {
         sdp_task.spawn(follow_sdp(file, Arc::clone(&shared)));
@@ -110,12 +111,12 @@ pub async fn run(
         return outcome(done);
     }
     shared.table().end_all();
-    // This fails if the publishing task has just failed.
+    // Sending fails only if the publishing task has already exited. The code below then returns the error of the task.
     let _ = stop_publishing.send(());
     match timeout(SHUTDOWN_LIMIT, publishing.join_next()).await {
         Ok(done) => done.map_or(Ok(()), outcome),
         Err(_) => {
-            warn!("the store does not respond; its remaining streams will expire");
+            warn!("the store does not respond; streams that are still registered will expire");
             Ok(())
         }
     }
@@ -141,7 +142,7 @@ async fn publish(
         _ = &mut stopped => return Ok(()),
     };
     let stop = async {
-        // An error means that `run` was dropped: stop as well.
+        // An error means that the future of `run` was dropped. In that case, this task stops too.
         let _ = stopped.await;
     };
     publish::publish(shared, registry, node, id, stop).await;
@@ -194,9 +195,9 @@ async fn receive(listener: &Listener, shared: &Shared, silence: Duration) {
     }
 }
 
-/// Reads the packets that have arrived, up to a burst per port.
+/// Reads and processes the packets that have arrived: at most `RTP_BURST` and `RTCP_BURST` packets.
 ///
-/// RTP comes first, so that a BYE is processed after the packets that were sent before it.
+/// The RTP port is read first. A BYE is therefore processed after the media packets that were sent before the BYE.
 fn drain(listener: &Listener, shared: &Shared, buffer: &mut [u8]) {
     let mut effect = Effect::None;
     for (port, burst) in [(Port::Rtp, RTP_BURST), (Port::Rtcp, RTCP_BURST)] {
@@ -238,7 +239,7 @@ fn process(datagram: &[u8], source: SocketAddr, port: Port, shared: &Shared) -> 
 mod tests {
     use super::*;
 
-    /// An RTP packet with payload type 0 and SSRC 7.
+    /// Returns an RTP packet with payload type 0 and SSRC 7.
     fn rtp(sequence: u8) -> [u8; 14] {
         [0x80, 0, 0, sequence, 0, 0, 0, 0, 0, 0, 0, 7, 1, 1]
     }
@@ -249,7 +250,7 @@ mod tests {
     fn ipv4_mapped_address_is_formatted_as_ipv4() {
         for (from, written) in [
             ("192.0.2.1:5004", "192.0.2.1:5004"),
-            // A dual-stack socket reports IPv4 addresses in this form.
+            // A dual-stack socket reports IPv4 addresses in the form `::ffff:192.0.2.1`.
             ("[::ffff:192.0.2.1]:5004", "192.0.2.1:5004"),
             ("[2001:db8::1]:5004", "[2001:db8::1]:5004"),
         ] {
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn rtcp_port_ignores_rtp_and_both_ports_ignore_malformed_packets() {
+    fn malformed_packets_and_rtp_on_the_rtcp_port_are_ignored() {
         let shared = Shared::new(Table::new(5004, TableOptions::default()));
         let from: SocketAddr = "192.0.2.1:5004".parse().unwrap();
         for sequence in 1..5 {

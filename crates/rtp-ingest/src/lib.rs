@@ -1,8 +1,8 @@
 //! An ingest node for RTP: receives packets over UDP, measures them, and keeps a stream registry up to date.
 //!
-//! Each RTP session, i.e. each synchronisation source (SSRC, RFC 3550) at each address, is one stream. It is registered
-//! when two packets in sequence have arrived, reports its statistics every second, and is unregistered when the sender
-//! sends RTCP BYE or times out.
+//! Each RTP session is one stream. A session is one synchronisation source (SSRC, RFC 3550) at one sender address. The
+//! stream is registered when two packets in sequence have arrived. Its statistics are updated every second. The stream
+//! is unregistered when the sender sends RTCP BYE or times out.
 //!
 //! | module | purpose |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | [`session`] | measures one session: loss, jitter, rates |
 //! | [`sdp`] | reads codecs from session descriptions |
 //! | [`table`] | holds all sessions: probation, limits, time-outs, BYE |
-//! | [`publish`] | keeps the registry in step with the sessions |
+//! | [`publish`] | registers, updates and unregisters the sessions' streams |
 //! | [`ingest`] | runs the node |
 
 pub mod cli;

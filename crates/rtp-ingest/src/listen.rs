@@ -1,4 +1,4 @@
-//! The sockets: one port receives RTP and RTCP, and the next port receives RTCP.
+//! Opens the sockets: one port receives RTP and RTCP, and the next port receives only RTCP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +36,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Returns an error if a port is in use or forbidden, and for port 65535, which has no next port.
+    /// Returns an error if a port is in use or forbidden. Port 65535 is rejected, because it has no next port.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
         if addr.port() != 0 {
             return Self::bind_pair(addr);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn try_receive_returns_one_datagram_at_a_time_even_if_empty() {
+    async fn try_receive_returns_each_datagram_including_empty_ones() {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mut buffer = vec![0; DATAGRAM_BYTES];

@@ -1,4 +1,4 @@
-//! Registers live RTP sessions in a stream registry. The README describes its use.
+//! Registers live RTP sessions in a stream registry. The README describes how to use this program.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -75,7 +75,7 @@ async fn open(url: String, options: ConnectOptions) -> stream_registry::Result<A
     }
 }
 
-/// Completes on the first SIGINT or SIGTERM. The second signal exits the process immediately.
+/// Completes on the first SIGINT or SIGTERM. A second signal ends the process immediately.
 fn stopped() -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,5 +1,5 @@
-//! An ingest node to copy from. It registers one stream, keeps it alive, reports its statistics every second, and
-//! unregisters it on Ctrl-C.
+//! Example of an ingest node. The program registers one stream, keeps it alive, reports its statistics every second,
+//! and unregisters it on Ctrl-C.
 //!
 //! ```console
 //! cargo run -p stream-registry --example node
@@ -22,10 +22,11 @@ async fn main() -> stream_registry::Result<()> {
     let registry = stream_registry::connect(&url).await?;
     let mut changes = registry.watch(WatchFrom::Now).await?;
 
-    // A process needs one `Leases`, however many streams it has: a background task sends the heartbeats of all of them.
+    // A process needs only one `Leases`. Its background task sends the heartbeats of all streams of the process.
     let leases = Leases::new(registry, LeaseOptions::default().heartbeat(Duration::from_secs(1)));
 
-    // A publisher has connected: register its stream. While we hold the lease, no other node can write the record.
+    // A publisher has connected, so this node registers its stream. While the node holds the lease, no other node can
+    // write the record.
     let mut stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
     stream.node = Some(NODE.to_owned());
     let lease = leases.acquire(stream).await?;
@@ -38,16 +39,16 @@ async fn main() -> stream_registry::Result<()> {
     loop {
         tokio::select! {
             _ = second.tick() => {
-                // Your receiver counts these. `report` does not wait for the store: the next heartbeat writes the
-                // numbers.
+                // In a real node, the receiver counts packets and bytes. `report` does not wait for the store: the next
+                // heartbeat writes the statistics.
                 stats.packets_received += 95;
                 stats.bytes_received += 95 * 1_316;
                 stats.bitrate = 95 * 1_316 * 8;
                 lease.report(stats.clone());
                 println!("{}: {} bytes received", lease.id(), stats.bytes_received);
             }
-            // Another node has the stream now, or an operator removed it. Disconnect the publisher; do not register
-            // again.
+            // The lease is lost: another node took the stream over, or an operator removed it. The node must disconnect
+            // the publisher and must not register the stream again.
             end = lease.ended() => {
                 println!("{}: lease lost: {end:?}", lease.id());
                 return Ok(());
@@ -62,7 +63,7 @@ async fn main() -> stream_registry::Result<()> {
         }
     }
 
-    // Watchers are notified of the removal and its reason. With several streams, use `leases.release_all_with`.
+    // The change feed reports the removal and its reason. A node with several streams uses `leases.release_all_with`.
     let last = lease.release_with("node stopped".parse()?).await?;
     println!("{}: ended after {} bytes: {}", last.id, last.bytes_received, last.end_reason.unwrap_or_default());
     Ok(())

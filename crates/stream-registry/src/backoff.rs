@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A pause that grows exponentially with the failures in a row.
+/// A pause that grows exponentially with the number of consecutive failures.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     /// Upper bound of the first pause.
@@ -12,9 +12,9 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Returns the pause after this many failures in a row.
+    /// Returns the pause after this many consecutive failures.
     ///
-    /// Half of it is random, so that many clients do not retry at once.
+    /// Half of the pause is random, so that many clients do not retry at once.
     pub(crate) fn pause(self, failures: u32) -> Duration {
         let doubled = self.min.saturating_mul(1 << failures.saturating_sub(1).min(20));
         doubled.min(self.max).mul_f64(0.5 + 0.5 * fastrand::f64())

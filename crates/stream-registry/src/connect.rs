@@ -131,7 +131,7 @@ fn open_memory(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>>
         return Err(Error::invalid("invalid store URL; expected memory: with nothing after it"));
     }
     if options.prefix.is_some() {
-        return Err(Error::invalid("the in-memory store has no key prefix; remove it"));
+        return Err(Error::invalid("the in-memory store has no key prefix; remove this option"));
     }
     let memory = MemoryRegistry::with_ttl(options.ttl.unwrap_or(DEFAULT_TTL))?;
     Ok(Arc::new(if options.read_only { memory.read_only() } else { memory }))
@@ -167,7 +167,7 @@ async fn open_http(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Regist
 #[cfg(feature = "http")]
 fn http_options(url: &str, options: &ConnectOptions) -> Result<crate::http::HttpOptions> {
     if options.ttl.is_some() || options.prefix.is_some() {
-        return Err(Error::invalid("the server of an HTTP store sets time to live and prefix; remove them"));
+        return Err(Error::invalid("the server of an HTTP store sets time to live and prefix; remove these options"));
     }
     let mut http: crate::http::HttpOptions = url.parse()?;
     http.token.clone_from(&options.token);
@@ -180,8 +180,8 @@ async fn open_http(_: &str, _: &ConnectOptions) -> Result<Arc<dyn Registry>> {
     Err(Error::unsupported("this build has no HTTP store; build with the Cargo feature \"http\""))
 }
 
-/// Returns a store's URL without user, password and query, for logs and messages. If the parts are ambiguous, only the
-/// scheme is returned.
+/// Returns a store's URL without user, password and query, for logs and messages. If the password could be in
+/// another part of the URL, only the scheme is returned.
 ///
 /// ```
 /// let shown = stream_registry::without_secrets("redis://ingest:secret@10.0.0.5:6379/2");
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn store_name_contains_no_secret() {
+    fn displayed_store_name_contains_no_secret() {
         for (url, name) in [
             ("memory:", "memory:"),
             ("http://127.0.0.1:8580", "http://127.0.0.1:8580"),

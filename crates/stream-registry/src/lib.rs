@@ -26,7 +26,8 @@
 //!
 //! # Stores
 //!
-//! A store implements the trait [`Registry`]. [`connect`] opens one by its URL as `Arc<dyn Registry>`.
+//! A store implements the trait [`Registry`]. [`connect`] opens the store at a URL and returns an
+//! `Arc<dyn Registry>`.
 //!
 //! | store | URL | use it for | Cargo feature |
 //! |---|---|---|---|
@@ -49,27 +50,28 @@
 )]
 //! | [`mock::MockRegistry`] | | tests of your program: errors, delays and a manual clock | |
 //!
-//! `examples/node.rs` in this crate is an ingest node to copy from. It registers a stream, reports statistics, watches the
-//! other streams of its node, and unregisters its stream on Ctrl-C:
+//! `examples/node.rs` in this crate is an example of an ingest node that you can copy. The example registers a
+//! stream, reports statistics, watches the other streams of its node, and unregisters its stream on Ctrl-C:
 //! `cargo run -p stream-registry --example node redis://127.0.0.1:6379`.
 //!
 //! # Modules
 //!
 //! * [`registry`]: the trait, its options and its results.
 //! * [`stream`]: the record of a stream, its parts and its limits.
-//! * [`lease`]: keeps the streams of a process alive in the background, recovers them if the store loses them, and reports
-//!   if another node takes one over. Use it in ingest nodes.
+//! * [`lease`]: keeps the streams of a process alive in the background, registers a stream again if the store loses
+//!   it, and reports if another node takes a stream over. Use this module in ingest nodes.
 //! * [`watch`]: the change feed, which reports every change in order.
-//! * [`view`]: a copy of all live streams in this process, kept current by the change feed. Use it for fast look-ups.
+//! * [`view`]: a copy of all live streams in this process, kept current by the change feed. Use a view for fast
+//!   look-ups.
 //! * [`query`]: filters, orders and pages, counts by node, type or status, and the history of ended streams.
 //! * [`mock`]: a store for your tests.
 #![cfg_attr(doc, doc = "* [`semantics`]: a page with the exact behaviour of every operation.")]
-#![cfg_attr(doc, doc = "* [`design`]: a page with the decisions behind the software and their reasons.")]
+#![cfg_attr(doc, doc = "* [`design`]: a page that explains the design decisions.")]
 //!
-//! # What it does not do
+//! # What the registry does not do
 //!
-//! It does not transport media, and it does not start or stop publishers. Only live streams are stored; ended streams stay
-//! in the change feed for a while.
+//! The registry does not transport media, and it does not start or stop publishers. A store keeps only live
+//! streams; ended streams stay in the change feed for a while.
 //!
 //! # Crate features
 //!

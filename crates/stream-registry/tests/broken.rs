@@ -1,4 +1,4 @@
-//! Tests that the conformance suite detects faulty stores. Each test adds one fault to the in-memory store.
+//! Tests that the conformance suite detects faulty stores. Each test adds one fault to the mock store.
 
 #![cfg(feature = "conformance")]
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
@@ -100,7 +100,7 @@ impl FaultyRegistry {
         })
     }
 
-    /// Stores and returns the record with another epoch.
+    /// Stores the registered record with the given epoch, and returns this record.
     fn put_epoch(&self, answer: Registered, epoch: Option<stream_registry::Epoch>) -> Result<Registered> {
         let json = answer.stream.to_json();
         let json = match epoch {
@@ -336,7 +336,7 @@ impl Registry for FaultyRegistry {
             return Ok(snapshot);
         }
         let mut found = Vec::new();
-        // From the oldest stream to the newest, so that streams that have just changed come last.
+        // This reads the streams from the oldest to the newest, so that recently registered streams come last.
         for record in snapshot.streams.into_iter().rev() {
             tokio::task::yield_now().await;
             found.extend(self.store.get(&record.id).await);
@@ -427,7 +427,7 @@ impl Instance for Open {
     }
 }
 
-/// Asserts that the suite reports a fault as the failure of a behaviour.
+/// Asserts that a store with this fault fails the given behaviour.
 async fn assert_detected(fault: Fault, behaviour: &str) {
     let report = run_matching(Arc::new(Faulty(fault)), behaviour).await;
     assert_eq!(report.failed(), [behaviour], "{fault:?} was not detected: {report}");
@@ -445,55 +445,55 @@ macro_rules! detects {
 }
 
 detects! {
-    suite_detects_heartbeat_that_does_not_renew: HeartbeatDoesNotRenew, "ttl/is_renewed_by_a_heartbeat";
-    suite_detects_read_that_renews: GetRenews, "ttl/is_not_renewed_by_reads";
-    suite_detects_lost_unknown_fields: UnknownFieldsLost, "unknown-fields/are_kept_by_a_status_change";
-    suite_detects_renewal_that_changes_created_at: RenewalChangesCreatedAt, "register/renews_for_the_same_publisher";
-    suite_detects_not_found_reported_as_unavailable: NotFoundIsUnavailable, "get/returns_not_found_for_an_unknown_id";
-    suite_detects_register_that_is_not_atomic: RegisterIsNotAtomic, "register/exactly_one_of_many_concurrent_publishers_wins";
-    suite_detects_unregister_that_always_succeeds: UnregisterAlwaysSucceeds, "unregister/returns_not_found_when_stream_is_not_live";
-    suite_detects_counters_stored_as_doubles: DoublesForCounters, "numbers/are_exact_in_statistics";
-    suite_detects_ignored_operation_ids: OperationIdsIgnored, "operation-ids/unregister_sent_twice_does_not_remove_the_successor";
+    suite_detects_heartbeat_that_does_not_renew_the_stream: HeartbeatDoesNotRenew, "ttl/heartbeat_renews_the_time_to_live";
+    suite_detects_read_that_renews_the_stream: GetRenews, "ttl/reads_do_not_renew_the_time_to_live";
+    suite_detects_lost_unknown_fields: UnknownFieldsLost, "unknown-fields/status_update_keeps_unknown_fields";
+    suite_detects_renewal_that_changes_created_at: RenewalChangesCreatedAt, "register/same_publisher_renews_the_stream";
+    suite_detects_not_found_reported_as_unavailable: NotFoundIsUnavailable, "get/get_returns_not_found_for_an_unknown_id";
+    suite_detects_register_that_is_not_atomic: RegisterIsNotAtomic, "register/exactly_one_of_many_concurrent_publishers_registers_the_stream";
+    suite_detects_unregister_that_always_succeeds: UnregisterAlwaysSucceeds, "unregister/unregister_returns_not_found_without_a_live_stream";
+    suite_detects_counters_stored_as_doubles: DoublesForCounters, "numbers/counters_are_exact_after_a_statistics_update";
+    suite_detects_ignored_operation_ids: OperationIdsIgnored, "operation-ids/unregister_sent_twice_keeps_a_stream_registered_in_between";
     suite_detects_ignored_guards: GuardsIgnored, "guards/leased_stream_rejects_writes_without_its_epoch";
-    suite_detects_batch_results_out_of_order: BatchResultsReversed, "batches/return_one_result_per_write_in_order";
-    suite_detects_batch_that_stops_at_a_failure: BatchStopsAtFailure, "batches/continue_after_a_failed_write";
-    suite_detects_list_that_is_not_atomic: ListIsNotAtomic, "list/is_an_atomic_snapshot";
-    suite_detects_pages_that_skip_a_stream: PagesSkipLastStream, "pages/of_any_size_contain_every_stream";
-    suite_detects_unchecked_cursor: InvalidCursorAccepted, "pages/reject_a_malformed_cursor";
-    suite_detects_errors_without_stream_id: ErrorsWithoutStream, "errors/name_the_operation_and_the_stream";
-    suite_detects_update_that_creates: UpdateCreates, "update/creates_nothing_when_stream_is_not_live";
-    suite_detects_close_without_effect: CloseDoesNothing, "close/every_later_call_fails_with_closed";
-    suite_detects_read_modify_write: ReadModifyWrite, "atomicity/concurrent_changes_of_one_stream_are_all_kept";
-    suite_detects_times_of_the_caller: ClockOfCaller, "times/come_from_the_clock_of_the_store_at_register";
-    suite_detects_label_merge_that_replaces: MergeReplacesLabels, "patch/merges_labels";
-    suite_detects_missing_batch_limit: NoLimitOnBatches, "batches/reject_more_than_1000_writes_and_change_nothing";
-    suite_detects_ignored_node: NodeNotCompared, "register/rejects_another_node";
-    suite_detects_epoch_of_the_caller: EpochOfCaller, "leases/ignore_an_epoch_supplied_by_the_caller";
-    suite_detects_recovery_with_a_new_epoch: RecoveryIsRegister, "recovery/restores_a_lost_stream_unchanged";
-    suite_detects_recovery_without_checks: RecoveryIsTakeOver, "recovery/is_rejected_after_a_successor_unregistered_the_stream";
-    suite_detects_recovery_that_ignores_greater_epochs: RecoveryIgnoresGreaterEpochs, "recovery/is_rejected_when_the_record_has_a_greater_epoch";
-    suite_detects_take_over_that_keeps_the_epoch: TakeOverKeepsEpoch, "take-over/fences_the_old_holder";
-    suite_detects_ignored_staleness: StalenessIgnored, "take-over/if_stale_rejects_a_fresh_stream";
-    suite_detects_feed_with_heartbeats: FeedEmitsHeartbeats, "feed/emits_nothing_for_heartbeats_statistics_and_rejected_calls";
-    suite_detects_feed_that_skips_events: FeedSkipsEvents, "feed/keeps_the_order_of_changes";
-    suite_detects_feed_that_repeats_events: FeedRepeatsEvents, "feed/keeps_the_order_of_changes";
-    suite_detects_feed_out_of_order: FeedSwapsEvents, "feed/keeps_the_order_of_changes";
-    suite_detects_feed_that_ignores_the_revision: FeedIgnoresRevision, "feed/resumes_after_any_revision";
-    suite_detects_feed_with_old_records: FeedEmitsOldRecord, "feed/emits_each_state_change_once_with_the_record";
-    suite_detects_missing_end_reason: FeedOmitsEnding, "feed/emits_reason_and_last_record_of_an_unregistration";
-    suite_detects_expiry_reported_as_unregistration: FeedOmitsEnding, "feed/emits_an_expiry_once_with_the_last_record";
-    suite_detects_old_snapshot_revision: SnapshotRevisionIsOld, "feed/continues_from_the_revision_of_a_snapshot";
-    suite_detects_conflict_error_without_record: AlreadyExistsWithoutRecord, "register/conflict_error_carries_the_live_record";
+    suite_detects_batch_results_out_of_order: BatchResultsReversed, "batches/batch_returns_one_result_per_write_in_order";
+    suite_detects_batch_that_stops_at_a_failure: BatchStopsAtFailure, "batches/batch_continues_after_a_failed_write";
+    suite_detects_list_that_is_not_atomic: ListIsNotAtomic, "list/list_is_an_atomic_snapshot";
+    suite_detects_pages_that_skip_a_stream: PagesSkipLastStream, "pages/pages_of_any_size_contain_every_stream";
+    suite_detects_accepted_altered_page_cursor: InvalidCursorAccepted, "pages/altered_page_cursor_is_rejected";
+    suite_detects_errors_without_stream_id: ErrorsWithoutStream, "errors/errors_name_the_operation_and_the_stream";
+    suite_detects_update_that_creates_a_stream: UpdateCreates, "update/update_creates_nothing_without_a_live_stream";
+    suite_detects_close_without_effect: CloseDoesNothing, "close/every_call_after_close_fails_with_closed";
+    suite_detects_patch_that_is_not_atomic: ReadModifyWrite, "atomicity/concurrent_writes_to_one_stream_are_all_kept";
+    suite_detects_times_from_the_clock_of_the_caller: ClockOfCaller, "times/registration_times_come_from_the_clock_of_the_store";
+    suite_detects_label_merge_that_replaces_all_labels: MergeReplacesLabels, "patch/patch_can_merge_labels";
+    suite_detects_missing_batch_limit: NoLimitOnBatches, "batches/batch_of_1001_writes_is_rejected_and_changes_nothing";
+    suite_detects_registration_that_ignores_the_node: NodeNotCompared, "register/publisher_on_another_node_is_rejected";
+    suite_detects_epoch_taken_from_the_caller: EpochOfCaller, "leases/leased_registration_ignores_an_epoch_in_the_given_record";
+    suite_detects_recovery_with_a_new_epoch: RecoveryIsRegister, "recovery/recovery_restores_a_lost_stream_unchanged";
+    suite_detects_recovery_without_checks: RecoveryIsTakeOver, "recovery/recovery_is_rejected_after_a_newer_holder_unregistered_the_stream";
+    suite_detects_recovery_that_ignores_greater_epochs: RecoveryIgnoresGreaterEpochs, "recovery/recovery_is_rejected_when_the_record_has_a_greater_epoch";
+    suite_detects_take_over_that_keeps_the_epoch: TakeOverKeepsEpoch, "take-over/writes_of_the_old_holder_are_rejected_after_take_over";
+    suite_detects_take_over_of_a_fresh_stream: StalenessIgnored, "take-over/take_over_if_stale_is_rejected_while_stream_is_fresh";
+    suite_detects_feed_that_emits_heartbeats: FeedEmitsHeartbeats, "feed/feed_emits_nothing_for_heartbeats_statistics_and_rejected_calls";
+    suite_detects_feed_that_skips_events: FeedSkipsEvents, "feed/feed_keeps_the_order_of_changes";
+    suite_detects_feed_that_repeats_events: FeedRepeatsEvents, "feed/feed_keeps_the_order_of_changes";
+    suite_detects_feed_events_out_of_order: FeedSwapsEvents, "feed/feed_keeps_the_order_of_changes";
+    suite_detects_feed_that_ignores_the_revision: FeedIgnoresRevision, "feed/watch_resumes_after_any_revision";
+    suite_detects_feed_that_emits_old_records: FeedEmitsOldRecord, "feed/feed_emits_each_state_change_once_with_the_record";
+    suite_detects_missing_end_reason: FeedOmitsEnding, "feed/unregistration_event_contains_the_reason_and_the_last_record";
+    suite_detects_expiry_reported_as_unregistration: FeedOmitsEnding, "feed/feed_emits_each_expiry_once_with_the_last_record";
+    suite_detects_old_snapshot_revision: SnapshotRevisionIsOld, "feed/watch_continues_from_the_revision_of_a_snapshot";
+    suite_detects_conflict_error_without_record: AlreadyExistsWithoutRecord, "register/conflict_error_contains_the_live_record";
     suite_detects_case_sensitive_search: SearchIsCaseSensitive, "queries/find_search_ignores_case";
-    suite_detects_ignored_node_condition: FindIgnoresNode, "queries/find_selects_by_each_condition";
-    suite_detects_ignored_direction_of_sort: FindSortsAscendingOnly, "queries/find_sorts_by_each_field_in_both_directions";
-    suite_detects_total_of_the_page_only: TotalCountsThePage, "queries/find_counts_all_matches_on_every_page";
-    suite_detects_query_pages_that_skip_a_stream: FindSkipsLastStream, "queries/find_pages_hold_every_match_once";
-    suite_detects_accepted_cursor_of_another_order: AnyQueryCursorAccepted, "queries/find_rejects_a_cursor_of_another_order";
-    suite_detects_accepted_malformed_query_cursor: AnyQueryCursorAccepted, "queries/find_rejects_a_malformed_cursor";
-    suite_detects_get_many_without_unknown_ids: GetManyOmitsUnknown, "queries/get_many_keeps_the_order_and_returns_none_for_unknown_ids";
-    suite_detects_summary_without_missing_nodes: SummaryOmitsMissingNode, "queries/summary_counts_by_node_type_and_status";
+    suite_detects_find_that_ignores_the_node: FindIgnoresNode, "queries/find_selects_by_each_condition";
+    suite_detects_find_that_ignores_the_sort_direction: FindSortsAscendingOnly, "queries/find_sorts_by_each_field_in_both_directions";
+    suite_detects_total_that_counts_only_one_page: TotalCountsThePage, "queries/every_page_of_find_reports_the_total_of_matches";
+    suite_detects_query_pages_that_skip_a_stream: FindSkipsLastStream, "queries/pages_of_find_contain_every_match_once";
+    suite_detects_find_that_accepts_cursor_of_another_order: AnyQueryCursorAccepted, "queries/find_rejects_a_cursor_of_another_sort_order";
+    suite_detects_find_that_accepts_a_malformed_cursor: AnyQueryCursorAccepted, "queries/find_rejects_a_malformed_cursor";
+    suite_detects_get_many_that_omits_unknown_ids: GetManyOmitsUnknown, "queries/get_many_returns_one_result_per_id_in_order";
+    suite_detects_summary_that_omits_streams_without_a_node: SummaryOmitsMissingNode, "queries/summary_counts_streams_by_node_type_and_status";
     suite_detects_history_in_wrong_order: HistoryOldestFirst, "queries/history_lists_the_latest_ended_stream_first";
-    suite_detects_ignored_history_limit: HistoryIgnoresLimit, "queries/history_applies_conditions_and_limit";
-    suite_detects_history_without_expiries: HistoryOmitsExpired, "queries/history_lists_expired_streams";
+    suite_detects_history_that_ignores_the_limit: HistoryIgnoresLimit, "queries/history_applies_conditions_and_limit";
+    suite_detects_history_that_omits_expired_streams: HistoryOmitsExpired, "queries/history_lists_expired_streams";
 }

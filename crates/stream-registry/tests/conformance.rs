@@ -1,4 +1,4 @@
-//! The conformance suite on the stores that need no server.
+//! Runs the conformance suite on the stores that need no server: the in-memory store and the mock store.
 
 #![cfg(feature = "conformance")]
 
@@ -47,7 +47,7 @@ impl Instance for OpenMock {
 
     async fn advance(&self, by: Duration) {
         self.0.advance(by);
-        // Lets the other tasks of a behaviour run, as they do on a store with a real clock.
+        // Other tasks run during this yield, as they do while a store with a real clock waits.
         tokio::task::yield_now().await;
     }
 
@@ -56,50 +56,50 @@ impl Instance for OpenMock {
     }
 
     async fn age(&self, _: &StreamId, by: Duration) -> Option<()> {
-        // This ages all streams. Behaviours that use this hook allow that.
+        // The mock clock ages all streams at once. The behaviours that use this hook allow this.
         self.0.advance(by);
         Some(())
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_passes_all_behaviours() {
+async fn memory_store_passes_all_behaviours() {
     run(Arc::new(Memory)).await.assert_passed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_as_arc_dyn_passes_all_behaviours() {
+async fn memory_store_behind_arc_dyn_passes_all_behaviours() {
     run(shared(Arc::new(Memory))).await.assert_passed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_as_box_dyn_passes_all_behaviours() {
+async fn memory_store_behind_box_dyn_passes_all_behaviours() {
     run(boxed(Arc::new(Memory))).await.assert_passed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mock_passes_all_applicable_behaviours() {
+async fn mock_store_passes_all_applicable_behaviours() {
     let report = run(Arc::new(Mock)).await;
     report.assert_passed();
-    // The behaviours that do not apply are listed by name, so that no other one is skipped unnoticed.
+    // The test names every behaviour that does not apply. It fails if the suite skips any other behaviour.
     let skipped: Vec<_> = report.not_applicable().into_iter().filter(|name| !name.starts_with("index/")).collect();
     assert_eq!(
         skipped,
         [
-            "record/is_stored_compactly_in_fixed_order",
+            "record/stored_record_is_compact_and_has_a_fixed_field_order",
             "lenient-reading/undecodable_record_hides_no_other_record",
-            "lenient-reading/key_of_another_type_hides_no_record",
+            "lenient-reading/value_of_the_wrong_type_hides_no_other_record",
         ]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mock_as_arc_dyn_passes_all_behaviours() {
+async fn mock_store_behind_arc_dyn_passes_all_behaviours() {
     run(shared(Arc::new(Mock))).await.assert_passed();
 }
 
 #[test]
-fn behaviour_names_are_unique_and_clauses_are_anchors_of_the_semantics() {
+fn behaviours_have_unique_names_and_documented_clauses() {
     let all = behaviours();
     let names: BTreeSet<_> = all.iter().map(|behaviour| behaviour.name).collect();
     assert_eq!(names.len(), all.len(), "a name occurs twice");
@@ -108,7 +108,7 @@ fn behaviour_names_are_unique_and_clauses_are_anchors_of_the_semantics() {
     let clauses: BTreeSet<_> = all.iter().map(|behaviour| behaviour.clause).collect();
     let missing: Vec<_> = clauses.difference(&anchors).collect();
     assert!(missing.is_empty(), "docs/semantics.md has no anchor for {missing:?}");
-    // These clauses are about Redis keys, servers and views, which have tests of their own.
+    // These clauses describe Redis keys, servers and views. Other tests check them.
     let untested: Vec<_> = anchors.difference(&clauses).copied().collect();
     assert_eq!(untested, ["full-memory", "keys", "readers", "server-list", "view"]);
 }

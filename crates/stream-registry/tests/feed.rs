@@ -89,7 +89,7 @@ async fn watch_resumes_after_any_revision() {
 }
 
 #[tokio::test]
-async fn watch_emits_resync_when_its_start_is_not_in_the_feed() {
+async fn watch_from_a_missing_revision_starts_with_a_resync() {
     let registry = MemoryRegistry::new();
     let other = MemoryRegistry::new().snapshot().await.unwrap().revision.unwrap();
     let tail = registry.snapshot().await.unwrap().revision.unwrap();
@@ -109,13 +109,13 @@ async fn watch_emits_resync_when_its_start_is_not_in_the_feed() {
 }
 
 #[tokio::test]
-async fn expiry_is_emitted_once_without_any_call_of_the_registry() {
+async fn expiry_is_emitted_without_any_call_to_the_registry() {
     let registry = MemoryRegistry::with_ttl(Duration::from_secs(1)).unwrap();
     let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
     registry.register(&stream("a")).await.unwrap();
     let (_, registered, _) = changed(next(&mut watch).await);
     let Event::Ended { reason: Ending::Expired, last, as_of, .. } = next(&mut watch).await else {
-        panic!("expected an unregistered event")
+        panic!("expected an expired event")
     };
     assert_eq!(*last, registered);
     let late = as_of.since(registered.last_heartbeat);
@@ -123,7 +123,7 @@ async fn expiry_is_emitted_once_without_any_call_of_the_registry() {
 }
 
 #[tokio::test]
-async fn advancing_the_clock_wakes_a_waiting_watch() {
+async fn advancing_the_mock_clock_wakes_a_waiting_watch() {
     let registry = MockRegistry::new();
     let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
     registry.register(&stream("a")).await.unwrap();
@@ -148,7 +148,7 @@ async fn idle_watch_emits_alive_every_ten_seconds() {
 }
 
 #[tokio::test]
-async fn dropping_a_call_of_next_loses_no_event() {
+async fn cancelling_watch_next_loses_no_event() {
     let registry = MemoryRegistry::new();
     let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
     let mut received = 0;

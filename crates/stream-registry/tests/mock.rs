@@ -22,7 +22,7 @@ fn write(to: &str, change: Change) -> Write {
 }
 
 #[tokio::test]
-async fn scripted_errors_are_returned_in_order_without_a_change() {
+async fn scripted_errors_are_returned_in_order_and_change_nothing() {
     let mock = MockRegistry::new();
     mock.fail_next(Operation::Register, ErrorKind::Denied);
     mock.fail_next_with(Operation::Register, Error::new(ErrorKind::Unavailable, "the store restarts"));
@@ -35,7 +35,7 @@ async fn scripted_errors_are_returned_in_order_without_a_change() {
 }
 
 #[tokio::test]
-async fn scripted_error_fails_its_write_in_a_batch() {
+async fn scripted_error_fails_the_matching_write_in_a_batch() {
     let mock = MockRegistry::new();
     for name in ["a", "b"] {
         mock.register(&stream(name)).await.unwrap();
@@ -84,7 +84,7 @@ async fn get_many_is_recorded_as_one_get_call() {
 }
 
 #[tokio::test]
-async fn query_is_one_call_and_its_errors_name_it() {
+async fn query_is_recorded_as_one_call_and_named_in_errors() {
     let operations = [Operation::Find, Operation::Summary, Operation::History];
     let mock = MockRegistry::new();
     let run = async |operation| match operation {
@@ -102,21 +102,21 @@ async fn query_is_one_call_and_its_errors_name_it() {
     assert_eq!(calls, operations.map(|operation| [operation; 2]).concat());
     mock.close().await.unwrap();
     for operation in operations {
-        // The store fails within the call, in a page or in the change feed.
+        // The query reads a page or the change feed of the closed store. The error still names the query.
         let error = run(operation).await.unwrap_err();
         assert_eq!((error.kind(), error.operation()), (ErrorKind::Closed, Some(operation)));
     }
 }
 
 #[tokio::test]
-async fn rejected_call_returns_its_own_error_instead_of_a_scripted_lost_reply() {
+async fn rejected_call_ignores_a_scripted_lost_reply() {
     let mock = MockRegistry::new();
     mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
     assert_eq!(mock.unregister(&id("a")).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test(start_paused = true)]
-async fn delay_uses_tokio_time_and_a_call_dropped_during_it_has_no_effect() {
+async fn scripted_delay_uses_tokio_time_and_is_cancellable() {
     let mock = MockRegistry::new();
     mock.delay(Operation::Register, Duration::from_secs(3600));
     let given = stream("a");
@@ -136,7 +136,7 @@ async fn delay_uses_tokio_time_and_a_call_dropped_during_it_has_no_effect() {
 }
 
 #[tokio::test]
-async fn mock_clock_moves_only_when_advanced_and_streams_expire_to_the_nanosecond() {
+async fn stream_expires_exactly_when_the_mock_clock_reaches_its_ttl() {
     let mock = MockRegistry::with_ttl(Duration::from_secs(1)).unwrap();
     assert!(MockRegistry::with_ttl(Duration::from_millis(999)).is_err());
     let first = mock.register(&stream("a")).await.unwrap().stream;

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The running example; killed when dropped.
+/// The running example. Dropping this value kills the process.
 struct Node {
     child: Child,
     lines: Receiver<String>,
@@ -49,7 +49,8 @@ impl Drop for Node {
     }
 }
 
-/// Returns the path of the built example. `cargo test` builds it, but `cargo test --test node` does not.
+/// Returns the path of the built example. Builds the example if it is missing or older than its sources, because the
+/// command `cargo test --test node` does not build examples.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();
@@ -68,7 +69,7 @@ fn example() -> PathBuf {
     path
 }
 
-/// Returns when the newest file of a folder was changed.
+/// Returns the modification time of the newest file in a folder.
 fn newest(folder: &Path) -> SystemTime {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     let times = entries.map(|entry| match entry.metadata().unwrap() {
@@ -79,11 +80,11 @@ fn newest(folder: &Path) -> SystemTime {
 }
 
 #[test]
-fn example_node_reports_each_second_and_unregisters_its_stream_on_ctrl_c() {
+fn example_node_reports_statistics_and_unregisters_on_ctrl_c() {
     let mut node = Node::start();
     assert_eq!(node.line(), "cam1: registered in memory:");
     assert_eq!(node.line(), "cam1: 125020 bytes received");
-    // From the second report on, the example has certainly installed its signal handler.
+    // After its second report, the example has certainly installed its signal handler.
     assert_eq!(node.line(), "cam1: 250040 bytes received");
     node.interrupt();
     // A slow machine may print another report before it handles the signal.

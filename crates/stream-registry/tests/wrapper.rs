@@ -1,4 +1,4 @@
-//! Wrappers by `forward_registry!`: what is forwarded, and what goes through the wrapper's own methods.
+//! Wrappers made with `forward_registry!`: which methods call the inner store, and which call the wrapper itself.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -16,7 +16,7 @@ use stream_registry::{
     StreamType, Write, forward_registry,
 };
 
-/// A store that records the address of the future that `ping` returned.
+/// A store that records the address of the future from its last `ping`.
 #[derive(Debug, Default)]
 struct Addressed {
     inner: MemoryRegistry,
@@ -34,7 +34,7 @@ impl Registry for Addressed {
         'life0: 'async_trait,
         Self: 'async_trait,
     {
-        // The future owns a value, because a future without a size has no address of its own.
+        // The future owns a value, because a zero-sized future has no unique address.
         let answer = Box::pin(std::future::ready(Ok(())));
         self.address.store(address(&*answer), Ordering::Relaxed);
         answer
@@ -45,7 +45,7 @@ impl Registry for Addressed {
 }
 
 #[test]
-fn arc_and_box_wrappers_return_the_same_future_as_the_store() {
+fn arc_and_box_wrappers_return_the_future_of_the_store() {
     let store = Arc::new(Addressed::default());
     let returned = Registry::ping(&store);
     assert_eq!(address(&*returned), store.address.load(Ordering::Relaxed));
@@ -55,7 +55,7 @@ fn arc_and_box_wrappers_return_the_same_future_as_the_store() {
     assert_eq!(address(&*returned), store.address.load(Ordering::Relaxed));
 }
 
-/// A wrapper whose required methods record their names.
+/// A wrapper that records the calls of its own `write`, `snapshot` and `get`.
 #[derive(Debug)]
 struct Recorder {
     inner: Arc<MockRegistry>,

@@ -1,4 +1,4 @@
-//! The server and command line of `stream-registry`. This is a library only so that tests can call it.
+//! The server and command line of `stream-registry`. The crate is a library, so that tests can call its functions.
 #![doc(hidden)]
 
 pub mod cli;

@@ -1,4 +1,4 @@
-//! The binary. All code is in the library, so that tests can call it.
+//! The program `streamreg`. All code is in the library, where tests can call it.
 
 use std::process::ExitCode;
 

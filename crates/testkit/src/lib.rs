@@ -5,12 +5,12 @@
 //! | [`RedisServer`] | a Redis server for one test, on a free loopback port and a unix socket |
 //! | [`Replica`] | a read-only replica of such a server |
 //! | [`FaultProxy`] | a TCP proxy that cuts, stalls, delays and refuses connections on demand |
-//! | [`free_port`] | a port that a restarted server gets back |
+//! | [`free_port`] | a free port that a server can open again after a restart |
 //! | [`wait_until`] | waits for a condition with a deadline, instead of a fixed pause |
 //! | [`streamreg_binary`] | path of the `streamreg` binary |
 //! | [`node_example`] | path of the example ingest node |
 //!
-//! Helpers panic if something cannot be started. The test then fails and the message says why.
+//! Helpers panic if a server or a program cannot be started. The test then fails with the reason.
 #![allow(clippy::expect_used, reason = "a helper that fails must fail the test")]
 
 mod binary;

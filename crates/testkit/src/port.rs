@@ -4,19 +4,20 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// By default, Linux does not use these ports for outgoing connections, so a restarted server gets its port back.
+/// First port that is tried. By default, Linux does not use ports 12 000 to 31 999 for outgoing connections. A
+/// restarted server can therefore open its port again.
 const FIRST: u16 = 12_000;
 const COUNT: u16 = 20_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// Returns a free loopback port. This process returns each port once before it repeats one.
+/// Returns a free loopback port. Within a process, no port is repeated until all ports have been tried.
 ///
 /// # Panics
 ///
 /// Panics if no port is free.
 pub fn free_port() -> u16 {
-    // Processes start at different ports.
+    // Each process starts its search at a different port.
     let start = process::id() * 211 % u32::from(COUNT);
     for _ in 0..COUNT {
         let offset = (start + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % u32::from(COUNT);

@@ -38,9 +38,9 @@ pub struct FaultProxy {
 struct Shared {
     upstream: SocketAddr,
     mode: watch::Sender<Mode>,
-    /// Incremented by `cut`; each connection closes when the value changes.
+    /// Number of calls of `cut`. Each open connection closes when this number changes.
     cuts: watch::Sender<u64>,
-    /// Whether the port is open. It may lag behind `mode`.
+    /// Whether the port is open. This value changes a moment after `mode`.
     listening: watch::Sender<bool>,
     /// Number of reply bytes still to forward before connections are closed.
     reply_bytes_left: AtomicU64,
@@ -106,8 +106,8 @@ impl FaultProxy {
         self.shared.mode.send_replace(Mode::DropReplies);
     }
 
-    /// Forwards `bytes` more bytes of replies, counted over all connections, then closes the connection that exceeds
-    /// them.
+    /// Forwards `bytes` more bytes of replies, counted over all connections. A connection that exceeds this number is
+    /// closed.
     ///
     /// With 0, the next request is forwarded and the connection closes when the reply arrives.
     pub fn cut_replies_after(&self, bytes: u64) {
@@ -119,14 +119,14 @@ impl FaultProxy {
         self.shared.delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(UNLIMITED), Ordering::SeqCst);
     }
 
-    /// Closes every connection and the port. When this returns, new connections are refused.
+    /// Closes every connection and the port. When this method returns, new connections are refused.
     pub async fn refuse(&self) {
         self.shared.mode.send_replace(Mode::Refuse);
         self.cut();
         self.wait_for_listening(false).await;
     }
 
-    /// Removes all faults. When this returns, the port is open.
+    /// Removes all faults. When this method returns, the port is open.
     pub async fn resume(&self) {
         self.shared.reply_bytes_left.store(UNLIMITED, Ordering::SeqCst);
         self.shared.delay_ms.store(0, Ordering::SeqCst);
@@ -148,7 +148,7 @@ impl Drop for FaultProxy {
 
 async fn accept(listener: TcpListener, addr: SocketAddr, shared: Arc<Shared>) {
     let mut mode = shared.mode.subscribe();
-    // Dropping the set closes the connections when the proxy is dropped.
+    // When the proxy is dropped, this set is dropped too, which closes all connections.
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     loop {

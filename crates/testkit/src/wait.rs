@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Pause between two checks of a condition.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Waits until `condition` returns true and returns how long that took.
+/// Waits until `condition` returns true. Returns the elapsed time.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {

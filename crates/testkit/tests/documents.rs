@@ -1,4 +1,4 @@
-//! The format of the documents: Markdown is wrapped at 100 columns.
+//! Checks the format of the documents: Markdown must be wrapped at 100 columns.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -28,7 +28,7 @@ fn markdown_is_wrapped_at_100_columns() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut found = Vec::new();
     documents(&root, &mut found);
-    assert!(found.len() >= 9, "{} documents are too few", found.len());
+    assert!(found.len() >= 9, "found only {} documents", found.len());
     let mut long = Vec::new();
     for path in found {
         let mut in_code = false;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 const DEADLINE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn redis_server_restarts_and_leaves_neither_folder_nor_process() {
+async fn restarted_redis_server_leaves_neither_folder_nor_process() {
     let mut redis = RedisServer::start().await;
     let url = redis.url();
     assert_eq!(redis.cli(&["SET", "a", "1"]).await, "OK");
@@ -78,7 +78,7 @@ fn is_broken(reply: std::io::Result<String>) -> bool {
 }
 
 #[tokio::test]
-async fn fault_proxy_stalls_cuts_refuses_and_drops_replies() {
+async fn fault_proxy_simulates_each_network_fault() {
     let redis = RedisServer::start().await;
     let proxy = FaultProxy::start(redis.addr()).await;
     let mut one = TcpStream::connect(proxy.addr()).await.unwrap();

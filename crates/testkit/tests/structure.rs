@@ -1,5 +1,5 @@
-//! The structure of the code: there are no import cycles, no store imports another store, and no wrapper can forget a
-//! method.
+//! Checks the structure of the code: there are no import cycles, no store imports another store, and every wrapper of a
+//! registry implements every method.
 //!
 //! The tests read the `use` declarations and the `crate::…` paths of every source file. An import of a re-exported name
 //! counts as an import of the file that defines the name. A file may import the modules that contain it, to share their
@@ -15,10 +15,10 @@ use syn::visit::{self, Visit};
 use syn::{Item, ItemMod, UseTree};
 
 const CRATES: [&str; 4] = ["stream-registry", "streamreg", "rtp-ingest", "testkit"];
-/// The stores of the library. `mock` is not listed: it wraps the memory store with scripted behaviour.
+/// The stores of the library. The module `mock` is not listed, because it only wraps the memory store.
 const STORES: [&str; 3] = ["memory", "redis", "http"];
 
-/// The path of a module within its crate: `redis`, `ops`, `write`.
+/// The path of a module within its crate, e.g. the three parts `redis`, `ops`, `write`.
 type Module = Vec<String>;
 
 /// The modules of a crate, with the imports and re-exports of each.
@@ -27,7 +27,7 @@ struct Sources {
     modules: BTreeSet<Module>,
     /// The absolute paths in the code of each module.
     named: BTreeMap<Module, BTreeSet<Module>>,
-    /// The re-exported names of each module, and the path of each name's source.
+    /// The re-exported names of each module. The value is the path from which the name is re-exported.
     exports: BTreeMap<(Module, String), Module>,
 }
 
@@ -44,7 +44,7 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
-/// Collects the leaves of a use tree: the path of each, and the name under which it is imported.
+/// Collects the imports of a `use` tree: for each import, the path of the item and the name that it gets.
 fn leaves(tree: &UseTree, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, String)>) {
     match tree {
         UseTree::Path(part) => {
@@ -117,7 +117,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
-        // An inline module is part of its file.
+        // An inline module counts as part of its file.
         visit::visit_item_mod(self, item);
     }
 
@@ -158,7 +158,7 @@ impl Sources {
     /// Returns the module that defines the item at a path.
     fn defining(&self, path: &[String]) -> Module {
         let mut path = path.to_vec();
-        // A name is re-exported only a few times. A cycle of re-exports does not compile.
+        // Eight steps are enough, because no name is re-exported that often. A cycle of re-exports does not compile.
         for _ in 0..8 {
             let known = (0..=path.len()).rev().find(|length| self.modules.contains(&path[..*length])).unwrap_or(0);
             let module = path[..known].to_vec();
@@ -279,7 +279,8 @@ fn no_store_imports_another_store() {
     assert_eq!(stores.len(), STORES.len(), "a store was not found; update STORES if it was renamed");
 }
 
-/// Collects the implementations of `Registry` in a file, and whether the lint for missing methods is denied.
+/// Collects the implementations of `Registry` in a file. Each entry is true if the implementation denies the lint for
+/// missing methods.
 #[derive(Default)]
 struct Wrappers {
     lints: Vec<bool>,
@@ -311,7 +312,7 @@ impl Wrappers {
 }
 
 #[test]
-fn every_wrapper_of_a_registry_denies_missing_methods() {
+fn every_registry_wrapper_denies_the_missing_methods_lint() {
     let (mut linted, mut unlinted) = (0, Vec::new());
     for name in CRATES {
         let mut files = Vec::new();
@@ -322,7 +323,7 @@ fn every_wrapper_of_a_registry_denies_missing_methods() {
             }
         }
         for (module, text) in files {
-            // A store implements the trait. Other implementations wrap or imitate a store.
+            // Stores are skipped. All other implementations of `Registry` wrap or imitate a store.
             if name == "stream-registry"
                 && module[0] == "src"
                 && STORES.contains(&module.get(1).map_or("", |part| part))
@@ -347,7 +348,7 @@ fn every_wrapper_of_a_registry_denies_missing_methods() {
 }
 
 #[test]
-fn check_finds_a_wrapper_without_the_lint() {
+fn wrapper_check_finds_a_wrapper_without_the_lint() {
     let text = "#[deny(clippy::missing_trait_methods)] impl<R> Registry for Arc<R> {}
         #[deny(clippy::todo)] impl stream_registry::Registry for A {}
         fn nested() { impl Registry for B {} }
@@ -356,7 +357,7 @@ fn check_finds_a_wrapper_without_the_lint() {
 }
 
 #[test]
-fn check_finds_an_import_cycle_through_re_exports() {
+fn cycle_check_finds_an_import_cycle_through_re_exports() {
     let mut sources = Sources::default();
     let module = |text: &str| text.split("::").map(str::to_owned).collect::<Module>();
     sources.modules = [vec![], module("a"), module("a::deep"), module("b")].into();

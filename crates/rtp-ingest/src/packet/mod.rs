@@ -23,8 +23,9 @@ pub enum Packet {
 impl Packet {
     /// Parses a datagram from a port that carries both protocols (RFC 5761, section 4).
     ///
-    /// The second byte of RTCP is its packet type, 192 to 223. In RTP it holds the marker and the payload type. Payload
-    /// types 64 to 95 are unused, so the two cannot be confused.
+    /// The second byte shows the protocol. In an RTCP packet, it is the packet type, 192 to 223. In an RTP packet, it
+    /// holds the marker bit and the payload type. Payload types 64 to 95 are unused, so an RTP packet never looks like
+    /// RTCP.
     ///
     /// # Errors
     ///
@@ -41,7 +42,7 @@ impl Packet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// Shorter than the fixed header.
+    /// The datagram is shorter than the fixed header.
     TooShort,
     /// The protocol version is not 2.
     Version,
@@ -53,7 +54,7 @@ pub enum Malformed {
     Padding,
     /// An RTCP length field does not match the datagram.
     Length,
-    /// The packet type is not one of RTCP.
+    /// The packet type is not an RTCP packet type.
     Type,
 }
 
@@ -116,7 +117,8 @@ mod tests {
             let length = usize::try_from(next() % 80).unwrap();
             let mut datagram: Vec<u8> = (0..length).map(|_| next().to_le_bytes()[3]).collect();
             if let Some(first) = datagram.first_mut() {
-                // Most datagrams get the valid version, so that the parser reads them to the end.
+                // Most random datagrams get the valid protocol version. Otherwise the parser would reject them at the
+                // first byte.
                 *first = if next() % 8 == 0 { *first } else { 0x80 | (*first & 0x3f) };
             }
             if next() % 2 == 0 && datagram.len() > 1 {

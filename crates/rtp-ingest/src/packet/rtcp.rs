@@ -1,4 +1,5 @@
-//! RTCP (RFC 3550, section 6), as far as ingest needs it: reports as signs of life, and BYE.
+//! Parses the RTCP packets that ingest needs (RFC 3550, section 6): reports, which show that a sender is alive, and
+//! BYE.
 
 use super::{Malformed, VERSION, be16, be32};
 
@@ -21,14 +22,15 @@ pub struct Rtcp {
 }
 
 impl Rtcp {
-    /// Parses and validates an RTCP datagram: compound packets, and single packets as RFC 5506 allows them.
+    /// Parses and validates an RTCP datagram. Accepts compound packets and also single packets (RFC 5506).
     ///
-    /// The checks are those of RFC 3550, appendix A.2: every packet has version 2, only the last one has padding, and the
-    /// lengths add up to the datagram. One invalid packet rejects the whole datagram, so that a truncated one ends nothing.
+    /// The checks are those of RFC 3550, appendix A.2: every packet has version 2, only the last packet has padding,
+    /// and the lengths add up to the length of the datagram. If one packet is invalid, the whole datagram is rejected.
+    /// A truncated datagram therefore never ends a session.
     ///
     /// # Errors
     ///
-    /// Returns [`Malformed`], which names the invalid part.
+    /// Returns [`Malformed`] if the datagram is invalid. The variant names the invalid part.
     pub fn parse(datagram: &[u8]) -> Result<Self, Malformed> {
         if datagram.len() < 4 {
             return Err(Malformed::TooShort);
@@ -43,7 +45,7 @@ impl Rtcp {
         Ok(content)
     }
 
-    /// Adds the content of one packet of a compound.
+    /// Adds the content of one packet of a compound datagram.
     fn add(&mut self, packet: &[u8], is_last: bool) -> Result<(), Malformed> {
         let mut body = &packet[4..];
         if packet[0] & 0x20 != 0 {
@@ -78,7 +80,7 @@ impl Rtcp {
     }
 }
 
-/// Splits off the first packet of a compound.
+/// Splits off the first packet of a compound datagram.
 fn split(rest: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let words = be16(rest, 2).ok_or(Malformed::Length)?;
     if rest[0] >> 6 != VERSION {
@@ -87,7 +89,7 @@ fn split(rest: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     rest.split_at_checked(4 * (usize::from(words) + 1)).ok_or(Malformed::Length)
 }
 
-/// Decodes the reason of a BYE without control characters or invalid UTF-8; `None` if nothing is left.
+/// Decodes the reason of a BYE. Removes control characters and invalid UTF-8; returns `None` if nothing is left.
 fn printable(bytes: &[u8]) -> Option<String> {
     let text: String = String::from_utf8_lossy(bytes)
         .chars()

@@ -1,4 +1,4 @@
-//! The RTP header (RFC 3550, section 5.1).
+//! Parses the RTP header (RFC 3550, section 5.1).
 
 use super::{Malformed, VERSION, be16, be32};
 
@@ -27,7 +27,7 @@ impl Rtp {
     ///
     /// # Errors
     ///
-    /// Returns [`Malformed`], which names the invalid part.
+    /// Returns [`Malformed`] if the packet is invalid. The variant names the invalid part.
     pub fn parse(datagram: &[u8]) -> Result<Self, Malformed> {
         let [first, second, ..] = *datagram else { return Err(Malformed::TooShort) };
         if first >> 6 != VERSION {

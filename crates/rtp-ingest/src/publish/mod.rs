@@ -1,8 +1,8 @@
-//! Keeps the registry in step with the table of sessions.
+//! Registers, updates and unregisters the streams of all sessions.
 //!
-//! Each session has a task that acquires a lease, reports statistics to it and releases it. The leases write all
-//! reports in one call, retry while the store is unreachable, and restore streams that the store has lost. Nothing here
-//! delays the reception of packets.
+//! Each session has a task. The task acquires a lease on the session's stream, reports statistics to the lease, and
+//! releases the lease at the end. The leases write the reports of all sessions in one call. They retry while the store
+//! is unreachable, and restore streams that the store has lost. Publishing never delays the reception of packets.
 
 mod outage;
 mod record;
@@ -26,7 +26,8 @@ use session::Session;
 
 /// Interval between two writes of each stream.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Interval between two reports to the leases: the statistics of a heartbeat are no older than this.
+/// Interval at which sessions report statistics to their leases. A heartbeat writes statistics that are at most this
+/// old.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 /// Maximum number of registrations and removals in progress at once.
 const MAX_IN_FLIGHT: usize = 64;
@@ -48,7 +49,8 @@ impl Shared {
 
     /// Locks the table. Callers hold the lock for one packet or one query, never across an await.
     pub fn table(&self) -> MutexGuard<'_, Table> {
-        // If a thread panicked while it held the lock, at most one packet is partly counted.
+        // The table stays usable after a thread has panicked while it held the lock: at most one packet is partly
+        // counted.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,7 +73,7 @@ pub struct GivenId {
 }
 
 impl GivenId {
-    /// Sets the id, and the policy that applies if a stream with this id is already live.
+    /// Sets the id. `on_conflict` applies if a stream with this id is already live.
     pub fn new(id: StreamId, on_conflict: OnConflict) -> Self {
         Self { id, on_conflict, is_taken: AtomicBool::new(false) }
     }
@@ -92,8 +94,8 @@ struct Publisher {
 
 /// Publishes the sessions of a table until `stop` completes, then unregisters all streams.
 ///
-/// The caller must end all sessions of the table before `stop` completes. Unregistering takes at most about 7 seconds,
-/// unless the store hangs: callers should set a time-out.
+/// The caller must end all sessions of the table before `stop` completes. Unregistering usually takes at most about 7
+/// seconds. It takes longer if the store hangs, so callers should set a time-out.
 pub async fn publish(
     shared: Arc<Shared>,
     registry: Arc<dyn Registry>,
@@ -109,7 +111,7 @@ pub async fn publish(
     let mut reports = interval(REPORT_INTERVAL);
     reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sessions = JoinSet::new();
-    // Dropping a lease abandons its stream, so keep the returned leases until all are released.
+    // Dropping a lease abandons its stream. The returned leases are therefore kept here until all leases are released.
     let mut held = Vec::new();
     let mut next = 0;
     let mut stop = pin!(stop);
@@ -131,7 +133,7 @@ pub async fn publish(
             held.extend(returned_lease(done));
         }
     };
-    // Sessions that are still waiting for the store at this point have not been registered.
+    // A session that is still waiting for the store after this time limit has not been registered.
     let _ = timeout(LAST_REPORTS_LIMIT, last_reports).await;
     let count = publisher.leases.len();
     let failed = publisher.leases.release_all_with(record::reason(&EndCause::Shutdown)).await;
@@ -143,7 +145,7 @@ pub async fn publish(
 
 fn returned_lease(done: Result<Option<Lease>, JoinError>) -> Option<Lease> {
     done.unwrap_or_else(|error| {
-        error!(%error, "a session's task panicked; its stream will expire");
+        error!(%error, "the task of a session panicked; the session's stream will expire");
         None
     })
 }

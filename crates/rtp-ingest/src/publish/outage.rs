@@ -11,7 +11,7 @@ use tracing::{info, warn};
 pub(super) struct Outage(Mutex<Option<Instant>>);
 
 impl Outage {
-    /// Returns whether an error concerns the store rather than one stream. If so, an outage begins.
+    /// Returns whether an error affects the whole store instead of one stream. Such an error begins an outage.
     pub(super) fn begin_if_caused_by(&self, error: &Error) -> bool {
         let is_outage = error.is_retryable()
             || matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Denied | ErrorKind::Closed);

@@ -6,7 +6,7 @@ use stream_registry::{Stream, StreamId, StreamPatch, StreamType};
 use crate::sdp::Description;
 use crate::table::{EndCause, Observation};
 
-/// Maximum length of a reason in bytes, well below the limit of a record.
+/// Maximum length of an end reason in bytes. It is well below the size limit of a record.
 const MAX_REASON_BYTES: usize = 512;
 
 /// The fields that the registry shows for a session, except statistics and status.
@@ -22,9 +22,10 @@ impl Published {
         Self { description: session.description.clone(), payload_type: session.payload_type }
     }
 
-    /// Updates the fields from a session and returns a patch of those that have changed.
+    /// Updates the fields from a session and returns a patch with the changed fields.
     ///
-    /// Unchanged fields are left out of the patch, so that an operator's changes to them persist.
+    /// The patch omits unchanged fields. If an operator has changed such a field in the record, the operator's value
+    /// persists.
     pub(super) fn update(&mut self, session: &Observation) -> Option<StreamPatch> {
         let now = Self::of(session);
         if *self == now {
@@ -74,7 +75,7 @@ pub(super) fn reason(cause: &EndCause) -> EndReason {
         EndCause::Shutdown => "ingest node stopped".to_owned(),
     };
     reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
-    // An invalid reason is omitted, because it must not prevent the removal.
+    // An invalid reason is omitted. Otherwise it would prevent the removal of the stream.
     reason.parse().unwrap_or_default()
 }
 

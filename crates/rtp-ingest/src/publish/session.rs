@@ -15,7 +15,7 @@ use super::record::{self, Published};
 use super::{GivenId, Publisher};
 use crate::table::{EndCause, Number, Observation};
 
-/// Pause between two attempts.
+/// Pause between two attempts to register or unregister a stream.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Session {
         Self { publisher: Arc::clone(publisher), number, has_given_id }
     }
 
-    /// Publishes the session until it ends. When the node stops, returns the lease after its last report.
+    /// Publishes the session until it ends. If it ends because the node stops, returns the lease after the last report.
     pub(super) async fn run(self) -> Option<Lease> {
         let mut changes = self.publisher.shared.changes();
         match self.acquire().await {
@@ -50,7 +50,8 @@ impl Session {
         self.publisher.given.as_ref().filter(|_| self.has_given_id)
     }
 
-    /// Registers the session and retries until that succeeds. Returns `None` if the session ends first.
+    /// Registers the session's stream; retries until the registration succeeds. Returns `None` if the session ends
+    /// first.
     async fn acquire(&self) -> Option<(Lease, Published)> {
         let publisher = &*self.publisher;
         let new_id = || generate_stream_id(&StreamType::Rtp, "");
@@ -64,12 +65,13 @@ impl Session {
         loop {
             let permit = publisher.permits.acquire().await.ok()?;
             let session = self.observe()?;
-            // If an ended session may have been registered, acquire its stream in order to unregister it.
+            // If the stream of an ended session may have been registered, acquire the stream in order to unregister it.
             if session.ended.is_some() && !may_be_registered {
                 return None;
             }
             let stream = record::stream(&id, &session, publisher.node.as_deref());
-            // `Reject` renews our own registration, if there is one, and does not change another publisher's stream.
+            // `Reject` renews this session's own registration if an earlier attempt was applied. It never changes
+            // another publisher's stream.
             let policy = if may_be_registered { OnConflict::Reject } else { on_conflict };
             let error = match publisher.leases.acquire_with(stream, policy).await {
                 Ok(lease) => {
@@ -82,7 +84,7 @@ impl Session {
             };
             may_be_registered |= error.may_have_applied();
             if publisher.outage.begin_if_caused_by(&error) {
-                // Keeping the permit during the pause limits how many attempts are made while the store is down.
+                // The permit is kept during the pause, which limits the number of attempts while the store is down.
                 sleep(RETRY_PAUSE).await;
                 continue;
             }
@@ -121,17 +123,17 @@ impl Session {
             let session = self.observe()?;
             self.report(&lease, &mut published, &session);
             if let Some(cause) = &session.ended {
-                // If this fails, the release will write the status.
+                // If this call fails, the release of the lease will write the status.
                 let _ = lease.set_status(StreamStatus::Closed).await;
                 return match cause {
                     EndCause::Shutdown => Some(lease),
                     cause => self.release(&lease, cause).await,
                 };
             }
-            // The rates are known after the first period.
+            // The status becomes active after the first measuring period, because the rates are known then.
             if !is_active && self.publisher.shared.table().periods() > registered_in {
                 is_active = true;
-                // If this fails, the lease will write the status later.
+                // If this call fails, the lease will write the status later.
                 let _ = lease.set_status(StreamStatus::Active).await;
             }
             tokio::select! {
@@ -172,7 +174,7 @@ impl Session {
         }
     }
 
-    /// Logs the new holder and waits until the session ends, because a lost stream is not registered again.
+    /// Logs why the stream was lost, and waits until the session ends. A lost stream is not registered again.
     async fn wait_after_loss(&self, id: &StreamId, end: &LeaseEnd, changes: &mut watch::Receiver<()>) -> Option<Lease> {
         let lost = self.publisher.lost.fetch_add(1, Ordering::SeqCst) + 1;
         match end {

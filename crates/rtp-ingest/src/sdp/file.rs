@@ -9,7 +9,8 @@ use tracing::{info, warn};
 
 use super::{MAX_SDP_BYTES, Sdp};
 
-/// A file with a session description. The sender may create it later and rewrite it for its next session.
+/// A file with a session description. The sender may create the file later, and may rewrite the file for its next
+/// session.
 #[derive(Debug)]
 pub struct SdpFile {
     path: PathBuf,

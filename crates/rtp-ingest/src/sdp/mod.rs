@@ -1,6 +1,6 @@
 //! Parses session descriptions (SDP, RFC 8866) leniently and maps payload types to codecs.
 //!
-//! The README explains why this is not the crate `sdp-types`.
+//! The README explains why this module does not use the crate `sdp-types`.
 
 mod file;
 mod payload;
@@ -14,7 +14,7 @@ pub const MAX_SDP_BYTES: usize = 64 * 1024;
 /// Maximum length of an encoding name in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-/// A session description: its media sections.
+/// A parsed session description: a list of media sections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sdp {
     media: Vec<Media>,
@@ -84,8 +84,8 @@ impl Sdp {
 
     /// Returns the properties of a payload type.
     ///
-    /// A section with this port takes precedence over other sections. A payload type that no section describes has its
-    /// static assignment (RFC 3551, section 6).
+    /// A media section for `port` takes precedence over other sections. If no section describes the payload type, its
+    /// static assignment applies (RFC 3551, section 6).
     pub fn describe(&self, payload_type: u8, port: u16) -> Description {
         let described = |media: &&Media| media.formats.get(&payload_type).is_some_and(|f| !f.encoding.is_empty());
         let on_port = self.media.iter().filter(|media| media.port == port).find(described);
@@ -121,7 +121,7 @@ impl Media {
         let rest = value.split_once(|c: char| c.is_ascii_whitespace()).map_or("", |(_, rest)| rest.trim());
         match (name.to_ascii_lowercase().as_str(), payload_type) {
             ("framerate" | "x-framerate", _) => self.frame_rate = frame_rate(value).unwrap_or(self.frame_rate),
-            // QuickTime's attribute applies to the whole section.
+            // `x-dimensions` is an attribute of QuickTime. It applies to the whole media section.
             ("x-dimensions", _) => self.resolution = resolution(value).unwrap_or_default(),
             ("framesize", Some(number)) if number < 128 => {
                 self.formats.entry(number).or_default().resolution = resolution(rest).unwrap_or_default();
@@ -168,7 +168,7 @@ impl Media {
 
 fn describe(medium: Medium, format: &Format) -> Description {
     let codec = payload::codec(&format.encoding, &format.parameters);
-    // SDP declares an MPEG transport stream as video, whatever codecs it contains.
+    // SDP declares every MPEG transport stream as video. The codecs inside the transport stream are therefore unknown.
     let (video_codec, audio_codec) = match medium {
         _ if codec == "MP2T" => (String::new(), String::new()),
         Medium::Video => (codec, String::new()),
@@ -184,7 +184,7 @@ fn describe(medium: Medium, format: &Format) -> Description {
     }
 }
 
-/// Returns whether a name is visible ASCII (RFC 8866, section 9) and at most 64 bytes long.
+/// Returns whether a name consists of visible ASCII characters (RFC 8866, section 9) and at most 64 bytes long.
 fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME_BYTES && name.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -12,7 +12,8 @@ pub(super) fn static_assignment(payload_type: u8) -> Option<(Medium, Format)> {
         6 => (Medium::Audio, "DVI4", 16_000),
         7 => (Medium::Audio, "LPC", 8_000),
         8 => (Medium::Audio, "PCMA", 8_000),
-        // G.722 samples at 16 kHz. RFC 3551, section 4.5.2 keeps the erroneous clock rate of RFC 1890.
+        // G.722 samples at 16 kHz, but its RTP clock rate is 8 kHz. RFC 3551, section 4.5.2 keeps this error of RFC
+        // 1890.
         9 => (Medium::Audio, "G722", 8_000),
         10 | 11 => (Medium::Audio, "L16", 44_100),
         12 => (Medium::Audio, "QCELP", 8_000),
@@ -33,7 +34,7 @@ pub(super) fn static_assignment(payload_type: u8) -> Option<(Medium, Format)> {
     Some((medium, Format { encoding: encoding.to_owned(), clock_rate, ..Format::default() }))
 }
 
-/// Returns the codec name shown in records for an encoding name of a session description.
+/// Converts an encoding name of a session description to the codec name that records show.
 pub(super) fn codec(encoding: &str, parameters: &str) -> String {
     let encoding = encoding.to_ascii_uppercase();
     match encoding.as_str() {

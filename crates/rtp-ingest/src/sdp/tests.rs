@@ -78,7 +78,7 @@ fn describe_prefers_the_section_with_the_port() {
     );
     assert_eq!(sdp.describe(96, 5004).video_codec, "H264");
     assert_eq!(sdp.describe(96, 5006).audio_codec, "OPUS");
-    assert_eq!(sdp.describe(96, 5008).audio_codec, "OPUS", "no section has the port: the first section");
+    assert_eq!(sdp.describe(96, 5008).audio_codec, "OPUS", "no section has the port, so the first section applies");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Jitter {
         }
     }
 
-    /// Discards the previous packet, because the sender's timestamps have restarted.
+    /// Discards the previous packet. Call this method when the sender's timestamps have restarted.
     pub fn interrupt(&mut self) {
         self.transit = None;
     }
@@ -64,7 +64,7 @@ mod tests {
         jitter
     }
 
-    /// Expected values calculated by hand: at 8 kHz, one millisecond is 8 units.
+    /// The expected values were calculated by hand. At 8 kHz, one millisecond is 8 clock units.
     #[test]
     fn estimate_matches_rfc_3550_for_known_packets() {
         for (case, packets, units) in [
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn arrival_time_wraps_like_the_timestamp() {
-        // At 90 kHz, 2^32 units are 47 721.858 s: one packet arrives before that and one after.
+        // At 90 kHz, 2^32 clock units last 47 721.858 s. One packet arrives before this time, and one packet after it.
         let jitter = after(90_000, &[(47_721_850, 0), (47_721_870, 1_800)]);
         assert!(jitter.milliseconds().unwrap() < 0.01, "{jitter:?}");
     }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn new_clock_rate_resets_the_estimate_and_interruption_skips_one_measurement() {
+    fn previous_packet_is_ignored_after_clock_rate_change_or_interruption() {
         let mut jitter = after(8_000, &[(0, 0), (30, 160)]);
         jitter.update(Duration::from_millis(60), 999_999, 90_000);
         assert_eq!(jitter.milliseconds(), Some(0.0));

@@ -1,4 +1,4 @@
-//! Measures one RTP session, i.e. one source at one address. Uses neither a clock nor the network.
+//! Measures one RTP session, i.e. one source at one address. This module uses neither a clock nor the network.
 
 mod jitter;
 mod sequence;
@@ -28,7 +28,7 @@ pub struct Session {
     /// Bytes of counted packets, including RTP headers but not UDP and IP headers.
     bytes: u64,
     payload_type: u8,
-    /// Majority vote on the payload type in the current period (Boyer–Moore): the candidate and its lead.
+    /// Candidate for the most frequent payload type of the current period, and its lead (Boyer–Moore majority vote).
     vote: (u8, u32),
     frames: Frames,
     rate: Rate,
@@ -42,14 +42,14 @@ struct Rate {
     bits_per_second: u64,
 }
 
-/// Frame count of a video. Packets of one frame share a timestamp.
+/// Counts the frames of a video. All packets of a frame have the same timestamp.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frames {
     /// Timestamp of the previous packet.
     last: Option<u32>,
-    /// Latest timestamp.
+    /// Highest timestamp so far, modulo 2^32.
     newest: Option<u32>,
-    /// Frames begun in the current period.
+    /// Number of frames that began in the current period.
     count: u32,
     /// How far the RTP timestamp has advanced in the current period.
     advance: u64,
@@ -57,7 +57,8 @@ struct Frames {
 }
 
 impl Session {
-    /// Starts a session with the first packet from a source. The source is on probation.
+    /// Starts a session with the first packet from a source. The source is on probation until it sends the next packet
+    /// in sequence.
     pub fn new(packet: &Rtp, now: Instant) -> Self {
         let mut sequence = Sequence::new(packet.sequence);
         sequence.update(packet.sequence);
@@ -105,8 +106,9 @@ impl Session {
 
     /// Ends a period of about one second and calculates its rates.
     ///
-    /// A period shorter than half a second is extended, because a burst would look like a high rate. The most frequent
-    /// payload type becomes the session's, so that a few other packets, e.g. telephone events, do not change the codec.
+    /// A period shorter than half a second is extended, because a burst would look like a high rate. The session takes
+    /// the most frequent payload type of the period. A few other packets, e.g. telephone events, therefore do not
+    /// change the codec.
     pub fn roll(&mut self, now: Instant, clock_rate: u32) {
         let elapsed = now.saturating_duration_since(self.rate.since);
         if elapsed < MIN_PERIOD {
@@ -157,7 +159,7 @@ impl Session {
 
 impl Frames {
     fn update(&mut self, timestamp: u32) {
-        // The first packet starts no counted frame, because there is no previous timestamp to compare with.
+        // The first packet does not count as a new frame, because there is no previous timestamp for comparison.
         if self.last.replace(timestamp).is_some_and(|last| last != timestamp) {
             self.count = self.count.saturating_add(1);
         }
@@ -169,7 +171,8 @@ impl Frames {
         }
     }
 
-    /// Returns frames per second, rounded to 0.01. Uses the sender's clock, so bursty arrival does not matter.
+    /// Returns frames per second, rounded to 0.01. The rate is calculated from the sender's timestamps, so bursty
+    /// arrival does not matter.
     fn roll(&mut self, clock_rate: u32) {
         self.per_second = None;
         if self.advance > 0 && clock_rate > 0 {
@@ -189,8 +192,8 @@ mod tests {
         Rtp { payload_type, marker: false, sequence, timestamp, ssrc: 1, payload_bytes: 100 }
     }
 
-    /// Returns a session that received a video for `seconds`: 25 frames per second of `per_frame` packets of 1 000
-    /// bytes.
+    /// Returns a session that received `seconds` seconds of video. The video has 25 frames per second, and each frame
+    /// has `per_frame` packets of 1 000 bytes.
     fn video(seconds: u64, per_frame: u16, order: impl Fn(u32) -> u32) -> Session {
         let began = Instant::now();
         let mut session = Session::new(&packet(0, 0, 96), began);
@@ -238,7 +241,8 @@ mod tests {
     fn frame_rate_counts_frames_by_timestamp_even_if_reordered() {
         for (case, order) in [
             ("in order", (|frame| frame) as fn(u32) -> u32),
-            // Sent as 0 3 1 2 6 4 5 …: every third frame is sent before two frames that are displayed earlier.
+            // The frames are sent in the order 0 3 1 2 6 4 5 …: every third frame is sent before two frames that are
+            // displayed earlier.
             ("reordered", |frame| match frame % 3 {
                 1 => frame + 2,
                 2 => frame - 1,

@@ -26,7 +26,7 @@ pub enum Verdict {
 
 /// Sequence state of one source (RFC 3550, appendix A.1).
 ///
-/// Unlike the RFC, which resets the counters if the sender restarts, this keeps the previous totals, because a stream's
+/// If the sender restarts, the RFC resets the counters. This type keeps the previous totals, because a stream's
 /// counters never decrease.
 #[derive(Clone, Debug)]
 pub struct Sequence {
@@ -36,7 +36,7 @@ pub struct Sequence {
     cycles: u64,
     /// First counted sequence number.
     base_seq: u16,
-    /// Sequence number that would confirm the last jump, if one is pending.
+    /// The next packet with this sequence number confirms that the sender has restarted. `None` if no jump is pending.
     bad_seq: Option<u16>,
     /// Consecutive packets still needed to make the source valid.
     probation: u8,
@@ -76,7 +76,8 @@ impl Sequence {
             return self.validate(seq);
         }
         let ahead = seq.wrapping_sub(self.max_seq);
-        // As in the RFC, everything between MAX_DROPOUT ahead and MAX_MISORDER behind is a jump.
+        // As in the RFC, a packet less than MAX_DROPOUT ahead is in order, and a packet less than MAX_MISORDER behind
+        // is late. Every other packet is a jump.
         let verdict = if ahead == 0 {
             Verdict::Misordered
         } else if ahead < MAX_DROPOUT {
@@ -156,7 +157,7 @@ mod tests {
         sequence
     }
 
-    /// Expected values calculated by hand. As in the RFC, the first packet of a source is not counted.
+    /// The expected values were calculated by hand. As in the RFC, the first packet of a source is not counted.
     #[test]
     fn totals_match_rfc_3550_for_known_sequences() {
         let up = |from: u16, count: u16| (0..count).map(move |n| from.wrapping_add(n));
@@ -164,8 +165,8 @@ mod tests {
         let cases: Vec<Case> = vec![
             ("one packet", vec![7], 0, 0),
             ("two consecutive packets make the source valid", vec![7, 8], 1, 0),
-            ("duplicates do not", vec![7, 7], 0, 0),
-            ("two packets with a gap do not", vec![7, 9], 0, 0),
+            ("duplicates do not make the source valid", vec![7, 7], 0, 0),
+            ("two packets with a gap do not make the source valid", vec![7, 9], 0, 0),
             ("a gap restarts the probation", vec![7, 9, 10], 1, 0),
             ("ten in a row", up(100, 10).collect(), 9, 0),
             ("one lost", vec![1, 2, 3, 5], 3, 1),
@@ -177,8 +178,8 @@ mod tests {
             ("wrap with 65535 lost", vec![65_533, 65_534, 0, 1], 3, 1),
             ("wrap with 65535 and 0 lost", vec![65_533, 65_534, 1], 2, 2),
             ("65535 late, after the wrap", vec![65_533, 65_534, 0, 65_535, 1], 4, 0),
-            ("valid at the wrap", vec![65_535, 0, 1], 2, 0),
-            ("late, from before the first packet", vec![199, 200, 101], 2, 0),
+            ("the source becomes valid at the wrap", vec![65_535, 0, 1], 2, 0),
+            ("late packet from before the first packet", vec![199, 200, 101], 2, 0),
             ("gap of 2 999 is loss", vec![1, 2, 3_001], 2, 2_998),
             ("gap of 3 000 is a jump", vec![1, 2, 3_002], 1, 0),
             ("jump and back", vec![1, 2, 40_000, 3, 4], 3, 0),

@@ -1,4 +1,5 @@
-//! Sources on probation. Their number is bounded, so that a flood of forged sources uses a fixed amount of memory.
+//! Holds the sources on probation. Their number is bounded, so that a flood of forged sources uses a fixed amount of
+//! memory.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use crate::session::{Session, Verdict};
 
 /// Maximum number of sources on probation. A new source replaces the oldest one.
 ///
-/// The second packet of a real sender arrives within the duration of a frame, so a real source passes even in a flood.
+/// The second packet of a real sender arrives within the duration of a frame. A real sender therefore leaves probation
+/// even during a flood.
 pub(super) const MAX_CANDIDATES: usize = 4_096;
 /// Maximum time between the first and second packet of a source.
 const MAX_AGE: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! All sessions of a node: on probation, live or ended. Uses neither the network, a store nor a clock.
+//! Holds all sessions of a node: on probation, live or ended. This module uses no network, no store and no clock.
 
 mod candidates;
 
@@ -92,7 +92,7 @@ pub struct Observation {
     pub ended: Option<EndCause>,
 }
 
-/// Identity of a session. The order keeps all ports of a source next to each other.
+/// Identity of a session. In sort order, keys that differ only in the port are next to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key {
     ssrc: u32,
@@ -115,7 +115,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct Table {
     options: TableOptions,
-    /// Port that receives RTP; selects the section of a session description.
+    /// Port that receives RTP. It selects the media section of a session description.
     port: u16,
     sdp: Sdp,
     candidates: Candidates,
@@ -130,7 +130,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Returns an empty table for the packets that this port receives.
+    /// Returns an empty table for packets received on `port`.
     pub fn new(port: u16, options: TableOptions) -> Self {
         Self {
             options,
@@ -163,10 +163,11 @@ impl Table {
         }
     }
 
-    /// Processes RTCP. A BYE ends the session; a report keeps it alive.
+    /// Processes RTCP packets. A BYE ends its session. A report keeps its session alive.
     ///
-    /// The matching session has the same address and port (RFC 5761) or the next lower port (RFC 3550, section 11).
-    /// Otherwise it is the only session with this SSRC at the address.
+    /// An RTCP packet belongs to the session with the same SSRC, address and port (RFC 5761). If no such session
+    /// exists, the next lower port is tried (RFC 3550, section 11). If that port does not match either, the packet
+    /// belongs to the session with this SSRC at the address, provided that there is only one.
     pub fn rtcp(&mut self, source: SocketAddr, packet: &Rtcp, now: Instant) -> Effect {
         for ssrc in &packet.reporters {
             if let Some(entry) = self.find(*ssrc, source).and_then(|number| self.sessions.get_mut(&number)) {
@@ -198,7 +199,7 @@ impl Table {
             if now.saturating_duration_since(entry.last_packet) >= silence {
                 entry.ended = Some(EndCause::Silence(silence));
                 entry.session.stop();
-                // If the sender returns, a new session begins.
+                // The key is removed, so that a new session begins if the sender returns.
                 self.by_key.remove(&entry.key);
                 effect = Effect::Changed;
             }
@@ -230,7 +231,7 @@ impl Table {
         }
     }
 
-    /// Returns the state of all sessions, including ended ones that were not removed.
+    /// Returns the state of all sessions, including ended sessions that have not been removed.
     pub fn observe(&self) -> Vec<Observation> {
         self.sessions.iter().map(|(number, entry)| entry.observe(*number)).collect()
     }
@@ -240,12 +241,13 @@ impl Table {
         self.sessions.get(&number).map(|entry| entry.observe(number))
     }
 
-    /// Returns the numbers of all sessions starting at `number`. Newer sessions have greater numbers.
+    /// Returns all session numbers that are at least `number`. Newer sessions have greater numbers.
     pub fn numbers_from(&self, number: Number) -> Vec<Number> {
         self.sessions.range(number..).map(|(number, _)| *number).collect()
     }
 
-    /// Removes a session that has ended and whose end has been published. Does nothing to a live session.
+    /// Removes an ended session. Call this method after the end of the session has been published. A live session is
+    /// not removed.
     pub fn remove(&mut self, number: Number) {
         let Some(entry) = self.sessions.get(&number).filter(|entry| entry.ended.is_some()) else { return };
         // After a BYE the key stays for a while, so that late packets do not start a new session.
@@ -265,7 +267,7 @@ impl Table {
         if self.sessions.len() >= self.options.max_sessions {
             if !self.is_full {
                 let max = self.options.max_sessions;
-                warn!(%source, max, "too many sessions; ignoring new ones until one ends (see --max-sessions)");
+                warn!(%source, max, "too many sessions; new sessions are ignored until a session ends (see --max-sessions)");
                 self.is_full = true;
             }
             return Effect::None;
@@ -301,7 +303,7 @@ impl Table {
 impl Entry {
     fn observe(&self, number: Number) -> Observation {
         let mut stats = self.session.stats();
-        // A frame rate from the session description takes precedence over the measured one.
+        // A frame rate from the session description takes precedence over the measured frame rate.
         if !self.description.video_codec.is_empty() && self.description.frame_rate == 0.0 {
             stats.frame_rate = self.session.frame_rate();
         }

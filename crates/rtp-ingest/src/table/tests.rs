@@ -70,7 +70,8 @@ fn each_pair_of_ssrc_and_address_is_a_session() {
 
 #[test]
 fn bye_ends_only_the_session_of_its_ssrc_and_address() {
-    // RTCP comes from the same port, from the next one, or from any port if the SSRC is unique at the address.
+    // RTCP may come from the session's port or from the next port. It may come from any port if the SSRC is unique at
+    // the address.
     for (from, ends) in [
         (A, Some(0)),
         ("192.0.2.1:5001", Some(0)),
@@ -101,7 +102,7 @@ fn late_packets_after_bye_start_no_session() {
     let mut fixture = TestTable::new(10);
     fixture.start_session(A, 1);
     assert_eq!(fixture.bye(A, 1), Effect::Changed);
-    assert_eq!(fixture.bye(A, 1), Effect::None, "only once");
+    assert_eq!(fixture.bye(A, 1), Effect::None, "a second BYE has no effect");
     fixture.table.remove(0);
     for sequence in 3..10 {
         assert_eq!(fixture.rtp(A, 1, sequence), Effect::None);
@@ -122,8 +123,8 @@ fn sender_that_returns_after_a_timeout_gets_a_new_session() {
     assert_eq!(fixture.advance(SECOND), Effect::Changed);
     let silence = Some(EndCause::Silence(10 * SECOND));
     assert_eq!(fixture.ended(), [silence.clone(), None], "a report keeps the session alive");
-    assert_eq!(fixture.advance(SECOND), Effect::None, "only once");
-    // The sender returns before the ended session is removed: that session stays ended.
+    assert_eq!(fixture.advance(SECOND), Effect::None, "a session times out only once");
+    // The sender returns before its ended session is removed. The old session stays ended.
     fixture.start_session(A, 1);
     assert_eq!(fixture.ended(), [silence, None, None]);
     fixture.table.remove(0);
@@ -134,7 +135,7 @@ fn sender_that_returns_after_a_timeout_gets_a_new_session() {
 }
 
 #[test]
-fn flood_of_sources_keeps_candidates_and_sessions_within_limits() {
+fn candidates_and_sessions_stay_within_limits_during_a_flood() {
     let mut fixture = TestTable::new(3);
     for ssrc in 0..50_000 {
         assert_eq!(fixture.rtp(A, ssrc, 9), Effect::None);
@@ -157,7 +158,7 @@ fn flood_of_sources_keeps_candidates_and_sessions_within_limits() {
 }
 
 #[test]
-fn many_byes_keep_the_table_within_its_limit() {
+fn table_stays_within_its_limit_after_many_byes() {
     let mut fixture = TestTable::new(3);
     for ssrc in 0..1_000 {
         fixture.start_session(A, ssrc);
@@ -168,7 +169,7 @@ fn many_byes_keep_the_table_within_its_limit() {
 }
 
 #[test]
-fn packet_does_not_start_a_session_when_the_first_is_older_than_10_s() {
+fn second_packet_starts_no_session_after_more_than_10_s() {
     let mut fixture = TestTable::new(3);
     assert_eq!(fixture.rtp(A, 1, 1), Effect::None);
     assert_eq!(fixture.advance(11 * SECOND), Effect::None);
@@ -177,7 +178,7 @@ fn packet_does_not_start_a_session_when_the_first_is_older_than_10_s() {
 }
 
 #[test]
-fn new_description_applies_to_existing_sessions() {
+fn new_session_description_applies_to_existing_sessions() {
     let mut fixture = TestTable::new(3);
     fixture.start_session(A, 1);
     assert_eq!(fixture.table.observe()[0].description, Description::default());
@@ -192,7 +193,7 @@ fn new_description_applies_to_existing_sessions() {
 }
 
 #[test]
-fn end_all_ends_live_sessions_and_keeps_earlier_causes() {
+fn end_all_keeps_the_cause_of_sessions_that_ended_earlier() {
     let mut fixture = TestTable::new(3);
     fixture.start_session(A, 1);
     fixture.start_session(A, 2);

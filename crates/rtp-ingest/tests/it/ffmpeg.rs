@@ -55,7 +55,7 @@ impl Fixture {
         streams.pop()
     }
 
-    /// Waits until the listed stream satisfies the condition and returns it.
+    /// Waits until the listed stream satisfies the condition. Returns the stream.
     async fn wait_for_stream(&self, expected: &str, condition: impl Fn(&Value) -> bool) -> Value {
         let mut last = None;
         let end = std::time::Instant::now() + DEADLINE;
@@ -126,8 +126,8 @@ async fn record_shows_the_packet_loss_of_the_relay() {
     assert_eq!(described["labels"]["payload_type"], "96");
     assert!(described["jitter_ms"].as_f64().unwrap() < 1_000.0, "{described}");
 
-    // Between two reports, the counters grow, and the bitrate matches the bytes received.
-    // The session description has been written, so every newer heartbeat is a report.
+    // From one report to the next, the counters must grow, and the bitrate must match the bytes received. The record
+    // already shows the codec, so every new heartbeat comes from a report of statistics.
     let mut before = described;
     for _ in 0..4 {
         let next = fixture.wait_for_stream("a newer report", |stream| heartbeat(stream) > heartbeat(&before)).await;
@@ -136,8 +136,8 @@ async fn record_shows_the_packet_loss_of_the_relay() {
         }
         assert!(number(&next, "packets_lost") <= fixture.relay.counts().lost, "more than the relay dropped: {next}");
         let seconds = heartbeat(&next).since(heartbeat(&before)).as_secs_f64();
-        // The bitrate covers a whole second. Skip reports after a registration or a new description, which are
-        // irregular.
+        // The bitrate covers a whole second. Reports after a registration or a new session description come at
+        // irregular times, so they are skipped.
         if (0.8..1.2).contains(&seconds) {
             let bits = 8 * (number(&next, "bytes_received") - number(&before, "bytes_received"));
             let ratio = number(&next, "bitrate") as f64 / (bits as f64 / seconds);
@@ -145,16 +145,16 @@ async fn record_shows_the_packet_loss_of_the_relay() {
         }
         before = next;
     }
-    // The next report or the one after it includes all losses up to now.
+    // One of the next two reports includes all losses up to now.
     let lost = fixture.relay.counts().lost;
-    assert!(lost >= 10, "the relay dropped {lost}");
+    assert!(lost >= 10, "the relay dropped only {lost} packets");
     fixture.wait_for_stream("all losses so far", |stream| number(stream, "packets_lost") >= lost).await;
 
     assert!(sender.exit_status().await.success());
     let counts = fixture.relay.counts();
     let last =
         fixture.wait_for_stream("all forwarded packets", |stream| has_counts(stream, &fixture.relay.counts())).await;
-    assert_eq!(fixture.relay.counts(), counts, "the sender had ended");
+    assert_eq!(fixture.relay.counts(), counts, "the relay forwarded packets after the sender exited");
     assert_eq!(last["id"], before["id"], "the stream kept its id");
     assert!(counts.lost >= 40 && counts.packets > 400, "{counts:?}");
     let rate = last["frame_rate"].as_f64().unwrap();
@@ -176,12 +176,12 @@ async fn bye_removes_the_stream_before_the_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn node_restores_its_stream_after_a_server_restart_and_removes_it_on_exit() {
+async fn node_restores_its_stream_after_a_server_restart() {
     let mut fixture = Fixture::start("10m").await;
     let _sender = fixture.send("60", &[]);
     let before = fixture.wait_for_stream("active", |stream| stream["status"] == "active").await;
 
-    // The server loses its data when it stops. The node restores its stream under the same id.
+    // The server loses its data when it stops. After the restart, the node restores its stream under the same id.
     fixture.server = None;
     fixture.ingest.word_after("; retrying");
     let server = serve(fixture.store.strip_prefix("http://").unwrap());
@@ -198,7 +198,7 @@ async fn node_restores_its_stream_after_a_server_restart_and_removes_it_on_exit(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn node_prints_a_remedy_and_exits_with_an_error_when_it_cannot_start() {
+async fn node_that_cannot_start_prints_a_remedy_and_fails() {
     let in_use = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let in_use = in_use.local_addr().unwrap().to_string();
     for (args, status, expected) in [

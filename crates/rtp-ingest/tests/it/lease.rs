@@ -1,4 +1,4 @@
-//! Leases of the ingest node with ffmpeg and a real Redis: removal, expiry, recovery and conflicts.
+//! Tests the ingest node's leases with ffmpeg and a real Redis: removal, expiry, recovery and conflicts.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -17,7 +17,7 @@ use crate::relay::Relay;
 const DEADLINE: Duration = Duration::from_secs(20);
 const TTL: Duration = Duration::from_secs(4);
 
-/// A Redis server and a client that reads it and removes expired streams.
+/// A Redis server, and a client that reads records and removes expired streams.
 struct Fixture {
     folder: TempDir,
     registry: Arc<dyn Registry>,
@@ -50,7 +50,7 @@ impl Fixture {
         self.registry.get(&"cam1".parse().unwrap()).await.ok()
     }
 
-    /// Waits until the record satisfies the condition and returns it.
+    /// Waits until the record satisfies the condition. Returns the record.
     async fn wait_for_stream(&self, condition: impl Fn(&Stream) -> bool) -> Stream {
         let mut last = None;
         let waited = tokio::time::timeout(
@@ -82,7 +82,7 @@ async fn next(watch: &mut Watch) -> Event {
     }
 }
 
-/// Returns the events before the next removal, its cause, and the last record.
+/// Reads events until the stream ends. Returns the events before the end, the cause of the end, and the last record.
 async fn next_end(watch: &mut Watch) -> (Vec<Event>, Ending, Arc<Stream>) {
     let mut before = Vec::new();
     loop {
@@ -100,7 +100,7 @@ fn statuses(events: &[Event]) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_is_removed_with_a_reason_when_its_sender_is_killed_or_stops() {
+async fn stream_is_removed_with_a_reason_when_its_sender_stops() {
     let fixture = Fixture::start().await;
     let mut watch = fixture.registry.watch(WatchFrom::Now).await.unwrap();
     let (_ingest, rtp) = fixture.ingest("studio-1", &["--silence", "1s"]);
@@ -121,7 +121,8 @@ async fn stream_is_removed_with_a_reason_when_its_sender_is_killed_or_stops() {
         let counts = relay.counts();
         assert!(last.packets_received >= active.packets_received, "{active:?} then {last:?}");
         if !sends_bye {
-            // Compare the counters only without BYE, because a BYE may overtake the last packets.
+            // The counters are compared only if the sender sent no BYE, because a BYE may overtake the last media
+            // packets.
             assert_eq!(last.packets_received, counts.packets - 1, "{counts:?}");
             assert_eq!(last.bytes_received, counts.bytes - counts.first_bytes, "{counts:?}");
         }
@@ -136,7 +137,7 @@ async fn stream_of_a_killed_node_expires_once_with_its_last_record() {
     let (ingest, rtp) = fixture.ingest("studio-1", &[]);
     let _sender = fixture.send(rtp, &[]);
     fixture.wait_for_stream(|stream| stream.status == StreamStatus::Active && stream.bitrate > 0).await;
-    // Dropping sends SIGKILL.
+    // Dropping `ingest` kills the node with SIGKILL.
     drop(ingest);
     let killed = Instant::now();
     let record = fixture.get().await.unwrap();
@@ -145,10 +146,10 @@ async fn stream_of_a_killed_node_expires_once_with_its_last_record() {
     let after = killed.elapsed();
     assert_eq!(cause, Ending::Expired);
     assert_eq!(*last, record);
-    // The last heartbeat was up to about a second before the kill.
+    // The node's last heartbeat was up to about a second before the kill, so the stream may expire a second early.
     assert!(after > TTL - Duration::from_secs(2) && after < TTL + Duration::from_secs(2), "{after:?}");
 
-    // The feed has no further event of the stream.
+    // The next event in the feed belongs to another stream, so the expired stream has no further event.
     fixture.registry.register(&Stream::new("sentinel".parse().unwrap(), StreamType::Srt, "h:1")).await.unwrap();
     assert_eq!(next(&mut watch).await.stream().unwrap().id.as_str(), "sentinel");
 }
@@ -168,7 +169,7 @@ async fn node_restores_its_stream_after_redis_has_lost_its_data() {
     assert_eq!((&after.id, &after.created_at, &after.labels), (&before.id, &before.created_at, &before.labels));
     assert_eq!((&after.status, after.epoch()), (&StreamStatus::Active, before.epoch()));
 
-    // The node still holds the lease: it keeps reporting, and removes the stream when it stops.
+    // The node still holds its lease. It keeps reporting, and it removes the stream when it stops.
     fixture.wait_for_stream(|stream| stream.packets_received > after.packets_received).await;
     let mut watch = fixture.registry.watch(WatchFrom::Now).await.unwrap();
     ingest.interrupt();
@@ -177,7 +178,7 @@ async fn node_restores_its_stream_after_redis_has_lost_its_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packets_counted_before_the_store_is_reachable_are_registered() {
+async fn registration_includes_packets_counted_before_the_store_was_reachable() {
     let mut fixture = Fixture::start().await;
     fixture.redis.kill();
     let (ingest, rtp) = fixture.ingest("studio-1", &[]);
@@ -219,7 +220,7 @@ async fn second_node_waits_until_the_id_is_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn first_node_logs_the_new_holder_when_a_second_node_takes_over() {
+async fn node_logs_the_new_holder_when_its_stream_is_taken_over() {
     let fixture = Fixture::start().await;
     let (mut first, rtp) = fixture.ingest("studio-1", &[]);
     let _sender = fixture.send(rtp, &[]);
@@ -233,7 +234,7 @@ async fn first_node_logs_the_new_holder_when_a_second_node_takes_over() {
     let now = fixture.wait_for_active("studio-2").await;
     assert!(now.created_at > held.created_at && now.epoch() > held.epoch(), "{held:?} then {now:?}");
 
-    // The first node continues to receive and then stops. Neither changes the registry.
+    // The first node continues to receive packets, and then stops. It must not change the registry any more.
     first.interrupt();
     assert!(first.exit_status().await.success());
     fixture.wait_for_stream(|stream| stream.packets_received > now.packets_received).await;

@@ -26,7 +26,7 @@ impl Program {
         let stderr = child.stderr.take().unwrap();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                // If the channel is full, drop the line: the program must not block on its log.
+                // If the channel is full, the line is dropped, because the program must not block on its log output.
                 let _ = sender.try_send(line);
             }
         });

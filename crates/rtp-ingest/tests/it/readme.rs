@@ -12,14 +12,14 @@ use crate::process::Program;
 const README: &str = include_str!("../../README.md");
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Returns the words of the three commands, which need no quoting.
+/// Returns the three commands, each split into words. No word needs quoting.
 fn commands() -> Vec<Vec<&'static str>> {
     let (_, block) = README.split_once("```console\n").unwrap();
     let (block, _) = block.split_once("```").unwrap();
     block.lines().map(|line| line.split(' ').collect()).collect()
 }
 
-/// Builds a command from these words, with some substrings replaced.
+/// Builds a command from `words`, with some substrings replaced.
 fn command(program: &Path, words: &[&str], replaced: &[(&str, &str)], folder: &Path) -> Command {
     let mut command = Command::new(program);
     for word in words {
@@ -36,7 +36,7 @@ async fn readme_commands_register_an_active_stream() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("target")).unwrap();
 
-    // The default ports may be in use: the server and the node get free ones.
+    // The default ports may be in use, so the server and the node get free ports.
     let (start, words) = commands[0].split_at(4);
     assert_eq!(start, ["cargo", "run", "--release", "--"]);
     let server =

@@ -15,11 +15,11 @@ pub(crate) struct Counts {
     pub(crate) packets: u64,
     /// Bytes of the RTP packets forwarded.
     pub(crate) bytes: u64,
-    /// Bytes of the first packet, which a receiver does not count (RFC 3550, appendix A.1).
+    /// Bytes of the first packet. A receiver does not count this packet (RFC 3550, appendix A.1).
     pub(crate) first_bytes: u64,
-    /// Packets dropped before the last forwarded one. A receiver can detect only these.
+    /// Packets dropped before the last forwarded packet. A receiver can detect only these losses.
     pub(crate) lost: u64,
-    /// Packets dropped after the last forwarded one. A receiver cannot detect these yet.
+    /// Packets dropped after the last forwarded packet. A receiver cannot detect these losses yet.
     pub(crate) dropped_at_end: u64,
     /// RTCP packets forwarded.
     pub(crate) control: u64,
@@ -35,7 +35,8 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) async fn start(to: SocketAddr) -> Self {
         let (addr, media, control) = loop {
-            // The listener finds a pair of free ports. Reopening them fails if another test takes them first.
+            // A temporary listener finds a pair of free ports. Opening the ports again fails if another test takes them
+            // first.
             let addr = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().rtp_addr();
             let Ok(media) = UdpSocket::bind(addr).await else { continue };
             let Ok(control) = UdpSocket::bind((addr.ip(), addr.port() + 1)).await else { continue };

@@ -47,7 +47,7 @@ impl Node {
         streams
     }
 
-    /// Waits until the listed streams satisfy the condition and returns them.
+    /// Waits until the listed streams satisfy the condition. Returns the streams.
     pub(crate) async fn wait_for(&self, condition: impl Fn(&[Stream]) -> bool) -> Vec<Stream> {
         let mut streams = Vec::new();
         let waited = tokio::time::timeout(
@@ -104,12 +104,12 @@ fn received(streams: &[Stream]) -> Vec<u64> {
 async fn counters_are_exact_with_wrapped_late_and_duplicate_packets() {
     let node = Node::start(memory(), IngestOptions::default().node("n"));
     let sender = Sender::new().await;
-    // 65530 is on probation, 65535 is lost, 2 is late, and 3 is a duplicate.
+    // Packet 65530 is on probation, packet 65535 is lost, packet 2 is late, and packet 3 is a duplicate.
     sender.send_rtp(node.rtp, 7, [65_530, 65_531, 65_532, 65_533, 65_534, 0, 1, 3, 2, 3, 4, 8]).await;
     let streams = node.wait_for(|all| all.len() == 1 && all[0].packets_received == 11).await;
     let stream = node.wait_for(|all| all[0].status == StreamStatus::Active).await.remove(0);
     assert_eq!(streams[0].id, stream.id);
-    // Expected: 65531 to 65544, i.e. 14 packets. Received: 11.
+    // The receiver expects 14 packets: 65531 to 65535 and, after the wrap, 0 to 8. It has received 11 packets.
     assert_eq!((stream.packets_received, stream.packets_lost, stream.bytes_received), (11, 3, 11 * 112));
     assert_eq!(stream.source_addr, sender.addr().to_string());
     assert_eq!((stream.labels["ssrc"].as_str(), stream.node.as_deref()), ("0x00000007", Some("n")));
@@ -136,7 +136,8 @@ async fn bye_on_either_port_removes_the_stream() {
         node.wait_for(|all| received(all) == [3]).await;
         sender.send(port, &bye(ssrc)).await;
         node.wait_for(<[Stream]>::is_empty).await;
-        // Late packets start no session. Once a later packet from another source is counted, they have been processed.
+        // Late packets must not start a session. They have been processed once a packet that was sent after them is
+        // counted.
         sender.send_rtp(node.rtp, ssrc, 5..9).await;
         sender.send_rtp(node.rtp, 100 + ssrc, 1..5).await;
         let stream = node.wait_for(|all| all.len() == 1).await.remove(0);
@@ -189,7 +190,7 @@ async fn each_pair_of_ssrc_and_address_is_a_stream() {
     let node = Node::start(memory(), IngestOptions::default());
     let (a, b) = (Sender::new().await, Sender::new().await);
     a.send_rtp(node.rtp, 7, 1..11).await;
-    // The first sender also uses SSRC 8, and a second sender also uses SSRC 7.
+    // The first sender also sends with SSRC 8. A second sender also sends with SSRC 7.
     a.send_rtp(node.rtp, 8, 1..6).await;
     b.send_rtp(node.rtp, 7, 1..3).await;
     let streams =
@@ -212,7 +213,7 @@ async fn floods_and_malformed_packets_do_not_affect_a_session() {
     sender.send_rtp(node.rtp, 7, 1..5).await;
     node.wait_for(|all| received(all) == [3]).await;
     for n in 0..5_000_u32 {
-        // A scan: one packet per source, mixed with malformed packets.
+        // Simulates a scan: sends one packet per source, mixed with malformed packets.
         flood.send(node.rtp, &rtp(1_000 + n, 1)).await;
         let length = usize::try_from(n % 13).unwrap();
         flood.send(node.rtp, &[0x80, 200, 0xff, 0xff, 0, 0, 0, 7, 0, 0, 0, 7, 0][..length]).await;
@@ -222,7 +223,7 @@ async fn floods_and_malformed_packets_do_not_affect_a_session() {
             tokio::task::yield_now().await;
         }
     }
-    // More valid sources than the limit of 3: only two of them are registered.
+    // Starts 20 valid sources. The limit is 3 sessions and one is in use, so only two of these sources are registered.
     for ssrc in 100..120 {
         flood.send_rtp(node.rtp, ssrc, 1..4).await;
     }

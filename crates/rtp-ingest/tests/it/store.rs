@@ -48,7 +48,7 @@ async fn expired_stream_is_restored_with_its_id_and_counters() {
 }
 
 #[tokio::test]
-async fn stream_is_not_registered_again_after_removal_or_take_over() {
+async fn removed_or_taken_over_stream_is_not_registered_again() {
     let (registry, node, sender) = setup().await;
     for ssrc in [7, 8] {
         sender.send_rtp(node.rtp, ssrc, 1..5).await;
@@ -62,11 +62,12 @@ async fn stream_is_not_registered_again_after_removal_or_take_over() {
             registry.register_with(&other, &options).await.unwrap();
         }
         registry.clear_calls();
-        // A failed attempt to recover the stream shows the node that it has lost the stream.
+        // The node tries to recover the stream. The failed attempt shows the node that the stream is lost.
         wait_for_failures(&registry, Operation::Register, 1).await;
         let call_count = registry.calls().len();
         sender.send_rtp(node.rtp, ssrc, 5..9).await;
-        // A later session is registered. By then, the earlier session would have been registered again as well.
+        // Starts another session and waits until it is registered. A faulty node would have registered the old session
+        // again by then.
         sender.send_rtp(node.rtp, 100 + ssrc, 1..5).await;
         let label = format!("0x{:08x}", 100 + ssrc);
         node.wait_for(|all| {
@@ -87,7 +88,7 @@ async fn stream_is_not_registered_again_after_removal_or_take_over() {
 }
 
 #[tokio::test]
-async fn generated_id_in_use_is_replaced_by_another_one() {
+async fn session_gets_another_id_when_its_generated_id_is_in_use() {
     let (registry, node, sender) = setup().await;
     let other = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:1");
     registry.fail_next_with(Operation::Register, Error::already_exists(other));
@@ -121,7 +122,7 @@ async fn configured_id_is_reused_by_the_next_session() {
 }
 
 #[tokio::test]
-async fn registration_report_and_removal_succeed_after_an_outage() {
+async fn session_is_registered_updated_and_removed_despite_outages() {
     let (registry, node, sender) = setup().await;
     for _ in 0..2 {
         registry.fail_next(Operation::Register, ErrorKind::Unavailable);
@@ -176,18 +177,18 @@ async fn reports_of_all_streams_share_one_write_call() {
         let now = registry.now();
         node.streams().await.iter().filter(|stream| stream.last_heartbeat == now).count()
     };
-    // Only the test advances the registry's clock, so heartbeats show which streams were written since the last
-    // advance.
+    // Only this test advances the registry's clock. A stream was therefore written since the last advance if its
+    // heartbeat equals the current time.
     registry.advance(Duration::from_secs(1));
     wait_until(DEADLINE, async || written().await == 20).await;
     registry.advance(Duration::from_secs(1));
-    // One write call is applied; all later ones fail.
+    // One write call is applied, and all later write calls fail.
     registry.fail_next_after_applying(Operation::Write, ErrorKind::Timeout);
     for _ in 0..1_000 {
         registry.fail_next(Operation::Write, ErrorKind::Unavailable);
     }
     wait_for_failures(&registry, Operation::Write, 1).await;
-    // On a busy machine, that call may miss a few reports.
+    // On a busy machine, the applied write call may miss a few reports.
     let written = written().await;
     assert!(written >= 15, "{written} of 20 in one call");
     node.stop().await.unwrap();

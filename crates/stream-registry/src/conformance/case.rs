@@ -1,4 +1,4 @@
-//! Helpers of behaviours: an open registry, test streams, and checks that report what they found.
+//! Helpers for behaviours: an open registry, test streams and checks.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,13 +12,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{Change, Guard, Page, RegisterOptions, Registry, Write};
 use crate::stream::{InvalidValue, Stream, StreamId, StreamStatus, StreamType};
 
-/// Why a behaviour did not pass.
+/// The reason why a behaviour did not pass.
 #[derive(Debug)]
 pub(super) enum Fault {
     Failed(String),
-    /// The subject lacks this hook.
+    /// The store under test lacks the hook with this name.
     NoHook(&'static str),
-    /// The streams expired before they could be checked, so the behaviour neither passed nor failed.
+    /// The streams expired before the behaviour could check them, so the behaviour has no result.
     TooLate,
 }
 
@@ -77,12 +77,12 @@ pub(super) async fn concurrently<T: Send + 'static>(
     Ok(answers)
 }
 
-/// Parses an id of the suite.
+/// Parses the id of a test stream.
 pub(super) fn id(name: &str) -> StreamId {
     name.parse().unwrap_or_else(|error| panic!("{name:?} is not a valid id: {error}"))
 }
 
-/// Returns a stream without optional fields, as most behaviours use.
+/// Returns a stream without optional fields. Most behaviours use such a stream.
 pub(super) fn stream(name: &str) -> Stream {
     Stream::new(id(name), StreamType::Srt, "203.0.113.7:40112")
 }
@@ -114,7 +114,7 @@ pub(super) fn write(to: &str, change: Change) -> Write {
     Write { id: id(to), guard: Guard::None, change }
 }
 
-/// Returns the record with its times replaced by constants, so that it can be compared with the caller's record.
+/// Returns a copy of a record with both times set to zero. Two such copies are equal if all other fields are equal.
 pub(super) fn without_times(stream: &Stream) -> Stream {
     let mut copy = stream.clone();
     copy.created_at = crate::Timestamp::ZERO;
@@ -122,17 +122,17 @@ pub(super) fn without_times(stream: &Stream) -> Stream {
     copy
 }
 
-/// Returns the guard of the holder of a leased stream.
+/// Returns the guard that the holder of a leased stream uses for its writes.
 pub(super) fn holder(leased: &Stream) -> Check<Guard> {
     leased.epoch().cloned().map(Guard::Holder).ok_or_else(|| fault("the stream has no epoch"))
 }
 
-/// Returns a number of streams per page.
+/// Converts a page size or limit to a nonzero number.
 pub(super) fn count(count: u32) -> NonZeroU32 {
     NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)
 }
 
-/// The registry of one behaviour.
+/// The open registry that one behaviour checks.
 pub(super) struct Case {
     pub(super) instance: Box<dyn Instance>,
     registry: Arc<dyn Registry>,
@@ -144,7 +144,7 @@ impl Case {
         Self { registry: instance.registry(), instance, ttl }
     }
 
-    /// Returns the registry itself, so that calls do not go through the implementation for `Arc`.
+    /// Returns the registry itself. Calls on it do not go through the implementation of `Registry` for `Arc`.
     pub(super) fn registry(&self) -> &dyn Registry {
         &*self.registry
     }
@@ -161,7 +161,7 @@ impl Case {
     /// Registers a stream without optional fields for each name.
     pub(super) async fn put_all(&self, names: impl IntoIterator<Item = String>) -> Check {
         let names: Vec<_> = names.into_iter().collect();
-        // In groups, because a store may open a connection for each call.
+        // The calls run in groups, because a store may open a connection for each call.
         for group in names.chunks(32) {
             let calls = group.iter().map(|name| {
                 let (registry, given) = (self.shared(), stream(name));
@@ -178,19 +178,19 @@ impl Case {
         Ok(self.registry().get(&id(name)).await?)
     }
 
-    /// Returns the ids of the atomic list, sorted.
+    /// Returns the sorted ids of the streams in the atomic list.
     pub(super) async fn listed(&self) -> Check<Vec<String>> {
         Ok(sorted(&self.registry().list().await?))
     }
 
-    /// Returns the ids of all pages, sorted, with duplicates.
+    /// Returns the sorted ids of the streams on all pages, including duplicates.
     pub(super) async fn paged(&self, size: u32) -> Check<Vec<String>> {
         let mut found = Vec::new();
         self.pages(size, |page| found.extend(page.streams)).await?;
         Ok(sorted(&found))
     }
 
-    /// Reads all pages and passes each to `each`.
+    /// Reads all pages and calls `each` with every page.
     pub(super) async fn pages(&self, size: u32, mut each: impl FnMut(Page)) -> Check {
         let mut cursor = None;
         for _ in 0..100_000 {
@@ -204,12 +204,12 @@ impl Case {
         Err(fault("the pages do not end"))
     }
 
-    /// Lets a part of the time to live pass: moves the clock, or waits.
+    /// Lets a fraction of the time to live pass. A store with a real clock waits; other stores move their clock.
     pub(super) async fn pass(&self, part: f64) {
         self.instance.advance(self.ttl.mul_f64(part)).await;
     }
 
-    /// Checks that a stream is live after a call that was sent at `since` has renewed it.
+    /// Checks that a stream is live. `since` is the time when the last call that renewed the stream was sent.
     pub(super) async fn assert_live(&self, name: &str, since: Instant) -> Check<Stream> {
         match self.registry().get(&id(name)).await {
             Err(error) if error.kind() == ErrorKind::NotFound && since.elapsed() >= self.ttl => Err(Fault::TooLate),
@@ -223,7 +223,7 @@ impl Case {
         ensure(!self.listed().await?.iter().any(|listed| listed == name), &format!("{name} is still in the list"))
     }
 
-    /// Checks that the stored record is the same in every byte.
+    /// Checks that the JSON of the stored record still equals that of `before`.
     pub(super) async fn unchanged(&self, before: &Stream) -> Check {
         let now = self.registry().get(&before.id).await?;
         same("the record", now.to_json(), before.to_json())
@@ -236,12 +236,12 @@ impl Case {
         Ok(registered.stream)
     }
 
-    /// Shortens the remaining time of a stream by a part of the time to live, as if its last write was older.
+    /// Shortens the remaining time of a stream by a fraction of the time to live, as if its last write was older.
     pub(super) async fn age(&self, name: &str, part: f64) -> Check {
         self.instance.age(&id(name), self.ttl.mul_f64(part)).await.ok_or(Fault::NoHook("age"))
     }
 
-    /// Stores raw JSON, as another program would.
+    /// Stores raw JSON under an id, as another program would.
     pub(super) async fn put_stored(&self, name: &str, json: &str) -> Check {
         self.instance.put_stored(&id(name), json).await.ok_or(Fault::NoHook("put_stored"))
     }

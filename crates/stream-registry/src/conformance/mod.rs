@@ -1,7 +1,7 @@
 //! The conformance suite: behaviours that every store must have.
 //!
-//! Each behaviour is named after the clause of `docs/semantics.md` that it checks. To run the suite on your own store,
-//! implement [`Subject`], which opens an empty registry:
+//! The name of a behaviour starts with the clause of `docs/semantics.md` that the behaviour checks. To run the suite on
+//! your own store, implement [`Subject`], which opens an empty registry:
 //!
 //! ```
 //! # #[tokio::main] async fn main() {
@@ -32,7 +32,8 @@
 //! # }
 //! ```
 //!
-//! If a behaviour needs a hook that the store does not have, the report lists it as not applicable.
+//! Some behaviours need a hook: an optional method of [`Instance`]. If the store does not implement this hook, the
+//! report lists the behaviour as not applicable.
 
 mod behaviours;
 mod case;

@@ -8,15 +8,15 @@ use std::fmt;
 pub enum Verdict {
     /// The store follows the rule.
     Passed,
-    /// The store does not follow the rule; the message says where and how.
+    /// The store violates the rule. The string names the check that failed and its result.
     Failed(String),
-    /// The subject lacks a hook that the behaviour needs; the string is its name.
+    /// The store under test lacks a hook that the behaviour needs. The string is the name of the hook.
     NotApplicable(&'static str),
 }
 
 /// The verdicts on all behaviours of a run, in the order of [`behaviours`](super::behaviours).
 #[derive(Clone, Debug, Default)]
-#[must_use = "an unread report finds no failure; call assert_passed"]
+#[must_use = "only the report shows failures; call assert_passed"]
 pub struct Report(Vec<(&'static str, Verdict)>);
 
 impl Report {
@@ -39,7 +39,7 @@ impl Report {
         self.names(|verdict| matches!(verdict, Verdict::Failed(_)))
     }
 
-    /// Returns the names of the behaviours that do not apply to this subject.
+    /// Returns the names of the behaviours that do not apply to the store.
     pub fn not_applicable(&self) -> Vec<&'static str> {
         self.names(|verdict| matches!(verdict, Verdict::NotApplicable(_)))
     }
@@ -52,7 +52,7 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// Panics with a list of all failures if this is not the case.
+    /// Panics with a list of all failures if a behaviour failed or no behaviour passed.
     #[track_caller]
     pub fn assert_passed(&self) {
         assert!(self.failed().is_empty() && !self.passed().is_empty(), "{self}");

@@ -12,20 +12,21 @@ use super::case::{Case, Fault};
 use super::report::{Report, Verdict};
 use super::subject::Subject;
 
-/// Number of behaviours that run at once. They mostly wait, but more of them would overload a small machine.
+/// Number of behaviours that run at once. A greater number would overload a small machine.
 const CONCURRENCY: usize = 12;
-/// Time limit of one behaviour. It is long enough for a machine with ten times the load that it can handle.
+/// Time limit of one behaviour. The limit is long enough even for a heavily overloaded machine.
 const DEADLINE: Duration = Duration::from_secs(180);
 /// Time to live for behaviours in which no stream should expire.
 const LONG: Duration = Duration::from_secs(300);
-/// Time to live, on the first try, for behaviours in which streams should expire.
+/// Time to live for behaviours in which streams should expire. Each further try doubles this time.
 const SHORT: Duration = Duration::from_secs(1);
-/// Maximum number of tries if the machine is too busy to check in time. Each try doubles the time to live.
+/// Maximum number of tries for a behaviour. Only a machine that is too busy to check streams in time needs a second
+/// try.
 const TRIES: u32 = 5;
 
 /// Runs every behaviour on a store and returns the verdicts.
 ///
-/// The run takes a few seconds on a store whose clock cannot be moved. It needs a Tokio runtime with time enabled.
+/// The run needs a Tokio runtime with time enabled. It takes a few seconds on a store whose clock cannot be moved.
 ///
 /// # Cancel safety
 ///
@@ -43,21 +44,23 @@ pub async fn run_matching(subject: Arc<dyn Subject>, prefix: &str) -> Report {
         let (subject, permits) = (Arc::clone(&subject), Arc::clone(&permits));
         running.spawn(async move {
             let permit = permits.acquire_owned().await;
-            // A separate task, so that a panic fails this behaviour only.
+            // Each behaviour runs in its own task, so that a panic fails only this behaviour.
             let mut one = JoinSet::new();
             one.spawn(timeout(DEADLINE, run_one(subject, behaviour)));
             let verdict = match one.join_next().await {
                 Some(Ok(Ok(verdict))) => verdict,
-                Some(Ok(Err(_))) => Verdict::Failed(format!("did not end within {DEADLINE:?}")),
-                Some(Err(fault)) => Verdict::Failed(format!("panicked: {fault}")),
-                None => Verdict::Failed("was not run".to_owned()),
+                Some(Ok(Err(_))) => Verdict::Failed(format!("the behaviour did not end within {DEADLINE:?}")),
+                Some(Err(fault)) => Verdict::Failed(format!("the behaviour panicked: {fault}")),
+                None => Verdict::Failed("the behaviour was not run".to_owned()),
             };
             drop(permit);
             (index, verdict)
         });
     }
-    let mut verdicts: Vec<_> =
-        chosen.iter().map(|behaviour| (behaviour.name, Verdict::Failed("was not run".to_owned()))).collect();
+    let mut verdicts: Vec<_> = chosen
+        .iter()
+        .map(|behaviour| (behaviour.name, Verdict::Failed("the behaviour was not run".to_owned())))
+        .collect();
     while let Some(done) = running.join_next().await {
         if let Ok((index, verdict)) = done {
             verdicts[index].1 = verdict;
@@ -74,7 +77,7 @@ async fn run_one(subject: Arc<dyn Subject>, behaviour: Behaviour) -> Verdict {
     for _ in 0..TRIES {
         let instance = match subject.open(ttl).await {
             Ok(instance) => instance,
-            Err(error) => return Verdict::Failed(format!("cannot open the subject: {error}")),
+            Err(error) => return Verdict::Failed(format!("cannot open a registry of the store under test: {error}")),
         };
         let case = Case::new(instance, ttl);
         match (behaviour.check)(&case).await {

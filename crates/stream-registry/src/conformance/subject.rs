@@ -1,4 +1,4 @@
-//! The store under test.
+//! The interface between the suite and the store under test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,43 +9,44 @@ use crate::error::Result;
 use crate::registry::Registry;
 use crate::stream::StreamId;
 
-/// A kind of store under test.
+/// Factory for registries of the store under test.
 #[async_trait]
 pub trait Subject: Send + Sync + 'static {
-    /// Opens an empty registry with this time to live that shares no data with others.
+    /// Opens an empty registry with this time to live. The registry must not share data with other registries.
     ///
     /// # Errors
     ///
-    /// Returns the error of the store; the behaviour then fails.
+    /// Returns the store's error. The behaviour then fails.
     async fn open(&self, ttl: Duration) -> Result<Box<dyn Instance>>;
 }
 
 /// An open registry under test, with hooks that access its store directly.
 ///
-/// By default, a hook returns `None`: the behaviours that need it do not apply to the store.
+/// By default, each hook returns `None`. Behaviours that need this hook then do not apply to the store.
 #[async_trait]
 pub trait Instance: Send + Sync + 'static {
     /// Returns the registry.
     fn registry(&self) -> Arc<dyn Registry>;
 
-    /// Advances the time of the store: moves its clock or, by default, waits.
+    /// Lets time pass in the store. The default implementation waits; a store with a test clock can move this clock
+    /// instead.
     async fn advance(&self, by: Duration) {
         tokio::time::sleep(by).await;
     }
 
-    /// Stores raw JSON under an id as another program would: with the time to live and an index entry.
+    /// Stores raw JSON under an id, with the time to live and an index entry, as another program would.
     async fn put_stored(&self, id: &StreamId, json: &str) -> Option<()> {
         let _ = (id, json);
         None
     }
 
-    /// Returns the raw JSON that is stored under an id; `Some(None)` if nothing is stored.
+    /// Returns the raw JSON that is stored under an id, or `Some(None)` if nothing is stored.
     async fn stored(&self, id: &StreamId) -> Option<Option<String>> {
         let _ = id;
         None
     }
 
-    /// Stores a value of another type than a record under an id, with an index entry.
+    /// Stores a value that is not a record, such as a Redis list, under an id, and adds an index entry.
     async fn put_wrong_type(&self, id: &StreamId) -> Option<()> {
         let _ = id;
         None
@@ -75,7 +76,7 @@ pub trait Instance: Send + Sync + 'static {
     }
 }
 
-/// The smart pointer through which the registry is used.
+/// Smart pointer that calls of the registry go through.
 #[derive(Clone, Copy)]
 enum Pointer {
     Arc,
@@ -92,12 +93,12 @@ struct InstanceViaPointer {
     registry: Arc<dyn Registry>,
 }
 
-/// Returns the same store, used through the implementation of `Registry` for `Arc<dyn Registry>`.
+/// Wraps a subject. All calls then go through the implementation of `Registry` for `Arc<dyn Registry>`.
 pub fn shared(subject: Arc<dyn Subject>) -> Arc<dyn Subject> {
     Arc::new(ViaPointer { subject, pointer: Pointer::Arc })
 }
 
-/// Returns the same store, used through the implementation of `Registry` for `Box<dyn Registry>`.
+/// Wraps a subject. All calls then go through the implementation of `Registry` for `Box<dyn Registry>`.
 pub fn boxed(subject: Arc<dyn Subject>) -> Arc<dyn Subject> {
     Arc::new(ViaPointer { subject, pointer: Pointer::Box })
 }

@@ -14,7 +14,7 @@ use crate::stream::{InvalidValue, Stream, StreamId};
 /// The result of the fallible functions of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The kind of an error, on which callers base their decisions.
+/// The kind of an error. Callers decide by the kind how to react.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -22,7 +22,7 @@ pub enum ErrorKind {
     InvalidArgument,
     /// The cursor is malformed or belongs to another kind of store or another order. Start again without a cursor.
     InvalidCursor,
-    /// No live stream has this id. A store that fails never reports this kind.
+    /// No live stream has this id. A failure of the store is never reported as this kind.
     NotFound,
     /// A live stream has this id already; see [`Error::existing`].
     AlreadyExists,
@@ -46,7 +46,7 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// Every kind, for parsing.
+/// All error kinds, for parsing the word of a kind.
 const ERROR_KINDS: [ErrorKind; 13] = [
     ErrorKind::InvalidArgument,
     ErrorKind::InvalidCursor,
@@ -155,8 +155,8 @@ struct Inner {
 impl Error {
     /// Creates an error. The message says what is wrong and what to do, in lower case.
     ///
-    /// A `Timeout` is marked as possibly applied, and every other kind as not applied. To change this, call
-    /// [`with_may_have_applied`](Self::with_may_have_applied).
+    /// [`may_have_applied`](Self::may_have_applied) is `true` for the kind `Timeout` and `false` for every other
+    /// kind. To change it, call [`with_may_have_applied`](Self::with_may_have_applied).
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
@@ -180,7 +180,7 @@ impl Error {
         Self::new(ErrorKind::NotFound, "no live stream has this id").with_stream(id)
     }
 
-    /// Creates the error for a registration if a live stream has the same id.
+    /// Creates the error for a registration whose id another live stream already has.
     pub fn already_exists(existing: Stream) -> Self {
         let id = existing.id.clone();
         let publisher = if existing.source_addr.is_empty() { "another publisher" } else { &existing.source_addr };
@@ -219,7 +219,7 @@ impl Error {
         Arc::make_mut(&mut self.0)
     }
 
-    /// Sets the operation that failed, unless it is set already.
+    /// Sets the operation that failed, unless the error already names an operation.
     #[must_use]
     pub fn with_operation(mut self, operation: Operation) -> Self {
         if self.0.operation.is_none() {
@@ -228,8 +228,8 @@ impl Error {
         self
     }
 
-    /// Replaces the operation of the error with the one that the caller called. Use it if an operation calls another
-    /// one.
+    /// Replaces the operation in the error by the operation that the caller used. For example, if `find` fails
+    /// because of `list_page`, the error must name `find`.
     #[must_use]
     pub(crate) fn with_outer_operation(mut self, operation: Operation) -> Self {
         self.edit().operation = Some(operation);
@@ -259,7 +259,7 @@ impl Error {
         self
     }
 
-    /// Sets whether the error is a reply of the store or of the server in front of it.
+    /// Sets whether the error is a reply of the store or of the HTTP server in front of the store.
     #[must_use]
     pub fn with_store_reply(mut self, is_store_reply: bool) -> Self {
         self.edit().is_store_reply = is_store_reply;
@@ -293,7 +293,7 @@ impl Error {
         self.0.stream_id.as_ref()
     }
 
-    /// Returns whether the same call may succeed later although the caller changes nothing.
+    /// Returns whether the same call, without any change, may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Timeout)
     }
@@ -305,16 +305,18 @@ impl Error {
         self.0.may_have_applied
     }
 
-    /// Returns whether the error is a reply of the store, or of the server in front of it.
+    /// Returns whether the error is a reply of the store or of the HTTP server in front of the store.
     ///
-    /// An example is a store that is out of memory. Returns `false` if nothing replied or if no request was sent.
+    /// For example, a store that is out of memory replies with an error. Returns `false` if no reply arrived or if
+    /// no request was sent.
     pub fn is_store_reply(&self) -> bool {
         self.0.is_store_reply
     }
 
     /// Returns the live record that caused the error.
     ///
-    /// It is set for [`ErrorKind::AlreadyExists`] and, if the record is known, for [`ErrorKind::NotHolder`].
+    /// The record is set for [`ErrorKind::AlreadyExists`]. For [`ErrorKind::NotHolder`], it is set if the record is
+    /// known.
     pub fn existing(&self) -> Option<&Stream> {
         self.0.existing.as_deref()
     }
@@ -373,18 +375,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_builder_does_not_change_clones() {
+    fn changing_a_cloned_error_does_not_change_the_original() {
         let error = Error::new(ErrorKind::Unavailable, "the store is unreachable");
         let named = error.clone().with_operation(Operation::Get).with_operation(Operation::List);
         assert_eq!((error.operation(), named.operation()), (None, Some(Operation::Get)));
     }
 
     #[test]
-    fn error_kind_parses_from_its_own_word_only() {
+    fn error_kind_parses_only_from_its_own_name() {
         for kind in ERROR_KINDS {
             assert_eq!(kind.as_str().parse::<ErrorKind>().unwrap(), kind);
         }
-        // `Internal` is the last variant, so this fails if a kind is missing from the list.
+        // `Internal` is the last variant, so this assertion fails if a kind is missing from the list.
         assert_eq!(ERROR_KINDS.len(), ErrorKind::Internal as usize + 1);
         for word in ["", "NotFound", "not_found ", "too_large"] {
             assert!(word.parse::<ErrorKind>().is_err(), "{word:?}");

@@ -1,8 +1,8 @@
-//! The operation that an error belongs to.
+//! The operations of a registry, as errors, logs and metrics name them.
 
 use std::fmt;
 
-/// An operation of a registry, as it is named in errors, logs and metrics.
+/// An operation of a registry. Errors, logs and metrics use its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {

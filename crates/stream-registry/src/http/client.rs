@@ -24,15 +24,15 @@ use crate::registry::{Operation, rules};
 use crate::stream::{Cursor, OperationId, Stream, StreamId};
 use crate::watch::{Event, Watch, WatchFrom};
 
-/// Timeout for a history. It is long, because the server reads the whole feed before it responds.
+/// Timeout for a history request. It is long, because the server reads the whole feed before it responds.
 const HISTORY_TIMEOUT: Duration = history::CALL_TIMEOUT.saturating_add(Duration::from_secs(5));
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(wire::IDEMPOTENCY_KEY);
 
-/// A registry behind a running `streamreg serve`.
+/// A registry on a server that runs `streamreg serve`.
 ///
-/// The server sets the time to live. Connections are reused. If a connection is lost before the response arrives, the
-/// request is retried once under the same operation id. Needs a Tokio runtime.
+/// The server decides the time to live of streams. Connections are reused. If a connection is lost before the response
+/// arrives, a read or a request with an operation id is retried once. The client needs a Tokio runtime.
 ///
 /// ```no_run
 /// # async fn example() -> stream_registry::Result<()> {
@@ -44,13 +44,13 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(wire::IDEMPOTENCY_KE
 ///
 /// # Cancel safety
 ///
-/// If the future of a write is dropped, the write is applied completely or not at all; a request in flight may still
-/// be applied later. Writes of a batch that were not sent yet are not applied. A [watch](Registry::watch) loses no event
+/// If the future of a write is dropped, the write is applied completely or not at all. A request in flight may still be
+/// applied later. Writes of a batch that have not been sent are not applied. A [watch](Registry::watch) loses no event
 /// if the future of [`Watch::next`] is dropped.
 pub struct HttpRegistry {
-    /// `None` after `close`.
+    /// The connections to the server. `None` after `close`.
     transport: Mutex<Option<Transport>>,
-    /// Ends all watches.
+    /// Set to `true` by `close`, which ends all watches.
     closed: Sender<bool>,
     base: String,
     ttl: Duration,
@@ -72,12 +72,12 @@ impl HttpRegistry {
     ///
     /// # Errors
     ///
-    /// Returns `Unavailable` or `Timeout` if no server responds, `Internal` if the response is not from `streamreg
-    /// serve`, and `InvalidArgument` if the token does not fit in a header.
+    /// Returns `Unavailable` or `Timeout` if no server responds. Returns `Internal` if the response is not from
+    /// `streamreg serve`. Returns `InvalidArgument` if the token contains characters that are invalid in a header.
     ///
     /// # Cancel safety
     ///
-    /// The connection is closed if the future is dropped.
+    /// If the future is dropped, the connection is closed.
     pub async fn connect(options: HttpOptions) -> Result<Self> {
         Self::open(options).await.map_err(|error| error.with_operation(Operation::Connect))
     }
@@ -133,9 +133,9 @@ impl HttpRegistry {
             OnConflict::CreateOnly => "on_conflict=create_only".to_owned(),
             OnConflict::TakeOver => "on_conflict=take_over".to_owned(),
             OnConflict::TakeOverIfStale(after) => {
-                // No stream lives longer than the limit.
+                // No stream has a longer time to live than `MAX_STALE_MS`.
                 let stale = after.min(Duration::from_millis(wire::MAX_STALE_MS));
-                // Rounded up, so that no stream is taken over too early.
+                // The time is rounded up, so that no stream is taken over too early.
                 let stale_ms = stale.as_nanos().div_ceil(1_000_000);
                 format!("on_conflict=take_over_if_stale&stale_ms={stale_ms}")
             }
@@ -156,7 +156,7 @@ impl HttpRegistry {
         Stream::from_stored(id, &last).map_err(|invalid| Error::from(invalid).with_may_have_applied(true))
     }
 
-    /// Reads a page of a query.
+    /// Reads one page of the results of a query.
     async fn find_page(&self, query: &Query) -> Result<Page> {
         query.filter.check()?;
         let mut pairs = query.filter.pairs();
@@ -174,7 +174,7 @@ impl HttpRegistry {
     }
 }
 
-/// Returns a request whose response may be as large as a list.
+/// Returns a `GET` request whose response may contain many streams.
 fn list_request(path: &str, pairs: &[(&str, String)]) -> Call {
     let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={}", wire::encode_segment(value))).collect();
     Call::new(Method::GET, with_query(path.to_owned(), &pairs.join("&"))).limit(LIST_LIMIT)
@@ -268,8 +268,8 @@ impl Registry for HttpRegistry {
     }
 
     async fn close(&self) -> Result<()> {
-        // Each call in flight holds a clone of the transport, so it can finish. Idle connections close when the last
-        // clone is dropped.
+        // Calls in flight hold clones of the transport, so they can finish. Idle connections close when the last clone
+        // is dropped.
         self.slot().take();
         self.closed.send_replace(true);
         Ok(())

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// Address and options of a server. Parsed from a URL: `http://host:port` or `http://host:port/base`.
+/// Address of a server, and options of the client. They are parsed from a URL: `http://host:port` or
+/// `http://host:port/base`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,15 +20,15 @@ use crate::secret::Secret;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpOptions {
-    /// Scheme, authority and base path, without a trailing slash.
+    /// Base URL: scheme, authority and base path, without a trailing slash.
     pub(super) base: String,
     /// Token that is sent with every request as `Authorization: Bearer`. Default: none.
     pub token: Option<Secret>,
     /// Whether every write is rejected before it is sent. Default: no.
     pub read_only: bool,
-    /// Timeout for the response headers, and for each further part of the body. Default: 5 s.
+    /// Timeout for the response headers, and for each part of the body. Default: 5 s.
     ///
-    /// A connection attempt always times out after 1 s.
+    /// Connection attempts time out after 1 s, regardless of this value.
     pub timeout: Duration,
 }
 
@@ -46,7 +47,7 @@ impl HttpOptions {
         self
     }
 
-    /// Sets the timeout for the response headers, and for each further part of the body.
+    /// Sets the timeout for the response headers, and for each part of the body.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -91,7 +92,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn options_accept_http_urls_and_reject_others() {
+    fn http_options_accept_only_http_urls() {
         for (text, base) in [
             ("http://127.0.0.1:8580", "http://127.0.0.1:8580"),
             ("http://[::1]:8580/", "http://[::1]:8580"),

@@ -7,34 +7,34 @@ pub const EVENT_STREAM: &str = "text/event-stream";
 /// Header with the revision of the last event that a client received.
 pub const LAST_EVENT_ID: &str = "last-event-id";
 
-/// Size limit of a line, in bytes. It is far larger than any record that this software writes.
+/// Size limit of a line, in bytes. The limit is far above the size of any record that this software writes.
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
-/// Writes an event for the wire, with its revision as the id.
+/// Encodes an event as a server-sent event, with its revision as the id.
 pub fn event_frame(event: &Event) -> String {
     format!("id: {}\ndata: {}\n\n", event.revision(), event.to_json())
 }
 
-/// A received event.
+/// A received server-sent event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) id: Option<String>,
-    /// `None` if the data was too long or is not UTF-8.
+    /// The data of the event. `None` if the data was too long or is not UTF-8.
     pub(super) data: Option<String>,
 }
 
-/// Splits a byte stream into events.
+/// Decodes a byte stream into server-sent events.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     bytes: Vec<u8>,
-    /// Number of bytes at the start of `bytes` that were processed.
+    /// Number of bytes at the start of `bytes` that have been processed.
     read: usize,
-    /// Number of bytes at the start of `bytes` that were searched for a line break.
+    /// Number of bytes at the start of `bytes` that have been searched for a line break.
     searched: usize,
-    /// Whether the current line is too long and its bytes are discarded.
+    /// Whether the bytes of the current line are discarded because the line is too long.
     skipping: bool,
     id: Option<String>,
-    /// The data so far. The inner value is `None` if it was too long or is not UTF-8.
+    /// The data of the current event so far. The inner value is `None` if the data was too long or is not UTF-8.
     data: Option<Option<String>>,
 }
 
@@ -47,7 +47,7 @@ impl Frames {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Returns the next complete event.
+    /// Returns the next complete event. Returns `None` if more bytes are needed.
     pub(super) fn next(&mut self) -> Option<Frame> {
         loop {
             let Some(end) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
@@ -62,7 +62,7 @@ impl Frames {
             let line = self.bytes[self.read..end].to_vec();
             (self.read, self.searched) = (end + 1, end + 1);
             if std::mem::take(&mut self.skipping) {
-                // Only a data line can be that long.
+                // Only a data line can exceed the size limit.
                 self.data = Some(None);
             } else if let Some(frame) = self.line(line.strip_suffix(b"\r").unwrap_or(&line)) {
                 return Some(frame);
@@ -114,13 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn event_frame_carries_the_revision_as_id() {
+    fn sse_frame_has_the_revision_as_id() {
         let event = Event::Alive { revision: "0123-4".parse().unwrap() };
         assert_eq!(event_frame(&event), format!("id: 0123-4\ndata: {}\n\n", event.to_json()));
     }
 
     #[test]
-    fn decoder_returns_complete_events_wherever_the_bytes_are_split() {
+    fn sse_decoder_returns_complete_events_for_any_byte_split() {
         let input = ": hello\nretry: 100\n\nid: a-1\ndata: {\"x\":\"é:\"}\n\nid:a-2\r\ndata:1\r\ndata: 2\r\n\r\ndata: z\n\nid: a-3\n\ndata: un";
         let complete =
             [frame(Some("a-1"), Some("{\"x\":\"é:\"}")), frame(Some("a-2"), Some("1\n2")), frame(None, Some("z"))];
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn decoder_keeps_the_id_of_an_unreadable_event() {
+    fn sse_decoder_keeps_the_id_of_an_unreadable_event() {
         let long = "x".repeat(MAX_LINE / 2);
         let pieces: [&[u8]; 6] = [
             b"id: a-1\ndata: ",

@@ -1,4 +1,4 @@
-//! Requests and responses, over pooled connections.
+//! Sends HTTP requests over pooled connections, and reads the responses.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time after which an idle connection is closed. It is shorter than the idle timeout of the server.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Size limit, in bytes, of an error response and of a response with at most one record. It is generous, because other
-/// programs can store records of any size.
+/// Size limit, in bytes, of an error response and of a response with at most one record. The limit is generous, because
+/// other programs can store large records.
 const RECORD_LIMIT: usize = 64 * 1024 * 1024;
 /// Size limit of a list, in bytes: about 600 000 typical records.
 pub(super) const LIST_LIMIT: usize = 256 * 1024 * 1024;
 
-/// A request, before it is sent.
+/// A request that has not been sent yet.
 pub(super) struct Call {
     pub(super) method: Method,
     /// Path and query, relative to the base URL.
@@ -34,7 +34,7 @@ pub(super) struct Call {
     pub(super) body: Option<(&'static str, String)>,
     /// Size limit of the response, in bytes.
     pub(super) limit: usize,
-    /// Lower bound of the timeout for the response headers, if the client's timeout is shorter.
+    /// Minimum timeout for the response headers. It applies if the client's own timeout is shorter.
     pub(super) min_timeout: Duration,
 }
 
@@ -60,7 +60,7 @@ impl Call {
         self
     }
 
-    /// Sets a lower bound of the timeout for the response headers.
+    /// Sets the minimum timeout for the response headers.
     pub(super) fn min_timeout(mut self, min_timeout: Duration) -> Self {
         self.min_timeout = min_timeout;
         self
@@ -76,8 +76,8 @@ impl Call {
 
     /// Returns whether sending the request twice has the same effect as sending it once.
     ///
-    /// This holds for reads and for requests with an operation id. It does not hold for a status, because the second
-    /// request might overwrite a newer one.
+    /// Reads and requests with an operation id are idempotent. A status change is not idempotent, because the second
+    /// request might overwrite a newer status.
     fn is_idempotent(&self) -> bool {
         !self.is_write() || self.headers.iter().any(|(name, _)| *name == IDEMPOTENCY_KEY)
     }
@@ -87,7 +87,7 @@ impl Call {
     }
 }
 
-/// Connections to one server. Cheap to clone.
+/// A pool of connections to one server. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Transport {
     client: Client<HttpConnector, Full<Bytes>>,
@@ -118,9 +118,10 @@ impl Transport {
         Ok(Self { client, base: options.base.clone(), authorization, timeout: options.timeout })
     }
 
-    /// Sends a request and reads the whole response. A status of 400 or above becomes an error.
+    /// Sends a request and reads the whole response. An HTTP status outside 200–299 becomes an error.
     ///
-    /// If the connection is lost before the response arrives, an idempotent request is retried once on a new connection.
+    /// If the connection is lost before the response arrives, an idempotent request is retried once on a new
+    /// connection.
     pub(super) async fn send(&self, call: Call) -> Result<String> {
         match self.attempt(&call).await? {
             Ok(response) => self.finish(&call, response).await,
@@ -129,7 +130,7 @@ impl Transport {
                     let response = self.attempt(&call).await?.map_err(|fault| self.failed(&call, fault))?;
                     self.finish(&call, response).await
                 };
-                // Whatever the result of the second request, the first one may have been applied.
+                // Even if the retry fails, the first request may have been applied.
                 retry.await.map_err(|error| error.with_may_have_applied(call.is_write()))
             }
             Err(fault) => Err(self.failed(&call, fault)),
@@ -147,11 +148,11 @@ impl Transport {
             return Ok(response.into_body());
         }
         let status = response.status().as_u16();
-        // A problem document is converted to an error. Any other response does not come from a streamreg server.
+        // `finish` converts a problem document to an error. Any other response does not come from a streamreg server.
         self.finish(&call, response).await.and_then(|_| Err(self.unexpected(&call, status, "")))
     }
 
-    /// Reads the whole response. A status of 400 or above becomes an error.
+    /// Reads the whole response. An HTTP status outside 200–299 becomes an error.
     async fn finish(&self, call: &Call, response: Response<Incoming>) -> Result<String> {
         let status = response.status().as_u16();
         let media_type = media_type(&response).to_owned();
@@ -168,8 +169,8 @@ impl Transport {
         Err(self.unexpected(call, status, &media_type))
     }
 
-    /// Sends a request and waits for the response headers. The outer error is a timeout or an invalid request; the
-    /// inner error is that of the connection.
+    /// Sends a request and waits for the response headers. The outer error is a timeout or an invalid request. The
+    /// inner error is a failure of the connection.
     async fn attempt(&self, call: &Call) -> Result<Result<Response<Incoming>, hyper_util::client::legacy::Error>> {
         let uri: Uri = format!("{}{}", self.base, call.path)
             .parse()
@@ -266,7 +267,8 @@ fn media_type(response: &Response<Incoming>) -> &str {
     given.split(';').next().unwrap_or("").trim()
 }
 
-/// Returns whether the connection was lost before a response arrived, for example because it was idle for too long.
+/// Returns whether the connection was lost before a response arrived. For example, the server may have closed an idle
+/// connection.
 fn is_lost(fault: &hyper_util::client::legacy::Error) -> bool {
     if fault.is_connect() {
         return false;

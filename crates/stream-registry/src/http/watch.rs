@@ -1,4 +1,4 @@
-//! Following the change feed of a server, across restarts.
+//! Follows the change feed of a server, and reconnects if the server restarts.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use crate::error::Result;
 use crate::stream::Revision;
 use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
 
-/// Idle time after which the client reconnects. By then, two `alive` events are missing.
+/// Idle time after which the client reconnects. By this time, two `alive` events have failed to arrive.
 const MAX_IDLE: Duration = Duration::from_millis(ALIVE_AFTER.as_millis() as u64 * 5 / 2);
 /// Pauses before attempts to reconnect.
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) };
 
-/// Follows the changes until the registry is closed or dropped.
+/// Follows the change feed until the registry is closed or dropped.
 pub(super) async fn follow(transport: Transport, closed: Receiver<bool>, from: WatchFrom) -> Result<Watch> {
     let last = match &from {
         WatchFrom::Revision(revision) => Some(revision.clone()),
@@ -40,7 +40,7 @@ pub(super) async fn follow(transport: Transport, closed: Receiver<bool>, from: W
     Ok(Watch::new(unfold((follower, closed), |(mut follower, mut closed)| async move {
         let event = tokio::select! {
             biased;
-            // An error means that the registry was dropped.
+            // `wait_for` returns an error if the registry was dropped. This ends the watch too.
             () = async { drop(closed.wait_for(|closed| *closed).await) } => None,
             event = follower.next() => Some(event),
         };
@@ -48,14 +48,14 @@ pub(super) async fn follow(transport: Transport, closed: Receiver<bool>, from: W
     })))
 }
 
-/// An open stream of events.
+/// An open HTTP response with server-sent events.
 struct Open {
     body: Incoming,
     frames: Frames,
 }
 
 impl Open {
-    /// Waits for the next event; `None` if the connection was lost.
+    /// Waits for the next event. Returns `None` if the connection was lost.
     async fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = self.frames.next() {
@@ -71,9 +71,9 @@ struct Follower {
     transport: Transport,
     /// Whether to start with the oldest retained event instead of the next new event.
     oldest: bool,
-    /// Revision of the last event, after which a reconnection resumes.
+    /// Revision of the last received event. After a reconnection, the watch resumes from this revision.
     last: Option<Revision>,
-    /// Whether events may have been missed before the first revision was known.
+    /// Whether earlier events may have been missed. If so, the next event is replaced with a `Resync`.
     may_have_missed: bool,
     open: Option<Open>,
     /// Number of attempts to reconnect since the last event.
@@ -121,29 +121,31 @@ impl Follower {
 
     /// Pauses, then makes one attempt to reconnect.
     async fn reconnect(&mut self) {
-        // If there is no revision from which to resume, the events before the reconnection are lost.
+        // Without a revision to resume from, the events before the reconnection are lost.
         self.may_have_missed |= self.last.is_none() && !self.oldest;
         self.attempts = self.attempts.saturating_add(1);
         sleep(BACKOFF.pause(self.attempts)).await;
         match self.connect().await {
             Ok(open) => self.open = Some(open),
-            Err(error) => tracing::debug!(%error, "cannot reconnect to the event stream yet"),
+            Err(error) => tracing::debug!(%error, "cannot reconnect to the event stream; retrying"),
         }
     }
 
-    /// Remembers the position, and returns `Resync` instead of the event if earlier events may be missing.
+    /// Stores the revision of an event and returns the event. If earlier events may have been missed, returns a
+    /// `Resync` instead.
     fn received(&mut self, event: Event) -> Event {
         self.attempts = 0;
         self.last = Some(event.revision().clone());
         if std::mem::take(&mut self.may_have_missed) {
-            // The caller now takes a snapshot, which includes this event.
+            // After a `Resync`, the caller takes a snapshot. The snapshot includes the change that this event reports.
             return Event::Resync { revision: event.revision().clone() };
         }
         event
     }
 }
 
-/// Decodes an event. If that fails, returns a `Resync` with the id of the event, or `None` if the event has no id.
+/// Decodes an event. If decoding fails, returns a `Resync` with the id of the event as its revision. If the event has
+/// no valid id, returns `None`.
 fn read(frame: &Frame) -> Option<Event> {
     match frame.data.as_deref().map(Event::from_json) {
         Some(Ok(event)) => Some(event),

@@ -1,4 +1,4 @@
-//! The requests that write to a server.
+//! Requests that write to a server.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use super::wire::{self, JSON, LabelsMode, MERGE_PATCH_JSON};
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{Change, Guard, Write, rules};
 
-/// Number of requests that one call of [`send`] sends concurrently.
+/// Maximum number of requests that one call of [`send`] has in flight.
 const CONCURRENT_WRITES: usize = 16;
 
 pub(super) const STREAM_EPOCH: HeaderName = HeaderName::from_static(wire::STREAM_EPOCH);
@@ -29,7 +29,7 @@ pub(super) async fn send(transport: &Transport, writes: &[Write]) -> Vec<Result<
         }
         groups[group].push((at, write));
     }
-    // A stream's only write can be batched; several writes to one stream stay in order.
+    // If a stream has only one write, the write can be batched. Several writes to one stream are sent in order.
     let (batched, mut ordered): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| match &group[..] {
         [(_, write)] => wire::can_be_batched(write) && rules::check_write(write).is_ok(),
         _ => false,
@@ -41,7 +41,7 @@ pub(super) async fn send(transport: &Transport, writes: &[Write]) -> Vec<Result<
     let down = AtomicBool::new(false);
     let batches = wire::batches(batched).into_iter().map(|batch| write_batch(transport, &down, batch).boxed());
     let in_order = ordered.into_iter().map(|group| write_in_order(transport, &down, group).boxed());
-    // Collected first: the compiler cannot prove `Send` for a stream that borrows within its closure.
+    // The requests are collected first, because the compiler cannot prove that a lazy stream of requests is `Send`.
     let requests: Vec<_> = batches.chain(in_order).collect();
     let mut results: Vec<_> = stream::iter(requests).buffer_unordered(CONCURRENT_WRITES).concat().await;
     results.sort_unstable_by_key(|(at, _)| *at);
@@ -52,7 +52,7 @@ pub(super) fn with_query(path: String, query: &str) -> String {
     if query.is_empty() { path } else { format!("{path}?{query}") }
 }
 
-/// Creates the request for a write with its guard.
+/// Creates a request that carries the guard of a write.
 pub(super) fn guarded(method: Method, path: String, mut query: Vec<String>, guard: &Guard) -> Call {
     if *guard == Guard::Force {
         query.push("force=true".to_owned());
@@ -89,18 +89,18 @@ fn call_of(write: &Write) -> Call {
     }
 }
 
-/// Returns whether the server failed to respond in time.
+/// Returns whether an error shows that the server is down.
 ///
-/// A problem that the server reports, such as full memory, concerns only one write, unless the store behind the server
-/// timed out. An error with a source comes from the connection.
+/// A timeout means that the server, or the store behind it, is down. A retryable error with a source comes from the
+/// connection. The server reports any other error, such as full memory. Such an error concerns only one write.
 fn is_down(error: &Error) -> bool {
     error.kind() == ErrorKind::Timeout || (error.is_retryable() && std::error::Error::source(error).is_some())
 }
 
 /// Creates the error for a write that was not sent because the server is down.
 ///
-/// Waiting for every write to time out would take minutes. Also, a request without a response may still arrive, and a
-/// later write to the same stream must not overtake it.
+/// If every write were sent, waiting for all timeouts would take minutes. Also, a request without a response may still
+/// reach the server, and a later write to the same stream must not overtake this request.
 fn not_sent() -> Error {
     Error::new(
         ErrorKind::Unavailable,

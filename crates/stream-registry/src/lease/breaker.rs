@@ -1,4 +1,5 @@
-//! A circuit breaker. While a store fails, it lets one probe at a time through, instead of one call for each lease.
+//! A circuit breaker. While a store fails, the breaker allows one probe at a time instead of one call for each
+//! lease.
 
 use super::clock::millis;
 use super::options::Schedule;
@@ -6,13 +7,13 @@ use crate::error::Error;
 
 /// The circuit breaker for one kind of call.
 ///
-/// It is closed while calls succeed. A failure of the whole store opens it; then one probe at a time is sent, with
-/// growing pauses between probes. All leases of a process share one probe.
+/// The breaker is closed while calls succeed. A failure of the whole store opens the breaker. While it is open, one
+/// probe at a time is sent, with growing pauses between probes. All leases of a process share one probe.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
-    /// Failures in a row; the breaker is closed while this is zero.
+    /// Number of consecutive failures; the breaker is closed while this number is zero.
     failures: u32,
-    /// When the next probe may go out.
+    /// When the next probe may be sent.
     retry_at: u64,
     /// When the breaker opened.
     opened_at: u64,
@@ -24,7 +25,7 @@ pub(super) enum Transition {
     Unchanged,
     /// The store has begun to fail.
     Opened,
-    /// The store works again after this many milliseconds.
+    /// The store works again. It has failed for this many milliseconds.
     Closed(u64),
 }
 
@@ -85,14 +86,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn breaker_allows_one_probe_at_a_time_until_one_succeeds() {
+    fn circuit_breaker_allows_one_probe_at_a_time_until_one_succeeds() {
         let schedule = Schedule::new(&LeaseOptions::default(), Duration::from_secs(300));
         let mut breaker = Breaker::default();
         assert_eq!(breaker.capacity(0, 1, 4), 3);
         assert_eq!(breaker.record_failure(1_000, &schedule), Transition::Opened);
         let retry_at = breaker.retry_at().unwrap();
         assert!(retry_at > 1_000 && retry_at <= 1_050, "{retry_at}");
-        assert_eq!(breaker.record_failure(1_001, &schedule), Transition::Unchanged, "the call was already in flight");
+        assert_eq!(
+            breaker.record_failure(1_001, &schedule),
+            Transition::Unchanged,
+            "the failed call was already in flight"
+        );
         assert_eq!(breaker.retry_at(), Some(retry_at));
         assert_eq!(breaker.capacity(retry_at - 1, 0, 4), 0);
         assert_eq!((breaker.capacity(retry_at, 0, 4), breaker.capacity(retry_at, 1, 4)), (1, 0));

@@ -23,9 +23,9 @@ pub(super) struct Cell {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) phase: Phase,
-    /// The record to write in a recovery: the stream as registered, plus everything reported since.
+    /// The record that a recovery writes: the stream as registered, with all later reports applied.
     pub(super) record: Stream,
-    /// Boxed, because most leases have no pending reports.
+    /// The reports that are not written yet. Boxed, because most leases have none.
     pub(super) pending: Option<Box<Pending>>,
     /// When the last successful write was sent, on the clock `Clock::boottime`.
     pub(super) confirmed_at: u64,
@@ -39,16 +39,17 @@ pub(super) struct State {
     pub(super) written: u64,
     /// Error of the last attempt.
     pub(super) last_error: Option<Error>,
-    /// Writes of this stream that failed in a row while the store worked.
+    /// Number of consecutive writes of this stream that failed although the store worked.
     pub(super) failures: u32,
     /// Operation id of an unregistration whose result is unknown. Cleared when a later write succeeds.
     pub(super) release_operation: Option<Box<OperationId>>,
-    /// Set while a write permit is in use. A lease has at most one, so an older write cannot overtake a newer one.
+    /// Set while the write permit is in use. A lease has only one permit, so an older write cannot overtake a newer
+    /// write.
     pub(super) in_flight: bool,
     /// Set when a caller waits for its reports to be written.
     pub(super) urgent: bool,
-    /// When a status was sent without receiving a reply. That write may still arrive late, so the status is written
-    /// again half a heartbeat interval later.
+    /// When a status was sent, if no reply arrived. That write may still reach the store late, so the status is
+    /// written again half a heartbeat interval later.
     pub(super) unconfirmed_status: Option<NonZeroU64>,
 }
 
@@ -105,7 +106,7 @@ impl Cell {
         .await
     }
 
-    /// Calls `check` now and after each change, until it returns a value.
+    /// Calls `check` now and after each change, until `check` returns a value.
     pub(super) async fn wait_for<T>(&self, mut check: impl FnMut(&mut State) -> Option<T>) -> T {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());

@@ -5,13 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// The machine was suspended if the wall clock has gained at least this many milliseconds on the monotonic clock.
+/// If the wall clock advances at least this many milliseconds more than the monotonic clock, the machine was
+/// suspended.
 const MIN_SUSPENSION: u64 = 1_000;
 
-/// Milliseconds since this clock was created.
+/// A clock that counts milliseconds since its creation, including suspensions.
 ///
-/// The monotonic clock stands still while a machine is suspended, but its streams still expire. The wall clock shows
-/// how long the suspension was. If someone sets the wall clock forward, leases are verified once unnecessarily.
+/// The monotonic clock stands still while a machine is suspended, but the streams in the store still expire. The
+/// wall clock shows how long the suspension lasted. If someone sets the wall clock forward, the leases are
+/// recovered once without need.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -34,7 +36,7 @@ impl Reading {
         if wall_elapsed > monotonic_elapsed.saturating_add(MIN_SUSPENSION) {
             self.suspended += wall_elapsed - monotonic_elapsed;
         }
-        // Two threads may read the clock in one order and reach this point in the other.
+        // Two threads may read the clock in one order and reach this point in the opposite order.
         self.monotonic = self.monotonic.max(monotonic);
         self.wall = wall;
         self.monotonic + self.suspended
@@ -72,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boottime_counts_suspensions_and_ignores_a_wall_clock_set_back() {
+    fn boottime_counts_suspensions_and_never_decreases() {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let wall = |seconds| start + Duration::from_secs(seconds);
         let mut last = Reading { monotonic: 0, wall: start, suspended: 0 };

@@ -14,7 +14,8 @@ use crate::stream::{EndReason, Epoch, Stream, StreamId, StreamPatch, StreamStats
 
 /// A stream that this process holds. It is kept alive in the background until it is [released](Self::release).
 ///
-/// [`Leases::acquire`](super::Leases::acquire) returns it. To share it between tasks, put it into an `Arc`.
+/// [`Leases::acquire`](super::Leases::acquire) returns a lease. To share a lease between tasks, put it into an
+/// `Arc`.
 ///
 /// Dropping the handle stops the keep-alive, but does not unregister the stream. The stream expires when its time to
 /// live is over, and a warning is logged (`tracing`).
@@ -41,7 +42,8 @@ impl Lease {
         &self.cell.epoch
     }
 
-    /// Returns whether this process still holds the stream, as far as it knows. Makes no call to the store.
+    /// Returns whether this process still holds the stream, according to its last writes. Makes no call to the
+    /// store.
     pub fn state(&self) -> LeaseState {
         let now = self.shared.clock.boottime();
         let state = self.cell.lock();
@@ -63,16 +65,16 @@ impl Lease {
         LeaseState::Recovering { since }
     }
 
-    /// Returns the stream as registered, with everything that was reported since.
+    /// Returns the record of the stream as it was registered, with all later reports applied.
     pub fn stream(&self) -> Stream {
         self.cell.lock().record.clone()
     }
 
-    /// Reports statistics. The newest ones are written with the next heartbeat.
+    /// Reports statistics. The newest statistics are written with the next heartbeat.
     ///
-    /// Call it as often as you like: it only stores the values and returns. An optional value that is `None` keeps its
-    /// previous value. Statistics outside their limits (see [`StreamStats::check`]) are dropped with a warning. After
-    /// the lease has ended, the call does nothing.
+    /// This method only stores the values in memory, so you can call it as often as you like. If an optional value
+    /// is `None`, the previous value is kept. Statistics outside their limits (see [`StreamStats::check`]) are
+    /// dropped, and a warning is logged. After the lease has ended, the call does nothing.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -83,7 +85,7 @@ impl Lease {
     /// # let lease = leases.acquire(Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
     /// lease.report(StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() });
     /// lease.report(StreamStats { bytes_received: 2_632, packets_received: 2, ..Default::default() });
-    /// // Both wait for the next heartbeat; `flush` writes the newest now.
+    /// // Both reports wait for the next heartbeat. `flush` writes the newest values now.
     /// lease.flush().await?;
     /// assert_eq!(registry.get(lease.id()).await?.bytes_received, 2_632);
     /// # Ok(()) }
@@ -179,10 +181,10 @@ impl Lease {
         self.cell.wait_written(version).await
     }
 
-    /// Waits until the lease has ended, and returns why.
+    /// Waits until the lease has ended, and returns the reason.
     ///
-    /// Use it in a `select!` together with the session, to stop the session when another publisher takes the stream
-    /// over.
+    /// Use this method in a `select!` together with the session, to stop the session when another publisher takes
+    /// the stream over.
     ///
     /// # Cancel safety
     ///
@@ -197,21 +199,21 @@ impl Lease {
             .await
     }
 
-    /// Unregisters the stream and ends the lease. Returns the last record, with everything that was reported.
+    /// Unregisters the stream and ends the lease. Returns the last record, with all reports applied.
     ///
     /// If the store cannot be reached, the call is retried for about 5 s. After a retryable error, the lease
     /// continues and `release` may be called again.
     ///
     /// # Errors
     ///
-    /// Returns `NotFound` if the stream was already unregistered, `NotHolder` if another holder has it, and `Closed`
-    /// if the registry was closed: in these cases the lease has ended, too. If the store fails, returns the errors of
-    /// [`Registry::unregister_with`](crate::Registry::unregister_with).
+    /// Returns `NotFound` if the stream was already unregistered, `NotHolder` if the stream belongs to another
+    /// holder, and `Closed` if the registry was closed. In these three cases, the lease has ended. If the store
+    /// fails, returns the errors of [`Registry::unregister_with`](crate::Registry::unregister_with).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the unregistration may still be applied. The lease detects this at its next write,
-    /// and then ends; otherwise it continues.
+    /// If the future is dropped, the unregistration may still be applied. In that case, the lease detects this at
+    /// its next write and ends. Otherwise, the lease continues.
     pub async fn release(&self) -> Result<Stream> {
         self.release_with(EndReason::default()).await
     }

@@ -1,4 +1,4 @@
-//! The keep-alive task. A process has one task for all its leases. It runs while there are leases.
+//! The keep-alive task. One task serves all leases of a process, and runs while there are leases.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -18,23 +18,23 @@ use super::recover::recover;
 use super::shared::Shared;
 use super::write::{BatchResult, Permits, Standing, WritePermit, write_batch};
 
-/// Maximum number of batches in flight. While the store works on one batch, the next is prepared.
+/// Maximum number of batches in flight. While the store works on one batch, the next batch is prepared.
 const MAX_BATCHES: usize = 4;
 /// Maximum number of recoveries in flight.
 const MAX_RECOVERIES: usize = 64;
-/// Number of stale queue entries that triggers a clean-up, in addition to one for each lease.
+/// The queue is rebuilt when its number of stale entries exceeds the number of leases by more than this number.
 pub(super) const MAX_STALE: usize = 256;
 
 /// Starts the keep-alive task on a runtime, unless one is already running.
 pub(super) fn ensure(shared: &Arc<Shared>, runtime: &Handle) {
     let mut task = shared.keeper();
-    // If a task finished but was not retired, its runtime was shut down.
+    // If a task has finished although it was not retired, its runtime was shut down.
     if task.as_ref().is_none_or(JoinHandle::is_finished) {
         *task = Some(runtime.spawn(Keeper::new(Arc::clone(shared)).run()));
     }
 }
 
-/// A queue entry: a lease and its due time. The entry is stale if the lease's due time has changed since.
+/// A queue entry: a lease and its due time. The entry is stale if the due time of the lease has changed since then.
 #[derive(Debug)]
 struct Due(u64, Arc<Cell>);
 
@@ -76,8 +76,8 @@ struct Keeper {
     lost: VecDeque<Arc<Cell>>,
     batches: JoinSet<BatchResult>,
     recoveries: JoinSet<ProbeResult>,
-    /// Writes and recoveries have separate breakers, because a store whose memory is full accepts heartbeats but
-    /// rejects registrations.
+    /// Writes and recoveries have separate circuit breakers, because a store whose memory is full accepts
+    /// heartbeats but rejects registrations.
     write_breaker: Breaker,
     recovery_breaker: Breaker,
     /// The heartbeat interval that applied when the leases were queued.
@@ -106,7 +106,8 @@ impl Keeper {
     }
 
     async fn run(mut self) {
-        // If the runtime of an earlier keeper was shut down, its leases still exist and must be queued again.
+        // If the runtime of an earlier keeper was shut down, the leases of that keeper still exist and must be
+        // queued again.
         self.rebuild_queue(u64::MAX);
         loop {
             for cell in self.shared.take_inbox() {
@@ -178,7 +179,8 @@ impl Keeper {
         }
     }
 
-    /// Makes all leases due, because the store may have lost its data. Does so at most twice per interval.
+    /// Makes all leases due, because the store may have lost its data. Does so at most twice per heartbeat
+    /// interval.
     fn make_all_due(&mut self) {
         let now = self.shared.clock.monotonic();
         let min_pause = millis(self.shared.schedule().heartbeat) / 2;
@@ -213,7 +215,8 @@ impl Keeper {
         }
     }
 
-    /// Starts the writes that callers wait for. They bypass the breakers, so that the callers get a result at once.
+    /// Starts the writes that callers wait for. These writes bypass the circuit breakers, so that the callers get a
+    /// result at once.
     fn start_urgent(&mut self) {
         let mut permits = Vec::new();
         for cell in std::mem::take(&mut self.urgent) {
@@ -289,7 +292,8 @@ impl Keeper {
         .await
     }
 
-    /// Returns when more work can start, or `None` if that depends on a result. A result wakes the task anyway.
+    /// Returns when more work can start. Returns `None` if no work can start before a result arrives, because a
+    /// result wakes the task anyway.
     fn next_due(&self) -> Option<u64> {
         let batch = self.queue.peek().and_then(|Reverse(Due(at, _))| match self.write_breaker.retry_at() {
             Some(retry_at) => self.batches.is_empty().then_some(retry_at.max(*at)),
@@ -342,7 +346,7 @@ impl Keeper {
             ProbeResult::Works => {
                 if let Transition::Closed(down_ms) = self.recovery_breaker.record_success(now) {
                     tracing::info!(down_ms, "store accepts recoveries again");
-                    // The store works again, so the heartbeats need not wait until their own pause ends.
+                    // The store works again, so heartbeats need not wait for the next probe.
                     self.write_breaker.probe_now();
                 }
             }

@@ -1,11 +1,11 @@
 //! Leases: streams that a process holds and keeps alive in the background.
 //!
 //! A *lease* is a registration with one holder at a time. Each lease has an [epoch](Lease::epoch), and every write
-//! carries it. So a holder that lost its stream, e.g. after a long network outage, cannot overwrite the record of the next
-//! holder.
+//! carries the epoch. So a holder that lost its stream, e.g. after a long network outage, cannot overwrite the
+//! record of the next holder.
 //!
-//! [`Leases`] sends the heartbeats, writes the reported statistics with them, and registers streams again that the store
-//! has lost. An ingest node needs one `Leases`, and one [`Lease`] for each publisher.
+//! [`Leases`] sends the heartbeats, writes the reported statistics with them, and registers a stream again if the
+//! store has lost it. An ingest node needs one `Leases`, and one [`Lease`] for each publisher.
 //!
 //! # First example
 //!
@@ -35,17 +35,18 @@
 //! Keep serving the publisher; the lease waits for the store, however long the outage lasts:
 //!
 //! - [`Lease::report`] and [`Lease::patch`] keep working. The newest values are written after the outage.
-//! - [`Lease::set_status`], [`Lease::flush`] and [`Lease::release`] return a retryable error. A status is still written
-//!   later.
-//! - When no write has succeeded for the time to live, [`Lease::state`] changes from `Held` to `Recovering`.
-//! - One probe at a time is sent to the store, whether the process holds one lease or 100 000.
+//! - [`Lease::set_status`], [`Lease::flush`] and [`Lease::release`] return a retryable error. The status is still
+//!   written later.
+//! - If no write succeeds during the time to live, [`Lease::state`] changes from `Held` to `Recovering`.
+//! - The process sends one probe at a time to the store, whether it holds one lease or 100 000.
 //! - If the store has lost the stream, it is registered again with the same epoch, `created_at` and counters.
 //!
 //! # When a lease is lost
 //!
-//! A lease ends without a release if another holder takes the stream over, if an operator unregisters it, or if the
-//! registry is closed. The lease detects this at its next write; then [`Lease::ended`] returns a [`LeaseEnd`] and no more
-//! writes are sent. A recovery never replaces a newer holder, and never restores a stream that was unregistered.
+//! A lease ends without a release if another holder takes the stream over, if an operator unregisters the stream,
+//! or if the registry is closed. The lease detects this at its next write. Then [`Lease::ended`] returns a
+//! [`LeaseEnd`], and the lease sends no more writes. A recovery never replaces a newer holder, and never restores a
+//! stream that was unregistered.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -61,7 +62,7 @@
 //! let reconnected = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:51480");
 //! let newer = node2.acquire_with(reconnected, OnConflict::TakeOver).await?;
 //!
-//! // The first node detects this at its next write.
+//! // The first node detects the take-over at its next write.
 //! let error = lease.set_status(StreamStatus::Active).await.unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::NotHolder);
 //! assert_eq!(lease.ended().await, LeaseEnd::Superseded { by: Some("203.0.113.7:51480".into()) });
@@ -79,9 +80,10 @@
 //!
 //! TTL is the shortest time to live that the store has reported.
 
-// How the files work together: `handle` is the public handle, and `shared` connects the handles with the keep-alive task
-// in `keeper`. `cell` has the data of a lease and `pending` its unwritten reports. The keeper decides what to write;
-// `write`, `recover` and `release` make the calls. Each of these needs the lease's write permit, and there is only one.
+// How the files work together: `handle` is the public handle, and `shared` connects the handles with the keep-alive
+// task in `keeper`. `cell` has the data of a lease and `pending` its unwritten reports. The keeper decides what to
+// write; `write`, `recover` and `release` make the calls. Each of these calls needs the write permit of the lease,
+// and a lease has only one permit.
 
 mod breaker;
 mod cell;
@@ -113,9 +115,9 @@ pub use status::{LeaseEnd, LeaseState};
 
 /// The leases of a process: registers streams and keeps them alive.
 ///
-/// All leases share one keep-alive task. It starts with the first lease, on the Tokio runtime of that call, and stops
-/// with the last one. Each lease is written once per heartbeat interval, many leases in one call. See the
-/// [module](self) for an introduction.
+/// All leases share one keep-alive task. The task starts with the first lease, on the Tokio runtime of that call,
+/// and stops when the last lease ends. It writes each lease once per heartbeat interval, and many leases in one
+/// call. See the [module](self) for an introduction.
 ///
 /// Cheap to clone: clones share their leases. Dropping a `Leases` does not end its leases.
 #[derive(Clone, Debug)]
@@ -129,7 +131,8 @@ impl Leases {
 
     /// Registers a stream and keeps it alive.
     ///
-    /// If the id is live, the same publisher gets a new lease, which ends the earlier one. Another publisher is rejected.
+    /// If the id is already live, the same publisher gets a new lease, and its earlier lease ends. Another
+    /// publisher is rejected.
     ///
     /// # Errors
     ///
@@ -183,7 +186,7 @@ impl Leases {
         self.keep_alive(registered, sent_at, &runtime)
     }
 
-    /// Registers a stream like [`acquire`](Self::acquire), but under a generated id instead of the stream's own.
+    /// Registers a stream like [`acquire`](Self::acquire), but under a generated id instead of the id in `stream`.
     ///
     /// # Errors
     ///
@@ -223,9 +226,9 @@ impl Leases {
 
     /// Releases all leases, as [`Lease::release`] does. Returns an error for each lease that could not be released.
     ///
-    /// If the store cannot be reached, calls are retried for about 5 s in total, however many leases there are. Then
-    /// the function waits for the calls that are still in flight. Leases that could not be released stay held, as
-    /// after [`Lease::release`].
+    /// If the store cannot be reached, calls are retried for about 5 s in total, however many leases there are.
+    /// Then the function waits for the calls that are still in flight. Leases that could not be released stay held,
+    /// as after a failed [`Lease::release`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -243,7 +246,7 @@ impl Leases {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, some leases may be released. The others continue.
+    /// If the future is dropped, some leases may have been released. All other leases continue.
     pub async fn release_all(&self) -> Vec<Error> {
         self.release_all_with(EndReason::default()).await
     }

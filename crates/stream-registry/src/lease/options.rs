@@ -8,11 +8,11 @@ use crate::stream::limits::MAX_WRITES;
 
 /// Default number of leases per call. One call of the Redis script accepts this many writes.
 const BATCH: usize = 125;
-/// Lower bound of the heartbeat interval: a twentieth of the shortest time to live.
+/// Lower bound of the heartbeat interval: a twentieth of 1 s, which is the shortest time to live.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(50);
 /// Upper bound of the default for `max_backoff`, so that leases recover soon after any outage.
 const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// Upper bound of the first pause.
+/// Upper bound of the first pause after a failure.
 pub(super) const MIN_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Options for the leases of a process.
@@ -29,7 +29,8 @@ pub(super) const MIN_BACKOFF: Duration = Duration::from_millis(50);
 pub struct LeaseOptions {
     /// The time between two writes of a lease, randomised by up to 10 %.
     ///
-    /// At least 50 ms, at most half of the shortest time to live that the store has reported. Default: a fifth of it.
+    /// At least 50 ms, at most half of the shortest time to live that the store has reported. Default: a fifth of
+    /// that time to live.
     pub heartbeat: Option<Duration>,
     /// The number of leases that are written in one call, 1 to 1 000. Default: 125.
     pub batch: Option<usize>,
@@ -79,23 +80,26 @@ impl Schedule {
         Self { ttl, heartbeat, batch: options.batch.unwrap_or(BATCH).clamp(1, MAX_WRITES), max_backoff }
     }
 
-    /// Returns how early, before its due time, a lease can be written if a batch has room.
+    /// Returns how long before its due time a lease can be written, if a batch has room.
     pub(super) fn max_early(&self) -> Duration {
         self.heartbeat / 10
     }
 
     /// Returns the pause until the next write of a lease: the interval plus up to 10 %.
     ///
-    /// With [`max_early`](Self::max_early), the real interval varies by 10 % in both directions. Leases that are scheduled
-    /// within the same 0.5 % of the interval get the same random pause. So streams that were registered together stay in
-    /// one batch, and the store finds their neighbouring records faster.
+    /// A lease can also be written [`max_early`](Self::max_early) before its due time. So the real interval varies
+    /// by 10 % in both directions.
+    ///
+    /// Leases that are scheduled within the same 0.5 % of the interval get the same random pause. So streams that
+    /// were registered together stay in one batch. The store writes such a batch faster, because the records are
+    /// close together in its memory.
     pub(super) fn next_pause(&self, seed: u64, now: u64) -> Duration {
         let window = now / (millis(self.heartbeat) / 200).max(1);
         let random = fastrand::Rng::with_seed(seed.wrapping_add(window)).f64();
         self.heartbeat.mul_f64(1.0 + 0.1 * random)
     }
 
-    /// Returns the pause after this many failures in a row.
+    /// Returns the pause after this many consecutive failures.
     pub(super) fn backoff(&self, failures: u32) -> Duration {
         Backoff { min: MIN_BACKOFF, max: self.max_backoff }.pause(failures)
     }
@@ -106,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schedule_derives_defaults_from_the_ttl_and_clamps_options() {
+    fn heartbeat_schedule_depends_on_the_ttl_and_clamps_options() {
         let schedule = Schedule::new(&LeaseOptions::default(), Duration::from_secs(300));
         assert_eq!((schedule.heartbeat, schedule.batch), (Duration::from_secs(60), 125));
         assert_eq!(schedule.max_backoff, Duration::from_secs(5));
@@ -119,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn backoff_doubles_up_to_the_longest_pause() {
+    fn backoff_pause_doubles_up_to_the_maximum() {
         let schedule = Schedule::new(&LeaseOptions::default(), Duration::from_secs(300));
         for (failures, max) in [(1, 50), (2, 100), (5, 800), (8, 5_000), (u32::MAX, 5_000)] {
             let max = Duration::from_millis(max);
@@ -131,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn next_pause_is_equal_within_a_window_and_random_across_windows_and_processes() {
+    fn heartbeat_pause_is_random_per_time_window_and_process() {
         let schedule = Schedule::new(&LeaseOptions::default(), Duration::from_secs(300));
         let mut pauses: Vec<_> = (0..100).map(|window| schedule.next_pause(7, window * 300)).collect();
         assert_eq!(pauses[5], schedule.next_pause(7, 5 * 300 + 299));

@@ -61,7 +61,7 @@ impl Pending {
         if let Some(status) = newer.status {
             self.status = Some(status);
         }
-        // Either the statistics or the patch may have a frame rate, never both, so their order does not matter.
+        // Statistics and patch never both have a frame rate, so the order of the two calls below does not matter.
         if let Some(stats) = newer.stats {
             self.set_stats(stats);
         }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn merged_patches_equal_the_same_patches_in_sequence() {
+    fn merged_patch_has_the_effect_of_all_its_patches() {
         let mut before = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "h:1");
         before.labels.insert("a".into(), "0".into());
         before.node = Some("n1".into());
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_reports_win_over_restored_reports() {
+    fn newer_reports_win_over_reports_of_a_failed_write() {
         let stats = |bytes_received, rtt_ms| StreamStats { bytes_received, rtt_ms, ..Default::default() };
         let mut now = Pending::default();
         now.set_stats(stats(2, None));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_frame_rate_wins_across_statistics_and_patches() {
+    fn newest_frame_rate_of_statistics_and_patches_wins() {
         let rate = |frame_rate| StreamPatch { frame_rate: Some(frame_rate), ..Default::default() };
         let stats = |frame_rate| StreamStats { frame_rate: Some(frame_rate), ..Default::default() };
         let mut pending = Pending::default();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn pending_writes_the_patch_last() {
+    fn pending_patch_is_written_after_status_and_statistics() {
         let mut pending = Pending::default();
         pending.set_patch(StreamPatch::default().label("a", "1"));
         pending.set_stats(StreamStats::default());

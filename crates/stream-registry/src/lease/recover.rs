@@ -24,8 +24,8 @@ pub(super) async fn recover(shared: Arc<Shared>, permit: WritePermit) -> ProbeRe
     }
 }
 
-/// Recovers the stream for a caller that already has the permit. Ends the lease if the store reports that the lease is
-/// over.
+/// Recovers the stream for a caller that already has the write permit. Ends the lease if the store reports that the
+/// lease is over.
 pub(super) async fn recover_with_permit(shared: &Shared, permit: &mut WritePermit) -> Result<()> {
     let cell = Arc::clone(&permit.cell);
     let record = cell.lock().record.clone();
@@ -52,7 +52,7 @@ pub(super) async fn recover_with_permit(shared: &Shared, permit: &mut WritePermi
     Err(error)
 }
 
-/// Returns why the lease ended, if the error of a recovery is final.
+/// If the error of a recovery is final, returns why the lease ended.
 fn final_end(cell: &Cell, error: &Error) -> Option<LeaseEnd> {
     match error.kind() {
         // This process unregistered the stream, but the reply was lost.

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::registry::{Guard, UnregisterOptions};
 use crate::stream::{EndReason, OperationId, Stream};
 
-/// How long a release is retried while the store fails.
+/// Time for which a release is retried while the store fails.
 const RETRY_FOR: Duration = Duration::from_secs(5);
 /// Maximum number of releases in flight when all leases are released.
 const MAX_IN_FLIGHT: usize = 64;
@@ -27,7 +27,7 @@ pub(super) async fn release(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &End
 /// Releases a lease. Starts no retry after the deadline, but waits for the call in flight.
 async fn release_by(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &EndReason, deadline: Instant) -> Result<Stream> {
     let with_context = |error: Error| error.with_operation(Operation::Unregister).with_stream(&cell.id);
-    // A write in flight has the permit, so this waits for that write.
+    // A write in flight has the write permit, so the release waits for that write.
     let (permit, standing) = cell
         .wait_for(|state| match state.ended_error(&cell.id) {
             Some(error) => Some(Err(error)),
@@ -87,13 +87,14 @@ async fn unregister(
             ErrorKind::Closed => {
                 shared.finish(&cell, LeaseEnd::Closed);
             }
-            // Another program may have dropped the epoch from the record, and may do so again.
+            // Another program may have removed the epoch from the record. A recovery restores the epoch, but the
+            // other program may remove it again.
             ErrorKind::NotHolder => match recover_with_permit(shared, permit).await {
                 Ok(()) if !std::mem::replace(&mut recovered, true) => continue,
                 Ok(()) => {
                     error = Error::new(
                         ErrorKind::Unavailable,
-                        "another program drops the epoch from the record; stop it and release again",
+                        "another program removes the epoch from the record; stop that program and release again",
                     );
                 }
                 Err(failed) => error = failed,
@@ -118,7 +119,8 @@ pub(super) async fn release_all(shared: &Arc<Shared>, reason: &EndReason) -> Vec
     let mut cells = shared.cells().into_iter();
     let mut in_flight = JoinSet::new();
     let mut errors = Vec::new();
-    // The error of the release that finished last, if it was retryable. Then the store may be down.
+    // The error of the release that finished last, if that error was retryable. Such an error means that the store
+    // may be down.
     let mut outage: Option<Error> = None;
     loop {
         if let Some(error) = outage.as_ref().filter(|_| Instant::now() >= deadline) {

@@ -24,7 +24,7 @@ pub(super) struct Shared {
     seed: u64,
     /// The leases that have not ended.
     cells: Mutex<HashMap<StreamId, Arc<Cell>>>,
-    /// Leases whose state has changed, for the keeper to queue.
+    /// Leases whose state has changed. The keeper puts them into its queues.
     inbox: Mutex<Vec<Arc<Cell>>>,
     /// Notified when the inbox gets an entry, when the schedule changes and when the last lease ends.
     pub(super) wake: Notify,
@@ -132,12 +132,12 @@ impl Shared {
         self.enqueue(Arc::clone(cell));
     }
 
-    /// Ends a lease, so that it writes nothing more. Returns whether this call ended it.
+    /// Ends a lease, so that it writes nothing more. Returns whether this call ended the lease.
     pub(super) fn finish(&self, cell: &Arc<Cell>, end: LeaseEnd) -> bool {
         self.stop(cell, Phase::Ended(end))
     }
 
-    /// Stops the keep-alive of a lease whose handle was dropped. Returns whether this call stopped it.
+    /// Stops the keep-alive of a lease whose handle was dropped. Returns whether this call stopped the keep-alive.
     pub(super) fn abandon(&self, cell: &Arc<Cell>) -> bool {
         self.stop(cell, Phase::Abandoned)
     }
@@ -153,7 +153,7 @@ impl Shared {
         }
         {
             let mut cells = lock(&self.cells);
-            // A later lease of this process may have replaced this one.
+            // A later lease of this process may have replaced this lease in the map.
             if cells.get(&cell.id).is_some_and(|current| Arc::ptr_eq(current, cell)) {
                 cells.remove(&cell.id);
             }
@@ -161,7 +161,7 @@ impl Shared {
                 self.wake.notify_one();
             }
         }
-        // Notify last, so that a woken caller finds the lease already removed.
+        // Waiting callers are notified last, so that they find the lease already removed.
         cell.changed.notify_waiters();
         true
     }
@@ -177,10 +177,11 @@ impl Shared {
         lock(&self.keeper)
     }
 
-    /// Retires the keeper if no leases are left. Returns whether it was retired. If so, the next lease starts a new
-    /// keeper.
+    /// Retires the keeper if no leases are left. Returns whether the keeper was retired. If so, the next lease
+    /// starts a new keeper.
     pub(super) fn retire_keeper(&self) -> bool {
-        // A lease that is added now waits for this lock before it checks for a running keeper.
+        // A caller that adds a lease at the same time waits for this lock before it checks whether a keeper is
+        // running.
         let mut keeper = lock(&self.keeper);
         let idle = lock(&self.cells).is_empty();
         if idle {

@@ -21,7 +21,7 @@ use crate::stream::{Stream, Timestamp};
 pub enum LeaseState {
     /// The process holds the stream: the last successful write is younger than the time to live.
     Held,
-    /// The process may have lost the stream: the store has lost it or cannot be reached.
+    /// The process may have lost the stream: the store has lost the stream or cannot be reached.
     ///
     /// The lease recovers automatically, unless the stream has been unregistered or taken over. Keep serving the
     /// publisher, and wait.

@@ -1,4 +1,4 @@
-//! Tests of how much memory leases use.
+//! Tests of the memory that leases use.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -20,8 +20,8 @@ fn stream(name: &str) -> Stream {
 
 #[test]
 fn lease_uses_at_most_300_bytes_beyond_its_record() {
-    // The record includes id and epoch. The rest is the cell with the counters of its `Arc`, one entry in the queue,
-    // one entry in the map (which may be half full), and the handle.
+    // The record already includes the id and the epoch. Besides its record, a lease needs the rest of its `Cell`, the
+    // counters of the `Arc`, one queue entry, one entry in a map that may be half full, and the handle.
     let cell = size_of::<Cell>() - size_of::<Stream>() + 16;
     let queue = size_of::<(u64, Arc<Cell>)>();
     let map = 2 * (size_of::<(StreamId, Arc<Cell>)>() + 1);
@@ -30,14 +30,14 @@ fn lease_uses_at_most_300_bytes_beyond_its_record() {
 }
 
 #[tokio::test]
-async fn queue_drops_released_leases_long_before_they_are_due() {
+async fn heartbeat_queue_drops_released_leases_before_they_are_due() {
     let leases = leases();
     let _held = leases.acquire(stream("held")).await.unwrap();
     let mut cells: Vec<Weak<Cell>> = Vec::new();
     for at in 0..3_000 {
         let lease = leases.acquire(stream(&format!("cam{at}"))).await.unwrap();
         cells.extend(leases.0.cells().iter().filter(|cell| cell.id == *lease.id()).map(Arc::downgrade));
-        // Lets the keeper queue the lease.
+        // During this yield, the keeper task puts the lease into its queue.
         tokio::task::yield_now().await;
         lease.release().await.unwrap();
     }
@@ -48,7 +48,7 @@ async fn queue_drops_released_leases_long_before_they_are_due() {
 }
 
 #[tokio::test]
-async fn queue_drops_stale_entries_of_a_lease_that_flushes_often() {
+async fn heartbeat_queue_drops_stale_entries_of_a_flushing_lease() {
     let leases = leases();
     let lease = leases.acquire(stream("cam1")).await.unwrap();
     for bytes_received in 0..3_000 {

@@ -14,11 +14,12 @@ use crate::registry::{Change, Guard, Write};
 
 /// The exclusive right to write for one lease, with the reports to write.
 ///
-/// Permits are held in [`Permits`]. Dropping those restores the unwritten reports and returns the leases to the keeper.
+/// [`Permits`] holds the permits of a call. When `Permits` is dropped, the unwritten reports are restored, and the
+/// leases return to the keeper.
 #[derive(Debug)]
 pub(super) struct WritePermit {
     pub(super) cell: Arc<Cell>,
-    /// The reports that were pending when the permit was taken, except those written since.
+    /// The reports that were pending when the permit was taken, except the reports that were written since then.
     pending: Option<Box<Pending>>,
     /// The version of these reports.
     version: u64,
@@ -37,13 +38,13 @@ enum Progress {
     Written,
     /// The store has no such stream, or has it with another epoch.
     Lost,
-    /// Only this stream could not be written.
+    /// The write of this stream failed, but the store works.
     StreamFailed,
     /// The store failed.
     StoreFailed,
     /// The record was registered again, with all reports.
     Recovered,
-    /// The store still had the record, and kept it.
+    /// The store still had the record and kept it unchanged.
     Renewed,
 }
 
@@ -55,7 +56,7 @@ pub(super) enum Standing {
 }
 
 impl WritePermit {
-    /// Takes the permit, unless another task has it or the lease has ended.
+    /// Takes the write permit. Returns `None` if another task has the permit or if the lease has ended.
     pub(super) fn take(shared: &Shared, cell: &Arc<Cell>) -> Option<(Self, Standing)> {
         let now = shared.clock.boottime();
         let mut state = cell.lock();
@@ -73,8 +74,8 @@ impl WritePermit {
         }
         // Once the time to live has passed, the stream may belong to another holder, so the lease is recovered first.
         state.mark_lost_if_expired(now, shared.ttl());
-        // The status is written again only after half a heartbeat interval. By then, the unconfirmed write has
-        // probably arrived and cannot overwrite the new one.
+        // A status whose write got no reply is written again only after half a heartbeat interval. By then, the
+        // first write has probably arrived, so it cannot overwrite the new write.
         let due = |since: NonZeroU64| since.get().saturating_add(millis(shared.schedule().heartbeat) / 2);
         if state.unconfirmed_status.is_some_and(|since| shared.clock.monotonic() >= due(since)) {
             state.unconfirmed_status = None;
@@ -148,7 +149,7 @@ impl WritePermit {
         }
     }
 
-    /// Records that the store has the stream with this epoch. This proves that no earlier unregistration was applied.
+    /// Records that the store has the stream with this epoch. So no earlier unregistration was applied.
     fn confirm(&mut self, sent_at: u64) {
         self.confirmed_at = Some(sent_at);
         self.cell.lock().release_operation = None;
@@ -184,7 +185,7 @@ impl WritePermit {
         self.progress = Progress::Renewed;
     }
 
-    /// Returns whether a status was sent without receiving a reply.
+    /// Returns whether a status was sent but no reply arrived.
     fn has_unconfirmed_status(&self) -> bool {
         let reply_lost = self.error.as_ref().is_some_and(Error::may_have_applied);
         reply_lost && self.pending.as_ref().is_some_and(|pending| pending.status.is_some())
@@ -255,12 +256,12 @@ pub(super) fn is_store_failure(error: &Error) -> bool {
     error.is_retryable() || matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Denied)
 }
 
-/// Returns whether the store rejected the change. It may still accept other kinds of change.
+/// Returns whether the store rejected the change. The store may still accept other kinds of change.
 fn is_store_rejection(error: &Error) -> bool {
     is_store_failure(error) && !error.may_have_applied()
 }
 
-/// Permits that are returned together.
+/// Write permits that are returned together.
 #[derive(Debug)]
 pub(super) struct Permits {
     shared: Arc<Shared>,
@@ -292,7 +293,8 @@ pub(super) struct BatchResult {
     pub(super) failure: Option<Error>,
 }
 
-/// Writes many leases. Each call contains one change of each lease. Nearly all leases need only the first call.
+/// Writes many leases. Each call contains one change per lease. Most leases have only one change, so they need only
+/// the first call.
 pub(super) async fn write_batch(shared: Arc<Shared>, permits: Vec<WritePermit>) -> BatchResult {
     let mut permits = Permits::new(&shared, permits);
     let failure = write_all(&shared, &mut permits.permits).await;
@@ -308,8 +310,8 @@ pub(super) async fn write_all(shared: &Shared, permits: &mut [WritePermit]) -> O
     let mut open: Vec<usize> = (0..permits.len()).collect();
     while !open.is_empty() {
         let writes: Vec<Write> = open.iter().map(|&at| permits[at].next_write()).collect();
-        // The clock is read before the call. Read afterwards, the lease would seem to live longer than the stream in
-        // the store.
+        // The clock is read before the call. If it were read after the call, the lease would seem to live longer
+        // than the stream in the store.
         let sent_at = shared.clock.boottime();
         let results = match shared.registry.write(&writes).await {
             Ok(results) if results.len() == writes.len() => common_failure(results),

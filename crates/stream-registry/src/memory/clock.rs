@@ -1,4 +1,4 @@
-//! The clock of an in-memory store: the system clock, or a manual clock that a test moves.
+//! The clock of the in-memory store: the system clock, or a manual clock that a test advances.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::stream::Timestamp;
 
-/// The current time on two clocks.
+/// The current time on the monotonic clock and on the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
-    /// Nanoseconds since the store was created. Never goes back; decides when streams expire.
+    /// Nanoseconds since the store was created, on the monotonic clock. This clock decides when streams expire.
     pub(crate) mono: u64,
-    /// The time that is written into records.
+    /// The wall-clock time, which is written into records.
     pub(crate) wall: Timestamp,
 }
 
 impl Now {
-    /// Returns the time left until a deadline.
+    /// Returns the time left until a deadline, or zero if the deadline has passed.
     pub(super) fn until(self, deadline: u64) -> Duration {
         Duration::from_nanos(deadline.saturating_sub(self.mono))
     }
@@ -24,9 +24,9 @@ impl Now {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
-    /// Deadlines use the monotonic clock, so that an adjusted wall clock does not expire streams.
+    /// The system clock. Deadlines use the monotonic clock, so that a change of the wall clock does not expire streams.
     System { origin: Instant },
-    /// Stands still until it is moved.
+    /// A manual clock, which stands still until a test advances it.
     Manual { start: Timestamp, passed: Arc<AtomicU64> },
 }
 
@@ -55,7 +55,7 @@ impl Clock {
         Now { mono, wall }
     }
 
-    /// Moves a manual clock; does nothing on the system clock.
+    /// Advances a manual clock. Does nothing on the system clock.
     pub(crate) fn advance(&self, by: Duration) {
         if let Self::Manual { passed, .. } = self {
             passed.fetch_add(nanos(by), Ordering::SeqCst);
@@ -63,7 +63,7 @@ impl Clock {
     }
 }
 
-/// Converts a duration to nanoseconds, at most 584 years.
+/// Converts a duration to nanoseconds. A duration of more than 584 years becomes `u64::MAX`.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! The change feed of an in-memory store: the last events, numbered in order.
+//! The change feed of an in-memory store. It keeps the most recent events, numbered in order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(super) enum FeedEvent {
 }
 
 impl FeedEvent {
-    /// Adds the position to the event.
+    /// Returns the complete event, with its revision in the feed.
     pub(super) fn at(self, revision: Revision) -> Event {
         match self {
             Self::Changed(kind, stream) => Event::Changed { revision, kind, stream },
@@ -25,12 +25,13 @@ impl FeedEvent {
     }
 }
 
-/// The last events, numbered from 1.
+/// A change feed, which keeps the most recent events. Events are numbered from 1.
 #[derive(Debug)]
 pub(super) struct Feed {
-    /// A random string that is part of every revision, so that revisions of another store or process are recognised as foreign.
+    /// A random string that is part of every revision of this feed. It distinguishes these revisions from those of
+    /// another store or process.
     generation: String,
-    /// The number of the last event.
+    /// The number of the most recent event; 0 before the first event.
     last: u64,
     events: VecDeque<FeedEvent>,
     /// Notifies watches of new events.
@@ -44,13 +45,13 @@ impl Default for Feed {
     }
 }
 
-/// The result of looking for the event after a position.
+/// The result of looking up the event that follows a position in the feed.
 pub(super) enum Lookup {
     /// The next event and its number.
     Next(u64, FeedEvent),
-    /// The position is that of the last event.
+    /// The position is the end of the feed, so there is no next event yet.
     Tail,
-    /// The position is not in the feed, or is no longer kept.
+    /// The position is not in the feed, or the events after it have been dropped.
     Lost,
 }
 
@@ -64,7 +65,7 @@ impl Feed {
         self.tail.send_replace(self.last);
     }
 
-    /// Wakes all watches, because the clock was moved or the store was closed.
+    /// Wakes all watches. Called after the clock was advanced or the store was closed.
     pub(super) fn wake(&self) {
         self.tail.send_replace(self.last);
     }
@@ -79,7 +80,7 @@ impl Feed {
         self.last
     }
 
-    /// Returns the number of the event before the oldest one that is kept.
+    /// Returns the number of the most recently dropped event, or 0 if no event has been dropped.
     pub(super) fn oldest(&self) -> u64 {
         // The feed holds at most `RETAINED` events, so the conversion is lossless.
         self.last - self.events.len() as u64
@@ -96,13 +97,13 @@ impl Feed {
         string.parse().unwrap_or_else(|_| unreachable!("{string:?} is a valid revision"))
     }
 
-    /// Returns the number of a revision of this feed; `None` for a revision of another feed.
+    /// Returns the event number in a revision. Returns `None` if the revision belongs to another feed.
     pub(super) fn number_of(&self, revision: &Revision) -> Option<u64> {
         let number = revision.as_str().strip_prefix(self.generation.as_str())?.strip_prefix('-')?.parse().ok()?;
         (self.revision_of(number) == *revision).then_some(number)
     }
 
-    /// Returns the event after a position.
+    /// Returns the event that follows a position.
     pub(super) fn after(&self, position: u64) -> Lookup {
         let oldest = self.oldest();
         match position {

@@ -17,7 +17,7 @@ struct Follower {
     state: Weak<RwLock<State>>,
     clock: Clock,
     tail: Receiver<u64>,
-    /// The number of the last event that was emitted; `None` if the starting position is not in this feed.
+    /// The number of the last emitted event. `None` if the watch's starting position is not in this feed.
     position: Option<u64>,
 }
 
@@ -44,8 +44,8 @@ pub(super) fn follow(state: &Arc<RwLock<State>>, clock: &Clock, from: &WatchFrom
 }
 
 impl Follower {
-    /// Waits for the next event. No event is lost if the future is dropped: there is no await between reading an event
-    /// and returning it.
+    /// Waits for the next event. No event is lost if the future is dropped, because there is no await point between
+    /// reading an event and returning it.
     async fn next(&mut self) -> Option<Event> {
         let alive_at = tokio::time::Instant::now() + ALIVE_AFTER;
         loop {
@@ -54,15 +54,16 @@ impl Follower {
                 Ok(event) => return Some(event),
                 Err(due) => due,
             };
-            // Only a call removes an expired stream, so the watch also wakes when the next stream expires.
+            // Nothing removes expired streams in the background. So the watch wakes when the next stream expires, and
+            // removes the stream itself.
             let due = due.map_or(ALIVE_AFTER, |due| due.min(ALIVE_AFTER));
             tokio::select! {
                 changed = self.tail.changed() => changed.ok()?,
                 () = tokio::time::sleep(due) => {}
                 () = tokio::time::sleep_until(alive_at) => {
-                    // Checks for an event once more. `Alive` has the position of the last emitted event, not the end
-                    // of the feed. Otherwise a caller that resumes from `Alive` could skip an event that has just been
-                    // added.
+                    // Checks for an event once more. `Alive` carries the revision of the last emitted event, not the
+                    // revision at the end of the feed. With the end of the feed, a caller that resumes after `Alive`
+                    // could miss an event that was just added.
                     return Some(match self.poll()? {
                         Ok(event) => event,
                         Err(_) => Event::Alive { revision: self.revision()? },
@@ -72,14 +73,15 @@ impl Follower {
         }
     }
 
-    /// Returns the position of the last event that was emitted.
+    /// Returns the revision of the last emitted event, or `None` if the store was dropped.
     fn revision(&self) -> Option<Revision> {
         let state = self.state.upgrade()?;
         let state = state.read().unwrap_or_else(PoisonError::into_inner);
         Some(state.feed.revision_of(self.position.unwrap_or(state.feed.last())))
     }
 
-    /// Returns the next event, or the time until a stream may expire; `None` if the store is closed.
+    /// Returns the next event if there is one. Otherwise, returns the time until the next stream may expire. Returns
+    /// `None` if the store was closed or dropped.
     fn poll(&mut self) -> Option<Result<Event, Option<Duration>>> {
         let state = self.state.upgrade()?;
         let mut state = state.write().unwrap_or_else(PoisonError::into_inner);

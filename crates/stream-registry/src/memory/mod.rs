@@ -30,9 +30,9 @@ const KIND: char = 'm';
 
 /// A registry in this process's memory.
 ///
-/// It suits a single process, tests and first experiments. It needs no async runtime, starts no task, and loses its
-/// contents when it is dropped. Streams expire with nanosecond precision; the next call removes expired ones. To share
-/// the registry, put it into an `Arc`.
+/// Use this registry in a single process, in tests and for first experiments. It needs no async runtime and starts no
+/// background tasks. Its contents are lost when it is dropped. Streams expire with nanosecond precision; the next call
+/// removes expired streams. To share the registry between tasks, put it into an `Arc`.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -44,7 +44,7 @@ const KIND: char = 'm';
 /// ```
 #[derive(Debug)]
 pub struct MemoryRegistry {
-    /// Shared with the watches.
+    /// The contents of the store, shared with the watches.
     state: Arc<RwLock<State>>,
     clock: Clock,
     ttl: Duration,
@@ -58,12 +58,12 @@ impl Default for MemoryRegistry {
 }
 
 impl MemoryRegistry {
-    /// Creates an empty registry with a time to live of 5 minutes.
+    /// Creates an empty registry whose streams have a time to live of 5 minutes.
     pub fn new() -> Self {
         Self::with_clock(DEFAULT_TTL, Clock::system())
     }
 
-    /// Creates an empty registry with the given time to live.
+    /// Creates an empty registry whose streams have the given time to live.
     ///
     /// # Errors
     ///
@@ -76,29 +76,29 @@ impl MemoryRegistry {
         Self { state: Arc::default(), clock, ttl, read_only: false }
     }
 
-    /// Rejects every write with `Denied`.
+    /// Makes the registry read-only: every write fails with `Denied`.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
         self
     }
 
-    /// Locks the state for a change, and removes all expired streams.
+    /// Locks the state for writing, and removes all expired streams.
     fn lock(&self) -> Result<(RwLockWriteGuard<'_, State>, Now)> {
-        // A panic while the lock is held cannot leave a partial change, because each change is one insertion or
-        // removal.
+        // A poisoned lock is safe to use. Each change is one insertion or removal, so a panic cannot leave a partial
+        // change.
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.closed {
             return Err(Error::closed());
         }
-        // The time is read under the lock, so that the times of writes are in the order of the writes.
+        // The time is read while the lock is held, so that later writes have later times.
         let now = self.clock.now();
         state.purge(now);
         Ok((state, now))
     }
 
-    /// Locks the state for reading. Expired streams may still be present: compare their deadlines with the returned
-    /// time.
+    /// Locks the state for reading, and returns the current time. Expired streams may still be present, so callers
+    /// compare each deadline with the returned time.
     fn lock_shared(&self) -> Result<(RwLockReadGuard<'_, State>, u64)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if state.closed {
@@ -112,7 +112,7 @@ impl MemoryRegistry {
         if self.read_only { Err(rules::read_only()) } else { Ok(locked) }
     }
 
-    /// Stores a record unchanged, as a write of another program would.
+    /// Stores a record without any checks, like a write by another program.
     pub(crate) fn put_stored(&self, stream: Stream) -> Result<()> {
         let (mut state, now) = self.lock_to_write()?;
         state.put(stream, self.deadline(now));
@@ -171,7 +171,7 @@ impl MemoryRegistry {
         Ok(last)
     }
 
-    /// Stores a tombstone for the live stream, so that its holder cannot recover the stream after it has ended.
+    /// Stores a tombstone for a live stream that is about to end, so that its holder cannot recover the stream later.
     fn leave_tombstone(&self, state: &mut State, id: &StreamId, now: Now) {
         let Some(entry) = state.get(id) else { return };
         let ended = epoch::tombstone(entry.stream.epoch(), now.wall, state.tombstone(id));
@@ -207,7 +207,7 @@ impl MemoryRegistry {
         }
     }
 
-    /// Wakes all watches, because the clock was moved.
+    /// Wakes all watches. Called after the clock was advanced.
     pub(crate) fn wake(&self) {
         self.state.read().unwrap_or_else(PoisonError::into_inner).feed.wake();
     }
@@ -253,7 +253,7 @@ impl Registry for MemoryRegistry {
 
     async fn get(&self, id: &StreamId) -> Result<Stream> {
         let found = self.lock_shared().and_then(|(state, now)| {
-            // The record is copied outside the lock.
+            // The record is copied after the lock is released.
             state.get_live(id, now).ok_or_else(|| Error::not_found(id))
         });
         found.map(Arc::unwrap_or_clone).map_err(|error| error.with_stream(id).with_operation(Operation::Get))
@@ -263,7 +263,7 @@ impl Registry for MemoryRegistry {
         let (state, now) = self.lock_shared().map_err(|error| error.with_operation(Operation::Get))?;
         let found: Vec<_> = ids.iter().map(|id| state.get_live(id, now)).collect();
         drop(state);
-        // The records are copied outside the lock.
+        // The records are copied after the lock is released.
         Ok(found.into_iter().map(|stream| stream.map(Arc::unwrap_or_clone)).collect())
     }
 

@@ -10,25 +10,25 @@ use crate::registry::Registered;
 use crate::stream::{OperationId, Stream, StreamId};
 use crate::watch::Ending;
 
-/// A live stream.
+/// A stream in the store, with its deadline.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Shared with readers, which copy it outside the lock.
+    /// The record of the stream. Readers share the record, and copy it after they release the lock.
     pub(super) stream: Arc<Stream>,
-    /// The time at which the stream expires unless it is written before.
+    /// When the stream expires, in nanoseconds since the store was created. Every write postpones this deadline.
     pub(super) deadline: u64,
-    /// The position in the order of registration.
+    /// The position of the stream in the order of registration.
     pub(super) position: u64,
 }
 
-/// The answer to a call with an operation id, kept in case the call is sent again.
+/// The result of a call with an operation id, kept in case the call is sent again.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
     Registered(Registered),
     Unregistered(Stream),
 }
 
-/// The key of an entry that is kept for a limited time.
+/// The key of a stored answer or of a tombstone. Both are kept for a limited time.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Temporary {
     Answer(OperationId),
@@ -38,24 +38,25 @@ enum Temporary {
 #[derive(Debug, Default)]
 pub(super) struct State {
     entries: HashMap<StreamId, Entry>,
-    /// The ids in the order of registration, which is the order of pages.
+    /// Stream ids in the order of registration. Pages list the newest stream first.
     order: BTreeMap<u64, StreamId>,
     next_position: u64,
-    /// A lower bound of each deadline, with the position of its stream. A write changes only the deadline in the
-    /// entry. When a bound passes before the deadline, it is replaced with the deadline. So a heartbeat needs no heap
-    /// operation.
+    /// A heap of lower bounds of deadlines, each with the position of its stream. A write changes only the deadline in
+    /// the stream's entry, so a heartbeat needs no heap operation. If a bound passes before the stream's deadline, the
+    /// deadline replaces the bound.
     bounds: BinaryHeap<Reverse<(u64, u64)>>,
     answers: HashMap<OperationId, (u64, Answer)>,
-    /// For each ended stream: when its tombstone is forgotten, and its epoch, or a timestamp if it had no epoch.
+    /// The tombstone of each ended stream: the time when the tombstone is removed, and the stream's epoch. A timestamp
+    /// replaces the epoch if the stream had none.
     tombstones: HashMap<StreamId, (u64, String)>,
-    /// Answers and tombstones in the order in which they are forgotten.
+    /// Keys of stored answers and tombstones, ordered by the time when these are removed.
     temporary: BinaryHeap<Reverse<(u64, Temporary)>>,
     pub(super) feed: Feed,
     pub(super) closed: bool,
 }
 
 impl State {
-    /// Removes everything that has expired, in the order of the deadlines.
+    /// Removes all expired streams, stored answers and tombstones.
     pub(super) fn purge(&mut self, time: Now) {
         let now = time.mono;
         while let Some(Reverse((bound, position))) =
@@ -78,7 +79,7 @@ impl State {
                 Some(Reverse((_, Temporary::Answer(operation)))) => {
                     self.answers.remove(&operation);
                 }
-                // If the id has a later tombstone, that one is kept longer.
+                // If the stream has a newer tombstone, the newer tombstone is kept longer.
                 Some(Reverse((_, Temporary::Tombstone(id))))
                     if self.tombstones.get(&id).is_some_and(|(until, _)| *until <= now) =>
                 {
@@ -102,7 +103,7 @@ impl State {
         self.entries.get_mut(id)
     }
 
-    /// Returns a live stream. Ignores an expired stream that was not purged yet.
+    /// Returns a live stream. Returns `None` if the stream has expired but has not been removed yet.
     pub(super) fn get_live(&self, id: &StreamId, now: u64) -> Option<Arc<Stream>> {
         self.entries.get(id).filter(|entry| now < entry.deadline).map(|entry| Arc::clone(&entry.stream))
     }
@@ -111,7 +112,7 @@ impl State {
         self.entries.len()
     }
 
-    /// Stores a record; replaces the live one.
+    /// Stores a record. If the stream is live, the new record replaces the existing one.
     pub(super) fn put(&mut self, stream: Stream, deadline: u64) {
         if let Some(entry) = self.entries.get_mut(&stream.id) {
             entry.stream = Arc::new(stream);

@@ -3,12 +3,12 @@
 //! [`MockRegistry`] is the in-memory store with three additions:
 //!
 //! - **Errors.** [`fail_next`](MockRegistry::fail_next) makes the next call of an operation fail without a change.
-//!   [`fail_next_after_applying`](MockRegistry::fail_next_after_applying) applies the change and then fails, as if the
-//!   answer was lost.
-//! - **Delays.** [`delay`](MockRegistry::delay) makes every call of an operation take some time.
+//!   [`fail_next_after_applying`](MockRegistry::fail_next_after_applying) applies the change of the next call and
+//!   then makes the call fail, as if the reply was lost.
+//! - **Delays.** [`delay`](MockRegistry::delay) makes every call of an operation wait for a given time.
 //! - **Time.** The clock of the registry stands still until [`advance`](MockRegistry::advance) moves it.
 //!
-//! [`calls`](MockRegistry::calls) returns the calls that were made, with their results.
+//! [`calls`](MockRegistry::calls) returns the completed calls with their results.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -21,7 +21,7 @@
 //! let id = StreamId::new("cam1")?;
 //! registry.register(&Stream::new(id.clone(), StreamType::Srt, "203.0.113.7:40112")).await?;
 //!
-//! // The next heartbeat fails and changes nothing; the one after it succeeds.
+//! // The next heartbeat fails and changes nothing. The heartbeat after that succeeds.
 //! registry.fail_next(Operation::Heartbeat, ErrorKind::Unavailable);
 //! let error = registry.update_heartbeat(&id).await.unwrap_err();
 //! assert!(error.is_retryable() && !error.may_have_applied());
@@ -67,10 +67,10 @@ use script::{Fault, Script};
 
 /// A [`MemoryRegistry`] with scripted errors and delays and a manual clock, for tests of programs that use a registry.
 ///
-/// The clock stands still until [`advance`](Self::advance) moves it. The registry records the calls that were made.
-/// Everything else behaves as in the in-memory store.
+/// The clock stands still until [`advance`](Self::advance) moves it. The registry records all completed calls.
+/// Otherwise, it behaves like the in-memory store.
 ///
-/// # Testing a lost answer
+/// # Testing a lost reply
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -123,10 +123,12 @@ impl MockRegistry {
 
     /// Makes the next call of an operation fail with an error of this kind; the call changes nothing.
     ///
-    /// Errors queue: after two calls of this method, the next two calls of the operation fail. `Heartbeat`, `Status`,
-    /// `Stats`, `Patch` and `Update` fail one write, alone or in a batch. `Write` fails a whole batch, and a single
-    /// write is a batch of one. `Get` fails one call of `get` or of `get_many`. `Find`, `Summary` and `History` are
-    /// one call each; the pages and events that they read do not count.
+    /// Scripted errors are queued: after two calls of this method, the next two calls of the operation fail.
+    ///
+    /// An error for `Heartbeat`, `Status`, `Stats`, `Patch` or `Update` applies to one write, alone or in a batch.
+    /// An error for `Write` applies to a whole batch; a single write is a batch of one. An error for `Get` applies
+    /// to one call of `get` or `get_many`. `Find`, `Summary` and `History` count as one call each, regardless of
+    /// how many pages or events they read.
     pub fn fail_next(&self, operation: Operation, kind: ErrorKind) {
         self.fail_next_with(operation, Error::new(kind, "scripted error of the mock registry"));
     }
@@ -136,24 +138,25 @@ impl MockRegistry {
         self.script().push(operation, Fault::Before(error));
     }
 
-    /// Makes the next call of an operation fail after its change was applied, as if the answer was lost.
+    /// Makes the next call of an operation fail after its change was applied, as if the reply was lost.
     /// [`Error::may_have_applied`] is set.
     ///
-    /// If the call fails for another reason, it returns that error instead.
+    /// If the call itself fails, it returns its own error instead of the scripted error.
     pub fn fail_next_after_applying(&self, operation: Operation, kind: ErrorKind) {
         let error = Error::new(kind, "mock registry: simulated loss of the reply");
         self.script().push(operation, Fault::After(error.with_may_have_applied(true)));
     }
 
-    /// Makes every call of an operation wait before it does anything; zero removes the delay.
+    /// Delays the start of every call of an operation. A duration of zero removes the delay.
     ///
-    /// The delay uses Tokio's clock, including a paused one, and does not move the clock of the registry. A batch waits
-    /// for the longest delay of `Write` and of the writes in it. A call that is dropped while it waits has no effect.
+    /// The delay runs on Tokio's clock, which a test can pause, and does not move the clock of the registry. A
+    /// batch waits for the longest delay among `Write` and the operations in the batch. A call that is dropped
+    /// during its delay has no effect.
     pub fn delay(&self, operation: Operation, by: Duration) {
         self.script().delay(operation, by);
     }
 
-    /// Advances the clock of the registry. Streams whose time to live has passed expire.
+    /// Advances the clock of the registry. Streams expire if their time to live is then over.
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.memory.wake();
@@ -164,7 +167,8 @@ impl MockRegistry {
         self.clock.now().wall
     }
 
-    /// Stores raw JSON under an id, as another program may have written it; replaces the live record.
+    /// Stores raw JSON under an id, as if another program had written it. Replaces the live record, if there is
+    /// one.
     ///
     /// The JSON is decoded leniently. Its times, epoch and unknown fields are kept.
     ///
@@ -175,11 +179,11 @@ impl MockRegistry {
         self.memory.put_stored(Stream::from_stored(id, json)?)
     }
 
-    /// Returns the calls that were answered since the registry was created or [`clear_calls`](Self::clear_calls) was
-    /// called, in the order in which they were answered.
+    /// Returns the completed calls since the registry was created or since the last
+    /// [`clear_calls`](Self::clear_calls), in the order in which the calls completed.
     ///
-    /// A batch counts as one call per write, in the order of the writes. If it failed as a whole, it counts as one call of
-    /// `Write`.
+    /// A batch is recorded as one call per write, in the order of the writes. If the whole batch failed, it is
+    /// recorded as one call of `Write`.
     pub fn calls(&self) -> Vec<Call> {
         self.script().calls.clone()
     }
@@ -227,7 +231,8 @@ impl MockRegistry {
         answer
     }
 
-    /// Applies the writes without a scripted error, and returns the scripted errors of the others in their positions.
+    /// Applies the writes, except those whose scripted error prevents the change. Returns one result per write, in
+    /// order.
     async fn write_scripted(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         rules::check_batch(writes)?;
         let faults: Vec<_> = {
@@ -325,6 +330,7 @@ impl Registry for MockRegistry {
         self.call(Operation::Close, None, self.memory.close()).await
     }
 
-    // The convenience methods call the methods above, so their calls are also recorded and fail as scripted.
+    // The convenience methods call the methods above, so these calls are also recorded, and scripted errors apply
+    // to them.
     crate::forward_registry!(provided => register_new, conveniences);
 }

@@ -7,13 +7,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::registry::Operation;
 use crate::stream::StreamId;
 
-/// A call that a mock registry answered.
+/// A completed call of a mock registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Call {
     /// The operation.
     pub operation: Operation,
-    /// The stream, if the call was about a single one.
+    /// The id of the stream, if the call was about a single stream.
     pub stream_id: Option<StreamId>,
     /// The result: the kind of the error if the call failed.
     pub outcome: Result<(), ErrorKind>,
@@ -30,10 +30,10 @@ pub(super) enum Fault {
 
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    /// The errors of the next calls of each operation, in order.
+    /// The scripted errors for the next calls of each operation, in order.
     faults: HashMap<Operation, VecDeque<Fault>>,
     delays: HashMap<Operation, Duration>,
-    /// The calls that were answered.
+    /// The completed calls.
     pub(super) calls: Vec<Call>,
 }
 

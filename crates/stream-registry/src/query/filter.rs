@@ -2,7 +2,8 @@
 
 use crate::stream::{InvalidValue, Stream, StreamPatch, StreamStatus, StreamType, limits};
 
-/// Conditions on a live stream, all of which must hold. The default has none and matches every stream.
+/// Conditions on a live stream, all of which must hold. The default filter has no conditions and matches every
+/// stream.
 ///
 /// ```
 /// use stream_registry::query::Filter;
@@ -18,15 +19,15 @@ use crate::stream::{InvalidValue, Stream, StreamPatch, StreamStatus, StreamType,
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Filter {
-    /// Streams with this status.
+    /// Selects streams with this status.
     pub status: Option<StreamStatus>,
-    /// Streams of this type.
+    /// Selects streams of this type.
     pub kind: Option<StreamType>,
-    /// Streams of this ingest node; an empty name matches streams without a node.
+    /// Selects streams of this ingest node; an empty name selects streams without a node.
     pub node: Option<String>,
-    /// Streams with all of these labels, each a pair of name and value.
+    /// Selects streams with all of these labels, each a pair of name and value.
     pub labels: Vec<(String, String)>,
-    /// Streams whose id, source address, node or label values contain this string, ignoring case.
+    /// Selects streams whose id, source address, node or label values contain this string, ignoring case.
     pub search: Option<String>,
 }
 
@@ -89,16 +90,16 @@ impl Filter {
         self.check()
     }
 
-    /// Checks the limits of the conditions. Every store does so before it answers a query.
+    /// Checks the limits of the conditions. Every store calls this method before it answers a query.
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidValue`] if a condition is outside the limits of a record, if the search contains NUL, or if a label's
-    /// name contains `=`, which a query string cannot express.
+    /// Returns [`InvalidValue`] if a condition is outside the limits of a record, if the search contains a NUL
+    /// character, or if the name of a label contains `=`. (A query string cannot express such a name.)
     pub fn check(&self) -> Result<(), InvalidValue> {
         check_string("node", self.node.as_deref())?;
         check_string("search", self.search.as_deref())?;
-        // NUL separates the strings that a search reads.
+        // A search reads several strings of a stream, which are joined with NUL characters.
         if self.search.as_ref().is_some_and(|search| search.contains('\0')) {
             return Err(InvalidValue::new("search contains a NUL character; remove it"));
         }
@@ -128,7 +129,7 @@ impl Filter {
         pairs
     }
 
-    /// Returns whether every stream matches.
+    /// Returns whether the filter has no conditions, so that every stream matches.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -138,7 +139,8 @@ impl Filter {
         self.matcher()(stream)
     }
 
-    /// Returns the conditions as a function. The work that is the same for all streams is done once.
+    /// Returns a function that checks the conditions. Work that does not depend on the stream is done once, in
+    /// advance.
     pub fn matcher(&self) -> impl Fn(&Stream) -> bool {
         let search = self.lower_case_search();
         move |stream| {
@@ -151,7 +153,7 @@ impl Filter {
         self.status.is_some() || self.kind.is_some() || self.node.is_some() || !self.labels.is_empty()
     }
 
-    /// Returns whether all conditions but the search hold.
+    /// Returns whether all conditions except the search hold.
     pub(crate) fn fields_match(&self, stream: &Stream) -> bool {
         self.status.as_ref().is_none_or(|status| *status == stream.status)
             && self.kind.as_ref().is_none_or(|kind| *kind == stream.kind)
@@ -159,7 +161,7 @@ impl Filter {
             && self.labels.iter().all(|(name, value)| stream.labels.get(name) == Some(value))
     }
 
-    /// Returns the string to find in a [`searched_string`]; `None` if every stream matches.
+    /// Returns the string to find in a [`searched_string`]; `None` if there is nothing to search for.
     pub(crate) fn lower_case_search(&self) -> Option<String> {
         self.search.as_deref().map(fold).filter(|search| !search.is_empty())
     }
@@ -178,7 +180,8 @@ pub(crate) fn searched_string(stream: &Stream) -> String {
 
 /// Returns a string in lower case, character by character.
 ///
-/// [`str::to_lowercase`] depends on the context of a capital sigma, so a part of a string would differ from the whole.
+/// [`str::to_lowercase`] converts a capital sigma differently at the end of a word. So a search for the beginning
+/// of a word could miss the word.
 fn fold(string: &str) -> String {
     if string.is_ascii() {
         return string.to_ascii_lowercase();
@@ -258,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_condition_is_rejected() {
+    fn invalid_filter_condition_is_rejected() {
         for (name, value) in [
             ("status", ""),
             ("type", "a b"),

@@ -15,7 +15,8 @@ use crate::watch::{Event, Watch};
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of one call.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Maximum number of attempts. An attempt fails if the oldest events are trimmed before they are read.
+/// Maximum number of attempts to read the history. An attempt fails if the oldest events are trimmed before they
+/// are read.
 const MAX_ATTEMPTS: u32 = 8;
 
 /// Conditions on a stream that has ended, all of which must hold. The default matches every stream.
@@ -30,11 +31,11 @@ const MAX_ATTEMPTS: u32 = 8;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ended {
-    /// Streams with this id.
+    /// Selects streams with this id.
     pub id: Option<StreamId>,
-    /// Streams of this type.
+    /// Selects streams of this type.
     pub kind: Option<StreamType>,
-    /// Streams of this ingest node; an empty name matches streams without a node.
+    /// Selects streams of this ingest node; an empty name selects streams without a node.
     pub node: Option<String>,
 }
 
@@ -60,7 +61,7 @@ impl Ended {
         self
     }
 
-    /// Checks the limits of the conditions. Every store does so before it answers.
+    /// Checks the limits of the conditions. Every store calls this method before it reads the history.
     ///
     /// # Errors
     ///
@@ -76,22 +77,22 @@ impl Ended {
     }
 }
 
-/// The change feed of a registry, as the history needs it.
+/// The operations on a change feed that the history needs.
 #[async_trait]
 pub(crate) trait Feed: Sync {
     /// Follows the feed from its oldest event.
     async fn oldest(&self) -> Result<Watch>;
 
-    /// Returns the position of the last event; `None` if the store does not know it.
+    /// Returns the position of the last event; `None` if the store does not know the position.
     async fn tail(&self) -> Result<Option<Revision>>;
 }
 
-/// Returns the events of streams that have ended, latest first, and at most `limit` of them.
+/// Returns at most `limit` events of streams that have ended, the latest first.
 ///
 /// # Errors
 ///
-/// Returns `Unsupported` if the store has no feed, `Timeout` if the feed stops or takes too long, and `Unavailable` if it is
-/// trimmed faster than it can be read.
+/// Returns `Unsupported` if the store has no feed. Returns `Timeout` if the feed stops or takes too long. Returns
+/// `Unavailable` if the store trims the feed faster than it can be read.
 pub(crate) async fn read(feed: &dyn Feed, ended: &Ended, limit: usize) -> Result<Vec<Event>> {
     ended.check()?;
     timeout(CALL_TIMEOUT, read_whole(feed, ended, limit)).await.unwrap_or_else(|_| Err(stopped()))
@@ -118,8 +119,8 @@ enum Reading {
 
 /// Reads from the oldest event to the last one.
 ///
-/// `gap` is the position of the gap that the previous attempt found. A gap at the same position was not caused by trimming:
-/// it is an entry that cannot be decoded.
+/// `gap` is the position of the gap that the previous attempt found. If this attempt finds a gap at the same
+/// position, the feed was not trimmed: it has an entry that cannot be decoded.
 async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Revision>) -> Result<Reading> {
     let mut watch = feed.oldest().await?;
     let mut tail = tail(feed).await?;
@@ -176,14 +177,14 @@ mod tests {
         events.iter().map(|event| event.stream().unwrap().id.as_str()).collect()
     }
 
-    /// A feed that follows a script. After the script, each watch has one event.
+    /// A scripted feed. After the scripted watches, each further watch emits one event.
     #[derive(Default)]
     struct Scripted {
-        /// The events of each watch. After its last event, a watch waits forever.
+        /// The events of each scripted watch. After its last event, a watch waits forever.
         watches: Mutex<VecDeque<Vec<Event>>>,
-        /// The pause before each event.
+        /// Pause before each event of a watch.
         pause: Duration,
-        /// The results of `tail`; the last one is repeated.
+        /// The results of `tail`; the last result is repeated.
         tails: Mutex<VecDeque<Revision>>,
         /// Whether `tail` returns `None`.
         without_tail: bool,
@@ -237,8 +238,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn history_retries_a_limited_number_of_times_when_oldest_events_are_trimmed() {
-        // The gap comes after every tail; `Alive` before it does not count as an event.
+    async fn history_retries_a_limited_number_of_times_after_trimming() {
+        // Each attempt finds a gap at a new position, as if the feed was trimmed. `Alive` does not count as an
+        // event.
         let trimmed = (1..MAX_ATTEMPTS).map(|n| vec![alive("0"), resync(&format!("later-{n}"))]);
         let feed = Scripted::new(trimmed, &[]);
         let all = Ended::default();
@@ -252,15 +254,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn undecodable_entry_hides_no_other_event() {
+    async fn undecodable_feed_entry_hides_no_other_event() {
         let all = Ended::default();
         let started = Instant::now();
-        // The oldest entry: a gap at the same position in the next attempt was not caused by trimming.
+        // The oldest entry cannot be decoded, so both attempts find a gap at the same position.
         let once = || vec![resync("1"), end("2", "a")];
         let feed = Scripted::new([once(), once()], &["2"]);
         assert_eq!(names(&read(&feed, &all, 10).await.unwrap()), ["a"]);
         assert_eq!(feed.unused_watches(), 0);
-        // An entry in the middle, and one that comes after the tail that was read first.
+        // In the first case, an entry in the middle cannot be decoded. In the second case, the undecodable entry
+        // was added after the tail was first read.
         for (position, tails) in [("2", &["3", "3"]), ("4", &["3", "4"])] {
             let complete = || vec![end("1", "a"), resync(position), end("3", "b")];
             let feed = Scripted::new([complete(), complete()], tails);
@@ -272,9 +275,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn history_times_out_when_feed_does_not_reach_its_tail() {
+    async fn history_times_out_when_the_feed_never_reaches_its_tail() {
         let all = Ended::default();
-        // A feed that stops, and one that never reaches its tail.
+        // The first feed stops sending events. The second feed continues, but never reaches its tail.
         for (events, pause, longest) in [(3, Duration::ZERO, EVENT_TIMEOUT), (100, EVENT_TIMEOUT / 2, CALL_TIMEOUT)] {
             let script = (0..events).map(|n| end(&format!("{n}"), "a")).collect();
             let feed = Scripted { pause, ..Scripted::new([script], &["never"]) };

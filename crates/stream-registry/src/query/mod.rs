@@ -7,10 +7,10 @@
 //! A [`Query`] combines three parts, each of which has a default:
 //!
 //! * a [`Filter`]: every condition must hold; without conditions, all streams match;
-//! * an [`Order`]: a field, ascending or descending; by id, unless you choose another field;
-//! * a page: at most `limit` streams, after the `cursor` of the previous page.
+//! * an [`Order`]: the field to sort by, ascending or descending; the default is the id, ascending;
+//! * a page: at most `limit` streams; the `cursor` of the previous page selects the next page.
 //!
-//! This reads all active SRT streams of one customer, the highest bit rate first, two streams per page:
+//! This example reads all active SRT streams of one customer, the highest bit rate first, two streams per page:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -35,7 +35,7 @@
 //! let mut ids = Vec::new();
 //! loop {
 //!     let page = registry.find(&query).await?;
-//!     assert_eq!(page.total, 3); // All matches, not only those on this page.
+//!     assert_eq!(page.total, 3); // `total` counts the matches on all pages.
 //!     ids.extend(page.streams.into_iter().map(|stream| stream.id.to_string()));
 //!     let Some(next) = page.next else { break };
 //!     query = query.cursor(next);
@@ -123,7 +123,8 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if a condition is outside its limits, and `InvalidCursor` if the cursor is malformed or belongs to another order.
+    /// Returns `InvalidArgument` if a condition is outside its limits. Returns `InvalidCursor` if the cursor is
+    /// malformed or belongs to another order.
     pub(crate) fn position(&self) -> Result<Option<Position>> {
         self.filter.check()?;
         self.cursor.as_ref().map(|cursor| Position::read(cursor, self.order)).transpose()

@@ -7,10 +7,10 @@ use std::str::FromStr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::{Cursor, InvalidValue, Stream, StreamId};
 
-/// Number of bytes of a string that are compared; a cursor contains no more.
+/// Maximum number of bytes of a string that are compared and stored in a cursor.
 const MAX_KEY_BYTES: usize = 64;
 
-/// A field that lists can be sorted by.
+/// A field by which a list can be sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SortField {
@@ -21,7 +21,7 @@ pub enum SortField {
     Type,
     /// The status.
     Status,
-    /// The ingest node; streams without one come first.
+    /// The ingest node; streams without a node come first.
     Node,
     /// The publisher's address.
     SourceAddr,
@@ -110,7 +110,7 @@ impl fmt::Display for Order {
     }
 }
 
-/// The value of a stream that is compared first.
+/// The value by which two streams are compared before their ids.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Key<'a> {
     Number(i128),
@@ -121,8 +121,8 @@ impl Ord for Key<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Key::Number(one), Key::Number(other)) => one.cmp(other),
-            // An empty string is compared by length only. On some processors, comparing its bytes would take as long
-            // as a load from memory, and most streams of a fleet may have no node.
+            // An empty string is compared by length only, because on some processors a comparison of bytes takes as
+            // long as a load from memory. Empty strings are frequent, e.g. if most streams have no node.
             (Key::String(one), Key::String(other)) if one.is_empty() || other.is_empty() => one.len().cmp(&other.len()),
             (Key::String(one), Key::String(other)) => one.cmp(other),
             (Key::Number(_), Key::String(_)) => Ordering::Less,
@@ -180,7 +180,7 @@ impl Order {
         self.compare_keys(one, other).then_with(|| self.with_direction(one.id.cmp(&other.id)))
     }
 
-    /// Compares two streams by the field alone.
+    /// Compares two streams by the sort field alone, not by id.
     pub(super) fn compare_keys(self, one: &Stream, other: &Stream) -> Ordering {
         self.with_direction(self.key(one).cmp(&self.key(other)))
     }
@@ -215,7 +215,7 @@ impl Position {
         &self.id
     }
 
-    /// Compares the key of a stream with that of this position.
+    /// Compares the key of a stream with the key of this position.
     pub(super) fn compare_key(&self, stream: &Stream) -> Ordering {
         let key = match &self.key {
             OwnedKey::Number(number) => Key::Number(*number),
@@ -246,8 +246,8 @@ impl Position {
                 }
                 (_, key) => matches!(key, OwnedKey::Number(_)),
             };
-            // `parse` accepts several spellings of a number. Comparing with the cursor of the position rejects all but
-            // one.
+            // `parse` accepts several spellings of one number, e.g. with a sign. The comparison rejects each cursor
+            // that `to_cursor` would spell differently.
             (is_key_of_field && position.order == order && position.to_cursor().ok()? == *cursor).then_some(position)
         };
         position().ok_or_else(|| {
@@ -288,7 +288,7 @@ mod tests {
     use crate::stream::StreamType;
 
     #[test]
-    fn malformed_cursor_is_rejected() {
+    fn malformed_query_cursor_is_rejected() {
         let mut stream = Stream::new("aa".parse().unwrap(), StreamType::Srt, "a:1");
         stream.bitrate = 1;
         let order = Order::by(SortField::Bitrate);
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn longest_position_fits_a_cursor() {
+    fn longest_sort_position_fits_into_a_cursor() {
         let mut stream = Stream::new("é".repeat(128).parse().unwrap(), StreamType::Srt, "a:1");
         stream.node = Some("é".repeat(512));
         assert!("-node".parse::<Order>().unwrap().position(&stream).to_cursor().is_ok());

@@ -36,16 +36,16 @@ pub(crate) fn visit_by_id<'m, V>(
     }
 }
 
-/// Selects the first streams after a position, without sorting the others.
+/// Selects the first streams after a position, without sorting all other streams.
 ///
-/// Streams are added in the order of their ids, as [`visit_by_id`] visits them. If two streams have the same key, the
-/// one that was added first comes first. Their ids are not compared, because loading them from memory would take most
-/// of the time if many streams have the same key, such as the same status.
+/// Streams must be added in the order of their ids, as [`visit_by_id`] visits them. If two streams have the same
+/// sort key, the stream that was added first comes first. Ids are not compared: if many streams have the same key,
+/// such as the same status, loading their ids from memory would take most of the time.
 pub(crate) struct Selector<'a, S> {
     order: Order,
     after: Option<&'a Position>,
     limit: usize,
-    /// The selected streams. The top of the heap is the last one in the order.
+    /// The selected streams. The top of the heap is the last selected stream in the order.
     selected: BinaryHeap<Ranked<S>>,
     total: u64,
     more: bool,
@@ -56,20 +56,20 @@ pub(crate) struct Selector<'a, S> {
 pub(crate) struct Selected<S> {
     /// The streams, in order.
     pub(crate) streams: Vec<S>,
-    /// Number of streams that were added, before and after the position.
+    /// Number of all streams that were added, whether before or after the position.
     pub(crate) total: u64,
     /// Whether more streams come after these.
     pub(crate) more: bool,
 }
 
 impl<'a, S: Borrow<Stream>> Selector<'a, S> {
-    /// Creates a selector of at most `limit` streams after a position; `None` is the start.
+    /// Creates a selector of at most `limit` streams after a position, or from the start if `after` is `None`.
     pub(crate) fn new(order: Order, after: Option<&'a Position>, limit: usize) -> Self {
         Self { order, after, limit, selected: BinaryHeap::new(), total: 0, more: false }
     }
 
-    /// Adds a stream. `is_id_after` states whether its id comes after that of the position. If the stream is selected,
-    /// the selector stores the result of `keep`.
+    /// Adds a stream. `is_id_after` states whether the id of the stream comes after the id of the position. If the
+    /// stream is selected, the selector stores the result of `keep`.
     pub(crate) fn add(&mut self, stream: &Stream, is_id_after: bool, keep: impl FnOnce() -> S) {
         let rank = self.total;
         self.total += 1;
@@ -97,7 +97,7 @@ impl<'a, S: Borrow<Stream>> Selector<'a, S> {
     }
 }
 
-/// A stream that is compared by the key of an order, then by when it was added.
+/// A selected stream. Such streams are compared by their sort key, then by the order in which they were added.
 struct Ranked<S> {
     order: Order,
     rank: u64,
@@ -135,7 +135,7 @@ mod tests {
             .map(|n| {
                 let mut stream = Stream::new(format!("cam{n:02}").parse().unwrap(), StreamType::Srt, "a:1");
                 stream.bitrate = n % 7;
-                // Fixed times, so that every call returns the same streams.
+                // The times are fixed, so that every call returns the same streams.
                 let time = Timestamp::from_unix_nanos(i128::from(n % 5) * 1_000);
                 (stream.created_at, stream.last_heartbeat) = (time, time);
                 stream.node = (n % 3 > 0).then(|| "é".repeat(40 + usize::try_from(n % 3).unwrap()));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn cursor_is_valid_after_its_stream_ended_but_not_in_another_order() {
+    fn query_cursor_stays_valid_after_its_stream_is_removed() {
         let order = Order::by(SortField::Bitrate);
         let page = select(&streams(), order, None, 10);
         let next = order.position(page.streams.last().unwrap());

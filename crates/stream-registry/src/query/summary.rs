@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stream::{InvalidValue, Stream};
 
-/// The field that streams are counted by.
+/// The field by which streams are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum By {
     /// The ingest node.
@@ -50,11 +50,11 @@ pub struct Group {
     pub key: Option<String>,
     /// Number of streams.
     pub streams: u64,
-    /// Sum of their bit rates, in bits per second.
+    /// Sum of the bit rates of these streams, in bits per second.
     pub bitrate: u64,
-    /// Sum of their received packets.
+    /// Sum of the packets that these streams received.
     pub packets_received: u64,
-    /// Sum of their lost packets.
+    /// Sum of the packets that these streams lost.
     pub packets_lost: u64,
 }
 
@@ -81,7 +81,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts streams.
+    /// Counts streams in groups.
     pub fn of<S: Borrow<Stream>>(by: By, streams: impl IntoIterator<Item = S>) -> Self {
         let mut counter = Counter::new(by);
         for stream in streams {
@@ -91,7 +91,7 @@ impl Summary {
     }
 }
 
-/// Builds a [`Summary`] stream by stream.
+/// Builds a [`Summary`]; streams are added one by one.
 pub(crate) struct Counter {
     by: By,
     all: Group,

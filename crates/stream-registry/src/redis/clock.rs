@@ -9,12 +9,15 @@ use super::{fault, reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Timestamp;
 
-/// How long a reading stays fresh. Quartz clocks drift by microseconds in that time.
+/// How long a reading of the server's clock stays fresh. In this time, two clocks drift apart by a few milliseconds at
+/// most.
 const FRESH_FOR: Duration = Duration::from_secs(60);
-/// Difference between monotonic and wall clock that indicates a suspended machine or a stepped clock.
+/// Maximum difference between the elapsed times on the monotonic clock and on the wall clock. A larger difference means
+/// that the machine was suspended or a clock was adjusted.
 const JUMP: Duration = Duration::from_secs(1);
 
-/// One reading of the server's `TIME`. The estimate lags behind the server by at most the reading's round trip.
+/// One reading of the server's clock with `TIME`. Estimates from this reading lag behind the server's clock by at most
+/// one round trip.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     server_nanos: i128,
@@ -22,8 +25,8 @@ struct Reading {
     at_wall: SystemTime,
 }
 
-/// Estimates the server's time without a round trip. Has no reading if the user lacks the permission for `TIME`. A
-/// user who only reads does not need it.
+/// Estimates the server's time without a round trip. There is no reading if the Redis user lacks the permission for
+/// `TIME`. Only writes need this permission.
 #[derive(Debug)]
 pub(super) struct StoreClock(Mutex<Option<Reading>>);
 
@@ -52,7 +55,7 @@ impl StoreClock {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether the clock should be read again, and whether the present reading may be used until then.
+    /// Returns how usable the current reading is. An old reading is still usable, but should be replaced.
     pub(super) fn staleness(&self) -> Staleness {
         let Some(reading) = self.read() else { return Staleness::Unusable };
         let passed = reading.at.elapsed();
@@ -66,7 +69,7 @@ impl StoreClock {
         }
     }
 
-    /// Marks the present reading as fresh, so that only one task reads the clock again.
+    /// Marks the current reading as fresh, so that only one task reads the clock again.
     pub(super) fn begin_renewal(&self) {
         let mut reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(reading) = reading.as_mut() else { return };
@@ -77,7 +80,7 @@ impl StoreClock {
         }
     }
 
-    /// Replaces the reading with the reply to a later `TIME`.
+    /// Replaces the reading with the reply to a newer `TIME` command.
     pub(super) fn renew(&self, answer: redis::Value) -> Result<()> {
         let reading = Self::parse(answer)?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
@@ -85,7 +88,7 @@ impl StoreClock {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        // Callers refresh the clock first; without a reading, local time is used.
+        // Callers refresh the reading first. If there is no reading, the local time is used.
         let Some(reading) = self.read() else { return Timestamp::now() };
         let passed = i128::try_from(reading.at.elapsed().as_nanos()).unwrap_or(0);
         Timestamp::from_unix_nanos(reading.server_nanos + passed)

@@ -1,7 +1,7 @@
 //! Coalesces concurrent single calls into few round trips, without waiting for more calls to arrive.
 //!
-//! A call that arrives while nothing is in flight is sent at once, in the caller's own task. Calls that arrive while
-//! others are in flight are sent together in the next batch. Most of the cost of a small call is its round trip.
+//! If no call is in flight, a new call is sent at once, in the caller's own task. Otherwise, new calls wait and are
+//! sent together in the next batch. Batches are cheaper, because most of the cost of a small call is its round trip.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,11 @@ use crate::stream::StreamId;
 
 /// Maximum number of calls in a batch. A larger batch would block the server noticeably.
 const MAX_BATCH: usize = 128;
-/// Maximum number of batches in flight. While the server works on one, the client prepares the other.
+/// Maximum number of batches in flight. With two, the client prepares one batch while the server processes the other.
 const MAX_IN_FLIGHT: usize = 2;
 
-/// If a batch fails after this time, the calls that queued behind it fail too, instead of waiting for another timeout.
+/// Time after which a failed batch counts as slow. The calls that are queued behind a slow batch fail too, instead of
+/// waiting for another timeout.
 const SLOW_FAILURE: Duration = Duration::from_millis(100);
 
 /// A kind of call that can be coalesced.
@@ -29,7 +30,7 @@ pub(super) trait Job: Send + Sync + 'static {
     type Item: Send + Sync + 'static;
     type Answer: Send + 'static;
 
-    /// Returns the key of an item, if the job allows only one item per key in a batch.
+    /// Returns the key of an item if a batch may contain only one item per key. Otherwise, returns `None`.
     fn key(item: &Self::Item) -> Option<&StreamId>;
 
     /// Sends all items in one round trip and returns one answer per item, in order.
@@ -42,12 +43,12 @@ type Call<J> = (<J as Job>::Item, oneshot::Sender<Result<<J as Job>::Answer>>);
 struct Queue<J: Job> {
     waiting: VecDeque<Call<J>>,
     in_flight: usize,
-    /// Whether a direct call is in progress. Batches do not wait for it, because its future may remain unpolled for a
-    /// long time.
+    /// Whether a call is in progress in its caller's task. Batches do not wait for this call, because its future may
+    /// not be polled for a long time.
     direct: bool,
 }
 
-/// One of the batches that may be in flight. Released when its task ends for any reason.
+/// A slot for one batch in flight. The slot is released when the task of the batch ends for any reason.
 struct Slot<J: Job> {
     coalescer: Arc<Coalescer<J>>,
     held: bool,
@@ -85,7 +86,7 @@ impl<J: Job> Coalescer<J> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one call. A call whose future is dropped before it was sent is never sent.
+    /// Makes one call. If the future is dropped before the call is sent, the call is never sent.
     pub(super) async fn call(self: &Arc<Self>, item: J::Item) -> Result<J::Answer> {
         let item = match self.begin_direct() {
             Some(_direct) => {
@@ -105,10 +106,11 @@ impl<J: Job> Coalescer<J> {
         };
         if start {
             // The batch runs in its own task, so that dropping one caller's future does not cancel other calls. The
-            // slot is created here, because a runtime that shuts down may never poll the task.
+            // slot is created outside the task, so that the slot is released even if the runtime shuts down and never
+            // polls the task.
             tokio::spawn(Self::work(Slot { coalescer: Arc::clone(self), held: true }));
         }
-        // The task always answers within its own timeout, so this wait needs no timeout.
+        // The task answers within its own timeout, so waiting for the answer needs no timeout.
         answer.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Unavailable, "the runtime shut down before Redis answered")
                 .with_may_have_applied(true))
@@ -132,7 +134,7 @@ impl<J: Job> Coalescer<J> {
                 while batch.len() < MAX_BATCH
                     && let Some(call) = queue.waiting.pop_front()
                 {
-                    // The caller has dropped its future.
+                    // Skips a call whose caller has dropped its future.
                     if call.1.is_closed() {
                         continue;
                     }
@@ -147,7 +149,7 @@ impl<J: Job> Coalescer<J> {
                     queue.waiting = postponed;
                 }
                 if batch.is_empty() {
-                    // The slot is released under the same lock, so that the next call starts a new task.
+                    // The slot is released while the queue is locked, so that the next call starts a new task.
                     queue.in_flight -= 1;
                     slot.held = false;
                     return;
@@ -161,19 +163,20 @@ impl<J: Job> Coalescer<J> {
                 slot.coalescer.fail_waiting();
             }
             for (sender, answer) in senders.into_iter().zip(answers) {
-                // The receiver may have been dropped.
+                // Sending fails if the caller has dropped its future.
                 let _ = sender.send(answer);
             }
-            // While the other batch is in flight, callers that have just received an answer may call again and join
-            // the next batch. This makes batches larger, which costs less, and delays no caller.
+            // Callers that have just received an answer often call again. While the other batch is in flight, this task
+            // yields, so that the new calls join the next batch. Larger batches cost less, and the yield delays no
+            // caller.
             if slot.coalescer.queue().in_flight > 1 {
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    /// Fails all queued calls. They have already waited as long as the failed batch. Sending them would double their
-    /// wait.
+    /// Fails all queued calls. These calls have already waited as long as the failed batch, and sending them could
+    /// double their wait.
     fn fail_waiting(&self) {
         let waiting = std::mem::take(&mut self.queue().waiting);
         for (_, sender) in waiting {

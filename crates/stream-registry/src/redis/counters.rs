@@ -1,4 +1,4 @@
-//! Counters of unreadable and pruned index entries.
+//! Counters of unreadable records and of removed index entries.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,15 +9,17 @@ pub(super) struct Counters {
     prune_failures: AtomicU64,
 }
 
-/// Counters of a Redis store since it was opened.
+/// Counters of a Redis store, starting when the store is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisCounters {
-    /// Records that lists skipped because they cannot be decoded. Each list counts them again.
+    /// Number of records that lists skipped because the records cannot be decoded. Each list counts such a record
+    /// again.
     pub unreadable: u64,
-    /// Ids that were removed from the index because they had no record.
+    /// Number of ids that were removed from the index because they had no record.
     pub pruned: u64,
-    /// Failed attempts to remove such ids, for example because the user lacks a permission or the server is a replica.
+    /// Number of failed attempts to remove ids without a record from the index. An attempt fails, for example, if the
+    /// user lacks a permission or the server is a replica.
     pub prune_failures: u64,
 }
 

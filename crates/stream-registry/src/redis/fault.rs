@@ -4,34 +4,34 @@ use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 
 use crate::error::{Error, ErrorKind};
 
-/// Whether a call can change data; decides `may_have_applied`.
+/// The effect of a call on the stored data. It decides the flag `may_have_applied` of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Changes nothing.
+    /// The call only reads.
     Read,
-    /// Changes data on behalf of a caller.
+    /// The call changes data on behalf of a caller.
     Write,
-    /// Changes data in the background. A replica may reject it, which is no reason to reconnect.
+    /// The call changes data in the background. If a replica rejects the call, the client does not reconnect.
     Housekeeping,
 }
 
 /// Returns whether the connection must be replaced after this error.
 pub(super) fn breaks_connection(error: &RedisError, effect: Effect) -> bool {
-    // A server that replies with one of these codes may no longer be the primary, so the next call resolves the
+    // After one of these replies, the server may no longer be the primary. The next call reconnects and resolves the
     // address again.
     error.is_io_error()
         || error.is_unrecoverable_error()
         || effect != Effect::Housekeeping && matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"))
 }
 
-/// Returns whether the reply was lost, so that the command may have run. A truncated reply counts as lost.
+/// Returns whether the reply was lost. The command may have run. A truncated reply counts as lost.
 pub(super) fn is_lost(error: &RedisError) -> bool {
     error.is_io_error() || error.kind() == RedisKind::Parse
 }
 
-/// Returns whether the host name did not resolve, in which case nothing was sent.
+/// Returns whether the host name could not be resolved. In this case, nothing was sent.
 fn is_unknown_host(error: &RedisError) -> bool {
-    // The standard library has no error kind for this case, so its message is matched.
+    // The standard library has no error kind for this case, so the error message is searched.
     error.is_io_error() && error.to_string().contains("failed to lookup address")
 }
 
@@ -45,20 +45,21 @@ pub(super) fn is_wrong_type(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE")
 }
 
-/// Returns whether the server rejects the command as unknown, for example because it was renamed.
+/// Returns whether the server does not know the command, for example because the command was renamed.
 pub(super) fn is_unknown_command(error: &RedisError) -> bool {
     error.detail().is_some_and(|detail| detail.contains("unknown command"))
 }
 
-/// Returns whether the server rejected the command because it reached `maxmemory`.
+/// Returns whether the server rejected the command because its memory limit, `maxmemory`, is reached.
 pub(super) fn is_out_of_memory(error: &RedisError) -> bool {
     error.code() == Some("OOM")
 }
 
-/// Returns whether the user lacks a permission.
+/// Returns whether the Redis user lacks a permission.
 pub(super) fn is_no_permission(error: &RedisError) -> bool {
-    // Some rejections have no `NOPERM` code, so their message is matched: Redis 7.0 sends no code if it rejects a
-    // command inside a script or a pattern of SORT, and the client replaces the code while it connects.
+    // Some rejections do not have the code `NOPERM`, so the message is searched too. Redis 7.0 sends no code if it
+    // rejects a command inside a script or a pattern of SORT. The Redis client replaces the code of an error that
+    // occurs while it connects.
     const PHRASES: [&str; 5] = [
         "NOPERM",
         "No permissions",
@@ -70,13 +71,13 @@ pub(super) fn is_no_permission(error: &RedisError) -> bool {
         || error.detail().is_some_and(|detail| PHRASES.iter().any(|phrase| detail.contains(phrase)))
 }
 
-/// Translates an error of the Redis client. `writing` states whether the command could have changed data.
+/// Translates an error of the Redis client. `writing` is true if the command can change data.
 pub(super) fn translate(error: RedisError, writing: bool) -> Error {
     let detail = error.detail().unwrap_or_default().to_owned();
     let code = error.code().unwrap_or_default().to_owned();
     if is_unknown_command(&error) {
-        // The server's message repeats the arguments, which may include a password. So neither the message nor the
-        // source error is kept.
+        // The server's message repeats the arguments, which may include a password. So the new error contains neither
+        // the message nor the source error.
         return Error::new(
             ErrorKind::Unsupported,
             "the server lacks a required command; use Redis 7.0 or Valkey 7.2, with no command renamed",
@@ -89,7 +90,9 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
         "NOAUTH" | "WRONGPASS" => {
             (ErrorKind::Unauthenticated, "Redis rejected the user name or password; check the store URL".to_owned())
         }
-        "OOM" => (ErrorKind::Unavailable, "Redis is out of memory (maxmemory); raise it or remove keys".to_owned()),
+        "OOM" => {
+            (ErrorKind::Unavailable, "Redis is out of memory (maxmemory); raise maxmemory or remove keys".to_owned())
+        }
         "READONLY" => {
             (ErrorKind::Unavailable, "this Redis is a read-only replica; connect to the primary to write".to_owned())
         }
@@ -117,9 +120,10 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
         _ if is_lost(&error) || error.is_connection_dropped() => {
             (ErrorKind::Unavailable, "the connection to Redis was lost; try again".to_owned())
         }
-        _ if detail.contains("max number of clients") => {
-            (ErrorKind::Unavailable, "Redis has reached maxclients; raise it or close other connections".to_owned())
-        }
+        _ if detail.contains("max number of clients") => (
+            ErrorKind::Unavailable,
+            "Redis has reached maxclients; raise maxclients or close other connections".to_owned(),
+        ),
         _ => (ErrorKind::Internal, format!("Redis replied with an error: {code} {detail}")),
     };
     let lost = is_lost(&error) && !error.is_connection_refusal() && !is_unknown_host(&error);
@@ -128,8 +132,8 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
     Error::new(kind, message).with_may_have_applied(writing && lost).with_store_reply(is_reply).with_source(error)
 }
 
-/// Returns the error for a call that got no reply in time. It is marked as not applied; a caller that writes changes
-/// this with `with_may_have_applied`.
+/// Returns the error for a call that got no reply in time. The error says that the call was not applied. After a write,
+/// the caller must correct this with `with_may_have_applied`.
 pub(super) fn no_reply() -> Error {
     Error::new(ErrorKind::Timeout, "Redis did not answer in time").with_may_have_applied(false)
 }

@@ -2,8 +2,9 @@
 
 use crate::stream::{OperationId, StreamId};
 
-/// First character of the suffix of every auxiliary key. Neither stream ids nor prefixes contain control characters,
-/// so no record has such a key. A permission for `<prefix>*` covers these keys too.
+/// The control character that follows the prefix in every auxiliary key. Stream ids and prefixes contain no control
+/// characters, so an auxiliary key is never the key of a record. A Redis permission for `<prefix>*` also covers the
+/// auxiliary keys.
 const AUXILIARY: char = '\u{1f}';
 
 /// Builds the key names for one prefix.
@@ -22,7 +23,7 @@ impl Keys {
         &self.prefix
     }
 
-    /// Returns the key of the index, the set of active ids.
+    /// Returns the key of the index, which is the set of active stream ids.
     pub(super) fn index(&self) -> &str {
         &self.index
     }
@@ -35,12 +36,13 @@ impl Keys {
         key
     }
 
-    /// Returns the key of the record of an index member, which can be any bytes.
+    /// Returns the key of the record of an index member. A member can be any byte string.
     pub(super) fn record_bytes(&self, member: &[u8]) -> Vec<u8> {
         [self.prefix.as_bytes(), member].concat()
     }
 
-    /// Returns the key of the stored answer to an operation, which is kept for 60 s in case the call is sent again.
+    /// Returns the key of the stored answer to an operation. The answer is kept for 60 s in case the call is sent
+    /// again.
     pub(super) fn operation(&self, operation: &OperationId) -> String {
         format!("{}{AUXILIARY}op:{operation}", self.prefix)
     }
@@ -50,28 +52,29 @@ impl Keys {
         format!("{}{AUXILIARY}feed", self.prefix)
     }
 
-    /// Returns the key of the feed metadata, a hash that also holds the state of the sweeps.
+    /// Returns the key of the feed metadata, a hash. The hash also holds the state of the sweep for expired streams.
     pub(super) fn feed_metadata(&self) -> String {
         format!("{}{AUXILIARY}facts", self.prefix)
     }
 
-    /// Returns the key of the schedule, a sorted set of ids by the time when the sweep checks them next.
+    /// Returns the key of the sweep's schedule, a sorted set of stream ids. The score of an id is the time of its next
+    /// check.
     pub(super) fn due(&self) -> String {
         format!("{}{AUXILIARY}due", self.prefix)
     }
 
-    /// Returns the key of the copy of a record that expires soon. The argument is an index member, which can be any
-    /// bytes.
+    /// Returns the key of the copy that the sweep makes of a record before the record expires. The argument is a member
+    /// of the index, which can be any byte string.
     pub(super) fn copy_bytes(&self, member: &[u8]) -> Vec<u8> {
         [self.prefix.as_bytes(), "\u{1f}last:".as_bytes(), member].concat()
     }
 
-    /// Like [`copy_bytes`](Self::copy_bytes), for a stream id.
+    /// Like [`copy_bytes`](Self::copy_bytes), but takes a stream id.
     pub(super) fn copy(&self, id: &StreamId) -> String {
         format!("{}{AUXILIARY}last:{id}", self.prefix)
     }
 
-    /// Returns the key of a stream's tombstone, which is kept longer than the time to live.
+    /// Returns the key of a stream's tombstone. A tombstone is kept longer than the time to live of a stream.
     pub(super) fn tombstone(&self, id: &StreamId) -> String {
         format!("{}{AUXILIARY}end:{id}", self.prefix)
     }

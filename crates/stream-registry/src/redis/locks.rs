@@ -1,4 +1,4 @@
-//! Striped locks for read-modify-write updates of one record.
+//! Striped locks for read-modify-write updates of records.
 
 use std::hash::BuildHasher as _;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::stream::StreamId;
 /// Maximum wait for a lock.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Serialises the updates of one record within this process. Without this, many tasks that update one record would
-/// use up their attempts, because each success makes the others fail. Other processes rarely collide.
+/// Serialises the updates of one record within this process. Without the lock, each successful update would make the
+/// concurrent updates fail, and some tasks would use up their attempts. Conflicts with other processes are rare.
 pub(super) struct KeyLocks {
     hasher: std::hash::RandomState,
     stripes: [Mutex<()>; 64],
@@ -24,8 +24,8 @@ impl Default for KeyLocks {
 }
 
 impl KeyLocks {
-    /// Locks a stream's stripe. Returns `None` after a timeout, because the future that holds the lock may remain
-    /// unpolled. An update without the lock is slower but still correct.
+    /// Locks the stripe of a stream. Returns `None` after a timeout, because the future that holds the lock may not be
+    /// polled for a long time. An update without the lock is slower but still correct.
     pub(super) async fn lock(&self, id: &StreamId) -> Option<MutexGuard<'_, ()>> {
         let stripe = &self.stripes[usize::try_from(self.hasher.hash_one(id) % 64).unwrap_or(0)];
         tokio::time::timeout(LOCK_TIMEOUT, stripe.lock()).await.ok()

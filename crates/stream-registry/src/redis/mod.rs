@@ -1,4 +1,5 @@
-//! The Redis store. Its key names are fixed and shared with programs in other languages; every change is one script.
+//! The Redis store. Its key names are fixed, because programs in other languages use the same keys. Every change runs
+//! as one script.
 
 mod clock;
 mod coalesce;
@@ -35,11 +36,11 @@ use crate::registry::{
 use crate::stream::{Cursor, Stream, StreamId};
 use crate::watch::{Watch, WatchFrom};
 
-/// A registry in Redis ≥ 7.0 or Valkey ≥ 7.2, shared by all programs that use its keys.
+/// A registry in Redis ≥ 7.0 or Valkey ≥ 7.2. All programs that use the same keys share the registry.
 ///
-/// Two connections serve all callers: one for single streams, on which concurrent calls are coalesced into
-/// batches, and one for lists. Both reconnect after a failure. A call made while the server is down fails with
-/// `Unavailable` within two seconds.
+/// All callers share two connections. One connection serves calls about single streams, and coalesces concurrent calls
+/// into batches. The other connection serves lists. Both connections reconnect after a failure. While the server is
+/// down, calls fail with `Unavailable` within two seconds.
 ///
 /// ```no_run
 /// # async fn example() -> stream_registry::Result<()> {
@@ -57,12 +58,13 @@ pub struct RedisRegistry {
 }
 
 impl RedisRegistry {
-    /// Connects and checks the server's version.
+    /// Connects to the server and checks its version.
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if an option is out of range, `Unavailable` or `Timeout` if no server answers, `Denied`
-    /// if the server rejects the user name or password, and `Unsupported` if the server is too old.
+    /// Returns `InvalidArgument` if an option is out of range. Returns `Unavailable` or `Timeout` if no server answers.
+    /// Returns `Unauthenticated` if the server rejects the user name or password. Returns `Unsupported` if the server
+    /// is too old.
     pub async fn connect(options: RedisOptions) -> Result<Self> {
         let named = |error: Error| error.with_operation(Operation::Connect);
         let store = Arc::new(Store::new(options.checked().map_err(named)?));
@@ -77,7 +79,7 @@ impl RedisRegistry {
         })
     }
 
-    /// Returns counters of unreadable records and pruned index entries since the store was opened.
+    /// Returns the numbers of unreadable records and of removed index entries since the store was opened.
     pub fn counters(&self) -> RedisCounters {
         self.store.counters.read()
     }

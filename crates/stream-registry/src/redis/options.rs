@@ -1,4 +1,4 @@
-//! Options of a Redis store and its URL.
+//! Options of a Redis store, and the parser of its URL.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -45,20 +45,21 @@ pub struct RedisOptions {
     /// The prefix of all keys. It must end with `:`, have at most 256 bytes, and contain no `*`, `{`, `}` or control
     /// characters. Default: `mirror:streams:`.
     pub prefix: String,
-    /// How long a stream lives without a write: 1 s to 30 days. Default: 5 minutes.
+    /// How long a stream stays alive after its last write, from 1 s to 30 days. Default: 5 minutes.
     pub ttl: Duration,
     /// The effect of a write on the remaining time to live of a stream. Default: [`TtlPolicy::Renew`].
     pub ttl_policy: TtlPolicy,
     /// Whether every write is rejected. Default: no.
     ///
-    /// A read-only store writes nothing in the background either, so that a read-only user or a replica suffices.
+    /// A read-only store makes no background writes either. So it works with a Redis user without write permissions,
+    /// and with a replica.
     pub read_only: bool,
     /// Timeout for the reply to a call about one stream. Default: 1 s. A value above 1.9 s is reduced to 1.9 s.
     ///
-    /// Such a call takes at most 1.9 s, including the time to connect.
+    /// In total, a call about one stream takes at most 1.9 s, including the time to connect.
     pub response_timeout: Duration,
-    /// Timeout for a whole list. The list fails earlier if the server stops answering pings. Default: 10 s. A value
-    /// above 1 hour is reduced to 1 hour.
+    /// Timeout for a call that lists streams. The call fails earlier if the server stops answering pings. Default: 10
+    /// s. A value above 1 hour is reduced to 1 hour.
     pub list_timeout: Duration,
 }
 
@@ -94,7 +95,7 @@ impl RedisOptions {
         }
     }
 
-    /// Sets the time to live.
+    /// Sets the time to live of streams.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
@@ -108,7 +109,7 @@ impl RedisOptions {
         self
     }
 
-    /// Rejects every write and disables background writes.
+    /// Makes the store read-only: every write is rejected, and background writes are disabled.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
@@ -129,18 +130,18 @@ impl RedisOptions {
         self
     }
 
-    /// Sets the timeout for a whole list. The list fails earlier if the server stops answering pings.
+    /// Sets the timeout for a call that lists streams. The call fails earlier if the server stops answering pings.
     #[must_use]
     pub fn list_timeout(mut self, timeout: Duration) -> Self {
         self.list_timeout = timeout;
         self
     }
 
-    /// Checks time to live and prefix, and limits the timeouts.
+    /// Checks the time to live and the prefix. Reduces timeouts that are above their limits.
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if the time to live or the prefix is outside its limits.
+    /// Returns `InvalidArgument` if the time to live or the prefix is invalid.
     pub(super) fn checked(mut self) -> Result<Self> {
         check_ttl(self.ttl)?;
         let prefix = &self.prefix;
@@ -163,7 +164,7 @@ impl FromStr for RedisOptions {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // The URL may contain a password, so no message repeats it.
+        // The URL may contain a password, so error messages do not repeat the URL.
         let bad = |why: &str| {
             Error::invalid(format!(
                 "the store URL {why}; expected redis://[user:password@]host[:port][/database] or redis+unix:///path/to/socket"
@@ -210,7 +211,8 @@ impl FromStr for RedisOptions {
                 }
                 "user" if !tcp => options.user = non_empty(value.into_owned()),
                 "pass" if !tcp => options.password = non_empty(value.into_owned()).map(Secret::new),
-                // The name is not repeated, because it may be part of a password that contains ? or &.
+                // The message does not name the parameter, because the name may be part of a password that contains ?
+                // or &.
                 _ => return Err(bad("has an unknown parameter; encode ? and & in a password as %3F and %26")),
             }
         }
@@ -234,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_parse_every_form_of_url() {
+    fn redis_options_parse_every_form_of_url() {
         let full: RedisOptions = "redis://us%40er:p%2Fw@h:1/7".parse().unwrap();
         assert_eq!((full.user.as_deref(), full.password, full.database), (Some("us@er"), Some("p/w".into()), 7));
         assert_eq!(full.address.to_string(), "h:1");
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_urls_are_rejected_without_repeating_the_password() {
+    fn error_for_an_invalid_redis_url_hides_the_password() {
         for url in [
             "redis://:secret@",
             "redis://u:secret@h/x",
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_are_limited() {
+    fn redis_timeouts_are_limited() {
         let options: RedisOptions = "redis://h".parse().unwrap();
         let options = options.response_timeout(Duration::MAX).list_timeout(Duration::MAX).checked().unwrap();
         assert_eq!((options.response_timeout, options.list_timeout), (CALL_TIMEOUT, MAX_LIST_TIMEOUT));

@@ -9,7 +9,7 @@ pub(super) fn decode(id: &StreamId, json: &[u8]) -> Result<Stream> {
     Ok(Stream::from_stored(id, json)?)
 }
 
-/// Returns the placeholder for the last record of an ended stream if that record cannot be decoded.
+/// Returns a placeholder for the last record of an ended stream. It is used if the last record cannot be decoded.
 pub(super) fn placeholder(id: &StreamId) -> Stream {
     let mut stream = Stream::new(id.clone(), StreamType::stored(""), "");
     (stream.created_at, stream.last_heartbeat) = (Timestamp::ZERO, Timestamp::ZERO);

@@ -1,10 +1,10 @@
-//! Parsing of replies.
+//! Parsing of replies from Redis.
 
 use redis::{RedisError, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Turns an error reply into an error. Errors inside an array, as in the reply to `EXEC`, are left to the caller.
+/// Converts an error reply to an error. Callers must check for errors inside an array, such as the reply to `EXEC`.
 pub(super) fn checked(value: Value) -> Result<Value, RedisError> {
     match value {
         Value::ServerError(error) => Err(error.into()),
@@ -12,7 +12,7 @@ pub(super) fn checked(value: Value) -> Result<Value, RedisError> {
     }
 }
 
-/// Returns the error for a reply of a type that the command never returns.
+/// Returns the error for a reply of an unexpected type.
 pub(super) fn unexpected(value: &Value) -> Error {
     let shape = match value {
         Value::Nil => "nil",
@@ -42,7 +42,7 @@ pub(super) fn number(value: &Value) -> Result<i64> {
     }
 }
 
-/// Returns a string as bytes, or `None` for nil.
+/// Returns a string reply as bytes, or `None` for nil.
 pub(super) fn optional_bytes(value: Value) -> Result<Option<Vec<u8>>> {
     match value {
         Value::BulkString(bytes) => Ok(Some(bytes)),
@@ -53,12 +53,13 @@ pub(super) fn optional_bytes(value: Value) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Returns a string as bytes; nil is an error.
+/// Returns a string reply as bytes. Returns an error for nil.
 pub(super) fn bytes(value: Value) -> Result<Vec<u8>> {
     optional_bytes(value)?.ok_or_else(|| unexpected(&Value::Nil))
 }
 
-/// Returns a field of a reply that consists of names and values: a map in RESP3, a flat array in RESP2.
+/// Returns the value of a named field in a reply. The reply is a map in RESP3, and a flat array of names and values in
+/// RESP2.
 pub(super) fn field(value: &Value, name: &str) -> Option<String> {
     let is_name = |value: &Value| {
         matches!(value, Value::BulkString(bytes) if bytes == name.as_bytes())

@@ -1,4 +1,5 @@
-//! Lua scripts: assembled once, called by SHA-1, and sent in full if the server does not have them.
+//! Lua scripts. Each script is assembled once and called by its SHA-1. If the server does not have the script, the
+//! client sends its source.
 
 use redis::{Cmd, RedisError, Value};
 
@@ -7,14 +8,14 @@ use super::connect::connection::Request;
 use super::fault::{self, Effect};
 use crate::error::Result;
 
-/// A script with the shared fragments that it uses.
+/// A Lua script, including the shared fragments that it uses.
 pub(super) struct Script {
     name: &'static str,
     source: String,
     sha1: String,
 }
 
-/// The shared fragments. A line `-- @use NAME` in a script is replaced by the fragment.
+/// Fragments of Lua code that scripts share. In a script, the line `-- @use NAME` is replaced with the fragment `NAME`.
 const FRAGMENTS: [(&str, &str); 7] = [
     ("record", include_str!("lua/record.lua")),
     ("permissions", include_str!("lua/permissions.lua")),
@@ -64,7 +65,7 @@ impl Script {
     }
 }
 
-/// A script with its keys and arguments.
+/// A call of a script, with its keys and arguments.
 pub(super) struct ScriptCall<'a> {
     script: &'a Script,
     keys: usize,
@@ -87,10 +88,12 @@ impl ScriptCall<'_> {
         })
     }
 
-    /// Runs the script. The inner error is the server's own.
+    /// Runs the script. The outer error is a timeout or a connection failure. The inner error is any other error of the
+    /// Redis client.
     async fn try_run(&self, link: &Link, effect: Effect) -> Result<Result<Value, RedisError>> {
         match link.command(&self.command, effect).await? {
-            // A restart, a failover or SCRIPT FLUSH removed the script. It did not run, so it may be sent again.
+            // The server does not have the script, for example after a restart. The script did not run, so it can be
+            // sent again.
             Err(error) if fault::is_no_script(&error) => link.command(&self.in_full(), effect).await,
             answer => Ok(answer),
         }
@@ -104,11 +107,11 @@ impl ScriptCall<'_> {
         }
     }
 
-    /// Returns the same call with the script's source, which the server then caches.
+    /// Returns the same call with the full source of the script. The server then caches the script.
     fn in_full(&self) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(&self.script.source).arg(self.keys);
-        // The first three arguments are EVALSHA, the SHA-1 and the number of keys.
+        // Skips the first three arguments: `EVALSHA`, the SHA-1 and the number of keys.
         for argument in self.command.args_iter().skip(3) {
             if let redis::Arg::Simple(bytes) = argument {
                 command.arg(bytes);

@@ -1,4 +1,4 @@
-//! State that all operations of a store share.
+//! State that all operations of a Redis store share.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
@@ -20,9 +20,10 @@ pub(super) struct Store {
     pub(super) keys: Keys,
     /// Connection for calls about single streams.
     pub(super) link: Arc<Link>,
-    /// Connection for lists, so that small calls do not queue behind large replies.
+    /// Connection for lists. It is separate, so that small calls do not queue behind large replies.
     pub(super) bulk: Arc<Link>,
-    /// Number of the cheapest list strategy that the server has not rejected; see `ops/list.rs`.
+    /// The cheapest list strategy that the server has not rejected. The strategies and their numbers are in
+    /// `ops/list.rs`.
     pub(super) list_strategy: AtomicU8,
     pub(super) locks: KeyLocks,
     pub(super) counters: Counters,
@@ -45,7 +46,7 @@ impl Store {
         millis(self.options.ttl)
     }
 
-    /// Returns the TTL policy as the scripts expect it.
+    /// Returns the TTL policy as an argument for the scripts.
     pub(super) fn ttl_policy(&self) -> &'static str {
         match self.options.ttl_policy {
             TtlPolicy::Renew => "renew",
@@ -57,7 +58,8 @@ impl Store {
         millis(tombstone_ttl(self.options.ttl))
     }
 
-    /// Returns the remaining time to live, in milliseconds, below which the sweep copies a record.
+    /// Returns a threshold in milliseconds. The sweep copies a record when its remaining time to live is at most this
+    /// long.
     pub(super) fn margin_ms(&self) -> u64 {
         self.ttl_ms() / 5
     }
@@ -71,7 +73,7 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Applies `CALL_TIMEOUT` to a call of several steps.
+/// Runs a call of several steps. The whole call times out after `CALL_TIMEOUT`.
 pub(super) async fn within<T>(effect: Effect, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
     tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Timeout, "Redis did not answer in time")

@@ -1,11 +1,11 @@
-//! Cursors of stores that number their positions.
+//! Cursors of `list_page`, for stores that number the positions of their streams.
 //!
 //! A cursor is a letter for the kind of store, followed by the position as 16 hexadecimal digits.
 
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::stream::Cursor;
 
-/// Creates the cursor for a position in a kind of store.
+/// Creates the cursor for a position in a store of this kind.
 pub(crate) fn make(kind: char, position: u64) -> Result<Cursor> {
     Ok(format!("{kind}{position:016x}").parse()?)
 }
@@ -18,8 +18,8 @@ pub(crate) fn make(kind: char, position: u64) -> Result<Cursor> {
 pub(crate) fn read(kind: char, cursor: &Cursor) -> Result<u64> {
     let position = || {
         let position = u64::from_str_radix(cursor.as_str().strip_prefix(kind)?, 16).ok()?;
-        // `from_str_radix` accepts several spellings of a number. Comparing with the cursor that `make` creates
-        // rejects all but one.
+        // `from_str_radix` accepts several spellings of one number, e.g. with a sign. The comparison rejects each
+        // cursor that `make` would spell differently.
         (make(kind, position).ok()? == *cursor).then_some(position)
     };
     position().ok_or_else(|| {
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursor_is_rejected_by_another_kind_of_store() {
+    fn page_cursor_is_rejected_by_another_kind_of_store() {
         for position in [0, 1, u64::MAX] {
             let cursor = make('m', position).unwrap();
             assert_eq!(read('m', &cursor).unwrap(), position);

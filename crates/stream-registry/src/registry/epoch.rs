@@ -5,19 +5,21 @@
 
 use crate::stream::{Epoch, Timestamp};
 
-/// Maximum number of bytes that a new epoch copies from an epoch of another program.
+/// Maximum number of bytes that a new epoch copies from an epoch that another program generated.
 const MAX_COPIED_BYTES: usize = 100;
 
 /// Returns the content of a tombstone for a stream that was not leased: the time at which it ended.
 ///
-/// It is greater than every earlier epoch and less than every later one.
+/// The content is greater than every earlier epoch and less than every later epoch, in byte order.
 pub(crate) fn timestamp(now: Timestamp) -> String {
     format!("{:016x}-", micros(now))
 }
 
-/// Returns the content of the tombstone for a stream that ends: its epoch, or a [`timestamp`] if it was not leased.
+/// Returns the content of the tombstone for a stream that ends: the epoch of the stream, or a [`timestamp`] if the
+/// stream was not leased.
 ///
-/// The content never decreases. Otherwise a clock that goes back would admit a holder that was rejected before.
+/// The content of a tombstone never decreases. Otherwise, after the clock goes back, the store could accept a
+/// holder that it rejected before.
 ///
 /// `redis/lua/tombstones.lua` implements the same rule.
 pub(crate) fn tombstone(epoch: Option<&Epoch>, now: Timestamp, previous: Option<&str>) -> String {
@@ -25,22 +27,24 @@ pub(crate) fn tombstone(epoch: Option<&Epoch>, now: Timestamp, previous: Option<
     match previous {
         None => tombstone,
         Some(previous) if previous < tombstone.as_str() => tombstone,
-        // The record has no epoch, but was registered after the previous tombstone. So the new tombstone must sort after it.
+        // The stream has no epoch, but was registered after the previous tombstone was written. So the new
+        // tombstone must be greater than the previous one.
         Some(previous) if epoch.is_none() && !previous.ends_with('~') => format!("{previous}~"),
         Some(previous) => previous.to_owned(),
     }
 }
 
-/// Generates an epoch that is greater, in byte order, than all previous ones.
+/// Generates an epoch that is greater, in byte order, than all previous epochs and tombstones.
 ///
-/// Its form is `0006…` (the store's time in microseconds, 16 hexadecimal digits), `-`, and 16 random digits.
+/// The form is `<time>-<random>`: the store's time in microseconds as 16 hexadecimal digits, a hyphen, and 16
+/// random hexadecimal digits.
 pub(crate) fn next<'a>(now: Timestamp, previous: impl IntoIterator<Item = &'a str>) -> Epoch {
     let new = at(micros(now));
     let string = match previous.into_iter().max() {
         Some(greatest) if greatest >= new.as_str() => greater_than(greatest),
         _ => new,
     };
-    // The string consists of hexadecimal digits and characters of a valid epoch.
+    // The string consists of hexadecimal digits and characters of a valid epoch, so it is a valid epoch.
     string.parse().unwrap_or_else(|_| unreachable!("{string:?} is an epoch"))
 }
 
@@ -57,10 +61,10 @@ fn greater_than(greatest: &str) -> String {
     }
 }
 
-/// Generates an epoch that is greater than one in the form of another program.
+/// Generates an epoch that is greater than an epoch in a form that another program chose.
 ///
-/// It increments the last byte that can be incremented and appends a random suffix. A suffix that was appended before is
-/// replaced, so epochs do not grow.
+/// The new epoch is a copy in which the last byte below `~` is incremented, followed by a random suffix. The suffix
+/// replaces an earlier random suffix, so that epochs do not become longer.
 fn greater_than_foreign(greatest: &str) -> String {
     let suffix = format!("-{:016x}", fastrand::u64(..));
     let copied = &greatest.as_bytes()[..greatest.len().min(MAX_COPIED_BYTES)];
@@ -88,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn later_epoch_is_greater_when_the_clock_goes_back() {
+    fn later_epoch_is_greater_even_when_the_clock_goes_back() {
         let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
         let later = Timestamp::from_unix_nanos(1_800_000_000_000_001_000);
         let first = next(now, []);
@@ -111,18 +115,18 @@ mod tests {
         assert_eq!(tombstone(Some(&epoch), now, Some(epoch.as_str())), epoch.as_str());
         let later = tombstone(None, Timestamp::from_unix_nanos(1_800_000_000_000_001_000), Some(epoch.as_str()));
         assert!(later.as_str() > epoch.as_str() && later.ends_with('-'), "{later}");
-        // In the same microsecond, and after the clock went back.
+        // First the clock stands still, then it has gone back.
         for now in [now, Timestamp::ZERO] {
             let above = tombstone(None, now, Some(epoch.as_str()));
             assert!(above.as_str() > epoch.as_str(), "{above}");
-            assert_eq!(tombstone(None, now, Some(&above)), above, "epochs do not grow");
+            assert_eq!(tombstone(None, now, Some(&above)), above, "the epoch of a tombstone stays the same");
             assert!(next(now, [above.as_str()]).as_str() > above.as_str());
             assert_eq!(tombstone(Some(&epoch), now, Some(&above)), above);
         }
     }
 
     #[test]
-    fn new_epoch_is_greater_than_foreign_epoch() {
+    fn new_epoch_is_greater_than_that_of_another_program() {
         let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
         let (long, hyphens) = ("f".repeat(128), "-".repeat(128));
         let others = ["zzz", "~", "1", "~-0123456789abcdef", "ffffffffffffffff-ffffffffffffffff", "FFFFFFFFFFFFFFFF"];
@@ -134,6 +138,6 @@ mod tests {
                 before = new.to_string();
             }
         }
-        assert!(next(now, ["zzz"]).as_str().len() <= 20, "epochs do not grow");
+        assert!(next(now, ["zzz"]).as_str().len() <= 20, "the new epoch is too long");
     }
 }

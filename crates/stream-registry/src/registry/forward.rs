@@ -1,4 +1,4 @@
-//! Generates methods of wrappers: [`forward_registry!`](crate::forward_registry).
+//! The macro [`forward_registry!`](crate::forward_registry), which generates methods of wrappers.
 
 use std::sync::Arc;
 
@@ -8,17 +8,18 @@ use super::Registry;
 ///
 /// There are two forms:
 ///
-/// * `forward_registry!(|this| this.inner => get, ping, …);` forwards the methods to the registry in the expression, in which
-///   `this` is the wrapper. A method returns the future of the inner registry, so that forwarding allocates nothing.
-/// * `forward_registry!(provided => find, conveniences);` implements the methods as the trait does: they call the
-///   wrapper's own required methods. Use it if the wrapper changes a method that the provided one calls.
+/// * `forward_registry!(|this| this.inner => get, ping, …);` forwards the methods to an inner registry. `this` is
+///   the wrapper, and the expression `this.inner` returns the inner registry. A forwarded method returns the future
+///   of the inner registry, without an allocation.
+/// * `forward_registry!(provided => find, conveniences);` uses the implementations that the trait provides. These
+///   call the wrapper's own required methods. Use this form if the wrapper changes one of those required methods.
 ///
-/// Two names stand for groups of methods. `all` is every method; only the first form accepts it. `conveniences` is the
-/// last group of the trait: `register`, `unregister`, `delete`, `list`, `write_one`, `update_heartbeat`,
-/// `update_status`, `update_stats`, `patch` and `update`.
+/// Two names stand for groups of methods. `all` stands for every method and is accepted only by the first form.
+/// `conveniences` stands for the last group of the trait: `register`, `unregister`, `delete`, `list`, `write_one`,
+/// `update_heartbeat`, `update_status`, `update_stats`, `patch` and `update`.
 ///
-/// Methods written by hand and both forms can be in one `impl` block. The attribute
-/// `#[deny(clippy::missing_trait_methods)]` makes Clippy report a method that was forgotten.
+/// One `impl` block can contain both forms and methods written by hand. The attribute
+/// `#[deny(clippy::missing_trait_methods)]` makes Clippy report missing methods.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -49,9 +50,11 @@ macro_rules! forward_registry {
     };
 }
 
-/// The arms of [`forward_registry!`](crate::forward_registry): one per method, then the function that they define.
+/// The implementation of [`forward_registry!`](crate::forward_registry). Each method has an arm with its signature.
+/// The arm `@define` generates the function.
 ///
-/// `async_trait` does not see inside a macro, so the function has the signature that `async_trait` generates.
+/// `async_trait` cannot expand functions that another macro generates. So this macro generates the signature that
+/// `async_trait` would produce.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __forward_registry {

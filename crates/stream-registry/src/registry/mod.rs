@@ -7,7 +7,7 @@
 //! | hold a stream in an ingest node | none: use [`Leases`](crate::lease::Leases), which call these methods for you |
 //! | register a stream | [`register`](Registry::register); [`register_with`](Registry::register_with) takes a policy or a lease |
 //! | register under a generated id | [`register_new`](Registry::register_new) |
-//! | keep a stream alive | [`update_heartbeat`](Registry::update_heartbeat); every other write does so too |
+//! | keep a stream alive | [`update_heartbeat`](Registry::update_heartbeat); every other write also keeps the stream alive |
 //! | report statistics | [`update_stats`](Registry::update_stats) |
 //! | change the status | [`update_status`](Registry::update_status) |
 //! | change codec, resolution, node or labels | [`patch`](Registry::patch); not [`update`](Registry::update), which replaces the whole record |
@@ -56,41 +56,43 @@ use crate::watch::{Event, Watch, WatchFrom};
 /// Nodes register streams and keep them alive with writes. Routers and dashboards list, query and watch them. A stream
 /// expires if it is not written within its time to live.
 ///
-/// A store implements the nine required methods. It can override the methods of the second group with faster
-/// implementations. The methods of the last group are conveniences.
+/// The trait has three groups of methods. A store implements the nine required methods. A store can override the
+/// methods of the second group with faster implementations. The methods of the third group are conveniences.
 ///
 /// # Contract
 ///
-/// All stores behave alike; the suite in the module `conformance` tests this.
+/// Every store gives these guarantees. The test suite in the module `conformance` verifies them:
 ///
 /// * **Atomic:** every change is applied whole or not at all, and no caller sees part of it.
-/// * **Durable while live:** every successful write renews the time to live. A failed write changes nothing, and a read
-///   renews nothing.
+/// * **Durable while live:** every successful write renews the time to live. A failed write changes nothing. A read
+///   does not renew the time to live.
 /// * **One clock:** `created_at`, `last_heartbeat` and expiry use the clock of the store.
 /// * **Ordered:** the change feed reports the changes in the order in which they were applied, each exactly once.
 /// * **Lossless:** unknown fields and nonconforming values of a record survive every change of other fields.
 ///
 /// # Errors
 ///
-/// Every method returns `Unavailable`, `Timeout`, `Unauthenticated` or `Denied` if the store cannot be reached or rejects
-/// the caller, and `Closed` after [`close`](Self::close). The sections below name only the other errors.
-/// [`Error::may_have_applied`](crate::Error::may_have_applied) returns whether a failed change may have been applied.
+/// Every method returns `Unavailable`, `Timeout`, `Unauthenticated` or `Denied` if the store cannot be reached or
+/// rejects the caller, and `Closed` after [`close`](Self::close). The documentation of each method names only its
+/// other errors. [`Error::may_have_applied`](crate::Error::may_have_applied) returns whether a failed change may
+/// have been applied.
 ///
 /// # Cancel safety
 ///
-/// Any future may be dropped at any time, and the store stays consistent. A change that was in flight is then applied
-/// whole or not at all.
+/// The future of any method may be dropped at any time, and the store stays consistent. If a change was in flight,
+/// the store applies the whole change or none of it.
 ///
 /// # Clone
 ///
-/// A store is not `Clone`. Share it as `Arc<dyn Registry>`; `Arc` and `Box` of a registry implement this trait. All clones
-/// of an `Arc` use the same connections, and [`close`](Self::close) closes the registry for all of them.
+/// A store is not `Clone`. Share it as `Arc<dyn Registry>`; `Arc` and `Box` of a registry implement this trait. All
+/// clones of an `Arc` use the same connections. [`close`](Self::close) closes the registry for all clones.
 ///
 /// # Wrappers
 ///
-/// A wrapper changes some methods of another registry and forwards the others, including the provided ones: a provided
-/// method that is not forwarded silently loses the override of the store. [`forward_registry!`](crate::forward_registry)
-/// forwards methods, and a lint of Clippy reports a method that was forgotten:
+/// A wrapper is a registry that changes some methods of an inner registry and forwards all other methods. Forward
+/// the provided methods too: otherwise the wrapper silently uses the default implementation instead of the store's
+/// faster one. The macro [`forward_registry!`](crate::forward_registry) forwards methods. A Clippy lint reports
+/// methods that are missing:
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -119,7 +121,7 @@ use crate::watch::{Event, Watch, WatchFrom};
 ///
 ///     forward_registry!(|this| this.inner => register_with, register_new, unregister_with, get, get_many);
 ///     forward_registry!(|this| this.inner => snapshot, list_page, find, summary, history, watch, ping, info, close);
-///     // The conveniences call `write` above.
+///     // The conveniences call the method `write` above.
 ///     forward_registry!(provided => conveniences);
 /// }
 ///
@@ -134,9 +136,9 @@ use crate::watch::{Event, Watch, WatchFrom};
 pub trait Registry: Debug + Send + Sync + 'static {
     // Required methods.
 
-    /// Registers a stream with options; see [`OnConflict`] for what happens if the id is live.
+    /// Registers a stream with options; see [`OnConflict`] for what happens if the id is already live.
     ///
-    /// The store sets `created_at` and `last_heartbeat` to its time.
+    /// The store sets `created_at` and `last_heartbeat` to the current time of its own clock.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -151,9 +153,11 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns `AlreadyExists` with the live record if the policy rejects the registration, `InvalidArgument` if the record
-    /// is outside its limits, and `Corrupt` if the key does not hold a record and the policy is not `TakeOver`. A [recovery](RegisterOptions::recover)
-    /// returns `NotFound` or `NotHolder` if the lease has ended.
+    /// Returns `AlreadyExists`, with the live record, if the [`OnConflict`] policy rejects the registration.
+    /// Returns `InvalidArgument` if the record is outside its limits. Returns `Corrupt` if the value stored under
+    /// the id is not a record, except with the policy `TakeOver`.
+    ///
+    /// A [recovery](RegisterOptions::recover) of a lease returns `NotFound` or `NotHolder` if the lease has ended.
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered>;
 
     /// Removes a stream and returns its last record.
@@ -173,8 +177,8 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns `NotFound` if no live stream has the id, `NotHolder` if the guard does not match, and `Corrupt` if the key
-    /// does not hold a record and the guard is not `Force`.
+    /// Returns `NotFound` if no live stream has the id, and `NotHolder` if the guard does not match. Returns
+    /// `Corrupt` if the value stored under the id is not a record, except with the guard `Force`.
     async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream>;
 
     /// Applies up to 1 000 writes in order and returns one result per write.
@@ -200,8 +204,8 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The call returns `InvalidArgument` if there are more than 1 000 writes. A single write returns `NotFound`, `NotHolder`,
-    /// `InvalidArgument` or `Corrupt`.
+    /// The call returns `InvalidArgument` if there are more than 1 000 writes. The result of a single write can be
+    /// `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`.
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>>;
 
     /// Returns the record of a live stream.
@@ -219,13 +223,14 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns `NotFound` if no live stream has the id, and `Corrupt` if the key does not hold a record.
+    /// Returns `NotFound` if no live stream has the id, and `Corrupt` if the value stored under the id is not a
+    /// record.
     async fn get(&self, id: &StreamId) -> Result<Stream>;
 
-    /// Returns every live stream at one moment, in no particular order.
+    /// Returns all live streams as they were at one moment, in no particular order.
     ///
-    /// The store is busy for the whole call; for many streams, [`list_page`](Self::list_page) and [`find`](Self::find) block
-    /// it for shorter periods.
+    /// The store is busy for the whole call. If there are many streams, use [`list_page`](Self::list_page) or
+    /// [`find`](Self::find), which block the store for shorter periods.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -241,13 +246,13 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns only the errors of [every method](#errors).
+    /// Returns only the errors that [every method](#errors) can return.
     async fn snapshot(&self) -> Result<Snapshot>;
 
     /// Returns a page of about `count` live streams and the cursor of the next page.
     ///
-    /// A stream that is live during the whole iteration is returned at least once, possibly twice. The store is busy for one
-    /// page at a time.
+    /// A stream that is live during the whole iteration is on at least one page, and possibly on two. The store is
+    /// busy only while it reads one page.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -317,15 +322,15 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Never returns `Closed`.
+    /// Never returns `Closed`, even if the registry is already closed.
     async fn close(&self) -> Result<()>;
 
     // Provided methods that a store can override with a faster implementation.
 
     /// Follows the changes of the registry.
     ///
-    /// Every change of state is one event, in order, without gaps or duplicates. Heartbeats and statistics are not events.
-    /// If events are lost, the watch emits [`Event::Resync`] and continues.
+    /// The watch emits one event for each change of state, in order, without gaps or duplicates. Heartbeats and
+    /// statistics cause no events. If events are lost, the watch emits [`Event::Resync`] and continues.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -349,8 +354,9 @@ pub trait Registry: Debug + Send + Sync + 'static {
 
     /// Returns the records of several streams in the order of the ids.
     ///
-    /// An element is `None` if no live stream has the id or if its record cannot be decoded. Each record is read atomically,
-    /// but the records are read at different moments; [`snapshot`](Self::snapshot) reads all at one moment.
+    /// An element is `None` if no live stream has the id or if its record cannot be decoded. Each record is read
+    /// atomically, but the records may be read at different moments; [`snapshot`](Self::snapshot) reads all streams
+    /// at one moment.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -366,15 +372,15 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns only the errors of [every method](#errors).
+    /// Returns only the errors that [every method](#errors) can return.
     async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
         provided::get_many(self, ids).await
     }
 
-    /// Returns a page of the live streams that match a query, in its order.
+    /// Returns a page of the live streams that match a query, in the order of the query.
     ///
-    /// [`Page::total`] counts all streams that match. By default a call reads every page of the store. A server and a
-    /// [`View`](crate::view::View) answer from memory.
+    /// [`Page::total`] is the number of matching streams on all pages. By default, each call reads the whole store.
+    /// An HTTP server and a [`View`](crate::view::View) answer queries from memory.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -414,14 +420,15 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns only the errors of [every method](#errors).
+    /// Returns only the errors that [every method](#errors) can return.
     async fn summary(&self, filter: &Filter, by: By) -> Result<Summary> {
         provided::summary(self, filter, by).await
     }
 
-    /// Returns the events of streams that have ended, latest first, and at most `limit` of them.
+    /// Returns at most `limit` events of streams that have ended, the latest first.
     ///
-    /// It reaches back as far as the change feed. A stream that was taken over has not ended.
+    /// The history reaches back as far as the change feed. A stream that another publisher took over has not ended,
+    /// so the history does not contain it.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -441,8 +448,8 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns `Unsupported` if the store has no change feed, `Timeout` if reading it takes more than 30 s, and `Unavailable`
-    /// if it is trimmed faster than it can be read.
+    /// Returns `Unsupported` if the store has no change feed. Returns `Timeout` if reading the feed takes more than
+    /// 30 s. Returns `Unavailable` if the store trims the feed faster than it can be read.
     async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
         provided::history(self, ended, limit).await
     }
@@ -466,7 +473,8 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, a stream under an id that the caller does not know may live until it expires.
+    /// If the future is dropped, the stream may have been registered under an id that the caller does not know.
+    /// Then the stream expires after its time to live.
     async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         provided::register_new(self, stream, options).await
     }
@@ -475,7 +483,8 @@ pub trait Registry: Debug + Send + Sync + 'static {
 
     /// Registers a stream with the default options.
     ///
-    /// A live id is rejected, unless the publisher is the same: then the record is renewed. See [`OnConflict::Reject`].
+    /// If the id is already live, the same publisher renews the record, and any other publisher is rejected; see
+    /// [`OnConflict::Reject`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -556,7 +565,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
         provided::list(self).await
     }
 
-    /// Applies one write. Use it if a write needs a [`Guard`].
+    /// Applies one write. Use this method for a write with a [`Guard`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -571,7 +580,8 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
+    /// Returns the errors of a single [`write`](Self::write): `NotFound`, `NotHolder`, `InvalidArgument` or
+    /// `Corrupt`.
     async fn write_one(&self, write: Write) -> Result<()> {
         provided::write_one(self, write).await
     }
@@ -591,7 +601,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns `NotFound`, `NotHolder` or `Corrupt`, as [`write`](Self::write) does for each write.
+    /// Returns the errors of a single [`write`](Self::write): `NotFound`, `NotHolder` or `Corrupt`.
     async fn update_heartbeat(&self, id: &StreamId) -> Result<()> {
         provided::update_heartbeat(self, id).await
     }
@@ -612,12 +622,13 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
+    /// Returns the errors of a single [`write`](Self::write): `NotFound`, `NotHolder`, `InvalidArgument` or
+    /// `Corrupt`.
     async fn update_status(&self, id: &StreamId, status: StreamStatus) -> Result<()> {
         provided::update_status(self, id, status).await
     }
 
-    /// Sets the statistics; an optional field that is `None` keeps its value.
+    /// Sets the statistics. If an optional statistic is `None`, the stream keeps its previous value.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -634,12 +645,14 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
+    /// Returns the errors of a single [`write`](Self::write): `NotFound`, `NotHolder`, `InvalidArgument` or
+    /// `Corrupt`.
     async fn update_stats(&self, id: &StreamId, stats: &StreamStats) -> Result<()> {
         provided::update_stats(self, id, stats).await
     }
 
-    /// Changes descriptive fields; a field that is `None` in the patch keeps its value.
+    /// Changes descriptive fields, e.g. codec or labels. If a field of the patch is `None`, the stream keeps its
+    /// previous value.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -656,14 +669,15 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
+    /// Returns the errors of a single [`write`](Self::write): `NotFound`, `NotHolder`, `InvalidArgument` or
+    /// `Corrupt`.
     async fn patch(&self, id: &StreamId, patch: &StreamPatch) -> Result<()> {
         provided::patch(self, id, patch).await
     }
 
-    /// Replaces the whole record of a live stream. `created_at` and the epoch are unchanged.
+    /// Replaces the whole record of a live stream, except `created_at` and the epoch.
     ///
-    /// Prefer [`patch`](Self::patch), which does not overwrite the changes of others.
+    /// Prefer [`patch`](Self::patch), which does not overwrite the changes of other callers.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -681,7 +695,8 @@ pub trait Registry: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns `NotFound`, `NotHolder`, `InvalidArgument` or `Corrupt`, as [`write`](Self::write) does for each write.
+    /// Returns the errors of a single [`write`](Self::write): `NotFound`, `NotHolder`, `InvalidArgument` or
+    /// `Corrupt`.
     async fn update(&self, stream: &Stream) -> Result<()> {
         provided::update(self, stream).await
     }

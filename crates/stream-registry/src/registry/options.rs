@@ -30,15 +30,16 @@ use crate::stream::{
 pub enum OnConflict {
     /// Rejects the registration, even from the same publisher.
     CreateOnly,
-    /// Rejects the registration, unless the publisher is the same: then the record is renewed and keeps `created_at`.
+    /// Rejects another publisher. If the same publisher registers again, its record is renewed and keeps
+    /// `created_at`.
     ///
-    /// The publisher is the same if the type and the non-empty `source_addr` are equal. The nodes must be equal too if
-    /// both records have one.
+    /// The publisher is the same if the type and the `source_addr` are equal, and the `source_addr` is not empty.
+    /// If both records have a node, the nodes must be equal too.
     #[default]
     Reject,
     /// Replaces the record with a new one.
     TakeOver,
-    /// Acts as `TakeOver` if the record has not been written for this long, and as `Reject` otherwise.
+    /// Acts like `TakeOver` if the last write of the record is at least this long ago, and like `Reject` otherwise.
     ///
     /// The store computes the time since the last write from the record's remaining time to live.
     TakeOverIfStale(Duration),
@@ -59,23 +60,24 @@ pub enum OnConflict {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RegisterOptions {
-    /// The policy if the id is live. Default: [`OnConflict::Reject`].
+    /// The policy for an id that is already live. Default: [`OnConflict::Reject`].
     pub on_conflict: OnConflict,
     /// Whether the stream is leased. Default: no.
     ///
-    /// A leased stream has an epoch, and only callers that present it may write. The same publisher may register its own
-    /// leased stream again.
+    /// A leased stream has an epoch, and only callers that present this epoch may write. The same publisher may
+    /// register its own leased stream again.
     pub lease: bool,
     /// The epoch of a lease to recover. Default: none.
     ///
-    /// The stream is registered as it is given, with this epoch. The registration fails with `NotFound` if the stream was
-    /// unregistered, and with `NotHolder` if it belongs to another holder. `on_conflict` is ignored.
+    /// The registration uses this epoch and the `created_at` and counters of the given record; `on_conflict` is
+    /// ignored. The registration fails with `NotFound` if the stream was unregistered, and with `NotHolder` if the
+    /// stream belongs to another holder.
     pub recover: Option<Epoch>,
-    /// Identifies the call: the store executes it once, even if it is sent again within 60 s. Default: a new id for each
-    /// call.
+    /// The id of the call. If a call is sent again with the same id within 60 s, the store executes it only once.
+    /// Default: a new id for each call.
     pub operation: Option<OperationId>,
-    /// Whether `register_new` generated the id. If so, a call that is sent again has another id but is still the same
-    /// call.
+    /// Whether `register_new` generated the stream id. If so, a call that is sent again has another stream id but
+    /// counts as the same call.
     pub(crate) generated_id: bool,
 }
 
@@ -101,7 +103,7 @@ impl RegisterOptions {
         self
     }
 
-    /// Sets the id of the call; use a new one for each registration.
+    /// Sets the id of the call. Use a new id for each registration.
     #[must_use]
     pub fn operation(mut self, operation: OperationId) -> Self {
         self.operation = Some(operation);
@@ -126,31 +128,32 @@ impl RegisterOptions {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct UnregisterOptions {
-    /// The condition. Default: [`Guard::None`], which accepts only a stream that is not leased.
+    /// The condition under which the stream is unregistered. Default: [`Guard::None`], which accepts only a stream
+    /// that is not leased.
     pub guard: Guard,
-    /// Why the stream ends. It is stored as `end_reason` of the last record. Default: no reason.
+    /// The reason why the stream ends; `end_reason` in its last record. Default: no reason.
     pub reason: EndReason,
-    /// Identifies the call: the store executes it once, even if it is sent again within 60 s. Default: a new id for each
-    /// call.
+    /// The id of the call. If a call is sent again with the same id within 60 s, the store executes it only once.
+    /// Default: a new id for each call.
     pub operation: Option<OperationId>,
 }
 
 impl UnregisterOptions {
-    /// Sets the condition.
+    /// Sets the condition under which the stream is unregistered.
     #[must_use]
     pub fn guard(mut self, guard: Guard) -> Self {
         self.guard = guard;
         self
     }
 
-    /// Sets the reason.
+    /// Sets the reason why the stream ends.
     #[must_use]
     pub fn reason(mut self, reason: EndReason) -> Self {
         self.reason = reason;
         self
     }
 
-    /// Sets the id of the call; use a new one for each unregistration.
+    /// Sets the id of the call. Use a new id for each unregistration.
     #[must_use]
     pub fn operation(mut self, operation: OperationId) -> Self {
         self.operation = Some(operation);
@@ -170,7 +173,7 @@ impl UnregisterOptions {
 /// let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
 /// let registered = registry.register_with(&stream, &RegisterOptions::default().lease()).await?;
 ///
-/// // The stream is leased: the default guard fails, the guard of its holder succeeds.
+/// // The stream is leased. The default guard fails, and the guard of the holder succeeds.
 /// let write = Write::new(&stream.id, Change::Status(StreamStatus::Active));
 /// assert_eq!(registry.write_one(write.clone()).await.unwrap_err().kind(), ErrorKind::NotHolder);
 /// let epoch = registered.epoch.expect("a leased stream has an epoch");
@@ -195,9 +198,9 @@ pub enum Guard {
 pub struct Write {
     /// The id of the stream.
     pub id: StreamId,
-    /// The condition.
+    /// The condition under which the write is applied.
     pub guard: Guard,
-    /// The change.
+    /// The change to apply.
     pub change: Change,
 }
 
@@ -207,7 +210,7 @@ impl Write {
         Self { id: id.clone(), guard: Guard::None, change }
     }
 
-    /// Sets the condition.
+    /// Sets the condition under which the write is applied.
     #[must_use]
     pub fn guard(mut self, guard: Guard) -> Self {
         self.guard = guard;
@@ -219,7 +222,7 @@ impl Write {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Change {
-    /// Changes no other field.
+    /// Sets only `last_heartbeat`.
     Heartbeat,
     /// Sets the status.
     Status(StreamStatus),
@@ -284,7 +287,7 @@ impl FromStr for Outcome {
 pub struct Registered {
     /// The stored record.
     pub stream: Stream,
-    /// The outcome.
+    /// Whether the stream was created, renewed or taken over.
     pub outcome: Outcome,
     /// The epoch of the lease; `None` if the stream is not leased.
     pub epoch: Option<Epoch>,
@@ -305,7 +308,7 @@ impl Registered {
 pub struct Snapshot {
     /// The streams, in no particular order.
     pub streams: Vec<Stream>,
-    /// The position in the change feed at that moment; `None` if the store has no feed.
+    /// The position in the change feed at the moment of the snapshot; `None` if the store has no feed.
     ///
     /// A watch from this revision reports every change since the snapshot.
     pub revision: Option<Revision>,
@@ -317,14 +320,15 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Page {
-    /// The streams, in no particular order.
+    /// The streams. A page of [`find`](super::Registry::find) is in the order of its query; a page of
+    /// [`list_page`](super::Registry::list_page) is in no particular order.
     pub streams: Vec<Stream>,
     /// The cursor of the next page; `None` after the last page.
     pub next: Option<Cursor>,
-    /// Number of streams on all pages. A page of [`list_page`](super::Registry::list_page) from Redis reports the size of
+    /// Number of streams on all pages. For [`list_page`](super::Registry::list_page) on Redis, this is the size of
     /// the index, which is approximate.
     pub total: u64,
-    /// The position in the change feed when the page was read; `None` if it is not known.
+    /// The position in the change feed when the page was read; `None` if the position is unknown.
     ///
     /// A watch from the revision of the first page misses no change of the streams on any page.
     pub revision: Option<Revision>,
@@ -350,7 +354,7 @@ impl StoreInfo {
         Self { kind, ttl, read_only: false }
     }
 
-    /// Describes a store that rejects every write.
+    /// Marks the store as read-only: it rejects every write.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;

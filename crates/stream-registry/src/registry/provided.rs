@@ -1,7 +1,7 @@
 //! The provided methods of [`Registry`], as functions.
 //!
-//! A method that overrides a provided method cannot call the provided one. So the provided methods and
-//! [`forward_registry!`](crate::forward_registry) call these functions.
+//! In Rust, a method that overrides a provided method cannot call the original. Therefore the provided methods of
+//! the trait and [`forward_registry!`](crate::forward_registry) call these functions.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -20,7 +20,7 @@ use crate::watch::{Event, Watch, WatchFrom};
 const MAX_ID_TRIES: usize = 10_000;
 /// Number of streams on each page that [`scan`] reads.
 const SCAN_PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
-/// Number of reads in flight in [`get_many`].
+/// Maximum number of reads that [`get_many`] has in flight.
 const CONCURRENT_GETS: usize = 128;
 
 pub async fn watch<R: Registry + ?Sized>(_: &R, _: WatchFrom) -> Result<Watch> {
@@ -57,7 +57,7 @@ async fn try_find<R: Registry + ?Sized>(registry: &R, query: &Query) -> Result<P
     let next = next.map(|last| query.order.position(last).to_cursor()).transpose()?;
     let mut page = Page::new(selected.streams.into_iter().cloned().collect(), next, selected.total);
     page.revision = scan.revision;
-    // Reported with the first page only, because a caller adds up the numbers of all pages.
+    // The number is reported with the first page only, because callers add up the numbers of all pages.
     page.unreadable = if after.is_none() { scan.unreadable } else { 0 };
     Ok(page)
 }
@@ -126,7 +126,7 @@ pub async fn write_one<R: Registry + ?Sized>(registry: &R, write: Write) -> Resu
     })
 }
 
-// The functions below do not call the method `write_one`, which would allocate a second future.
+// The functions below call the function `write_one`. The trait method `write_one` would allocate a second future.
 
 pub async fn update_heartbeat<R: Registry + ?Sized>(registry: &R, id: &StreamId) -> Result<()> {
     write_one(registry, Write::new(id, Change::Heartbeat)).await
@@ -148,7 +148,7 @@ pub async fn update<R: Registry + ?Sized>(registry: &R, stream: &Stream) -> Resu
     write_one(registry, Write::new(&stream.id, Change::Update(Box::new(stream.clone())))).await
 }
 
-/// The streams on all pages that match a filter.
+/// The streams that match a filter, collected from all pages.
 struct Scan {
     streams: BTreeMap<StreamId, Stream>,
     /// The position in the change feed at the first page.
@@ -156,7 +156,7 @@ struct Scan {
     unreadable: u64,
 }
 
-/// Reads the store page by page, so that the store is busy for one page at a time.
+/// Reads the store page by page, so that the store is never busy for longer than one page.
 async fn scan<R: Registry + ?Sized>(registry: &R, filter: &Filter) -> Result<Scan> {
     let matches = filter.matcher();
     let mut scan = Scan { streams: BTreeMap::new(), revision: None, unreadable: 0 };
@@ -166,7 +166,7 @@ async fn scan<R: Registry + ?Sized>(registry: &R, filter: &Filter) -> Result<Sca
         scan.unreadable += page.unreadable;
         scan.revision = scan.revision.or(page.revision);
         for stream in page.streams {
-            // A stream may be on two pages. The later record counts, even if it no longer matches.
+            // A stream may be on two pages. The record on the later page decides whether the stream matches.
             if matches(&stream) {
                 scan.streams.insert(stream.id.clone(), stream);
             } else {

@@ -34,7 +34,7 @@ pub(crate) struct Found<'a> {
     pub(crate) existing: Option<&'a Stream>,
     /// The time since the last write to the live record, computed from its remaining time to live.
     pub(crate) idle: Duration,
-    /// The content of the tombstone.
+    /// The content of the tombstone under this id.
     pub(crate) tombstone: Option<&'a str>,
 }
 
@@ -74,7 +74,8 @@ pub(crate) fn register(
     Ok((stream, outcome))
 }
 
-/// Decides whether a holder gets its stream back, with its epoch, `created_at` and counters.
+/// Decides a recovery: whether the holder of a lease gets its stream back with the same epoch, `created_at` and
+/// counters.
 fn recover(found: Found<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> Result<(Stream, Outcome)> {
     let renewed = |existing: &Stream| {
         let mut stream = existing.clone();
@@ -85,7 +86,7 @@ fn recover(found: Found<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> R
     };
     let current = found.existing.and_then(Stream::epoch);
     match found.existing {
-        // The call is a repetition, or the stream was never lost.
+        // Either the call was sent twice, or the store never lost the stream.
         Some(existing) if current == Some(epoch) => return renewed(existing),
         Some(existing) if current > Some(epoch) => return Err(Error::superseded(existing.clone())),
         _ => {}
@@ -114,7 +115,8 @@ fn recover(found: Found<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> R
     Ok((stream, outcome))
 }
 
-/// Returns whether two records have the same type, the same non-empty address, and no different nodes.
+/// Returns whether two records come from the same publisher: the types are equal, the addresses are equal and not
+/// empty, and the nodes do not differ.
 fn same_publisher(a: &Stream, b: &Stream) -> bool {
     !a.source_addr.is_empty() && same_origin(a, b)
 }
@@ -137,7 +139,7 @@ pub(crate) fn check_guard(stream: &Stream, guard: &Guard) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::not_holder(&stream.id)) }
 }
 
-/// Checks a batch as far as possible without its records.
+/// Checks a batch of writes before the records are read.
 pub(crate) fn check_batch(writes: &[Write]) -> Result<()> {
     if writes.len() > MAX_WRITES {
         return Err(Error::invalid(format!(
@@ -148,7 +150,7 @@ pub(crate) fn check_batch(writes: &[Write]) -> Result<()> {
     Ok(())
 }
 
-/// Checks one write as far as possible without its record.
+/// Checks one write before the record is read.
 pub(crate) fn check_write(write: &Write) -> Result<()> {
     match &write.change {
         Change::Heartbeat => Ok(()),
@@ -169,7 +171,7 @@ pub(crate) fn apply(stream: &Stream, change: &Change, now: Timestamp) -> Result<
     Ok(next)
 }
 
-/// Applies a change in place, as [`apply`] does. If a patch fails, part of it may have been applied.
+/// Applies a change like [`apply`], but to the given record. If a patch fails, the record may be partly changed.
 pub(crate) fn apply_in_place(stream: &mut Stream, change: &Change, now: Timestamp) -> Result<()> {
     match change {
         Change::Heartbeat => {}
@@ -224,7 +226,8 @@ pub(crate) fn operation_reused() -> Error {
     Error::invalid("this operation id was used for another call; use a new id for each call")
 }
 
-/// Returns the change that the feed reports for a registration; `None` if a holder confirmed that its stream is live.
+/// Returns the change that the feed reports for a registration. Returns `None` for a recovery if the store still
+/// had the stream.
 pub(crate) fn change_of_registration(
     outcome: Outcome,
     before: Option<&Stream>,
@@ -242,7 +245,7 @@ pub(crate) fn change_of_registration(
 
 /// Returns the change that the feed reports for a write; `None` if the write changes no state.
 ///
-/// Setting the status that the stream has already changes no state.
+/// A write of the same status again changes no state.
 pub(crate) fn change_of_write(change: &Change, before: &Stream) -> Option<ChangeKind> {
     match change {
         Change::Heartbeat | Change::Stats(_) => None,
@@ -266,9 +269,9 @@ mod tests {
     }
 
     #[test]
-    fn heartbeat_keeps_all_fields_of_another_program() {
+    fn heartbeat_keeps_all_fields_that_another_program_wrote() {
         for (json, end) in [
-            // Unknown fields: nested, empty and duplicate ones, and some that contain the names of known fields.
+            // The unknown fields are nested, empty or duplicate, or contain the names of known fields.
             (
                 r#"{"x":[],"y":{"last_heartbeat":"no","a":[{}]},"z":"\"last_heartbeat\":1","x":1.0e5,"bytes_received":1e+14}"#,
                 r#""bytes_received":100000000000000,"packets_received":0,"packets_lost":0,"x":[],"y":{"last_heartbeat":"no","a":[{}]},"z":"\"last_heartbeat\":1","x":1.0e5}"#,
@@ -302,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamp_out_of_range_is_read_as_the_last_one_and_kept() {
+    fn stored_timestamp_out_of_range_survives_a_heartbeat() {
         let stream = stored(r#"{"created_at":"9999-12-31T23:59:59.999999999Z"}"#);
         assert_eq!(stream.created_at, Timestamp::from_unix_nanos(i128::MAX));
         let written = apply(&stream, &Change::Heartbeat, later()).unwrap().to_json();

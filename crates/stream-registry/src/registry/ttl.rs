@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// Default time to live of a stream: 5 minutes.
 pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(5 * 60);
 
-/// How long a store remembers the result of a call that has an operation id.
+/// Time for which a store remembers the result of a call that has an operation id.
 pub(crate) const OPERATION_RETENTION: Duration = Duration::from_secs(60);
 
 /// The effect of a write on the remaining time to live of a stream.
@@ -20,8 +20,8 @@ pub enum TtlPolicy {
     /// Resets the remaining time to the full time to live. Use it in the nodes that own the streams.
     #[default]
     Renew,
-    /// Does the same unless this would shorten the remaining time. Use it in tools that write to streams of other
-    /// nodes.
+    /// Resets the remaining time like `Renew`, but only if the remaining time does not become shorter. Use it in
+    /// tools that write to streams of other nodes.
     NeverShorten,
 }
 

@@ -1,8 +1,8 @@
 //! A fast decoder for canonical JSON, which is exactly what the encoder writes. Nearly all records are canonical.
 //!
-//! It reads the fields in their fixed order and stops at the first byte that the encoder would not write there. The
-//! general decoder then reads the record from the start. So this decoder may give up on any record, but must never
-//! return a wrong one.
+//! This decoder reads the fields in their fixed order. At the first byte that the encoder would not write there,
+//! this decoder gives up, and the general decoder reads the record from the start. So the fast decoder may give up
+//! on any record, but must never return a wrong record.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ use super::opaque::Epoch;
 use super::status::StreamStatus;
 use super::time::Timestamp;
 
-/// Decodes canonical JSON; `None` if the JSON is not canonical, whether or not it is a valid record.
+/// Decodes canonical JSON. Returns `None` for all other JSON, even if it is a valid record.
 ///
-/// `id` replaces the id in the record. If it is `None`, the id in the record is used.
+/// `id` replaces the id in the record. If `id` is `None`, the id in the record is used.
 pub(super) fn decode(id: Option<&StreamId>, json: &str) -> Option<Stream> {
     let mut parser = Parser { json, position: 0 };
     parser.literal("{\"id\":")?;
@@ -112,12 +112,12 @@ impl<'a> Parser<'a> {
         Some(value)
     }
 
-    /// Reads an optional string, which the encoder never writes if it is empty.
+    /// Reads an optional string. An empty string is not canonical, because the encoder omits it.
     fn filled_string(&mut self) -> Option<String> {
         self.string().filter(|string| !string.is_empty()).map(str::to_owned)
     }
 
-    /// Reads the characters that can occur in a number. They need not form a valid number.
+    /// Reads the characters that can occur in a number, even if they do not form a valid number.
     fn number(&mut self) -> &'a str {
         let len = self
             .rest()

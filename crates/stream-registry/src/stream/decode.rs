@@ -1,7 +1,7 @@
 //! The decoder of the record.
 //!
-//! A record that a store holds is read leniently: unknown fields and nonconforming values go to [`Extra`]. A record that
-//! a caller gives is read strictly: a nonconforming value is an error.
+//! A record that a store holds is read leniently: unknown fields and nonconforming values are kept in [`Extra`]. A
+//! record that a caller gives is read strictly: a nonconforming value is an error.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use super::{Stream, canonical, check, lenient};
 enum Mode {
     /// For a record that a store holds: a nonconforming value is kept.
     Lenient,
-    /// For records from a caller: a nonconforming value is an error.
+    /// For a record from a caller: a nonconforming value is an error.
     Strict,
 }
 
@@ -102,7 +102,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Fields::default();
-        // Most records have their fields in this order, so each search starts where the last one ended.
+        // Most records have their fields in the order of `NAMES`, so each search starts where the previous search
+        // ended.
         let mut next = 0;
         while let Some(Name(name)) = map.next_key()? {
             let raw: &RawValue = map.next_value()?;
@@ -237,7 +238,7 @@ fn read(fields: Fields<'_>, mode: Mode, id: StreamId) -> Result<Stream> {
     Ok(stream)
 }
 
-/// Decodes a record that a store holds; the id is the one in the key.
+/// Decodes a record that a store holds. `id` comes from the key of the record.
 pub(super) fn decode_stored(id: &StreamId, json: &str) -> Result<Stream> {
     canonical::decode(Some(id), json).map_or_else(|| decode_general(id, json), Ok)
 }
@@ -251,7 +252,7 @@ fn decode_general(id: &StreamId, json: &str) -> Result<Stream> {
     read(fields, Mode::Lenient, id.clone())
 }
 
-/// Decodes a record that a store holds; the id is the one in the record.
+/// Decodes a record that a store holds, including the id in the record.
 pub(crate) fn decode_listed(json: &str) -> Result<Stream> {
     if let Some(stream) = canonical::decode(None, json) {
         return Ok(stream);
@@ -269,7 +270,8 @@ pub(super) fn decode_given(json: &str) -> Result<Stream> {
     finish_given(fields, id.ok_or_else(|| InvalidValue::new("the record has no id"))?)
 }
 
-/// Decodes a record from a caller, and generates an id if it is missing. The flag is `true` if the record has an id.
+/// Decodes a record from a caller, and generates an id if the record has no id. The returned flag is `true` if the
+/// record has an id.
 pub(super) fn decode_given_any_id(json: &str) -> Result<(Stream, bool)> {
     let (fields, id) = parse_given(json)?;
     let has_id = id.is_some();
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn encoder_writes_thirteen_fields_first_without_spaces() {
+    fn encoder_writes_compact_json_in_fixed_field_order() {
         let mut stream = Stream::new(id(), StreamType::Srt, "[::1]:9000");
         (stream.created_at, stream.last_heartbeat) = (Timestamp::ZERO, later());
         stream.frame_rate = 59.94;
@@ -336,9 +338,9 @@ mod tests {
         assert_eq!(Stream::from_json(&json).unwrap(), stream);
     }
 
-    /// If the encoder or one of the two decoders omits a field, this test fails.
+    /// This test fails if the encoder or one of the two decoders omits a field.
     #[test]
-    fn complete_record_survives_encoder_and_both_decoders() {
+    fn record_with_all_fields_survives_the_encoder_and_both_decoders() {
         let mut json: Vec<String> = NAMES.map(|name| format!("\"{name}\":1")).to_vec();
         for (index, value) in [
             (0, "\"a\""),
@@ -405,7 +407,7 @@ mod tests {
                 assert_eq!(encode(&stream), encode(&general), "{json}");
             }
         }
-        assert!(canonical >= 4, "the fast path reads what the encoder writes");
+        assert!(canonical >= 4, "the canonical decoder must read JSON that the encoder writes");
         for (from, to) in [
             ("\"srt\"", "\"a\\u0062\""),
             ("5000000", "5e6"),

@@ -23,7 +23,7 @@ pub(crate) fn encode(stream: &Stream) -> String {
 
 /// Appends the record as JSON.
 pub(crate) fn encode_into(json: &mut String, stream: &Stream) {
-    // Exhaustive, so that the compiler reports a new field that is not written.
+    // The pattern is exhaustive, so that the compiler reports a new field that is not written.
     let Stream {
         id,
         kind,
@@ -95,7 +95,7 @@ impl Serialize for Stream {
 
 struct Writer<'a> {
     json: &'a mut String,
-    /// Where the first member of the object begins.
+    /// Byte position at which the first member of the object begins.
     start: usize,
     extra: &'a Extra,
 }
@@ -115,10 +115,10 @@ impl Writer<'_> {
         self.json.push_str("\":");
     }
 
-    /// Writes the nonconforming value of a field if `is_current` accepts it; returns whether it was written.
+    /// Writes the nonconforming value of a field if `is_current` accepts it. Returns whether the value was written.
     ///
-    /// The value is current if it still decodes to the value of the typed field. Otherwise the field was set after the
-    /// record was read.
+    /// `is_current` checks that the raw JSON still decodes to the value of the typed field. If not, the field was
+    /// set after the record was read.
     fn nonconforming(&mut self, name: &str, is_current: impl FnOnce(&str) -> bool) -> bool {
         let extra = self.extra;
         match extra.nonconforming(name).filter(|raw| is_current(raw)) {
@@ -160,8 +160,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes an optional field. If the typed field is `None`, writes its nonconforming value if `reads_as_unset`
-    /// accepts it.
+    /// Writes an optional field. If the typed field is `None`, writes its nonconforming value instead, provided
+    /// that `reads_as_unset` accepts the value.
     fn optional<T>(
         &mut self,
         name: &str,
@@ -236,16 +236,18 @@ pub(crate) fn push_json_float(out: &mut String, value: f64) {
     out.push_str(number.strip_suffix(".0").unwrap_or(&number));
 }
 
-/// Returns whether an upper bound of its size shows that the JSON is within every limit. Then the record need not be
-/// encoded to check its size.
+/// Returns whether a rough upper bound of the JSON size is within every limit. If so, the exact size does not
+/// matter, and the record need not be encoded.
 fn is_surely_small(stream: &Stream) -> bool {
     let labels: usize = stream.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
     let unknown: usize = stream.extra.unknown().map(|(name, raw)| name.len() + raw.len()).sum();
-    // All other strings together are shorter than 8 × `MAX_STRING_BYTES`. An escape turns one byte into six.
+    // All other strings together are shorter than 8 × `MAX_STRING_BYTES`. An escape turns one byte into at most
+    // six.
     stream.labels.is_empty() && unknown == 0 || (8 * MAX_STRING_BYTES + labels + unknown) * 6 < MAX_LEASED_RECORD_BYTES
 }
 
-/// Checks that the JSON is within [`MAX_RECORD_BYTES`](super::limits::MAX_RECORD_BYTES), without encoding a small record.
+/// Checks that the JSON is within [`MAX_RECORD_BYTES`](super::limits::MAX_RECORD_BYTES). Does not encode a record
+/// that is clearly small enough.
 pub(super) fn check_size(stream: &Stream) -> Result<()> {
     if is_surely_small(stream) { Ok(()) } else { check_exact_size(stream) }
 }
@@ -291,7 +293,7 @@ mod tests {
         }
     }
     #[test]
-    fn float_has_the_shortest_form_without_a_decimal_point() {
+    fn float_is_encoded_in_its_shortest_form() {
         for value in [0.0, -0.0, 1.0, 25.0, 29.97, 0.1, 999_999_999_999_999.0, 1e15, 1e16, 1e300, 5e-324, -2.0] {
             let mut json = String::new();
             push_json_float(&mut json, value);

@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-/// Unknown fields and nonconforming values of a record. Most records have neither; then it is empty and free to clone.
+/// Unknown fields and nonconforming values of a record. Most records have neither; then `Extra` is empty, and
+/// cloning it costs nothing.
 ///
-/// A value is *nonconforming* if a known field holds something that its type cannot express, such as `"bitrate":-5` or
-/// a number in place of a string. The encoder writes its raw JSON again until the field is set to a new value. So a
-/// change of one field loses nothing that another program wrote.
+/// A value is *nonconforming* if a known field holds something that its type cannot express, such as `"bitrate":-5`
+/// or a number in place of a string. The encoder writes the raw JSON of such a value again until the field is set
+/// to a new value. So a change of one field does not destroy other values that another program wrote.
 #[derive(Clone, Default)]
 pub(crate) struct Extra(Option<Arc<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    /// Unknown fields, in their order.
+    /// Unknown fields, in the order of the record.
     unknown: Vec<(Box<str>, Box<RawValue>)>,
     /// Raw JSON of known fields with a nonconforming value.
     nonconforming: Vec<(&'static str, Box<RawValue>)>,
@@ -42,8 +43,8 @@ impl Extra {
         self.0.iter().flat_map(|inner| inner.unknown.iter().map(|(name, raw)| (&**name, raw.get())))
     }
 
-    /// Copies the nonconforming value of a field, if there is one, from another record. Call it when the field is
-    /// copied.
+    /// Copies the nonconforming value of a field, if any, from another record. Must be called whenever the field
+    /// itself is copied.
     pub(crate) fn copy_nonconforming(&mut self, name: &'static str, from: &Extra) {
         if self.nonconforming(name).is_some() || from.nonconforming(name).is_some() {
             self.edit(|values| {
@@ -60,7 +61,7 @@ impl Extra {
         }
     }
 
-    /// If there is a new value, sets a field of the record and discards the nonconforming value of the field.
+    /// If `value` is `Some`, sets a field of the record and discards the nonconforming value of the field.
     pub(super) fn set_if_some<T>(&mut self, name: &str, field: &mut T, value: Option<T>) {
         if let Some(value) = value {
             self.discard_nonconforming(&[name]);
@@ -71,7 +72,7 @@ impl Extra {
     /// Discards the nonconforming values of single labels that are set or removed.
     pub(super) fn discard_labels<'n>(&mut self, names: impl Iterator<Item = &'n String>) {
         let Some(raw) = self.nonconforming("labels") else { return };
-        // If `labels` is not an object, nothing in it can be kept together with the labels that are set.
+        // If the nonconforming value of `labels` is not an object, it cannot be combined with the new labels.
         let mut labels: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw).unwrap_or_default();
         for name in names {
             labels.remove(name);

@@ -13,8 +13,8 @@ use super::time::Timestamp;
 
 /// The id of a stream: 1 to 256 bytes of UTF-8. It is cheap to clone.
 ///
-/// An id has no control characters and no leading or trailing white space. Three ids are reserved: `active` is the name
-/// of an index key, and `.` and `..` cannot be part of a URL.
+/// An id contains no control characters, and no white space at its start or end. Three ids are reserved: `active`
+/// is the name of an index key, and `.` and `..` cannot be part of a URL.
 ///
 /// ```
 /// use stream_registry::StreamId;
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn id_is_rejected_outside_its_limits() {
+    fn invalid_stream_id_is_rejected() {
         for good in ["a", "a b", "a/b", "a:b", "*", "{}", "\"'\\", "📺", "Active", "...", &"é".repeat(128)] {
             assert_eq!(good.parse::<StreamId>().unwrap().as_str(), good);
         }

@@ -9,8 +9,8 @@ pub(crate) type Result<T, E = InvalidValue> = std::result::Result<T, E>;
 
 /// The error for a value that is malformed or outside its [`limits`](super::limits).
 ///
-/// It converts into [`Error`](crate::Error) with `?`. The kind of that error is `Corrupt` if the value is a record that a
-/// store holds, and `InvalidArgument` otherwise.
+/// The operator `?` converts this error into an [`Error`](crate::Error). The kind of the `Error` is `Corrupt` if
+/// the value is a record that a store holds, and `InvalidArgument` otherwise.
 ///
 /// ```
 /// use stream_registry::{Error, ErrorKind, StreamId};
@@ -24,7 +24,8 @@ pub struct InvalidValue(Arc<Inner>);
 
 struct Inner {
     message: String,
-    /// `None` if a caller gave the value; otherwise the id of the stored record, if it is known.
+    /// `None` if a caller gave the value. `Some` if a store holds the value, with the id of the record if it is
+    /// known.
     stored: Option<Option<Box<str>>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }

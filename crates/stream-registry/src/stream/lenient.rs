@@ -1,8 +1,8 @@
-//! Lenient readers of single values as other programs write them.
+//! Functions that read single values of a record leniently, because other programs may have written the record.
 //!
-//! Each reads the raw JSON of one value and returns the nearest typed value together with a flag: `true` if the typed
-//! value expresses the JSON exactly. If the flag is `false`, the value is nonconforming and its raw JSON must be kept. Each
-//! returns `None` if the JSON has another type.
+//! Each function reads the raw JSON of one value, and returns the nearest typed value and a flag. The flag is
+//! `true` if the typed value expresses the JSON exactly. If the flag is `false`, the value is nonconforming and its
+//! raw JSON must be kept. A function returns `None` if the JSON has another type.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
     if inner.bytes().any(|b| b == b'\\') {
         return serde_json::from_str::<String>(raw).ok().map(Cow::Owned);
     }
-    // Raw JSON is valid: without a backslash, the characters between the quotes are the string.
+    // The raw JSON is valid. So without a backslash, the characters between the quotes are the string itself.
     Some(Cow::Borrowed(inner))
 }
 
@@ -36,7 +36,7 @@ pub(super) fn time(raw: &str) -> Option<Lenient<Timestamp>> {
     Some((time, digits <= 9))
 }
 
-/// Reads an object of labels, and skips those whose value is not a string.
+/// Reads an object of labels. Skips labels whose value is not a string.
 pub(super) fn labels(raw: &str) -> Option<Lenient<BTreeMap<String, String>>> {
     let object: BTreeMap<String, &RawValue> = serde_json::from_str(raw).ok()?;
     let count = object.len();
@@ -53,7 +53,7 @@ pub(super) fn nonconforming_labels(raw: &str) -> BTreeMap<String, &RawValue> {
     object
 }
 
-/// Reads a JSON number as a counter; `None` if it is not a number.
+/// Reads a JSON number as a counter; `None` if the JSON is not a number.
 ///
 /// A negative number, a fraction or a number above the limit is read as the nearest counter and is not exact. For
 /// example, `1e+14` is exact, but `-5`, `1.5` and `1e30` are not. The function works on the decimal digits because an
@@ -90,7 +90,7 @@ pub(super) fn count(raw: &str) -> Option<Lenient<u64>> {
         return Some((0, false));
     }
     if power >= 0 {
-        // At most 19 digits: the number fits a u64.
+        // The number has at most 19 digits, so it fits into a u64.
         let value = format!("{significant}{}", "0".repeat(usize::try_from(power).unwrap_or(0))).parse::<u64>().ok()?;
         return Some((value.min(MAX_COUNT), value <= MAX_COUNT));
     }
@@ -100,9 +100,9 @@ pub(super) fn count(raw: &str) -> Option<Lenient<u64>> {
     Some((value.saturating_add(u64::from(round_up)).min(MAX_COUNT), false))
 }
 
-/// Reads a JSON number as a finite `f64` of at least 0; `None` if it is not a number.
+/// Reads a JSON number as a finite `f64` of at least 0; `None` if the JSON is not a number.
 ///
-/// Any other number is read as the nearest such value and is not exact.
+/// A number that is negative or too large is read as the nearest valid number and is not exact.
 pub(super) fn float(raw: &str) -> Option<Lenient<f64>> {
     raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then_some(())?;
     let value = raw.parse::<f64>().ok()?;
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counter_out_of_range_reads_as_nearest_counter() {
+    fn counter_out_of_range_becomes_the_nearest_valid_counter() {
         for (raw, value, exact) in [
             ("0", 0, true),
             ("9223372036854775807", MAX_COUNT, true),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn float_out_of_range_reads_as_nearest_float() {
+    fn float_out_of_range_becomes_the_nearest_valid_float() {
         assert_eq!(float("29.97"), Some((29.97, true)));
         assert_eq!(float("-1"), Some((0.0, false)));
         assert_eq!(float("1e999"), Some((f64::MAX, false)));

@@ -4,7 +4,8 @@
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 /// Upper bound of a leased record as JSON, in bytes, without its epoch, status and statistics.
 ///
-/// It leaves room for them within [`MAX_RECORD_BYTES`], so that the holder can always register the stream again.
+/// The rest of [`MAX_RECORD_BYTES`] is reserved for epoch, status and statistics, so that the holder can always
+/// register the stream again.
 pub const MAX_LEASED_RECORD_BYTES: usize = 63 * 1024;
 /// Largest counter: 2^63 − 1.
 pub const MAX_COUNT: u64 = i64::MAX as u64;

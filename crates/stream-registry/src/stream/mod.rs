@@ -3,8 +3,8 @@
 //! A [`Stream`] is the record that a store keeps for each live stream. Its parts are small checked types, such as [`StreamId`] and
 //! [`Timestamp`]. A [`StreamStats`] or [`StreamPatch`] changes some of its fields.
 //!
-//! Every string that a caller gives is checked against [`limits`]; an error is an [`InvalidValue`]. A record that a store
-//! holds is read leniently, because another program may have written it:
+//! Every value that a caller gives is checked against the [`limits`]; an invalid value causes the error
+//! [`InvalidValue`]. A record that a store holds is read leniently, because another program may have written it:
 //!
 //! * Unknown fields are kept and written again.
 //! * A *nonconforming* value of a known field, such as `"bitrate":-5`, is read as the nearest valid value. Its raw JSON
@@ -47,7 +47,7 @@ use invalid::Result;
 /// A `Stream` is a copy of the record at one moment. To share streams between tasks, share a
 /// [`Registry`](crate::Registry) or a [`View`](crate::view::View).
 ///
-/// It implements [`serde::Serialize`] for `serde_json`; the result equals [`to_json`](Self::to_json).
+/// `Stream` implements [`serde::Serialize`], for `serde_json` only. The result equals [`to_json`](Self::to_json).
 ///
 /// ```
 /// use stream_registry::{Stream, StreamStatus, StreamType};
@@ -61,9 +61,9 @@ use invalid::Result;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Stream {
-    /// The id. In Redis, the id in the key is used, whatever the record contains.
+    /// The id. In Redis, the id in the key replaces the id in the record.
     pub id: StreamId,
-    /// The protocol; `type` in the record.
+    /// The protocol. In the record, the field is named `type`.
     pub kind: StreamType,
     /// The publisher's address as `host:port`, with an IPv6 address in brackets; empty if unknown.
     pub source_addr: String,
@@ -100,7 +100,7 @@ pub struct Stream {
     pub jitter_ms: Option<f64>,
     /// Packets that the publisher retransmitted since the stream began.
     pub packets_retransmitted: Option<u64>,
-    /// Packets dropped because they arrived too late, since the stream began.
+    /// Packets that arrived too late and were dropped since the stream began.
     pub packets_dropped: Option<u64>,
     /// Current number of viewers.
     pub viewers: Option<u64>,
@@ -167,8 +167,8 @@ impl Stream {
 
     /// Returns the record as a compact JSON object.
     ///
-    /// It begins with thirteen fields in a fixed order. The optional fields that are set follow, then the fields that
-    /// this version does not know.
+    /// The object begins with thirteen fields in a fixed order. Next come the optional fields that are set, then
+    /// the fields that this version does not know.
     ///
     /// ```
     /// use stream_registry::{Stream, StreamType};
@@ -184,21 +184,22 @@ impl Stream {
         encode::encode(self)
     }
 
-    /// Reads a record that a caller gives, strictly.
+    /// Reads a record from a caller, strictly: a nonconforming value is an error.
     ///
-    /// A missing field is empty or zero; a missing time is the local time.
+    /// A missing field is read as empty or zero, and a missing time as the local time.
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidValue`] if the input is not a JSON object or has no `id`, and if a field has the wrong type or is
-    /// outside its limits.
+    /// Returns [`InvalidValue`] if the input is not a JSON object, if `id` is missing, or if a field has the wrong
+    /// type or is outside its limits.
     pub fn from_json(json: &str) -> Result<Self> {
         decode::decode_given(json)
     }
 
-    /// Reads a record from a caller like [`from_json`](Self::from_json), and generates an id if it is missing.
+    /// Reads a record from a caller like [`from_json`](Self::from_json), and generates an id if the record has no
+    /// id.
     ///
-    /// The flag is `true` if the record has an id.
+    /// The returned flag is `true` if the record has an id.
     ///
     /// # Errors
     ///
@@ -209,8 +210,8 @@ impl Stream {
 
     /// Reads a record that a store holds, leniently, because another program may have written it.
     ///
-    /// `id` is the id in the store's key and replaces the one in the record. A nonconforming value is read as the nearest
-    /// valid value or as unset; its raw JSON is kept.
+    /// `id` is the id in the store's key and replaces the id in the record. A nonconforming value is read as the
+    /// nearest valid value or as unset; its raw JSON is kept.
     ///
     /// ```
     /// use stream_registry::Stream;
@@ -229,13 +230,13 @@ impl Stream {
         decode::decode_stored(id, json)
     }
 
-    /// Checks the limits that every store enforces before it writes.
+    /// Checks the record against its limits. Every store calls this method before it writes a record.
     ///
     /// # Errors
     ///
     /// Returns [`InvalidValue`] if a field or the whole record is outside its limits; the message names the field.
     pub fn check(&self) -> Result<()> {
-        // Exhaustive, so that the compiler reports a new field that is not checked.
+        // The pattern is exhaustive, so that the compiler reports a new field that is not checked.
         let Self {
             kind,
             source_addr,

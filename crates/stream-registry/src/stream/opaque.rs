@@ -48,7 +48,7 @@ macro_rules! opaque {
 }
 
 opaque! {
-    /// The epoch of a leased registration: a unique string that proves who holds the stream.
+    /// The epoch of a lease: a unique string that proves who holds the stream.
     ///
     /// A later epoch of the same stream is greater in byte order.
     Epoch, "epoch", 128
@@ -62,7 +62,7 @@ opaque! {
     Cursor, "cursor", 1024
 }
 opaque! {
-    /// Identifies one call, so that the store executes it once even if it is sent twice.
+    /// The id of one call. If a call is sent twice with the same id, the store executes it only once.
     OperationId, "operation id", 128
 }
 
@@ -73,7 +73,8 @@ impl OperationId {
     }
 }
 
-/// Why a stream ended; `end_reason` in its last record. It has at most 1 KiB; the default is no reason.
+/// The reason why a stream ended; `end_reason` in its last record. A reason has at most 1 KiB. The default is no
+/// reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EndReason(Option<Arc<str>>);
 

@@ -1,11 +1,12 @@
-//! Changes of descriptive fields, which are often unknown until some time after the registration.
+//! Changes of descriptive fields. When a stream is registered, some of these fields are often still unknown, e.g.
+//! the codec.
 
 use std::collections::BTreeMap;
 
 use super::invalid::Result;
 use super::{Stream, check};
 
-/// A change of descriptive fields. `None` keeps a field; an empty string or 0 clears it.
+/// A change of descriptive fields. `None` leaves a field unchanged; an empty string or 0 clears the field.
 ///
 /// ```
 /// use stream_registry::{Stream, StreamPatch, StreamType};
@@ -24,9 +25,9 @@ pub struct StreamPatch {
     pub resolution: Option<String>,
     /// Frames per second; 0 if unknown.
     pub frame_rate: Option<f64>,
-    /// Audio codec; an empty string removes it.
+    /// Audio codec; an empty string removes the codec.
     pub audio_codec: Option<String>,
-    /// The ingest node that owns the stream; an empty string removes it.
+    /// The ingest node that owns the stream; an empty string removes the node.
     pub node: Option<String>,
     /// The change of the labels.
     pub labels: LabelsPatch,
@@ -38,9 +39,9 @@ pub enum LabelsPatch {
     /// Keeps all labels.
     #[default]
     Keep,
-    /// Sets these labels, removes those whose value is `None`, and keeps all others.
+    /// Sets these labels, removes labels whose value is `None`, and keeps all other labels.
     Merge(BTreeMap<String, Option<String>>),
-    /// Replaces all labels with these; an empty map removes all.
+    /// Replaces all labels with these; an empty map removes all labels.
     Replace(BTreeMap<String, String>),
 }
 
@@ -73,7 +74,7 @@ impl StreamPatch {
     ///
     /// Returns [`InvalidValue`](super::InvalidValue) if a field is outside its limits; the message names the field.
     pub fn check(&self) -> Result<()> {
-        // Exhaustive, so that the compiler reports a new field that is not checked.
+        // The pattern is exhaustive, so that the compiler reports a new field that is not checked.
         let Self { video_codec, resolution, frame_rate, audio_codec, node, labels } = self;
         check::string("video_codec", video_codec.as_deref().unwrap_or(""))?;
         check::string("resolution", resolution.as_deref().unwrap_or(""))?;
@@ -99,9 +100,9 @@ impl StreamPatch {
 }
 
 impl Stream {
-    /// Applies a patch. A field that is `None` in the patch keeps its value.
+    /// Applies a patch. If a field of the patch is `None`, the stream keeps its previous value.
     pub fn apply_patch(&mut self, patch: &StreamPatch) {
-        // Exhaustive, so that the compiler reports a new field that is not applied.
+        // The pattern is exhaustive, so that the compiler reports a new field that is not applied.
         let StreamPatch { video_codec, resolution, frame_rate, audio_codec, node, labels } = patch;
         let none_if_empty = |string: &String| Some(string.clone()).filter(|string| !string.is_empty());
         let extra = &mut self.extra;

@@ -5,7 +5,8 @@ use super::{Stream, check};
 
 /// Statistics that an ingest node reports: totals since the stream began, and current rates.
 ///
-/// A report always sets the four fields that are not optional. An optional field that is `None` keeps its value.
+/// A report always sets the four fields that are not optional. If an optional field is `None`, the stream keeps its
+/// previous value.
 ///
 /// ```
 /// use stream_registry::{Stream, StreamStats, StreamType};
@@ -32,7 +33,7 @@ pub struct StreamStats {
     pub jitter_ms: Option<f64>,
     /// Packets that the publisher retransmitted since the stream began.
     pub packets_retransmitted: Option<u64>,
-    /// Packets dropped because they arrived too late, since the stream began.
+    /// Packets that arrived too late and were dropped since the stream began.
     pub packets_dropped: Option<u64>,
     /// Current number of viewers.
     pub viewers: Option<u64>,
@@ -47,7 +48,7 @@ impl StreamStats {
     ///
     /// Returns [`InvalidValue`](super::InvalidValue) if a field is outside its limits; the message names the field.
     pub fn check(&self) -> Result<()> {
-        // Exhaustive, so that the compiler reports a new statistic that is not checked.
+        // The pattern is exhaustive, so that the compiler reports a new statistic that is not checked.
         let Self {
             bytes_received,
             packets_received,
@@ -90,9 +91,9 @@ impl Stream {
         }
     }
 
-    /// Sets the statistics; an optional field that is `None` keeps its value.
+    /// Sets the statistics. If an optional field is `None`, the stream keeps its previous value.
     pub fn update_stats(&mut self, stats: &StreamStats) {
-        // Exhaustive, so that the compiler reports a new statistic that is not set.
+        // The pattern is exhaustive, so that the compiler reports a new statistic that is not set.
         let StreamStats {
             bytes_received,
             packets_received,
@@ -119,11 +120,11 @@ impl Stream {
         extra.set_if_some("frame_rate", &mut self.frame_rate, frame_rate);
     }
 
-    /// Sets all statistics to zero or `None`, and keeps the nonconforming values of the optional ones.
+    /// Sets all statistics to zero or `None`, and keeps the nonconforming values of optional statistics.
     pub(super) fn reset_stats(&mut self) {
         let unset = StreamStats::default();
         self.update_stats(&unset);
-        // Exhaustive, so that the compiler reports a new optional statistic that is not reset.
+        // The pattern is exhaustive, so that the compiler reports a new optional statistic that is not reset.
         let StreamStats {
             bytes_received: _,
             packets_received: _,

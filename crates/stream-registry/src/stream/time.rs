@@ -11,8 +11,9 @@ use super::invalid::{InvalidValue, Result};
 
 /// A point in time, in nanoseconds UTC, from the year 0 to 9999-12-30T22:00:00.999999999Z.
 ///
-/// Its string form is [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339). It is written in UTC with exactly nine
-/// fractional digits and `Z`. The parser accepts any offset and precision, and ignores digits after the ninth.
+/// The string form of a timestamp follows [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339). It is written in UTC
+/// with exactly nine fractional digits and `Z`. The parser accepts any offset and any number of fractional digits,
+/// and ignores digits after the ninth.
 ///
 /// ```
 /// use stream_registry::Timestamp;
@@ -27,10 +28,10 @@ pub struct Timestamp(jiff::Timestamp);
 const PARSER: DateTimeParser = DateTimeParser::new();
 const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
-/// 0000-01-01T00:00:00Z, the first year that RFC 3339 can express.
+/// 0000-01-01T00:00:00Z, the earliest time that RFC 3339 can express.
 ///
-/// The last timestamp is the maximum of jiff, 26 hours before the year 10000, so that its year has four digits at any
-/// offset.
+/// The latest timestamp is the maximum of the crate `jiff`, 26 hours before the year 10000. So the year has four
+/// digits at any offset.
 const MIN_NANOS: i128 = -62_167_219_200 * NANOS_PER_SECOND;
 
 impl Timestamp {
@@ -95,8 +96,8 @@ impl Timestamp {
         let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
         let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
         let nanos = i32::try_from(number(20..29)?).ok()?;
-        // The nanoseconds are added separately because jiff rejects parts with different signs, which occur before
-        // 1970.
+        // The nanoseconds are added separately because jiff rejects seconds and nanoseconds with different signs,
+        // as they occur before 1970.
         jiff::Timestamp::new(seconds, 0).ok()?.checked_add(jiff::SignedDuration::new(0, nanos)).ok().map(Self)
     }
 
@@ -128,9 +129,9 @@ impl FromStr for Timestamp {
     }
 }
 
-/// Parses RFC 3339 as nanoseconds since 1970; a time that is too late for jiff becomes the greatest number.
+/// Parses an RFC 3339 string to nanoseconds since 1970. A time that is too late for jiff becomes `i128::MAX`.
 fn nanos(string: &str) -> Option<i128> {
-    // jiff accepts more forms than RFC 3339 defines; so the separators at fixed positions are checked here.
+    // jiff accepts more forms than RFC 3339 defines, so the separators at fixed positions are checked here.
     let bytes = string.as_bytes();
     let is_rfc_3339 = bytes.len() >= 20
         && bytes.is_ascii()
@@ -203,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timestamp_reads_any_offset_and_precision_and_writes_nine_digits() {
+    fn timestamp_is_parsed_with_any_offset_and_precision() {
         for (string, written) in [
             ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000000Z"),
             ("2026-11-22T19:38:10.924785123+05:30", "2026-11-22T14:08:10.924785123Z"),
@@ -243,7 +244,7 @@ mod tests {
 
     #[test]
     fn canonical_parser_agrees_with_general_parser() {
-        // Days at both ends of the range, in a leap cycle, and at regular intervals.
+        // The test covers days at both ends of the range, in a leap-year cycle, and at regular intervals.
         for day in -800_000_i128..=2_932_896 {
             if day % 97 != 0 && !(-719_528..-719_000).contains(&day) && !(10_900..12_500).contains(&day) {
                 continue;

@@ -1,4 +1,4 @@
-//! Types and statuses, which may be unknown to this version.
+//! The words for types and statuses, some of which may be unknown to this version.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use super::limits::MAX_TOKEN_BYTES;
 
 /// A type or status that is unknown to this version.
 ///
-/// Only the parsers of [`StreamType`](super::StreamType) and [`StreamStatus`](super::StreamStatus) create one, so `Other`
-/// never holds a known word.
+/// Only the parsers of [`StreamType`](super::StreamType) and [`StreamStatus`](super::StreamStatus) create a
+/// `Token`, so the variant `Other` never holds a known word.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(Arc<str>);
 
@@ -30,7 +30,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Checks a type or status that a caller gives. A stored one may be any string.
+/// Checks a type or status that a caller gives. A stored type or status may be any string.
 pub(super) fn check(subject: &str, token: &str) -> Result<()> {
     if token.is_empty() || token.len() > MAX_TOKEN_BYTES || token.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(InvalidValue::new(format!(

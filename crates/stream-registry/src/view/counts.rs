@@ -1,4 +1,4 @@
-//! The numbers that a view reports about itself.
+//! The counts that a view reports: its streams and its corrections.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use crate::stream::{Stream, StreamId, StreamStatus, StreamType};
 pub struct Counts {
     /// The number of all streams.
     pub total: u64,
-    /// The number of streams by status; without entries of 0.
+    /// The number of streams by status. A status without streams has no entry.
     pub by_status: BTreeMap<StreamStatus, u64>,
-    /// The number of streams by type; without entries of 0.
+    /// The number of streams by type. A type without streams has no entry.
     pub by_type: BTreeMap<StreamType, u64>,
-    /// The number of streams by node, with `None` for streams without a node; without entries of 0.
+    /// The number of streams by node, with `None` for streams without a node. A node without streams has no entry.
     pub by_node: BTreeMap<Option<String>, u64>,
 }
 
@@ -56,8 +56,9 @@ impl Counts {
 pub struct Corrections {
     /// The number of completed reconciliations.
     pub reconciliations: u64,
-    /// The number of streams that they added, removed or changed, not counting statistics and heartbeats.
+    /// The number of streams that reconciliations added, removed or changed. Changes of statistics and heartbeats
+    /// do not count.
     pub count: u64,
-    /// The streams that were corrected by the last reconciliation with corrections; at most 100.
+    /// The streams that were corrected by the last reconciliation that corrected any; at most 100.
     pub last: Vec<StreamId>,
 }

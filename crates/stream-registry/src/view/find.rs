@@ -20,14 +20,15 @@ pub struct Found {
     pub next: Option<Cursor>,
     /// The number of streams that match, on all pages.
     pub total: u64,
-    /// A position in the change feed that the answer includes; `None` if there is no feed.
+    /// A position in the change feed: the answer includes all changes up to this position. `None` if there is no
+    /// feed.
     pub revision: Option<Revision>,
     /// The number of records in the store that cannot be decoded, as of the last snapshot or reconciliation.
     pub unreadable: u64,
 }
 
 impl View {
-    /// Returns the streams that match a query, as they all were at one moment, without asking the store.
+    /// Returns the streams that match a query, as they were at one moment, without a call to the store.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -54,7 +55,7 @@ impl View {
     fn try_find(&self, query: &Query) -> Result<Found> {
         let shared = self.shared();
         let after = query.position()?;
-        // The revision is read before the streams, so that they include it.
+        // The revision is read before the streams, so that the streams include all changes up to the revision.
         let revision = self.revision();
         let selected = shared.state.select(&query.filter, query.order, after.as_ref(), query.limit_as_len());
         let last = selected.streams.last().filter(|_| selected.more);
@@ -63,16 +64,16 @@ impl View {
         Ok(Found { streams: selected.streams, next, total: selected.total, revision, unreadable })
     }
 
-    /// Returns the streams that match a query, as [`find`](Self::find) does, but with their current records: the view
-    /// chooses the page, and the store is asked for each stream on it.
+    /// Returns the streams that match a query, like [`find`](Self::find), but with their current records. The view
+    /// selects the streams of the page, and the store returns the record of each of these streams.
     ///
-    /// Streams that are no longer live are removed from the view, and the page is filled with the next ones. `total` is the
-    /// number of matches in the view, less the streams of this page that no longer match.
+    /// Streams that are no longer live are removed from the view, and the next streams take their places on the
+    /// page. `total` is the number of matches in the view, minus the selected streams that no longer match.
     ///
     /// # Errors
     ///
-    /// Returns `InvalidCursor` if the cursor is malformed or belongs to another order, and the error of the store if it
-    /// cannot be read.
+    /// Returns `InvalidCursor` if the cursor is malformed or belongs to another order, and the error of the store
+    /// if the store cannot be read.
     ///
     /// # Cancel safety
     ///
@@ -91,7 +92,8 @@ impl View {
         let mut next = None;
         let mut last: Option<Arc<Stream>> = None;
         let mut position = after.clone();
-        // Selects one more stream than fits on the page, so that a stream always follows the cursor.
+        // One more stream than fits on the page is selected. So a cursor is returned only if another stream
+        // follows.
         let mut surplus = 1;
         let mut window = limit.saturating_add(surplus);
         let mut total = None;
@@ -99,7 +101,8 @@ impl View {
         let mut visited = HashSet::new();
         'pages: loop {
             let selected = shared.state.select(&query.filter, query.order, position.as_ref(), window);
-            // Only the first total counts: streams that are no longer live are removed from the view.
+            // Only the first total is used, because this loop removes streams from the view that are no longer
+            // live.
             total.get_or_insert(selected.total);
             for (chosen, fresh) in selected.streams.iter().zip(shared.refresh_many(&selected.streams).await?) {
                 if visited.contains(&chosen.id) {
@@ -120,24 +123,24 @@ impl View {
                 break;
             }
             position = selected.streams.last().map(|last| query.order.position(last));
-            // A current record can move its stream to a place after the position. Visited ids are remembered, so that no
-            // stream is selected twice.
+            // A current record can move its stream to a later position in the order. Visited ids are remembered, so
+            // that no stream is selected twice.
             visited.extend(selected.streams.iter().map(|stream| stream.id.clone()));
             // The surplus grows, because many streams may have ended at once.
             surplus = surplus.saturating_mul(2);
             window = (limit - streams.len()).saturating_add(surplus);
         }
-        // The fresh records may have another order than those of the view.
+        // The order of the current records may differ from the order of the records in the view.
         streams.sort_by(|one, other| query.order.compare(one, other));
         let next = next.map(|position| position.to_cursor()).transpose()?;
         let mut page = Page::new(streams, next, total.unwrap_or(0).saturating_sub(dropped));
         page.revision = revision;
-        // Reported with the first page only.
+        // The number is reported with the first page only.
         page.unreadable = if after.is_none() { self.unreadable() } else { 0 };
         Ok(page)
     }
 
-    /// Counts the streams that match a filter, in groups by node, type or status, without asking the store.
+    /// Counts the streams that match a filter, in groups by node, type or status, without a call to the store.
     ///
     /// # Errors
     ///
@@ -149,27 +152,29 @@ impl View {
 
     /// Applies a heartbeat or statistics that this process wrote and the store accepted.
     ///
-    /// The change feed does not report them. Without this call the view shows them after its next reconciliation.
-    /// `sent` is the [`moment`](Self::moment) before the write was sent. If the view cannot be sure that it shows the
-    /// result, for example because another write was in flight, it notes the stream for
-    /// [`confirm_writes`](Self::confirm_writes).
+    /// The change feed does not report heartbeats and statistics. Without this call, the view shows them only after
+    /// its next reconciliation. `sent` is the [`moment`](Self::moment) before the write was sent.
+    ///
+    /// If another write of the stream was in flight, for example, the view may not show the latest values. Then the
+    /// view marks the stream, and [`confirm_writes`](Self::confirm_writes) reads it from the store.
     pub fn apply_write(&self, write: &Write, sent: Moment) {
         self.shared().state.apply_write(write, sent);
     }
 
-    /// Returns the present moment, to be taken before a write is sent.
+    /// Returns the current moment of the view. Call this before a write is sent, for
+    /// [`apply_write`](Self::apply_write).
     pub fn moment(&self) -> Moment {
         self.shared().state.moment()
     }
 
     /// Makes sure that the view shows the writes of earlier calls of [`apply_write`](Self::apply_write).
     ///
-    /// Reads the streams from the store that were noted, and those for which an earlier event arrived after the write.
-    /// Usually there is no such stream, and this call returns immediately.
+    /// Reads from the store each stream that `apply_write` has marked, and each stream for which an older event
+    /// arrived after the write. Usually there is no such stream, and this call returns immediately.
     ///
     /// # Errors
     ///
-    /// Returns the error of the store if it cannot be read.
+    /// Returns the error of the store if the store cannot be read.
     ///
     /// # Cancel safety
     ///

@@ -15,15 +15,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Revision;
 use crate::watch::{Event, Watch, WatchFrom};
 
-/// How following a watch ended.
+/// The reason why the task stopped following a watch.
 enum Outcome {
-    /// Events before the start of this watch may be missing: a snapshot is needed, then the watch continues.
+    /// Events before the start of this watch may be missing. The view takes a snapshot and then follows this watch.
     Resync { watch: StartedWatch, received_events: bool },
     /// The watch ended, because the registry was closed or the connection was lost.
     Ended { received_events: bool },
 }
 
-/// A watch that was started before the next snapshot, so that no event is missing between the two.
+/// A watch that was started before the next snapshot, so that no event between the watch and the snapshot is
+/// missing.
 struct StartedWatch {
     watch: Watch,
     start: Option<Revision>,
@@ -34,7 +35,7 @@ struct StartedWatch {
 struct Failures(u32);
 
 impl Failures {
-    /// Waits before the next try; returns the error if the registry is closed.
+    /// Waits before the next attempt. Returns the error if the registry is closed.
     async fn back_off(&mut self, error: Error) -> Result<()> {
         if error.kind() == ErrorKind::Closed {
             return Err(error);
@@ -75,13 +76,14 @@ async fn keep_current(shared: &Shared) -> Result<Infallible> {
     let mut failures = Failures::default();
     let mut has_snapshot = false;
     let mut started: Option<StartedWatch> = None;
-    // Consecutive snapshots and watches without an event.
+    // Number of consecutive rounds without an event. A round is a snapshot or a watch.
     let mut idle_rounds: u32 = 0;
     loop {
         if !has_snapshot {
             let start = started.as_ref().and_then(|started| started.start.clone());
             match take_snapshot(shared, start).await {
-                // The next watch starts at the snapshot's own position, and repeats no event that the snapshot includes.
+                // The next watch starts at the revision of the snapshot, so it repeats no event that the snapshot
+                // includes.
                 Ok(HasRevision::Yes) => started = None,
                 Ok(HasRevision::No) => {}
                 Err(error) => {
@@ -99,7 +101,8 @@ async fn keep_current(shared: &Shared) -> Result<Infallible> {
                 match shared.registry.watch(from.map_or(WatchFrom::Now, WatchFrom::Revision)).await {
                     Ok(watch) if has_start => watch,
                     Ok(watch) => {
-                        // Events between the snapshot and this watch are unknown. A snapshot taken now includes them.
+                        // Events between the snapshot and the start of this watch may be missing. A new snapshot
+                        // includes them.
                         started = Some(StartedWatch { start: watch.start().cloned(), watch });
                         has_snapshot = false;
                         continue;
@@ -120,7 +123,8 @@ async fn keep_current(shared: &Shared) -> Result<Infallible> {
         let (immediate, received_events) = match follow(shared, watch).await {
             Outcome::Resync { watch, received_events } => {
                 (started, has_snapshot) = (Some(watch), false);
-                // The first snapshot follows without a pause. Each further snapshot in a row waits.
+                // The first snapshot after a resync is taken without a pause. Each further consecutive snapshot
+                // waits.
                 (1, received_events)
             }
             Outcome::Ended { received_events } => (0, received_events),
@@ -138,7 +142,8 @@ enum HasRevision {
     No,
 }
 
-/// Installs a snapshot. If it has no revision, the view uses the start of the watch that was opened before it.
+/// Installs a snapshot. If the snapshot has no revision, the view uses the start of the watch that was opened
+/// before the snapshot.
 async fn take_snapshot(shared: &Shared, watch_start: Option<Revision>) -> Result<HasRevision> {
     let number = shared.state.start_snapshot();
     let snapshot = shared.registry.snapshot().await?;
@@ -150,7 +155,7 @@ async fn take_snapshot(shared: &Shared, watch_start: Option<Revision>) -> Result
 
 type Reconciling<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
-/// Applies the events of a watch until it ends or loses events, and reconciles at intervals.
+/// Applies the events of a watch until the watch ends or loses events. Also reconciles at intervals.
 async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
     shared.state.change_metadata(|metadata| metadata.has_feed = true);
     let mut reconciling: Option<Reconciling<'_>> = None;
@@ -194,7 +199,7 @@ async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
     }
 }
 
-/// Keeps a view of a store without a feed current, by reconciliation only.
+/// Keeps a view current by reconciliation only, because the store has no feed.
 async fn poll(shared: &Shared, failures: &mut Failures) -> Result<Infallible> {
     shared.state.change_metadata(|metadata| metadata.has_feed = false);
     let mut pause = shared.schedule.next();

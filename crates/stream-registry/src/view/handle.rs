@@ -17,8 +17,9 @@ use crate::stream::{Revision, Stream, StreamId};
 
 /// All live streams of a registry, in this process.
 ///
-/// Clone it to share it. One task keeps it current until the last clone is dropped or the registry is closed. The
-/// [module documentation](crate::view) has an example, and says what the view shows and how current it is.
+/// Clone a view to share it. One task keeps all clones current until the last clone is dropped or the registry is
+/// closed. The [module documentation](crate::view) has an example, and says what the view shows and how current it
+/// is.
 #[derive(Clone)]
 pub struct View(Arc<Handle>);
 
@@ -53,7 +54,7 @@ impl View {
     ///
     /// # Errors
     ///
-    /// Returns `Closed` if the registry is closed before.
+    /// Returns `Closed` if the registry is closed before the view is complete.
     ///
     /// # Cancel safety
     ///
@@ -62,7 +63,7 @@ impl View {
         self.shared().until(|metadata| metadata.installed_snapshot > 0).await
     }
 
-    /// Returns whether the view has been completed once. Until then, it is empty.
+    /// Returns whether the view has been complete at least once. Before that, the view is empty.
     pub fn is_ready(&self) -> bool {
         self.shared().state.metadata(|metadata| metadata.installed_snapshot > 0)
     }
@@ -82,15 +83,16 @@ impl View {
         self.shared().state.counts()
     }
 
-    /// Returns how long ago an event, a sign of life or a reconciliation showed that the view was current;
-    /// [`Duration::MAX`] until the view is complete for the first time.
+    /// Returns the time since the view was last known to be current. Returns [`Duration::MAX`] until the view is
+    /// complete for the first time.
     ///
-    /// An idle feed gives a sign of life every 10 s.
+    /// Each event and each reconciliation confirms that the view is current. A feed without changes confirms it
+    /// every 10 s.
     pub fn age(&self) -> Duration {
         self.shared().state.metadata(|metadata| metadata.confirmed).map_or(Duration::MAX, |at| at.elapsed())
     }
 
-    /// Returns whether the view follows a change feed. Without one, only reconciliations update it.
+    /// Returns whether the view follows a change feed. Without a feed, only reconciliations update the view.
     pub fn has_feed(&self) -> bool {
         self.shared().state.metadata(|metadata| metadata.has_feed)
     }
@@ -100,15 +102,17 @@ impl View {
         self.shared().state.metadata(|metadata| metadata.revision.clone())
     }
 
-    /// Waits until the view shows what the store held at a revision.
+    /// Waits until the view shows the state of the store at a revision.
     ///
-    /// Clients cannot compare revisions by order. Instead, the view remembers the last 4 096 revisions that it has shown.
-    /// This call returns when `revision` is one of them, or when a snapshot that was started after this call has been
-    /// installed. A revision that is older, or of another generation of the feed, may never be reached: use a timeout.
+    /// A client cannot see which of two revisions is later. Therefore the view remembers the last 4 096 revisions
+    /// that it has shown. This call returns when `revision` is one of these revisions, or when the view has
+    /// installed a snapshot that was started after this call.
+    ///
+    /// Use a timeout: the view may never reach an older revision, or a revision of another generation of the feed.
     ///
     /// # Errors
     ///
-    /// Returns `Closed` if the registry is closed before.
+    /// Returns `Closed` if the registry is closed before the view reaches the revision.
     ///
     /// # Cancel safety
     ///
@@ -122,7 +126,7 @@ impl View {
     ///
     /// # Errors
     ///
-    /// Returns the error of the store if it cannot be read; the view does not change.
+    /// If the store cannot be read, returns the error of the store and does not change the view.
     ///
     /// # Cancel safety
     ///
@@ -133,13 +137,14 @@ impl View {
 
     /// Reads the store page by page now, and corrects the view where it differs.
     ///
-    /// Only one reconciliation runs at a time. It may run ahead of the feed, whose next events then show an earlier state
-    /// for a moment; call [`reached`](Self::reached) first to avoid this.
+    /// Only one reconciliation runs at a time. A reconciliation may read changes whose events have not arrived yet.
+    /// When older events arrive later, the view shows an earlier state for a moment. To avoid this, call
+    /// [`reached`](Self::reached) first.
     ///
     /// # Errors
     ///
-    /// Returns the error of the store if it cannot be read, and `Unavailable` if a new snapshot was installed during the
-    /// reconciliation.
+    /// Returns the error of the store if the store cannot be read, and `Unavailable` if a new snapshot was
+    /// installed during the reconciliation.
     ///
     /// # Cancel safety
     ///
@@ -150,14 +155,14 @@ impl View {
 
     /// Returns the corrections that reconciliations have made since the view was created.
     ///
-    /// They include writes of programs that emit no events, and changes whose events had not arrived yet. Statistics and
-    /// heartbeats do not count.
+    /// The corrections include writes of programs that emit no events, and changes whose events had not arrived
+    /// yet. Statistics and heartbeats do not count.
     pub fn corrections(&self) -> Corrections {
         self.shared().state.metadata(|metadata| metadata.corrections.clone())
     }
 
-    /// Returns the number of records in the store that cannot be decoded, and so are not in the view, as of the last
-    /// snapshot or reconciliation.
+    /// Returns the number of records in the store that cannot be decoded, as of the last snapshot or
+    /// reconciliation. The view does not contain these records.
     pub fn unreadable(&self) -> u64 {
         self.shared().state.metadata(|metadata| metadata.unreadable)
     }

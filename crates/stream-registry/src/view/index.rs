@@ -14,16 +14,17 @@ use crate::query::{
 };
 use crate::stream::{Stream, StreamId};
 
-/// A stream, with a copy of the strings that searches read.
+/// A stream in the index, with a copy of the strings that a search reads.
 #[derive(Debug)]
 struct Row {
     stream: Arc<Stream>,
-    /// The strings that searches read, in one allocation. The record's own strings are scattered in memory, which would
-    /// make a search through 100 000 streams several times slower.
+    /// The strings that a search reads, in one allocation. The original strings of the record are scattered in
+    /// memory. Reading them there would make a search through 100 000 streams several times slower.
     searched: Box<str>,
 }
 
-/// All streams by id. A page in the order of ids visits its own streams only; all other queries visit every stream.
+/// All streams by id. A query without a filter in the order of ids visits only the streams on its page. All other
+/// queries visit every stream.
 #[derive(Debug, Default)]
 pub(super) struct Index(BTreeMap<StreamId, Row>);
 
@@ -104,10 +105,11 @@ impl Index {
     }
 }
 
-/// Visits the rows that match a filter, some at a time.
+/// Visits the rows that match a filter, in batches.
 ///
-/// Records lie anywhere in memory. Loading those of a whole batch before any of them is looked at lets the processor wait
-/// for all of them at once, which makes a walk through 100 000 streams several times as fast.
+/// Records are scattered in memory, so the processor must wait for each of them. If all records of a batch are
+/// loaded before the first is inspected, the processor waits for them in parallel. This makes a scan of 100 000
+/// streams several times faster.
 struct Batch<'m, 'f, F> {
     filter: &'f Filter,
     has_field_conditions: bool,
@@ -141,7 +143,7 @@ impl<'m, 'f, F: FnMut(&'m Row, bool)> Batch<'m, 'f, F> {
             self.rows.retain(|(row, _)| search.find(row.searched.as_bytes()).is_some());
         }
         for (row, _) in &self.rows {
-            // Fields in different cache lines of the record.
+            // These fields are in different cache lines of the record.
             let stream = &row.stream;
             black_box((stream.bitrate, stream.packets_lost, discriminant(&stream.status), stream.node.is_some()));
         }

@@ -1,4 +1,4 @@
-//! The state of a view apart from the streams themselves.
+//! The state of a view, except the table of its streams.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -8,18 +8,19 @@ use super::counts::{Corrections, Counts};
 use super::index::Index;
 use crate::stream::{Revision, StreamId};
 
-/// Number of recent revisions that a view remembers, to decide which ones it has reached.
+/// Number of recent revisions that a view remembers, so that it knows which revisions it has reached.
 const REMEMBERED_REVISIONS: usize = 4_096;
 
 #[derive(Debug, Default)]
 pub(super) struct Metadata {
     pub(super) counts: Counts,
     pub(super) index: Index,
-    /// The number of the last change.
+    /// The number of the last change. Each change of a stream has a higher number than the change before.
     pub(super) change: u64,
-    /// The number of removals.
+    /// How many streams were removed.
     pub(super) removals: u64,
-    /// Streams whose last written statistics the view may not show, each with the number of the change that noted it.
+    /// Streams whose last written statistics the view may not show, each with the number of the change that marked
+    /// the stream as unconfirmed.
     pub(super) unconfirmed: HashMap<StreamId, u64>,
     /// Streams that were written since the last snapshot was started.
     pub(super) written: HashSet<StreamId>,
@@ -40,7 +41,7 @@ pub(super) struct Metadata {
     pub(super) started_snapshot: u64,
     /// The number of the last snapshot that was installed.
     pub(super) installed_snapshot: u64,
-    /// How often the whole state was replaced.
+    /// How many times a snapshot replaced the whole state.
     pub(super) replacements: u64,
     /// When the view was last known to be current.
     pub(super) confirmed: Option<Instant>,
@@ -49,13 +50,13 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
-    /// Notes a stream whose last written statistics the view may not show.
+    /// Marks a stream as unconfirmed: the view may not show its last written statistics.
     pub(super) fn note(&mut self, id: &StreamId) {
         self.change += 1;
         self.unconfirmed.insert(id.clone(), self.change);
     }
 
-    /// Sets the position that the view shows.
+    /// Sets the position in the feed that the view shows.
     pub(super) fn reach(&mut self, revision: Revision) {
         if self.revision.as_ref() == Some(&revision) {
             return;

@@ -1,4 +1,4 @@
-//! A local view: all live streams in this process, so that look-ups do not ask the store.
+//! A local view: a copy of all live streams in this process, so that look-ups need no call to the store.
 //!
 //! [`View::new`] starts a task that takes a snapshot of the registry and then follows its change feed. Routers and
 //! dashboards read the view from memory instead of polling the store.
@@ -17,7 +17,7 @@
 //! view.ready().await?;
 //! assert_eq!(view.get(&id).expect("cam1 is live").source_addr, "203.0.113.7:40112");
 //!
-//! // A change arrives through the feed. Wait until the view has reached it, but not for ever.
+//! // A change arrives through the feed. Wait at most 1 s until the view shows it.
 //! registry.update_status(&id, StreamStatus::Active).await?;
 //! if let Some(revision) = registry.snapshot().await?.revision {
 //!     let _ = tokio::time::timeout(Duration::from_secs(1), view.reached(&revision)).await;
@@ -27,35 +27,35 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What it shows
+//! # What the view shows
 //!
-//! The view holds the record of every live stream. Registrations, changes of status and descriptive fields, removals and
-//! expiries arrive with the [change feed](crate::watch), usually within milliseconds. Heartbeats and statistics are not in
-//! the feed: the view shows those of the last reconciliation, [`refresh`](View::refresh) or
-//! [`apply_write`](View::apply_write).
+//! The view holds the record of every live stream. Registrations, changes of status and descriptive fields,
+//! removals and expiries arrive with the [change feed](crate::watch), usually within milliseconds. Heartbeats and
+//! statistics are not in the feed. The view shows their values from the last reconciliation,
+//! [`refresh`](View::refresh) or [`apply_write`](View::apply_write).
 //!
 //! Until [`ready`](View::ready) returns, the view is empty.
 //!
 //! # Age
 //!
 //! If the store is unreachable, the view keeps its last state and retries with pauses of up to 2 s.
-//! [`age`](View::age) returns how long ago the view was known to be current. An idle feed confirms it every 10 s, so a
-//! greater age means that the store or the connection has a problem.
+//! [`age`](View::age) returns the time since the view was last known to be current. Even a feed without changes
+//! confirms the view every 10 s. So a greater age means that the store or the connection has a problem.
 //!
 //! # Reconciliation
 //!
-//! Every 30 s, or four times per time to live if that is less, the task reads the store page by page. It takes over new
-//! statistics and heartbeats, and corrects everything else that differs, such as records that another program wrote without
-//! an event. [`corrections`](View::corrections) counts these differences, and [`reconcile`](View::reconcile) starts a
-//! reconciliation at once.
+//! The task reads the store page by page every 30 s. If a quarter of the time to live is shorter than 30 s, that is
+//! the interval. A reconciliation updates statistics and heartbeats, and corrects all other differences, such as
+//! records that another program wrote without an event. [`corrections`](View::corrections) counts these
+//! corrections. [`reconcile`](View::reconcile) starts a reconciliation at once.
 //!
-//! If the store has no change feed, or access to it is denied, the view is updated by reconciliations only.
+//! If the store has no change feed, or denies access to the feed, only reconciliations update the view.
 //!
 //! # Consistency
 //!
-//! [`all`](View::all), [`find`](View::find), [`summary`](View::summary) and [`counts`](View::counts) show all streams as
-//! they were at one moment. If events may be missing, a new snapshot replaces the whole state at once. An event is never
-//! overwritten by an older page or answer of the store.
+//! [`all`](View::all), [`find`](View::find), [`summary`](View::summary) and [`counts`](View::counts) show all
+//! streams as they were at one moment. If events may be missing, a new snapshot replaces the whole state at once.
+//! An older page or reply of the store never overwrites a newer event.
 
 mod counts;
 mod find;

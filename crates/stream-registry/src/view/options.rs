@@ -1,4 +1,4 @@
-//! How a local view is kept current.
+//! Options of a local view, and the schedule of its reconciliations.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::backoff::Backoff;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 /// Lower bound of the interval between two reconciliations, which limits the load on the store.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
-/// Upper bound of the interval: practically never, but within the range of the clock.
+/// Upper bound of the interval between two reconciliations: a year, which the clock can still express.
 const MAX_INTERVAL: Duration = Duration::from_secs(365 * 86_400);
 /// Default number of streams per page of a reconciliation.
 const DEFAULT_PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
@@ -27,15 +27,16 @@ const BACKOFF: Backoff = Backoff { min: Duration::from_millis(20), max: Duration
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ViewOptions {
-    /// The interval from the end of one reconciliation with the store to the next, with a random deviation of up to 10 %.
-    /// At least 50 ms, at most a year. Default: 30 s, or a quarter of the store's time to live if that is less.
+    /// The interval from the end of one reconciliation with the store to the start of the next, with a random
+    /// deviation of up to 10 %. At least 50 ms, at most a year. Default: 30 s, or a quarter of the store's time to
+    /// live if that is less.
     pub reconcile_every: Option<Duration>,
     /// The approximate number of streams per page of a reconciliation. Default: 1 000.
     pub page: Option<NonZeroU32>,
 }
 
 impl ViewOptions {
-    /// Sets the interval from the end of one reconciliation to the next.
+    /// Sets the interval from the end of one reconciliation to the start of the next.
     #[must_use]
     pub fn reconcile_every(mut self, interval: Duration) -> Self {
         self.reconcile_every = Some(interval);
@@ -64,12 +65,13 @@ impl Schedule {
         Self { reconcile_every, page: options.page.unwrap_or(DEFAULT_PAGE) }
     }
 
-    /// Returns the time until the next reconciliation. It is random, so that many processes do not reconcile at once.
+    /// Returns the time until the next reconciliation. The time is partly random, so that many processes do not
+    /// reconcile at once.
     pub(super) fn next(&self) -> Duration {
         self.reconcile_every.mul_f64(0.9 + 0.2 * fastrand::f64())
     }
 
-    /// Returns the pause after this many failures in a row.
+    /// Returns the pause after this many consecutive failures.
     pub(super) fn backoff(failures: u32) -> Duration {
         BACKOFF.pause(failures)
     }
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interval_follows_time_to_live_and_backoff_grows_to_its_maximum() {
+    fn reconcile_interval_and_backoff_stay_within_their_limits() {
         let every = |options: ViewOptions, ttl| Schedule::new(&options, Duration::from_secs(ttl)).reconcile_every;
         assert_eq!(every(ViewOptions::default(), 300), Duration::from_secs(30));
         assert_eq!(every(ViewOptions::default(), 10), Duration::from_millis(2_500));

@@ -10,7 +10,7 @@ use super::state::Reconciliation;
 use crate::error::Result;
 use crate::stream::{Stream, StreamId};
 
-/// How many streams that were on no page are read at once.
+/// Maximum number of streams that are read in parallel because they were on no page.
 const CONCURRENT_READS: usize = 64;
 
 /// Reads the store page by page and corrects the view where it differs.
@@ -29,7 +29,7 @@ pub(super) async fn reconcile(shared: &Shared) -> Result<()> {
         if cursor.is_none() {
             break;
         }
-        // Lets the task apply events between two pages.
+        // This yield lets the task apply events between two pages.
         tokio::task::yield_now().await;
     }
     corrected.extend(check_missing(shared, reconciliation).await?);
@@ -42,8 +42,8 @@ pub(super) async fn reconcile(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Reads the streams that were on no page one by one, because a page may miss a stream that was registered again. Returns
-/// those that differed.
+/// Reads each stream that was on no page, because the pages may miss a stream that was registered again. Returns
+/// the streams that differed.
 async fn check_missing(shared: &Shared, reconciliation: Reconciliation) -> Result<Vec<StreamId>> {
     let check = async |id: StreamId| {
         let before = shared.state.get(&id);

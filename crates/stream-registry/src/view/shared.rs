@@ -12,9 +12,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::registry::Registry;
 use crate::stream::{Stream, StreamId};
 
-/// How often a stream is read from the store if an event about it arrives during each read.
+/// Maximum number of times that a stream is read from the store, if an event about the stream arrives during each
+/// read.
 const REFRESH_TRIES: usize = 4;
-/// How many streams are read from the store at once.
+/// Maximum number of streams that are read from the store in one call.
 const MAX_UNCONFIRMED_READ: usize = 1_000;
 
 pub(super) struct Shared {
@@ -23,7 +24,7 @@ pub(super) struct Shared {
     pub(super) state: State,
     /// Notifies callers that wait for a state of the view.
     changed: Sender<()>,
-    /// Allows one reconciliation at a time.
+    /// Locked during a reconciliation, so that only one reconciliation runs at a time.
     pub(super) reconciling: Mutex<()>,
 }
 
@@ -53,7 +54,7 @@ impl Shared {
         }
     }
 
-    /// Reads a stream from the store and applies the answer to the view.
+    /// Reads a stream from the store and applies the reply to the view.
     pub(super) async fn refresh(&self, id: &StreamId) -> Result<Option<Arc<Stream>>> {
         for _ in 0..REFRESH_TRIES {
             let moment = self.state.moment();
@@ -67,13 +68,14 @@ impl Shared {
                 return Ok(answer);
             }
         }
-        // Events arrive faster than answers, so the view is newer than any answer.
+        // Events arrive faster than replies, so the view is newer than any reply.
         Ok(self.state.get(id))
     }
 
-    /// Reads the streams from the store whose last written statistics the view may not show.
+    /// Reads the unconfirmed streams from the store: the view may not show their last written statistics.
     pub(super) async fn confirm_writes(&self) -> Result<()> {
-        // Streams that are noted after this point were written, or had an event, after the start of this call.
+        // Streams that become unconfirmed after this point were written, or had an event, after the start of this
+        // call. So this call need not read them.
         let mut ids = self.state.unconfirmed();
         for _ in 0..REFRESH_TRIES {
             let mut outdated = Vec::new();
@@ -94,13 +96,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads the streams of a page from the store and applies the answers to the view.
+    /// Reads the streams of a page from the store and applies the replies to the view.
     pub(super) async fn refresh_many(&self, page: &[Arc<Stream>]) -> Result<Vec<Option<Stream>>> {
         let ids: Vec<_> = page.iter().map(|stream| stream.id.clone()).collect();
         let moment = self.state.moment();
         let answers = self.registry.get_many(&ids).await?;
         for (known, answer) in page.iter().zip(&answers) {
-            // A write sets `last_heartbeat`. Of two writes at the same time, a reconciliation finds the second one.
+            // Every write sets `last_heartbeat`, so an equal time means that there was no write. If two writes have
+            // the same time, the next reconciliation finds the second write.
             if answer.as_ref().is_none_or(|stream| stream.last_heartbeat != known.last_heartbeat) {
                 self.state.apply_answer(&known.id, moment, answer.clone().map(Arc::new));
             }

@@ -1,8 +1,12 @@
 //! The contents of a view: the streams and their metadata.
 //!
-//! Locks are taken in this order: metadata, table, shard. Every change of a stream holds the metadata lock for writing, so
-//! that a reader with the metadata lock sees all streams at one moment. A look-up takes only the table and one shard. Thus
-//! it never waits for a reader of all streams, and waits for a writer only while that changes a stream in the same shard.
+//! Locks are taken in this order: metadata, table, shard.
+//!
+//! Every change of a stream holds the write lock of the metadata. So a reader that holds the metadata lock sees all
+//! streams as they were at one moment.
+//!
+//! A look-up locks only the table and one shard. So it never waits for a reader of all streams. It waits for a
+//! writer only while the writer changes a stream in the same shard.
 
 use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
@@ -17,10 +21,10 @@ use crate::query::{By, Filter, Order, Position, Selected, Summary};
 use crate::registry::{Write, rules};
 use crate::stream::{Revision, Stream, StreamId, Timestamp};
 
-/// How many corrected streams are reported by id.
+/// Maximum number of corrected streams that are reported by id.
 const MAX_REPORTED: usize = 100;
 
-/// A moment in the history of a view, taken before a read from the store or a write to it.
+/// A moment in the history of a view, taken before a read from the store or a write to the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     change: u64,
@@ -31,9 +35,11 @@ pub struct Moment {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reconciliation {
     number: u64,
-    /// The number of replacements of the state at the start. A later replacement invalidates the reconciliation.
+    /// How many times a snapshot had replaced the state when the reconciliation started. A later replacement
+    /// invalidates the reconciliation.
     replacements: u64,
-    /// The last change before the start. Entries with a later change are newer than the pages.
+    /// The number of the last change before the reconciliation started. Entries with a higher number are newer than
+    /// the pages.
     last_change: u64,
 }
 
@@ -105,13 +111,13 @@ impl State {
         metadata.change += 1;
         for stream in streams {
             counts.add(&stream);
-            // A store lists each stream once. If it does not, the counts are correct nevertheless.
+            // A store lists each stream once. If a store lists a stream twice, the counts are still correct.
             if let Some((duplicate, _)) = table.put(stream, metadata.change, Origin::Feed) {
                 counts.subtract(&duplicate);
             }
         }
         metadata.counts = counts;
-        // Invalidates reads from the store that are in progress.
+        // This invalidates reads from the store that are in progress.
         metadata.removals += 1;
         metadata.removed = None;
         metadata.unreadable = unreadable;
@@ -159,7 +165,7 @@ impl State {
         let id = stream.id.clone();
         if let Some((replaced, replaced_origin)) = read(&self.table).put(stream, metadata.change, origin) {
             metadata.counts.subtract(&replaced);
-            // The event may be older than the statistics of the record that it replaces.
+            // The event may be older than the statistics of the replaced record.
             if (replaced_origin, origin) == (Origin::Store, Origin::Feed) {
                 metadata.note(&id);
             }
@@ -167,7 +173,8 @@ impl State {
     }
 
     fn remove(&self, metadata: &mut Metadata, id: &StreamId) -> Option<Arc<Stream>> {
-        // Recorded even if the view does not hold the stream, because a page that was read earlier may contain it.
+        // The removal is recorded even if the view does not hold the stream, because a page that was read earlier
+        // may contain the stream.
         if let Some(removed) = &mut metadata.removed {
             removed.insert(id.clone());
         }
@@ -189,12 +196,14 @@ impl State {
         read(&self.metadata).unconfirmed.keys().cloned().collect()
     }
 
-    /// Applies the store's answer about a stream, unless an event about the stream has arrived since the moment.
+    /// Applies the store's reply about a stream. If an event about the stream may have arrived since the moment,
+    /// changes nothing and returns `false`.
     pub(super) fn apply_answer(&self, id: &StreamId, moment: Moment, answer: Option<Arc<Stream>>) -> bool {
         let mut metadata = write(&self.metadata);
         let is_newer = match read(&self.table).read(id, |entry| entry.change) {
             Some(change) => change > moment.change,
-            // The view does not hold the stream: it may have been added and removed again.
+            // The view does not hold the stream. If the view removed any stream since the moment, it may have been
+            // this one.
             None => metadata.removals != moment.removals,
         };
         if is_newer {
@@ -208,7 +217,7 @@ impl State {
         true
     }
 
-    /// Applies a heartbeat or statistics that the store accepted: the feed does not report them.
+    /// Applies a heartbeat or statistics that the store accepted, because the feed does not report such writes.
     pub(super) fn apply_write(&self, accepted: &Write, sent: Moment) {
         let mut metadata = write(&self.metadata);
         if metadata.started_snapshot > metadata.installed_snapshot {
@@ -216,16 +225,18 @@ impl State {
         }
         let entry = read(&self.table).read(&accepted.id, |entry| (Arc::clone(&entry.stream), entry.change));
         let Some((stream, last_change)) = entry else {
-            // The event of its registration has not arrived yet. Answers of the store to earlier reads are now too old.
+            // The event of the stream's registration has not arrived yet. Replies to reads that were sent earlier
+            // are now outdated.
             metadata.removals += 1;
             metadata.note(&accepted.id);
             return;
         };
-        // Another write or an event was applied in between, and the store may have applied the two in another order.
+        // The view has applied another write or an event since this write was sent. The store may have applied the
+        // two in the opposite order.
         if last_change > sent.change {
             metadata.note(&accepted.id);
         }
-        // The store checked the write. The local time is close enough to the store's for sorting.
+        // The store has already checked the write. The local time is close enough to the store's time for sorting.
         if let Ok(stream) = rules::apply(&stream, &accepted.change, Timestamp::now()) {
             self.put(&mut metadata, Arc::new(stream), Origin::Store);
         }
@@ -242,8 +253,8 @@ impl State {
         }
     }
 
-    /// Applies a page and returns the streams that differed in more than statistics and heartbeats. Returns an error if
-    /// a snapshot was installed in between.
+    /// Applies a page and returns the streams that differed in more than statistics and heartbeats. Returns an
+    /// error if a snapshot was installed since the reconciliation started.
     pub(super) fn apply_page(&self, reconciliation: Reconciliation, streams: Vec<Stream>) -> Result<Vec<StreamId>> {
         let mut corrected = Vec::new();
         let mut metadata = write(&self.metadata);
@@ -259,7 +270,7 @@ impl State {
                 (entry.change > reconciliation.last_change, Arc::clone(&entry.stream))
             });
             match known {
-                // An event has arrived since the start, so the entry is at least as new as the page.
+                // The entry was changed after the reconciliation started, so it is at least as new as the page.
                 Some((true, _)) => continue,
                 Some((false, known)) if *known == stream => continue,
                 Some((false, known)) if same_state(&known, &stream) => {}
@@ -270,7 +281,8 @@ impl State {
         Ok(corrected)
     }
 
-    /// Returns the streams that were in the view at the start of a reconciliation, were on no page, and had no event since.
+    /// Returns the streams that the view held at the start of a reconciliation, but that were on no page and had no
+    /// event since then.
     pub(super) fn missing(&self, reconciliation: Reconciliation) -> Vec<StreamId> {
         let _metadata = read(&self.metadata);
         let table = Arc::clone(&read(&self.table));
@@ -296,7 +308,7 @@ impl State {
             return Err(invalidated());
         }
         metadata.removed = None;
-        // A noted stream that the view still does not hold is not live.
+        // An unconfirmed stream that the view still does not hold is not live, so it is forgotten.
         let table = Arc::clone(&read(&self.table));
         metadata.unconfirmed.retain(|id, change| *change > reconciliation.last_change || table.get(id).is_some());
         metadata.unreadable = unreadable;
@@ -316,7 +328,7 @@ fn invalidated() -> Error {
 
 /// Returns whether two records differ at most in statistics and heartbeats, which the feed does not report.
 fn same_state(one: &Stream, other: &Stream) -> bool {
-    // Exhaustive, so that a new field is either compared or listed as unreported.
+    // The pattern is exhaustive, so that a new field must be either compared or explicitly ignored.
     let Stream {
         id,
         kind,
@@ -362,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_written_during_a_snapshot_or_at_the_same_time_are_unconfirmed() {
+    fn write_that_overlaps_another_write_or_snapshot_is_unconfirmed() {
         let state = State::new();
         let record = Stream::new(StreamId::new("cam").unwrap(), StreamType::Srt, "h:1");
         let install = |number| state.install(number, vec![record.clone()], None, 0);
@@ -370,7 +382,7 @@ mod tests {
         state.apply_write(&write(1), state.moment());
         assert!(state.unconfirmed().is_empty());
 
-        // Two writes were in flight. The store may have applied them in another order.
+        // Both writes were in flight at once, so the store may have applied them in the other order.
         let sent = state.moment();
         state.apply_write(&write(2), sent);
         assert!(state.unconfirmed().is_empty());
@@ -379,7 +391,7 @@ mod tests {
         assert!(state.apply_answer(&record.id, state.moment(), Some(Arc::new(record.clone()))));
         assert!(state.unconfirmed().is_empty());
 
-        // The snapshot replaces a write that was applied while it was read.
+        // A write is applied while a snapshot is being read. The snapshot then replaces this write.
         let number = state.start_snapshot();
         state.apply_write(&write(4), state.moment());
         assert!(state.unconfirmed().is_empty());
@@ -388,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn unconfirmed_stream_that_a_reconciliation_does_not_find_is_forgotten() {
+    fn reconciliation_forgets_unconfirmed_streams_missing_from_the_store() {
         let state = State::new();
         state.install(state.start_snapshot(), Vec::new(), None, 0);
         state.apply_write(&write(1), state.moment());

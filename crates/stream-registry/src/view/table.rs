@@ -13,7 +13,7 @@ use crate::stream::{Stream, StreamId};
 /// The number of shards, selected by six bits of the hash.
 const SHARDS: usize = 64;
 
-/// A stream, and the numbers that keep older data from replacing newer data.
+/// An entry of the table: a stream, and the numbers that prevent older data from replacing newer data.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// A copy of the id of the stream, so that comparing ids does not wait until the record is loaded from memory.
@@ -21,7 +21,7 @@ pub(super) struct Entry {
     pub(super) stream: Arc<Stream>,
     /// The number of the change that stored the stream.
     pub(super) change: u64,
-    /// The last reconciliation that found the stream on a page.
+    /// The number of the last reconciliation that found the stream on a page.
     pub(super) reconciliation: u64,
     origin: Origin,
 }
@@ -31,13 +31,15 @@ pub(super) struct Entry {
 pub(super) enum Origin {
     /// An event or a snapshot: the record is as old as the view's position in the feed.
     Feed,
-    /// A read from the store, or a write of this process: events that have not arrived yet may be older.
+    /// A read from the store, or a write of this process: the record may be newer than events that have not arrived
+    /// yet.
     Store,
 }
 
 type Shard = RwLock<HashTable<Entry>>;
 
-/// All streams. The hash is seeded randomly, because publishers choose the ids. The standard hash is several times slower.
+/// All streams by id. The hash function has a random seed, because publishers choose the ids and could cause
+/// collisions. The standard hash function is several times slower.
 #[derive(Debug)]
 pub(super) struct Table {
     hash: RandomState,
@@ -45,7 +47,7 @@ pub(super) struct Table {
 }
 
 pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    // Only a defect could panic under these locks.
+    // Only a bug could cause a panic while this lock is held, so a poisoned lock is used as it is.
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -56,7 +58,8 @@ pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 /// Returns a function that checks whether an entry has this id.
 fn is(id: &StreamId) -> impl Fn(&Entry) -> bool {
     move |entry| {
-        // A look-up waits for memory. Reading the record here loads it at the same time as the bytes of the id.
+        // A look-up spends most of its time waiting for memory. This read loads the record in parallel with the
+        // bytes of the id.
         black_box(Arc::strong_count(&entry.stream));
         entry.id == *id
     }
@@ -67,10 +70,11 @@ impl Table {
         Self { hash: RandomState::default(), shards: (0..SHARDS).map(|_| Shard::default()).collect() }
     }
 
-    /// Returns the shard of a stream and its hash.
+    /// Returns the shard of a stream, and the hash of its id.
     fn shard(&self, id: &StreamId) -> (&Shard, u64) {
         let hash = self.hash.hash_one(id);
-        // A map of fewer than 2^32 streams does not use these bits: the lower ones select the slot, the highest the tag.
+        // These bits select the shard, because a map of fewer than 2^32 streams does not use them: the lower bits
+        // select the slot, and the highest bits are the tag.
         (&self.shards[(hash >> 32) as usize % SHARDS], hash)
     }
 
@@ -90,7 +94,7 @@ impl Table {
         write(shard).find_mut(hash, is(id)).map(change)
     }
 
-    /// Stores a stream and returns the one it replaces, with its origin.
+    /// Stores a stream. Returns the record that was replaced, and the origin of that record.
     pub(super) fn put(&self, stream: Arc<Stream>, change: u64, origin: Origin) -> Option<(Arc<Stream>, Origin)> {
         let (shard, hash) = self.shard(&stream.id);
         match write(shard).entry(hash, is(&stream.id), |entry| self.hash.hash_one(&entry.id)) {

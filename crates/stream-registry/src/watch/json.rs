@@ -39,8 +39,8 @@ impl Event {
         self.json_with(None)
     }
 
-    /// Returns the same JSON as [`to_json`](Self::to_json), with the [`lifetime`](Self::lifetime) of a stream that ended
-    /// as `duration_ms`.
+    /// Returns the same JSON as [`to_json`](Self::to_json). For a stream that has ended, the member `duration_ms`
+    /// contains its [`lifetime`](Self::lifetime).
     pub fn to_json_with_duration(&self) -> String {
         self.json_with(self.lifetime().map(|lifetime| lifetime.as_millis()))
     }
@@ -77,8 +77,8 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if the JSON is not an event or names an event that is unknown to this version, and
-    /// `Corrupt` if its record cannot be decoded.
+    /// Returns `InvalidArgument` if the JSON is not an event, or if this version does not know the event. Returns
+    /// `Corrupt` if the record in the event cannot be decoded.
     pub fn from_json(json: &str) -> Result<Self> {
         let fields: Fields<'_> = serde_json::from_str(json)
             .map_err(|fault| Error::invalid(format!("invalid event: {fault}")).with_source(fault))?;
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn event_json_replaces_line_breaks_in_unknown_fields_by_spaces() {
+    fn event_json_replaces_line_breaks_in_unknown_fields_with_spaces() {
         let json = Event::Changed { revision: revision(), kind: ChangeKind::Updated, stream: stream() }.to_json();
         assert!(!json.contains(['\n', '\r']) && json.contains("9223372036854775807"), "{json}");
         let Event::Changed { stream, .. } = Event::from_json(&json).unwrap() else { panic!("{json}") };

@@ -8,10 +8,10 @@
 //! | [`Event::Changed`] | `registered`, `updated`, `status`, `patched`, `taken_over` | replaces its copy of the stream, or inserts it |
 //! | [`Event::Ended`] | `unregistered`, `expired` | removes its copy; `last` is the last known record |
 //! | [`Event::Resync`] | `resync` | takes a new snapshot, and watches from its revision |
-//! | [`Event::Alive`], and events of later versions | `alive` | nothing; stores the revision if it resumes from revisions |
+//! | [`Event::Alive`], and events of later versions | `alive` | nothing; it may store the revision to resume from there later |
 //!
-//! To follow the state of a registry, take a snapshot and watch from its revision. This function does so until a stream is
-//! live:
+//! To follow the state of a registry, take a snapshot and watch from its revision. The function in this example
+//! does so until a given stream is live:
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -50,7 +50,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A [`View`](crate::view::View) does this in the background.
+//! A [`View`](crate::view::View) follows the state of a registry in the background.
 
 mod json;
 
@@ -94,12 +94,13 @@ pub(crate) const ALIVE_AFTER: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchFrom {
-    /// At the next change.
+    /// The watch begins at the next change.
     #[default]
     Now,
-    /// After this revision. If the feed no longer keeps it, the first event is [`Event::Resync`].
+    /// The watch begins after this revision. If the feed no longer keeps the revision, the first event is
+    /// [`Event::Resync`].
     Revision(Revision),
-    /// At the oldest change that the feed keeps.
+    /// The watch begins at the oldest change that the feed keeps.
     Oldest,
 }
 
@@ -155,15 +156,15 @@ pub enum Ending {
 
 /// An event of a [`Watch`].
 ///
-/// Handle an unknown variant as if it were [`Alive`](Self::Alive): store its revision.
+/// Handle an unknown variant like [`Alive`](Self::Alive): at most, store its revision.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// A stream was registered or its state changed.
     ///
-    /// `stream` is the whole record after the change. Replace your copy with it, or insert it if you have none. `kind`
-    /// is the reason for the change, for consumers that react to some changes only, such as take-overs. The statistics
-    /// in `stream` are those at the time of the change; later statistics are not events.
+    /// `stream` is the whole record after the change. Replace your copy with it, or insert it if you have none.
+    /// `kind` is the kind of the change, for consumers that react only to some changes, such as take-overs. The
+    /// statistics in `stream` are those at the time of the change; later statistics cause no events.
     Changed {
         /// The position in the feed.
         revision: Revision,
@@ -174,9 +175,9 @@ pub enum Event {
     },
     /// A stream was unregistered or expired.
     ///
-    /// Remove your copy of the stream. `last` is its last known record, e.g. for a session log. The store may have
-    /// read this record before the stream expired. Then statistics after `as_of` are missing from the record. The id
-    /// may be registered again later; that is a new [`Changed`](Self::Changed) event.
+    /// Remove your copy of the stream. `last` is its last known record, e.g. for a session log. If the stream
+    /// expired, the record may have been read earlier, at the time `as_of`; later statistics are missing from it.
+    /// If the id is registered again, the watch emits a new [`Changed`](Self::Changed) event.
     Ended {
         /// The position in the feed.
         revision: Revision,
@@ -189,18 +190,20 @@ pub enum Event {
     },
     /// Events may have been lost.
     ///
-    /// The feed no longer keeps the events after your position, or one of them cannot be decoded. Take a
-    /// [`snapshot`](crate::Registry::snapshot), replace all your copies with it, and start a new watch from its revision.
-    /// If you keep this watch instead, it continues from `revision` and may first repeat changes that the snapshot
+    /// Either the feed no longer keeps the events after your position, or an event cannot be decoded. Take a
+    /// [`snapshot`](crate::Registry::snapshot), replace all your copies with it, and start a new watch from the
+    /// revision of the snapshot.
+    ///
+    /// If you keep this watch instead, it continues from `revision`. It may first repeat changes that the snapshot
     /// contains.
     Resync {
         /// The position in the feed from which the watch continues.
         revision: Revision,
     },
-    /// Nothing happened for a while, and the watch is alive.
+    /// There were no changes for a while, and the watch still works.
     ///
-    /// It is emitted about every 10 s while there are no changes. There is nothing to apply. Store `revision` if you
-    /// resume by revision, and treat a long absence of events as a sign that the connection is stuck.
+    /// The watch emits this event about every 10 s while there are no changes. Store `revision` if you want to
+    /// resume from it later. If no event arrives for much longer than 10 s, the connection is probably stuck.
     Alive {
         /// The position in the feed.
         revision: Revision,
@@ -208,7 +211,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// Returns the position in the feed. A watch that resumes from it neither loses nor repeats an event.
+    /// Returns the position in the feed. A watch that resumes from this position neither loses nor repeats an
+    /// event.
     pub fn revision(&self) -> &Revision {
         match self {
             Self::Changed { revision, .. }
@@ -229,7 +233,8 @@ impl Event {
 
     /// Returns the event as a stable lower-case word.
     ///
-    /// It is the word of [`ChangeKind`], or one of `unregistered`, `expired`, `resync` and `alive`.
+    /// For a change, this is the word of its [`ChangeKind`]. The other words are `unregistered`, `expired`,
+    /// `resync` and `alive`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Changed { kind, .. } => kind.as_str(),
@@ -240,7 +245,8 @@ impl Event {
         }
     }
 
-    /// Returns how long a stream that ended was live; `None` for other events, and if its registration time is unknown.
+    /// Returns how long an ended stream was live. Returns `None` for other events, and if the registration time of
+    /// the stream is unknown.
     pub fn lifetime(&self) -> Option<Duration> {
         match self {
             Self::Ended { last, as_of, .. } => {
@@ -253,7 +259,7 @@ impl Event {
 
 /// A stream of [`Event`]s.
 ///
-/// It reconnects after failures of the store, and ends only when the registry is closed. It implements
+/// A watch reconnects after failures of the store, and ends only when the registry is closed. It implements
 /// [`futures_core::Stream`].
 pub struct Watch {
     events: Pin<Box<dyn futures_core::Stream<Item = Event> + Send>>,
@@ -276,7 +282,7 @@ impl Watch {
 
     /// Returns the revision after which the watch begins, if the store reports it.
     ///
-    /// A caller that stores it can resume there even if it receives no event.
+    /// A caller can store this revision and resume from it later, even if the watch has not emitted an event yet.
     pub fn start(&self) -> Option<&Revision> {
         self.start.as_ref()
     }

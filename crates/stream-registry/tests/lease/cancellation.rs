@@ -1,4 +1,4 @@
-//! Dropping a future at any point leaves lease and store consistent.
+//! A lease and its store stay consistent when the future of a call is dropped at any point.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -10,7 +10,7 @@ use stream_registry::{StreamStats, StreamStatus};
 
 use super::{ROUND, setup, stream};
 
-/// Polls a future this many times, with a pause for other tasks after each poll, then drops it.
+/// Polls a future `polls` times, then drops it. Other tasks run in a pause after each poll.
 async fn poll_and_drop<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
     let mut future = pin!(future);
     for _ in 0..polls {
@@ -32,7 +32,7 @@ async fn lease_stays_consistent_when_its_calls_are_cancelled() {
                 setup.mock.delay(operation, Duration::from_millis(100));
             }
             if lost {
-                // The store has lost the stream before the calls.
+                // The store loses the stream before the lease makes its calls.
                 setup.mock.advance(super::TTL);
             }
             poll_and_drop(lease.set_status(StreamStatus::Active), polls).await;
@@ -64,7 +64,7 @@ async fn lease_stays_consistent_when_its_calls_are_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelled_acquire_and_release_all_leave_no_unowned_lease() {
+async fn cancelled_acquire_or_release_all_leaves_no_lease_without_handle() {
     for polls in 0..8 {
         let setup = setup();
         setup.mock.delay(Operation::Register, Duration::from_millis(100));

@@ -14,20 +14,20 @@ use stream_registry::{
 #[derive(Debug)]
 pub(crate) struct FaultyStore {
     inner: Arc<dyn Registry>,
-    /// Every call fails, as if the store were unreachable.
+    /// If set, every call fails, as if the store were unreachable.
     down: AtomicBool,
-    /// While the store is down, each write in a call gets its own error, as over HTTP.
+    /// If set, an outage fails each write in a call, as over HTTP, instead of the whole call.
     pub(crate) fail_each_write: AtomicBool,
-    /// Every registration and patch fails, as with full memory.
+    /// If set, every registration and patch fails, as in a store with full memory.
     pub(crate) memory_full: AtomicBool,
-    /// The time to live that the store reports, if different from the real one.
+    /// The time to live that the store reports instead of its real time to live.
     pub(crate) reported_ttl: Mutex<Option<Duration>>,
-    /// The writes of each call.
+    /// The recorded calls of `write`, each with its writes.
     calls: Mutex<Vec<Vec<Write>>>,
-    /// Attempted registrations.
+    /// Number of attempted registrations.
     pub(crate) registrations: AtomicUsize,
     registrations_in_flight: AtomicUsize,
-    /// The greatest number of registrations in flight at once.
+    /// Greatest number of registrations that were in flight at once.
     pub(crate) max_registrations: AtomicUsize,
 }
 
@@ -50,12 +50,12 @@ impl FaultyStore {
         self.down.store(down, Ordering::SeqCst);
     }
 
-    /// Returns the calls since the previous `take_calls`.
+    /// Returns the recorded calls of `write` and clears the record.
     pub(crate) fn take_calls(&self) -> Vec<Vec<Write>> {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
 
-    /// Returns the operations of all writes since the previous `take_calls`.
+    /// Returns the operations of all recorded writes and clears the record.
     pub(crate) fn take_operations(&self) -> Vec<&'static str> {
         self.take_calls().into_iter().flatten().map(|write| write.change.operation().as_str()).collect()
     }
@@ -103,7 +103,7 @@ impl Registry for FaultyStore {
         if !self.memory_full.load(Ordering::SeqCst) {
             return self.inner.write(writes).await;
         }
-        // As in Redis: if a call has one write only, the whole call fails.
+        // If a call has only one write, the whole call fails, as in Redis.
         let rejected = |write: &Write| matches!(write.change, Change::Patch(_));
         if let [write] = writes
             && rejected(write)

@@ -1,4 +1,4 @@
-//! Heartbeats: how often they are written, in how many calls, and what happens in an outage.
+//! Heartbeats of leases: their interval, their batches, and retries in an outage.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{HEARTBEAT, ROUND, TTL, setup, stream};
 
 #[tokio::test(start_paused = true)]
-async fn each_lease_is_written_once_per_interval_in_full_batches() {
+async fn each_lease_sends_one_heartbeat_per_interval_in_large_batches() {
     let setup = setup();
     let mut held = Vec::new();
     for at in 0..1_000 {
@@ -72,7 +72,7 @@ async fn heartbeats_continue_while_the_store_rejects_registrations() {
     let setup = setup();
     let lost = setup.acquire("lost").await;
     setup.store.memory_full.store(true, Ordering::SeqCst);
-    // The stream expires, without a tombstone.
+    // The stream expires and leaves no tombstone.
     setup.mock.advance(TTL);
     setup.store.memory_full.store(false, Ordering::SeqCst);
     let kept = setup.acquire("kept").await;
@@ -87,7 +87,7 @@ async fn heartbeats_continue_while_the_store_rejects_registrations() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_continue_while_a_patch_is_rejected_for_full_memory() {
+async fn heartbeats_continue_while_full_memory_rejects_patches() {
     for leases in [1, 2, 300] {
         let setup = setup();
         let mut held = Vec::new();
@@ -122,7 +122,8 @@ async fn heartbeats_speed_up_when_the_store_reports_a_shorter_ttl() {
         held.push(leases.acquire(stream(&format!("cam{at}"), "h:1")).await.unwrap());
         setup.advance(Duration::from_millis(500)).await;
     }
-    // The store restarts with a shorter time to live. A holder notices when a heartbeat returns `NotFound`.
+    // The store restarts with a shorter time to live. The holder notices the restart when a heartbeat returns
+    // `NotFound`.
     *setup.store.reported_ttl.lock().unwrap() = None;
     setup.mock.advance(TTL);
     setup.advance(TTL * 3).await;
@@ -148,7 +149,7 @@ async fn heartbeats_speed_up_when_the_store_reports_a_shorter_ttl() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keep_alive_task_stops_with_the_last_lease_and_restarts() {
+async fn keep_alive_task_runs_only_while_a_lease_exists() {
     let setup = setup();
     for _ in 0..3 {
         let lease = setup.acquire("cam1").await;
@@ -162,11 +163,11 @@ async fn keep_alive_task_stops_with_the_last_lease_and_restarts() {
     let super::Setup { store, leases, .. } = setup;
     drop(leases);
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(Arc::strong_count(&store), 1, "the task still holds the store");
+    assert_eq!(Arc::strong_count(&store), 1, "the keep-alive task still holds the store");
 }
 
 #[test]
-fn keep_alive_moves_to_another_runtime_when_its_own_is_shut_down() {
+fn keep_alive_task_moves_to_another_runtime_after_a_shutdown() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let first = runtime();
     let setup = first.block_on(async { setup() });
@@ -176,7 +177,7 @@ fn keep_alive_moves_to_another_runtime_when_its_own_is_shut_down() {
     drop(first);
     let second = runtime();
     let other = second.block_on(setup.acquire("cam2"));
-    // Each runtime has a paused clock of its own, which starts at zero.
+    // Each runtime has its own paused clock, and this clock starts at zero.
     second.block_on(async { tokio::time::sleep(ROUND * 3).await });
     let written: Vec<_> = setup.store.take_calls().into_iter().flatten().map(|write| write.id).collect();
     assert!(written.contains(lease.id()) && written.contains(other.id()), "{written:?}");
@@ -192,12 +193,12 @@ fn acquire_fails_outside_a_tokio_runtime() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stream_outlives_its_ttl_in_real_time() {
+async fn leased_stream_outlives_its_ttl_in_real_time() {
     let registry = Arc::new(MemoryRegistry::with_ttl(Duration::from_secs(1)).unwrap());
     let leases = Leases::new(registry.clone(), LeaseOptions::default());
     let lease = leases.acquire_new(stream("any", "h:1")).await.unwrap();
     let began = Instant::now();
-    // The stream must exist at every moment, so each read is a check.
+    // The stream must exist all the time: `get` fails if it has expired.
     while began.elapsed() < Duration::from_millis(2_500) {
         registry.get(lease.id()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! Log lines: what is logged about outages and dropped handles, and how often.
+//! Log lines about outages and dropped handles.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -53,9 +53,9 @@ async fn dropped_handle_logs_a_warning_and_its_stream_expires() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn outage_is_logged_once_and_not_per_lease() {
+async fn outage_is_logged_once_for_all_leases() {
     let (log, _guard) = capture_log();
-    // Some stores fail the whole call. Others fail each write in the call.
+    // In an outage, some stores fail the whole call. Others fail each write in the call.
     for leases in [1, 300] {
         for fail_each_write in [false, true] {
             let setup = setup();
@@ -79,7 +79,7 @@ async fn outage_is_logged_once_and_not_per_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn error_of_one_stream_does_not_log_that_the_store_is_back() {
+async fn error_of_one_stream_does_not_end_the_logged_outage() {
     let (log, _guard) = capture_log();
     let setup = setup();
     let lease = setup.acquire("cam1").await;

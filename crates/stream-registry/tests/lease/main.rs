@@ -22,10 +22,10 @@ use faulty_store::FaultyStore;
 const TTL: Duration = Duration::from_secs(10);
 /// The default interval, a fifth of the time to live.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Time after which every lease has had a heartbeat: the interval plus 10 %, and a small margin.
+/// Time within which every lease sends a heartbeat: the interval plus 10 % and a small margin.
 const ROUND: Duration = Duration::from_millis(2_250);
 
-/// Leases on a mock store, which has a clock of its own in addition to Tokio's.
+/// Leases on a mock store. The clock of this store is separate from Tokio's clock.
 struct Setup {
     mock: Arc<MockRegistry>,
     store: Arc<FaultyStore>,
@@ -44,12 +44,12 @@ impl Setup {
         self.leases.acquire(stream(name, "203.0.113.7:40112")).await.unwrap()
     }
 
-    /// Returns leases of another process on the same store.
+    /// Returns the `Leases` of another process that uses the same store.
     fn other_process(&self) -> Leases {
         Leases::new(self.mock.clone(), LeaseOptions::default())
     }
 
-    /// Unregisters a stream as an operator does.
+    /// Unregisters a stream by force, as an operator does.
     async fn force_unregister(&self, name: &str) -> Stream {
         let reason: EndReason = "operator".parse().unwrap();
         self.mock
@@ -62,7 +62,7 @@ impl Setup {
         self.mock.get(&id(name)).await.ok()
     }
 
-    /// Advances both clocks together, in steps.
+    /// Advances the mock store's clock and Tokio's clock together, in small steps.
     async fn advance(&self, time: Duration) {
         let step = Duration::from_millis(50);
         for _ in 0..time.as_millis() / step.as_millis() {

@@ -37,10 +37,10 @@ async fn thousand_lost_streams_recover_within_one_interval() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_leases_recover_at_once_when_the_first_finds_the_store_empty() {
+async fn all_leases_recover_together_after_the_store_lost_all_streams() {
     let setup = setup();
     let mut held = Vec::new();
-    // The leases are due at different times of the interval.
+    // The heartbeats of the leases are due at different times in the interval.
     for at in 0..200 {
         held.push(setup.acquire(&format!("cam{at}")).await);
         setup.advance(Duration::from_millis(100)).await;
@@ -78,7 +78,7 @@ async fn recovery_includes_reports_made_during_the_outage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stream_stays_unregistered_when_an_operator_removed_it() {
+async fn lease_does_not_restore_a_stream_that_an_operator_removed() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
     setup.force_unregister("cam1").await;
@@ -108,7 +108,7 @@ async fn lease_does_not_restore_a_stream_that_a_newer_holder_released() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn recovery_restores_an_epoch_that_another_program_dropped() {
+async fn recovery_restores_an_epoch_that_another_program_removed() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
     let theirs = r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112","status":"paused","theirs":1}"#;
@@ -126,18 +126,18 @@ async fn recovery_restores_an_epoch_that_another_program_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn suspended_holder_verifies_its_lease_before_it_writes() {
+async fn holder_verifies_its_lease_before_writing_after_a_suspension() {
     let setup = setup();
     let (mine, gone) = (setup.acquire("mine").await, setup.acquire("gone").await);
     setup.advance(ROUND).await;
     setup.store.take_calls();
     setup.mock.clear_calls();
-    // The process is suspended: time passes and no task runs.
+    // The process is suspended: time passes, but no task runs.
     setup.mock.advance(TTL);
     let others = setup.other_process();
     let other = others.acquire(stream("gone", "198.51.100.9:5000")).await.unwrap();
     tokio::time::advance(TTL).await;
-    assert!(is_recovering(&mine) && is_recovering(&gone), "the state is right before any task has run");
+    assert!(is_recovering(&mine) && is_recovering(&gone), "the state is correct even before a task has run");
     gone.report(StreamStats { bytes_received: 666, ..Default::default() });
     assert_eq!(gone.ended().await, LeaseEnd::Superseded { by: Some("198.51.100.9:5000".into()) });
     mine.flush().await.unwrap();
@@ -148,7 +148,7 @@ async fn suspended_holder_verifies_its_lease_before_it_writes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lease_deadline_counts_from_sending_not_from_the_reply() {
+async fn lease_deadline_counts_from_the_request_not_from_the_reply() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
     setup.mock.delay(Operation::Status, Duration::from_secs(4));
@@ -161,7 +161,7 @@ async fn lease_deadline_counts_from_sending_not_from_the_reply() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_holder_remains_when_two_take_a_stream_over_repeatedly() {
+async fn one_holder_remains_when_two_processes_keep_taking_over() {
     let registry = std::sync::Arc::new(stream_registry::MemoryRegistry::with_ttl(Duration::from_secs(5)).unwrap());
     let both =
         [0, 1].map(|_| Leases::new(registry.clone(), LeaseOptions::default().heartbeat(Duration::from_millis(50))));
@@ -174,8 +174,8 @@ async fn one_holder_remains_when_two_take_a_stream_over_repeatedly() {
                 let source = format!("10.0.{side}.1:{round}");
                 let lease = leases.acquire_with(stream("cam1", &source), OnConflict::TakeOver).await.unwrap();
                 lease.report(StreamStats { bytes_received: round, ..Default::default() });
-                // This may fail if the lease is superseded by now. The checks at the end show that nothing was
-                // overwritten.
+                // This call fails if another holder has taken the stream over. The checks at the end show that nothing
+                // was overwritten.
                 drop(lease.set_status(StreamStatus::Active).await);
                 all.push(lease);
                 if let Some(old) = all.iter().rev().nth(1) {

@@ -11,7 +11,7 @@ use stream_registry::{ErrorKind, OnConflict, Registry, StreamPatch, StreamStats,
 use super::{ROUND, TTL, setup, stream};
 
 #[tokio::test(start_paused = true)]
-async fn release_returns_the_last_record_with_reports_and_reason() {
+async fn release_writes_pending_reports_and_returns_the_last_record() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
     lease.report(StreamStats { bytes_received: 77, ..Default::default() });
@@ -74,12 +74,12 @@ async fn release_succeeds_when_the_reply_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lease_ends_as_released_when_release_is_cancelled_after_the_store_applied_it() {
+async fn lease_ends_as_released_after_a_cancelled_but_applied_release() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
     setup.mock.delay(Operation::Unregister, Duration::from_secs(1));
     setup.mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
-    // The future is dropped after the first reply, before the retry is done.
+    // The timeout drops the future of `release` after the first reply and before the reply of the retry.
     let cancelled = tokio::time::timeout(Duration::from_millis(1_500), lease.release());
     assert!(cancelled.await.is_err());
     assert!(setup.stored("cam1").await.is_none());
@@ -88,7 +88,7 @@ async fn lease_ends_as_released_when_release_is_cancelled_after_the_store_applie
 }
 
 #[tokio::test(start_paused = true)]
-async fn lease_ends_as_removed_when_an_operator_unregisters_after_a_failed_release() {
+async fn lease_ends_as_removed_despite_an_earlier_failed_release() {
     let setup = setup();
     // The store is down, so the release was certainly not applied.
     let lease = setup.acquire("cam1").await;
@@ -108,9 +108,13 @@ async fn lease_ends_as_removed_when_an_operator_unregisters_after_a_failed_relea
     };
     let (released, ()) = tokio::join!(lease.release(), removal);
     assert_eq!(released.unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Removed), "removed between two attempts of the release");
+    assert_eq!(
+        lease.state(),
+        LeaseState::Ended(LeaseEnd::Removed),
+        "an operator removed the stream between two attempts of the release"
+    );
 
-    // A cancelled release may have been applied, until a heartbeat finds the stream.
+    // A cancelled release may have been applied. The next heartbeat finds the stream, so the release was not applied.
     let lease = setup.acquire("cam3").await;
     setup.mock.delay(Operation::Unregister, Duration::from_secs(1));
     assert!(tokio::time::timeout(Duration::from_millis(500), lease.release()).await.is_err());
@@ -122,7 +126,7 @@ async fn lease_ends_as_removed_when_an_operator_unregisters_after_a_failed_relea
 }
 
 #[tokio::test(start_paused = true)]
-async fn release_returns_not_holder_or_not_found_when_the_lease_is_lost() {
+async fn release_of_a_lost_lease_returns_not_holder_or_not_found() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
     let others = setup.other_process();
@@ -143,7 +147,7 @@ async fn release_returns_not_holder_or_not_found_when_the_lease_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn release_works_when_another_program_dropped_the_epoch() {
+async fn release_succeeds_when_another_program_removed_the_epoch() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
     let theirs = r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}"#;
@@ -152,7 +156,8 @@ async fn release_works_when_another_program_dropped_the_epoch() {
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
     assert!(setup.stored("cam1").await.is_none());
 
-    // Another program drops the epoch again and again, first for less and then for more than the retries last.
+    // Another program keeps removing the epoch: first for 1 s, then for 20 s. The retries of `release` last longer than
+    // 1 s, but not 20 s.
     setup.mock.delay(Operation::Unregister, Duration::from_millis(20));
     for (seconds, is_released) in [(1, true), (20, false)] {
         let lease = setup.acquire("cam1").await;
@@ -173,7 +178,7 @@ async fn release_works_when_another_program_dropped_the_epoch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn release_all_releases_many_at_once_and_names_failed_streams() {
+async fn release_all_runs_in_parallel_and_names_failed_streams() {
     let setup = setup();
     let mut held = Vec::new();
     for at in 0..500 {
@@ -185,7 +190,11 @@ async fn release_all_releases_many_at_once_and_names_failed_streams() {
     let began = tokio::time::Instant::now();
     let reason: EndReason = "maintenance".parse().unwrap();
     let failed = setup.leases.release_all_with(reason).await;
-    assert!(began.elapsed() <= Duration::from_millis(900), "releases ran in parallel: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() <= Duration::from_millis(900),
+        "the releases did not run in parallel: {:?}",
+        began.elapsed()
+    );
     let failed: Vec<_> = failed.iter().map(|error| (error.kind(), error.stream_id().cloned())).collect();
     assert_eq!(failed, [(ErrorKind::NotHolder, Some(stuck.id().clone()))]);
     assert!(setup.leases.is_empty());
@@ -210,13 +219,13 @@ async fn release_all_returns_within_seconds_while_the_store_is_down() {
     assert_eq!(
         (failed.len(), named.len(), setup.leases.len()),
         (1_000, 1_000, 1_000),
-        "each lease has an error and goes on"
+        "each lease returns an error and is kept"
     );
     setup.store.set_down(false);
     assert!(setup.leases.release_all().await.is_empty());
     assert!(setup.mock.list().await.unwrap().is_empty());
 
-    // A slow store is not down: all leases are released.
+    // If the store is slow but not down, `release_all` still releases all leases.
     for at in 0..640 {
         held.push(setup.acquire(&format!("cam{at}")).await);
     }

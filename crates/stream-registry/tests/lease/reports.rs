@@ -1,4 +1,4 @@
-//! Reports: the newest statistics, patches and statuses are written, with a heartbeat or at once.
+//! Reports of a holder: how a lease writes statistics, patches and statuses to the store.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -66,7 +66,8 @@ async fn statuses_are_written_at_once_and_in_order() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     setup.store.take_calls();
 
-    // Slow calls, several at once: one is in flight at a time, and the newest is written last.
+    // The store is slow. While the first status is in flight, the holder sets four more. The lease writes only the last
+    // of these.
     setup.mock.delay(Operation::Status, Duration::from_millis(300));
     let statuses = ["a", "b", "c", "d", "e"].map(|word| word.parse::<StreamStatus>().unwrap());
     let [a, b, c, d, e] = &statuses;
@@ -90,7 +91,7 @@ async fn statuses_are_written_at_once_and_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn set_status_reports_an_outage_and_the_status_is_written_later() {
+async fn status_that_failed_in_an_outage_is_written_later() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
     setup.store.set_down(true);
@@ -104,7 +105,7 @@ async fn set_status_reports_an_outage_and_the_status_is_written_later() {
     assert_eq!(
         setup.stored("cam1").await.unwrap().status,
         StreamStatus::Paused,
-        "the status was not written before the interval was over"
+        "the status was not written within the heartbeat interval"
     );
 }
 
@@ -128,13 +129,13 @@ async fn newer_reports_win_over_reports_of_a_failed_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn status_is_written_again_when_an_earlier_one_was_unconfirmed() {
+async fn status_is_written_again_when_an_earlier_write_was_unconfirmed() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
     setup.mock.fail_next_after_applying(Operation::Status, ErrorKind::Timeout);
     lease.set_status(StreamStatus::Active).await.unwrap_err();
     lease.set_status(StreamStatus::Paused).await.unwrap();
-    // The first status arrives late, over another connection, after the second.
+    // The first write arrives late: over another connection, and after the second write.
     let old = stream_registry::Write {
         id: lease.id().clone(),
         guard: stream_registry::Guard::Holder(lease.epoch().clone()),
@@ -152,7 +153,7 @@ async fn status_is_written_again_when_an_earlier_one_was_unconfirmed() {
 async fn heartbeats_continue_while_the_store_rejects_a_report() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
-    // An invalid report is dropped; other failures are retried.
+    // The lease drops an invalid report, but retries a report after any other error.
     for (kind, times) in [(ErrorKind::InvalidArgument, 1), (ErrorKind::Unavailable, 30)] {
         for _ in 0..times {
             setup.mock.fail_next(Operation::Patch, kind);

@@ -1,4 +1,4 @@
-//! An in-memory store with scripted faults.
+//! Test double: an in-memory store with scripted faults.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,23 +16,24 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(super) struct Faulty {
     pub(super) inner: MemoryRegistry,
-    /// Replaces the next event by a resync.
+    /// If set, the next event of a watch is replaced with a resync.
     pub(super) drop_event: Arc<AtomicBool>,
-    /// Replaces every n-th event of a watch by a resync.
+    /// If set to `n`, every n-th event of a watch is replaced with a resync.
     pub(super) resync_every: Option<u64>,
-    /// The store has no change feed.
+    /// Whether the store lacks a change feed.
     pub(super) without_feed: bool,
-    /// The error of every watch.
+    /// If set, every call of `watch` fails with this kind of error.
     pub(super) watch_error: Option<ErrorKind>,
-    /// Every watch starts with a resync.
+    /// Whether every watch starts with a resync.
     pub(super) always_resyncs: bool,
-    /// Snapshots have no revision.
+    /// Whether snapshots lack a revision.
     pub(super) without_revision: bool,
-    /// The number of snapshots that were taken.
+    /// Number of snapshots taken so far.
     pub(super) snapshots: AtomicU64,
-    /// After reading the next page, the store notifies the first `Notify` and waits for the second one.
+    /// If set, the store pauses after it has read the next page. It notifies the first `Notify`, then waits for the
+    /// second one.
     pub(super) hold_pages: Mutex<Option<Arc<(Notify, Notify)>>>,
-    /// The same as `hold_pages`, for the next record.
+    /// If set, the store pauses after its next `get`, in the same way as for `hold_pages`.
     pub(super) hold_gets: Mutex<Option<Arc<(Notify, Notify)>>>,
 }
 

@@ -1,5 +1,5 @@
-//! The local view with in-memory stores.
-// Clippy allows these calls only in functions with `#[test]`, not in helpers.
+//! Tests of the local view on in-memory stores.
+// Clippy allows `unwrap` and `expect` only in functions with `#[test]`, not in helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod faulty;
@@ -32,12 +32,12 @@ fn stream(name: &str) -> Stream {
     Stream::new(id(name), StreamType::Srt, "203.0.113.7:40112")
 }
 
-/// Reconciles about every 50 ms.
+/// Returns options of a view that reconciles about every 50 ms.
 fn frequent() -> ViewOptions {
     ViewOptions::default().reconcile_every(Duration::from_millis(50)).page(NonZeroU32::new(7).unwrap())
 }
 
-/// Reconciles after an hour, so never during a test.
+/// Returns options of a view that does not reconcile during a test, because its interval is an hour.
 fn never() -> ViewOptions {
     ViewOptions::default().reconcile_every(Duration::from_secs(3_600))
 }
@@ -73,7 +73,7 @@ async fn wait_for_tail(view: &View, registry: &dyn Registry) {
     tokio::time::timeout(TIMEOUT, view.reached(&tail)).await.unwrap().unwrap();
 }
 
-/// Asserts that the counts are those of the streams in the view.
+/// Asserts that the counts of a view match its streams.
 fn assert_counts(view: &View) {
     let (counts, all) = (view.counts(), view.all());
     assert_eq!(counts.total as usize, all.len());
@@ -87,12 +87,12 @@ fn assert_counts(view: &View) {
     assert_eq!(counts.by_type.values().sum::<u64>(), counts.total);
 }
 
-/// Makes random changes until it is stopped.
+/// Makes random changes to a store until `stop` is set.
 async fn churn(registry: Arc<dyn Registry>, seed: u64, stop: Arc<AtomicBool>) {
     let mut rng = fastrand::Rng::with_seed(seed);
     while !stop.load(Ordering::Relaxed) {
         let cam = format!("cam{}", rng.usize(..60));
-        // `NotFound` and `AlreadyExists` are expected here.
+        // A random call may fail with `NotFound` or `AlreadyExists`.
         let _ = match rng.u8(..7) {
             0 | 1 => registry.register(&stream(&cam)).await.map(|_| ()),
             2 => registry.unregister(&id(&cam)).await.map(|_| ()),
@@ -159,7 +159,7 @@ async fn view_of_store_without_feed_is_updated_by_reconciliation() {
     assert_equal_after_churn(Arc::clone(&registry), frequent()).await;
     // One snapshot comes from the view and one from this test.
     assert_eq!(registry.snapshots.load(Ordering::SeqCst), 2);
-    // The next reconciliation reaches the revision.
+    // Without a feed, the view reaches the revision of this registration with its next reconciliation.
     let view = view(&registry, frequent()).await;
     registry.register(&stream("late")).await.unwrap();
     wait_for_tail(&view, &*registry).await;
@@ -195,20 +195,21 @@ async fn view_pauses_between_consecutive_snapshots() {
         let start = Instant::now();
         let view = view(&registry, never()).await;
         if without_revision {
-            // The watch continues from the snapshot, so no further snapshot is needed.
+            // The watch continues after the first snapshots, so the view needs no further snapshot.
             registry.register(&stream("a")).await.unwrap();
             until(|| view.get(&id("a")).is_some()).await;
             assert!(registry.snapshots.load(Ordering::SeqCst) <= 3);
         } else {
             until(|| registry.snapshots.load(Ordering::SeqCst) >= 7).await;
-            // The sum of the shortest pauses. There is no pause before the first snapshot that follows a resync.
+            // These are the shortest pauses between snapshots. The first snapshot after a resync has no pause before
+            // it.
             assert!(start.elapsed() >= Duration::from_millis(10 + 20 + 40 + 80), "{:?}", start.elapsed());
         }
     }
 }
 
 #[tokio::test]
-async fn view_follows_the_feed_when_the_interval_is_the_maximum() {
+async fn view_follows_the_feed_with_the_maximum_reconcile_interval() {
     let registry = Arc::new(MemoryRegistry::new());
     let view = view(&registry, ViewOptions::default().reconcile_every(Duration::MAX)).await;
     registry.register(&stream("a")).await.unwrap();
@@ -271,7 +272,7 @@ async fn view_takes_a_new_snapshot_when_events_were_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn view_readers_never_see_a_partial_change() {
+async fn readers_of_a_view_never_see_a_partial_change() {
     let registry = Arc::new(Faulty { resync_every: Some(3), ..Faulty::default() });
     for n in 0..200 {
         registry.register(&stream(&format!("fixed{n}"))).await.unwrap();
@@ -286,7 +287,7 @@ async fn view_readers_never_see_a_partial_change() {
             while !stop.load(Ordering::Relaxed) {
                 let (even, odd) = (id("even"), id("odd"));
                 let pair = view.all().iter().filter(|stream| stream.id == even || stream.id == odd).count();
-                assert!(pair == 1 || pair == 2, "streams of two moments: {pair}");
+                assert!(pair == 1 || pair == 2, "the list mixes the streams of two moments: {pair}");
                 let total = view.counts().total;
                 assert!(total == 201 || total == 202, "{total}");
                 assert!(view.get(&id("fixed7")).is_some());
@@ -296,7 +297,7 @@ async fn view_readers_never_see_a_partial_change() {
         })
     };
     for _ in 0..500 {
-        // One stream is always registered before the other one is unregistered.
+        // `odd` is registered before `even` is unregistered, and `even` before `odd` is.
         registry.register(&stream("odd")).await.unwrap();
         registry.unregister(&id("even")).await.unwrap();
         registry.register(&stream("even")).await.unwrap();
@@ -309,11 +310,11 @@ async fn view_readers_never_see_a_partial_change() {
 }
 
 #[tokio::test]
-async fn reconciliation_applies_changes_without_events_and_reports_them() {
+async fn reconciliation_applies_and_counts_changes_that_had_no_event() {
     let registry = Arc::new(MockRegistry::new());
     registry.register(&stream("cam")).await.unwrap();
     let view = view(&registry, frequent()).await;
-    // Statistics emit no event, and are not counted as a correction.
+    // New statistics emit no event and do not count as a correction.
     let stats = StreamStats { bytes_received: 7, ..StreamStats::default() };
     registry.update_stats(&id("cam"), &stats).await.unwrap();
     until(|| view.get(&id("cam")).unwrap().bytes_received == 7).await;
@@ -333,7 +334,7 @@ async fn reconciliation_applies_changes_without_events_and_reports_them() {
 }
 
 #[tokio::test]
-async fn event_is_not_overwritten_by_an_older_page() {
+async fn older_page_does_not_overwrite_a_newer_event() {
     let registry = Arc::new(Faulty::default());
     for name in ["gone", "changed"] {
         registry.register(&stream(name)).await.unwrap();
@@ -343,7 +344,7 @@ async fn event_is_not_overwritten_by_an_older_page() {
     *registry.hold_pages.lock().unwrap() = Some(Arc::clone(&hold));
     hold.0.notified().await;
     let before = view.corrections().reconciliations;
-    // The page was read before these changes.
+    // The store read the page before these changes.
     registry.unregister(&id("gone")).await.unwrap();
     registry.update_status(&id("changed"), StreamStatus::Error).await.unwrap();
     registry.register(&stream("new")).await.unwrap();
@@ -355,7 +356,7 @@ async fn event_is_not_overwritten_by_an_older_page() {
 }
 
 #[tokio::test]
-async fn event_is_not_overwritten_by_an_older_get() {
+async fn older_read_does_not_overwrite_a_newer_event() {
     let registry = Arc::new(Faulty::default());
     registry.register(&stream("gone")).await.unwrap();
     let view = view(&registry, never()).await;
@@ -371,7 +372,7 @@ async fn event_is_not_overwritten_by_an_older_get() {
     hold.1.notify_one();
     assert_eq!(refresh.await.unwrap().unwrap(), None);
     assert!(view.get(&id("gone")).is_none());
-    // A stream that was added and removed during the read.
+    // The stream `brief` is registered just before the read and unregistered during the read.
     let hold = Arc::new((Notify::new(), Notify::new()));
     registry.register(&stream("brief")).await.unwrap();
     wait_for_tail(&view, &*registry).await;
@@ -392,7 +393,7 @@ async fn event_is_not_overwritten_by_an_older_get() {
 }
 
 #[tokio::test]
-async fn reconciliation_fails_when_a_snapshot_is_installed_during_it() {
+async fn reconciliation_fails_when_a_snapshot_replaces_the_view() {
     let registry = Arc::new(Faulty::default());
     registry.register(&stream("gone")).await.unwrap();
     let view = view(&registry, never()).await;
@@ -428,12 +429,12 @@ async fn refresh_applies_the_current_record_of_the_store() {
 }
 
 #[tokio::test]
-async fn confirming_writes_restores_statistics_that_an_earlier_event_replaced() {
+async fn confirm_writes_restores_statistics_that_a_late_event_replaced() {
     let registry = Arc::new(MockRegistry::new());
     registry.register(&stream("cam")).await.unwrap();
     let view = view(&registry, never()).await;
     let stats = StreamStats { bytes_received: 7, ..StreamStats::default() };
-    // The events of these changes arrive after the statistics.
+    // The view receives the events of these two changes after the statistics.
     registry.update_status(&id("cam"), StreamStatus::Active).await.unwrap();
     registry.register(&stream("new")).await.unwrap();
     for cam in ["cam", "new"] {
@@ -482,7 +483,7 @@ async fn view_retries_after_transient_errors() {
 }
 
 #[tokio::test]
-async fn view_task_ends_with_the_last_clone_and_waiting_calls_end_when_the_registry_is_closed() {
+async fn view_ends_with_its_last_clone_or_its_registry() {
     let registry = Arc::new(MockRegistry::new());
     let view = view(&registry, frequent()).await;
     let other = view.clone();
@@ -506,7 +507,7 @@ async fn view_task_ends_with_the_last_clone_and_waiting_calls_end_when_the_regis
 }
 
 #[tokio::test]
-async fn view_stays_correct_when_refresh_and_reached_are_cancelled() {
+async fn view_stays_correct_when_its_futures_are_cancelled() {
     let registry = Arc::new(MockRegistry::new());
     let view = view(&registry, frequent()).await;
     for n in 0..300_u32 {

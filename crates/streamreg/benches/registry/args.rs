@@ -7,19 +7,19 @@ use crate::Result;
 /// Arguments that select the rows, the length of a round and the output format.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Args {
-    /// Whether `cargo bench` started the program. Otherwise nothing is measured.
+    /// Whether `cargo bench` started the program. If false, nothing is measured.
     pub(crate) bench: bool,
-    /// Whether rounds are short. They only check that everything works; ignore their figures.
+    /// Whether rounds are short. Short rounds only check that everything works; ignore their figures.
     pub(crate) quick: bool,
     /// Whether to print the table as Markdown for `docs/performance.md`.
     pub(crate) markdown: bool,
     /// Measure only the rows whose names contain one of these strings. If empty, measure all rows.
     pub(crate) names: Vec<String>,
-    /// Set only for a child process, which fills a memory store with this many streams and prints the bytes per stream.
+    /// Set only in a child process that fills a memory store with this many streams and prints the bytes per stream.
     pub(crate) fill_memory: Option<usize>,
-    /// Set only for a child process, which serves the lists of a memory store with this many streams.
+    /// Set only in a child process that serves the lists of a memory store with this many streams.
     pub(crate) serve_lists: Option<usize>,
-    /// In a child process: the URL of the store in which it holds leases, before printing their cost.
+    /// Set only in a child process that holds leases in the store with this URL and prints the cost of the leases.
     pub(crate) hold_leases: Option<String>,
 }
 

@@ -128,7 +128,8 @@ impl Caller {
         records.iter().map(|json| Ok(serde_json::from_slice(json)?)).collect()
     }
 
-    /// Stores records under this prefix, and sends each record one heartbeat so that cjson has encoded it once.
+    /// Stores the records under [`PREFIX`]. Sends one heartbeat for each record, so that cjson has encoded the record
+    /// once.
     pub(crate) async fn load(&mut self, records: &[(String, String)]) -> Result<()> {
         for records in records.chunks(500) {
             let mut pipeline = redis::pipe();

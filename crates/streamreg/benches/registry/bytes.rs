@@ -11,7 +11,7 @@ use crate::{Result, baseline, streams};
 const COUNT: usize = 100_000;
 const ROW: &str = "bytes per stream";
 
-/// Fills a memory store and prints how many bytes per stream the process has grown by.
+/// Fills a memory store and prints the growth of the process's memory, in bytes per stream.
 ///
 /// Runs in a separate process. Otherwise the store could reuse memory that earlier rows freed.
 pub(crate) fn fill(count: usize) -> Result<()> {

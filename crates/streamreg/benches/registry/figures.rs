@@ -1,17 +1,17 @@
-//! Samples, medians and ratios, and the targets that they are checked against.
+//! Samples, medians, ratios, and the targets for the ratios.
 
 /// Result of one round of one candidate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    /// Calls per second; streams per second for batches.
+    /// Calls per second. For batches, streams per second.
     pub(crate) per_second: f64,
-    /// Microseconds of server time per call, or per stream for batches.
+    /// Microseconds of server time per call. For batches, per stream.
     pub(crate) server_micros: f64,
-    /// Calls, or streams for batches, per command sent.
+    /// Calls per command sent. For batches, streams per command sent.
     pub(crate) per_command: f64,
 }
 
-/// Unit of a row's main figure, which is shown together with the server time.
+/// Unit of a row's main figure. The table also shows the server time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// Calls or streams per second.
@@ -37,7 +37,7 @@ impl Unit {
     }
 }
 
-/// Target of one implementation in a row: the ratios to the baseline A that it must reach.
+/// Target of one candidate in a row: limits for the candidate's ratios to the baseline A.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Target {
     /// Lower limit of the ratio of rates.
@@ -59,7 +59,7 @@ impl Target {
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns whether the ratios are within the limits; `None` if there are no limits.
+    /// Returns whether the ratios are within the limits, or `None` if there are no limits.
     pub(crate) fn met(self, ratio: f64, server: f64) -> Option<bool> {
         let checks = [
             self.rate.map(|limit| ratio >= limit),
@@ -70,7 +70,7 @@ impl Target {
     }
 }
 
-/// Returns the median; `NaN` for no values.
+/// Returns the median, or `NaN` if there are no values.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -81,9 +81,9 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Returns the median of the ratios of neighbouring rounds.
+/// Returns the median of the ratios between each round and the baseline's round next to it.
 ///
-/// A disturbance that lasts longer than a round affects both candidates and cancels out.
+/// A disturbance that lasts longer than a round affects both of these rounds and cancels out.
 pub(crate) fn ratio(samples: &[Sample], baseline: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
     median(samples.iter().zip(baseline).map(|(sample, baseline)| value(sample) / value(baseline)).collect())
 }
@@ -95,7 +95,7 @@ pub(crate) fn spread(values: &[f64], format: impl Fn(f64) -> String) -> String {
     format!("{} ({} – {})", format(median(values.to_vec())), format(smallest), format(largest))
 }
 
-/// Returns the smallest value that is at least as large as `part` of the sorted values.
+/// Returns the smallest value that is at least as large as the fraction `part` of the sorted values.
 pub(crate) fn percentile(sorted: &[u64], part: f64) -> u64 {
     let rank = (sorted.len() as f64 * part).ceil().max(1.0) as usize;
     sorted.get(rank - 1).or(sorted.last()).copied().unwrap_or(0)

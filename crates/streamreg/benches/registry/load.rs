@@ -11,9 +11,9 @@ use crate::{Result, baseline, streams};
 
 /// Number of heartbeats in one `write`.
 pub(crate) const BATCH: usize = 100;
-/// Difference between the numbers of two streams that a caller accesses one after the other.
+/// Distance between two streams that a caller accesses in succession.
 ///
-/// It is coprime to the number of streams, so a caller visits every stream, in an order that defeats caches.
+/// The distance is coprime to the number of streams, so a caller visits every stream. The order defeats caches.
 const STRIDE: usize = 7_919;
 
 /// The operation that a caller repeats.
@@ -120,7 +120,7 @@ fn status(rng: &mut fastrand::Rng) -> StreamStatus {
     if rng.u8(..10) < 8 { StreamStatus::Active } else { StreamStatus::Paused }
 }
 
-/// Fails the run if a response is wrong, because its speed would be meaningless.
+/// Fails the run if a response is wrong, because the speed of wrong responses is meaningless.
 fn check(correct: bool) -> Result<()> {
     if correct { Ok(()) } else { Err("a candidate returned a wrong answer".into()) }
 }

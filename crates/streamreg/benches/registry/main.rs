@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use args::Args;
 
-/// Any error ends the run, because figures measured after an error would be misleading.
+/// Result of a step. Any error ends the run, because figures measured after an error would be misleading.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {

@@ -13,10 +13,10 @@ pub(crate) const PREFIX: &str = "mirror:streams:";
 /// Key prefix of the large registry.
 pub(crate) const LARGE: &str = "larger:streams:";
 
-/// Time to live of a stream. It is longer than a run, so that no stream expires while a row only reads.
+/// Time to live of a stream. It is longer than a run, so that no stream expires during a row that only reads.
 pub(crate) const TTL: Duration = Duration::from_secs(3 * 3600);
 
-/// A registry as applications hold it: `stream_registry::connect` returns this type.
+/// A shared registry. Applications receive the same type from `stream_registry::connect`.
 pub(crate) type Shared = Arc<dyn Registry>;
 
 /// Opens a registry with this key prefix.

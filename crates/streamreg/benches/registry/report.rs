@@ -49,7 +49,7 @@ pub(crate) struct Candidate {
     pub(crate) target: Target,
 }
 
-/// Returns the lines of a row. If `baseline` is given, they contain ratios to its samples.
+/// Returns the lines of a row. If `baseline` is given, the lines contain the ratios to the baseline's samples.
 pub(crate) fn compare(row: &str, unit: Unit, baseline: Option<&[Sample]>, candidates: &[Candidate]) -> Vec<Line> {
     let line = |candidate: &Candidate| {
         let samples = &candidate.samples;

@@ -1,4 +1,4 @@
-//! The Redis server that the benchmark starts, and the statistics that it reports.
+//! The Redis server that the benchmark starts, and the statistics that this server reports.
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
@@ -13,7 +13,7 @@ pub(crate) struct Server {
     control: MultiplexedConnection,
 }
 
-/// An entry of the slow log, which contains every command sent since [`Server::log_all`].
+/// An entry of Redis's slow log. After [`Server::log_all`], the slow log contains every command.
 pub(crate) struct Logged {
     pub(crate) command: String,
     pub(crate) micros: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Logged {
 
 impl Server {
     pub(crate) async fn start() -> Result<Self> {
-        // Background rehashing would add to the measured times, so it is off. So is persistence.
+        // Background rehashing and persistence are off, because they would add to the measured times.
         let server = RedisServer::builder().config("activerehashing no").start().await;
         let control = connect(&server.url()).await?;
         Ok(Self { server, control })
@@ -43,7 +43,7 @@ impl Server {
 
     /// Returns the total time in microseconds and the number of calls for these commands.
     ///
-    /// A script's time includes the commands that it calls, so pass only commands that clients send.
+    /// The time of a script includes the commands that the script calls, so pass only commands that clients send.
     pub(crate) async fn spent(&mut self, commands: &[&str]) -> Result<(u64, u64)> {
         let info: String = redis::cmd("INFO").arg("commandstats").query_async(&mut self.control).await?;
         let mut sum = (0, 0);
@@ -90,7 +90,7 @@ impl Server {
         Ok(redis::cmd("SLOWLOG").arg("RESET").query_async(&mut self.control).await?)
     }
 
-    /// Stops logging and returns the log, except the commands that control it.
+    /// Stops logging and returns the logged commands, without the commands that control the log.
     pub(crate) async fn logged(&mut self) -> Result<Vec<Logged>> {
         let (set, name) = ("SET", "slowlog-log-slower-than");
         redis::cmd("CONFIG").arg(set).arg(name).arg(-1).query_async::<()>(&mut self.control).await?;

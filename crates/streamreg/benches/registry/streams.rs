@@ -56,11 +56,11 @@ pub(crate) fn stream(n: usize) -> Result<Stream> {
     Ok(stream)
 }
 
-/// Creates the statistics of stream number `n`, `seconds` after it was registered.
+/// Creates the statistics of stream number `n`, `seconds` after its registration.
 ///
 /// Totals grow, and the bitrate stays within 5 % of its mean. All numbers are so small that cjson encodes them exactly.
 pub(crate) fn stats(n: usize, seconds: u64, rng: &mut fastrand::Rng) -> StreamStats {
-    // The seed depends on the stream, so its rates are the same in every call.
+    // The seed depends only on the stream's number, so a stream has the same rates in every call.
     let mut per_stream = fastrand::Rng::with_seed(n as u64);
     let mean = per_stream.u64(800_000..25_000_000);
     let bytes = mean / 8 * (per_stream.u64(60..864_000) + seconds);

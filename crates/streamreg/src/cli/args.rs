@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn argument_definitions_are_valid_and_every_command_shows_an_example() {
+    fn every_command_has_valid_arguments_and_an_example() {
         let mut command = Cli::command();
         command.build();
         command.clone().debug_assert();

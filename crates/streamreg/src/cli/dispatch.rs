@@ -15,7 +15,7 @@ use super::{
     demo, get, heartbeat, history, hold, list, register, run, serve, set, summary, unregister, update, wait, watch,
 };
 
-/// Runs a command and reports its failure on standard error.
+/// Runs a command. If the command fails, prints the error message to standard error.
 pub(super) fn run(cli: &Cli) -> Status {
     let side = if matches!(cli.verb, Verb::Serve(_)) { Side::Server } else { Side::Client };
     let stdout = io::stdout();
@@ -55,12 +55,12 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
     let ready = prepare(&cli.verb, &mut io::stdin())?;
     let registry = target.connect().await?;
     let done = match ready {
-        // Both commands share the registry with a task that keeps the stream alive.
+        // `run` and `register --hold` share the registry with a task that keeps the stream alive.
         Ready::Run(plan) => run::run(&registry, *plan, out).await,
         Ready::Register(plan) if plan.holds() => hold::run(&registry, &plan, out).await,
         ready => perform(&cli.verb, ready, &*registry, out).await,
     };
-    // The command has finished, so an error from closing the connection does not change its result.
+    // The command has finished, so an error from closing the store no longer matters.
     let _ = registry.close().await;
     done
 }
@@ -116,9 +116,9 @@ async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut O
     }
 }
 
-/// Arguments that are checked as far as possible without a store.
+/// The arguments of a command, checked as far as possible without a store.
 enum Ready {
-    /// The parser has checked all of these arguments.
+    /// Arguments that the parser has checked completely.
     AsGiven,
     Register(Box<register::Plan>),
     Run(Box<run::Plan>),
@@ -130,8 +130,8 @@ enum Ready {
 fn runtime(verb: &Verb) -> Result<Runtime> {
     let mut builder = match verb {
         Verb::Serve(_) => Builder::new_multi_thread(),
-        // These commands run until a signal arrives. While the main thread is blocked on a pipe, the second thread
-        // handles it.
+        // These commands run until a signal arrives. If the main thread is blocked on a pipe, the second thread handles
+        // the signal.
         Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) => {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(1);
@@ -145,7 +145,7 @@ fn runtime(verb: &Verb) -> Result<Runtime> {
         .map_err(|error| Failure::new(Status::Failed, format_args!("cannot start the async runtime: {error}")))
 }
 
-/// The default log filter for a server. It omits requests, because the demo alone sends 20 per second.
+/// The default log filter for a server. It omits the request log, because the demo alone sends 20 requests per second.
 const SERVER_LOG: &str = "info,streamreg::server::log=warn";
 
 /// Sends the log to standard error. By default, client commands log nothing, because they print their own messages.
@@ -170,7 +170,7 @@ fn log(cli: &Cli) -> Result {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .finish();
-    // This fails only if a test has already set a subscriber.
+    // Ignore the error: a test may have set a subscriber already.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Units in milliseconds, in the order in which a duration lists them.
+/// Units and their lengths in milliseconds, from the largest to the smallest.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Parses whole numbers with units. Each unit appears at most once, larger units first.
+/// Parses a duration such as `1h30m`: whole numbers with units. Each unit may appear once, and larger units come first.
 ///
 /// # Errors
 ///
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn parse_rejects_other_input_with_a_reason() {
+    fn parse_rejects_invalid_input_with_a_reason() {
         for input in ["", "m", "5x", "5M", "-5s", "5 m", "1m1h", "5m5m", "1.5h", "5mm", "s5", "5m ", "٥m", "5s3"] {
             let fault = parse(input).expect_err(input);
             assert!(fault.contains("such as 90s"), "{input}: {fault}");

@@ -20,9 +20,9 @@ pub enum Status {
     Failed,
     /// 2: the command line is invalid.
     Usage,
-    /// 3: there is no live stream with this id, or with one of the ids.
+    /// 3: at least one of the given ids has no live stream.
     NotFound,
-    /// 4: another stream has this id, or another client holds the stream.
+    /// 4: the id is already in use, or another client holds the stream.
     Conflict,
     /// 5: the store is unreachable.
     Unreachable,
@@ -62,7 +62,7 @@ impl Status {
     ///
     /// # Errors
     ///
-    /// Returns a failure without a message, unless the status is [`Status::Done`].
+    /// If the status is not [`Status::Done`], returns a failure with this status and without a message.
     pub fn into_result(self) -> Result {
         if self == Self::Done { Ok(()) } else { Err(Failure::reported(self)) }
     }
@@ -73,7 +73,7 @@ impl Status {
 pub struct Failure {
     /// The exit status.
     pub status: Status,
-    /// The message. `None` if there is nothing left to report.
+    /// The error message. `None` if no message needs to be printed.
     pub message: Option<String>,
 }
 
@@ -96,7 +96,8 @@ impl Failure {
         Self { status, message: None }
     }
 
-    /// Converts an error from writing to standard output. If the pipe is closed, the command ends without a message.
+    /// Converts an error from writing to standard output into a failure. If the pipe is closed, the command ends
+    /// without a message.
     pub fn output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::reported(Status::Done),
@@ -104,12 +105,12 @@ impl Failure {
         }
     }
 
-    /// Converts the error for an argument that the library rejects.
+    /// Converts the library's error for an invalid argument into a usage error.
     pub fn argument(invalid: &InvalidValue) -> Self {
         Self::usage(invalid.message())
     }
 
-    /// Converts an error from opening a store; `store` is its name without secrets.
+    /// Converts an error from opening a store into a failure. `store` is the store's name without secrets.
     pub fn connect(error: &Error, store: &str) -> Self {
         match error.kind() {
             ErrorKind::InvalidArgument | ErrorKind::Unsupported => Self::usage(error.message()),
@@ -117,7 +118,7 @@ impl Failure {
         }
     }
 
-    /// Converts an error from a call to a store; `store` is its name without secrets.
+    /// Converts an error from a call to a store into a failure. `store` is the store's name without secrets.
     pub fn store(error: &Error, store: &str) -> Self {
         let mut failure = Self::explain(error, store);
         if let Some(message) = failure.message.as_mut().filter(|_| error.may_have_applied()) {
@@ -130,7 +131,7 @@ impl Failure {
     fn explain(error: &Error, store: &str) -> Self {
         let message = error.message();
         let id = error.stream_id().map(|id| format!("{:?}", id.as_str()));
-        // The error's message without the stream's id.
+        // The error's message, preceded by the stream's id if the error names a stream.
         let described = id.as_ref().map_or_else(|| message.to_owned(), |id| format!("{id}: {message}"));
         let id = id.unwrap_or_else(|| "this stream".into());
         match error.kind() {

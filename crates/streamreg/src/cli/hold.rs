@@ -15,9 +15,9 @@ use super::signal;
 
 /// Maximum heartbeat interval. It limits the time until this process notices a take-over.
 const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
-/// Interval for checking whether the lease is in an outage.
+/// Interval at which the command checks whether the lease is affected by an outage of the store.
 const STATE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// Maximum time to finish writing output when a signal has unregistered the stream.
+/// Maximum time to finish writing output after a signal has caused the stream to be unregistered.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A stream that this process holds by a lease.
@@ -65,7 +65,7 @@ impl HeldStream {
         }
     }
 
-    /// Returns the failure of a lease that another client has ended.
+    /// Returns the failure to report when another client has ended the lease.
     pub(super) fn failure(&self, end: &LeaseEnd) -> Failure {
         let id = self.lease.id().as_str();
         match end {
@@ -83,7 +83,7 @@ impl HeldStream {
 
     /// Unregisters the stream.
     pub(super) async fn release(&self, reason: &str, store: &str) -> Result {
-        // The reasons that this program uses are always short enough.
+        // Parsing does not fail, because every reason in this program is short enough.
         match self.lease.release_with(reason.parse().unwrap_or_default()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(match self.lease.state() {
@@ -100,15 +100,16 @@ impl HeldStream {
 ///
 /// # Errors
 ///
-/// Returns the failure if the stream cannot be registered or unregistered. If standard output cannot be written, the
-/// stream is unregistered first. Returns `Conflict` if another client takes over or unregisters the stream.
+/// Fails if the stream cannot be registered or unregistered. Also fails if standard output cannot be written, but
+/// unregisters the stream first. Returns `Conflict` if another client takes over or unregisters the stream.
 pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Output<'_>) -> Result {
     // Install the signal handler before the stream exists. A signal during the registration then unregisters the
     // stream.
     let stop = signal::stop_requested(None);
     let held = Arc::new(HeldStream::acquire(registry, plan, out.store).await?);
     let (result, released) = oneshot::channel();
-    // This runs in a separate task, so that it can unregister the stream even if writing to standard output blocks.
+    // A separate task waits for the signal. That task can unregister the stream even if a write to standard output
+    // blocks.
     let release = tokio::spawn({
         let (held, store) = (Arc::clone(&held), out.store.to_owned());
         async move {
@@ -125,12 +126,13 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Out
     done
 }
 
-/// Prints the id. Then waits until a signal has unregistered the stream, or another client has ended the lease.
+/// Prints the id. Then waits until the stream has been unregistered after a signal, or another client has ended the
+/// lease.
 async fn until_ended(held: &HeldStream, released: oneshot::Receiver<Result>, out: &mut Output<'_>) -> Result {
     let escaped_id = match print_id(held.lease().id(), out) {
         Ok(escaped_id) => escaped_id,
         Err(failure) => {
-            // The caller cannot unregister the stream without its id.
+            // Without the id, the user cannot unregister the stream, so unregister it here.
             if let Err(second) = held.release("the id could not be printed", out.store).await {
                 out.report(&second);
             }
@@ -145,7 +147,7 @@ async fn until_ended(held: &HeldStream, released: oneshot::Receiver<Result>, out
         end = held.lost(out) => end,
     };
     match end {
-        // The signal task has released the lease, so its result arrives at once.
+        // The task that waits for the signal has released the lease, so the result arrives at once.
         LeaseEnd::Released => released.await.unwrap_or(Ok(())),
         end => Err(held.failure(&end)),
     }

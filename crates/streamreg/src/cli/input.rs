@@ -11,7 +11,7 @@ use stream_registry::{Guard, StreamPatch};
 use super::failure::{Failure, Result};
 pub(super) use stream_registry::query::label;
 
-/// Returns the guard for an operator's write.
+/// Returns `Guard::Force` if `--force` was given, and `Guard::None` otherwise.
 pub(super) fn guard(force: bool) -> Guard {
     if force { Guard::Force } else { Guard::None }
 }
@@ -73,7 +73,7 @@ pub(super) fn string(value: &str) -> std::result::Result<String, String> {
     Ok(value.to_owned())
 }
 
-/// Checks a string field of a record that must not be empty.
+/// Checks the value of a string field that must not be empty.
 ///
 /// # Errors
 ///
@@ -92,11 +92,11 @@ pub(super) fn label_name(name: &str) -> std::result::Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// Reads the record from the file of `--json`; `-` means standard input.
+/// Reads the record from the file that `--json` names. `-` means standard input.
 ///
 /// # Errors
 ///
-/// Returns a usage error if the file is missing, larger than a record may be, or not UTF-8.
+/// Returns a usage error if the file cannot be read, is too large for a record, or is not UTF-8.
 pub(super) fn read_json(file: &Path, stdin: &mut dyn Read) -> Result<String> {
     let content = if is_stdin(file) {
         read_limited(stdin)
@@ -106,7 +106,7 @@ pub(super) fn read_json(file: &Path, stdin: &mut dyn Read) -> Result<String> {
     content.map_err(|error| Failure::usage(format_args!("--json: cannot read {}: {error}", name(file))))
 }
 
-/// Returns the failure for an invalid record in the file of `--json`.
+/// Returns the failure for an invalid record in the file that `--json` names.
 pub(super) fn invalid_json(file: &Path, invalid: &InvalidValue) -> Failure {
     Failure::usage(format_args!("--json: {}: {}", name(file), invalid.message()))
 }

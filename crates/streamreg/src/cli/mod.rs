@@ -1,4 +1,4 @@
-//! The command line, with one file per command. A command is a function of a registry, its arguments and an
+//! The command line, with one file per command. Each command is a function that takes a registry, the arguments and an
 //! `output::Output`.
 
 pub mod args;

@@ -16,7 +16,8 @@ use super::input::string;
 ///
 /// Returns the errors of [`Registry::find`].
 pub(super) async fn find_all(registry: &dyn Registry, query: Query) -> Result<(Vec<Stream>, u64)> {
-    // No limit is set. A store without an index is then read only once, and an HTTP server uses its own page size.
+    // Requests pages of unlimited size. A store without an index is therefore read only once, and an HTTP server uses
+    // its own page size.
     let mut query = query.limit(NonZeroU32::MAX);
     let mut streams = Vec::new();
     let mut unreadable = 0;
@@ -31,7 +32,7 @@ pub(super) async fn find_all(registry: &dyn Registry, query: Query) -> Result<(V
     }
 }
 
-/// Conditions that a stream must meet, all at the same time.
+/// Filters for streams. A stream must match all of them.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {

@@ -21,8 +21,8 @@ Examples:
   streamreg register --id cam1 --type srt --source 203.0.113.7:40112 --hold
 
 Prints the id in every output format. Without heartbeats, the stream expires when its TTL is over. With --hold, the command \
-sends heartbeats until SIGINT (Ctrl-C), SIGTERM or SIGHUP, and then unregisters the stream. If its output is blocked, it \
-exits 2 s later with 128 plus the signal's number; a second signal exits at once.")]
+sends heartbeats until SIGINT (Ctrl-C), SIGTERM or SIGHUP, and then unregisters the stream. If the output is \
+blocked, the command exits 2 s after the signal, with 128 plus the signal's number. A second signal exits at once.")]
 pub struct RegisterArgs {
     /// Arguments that describe the stream.
     #[command(flatten)]
@@ -74,9 +74,9 @@ pub struct StreamArgs {
 /// Policy if the id is already live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Conflict {
-    /// Reject the registration unless the same publisher registers again, which renews the stream.
+    /// Renew the stream if the publisher is the same. Otherwise, reject the registration.
     Reject,
-    /// Reject the registration in any case.
+    /// Reject the registration, even from the same publisher.
     CreateOnly,
     /// Replace the live stream.
     TakeOver,
@@ -103,7 +103,7 @@ impl Plan {
         (!self.generated).then_some(self.options.on_conflict)
     }
 
-    /// Returns whether the stream is kept alive.
+    /// Returns whether the command keeps the stream alive after the registration (`--hold`).
     pub(super) fn holds(&self) -> bool {
         self.hold
     }
@@ -172,7 +172,7 @@ impl StreamArgs {
 ///
 /// Fails if standard output cannot be written.
 pub(super) fn print_id(id: &StreamId, out: &mut Output<'_>) -> Result<String> {
-    // An id may contain characters that change the text direction. They must not reach a terminal.
+    // An id may contain characters that change the text direction. Such characters must not reach a terminal.
     let escaped_id = super::terminal::escape(id.as_str()).into_owned();
     out.line(if out.terminal { &*escaped_id } else { id.as_str() })?;
     out.flush()?;
@@ -183,8 +183,8 @@ pub(super) fn print_id(id: &StreamId, out: &mut Output<'_>) -> Result<String> {
 ///
 /// # Errors
 ///
-/// Returns `Conflict` if the id is live and must not be replaced. Also fails if the store returns an error, or if
-/// standard output cannot be written.
+/// Returns `Conflict` if the id belongs to a live stream that must not be replaced. Also fails if the store returns an
+/// error, or if standard output cannot be written.
 pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> Result {
     let registered = if plan.generated {
         registry.register_new(&plan.stream, &plan.options).await

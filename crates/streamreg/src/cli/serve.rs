@@ -19,9 +19,9 @@ Examples:
   streamreg serve --store redis://127.0.0.1:6379 --ttl 1m
   streamreg serve --listen 0.0.0.0:8580 --token-file /etc/streamreg/token
 
-SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the server after requests in progress are done; a second signal exits at once.")]
+On SIGINT (Ctrl-C), SIGTERM or SIGHUP, the server finishes the requests in progress and stops. A second signal exits at once.")]
 pub struct ServeArgs {
-    /// Address to listen on; with port 0, a free port is chosen and printed. Addresses beyond loopback require
+    /// Address to listen on; with port 0, a free port is chosen and printed. Any address other than loopback requires
     /// --token-file
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8580")]
     pub listen: SocketAddr,
@@ -36,7 +36,7 @@ pub struct ServeArgs {
 ///
 /// # Errors
 ///
-/// Fails if the server must not or cannot listen on the address, or if the store cannot be opened.
+/// Fails if listening on the address is not allowed or not possible, or if the store cannot be opened.
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
     server::check_listen(&args.listen, target.token.is_some()).map_err(Failure::usage)?;
     server::raise_descriptor_limit();
@@ -48,7 +48,7 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     })?;
     let address = listener.local_addr().unwrap_or(args.listen);
     let registry = target.connect().await?;
-    // Handle signals before printing that the server is ready. Until then, a signal simply ends the process.
+    // Install the signal handlers before printing that the server is ready. Until then, a signal kills the process.
     let stop = signal::stop_requested(None);
     let stop = async move { _ = stop.await };
     out.note(format_args!("listening on http://{address}, store {}", target.name));
@@ -57,7 +57,7 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     let done = server::serve(registry.clone(), listener, options, stop)
         .await
         .map_err(|error| Failure::new(Status::Failed, format_args!("the server on {address} failed: {error}")));
-    // All requests have been answered, so an error from closing the connections does not matter.
+    // The server has stopped, so an error from closing the store does not matter.
     let _ = registry.close().await;
     done
 }

@@ -16,8 +16,8 @@ Examples:
   streamreg set cam1 --bitrate 5000000 --packets-lost 12
   streamreg set cam1 --video-codec HEVC --resolution 1920x1080 --label tenant=acme
 
-Other fields keep their values. The other statistics are read and written back: if a node reports statistics at the same \
-time, they may step back until its next report.")]
+Other fields keep their values. Statistics that are not given are read from the store and written back. If a node reports \
+newer statistics in between, they are overwritten until the node's next report.")]
 #[command(override_usage = "streamreg set <ID> [OPTIONS]")]
 #[command(group(ArgGroup::new("changes").required(true).multiple(true)))]
 pub struct SetArgs {
@@ -70,7 +70,7 @@ pub struct SetArgs {
     pub force: bool,
 }
 
-/// The statistics in the arguments.
+/// The statistics that were given as arguments.
 #[derive(Debug)]
 struct Given {
     bytes_received: Option<u64>,
@@ -100,7 +100,7 @@ impl Given {
     }
 }
 
-/// Changes whose arguments have been checked as far as possible without a store.
+/// The changes to write. Their arguments have been checked as far as possible without a store.
 #[derive(Debug)]
 pub struct Plan {
     id: StreamId,
@@ -148,12 +148,12 @@ impl SetArgs {
 ///
 /// # Errors
 ///
-/// Returns `NotFound` if no live stream has the id, or `Conflict` if another process holds its lease. Returns other
-/// failures of the store as they are.
+/// Returns `NotFound` if no live stream has the id, or `Conflict` if another process holds its lease. Also fails if the
+/// store returns another error.
 pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> Result {
     let mut changes = Vec::with_capacity(3);
-    // The patch comes first: it is the only change that the record itself can cause to fail (by having 64 labels
-    // already).
+    // Write the patch first. Only the patch can fail because of the record's content: the record may already have the
+    // maximum of 64 labels.
     if !plan.patch.is_empty() {
         changes.push(Change::Patch(Box::new(plan.patch.clone())));
     }
@@ -171,7 +171,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
     let mut reported: Vec<ErrorKind> = Vec::new();
     for (write, result) in writes.iter().zip(&results) {
         let Err(error) = result else { continue };
-        // If the stream is missing, all changes fail. Report it only once.
+        // If the stream is missing, all changes fail with the same error. Report that error only once.
         if reported.contains(&error.kind()) {
             continue;
         }

@@ -1,9 +1,9 @@
-//! Signals that this process handles: requests to stop, and those that `run` forwards.
+//! Signals that this process handles: stop requests, and the signals that `run` forwards to its command.
 
 use std::future::Future;
 use std::time::Duration;
 
-// POSIX fixes these numbers.
+// POSIX defines these signal numbers.
 pub(super) const HANGUP: i32 = 1;
 pub(super) const INTERRUPT: i32 = 2;
 pub(super) const QUIT: i32 = 3;
@@ -11,13 +11,13 @@ pub(super) const TERMINATE: i32 = 15;
 
 /// Returns a future that completes with the signal's number on SIGINT (Ctrl-C), SIGTERM or SIGHUP (closed terminal).
 ///
-/// A second signal exits the process at once. If a limit is given, the process also exits when that time has passed
-/// since the first signal, because a blocked write to standard output cannot be interrupted in any other way. Under
-/// nohup, SIGHUP stays ignored. This function installs the handlers before it returns, not at the first poll.
+/// A second signal exits the process at once. If `limit` is given, the process also exits that long after the first
+/// signal, because nothing else can interrupt a blocked write to standard output. Under nohup, SIGHUP stays ignored.
+/// The handlers are installed before this function returns, not at the first poll.
 pub(super) fn stop_requested(limit: Option<Duration>) -> impl Future<Output = i32> + Send + 'static {
     let (request, requested) = tokio::sync::oneshot::channel();
     let mut signals = Signals::unless_ignored(&[HANGUP]);
-    // Handles these two signals even if they are ignored: shell scripts ignore SIGINT in background commands.
+    // Handle SIGINT and SIGTERM even if they are ignored: shell scripts start background commands with SIGINT ignored.
     signals.handle(INTERRUPT);
     signals.handle(TERMINATE);
     tokio::spawn(async move {
@@ -49,7 +49,7 @@ pub(super) fn name(number: i32) -> &'static str {
     }
 }
 
-/// Signals that this process handles instead of the system's default action.
+/// Signals for which this process replaces the system's default action.
 #[cfg(unix)]
 pub(super) struct Signals(Vec<(tokio::signal::unix::Signal, i32)>);
 
@@ -90,13 +90,13 @@ impl Signals {
 /// Must be called before any handler is installed.
 #[cfg(unix)]
 fn ignored() -> u64 {
-    // Systems without this file report no ignored signals.
+    // On systems without this file, no signal counts as ignored.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// Ctrl-C, the only signal on non-Unix systems. The flag says whether this process handles it.
+/// Ctrl-C, the only signal on non-Unix systems. The flag says whether this process handles Ctrl-C.
 #[cfg(not(unix))]
 pub(super) struct Signals(bool);
 

@@ -49,7 +49,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse_ttl)]
     pub ttl: Option<Duration>,
 
-    /// File whose first line is the token: serve requires it for writes, other commands send it
+    /// File whose first line is the token; serve requires the token for writes, and other commands send it
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
@@ -58,7 +58,8 @@ pub struct Global {
     pub read_only: bool,
 }
 
-/// Whether a command is the server or a client. This decides the default store, the accepted stores and the TTL policy.
+/// Whether a command is the server or a client. The side determines the default store, the accepted stores and the TTL
+/// policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The command `serve`, which opens its own store.
@@ -67,7 +68,7 @@ pub enum Side {
     Client,
 }
 
-/// The settings of a store that is not open yet.
+/// The settings for opening a store.
 #[derive(Clone)]
 pub struct Target {
     url: String,
@@ -122,7 +123,7 @@ impl Global {
         }
         let token =
             self.token_file.as_deref().map(|file| first_line("--token-file", file).map(Secret::from)).transpose()?;
-        // Accepts all characters that an HTTP header value allows. RFC 6750, section 2.1, allows fewer.
+        // Accepts all visible ASCII characters, although RFC 6750, section 2.1, allows only some of them.
         if token.as_ref().is_some_and(|token| !token.reveal().bytes().all(|b| b.is_ascii_graphic())) {
             return Err(Failure::usage("the token in --token-file must be visible ASCII characters without spaces"));
         }
@@ -148,7 +149,8 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// Returns a usage error if the library rejects the URL or an option, and a failure if the store cannot be reached.
+    /// Returns a usage error if the library rejects the URL or an option. Returns another failure if the store cannot
+    /// be reached.
     pub async fn connect(&self) -> Result<Arc<dyn Registry>> {
         connect_with(&self.url, &self.options).await.map_err(|error| Failure::connect(&error, &self.name))
     }
@@ -173,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn argument_takes_precedence_over_file_over_variable() {
+    fn store_comes_from_argument_then_file_then_variable() {
         let variable = || Some("redis://variable".to_owned());
         let store = |global: &Global, variable| global.target(Side::Client, variable).unwrap().url;
         let dir = tempfile::tempdir().unwrap();
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_never_shorten_a_ttl_and_servers_renew_it() {
+    fn clients_never_shorten_a_ttl_but_servers_may() {
         let global = Global { store: Some("redis://h".into()), ..Global::default() };
         assert_eq!(global.target(Side::Client, None).unwrap().options.ttl_policy, TtlPolicy::NeverShorten);
         assert_eq!(global.target(Side::Server, None).unwrap().options.ttl_policy, TtlPolicy::Renew);

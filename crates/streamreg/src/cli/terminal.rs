@@ -32,16 +32,18 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Escapes the same characters as [`escape`], but in JSON and without changing its meaning.
+/// Escapes the same characters as [`escape`] in a JSON document, without changing the document's meaning.
 ///
-/// JSON allows DEL and U+0080 to U+009F. On some terminals, the latter start escape sequences.
+/// A JSON string may contain DEL and U+0080 to U+009F unescaped. Some terminals interpret U+0080 to U+009F as the start
+/// of an escape sequence.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_unsafe) {
         return Cow::Borrowed(json);
     }
     let mut out = String::with_capacity(json.len() + 16);
     for c in json.chars() {
-        // Below U+0020, JSON allows only white space between tokens. An unknown field may contain such white space.
+        // Keep characters below U+0020: JSON allows them only as white space between tokens, for example in an unknown
+        // field.
         if !is_unsafe(c) || c < ' ' {
             out.push(c);
             continue;
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn width_counts_terminal_columns_and_shorten_fits_them() {
+    fn width_and_shorten_count_terminal_columns() {
         for (text, columns) in
             [("cam1", 4), ("東京", 4), ("e\u{301}", 1), ("📺", 2), ("⚡", 2), ("⭐", 2), ("👩‍🚀", 2), ("", 0), ("Ünï", 3)]
         {

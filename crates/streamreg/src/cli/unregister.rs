@@ -96,8 +96,8 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
             let query = Query::default().filter(Filter::default().node(node));
             let (streams, _) = find_all(registry, query).await.map_err(|error| out.failure(&error))?;
             for stream in streams {
-                // Between the list and this call, another node may have acquired a lease. `Force` must not remove that
-                // lease.
+                // After the streams were listed, another node may have acquired a lease. `--force` must not end that
+                // lease, so the guard contains the epoch from the list.
                 let guard = match (&plan.guard, stream.epoch()) {
                     (Guard::Force, Some(epoch)) => Guard::Holder(epoch.clone()),
                     _ => Guard::None,

@@ -52,8 +52,8 @@ impl UpdateArgs {
 ///
 /// # Errors
 ///
-/// Returns `NotFound` if no live stream has the id, or `Conflict` if another process holds its lease. Returns other
-/// failures of the store as they are.
+/// Returns `NotFound` if no live stream has the id, or `Conflict` if another process holds its lease. Also fails if the
+/// store returns another error.
 pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> Result {
     let write = Write {
         id: plan.stream.id.clone(),

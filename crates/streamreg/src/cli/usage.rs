@@ -10,7 +10,7 @@ use super::args::Cli;
 use super::failure::Status;
 use super::terminal;
 
-/// Prints help and version to standard output, and a usage error as one line to standard error.
+/// Prints help or the version to standard output. Prints a usage error as one line to standard error.
 pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -41,7 +41,8 @@ fn report_usage(sentence: &str) -> Status {
     Status::Usage
 }
 
-/// Joins the first paragraph of clap's message with its tips into one line. `--help` shows the rest.
+/// Joins the first paragraph and the tips of clap's message into one line. Omits the usage summary, because `--help`
+/// shows it.
 fn sentence(rendered: &str, verb: Option<&str>) -> String {
     let text = rendered.split("\n\nUsage:").next().unwrap_or_default();
     let text = text.split("\n\nFor more information").next().unwrap_or_default();
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usage_error_is_one_line_with_the_tip_and_the_help_command() {
+    fn usage_error_is_one_line_with_tip_and_help_command() {
         assert_eq!(
             sentence(
                 "error: unexpected argument '--bit' found\n\n  tip: a similar argument exists: '--bitrate'\n\n\

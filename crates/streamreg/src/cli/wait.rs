@@ -11,8 +11,8 @@ use super::duration;
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
 
-/// Polling interval if the store has a change feed. Polling is still needed: other programs change records without
-/// writing to the feed.
+/// Polling interval if the store has a change feed. Polling is still needed, because other programs may change records
+/// without writing to the feed.
 const POLL_INTERVAL_WITH_FEED: Duration = Duration::from_secs(5);
 /// Polling interval if the store has no change feed.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -24,8 +24,8 @@ Examples:
   streamreg wait cam1 --status active
   streamreg wait cam1 --status active --timeout 30s && start-recording cam1
 
-Exits with 0 as soon as the stream has the status, at once if it has it already, and with 1 after the timeout. The stream \
-need not exist yet. Keeps waiting across store restarts.")]
+Exits with 0 as soon as the stream has the status, and with 1 after the timeout. If the stream already has the status, the \
+command exits at once. The stream need not exist yet. Keeps waiting across store restarts.")]
 pub struct WaitArgs {
     /// Id of the stream
     #[arg(value_name = "ID")]
@@ -52,7 +52,7 @@ enum LastState {
 ///
 /// # Errors
 ///
-/// Fails if the time limit passes, or if the store returns an error that cannot be retried.
+/// Fails after the timeout, or if the store returns an error that cannot be retried.
 pub async fn run(registry: &dyn Registry, args: &WaitArgs, out: &mut Output<'_>) -> Result {
     let mut last = LastState::Unknown;
     if let Ok(done) = timeout(args.timeout, wait_for_status(registry, args, &mut last)).await {
@@ -118,7 +118,8 @@ enum Followed {
     Closed,
 }
 
-/// Follows the feed until the stream has the status. If the store has no feed, this never returns.
+/// Follows the change feed until the stream has the status, events may be missing, or the registry is closed. Without a
+/// watch, waits forever.
 async fn follow(watch: Option<&mut Watch>, args: &WaitArgs, last: &mut LastState) -> Followed {
     let Some(watch) = watch else { return std::future::pending().await };
     loop {

@@ -24,12 +24,13 @@ Examples:
   streamreg watch --from oldest
   streamreg watch --exec 'logger -t streams \"$STREAMREG_EVENT $STREAMREG_ID\"'
 
-Keeps running across store restarts until Ctrl-C. If stdout is blocked, it exits 2 s after Ctrl-C. After a `resync` event, \
-earlier events may be missing; `streamreg list` shows the live streams.
+Keeps running across store restarts until Ctrl-C. If stdout is blocked, it exits 2 s after Ctrl-C. A `resync` event \
+means that earlier events may be missing; `streamreg list` shows the live streams.
 
-CMD is run by `sh` once for each event, one at a time and in the order of the events. It reads the event as one line of \
-JSON on standard input, and finds STREAMREG_EVENT, STREAMREG_ID (empty for resync) and STREAMREG_REVISION in its \
-environment. Ctrl-C waits for the running command. To resume a watch, pass the last revision to --from.")]
+`sh` runs CMD once for each event, one at a time and in the order of the events. CMD receives the event as one line of \
+JSON on standard input. The environment variables STREAMREG_EVENT, STREAMREG_ID (empty for resync) and STREAMREG_REVISION \
+describe the event. After Ctrl-C, `watch` waits for a running CMD to exit. To resume a watch, pass the last revision to \
+--from.")]
 pub struct WatchArgs {
     /// Start after the event with this revision, or with the oldest event in the feed (`oldest`) [default: now]
     #[arg(long, value_name = "REV", value_parser = parse_start)]
@@ -40,7 +41,7 @@ pub struct WatchArgs {
     pub exec: Option<String>,
 }
 
-/// Maximum time to write the last event when a signal has arrived.
+/// Maximum time to write the last event after a signal has arrived.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl WatchArgs {
@@ -62,8 +63,8 @@ fn parse_start(value: &str) -> std::result::Result<WatchFrom, String> {
 ///
 /// # Errors
 ///
-/// Returns the failure of the store if it has no change feed, or if it is unreachable at the start. Also fails if
-/// standard output cannot be written, or if the command for `--exec` cannot be run.
+/// Fails if the store has no change feed, or if the store is unreachable at the start. Also fails if standard output
+/// cannot be written, or if the command for `--exec` cannot be run.
 pub async fn run(registry: &dyn Registry, args: &WatchArgs, stop: impl Future, out: &mut Output<'_>) -> Result {
     let from = args.from.clone().unwrap_or_default();
     let mut watch = registry.watch(from).await.map_err(|error| out.failure(&error))?;
@@ -112,7 +113,7 @@ async fn execute(command: &str, event: &Event) -> std::io::Result<ExitStatus> {
         .stdin(Stdio::piped())
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // Writing fails if the command does not read its input, which is allowed.
+        // Ignore the error: writing fails if the command exits without reading its input, and a command may do so.
         let _ = stdin.write_all(format!("{}\n", event.to_json()).as_bytes()).await;
     }
     child.wait().await

@@ -1,5 +1,5 @@
 "use strict";
-// Strings in records are untrusted, so they are inserted through textContent only.
+// Strings in records are untrusted. Insert them into the page only through textContent.
 
 const REFRESH_MS = 2000;
 const TIMEOUT_MS = 8000;
@@ -18,7 +18,7 @@ const rows = new Map();
 const INVISIBLE = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
 const plain = (text) => String(text ?? "").replace(INVISIBLE, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 
-// Text that has not changed is not written again. Selections survive, and screen readers do not repeat the text.
+// Writes the text only if it has changed. Selections then survive, and screen readers do not repeat the text.
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -51,7 +51,7 @@ function span(ms) {
 function heartbeat(stream, now) {
   const at = Date.parse(stream.last_heartbeat);
   if (!Number.isFinite(at)) return [UNSET, false];
-  // The year 1 means that there was no heartbeat yet.
+  // The year 1 means that the stream has not sent a heartbeat yet.
   if (new Date(at).getUTCFullYear() <= 1) return ["never", true];
   const age = now - at;
   return [age < 1000 ? "now" : `${span(age)} ago`, info !== null && age > info.ttl_ms / 2];
@@ -122,7 +122,7 @@ function show(streams, now) {
   }
 }
 
-// "20 live: 17 active, 2 paused, 1 error"
+// Returns the summary line, e.g. "20 live: 17 active, 2 paused, 1 error".
 function count(streams, body) {
   const rest = streams.filter((stream) => !STATUSES.includes(stream.status)).length;
   const counts = STATUSES
@@ -173,12 +173,12 @@ async function refresh() {
 
 function fail(error) {
   failingSince ??= new Date();
-  // When the server restarts, it may have another version or another store.
+  // A restarted server may have another version or another store, so read its information again.
   info = null;
   const since = failingSince.toLocaleTimeString();
   const stale = $("streams").hidden ? "" : " Showing the last known streams.";
   write($("trouble"), error.name === "Problem"
-    ? `The server has failed to read its store since ${since}: ${error.message}.${stale}`
+    ? `The server has been unable to read its store since ${since}: ${error.message}.${stale}`
     : `The server has not responded since ${since}.${stale}`);
   write($("lasting"), `(${span(Date.now() - failingSince)})`);
   document.title = "No response – live streams";
@@ -205,7 +205,7 @@ function command(code, text) {
   code.replaceChildren(...text.split(/([ \n]+)/).map(piece));
 }
 
-// Adds the URL of this server to the commands.
+// Adds the URL of this server to the commands that the page shows.
 function address() {
   const base = new URL(".", location.href).href.replace(/\/$/, "");
   const store = base.split("://")[1] === DEFAULT_ADDRESS ? "" : ` --store ${base}`;

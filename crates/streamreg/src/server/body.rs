@@ -1,4 +1,4 @@
-//! Request bodies, limited in size and time.
+//! Reads request bodies, with limits on size and time.
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
@@ -24,7 +24,7 @@ async fn string(app: &App, body: Body, limit: usize) -> Result<String> {
     String::from_utf8(bytes(app, body, limit).await?.into()).map_err(|_| Failure::invalid("the body is not UTF-8"))
 }
 
-/// Reads and discards a body that the request does not need, within the limits.
+/// Reads and discards a body that the request does not need. The limits on size and time apply.
 pub(super) async fn ignore(app: &App, body: Body) -> Result<()> {
     bytes(app, body, MAX_BODY_BYTES).await.map(|_| ())
 }

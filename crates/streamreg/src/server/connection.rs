@@ -39,7 +39,7 @@ impl Timeouts {
     }
 }
 
-/// Handle through which a handler controls the request's connection. It is a request extension.
+/// Lets a request handler control the request's connection. Handlers receive this value as a request extension.
 #[derive(Clone)]
 pub(super) struct Peer {
     stopped: watch::Receiver<bool>,
@@ -66,9 +66,10 @@ impl Peer {
     }
 }
 
-/// Serves a connection until it closes. If `stopped` becomes true, serves it until no request is in flight.
+/// Serves a connection until it closes. If `stopped` becomes true, closes the connection as soon as no request is in
+/// flight.
 ///
-/// This replaces `axum::serve`, which has no timeout for request headers.
+/// This function replaces `axum::serve`, which has no timeout for request headers.
 pub(super) async fn run(
     socket: TcpStream,
     app: Router,
@@ -85,7 +86,7 @@ pub(super) async fn run(
         http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(timeouts.header).serve_connection(
             io,
             service_fn(move |mut request: Request<Incoming>| {
-                // The previous request on this connection may have changed the timeout, so set it again.
+                // The previous request on this connection may have changed the timeout, so reset the timeout.
                 handle.set_write_timeout(timeouts.write);
                 request.extensions_mut().insert(handle.clone());
                 app.call(request)
@@ -114,7 +115,7 @@ impl TimedWriter {
         Self { socket, timeout, deadline: None }
     }
 
-    /// Starts the timeout when a write blocks, and clears it when a write succeeds.
+    /// Starts the timeout when a write blocks, and clears the timeout when a write succeeds.
     fn limit<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.deadline = None;

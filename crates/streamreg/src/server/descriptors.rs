@@ -1,8 +1,9 @@
 //! The file descriptor limit, and the number of event readers that it allows.
 
-/// Number of descriptors per event reader: one for its connection, one for its watch's connection to the store.
+/// Number of file descriptors per event reader: one for the client's connection, and one for the watch's connection to
+/// the store.
 const PER_READER: u64 = 2;
-/// Minimum number of descriptors that stay free for the listener, the store, the log and other clients.
+/// Minimum number of file descriptors that stay free for the listener, the store, the log and other clients.
 const RESERVED: u64 = 64;
 
 /// Raises the soft file descriptor limit to the hard limit. On many systems, the soft limit is 1 024 and the hard limit
@@ -23,7 +24,8 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Returns how many event readers, at most `wanted`, leave enough descriptors for other clients.
+/// Returns the maximum number of event readers that leaves enough file descriptors for other clients, but at most
+/// `wanted`.
 pub(super) fn reader_limit(wanted: usize) -> usize {
     let Some(limit) = limit() else { return wanted };
     let readers = wanted.min(readers_within(limit));
@@ -42,7 +44,7 @@ fn readers_within(limit: u64) -> usize {
     usize::try_from(left / PER_READER).unwrap_or(usize::MAX).max(1)
 }
 
-/// Returns the current limit, or `None` if there is no limit.
+/// Returns the current limit on file descriptors, or `None` if there is no limit.
 fn limit() -> Option<u64> {
     #[cfg(unix)]
     return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;

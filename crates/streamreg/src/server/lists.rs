@@ -1,8 +1,10 @@
-//! The store for the server: lists and summaries come from a local view, everything else from the store itself.
+//! The store as the server uses it: lists and summaries come from a local view, and everything else comes from the
+//! store itself.
 //!
-//! The view chooses the streams of a page and the store confirms them, so that a list shows their current records. A
-//! write through this server is in its next list: before the view answers, it is brought past the last change that this
-//! server wrote. If this takes too long, the store answers. If the store fails as well, the view answers as it is.
+//! The view selects the streams of a page, and the store returns their current records. Every list contains all earlier
+//! writes through this server, because the view first catches up with the last of these writes. If catching up takes
+//! too long, the list comes from the store. If the store fails as well, the list comes from the view and may be
+//! outdated.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +22,7 @@ use tokio::time::timeout;
 
 /// Maximum time to update the view, and to wait for the store's answer to a list or a summary.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Pause before the next attempt after one failed or timed out.
+/// Pause after an attempt that failed or timed out, before the next attempt.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// A store whose lists come from a view.
@@ -28,13 +30,13 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 pub(super) struct Lists {
     store: Arc<dyn Registry>,
     view: View,
-    /// The view serves lists while it is at most this old.
+    /// Maximum age of a view that serves lists.
     max_age: Duration,
     /// Number of writes through this server that registered or unregistered a stream, or changed its state.
     written: AtomicU64,
-    /// Number of those writes that the view is certain to show.
+    /// Number of the writes counted in `written` that the view certainly contains.
     shown: AtomicU64,
-    /// Lock that lets one list at a time update the view, while the others wait.
+    /// Lock that lets one request at a time update the view. Other requests wait.
     catching_up: tokio::sync::Mutex<()>,
     /// When the view last failed to show the latest write in time.
     catch_up_failed: Mutex<Option<Instant>>,
@@ -42,11 +44,11 @@ pub(super) struct Lists {
     store_failed: Mutex<Option<Instant>>,
 }
 
-/// Counts a write when it completes or is cancelled. A cancelled write may have been applied.
+/// A guard that counts a write when the write completes or is cancelled. A cancelled write may have been applied.
 struct Counted<'a>(Option<&'a AtomicU64>);
 
 impl Counted<'_> {
-    /// Does not count the write if it is certain that it never reached the store.
+    /// Returns the result. If the write certainly never reached the store, the write is not counted.
     fn result<T>(self, result: Result<T>) -> Result<T> {
         if result.as_ref().is_err_and(never_applied) {
             self.forget();
@@ -67,17 +69,17 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Returns whether a write certainly never reached the store. Of other failed writes, some may have been applied.
+/// Returns whether a failed write certainly never reached the store. Any other failed write may have been applied.
 fn never_applied(error: &Error) -> bool {
     error.is_retryable() && !error.may_have_applied()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics while it holds the lock.
+    // No code panics while it holds this lock, so the lock is never poisoned.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns whether something failed within the last [`RETRY_PAUSE`].
+/// Returns whether the last failure, recorded in `failed`, occurred within the last [`RETRY_PAUSE`].
 fn is_recent(failed: &Mutex<Option<Instant>>) -> bool {
     lock(failed).is_some_and(|at| at.elapsed() < RETRY_PAUSE)
 }
@@ -87,7 +89,7 @@ fn failed_now(failed: &Mutex<Option<Instant>>) {
 }
 
 impl Lists {
-    /// Starts a view of the store; needs a Tokio runtime.
+    /// Starts a view of the store. Must be called within a Tokio runtime.
     pub(super) fn new(store: Arc<dyn Registry>, max_age: Duration) -> Self {
         let view = View::new(Arc::clone(&store), ViewOptions::default());
         Self {
@@ -110,18 +112,19 @@ impl Lists {
         self.view.is_ready() && self.view.age() <= self.max_age
     }
 
-    /// Waits until the view shows every write that was confirmed before this call. Returns `false` if it does not in time.
+    /// Waits until the view contains every write that was confirmed before this call. Returns `false` after a failure
+    /// or a timeout.
     async fn catch_up(&self) -> bool {
         let wanted = self.written.load(Ordering::Acquire);
         self.attempt(&self.catch_up_failed, self.show(wanted)).await.is_some_and(|shown| shown.is_ok())
     }
 
-    /// Updates the view so that it shows this many of the server's writes.
+    /// Updates the view until it contains the first `wanted` writes through this server.
     async fn show(&self, wanted: u64) -> Result<()> {
         if self.shown.load(Ordering::Acquire) < wanted {
             let _alone = self.catching_up.lock().await;
             if self.shown.load(Ordering::Acquire) < wanted {
-                // Writes that complete after this point may be missing.
+                // The view may lack writes that complete after this point.
                 let written = self.written.load(Ordering::Acquire);
                 let tail = if self.view.has_feed() {
                     self.store.list_page(None, NonZeroU32::MIN).await?.revision
@@ -138,8 +141,9 @@ impl Lists {
         self.view.confirm_writes().await
     }
 
-    /// Waits for an answer and records a failure. Returns `None` if the call fails or takes longer than [`STORE_TIMEOUT`],
-    /// or if such a call or the store failed within the last [`RETRY_PAUSE`].
+    /// Waits for the answer to a call. If the store cannot be read, or if the call takes longer than [`STORE_TIMEOUT`],
+    /// records the failure in `failed` and returns `None`. Returns `None` without making the call if `failed` or
+    /// `store_failed` contains a failure within the last [`RETRY_PAUSE`].
     async fn attempt<T>(
         &self,
         failed: &Mutex<Option<Instant>>,
@@ -150,7 +154,7 @@ impl Lists {
         }
         let failure = match timeout(STORE_TIMEOUT, call).await {
             Ok(Ok(answer)) => return Some(Ok(answer)),
-            // These errors are final. All others mean that the store cannot be read now.
+            // These errors are final. Any other error means that the store cannot be read now.
             Ok(Err(error))
                 if matches!(
                     error.kind(),
@@ -161,7 +165,7 @@ impl Lists {
             }
             failure => failure.ok().and_then(Result::err),
         };
-        tracing::debug!(?failure, "list was not confirmed in time");
+        tracing::debug!(?failure, "the store or the view did not answer a list in time");
         failed_now(failed);
         None
     }
@@ -171,7 +175,7 @@ fn page_of(found: Found, query: &Query) -> Page {
     let streams = found.streams.into_iter().map(Arc::unwrap_or_clone).collect();
     let mut page = Page::new(streams, found.next, found.total);
     page.revision = found.revision;
-    // Reported once per list, not once per page.
+    // Report unreadable records once per list, not once per page.
     page.unreadable = if query.cursor.is_none() { found.unreadable } else { 0 };
     page
 }

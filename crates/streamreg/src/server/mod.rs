@@ -2,7 +2,8 @@
 //!
 //! [`serve`] accepts connections on a listener until its shutdown future completes. `app` assembles the routes of `api`
 //! and the dashboard, `auth` authorises writes, `problem` turns every error into a problem document, and `body` and
-//! `params` parse requests strictly. `connection` limits each client, and `descriptors` limits all event readers.
+//! `params` parse requests strictly. `connection` applies timeouts to each client, and `descriptors` limits the number
+//! of event readers.
 
 mod api;
 mod app;
@@ -52,8 +53,8 @@ pub fn check_listen(addr: &SocketAddr, has_token: bool) -> Result<(), String> {
 
 /// Serves a registry on a listener until `shutdown` completes.
 ///
-/// When `shutdown` completes, the server stops accepting connections and closes idle ones. Requests in flight then have
-/// [`ServeOptions::grace`] to finish. The registry stays open.
+/// When `shutdown` completes, the server stops accepting connections and closes idle ones. Requests in flight may take
+/// up to [`ServeOptions::grace`] to finish. The registry stays open.
 ///
 /// # Errors
 ///
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn server_beyond_loopback_requires_a_token() {
+    fn server_on_non_loopback_address_requires_a_token() {
         for (addr, loopback) in [
             ("127.0.0.1:1", true),
             ("127.9.9.9:1", true),

@@ -24,15 +24,15 @@ pub struct ServeOptions {
     pub write_timeout: Duration,
     /// Maximum number of concurrent event readers. Each reader has its own watch of the store. Default: 1 000.
     ///
-    /// A reader needs two file descriptors, so a low file descriptor limit reduces this number.
+    /// Each event reader needs two file descriptors, so a low file descriptor limit reduces this number.
     pub event_readers: usize,
-    /// Time after which an event reader that does not read is disconnected. Default: 10 seconds.
+    /// Time after which an event reader is disconnected if it does not read its events. Default: 10 seconds.
     pub event_timeout: Duration,
     /// Maximum age of the local view from which lists are served. Default: 15 seconds.
     ///
     /// If the view is older than this, lists come from the store. With zero, lists always come from the store.
     pub max_view_age: Duration,
-    /// Time that requests in flight have to finish when the server stops. Default: 10 seconds.
+    /// Maximum time for requests in flight to finish when the server stops. Default: 10 seconds.
     pub grace: Duration,
 }
 
@@ -87,7 +87,7 @@ impl ServeOptions {
         self
     }
 
-    /// Sets the time after which an event reader that does not read is disconnected.
+    /// Sets the time after which an event reader is disconnected if it does not read its events.
     #[must_use]
     pub fn event_timeout(mut self, timeout: Duration) -> Self {
         self.event_timeout = timeout;
@@ -101,7 +101,7 @@ impl ServeOptions {
         self
     }
 
-    /// Sets the time that requests in flight have to finish when the server stops.
+    /// Sets the maximum time for requests in flight to finish when the server stops.
     #[must_use]
     pub fn grace(mut self, time: Duration) -> Self {
         self.grace = time;

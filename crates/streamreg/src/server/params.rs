@@ -17,7 +17,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        // The raw path keeps an escaped slash as part of the id.
+        // Use the raw path, in which an escaped slash remains part of the id.
         let segment = parts.uri.path().split('/').nth(4).unwrap_or_default();
         let id = decode_percent(segment)
             .ok_or_else(|| Failure::invalid("the id in the path is not percent-encoded UTF-8; write % as %25"))?;

@@ -13,13 +13,13 @@ use stream_registry::{Error, ErrorKind, StreamId};
 pub(super) struct Failure {
     problem: Box<Problem>,
     headers: Vec<(HeaderName, &'static str)>,
-    /// The error with all details. Used for the log.
+    /// The error with all details, for the log.
     cause: Option<Error>,
 }
 
 pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// The error behind a response. The log reads it as a response extension.
+/// The error that caused a response. The request log reads this value from the response's extensions.
 #[derive(Clone, Debug)]
 pub(super) struct Cause(pub(super) Error);
 
@@ -72,7 +72,7 @@ impl Failure {
     pub(super) fn too_many_readers() -> Self {
         let detail = "too many event readers; try again later or use another server";
         let mut failure = Self {
-            // A client that retries until a reader is free must not keep its connection open.
+            // A rejected client must not keep its connection open until it retries.
             headers: vec![(RETRY_AFTER, "5"), (CONNECTION, "close")],
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unavailable.as_str(), detail)
         };
@@ -93,7 +93,7 @@ impl Failure {
         }
     }
 
-    /// Adds the operation and the stream unless the error already has them.
+    /// Adds the operation and the stream if the error does not contain them yet.
     pub(super) fn about(mut self, operation: Operation, id: Option<&StreamId>) -> Self {
         self.problem.operation.get_or_insert_with(|| operation.as_str().to_owned());
         if let Some(id) = id {

@@ -1,4 +1,4 @@
-//! The program as a process: help, and every command with its own server.
+//! Runs the program as a process: checks the help, and every command with its own server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
@@ -11,7 +11,8 @@ use testkit::free_port;
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) fn program(args: &[&str]) -> Command {
-    // The program must not inherit ignored signals. The tests have some if they run in the background or under nohup.
+    // The program must not inherit ignored signals. The test process ignores some signals if it runs in the background
+    // or under nohup.
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_streamreg")]);
     command.args(args).env_remove("STREAMREG_STORE").env_remove("RUST_LOG").stdin(Stdio::null());
@@ -149,7 +150,7 @@ pub(super) fn outcome(output: Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// The outcome of a command that succeeds and writes nothing to standard error.
+/// Returns the outcome of a command that succeeds and writes nothing to standard error.
 pub(super) fn done(stdout: &str) -> (Option<i32>, String, String) {
     (Some(0), stdout.into(), String::new())
 }
@@ -180,7 +181,7 @@ fn help_and_version_go_to_standard_output() {
         let (_, help, _) = outcome(program(&[verb, "--help"]).output().unwrap());
         assert!(help.contains(&format!("\n  streamreg {verb}")), "{verb} has no example: {help}");
     }
-    assert!(!stdout.contains("delete"), "the alias is hidden");
+    assert!(!stdout.contains("delete"), "the help must not show the alias `delete`");
 }
 
 #[test]
@@ -212,7 +213,7 @@ fn stream_can_be_registered_changed_updated_and_unregistered() {
 }
 
 #[test]
-fn conflict_exits_with_4_and_missing_stream_with_3() {
+fn conflict_exits_with_4_and_missing_stream_exits_with_3() {
     let server = Server::start(&[]);
     let register = |source: &str, policy| {
         server.run(&["register", "--id=x", "--type=srt", "--source", source, "--on-conflict", policy])
@@ -231,7 +232,7 @@ fn conflict_exits_with_4_and_missing_stream_with_3() {
 }
 
 #[test]
-fn server_with_a_token_rejects_writes_without_it() {
+fn server_with_a_token_rejects_writes_without_the_token() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| {
         let path = dir.path().join(name);
@@ -251,7 +252,7 @@ fn server_with_a_token_rejects_writes_without_it() {
 }
 
 #[test]
-fn store_can_be_set_in_the_environment() {
+fn store_url_can_be_set_in_the_environment() {
     let server = Server::start(&[]);
     let output = program(&["list", "--output", "json"]).env("STREAMREG_STORE", &server.url).output().unwrap();
     assert_eq!(outcome(output).1, "[]\n");
@@ -282,7 +283,7 @@ fn list_succeeds_when_its_reader_closes_the_pipe() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let registry = stream_registry::connect(&server.url).await.unwrap();
-        // Much more than a pipe's buffer.
+        // The list of these streams is much larger than a pipe's buffer.
         for n in 0..1_000 {
             let id = format!("cam{n}").parse().unwrap();
             let mut stream = stream_registry::Stream::new(id, stream_registry::StreamType::Srt, "a:1");
@@ -325,13 +326,13 @@ fn server_stops_on_sigint_and_sigterm() {
 fn second_signal_exits_the_server_at_once() {
     let mut server = Server::start(&["--log", "info"]);
     let mut socket = std::net::TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
-    // A request with an incomplete body, which the server waits for.
+    // Sends a request with an incomplete body. The server waits for the rest of the body.
     socket
         .write_all(
             b"POST /api/v1/streams HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
         )
         .unwrap();
-    // The reply shows that the earlier connection has been accepted.
+    // The reply to this later request shows that the earlier connection has been accepted.
     assert_eq!(server.run(&["list", "--output", "json"]).1, "[]\n");
     server.running.signal("TERM");
     server.running.line_with("stopping");

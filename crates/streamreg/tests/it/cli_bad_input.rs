@@ -17,7 +17,7 @@ fn run(dir: &Path, args: &[&str], variables: &[(&str, &str)], stdin: &[u8]) -> (
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that rejects its arguments does not read its input.
+    // Writing may fail, because a command that rejects its arguments does not read its input.
     let _ = child.stdin.take().unwrap().write_all(stdin);
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -28,7 +28,7 @@ fn run(dir: &Path, args: &[&str], variables: &[(&str, &str)], stdin: &[u8]) -> (
 fn check(dir: &Path, args: &[&str], stdin: &[u8], code: i32, expected: &str) -> Option<String> {
     let (status, stdout, stderr) = run(dir, args, &[], stdin);
     let one = stderr.starts_with("streamreg: ") && stderr.ends_with('\n') && stderr.lines().count() == 1;
-    // No clap heading, no debug output of a type, no control characters.
+    // A plain message has no clap heading, no debug output of a type, and no control characters.
     let plain = !stderr.trim_end().contains(char::is_control) && !stderr.contains("Error {");
     if status == Some(code) && stdout.is_empty() && one && plain && stderr.contains(expected) {
         return None;
@@ -36,7 +36,7 @@ fn check(dir: &Path, args: &[&str], stdin: &[u8], code: i32, expected: &str) -> 
     Some(format!("{args:?}: {status:?} instead of {code} with {expected:?}: {stdout:?} {stderr:?}"))
 }
 
-/// Arguments, exit status, and a part of the message. Standard input is empty.
+/// Each case has arguments, the expected exit status, and a part of the expected message. Standard input is empty.
 const CASES: &[(&[&str], i32, &str)] = &[
     // Commands and global options.
     (&[], 2, "no command"),
@@ -197,7 +197,7 @@ const CASES: &[(&[&str], i32, &str)] = &[
     (&["update", "--json", "noid.json"], 2, "id"),
     (&["update", "--json", "missing.json"], 2, "missing.json"),
     (&["update", "cam1", "--json", "noid.json"], 2, "cam1"),
-    // An unreachable store: nothing listens on port 1.
+    // The store is unreachable, because no server listens on port 1.
     (&["list", "--store", "http://127.0.0.1:1"], 5, "http://127.0.0.1:1"),
     (&["get", "cam1", "--store", "http://127.0.0.1:1"], 5, "streamreg serve"),
     (&["heartbeat", "cam1", "cam2", "--store", "http://127.0.0.1:1"], 5, "http://127.0.0.1:1"),
@@ -211,7 +211,7 @@ const CASES: &[(&[&str], i32, &str)] = &[
     (&["list", "--store-file", "url"], 5, "http://127.0.0.1:1"),
 ];
 
-/// Records on standard input of `register` and `update`, and a part of the message.
+/// Records for the standard input of `register` and `update`, each with a part of the expected message.
 const RECORDS: &[(&str, &str)] = &[
     ("", "JSON"),
     ("cam1", "JSON"),
@@ -310,7 +310,7 @@ fn invalid_environment_variables_are_rejected_like_arguments() {
         (&["serve"], ("STREAMREG_STORE", "http://127.0.0.1:1"), 2, "serve"),
         (&["list"], ("STREAMREG_STORE", "http://127.0.0.1:1"), 5, "http://127.0.0.1:1"),
         (&["list"], ("RUST_LOG", "=x="), 2, "RUST_LOG"),
-        // An argument or a file takes precedence over the variable.
+        // An argument or a file takes precedence over the environment variable.
         (&["list", "--store", "http://127.0.0.1:1"], ("STREAMREG_STORE", "nonsense"), 5, "http://127.0.0.1:1"),
         (&["list", "--store-file", "url"], ("STREAMREG_STORE", "nonsense"), 5, "http://127.0.0.1:1"),
     ] {

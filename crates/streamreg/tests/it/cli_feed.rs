@@ -1,4 +1,4 @@
-//! `watch`, `wait` and `history` as processes, across restarts of the server.
+//! Runs `watch`, `wait` and `history` as processes, also across restarts of the server.
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader};
@@ -159,7 +159,8 @@ fn watch_and_wait_survive_a_restart_of_redis() {
     let watch = Follower::start(on_redis(&["watch"]));
     assert!(watch.stderr.recv_timeout(DEADLINE).unwrap().starts_with("watching"));
     let mut wait = Follower::start(on_redis(&["wait", "cam1", "--status", "active", "--timeout", "1m"]));
-    // A command that cannot connect when it starts ends at once, so both must follow the feed before the restart.
+    // A command exits at once if it cannot connect at its start. `watch` and `wait` must therefore follow the feed
+    // before the restart.
     until("watch and wait follow the feed", || {
         let clients = runtime.block_on(redis.cli(&["CLIENT", "LIST"]));
         clients.lines().filter(|client| client.contains("cmd=xread")).count() == 2
@@ -202,7 +203,7 @@ fn watch_runs_a_command_for_each_event_in_order() {
     }
     let failed = watch.stderr.recv_timeout(DEADLINE).unwrap();
     assert!(failed.contains("failed for status of \"cam \\\"0\\\"\" (exit status: 1)"), "{failed}");
-    // A command that fails, or that does not read its input, does not stop the watch.
+    // The watch continues if a command fails or does not read its input.
     watch.interrupt();
     assert_eq!(watch.ended(), Some(0));
 }
@@ -215,7 +216,7 @@ fn wait_exits_when_the_stream_has_the_status() {
     assert_eq!(server.run(&["wait", "cam1", "--status", "connecting"]), done(""));
     assert!(begun.elapsed() < Duration::from_secs(5), "wait must check the status before it waits");
 
-    // A stream that appears later and has the status only for a moment.
+    // This stream appears later and has the status only for a moment.
     let mut later = Follower::start(server.command(&["wait", "later", "--status", "paused", "--timeout", "1m"]));
     until("the status is noticed", || {
         register(&server, "later");
@@ -247,7 +248,8 @@ fn blocked(server: &Server) -> Child {
 #[cfg(target_os = "linux")]
 fn watch_with_blocked_stdout_exits_on_signals() {
     let server = Server::start(&[]);
-    // Each of these bytes is written as six. A pipe holds 64 KiB, which is one and a half of these events.
+    // Each control character in these labels is printed as six bytes. A pipe holds 64 KiB, i.e. one and a half of the
+    // resulting events.
     let labels: Vec<_> = (0..27).map(|n| format!("l{n}={}", "\u{1}".repeat(250))).collect();
     for id in ["cam1", "cam2"] {
         let mut args = vec!["register", "--id", id, "--type", "srt", "--source", "a:1"];
@@ -259,14 +261,15 @@ fn watch_with_blocked_stdout_exits_on_signals() {
         let kills: Vec<_> = names.iter().map(|name| format!("kill -s {name} {}", child.id())).collect();
         assert!(Command::new("sh").args(["-c", &kills.join("; ")]).status().unwrap().success());
     };
-    // After the first signal, it exits with a delay.
+    // First case: after one signal, `watch` exits with a delay.
     let mut once = blocked(&server);
     let began = Instant::now();
     signal(&once, &["TERM"]);
     until("the watch exits", || once.try_wait().unwrap().is_some());
     assert_eq!(once.wait().unwrap().code(), Some(128 + 15));
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
-    // A second signal exits at once. After the delay, the status would contain the first signal's number.
+    // Second case: a second signal ends `watch` at once, and the exit status contains its number. After the delay, the
+    // exit status would contain the first signal's number.
     let mut twice = blocked(&server);
     signal(&twice, &["INT", "TERM"]);
     until("the watch exits", || twice.try_wait().unwrap().is_some());
@@ -277,7 +280,7 @@ fn watch_with_blocked_stdout_exits_on_signals() {
 fn wait_survives_a_restart_of_the_server() {
     let server = Server::start(&["--log", "debug"]);
     let mut wait = Follower::start(server.command(&["wait", "cam1", "--status", "connecting", "--timeout", "1m"]));
-    // The command has opened its watch and read the record.
+    // This line in the server's log shows that `wait` has opened its watch and read the record.
     server.running.line_with("/api/v1/streams/cam1");
     let server = restart(server);
     assert_eq!(wait.child.try_wait().unwrap(), None);

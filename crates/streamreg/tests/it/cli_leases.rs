@@ -1,4 +1,4 @@
-//! `register --hold` and `run`: real processes that hold a stream, and the reasons why they exit.
+//! Runs `register --hold` and `run` as real processes that hold a stream, and checks why they exit.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
@@ -44,7 +44,7 @@ impl Served {
     pub(super) fn run(&self, args: &[&str], script: &str) -> Running {
         let shell = ["--", "sh", "-c", script];
         let mut command = program(&[&["run", "--store", &self.url()], &CAM[..], args, &shell].concat());
-        // Run the program in its own process group, so that it is never in the terminal's foreground.
+        // The program runs in its own process group, so that it is never in the terminal's foreground.
         Running::spawn(command.process_group(0))
     }
 
@@ -140,9 +140,9 @@ async fn register_hold_unregisters_when_stdout_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
-async fn register_hold_keeps_its_stream_and_exits_on_signals_when_stdout_is_blocked() {
+async fn register_hold_exits_on_two_signals_when_stdout_is_blocked() {
     let (reader, mut full_pipe) = std::io::pipe().unwrap();
-    // The output fills the pipe, so that writing the id blocks.
+    // The pipe is filled, so that the program blocks when it prints the id.
     std::io::Write::write_all(&mut full_pipe, &[0; 64 * 1024]).unwrap();
     let served = Served::start().await;
     let mut command = program(&[&["register", "--hold", "--store", &served.url()], &CAM[..]].concat());
@@ -161,13 +161,13 @@ async fn register_hold_keeps_its_stream_and_exits_on_signals_when_stdout_is_bloc
     let kills = format!("kill -s INT {0}; kill -s TERM {0}", child.id());
     assert!(std::process::Command::new("sh").args(["-c", &kills]).status().unwrap().success());
     until("the program ends", || child.try_wait().unwrap().is_some());
-    assert_eq!(child.wait().unwrap().code(), Some(128 + 15), "the second signal ends it at once");
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15), "the second signal ends the program at once");
     drop(reader);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
-async fn register_hold_unregisters_at_the_first_signal_when_its_output_is_blocked() {
+async fn register_hold_unregisters_on_a_signal_when_its_output_is_blocked() {
     for blocked in ["stdout", "stderr"] {
         let (reader, mut full_pipe) = std::io::pipe().unwrap();
         std::io::Write::write_all(&mut full_pipe, &[0; 64 * 1024]).unwrap();
@@ -189,7 +189,7 @@ async fn register_hold_unregisters_at_the_first_signal_when_its_output_is_blocke
         assert!(kill.unwrap().success());
         until("the program ends", || child.try_wait().unwrap().is_some());
         assert_eq!(served.ends(), ended("stopped by SIGINT"), "{blocked}");
-        assert_eq!(child.wait().unwrap().code(), Some(128 + 2), "{blocked}: its output could not be written");
+        assert_eq!(child.wait().unwrap().code(), Some(128 + 2), "{blocked}: exit status after one signal");
         served.is_gone().await;
         drop(reader);
     }
@@ -216,7 +216,7 @@ async fn register_hold_reports_a_lost_stream_and_exits_with_4() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn register_hold_rejects_a_stream_of_another_publisher_unless_it_takes_over() {
+async fn register_hold_needs_take_over_for_another_publishers_stream() {
     let served = Served::start().await;
     served.take_over().await;
     let mut holder = served.hold(&CAM);
@@ -256,7 +256,7 @@ async fn register_hold_recovers_its_stream_when_redis_has_lost_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn register_hold_recovers_through_a_server_whose_redis_has_lost_the_stream() {
+async fn register_hold_recovers_its_stream_through_a_server_on_flushed_redis() {
     let redis = RedisServer::start().await;
     let options = ConnectOptions::default().ttl(Duration::from_secs(2));
     let registry = connect_with(&redis.url(), &options).await.unwrap();
@@ -266,7 +266,7 @@ async fn register_hold_recovers_through_a_server_whose_redis_has_lost_the_stream
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn run_unregisters_with_the_exit_status_of_its_command() {
+async fn run_unregisters_with_its_commands_exit_status_as_the_reason() {
     for (script, code, reason) in [
         ("exit 0", 0, "exit status 0"),
         ("exit 3", 3, "exit status 3"),
@@ -316,7 +316,8 @@ async fn signals_ignored_at_start_stay_ignored() {
     let mut holder = nohup(&format!("register --hold --store {} {}", served.url(), CAM.join(" ")));
     holder.line_with("is held");
     holder.signal("HUP");
-    // A shell script ignores SIGINT for its background jobs, so `--hold` handles SIGINT even if it was ignored.
+    // A shell script ignores SIGINT for its background jobs. `--hold` therefore handles SIGINT even if the signal was
+    // ignored at the start.
     holder.signal("INT");
     assert_eq!(holder.ended(), Some(0));
     assert_eq!(served.ends(), [ended("exit status 7"), ended("stopped by SIGINT")].concat());
@@ -324,7 +325,7 @@ async fn signals_ignored_at_start_stay_ignored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn run_stops_its_command_when_the_stream_is_lost() {
-    // The command may exit by itself after SIGTERM.
+    // First case: the command exits by itself after SIGTERM.
     let served = Served::start().await;
     let script = "trap 'echo bye >&2; exit 0' TERM; echo ready >&2; while :; do sleep 0.05; done";
     let mut running = served.run(&[], script);
@@ -336,7 +337,7 @@ async fn run_stops_its_command_when_the_stream_is_lost() {
     assert_eq!(served.registry.inner.get(&id("cam1")).await.unwrap(), theirs);
     assert_eq!(served.ends(), []);
 
-    // A command that ignores SIGTERM is killed.
+    // Second case: the command ignores SIGTERM and is killed.
     served.unregister_by_force().await;
     let script = "trap '' TERM; echo \"process $$\" >&2; while :; do sleep 0.05; done";
     let mut running = served.run(&["--grace", "200ms"], script);
@@ -385,7 +386,7 @@ async fn run_does_not_start_its_command_when_the_stream_is_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn run_reports_an_unreachable_store_and_keeps_the_exit_status_of_its_command() {
+async fn run_keeps_a_failed_commands_status_when_the_store_is_unreachable() {
     for (code, expected) in [(0, 5), (3, 3)] {
         let mut served = Served::start().await;
         let script = format!("trap 'exit {code}' TERM; echo ready >&2; while :; do sleep 0.05; done");

@@ -1,4 +1,4 @@
-//! Commands directly on Redis, without a server.
+//! Runs commands directly on Redis, without a server.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -101,8 +101,8 @@ fn registries_with_different_prefixes_are_separate() {
 #[test]
 fn server_and_direct_commands_list_the_same_records() {
     let redis = Redis::start();
-    // A record of another program, with an unknown field. It is written before the server starts, because
-    // later the server would only list it after its next reconciliation.
+    // Another program's record, with an unknown field. The record is written before the server starts. The server would
+    // list a later record only after its next reconciliation.
     let foreign = r#"{"x":[1.50,{}],"status":"buffering","type":"srt","bitrate":1e3}"#;
     redis.cli(&["set", "mirror:streams:cam2", foreign]);
     redis.cli(&["sadd", "mirror:streams:active", "cam2"]);
@@ -135,7 +135,7 @@ fn read_only_rejects_every_write() {
 }
 
 #[test]
-fn stopped_redis_is_unreachable_and_its_password_stays_secret() {
+fn error_of_a_stopped_redis_contains_no_password() {
     let mut redis = Redis::start();
     assert_eq!(redis.run(&CAM1), done("cam1\n"));
     let (status, _, stderr) =
@@ -189,7 +189,7 @@ fn server_returns_large_records_of_other_programs() {
 }
 
 #[test]
-fn message_does_not_suggest_starting_a_reachable_store() {
+fn message_suggests_starting_a_store_only_when_unreachable() {
     let redis = Redis::start();
     let file = redis.store_file();
     let server = Server::start(&["--store-file", file.to_str().unwrap()]);
@@ -207,7 +207,7 @@ fn message_does_not_suggest_starting_a_reachable_store() {
     check(&CAM1, 5, " cannot do this now: Redis is out of memory (maxmemory)");
     redis.cli(&["config", "set", "maxmemory", "0"]);
     check(&[&CAM1[..], &["--read-only"]].concat(), 1, "read-only");
-    // A replica of an unreachable primary.
+    // Turns the server into a replica of an unreachable primary.
     redis.cli(&["replicaof", "127.0.0.1", "1"]);
     check(&CAM1, 5, " cannot do this now: this Redis is a read-only replica");
     drop(redis);
@@ -228,7 +228,7 @@ fn connection_failure_names_its_cause() {
         status == Some(1) && stderr.contains("the Redis user lacks a permission: ") && stderr.contains("select"),
         "{stderr}"
     );
-    // The empty label makes the name invalid, so that no name server is queried.
+    // The empty label makes the host name invalid, so no DNS server is queried.
     let unknown = "redis://nobody..invalid:6379";
     let (status, _, stderr) = outcome(program(&["list", "--store", unknown]).output().unwrap());
     assert!(status == Some(5) && stderr.contains("unknown host name in the store URL"), "{stderr}");

@@ -1,4 +1,4 @@
-//! `run` and the signals it receives: before its command starts, while it runs and after it has exited.
+//! Tests signals to `run`: before its command starts, while the command runs, and after the command has exited.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -59,7 +59,7 @@ async fn run_suspends_and_resumes_with_its_command() {
     assert_eq!(running.ended(), Some(7));
 }
 
-/// Runs a shell line on a new terminal. Returns the terminal's process and its keyboard.
+/// Runs a shell command line on a new terminal. Returns the terminal's process, and a pipe that acts as its keyboard.
 fn at_terminal(line: &str) -> (Running, std::io::PipeWriter) {
     let (keys, keyboard) = std::io::pipe().unwrap();
     let mut command = std::process::Command::new("env");
@@ -67,7 +67,7 @@ fn at_terminal(line: &str) -> (Running, std::io::PipeWriter) {
     (Running::spawn(command.env("SHELL", "/bin/sh").stdin(keys)), keyboard)
 }
 
-/// Returns a shell line that runs a script file under `run`.
+/// Returns a shell command line that starts a script file with `streamreg run`.
 fn run_script(served: &Served, script: &Path, redirection: &str) -> String {
     let program = env!("CARGO_BIN_EXE_streamreg");
     format!("exec {program} run --store {} {} -- sh {} {redirection}", served.url(), CAM.join(" "), script.display())
@@ -98,7 +98,7 @@ async fn command_receives_each_ctrl_c_at_a_terminal_once() {
         for nth in 1..=3 {
             std::io::Write::write_all(&mut keyboard, b"\x03").unwrap();
             until("the command receives Ctrl-C", || count("INT") >= nth);
-            // A duplicate SIGINT would arrive before this later signal.
+            // A duplicate SIGINT would arrive before SIGUSR1, which is sent later.
             signal("USR1");
             until("the command receives the later signal", || count("USR1") == nth);
         }
@@ -159,7 +159,7 @@ async fn signal_during_registration_leaves_no_stream_and_starts_no_command() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn second_signal_exits_at_once_when_the_store_is_unresponsive() {
-    // First case: a signal arrives during the registration.
+    // First case: the signals arrive during the registration.
     let served = Served::start().await;
     served.registry.set_blocked(true);
     let mut running = served.run(&[], "echo started >&2");
@@ -170,7 +170,8 @@ async fn second_signal_exits_at_once_when_the_store_is_unresponsive() {
     running.line_with("did not wait for the store");
     assert_eq!(running.ended(), Some(128 + 2));
 
-    // Second case: it arrives after the command has exited. A failed command's status takes precedence.
+    // Second case: the last two signals arrive after the command has exited. If the command failed, its exit status
+    // takes precedence.
     for (code, expected) in [(3, 3), (0, 128 + 2)] {
         let served = Served::start().await;
         let script = format!("trap 'exit {code}' TERM; echo ready >&2; while :; do sleep 0.05; done");

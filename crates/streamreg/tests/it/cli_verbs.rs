@@ -1,4 +1,4 @@
-//! Each command on a store in the test's own process.
+//! Runs each command on a store in the test's own process.
 
 use std::num::NonZeroU32;
 use std::sync::Mutex;
@@ -76,7 +76,7 @@ async fn register_prints_the_id_and_keeps_every_argument() {
     assert_eq!((stream.kind, stream.status.as_str()), (StreamType::Srt, "active"));
     assert_eq!((stream.source_addr.as_str(), stream.node.as_deref()), ("203.0.113.7:40112", Some("n1")));
     assert_eq!(stream.labels, [("a", "b=c"), ("empty", "")].map(|(k, v)| (k.into(), v.into())).into());
-    // Scripts read the id, so it is the same in every format.
+    // Scripts read the id, so `register` prints it in the same form for every output format.
     let again = shell.run(&[&CAM1[..], &["--output", "json"]].concat()).await;
     assert_eq!(again.1, "cam1\n");
 }
@@ -93,7 +93,7 @@ async fn register_without_an_id_generates_one() {
 }
 
 #[tokio::test]
-async fn register_notes_the_expiry_on_a_terminal() {
+async fn register_prints_a_hint_about_expiry_on_a_terminal() {
     let shell = Shell { terminal: true, ..Shell::new() };
     let (_, stdout, stderr) = shell.run(&CAM1).await;
     assert_eq!(stdout, "cam1\n");
@@ -301,7 +301,7 @@ async fn set_reports_a_missing_stream_once() {
 }
 
 #[tokio::test]
-async fn set_applies_other_changes_when_the_labels_are_full() {
+async fn set_applies_all_other_changes_when_there_are_too_many_labels() {
     let shell = Shell::new();
     let labels: Vec<String> = (0..64).map(|n| format!("--label=l{n}=x")).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
@@ -376,12 +376,12 @@ async fn writes_fail_when_the_store_is_read_only() {
 /// A store with scripted pages and errors, which the in-memory store cannot produce.
 #[derive(Debug, Default)]
 struct Scripted {
-    /// Pages of the list, as stored records.
+    /// Pages of the list. Each record is an id and its stored JSON.
     pages: Vec<Vec<(&'static str, &'static str)>>,
     unreadable: u64,
-    /// Returns the error of a write or removal, by id.
+    /// Function that returns the error for a write to a stream or for its removal, if there is one.
     fault: Option<fn(&StreamId) -> Option<Error>>,
-    /// The ids of the requested removals, with their guards.
+    /// Ids and guards of the requested removals.
     removals: Mutex<Vec<(String, Guard)>>,
     /// The number of writes in each call of `write`.
     written: Mutex<Vec<usize>>,
@@ -465,7 +465,7 @@ async fn forced_unregister_by_node_removes_only_the_listed_leases() {
     let gone: fn(&StreamId) -> Option<Error> = |id| (id.as_str() == "b").then(|| Error::not_found(id));
     let store = Scripted { pages: pages.clone(), fault: Some(gone), ..Scripted::default() };
     let (status, _, stderr) = execute(&store, false, &["unregister", "--node", "n1", "--force"], "").await;
-    // A stream that has already ended is not a failure.
+    // If a stream has already ended, its removal does not count as a failure.
     assert_eq!((status, stderr.as_str()), (0, "unregistered 2 streams of node \"n1\"\n"));
     let holder = Guard::Holder("e1".parse().unwrap());
     let expected = [("a".into(), holder), ("b".into(), Guard::None), ("d".into(), Guard::None)];
@@ -505,7 +505,7 @@ async fn set_sends_all_changes_in_one_call() {
 }
 
 #[tokio::test]
-async fn unreachable_store_takes_precedence_over_missing_streams_and_ends_the_command() {
+async fn unreachable_store_ends_the_command_and_decides_its_exit_status() {
     let fault: fn(&StreamId) -> Option<Error> = |id| match id.as_str() {
         "a" => Some(Error::not_found(id)),
         _ => Some(Error::new(ErrorKind::Timeout, "no answer in 2 s").with_stream(id)),
@@ -514,5 +514,5 @@ async fn unreachable_store_takes_precedence_over_missing_streams_and_ends_the_co
     let (status, _, stderr) = execute(&store, false, &["unregister", "a", "b", "c"], "").await;
     assert_eq!((status, stderr.lines().count()), (5, 2), "{stderr}");
     assert!(stderr.contains("the change may have been applied"), "{stderr}");
-    assert_eq!(store.removals.lock().unwrap().len(), 2, "c must not be requested");
+    assert_eq!(store.removals.lock().unwrap().len(), 2, "the removal of c must not be requested");
 }

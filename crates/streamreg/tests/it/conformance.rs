@@ -14,7 +14,7 @@ use testkit::RedisServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// A Redis server; each registry has a prefix of its own.
+/// A Redis server. Each registry has its own key prefix.
 struct Redis {
     server: RedisServer,
     url: String,
@@ -58,7 +58,7 @@ impl OpenRedis {
     /// Sends a command directly to Redis, as another program would.
     async fn raw<T: redis::FromRedisValue>(&self, command: &mut redis::Cmd) -> T {
         let mut connection = self.raw.get_multiplexed_async_connection().await.expect("the server answers");
-        command.query_async(&mut connection).await.expect("the command is good")
+        command.query_async(&mut connection).await.expect("the command is valid")
     }
 
     fn key(&self, id: &StreamId) -> String {
@@ -135,13 +135,14 @@ impl Subject for Http {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port can be opened");
         let url = format!("http://{}", listener.local_addr().expect("a listener has an address"));
         let (stop, stopped) = oneshot::channel::<()>();
-        // A view shows other programs' writes only at its next reconciliation, but the suite reads at once.
+        // The suite reads other programs' writes at once, but a view shows them only after its next reconciliation.
+        // With a maximum view age of zero, lists come from the store.
         let mut options = ServeOptions::default();
         if redis.is_some() {
             options.max_view_age = Duration::ZERO;
         }
         tokio::spawn(serve(served, listener, options, async move {
-            // This also completes when the sender is dropped, which happens at the end of each behaviour.
+            // `stopped` also completes when its sender is dropped, i.e. at the end of each behaviour.
             let _ = stopped.await;
         }));
         let registry = connect_with(&url, &ConnectOptions::default()).await?;

@@ -262,7 +262,7 @@ fn partial_changes() -> Vec<Case> {
         ("a label value that is too long", format!(r#"{{"labels":{{"a":"{}"}}}}"#, "v".repeat(257))),
         ("too many labels", format!(r#"{{"labels":{{{}}}}}"#, many.join(","))),
         ("too many labels together with the existing one", format!(r#"{{"labels":{{{}}}}}"#, many[..64].join(","))),
-        ("one invalid field of two", r#"{"node":"n9","x":1}"#.into()),
+        ("a valid and an invalid field", r#"{"node":"n9","x":1}"#.into()),
     ] {
         cases.push(Case::new(cause, "PATCH", CAM).body(body));
     }
@@ -428,7 +428,7 @@ fn conditions() -> Vec<Case> {
             Case::new("force that is not a flag", method, format!("{path}?force=1")).body(body).detail("force"),
             Case::new("an epoch with a space", method, &path).header("Stream-Epoch", "a b").body(body),
             Case::new("an epoch that is too long", method, &path).header("Stream-Epoch", "e".repeat(129)).body(body),
-            Case::new("an epoch of no lease", method, &path)
+            Case::new("an epoch that belongs to no lease", method, &path)
                 .header("Stream-Epoch", "e1")
                 .body(body)
                 .expect(409, "not_holder"),
@@ -451,7 +451,7 @@ fn batches() -> Vec<Case> {
                 .expect(415, "unsupported_type"),
         );
     }
-    // Each list also has a valid element, which must not be applied either.
+    // Each list also has a valid element. The valid element must not be applied either.
     for (cause, item) in [
         ("an element that is not an object", "\"cam1\"".to_owned()),
         ("a null element", "null".into()),

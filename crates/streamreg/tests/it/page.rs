@@ -63,13 +63,13 @@ async fn add_hostile(registry: &dyn Registry) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn list_shows_streams_and_follows_changes() {
+async fn dashboard_list_shows_streams_and_follows_changes() {
     let registry = Arc::new(MemoryRegistry::new());
     add(&*registry, "cam1", StreamStatus::Active).await;
     add(&*registry, "cam2", StreamStatus::Paused).await;
     let stats = StreamStats { bitrate: 5_000_000, packets_received: 97, packets_lost: 3, ..StreamStats::default() };
     registry.update_stats(&id("cam1"), &stats).await.unwrap();
-    // Started after the write, because statistics are not in the change feed that the server's view follows.
+    // The server starts after the write. Its view follows the change feed, which does not contain statistics.
     let server = Server::start(registry.clone(), ServeOptions::default()).await;
     let tab = open(&server, DESK);
     tab.until(STREAMS);
@@ -85,7 +85,7 @@ async fn list_shows_streams_and_follows_changes() {
     tab.until("document.getElementById('summary').textContent === '2 live: 1 active, 1 error'");
     let shown = "[...document.querySelectorAll('tbody th')].map((cell) => cell.textContent).join()";
     assert_eq!(tab.text(shown), "cam2,cam3");
-    // If a stream remains, so does its row element, and a selection in the row survives.
+    // A stream that is still live keeps its row element, so a text selection in the row survives.
     assert_eq!(tab.eval("kept === document.querySelector('tbody tr')"), true);
 
     registry.unregister(&id("cam2")).await.unwrap();
@@ -115,7 +115,7 @@ async fn malicious_record_is_displayed_as_plain_text_and_runs_no_script() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn empty_registry_shows_commands_that_work_unchanged() {
+async fn dashboard_of_an_empty_registry_shows_commands_that_work() {
     let (server, registry) = Server::memory().await;
     let tab = open(&server, DESK);
     tab.until(EMPTY);
@@ -146,7 +146,7 @@ async fn empty_registry_shows_commands_that_work_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outage_is_shown_and_last_known_streams_stay() {
+async fn dashboard_shows_an_outage_and_keeps_the_last_known_streams() {
     let (mut server, registry) = Server::memory().await;
     add(&*registry, "cam1", StreamStatus::Active).await;
     let tab = open(&server, DESK);
@@ -165,7 +165,7 @@ async fn outage_is_shown_and_last_known_streams_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn page_fits_a_phone_without_horizontal_scrolling() {
+async fn dashboard_fits_a_phone_without_horizontal_scrolling() {
     let (mut server, registry) = Server::memory().await;
     let tab = open(&server, PHONE);
     let fits = |state: &str| {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
-/// Pages whose links and paths are looked up, from the repository's root.
+/// Pages whose links and paths are checked, relative to the repository's root.
 const PAGES: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
@@ -58,7 +58,7 @@ fn is_path(text: &str) -> bool {
     let plain = |one: char| one.is_ascii_alphanumeric() || "_.-/".contains(one);
     let ending = [".rs", ".lua", ".md", ".toml", ".jsonl", "/"].iter().any(|ending| text.ends_with(ending));
     let begins = ["crates/", "docs/", "scripts/", ".ci/"].iter().any(|begin| text.starts_with(begin));
-    // `.rs` alone is an ending, `/readyz` a route.
+    // Neither `.rs` nor `/readyz` is a path: `.rs` is a file extension, and `/readyz` is a route.
     let named = !text.starts_with('/') && (!text.starts_with('.') || text.contains('/'));
     text.chars().all(plain) && named && (ending || begins)
 }
@@ -113,7 +113,7 @@ fn page_anchors(path: &str) -> BTreeSet<String> {
     named.chain(titles).collect()
 }
 
-/// Returns the first cells of the table below a title.
+/// Returns the first column of the table below a title.
 fn first_cells(text: &str, title: &str) -> Vec<String> {
     let (_, rest) = text.split_once(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("no section {title}"));
     let part = rest.split("\n## ").next().unwrap();
@@ -152,7 +152,7 @@ fn http_page_lists_exactly_the_existing_routes() {
     assert_eq!(named, there);
 }
 
-/// Returns the code of a folder.
+/// Returns the source code of all files in a folder.
 fn code(folder: &Path) -> String {
     let mut all = String::new();
     for entry in fs::read_dir(folder).unwrap() {

@@ -16,7 +16,7 @@ use testkit::RedisServer;
 
 use crate::cli::Running;
 
-/// The pages: each is a session of its own.
+/// The pages. Each page runs in its own session.
 const PAGES: [(&str, &str); 4] = [
     ("README.md", include_str!("../../../../README.md")),
     ("docs/cli.md", include_str!("../../../../docs/cli.md")),
@@ -30,7 +30,7 @@ const REDIS: &str = "127.0.0.1:6379";
 
 /// Commands that this test does not run, each with the reason.
 const NOT_RUN: [(&str, &str); 1] =
-    [("cargo install --locked --path crates/streamreg", "builds for minutes; the binary under test is on the path")];
+    [("cargo install --locked --path crates/streamreg", "the build is slow; the tested binary is on the path")];
 
 /// Returns the fenced blocks of a page: language, number of the first line, content.
 pub(super) fn blocks(text: &str) -> Vec<(&str, usize, String)> {
@@ -86,7 +86,7 @@ fn steps(text: &str) -> Vec<Step> {
     steps
 }
 
-/// Returns whether a line matches the expected one.
+/// Returns whether a line matches the expected line.
 fn line_matches(expected: &str, line: &str) -> bool {
     let Some((before, after)) = expected.split_once('…') else { return expected == line };
     let Some(rest) = line.strip_prefix(before) else { return false };
@@ -94,7 +94,7 @@ fn line_matches(expected: &str, line: &str) -> bool {
     rest.char_indices().any(|(at, one)| line_matches(after, &rest[at + one.len_utf8()..]))
 }
 
-/// Returns whether all lines match the expected ones.
+/// Returns whether all lines match the expected lines.
 fn lines_match(expected: &[String], lines: &[String]) -> bool {
     match expected.split_first() {
         None => lines.is_empty(),
@@ -130,7 +130,7 @@ fn placeholder_matches_a_non_empty_string_and_other_text_matches_exactly() {
 /// The environment of the commands: a folder, programs on the path, servers and variables.
 struct Session {
     folder: tempfile::TempDir,
-    /// Addresses in the README, each with the actual one.
+    /// Addresses in the README, each with the actual address of a test server.
     addresses: Vec<(&'static str, String)>,
     variables: HashMap<String, String>,
     running: Vec<Running>,
@@ -142,7 +142,7 @@ impl Session {
         let bin = folder.path().join("bin");
         fs::create_dir(&bin).unwrap();
         symlink(env!("CARGO_BIN_EXE_streamreg"), bin.join("streamreg")).unwrap();
-        // Calls the real `redis-cli` with the port of the test's server.
+        // This wrapper calls the real `redis-cli` with the port of the test's server.
         let wrapper = format!("#!/bin/sh\nPATH=${{PATH#*:}}\nexec redis-cli -p {} \"$@\"\n", redis.addr().port());
         fs::write(bin.join("redis-cli"), wrapper).unwrap();
         fs::set_permissions(bin.join("redis-cli"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -187,7 +187,7 @@ impl Session {
         }
         let running = Running::start(&args);
         for expected in step.expected.iter().filter(|line| *line != "…") {
-            // Other lines may precede it only if the README begins with `…`.
+            // Other lines may come before the expected line only if the expected output begins with `…`.
             loop {
                 let line = running.line_with("");
                 if serve && let Some((_, rest)) = line.split_once("listening on http://") {
@@ -256,7 +256,7 @@ async fn readme_commands_print_the_documented_output() {
 }
 
 #[test]
-fn prerequisites_of_commands_that_are_not_run_exist() {
+fn commands_that_are_not_run_have_their_prerequisites() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mode = fs::metadata(root.join("scripts/test")).unwrap().permissions().mode();
     assert_eq!(mode & 0o111, 0o111, "scripts/test is executable");
@@ -272,15 +272,15 @@ fn every_fenced_block_is_tested() {
     for (page, text) in PAGES {
         for (language, number, block) in blocks(text) {
             match language {
-                // Tested by `readme_commands_print_the_documented_output`.
+                // `readme_commands_print_the_documented_output` tests this block.
                 "console" => {}
-                // A list with values that change, so only its columns are compared.
+                // This block is a list whose values change, so only its columns are compared.
                 "text" => {
                     let columns = |block: &str| block.lines().find(|line| line.starts_with("ID ")).map(words);
                     let listed = blocks(text).iter().find_map(|(of, _, run)| columns(run).filter(|_| *of == "console"));
                     assert_eq!(columns(&block), listed, "{page}, line {number}: columns of `streamreg list`");
                 }
-                // Compiled and run as a doc-test of the library.
+                // A doc-test of the library compiles and runs this block.
                 "rust" => {
                     examples += 1;
                     assert!(block.contains("fn main()"), "{page}, line {number}: the example is a whole program");

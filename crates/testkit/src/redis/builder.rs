@@ -36,7 +36,7 @@ impl RedisBuilder {
         self
     }
 
-    /// Limits the memory, in bytes, with the eviction policy `noeviction`.
+    /// Limits the memory to `bytes`, with the eviction policy `noeviction`.
     pub fn max_memory(self, bytes: u64) -> Self {
         self.config(format!("maxmemory {bytes}")).config("maxmemory-policy noeviction")
     }
@@ -65,7 +65,7 @@ impl RedisBuilder {
     ///
     /// # Panics
     ///
-    /// Panics with the server's log if the process exits, and if it does not respond within 30 s.
+    /// Panics if the server's process exits, or if the server does not respond within 30 s.
     pub async fn start(self) -> RedisServer {
         RedisServer::launch(self).await
     }

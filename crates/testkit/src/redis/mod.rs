@@ -14,7 +14,7 @@ pub use replica::Replica;
 
 use crate::{free_port, wait_until};
 
-/// The user that the helpers log in as, so that a test may restrict every other user.
+/// Name of the user that the helpers log in as. Tests may restrict every other user.
 const ADMIN: &str = "testkit";
 const ADMIN_PASSWORD: &str = "testkit";
 /// Maximum time for a server to start on a busy machine.
@@ -25,13 +25,14 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub enum Data {
     /// No data, as after a restart without persistence.
     Empty,
-    /// All data that the server had when it was stopped. A server that was killed earlier has its last saved data.
+    /// All data that the server had before the restart. If the server was killed before the restart, only its last
+    /// saved data remains.
     Kept,
 }
 
 /// A Redis server for one test, with a temporary folder, a unix socket and a free loopback port.
 ///
-/// Dropping it stops the server and removes the folder.
+/// Dropping this value stops the server and removes the folder.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -67,7 +68,7 @@ impl RedisServer {
     async fn launch(builder: RedisBuilder) -> Self {
         let folder = tempfile::Builder::new().prefix("redis").tempdir().expect("a temporary folder can be created");
         let mut server = Self { process: None, builder, folder, port: None };
-        // Another process may take the port after it was found free and before the server starts.
+        // After a free port was found and before the server starts, another process may take the port.
         for attempt in 1.. {
             server.port = server.builder.tcp.then(free_port);
             match server.spawn().await {
@@ -156,7 +157,8 @@ impl RedisServer {
     /// Runs a command with `redis-cli`, as a user with all permissions, and returns its output without the final
     /// newline.
     ///
-    /// Returns the message of an error reply (`WRONGTYPE …`), and an empty string if the server is unreachable.
+    /// If Redis replies with an error, returns the error message, e.g. `WRONGTYPE …`. If the server is unreachable,
+    /// returns an empty string.
     ///
     /// # Panics
     ///
@@ -202,7 +204,7 @@ impl RedisServer {
         }
         self.kill();
         if data == Data::Empty {
-            // The file does not exist if nothing was saved.
+            // If nothing was saved, there is no file to remove.
             let _ = std::fs::remove_file(self.folder.path().join("dump.rdb"));
         }
         self.spawn().await.unwrap_or_else(|log| panic!("redis-server does not restart: {log}"));

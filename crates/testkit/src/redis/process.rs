@@ -39,7 +39,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // This fails only if the process has already exited.
+        // `kill` fails only if the process has already exited.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

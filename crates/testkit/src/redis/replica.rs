@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::RedisServer;
 use crate::wait_until;
 
-/// A [`RedisServer`] that replicates another one and rejects writes.
+/// A [`RedisServer`] that replicates another server and rejects writes.
 #[derive(Debug)]
 pub struct Replica(RedisServer);
 
@@ -24,7 +24,7 @@ impl Replica {
     ///
     /// # Panics
     ///
-    /// Panics if that takes longer than 10 s.
+    /// Panics if the replica needs longer than 10 s.
     pub async fn caught_up(&self, primary: &RedisServer) {
         let target = offset(primary, "master_repl_offset:").await;
         wait_until(Duration::from_secs(10), async || offset(&self.0, "slave_repl_offset:").await >= target).await;

@@ -12,22 +12,22 @@ use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "atomicity", Long: [
-        concurrent_changes_of_one_stream_are_all_kept,
+        concurrent_writes_to_one_stream_are_all_kept,
         readers_never_see_a_partially_replaced_record,
         failed_write_changes_nothing,
         write_does_not_restore_an_unregistered_stream,
-        concurrent_register_and_unregister_keep_record_and_lists_consistent,
+        lists_match_the_record_after_concurrent_register_and_unregister,
     ],
     "cancelling", Long: [
-        dropped_register_applies_completely_or_not_at_all,
-        dropped_unregister_applies_completely_or_not_at_all,
-        dropped_write_applies_completely_or_not_at_all,
-        dropped_read_changes_nothing,
-        dropped_call_does_not_disturb_coalesced_calls,
+        cancelled_registration_is_applied_completely_or_not_at_all,
+        cancelled_unregistration_is_applied_completely_or_not_at_all,
+        cancelled_write_is_applied_completely_or_not_at_all,
+        cancelled_read_changes_nothing,
+        cancelled_call_does_not_disturb_coalesced_calls,
     ],
 }
 
-async fn concurrent_changes_of_one_stream_are_all_kept(case: &Case) -> Check {
+async fn concurrent_writes_to_one_stream_are_all_kept(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     let answers = concurrently((0..20_u64).map(|n| {
         let registry = case.shared();
@@ -50,7 +50,7 @@ async fn concurrent_changes_of_one_stream_are_all_kept(case: &Case) -> Check {
     same("status and rate", (now.status, now.bitrate), (StreamStatus::Paused, 7))
 }
 
-/// Returns a record with the number of its writer in several fields.
+/// Returns a record with the number of its writer in several fields. A mixture of two records would have two numbers.
 fn written_by(name: &str, writer: u64) -> Stream {
     let mut record = stream(name);
     record.bitrate = writer;
@@ -82,7 +82,7 @@ async fn readers_never_see_a_partially_replaced_record(case: &Case) -> Check {
         if done {
             break;
         }
-        // An in-memory store never suspends a caller, so this lets the writers run.
+        // An in-memory store never suspends its caller. Without this yield, the writers could not run.
         tokio::task::yield_now().await;
     }
     for writer in writers {
@@ -118,7 +118,7 @@ async fn write_does_not_restore_an_unregistered_stream(case: &Case) -> Check {
                 let (registry, name) = (case.shared(), id(&name));
                 tokio::spawn(async move {
                     for _ in 0..5 {
-                        // Fails after the stream was unregistered.
+                        // Both calls fail after the stream is unregistered.
                         let _ = registry.update_status(&name, StreamStatus::Active).await;
                         let _ = registry.patch(&name, &StreamPatch::default().label("a", "b")).await;
                     }
@@ -134,7 +134,7 @@ async fn write_does_not_restore_an_unregistered_stream(case: &Case) -> Check {
     Ok(())
 }
 
-async fn concurrent_register_and_unregister_keep_record_and_lists_consistent(case: &Case) -> Check {
+async fn lists_match_the_record_after_concurrent_register_and_unregister(case: &Case) -> Check {
     for round in 0..10 {
         let name = format!("s{round}");
         concurrently((0..24).map(|n| {
@@ -152,7 +152,7 @@ async fn concurrent_register_and_unregister_keep_record_and_lists_consistent(cas
     Ok(())
 }
 
-/// Polls a future this many times, then drops it.
+/// Polls a future `polls` times, then drops it.
 async fn drop_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = polls;
@@ -166,7 +166,7 @@ async fn drop_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T>
     .await
 }
 
-/// Waits until record and lists agree after a dropped call, and returns the record.
+/// Waits until `get`, the list and the pages agree on whether a stream is live. Returns the record of a live stream.
 async fn wait_until_consistent(case: &Case, name: &str) -> Check<Option<Stream>> {
     let since = Instant::now();
     loop {
@@ -190,20 +190,20 @@ async fn wait_until_consistent(case: &Case, name: &str) -> Check<Option<Stream>>
     }
 }
 
-async fn dropped_register_applies_completely_or_not_at_all(case: &Case) -> Check {
+async fn cancelled_registration_is_applied_completely_or_not_at_all(case: &Case) -> Check {
     for polls in 0..12 {
         let name = format!("s{polls}");
         drop_after(polls, case.registry().register(&full(&name))).await;
         if let Some(record) = wait_until_consistent(case, &name).await? {
             same("the record", without_times(&record), without_times(&full(&name)))?;
         }
-        // The dropped call may be applied late, but must not block a later call.
+        // The store may apply the dropped call late, but must accept this later call.
         case.put(&full(&name)).await?;
     }
     Ok(())
 }
 
-async fn dropped_unregister_applies_completely_or_not_at_all(case: &Case) -> Check {
+async fn cancelled_unregistration_is_applied_completely_or_not_at_all(case: &Case) -> Check {
     for polls in 0..12 {
         let name = format!("s{polls}");
         let before = case.put(&full(&name)).await?;
@@ -215,7 +215,7 @@ async fn dropped_unregister_applies_completely_or_not_at_all(case: &Case) -> Che
     Ok(())
 }
 
-async fn dropped_write_applies_completely_or_not_at_all(case: &Case) -> Check {
+async fn cancelled_write_is_applied_completely_or_not_at_all(case: &Case) -> Check {
     for polls in 0..12 {
         let name = format!("s{polls}");
         case.put(&written_by(&name, 1)).await?;
@@ -234,7 +234,7 @@ async fn dropped_write_applies_completely_or_not_at_all(case: &Case) -> Check {
     Ok(())
 }
 
-async fn dropped_read_changes_nothing(case: &Case) -> Check {
+async fn cancelled_read_changes_nothing(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     for polls in 0..8 {
         drop_after(polls, case.registry().get(&id("a"))).await;
@@ -245,8 +245,8 @@ async fn dropped_read_changes_nothing(case: &Case) -> Check {
     same("the list", case.registry().list().await?, vec![before])
 }
 
-/// A store may coalesce several calls into one. If one of them is dropped, the others still get their own results.
-async fn dropped_call_does_not_disturb_coalesced_calls(case: &Case) -> Check {
+/// Checks that a dropped call does not affect other calls that the store coalesced with it.
+async fn cancelled_call_does_not_disturb_coalesced_calls(case: &Case) -> Check {
     case.put_all((0..40).map(|n| format!("s{n}"))).await?;
     let answers = concurrently((0..120_u32).map(|n| {
         let registry = case.shared();

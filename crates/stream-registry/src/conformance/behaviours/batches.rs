@@ -8,18 +8,18 @@ use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "batches", Long: [
-        return_one_result_per_write_in_order,
-        return_no_results_when_empty,
-        accept_1000_writes,
-        reject_more_than_1000_writes_and_change_nothing,
-        apply_writes_to_one_stream_in_order,
-        continue_after_a_failed_write,
-        errors_name_operation_and_stream,
-        coalesced_calls_get_their_own_results,
+        batch_returns_one_result_per_write_in_order,
+        empty_batch_returns_no_results,
+        batch_of_1000_writes_is_accepted,
+        batch_of_1001_writes_is_rejected_and_changes_nothing,
+        batch_applies_writes_to_one_stream_in_order,
+        batch_continues_after_a_failed_write,
+        batch_errors_name_the_operation_and_the_stream,
+        each_coalesced_call_gets_its_own_result,
     ],
 }
 
-async fn return_one_result_per_write_in_order(case: &Case) -> Check {
+async fn batch_returns_one_result_per_write_in_order(case: &Case) -> Check {
     for name in ["a", "b", "c"] {
         case.put(&stream(name)).await?;
     }
@@ -57,11 +57,11 @@ async fn return_one_result_per_write_in_order(case: &Case) -> Check {
     same("the codec", case.get("c").await?.video_codec.as_str(), "AV1")
 }
 
-async fn return_no_results_when_empty(case: &Case) -> Check {
+async fn empty_batch_returns_no_results(case: &Case) -> Check {
     same("the number of answers", case.registry().write(&[]).await?.len(), 0)
 }
 
-async fn accept_1000_writes(case: &Case) -> Check {
+async fn batch_of_1000_writes_is_accepted(case: &Case) -> Check {
     case.put_all((0..500).map(|n| format!("s{n}"))).await?;
     let batch: Vec<_> = (0..1_000).map(|n| write(&format!("s{n}"), Change::Status(StreamStatus::Paused))).collect();
     for (n, answer) in case.registry().write(&batch).await?.into_iter().enumerate() {
@@ -71,14 +71,14 @@ async fn accept_1000_writes(case: &Case) -> Check {
     same("the number of changed streams", paused, 500)
 }
 
-async fn reject_more_than_1000_writes_and_change_nothing(case: &Case) -> Check {
+async fn batch_of_1001_writes_is_rejected_and_changes_nothing(case: &Case) -> Check {
     let before = case.put(&stream("a")).await?;
     let batch: Vec<_> = (0..1_001).map(|_| write("a", Change::Status(StreamStatus::Paused))).collect();
     fails(case.registry().write(&batch).await, ErrorKind::InvalidArgument)?;
     case.unchanged(&before).await
 }
 
-async fn apply_writes_to_one_stream_in_order(case: &Case) -> Check {
+async fn batch_applies_writes_to_one_stream_in_order(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     let stats = |bitrate| Change::Stats(StreamStats { bitrate, ..Default::default() });
     let patch = StreamPatch { resolution: Some("1x1".to_owned()), ..Default::default() };
@@ -101,7 +101,7 @@ async fn apply_writes_to_one_stream_in_order(case: &Case) -> Check {
     Ok(())
 }
 
-async fn continue_after_a_failed_write(case: &Case) -> Check {
+async fn batch_continues_after_a_failed_write(case: &Case) -> Check {
     let rejected = case.put(&full("rejected")).await?;
     case.put(&stream("last")).await?;
     let mut batch: Vec<_> = (0..50).map(|n| write(&format!("never {n}"), Change::Heartbeat)).collect();
@@ -113,7 +113,7 @@ async fn continue_after_a_failed_write(case: &Case) -> Check {
     same("the status", case.get("last").await?.status, StreamStatus::Active)
 }
 
-async fn errors_name_operation_and_stream(case: &Case) -> Check {
+async fn batch_errors_name_the_operation_and_the_stream(case: &Case) -> Check {
     let batch = [
         (Operation::Heartbeat, write("h", Change::Heartbeat)),
         (Operation::Status, write("s", Change::Status(StreamStatus::Active))),
@@ -130,8 +130,8 @@ async fn errors_name_operation_and_stream(case: &Case) -> Check {
     Ok(())
 }
 
-/// A store that coalesces calls must return to each caller its own result.
-async fn coalesced_calls_get_their_own_results(case: &Case) -> Check {
+/// Checks that each caller gets its own result, even if the store coalesces concurrent calls.
+async fn each_coalesced_call_gets_its_own_result(case: &Case) -> Check {
     case.put_all((0..100).map(|n| format!("s{n}"))).await?;
     for round in 1..=3_u64 {
         let answers = concurrently((0..200_u64).map(|n| {

@@ -9,23 +9,33 @@ use crate::registry::Change;
 use crate::stream::{Stream, StreamStats, StreamStatus, Timestamp};
 
 declare! {
-    "heartbeat", Long: [sets_only_last_heartbeat, returns_not_found_when_stream_is_not_live],
-    "status", Long: [sets_only_status_and_last_heartbeat, fails_with_not_found_when_stream_is_not_live],
+    "heartbeat", Long: [
+        heartbeat_changes_only_last_heartbeat,
+        heartbeat_returns_not_found_without_a_live_stream,
+    ],
+    "status", Long: [
+        status_update_changes_only_status_and_last_heartbeat,
+        status_update_returns_not_found_without_a_live_stream,
+    ],
     "stats", Long: [
-        set_only_statistics_and_last_heartbeat,
-        keep_optional_values_that_are_not_given,
+        statistics_update_changes_only_statistics_and_last_heartbeat,
+        statistics_update_keeps_optional_values_that_are_not_given,
         counters_may_decrease,
-        fail_with_not_found_when_stream_is_not_live,
+        statistics_update_returns_not_found_without_a_live_stream,
     ],
     "update", Long: [
-        replaces_the_whole_record,
-        keeps_created_at,
-        ignores_times_of_the_caller,
-        creates_nothing_when_stream_is_not_live,
-        rejects_a_record_with_another_id,
-        can_change_the_publisher,
+        update_replaces_the_whole_record,
+        update_keeps_created_at,
+        update_ignores_times_in_the_given_record,
+        update_creates_nothing_without_a_live_stream,
+        update_rejects_a_record_with_another_id,
+        update_can_change_the_publisher,
     ],
-    "time", Long: [last_heartbeat_advances_with_every_write, last_heartbeat_never_goes_back, comes_from_the_clock_of_the_store],
+    "time", Long: [
+        last_heartbeat_advances_with_every_write,
+        last_heartbeat_never_goes_back,
+        timestamps_come_from_the_clock_of_the_store,
+    ],
 }
 
 const STEP: Duration = Duration::from_millis(20);
@@ -36,7 +46,7 @@ async fn put_and_wait(case: &Case, given: &Stream) -> Check<Stream> {
     Ok(before)
 }
 
-/// Checks that the record is the expected one, with a later `last_heartbeat`.
+/// Checks that the stored record equals `expected`, except for a later `last_heartbeat`.
 async fn assert_changed_only(case: &Case, mut expected: Stream) -> Check {
     let now = case.get(expected.id.as_str()).await?;
     ensure(now.last_heartbeat > expected.last_heartbeat, "last_heartbeat does not advance")?;
@@ -55,17 +65,17 @@ async fn assert_not_found(case: &Case, change: Change) -> Check {
     Ok(())
 }
 
-async fn sets_only_last_heartbeat(case: &Case) -> Check {
+async fn heartbeat_changes_only_last_heartbeat(case: &Case) -> Check {
     let before = put_and_wait(case, &full("a")).await?;
     case.registry().update_heartbeat(&id("a")).await?;
     assert_changed_only(case, before).await
 }
 
-async fn returns_not_found_when_stream_is_not_live(case: &Case) -> Check {
+async fn heartbeat_returns_not_found_without_a_live_stream(case: &Case) -> Check {
     assert_not_found(case, Change::Heartbeat).await
 }
 
-async fn sets_only_status_and_last_heartbeat(case: &Case) -> Check {
+async fn status_update_changes_only_status_and_last_heartbeat(case: &Case) -> Check {
     use StreamStatus::{Active, Closed, Connecting, Error, Paused};
     let mut before = put_and_wait(case, &full("a")).await?;
     for status in [Connecting, Active, Paused, Error, Closed] {
@@ -76,11 +86,11 @@ async fn sets_only_status_and_last_heartbeat(case: &Case) -> Check {
     Ok(())
 }
 
-async fn fails_with_not_found_when_stream_is_not_live(case: &Case) -> Check {
+async fn status_update_returns_not_found_without_a_live_stream(case: &Case) -> Check {
     assert_not_found(case, Change::Status(StreamStatus::Active)).await
 }
 
-async fn set_only_statistics_and_last_heartbeat(case: &Case) -> Check {
+async fn statistics_update_changes_only_statistics_and_last_heartbeat(case: &Case) -> Check {
     let mut before = put_and_wait(case, &full("a")).await?;
     let stats = StreamStats {
         bytes_received: 1,
@@ -100,7 +110,7 @@ async fn set_only_statistics_and_last_heartbeat(case: &Case) -> Check {
     same("the statistics", case.get("a").await?.stats(), stats)
 }
 
-async fn keep_optional_values_that_are_not_given(case: &Case) -> Check {
+async fn statistics_update_keeps_optional_values_that_are_not_given(case: &Case) -> Check {
     let mut before = put_and_wait(case, &full("a")).await?;
     let one = StreamStats { bytes_received: 1, viewers: Some(0), ..Default::default() };
     case.registry().update_stats(&id("a"), &one).await?;
@@ -121,11 +131,11 @@ async fn counters_may_decrease(case: &Case) -> Check {
     same("the counter", case.get("a").await?.bytes_received, 0)
 }
 
-async fn fail_with_not_found_when_stream_is_not_live(case: &Case) -> Check {
+async fn statistics_update_returns_not_found_without_a_live_stream(case: &Case) -> Check {
     assert_not_found(case, Change::Stats(StreamStats::default())).await
 }
 
-async fn replaces_the_whole_record(case: &Case) -> Check {
+async fn update_replaces_the_whole_record(case: &Case) -> Check {
     put_and_wait(case, &full("a")).await?;
     let given = stream("a");
     case.registry().update(&given).await?;
@@ -135,7 +145,7 @@ async fn replaces_the_whole_record(case: &Case) -> Check {
     same("the record", without_times(&case.get("a").await?), without_times(&given))
 }
 
-async fn keeps_created_at(case: &Case) -> Check {
+async fn update_keeps_created_at(case: &Case) -> Check {
     let before = put_and_wait(case, &stream("a")).await?;
     let mut given = full("a");
     given.created_at = Timestamp::ZERO;
@@ -145,7 +155,7 @@ async fn keeps_created_at(case: &Case) -> Check {
     ensure(now.last_heartbeat > before.last_heartbeat, "last_heartbeat does not advance")
 }
 
-async fn ignores_times_of_the_caller(case: &Case) -> Check {
+async fn update_ignores_times_in_the_given_record(case: &Case) -> Check {
     let before = put_and_wait(case, &stream("a")).await?;
     let mut given = stream("a");
     given.created_at = "2099-12-31T23:59:59Z".parse()?;
@@ -155,7 +165,7 @@ async fn ignores_times_of_the_caller(case: &Case) -> Check {
     ensure(case.get("a").await?.last_heartbeat < given.last_heartbeat, "the time is from the caller's clock")
 }
 
-async fn creates_nothing_when_stream_is_not_live(case: &Case) -> Check {
+async fn update_creates_nothing_without_a_live_stream(case: &Case) -> Check {
     case.put(&stream("ended")).await?;
     case.registry().unregister(&id("ended")).await?;
     for name in ["never", "ended"] {
@@ -165,7 +175,7 @@ async fn creates_nothing_when_stream_is_not_live(case: &Case) -> Check {
     Ok(())
 }
 
-async fn rejects_a_record_with_another_id(case: &Case) -> Check {
+async fn update_rejects_a_record_with_another_id(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     let other = case.put(&full("b")).await?;
     let renamed = write("a", Change::Update(Box::new(stream("b"))));
@@ -174,7 +184,7 @@ async fn rejects_a_record_with_another_id(case: &Case) -> Check {
     case.unchanged(&other).await
 }
 
-async fn can_change_the_publisher(case: &Case) -> Check {
+async fn update_can_change_the_publisher(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     let mut given = stream("a");
     given.kind = crate::StreamType::Rtp;
@@ -197,7 +207,8 @@ async fn last_heartbeat_advances_with_every_write(case: &Case) -> Check {
         case.registry().write_one(write("a", change.clone())).await?;
         let now = case.get("a").await?;
         let passed = now.last_heartbeat.since(before.last_heartbeat);
-        // Half a step, because a store may round to milliseconds, and a client may only estimate the store's clock.
+        // This requires only half a step, because a store may round to milliseconds, and a client may only estimate the
+        // store's clock.
         ensure(passed >= STEP / 2, &format!("{change:?} advances last_heartbeat by {passed:?} after {STEP:?}"))?;
         before = now;
         case.instance.advance(STEP).await;
@@ -216,7 +227,7 @@ async fn last_heartbeat_never_goes_back(case: &Case) -> Check {
     Ok(())
 }
 
-async fn comes_from_the_clock_of_the_store(case: &Case) -> Check {
+async fn timestamps_come_from_the_clock_of_the_store(case: &Case) -> Check {
     let one = case.put(&stream("a")).await?.created_at;
     let mut other = stream("b");
     other.created_at = "1999-01-01T00:00:00Z".parse()?;

@@ -1,4 +1,4 @@
-//! Close and ping.
+//! Behaviours of `close` and `ping`.
 
 use super::case::{Case, Check, count, ensure, fails, id, same, stream, write};
 use super::declare;
@@ -8,11 +8,15 @@ use crate::registry::{Change, RegisterOptions};
 use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
-    "close", Long: [every_later_call_fails_with_closed, can_be_called_twice, call_in_flight_returns],
-    "ping", Long: [succeeds_while_the_store_is_reachable],
+    "close", Long: [
+        every_call_after_close_fails_with_closed,
+        close_can_be_called_twice,
+        call_in_flight_returns_after_close,
+    ],
+    "ping", Long: [ping_succeeds_while_the_store_is_reachable],
 }
 
-async fn every_later_call_fails_with_closed(case: &Case) -> Check {
+async fn every_call_after_close_fails_with_closed(case: &Case) -> Check {
     let (registry, name) = (case.registry(), id("a"));
     case.put(&stream("a")).await?;
     registry.close().await?;
@@ -41,13 +45,13 @@ async fn every_later_call_fails_with_closed(case: &Case) -> Check {
     Ok(())
 }
 
-async fn can_be_called_twice(case: &Case) -> Check {
+async fn close_can_be_called_twice(case: &Case) -> Check {
     case.registry().close().await?;
     case.registry().close().await?;
     ensure(!case.registry().info().kind.is_empty(), "a closed registry does not return its kind")
 }
 
-async fn call_in_flight_returns(case: &Case) -> Check {
+async fn call_in_flight_returns_after_close(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     let calls: Vec<_> = (0..32)
         .map(|_| {
@@ -65,7 +69,7 @@ async fn call_in_flight_returns(case: &Case) -> Check {
     Ok(())
 }
 
-async fn succeeds_while_the_store_is_reachable(case: &Case) -> Check {
+async fn ping_succeeds_while_the_store_is_reachable(case: &Case) -> Check {
     case.registry().ping().await?;
     case.put(&stream("a")).await?;
     case.registry().ping().await?;

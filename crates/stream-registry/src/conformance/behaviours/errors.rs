@@ -1,4 +1,4 @@
-//! The contents of errors.
+//! The operation, stream and message that errors contain.
 
 use super::case::{Case, Check, ensure, fails, id, same, stream};
 use super::declare;
@@ -8,10 +8,10 @@ use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "errors", Long: [
-        name_the_operation_and_the_stream,
-        invalid_arguments_name_the_operation_and_the_stream,
-        permanent_errors_are_neither_retryable_nor_applied,
-        messages_name_the_operation_and_the_stream,
+        errors_name_the_operation_and_the_stream,
+        invalid_argument_errors_name_the_operation_and_the_stream,
+        permanent_errors_are_not_retryable_and_leave_no_change,
+        error_messages_name_the_operation_and_the_stream,
     ],
 }
 
@@ -69,16 +69,16 @@ fn assert_named(errors: &[(Operation, Error)]) -> Check {
     Ok(())
 }
 
-async fn name_the_operation_and_the_stream(case: &Case) -> Check {
+async fn errors_name_the_operation_and_the_stream(case: &Case) -> Check {
     assert_named(&not_found(case).await?)?;
     assert_named(&conflicts(case).await?)
 }
 
-async fn invalid_arguments_name_the_operation_and_the_stream(case: &Case) -> Check {
+async fn invalid_argument_errors_name_the_operation_and_the_stream(case: &Case) -> Check {
     assert_named(&invalid(case).await?)
 }
 
-async fn permanent_errors_are_neither_retryable_nor_applied(case: &Case) -> Check {
+async fn permanent_errors_are_not_retryable_and_leave_no_change(case: &Case) -> Check {
     for (_, error) in [not_found(case).await?, conflicts(case).await?, invalid(case).await?].concat() {
         ensure(!error.is_retryable(), &format!("{error} is retryable"))?;
         ensure(!error.may_have_applied(), &format!("{error} may have been applied"))?;
@@ -86,7 +86,7 @@ async fn permanent_errors_are_neither_retryable_nor_applied(case: &Case) -> Chec
     Ok(())
 }
 
-async fn messages_name_the_operation_and_the_stream(case: &Case) -> Check {
+async fn error_messages_name_the_operation_and_the_stream(case: &Case) -> Check {
     for (operation, error) in [not_found(case).await?, conflicts(case).await?].concat() {
         let text = error.to_string();
         ensure(

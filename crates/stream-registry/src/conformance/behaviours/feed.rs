@@ -1,4 +1,4 @@
-//! The change feed. These behaviours do not apply to stores without one.
+//! The change feed. These behaviours do not apply to stores without a change feed.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -12,23 +12,23 @@ use crate::watch::{ChangeKind, Ending, Event, Watch, WatchFrom};
 
 declare! {
     "feed", Long: [
-        emits_each_state_change_once_with_the_record,
-        emits_nothing_for_heartbeats_statistics_and_rejected_calls,
-        emits_reason_and_last_record_of_an_unregistration,
-        keeps_the_order_of_changes,
+        feed_emits_each_state_change_once_with_the_record,
+        feed_emits_nothing_for_heartbeats_statistics_and_rejected_calls,
+        unregistration_event_contains_the_reason_and_the_last_record,
+        feed_keeps_the_order_of_changes,
         all_watches_receive_the_same_events,
-        resumes_after_any_revision,
-        oldest_starts_with_the_oldest_retained_event,
-        default_start_is_the_next_change,
-        continues_from_the_revision_of_a_snapshot,
-        emits_resync_for_an_unknown_revision,
-        dropping_a_call_of_next_loses_no_event,
-        ends_when_the_registry_is_closed,
+        watch_resumes_after_any_revision,
+        watch_from_oldest_starts_with_the_oldest_retained_event,
+        watch_starts_with_the_next_change_by_default,
+        watch_continues_from_the_revision_of_a_snapshot,
+        watch_from_an_unknown_revision_starts_with_a_resync,
+        cancelling_watch_next_loses_no_event,
+        watch_ends_when_the_registry_is_closed,
     ],
-    "feed", Short: [emits_an_expiry_once_with_the_last_record],
+    "feed", Short: [feed_emits_each_expiry_once_with_the_last_record],
 }
 
-/// Time limit of an event, much longer than any store needs.
+/// Time limit for receiving one event. The limit is much longer than any store needs.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) async fn follow(case: &Case, from: WatchFrom) -> Check<Watch> {
@@ -66,13 +66,13 @@ pub(super) async fn ended(watch: &mut Watch) -> Check<(Ending, Stream)> {
     }
 }
 
-/// Returns the last position of the feed, from a snapshot.
+/// Returns the position at the end of the feed, read from a snapshot.
 async fn tail(case: &Case) -> Check<Revision> {
     let revision = case.registry().snapshot().await?.revision;
     revision.ok_or_else(|| fault("the snapshot of a store with a feed has no revision"))
 }
 
-async fn emits_each_state_change_once_with_the_record(case: &Case) -> Check {
+async fn feed_emits_each_state_change_once_with_the_record(case: &Case) -> Check {
     let mut watch = follow(case, WatchFrom::Now).await?;
     let registry = case.registry();
     let mut expected =
@@ -96,14 +96,14 @@ async fn emits_each_state_change_once_with_the_record(case: &Case) -> Check {
     same("the last record", received.to_json(), last.to_json())
 }
 
-async fn emits_nothing_for_heartbeats_statistics_and_rejected_calls(case: &Case) -> Check {
+async fn feed_emits_nothing_for_heartbeats_statistics_and_rejected_calls(case: &Case) -> Check {
     let registry = case.registry();
     case.put(&full("a")).await?;
     let lease = case.lease(&full("leased")).await?;
     let mut watch = follow(case, WatchFrom::Now).await?;
     registry.update_heartbeat(&id("a")).await?;
     registry.update_stats(&id("a"), &StreamStats { bytes_received: 7, ..StreamStats::default() }).await?;
-    // The status does not change.
+    // The stream is already active, so this call changes no status.
     registry.update_status(&id("a"), StreamStatus::Active).await?;
     let mut other = stream("a");
     other.source_addr = "198.51.100.9:1".into();
@@ -121,7 +121,7 @@ async fn emits_nothing_for_heartbeats_statistics_and_rejected_calls(case: &Case)
     same("the event", (kind, received.id), (ChangeKind::Registered, id("marker")))
 }
 
-async fn emits_reason_and_last_record_of_an_unregistration(case: &Case) -> Check {
+async fn unregistration_event_contains_the_reason_and_the_last_record(case: &Case) -> Check {
     let mut watch = follow(case, WatchFrom::Now).await?;
     case.put(&full("a")).await?;
     let stats = StreamStats { bytes_received: 1 << 62, packets_received: 3, ..StreamStats::default() };
@@ -135,7 +135,7 @@ async fn emits_reason_and_last_record_of_an_unregistration(case: &Case) -> Check
     same("the counters", (last.bytes_received, last.packets_received), (1 << 62, 3))
 }
 
-async fn keeps_the_order_of_changes(case: &Case) -> Check {
+async fn feed_keeps_the_order_of_changes(case: &Case) -> Check {
     let mut watch = follow(case, WatchFrom::Now).await?;
     case.put(&stream("a")).await?;
     for n in 0..100 {
@@ -185,7 +185,7 @@ async fn all_watches_receive_the_same_events(case: &Case) -> Check {
     Ok(())
 }
 
-async fn resumes_after_any_revision(case: &Case) -> Check {
+async fn watch_resumes_after_any_revision(case: &Case) -> Check {
     let mut watch = follow(case, WatchFrom::Now).await?;
     let mut revisions = vec![tail(case).await?];
     case.put_all((0..10).map(|n| format!("s{n}"))).await?;
@@ -201,7 +201,8 @@ async fn resumes_after_any_revision(case: &Case) -> Check {
         for name in &names[n.min(10)..] {
             same("the stream", &changed(&mut resumed).await?.1.id, name)?;
         }
-        // Skips the events of the earlier rounds of this loop.
+        // Each earlier round of the outer loop unregistered and registered this stream. These two reads skip its
+        // events.
         for _ in 0..n {
             ended(&mut resumed).await?;
             changed(&mut resumed).await?;
@@ -212,7 +213,7 @@ async fn resumes_after_any_revision(case: &Case) -> Check {
     Ok(())
 }
 
-async fn oldest_starts_with_the_oldest_retained_event(case: &Case) -> Check {
+async fn watch_from_oldest_starts_with_the_oldest_retained_event(case: &Case) -> Check {
     follow(case, WatchFrom::Now).await?;
     case.put(&stream("a")).await?;
     case.registry().unregister(&id("a")).await?;
@@ -223,7 +224,7 @@ async fn oldest_starts_with_the_oldest_retained_event(case: &Case) -> Check {
     same("the third", changed(&mut watch).await?.1.id, id("b"))
 }
 
-async fn default_start_is_the_next_change(case: &Case) -> Check {
+async fn watch_starts_with_the_next_change_by_default(case: &Case) -> Check {
     for n in 0..20 {
         case.put(&stream(&format!("before{n}"))).await?;
         let mut watch = follow(case, WatchFrom::default()).await?;
@@ -238,7 +239,7 @@ async fn default_start_is_the_next_change(case: &Case) -> Check {
     Ok(())
 }
 
-async fn continues_from_the_revision_of_a_snapshot(case: &Case) -> Check {
+async fn watch_continues_from_the_revision_of_a_snapshot(case: &Case) -> Check {
     let mut watch = follow(case, WatchFrom::Now).await?;
     case.put(&stream("a")).await?;
     let received = next(&mut watch).await?.revision().clone();
@@ -253,7 +254,7 @@ async fn continues_from_the_revision_of_a_snapshot(case: &Case) -> Check {
     same("the next", changed(&mut from).await?.1.id, id("b"))
 }
 
-async fn emits_resync_for_an_unknown_revision(case: &Case) -> Check {
+async fn watch_from_an_unknown_revision_starts_with_a_resync(case: &Case) -> Check {
     follow(case, WatchFrom::Now).await?;
     case.put(&stream("a")).await?;
     let position = tail(case).await?;
@@ -271,7 +272,7 @@ async fn emits_resync_for_an_unknown_revision(case: &Case) -> Check {
     Ok(())
 }
 
-async fn dropping_a_call_of_next_loses_no_event(case: &Case) -> Check {
+async fn cancelling_watch_next_loses_no_event(case: &Case) -> Check {
     let mut watch = follow(case, WatchFrom::Now).await?;
     let mut received = 0;
     for n in 0..200 {
@@ -290,7 +291,7 @@ async fn dropping_a_call_of_next_loses_no_event(case: &Case) -> Check {
     Ok(())
 }
 
-async fn ends_when_the_registry_is_closed(case: &Case) -> Check {
+async fn watch_ends_when_the_registry_is_closed(case: &Case) -> Check {
     let mut watch = follow(case, WatchFrom::Now).await?;
     let mut idle = follow(case, WatchFrom::Now).await?;
     let waiting = tokio::spawn(async move {
@@ -310,7 +311,7 @@ async fn ends_when_the_registry_is_closed(case: &Case) -> Check {
     Ok(())
 }
 
-async fn emits_an_expiry_once_with_the_last_record(case: &Case) -> Check {
+async fn feed_emits_each_expiry_once_with_the_last_record(case: &Case) -> Check {
     let mut watch = follow(case, WatchFrom::Now).await?;
     let sent = Instant::now();
     case.put(&full("a")).await?;
@@ -319,7 +320,7 @@ async fn emits_an_expiry_once_with_the_last_record(case: &Case) -> Check {
     case.assert_live("a", sent).await?;
     let written = Instant::now();
     if let Err(error) = case.registry().update_heartbeat(&id("a")).await {
-        // The stream may have expired since it was checked, if the machine is busy.
+        // On a busy machine, the stream may have expired after the check.
         return Err(if sent.elapsed() >= case.ttl { Fault::TooLate } else { error.into() });
     }
     let last = case.assert_live("a", written).await?;
@@ -327,7 +328,8 @@ async fn emits_an_expiry_once_with_the_last_record(case: &Case) -> Check {
     let (reason, received) = ended(&mut watch).await?;
     same("the reason", reason, Ending::Expired)?;
     if received.created_at == crate::stream::Timestamp::ZERO {
-        // The store was too busy to read the record before it expired. A longer time to live helps.
+        // The store was too busy to read the record before the stream expired. The behaviour runs again with a longer
+        // time to live.
         return Err(Fault::TooLate);
     }
     same("the last record", received.to_json(), last.to_json())?;

@@ -1,4 +1,4 @@
-//! Records that other programs wrote. These behaviours need hooks.
+//! Records that other programs wrote. These behaviours need hooks of the store under test.
 
 use super::case::{Case, Check, Fault, ensure, fails, fault, id, same, stream};
 use super::declare;
@@ -7,23 +7,23 @@ use crate::stream::{StreamPatch, StreamStats, StreamStatus, StreamType};
 
 declare! {
     "lenient-reading", Long: [
-        fields_in_any_order_and_escapes_are_decoded,
-        missing_fields_are_unset,
+        fields_in_any_order_and_with_escapes_are_decoded,
+        missing_fields_get_default_values,
         timestamps_with_any_offset_and_precision_are_decoded,
-        nonconforming_numbers_become_the_nearest_valid_value,
+        nonconforming_numbers_become_the_nearest_valid_numbers,
         stored_types_and_statuses_are_kept_unchanged,
-        id_comes_from_the_key_not_the_record,
+        stream_id_comes_from_the_key_not_from_the_record,
         last_duplicate_of_a_field_wins,
         heartbeat_changes_only_last_heartbeat,
-        writes_keep_fields_they_do_not_set,
+        writes_keep_the_fields_that_the_change_does_not_set,
         undecodable_record_hides_no_other_record,
-        key_of_another_type_hides_no_record,
+        value_of_the_wrong_type_hides_no_other_record,
     ],
 }
 
 const FOREIGN: &str = r#"{"packets_received":71000000000,"type":"srt","x":[],"packets_lost":12,"id":"a","created_at":"2026-11-22T19:38:10.924785123+05:30","note":"\"status\":\"error\", \u00e9\/","resolution":"","bitrate":8000000,"status":"active","frame_rate":25,"source_addr":"10.0.0.3:7001","nested":{"last_heartbeat":"2001-01-01T00:00:00Z","a":[{"bitrate":1}]},"bytes_received":99999999999999,"video_codec":"AV1","last_heartbeat":"2026-11-22T14:08:10.939502919Z"}"#;
 
-async fn fields_in_any_order_and_escapes_are_decoded(case: &Case) -> Check {
+async fn fields_in_any_order_and_with_escapes_are_decoded(case: &Case) -> Check {
     case.put_stored("a", FOREIGN).await?;
     let found = case.get("a").await?;
     same("the counter", found.bytes_received, 99_999_999_999_999)?;
@@ -33,7 +33,7 @@ async fn fields_in_any_order_and_escapes_are_decoded(case: &Case) -> Check {
     same("the list", case.listed().await?, vec!["a".to_owned()])
 }
 
-async fn missing_fields_are_unset(case: &Case) -> Check {
+async fn missing_fields_get_default_values(case: &Case) -> Check {
     case.put_stored("a", "{ }").await?;
     let found = case.get("a").await?;
     same("the counters", (found.bytes_received, found.bitrate), (0, 0))?;
@@ -56,7 +56,7 @@ async fn timestamps_with_any_offset_and_precision_are_decoded(case: &Case) -> Ch
     Ok(())
 }
 
-async fn nonconforming_numbers_become_the_nearest_valid_value(case: &Case) -> Check {
+async fn nonconforming_numbers_become_the_nearest_valid_numbers(case: &Case) -> Check {
     for (number, expected) in
         [("1e+14", 100_000_000_000_000), ("1.5e6", 1_500_000), ("-5", 0), ("1e30", i64::MAX as u64)]
     {
@@ -77,7 +77,7 @@ async fn stored_types_and_statuses_are_kept_unchanged(case: &Case) -> Check {
     same("the type", case.get("a").await?.kind, found.kind)
 }
 
-async fn id_comes_from_the_key_not_the_record(case: &Case) -> Check {
+async fn stream_id_comes_from_the_key_not_from_the_record(case: &Case) -> Check {
     case.put_stored("a", r#"{"id":"b","type":"srt"}"#).await?;
     same("the id", case.get("a").await?.id, id("a"))?;
     fails(case.registry().get(&id("b")).await, ErrorKind::NotFound)?;
@@ -90,7 +90,7 @@ async fn last_duplicate_of_a_field_wins(case: &Case) -> Check {
     same("type and status", (found.kind, found.status), (StreamType::Srt, StreamStatus::Active))
 }
 
-/// Returns the fields of the stored JSON.
+/// Returns the fields in the stored JSON of a record.
 async fn fields(case: &Case, name: &str) -> Check<serde_json::Map<String, serde_json::Value>> {
     let json = match case.instance.stored(&id(name)).await {
         None => case.get(name).await?.to_json(),
@@ -106,7 +106,7 @@ async fn differs_only_in(case: &Case, names: &[&str], before: &serde_json::Map<S
         now.remove(*name);
         before.remove(*name);
     }
-    // The times must be equal, but a store can rewrite them in UTC.
+    // A store may rewrite `created_at` in UTC, so this compares times, not strings.
     for record in [&mut now, &mut before] {
         if let Some(serde_json::Value::String(time)) = record.get_mut("created_at") {
             *time = time.parse::<crate::stream::Timestamp>()?.to_string();
@@ -128,7 +128,7 @@ async fn heartbeat_changes_only_last_heartbeat(case: &Case) -> Check {
     )
 }
 
-async fn writes_keep_fields_they_do_not_set(case: &Case) -> Check {
+async fn writes_keep_the_fields_that_the_change_does_not_set(case: &Case) -> Check {
     case.put_stored("a", FOREIGN).await?;
     let before = fields(case, "a").await?;
     let mut set = vec!["last_heartbeat", "status"];
@@ -159,7 +159,7 @@ async fn undecodable_record_hides_no_other_record(case: &Case) -> Check {
     Ok(())
 }
 
-async fn key_of_another_type_hides_no_record(case: &Case) -> Check {
+async fn value_of_the_wrong_type_hides_no_other_record(case: &Case) -> Check {
     case.put(&stream("good")).await?;
     case.instance.put_wrong_type(&id("bad")).await.ok_or(Fault::NoHook("put_wrong_type"))?;
     same("the list", case.listed().await?, vec!["good".to_owned()])?;

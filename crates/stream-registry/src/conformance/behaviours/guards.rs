@@ -8,13 +8,13 @@ use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "guards", Long: [
-        holder_guard_is_rejected_when_stream_has_no_lease,
-        force_applies_when_stream_has_no_lease,
+        holder_guard_is_rejected_when_the_stream_has_no_lease,
+        forced_writes_are_accepted_when_the_stream_has_no_lease,
         leased_stream_rejects_writes_without_its_epoch,
         leased_stream_accepts_writes_of_its_holder,
         leased_stream_accepts_forced_writes,
         registration_without_a_lease_does_not_replace_a_leased_stream,
-        every_guard_returns_not_found_for_an_unknown_stream,
+        write_to_unknown_stream_returns_not_found_with_any_guard,
     ],
 }
 
@@ -33,7 +33,7 @@ async fn write_one(case: &Case, guard: &Guard, change: Change) -> crate::error::
     case.registry().write_one(Write { guard: guard.clone(), ..write("a", change) }).await
 }
 
-/// Checks that a guard rejects every kind of write to `a`, and its unregistration.
+/// Checks that a guard rejects every kind of write to the stream `a` and the unregistration of `a`.
 pub(super) async fn all_rejected(case: &Case, guard: &Guard, kind: ErrorKind) -> Check {
     for change in changes("a") {
         fails(write_one(case, guard, change).await, kind)?;
@@ -43,7 +43,7 @@ pub(super) async fn all_rejected(case: &Case, guard: &Guard, kind: ErrorKind) ->
     same("the stream", error.stream_id(), Some(&id("a")))
 }
 
-/// Makes every kind of write to `a`, unregisters it, and returns the last record.
+/// Makes every kind of write to the stream `a`, unregisters `a`, and returns its last record.
 pub(super) async fn all_accepted(case: &Case, guard: &Guard) -> Check<Stream> {
     for change in changes("a") {
         write_one(case, guard, change).await?;
@@ -63,13 +63,13 @@ async fn put_leased(case: &Case) -> Check<Stream> {
     Ok(leased)
 }
 
-async fn holder_guard_is_rejected_when_stream_has_no_lease(case: &Case) -> Check {
+async fn holder_guard_is_rejected_when_the_stream_has_no_lease(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     all_rejected(case, &Guard::Holder(EPOCH.parse()?), ErrorKind::NotHolder).await?;
     case.unchanged(&before).await
 }
 
-async fn force_applies_when_stream_has_no_lease(case: &Case) -> Check {
+async fn forced_writes_are_accepted_when_the_stream_has_no_lease(case: &Case) -> Check {
     case.put(&full("a")).await?;
     all_accepted(case, &Guard::Force).await?;
     case.assert_gone("a").await
@@ -101,7 +101,7 @@ async fn leased_stream_accepts_forced_writes(case: &Case) -> Check {
 
 async fn registration_without_a_lease_does_not_replace_a_leased_stream(case: &Case) -> Check {
     let before = put_leased(case).await?;
-    // Even the same publisher is rejected.
+    // The store rejects a registration without a lease, even from the same publisher.
     for policy in [OnConflict::Reject, OnConflict::CreateOnly] {
         let options = RegisterOptions::default().on_conflict(policy);
         let error = fails(case.registry().register_with(&full("a"), &options).await, ErrorKind::AlreadyExists)?;
@@ -113,7 +113,7 @@ async fn registration_without_a_lease_does_not_replace_a_leased_stream(case: &Ca
     same("the epoch after a take-over", case.get("a").await?.epoch().cloned(), None)
 }
 
-async fn every_guard_returns_not_found_for_an_unknown_stream(case: &Case) -> Check {
+async fn write_to_unknown_stream_returns_not_found_with_any_guard(case: &Case) -> Check {
     for guard in [Guard::None, Guard::Force, Guard::Holder(EPOCH.parse()?)] {
         all_rejected(case, &guard, ErrorKind::NotFound).await?;
     }

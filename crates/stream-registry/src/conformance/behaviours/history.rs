@@ -32,7 +32,7 @@ fn ended_ids(events: &[Event]) -> Vec<&str> {
 }
 
 async fn history_lists_the_latest_ended_stream_first(case: &Case) -> Check {
-    // A store may start its feed with the first watch.
+    // A store may start its change feed when the first watch opens.
     follow(case, WatchFrom::Now).await?;
     same("the history of an empty store", history(case, &Ended::default(), 10).await?, Vec::new())?;
     case.put_all(["a", "b", "live"].map(str::to_owned)).await?;
@@ -40,7 +40,7 @@ async fn history_lists_the_latest_ended_stream_first(case: &Case) -> Check {
     let first = case.registry().unregister(&id("a")).await?;
     let options = UnregisterOptions::default().reason("done".parse()?);
     let second = case.registry().unregister_with(&id("b"), &options).await?;
-    // The same id again is another session.
+    // A stream that is registered again under the same id is a new session.
     case.put(&full("a")).await?;
     let third = case.registry().unregister(&id("a")).await?;
     let events = history(case, &Ended::default(), 10).await?;
@@ -118,7 +118,8 @@ async fn history_lists_expired_streams(case: &Case) -> Check {
     same("the number of ended streams", events.len(), 1)?;
     same("the listed reason", reason, &Ending::Expired)?;
     if listed.created_at == Timestamp::ZERO {
-        // The store was too busy to read the record before it expired; a longer time to live helps.
+        // The store was too busy to read the record before the stream expired. The behaviour runs again with a longer
+        // time to live.
         return Err(Fault::TooLate);
     }
     same("the last record", listed.to_json(), last.to_json())

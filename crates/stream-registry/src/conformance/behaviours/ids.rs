@@ -10,7 +10,7 @@ declare! {
     "ids", Long: [
         every_valid_id_works_in_every_operation,
         invalid_ids_are_rejected,
-        similar_ids_are_different_streams,
+        similar_ids_belong_to_different_streams,
         generated_ids_are_well_formed_and_unique,
     ],
 }
@@ -112,7 +112,7 @@ async fn invalid_ids_are_rejected(_: &Case) -> Check {
     Ok(())
 }
 
-async fn similar_ids_are_different_streams(case: &Case) -> Check {
+async fn similar_ids_belong_to_different_streams(case: &Case) -> Check {
     let similar =
         [["a", "A"], ["é", "e\u{301}"], ["a/b", "a%2Fb"], ["a b", "a+b"], ["a b", "a%20b"], ["x", "x\u{200b}"]];
     for [one, other] in similar {

@@ -1,4 +1,4 @@
-//! The index of ids. These behaviours need hooks.
+//! The index of ids. These behaviours need hooks of the store under test.
 
 use super::case::{Case, Check, Fault, ensure, fails, id, same, stream, write};
 use super::declare;
@@ -8,12 +8,12 @@ use crate::stream::{StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "index", Long: [
-        every_write_restores_the_entry,
-        renewal_restores_the_entry,
-        record_without_an_entry_is_still_live,
-        entries_without_a_record_are_not_listed_and_are_removed,
-        entry_without_a_record_does_not_block_its_id,
-        unregister_removes_the_entry,
+        every_write_restores_a_missing_index_entry,
+        renewal_restores_a_missing_index_entry,
+        record_without_an_index_entry_is_still_live,
+        listing_skips_and_removes_index_entries_without_a_record,
+        index_entry_without_a_record_does_not_block_registration,
+        unregister_removes_the_index_entry,
     ],
 }
 
@@ -31,7 +31,7 @@ async fn index(case: &Case) -> Check<Vec<String>> {
     Ok(index)
 }
 
-async fn every_write_restores_the_entry(case: &Case) -> Check {
+async fn every_write_restores_a_missing_index_entry(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for change in [
         Change::Heartbeat,
@@ -47,14 +47,14 @@ async fn every_write_restores_the_entry(case: &Case) -> Check {
     Ok(())
 }
 
-async fn renewal_restores_the_entry(case: &Case) -> Check {
+async fn renewal_restores_a_missing_index_entry(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     remove(case, "a").await?;
     same("the outcome", case.registry().register(&stream("a")).await?.outcome, Outcome::Renewed)?;
     same("the list", case.listed().await?, vec!["a".to_owned()])
 }
 
-async fn record_without_an_entry_is_still_live(case: &Case) -> Check {
+async fn record_without_an_index_entry_is_still_live(case: &Case) -> Check {
     let record = case.put(&stream("a")).await?;
     remove(case, "a").await?;
     case.unchanged(&record).await?;
@@ -64,7 +64,7 @@ async fn record_without_an_entry_is_still_live(case: &Case) -> Check {
     same("the last record", case.registry().unregister(&id("a")).await?, record)
 }
 
-async fn entries_without_a_record_are_not_listed_and_are_removed(case: &Case) -> Check {
+async fn listing_skips_and_removes_index_entries_without_a_record(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for by_pages in [false, true] {
         for n in 0..30 {
@@ -78,7 +78,7 @@ async fn entries_without_a_record_are_not_listed_and_are_removed(case: &Case) ->
     Ok(())
 }
 
-async fn entry_without_a_record_does_not_block_its_id(case: &Case) -> Check {
+async fn index_entry_without_a_record_does_not_block_registration(case: &Case) -> Check {
     add(case, "a").await?;
     fails(case.registry().update_heartbeat(&id("a")).await, ErrorKind::NotFound)?;
     fails(case.registry().unregister(&id("a")).await, ErrorKind::NotFound)?;
@@ -86,7 +86,7 @@ async fn entry_without_a_record_does_not_block_its_id(case: &Case) -> Check {
     same("the list", case.listed().await?, vec!["a".to_owned()])
 }
 
-async fn unregister_removes_the_entry(case: &Case) -> Check {
+async fn unregister_removes_the_index_entry(case: &Case) -> Check {
     for name in ["a", "b"] {
         case.put(&stream(name)).await?;
     }

@@ -9,26 +9,26 @@ use crate::stream::{Epoch, OperationId, Stream};
 
 declare! {
     "leases", Long: [
-        return_and_store_an_epoch,
-        of_generated_ids_have_an_epoch,
-        ignore_an_epoch_supplied_by_the_caller,
-        call_sent_twice_returns_the_same_epoch,
-        reject_a_registration_without_a_lease,
-        reject_another_publisher,
+        leased_registration_returns_and_stores_an_epoch,
+        leased_stream_with_a_generated_id_has_an_epoch,
+        leased_registration_ignores_an_epoch_in_the_given_record,
+        leased_registration_sent_twice_returns_the_same_epoch,
+        leased_stream_rejects_a_registration_without_a_lease,
+        leased_stream_rejects_another_publisher,
         create_only_rejects_even_the_holder,
         same_publisher_gets_a_new_epoch,
-        same_publisher_can_lease_a_stream_without_a_lease,
-        accept_writes_and_unregistration_by_the_holder,
-        reject_writes_with_another_epoch_or_none,
-        accept_forced_writes,
-        keep_the_epoch_through_every_write,
+        same_publisher_can_add_a_lease_to_its_stream,
+        leased_stream_accepts_writes_and_unregistration_by_its_holder,
+        leased_stream_rejects_writes_without_the_current_epoch,
+        leased_stream_accepts_forced_writes,
+        writes_keep_the_epoch_of_a_leased_stream,
         batch_reports_not_holder_per_stream,
     ],
     "epochs", Long: [
-        of_later_registrations_are_greater,
-        are_greater_than_those_of_unregistered_streams,
-        are_greater_than_those_of_other_programs,
-        of_concurrent_registrations_differ,
+        later_registrations_get_greater_epochs,
+        new_epoch_is_greater_than_that_of_an_unregistered_stream,
+        new_epoch_is_greater_than_that_of_another_program,
+        concurrent_registrations_get_different_epochs,
     ],
 }
 
@@ -45,7 +45,7 @@ pub(super) fn epoch(stream: &Stream) -> Option<Epoch> {
     stream.epoch().cloned()
 }
 
-async fn return_and_store_an_epoch(case: &Case) -> Check {
+async fn leased_registration_returns_and_stores_an_epoch(case: &Case) -> Check {
     let answer = case.registry().register_with(&full("a"), &leased()).await?;
     same("the outcome", answer.outcome, Outcome::Created)?;
     ensure(answer.epoch.is_some(), "a lease has no epoch")?;
@@ -57,20 +57,20 @@ async fn return_and_store_an_epoch(case: &Case) -> Check {
     same("the list", case.registry().list().await?, vec![answer.stream])
 }
 
-async fn of_generated_ids_have_an_epoch(case: &Case) -> Check {
+async fn leased_stream_with_a_generated_id_has_an_epoch(case: &Case) -> Check {
     let answer = case.registry().register_new(&stream("x"), &leased()).await?;
     ensure(answer.epoch.is_some(), "a lease has no epoch")?;
     case.unchanged(&answer.stream).await
 }
 
-async fn ignore_an_epoch_supplied_by_the_caller(case: &Case) -> Check {
+async fn leased_registration_ignores_an_epoch_in_the_given_record(case: &Case) -> Check {
     let given = Stream { epoch: Some("zz".parse()?), ..stream("a") };
     let leased = case.lease(&given).await?;
     ensure(epoch(&leased) != epoch(&given), "the epoch is the caller's")?;
     same("the epoch of a stream without a lease", case.put(&Stream { id: id("b"), ..given }).await?.epoch(), None)
 }
 
-async fn call_sent_twice_returns_the_same_epoch(case: &Case) -> Check {
+async fn leased_registration_sent_twice_returns_the_same_epoch(case: &Case) -> Check {
     let options = leased().operation(OperationId::generate());
     let first = case.registry().register_with(&stream("a"), &options).await?;
     same("the answer", case.registry().register_with(&stream("a"), &options).await?, first.clone())?;
@@ -83,13 +83,13 @@ async fn assert_rejected(case: &Case, before: &Stream, given: &Stream, options: 
     case.unchanged(before).await
 }
 
-async fn reject_a_registration_without_a_lease(case: &Case) -> Check {
+async fn leased_stream_rejects_a_registration_without_a_lease(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
     assert_rejected(case, &before, &full("a"), &RegisterOptions::default()).await?;
     assert_rejected(case, &before, &other("a"), &RegisterOptions::default()).await
 }
 
-async fn reject_another_publisher(case: &Case) -> Check {
+async fn leased_stream_rejects_another_publisher(case: &Case) -> Check {
     let before = case.lease(&stream("a")).await?;
     assert_rejected(case, &before, &other("a"), &leased()).await
 }
@@ -111,7 +111,7 @@ async fn same_publisher_gets_a_new_epoch(case: &Case) -> Check {
     case.assert_gone("a").await
 }
 
-async fn same_publisher_can_lease_a_stream_without_a_lease(case: &Case) -> Check {
+async fn same_publisher_can_add_a_lease_to_its_stream(case: &Case) -> Check {
     let plain = case.put(&full("a")).await?;
     let answer = case.registry().register_with(&full("a"), &leased()).await?;
     same("the outcome", answer.outcome, Outcome::Renewed)?;
@@ -121,7 +121,7 @@ async fn same_publisher_can_lease_a_stream_without_a_lease(case: &Case) -> Check
     Ok(())
 }
 
-async fn accept_writes_and_unregistration_by_the_holder(case: &Case) -> Check {
+async fn leased_stream_accepts_writes_and_unregistration_by_its_holder(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     let last = all_accepted(case, &holder(&lease)?).await?;
     same("the last record's epoch", last.epoch(), lease.epoch())?;
@@ -130,7 +130,7 @@ async fn accept_writes_and_unregistration_by_the_holder(case: &Case) -> Check {
     all_rejected(case, &holder(&lease)?, ErrorKind::NotFound).await
 }
 
-async fn reject_writes_with_another_epoch_or_none(case: &Case) -> Check {
+async fn leased_stream_rejects_writes_without_the_current_epoch(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
     let theirs = case.lease(&stream("b")).await?;
     for guard in [Guard::None, holder(&theirs)?, Guard::Holder("0".parse()?), Guard::Holder("~".parse()?)] {
@@ -139,14 +139,14 @@ async fn reject_writes_with_another_epoch_or_none(case: &Case) -> Check {
     case.unchanged(&before).await
 }
 
-async fn accept_forced_writes(case: &Case) -> Check {
+async fn leased_stream_accepts_forced_writes(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     let last = all_accepted(case, &Guard::Force).await?;
     same("the last record's epoch", last.epoch(), lease.epoch())?;
     case.assert_gone("a").await
 }
 
-async fn keep_the_epoch_through_every_write(case: &Case) -> Check {
+async fn writes_keep_the_epoch_of_a_leased_stream(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     let given = Stream { epoch: Some("zz".parse()?), ..stream("a") };
     for guard in [holder(&lease)?, Guard::Force] {
@@ -182,7 +182,7 @@ async fn batch_reports_not_holder_per_stream(case: &Case) -> Check {
     case.unchanged(&theirs).await
 }
 
-async fn of_later_registrations_are_greater(case: &Case) -> Check {
+async fn later_registrations_get_greater_epochs(case: &Case) -> Check {
     let mut last = None;
     for n in 0..20 {
         let given = if n % 2 == 0 { stream("a") } else { other("a") };
@@ -194,7 +194,7 @@ async fn of_later_registrations_are_greater(case: &Case) -> Check {
     Ok(())
 }
 
-async fn are_greater_than_those_of_unregistered_streams(case: &Case) -> Check {
+async fn new_epoch_is_greater_than_that_of_an_unregistered_stream(case: &Case) -> Check {
     let mut last = None;
     for n in 0..20 {
         let lease = case.lease(&stream("a")).await?;
@@ -206,7 +206,7 @@ async fn are_greater_than_those_of_unregistered_streams(case: &Case) -> Check {
     Ok(())
 }
 
-async fn are_greater_than_those_of_other_programs(case: &Case) -> Check {
+async fn new_epoch_is_greater_than_that_of_another_program(case: &Case) -> Check {
     for theirs in ["~", "zzz", "fffffffffffffffe-0", "ffffffffffffffff-ffffffffffffffff", "1"] {
         let json = format!(r#"{{"id":"a","type":"srt","source_addr":"203.0.113.7:40112","epoch":"{theirs}"}}"#);
         case.put_stored("a", &json).await?;
@@ -220,8 +220,8 @@ async fn are_greater_than_those_of_other_programs(case: &Case) -> Check {
     Ok(())
 }
 
-async fn of_concurrent_registrations_differ(case: &Case) -> Check {
-    // The store applies the calls one after the other, each with several round trips, so this makes only a few calls.
+async fn concurrent_registrations_get_different_epochs(case: &Case) -> Check {
+    // The store applies these calls one after the other, and each takes several round trips. Eight calls are enough.
     let answers = concurrently((0..8).map(|_| {
         let registry = case.shared();
         async move { registry.register_with(&stream("a"), &leased().on_conflict(OnConflict::TakeOver)).await }

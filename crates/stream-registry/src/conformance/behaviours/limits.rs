@@ -11,14 +11,14 @@ use crate::stream::{LabelsPatch, Stream, StreamPatch, StreamStats};
 
 declare! {
     "limits", Long: [
-        apply_to_labels,
-        apply_to_strings,
+        labels_over_the_limits_are_rejected,
+        strings_over_1024_bytes_are_rejected,
         record_of_64_kib_is_accepted,
         record_over_64_kib_is_rejected,
         leased_record_can_grow_and_still_be_recovered,
-        patch_is_rejected_when_the_result_exceeds_a_limit,
-        apply_to_patches,
-        apply_to_types_and_statuses,
+        patch_is_rejected_when_the_patched_record_exceeds_a_limit,
+        patch_values_over_the_limits_are_rejected,
+        invalid_types_and_statuses_are_rejected,
     ],
 }
 
@@ -48,7 +48,7 @@ async fn assert_accepted(case: &Case, given: &Stream) -> Check {
     same("the updated record", without_times(&case.get("a").await?), without_times(given))
 }
 
-async fn apply_to_labels(case: &Case) -> Check {
+async fn labels_over_the_limits_are_rejected(case: &Case) -> Check {
     assert_accepted(case, &labelled(labels(64, 64, 256))).await?;
     assert_rejected(case, &labelled(labels(65, 2, 1))).await?;
     assert_rejected(case, &labelled(labels(1, 65, 1))).await?;
@@ -68,9 +68,9 @@ const STRING_FIELDS: [SetString; 5] = [
     |stream, string| stream.audio_codec = Some(string),
 ];
 
-async fn apply_to_strings(case: &Case) -> Check {
+async fn strings_over_1024_bytes_are_rejected(case: &Case) -> Check {
     for set in STRING_FIELDS {
-        // Register needs a new stream, because a changed address is another publisher.
+        // Each round registers a new stream, because a stream with another address has another publisher.
         let mut given = stream("a");
         set(&mut given, "x".repeat(1_024));
         assert_accepted(case, &given).await?;
@@ -82,7 +82,7 @@ async fn apply_to_strings(case: &Case) -> Check {
     Ok(())
 }
 
-/// Returns a record of exactly this many bytes of JSON.
+/// Returns a record whose JSON has exactly `bytes` bytes.
 fn sized(bytes: usize) -> Check<Stream> {
     let json = |pad: usize| format!(r#"{{"id":"a","type":"srt","source_addr":"h:1","x":"{}"}}"#, "p".repeat(pad));
     let empty = Stream::from_json(&json(0))?.to_json().len();
@@ -128,11 +128,11 @@ async fn leased_record_can_grow_and_still_be_recovered(case: &Case) -> Check {
         fails(registry.write_one(write).await, ErrorKind::InvalidArgument)?;
     }
     let before = case.get("a").await?;
-    // A holder recovers with the record of the store, as if the reply of the registration was lost.
+    // The holder recovers the stream with the stored record, as it does when the reply of a registration was lost.
     let epoch = lease.epoch.clone().ok_or_else(|| fault("no epoch"))?;
     let back = registry.register_with(&before, &RegisterOptions::default().lease().recover(epoch.clone())).await?;
     same("the record", without_times(&back.stream), without_times(&before))?;
-    // Under an unknown id, as if the store was emptied.
+    // The store has no stream `b`. For the holder, this looks as if the store had lost the stream.
     let mut elsewhere = before.clone();
     elsewhere.id = id("b");
     let back = registry.register_with(&elsewhere, &RegisterOptions::default().lease().recover(epoch)).await?;
@@ -142,12 +142,12 @@ async fn leased_record_can_grow_and_still_be_recovered(case: &Case) -> Check {
 
 async fn record_over_64_kib_is_rejected(case: &Case) -> Check {
     case.put(&stream("a")).await?;
-    // Every label is within its limits, but `\u0001` takes six bytes of JSON.
+    // Every label is within its limits. The record is too large, because each `\u0001` takes six bytes of JSON.
     let large: BTreeMap<_, _> = (0..64).map(|n| (n.to_string(), "\u{1}".repeat(256))).collect();
     assert_rejected(case, &labelled(large)).await
 }
 
-async fn patch_is_rejected_when_the_result_exceeds_a_limit(case: &Case) -> Check {
+async fn patch_is_rejected_when_the_patched_record_exceeds_a_limit(case: &Case) -> Check {
     let before = case.put(&labelled(labels(64, 2, 1))).await?;
     let one_more = StreamPatch { resolution: Some("1x1".to_owned()), ..Default::default() }.label("one-more", "x");
     fails(case.registry().patch(&before.id, &one_more).await, ErrorKind::InvalidArgument)?;
@@ -155,14 +155,14 @@ async fn patch_is_rejected_when_the_result_exceeds_a_limit(case: &Case) -> Check
     let large = StreamPatch { labels: LabelsPatch::Replace(large), ..Default::default() };
     fails(case.registry().patch(&before.id, &large).await, ErrorKind::InvalidArgument)?;
     case.unchanged(&before).await?;
-    // One label is removed and one is added, so there are still 64.
+    // This patch removes one label and adds one, so the record still has 64 labels.
     let exchange = BTreeMap::from([("00".to_owned(), None), ("one-more".to_owned(), Some("x".to_owned()))]);
     let exchange = StreamPatch { labels: LabelsPatch::Merge(exchange), ..Default::default() };
     case.registry().patch(&before.id, &exchange).await?;
     same("the number of labels", case.get("a").await?.labels.len(), 64)
 }
 
-async fn apply_to_patches(case: &Case) -> Check {
+async fn patch_values_over_the_limits_are_rejected(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     let long = Some("x".repeat(1_025));
     let patches = [
@@ -181,8 +181,9 @@ async fn apply_to_patches(case: &Case) -> Check {
     case.unchanged(&before).await
 }
 
-/// A caller can get invalid tokens from records that other programs stored, and pass them on.
-async fn apply_to_types_and_statuses(case: &Case) -> Check {
+/// Records of other programs may contain invalid types and statuses. The store rejects these when a caller passes them
+/// on.
+async fn invalid_types_and_statuses_are_rejected(case: &Case) -> Check {
     let before = case.put(&stream("a")).await?;
     for word in ["", "a b", "tab\\t", "line\\n", &"x".repeat(33)] {
         ensure(

@@ -8,29 +8,29 @@ use crate::stream::{Stream, StreamStatus};
 
 declare! {
     "list", Long: [
-        is_empty_when_no_stream_is_live,
-        contains_every_live_stream_once,
-        contains_the_same_records_as_get,
-        contains_the_last_writes,
-        is_an_atomic_snapshot,
-        contains_1500_streams,
+        list_is_empty_when_no_stream_is_live,
+        list_contains_every_live_stream_once,
+        list_and_get_return_the_same_records,
+        list_shows_the_result_of_the_last_write,
+        list_is_an_atomic_snapshot,
+        list_can_contain_1500_streams,
     ],
 }
 
-async fn is_empty_when_no_stream_is_live(case: &Case) -> Check {
+async fn list_is_empty_when_no_stream_is_live(case: &Case) -> Check {
     let snapshot = case.registry().snapshot().await?;
     same("the list", snapshot.streams, Vec::new())?;
     same("the unreadable records", snapshot.unreadable, 0)
 }
 
-async fn contains_every_live_stream_once(case: &Case) -> Check {
+async fn list_contains_every_live_stream_once(case: &Case) -> Check {
     let names: Vec<_> = (0..50).map(|n| format!("s{n:02}")).collect();
     case.put_all(names.clone()).await?;
     case.put_all(names.clone()).await?;
     same("the list", case.listed().await?, names)
 }
 
-async fn contains_the_same_records_as_get(case: &Case) -> Check {
+async fn list_and_get_return_the_same_records(case: &Case) -> Check {
     case.put(&full("a")).await?;
     case.put(&stream("b")).await?;
     for record in case.registry().list().await? {
@@ -44,7 +44,7 @@ async fn contains_the_same_records_as_get(case: &Case) -> Check {
     Ok(())
 }
 
-async fn contains_the_last_writes(case: &Case) -> Check {
+async fn list_shows_the_result_of_the_last_write(case: &Case) -> Check {
     for round in 0..20 {
         let name = format!("s{round}");
         case.put(&stream(&name)).await?;
@@ -60,13 +60,13 @@ async fn contains_the_last_writes(case: &Case) -> Check {
     Ok(())
 }
 
-/// At every moment at least one of two streams is live. A list that is not a snapshot misses both.
-async fn is_an_atomic_snapshot(case: &Case) -> Check {
+/// At every moment, at least one of the streams `a` and `z` is live. A list that contains neither is not a snapshot.
+async fn list_is_an_atomic_snapshot(case: &Case) -> Check {
     case.put(&stream("a")).await?;
-    // Other streams between them make the list take longer.
+    // Many streams between `a` and `z` make the list take longer.
     case.put_all((0..200).map(|n| format!("between {n}"))).await?;
     let registry = case.shared();
-    // The task is stopped when the set is dropped, even if a check fails.
+    // Dropping the `JoinSet` stops the task, even if a check fails.
     let mut swaps = JoinSet::new();
     swaps.spawn(async move {
         loop {
@@ -74,7 +74,7 @@ async fn is_an_atomic_snapshot(case: &Case) -> Check {
                 registry.register(&stream(comes)).await?;
                 tokio::task::yield_now().await;
                 registry.unregister(&id(goes)).await?;
-                // Random, so that the two tasks do not run in lockstep on one thread.
+                // The number of yields is random. Otherwise, the two tasks could run in lockstep on one thread.
                 for _ in 0..fastrand::u8(1..4) {
                     tokio::task::yield_now().await;
                 }
@@ -90,7 +90,7 @@ async fn is_an_atomic_snapshot(case: &Case) -> Check {
             "neither stream is listed, although one is always live",
         )?;
         ensure((201..=202).contains(&listed.len()), &format!("{} streams are listed", listed.len()))?;
-        // An in-memory store never suspends a caller, so this lets the other task run.
+        // An in-memory store never suspends its caller. Without this yield, the other task could not run.
         tokio::task::yield_now().await;
         if let Some(ended) = swaps.try_join_next() {
             return Err(fault(&format!("the other task failed: {ended:?}")));
@@ -99,7 +99,7 @@ async fn is_an_atomic_snapshot(case: &Case) -> Check {
     Ok(())
 }
 
-async fn contains_1500_streams(case: &Case) -> Check {
+async fn list_can_contain_1500_streams(case: &Case) -> Check {
     let names: Vec<_> = (0..1_500).map(|n| format!("s{n:04}")).collect();
     case.put_all(names.clone()).await?;
     same("the list", case.listed().await?, names.clone())?;

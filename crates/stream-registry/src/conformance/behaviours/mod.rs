@@ -1,4 +1,4 @@
-//! The list of behaviours. Each file covers one clause or a few related ones.
+//! The list of behaviours. Each file checks one clause of the semantics, or a few related clauses.
 
 mod atomic;
 mod batches;
@@ -33,13 +33,13 @@ use super::case::{self, Case, Check};
 
 type CheckFuture<'a> = Pin<Box<dyn Future<Output = Check> + Send + 'a>>;
 
-/// A rule that every store follows.
+/// A rule that every store must follow, and the function that checks this rule.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Behaviour {
-    /// The name: `<clause>/<rule>`.
+    /// Name of the behaviour: `<clause>/<rule>`.
     pub name: &'static str,
-    /// The clause: an anchor in `docs/semantics.md`.
+    /// Clause that the behaviour belongs to: an anchor in `docs/semantics.md`.
     pub clause: &'static str,
     pub(super) lifetime: Lifetime,
     pub(super) check: fn(&Case) -> CheckFuture<'_>,
@@ -48,9 +48,9 @@ pub struct Behaviour {
 /// The time to live of the streams in a behaviour.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Lifetime {
-    /// Longer than the behaviour runs.
+    /// The streams live longer than the behaviour runs.
     Long,
-    /// Short enough that the streams expire during the behaviour.
+    /// The streams can expire while the behaviour runs.
     Short,
 }
 
@@ -87,7 +87,7 @@ pub fn behaviours() -> Vec<Behaviour> {
     .concat()
 }
 
-/// Declares the functions of a clause as behaviours with the same names.
+/// Declares behaviours of a clause from functions. Each behaviour has the name of its function.
 macro_rules! declare {
     ($($clause:literal, $lifetime:ident: [$($function:ident),+ $(,)?]),+ $(,)?) => {
         pub(super) const LIST: &[super::Behaviour] = &[$($(

@@ -8,19 +8,19 @@ use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "numbers", Long: [
-        are_exact_at_register,
-        are_exact_in_statistics,
-        are_exact_in_an_update,
-        stay_exact_through_other_changes,
-        beyond_the_limit_are_rejected_at_register,
-        beyond_the_limit_are_rejected_in_statistics,
-        beyond_the_limit_are_rejected_in_an_update,
+        counters_are_exact_after_a_registration,
+        counters_are_exact_after_a_statistics_update,
+        counters_are_exact_after_an_update,
+        counters_stay_exact_through_other_writes,
+        counters_over_the_limit_are_rejected_in_a_registration,
+        counters_over_the_limit_are_rejected_in_statistics,
+        counters_over_the_limit_are_rejected_in_an_update,
         rates_are_stored_exactly,
         invalid_rates_are_rejected,
     ],
 }
 
-/// Values around the limits of 32 bits, 14 digits, doubles and signed integers.
+/// Counter values near the limits of 32-bit integers, 14 digits, doubles and signed 64-bit integers.
 const COUNTS: [u64; 12] = [
     0,
     1,
@@ -69,7 +69,7 @@ fn with_counters(value: u64) -> Stream {
     given
 }
 
-async fn are_exact_at_register(case: &Case) -> Check {
+async fn counters_are_exact_after_a_registration(case: &Case) -> Check {
     for value in COUNTS {
         case.put(&with_counters(value)).await?;
         same("the counters", counters(&case.get("a").await?), [value; 7])?;
@@ -77,7 +77,7 @@ async fn are_exact_at_register(case: &Case) -> Check {
     Ok(())
 }
 
-async fn are_exact_in_statistics(case: &Case) -> Check {
+async fn counters_are_exact_after_a_statistics_update(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for value in COUNTS.into_iter().chain(COUNTS.into_iter().rev()) {
         case.registry().update_stats(&id("a"), &stats(value)).await?;
@@ -86,7 +86,7 @@ async fn are_exact_in_statistics(case: &Case) -> Check {
     Ok(())
 }
 
-async fn are_exact_in_an_update(case: &Case) -> Check {
+async fn counters_are_exact_after_an_update(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for value in COUNTS {
         case.registry().update(&with_counters(value)).await?;
@@ -95,7 +95,7 @@ async fn are_exact_in_an_update(case: &Case) -> Check {
     Ok(())
 }
 
-async fn stay_exact_through_other_changes(case: &Case) -> Check {
+async fn counters_stay_exact_through_other_writes(case: &Case) -> Check {
     for value in COUNTS {
         case.put(&with_counters(value)).await?;
         let name = id("a");
@@ -108,7 +108,7 @@ async fn stay_exact_through_other_changes(case: &Case) -> Check {
     Ok(())
 }
 
-/// Returns statistics with one counter that is too large, for each field.
+/// Returns, for each counter, statistics in which only this counter is too large.
 fn too_large() -> Vec<StreamStats> {
     let mut all = Vec::new();
     for value in [MAX_COUNT + 1, u64::MAX] {
@@ -125,7 +125,7 @@ fn too_large() -> Vec<StreamStats> {
     all
 }
 
-async fn beyond_the_limit_are_rejected_at_register(case: &Case) -> Check {
+async fn counters_over_the_limit_are_rejected_in_a_registration(case: &Case) -> Check {
     for bad in too_large() {
         let mut given = stream("a");
         given.update_stats(&bad);
@@ -134,7 +134,7 @@ async fn beyond_the_limit_are_rejected_at_register(case: &Case) -> Check {
     case.assert_gone("a").await
 }
 
-async fn beyond_the_limit_are_rejected_in_statistics(case: &Case) -> Check {
+async fn counters_over_the_limit_are_rejected_in_statistics(case: &Case) -> Check {
     let before = case.put(&with_counters(7)).await?;
     for bad in too_large() {
         fails(case.registry().update_stats(&id("a"), &bad).await, ErrorKind::InvalidArgument)?;
@@ -142,7 +142,7 @@ async fn beyond_the_limit_are_rejected_in_statistics(case: &Case) -> Check {
     case.unchanged(&before).await
 }
 
-async fn beyond_the_limit_are_rejected_in_an_update(case: &Case) -> Check {
+async fn counters_over_the_limit_are_rejected_in_an_update(case: &Case) -> Check {
     let before = case.put(&with_counters(7)).await?;
     for bad in too_large() {
         let mut given = stream("a");

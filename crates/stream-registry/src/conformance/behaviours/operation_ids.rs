@@ -1,4 +1,4 @@
-//! Operation ids of calls that are sent twice.
+//! Operation ids: the store applies a call once, even if a client sends the call twice.
 
 use super::case::{Case, Check, concurrently, ensure, fails, full, id, same, stream};
 use super::declare;
@@ -10,11 +10,11 @@ declare! {
     "operation-ids", Long: [
         register_sent_twice_returns_the_first_answer,
         register_sent_twice_does_not_restore_an_unregistered_stream,
-        concurrent_copies_of_a_register_are_applied_once,
+        concurrent_copies_of_a_registration_are_applied_once,
         register_new_sent_twice_creates_one_stream,
         take_over_sent_twice_is_applied_once,
         unregister_sent_twice_returns_the_first_answer,
-        unregister_sent_twice_does_not_remove_the_successor,
+        unregister_sent_twice_keeps_a_stream_registered_in_between,
         calls_with_different_operation_ids_are_independent,
         operation_id_of_another_stream_is_rejected,
         operation_id_of_another_kind_of_call_is_rejected,
@@ -48,7 +48,7 @@ async fn register_sent_twice_does_not_restore_an_unregistered_stream(case: &Case
     case.assert_gone("a").await
 }
 
-async fn concurrent_copies_of_a_register_are_applied_once(case: &Case) -> Check {
+async fn concurrent_copies_of_a_registration_are_applied_once(case: &Case) -> Check {
     let options = register_options(&OperationId::generate()).on_conflict(OnConflict::TakeOver);
     let answers = concurrently((0..16).map(|_| {
         let (registry, options) = (case.shared(), options.clone());
@@ -92,7 +92,7 @@ async fn unregister_sent_twice_returns_the_first_answer(case: &Case) -> Check {
     Ok(())
 }
 
-async fn unregister_sent_twice_does_not_remove_the_successor(case: &Case) -> Check {
+async fn unregister_sent_twice_keeps_a_stream_registered_in_between(case: &Case) -> Check {
     case.put(&full("a")).await?;
     let options = unregister_options(&OperationId::generate());
     let first = case.registry().unregister_with(&id("a"), &options).await?;

@@ -9,23 +9,23 @@ use crate::stream::Cursor;
 
 declare! {
     "pages", Long: [
-        are_one_empty_page_when_no_stream_is_live,
-        of_any_size_contain_every_stream,
-        report_the_total,
-        contain_every_stream_that_is_live_throughout,
-        continue_after_listed_streams_have_ended,
-        cursor_can_be_used_again,
-        reject_a_foreign_cursor,
-        reject_a_malformed_cursor,
+        first_page_is_empty_when_no_stream_is_live,
+        pages_of_any_size_contain_every_stream,
+        every_page_reports_the_total_number_of_streams,
+        pages_contain_every_stream_that_is_live_throughout,
+        pages_continue_after_listed_streams_are_unregistered,
+        page_cursor_can_be_used_again,
+        made_up_page_cursor_is_rejected,
+        altered_page_cursor_is_rejected,
     ],
 }
 
-async fn are_one_empty_page_when_no_stream_is_live(case: &Case) -> Check {
+async fn first_page_is_empty_when_no_stream_is_live(case: &Case) -> Check {
     let page = case.registry().list_page(None, count(10)).await?;
     same("the page", (page.streams.len(), page.next, page.total), (0, None, 0))
 }
 
-async fn of_any_size_contain_every_stream(case: &Case) -> Check {
+async fn pages_of_any_size_contain_every_stream(case: &Case) -> Check {
     let names: Vec<_> = (0..57).map(|n| format!("s{n:02}")).collect();
     case.put_all(names.clone()).await?;
     for size in [1, 2, 7, 56, 57, 58, 1_000, u32::MAX] {
@@ -36,7 +36,7 @@ async fn of_any_size_contain_every_stream(case: &Case) -> Check {
     Ok(())
 }
 
-async fn report_the_total(case: &Case) -> Check {
+async fn every_page_reports_the_total_number_of_streams(case: &Case) -> Check {
     case.put_all((0..30).map(|n| format!("s{n}"))).await?;
     let mut totals = BTreeSet::new();
     case.pages(7, |page| totals.extend([page.total])).await?;
@@ -47,12 +47,12 @@ async fn report_the_total(case: &Case) -> Check {
     same("the total", case.registry().list_page(None, count(7)).await?.total, 20)
 }
 
-async fn contain_every_stream_that_is_live_throughout(case: &Case) -> Check {
+async fn pages_contain_every_stream_that_is_live_throughout(case: &Case) -> Check {
     let names: Vec<_> = (0..300).map(|n| format!("stays {n:03}")).collect();
     case.put_all(names.clone()).await?;
     for size in [5, 40] {
         let registry = case.shared();
-        // The number of rounds is bounded, because a store may list new streams and the pages would never end.
+        // The number of rounds is limited. Otherwise, the pages of a store that also lists new streams would never end.
         let changes = tokio::spawn(async move {
             for round in 0..250 {
                 let name = format!("{size} comes and goes {round}");
@@ -73,7 +73,7 @@ async fn contain_every_stream_that_is_live_throughout(case: &Case) -> Check {
             if done {
                 break;
             }
-            // An in-memory store never suspends a caller, so this lets the writers run.
+            // An in-memory store never suspends its caller. Without this yield, the other task could not run.
             tokio::task::yield_now().await;
         }
         changes.await.map_err(|error| fault(&error.to_string()))??;
@@ -81,8 +81,8 @@ async fn contain_every_stream_that_is_live_throughout(case: &Case) -> Check {
     Ok(())
 }
 
-async fn continue_after_listed_streams_have_ended(case: &Case) -> Check {
-    // More streams than a store puts on one page, even if it ignores the count.
+async fn pages_continue_after_listed_streams_are_unregistered(case: &Case) -> Check {
+    // A store needs more than one page for 600 streams, even if it ignores the requested page size.
     let names: Vec<_> = (0..600).map(|n| format!("s{n:03}")).collect();
     case.put_all(names.clone()).await?;
     let first = case.registry().list_page(None, count(50)).await?;
@@ -96,12 +96,12 @@ async fn continue_after_listed_streams_have_ended(case: &Case) -> Check {
     same("the streams of all pages", found, names.into_iter().collect())
 }
 
-async fn cursor_can_be_used_again(case: &Case) -> Check {
+async fn page_cursor_can_be_used_again(case: &Case) -> Check {
     case.put_all((0..600).map(|n| format!("s{n:03}"))).await?;
     let first = case.registry().list_page(None, count(50)).await?;
     let cursor = first.next.ok_or_else(|| fault("600 streams are on one page of 50"))?;
     let once = rest(case, cursor.clone()).await?;
-    // Parsed from its string, as a client of a server sends it.
+    // The cursor is parsed from its string, as in a server that gets the cursor from a client.
     let again = rest(case, cursor.as_str().parse()?).await?;
     same("the streams", again.clone(), once)?;
     let mut found = again;
@@ -128,7 +128,7 @@ async fn assert_rejected(case: &Case, cursor: &str) -> Check {
     same("the operation", error.operation(), Some(Operation::ListPage))
 }
 
-async fn reject_a_foreign_cursor(case: &Case) -> Check {
+async fn made_up_page_cursor_is_rejected(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for cursor in
         ["0", "1", "-1", "42", "x", "null", "cursor", "%00", "AAAAAAAA", "18446744073709551616", "0x0", "a/b?c=d&e"]
@@ -139,7 +139,7 @@ async fn reject_a_foreign_cursor(case: &Case) -> Check {
     assert_rejected(case, &"0".repeat(25)).await
 }
 
-async fn reject_a_malformed_cursor(case: &Case) -> Check {
+async fn altered_page_cursor_is_rejected(case: &Case) -> Check {
     case.put_all((0..600).map(|n| format!("s{n:03}"))).await?;
     let first = case.registry().list_page(None, count(50)).await?;
     let cursor = first.next.ok_or_else(|| fault("600 streams are on one page of 50"))?;

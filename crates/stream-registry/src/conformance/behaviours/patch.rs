@@ -10,13 +10,13 @@ use crate::stream::{LabelsPatch, StreamPatch};
 
 declare! {
     "patch", Long: [
-        sets_only_the_given_fields,
-        empty_patch_is_a_heartbeat,
-        empty_values_clear_fields,
-        merges_labels,
-        replaces_labels,
-        returns_not_found_when_stream_is_not_live,
-        changing_the_node_changes_the_publisher,
+        patch_sets_only_the_given_fields,
+        empty_patch_acts_as_a_heartbeat,
+        empty_values_in_a_patch_clear_the_fields,
+        patch_can_merge_labels,
+        patch_can_replace_all_labels,
+        patch_returns_not_found_without_a_live_stream,
+        patch_of_the_node_changes_the_publisher,
     ],
 }
 
@@ -31,7 +31,7 @@ async fn assert_patched(case: &Case, patch: &StreamPatch) -> Check {
     same("the record", now.to_json(), expected.to_json())
 }
 
-async fn sets_only_the_given_fields(case: &Case) -> Check {
+async fn patch_sets_only_the_given_fields(case: &Case) -> Check {
     case.put(&full("a")).await?;
     let some = |string: &str| Some(string.to_owned());
     for patch in [
@@ -51,12 +51,12 @@ async fn sets_only_the_given_fields(case: &Case) -> Check {
     same("the number of labels", now.labels.len(), 2)
 }
 
-async fn empty_patch_is_a_heartbeat(case: &Case) -> Check {
+async fn empty_patch_acts_as_a_heartbeat(case: &Case) -> Check {
     case.put(&full("a")).await?;
     assert_patched(case, &StreamPatch::default()).await
 }
 
-async fn empty_values_clear_fields(case: &Case) -> Check {
+async fn empty_values_in_a_patch_clear_the_fields(case: &Case) -> Check {
     case.put(&full("a")).await?;
     let empty = Some(String::new());
     let patch = StreamPatch {
@@ -75,7 +75,7 @@ async fn empty_values_clear_fields(case: &Case) -> Check {
     ensure(!json.contains("\"labels\"") && !json.contains("\"node\""), "cleared fields are still encoded")
 }
 
-async fn merges_labels(case: &Case) -> Check {
+async fn patch_can_merge_labels(case: &Case) -> Check {
     let mut given = full("a");
     given.labels.insert("stays".to_owned(), "as it is".to_owned());
     case.put(&given).await?;
@@ -92,7 +92,7 @@ async fn merges_labels(case: &Case) -> Check {
     same("the labels", case.get("a").await?.labels, BTreeMap::from(expected))
 }
 
-async fn replaces_labels(case: &Case) -> Check {
+async fn patch_can_replace_all_labels(case: &Case) -> Check {
     case.put(&full("a")).await?;
     let labels = BTreeMap::from([("only".to_owned(), "one".to_owned())]);
     let patch = StreamPatch { labels: LabelsPatch::Replace(labels.clone()), ..Default::default() };
@@ -100,13 +100,13 @@ async fn replaces_labels(case: &Case) -> Check {
     same("the labels", case.get("a").await?.labels, labels)
 }
 
-async fn returns_not_found_when_stream_is_not_live(case: &Case) -> Check {
+async fn patch_returns_not_found_without_a_live_stream(case: &Case) -> Check {
     let patch = StreamPatch::default().label("a", "b");
     fails(case.registry().patch(&id("never"), &patch).await, ErrorKind::NotFound)?;
     case.assert_gone("never").await
 }
 
-async fn changing_the_node_changes_the_publisher(case: &Case) -> Check {
+async fn patch_of_the_node_changes_the_publisher(case: &Case) -> Check {
     let mut given = stream("a");
     given.node = Some("ingest-1".to_owned());
     case.put(&given).await?;

@@ -15,19 +15,19 @@ declare! {
         find_selects_by_each_condition,
         find_search_ignores_case,
         find_sorts_by_each_field_in_both_directions,
-        find_pages_hold_every_match_once,
-        find_counts_all_matches_on_every_page,
-        find_shows_the_last_writes,
-        find_cursor_survives_the_end_of_its_stream,
-        find_rejects_a_cursor_of_another_order,
+        pages_of_find_contain_every_match_once,
+        every_page_of_find_reports_the_total_of_matches,
+        find_shows_the_result_of_the_last_write,
+        find_cursor_stays_valid_after_its_stream_is_unregistered,
+        find_rejects_a_cursor_of_another_sort_order,
         find_rejects_a_malformed_cursor,
-        every_query_rejects_conditions_outside_their_limits,
-        get_many_keeps_the_order_and_returns_none_for_unknown_ids,
-        summary_counts_by_node_type_and_status,
+        queries_reject_invalid_conditions,
+        get_many_returns_one_result_per_id_in_order,
+        summary_counts_streams_by_node_type_and_status,
     ],
 }
 
-/// The fields that a list can be sorted by.
+/// The fields by which `find` can sort streams.
 const SORT_FIELDS: [SortField; 12] = [
     SortField::Id,
     SortField::Type,
@@ -52,7 +52,7 @@ async fn found(case: &Case, filter: Filter) -> Check<Page> {
     Ok(case.registry().find(&Query::default().filter(filter)).await?)
 }
 
-/// Checks which streams match a filter.
+/// Checks that exactly the expected streams match a filter.
 async fn assert_selected(case: &Case, filter: Filter, expected: &[&str]) -> Check {
     let page = found(case, filter.clone()).await?;
     same(&format!("the streams of {filter:?}"), ids(&page.streams), expected.to_vec())?;
@@ -77,16 +77,17 @@ async fn all_pages(case: &Case, query: &Query, total: u64) -> Check<Vec<Stream>>
     }
 }
 
-/// Registers streams whose fields differ, with equal values among them. Returns the records.
+/// Registers ten different streams and returns their records. In most fields, several streams have the same value.
 async fn put_varied(case: &Case) -> Check<Vec<Stream>> {
     let mut records = Vec::new();
     for n in 0..10_u64 {
-        // The order of registration is not that of ids.
+        // The streams are not registered in the order of their ids.
         let mut varied = stream(&format!("s{}", n * 7 % 10));
         varied.kind = if n % 3 == 0 { StreamType::Rtp } else { StreamType::Srt };
         varied.status = if n % 4 == 0 { StreamStatus::Active } else { StreamStatus::Paused };
         varied.source_addr = format!("203.0.113.{}:40112", n % 5);
-        // Two nodes differ after 64 bytes only, so that the id decides.
+        // Some node names differ only after their first 64 bytes. Sorting compares only these bytes, so the ids decide
+        // the order.
         varied.node = match n % 4 {
             0 => None,
             1 => Some(format!("{}{}", "n".repeat(64), 9 - n)),
@@ -171,12 +172,12 @@ async fn find_search_ignores_case(case: &Case) -> Check {
         ("cAM-", &["Cam-1"][..]),
         ("INGEST", &["Cam-1"]),
         ("éLYS", &["Cam-1"]),
-        // At the end of a word, lower-case sigma is another character: ς instead of σ.
+        // The lower-case sigma at the end of a word is another character: ς instead of σ.
         ("Ὀδυσσεύς", &["Cam-1"]),
         ("2001:db8", &["mic"]),
         ("m", &["Cam-1", "mic"]),
         ("", &["Cam-1", "mic"]),
-        // A label name and a codec, which the search ignores.
+        // The search ignores label names and codecs.
         ("site", &[]),
         ("hevc", &[]),
     ] {
@@ -204,7 +205,7 @@ async fn find_sorts_by_each_field_in_both_directions(case: &Case) -> Check {
     Ok(())
 }
 
-async fn find_pages_hold_every_match_once(case: &Case) -> Check {
+async fn pages_of_find_contain_every_match_once(case: &Case) -> Check {
     let records = put_varied(case).await?;
     let filter = Filter::default().status(StreamStatus::Paused);
     let matches = records.iter().filter(|record| record.status == StreamStatus::Paused).count() as u64;
@@ -220,19 +221,19 @@ async fn find_pages_hold_every_match_once(case: &Case) -> Check {
     Ok(())
 }
 
-async fn find_counts_all_matches_on_every_page(case: &Case) -> Check {
+async fn every_page_of_find_reports_the_total_of_matches(case: &Case) -> Check {
     case.put_all((0..30).map(|n| format!("cam{n:02}"))).await?;
     case.put_all((0..5).map(|n| format!("mic{n}"))).await?;
     let query = Query::default().limit(count(7));
     same("all streams", all_pages(case, &query, 35).await?.len(), 35)?;
     let cams = query.filter(Filter::default().search("cam"));
     same("the cams", all_pages(case, &cams, 30).await?.len(), 30)?;
-    // A page that is exactly full is the last one if nothing follows.
+    // A full page has no cursor if no match follows.
     let page = case.registry().find(&cams.limit(count(30))).await?;
     same("the only page", (page.streams.len(), page.next), (30, None))
 }
 
-async fn find_shows_the_last_writes(case: &Case) -> Check {
+async fn find_shows_the_result_of_the_last_write(case: &Case) -> Check {
     for round in 0..10 {
         let name = format!("s{round}");
         case.put(&stream(&name)).await?;
@@ -244,7 +245,7 @@ async fn find_shows_the_last_writes(case: &Case) -> Check {
     Ok(())
 }
 
-async fn find_cursor_survives_the_end_of_its_stream(case: &Case) -> Check {
+async fn find_cursor_stays_valid_after_its_stream_is_unregistered(case: &Case) -> Check {
     case.put_all((0..10).map(|n| format!("s{n}"))).await?;
     let query = Query::default().limit(count(4));
     let first = case.registry().find(&query).await?;
@@ -252,13 +253,13 @@ async fn find_cursor_survives_the_end_of_its_stream(case: &Case) -> Check {
     let cursor = first.next.ok_or_else(|| fault("the first page has no cursor"))?;
     case.registry().unregister(&id("s3")).await?;
     case.registry().unregister(&id("s4")).await?;
-    // Parsed from its string, as a client of a server sends it, and used more than once.
+    // The cursor is parsed from its string, as in a server that gets the cursor from a client. It is valid twice.
     for _ in 0..2 {
         let next = case.registry().find(&query.clone().cursor(cursor.as_str().parse()?)).await?;
         same("the next page", ids(&next.streams), vec!["s5", "s6", "s7", "s8"])?;
         same("the total", next.total, 8)?;
     }
-    // A cursor is a position in the order, so other conditions may be combined with it.
+    // A cursor is only a position in the sort order, so it is also valid with other conditions.
     let other = query.cursor(cursor).filter(Filter::default().search("9"));
     same("the matches after the cursor", ids(&case.registry().find(&other).await?.streams), vec!["s9"])
 }
@@ -270,7 +271,7 @@ async fn assert_rejected(case: &Case, query: Query) -> Check {
     same("the operation", error.operation(), Some(Operation::Find))
 }
 
-async fn find_rejects_a_cursor_of_another_order(case: &Case) -> Check {
+async fn find_rejects_a_cursor_of_another_sort_order(case: &Case) -> Check {
     put_varied(case).await?;
     let by_bitrate = Order::by(SortField::Bitrate);
     let query = Query::default().limit(count(3));
@@ -294,7 +295,7 @@ async fn find_rejects_a_malformed_cursor(case: &Case) -> Check {
     Ok(())
 }
 
-async fn every_query_rejects_conditions_outside_their_limits(case: &Case) -> Check {
+async fn queries_reject_invalid_conditions(case: &Case) -> Check {
     let long = "x".repeat(MAX_STRING_BYTES + 1);
     let many = (0..=MAX_LABELS).fold(Filter::default(), |filter, n| filter.label(format!("l{n}"), "x"));
     for filter in [
@@ -314,7 +315,7 @@ async fn every_query_rejects_conditions_outside_their_limits(case: &Case) -> Che
     Ok(())
 }
 
-async fn get_many_keeps_the_order_and_returns_none_for_unknown_ids(case: &Case) -> Check {
+async fn get_many_returns_one_result_per_id_in_order(case: &Case) -> Check {
     same("the answer to no ids", case.registry().get_many(&[]).await?, Vec::new())?;
     case.put_all(["a", "b", "c"].map(str::to_owned)).await?;
     case.registry().unregister(&id("c")).await?;
@@ -325,19 +326,19 @@ async fn get_many_keeps_the_order_and_returns_none_for_unknown_ids(case: &Case) 
     for record in answers.into_iter().flatten() {
         case.unchanged(&record).await?;
     }
-    // More than a store reads in one step.
+    // A store needs several steps to read this many records.
     let many: Vec<_> = (0..1_100).map(|n| if n % 3 == 0 { id("a") } else { id(&format!("unknown{n}")) }).collect();
     let answers = case.registry().get_many(&many).await?;
     same("the number of answers", answers.len(), 1_100)?;
     ensure(answers.iter().enumerate().all(|(n, answer)| answer.is_some() == (n % 3 == 0)), "answers are out of order")
 }
 
-/// Returns each group's key and its number of streams.
+/// Returns the key and the number of streams of each group.
 fn groups(summary: &Summary) -> Vec<(Option<&str>, u64)> {
     summary.groups.iter().map(|group| (group.key.as_deref(), group.streams)).collect()
 }
 
-async fn summary_counts_by_node_type_and_status(case: &Case) -> Check {
+async fn summary_counts_streams_by_node_type_and_status(case: &Case) -> Check {
     let empty = case.registry().summary(&Filter::default(), By::Node).await?;
     same("the summary of no streams", (empty.total, empty.groups.len()), (0, 0))?;
     for (name, kind, node) in

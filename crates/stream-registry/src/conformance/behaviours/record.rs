@@ -7,35 +7,35 @@ use crate::stream::{Stream, StreamPatch, StreamStats, StreamStatus, StreamType, 
 
 declare! {
     "record", Long: [
-        every_field_is_stored,
-        optional_fields_that_are_unset_are_omitted,
-        is_encoded_compactly_in_fixed_order,
-        is_stored_compactly_in_fixed_order,
+        every_field_of_a_record_is_stored,
+        unset_optional_fields_are_omitted,
+        encoded_record_is_compact_and_has_a_fixed_field_order,
+        stored_record_is_compact_and_has_a_fixed_field_order,
         any_string_is_stored_unchanged,
         empty_strings_are_stored,
-        register_ignores_an_end_reason_of_the_caller,
-        writes_without_a_guard_ignore_an_epoch_in_the_record,
+        register_ignores_an_end_reason_in_the_given_record,
+        register_and_update_ignore_an_epoch_in_the_given_record,
     ],
-    "tokens", Long: [unknown_types_are_kept, unknown_statuses_are_kept],
-    "times", Long: [come_from_the_clock_of_the_store_at_register, are_written_with_nine_fractional_digits],
+    "tokens", Long: [unknown_stream_types_are_kept, unknown_statuses_are_kept],
+    "times", Long: [registration_times_come_from_the_clock_of_the_store, timestamps_have_nine_fractional_digits],
     "unknown-fields", Long: [
-        are_kept_by_a_heartbeat,
-        are_kept_by_a_status_change,
-        are_kept_by_statistics,
-        are_kept_by_a_patch,
-        are_returned_by_unregister_and_lists,
-        are_removed_when_the_record_is_replaced,
+        heartbeat_keeps_unknown_fields,
+        status_update_keeps_unknown_fields,
+        statistics_update_keeps_unknown_fields,
+        patch_keeps_unknown_fields,
+        unregister_and_lists_return_unknown_fields,
+        replacing_a_record_removes_its_unknown_fields,
     ],
 }
 
-async fn every_field_is_stored(case: &Case) -> Check {
+async fn every_field_of_a_record_is_stored(case: &Case) -> Check {
     let given = full("a");
     let returned = case.put(&given).await?;
     same("the answer", without_times(&returned), without_times(&given))?;
     same("the record", case.get("a").await?, returned)
 }
 
-async fn optional_fields_that_are_unset_are_omitted(case: &Case) -> Check {
+async fn unset_optional_fields_are_omitted(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     let json = case.get("a").await?.to_json();
     let names = ["node", "epoch", "labels", "audio_codec", "rtt_ms", "jitter_ms", "packets_retransmitted"];
@@ -53,12 +53,12 @@ fn assert_encoding(json: &str, record: &Stream) -> Check {
     same("the JSON", json, &expected)
 }
 
-async fn is_encoded_compactly_in_fixed_order(case: &Case) -> Check {
+async fn encoded_record_is_compact_and_has_a_fixed_field_order(case: &Case) -> Check {
     let record = case.put(&full("a")).await?;
     assert_encoding(&case.get("a").await?.to_json(), &record)
 }
 
-async fn is_stored_compactly_in_fixed_order(case: &Case) -> Check {
+async fn stored_record_is_compact_and_has_a_fixed_field_order(case: &Case) -> Check {
     let record = case.put(&full("a")).await?;
     let stored = case.instance.stored(&id("a")).await.ok_or(super::case::Fault::NoHook("stored"))?;
     assert_encoding(&stored.ok_or_else(|| fault("nothing is stored"))?, &record)
@@ -102,14 +102,14 @@ async fn empty_strings_are_stored(case: &Case) -> Check {
     same("the record", without_times(&case.get("a").await?), without_times(&given))
 }
 
-async fn register_ignores_an_end_reason_of_the_caller(case: &Case) -> Check {
+async fn register_ignores_an_end_reason_in_the_given_record(case: &Case) -> Check {
     let mut given = stream("a");
     given.end_reason = Some("ended before".to_owned());
     same("the reason", case.put(&given).await?.end_reason, None)?;
     same("the stored reason", case.get("a").await?.end_reason, None)
 }
 
-async fn writes_without_a_guard_ignore_an_epoch_in_the_record(case: &Case) -> Check {
+async fn register_and_update_ignore_an_epoch_in_the_given_record(case: &Case) -> Check {
     let given = Stream::from_json(r#"{"id":"a","type":"srt","source_addr":"h:1","epoch":"00000000000000ff-x"}"#)?;
     case.put(&given).await?;
     ensure(case.get("a").await?.epoch().is_none(), "a plain registration has an epoch")?;
@@ -117,7 +117,7 @@ async fn writes_without_a_guard_ignore_an_epoch_in_the_record(case: &Case) -> Ch
     ensure(case.get("a").await?.epoch().is_none(), "an update gave the record an epoch")
 }
 
-async fn unknown_types_are_kept(case: &Case) -> Check {
+async fn unknown_stream_types_are_kept(case: &Case) -> Check {
     for (n, word) in ["rtmp", "WebRTC", "x", "a-b/c:d", "ключ", &"y".repeat(32)].into_iter().enumerate() {
         let mut given = stream(&format!("s{n}"));
         given.kind = word.parse()?;
@@ -137,7 +137,7 @@ async fn unknown_statuses_are_kept(case: &Case) -> Check {
     Ok(())
 }
 
-async fn come_from_the_clock_of_the_store_at_register(case: &Case) -> Check {
+async fn registration_times_come_from_the_clock_of_the_store(case: &Case) -> Check {
     let mut early = stream("a");
     (early.created_at, early.last_heartbeat) = (Timestamp::ZERO, Timestamp::ZERO);
     let mut late = stream("b");
@@ -152,7 +152,7 @@ async fn come_from_the_clock_of_the_store_at_register(case: &Case) -> Check {
     ensure(late.created_at.since(early.created_at).as_secs() < 60, "the time is from the caller's clock")
 }
 
-async fn are_written_with_nine_fractional_digits(case: &Case) -> Check {
+async fn timestamps_have_nine_fractional_digits(case: &Case) -> Check {
     let json = case.put(&stream("a")).await?.to_json();
     for name in ["created_at", "last_heartbeat"] {
         let time = json.split(&format!("\"{name}\":\"")).nth(1).and_then(|rest| rest.split('"').next());
@@ -162,7 +162,7 @@ async fn are_written_with_nine_fractional_digits(case: &Case) -> Check {
     Ok(())
 }
 
-/// Fields that a decoder into numbers, maps or strings would encode differently.
+/// Unknown fields whose JSON would change if a store decoded and encoded the values again.
 pub(super) const UNKNOWN: &str = r#""x_empty":[],"x_object":{},"x_null":null,"x_big":12345678901234567890123,"x_float":1.10,"x_exp":1E+2,"x_text":"a\/b \u00e9","x_nested":{"b":[{"last_heartbeat":"2001-01-01T00:00:00Z","status":"decoy"}],"a":[[],{}]},"Status":"decoy","z":1,"a":2"#;
 
 pub(super) fn with_unknown(name: &str) -> Check<Stream> {
@@ -182,24 +182,24 @@ async fn assert_kept_by(case: &Case, change: Change) -> Check {
     assert_unknown_kept(&case.get("a").await?)
 }
 
-async fn are_kept_by_a_heartbeat(case: &Case) -> Check {
+async fn heartbeat_keeps_unknown_fields(case: &Case) -> Check {
     assert_kept_by(case, Change::Heartbeat).await
 }
 
-async fn are_kept_by_a_status_change(case: &Case) -> Check {
+async fn status_update_keeps_unknown_fields(case: &Case) -> Check {
     assert_kept_by(case, Change::Status(StreamStatus::Paused)).await
 }
 
-async fn are_kept_by_statistics(case: &Case) -> Check {
+async fn statistics_update_keeps_unknown_fields(case: &Case) -> Check {
     assert_kept_by(case, Change::Stats(StreamStats { bytes_received: 1, viewers: Some(3), ..Default::default() })).await
 }
 
-async fn are_kept_by_a_patch(case: &Case) -> Check {
+async fn patch_keeps_unknown_fields(case: &Case) -> Check {
     let patch = StreamPatch { video_codec: Some("AV1".to_owned()), ..Default::default() };
     assert_kept_by(case, Change::Patch(Box::new(patch.label("a", "b")))).await
 }
 
-async fn are_returned_by_unregister_and_lists(case: &Case) -> Check {
+async fn unregister_and_lists_return_unknown_fields(case: &Case) -> Check {
     case.put(&with_unknown("a")?).await?;
     for record in case.registry().list().await? {
         assert_unknown_kept(&record)?;
@@ -208,7 +208,7 @@ async fn are_returned_by_unregister_and_lists(case: &Case) -> Check {
     assert_unknown_kept(&case.registry().unregister(&id("a")).await?)
 }
 
-async fn are_removed_when_the_record_is_replaced(case: &Case) -> Check {
+async fn replacing_a_record_removes_its_unknown_fields(case: &Case) -> Check {
     case.put(&with_unknown("a")?).await?;
     case.registry().update(&stream("a")).await?;
     ensure(!case.get("a").await?.to_json().contains("x_big"), "an update kept unknown fields of the old record")?;

@@ -10,28 +10,28 @@ use crate::stream::{Epoch, Stream, StreamStatus, Timestamp};
 
 declare! {
     "recovery", Long: [
-        restores_a_lost_stream_unchanged,
-        renews_a_stream_that_is_still_live,
-        sent_twice_changes_only_last_heartbeat,
+        recovery_restores_a_lost_stream_unchanged,
+        recovery_renews_a_stream_that_is_still_live,
+        recovery_sent_twice_changes_only_last_heartbeat,
         concurrent_recoveries_create_the_stream_once,
-        replaces_a_record_with_a_smaller_epoch,
-        is_rejected_when_the_record_has_a_greater_epoch,
-        is_rejected_when_another_publisher_has_the_id,
-        restores_the_epoch_dropped_by_a_registration_without_a_lease,
-        restores_the_epoch_dropped_by_another_program,
-        is_rejected_after_the_holder_unregistered_the_stream,
-        is_rejected_after_an_operator_unregistered_the_stream,
-        is_rejected_after_a_successor_unregistered_the_stream,
-        is_rejected_after_a_take_over,
-        is_rejected_after_a_take_over_without_a_lease,
-        is_rejected_after_a_successor_without_a_lease_unregistered_the_stream,
-        is_rejected_when_the_epoch_is_from_a_clock_ahead,
-        ignores_the_conflict_policy,
-        is_rejected_when_a_limit_is_exceeded,
-        is_rejected_with_a_generated_id,
-        later_epochs_are_greater,
+        recovery_replaces_a_record_with_a_smaller_epoch,
+        recovery_is_rejected_when_the_record_has_a_greater_epoch,
+        recovery_is_rejected_when_another_publisher_has_the_id,
+        recovery_adds_the_epoch_to_a_registration_without_a_lease,
+        recovery_restores_an_epoch_that_another_program_removed,
+        recovery_is_rejected_after_the_holder_unregistered_the_stream,
+        recovery_is_rejected_after_an_operator_unregistered_the_stream,
+        recovery_is_rejected_after_a_newer_holder_unregistered_the_stream,
+        recovery_is_rejected_after_a_take_over,
+        recovery_is_rejected_after_a_take_over_without_a_lease,
+        recovery_is_rejected_after_unleased_take_over_and_unregistration,
+        superseded_lease_with_a_future_epoch_is_not_recovered,
+        recovery_ignores_the_conflict_policy,
+        recovery_is_rejected_when_the_record_exceeds_a_limit,
+        recovery_is_rejected_with_a_generated_id,
+        epochs_after_a_recovery_are_greater,
     ],
-    "recovery", Short: [restores_an_expired_stream],
+    "recovery", Short: [recovery_restores_an_expired_stream],
 }
 
 const SMALL: &str = "0000000000000001-0123456789abcdef";
@@ -47,19 +47,19 @@ async fn recover_own(case: &Case, lease: &Stream) -> Result<Registered> {
     recover(case, lease, lease.epoch().map_or("", Epoch::as_str)).await
 }
 
-/// Returns a record as a holder remembers it, with an old creation time and counters.
+/// Returns a holder's copy of a record, with counters and an old creation time.
 fn remembered(name: &str) -> Check<Stream> {
     let mut stream = full(name);
     stream.created_at = "2024-01-15T14:30:52.123456789Z".parse()?;
     Ok(stream)
 }
 
-/// Returns the JSON of a record without the time that a recovery sets.
+/// Returns the JSON of a record with `last_heartbeat` set to zero, because a recovery changes this time.
 fn without_heartbeat(stream: &Stream) -> String {
     Stream { last_heartbeat: Timestamp::ZERO, ..stream.clone() }.to_json()
 }
 
-async fn restores_a_lost_stream_unchanged(case: &Case) -> Check {
+async fn recovery_restores_a_lost_stream_unchanged(case: &Case) -> Check {
     let given = remembered("a")?;
     let answer = recover(case, &given, LARGE).await?;
     same("the outcome", answer.outcome, Outcome::Created)?;
@@ -73,7 +73,7 @@ async fn restores_a_lost_stream_unchanged(case: &Case) -> Check {
     Ok(())
 }
 
-async fn restores_an_expired_stream(case: &Case) -> Check {
+async fn recovery_restores_an_expired_stream(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     case.pass(1.05).await;
     all_rejected(case, &holder(&lease)?, ErrorKind::NotFound).await?;
@@ -82,7 +82,7 @@ async fn restores_an_expired_stream(case: &Case) -> Check {
     same("the record", without_heartbeat(&answer.stream), without_heartbeat(&lease))
 }
 
-async fn renews_a_stream_that_is_still_live(case: &Case) -> Check {
+async fn recovery_renews_a_stream_that_is_still_live(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     let status = Write { guard: holder(&lease)?, ..write("a", Change::Status(StreamStatus::Paused)) };
     case.registry().write_one(status).await?;
@@ -94,7 +94,7 @@ async fn renews_a_stream_that_is_still_live(case: &Case) -> Check {
     case.unchanged(&answer.stream).await
 }
 
-async fn sent_twice_changes_only_last_heartbeat(case: &Case) -> Check {
+async fn recovery_sent_twice_changes_only_last_heartbeat(case: &Case) -> Check {
     let given = remembered("a")?;
     let first = recover(case, &given, LARGE).await?;
     let again = recover(case, &given, LARGE).await?;
@@ -121,7 +121,7 @@ async fn concurrent_recoveries_create_the_stream_once(case: &Case) -> Check {
     same("the number of creations", created, 1)
 }
 
-async fn replaces_a_record_with_a_smaller_epoch(case: &Case) -> Check {
+async fn recovery_replaces_a_record_with_a_smaller_epoch(case: &Case) -> Check {
     let theirs = recover(case, &other("a"), SMALL).await?;
     let mine = recover(case, &remembered("a")?, LARGE).await?;
     same("the outcome", mine.outcome, Outcome::TakenOver)?;
@@ -139,14 +139,14 @@ async fn assert_not_holder(case: &Case, lease: &Stream, to: &Stream) -> Check {
     case.unchanged(&case.get("a").await?).await
 }
 
-async fn is_rejected_when_the_record_has_a_greater_epoch(case: &Case) -> Check {
+async fn recovery_is_rejected_when_the_record_has_a_greater_epoch(case: &Case) -> Check {
     let theirs = recover(case, &other("a"), LARGE).await?.stream;
     let mine = Stream { epoch: Some(SMALL.parse()?), ..remembered("a")? };
     assert_not_holder(case, &mine, &theirs).await?;
     case.unchanged(&theirs).await
 }
 
-async fn is_rejected_when_another_publisher_has_the_id(case: &Case) -> Check {
+async fn recovery_is_rejected_when_another_publisher_has_the_id(case: &Case) -> Check {
     let theirs = case.put(&other("a")).await?;
     let mine = Stream { epoch: Some(LARGE.parse()?), ..remembered("a")? };
     assert_not_holder(case, &mine, &theirs).await?;
@@ -166,22 +166,22 @@ async fn assert_epoch_restored(case: &Case, lease: &Stream) -> Check {
     Ok(())
 }
 
-async fn is_rejected_after_a_take_over_without_a_lease(case: &Case) -> Check {
+async fn recovery_is_rejected_after_a_take_over_without_a_lease(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
-    // The publisher is the same, so the record looks as if another program had dropped the epoch.
+    // The publisher is the same, so the record looks as if another program had removed the epoch.
     let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     let theirs = case.registry().register_with(&full("a"), &options).await?.stream;
     assert_not_holder(case, &lease, &theirs).await?;
     case.unchanged(&theirs).await
 }
 
-async fn restores_the_epoch_dropped_by_a_registration_without_a_lease(case: &Case) -> Check {
-    // After the store was emptied, a program without leases registered the stream before the holder did.
+async fn recovery_adds_the_epoch_to_a_registration_without_a_lease(case: &Case) -> Check {
+    // The store lost the stream. A program without leases then registered the stream before the holder recovered it.
     case.put(&full("a")).await?;
     assert_epoch_restored(case, &Stream { epoch: Some(LARGE.parse()?), ..remembered("a")? }).await
 }
 
-async fn restores_the_epoch_dropped_by_another_program(case: &Case) -> Check {
+async fn recovery_restores_an_epoch_that_another_program_removed(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     let mut plain = Stream { status: StreamStatus::Paused, ..lease.clone() };
     plain.epoch = None;
@@ -198,22 +198,22 @@ async fn assert_ended(case: &Case, lease: &Stream, kind: ErrorKind) -> Check {
     Ok(())
 }
 
-async fn is_rejected_after_the_holder_unregistered_the_stream(case: &Case) -> Check {
+async fn recovery_is_rejected_after_the_holder_unregistered_the_stream(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(holder(&lease)?)).await?;
     assert_ended(case, &lease, ErrorKind::NotFound).await
 }
 
-async fn is_rejected_after_an_operator_unregistered_the_stream(case: &Case) -> Check {
+async fn recovery_is_rejected_after_an_operator_unregistered_the_stream(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(Guard::Force)).await?;
     assert_ended(case, &lease, ErrorKind::NotFound).await?;
-    // A new registration is allowed.
+    // The store still accepts a new registration.
     let next = case.lease(&full("a")).await?;
     assert_not_holder(case, &lease, &next).await
 }
 
-async fn is_rejected_after_a_successor_unregistered_the_stream(case: &Case) -> Check {
+async fn recovery_is_rejected_after_a_newer_holder_unregistered_the_stream(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     let options = leased().on_conflict(OnConflict::TakeOver);
     let theirs = case.registry().register_with(&other("a"), &options).await?.stream;
@@ -222,7 +222,7 @@ async fn is_rejected_after_a_successor_unregistered_the_stream(case: &Case) -> C
     assert_ended(case, &theirs, ErrorKind::NotFound).await
 }
 
-async fn is_rejected_after_a_take_over(case: &Case) -> Check {
+async fn recovery_is_rejected_after_a_take_over(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     let options = leased().on_conflict(OnConflict::TakeOver);
     let theirs = case.registry().register_with(&other("a"), &options).await?.stream;
@@ -230,7 +230,7 @@ async fn is_rejected_after_a_take_over(case: &Case) -> Check {
     case.unchanged(&theirs).await
 }
 
-async fn is_rejected_after_a_successor_without_a_lease_unregistered_the_stream(case: &Case) -> Check {
+async fn recovery_is_rejected_after_unleased_take_over_and_unregistration(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     case.registry().register_with(&other("a"), &options).await?;
@@ -238,8 +238,8 @@ async fn is_rejected_after_a_successor_without_a_lease_unregistered_the_stream(c
     assert_ended(case, &lease, ErrorKind::NotHolder).await
 }
 
-async fn is_rejected_when_the_epoch_is_from_a_clock_ahead(case: &Case) -> Check {
-    // The epoch is from a clock far ahead. Then the stream is taken over and unregistered.
+async fn superseded_lease_with_a_future_epoch_is_not_recovered(case: &Case) -> Check {
+    // The epoch of this lease comes from a clock that was far ahead.
     let lease = recover(case, &full("a"), LARGE).await?.stream;
     let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     case.registry().register_with(&other("a"), &options).await?;
@@ -254,7 +254,7 @@ async fn is_rejected_when_the_epoch_is_from_a_clock_ahead(case: &Case) -> Check 
     ensure(epoch(&next) > epoch(&lease), "the later epoch is not greater")
 }
 
-async fn ignores_the_conflict_policy(case: &Case) -> Check {
+async fn recovery_ignores_the_conflict_policy(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     for policy in [OnConflict::CreateOnly, OnConflict::TakeOver, OnConflict::Reject] {
         let options = leased().on_conflict(policy);
@@ -266,19 +266,19 @@ async fn ignores_the_conflict_policy(case: &Case) -> Check {
     Ok(())
 }
 
-async fn is_rejected_when_a_limit_is_exceeded(case: &Case) -> Check {
+async fn recovery_is_rejected_when_the_record_exceeds_a_limit(case: &Case) -> Check {
     let bad = Stream { bitrate: u64::MAX, ..remembered("a")? };
     fails(recover(case, &bad, LARGE).await, ErrorKind::InvalidArgument)?;
     case.assert_gone("a").await
 }
 
-async fn is_rejected_with_a_generated_id(case: &Case) -> Check {
+async fn recovery_is_rejected_with_a_generated_id(case: &Case) -> Check {
     let options = RegisterOptions::default().recover(LARGE.parse()?);
     fails(case.registry().register_new(&stream("x"), &options).await, ErrorKind::InvalidArgument)?;
     same("the list", case.listed().await?, Vec::new())
 }
 
-async fn later_epochs_are_greater(case: &Case) -> Check {
+async fn epochs_after_a_recovery_are_greater(case: &Case) -> Check {
     recover(case, &stream("a"), LARGE).await?;
     let next = case.lease(&stream("a")).await?;
     ensure(next.epoch().is_some_and(|next| next.as_str() > LARGE), "the later epoch is not greater")?;

@@ -8,25 +8,25 @@ use crate::stream::{Stream, StreamType};
 
 declare! {
     "register", Long: [
-        creates_with_current_times,
-        returns_the_record_and_the_time_to_live,
-        renews_for_the_same_publisher,
-        renews_when_only_the_stored_or_the_new_record_has_a_node,
-        replaces_the_record_when_it_renews,
-        rejects_another_address,
-        rejects_another_type,
-        rejects_another_node,
-        rejects_publishers_without_an_address,
-        conflict_error_carries_the_live_record,
-        conflict_changes_nothing,
+        registration_creates_a_stream_with_current_times,
+        registration_returns_the_record_and_the_time_to_live,
+        same_publisher_renews_the_stream,
+        publisher_without_a_node_matches_any_node,
+        renewal_replaces_the_record,
+        publisher_with_another_address_is_rejected,
+        publisher_with_another_type_is_rejected,
+        publisher_on_another_node_is_rejected,
+        publisher_without_an_address_cannot_renew,
+        conflict_error_contains_the_live_record,
+        rejected_registration_changes_nothing,
         create_only_rejects_even_the_same_publisher,
-        create_only_creates_when_the_id_is_free,
+        create_only_creates_a_stream_under_a_free_id,
         take_over_replaces_the_record,
-        take_over_of_a_free_id_creates,
+        take_over_of_a_free_id_creates_a_stream,
         take_over_by_the_same_publisher_creates_a_new_record,
         unregistered_id_is_free_for_any_publisher,
-        exactly_one_of_many_concurrent_publishers_wins,
-        exactly_one_of_many_concurrent_calls_creates,
+        exactly_one_of_many_concurrent_publishers_registers_the_stream,
+        exactly_one_of_many_concurrent_calls_creates_the_stream,
     ],
 }
 
@@ -38,14 +38,14 @@ fn policy(policy: OnConflict) -> RegisterOptions {
     RegisterOptions::default().on_conflict(policy)
 }
 
-async fn creates_with_current_times(case: &Case) -> Check {
+async fn registration_creates_a_stream_with_current_times(case: &Case) -> Check {
     let answer = case.registry().register(&stream("a")).await?;
     same("the outcome", answer.outcome, Outcome::Created)?;
     same("last_heartbeat", answer.stream.last_heartbeat, answer.stream.created_at)?;
     same("the list", case.listed().await?, vec!["a".to_owned()])
 }
 
-async fn returns_the_record_and_the_time_to_live(case: &Case) -> Check {
+async fn registration_returns_the_record_and_the_time_to_live(case: &Case) -> Check {
     let answer = case.registry().register(&full("a")).await?;
     case.unchanged(&answer.stream).await?;
     same("the epoch", answer.epoch, None)?;
@@ -64,7 +64,7 @@ async fn assert_renewed(case: &Case, first: &Stream, second: &Stream) -> Check {
     Ok(())
 }
 
-async fn renews_for_the_same_publisher(case: &Case) -> Check {
+async fn same_publisher_renews_the_stream(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     let created = case.get("a").await?;
     case.instance.advance(std::time::Duration::from_millis(20)).await;
@@ -75,7 +75,7 @@ async fn renews_for_the_same_publisher(case: &Case) -> Check {
     case.unchanged(&answer.stream).await
 }
 
-async fn renews_when_only_the_stored_or_the_new_record_has_a_node(case: &Case) -> Check {
+async fn publisher_without_a_node_matches_any_node(case: &Case) -> Check {
     let mut on_node = stream("a");
     on_node.node = Some("ingest-1".to_owned());
     assert_renewed(case, &on_node, &on_node).await?;
@@ -83,7 +83,7 @@ async fn renews_when_only_the_stored_or_the_new_record_has_a_node(case: &Case) -
     assert_renewed(case, &stream("a"), &on_node).await
 }
 
-async fn replaces_the_record_when_it_renews(case: &Case) -> Check {
+async fn renewal_replaces_the_record(case: &Case) -> Check {
     case.put(&full("a")).await?;
     let plain = stream("a");
     case.put(&plain).await?;
@@ -98,35 +98,35 @@ async fn assert_rejected(case: &Case, first: &Stream, second: &Stream) -> Check 
     Ok(())
 }
 
-async fn rejects_another_address(case: &Case) -> Check {
+async fn publisher_with_another_address_is_rejected(case: &Case) -> Check {
     assert_rejected(case, &stream_from("a", "10.0.0.1:5000"), &stream_from("a", "10.0.0.1:5001")).await?;
     assert_rejected(case, &stream_from("a", "10.0.0.1:5000"), &stream_from("a", "")).await
 }
 
-async fn rejects_another_type(case: &Case) -> Check {
+async fn publisher_with_another_type_is_rejected(case: &Case) -> Check {
     let mut rtp = stream("a");
     rtp.kind = StreamType::Rtp;
     assert_rejected(case, &stream("a"), &rtp).await
 }
 
-async fn rejects_another_node(case: &Case) -> Check {
+async fn publisher_on_another_node_is_rejected(case: &Case) -> Check {
     let (mut one, mut other) = (stream("a"), stream("a"));
     (one.node, other.node) = (Some("ingest-1".to_owned()), Some("ingest-2".to_owned()));
     assert_rejected(case, &one, &other).await
 }
 
-async fn rejects_publishers_without_an_address(case: &Case) -> Check {
+async fn publisher_without_an_address_cannot_renew(case: &Case) -> Check {
     assert_rejected(case, &stream_from("a", ""), &stream_from("a", "")).await
 }
 
-async fn conflict_error_carries_the_live_record(case: &Case) -> Check {
+async fn conflict_error_contains_the_live_record(case: &Case) -> Check {
     let there = case.put(&full("a")).await?;
     let error = fails(case.registry().register(&stream_from("a", "10.9.9.9:1")).await, ErrorKind::AlreadyExists)?;
     same("the record in the error", error.existing(), Some(&there))?;
     ensure(!error.may_have_applied() && !error.is_retryable(), "a conflict is reported as retryable or applied")
 }
 
-async fn conflict_changes_nothing(case: &Case) -> Check {
+async fn rejected_registration_changes_nothing(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     let mut other = stream_from("a", "10.9.9.9:1");
     other.labels.insert("mine".to_owned(), "now".to_owned());
@@ -145,7 +145,7 @@ async fn create_only_rejects_even_the_same_publisher(case: &Case) -> Check {
     case.unchanged(&before).await
 }
 
-async fn create_only_creates_when_the_id_is_free(case: &Case) -> Check {
+async fn create_only_creates_a_stream_under_a_free_id(case: &Case) -> Check {
     let answer = case.registry().register_with(&stream("a"), &policy(OnConflict::CreateOnly)).await?;
     same("the outcome", answer.outcome, Outcome::Created)?;
     case.unchanged(&answer.stream).await
@@ -164,7 +164,7 @@ async fn take_over_replaces_the_record(case: &Case) -> Check {
     same("the list", case.listed().await?, vec!["a".to_owned()])
 }
 
-async fn take_over_of_a_free_id_creates(case: &Case) -> Check {
+async fn take_over_of_a_free_id_creates_a_stream(case: &Case) -> Check {
     let answer = case.registry().register_with(&stream("a"), &policy(OnConflict::TakeOver)).await?;
     same("the outcome", answer.outcome, Outcome::Created)?;
     case.unchanged(&answer.stream).await
@@ -186,7 +186,7 @@ async fn unregistered_id_is_free_for_any_publisher(case: &Case) -> Check {
     ensure(answer.stream.source_addr == "10.0.0.2:2", "the old record was restored")
 }
 
-async fn exactly_one_of_many_concurrent_publishers_wins(case: &Case) -> Check {
+async fn exactly_one_of_many_concurrent_publishers_registers_the_stream(case: &Case) -> Check {
     for round in 0..20 {
         let name = format!("round {round}");
         let answers = concurrently((0..64).map(|publisher| {
@@ -210,7 +210,7 @@ async fn exactly_one_of_many_concurrent_publishers_wins(case: &Case) -> Check {
     Ok(())
 }
 
-async fn exactly_one_of_many_concurrent_calls_creates(case: &Case) -> Check {
+async fn exactly_one_of_many_concurrent_calls_creates_the_stream(case: &Case) -> Check {
     let answers = concurrently((0..16).map(|_| {
         let registry = case.shared();
         async move { registry.register(&stream("a")).await }

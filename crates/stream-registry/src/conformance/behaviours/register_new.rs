@@ -9,15 +9,15 @@ use crate::stream::{StreamId, StreamType, generate_stream_id};
 
 declare! {
     "register-new", Long: [
-        uses_a_generated_id,
-        stores_all_other_fields,
-        concurrent_calls_get_different_ids,
-        never_uses_a_live_id,
-        creates_under_every_policy,
+        register_new_uses_a_generated_id,
+        register_new_stores_every_field_except_the_id,
+        concurrent_registrations_get_different_generated_ids,
+        register_new_never_uses_the_id_of_a_live_stream,
+        register_new_creates_a_stream_under_every_conflict_policy,
     ],
 }
 
-async fn uses_a_generated_id(case: &Case) -> Check {
+async fn register_new_uses_a_generated_id(case: &Case) -> Check {
     let answer = case.registry().register_new(&stream("mine"), &RegisterOptions::default()).await?;
     ensure(answer.stream.id.as_str().starts_with("srt_2"), &format!("{} is not a generated id", answer.stream.id))?;
     same("the outcome", answer.outcome, Outcome::Created)?;
@@ -25,14 +25,14 @@ async fn uses_a_generated_id(case: &Case) -> Check {
     case.assert_gone("mine").await
 }
 
-async fn stores_all_other_fields(case: &Case) -> Check {
+async fn register_new_stores_every_field_except_the_id(case: &Case) -> Check {
     let given = full("mine");
     let mut made = case.registry().register_new(&given, &RegisterOptions::default()).await?.stream;
     made.id = given.id.clone();
     same("the record", without_times(&made), without_times(&given))
 }
 
-async fn concurrent_calls_get_different_ids(case: &Case) -> Check {
+async fn concurrent_registrations_get_different_generated_ids(case: &Case) -> Check {
     let answers = concurrently((0..200).map(|_| {
         let registry = case.shared();
         async move { registry.register_new(&stream("same"), &RegisterOptions::default()).await }
@@ -46,7 +46,7 @@ async fn concurrent_calls_get_different_ids(case: &Case) -> Check {
     same("the list", case.listed().await?, ids.into_iter().collect())
 }
 
-/// Returns the ids that the generator of this process would return next, now and in the next seconds.
+/// Returns the ids that this process would generate next: `ahead` ids for each of the next `seconds` seconds.
 fn next_ids(ahead: u64, seconds: u64) -> Check<Vec<StreamId>> {
     let now = generate_stream_id(&StreamType::Srt, "");
     let parts: Vec<_> = now.as_str().split('_').collect();
@@ -73,14 +73,14 @@ fn next_ids(ahead: u64, seconds: u64) -> Check<Vec<StreamId>> {
     Ok(ids)
 }
 
-async fn never_uses_a_live_id(case: &Case) -> Check {
+async fn register_new_never_uses_the_id_of_a_live_stream(case: &Case) -> Check {
     let live: Vec<_> = next_ids(100, 3)?.iter().map(|id| id.as_str().to_owned()).collect();
     case.put_all(live.clone()).await?;
     let before = case.registry().list().await?.len();
     let mut fresh = stream("fresh");
     fresh.source_addr = "10.9.9.9:9".to_owned();
     for made in 1..=10 {
-        // Half of the streams have the publisher of the live ones; they must not renew those.
+        // Every second registration comes from the publisher of the live streams, but must not renew a live stream.
         let given = if made % 2 == 0 { &fresh } else { &stream("fresh") };
         let answer = case.registry().register_new(given, &RegisterOptions::default()).await?;
         ensure(!live.iter().any(|id| id == answer.stream.id.as_str()), "a live id is used again")?;
@@ -89,7 +89,7 @@ async fn never_uses_a_live_id(case: &Case) -> Check {
     Ok(())
 }
 
-async fn creates_under_every_policy(case: &Case) -> Check {
+async fn register_new_creates_a_stream_under_every_conflict_policy(case: &Case) -> Check {
     for policy in [OnConflict::CreateOnly, OnConflict::Reject, OnConflict::TakeOver] {
         let options = RegisterOptions::default().on_conflict(policy);
         let answer = case.registry().register_new(&stream("same"), &options).await?;

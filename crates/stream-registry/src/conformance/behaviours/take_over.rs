@@ -12,21 +12,21 @@ use crate::stream::Stream;
 
 declare! {
     "take-over", Long: [
-        creates_a_new_record_with_a_greater_epoch,
-        fences_the_old_holder,
-        without_a_lease_removes_the_epoch,
-        of_a_stream_without_a_lease_creates_a_lease,
-        of_a_free_id_creates_a_lease,
-        if_stale_replaces_a_stale_stream,
-        if_stale_rejects_a_fresh_stream,
-        if_stale_renews_for_the_same_publisher,
-        if_stale_creates_when_the_id_is_free,
-        if_stale_depends_on_the_remaining_time_to_live,
-        if_stale_rejects_a_stream_with_a_recent_heartbeat,
+        take_over_creates_a_new_record_with_a_greater_epoch,
+        writes_of_the_old_holder_are_rejected_after_take_over,
+        take_over_without_a_lease_removes_the_epoch,
+        take_over_can_add_a_lease_to_the_stream,
+        take_over_of_a_free_id_can_create_a_lease,
+        take_over_if_stale_replaces_a_stale_stream,
+        take_over_if_stale_is_rejected_while_stream_is_fresh,
+        take_over_if_stale_by_the_same_publisher_renews,
+        take_over_if_stale_registers_a_free_id,
+        staleness_depends_on_the_remaining_time_to_live,
+        take_over_if_stale_is_rejected_after_a_recent_heartbeat,
     ],
 }
 
-/// A duration that is longer than any behaviour runs and shorter than the time to live.
+/// Duration that is longer than any behaviour takes, but shorter than the time to live.
 const LONG: Duration = Duration::from_secs(200);
 
 fn if_stale(options: RegisterOptions, after: Duration) -> RegisterOptions {
@@ -54,23 +54,23 @@ fn take_over(options: RegisterOptions) -> RegisterOptions {
     options.on_conflict(OnConflict::TakeOver)
 }
 
-async fn creates_a_new_record_with_a_greater_epoch(case: &Case) -> Check {
+async fn take_over_creates_a_new_record_with_a_greater_epoch(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
     let mine = assert_taken_over(case, &before, &take_over(leased())).await?;
-    // The same publisher can take over its own stream, too.
+    // A publisher can also take over its own stream.
     let again = case.registry().register_with(&other("a"), &take_over(leased())).await?;
     same("the outcome", again.outcome, Outcome::TakenOver)?;
     ensure(again.epoch > epoch(&mine), "the epoch is not greater")
 }
 
-async fn fences_the_old_holder(case: &Case) -> Check {
+async fn writes_of_the_old_holder_are_rejected_after_take_over(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
     let mine = assert_taken_over(case, &before, &take_over(leased())).await?;
     all_rejected(case, &holder(&before)?, ErrorKind::NotHolder).await?;
     case.unchanged(&mine).await
 }
 
-async fn without_a_lease_removes_the_epoch(case: &Case) -> Check {
+async fn take_over_without_a_lease_removes_the_epoch(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
     let mine = assert_taken_over(case, &before, &take_over(RegisterOptions::default())).await?;
     all_rejected(case, &holder(&before)?, ErrorKind::NotHolder).await?;
@@ -79,27 +79,27 @@ async fn without_a_lease_removes_the_epoch(case: &Case) -> Check {
     Ok(())
 }
 
-async fn of_a_stream_without_a_lease_creates_a_lease(case: &Case) -> Check {
+async fn take_over_can_add_a_lease_to_the_stream(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
     let mine = assert_taken_over(case, &before, &take_over(leased())).await?;
     all_rejected(case, &Guard::None, ErrorKind::NotHolder).await?;
     case.unchanged(&mine).await
 }
 
-async fn of_a_free_id_creates_a_lease(case: &Case) -> Check {
+async fn take_over_of_a_free_id_can_create_a_lease(case: &Case) -> Check {
     let answer = case.registry().register_with(&stream("a"), &take_over(leased())).await?;
     same("the outcome", answer.outcome, Outcome::Created)?;
     ensure(answer.epoch.is_some(), "a lease has no epoch")
 }
 
-async fn if_stale_replaces_a_stale_stream(case: &Case) -> Check {
+async fn take_over_if_stale_replaces_a_stale_stream(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
     let plain = assert_taken_over(case, &before, &if_stale(RegisterOptions::default(), Duration::ZERO)).await?;
     assert_taken_over(case, &plain, &if_stale(leased(), Duration::ZERO)).await?;
     Ok(())
 }
 
-async fn if_stale_rejects_a_fresh_stream(case: &Case) -> Check {
+async fn take_over_if_stale_is_rejected_while_stream_is_fresh(case: &Case) -> Check {
     for options in [RegisterOptions::default(), leased()] {
         let before = case.registry().register_with(&full("a"), &take_over(leased())).await?.stream;
         assert_rejected(case, &before, &other("a"), &if_stale(options.clone(), LONG)).await?;
@@ -109,7 +109,7 @@ async fn if_stale_rejects_a_fresh_stream(case: &Case) -> Check {
     Ok(())
 }
 
-async fn if_stale_renews_for_the_same_publisher(case: &Case) -> Check {
+async fn take_over_if_stale_by_the_same_publisher_renews(case: &Case) -> Check {
     let first = case.put(&full("a")).await?;
     for options in [RegisterOptions::default(), leased(), leased()] {
         let answer = case.registry().register_with(&full("a"), &if_stale(options, LONG)).await?;
@@ -120,12 +120,12 @@ async fn if_stale_renews_for_the_same_publisher(case: &Case) -> Check {
     assert_rejected(case, &before, &full("a"), &if_stale(RegisterOptions::default(), LONG)).await
 }
 
-async fn if_stale_creates_when_the_id_is_free(case: &Case) -> Check {
+async fn take_over_if_stale_registers_a_free_id(case: &Case) -> Check {
     let answer = case.registry().register_with(&stream("a"), &if_stale(leased(), LONG)).await?;
     same("the outcome", answer.outcome, Outcome::Created)
 }
 
-async fn if_stale_depends_on_the_remaining_time_to_live(case: &Case) -> Check {
+async fn staleness_depends_on_the_remaining_time_to_live(case: &Case) -> Check {
     let before = case.lease(&full("a")).await?;
     case.age("a", 0.5).await?;
     assert_rejected(case, &before, &other("a"), &if_stale(leased(), LONG)).await?;
@@ -133,7 +133,7 @@ async fn if_stale_depends_on_the_remaining_time_to_live(case: &Case) -> Check {
     Ok(())
 }
 
-async fn if_stale_rejects_a_stream_with_a_recent_heartbeat(case: &Case) -> Check {
+async fn take_over_if_stale_is_rejected_after_a_recent_heartbeat(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
     case.age("a", 0.9).await?;
     let heartbeat = Write { guard: holder(&lease)?, ..write("a", Change::Heartbeat) };

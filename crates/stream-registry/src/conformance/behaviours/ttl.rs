@@ -1,7 +1,7 @@
-//! Time to live.
+//! Time to live: when streams expire, and which calls renew them.
 //!
-//! Real stores wait, with a time to live of one second. If the machine is too busy to check in time, the behaviour is run
-//! again with twice the time to live.
+//! On a store with a real clock, these behaviours wait until streams expire. The time to live is one second. If the
+//! machine is too busy to check a stream before it expires, the behaviour runs again with twice the time to live.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -16,25 +16,26 @@ use crate::stream::{LabelsPatch, StreamPatch, StreamStats, StreamStatus};
 declare! {
     "ttl", Short: [
         stream_expires_without_a_write,
-        expiry_leaves_nothing_behind,
-        is_renewed_by_a_heartbeat,
-        is_renewed_by_a_status_change,
-        is_renewed_by_statistics,
-        is_renewed_by_a_patch,
-        is_renewed_by_an_update,
-        is_renewed_by_a_renewing_registration,
-        is_renewed_by_a_take_over,
-        is_renewed_by_a_forced_write_in_a_batch,
-        is_not_renewed_by_reads,
-        is_not_renewed_by_failed_writes,
-        is_not_renewed_by_rejected_registrations,
+        expired_streams_disappear_from_list_pages_and_index,
+        heartbeat_renews_the_time_to_live,
+        status_update_renews_the_time_to_live,
+        statistics_update_renews_the_time_to_live,
+        patch_renews_the_time_to_live,
+        update_renews_the_time_to_live,
+        registration_by_the_same_publisher_renews_the_time_to_live,
+        take_over_renews_the_time_to_live,
+        forced_write_in_a_batch_renews_the_time_to_live,
+        reads_do_not_renew_the_time_to_live,
+        failed_writes_do_not_renew_the_time_to_live,
+        rejected_registrations_do_not_renew_the_time_to_live,
         expiry_frees_the_id,
         every_write_fails_after_expiry,
-        applies_to_each_stream_separately,
+        each_stream_has_its_own_time_to_live,
     ],
 }
 
-/// The part of the time to live after which a stream has expired, with a margin for stores that use milliseconds.
+/// Fraction of the time to live after which a stream has certainly expired. The margin is for stores that round to
+/// milliseconds.
 const EXPIRED: f64 = 1.05;
 
 async fn stream_expires_without_a_write(case: &Case) -> Check {
@@ -46,7 +47,7 @@ async fn stream_expires_without_a_write(case: &Case) -> Check {
     case.assert_gone("a").await
 }
 
-async fn expiry_leaves_nothing_behind(case: &Case) -> Check {
+async fn expired_streams_disappear_from_list_pages_and_index(case: &Case) -> Check {
     case.put_all((0..20).map(|n| format!("s{n}"))).await?;
     case.pass(EXPIRED).await;
     same("the list", case.listed().await?, Vec::new())?;
@@ -58,8 +59,8 @@ async fn expiry_leaves_nothing_behind(case: &Case) -> Check {
     Ok(())
 }
 
-/// Registers a stream and makes a call at 60 % of the time to live. Checks that the stream is live after its first deadline
-/// and expired after the second.
+/// Registers a stream, and makes a call after 60 % of the time to live. Then checks that the call renewed the stream:
+/// the stream outlives its first deadline and expires at the second one.
 async fn assert_renewed(case: &Case, call: impl AsyncFnOnce() -> Check) -> Check {
     let first = Instant::now();
     case.put(&stream("a")).await?;
@@ -83,34 +84,34 @@ async fn assert_renewed_by(case: &Case, change: Change) -> Check {
     .await
 }
 
-async fn is_renewed_by_a_heartbeat(case: &Case) -> Check {
+async fn heartbeat_renews_the_time_to_live(case: &Case) -> Check {
     assert_renewed_by(case, Change::Heartbeat).await
 }
 
-async fn is_renewed_by_a_status_change(case: &Case) -> Check {
+async fn status_update_renews_the_time_to_live(case: &Case) -> Check {
     assert_renewed_by(case, Change::Status(StreamStatus::Active)).await
 }
 
-async fn is_renewed_by_statistics(case: &Case) -> Check {
+async fn statistics_update_renews_the_time_to_live(case: &Case) -> Check {
     assert_renewed_by(case, Change::Stats(StreamStats::default())).await
 }
 
-async fn is_renewed_by_a_patch(case: &Case) -> Check {
+async fn patch_renews_the_time_to_live(case: &Case) -> Check {
     assert_renewed_by(case, Change::Patch(Box::default())).await
 }
 
-async fn is_renewed_by_an_update(case: &Case) -> Check {
+async fn update_renews_the_time_to_live(case: &Case) -> Check {
     assert_renewed_by(case, Change::Update(Box::new(stream("a")))).await
 }
 
-async fn is_renewed_by_a_renewing_registration(case: &Case) -> Check {
+async fn registration_by_the_same_publisher_renews_the_time_to_live(case: &Case) -> Check {
     assert_renewed(case, async || {
         same("the outcome", case.registry().register(&stream("a")).await?.outcome, Outcome::Renewed)
     })
     .await
 }
 
-async fn is_renewed_by_a_take_over(case: &Case) -> Check {
+async fn take_over_renews_the_time_to_live(case: &Case) -> Check {
     assert_renewed(case, async || {
         let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
         same("the outcome", case.registry().register_with(&stream("a"), &options).await?.outcome, Outcome::TakenOver)
@@ -118,7 +119,7 @@ async fn is_renewed_by_a_take_over(case: &Case) -> Check {
     .await
 }
 
-async fn is_renewed_by_a_forced_write_in_a_batch(case: &Case) -> Check {
+async fn forced_write_in_a_batch_renews_the_time_to_live(case: &Case) -> Check {
     assert_renewed(case, async || {
         let forced = Write { guard: Guard::Force, ..write("a", Change::Heartbeat) };
         let batch = [write("never", Change::Heartbeat), forced, write("never", Change::Heartbeat)];
@@ -128,7 +129,8 @@ async fn is_renewed_by_a_forced_write_in_a_batch(case: &Case) -> Check {
     .await
 }
 
-/// Makes calls at 60 % of the time to live, and checks that they do not renew it.
+/// Registers a stream, and makes calls after 60 % of the time to live. Then checks that the stream still expires at its
+/// first deadline.
 async fn assert_not_renewed(case: &Case, calls: impl AsyncFnOnce() -> Check) -> Check {
     let sent = Instant::now();
     case.put(&stream("a")).await?;
@@ -141,7 +143,7 @@ async fn assert_not_renewed(case: &Case, calls: impl AsyncFnOnce() -> Check) -> 
     case.assert_gone("a").await
 }
 
-async fn is_not_renewed_by_reads(case: &Case) -> Check {
+async fn reads_do_not_renew_the_time_to_live(case: &Case) -> Check {
     assert_not_renewed(case, async || {
         case.get("a").await?;
         same("the list", case.listed().await?.len(), 1)?;
@@ -154,7 +156,7 @@ async fn is_not_renewed_by_reads(case: &Case) -> Check {
     .await
 }
 
-async fn is_not_renewed_by_failed_writes(case: &Case) -> Check {
+async fn failed_writes_do_not_renew_the_time_to_live(case: &Case) -> Check {
     assert_not_renewed(case, async || {
         let holder = Guard::Holder("00000000000000ff-x".parse()?);
         let bad_stats = StreamStats { bytes_received: u64::MAX, ..Default::default() };
@@ -180,7 +182,7 @@ async fn is_not_renewed_by_failed_writes(case: &Case) -> Check {
     .await
 }
 
-async fn is_not_renewed_by_rejected_registrations(case: &Case) -> Check {
+async fn rejected_registrations_do_not_renew_the_time_to_live(case: &Case) -> Check {
     assert_not_renewed(case, async || {
         let mut other = stream("a");
         other.source_addr = "10.9.9.9:1".to_owned();
@@ -222,7 +224,7 @@ async fn every_write_fails_after_expiry(case: &Case) -> Check {
     case.assert_gone("a").await
 }
 
-async fn applies_to_each_stream_separately(case: &Case) -> Check {
+async fn each_stream_has_its_own_time_to_live(case: &Case) -> Check {
     let first = Instant::now();
     case.put(&stream("a")).await?;
     case.put(&stream("b")).await?;

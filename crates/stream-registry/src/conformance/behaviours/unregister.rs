@@ -1,4 +1,4 @@
-//! Unregister and get.
+//! Behaviours of `unregister` and `get`.
 
 use super::case::{Case, Check, concurrently, ensure, fails, full, id, same, stream};
 use super::declare;
@@ -8,18 +8,18 @@ use crate::stream::{EndReason, StreamStats, StreamStatus};
 
 declare! {
     "unregister", Long: [
-        returns_the_last_record,
-        removes_record_and_index_entry,
-        returns_not_found_when_stream_is_not_live,
-        exactly_one_of_many_concurrent_calls_succeeds,
-        stores_the_reason_in_the_last_record,
+        unregister_returns_the_last_record,
+        unregister_removes_the_record_and_its_index_entry,
+        unregister_returns_not_found_without_a_live_stream,
+        exactly_one_of_many_concurrent_unregister_calls_succeeds,
+        last_record_contains_the_end_reason,
         delete_behaves_like_unregister,
-        keeps_streams_with_similar_ids,
+        unregister_keeps_streams_with_similar_ids,
     ],
-    "get", Long: [returns_the_last_write, returns_not_found_for_an_unknown_id],
+    "get", Long: [get_returns_the_record_of_the_last_write, get_returns_not_found_for_an_unknown_id],
 }
 
-async fn returns_the_last_record(case: &Case) -> Check {
+async fn unregister_returns_the_last_record(case: &Case) -> Check {
     case.put(&full("a")).await?;
     case.registry().update_status(&id("a"), StreamStatus::Closed).await?;
     case.registry().update_stats(&id("a"), &StreamStats { bytes_received: 5, ..Default::default() }).await?;
@@ -27,7 +27,7 @@ async fn returns_the_last_record(case: &Case) -> Check {
     same("the last record", case.registry().unregister(&id("a")).await?.to_json(), before.to_json())
 }
 
-async fn removes_record_and_index_entry(case: &Case) -> Check {
+async fn unregister_removes_the_record_and_its_index_entry(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     case.registry().unregister(&id("a")).await?;
     case.assert_gone("a").await?;
@@ -41,7 +41,7 @@ async fn removes_record_and_index_entry(case: &Case) -> Check {
     Ok(())
 }
 
-async fn returns_not_found_when_stream_is_not_live(case: &Case) -> Check {
+async fn unregister_returns_not_found_without_a_live_stream(case: &Case) -> Check {
     fails(case.registry().unregister(&id("never")).await, ErrorKind::NotFound)?;
     case.put(&stream("a")).await?;
     case.registry().unregister(&id("a")).await?;
@@ -49,7 +49,7 @@ async fn returns_not_found_when_stream_is_not_live(case: &Case) -> Check {
     case.assert_gone("a").await
 }
 
-async fn exactly_one_of_many_concurrent_calls_succeeds(case: &Case) -> Check {
+async fn exactly_one_of_many_concurrent_unregister_calls_succeeds(case: &Case) -> Check {
     for round in 0..10 {
         let name = format!("round {round}");
         let before = case.put(&stream(&name)).await?;
@@ -73,7 +73,7 @@ async fn exactly_one_of_many_concurrent_calls_succeeds(case: &Case) -> Check {
     Ok(())
 }
 
-async fn stores_the_reason_in_the_last_record(case: &Case) -> Check {
+async fn last_record_contains_the_end_reason(case: &Case) -> Check {
     for reason in ["operator", "ключ \"x\"\n", &"r".repeat(1_024)] {
         case.put(&stream("a")).await?;
         let options = UnregisterOptions::default().reason(reason.parse()?);
@@ -92,7 +92,7 @@ async fn delete_behaves_like_unregister(case: &Case) -> Check {
     case.assert_gone("a").await
 }
 
-async fn keeps_streams_with_similar_ids(case: &Case) -> Check {
+async fn unregister_keeps_streams_with_similar_ids(case: &Case) -> Check {
     for name in ["a", "a:b", "ab", "*", "a*"] {
         case.put(&stream(name)).await?;
     }
@@ -101,7 +101,7 @@ async fn keeps_streams_with_similar_ids(case: &Case) -> Check {
     same("the list", case.listed().await?, ["a", "a:b", "ab"].map(str::to_owned).into())
 }
 
-async fn returns_the_last_write(case: &Case) -> Check {
+async fn get_returns_the_record_of_the_last_write(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for value in 1..=50 {
         let stats = StreamStats { bytes_received: value, ..Default::default() };
@@ -111,7 +111,7 @@ async fn returns_the_last_write(case: &Case) -> Check {
     Ok(())
 }
 
-async fn returns_not_found_for_an_unknown_id(case: &Case) -> Check {
+async fn get_returns_not_found_for_an_unknown_id(case: &Case) -> Check {
     let error = fails(case.registry().get(&id("never")).await, ErrorKind::NotFound)?;
     ensure(!error.is_retryable(), "NotFound looks like a failure of the store")
 }

@@ -14,7 +14,7 @@ use crate::stream::encode::push_json_string;
 use crate::stream::limits::MAX_WRITES;
 use crate::stream::{Epoch, StreamId};
 
-/// Path of batches.
+/// Path of the endpoint for batches.
 pub const HEARTBEATS: &str = "/api/v1/heartbeats";
 /// Size limit of the body of a batch, in bytes.
 pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
@@ -22,7 +22,7 @@ pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
 const HEAD: &str = "{\"streams\":[";
 const TAIL: &str = "]}";
 
-/// Returns whether a write can be batched: a heartbeat or statistics, without `Force`.
+/// Returns whether a write can be sent in a batch. Batches accept heartbeats and statistics, but not the guard `Force`.
 pub(in crate::http) fn can_be_batched(write: &Write) -> bool {
     write.guard != Guard::Force && matches!(write.change, Change::Heartbeat | Change::Stats(_))
 }
@@ -42,10 +42,10 @@ fn item(write: &Write) -> String {
     out
 }
 
-/// A body within the limits, and its writes with their positions in the call.
+/// The body of a batch request, and the writes in the body with their positions in the call.
 pub(in crate::http) type Batch<'a> = (String, Vec<(usize, &'a Write)>);
 
-/// Packs writes to different streams into as few bodies as the limits allow.
+/// Packs writes to different streams into as few request bodies as the limits allow.
 pub(in crate::http) fn batches<'a>(writes: impl IntoIterator<Item = (usize, &'a Write)>) -> Vec<Batch<'a>> {
     let mut batches: Vec<Batch<'a>> = Vec::new();
     for (at, write) in writes {
@@ -84,14 +84,14 @@ struct ItemBody<'a> {
     stats: Option<&'a RawValue>,
 }
 
-/// Reads the body of a batch: `{"streams":[{"id":…,"epoch":…?,"stats":{…}?}…]}`, with each stream once.
+/// Parses the body of a batch: `{"streams":[{"id":…,"epoch":…?,"stats":{…}?}…]}`. Each stream may occur once.
 ///
-/// `force` makes every write ignore leases.
+/// If `force` is true, all writes ignore leases.
 ///
 /// # Errors
 ///
-/// Returns `InvalidArgument` if an element is invalid; the message names the element. The caller must then apply none
-/// of the writes.
+/// Returns `InvalidArgument` if an element is invalid. The message names the element. In this case, the caller must
+/// apply none of the writes.
 pub fn read_batch(json: &str, force: bool) -> Result<Vec<Write>> {
     let body: BatchBody<'_> = serde_json::from_str(json).map_err(|fault| {
         Error::invalid(format!("invalid body; expected {{\"streams\":[…]}}: {fault}")).with_source(fault)
@@ -134,14 +134,14 @@ fn read_item(json: &str, force: bool) -> Result<Write> {
 
 #[derive(Default, Deserialize, Serialize)]
 struct BatchResponse {
-    /// Ids without a live stream.
+    /// Ids that have no live stream.
     unknown: Vec<String>,
     /// Ids of streams that are leased under another epoch.
     not_holder: Vec<String>,
     failed: Vec<Failed>,
 }
 
-/// A write that failed for any other reason.
+/// A write that failed for a reason other than `unknown` and `not_holder`.
 #[derive(Deserialize, Serialize)]
 struct Failed {
     id: String,
@@ -154,7 +154,7 @@ struct Failed {
     may_have_applied: bool,
 }
 
-/// Writes the response to a batch, which lists only the failed writes.
+/// Encodes the response to a batch, which lists only the failed writes.
 pub fn batch_response(writes: &[Write], results: &[Result<()>]) -> String {
     let mut body = BatchResponse::default();
     for (write, result) in writes.iter().zip(results) {
@@ -169,11 +169,11 @@ pub fn batch_response(writes: &[Write], results: &[Result<()>]) -> String {
             }
         }
     }
-    // Strings and flags always serialise.
+    // Serialising strings and flags cannot fail.
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// Reads the response to a batch, and returns the error of each id that failed.
+/// Parses the response to a batch. Returns the error of each failed write, by stream id.
 pub(in crate::http) fn read_batch_response(json: &str) -> Result<HashMap<String, Error>> {
     let body: BatchResponse = serde_json::from_str(json).map_err(unexpected_response)?;
     let mut errors = HashMap::new();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn batch_survives_a_round_trip() {
+    fn batch_request_survives_a_round_trip_through_json() {
         let stats = StreamStats { bytes_received: 1 << 62, viewers: Some(3), rtt_ms: Some(1e-7), ..Default::default() };
         let writes = [
             write("a\"/é", Guard::None, Change::Heartbeat),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn batch_response_survives_a_round_trip() {
+    fn batch_response_survives_a_round_trip_through_json() {
         let writes: Vec<_> =
             ["a", "b", "c\"", "d"].iter().map(|id| write(id, Guard::None, Change::Heartbeat)).collect();
         let results = [

@@ -22,7 +22,7 @@ pub struct Info {
     pub read_only: bool,
 }
 
-/// Reads the description of a server.
+/// Parses the description of a server.
 pub(in crate::http) fn read_info(json: &str) -> Result<Info> {
     serde_json::from_str(json).map_err(unexpected_response)
 }

@@ -18,7 +18,7 @@ pub const MAX_LIMIT: u32 = 10_000;
 /// Default number of ended streams in a history.
 pub const DEFAULT_HISTORY: u32 = 100;
 
-/// Writes the response to a list request.
+/// Encodes the response to a list request.
 pub fn page_body(page: &Page) -> String {
     let mut out = streams(&page.streams);
     out.push_str(",\"next_cursor\":");
@@ -31,14 +31,14 @@ pub fn page_body(page: &Page) -> String {
     finish(out, page.unreadable)
 }
 
-/// Writes the response to a snapshot request.
+/// Encodes the response to a snapshot request.
 pub fn snapshot_body(snapshot: &Snapshot) -> String {
     let mut out = streams(&snapshot.streams);
     push_revision(&mut out, snapshot.revision.as_ref());
     finish(out, snapshot.unreadable)
 }
 
-/// Writes the response to a history request.
+/// Encodes the response to a history request.
 pub fn history_body(ended: &[Event]) -> String {
     let ended: Vec<_> = ended.iter().map(Event::to_json_with_duration).collect();
     format!("{{\"ended\":[{}]}}", ended.join(","))
@@ -65,7 +65,7 @@ fn streams(streams: &[Stream]) -> String {
     out
 }
 
-/// Completes a response. Adds the number of unreadable records unless it is zero.
+/// Completes the JSON of a response. Adds the number of unreadable records if it is not zero.
 fn finish(mut out: String, unreadable: u64) -> String {
     if unreadable > 0 {
         out.push_str(&format!(",\"unreadable\":{unreadable}"));
@@ -89,7 +89,7 @@ struct ListResponse<'a> {
 }
 
 impl ListResponse<'_> {
-    /// Decodes the records, and counts those that cannot be decoded.
+    /// Decodes the records. Also returns the number of unreadable records, including those that the server skipped.
     fn records(&self) -> (Vec<Stream>, u64) {
         let mut unreadable = self.unreadable;
         let mut streams = Vec::with_capacity(self.streams.len());
@@ -103,7 +103,7 @@ impl ListResponse<'_> {
     }
 }
 
-/// Reads the response to a list request.
+/// Parses the response to a list request.
 pub(in crate::http) fn read_page(json: &str) -> Result<Page> {
     let response: ListResponse<'_> = serde_json::from_str(json).map_err(unexpected_response)?;
     let (streams, unreadable) = response.records();
@@ -114,7 +114,7 @@ pub(in crate::http) fn read_page(json: &str) -> Result<Page> {
     Ok(page)
 }
 
-/// Reads the response to a snapshot request.
+/// Parses the response to a snapshot request.
 pub(in crate::http) fn read_snapshot(json: &str) -> Result<Snapshot> {
     let response: ListResponse<'_> = serde_json::from_str(json).map_err(unexpected_response)?;
     let (streams, unreadable) = response.records();
@@ -124,7 +124,7 @@ pub(in crate::http) fn read_snapshot(json: &str) -> Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// Reads the response to a summary request.
+/// Parses the response to a summary request.
 pub(in crate::http) fn read_summary(json: &str) -> Result<Summary> {
     serde_json::from_str(json).map_err(unexpected_response)
 }
@@ -135,7 +135,7 @@ struct HistoryResponse<'a> {
     ended: Vec<&'a RawValue>,
 }
 
-/// Reads the response to a history request.
+/// Parses the response to a history request.
 pub(in crate::http) fn read_history(json: &str) -> Result<Vec<Event>> {
     let response: HistoryResponse<'_> = serde_json::from_str(json).map_err(unexpected_response)?;
     let read = |raw: &RawValue| match Event::from_json(raw.get()) {
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn list_response_survives_a_round_trip() {
+    fn list_response_survives_a_round_trip_through_json() {
         let id = "cam/1".parse().unwrap();
         let json = r#"{"type":"srt","bytes_received":9223372036854775807,"bitrate":-5,"x":[1.0e5],"y":{"id":"no"}}"#;
         let stream = Stream::from_stored(&id, json).unwrap();

@@ -1,7 +1,8 @@
 //! Requests and responses of the HTTP API.
 //!
-//! `HttpRegistry` and `streamreg serve` share this module, so that the format is written down once. Records travel as
-//! [`Stream::to_json`](crate::Stream::to_json) writes them: unknown fields and exact integers survive in both directions.
+//! `HttpRegistry` and `streamreg serve` share this module, so that the format is defined only once.
+//! [`Stream::to_json`](crate::Stream::to_json) encodes the records. Unknown fields and exact integers are preserved in
+//! both directions.
 
 mod batch;
 mod info;
@@ -23,7 +24,7 @@ pub use problem::{PROBLEM_JSON, Problem, status_of};
 pub use register::{MAX_STALE_MS, read_record, read_recovered, registered_body};
 pub(super) use register::{read_registered, record_body, record_without_id};
 
-/// Media type of every body that is not a problem document.
+/// Media type of all JSON bodies except patches and problem documents.
 pub const JSON: &str = "application/json";
 /// Media type of a patch (RFC 7396).
 pub const MERGE_PATCH_JSON: &str = "application/merge-patch+json";

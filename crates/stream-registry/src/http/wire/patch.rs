@@ -9,17 +9,18 @@ use crate::error::{Error, Result};
 use crate::stream::encode::{push_json_float, push_json_string};
 use crate::stream::{LabelsPatch, Stream, StreamPatch, StreamStats, StreamStatus};
 
-/// Effect of a patch on labels that it does not name.
+/// How a patch affects the labels that it does not name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LabelsMode {
-    /// Keeps them (RFC 7396).
+    /// The patch keeps labels that it does not name (RFC 7396).
     #[default]
     Merge,
-    /// Removes them. A merge patch cannot express this, so the request has `?labels=replace`.
+    /// The patch removes labels that it does not name. A merge patch cannot express this, so the request has the
+    /// parameter `labels=replace`.
     Replace,
 }
 
-/// Reads the members of a JSON object as raw JSON. If a name occurs twice, the last value counts.
+/// Parses a JSON object and returns its members as raw JSON. If a name occurs twice, the last value counts.
 pub(super) fn members(json: &str) -> Result<BTreeMap<String, &RawValue>> {
     serde_json::from_str(json)
         .map_err(|fault| Error::invalid(format!("invalid body; expected a JSON object: {fault}")).with_source(fault))
@@ -35,7 +36,7 @@ fn check_names(members: &BTreeMap<String, &RawValue>, known: &[&str]) -> Result<
     }
 }
 
-/// Writes the body that sets a status.
+/// Encodes the request body that sets a status.
 pub fn status_body(status: &StreamStatus) -> String {
     let mut out = String::from("{\"status\":");
     push_json_string(&mut out, status.as_str());
@@ -43,7 +44,7 @@ pub fn status_body(status: &StreamStatus) -> String {
     out
 }
 
-/// Reads the body that sets a status: `{"status":"active"}`.
+/// Parses the request body that sets a status, such as `{"status":"active"}`.
 ///
 /// # Errors
 ///
@@ -71,7 +72,7 @@ const STATS: [&str; 10] = [
     "frame_rate",
 ];
 
-/// Writes the body that sets statistics.
+/// Encodes the request body that sets statistics.
 pub fn stats_body(stats: &StreamStats) -> String {
     let mut out = format!(
         "{{\"bytes_received\":{},\"packets_received\":{},\"packets_lost\":{},\"bitrate\":{}",
@@ -94,27 +95,27 @@ pub fn stats_body(stats: &StreamStats) -> String {
     out
 }
 
-/// Reads the body that sets statistics.
+/// Parses the request body that sets statistics.
 ///
-/// A report always sets the four required fields (`bytes_received`, `packets_received`, `packets_lost`, `bitrate`):
-/// a missing one becomes 0. An optional field keeps its value if it is missing. An empty object is rejected, because it
-/// would silently reset all counters.
+/// The four required fields are `bytes_received`, `packets_received`, `packets_lost` and `bitrate`. A missing required
+/// field becomes 0. A missing optional field keeps its stored value. An empty object is rejected, because it would
+/// silently reset all counters.
 ///
 /// # Errors
 ///
-/// Returns `InvalidArgument`, naming the field, if the body is invalid.
+/// Returns `InvalidArgument` if the body is invalid. The message names the field.
 pub fn read_stats(json: &str) -> Result<StreamStats> {
     let members = members(json)?;
     check_names(&members, &STATS)?;
     if members.is_empty() {
-        return Err(Error::invalid(format!("no statistics; expected some of {}", STATS.join(", "))));
+        return Err(Error::invalid(format!("no statistics; expected at least one of {}", STATS.join(", "))));
     }
     let mut record = String::from("{\"id\":\"-\",\"type\":\"-\"");
     for (name, raw) in &members {
         record.push_str(&format!(",\"{name}\":{}", raw.get()));
     }
     record.push('}');
-    // The record decoder reads the numbers, so that the same rules apply everywhere.
+    // The decoder for records parses the numbers, so that the same rules apply everywhere.
     let stream = Stream::from_json(&record)?;
     let mut stats = stream.stats();
     if members.get("frame_rate").is_none_or(|raw| raw.get() == "null") {
@@ -125,7 +126,7 @@ pub fn read_stats(json: &str) -> Result<StreamStats> {
 
 const PATCH: [&str; 6] = ["video_codec", "resolution", "frame_rate", "audio_codec", "node", "labels"];
 
-/// Writes a merge patch (RFC 7396), and returns the mode in which its labels apply.
+/// Encodes a patch as a merge patch (RFC 7396). Also returns how the patch affects labels that it does not name.
 pub fn patch_body(patch: &StreamPatch) -> (String, LabelsMode) {
     let mut body = Map::new();
     let strings = [
@@ -161,13 +162,14 @@ pub fn patch_body(patch: &StreamPatch) -> (String, LabelsMode) {
     (Value::Object(body).to_string(), mode)
 }
 
-/// Reads a merge patch (RFC 7396) of codecs, resolution, frame rate, node and labels.
+/// Parses a merge patch (RFC 7396). It can change codecs, resolution, frame rate, node and labels.
 ///
-/// `null` clears a field. `labels` is merged name by name, or replaces all labels, depending on `mode`.
+/// The value `null` clears a field. Depending on `mode`, `labels` is merged with the existing labels or replaces all of
+/// them.
 ///
 /// # Errors
 ///
-/// Returns `InvalidArgument`, naming the field, if the body is invalid.
+/// Returns `InvalidArgument` if the body is invalid. The message names the field.
 pub fn read_patch(json: &str, mode: LabelsMode) -> Result<StreamPatch> {
     let members = members(json)?;
     check_names(&members, &PATCH)?;
@@ -221,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patch_survives_a_round_trip() {
+    fn patch_survives_a_round_trip_through_json() {
         for patch in [
             StreamPatch::default(),
             StreamPatch { video_codec: Some(String::new()), frame_rate: Some(59.94), ..Default::default() }
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn statistics_survive_a_round_trip() {
+    fn statistics_survive_a_round_trip_through_json() {
         let stats = StreamStats {
             bytes_received: i64::MAX as u64,
             packets_received: 9_007_199_254_740_993,

@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::percent;
 
-/// Every character except the unreserved ones of RFC 3986, section 2.3.
+/// Characters that are percent-encoded: all except the unreserved characters of RFC 3986, section 2.3.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Percent-encodes a string for one segment of a path or a value of a query.
@@ -12,12 +12,12 @@ pub fn encode_segment(value: &str) -> String {
     utf8_percent_encode(value, SEGMENT).to_string()
 }
 
-/// Decodes a percent-encoded string; `None` if an escape is malformed or the bytes are not UTF-8.
+/// Decodes a percent-encoded string. Returns `None` if an escape is malformed or the bytes are not UTF-8.
 pub fn decode_percent(encoded: &str) -> Option<String> {
     percent::decode(encoded)
 }
 
-/// Returns the path of a stream.
+/// Returns the URL path of a stream.
 pub fn stream_path(id: &str) -> String {
     format!("/api/v1/streams/{}", encode_segment(id))
 }

@@ -9,16 +9,16 @@ use crate::stream::decode;
 /// Media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// A problem document. Its `code` is stable; `title` and `detail` are for people.
+/// A problem document. Programs can rely on `code`; `title` and `detail` are for people.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Problem {
-    /// Always `about:blank`: `code` identifies the problem.
+    /// Always `about:blank`, because `code` identifies the problem.
     #[serde(rename = "type", default)]
     pub kind: String,
-    /// Reason phrase of the status.
+    /// Reason phrase of the HTTP status, such as `Not Found`.
     #[serde(default)]
     pub title: String,
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
     /// The error's [`kind`](ErrorKind::as_str), or a code of the HTTP layer such as `too_large`.
     pub code: String,
@@ -45,7 +45,7 @@ pub struct Problem {
 /// Returns the HTTP status for a kind of error. The `code` of the problem is [`ErrorKind::as_str`].
 pub fn status_of(kind: ErrorKind) -> u16 {
     match kind {
-        // An unsupported operation is the request's fault: the server itself works.
+        // An unsupported operation is an error of the client, because the server itself works.
         ErrorKind::InvalidArgument | ErrorKind::InvalidCursor | ErrorKind::Unsupported => 400,
         ErrorKind::Unauthenticated => 401,
         ErrorKind::Denied => 403,
@@ -53,17 +53,17 @@ pub fn status_of(kind: ErrorKind) -> u16 {
         ErrorKind::AlreadyExists | ErrorKind::NotHolder => 409,
         ErrorKind::Corrupt => 422,
         ErrorKind::Internal => 500,
-        // A server closes its store when it shuts down.
+        // The server closes its store when it shuts down, so the client may try again.
         ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Closed => 503,
     }
 }
 
-/// Returns the kind of error that a client reports for a code.
+/// Returns the kind of error that a client reports for the `code` of a problem.
 pub(super) fn kind_of(code: &str) -> Option<ErrorKind> {
     match code {
         "too_large" | "unsupported_type" => Some(ErrorKind::InvalidArgument),
         "unknown_path" | "method_not_allowed" => Some(ErrorKind::Unsupported),
-        // The server's store is closed, not the client: the client may retry.
+        // The code `closed` means that the server's store is closed. The client itself is still open and may retry.
         "request_timeout" | "closed" => Some(ErrorKind::Unavailable),
         word => word.parse().ok(),
     }
@@ -94,7 +94,7 @@ impl Problem {
 
     /// Creates the problem document for an error; `title` is the reason phrase of the status.
     pub fn from_error(error: &Error, title: &str) -> Self {
-        // Messages of internal errors may hold secrets, so only the log shows them.
+        // Messages of internal errors may contain secrets, so only the server log shows them.
         let detail = match error.kind() {
             ErrorKind::Internal => "internal server error; see the server log",
             ErrorKind::Closed => "the server is shutting down; try again",
@@ -110,7 +110,7 @@ impl Problem {
         }
     }
 
-    /// Converts the problem to an error without operation and stream id, because the caller knows them.
+    /// Converts the problem to an error. The caller adds the operation and the stream id.
     pub fn into_error(self) -> Error {
         let by_status = match self.status {
             401 => ErrorKind::Unauthenticated,
@@ -136,7 +136,7 @@ mod tests {
     use crate::stream::{Stream, StreamType};
 
     #[test]
-    fn error_survives_a_round_trip_as_a_problem() {
+    fn error_survives_a_round_trip_as_problem_json() {
         let existing = Stream::new("a".parse().unwrap(), StreamType::Rtp, "h:1");
         for error in [
             Error::already_exists(existing).with_operation(Operation::Register),
@@ -162,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn client_may_retry_when_the_servers_store_is_closed() {
+    fn closed_store_of_a_server_is_reported_as_retryable() {
         let problem = Problem::from_error(&Error::closed(), "");
         assert_eq!((problem.status, problem.code.as_str(), problem.retryable), (503, "closed", true));
         assert_eq!(problem.into_error().kind(), ErrorKind::Unavailable);
     }
 
     #[test]
-    fn problem_hides_the_message_of_an_internal_error() {
+    fn problem_response_hides_the_message_of_an_internal_error() {
         let error = Error::new(ErrorKind::Internal, "redis://user:secret@host");
         let problem = Problem::from_error(&error, "");
         assert!(!serde_json::to_string(&problem).unwrap().contains("secret"));

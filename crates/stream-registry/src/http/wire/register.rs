@@ -16,7 +16,7 @@ use crate::stream::{decode, encode};
 /// Upper limit of `stale_ms`: 30 days, the longest time to live.
 pub const MAX_STALE_MS: u64 = 30 * 24 * 3600 * 1000;
 
-/// Writes a record for a request.
+/// Encodes a record for a request.
 ///
 /// A record from a store may hold nonconforming values, such as a negative counter. The server rejects such values in
 /// a request, so the nearest valid values are sent instead.
@@ -26,7 +26,7 @@ pub(in crate::http) fn record_body(stream: &Stream) -> String {
     stream.to_json()
 }
 
-/// Writes a record without its id, for a registration under a generated one.
+/// Encodes a record without its id, for a registration with a generated id.
 pub(in crate::http) fn record_without_id(stream: &Stream) -> String {
     let json = record_body(stream);
     let mut id = String::from("{\"id\":");
@@ -38,13 +38,13 @@ pub(in crate::http) fn record_without_id(stream: &Stream) -> String {
     }
 }
 
-/// Reads a record from a request body, which needs `type` and `source_addr`.
+/// Parses a record from a request body. The fields `type` and `source_addr` are required.
 ///
-/// The flag is `true` if the body has an id; otherwise, the record gets a generated id.
+/// The returned flag is `true` if the body has an id. Otherwise, the record gets a generated id.
 ///
 /// # Errors
 ///
-/// Returns `InvalidArgument`, naming the field, if a field is missing or invalid.
+/// Returns `InvalidArgument` if a field is missing or invalid. The message names the field.
 pub fn read_record(json: &str) -> Result<(Stream, bool)> {
     let (stream, has_id) = Stream::from_json_any_id(json)?;
     if stream.source_addr.is_empty() && is_missing(json, "source_addr")? {
@@ -53,11 +53,12 @@ pub fn read_record(json: &str) -> Result<(Stream, bool)> {
     Ok((stream, has_id))
 }
 
-/// Reads the record of a lease to recover, which also needs `created_at`.
+/// Parses the record of a stream whose lease is to be recovered. The fields `type`, `source_addr` and `created_at` are
+/// required.
 ///
 /// # Errors
 ///
-/// Returns `InvalidArgument`, naming the field, if a field is missing or invalid.
+/// Returns `InvalidArgument` if a field is missing or invalid. The message names the field.
 pub fn read_recovered(json: &str) -> Result<(Stream, bool)> {
     let read = read_record(json)?;
     if is_missing(json, "created_at")? {
@@ -70,7 +71,7 @@ fn is_missing(json: &str, field: &str) -> Result<bool> {
     Ok(members(json)?.get(field).is_none_or(|raw| raw.get() == "null"))
 }
 
-/// Writes the response to a registration.
+/// Encodes the response to a registration.
 pub fn registered_body(registered: &Registered) -> String {
     let mut out = String::with_capacity(640);
     out.push_str("{\"stream\":");
@@ -96,7 +97,7 @@ struct RegisterResponse<'a> {
     ttl_ms: u64,
 }
 
-/// Reads the response to a registration.
+/// Parses the response to a registration.
 pub(in crate::http) fn read_registered(json: &str) -> Result<Registered> {
     let response: RegisterResponse<'_> = serde_json::from_str(json).map_err(unexpected_response)?;
     let stream = decode::decode_listed(response.stream.get())?;
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn registration_response_survives_a_round_trip() {
+    fn registration_response_survives_a_round_trip_through_json() {
         let stream = Stream::new("cam/1".parse().unwrap(), StreamType::Srt, "h:1");
         let registered = Registered::new(stream, Outcome::TakenOver, Duration::from_millis(1_500));
         assert_eq!(read_registered(&registered_body(&registered)).unwrap(), registered);

@@ -9,14 +9,15 @@ use redis::{Cmd, Pipeline, RedisError, Value};
 use crate::redis::clock::StoreClock;
 use crate::redis::reply;
 
-/// A connection, with the estimate of the server's clock that was read over it.
+/// A connection to Redis, with an estimate of the server's clock.
 #[derive(Clone)]
 pub(in crate::redis) struct Connection {
     pub(super) inner: MultiplexedConnection,
     pub(super) clock: Arc<StoreClock>,
-    /// Set when the connection fails. New calls then use another connection.
+    /// Set when the connection fails, so that new calls use another connection.
     pub(super) broken: Arc<AtomicBool>,
-    /// Number of large replies in flight, each on a connection that was alive when its command was sent.
+    /// Number of large replies in flight on this connection. A reply is counted after the server has answered a ping on
+    /// this connection.
     receiving: Arc<AtomicUsize>,
 }
 
@@ -48,7 +49,7 @@ impl Connection {
     }
 }
 
-/// A large reply in flight.
+/// Counts a large reply as in flight until this value is dropped.
 pub(super) struct Receiving(Arc<AtomicUsize>);
 
 impl Drop for Receiving {
@@ -61,8 +62,8 @@ impl Drop for Receiving {
 #[derive(Clone, Copy)]
 pub(in crate::redis) enum Request<'a> {
     One(&'a Cmd),
-    /// Several commands, the last of which is `EXEC`. The reply is the reply to `EXEC`. If the server rejected an
-    /// earlier command, the reply is that error instead, because the error of `EXEC` gives no reason.
+    /// A transaction: several commands that end with `EXEC`. The result is the reply to `EXEC`. If the server rejects
+    /// an earlier command, the result is the error of that command, because the error of `EXEC` gives no reason.
     Transaction(&'a Pipeline),
 }
 
@@ -71,8 +72,8 @@ impl Request<'_> {
         match self {
             Self::One(command) => connection.send_packed_command(command).await.and_then(reply::checked),
             Self::Transaction(pipeline) => {
-                // Sent as an ordinary pipeline, because the client's transactions cannot handle a user without
-                // permission for MULTI.
+                // The transaction is sent as an ordinary pipeline. The transactions of the Redis client do not work for
+                // a user who lacks the permission for `MULTI`.
                 let answers = connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
                 let mut last = Ok(Value::Nil);
                 for answer in answers {

@@ -23,20 +23,21 @@ use crate::stream::Timestamp;
 /// Timeout of a ping while a large reply is in flight.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// The path to the server. Connects at first use, and reconnects after a failure, once for all callers.
+/// A link to the server: one connection that all callers share. The link connects at first use, and reconnects after a
+/// failure.
 pub(super) struct Link {
     options: RedisOptions,
     current: Mutex<Option<Connection>>,
-    /// Locked by the caller that connects. The other callers wait for its result.
+    /// Locked by the caller that is connecting. The other callers wait for the result.
     connecting: AsyncMutex<()>,
-    /// Number of finished attempts. Callers that waited for a failed attempt share its error.
+    /// Number of finished connection attempts. Callers that waited for a failed attempt share its error.
     attempts: AtomicU64,
     last_failure: Mutex<Option<Error>>,
     closed: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Each value is replaced as a whole, so a panic elsewhere leaves it valid.
+    // A poisoned lock is safe to use. Each value is replaced as a whole, so a panic cannot leave a partial value.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -61,13 +62,13 @@ impl Link {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Opens a separate connection, for calls that block.
+    /// Opens a separate connection for commands that block, such as `XREAD` with `BLOCK`.
     pub(super) async fn open_separate(&self) -> Result<Connection> {
         let opened = timeout(CALL_TIMEOUT, single::open(&self.options)).await;
         opened.unwrap_or_else(|_| Err(self.unreachable()))
     }
 
-    /// Returns the present connection if it works.
+    /// Returns the current connection. Returns `None` if there is no connection or it has failed.
     fn usable(&self) -> Result<Option<Connection>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed());
@@ -82,20 +83,20 @@ impl Link {
         }
         let started = Instant::now();
         let before = self.attempts.load(Ordering::Acquire);
-        // The wait is bounded, because the future that holds the lock may remain unpolled for a long time.
+        // This wait has a timeout, because the future that holds the lock may not be polled for a long time.
         let guard = timeout_at(started + CALL_TIMEOUT, self.connecting.lock()).await;
         let _guard = guard.map_err(|_| self.unreachable())?;
         if let Some(connection) = self.usable()? {
             return Ok(connection);
         }
-        // If an attempt began after this call and failed, this call returns the same error. Otherwise a thousand
-        // callers would wait for a thousand attempts in sequence.
+        // If an attempt that began after this call has failed, this call returns the error of that attempt. Otherwise,
+        // a thousand callers would make a thousand attempts in sequence.
         if self.attempts.load(Ordering::Acquire) > before + 1
             && let Some(error) = lock(&self.last_failure).clone()
         {
             return Err(error);
         }
-        // Time spent waiting for another caller's attempt is deducted.
+        // Time spent waiting for another caller's attempt counts towards `CALL_TIMEOUT`.
         let deadline = (Instant::now() + CONNECT_TIMEOUT).min(started + CALL_TIMEOUT);
         let opened =
             timeout_at(deadline, single::open(&self.options)).await.unwrap_or_else(|_| Err(self.unreachable()));
@@ -131,12 +132,14 @@ impl Link {
         )
     }
 
-    /// Returns the deadline for the reply to a call that began at `started`. The time spent connecting is included.
+    /// Returns the deadline for the reply to a call that began at `started`. Time spent connecting counts towards
+    /// `CALL_TIMEOUT`.
     fn reply_deadline(&self, started: Instant) -> Instant {
         (Instant::now() + self.options.response_timeout).min(started + CALL_TIMEOUT)
     }
 
-    /// Sends one command. The inner error is that of the Redis client, for callers that handle it themselves.
+    /// Sends one command. The outer error is a timeout or a connection failure. The inner error is any other error of
+    /// the Redis client, which the caller handles.
     pub(super) async fn command(&self, command: &Cmd, effect: Effect) -> Result<Result<Value, RedisError>> {
         let started = Instant::now();
         let mut connection = self.connection().await?;
@@ -155,12 +158,12 @@ impl Link {
         answer.map_err(|error| fault::translate(error, false))
     }
 
-    /// Like [`read`](Self::read), for a reply that may be large.
+    /// Like [`read`](Self::read), but for a reply that may be large.
     pub(super) async fn read_long(&self, command: &Cmd, probe: &Link) -> Result<Value> {
         self.long_command(Request::One(command), probe).await?.map_err(|error| fault::translate(error, false))
     }
 
-    /// Sends several commands at once. If one command fails, its reply is the error.
+    /// Sends several commands at once, and returns one reply per command. The reply to a failed command is its error.
     pub(super) async fn pipeline(&self, pipeline: &Pipeline, effect: Effect) -> Result<Vec<Value>> {
         let started = Instant::now();
         let mut connection = self.connection().await?;
@@ -170,8 +173,8 @@ impl Link {
         self.classify(&connection, answer, effect)?.map_err(|error| fault::translate(error, effect == Effect::Write))
     }
 
-    /// Sends a command whose reply may be large. Waits at most `list_timeout`, and only while the server answers
-    /// pings on the link `probe`. If a ping fails, the call times out.
+    /// Sends a command whose reply may be large, and waits for the reply for at most `list_timeout`. During the wait,
+    /// this call pings the server over the link `probe`. If the server does not answer a ping, this call times out.
     pub(super) async fn long_command(&self, request: Request<'_>, probe: &Link) -> Result<Result<Value, RedisError>> {
         let mut alive_at = Instant::now();
         let connection = self.connection().await?;
@@ -180,8 +183,8 @@ impl Link {
         let ping = redis::cmd("PING");
         let mut pong = std::pin::pin!(pinger.send_packed_command(&ping));
         let mut sent = std::pin::pin!(request.send(&mut sender));
-        // An idle connection may have died unnoticed, so a ping is sent before the command. Its reply is late only if
-        // another large reply is in flight.
+        // An idle connection may have failed unnoticed, so a ping is sent before the command. On a working connection,
+        // the reply to this ping is late only if another large reply is in flight.
         let first_reply = timeout_at(self.reply_deadline(alive_at), select(&mut pong, &mut sent)).await;
         let _receiving = match first_reply {
             Ok(Either::Left((Ok(_), _))) => {
@@ -201,7 +204,7 @@ impl Link {
             Err(_) => None,
         };
         loop {
-            // The next ping is sent early enough that its reply can arrive before the previous reply is too old.
+            // The next ping is sent at least `PROBE_TIMEOUT` before the deadline for its reply.
             let probe_at =
                 (Instant::now() + self.options.response_timeout).min(alive_at + CALL_TIMEOUT - PROBE_TIMEOUT);
             if let Ok(answer) = timeout_at(probe_at.min(deadline), &mut sent).await {
@@ -225,8 +228,8 @@ impl Link {
         }
     }
 
-    /// Returns the server's time. Reads the server's clock first if there is no usable estimate, and in the background
-    /// if the estimate is old.
+    /// Returns an estimate of the server's time. If there is no usable estimate, reads the server's clock first. If the
+    /// estimate is old, reads the server's clock in the background.
     pub(super) async fn now(self: &Arc<Self>) -> Result<Timestamp> {
         let connection = self.connection().await?;
         match connection.clock.staleness() {
@@ -234,7 +237,7 @@ impl Link {
             Staleness::Old => {
                 let link = Arc::clone(self);
                 let clock = Arc::clone(&connection.clock);
-                // Runs at most once a minute and ends at its timeout.
+                // This task starts at most once a minute, and its command has a timeout.
                 tokio::spawn(async move { link.read_clock(&clock).await });
             }
             Staleness::Unusable => self.read_clock(&connection.clock).await?,
@@ -248,8 +251,8 @@ impl Link {
         clock.renew(answer.map_err(|error| fault::translate(error, false))?)
     }
 
-    /// Translates timeouts and connection failures, and marks the connection as broken. Returns other errors to the
-    /// caller unchanged.
+    /// Translates timeouts and connection failures into errors of this crate, and marks the connection as broken.
+    /// Returns other errors of the Redis client to the caller unchanged.
     fn classify<T>(
         &self,
         connection: &Connection,
@@ -257,7 +260,7 @@ impl Link {
         effect: Effect,
     ) -> Result<Result<T, RedisError>> {
         match answer {
-            // The server hangs or packets are lost, so the next call reconnects.
+            // The server hangs or packets are lost. The next call reconnects.
             Err(_) => {
                 connection.mark_broken();
                 Err(no_reply().with_may_have_applied(effect == Effect::Write))

@@ -20,7 +20,8 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
     let translate = |error| fault::translate(error, false);
     let mut session = RedisConnectionInfo::default()
         .set_db(options.database)
-        // With RESP3 the client reports a lost connection at once, not at the next call.
+        // With RESP3, the Redis client reports a lost connection at once. With RESP2, it would report the loss only at
+        // the next call.
         .set_protocol(ProtocolVersion::RESP3)
         .set_skip_set_lib_name();
     if let Some(user) = &options.user {
@@ -37,8 +38,8 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
         .into_connection_info()
         .map_err(translate)?
         .set_redis_settings(session)
-        // By default the client does not set TCP_NODELAY, so each call would take 40 ms if acknowledgements are
-        // delayed.
+        // The Redis client does not set TCP_NODELAY by default. Without TCP_NODELAY, delayed acknowledgements would add
+        // 40 ms to each call.
         .set_tcp_settings(TcpSettings::default().set_nodelay(true));
     let broken = Arc::new(AtomicBool::new(false));
     let disconnected = Arc::clone(&broken);
@@ -54,7 +55,7 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
         });
     let client = redis::Client::open(info).map_err(translate)?;
     let mut inner = client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| {
-        // The client wraps the server's error reply to HELLO, so only the message distinguishes the cases.
+        // The Redis client wraps the server's error reply to HELLO. So only the message shows the cause of the error.
         let message = format!("{error} {}", error.detail().unwrap_or_default());
         if message.contains("WRONGPASS") || message.contains("NOAUTH") || message.contains("invalid username-password")
         {
@@ -67,7 +68,7 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
             return Error::invalid("Redis has no database with this number; check the store URL");
         }
         if message.contains("unknown command") {
-            // The server's message may repeat the password, so it is not kept.
+            // The server's message may repeat the password, so the message is dropped.
             return Error::unsupported(
                 "the server does not support HELLO; use Redis 7.0 or Valkey 7.2, with no command renamed",
             );
@@ -80,7 +81,8 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
     Ok(Connection::new(inner, clock, broken))
 }
 
-/// Rejects servers that are too old. Unlike `INFO`, `HELLO` needs no permission.
+/// Rejects servers that are too old. The version is in the reply to `HELLO`. Unlike `INFO`, `HELLO` needs no
+/// permission.
 fn check_version(hello: &Value) -> Result<()> {
     let (server, version) = (reply::field(hello, "server"), reply::field(hello, "version"));
     let (server, version) = (server.as_deref().unwrap_or("redis"), version.as_deref().unwrap_or("0"));
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connect_rejects_servers_that_are_too_old() {
+    fn connect_rejects_redis_servers_that_are_too_old() {
         let hello = |server: &str, version: &str| {
             let string = |text: &str| Value::BulkString(text.as_bytes().to_vec());
             Value::Map(vec![(string("server"), string(server)), (string("version"), string(version))])

@@ -1,4 +1,4 @@
-//! Entries of the feed.
+//! Entries of the change feed.
 
 use std::sync::Arc;
 
@@ -11,25 +11,26 @@ use crate::registry::rules;
 use crate::stream::{EndReason, Revision, Stream, StreamId, StreamStatus, Timestamp};
 use crate::watch::{Ending, Event};
 
-/// An entry of the feed. The fields are described in `lua/feed.lua`.
+/// An entry of the change feed. The fields of an entry are described in `lua/feed.lua`.
 pub(super) struct Entry {
     pub(super) id: EntryId,
-    /// The id of the previous entry.
+    /// The id of the previous entry. A gap between two ids shows that entries are missing.
     pub(super) previous: EntryId,
     pub(super) stream_id: Vec<u8>,
     kind: Vec<u8>,
     record: Vec<u8>,
-    /// If `record` is the record before its status changed: the new status, as the content of a JSON string.
+    /// The new status, as the content of a JSON string, if `record` is the record before a status change. Otherwise
+    /// empty.
     status: Vec<u8>,
-    /// If `record` is the record before its status changed: the time of the change, as stored in `last_heartbeat`.
+    /// The time of the status change, as stored in `last_heartbeat`, if `record` is the record before a status change.
     /// Otherwise empty.
     changed_at: Vec<u8>,
     reason: Vec<u8>,
-    /// When the record of an expired stream was read, in milliseconds.
+    /// When the sweep read the record of an expired stream, in Unix milliseconds.
     read_at: Vec<u8>,
 }
 
-/// Parses a reply to `XREAD` of one feed: a map, an array of one pair, or nil.
+/// Parses the reply to an `XREAD` of one feed. The reply is a map, an array with one pair, or nil.
 pub(super) fn parse(answer: Value) -> Result<Vec<Entry>> {
     let list = match answer {
         Value::Nil => return Ok(Vec::new()),
@@ -76,7 +77,8 @@ fn parse_entry(value: Value) -> Result<Entry> {
 }
 
 impl Entry {
-    /// Returns the event of this entry, or `None` if its kind is unknown to this version.
+    /// Returns the event of this entry. Returns `None` if the entry cannot be decoded, for example because its kind is
+    /// unknown.
     pub(super) fn event(&self, id: &StreamId, revision: Revision) -> Option<Event> {
         let mut stream = record::decode(id, &self.record).unwrap_or_else(|_| record::placeholder(id));
         if !self.changed_at.is_empty() {

@@ -1,4 +1,4 @@
-//! Followers of the feed.
+//! Followers of the change feed. Each follower reads the feed for one watch.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -18,18 +18,21 @@ use crate::redis::options::CALL_TIMEOUT;
 use crate::redis::store::Store;
 use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
 
-/// Maximum number of entries read at once. Fewer are read if a reply of that size times out.
+/// Maximum number of entries per read. After a read has timed out, the next read requests fewer entries.
 const CHUNK: usize = 500;
-/// Maximum time that the server holds a read open; shorter than the interval of `Alive` events.
+/// Maximum time for which the server blocks a read that finds no entries. It is shorter than the interval between
+/// `Alive` events.
 const BLOCK: Duration = Duration::from_secs(3);
-/// Pauses between attempts to read.
+/// Pauses after failed reads.
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_secs(1) };
 
 /// Follows the feed from a position until the registry is closed or dropped.
 pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Result<Watch> {
-    // The tail is read now, not when the watch is first polled, because "from now on" means from this call.
+    // The position of the last entry is read now, not when the watch is first polled. `WatchFrom::Now` starts at this
+    // call.
     let tail = metadata::tail(store).await?;
-    // Read wherever the watch starts, so that this call fails if the user lacks the permission to read the feed.
+    // The oldest entry is read even if the watch starts elsewhere. So this call fails at once if the user lacks the
+    // permission to read the feed.
     let oldest = before_oldest(store).await?;
     let (emitted, lost) = match from {
         WatchFrom::Now => (tail, false),
@@ -57,7 +60,7 @@ pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Re
     })
 }
 
-/// Returns the id of the entry before the oldest one in the feed, or `None` if the feed is empty.
+/// Returns the id of the entry that preceded the oldest entry in the feed. Returns `None` if the feed is empty.
 async fn before_oldest(store: &Store) -> Result<Option<EntryId>> {
     let mut command = redis::cmd("XREAD");
     command.arg("COUNT").arg(1).arg("STREAMS").arg(store.keys.feed()).arg("0-0");
@@ -74,28 +77,28 @@ async fn tail(connection: &mut Connection, store: &Store) -> Result<Position> {
     metadata::parse_single(answer.map_err(|_| no_reply())?)
 }
 
-/// A reader of the feed with a connection of its own.
+/// A reader of the change feed, with its own connection.
 struct Follower {
     /// A weak reference, so that a watch does not keep the registry open.
     store: Weak<Store>,
     connection: Option<Connection>,
     /// The position of the last emitted event.
     emitted: Position,
-    /// Whether events may be missing after `emitted`.
+    /// Whether events after `emitted` may have been lost.
     lost: bool,
-    /// Entries that were read but not emitted. An entry without an event only advances the position.
+    /// Entries that were read but not yet emitted. An entry without an event only advances the position.
     pending: VecDeque<(EntryId, Option<Event>)>,
     /// When the next `Alive` event is due.
     alive_at: Instant,
-    /// Number of entries to request.
+    /// Number of entries to request in the next read.
     count: usize,
     /// Number of failed reads in a row.
     failures: u32,
-    /// Whether a failure to read was logged.
+    /// Whether reads are failing and the failure was logged.
     failing: bool,
 }
 
-/// The outcome of a read.
+/// The result of a read of the feed.
 enum Read {
     Entries,
     Nothing,
@@ -105,8 +108,8 @@ enum Read {
 impl Follower {
     /// Waits for the next event.
     ///
-    /// No event is lost if the future is dropped: the server keeps the feed, and there is no await between taking an
-    /// event from the queue and returning it.
+    /// No event is lost if the future is dropped. The server keeps the feed, and there is no await point between taking
+    /// an event from the queue and returning it.
     async fn next(&mut self) -> Option<Event> {
         loop {
             let mut advanced = false;
@@ -118,7 +121,8 @@ impl Follower {
                 }
                 advanced = true;
             }
-            // Reports the new position to consumers that wait for it.
+            // Entries without an event have advanced the position. `Alive` reports the new position to consumers that
+            // wait for it.
             if advanced {
                 self.alive_at = Instant::now() + ALIVE_AFTER;
                 return Some(Event::Alive { revision: self.emitted.revision() });
@@ -161,7 +165,8 @@ impl Follower {
     async fn read(&mut self, store: &Arc<Store>) -> Result<Read> {
         if self.connection.is_none() {
             let mut connection = store.link.open_separate().await?;
-            // A new generation, or a tail before the emitted position, is detected before any entry is read.
+            // Before the first read, checks whether the feed has a new generation or ends before the emitted position.
+            // In both cases, events may have been lost.
             let tail = tail(&mut connection, store).await?;
             self.connection = Some(connection);
             if self.lost || self.emitted.is_lost(tail) {
@@ -173,22 +178,24 @@ impl Follower {
         let Some(connection) = &mut self.connection else { return Ok(Read::Nothing) };
         let mut command = redis::cmd("XREAD");
         let (millis, sequence) = self.emitted.last;
-        // Blocks no longer than until the next `Alive` event; 0 would block forever.
+        // The server blocks this read at most until the next `Alive` event is due. The minimum is 1 ms, because 0 would
+        // block forever.
         let block = BLOCK.min(self.alive_at.saturating_duration_since(Instant::now())).max(Duration::from_millis(1));
         command.arg("COUNT").arg(self.count).arg("BLOCK").arg(block.as_millis().to_string()).arg("STREAMS");
         command.arg(store.keys.feed()).arg(format!("{millis}-{sequence}"));
         let sent_at = Instant::now();
         let answer = timeout(block + CALL_TIMEOUT, connection.send(&command)).await;
         let answer = answer.map_err(|_| {
-            // The network may be too slow for so many records. Each attempt takes seconds, so the count is reduced
-            // quickly.
+            // The network may be too slow for this many records. Each failed attempt takes seconds, so the count is
+            // reduced quickly.
             self.count = (self.count / 8).max(1);
             no_reply()
         })?;
         let entries = match answer {
             Ok(answer) => entry::parse(answer)?,
             Err(error) if fault::is_wrong_type(&error) => {
-                // The feed key holds another type. The next write replaces it; until then there is nothing to read.
+                // The feed key holds a value of another type. The next change replaces this value. Until then, there is
+                // nothing to read.
                 let tail = tail(connection, store).await?;
                 if self.emitted == tail {
                     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -200,7 +207,8 @@ impl Follower {
             Err(error) => return Err(fault::translate(error, false)),
         };
         if entries.is_empty() {
-            // Either the emitted position is the tail, or entries were appended since the read.
+            // The read found no new entries. The feed may have been deleted or replaced, so the position of its last
+            // entry is checked.
             let tail = tail(connection, store).await?;
             if self.emitted.is_lost(tail) {
                 self.emitted = tail;
@@ -213,7 +221,7 @@ impl Follower {
             self.count = (self.count * 2).min(CHUNK);
         }
         if entries[0].previous != self.emitted.last {
-            // Entries were trimmed, or the feed belongs to another generation.
+            // Entries were trimmed from the feed, or the feed has a new generation.
             self.emitted = tail(connection, store).await?;
             return Ok(Read::Lost);
         }
@@ -221,7 +229,7 @@ impl Follower {
         Ok(Read::Entries)
     }
 
-    /// Queues entries up to the first gap. The next read starts at the gap and reports it.
+    /// Queues entries up to the first gap. The next read starts at the gap and reports the loss of events.
     fn queue(&mut self, entries: Vec<Entry>) {
         let mut previous = self.emitted.last;
         for entry in entries {
@@ -233,8 +241,9 @@ impl Follower {
             }
             previous = entry.id;
             let revision = Position { generation: self.emitted.generation, last: entry.id }.revision();
-            // Other programs may write ids that are invalid here; their entries have no event. An entry of a valid id
-            // that cannot be decoded becomes a resync, because skipping it would hide a change.
+            // Other programs may write stream ids that are invalid in this crate. The entries of such streams have no
+            // event. If the id is valid but the entry cannot be decoded, the event is a `Resync`, because skipping the
+            // entry would hide a change.
             let id = std::str::from_utf8(&entry.stream_id).ok().and_then(|id| id.parse().ok());
             let event = id.map(|id| entry.event(&id, revision.clone()).unwrap_or(Event::Resync { revision }));
             self.pending.push_back((entry.id, event));

@@ -1,4 +1,4 @@
-//! Reading the feed metadata, which consist of the generation and the id of the last entry.
+//! Reads the feed metadata: the generation of the feed, and the id of its last entry.
 
 use redis::{Cmd, RedisError, Value};
 
@@ -16,10 +16,11 @@ pub(in crate::redis) fn command(keys: &Keys) -> Cmd {
     command
 }
 
-/// Parses a reply to [`command`] inside a pipeline. The inner error is that of the Redis client.
+/// Parses the reply to [`command`] in a pipeline. The inner error is the error that the server sent.
 pub(in crate::redis) fn parse(answer: Value) -> Result<Result<Position, RedisError>> {
     match answer {
-        // A value of another type is ignored; the next event starts a new generation.
+        // If the key holds a value of another type, the value is ignored. The next event starts a new generation of the
+        // feed.
         Value::ServerError(error) => {
             let error = error.into();
             if is_wrong_type(&error) { Ok(Ok(Position::default())) } else { Ok(Err(error)) }
@@ -32,7 +33,7 @@ pub(in crate::redis) fn parse(answer: Value) -> Result<Result<Position, RedisErr
     }
 }
 
-/// Parses a reply to [`command`] that was sent without a pipeline.
+/// Parses the reply to [`command`] that was sent without a pipeline.
 pub(super) fn parse_single(answer: Result<Value, RedisError>) -> Result<Position> {
     match answer {
         Ok(answer) => parse(answer)?.map_err(|error| translate(error, false)),

@@ -1,4 +1,5 @@
--- Schedules the next check of a stream by the sweep. Replaces the schedule if its key holds another type.
+-- Sets the time of the sweep's next check of a stream, in the sorted set that is the schedule.
+-- If the key of the schedule holds a value of another type, that value is deleted first.
 local function schedule_check(due_key, check_at, id)
   local reply = redis.pcall('ZADD', due_key, check_at, id)
   if type(reply) == 'table' then
@@ -7,7 +8,7 @@ local function schedule_check(due_key, check_at, id)
   end
 end
 
--- Returns the event of an expired stream, with the copy of its record if one was made in time.
+-- Returns the event for an expired stream. The event contains the copy of the record if the sweep made a copy.
 local function expiry_event(id, copy_key)
   local copied = redis.pcall('GET', copy_key)
   local read_at, json

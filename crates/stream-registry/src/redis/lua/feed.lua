@@ -1,20 +1,22 @@
--- Appends to the change feed, in the same script as the change.
+-- These functions append events to the change feed, in the same script as the change itself.
 --
--- The feed is a Redis stream. The fields of an entry:
---   p     id of the previous entry; a reader whose last entry has another id has missed entries
---   w     kind of event
---   i     stream id
---   r     record
---   c     reason of an unregistration
---   t     time in ms when the record of an expired stream was read
---   s, n  present if r is the record before its status changed: s is the new status, as the content of a JSON string,
---         and n is the time of the change
--- The feed metadata is a hash with the fields history, the id of the first entry, and tail, the id of the last one.
+-- The feed is a Redis stream. Each entry of the feed has some of these fields:
+--   p  id of the previous entry, so that a reader notices missing entries
+--   w  kind of the event
+--   i  id of the media stream
+--   r  record of the media stream
+--   c  reason of an unregistration
+--   t  time in Unix ms at which the sweep read the record of an expired stream
+--   s  new status of the media stream, as the content of a JSON string; r is then the record before the status change
+--   n  time of a status change; present if s is present
+-- The feed metadata is a hash with two fields for the feed.
+-- The field history is the id of the first entry, and the field tail is the id of the last entry.
 
--- Appends events, each a list of fields without p. This must be the first write of a script.
+-- Appends events to the feed. Each event is a list of fields and values, without the field p.
+-- A script must call this function before its other writes.
 local function append_events(feed_key, metadata_key, events)
   local fields = redis.pcall('HMGET', metadata_key, 'history', 'tail')
-  -- If the key holds another type, a new generation of the feed begins.
+  -- If the metadata key holds a value of another type, a new generation of the feed begins.
   if fields.err then
     redis.call('DEL', metadata_key)
     fields = {}
@@ -37,7 +39,7 @@ local function append_events(feed_key, metadata_key, events)
   redis.call('HSET', metadata_key, 'history', generation, 'tail', tail)
 end
 
--- Returns the commands of append_events, for permission_error.
+-- Returns the commands that append_events runs, so that permission_error can check the permissions for them.
 local function append_commands(feed_key, metadata_key)
   return { 'XADD', feed_key, '*', 'w', 'w' }, { 'HSET', metadata_key, 'history', '0-0' }, { 'DEL', feed_key }
 end

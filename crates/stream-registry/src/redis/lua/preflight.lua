@@ -1,6 +1,6 @@
--- Checks of keys before the first write of a script.
+-- These functions check keys before the first write of a script.
 
--- Returns an error reply if the index key does not hold a set.
+-- Returns an error reply if the index key holds a value other than a set. Otherwise, returns nil.
 local function index_type_error(key)
   local key_type = redis.call('TYPE', key).ok
   if key_type ~= 'set' and key_type ~= 'none' then
@@ -8,8 +8,8 @@ local function index_type_error(key)
   end
 end
 
--- Returns the arguments of SET that give a record its time to live. With the policy 'longer' they never shorten the
--- remaining time.
+-- Returns the arguments of SET that give a record its time to live.
+-- With the policy 'longer', SET never shortens the remaining time to live of the record.
 local function ttl_arguments_for(key, ttl, policy)
   if policy == 'longer' then
     local remaining = redis.call('PTTL', key)

@@ -1,15 +1,18 @@
--- Functions that find fields in the raw JSON of a record. If the JSON is valid, each position that they return belongs
--- to a top-level field. They return nil if that is uncertain; then the client decodes the record.
+-- These functions find fields in the raw JSON of a record, without decoding the JSON.
+-- If the JSON is valid, each position that these functions return belongs to a top-level field.
+-- If a position is uncertain, these functions return nil. The client then decodes the record.
 --
--- A literal such as ,"epoch":" is always a key, never a part of a string. Inside a string every quote follows a
--- backslash, and the literal contains none. If the literal's first quote ended a string, the next token would be the
--- bare word epoch, which is not valid JSON.
+-- The search string ,"epoch":" matches only a key, never a part of a string in the JSON.
+-- Inside a string, every quote follows a backslash, but the search string contains no backslash.
+-- The first quote of the search string cannot be the end of a string either.
+-- In that case, the bare word epoch would follow the string, which is not valid JSON.
 local find, sub, byte = string.find, string.sub, string.byte
--- Bytes are compared as numbers: 34 is a quote, 92 a backslash, 123 and 125 are braces. Named constants would be
--- created again in every call, once for each function that uses them.
+-- Bytes are compared as numbers: 34 is a quote, 92 is a backslash, 123 is {, and 125 is }.
+-- Named constants would be slower, because Lua would create them again in every call of the script.
 
--- Returns true if no object or array begins between the first brace and a position, so that the position is at the top
--- level. An opening bracket directly after a quote is inside a string, as in "[2001:db8::1]:5004".
+-- Returns true if a position is at the top level of the record.
+-- A position is at the top level if no object or array begins between the first brace and the position.
+-- A brace or bracket directly after a quote is inside a string, for example in "[2001:db8::1]:5004".
 local function is_top_level(json, position)
   local bracket = find(json, '{', 2, true)
   while bracket and bracket < position do
@@ -24,30 +27,33 @@ local function is_top_level(json, position)
   return true
 end
 
--- Returns the position at which the value of last_heartbeat begins and the position after its end, or nil.
+-- Returns the position of the value of last_heartbeat and the position after this value.
+-- Returns nil if the positions are uncertain.
 local function find_heartbeat(json)
   local from, to = find(json, '","last_heartbeat":"', 1, true)
   if not from or byte(json, 1) ~= 123 or byte(json, #json) ~= 125 then return nil end
   if not is_top_level(json, from) then return nil end
-  -- The quote that ends the value. If a backslash precedes it, the client has to decode the record.
+  -- This quote ends the value. If a backslash precedes the quote, the client has to decode the record.
   local quote = find(json, '"', to + 1, true)
   if not quote or byte(json, quote - 1) == 92 then return nil end
-  -- If a field occurs twice, JSON decoders use the second one. So the record must not contain this field again. The
-  -- search string begins with an underscore, which is rare in records. A search for a quote would stop at every field.
+  -- If a field occurs twice, JSON decoders use the second occurrence. So this field must not occur again.
+  -- The search string begins with an underscore, which is rare in records.
+  -- A search string that begins with a quote would be slower, because every field contains quotes.
   if find(json, '_heartbeat"', quote, true) then return nil end
   return to + 1, quote
 end
 
--- Returns the same as find_heartbeat, but only for a canonical record: its fields are in our order, and it has no
--- backslash. It must be leased with the given field ,"epoch":"…", or not be leased if epoch_field is nil or false.
--- If any of this is uncertain, returns nil, and the slower functions decide. The third result is a position; every key
--- before it is at the top level.
--- Every heartbeat calls this function, so it uses few searches. One search costs as much as a dozen other steps.
+-- Returns the same as find_heartbeat, but only for a canonical record.
+-- The fields of a canonical record are in the order of this crate's encoder, and the record contains no backslash.
+-- The argument epoch_field is the field ,"epoch":"…" of the expected lease, or false or nil if no lease is expected.
+-- Returns nil if the record may not be canonical or may have another lease. The slower functions then decide.
+-- The third result is a position. Every key before this position is at the top level.
+-- Every heartbeat calls this function. It makes few searches, because one search costs as much as a dozen other steps.
 local function find_canonical_heartbeat(json, epoch_field)
-  -- The search string begins with the Z that ends created_at, because Z is its rarest character.
+  -- The search string begins with the Z at the end of created_at. A search is fast if its first character is rare.
   local from, to = find(json, 'Z","last_heartbeat":"', 1, true)
   if not from or find(json, '\\', 1, true) or byte(json, -1) ~= 125 then return nil end
-  -- If no other object has begun before a key, the key belongs to the record itself.
+  -- A key belongs to the record itself if no inner object begins before the key.
   local brace, quote = find(json, '{', 2, true), find(json, '"', to + 1, true)
   if brace and brace < from or find(json, '_heartbeat"', quote, true) then return nil end
   if not epoch_field then
@@ -59,9 +65,10 @@ local function find_canonical_heartbeat(json, epoch_field)
   return to + 1, quote, brace or #json
 end
 
--- Returns the epoch as a string, false if the record has none, or nil if the client has to decode the record.
+-- Returns the epoch of a record as a string, or false if the record has no epoch.
+-- Returns nil if the epoch is uncertain and the client has to decode the record.
 local function epoch_of(json)
-  -- An escape could hide a field name, so the client decodes the record.
+  -- A Unicode escape could hide the name of a field, so the client has to decode the record.
   if find(json, '\\u', 1, true) then return nil end
   if not find(json, 'poch"', 1, true) then return false end
   local from, to = find(json, ',"epoch":"', 1, true)
@@ -69,7 +76,7 @@ local function epoch_of(json)
   local quote = find(json, '"', to + 1, true)
   if not quote or byte(json, quote - 1) == 92 or find(json, 'poch"', quote, true) then return nil end
   local epoch = sub(json, to + 1, quote - 1)
-  -- The client rejects an epoch of another form.
+  -- The client rejects an epoch that is too long or contains other characters.
   if #epoch > 128 or not find(epoch, '^[!-~]+$') or find(epoch, '\\', 1, true) then return nil end
   return epoch
 end

@@ -1,4 +1,4 @@
-//! Reads of one stream or several.
+//! Reads one or several streams.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::stream::{Stream, StreamId};
 /// Maximum number of records read by one command, so that large batches do not block the server.
 const CHUNK: usize = 500;
 
-/// Coalesces the single reads of this process.
+/// Coalesces this process's reads of single streams into batches.
 pub(in crate::redis) struct GetJob(pub(in crate::redis) Arc<Store>);
 
 #[async_trait]
@@ -33,12 +33,12 @@ impl Job for GetJob {
 }
 
 pub(in crate::redis) async fn get(coalescer: &Arc<Coalescer<GetJob>>, id: &StreamId) -> Result<Stream> {
-    // Decoding runs in the caller's task, so that it uses all cores.
+    // The record is decoded in the caller's task, so that concurrent calls use all cores.
     record::decode(id, &coalescer.call(id.clone()).await?)
 }
 
-/// Reads several streams, in the order of the ids. Returns `None` for a missing record, a record that cannot be decoded
-/// and a key of another type.
+/// Reads several streams, in the order of the ids. An element is `None` if the record is missing or cannot be decoded,
+/// or if the key does not hold a string.
 pub(in crate::redis) async fn get_many(store: &Arc<Store>, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
     let mut streams = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(CHUNK) {
@@ -69,7 +69,7 @@ async fn read(store: &Arc<Store>, ids: &[StreamId]) -> Result<Vec<Result<Vec<u8>
     records.resize(ids.len(), None);
     let missing: Vec<&StreamId> =
         ids.iter().zip(&records).filter(|(_, record)| record.is_none()).map(|(id, _)| id).collect();
-    // MGET also returns nil for a key of another type, so the type of each missing record is checked.
+    // `MGET` returns nil for a key of any other type too. So the type of each such key is checked.
     let foreign = if missing.is_empty() { Ok(Vec::new()) } else { hold_other_types(store, &missing).await };
     let mut at = 0;
     let answers = ids.iter().zip(records).map(|(id, record)| {
@@ -86,7 +86,7 @@ async fn read(store: &Arc<Store>, ids: &[StreamId]) -> Result<Vec<Result<Vec<u8>
     Ok(answers.collect())
 }
 
-/// Returns, for each id, whether its key holds something other than a string.
+/// Returns, for each id, whether the record key holds a value other than a string.
 async fn hold_other_types(store: &Arc<Store>, ids: &[&StreamId]) -> Result<Vec<bool>> {
     let mut pipeline = redis::pipe();
     for id in ids {
@@ -95,7 +95,7 @@ async fn hold_other_types(store: &Arc<Store>, ids: &[&StreamId]) -> Result<Vec<b
     let answers = store.link.pipeline(&pipeline, Effect::Read).await?;
     let foreign = answers.into_iter().map(|answer| {
         let kind = reply::bytes(reply::checked(answer).map_err(|error| translate(error, false))?)?;
-        // If the key holds a string now, it was stored after the MGET. At the time of the MGET, the stream was
+        // If the key holds a string now, the record was stored after the MGET. At the time of the MGET, the stream was
         // missing.
         Ok(!matches!(&*kind, b"none" | b"string"))
     });

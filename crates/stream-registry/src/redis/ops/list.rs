@@ -1,4 +1,5 @@
-//! All streams in one atomic snapshot, by the cheapest strategy that the server and the user's permissions allow.
+//! Lists all streams in one atomic snapshot. Uses the cheapest strategy that the server and the user's permissions
+//! allow.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
@@ -22,7 +23,7 @@ static LIST: LazyLock<Script> = LazyLock::new(|| Script::new("list", include_str
 /// A member of the index and the raw JSON of its record, if there is one.
 pub(super) type Found = (Vec<u8>, Option<Vec<u8>>);
 
-// The strategies, cheapest first. The store remembers the first one that the server has not rejected.
+// The list strategies, cheapest first. The store remembers the first strategy that the server has not rejected.
 const SORT: u8 = 0;
 const SCRIPT: u8 = 1;
 const READS: u8 = 2;
@@ -44,7 +45,7 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
                     "the Redis user lacks permission for this list strategy; trying the next one"
                 );
                 strategy += 1;
-                // A strategy that failed only because memory is full will be tried again.
+                // If an earlier strategy failed only because memory is full, later lists try that strategy again.
                 if !out_of_memory {
                     store.list_strategy.fetch_max(strategy, Ordering::Relaxed);
                 }
@@ -64,10 +65,11 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// The listed records, and the feed position at the time of the list if it is known.
+/// The feed position at the time of the list, if it is known, and the listed records.
 type Listed = (Option<Position>, Vec<Found>);
 
-/// Lists with one transaction. Needs the permission to read all keys, because `SORT_RO` has a key pattern.
+/// Lists all streams with one transaction. The user needs the permission to read all keys, because `SORT_RO` selects
+/// keys by a pattern.
 async fn sort(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("MULTI").add_command(metadata::command(&store.keys));
@@ -89,7 +91,7 @@ async fn sort(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
     }
 }
 
-/// Lists with one script.
+/// Lists all streams with one script.
 async fn script(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
     let mut call = LIST.call(&[store.keys.index(), &store.keys.feed_metadata()]);
     call.arg(store.keys.prefix());
@@ -98,15 +100,16 @@ async fn script(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
         Err(error) => return Ok(Err(error)),
     };
     let position = match (items.next().unwrap_or(Value::Nil), items.next().unwrap_or(Value::Nil)) {
-        // The user lacks the permission to read the feed metadata.
+        // An integer means that the user lacks the permission to read the feed metadata.
         (Value::Int(_), _) => None,
         (history, tail) => Some(Position::from_metadata(history, tail)?),
     };
     Ok(Ok((position, pairs(items)?)))
 }
 
-/// Lists with separate reads: first the ids, then all records in one command, then the ids again. If the ids have not
-/// changed, the records are a snapshot. If the feed position has not changed either, it is the snapshot's position.
+/// Lists all streams with separate reads: first the ids, then all records in one command, then the ids again. If the
+/// ids have not changed, the records are a snapshot. If the feed position has not changed either, the snapshot has this
+/// position.
 async fn reads(store: &Arc<Store>) -> Result<Listed> {
     let mut members = redis::cmd("SMEMBERS");
     members.arg(store.keys.index());
@@ -155,7 +158,7 @@ fn pairs(mut items: impl ExactSizeIterator<Item = Value>) -> Result<Vec<Found>> 
 /// Maximum number of records that one task decodes.
 const RECORDS_PER_TASK: usize = 2_500;
 
-/// Decoded records, and the ids of those that could not be decoded.
+/// Decoded records, the ids that have no record, and the number of records that cannot be decoded.
 #[derive(Default)]
 struct Decoded {
     streams: Vec<Stream>,
@@ -163,7 +166,8 @@ struct Decoded {
     unreadable: u64,
 }
 
-/// Decodes records. Skips, logs and counts those that cannot be decoded. Removes ids without a record from the index.
+/// Decodes records, and removes ids without a record from the index. Records that cannot be decoded are skipped, logged
+/// and counted.
 pub(super) async fn decode_and_prune(store: &Arc<Store>, mut found: Vec<Found>) -> Result<(Vec<Stream>, u64)> {
     let mut tasks = Vec::new();
     while found.len() > RECORDS_PER_TASK {

@@ -1,4 +1,4 @@
-//! The operations of the registry, one file each, with its script.
+//! The operations of a Redis store. Each operation has its own file, and most have a script.
 
 pub(super) mod get;
 pub(super) mod list;
@@ -22,13 +22,13 @@ use crate::stream::{Epoch, StreamId};
 /// Maximum number of attempts to update a record that other writers keep changing.
 const ATTEMPTS: u32 = 16;
 
-/// Sleeps for a random time whose upper bound doubles with each attempt, so that competing writers separate.
+/// Sleeps for a random time, so that competing writers do not collide again. The upper bound doubles with each attempt.
 async fn back_off(attempt: u32) {
     let max_micros = 1_000 << attempt.min(5);
     tokio::time::sleep(Duration::from_micros(fastrand::u64(0..max_micros))).await;
 }
 
-/// Returns the error to report if every attempt conflicted with another write.
+/// Returns the error for a call if every attempt conflicted with another write.
 fn contended() -> Error {
     Error::new(ErrorKind::Unavailable, "other writers keep changing the record; try again")
 }
@@ -49,13 +49,13 @@ fn not_a_string(id: &StreamId) -> Error {
     Error::corrupt(id, "the key does not hold a string; remove it with redis-cli")
 }
 
-/// Returns the error for a record key that holds another type. A script's reply names the type.
+/// Returns the error for a record key that does not hold a string. `kind` is the type that the script found instead.
 fn wrong_type(id: &StreamId, kind: &[u8]) -> Error {
     let kind = String::from_utf8_lossy(kind);
     Error::corrupt(id, format!("the key holds a {kind}; remove it with redis-cli"))
 }
 
-/// Returns the epoch field as it appears in the record of a leased stream.
+/// Returns the JSON field `"epoch":"…"` as it appears in the record of a leased stream.
 fn epoch_field(epoch: &Epoch) -> String {
     let mut field = String::from("\"epoch\":");
     push_json_string(&mut field, epoch.as_str());

@@ -1,4 +1,4 @@
-//! Listing in pages, for large registries.
+//! Lists streams in pages, for large registries.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::registry::Page;
 use crate::registry::cursor;
 use crate::stream::Cursor;
 
-/// First character of this store's cursors.
+/// First character of the cursors of Redis stores.
 const CURSOR_KIND: char = 'r';
 /// Maximum number of ids requested at once, so that a page does not block the server for long.
 const MAX_SCAN: usize = 1_000;
@@ -39,7 +39,8 @@ pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, co
         page.total = scanned.total;
         page.revision = page.revision.or_else(|| scanned.feed.map(Position::revision));
         position = scanned.next;
-        // The server decides how many ids a scan returns. A page has at least `count` streams, except the last one.
+        // The server decides how many ids a scan returns, so a page may need several scans. Only the last page may have
+        // fewer than `count` streams.
         if position == 0 || page.streams.len() >= count {
             break;
         }
@@ -48,20 +49,20 @@ pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, co
     Ok(page)
 }
 
-/// Part of the index.
+/// The part of the index that one scan returned.
 pub(super) struct Scanned {
     pub(super) ids: Vec<Vec<u8>>,
-    /// Position of the next part; 0 after the last part.
+    /// Scan position of the next part of the index; 0 if this is the last part.
     pub(super) next: u64,
-    /// Size of the index.
+    /// Number of ids in the whole index.
     total: u64,
-    /// Position in the feed before the scan, if the user may read it.
+    /// Position in the change feed before the scan. `None` if the user lacks the permission to read the position.
     feed: Option<Position>,
 }
 
 pub(super) async fn scan(store: &Arc<Store>, position: u64, count: usize) -> Result<Scanned> {
     let mut pipeline = redis::pipe();
-    // The feed position is read first, so that a watch from there misses no change since the page was read.
+    // The feed position is read before the page. So a watch from this position misses no later change.
     pipeline.add_command(metadata::command(&store.keys));
     pipeline.cmd("SSCAN").arg(store.keys.index()).arg(position).arg("COUNT").arg(count);
     pipeline.cmd("SCARD").arg(store.keys.index());

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
--- Removes ids from the index if their record is missing. Checks each record again, because it may exist by now.
+-- Removes stream ids from the index if their records are missing.
+-- Each record is checked again, because another writer may have stored the record recently.
 --
--- KEYS[1]    the index set
--- KEYS[2..]  the record of each id
--- ARGV       the ids
--- Output     the number of removed ids, then the indices in ARGV of ids whose key does not hold a string
--- Events     none
+-- KEYS[1]    key of the index, the set of active stream ids
+-- KEYS[2..]  key of the record of each id in ARGV
+-- ARGV       the stream ids to check
+-- Output     a list: the number of removed ids, then the index in ARGV of each id whose key does not hold a string
+-- Events     this script adds no events to the feed
 local index_key = KEYS[1]
 local missing, result = {}, {}
 for i, id in ipairs(ARGV) do

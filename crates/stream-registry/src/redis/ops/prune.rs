@@ -1,4 +1,4 @@
-//! Removal of ids without a record from the index.
+//! Removes ids that have no record from the index.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -10,13 +10,14 @@ use crate::redis::script::Script;
 use crate::redis::store::Store;
 
 static PRUNE: LazyLock<Script> = LazyLock::new(|| Script::new("prune", include_str!("prune.lua")));
-/// Number of ids in one script call.
+/// Maximum number of ids in one script call.
 const CHUNK: usize = 500;
-/// Timeout of a script call. It is short, because the caller waits for this call although its list is complete.
+/// Timeout of a script call. The timeout is short, because the list is already complete and its caller waits only for
+/// this call.
 const PRUNE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Removes the ids that still have no record. Failures are only counted, because the list does not depend on them.
-/// Returns how many of the keys hold something other than a string.
+/// Removes ids from the index if they still have no record. Returns the number of ids whose key holds a value other
+/// than a string. Failures are counted and logged, but not returned, because the list is complete without this step.
 pub(super) async fn prune(store: &Arc<Store>, ids: &[Vec<u8>]) -> u64 {
     let mut foreign = 0;
     if ids.is_empty() || store.options.read_only {

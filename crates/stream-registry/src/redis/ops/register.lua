@@ -4,37 +4,38 @@
 -- @use feed
 -- @use due
 -- @use tombstones
--- Creates a record and its index entry, or replaces the record that the client has examined.
+-- Creates a record and its index entry. If the client has read an existing record, the script replaces that record.
 --
--- KEYS[1]  the index set
--- KEYS[2]  the record
--- KEYS[3]  the stored result of this registration, which is returned if the call is sent again
--- KEYS[4]  the tombstone of the stream
--- KEYS[5]  the feed
--- KEYS[6]  the feed metadata
--- KEYS[7]  the schedule of the sweep
--- KEYS[8]  the copy of the record
--- ARGV[1]  the id
--- ARGV[2]  '=' and the record that the client expects to exist, '' if it expects none
+-- KEYS[1]  key of the index, the set of active stream ids
+-- KEYS[2]  key of the stream's record, a JSON string
+-- KEYS[3]  key of the stored result of this registration, which the script returns if the call is sent again
+-- KEYS[4]  key of the stream's tombstone
+-- KEYS[5]  key of the change feed, a Redis stream
+-- KEYS[6]  key of the feed metadata, a hash
+-- KEYS[7]  key of the sweep's schedule: stream ids, sorted by the time of their next check
+-- KEYS[8]  key of the sweep's copy of the record
+-- ARGV[1]  id of the stream
+-- ARGV[2]  '=' and the record that the client expects to exist; '' if the client expects no record
 -- ARGV[3]  the new record
--- ARGV[4]  time to live in ms
--- ARGV[5]  'renew'; 'longer' to never shorten the remaining time
--- ARGV[6]  the result to store: the outcome, a line feed, the new record
+-- ARGV[4]  time to live of the new record in ms
+-- ARGV[5]  TTL policy: 'renew', or 'longer' to never shorten the remaining time to live
+-- ARGV[6]  the result to store: the outcome, a line feed and the new record
 -- ARGV[7]  time to live of the stored result in ms
--- ARGV[8]  the tombstone of the record that is taken over, '' if none
--- ARGV[9]  minimum time to live of that tombstone in ms
--- ARGV[10] the expected epoch in the tombstone, '' if none; '*' for any
--- ARGV[11] kind of the event, '' for no event
--- ARGV[12] time of the first check by the sweep, in ms
--- ARGV[13] 'new' for a new stream; the field "epoch":"…" for a recovered stream
--- Output   {'done'}
+-- ARGV[8]  the tombstone of the record that is taken over; '' if no record is taken over
+-- ARGV[9]  minimum time to live of the tombstone in ms
+-- ARGV[10] the epoch that the client expects in the existing tombstone; '' for no tombstone; '*' to skip this check
+-- ARGV[11] kind of the event for the feed; '' to add no event
+-- ARGV[12] time of the sweep's first check of the stream, in Unix ms
+-- ARGV[13] 'new' for a new stream; the field "epoch":"…" of the lease for a recovered stream
+-- Output   one of these lists:
+--          {'done'} if the stream was registered
 --          {'again', the stored result} if this operation was applied before
---          {'there', the existing record, its remaining time in ms} if the record is not the expected one
---          {'gone'} if the expected record is missing
---          {'ended', the epoch in the tombstone or ''} if that epoch is not the expected one
---          {'kind', type} if the key does not hold a string
--- Events   registered, updated or taken_over. An expired event comes first if the expiry of an earlier stream was not yet
---          reported.
+--          {'there', the existing record, its remaining time in ms} if the client did not expect the existing record
+--          {'gone'} if the record that the client expects is missing
+--          {'ended', the epoch in the tombstone or ''} if the client did not expect this epoch
+--          {'kind', the type of the value} if the record key does not hold a string
+-- Events   registered, updated or taken_over, depending on ARGV[11]
+--          An expired event comes first if an earlier stream with this id has expired and was not yet reported.
 local index_key, record_key, result_key, tombstone_key, feed_key, metadata_key, due_key, copy_key = unpack(KEYS)
 local id, expected, json, ttl, policy, result, result_ttl, tombstone, tombstone_ttl, expected_epoch, event_kind, check_at, origin = unpack(ARGV)
 
@@ -53,10 +54,11 @@ if expected_epoch ~= '*' then
   if old_epoch ~= expected_epoch then return { 'ended', old_epoch } end
 end
 local ttl_arguments = ttl_arguments_for(record_key, ttl, policy)
--- If the record that is taken over never expires, the new stream still gets a time to live.
+-- In a take-over, the new record gets a time to live even if the old record never expires.
 if tombstone ~= '' and redis.call('PTTL', record_key) == -1 then ttl_arguments = { 'PX', ttl } end
 if tombstone ~= '' then tombstone_ttl = tombstone_lifetime(tombstone_ttl, record_key, tombstone_key) end
--- Returns true if the copy is of an earlier stream with this id. If it is of the recovered stream, nothing has expired.
+-- Returns true if the sweep's copy belongs to another stream than the stream that is being recovered.
+-- In this case, an earlier stream with this id has expired.
 local function copy_is_of_another_stream()
   local copied = redis.pcall('GET', copy_key)
   local source = json:match('"source_addr":"[^"]*"')
@@ -82,7 +84,7 @@ if error_reply then return error_reply end
 if #events > 0 then append_events(feed_key, metadata_key, events) end
 redis.call('SADD', index_key, id)
 schedule_check(due_key, check_at, id)
--- The copy is of the previous record.
+-- The sweep's copy belongs to the previous record, so the copy is deleted.
 redis.call('DEL', copy_key)
 redis.call('SET', result_key, result, 'PX', result_ttl)
 if tombstone ~= '' then

@@ -1,5 +1,5 @@
-//! Registration. A free id takes one round trip. If there is a record, the client examines it, and replaces it only if
-//! it has not changed since.
+//! Registration of a stream. If the id is free, registration takes one round trip. If the id has a record, the client
+//! reads the record first. The script then replaces the record only if it has not changed.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -83,22 +83,22 @@ pub(in crate::redis) async fn register(
     Err(contended())
 }
 
-/// The state of the store that the client has read so far. The first attempt assumes a free id.
+/// The stored state that the client has learnt from earlier attempts. The first attempt assumes that the id is free.
 #[derive(Default)]
 struct Known {
     /// Raw JSON of the existing record.
     existing: Option<Vec<u8>>,
-    /// Remaining time to live of that record; `None` if it never expires.
+    /// Remaining time to live of the existing record. `None` if the record never expires.
     remaining: Option<Duration>,
-    /// The epoch in the tombstone.
+    /// The epoch in the stream's tombstone. `None` if the stream has no tombstone.
     ended_epoch: Option<String>,
 }
 
-/// The registration to attempt.
+/// The registration that the next attempt sends.
 struct Decision {
     new: Stream,
     outcome: Outcome,
-    /// The event for the feed.
+    /// The event that the registration adds to the feed.
     event: Option<ChangeKind>,
     /// The tombstone of the record that is taken over; empty if no record is taken over.
     tombstone: Vec<u8>,
@@ -117,7 +117,8 @@ async fn decide(
     let existing = match existing_json.map(|json| record::decode(&stream.id, json)) {
         None => None,
         Some(Ok(existing)) => Some(existing),
-        // The holder of an undecodable record is unknown, so only an unconditional take-over replaces it.
+        // The holder of a record that cannot be decoded is unknown. So only an unconditional take-over replaces such a
+        // record.
         Some(Err(_)) if options.on_conflict == OnConflict::TakeOver => None,
         Some(Err(corrupt)) => return Err(corrupt),
     };
@@ -139,11 +140,11 @@ async fn decide(
     Ok(Decision { new, outcome, event, tombstone })
 }
 
-/// Returns the stored answer to a call that was sent before.
+/// Returns the stored answer to an earlier call with the same operation id.
 fn remembered(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, answer: &[u8]) -> Result<Registered> {
     let answer = String::from_utf8_lossy(answer);
     let (outcome, json) = answer.split_once('\n').unwrap_or(("", &answer));
-    // Any other value is the stored result of an unregistration.
+    // A stored result without an outcome belongs to an unregistration.
     let outcome = outcome.parse().map_err(|_| rules::operation_reused())?;
     let first = crate::stream::decode::decode_listed(json)?;
     if first.id != stream.id && !options.generated_id {

@@ -2,21 +2,25 @@
 -- @use permissions
 -- @use preflight
 -- @use feed
--- Replaces a record by the client's changed version, if the stored record is still the one that the client read.
+-- Replaces a record with a version that the client has changed.
+-- The script replaces the stored record only if it is still the same as the record that the client read.
 --
--- KEYS[1]  the index set
--- KEYS[2]  the record
--- KEYS[3]  the feed
--- KEYS[4]  the feed metadata
--- ARGV[1]  the id
+-- KEYS[1]  key of the index, the set of active stream ids
+-- KEYS[2]  key of the stream's record, a JSON string
+-- KEYS[3]  key of the change feed, a Redis stream
+-- KEYS[4]  key of the feed metadata, a hash
+-- ARGV[1]  id of the stream
 -- ARGV[2]  the record that the client read
 -- ARGV[3]  the new record
--- ARGV[4]  time to live in ms
--- ARGV[5]  'renew'; 'longer' to never shorten the remaining time
--- ARGV[6]  kind of the event, '' if none
--- Output   1 if done; 0 if the stream is missing; -2 if the key does not hold a string; the stored record if it differs
---          from ARGV[2]
--- Events   updated, status, patched
+-- ARGV[4]  time to live of the record in ms
+-- ARGV[5]  TTL policy: 'renew', or 'longer' to never shorten the remaining time to live
+-- ARGV[6]  kind of the event for the feed; '' to add no event
+-- Output   one of these values:
+--          1 if the record was replaced
+--          0 if the stream is missing
+--          -2 if the record key does not hold a string
+--          the stored record if it differs from the record that the client read
+-- Events   updated, status or patched, depending on ARGV[6]
 local index_key, record_key, feed_key, metadata_key = unpack(KEYS)
 local id, examined, new_json, ttl, policy, event_kind = unpack(ARGV)
 

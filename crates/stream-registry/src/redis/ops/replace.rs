@@ -1,4 +1,5 @@
-//! Changes that the client applies to a record: read, change, and set if the record is still the same.
+//! Changes that the client, not a script, makes to a record. The client reads the record, changes it, and stores it if
+//! the stored record is still the same.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,10 +15,11 @@ use crate::registry::{Change, Write, rules};
 use crate::watch::ChangeKind;
 
 static REPLACE: LazyLock<Script> = LazyLock::new(|| Script::new("replace", include_str!("replace.lua")));
-/// The same script for heartbeats, status and statistics, which must still work if memory is full.
+/// The script `replace` for heartbeats, status and statistics. These changes must work even if the server's memory is
+/// full.
 static REPLACE_WHEN_FULL: LazyLock<Script> = LazyLock::new(|| REPLACE.with_flags("replace_when_full", "allow-oom"));
 
-/// Applies one change to a record that was read as `json`. Other fields keep their raw JSON.
+/// Applies one change to a record that was read as `json`. Unknown fields and nonconforming values keep their raw JSON.
 pub(super) async fn change(store: &Arc<Store>, write: &Write, mut json: Vec<u8>) -> Result<()> {
     let script = match write.change {
         Change::Patch(_) | Change::Update(_) => &*REPLACE,

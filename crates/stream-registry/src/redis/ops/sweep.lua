@@ -2,25 +2,27 @@
 -- @use permissions
 -- @use feed
 -- @use due
--- Checks streams that may have expired. Removes expired streams from the index and the schedule, and emits one event
--- for each. Copies the record of each stream that expires soon. If the stream is not written again, the event contains
--- this copy.
+-- Checks streams that may have expired.
+-- Removes each expired stream from the index and from the schedule, and adds an event to the feed.
+-- Copies the record of each stream that expires soon, so that the event of an expired stream can contain the record.
 --
--- KEYS[1]    the index set
--- KEYS[2]    the feed
--- KEYS[3]    the feed metadata
--- KEYS[4]    the schedule of the sweep
--- KEYS[5..]  for each stream, its record and the copy of the record
--- ARGV[1]    time to live in ms
--- ARGV[2]    remaining time in ms below which a record is copied
--- ARGV[3]    a longer gap between sweeps, in ms, counts as an outage; after an outage nothing is removed for one TTL
--- ARGV[4]    interval in ms after which the index is scanned for streams that are not in the schedule
--- ARGV[5]    'renew'; 'longer' for a tool that keeps no streams alive, whose TTL is ignored
--- ARGV[6]    time in ms of the check, by the caller's clock
--- ARGV[7..]  the ids
--- Output     the number of streams that are no longer due at that time; 1 if the caller should scan the index, else 0;
---            the ids that are not in the schedule and have no record
--- Events     expired
+-- KEYS[1]    key of the index, the set of active stream ids
+-- KEYS[2]    key of the change feed, a Redis stream
+-- KEYS[3]    key of the feed metadata, a hash
+-- KEYS[4]    key of the sweep's schedule: stream ids, sorted by the time of their next check
+-- KEYS[5..]  two keys for each stream: its record, and the sweep's copy of the record
+-- ARGV[1]    time to live of a stream in ms
+-- ARGV[2]    remaining time to live in ms; the sweep copies a record that has this time or less left
+-- ARGV[3]    maximum gap in ms between two sweeps; after a longer gap, no stream is removed for one TTL
+-- ARGV[4]    interval in ms between scans of the index for streams that are not in the schedule
+-- ARGV[5]    TTL policy: 'renew', or 'longer' for a tool that keeps no streams alive and whose TTL is ignored
+-- ARGV[6]    time of this check in Unix ms, by the caller's clock
+-- ARGV[7..]  ids of the streams to check
+-- Output     a list with three elements:
+--            the number of checked streams that are no longer due at the time in ARGV[6]
+--            1 if the caller should scan the index, otherwise 0
+--            the list of ids that have no record and are not in the schedule
+-- Events     expired, once for each expired stream
 local index_key, feed_key, metadata_key, due_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local ttl, copy_margin, outage_gap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local scan_after = tonumber(ARGV[4])
@@ -34,8 +36,8 @@ local fields = redis.pcall('HMGET', metadata_key,
 if fields.err then fields = {} end
 local swept_at, grace_ends_at = tonumber(fields[1] or now_ms), tonumber(fields[2] or 0)
 local scanned_at = tonumber(fields[3] or 0)
--- The longest and the shortest TTL of the sweeping processes. Each is forgotten unless a process confirms it within the
--- longest TTL.
+-- The feed metadata contains the longest and the shortest TTL of all processes that sweep.
+-- A TTL is forgotten if no process confirms it within the longest TTL.
 local longest, longest_confirmed_at = tonumber(fields[4] or 0), tonumber(fields[5] or 0)
 local shortest, shortest_confirmed_at = tonumber(fields[6] or 0), tonumber(fields[7] or 0)
 local function is_stale(confirmed_at) return now_ms - confirmed_at > longest or now_ms < confirmed_at end
@@ -45,14 +47,14 @@ if ARGV[5] == 'renew' then
   if ttl >= longest then longest, longest_confirmed_at = ttl, now_ms end
   if ttl <= shortest or shortest == 0 then shortest, shortest_confirmed_at = ttl, now_ms end
 end
--- After an outage, nothing is removed during a grace period, so that live streams can be written again first. A clock
--- that goes back counts as an outage. The shortest TTL decides which gap is an outage. The longest TTL decides how
--- long the grace period lasts.
+-- After an outage, no stream is removed during a grace period, so that holders can renew their streams first.
+-- A clock that goes back also counts as an outage.
+-- The shortest TTL decides which gap between sweeps is an outage. The longest TTL is the length of the grace period.
 local gap, grace_limit = math.max(outage_gap, shortest / 10), now_ms + (longest > 0 and longest or ttl)
 if now_ms - swept_at > gap or now_ms < swept_at - gap then grace_ends_at = grace_limit end
 if grace_ends_at > grace_limit then grace_ends_at = grace_limit end
 local scan_due = now_ms - scanned_at > scan_after or now_ms < scanned_at
--- A copy must survive an outage of up to an hour and the grace period after it.
+-- A copy of a record must survive an outage of up to an hour and the grace period that follows the outage.
 local copy_ttl = grace_limit - now_ms + 3600000
 
 local events, expired, next_checks, missing = {}, {}, {}, {}
@@ -72,7 +74,7 @@ for argument = 7, #ARGV do
     next_checks[#next_checks + 1] = { now_ms + remaining + 1, id }
   else
     local scheduled = redis.pcall('ZSCORE', due_key, id)
-    -- Another sweep may have handled the stream since the caller read the schedule.
+    -- The schedule is read again, because another process may have handled the stream in the meantime.
     if type(scheduled) == 'string' and tonumber(scheduled) <= now_ms then
       if now_ms < grace_ends_at then
         next_checks[#next_checks + 1] = { grace_ends_at, id }
@@ -95,7 +97,7 @@ local error_reply = permission_error({
 if error_reply then return error_reply end
 if #expired > 0 then append_events(feed_key, metadata_key, events) end
 for _, id in ipairs(expired) do
-  -- If the index key holds another type, there is nothing to remove.
+  -- If the index key does not hold a set, the command fails, and there is nothing to remove.
   redis.pcall('SREM', index_key, id)
   redis.call('ZREM', due_key, id)
 end

@@ -1,4 +1,5 @@
-//! The sweep: reports each expired stream once, even if several processes sweep.
+//! The sweep, which looks for expired streams at intervals. Each expired stream is reported once, even if several
+//! processes sweep.
 
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
@@ -17,14 +18,14 @@ static SWEEP: LazyLock<Script> = LazyLock::new(|| Script::new("sweep", include_s
 
 /// Maximum number of streams in one script call.
 const CHUNK: usize = 200;
-/// Number of index entries read at once.
+/// Number of ids that one scan of the index requests.
 const PAGE: usize = 1_000;
 /// Upper bound of the interval between sweeps.
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest gap between sweeps that counts as an outage.
 const OUTAGE: Duration = Duration::from_secs(10);
 
-/// Sweeps at intervals until the store is closed or dropped.
+/// Starts a task that sweeps at intervals until the store is closed or dropped.
 pub(in crate::redis) fn spawn(store: &Arc<Store>) {
     let interval = MAX_INTERVAL.min(store.options.ttl / 8);
     let store = Arc::downgrade(store);
@@ -32,13 +33,13 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
         let mut failing: Option<ErrorKind> = None;
         let mut index_scan: Option<JoinHandle<()>> = None;
         loop {
-            // Jitter spreads the sweeps of several processes.
+            // The interval is random, so that several processes do not sweep at the same time.
             tokio::time::sleep(interval.mul_f64(0.8 + fastrand::f64() / 5.0)).await;
             let Some(open) = open(&store) else { return };
             match sweep(&open).await {
                 Ok(scan_due) => {
                     failing = None;
-                    // A separate task, because scanning a large index would delay the sweep.
+                    // The index is scanned in a separate task, because scanning a large index would delay the sweep.
                     if scan_due && index_scan.as_ref().is_none_or(JoinHandle::is_finished) {
                         index_scan = Some(tokio::spawn(scan_index(Weak::clone(&store))));
                     }
@@ -57,7 +58,7 @@ fn open(store: &Weak<Store>) -> Option<Arc<Store>> {
     store.upgrade().filter(|store| !store.link.is_closed())
 }
 
-/// Checks all streams that are due. Returns whether the index should be scanned.
+/// Checks all streams whose next check is due. Returns whether the index should be scanned.
 async fn sweep(store: &Arc<Store>) -> Result<bool> {
     let mut scan_due = false;
     loop {
@@ -66,23 +67,23 @@ async fn sweep(store: &Arc<Store>) -> Result<bool> {
         command.arg(store.keys.due()).arg("-inf").arg(now.to_string()).arg("LIMIT").arg(0).arg(CHUNK);
         let due = match store.link.command(&command, Effect::Housekeeping).await? {
             Ok(due) => reply::array(due)?.into_iter().map(reply::bytes).collect::<Result<Vec<_>>>()?,
-            // The key holds another type. The next scan of the index replaces it.
+            // The schedule's key holds a value of another type. The next scan of the index replaces this value.
             Err(error) if is_wrong_type(&error) => Vec::new(),
             Err(error) => return Err(translate(error, false)),
         };
         let checked = check(store, &due, now).await?;
         scan_due |= checked.scan_due;
-        // If the server's clock went back, streams that are due by this process's clock are not due by the server's.
-        // The script then handles none of them.
+        // If the server's clock went back, streams may be due by this process's clock but not by the server's clock.
+        // The script then handles none of these streams, so the loop ends.
         if due.len() < CHUNK || checked.handled == 0 {
             return Ok(scan_due);
         }
     }
 }
 
-/// The result of a check.
+/// The result of a check of some streams.
 struct Checked {
-    /// Number of streams that are no longer due at the time of the check.
+    /// Number of checked streams that are no longer due.
     handled: i64,
     /// Whether the index should be scanned.
     scan_due: bool,
@@ -90,7 +91,7 @@ struct Checked {
     missing: Vec<Vec<u8>>,
 }
 
-/// Checks some streams: removes and reports the expired ones, and schedules the next check of the others.
+/// Checks some streams. Removes and reports the expired streams, and schedules the next check of the others.
 async fn check(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Checked> {
     let mut keys = vec![
         store.keys.index().as_bytes().to_vec(),
@@ -117,7 +118,8 @@ async fn check(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Checked
     })
 }
 
-/// Scans the index and schedules the streams of writers that do not use the feed.
+/// Scans the index, and schedules checks of streams that are not in the schedule. Such streams come from programs that
+/// do not use the feed.
 async fn scan_index(store: Weak<Store>) {
     let mut position = 0;
     loop {
@@ -133,7 +135,7 @@ async fn scan_index(store: Weak<Store>) {
     }
 }
 
-/// Returns the position of the next page, 0 after the last.
+/// Scans one page of the index. Returns the scan position of the next page, or 0 after the last page.
 async fn scan_index_page(store: &Arc<Store>, position: u64) -> Result<u64> {
     let scanned = page::scan(store, position, PAGE).await?;
     for ids in scanned.ids.chunks(PAGE) {
@@ -148,7 +150,8 @@ async fn scan_index_page(store: &Arc<Store>, position: u64) -> Result<u64> {
             ids.iter().zip(times).filter(|(_, time)| *time == Value::Nil).map(|(id, _)| id.clone()).collect();
         for unscheduled in unscheduled.chunks(CHUNK) {
             let checked = check(store, unscheduled, 0).await?;
-            // Pruning checks each record again, because a writer may add the id to the index before it sets the record.
+            // `prune` checks each record again, because a writer may add an id to the index before it stores the
+            // record.
             prune::prune(store, &checked.missing).await;
         }
     }

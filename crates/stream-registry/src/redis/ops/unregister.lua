@@ -4,34 +4,37 @@
 -- @use preflight
 -- @use feed
 -- @use tombstones
--- Removes a record and its index entry, and stores a tombstone.
+-- Removes a record and its index entry, and stores a tombstone for the stream.
 --
--- KEYS[1]  the index set
--- KEYS[2]  the record
--- KEYS[3]  the tombstone
--- KEYS[4]  the stored result of this operation, which is returned if the call is sent again
--- KEYS[5]  the feed
--- KEYS[6]  the feed metadata
--- KEYS[7]  the schedule of the sweep
--- KEYS[8]  the copy of the record
--- ARGV[1]  the id
--- ARGV[2]  the operation id
+-- KEYS[1]  key of the index, the set of active stream ids
+-- KEYS[2]  key of the stream's record, a JSON string
+-- KEYS[3]  key of the stream's tombstone
+-- KEYS[4]  key of the stored result of this operation, which the script returns if the call is sent again
+-- KEYS[5]  key of the change feed, a Redis stream
+-- KEYS[6]  key of the feed metadata, a hash
+-- KEYS[7]  key of the sweep's schedule: stream ids, sorted by the time of their next check
+-- KEYS[8]  key of the sweep's copy of the record
+-- ARGV[1]  id of the stream
+-- ARGV[2]  operation id of this unregistration
 -- ARGV[3]  minimum time to live of the tombstone in ms
--- ARGV[4]  condition: 'free' if the stream must not be leased; '=' and an epoch if it must be leased with that epoch;
---          'seen' if the record must be the one in ARGV[5]; 'any' for no condition
--- ARGV[5]  the record that the client has examined, '' if none
--- ARGV[6]  time to live of the stored result in ms, '' to store no result because the operation id is never used again
--- ARGV[7]  with the condition 'seen', the epoch for the tombstone; otherwise a timestamp, which is used instead of an
---          epoch if the record has none
--- ARGV[8]  the reason, for the feed
--- Output   {'done', the last record}
+-- ARGV[4]  condition for the removal, which is one of these strings:
+--          'free' if the stream must not be leased
+--          '=' and an epoch if the stream must be leased with this epoch
+--          'seen' if the stored record must be equal to the record in ARGV[5]
+--          'any' if the stream may have any lease
+-- ARGV[5]  the record that the client has read; '' if the client has not read a record
+-- ARGV[6]  time to live of the stored result in ms; '' to store no result, because the operation id is never used again
+-- ARGV[7]  with the condition 'seen', the epoch for the tombstone; otherwise, a timestamp for a record without an epoch
+-- ARGV[8]  reason of the unregistration, for the event
+-- Output   one of these lists:
+--          {'done', the last record} if the stream was removed
 --          {'again', the last record} if this operation was applied before
 --          {'used'} if the operation id belongs to another operation
 --          {'gone'} if the stream is missing
---          {'there', the record} if the client has to examine the record
---          {'kind', type} if the key does not hold a string
+--          {'there', the stored record} if the client has to examine this record
+--          {'kind', the type of the value} if the record key does not hold a string
 -- Events   unregistered
--- The stored result is 'ended', a line feed, the id, a line feed and the last record.
+-- The stored result consists of the word ended, the id and the last record, separated by line feeds.
 local index_key, record_key, tombstone_key, result_key, feed_key, metadata_key, due_key, copy_key = unpack(KEYS)
 local id, operation_id, tombstone_ttl, condition, examined, result_ttl, fallback_epoch, reason = unpack(ARGV)
 
@@ -53,7 +56,7 @@ if key_type == 'none' then return { 'gone' } end
 if key_type ~= 'string' then return { 'kind', key_type } end
 local json = redis.call('GET', record_key)
 local epoch = epoch_of(json)
--- A removal is final, so the client examines every value that is not certainly a record.
+-- A removal cannot be undone. So the client examines every value that this script cannot identify as a valid record.
 local may_remove
 if condition == 'seen' then
   may_remove = json == examined
@@ -83,6 +86,6 @@ redis.call('SET', tombstone_key, new_tombstone, 'PX', tombstone_ttl)
 if result_ttl ~= '' then redis.call('SET', result_key, result, 'PX', result_ttl) end
 redis.call('SREM', index_key, id)
 redis.call('DEL', record_key, copy_key)
--- If the key holds another type, the sweep replaces it later.
+-- If the schedule's key holds a value of another type, the command fails. The sweep replaces the value later.
 redis.pcall('ZREM', due_key, id)
 return { 'done', json }

@@ -1,4 +1,4 @@
-//! Unregistration.
+//! Unregistration of a stream.
 
 use std::sync::{Arc, LazyLock};
 
@@ -33,7 +33,8 @@ pub(in crate::redis) async fn unregister(
         store.keys.due(),
         store.keys.copy(id),
     ];
-    // A generated operation id is used once, so its result need not be stored. A caller may send its own id again.
+    // The result is stored only if the caller gave an operation id, because the caller may send this id again. A
+    // generated operation id is used only once.
     let remember = options.operation.as_ref().map_or_else(String::new, |_| OPERATION_RETENTION.as_millis().to_string());
     let mut condition = match &options.guard {
         Guard::None => "free".to_owned(),

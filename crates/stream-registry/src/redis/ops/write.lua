@@ -2,46 +2,54 @@
 -- @use record
 -- @use permissions
 -- @use feed
--- Applies heartbeats, statuses and statistics to many streams. Changes each record in place, as raw JSON.
+-- Applies heartbeats, status changes and statistics to many streams.
+-- The script changes the raw JSON of each record in place.
 --
--- KEYS[1]     the index set
--- KEYS[2]     the feed
--- KEYS[3]     the feed metadata
--- KEYS[4..]   the record of each write, without duplicates
--- ARGV[1]     length of the prefix
--- ARGV[2]     now, RFC 3339
--- ARGV[3]     time to live in ms
--- ARGV[4]     'renew'; 'longer' to never shorten the remaining time
--- ARGV[5..]   for each write: one string with a verb and a guard, then the values of the guard and of the verb.
+-- KEYS[1]     key of the index, the set of active stream ids
+-- KEYS[2]     key of the change feed, a Redis stream
+-- KEYS[3]     key of the feed metadata, a hash
+-- KEYS[4..]   key of the record of each write; no key occurs twice
+-- ARGV[1]     length of the key prefix in bytes
+-- ARGV[2]     the current time as an RFC 3339 string
+-- ARGV[3]     time to live of the records in ms
+-- ARGV[4]     TTL policy: 'renew', or 'longer' to never shorten the remaining time to live
+-- ARGV[5..]   for each write: one string with a verb and a guard, then the values of the guard and of the verb
 --             The verb is the kind of change:
---               'h'  heartbeat; no values
---               's'  status; its value is the content of a JSON string
---               't'  statistics; two values: the bitrate, and "bytes_received":…,"packets_received":…,"packets_lost":…
---               'g'  no change; the script returns the record, because the client makes the change
---             The guard is the condition on the lease:
+--               'h'  heartbeat, which has no values
+--               's'  status change, whose value is the content of a JSON string
+--               't'  statistics, with two values: the bitrate, and the JSON fields of the other required statistics
+--               'g'  no change by this script; the script returns the record, because the client makes the change
+--             The guard is the condition on the lease of the stream:
 --               ''   the stream must not be leased
---               '*'  no condition
---               '='  the stream must be leased with the epoch in the value, ,"epoch":"…"
---             A heartbeat of a leased stream has a short form: one string, ,"epoch":"…".
---             If there are fewer arguments than writes, the remaining writes are 'h' without a guard.
--- Output      'OK' if all writes are done. Otherwise, a list with one result for each write: 1 if done; 0 if the stream
---             is missing; -1 if the caller is not the holder; -2 if the key does not hold a string; the record if the
---             client has to make the change
--- Events      status, if the status changes
+--               '*'  every lease is ignored
+--               '='  the stream must be leased with the epoch in the value of the guard, ,"epoch":"…"
+--             A heartbeat of a leased stream has a short form: only the string ,"epoch":"…".
+--             If there are fewer arguments than writes, each of the remaining writes is a heartbeat without a guard.
+-- Output      'OK' if all writes were applied; otherwise, a list with one of these results for each write:
+--               1 if the write was applied
+--               0 if the stream is missing
+--               -1 if the caller is not the holder of the stream
+--               -2 if the record key does not hold a string
+--               the record if the client has to make the change
+-- Events      status, for each stream whose status changes
 local format = string.format
 local KEYS, ARGV, call = KEYS, ARGV, redis.call
 local index_key, feed_key, metadata_key = KEYS[1], KEYS[2], KEYS[3]
 local now, ttl, never_shorten = ARGV[2], ARGV[3], ARGV[4] == 'longer'
 local id_start = tonumber(ARGV[1]) + 1
--- Indices in ARGV: where the current write, its values and the next write begin.
+-- These are indices in ARGV, at which the current write, its values and the next write begin.
 local write_at, values_at, next_at = 5, 6, 6
 
--- The functions below return a result, as described under Output, or nil and a change. A change consists of the start
--- of the replaced part, its replacement, the position after the replaced part, and true if the change causes an event.
+-- The functions below return either a result of a write, as described under Output, or nil and a change.
+-- A change replaces a part of the record. It consists of four values:
+--   the position at which the replaced part begins
+--   the replacement
+--   the position after the replaced part
+--   true if the change adds an event to the feed
 
 -- @use write/stats
 
--- Returns the result or the change of the current write, and sets next_at.
+-- Returns the result or the change of the current write. Sets next_at to the index of the next write in ARGV.
 local function change(json, key)
   local verb_and_guard, epoch_field = ARGV[write_at] or 'h', false
   -- Byte values: g is 103, h is 104, s is 115, t is 116, the asterisk is 42, and the equals sign is 61.
@@ -53,7 +61,7 @@ local function change(json, key)
     epoch_field, values_at = ARGV[values_at], values_at + 1
   end
   next_at = values_at + (verb == 115 and 1 or verb == 116 and 2 or 0)
-  -- MGET returns nil for a missing key and for a key of another type.
+  -- MGET returned nil for this key, so the key is missing or holds a value of another type.
   if not json then return redis.call('EXISTS', key) == 1 and -2 or 0 end
   if verb == 103 then return json end
   local from, to, top_level_before
@@ -72,14 +80,14 @@ local function change(json, key)
   if not quote or not top_level_before and byte(json, quote - 1) == 92 or find(json, 'tatus"', quote, true) then
     return json
   end
-  -- If the status is unchanged, only the time is renewed.
+  -- If the record already has the new status, only the time of the last heartbeat changes.
   if sub(json, status_to + 1, quote - 1) == ARGV[values_at] then return nil, from, now, to end
   return nil, status_to + 1, ARGV[values_at] .. sub(json, quote, from - 1) .. now, to, true
 end
 
 local records = call('MGET', unpack(KEYS, 4))
 
--- Fast path: a single write without an event, which needs no tables.
+-- This is a fast path for a single write that adds no event to the feed.
 if #records == 1 and not never_shorten then
   local json, key = records[1], KEYS[4]
   local result, start, replacement, stop, event = change(json, key)
@@ -89,8 +97,8 @@ if #records == 1 and not never_shorten then
       call('SETRANGE', key, format('%d', start - 1), replacement)
       local renewed = redis.pcall('PEXPIRE', key, ttl)
       if type(renewed) == 'table' then
-        -- The user lacks the permission for PEXPIRE. Restoring the record in this rare case costs less than checking
-        -- the permission before each heartbeat.
+        -- The user lacks the permission for PEXPIRE, so the previous record is restored.
+        -- This rare restoration costs less than a check of the permission before each heartbeat.
         call('SETRANGE', key, '0', json)
         return renewed
       end
@@ -102,13 +110,14 @@ if #records == 1 and not never_shorten then
 end
 
 -- All results and changes are computed before the first write, so that an error leaves every record unchanged.
--- A record that does not shrink is changed in place. A record that shrinks is replaced; its entry in starts is false.
+-- A record that becomes shorter is stored as a whole, and its element in the table starts is false.
+-- Any other record is changed in place.
 local ids, starts, replacements, done_count, shrunk, events = {}, {}, {}, 0, false, {}
 local results
 for i = 1, #records do
   local json, key, verb_and_guard = records[i], KEYS[i + 3], ARGV[write_at]
   local result, start, replacement, stop, event
-  -- Most writes are heartbeats of canonical records.
+  -- Heartbeats of canonical records are handled first, because most writes are of this kind.
   if json and (not verb_and_guard or #verb_and_guard > 2) then
     start, stop = find_canonical_heartbeat(json, verb_and_guard)
   end
@@ -122,7 +131,7 @@ for i = 1, #records do
     done_count = done_count + 1
     ids[done_count] = sub(key, id_start)
     if event then
-      -- The event holds the previous record, because building the new one would dominate the cost of this script.
+      -- The event contains the previous record. Building the new record would take most of the time of this script.
       events[#events + 1] = { 'w', 'status', 'i', ids[done_count], 'r', json, 's', ARGV[values_at], 'n', now }
     end
     local growth = #replacement - stop + start
@@ -158,7 +167,7 @@ local offsets = {}
 for i = 1, #records do
   local key, start, replacement = KEYS[i + 3], starts[i], replacements[i]
   if start then
-    -- The offset is passed as a string. Redis would format a number with 17 digits, which takes longer than the change.
+    -- The offset is passed as a string. Redis would format a number with 17 digits, and this is slower than the change.
     local offset = offsets[start]
     if not offset then
       offset = format('%d', start - 1)
@@ -169,7 +178,7 @@ for i = 1, #records do
     call('SET', key, replacement, 'KEEPTTL')
   end
   if replacement then
-    -- With GT, a longer remaining time and a key without expiry stay unchanged.
+    -- With the option GT, Redis never shortens the remaining time, and a key without a time to live gets none.
     if never_shorten then call('PEXPIRE', key, ttl, 'GT') else call('PEXPIRE', key, ttl) end
   end
 end

@@ -18,13 +18,13 @@ use crate::registry::{Change, Guard, Write, rules};
 use crate::stream::encode::push_json_string;
 use crate::stream::{StreamId, StreamStats};
 
-/// Maximum number of writes in one script call. With this many, the cost of the call itself is small, and the server
-/// is blocked for at most two or three milliseconds.
+/// Maximum number of writes in one script call. Larger calls would cost little less per write. This many writes block
+/// the server for at most two or three milliseconds.
 const CHUNK: usize = 125;
 
 static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new("write", include_str!("write.lua")));
 
-/// Coalesces the single writes of this process.
+/// Coalesces this process's single writes into batches.
 pub(in crate::redis) struct WriteJob(pub(in crate::redis) Arc<Store>);
 
 #[async_trait]
@@ -61,8 +61,8 @@ pub(in crate::redis) async fn write(store: &Arc<Store>, writes: &[Write]) -> Res
         .collect())
 }
 
-/// Applies checked writes in order, in as many script calls as necessary. Also returns the error of the first call that
-/// failed as a whole.
+/// Applies validated writes in order, with as many script calls as necessary. Returns the error of the first script
+/// call that failed as a whole, and one result per write.
 async fn run(store: &Arc<Store>, writes: &[&Write]) -> (Option<Error>, Vec<Result<()>>) {
     let mut answers = Vec::with_capacity(writes.len());
     let mut failed: Option<Error> = None;
@@ -70,7 +70,7 @@ async fn run(store: &Arc<Store>, writes: &[&Write]) -> (Option<Error>, Vec<Resul
     while !rest.is_empty() {
         let (chunk, later) = rest.split_at(chunk_len(rest));
         let done = match &failed {
-            // These writes were not sent, so they were not applied.
+            // An earlier script call failed, so these writes are not sent.
             Some(error) => Err(error.clone().with_may_have_applied(false)),
             None => run_chunk(store, chunk).await,
         };
@@ -86,14 +86,14 @@ async fn run(store: &Arc<Store>, writes: &[&Write]) -> (Option<Error>, Vec<Resul
     (failed, answers)
 }
 
-/// Returns how many writes, from the first one on, fit in one script call: at most `CHUNK`, each to a different
-/// stream.
+/// Returns how many of the first writes fit in one script call. A call holds at most `CHUNK` writes, each to a
+/// different stream.
 fn chunk_len(writes: &[&Write]) -> usize {
     let mut seen = HashSet::with_capacity(writes.len().min(CHUNK));
     writes.iter().take(CHUNK).take_while(|write| seen.insert(&write.id)).count()
 }
 
-/// Runs one script call, then the changes that the script leaves to the client.
+/// Runs one script call. Then makes the changes that the script leaves to the client.
 async fn run_chunk(store: &Arc<Store>, writes: &[&Write]) -> Result<Vec<Result<()>>> {
     let now = store.link.now().await?.to_string();
     let mut keys = Vec::with_capacity(writes.len() + 3);
@@ -122,7 +122,7 @@ async fn run_chunk(store: &Arc<Store>, writes: &[&Write]) -> Result<Vec<Result<(
             json => replace::change(store, write, reply::bytes(json)?).await,
         }
     });
-    // The writes are to different streams, so they may run concurrently.
+    // The writes concern different streams, so they may run concurrently.
     Ok(futures_util::future::join_all(changes).await)
 }
 
@@ -143,7 +143,7 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
         Guard::Force => call.arg(format!("{verb}*")),
         Guard::Holder(epoch) => {
             let field = format!(",{}", epoch_field(epoch));
-            // In `write.lua`, an epoch field without a verb stands for a heartbeat.
+            // In `write.lua`, an epoch field without a verb means a heartbeat.
             if !matches!(write.change, Change::Heartbeat) {
                 call.arg(format!("{verb}="));
             }
@@ -154,7 +154,7 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
         Change::Status(status) => {
             let mut json = String::new();
             push_json_string(&mut json, status.as_str());
-            // The status is sent without its quotes, which are already in the record.
+            // The status is sent without its quotes, because the record already has the quotes.
             call.arg(&json[1..json.len() - 1]);
         }
         Change::Stats(stats) if !has_optional(stats) => push_stats(call, stats),
@@ -162,8 +162,8 @@ fn push_write(call: &mut ScriptCall<'_>, write: &Write) {
     }
 }
 
-/// Returns whether statistics have optional values. The client makes these changes. A script for them took 55 lines
-/// and was only 1.3 times as fast.
+/// Returns whether statistics have optional values. If so, the client makes the change, not the script. A script for
+/// optional values took 55 lines and was only 1.3 times as fast.
 fn has_optional(stats: &StreamStats) -> bool {
     let StreamStats {
         bytes_received: _,

@@ -1,4 +1,4 @@
-//! The change feed: the time from the start of a write call until a watcher receives its event.
+//! Measures the change feed: the time from the start of a write call until a watcher receives the event.
 //!
 //! The change is committed after the call starts, so the result is an upper bound for the time from commit to watcher.
 
@@ -20,7 +20,7 @@ pub(super) const RATE: u64 = 2_000;
 /// Target: 99 % of the events arrive within this time.
 const LIMIT: Duration = Duration::from_millis(5);
 
-/// Makes `count` changes at `RATE`, each with a unique status. Returns when each call started.
+/// Makes `count` changes at `RATE`, each with a unique status. Returns the start time of each call.
 pub(super) async fn change(registry: &Shared, ids: &[StreamId], count: u64) -> Result<HashMap<u64, Instant>> {
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
     let mut number = 0;

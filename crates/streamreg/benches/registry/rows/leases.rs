@@ -1,4 +1,4 @@
-//! Leases: the speed of their batched heartbeats, and the cost of 100 000 leases that report nothing.
+//! Measures leases: the speed of batched heartbeats, and the cost of 100 000 leases that report no statistics.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -29,9 +29,9 @@ const SCRIPTS: &[&str] = &["evalsha", "eval", "time"];
 const HELD: usize = 100_000;
 /// Time between two heartbeats of a lease.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Maximum processor time that Redis uses, as a share of one core.
+/// Maximum processor time that Redis may use, as a share of one core.
 const REDIS_SHARE: f64 = 0.12;
-/// Maximum processor time that the process with the leases uses, as a share of one core.
+/// Maximum processor time that the process with the leases may use, as a share of one core.
 const PROCESS_SHARE: f64 = 0.10;
 /// Maximum memory per lease, without the record, in bytes.
 const BYTES: f64 = 300.0;
@@ -135,7 +135,7 @@ async fn write(registry: &Shared, leased: &Arc<Vec<(StreamId, Epoch)>>, time: Du
     Ok(done)
 }
 
-/// Measures the processor time that Redis uses, and that a separate process uses to hold 100 000 leases.
+/// Measures the processor time of Redis and of a separate process that holds 100 000 leases.
 pub(super) async fn held(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     note("100 000 leases");
     let url = setup.server.url();
@@ -174,16 +174,17 @@ pub(super) async fn held(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     ])
 }
 
-/// Holds the leases, in a separate process.
+/// Holds the leases. Runs in a separate process.
 ///
-/// Prints the bytes per lease. Two intervals later, it prints the share of a core that the process used in that time.
+/// First prints the bytes per lease. Two intervals later, prints the share of a core that the process used in these
+/// intervals.
 pub(crate) fn hold(url: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let registry = ours::connect(url, "held:streams:").await?;
         let leases = Leases::new(registry, LeaseOptions::default().heartbeat(INTERVAL));
         let before = resident()?;
-        // The records already exist, so the memory growth is the cost of the leases alone.
+        // Measure the records first, so that their size can be subtracted from the size of the leases.
         let records: Vec<Stream> = (0..HELD).map(streams::stream).collect::<Result<_>>()?;
         let record_bytes = resident()? - before;
         let mut held = Vec::with_capacity(HELD);
@@ -195,20 +196,21 @@ pub(crate) fn hold(url: &str) -> Result<()> {
         }
         let lease_bytes = resident()? - before - record_bytes;
         let added = lease_bytes.saturating_sub(record_bytes) / u64::try_from(HELD)?;
-        // Skips the first interval, because all leases are due at the same time then.
+        // Skip the first interval, in which all leases are due at the same time.
         tokio::time::sleep(INTERVAL).await;
         report::print(&added.to_string())?;
         let (spent, start) = (cpu("self")?, Instant::now());
         tokio::time::sleep(INTERVAL * 2).await;
         report::print(&format!("{:.5}", (cpu("self")? - spent) / start.elapsed().as_secs_f64()))?;
-        // Exits without releasing the leases, so they expire. Dropping them would log 100 000 warnings.
+        // Exit without dropping the leases, because dropping them would log 100 000 warnings. The leases expire.
         std::process::exit(0);
     })
 }
 
 /// Returns the processor time that a process has used, in seconds. The id `self` means this process.
 pub(super) fn cpu(process: &str) -> Result<f64> {
-    // utime and stime, in hundredths of a second (proc_pid_stat(5)). The process name in field 2 may contain spaces.
+    // The fields utime and stime are in hundredths of a second (proc_pid_stat(5)). The process name in field 2 may
+    // contain spaces.
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let rest = stat.rsplit_once(") ").ok_or("unexpected format of /proc/PID/stat")?.1;
     let ticks: Vec<f64> = rest.split(' ').skip(11).take(2).map(str::parse).collect::<std::result::Result<_, _>>()?;

@@ -1,7 +1,7 @@
-//! Lists, searches and summaries from a server: the cost of a page should not grow with the number of streams.
+//! Measures lists, searches and summaries from a server. The cost of a page should not grow with the number of streams.
 //!
 //! Each server runs in a separate process with a memory store, so that its processor time can be measured. The rows
-//! compare lists with a bare handler in the same process, which always returns the same page.
+//! compare the server with a bare handler in the same process. The bare handler always returns the same page.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -44,7 +44,7 @@ const ALL_PAGES: f64 = 2.0;
 /// Target: maximum number of bytes that a command receives over HTTP.
 const BYTES: u64 = 10_000;
 
-/// Serves lists of `count` streams, in a separate process.
+/// Serves lists of `count` streams. Runs in a separate process.
 ///
 /// Prints the ports of the server and of the bare handler. Exits when its stdin is closed.
 pub(crate) fn serve_lists(count: usize) -> Result<()> {
@@ -99,7 +99,7 @@ impl ListServer {
         let line = line.ok_or("the list server exited early")??;
         let (port, bare) = line.split_once(' ').ok_or("expected two ports from the list server")?;
         let lists = Self { port: port.parse()?, bare: bare.parse()?, process, _stdin: stdin };
-        // Cursors from the view start with `v.`, and only a complete view serves lists.
+        // Wait until the view is complete and serves the lists. Cursors from the view start with `v.`.
         let until = Instant::now() + Duration::from_secs(60);
         while !body(&fetch(lists.port, "/api/v1/streams?limit=1").await?).contains("\"v.id.") {
             if Instant::now() > until {
@@ -175,7 +175,7 @@ impl Connection {
     }
 }
 
-/// Sends requests over several connections for `time`; returns the number of responses.
+/// Sends requests over several connections for `time`, and returns the number of responses.
 async fn load(port: u16, path: &str, connections: usize, time: Duration) -> Result<u64> {
     let stop = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(AtomicU64::new(0));
@@ -292,7 +292,7 @@ async fn rate(args: &Args) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// Runs `streamreg` with the server as its store and returns the number of bytes that it receives.
+/// Runs `streamreg` with the server as its store. Returns the number of bytes that `streamreg` receives.
 async fn bytes_received(port: u16, arguments: &[&str]) -> Result<u64> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
@@ -318,7 +318,7 @@ async fn bytes_received(port: u16, arguments: &[&str]) -> Result<u64> {
         std::io::stderr().write_all(&output.stderr)?;
         return Err(format!("streamreg {arguments:?} failed").into());
     }
-    // The byte count is complete only when the connections have closed, slightly after the program exits.
+    // Wait until the connections have closed, shortly after the program exits. The byte count is complete then.
     let until = Instant::now() + Duration::from_secs(5);
     while count.load(Ordering::Relaxed) == 0 && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -327,7 +327,7 @@ async fn bytes_received(port: u16, arguments: &[&str]) -> Result<u64> {
     Ok(count.load(Ordering::Relaxed))
 }
 
-/// Reads all pages of the large registry, which is in Redis, through a server.
+/// Reads all pages of the large registry in Redis through a server.
 pub(super) async fn all_pages_redis(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     let store = setup.large().await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;

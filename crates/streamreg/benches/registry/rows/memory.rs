@@ -1,4 +1,4 @@
-//! The memory store with two threads.
+//! Measures the memory store with two threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -70,7 +70,8 @@ impl<'a> Setup<'a> {
             return Ok(Arc::clone(large));
         }
         let (size, registry) = (self.args.large(), ours::connect(&self.server.url(), ours::LARGE).await?);
-        // Filled in parts. Otherwise this program and the server would both hold all streams in memory at once.
+        // Fill the registry in parts. Otherwise, this program and the server would both hold all streams in memory at
+        // once.
         for first in (0..size).step_by(10_000) {
             let part = (first..(first + 10_000).min(size)).map(streams::stream).collect::<Result<Vec<_>>>()?;
             ours::fill(&registry, &Arc::new(part)).await?;
@@ -95,7 +96,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     print(args, &lines, &version, &before)
 }
 
-/// Measures the rows that need Redis; returns the version of the server.
+/// Measures the rows that need Redis, and returns the version of Redis.
 async fn redis(args: &Args, lines: &mut Vec<Line>) -> Result<String> {
     let mut setup = Setup::new(args).await?;
     let version = setup.server.version().await?;

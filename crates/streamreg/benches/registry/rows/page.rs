@@ -1,4 +1,4 @@
-//! Pages of a large registry: how long each command blocks the server.
+//! Measures pages of a large registry: how long each command blocks Redis.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     let (size, registry) = (setup.args.large(), setup.large().await?);
     let repeats = if setup.args.quick { 1 } else { 5 };
     let mut pages = Vec::new();
-    // Connects before the log starts.
+    // Make one call before logging starts, so that the log does not contain the commands of connecting.
     registry.list_page(None, COUNT).await?;
     setup.server.log_all().await?;
     for _ in 0..repeats {

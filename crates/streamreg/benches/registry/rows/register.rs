@@ -1,4 +1,4 @@
-//! Registration and unregistration.
+//! Measures registrations and unregistrations.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,8 +21,8 @@ enum Step {
     Unregister,
 }
 
-/// Measures callers that each register streams and then unregister them, with a shared registry and with one per
-/// caller.
+/// Measures callers that register streams and then unregister these streams. The callers use one shared registry, or
+/// one registry each.
 pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     let each_caller = if setup.args.quick { 20 } else { 150 };
     let sides = [("ours", setup.ours.clone()), ("ours, a connection each", setup.each.clone())];

@@ -33,7 +33,7 @@ impl Side {
         Self { name, callers: callers.to_vec(), call, target }
     }
 
-    /// Returns the number of units in one call: a batch counts as one unit per stream, any other call as one unit.
+    /// Returns the weight of one call: the number of streams for a batch, and 1 for any other call.
     fn weight(&self) -> f64 {
         if self.call == Call::Batch { BATCH as f64 } else { 1.0 }
     }

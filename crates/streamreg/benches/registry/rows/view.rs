@@ -1,4 +1,4 @@
-//! The local view: the time for a look-up while changes are applied.
+//! Measures the local view: the time for a look-up while changes are applied.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +18,13 @@ const TARGET: f64 = 300.0;
 /// Number of look-ups between two clock readings.
 const BLOCK: usize = 1_000;
 
-/// One thread looks up streams in random order while changes arrive from the store.
+/// Measures look-ups by one thread in random order while changes arrive from the store.
 pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Line> {
     note("view get");
     let registry = setup.large().await?;
     let view = View::new(Arc::clone(&registry), ViewOptions::default());
     view.ready().await?;
-    // Each id has its own allocation, as in a router. The ids are in the order of the look-ups.
+    // Give each id its own allocation, as in a router. Shuffle the ids, because the look-ups follow their order.
     let mut ids: Vec<StreamId> = view.all().iter().map(|stream| stream.id.clone()).collect();
     fastrand::Rng::with_seed(7).shuffle(&mut ids);
     let ids = ids.iter().map(StreamId::new).collect::<std::result::Result<Vec<_>, _>>()?;

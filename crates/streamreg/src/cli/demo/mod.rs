@@ -29,9 +29,9 @@ Examples:
   streamreg demo
   streamreg demo --for 2m --seed 7
 
-The ids begin with demo-, and the streams have the label demo=true. They change once a second: bit rates vary, packets are \
-lost in bursts, and streams pause, end, reconnect and move to another node. Ctrl-C stops the demo and unregisters its \
-streams.")]
+The ids begin with demo-, and the streams have the label demo=true. The streams change once a second: bit rates vary, \
+packets are lost in bursts, and streams pause, end, reconnect and move to another node. Ctrl-C stops the demo and \
+unregisters its streams.")]
 pub struct DemoArgs {
     /// Stop after this time, e.g. 30s or 5m [default: at Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse_positive)]
@@ -46,8 +46,8 @@ pub struct DemoArgs {
 ///
 /// # Errors
 ///
-/// Fails if the first step fails, if the store rejects writes, or if another publisher uses one of the ids. An
-/// unreachable store is reported, and the demo retries once a second.
+/// Fails if the first step fails, if the store rejects writes, or if another publisher uses one of the ids. If the
+/// store becomes unreachable later, the demo reports the outage and retries once a second.
 pub async fn run(registry: &dyn Registry, args: &DemoArgs, stop: impl Future, out: &mut Output<'_>) -> Result {
     run_with_tick(registry, args, TICK, stop, out).await
 }
@@ -104,16 +104,16 @@ async fn run_with_tick(
     done
 }
 
-/// Writes the simulation to a registry.
+/// A running demo, which writes a simulation to a registry.
 struct Demo<'a> {
     registry: &'a dyn Registry,
     simulation: Simulation,
-    /// Whether the current outage of the store has been reported. It is reported once, not every second.
+    /// Whether the current outage of the store has been reported. An outage is reported once, not every second.
     outage_reported: bool,
 }
 
 impl Demo<'_> {
-    /// Simulates one second. In the first step, any failure stops the demo; `started` is set when that step succeeds.
+    /// Simulates one second. `started` is false in the first step, in which any failure stops the demo.
     async fn step(&mut self, started: bool, out: &mut Output<'_>) -> Result {
         match self.try_step().await {
             Ok(()) => {
@@ -125,7 +125,7 @@ impl Demo<'_> {
             }
             Err(error) => {
                 let failure = failure(&error, out);
-                // At any time, a failure that a retry cannot fix stops the demo.
+                // In the first step, any failure stops the demo. Later, the demo continues if the store is unreachable.
                 if !started || !matches!(failure.status, Status::Unreachable) {
                     return Err(failure);
                 }
@@ -149,7 +149,7 @@ impl Demo<'_> {
         for (stream, policy) in step.registrations {
             if let Err(error) = self.register(&stream, policy).await {
                 self.simulation.lost(&stream.id);
-                // During an outage, each remaining registration would fail after its own timeout.
+                // During an outage, every remaining registration would also time out, so skip them.
                 let outage = error.is_retryable();
                 keep_first(&mut first_error, error);
                 if outage {
@@ -162,7 +162,8 @@ impl Demo<'_> {
         if !writes.is_empty() && first_error.is_none() {
             for (write, result) in writes.iter().zip(self.registry.write(&writes).await?) {
                 match result {
-                    // Another client unregistered the stream, or the store lost it. The publisher connects again.
+                    // Another client unregistered the stream, or the store lost the stream. The simulated publisher
+                    // reconnects.
                     Err(error) if error.kind() == ErrorKind::NotFound => self.simulation.lost(&write.id),
                     Err(error) => keep_first(&mut first_error, error),
                     Ok(()) => {}
@@ -183,13 +184,13 @@ impl Demo<'_> {
         }
     }
 
-    /// Unregisters all simulated streams and returns how many there were.
+    /// Unregisters all simulated streams and returns their number.
     async fn unregister_all(&self) -> usize {
         let options = UnregisterOptions::default().reason("end of the demo".parse().unwrap_or_default());
         let mut count = 0;
         // Try all ids: a cancelled step may have registered a stream that the simulation does not count as live.
         for id in self.simulation.ids() {
-            // If the first step failed, a real stream may have one of the ids.
+            // If the first step failed, a real stream may have one of the ids. Do not unregister a real stream.
             match self.registry.get(id).await {
                 Ok(stream) if is_made_up(&stream) => {}
                 Ok(_) => continue,
@@ -252,7 +253,7 @@ mod tests {
         (done, String::from_utf8(stderr).unwrap())
     }
 
-    /// Waits up to half a minute until the streams in the registry meet a condition.
+    /// Waits until the streams in the registry meet a condition, for at most 30 seconds.
     async fn until(registry: &MemoryRegistry, met: impl Fn(&[Stream]) -> bool) {
         let deadline = std::time::Instant::now() + Duration::from_secs(30);
         while !met(&registry.list().await.unwrap()) {
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn demo_replaces_streams_of_an_earlier_demo_but_not_real_ones() {
+    async fn demo_replaces_only_streams_of_an_earlier_demo() {
         let registry = MemoryRegistry::new();
         let step = Simulation::new(1).unwrap().step();
         for (stream, _) in &step.registrations {

@@ -6,7 +6,7 @@ use stream_registry::{Change, OnConflict, Stream, StreamId, StreamStats, StreamS
 
 use super::streams::{MadeUpStream, NODES, STREAMS};
 
-/// The operations in one second, in the order in which they run.
+/// The operations of one simulated second, in the order in which they run.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Step {
     pub(super) removals: Vec<(StreamId, EndReason)>,
@@ -14,14 +14,14 @@ pub(super) struct Step {
     pub(super) changes: Vec<(StreamId, Change)>,
 }
 
-/// All publishers.
+/// All simulated publishers.
 #[derive(Debug)]
 pub(super) struct Simulation {
     rng: Rng,
     publishers: Vec<Publisher>,
 }
 
-/// The state of a publisher, and the number of seconds until it changes.
+/// The state of a publisher. `left` is the number of seconds until the state changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Disconnected { left: u32 },
@@ -39,31 +39,31 @@ struct Publisher {
     node: &'static str,
     port: u16,
     phase: Phase,
-    /// Remaining seconds of heavy packet loss, and the share of packets lost.
+    /// Remaining seconds of a burst of packet loss, and the share of packets lost during the burst.
     burst: (u32, f64),
     /// Current bit rate in bits per second.
     rate: f64,
     stats: StreamStats,
 }
 
-/// Average number of seconds between two such events in one stream.
+/// Average number of seconds between two events of the same kind in one stream.
 const END_EVERY: u32 = 400;
 const PAUSE_EVERY: u32 = 700;
 const FAULT_EVERY: u32 = 600;
 const TAKE_OVER_EVERY: u32 = 500;
 const BURST_EVERY: u32 = 60;
-/// Minimum number of live streams when the simulation has started up.
+/// A stream ends only while more than this number of streams are live.
 const MIN_LIVE: usize = 14;
 /// Payload size of a packet in bytes: seven MPEG transport stream packets.
 const PACKET_BYTES: f64 = 1_316.0;
 const REASONS: [&str; 4] = ["publisher disconnected", "end of event", "socket time-out", "operator stopped it"];
 
 impl Simulation {
-    /// Creates the publishers, all of them disconnected.
+    /// Creates a simulation in which all publishers are disconnected.
     ///
     /// # Errors
     ///
-    /// Fails if the table contains an invalid id or type. A test ensures that it does not.
+    /// Fails if the table of streams contains an invalid id or type. A test checks the table.
     pub(super) fn new(seed: u64) -> stream_registry::Result<Self> {
         let mut rng = Rng::with_seed(seed);
         let publishers = STREAMS
@@ -106,7 +106,7 @@ impl Simulation {
         self.publishers.iter().filter(|publisher| publisher.is_live()).map(|publisher| &publisher.id)
     }
 
-    /// Returns the ids of all streams, both registered and not.
+    /// Returns the ids of all simulated streams, whether they are registered or not.
     pub(super) fn ids(&self) -> impl Iterator<Item = &StreamId> {
         self.publishers.iter().map(|publisher| &publisher.id)
     }
@@ -187,7 +187,7 @@ impl Publisher {
     /// Simulates one second of media.
     fn stream(&mut self, rng: &mut Rng, step: &mut Step) {
         let nominal = f64::from(self.profile.bitrate);
-        // A random walk that is pulled towards the nominal rate.
+        // The bit rate is a random walk that is pulled towards the nominal rate.
         self.rate += (nominal - self.rate) * 0.1 + nominal * 0.05 * (rng.f64() - 0.5);
         self.rate = self.rate.clamp(nominal * 0.5, nominal * 1.4);
         if self.burst.0 > 0 {
@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// Formats the steps without their timestamps, because those come from the local clock.
+    /// Formats the steps without timestamps, because timestamps come from the local clock.
     fn sequence(seed: u64, seconds: usize) -> Vec<String> {
         let mut simulation = Simulation::new(seed).unwrap();
         let format_step = |_| {
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_happens_in_ten_minutes_and_counters_only_grow() {
+    fn simulation_shows_every_event_and_counters_only_grow() {
         let mut simulation = Simulation::new(3).unwrap();
         let mut live: BTreeMap<StreamId, StreamStats> = BTreeMap::new();
         let (mut ended, mut back, mut taken_over, mut lossy) = (BTreeSet::new(), 0, 0, 0);

@@ -29,7 +29,8 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]], aligns: [Align; N], sh
     table
 }
 
-/// Formats one line of cells with the given widths. A cell that is wider moves the rest of the line to the right.
+/// Formats one line of cells with the given widths. A cell that is wider than its column moves the rest of the line to
+/// the right.
 pub(super) fn line<'a>(cells: impl IntoIterator<Item = (&'a str, usize, Align)>) -> String {
     let mut line = String::new();
     for (at, (cell, width, align)) in cells.into_iter().enumerate() {
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table_aligns_columns_and_omits_hidden_ones() {
+    fn table_aligns_columns_and_omits_hidden_columns() {
         let rows = [["a", "b", "1"], ["東京", "x", "10"]].map(|row| row.map(str::to_owned));
         let aligns = [Align::Left, Align::Left, Align::Right];
         assert_eq!(table(&rows, aligns, [true; 3]), "a     b   1\n東京  x  10\n");

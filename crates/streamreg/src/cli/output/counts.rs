@@ -6,7 +6,7 @@ use super::columns::{self, Align};
 use super::units;
 use crate::cli::terminal;
 
-/// Formats the groups. The last line contains their sum.
+/// Formats the groups of a summary as a table. The last line contains the sum of all groups.
 pub(super) fn table(summary: &Summary) -> String {
     let row = |name: String, streams: u64, bitrate: u64| [name, streams.to_string(), units::bitrate(bitrate)];
     let mut rows = vec![[summary.by.to_uppercase(), "STREAMS".into(), "BITRATE".into()]];

@@ -1,4 +1,4 @@
-//! Formats events, one line each, and the table of ended streams.
+//! Formats each event as one line, and ended streams as a table.
 
 use stream_registry::Timestamp;
 use stream_registry::watch::{Ending, Event};

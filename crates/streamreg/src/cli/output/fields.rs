@@ -11,10 +11,10 @@ use super::columns::{self, Align};
 use super::units;
 use crate::cli::terminal;
 
-/// Formats every field of the record, including unknown fields, in the order that the record has.
+/// Formats every field of the record, including unknown fields, in the order of the record.
 pub(super) fn fields(stream: &Stream, now: Timestamp) -> String {
     let json = stream.to_json();
-    // The JSON in a record should always parse. If it does not, show the whole record.
+    // A record's JSON should always parse. If parsing fails, show the whole record as one field.
     let fields = in_order(&json).unwrap_or_else(|_| vec![("record".into(), json.as_str().into())]);
     let rows: Vec<_> = fields
         .iter()
@@ -37,7 +37,7 @@ pub(super) fn fields(stream: &Stream, now: Timestamp) -> String {
     out
 }
 
-/// Returns a number or a time in a readable form.
+/// Returns a field's number or time in readable units, or `None` for any other field.
 fn explain(name: &str, stream: &Stream, now: Timestamp) -> Option<String> {
     match name {
         "bitrate" => Some(units::bitrate(stream.bitrate)),
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn record_shows_a_line_for_every_field_including_unknown_ones() {
+    fn record_shows_every_field_including_unknown_fields() {
         let now: Timestamp = "2026-01-01T00:00:05Z".parse().unwrap();
         let stream = Stream::from_stored(
             &"cam1".parse().unwrap(),

@@ -28,7 +28,7 @@ pub enum Format {
     Jsonl,
 }
 
-/// The output streams of a command, and the settings for formatting.
+/// Standard output and standard error of a command, and the formatting settings.
 pub struct Output<'a> {
     /// Standard output.
     pub stdout: &'a mut dyn Write,
@@ -65,7 +65,7 @@ impl Output<'_> {
         let _ = writeln!(self.stderr, "{}", terminal::escape(&note.to_string()));
     }
 
-    /// Writes a failure's message to standard error and returns its status.
+    /// Writes a failure's message to standard error. Returns the failure's status.
     pub fn report(&mut self, failure: &Failure) -> Status {
         if let Some(message) = &failure.message {
             let _ = writeln!(self.stderr, "streamreg: {message}");
@@ -145,8 +145,8 @@ impl Output<'_> {
         }
     }
 
-    /// Writes an event as one line, either of a table or of JSON. `Json` is the same as `Jsonl` here, because the
-    /// events have no end.
+    /// Writes an event as one line, either of a table or of JSON. `Json` has the same effect as `Jsonl`, because the
+    /// sequence of events has no end.
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl Output<'_> {
         self.flush()
     }
 
-    /// Writes counts as a table with their sum, as one JSON document, or as JSON lines with one group each.
+    /// Writes a summary as a table, as one JSON document, or as JSON lines with one group per line.
     ///
     /// # Errors
     ///
@@ -214,7 +214,7 @@ impl Output<'_> {
         self.stdout.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))
     }
 
-    /// Returns the record exactly as stored if the output is not a terminal. On a terminal, it is escaped.
+    /// Returns the record's JSON: escaped for a terminal, or exactly as stored for any other output.
     fn record(&self, stream: &Stream) -> String {
         self.for_terminal(stream.to_json())
     }

@@ -109,7 +109,7 @@ cam1  srt   active      203.0.113.7:40112   ingest-1         HEVC   1920x1080   
     }
 
     #[test]
-    fn table_drops_columns_and_names_them_when_the_terminal_is_narrow() {
+    fn table_reports_dropped_columns_when_terminal_is_narrow() {
         let now: Timestamp = "2026-01-01T00:00:05Z".parse().unwrap();
         let mut one = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
         (one.last_heartbeat, one.resolution, one.node) = (now, "1920x1080".into(), Some("ingest-1".into()));
@@ -121,7 +121,7 @@ cam1  srt   active      203.0.113.7:40112   ingest-1         HEVC   1920x1080   
         };
         let (whole, _) = layout(None);
         assert_eq!(layout(Some(whole)), (whole, vec![]));
-        // The note does not name the codec column, because it was empty.
+        // The codec column is dropped but not reported, because the column is empty.
         assert_eq!(layout(Some(whole - 1)), (whole - 7, vec![]));
         assert_eq!(layout(Some(whole - 8)).1, ["RESOLUTION"]);
         assert_eq!(layout(Some(60)).1, ["SOURCE", "RESOLUTION"]);

@@ -34,7 +34,7 @@ pub(super) fn loss(stream: &Stream) -> String {
     if sent == 0 {
         return "-".into();
     }
-    // The unit is a hundredth of a percent, rounded. If a loss rounds to zero, `<0.01 %` is shown instead.
+    // The loss in hundredths of a percent, rounded. A loss that rounds to zero is shown as `<0.01 %`.
     let hundredths = (u128::from(stream.packets_lost) * 10_000 + sent / 2) / sent;
     if hundredths == 0 && stream.packets_lost > 0 {
         return "<0.01 %".into();
@@ -42,12 +42,12 @@ pub(super) fn loss(stream: &Stream) -> String {
     format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }
 
-/// Formats the time elapsed since `time`, by the local clock: `3s`, `now`, or `never` for the year 1.
+/// Formats the time from `time` to `now`, such as `3s`. Less than a second is `now`, and the year 1 is `never`.
 pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
     relative(time, now, "")
 }
 
-/// Formats the time elapsed since `time` as a phrase: `3s ago`, `now`, or `never` for the year 1.
+/// Formats the time from `time` to `now`, such as `3s ago`. Less than a second is `now`, and the year 1 is `never`.
 pub(super) fn ago(time: Timestamp, now: Timestamp) -> String {
     relative(time, now, " ago")
 }

@@ -20,10 +20,11 @@ const KILL: i32 = 9;
 pub(super) struct Child(tokio::process::Child);
 
 impl Child {
-    /// Starts a command. The command is killed if this process fails.
+    /// Starts a command. Dropping the returned `Child` kills the command.
     ///
-    /// The command inherits this process's standard streams. If standard input is a terminal, it reads `/dev/null`
-    /// instead, because a process outside the foreground process group is stopped as soon as it reads the terminal.
+    /// The command inherits this process's standard streams. If standard input is a terminal, the command reads
+    /// `/dev/null` instead. The system would stop the command at its first read from the terminal, because the command
+    /// runs outside the foreground process group.
     pub(super) fn start(command: &[OsString], variables: &[(&str, &str)]) -> io::Result<Self> {
         let [program, args @ ..] = command else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command given"));
@@ -43,8 +44,8 @@ impl Child {
         self.0.wait().await
     }
 
-    /// Sends SIGTERM and forwards signals until the command exits. Kills the command if it exceeds this time, or at the
-    /// second SIGINT or SIGTERM.
+    /// Sends SIGTERM to the command, and forwards signals until the command exits. Kills the command after `grace`, or
+    /// at the second SIGINT or SIGTERM.
     pub(super) async fn stop(&mut self, signals: &mut Forwarded, grace: Duration) {
         self.signal(TERMINATE);
         if !cfg!(unix) {
@@ -66,22 +67,22 @@ impl Child {
             self.forward(signal);
         }
         self.signal(KILL);
-        // This fails only if the command has just exited.
+        // Ignore the error: killing fails if the command has just exited.
         let _ = self.0.kill().await;
     }
 
-    /// Forwards a signal that this process received.
+    /// Forwards to the command a signal that this process received.
     #[cfg(unix)]
     pub(super) fn forward(&self, signal: i32) {
         self.signal(signal);
         if signal == Signal::TSTP.as_raw() {
-            // Ctrl-Z suspends this process as well. The SIGCONT that resumes it is forwarded to the command like any
-            // other signal.
+            // Ctrl-Z suspends this process as well. When SIGCONT resumes this process, that signal is forwarded to the
+            // command like any other.
             let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
         }
     }
 
-    /// Sends a signal to the command's process group, unless the command has exited.
+    /// Sends a signal to the command's process group if the command is still running.
     #[cfg(unix)]
     fn signal(&self, signal: i32) {
         // The process id stays reserved until the exit status is read. From then on, `id` returns `None`.
@@ -101,15 +102,16 @@ impl Child {
     fn signal(&self, _: i32) {}
 }
 
-/// The signals that `run` forwards, in two groups: waiting for one group loses no signal in the other.
+/// The signals that `run` forwards, in two groups. While only one group is awaited, the signals of the other group stay
+/// queued.
 pub(super) struct Forwarded {
     stop_requests: Signals,
     others: Signals,
 }
 
 impl Forwarded {
-    /// Handles the signals from now on, except those that were ignored when the process started. The command inherits
-    /// the ignored signals.
+    /// Starts to handle the signals, except those that were ignored when this process started. The command inherits the
+    /// ignored signals.
     pub(super) fn new() -> Self {
         #[cfg(unix)]
         let others = [Signal::USR1, Signal::USR2, Signal::WINCH, Signal::TSTP, Signal::CONT].map(Signal::as_raw);
@@ -136,8 +138,8 @@ impl Forwarded {
     }
 }
 
-/// Returns the exit status that a shell would report: the command's own, or 128 plus the number of the signal that
-/// killed it.
+/// Returns the exit status that a shell would report: the command's exit status, or 128 plus the number of the signal
+/// that killed the command.
 pub(super) fn code(status: ExitStatus) -> u8 {
     u8::try_from(status.code().unwrap_or_else(|| 128 + signal_of(status).unwrap_or(0))).unwrap_or(u8::MAX)
 }

@@ -31,22 +31,23 @@ Examples:
   streamreg run --type srt --source 192.0.2.7:9000 -- ffmpeg -i srt://:9000?mode=listener -f null -
   streamreg run --type rtp --source '[2001:db8::1]:5004' --node ingest-1 -- ./ingest.sh
 
-The stream is registered before the command starts and unregistered when the command exits. The reason is `exit status 3` \
-or `killed by signal 9`, and `run` exits with the status of the command. If another client takes over or unregisters the \
-stream, the command is stopped and the exit status is 4. While the command is being stopped, a second SIGINT or SIGTERM \
-kills it. The command finds the stream's id in the environment variable STREAMREG_ID.
+The stream is registered before the command starts and unregistered when the command exits. The end reason is e.g. \
+`exit status 3` or `killed by signal 9`. `run` exits with the status of the command. If another client takes over or \
+unregisters the stream, the command is stopped and the exit status is 4. While the command is being stopped, a second \
+SIGINT or SIGTERM kills it. The command finds the stream's id in the environment variable STREAMREG_ID.
 
-The command runs in a process group of its own, and every signal is forwarded to that group. It cannot read the terminal: \
-if standard input is a terminal, the command reads /dev/null instead.
+The command runs in its own process group, and every signal is forwarded to that group. The command cannot read the \
+terminal: if standard input is a terminal, the command reads /dev/null instead.
 
 A signal that arrives before the command starts unregisters the stream and exits with 128 plus the signal's number. If the \
-store does not answer at the end, a second signal exits at once; the stream then stays until its TTL expires.")]
+store does not answer when the stream is to be unregistered, a second signal exits at once. The stream then stays until its \
+TTL expires.")]
 pub struct RunArgs {
     /// Arguments that describe the stream.
     #[command(flatten)]
     pub stream: StreamArgs,
 
-    /// Time that the command has to exit when the stream is lost, before it is killed
+    /// Maximum time for the command to exit after the stream is lost; then the command is killed
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub grace: Duration,
 
@@ -55,7 +56,7 @@ pub struct RunArgs {
     pub command: Vec<OsString>,
 }
 
-/// A `run` whose arguments have been checked as far as possible without a store.
+/// The arguments of `run`, checked as far as possible without a store.
 #[derive(Debug)]
 pub struct Plan {
     stream: register::Plan,
@@ -84,9 +85,9 @@ enum Outcome {
 ///
 /// # Errors
 ///
-/// Returns the failure of the registration, or the command's status if it is not 0. Returns 126 or 127 if the command
-/// cannot be started, and 128 plus the signal number if a signal arrived before the command started. Returns `Conflict`
-/// if another client takes over or unregisters the stream.
+/// Returns the failure if the registration fails, or the command's exit status if the command fails. Returns 126 or 127
+/// if the command cannot be started, and 128 plus the signal number if a signal arrived before the command started.
+/// Returns `Conflict` if another client takes over or unregisters the stream.
 pub(super) async fn run(registry: &Arc<dyn Registry>, plan: Plan, out: &mut Output<'_>) -> Result {
     // Install the signal handlers before the stream exists. A signal during the registration then unregisters the
     // stream.
@@ -134,8 +135,8 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: Plan, out: &mut Outp
     }
 }
 
-/// Unregisters the stream when the command has exited or was never started. If both the command and the store failed,
-/// the command's status is used.
+/// Unregisters the stream after the command has exited or could not be started. If both the command and the store fail,
+/// returns the command's status.
 async fn finish(held: &HeldStream, stop: &mut Stop, reason: &str, code: u8, out: &mut Output<'_>) -> Result {
     let released = stop.unless_requested_twice(held.release(reason, out.store), out).await;
     match (code, released) {
@@ -156,8 +157,8 @@ struct Stop {
 }
 
 impl Stop {
-    /// Waits for a call to the store, and gives up at the second stop request. The first request does not cancel the
-    /// call, because the stream may already be registered and must then be unregistered.
+    /// Waits for a call to the store, and gives up at the second stop request. The first stop request does not cancel
+    /// the call, because the stream may already be registered and must then be unregistered.
     async fn unless_requested_twice<T>(
         &mut self,
         call: impl Future<Output = Result<T>>,
@@ -175,7 +176,7 @@ impl Stop {
                     self.requested = Some(signal);
                     out.note("waiting for the store; a second signal exits at once");
                 }
-                // A closing terminal may send SIGHUP twice. The second one does not mean that a user is waiting.
+                // A closing terminal may send SIGHUP twice, so a second SIGHUP does not mean that a user is waiting.
                 Some(_) if signal == signal::HANGUP => {}
                 Some(first) => {
                     let message = "did not wait for the store; the stream stays until its TTL expires";
@@ -185,10 +186,11 @@ impl Stop {
         }
     }
 
-    /// Returns the first stop request that has arrived so far.
+    /// Returns the first stop request, or `None` if no stop request has arrived so far.
     async fn requested(&mut self) -> Option<i32> {
         if self.requested.is_none() {
-            // Signals arrive through a pipe. The runtime reads that pipe before it checks timers.
+            // The runtime receives signals through a pipe and reads the pipe before it checks timers. A signal that has
+            // already arrived therefore completes before the timeout.
             self.requested = timeout(Duration::from_millis(1), self.signals.stop_requested()).await.ok();
         }
         self.requested

@@ -1,8 +1,8 @@
 //! The change feed as server-sent events (HTML Living Standard, section 9.2): `/api/v1/events`.
 //!
-//! Each reader has its own watch of the store, and the server buffers no events. If a reader falls so far behind that
-//! the store no longer retains its next event, the reader gets `resync`. If a reader's connection is blocked, the
-//! server closes it, and the reader can resume later.
+//! Each reader has its own watch of the store, and the server buffers no events. If the store has already discarded a
+//! reader's next event, the reader gets a `resync` event. If a reader's connection stays blocked, the server closes the
+//! connection, and the reader can resume later.
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -23,7 +23,7 @@ use crate::server::state::App;
 
 /// Stops nginx from buffering events.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// Value of `from` for the oldest retained event.
+/// Value of the parameter `from` that selects the oldest retained event.
 const OLDEST: &str = "oldest";
 
 pub(super) fn routes() -> Router<App> {
@@ -38,8 +38,8 @@ async fn events(
 ) -> Result<Response> {
     let from = start(&uri, &headers)?;
     let permit = app.event_readers.clone().try_acquire_owned().map_err(|_| Failure::too_many_readers())?;
-    // The watch starts before the response. A client that has received the headers therefore misses no event after
-    // that.
+    // Start the watch before sending the headers. A client then receives every event that occurs after the headers
+    // arrive.
     let watch = app.registry.watch(from).await?;
     peer.set_write_timeout(app.options.event_timeout);
     let greeting = watch.start().cloned().map(|revision| Event::Alive { revision });

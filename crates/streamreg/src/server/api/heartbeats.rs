@@ -20,7 +20,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new().route("/api/v1/heartbeats", post(heartbeats).fallback(async || Failure::method_not_allowed("POST")))
 }
 
-/// Applies all writes in one call to the store, and returns the ids of those that failed.
+/// Applies all writes in one call to the store, and returns the ids whose writes failed.
 async fn heartbeats(State(app): State<App>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Response> {
     apply_batch(&app, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Write, None))
 }
@@ -34,7 +34,7 @@ async fn apply_batch(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> R
     let writes = read_batch(&batch, force)?;
     let results = app.registry.write(&writes).await?;
     for error in results.iter().filter_map(|result| result.as_ref().err()) {
-        // The response hides the details of an internal error.
+        // The response hides the details of an internal error, so log them.
         if error.kind() == ErrorKind::Internal {
             tracing::error!(?error, "a write of a batch failed");
         }

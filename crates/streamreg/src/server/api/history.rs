@@ -27,7 +27,7 @@ async fn history(State(app): State<App>, uri: Uri) -> Result<Response> {
     ended.id = params.get("id").map(str::parse).transpose()?;
     ended.kind = params.get("type").map(str::parse).transpose()?;
     ended.node = params.get("node").map(str::to_owned);
-    // For this request, the store reads the change feed from its start. It counts as an event reader.
+    // This request makes the store read the whole change feed, so the request counts as an event reader.
     let _permit = app.event_readers.clone().try_acquire_owned().map_err(|_| Failure::too_many_readers())?;
     Ok(json(history_body(&app.registry.history(&ended, limit).await?)))
 }

@@ -27,7 +27,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/summary", get(summary).fallback(async || Failure::method_not_allowed("GET, HEAD")))
 }
 
-/// Parses the filter and the `others` parameters of a request.
+/// Parses a request's filter, and the parameters whose names are in `others`.
 fn filtered(uri: &Uri, others: &[&str]) -> Result<(Params, Filter)> {
     let known: Vec<_> = others.iter().chain(&Filter::NAMES).copied().collect();
     let params = Params::read_repeating(uri, &known, &["label"])?;

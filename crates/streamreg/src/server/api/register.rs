@@ -32,7 +32,7 @@ async fn try_register(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> 
         app.registry.register_with(&stream, &options).await?
     } else {
         if let OnConflict::TakeOverIfStale(_) = options.on_conflict {
-            // Rejected, because this policy would silently have no effect.
+            // Reject this policy, because it would silently have no effect on a generated id.
             return Err(Error::unsupported("take_over_if_stale needs an id; add one or omit on_conflict").into());
         }
         app.registry.register_new(&stream, &options).await?

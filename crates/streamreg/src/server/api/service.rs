@@ -36,7 +36,8 @@ async fn info(State(app): State<App>, uri: Uri) -> Result<Response> {
     Ok(json(body))
 }
 
-/// Reports that the process is running, regardless of the store. Any query is accepted, because probes may add one.
+/// Reports that the process is running, regardless of the store. Any query is accepted, because a health probe may add
+/// a query.
 async fn alive() -> Response {
     json("{\"status\":\"ok\"}".to_owned())
 }

@@ -1,7 +1,7 @@
 //! Requests for one stream: `/api/v1/streams/{id}`, its heartbeat, its status and its statistics.
 //!
-//! Every write accepts `?force=true` or `Stream-Epoch`. PUT and PATCH return the new record, or 204 with `Prefer:
-//! return=minimal`, which saves reading the store.
+//! Every write accepts `?force=true` or `Stream-Epoch`. A PUT or PATCH of the record returns the new record. With
+//! `Prefer: return=minimal`, the response is 204, and the server does not read the record from the store.
 //!
 //! The body of `…/stats` always sets the four required fields; a missing required field becomes 0. A missing optional
 //! field keeps its value. An empty object is rejected.
@@ -121,7 +121,7 @@ async fn update(call: Call, body: Body) -> Result<Response> {
     call.write_and_read(guard, Change::Update(Box::new(stream))).await
 }
 
-/// Parses a record. It may omit the id; otherwise the id must match the path.
+/// Parses a record. The record may omit the id. If it has an id, the id must match the path.
 fn record_of(record: &str, id: &StreamId) -> Result<Stream, Error> {
     let (mut stream, has_id) = read_record(record)?;
     if has_id && stream.id != *id {

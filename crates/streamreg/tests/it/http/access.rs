@@ -69,7 +69,7 @@ async fn web_pages_of_other_hosts_cannot_write_without_a_token() {
 }
 
 #[tokio::test]
-async fn server_beyond_loopback_does_not_start_without_a_token() {
+async fn server_on_a_non_loopback_address_needs_a_token() {
     let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::new());
     let open = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let error = serve(registry, open, ServeOptions::default(), std::future::pending()).await.unwrap_err();

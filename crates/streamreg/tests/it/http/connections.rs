@@ -93,7 +93,7 @@ async fn client_that_does_not_read_is_disconnected() {
     let mut server = Server::start(registry, options).await;
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
     socket.write_all(b"GET /api/v1/snapshot HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    // The response has started, and it is larger than the socket buffers.
+    // The response has started, and the whole response is larger than the socket buffers.
     let mut chunk = [0; 16];
     within(socket.read_exact(&mut chunk)).await.unwrap();
     server.begin_stop();

@@ -1,4 +1,4 @@
-//! The change feed as server-sent events, and the history.
+//! Tests the change feed as server-sent events, and the history.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) struct Events {
 impl Events {
     pub(super) async fn open(server: &Server, query: &str, headers: &str) -> Self {
         let mut socket = TcpStream::connect(server.addr).await.unwrap();
-        // HTTP/1.0, so that the body is not chunked.
+        // The request uses HTTP/1.0, so that the body is not chunked.
         let request = format!("GET /api/v1/events{query} HTTP/1.0\r\nHost: x\r\n{headers}\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut socket = BufReader::new(socket);
@@ -103,7 +103,7 @@ async fn event_reader_resumes_after_the_given_revision() {
     }
     for (at, revision) in revisions[..5].iter().enumerate() {
         let by_query = (format!("?from={revision}"), String::new());
-        // A browser that reconnects repeats its first query.
+        // A browser that reconnects repeats its first query and adds the header `Last-Event-ID`.
         let by_header = (format!("?from={}", revisions[0]), format!("Last-Event-ID: {revision}\r\n"));
         for (query, headers) in [by_query, by_header] {
             let mut events = Events::open(&server, &query, &headers).await;
@@ -168,7 +168,7 @@ async fn closing_the_store_disconnects_event_readers() {
 }
 
 #[tokio::test]
-async fn event_readers_are_limited_and_blocked_ones_are_disconnected() {
+async fn event_readers_are_limited_and_slow_readers_are_disconnected() {
     let registry = Arc::new(MemoryRegistry::new());
     let options = ServeOptions::default().event_readers(1).event_timeout(Duration::from_millis(200));
     let server = Server::start(registry.clone(), options).await;
@@ -191,12 +191,12 @@ async fn event_readers_are_limited_and_blocked_ones_are_disconnected() {
         }
     };
     within(write).await;
-    // The reader gets the buffered events, then the end of the stream.
+    // The reader gets the buffered events, and then the connection ends.
     let _ = within(slow.socket.read_to_end(&mut Vec::new())).await;
 }
 
 #[tokio::test]
-async fn disconnected_event_reader_frees_its_permit() {
+async fn disconnected_event_reader_makes_room_for_another() {
     let registry = Arc::new(MemoryRegistry::new());
     let server = Server::start(registry, ServeOptions::default().event_readers(1)).await;
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! Lists show current records, and cause little load on the store.
+//! Checks that lists show current records and cause little load on the store.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ async fn register_three(registry: &dyn Registry) {
     }
 }
 
-/// Starts a server on a mock with three streams, and waits until lists come from the view.
+/// Starts a server on a mock store with three streams. Waits until the server takes lists from its view.
 async fn mock() -> (Server, Arc<MockRegistry>) {
     let registry = Arc::new(MockRegistry::new());
     register_three(&*registry).await;
@@ -38,7 +38,7 @@ async fn mock() -> (Server, Arc<MockRegistry>) {
     (server, registry)
 }
 
-/// Returns how many pages were read from a mock.
+/// Returns how many list pages the server has read from a mock store.
 fn list_pages(registry: &MockRegistry) -> usize {
     registry.calls().iter().filter(|call| call.operation == Operation::ListPage).count()
 }
@@ -54,7 +54,7 @@ async fn list_shows_statistics_written_directly_to_the_store() {
 }
 
 #[tokio::test]
-async fn list_and_summary_include_statistics_written_just_before() {
+async fn list_and_summary_include_the_latest_statistics() {
     let (server, _registry) = mock().await;
     for (round, cam) in ["cam2", "cam3", "cam1", "cam3"].into_iter().enumerate() {
         let bitrate = 1_000 * (round + 1);
@@ -76,7 +76,7 @@ async fn page_is_full_when_another_program_deletes_streams() {
     }
     let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
     wait_for_view(&server, &redis).await;
-    // No event reports records that another program deletes.
+    // Another program deletes these records, so no event reports their removal.
     for n in 0..25 {
         redis.cli(&["DEL", &format!("mirror:streams:cam{n:02}")]).await;
     }
@@ -88,10 +88,10 @@ async fn page_is_full_when_another_program_deletes_streams() {
 }
 
 #[tokio::test]
-async fn lists_do_not_scan_the_store_when_heartbeats_are_old_but_ttls_long() {
+async fn lists_do_not_scan_the_store_when_heartbeats_are_old() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
-    // Streams of another program: the last heartbeat was an hour ago, and the TTL is a day.
+    // Another program's streams have an old heartbeat, but their TTL is a day.
     let mut old = stream("old");
     old.last_heartbeat = "2026-01-01T00:00:00Z".parse().unwrap();
     let fill = "for n = 1, 2000 do
@@ -107,13 +107,14 @@ async fn lists_do_not_scan_the_store_when_heartbeats_are_old_but_ttls_long() {
         assert_eq!((page["streams"].as_array().unwrap().len(), &page["total"]), (10, &json!(2_000)));
         assert_eq!(server.get("/api/v1/summary").await.json()["total"], json!(2_000));
     }
-    // The view may reconcile once during the lists. A full scan for each of the 40 lists needs far more calls.
+    // The view may reconcile once during these requests. A full scan for each of the 40 requests would need far more
+    // SSCAN calls.
     let scans = count(&redis, "sscan").await - before;
     assert!(scans < 20, "{scans} SSCAN calls for 40 lists");
 }
 
 #[tokio::test]
-async fn list_sorts_and_pages_when_the_view_is_too_old() {
+async fn list_is_sorted_and_paged_when_the_view_is_too_old() {
     let registry = Arc::new(MemoryRegistry::new());
     register_three(&*registry).await;
     registry.update_stats(&id("cam2"), &stats(7)).await.unwrap();
@@ -134,7 +135,7 @@ async fn summary_includes_statistics_written_right_after_registration() {
     for n in 1..=30_u64 {
         let body = format!(r#"{{"id":"new{n}","type":"rtp","source_addr":"h:1"}}"#);
         assert_eq!(server.json("POST", LIST, &body).await.status, 201);
-        // The event of the registration may not have reached the view yet.
+        // At this point, the view may not have received the event of the registration.
         let stats = r#"{"bytes_received":1,"packets_received":1,"packets_lost":0,"bitrate":10}"#;
         assert_eq!(server.json("PUT", &format!("{LIST}/new{n}/stats"), stats).await.status, 204);
         assert_eq!(server.get("/api/v1/summary?type=rtp").await.json()["bitrate"], json!(10 * n));
@@ -142,7 +143,7 @@ async fn summary_includes_statistics_written_right_after_registration() {
 }
 
 #[tokio::test]
-async fn concurrent_lists_share_one_update_of_the_view_while_streams_are_written() {
+async fn concurrent_lists_share_updates_of_the_view() {
     let (server, registry) = mock().await;
     registry.delay(Operation::ListPage, Duration::from_millis(50));
     registry.clear_calls();
@@ -156,7 +157,7 @@ async fn concurrent_lists_share_one_update_of_the_view_while_streams_are_written
         }
     };
     let lists = (0..20).map(async |_| {
-        // The other lists already wait when the first one has updated the view.
+        // All requests start together. The others are already waiting when the first request updates the view.
         assert_eq!(server.get(LIST).await.status, 200);
     });
     write(1).await;
@@ -175,7 +176,7 @@ async fn lists_come_from_the_view_when_the_store_rejects_reads() {
     register_three(&*registry).await;
     let server = Server::start(registry, ServeOptions::default()).await;
     wait_for_view(&server, &redis).await;
-    // Another program replaces the index, so neither a write nor a list of the store succeeds.
+    // Another program replaces the index with a string. From now on, writes to the store fail, and so does listing it.
     redis.cli(&["SET", "mirror:streams:active", "x"]).await;
     let status = server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"active"}"#).await.status;
     for path in [LIST, "/api/v1/summary"] {
@@ -190,7 +191,7 @@ async fn lists_come_from_the_view_when_the_store_rejects_reads() {
 }
 
 #[tokio::test]
-async fn list_reconciles_the_view_when_the_store_user_lacks_permission_to_read_the_feed() {
+async fn list_reconciles_the_view_when_the_feed_is_unreadable() {
     let redis = RedisServer::start().await;
     redis.cli(&["ACL", "SETUSER", "node", "on", ">secret", "~*", "&*", "+@all", "-xread"]).await;
     let registry = connect(&redis.url_as("node", "secret")).await.unwrap();
@@ -208,7 +209,7 @@ async fn list_reconciles_the_view_when_the_store_user_lacks_permission_to_read_t
 }
 
 #[tokio::test]
-async fn lists_wait_for_a_slow_store_for_two_seconds_at_most() {
+async fn lists_wait_at_most_two_seconds_for_a_slow_store() {
     let redis = RedisServer::start().await;
     let proxy = FaultProxy::start(redis.addr()).await;
     let registry = connect(&format!("redis://{}", proxy.addr())).await.unwrap();
@@ -229,7 +230,7 @@ async fn lists_wait_for_a_slow_store_for_two_seconds_at_most() {
 }
 
 #[tokio::test]
-async fn page_has_no_duplicate_when_statistics_move_a_stream_while_the_page_is_read() {
+async fn page_has_no_duplicate_when_a_stream_moves_during_the_read() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     for n in 0..30 {
@@ -238,7 +239,8 @@ async fn page_has_no_duplicate_when_statistics_move_a_stream_while_the_page_is_r
     }
     let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
     wait_for_view(&server, &redis).await;
-    // Two changes without an event: ten streams are removed, and the eleventh moves to the end of the order.
+    // Makes two changes that emit no event: ten streams are removed, and the eleventh stream moves to the end of the
+    // sort order.
     for n in 0..10 {
         redis.cli(&["DEL", &format!("mirror:streams:cam{n:02}")]).await;
     }
@@ -262,13 +264,13 @@ async fn lists_use_the_view_again_after_redis_was_suspended_under_load() {
     let slow = server.get(LIST).await;
     let summary = server.get("/api/v1/summary").await;
     redis.resume();
-    // The view may not show the last write, but it is the best answer.
+    // The view may lack the last write, but it is the best available answer.
     assert_eq!((slow.status, &slow.json()["total"]), (200, &json!(3)), "{}", slow.body);
     assert_eq!((summary.status, &summary.json()["total"]), (200, &json!(3)), "{}", summary.body);
     testkit::wait_until(PATIENCE, async || {
         let scans = count(&redis, "sscan").await;
         assert_eq!(server.get(LIST).await.status, 200);
-        // Faster than the pause after a failure.
+        // This pause is shorter than the server's own pause after a failure.
         tokio::time::sleep(Duration::from_millis(200)).await;
         count(&redis, "sscan").await == scans
     })

@@ -103,7 +103,7 @@ impl Server {
     /// Sends bytes and reads until the server closes the connection.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> Response {
         let mut socket = TcpStream::connect(self.addr).await.unwrap();
-        // The server may respond and close before it has read everything.
+        // The server may respond and close the connection before it has read the whole request.
         let _ = socket.write_all(bytes).await;
         Response::read(&mut socket).await
     }
@@ -161,11 +161,11 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
 #[derive(Debug, Default)]
 pub(crate) struct BlockingRegistry {
     pub(crate) inner: MemoryRegistry,
-    /// Error of every call, if any.
+    /// Error that every call returns, if it is set.
     error: Mutex<Option<Error>>,
     /// Signalled when a call starts to block.
     pub(crate) entered: Notify,
-    /// `get` waits for this if `blocks_get` is set.
+    /// `get` waits for this notification if `blocks_get` is set.
     pub(crate) release: Notify,
     blocks_get: bool,
     /// Whether registrations and unregistrations block.
@@ -257,10 +257,10 @@ pub(crate) fn stream(text: &str) -> Stream {
 
 pub(crate) const CAM: &str = r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}"#;
 
-/// The path of the list.
+/// Path of the route that lists streams.
 pub(crate) const LIST: &str = "/api/v1/streams";
 
-/// Waits until lists come from the view: a list from the store scans the index of ids.
+/// Waits until the server takes lists from its view. A list from the store would scan the index of ids.
 pub(crate) async fn wait_for_view(server: &Server, redis: &RedisServer) {
     testkit::wait_until(PATIENCE, async || {
         let before = count(redis, "sscan").await;

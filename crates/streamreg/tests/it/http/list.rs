@@ -1,4 +1,4 @@
-//! Lists: filters, orders and pages, and that a list shows the server's own writes at once.
+//! Tests filters, sort orders and pages of lists. Also tests that a list shows the server's own writes at once.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -36,7 +36,7 @@ async fn fill(registry: &dyn Registry) {
     }
 }
 
-/// Asserts that filters, sort orders and pages return the streams of `fill`.
+/// Asserts that filters, sort orders and pages return the expected streams. Call `fill` first.
 async fn filters_and_pages(server: &Server) {
     for (query, count) in [
         ("", 60),
@@ -80,7 +80,7 @@ async fn filters_and_pages(server: &Server) {
 }
 
 #[tokio::test]
-async fn list_filters_sorts_and_pages() {
+async fn list_is_filtered_sorted_and_paged() {
     let (server, registry) = Server::memory().await;
     fill(&*registry).await;
     server.json("POST", LIST, r#"{"id":"cam99","type":"srt","source_addr":"h:1"}"#).await;
@@ -89,7 +89,7 @@ async fn list_filters_sorts_and_pages() {
 }
 
 #[tokio::test]
-async fn list_filters_sorts_and_pages_when_the_store_has_no_feed() {
+async fn list_is_filtered_sorted_and_paged_when_the_store_has_no_feed() {
     // Without a feed, the view is only updated at intervals, so lists come from the store.
     let store = Arc::new(BlockingRegistry::default());
     fill(&store.inner).await;
@@ -100,13 +100,13 @@ async fn list_filters_sorts_and_pages_when_the_store_has_no_feed() {
 }
 
 #[tokio::test]
-async fn cursor_stays_valid_and_belongs_to_its_order() {
+async fn cursor_survives_changes_and_is_bound_to_its_sort_order() {
     let (server, registry) = Server::memory().await;
     fill(&*registry).await;
     server.json("POST", LIST, r#"{"id":"cam60","type":"srt","source_addr":"h:1"}"#).await;
     let first = server.get(&format!("{LIST}?limit=10&sort=-bitrate")).await;
     let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
-    // The stream at the cursor ends, and another one is registered.
+    // The stream at the cursor is unregistered, and another stream is registered.
     let last = ids(&first).pop().unwrap();
     server.request("DELETE", &format!("{LIST}/{last}"), &[], "").await;
     server.json("POST", LIST, r#"{"id":"cam61","type":"srt","source_addr":"h:1"}"#).await;
@@ -116,7 +116,7 @@ async fn cursor_stays_valid_and_belongs_to_its_order() {
     for wrong in ["", "sort=bitrate&", "sort=id&"] {
         server.get(&format!("{LIST}?{wrong}cursor={cursor}")).await.problem(400, "invalid_cursor");
     }
-    // Cursors of the store are invalid here.
+    // A cursor of the store is invalid in a list request to the server.
     let page = registry.list_page(None, NonZeroU32::new(20).unwrap()).await.unwrap();
     let own = page.next.unwrap();
     server.get(&format!("{LIST}?cursor={own}")).await.problem(400, "invalid_cursor");
@@ -200,7 +200,7 @@ async fn list_omits_expired_streams() {
 }
 
 #[tokio::test]
-async fn list_omits_streams_that_expired_because_another_program_shortened_their_ttl() {
+async fn list_omits_streams_that_another_program_made_expire_early() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
@@ -211,13 +211,13 @@ async fn list_omits_streams_that_expired_because_another_program_shortened_their
         }
         let held = registry.list().await.unwrap().len();
         testkit::wait_until(PATIENCE, async || listed("limit=10000").await.json()["total"] == held).await;
-        // Another program's write, which is not in the feed.
+        // Another program shortens a TTL. This write is not in the feed.
         assert_eq!(redis.cli(&["PEXPIRE", "mirror:streams:cam1", "1100"]).await, "1");
         while registry.get(&id("cam1")).await.is_ok() {}
         let answer = listed("limit=10000").await;
         assert!(!ids(&answer).contains(&"cam1".to_owned()), "of {held}");
         assert_eq!((ids(&answer).len(), &answer.json()["total"]), (held - 1, &json!(held - 1)));
-        // The page is filled with the next live stream, not with another expired one.
+        // The page must contain the next live stream instead of another expired stream.
         for gone in ["cam0", "cam10"] {
             redis.cli(&["PEXPIRE", &format!("mirror:streams:{gone}"), "1"]).await;
             while registry.get(&id(gone)).await.is_ok() {}
@@ -233,7 +233,7 @@ async fn pages_omit_any_number_of_consecutive_ended_streams() {
     let registry = connect(&redis.url()).await.unwrap();
     let server = Server::start(Arc::clone(&registry), ServeOptions::default()).await;
     let names: Vec<_> = (0..14).map(|n| format!("cam{n:02}")).collect();
-    // Some streams expire, some are deleted in Redis, and those at a few positions stay.
+    // In each case, the streams at the positions in `stay` remain. All others expire or are deleted in Redis.
     for (stay, page, more) in [
         (&[11, 13][..], &[("limit=1", &[11][..], true), ("limit=2", &[11, 13], false)][..], 13),
         (&[0], &[("limit=1", &[0], false), ("limit=1&sort=-id", &[0], false)], 0),
@@ -258,7 +258,7 @@ async fn pages_omit_any_number_of_consecutive_ended_streams() {
             let answer = server.get(&format!("{LIST}?{query}")).await;
             let shown: Vec<_> = shown.iter().map(|n| names[*n].clone()).collect();
             assert_eq!(ids(&answer), shown, "{query} of {stay:?}");
-            // Every cursor leads to a stream.
+            // A page has a cursor only if another stream follows.
             let cursor = answer.json()["next_cursor"].as_str().map(str::to_owned);
             assert_eq!(cursor.is_some(), *next, "{query} of {stay:?}");
             if let Some(cursor) = cursor {
@@ -270,7 +270,7 @@ async fn pages_omit_any_number_of_consecutive_ended_streams() {
 }
 
 #[tokio::test]
-async fn total_counts_matches_when_lists_come_from_the_store() {
+async fn total_is_correct_when_lists_come_from_the_store() {
     let redis = RedisServer::start().await;
     let registry = connect(&redis.url()).await.unwrap();
     for n in 0..5 {
@@ -301,12 +301,13 @@ async fn list_is_available_while_the_store_is_down() {
     redis.kill();
     let listed = server.get(&format!("{LIST}?status=active")).await;
     assert_eq!(ids(&listed), ["cam1"]);
-    // Once the store is known to be down, writes are certainly not applied, and the list stays the same.
+    // The server now knows that the store is down. Writes fail without being applied, and the list stays the same.
     testkit::wait_until(PATIENCE, async || server.get("/readyz").await.status == 503).await;
     let paused = server.json("PUT", &format!("{LIST}/cam1/status"), r#"{"status":"paused"}"#).await;
     assert_eq!(paused.problem(503, "unavailable")["may_have_applied"], false);
     assert_eq!(ids(&server.get(&format!("{LIST}?status=active")).await), ["cam1"]);
-    // The view may not show a write that may have been applied, but the store cannot answer.
+    // After a restart, the store is suspended. A write may have been applied although the view does not show it. The
+    // list must still be available.
     redis.restart(testkit::Data::Empty).await;
     testkit::wait_until(PATIENCE, async || server.get("/readyz").await.status == 200).await;
     wait_for_view(&server, &redis).await;

@@ -1,4 +1,4 @@
-//! The files of the dashboard at `/`.
+//! Tests the files of the dashboard at `/`.
 
 use super::kit::Server;
 

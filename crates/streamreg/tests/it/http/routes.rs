@@ -1,4 +1,4 @@
-//! Every route and every status of the API.
+//! Tests every route and every status code of the API.
 
 use std::sync::Arc;
 
@@ -144,7 +144,8 @@ async fn every_route_works_for_a_leased_stream() {
         assert_eq!(registry.get(&id("cam1")).await.unwrap().epoch().unwrap().as_str(), mine);
     }
 
-    // Registrations without a lease are rejected. The same publisher may renew, others may take over a stale stream.
+    // A registration without a lease is rejected. The same publisher may renew its lease. Another publisher may take
+    // over a stale stream.
     post("", CAM, "").await.problem(409, "already_exists");
     let again = post("lease=true", CAM, "").await.json();
     assert_eq!(again["outcome"], "renewed");
@@ -166,7 +167,7 @@ async fn every_route_works_for_a_leased_stream() {
     assert_eq!(lost.get("existing"), None);
     post("recover=true", &first, &theirs).await.problem(404, "not_found");
 
-    // An empty store, as after a data loss: recovery restores the stream.
+    // The new server has an empty store, as after a data loss. Recovery restores the stream.
     let (server, _) = Server::memory().await;
     let headers = [("Content-Type", "application/json"), ("Stream-Epoch", mine.as_str())];
     for (status, outcome) in [(201, "created"), (200, "renewed")] {
@@ -204,7 +205,7 @@ async fn one_request_contains_many_heartbeats() {
     assert_eq!(registry.get(&id("theirs")).await.unwrap().bitrate, 9);
     assert_eq!(server.json("POST", "/api/v1/heartbeats", r#"{"streams":[]}"#).await.status, 200);
 
-    // A batch close to both limits: 1 000 streams and 1 MiB.
+    // This batch is close to both limits: 1 000 streams and 1 MiB.
     let long: Vec<_> = (0..1_000).map(|n| json!({"id": format!("{n:0>256}"), "epoch": "e".repeat(128), "stats": {"bitrate": n, "packets_received": n, "packets_retransmitted": n, "jitter_ms": 0.5, "rtt_ms": 12.5}})).collect();
     let body = json!({"streams": long}).to_string();
     assert!(body.len() > 500_000 && body.len() < 1_048_576, "{}", body.len());
@@ -213,18 +214,18 @@ async fn one_request_contains_many_heartbeats() {
 }
 
 #[tokio::test]
-async fn batch_is_one_call_of_the_store() {
+async fn batch_request_is_one_call_of_the_store() {
     let registry = Arc::new(MockRegistry::new());
     registry.register(&stream("a")).await.unwrap();
     registry.register(&stream("b")).await.unwrap();
     let server = Server::start(registry.clone(), ServeOptions::default()).await;
     let body = r#"{"streams":[{"id":"a"},{"id":"b"},{"id":"c"}]}"#;
-    // If the whole call fails, so does the request.
+    // If the whole call of the store fails, the request fails too.
     registry.fail_next(Operation::Write, ErrorKind::Unavailable);
     let answer = server.json("POST", "/api/v1/heartbeats", body).await;
     let problem = answer.problem(503, "unavailable");
     assert_eq!((&problem["operation"], answer.header("retry-after")), (&json!("write"), "1"));
-    // An error of a single stream is reported for that stream.
+    // If the write of a single stream fails, the error is reported for that stream.
     for (kind, code) in
         [(ErrorKind::Corrupt, "corrupt"), (ErrorKind::Internal, "internal"), (ErrorKind::Timeout, "timeout")]
     {
@@ -283,7 +284,7 @@ async fn wrong_methods_and_unknown_paths_return_problems() {
 }
 
 #[tokio::test]
-async fn every_error_kind_has_its_status_and_reveals_no_secret() {
+async fn error_responses_have_the_right_status_and_reveal_no_secret() {
     let secret = || std::io::Error::other("redis://user:hunter2@host");
     for (kind, status, code) in [
         (ErrorKind::InvalidArgument, 400, "invalid"),

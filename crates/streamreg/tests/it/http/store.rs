@@ -1,4 +1,4 @@
-//! The HTTP client against the server, and against servers that are not streamreg.
+//! Tests the HTTP client with the real server and with scripted servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -86,7 +86,8 @@ async fn results_of_a_thousand_writes_are_in_order() {
     for n in 0..10 {
         registry.register(&stream(&format!("s{n}"))).await.unwrap();
     }
-    // Each stream gets about a hundred bitrates, and the last one must win. Every eleventh id is unknown.
+    // Each stream gets about a hundred bitrates in turn, and its record must have the last bitrate. Every eleventh id
+    // is unknown.
     let writes: Vec<_> = (0..1_000_u64)
         .map(|n| Write {
             id: id(&format!("s{}", n % 11)),
@@ -150,7 +151,7 @@ async fn heartbeats_and_statistics_are_batched_and_other_writes_stay_in_order() 
         assert_eq!((error.stream_id(), error.operation()), (Some(&write.id), Some(write.change.operation())));
         assert!(!error.may_have_applied() && !error.is_retryable());
     }
-    // A single write, two writes to one stream, and a forced one are sent individually and in order.
+    // These writes are sent individually and in order: a single write, two writes to one stream, and a forced write.
     within(client.write_one(write("a", holder, Change::Heartbeat))).await.unwrap();
     let twice = [write("a", Guard::None, stats), write("a", Guard::Force, Change::Heartbeat)];
     assert!(within(client.write(&twice)).await.unwrap().iter().all(Result::is_ok));
@@ -175,7 +176,7 @@ async fn heartbeats_and_statistics_are_batched_and_other_writes_stay_in_order() 
 }
 
 #[tokio::test]
-async fn batch_may_have_applied_when_its_response_is_lost() {
+async fn lost_batch_response_is_reported_as_possibly_applied() {
     let write = |name: &str| Write { id: id(name), guard: Guard::None, change: Change::Heartbeat };
     for answer in [ok("[1,2]"), String::new()] {
         let (addr, task) = scripted(vec![vec![ok(INFO), answer]]).await;
@@ -232,7 +233,7 @@ async fn leases_over_http_behave_like_leases_of_the_store() {
     let fresh = client.register_new(&stream("x"), &leased).await.unwrap();
     assert!(fresh.epoch.is_some());
 
-    // The server compares staleness in milliseconds, and accepts any duration.
+    // The client must accept any duration for `TakeOverIfStale`, although the server counts in milliseconds.
     let mut other = stream("a");
     other.source_addr = "h:2".into();
     for after in [Duration::MAX, Duration::from_secs(299)] {
@@ -275,7 +276,7 @@ async fn read_only_client_sends_no_write() {
     assert_eq!(registry.list().await.unwrap().len(), 1);
 }
 
-/// Starts a scripted server: connection n gets the responses of list n, one per request, and is then closed.
+/// Starts a scripted server. Connection n gets the responses of list n, one per request, and is then closed.
 ///
 /// The task returns the requests and the listener, which no longer accepts connections.
 async fn scripted(answers: Vec<Vec<String>>) -> (SocketAddr, JoinHandle<(Vec<String>, TcpListener)>) {
@@ -320,7 +321,7 @@ const INFO: &str = r#"{"name":"streamreg","version":"0","store":"memory","ttl_ms
 async fn lost_registration_is_retried_once_with_the_same_operation_id() {
     let registered =
         format!(r#"{{"stream":{},"outcome":"created","epoch":null,"ttl_ms":1000}}"#, stream("a").to_json());
-    // The first connection reads the registration and closes without a response.
+    // The server reads the registration on the first connection, and closes that connection without a response.
     let (addr, task) = scripted(vec![vec![ok(INFO), String::new()], vec![ok(&registered)]]).await;
     let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
     assert_eq!(client.info().ttl, Duration::from_secs(1));
@@ -334,7 +335,7 @@ async fn lost_registration_is_retried_once_with_the_same_operation_id() {
     assert_eq!(heads.len(), 3);
     assert_eq!(key(&heads[1]), key(&heads[2]));
 
-    // There is no second retry.
+    // If the retry also gets no response, there is no second retry.
     let (addr, task) = scripted(vec![vec![ok(INFO), String::new()], vec![String::new()]]).await;
     let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
     let error = within(client.register(&stream("a"))).await.unwrap_err();
@@ -380,12 +381,12 @@ async fn unreachable_and_silent_servers_become_clear_errors() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let options: HttpOptions = format!("http://{addr}").parse().unwrap();
-    // The system accepts the connection into its queue, but there is no response.
+    // The operating system accepts the connection, but no program responds.
     let start = Instant::now();
     let error = HttpRegistry::connect(options.timeout(Duration::from_millis(100))).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Timeout, false));
     assert!(start.elapsed() < PATIENCE);
-    // A bound port without a listener, so that no other test can use it.
+    // The port is bound, so that no other test can use it, but no program listens on it.
     let bound = TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = bound.local_addr().unwrap();
@@ -401,9 +402,9 @@ async fn batch_fails_at_once_when_the_server_is_unreachable() {
     let (addr, task) = scripted(vec![vec![ok(INFO)]]).await;
     let options: HttpOptions = format!("http://{addr}").parse().unwrap();
     let client = HttpRegistry::connect(options.timeout(Duration::from_millis(200))).await.unwrap();
-    // From here on, the system accepts connections into its queue, but there is no response.
+    // From here on, the operating system accepts connections, but no program responds.
     let (_, _silent) = within(task).await.unwrap();
-    // Writes that were sent may have been applied. The others were not sent.
+    // Some writes were sent and may have been applied. The client did not send the other writes.
     for (change, sent) in [(Change::Status(StreamStatus::Active), 1..=16), (Change::Heartbeat, 1_000..=1_000)] {
         let writes: Vec<_> = (0..1_000)
             .map(|n| Write { id: id(&format!("s{n}")), guard: Guard::None, change: change.clone() })

@@ -1,4 +1,4 @@
-//! Watches of the HTTP client: across restarts, silence and lost connections.
+//! Tests watches of the HTTP client when the server restarts, when it is silent, and when connections are lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn watch_gets_resync_when_the_server_has_another_feed() {
 }
 
 #[tokio::test]
-async fn watch_neither_loses_nor_repeats_events_when_connections_break_at_any_byte() {
+async fn watch_loses_and_repeats_no_event_when_connections_break() {
     let (server, store) = Server::memory().await;
     let proxy = FaultProxy::start(server.addr).await;
     let options: HttpOptions = format!("http://{}", proxy.addr()).parse().unwrap();
@@ -75,7 +75,7 @@ async fn watch_neither_loses_nor_repeats_events_when_connections_break_at_any_by
     let mut watch = client.watch(WatchFrom::Now).await.unwrap();
     assert!(matches!(within(watch.next()).await, Some(Event::Alive { .. })));
     for round in 0..50 {
-        // Breaks within the headers, an id or a record, or after some events.
+        // The connection breaks within the headers, within an id or a record, or after some events.
         proxy.cut_replies_after(round * 61 % 2_500);
         for n in 0..5 {
             store.register(&stream(&format!("s{}", round * 5 + n))).await.unwrap();
@@ -84,7 +84,7 @@ async fn watch_neither_loses_nor_repeats_events_when_connections_break_at_any_by
             let event = loop {
                 match timeout(Duration::from_millis(30), next_change(&mut watch)).await {
                     Ok(event) => break event,
-                    // The proxy has broken the connection.
+                    // The proxy has cut the connection.
                     Err(_) => proxy.resume().await,
                 }
             };
@@ -95,7 +95,7 @@ async fn watch_neither_loses_nor_repeats_events_when_connections_break_at_any_by
 }
 
 #[tokio::test]
-async fn watch_fails_at_once_when_the_server_is_down_or_has_no_feed() {
+async fn watch_fails_at_once_without_a_server_or_a_feed() {
     let without = Server::start(Arc::new(BlockingRegistry::default()), ServeOptions::default()).await;
     let error = without.client().await.watch(WatchFrom::Now).await.unwrap_err();
     assert_eq!((error.kind(), error.operation()), (ErrorKind::Unsupported, Some(Operation::Watch)));
@@ -115,7 +115,7 @@ async fn dropping_the_registry_ends_its_watches() {
     assert_eq!(within(async { while watch.next().await.is_some() {} }).await, ());
 }
 
-/// Sends events in response to one request and leaves the connection open. Returns the request.
+/// Sends events in response to one request and leaves the connection open. Returns the request and the connection.
 async fn respond(listener: &TcpListener, events: &str) -> (String, TcpStream) {
     let (mut socket, _) = listener.accept().await.unwrap();
     let mut request = Vec::new();
@@ -163,7 +163,8 @@ async fn watch_reconnects_when_the_server_is_silent() {
 #[tokio::test]
 async fn watch_gets_resync_after_unreadable_events_and_early_disconnects() {
     let (listener, client) = simulated().await;
-    // The connection is lost before the first revision, so events until the reconnection are lost.
+    // The connection is lost before the client has received a revision. All events until the reconnection are therefore
+    // lost.
     let (watch, (_, socket)) = tokio::join!(client.watch(WatchFrom::Now), respond(&listener, ""));
     drop(socket);
     let mut watch = watch.unwrap();
@@ -175,7 +176,7 @@ async fn watch_gets_resync_after_unreadable_events_and_early_disconnects() {
 }
 
 #[tokio::test]
-async fn dropping_next_loses_no_event() {
+async fn dropped_call_of_next_loses_no_event() {
     let (server, store) = Server::memory().await;
     let client = server.client().await;
     let mut watch = client.watch(WatchFrom::Oldest).await.unwrap();

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// Command that starts the browser. `--no-sandbox`, because tests may run as root and the page is trusted.
+/// Command that starts the browser. The option `--no-sandbox` is needed if tests run as root. It is safe, because the
+/// page is trusted.
 const START: &str = "exec chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
                      --disable-background-networking --disable-component-update --disable-sync --disable-breakpad \
                      --disable-background-timer-throttling --disable-renderer-backgrounding --hide-scrollbars \

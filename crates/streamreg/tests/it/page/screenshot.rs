@@ -15,7 +15,8 @@ use crate::http::kit::Server;
 const COMMITTED: &str = "docs/dashboard.webp";
 const MAX_BYTES: u64 = 150_000;
 
-/// Saves a new screenshot to `target/dashboard.webp`. If the dashboard has changed, copy it over the committed one.
+/// Saves a new screenshot to `target/dashboard.webp`. If the dashboard has changed, copy the new screenshot over the
+/// committed file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn screenshot_of_the_demo_shows_every_stream_and_is_small() {
     let server = Server::start(Arc::new(MemoryRegistry::new()), ServeOptions::default()).await;

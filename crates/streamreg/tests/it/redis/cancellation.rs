@@ -1,4 +1,4 @@
-//! Futures dropped at any point: the store stays consistent and serves the next call at once.
+//! Drops futures at any point. The store must stay consistent and serve the next call at once.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,14 +14,14 @@ use super::{TIMEOUT, TestRedis, id, stream};
 /// State in which a future is dropped after its last poll.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum When {
-    /// While it is pending.
+    /// While the future is pending.
     Pending,
-    /// After it was woken.
+    /// After the future was woken.
     Woken,
 }
 
-/// Polls a future at most `polls` times, each time after a wake-up, and drops it. Returns `None` if it did not
-/// complete.
+/// Polls a future at most `polls` times, each time after a wake-up, and then drops the future. Returns `None` if the
+/// future did not complete.
 pub(super) async fn drop_after<F: Future>(future: F, polls: usize, when: When) -> Option<F::Output> {
     let mut future = Box::pin(future);
     let mut left = polls;
@@ -39,8 +39,8 @@ pub(super) async fn drop_after<F: Future>(future: F, polls: usize, when: When) -
     tokio::time::timeout(TIMEOUT, polled).await.unwrap_or_else(|_| panic!("not woken after {polls} polls"))
 }
 
-/// Drops a call after zero, one, two … polls, both while it is pending and after a wake-up, until `drop_at` reports
-/// that the call completed.
+/// Drops a call after zero, one, two … polls, until `drop_at` reports that the call completed. Repeats this for each
+/// state in [`When`]. Returns the number of dropped calls.
 pub(super) async fn drop_at_every_point(mut drop_at: impl AsyncFnMut(usize, When) -> bool) -> usize {
     // No call in these tests needs this many polls.
     const MAX_POLLS: usize = 100;
@@ -57,7 +57,7 @@ pub(super) async fn drop_at_every_point(mut drop_at: impl AsyncFnMut(usize, When
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancelled_calls_leave_no_partial_change_and_do_not_block_the_next_call() {
+async fn cancelled_calls_leave_no_partial_change() {
     const TASKS: usize = 8;
     const DROPS: usize = 250;
     let seed = fastrand::u64(..);
@@ -87,7 +87,7 @@ async fn cancelled_calls_leave_no_partial_change_and_do_not_block_the_next_call(
                     };
                     if let Err(error) = result {
                         let known = [ErrorKind::NotFound, ErrorKind::AlreadyExists];
-                        // With so many writers, 16 attempts may not be enough.
+                        // With so many writers, the store's 16 attempts at a write may not be enough.
                         let contended =
                             error.kind() == ErrorKind::Unavailable && error.message().contains("changes faster");
                         assert!(known.contains(&error.kind()) || contended, "{error:?}");
@@ -115,7 +115,7 @@ async fn cancelled_calls_leave_no_partial_change_and_do_not_block_the_next_call(
     store.get(&id("next")).await.unwrap();
     store.list().await.unwrap();
     assert!(started.elapsed() < Duration::from_millis(900), "seed {seed}: {:?}", started.elapsed());
-    // The server replies in order, so the calls that were in flight at the drop have completed by now.
+    // The server replies in order, so all calls that were dropped in flight have completed by now.
     redis.assert_consistent(&format!("seed {seed}")).await;
     let listed = store.list().await.unwrap();
     assert_eq!(listed.len(), redis.index().await.len(), "seed {seed}");

@@ -28,7 +28,7 @@ const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt",
 /// Empties the server and prepares a state.
 async fn prepare(redis: &TestRedis, state: State) {
     redis.flush().await;
-    // Another stream ensures that the index exists. A tombstone represents an earlier operation.
+    // A second stream ensures that the index exists. Its tombstone represents an earlier removal.
     redis.put("bystander", stream("bystander", "h:1").to_json(), 200_000).await;
     redis.put_unindexed("\u{1f}end:bystander", "x\n\n{}", 200_000).await;
     match state {
@@ -38,14 +38,14 @@ async fn prepare(redis: &TestRedis, state: State) {
         State::NotInIndex => redis.put_unindexed(NAME, FOREIGN.replace("[]", "{}"), 90_000).await,
     }
     if state != State::Foreign {
-        // Shorten the TTL, so that the test notices if a failed write renews it.
+        // The TTL is shortened, so that the test can detect a failed write that renews the TTL.
         let _: i64 =
             ::redis::cmd("PEXPIRE").arg(key(NAME)).arg(100_000).query_async(&mut redis.raw.clone()).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn every_change_fails_without_effect_if_the_index_has_another_type() {
+async fn every_change_fails_without_effect_when_the_index_has_the_wrong_type() {
     let redis = TestRedis::start().await;
     let store = redis.store().await;
     for kind in ["string", "hash", "list", "stream"] {
@@ -70,12 +70,12 @@ async fn every_change_fails_without_effect_if_the_index_has_another_type() {
                 assert!(!error.may_have_applied(), "{context}");
                 assert_untouched(&before, &redis.dump().await, &context);
             }
-            // Reads of single streams do not need the index. Lists fail.
+            // Reading a single stream does not need the index. Listing streams needs the index and fails.
             let got = store.get(&id(NAME)).await;
             assert_eq!(got.is_ok(), state != State::Absent);
             let page = store.list_page(None, std::num::NonZeroU32::MIN).await.map(|_| ());
             assert_eq!(page.unwrap_err().kind(), ErrorKind::Corrupt, "{kind}");
-            // SORT accepts a list as well as a set.
+            // A full list uses SORT, which accepts an index of the Redis type list as well.
             if kind != "list" {
                 assert_eq!(store.list().await.unwrap_err().kind(), ErrorKind::Corrupt, "{kind}");
             }
@@ -114,7 +114,7 @@ async fn missing_permission_fails_every_change_without_effect() {
             let options: RedisOptions = redis.server.url_as("poor", PASSWORD).parse().unwrap();
             let store = RedisRegistry::connect(options.ttl_policy(policy)).await.unwrap();
             for state in STATES {
-                // In a batch, each write succeeds or fails independently.
+                // `Verb::Batch` is left out, because each write of a batch succeeds or fails independently.
                 for verb in ALL.into_iter().filter(|verb| *verb != Verb::Batch) {
                     prepare(&redis, state).await;
                     let context = format!("{verb:?} with {missing}, {state:?}, {policy:?}");
@@ -159,7 +159,7 @@ async fn registration_without_sadd_or_set_permission_is_denied_without_effect() 
         assert!(error.message().contains(&missing[1..].to_uppercase()), "the message names the permission: {error}");
         assert!(redis.dump().await.is_empty());
     }
-    // Key permissions count as well: this user has no access to the index.
+    // Permissions for keys matter as well: this user has no access to the index key.
     redis.user("narrow", "~mirror:streams:c* +@all").await;
     let store = redis.store_as("narrow").await;
     assert_eq!(store.register(&stream(NAME, SOURCE)).await.unwrap_err().kind(), ErrorKind::Denied);
@@ -226,7 +226,7 @@ async fn retry_after_a_lost_reply_returns_the_first_result() {
         let name = format!("cam{at}");
         let operation = OperationId::generate();
         let named = RegisterOptions::default().operation(operation);
-        // Load the scripts first. The lost reply must be the reply to the registration, not NOSCRIPT.
+        // This registration loads the scripts. Otherwise the lost reply would be a NOSCRIPT error.
         store.register(&stream("warm", "h:1")).await.unwrap();
         store.unregister(&id("warm")).await.unwrap();
         match fault {
@@ -240,7 +240,7 @@ async fn retry_after_a_lost_reply_returns_the_first_result() {
         proxy.resume().await;
         wait_until(TIMEOUT, async || redis.raw_json(&name).await.is_some()).await;
         redis.assert_consistent(fault).await;
-        // The retry returns the first result, neither AlreadyExists nor a renewal.
+        // The retry must return the first result. It must not fail with AlreadyExists, and must not renew the stream.
         let again = store.register_with(&stream(&name, SOURCE), &named).await.unwrap();
         assert_eq!(again.outcome, Outcome::Created, "{fault}");
 

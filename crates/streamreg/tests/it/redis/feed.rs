@@ -108,7 +108,7 @@ async fn watch_disconnected_500_times_misses_and_repeats_no_event() {
                 let mut changes = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let cam = format!("cam{}", rng.usize(..STREAMS));
-                    // NotFound and conflicts are expected here.
+                    // These random changes may fail with NotFound or a conflict.
                     let changed = match rng.u8(..5) {
                         0 | 1 => store.register(&stream(&cam, SOURCE)).await.map(|_| ()),
                         2 => store.unregister(&id(&cam)).await.map(|_| ()),
@@ -130,7 +130,8 @@ async fn watch_disconnected_500_times_misses_and_repeats_no_event() {
         })
         .collect();
     let mut cut = store.watch(WatchFrom::Now).await.unwrap();
-    // Both watches started before the first event that both received.
+    // The two watches may begin at different events. The comparison begins at the first event of `cut`, which `all` has
+    // received too.
     let first = next(&mut cut).await;
     let mut seen = vec![format_event(&first)];
     let mut at = revision(&first);
@@ -209,7 +210,7 @@ async fn watch_emits_resync_and_continues_when_the_feed_is_lost() {
         assert!(matches!(&event, Event::Changed { stream, .. } if stream.id.as_str() == "again"), "{fault}: {event:?}");
         observer.wait_until_consistent(&redis, fault).await;
     }
-    // Deleting the feed loses no events for a watch that has read them all.
+    // This watch has read all events, so it loses no event when the feed is deleted.
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     redis.server.cli(&["DEL", FEED]).await;
     store.register(&stream("later", SOURCE)).await.unwrap();
@@ -278,7 +279,8 @@ async fn each_expiry_is_emitted_once_with_the_last_record() {
         store.update_stats(&id(&cam), &StreamStats { bytes_received: n, ..StreamStats::default() }).await.unwrap();
         last.insert(cam.clone(), (store.get(&id(&cam)).await.unwrap(), Instant::now()));
     }
-    // One stream stays alive, one is unregistered, and one belongs to a program that writes no feed.
+    // Three more streams follow: one stays alive, one is unregistered, and one belongs to a program that writes no
+    // feed.
     store.register(&stream("alive", SOURCE)).await.unwrap();
     store.register(&stream("ended", SOURCE)).await.unwrap();
     store.unregister(&id("ended")).await.unwrap();
@@ -311,7 +313,7 @@ async fn each_expiry_is_emitted_once_with_the_last_record() {
     }
     stop.store(true, Ordering::Relaxed);
     pruner.await.unwrap();
-    assert_eq!(expired.len(), 101, "all streams and the foreign one: {:?}", expired.keys());
+    assert_eq!(expired.len(), 101, "expected 100 streams and the foreign stream: {:?}", expired.keys());
     for (cam, (record, written)) in &last {
         let (emitted, at) = &expired[cam];
         assert_eq!(&**emitted, record, "the last record");
@@ -325,14 +327,14 @@ async fn each_expiry_is_emitted_once_with_the_last_record() {
 }
 
 #[tokio::test]
-async fn streams_can_recover_before_they_expire_after_an_outage() {
+async fn expiry_waits_for_a_grace_period_after_an_outage() {
     const TTL: Duration = Duration::from_secs(2);
     let redis = TestRedis::start().await;
     let observer = redis.observe().await;
     let store = store_with_ttl(&redis, TTL).await;
     store.register(&stream("cam", SOURCE)).await.unwrap();
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
-    // Simulate a minute without sweeps.
+    // Simulates a minute without sweeps.
     let swept = async || redis.server.cli(&["HGET", FEED_METADATA, "swept"]).await;
     let deadline = Instant::now() + Duration::from_secs(5);
     while swept().await.is_empty() {

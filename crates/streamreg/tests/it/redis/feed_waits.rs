@@ -15,7 +15,7 @@ use super::{TIMEOUT, TestRedis, id, stream};
 /// Initial number of events per read.
 const MAX_BATCH: usize = 500;
 
-/// Returns the value that each read passes for this option.
+/// Returns the value of an option in each read command.
 fn option_values(commands: &[String], option: &str) -> Vec<usize> {
     let option = format!("\"{option}\" \"");
     let reads = commands.iter().filter(|line| line.contains("\"XREAD\""));
@@ -38,7 +38,7 @@ async fn next_changed(watch: &mut Watch) -> Stream {
 }
 
 #[tokio::test]
-async fn watch_reads_smaller_batches_after_a_timeout_and_grows_them_again() {
+async fn watch_reads_smaller_batches_after_a_timeout_and_larger_ones_later() {
     let redis = TestRedis::start().await;
     let writer = redis.store().await;
     writer.register(&large("large")).await.unwrap();
@@ -51,7 +51,8 @@ async fn watch_reads_smaller_batches_after_a_timeout_and_grows_them_again() {
         let patch = StreamPatch { resolution: Some(n.to_string()), ..StreamPatch::default() };
         writer.patch(&id("large"), &patch).await.unwrap();
     }
-    // The proxy forwards 16 KiB at a time, so all records take at least seven seconds: longer than the reply timeout.
+    // The proxy forwards 16 KiB at a time and delays each piece. All records together take at least seven seconds,
+    // which is longer than the reply timeout.
     proxy.delay_replies(Duration::from_millis(15));
     let commands = commands_during(&redis, async {
         let first = tokio::time::timeout(TIMEOUT * 4, watch.next()).await.expect("an event after a smaller read");
@@ -87,7 +88,7 @@ async fn watch_reads_smaller_batches_after_a_timeout_and_grows_them_again() {
 }
 
 #[tokio::test]
-async fn idle_watch_blocks_no_longer_than_until_its_alive_event() {
+async fn idle_watch_blocks_at_most_until_its_next_alive_event() {
     let redis = TestRedis::start().await;
     let reader = RedisRegistry::connect(redis.options().read_only()).await.unwrap();
     let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
@@ -96,7 +97,7 @@ async fn idle_watch_blocks_no_longer_than_until_its_alive_event() {
         assert!(matches!(event, Event::Alive { .. }), "{event:?}");
     })
     .await;
-    // At least one millisecond, because a timeout of 0 would block forever.
+    // Each BLOCK timeout is at least one millisecond, because a timeout of 0 would block forever.
     let blocks = option_values(&commands, "BLOCK");
     assert!(blocks.iter().all(|&block| (1..=3_000).contains(&block)), "{blocks:?}");
     assert!((1..=10_050).contains(&blocks.iter().sum::<usize>()), "{blocks:?}");

@@ -1,4 +1,5 @@
-//! Reads records from other programs and applies every operation to them. All other fields must be kept.
+//! Reads records of other programs and applies every operation to them. An operation must keep all fields that it does
+//! not set.
 
 mod samples;
 
@@ -14,7 +15,7 @@ use samples::{UNREADABLE, samples};
 
 const NAME: &str = "studio \"A\" \\ cam 1 <main>";
 
-/// The changes, each with the fields that it sets and their expected values.
+/// Returns all changes, each with the fields that it sets and the expected values of these fields.
 pub(crate) fn changes() -> Vec<(Change, Vec<(&'static str, &'static str)>)> {
     let four =
         [("bytes_received", "9007199254740993"), ("packets_received", "7"), ("packets_lost", "1"), ("bitrate", "5")];
@@ -74,7 +75,7 @@ pub(crate) fn unexpected_changes(
             wrong.push(format!("{name} should be {value} but is {actual}"));
         }
     }
-    // The key determines the id. A record with another id or none may get the right one.
+    // The key determines the id. If a record has a different id or no id, a change may set the correct id.
     let actual = normal_form("id", is.get("id"));
     if actual != name && actual != normal_form("id", was.get("id")) {
         wrong.push(format!("the id became {actual}"));
@@ -103,7 +104,7 @@ async fn read_with_every_method(store: &RedisRegistry, name: &str, raw_json: &st
 }
 
 #[tokio::test]
-async fn foreign_records_keep_all_other_fields_in_every_change() {
+async fn every_change_keeps_all_other_fields_of_foreign_records() {
     let redis = TestRedis::start().await;
     let store = redis.store().await;
     let mut wrong = Vec::new();
@@ -122,7 +123,7 @@ async fn foreign_records_keep_all_other_fields_in_every_change() {
                 assert_eq!(redis.raw_json(NAME).await.unwrap(), raw_json.as_bytes());
                 assert!(redis.pttl(NAME).await <= 60_000);
             }
-            // Apply it twice: the second change reads the result of the first.
+            // Each change is applied twice. The second pass reads the result of the first pass.
             for pass in ["first", "second"] {
                 let before = redis.raw_json(NAME).await.unwrap();
                 let guard = if read.epoch().is_some() { Guard::Force } else { Guard::None };
@@ -152,7 +153,7 @@ async fn replacing_a_foreign_record_keeps_the_required_fields() {
         let was = json::decode(raw_json.as_bytes()).unwrap();
         let kept = |after: &[u8]| {
             let is = json::decode(after).unwrap_or_else(|| panic!("{raw_json}"));
-            // An invalid epoch represents no lease and need not be kept.
+            // An invalid epoch does not represent a lease, so a replacement may drop it.
             let leased = normal_form("epoch", was.get("epoch")).bytes().all(|b| b.is_ascii_graphic());
             for name in if leased { &["created_at", "epoch"][..] } else { &["created_at"] } {
                 assert_eq!(normal_form(name, is.get(*name)), normal_form(name, was.get(*name)), "{name} of {raw_json}");
@@ -228,7 +229,7 @@ async fn unreadable_records_do_not_hide_other_streams() {
         }
         operations::Verb::Force.run(&store, &name).await.unwrap();
         assert_eq!(redis.raw_json(&name).await, None);
-        // A take-over by an operator works as well.
+        // Another publisher can also take over a stream whose record is unreadable.
         redis.put(&name, raw_json, 60_000).await;
         operations::Verb::TakeOver.run(&store, &name).await.unwrap();
         assert_eq!(store.get(&id(&name)).await.unwrap().source_addr, "198.51.100.1:1");

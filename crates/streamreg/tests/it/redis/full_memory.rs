@@ -34,7 +34,7 @@ async fn top_up(redis: &TestRedis, ballast: &mut usize) {
 
 #[tokio::test]
 async fn live_streams_stay_alive_while_memory_is_full() {
-    // Remaining and full TTL in ms. A busy machine may need a while for one round.
+    // TTL before and after each change, in ms. Both are long, because a busy machine may need a while for one round.
     const SHORT_TTL: i64 = 120_000;
     const FULL_TTL: u64 = 300_000;
     let redis = TestRedis::start().await;
@@ -74,7 +74,7 @@ async fn live_streams_stay_alive_while_memory_is_full() {
             for at in 0..100 {
                 store.unregister(&id(&format!("ends{at}"))).await.unwrap();
             }
-            // The index entry is restored although that needs memory.
+            // A change restores the missing index entry, although a new entry needs memory.
             redis.server.cli(&["SREM", INDEX, "cam0", "cam1"]).await;
             Verb::Heartbeat.run(&store, "cam0").await.unwrap();
             Verb::Stats.run(&store, "cam1").await.unwrap();
@@ -82,14 +82,14 @@ async fn live_streams_stay_alive_while_memory_is_full() {
         }
         // Fill the memory that unregistered streams have freed.
         top_up(&redis, &mut ballast).await;
-        // Flushing the script cache must not matter either.
+        // The streams must also stay alive after the script cache is flushed.
         redis.server.cli(&["SCRIPT", "FLUSH"]).await;
     }
     let listed = store.list().await.unwrap();
     assert_eq!(listed.len(), names.len(), "all live streams are listed");
     redis.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
     store.register(&stream("new", "h:9")).await.unwrap();
-    // Once memory is free again, calls of `list` return to the cheapest strategy.
+    // Once memory is free again, `list` uses its cheapest strategy again.
     redis.server.cli(&["CONFIG", "RESETSTAT"]).await;
     assert_eq!(store.list().await.unwrap().len(), names.len() + 1);
     let stats = redis.server.cli(&["INFO", "commandstats"]).await;
@@ -97,7 +97,7 @@ async fn live_streams_stay_alive_while_memory_is_full() {
 }
 
 #[tokio::test]
-async fn reader_without_scripts_uses_the_cheapest_strategy_again_after_full_memory() {
+async fn reader_uses_the_cheapest_strategy_again_after_full_memory() {
     let redis = TestRedis::start().await;
     let owner = redis.store().await;
     owner.register(&stream("cam", SOURCE)).await.unwrap();
@@ -114,7 +114,7 @@ async fn reader_without_scripts_uses_the_cheapest_strategy_again_after_full_memo
 
 #[tokio::test]
 async fn lease_with_a_pending_patch_stays_alive_while_memory_is_full() {
-    // A single write uses a different code path than several.
+    // A single write and a batch of several writes use different code paths.
     for count in [1, 3] {
         let redis = TestRedis::start().await;
         let store = Arc::new(RedisRegistry::connect(redis.options().ttl(TTL)).await.unwrap());

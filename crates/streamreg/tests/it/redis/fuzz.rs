@@ -1,9 +1,9 @@
-//! Sends random records, in canonical form and close to it, through the scripts and through the client's decoder, and
-//! compares the results.
+//! Sends random records through the scripts and through the client's decoder, and compares the results. The records are
+//! in canonical form or close to it.
 //!
-//! No script accepts a space before the first brace as canonical. With such a space, the same record takes the slow
-//! path.
-//! `STREAM_REGISTRY_FUZZ_SEED=<seed> cargo test -p streamreg --test it fuzz` replays a failure.
+//! A second copy of each record begins with a space. A script does not treat such a copy as canonical, so the copy
+//! takes the slow path through the decoder. `STREAM_REGISTRY_FUZZ_SEED=<seed> cargo test -p streamreg --test it fuzz`
+//! replays a failure.
 
 use stream_registry::{Change, Guard, RedisRegistry, Registry, StreamStats, UnregisterOptions, Write};
 
@@ -87,7 +87,7 @@ impl Generator {
         from[self.0.usize(..from.len())]
     }
 
-    /// Returns a record, in canonical form most of the time and in another form otherwise.
+    /// Returns a number. Most numbers are in canonical form; the others come from `NUMBERS`.
     fn number(&mut self) -> String {
         if self.0.u8(..4) > 0 {
             self.0.u64(..10_000_000_000_000_000).to_string()
@@ -142,7 +142,7 @@ impl Generator {
             fields.insert(index, self.pick(&EXTRAS).to_owned());
         }
         match self.0.u8(..20) {
-            // Another order of fields, a missing field, or a duplicate field.
+            // Some records have another order of fields, a missing field, or a duplicate field.
             0 => {
                 let other = self.0.usize(..fields.len());
                 fields.swap(3, other);
@@ -289,12 +289,12 @@ async fn scripts_and_decoder_agree_on_random_records() {
                     failures.push(format!("script and client differ, {found:?}: {context}"));
                 }
             }
-            // If the length and the end are unchanged, the fast path replaced only the time. The slow path rarely keeps
-            // both.
+            // If the length and the last 40 bytes of a record are unchanged, the fast path replaced only the time. The
+            // slow path rarely leaves both unchanged.
             let tail = raw_json.len() - 40;
             let heartbeat = write.change == Change::Heartbeat && one.len() == raw_json.len();
             in_place += usize::from(heartbeat && one[tail..] == raw_json.as_bytes()[tail..]);
-            // Unregistration must give the same result as well.
+            // Unregistration must also give the same result on both paths.
             let options = UnregisterOptions::default().guard(write.guard.clone());
             if at % 10 == 0 {
                 let ends =

@@ -1,4 +1,4 @@
-//! The index: missing ids are restored, stale ids are removed, and arbitrary members are tolerated.
+//! Tests the index of ids: missing ids are restored, stale ids are removed, and arbitrary members are tolerated.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -37,7 +37,7 @@ async fn every_write_restores_a_missing_id_in_the_index() {
             } else {
                 store.register(&stream("cam1", SOURCE)).await.unwrap();
             }
-            // Remove the whole index or only this id.
+            // The test removes either the whole index or only this id.
             for last in [true, false] {
                 if !last {
                     redis.server.cli(&["SADD", INDEX, "another"]).await;
@@ -102,7 +102,7 @@ async fn list_and_pages_remove_ids_without_a_record_from_the_index() {
         for at in 0..1_200 {
             add.arg(format!("gone{at}"));
         }
-        // Invalid ids without records are removed like any other.
+        // Invalid ids without records are removed like any other stale id.
         let illegal: [&[u8]; 6] = [b"", b"\xff\x00", b"a\nb", b"..", b" a", &[b'x'; 400]];
         for member in illegal {
             add.arg(member);
@@ -149,7 +149,7 @@ async fn list_keeps_an_id_that_is_registered_concurrently() {
     });
     for round in 0..300 {
         let name = format!("cam{}", round % 5);
-        // The record is deleted but its id remains, and the stream is registered again during a list.
+        // The record is deleted, but its id stays in the index. The stream is then registered again during a list.
         redis.server.client();
         let _: i64 = ::redis::cmd("DEL").arg(super::key(&name)).query_async(&mut redis.raw.clone()).await.unwrap();
         Verb::Register.run(&store, &name).await.unwrap();

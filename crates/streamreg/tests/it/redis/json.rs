@@ -1,4 +1,5 @@
-//! An independent record decoder for tests. It keeps raw values; if a field is duplicate, the last value counts.
+//! An independent record decoder for tests. The decoder keeps the raw JSON of each value. If a field occurs twice, the
+//! last value counts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +8,7 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Raw JSON values by field name. Duplicate fields keep all values in order.
+/// Raw JSON values by field name. A duplicate field has all its values, in order.
 pub(crate) type Fields = BTreeMap<String, Vec<String>>;
 
 /// Returns the fields, or `None` if the input is not a JSON object.
@@ -47,7 +48,8 @@ const COUNT_FIELDS: [&str; 7] = [
 const RATE_FIELDS: [&str; 3] = ["frame_rate", "rtt_ms", "jitter_ms"];
 const TIME_FIELDS: [&str; 2] = ["created_at", "last_heartbeat"];
 
-/// Returns the value of a known field independent of its formatting, and the raw JSON of an unknown field.
+/// Returns the value of a known field in a form that does not depend on its formatting. Returns the raw JSON of an
+/// unknown field.
 pub(crate) fn normal_form(name: &str, raws: Option<&Vec<String>>) -> String {
     let known = STRING_FIELDS.contains(&name)
         || COUNT_FIELDS.contains(&name)
@@ -84,7 +86,8 @@ pub(crate) fn normal_form(name: &str, raws: Option<&Vec<String>>) -> String {
             raw => serde_json::from_str::<String>(raw)
                 .ok()
                 .and_then(|string| string.parse::<stream_registry::Timestamp>().map(|time| (time, string)).ok())
-                // Digits after the ninth are part of the value.
+                // A time with more than nine fractional digits keeps its raw JSON, because these digits are part of the
+                // value.
                 .filter(|(_, string)| {
                     string.get(20..).is_none_or(|rest| rest.bytes().take_while(u8::is_ascii_digit).count() <= 9)
                 })

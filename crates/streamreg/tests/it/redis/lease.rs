@@ -97,7 +97,7 @@ async fn thousand_streams_recover_when_redis_restarts_empty() {
     observer.wait_until_consistent(&redis, "all have recovered").await;
     assert!(leases.release_all().await.is_empty());
     assert!(redis.index().await.is_empty());
-    // Only tombstones and stored replies are left, each with a time to live.
+    // After the release, the store contains only tombstones and stored replies. Each of them has a time to live.
     observer.wait_until_consistent(&redis, "all are released").await;
 }
 
@@ -116,7 +116,7 @@ async fn disconnected_holder_does_not_restore_a_stream_that_its_successor_releas
         lease.report(bytes(666));
         let others = redis.leases(TTL).await;
         let other = others.acquire_with(stream("cam1", THEIRS), OnConflict::TakeOver).await.unwrap();
-        // The first holder notices that its time to live has passed.
+        // Waits until the first holder notices that the time to live of its stream has passed.
         wait_until(TTL * 2, async || matches!(lease.state(), LeaseState::Recovering { .. })).await;
         assert!(is_held(&other));
         observer.wait_until_consistent(&redis, fault).await;
@@ -125,7 +125,7 @@ async fn disconnected_holder_does_not_restore_a_stream_that_its_successor_releas
         let end = tokio::time::timeout(TIMEOUT, lease.ended()).await.unwrap();
         assert_eq!(end, LeaseEnd::Superseded { by: None }, "{fault}");
         assert!(!redis.exists("cam1").await, "{fault}: the stream was registered again");
-        // Every write calls MGET and every registration calls TYPE. Expiry sweeps call neither.
+        // Every write calls MGET and every registration calls TYPE. Expiry sweeps call neither command.
         let write_calls = async || redis.calls("mget").await + redis.calls("type").await;
         let calls = write_calls().await;
         tokio::time::sleep(HEARTBEAT * 3).await;
@@ -159,7 +159,7 @@ async fn stream_stays_unregistered_when_an_operator_removed_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn later_holder_wins_after_a_flush_whichever_reconnects_first() {
+async fn later_holder_wins_after_a_flush_in_either_reconnect_order() {
     for first_reconnected in ["earlier", "later"] {
         let redis = TestRedis::start().await;
         let observer = redis.observe().await;
@@ -169,7 +169,7 @@ async fn later_holder_wins_after_a_flush_whichever_reconnects_first() {
         earlier_proxy.refuse().await;
         let new = later.acquire_with(stream("cam1", THEIRS), OnConflict::TakeOver).await.unwrap();
         later_proxy.refuse().await;
-        // This also deletes the tombstones.
+        // The flush also deletes the tombstones.
         redis.flush().await;
         let order = [(&earlier_proxy, &old), (&later_proxy, &new)];
         let (first, second) = if first_reconnected == "earlier" { (order[0], order[1]) } else { (order[1], order[0]) };
@@ -207,9 +207,10 @@ async fn batch_of_heartbeats_is_one_script_call() {
         }
         tokio::time::sleep(HEARTBEAT / 4).await;
     }
-    // Each batch calls MGET once. Expiry sweeps do not call it.
+    // Each batch calls MGET once. Expiry sweeps do not call MGET.
     let calls = redis.calls("mget").await;
-    // Four full batches per interval would do, but the due times of the leases are spread at first.
+    // Four full batches per interval would be enough. At first, however, the leases are due at different times, so
+    // there are more batches.
     let max = u64::from(ROUNDS + 1) * 12;
     assert!((u64::from(ROUNDS - 1) * 4..=max).contains(&calls), "{calls} script calls in {ROUNDS} rounds of 1 000");
     println!("{calls} script calls in {ROUNDS} intervals of 1 000 leases");
@@ -224,7 +225,7 @@ async fn batch_of_heartbeats_is_one_script_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lease_restores_an_epoch_that_another_program_dropped() {
+async fn lease_restores_an_epoch_that_another_program_removed() {
     let redis = TestRedis::start().await;
     let observer = redis.observe().await;
     let leases = redis.leases(TTL).await;
@@ -245,10 +246,10 @@ async fn lease_restores_an_epoch_that_another_program_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn release_succeeds_after_a_reconnect_when_its_reply_is_lost() {
+async fn release_succeeds_when_its_reply_is_lost() {
     let redis = TestRedis::start().await;
     let (leases, proxy) = redis.leases_through_proxy().await;
-    // This loads the scripts, so that the lost reply is not a NOSCRIPT error.
+    // This first release loads the scripts. Otherwise the lost reply would be a NOSCRIPT error.
     leases.acquire(stream("cam0", MINE)).await.unwrap().release().await.unwrap();
     let lease = Arc::new(leases.acquire(stream("cam1", MINE)).await.unwrap());
     lease.report(bytes(7));
@@ -303,7 +304,7 @@ async fn leases_and_store_agree_when_futures_are_dropped_at_random() {
                 };
                 match tokio::time::timeout(timeout, called).await {
                     Err(_) => dropped += 1,
-                    // A dropped release may have been applied. The lease has noticed it, or will.
+                    // A dropped release may have been applied. Sooner or later, the lease notices the removal.
                     Ok(Err(error)) => assert_eq!(error.kind(), ErrorKind::NotFound, "seed {seed}: {error:?}"),
                     Ok(Ok(_)) => {}
                 }
@@ -318,7 +319,7 @@ async fn leases_and_store_agree_when_futures_are_dropped_at_random() {
     assert!(dropped.iter().sum::<usize>() > 50, "seed {seed}: too few futures were dropped: {dropped:?}");
     let reader = store(redis.options(), TTL).await;
     for lease in held.iter().flatten() {
-        // If a dropped release was applied, the flush makes the lease notice it.
+        // If a dropped release was applied, the flush makes the lease notice the removal.
         let flushed = lease.flush().await;
         let stored = reader.get(lease.id()).await;
         match lease.state() {
@@ -331,7 +332,7 @@ async fn leases_and_store_agree_when_futures_are_dropped_at_random() {
             other => panic!("seed {seed}: {other:?}"),
         }
     }
-    // A dropped acquire may have left a stream. The same publisher can acquire it again.
+    // A dropped call of `acquire` may have left a stream. The same publisher can acquire that stream again.
     for task in 0..TASKS {
         let lease = leases.acquire(stream(&format!("cam{task}"), MINE)).await.unwrap();
         lease.release().await.unwrap();

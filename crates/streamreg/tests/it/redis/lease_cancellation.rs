@@ -29,7 +29,7 @@ impl Setup {
         let redis = TestRedis::start().await;
         let observer = redis.observe_every(Duration::from_millis(50)).await;
         let store = Arc::new(RedisRegistry::connect(redis.options().ttl(TTL)).await.unwrap());
-        // A short interval, because the keep-alive completes a dropped call.
+        // The heartbeat interval is short, because a heartbeat completes a dropped call.
         let options = LeaseOptions::default().heartbeat(Duration::from_millis(100));
         let leases = Leases::new(store.clone(), options);
         Self { redis, observer, store, leases }
@@ -39,7 +39,7 @@ impl Setup {
         self.store.get(&id(name)).await.ok()
     }
 
-    /// Makes the server forget all scripts, so that each call must load its script, which adds an await point.
+    /// Makes the server forget all scripts. Each call must then load its script, which adds an await point.
     async fn forget_scripts(&self) {
         let () = ::redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut self.redis.raw.clone()).await.unwrap();
     }
@@ -58,8 +58,8 @@ impl Setup {
         let () = lose.query_async(&mut self.redis.raw.clone()).await.unwrap();
     }
 
-    /// Waits until lease and store agree: the lease is held and the record has its epoch, or the lease is released and
-    /// there is no record. Returns whether it is held.
+    /// Waits until lease and store agree. If the lease is held, the record must have its epoch. If the lease is
+    /// released, there must be no record. Returns whether the lease is held.
     async fn wait_until_consistent(&self, lease: &Lease, context: &str) -> bool {
         let started = Instant::now();
         loop {
@@ -87,7 +87,7 @@ impl Setup {
         assert_eq!(lease.state(), LeaseState::Held);
     }
 
-    /// Releases everything and checks that nothing is left.
+    /// Releases all leases and checks that no stream is left.
     async fn finish(self, dropped: usize) {
         println!("dropped calls at {dropped} points");
         assert!(dropped > 3, "only {dropped} calls were dropped");
@@ -105,7 +105,7 @@ async fn acquire_leaves_no_partial_record_when_cancelled() {
     let policies = [OnConflict::CreateOnly, OnConflict::Reject, OnConflict::TakeOver];
     for (policy, forget_scripts) in policies.into_iter().flat_map(|policy| [(policy, false), (policy, true)]) {
         dropped += drop_at_every_point(async |polls, when| {
-            // The id is free, held by this process, or held by another publisher.
+            // Depending on the policy, the id is free, held by this process, or held by another publisher.
             let before = match policy {
                 OnConflict::Reject => Some(setup.leases.acquire(stream("cam", MINE)).await.unwrap()),
                 OnConflict::TakeOver => {
@@ -125,7 +125,7 @@ async fn acquire_leaves_no_partial_record_when_cancelled() {
             let stored = setup.stored("cam").await;
             match &done {
                 Some(lease) => assert_eq!(stored.unwrap().epoch(), Some(lease.as_ref().unwrap().epoch())),
-                // Either the new record is complete, or the old one is unchanged.
+                // Either the new record is complete, or the old record is unchanged.
                 None => {
                     let mine =
                         stored.as_ref().is_some_and(|stored| stored.source_addr == MINE && stored.epoch().is_some());
@@ -152,8 +152,8 @@ async fn acquire_leaves_no_partial_record_when_cancelled() {
 async fn reports_are_written_when_set_status_or_flush_is_cancelled() {
     let setup = Setup::start().await;
     let mut dropped = 0;
-    // Faults before the call: none, the server lost the stream, another program dropped the epoch, the server forgot
-    // its scripts, the server closed its connections.
+    // One of these faults occurs before the call: none; the server loses the stream; another program removes the epoch;
+    // the server forgets its scripts; the server closes its connections.
     for fault in ["none", "lost", "epoch", "scripts", "disconnect"] {
         for call in ["status", "flush"] {
             let mut round = 0;
@@ -178,7 +178,8 @@ async fn reports_are_written_when_set_status_or_flush_is_cancelled() {
                     "status" => drop_after(lease.set_status(StreamStatus::Active), polls, when).await,
                     _ => drop_after(lease.flush(), polls, when).await,
                 };
-                // The report is written even if the call is dropped, and so is the status once the call was polled.
+                // The report is written even if the call is dropped. The status is written if the call was polled at
+                // least once.
                 let status =
                     if call == "status" && polls > 0 { StreamStatus::Active } else { StreamStatus::Connecting };
                 let started = Instant::now();
@@ -229,7 +230,7 @@ async fn release_leaves_lease_and_store_consistent_when_cancelled() {
             let done = drop_after(lease.release(), polls, when).await;
             setup.redis.assert_no_partial_change(&context).await;
             if let Some(Err(error)) = &done {
-                // A lost stream cannot be unregistered.
+                // Only one error is expected: a stream that the server has lost cannot be unregistered.
                 assert_eq!((fault, error.kind()), ("lost", ErrorKind::NotFound), "{context}");
                 assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Removed), "{context}");
             } else {

@@ -1,4 +1,4 @@
-//! Holders in separate processes, which are stopped, continued and killed.
+//! Tests holders in separate processes. The processes are stopped, continued and killed.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
@@ -48,7 +48,8 @@ async fn write_until_ended(lease: &Lease) -> LeaseEnd {
     lease.ended().await
 }
 
-/// In a worker process, holds streams. Otherwise, checks that a holder in this process writes nothing once superseded.
+/// In a worker process, this test holds streams. Otherwise, it checks that a superseded holder in this process writes
+/// nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn superseded_holder_ends_and_writes_nothing() {
     let Some(task) = workers::job() else {
@@ -57,7 +58,7 @@ async fn superseded_holder_ends_and_writes_nothing() {
         let lease = Leases::new(holders, LeaseOptions::default()).acquire(stream("cam0", MINE)).await.unwrap();
         let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver).lease();
         let theirs = stream("cam0", THEIRS);
-        // The holder writes so often that all attempts of one call may conflict.
+        // The holder writes so often that all attempts of one take-over call may conflict.
         let takeover = async {
             loop {
                 match others.register_with(&theirs, &take_over).await {
@@ -139,7 +140,7 @@ enum Action {
 async fn act_after_expiry(redis: &TestRedis, name: &str, action: Action) -> Dump {
     let others = store(redis, TIMEOUT * 6).await;
     wait_until(TIMEOUT, async || redis.raw_json(name).await.is_none()).await;
-    // Nothing keeps this registration alive, so only the holder could change the server after this.
+    // No heartbeats follow this registration. If the server's data changes later, the stopped holder has changed it.
     let leased = RegisterOptions::default().lease();
     let theirs = others.register_with(&stream(name, THEIRS), &leased).await.unwrap();
     if action == Action::RegisterAndUnregister {
@@ -169,10 +170,11 @@ async fn feed_events(redis: &TestRedis, name: &str) -> Vec<String> {
     }
 }
 
-/// Checks the events. The expiry is missing if the other publisher registered before an expiry sweep.
+/// Checks the events of the stream. The expiry event is missing if the other publisher registered before an expiry
+/// sweep.
 fn assert_feed_events(events: &[String], action: Action) {
     let mut expected = vec![format!("registered {MINE}"), format!("registered {THEIRS}")];
-    // The event contains the last record if a sweep ran during the last fifth of the time to live.
+    // The expiry event contains the last record if a sweep ran during the last fifth of the time to live.
     let expired = [format!("expired {MINE}"), "expired ".to_owned()];
     if let Some(second) = events.get(1).filter(|second| expired.contains(second)) {
         expected.insert(1, second.clone());
@@ -190,7 +192,7 @@ async fn holder_stopped_past_its_ttl_ends_and_writes_nothing() {
         let observer = redis.observe().await;
         let holder = Holder::start(&redis, Duration::from_secs(1), 1).await;
         let process = holder.process.id().unwrap();
-        // By now the holder has started to write.
+        // Waits until the holder has started to write.
         wait_until(TIMEOUT, async || {
             String::from_utf8(redis.raw_json("cam0").await.unwrap()).unwrap().contains("active")
         })
@@ -239,7 +241,7 @@ async fn streams_of_a_killed_holder_expire_once_with_their_last_records() {
     let sweepers = [store(&redis, TTL).await, store(&redis, TTL).await, store(&redis, TTL).await];
     let mut watch = sweepers[0].watch(WatchFrom::Now).await.unwrap();
     let mut holder = Holder::start(&redis, TTL, STREAMS).await;
-    // After one time to live, the heartbeats have kept all streams alive.
+    // One time to live passes. The heartbeats must have kept all streams alive.
     tokio::time::sleep(TTL).await;
     assert_eq!(sweepers[0].list().await.unwrap().len() as u64, STREAMS);
     signal(holder.process.id().unwrap(), "KILL");
@@ -287,7 +289,7 @@ async fn streams_of_a_killed_holder_expire_once_with_their_last_records() {
     let closing = async {
         let none_due = async || redis.server.cli(&["ZCARD", super::DUE]).await == "0";
         wait_until(TTL + TIMEOUT, none_due).await;
-        // Sweeps run every eighth of the time to live, so each store has swept once more by then.
+        // Sweeps run every eighth of the time to live. After a quarter of it, each store has swept once more.
         let swept = async || redis.server.cli(&["HGET", super::FEED_METADATA, "swept"]).await.parse::<u128>().unwrap();
         let since = swept().await;
         wait_until(TIMEOUT, async || swept().await > since + (TTL / 4).as_millis()).await;

@@ -42,11 +42,11 @@ use testkit::{RedisBuilder, RedisServer};
 
 pub(crate) const PREFIX: &str = "mirror:streams:";
 pub(crate) const FEED: &str = "mirror:streams:\u{1f}feed";
-/// The sorted set of the times when the sweep checks each stream.
+/// Key of the sorted set of the times at which the sweep checks each stream.
 pub(crate) const DUE: &str = "mirror:streams:\u{1f}due";
 pub(crate) const FEED_METADATA: &str = "mirror:streams:\u{1f}facts";
 pub(crate) const INDEX: &str = "mirror:streams:active";
-/// Password of all test users. No message may contain it.
+/// Password of all test users. No error message may contain this password.
 pub(crate) const PASSWORD: &str = "secret-9f3a";
 
 /// A Redis server and a connection with all permissions.
@@ -91,7 +91,7 @@ impl TestRedis {
     }
 
     pub(crate) async fn of(server: RedisServer) -> Self {
-        // The default is too short for a busy machine.
+        // The default reply timeout is too short for a busy machine.
         let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(TIMEOUT));
         let raw = server.client().get_multiplexed_async_connection_with_config(&config).await.unwrap();
         Self { server, raw }
@@ -176,7 +176,7 @@ impl TestRedis {
                 let members: BTreeSet<Vec<u8>> = raw.smembers(&key).await.unwrap();
                 value = members.into_iter().collect::<Vec<_>>().join(&b'\n');
             }
-            // Every sweep changes the feed metadata.
+            // The feed metadata is left out, because every sweep changes it.
             if left != -2 && key != FEED_METADATA.as_bytes() {
                 dump.insert(key, (kind, value, left));
             }
@@ -189,7 +189,7 @@ impl TestRedis {
         let index = self.index().await;
         let mut records = BTreeSet::new();
         for (key, (_, _, left)) in self.dump().await {
-            // These keys have a bounded size: by the number of streams and by the maximum length of the feed.
+            // The size of these keys is bounded by the number of streams or by the maximum length of the feed.
             if [INDEX, FEED, DUE].iter().any(|name| key == name.as_bytes()) {
                 continue;
             }

@@ -22,7 +22,7 @@ async fn example_node_keeps_its_stream_live_in_redis_until_ctrl_c() {
         .spawn()
         .unwrap();
 
-    // Wait for two reports: by the second one, the example has certainly installed its signal handler.
+    // Waits for two reports. At the second report, the example has certainly installed its signal handler.
     testkit::wait_until(TIMEOUT, async || {
         store.get(&id("cam1")).await.is_ok_and(|stream| stream.bytes_received >= 250_040)
     })

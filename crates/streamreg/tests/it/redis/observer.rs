@@ -1,4 +1,4 @@
-//! Invariants of a store at rest: a view that was open from the start equals the store, and every key has a TTL or a
+//! Checks a store at rest. A view that was open from the start must equal the store, and every key must have a TTL or a
 //! bounded size.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,9 +13,10 @@ use super::{DUE, FEED, FEED_METADATA, INDEX, PREFIX, TIMEOUT, TestRedis};
 
 /// Reconcile interval of the view.
 const RECONCILE_INTERVAL: Duration = Duration::from_millis(250);
-/// Maximum time until the view is current: the interval, 10 % random delay, and a margin for a busy machine.
+/// Maximum time until the view is current: the reconcile interval, 10 % random delay, and a margin for a busy machine.
 const MAX_VIEW_DELAY: Duration = Duration::from_millis(275 + 2_000);
-/// Maximum length of the feed. Redis trims in nodes of 100 entries.
+/// Maximum length of the feed. Redis trims the feed in blocks of 100 entries, so the limit may be exceeded by one
+/// block.
 const MAX_FEED_LENGTH: u64 = 100_000 + 100;
 const METADATA_FIELDS: [&str; 9] =
     ["brief", "brief_confirmed", "confirmed", "grace", "history", "scanned", "swept", "tail", "ttl"];
@@ -77,8 +78,8 @@ impl TestRedis {
         self.server.client().get_multiplexed_async_connection_with_config(&config).await.unwrap()
     }
 
-    /// Discards the pending expiries of streams that another program removed. Otherwise the sweep would emit them
-    /// minutes later.
+    /// Discards the pending expiries of streams that another program removed. Otherwise the sweep would emit these
+    /// expiries minutes later.
     pub(crate) async fn discard_pending_expiries(&self, names: &[impl ::redis::ToRedisArgs + Sync]) {
         let mut raw = self.new_connection().await;
         let _: i64 = ::redis::cmd("ZREM").arg(DUE).arg(names).query_async(&mut raw).await.unwrap();
@@ -121,7 +122,8 @@ async fn assert_ttls_and_sizes(raw: &mut MultiplexedConnection, context: &str) {
     // `IdSets::fault` checks that the index and the schedule contain ids of records only.
 }
 
-/// Returns the JSON of records by id, without `last_heartbeat`, which other processes may renew during the read.
+/// Returns the JSON of records by id. `last_heartbeat` is replaced, because other processes may renew it during the
+/// read.
 fn json_by_id<'a>(streams: impl IntoIterator<Item = &'a Stream>) -> BTreeMap<String, String> {
     let fixed = |stream: &Stream| {
         let mut fixed = stream.clone();
@@ -132,7 +134,7 @@ fn json_by_id<'a>(streams: impl IntoIterator<Item = &'a Stream>) -> BTreeMap<Str
 }
 
 impl Observer {
-    /// Waits until the view equals the store, at most [`MAX_VIEW_DELAY`].
+    /// Waits until the view equals the store. Panics after [`MAX_VIEW_DELAY`].
     pub(crate) async fn wait_until_view_is_current(&self, context: &str) {
         let started = Instant::now();
         loop {
@@ -161,9 +163,10 @@ impl Observer {
         }
     }
 
-    /// Waits until the store is at rest and the view equals it. Asserts that every key has a TTL or a bounded size.
+    /// Waits until the store is at rest and the view equals the store. Asserts that every key has a TTL or a bounded
+    /// size.
     ///
-    /// Requires an open store that is not read-only, because only such a store sweeps.
+    /// Requires an open store that is not read-only, because only such a store runs expiry sweeps.
     pub(crate) async fn wait_until_consistent(&self, redis: &TestRedis, context: &str) {
         let started = Instant::now();
         let mut raw = redis.new_connection().await;

@@ -1,4 +1,4 @@
-//! A list of all operations that change something, for tests to iterate over.
+//! Lists all operations that change the store, so that tests can iterate over them.
 
 use stream_registry::{
     Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, Result, Stream, StreamPatch, StreamStats,

@@ -1,4 +1,4 @@
-//! Outages: the server is killed, stopped or restarted, and the network fails in several ways.
+//! Tests outages: the server is killed, stopped or restarted, or the network fails in several ways.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,7 +67,7 @@ impl Callers {
                     let error = result.err();
                     let failed = error.is_some();
                     calls.push(Call { started, finished: Instant::now(), name, error });
-                    // Pause, so that the server also gets processor time.
+                    // This pause gives the server processor time.
                     tokio::time::sleep(Duration::from_millis(if failed { 20 } else { 5 })).await;
                 }
                 calls
@@ -82,7 +82,7 @@ impl Callers {
     }
 }
 
-/// Checks that calls failed only between `down` and [`MAX_RECOVERY`] after `up`, and that none took too long.
+/// Checks that calls failed only from `down` until [`MAX_RECOVERY`] after `up`. Also checks that no call took too long.
 fn check(calls: &[Call], down: Instant, up: Instant, context: &str) {
     let longest = calls.iter().max_by_key(|call| call.finished - call.started).unwrap();
     let took = longest.finished - longest.started;
@@ -179,7 +179,7 @@ async fn calls_recover_after_each_kind_of_network_fault() {
             _ => proxy.refuse().await,
         }
         if fault == "cut" {
-            // A cut affects only calls in flight. There may be none when it happens, so it is repeated.
+            // A cut affects only calls in flight. Possibly no call is in flight at that moment, so the cut is repeated.
             for _ in 0..10 {
                 wait(Duration::from_millis(5)).await;
                 proxy.cut();
@@ -188,7 +188,7 @@ async fn calls_recover_after_each_kind_of_network_fault() {
             wait(Duration::from_millis(1_300)).await;
         }
         if fault == "swallow" {
-            // A TCP connection cannot continue after a lost part of a reply, so the proxy closes it.
+            // A TCP connection cannot continue after a part of a reply was lost, so the proxy closes the connection.
             proxy.cut();
         }
         proxy.resume().await;
@@ -209,7 +209,7 @@ async fn first_call_after_a_restart_succeeds_on_an_idle_connection() {
             store.register(&stream("cam1", SOURCE)).await.unwrap();
             store.list().await.unwrap();
             redis.server.restart(Data::Kept).await;
-            // Each round makes another kind of call first.
+            // In each round, the first call is of a different kind.
             let result = match round {
                 0 => store.get(&id("cam1")).await.map(|_| ()),
                 1 => store.update_heartbeat(&id("cam1")).await,

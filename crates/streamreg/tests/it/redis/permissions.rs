@@ -1,4 +1,4 @@
-//! The permissions in `docs/operations.md` are sufficient, and each of them is necessary.
+//! Checks that the permissions in `docs/operations.md` are sufficient, and that each of them is necessary.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -26,14 +26,14 @@ pub(super) fn rules(user: &str) -> Vec<&'static str> {
 
 async fn open(redis: &TestRedis, rules: &[&str], with: impl Fn(RedisOptions) -> RedisOptions) -> Result<RedisRegistry> {
     static USERS: AtomicU32 = AtomicU32::new(0);
-    // A new user each time, so that open connections of earlier stores do not interfere.
+    // Each store gets a new user, so that open connections of earlier stores do not interfere.
     let name = format!("user{}", USERS.fetch_add(1, Ordering::Relaxed));
     redis.user(&name, &rules.join(" ")).await;
     let options: RedisOptions = redis.server.url_as(&name, PASSWORD).parse().unwrap();
     RedisRegistry::connect(with(options)).await
 }
 
-/// Runs every read.
+/// Runs every kind of read.
 async fn read(store: &RedisRegistry) -> Result<()> {
     store.ping().await?;
     store.get(&id("there")).await?;
@@ -48,7 +48,7 @@ async fn read(store: &RedisRegistry) -> Result<()> {
     Ok(())
 }
 
-/// Runs every change on canonical records, foreign records, and ids missing from the index.
+/// Runs every change on canonical records, on foreign records, and on streams whose ids are missing from the index.
 async fn write(redis: &TestRedis, store: &RedisRegistry) -> Result<()> {
     for verb in ALL {
         for state in ["ours", "another shape", "not in the index", "unusual time"] {
@@ -87,7 +87,7 @@ async fn missing(redis: &TestRedis) -> Option<String> {
     denied(redis).await.into_iter().find(|object| !["sort_ro", "multi", "exec"].contains(&object.as_str()))
 }
 
-/// Lets a stream expire that was registered by a program that writes no feed.
+/// Lets a stream expire. Another program, which writes no feed, has registered this stream.
 async fn expire(redis: &TestRedis, rules: &[&str]) -> std::result::Result<(), String> {
     redis.flush().await;
     redis.server.cli(&["SCRIPT", "FLUSH"]).await;
@@ -110,19 +110,19 @@ async fn expire(redis: &TestRedis, rules: &[&str]) -> std::result::Result<(), St
     Err("the expiry was not emitted".to_owned())
 }
 
-/// Runs everything that a writer does, with both TTL policies, and removes stale index entries.
+/// Runs everything that a writer does, with both TTL policies. This includes the removal of stale index entries.
 async fn work(redis: &TestRedis, rules: &[&str]) -> std::result::Result<(), String> {
     expire(redis, rules).await?;
     for policy in [TtlPolicy::Renew, TtlPolicy::NeverShorten] {
         let store =
             open(redis, rules, |options| options.ttl_policy(policy)).await.map_err(|error| error.to_string())?;
-        // The script cache may be flushed at any time.
+        // The permissions must also suffice after the script cache was flushed.
         redis.server.cli(&["SCRIPT", "FLUSH"]).await;
         write(redis, &store).await.map_err(|error| error.to_string())?;
         redis.server.cli(&["SADD", INDEX, "gone"]).await;
         read(&store).await.map_err(|error| error.to_string())?;
         let counted = store.counters();
-        // The sweep may already have removed them.
+        // The read or the sweep must have removed the id without a record.
         if counted.prune_failures > 0 || redis.index().await.contains(&b"gone"[..]) {
             return Err(format!("ids without a record stay: {counted:?}"));
         }
@@ -170,7 +170,7 @@ async fn reader_needs_exactly_the_documented_permissions() {
         let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != removed).collect();
         assert!(read_all(&fewer).await.is_err(), "{removed} is not needed; remove it from the documentation");
     }
-    // The faster strategy that the documentation describes.
+    // With these extra permissions, the reader uses the faster strategy that the documentation describes.
     let faster = [&rules[..], &["+sort_ro", "+multi", "+exec", "%R~*"]].concat();
     denied(&redis).await;
     read_all(&faster).await.unwrap();
@@ -183,7 +183,7 @@ async fn reader_needs_exactly_the_documented_permissions() {
 }
 
 #[tokio::test]
-async fn another_database_needs_one_more_permission() {
+async fn selecting_another_database_needs_one_more_permission() {
     let redis = TestRedis::start().await;
     for (user, more, good) in [("without", "", false), ("with", "+select", true)] {
         let rules = [&rules("ingest")[..], &[more]].concat();

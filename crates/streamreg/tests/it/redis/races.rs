@@ -17,7 +17,8 @@ const TASKS: usize = 16;
 const ROUNDS: usize = 200;
 const NEW_IDS: usize = 320;
 
-/// In a worker process, competes with the tasks of three other processes. Otherwise, only its own tasks compete.
+/// In a worker process, the tasks of this test compete with the tasks of three other processes. Otherwise, they compete
+/// only with each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_one_of_16_tasks_wins_each_registration() {
     let assignment = workers::job();
@@ -69,7 +70,7 @@ async fn exactly_one_of_16_tasks_wins_each_registration() {
                 }
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error:?}");
-                    // The error names the winner, whose stream is stored.
+                    // The error contains the winner's stream, which must be the stored stream.
                     let winner = error.existing().expect("the existing record");
                     assert_ne!(winner.source_addr, source);
                     assert_eq!(*winner, store.get(&id(&name)).await.unwrap());

@@ -19,7 +19,7 @@ async fn redis_with_streams() -> (TestRedis, RedisRegistry) {
     for at in 0..STREAMS {
         owner.register(&stream(&format!("cam{at}"), "h:1")).await.unwrap();
     }
-    // Ids without a record, a key of the wrong type, and an unreadable record.
+    // Adds ids without a record, a key of the wrong type, and an unreadable record.
     for stale in ["gone1", "gone2"] {
         redis.server.cli(&["SADD", INDEX, stale]).await;
     }
@@ -72,7 +72,7 @@ async fn readers_with_few_permissions_read_everything() {
     ] {
         redis.user(name, rules).await;
         for read_only in [true, false] {
-            // Stale ids exist in each case. A store that has the permission removes them.
+            // Each case begins with stale ids. A store removes them if it has the permission.
             redis.server.cli(&["SADD", INDEX, "gone1", "gone2"]).await;
             let mut options: stream_registry::redis::RedisOptions =
                 redis.server.url_as(name, PASSWORD).parse().unwrap();
@@ -118,7 +118,7 @@ async fn list_accepts_the_maximum_timeout() {
 #[tokio::test]
 async fn replica_serves_reads() {
     let (redis, owner) = redis_with_streams().await;
-    // Its sweep removes stale ids as well.
+    // The owner is closed, because its sweep would also remove stale ids.
     owner.close().await.unwrap();
     redis.server.cli(&["SADD", INDEX, "gone0"]).await;
     let replica = Replica::of(&redis.server).await;
@@ -178,7 +178,7 @@ async fn read_only_store_writes_nothing() {
         }
     })
     .await;
-    assert!(seen.len() > 50, "the monitor saw {} commands", seen.len());
+    assert!(seen.len() > 50, "the monitor saw only {} commands", seen.len());
     let commands: BTreeSet<String> = seen
         .iter()
         .filter_map(|line| line.split_once("] \"").map(|(_, rest)| rest.split('"').next().unwrap_or("").to_uppercase()))
@@ -189,7 +189,7 @@ async fn read_only_store_writes_nothing() {
     ];
     let other: Vec<_> = commands.iter().filter(|command| !reading.contains(&command.as_str())).collect();
     assert!(other.is_empty(), "commands other than reads: {other:?}");
-    // The only script is the one whose flags forbid writes.
+    // The store runs only a script whose flags forbid writes.
     let scripts = seen.iter().filter(|line| line.contains("\"EVAL\""));
     assert!(scripts.clone().count() > 0 && scripts.clone().all(|line| line.contains("#!lua flags=no-writes")));
     super::assert_untouched(&before, &redis.dump().await, "read only");

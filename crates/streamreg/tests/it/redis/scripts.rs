@@ -1,10 +1,10 @@
-//! Checks every script file: its first line, and its header against the script and its caller.
+//! Checks the first line of every script file. Also checks that its header matches the script and the Rust caller.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// Required flags of each script. Scripts that keep streams alive or remove them also run with full memory, scripts that
-/// only read may not write, and scripts that need memory are rejected if none is left.
+/// Required flags of each script. Scripts that keep streams alive or remove them must run even when memory is full.
+/// Scripts that only read must not write. Scripts that need memory are rejected when memory is full.
 const FLAGS: [(&str, &str); 7] = [
     ("sweep", "#!lua flags=allow-oom"),
     ("write", "#!lua flags=allow-oom"),
@@ -34,7 +34,8 @@ fn parts(source: &str) -> (Vec<&str>, String) {
     (header, code.join("\n"))
 }
 
-/// Parses declared indices: `KEYS[1]` is 1, `KEYS[2..]` is 2 and open, and `ARGV` alone is 1 and open.
+/// Parses the declared indices. `KEYS[1]` means index 1. `KEYS[2..]` means index 2 and an open list. `ARGV` alone means
+/// index 1 and an open list.
 fn declared(header: &[&str], table: &str) -> (BTreeSet<usize>, bool) {
     let (mut indices, mut open) = (BTreeSet::new(), false);
     for line in header {
@@ -53,7 +54,7 @@ fn declared(header: &[&str], table: &str) -> (BTreeSet<usize>, bool) {
     (indices, open)
 }
 
-/// Returns the indices that the code uses, e.g. `KEYS[2]` or the two of `local a, b = unpack(KEYS)`.
+/// Returns the indices that the code uses, e.g. 2 for `KEYS[2]`, or 1 and 2 for `local a, b = unpack(KEYS)`.
 fn used(code: &str, table: &str) -> BTreeSet<usize> {
     let mut indices = BTreeSet::new();
     for (at, _) in code.match_indices(&format!("{table}[")) {
@@ -105,7 +106,7 @@ fn script_headers_list_exactly_the_keys_and_arguments_used() {
 }
 
 #[test]
-fn callers_pass_exactly_the_keys_and_arguments_in_the_header_of_the_script() {
+fn callers_pass_the_keys_and_arguments_in_the_scripts_header() {
     for (name, source) in scripts() {
         let (header, _) = parts(&source);
         let caller = std::fs::read_to_string(folder().join("ops").join(format!("{name}.rs"))).unwrap();
@@ -121,7 +122,8 @@ fn callers_pass_exactly_the_keys_and_arguments_in_the_header_of_the_script() {
         }
         let (keys, open) = declared(&header, "KEYS");
         if name == "list" {
-            // Only this script does not declare its records' keys; its caller has other strategies as well.
+            // Only `list.lua` does not declare the keys of its records. Its caller is not checked, because it also has
+            // strategies without this script.
             assert_eq!((keys.len(), open), (2, false));
             continue;
         }
@@ -138,7 +140,7 @@ fn callers_pass_exactly_the_keys_and_arguments_in_the_header_of_the_script() {
         .into_iter()
         .filter(|key| caller.contains(key))
         .count();
-        // An open list may contain several kinds of keys in turn.
+        // In an open list, several kinds of keys may alternate.
         let complete = if open { named >= keys.len() } else { named == keys.len() };
         assert!(
             complete,
@@ -148,7 +150,8 @@ fn callers_pass_exactly_the_keys_and_arguments_in_the_header_of_the_script() {
     }
 }
 
-/// Returns the code without the branch for a single write, which undoes its write instead of checking first.
+/// Returns the code without the branch for a single write. That branch checks no permission first; it undoes its write
+/// if a later command is denied.
 fn without_single_write_branch(code: &str) -> String {
     let Some((before, rest)) = code.split_once("if #records == 1 and") else { return code.to_owned() };
     let (block, after) = rest.split_once("\nend\n").unwrap();
@@ -168,7 +171,7 @@ fn scripts_check_permissions_before_their_first_write() {
             .match_indices("call('")
             .map(|(at, call)| (at, code[at + call.len()..].split('\'').next().unwrap()))
             .collect();
-        // A branch with a single command cannot be partly applied.
+        // A branch that returns after a single command cannot be partly applied.
         let returns_at_once = |at: usize| {
             code[at..].lines().nth(1).is_some_and(|line| line.starts_with("  ") && line.trim().starts_with("return"))
         };
@@ -179,11 +182,11 @@ fn scripts_check_permissions_before_their_first_write() {
             continue;
         }
         let first_write = first_write.unwrap_or_else(|| panic!("{name}.lua writes nothing"));
-        // After the first write, no command that could be denied may follow.
+        // Only write commands may follow the first write, because the script has checked the permissions for them.
         for (_, command) in calls.iter().filter(|(at, _)| *at > first_write) {
             assert!(WRITES.contains(command), "{name}.lua calls {command} after its first write");
         }
-        // A single write needs no check.
+        // A script with a single write needs no permission check.
         if calls.iter().filter(|(_, command)| WRITES.contains(command)).count() > 1 {
             assert!(code[..first_write].contains("permission_error("), "{name}.lua writes without a permission check");
         }

@@ -1,4 +1,4 @@
-//! The sweep of expired streams, combined with registrations, other tools, a slow network and stale index entries.
+//! Tests the sweep of expired streams together with registrations, other tools, a slow network and stale index entries.
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ async fn pending_expiry_is_emitted_before_the_next_registration() {
 }
 
 #[tokio::test]
-async fn expiry_has_no_record_when_only_an_earlier_stream_was_copied() {
+async fn expiry_event_has_no_record_when_the_stream_was_not_copied() {
     let redis = TestRedis::start().await;
     let store = redis.store().await;
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
@@ -107,7 +107,7 @@ async fn copied_record_outlives_the_stream_by_a_ttl_and_an_hour() {
     let redis = TestRedis::start().await;
     let _store = redis.store().await;
     wait_until(TIMEOUT, async || metadata(&redis, "swept").await > 0).await;
-    // The stream is about to expire, so the sweep checks it now.
+    // The stream expires soon, and the sweep must check it at once.
     redis.put("cam", stream("cam", SOURCE).to_json(), 30_000).await;
     redis.server.cli(&["ZADD", DUE, "1", "cam"]).await;
     let mut left = -2;
@@ -116,7 +116,7 @@ async fn copied_record_outlives_the_stream_by_a_ttl_and_an_hour() {
         left != -2
     })
     .await;
-    // The copy lives a TTL and an hour longer than the record, so that the next sweep finds it.
+    // The copy lives longer than the record by one TTL and one hour, so that a later sweep still finds the copy.
     assert!((3_920_000..=3_930_000).contains(&left), "{left} ms");
 }
 
@@ -125,19 +125,19 @@ async fn metadata(redis: &TestRedis, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn process_with_a_short_ttl_does_not_shorten_the_grace_period_of_others() {
+async fn short_ttl_does_not_shorten_the_grace_period_of_other_processes() {
     let redis = TestRedis::start().await;
     let _long = redis.store().await;
     wait_until(TIMEOUT, async || metadata(&redis, "swept").await > 0).await;
     for policy in [TtlPolicy::NeverShorten, TtlPolicy::Renew] {
-        // Simulate a minute without sweeps. The process with the short TTL sweeps first.
+        // Simulates a minute without sweeps. After it, the process with the short TTL sweeps first.
         let options = redis.options().ttl(Duration::from_secs(1)).ttl_policy(policy);
         let _short = RedisRegistry::connect(options).await.unwrap();
         let minute_ago = metadata(&redis, "swept").await - 60_000;
         redis.server.cli(&["HSET", FEED_METADATA, "swept", &minute_ago.to_string(), "grace", "0"]).await;
         wait_until(TIMEOUT, async || metadata(&redis, "grace").await > 0).await;
         let swept = metadata(&redis, "swept").await;
-        // After ten sweeps of that process, the grace period is still in effect.
+        // After ten sweeps of the process with the short TTL, the grace period is still in effect.
         wait_until(TIMEOUT, async || metadata(&redis, "swept").await > swept + 1_200).await;
         let left = metadata(&redis, "grace").await.saturating_sub(metadata(&redis, "swept").await);
         assert!((290_000..=300_000).contains(&left), "{policy:?}: {left} ms of the grace period remain");
@@ -145,7 +145,7 @@ async fn process_with_a_short_ttl_does_not_shorten_the_grace_period_of_others() 
 }
 
 #[tokio::test]
-async fn longest_ttl_applies_until_no_process_confirms_it() {
+async fn longest_ttl_is_kept_until_it_is_no_longer_confirmed() {
     const LONG: u64 = 300_000;
     let redis = TestRedis::start().await;
     let store = redis.store().await;
@@ -164,8 +164,8 @@ async fn longest_ttl_applies_until_no_process_confirms_it() {
     assert_eq!(metadata(&redis, "ttl").await, LONG);
     let _short = sweeps(1, TtlPolicy::Renew).await;
     assert_eq!(metadata(&redis, "ttl").await, LONG);
-    // The shortest TTL decides which gap is an outage, because its streams expire long before a tenth of the longest
-    // TTL.
+    // The shortest TTL decides whether a gap between sweeps counts as an outage. Streams with the shortest TTL expire
+    // long before a tenth of the longest TTL has passed.
     for (gap, is_outage) in [(8_000, false), (12_000, true)] {
         let before = metadata(&redis, "swept").await - gap;
         redis.server.cli(&["HSET", FEED_METADATA, "swept", &before.to_string(), "grace", "0"]).await;
@@ -193,7 +193,7 @@ async fn sweep_detects_an_outage_by_the_shortest_ttl_of_all_processes() {
 }
 
 #[tokio::test]
-async fn ttl_of_a_never_shorten_client_is_not_recorded() {
+async fn ttl_of_a_client_with_never_shorten_is_not_recorded() {
     let redis = TestRedis::start().await;
     let options = redis.options().ttl(Duration::from_secs(30 * 86_400)).ttl_policy(TtlPolicy::NeverShorten);
     let _tool = RedisRegistry::connect(options).await.unwrap();
@@ -217,7 +217,7 @@ async fn copied_record_survives_a_long_outage_and_its_grace_period() {
     let last = registered(&mut watch).await;
     let copy = format!("mirror:streams:\u{1f}last:{}", last.id);
     wait_until(TIMEOUT, async || redis.server.cli(&["EXISTS", &copy]).await.trim() == "1").await;
-    // Simulate a gap between sweeps so long that the copy has almost expired.
+    // Simulates a long gap between sweeps, at whose end the copy has almost expired.
     let before = metadata(&redis, "swept").await - 3_600_000;
     redis.server.cli(&["DEL", "mirror:streams:cam"]).await;
     redis.server.cli(&["PEXPIRE", &copy, "1500"]).await;
@@ -235,7 +235,8 @@ async fn recovered_lease_does_not_hide_the_expiry_of_another_stream() {
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
     let lease = store.register_with(&stream("cam", SOURCE), &RegisterOptions::default().lease()).await.unwrap();
     registered(&mut watch).await;
-    // The lease's expiry was emitted. Then another stream used the id, and its expiry is still pending.
+    // Simulates that the expiry of the leased stream was emitted. Afterwards another stream used the id, and the expiry
+    // of this other stream is still pending.
     redis.server.cli(&["DEL", "mirror:streams:cam"]).await;
     redis.server.cli(&["ZREM", DUE, "cam"]).await;
     store.register(&stream("cam", OTHER)).await.unwrap();
@@ -246,7 +247,7 @@ async fn recovered_lease_does_not_hide_the_expiry_of_another_stream() {
     store.register_with(&lease.stream, &back).await.unwrap();
     assert_eq!(expired(&mut watch).await.source_addr, OTHER);
     assert_eq!(registered(&mut watch).await.source_addr, SOURCE);
-    // A copy of the lease's own record causes no expiry, even if another program removed the epoch.
+    // A copy of the lease's own record causes no expiry event, even if another program removed the epoch.
     for own in [lease.stream.clone(), stream("cam", SOURCE)] {
         store_copy(&redis, &own).await;
         redis.server.cli(&["DEL", "mirror:streams:cam"]).await;
@@ -263,7 +264,7 @@ async fn sweep_removes_index_entries_without_a_record() {
     let stale: Vec<String> = (0..500).map(|n| format!("stale{n}")).collect();
     redis.server.cli(&[&["SADD", INDEX][..], &stale.iter().map(String::as_str).collect::<Vec<_>>()].concat()).await;
     wait_until(TIMEOUT, async || redis.index().await.is_empty()).await;
-    // They were never registered, so no expiry is emitted.
+    // The stale ids were never registered, so the sweep emits no expiry for them.
     store.register(&stream("cam", SOURCE)).await.unwrap();
     assert_eq!(registered(&mut watch).await.id.as_str(), "cam");
 }
@@ -285,7 +286,7 @@ async fn large_index_and_slow_network_do_not_delay_an_expiry() {
     }
     let started = Instant::now();
     let writer = RedisRegistry::connect(redis.options().ttl(Duration::from_secs(3600))).await.unwrap();
-    // The stream is due immediately, while the scan of the index begins.
+    // The sweep must check this stream immediately, while its scan of the index begins.
     writer.register(&stream("cam", SOURCE)).await.unwrap();
     drop(writer);
     registered(&mut watch).await;

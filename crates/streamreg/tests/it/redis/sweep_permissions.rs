@@ -1,4 +1,4 @@
-//! A sweep without permission is logged once, not at each attempt.
+//! Checks that a sweep without permission is logged only once instead of at each attempt.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -44,14 +44,15 @@ async fn swept(redis: &TestRedis) -> u64 {
     redis.server.cli(&["HGET", FEED_METADATA, "swept"]).await.parse().unwrap_or(0)
 }
 
-// A single thread, because the log is captured per thread.
+// This test runs on a single thread, because the log is captured per thread.
 #[tokio::test]
 async fn sweep_without_permission_is_logged_once_until_it_succeeds() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    // One permission is needed to read the due streams, and a script checks the other one before it writes.
+    // The sweep needs `zrangebyscore` to read the due streams. A script checks the permission for `srem` before it
+    // writes.
     for permission in ["zrangebyscore", "srem"] {
         let redis = TestRedis::start().await;
         redis.user("ingest", &permissions::rules("ingest").join(" ")).await;

@@ -24,7 +24,7 @@ const LOAD: usize = 20;
 /// Number of tasks of each side that change other streams.
 const CHANGERS: usize = 2;
 
-/// Number of take-overs per side: first the two sides take turns, then they do not coordinate.
+/// Number of take-overs per side. At first the two sides take turns; later they do not coordinate.
 #[derive(Clone, Copy)]
 struct Rounds {
     alternating: usize,
@@ -57,7 +57,7 @@ impl Channel {
     }
 }
 
-/// The address of a holder contains its side and round. So do its statuses and statistics.
+/// Returns the source address of a holder. It contains the holder's side and round, as do its statuses and statistics.
 fn source(side: usize, round: usize) -> String {
     format!("10.0.{side}.1:{round}")
 }
@@ -78,7 +78,7 @@ fn assert_one_holder(record: &Stream) {
     assert!([0, bytes(side, round).bytes_received].contains(&record.bytes_received), "{}", record.to_json());
 }
 
-/// Takes the stream over. Retries, because the store may report that the record changes too fast.
+/// Takes the stream over. Retries if the store reports that the record changes too fast.
 async fn take_over(leases: &Leases, source: &str) -> Lease {
     let started = Instant::now();
     loop {
@@ -149,7 +149,8 @@ async fn run_side(url: String, side: usize, rounds: Rounds) {
             channel.receive(&mine).await;
         }
         if let Some(old) = all.last().filter(|_| alternating) {
-            // The other process holds the stream, and writes while this one sends its late calls.
+            // The other process holds the stream and keeps writing. At the same time, this process sends late calls
+            // with its old epoch.
             assert_store_rejects(&store, old).await;
             assert_superseded(old, 1 - side).await;
         }
@@ -173,7 +174,7 @@ async fn run_side(url: String, side: usize, rounds: Rounds) {
     }
     channel.send("done", "").await;
     channel.receive(&format!("settle{side}")).await;
-    // Waits for a heartbeat. Either it is written, or the lease learns that it is superseded.
+    // Waits for a heartbeat. Either the heartbeat is written, or the lease learns that it is superseded.
     let last = all.last().unwrap();
     let now = store.get(last.id()).await.unwrap().last_heartbeat;
     wait_until(TIMEOUT, async || {
@@ -207,8 +208,8 @@ async fn feed_events(store: Arc<RedisRegistry>) -> Vec<Event> {
     }
 }
 
-/// Checks that each take-over has one event and a greater epoch, and that only the holder changed the stream between
-/// them.
+/// Checks that each take-over has one event and a greater epoch. Also checks that only the holder changed the stream
+/// between two take-overs.
 fn assert_events(events: &[Event], rounds: Rounds, last: &Stream) {
     let Some((Event::Ended { reason: Ending::Unregistered(_), last: end, .. }, changes)) = events.split_last() else {
         panic!("{:?}", events.last())
@@ -242,7 +243,7 @@ fn assert_events(events: &[Event], rounds: Rounds, last: &Stream) {
     assert!(from_other_side >= rounds.alternating * 2 - 1, "{from_other_side} take-overs were from the other process");
 }
 
-/// Starts and stops two sides, which run elsewhere, and checks the result.
+/// Signals two sides to start and to stop, and checks the result. The sides run in other tasks or processes.
 async fn referee(redis: &TestRedis, rounds: Rounds) {
     let observer = redis.observe().await;
     let store = Arc::new(RedisRegistry::connect(redis.options().ttl(TTL)).await.unwrap());
@@ -275,7 +276,7 @@ async fn referee(redis: &TestRedis, rounds: Rounds) {
     observer.wait_until_consistent(redis, "all leases are released").await;
 }
 
-/// In a worker process, runs one side. Otherwise, runs both sides in this process, for a few rounds.
+/// In a worker process, this test runs one side. Otherwise, it runs both sides in this process, for a few rounds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_holder_remains_after_take_overs_within_one_process() {
     if let Some(task) = workers::job() {
@@ -295,7 +296,7 @@ async fn one_holder_remains_after_take_overs_within_one_process() {
 async fn one_holder_remains_after_1050_take_overs_between_two_processes() {
     let redis = TestRedis::start().await;
     let (url, rounds) = (redis.server.url(), Rounds { alternating: 500, uncoordinated: 25 });
-    // If a process fails, the test fails with its output.
+    // If a worker process fails, this test fails and shows the output of the worker.
     let run = |side: usize| {
         workers::wait(workers::start(WORKER, &format!("{url}|{side}|{}|{}", rounds.alternating, rounds.uncoordinated)))
     };

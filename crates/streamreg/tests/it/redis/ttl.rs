@@ -1,4 +1,4 @@
-//! TTLs: how writes change them, and that every key expires.
+//! Tests how writes change TTLs, and that every key expires.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ async fn never_shorten_policy_never_shortens_a_ttl() {
                 let raw_json = if foreign { FOREIGN.to_owned() } else { stream("cam1", SOURCE).to_json() };
                 redis.put("cam1", raw_json, px).await;
             };
-            // A longer TTL is kept, a key without TTL keeps none, and a shorter TTL is renewed.
+            // The policy `NeverShorten` keeps a longer TTL, sets no TTL on a key without a TTL, and renews a shorter
+            // TTL.
             put(HALF_AN_HOUR).await;
             verb.run(&longer, "cam1").await.unwrap_or_else(|error| panic!("{context}: {error}"));
             let left = redis.pttl("cam1").await;
@@ -39,7 +40,7 @@ async fn never_shorten_policy_never_shortens_a_ttl() {
             verb.run(&longer, "cam1").await.unwrap();
             let left = redis.pttl("cam1").await;
             assert!(left > 290_000 && left <= five_minutes, "{context}: {left}");
-            // The other policy always sets the TTL.
+            // The policy `Renew` always sets the TTL.
             for px in [0, 10_000, HALF_AN_HOUR] {
                 put(px).await;
                 verb.run(&renew, "cam1").await.unwrap();
@@ -105,12 +106,13 @@ async fn tombstone_outlives_the_ttl_of_its_stream() {
     long.register(&stream("cam1", SOURCE)).await.unwrap();
     short.unregister(&id("cam1")).await.unwrap();
     assert!(tombstone_ttl("cam1").await > least, "{}", tombstone_ttl("cam1").await);
-    // The same applies to the tombstone of a stream that was taken over.
+    // The tombstone of a stream that was taken over also outlives the TTL of that stream.
     let take_over = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
     long.register(&stream("cam2", SOURCE)).await.unwrap();
     short.register_with(&stream("cam2", "198.51.100.9:1"), &take_over).await.unwrap();
     assert!(tombstone_ttl("cam2").await > least, "{}", tombstone_ttl("cam2").await);
-    // Two operations must not shorten its TTL: removing a stream with a shorter TTL, and a take-over.
+    // Two operations must not shorten the TTL of a tombstone: the removal of a stream with a shorter TTL, and a
+    // take-over.
     short.register(&stream("cam1", SOURCE)).await.unwrap();
     short.register_with(&stream("cam1", "198.51.100.9:1"), &take_over).await.unwrap();
     assert!(tombstone_ttl("cam1").await > least, "{}", tombstone_ttl("cam1").await);
@@ -120,7 +122,7 @@ async fn tombstone_outlives_the_ttl_of_its_stream() {
 
 #[tokio::test]
 async fn later_tombstone_always_has_a_greater_epoch() {
-    // A tombstone from a machine whose clock was ahead.
+    // Epoch of a tombstone that was written by a machine whose clock was ahead.
     const AHEAD: &str = "7fffffffffffffff-0000000000000000";
     const TOMBSTONE: &str = "\u{1f}end:cam1";
     let redis = TestRedis::start().await;

@@ -1,4 +1,5 @@
-//! The local view on a real server: after faults on either side, it equals the store.
+//! Tests the view with a real server. After faults of the server or the connection, the view must equal the store
+//! again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ async fn churn(store: Arc<RedisRegistry>, seed: u64, stop: Arc<AtomicBool>) {
     let mut rng = fastrand::Rng::with_seed(seed);
     while !stop.load(Ordering::Relaxed) {
         let cam = id(&format!("cam{}", rng.usize(..100)));
-        // NotFound and conflicts are expected here.
+        // These random changes may fail with NotFound or a conflict.
         let _ = match rng.u8(..6) {
             0 | 1 => store.register(&stream(cam.as_str(), SOURCE)).await.map(|_| ()),
             2 => store.unregister(&cam).await.map(|_| ()),
@@ -92,10 +93,10 @@ async fn view_equals_the_store_after_random_changes_and_lost_feeds() {
     ] {
         let before = view.revision();
         redis.server.cli(command).await;
-        // The view continues to follow while the writes continue.
+        // The view must continue to follow the feed while the writes continue.
         wait_until(TIMEOUT, async || view.revision() != before).await;
     }
-    // Streams must exist after FLUSHALL. Otherwise the comparison proves nothing.
+    // Waits until streams exist again after FLUSHALL. Otherwise the comparison would prove nothing.
     wait_until(TIMEOUT, async || view.counts().total > 10).await;
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
@@ -116,7 +117,7 @@ async fn view_serves_during_an_outage_and_catches_up_afterwards() {
     }
     let view = view(&store, frequent()).await;
     assert_eq!(view.all().len(), 50);
-    // The view keeps the streams that were there.
+    // The view must keep its streams while the server is down.
     assert_eq!(redis.server.cli(&["SAVE"]).await, "OK");
     redis.server.kill();
     let age = view.age();
@@ -128,7 +129,7 @@ async fn view_serves_during_an_outage_and_catches_up_afterwards() {
     wait_until(TIMEOUT, async || view.get(&id("after")).is_some()).await;
     wait_until_equal(&view, &store).await;
     assert_eq!(view.all().len(), 51);
-    // The streams no longer exist.
+    // After a restart without data, the streams no longer exist.
     redis.server.restart(Data::Empty).await;
     wait_until(TIMEOUT, async || view.all().is_empty()).await;
     wait_until(TIMEOUT, async || store.register(&stream("new", SOURCE)).await.is_ok()).await;
@@ -211,12 +212,12 @@ async fn view_without_scripts_follows_from_an_empty_registry() {
     let view = view(&reader, never()).await;
     store.register(&stream("cam1", SOURCE)).await.unwrap();
     wait_until(TIMEOUT, async || view.get(&id("cam1")).is_some()).await;
-    // The store was emptied: at first there is no feed, and then a feed with a new generation.
+    // Each round empties the store. At first there is no feed; later there is a feed with a new generation.
     for round in 0..3 {
         let before = (info(&redis, "total_connections_received").await, info(&redis, "total_commands_processed").await);
         redis.flush().await;
         wait_until(TIMEOUT, async || view.all().is_empty()).await;
-        // As long as an `Alive` event may take.
+        // Waits one second, because an `Alive` event may take that long.
         wait_until(TIMEOUT, async || view.age() > Duration::from_secs(1)).await;
         let cam = format!("new{round}");
         store.register(&stream(&cam, SOURCE)).await.unwrap();
@@ -256,7 +257,7 @@ async fn view_without_scripts_follows_while_streams_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn view_polls_when_it_may_not_read_the_feed() {
+async fn view_polls_the_store_when_it_may_not_read_the_feed() {
     let redis = TestRedis::start().await;
     let store = redis.store().await;
     let rules = format!("{} -xread", super::permissions::rules("viewer").join(" "));

@@ -1,5 +1,5 @@
-//! Calls on watches and views dropped at every point, with a real server: no event is lost or repeated, and a view
-//! equals the store.
+//! Drops calls on watches and views at every point, with a real server. No event may be lost or repeated, and a view
+//! must equal the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn tail(store: &RedisRegistry) -> Revision {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn later_watch_works_when_opening_a_watch_was_cancelled() {
+async fn watch_works_after_opening_an_earlier_watch_was_cancelled() {
     let redis = TestRedis::start().await;
     let observer = redis.observe().await;
     let store = store_with_streams(&redis).await;
@@ -62,7 +62,7 @@ async fn later_watch_works_when_opening_a_watch_was_cancelled() {
     observer.wait_until_consistent(&redis, "watches were opened").await;
 }
 
-/// Registers streams one after the other and closes all connections at every tenth.
+/// Registers streams one after the other, and closes all connections at every tenth stream.
 async fn register_with_disconnects(redis: &TestRedis, store: &RedisRegistry, count: usize) {
     for at in 0..count {
         if at % 10 == 9 {
@@ -80,7 +80,7 @@ async fn register_with_disconnects(redis: &TestRedis, store: &RedisRegistry, cou
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancelled_calls_of_next_lose_and_repeat_no_event() {
+async fn cancelled_next_calls_lose_and_repeat_no_event() {
     const EVENTS: usize = 200;
     for drops_watch in [false, true] {
         let redis = TestRedis::start().await;
@@ -94,8 +94,8 @@ async fn cancelled_calls_of_next_lose_and_repeat_no_event() {
         let read = async {
             let (mut received, mut dropped) = (Vec::new(), 0);
             loop {
-                // For each event, start again at the first point. Alternate between dropping the call while pending and
-                // once woken.
+                // For each event, the drops start again at the first point. The test alternates between dropping a
+                // pending call and dropping a woken call.
                 let when = if received.len() % 2 == 0 { When::Pending } else { When::Woken };
                 let mut polls = 0;
                 let event = loop {
@@ -155,7 +155,7 @@ async fn view_works_after_ready_or_reached_was_cancelled() {
         dropped += drop_at_every_point(async |polls, when| {
             let new = view(&store);
             let done = drop_after(new.ready(), polls, when).await;
-            // The view's task may stop at any point as well.
+            // Dropping the view stops its background task, which must also be safe at any point.
             let new = if drops_view { view(&store) } else { new };
             tokio::time::timeout(TIMEOUT, new.ready()).await.unwrap().unwrap();
             assert_eq!(new.all().len(), 20);
@@ -189,7 +189,7 @@ async fn view_equals_store_after_reconcile_or_refresh_was_cancelled() {
     for call in ["reconcile", "refresh"] {
         let mut round = 0_u32;
         dropped += drop_at_every_point(async |polls, when| {
-            // Changes without events: another program changes, adds and removes a stream.
+            // Another program changes, adds and removes a stream. These changes emit no events.
             round += 1;
             let (changed, came, went) = (id("cam3"), id(&format!("came{round}")), id(&format!("came{}", round - 1)));
             let raw_json = |resolution| format!(r#"{{"id":"cam3","type":"srt","resolution":"{resolution}"}}"#);
@@ -205,7 +205,7 @@ async fn view_equals_store_after_reconcile_or_refresh_was_cancelled() {
             let known = [round.to_string(), (round - 1).to_string()];
             assert!(round == 1 || known.contains(&before), "{call}, {polls}, {when:?}: {before:?}");
             assert_eq!(view.counts().total as usize, view.all().len());
-            // The dropped call does not block the next one.
+            // The dropped call must not block the next call.
             let refreshed = tokio::time::timeout(TIMEOUT, view.refresh(&changed)).await.unwrap().unwrap().unwrap();
             assert_eq!(refreshed.resolution, round.to_string());
             tokio::time::timeout(TIMEOUT, view.reconcile()).await.unwrap().unwrap();

@@ -18,7 +18,7 @@ pub(super) const UNREADABLE: [&[u8]; 14] = [
     b" ",
 ];
 
-/// Begins in canonical form and differs after `packets_lost`.
+/// Returns a record that is in canonical form up to `packets_lost` and then continues with `tail`.
 pub(crate) fn ours(name: &str, tail: &str) -> String {
     let name = serde_json::to_string(name).unwrap();
     format!(
@@ -26,11 +26,11 @@ pub(crate) fn ours(name: &str, tail: &str) -> String {
     )
 }
 
-/// All samples: typical records of other programs and extreme ones.
+/// Returns all samples: typical records of other programs, and extreme records.
 pub(super) fn samples(name: &str) -> Vec<String> {
     let mut all: Vec<String> = include_str!("../foreign-records.jsonl").lines().map(str::to_owned).collect();
     assert_eq!(all.len(), 5);
-    // Canonical up to `packets_lost`: forms that a change in place could corrupt.
+    // These records are canonical up to `packets_lost`. A change in place could corrupt the rest of such a record.
     let long = "x".repeat(60 * 1024);
     let deep = format!("{}{}", "[".repeat(400), "]".repeat(400));
     for tail in [
