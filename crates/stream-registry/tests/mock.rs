@@ -102,7 +102,8 @@ async fn query_is_recorded_as_one_call_and_named_in_errors() {
     assert_eq!(calls, operations.map(|operation| [operation; 2]).concat());
     mock.close().await.unwrap();
     for operation in operations {
-        // The query reads a page or the change feed of the closed store. The error still names the query.
+        // Internally, the query reads a page or the change feed of the closed store. The error must name the query, not
+        // that read.
         let error = run(operation).await.unwrap_err();
         assert_eq!((error.kind(), error.operation()), (ErrorKind::Closed, Some(operation)));
     }

@@ -169,7 +169,7 @@ fn table_stays_within_its_limit_after_many_byes() {
 }
 
 #[test]
-fn second_packet_starts_no_session_after_more_than_10_s() {
+fn second_packet_more_than_10_s_later_starts_no_session() {
     let mut fixture = TestTable::new(3);
     assert_eq!(fixture.rtp(A, 1, 1), Effect::None);
     assert_eq!(fixture.advance(11 * SECOND), Effect::None);

@@ -149,7 +149,7 @@ async fn stream_of_a_killed_node_expires_once_with_its_last_record() {
     // The node's last heartbeat was up to about a second before the kill, so the stream may expire a second early.
     assert!(after > TTL - Duration::from_secs(2) && after < TTL + Duration::from_secs(2), "{after:?}");
 
-    // The next event in the feed belongs to another stream, so the expired stream has no further event.
+    // If the sentinel's event comes next in the feed, the expired stream has caused no further event.
     fixture.registry.register(&Stream::new("sentinel".parse().unwrap(), StreamType::Srt, "h:1")).await.unwrap();
     assert_eq!(next(&mut watch).await.stream().unwrap().id.as_str(), "sentinel");
 }

@@ -190,7 +190,7 @@ async fn each_pair_of_ssrc_and_address_is_a_stream() {
     let node = Node::start(memory(), IngestOptions::default());
     let (a, b) = (Sender::new().await, Sender::new().await);
     a.send_rtp(node.rtp, 7, 1..11).await;
-    // The first sender also sends with SSRC 8. A second sender also sends with SSRC 7.
+    // The first sender uses SSRC 8 in addition to 7. Then a second sender uses SSRC 7 too.
     a.send_rtp(node.rtp, 8, 1..6).await;
     b.send_rtp(node.rtp, 7, 1..3).await;
     let streams =

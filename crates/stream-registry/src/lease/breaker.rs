@@ -1,4 +1,4 @@
-//! A circuit breaker. While a store fails, the breaker allows one probe at a time instead of one call for each
+//! A circuit breaker. While a store is failing, the breaker allows one probe at a time instead of one call for each
 //! lease.
 
 use super::clock::millis;

@@ -194,7 +194,7 @@ impl MockRegistry {
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
-        // Nothing panics while the lock is held, so the script is complete even if the lock is poisoned.
+        // No code panics while holding this lock, so a poisoned lock can be ignored.
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(tombstone(Some(&epoch), now, Some(epoch.as_str())), epoch.as_str());
         let later = tombstone(None, Timestamp::from_unix_nanos(1_800_000_000_000_001_000), Some(epoch.as_str()));
         assert!(later.as_str() > epoch.as_str() && later.ends_with('-'), "{later}");
-        // First the clock stands still, then it has gone back.
+        // First the clock stands still, then it goes back.
         for now in [now, Timestamp::ZERO] {
             let above = tombstone(None, now, Some(epoch.as_str()));
             assert!(above.as_str() > epoch.as_str(), "{above}");

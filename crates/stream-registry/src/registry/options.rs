@@ -370,7 +370,7 @@ impl Snapshot {
 }
 
 impl Page {
-    /// Creates a page of a store without a change feed.
+    /// Creates a page for a store that has no change feed.
     pub fn new(streams: Vec<Stream>, next: Option<Cursor>, total: u64) -> Self {
         Self { streams, next, total, ..Self::default() }
     }

@@ -96,8 +96,8 @@ impl Timestamp {
         let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
         let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
         let nanos = i32::try_from(number(20..29)?).ok()?;
-        // The nanoseconds are added separately because jiff rejects seconds and nanoseconds with different signs,
-        // as they occur before 1970.
+        // The nanoseconds are added separately. For times before 1970, the seconds are negative and the nanoseconds
+        // positive, and jiff rejects different signs.
         jiff::Timestamp::new(seconds, 0).ok()?.checked_add(jiff::SignedDuration::new(0, nanos)).ok().map(Self)
     }
 

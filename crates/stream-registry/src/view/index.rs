@@ -23,8 +23,8 @@ struct Row {
     searched: Box<str>,
 }
 
-/// All streams by id. A query without a filter in the order of ids visits only the streams on its page. All other
-/// queries visit every stream.
+/// All streams by id. An unfiltered query in id order visits only the streams on its page. All other queries visit
+/// every stream.
 #[derive(Debug, Default)]
 pub(super) struct Index(BTreeMap<StreamId, Row>);
 

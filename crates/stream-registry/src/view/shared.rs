@@ -72,7 +72,7 @@ impl Shared {
         Ok(self.state.get(id))
     }
 
-    /// Reads the unconfirmed streams from the store: the view may not show their last written statistics.
+    /// Reads the unconfirmed streams from the store, because the view might not show their most recent statistics yet.
     pub(super) async fn confirm_writes(&self) -> Result<()> {
         // Streams that become unconfirmed after this point were written, or had an event, after the start of this
         // call. So this call need not read them.

@@ -29,7 +29,7 @@ pub(super) struct Entry {
 /// Where a record came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// An event or a snapshot: the record is as old as the view's position in the feed.
+    /// The record came from an event or a snapshot, so it is as old as the view's position in the feed.
     Feed,
     /// A read from the store, or a write of this process: the record may be newer than events that have not arrived
     /// yet.

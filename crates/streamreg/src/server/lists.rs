@@ -20,7 +20,7 @@ use stream_registry::{
 };
 use tokio::time::timeout;
 
-/// Maximum time to update the view, and to wait for the store's answer to a list or a summary.
+/// Time limit for the update of the view, and for the store's answer to a list or a summary. Each has the full time.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause after an attempt that failed or timed out, before the next attempt.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);

@@ -67,7 +67,7 @@ fn at_terminal(line: &str) -> (Running, std::io::PipeWriter) {
     (Running::spawn(command.env("SHELL", "/bin/sh").stdin(keys)), keyboard)
 }
 
-/// Returns a shell command line that starts a script file with `streamreg run`.
+/// Returns a shell command line that runs a script under `streamreg run`.
 fn run_script(served: &Served, script: &Path, redirection: &str) -> String {
     let program = env!("CARGO_BIN_EXE_streamreg");
     format!("exec {program} run --store {} {} -- sh {} {redirection}", served.url(), CAM.join(" "), script.display())

@@ -261,7 +261,7 @@ async fn heartbeat_reports_each_missing_id() {
 }
 
 #[tokio::test]
-async fn heartbeat_accepts_more_ids_than_one_call() {
+async fn heartbeat_accepts_more_ids_than_fit_in_one_call() {
     let shell = Shell::new();
     shell.run(&CAM1).await;
     let ids = vec!["cam1"; 2_345];

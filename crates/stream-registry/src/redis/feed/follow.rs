@@ -157,7 +157,7 @@ impl Follower {
                 }
             }
             if std::mem::take(&mut self.failing) {
-                tracing::info!("reading the change feed again");
+                tracing::info!("reading the change feed works again");
             }
         }
     }

@@ -24,7 +24,8 @@
 --          'any' if the stream may have any lease
 -- ARGV[5]  the record that the client has read; '' if the client has not read a record
 -- ARGV[6]  time to live of the stored result in ms; '' to store no result, because the operation id is never used again
--- ARGV[7]  with the condition 'seen', the epoch for the tombstone; otherwise, a timestamp for a record without an epoch
+-- ARGV[7]  with the condition 'seen', the epoch for the tombstone; with another condition, a timestamp that becomes the
+--          epoch of the tombstone if the record has no epoch
 -- ARGV[8]  reason of the unregistration, for the event
 -- Output   one of these lists:
 --          {'done', the last record} if the stream was removed

@@ -24,7 +24,8 @@ pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Line> {
     let registry = setup.large().await?;
     let view = View::new(Arc::clone(&registry), ViewOptions::default());
     view.ready().await?;
-    // Give each id its own allocation, as in a router. Shuffle the ids, because the look-ups follow their order.
+    // Give each id its own allocation, as in a router. Shuffle the ids so that look-ups do not follow the order of
+    // memory.
     let mut ids: Vec<StreamId> = view.all().iter().map(|stream| stream.id.clone()).collect();
     fastrand::Rng::with_seed(7).shuffle(&mut ids);
     let ids = ids.iter().map(StreamId::new).collect::<std::result::Result<Vec<_>, _>>()?;

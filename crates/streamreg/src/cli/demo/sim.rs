@@ -293,7 +293,7 @@ mod tests {
                 back += usize::from(ended.contains(&stream.id) && !was_live);
             }
             for (id, change) in step.changes {
-                let before = live.get_mut(&id).unwrap_or_else(|| panic!("{id} changed without being live"));
+                let before = live.get_mut(&id).unwrap_or_else(|| panic!("{id} changed although it is not live"));
                 match change {
                     Change::Stats(stats) => {
                         stats.check().unwrap();

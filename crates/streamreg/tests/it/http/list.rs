@@ -116,7 +116,7 @@ async fn cursor_survives_changes_and_is_bound_to_its_sort_order() {
     for wrong in ["", "sort=bitrate&", "sort=id&"] {
         server.get(&format!("{LIST}?{wrong}cursor={cursor}")).await.problem(400, "invalid_cursor");
     }
-    // A cursor of the store is invalid in a list request to the server.
+    // A cursor from the store is not valid in a list request to the server.
     let page = registry.list_page(None, NonZeroU32::new(20).unwrap()).await.unwrap();
     let own = page.next.unwrap();
     server.get(&format!("{LIST}?cursor={own}")).await.problem(400, "invalid_cursor");
@@ -162,12 +162,12 @@ async fn writes_are_listed(registry: Arc<dyn Registry>) {
 }
 
 #[tokio::test]
-async fn list_shows_writes_through_the_server_at_once() {
+async fn list_immediately_shows_writes_made_through_the_server() {
     writes_are_listed(Arc::new(MemoryRegistry::new())).await;
 }
 
 #[tokio::test]
-async fn list_shows_writes_through_the_server_at_once_on_redis() {
+async fn list_immediately_shows_writes_made_through_the_server_on_redis() {
     let redis = RedisServer::start().await;
     writes_are_listed(connect(&redis.url()).await.unwrap()).await;
 }

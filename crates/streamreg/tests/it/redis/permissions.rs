@@ -122,7 +122,7 @@ async fn work(redis: &TestRedis, rules: &[&str]) -> std::result::Result<(), Stri
         redis.server.cli(&["SADD", INDEX, "gone"]).await;
         read(&store).await.map_err(|error| error.to_string())?;
         let counted = store.counters();
-        // The read or the sweep must have removed the id without a record.
+        // The read or the sweep must have removed the id that has no record.
         if counted.prune_failures > 0 || redis.index().await.contains(&b"gone"[..]) {
             return Err(format!("ids without a record stay: {counted:?}"));
         }

@@ -81,7 +81,7 @@ async fn exactly_one_of_16_tasks_wins_each_registration() {
     if assignment.is_none() {
         assert_eq!(won.len(), rounds, "one winner per round");
     }
-    // The parent process reads the winners of this process.
+    // Stores the winning publishers of this process in Redis, where the parent process reads them.
     let mut raw = connect_raw(&url).await;
     for (round, stream) in won {
         let () = ::redis::cmd("RPUSH")

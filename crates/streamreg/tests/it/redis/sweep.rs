@@ -286,7 +286,7 @@ async fn large_index_and_slow_network_do_not_delay_an_expiry() {
     }
     let started = Instant::now();
     let writer = RedisRegistry::connect(redis.options().ttl(Duration::from_secs(3600))).await.unwrap();
-    // The sweep must check this stream immediately, while its scan of the index begins.
+    // The sweep must check this stream immediately, at the start of its index scan.
     writer.register(&stream("cam", SOURCE)).await.unwrap();
     drop(writer);
     registered(&mut watch).await;

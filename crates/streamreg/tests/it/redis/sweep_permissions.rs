@@ -51,8 +51,8 @@ async fn sweep_without_permission_is_logged_once_until_it_succeeds() {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    // The sweep needs `zrangebyscore` to read the due streams. A script checks the permission for `srem` before it
-    // writes.
+    // The sweep needs `zrangebyscore` to read the due streams. The script of the sweep also checks the permission for
+    // `srem` before its first write.
     for permission in ["zrangebyscore", "srem"] {
         let redis = TestRedis::start().await;
         redis.user("ingest", &permissions::rules("ingest").join(" ")).await;
