@@ -149,7 +149,7 @@ async fn stream_expires_exactly_when_the_mock_clock_reaches_its_ttl() {
 }
 
 #[tokio::test]
-async fn put_stored_keeps_epoch_times_and_unknown_fields() {
+async fn put_stored_keeps_times_epoch_and_unknown_fields() {
     let mock = MockRegistry::new();
     let json = r#"{"type":"srt","epoch":"7","x":[],"created_at":"2024-01-15T14:30:52+01:00"}"#;
     mock.put_stored(&id("a"), json).unwrap();

@@ -33,7 +33,7 @@ impl Jitter {
         }
     }
 
-    /// Discards the previous packet. Call this method when the sender's timestamps have restarted.
+    /// Forgets the previous packet. Call this method when the sender's timestamps have restarted.
     pub fn interrupt(&mut self) {
         self.transit = None;
     }

@@ -111,7 +111,7 @@ struct Entry {
     ended: Option<EndCause>,
 }
 
-/// The sessions of a node. Their number is bounded for any input.
+/// The sessions of a node. Their number is bounded, whatever the input.
 #[derive(Debug)]
 pub struct Table {
     options: TableOptions,

@@ -149,8 +149,8 @@ impl MockRegistry {
 
     /// Delays the start of every call of an operation. A duration of zero removes the delay.
     ///
-    /// The delay runs on Tokio's clock, which a test can pause, and does not move the clock of the registry. A
-    /// batch waits for the longest delay among `Write` and the operations in the batch. A call that is dropped
+    /// The delay uses Tokio's clock, which a test can pause. The delay does not advance the registry's clock. A batch
+    /// waits for the longest of the delays for `Write` and for the operations in the batch. A call that is dropped
     /// during its delay has no effect.
     pub fn delay(&self, operation: Operation, by: Duration) {
         self.script().delay(operation, by);

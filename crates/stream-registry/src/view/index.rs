@@ -105,7 +105,7 @@ impl Index {
     }
 }
 
-/// Visits the rows that match a filter, in batches.
+/// The state of a visit of all rows that match a filter, in batches.
 ///
 /// Records are scattered in memory, so the processor must wait for each of them. If all records of a batch are
 /// loaded before the first is inspected, the processor waits for them in parallel. This makes a scan of 100 000

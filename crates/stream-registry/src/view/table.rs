@@ -47,7 +47,7 @@ pub(super) struct Table {
 }
 
 pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    // Only a bug could cause a panic while this lock is held, so a poisoned lock is used as it is.
+    // No code panics while it holds this lock, so a poisoned lock can be ignored.
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 

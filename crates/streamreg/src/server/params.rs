@@ -35,7 +35,7 @@ impl Params {
         Self::read_repeating(uri, known, &[])
     }
 
-    /// Parses a query like [`read`](Self::read), except that each `repeating` parameter may occur several times.
+    /// Parses a query as [`read`](Self::read) does, except that each `repeating` parameter may occur several times.
     pub(super) fn read_repeating(uri: &Uri, known: &[&str], repeating: &[&str]) -> Result<Self> {
         let mut params: Vec<(String, String)> = Vec::new();
         for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {

@@ -82,7 +82,7 @@ async fn history_applies_conditions_and_limit(case: &Case) -> Check {
         (all().node("n1").kind(StreamType::Srt), 10, &["a"]),
     ] {
         let events = history(case, &conditions, limit).await?;
-        same(&format!("the history of {conditions:?}"), ended_ids(&events), expected.to_vec())?;
+        same(&format!("the history filtered by {conditions:?}"), ended_ids(&events), expected.to_vec())?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The index of ids. These behaviours need hooks of the store under test.
+//! Behaviours of the index of ids. They need hooks that the store under test provides.
 
 use super::case::{Case, Check, Fault, ensure, fails, id, same, stream, write};
 use super::declare;

@@ -157,7 +157,8 @@ async fn concurrent_lists_share_updates_of_the_view() {
         }
     };
     let lists = (0..20).map(async |_| {
-        // All requests start together. The others are already waiting when the first request updates the view.
+        // All requests start together. So when the first request updates the view, the other requests are already
+        // waiting.
         assert_eq!(server.get(LIST).await.status, 200);
     });
     write(1).await;

@@ -289,8 +289,8 @@ async fn scripts_and_decoder_agree_on_random_records() {
                     failures.push(format!("script and client differ, {found:?}: {context}"));
                 }
             }
-            // If the length and the last 40 bytes of a record are unchanged, the fast path replaced only the time. The
-            // slow path rarely leaves both unchanged.
+            // The fast path replaces only the time, so it keeps the length and the last 40 bytes of the record. The
+            // slow path almost always changes one of the two.
             let tail = raw_json.len() - 40;
             let heartbeat = write.change == Change::Heartbeat && one.len() == raw_json.len();
             in_place += usize::from(heartbeat && one[tail..] == raw_json.as_bytes()[tail..]);

@@ -136,7 +136,7 @@ async fn disconnected_holder_does_not_restore_a_stream_that_its_successor_releas
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stream_stays_unregistered_when_an_operator_removed_it() {
+async fn stream_stays_unregistered_after_an_operator_removes_it() {
     let redis = TestRedis::start().await;
     let observer = redis.observe().await;
     let (leases, proxy) = redis.leases_through_proxy().await;

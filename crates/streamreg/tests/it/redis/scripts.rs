@@ -34,8 +34,8 @@ fn parts(source: &str) -> (Vec<&str>, String) {
     (header, code.join("\n"))
 }
 
-/// Parses the declared indices. `KEYS[1]` means index 1. `KEYS[2..]` means index 2 and an open list. `ARGV` alone means
-/// index 1 and an open list.
+/// Parses the declared indices. `KEYS[1]` declares index 1 only. `KEYS[2..]` declares index 2 and all later ones. A
+/// bare `ARGV` declares index 1 and all later ones.
 fn declared(header: &[&str], table: &str) -> (BTreeSet<usize>, bool) {
     let (mut indices, mut open) = (BTreeSet::new(), false);
     for line in header {
