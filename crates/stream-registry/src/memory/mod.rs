@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::registry::cursor;
 use crate::registry::ttl::{DEFAULT_TTL, OPERATION_RETENTION, check_ttl, tombstone_ttl};
 use crate::registry::{
-    Change, Operation, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions,
-    Write, epoch, rules,
+    Change, Guard, Operation, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo,
+    UnregisterOptions, Write, epoch, rules,
 };
 use crate::stream::{Cursor, OperationId, Stream, StreamId};
 use crate::watch::{ChangeKind, Ending, Watch, WatchFrom};
@@ -162,7 +162,10 @@ impl MemoryRegistry {
         }
         let entry = state.get(id).ok_or_else(|| Error::not_found(id))?;
         rules::check_guard(&entry.stream, &options.guard)?;
-        self.leave_tombstone(&mut state, id, now);
+        // Only a lease needs a tombstone. `Force` leaves one too, because another program may have removed the epoch.
+        if entry.stream.epoch().is_some() || options.guard == Guard::Force || state.tombstone(id).is_some() {
+            self.leave_tombstone(&mut state, id, now);
+        }
         let entry = state.remove(id).ok_or_else(|| Error::not_found(id))?;
         let last = rules::with_end_reason(Arc::unwrap_or_clone(entry.stream), &options.reason);
         let ending = Ending::Unregistered(options.reason.clone());

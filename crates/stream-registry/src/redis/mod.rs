@@ -26,6 +26,8 @@ use self::coalesce::Coalescer;
 pub use self::counters::RedisCounters;
 use self::fault::Effect;
 use self::ops::get::GetJob;
+use self::ops::register::RegisterJob;
+use self::ops::unregister::UnregisterJob;
 use self::ops::write::WriteJob;
 pub use self::options::RedisOptions;
 use self::store::{Store, within};
@@ -55,6 +57,8 @@ pub struct RedisRegistry {
     store: Arc<Store>,
     writes: Arc<Coalescer<WriteJob>>,
     gets: Arc<Coalescer<GetJob>>,
+    registrations: Arc<Coalescer<RegisterJob>>,
+    unregistrations: Arc<Coalescer<UnregisterJob>>,
 }
 
 impl RedisRegistry {
@@ -75,6 +79,8 @@ impl RedisRegistry {
         Ok(Self {
             writes: Coalescer::new(WriteJob(Arc::clone(&store))),
             gets: Coalescer::new(GetJob(Arc::clone(&store))),
+            registrations: Coalescer::new(RegisterJob(Arc::clone(&store))),
+            unregistrations: Coalescer::new(UnregisterJob(Arc::clone(&store))),
             store,
         })
     }
@@ -106,13 +112,13 @@ fn is_store_wide(error: &Error) -> bool {
 #[async_trait]
 impl Registry for RedisRegistry {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        within(Effect::Write, ops::register::register(&self.store, stream, options))
+        within(Effect::Write, ops::register::register(&self.registrations, &self.store, stream, options))
             .await
             .map_err(|error| error.with_stream(&stream.id).with_operation(Operation::Register))
     }
 
     async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
-        within(Effect::Write, ops::unregister::unregister(&self.store, id, options))
+        within(Effect::Write, ops::unregister::unregister(&self.unregistrations, &self.store, id, options))
             .await
             .map_err(|error| error.with_stream(id).with_operation(Operation::Unregister))
     }

@@ -13,7 +13,6 @@
 -- The field history is the id of the first entry, and the field tail is the id of the last entry.
 
 -- Appends events to the feed. Each event is a list of fields and values, without the field p.
--- A script must call this function before its other writes.
 local function append_events(feed_key, metadata_key, events)
   local fields = redis.pcall('HMGET', metadata_key, 'history', 'tail')
   -- If the metadata key holds a value of another type, a new generation of the feed begins.
@@ -39,7 +38,9 @@ local function append_events(feed_key, metadata_key, events)
   redis.call('HSET', metadata_key, 'history', generation, 'tail', tail)
 end
 
--- Returns the commands that append_events runs, so that permission_error can check the permissions for them.
-local function append_commands(feed_key, metadata_key)
-  return { 'XADD', feed_key, '*', 'w', 'w' }, { 'HSET', metadata_key, 'history', '0-0' }, { 'DEL', feed_key }
+-- Raises an error if the user lacks a permission that append_events needs.
+local function require_append_permissions(feed_key, metadata_key)
+  require_permission('XADD', feed_key, '*', 'w', 'w')
+  require_permission('HSET', metadata_key, 'history', '0-0')
+  require_permission('DEL', feed_key)
 end

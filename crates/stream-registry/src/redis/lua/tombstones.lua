@@ -1,6 +1,5 @@
--- A tombstone has three parts: the operation id, the epoch of the ended stream, and the stream's last record.
--- The parts are separated by line feeds. If the stream had no epoch, the second part is a timestamp.
--- The epoch in a stream's tombstone never decreases, even if the clock goes back.
+-- A tombstone is the epoch of a stream that was unregistered or taken over. If the stream had no epoch, it is a
+-- timestamp. The epoch in a stream's tombstone never decreases, even if the clock goes back.
 -- With a lower epoch, a holder that was rejected before could be accepted again.
 
 -- Returns true if the string a is greater than the string b in byte order.
@@ -13,17 +12,14 @@ local function is_greater(a, b)
   return false
 end
 
--- Returns the tombstone with an epoch that is not lower than the epoch of old_tombstone.
--- The argument old_tombstone is false if the stream has no tombstone yet.
-local function with_greater_epoch(tombstone, old_tombstone)
-  local old_epoch = old_tombstone and old_tombstone:match('^[^\n]*\n([^\n]*)\n')
-  if not old_epoch then return tombstone end
-  local operation, epoch, json = tombstone:match('^([^\n]*\n)([^\n]*)(\n.*)$')
-  if is_greater(epoch, old_epoch) then return tombstone end
+-- Returns the epoch for a tombstone. The epoch is not lower than old_epoch, the epoch in the existing tombstone.
+-- The argument old_epoch is false or nil if the stream has no tombstone yet.
+local function greater_epoch(epoch, old_epoch)
+  if not old_epoch or is_greater(epoch, old_epoch) then return epoch end
   -- Byte 45 is a hyphen, which ends the timestamp of a stream without an epoch.
   -- Byte 126 is a tilde, which this function appends to an epoch.
-  if epoch:byte(-1) == 45 and old_epoch:byte(-1) ~= 126 then old_epoch = old_epoch .. '~' end
-  return operation .. old_epoch .. json
+  if epoch:byte(-1) == 45 and old_epoch:byte(-1) ~= 126 then return old_epoch .. '~' end
+  return old_epoch
 end
 
 -- Returns the time to live of a tombstone in ms. It is the longest of three times:

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::reply::unexpected;
+use super::reply::{self, unexpected};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::encode::push_json_string;
 use crate::stream::{Epoch, StreamId};
@@ -31,6 +31,18 @@ async fn back_off(attempt: u32) {
 /// Returns the error for a call if every attempt conflicted with another write.
 fn contended() -> Error {
     Error::new(ErrorKind::Unavailable, "other writers keep changing the record; try again")
+}
+
+/// Splits the reply to a batch into one result per item. An error of the whole call is the result of each item.
+fn split<T>(reply: Result<Value>, items: usize, parse: impl Fn(Value) -> Result<T>) -> Vec<Result<T>> {
+    let replies = reply.and_then(reply::array).and_then(|replies| match replies.len() == items {
+        true => Ok(replies),
+        false => Err(unexpected(&Value::Array(replies))),
+    });
+    match replies {
+        Ok(replies) => replies.into_iter().map(parse).collect(),
+        Err(error) => (0..items).map(|_| Err(error.clone())).collect(),
+    }
 }
 
 /// Translates a result code of the scripts `write` and `replace`.

@@ -1,94 +1,128 @@
 #!lua
 -- @use permissions
--- @use preflight
 -- @use feed
 -- @use due
 -- @use tombstones
--- Creates a record and its index entry. If the client has read an existing record, the script replaces that record.
+-- Registers streams. Each registration gets its own result.
 --
--- KEYS[1]  key of the index, the set of active stream ids
--- KEYS[2]  key of the stream's record, a JSON string
--- KEYS[3]  key of the stored result of this registration, which the script returns if the call is sent again
--- KEYS[4]  key of the stream's tombstone
--- KEYS[5]  key of the change feed, a Redis stream
--- KEYS[6]  key of the feed metadata, a hash
--- KEYS[7]  key of the sweep's schedule: stream ids, sorted by the time of their next check
--- KEYS[8]  key of the sweep's copy of the record
--- ARGV[1]  id of the stream
--- ARGV[2]  '=' and the record that the client expects to exist; '' if the client expects no record
--- ARGV[3]  the new record
--- ARGV[4]  time to live of the new record in ms
--- ARGV[5]  TTL policy: 'renew', or 'longer' to never shorten the remaining time to live
--- ARGV[6]  the result to store: the outcome, a line feed and the new record
--- ARGV[7]  time to live of the stored result in ms
--- ARGV[8]  the tombstone of the record that is taken over; '' if no record is taken over
--- ARGV[9]  minimum time to live of the tombstone in ms
--- ARGV[10] the epoch that the client expects in the existing tombstone; '' for no tombstone; '*' to skip this check
--- ARGV[11] kind of the event for the feed; '' to add no event
--- ARGV[12] time of the sweep's first check of the stream, in Unix ms
--- ARGV[13] 'new' for a new stream; the field "epoch":"…" of the lease for a recovered stream
--- Output   one of these lists:
---          {'done'} if the stream was registered
---          {'again', the stored result} if this operation was applied before
---          {'there', the existing record, its remaining time in ms} if the client did not expect the existing record
---          {'gone'} if the record that the client expects is missing
---          {'ended', the epoch in the tombstone or ''} if the client did not expect this epoch
---          {'kind', the type of the value} if the record key does not hold a string
--- Events   registered, updated or taken_over, depending on ARGV[11]
---          An expired event comes first if an earlier stream with this id has expired and was not yet reported.
-local index_key, record_key, result_key, tombstone_key, feed_key, metadata_key, due_key, copy_key = unpack(KEYS)
-local id, expected, json, ttl, policy, result, result_ttl, tombstone, tombstone_ttl, expected_epoch, event_kind, check_at, origin = unpack(ARGV)
+-- KEYS[1]   key of the index, the set of active stream ids
+-- KEYS[2]   key of the change feed, a Redis stream
+-- KEYS[3]   key of the feed metadata, a hash
+-- KEYS[4]   key of the sweep's schedule: stream ids, sorted by the time of their next check
+-- KEYS[5..] four keys for each registration:
+--           the stream's record, a JSON string
+--           the stream's tombstone
+--           the sweep's copy of the record
+--           the stored result of the registration, which the script returns if the call is sent again
+-- ARGV[1]   time to live of the new records in ms
+-- ARGV[2]   minimum time to live of a tombstone in ms
+-- ARGV[3]   time to live of a stored result in ms
+-- ARGV[4..] nine strings for each registration:
+--           id of the stream
+--           '=' and the record that the client expects to exist; '' if the client expects no record
+--           the new record
+--           time of the sweep's first check of the stream, in Unix ms
+--           kind of the event for the feed; '' to add no event
+--           the epoch that the client expects in the existing tombstone; '' for no tombstone; '*' to skip this check
+--           the epoch for the tombstone of the record that is taken over; '' if no record is taken over
+--           the result to store: the outcome, a line feed and the new record; '' to store no result
+--           'new' for a new stream; the field "epoch":"…" of the lease for a recovered stream
+-- Output    one result for each registration:
+--           1 if the stream was registered
+--           {'again', the stored result} if this operation was applied before
+--           {'busy'} if this call applies an earlier registration with the same stream id or operation id
+--           {'there', the existing record, its remaining time in ms} if the client did not expect the existing record
+--           {'gone'} if the record that the client expects is missing
+--           {'ended', the epoch in the tombstone or ''} if the client did not expect this epoch
+--           {'kind', the type of the value} if the record key does not hold a string
+-- Events    registered, updated or taken_over, as the caller demands
+--           An expired event comes first if an earlier stream with the same id has expired and was not yet reported.
+local call, try = redis.call, redis.pcall
+local index_key, feed_key, metadata_key, due_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local ttl, tombstone_ttl, result_ttl = ARGV[1], ARGV[2], ARGV[3]
 
-local stored_result = redis.call('GET', result_key)
-if stored_result then return { 'again', stored_result } end
-local key_type = redis.call('TYPE', record_key).ok
-if key_type ~= 'none' and key_type ~= 'string' then return { 'kind', key_type } end
-if key_type == 'none' and expected ~= '' then return { 'gone' } end
-if key_type == 'string' then
-  local existing_json = redis.call('GET', record_key)
-  if '=' .. existing_json ~= expected then return { 'there', existing_json, redis.call('PTTL', record_key) } end
+-- Returns the result of a registration that cannot be applied. Otherwise, returns nil. If the registration takes a
+-- stream over, also returns the epoch for the tombstone, and the time to live of the tombstone in ms.
+local claimed = {}
+local function check(at, record_key, tombstone_key, result_key)
+  if ARGV[at + 7] ~= '' then
+    local stored_result = call('GET', result_key)
+    if stored_result then return { 'again', stored_result } end
+  end
+  if claimed[record_key] or claimed[result_key] then return { 'busy' } end
+  local expected, existing_json = ARGV[at + 1], try('GET', record_key)
+  if type(existing_json) == 'table' then
+    if not existing_json.err:find('WRONGTYPE', 1, true) then return existing_json end
+    return { 'kind', call('TYPE', record_key).ok }
+  end
+  if existing_json then
+    if '=' .. existing_json ~= expected then return { 'there', existing_json, call('PTTL', record_key) } end
+  elseif expected ~= '' then
+    return { 'gone' }
+  end
+  local expected_epoch, tombstone_epoch = ARGV[at + 5], ARGV[at + 6]
+  if expected_epoch == '*' and tombstone_epoch == '' then return nil end
+  local old_epoch = call('GET', tombstone_key)
+  if expected_epoch ~= '*' and (old_epoch or '') ~= expected_epoch then return { 'ended', old_epoch or '' } end
+  if tombstone_epoch == '' then return nil end
+  return nil, greater_epoch(tombstone_epoch, old_epoch), tombstone_lifetime(tombstone_ttl, record_key, tombstone_key)
 end
-local old_tombstone = (expected_epoch ~= '*' or tombstone ~= '') and redis.call('GET', tombstone_key)
-if expected_epoch ~= '*' then
-  local old_epoch = old_tombstone and old_tombstone:match('^[^\n]*\n([^\n]*)\n') or ''
-  if old_epoch ~= expected_epoch then return { 'ended', old_epoch } end
-end
-local ttl_arguments = ttl_arguments_for(record_key, ttl, policy)
--- In a take-over, the new record gets a time to live even if the old record never expires.
-if tombstone ~= '' and redis.call('PTTL', record_key) == -1 then ttl_arguments = { 'PX', ttl } end
-if tombstone ~= '' then tombstone_ttl = tombstone_lifetime(tombstone_ttl, record_key, tombstone_key) end
+
 -- Returns true if the sweep's copy belongs to another stream than the stream that is being recovered.
 -- In this case, an earlier stream with this id has expired.
-local function copy_is_of_another_stream()
-  local copied = redis.pcall('GET', copy_key)
+local function copy_is_of_another_stream(copy_key, json, epoch_field)
+  local copied = try('GET', copy_key)
   local source = json:match('"source_addr":"[^"]*"')
-  if type(copied) ~= 'string' or copied:find(origin, 1, true) then return false end
+  if type(copied) ~= 'string' or copied:find(epoch_field, 1, true) then return false end
   return not (source and copied:find(source, 1, true))
 end
-local events = {}
-local is_unreported = key_type == 'none' and type(redis.pcall('ZSCORE', due_key, id)) == 'string'
-if is_unreported and (origin == 'new' or copy_is_of_another_stream()) then
-  events[1] = expiry_event(id, copy_key)
+
+-- All checks come before the first write, so that an error leaves everything unchanged.
+local results, ids, accepted, epochs, lifetimes = {}, {}, {}, {}, {}
+local has_results, has_tombstones = false, false
+for i = 1, (#KEYS - 4) / 4 do
+  local key_at, at = 4 * i + 1, 9 * i - 5
+  local refusal, epoch, lifetime = check(at, KEYS[key_at], KEYS[key_at + 1], KEYS[key_at + 3])
+  if refusal and refusal.err then return refusal end
+  results[i] = refusal or 1
+  if not refusal then
+    claimed[KEYS[key_at]], claimed[KEYS[key_at + 3]] = true, true
+    ids[#ids + 1], accepted[#accepted + 1], epochs[i], lifetimes[i] = ARGV[at], i, epoch, lifetime
+    has_results, has_tombstones = has_results or ARGV[at + 7] ~= '', has_tombstones or epoch
+  end
 end
-if event_kind ~= '' then events[#events + 1] = { 'w', event_kind, 'i', id, 'r', json } end
-local error_reply = index_type_error(index_key) or permission_error({
-  { 'SADD', index_key, id },
-  { 'SET', result_key, result, 'PX', result_ttl },
-  { 'SET', tombstone_key, tombstone, 'PX', tombstone_ttl },
-  { 'SET', record_key, json, 'PX', ttl },
-  { 'ZADD', due_key, check_at, id },
-  { 'DEL', copy_key },
-  append_commands(feed_key, metadata_key),
-})
-if error_reply then return error_reply end
+if #ids == 0 then return results end
+
+require_permission('SADD', index_key, 'id')
+require_permission('SET', KEYS[5], 'json', 'PX', ttl)
+require_permission('ZADD', due_key, '1', 'id')
+require_permission('DEL', KEYS[7])
+require_append_permissions(feed_key, metadata_key)
+if has_results then require_permission('SET', KEYS[8], 'result', 'PX', result_ttl) end
+if has_tombstones then require_permission('SET', KEYS[6], 'epoch', 'PX', tombstone_ttl) end
+
+-- If the index key holds a value of another type, this first write fails and nothing has changed.
+call('SADD', index_key, unpack(ids))
+local events, copies = {}, {}
+for place, i in ipairs(accepted) do
+  local key_at, at = 4 * i + 1, 9 * i - 5
+  local id, expected, json, kind, origin = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 4], ARGV[at + 8]
+  local copy_key = KEYS[key_at + 2]
+  -- If the schedule contains the id but the record is missing, the earlier stream has expired and was not reported.
+  local was_scheduled = schedule_check(due_key, ARGV[at + 3], id) == 0
+  if was_scheduled and expected == '' and (origin == 'new' or copy_is_of_another_stream(copy_key, json, origin)) then
+    events[#events + 1] = expiry_event(id, copy_key)
+  end
+  if kind ~= '' then events[#events + 1] = { 'w', kind, 'i', id, 'r', json } end
+  copies[place] = copy_key
+end
 if #events > 0 then append_events(feed_key, metadata_key, events) end
-redis.call('SADD', index_key, id)
-schedule_check(due_key, check_at, id)
--- The sweep's copy belongs to the previous record, so the copy is deleted.
-redis.call('DEL', copy_key)
-redis.call('SET', result_key, result, 'PX', result_ttl)
-if tombstone ~= '' then
-  redis.call('SET', tombstone_key, with_greater_epoch(tombstone, old_tombstone), 'PX', tombstone_ttl)
+-- The sweep's copies belong to the previous records, so the copies are deleted.
+call('DEL', unpack(copies))
+for _, i in ipairs(accepted) do
+  local key_at, at = 4 * i + 1, 9 * i - 5
+  if ARGV[at + 7] ~= '' then call('SET', KEYS[key_at + 3], ARGV[at + 7], 'PX', result_ttl) end
+  if epochs[i] then call('SET', KEYS[key_at + 1], epochs[i], 'PX', lifetimes[i]) end
+  call('SET', KEYS[key_at], ARGV[at + 2], 'PX', ttl)
 end
-redis.call('SET', record_key, json, unpack(ttl_arguments))
-return { 'done' }
+return results

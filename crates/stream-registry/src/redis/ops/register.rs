@@ -4,75 +4,147 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use redis::Value;
 use tokio::sync::MutexGuard;
 
-use super::{ATTEMPTS, back_off, contended, epoch_field, wrong_type};
+use super::{ATTEMPTS, back_off, contended, epoch_field, split, wrong_type};
 use crate::error::Result;
+use crate::redis::coalesce::{Coalescer, Job};
 use crate::redis::fault::Effect;
 use crate::redis::script::Script;
 use crate::redis::store::Store;
 use crate::redis::{record, reply};
 use crate::registry::ttl::OPERATION_RETENTION;
 use crate::registry::{OnConflict, Outcome, RegisterOptions, Registered, epoch, rules};
-use crate::stream::{OperationId, Stream};
+use crate::stream::{Stream, StreamId};
 use crate::watch::ChangeKind;
 
 static REGISTER: LazyLock<Script> = LazyLock::new(|| Script::new("register", include_str!("register.lua")));
 
+/// Coalesces this process's registrations into batches.
+pub(in crate::redis) struct RegisterJob(pub(in crate::redis) Arc<Store>);
+
+/// One attempt to register a stream.
+pub(in crate::redis) struct Attempt {
+    id: StreamId,
+    /// `=` and the record that the client expects to exist; empty if the client expects no record.
+    expected: Vec<u8>,
+    new_json: String,
+    decision: Decision,
+    /// The epoch that the client expects in the tombstone; empty for no tombstone, `*` for any.
+    expected_epoch: String,
+    options: RegisterOptions,
+}
+
+/// The reply of the script to one attempt.
+pub(in crate::redis) enum Reply {
+    Done,
+    /// This operation was applied before. Contains the stored result.
+    Again(Vec<u8>),
+    /// Another registration in the same batch has the same stream id or operation id.
+    Busy,
+    /// The client did not expect this record. Also contains its remaining time to live in ms, or a negative number.
+    There(Vec<u8>, i64),
+    /// The record that the client expects is missing.
+    Gone,
+    /// The client did not expect this epoch in the tombstone.
+    Ended(String),
+    /// The key of the record holds a value of this type.
+    Kind(Vec<u8>),
+}
+
+#[async_trait]
+impl Job for RegisterJob {
+    type Item = Attempt;
+    type Answer = Reply;
+
+    fn key(_: &Attempt) -> Option<&StreamId> {
+        None
+    }
+
+    async fn run(&self, attempts: &[Attempt]) -> Vec<Result<Reply>> {
+        let store = &self.0;
+        let mut keys =
+            vec![store.keys.index().to_owned(), store.keys.feed(), store.keys.feed_metadata(), store.keys.due()];
+        for Attempt { id, options, .. } in attempts {
+            let record = store.keys.record(id);
+            // Without an operation id, the script does not use the key of the result.
+            let result = options.operation.as_ref().map_or_else(|| record.clone(), |id| store.keys.operation(id));
+            keys.extend([record, store.keys.tombstone(id), store.keys.copy(id), result]);
+        }
+        let mut call = REGISTER.call(&keys);
+        call.arg(store.ttl_ms()).arg(store.tombstone_ms()).arg(OPERATION_RETENTION.as_millis().to_string());
+        for Attempt { id, expected, new_json, decision, expected_epoch, options } in attempts {
+            let Decision { new, outcome, event, tombstone } = decision;
+            let check_at =
+                new.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(store.ttl_ms() - store.margin_ms());
+            let result = options.operation.as_ref().map(|_| format!("{}\n{new_json}", outcome.as_str()));
+            let origin = options.recover.as_ref().map_or_else(|| "new".to_owned(), epoch_field);
+            call.arg(id.as_str()).arg(expected).arg(new_json).arg(check_at.to_string());
+            call.arg(event.map_or("", ChangeKind::as_str)).arg(expected_epoch).arg(tombstone);
+            call.arg(result.unwrap_or_default()).arg(origin);
+        }
+        split(call.run(&store.link, Effect::Write).await, attempts.len(), |reply| {
+            if let Value::Int(1) = reply {
+                return Ok(Reply::Done);
+            }
+            let mut reply = reply::array(reply)?.into_iter();
+            let mut next = || reply.next().unwrap_or(Value::Nil);
+            Ok(match &*reply::bytes(next())? {
+                b"again" => Reply::Again(reply::bytes(next())?),
+                b"busy" => Reply::Busy,
+                b"there" => Reply::There(reply::bytes(next())?, reply::number(&next())?),
+                b"gone" => Reply::Gone,
+                b"ended" => Reply::Ended(String::from_utf8_lossy(&reply::bytes(next())?).into_owned()),
+                b"kind" => Reply::Kind(reply::bytes(next())?),
+                other => return Err(reply::unexpected(&Value::BulkString(other.to_vec()))),
+            })
+        })
+    }
+}
+
 pub(in crate::redis) async fn register(
+    calls: &Arc<Coalescer<RegisterJob>>,
     store: &Arc<Store>,
     stream: &Stream,
     options: &RegisterOptions,
 ) -> Result<Registered> {
     rules::check_registration(stream, options)?;
     store.check_writable()?;
-    let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
-    let keys = [
-        store.keys.index().to_owned(),
-        store.keys.record(&stream.id),
-        store.keys.operation(&operation),
-        store.keys.tombstone(&stream.id),
-        store.keys.feed(),
-        store.keys.feed_metadata(),
-        store.keys.due(),
-        store.keys.copy(&stream.id),
-    ];
     let mut known = Known::default();
     let mut lock: Option<MutexGuard<'_, ()>> = None;
     for attempt in 0..ATTEMPTS {
-        let Decision { new, outcome, event, tombstone } = decide(store, stream, options, &operation, &known).await?;
-        let json = new.to_json();
-        let answer = format!("{}\n{json}", outcome.as_str());
-        let mut call = REGISTER.call(&keys);
-        let expected = known.existing.as_ref().map_or_else(Vec::new, |existing| [b"=", &**existing].concat());
-        let known_ended = if new.epoch.is_some() { known.ended_epoch.as_deref().unwrap_or("") } else { "*" };
-        call.arg(stream.id.as_str()).arg(expected).arg(&json).arg(store.ttl_ms()).arg(store.ttl_policy());
-        call.arg(answer).arg(OPERATION_RETENTION.as_millis().to_string()).arg(tombstone).arg(store.tombstone_ms());
-        let check_at = new.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(store.ttl_ms() - store.margin_ms());
-        let recovered = options.recover.as_ref().map_or_else(|| "new".to_owned(), epoch_field);
-        call.arg(known_ended).arg(event.map_or("", ChangeKind::as_str)).arg(check_at.to_string()).arg(recovered);
-        let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
-        let result = reply::bytes(reply.next().unwrap_or(Value::Nil))?;
-        let value = reply.next().unwrap_or(Value::Nil);
-        match &*result {
-            b"done" => {
+        let decision = decide(store, stream, options, &known).await?;
+        let (new, outcome) = (decision.new.clone(), decision.outcome);
+        let reply = calls
+            .call(Attempt {
+                id: new.id.clone(),
+                expected: known.existing.as_ref().map_or_else(Vec::new, |existing| [b"=", &**existing].concat()),
+                new_json: new.to_json(),
+                expected_epoch: match new.epoch {
+                    Some(_) => known.ended_epoch.clone().unwrap_or_default(),
+                    None => "*".to_owned(),
+                },
+                decision,
+                options: options.clone(),
+            })
+            .await?;
+        match reply {
+            Reply::Done => {
                 drop(lock);
                 return Ok(Registered::new(new, outcome, store.options.ttl));
             }
-            b"again" => return remembered(store, stream, options, &reply::bytes(value)?),
-            b"there" => {
-                let remaining = reply::number(&reply.next().unwrap_or(Value::Nil))?;
-                known.existing = Some(reply::bytes(value)?);
+            Reply::Again(result) => return remembered(store, stream, options, &result),
+            Reply::There(json, remaining) => {
+                known.existing = Some(json);
                 known.remaining = u64::try_from(remaining).ok().map(Duration::from_millis);
             }
-            b"gone" => known.existing = None,
-            b"ended" => {
-                let epoch = String::from_utf8_lossy(&reply::bytes(value)?).into_owned();
-                known.ended_epoch = Some(epoch).filter(|epoch| !epoch.is_empty());
-            }
-            b"kind" => return Err(wrong_type(&stream.id, &reply::bytes(value)?)),
-            _ => return Err(reply::unexpected(&Value::BulkString(result))),
+            Reply::Gone => known.existing = None,
+            Reply::Ended(epoch) => known.ended_epoch = Some(epoch).filter(|epoch| !epoch.is_empty()),
+            Reply::Kind(kind) => return Err(wrong_type(&stream.id, &kind)),
+            // The next attempt gets the result of the other registration.
+            Reply::Busy => {}
         }
         if attempt == 0 && known.existing.is_some() {
             lock = store.locks.lock(&stream.id).await;
@@ -100,18 +172,12 @@ struct Decision {
     outcome: Outcome,
     /// The event that the registration adds to the feed.
     event: Option<ChangeKind>,
-    /// The tombstone of the record that is taken over; empty if no record is taken over.
-    tombstone: Vec<u8>,
+    /// The epoch for the tombstone of the record that is taken over; empty if no record is taken over.
+    tombstone: String,
 }
 
 /// Decides how to register, given the known state.
-async fn decide(
-    store: &Arc<Store>,
-    stream: &Stream,
-    options: &RegisterOptions,
-    operation: &OperationId,
-    known: &Known,
-) -> Result<Decision> {
+async fn decide(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, known: &Known) -> Result<Decision> {
     let now = store.link.now().await?;
     let existing_json = known.existing.as_deref();
     let existing = match existing_json.map(|json| record::decode(&stream.id, json)) {
@@ -128,13 +194,11 @@ async fn decide(
         tombstone: known.ended_epoch.as_deref(),
     };
     let (new, mut outcome) = rules::register(found, stream, options, now)?;
-    let mut tombstone = Vec::new();
-    if let Some(json) = existing_json.filter(|_| outcome != Outcome::Renewed) {
+    let mut tombstone = String::new();
+    if existing_json.is_some() && outcome != Outcome::Renewed {
         outcome = Outcome::TakenOver;
-        let epoch =
-            existing.as_ref().and_then(Stream::epoch).map_or_else(|| epoch::timestamp(now), ToString::to_string);
-        tombstone = format!("{operation}\n{epoch}\n").into_bytes();
-        tombstone.extend_from_slice(json);
+        let epoch = existing.as_ref().and_then(Stream::epoch);
+        tombstone = epoch.map_or_else(|| epoch::timestamp(now), ToString::to_string);
     }
     let event = rules::change_of_registration(outcome, existing.as_ref(), options);
     Ok(Decision { new, outcome, event, tombstone })

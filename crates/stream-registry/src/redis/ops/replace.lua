@@ -30,10 +30,11 @@ if key_type ~= 'string' then return -2 end
 local json = redis.call('GET', record_key)
 if json ~= examined then return json end
 local ttl_arguments = ttl_arguments_for(record_key, ttl, policy)
-local error_reply = index_type_error(index_key) or
-  permission_error({ { 'SADD', index_key, id }, { 'SET', record_key, new_json, 'PX', ttl } }) or
-  event_kind ~= '' and permission_error({ append_commands(feed_key, metadata_key) })
+local error_reply = index_type_error(index_key)
 if error_reply then return error_reply end
+require_permission('SADD', index_key, id)
+require_permission('SET', record_key, new_json, 'PX', ttl)
+if event_kind ~= '' then require_append_permissions(feed_key, metadata_key) end
 if event_kind ~= '' then append_events(feed_key, metadata_key, { { 'w', event_kind, 'i', id, 'r', new_json } }) end
 redis.call('SADD', index_key, id)
 redis.call('SET', record_key, new_json, unpack(ttl_arguments))

@@ -89,12 +89,12 @@ for argument = 7, #ARGV do
   end
 end
 
-local error_reply = permission_error({
-  { 'SREM', index_key, 'id' }, { 'ZREM', due_key, 'id' }, { 'ZADD', due_key, '0', 'id' },
-  { 'PEXPIRE', extended_copies[1] or feed_key, '1' },
-  { 'SET', new_copies[1] and new_copies[1][1] or feed_key, 'text', 'PX', '1' }, append_commands(feed_key, metadata_key),
-})
-if error_reply then return error_reply end
+require_permission('SREM', index_key, 'id')
+require_permission('ZREM', due_key, 'id')
+require_permission('ZADD', due_key, '0', 'id')
+require_permission('PEXPIRE', extended_copies[1] or feed_key, '1')
+require_permission('SET', new_copies[1] and new_copies[1][1] or feed_key, 'text', 'PX', '1')
+require_append_permissions(feed_key, metadata_key)
 if #expired > 0 then append_events(feed_key, metadata_key, events) end
 for _, id in ipairs(expired) do
   -- If the index key does not hold a set, the command fails, and there is nothing to remove.

@@ -2,78 +2,152 @@
 
 use std::sync::{Arc, LazyLock};
 
+use async_trait::async_trait;
 use redis::Value;
 
-use super::{ATTEMPTS, back_off, contended, wrong_type};
+use super::{ATTEMPTS, back_off, contended, split, wrong_type};
 use crate::error::{Error, Result};
+use crate::redis::coalesce::{Coalescer, Job};
 use crate::redis::fault::Effect;
 use crate::redis::script::Script;
 use crate::redis::store::Store;
 use crate::redis::{record, reply};
 use crate::registry::ttl::OPERATION_RETENTION;
 use crate::registry::{Guard, UnregisterOptions, epoch, rules};
-use crate::stream::{OperationId, Stream, StreamId};
+use crate::stream::{Stream, StreamId};
 
 static UNREGISTER: LazyLock<Script> = LazyLock::new(|| Script::new("unregister", include_str!("unregister.lua")));
 
+/// Coalesces this process's unregistrations into batches.
+pub(in crate::redis) struct UnregisterJob(pub(in crate::redis) Arc<Store>);
+
+/// One attempt to unregister a stream.
+pub(in crate::redis) struct Attempt {
+    id: StreamId,
+    /// The condition for the removal, as the script expects it.
+    condition: String,
+    /// The record that the client has read. Empty if the client has not read a record.
+    examined: Vec<u8>,
+    /// The epoch for the tombstone, if the client has read the record. Empty if the record has no epoch.
+    examined_epoch: String,
+    options: UnregisterOptions,
+}
+
+/// The reply of the script to one attempt.
+pub(in crate::redis) enum Reply {
+    /// The stream was removed, now or by an earlier call with this operation id. Contains the last record.
+    Done(Vec<u8>),
+    /// The operation id belongs to another operation.
+    Used,
+    /// Another removal in the same batch has the same stream id or operation id.
+    Busy,
+    /// The stream is missing.
+    Gone,
+    /// The client has to examine this record.
+    There(Vec<u8>),
+    /// The key of the record holds a value of this type.
+    Kind(Vec<u8>),
+}
+
+#[async_trait]
+impl Job for UnregisterJob {
+    type Item = Attempt;
+    type Answer = Reply;
+
+    fn key(_: &Attempt) -> Option<&StreamId> {
+        None
+    }
+
+    async fn run(&self, attempts: &[Attempt]) -> Vec<Result<Reply>> {
+        let store = &self.0;
+        let now = match store.link.now().await {
+            Ok(now) => now,
+            Err(error) => return attempts.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let mut keys =
+            vec![store.keys.index().to_owned(), store.keys.feed(), store.keys.feed_metadata(), store.keys.due()];
+        for Attempt { id, options, .. } in attempts {
+            let record = store.keys.record(id);
+            // Without an operation id, the script does not use the key of the result.
+            let result = options.operation.as_ref().map_or_else(|| record.clone(), |id| store.keys.operation(id));
+            keys.extend([record, store.keys.tombstone(id), store.keys.copy(id), result]);
+        }
+        let mut call = UNREGISTER.call(&keys);
+        call.arg(store.tombstone_ms()).arg(OPERATION_RETENTION.as_millis().to_string()).arg(epoch::timestamp(now));
+        for Attempt { id, condition, examined, examined_epoch, options } in attempts {
+            // The result is stored only if the caller gave an operation id, because the caller may send this id again.
+            let named = if options.operation.is_some() { "named" } else { "" };
+            call.arg(id.as_str()).arg(condition).arg(examined).arg(examined_epoch);
+            call.arg(options.reason.as_str().unwrap_or("")).arg(named);
+        }
+        split(call.run(&store.link, Effect::Write).await, attempts.len(), |reply| {
+            let mut reply = reply::array(reply)?.into_iter();
+            let mut next = || reply.next().unwrap_or(Value::Nil);
+            Ok(match &*reply::bytes(next())? {
+                b"done" | b"again" => Reply::Done(reply::bytes(next())?),
+                b"used" => Reply::Used,
+                b"busy" => Reply::Busy,
+                b"gone" => Reply::Gone,
+                b"there" => Reply::There(reply::bytes(next())?),
+                b"kind" => Reply::Kind(reply::bytes(next())?),
+                other => return Err(reply::unexpected(&Value::BulkString(other.to_vec()))),
+            })
+        })
+    }
+}
+
 pub(in crate::redis) async fn unregister(
+    calls: &Arc<Coalescer<UnregisterJob>>,
     store: &Arc<Store>,
     id: &StreamId,
     options: &UnregisterOptions,
 ) -> Result<Stream> {
     store.check_writable()?;
-    let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
-    let keys = [
-        store.keys.index().to_owned(),
-        store.keys.record(id),
-        store.keys.tombstone(id),
-        store.keys.operation(&operation),
-        store.keys.feed(),
-        store.keys.feed_metadata(),
-        store.keys.due(),
-        store.keys.copy(id),
-    ];
-    // The result is stored only if the caller gave an operation id, because the caller may send this id again. A
-    // generated operation id is used only once.
-    let remember = options.operation.as_ref().map_or_else(String::new, |_| OPERATION_RETENTION.as_millis().to_string());
     let mut condition = match &options.guard {
         Guard::None => "free".to_owned(),
         Guard::Holder(epoch) => format!("={epoch}"),
         Guard::Force => "any".to_owned(),
     };
-    let stamp = epoch::timestamp(store.link.now().await?);
-    let mut ended_epoch = stamp.clone();
     let mut examined: Vec<u8> = Vec::new();
+    let mut examined_epoch = String::new();
     for attempt in 0..ATTEMPTS {
-        let mut call = UNREGISTER.call(&keys);
-        call.arg(id.as_str()).arg(operation.as_str()).arg(store.tombstone_ms()).arg(&condition).arg(&examined);
-        call.arg(&remember).arg(&ended_epoch).arg(options.reason.as_str().unwrap_or(""));
-        let mut reply = reply::array(call.run(&store.link, Effect::Write).await?)?.into_iter();
-        let result = reply::bytes(reply.next().unwrap_or(Value::Nil))?;
-        let value = reply.next().unwrap_or(Value::Nil);
-        match &*result {
-            b"done" | b"again" => {
-                let json = reply::bytes(value)?;
+        let reply = calls
+            .call(Attempt {
+                id: id.clone(),
+                condition: condition.clone(),
+                examined: examined.clone(),
+                examined_epoch: examined_epoch.clone(),
+                options: options.clone(),
+            })
+            .await?;
+        match reply {
+            Reply::Done(json) => {
                 let last = record::decode(id, &json).unwrap_or_else(|_| record::placeholder(id));
                 return Ok(rules::with_end_reason(last, &options.reason));
             }
-            b"used" => return Err(rules::operation_reused()),
-            b"gone" => return Err(Error::not_found(id)),
-            b"there" => {
-                examined = reply::bytes(value)?;
-                match record::decode(id, &examined) {
+            Reply::Used => return Err(rules::operation_reused()),
+            Reply::Gone => return Err(Error::not_found(id)),
+            Reply::Kind(kind) => return Err(wrong_type(id, &kind)),
+            // The next attempt gets the result of the other removal.
+            Reply::Busy => {}
+            Reply::There(json) => {
+                examined = json;
+                let epoch = match record::decode(id, &examined) {
                     Ok(stream) => {
                         rules::check_guard(&stream, &options.guard)?;
-                        ended_epoch = stream.epoch().map_or_else(|| stamp.clone(), ToString::to_string);
+                        stream.epoch().map(ToString::to_string)
                     }
                     // `Force` also removes a record that cannot be decoded.
-                    Err(_) if options.guard == Guard::Force => {}
+                    Err(_) if options.guard == Guard::Force => None,
                     Err(corrupt) => return Err(corrupt),
-                }
+                };
+                examined_epoch = match epoch {
+                    Some(epoch) => epoch,
+                    None if options.guard == Guard::Force => epoch::timestamp(store.link.now().await?),
+                    None => String::new(),
+                };
                 "seen".clone_into(&mut condition);
             }
-            b"kind" => return Err(wrong_type(id, &reply::bytes(value)?)),
-            _ => return Err(reply::unexpected(&Value::BulkString(result))),
         }
         if attempt > 0 {
             back_off(attempt).await;

@@ -155,12 +155,11 @@ local members = call('SMISMEMBER', index_key, unpack(ids))
 for i = 1, done_count do
   if members[i] == 0 then missing[#missing + 1] = ids[i] end
 end
-local commands = { { 'PEXPIRE', KEYS[4], ttl }, { 'SETRANGE', KEYS[4], '0', now } }
-if #missing > 0 then commands[3] = { 'SADD', index_key, 'id' } end
-if shrunk then commands[#commands + 1] = { 'SET', KEYS[4], 'text' } end
-local error_reply = permission_error(commands) or
-  #events > 0 and permission_error({ append_commands(feed_key, metadata_key) })
-if error_reply then return error_reply end
+require_permission('PEXPIRE', KEYS[4], ttl)
+require_permission('SETRANGE', KEYS[4], '0', now)
+if #missing > 0 then require_permission('SADD', index_key, 'id') end
+if shrunk then require_permission('SET', KEYS[4], 'text') end
+if #events > 0 then require_append_permissions(feed_key, metadata_key) end
 if #events > 0 then append_events(feed_key, metadata_key, events) end
 if #missing > 0 then call('SADD', index_key, unpack(missing)) end
 local offsets = {}

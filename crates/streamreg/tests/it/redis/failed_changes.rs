@@ -30,7 +30,7 @@ async fn prepare(redis: &TestRedis, state: State) {
     redis.flush().await;
     // A second stream ensures that the index exists. Its tombstone represents an earlier removal.
     redis.put("bystander", stream("bystander", "h:1").to_json(), 200_000).await;
-    redis.put_unindexed("\u{1f}end:bystander", "x\n\n{}", 200_000).await;
+    redis.put_unindexed("\u{1f}end:bystander", "x", 200_000).await;
     match state {
         State::Absent => {}
         State::Own => redis.put(NAME, stream(NAME, SOURCE).to_json(), 200_000).await,

@@ -188,7 +188,10 @@ fn scripts_check_permissions_before_their_first_write() {
         }
         // A script with a single write needs no permission check.
         if calls.iter().filter(|(_, command)| WRITES.contains(command)).count() > 1 {
-            assert!(code[..first_write].contains("permission_error("), "{name}.lua writes without a permission check");
+            assert!(
+                code[..first_write].contains("require_permission("),
+                "{name}.lua writes without a permission check"
+            );
         }
     }
 }
