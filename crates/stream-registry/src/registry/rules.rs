@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn setting_a_field_discards_its_nonconforming_value() {
         let stream = stored(r#"{"bitrate":-5,"bytes_received":-7,"status":9}"#);
-        let stats = StreamStats { bitrate: 0, bytes_received: 3, ..Default::default() };
+        let stats = StreamStats { bitrate: Some(0), bytes_received: Some(3), ..Default::default() };
         let written = apply(&stream, &Change::Stats(stats), later()).unwrap().to_json();
         assert!(written.contains(r#""status":9,"#), "{written}");
         assert!(written.contains(r#""bitrate":0,"frame_rate":0,"bytes_received":3,"#), "{written}");

@@ -86,15 +86,18 @@ async fn exact_integers_and_unknown_fields_survive_reads_and_writes() {
     let last = client.unregister(&id("b")).await.unwrap();
     assert_eq!(last.to_json(), moved.to_json());
     let stats = StreamStats {
-        bytes_received: i64::MAX as u64,
-        packets_received: 9_007_199_254_740_993,
+        bytes_received: Some(i64::MAX as u64),
+        packets_received: Some(9_007_199_254_740_993),
         rtt_ms: Some(0.1),
         frame_rate: Some(59.94),
         ..Default::default()
     };
     client.update_stats(&id("a"), &stats).await.unwrap();
     let read = client.get(&id("a")).await.unwrap();
-    assert_eq!((read.bytes_received, read.packets_received), (stats.bytes_received, stats.packets_received));
+    assert_eq!(
+        (Some(read.bytes_received), Some(read.packets_received)),
+        (stats.bytes_received, stats.packets_received)
+    );
     assert_eq!((read.rtt_ms, read.frame_rate), (Some(0.1), 59.94));
 }
 

@@ -53,7 +53,7 @@ async fn each_change_of_state_emits_one_event_with_the_record() {
     store.register(&stream("cam", SOURCE)).await.unwrap();
     store.register(&stream("cam", SOURCE)).await.unwrap();
     store.update_heartbeat(&cam).await.unwrap();
-    store.update_stats(&cam, &StreamStats { bytes_received: 7, ..StreamStats::default() }).await.unwrap();
+    store.update_stats(&cam, &StreamStats { bytes_received: Some(7), ..StreamStats::default() }).await.unwrap();
     for status in [StreamStatus::Active, StreamStatus::Active, StreamStatus::Paused] {
         store.update_status(&cam, status).await.unwrap();
     }
@@ -276,7 +276,10 @@ async fn each_expiry_is_emitted_once_with_the_last_record() {
     for n in 0..100 {
         let cam = format!("cam{n}");
         store.register(&stream(&cam, SOURCE)).await.unwrap();
-        store.update_stats(&id(&cam), &StreamStats { bytes_received: n, ..StreamStats::default() }).await.unwrap();
+        store
+            .update_stats(&id(&cam), &StreamStats { bytes_received: Some(n), ..StreamStats::default() })
+            .await
+            .unwrap();
         last.insert(cam.clone(), (store.get(&id(&cam)).await.unwrap(), Instant::now()));
     }
     // Three more streams follow: one stays alive, one is unregistered, and one belongs to a program that writes no
