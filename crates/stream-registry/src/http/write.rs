@@ -83,9 +83,9 @@ fn call_of(write: &Write) -> Call {
             };
             guarded(Method::PATCH, path, query, guard).body(MERGE_PATCH_JSON, body).header(PREFER, "return=minimal")
         }
-        Change::Update(stream) => guarded(Method::PUT, path, Vec::new(), guard)
-            .body(JSON, wire::record_body(stream))
-            .header(PREFER, "return=minimal"),
+        Change::Update(stream) => {
+            guarded(Method::PUT, path, Vec::new(), guard).body(JSON, stream.to_json()).header(PREFER, "return=minimal")
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `HttpRegistry` and `streamreg serve` share this module, so that the format is defined only once.
 //! [`Stream::to_json`](crate::Stream::to_json) encodes the records. Unknown fields and exact integers are preserved in
-//! both directions.
+//! both directions. Nonconforming values of known fields are replaced by the nearest legal values.
 
 mod batch;
 mod info;
@@ -24,7 +24,7 @@ pub use path::{decode_percent, encode_segment, stream_path};
 pub use problem::{PROBLEM_JSON, Problem, status_of};
 pub use read_batch::{BatchRequest, Rejected, RejectedKind, read_batch};
 pub use register::{MAX_STALE_MS, read_record, read_recovered, registered_body};
-pub(super) use register::{read_registered, record_body, record_without_id};
+pub(super) use register::{read_registered, record_without_id};
 
 /// Media type of all JSON bodies except patches and problem documents.
 pub const JSON: &str = "application/json";

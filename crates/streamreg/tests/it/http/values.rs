@@ -114,14 +114,19 @@ async fn update_succeeds_when_the_record_has_nonconforming_values() {
     let stored = registry.get(&id("a")).await.unwrap();
     assert_eq!((stored.status.clone(), stored.bitrate, stored.bytes_received), (StreamStatus::Paused, 0, 1_500_000));
     assert!(stored.to_json().ends_with(r#","x":[]}"#), "{}", stored.to_json());
-    // The store keeps nonconforming values, and reads return them.
+    // The store keeps nonconforming values, and reads return the nearest legal values.
     registry
         .register_with(&nonconforming, &RegisterOptions::default().on_conflict(OnConflict::TakeOver))
         .await
         .unwrap();
-    assert!(client.get(&id("a")).await.unwrap().to_json().contains(r#""bitrate":-5,"#));
+    assert_eq!(server.get("/api/v1/streams/a").await.json()["bitrate"], 0);
+    assert_eq!(server.get("/api/v1/streams").await.json()["streams"][0]["bytes_received"], 1_500_000);
     client.update_heartbeat(&id("a")).await.unwrap();
-    assert!(registry.get(&id("a")).await.unwrap().to_json().contains(r#""bitrate":-5,"#));
+    assert!(registry.get(&id("a")).await.unwrap().to_stored_json().contains(r#""bitrate":-5,"#));
+    let ended = server.request("DELETE", "/api/v1/streams/a", &[("Prefer", "return=representation")], "").await;
+    assert_eq!(ended.json()["bitrate"], 0);
+    let history = server.get("/api/v1/history").await.json();
+    assert_eq!(history["ended"][0]["stream"]["bitrate"], 0);
 }
 
 #[tokio::test]
