@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserializer as _;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::extra::Extra;
 use super::id::{StreamId, generate_stream_id};
 use super::invalid::{InvalidValue, Result};
 use super::kind::StreamType;
+use super::limits::MAX_LEVELS;
 use super::opaque::Epoch;
 use super::status::StreamStatus;
 use super::time::Timestamp;
@@ -124,6 +125,10 @@ fn parse(json: &str) -> std::result::Result<Fields<'_>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let fields = deserializer.deserialize_map(FieldsVisitor)?;
     deserializer.end()?;
+    let unknown = fields.unknown.iter().map(|(_, raw)| *raw);
+    if fields.known.iter().flatten().copied().chain(unknown).any(|raw| lenient::levels(raw.get()) >= MAX_LEVELS) {
+        return Err(serde_json::Error::custom(format!("more than {MAX_LEVELS} nested levels")));
+    }
     Ok(fields)
 }
 
@@ -434,6 +439,35 @@ mod tests {
             assert_ne!(json, format!("{PLAIN}}}"));
             assert!(canonical::decode(Some(&id), &json).is_none(), "{json}");
         }
+    }
+
+    /// Returns a record with this number of nested levels.
+    fn nested(levels: usize, field: &str) -> String {
+        let inner = levels - 1;
+        let (open, close) = ("[".repeat(inner - inner / 2), "]".repeat(inner - inner / 2));
+        let (open_objects, close_objects) = (r#"{"[]]":"#.repeat(inner / 2), "}".repeat(inner / 2));
+        format!(r#"{{"id":"a","type":"srt","{field}":{open_objects}{open}{close}{close_objects}}}"#)
+    }
+
+    #[test]
+    fn record_with_more_than_64_nested_levels_is_rejected_and_unreadable() {
+        for levels in [2, 63, MAX_LEVELS] {
+            assert!(Stream::from_json(&nested(levels, "x")).is_ok(), "{levels}");
+            assert!(decode_stored(&id(), &nested(levels, "labels")).is_ok(), "{levels}");
+            assert!(decode_listed(&nested(levels, "x")).is_ok(), "{levels}");
+        }
+        for levels in [MAX_LEVELS + 1, 900, 10_000] {
+            let error = Stream::from_json(&nested(levels, "x")).unwrap_err();
+            assert!(!error.is_stored() && error.message().contains("64 nested levels"), "{levels}: {error}");
+            for field in ["x", "labels", "bitrate"] {
+                let error = decode_stored(&id(), &nested(levels, field)).unwrap_err();
+                assert!(error.is_stored() && error.message().contains("64 nested levels"), "{levels}: {error}");
+            }
+            assert!(decode_listed(&nested(levels, "x")).is_err());
+        }
+        // Brackets in strings are no levels.
+        let brackets = format!(r#"{{"id":"a","type":"srt","x":["{}","\\\"{}"]}}"#, "[".repeat(70), "[".repeat(70));
+        assert!(Stream::from_json(&brackets).is_ok());
     }
 
     #[test]

@@ -190,6 +190,27 @@ pub(crate) fn replace_non_numbers(json: &str) -> Option<String> {
     Some(out)
 }
 
+/// Returns the number of nested arrays and objects in a valid JSON value; 0 for a string, number or literal.
+pub(super) fn levels(json: &str) -> usize {
+    if !json.starts_with(['[', '{']) {
+        return 0;
+    }
+    let (mut level, mut deepest) = (0_usize, 0);
+    let mut rest = json;
+    while let Some(at) = rest.find(['"', '[', '{', ']', '}']) {
+        let found = &rest[at..];
+        let len = if found.starts_with('"') { string_len(found) } else { 1 };
+        level = match found.as_bytes().first() {
+            Some(b'[' | b'{') => level + 1,
+            Some(b']' | b'}') => level.saturating_sub(1),
+            _ => level,
+        };
+        deepest = deepest.max(level);
+        rest = &found[len..];
+    }
+    deepest
+}
+
 /// Returns the length of the JSON string at the beginning of the input, including its quotes.
 fn string_len(json: &str) -> usize {
     let mut escaped = false;

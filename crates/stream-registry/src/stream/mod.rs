@@ -209,7 +209,7 @@ impl Stream {
     /// # Errors
     ///
     /// Returns [`InvalidValue`] if the input is not a JSON object, if `id` is missing, or if a field has the wrong
-    /// type or is outside its limits.
+    /// type or is outside its limits. Also returns it for more than [`MAX_LEVELS`](limits::MAX_LEVELS) nested levels.
     pub fn from_json(json: &str) -> Result<Self> {
         decode::decode_given(json)
     }
@@ -243,7 +243,8 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidValue`], which converts into an error of kind `Corrupt`, if the value is not a JSON object.
+    /// Returns [`InvalidValue`], which converts into an error of kind `Corrupt`, if the value is not a JSON object or
+    /// has more than [`MAX_LEVELS`](limits::MAX_LEVELS) nested levels.
     pub fn from_stored(id: &StreamId, json: &str) -> Result<Self> {
         decode::decode_stored(id, json)
     }

@@ -3,6 +3,7 @@
 use super::case::{Case, Check, Fault, ensure, fails, fault, id, same, stream, totals};
 use super::declare;
 use crate::error::ErrorKind;
+use crate::stream::limits::MAX_LEVELS;
 use crate::stream::{Stream, StreamPatch, StreamStatus, StreamType};
 use crate::watch::{Event, WatchFrom};
 
@@ -182,14 +183,16 @@ async fn writes_keep_the_fields_that_the_change_does_not_set(case: &Case) -> Che
 
 async fn undecodable_record_hides_no_other_record(case: &Case) -> Check {
     case.put(&stream("good")).await?;
-    for (n, json) in ["", "[]", "not json", "{\"id\":\"x\"", "\u{0}", "null"].into_iter().enumerate() {
+    let deep = format!(r#"{{"type":"srt","x":{}{}}}"#, "[".repeat(MAX_LEVELS), "]".repeat(MAX_LEVELS));
+    for (n, json) in ["", "[]", "not json", "{\"id\":\"x\"", "\u{0}", "null", &deep].into_iter().enumerate() {
         case.put_stored(&format!("bad{n}"), json).await?;
     }
     let snapshot = case.registry().snapshot().await?;
     same("the list", super::case::sorted(&snapshot.streams), vec!["good".to_owned()])?;
-    same("the count of unreadable records", snapshot.unreadable, 6)?;
+    same("the count of unreadable records", snapshot.unreadable, 7)?;
     same("the pages", case.paged(100).await?, vec!["good".to_owned()])?;
     fails(case.registry().get(&id("bad1")).await, ErrorKind::Corrupt)?;
+    fails(case.registry().get(&id("bad6")).await, ErrorKind::Corrupt)?;
     fails(case.registry().update_heartbeat(&id("bad1")).await, ErrorKind::Corrupt)?;
     case.registry().update_heartbeat(&id("good")).await?;
     Ok(())

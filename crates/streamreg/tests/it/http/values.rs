@@ -130,6 +130,21 @@ async fn update_succeeds_when_the_record_has_nonconforming_values() {
 }
 
 #[tokio::test]
+async fn record_with_more_than_64_nested_levels_is_rejected() {
+    let (server, registry) = Server::memory().await;
+    let record = |levels: usize| {
+        let (open, close) = ("[".repeat(levels - 1), "]".repeat(levels - 1));
+        format!(r#"{{"id":"a","type":"srt","source_addr":"h:1","x":{open}{close}}}"#)
+    };
+    for (method, path) in [("POST", "/api/v1/streams"), ("PUT", "/api/v1/streams/a")] {
+        let rejected = server.json(method, path, &record(65)).await;
+        assert!(rejected.problem(400, "invalid")["detail"].as_str().unwrap().contains("64 nested levels"));
+        assert!(server.json(method, path, &record(64)).await.status < 300);
+    }
+    assert_eq!(registry.list().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn pages_contain_all_of_2500_streams() {
     let (server, registry) = Server::memory().await;
     for n in 0..2_500 {
