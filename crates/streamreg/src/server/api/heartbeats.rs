@@ -18,7 +18,7 @@ use crate::server::problem::{Failure, Result};
 use crate::server::state::App;
 
 pub(super) fn routes() -> Router<App> {
-    Router::new().route(HEARTBEATS, post(heartbeats).fallback(async || Failure::method_not_allowed("POST")))
+    Router::new().route("/api/v1/heartbeats", post(heartbeats).fallback(async || Failure::method_not_allowed("POST")))
 }
 
 /// Applies all valid items in one call to the store, and returns the items that failed or were rejected.
