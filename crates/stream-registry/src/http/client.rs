@@ -140,7 +140,7 @@ impl HttpRegistry {
                 format!("on_conflict=take_over_if_stale&stale_ms={stale_ms}")
             }
         };
-        self.post_registration(&policy, wire::record_body(stream), options).await
+        self.post_registration(&policy, stream.to_json(), options).await
     }
 
     async fn try_unregister(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {

@@ -83,9 +83,9 @@ fn call_of(write: &Write) -> Call {
             };
             guarded(Method::PATCH, path, query, guard).body(MERGE_PATCH_JSON, body).header(PREFER, "return=minimal")
         }
-        Change::Update(stream) => guarded(Method::PUT, path, Vec::new(), guard)
-            .body(JSON, wire::record_body(stream))
-            .header(PREFER, "return=minimal"),
+        Change::Update(stream) => {
+            guarded(Method::PUT, path, Vec::new(), guard).body(JSON, stream.to_json()).header(PREFER, "return=minimal")
+        }
     }
 }
 
@@ -120,7 +120,9 @@ async fn write_batch(
         let call = Call::new(Method::POST, wire::HEARTBEATS).body(JSON, body).limit(LIST_LIMIT);
         // If the response is unreadable, the server may still have applied the batch.
         let response = transport.send(call).await;
-        response.and_then(|json| wire::read_batch_response(&json).map_err(|error| error.with_may_have_applied(true)))
+        response.and_then(|json| {
+            wire::read_batch_response(&json, &writes).map_err(|error| error.with_may_have_applied(true))
+        })
     };
     if response.as_ref().is_err_and(is_down) {
         down.store(true, Ordering::Relaxed);

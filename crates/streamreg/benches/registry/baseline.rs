@@ -103,7 +103,9 @@ impl Caller {
 
     pub(crate) async fn stats(&mut self, id: &str, stats: &StreamStats) -> Result<()> {
         let mut command = self.command(&self.hashes.stats, id);
-        command.arg(stats.bytes_received).arg(stats.packets_received).arg(stats.packets_lost).arg(stats.bitrate);
+        for count in [stats.bytes_received, stats.packets_received, stats.packets_lost, stats.bitrate] {
+            command.arg(count.unwrap_or(0));
+        }
         self.run(&command).await
     }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use stream_registry::stream::{InvalidValue, limits};
+use stream_registry::stream::{self, InvalidValue, limits};
 use stream_registry::{Guard, StreamPatch};
 
 use super::failure::{Failure, Result};
@@ -34,18 +34,23 @@ pub(super) fn labels(given: &[(String, String)]) -> Result<BTreeMap<String, Stri
     Ok(labels)
 }
 
-/// Parses a counter from 0 to 2^63 − 1.
+/// Parses a counter from 0 to 2^63 − 1. A fraction is rounded to the nearest integer.
 ///
 /// # Errors
 ///
 /// Returns a message that states the valid range.
 pub(super) fn count(value: &str) -> std::result::Result<u64, String> {
-    let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-    digits
-        .then(|| value.parse().ok())
-        .flatten()
-        .filter(|count| *count <= limits::MAX_COUNT)
-        .ok_or_else(|| "expected a whole number from 0 to 9223372036854775807".to_owned())
+    stream::parse_count("bitrate", value)
+        .map_err(|_| "expected a whole number from 0 to 9223372036854775807".to_owned())
+}
+
+/// Parses a number of lost packets like [`count`], except that a negative number is 0 (RFC 3550, 6.4.1).
+///
+/// # Errors
+///
+/// Returns a message that states the valid range.
+pub(super) fn lost(value: &str) -> std::result::Result<u64, String> {
+    stream::parse_count("packets_lost", value).map_err(|_| "expected a number up to 9223372036854775807".to_owned())
 }
 
 /// Parses a rate: a finite number of at least 0.

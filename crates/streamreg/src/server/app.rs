@@ -19,7 +19,7 @@ pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Rout
     let event_readers =
         Arc::new(Semaphore::new(descriptors::reader_limit(options.event_readers).min(Semaphore::MAX_PERMITS)));
     let registry = Arc::new(Lists::new(registry, options.max_view_age));
-    let app = App { registry, options: Arc::new(options), event_readers };
+    let app = App { registry, options: Arc::new(options), event_readers, rejected: Arc::default() };
     Router::new()
         .merge(api::routes())
         .merge(dashboard::routes())

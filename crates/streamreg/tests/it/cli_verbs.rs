@@ -290,6 +290,16 @@ async fn set_changes_only_the_given_fields() {
 }
 
 #[tokio::test]
+async fn set_rounds_fractions_and_reads_a_negative_loss_as_zero() {
+    let shell = Shell::new();
+    shell.run(&CAM1).await;
+    let set = ["set", "cam1", "--bitrate", "5467000.0000001", "--bytes-received", "1.5e6", "--packets-lost", "-3"];
+    shell.silent(&set).await;
+    let stream = shell.get("cam1").await;
+    assert_eq!((stream.bitrate, stream.bytes_received, stream.packets_lost), (5_467_000, 1_500_000, 0));
+}
+
+#[tokio::test]
 async fn set_reports_a_missing_stream_once() {
     let shell = Shell::new();
     let changes = [&["--status", "active"][..], &["--bitrate", "1"], &["--label", "a=b", "--status", "x"]];

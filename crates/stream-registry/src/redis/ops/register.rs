@@ -42,7 +42,7 @@ pub(in crate::redis) async fn register(
     let mut lock: Option<MutexGuard<'_, ()>> = None;
     for attempt in 0..ATTEMPTS {
         let Decision { new, outcome, event, tombstone } = decide(store, stream, options, &operation, &known).await?;
-        let json = new.to_json();
+        let json = new.to_stored_json();
         let answer = format!("{}\n{json}", outcome.as_str());
         let mut call = REGISTER.call(&keys);
         let expected = known.existing.as_ref().map_or_else(Vec::new, |existing| [b"=", &**existing].concat());

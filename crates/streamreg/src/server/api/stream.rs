@@ -3,8 +3,7 @@
 //! Every write accepts `?force=true` or `Stream-Epoch`. A PUT or PATCH of the record returns the new record. With
 //! `Prefer: return=minimal`, the response is 204, and the server does not read the record from the store.
 //!
-//! The body of `…/stats` always sets the four required fields; a missing required field becomes 0. A missing optional
-//! field keeps its value. An empty object is rejected.
+//! In the body of `…/stats`, a field that is missing or null keeps its value.
 
 use axum::Router;
 use axum::body::Body;
