@@ -72,8 +72,8 @@ impl HttpRegistry {
     ///
     /// # Errors
     ///
-    /// Returns `Unavailable` or `Timeout` if no server responds. Returns `Internal` if the response is not from
-    /// `streamreg serve`. Returns `InvalidArgument` if the token contains characters that are invalid in a header.
+    /// Returns `Unavailable` or `Timeout` if no server responds, or if the host name is unknown. Returns `Internal` if the
+    /// response is not from `streamreg serve`. Returns `InvalidArgument` if the token contains characters that are invalid in a header.
     ///
     /// # Cancel safety
     ///
@@ -84,7 +84,7 @@ impl HttpRegistry {
 
     async fn open(options: HttpOptions) -> Result<Self> {
         let transport = Transport::new(&options)?;
-        let info = wire::read_info(&transport.send(Call::new(Method::GET, "/api/v1/info")).await?)?;
+        let info = wire::read_info(&transport.send_first(Call::new(Method::GET, "/api/v1/info")).await?)?;
         Ok(Self {
             transport: Mutex::new(Some(transport)),
             closed: Sender::new(false),
