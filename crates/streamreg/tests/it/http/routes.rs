@@ -105,6 +105,14 @@ async fn every_route_works_for_a_stream() {
 }
 
 #[tokio::test]
+async fn body_may_begin_with_a_byte_order_mark() {
+    let (server, _) = Server::memory().await;
+    assert_eq!(server.json("POST", "/api/v1/streams", &format!("\u{feff}{CAM}")).await.status, 201);
+    let batch = "\u{feff}{\"streams\":[{\"id\":\"cam1\"}]}";
+    assert_eq!(server.json("POST", "/api/v1/heartbeats", batch).await.status, 200);
+}
+
+#[tokio::test]
 async fn every_route_works_for_a_leased_stream() {
     let (server, registry) = Server::memory().await;
     let path = "/api/v1/streams/cam1";
