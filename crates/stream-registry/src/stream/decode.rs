@@ -294,6 +294,9 @@ fn parse_given(json: &str) -> Result<(Fields<'_>, Option<StreamId>)> {
 }
 
 fn finish_given(fields: Fields<'_>, id: StreamId) -> Result<Stream> {
+    if fields.get("type").is_none_or(|raw| raw.get() == "null") {
+        return Err(InvalidValue::new("missing type; expected srt, rtp or another protocol"));
+    }
     let stream = read(fields, Mode::Strict, id)?;
     stream.check()?;
     Ok(stream)
