@@ -149,7 +149,7 @@ impl HttpRegistry {
         if let Some(reason) = options.reason.as_str() {
             query.push(format!("reason={}", wire::encode_segment(reason)));
         }
-        let call = guarded(Method::DELETE, wire::stream_path(id.as_str()), query, &options.guard);
+        let call = guarded(Method::DELETE, wire::stream_path(id.as_str(), ""), query, &options.guard);
         let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
         let call = call.header(IDEMPOTENCY_KEY, operation.as_str()).header(PREFER, "return=representation");
         let last = transport.send(call).await?;
@@ -169,7 +169,7 @@ impl HttpRegistry {
     }
 
     async fn read_one(&self, id: &StreamId) -> Result<Stream> {
-        let json = self.transport()?.send(Call::new(Method::GET, wire::stream_path(id.as_str()))).await?;
+        let json = self.transport()?.send(Call::new(Method::GET, wire::stream_path(id.as_str(), ""))).await?;
         Ok(Stream::from_stored(id, &json)?)
     }
 }

@@ -22,7 +22,7 @@ async fn every_route_works_for_a_stream() {
     assert_eq!(server.get("/api/v1/snapshot").await.body, snapshot);
 
     let created = server.json("POST", "/api/v1/streams", CAM).await;
-    assert_eq!((created.status, created.header("location")), (201, "/api/v1/streams/cam1"));
+    assert_eq!((created.status, created.header("location")), (201, "streams/cam1"));
     let answer = created.json();
     assert_eq!((&answer["outcome"], &answer["ttl_ms"]), (&json!("created"), &json!(300_000)));
     assert_eq!(answer["epoch"], Value::Null);
