@@ -45,6 +45,15 @@ async fn redis_url_to_a_server_that_is_not_redis_is_reported() {
 }
 
 #[tokio::test]
+async fn server_that_closes_the_connection_of_a_redis_url_is_reported() {
+    // Redis does so on a port for TLS.
+    let silent = server_that_replies(b"").await;
+    let error = fault(&format!("redis://{silent}")).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(error.message().contains("check whether it expects TLS"), "{error}");
+}
+
+#[tokio::test]
 async fn truncated_redis_reply_is_not_reported_as_another_server() {
     let redis = server_that_replies(b"%7\r\n$6\r\nserv").await;
     let error = fault(&format!("redis://{redis}")).await;

@@ -80,6 +80,13 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
             ))
             .with_source(error);
         }
+        if error.is_connection_dropped() && !error.is_connection_refusal() {
+            let message = format!(
+                "the server at {} closed the connection before it replied; try again, or check whether it expects TLS",
+                options.address
+            );
+            return Error::new(ErrorKind::Unavailable, message).with_source(error);
+        }
         translate(error)
     })?;
     let hello = inner.send_packed_command(&redis::cmd("HELLO")).await.and_then(reply::checked).map_err(translate)?;
