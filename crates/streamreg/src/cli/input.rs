@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 
 use stream_registry::stream::{InvalidValue, limits};
@@ -71,6 +71,17 @@ pub(super) fn listen_address(value: &str) -> std::result::Result<SocketAddr, Str
         }
         _ => Err("expected an address with a port, e.g. 127.0.0.1:8580, [::]:8580 or :8580".to_owned()),
     }
+}
+
+/// Returns whether an address has the form `host:port`, with IPv6 addresses in brackets.
+pub(super) fn is_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let valid_host = match name {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && !host.contains([':', '/', '[', ']']) && !host.contains(char::is_whitespace),
+    };
+    valid_host && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
 
 /// Parses a rate: a finite number of at least 0.
@@ -178,6 +189,18 @@ mod tests {
         for invalid in ["", "8580", "localhost", "localhost:", ":", ":x", ":65536", "::1:8580", "[::1]", "[h]:1"] {
             let message = listen_address(invalid).unwrap_err();
             assert!(message.contains("e.g. 127.0.0.1:8580"), "{invalid}: {message}");
+        }
+    }
+
+    #[test]
+    fn publisher_address_is_a_host_and_a_port() {
+        for address in ["203.0.113.7:40112", "[2001:db8::1]:5004", "encoder-1.example:1", "a:65535"] {
+            assert!(is_host_and_port(address), "{address}");
+        }
+        for other in
+            ["nonsense", "", ":1", "a:", "a:x", "a:+1", "a:65536", "2001:db8::1:5004", "[a]:1", "rtsp://a:1", "a b:1"]
+        {
+            assert!(!is_host_and_port(other), "{other}");
         }
     }
 
