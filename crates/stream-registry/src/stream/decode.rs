@@ -309,6 +309,9 @@ fn non_number(json: &str) -> Option<InvalidValue> {
 }
 
 fn finish_given(fields: Fields<'_>, id: StreamId) -> Result<Stream> {
+    if fields.get("type").is_none_or(|raw| raw.get() == "null") {
+        return Err(InvalidValue::new("missing type; expected srt, rtp or another protocol"));
+    }
     let stream = read(fields, Mode::Strict, id)?;
     stream.check()?;
     Ok(stream)

@@ -82,6 +82,19 @@ async fn register_prints_the_id_and_keeps_every_argument() {
 }
 
 #[tokio::test]
+async fn publisher_address_that_is_not_host_and_port_causes_a_warning() {
+    let shell = Shell::new();
+    let warned = "streamreg: warning: the publisher address \"nonsense\" is not host:port, e.g. 203.0.113.7:40112\n";
+    let register = ["register", "--id", "cam1", "--type", "srt", "--source", "nonsense"];
+    assert_eq!(shell.run(&register).await, (0, "cam1\n".into(), warned.into()));
+    assert_eq!(shell.get("cam1").await.source_addr, "nonsense");
+    let json = r#"{"id":"cam1","type":"srt","source_addr":"nonsense"}"#;
+    assert_eq!(shell.run_with(&["update", "--json", "-"], json).await, (0, String::new(), warned.into()));
+    // An update may leave the address out.
+    assert_eq!(shell.run_with(&["update", "--json", "-"], r#"{"id":"cam1","type":"srt"}"#).await.2, "");
+}
+
+#[tokio::test]
 async fn register_without_an_id_generates_one() {
     let shell = Shell::new();
     let (status, first, _) = shell.run(&["register", "--type", "webrtc", "--source", "192.0.2.1:9"]).await;

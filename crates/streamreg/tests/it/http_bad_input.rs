@@ -186,7 +186,9 @@ fn bodies() -> Vec<Case> {
         }
     }
     cases.extend([
-        Case::new("missing type", "POST", POST).body(r#"{"id":"new","source_addr":"h:1"}"#).detail("type"),
+        Case::new("missing type", "POST", POST)
+            .body(r#"{"id":"new","source_addr":"h:1"}"#)
+            .detail("missing type; expected srt"),
         Case::new("missing source_addr", "POST", POST).body(r#"{"id":"new","type":"srt"}"#).detail("source_addr"),
         Case::new("missing source_addr", "PUT", CAM).body(r#"{"type":"srt"}"#).detail("source_addr"),
         Case::new("an id that differs from the path", "PUT", CAM).body(VALID).detail("id"),

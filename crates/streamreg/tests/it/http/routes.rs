@@ -23,7 +23,7 @@ async fn every_route_works_for_a_stream() {
     assert_eq!(server.get("/api/v1/snapshot").await.body, snapshot);
 
     let created = server.json("POST", "/api/v1/streams", CAM).await;
-    assert_eq!((created.status, created.header("location")), (201, "/api/v1/streams/cam1"));
+    assert_eq!((created.status, created.header("location")), (201, "streams/cam1"));
     let answer = created.json();
     assert_eq!((&answer["outcome"], &answer["ttl_ms"]), (&json!("created"), &json!(300_000)));
     assert_eq!(answer["epoch"], Value::Null);
@@ -103,6 +103,14 @@ async fn every_route_works_for_a_stream() {
         let problem = server.json(method, &format!("{path}{suffix}"), body).await.problem(404, "not_found");
         assert_eq!(problem["stream_id"], "cam1");
     }
+}
+
+#[tokio::test]
+async fn body_may_begin_with_a_byte_order_mark() {
+    let (server, _) = Server::memory().await;
+    assert_eq!(server.json("POST", "/api/v1/streams", &format!("\u{feff}{CAM}")).await.status, 201);
+    let batch = "\u{feff}{\"streams\":[{\"id\":\"cam1\"}]}";
+    assert_eq!(server.json("POST", "/api/v1/heartbeats", batch).await.status, 200);
 }
 
 #[tokio::test]

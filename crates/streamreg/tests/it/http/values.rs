@@ -59,8 +59,10 @@ async fn every_valid_id_survives_a_round_trip() {
     }
     assert!(registry.list().await.unwrap().is_empty());
     let created = server.json("POST", "/api/v1/streams", r#"{"id":"a/b c%é","type":"srt","source_addr":""}"#).await;
-    assert_eq!(created.header("location"), "/api/v1/streams/a%2Fb%20c%25%C3%A9");
-    assert_eq!(server.get(created.header("location")).await.json()["id"], "a/b c%é");
+    assert_eq!(created.header("location"), "stream?id=a%2Fb%20c%25%C3%A9");
+    for path in ["/api/v1/stream?id=a%2Fb%20c%25%C3%A9", "/api/v1/streams/a%2Fb%20c%25%C3%A9"] {
+        assert_eq!(server.get(path).await.json()["id"], "a/b c%é");
+    }
 }
 
 #[tokio::test]
@@ -199,7 +201,7 @@ async fn requests_with_the_same_idempotency_key_are_applied_once() {
     assert_eq!((first.status, again.status), (201, 201));
     assert_eq!(first.body, again.body);
     assert_eq!(registry.list().await.unwrap().len(), 1);
-    let path = first.header("location").to_owned();
+    let path = format!("/api/v1/{}", first.header("location"));
     for _ in 0..2 {
         assert_eq!(server.request("DELETE", &path, &[("Idempotency-Key", "op-2")], "").await.status, 204);
     }
