@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// Address to receive RTP on; RTCP is received on this port and the next one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5004")]
+    /// Address to receive RTP on, e.g. :5004 for all IPv4 addresses; RTCP is received on this port and the next one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5004", value_parser = address)]
     pub listen: SocketAddr,
 
     /// Name of this node. The records of its streams show this name.
@@ -85,7 +85,7 @@ impl Args {
         let Some(path) = &self.token_file else { return Ok(options) };
         let content = fs::read_to_string(path)
             .map_err(|error| format!("cannot read the token file {}: {error}", path.display()))?;
-        match content.trim() {
+        match content.trim_start_matches('\u{feff}').trim() {
             "" => Err(format!("the token file {} is empty; write the server's token into it", path.display())),
             token => Ok(options.token(token)),
         }
@@ -97,6 +97,26 @@ fn store(url: &str) -> Result<String, String> {
         return Err("an in-memory store exists only in this process; use http://host:port or redis://host:port".into());
     }
     Ok(url.to_owned())
+}
+
+/// Parses an address. Without a host, the address is `0.0.0.0`. Of the addresses of a host name, the first IPv4 address is
+/// preferred.
+fn address(value: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = value.parse() {
+        return Ok(address);
+    }
+    let parts = value.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    match parts {
+        Some(("", port)) => Ok((Ipv4Addr::UNSPECIFIED, port).into()),
+        Some((host, port)) if !host.contains([':', '[']) => {
+            let addresses =
+                (host, port).to_socket_addrs().map_err(|error| format!("cannot resolve {host:?}: {error}"))?;
+            let addresses: Vec<_> = addresses.collect();
+            let preferred = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+            preferred.copied().ok_or_else(|| format!("{host:?} has no address"))
+        }
+        _ => Err("expected an address with a port, e.g. 127.0.0.1:5004, [::]:5004 or :5004".into()),
+    }
 }
 
 fn node(name: &str) -> Result<String, String> {
@@ -165,13 +185,19 @@ mod tests {
         let parse = |args: &[&str]| Args::try_parse_from([&["rtp-ingest"], args].concat());
         let args = parse(&[]).unwrap();
         assert_eq!((args.listen.port(), args.silence.as_secs(), args.max_sessions), (5004, 10, 1_000));
+        for (given, expected) in
+            [(":5004", "0.0.0.0:5004"), ("localhost:5006", "127.0.0.1:5006"), ("[::1]:1", "[::1]:1")]
+        {
+            assert_eq!(parse(&["--listen", given]).unwrap().listen, expected.parse().unwrap(), "{given}");
+        }
         let args = parse(&["--id", "cam1", "--on-conflict", "take-over", "--ttl", "3s"]).unwrap();
         assert_eq!(OnConflict::from(args.on_conflict), OnConflict::TakeOver);
         assert_eq!(args.connect_options().unwrap(), ConnectOptions::default().ttl(Duration::from_secs(3)));
         for bad in [
             &["--store", "memory:"][..],
             &["--listen", "5004"],
-            &["--listen", "localhost:5004"],
+            &["--listen", "localhost"],
+            &["--listen", "::1:5004"],
             &["--node", ""],
             &["--node", "a\nb"],
             &["--silence", "10"],
@@ -198,7 +224,7 @@ mod tests {
         assert!(args.connect_options().unwrap_err().contains("cannot read"));
         fs::write(&path, " \n").unwrap();
         assert!(args.connect_options().unwrap_err().contains("empty"));
-        fs::write(&path, "secret\n").unwrap();
+        fs::write(&path, "\u{feff}secret\n").unwrap();
         assert_eq!(args.connect_options().unwrap(), ConnectOptions::default().token("secret"));
     }
 }

@@ -260,7 +260,7 @@ mod tests {
             assert_eq!(process(&rtp(2), from, Port::Rtp, &shared), Effect::Changed);
             let seen = shared.table().observe();
             assert_eq!(seen[0].source.to_string(), written);
-            assert_eq!((seen[0].stats.bytes_received, seen[0].description.clock_rate), (14, 8_000));
+            assert_eq!((seen[0].stats.bytes_received, seen[0].description.clock_rate), (Some(14), 8_000));
         }
     }
 

@@ -33,7 +33,7 @@ async fn main() -> stream_registry::Result<()> {
     println!("{}: registered in {url}", lease.id());
     lease.set_status(StreamStatus::Active).await?;
 
-    let mut stats = StreamStats::default();
+    let mut packets = 0;
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut ctrl_c = pin!(tokio::signal::ctrl_c());
     loop {
@@ -41,11 +41,14 @@ async fn main() -> stream_registry::Result<()> {
             _ = second.tick() => {
                 // In a real node, the receiver counts packets and bytes. `report` does not wait for the store: the next
                 // heartbeat writes the statistics.
-                stats.packets_received += 95;
-                stats.bytes_received += 95 * 1_316;
-                stats.bitrate = 95 * 1_316 * 8;
-                lease.report(stats.clone());
-                println!("{}: {} bytes received", lease.id(), stats.bytes_received);
+                packets += 95;
+                lease.report(StreamStats {
+                    packets_received: Some(packets),
+                    bytes_received: Some(packets * 1_316),
+                    bitrate: Some(95 * 1_316 * 8),
+                    ..StreamStats::default()
+                });
+                println!("{}: {} bytes received", lease.id(), packets * 1_316);
             }
             // The lease is lost: another node took the stream over, or an operator removed it. The node must disconnect
             // the publisher and must not register the stream again.

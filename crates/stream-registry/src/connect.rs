@@ -112,18 +112,31 @@ pub async fn connect_with(url: &str, options: &ConnectOptions) -> Result<Arc<dyn
 }
 
 async fn open(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
-    let (scheme, _) = url
-        .split_once(':')
-        .ok_or_else(|| Error::invalid("invalid store URL; expected memory:, redis://host:6379 or http://host:8580"))?;
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {
         "memory" => open_memory(url, options),
-        "redis" | "redis+unix" | "unix" | "rediss" => open_redis(url, options).await,
+        "redis+unix" | "unix" => open_redis(url, options).await,
+        // Without this check, the host of `redis:6379` would be taken for a scheme.
+        _ if !url.contains("://") => Err(missing_scheme(url)),
+        "redis" | "rediss" => open_redis(url, options).await,
         "http" | "https" => open_http(url, options).await,
         "redis+sentinel" | "redis+cluster" => {
             Err(Error::unsupported(format!("{scheme} is not supported yet; use redis://host:port of the primary")))
         }
         _ => Err(Error::invalid("invalid store URL; expected memory:, redis://, redis+unix:// or http://")),
     }
+}
+
+/// Returns the error for a URL that has no scheme, such as `10.0.0.5:6379`. The message does not repeat the URL, because
+/// the URL may contain a password.
+fn missing_scheme(url: &str) -> Error {
+    let suggestion = match url.rsplit(':').next() {
+        Some("6379") => "redis://host:6379",
+        Some("8580") => "http://host:8580",
+        _ if url.starts_with('/') => "redis+unix:///path/to/socket",
+        _ => "redis://host:6379 or http://host:8580",
+    };
+    Error::invalid(format!("the store URL has no scheme; did you mean {suggestion}?"))
 }
 
 fn open_memory(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
@@ -203,6 +216,26 @@ pub fn without_secrets(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn error_for_a_store_url_without_scheme_suggests_one() {
+        for (url, expected) in [
+            ("10.0.0.5:6379", "did you mean redis://host:6379?"),
+            ("redis:6379", "did you mean redis://host:6379?"),
+            ("[::1]:6379", "did you mean redis://host:6379?"),
+            ("localhost:8580", "did you mean http://host:8580?"),
+            ("user:secret@10.0.0.5:7000", "did you mean redis://host:6379 or http://host:8580?"),
+            ("cache.example", "did you mean redis://host:6379 or http://host:8580?"),
+            ("/run/redis.sock", "did you mean redis+unix:///path/to/socket?"),
+            ("", "has no scheme"),
+        ] {
+            let error = connect(url).await.err().unwrap();
+            assert_eq!(error.kind(), crate::error::ErrorKind::InvalidArgument, "{url}");
+            assert!(error.message().contains(expected) && !error.to_string().contains("secret"), "{url}: {error}");
+        }
+        let error = connect("ftp://host").await.err().unwrap();
+        assert!(error.message().contains("expected memory:, redis://"), "{error}");
+    }
 
     #[test]
     fn displayed_store_name_contains_no_secret() {

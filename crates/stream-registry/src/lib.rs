@@ -12,7 +12,7 @@
 //! registry.register(&Stream::new(id.clone(), StreamType::Srt, "203.0.113.7:40112")).await?;
 //!
 //! registry.update_status(&id, StreamStatus::Active).await?;
-//! let stats = StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() };
+//! let stats = StreamStats { bytes_received: Some(1_316), packets_received: Some(1), ..Default::default() };
 //! registry.update_stats(&id, &stats).await?;
 //!
 //! let stream = registry.get(&id).await?;

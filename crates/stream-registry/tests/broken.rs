@@ -28,6 +28,7 @@ enum Fault {
     RegisterIsNotAtomic,
     UnregisterAlwaysSucceeds,
     DoublesForCounters,
+    MissingStatisticsReset,
     OperationIdsIgnored,
     GuardsIgnored,
     BatchResultsReversed,
@@ -141,8 +142,11 @@ impl FaultyRegistry {
                 }
                 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "this is the fault")]
                 #[expect(clippy::cast_sign_loss, reason = "this is the fault")]
-                (Fault::DoublesForCounters, Change::Stats(stats)) if stats.bytes_received < 1 << 62 => {
-                    stats.bytes_received = stats.bytes_received as f64 as u64;
+                (Fault::DoublesForCounters, Change::Stats(stats)) if stats.bytes_received < Some(1 << 62) => {
+                    stats.bytes_received = stats.bytes_received.map(|bytes| bytes as f64 as u64);
+                }
+                (Fault::MissingStatisticsReset, Change::Stats(stats)) => {
+                    stats.bitrate.get_or_insert(0);
                 }
                 (Fault::MergeReplacesLabels, Change::Patch(patch)) => {
                     if let stream_registry::stream::LabelsPatch::Merge(labels) = &patch.labels {
@@ -453,6 +457,7 @@ detects! {
     suite_detects_register_that_is_not_atomic: RegisterIsNotAtomic, "register/exactly_one_of_many_concurrent_publishers_registers_the_stream";
     suite_detects_unregister_that_always_succeeds: UnregisterAlwaysSucceeds, "unregister/unregister_returns_not_found_without_a_live_stream";
     suite_detects_counters_stored_as_doubles: DoublesForCounters, "numbers/counters_are_exact_after_a_statistics_update";
+    suite_detects_statistics_reset_when_they_are_not_given: MissingStatisticsReset, "stats/statistics_update_keeps_values_that_are_not_given";
     suite_detects_ignored_operation_ids: OperationIdsIgnored, "operation-ids/unregister_sent_twice_keeps_a_stream_registered_in_between";
     suite_detects_ignored_guards: GuardsIgnored, "guards/leased_stream_rejects_writes_without_its_epoch";
     suite_detects_batch_results_out_of_order: BatchResultsReversed, "batches/batch_returns_one_result_per_write_in_order";

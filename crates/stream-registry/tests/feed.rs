@@ -34,7 +34,7 @@ async fn each_state_change_emits_one_event_with_the_new_record() {
     registry.register(&stream("a")).await.unwrap();
     registry.register(&stream("a")).await.unwrap();
     registry.update_heartbeat(&id).await.unwrap();
-    registry.update_stats(&id, &StreamStats { bytes_received: 7, ..StreamStats::default() }).await.unwrap();
+    registry.update_stats(&id, &StreamStats { bytes_received: Some(7), ..StreamStats::default() }).await.unwrap();
     registry.update_status(&id, StreamStatus::Active).await.unwrap();
     registry.update_status(&id, StreamStatus::Active).await.unwrap();
     registry.patch(&id, &StreamPatch { video_codec: Some("AV1".into()), ..StreamPatch::default() }).await.unwrap();

@@ -91,7 +91,7 @@ mod tests {
             ssrc: 0xcf_99be,
             payload_type: 96,
             description: Description::default(),
-            stats: StreamStats { bytes_received: 9, jitter_ms: Some(0.5), ..StreamStats::default() },
+            stats: StreamStats { bytes_received: Some(9), jitter_ms: Some(0.5), ..StreamStats::default() },
             ended: None,
         }
     }
@@ -119,7 +119,7 @@ mod tests {
     fn update_returns_only_changed_fields() {
         let mut session = session();
         let mut published = Published::of(&session);
-        session.stats.bytes_received = 10;
+        session.stats.bytes_received = Some(10);
         assert_eq!(published.update(&session), None);
 
         session.description.video_codec = "H264".to_owned();

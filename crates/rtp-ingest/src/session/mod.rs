@@ -147,10 +147,10 @@ impl Session {
     pub fn stats(&self) -> StreamStats {
         let totals = self.sequence.totals();
         StreamStats {
-            bytes_received: self.bytes.min(MAX_COUNT),
-            packets_received: totals.received.min(MAX_COUNT),
-            packets_lost: totals.lost.min(MAX_COUNT),
-            bitrate: self.rate.bits_per_second,
+            bytes_received: Some(self.bytes.min(MAX_COUNT)),
+            packets_received: Some(totals.received.min(MAX_COUNT)),
+            packets_lost: Some(totals.lost.min(MAX_COUNT)),
+            bitrate: Some(self.rate.bits_per_second),
             jitter_ms: self.jitter.milliseconds().map(|ms| (ms * 1_000.0).round() / 1_000.0),
             ..StreamStats::default()
         }
@@ -216,10 +216,10 @@ mod tests {
     fn bitrate_covers_only_the_last_period() {
         let session = video(3, 4, |frame| frame);
         let stats = session.stats();
-        assert_eq!(stats.packets_received, 300);
-        assert_eq!(stats.bytes_received, 300_000);
-        assert_eq!(stats.bitrate, 25 * 4 * 1_000 * 8, "100 packets of 8 000 bits in the last second");
-        assert_eq!(stats.packets_lost, 0);
+        assert_eq!(stats.packets_received, Some(300));
+        assert_eq!(stats.bytes_received, Some(300_000));
+        assert_eq!(stats.bitrate, Some(25 * 4 * 1_000 * 8), "100 packets of 8 000 bits in the last second");
+        assert_eq!(stats.packets_lost, Some(0));
     }
 
     #[test]
@@ -229,12 +229,12 @@ mod tests {
         session.receive(&packet(1, 0, 96), 500, began, 90_000);
         session.receive(&packet(2, 0, 96), 500, began, 90_000);
         session.roll(began + Duration::from_millis(2_500), 90_000);
-        assert_eq!(session.stats().bitrate, 3_200);
+        assert_eq!(session.stats().bitrate, Some(3_200));
         session.roll(began + Duration::from_millis(2_500), 90_000);
-        assert_eq!(session.stats().bitrate, 3_200, "zero elapsed time");
+        assert_eq!(session.stats().bitrate, Some(3_200), "zero elapsed time");
         session.roll(began + Duration::from_millis(3_500), 90_000);
-        assert_eq!(session.stats().bitrate, 0, "no packets");
-        assert_eq!(session.stats().bytes_received, 1_000);
+        assert_eq!(session.stats().bitrate, Some(0), "no packets");
+        assert_eq!(session.stats().bytes_received, Some(1_000));
     }
 
     #[test]
@@ -258,14 +258,14 @@ mod tests {
     fn packets_during_jumps_and_probation_are_not_counted() {
         let began = Instant::now();
         let mut session = Session::new(&packet(10, 0, 96), began);
-        assert_eq!(session.stats(), StreamStats::default());
+        assert_eq!((session.stats().bytes_received, session.stats().packets_received), (Some(0), Some(0)));
         assert_eq!(session.receive(&packet(20, 0, 96), 100, began, 90_000), Verdict::Probation);
         assert_eq!(session.receive(&packet(21, 0, 96), 100, began, 90_000), Verdict::Validated);
         assert_eq!(session.receive(&packet(40_000, 0, 96), 100, began, 90_000), Verdict::Jump);
-        assert_eq!(session.stats().bytes_received, 100);
+        assert_eq!(session.stats().bytes_received, Some(100));
         assert_eq!(session.receive(&packet(40_001, 0, 96), 100, began, 90_000), Verdict::Restarted);
         let stats = session.stats();
-        assert_eq!((stats.bytes_received, stats.packets_received, stats.packets_lost), (200, 2, 0));
+        assert_eq!((stats.bytes_received, stats.packets_received, stats.packets_lost), (Some(200), Some(2), Some(0)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::subject::Instance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{Change, Guard, Page, RegisterOptions, Registry, Write};
-use crate::stream::{InvalidValue, Stream, StreamId, StreamStatus, StreamType};
+use crate::stream::{InvalidValue, Stream, StreamId, StreamStats, StreamStatus, StreamType};
 
 /// The reason why a behaviour did not pass.
 #[derive(Debug)]
@@ -107,6 +107,17 @@ pub(super) fn full(name: &str) -> Stream {
     full.packets_dropped = Some(5);
     full.viewers = Some(67);
     full
+}
+
+/// Returns the four statistics that every record has. A store may handle exactly these four in a special way.
+pub(super) fn totals() -> StreamStats {
+    StreamStats {
+        bytes_received: Some(1),
+        packets_received: Some(2),
+        packets_lost: Some(3),
+        bitrate: Some(4),
+        ..StreamStats::default()
+    }
 }
 
 /// Returns a write without a guard.

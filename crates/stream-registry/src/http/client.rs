@@ -72,8 +72,8 @@ impl HttpRegistry {
     ///
     /// # Errors
     ///
-    /// Returns `Unavailable` or `Timeout` if no server responds. Returns `Internal` if the response is not from
-    /// `streamreg serve`. Returns `InvalidArgument` if the token contains characters that are invalid in a header.
+    /// Returns `Unavailable` or `Timeout` if no server responds, or if the host name is unknown. Returns `Internal` if the
+    /// response is not from `streamreg serve`. Returns `InvalidArgument` if the token contains characters that are invalid in a header.
     ///
     /// # Cancel safety
     ///
@@ -84,7 +84,7 @@ impl HttpRegistry {
 
     async fn open(options: HttpOptions) -> Result<Self> {
         let transport = Transport::new(&options)?;
-        let info = wire::read_info(&transport.send(Call::new(Method::GET, "/api/v1/info")).await?)?;
+        let info = wire::read_info(&transport.send_first(Call::new(Method::GET, "/api/v1/info")).await?)?;
         Ok(Self {
             transport: Mutex::new(Some(transport)),
             closed: Sender::new(false),
@@ -140,7 +140,7 @@ impl HttpRegistry {
                 format!("on_conflict=take_over_if_stale&stale_ms={stale_ms}")
             }
         };
-        self.post_registration(&policy, wire::record_body(stream), options).await
+        self.post_registration(&policy, stream.to_json(), options).await
     }
 
     async fn try_unregister(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
@@ -149,7 +149,7 @@ impl HttpRegistry {
         if let Some(reason) = options.reason.as_str() {
             query.push(format!("reason={}", wire::encode_segment(reason)));
         }
-        let call = guarded(Method::DELETE, wire::stream_path(id.as_str()), query, &options.guard);
+        let call = guarded(Method::DELETE, wire::stream_path(id.as_str(), ""), query, &options.guard);
         let operation = options.operation.clone().unwrap_or_else(OperationId::generate);
         let call = call.header(IDEMPOTENCY_KEY, operation.as_str()).header(PREFER, "return=representation");
         let last = transport.send(call).await?;
@@ -169,7 +169,7 @@ impl HttpRegistry {
     }
 
     async fn read_one(&self, id: &StreamId) -> Result<Stream> {
-        let json = self.transport()?.send(Call::new(Method::GET, wire::stream_path(id.as_str()))).await?;
+        let json = self.transport()?.send(Call::new(Method::GET, wire::stream_path(id.as_str(), ""))).await?;
         Ok(Stream::from_stored(id, &json)?)
     }
 }

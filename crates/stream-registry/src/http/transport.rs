@@ -137,6 +137,22 @@ impl Transport {
         }
     }
 
+    /// Sends the first request of a client. If the server closes the connection without a response, the error names Redis
+    /// as a possible cause: Redis closes the connection when it receives the header `Host`.
+    pub(super) async fn send_first(&self, call: Call) -> Result<String> {
+        self.send(call).await.map_err(|error| {
+            let fault = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
+            if !fault.is_some_and(is_lost) {
+                return error;
+            }
+            let message = format!(
+                "the server at {} closed the connection without a response; if it is Redis, use a redis:// URL",
+                self.base
+            );
+            Error::new(ErrorKind::Unavailable, message).with_source(error)
+        })
+    }
+
     /// Sends a request whose response is endless. Returns the body as soon as the headers have arrived.
     pub(super) async fn open(&self, call: Call, expected: &str) -> Result<Incoming> {
         let response = match self.attempt(&call).await? {
@@ -236,12 +252,23 @@ impl Transport {
     }
 
     fn failed(&self, call: &Call, fault: hyper_util::client::legacy::Error) -> Error {
+        if is_unknown_host(&fault) {
+            return Error::new(
+                ErrorKind::Unavailable,
+                format!("unknown host name in the store URL {}; check the name and the DNS server", self.base),
+            )
+            .with_source(fault);
+        }
         if fault.is_connect() {
             return Error::new(
                 ErrorKind::Unavailable,
                 format!("no server is running at {}; start one with `streamreg serve`", self.base),
             )
             .with_source(fault);
+        }
+        if is_not_http(&fault) {
+            let message = format!("the server at {} did not reply with HTTP; check the store URL", self.base);
+            return Error::new(ErrorKind::Internal, message).with_may_have_applied(call.is_write()).with_source(fault);
         }
         Error::new(ErrorKind::Unavailable, format!("lost the connection to {} before a response arrived", self.base))
             .with_may_have_applied(call.is_write())
@@ -267,14 +294,31 @@ fn media_type(response: &Response<Incoming>) -> &str {
     given.split(';').next().unwrap_or("").trim()
 }
 
+/// Returns the causes of an error, beginning with the direct cause.
+fn causes<'a>(
+    fault: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(fault.source(), |cause| cause.source())
+}
+
+/// Returns whether the host name could not be resolved.
+fn is_unknown_host(fault: &hyper_util::client::legacy::Error) -> bool {
+    // Neither the standard library nor the HTTP library has an error kind for this case, so the messages are searched.
+    fault.is_connect() && causes(fault).any(|cause| cause.to_string().contains("failed to lookup address"))
+}
+
+/// Returns whether the response is not HTTP, such as the reply of a Redis server.
+fn is_not_http(fault: &hyper_util::client::legacy::Error) -> bool {
+    causes(fault).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse)
+}
+
 /// Returns whether the connection was lost before a response arrived. For example, the server may have closed an idle
 /// connection.
 fn is_lost(fault: &hyper_util::client::legacy::Error) -> bool {
     if fault.is_connect() {
         return false;
     }
-    let mut source = std::error::Error::source(fault);
-    while let Some(fault) = source {
+    for fault in causes(fault) {
         if let Some(fault) = fault.downcast_ref::<hyper::Error>() {
             if fault.is_canceled() || fault.is_closed() || fault.is_incomplete_message() {
                 return true;
@@ -286,7 +330,6 @@ fn is_lost(fault: &hyper_util::client::legacy::Error) -> bool {
                 BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
             );
         }
-        source = fault.source();
     }
     false
 }

@@ -48,8 +48,10 @@ pub(super) async fn send(transport: &Transport, writes: &[Write]) -> Vec<Result<
     results.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Adds parameters to a path that may already have a query.
 pub(super) fn with_query(path: String, query: &str) -> String {
-    if query.is_empty() { path } else { format!("{path}?{query}") }
+    let separator = if path.contains('?') { '&' } else { '?' };
+    if query.is_empty() { path } else { format!("{path}{separator}{query}") }
 }
 
 /// Creates a request that carries the guard of a write.
@@ -65,15 +67,15 @@ pub(super) fn guarded(method: Method, path: String, mut query: Vec<String>, guar
 }
 
 fn call_of(write: &Write) -> Call {
-    let path = wire::stream_path(write.id.as_str());
+    let path = |suffix| wire::stream_path(write.id.as_str(), suffix);
     let guard = &write.guard;
     match &write.change {
-        Change::Heartbeat => guarded(Method::POST, format!("{path}/heartbeat"), Vec::new(), guard),
+        Change::Heartbeat => guarded(Method::POST, path("/heartbeat"), Vec::new(), guard),
         Change::Status(status) => {
-            guarded(Method::PUT, format!("{path}/status"), Vec::new(), guard).body(JSON, wire::status_body(status))
+            guarded(Method::PUT, path("/status"), Vec::new(), guard).body(JSON, wire::status_body(status))
         }
         Change::Stats(stats) => {
-            guarded(Method::PUT, format!("{path}/stats"), Vec::new(), guard).body(JSON, wire::stats_body(stats))
+            guarded(Method::PUT, path("/stats"), Vec::new(), guard).body(JSON, wire::stats_body(stats))
         }
         Change::Patch(patch) => {
             let (body, labels) = wire::patch_body(patch);
@@ -81,10 +83,10 @@ fn call_of(write: &Write) -> Call {
                 LabelsMode::Merge => Vec::new(),
                 LabelsMode::Replace => vec!["labels=replace".to_owned()],
             };
-            guarded(Method::PATCH, path, query, guard).body(MERGE_PATCH_JSON, body).header(PREFER, "return=minimal")
+            guarded(Method::PATCH, path(""), query, guard).body(MERGE_PATCH_JSON, body).header(PREFER, "return=minimal")
         }
-        Change::Update(stream) => guarded(Method::PUT, path, Vec::new(), guard)
-            .body(JSON, wire::record_body(stream))
+        Change::Update(stream) => guarded(Method::PUT, path(""), Vec::new(), guard)
+            .body(JSON, stream.to_json())
             .header(PREFER, "return=minimal"),
     }
 }
@@ -120,7 +122,9 @@ async fn write_batch(
         let call = Call::new(Method::POST, wire::HEARTBEATS).body(JSON, body).limit(LIST_LIMIT);
         // If the response is unreadable, the server may still have applied the batch.
         let response = transport.send(call).await;
-        response.and_then(|json| wire::read_batch_response(&json).map_err(|error| error.with_may_have_applied(true)))
+        response.and_then(|json| {
+            wire::read_batch_response(&json, &writes).map_err(|error| error.with_may_have_applied(true))
+        })
     };
     if response.as_ref().is_err_and(is_down) {
         down.store(true, Ordering::Relaxed);

@@ -72,8 +72,8 @@ impl Lease {
 
     /// Reports statistics. The newest statistics are written with the next heartbeat.
     ///
-    /// This method only stores the values in memory, so you can call it as often as you like. If an optional value
-    /// is `None`, the previous value is kept. Statistics outside their limits (see [`StreamStats::check`]) are
+    /// This method only stores the values in memory, so you can call it as often as you like. If a value is
+    /// `None`, the previous value is kept. Statistics outside their limits (see [`StreamStats::check`]) are
     /// dropped, and a warning is logged. After the lease has ended, the call does nothing.
     ///
     /// ```
@@ -83,8 +83,8 @@ impl Lease {
     /// # let registry = stream_registry::connect("memory:").await?;
     /// # let leases = Leases::new(registry.clone(), LeaseOptions::default());
     /// # let lease = leases.acquire(Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
-    /// lease.report(StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() });
-    /// lease.report(StreamStats { bytes_received: 2_632, packets_received: 2, ..Default::default() });
+    /// lease.report(StreamStats { bytes_received: Some(1_316), packets_received: Some(1), ..Default::default() });
+    /// lease.report(StreamStats { bytes_received: Some(2_632), packets_received: Some(2), ..Default::default() });
     /// // Both reports wait for the next heartbeat. `flush` writes the newest values now.
     /// lease.flush().await?;
     /// assert_eq!(registry.get(lease.id()).await?.bytes_received, 2_632);

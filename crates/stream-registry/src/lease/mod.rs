@@ -21,7 +21,7 @@
 //! let lease = leases.acquire(Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
 //! lease.set_status(StreamStatus::Active).await?;
 //! // The statistics are written with the next heartbeat.
-//! lease.report(StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() });
+//! lease.report(StreamStats { bytes_received: Some(1_316), packets_received: Some(1), ..Default::default() });
 //!
 //! // The publisher disconnects: the stream is unregistered, with the last statistics.
 //! let last = lease.release().await?;

@@ -71,16 +71,19 @@ impl Pending {
     }
 }
 
-/// Merges statistics: an optional value that is `None` keeps the older value.
+/// Merges statistics: a value that is `None` keeps the older value.
 fn merge_stats(older: StreamStats, newer: StreamStats) -> StreamStats {
     StreamStats {
+        bytes_received: newer.bytes_received.or(older.bytes_received),
+        packets_received: newer.packets_received.or(older.packets_received),
+        packets_lost: newer.packets_lost.or(older.packets_lost),
+        bitrate: newer.bitrate.or(older.bitrate),
         rtt_ms: newer.rtt_ms.or(older.rtt_ms),
         jitter_ms: newer.jitter_ms.or(older.jitter_ms),
         packets_retransmitted: newer.packets_retransmitted.or(older.packets_retransmitted),
         packets_dropped: newer.packets_dropped.or(older.packets_dropped),
         viewers: newer.viewers.or(older.viewers),
         frame_rate: newer.frame_rate.or(older.frame_rate),
-        ..newer
     }
 }
 
@@ -152,13 +155,14 @@ mod tests {
 
     #[test]
     fn newer_reports_win_over_reports_of_a_failed_write() {
-        let stats = |bytes_received, rtt_ms| StreamStats { bytes_received, rtt_ms, ..Default::default() };
+        let stats = |bytes, rtt_ms| StreamStats { bytes_received: Some(bytes), rtt_ms, ..Default::default() };
         let mut now = Pending::default();
         now.set_stats(stats(2, None));
         let mut older = Pending { status: Some(StreamStatus::Active), ..Default::default() };
-        older.set_stats(stats(1, Some(7.0)));
+        older.set_stats(StreamStats { bitrate: Some(9), ..stats(1, Some(7.0)) });
         now.restore(older);
-        assert_eq!((now.status.clone(), now.stats.clone()), (Some(StreamStatus::Active), Some(stats(2, Some(7.0)))));
+        let merged = StreamStats { bitrate: Some(9), ..stats(2, Some(7.0)) };
+        assert_eq!((now.status.clone(), now.stats.clone()), (Some(StreamStatus::Active), Some(merged)));
         now.status = Some(StreamStatus::Paused);
         now.restore(Pending { status: Some(StreamStatus::Error), ..Default::default() });
         assert_eq!(now.status, Some(StreamStatus::Paused));

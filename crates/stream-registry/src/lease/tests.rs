@@ -52,7 +52,7 @@ async fn heartbeat_queue_drops_stale_entries_of_a_flushing_lease() {
     let leases = leases();
     let lease = leases.acquire(stream("cam1")).await.unwrap();
     for bytes_received in 0..3_000 {
-        lease.report(StreamStats { bytes_received, ..Default::default() });
+        lease.report(StreamStats { bytes_received: Some(bytes_received), ..Default::default() });
         lease.flush().await.unwrap();
     }
     let cells = leases.0.cells();

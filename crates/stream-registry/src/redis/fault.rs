@@ -29,6 +29,13 @@ pub(super) fn is_lost(error: &RedisError) -> bool {
     error.is_io_error() || error.kind() == RedisKind::Parse
 }
 
+/// Returns whether a reply does not follow the Redis protocol, such as the reply of an HTTP server.
+///
+/// A truncated reply does follow the protocol, as far as it was received.
+pub(super) fn is_not_redis(error: &RedisError) -> bool {
+    error.kind() == RedisKind::Parse && !error.detail().is_some_and(|detail| detail.contains("end of input"))
+}
+
 /// Returns whether the host name could not be resolved. In this case, nothing was sent.
 fn is_unknown_host(error: &RedisError) -> bool {
     // The standard library has no error kind for this case, so the error message is searched.

@@ -170,6 +170,12 @@ impl FromStr for RedisOptions {
                 "the store URL {why}; expected redis://[user:password@]host[:port][/database] or redis+unix:///path/to/socket"
             ))
         };
+        if let Some(special) = unencoded_character(text) {
+            let code = u32::from(special);
+            return Err(bad(&format!(
+                "has {special} before @; write {special} in a user name or password as %{code:02X}"
+            )));
+        }
         let url = Url::parse(text).map_err(|fault| bad(&format!("is invalid ({fault})")))?;
         let mut options = match url.scheme() {
             "redis" => {
@@ -194,10 +200,12 @@ impl FromStr for RedisOptions {
         if url.fragment().is_some() {
             return Err(bad("has a fragment (#); encode # as %23"));
         }
-        options.user = non_empty(decode(url.username()).ok_or_else(|| bad("has an invalid user name"))?);
+        options.user =
+            non_empty(decode(url.username()).ok_or_else(|| bad("has an invalid user name; write % as %25"))?);
         options.password = match url.password() {
             Some(password) => {
-                non_empty(decode(password).ok_or_else(|| bad("has an invalid password"))?).map(Secret::new)
+                non_empty(decode(password).ok_or_else(|| bad("has an invalid password; write % as %25"))?)
+                    .map(Secret::new)
             }
             None => None,
         };
@@ -221,6 +229,14 @@ impl FromStr for RedisOptions {
         }
         Ok(options)
     }
+}
+
+/// Returns the first character before the `@` of a `redis://` URL that ends the host name unless it is percent-encoded.
+///
+/// Without this check, a password with such a character would cause an error about an empty host or an invalid port.
+fn unencoded_character(text: &str) -> Option<char> {
+    let (credentials, _) = text.strip_prefix("redis://")?.rsplit_once('@')?;
+    credentials.chars().find(|one| matches!(one, '/' | '?' | '#'))
 }
 
 fn non_empty(text: String) -> Option<String> {
@@ -273,6 +289,27 @@ mod tests {
             let options: RedisOptions = "redis://h".parse().unwrap();
             assert!(options.prefix(prefix).checked().is_err(), "{prefix:?}");
         }
+    }
+
+    #[test]
+    fn error_for_an_unencoded_password_names_the_character_to_encode() {
+        for (url, expected) in [
+            ("redis://:a#b@h", "has # before @; write # in a user name or password as %23"),
+            ("redis://:a/b@h:6379/0", "has / before @; write / in a user name or password as %2F"),
+            ("redis://u:a?b#c@h", "has ? before @; write ? in a user name or password as %3F"),
+            ("redis://u:12/b@h", "as %2F"),
+            ("redis://u#v:a@h", "as %23"),
+            ("redis://u:a%b@h", "invalid password; write % as %25"),
+            ("redis://a%b:p@h", "invalid user name; write % as %25"),
+            ("redis+unix:///run/redis.sock?pass=a#b", "encode # as %23"),
+        ] {
+            let error = url.parse::<RedisOptions>().unwrap_err();
+            assert!(error.message().contains(expected), "{url}: {error}");
+        }
+        let encoded: RedisOptions = "redis://:a%23%2F%3F@h".parse().unwrap();
+        assert_eq!(encoded.password, Some("a#/?".into()));
+        let at: RedisOptions = "redis://:a@b@h".parse().unwrap();
+        assert_eq!(at.password, Some("a@b".into()));
     }
 
     #[test]

@@ -637,7 +637,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     /// # let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
     /// # registry.register(&stream).await?;
     /// # let id = stream.id.clone();
-    /// let stats = StreamStats { bytes_received: 1_316, packets_received: 1, ..Default::default() };
+    /// let stats = StreamStats { bytes_received: Some(1_316), packets_received: Some(1), ..Default::default() };
     /// registry.update_stats(&id, &stats).await?;
     /// assert_eq!(registry.get(&id).await?.bytes_received, 1_316);
     /// # Ok(()) }

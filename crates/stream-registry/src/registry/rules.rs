@@ -288,18 +288,18 @@ mod tests {
             ),
         ] {
             let stream = stored(json);
-            let written = apply(&stream, &Change::Heartbeat, later()).unwrap().to_json();
+            let written = apply(&stream, &Change::Heartbeat, later()).unwrap().to_stored_json();
             assert!(written.ends_with(end), "{written}");
             assert!(written.contains(r#""last_heartbeat":"2030-01-01T00:00:00.000000000Z","#), "{written}");
-            assert_eq!(stored(&written).to_json(), written);
+            assert_eq!(stored(&written).to_stored_json(), written);
         }
     }
 
     #[test]
     fn setting_a_field_discards_its_nonconforming_value() {
         let stream = stored(r#"{"bitrate":-5,"bytes_received":-7,"status":9}"#);
-        let stats = StreamStats { bitrate: 0, bytes_received: 3, ..Default::default() };
-        let written = apply(&stream, &Change::Stats(stats), later()).unwrap().to_json();
+        let stats = StreamStats { bitrate: Some(0), bytes_received: Some(3), ..Default::default() };
+        let written = apply(&stream, &Change::Stats(stats), later()).unwrap().to_stored_json();
         assert!(written.contains(r#""status":9,"#), "{written}");
         assert!(written.contains(r#""bitrate":0,"frame_rate":0,"bytes_received":3,"#), "{written}");
     }
@@ -308,7 +308,7 @@ mod tests {
     fn stored_timestamp_out_of_range_survives_a_heartbeat() {
         let stream = stored(r#"{"created_at":"9999-12-31T23:59:59.999999999Z"}"#);
         assert_eq!(stream.created_at, Timestamp::from_unix_nanos(i128::MAX));
-        let written = apply(&stream, &Change::Heartbeat, later()).unwrap().to_json();
+        let written = apply(&stream, &Change::Heartbeat, later()).unwrap().to_stored_json();
         assert!(written.contains(r#""created_at":"9999-12-31T23:59:59.999999999Z""#), "{written}");
     }
 }

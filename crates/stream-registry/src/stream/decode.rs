@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserializer as _;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::extra::Extra;
 use super::id::{StreamId, generate_stream_id};
 use super::invalid::{InvalidValue, Result};
 use super::kind::StreamType;
+use super::limits::MAX_LEVELS;
 use super::opaque::Epoch;
 use super::status::StreamStatus;
 use super::time::Timestamp;
@@ -124,6 +125,10 @@ fn parse(json: &str) -> std::result::Result<Fields<'_>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let fields = deserializer.deserialize_map(FieldsVisitor)?;
     deserializer.end()?;
+    let unknown = fields.unknown.iter().map(|(_, raw)| *raw);
+    if fields.known.iter().flatten().copied().chain(unknown).any(|raw| lenient::levels(raw.get()) >= MAX_LEVELS) {
+        return Err(serde_json::Error::custom(format!("more than {MAX_LEVELS} nested levels")));
+    }
     Ok(fields)
 }
 
@@ -167,8 +172,10 @@ impl<'a> Reader<'a> {
     }
 
     fn optional_count(&mut self, name: &'static str) -> Result<Option<u64>> {
-        self.field(name, "a whole number from 0 to 2^63 - 1", None, |raw| {
-            lenient::count(raw).map(|(value, exact)| (Some(value), exact))
+        let mode = self.mode;
+        self.field(name, "a whole number from 0 to 2^63 - 1", None, |raw| match mode {
+            Mode::Strict => Some((Some(lenient::given_count(name, raw)?), true)),
+            Mode::Lenient => lenient::count(raw).map(|(value, exact)| (Some(value), exact)),
         })
     }
 
@@ -281,8 +288,10 @@ pub(super) fn decode_given_any_id(json: &str) -> Result<(Stream, bool)> {
 
 fn parse_given(json: &str) -> Result<(Fields<'_>, Option<StreamId>)> {
     check::record_size(json.len())?;
-    let fields = parse(json)
-        .map_err(|error| InvalidValue::with_source(format!("the record is not a JSON object: {error}"), error))?;
+    let fields = parse(json).map_err(|error| {
+        let message = format!("the record is not a readable JSON object: {error}");
+        non_number(json).unwrap_or_else(|| InvalidValue::with_source(message, error))
+    })?;
     let id = match fields.get("id").filter(|raw| raw.get() != "null") {
         Some(raw) => {
             let id = lenient::string(raw.get()).ok_or_else(|| InvalidValue::new("id must be a string"))?;
@@ -293,7 +302,16 @@ fn parse_given(json: &str) -> Result<(Fields<'_>, Option<StreamId>)> {
     Ok((fields, id))
 }
 
+/// Returns the error that names the known field whose value is NaN or infinite, if there is one.
+fn non_number(json: &str) -> Option<InvalidValue> {
+    let json = lenient::replace_non_numbers(json)?;
+    read(parse(&json).ok()?, Mode::Strict, "-".parse().ok()?).err()
+}
+
 fn finish_given(fields: Fields<'_>, id: StreamId) -> Result<Stream> {
+    if fields.get("type").is_none_or(|raw| raw.get() == "null") {
+        return Err(InvalidValue::new("missing type; expected srt, rtp or another protocol"));
+    }
     let stream = read(fields, Mode::Strict, id)?;
     stream.check()?;
     Ok(stream)
@@ -426,6 +444,35 @@ mod tests {
         }
     }
 
+    /// Returns a record with this number of nested levels.
+    fn nested(levels: usize, field: &str) -> String {
+        let inner = levels - 1;
+        let (open, close) = ("[".repeat(inner - inner / 2), "]".repeat(inner - inner / 2));
+        let (open_objects, close_objects) = (r#"{"[]]":"#.repeat(inner / 2), "}".repeat(inner / 2));
+        format!(r#"{{"id":"a","type":"srt","{field}":{open_objects}{open}{close}{close_objects}}}"#)
+    }
+
+    #[test]
+    fn record_with_more_than_64_nested_levels_is_rejected_and_unreadable() {
+        for levels in [2, 63, MAX_LEVELS] {
+            assert!(Stream::from_json(&nested(levels, "x")).is_ok(), "{levels}");
+            assert!(decode_stored(&id(), &nested(levels, "labels")).is_ok(), "{levels}");
+            assert!(decode_listed(&nested(levels, "x")).is_ok(), "{levels}");
+        }
+        for levels in [MAX_LEVELS + 1, 900, 10_000] {
+            let error = Stream::from_json(&nested(levels, "x")).unwrap_err();
+            assert!(!error.is_stored() && error.message().contains("64 nested levels"), "{levels}: {error}");
+            for field in ["x", "labels", "bitrate"] {
+                let error = decode_stored(&id(), &nested(levels, field)).unwrap_err();
+                assert!(error.is_stored() && error.message().contains("64 nested levels"), "{levels}: {error}");
+            }
+            assert!(decode_listed(&nested(levels, "x")).is_err());
+        }
+        // Brackets in strings are no levels.
+        let brackets = format!(r#"{{"id":"a","type":"srt","x":["{}","\\\"{}"]}}"#, "[".repeat(70), "[".repeat(70));
+        assert!(Stream::from_json(&brackets).is_ok());
+    }
+
     #[test]
     fn stored_value_that_is_not_an_object_is_corrupt() {
         for json in ["", "x", "[]", "null", "\"{}\"", "{", "{}{}", "{\"a\":1,}", "{\"a\":\u{1}}"] {
@@ -450,8 +497,11 @@ mod tests {
             ("created_at", "0"),
             ("last_heartbeat", "\"yesterday\""),
             ("bitrate", "-1"),
-            ("bitrate", "1.5"),
+            ("bitrate", "-0.5"),
+            ("bitrate", "NaN"),
             ("bytes_received", "9223372036854775808"),
+            ("packets_lost", "9223372036854775807.5"),
+            ("viewers", "-Infinity"),
             ("packets_lost", "\"0\""),
             ("frame_rate", "-1"),
             ("frame_rate", "1e999"),
@@ -468,8 +518,26 @@ mod tests {
             let json: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
             let json = format!("{{{}}}", json.join(","));
             let error = Stream::from_json(&json).expect_err(&json);
-            assert!(!error.is_stored(), "{json}");
+            assert!(!error.is_stored() && error.message().contains(field.trim_end_matches('s')), "{json}: {error}");
         }
-        assert_eq!(Stream::from_json(r#"{"id":"a","type":"srt","bitrate":1e3}"#).unwrap().bitrate, 1000);
+        let unknown = Stream::from_json(r#"{"id":"a","type":"srt","x":NaN}"#).unwrap_err();
+        assert!(unknown.message().contains("not a readable JSON object"), "{unknown}");
+    }
+
+    #[test]
+    fn number_from_a_caller_is_rounded_to_the_nearest_integer() {
+        for (field, value, expected) in [
+            ("bitrate", "1e3", 1_000),
+            ("bitrate", "5467000.0000001", 5_467_000),
+            ("bitrate", "-0.0", 0),
+            ("bytes_received", "1.5", 2),
+            ("bytes_received", "9223372036854775807.0", MAX_COUNT),
+            ("packets_lost", "-3", 0),
+            ("packets_lost", "-1e300", 0),
+        ] {
+            let stream = Stream::from_json(&format!(r#"{{"id":"a","type":"srt","{field}":{value}}}"#)).unwrap();
+            assert_eq!(stream.bitrate + stream.bytes_received + stream.packets_lost, expected, "{field}: {value}");
+            assert!(encode(&stream).contains(&format!("\"{field}\":{expected}")), "{field}: {value}");
+        }
     }
 }

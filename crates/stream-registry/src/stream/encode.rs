@@ -14,15 +14,27 @@ use super::status::StreamStatus;
 use super::time::Timestamp;
 use super::{Stream, check, lenient};
 
-/// Returns the record as JSON; see [`Stream::to_json`].
+/// Returns the record as JSON for a reader; see [`Stream::to_json`].
 pub(crate) fn encode(stream: &Stream) -> String {
     let mut json = String::with_capacity(512);
     encode_into(&mut json, stream);
     json
 }
 
-/// Appends the record as JSON.
+/// Returns the record as JSON for a store; see [`Stream::to_stored_json`].
+pub(crate) fn encode_stored(stream: &Stream) -> String {
+    let mut json = String::with_capacity(512);
+    write_record(&mut json, stream, Some(&stream.extra));
+    json
+}
+
+/// Appends the record as JSON for a reader.
 pub(crate) fn encode_into(json: &mut String, stream: &Stream) {
+    write_record(json, stream, None);
+}
+
+/// Appends the record. `raw` holds the nonconforming values to write instead of the nearest legal values.
+fn write_record(json: &mut String, stream: &Stream, raw: Option<&Extra>) {
     // The pattern is exhaustive, so that the compiler reports a new field that is not written.
     let Stream {
         id,
@@ -51,7 +63,7 @@ pub(crate) fn encode_into(json: &mut String, stream: &Stream) {
         extra,
     } = stream;
     json.push('{');
-    let mut out = Writer { start: json.len(), json, extra };
+    let mut out = Writer { start: json.len(), json, raw };
     out.string("id", id.as_str());
     out.string("type", kind.as_str());
     out.string("source_addr", source_addr);
@@ -86,7 +98,7 @@ pub(crate) fn encode_into(json: &mut String, stream: &Stream) {
 
 /// Serialises the record as the JSON object that [`Stream::to_json`] returns, byte for byte.
 ///
-/// The object may hold unknown fields and nonconforming values as raw JSON, so only `serde_json` can serialise it.
+/// The object may hold unknown fields as raw JSON, so only `serde_json` can serialise it.
 impl Serialize for Stream {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         RawValue::from_string(encode(self)).map_err(S::Error::custom)?.serialize(serializer)
@@ -97,10 +109,10 @@ struct Writer<'a> {
     json: &'a mut String,
     /// Byte position at which the first member of the object begins.
     start: usize,
-    extra: &'a Extra,
+    raw: Option<&'a Extra>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     fn comma(&mut self) {
         if self.json.len() > self.start {
             self.json.push(',');
@@ -115,13 +127,17 @@ impl Writer<'_> {
         self.json.push_str("\":");
     }
 
+    /// Returns the nonconforming value of a field if it is to be written.
+    fn raw_value(&self, name: &str) -> Option<&'a str> {
+        self.raw?.nonconforming(name)
+    }
+
     /// Writes the nonconforming value of a field if `is_current` accepts it. Returns whether the value was written.
     ///
     /// `is_current` checks that the raw JSON still decodes to the value of the typed field. If not, the field was
     /// set after the record was read.
     fn nonconforming(&mut self, name: &str, is_current: impl FnOnce(&str) -> bool) -> bool {
-        let extra = self.extra;
-        match extra.nonconforming(name).filter(|raw| is_current(raw)) {
+        match self.raw_value(name).filter(|raw| is_current(raw)) {
             Some(raw) => {
                 self.name(name);
                 self.json.push_str(raw);
@@ -183,7 +199,7 @@ impl Writer<'_> {
             return;
         }
         let nonconforming: BTreeMap<_, _> =
-            self.extra.nonconforming("labels").map(lenient::nonconforming_labels).unwrap_or_default();
+            self.raw_value("labels").map(lenient::nonconforming_labels).unwrap_or_default();
         if value.is_empty() && nonconforming.is_empty() {
             return;
         }
@@ -254,7 +270,7 @@ pub(super) fn check_size(stream: &Stream) -> Result<()> {
 
 /// Checks that the JSON is within [`MAX_RECORD_BYTES`](super::limits::MAX_RECORD_BYTES).
 pub(crate) fn check_exact_size(stream: &Stream) -> Result<()> {
-    check::record_size(encode(stream).len())
+    check::record_size(encode_stored(stream).len())
 }
 
 /// Checks that a leased record has room for its epoch and for every later status and statistic.
@@ -264,7 +280,7 @@ pub(crate) fn check_leased_size(stream: &Stream) -> Result<()> {
     }
     let mut minimal = Stream { epoch: None, status: StreamStatus::Connecting, ..stream.clone() };
     minimal.reset_stats();
-    if encode(&minimal).len() > MAX_LEASED_RECORD_BYTES {
+    if encode_stored(&minimal).len() > MAX_LEASED_RECORD_BYTES {
         return Err(InvalidValue::new(format!(
             "the record is too large for a lease; without epoch, status and statistics it may have {} KiB",
             MAX_LEASED_RECORD_BYTES / 1024
@@ -292,6 +308,33 @@ mod tests {
             assert_eq!(serde_json::to_value(&stream).unwrap(), value);
         }
     }
+
+    #[test]
+    fn json_for_readers_has_legal_values_and_json_for_stores_keeps_raw_values() {
+        let id = "a".parse().unwrap();
+        let raw = r#"{"type":5,"created_at":"9999-12-31T23:59:59Z","bitrate":-5,"frame_rate":"25","bytes_received":1.5e6,"packets_received":1e30,"packets_lost":2.5,"node":7,"epoch":"a b","labels":{"k":"v","n":1},"rtt_ms":-1,"viewers":-1,"end_reason":[],"x":[1.0e5],"x":-0}"#;
+        let stream = Stream::from_stored(&id, raw).unwrap();
+        let legal = stream.to_json();
+        assert_eq!(
+            legal,
+            r#"{"id":"a","type":"","source_addr":"","status":"","created_at":"9999-12-30T22:00:00.999999999Z","last_heartbeat":"0001-01-01T00:00:00.000000000Z","video_codec":"","resolution":"","bitrate":0,"frame_rate":0,"bytes_received":1500000,"packets_received":9223372036854775807,"packets_lost":3,"labels":{"k":"v"},"rtt_ms":0,"viewers":0,"x":[1.0e5],"x":-0}"#
+        );
+        let mut typed = legal.replace(r#""type":"","#, r#""type":"srt","#);
+        typed = typed.replace(r#""status":"","#, r#""status":"active","#);
+        assert!(Stream::from_json(&typed).is_ok(), "a strict reader rejects {legal}");
+        let stored = stream.to_stored_json();
+        for part in
+            [r#""type":5,"#, r#""created_at":"9999-12-31T23:59:59Z","#, r#""bitrate":-5,"#, r#""frame_rate":"25","#]
+        {
+            assert!(stored.contains(part), "{stored}");
+        }
+        for part in [r#""packets_received":1e30,"#, r#""labels":{"k":"v","n":1},"#, r#""viewers":-1,"end_reason":[],"#]
+        {
+            assert!(stored.contains(part), "{stored}");
+        }
+        assert_eq!(Stream::from_stored(&id, &stored).unwrap().to_stored_json(), stored);
+    }
+
     #[test]
     fn float_is_encoded_in_its_shortest_form() {
         for value in [0.0, -0.0, 1.0, 25.0, 29.97, 0.1, 999_999_999_999_999.0, 1e15, 1e16, 1e300, 5e-324, -2.0] {

@@ -7,6 +7,10 @@ pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 /// The rest of [`MAX_RECORD_BYTES`] is reserved for epoch, status and statistics, so that the holder can always
 /// register the stream again.
 pub const MAX_LEASED_RECORD_BYTES: usize = 63 * 1024;
+/// Upper bound of the nested levels of a record. The record itself is the first level.
+///
+/// Many readers cannot parse deeply nested JSON, so one such record would make a whole list unreadable to them.
+pub const MAX_LEVELS: usize = 64;
 /// Largest counter: 2^63 − 1.
 pub const MAX_COUNT: u64 = i64::MAX as u64;
 /// Largest number of labels of a stream.

@@ -7,8 +7,8 @@
 //! [`InvalidValue`]. A record that a store holds is read leniently, because another program may have written it:
 //!
 //! * Unknown fields are kept and written again.
-//! * A *nonconforming* value of a known field, such as `"bitrate":-5`, is read as the nearest valid value. Its raw JSON
-//!   is kept and written again until the field is set.
+//! * A *nonconforming* value of a known field, such as `"bitrate":-5`, is read as the nearest valid value. Stores keep its
+//!   raw JSON and write it again until the field is set.
 
 mod canonical;
 mod check;
@@ -18,7 +18,7 @@ mod extra;
 mod id;
 pub(crate) mod invalid;
 mod kind;
-mod lenient;
+pub(crate) mod lenient;
 pub mod limits;
 mod opaque;
 mod patch;
@@ -32,6 +32,7 @@ use std::collections::BTreeMap;
 pub use id::{StreamId, generate_stream_id};
 pub use invalid::InvalidValue;
 pub use kind::StreamType;
+pub use lenient::parse_count;
 pub use opaque::{Cursor, EndReason, Epoch, OperationId, Revision};
 pub use patch::{LabelsPatch, StreamPatch};
 pub use stats::StreamStats;
@@ -165,7 +166,7 @@ impl Stream {
         self.epoch.as_ref()
     }
 
-    /// Returns the record as a compact JSON object.
+    /// Returns the record as a compact JSON object in which all known fields have legal values.
     ///
     /// The object begins with thirteen fields in a fixed order. Next come the optional fields that are set, then
     /// the fields that this version does not know.
@@ -184,14 +185,31 @@ impl Stream {
         encode::encode(self)
     }
 
+    /// Returns the record as JSON for a store that shares its records with other programs.
+    ///
+    /// The JSON equals [`to_json`](Self::to_json), except that fields with a nonconforming value keep the raw JSON that
+    /// [`from_stored`](Self::from_stored) has read, until the field is set.
+    ///
+    /// ```
+    /// use stream_registry::Stream;
+    ///
+    /// let stream = Stream::from_stored(&"cam1".parse()?, r#"{"type":"srt","bitrate":-5}"#)?;
+    /// assert!(stream.to_json().contains(r#""bitrate":0,"#));
+    /// assert!(stream.to_stored_json().contains(r#""bitrate":-5,"#));
+    /// # Ok::<(), stream_registry::Error>(())
+    /// ```
+    pub fn to_stored_json(&self) -> String {
+        encode::encode_stored(self)
+    }
+
     /// Reads a record from a caller, strictly: a nonconforming value is an error.
     ///
-    /// A missing field is read as empty or zero, and a missing time as the local time.
+    /// A fraction in the place of an integer is rounded, and a negative `packets_lost` is 0. A missing field is read as empty or zero, and a missing time as the local time.
     ///
     /// # Errors
     ///
     /// Returns [`InvalidValue`] if the input is not a JSON object, if `id` is missing, or if a field has the wrong
-    /// type or is outside its limits.
+    /// type or is outside its limits. Also returns it for more than [`MAX_LEVELS`](limits::MAX_LEVELS) nested levels.
     pub fn from_json(json: &str) -> Result<Self> {
         decode::decode_given(json)
     }
@@ -218,14 +236,15 @@ impl Stream {
     ///
     /// let stream = Stream::from_stored(&"cam1".parse()?, r#"{"type":"srt","bitrate":-5,"rack":12}"#)?;
     /// assert_eq!(stream.bitrate, 0);
-    /// assert!(stream.to_json().contains(r#""bitrate":-5"#));
+    /// assert!(stream.to_stored_json().contains(r#""bitrate":-5"#));
     /// assert!(stream.to_json().ends_with(r#""rack":12}"#));
     /// # Ok::<(), stream_registry::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidValue`], which converts into an error of kind `Corrupt`, if the value is not a JSON object.
+    /// Returns [`InvalidValue`], which converts into an error of kind `Corrupt`, if the value is not a JSON object or
+    /// has more than [`MAX_LEVELS`](limits::MAX_LEVELS) nested levels.
     pub fn from_stored(id: &StreamId, json: &str) -> Result<Self> {
         decode::decode_stored(id, json)
     }

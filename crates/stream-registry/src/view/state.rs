@@ -369,7 +369,7 @@ mod tests {
     use crate::stream::{StreamStats, StreamType};
 
     fn write(bytes_received: u64) -> Write {
-        let stats = StreamStats { bytes_received, ..StreamStats::default() };
+        let stats = StreamStats { bytes_received: Some(bytes_received), ..StreamStats::default() };
         Write::new(&StreamId::new("cam").unwrap(), Change::Stats(stats))
     }
 

@@ -36,7 +36,7 @@ async fn lease_stays_consistent_when_its_calls_are_cancelled() {
                 setup.mock.advance(super::TTL);
             }
             poll_and_drop(lease.set_status(StreamStatus::Active), polls).await;
-            lease.report(StreamStats { bytes_received: 1, ..Default::default() });
+            lease.report(StreamStats { bytes_received: Some(1), ..Default::default() });
             poll_and_drop(lease.flush(), polls).await;
             poll_and_drop(lease.ended(), polls).await;
             setup.advance(ROUND * 2).await;

@@ -17,7 +17,7 @@ async fn thousand_lost_streams_recover_within_one_interval() {
     let mut held = Vec::new();
     for at in 0..1_000_u64 {
         let lease = setup.acquire(&format!("cam{at}")).await;
-        lease.report(StreamStats { bytes_received: at, ..Default::default() });
+        lease.report(StreamStats { bytes_received: Some(at), ..Default::default() });
         held.push(lease);
     }
     setup.advance(ROUND).await;
@@ -66,7 +66,7 @@ async fn recovery_includes_reports_made_during_the_outage() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
     setup.mock.advance(TTL);
-    lease.report(StreamStats { bytes_received: 9, ..Default::default() });
+    lease.report(StreamStats { bytes_received: Some(9), ..Default::default() });
     lease.patch(StreamPatch::default().label("a", "1")).unwrap();
     // The store does not know the stream, so set_status waits for the recovery.
     lease.set_status(StreamStatus::Active).await.unwrap();
@@ -113,7 +113,7 @@ async fn recovery_restores_an_epoch_that_another_program_removed() {
     let lease = setup.acquire("cam1").await;
     let theirs = r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112","status":"paused","theirs":1}"#;
     setup.mock.put_stored(&id("cam1"), theirs).unwrap();
-    lease.report(StreamStats { bytes_received: 3, ..Default::default() });
+    lease.report(StreamStats { bytes_received: Some(3), ..Default::default() });
     lease.flush().await.unwrap();
     let stored = setup.stored("cam1").await.unwrap();
     assert_eq!((stored.epoch(), stored.bytes_received), (Some(lease.epoch()), 3));
@@ -138,7 +138,7 @@ async fn holder_verifies_its_lease_before_writing_after_a_suspension() {
     let other = others.acquire(stream("gone", "198.51.100.9:5000")).await.unwrap();
     tokio::time::advance(TTL).await;
     assert!(is_recovering(&mine) && is_recovering(&gone), "the state is correct even before a task has run");
-    gone.report(StreamStats { bytes_received: 666, ..Default::default() });
+    gone.report(StreamStats { bytes_received: Some(666), ..Default::default() });
     assert_eq!(gone.ended().await, LeaseEnd::Superseded { by: Some("198.51.100.9:5000".into()) });
     mine.flush().await.unwrap();
     assert_eq!(mine.state(), LeaseState::Held);
@@ -173,14 +173,14 @@ async fn one_holder_remains_when_two_processes_keep_taking_over() {
             for round in 0..500_u64 {
                 let source = format!("10.0.{side}.1:{round}");
                 let lease = leases.acquire_with(stream("cam1", &source), OnConflict::TakeOver).await.unwrap();
-                lease.report(StreamStats { bytes_received: round, ..Default::default() });
+                lease.report(StreamStats { bytes_received: Some(round), ..Default::default() });
                 // This call fails if another holder has taken the stream over. The checks at the end show that nothing
                 // was overwritten.
                 drop(lease.set_status(StreamStatus::Active).await);
                 all.push(lease);
                 if let Some(old) = all.iter().rev().nth(1) {
                     let guard = Guard::Holder(old.epoch().clone());
-                    let change = Change::Stats(StreamStats { bytes_received: 666_666, ..Default::default() });
+                    let change = Change::Stats(StreamStats { bytes_received: Some(666_666), ..Default::default() });
                     let write = Write { id: old.id().clone(), guard: guard.clone(), change };
                     registry.write_one(write).await.unwrap_err();
                     registry.unregister_with(old.id(), &UnregisterOptions::default().guard(guard)).await.unwrap_err();

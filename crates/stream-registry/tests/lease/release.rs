@@ -14,7 +14,7 @@ use super::{ROUND, TTL, setup, stream};
 async fn release_writes_pending_reports_and_returns_the_last_record() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;
-    lease.report(StreamStats { bytes_received: 77, ..Default::default() });
+    lease.report(StreamStats { bytes_received: Some(77), ..Default::default() });
     let last = lease.release_with("publisher left".parse().unwrap()).await.unwrap();
     assert_eq!((last.bytes_received, last.end_reason.as_deref()), (77, Some("publisher left")));
     assert_eq!(lease.ended().await, LeaseEnd::Released);
@@ -208,7 +208,7 @@ async fn release_all_returns_within_seconds_while_the_store_is_down() {
     let mut held = Vec::new();
     for at in 0..1_000 {
         held.push(setup.acquire(&format!("cam{at}")).await);
-        held[at].report(StreamStats { bytes_received: 7, ..Default::default() });
+        held[at].report(StreamStats { bytes_received: Some(7), ..Default::default() });
     }
     setup.store.set_down(true);
     let began = tokio::time::Instant::now();

@@ -11,7 +11,11 @@ use stream_registry::{Change, ErrorKind, Registry, StreamPatch, StreamStats, Str
 use super::{ROUND, setup};
 
 fn stats(bytes_received: u64) -> StreamStats {
-    StreamStats { bytes_received, packets_received: bytes_received / 1_316, ..Default::default() }
+    StreamStats {
+        bytes_received: Some(bytes_received),
+        packets_received: Some(bytes_received / 1_316),
+        ..Default::default()
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -99,7 +99,7 @@ async fn churn(registry: Arc<dyn Registry>, seed: u64, stop: Arc<AtomicBool>) {
             3 => registry.update_status(&id(&cam), StreamStatus::Active).await,
             4 => registry.update_heartbeat(&id(&cam)).await,
             5 => {
-                let stats = StreamStats { bytes_received: rng.u64(..1 << 40), ..StreamStats::default() };
+                let stats = StreamStats { bytes_received: Some(rng.u64(..1 << 40)), ..StreamStats::default() };
                 registry.update_stats(&id(&cam), &stats).await
             }
             _ => {
@@ -315,7 +315,7 @@ async fn reconciliation_applies_and_counts_changes_that_had_no_event() {
     registry.register(&stream("cam")).await.unwrap();
     let view = view(&registry, frequent()).await;
     // New statistics emit no event and do not count as a correction.
-    let stats = StreamStats { bytes_received: 7, ..StreamStats::default() };
+    let stats = StreamStats { bytes_received: Some(7), ..StreamStats::default() };
     registry.update_stats(&id("cam"), &stats).await.unwrap();
     until(|| view.get(&id("cam")).unwrap().bytes_received == 7).await;
     assert_eq!((view.corrections().count, view.corrections().last), (0, Vec::new()));
@@ -433,7 +433,7 @@ async fn confirm_writes_restores_statistics_that_a_late_event_replaced() {
     let registry = Arc::new(MockRegistry::new());
     registry.register(&stream("cam")).await.unwrap();
     let view = view(&registry, never()).await;
-    let stats = StreamStats { bytes_received: 7, ..StreamStats::default() };
+    let stats = StreamStats { bytes_received: Some(7), ..StreamStats::default() };
     // The view receives the events of these two changes after the statistics.
     registry.update_status(&id("cam"), StreamStatus::Active).await.unwrap();
     registry.register(&stream("new")).await.unwrap();

@@ -1,4 +1,4 @@
-//! The baseline, called `A` in the table: Lua scripts in the usual style.
+//! The baseline, called `A` in the table: Lua scripts in the usual style. `B` stands for plain commands.
 //!
 //! The scripts decode, change and encode each record with cjson. Each change is one script call. Each caller has its
 //! own connection.
@@ -103,7 +103,9 @@ impl Caller {
 
     pub(crate) async fn stats(&mut self, id: &str, stats: &StreamStats) -> Result<()> {
         let mut command = self.command(&self.hashes.stats, id);
-        command.arg(stats.bytes_received).arg(stats.packets_received).arg(stats.packets_lost).arg(stats.bitrate);
+        for count in [stats.bytes_received, stats.packets_received, stats.packets_lost, stats.bitrate] {
+            command.arg(count.unwrap_or(0));
+        }
         self.run(&command).await
     }
 
@@ -126,6 +128,26 @@ impl Caller {
         command.arg(&self.hashes.list).arg(1).arg([PREFIX, "active"].concat()).arg(PREFIX);
         let records: Vec<Vec<u8>> = command.query_async(&mut self.connection).await?;
         records.iter().map(|json| Ok(serde_json::from_slice(json)?)).collect()
+    }
+
+    /// Registers a stream with plain commands, as the reference B of the table.
+    pub(crate) async fn register(&mut self, id: &str, json: &str) -> Result<()> {
+        let mut set = redis::cmd("SET");
+        set.arg([PREFIX, id].concat()).arg(json).arg("NX").arg("PX").arg(self.ttl_ms);
+        self.run(&set).await?;
+        let mut add = redis::cmd("SADD");
+        add.arg([PREFIX, "active"].concat()).arg(id);
+        self.run(&add).await
+    }
+
+    /// Unregisters a stream with plain commands, as the reference B of the table.
+    pub(crate) async fn unregister(&mut self, id: &str) -> Result<()> {
+        let mut del = redis::cmd("DEL");
+        del.arg([PREFIX, id].concat());
+        self.run(&del).await?;
+        let mut remove = redis::cmd("SREM");
+        remove.arg([PREFIX, "active"].concat()).arg(id);
+        self.run(&remove).await
     }
 
     /// Stores the records under [`PREFIX`]. Sends one heartbeat for each record, so that cjson has encoded the record

@@ -66,10 +66,10 @@ pub(crate) fn stats(n: usize, seconds: u64, rng: &mut fastrand::Rng) -> StreamSt
     let bytes = mean / 8 * (per_stream.u64(60..864_000) + seconds);
     let packets = bytes / 1_316;
     StreamStats {
-        bytes_received: bytes,
-        packets_received: packets,
-        packets_lost: packets / per_stream.u64(2_000..100_000),
-        bitrate: mean - mean / 20 + rng.u64(..mean / 10),
+        bytes_received: Some(bytes),
+        packets_received: Some(packets),
+        packets_lost: Some(packets / per_stream.u64(2_000..100_000)),
+        bitrate: Some(mean - mean / 20 + rng.u64(..mean / 10)),
         ..StreamStats::default()
     }
 }

@@ -12,7 +12,8 @@ use super::output::Output;
 use super::signal::stop_requested;
 use super::store::{STORE_VARIABLE, Side, Target};
 use super::{
-    demo, get, heartbeat, history, hold, list, register, run, serve, set, summary, unregister, update, wait, watch,
+    demo, get, heartbeat, history, hold, input, list, register, run, serve, set, summary, unregister, update, wait,
+    watch,
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
@@ -53,6 +54,7 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
         return serve::run(target, args, out).await;
     }
     let ready = prepare(&cli.verb, &mut io::stdin())?;
+    warn(&ready, out);
     let registry = target.connect().await?;
     let done = match ready {
         // `run` and `register --hold` share the registry with a task that keeps the stream alive.
@@ -72,6 +74,7 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
 /// Returns the failure of the command.
 pub async fn execute(cli: &Cli, registry: &dyn Registry, stdin: &mut dyn Read, out: &mut Output<'_>) -> Result {
     let ready = prepare(&cli.verb, stdin)?;
+    warn(&ready, out);
     perform(&cli.verb, ready, registry, out).await
 }
 
@@ -93,6 +96,22 @@ fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
         Verb::Update(args) => Ready::Update(Box::new(args.prepare(stdin)?)),
         Verb::Unregister(args) => Ready::Unregister(args.prepare()?),
     })
+}
+
+/// Warns about a publisher address that is not `host:port`. The store accepts such an address.
+fn warn(ready: &Ready, out: &mut Output<'_>) {
+    let stream = match ready {
+        Ready::Register(plan) => plan.stream(),
+        Ready::Run(plan) => plan.stream(),
+        Ready::Update(plan) => plan.stream(),
+        Ready::AsGiven | Ready::Set(_) | Ready::Unregister(_) => return,
+    };
+    let source = &stream.source_addr;
+    if !source.is_empty() && !input::is_host_and_port(source) {
+        out.note(format_args!(
+            "streamreg: warning: the publisher address {source:?} is not host:port, e.g. 203.0.113.7:40112"
+        ));
+    }
 }
 
 async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut Output<'_>) -> Result {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 
-use stream_registry::stream::{InvalidValue, limits};
+use stream_registry::stream::{self, InvalidValue, limits};
 use stream_registry::{Guard, StreamPatch};
 
 use super::failure::{Failure, Result};
@@ -34,18 +35,58 @@ pub(super) fn labels(given: &[(String, String)]) -> Result<BTreeMap<String, Stri
     Ok(labels)
 }
 
-/// Parses a counter from 0 to 2^63 − 1.
+/// Parses a counter from 0 to 2^63 − 1. A fraction is rounded to the nearest integer.
 ///
 /// # Errors
 ///
 /// Returns a message that states the valid range.
 pub(super) fn count(value: &str) -> std::result::Result<u64, String> {
-    let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-    digits
-        .then(|| value.parse().ok())
-        .flatten()
-        .filter(|count| *count <= limits::MAX_COUNT)
-        .ok_or_else(|| "expected a whole number from 0 to 9223372036854775807".to_owned())
+    stream::parse_count("bitrate", value)
+        .map_err(|_| "expected a whole number from 0 to 9223372036854775807".to_owned())
+}
+
+/// Parses a number of lost packets like [`count`], except that a negative number is 0 (RFC 3550, 6.4.1).
+///
+/// # Errors
+///
+/// Returns a message that states the valid range.
+pub(super) fn lost(value: &str) -> std::result::Result<u64, String> {
+    stream::parse_count("packets_lost", value).map_err(|_| "expected a number up to 9223372036854775807".to_owned())
+}
+
+/// Parses an address to listen on. Without a host, the address is `0.0.0.0`. A host name is resolved, and its first IPv4
+/// address is preferred, because clients connect to `127.0.0.1` by default.
+///
+/// # Errors
+///
+/// Returns a message that shows a valid address, or says that the host name cannot be resolved.
+pub(super) fn listen_address(value: &str) -> std::result::Result<SocketAddr, String> {
+    if let Ok(address) = value.parse() {
+        return Ok(address);
+    }
+    let parts = value.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    match parts {
+        Some(("", port)) => Ok((Ipv4Addr::UNSPECIFIED, port).into()),
+        Some((host, port)) if !host.contains([':', '[']) => {
+            let addresses =
+                (host, port).to_socket_addrs().map_err(|error| format!("cannot resolve {host:?}: {error}"))?;
+            let addresses: Vec<_> = addresses.collect();
+            let preferred = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+            preferred.copied().ok_or_else(|| format!("{host:?} has no address"))
+        }
+        _ => Err("expected an address with a port, e.g. 127.0.0.1:8580, [::]:8580 or :8580".to_owned()),
+    }
+}
+
+/// Returns whether an address has the form `host:port`, with IPv6 addresses in brackets.
+pub(super) fn is_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let valid_host = match name {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && !host.contains([':', '/', '[', ']']) && !host.contains(char::is_whitespace),
+    };
+    valid_host && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
 
 /// Parses a rate: a finite number of at least 0.
@@ -119,7 +160,8 @@ fn name(file: &Path) -> String {
     if is_stdin(file) { "standard input".to_owned() } else { file.display().to_string() }
 }
 
-/// Reads a UTF-8 string of at most 64 KiB.
+/// Reads a UTF-8 string of at most 64 KiB, without its byte order mark. Some editors write a byte order mark at the
+/// beginning of a file.
 ///
 /// # Errors
 ///
@@ -131,5 +173,46 @@ pub(super) fn read_limited(from: impl Read) -> std::result::Result<String, Strin
     if bytes.len() > limits::MAX_RECORD_BYTES {
         return Err(format!("larger than {} KiB", limits::MAX_RECORD_BYTES / 1024));
     }
-    String::from_utf8(bytes).map_err(|_| "not valid UTF-8".to_owned())
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    String::from_utf8(bytes.to_vec()).map_err(|_| "not valid UTF-8".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_address_may_omit_the_host_or_name_it() {
+        for (given, expected) in [
+            ("127.0.0.1:8580", "127.0.0.1:8580"),
+            ("[::1]:8580", "[::1]:8580"),
+            (":8580", "0.0.0.0:8580"),
+            ("localhost:8580", "127.0.0.1:8580"),
+        ] {
+            assert_eq!(listen_address(given), Ok(expected.parse().unwrap()), "{given}");
+        }
+        for invalid in ["", "8580", "localhost", "localhost:", ":", ":x", ":65536", "::1:8580", "[::1]", "[h]:1"] {
+            let message = listen_address(invalid).unwrap_err();
+            assert!(message.contains("e.g. 127.0.0.1:8580"), "{invalid}: {message}");
+        }
+    }
+
+    #[test]
+    fn publisher_address_is_a_host_and_a_port() {
+        for address in ["203.0.113.7:40112", "[2001:db8::1]:5004", "encoder-1.example:1", "a:65535"] {
+            assert!(is_host_and_port(address), "{address}");
+        }
+        for other in
+            ["nonsense", "", ":1", "a:", "a:x", "a:+1", "a:65536", "2001:db8::1:5004", "[a]:1", "rtsp://a:1", "a b:1"]
+        {
+            assert!(!is_host_and_port(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn byte_order_mark_is_skipped() {
+        assert_eq!(read_limited("\u{feff}{}".as_bytes()), Ok("{}".to_owned()));
+        assert_eq!(read_limited("\u{feff}".as_bytes()), Ok(String::new()));
+        assert_eq!(read_limited("{\u{feff}}".as_bytes()), Ok("{\u{feff}}".to_owned()));
+    }
 }

@@ -7,8 +7,8 @@ use tokio::net::TcpListener;
 
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
-use super::signal;
 use super::store::Target;
+use super::{input, signal};
 use crate::server::{self, ServeOptions};
 
 /// Arguments of `serve`.
@@ -17,13 +17,13 @@ use crate::server::{self, ServeOptions};
 Examples:
   streamreg serve
   streamreg serve --store redis://127.0.0.1:6379 --ttl 1m
-  streamreg serve --listen 0.0.0.0:8580 --token-file /etc/streamreg/token
+  streamreg serve --listen :8580 --token-file /etc/streamreg/token
 
 On SIGINT (Ctrl-C), SIGTERM or SIGHUP, the server finishes the requests in progress and stops. A second signal exits at once.")]
 pub struct ServeArgs {
-    /// Address to listen on; with port 0, a free port is chosen and printed. Any address other than loopback requires
-    /// --token-file
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8580")]
+    /// Address to listen on; `:8580` means all IPv4 addresses; with port 0, a free port is chosen and printed. Any
+    /// address other than loopback requires --token-file or --read-only
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8580", value_parser = input::listen_address)]
     pub listen: SocketAddr,
 
     /// Log filter for standard error: `info` adds changes, `debug` adds reads and heartbeats [default: RUST_LOG, else
@@ -38,7 +38,7 @@ pub struct ServeArgs {
 ///
 /// Fails if listening on the address is not allowed or not possible, or if the store cannot be opened.
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
-    server::check_listen(&args.listen, target.token.is_some()).map_err(Failure::usage)?;
+    server::check_listen(&args.listen, target.token.is_some() || target.is_read_only()).map_err(Failure::usage)?;
     server::raise_descriptor_limit();
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         Failure::new(

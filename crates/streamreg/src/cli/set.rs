@@ -16,8 +16,7 @@ Examples:
   streamreg set cam1 --bitrate 5000000 --packets-lost 12
   streamreg set cam1 --video-codec HEVC --resolution 1920x1080 --label tenant=acme
 
-Other fields keep their values. Statistics that are not given are read from the store and written back. If a node reports \
-newer statistics in between, they are overwritten until the node's next report.")]
+Other fields keep their values. Fractions are rounded to the nearest integer.")]
 #[command(override_usage = "streamreg set <ID> [OPTIONS]")]
 #[command(group(ArgGroup::new("changes").required(true).multiple(true)))]
 pub struct SetArgs {
@@ -37,8 +36,8 @@ pub struct SetArgs {
     #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = input::count)]
     pub packets_received: Option<u64>,
 
-    /// Packets lost since the stream began
-    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = input::count)]
+    /// Packets lost since the stream began; a negative number is 0
+    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = input::lost)]
     pub packets_lost: Option<u64>,
 
     /// Bits per second
@@ -70,43 +69,13 @@ pub struct SetArgs {
     pub force: bool,
 }
 
-/// The statistics that were given as arguments.
-#[derive(Debug)]
-struct Given {
-    bytes_received: Option<u64>,
-    packets_received: Option<u64>,
-    packets_lost: Option<u64>,
-    bitrate: Option<u64>,
-}
-
-impl Given {
-    fn is_empty(&self) -> bool {
-        [self.bytes_received, self.packets_received, self.packets_lost, self.bitrate].iter().all(Option::is_none)
-    }
-
-    fn is_complete(&self) -> bool {
-        [self.bytes_received, self.packets_received, self.packets_lost, self.bitrate].iter().all(Option::is_some)
-    }
-
-    /// Returns a report of these statistics. Required values that were not given are copied from `current`.
-    fn completed_from(&self, current: &StreamStats) -> StreamStats {
-        StreamStats {
-            bytes_received: self.bytes_received.unwrap_or(current.bytes_received),
-            packets_received: self.packets_received.unwrap_or(current.packets_received),
-            packets_lost: self.packets_lost.unwrap_or(current.packets_lost),
-            bitrate: self.bitrate.unwrap_or(current.bitrate),
-            ..StreamStats::default()
-        }
-    }
-}
-
 /// The changes to write. Their arguments have been checked as far as possible without a store.
 #[derive(Debug)]
 pub struct Plan {
     id: StreamId,
     guard: Guard,
     patch: StreamPatch,
-    stats: Given,
+    stats: StreamStats,
     status: Option<StreamStatus>,
 }
 
@@ -134,11 +103,12 @@ impl SetArgs {
             patch.labels = LabelsPatch::Merge(labels);
         }
         patch.check().map_err(|error| Failure::argument(&error))?;
-        let stats = Given {
+        let stats = StreamStats {
             bytes_received: self.bytes_received,
             packets_received: self.packets_received,
             packets_lost: self.packets_lost,
             bitrate: self.bitrate,
+            ..StreamStats::default()
         };
         Ok(Plan { id: self.id.clone(), guard: input::guard(self.force), patch, stats, status: self.status.clone() })
     }
@@ -157,11 +127,8 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
     if !plan.patch.is_empty() {
         changes.push(Change::Patch(Box::new(plan.patch.clone())));
     }
-    if plan.stats.is_complete() {
-        changes.push(Change::Stats(plan.stats.completed_from(&StreamStats::default())));
-    } else if !plan.stats.is_empty() {
-        let stream = registry.get(&plan.id).await.map_err(|error| out.failure(&error))?;
-        changes.push(Change::Stats(plan.stats.completed_from(&stream.stats())));
+    if !plan.stats.is_empty() {
+        changes.push(Change::Stats(plan.stats.clone()));
     }
     changes.extend(plan.status.clone().map(Change::Status));
     let writes: Vec<_> =

@@ -145,6 +145,11 @@ impl Global {
 }
 
 impl Target {
+    /// Returns whether the store rejects every write, because of `--read-only`.
+    pub fn is_read_only(&self) -> bool {
+        self.options.read_only
+    }
+
     /// Connects to the store.
     ///
     /// # Errors
@@ -180,7 +185,7 @@ mod tests {
         let store = |global: &Global, variable| global.target(Side::Client, variable).unwrap().url;
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("store");
-        std::fs::write(&file, " redis://:pw@file \nsecond\n").unwrap();
+        std::fs::write(&file, "\u{feff} redis://:pw@file \nsecond\n").unwrap();
         let mut global = Global { store_file: Some(file), ..Global::default() };
         assert_eq!(store(&global, variable()), "redis://:pw@file");
         global.store = Some("redis://argument".into());

@@ -35,6 +35,13 @@ pub struct Plan {
     guard: Guard,
 }
 
+impl Plan {
+    /// Returns the stream.
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+}
+
 impl UpdateArgs {
     /// Reads the record and checks it.
     ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state};
 use stream_registry::Registry;
 use tokio::sync::Semaphore;
@@ -19,11 +20,11 @@ pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Rout
     let event_readers =
         Arc::new(Semaphore::new(descriptors::reader_limit(options.event_readers).min(Semaphore::MAX_PERMITS)));
     let registry = Arc::new(Lists::new(registry, options.max_view_age));
-    let app = App { registry, options: Arc::new(options), event_readers };
+    let app = App { registry, options: Arc::new(options), event_readers, rejected: Arc::default() };
     Router::new()
         .merge(api::routes())
         .merge(dashboard::routes())
-        .fallback(async || Failure::unknown_path())
+        .fallback(async |uri: Uri| Failure::unknown_path(uri.path()))
         // API routes have their own fallbacks. This fallback is for the dashboard.
         .method_not_allowed_fallback(async || Failure::method_not_allowed("GET, HEAD"))
         .layer(from_fn_with_state(app.clone(), auth::check))

@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use super::problem::{Failure, Result};
 use super::state::App;
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 async fn bytes(app: &App, body: Body, limit: usize) -> Result<Bytes> {
     let collected = timeout(app.options.body_timeout, Limited::new(body, limit).collect());
     match collected.await {
@@ -20,8 +22,11 @@ async fn bytes(app: &App, body: Body, limit: usize) -> Result<Bytes> {
     }
 }
 
+/// Reads a UTF-8 body, without its byte order mark: RFC 8259, section 8.1, allows parsers to ignore it.
 async fn string(app: &App, body: Body, limit: usize) -> Result<String> {
-    String::from_utf8(bytes(app, body, limit).await?.into()).map_err(|_| Failure::invalid("the body is not UTF-8"))
+    let bytes = bytes(app, body, limit).await?;
+    let bytes = if bytes.starts_with(BYTE_ORDER_MARK) { bytes.slice(BYTE_ORDER_MARK.len()..) } else { bytes };
+    String::from_utf8(bytes.into()).map_err(|_| Failure::invalid("the body is not UTF-8"))
 }
 
 /// Reads and discards a body that the request does not need. The limits on size and time apply.

@@ -36,18 +36,19 @@ pub use options::ServeOptions;
 /// Pause after failing to accept a connection, for example because the process has no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Checks that a server without a token listens only on loopback. On another address, anyone could write.
+/// Checks that a server listens only on loopback if anyone could write. `protected` says whether writes need a token, or
+/// the store rejects them.
 ///
 /// # Errors
 ///
-/// Returns a message with the remedy if the address is not loopback and there is no token.
-pub fn check_listen(addr: &SocketAddr, has_token: bool) -> Result<(), String> {
-    if has_token || addr.ip().to_canonical().is_loopback() {
+/// Returns a message with the remedy if the address is not loopback and writes are not protected.
+pub fn check_listen(addr: &SocketAddr, protected: bool) -> Result<(), String> {
+    if protected || addr.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     Err(format!(
         "cannot listen on {addr} without a token, because anyone could write; \
-         use --token-file or listen on 127.0.0.1"
+         use --token-file or --read-only, or listen on 127.0.0.1"
     ))
 }
 
@@ -71,7 +72,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let addr = listener.local_addr()?;
-    check_listen(&addr, options.token.is_some())
+    check_listen(&addr, options.token.is_some() || registry.info().read_only)
         .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
     let grace = options.grace;
     let timeouts = connection::Timeouts::of(&options);
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn server_on_non_loopback_address_requires_a_token() {
+    fn server_on_non_loopback_address_requires_protected_writes() {
         for (addr, loopback) in [
             ("127.0.0.1:1", true),
             ("127.9.9.9:1", true),

@@ -14,7 +14,8 @@ use stream_registry::Secret;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServeOptions {
-    /// Token that writes must send as `Authorization: Bearer`. Default: none, which restricts the server to loopback.
+    /// Token that writes must send as `Authorization: Bearer`. Default: none, which restricts the server to loopback
+    /// unless its store is read-only.
     pub token: Option<Secret>,
     /// Maximum time to receive the headers of a request, and to keep an idle connection open. Default: 20 seconds.
     pub header_timeout: Duration,

@@ -10,19 +10,43 @@ use stream_registry::{Epoch, Guard, Revision, StreamId};
 
 use super::problem::{Failure, Result};
 
-/// The id in `/api/v1/streams/{id}…`, percent-decoded.
-pub(super) struct PathId(pub(super) StreamId);
+/// The id of a stream in `/api/v1/streams/{id}…` or `/api/v1/stream…?id={id}`, percent-decoded.
+pub(super) struct GivenId {
+    pub(super) id: StreamId,
+    /// Whether the id is the query parameter `id`.
+    pub(super) in_query: bool,
+}
 
-impl<S: Send + Sync> FromRequestParts<S> for PathId {
+impl<S: Send + Sync> FromRequestParts<S> for GivenId {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         // Use the raw path, in which an escaped slash remains part of the id.
-        let segment = parts.uri.path().split('/').nth(4).unwrap_or_default();
-        let id = decode_percent(segment)
-            .ok_or_else(|| Failure::invalid("the id in the path is not percent-encoded UTF-8; write % as %25"))?;
-        Ok(Self(id.parse::<StreamId>()?))
+        let mut segments = parts.uri.path().split('/').skip(3);
+        let in_query = segments.next() == Some("stream");
+        let id = if in_query {
+            let parameters: Result<Vec<_>> = pairs(&parts.uri).collect();
+            let id = parameters?.into_iter().find(|(name, _)| name == "id");
+            id.map(|(_, id)| id)
+                .ok_or_else(|| Failure::invalid("missing parameter id; send ?id= and the id of the stream"))
+        } else {
+            decode_percent(segments.next().unwrap_or_default())
+                .ok_or_else(|| Failure::invalid("the id in the path is not percent-encoded UTF-8; write % as %25"))
+        };
+        Ok(Self { id: id?.parse::<StreamId>()?, in_query })
     }
+}
+
+/// Decodes the parameters of a query string, in order.
+fn pairs(uri: &Uri) -> impl Iterator<Item = Result<(String, String)>> {
+    let decode = |encoded: &str| {
+        decode_percent(&encoded.replace('+', " "))
+            .ok_or_else(|| Failure::invalid("the query is not percent-encoded UTF-8; write % as %25"))
+    };
+    uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).map(move |pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok((decode(name)?, decode(value)?))
+    })
 }
 
 /// The parameters of a query string.
@@ -38,13 +62,8 @@ impl Params {
     /// Parses a query as [`read`](Self::read) does, except that each `repeating` parameter may occur several times.
     pub(super) fn read_repeating(uri: &Uri, known: &[&str], repeating: &[&str]) -> Result<Self> {
         let mut params: Vec<(String, String)> = Vec::new();
-        for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decode = |encoded: &str| {
-                decode_percent(&encoded.replace('+', " "))
-                    .ok_or_else(|| Failure::invalid("the query is not percent-encoded UTF-8; write % as %25"))
-            };
-            let (name, value) = (decode(name)?, decode(value)?);
+        for pair in pairs(uri) {
+            let (name, value) = pair?;
             if !known.contains(&name.as_str()) {
                 let name: String = name.chars().take(64).collect();
                 return Err(Failure::invalid(match known {

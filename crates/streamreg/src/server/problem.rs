@@ -80,8 +80,12 @@ impl Failure {
         failure
     }
 
-    pub(super) fn unknown_path() -> Self {
-        let detail = "unknown path; streams are at /api/v1/streams, and / in an id is written %2F";
+    pub(super) fn unknown_path(path: &str) -> Self {
+        let detail = if path.starts_with("/api/v1/streams/") {
+            "unknown path; an id with / needs %2F in the path, or /api/v1/stream?id=… if a proxy decodes %2F"
+        } else {
+            "unknown path; the streams are at /api/v1/streams"
+        };
         Self::new(StatusCode::NOT_FOUND, "unknown_path", detail)
     }
 

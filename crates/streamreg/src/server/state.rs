@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use stream_registry::Registry;
+use stream_registry::http::wire::RejectedKind;
 use tokio::sync::Semaphore;
 
+use super::log::OncePerMinute;
 use super::options::ServeOptions;
 
 /// State that all handlers share.
@@ -15,4 +17,6 @@ pub(super) struct App {
     pub(super) options: Arc<ServeOptions>,
     /// Permits that limit the number of event readers.
     pub(super) event_readers: Arc<Semaphore>,
+    /// Limits of the warnings about rejected items of batches, one per kind.
+    pub(super) rejected: Arc<[OncePerMinute; RejectedKind::ALL.len()]>,
 }

@@ -310,6 +310,43 @@ fn list_fails_when_the_disk_is_full() {
 }
 
 #[test]
+fn read_only_server_runs_on_all_addresses_without_a_token() {
+    for (address, host) in [(":0", "0.0.0.0"), ("0.0.0.0:0", "0.0.0.0"), ("[::ffff:0.0.0.0]:0", "[::ffff:0.0.0.0]")] {
+        let mut server = Server::start_at(address, &["--read-only"]);
+        let port = server.url.strip_prefix(&format!("http://{host}:")).unwrap_or_else(|| panic!("{}", server.greeting));
+        server.url = format!("http://127.0.0.1:{port}");
+        assert!(server.streams().is_empty());
+        let (status, _, stderr) = server.run(&["register", "--type", "srt", "--source", "203.0.113.7:40112"]);
+        assert!(status == Some(1) && stderr.contains("read-only"), "{status:?} {stderr}");
+    }
+}
+
+#[test]
+fn server_listens_on_a_host_name() {
+    let server = Server::start_at("localhost:0", &[]);
+    assert!(server.url.starts_with("http://127.0.0.1:"), "{}", server.greeting);
+    assert!(server.streams().is_empty());
+}
+
+#[test]
+fn files_may_begin_with_a_byte_order_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("\u{feff}{content}")).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let token = file("token", "s3cret\n");
+    let server = Server::start(&["--token-file", &token]);
+    let (store, record) = (file("store", &server.url), r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:1"}"#);
+    let json = file("cam1.json", record);
+    let args = ["register", "--json", &json, "--token-file", &token, "--store-file", &store];
+    assert_eq!(outcome(program(&args).output().unwrap()), done("cam1\n"));
+    let args = ["update", "--json", "-", "--token-file", &token];
+    assert_eq!(server.run_with(&args, &format!("\u{feff}{record}")), done(""));
+}
+
+#[test]
 #[cfg(unix)]
 fn server_stops_on_sigint_and_sigterm() {
     for signal in ["INT", "TERM"] {

@@ -87,6 +87,21 @@ fn commands_never_shorten_the_remaining_ttl() {
 }
 
 #[test]
+fn update_never_shortens_the_ttl_but_a_server_sets_its_own() {
+    let redis = Redis::start();
+    assert_eq!(redis.run(&[&CAM1[..], &["--ttl", "10m"]].concat()), done("cam1\n"));
+    let record = redis.dir.path().join("cam1.json");
+    std::fs::write(&record, r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}"#).unwrap();
+    let record = record.to_str().unwrap();
+    assert_eq!(redis.run(&["update", "--json", record, "--ttl", "1m"]), done(""));
+    assert!(redis.remaining_ttl("mirror:streams:cam1") > Duration::from_secs(9 * 60));
+    let file = redis.store_file();
+    let server = Server::start(&["--store-file", file.to_str().unwrap(), "--ttl", "1m"]);
+    assert_eq!(server.run(&["heartbeat", "cam1"]), done(""));
+    assert!(redis.remaining_ttl("mirror:streams:cam1") <= Duration::from_secs(60));
+}
+
+#[test]
 fn registries_with_different_prefixes_are_separate() {
     let redis = Redis::start();
     assert_eq!(redis.run(&[&CAM1[..], &["--prefix", "lab:"]].concat()), done("cam1\n"));

@@ -82,6 +82,19 @@ async fn register_prints_the_id_and_keeps_every_argument() {
 }
 
 #[tokio::test]
+async fn publisher_address_that_is_not_host_and_port_causes_a_warning() {
+    let shell = Shell::new();
+    let warned = "streamreg: warning: the publisher address \"nonsense\" is not host:port, e.g. 203.0.113.7:40112\n";
+    let register = ["register", "--id", "cam1", "--type", "srt", "--source", "nonsense"];
+    assert_eq!(shell.run(&register).await, (0, "cam1\n".into(), warned.into()));
+    assert_eq!(shell.get("cam1").await.source_addr, "nonsense");
+    let json = r#"{"id":"cam1","type":"srt","source_addr":"nonsense"}"#;
+    assert_eq!(shell.run_with(&["update", "--json", "-"], json).await, (0, String::new(), warned.into()));
+    // An update may leave the address out.
+    assert_eq!(shell.run_with(&["update", "--json", "-"], r#"{"id":"cam1","type":"srt"}"#).await.2, "");
+}
+
+#[tokio::test]
 async fn register_without_an_id_generates_one() {
     let shell = Shell::new();
     let (status, first, _) = shell.run(&["register", "--type", "webrtc", "--source", "192.0.2.1:9"]).await;
@@ -287,6 +300,16 @@ async fn set_changes_only_the_given_fields() {
     let stream = shell.get("cam1").await;
     assert_eq!(stream.labels.keys().collect::<Vec<_>>(), ["b"]);
     assert_eq!((stream.video_codec.as_str(), stream.frame_rate), ("", 0.0));
+}
+
+#[tokio::test]
+async fn set_rounds_fractions_and_reads_a_negative_loss_as_zero() {
+    let shell = Shell::new();
+    shell.run(&CAM1).await;
+    let set = ["set", "cam1", "--bitrate", "5467000.0000001", "--bytes-received", "1.5e6", "--packets-lost", "-3"];
+    shell.silent(&set).await;
+    let stream = shell.get("cam1").await;
+    assert_eq!((stream.bitrate, stream.bytes_received, stream.packets_lost), (5_467_000, 1_500_000, 0));
 }
 
 #[tokio::test]

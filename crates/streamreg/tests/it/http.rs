@@ -8,6 +8,7 @@ mod fresh;
 pub(crate) mod kit;
 mod list;
 mod page;
+mod proxy;
 mod routes;
 mod store;
 mod values;

@@ -15,5 +15,6 @@ mod http_bad_input;
 mod page;
 mod pages;
 mod readme;
+mod wrong_server;
 
 mod redis;

@@ -67,7 +67,12 @@ async fn dashboard_list_shows_streams_and_follows_changes() {
     let registry = Arc::new(MemoryRegistry::new());
     add(&*registry, "cam1", StreamStatus::Active).await;
     add(&*registry, "cam2", StreamStatus::Paused).await;
-    let stats = StreamStats { bitrate: 5_000_000, packets_received: 97, packets_lost: 3, ..StreamStats::default() };
+    let stats = StreamStats {
+        bitrate: Some(5_000_000),
+        packets_received: Some(97),
+        packets_lost: Some(3),
+        ..StreamStats::default()
+    };
     registry.update_stats(&id("cam1"), &stats).await.unwrap();
     // The server starts after the write. Its view follows the change feed, which does not contain statistics.
     let server = Server::start(registry.clone(), ServeOptions::default()).await;
@@ -215,7 +220,7 @@ async fn visible_text_has_enough_contrast_in_light_and_dark_mode() {
     for status in ["connecting", "active", "paused", "error", "closed", "odd"] {
         add(&*registry, &format!("is {status}"), status.parse().unwrap()).await;
     }
-    let stats = StreamStats { packets_received: 97, packets_lost: 3, ..StreamStats::default() };
+    let stats = StreamStats { packets_received: Some(97), packets_lost: Some(3), ..StreamStats::default() };
     registry.update_stats(&id("is active"), &stats).await.unwrap();
     let tab = open(&server, DESK);
     tab.until(STREAMS);

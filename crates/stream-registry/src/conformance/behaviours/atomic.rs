@@ -37,7 +37,7 @@ async fn concurrent_writes_to_one_stream_are_all_kept(case: &Case) -> Check {
             match n % 3 {
                 0 => registry.update_status(&name, StreamStatus::Paused).await,
                 1 => registry.update_heartbeat(&name).await,
-                _ => registry.update_stats(&name, &StreamStats { bitrate: 7, ..Default::default() }).await,
+                _ => registry.update_stats(&name, &StreamStats { bitrate: Some(7), ..Default::default() }).await,
             }
         }
     }))
@@ -93,7 +93,7 @@ async fn readers_never_see_a_partially_replaced_record(case: &Case) -> Check {
 
 async fn failed_write_changes_nothing(case: &Case) -> Check {
     let before = case.put(&full("a")).await?;
-    let bad_stats = StreamStats { bitrate: u64::MAX, bytes_received: 1, ..Default::default() };
+    let bad_stats = StreamStats { bitrate: Some(u64::MAX), bytes_received: Some(1), ..Default::default() };
     let bad_patch = StreamPatch { video_codec: Some("AV1".to_owned()), frame_rate: Some(-1.0), ..Default::default() };
     let mut bad_record = full("a");
     bad_record.labels.insert(String::new(), String::new());

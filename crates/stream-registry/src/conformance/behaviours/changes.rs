@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::case::{Case, Check, ensure, fails, full, id, same, stream, without_times, write};
+use super::case::{Case, Check, ensure, fails, full, id, same, stream, totals, without_times, write};
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::Change;
@@ -19,7 +19,8 @@ declare! {
     ],
     "stats", Long: [
         statistics_update_changes_only_statistics_and_last_heartbeat,
-        statistics_update_keeps_optional_values_that_are_not_given,
+        statistics_update_keeps_values_that_are_not_given,
+        empty_statistics_change_only_last_heartbeat,
         counters_may_decrease,
         statistics_update_returns_not_found_without_a_live_stream,
     ],
@@ -93,10 +94,10 @@ async fn status_update_returns_not_found_without_a_live_stream(case: &Case) -> C
 async fn statistics_update_changes_only_statistics_and_last_heartbeat(case: &Case) -> Check {
     let mut before = put_and_wait(case, &full("a")).await?;
     let stats = StreamStats {
-        bytes_received: 1,
-        packets_received: 2,
-        packets_lost: 3,
-        bitrate: 4,
+        bytes_received: Some(1),
+        packets_received: Some(2),
+        packets_lost: Some(3),
+        bitrate: Some(4),
         rtt_ms: Some(5.5),
         jitter_ms: Some(6.5),
         packets_retransmitted: Some(7),
@@ -110,29 +111,41 @@ async fn statistics_update_changes_only_statistics_and_last_heartbeat(case: &Cas
     same("the statistics", case.get("a").await?.stats(), stats)
 }
 
-async fn statistics_update_keeps_optional_values_that_are_not_given(case: &Case) -> Check {
+async fn statistics_update_keeps_values_that_are_not_given(case: &Case) -> Check {
     let mut before = put_and_wait(case, &full("a")).await?;
-    let one = StreamStats { bytes_received: 1, viewers: Some(0), ..Default::default() };
-    case.registry().update_stats(&id("a"), &one).await?;
-    before.update_stats(&one);
-    assert_changed_only(case, before).await?;
+    for one in [
+        totals(),
+        StreamStats { bytes_received: Some(1), ..Default::default() },
+        StreamStats { packets_received: Some(2), viewers: Some(0), ..Default::default() },
+        StreamStats { packets_lost: Some(3), bitrate: Some(4), rtt_ms: Some(5.5), ..Default::default() },
+    ] {
+        case.registry().update_stats(&id("a"), &one).await?;
+        before.update_stats(&one);
+        assert_changed_only(case, before.clone()).await?;
+        before = case.get("a").await?;
+        case.instance.advance(STEP).await;
+    }
     let now = case.get("a").await?;
-    same("the given values", (now.viewers, now.bitrate, now.packets_lost), (Some(0), 0, 0))?;
-    same(
-        "the values that were not given",
-        (now.rtt_ms, now.frame_rate, now.packets_dropped),
-        (Some(12.5), 59.94, Some(5)),
-    )
+    same("the given values", (now.bytes_received, now.packets_received, now.viewers), (1, 2, Some(0)))?;
+    same("the given values", (now.packets_lost, now.bitrate, now.rtt_ms), (3, 4, Some(5.5)))?;
+    same("the values that were not given", (now.frame_rate, now.packets_dropped), (59.94, Some(5)))
+}
+
+async fn empty_statistics_change_only_last_heartbeat(case: &Case) -> Check {
+    let before = put_and_wait(case, &full("a")).await?;
+    case.registry().update_stats(&id("a"), &StreamStats::default()).await?;
+    assert_changed_only(case, before).await
 }
 
 async fn counters_may_decrease(case: &Case) -> Check {
     case.put(&full("a")).await?;
-    case.registry().update_stats(&id("a"), &StreamStats::default()).await?;
+    let zero = StreamStats { bytes_received: Some(0), ..Default::default() };
+    case.registry().update_stats(&id("a"), &zero).await?;
     same("the counter", case.get("a").await?.bytes_received, 0)
 }
 
 async fn statistics_update_returns_not_found_without_a_live_stream(case: &Case) -> Check {
-    assert_not_found(case, Change::Stats(StreamStats::default())).await
+    assert_not_found(case, Change::Stats(totals())).await
 }
 
 async fn update_replaces_the_whole_record(case: &Case) -> Check {
@@ -199,7 +212,7 @@ async fn last_heartbeat_advances_with_every_write(case: &Case) -> Check {
     let changes = [
         Change::Heartbeat,
         Change::Status(StreamStatus::Active),
-        Change::Stats(StreamStats::default()),
+        Change::Stats(totals()),
         Change::Patch(Box::default()),
         Change::Update(Box::new(stream("a"))),
     ];

@@ -50,7 +50,7 @@ async fn invalid(case: &Case) -> Check<Vec<(Operation, Error)>> {
     let registry = case.registry();
     let mut bad = stream("never");
     bad.bitrate = u64::MAX;
-    let stats = StreamStats { bitrate: u64::MAX, ..Default::default() };
+    let stats = StreamStats { bitrate: Some(u64::MAX), ..Default::default() };
     let patch = StreamPatch { frame_rate: Some(f64::NAN), ..Default::default() };
     let kind = ErrorKind::InvalidArgument;
     Ok(vec![

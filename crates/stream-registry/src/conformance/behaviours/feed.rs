@@ -102,7 +102,7 @@ async fn feed_emits_nothing_for_heartbeats_statistics_and_rejected_calls(case: &
     let lease = case.lease(&full("leased")).await?;
     let mut watch = follow(case, WatchFrom::Now).await?;
     registry.update_heartbeat(&id("a")).await?;
-    registry.update_stats(&id("a"), &StreamStats { bytes_received: 7, ..StreamStats::default() }).await?;
+    registry.update_stats(&id("a"), &StreamStats { bytes_received: Some(7), ..StreamStats::default() }).await?;
     // The stream is already active, so this call changes no status.
     registry.update_status(&id("a"), StreamStatus::Active).await?;
     let mut other = stream("a");
@@ -124,7 +124,7 @@ async fn feed_emits_nothing_for_heartbeats_statistics_and_rejected_calls(case: &
 async fn unregistration_event_contains_the_reason_and_the_last_record(case: &Case) -> Check {
     let mut watch = follow(case, WatchFrom::Now).await?;
     case.put(&full("a")).await?;
-    let stats = StreamStats { bytes_received: 1 << 62, packets_received: 3, ..StreamStats::default() };
+    let stats = StreamStats { bytes_received: Some(1 << 62), packets_received: Some(3), ..StreamStats::default() };
     case.registry().update_stats(&id("a"), &stats).await?;
     let options = UnregisterOptions::default().reason("end of \"event\"".parse()?);
     case.registry().unregister_with(&id("a"), &options).await?;

@@ -1,9 +1,11 @@
 //! Records that other programs wrote. These behaviours need hooks of the store under test.
 
-use super::case::{Case, Check, Fault, ensure, fails, fault, id, same, stream};
+use super::case::{Case, Check, Fault, ensure, fails, fault, id, same, stream, totals};
 use super::declare;
 use crate::error::ErrorKind;
-use crate::stream::{StreamPatch, StreamStats, StreamStatus, StreamType};
+use crate::stream::limits::MAX_LEVELS;
+use crate::stream::{Stream, StreamPatch, StreamStatus, StreamType};
+use crate::watch::{Event, WatchFrom};
 
 declare! {
     "lenient-reading", Long: [
@@ -11,6 +13,7 @@ declare! {
         missing_fields_get_default_values,
         timestamps_with_any_offset_and_precision_are_decoded,
         nonconforming_numbers_become_the_nearest_valid_numbers,
+        answers_have_legal_values_and_the_store_keeps_the_raw_json,
         stored_types_and_statuses_are_kept_unchanged,
         stream_id_comes_from_the_key_not_from_the_record,
         last_duplicate_of_a_field_wins,
@@ -66,6 +69,40 @@ async fn nonconforming_numbers_become_the_nearest_valid_numbers(case: &Case) -> 
         same("the counter after a heartbeat", case.get("a").await?.bytes_received, expected)?;
     }
     Ok(())
+}
+
+async fn answers_have_legal_values_and_the_store_keeps_the_raw_json(case: &Case) -> Check {
+    const RAW: &str = r#"{"type":"srt","source_addr":"h:1","status":"active","created_at":"2026-11-22T14:08:10Z","bitrate":-5,"bytes_received":1.5e6,"packets_received":1e+14,"packets_lost":2.5,"node":7,"labels":{"k":"v","n":1},"rtt_ms":-1,"x":[1.0e5]}"#;
+    const LEGAL: &str = r#""bitrate":0,"frame_rate":0,"bytes_received":1500000,"packets_received":100000000000000,"packets_lost":3,"labels":{"k":"v"},"rtt_ms":0,"x":[1.0e5]}"#;
+    let is_legal = |subject: &str, json: &str| ensure(json.contains(LEGAL), &format!("{subject}: {json}"));
+    case.put_stored("a", RAW).await?;
+    for writes in 0..3 {
+        is_legal("get", &case.get("a").await?.to_json())?;
+        let listed = case.registry().list().await?;
+        is_legal("list", &listed.first().map(Stream::to_json).unwrap_or_default())?;
+        if writes == 0 {
+            case.registry().update_heartbeat(&id("a")).await?;
+        } else {
+            case.registry().update_status(&id("a"), StreamStatus::Paused).await?;
+        }
+    }
+    if let Some(stored) = case.instance.stored(&id("a")).await {
+        let stored = stored.ok_or_else(|| fault("nothing is stored"))?;
+        for raw in [r#""bitrate":-5"#, r#""packets_lost":2.5"#, r#""node":7"#, r#""labels":{"k":"v","n":1}"#] {
+            ensure(stored.contains(raw), &format!("the store lost {raw}: {stored}"))?;
+        }
+    }
+    let mut watch = match case.registry().watch(WatchFrom::Now).await {
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+        watch => watch?,
+    };
+    is_legal("unregister", &case.registry().unregister(&id("a")).await?.to_json())?;
+    loop {
+        let event = watch.next().await.ok_or_else(|| fault("the watch ended"))?;
+        if matches!(event, Event::Ended { .. }) {
+            return is_legal("the event", &event.to_json().replace("}}", "}"));
+        }
+    }
 }
 
 async fn stored_types_and_statuses_are_kept_unchanged(case: &Case) -> Check {
@@ -135,7 +172,7 @@ async fn writes_keep_the_fields_that_the_change_does_not_set(case: &Case) -> Che
     case.registry().update_status(&id("a"), StreamStatus::Paused).await?;
     differs_only_in(case, &set, &before).await?;
     set.extend(["bytes_received", "packets_received", "packets_lost", "bitrate"]);
-    case.registry().update_stats(&id("a"), &StreamStats::default()).await?;
+    case.registry().update_stats(&id("a"), &totals()).await?;
     differs_only_in(case, &set, &before).await?;
     set.push("resolution");
     let patch = StreamPatch { resolution: Some("1x1".to_owned()), ..Default::default() };
@@ -146,14 +183,16 @@ async fn writes_keep_the_fields_that_the_change_does_not_set(case: &Case) -> Che
 
 async fn undecodable_record_hides_no_other_record(case: &Case) -> Check {
     case.put(&stream("good")).await?;
-    for (n, json) in ["", "[]", "not json", "{\"id\":\"x\"", "\u{0}", "null"].into_iter().enumerate() {
+    let deep = format!(r#"{{"type":"srt","x":{}{}}}"#, "[".repeat(MAX_LEVELS), "]".repeat(MAX_LEVELS));
+    for (n, json) in ["", "[]", "not json", "{\"id\":\"x\"", "\u{0}", "null", &deep].into_iter().enumerate() {
         case.put_stored(&format!("bad{n}"), json).await?;
     }
     let snapshot = case.registry().snapshot().await?;
     same("the list", super::case::sorted(&snapshot.streams), vec!["good".to_owned()])?;
-    same("the count of unreadable records", snapshot.unreadable, 6)?;
+    same("the count of unreadable records", snapshot.unreadable, 7)?;
     same("the pages", case.paged(100).await?, vec!["good".to_owned()])?;
     fails(case.registry().get(&id("bad1")).await, ErrorKind::Corrupt)?;
+    fails(case.registry().get(&id("bad6")).await, ErrorKind::Corrupt)?;
     fails(case.registry().update_heartbeat(&id("bad1")).await, ErrorKind::Corrupt)?;
     case.registry().update_heartbeat(&id("good")).await?;
     Ok(())

@@ -1,10 +1,10 @@
 //! Behaviours of the index of ids. They need hooks that the store under test provides.
 
-use super::case::{Case, Check, Fault, ensure, fails, id, same, stream, write};
+use super::case::{Case, Check, Fault, ensure, fails, id, same, stream, totals, write};
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::{Change, Outcome};
-use crate::stream::{StreamPatch, StreamStats, StreamStatus};
+use crate::stream::{StreamPatch, StreamStatus};
 
 declare! {
     "index", Long: [
@@ -36,7 +36,7 @@ async fn every_write_restores_a_missing_index_entry(case: &Case) -> Check {
     for change in [
         Change::Heartbeat,
         Change::Status(StreamStatus::Active),
-        Change::Stats(StreamStats::default()),
+        Change::Stats(totals()),
         Change::Patch(Box::new(StreamPatch::default().label("a", "b"))),
         Change::Update(Box::new(stream("a"))),
     ] {

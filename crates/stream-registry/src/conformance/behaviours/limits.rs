@@ -107,10 +107,10 @@ async fn leased_record_can_grow_and_still_be_recovered(case: &Case) -> Check {
     let changes = [
         Change::Status("\"".repeat(32).parse()?),
         Change::Stats(StreamStats {
-            bytes_received: MAX_COUNT,
-            packets_received: MAX_COUNT,
-            packets_lost: MAX_COUNT,
-            bitrate: MAX_COUNT,
+            bytes_received: Some(MAX_COUNT),
+            packets_received: Some(MAX_COUNT),
+            packets_lost: Some(MAX_COUNT),
+            bitrate: Some(MAX_COUNT),
             rtt_ms: Some(f64::MIN_POSITIVE),
             jitter_ms: Some(f64::MAX),
             packets_retransmitted: Some(MAX_COUNT),

@@ -38,10 +38,10 @@ const COUNTS: [u64; 12] = [
 
 fn stats(value: u64) -> StreamStats {
     StreamStats {
-        bytes_received: value,
-        packets_received: value,
-        packets_lost: value,
-        bitrate: value,
+        bytes_received: Some(value),
+        packets_received: Some(value),
+        packets_lost: Some(value),
+        bitrate: Some(value),
         packets_retransmitted: Some(value),
         packets_dropped: Some(value),
         viewers: Some(value),
@@ -113,10 +113,10 @@ fn too_large() -> Vec<StreamStats> {
     let mut all = Vec::new();
     for value in [MAX_COUNT + 1, u64::MAX] {
         all.extend([
-            StreamStats { bytes_received: value, ..stats(7) },
-            StreamStats { packets_received: value, ..stats(7) },
-            StreamStats { packets_lost: value, ..stats(7) },
-            StreamStats { bitrate: value, ..stats(7) },
+            StreamStats { bytes_received: Some(value), ..stats(7) },
+            StreamStats { packets_received: Some(value), ..stats(7) },
+            StreamStats { packets_lost: Some(value), ..stats(7) },
+            StreamStats { bitrate: Some(value), ..stats(7) },
             StreamStats { packets_retransmitted: Some(value), ..stats(7) },
             StreamStats { packets_dropped: Some(value), ..stats(7) },
             StreamStats { viewers: Some(value), ..stats(7) },

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::case::{Case, Check, count, ensure, fails, id, same, stream, write};
+use super::case::{Case, Check, count, ensure, fails, id, same, stream, totals, write};
 use super::declare;
 use crate::error::ErrorKind;
 use crate::query::Query;
@@ -93,7 +93,7 @@ async fn status_update_renews_the_time_to_live(case: &Case) -> Check {
 }
 
 async fn statistics_update_renews_the_time_to_live(case: &Case) -> Check {
-    assert_renewed_by(case, Change::Stats(StreamStats::default())).await
+    assert_renewed_by(case, Change::Stats(totals())).await
 }
 
 async fn patch_renews_the_time_to_live(case: &Case) -> Check {
@@ -159,13 +159,13 @@ async fn reads_do_not_renew_the_time_to_live(case: &Case) -> Check {
 async fn failed_writes_do_not_renew_the_time_to_live(case: &Case) -> Check {
     assert_not_renewed(case, async || {
         let holder = Guard::Holder("00000000000000ff-x".parse()?);
-        let bad_stats = StreamStats { bytes_received: u64::MAX, ..Default::default() };
+        let bad_stats = StreamStats { bytes_received: Some(u64::MAX), ..Default::default() };
         let many: BTreeMap<_, _> = (0..64).map(|n| (n.to_string(), "\u{1}".repeat(256))).collect();
         let bad_patch = StreamPatch { labels: LabelsPatch::Replace(many), ..Default::default() };
         let batch = [
             Write { guard: holder.clone(), ..write("a", Change::Heartbeat) },
             Write { guard: holder.clone(), ..write("a", Change::Status(StreamStatus::Active)) },
-            Write { guard: holder.clone(), ..write("a", Change::Stats(StreamStats::default())) },
+            Write { guard: holder.clone(), ..write("a", Change::Stats(totals())) },
             Write { guard: holder.clone(), ..write("a", Change::Patch(Box::default())) },
             Write { guard: holder.clone(), ..write("a", Change::Update(Box::new(stream("a")))) },
             write("a", Change::Stats(bad_stats)),
@@ -213,7 +213,7 @@ async fn every_write_fails_after_expiry(case: &Case) -> Check {
     let batch = [
         write("a", Change::Heartbeat),
         write("a", Change::Status(StreamStatus::Active)),
-        write("a", Change::Stats(StreamStats::default())),
+        write("a", Change::Stats(totals())),
         write("a", Change::Patch(Box::default())),
         write("a", Change::Update(Box::new(stream("a")))),
     ];

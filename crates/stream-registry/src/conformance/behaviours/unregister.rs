@@ -22,7 +22,7 @@ declare! {
 async fn unregister_returns_the_last_record(case: &Case) -> Check {
     case.put(&full("a")).await?;
     case.registry().update_status(&id("a"), StreamStatus::Closed).await?;
-    case.registry().update_stats(&id("a"), &StreamStats { bytes_received: 5, ..Default::default() }).await?;
+    case.registry().update_stats(&id("a"), &StreamStats { bytes_received: Some(5), ..Default::default() }).await?;
     let before = case.get("a").await?;
     same("the last record", case.registry().unregister(&id("a")).await?.to_json(), before.to_json())
 }
@@ -104,7 +104,7 @@ async fn unregister_keeps_streams_with_similar_ids(case: &Case) -> Check {
 async fn get_returns_the_record_of_the_last_write(case: &Case) -> Check {
     case.put(&stream("a")).await?;
     for value in 1..=50 {
-        let stats = StreamStats { bytes_received: value, ..Default::default() };
+        let stats = StreamStats { bytes_received: Some(value), ..Default::default() };
         case.registry().update_stats(&id("a"), &stats).await?;
         same("the counter", case.get("a").await?.bytes_received, value)?;
     }

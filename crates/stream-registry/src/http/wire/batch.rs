@@ -1,18 +1,16 @@
 //! Batches of heartbeats and statistics: `POST /api/v1/heartbeats`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::patch;
 use super::problem::{Problem, kind_of, unexpected_response};
+use super::read_batch::BatchRequest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::registry::rules;
 use crate::registry::{Change, Guard, Write};
 use crate::stream::encode::push_json_string;
 use crate::stream::limits::MAX_WRITES;
-use crate::stream::{Epoch, StreamId};
 
 /// Path of the endpoint for batches.
 pub const HEARTBEATS: &str = "/api/v1/heartbeats";
@@ -67,71 +65,6 @@ pub(in crate::http) fn batches<'a>(writes: impl IntoIterator<Item = (usize, &'a 
     batches
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BatchBody<'a> {
-    #[serde(borrow)]
-    streams: Vec<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ItemBody<'a> {
-    id: String,
-    #[serde(default)]
-    epoch: Option<String>,
-    #[serde(borrow, default)]
-    stats: Option<&'a RawValue>,
-}
-
-/// Parses the body of a batch: `{"streams":[{"id":…,"epoch":…?,"stats":{…}?}…]}`. Each stream may occur once.
-///
-/// If `force` is true, all writes ignore leases.
-///
-/// # Errors
-///
-/// Returns `InvalidArgument` if an element is invalid. The message names the element. In this case, the caller must
-/// apply none of the writes.
-pub fn read_batch(json: &str, force: bool) -> Result<Vec<Write>> {
-    let body: BatchBody<'_> = serde_json::from_str(json).map_err(|fault| {
-        Error::invalid(format!("invalid body; expected {{\"streams\":[…]}}: {fault}")).with_source(fault)
-    })?;
-    if body.streams.len() > MAX_WRITES {
-        return Err(Error::invalid(format!("too many streams; send at most {MAX_WRITES} per request")));
-    }
-    let mut seen = HashSet::with_capacity(body.streams.len());
-    let mut writes = Vec::with_capacity(body.streams.len());
-    for (at, raw) in body.streams.iter().enumerate() {
-        let write = read_item(raw.get(), force)
-            .map_err(|error| Error::invalid(format!("streams[{at}]: {}", error.message())).with_source(error))?;
-        if !seen.insert(write.id.clone()) {
-            return Err(Error::invalid(format!("streams[{at}]: duplicate id; list each stream once")));
-        }
-        writes.push(write);
-    }
-    Ok(writes)
-}
-
-fn read_item(json: &str, force: bool) -> Result<Write> {
-    let item: ItemBody<'_> = serde_json::from_str(json).map_err(|fault| {
-        Error::invalid(format!("expected an object with id, optional epoch and stats: {fault}")).with_source(fault)
-    })?;
-    let id: StreamId = item.id.parse()?;
-    let guard = match (item.epoch.map(|epoch| epoch.parse::<Epoch>()).transpose()?, force) {
-        (Some(_), true) => return Err(Error::invalid("epoch and force=true are mutually exclusive; send one of them")),
-        (Some(epoch), false) => Guard::Holder(epoch),
-        (None, true) => Guard::Force,
-        (None, false) => Guard::None,
-    };
-    let change = match item.stats {
-        Some(raw) => Change::Stats(patch::read_stats(raw.get())?),
-        None => Change::Heartbeat,
-    };
-    let write = Write { id, guard, change };
-    rules::check_write(&write)?;
-    Ok(write)
-}
-
 #[derive(Default, Deserialize, Serialize)]
 struct BatchResponse {
     /// Ids that have no live stream.
@@ -141,10 +74,18 @@ struct BatchResponse {
     failed: Vec<Failed>,
 }
 
-/// A write that failed for a reason other than `unknown` and `not_holder`.
-#[derive(Deserialize, Serialize)]
+/// A write that failed for a reason other than `unknown` and `not_holder`, or an invalid item.
+#[derive(Default, Deserialize, Serialize)]
 struct Failed {
-    id: String,
+    /// Missing if the item has no valid id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// Position of an invalid item in the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    /// Whether an invalid item was applied as a heartbeat.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    heartbeat_applied: bool,
     code: String,
     #[serde(default)]
     detail: String,
@@ -154,27 +95,38 @@ struct Failed {
     may_have_applied: bool,
 }
 
-/// Encodes the response to a batch, which lists only the failed writes.
-pub fn batch_response(writes: &[Write], results: &[Result<()>]) -> String {
+impl Failed {
+    fn new(error: &Error) -> Self {
+        let Problem { code, detail, retryable, may_have_applied, .. } = Problem::from_error(error, "");
+        Self { code, detail, retryable, may_have_applied, ..Self::default() }
+    }
+}
+
+/// Encodes the response to a batch, which lists only the failed writes and the invalid items. `results` has one element
+/// for each of `batch.writes`.
+pub fn batch_response(batch: &BatchRequest, results: &[Result<()>]) -> String {
     let mut body = BatchResponse::default();
-    for (write, result) in writes.iter().zip(results) {
+    for (write, result) in batch.writes.iter().zip(results) {
         let Err(error) = result else { continue };
         let id = write.id.as_str().to_owned();
         match error.kind() {
             ErrorKind::NotFound => body.unknown.push(id),
             ErrorKind::NotHolder => body.not_holder.push(id),
-            _ => {
-                let Problem { code, detail, retryable, may_have_applied, .. } = Problem::from_error(error, "");
-                body.failed.push(Failed { id, code, detail, retryable, may_have_applied });
-            }
+            _ => body.failed.push(Failed { id: Some(id), ..Failed::new(error) }),
         }
     }
+    body.failed.extend(batch.rejected.iter().map(|rejected| Failed {
+        id: rejected.id.as_ref().map(|id| id.as_str().to_owned()),
+        index: Some(rejected.index),
+        heartbeat_applied: rejected.heartbeat.and_then(|at| results.get(at)).is_some_and(Result::is_ok),
+        ..Failed::new(&rejected.error)
+    }));
     // Serialising strings and flags cannot fail.
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// Parses the response to a batch. Returns the error of each failed write, by stream id.
-pub(in crate::http) fn read_batch_response(json: &str) -> Result<HashMap<String, Error>> {
+/// Parses the response to a batch of `writes`. Returns the error of each failed write, by stream id.
+pub(in crate::http) fn read_batch_response(json: &str, writes: &[(usize, &Write)]) -> Result<HashMap<String, Error>> {
     let body: BatchResponse = serde_json::from_str(json).map_err(unexpected_response)?;
     let mut errors = HashMap::new();
     for id in body.unknown {
@@ -190,7 +142,11 @@ pub(in crate::http) fn read_batch_response(json: &str) -> Result<HashMap<String,
         let kind = kind_of(&failed.code).unwrap_or(default);
         let error = Error::new(kind, failed.detail);
         let error = error.with_may_have_applied(failed.may_have_applied).with_store_reply(true);
-        errors.insert(failed.id, error);
+        let at_index = || Some(writes.get(failed.index?)?.1.id.as_str().to_owned());
+        if let Some(id) = failed.id.or_else(at_index) {
+            // If the stream is also unknown or leased, that error decides what the caller does next.
+            errors.entry(id).or_insert(error);
+        }
     }
     Ok(errors)
 }
@@ -199,7 +155,8 @@ pub(in crate::http) fn read_batch_response(json: &str) -> Result<HashMap<String,
 mod tests {
     use super::*;
     use crate::error::Operation;
-    use crate::stream::StreamStats;
+    use crate::http::wire::read_batch::read_batch;
+    use crate::stream::{Epoch, StreamStats};
 
     fn write(id: &str, guard: Guard, change: Change) -> Write {
         Write { id: id.parse().unwrap(), guard, change }
@@ -207,24 +164,24 @@ mod tests {
 
     #[test]
     fn batch_request_survives_a_round_trip_through_json() {
-        let stats = StreamStats { bytes_received: 1 << 62, viewers: Some(3), rtt_ms: Some(1e-7), ..Default::default() };
+        let stats =
+            StreamStats { bytes_received: Some(1 << 62), viewers: Some(3), rtt_ms: Some(1e-7), ..Default::default() };
         let writes = [
             write("a\"/é", Guard::None, Change::Heartbeat),
             write("b", Guard::Holder("e\"\\1".parse().unwrap()), Change::Stats(stats)),
         ];
         let packed = batches(writes.iter().enumerate());
         assert_eq!(packed.len(), 1);
-        assert_eq!(read_batch(&packed[0].0, false).unwrap(), writes);
-        assert_eq!(read_batch("{\"streams\":[]}", false).unwrap(), []);
-        let forced = read_batch(r#"{"streams":[{"id":"a","epoch":null,"stats":null}]}"#, true).unwrap();
-        assert_eq!(forced, [write("a", Guard::Force, Change::Heartbeat)]);
+        let read = read_batch(&packed[0].0, false).unwrap();
+        assert_eq!(read.writes, writes);
+        assert!(read.rejected.is_empty());
     }
 
     #[test]
     fn batch_requests_stay_within_the_limits() {
         let long = |n: usize| format!("{n:04}{}", "\"".repeat(252));
         let stats =
-            || StreamStats { bitrate: 1 << 62, rtt_ms: Some(0.1), viewers: Some(1 << 62), ..Default::default() };
+            || StreamStats { bitrate: Some(1 << 62), rtt_ms: Some(0.1), viewers: Some(1 << 62), ..Default::default() };
         let epoch: Epoch = "\"".repeat(128).parse().unwrap();
         let writes: Vec<_> =
             (0..2_500).map(|n| write(&long(n), Guard::Holder(epoch.clone()), Change::Stats(stats()))).collect();
@@ -233,7 +190,7 @@ mod tests {
         let mut positions = Vec::new();
         for (body, writes) in &packed {
             assert!(body.len() <= MAX_BATCH_BYTES && writes.len() <= MAX_WRITES);
-            let read = read_batch(body, false).unwrap();
+            let read = read_batch(body, false).unwrap().writes;
             assert!(read.iter().eq(writes.iter().map(|(_, write)| *write)));
             positions.extend(writes.iter().map(|(at, _)| *at));
         }
@@ -247,15 +204,16 @@ mod tests {
 
     #[test]
     fn batch_response_survives_a_round_trip_through_json() {
-        let writes: Vec<_> =
-            ["a", "b", "c\"", "d"].iter().map(|id| write(id, Guard::None, Change::Heartbeat)).collect();
+        let writes = ["a", "b", "c\"", "d"].map(|id| write(id, Guard::None, Change::Heartbeat));
         let results = [
             Err(Error::not_found(&writes[0].id)),
             Ok(()),
             Err(Error::not_holder(&writes[2].id)),
             Err(Error::new(ErrorKind::Timeout, "late").with_operation(Operation::Heartbeat)),
         ];
-        let errors = read_batch_response(&batch_response(&writes, &results)).unwrap();
+        let sent: Vec<_> = writes.iter().enumerate().collect();
+        let batch = BatchRequest { writes: writes.to_vec(), rejected: Vec::new() };
+        let errors = read_batch_response(&batch_response(&batch, &results), &sent).unwrap();
         assert_eq!(errors.len(), 3);
         for (write, result) in writes.iter().zip(&results) {
             let error = errors.get(write.id.as_str());
@@ -263,8 +221,28 @@ mod tests {
             assert_eq!(error.map(Error::message), result.as_ref().err().map(Error::message));
             assert_eq!(error.map(Error::may_have_applied), result.as_ref().err().map(Error::may_have_applied));
         }
-        let none = read_batch_response(&batch_response(&writes[..1], &[Ok(())])).unwrap();
-        assert!(none.is_empty());
-        assert_eq!(read_batch_response("[]").unwrap_err().kind(), ErrorKind::Internal);
+        let all_applied = [(); 4].map(|()| Ok(()));
+        assert!(read_batch_response(&batch_response(&batch, &all_applied), &sent).unwrap().is_empty());
+        assert_eq!(read_batch_response("[]", &sent).unwrap_err().kind(), ErrorKind::Internal);
+    }
+
+    #[test]
+    fn batch_response_names_invalid_items_and_says_whether_their_heartbeat_was_applied() {
+        let json = r#"{"streams":[{"id":""},{"id":"a","stats":{"viewers":-1}},{"id":"b","stats":5}]}"#;
+        let batch = read_batch(json, false).unwrap();
+        let response = batch_response(&batch, &[Ok(()), Err(Error::not_found(&"b".parse().unwrap()))]);
+        let value: serde_json::Value = serde_json::from_str(&response).unwrap();
+        assert_eq!(value["unknown"], serde_json::json!(["b"]));
+        for (at, id) in [serde_json::Value::Null, "a".into(), "b".into()].into_iter().enumerate() {
+            let failed = &value["failed"][at];
+            assert_eq!((&failed["index"], &failed["id"]), (&at.into(), &id), "{response}");
+            assert_eq!(failed["code"], "invalid", "{response}");
+        }
+        assert_eq!(value["failed"][1]["heartbeat_applied"], true);
+        assert!(value["failed"][2].get("heartbeat_applied").is_none());
+        let sent = ["x", "a", "b"].map(|id| write(id, Guard::None, Change::Heartbeat));
+        let errors = read_batch_response(&response, &sent.iter().enumerate().collect::<Vec<_>>()).unwrap();
+        let kinds = ["x", "a", "b"].map(|id| errors[id].kind());
+        assert_eq!(kinds, [ErrorKind::InvalidArgument, ErrorKind::InvalidArgument, ErrorKind::NotFound]);
     }
 }

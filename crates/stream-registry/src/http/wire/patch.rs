@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::stream::encode::{push_json_float, push_json_string};
+use crate::stream::lenient::replace_non_numbers;
 use crate::stream::{LabelsPatch, Stream, StreamPatch, StreamStats, StreamStatus};
 
 /// How a patch affects the labels that it does not name.
@@ -26,7 +27,7 @@ pub(super) fn members(json: &str) -> Result<BTreeMap<String, &RawValue>> {
         .map_err(|fault| Error::invalid(format!("invalid body; expected a JSON object: {fault}")).with_source(fault))
 }
 
-fn check_names(members: &BTreeMap<String, &RawValue>, known: &[&str]) -> Result<()> {
+pub(super) fn check_names(members: &BTreeMap<String, &RawValue>, known: &[&str]) -> Result<()> {
     match members.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => {
             let name: String = name.chars().take(64).collect();
@@ -74,54 +75,68 @@ const STATS: [&str; 10] = [
 
 /// Encodes the request body that sets statistics.
 pub fn stats_body(stats: &StreamStats) -> String {
-    let mut out = format!(
-        "{{\"bytes_received\":{},\"packets_received\":{},\"packets_lost\":{},\"bitrate\":{}",
-        stats.bytes_received, stats.packets_received, stats.packets_lost, stats.bitrate
-    );
     let counts = [
+        ("bytes_received", stats.bytes_received),
+        ("packets_received", stats.packets_received),
+        ("packets_lost", stats.packets_lost),
+        ("bitrate", stats.bitrate),
         ("packets_retransmitted", stats.packets_retransmitted),
         ("packets_dropped", stats.packets_dropped),
         ("viewers", stats.viewers),
     ];
-    for (name, value) in counts.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        out.push_str(&format!(",\"{name}\":{value}"));
-    }
     let rates = [("rtt_ms", stats.rtt_ms), ("jitter_ms", stats.jitter_ms), ("frame_rate", stats.frame_rate)];
-    for (name, value) in rates.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        out.push_str(&format!(",\"{name}\":"));
+    let mut out = String::from("{");
+    let name = |out: &mut String, name: &str| {
+        let comma = if out.len() > 1 { "," } else { "" };
+        out.push_str(&format!("{comma}\"{name}\":"));
+    };
+    for (field, value) in counts.into_iter().filter_map(|(field, value)| Some((field, value?))) {
+        name(&mut out, field);
+        out.push_str(&value.to_string());
+    }
+    for (field, value) in rates.into_iter().filter_map(|(field, value)| Some((field, value?))) {
+        name(&mut out, field);
         push_json_float(&mut out, value);
     }
     out.push('}');
     out
 }
 
-/// Parses the request body that sets statistics.
-///
-/// The four required fields are `bytes_received`, `packets_received`, `packets_lost` and `bitrate`. A missing required
-/// field becomes 0. A missing optional field keeps its stored value. An empty object is rejected, because it would
-/// silently reset all counters.
+/// Parses the request body that sets statistics. A statistic that is missing or null keeps its stored value.
 ///
 /// # Errors
 ///
 /// Returns `InvalidArgument` if the body is invalid. The message names the field.
 pub fn read_stats(json: &str) -> Result<StreamStats> {
-    let members = members(json)?;
+    let replaced = replace_non_numbers(json);
+    let members = members(replaced.as_deref().unwrap_or(json))?;
     check_names(&members, &STATS)?;
-    if members.is_empty() {
-        return Err(Error::invalid(format!("no statistics; expected at least one of {}", STATS.join(", "))));
-    }
     let mut record = String::from("{\"id\":\"-\",\"type\":\"-\"");
     for (name, raw) in &members {
         record.push_str(&format!(",\"{name}\":{}", raw.get()));
     }
     record.push('}');
     // The decoder for records parses the numbers, so that the same rules apply everywhere.
-    let stream = Stream::from_json(&record)?;
-    let mut stats = stream.stats();
-    if members.get("frame_rate").is_none_or(|raw| raw.get() == "null") {
+    let mut stats = Stream::from_json(&record)?.stats();
+    // The record has values for these fields even if the body has none.
+    for (name, count) in [
+        ("bytes_received", &mut stats.bytes_received),
+        ("packets_received", &mut stats.packets_received),
+        ("packets_lost", &mut stats.packets_lost),
+        ("bitrate", &mut stats.bitrate),
+    ] {
+        if !is_given(&members, name) {
+            *count = None;
+        }
+    }
+    if !is_given(&members, "frame_rate") {
         stats.frame_rate = None;
     }
     Ok(stats)
+}
+
+fn is_given(members: &BTreeMap<String, &RawValue>, name: &str) -> bool {
+    members.get(name).is_some_and(|raw| raw.get() != "null")
 }
 
 const PATCH: [&str; 6] = ["video_codec", "resolution", "frame_rate", "audio_codec", "node", "labels"];
@@ -249,16 +264,38 @@ mod tests {
     #[test]
     fn statistics_survive_a_round_trip_through_json() {
         let stats = StreamStats {
-            bytes_received: i64::MAX as u64,
-            packets_received: 9_007_199_254_740_993,
+            bytes_received: Some(i64::MAX as u64),
+            packets_received: Some(9_007_199_254_740_993),
             rtt_ms: Some(0.1),
             viewers: Some(i64::MAX as u64),
             frame_rate: Some(0.0),
             ..Default::default()
         };
         assert_eq!(read_stats(&stats_body(&stats)).unwrap(), stats);
-        assert_eq!(read_stats(&stats_body(&StreamStats::default())).unwrap(), StreamStats::default());
-        assert!(read_stats("{}").is_err());
-        assert_eq!(read_stats(r#"{"viewers":3}"#).unwrap(), StreamStats { viewers: Some(3), ..Default::default() });
+        let body = stats_body(&StreamStats::default());
+        assert_eq!((body.as_str(), read_stats(&body).unwrap()), ("{}", StreamStats::default()));
+    }
+
+    #[test]
+    fn statistic_that_is_missing_or_null_is_not_set() {
+        let viewers = StreamStats { viewers: Some(3), ..Default::default() };
+        assert_eq!(read_stats(r#"{"viewers":3,"bitrate":null,"frame_rate":null,"rtt_ms":null}"#).unwrap(), viewers);
+        let zero = StreamStats { bitrate: Some(0), frame_rate: Some(0.0), ..Default::default() };
+        assert_eq!(read_stats(r#"{"bitrate":0,"frame_rate":0}"#).unwrap(), zero);
+    }
+
+    #[test]
+    fn invalid_statistic_is_named_in_the_error() {
+        for (json, name) in [
+            (r#"{"bitrate":-1,"viewers":1}"#, "bitrate"),
+            (r#"{"viewers":NaN,"bitrate":1}"#, "viewers"),
+            (r#"{"rtt_ms":Infinity}"#, "rtt_ms"),
+            (r#"{"fps":1}"#, "fps"),
+        ] {
+            let error = read_stats(json).unwrap_err();
+            assert!(error.message().contains(name), "{json}: {error}");
+        }
+        let rounded = read_stats(r#"{"bitrate":5467000.0000001,"packets_lost":-3}"#).unwrap();
+        assert_eq!((rounded.bitrate, rounded.packets_lost), (Some(5_467_000), Some(0)));
     }
 }

@@ -17,9 +17,18 @@ pub fn decode_percent(encoded: &str) -> Option<String> {
     percent::decode(encoded)
 }
 
-/// Returns the URL path of a stream.
-pub fn stream_path(id: &str) -> String {
-    format!("/api/v1/streams/{}", encode_segment(id))
+/// Returns the path and query of a stream, or of its heartbeat, status or statistics: `suffix` is empty, or begins with
+/// `/`.
+///
+/// An id with a slash or backslash goes into the query, because some proxies decode `%2F` in a path, and some treat a
+/// backslash as a slash. Proxies do not change the query.
+pub fn stream_path(id: &str, suffix: &str) -> String {
+    let encoded = encode_segment(id);
+    if id.contains(['/', '\\']) {
+        format!("/api/v1/stream{suffix}?id={encoded}")
+    } else {
+        format!("/api/v1/streams/{encoded}{suffix}")
+    }
 }
 
 #[cfg(test)]
@@ -33,6 +42,14 @@ mod tests {
             assert!(segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)), "{segment}");
             assert_eq!(decode_percent(&segment).as_deref(), Some(id));
         }
+    }
+
+    #[test]
+    fn id_with_a_slash_goes_into_the_query() {
+        assert_eq!(stream_path("cam 1", ""), "/api/v1/streams/cam%201");
+        assert_eq!(stream_path("cam1", "/stats"), "/api/v1/streams/cam1/stats");
+        assert_eq!(stream_path("a/b&c", ""), "/api/v1/stream?id=a%2Fb%26c");
+        assert_eq!(stream_path("a\\b", "/stats"), "/api/v1/stream/stats?id=a%5Cb");
     }
 
     #[test]

@@ -16,19 +16,9 @@ use crate::stream::{decode, encode};
 /// Upper limit of `stale_ms`: 30 days, the longest time to live.
 pub const MAX_STALE_MS: u64 = 30 * 24 * 3600 * 1000;
 
-/// Encodes a record for a request.
-///
-/// A record from a store may hold nonconforming values, such as a negative counter. The server rejects such values in
-/// a request, so the nearest valid values are sent instead.
-pub(in crate::http) fn record_body(stream: &Stream) -> String {
-    let mut stream = stream.clone();
-    stream.extra.discard_nonconforming(&decode::NAMES);
-    stream.to_json()
-}
-
 /// Encodes a record without its id, for a registration with a generated id.
 pub(in crate::http) fn record_without_id(stream: &Stream) -> String {
-    let json = record_body(stream);
+    let json = stream.to_json();
     let mut id = String::from("{\"id\":");
     encode::push_json_string(&mut id, stream.id.as_str());
     id.push(',');

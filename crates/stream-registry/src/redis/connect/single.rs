@@ -73,6 +73,20 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
                 "the server does not support HELLO; use Redis 7.0 or Valkey 7.2, with no command renamed",
             );
         }
+        if fault::is_not_redis(&error) {
+            return Error::unsupported(format!(
+                "the server at {} is not Redis; check the store URL (streamreg serve has http:// URLs)",
+                options.address
+            ))
+            .with_source(error);
+        }
+        if error.is_connection_dropped() && !error.is_connection_refusal() {
+            let message = format!(
+                "the server at {} closed the connection before it replied; try again, or check whether it expects TLS",
+                options.address
+            );
+            return Error::new(ErrorKind::Unavailable, message).with_source(error);
+        }
         translate(error)
     })?;
     let hello = inner.send_packed_command(&redis::cmd("HELLO")).await.and_then(reply::checked).map_err(translate)?;

@@ -121,7 +121,7 @@ pub(in crate::redis) async fn register(
             .call(Attempt {
                 id: new.id.clone(),
                 expected: known.existing.as_ref().map_or_else(Vec::new, |existing| [b"=", &**existing].concat()),
-                new_json: new.to_json(),
+                new_json: new.to_stored_json(),
                 expected_epoch: match new.epoch {
                     Some(_) => known.ended_epoch.clone().unwrap_or_default(),
                     None => "*".to_owned(),

@@ -29,7 +29,7 @@ pub(super) async fn change(store: &Arc<Store>, write: &Write, mut json: Vec<u8>)
     for attempt in 0..ATTEMPTS {
         let stream = record::decode(&write.id, &json)?;
         rules::check_guard(&stream, &write.guard)?;
-        let new = rules::apply(&stream, &write.change, store.link.now().await?)?.to_json();
+        let new = rules::apply(&stream, &write.change, store.link.now().await?)?.to_stored_json();
         let event = rules::change_of_write(&write.change, &stream).map_or("", ChangeKind::as_str);
         let keys = [store.keys.index(), &store.keys.record(&write.id), &store.keys.feed(), &store.keys.feed_metadata()];
         let mut call = script.call(&keys);

@@ -17,7 +17,7 @@
 --             The verb is the kind of change:
 --               'h'  heartbeat, which has no values
 --               's'  status change, whose value is the content of a JSON string
---               't'  statistics, with two values: the bitrate, and the JSON fields of the other required statistics
+--               't'  statistics, with two values: the bitrate, and the JSON fields of the other three totals
 --               'g'  no change by this script; the script returns the record, because the client makes the change
 --             The guard is the condition on the lease of the stream:
 --               ''   the stream must not be leased

@@ -103,7 +103,7 @@ async fn redis(args: &Args, lines: &mut Vec<Line>) -> Result<String> {
     single::rows(&mut setup, lines).await?;
     if args.wants("register") {
         note("register");
-        lines.extend(register::row(&mut setup).await?);
+        lines.extend(register::rows(&mut setup).await?);
     }
     if args.wants("bytes") {
         note("bytes per stream");

@@ -174,7 +174,7 @@ impl Publisher {
     /// Enters another phase. No media is sent in this second.
     fn enter(&mut self, phase: Phase, status: StreamStatus, step: &mut Step) {
         self.phase = phase;
-        self.stats.bitrate = 0;
+        self.stats.bitrate = Some(0);
         step.changes.push((self.id.clone(), Change::Stats(self.stats.clone())));
         step.changes.push((self.id.clone(), Change::Status(status)));
     }
@@ -202,10 +202,11 @@ impl Publisher {
         let received = integer_part(sent) - lost;
         let jitter = self.profile.rtt_ms * 0.05 * (0.5 + rng.f64()) + 8.0 * share / 0.02;
         let stats = &mut self.stats;
-        stats.packets_lost += lost;
-        stats.packets_received += received;
-        stats.bytes_received += received * integer_part(PACKET_BYTES);
-        stats.bitrate = received * integer_part(PACKET_BYTES) * 8;
+        let bytes = received * integer_part(PACKET_BYTES);
+        stats.packets_lost = Some(stats.packets_lost.unwrap_or(0) + lost);
+        stats.packets_received = Some(stats.packets_received.unwrap_or(0) + received);
+        stats.bytes_received = Some(stats.bytes_received.unwrap_or(0) + bytes);
+        stats.bitrate = Some(bytes * 8);
         stats.jitter_ms = Some(hundredths(jitter));
         if self.kind == StreamType::Srt {
             stats.rtt_ms = Some(hundredths(self.profile.rtt_ms * (0.9 + 0.2 * rng.f64())));
@@ -299,7 +300,7 @@ mod tests {
                         stats.check().unwrap();
                         assert!(stats.bytes_received >= before.bytes_received, "{id}");
                         assert!(stats.packets_lost >= before.packets_lost, "{id}");
-                        lossy += usize::from(stats.packets_lost > before.packets_lost + 5);
+                        lossy += usize::from(stats.packets_lost > before.packets_lost.map(|lost| lost + 5));
                         *before = stats;
                     }
                     Change::Status(status) => {

@@ -214,7 +214,7 @@ impl Output<'_> {
         self.stdout.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))
     }
 
-    /// Returns the record's JSON: escaped for a terminal, or exactly as stored for any other output.
+    /// Returns the record's JSON: with legal values, and escaped for a terminal.
     fn record(&self, stream: &Stream) -> String {
         self.for_terminal(stream.to_json())
     }

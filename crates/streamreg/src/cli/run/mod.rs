@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use stream_registry::Registry;
 use stream_registry::lease::LeaseEnd;
+use stream_registry::{Registry, Stream};
 use tokio::time::timeout;
 
 use self::child::{Child, Forwarded, code, describe};
@@ -62,6 +62,13 @@ pub struct Plan {
     stream: register::Plan,
     grace: Duration,
     command: Vec<OsString>,
+}
+
+impl Plan {
+    /// Returns the stream.
+    pub(super) fn stream(&self) -> &Stream {
+        self.stream.stream()
+    }
 }
 
 impl RunArgs {

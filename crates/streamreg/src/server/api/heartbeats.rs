@@ -6,12 +6,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::post;
-use stream_registry::ErrorKind;
-use stream_registry::http::wire::{MAX_BATCH_BYTES, batch_response, read_batch};
+use stream_registry::http::wire::{HEARTBEATS, MAX_BATCH_BYTES, Rejected, RejectedKind, batch_response, read_batch};
 use stream_registry::registry::Operation;
+use stream_registry::{ErrorKind, StreamId};
 
 use super::json;
 use crate::server::body;
+use crate::server::log::OncePerMinute;
 use crate::server::params::{Params, epoch};
 use crate::server::problem::{Failure, Result};
 use crate::server::state::App;
@@ -20,7 +21,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new().route("/api/v1/heartbeats", post(heartbeats).fallback(async || Failure::method_not_allowed("POST")))
 }
 
-/// Applies all writes in one call to the store, and returns the ids whose writes failed.
+/// Applies all valid items in one call to the store, and returns the items that failed or were rejected.
 async fn heartbeats(State(app): State<App>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Response> {
     apply_batch(&app, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Write, None))
 }
@@ -31,13 +32,25 @@ async fn apply_batch(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> R
         return Err(Failure::invalid("Stream-Epoch applies to a single stream; send epochs in the body"));
     }
     let batch = body::json_up_to(app, headers, body, MAX_BATCH_BYTES).await?;
-    let writes = read_batch(&batch, force)?;
-    let results = app.registry.write(&writes).await?;
+    let batch = read_batch(&batch, force)?;
+    for rejected in &batch.rejected {
+        warn(app, rejected);
+    }
+    let results = app.registry.write(&batch.writes).await?;
     for error in results.iter().filter_map(|result| result.as_ref().err()) {
         // The response hides the details of an internal error, so log them.
         if error.kind() == ErrorKind::Internal {
             tracing::error!(?error, "a write of a batch failed");
         }
     }
-    Ok(json(batch_response(&writes, &results)))
+    Ok(json(batch_response(&batch, &results)))
+}
+
+/// Logs a rejected item, once per kind and minute. The reason is short and contains no input except a field name.
+fn warn(app: &App, rejected: &Rejected) {
+    let kind = RejectedKind::ALL.iter().position(|kind| *kind == rejected.kind);
+    let Some(skipped) = kind.and_then(|kind| app.rejected.get(kind)).and_then(OncePerMinute::skipped) else { return };
+    let id = rejected.id.as_ref().map(StreamId::as_str);
+    let reason = rejected.error.message();
+    tracing::warn!(id, index = rejected.index, reason, skipped, "rejected an item of POST {HEARTBEATS}");
 }

@@ -1,10 +1,12 @@
 //! Requests for one stream: `/api/v1/streams/{id}`, its heartbeat, its status and its statistics.
 //!
+//! Each request also has a path with the id in the query, such as `/api/v1/stream/heartbeat?id={id}`. An id with a slash
+//! needs this path behind a proxy that decodes `%2F`.
+//!
 //! Every write accepts `?force=true` or `Stream-Epoch`. A PUT or PATCH of the record returns the new record. With
 //! `Prefer: return=minimal`, the response is 204, and the server does not read the record from the store.
 //!
-//! The body of `…/stats` always sets the four required fields; a missing required field becomes 0. A missing optional
-//! field keeps its value. An empty object is rejected.
+//! In the body of `…/stats`, a field that is missing or null keeps its value.
 
 use axum::Router;
 use axum::body::Body;
@@ -12,7 +14,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{MethodRouter, get, post, put};
 use stream_registry::http::wire::{LabelsMode, read_patch, read_record, read_stats, read_status};
 use stream_registry::registry::Operation;
 use stream_registry::stream::EndReason;
@@ -20,29 +22,48 @@ use stream_registry::{Change, Error, Guard, Stream, StreamId, UnregisterOptions,
 
 use super::json;
 use crate::server::body;
-use crate::server::params::{Params, PathId, guard, operation, prefers};
+use crate::server::params::{GivenId, Params, guard, operation, prefers};
 use crate::server::problem::{Failure, Result};
 use crate::server::state::App;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
-        .route(
-            "/api/v1/streams/{id}",
-            get(read)
-                .put(update)
-                .patch(patch)
-                .delete(unregister)
-                .fallback(async || Failure::method_not_allowed("GET, HEAD, PUT, PATCH, DELETE")),
-        )
-        .route("/api/v1/streams/{id}/heartbeat", post(heartbeat).fallback(async || Failure::method_not_allowed("POST")))
-        .route("/api/v1/streams/{id}/status", put(status).fallback(async || Failure::method_not_allowed("PUT")))
-        .route("/api/v1/streams/{id}/stats", put(stats).fallback(async || Failure::method_not_allowed("PUT")))
+        .route("/api/v1/streams/{id}", record_routes())
+        .route("/api/v1/stream", record_routes())
+        .route("/api/v1/streams/{id}/heartbeat", heartbeat_routes())
+        .route("/api/v1/stream/heartbeat", heartbeat_routes())
+        .route("/api/v1/streams/{id}/status", status_routes())
+        .route("/api/v1/stream/status", status_routes())
+        .route("/api/v1/streams/{id}/stats", stats_routes())
+        .route("/api/v1/stream/stats", stats_routes())
+}
+
+fn record_routes() -> MethodRouter<App> {
+    get(read)
+        .put(update)
+        .patch(patch)
+        .delete(unregister)
+        .fallback(async || Failure::method_not_allowed("GET, HEAD, PUT, PATCH, DELETE"))
+}
+
+fn heartbeat_routes() -> MethodRouter<App> {
+    post(heartbeat).fallback(async || Failure::method_not_allowed("POST"))
+}
+
+fn status_routes() -> MethodRouter<App> {
+    put(status).fallback(async || Failure::method_not_allowed("PUT"))
+}
+
+fn stats_routes() -> MethodRouter<App> {
+    put(stats).fallback(async || Failure::method_not_allowed("PUT"))
 }
 
 /// A request for one stream, without its body.
 struct Call {
     app: App,
     id: StreamId,
+    /// Whether the id is the query parameter `id`.
+    id_in_query: bool,
     uri: Uri,
     headers: HeaderMap,
 }
@@ -51,15 +72,24 @@ impl FromRequestParts<App> for Call {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let PathId(id) = PathId::from_request_parts(parts, app).await?;
-        Ok(Self { app: app.clone(), id, uri: parts.uri.clone(), headers: parts.headers.clone() })
+        let GivenId { id, in_query } = GivenId::from_request_parts(parts, app).await?;
+        Ok(Self { app: app.clone(), id, id_in_query: in_query, uri: parts.uri.clone(), headers: parts.headers.clone() })
     }
 }
 
 impl Call {
+    /// Parses the query, which may contain the `known` parameters.
+    fn params(&self, known: &[&str]) -> Result<Params> {
+        if self.id_in_query {
+            Params::read(&self.uri, &[known, &["id"]].concat())
+        } else {
+            Params::read(&self.uri, known)
+        }
+    }
+
     /// Parses the guard of a write that accepts no other parameters.
     fn guard(&self) -> Result<Guard> {
-        guard(&self.headers, &Params::read(&self.uri, &["force"])?)
+        guard(&self.headers, &self.params(&["force"])?)
     }
 
     /// Adds the stream and the operation to an error.
@@ -90,7 +120,7 @@ impl Call {
 }
 
 async fn read(call: Call) -> Result<Response> {
-    Params::none(&call.uri)?;
+    call.params(&[])?;
     Ok(json(call.app.registry.get(&call.id).await?.to_json()))
 }
 
@@ -132,7 +162,7 @@ fn record_of(record: &str, id: &StreamId) -> Result<Stream, Error> {
 }
 
 async fn patch(call: Call, body: Body) -> Result<Response> {
-    let params = Params::read(&call.uri, &["force", "labels"])?;
+    let params = call.params(&["force", "labels"])?;
     let guard = guard(&call.headers, &params)?;
     let mode = match params.get("labels") {
         None | Some("merge") => LabelsMode::Merge,
@@ -145,7 +175,7 @@ async fn patch(call: Call, body: Body) -> Result<Response> {
 }
 
 async fn unregister(call: Call, body: Body) -> Result<Response> {
-    let params = Params::read(&call.uri, &["force", "reason"])?;
+    let params = call.params(&["force", "reason"])?;
     let reason: EndReason =
         call.named(Operation::Unregister, params.get("reason").unwrap_or_default().parse().map_err(Error::from))?;
     let mut options = UnregisterOptions::default().guard(guard(&call.headers, &params)?).reason(reason);

@@ -69,6 +69,18 @@ async fn web_pages_of_other_hosts_cannot_write_without_a_token() {
 }
 
 #[tokio::test]
+async fn read_only_server_on_a_non_loopback_address_needs_no_token() {
+    let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::new().read_only());
+    let open = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = open.local_addr().unwrap().port();
+    let server = tokio::spawn(serve(registry, open, ServeOptions::default(), std::future::pending()));
+    let client = HttpRegistry::connect(format!("http://127.0.0.1:{port}").parse().unwrap()).await.unwrap();
+    assert_eq!(client.list().await.unwrap().len(), 0);
+    assert_eq!(client.register(&stream("a")).await.unwrap_err().kind(), ErrorKind::Denied);
+    server.abort();
+}
+
+#[tokio::test]
 async fn server_on_a_non_loopback_address_needs_a_token() {
     let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::new());
     let open = TcpListener::bind("0.0.0.0:0").await.unwrap();

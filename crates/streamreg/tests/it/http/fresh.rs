@@ -14,7 +14,7 @@ use testkit::{FaultProxy, RedisServer};
 use super::kit::{LIST, PATIENCE, Server, count, id, stream, wait_for_view};
 
 fn stats(bitrate: u64) -> StreamStats {
-    StreamStats { bitrate, ..StreamStats::default() }
+    StreamStats { bitrate: Some(bitrate), ..StreamStats::default() }
 }
 
 /// Registers three streams.

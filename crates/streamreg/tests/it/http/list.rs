@@ -322,7 +322,7 @@ async fn list_is_available_while_the_store_is_down() {
 async fn summary_counts_the_streams_of_the_list() {
     let (server, registry) = Server::memory().await;
     fill(&*registry).await;
-    let stats = StreamStats { bitrate: 100, packets_lost: 3, ..StreamStats::default() };
+    let stats = StreamStats { bitrate: Some(100), packets_lost: Some(3), ..StreamStats::default() };
     registry.update_stats(&id("cam00"), &stats).await.unwrap();
     // Writes through the server update the view at once.
     server.json("PUT", &format!("{LIST}/cam00/stats"), r#"{"bitrate":100,"packets_lost":3}"#).await;

@@ -1,11 +1,12 @@
 //! Tests every route and every status code of the API.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use stream_registry::mock::MockRegistry;
 use stream_registry::registry::Operation;
-use stream_registry::{Error, ErrorKind, RegisterOptions, Registry};
+use stream_registry::{Error, ErrorKind, RegisterOptions, Registry, StreamStats};
 use streamreg::server::ServeOptions;
 
 use super::kit::{BlockingRegistry, CAM, Server, id, stream};
@@ -22,7 +23,7 @@ async fn every_route_works_for_a_stream() {
     assert_eq!(server.get("/api/v1/snapshot").await.body, snapshot);
 
     let created = server.json("POST", "/api/v1/streams", CAM).await;
-    assert_eq!((created.status, created.header("location")), (201, "/api/v1/streams/cam1"));
+    assert_eq!((created.status, created.header("location")), (201, "streams/cam1"));
     let answer = created.json();
     assert_eq!((&answer["outcome"], &answer["ttl_ms"]), (&json!("created"), &json!(300_000)));
     assert_eq!(answer["epoch"], Value::Null);
@@ -102,6 +103,14 @@ async fn every_route_works_for_a_stream() {
         let problem = server.json(method, &format!("{path}{suffix}"), body).await.problem(404, "not_found");
         assert_eq!(problem["stream_id"], "cam1");
     }
+}
+
+#[tokio::test]
+async fn body_may_begin_with_a_byte_order_mark() {
+    let (server, _) = Server::memory().await;
+    assert_eq!(server.json("POST", "/api/v1/streams", &format!("\u{feff}{CAM}")).await.status, 201);
+    let batch = "\u{feff}{\"streams\":[{\"id\":\"cam1\"}]}";
+    assert_eq!(server.json("POST", "/api/v1/heartbeats", batch).await.status, 200);
 }
 
 #[tokio::test]
@@ -211,6 +220,118 @@ async fn one_request_contains_many_heartbeats() {
     assert!(body.len() > 500_000 && body.len() < 1_048_576, "{}", body.len());
     let answer = server.json("POST", "/api/v1/heartbeats", &body).await.json();
     assert_eq!(answer["unknown"].as_array().unwrap().len(), 1_000);
+}
+
+#[tokio::test]
+async fn batch_applies_every_valid_item_and_names_the_others() {
+    let (server, registry) = Server::memory().await;
+    for name in ["good", "bad", "nan", "field"] {
+        registry.register(&stream(name)).await.unwrap();
+    }
+    let bad = StreamStats { bitrate: Some(5), packets_lost: Some(9), ..Default::default() };
+    registry.update_stats(&id("bad"), &bad).await.unwrap();
+    let before: BTreeMap<_, _> =
+        registry.list().await.unwrap().into_iter().map(|stream| (stream.id, stream.last_heartbeat)).collect();
+    let body = r#"{"streams":[
+        {"id":"bad","stats":{"bitrate":-1,"packets_lost":1}},
+        {"id":"active"},
+        {"id":"good","stats":{"bitrate":5467000.0000001,"packets_lost":-3,"viewers":null}},
+        {"id":"nan","stats":{"bitrate":NaN}},
+        {"id":"gone","stats":{"fps":25}},
+        7,
+        {"id":"field","status":"active"},
+        {"id":"good","stats":{"bitrate":1}}
+    ]}"#;
+    let answer = server.json("POST", "/api/v1/heartbeats", body).await;
+    assert_eq!(answer.status, 200);
+    let answer = answer.json();
+    assert_eq!((&answer["unknown"], &answer["not_holder"]), (&json!(["gone"]), &json!([])));
+    let failed: Vec<_> = answer["failed"].as_array().unwrap().iter().collect();
+    let applied: Vec<_> =
+        failed.iter().map(|item| (item["index"].as_u64().unwrap(), item["heartbeat_applied"] == true)).collect();
+    assert_eq!(applied, [(0, true), (1, false), (3, true), (4, false), (5, false), (6, true), (7, false)]);
+    for (item, (name, reason)) in failed.iter().zip([
+        (json!("bad"), "bitrate"),
+        (Value::Null, "reserved"),
+        (json!("nan"), "bitrate"),
+        (json!("gone"), "fps"),
+        (Value::Null, "object"),
+        (json!("field"), "status"),
+        (json!("good"), "duplicate"),
+    ]) {
+        assert_eq!((&item["id"], &item["code"]), (&name, &json!("invalid")), "{item}");
+        assert!(item["detail"].as_str().unwrap().contains(reason), "{item}");
+    }
+    for (name, heartbeat) in before {
+        assert!(registry.get(&name).await.unwrap().last_heartbeat > heartbeat, "{name} was not renewed");
+    }
+    let good = registry.get(&id("good")).await.unwrap();
+    assert_eq!((good.bitrate, good.packets_lost, good.viewers), (5_467_000, 0, None));
+    let kept = registry.get(&id("bad")).await.unwrap();
+    assert_eq!((kept.bitrate, kept.packets_lost), (5, 9), "invalid statistics were partly applied");
+    let forced = r#"{"streams":[{"id":"good","epoch":"e"},{"id":"bad"}]}"#;
+    let answer = server.json("POST", "/api/v1/heartbeats?force=true", forced).await.json();
+    assert_eq!((&answer["failed"][0]["id"], answer["failed"].as_array().unwrap().len()), (&json!("good"), 1));
+}
+
+/// The log output of one test.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn rejected_items_of_batches_are_logged_once_per_kind() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (server, _registry) = Server::memory().await;
+    let secret = "x".repeat(5_000);
+    let body = format!(
+        r#"{{"streams":[{{"id":"a","stats":{{"bitrate":-1}}}},{{"id":"b","stats":{{"bitrate":-1}}}},{{"id":"{secret}"}},{{"id":"c","{secret}":1}}]}}"#
+    );
+    for _ in 0..3 {
+        assert_eq!(server.json("POST", "/api/v1/heartbeats", &body).await.status, 200);
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let warnings: Vec<_> = text.lines().filter(|line| line.contains("rejected an item")).collect();
+    assert_eq!(warnings.len(), 3, "{text}");
+    assert!(warnings[0].contains("WARN") && warnings[0].contains(r#"id="a""#), "{text}");
+    assert!(warnings[0].contains("bitrate must be") && text.len() < 4_000, "{text}");
+}
+
+#[tokio::test]
+async fn statistic_that_is_missing_or_null_keeps_its_value() {
+    let (server, registry) = Server::memory().await;
+    registry.register(&stream("cam1")).await.unwrap();
+    let all = StreamStats {
+        bytes_received: Some(1),
+        packets_received: Some(2),
+        packets_lost: Some(3),
+        bitrate: Some(4),
+        rtt_ms: Some(5.5),
+        frame_rate: Some(25.0),
+        ..Default::default()
+    };
+    registry.update_stats(&id("cam1"), &all).await.unwrap();
+    let given = r#"{"bitrate":7,"packets_lost":null,"frame_rate":null,"rtt_ms":null}"#;
+    assert_eq!(server.json("PUT", "/api/v1/streams/cam1/stats", given).await.status, 204);
+    let expected = StreamStats { bitrate: Some(7), ..all };
+    assert_eq!(registry.get(&id("cam1")).await.unwrap().stats(), expected);
+    let batch = r#"{"streams":[{"id":"cam1","stats":{"packets_received":8,"bitrate":null}}]}"#;
+    assert_eq!(server.json("POST", "/api/v1/heartbeats", batch).await.status, 200);
+    let expected = StreamStats { packets_received: Some(8), ..expected };
+    assert_eq!(registry.get(&id("cam1")).await.unwrap().stats(), expected);
+    assert_eq!(server.json("PUT", "/api/v1/streams/cam1/stats", "{}").await.status, 204);
+    assert_eq!(registry.get(&id("cam1")).await.unwrap().stats(), expected);
 }
 
 #[tokio::test]

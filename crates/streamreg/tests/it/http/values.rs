@@ -59,8 +59,10 @@ async fn every_valid_id_survives_a_round_trip() {
     }
     assert!(registry.list().await.unwrap().is_empty());
     let created = server.json("POST", "/api/v1/streams", r#"{"id":"a/b c%é","type":"srt","source_addr":""}"#).await;
-    assert_eq!(created.header("location"), "/api/v1/streams/a%2Fb%20c%25%C3%A9");
-    assert_eq!(server.get(created.header("location")).await.json()["id"], "a/b c%é");
+    assert_eq!(created.header("location"), "stream?id=a%2Fb%20c%25%C3%A9");
+    for path in ["/api/v1/stream?id=a%2Fb%20c%25%C3%A9", "/api/v1/streams/a%2Fb%20c%25%C3%A9"] {
+        assert_eq!(server.get(path).await.json()["id"], "a/b c%é");
+    }
 }
 
 #[tokio::test]
@@ -86,15 +88,18 @@ async fn exact_integers_and_unknown_fields_survive_reads_and_writes() {
     let last = client.unregister(&id("b")).await.unwrap();
     assert_eq!(last.to_json(), moved.to_json());
     let stats = StreamStats {
-        bytes_received: i64::MAX as u64,
-        packets_received: 9_007_199_254_740_993,
+        bytes_received: Some(i64::MAX as u64),
+        packets_received: Some(9_007_199_254_740_993),
         rtt_ms: Some(0.1),
         frame_rate: Some(59.94),
         ..Default::default()
     };
     client.update_stats(&id("a"), &stats).await.unwrap();
     let read = client.get(&id("a")).await.unwrap();
-    assert_eq!((read.bytes_received, read.packets_received), (stats.bytes_received, stats.packets_received));
+    assert_eq!(
+        (Some(read.bytes_received), Some(read.packets_received)),
+        (stats.bytes_received, stats.packets_received)
+    );
     assert_eq!((read.rtt_ms, read.frame_rate), (Some(0.1), 59.94));
 }
 
@@ -111,14 +116,34 @@ async fn update_succeeds_when_the_record_has_nonconforming_values() {
     let stored = registry.get(&id("a")).await.unwrap();
     assert_eq!((stored.status.clone(), stored.bitrate, stored.bytes_received), (StreamStatus::Paused, 0, 1_500_000));
     assert!(stored.to_json().ends_with(r#","x":[]}"#), "{}", stored.to_json());
-    // The store keeps nonconforming values, and reads return them.
+    // The store keeps nonconforming values, and reads return the nearest legal values.
     registry
         .register_with(&nonconforming, &RegisterOptions::default().on_conflict(OnConflict::TakeOver))
         .await
         .unwrap();
-    assert!(client.get(&id("a")).await.unwrap().to_json().contains(r#""bitrate":-5,"#));
+    assert_eq!(server.get("/api/v1/streams/a").await.json()["bitrate"], 0);
+    assert_eq!(server.get("/api/v1/streams").await.json()["streams"][0]["bytes_received"], 1_500_000);
     client.update_heartbeat(&id("a")).await.unwrap();
-    assert!(registry.get(&id("a")).await.unwrap().to_json().contains(r#""bitrate":-5,"#));
+    assert!(registry.get(&id("a")).await.unwrap().to_stored_json().contains(r#""bitrate":-5,"#));
+    let ended = server.request("DELETE", "/api/v1/streams/a", &[("Prefer", "return=representation")], "").await;
+    assert_eq!(ended.json()["bitrate"], 0);
+    let history = server.get("/api/v1/history").await.json();
+    assert_eq!(history["ended"][0]["stream"]["bitrate"], 0);
+}
+
+#[tokio::test]
+async fn record_with_more_than_64_nested_levels_is_rejected() {
+    let (server, registry) = Server::memory().await;
+    let record = |levels: usize| {
+        let (open, close) = ("[".repeat(levels - 1), "]".repeat(levels - 1));
+        format!(r#"{{"id":"a","type":"srt","source_addr":"h:1","x":{open}{close}}}"#)
+    };
+    for (method, path) in [("POST", "/api/v1/streams"), ("PUT", "/api/v1/streams/a")] {
+        let rejected = server.json(method, path, &record(65)).await;
+        assert!(rejected.problem(400, "invalid")["detail"].as_str().unwrap().contains("64 nested levels"));
+        assert!(server.json(method, path, &record(64)).await.status < 300);
+    }
+    assert_eq!(registry.list().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -176,7 +201,7 @@ async fn requests_with_the_same_idempotency_key_are_applied_once() {
     assert_eq!((first.status, again.status), (201, 201));
     assert_eq!(first.body, again.body);
     assert_eq!(registry.list().await.unwrap().len(), 1);
-    let path = first.header("location").to_owned();
+    let path = format!("/api/v1/{}", first.header("location"));
     for _ in 0..2 {
         assert_eq!(server.request("DELETE", &path, &[("Idempotency-Key", "op-2")], "").await.status, 204);
     }

@@ -1,14 +1,16 @@
 //! The change feed and the sweep on a real server.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use stream_registry::query::Ended;
 use stream_registry::watch::{ChangeKind, Ending, Event, Watch, WatchFrom};
 use stream_registry::{
-    OnConflict, RedisRegistry, RegisterOptions, Registry, Stream, StreamPatch, StreamStats, StreamStatus,
-    UnregisterOptions,
+    ErrorKind, Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, Stream, StreamPatch, StreamStats,
+    StreamStatus, UnregisterOptions,
 };
 
 use testkit::wait_until;
@@ -53,7 +55,7 @@ async fn each_change_of_state_emits_one_event_with_the_record() {
     store.register(&stream("cam", SOURCE)).await.unwrap();
     store.register(&stream("cam", SOURCE)).await.unwrap();
     store.update_heartbeat(&cam).await.unwrap();
-    store.update_stats(&cam, &StreamStats { bytes_received: 7, ..StreamStats::default() }).await.unwrap();
+    store.update_stats(&cam, &StreamStats { bytes_received: Some(7), ..StreamStats::default() }).await.unwrap();
     for status in [StreamStatus::Active, StreamStatus::Active, StreamStatus::Paused] {
         store.update_status(&cam, status).await.unwrap();
     }
@@ -276,7 +278,10 @@ async fn each_expiry_is_emitted_once_with_the_last_record() {
     for n in 0..100 {
         let cam = format!("cam{n}");
         store.register(&stream(&cam, SOURCE)).await.unwrap();
-        store.update_stats(&id(&cam), &StreamStats { bytes_received: n, ..StreamStats::default() }).await.unwrap();
+        store
+            .update_stats(&id(&cam), &StreamStats { bytes_received: Some(n), ..StreamStats::default() })
+            .await
+            .unwrap();
         last.insert(cam.clone(), (store.get(&id(&cam)).await.unwrap(), Instant::now()));
     }
     // Three more streams follow: one stays alive, one is unregistered, and one belongs to a program that writes no
@@ -350,4 +355,28 @@ async fn expiry_waits_for_a_grace_period_after_an_outage() {
     assert!(late >= TTL - Duration::from_millis(100), "expired after {late:?}");
     assert!(late < TTL + Duration::from_secs(3), "expired after {late:?}");
     observer.wait_until_consistent(&redis, "after the outage").await;
+}
+
+#[tokio::test]
+async fn record_with_too_many_nested_levels_stalls_no_watch() {
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
+    let json = stream("deep", SOURCE).to_json();
+    let deep = format!("{},\"x\":{}{}}}", json.trim_end_matches('}'), "[".repeat(900), "]".repeat(900));
+    redis.put("deep", &deep, 60_000).await;
+    let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+    assert_eq!(store.get(&id("deep")).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    let snapshot = store.snapshot().await.unwrap();
+    assert_eq!((snapshot.streams.len(), snapshot.unreadable), (0, 1));
+    // The script can change this record, because all known fields are in their usual places.
+    store.update_status(&id("deep"), StreamStatus::Active).await.unwrap();
+    let forced = UnregisterOptions::default().guard(Guard::Force);
+    store.unregister_with(&id("deep"), &forced).await.unwrap();
+    store.register(&stream("next", SOURCE)).await.unwrap();
+    let events = [next(&mut watch).await, next(&mut watch).await, next(&mut watch).await];
+    assert_eq!(events.each_ref().map(Event::as_str), ["status", "unregistered", "registered"]);
+    for event in &events {
+        assert!(event.stream().unwrap().to_json().len() < 1_000, "{}", event.to_json());
+    }
+    assert_eq!(store.history(&Ended::default(), NonZeroU32::MIN).await.unwrap().len(), 1);
 }

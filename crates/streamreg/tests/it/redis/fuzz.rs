@@ -164,10 +164,10 @@ impl Generator {
         #[allow(clippy::cast_precision_loss, reason = "any number will do")]
         let rate = |thousandths: Option<u64>| thousandths.map(|rate| rate as f64 / 1_000.0);
         StreamStats {
-            bytes_received: some(i64::MAX as u64).unwrap_or(i64::MAX as u64),
-            packets_received: some(1_000).unwrap_or(0),
-            packets_lost: some(1_000).unwrap_or(0),
-            bitrate: some(1_000).unwrap_or(0),
+            bytes_received: some(i64::MAX as u64),
+            packets_received: some(1_000),
+            packets_lost: some(1_000),
+            bitrate: some(1_000),
             rtt_ms: rate(some(100_000)),
             jitter_ms: rate(some(2)),
             packets_retransmitted: some(9),
@@ -183,9 +183,12 @@ impl Generator {
             1 => Change::Status(self.pick(&["paused", "active", "a\"b\\c", "é"]).parse().unwrap()),
             2 => {
                 let stats = self.stats();
+                // Only the four statistics that a script can set.
                 Change::Stats(StreamStats {
-                    bytes_received: stats.bytes_received,
-                    packets_lost: stats.packets_lost,
+                    bytes_received: stats.bytes_received.or(Some(i64::MAX as u64)),
+                    packets_received: stats.packets_received.or(Some(0)),
+                    packets_lost: stats.packets_lost.or(Some(0)),
+                    bitrate: stats.bitrate.or(Some(0)),
                     ..Default::default()
                 })
             }
@@ -200,13 +203,13 @@ fn intended(change: &Change) -> Vec<(&'static str, String)> {
     match change {
         Change::Status(status) => set.push(("status", status.as_str().to_owned())),
         Change::Stats(stats) => {
-            set.push(("bytes_received", stats.bytes_received.to_string()));
-            set.push(("packets_received", stats.packets_received.to_string()));
-            set.push(("packets_lost", stats.packets_lost.to_string()));
-            set.push(("bitrate", stats.bitrate.to_string()));
             let rates = [("rtt_ms", stats.rtt_ms), ("jitter_ms", stats.jitter_ms), ("frame_rate", stats.frame_rate)];
             set.extend(rates.into_iter().filter_map(|(name, rate)| Some((name, rate?.to_string()))));
             let counts = [
+                ("bytes_received", stats.bytes_received),
+                ("packets_received", stats.packets_received),
+                ("packets_lost", stats.packets_lost),
+                ("bitrate", stats.bitrate),
                 ("packets_retransmitted", stats.packets_retransmitted),
                 ("packets_dropped", stats.packets_dropped),
                 ("viewers", stats.viewers),

@@ -11,6 +11,7 @@ use stream_registry::{
 };
 use testkit::{Data, FaultProxy, wait_until};
 
+use super::operations::totals;
 use super::{INDEX, TIMEOUT, TestRedis, id, key, stream};
 
 const TTL: Duration = Duration::from_secs(5);
@@ -57,7 +58,7 @@ async fn acquire_many(leases: &Leases, count: usize) -> Vec<Lease> {
 }
 
 fn bytes(bytes_received: u64) -> StreamStats {
-    StreamStats { bytes_received, ..Default::default() }
+    totals(bytes_received)
 }
 
 fn is_held(lease: &Lease) -> bool {

@@ -80,7 +80,7 @@ impl Setup {
 
     /// Checks that a report of the lease reaches the store.
     async fn assert_works(&self, lease: &Lease, bytes_received: u64) {
-        lease.report(StreamStats { bytes_received, ..StreamStats::default() });
+        lease.report(StreamStats { bytes_received: Some(bytes_received), ..StreamStats::default() });
         lease.flush().await.unwrap();
         let stored = self.stored(lease.id().as_str()).await.unwrap();
         assert_eq!((stored.epoch(), stored.bytes_received), (Some(lease.epoch()), bytes_received));
@@ -173,7 +173,7 @@ async fn reports_are_written_when_set_status_or_flush_is_cancelled() {
                     }
                     _ => {}
                 }
-                lease.report(StreamStats { bytes_received: round, ..StreamStats::default() });
+                lease.report(StreamStats { bytes_received: Some(round), ..StreamStats::default() });
                 let done = match call {
                     "status" => drop_after(lease.set_status(StreamStatus::Active), polls, when).await,
                     _ => drop_after(lease.flush(), polls, when).await,
@@ -226,7 +226,7 @@ async fn release_leaves_lease_and_store_consistent_when_cancelled() {
                 }
                 _ => {}
             }
-            lease.report(StreamStats { bytes_received: 7, ..StreamStats::default() });
+            lease.report(StreamStats { bytes_received: Some(7), ..StreamStats::default() });
             let done = drop_after(lease.release(), polls, when).await;
             setup.redis.assert_no_partial_change(&context).await;
             if let Some(Err(error)) = &done {

@@ -34,7 +34,7 @@ async fn write_until_ended(lease: &Lease) -> LeaseEnd {
     while !matches!(lease.state(), LeaseState::Ended(_)) {
         assert!(started.elapsed() < TIMEOUT * 3, "the lease did not end");
         round += 1;
-        lease.report(StreamStats { bytes_received: 666 + round, ..StreamStats::default() });
+        lease.report(StreamStats { bytes_received: Some(666 + round), ..StreamStats::default() });
         let status = if round % 2 == 0 { StreamStatus::Active } else { StreamStatus::Paused };
         if let Err(error) = lease.set_status(status).await {
             // A call that was in flight while the process was stopped may fail with a retryable error.
@@ -80,7 +80,7 @@ async fn superseded_holder_ends_and_writes_nothing() {
     let mut held = Vec::new();
     for at in 0..streams.parse().unwrap() {
         let lease = leases.acquire(stream(&format!("cam{at}"), MINE)).await.unwrap();
-        lease.report(StreamStats { bytes_received: at + 1, ..StreamStats::default() });
+        lease.report(StreamStats { bytes_received: Some(at + 1), ..StreamStats::default() });
         lease.flush().await.unwrap();
         held.push(lease);
     }

@@ -11,6 +11,7 @@ mod full_memory;
 mod fuzz;
 mod get_many;
 mod index;
+mod interop;
 mod json;
 mod lease;
 mod lease_cancellation;

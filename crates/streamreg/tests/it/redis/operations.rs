@@ -40,12 +40,23 @@ pub(crate) const ALL: [Verb; 11] = [
 /// The source address with which `Verb::Register` registers a stream.
 pub(crate) const SOURCE: &str = "203.0.113.7:40112";
 
+/// Returns a report of exactly the four statistics that a script can set.
+pub(crate) fn totals(bytes_received: u64) -> StreamStats {
+    StreamStats {
+        bytes_received: Some(bytes_received),
+        packets_received: Some(0),
+        packets_lost: Some(0),
+        bitrate: Some(0),
+        ..StreamStats::default()
+    }
+}
+
 pub(crate) fn stats() -> StreamStats {
     StreamStats {
-        bytes_received: 9_007_199_254_740_993,
-        packets_received: 7,
-        packets_lost: 1,
-        bitrate: 5,
+        bytes_received: Some(9_007_199_254_740_993),
+        packets_received: Some(7),
+        packets_lost: Some(1),
+        bitrate: Some(5),
         ..Default::default()
     }
 }

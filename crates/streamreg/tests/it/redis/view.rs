@@ -64,7 +64,7 @@ async fn churn(store: Arc<RedisRegistry>, seed: u64, stop: Arc<AtomicBool>) {
             2 => store.unregister(&cam).await.map(|_| ()),
             3 => store.update_status(&cam, StreamStatus::Active).await,
             4 => {
-                let stats = StreamStats { bytes_received: rng.u64(..1 << 40), ..StreamStats::default() };
+                let stats = StreamStats { bytes_received: Some(rng.u64(..1 << 40)), ..StreamStats::default() };
                 store.update_stats(&cam, &stats).await
             }
             _ => {
