@@ -9,7 +9,7 @@ use stream_registry::{
     Change, Guard, OnConflict, Registry, StreamPatch, StreamStats, StreamStatus, UnregisterOptions, Write,
 };
 
-use super::{HEARTBEAT, ROUND, TTL, id, is_recovering, setup, stream};
+use super::{HEARTBEAT, ROUND, TTL, id, is_recovering, setup, setup_without_feed, stream};
 
 #[tokio::test(start_paused = true)]
 async fn thousand_lost_streams_recover_within_one_interval() {
@@ -63,7 +63,7 @@ async fn all_leases_recover_together_after_the_store_lost_all_streams() {
 
 #[tokio::test(start_paused = true)]
 async fn recovery_includes_reports_made_during_the_outage() {
-    let setup = setup();
+    let setup = setup_without_feed();
     let lease = setup.acquire("cam1").await;
     setup.mock.advance(TTL);
     lease.report(StreamStats { bytes_received: 9, ..Default::default() });
@@ -127,7 +127,7 @@ async fn recovery_restores_an_epoch_that_another_program_removed() {
 
 #[tokio::test(start_paused = true)]
 async fn holder_verifies_its_lease_before_writing_after_a_suspension() {
-    let setup = setup();
+    let setup = setup_without_feed();
     let (mine, gone) = (setup.acquire("mine").await, setup.acquire("gone").await);
     setup.advance(ROUND).await;
     setup.store.take_calls();

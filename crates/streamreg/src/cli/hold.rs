@@ -13,8 +13,6 @@ use super::output::Output;
 use super::register::{Plan, print_id};
 use super::signal;
 
-/// Maximum heartbeat interval. It limits the time until this process notices a take-over.
-const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval at which the command checks whether the lease is affected by an outage of the store.
 const STATE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Maximum time to finish writing output after a signal has caused the stream to be unregistered.
@@ -29,8 +27,7 @@ pub(super) struct HeldStream {
 impl HeldStream {
     /// Registers the planned stream and acquires its lease.
     pub(super) async fn acquire(registry: &Arc<dyn Registry>, plan: &Plan, store: &str) -> Result<Self> {
-        let heartbeat = (registry.info().ttl / 5).min(MAX_HEARTBEAT_INTERVAL);
-        let leases = Leases::new(Arc::clone(registry), LeaseOptions::default().heartbeat(heartbeat));
+        let leases = Leases::new(Arc::clone(registry), LeaseOptions::default());
         let lease = match plan.policy() {
             Some(policy) => leases.acquire_with(plan.stream().clone(), policy).await,
             None => leases.acquire_new(plan.stream().clone()).await,
