@@ -77,17 +77,12 @@ pub(crate) fn register(
 /// Decides a recovery: whether the holder of a lease gets its stream back with the same epoch, `created_at` and
 /// counters.
 fn recover(found: Found<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> Result<(Stream, Outcome)> {
-    let renewed = |existing: &Stream| {
-        let mut stream = existing.clone();
-        stream.epoch = Some(epoch.clone());
-        stream.extra.discard_nonconforming(&["epoch"]);
-        stream.last_heartbeat = now;
-        Ok((stream, Outcome::Renewed))
-    };
     let current = found.existing.and_then(Stream::epoch);
     match found.existing {
         // Either the call was sent twice, or the store never lost the stream.
-        Some(existing) if current == Some(epoch) => return renewed(existing),
+        Some(existing) if current == Some(epoch) => {
+            return Ok((Stream { last_heartbeat: now, ..existing.clone() }, Outcome::Renewed));
+        }
         Some(existing) if current > Some(epoch) => return Err(Error::superseded(existing.clone())),
         _ => {}
     }
@@ -100,14 +95,21 @@ fn recover(found: Found<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> R
             }
         });
     }
+    let mut stream = given.clone();
     let outcome = match found.existing {
         None => Outcome::Created,
-        // Another program replaced the whole record and dropped the epoch.
-        Some(existing) if current.is_none() && same_origin(existing, given) => return renewed(existing),
+        // Another program replaced the whole record. It dropped the epoch, and probably all fields that it does not
+        // know, such as the labels.
+        Some(existing) if current.is_none() && same_origin(existing, given) => {
+            stream.fill_unset(existing);
+            if encode::check_leased_size(&stream).is_err() {
+                stream.clone_from(given);
+            }
+            Outcome::Renewed
+        }
         Some(existing) if current.is_none() => return Err(Error::superseded(existing.clone())),
         Some(_) => Outcome::TakenOver,
     };
-    let mut stream = given.clone();
     stream.epoch = Some(epoch.clone());
     stream.end_reason = None;
     stream.extra.discard_nonconforming(&["epoch", "end_reason"]);
