@@ -9,6 +9,7 @@ use stream_registry::{OnConflict, Outcome, RegisterOptions, Registry, Stream, St
 
 use super::failure::{Failure, Result};
 use super::output::Output;
+use super::parent::Parent;
 use super::{duration, input};
 
 /// Arguments of `register`.
@@ -21,7 +22,8 @@ Examples:
   streamreg register --id cam1 --type srt --source 203.0.113.7:40112 --hold
 
 Prints the id in every output format. Without heartbeats, the stream expires when its TTL is over. With --hold, the command \
-sends heartbeats until SIGINT (Ctrl-C), SIGTERM or SIGHUP, and then unregisters the stream. If the output is \
+sends heartbeats until SIGINT (Ctrl-C), SIGTERM or SIGHUP, or until the process that started it has ended, and then \
+unregisters the stream. To start it in the background of a shell that exits, use --no-parent-check. If the output is \
 blocked, the command exits 2 s after the signal, with 128 plus the signal's number. A second signal exits at once.")]
 pub struct RegisterArgs {
     /// Arguments that describe the stream.
@@ -32,6 +34,10 @@ pub struct RegisterArgs {
     /// unregisters it
     #[arg(long)]
     pub hold: bool,
+
+    /// With --hold: keep the stream alive after the process that started this command has ended
+    #[arg(long, requires = "hold")]
+    pub no_parent_check: bool,
 }
 
 /// Arguments that describe a stream to register.
@@ -90,6 +96,7 @@ pub struct Plan {
     generated: bool,
     options: RegisterOptions,
     hold: bool,
+    parent: Parent,
 }
 
 impl Plan {
@@ -101,6 +108,11 @@ impl Plan {
     /// Returns the conflict policy, or `None` if the id is generated.
     pub(super) fn policy(&self) -> Option<OnConflict> {
         (!self.generated).then_some(self.options.on_conflict)
+    }
+
+    /// Returns the process whose end also ends this command.
+    pub(super) fn parent(&self) -> Parent {
+        self.parent
     }
 
     /// Returns whether the command keeps the stream alive after the registration (`--hold`).
@@ -116,7 +128,9 @@ impl RegisterArgs {
     ///
     /// Returns a usage error if an argument is invalid.
     pub fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
-        Ok(Plan { hold: self.hold, ..self.stream.prepare(stdin)? })
+        // The parent may end while standard input is read.
+        let parent = if self.no_parent_check { Parent::ignored() } else { Parent::of_this_process() };
+        Ok(Plan { hold: self.hold, parent, ..self.stream.prepare(stdin)? })
     }
 }
 
@@ -148,7 +162,8 @@ impl StreamArgs {
             Some(Conflict::CreateOnly) => OnConflict::CreateOnly,
             Some(Conflict::TakeOver) => OnConflict::TakeOver,
         };
-        Ok(Plan { stream, generated: !given, options: RegisterOptions::default().on_conflict(policy), hold: false })
+        let options = RegisterOptions::default().on_conflict(policy);
+        Ok(Plan { stream, generated: !given, options, hold: false, parent: Parent::ignored() })
     }
 
     fn stream(&self) -> Result<Stream> {
