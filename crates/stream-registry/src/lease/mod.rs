@@ -79,6 +79,7 @@
 //! | `batch` | leases written in one call | 125 | 1 to 1 000 |
 //! | `max_backoff` | longest pause between two attempts during an outage | `heartbeat`, at most 5 s | at least 50 ms |
 //! | `loss_detection` | how a holder learns that it lost a stream | from the change feed | |
+//! | `same_source` | part of the address that identifies a publisher which registers again | host and port | |
 //!
 //! TTL is the shortest time to live that the store has reported.
 
@@ -175,7 +176,7 @@ impl Leases {
     ///
     /// The same as for [`acquire`](Self::acquire).
     pub async fn acquire_with(&self, stream: Stream, on_conflict: OnConflict) -> Result<Lease> {
-        let options = RegisterOptions::default().lease().on_conflict(on_conflict);
+        let options = RegisterOptions::default().lease().on_conflict(on_conflict).same_source(self.0.same_source());
         let options = options.operation(OperationId::generate());
         let runtime = runtime()?;
         let sent_at = self.0.clock.boottime();

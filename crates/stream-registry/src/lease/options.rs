@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::clock::millis;
 use crate::backoff::Backoff;
+use crate::registry::SameSource;
 use crate::stream::limits::MAX_WRITES;
 
 /// Default number of leases per call. One call of the Redis script accepts this many writes.
@@ -66,6 +67,8 @@ pub struct LeaseOptions {
     pub max_backoff: Option<Duration>,
     /// How the leases learn that a stream was lost. Default: from the change feed.
     pub loss_detection: LossDetection,
+    /// The part of `source_addr` that identifies a publisher that registers again. Default: the whole address.
+    pub same_source: SameSource,
 }
 
 impl LeaseOptions {
@@ -94,6 +97,13 @@ impl LeaseOptions {
     #[must_use]
     pub fn loss_detection(mut self, detection: LossDetection) -> Self {
         self.loss_detection = detection;
+        self
+    }
+
+    /// Sets the part of `source_addr` that identifies a publisher that registers again.
+    #[must_use]
+    pub fn same_source(mut self, same_source: SameSource) -> Self {
+        self.same_source = same_source;
         self
     }
 }

@@ -13,7 +13,7 @@ use super::cell::{Cell, Phase};
 use super::clock::{Clock, millis};
 use super::options::{LeaseOptions, LossDetection, Schedule};
 use super::status::LeaseEnd;
-use crate::registry::Registry;
+use crate::registry::{Registry, SameSource};
 use crate::stream::{Epoch, StreamId};
 
 pub(super) struct Shared {
@@ -61,6 +61,11 @@ impl Shared {
     /// Returns the schedule for the shortest time to live that the store has reported.
     pub(super) fn schedule(&self) -> Schedule {
         *lock(&self.schedule)
+    }
+
+    /// Returns the part of `source_addr` that identifies a publisher.
+    pub(super) fn same_source(&self) -> SameSource {
+        self.options.same_source
     }
 
     /// Returns whether the leases follow the change feed.

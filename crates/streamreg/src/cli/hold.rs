@@ -30,7 +30,7 @@ pub(super) struct HeldStream {
 impl HeldStream {
     /// Registers the planned stream and acquires its lease.
     pub(super) async fn acquire(registry: &Arc<dyn Registry>, plan: &Plan, store: &str) -> Result<Self> {
-        let leases = Leases::new(Arc::clone(registry), LeaseOptions::default());
+        let leases = Leases::new(Arc::clone(registry), LeaseOptions::default().same_source(plan.same_source()));
         let lease = match plan.policy() {
             Some(policy) => leases.acquire_with(plan.stream().clone(), policy).await,
             None => leases.acquire_new(plan.stream().clone()).await,
