@@ -18,7 +18,7 @@ use super::write::{self, PREFER, STREAM_EPOCH, guarded, with_query};
 use crate::error::{Error, Result};
 use crate::query::{By, Ended, Filter, Order, Query, Summary, history};
 use crate::registry::{
-    OnConflict, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write,
+    OnConflict, Page, RegisterOptions, Registered, Registry, SameSource, Snapshot, StoreInfo, UnregisterOptions, Write,
 };
 use crate::registry::{Operation, rules};
 use crate::stream::{Cursor, OperationId, Stream, StreamId};
@@ -116,6 +116,9 @@ impl HttpRegistry {
         }
         if options.recover.is_some() {
             query.push("recover=true");
+        }
+        if options.same_source == SameSource::Host {
+            query.push("same_source=host");
         }
         let mut call = Call::new(Method::POST, with_query("/api/v1/streams".to_owned(), &query.join("&")));
         if let Some(epoch) = &options.recover {

@@ -40,8 +40,8 @@ use std::num::NonZeroU32;
 use async_trait::async_trait;
 
 pub use options::{
-    Change, Guard, OnConflict, Outcome, Page, RegisterOptions, Registered, Snapshot, StoreInfo, UnregisterOptions,
-    Write,
+    Change, Guard, OnConflict, Outcome, Page, RegisterOptions, Registered, SameSource, Snapshot, StoreInfo,
+    UnregisterOptions, Write,
 };
 pub use ttl::TtlPolicy;
 

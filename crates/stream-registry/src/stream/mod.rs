@@ -15,6 +15,7 @@ mod check;
 pub(crate) mod decode;
 pub(crate) mod encode;
 mod extra;
+mod fill;
 mod id;
 pub(crate) mod invalid;
 mod kind;

@@ -134,6 +134,20 @@ async fn register_applies_the_conflict_policy() {
     assert_eq!(shell.run(&[&CAM1[..], &["--on-conflict", "create-only"]].concat()).await.0, 4);
     assert_eq!(shell.run(&other(&["--on-conflict", "take-over"])).await.0, 0);
     assert_eq!(shell.get("cam1").await.source_addr, "192.0.2.9:5004");
+    // The other stream was written a moment ago. It counts as stale after 1 ms, but not after 4 minutes.
+    let if_stale = |after| [&CAM1[..], &["--on-conflict", "take-over-if-stale", "--stale", after]].concat();
+    assert_eq!(shell.run(&if_stale("4m")).await.0, 4);
+    assert_eq!(shell.get("cam1").await.source_addr, "192.0.2.9:5004");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while shell.run(&if_stale("1ms")).await.0 != 0 {
+        assert!(std::time::Instant::now() < deadline, "the stream is never stale");
+    }
+    assert_eq!(shell.get("cam1").await.source_addr, "203.0.113.7:40112");
+    // The same publisher reconnects from a new port.
+    let reconnected = ["register", "--id", "cam1", "--type", "srt", "--source", "203.0.113.7:51480"];
+    assert_eq!(shell.run(&reconnected).await.0, 4);
+    assert_eq!(shell.run(&[&reconnected[..], &["--same-source", "host"]].concat()).await.0, 0);
+    assert_eq!(shell.get("cam1").await.source_addr, "203.0.113.7:51480");
 }
 
 #[tokio::test]
