@@ -11,9 +11,9 @@ use super::keys::Keys;
 use super::locks::KeyLocks;
 use super::options::{CALL_TIMEOUT, RedisOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::registry::TtlPolicy;
 use crate::registry::rules;
 use crate::registry::ttl::tombstone_ttl;
+use crate::registry::{Guard, TtlPolicy};
 
 pub(super) struct Store {
     pub(super) options: RedisOptions,
@@ -52,6 +52,12 @@ impl Store {
             TtlPolicy::Renew => "renew",
             TtlPolicy::NeverShorten => "longer",
         }
+    }
+
+    /// Returns the TTL policy for a write with this guard. The holder of a lease owns its stream, so its time to live
+    /// always applies.
+    pub(super) fn ttl_policy_of(&self, guard: &Guard) -> &'static str {
+        if matches!(guard, Guard::Holder(_)) { "renew" } else { self.ttl_policy() }
     }
 
     pub(super) fn tombstone_ms(&self) -> u64 {

@@ -41,7 +41,8 @@ pub enum OnConflict {
     TakeOver,
     /// Acts like `TakeOver` if the last write of the record is at least this long ago, and like `Reject` otherwise.
     ///
-    /// The store computes the time since the last write from the record's remaining time to live.
+    /// The store computes the time since the last write from the record's remaining time to live. If the record has no
+    /// time to live, the store uses its `last_heartbeat` instead.
     TakeOverIfStale(Duration),
 }
 
