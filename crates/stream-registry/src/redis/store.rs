@@ -15,6 +15,9 @@ use crate::registry::rules;
 use crate::registry::ttl::tombstone_ttl;
 use crate::registry::{Guard, TtlPolicy};
 
+/// Lower bound of the sweep's margin in milliseconds, if the time to live is at least twice as long.
+const MIN_MARGIN_MS: u64 = 6_000;
+
 pub(super) struct Store {
     pub(super) options: RedisOptions,
     pub(super) keys: Keys,
@@ -66,8 +69,11 @@ impl Store {
 
     /// Returns a threshold in milliseconds. The sweep copies a record when its remaining time to live is at most this
     /// long.
+    ///
+    /// For a short time to live, the threshold is longer than the interval between sweeps plus the longest gap that does
+    /// not count as an outage. So a record is copied before it expires, however late the next sweep is.
     pub(super) fn margin_ms(&self) -> u64 {
-        self.ttl_ms() / 5
+        (self.ttl_ms() / 5).max(MIN_MARGIN_MS.min(self.ttl_ms() / 2))
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {
