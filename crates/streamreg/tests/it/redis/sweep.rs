@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use stream_registry::redis::RedisOptions;
 use stream_registry::registry::TtlPolicy;
 use stream_registry::watch::{ChangeKind, Ending, Event, Watch, WatchFrom};
-use stream_registry::{OnConflict, RedisRegistry, RegisterOptions, Registry, Stream};
+use stream_registry::{Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, Stream, UnregisterOptions};
 use testkit::{FaultProxy, wait_until};
 
 use super::feed::{next, store_with_ttl};
@@ -22,8 +22,8 @@ async fn store_copy(redis: &TestRedis, stream: &Stream) {
 
 async fn expired(watch: &mut Watch) -> Stream {
     match next(watch).await {
-        Event::Ended { reason: Ending::Expired, last, .. } => (*last).clone(),
-        other => panic!("expected an expiry, got {other:?}"),
+        Event::Ended { reason: Ending::Expired, last, as_of: Some(_), .. } => (*last).clone(),
+        other => panic!("expected an expiry with a record, got {other:?}"),
     }
 }
 
@@ -57,7 +57,7 @@ async fn pending_expiry_is_emitted_before_the_next_registration() {
 }
 
 #[tokio::test]
-async fn expiry_event_has_no_record_when_the_stream_was_not_copied() {
+async fn expiry_event_reports_an_unknown_record_when_the_stream_was_not_copied() {
     let redis = TestRedis::start().await;
     let store = redis.store().await;
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
@@ -77,8 +77,24 @@ async fn expiry_event_has_no_record_when_the_stream_was_not_copied() {
             assert_eq!(expired(&mut watch).await.source_addr, SOURCE);
         }
         next(&mut watch).await;
-        assert_eq!(expired(&mut watch).await.source_addr, "", "{on_conflict:?}: only the id is known");
+        let event = next(&mut watch).await;
+        assert!(matches!(event, Event::Ended { reason: Ending::Expired, as_of: None, .. }), "{event:?}");
+        assert!(event.to_json().ends_with(r#","stream":{"id":"cam"}}"#), "{on_conflict:?}: {}", event.to_json());
     }
+}
+
+#[tokio::test]
+async fn removal_of_an_unreadable_record_reports_an_unknown_record() {
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
+    let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+    redis.put("cam", "no JSON", 60_000).await;
+    let force = UnregisterOptions::default().guard(Guard::Force).reason("cleared".parse().unwrap());
+    store.unregister_with(&id("cam"), &force).await.unwrap();
+    let event = next(&mut watch).await;
+    let Event::Ended { reason: Ending::Unregistered(reason), as_of: None, .. } = &event else { panic!("{event:?}") };
+    assert_eq!(reason.as_str(), Some("cleared"));
+    assert!(event.to_json().ends_with(r#","reason":"cleared","stream":{"id":"cam"}}"#), "{}", event.to_json());
 }
 
 #[tokio::test]
@@ -360,7 +376,8 @@ async fn large_index_and_slow_network_do_not_delay_an_expiry() {
     redis.server.cli(&["DEL", "mirror:streams:cam"]).await;
     redis.server.cli(&["ZADD", DUE, "1", "cam"]).await;
     let removed = Instant::now();
-    assert_eq!(expired(&mut watch).await.id.as_str(), "cam");
+    let event = next(&mut watch).await;
+    assert_eq!((event.as_str(), event.stream().unwrap().id.as_str()), ("expired", "cam"));
     let (late, others) = (removed.elapsed(), redis.index().await.len());
     assert!(late < Duration::from_secs(2), "emitted after {late:?}");
     assert!(others > 0, "the index was scanned within {:?}: the test is inconclusive", started.elapsed());
