@@ -15,7 +15,7 @@ mod check;
 pub(crate) mod decode;
 pub(crate) mod encode;
 mod extra;
-mod id;
+pub(crate) mod id;
 pub(crate) mod invalid;
 mod kind;
 mod lenient;
