@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::connect::Link;
 use super::counters::Counters;
+use super::eviction::Eviction;
 use super::fault::Effect;
 use super::keys::Keys;
 use super::locks::KeyLocks;
@@ -30,6 +31,7 @@ pub(super) struct Store {
     pub(super) list_strategy: AtomicU8,
     pub(super) locks: KeyLocks,
     pub(super) counters: Counters,
+    pub(super) eviction: Eviction,
 }
 
 impl Store {
@@ -41,6 +43,7 @@ impl Store {
             list_strategy: AtomicU8::new(0),
             locks: KeyLocks::default(),
             counters: Counters::default(),
+            eviction: Eviction::default(),
             options,
         }
     }

@@ -347,12 +347,14 @@ pub struct StoreInfo {
     pub ttl: Duration,
     /// Whether every write is rejected.
     pub read_only: bool,
+    /// A setting of the store that endangers live streams, and what to do about it. `None` if no such setting is known.
+    pub warning: Option<String>,
 }
 
 impl StoreInfo {
     /// Creates the description of a writable store.
     pub fn new(kind: &'static str, ttl: Duration) -> Self {
-        Self { kind, ttl, read_only: false }
+        Self { kind, ttl, read_only: false, warning: None }
     }
 
     /// Marks the store as read-only: it rejects every write.
