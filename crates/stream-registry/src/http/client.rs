@@ -55,6 +55,8 @@ pub struct HttpRegistry {
     base: String,
     ttl: Duration,
     read_only: bool,
+    /// The warning of the server's store when this client connected.
+    warning: Option<String>,
 }
 
 impl fmt::Debug for HttpRegistry {
@@ -91,6 +93,7 @@ impl HttpRegistry {
             base: options.base,
             ttl: Duration::from_millis(info.ttl_ms),
             read_only: options.read_only || info.read_only,
+            warning: info.warning,
         })
     }
 
@@ -267,7 +270,7 @@ impl Registry for HttpRegistry {
     }
 
     fn info(&self) -> StoreInfo {
-        StoreInfo { read_only: self.read_only, ..StoreInfo::new("http", self.ttl) }
+        StoreInfo { read_only: self.read_only, warning: self.warning.clone(), ..StoreInfo::new("http", self.ttl) }
     }
 
     async fn close(&self) -> Result<()> {

@@ -42,7 +42,8 @@ pub enum OnConflict {
     TakeOver,
     /// Acts like `TakeOver` if the last write of the record is at least this long ago, and like `Reject` otherwise.
     ///
-    /// The store computes the time since the last write from the record's remaining time to live.
+    /// The store computes the time since the last write from the record's remaining time to live. If the record has no
+    /// time to live, the store uses its `last_heartbeat` instead.
     TakeOverIfStale(Duration),
 }
 
@@ -383,12 +384,14 @@ pub struct StoreInfo {
     pub ttl: Duration,
     /// Whether every write is rejected.
     pub read_only: bool,
+    /// A setting of the store that endangers live streams, and what to do about it. `None` if no such setting is known.
+    pub warning: Option<String>,
 }
 
 impl StoreInfo {
     /// Creates the description of a writable store.
     pub fn new(kind: &'static str, ttl: Duration) -> Self {
-        Self { kind, ttl, read_only: false }
+        Self { kind, ttl, read_only: false, warning: None }
     }
 
     /// Marks the store as read-only: it rejects every write.

@@ -80,7 +80,9 @@ impl Entry {
     /// Returns the event of this entry. Returns `None` if the entry cannot be decoded, for example because its kind is
     /// unknown.
     pub(super) fn event(&self, id: &StreamId, revision: Revision) -> Option<Event> {
-        let mut stream = record::decode(id, &self.record).unwrap_or_else(|_| record::placeholder(id));
+        let decoded = record::decode(id, &self.record);
+        let is_known = decoded.is_ok();
+        let mut stream = decoded.unwrap_or_else(|_| record::placeholder(id));
         if !self.changed_at.is_empty() {
             let status = format!("\"{}\"", std::str::from_utf8(&self.status).ok()?);
             stream.status = StreamStatus::stored(&serde_json::from_str::<String>(&status).ok()?);
@@ -96,12 +98,13 @@ impl Entry {
                     revision,
                     reason: Ending::Unregistered(reason),
                     last: Arc::new(last),
-                    as_of: appended_at,
+                    as_of: is_known.then_some(appended_at),
                 }
             }
             "expired" => {
                 let read_at = std::str::from_utf8(&self.read_at).ok().and_then(|millis| millis.parse::<i128>().ok());
-                let as_of = read_at.map_or(Timestamp::ZERO, |millis| Timestamp::from_unix_nanos(millis * 1_000_000));
+                let as_of = read_at.map(|millis| Timestamp::from_unix_nanos(millis * 1_000_000));
+                let as_of = as_of.filter(|_| is_known);
                 Event::Ended { revision, reason: Ending::Expired, last: Arc::new(stream), as_of }
             }
             other => Event::Changed { revision, kind: other.parse().ok()?, stream: Arc::new(stream) },

@@ -18,15 +18,14 @@
 -- ARGV[2]  '=' and the record that the client expects to exist; '' if the client expects no record
 -- ARGV[3]  the new record
 -- ARGV[4]  time to live of the new record in ms
--- ARGV[5]  TTL policy: 'renew', or 'longer' to never shorten the remaining time to live
--- ARGV[6]  the result to store: the outcome, a line feed and the new record
--- ARGV[7]  time to live of the stored result in ms
--- ARGV[8]  the tombstone of the record that is taken over; '' if no record is taken over
--- ARGV[9]  minimum time to live of the tombstone in ms
--- ARGV[10] the epoch that the client expects in the existing tombstone; '' for no tombstone; '*' to skip this check
--- ARGV[11] kind of the event for the feed; '' to add no event
--- ARGV[12] time of the sweep's first check of the stream, in Unix ms
--- ARGV[13] 'new' for a new stream; the field "epoch":"…" of the lease for a recovered stream
+-- ARGV[5]  the result to store: the outcome, a line feed and the new record
+-- ARGV[6]  time to live of the stored result in ms
+-- ARGV[7]  the tombstone of the record that is taken over; '' if no record is taken over
+-- ARGV[8]  minimum time to live of the tombstone in ms
+-- ARGV[9]  the epoch that the client expects in the existing tombstone; '' for no tombstone; '*' to skip this check
+-- ARGV[10] kind of the event for the feed; '' to add no event
+-- ARGV[11] time of the sweep's first check of the stream, in Unix ms
+-- ARGV[12] 'new' for a new stream; the field "epoch":"…" of the lease for a recovered stream
 -- Output   one of these lists:
 --          {'done'} if the stream was registered
 --          {'again', the stored result} if this operation was applied before
@@ -34,10 +33,10 @@
 --          {'gone'} if the record that the client expects is missing
 --          {'ended', the epoch in the tombstone or ''} if the client did not expect this epoch
 --          {'kind', the type of the value} if the record key does not hold a string
--- Events   registered, updated or taken_over, depending on ARGV[11]
+-- Events   registered, updated or taken_over, depending on ARGV[10]
 --          An expired event comes first if an earlier stream with this id has expired and was not yet reported.
 local index_key, record_key, result_key, tombstone_key, feed_key, metadata_key, due_key, copy_key = unpack(KEYS)
-local id, expected, json, ttl, policy, result, result_ttl, tombstone, tombstone_ttl, expected_epoch, event_kind, check_at, origin = unpack(ARGV)
+local id, expected, json, ttl, result, result_ttl, tombstone, tombstone_ttl, expected_epoch, event_kind, check_at, origin = unpack(ARGV)
 
 local stored_result = redis.call('GET', result_key)
 if stored_result then return { 'again', stored_result } end
@@ -53,9 +52,6 @@ if expected_epoch ~= '*' then
   local old_epoch = old_tombstone and old_tombstone:match('^[^\n]*\n([^\n]*)\n') or ''
   if old_epoch ~= expected_epoch then return { 'ended', old_epoch } end
 end
-local ttl_arguments = ttl_arguments_for(record_key, ttl, policy)
--- In a take-over, the new record gets a time to live even if the old record never expires.
-if tombstone ~= '' and redis.call('PTTL', record_key) == -1 then ttl_arguments = { 'PX', ttl } end
 if tombstone ~= '' then tombstone_ttl = tombstone_lifetime(tombstone_ttl, record_key, tombstone_key) end
 -- Returns true if the sweep's copy belongs to another stream than the stream that is being recovered.
 -- In this case, an earlier stream with this id has expired.
@@ -90,5 +86,5 @@ redis.call('SET', result_key, result, 'PX', result_ttl)
 if tombstone ~= '' then
   redis.call('SET', tombstone_key, with_greater_epoch(tombstone, old_tombstone), 'PX', tombstone_ttl)
 end
-redis.call('SET', record_key, json, unpack(ttl_arguments))
+redis.call('SET', record_key, json, 'PX', ttl)
 return { 'done' }

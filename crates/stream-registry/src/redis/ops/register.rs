@@ -47,7 +47,7 @@ pub(in crate::redis) async fn register(
         let mut call = REGISTER.call(&keys);
         let expected = known.existing.as_ref().map_or_else(Vec::new, |existing| [b"=", &**existing].concat());
         let known_ended = if new.epoch.is_some() { known.ended_epoch.as_deref().unwrap_or("") } else { "*" };
-        call.arg(stream.id.as_str()).arg(expected).arg(&json).arg(store.ttl_ms()).arg(store.ttl_policy());
+        call.arg(stream.id.as_str()).arg(expected).arg(&json).arg(store.ttl_ms());
         call.arg(answer).arg(OPERATION_RETENTION.as_millis().to_string()).arg(tombstone).arg(store.tombstone_ms());
         let check_at = new.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(store.ttl_ms() - store.margin_ms());
         let recovered = options.recover.as_ref().map_or_else(|| "new".to_owned(), epoch_field);
@@ -88,7 +88,7 @@ pub(in crate::redis) async fn register(
 struct Known {
     /// Raw JSON of the existing record.
     existing: Option<Vec<u8>>,
-    /// Remaining time to live of the existing record. `None` if the record never expires.
+    /// Remaining time to live of the existing record. `None` if the record has no time to live.
     remaining: Option<Duration>,
     /// The epoch in the stream's tombstone. `None` if the stream has no tombstone.
     ended_epoch: Option<String>,
@@ -124,7 +124,12 @@ async fn decide(
     };
     let found = rules::Found {
         existing: existing.as_ref(),
-        idle: known.remaining.map_or(Duration::ZERO, |remaining| store.options.ttl.saturating_sub(remaining)),
+        idle: match (known.remaining, &existing) {
+            (Some(remaining), _) => store.options.ttl.saturating_sub(remaining),
+            // The record has no time to live: another program stored it that way, or somebody ran `PERSIST`.
+            (None, Some(existing)) => now.since(existing.last_heartbeat),
+            (None, None) => Duration::ZERO,
+        },
         tombstone: known.ended_epoch.as_deref(),
     };
     let (new, mut outcome) = rules::register(found, stream, options, now)?;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use stream_registry::lease::{LeaseOptions, LeaseState, Leases};
 use stream_registry::redis::RedisOptions;
+use stream_registry::watch::{ChangeKind, Event, WatchFrom};
 use stream_registry::{ErrorKind, RedisRegistry, Registry, Result};
-use testkit::{Data, FaultProxy};
+use testkit::{Data, FaultProxy, wait_until};
 
 use super::operations::{SOURCE, Verb};
-use super::{TestRedis, id, stream};
+use super::{FEED_METADATA, TIMEOUT, TestRedis, id, stream};
 
 /// Maximum duration of a call.
 const MAX_CALL_TIME: Duration = Duration::from_secs(2);
@@ -219,6 +221,39 @@ async fn first_call_after_a_restart_succeeds_on_an_idle_connection() {
             result.unwrap_or_else(|error| panic!("unix {unix}, round {round}: {error:?}"));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leased_streams_with_a_short_ttl_do_not_expire_in_an_outage_of_seconds() {
+    const TTL: Duration = Duration::from_secs(4);
+    const LEASES: usize = 60;
+    let redis = TestRedis::start().await;
+    // The longer TTL gives the leases enough time to return, even on a busy machine.
+    let other = RedisRegistry::connect(redis.options().ttl(Duration::from_secs(60))).await.unwrap();
+    let store = Arc::new(RedisRegistry::connect(redis.options().ttl(TTL)).await.unwrap());
+    let leases = Leases::new(store.clone(), LeaseOptions::default());
+    let mut held = Vec::new();
+    for n in 0..LEASES {
+        held.push(leases.acquire(stream(&format!("cam{n}"), SOURCE)).await.unwrap());
+    }
+    let metadata = async |name| redis.server.cli(&["HGET", FEED_METADATA, name]).await.parse::<u64>().unwrap_or(0);
+    wait_until(TIMEOUT, async || metadata("brief").await == 4_000 && metadata("ttl").await == 60_000).await;
+    let mut watch = other.watch(WatchFrom::Now).await.unwrap();
+    redis.server.pause();
+    // All streams expire during the outage, so every lease has to recover its stream.
+    wait(TTL + Duration::from_millis(500)).await;
+    redis.server.resume();
+    let mut recovered = std::collections::BTreeSet::new();
+    while recovered.len() < LEASES {
+        match tokio::time::timeout(TIMEOUT * 3, watch.next()).await.unwrap().unwrap() {
+            Event::Changed { kind: ChangeKind::Registered, stream, .. } => {
+                recovered.insert(stream.id.clone());
+            }
+            Event::Alive { .. } => {}
+            other => panic!("after {} recoveries: {other:?}", recovered.len()),
+        }
+    }
+    wait_until(TIMEOUT, async || held.iter().all(|lease| lease.state() == LeaseState::Held)).await;
 }
 
 #[tokio::test]
