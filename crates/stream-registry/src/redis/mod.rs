@@ -40,7 +40,8 @@ use crate::watch::{Watch, WatchFrom};
 ///
 /// All callers share two connections. One connection serves calls about single streams, and coalesces concurrent calls
 /// into batches. The other connection serves lists. Both connections reconnect after a failure. While the server is
-/// down, calls fail with `Unavailable` within two seconds.
+/// down, calls fail with `Unavailable` within two seconds. A list can wait longer, see
+/// [`list_timeout`](RedisOptions::list_timeout).
 ///
 /// ```no_run
 /// # async fn example() -> stream_registry::Result<()> {

@@ -101,9 +101,9 @@ impl ScriptCall<'_> {
     }
 
     /// Runs a read-only script whose reply may be large; see [`Link::long_command`].
-    pub(super) async fn try_run_long(&self, link: &Link, probe: &Link) -> Result<Result<Value, RedisError>> {
-        match link.long_command(Request::One(&self.command), probe).await? {
-            Err(error) if fault::is_no_script(&error) => link.long_command(Request::One(&self.in_full()), probe).await,
+    pub(super) async fn try_run_long(&self, link: &Link) -> Result<Result<Value, RedisError>> {
+        match link.long_command(Request::One(&self.command)).await? {
+            Err(error) if fault::is_no_script(&error) => link.long_command(Request::One(&self.in_full())).await,
             answer => Ok(answer),
         }
     }
