@@ -33,7 +33,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::registry::{
     Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write, rules,
 };
-use crate::stream::{Cursor, Stream, StreamId};
+use crate::stream::{Cursor, Stream, StreamId, Timestamp};
 use crate::watch::{Watch, WatchFrom};
 
 /// A registry in Redis ≥ 7.0 or Valkey ≥ 7.2. All programs that use the same keys share the registry.
@@ -166,6 +166,10 @@ impl Registry for RedisRegistry {
     fn info(&self) -> StoreInfo {
         let options = &self.store.options;
         StoreInfo { read_only: options.read_only, ..StoreInfo::new("redis", options.ttl) }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.store.link.estimated_now()
     }
 
     async fn close(&self) -> Result<()> {

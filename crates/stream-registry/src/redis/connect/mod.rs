@@ -232,6 +232,11 @@ impl Link {
         Ok(connection.clock.now())
     }
 
+    /// Returns an estimate of the server's time without a call. Without a connection, returns the local time.
+    pub(super) fn estimated_now(&self) -> Timestamp {
+        lock(&self.current).as_ref().map_or_else(Timestamp::now, |connection| connection.clock.now())
+    }
+
     async fn read_clock(&self, clock: &StoreClock) -> Result<()> {
         clock.begin_renewal();
         let answer = self.command(&redis::cmd("TIME"), Effect::Read).await?;
