@@ -521,6 +521,7 @@ async fn unreachable_store_ends_the_command_and_decides_its_exit_status() {
 #[derive(Debug)]
 struct Ahead(MemoryRegistry);
 
+#[deny(clippy::missing_trait_methods)]
 impl Registry for Ahead {
     forward_registry!(|this| this.0 => register_with, unregister_with, write, get, snapshot, list_page, ping, info);
     forward_registry!(|this| this.0 => close, watch, get_many, find, summary, history, register_new, conveniences);
