@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use hyper::Method;
 use hyper::header::HeaderName;
 use tokio::sync::watch::Sender;
 
+use super::clock::ServerClock;
 use super::options::HttpOptions;
 use super::transport::{Call, LIST_LIMIT, Transport};
 use super::watch;
@@ -21,7 +22,7 @@ use crate::registry::{
     OnConflict, Page, RegisterOptions, Registered, Registry, SameSource, Snapshot, StoreInfo, UnregisterOptions, Write,
 };
 use crate::registry::{Operation, rules};
-use crate::stream::{Cursor, OperationId, Stream, StreamId};
+use crate::stream::{Cursor, OperationId, Stream, StreamId, Timestamp};
 use crate::watch::{Event, Watch, WatchFrom};
 
 /// Timeout for a history request. It is long, because the server reads the whole feed before it responds.
@@ -52,6 +53,7 @@ pub struct HttpRegistry {
     transport: Mutex<Option<Transport>>,
     /// Set to `true` by `close`, which ends all watches.
     closed: Sender<bool>,
+    clock: Arc<ServerClock>,
     base: String,
     ttl: Duration,
     read_only: bool,
@@ -88,6 +90,7 @@ impl HttpRegistry {
         let transport = Transport::new(&options)?;
         let info = wire::read_info(&transport.send_first(Call::new(Method::GET, "/api/v1/info")).await?)?;
         Ok(Self {
+            clock: transport.clock(),
             transport: Mutex::new(Some(transport)),
             closed: Sender::new(false),
             base: options.base,
@@ -267,6 +270,10 @@ impl Registry for HttpRegistry {
     async fn ping(&self) -> Result<()> {
         let response = async { self.transport()?.send(Call::new(Method::GET, "/readyz")).await };
         response.await.map(|_| ()).map_err(|error| error.with_operation(Operation::Ping))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn info(&self) -> StoreInfo {

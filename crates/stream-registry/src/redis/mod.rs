@@ -34,14 +34,15 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::registry::{
     Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write, rules,
 };
-use crate::stream::{Cursor, Stream, StreamId};
+use crate::stream::{Cursor, Stream, StreamId, Timestamp};
 use crate::watch::{Watch, WatchFrom};
 
 /// A registry in Redis ≥ 7.0 or Valkey ≥ 7.2. All programs that use the same keys share the registry.
 ///
 /// All callers share two connections. One connection serves calls about single streams, and coalesces concurrent calls
 /// into batches. The other connection serves lists. Both connections reconnect after a failure. While the server is
-/// down, calls fail with `Unavailable` within two seconds.
+/// down, calls fail with `Unavailable` within two seconds. A list can wait longer, see
+/// [`list_timeout`](RedisOptions::list_timeout).
 ///
 /// ```no_run
 /// # async fn example() -> stream_registry::Result<()> {
@@ -173,6 +174,10 @@ impl Registry for RedisRegistry {
         let options = &self.store.options;
         let warning = self.store.eviction.warning();
         StoreInfo { read_only: options.read_only, warning, ..StoreInfo::new("redis", options.ttl) }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.store.link.estimated_now()
     }
 
     async fn close(&self) -> Result<()> {

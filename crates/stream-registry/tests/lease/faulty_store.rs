@@ -136,6 +136,6 @@ impl Registry for FaultyStore {
         StoreInfo::new(info.kind, self.reported_ttl.lock().unwrap().unwrap_or(info.ttl))
     }
 
-    forward_registry!(|this| this.inner => get, get_many, snapshot, list_page, find, summary, history, ping, close);
+    forward_registry!(|this| this.inner => get, get_many, snapshot, list_page, find, summary, history, ping, now, close);
     forward_registry!(provided => register_new, conveniences);
 }

@@ -14,8 +14,9 @@ use crate::watch::{Ending, Event};
 /// An entry of the change feed. The fields of an entry are described in `lua/feed.lua`.
 pub(super) struct Entry {
     pub(super) id: EntryId,
-    /// The id of the previous entry. A gap between two ids shows that entries are missing.
-    pub(super) previous: EntryId,
+    /// The id of the previous entry, which shows whether entries are missing. `None` if the entry does not contain a
+    /// valid id, because another program has added the entry.
+    pub(super) previous: Option<EntryId>,
     pub(super) stream_id: Vec<u8>,
     kind: Vec<u8>,
     record: Vec<u8>,
@@ -50,7 +51,7 @@ fn parse_entry(value: Value) -> Result<Entry> {
     let invalid = || Error::new(ErrorKind::Internal, "invalid entry id in the change feed");
     let mut entry = Entry {
         id: entry_id(&id).ok_or_else(invalid)?,
-        previous: (0, 0),
+        previous: None,
         stream_id: Vec::new(),
         kind: Vec::new(),
         record: Vec::new(),
@@ -62,7 +63,7 @@ fn parse_entry(value: Value) -> Result<Entry> {
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         let value = reply::bytes(value)?;
         match &*reply::bytes(name)? {
-            b"p" => entry.previous = entry_id(&value).ok_or_else(invalid)?,
+            b"p" => entry.previous = entry_id(&value),
             b"i" => entry.stream_id = value,
             b"w" => entry.kind = value,
             b"r" => entry.record = value,

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- @use permissions
 -- @use feed
+-- @use repair
 -- @use due
 -- Checks streams that may have expired.
 -- Removes each expired stream from the index and from the schedule, and adds an event to the feed.
@@ -24,6 +25,7 @@
 --            the list of ids that have no record and are not in the schedule
 --            the shortest TTL in ms of all processes that sweep; 0 if it is not known
 -- Events     expired, once for each expired stream
+--            If the feed is damaged and no stream has expired, a marker without an event repairs the feed.
 local index_key, feed_key, metadata_key, due_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local ttl, copy_margin, medium_gap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local scan_after = tonumber(ARGV[4])
@@ -102,7 +104,8 @@ local error_reply = permission_error({
   { 'SET', new_copies[1] and new_copies[1][1] or feed_key, 'text', 'PX', '1' }, append_commands(feed_key, metadata_key),
 })
 if error_reply then return error_reply end
-if #expired > 0 then append_events(feed_key, metadata_key, events) end
+if #events == 0 then events = repair_events(feed_key, metadata_key) end
+if #events > 0 then append_events(feed_key, metadata_key, events) end
 for _, id in ipairs(expired) do
   -- If the index key does not hold a set, the command fails, and there is nothing to remove.
   redis.pcall('SREM', index_key, id)

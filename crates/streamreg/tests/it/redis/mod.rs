@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "measurements, shown with --nocapture")]
 
 mod cancellation;
+mod damaged_feed;
 mod eviction;
 mod failed_changes;
 mod feed;
