@@ -129,7 +129,8 @@ pub use memory::MemoryRegistry;
 #[cfg(feature = "redis")]
 pub use redis::RedisRegistry;
 pub use registry::{
-    Change, Guard, OnConflict, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, UnregisterOptions, Write,
+    Change, Guard, OnConflict, Outcome, Page, RegisterOptions, Registered, Registry, SameSource, Snapshot,
+    UnregisterOptions, Write,
 };
 pub use secret::Secret;
 pub use stream::{

@@ -40,7 +40,7 @@ impl Registry for Addressed {
         answer
     }
 
-    forward_registry!(|this| this.inner => register_with, unregister_with, write, get, snapshot, list_page, info, close);
+    forward_registry!(|this| this.inner => register_with, unregister_with, write, get, snapshot, list_page, info, now, close);
     forward_registry!(|this| this.inner => watch, get_many, find, summary, history, register_new, conveniences);
 }
 
@@ -80,7 +80,7 @@ impl Registry for Recorder {
         self.inner.get(id).await
     }
 
-    forward_registry!(|this| this.inner => register_with, unregister_with, list_page, ping, info, close);
+    forward_registry!(|this| this.inner => register_with, unregister_with, list_page, ping, info, now, close);
     forward_registry!(|this| *this.inner => find, summary, history, register_new);
     forward_registry!(provided => watch, get_many, conveniences);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use hyper::Method;
 use hyper::header::HeaderName;
 use tokio::sync::watch::Sender;
 
+use super::clock::ServerClock;
 use super::options::HttpOptions;
 use super::transport::{Call, LIST_LIMIT, Transport};
 use super::watch;
@@ -18,10 +19,10 @@ use super::write::{self, PREFER, STREAM_EPOCH, guarded, with_query};
 use crate::error::{Error, Result};
 use crate::query::{By, Ended, Filter, Order, Query, Summary, history};
 use crate::registry::{
-    OnConflict, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write,
+    OnConflict, Page, RegisterOptions, Registered, Registry, SameSource, Snapshot, StoreInfo, UnregisterOptions, Write,
 };
 use crate::registry::{Operation, rules};
-use crate::stream::{Cursor, OperationId, Stream, StreamId};
+use crate::stream::{Cursor, OperationId, Stream, StreamId, Timestamp};
 use crate::watch::{Event, Watch, WatchFrom};
 
 /// Timeout for a history request. It is long, because the server reads the whole feed before it responds.
@@ -52,9 +53,12 @@ pub struct HttpRegistry {
     transport: Mutex<Option<Transport>>,
     /// Set to `true` by `close`, which ends all watches.
     closed: Sender<bool>,
+    clock: Arc<ServerClock>,
     base: String,
     ttl: Duration,
     read_only: bool,
+    /// The warning of the server's store when this client connected.
+    warning: Option<String>,
 }
 
 impl fmt::Debug for HttpRegistry {
@@ -86,11 +90,13 @@ impl HttpRegistry {
         let transport = Transport::new(&options)?;
         let info = wire::read_info(&transport.send_first(Call::new(Method::GET, "/api/v1/info")).await?)?;
         Ok(Self {
+            clock: transport.clock(),
             transport: Mutex::new(Some(transport)),
             closed: Sender::new(false),
             base: options.base,
             ttl: Duration::from_millis(info.ttl_ms),
             read_only: options.read_only || info.read_only,
+            warning: info.warning,
         })
     }
 
@@ -116,6 +122,9 @@ impl HttpRegistry {
         }
         if options.recover.is_some() {
             query.push("recover=true");
+        }
+        if options.same_source == SameSource::Host {
+            query.push("same_source=host");
         }
         let mut call = Call::new(Method::POST, with_query("/api/v1/streams".to_owned(), &query.join("&")));
         if let Some(epoch) = &options.recover {
@@ -263,8 +272,12 @@ impl Registry for HttpRegistry {
         response.await.map(|_| ()).map_err(|error| error.with_operation(Operation::Ping))
     }
 
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     fn info(&self) -> StoreInfo {
-        StoreInfo { read_only: self.read_only, ..StoreInfo::new("http", self.ttl) }
+        StoreInfo { read_only: self.read_only, warning: self.warning.clone(), ..StoreInfo::new("http", self.ttl) }
     }
 
     async fn close(&self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The HTTP store: the client of `streamreg serve`.
 
 mod client;
+mod clock;
 mod options;
 #[doc(hidden)]
 pub mod sse;

@@ -1,16 +1,18 @@
 //! Sends HTTP requests over pooled connections, and reads the responses.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, Uri, body::Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
+use super::clock::ServerClock;
 use super::options::HttpOptions;
 use super::wire::{IDEMPOTENCY_KEY, JSON, PROBLEM_JSON, Problem};
 use crate::error::{Error, ErrorKind, Result};
@@ -94,6 +96,7 @@ pub(super) struct Transport {
     base: String,
     authorization: Option<HeaderValue>,
     timeout: Duration,
+    clock: Arc<ServerClock>,
 }
 
 impl Transport {
@@ -115,7 +118,12 @@ impl Transport {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Ok(Self { client, base: options.base.clone(), authorization, timeout: options.timeout })
+        Ok(Self { client, base: options.base.clone(), authorization, timeout: options.timeout, clock: Arc::default() })
+    }
+
+    /// Returns the estimate of the server's clock, which each response updates.
+    pub(super) fn clock(&self) -> Arc<ServerClock> {
+        Arc::clone(&self.clock)
     }
 
     /// Sends a request and reads the whole response. An HTTP status outside 200–299 becomes an error.
@@ -209,6 +217,11 @@ impl Transport {
             .body(body)
             .map_err(|fault| Error::new(ErrorKind::Internal, "cannot build the request").with_source(fault))?;
         let response = timeout(self.timeout.max(call.min_timeout), self.client.request(request)).await;
+        if let Ok(Ok(response)) = &response
+            && let Some(date) = response.headers().get(DATE)
+        {
+            self.clock.read(date.as_bytes());
+        }
         response.map_err(|_| self.timed_out(call))
     }
 

@@ -46,6 +46,8 @@ pub(super) struct State {
     /// Set while the write permit is in use. A lease has only one permit, so an older write cannot overtake a newer
     /// write.
     pub(super) in_flight: bool,
+    /// Set if the stream may have been lost during the write in flight, so that the lease must be written again.
+    pub(super) recheck: bool,
     /// Set when a caller waits for its reports to be written.
     pub(super) urgent: bool,
     /// When a status was sent, if no reply arrived. That write may still reach the store late, so the status is
@@ -81,6 +83,7 @@ impl Cell {
             failures: 0,
             release_operation: None,
             in_flight: false,
+            recheck: false,
             urgent: false,
             unconfirmed_status: None,
         };

@@ -14,6 +14,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use super::breaker::{Breaker, ProbeResult, Transition};
 use super::cell::{Cell, Phase};
 use super::clock::millis;
+use super::follow::follow;
 use super::recover::recover;
 use super::shared::Shared;
 use super::write::{BatchResult, Permits, Standing, WritePermit, write_batch};
@@ -76,6 +77,8 @@ struct Keeper {
     lost: VecDeque<Arc<Cell>>,
     batches: JoinSet<BatchResult>,
     recoveries: JoinSet<ProbeResult>,
+    /// The task that follows the change feed. The task ends with the keeper.
+    follower: JoinSet<()>,
     /// Writes and recoveries have separate circuit breakers, because a store whose memory is full accepts
     /// heartbeats but rejects registrations.
     write_breaker: Breaker,
@@ -98,6 +101,7 @@ impl Keeper {
             lost: VecDeque::new(),
             batches: JoinSet::new(),
             recoveries: JoinSet::new(),
+            follower: JoinSet::new(),
             write_breaker: Breaker::default(),
             recovery_breaker: Breaker::default(),
             all_due_at: None,
@@ -109,11 +113,17 @@ impl Keeper {
         // If the runtime of an earlier keeper was shut down, the leases of that keeper still exist and must be
         // queued again.
         self.rebuild_queue(u64::MAX);
+        if self.shared.follows_feed() {
+            self.follower.spawn(follow(Arc::clone(&self.shared)));
+        }
         loop {
             for cell in self.shared.take_inbox() {
                 self.enqueue(cell);
             }
             self.apply_shorter_interval();
+            if self.shared.take_recheck_all() {
+                self.make_all_due();
+            }
             self.remove_stale_entries();
             self.start_work();
             if self.batches.is_empty() && self.recoveries.is_empty() && self.shared.retire_keeper() {
@@ -179,7 +189,7 @@ impl Keeper {
         }
     }
 
-    /// Makes all leases due, because the store may have lost its data. Does so at most twice per heartbeat
+    /// Makes all leases due, because the store may have lost their streams. Does so at most twice per heartbeat
     /// interval.
     fn make_all_due(&mut self) {
         let now = self.shared.clock.monotonic();

@@ -4,16 +4,43 @@ use std::time::Duration;
 
 use super::clock::millis;
 use crate::backoff::Backoff;
+use crate::registry::SameSource;
 use crate::stream::limits::MAX_WRITES;
 
 /// Default number of leases per call. One call of the Redis script accepts this many writes.
 const BATCH: usize = 125;
 /// Lower bound of the heartbeat interval: a twentieth of 1 s, which is the shortest time to live.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(50);
+/// Upper bound of the default heartbeat interval, so that the statistics in lists are at most this old.
+const MAX_DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
 /// Upper bound of the default for `max_backoff`, so that leases recover soon after any outage.
 const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// Upper bound of the first pause after a failure.
 pub(super) const MIN_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How the leases of a process learn that another client has taken over or removed a stream.
+///
+/// ```
+/// use stream_registry::lease::{LeaseOptions, LossDetection};
+///
+/// let options = LeaseOptions::default().loss_detection(LossDetection::Heartbeat);
+/// assert_ne!(options, LeaseOptions::default());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LossDetection {
+    /// From the change feed, usually within milliseconds.
+    ///
+    /// While there are leases, the process keeps one watch of the feed open: a connection to Redis, or a reader of
+    /// events over HTTP. If the store has no feed, or the user may not read the feed, the leases learn of the loss as
+    /// with `Heartbeat`.
+    #[default]
+    Feed,
+    /// At the next write of the lease, i.e. within the heartbeat interval plus 10 %.
+    ///
+    /// Use this if many processes share a store and each process has few leases.
+    Heartbeat,
+}
 
 /// Options for the leases of a process.
 ///
@@ -30,7 +57,7 @@ pub struct LeaseOptions {
     /// The time between two writes of a lease, randomised by up to 10 %.
     ///
     /// At least 50 ms, at most half of the shortest time to live that the store has reported. Default: a fifth of
-    /// that time to live.
+    /// that time to live, but at most 10 s.
     pub heartbeat: Option<Duration>,
     /// The number of leases that are written in one call, 1 to 1 000. Default: 125.
     pub batch: Option<usize>,
@@ -38,6 +65,10 @@ pub struct LeaseOptions {
     ///
     /// Default: the heartbeat interval, but at most 5 s.
     pub max_backoff: Option<Duration>,
+    /// How the leases learn that a stream was lost. Default: from the change feed.
+    pub loss_detection: LossDetection,
+    /// The part of `source_addr` that identifies a publisher that registers again. Default: the whole address.
+    pub same_source: SameSource,
 }
 
 impl LeaseOptions {
@@ -61,6 +92,20 @@ impl LeaseOptions {
         self.max_backoff = Some(pause);
         self
     }
+
+    /// Sets how the leases learn that a stream was lost.
+    #[must_use]
+    pub fn loss_detection(mut self, detection: LossDetection) -> Self {
+        self.loss_detection = detection;
+        self
+    }
+
+    /// Sets the part of `source_addr` that identifies a publisher that registers again.
+    #[must_use]
+    pub fn same_source(mut self, same_source: SameSource) -> Self {
+        self.same_source = same_source;
+        self
+    }
 }
 
 /// The options for one store, with every default filled in.
@@ -75,7 +120,8 @@ pub(super) struct Schedule {
 impl Schedule {
     pub(super) fn new(options: &LeaseOptions, ttl: Duration) -> Self {
         let max_heartbeat = (ttl / 2).max(MIN_HEARTBEAT);
-        let heartbeat = options.heartbeat.unwrap_or(ttl / 5).clamp(MIN_HEARTBEAT, max_heartbeat);
+        let heartbeat =
+            options.heartbeat.unwrap_or((ttl / 5).min(MAX_DEFAULT_HEARTBEAT)).clamp(MIN_HEARTBEAT, max_heartbeat);
         let max_backoff = options.max_backoff.unwrap_or(heartbeat.min(DEFAULT_MAX_BACKOFF)).max(MIN_BACKOFF);
         Self { ttl, heartbeat, batch: options.batch.unwrap_or(BATCH).clamp(1, MAX_WRITES), max_backoff }
     }
@@ -112,10 +158,10 @@ mod tests {
     #[test]
     fn heartbeat_schedule_depends_on_the_ttl_and_clamps_options() {
         let schedule = Schedule::new(&LeaseOptions::default(), Duration::from_secs(300));
-        assert_eq!((schedule.heartbeat, schedule.batch), (Duration::from_secs(60), 125));
+        assert_eq!((schedule.heartbeat, schedule.batch), (Duration::from_secs(10), 125));
         assert_eq!(schedule.max_backoff, Duration::from_secs(5));
         let short = Schedule::new(&LeaseOptions::default(), Duration::from_secs(1));
-        assert_eq!(short.max_backoff, Duration::from_millis(200));
+        assert_eq!((short.heartbeat, short.max_backoff), (Duration::from_millis(200), Duration::from_millis(200)));
         let out_of_range =
             LeaseOptions::default().heartbeat(Duration::from_secs(3_600)).batch(0).max_backoff(Duration::ZERO);
         let clamped = Schedule::new(&out_of_range, Duration::from_secs(10));
@@ -136,7 +182,8 @@ mod tests {
 
     #[test]
     fn heartbeat_pause_is_random_per_time_window_and_process() {
-        let schedule = Schedule::new(&LeaseOptions::default(), Duration::from_secs(300));
+        let options = LeaseOptions::default().heartbeat(Duration::from_secs(60));
+        let schedule = Schedule::new(&options, Duration::from_secs(300));
         let mut pauses: Vec<_> = (0..100).map(|window| schedule.next_pause(7, window * 300)).collect();
         assert_eq!(pauses[5], schedule.next_pause(7, 5 * 300 + 299));
         let longest = schedule.heartbeat + schedule.max_early();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use tokio::task::JoinHandle;
 
 use super::cell::{Cell, Phase};
 use super::clock::{Clock, millis};
-use super::options::{LeaseOptions, Schedule};
+use super::options::{LeaseOptions, LossDetection, Schedule};
 use super::status::LeaseEnd;
-use crate::registry::Registry;
-use crate::stream::StreamId;
+use crate::registry::{Registry, SameSource};
+use crate::stream::{Epoch, StreamId};
 
 pub(super) struct Shared {
     pub(super) registry: Arc<dyn Registry>,
@@ -26,7 +27,10 @@ pub(super) struct Shared {
     cells: Mutex<HashMap<StreamId, Arc<Cell>>>,
     /// Leases whose state has changed. The keeper puts them into its queues.
     inbox: Mutex<Vec<Arc<Cell>>>,
-    /// Notified when the inbox gets an entry, when the schedule changes and when the last lease ends.
+    /// Set if all leases must be written soon, because any of them may have lost its stream.
+    recheck_all: AtomicBool,
+    /// Notified when the inbox gets an entry, when the schedule changes, when all leases must be written, and when
+    /// the last lease ends.
     pub(super) wake: Notify,
     /// The keep-alive task, if it was started.
     keeper: Mutex<Option<JoinHandle<()>>>,
@@ -48,6 +52,7 @@ impl Shared {
             seed: fastrand::u64(..),
             cells: Mutex::default(),
             inbox: Mutex::default(),
+            recheck_all: AtomicBool::new(false),
             wake: Notify::new(),
             keeper: Mutex::default(),
         }
@@ -56,6 +61,16 @@ impl Shared {
     /// Returns the schedule for the shortest time to live that the store has reported.
     pub(super) fn schedule(&self) -> Schedule {
         *lock(&self.schedule)
+    }
+
+    /// Returns the part of `source_addr` that identifies a publisher.
+    pub(super) fn same_source(&self) -> SameSource {
+        self.options.same_source
+    }
+
+    /// Returns whether the leases follow the change feed.
+    pub(super) fn follows_feed(&self) -> bool {
+        self.options.loss_detection == LossDetection::Feed
     }
 
     /// Adapts the schedule to the time to live of a registration.
@@ -130,6 +145,31 @@ impl Shared {
     pub(super) fn write_now(&self, cell: &Arc<Cell>) {
         cell.lock().urgent = true;
         self.enqueue(Arc::clone(cell));
+    }
+
+    /// Makes a lease due at once, because it may have lost its stream. Does nothing if this process does not hold the
+    /// stream, or if `is_affected` returns `false` for the epoch of the lease.
+    pub(super) fn recheck(&self, id: &StreamId, is_affected: impl FnOnce(&Epoch) -> bool) {
+        let cell = lock(&self.cells).get(id).filter(|cell| is_affected(&cell.epoch)).map(Arc::clone);
+        let Some(cell) = cell else { return };
+        {
+            let mut state = cell.lock();
+            // The store may have applied a write in flight before the stream was lost, so the lease is written again.
+            state.recheck = state.in_flight;
+            state.due = state.due.min(self.clock.monotonic());
+        }
+        self.enqueue(cell);
+    }
+
+    /// Makes all leases due, but at most twice per heartbeat interval.
+    pub(super) fn recheck_all(&self) {
+        self.recheck_all.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Returns whether all leases must be written, and clears the request.
+    pub(super) fn take_recheck_all(&self) -> bool {
+        self.recheck_all.swap(false, Ordering::Relaxed)
     }
 
     /// Ends a lease, so that it writes nothing more. Returns whether this call ended the lease.

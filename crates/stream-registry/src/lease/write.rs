@@ -245,6 +245,9 @@ impl WritePermit {
                 state.due = shared.due_after(MIN_BACKOFF);
             }
         }
+        if std::mem::take(&mut state.recheck) {
+            state.due = 0;
+        }
         if unconfirmed_status {
             state.unconfirmed_status = Some(NonZeroU64::MIN.saturating_add(shared.clock.monotonic()));
         }

@@ -20,7 +20,7 @@ impl FeedEvent {
     pub(super) fn at(self, revision: Revision) -> Event {
         match self {
             Self::Changed(kind, stream) => Event::Changed { revision, kind, stream },
-            Self::Ended(reason, last, as_of) => Event::Ended { revision, reason, last, as_of },
+            Self::Ended(reason, last, as_of) => Event::Ended { revision, reason, last, as_of: Some(as_of) },
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::registry::{
     Change, Guard, Operation, Outcome, Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo,
     UnregisterOptions, Write, epoch, rules,
 };
-use crate::stream::{Cursor, OperationId, Stream, StreamId};
+use crate::stream::{Cursor, OperationId, Stream, StreamId, Timestamp};
 use crate::watch::{ChangeKind, Ending, Watch, WatchFrom};
 
 const KIND: char = 'm';
@@ -291,6 +291,10 @@ impl Registry for MemoryRegistry {
 
     async fn ping(&self) -> Result<()> {
         self.lock().map(|_| ()).map_err(|error| error.with_operation(Operation::Ping))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now().wall
     }
 
     fn info(&self) -> StoreInfo {

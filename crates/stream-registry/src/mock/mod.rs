@@ -322,6 +322,10 @@ impl Registry for MockRegistry {
         self.call(Operation::Ping, None, self.memory.ping()).await
     }
 
+    fn now(&self) -> Timestamp {
+        self.memory.now()
+    }
+
     fn info(&self) -> StoreInfo {
         StoreInfo::new("mock", self.memory.info().ttl)
     }

@@ -70,8 +70,10 @@ impl Ended {
         check_string("node", self.node.as_deref())
     }
 
-    fn matches(&self, stream: &Stream) -> bool {
-        self.id.as_ref().is_none_or(|id| stream.id == *id)
+    /// Returns whether a stream meets the conditions. If only its id is known, the stream matches no type and no node.
+    fn matches(&self, stream: &Stream, is_known: bool) -> bool {
+        (is_known || self.kind.is_none() && self.node.is_none())
+            && self.id.as_ref().is_none_or(|id| stream.id == *id)
             && self.kind.as_ref().is_none_or(|kind| stream.kind == *kind)
             && self.node.as_ref().is_none_or(|node| node == stream.node.as_deref().unwrap_or_default())
     }
@@ -139,8 +141,8 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
         }
         started |= !matches!(event, Event::Alive { .. });
         reached = *event.revision() == tail;
-        if let Event::Ended { last, .. } = &event
-            && ended.matches(last)
+        if let Event::Ended { last, as_of, .. } = &event
+            && ended.matches(last, as_of.is_some())
         {
             events.truncate(limit.saturating_sub(1));
             events.push_front(event);
@@ -234,7 +236,7 @@ mod tests {
 
     fn end(position: &str, id: &str) -> Event {
         let last = Arc::new(Stream::new(id.parse().unwrap(), StreamType::Srt, "h:1"));
-        Event::Ended { revision: at(position), reason: Ending::Expired, last, as_of: Timestamp::ZERO }
+        Event::Ended { revision: at(position), reason: Ending::Expired, last, as_of: Some(Timestamp::ZERO) }
     }
 
     #[tokio::test(start_paused = true)]
@@ -251,6 +253,19 @@ mod tests {
         let error = read(&feed, &all, 10).await.unwrap_err();
         assert!(error.kind() == ErrorKind::Unavailable && error.message().contains("try again"), "{error}");
         assert_eq!(feed.unused_watches(), 100 - usize::try_from(MAX_ATTEMPTS).unwrap());
+    }
+
+    #[tokio::test]
+    async fn history_of_a_node_omits_streams_whose_last_record_is_unknown() {
+        let last = Arc::new(Stream::from_stored(&"a".parse().unwrap(), "{}").unwrap());
+        let unknown = Event::Ended { revision: at("1"), reason: Ending::Expired, last, as_of: None };
+        let kind = Ended { kind: Some(StreamType::stored("")), ..Ended::default() };
+        for (ended, expected) in
+            [(Ended::default().node(""), vec!["b"]), (kind, vec![]), (Ended::default(), vec!["b", "a"])]
+        {
+            let feed = Scripted::new([vec![unknown.clone(), end("2", "b")]], &["2"]);
+            assert_eq!(names(&read(&feed, &ended, 10).await.unwrap()), expected, "{ended:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -101,3 +101,18 @@ pub(super) enum Staleness {
     Old,
     Unusable,
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+
+    #[test]
+    fn store_clock_follows_the_server_and_not_the_local_clock() {
+        let clock = StoreClock(Mutex::new(None));
+        clock.renew(Value::Array(vec![Value::Int(784_111_777), Value::Int(500_000)])).unwrap();
+        let late = clock.now().since("1994-11-06T08:49:37.5Z".parse().unwrap());
+        assert!(late < Duration::from_secs(60), "{late:?}");
+    }
+}

@@ -5,6 +5,7 @@ mod clock;
 mod coalesce;
 mod connect;
 mod counters;
+mod eviction;
 mod fault;
 mod feed;
 mod keys;
@@ -35,14 +36,15 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::registry::{
     Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write, rules,
 };
-use crate::stream::{Cursor, Stream, StreamId};
+use crate::stream::{Cursor, Stream, StreamId, Timestamp};
 use crate::watch::{Watch, WatchFrom};
 
 /// A registry in Redis ≥ 7.0 or Valkey ≥ 7.2. All programs that use the same keys share the registry.
 ///
 /// All callers share two connections. One connection serves calls about single streams, and coalesces concurrent calls
 /// into batches. The other connection serves lists. Both connections reconnect after a failure. While the server is
-/// down, calls fail with `Unavailable` within two seconds.
+/// down, calls fail with `Unavailable` within two seconds. A list can wait longer, see
+/// [`list_timeout`](RedisOptions::list_timeout).
 ///
 /// ```no_run
 /// # async fn example() -> stream_registry::Result<()> {
@@ -64,6 +66,9 @@ pub struct RedisRegistry {
 impl RedisRegistry {
     /// Connects to the server and checks its version.
     ///
+    /// If the server's `maxmemory-policy` may delete live streams, this function logs a warning, which is also in the
+    /// [`warning`](StoreInfo::warning) of [`info`](Registry::info). [`ping`](Registry::ping) reads the policy again.
+    ///
     /// # Errors
     ///
     /// Returns `InvalidArgument` if an option is out of range. Returns `Unavailable` or `Timeout` if no server answers.
@@ -73,6 +78,7 @@ impl RedisRegistry {
         let named = |error: Error| error.with_operation(Operation::Connect);
         let store = Arc::new(Store::new(options.checked().map_err(named)?));
         store.link.connection().await.map_err(named)?;
+        ops::eviction::check(&store).await;
         if !store.options.read_only {
             ops::sweep::spawn(&store);
         }
@@ -165,12 +171,19 @@ impl Registry for RedisRegistry {
     async fn ping(&self) -> Result<()> {
         let ping = redis::cmd("PING");
         let answer = within(Effect::Read, self.store.link.read(&ping)).await;
-        answer.map(|_| ()).map_err(|error| error.with_operation(Operation::Ping))
+        answer.map_err(|error| error.with_operation(Operation::Ping))?;
+        ops::eviction::check(&self.store).await;
+        Ok(())
     }
 
     fn info(&self) -> StoreInfo {
         let options = &self.store.options;
-        StoreInfo { read_only: options.read_only, ..StoreInfo::new("redis", options.ttl) }
+        let warning = self.store.eviction.warning();
+        StoreInfo { read_only: options.read_only, warning, ..StoreInfo::new("redis", options.ttl) }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.store.link.estimated_now()
     }
 
     async fn close(&self) -> Result<()> {

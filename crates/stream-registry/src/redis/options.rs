@@ -58,8 +58,10 @@ pub struct RedisOptions {
     ///
     /// In total, a call about one stream takes at most 1.9 s, including the time to connect.
     pub response_timeout: Duration,
-    /// Timeout for a call that lists streams. The call fails earlier if the server stops answering pings. Default: 10
-    /// s. A value above 1 hour is reduced to 1 hour.
+    /// Timeout for each command that lists all streams. Default: 10 s. A value above 1 hour is reduced to 1 hour.
+    ///
+    /// While the server works on a list, it answers nothing else. So a list waits for this time even if the server has
+    /// stopped responding. If the store has no connection for lists yet, connecting times out after 1.9 s.
     pub list_timeout: Duration,
 }
 

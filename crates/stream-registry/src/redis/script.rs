@@ -16,11 +16,12 @@ pub(super) struct Script {
 }
 
 /// Fragments of Lua code that scripts share. In a script, the line `-- @use NAME` is replaced with the fragment `NAME`.
-const FRAGMENTS: [(&str, &str); 7] = [
+const FRAGMENTS: [(&str, &str); 8] = [
     ("record", include_str!("lua/record.lua")),
     ("permissions", include_str!("lua/permissions.lua")),
     ("preflight", include_str!("lua/preflight.lua")),
     ("feed", include_str!("lua/feed.lua")),
+    ("repair", include_str!("lua/repair.lua")),
     ("due", include_str!("lua/due.lua")),
     ("tombstones", include_str!("lua/tombstones.lua")),
     ("write/stats", include_str!("lua/write/stats.lua")),
@@ -100,9 +101,9 @@ impl ScriptCall<'_> {
     }
 
     /// Runs a read-only script whose reply may be large; see [`Link::long_command`].
-    pub(super) async fn try_run_long(&self, link: &Link, probe: &Link) -> Result<Result<Value, RedisError>> {
-        match link.long_command(Request::One(&self.command), probe).await? {
-            Err(error) if fault::is_no_script(&error) => link.long_command(Request::One(&self.in_full()), probe).await,
+    pub(super) async fn try_run_long(&self, link: &Link) -> Result<Result<Value, RedisError>> {
+        match link.long_command(Request::One(&self.command)).await? {
+            Err(error) if fault::is_no_script(&error) => link.long_command(Request::One(&self.in_full())).await,
             answer => Ok(answer),
         }
     }

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use super::connect::Link;
 use super::counters::Counters;
+use super::eviction::Eviction;
 use super::fault::Effect;
 use super::keys::Keys;
 use super::locks::KeyLocks;
 use super::options::{CALL_TIMEOUT, RedisOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::registry::TtlPolicy;
 use crate::registry::rules;
 use crate::registry::ttl::tombstone_ttl;
+use crate::registry::{Guard, TtlPolicy};
+
+/// Lower bound of the sweep's margin in milliseconds, if the time to live is at least twice as long.
+const MIN_MARGIN_MS: u64 = 6_000;
 
 pub(super) struct Store {
     pub(super) options: RedisOptions,
@@ -27,6 +31,7 @@ pub(super) struct Store {
     pub(super) list_strategy: AtomicU8,
     pub(super) locks: KeyLocks,
     pub(super) counters: Counters,
+    pub(super) eviction: Eviction,
 }
 
 impl Store {
@@ -38,6 +43,7 @@ impl Store {
             list_strategy: AtomicU8::new(0),
             locks: KeyLocks::default(),
             counters: Counters::default(),
+            eviction: Eviction::default(),
             options,
         }
     }
@@ -54,14 +60,23 @@ impl Store {
         }
     }
 
+    /// Returns the TTL policy for a write with this guard. The holder of a lease owns its stream, so its time to live
+    /// always applies.
+    pub(super) fn ttl_policy_of(&self, guard: &Guard) -> &'static str {
+        if matches!(guard, Guard::Holder(_)) { "renew" } else { self.ttl_policy() }
+    }
+
     pub(super) fn tombstone_ms(&self) -> u64 {
         millis(tombstone_ttl(self.options.ttl))
     }
 
     /// Returns a threshold in milliseconds. The sweep copies a record when its remaining time to live is at most this
     /// long.
+    ///
+    /// For a short time to live, the threshold is longer than the interval between sweeps plus the longest gap that does
+    /// not count as an outage. So a record is copied before it expires, however late the next sweep is.
     pub(super) fn margin_ms(&self) -> u64 {
-        self.ttl_ms() / 5
+        (self.ttl_ms() / 5).max(MIN_MARGIN_MS.min(self.ttl_ms() / 2))
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {

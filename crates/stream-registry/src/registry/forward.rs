@@ -62,7 +62,7 @@ macro_rules! __forward_registry {
         $($crate::__forward_registry!($method $how);)+
     };
     (all $how:tt) => {
-        $crate::__forward_registry!(@methods $how register_with unregister_with write get snapshot list_page ping info close
+        $crate::__forward_registry!(@methods $how register_with unregister_with write get snapshot list_page ping info now close
             watch get_many find summary history register_new conveniences);
     };
     (conveniences $how:tt) => {
@@ -86,6 +86,17 @@ macro_rules! __forward_registry {
         fn info(&self) -> $crate::registry::StoreInfo {
             let $this = self;
             $crate::Registry::info(&$inner)
+        }
+    };
+    (now [forward $this:ident $inner:expr]) => {
+        fn now(&self) -> $crate::Timestamp {
+            let $this = self;
+            $crate::Registry::now(&$inner)
+        }
+    };
+    (now [provided]) => {
+        fn now(&self) -> $crate::Timestamp {
+            $crate::Timestamp::now()
         }
     };
     (close $how:tt) => { $crate::__forward_registry!(@define $how close [] () -> ()); };

@@ -40,15 +40,15 @@ use std::num::NonZeroU32;
 use async_trait::async_trait;
 
 pub use options::{
-    Change, Guard, OnConflict, Outcome, Page, RegisterOptions, Registered, Snapshot, StoreInfo, UnregisterOptions,
-    Write,
+    Change, Guard, OnConflict, Outcome, Page, RegisterOptions, Registered, SameSource, Snapshot, StoreInfo,
+    UnregisterOptions, Write,
 };
 pub use ttl::TtlPolicy;
 
 pub use crate::error::Operation;
 use crate::error::Result;
 use crate::query::{By, Ended, Filter, Query, Summary};
-use crate::stream::{Cursor, Stream, StreamId, StreamPatch, StreamStats, StreamStatus};
+use crate::stream::{Cursor, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, Timestamp};
 use crate::watch::{Event, Watch, WatchFrom};
 
 /// A registry of live streams.
@@ -120,7 +120,7 @@ use crate::watch::{Event, Watch, WatchFrom};
 ///     }
 ///
 ///     forward_registry!(|this| this.inner => register_with, register_new, unregister_with, get, get_many);
-///     forward_registry!(|this| this.inner => snapshot, list_page, find, summary, history, watch, ping, info, close);
+///     forward_registry!(|this| this.inner => snapshot, list_page, find, summary, history, watch, ping, info, now, close);
 ///     // The conveniences call the method `write` above.
 ///     forward_registry!(provided => conveniences);
 /// }
@@ -308,6 +308,33 @@ pub trait Registry: Debug + Send + Sync + 'static {
     /// # Ok(()) }
     /// ```
     fn info(&self) -> StoreInfo;
+
+    /// Returns the store's time, without a call to the store.
+    ///
+    /// All times in records come from the store's clock, and this machine's clock can differ from it. So compute the
+    /// age of a record with this time.
+    ///
+    /// - The Redis store estimates the time from its last reading of Redis' clock. The estimate lags behind by at most
+    ///   one round trip, plus a few milliseconds per minute since the reading.
+    /// - [`HttpRegistry`](crate::HttpRegistry) uses the header `Date` of the last response, which is the clock of the
+    ///   server. This header has no fractions of a second, so the time lags behind by at most one second plus one round
+    ///   trip.
+    /// - By default, and before a store has read the clock, this method returns the local time.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use std::time::Duration;
+    /// # use stream_registry::{MemoryRegistry, Registry, Stream, StreamType};
+    /// # let registry = MemoryRegistry::new();
+    /// let stream = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112");
+    /// let registered = registry.register(&stream).await?;
+    /// let age = registry.now().since(registered.stream.last_heartbeat);
+    /// assert!(age < Duration::from_secs(5));
+    /// # Ok(()) }
+    /// ```
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
 
     /// Closes the registry and releases its connections. Every later call except `close` returns `Closed`.
     ///

@@ -34,15 +34,44 @@ pub enum OnConflict {
     /// `created_at`.
     ///
     /// The publisher is the same if the type and the `source_addr` are equal, and the `source_addr` is not empty.
-    /// If both records have a node, the nodes must be equal too.
+    /// If both records have a node, the nodes must be equal too. [`SameSource`] can relax the comparison of the
+    /// addresses.
     #[default]
     Reject,
     /// Replaces the record with a new one.
     TakeOver,
     /// Acts like `TakeOver` if the last write of the record is at least this long ago, and like `Reject` otherwise.
     ///
-    /// The store computes the time since the last write from the record's remaining time to live.
+    /// The store computes the time since the last write from the record's remaining time to live. If the record has no
+    /// time to live, the store uses its `last_heartbeat` instead.
     TakeOverIfStale(Duration),
+}
+
+/// The part of `source_addr` that must be equal so that two registrations count as the same publisher.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+/// use stream_registry::{MemoryRegistry, Outcome, RegisterOptions, Registry, SameSource, Stream, StreamType};
+///
+/// let registry = MemoryRegistry::new();
+/// let options = RegisterOptions::default().same_source(SameSource::Host);
+/// registry.register_with(&Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112"), &options).await?;
+/// // The publisher reconnects from a new port.
+/// let reconnected = Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:51480");
+/// assert_eq!(registry.register_with(&reconnected, &options).await?.outcome, Outcome::Renewed);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SameSource {
+    /// The whole address, including the port.
+    #[default]
+    Address,
+    /// The host only, so that a publisher can reconnect from a new port.
+    ///
+    /// All publishers behind one NAT gateway have the same host. So use this only if each publisher has ids of its
+    /// own.
+    Host,
 }
 
 /// Options of a registration.
@@ -62,6 +91,8 @@ pub enum OnConflict {
 pub struct RegisterOptions {
     /// The policy for an id that is already live. Default: [`OnConflict::Reject`].
     pub on_conflict: OnConflict,
+    /// The part of `source_addr` that identifies a publisher. Default: the whole address.
+    pub same_source: SameSource,
     /// Whether the stream is leased. Default: no.
     ///
     /// A leased stream has an epoch, and only callers that present this epoch may write. The same publisher may
@@ -86,6 +117,13 @@ impl RegisterOptions {
     #[must_use]
     pub fn on_conflict(mut self, policy: OnConflict) -> Self {
         self.on_conflict = policy;
+        self
+    }
+
+    /// Sets the part of `source_addr` that identifies a publisher.
+    #[must_use]
+    pub fn same_source(mut self, same_source: SameSource) -> Self {
+        self.same_source = same_source;
         self
     }
 
@@ -346,12 +384,14 @@ pub struct StoreInfo {
     pub ttl: Duration,
     /// Whether every write is rejected.
     pub read_only: bool,
+    /// A setting of the store that endangers live streams, and what to do about it. `None` if no such setting is known.
+    pub warning: Option<String>,
 }
 
 impl StoreInfo {
     /// Creates the description of a writable store.
     pub fn new(kind: &'static str, ttl: Duration) -> Self {
-        Self { kind, ttl, read_only: false }
+        Self { kind, ttl, read_only: false, warning: None }
     }
 
     /// Marks the store as read-only: it rejects every write.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::epoch;
-use super::options::{Change, Guard, OnConflict, Outcome, RegisterOptions, Write};
+use super::options::{Change, Guard, OnConflict, Outcome, RegisterOptions, SameSource, Write};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::limits::{MAX_LABELS, MAX_WRITES};
 use crate::stream::{Epoch, Stream, Timestamp, encode};
@@ -59,7 +59,7 @@ pub(crate) fn register(
         (Some(_), OnConflict::TakeOver) => Outcome::TakenOver,
         (Some(_), OnConflict::TakeOverIfStale(after)) if found.idle >= after => Outcome::TakenOver,
         (Some(existing), OnConflict::Reject | OnConflict::TakeOverIfStale(_))
-            if same_publisher(existing, given) && (options.lease || existing.epoch.is_none()) =>
+            if same_publisher(existing, given, options.same_source) && (options.lease || existing.epoch.is_none()) =>
         {
             stream.created_at = existing.created_at;
             stream.extra.copy_nonconforming("created_at", &existing.extra);
@@ -77,17 +77,12 @@ pub(crate) fn register(
 /// Decides a recovery: whether the holder of a lease gets its stream back with the same epoch, `created_at` and
 /// counters.
 fn recover(found: Found<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> Result<(Stream, Outcome)> {
-    let renewed = |existing: &Stream| {
-        let mut stream = existing.clone();
-        stream.epoch = Some(epoch.clone());
-        stream.extra.discard_nonconforming(&["epoch"]);
-        stream.last_heartbeat = now;
-        Ok((stream, Outcome::Renewed))
-    };
     let current = found.existing.and_then(Stream::epoch);
     match found.existing {
         // Either the call was sent twice, or the store never lost the stream.
-        Some(existing) if current == Some(epoch) => return renewed(existing),
+        Some(existing) if current == Some(epoch) => {
+            return Ok((Stream { last_heartbeat: now, ..existing.clone() }, Outcome::Renewed));
+        }
         Some(existing) if current > Some(epoch) => return Err(Error::superseded(existing.clone())),
         _ => {}
     }
@@ -100,14 +95,21 @@ fn recover(found: Found<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> R
             }
         });
     }
+    let mut stream = given.clone();
     let outcome = match found.existing {
         None => Outcome::Created,
-        // Another program replaced the whole record and dropped the epoch.
-        Some(existing) if current.is_none() && same_origin(existing, given) => return renewed(existing),
+        // Another program replaced the whole record. It dropped the epoch, and probably all fields that it does not
+        // know, such as the labels.
+        Some(existing) if current.is_none() && same_origin(existing, given) => {
+            stream.fill_unset(existing);
+            if encode::check_leased_size(&stream).is_err() {
+                stream.clone_from(given);
+            }
+            Outcome::Renewed
+        }
         Some(existing) if current.is_none() => return Err(Error::superseded(existing.clone())),
         Some(_) => Outcome::TakenOver,
     };
-    let mut stream = given.clone();
     stream.epoch = Some(epoch.clone());
     stream.end_reason = None;
     stream.extra.discard_nonconforming(&["epoch", "end_reason"]);
@@ -115,18 +117,39 @@ fn recover(found: Found<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> R
     Ok((stream, outcome))
 }
 
-/// Returns whether two records come from the same publisher: the types are equal, the addresses are equal and not
-/// empty, and the nodes do not differ.
-fn same_publisher(a: &Stream, b: &Stream) -> bool {
-    !a.source_addr.is_empty() && same_origin(a, b)
+/// Returns whether two records come from the same publisher: the types are equal, the addresses or their hosts are
+/// equal and not empty, and the nodes do not differ.
+fn same_publisher(a: &Stream, b: &Stream, same_source: SameSource) -> bool {
+    let (a_source, b_source) = match same_source {
+        SameSource::Address => (&*a.source_addr, &*b.source_addr),
+        SameSource::Host => (host(&a.source_addr), host(&b.source_addr)),
+    };
+    !a_source.is_empty() && a_source == b_source && same_kind_and_node(a, b)
 }
 
 fn same_origin(a: &Stream, b: &Stream) -> bool {
+    a.source_addr == b.source_addr && same_kind_and_node(a, b)
+}
+
+fn same_kind_and_node(a: &Stream, b: &Stream) -> bool {
     let same_node = match (&a.node, &b.node) {
         (Some(a), Some(b)) => a == b,
         _ => true,
     };
-    a.kind == b.kind && a.source_addr == b.source_addr && same_node
+    a.kind == b.kind && same_node
+}
+
+/// Returns the host of an address `host:port`, with the brackets of an IPv6 address. An address in any other form is its
+/// own host.
+fn host(address: &str) -> &str {
+    match address.rsplit_once(':') {
+        Some((host, port)) if is_port(port) && (host.ends_with(']') || !host.contains(':')) => host,
+        _ => address,
+    }
+}
+
+fn is_port(port: &str) -> bool {
+    !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Checks the guard of a write or an unregistration against the live record.
@@ -266,6 +289,25 @@ mod tests {
 
     fn later() -> Timestamp {
         "2030-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn host_is_the_address_without_its_port() {
+        for (address, expected) in [
+            ("203.0.113.7:40112", "203.0.113.7"),
+            ("cam.example:5004", "cam.example"),
+            ("[2001:db8::1]:5004", "[2001:db8::1]"),
+            // These addresses have no port.
+            ("203.0.113.7", "203.0.113.7"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "[2001:db8::1]"),
+            ("cam.example:", "cam.example:"),
+            ("cam.example:x", "cam.example:x"),
+            (":5004", ""),
+            ("", ""),
+        ] {
+            assert_eq!(host(address), expected, "{address}");
+        }
     }
 
     #[test]

@@ -10,10 +10,14 @@ pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(5 * 60);
 /// Time for which a store remembers the result of a call that has an operation id.
 pub(crate) const OPERATION_RETENTION: Duration = Duration::from_secs(60);
 
-/// The effect of a write on the remaining time to live of a stream.
+/// The effect of a write on the remaining time to live of a stream that another program registered.
 ///
 /// Programs with different times to live can share one Redis. A tool with a short time to live should not shorten the
 /// life of a node's stream.
+///
+/// The policy does not concern the owner of a stream. A registration, a take-over, and a write that presents the epoch
+/// of the lease always set the remaining time to the full time to live of their caller, even if it becomes shorter. If
+/// a record has no time to live, every write gives it one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TtlPolicy {

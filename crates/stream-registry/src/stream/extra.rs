@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 #[derive(Clone, Default)]
 pub(crate) struct Extra(Option<Arc<Inner>>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inner {
     /// Unknown fields, in the order of the record.
     unknown: Vec<(Box<str>, Box<RawValue>)>,
@@ -47,9 +47,9 @@ impl Extra {
     /// itself is copied.
     pub(crate) fn copy_nonconforming(&mut self, name: &'static str, from: &Extra) {
         if self.nonconforming(name).is_some() || from.nonconforming(name).is_some() {
-            self.edit(|values| {
-                values.retain(|(field, _)| *field != name);
-                values.extend(from.nonconforming(name).and_then(to_raw).map(|raw| (name, raw)));
+            self.edit(|Inner { nonconforming, .. }| {
+                nonconforming.retain(|(field, _)| *field != name);
+                nonconforming.extend(from.nonconforming(name).and_then(to_raw).map(|raw| (name, raw)));
             });
         }
     }
@@ -57,7 +57,7 @@ impl Extra {
     /// Discards the nonconforming values of fields that are set to new values.
     pub(crate) fn discard_nonconforming(&mut self, names: &[&str]) {
         if names.iter().any(|name| self.nonconforming(name).is_some()) {
-            self.edit(|values| values.retain(|(field, _)| !names.contains(field)));
+            self.edit(|inner| inner.nonconforming.retain(|(field, _)| !names.contains(field)));
         }
     }
 
@@ -78,19 +78,29 @@ impl Extra {
             labels.remove(name);
         }
         let raw = serde_json::value::to_raw_value(&labels).ok();
-        self.edit(|values| {
-            values.retain(|(field, _)| *field != "labels");
-            values.extend(raw.map(|raw| ("labels", raw)));
+        self.edit(|Inner { nonconforming, .. }| {
+            nonconforming.retain(|(field, _)| *field != "labels");
+            nonconforming.extend(raw.map(|raw| ("labels", raw)));
         });
     }
 
-    fn edit(&mut self, edit: impl FnOnce(&mut Vec<(&'static str, Box<RawValue>)>)) {
-        let (unknown, mut nonconforming) = match self.0.as_deref() {
-            Some(Inner { unknown, nonconforming }) => (unknown.clone(), nonconforming.clone()),
-            None => Default::default(),
-        };
-        edit(&mut nonconforming);
-        *self = Self::new(unknown, nonconforming);
+    /// Adds the unknown fields of another record that this record lacks.
+    pub(super) fn add_unknown(&mut self, from: &Extra) {
+        let is_new = |name: &str| self.unknown().all(|(mine, _)| mine != name);
+        let added: Vec<(Box<str>, Box<RawValue>)> = from
+            .unknown()
+            .filter(|(name, _)| is_new(name))
+            .filter_map(|(name, raw)| Some((name.into(), to_raw(raw)?)))
+            .collect();
+        if !added.is_empty() {
+            self.edit(|inner| inner.unknown.extend(added));
+        }
+    }
+
+    fn edit(&mut self, edit: impl FnOnce(&mut Inner)) {
+        let mut inner = self.0.as_deref().cloned().unwrap_or_default();
+        edit(&mut inner);
+        *self = Self::new(inner.unknown, inner.nonconforming);
     }
 }
 

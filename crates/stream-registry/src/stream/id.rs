@@ -3,13 +3,14 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::invalid::{InvalidValue, Result};
 use super::kind::StreamType;
 use super::limits::MAX_ID_BYTES;
 use super::time::Timestamp;
+
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
 /// The id of a stream: 1 to 256 bytes of UTF-8. It is cheap to clone.
 ///
@@ -111,9 +112,10 @@ impl fmt::Debug for StreamId {
 
 /// Generates an id of the form `<type>_<YYYYMMDD>_<HHMMSS>_<counter>`, in UTC.
 ///
-/// The counter has at least three digits and never decreases, so a process never generates the same id twice. For an id
-/// that is unique across nodes, call [`Registry::register_new`](crate::Registry::register_new). `source_addr` is not part
-/// of the id, because the id may be shown to people who must not see a publisher's address.
+/// In each second, the counter begins at a random number of six digits, so programs on other nodes hardly ever generate
+/// the same id. A process never generates the same id twice. If two programs must never get the same id, call
+/// [`Registry::register_new`](crate::Registry::register_new). `source_addr` is not part of the id, because the id may be
+/// shown to people who must not see a publisher's address.
 ///
 /// ```
 /// use stream_registry::StreamType;
@@ -123,13 +125,67 @@ impl fmt::Debug for StreamId {
 /// assert!(id.as_str().starts_with("srt_2"));
 /// ```
 pub fn generate_stream_id(kind: &StreamType, _source_addr: &str) -> StreamId {
-    static COUNTER: AtomicU64 = AtomicU64::new(1);
-    let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let second = Timestamp::now().compact();
+    let (second, counter) = COUNTER.lock().unwrap_or_else(PoisonError::into_inner).next(this_second());
+    format_id(kind, second, counter)
+}
+
+/// Returns the first ids that this process will generate in this second and in the seconds after it.
+#[cfg(feature = "conformance")]
+pub(crate) fn next_stream_ids(kind: &StreamType, seconds: u64, per_second: u64) -> Vec<StreamId> {
+    let (now, mut ids) = (this_second(), Vec::new());
+    for second in now..now + seconds {
+        let mut counter = {
+            let mut counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
+            counter.seed();
+            counter.clone()
+        };
+        ids.extend(
+            (0..per_second).map(|_| counter.next(second)).map(|(second, number)| format_id(kind, second, number)),
+        );
+    }
+    ids
+}
+
+static COUNTER: Mutex<Counter> = Mutex::new(Counter { seed: None, second: 0, number: 0 });
+
+/// The numbers in generated ids. Each pair of a second and a number is returned once.
+#[derive(Clone, Debug)]
+struct Counter {
+    /// The random seed of this process, from which the first number of each second is derived.
+    seed: Option<u64>,
+    /// The latest second for which a number was returned, in Unix time.
+    second: u64,
+    /// The last number in this second.
+    number: u64,
+}
+
+impl Counter {
+    fn seed(&mut self) -> u64 {
+        *self.seed.get_or_insert_with(|| fastrand::u64(..))
+    }
+
+    /// Returns the next number, and its second. If the clock went back, this second is later than `now`.
+    fn next(&mut self, now: u64) -> (u64, u64) {
+        if now > self.second {
+            self.second = now;
+            self.number = fastrand::Rng::with_seed(self.seed() ^ now).u64(100_000..1_000_000);
+        } else {
+            self.number += 1;
+        }
+        (self.second, self.number)
+    }
+}
+
+fn this_second() -> u64 {
+    u64::try_from(Timestamp::now().as_unix_nanos() / NANOS_PER_SECOND).unwrap_or(0)
+}
+
+fn format_id(kind: &StreamType, second: u64, counter: u64) -> StreamId {
+    let time = Timestamp::from_unix_nanos(i128::from(second) * NANOS_PER_SECOND).compact();
     // A stored type may be any string; characters that an id cannot contain are omitted.
     let kind: String = kind.as_str().chars().filter(|c| !c.is_control() && !c.is_whitespace()).take(32).collect();
     let kind = if kind.is_empty() { "stream" } else { &kind };
-    StreamId(format!("{kind}_{second}_{counter:03}").into())
+    StreamId(format!("{kind}_{time}_{counter:03}").into())
 }
 
 #[cfg(test)]
@@ -147,6 +203,31 @@ mod tests {
             assert!(parts[3].len() >= 3);
             check(id.as_str()).unwrap();
         }
+    }
+
+    #[test]
+    fn each_second_of_a_process_begins_at_another_number() {
+        let mut first_numbers = std::collections::BTreeSet::new();
+        for _process in 0..20 {
+            let mut counter = Counter { seed: None, second: 0, number: 0 };
+            for now in 1..=20 {
+                let (second, number) = counter.next(now);
+                assert_eq!(counter.next(now), (second, number + 1));
+                assert_eq!(second, now);
+                first_numbers.insert(number);
+            }
+        }
+        // A few of the 400 numbers may be equal by chance.
+        assert!(first_numbers.len() > 380, "{}", first_numbers.len());
+    }
+
+    #[test]
+    fn generated_numbers_stay_unique_when_the_clock_goes_back() {
+        let mut counter = Counter { seed: None, second: 0, number: 0 };
+        let times = (100..200).chain(50..250).chain([250; 1_000]).chain(240..260);
+        let returned: Vec<_> = times.map(|now| counter.next(now)).collect();
+        let unique: std::collections::BTreeSet<_> = returned.iter().collect();
+        assert_eq!(unique.len(), returned.len());
     }
 
     #[test]

@@ -65,6 +65,11 @@ impl Timestamp {
         u64::try_from(nanos.max(0)).map_or(Duration::MAX, Duration::from_nanos)
     }
 
+    /// Parses the value of the HTTP header `Date`, as defined by RFC 9110, section 5.6.7.
+    pub(crate) fn from_http_date(date: &str) -> Option<Self> {
+        jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok().map(Self)
+    }
+
     /// Parses the canonical form, `2026-11-22T14:08:10.927896530Z`; `None` if the string has another form.
     pub(super) fn from_canonical(string: &str) -> Option<Self> {
         let bytes: &[u8; 30] = string.as_bytes().try_into().ok()?;

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{ChangeKind, Ending, Event};
 use crate::error::{Error, Result};
+use crate::stream::Timestamp;
 use crate::stream::decode::decode_listed;
 use crate::stream::encode::push_json_string;
 
@@ -26,7 +27,8 @@ impl Event {
     /// Returns the event as one line of JSON, without a line break at its end.
     ///
     /// The members are `event` (see [`as_str`](Self::as_str)) and `revision`, then `as_of`, `reason` and `stream` if the
-    /// event has them.
+    /// event has them. If the last record of an ended stream is unknown, `as_of` is missing, and `stream` contains only
+    /// the id.
     ///
     /// ```
     /// use stream_registry::watch::Event;
@@ -51,7 +53,7 @@ impl Event {
         out.push_str(self.as_str());
         out.push_str("\",\"revision\":");
         push_json_string(&mut out, self.revision().as_str());
-        if let Self::Ended { as_of, .. } = self {
+        if let Self::Ended { as_of: Some(as_of), .. } = self {
             out.push_str(&format!(",\"as_of\":\"{as_of}\""));
         }
         if let Self::Ended { reason: Ending::Unregistered(reason), .. } = self
@@ -63,9 +65,17 @@ impl Event {
         if let Some(duration_ms) = duration_ms {
             out.push_str(&format!(",\"duration_ms\":{duration_ms}"));
         }
-        if let Some(stream) = self.stream() {
-            out.push_str(",\"stream\":");
-            out.push_str(&stream.to_json());
+        match self {
+            Self::Ended { last, as_of: None, .. } => {
+                out.push_str(",\"stream\":{\"id\":");
+                push_json_string(&mut out, last.id.as_str());
+                out.push('}');
+            }
+            Self::Changed { stream, .. } | Self::Ended { last: stream, .. } => {
+                out.push_str(",\"stream\":");
+                out.push_str(&stream.to_json());
+            }
+            Self::Resync { .. } | Self::Alive { .. } => {}
         }
         out.push('}');
         // Unknown fields keep their original JSON, which may contain line breaks between tokens.
@@ -95,7 +105,9 @@ impl Event {
         match ending {
             Some(reason) => {
                 let last = stream?;
-                let as_of = fields.as_of.map_or(Ok(last.last_heartbeat), |time| time.parse())?;
+                let as_of: Option<Timestamp> = fields.as_of.map(|time| time.parse()).transpose()?;
+                // Earlier versions of the server sent this time if the record was unknown.
+                let as_of = as_of.filter(|time| *time > Timestamp::ZERO);
                 Ok(Self::Ended { revision, reason, last, as_of })
             }
             None => Ok(Self::Changed { revision, kind: fields.event.parse::<ChangeKind>()?, stream: stream? }),
@@ -113,7 +125,7 @@ impl Serialize for Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::{EndReason, Revision, Stream, StreamType, Timestamp};
+    use crate::stream::{EndReason, Revision, Stream, StreamType};
 
     fn revision() -> Revision {
         "0123-4".parse().unwrap()
@@ -129,7 +141,7 @@ mod tests {
     fn every_event_survives_a_round_trip_through_json() {
         let as_of: Timestamp = "2026-01-01T00:00:02.5Z".parse().unwrap();
         let last = Arc::new(Stream::new("a".parse().unwrap(), StreamType::Rtp, "h:1"));
-        let ended = |reason| Event::Ended { revision: revision(), reason, last: last.clone(), as_of };
+        let ended = |reason| Event::Ended { revision: revision(), reason, last: last.clone(), as_of: Some(as_of) };
         for (event, name) in [
             (Event::Changed { revision: revision(), kind: ChangeKind::TakenOver, stream: last.clone() }, "taken_over"),
             (Event::Changed { revision: revision(), kind: ChangeKind::Status, stream: last.clone() }, "status"),
@@ -153,12 +165,29 @@ mod tests {
             let mut last = Stream::new("a".parse().unwrap(), StreamType::Rtp, "h:1");
             last.created_at = created_at.parse().unwrap();
             let as_of = "2026-01-01T00:00:02.5Z".parse().unwrap();
-            Event::Ended { revision: revision(), reason: Ending::Expired, last: Arc::new(last), as_of }
+            Event::Ended { revision: revision(), reason: Ending::Expired, last: Arc::new(last), as_of: Some(as_of) }
         };
         let known = ended("2026-01-01T00:00:00Z").to_json_with_duration();
         assert!(known.contains(",\"duration_ms\":2500,\"stream\":{"), "{known}");
         let unknown = ended("0001-01-01T00:00:00Z");
         assert_eq!(unknown.to_json_with_duration(), unknown.to_json());
+    }
+
+    #[test]
+    fn ended_event_contains_only_the_id_when_the_last_record_is_unknown() {
+        let last = Arc::new(Stream::from_stored(&"cam \"1\"".parse().unwrap(), "{}").unwrap());
+        for (reason, name) in
+            [(Ending::Expired, "expired"), (Ending::Unregistered(EndReason::default()), "unregistered")]
+        {
+            let event = Event::Ended { revision: revision(), reason, last: last.clone(), as_of: None };
+            let json = event.to_json();
+            assert_eq!(json, format!(r#"{{"event":"{name}","revision":"0123-4","stream":{{"id":"cam \"1\""}}}}"#));
+            assert_eq!(event.to_json_with_duration(), json);
+            assert_eq!(Event::from_json(&json).unwrap(), event);
+        }
+        let earlier =
+            r#"{"event":"expired","revision":"a","as_of":"0001-01-01T00:00:00.000000000Z","stream":{"id":"a"}}"#;
+        assert!(matches!(Event::from_json(earlier).unwrap(), Event::Ended { as_of: None, .. }));
     }
 
     #[test]

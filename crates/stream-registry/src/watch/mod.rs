@@ -177,16 +177,17 @@ pub enum Event {
     ///
     /// Remove your copy of the stream. `last` is its last known record, e.g. for a session log. If the stream
     /// expired, the record may have been read earlier, at the time `as_of`; later statistics are missing from it.
-    /// If the id is registered again, the watch emits a new [`Changed`](Self::Changed) event.
+    /// If nobody has kept the record, `as_of` is `None`, and only the id in `last` is valid: show the other fields as
+    /// unknown. If the id is registered again, the watch emits a new [`Changed`](Self::Changed) event.
     Ended {
         /// The position in the feed.
         revision: Revision,
         /// How the stream ended.
         reason: Ending,
-        /// The last known record.
+        /// The last known record; if `as_of` is `None`, only its id is valid.
         last: Arc<Stream>,
-        /// When the last known record was read.
-        as_of: Timestamp,
+        /// When the last known record was read; `None` if the record is unknown.
+        as_of: Option<Timestamp>,
     },
     /// Events may have been lost.
     ///
@@ -222,7 +223,8 @@ impl Event {
         }
     }
 
-    /// Returns the record after a change, or the last known record of a stream that ended.
+    /// Returns the record after a change, or the last known record of a stream that ended. If the last record is
+    /// unknown, only its id is valid: see [`Ended`](Self::Ended).
     pub fn stream(&self) -> Option<&Arc<Stream>> {
         match self {
             Self::Changed { stream, .. } => Some(stream),
@@ -245,11 +247,11 @@ impl Event {
         }
     }
 
-    /// Returns how long an ended stream was live. Returns `None` for other events, and if the registration time of
-    /// the stream is unknown.
+    /// Returns how long an ended stream was live. Returns `None` for other events, and if the last record or the
+    /// registration time of the stream is unknown.
     pub fn lifetime(&self) -> Option<Duration> {
         match self {
-            Self::Ended { last, as_of, .. } => {
+            Self::Ended { last, as_of: Some(as_of), .. } => {
                 (last.created_at > Timestamp::ZERO).then(|| as_of.since(last.created_at))
             }
             _ => None,

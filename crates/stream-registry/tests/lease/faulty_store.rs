@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stream_registry::registry::StoreInfo;
+use stream_registry::watch::{Watch, WatchFrom};
 use stream_registry::{
     Change, Error, ErrorKind, RegisterOptions, Registered, Registry, Result, Stream, StreamId, UnregisterOptions,
     Write, forward_registry,
@@ -20,6 +21,10 @@ pub(crate) struct FaultyStore {
     pub(crate) fail_each_write: AtomicBool,
     /// If set, every registration and patch fails, as in a store with full memory.
     pub(crate) memory_full: AtomicBool,
+    /// If set, the store has no change feed.
+    pub(crate) without_feed: AtomicBool,
+    /// If set, the change feed cannot be reached.
+    pub(crate) watch_down: AtomicBool,
     /// The time to live that the store reports instead of its real time to live.
     pub(crate) reported_ttl: Mutex<Option<Duration>>,
     /// The recorded calls of `write`, each with its writes.
@@ -38,6 +43,8 @@ impl FaultyStore {
             down: AtomicBool::new(false),
             fail_each_write: AtomicBool::new(false),
             memory_full: AtomicBool::new(false),
+            without_feed: AtomicBool::new(false),
+            watch_down: AtomicBool::new(false),
             reported_ttl: Mutex::default(),
             calls: Mutex::default(),
             registrations: AtomicUsize::new(0),
@@ -115,11 +122,20 @@ impl Registry for FaultyStore {
         let result = |write| if rejected(write) { Err(out_of_memory()) } else { results.next().unwrap() };
         Ok(writes.iter().map(result).collect())
     }
+    async fn watch(&self, from: WatchFrom) -> Result<Watch> {
+        if self.without_feed.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unsupported, "no change feed"));
+        }
+        if self.watch_down.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "the change feed is down"));
+        }
+        self.inner.watch(from).await
+    }
     fn info(&self) -> StoreInfo {
         let info = self.inner.info();
         StoreInfo::new(info.kind, self.reported_ttl.lock().unwrap().unwrap_or(info.ttl))
     }
 
-    forward_registry!(|this| this.inner => get, get_many, snapshot, list_page, find, summary, history, watch, ping, close);
+    forward_registry!(|this| this.inner => get, get_many, snapshot, list_page, find, summary, history, ping, now, close);
     forward_registry!(provided => register_new, conveniences);
 }

@@ -3,6 +3,7 @@
 
 mod cancellation;
 mod faulty_store;
+mod follow;
 mod keep_alive;
 mod logging;
 mod recovery;
@@ -12,7 +13,7 @@ mod reports;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_registry::lease::{Lease, LeaseOptions, LeaseState, Leases};
+use stream_registry::lease::{Lease, LeaseOptions, LeaseState, Leases, LossDetection};
 use stream_registry::mock::MockRegistry;
 use stream_registry::stream::EndReason;
 use stream_registry::{Guard, Registry, Stream, StreamId, StreamType, UnregisterOptions};
@@ -33,9 +34,19 @@ struct Setup {
 }
 
 fn setup() -> Setup {
-    let mock = Arc::new(MockRegistry::with_ttl(TTL).unwrap());
+    setup_with(MockRegistry::with_ttl(TTL).unwrap(), LeaseOptions::default())
+}
+
+/// Returns leases that write only when a heartbeat is due or a caller waits, and never because of an event.
+fn setup_without_feed() -> Setup {
+    let options = LeaseOptions::default().loss_detection(LossDetection::Heartbeat);
+    setup_with(MockRegistry::with_ttl(TTL).unwrap(), options)
+}
+
+fn setup_with(mock: MockRegistry, options: LeaseOptions) -> Setup {
+    let mock = Arc::new(mock);
     let store = Arc::new(FaultyStore::new(mock.clone()));
-    let leases = Leases::new(store.clone(), LeaseOptions::default());
+    let leases = Leases::new(store.clone(), options);
     Setup { mock, store, leases }
 }
 

@@ -9,7 +9,7 @@ use stream_registry::{
     Change, Guard, OnConflict, Registry, StreamPatch, StreamStats, StreamStatus, UnregisterOptions, Write,
 };
 
-use super::{HEARTBEAT, ROUND, TTL, id, is_recovering, setup, stream};
+use super::{HEARTBEAT, ROUND, TTL, id, is_recovering, setup, setup_without_feed, stream};
 
 #[tokio::test(start_paused = true)]
 async fn thousand_lost_streams_recover_within_one_interval() {
@@ -63,7 +63,7 @@ async fn all_leases_recover_together_after_the_store_lost_all_streams() {
 
 #[tokio::test(start_paused = true)]
 async fn recovery_includes_reports_made_during_the_outage() {
-    let setup = setup();
+    let setup = setup_without_feed();
     let lease = setup.acquire("cam1").await;
     setup.mock.advance(TTL);
     lease.report(StreamStats { bytes_received: Some(9), ..Default::default() });
@@ -108,15 +108,22 @@ async fn lease_does_not_restore_a_stream_that_a_newer_holder_released() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn recovery_restores_an_epoch_that_another_program_removed() {
+async fn recovery_restores_the_fields_that_another_program_removed() {
     let setup = setup();
-    let lease = setup.acquire("cam1").await;
+    let mut given = stream("cam1", "203.0.113.7:40112");
+    given.node = Some("n1".into());
+    given.labels.insert("tenant".into(), "acme".into());
+    let lease = setup.leases.acquire(given).await.unwrap();
+    lease.report(StreamStats { rtt_ms: Some(7.0), ..Default::default() });
+    lease.flush().await.unwrap();
     let theirs = r#"{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112","status":"paused","theirs":1}"#;
     setup.mock.put_stored(&id("cam1"), theirs).unwrap();
     lease.report(StreamStats { bytes_received: Some(3), ..Default::default() });
     lease.flush().await.unwrap();
     let stored = setup.stored("cam1").await.unwrap();
     assert_eq!((stored.epoch(), stored.bytes_received), (Some(lease.epoch()), 3));
+    assert_eq!((stored.node.as_deref(), stored.labels.len(), stored.rtt_ms), (Some("n1"), 1, Some(7.0)));
+    assert_eq!(stored.created_at, lease.stream().created_at);
     assert!(stored.to_json().ends_with(r#","theirs":1}"#), "their record was replaced: {}", stored.to_json());
 
     let stranger = r#"{"id":"cam1","type":"srt","source_addr":"198.51.100.9:1","node":"n9"}"#;
@@ -127,7 +134,7 @@ async fn recovery_restores_an_epoch_that_another_program_removed() {
 
 #[tokio::test(start_paused = true)]
 async fn holder_verifies_its_lease_before_writing_after_a_suspension() {
-    let setup = setup();
+    let setup = setup_without_feed();
     let (mine, gone) = (setup.acquire("mine").await, setup.acquire("gone").await);
     setup.advance(ROUND).await;
     setup.store.take_calls();

@@ -8,7 +8,7 @@ use stream_registry::registry::Operation;
 use stream_registry::stream::LabelsPatch;
 use stream_registry::{Change, ErrorKind, Registry, StreamPatch, StreamStats, StreamStatus};
 
-use super::{ROUND, setup};
+use super::{ROUND, setup, setup_without_feed};
 
 fn stats(bytes_received: u64) -> StreamStats {
     StreamStats {
@@ -20,7 +20,7 @@ fn stats(bytes_received: u64) -> StreamStats {
 
 #[tokio::test(start_paused = true)]
 async fn newest_of_many_reports_is_written_once() {
-    let setup = setup();
+    let setup = setup_without_feed();
     let lease = setup.acquire("cam1").await;
     for round in 0..5_u64 {
         for report in 0..10 {

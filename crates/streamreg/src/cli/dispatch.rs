@@ -18,7 +18,11 @@ use super::{
 
 /// Runs a command. If the command fails, prints the error message to standard error.
 pub(super) fn run(cli: &Cli) -> Status {
-    let side = if matches!(cli.verb, Verb::Serve(_)) { Side::Server } else { Side::Client };
+    let side = match cli.verb {
+        Verb::Serve(_) => Side::Server,
+        Verb::Register(_) | Verb::Run(_) | Verb::Demo(_) => Side::Owner,
+        _ => Side::Client,
+    };
     let stdout = io::stdout();
     let terminal = stdout.is_terminal();
     let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0.into());

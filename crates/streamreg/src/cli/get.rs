@@ -26,5 +26,5 @@ pub struct GetArgs {
 /// cannot be written.
 pub async fn run(registry: &dyn Registry, args: &GetArgs, out: &mut Output<'_>) -> Result {
     let stream = registry.get(&args.id).await.map_err(|error| out.failure(&error))?;
-    out.stream(&stream)
+    out.stream(&stream, registry.now())
 }

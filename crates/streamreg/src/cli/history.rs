@@ -50,7 +50,7 @@ pub async fn run(registry: &dyn Registry, args: &HistoryArgs, out: &mut Output<'
     ended.node.clone_from(&args.node);
     let limit = NonZeroU32::new(args.limit).unwrap_or(NonZeroU32::MIN);
     let events = registry.history(&ended, limit).await.map_err(|error| out.failure(&error))?;
-    out.ended(&events)?;
+    out.ended(&events, registry.now())?;
     if events.is_empty() {
         out.note("no ended streams match in the change feed");
     }

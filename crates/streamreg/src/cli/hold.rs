@@ -13,12 +13,13 @@ use super::output::Output;
 use super::register::{Plan, print_id};
 use super::signal;
 
-/// Maximum heartbeat interval. It limits the time until this process notices a take-over.
-const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval at which the command checks whether the lease is affected by an outage of the store.
 const STATE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Maximum time to finish writing output after a signal has caused the stream to be unregistered.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The end reason of a stream whose command was stopped because the parent process had ended.
+pub(super) const PARENT_ENDED: &str = "the parent process ended";
 
 /// A stream that this process holds by a lease.
 #[derive(Debug)]
@@ -29,8 +30,7 @@ pub(super) struct HeldStream {
 impl HeldStream {
     /// Registers the planned stream and acquires its lease.
     pub(super) async fn acquire(registry: &Arc<dyn Registry>, plan: &Plan, store: &str) -> Result<Self> {
-        let heartbeat = (registry.info().ttl / 5).min(MAX_HEARTBEAT_INTERVAL);
-        let leases = Leases::new(Arc::clone(registry), LeaseOptions::default().heartbeat(heartbeat));
+        let leases = Leases::new(Arc::clone(registry), LeaseOptions::default().same_source(plan.same_source()));
         let lease = match plan.policy() {
             Some(policy) => leases.acquire_with(plan.stream().clone(), policy).await,
             None => leases.acquire_new(plan.stream().clone()).await,
@@ -96,7 +96,7 @@ impl HeldStream {
     }
 }
 
-/// Holds a stream until a signal arrives.
+/// Holds a stream until a signal arrives or the parent process has ended.
 ///
 /// # Errors
 ///
@@ -111,10 +111,12 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Out
     // A separate task waits for the signal. That task can unregister the stream even if a write to standard output
     // blocks.
     let release = tokio::spawn({
-        let (held, store) = (Arc::clone(&held), out.store.to_owned());
+        let (held, store, parent) = (Arc::clone(&held), out.store.to_owned(), plan.parent());
         async move {
-            let signal = stop.await;
-            let reason = format!("stopped by {}", signal::name(signal));
+            let (signal, reason) = tokio::select! {
+                signal = stop => (signal, format!("stopped by {}", signal::name(signal))),
+                () = parent.ended() => (signal::TERMINATE, PARENT_ENDED.to_owned()),
+            };
             // Sending fails if the command has already finished.
             let _ = result.send(held.release(&reason, &store).await);
             sleep(LAST_WRITE_TIMEOUT).await;

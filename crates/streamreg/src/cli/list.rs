@@ -36,7 +36,7 @@ pub async fn run(registry: &dyn Registry, args: &ListArgs, out: &mut Output<'_>)
     let filtered = !filter.is_empty();
     let query = Query::default().filter(filter).order(args.sort.unwrap_or_default());
     let (streams, unreadable) = query::find_all(registry, query).await.map_err(|error| out.failure(&error))?;
-    out.streams(&streams)?;
+    out.streams(&streams, registry.now())?;
     if streams.is_empty() && !filtered {
         out.note("no live streams; try `streamreg demo`");
     } else if streams.is_empty() {

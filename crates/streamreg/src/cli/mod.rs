@@ -13,6 +13,7 @@ mod hold;
 mod input;
 pub mod list;
 pub mod output;
+mod parent;
 mod query;
 pub mod register;
 pub mod run;

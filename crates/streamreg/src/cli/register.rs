@@ -2,13 +2,17 @@
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use stream_registry::stream::generate_stream_id;
-use stream_registry::{OnConflict, Outcome, RegisterOptions, Registry, Stream, StreamId, StreamStatus, StreamType};
+use stream_registry::{
+    OnConflict, Outcome, RegisterOptions, Registry, SameSource, Stream, StreamId, StreamStatus, StreamType,
+};
 
 use super::failure::{Failure, Result};
 use super::output::Output;
+use super::parent::Parent;
 use super::{duration, input};
 
 /// Arguments of `register`.
@@ -18,10 +22,12 @@ Examples:
   streamreg register --type srt --source 203.0.113.7:40112
   streamreg register --id cam1 --type rtp --source '[2001:db8::1]:5004' --label tenant=acme
   streamreg register --json cam1.json --on-conflict take-over
+  streamreg register --id cam1 --type srt --source 203.0.113.7:40112 --on-conflict take-over-if-stale --stale 15s
   streamreg register --id cam1 --type srt --source 203.0.113.7:40112 --hold
 
 Prints the id in every output format. Without heartbeats, the stream expires when its TTL is over. With --hold, the command \
-sends heartbeats until SIGINT (Ctrl-C), SIGTERM or SIGHUP, and then unregisters the stream. If the output is \
+sends heartbeats until SIGINT (Ctrl-C), SIGTERM or SIGHUP, or until the process that started it has ended, and then \
+unregisters the stream. To start it in the background of a shell that exits, use --no-parent-check. If the output is \
 blocked, the command exits 2 s after the signal, with 128 plus the signal's number. A second signal exits at once.")]
 pub struct RegisterArgs {
     /// Arguments that describe the stream.
@@ -32,6 +38,10 @@ pub struct RegisterArgs {
     /// unregisters it
     #[arg(long)]
     pub hold: bool,
+
+    /// With --hold: keep the stream alive after the process that started this command has ended
+    #[arg(long, requires = "hold")]
+    pub no_parent_check: bool,
 }
 
 /// Arguments that describe a stream to register.
@@ -65,10 +75,29 @@ pub struct StreamArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "kind", "source", "status", "node", "labels"])]
     pub json: Option<PathBuf>,
 
-    /// Policy if the id is already live: reject (but renew if the publisher is the same), create-only, take-over
-    /// [default: reject]
+    /// Policy if the id is already live: reject (but renew if the publisher is the same), create-only, take-over,
+    /// take-over-if-stale (with --stale) [default: reject]
     #[arg(long, value_name = "POLICY", value_enum, hide_possible_values = true)]
     pub on_conflict: Option<Conflict>,
+
+    /// With take-over-if-stale: take the stream over if its last write is at least this long ago; longer than the
+    /// heartbeat interval of its node, e.g. 15s
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(required_if_eq("on_conflict", "take-over-if-stale"))]
+    pub stale: Option<Duration>,
+
+    /// What identifies the same publisher: address (host and port) or host, so that it can reconnect from a new port
+    #[arg(long, value_name = "PART", value_enum, hide_possible_values = true, default_value = "address")]
+    pub same_source: Source,
+}
+
+/// The part of a publisher's address that identifies the publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Source {
+    /// Host and port.
+    Address,
+    /// Host only.
+    Host,
 }
 
 /// Policy if the id is already live.
@@ -80,6 +109,8 @@ pub enum Conflict {
     CreateOnly,
     /// Replace the live stream.
     TakeOver,
+    /// Replace the live stream if it has not been written for a while.
+    TakeOverIfStale,
 }
 
 /// A registration whose arguments have been checked as far as possible without a store.
@@ -90,6 +121,7 @@ pub struct Plan {
     generated: bool,
     options: RegisterOptions,
     hold: bool,
+    parent: Parent,
 }
 
 impl Plan {
@@ -101,6 +133,16 @@ impl Plan {
     /// Returns the conflict policy, or `None` if the id is generated.
     pub(super) fn policy(&self) -> Option<OnConflict> {
         (!self.generated).then_some(self.options.on_conflict)
+    }
+
+    /// Returns what identifies the same publisher.
+    pub(super) fn same_source(&self) -> SameSource {
+        self.options.same_source
+    }
+
+    /// Returns the process whose end also ends this command.
+    pub(super) fn parent(&self) -> Parent {
+        self.parent
     }
 
     /// Returns whether the command keeps the stream alive after the registration (`--hold`).
@@ -116,7 +158,9 @@ impl RegisterArgs {
     ///
     /// Returns a usage error if an argument is invalid.
     pub fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
-        Ok(Plan { hold: self.hold, ..self.stream.prepare(stdin)? })
+        // The parent may end while standard input is read.
+        let parent = if self.no_parent_check { Parent::ignored() } else { Parent::of_this_process() };
+        Ok(Plan { hold: self.hold, parent, ..self.stream.prepare(stdin)? })
     }
 }
 
@@ -139,16 +183,29 @@ impl StreamArgs {
             }
             None => (self.stream()?, self.id.is_some()),
         };
-        if !given && matches!(self.on_conflict, Some(Conflict::Reject | Conflict::TakeOver)) {
+        if !given && !matches!(self.on_conflict, None | Some(Conflict::CreateOnly)) {
             return Err(Failure::usage("--on-conflict needs --id, because a generated id is never live"));
+        }
+        if !given && self.same_source != Source::Address {
+            return Err(Failure::usage("--same-source needs --id, because a generated id is never live"));
+        }
+        if self.stale.is_some() && self.on_conflict != Some(Conflict::TakeOverIfStale) {
+            return Err(Failure::usage("--stale needs --on-conflict take-over-if-stale"));
         }
         stream.check().map_err(|error| Failure::argument(&error))?;
         let policy = match self.on_conflict {
             None | Some(Conflict::Reject) => OnConflict::Reject,
             Some(Conflict::CreateOnly) => OnConflict::CreateOnly,
             Some(Conflict::TakeOver) => OnConflict::TakeOver,
+            // The parser requires --stale with this policy.
+            Some(Conflict::TakeOverIfStale) => OnConflict::TakeOverIfStale(self.stale.unwrap_or(Duration::MAX)),
         };
-        Ok(Plan { stream, generated: !given, options: RegisterOptions::default().on_conflict(policy), hold: false })
+        let same_source = match self.same_source {
+            Source::Address => SameSource::Address,
+            Source::Host => SameSource::Host,
+        };
+        let options = RegisterOptions::default().on_conflict(policy).same_source(same_source);
+        Ok(Plan { stream, generated: !given, options, hold: false, parent: Parent::ignored() })
     }
 
     fn stream(&self) -> Result<Stream> {

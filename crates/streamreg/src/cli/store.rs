@@ -58,13 +58,15 @@ pub struct Global {
     pub read_only: bool,
 }
 
-/// Whether a command is the server or a client. The side determines the default store, the accepted stores and the TTL
+/// Whether a command is the server, owns streams, or is another client. The side determines the default store, the accepted stores and the TTL
 /// policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The command `serve`, which opens its own store.
     Server,
-    /// Any other command.
+    /// A command that registers streams and keeps them alive, so its `--ttl` applies to these streams.
+    Owner,
+    /// Any other command. It never shortens the life of a stream that another program registered.
     Client,
 }
 
@@ -92,7 +94,7 @@ impl Global {
             (None, None) => variable.filter(|url| !url.is_empty()).unwrap_or_else(|| {
                 match side {
                     Side::Server => DEFAULT_SERVE_STORE,
-                    Side::Client => DEFAULT_CLIENT_STORE,
+                    Side::Owner | Side::Client => DEFAULT_CLIENT_STORE,
                 }
                 .to_owned()
             }),
@@ -105,7 +107,7 @@ impl Global {
                     "serve cannot use another server as its store; pass memory: or redis://… with --store",
                 ));
             }
-            Side::Client if scheme == "memory" => {
+            Side::Owner | Side::Client if scheme == "memory" => {
                 return Err(Failure::usage(
                     "memory: would always be empty here; start `streamreg serve` and omit --store",
                 ));
@@ -127,17 +129,17 @@ impl Global {
         if token.as_ref().is_some_and(|token| !token.reveal().bytes().all(|b| b.is_ascii_graphic())) {
             return Err(Failure::usage("the token in --token-file must be visible ASCII characters without spaces"));
         }
-        if side == Side::Client && !http && token.is_some() {
+        if side != Side::Server && !http && token.is_some() {
             return Err(Failure::usage("--token-file is only for http:// stores; omit it"));
         }
         let mut options = ConnectOptions::default().ttl_policy(match side {
-            Side::Server => TtlPolicy::Renew,
+            Side::Server | Side::Owner => TtlPolicy::Renew,
             Side::Client => TtlPolicy::NeverShorten,
         });
         options.read_only = self.read_only;
         options.ttl = self.ttl;
         options.prefix.clone_from(&self.prefix);
-        if side == Side::Client {
+        if side != Side::Server {
             options.token.clone_from(&token);
         }
         Ok(Target { name: without_secrets(&url), url, options, token })
@@ -196,9 +198,11 @@ mod tests {
     }
 
     #[test]
-    fn clients_never_shorten_a_ttl_but_servers_may() {
+    fn only_commands_that_own_no_stream_never_shorten_a_ttl() {
         let global = Global { store: Some("redis://h".into()), ..Global::default() };
         assert_eq!(global.target(Side::Client, None).unwrap().options.ttl_policy, TtlPolicy::NeverShorten);
-        assert_eq!(global.target(Side::Server, None).unwrap().options.ttl_policy, TtlPolicy::Renew);
+        for side in [Side::Server, Side::Owner] {
+            assert_eq!(global.target(side, None).unwrap().options.ttl_policy, TtlPolicy::Renew, "{side:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use stream_registry::query::{Filter, Query};
 use stream_registry::stream::EndReason;
-use stream_registry::{ErrorKind, Guard, Registry, Stream, StreamId, UnregisterOptions};
+use stream_registry::{ErrorKind, Guard, Registry, Stream, StreamId, Timestamp, UnregisterOptions};
 
 use super::failure::{Failure, Result, Status};
 use super::input;
@@ -118,7 +118,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
             out.note(format_args!("unregistered {} of node {node:?}", counted(last.len())));
         }
     }
-    show(&last, out)?;
+    show(&last, registry.now(), out)?;
     worst.into_result()
 }
 
@@ -127,9 +127,9 @@ fn counted(streams: usize) -> String {
 }
 
 /// Prints the final records if a JSON format was requested.
-fn show(last: &[Stream], out: &mut Output<'_>) -> Result {
+fn show(last: &[Stream], now: Timestamp, out: &mut Output<'_>) -> Result {
     match out.format {
-        Some(super::output::Format::Json | super::output::Format::Jsonl) => out.streams(last),
+        Some(super::output::Format::Json | super::output::Format::Jsonl) => out.streams(last, now),
         _ => Ok(()),
     }
 }

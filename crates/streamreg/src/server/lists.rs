@@ -244,6 +244,6 @@ impl Registry for Lists {
         self.view.summary(filter, by)
     }
 
-    forward_registry!(|this| this.store => get, get_many, snapshot, list_page, history, watch, ping, info, close);
+    forward_registry!(|this| this.store => get, get_many, snapshot, list_page, history, watch, ping, info, now, close);
     forward_registry!(provided => conveniences);
 }

@@ -5,12 +5,12 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::Commands as _;
 use stream_registry::{
-    ConnectOptions, ErrorKind, Guard, OnConflict, RegisterOptions, Registry, Stream, StreamType, UnregisterOptions,
-    connect_with,
+    ConnectOptions, ErrorKind, Guard, MemoryRegistry, OnConflict, RegisterOptions, Registry, Stream, StreamType,
+    UnregisterOptions, connect_with,
 };
 use streamreg::server::ServeOptions;
 use testkit::RedisServer;
@@ -227,6 +227,37 @@ async fn register_hold_needs_take_over_for_another_publishers_stream() {
     assert_eq!(served.registry.inner.get(&id("cam1")).await.unwrap().source_addr, "203.0.113.7:40112");
     holder.signal("TERM");
     assert_eq!(holder.ended(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn register_hold_exits_long_before_its_next_heartbeat_when_the_stream_is_lost() {
+    // With the default time to live, a holder sends a heartbeat every 10 s.
+    let redis = RedisServer::start().await;
+    let on_redis = connect_with(&redis.url(), &ConnectOptions::default()).await.unwrap();
+    let in_memory: Arc<dyn Registry> = Arc::new(MemoryRegistry::new());
+    let server = Server::start(in_memory.clone(), ServeOptions::default()).await;
+    for (url, registry) in [(redis.url(), on_redis), (format!("http://{}", server.addr), in_memory)] {
+        let start = || {
+            let holder = Running::start(&[&["register", "--hold", "--store", &url], &CAM[..]].concat());
+            holder.line_with("is held");
+            (holder, Instant::now())
+        };
+        let assert_ends = |(mut holder, lost_at): (Running, Instant), note: &str| {
+            holder.line_with(note);
+            assert_eq!(holder.ended(), Some(4));
+            assert!(lost_at.elapsed() < Duration::from_secs(8), "{url}: noticed after {:?}", lost_at.elapsed());
+        };
+        let holder = start();
+        let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver);
+        let other = Stream::new(id("cam1"), StreamType::Srt, "198.51.100.9:9000");
+        registry.register_with(&other, &options).await.unwrap();
+        assert_ends(holder, "was taken over by 198.51.100.9:9000");
+        registry.unregister(&id("cam1")).await.unwrap();
+        let holder = start();
+        let force = UnregisterOptions::default().guard(Guard::Force);
+        registry.unregister_with(&id("cam1"), &force).await.unwrap();
+        assert_ends(holder, "was unregistered by another client");
+    }
 }
 
 /// Holds a stream in a store on this Redis, flushes Redis, and waits until the stream is registered again.

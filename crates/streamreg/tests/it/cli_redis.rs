@@ -102,6 +102,34 @@ fn update_never_shortens_the_ttl_but_a_server_sets_its_own() {
 }
 
 #[test]
+fn ttl_of_a_registration_replaces_a_longer_one() {
+    let redis = Redis::start();
+    let remaining = || redis.remaining_ttl("mirror:streams:cam1");
+    let (hour, ten_seconds) = (Duration::from_secs(3_600), Duration::from_secs(10));
+    let short = ["--ttl", "10s"];
+    for policy in [&[][..], &["--on-conflict", "take-over"]] {
+        assert_eq!(redis.run(&[&CAM1[..], &["--ttl", "2h"]].concat()), done("cam1\n"));
+        assert!(remaining() > hour);
+        assert_eq!(redis.run(&[&CAM1[..], policy, &short].concat()), done("cam1\n"));
+        assert!(remaining() <= ten_seconds, "{policy:?}");
+    }
+    let file = redis.store_file();
+    let file = ["--store-file", file.to_str().unwrap()];
+    let run = [&["run"][..], &CAM1[1..], &short, &file, &["--", "sleep", "60"]].concat();
+    for command in [[&CAM1[..], &short, &file, &["--hold"]].concat(), run] {
+        assert_eq!(redis.run(&[&CAM1[..], &["--ttl", "2h"]].concat()), done("cam1\n"));
+        let mut holder = Running::start(&command);
+        holder.line_with("is held");
+        assert!(remaining() <= ten_seconds, "{command:?}");
+        // A tool extends the life of the stream, until the holder's next heartbeat.
+        assert_eq!(redis.run(&["heartbeat", "cam1", "--force", "--ttl", "2h"]), done(""));
+        until("the holder sends a heartbeat", || remaining() <= ten_seconds);
+        holder.signal("TERM");
+        holder.ended();
+    }
+}
+
+#[test]
 fn registries_with_different_prefixes_are_separate() {
     let redis = Redis::start();
     assert_eq!(redis.run(&[&CAM1[..], &["--prefix", "lab:"]].concat()), done("cam1\n"));

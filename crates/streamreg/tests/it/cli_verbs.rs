@@ -8,7 +8,7 @@ use clap::Parser;
 use stream_registry::registry::StoreInfo;
 use stream_registry::{
     Cursor, Error, ErrorKind, Guard, MemoryRegistry, Outcome, Page, RegisterOptions, Registered, Registry, Result,
-    Snapshot, Stream, StreamId, StreamStatus, StreamType, UnregisterOptions, Write, forward_registry,
+    Snapshot, Stream, StreamId, StreamStatus, StreamType, Timestamp, UnregisterOptions, Write, forward_registry,
 };
 use streamreg::cli::Cli;
 use streamreg::cli::output::Output;
@@ -134,6 +134,20 @@ async fn register_applies_the_conflict_policy() {
     assert_eq!(shell.run(&[&CAM1[..], &["--on-conflict", "create-only"]].concat()).await.0, 4);
     assert_eq!(shell.run(&other(&["--on-conflict", "take-over"])).await.0, 0);
     assert_eq!(shell.get("cam1").await.source_addr, "192.0.2.9:5004");
+    // The other stream was written a moment ago. It counts as stale after 1 ms, but not after 4 minutes.
+    let if_stale = |after| [&CAM1[..], &["--on-conflict", "take-over-if-stale", "--stale", after]].concat();
+    assert_eq!(shell.run(&if_stale("4m")).await.0, 4);
+    assert_eq!(shell.get("cam1").await.source_addr, "192.0.2.9:5004");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while shell.run(&if_stale("1ms")).await.0 != 0 {
+        assert!(std::time::Instant::now() < deadline, "the stream is never stale");
+    }
+    assert_eq!(shell.get("cam1").await.source_addr, "203.0.113.7:40112");
+    // The same publisher reconnects from a new port.
+    let reconnected = ["register", "--id", "cam1", "--type", "srt", "--source", "203.0.113.7:51480"];
+    assert_eq!(shell.run(&reconnected).await.0, 4);
+    assert_eq!(shell.run(&[&reconnected[..], &["--same-source", "host"]].concat()).await.0, 0);
+    assert_eq!(shell.get("cam1").await.source_addr, "203.0.113.7:51480");
 }
 
 #[tokio::test]
@@ -459,7 +473,7 @@ impl Registry for Scripted {
         Ok(())
     }
 
-    forward_registry!(provided => watch, get_many, find, summary, history, register_new, conveniences);
+    forward_registry!(provided => now, watch, get_many, find, summary, history, register_new, conveniences);
 }
 
 #[tokio::test]
@@ -538,4 +552,31 @@ async fn unreachable_store_ends_the_command_and_decides_its_exit_status() {
     assert_eq!((status, stderr.lines().count()), (5, 2), "{stderr}");
     assert!(stderr.contains("the change may have been applied"), "{stderr}");
     assert_eq!(store.removals.lock().unwrap().len(), 2, "the removal of c must not be requested");
+}
+
+/// A store whose clock is three hours ahead of the local clock.
+#[derive(Debug)]
+struct Ahead(MemoryRegistry);
+
+#[deny(clippy::missing_trait_methods)]
+impl Registry for Ahead {
+    forward_registry!(|this| this.0 => register_with, unregister_with, write, get, snapshot, list_page, ping, info);
+    forward_registry!(|this| this.0 => close, watch, get_many, find, summary, history, register_new, conveniences);
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_nanos(Timestamp::now().as_unix_nanos() + 3 * 3_600 * 1_000_000_000)
+    }
+}
+
+#[tokio::test]
+async fn ages_in_tables_are_computed_with_the_clock_of_the_store() {
+    let store = Ahead(MemoryRegistry::new());
+    execute(&store, false, &CAM1, "").await;
+    for args in [&["list", "--output", "table"][..], &["get", "cam1", "--output", "table"]] {
+        let (status, stdout, _) = execute(&store, true, args, "").await;
+        assert!(status == 0 && stdout.contains("3h"), "{args:?}: {stdout}");
+    }
+    execute(&store, false, &["unregister", "cam1"], "").await;
+    let (status, stdout, _) = execute(&store, true, &["history", "--output", "table"], "").await;
+    assert!(status == 0 && stdout.contains("3h"), "history: {stdout}");
 }

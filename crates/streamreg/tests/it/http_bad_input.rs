@@ -372,6 +372,7 @@ fn conditions() -> Vec<Case> {
         ("stale_ms without take_over_if_stale", "stale_ms=5"),
         ("stale_ms that is not a number", "on_conflict=take_over_if_stale&stale_ms=soon"),
         ("stale_ms above 30 days", "on_conflict=take_over_if_stale&stale_ms=2592000001"),
+        ("an unknown part of the address", "same_source=port"),
         ("lease that is not a flag", "lease=yes"),
         ("recover that is not a flag", "recover=1"),
         ("recover without an epoch", "recover=true"),

@@ -1,11 +1,17 @@
 //! Leased registrations and their epochs.
 
-use super::case::{Case, Check, concurrently, ensure, fails, full, holder, id, same, stream, without_times, write};
+use std::time::Duration;
+
+use super::case::{
+    Case, Check, concurrently, ensure, fails, fault, full, holder, id, same, stream, without_times, write,
+};
 use super::declare;
 use super::guards::{all_accepted, all_rejected};
 use crate::error::ErrorKind;
+use crate::lease::{LeaseEnd, LeaseOptions, Leases};
 use crate::registry::{Change, Guard, OnConflict, Outcome, RegisterOptions, UnregisterOptions, Write};
 use crate::stream::{Epoch, OperationId, Stream};
+use crate::watch::WatchFrom;
 
 declare! {
     "leases", Long: [
@@ -23,6 +29,7 @@ declare! {
         leased_stream_accepts_forced_writes,
         writes_keep_the_epoch_of_a_leased_stream,
         batch_reports_not_holder_per_stream,
+        holder_learns_from_the_feed_that_its_stream_was_lost,
     ],
     "epochs", Long: [
         later_registrations_get_greater_epochs,
@@ -180,6 +187,27 @@ async fn batch_reports_not_holder_per_stream(case: &Case) -> Check {
     let (lost, gone) = (Some(ErrorKind::NotHolder), Some(ErrorKind::NotFound));
     same("the answers", kinds, vec![None, lost, gone, None, lost])?;
     case.unchanged(&theirs).await
+}
+
+async fn holder_learns_from_the_feed_that_its_stream_was_lost(case: &Case) -> Check {
+    if case.registry().watch(WatchFrom::Now).await.is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
+        return Ok(());
+    }
+    // A holder usually learns of the loss within milliseconds. On a busy machine, it may take longer, but the next
+    // heartbeat is much further away.
+    let (interval, timeout) = (Duration::from_secs(60), Duration::from_secs(20));
+    let leases = Leases::new(case.shared(), LeaseOptions::default().heartbeat(interval));
+    let (taken, removed, kept) =
+        (leases.acquire(full("a")).await?, leases.acquire(full("b")).await?, leases.acquire(full("c")).await?);
+    case.registry().register_with(&other("a"), &leased().on_conflict(OnConflict::TakeOver)).await?;
+    case.registry().unregister_with(&id("b"), &UnregisterOptions::default().guard(Guard::Force)).await?;
+    let ends = async { (taken.ended().await, removed.ended().await) };
+    let ends =
+        tokio::time::timeout(timeout, ends).await.map_err(|_| fault("the holder still believes in its lease"))?;
+    let superseded = LeaseEnd::Superseded { by: Some(other("a").source_addr) };
+    same("the reasons", ends, (superseded, LeaseEnd::Removed))?;
+    kept.release().await?;
+    Ok(())
 }
 
 async fn later_registrations_get_greater_epochs(case: &Case) -> Check {

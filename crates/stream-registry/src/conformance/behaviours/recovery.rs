@@ -18,7 +18,9 @@ declare! {
         recovery_is_rejected_when_the_record_has_a_greater_epoch,
         recovery_is_rejected_when_another_publisher_has_the_id,
         recovery_adds_the_epoch_to_a_registration_without_a_lease,
-        recovery_restores_an_epoch_that_another_program_removed,
+        recovery_restores_what_another_program_removed,
+        recovery_keeps_what_only_another_program_has_set,
+        recovery_drops_fields_of_another_program_that_exceed_the_limit,
         recovery_is_rejected_after_the_holder_unregistered_the_stream,
         recovery_is_rejected_after_an_operator_unregistered_the_stream,
         recovery_is_rejected_after_a_newer_holder_unregistered_the_stream,
@@ -153,17 +155,21 @@ async fn recovery_is_rejected_when_another_publisher_has_the_id(case: &Case) -> 
     case.unchanged(&theirs).await
 }
 
-async fn assert_epoch_restored(case: &Case, lease: &Stream) -> Check {
-    let before = case.get("a").await?;
-    same("the epoch", before.epoch(), None)?;
+/// Recovers a stream whose record has lost its epoch. Checks the record that the recovery stores.
+async fn assert_restored(case: &Case, lease: &Stream, expected: &str) -> Check {
+    same("the epoch", case.get("a").await?.epoch(), None)?;
     all_rejected(case, &holder(lease)?, ErrorKind::NotHolder).await?;
     let answer = recover_own(case, lease).await?;
     same("the outcome", answer.outcome, Outcome::Renewed)?;
-    let expected = Stream { epoch: epoch(lease), ..before };
-    same("the record", without_heartbeat(&answer.stream), without_heartbeat(&expected))?;
+    same("the record", without_heartbeat(&answer.stream), expected.to_owned())?;
     case.unchanged(&answer.stream).await?;
     all_accepted(case, &holder(lease)?).await?;
     Ok(())
+}
+
+/// Inserts fields before the closing brace of a record.
+fn with_fields(json: &str, fields: &str) -> String {
+    format!("{},{fields}}}", json.strip_suffix('}').unwrap_or(json))
 }
 
 async fn recovery_is_rejected_after_a_take_over_without_a_lease(case: &Case) -> Check {
@@ -178,15 +184,32 @@ async fn recovery_is_rejected_after_a_take_over_without_a_lease(case: &Case) -> 
 async fn recovery_adds_the_epoch_to_a_registration_without_a_lease(case: &Case) -> Check {
     // The store lost the stream. A program without leases then registered the stream before the holder recovered it.
     case.put(&full("a")).await?;
-    assert_epoch_restored(case, &Stream { epoch: Some(LARGE.parse()?), ..remembered("a")? }).await
+    let lease = Stream { epoch: Some(LARGE.parse()?), ..remembered("a")? };
+    assert_restored(case, &lease, &without_heartbeat(&lease)).await
 }
 
-async fn recovery_restores_an_epoch_that_another_program_removed(case: &Case) -> Check {
+async fn recovery_restores_what_another_program_removed(case: &Case) -> Check {
     let lease = case.lease(&full("a")).await?;
-    let mut plain = Stream { status: StreamStatus::Paused, ..lease.clone() };
-    plain.epoch = None;
-    case.put_stored("a", &plain.to_json()).await?;
-    assert_epoch_restored(case, &lease).await
+    // A program that knows only the thirteen fields wrote an older copy of the record, with a field of its own.
+    let plain = Stream { status: StreamStatus::Paused, bytes_received: 5, resolution: "x".to_owned(), ..stream("a") };
+    case.put_stored("a", &with_fields(&plain.to_json(), r#""theirs":[1]"#)).await?;
+    assert_restored(case, &lease, &with_fields(&without_heartbeat(&lease), r#""theirs":[1]"#)).await
+}
+
+async fn recovery_keeps_what_only_another_program_has_set(case: &Case) -> Check {
+    // The holder has never reported a status, a statistic or any other field.
+    let lease = case.lease(&stream("a")).await?;
+    let plain = full("a");
+    case.put_stored("a", &with_fields(&plain.to_json(), r#""theirs":1"#)).await?;
+    let expected = Stream { created_at: lease.created_at, epoch: epoch(&lease), ..plain };
+    assert_restored(case, &lease, &with_fields(&without_heartbeat(&expected), r#""theirs":1"#)).await
+}
+
+async fn recovery_drops_fields_of_another_program_that_exceed_the_limit(case: &Case) -> Check {
+    let lease = case.lease(&full("a")).await?;
+    let theirs = format!(r#""theirs":"{}""#, "x".repeat(63 * 1024));
+    case.put_stored("a", &with_fields(&stream("a").to_json(), &theirs)).await?;
+    assert_restored(case, &lease, &without_heartbeat(&lease)).await
 }
 
 async fn assert_ended(case: &Case, lease: &Stream, kind: ErrorKind) -> Check {

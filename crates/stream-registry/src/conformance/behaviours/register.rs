@@ -3,7 +3,7 @@
 use super::case::{Case, Check, concurrently, ensure, fails, full, id, same, stream, without_times};
 use super::declare;
 use crate::error::ErrorKind;
-use crate::registry::{OnConflict, Outcome, RegisterOptions};
+use crate::registry::{Guard, OnConflict, Outcome, RegisterOptions, SameSource, UnregisterOptions};
 use crate::stream::{Stream, StreamType};
 
 declare! {
@@ -17,6 +17,7 @@ declare! {
         publisher_with_another_type_is_rejected,
         publisher_on_another_node_is_rejected,
         publisher_without_an_address_cannot_renew,
+        publisher_on_another_port_renews_if_only_the_host_must_be_equal,
         conflict_error_contains_the_live_record,
         rejected_registration_changes_nothing,
         create_only_rejects_even_the_same_publisher,
@@ -113,6 +114,36 @@ async fn publisher_on_another_node_is_rejected(case: &Case) -> Check {
     let (mut one, mut other) = (stream("a"), stream("a"));
     (one.node, other.node) = (Some("ingest-1".to_owned()), Some("ingest-2".to_owned()));
     assert_rejected(case, &one, &other).await
+}
+
+async fn publisher_on_another_port_renews_if_only_the_host_must_be_equal(case: &Case) -> Check {
+    let same_host = RegisterOptions::default().same_source(SameSource::Host);
+    for (first, second) in [("10.0.0.1:5000", "10.0.0.1:5001"), ("[2001:db8::1]:5000", "[2001:db8::1]:9")] {
+        for options in [same_host.clone(), same_host.clone().lease()] {
+            let created = case.registry().register_with(&stream_from("a", first), &options).await?.stream;
+            let answer = case.registry().register_with(&stream_from("a", second), &options).await?;
+            same("the outcome", answer.outcome, Outcome::Renewed)?;
+            same("created_at", answer.stream.created_at, created.created_at)?;
+            same("the address", &*answer.stream.source_addr, second)?;
+            ensure(!options.lease || answer.epoch.as_ref() > created.epoch(), "the epoch is not greater")?;
+            case.unchanged(&answer.stream).await?;
+            let rejected = stream_from("a", "10.0.0.11:5000");
+            fails(case.registry().register_with(&rejected, &options).await, ErrorKind::AlreadyExists)?;
+            case.unchanged(&answer.stream).await?;
+            case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(Guard::Force)).await?;
+        }
+    }
+    // The type and the node must still be equal, and an address without a host identifies nobody.
+    let (mut one, mut two) = (stream_from("a", "10.0.0.1:5000"), stream_from("a", "10.0.0.1:5001"));
+    (one.node, two.node) = (Some("ingest-1".to_owned()), Some("ingest-2".to_owned()));
+    let rtp = Stream { kind: StreamType::Rtp, node: None, ..two.clone() };
+    for (first, second) in [(&one, &two), (&one, &rtp), (&stream_from("a", ":5000"), &stream_from("a", ":5001"))] {
+        let before = case.put(first).await?;
+        fails(case.registry().register_with(second, &same_host).await, ErrorKind::AlreadyExists)?;
+        case.unchanged(&before).await?;
+        case.registry().unregister(&id("a")).await?;
+    }
+    Ok(())
 }
 
 async fn publisher_without_an_address_cannot_renew(case: &Case) -> Check {

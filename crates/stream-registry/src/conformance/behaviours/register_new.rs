@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::case::{Case, Check, concurrently, ensure, full, same, stream, without_times};
 use super::declare;
 use crate::registry::{OnConflict, Outcome, RegisterOptions};
-use crate::stream::{StreamId, StreamType, generate_stream_id};
+use crate::stream::StreamType;
+use crate::stream::id::next_stream_ids;
 
 declare! {
     "register-new", Long: [
@@ -46,35 +47,8 @@ async fn concurrent_registrations_get_different_generated_ids(case: &Case) -> Ch
     same("the list", case.listed().await?, ids.into_iter().collect())
 }
 
-/// Returns the ids that this process would generate next: `ahead` ids for each of the next `seconds` seconds.
-fn next_ids(ahead: u64, seconds: u64) -> Check<Vec<StreamId>> {
-    let now = generate_stream_id(&StreamType::Srt, "");
-    let parts: Vec<_> = now.as_str().split('_').collect();
-    let time = format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        &parts[1][..4],
-        &parts[1][4..6],
-        &parts[1][6..],
-        &parts[2][..2],
-        &parts[2][2..4],
-        &parts[2][4..]
-    );
-    let time: crate::stream::Timestamp = time.parse()?;
-    let counter: u64 = parts[3].parse().map_err(|_| super::case::fault("the counter is not a number"))?;
-    let mut ids = Vec::new();
-    for second in 0..seconds {
-        let nanos = time.as_unix_nanos() + i128::from(second) * 1_000_000_000;
-        let text = crate::stream::Timestamp::from_unix_nanos(nanos).to_string().replace(['-', ':'], "");
-        let (date, clock) = (&text[..8], &text[9..15]);
-        for next in counter + 1..=counter + ahead {
-            ids.push(format!("srt_{date}_{clock}_{next:03}").parse()?);
-        }
-    }
-    Ok(ids)
-}
-
 async fn register_new_never_uses_the_id_of_a_live_stream(case: &Case) -> Check {
-    let live: Vec<_> = next_ids(100, 3)?.iter().map(|id| id.as_str().to_owned()).collect();
+    let live: Vec<_> = next_stream_ids(&StreamType::Srt, 3, 100).iter().map(|id| id.as_str().to_owned()).collect();
     case.put_all(live.clone()).await?;
     let before = case.registry().list().await?.len();
     let mut fresh = stream("fresh");

@@ -20,6 +20,9 @@ pub struct Info {
     pub ttl_ms: u64,
     /// Whether the store rejects every write.
     pub read_only: bool,
+    /// A setting of the store that endangers live streams, and what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// Parses the description of a server.

@@ -1,7 +1,7 @@
 //! One connection to the server.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, Value};
@@ -16,14 +16,11 @@ pub(in crate::redis) struct Connection {
     pub(super) clock: Arc<StoreClock>,
     /// Set when the connection fails, so that new calls use another connection.
     pub(super) broken: Arc<AtomicBool>,
-    /// Number of large replies in flight on this connection. A reply is counted after the server has answered a ping on
-    /// this connection.
-    receiving: Arc<AtomicUsize>,
 }
 
 impl Connection {
     pub(super) fn new(inner: MultiplexedConnection, clock: StoreClock, broken: Arc<AtomicBool>) -> Self {
-        Self { inner, clock: Arc::new(clock), broken, receiving: Arc::default() }
+        Self { inner, clock: Arc::new(clock), broken }
     }
 
     /// Sends one command without a time limit. Returns the error of the Redis client unchanged.
@@ -37,24 +34,6 @@ impl Connection {
 
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
-    }
-
-    pub(super) fn is_receiving(&self) -> bool {
-        self.receiving.load(Ordering::Acquire) > 0
-    }
-
-    pub(super) fn begin_receiving(&self) -> Receiving {
-        self.receiving.fetch_add(1, Ordering::AcqRel);
-        Receiving(Arc::clone(&self.receiving))
-    }
-}
-
-/// Counts a large reply as in flight until this value is dropped.
-pub(super) struct Receiving(Arc<AtomicUsize>);
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

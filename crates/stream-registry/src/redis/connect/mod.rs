@@ -3,9 +3,9 @@
 pub(super) mod connection;
 mod single;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use redis::{Cmd, Pipeline, RedisError, Value};
@@ -19,9 +19,6 @@ use super::options::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisOptions};
 use super::reply;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Timestamp;
-
-/// Timeout of a ping while a large reply is in flight.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// A link to the server: one connection that all callers share. The link connects at first use, and reconnects after a
 /// failure.
@@ -159,8 +156,8 @@ impl Link {
     }
 
     /// Like [`read`](Self::read), but for a reply that may be large.
-    pub(super) async fn read_long(&self, command: &Cmd, probe: &Link) -> Result<Value> {
-        self.long_command(Request::One(command), probe).await?.map_err(|error| fault::translate(error, false))
+    pub(super) async fn read_long(&self, command: &Cmd) -> Result<Value> {
+        self.long_command(Request::One(command)).await?.map_err(|error| fault::translate(error, false))
     }
 
     /// Sends several commands at once, and returns one reply per command. The reply to a failed command is its error.
@@ -173,58 +170,48 @@ impl Link {
         self.classify(&connection, answer, effect)?.map_err(|error| fault::translate(error, effect == Effect::Write))
     }
 
-    /// Sends a command whose reply may be large, and waits for the reply for at most `list_timeout`. During the wait,
-    /// this call pings the server over the link `probe`. If the server does not answer a ping, this call times out.
-    pub(super) async fn long_command(&self, request: Request<'_>, probe: &Link) -> Result<Result<Value, RedisError>> {
-        let mut alive_at = Instant::now();
-        let connection = self.connection().await?;
+    /// Sends a command whose reply may be large, and waits for the reply for at most `list_timeout`.
+    ///
+    /// A server that is still working on this command answers nothing else. So there is no other sign that the server
+    /// is alive, and only the timeout ends the wait.
+    pub(super) async fn long_command(&self, request: Request<'_>) -> Result<Result<Value, RedisError>> {
         let deadline = Instant::now() + self.options.list_timeout;
-        let (mut pinger, mut sender) = (connection.inner.clone(), connection.inner.clone());
+        let connection = timeout_at(deadline, self.responding_connection()).await.map_err(|_| no_reply())??;
+        let mut sender = connection.inner.clone();
+        let answer = timeout_at(deadline, request.send(&mut sender)).await;
+        self.classify(&connection, answer, Effect::Read)
+    }
+
+    /// Returns a connection on which the server has just answered. Waits without a limit if the server is busy.
+    async fn responding_connection(&self) -> Result<Connection> {
+        let connection = self.connection().await?;
+        let mut pinger = connection.inner.clone();
         let ping = redis::cmd("PING");
-        let mut pong = std::pin::pin!(pinger.send_packed_command(&ping));
-        let mut sent = std::pin::pin!(request.send(&mut sender));
-        // An idle connection may have failed unnoticed, so a ping is sent before the command. On a working connection,
-        // the reply to this ping is late only if another large reply is in flight.
-        let first_reply = timeout_at(self.reply_deadline(alive_at), select(&mut pong, &mut sent)).await;
-        let _receiving = match first_reply {
-            Ok(Either::Left((Ok(_), _))) => {
-                alive_at = Instant::now();
-                Some(connection.begin_receiving())
-            }
-            Ok(Either::Left((Err(error), _))) => {
-                return self.classify(&connection, Ok(Err(error)), Effect::Read);
-            }
-            Ok(Either::Right((answer, _))) => {
-                return self.classify(&connection, Ok(answer), Effect::Read);
-            }
-            Err(_) if !connection.is_receiving() => {
+        let mut pong = pin!(pinger.send_packed_command(&ping));
+        let is_alive =
+            |pong: &Result<Value, RedisError>| pong.as_ref().err().is_none_or(|error| !fault::is_lost(error));
+        match timeout(self.options.response_timeout, &mut pong).await {
+            Ok(pong) if is_alive(&pong) => return Ok(connection),
+            Ok(_) => {
                 connection.mark_broken();
-                return Err(no_reply());
+                return self.connection().await;
             }
-            Err(_) => None,
-        };
-        loop {
-            // The next ping is sent at least `PROBE_TIMEOUT` before the deadline for its reply.
-            let probe_at =
-                (Instant::now() + self.options.response_timeout).min(alive_at + CALL_TIMEOUT - PROBE_TIMEOUT);
-            if let Ok(answer) = timeout_at(probe_at.min(deadline), &mut sent).await {
-                return self.classify(&connection, Ok(answer), Effect::Read);
-            }
-            let ping = async {
-                let mut probed = probe.connection().await?;
-                let answer = timeout(PROBE_TIMEOUT, probed.inner.send_packed_command(&redis::cmd("PING"))).await;
-                if !matches!(answer, Ok(Ok(_))) {
-                    probed.mark_broken();
-                    return Err(no_reply());
+            Err(_) => {}
+        }
+        // Either the idle connection has failed unnoticed, or the server is busy. If the connection has failed, a new
+        // connection works at once. If the server is busy, the old connection may be the first that answers.
+        connection.mark_broken();
+        match select(pong, pin!(self.connection())).await {
+            Either::Left((pong, _)) if is_alive(&pong) => Ok(connection),
+            Either::Left((_, new)) => new.await,
+            Either::Right((Ok(new), _)) => Ok(new),
+            Either::Right((Err(error), pong)) => {
+                if is_alive(&pong.await) {
+                    Ok(connection)
+                } else {
+                    Err(error)
                 }
-                Ok(())
-            };
-            let alive = timeout_at(alive_at + CALL_TIMEOUT, ping).await;
-            if Instant::now() >= deadline || !matches!(alive, Ok(Ok(()))) {
-                connection.mark_broken();
-                return Err(no_reply());
             }
-            alive_at = Instant::now();
         }
     }
 
@@ -243,6 +230,11 @@ impl Link {
             Staleness::Unusable => self.read_clock(&connection.clock).await?,
         }
         Ok(connection.clock.now())
+    }
+
+    /// Returns an estimate of the server's time without a call. Without a connection, returns the local time.
+    pub(super) fn estimated_now(&self) -> Timestamp {
+        lock(&self.current).as_ref().map_or_else(Timestamp::now, |connection| connection.clock.now())
     }
 
     async fn read_clock(&self, clock: &StoreClock) -> Result<()> {

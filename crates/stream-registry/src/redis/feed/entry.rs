@@ -14,8 +14,9 @@ use crate::watch::{Ending, Event};
 /// An entry of the change feed. The fields of an entry are described in `lua/feed.lua`.
 pub(super) struct Entry {
     pub(super) id: EntryId,
-    /// The id of the previous entry. A gap between two ids shows that entries are missing.
-    pub(super) previous: EntryId,
+    /// The id of the previous entry, which shows whether entries are missing. `None` if the entry does not contain a
+    /// valid id, because another program has added the entry.
+    pub(super) previous: Option<EntryId>,
     pub(super) stream_id: Vec<u8>,
     kind: Vec<u8>,
     record: Vec<u8>,
@@ -50,7 +51,7 @@ fn parse_entry(value: Value) -> Result<Entry> {
     let invalid = || Error::new(ErrorKind::Internal, "invalid entry id in the change feed");
     let mut entry = Entry {
         id: entry_id(&id).ok_or_else(invalid)?,
-        previous: (0, 0),
+        previous: None,
         stream_id: Vec::new(),
         kind: Vec::new(),
         record: Vec::new(),
@@ -62,7 +63,7 @@ fn parse_entry(value: Value) -> Result<Entry> {
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         let value = reply::bytes(value)?;
         match &*reply::bytes(name)? {
-            b"p" => entry.previous = entry_id(&value).ok_or_else(invalid)?,
+            b"p" => entry.previous = entry_id(&value),
             b"i" => entry.stream_id = value,
             b"w" => entry.kind = value,
             b"r" => entry.record = value,
@@ -80,7 +81,9 @@ impl Entry {
     /// Returns the event of this entry. Returns `None` if the entry cannot be decoded, for example because its kind is
     /// unknown.
     pub(super) fn event(&self, id: &StreamId, revision: Revision) -> Option<Event> {
-        let mut stream = record::decode(id, &self.record).unwrap_or_else(|_| record::placeholder(id));
+        let decoded = record::decode(id, &self.record);
+        let is_known = decoded.is_ok();
+        let mut stream = decoded.unwrap_or_else(|_| record::placeholder(id));
         if !self.changed_at.is_empty() {
             let status = format!("\"{}\"", std::str::from_utf8(&self.status).ok()?);
             stream.status = StreamStatus::stored(&serde_json::from_str::<String>(&status).ok()?);
@@ -96,12 +99,13 @@ impl Entry {
                     revision,
                     reason: Ending::Unregistered(reason),
                     last: Arc::new(last),
-                    as_of: appended_at,
+                    as_of: is_known.then_some(appended_at),
                 }
             }
             "expired" => {
                 let read_at = std::str::from_utf8(&self.read_at).ok().and_then(|millis| millis.parse::<i128>().ok());
-                let as_of = read_at.map_or(Timestamp::ZERO, |millis| Timestamp::from_unix_nanos(millis * 1_000_000));
+                let as_of = read_at.map(|millis| Timestamp::from_unix_nanos(millis * 1_000_000));
+                let as_of = as_of.filter(|_| is_known);
                 Event::Ended { revision, reason: Ending::Expired, last: Arc::new(stream), as_of }
             }
             other => Event::Changed { revision, kind: other.parse().ok()?, stream: Arc::new(stream) },

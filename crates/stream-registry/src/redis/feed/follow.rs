@@ -7,13 +7,14 @@ use std::time::Duration;
 use futures_util::stream::unfold;
 use tokio::time::{Instant, timeout};
 
+use super::ends::{before, first_after, oldest, repaired_tail, tail};
 use super::entry::{self, Entry};
 use super::metadata;
-use super::position::{EntryId, Position};
+use super::position::{EntryId, Link, Position};
 use crate::backoff::Backoff;
 use crate::error::Result;
 use crate::redis::connect::connection::Connection;
-use crate::redis::fault::{self, Effect, no_reply};
+use crate::redis::fault::{self, no_reply};
 use crate::redis::options::CALL_TIMEOUT;
 use crate::redis::store::Store;
 use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
@@ -25,6 +26,10 @@ const CHUNK: usize = 500;
 const BLOCK: Duration = Duration::from_secs(3);
 /// Pauses after failed reads.
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_secs(1) };
+/// Minimum pause between two `Resync` events of a watch that has read all entries.
+const RESYNC_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two reads while the feed has no readable metadata and no process repairs the feed.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Follows the feed from a position until the registry is closed or dropped.
 pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Result<Watch> {
@@ -33,13 +38,13 @@ pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Re
     let tail = metadata::tail(store).await?;
     // The oldest entry is read even if the watch starts elsewhere. So this call fails at once if the user lacks the
     // permission to read the feed.
-    let oldest = before_oldest(store).await?;
+    let oldest = oldest(store).await?;
     let (emitted, lost) = match from {
         WatchFrom::Now => (tail, false),
         WatchFrom::Revision(revision) => {
             Position::from_revision(revision).map_or((tail, true), |position| (position, false))
         }
-        WatchFrom::Oldest => (oldest.map_or(tail, |last| Position { last, ..tail }), false),
+        WatchFrom::Oldest => (oldest.map_or(tail, |oldest| before(&oldest, tail)), false),
     };
     let start = (!lost && !emitted.is_lost(tail)).then(|| emitted.revision());
     let follower = Follower {
@@ -47,7 +52,10 @@ pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Re
         connection: None,
         emitted,
         lost,
+        after_damage: false,
         pending: VecDeque::new(),
+        resync_after: Instant::now(),
+        catching_up: false,
         alive_at: Instant::now() + ALIVE_AFTER,
         count: CHUNK,
         failures: 0,
@@ -60,23 +68,6 @@ pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Re
     })
 }
 
-/// Returns the id of the entry that preceded the oldest entry in the feed. Returns `None` if the feed is empty.
-async fn before_oldest(store: &Store) -> Result<Option<EntryId>> {
-    let mut command = redis::cmd("XREAD");
-    command.arg("COUNT").arg(1).arg("STREAMS").arg(store.keys.feed()).arg("0-0");
-    match store.link.command(&command, Effect::Read).await? {
-        Ok(oldest) => Ok(entry::parse(oldest)?.first().map(|oldest| oldest.previous)),
-        Err(error) if fault::is_wrong_type(&error) => Ok(None),
-        Err(error) => Err(fault::translate(error, false)),
-    }
-}
-
-/// Reads the position of the feed's last entry over the follower's connection.
-async fn tail(connection: &mut Connection, store: &Store) -> Result<Position> {
-    let answer = timeout(CALL_TIMEOUT, connection.send(&metadata::command(&store.keys))).await;
-    metadata::parse_single(answer.map_err(|_| no_reply())?)
-}
-
 /// A reader of the change feed, with its own connection.
 struct Follower {
     /// A weak reference, so that a watch does not keep the registry open.
@@ -86,8 +77,14 @@ struct Follower {
     emitted: Position,
     /// Whether events after `emitted` may have been lost.
     lost: bool,
+    /// Whether the entries up to `emitted` are not in the chain, and a `Resync` has reported them.
+    after_damage: bool,
     /// Entries that were read but not yet emitted. An entry without an event only advances the position.
-    pending: VecDeque<(EntryId, Option<Event>)>,
+    pending: VecDeque<(Position, Option<Event>)>,
+    /// When the next `Resync` may be emitted.
+    resync_after: Instant,
+    /// Whether there are more entries in the feed than the last read has returned.
+    catching_up: bool,
     /// When the next `Alive` event is due.
     alive_at: Instant,
     /// Number of entries to request in the next read.
@@ -102,7 +99,6 @@ struct Follower {
 enum Read {
     Entries,
     Nothing,
-    Lost,
 }
 
 impl Follower {
@@ -113,8 +109,16 @@ impl Follower {
     async fn next(&mut self) -> Option<Event> {
         loop {
             let mut advanced = false;
-            while let Some((id, event)) = self.pending.pop_front() {
-                self.emitted.last = id;
+            while let Some((_, event)) = self.pending.front() {
+                let is_resync = matches!(event, Some(Event::Resync { .. }));
+                if is_resync && !self.catching_up {
+                    tokio::time::sleep_until(self.resync_after).await;
+                }
+                let Some((position, event)) = self.pending.pop_front() else { break };
+                self.emitted = position;
+                if is_resync {
+                    self.resync_after = Instant::now() + RESYNC_PAUSE;
+                }
                 if event.is_some() {
                     self.alive_at = Instant::now() + ALIVE_AFTER;
                     return event;
@@ -140,13 +144,7 @@ impl Follower {
                         return Some(Event::Alive { revision: self.emitted.revision() });
                     }
                 }
-                Ok(Read::Lost) => {
-                    self.lost = false;
-                    self.alive_at = Instant::now() + ALIVE_AFTER;
-                    return Some(Event::Resync { revision: self.emitted.revision() });
-                }
                 Err(error) => {
-                    self.connection = None;
                     if !std::mem::replace(&mut self.failing, true) {
                         tracing::warn!(%error, "cannot read the change feed; retrying");
                     }
@@ -162,20 +160,24 @@ impl Follower {
         }
     }
 
+    /// Reads the next entries into the queue. If this function fails, the next read opens another connection.
     async fn read(&mut self, store: &Arc<Store>) -> Result<Read> {
-        if self.connection.is_none() {
-            let mut connection = store.link.open_separate().await?;
-            // Before the first read, checks whether the feed has a new generation or ends before the emitted position.
-            // In both cases, events may have been lost.
-            let tail = tail(&mut connection, store).await?;
-            self.connection = Some(connection);
-            if self.lost || self.emitted.is_lost(tail) {
-                self.emitted = tail;
-                return Ok(Read::Lost);
-            }
-            self.emitted.generation = tail.generation;
-        }
-        let Some(connection) = &mut self.connection else { return Ok(Read::Nothing) };
+        let (mut connection, is_new) = match self.connection.take() {
+            Some(connection) => (connection, false),
+            None => (store.link.open_separate().await?, true),
+        };
+        // Before the first read, checks whether the feed has a new generation or ends before the emitted position. In
+        // both cases, events may have been lost.
+        let moved = if is_new { self.check_tail(&mut connection, store).await? } else { None };
+        let read = match moved {
+            Some(read) => read,
+            None => self.read_entries(&mut connection, store).await?,
+        };
+        self.connection = Some(connection);
+        Ok(read)
+    }
+
+    async fn read_entries(&mut self, connection: &mut Connection, store: &Store) -> Result<Read> {
         let mut command = redis::cmd("XREAD");
         let (millis, sequence) = self.emitted.last;
         // The server blocks this read at most until the next `Alive` event is due. The minimum is 1 ms, because 0 would
@@ -201,52 +203,163 @@ impl Follower {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     return Ok(Read::Nothing);
                 }
-                self.emitted = tail;
-                return Ok(Read::Lost);
+                return Ok(self.resync_at(tail));
             }
             Err(error) => return Err(fault::translate(error, false)),
         };
-        if entries.is_empty() {
+        let Some(first) = entries.first() else {
             // The read found no new entries. The feed may have been deleted or replaced, so the position of its last
             // entry is checked.
-            let tail = tail(connection, store).await?;
-            if self.emitted.is_lost(tail) {
-                self.emitted = tail;
-                return Ok(Read::Lost);
-            }
-            self.emitted.generation = tail.generation;
-            return Ok(Read::Nothing);
-        }
-        if entries.len() == self.count && sent_at.elapsed() < CALL_TIMEOUT / 4 {
+            return Ok(self.check_tail(connection, store).await?.unwrap_or(Read::Nothing));
+        };
+        self.catching_up = entries.len() == self.count;
+        if self.catching_up && sent_at.elapsed() < CALL_TIMEOUT / 4 {
             self.count = (self.count * 2).min(CHUNK);
         }
-        if entries[0].previous != self.emitted.last {
-            // Entries were trimmed from the feed, or the feed has a new generation.
-            self.emitted = tail(connection, store).await?;
-            return Ok(Read::Lost);
+        if !self.emitted.has_generation() {
+            // The feed may contain entries of an earlier generation, whose metadata was lost.
+            let tail = tail(connection, store).await?;
+            if !tail.has_generation() && self.after_damage {
+                tokio::time::sleep(UNREADABLE_PAUSE).await;
+                return Ok(Read::Nothing);
+            }
+            if !tail.has_generation() {
+                return self.relocate(connection, store, tail).await;
+            }
+            if first.id < tail.generation && !self.after_damage {
+                return Ok(self.resync_at(tail));
+            }
+            self.emitted.generation = tail.generation;
+            if first.id < tail.generation {
+                // A `Resync` has reported the loss of the metadata, and the first event since then begins a generation.
+                self.emitted.last = tail.before_generation();
+                return Ok(Read::Nothing);
+            }
         }
-        self.queue(entries);
+        if self.emitted.link(first.id, first.previous, self.after_damage) == Link::Gap {
+            return self.skip_gap(connection, store, entries).await;
+        }
+        if let Some(damaged) = self.queue(entries) {
+            repaired_tail(connection, store, damaged).await?;
+        }
         Ok(Read::Entries)
     }
 
-    /// Queues entries up to the first gap. The next read starts at the gap and reports the loss of events.
-    fn queue(&mut self, entries: Vec<Entry>) {
-        let mut previous = self.emitted.last;
+    /// Queues entries up to the first gap; the next read starts there. Several damaged entries cause only one `Resync`,
+    /// because the consumer takes its list after all of them. Returns the id of the last queued entry if this entry is
+    /// damaged.
+    fn queue(&mut self, entries: Vec<Entry>) -> Option<EntryId> {
+        let mut position = self.emitted;
+        let mut resynced = false;
         for entry in entries {
-            if entry.previous != previous {
+            let link = position.link(entry.id, entry.previous, self.after_damage);
+            if link == Link::Gap {
                 break;
             }
-            if previous == (0, 0) {
-                self.emitted.generation = entry.id;
-            }
-            previous = entry.id;
-            let revision = Position { generation: self.emitted.generation, last: entry.id }.revision();
+            position.last = entry.id;
+            let revision = position.revision();
             // Other programs may write stream ids that are invalid in this crate. The entries of such streams have no
             // event. If the id is valid but the entry cannot be decoded, the event is a `Resync`, because skipping the
             // entry would hide a change.
             let id = std::str::from_utf8(&entry.stream_id).ok().and_then(|id| id.parse().ok());
-            let event = id.map(|id| entry.event(&id, revision.clone()).unwrap_or(Event::Resync { revision }));
-            self.pending.push_back((entry.id, event));
+            let decoded = match (link, id) {
+                (Link::Stray | Link::Gap, _) => None,
+                (Link::Next, None) => Some(None),
+                (Link::Next, Some(id)) => entry.event(&id, revision.clone()).map(Some),
+            };
+            self.after_damage = decoded.is_none();
+            let resync = || (!std::mem::replace(&mut resynced, true)).then_some(Event::Resync { revision });
+            self.pending.push_back((position, decoded.unwrap_or_else(resync)));
         }
+        if resynced {
+            log_damage();
+        }
+        self.after_damage.then_some(position.last)
     }
+
+    /// Queues the `Resync` for entries whose first one does not follow the emitted position.
+    async fn skip_gap(&mut self, connection: &mut Connection, store: &Store, entries: Vec<Entry>) -> Result<Read> {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Read::Nothing) };
+        let tail = repaired_tail(connection, store, first.id).await?;
+        if tail.generation != self.emitted.generation {
+            return Ok(self.resync_at(tail));
+        }
+        if tail.last >= first.id {
+            let is_trimmed = match connection.send(&first_after(store, (0, 0))).await {
+                Ok(answer) => entry::parse(answer)?.first().is_none_or(|oldest| oldest.id >= first.id),
+                Err(error) if fault::is_wrong_type(&error) => true,
+                Err(error) => return Err(fault::translate(error, false)),
+            };
+            if is_trimmed {
+                // The reader is too slow, so it skips the entries that the list of its consumer includes.
+                return Ok(self.resync_at(tail));
+            }
+            // The gap is inside the feed: entries were deleted, or the metadata was changed. The entries after the gap
+            // are not skipped, because a history needs them.
+            self.catching_up |= tail.last > first.id;
+            self.resync_after_damage(self.emitted);
+            self.emitted.last = first.previous.unwrap_or(first.id);
+            self.queue(entries);
+            return Ok(Read::Entries);
+        }
+        // According to the metadata, these entries are after the end of the feed, so they are not events.
+        Ok(self.resync_after_damage(Position { last: last.id, ..self.emitted }))
+    }
+
+    /// Checks whether events after the emitted position may have been lost. If so, queues a `Resync`.
+    async fn check_tail(&mut self, connection: &mut Connection, store: &Store) -> Result<Option<Read>> {
+        let tail = tail(connection, store).await?;
+        if self.lost || self.emitted.is_lost(tail) {
+            return Ok(Some(self.relocate(connection, store, tail).await?));
+        }
+        Ok(None)
+    }
+
+    /// Queues a `Resync`, because the feed with this tail does not contain the emitted position.
+    async fn relocate(&mut self, connection: &mut Connection, store: &Store, found: Position) -> Result<Read> {
+        let mut beyond = match connection.send(&first_after(store, found.last)).await {
+            Ok(answer) => entry::parse(answer)?,
+            Err(error) if fault::is_wrong_type(&error) => Vec::new(),
+            Err(error) => return Err(fault::translate(error, false)),
+        };
+        let Some(beyond) = beyond.pop() else { return Ok(self.resync_at(found)) };
+        if tail(connection, store).await?.last >= beyond.id {
+            // The entry was added since the tail was read.
+            return Ok(self.resync_at(found));
+        }
+        // The feed has entries after its recorded tail. So the emitted position may still be good, and only the
+        // metadata is damaged. The feed is not read from the recorded tail, because that would repeat its events.
+        let is_behind = !self.lost && found.has_generation() && found.generation == self.emitted.generation;
+        if is_behind && self.after_damage {
+            return Ok(Read::Nothing);
+        }
+        let wanted = if is_behind { self.emitted.last } else { beyond.id };
+        let repaired = repaired_tail(connection, store, wanted).await?;
+        if is_behind && repaired.generation == self.emitted.generation {
+            return Ok(self.resync_after_damage(self.emitted));
+        }
+        if repaired.has_generation() {
+            return Ok(self.resync_at(repaired));
+        }
+        Ok(self.resync_after_damage(repaired))
+    }
+
+    /// Queues a `Resync` at a position in the chain of entries.
+    fn resync_at(&mut self, position: Position) -> Read {
+        (self.lost, self.after_damage) = (false, false);
+        self.pending.push_back((position, Some(Event::Resync { revision: position.revision() })));
+        Read::Entries
+    }
+
+    /// Queues a `Resync` after entries that are not in the chain.
+    fn resync_after_damage(&mut self, position: Position) -> Read {
+        log_damage();
+        self.resync_at(position);
+        self.after_damage = true;
+        Read::Entries
+    }
+}
+
+fn log_damage() {
+    tracing::warn!("the change feed has lost entries or has entries of another program; resyncing");
 }

@@ -1,5 +1,6 @@
 //! The change feed.
 
+mod ends;
 pub(super) mod entry;
 pub(super) mod follow;
 pub(super) mod metadata;

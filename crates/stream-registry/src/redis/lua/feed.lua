@@ -15,12 +15,15 @@
 -- Appends events to the feed. Each event is a list of fields and values, without the field p.
 local function append_events(feed_key, metadata_key, events)
   local fields = redis.pcall('HMGET', metadata_key, 'history', 'tail')
-  -- If the metadata key holds a value of another type, a new generation of the feed begins.
   if fields.err then
     redis.call('DEL', metadata_key)
     fields = {}
   end
-  local generation, tail = fields[1], fields[2] or '0-0'
+  local generation, tail = fields[1], fields[2]
+  -- If the metadata is missing, is not readable, or has another type, a new generation of the feed begins.
+  if not (generation and tail and generation:find('^%d+%-%d+$') and tail:find('^%d+%-%d+$')) then
+    generation, tail = nil, '0-0'
+  end
   for i, event in ipairs(events) do
     local entry
     if i == 1 then

@@ -10,10 +10,8 @@ end
 
 -- Returns the arguments of SET that give a record its time to live.
 -- With the policy 'longer', SET never shortens the remaining time to live of the record.
+-- A record without a time to live gets one under each policy, because the record would stay for ever without it.
 local function ttl_arguments_for(key, ttl, policy)
-  if policy == 'longer' then
-    local remaining = redis.call('PTTL', key)
-    if remaining == -1 or remaining > tonumber(ttl) then return { 'KEEPTTL' } end
-  end
+  if policy == 'longer' and redis.call('PTTL', key) > tonumber(ttl) then return { 'KEEPTTL' } end
   return { 'PX', ttl }
 end

@@ -75,7 +75,7 @@ async fn sort(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
     pipeline.cmd("MULTI").add_command(metadata::command(&store.keys));
     pipeline.cmd("SORT_RO").arg(store.keys.index()).arg("BY").arg("nosort").arg("GET").arg("#").arg("GET");
     pipeline.arg(format!("{}*", store.keys.prefix())).cmd("EXEC");
-    let answers = match store.bulk.long_command(Request::Transaction(&pipeline), &store.link).await? {
+    let answers = match store.bulk.long_command(Request::Transaction(&pipeline)).await? {
         Ok(answers) => reply::array(answers)?,
         Err(error) => return Ok(Err(error)),
     };
@@ -95,7 +95,7 @@ async fn sort(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
 async fn script(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
     let mut call = LIST.call(&[store.keys.index(), &store.keys.feed_metadata()]);
     call.arg(store.keys.prefix());
-    let mut items = match call.try_run_long(&store.bulk, &store.link).await? {
+    let mut items = match call.try_run_long(&store.bulk).await? {
         Ok(value) => reply::array(value)?.into_iter(),
         Err(error) => return Ok(Err(error)),
     };
@@ -113,7 +113,7 @@ async fn script(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
 async fn reads(store: &Arc<Store>) -> Result<Listed> {
     let mut members = redis::cmd("SMEMBERS");
     members.arg(store.keys.index());
-    let mut ids = member_ids(store.bulk.read_long(&members, &store.link).await?)?;
+    let mut ids = member_ids(store.bulk.read_long(&members).await?)?;
     for attempt in 0..ATTEMPTS {
         let before = metadata::tail(store).await;
         let records = if ids.is_empty() {
@@ -123,9 +123,9 @@ async fn reads(store: &Arc<Store>) -> Result<Listed> {
             for id in &ids {
                 command.arg(store.keys.record_bytes(id));
             }
-            reply::array(store.bulk.read_long(&command, &store.link).await?)?
+            reply::array(store.bulk.read_long(&command).await?)?
         };
-        let after = member_ids(store.bulk.read_long(&members, &store.link).await?)?;
+        let after = member_ids(store.bulk.read_long(&members).await?)?;
         if after == ids {
             let found = ids.into_iter().zip(records).map(|(id, record)| Ok((id, reply::optional_bytes(record)?)));
             let position =

@@ -1,5 +1,6 @@
 //! The operations of a Redis store. Each operation has its own file, and most have a script.
 
+pub(super) mod eviction;
 pub(super) mod get;
 pub(super) mod list;
 pub(super) mod page;

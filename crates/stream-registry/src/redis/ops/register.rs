@@ -160,7 +160,7 @@ pub(in crate::redis) async fn register(
 struct Known {
     /// Raw JSON of the existing record.
     existing: Option<Vec<u8>>,
-    /// Remaining time to live of the existing record. `None` if the record never expires.
+    /// Remaining time to live of the existing record. `None` if the record has no time to live.
     remaining: Option<Duration>,
     /// The epoch in the stream's tombstone. `None` if the stream has no tombstone.
     ended_epoch: Option<String>,
@@ -190,7 +190,12 @@ async fn decide(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, 
     };
     let found = rules::Found {
         existing: existing.as_ref(),
-        idle: known.remaining.map_or(Duration::ZERO, |remaining| store.options.ttl.saturating_sub(remaining)),
+        idle: match (known.remaining, &existing) {
+            (Some(remaining), _) => store.options.ttl.saturating_sub(remaining),
+            // The record has no time to live: another program stored it that way, or somebody ran `PERSIST`.
+            (None, Some(existing)) => now.since(existing.last_heartbeat),
+            (None, None) => Duration::ZERO,
+        },
         tombstone: known.ended_epoch.as_deref(),
     };
     let (new, mut outcome) = rules::register(found, stream, options, now)?;

@@ -33,7 +33,7 @@ pub(super) async fn change(store: &Arc<Store>, write: &Write, mut json: Vec<u8>)
         let event = rules::change_of_write(&write.change, &stream).map_or("", ChangeKind::as_str);
         let keys = [store.keys.index(), &store.keys.record(&write.id), &store.keys.feed(), &store.keys.feed_metadata()];
         let mut call = script.call(&keys);
-        call.arg(write.id.as_str()).arg(&json).arg(&new).arg(store.ttl_ms()).arg(store.ttl_policy());
+        call.arg(write.id.as_str()).arg(&json).arg(&new).arg(store.ttl_ms()).arg(store.ttl_policy_of(&write.guard));
         call.arg(event);
         match call.run(&store.link, Effect::Write).await? {
             Value::Int(code) => return outcome(code, &write.id),

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- @use permissions
 -- @use feed
+-- @use repair
 -- @use due
 -- Checks streams that may have expired.
 -- Removes each expired stream from the index and from the schedule, and adds an event to the feed.
@@ -13,18 +14,20 @@
 -- KEYS[5..]  two keys for each stream: its record, and the sweep's copy of the record
 -- ARGV[1]    time to live of a stream in ms
 -- ARGV[2]    remaining time to live in ms; the sweep copies a record that has this time or less left
--- ARGV[3]    maximum gap in ms between two sweeps; after a longer gap, no stream is removed for one TTL
+-- ARGV[3]    maximum gap in ms between two sweeps if the shortest TTL is between 3 and 10 times this long
 -- ARGV[4]    interval in ms between scans of the index for streams that are not in the schedule
 -- ARGV[5]    TTL policy: 'renew', or 'longer' for a tool that keeps no streams alive and whose TTL is ignored
 -- ARGV[6]    time of this check in Unix ms, by the caller's clock
 -- ARGV[7..]  ids of the streams to check
--- Output     a list with three elements:
+-- Output     a list with four elements:
 --            the number of checked streams that are no longer due at the time in ARGV[6]
 --            1 if the caller should scan the index, otherwise 0
 --            the list of ids that have no record and are not in the schedule
+--            the shortest TTL in ms of all processes that sweep; 0 if it is not known
 -- Events     expired, once for each expired stream
+--            If the feed is damaged and no stream has expired, a marker without an event repairs the feed.
 local index_key, feed_key, metadata_key, due_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local ttl, copy_margin, outage_gap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local ttl, copy_margin, medium_gap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local scan_after = tonumber(ARGV[4])
 
 local function to_string(number) return string.format('%.0f', number) end
@@ -49,9 +52,13 @@ if ARGV[5] == 'renew' then
 end
 -- After an outage, no stream is removed during a grace period, so that holders can renew their streams first.
 -- A clock that goes back also counts as an outage.
--- The shortest TTL decides which gap between sweeps is an outage. The longest TTL is the length of the grace period.
-local gap, grace_limit = math.max(outage_gap, shortest / 10), now_ms + (longest > 0 and longest or ttl)
-if now_ms - swept_at > gap or now_ms < swept_at - gap then grace_ends_at = grace_limit end
+-- The shortest TTL decides which gap between sweeps is an outage. This maximum gap is never less than a tenth of a TTL.
+-- So a grace period of ten times the gap is at least the TTL of each stream that is in danger after the gap.
+local longest_known, shortest_known = longest > 0 and longest or ttl, shortest > 0 and shortest or ttl
+local basis = shortest > 0 and shortest or math.min(ttl, medium_gap * 3)
+local max_gap, gap = math.max(basis / 10, math.min(basis / 3, medium_gap)), math.abs(now_ms - swept_at)
+local grace_limit, max_delay = now_ms + longest_known, math.max(longest_known - copy_margin, longest_known / 2)
+if gap > max_gap then grace_ends_at = math.max(grace_ends_at, now_ms + 10 * gap) end
 if grace_ends_at > grace_limit then grace_ends_at = grace_limit end
 local scan_due = now_ms - scanned_at > scan_after or now_ms < scanned_at
 -- A copy of a record must survive an outage of up to an hour and the grace period that follows the outage.
@@ -63,9 +70,11 @@ for argument = 7, #ARGV do
   local id, record_key, copy_key = ARGV[argument], KEYS[argument * 2 - 9], KEYS[argument * 2 - 8]
   local remaining = redis.call('PTTL', record_key)
   if remaining == -1 then
-    next_checks[#next_checks + 1] = { now_ms + ttl, id }
+    -- The next write gives this record a TTL. The record is checked again before that TTL has passed.
+    next_checks[#next_checks + 1] = { now_ms + shortest_known / 2, id }
   elseif remaining > copy_margin then
-    next_checks[#next_checks + 1] = { now_ms + remaining - copy_margin, id }
+    -- A tool may have extended the remaining time. The holder's next write shortens it again.
+    next_checks[#next_checks + 1] = { now_ms + math.min(remaining - copy_margin, max_delay), id }
   elseif remaining >= 0 then
     local json = redis.pcall('GET', record_key)
     if type(json) == 'string' then
@@ -95,7 +104,8 @@ require_permission('ZADD', due_key, '0', 'id')
 require_permission('PEXPIRE', extended_copies[1] or feed_key, '1')
 require_permission('SET', new_copies[1] and new_copies[1][1] or feed_key, 'text', 'PX', '1')
 require_append_permissions(feed_key, metadata_key)
-if #expired > 0 then append_events(feed_key, metadata_key, events) end
+if #events == 0 then events = repair_events(feed_key, metadata_key) end
+if #events > 0 then append_events(feed_key, metadata_key, events) end
 for _, id in ipairs(expired) do
   -- If the index key does not hold a set, the command fails, and there is nothing to remove.
   redis.pcall('SREM', index_key, id)
@@ -113,4 +123,4 @@ redis.pcall('HSET', metadata_key, 'swept', to_string(now_ms), 'grace', to_string
   'scanned', to_string(scan_due and now_ms or scanned_at), 'ttl', to_string(longest),
   'confirmed', to_string(longest_confirmed_at),
   'brief', to_string(shortest), 'brief_confirmed', to_string(shortest_confirmed_at))
-return { handled, scan_due and 1 or 0, missing }
+return { handled, scan_due and 1 or 0, missing, to_string(shortest) }

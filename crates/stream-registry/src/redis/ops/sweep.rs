@@ -22,12 +22,19 @@ const CHUNK: usize = 200;
 const PAGE: usize = 1_000;
 /// Upper bound of the interval between sweeps.
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
-/// Shortest gap between sweeps that counts as an outage.
-const OUTAGE: Duration = Duration::from_secs(10);
+/// A longer gap between sweeps counts as an outage, if the shortest time to live is between 15 s and 50 s. Outside this
+/// range, the maximum gap is a third of a shorter time to live, or a tenth of a longer one.
+const MAX_GAP: Duration = Duration::from_secs(5);
+
+/// Returns the upper bound of the interval between sweeps, if streams have this time to live.
+fn interval_for(ttl: Duration) -> Duration {
+    MAX_INTERVAL.min(ttl / 8)
+}
 
 /// Starts a task that sweeps at intervals until the store is closed or dropped.
 pub(in crate::redis) fn spawn(store: &Arc<Store>) {
-    let interval = MAX_INTERVAL.min(store.options.ttl / 8);
+    let own_interval = interval_for(store.options.ttl);
+    let mut interval = own_interval;
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
         let mut failing: Option<ErrorKind> = None;
@@ -37,8 +44,10 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
             tokio::time::sleep(interval.mul_f64(0.8 + fastrand::f64() / 5.0)).await;
             let Some(open) = open(&store) else { return };
             match sweep(&open).await {
-                Ok(scan_due) => {
+                Ok(Swept { scan_due, shortest_ttl }) => {
                     failing = None;
+                    // Streams of other processes may need shorter intervals than the streams of this process.
+                    interval = shortest_ttl.map_or(own_interval, |ttl| interval_for(ttl).min(own_interval));
                     // The index is scanned in a separate task, because scanning a large index would delay the sweep.
                     if scan_due && index_scan.as_ref().is_none_or(JoinHandle::is_finished) {
                         index_scan = Some(tokio::spawn(scan_index(Weak::clone(&store))));
@@ -58,8 +67,16 @@ fn open(store: &Weak<Store>) -> Option<Arc<Store>> {
     store.upgrade().filter(|store| !store.link.is_closed())
 }
 
-/// Checks all streams whose next check is due. Returns whether the index should be scanned.
-async fn sweep(store: &Arc<Store>) -> Result<bool> {
+/// The result of a sweep.
+struct Swept {
+    /// Whether the index should be scanned.
+    scan_due: bool,
+    /// The shortest time to live of all processes that sweep, if one is known.
+    shortest_ttl: Option<Duration>,
+}
+
+/// Checks all streams whose next check is due.
+async fn sweep(store: &Arc<Store>) -> Result<Swept> {
     let mut scan_due = false;
     loop {
         let now = store.link.now().await?.as_unix_nanos() / 1_000_000;
@@ -76,7 +93,7 @@ async fn sweep(store: &Arc<Store>) -> Result<bool> {
         // If the server's clock went back, streams may be due by this process's clock but not by the server's clock.
         // The script then handles none of these streams, so the loop ends.
         if due.len() < CHUNK || checked.handled == 0 {
-            return Ok(scan_due);
+            return Ok(Swept { scan_due, shortest_ttl: checked.shortest_ttl });
         }
     }
 }
@@ -89,6 +106,8 @@ struct Checked {
     scan_due: bool,
     /// Ids that are not in the schedule and have no record.
     missing: Vec<Vec<u8>>,
+    /// The shortest time to live of all processes that sweep, if one is known.
+    shortest_ttl: Option<Duration>,
 }
 
 /// Checks some streams. Removes and reports the expired streams, and schedules the next check of the others.
@@ -104,7 +123,7 @@ async fn check(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Checked
         keys.push(store.keys.copy_bytes(id));
     }
     let mut call = SWEEP.call(&keys);
-    call.arg(store.ttl_ms()).arg(store.margin_ms()).arg(millis(OUTAGE)).arg(millis(store.options.ttl / 8));
+    call.arg(store.ttl_ms()).arg(store.margin_ms()).arg(millis(MAX_GAP)).arg(millis(store.options.ttl / 8));
     call.arg(store.ttl_policy()).arg(now.to_string());
     for id in ids {
         call.arg(id);
@@ -115,6 +134,10 @@ async fn check(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Checked
         handled: reply::number(&next())?,
         scan_due: reply::number(&next())? == 1,
         missing: reply::array(next())?.into_iter().map(reply::bytes).collect::<Result<_>>()?,
+        shortest_ttl: u64::try_from(reply::number(&next())?)
+            .ok()
+            .filter(|millis| *millis > 0)
+            .map(Duration::from_millis),
     })
 }
 

@@ -13,6 +13,7 @@
 -- ARGV[2]     the current time as an RFC 3339 string
 -- ARGV[3]     time to live of the records in ms
 -- ARGV[4]     TTL policy: 'renew', or 'longer' to never shorten the remaining time to live
+--             A write that presents the epoch of the lease always sets the time to live, because its caller is the holder.
 -- ARGV[5..]   for each write: one string with a verb and a guard, then the values of the guard and of the verb
 --             The verb is the kind of change:
 --               'h'  heartbeat, which has no values
@@ -112,7 +113,7 @@ end
 -- All results and changes are computed before the first write, so that an error leaves every record unchanged.
 -- A record that becomes shorter is stored as a whole, and its element in the table starts is false.
 -- Any other record is changed in place.
-local ids, starts, replacements, done_count, shrunk, events = {}, {}, {}, 0, false, {}
+local ids, starts, replacements, done_count, shrunk, events, held = {}, {}, {}, 0, false, {}, {}
 local results
 for i = 1, #records do
   local json, key, verb_and_guard = records[i], KEYS[i + 3], ARGV[write_at]
@@ -126,6 +127,8 @@ for i = 1, #records do
   else
     result, start, replacement, stop, event = change(json, key)
   end
+  -- The holder's guard is either the short form or an equals sign, byte 61, after the verb.
+  if never_shorten and verb_and_guard then held[i] = #verb_and_guard > 2 or byte(verb_and_guard, 2) == 61 end
   write_at = next_at
   if not result then
     done_count = done_count + 1
@@ -177,8 +180,12 @@ for i = 1, #records do
     call('SET', key, replacement, 'KEEPTTL')
   end
   if replacement then
-    -- With the option GT, Redis never shortens the remaining time, and a key without a time to live gets none.
-    if never_shorten then call('PEXPIRE', key, ttl, 'GT') else call('PEXPIRE', key, ttl) end
+    if never_shorten and not held[i] then
+      -- The option GT never shortens the remaining time. It ignores a key without a time to live, so NX sets that one.
+      if call('PEXPIRE', key, ttl, 'GT') == 0 then call('PEXPIRE', key, ttl, 'NX') end
+    else
+      call('PEXPIRE', key, ttl)
+    end
   end
 end
 return results or redis.status_reply('OK')

@@ -11,18 +11,22 @@ use crate::cli::{duration, terminal};
 pub(super) const HEADER: &str =
     "UTC       EVENT         ID                        STATUS      TYPE  SOURCE                 NODE";
 
+/// Note that only the id of an ended stream is known.
+const UNKNOWN: &str = "last record unknown";
+
 /// Formats an event as a line. The columns have fixed widths, because the widths needed by later events are unknown.
 pub(super) fn line(event: &Event) -> String {
     let word = event.as_str();
     let (time, stream, reason) = match event {
-        Event::Changed { stream, .. } => (stream.last_heartbeat, stream, None),
-        Event::Ended { last, as_of, .. } => (*as_of, last, last.end_reason.as_deref()),
+        Event::Changed { stream, .. } => (Some(stream.last_heartbeat), stream, None),
+        Event::Ended { last, as_of: Some(as_of), .. } => (Some(*as_of), last, last.end_reason.as_deref()),
+        Event::Ended { last, as_of: None, .. } => (None, last, Some(UNKNOWN)),
         _ => {
             return format!("          {word:<12}  earlier events may be missing; `streamreg list` shows what is live");
         }
     };
     let mut cells = vec![
-        (time_of_day(time), 8),
+        (time.map_or_else(|| "-".to_owned(), time_of_day), 8),
         (word.to_owned(), 12),
         (cell(stream.id.as_str()), 24),
         (cell(stream.status.as_str()), 10),
@@ -52,15 +56,16 @@ pub(super) fn ended(events: &[Event], now: Timestamp) -> String {
 fn row(event: &Event, now: Timestamp) -> Option<[String; 9]> {
     let Event::Ended { reason, last, as_of, .. } = event else { return None };
     Some([
-        units::ago(*as_of, now),
+        as_of.map_or_else(|| "-".to_owned(), |as_of| units::ago(as_of, now)),
         cell(last.id.as_str()),
         cell(last.kind.as_str()),
         cell(&last.source_addr),
         cell(last.node.as_deref().unwrap_or_default()),
         event.lifetime().map_or_else(|| "-".to_owned(), duration::short),
-        units::bytes(last.bytes_received),
+        if as_of.is_some() { units::bytes(last.bytes_received) } else { "-".to_owned() },
         units::loss(last),
         match reason {
+            Ending::Expired if as_of.is_none() => format!("expired; {UNKNOWN}"),
             Ending::Expired => "expired".to_owned(),
             _ => cell(last.end_reason.as_deref().unwrap_or_default()),
         },
@@ -96,13 +101,17 @@ mod tests {
         stream.node = None;
         let reason = Ending::Unregistered("over".parse().unwrap());
         let as_of = "2026-01-01T13:00:00Z".parse().unwrap();
-        let ended = Event::Ended { revision: revision.clone(), reason, last: Arc::new(stream), as_of };
-        let lines = [HEADER.to_owned(), line(&changed), line(&ended), line(&Event::Resync { revision })];
+        let ended = Event::Ended { revision: revision.clone(), reason, last: Arc::new(stream), as_of: Some(as_of) };
+        let last = Arc::new(Stream::from_stored(&"cam2".parse().unwrap(), "{}").unwrap());
+        let unknown = Event::Ended { revision: revision.clone(), reason: Ending::Expired, last, as_of: None };
+        let lines =
+            [HEADER.to_owned(), line(&changed), line(&ended), line(&unknown), line(&Event::Resync { revision })];
         assert_eq!(
             lines.join("\n"),
             r"UTC       EVENT         ID                        STATUS      TYPE  SOURCE                 NODE
 12:34:56  taken_over    cam1                      connecting  srt   203.0.113.7:40112      n\u{1b}[2J
 13:00:00  unregistered  cam1                      connecting  srt   203.0.113.7:40112      -  (over\n)
+-         expired       cam2                      -           -     -                      -  (last record unknown)
           resync        earlier events may be missing; `streamreg list` shows what is live"
         );
     }
@@ -119,16 +128,20 @@ mod tests {
             revision: "h-1".parse().unwrap(),
             reason,
             last: Arc::new(last.clone()),
-            as_of: as_of.parse().unwrap(),
+            as_of: (!as_of.is_empty()).then(|| as_of.parse().unwrap()),
         };
         let unregistered = Ending::Unregistered("end of event".parse().unwrap());
-        let rows =
-            [end(unregistered, &one, "2026-01-01T01:02:03Z"), end(Ending::Expired, &two, "2026-01-01T01:02:05Z")];
+        let rows = [
+            end(unregistered, &one, "2026-01-01T01:02:03Z"),
+            end(Ending::Expired, &two, "2026-01-01T01:02:05Z"),
+            end(Ending::Expired, &Stream::from_stored(&"cam3".parse().unwrap(), "{}").unwrap(), ""),
+        ];
         assert_eq!(
             ended(&rows, "2026-01-01T01:02:05Z".parse().unwrap()),
             r"ENDED   ID         TYPE  SOURCE             NODE  LIVED  RECEIVED  LOSS    REASON
 2s ago  cam1       srt   203.0.113.7:40112  -     1h02m  1.3 MB    0.00 %  end of event
 now     a-long-id  rtp   -                  -     -      0 B       -       expired
+-       cam3       -     -                  -     -      -         -       expired; last record unknown
 "
         );
         assert_eq!(ended(&[], Timestamp::now()), "");

@@ -78,16 +78,16 @@ impl Output<'_> {
         Failure::store(error, self.store)
     }
 
-    /// Writes records as a table, a JSON array, or JSON lines.
+    /// Writes records as a table, a JSON array, or JSON lines. The table shows ages at the store's time `now`.
     ///
     /// # Errors
     ///
     /// Fails if standard output cannot be written.
-    pub fn streams(&mut self, streams: &[Stream]) -> Result {
+    pub fn streams(&mut self, streams: &[Stream], now: Timestamp) -> Result {
         match self.format() {
             Format::Table if streams.is_empty() => Ok(()),
             Format::Table => {
-                let (table, dropped) = table::streams(streams, Timestamp::now(), self.width);
+                let (table, dropped) = table::streams(streams, now, self.width);
                 self.write(&table)?;
                 self.flush()?;
                 if !dropped.is_empty() {
@@ -114,15 +114,15 @@ impl Output<'_> {
         self.flush()
     }
 
-    /// Writes one record, either as JSON or with one line per field.
+    /// Writes one record, either as JSON or with one line per field. The fields show ages at the store's time `now`.
     ///
     /// # Errors
     ///
     /// Fails if standard output cannot be written.
-    pub fn stream(&mut self, stream: &Stream) -> Result {
+    pub fn stream(&mut self, stream: &Stream, now: Timestamp) -> Result {
         match self.format() {
             Format::Table => {
-                let fields = fields::fields(stream, Timestamp::now());
+                let fields = fields::fields(stream, now);
                 self.write(&fields)?;
             }
             Format::Json | Format::Jsonl => {
@@ -160,16 +160,16 @@ impl Output<'_> {
         self.flush()
     }
 
-    /// Writes ended streams as a table, a JSON array, or JSON lines.
+    /// Writes ended streams as a table, a JSON array, or JSON lines. The table shows ages at the store's time `now`.
     ///
     /// # Errors
     ///
     /// Fails if standard output cannot be written.
-    pub fn ended(&mut self, events: &[Event]) -> Result {
+    pub fn ended(&mut self, events: &[Event], now: Timestamp) -> Result {
         let lines = || events.iter().map(|event| self.for_terminal(event.to_json_with_duration())).collect::<Vec<_>>();
         match self.format() {
             Format::Table => {
-                let table = events::ended(events, Timestamp::now());
+                let table = events::ended(events, now);
                 self.write(&table)?;
             }
             Format::Json if events.is_empty() => self.line("[]")?,

@@ -39,6 +39,11 @@ impl Child {
         command.spawn().map(Self)
     }
 
+    /// Returns the process id of the command, or `None` if the exit status was already read.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.0.id()
+    }
+
     /// Waits for the command to exit.
     pub(super) async fn exited(&mut self) -> io::Result<ExitStatus> {
         self.0.wait().await

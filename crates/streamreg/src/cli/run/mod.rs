@@ -1,6 +1,8 @@
 //! `run`: holds a stream while a command runs.
 
 mod child;
+#[cfg(target_os = "linux")]
+mod orphans;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -16,8 +18,9 @@ use tokio::time::timeout;
 
 use self::child::{Child, Forwarded, code, describe};
 use super::failure::{Failure, Result, Status};
-use super::hold::HeldStream;
+use super::hold::{HeldStream, PARENT_ENDED};
 use super::output::Output;
+use super::parent::Parent;
 use super::register::{self, StreamArgs};
 use super::{duration, signal};
 
@@ -34,7 +37,8 @@ Examples:
 The stream is registered before the command starts and unregistered when the command exits. The end reason is e.g. \
 `exit status 3` or `killed by signal 9`. `run` exits with the status of the command. If another client takes over or \
 unregisters the stream, the command is stopped and the exit status is 4. While the command is being stopped, a second \
-SIGINT or SIGTERM kills it. The command finds the stream's id in the environment variable STREAMREG_ID.
+SIGINT or SIGTERM kills it. If the process that started `run` has ended, the command is stopped in the same way, and \
+the stream is unregistered. As process 1 of a container, `run` also reaps orphans. The command finds the stream's id in the environment variable STREAMREG_ID.
 
 The command runs in its own process group, and every signal is forwarded to that group. The command cannot read the \
 terminal: if standard input is a terminal, the command reads /dev/null instead.
@@ -51,6 +55,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub grace: Duration,
 
+    /// Keep the command and the stream after the process that started `run` has ended
+    #[arg(long)]
+    pub no_parent_check: bool,
+
     /// The command and its arguments
     #[arg(value_name = "CMD", last = true, required = true)]
     pub command: Vec<OsString>,
@@ -60,6 +68,7 @@ pub struct RunArgs {
 #[derive(Debug)]
 pub struct Plan {
     stream: register::Plan,
+    parent: Parent,
     grace: Duration,
     command: Vec<OsString>,
 }
@@ -78,7 +87,9 @@ impl RunArgs {
     ///
     /// Returns a usage error if an argument is invalid.
     pub fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
-        Ok(Plan { stream: self.stream.prepare(stdin)?, grace: self.grace, command: self.command.clone() })
+        // The parent may end while standard input is read.
+        let parent = if self.no_parent_check { Parent::ignored() } else { Parent::of_this_process() };
+        Ok(Plan { stream: self.stream.prepare(stdin)?, parent, grace: self.grace, command: self.command.clone() })
     }
 }
 
@@ -86,6 +97,7 @@ impl RunArgs {
 enum Outcome {
     Exited(std::io::Result<ExitStatus>),
     Lost(LeaseEnd),
+    ParentEnded,
 }
 
 /// Registers the stream, runs the command, and unregisters the stream when the command exits.
@@ -114,15 +126,19 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: Plan, out: &mut Outp
             return finish(&held, &mut stop, "the command could not be started", code, out).await;
         }
     };
+    #[cfg(target_os = "linux")]
+    tokio::spawn(orphans::reap(child.id()));
     out.note(format_args!("{:?} is held while the command runs", id.as_str()));
     let outcome = {
         let lost = held.lost(out);
         tokio::pin!(lost);
+        let mut parent_ended = std::pin::pin!(plan.parent.ended());
         loop {
             let signal = tokio::select! {
                 biased;
                 status = child.exited() => break Outcome::Exited(status),
                 end = &mut lost => break Outcome::Lost(end),
+                () = &mut parent_ended => break Outcome::ParentEnded,
                 signal = stop.signals.next() => signal,
             };
             child.forward(signal);
@@ -138,6 +154,11 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: Plan, out: &mut Outp
             let status = out.report(&held.failure(&end));
             child.stop(&mut stop.signals, plan.grace).await;
             Err(Failure::reported(status))
+        }
+        Outcome::ParentEnded => {
+            child.stop(&mut stop.signals, plan.grace).await;
+            let code = child.exited().await.map_or(Status::Failed.code(), code);
+            finish(&held, &mut stop, PARENT_ENDED, code, out).await
         }
     }
 }

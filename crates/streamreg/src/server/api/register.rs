@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use stream_registry::http::wire::{MAX_STALE_MS, read_record, read_recovered, registered_body, stream_path};
 use stream_registry::registry::Operation;
-use stream_registry::{Error, OnConflict, Outcome, RegisterOptions};
+use stream_registry::{Error, OnConflict, Outcome, RegisterOptions, SameSource};
 
 use super::json;
 use crate::server::body;
@@ -51,7 +51,7 @@ async fn try_register(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> 
 }
 
 fn options(uri: &Uri, headers: &HeaderMap) -> Result<RegisterOptions> {
-    let params = Params::read(uri, &["on_conflict", "stale_ms", "lease", "recover"])?;
+    let params = Params::read(uri, &["on_conflict", "stale_ms", "same_source", "lease", "recover"])?;
     let stale = params.number("stale_ms", 0..=MAX_STALE_MS)?.map(Duration::from_millis);
     let policy = match (params.get("on_conflict"), stale) {
         (Some("take_over_if_stale"), Some(stale)) => OnConflict::TakeOverIfStale(stale),
@@ -67,6 +67,11 @@ fn options(uri: &Uri, headers: &HeaderMap) -> Result<RegisterOptions> {
         }
     };
     let mut options = RegisterOptions::default().on_conflict(policy);
+    options.same_source = match params.get("same_source") {
+        None | Some("address") => SameSource::Address,
+        Some("host") => SameSource::Host,
+        Some(_) => return Err(Failure::invalid("same_source must be address or host")),
+    };
     options.lease = params.flag("lease")?;
     match (params.flag("recover")?, epoch(headers)?) {
         (false, None) => {}

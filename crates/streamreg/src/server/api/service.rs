@@ -29,6 +29,7 @@ async fn info(State(app): State<App>, uri: Uri) -> Result<Response> {
         store: store.kind.to_owned(),
         ttl_ms: millis(store.ttl),
         read_only: store.read_only,
+        warning: store.warning,
     };
     let body = serde_json::to_string(&info).map_err(|fault| {
         Error::new(ErrorKind::Internal, "cannot encode the description of the server").with_source(fault)
@@ -42,8 +43,9 @@ async fn alive() -> Response {
     json("{\"status\":\"ok\"}".to_owned())
 }
 
-/// Reports whether the store responds.
+/// Reports whether the store responds. The response contains the store's warning, if there is one.
 async fn ready(State(app): State<App>) -> Result<Response> {
     app.registry.ping().await?;
-    Ok(json("{\"status\":\"ok\"}".to_owned()))
+    let Some(warning) = app.registry.info().warning else { return Ok(json("{\"status\":\"ok\"}".to_owned())) };
+    Ok(json(serde_json::json!({ "status": "ok", "warning": warning }).to_string()))
 }

@@ -243,7 +243,7 @@ impl Registry for BlockingRegistry {
         self.check()
     }
 
-    forward_registry!(|this| this.inner => info, close);
+    forward_registry!(|this| this.inner => info, now, close);
     forward_registry!(provided => watch, get_many, find, summary, history, register_new, conveniences);
 }
 

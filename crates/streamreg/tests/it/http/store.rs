@@ -318,6 +318,29 @@ fn ok(body: &str) -> String {
 const INFO: &str = r#"{"name":"streamreg","version":"0","store":"memory","ttl_ms":1000,"read_only":false}"#;
 
 #[tokio::test]
+async fn time_of_the_store_is_the_clock_of_the_server() {
+    let dated = |date: &str, body: &str| ok(body).replacen("\r\n", &format!("\r\nDate: {date}\r\n"), 1);
+    let found = stream("a").to_json();
+    let (addr, task) = scripted(vec![vec![
+        dated("Sun, 06 Nov 1994 08:49:37 GMT", INFO),
+        dated("Mon, 07 Nov 1994 08:49:37 GMT", &found),
+        dated("yesterday", &found),
+    ]])
+    .await;
+    let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
+    let is_at = |time: &str| {
+        let late = client.now().since(time.parse().unwrap());
+        assert!(late < Duration::from_secs(60), "{late:?} after {time}");
+    };
+    is_at("1994-11-06T08:49:37Z");
+    for _ in 0..2 {
+        within(client.get(&id("a"))).await.unwrap();
+        is_at("1994-11-07T08:49:37Z");
+    }
+    within(task).await.unwrap();
+}
+
+#[tokio::test]
 async fn lost_registration_is_retried_once_with_the_same_operation_id() {
     let registered =
         format!(r#"{{"stream":{},"outcome":"created","epoch":null,"ttl_ms":1000}}"#, stream("a").to_json());

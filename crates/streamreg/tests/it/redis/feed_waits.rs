@@ -15,10 +15,10 @@ use super::{TIMEOUT, TestRedis, id, stream};
 /// Initial number of events per read.
 const MAX_BATCH: usize = 500;
 
-/// Returns the value of an option in each read command.
+/// Returns the value of an option in each read command of a watch. The sweep reads the feed inside a script.
 fn option_values(commands: &[String], option: &str) -> Vec<usize> {
     let option = format!("\"{option}\" \"");
-    let reads = commands.iter().filter(|line| line.contains("\"XREAD\""));
+    let reads = commands.iter().filter(|line| line.contains("\"XREAD\"") && !line.contains(" lua] "));
     let values = reads.map(|line| line.split_once(&option).unwrap_or_else(|| panic!("{line}")).1);
     values.map(|value| value.split('"').next().unwrap().parse().unwrap()).collect()
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, reason = "measurements, shown with --nocapture")]
 
 mod cancellation;
+mod damaged_feed;
+mod eviction;
 mod failed_changes;
 mod feed;
 mod feed_waits;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use stream_registry::lease::{LeaseOptions, LeaseState, Leases};
 use stream_registry::redis::RedisOptions;
+use stream_registry::watch::{ChangeKind, Event, WatchFrom};
 use stream_registry::{ErrorKind, RedisRegistry, Registry, Result};
-use testkit::{Data, FaultProxy};
+use testkit::{Data, FaultProxy, wait_until};
 
 use super::operations::{SOURCE, Verb};
-use super::{TestRedis, id, stream};
+use super::{FEED_METADATA, TIMEOUT, TestRedis, id, stream};
 
 /// Maximum duration of a call.
 const MAX_CALL_TIME: Duration = Duration::from_secs(2);
@@ -111,6 +113,11 @@ fn check(calls: &[Call], down: Instant, up: Instant, context: &str) {
     assert!(succeeded > CALLERS, "{context}: only {succeeded} calls succeeded after the outage");
 }
 
+/// Returns options with which a list times out like any other call.
+fn options(url: &str) -> RedisOptions {
+    url.parse::<RedisOptions>().unwrap().list_timeout(MAX_CALL_TIME)
+}
+
 async fn prepare(store: &RedisRegistry) {
     for caller in 0..CALLERS {
         store.register(&stream(&format!("cam{caller}"), SOURCE)).await.unwrap();
@@ -126,7 +133,7 @@ async fn wait(time: Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_recover_after_the_server_is_killed_and_restarted() {
     let mut redis = TestRedis::start().await;
-    let store = Arc::new(redis.store().await);
+    let store = Arc::new(RedisRegistry::connect(options(&redis.server.url())).await.unwrap());
     prepare(&store).await;
     let callers = Callers::start(&store);
     wait(Duration::from_millis(300)).await;
@@ -147,7 +154,7 @@ async fn calls_recover_after_the_server_is_killed_and_restarted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_recover_after_the_server_is_stopped_for_five_seconds() {
     let redis = TestRedis::start().await;
-    let store = Arc::new(redis.store().await);
+    let store = Arc::new(RedisRegistry::connect(options(&redis.server.url())).await.unwrap());
     prepare(&store).await;
     let callers = Callers::start(&store);
     wait(Duration::from_millis(300)).await;
@@ -164,8 +171,7 @@ async fn calls_recover_after_the_server_is_stopped_for_five_seconds() {
 async fn calls_recover_after_each_kind_of_network_fault() {
     let redis = TestRedis::start().await;
     let proxy = FaultProxy::start(redis.server.addr()).await;
-    let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
-    let store = Arc::new(RedisRegistry::connect(options).await.unwrap());
+    let store = Arc::new(RedisRegistry::connect(options(&format!("redis://{}", proxy.addr()))).await.unwrap());
     prepare(&store).await;
     for fault in ["stall", "swallow", "cut", "cut mid-reply", "refuse"] {
         let callers = Callers::start(&store);
@@ -221,11 +227,44 @@ async fn first_call_after_a_restart_succeeds_on_an_idle_connection() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leased_streams_with_a_short_ttl_do_not_expire_in_an_outage_of_seconds() {
+    const TTL: Duration = Duration::from_secs(4);
+    const LEASES: usize = 60;
+    let redis = TestRedis::start().await;
+    // The longer TTL gives the leases enough time to return, even on a busy machine.
+    let other = RedisRegistry::connect(redis.options().ttl(Duration::from_secs(60))).await.unwrap();
+    let store = Arc::new(RedisRegistry::connect(redis.options().ttl(TTL)).await.unwrap());
+    let leases = Leases::new(store.clone(), LeaseOptions::default());
+    let mut held = Vec::new();
+    for n in 0..LEASES {
+        held.push(leases.acquire(stream(&format!("cam{n}"), SOURCE)).await.unwrap());
+    }
+    let metadata = async |name| redis.server.cli(&["HGET", FEED_METADATA, name]).await.parse::<u64>().unwrap_or(0);
+    wait_until(TIMEOUT, async || metadata("brief").await == 4_000 && metadata("ttl").await == 60_000).await;
+    let mut watch = other.watch(WatchFrom::Now).await.unwrap();
+    redis.server.pause();
+    // All streams expire during the outage, so every lease has to recover its stream.
+    wait(TTL + Duration::from_millis(500)).await;
+    redis.server.resume();
+    let mut recovered = std::collections::BTreeSet::new();
+    while recovered.len() < LEASES {
+        match tokio::time::timeout(TIMEOUT * 3, watch.next()).await.unwrap().unwrap() {
+            Event::Changed { kind: ChangeKind::Registered, stream, .. } => {
+                recovered.insert(stream.id.clone());
+            }
+            Event::Alive { .. } => {}
+            other => panic!("after {} recoveries: {other:?}", recovered.len()),
+        }
+    }
+    wait_until(TIMEOUT, async || held.iter().all(|lease| lease.state() == LeaseState::Held)).await;
+}
+
 #[tokio::test]
 async fn list_and_list_page_time_out_when_the_server_is_stopped() {
     let redis = TestRedis::start().await;
     for connected in [true, false] {
-        let store = redis.store().await;
+        let store = RedisRegistry::connect(options(&redis.server.url())).await.unwrap();
         store.register(&stream("cam1", SOURCE)).await.unwrap();
         if connected {
             store.list().await.unwrap();
@@ -249,6 +288,70 @@ async fn list_and_list_page_time_out_when_the_server_is_stopped() {
         redis.server.resume();
         store.list().await.unwrap();
     }
+}
+
+/// Returns the ids of the other clients that are connected to the server.
+async fn client_ids(redis: &TestRedis) -> Vec<String> {
+    let list = redis.server.cli(&["CLIENT", "LIST", "TYPE", "normal"]).await;
+    let others = list.lines().filter(|line| !line.contains("cmd=client|list"));
+    others.filter_map(|line| Some(line.strip_prefix("id=")?.split_once(' ')?.0.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn list_waits_until_a_busy_server_responds_and_keeps_the_other_connection() {
+    // Longer than the timeouts of a single call and of a connection attempt together.
+    const BUSY: Duration = Duration::from_secs(5);
+    let redis = TestRedis::start().await;
+    for list_in_flight in [false, true] {
+        let options = redis.options().read_only().list_timeout(Duration::from_secs(120));
+        let before = client_ids(&redis).await;
+        let store = Arc::new(RedisRegistry::connect(options).await.unwrap());
+        store.ping().await.unwrap();
+        let mut own = client_ids(&redis).await;
+        own.retain(|id| !before.contains(id));
+        redis.put("cam1", stream("cam1", SOURCE).to_json(), 600_000).await;
+        store.list().await.unwrap();
+        let listing = Arc::clone(&store);
+        let list = if list_in_flight {
+            // The server stops while it works on lists.
+            let list = tokio::spawn(async move {
+                let started = Instant::now();
+                while started.elapsed() < BUSY {
+                    listing.list().await?;
+                }
+                Ok(())
+            });
+            wait(Duration::from_millis(50)).await;
+            redis.server.pause();
+            list
+        } else {
+            redis.server.pause();
+            tokio::spawn(async move { listing.list().await.map(|_| ()) })
+        };
+        wait(BUSY).await;
+        redis.server.resume();
+        let listed: Result<()> = list.await.unwrap();
+        listed.unwrap_or_else(|error| panic!("list in flight {list_in_flight}: {error:?}"));
+        let after = client_ids(&redis).await;
+        assert!(own.iter().all(|id| after.contains(id)), "{own:?} is not kept: {after:?}");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn list_reconnects_when_its_idle_connection_no_longer_answers() {
+    let redis = TestRedis::start().await;
+    let proxy = FaultProxy::start(redis.server.addr()).await;
+    let options: RedisOptions = format!("redis://{}", proxy.addr()).parse().unwrap();
+    let store = RedisRegistry::connect(options.read_only().list_timeout(Duration::from_secs(120))).await.unwrap();
+    store.list().await.unwrap();
+    // Replies on the old connection are lost, and a new connection works.
+    proxy.drop_replies();
+    let (listed, ()) = tokio::join!(store.list(), async {
+        wait(Duration::from_millis(100)).await;
+        proxy.resume().await;
+    });
+    listed.unwrap();
 }
 
 #[tokio::test]

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use stream_registry::redis::RedisOptions;
 use stream_registry::registry::TtlPolicy;
 use stream_registry::watch::{ChangeKind, Ending, Event, Watch, WatchFrom};
-use stream_registry::{OnConflict, RedisRegistry, RegisterOptions, Registry, Stream};
+use stream_registry::{Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, Stream, UnregisterOptions};
 use testkit::{FaultProxy, wait_until};
 
 use super::feed::{next, store_with_ttl};
 use super::operations::SOURCE;
-use super::{DUE, FEED_METADATA, INDEX, TIMEOUT, TestRedis, stream};
+use super::{DUE, FEED_METADATA, INDEX, TIMEOUT, TestRedis, id, stream};
 
 const OTHER: &str = "198.51.100.9:1";
 
@@ -22,8 +22,8 @@ async fn store_copy(redis: &TestRedis, stream: &Stream) {
 
 async fn expired(watch: &mut Watch) -> Stream {
     match next(watch).await {
-        Event::Ended { reason: Ending::Expired, last, .. } => (*last).clone(),
-        other => panic!("expected an expiry, got {other:?}"),
+        Event::Ended { reason: Ending::Expired, last, as_of: Some(_), .. } => (*last).clone(),
+        other => panic!("expected an expiry with a record, got {other:?}"),
     }
 }
 
@@ -57,7 +57,7 @@ async fn pending_expiry_is_emitted_before_the_next_registration() {
 }
 
 #[tokio::test]
-async fn expiry_event_has_no_record_when_the_stream_was_not_copied() {
+async fn expiry_event_reports_an_unknown_record_when_the_stream_was_not_copied() {
     let redis = TestRedis::start().await;
     let store = redis.store().await;
     let mut watch = store.watch(WatchFrom::Now).await.unwrap();
@@ -77,8 +77,24 @@ async fn expiry_event_has_no_record_when_the_stream_was_not_copied() {
             assert_eq!(expired(&mut watch).await.source_addr, SOURCE);
         }
         next(&mut watch).await;
-        assert_eq!(expired(&mut watch).await.source_addr, "", "{on_conflict:?}: only the id is known");
+        let event = next(&mut watch).await;
+        assert!(matches!(event, Event::Ended { reason: Ending::Expired, as_of: None, .. }), "{event:?}");
+        assert!(event.to_json().ends_with(r#","stream":{"id":"cam"}}"#), "{on_conflict:?}: {}", event.to_json());
     }
+}
+
+#[tokio::test]
+async fn removal_of_an_unreadable_record_reports_an_unknown_record() {
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
+    let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+    redis.put("cam", "no JSON", 60_000).await;
+    let force = UnregisterOptions::default().guard(Guard::Force).reason("cleared".parse().unwrap());
+    store.unregister_with(&id("cam"), &force).await.unwrap();
+    let event = next(&mut watch).await;
+    let Event::Ended { reason: Ending::Unregistered(reason), as_of: None, .. } = &event else { panic!("{event:?}") };
+    assert_eq!(reason.as_str(), Some("cleared"));
+    assert!(event.to_json().ends_with(r#","reason":"cleared","stream":{"id":"cam"}}"#), "{}", event.to_json());
 }
 
 #[tokio::test]
@@ -162,11 +178,10 @@ async fn longest_ttl_is_kept_until_it_is_no_longer_confirmed() {
     let tool = sweeps(3_600, TtlPolicy::NeverShorten).await;
     tool.close().await.unwrap();
     assert_eq!(metadata(&redis, "ttl").await, LONG);
-    let _short = sweeps(1, TtlPolicy::Renew).await;
+    let _short = sweeps(60, TtlPolicy::Renew).await;
     assert_eq!(metadata(&redis, "ttl").await, LONG);
-    // The shortest TTL decides whether a gap between sweeps counts as an outage. Streams with the shortest TTL expire
-    // long before a tenth of the longest TTL has passed.
-    for (gap, is_outage) in [(8_000, false), (12_000, true)] {
+    // The shortest TTL decides whether a gap between sweeps counts as an outage: here, a gap of more than 6 s.
+    for (gap, is_outage) in [(1_000, false), (8_000, true)] {
         let before = metadata(&redis, "swept").await - gap;
         redis.server.cli(&["HSET", FEED_METADATA, "swept", &before.to_string(), "grace", "0"]).await;
         wait_until(TIMEOUT, async || metadata(&redis, "swept").await >= before + gap).await;
@@ -174,10 +189,77 @@ async fn longest_ttl_is_kept_until_it_is_no_longer_confirmed() {
     }
     let long_ago = metadata(&redis, "swept").await - LONG - 1_000;
     redis.server.cli(&["HSET", FEED_METADATA, "confirmed", &long_ago.to_string()]).await;
-    wait_until(TIMEOUT, async || metadata(&redis, "ttl").await == 1_000).await;
+    wait_until(TIMEOUT, async || metadata(&redis, "ttl").await == 60_000).await;
     // The grace period of the longer TTL ends as well.
     let left = async || metadata(&redis, "grace").await.saturating_sub(metadata(&redis, "swept").await);
-    wait_until(TIMEOUT, async || left().await <= 1_000).await;
+    wait_until(TIMEOUT, async || left().await <= 60_000).await;
+}
+
+#[tokio::test]
+async fn grace_period_after_a_short_gap_is_ten_times_the_gap() {
+    let redis = TestRedis::start().await;
+    let _long = store_with_ttl(&redis, Duration::from_secs(3_600)).await;
+    let _short = store_with_ttl(&redis, Duration::from_secs(6)).await;
+    wait_until(TIMEOUT, async || metadata(&redis, "brief").await == 6_000).await;
+    let before = metadata(&redis, "swept").await - 4_000;
+    redis.server.cli(&["HSET", FEED_METADATA, "swept", &before.to_string(), "grace", "0"]).await;
+    wait_until(TIMEOUT, async || metadata(&redis, "grace").await > 0).await;
+    // The grace period begins at the sweep that found the gap, which is a few seconds after `before` at most.
+    let length = metadata(&redis, "grace").await - before;
+    assert!((44_000..600_000).contains(&length), "{length} ms");
+}
+
+#[tokio::test]
+async fn process_with_a_long_ttl_sweeps_more_often_while_a_shorter_ttl_is_known() {
+    let redis = TestRedis::start().await;
+    let _long = store_with_ttl(&redis, Duration::from_secs(3_600)).await;
+    wait_until(TIMEOUT, async || metadata(&redis, "brief").await == 3_600_000).await;
+    let now = metadata(&redis, "swept").await;
+    redis.server.cli(&["HSET", FEED_METADATA, "brief", "1000", "brief_confirmed", &now.to_string()]).await;
+    // Without the shorter TTL, the interval is at least 800 ms.
+    let mut before = metadata(&redis, "swept").await;
+    wait_until(TIMEOUT, async || {
+        let swept = metadata(&redis, "swept").await;
+        let interval = swept - before;
+        before = swept;
+        (1..700).contains(&interval)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn record_with_a_short_ttl_is_checked_when_half_of_the_ttl_remains() {
+    let redis = TestRedis::start().await;
+    for (ttl, margin) in [(1, 500), (10, 5_000), (20, 6_000), (300, 60_000)] {
+        let store = store_with_ttl(&redis, Duration::from_secs(ttl)).await;
+        let registered = store.register(&stream("cam", SOURCE)).await.unwrap().stream;
+        let check_at: i128 = redis.server.cli(&["ZSCORE", DUE, "cam"]).await.parse().unwrap();
+        store.close().await.unwrap();
+        let expires_at = registered.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(ttl) * 1_000;
+        // A sweep may already have scheduled the next check, but never an earlier one.
+        assert!(expires_at - check_at <= margin, "TTL {ttl} s: {} ms", expires_at - check_at);
+        if ttl > 1 {
+            assert_eq!(expires_at - check_at, margin, "TTL {ttl} s");
+        }
+    }
+}
+
+#[tokio::test]
+async fn expiry_is_reported_soon_although_the_remaining_time_was_longer_for_a_while() {
+    let redis = TestRedis::start().await;
+    let store = store_with_ttl(&redis, Duration::from_secs(2)).await;
+    let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+    for change in ["PERSIST", "PEXPIRE"] {
+        store.register(&stream("cam", SOURCE)).await.unwrap();
+        registered(&mut watch).await;
+        let arguments = if change == "PERSIST" { &[][..] } else { &["7200000"] };
+        redis.server.cli(&[&[change, "mirror:streams:cam"], arguments].concat()).await;
+        redis.server.cli(&["ZADD", DUE, "1", "cam"]).await;
+        let checked = async || redis.server.cli(&["ZSCORE", DUE, "cam"]).await.parse::<u64>().unwrap_or(0);
+        wait_until(TIMEOUT, async || checked().await > 1).await;
+        store.update_heartbeat(&id("cam")).await.unwrap();
+        assert_eq!(expired(&mut watch).await.source_addr, SOURCE, "{change}");
+    }
 }
 
 #[tokio::test]
@@ -294,7 +376,8 @@ async fn large_index_and_slow_network_do_not_delay_an_expiry() {
     redis.server.cli(&["DEL", "mirror:streams:cam"]).await;
     redis.server.cli(&["ZADD", DUE, "1", "cam"]).await;
     let removed = Instant::now();
-    assert_eq!(expired(&mut watch).await.id.as_str(), "cam");
+    let event = next(&mut watch).await;
+    assert_eq!((event.as_str(), event.stream().unwrap().id.as_str()), ("expired", "cam"));
     let (late, others) = (removed.elapsed(), redis.index().await.len());
     assert!(late < Duration::from_secs(2), "emitted after {late:?}");
     assert!(others > 0, "the index was scanned within {:?}: the test is inconclusive", started.elapsed());

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use stream_registry::registry::TtlPolicy;
-use stream_registry::{Guard, OnConflict, RedisRegistry, RegisterOptions, Registry, UnregisterOptions};
+use stream_registry::{
+    Change, ErrorKind, Guard, OnConflict, Outcome, RedisRegistry, RegisterOptions, Registry, StreamStatus,
+    UnregisterOptions, Write,
+};
 
 use super::operations::{ALL, SOURCE, Verb};
 use super::{DUE, FEED, INDEX, TestRedis, id, stream};
@@ -24,22 +27,20 @@ async fn never_shorten_policy_never_shortens_a_ttl() {
                 let raw_json = if foreign { FOREIGN.to_owned() } else { stream("cam1", SOURCE).to_json() };
                 redis.put("cam1", raw_json, px).await;
             };
-            // The policy `NeverShorten` keeps a longer TTL, sets no TTL on a key without a TTL, and renews a shorter
-            // TTL.
+            // The policy `NeverShorten` keeps a longer TTL, unless the caller registers the stream and so owns it.
             put(HALF_AN_HOUR).await;
             verb.run(&longer, "cam1").await.unwrap_or_else(|error| panic!("{context}: {error}"));
             let left = redis.pttl("cam1").await;
-            assert!(left > 29 * 60 * 1_000 && left <= 30 * 60 * 1_000, "{context}: {left}");
-            put(0).await;
-            verb.run(&longer, "cam1").await.unwrap();
-            // A take-over registers another stream, which must not live forever.
-            let left = redis.pttl("cam1").await;
-            let expected = if verb == Verb::TakeOver { left > 290_000 && left <= five_minutes } else { left == -1 };
-            assert!(expected, "{context}: {left}");
-            put(10_000).await;
-            verb.run(&longer, "cam1").await.unwrap();
-            let left = redis.pttl("cam1").await;
-            assert!(left > 290_000 && left <= five_minutes, "{context}: {left}");
+            let expected =
+                if matches!(verb, Verb::Register | Verb::TakeOver) { five_minutes } else { 6 * five_minutes };
+            assert!(left > expected - 10_000 && left <= expected, "{context}: {left}");
+            // It renews a shorter TTL, and sets a TTL on a key without one.
+            for px in [0, 10_000] {
+                put(px).await;
+                verb.run(&longer, "cam1").await.unwrap();
+                let left = redis.pttl("cam1").await;
+                assert!(left > 290_000 && left <= five_minutes, "{context}: {left}");
+            }
             // The policy `Renew` always sets the TTL.
             for px in [0, 10_000, HALF_AN_HOUR] {
                 put(px).await;
@@ -49,6 +50,60 @@ async fn never_shorten_policy_never_shortens_a_ttl() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn holder_sets_its_ttl_exactly_whatever_the_policy() {
+    let redis = TestRedis::start().await;
+    let options = redis.options().ttl(Duration::from_secs(20)).ttl_policy(TtlPolicy::NeverShorten);
+    let holder = RedisRegistry::connect(options).await.unwrap();
+    for name in ["cam1", "cam2"] {
+        let lease = holder.register_with(&stream(name, SOURCE), &RegisterOptions::default().lease()).await.unwrap();
+        let guard = Guard::Holder(lease.epoch.unwrap());
+        let changes = [
+            Change::Heartbeat,
+            Change::Status(StreamStatus::Active),
+            Change::Stats(super::operations::stats()),
+            Change::Stats(super::operations::all_stats()),
+            Change::Patch(Box::new(super::operations::patch())),
+            Change::Update(Box::new(stream(name, SOURCE))),
+        ];
+        for change in changes {
+            for forced in [false, true] {
+                let guard = if forced { Guard::Force } else { guard.clone() };
+                let write = Write { id: id(name), guard, change: change.clone() };
+                // The second stream is always written in a batch.
+                let mut writes = vec![write];
+                if name == "cam2" {
+                    writes.push(Write::new(&id("missing"), Change::Heartbeat));
+                }
+                redis.server.cli(&["PEXPIRE", &format!("mirror:streams:{name}"), "1800000"]).await;
+                holder.write(&writes).await.unwrap().swap_remove(0).unwrap();
+                let left = redis.pttl(name).await;
+                let expected = if forced { 1_800_000 } else { 20_000 };
+                assert!(left > expected - 10_000 && left <= expected, "{name}, {:?}: {left}", writes[0]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn record_without_a_ttl_is_stale_by_its_last_heartbeat() {
+    let redis = TestRedis::start().await;
+    let store = redis.store().await;
+    let options = RegisterOptions::default().on_conflict(OnConflict::TakeOverIfStale(Duration::from_secs(60)));
+    for (last_heartbeat, is_stale) in [(Duration::ZERO, false), (Duration::from_secs(90), true)] {
+        let mut record = stream("cam1", SOURCE);
+        let now = stream_registry::Timestamp::now().as_unix_nanos();
+        let nanos = i128::try_from(last_heartbeat.as_nanos()).unwrap();
+        record.last_heartbeat = stream_registry::Timestamp::from_unix_nanos(now - nanos);
+        redis.put("cam1", record.to_json(), 0).await;
+        let answer = store.register_with(&stream("cam1", "198.51.100.9:1"), &options).await;
+        let outcome = answer.map(|registered| registered.outcome).map_err(|error| error.kind());
+        let expected = if is_stale { Ok(Outcome::TakenOver) } else { Err(ErrorKind::AlreadyExists) };
+        assert_eq!(outcome, expected, "last written {last_heartbeat:?} ago");
+    }
+    assert!(redis.pttl("cam1").await > 0);
 }
 
 #[tokio::test]
