@@ -14,12 +14,17 @@ use super::state::App;
 use super::{api, auth, descriptors, log};
 use crate::dashboard;
 
+/// Maximum number of histories that are read at the same time. Each one occupies a thread for a part of the time, so a
+/// greater number would delay all other requests.
+const CONCURRENT_HISTORIES: usize = 4;
+
 /// Creates the router for the whole server. Must be called within a Tokio runtime.
 pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Router {
     let event_readers =
         Arc::new(Semaphore::new(descriptors::reader_limit(options.event_readers).min(Semaphore::MAX_PERMITS)));
     let registry = Arc::new(Lists::new(registry, options.max_view_age));
-    let app = App { registry, options: Arc::new(options), event_readers };
+    let histories = Arc::new(Semaphore::new(CONCURRENT_HISTORIES));
+    let app = App { registry, options: Arc::new(options), event_readers, histories };
     Router::new()
         .merge(api::routes())
         .merge(dashboard::routes())

@@ -70,7 +70,14 @@ impl Failure {
     }
 
     pub(super) fn too_many_readers() -> Self {
-        let detail = "too many event readers; try again later or use another server";
+        Self::too_busy("too many event readers; try again later or use another server")
+    }
+
+    pub(super) fn too_many_histories() -> Self {
+        Self::too_busy("too many requests for the history; try again later or use another server")
+    }
+
+    fn too_busy(detail: &str) -> Self {
         let mut failure = Self {
             // A rejected client must not keep its connection open until it retries.
             headers: vec![(RETRY_AFTER, "5"), (CONNECTION, "close")],

@@ -15,4 +15,6 @@ pub(super) struct App {
     pub(super) options: Arc<ServeOptions>,
     /// Permits that limit the number of event readers.
     pub(super) event_readers: Arc<Semaphore>,
+    /// Permits that limit the number of histories that are read at the same time.
+    pub(super) histories: Arc<Semaphore>,
 }

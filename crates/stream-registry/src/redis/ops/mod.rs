@@ -1,6 +1,7 @@
 //! The operations of a Redis store. Each operation has its own file, and most have a script.
 
 pub(super) mod get;
+pub(super) mod history;
 pub(super) mod list;
 pub(super) mod page;
 mod prune;

@@ -10,6 +10,7 @@ mod foreign_records;
 mod full_memory;
 mod fuzz;
 mod get_many;
+mod history;
 mod index;
 mod json;
 mod lease;

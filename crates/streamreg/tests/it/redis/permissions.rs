@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use stream_registry::query::Ended;
 use stream_registry::redis::RedisOptions;
 use stream_registry::registry::TtlPolicy;
 use stream_registry::watch::{Event, WatchFrom};
@@ -43,6 +44,7 @@ async fn read(store: &RedisRegistry) -> Result<()> {
     }
     for _ in 0..2 {
         assert!(!store.list().await?.is_empty());
+        store.history(&Ended::default(), NonZeroU32::MIN).await?;
         assert!(!store.list_page(None, NonZeroU32::new(100).unwrap()).await?.streams.is_empty());
     }
     Ok(())
@@ -166,7 +168,8 @@ async fn reader_needs_exactly_the_documented_permissions() {
     read_all(&rules).await.unwrap();
     // The documentation says that the server may deny these commands.
     assert_eq!(denied(&redis).await, ["evalsha", "exec", "multi", "sort_ro", "time"].map(str::to_owned).into());
-    for removed in rules.iter().filter(|rule| rule.starts_with('+')) {
+    // Without `xrevrange`, a history reads the whole feed. Another test checks this.
+    for removed in rules.iter().filter(|rule| rule.starts_with('+') && **rule != "+xrevrange") {
         let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != removed).collect();
         assert!(read_all(&fewer).await.is_err(), "{removed} is not needed; remove it from the documentation");
     }
