@@ -11,7 +11,7 @@ use super::lists::Lists;
 use super::options::ServeOptions;
 use super::problem::Failure;
 use super::state::App;
-use super::{api, auth, descriptors, log};
+use super::{api, auth, descriptors, host, log};
 use crate::dashboard;
 
 /// Maximum number of histories that are read at the same time. Each one occupies a thread for a part of the time, so a
@@ -32,6 +32,7 @@ pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Rout
         // API routes have their own fallbacks. This fallback is for the dashboard.
         .method_not_allowed_fallback(async || Failure::method_not_allowed("GET, HEAD"))
         .layer(from_fn_with_state(app.clone(), auth::check))
+        .layer(from_fn_with_state(app.clone(), host::check))
         .layer(from_fn(log::each))
         .with_state(app)
 }

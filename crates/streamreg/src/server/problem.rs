@@ -17,6 +17,9 @@ pub(super) struct Failure {
     cause: Option<Error>,
 }
 
+/// Maximum length of a host name in a message. DNS allows no longer names.
+const MAX_NAME: usize = 253;
+
 pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// The error that caused a response. The request log reads this value from the response's extensions.
@@ -49,6 +52,12 @@ impl Failure {
     pub(super) fn foreign_origin() -> Self {
         let detail = "writes from web pages of other hosts are not allowed; start the server with a token";
         Self::new(StatusCode::FORBIDDEN, ErrorKind::Denied.as_str(), detail)
+    }
+
+    pub(super) fn host_not_allowed(host: &str) -> Self {
+        let host: String = host.chars().take(MAX_NAME).collect();
+        let detail = format!("the host name {host} is not allowed; start the server with --allowed-host {host}");
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "host_not_allowed", detail)
     }
 
     pub(super) fn too_large(limit: usize) -> Self {
