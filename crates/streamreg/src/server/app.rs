@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use stream_registry::Registry;
 use tokio::sync::Semaphore;
 
 use super::lists::Lists;
 use super::options::ServeOptions;
 use super::problem::Failure;
-use super::state::App;
+use super::state::{App, LastRefusal};
 use super::{api, auth, descriptors, host, log};
 use crate::dashboard;
 
@@ -24,7 +24,13 @@ pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Rout
         Arc::new(Semaphore::new(descriptors::reader_limit(options.event_readers).min(Semaphore::MAX_PERMITS)));
     let registry = Arc::new(Lists::new(registry, options.max_view_age));
     let histories = Arc::new(Semaphore::new(CONCURRENT_HISTORIES));
-    let app = App { registry, options: Arc::new(options), event_readers, histories };
+    let app = App {
+        registry,
+        options: Arc::new(options),
+        event_readers,
+        histories,
+        refusal: LastRefusal::default(),
+    };
     Router::new()
         .merge(api::routes())
         .merge(dashboard::routes())
@@ -33,6 +39,6 @@ pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Rout
         .method_not_allowed_fallback(async || Failure::method_not_allowed("GET, HEAD"))
         .layer(from_fn_with_state(app.clone(), auth::check))
         .layer(from_fn_with_state(app.clone(), host::check))
-        .layer(from_fn(log::each))
+        .layer(from_fn_with_state(app.clone(), log::each))
         .with_state(app)
 }

@@ -3,7 +3,7 @@
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use stream_registry::http::wire::{PROBLEM_JSON, Problem, status_of};
+use stream_registry::http::wire::{PROBLEM_JSON, Problem};
 use stream_registry::registry::Operation;
 use stream_registry::stream::InvalidValue;
 use stream_registry::{Error, ErrorKind, StreamId};
@@ -127,14 +127,9 @@ impl From<InvalidValue> for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let status = status_of(error.kind());
-        let mut problem = Box::new(Problem::from_error(&error, title(status)));
-        if error.kind() == ErrorKind::Unauthenticated {
-            // The store rejected the server's credentials. The client's credentials are not at fault.
-            (problem.status, problem.title) = (403, title(403).to_owned());
-            problem.code = ErrorKind::Denied.as_str().to_owned();
-        }
-        let headers = (status == 503).then_some((RETRY_AFTER, "1")).into_iter().collect();
+        let mut problem = Box::new(Problem::from_error(&error));
+        problem.title = title(problem.status).to_owned();
+        let headers = (problem.status == 503).then_some((RETRY_AFTER, "1")).into_iter().collect();
         Self { problem, headers, cause: Some(error) }
     }
 }

@@ -164,7 +164,7 @@ pub fn batch_response(writes: &[Write], results: &[Result<()>]) -> String {
             ErrorKind::NotFound => body.unknown.push(id),
             ErrorKind::NotHolder => body.not_holder.push(id),
             _ => {
-                let Problem { code, detail, retryable, may_have_applied, .. } = Problem::from_error(error, "");
+                let Problem { code, detail, retryable, may_have_applied, .. } = Problem::from_error(error);
                 body.failed.push(Failed { id, code, detail, retryable, may_have_applied });
             }
         }

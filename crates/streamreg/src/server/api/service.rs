@@ -42,8 +42,11 @@ async fn alive() -> Response {
     json("{\"status\":\"ok\"}".to_owned())
 }
 
-/// Reports whether the store responds.
+/// Reports whether the store responds, and has refused no recent call of this server.
 async fn ready(State(app): State<App>) -> Result<Response> {
     app.registry.ping().await?;
+    if let Some(refusal) = app.refusal.recent() {
+        return Err(refusal.into());
+    }
     Ok(json("{\"status\":\"ok\"}".to_owned()))
 }

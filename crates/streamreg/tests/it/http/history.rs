@@ -7,10 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use stream_registry::query::Ended;
 use stream_registry::watch::Event;
-use stream_registry::{
-    MemoryRegistry, Page, RegisterOptions, Registered, Registry, Result, Snapshot, Stream, StreamId, UnregisterOptions,
-    Write, forward_registry,
-};
+use stream_registry::{MemoryRegistry, Registry, Result, forward_registry};
 use streamreg::server::ServeOptions;
 use testkit::wait_until;
 use tokio::sync::Semaphore;

@@ -20,7 +20,7 @@ mod node;
 mod observer;
 mod operations;
 mod outage;
-mod permissions;
+pub(crate) mod permissions;
 mod races;
 mod readers;
 mod scripts;

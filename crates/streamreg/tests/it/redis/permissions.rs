@@ -17,7 +17,7 @@ use crate::readme::blocks;
 const OPERATIONS: &str = include_str!("../../../../../docs/operations.md");
 
 /// Returns the ACL rules of a user in the documentation, without name and password.
-pub(super) fn rules(user: &str) -> Vec<&'static str> {
+pub(crate) fn rules(user: &str) -> Vec<&'static str> {
     let found = blocks(OPERATIONS).into_iter().filter(|(language, _, _)| *language == "acl").count();
     assert_eq!(found, 2, "each documented user is tested here");
     let start = format!("ACL SETUSER {user} on >SECRET ");
