@@ -319,7 +319,8 @@ impl Registry for MemoryRegistry {
     }
 
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        self.lock_shared().map(drop).map_err(|error| error.with_operation(Operation::Watch))?;
+        let check = rules::check_start(&from).and_then(|()| self.lock_shared().map(drop));
+        check.map_err(|error| error.with_operation(Operation::Watch))?;
         Ok(follow::follow(&self.state, &self.clock, &from))
     }
 

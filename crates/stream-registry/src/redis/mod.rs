@@ -164,7 +164,11 @@ impl Registry for RedisRegistry {
     }
 
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        feed::follow::follow(&self.store, &from).await.map_err(|error| error.with_operation(Operation::Watch))
+        let watch = async {
+            rules::check_start(&from)?;
+            feed::follow::follow(&self.store, &from).await
+        };
+        watch.await.map_err(|error| error.with_operation(Operation::Watch))
     }
 
     async fn ping(&self) -> Result<()> {
