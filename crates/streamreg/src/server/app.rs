@@ -18,16 +18,21 @@ use crate::dashboard;
 /// greater number would delay all other requests.
 const CONCURRENT_HISTORIES: usize = 4;
 
+/// Maximum number of event readers in the queue of the runtime.
+const CONCURRENT_TURNS: usize = 4;
+
 /// Creates the router for the whole server. Must be called within a Tokio runtime.
 pub(super) fn router(registry: Arc<dyn Registry>, options: ServeOptions) -> Router {
     let event_readers =
         Arc::new(Semaphore::new(descriptors::reader_limit(options.event_readers).min(Semaphore::MAX_PERMITS)));
     let registry = Arc::new(Lists::new(registry, options.max_view_age));
+    let event_turns = Arc::new(Semaphore::new(CONCURRENT_TURNS));
     let histories = Arc::new(Semaphore::new(CONCURRENT_HISTORIES));
     let app = App {
         registry,
         options: Arc::new(options),
         event_readers,
+        event_turns,
         histories,
         refusal: LastRefusal::default(),
     };

@@ -20,6 +20,8 @@ pub(super) struct App {
     pub(super) options: Arc<ServeOptions>,
     /// Permits that limit the number of event readers.
     pub(super) event_readers: Arc<Semaphore>,
+    /// Turns of event readers that have an event to send; see `api/events.rs`.
+    pub(super) event_turns: Arc<Semaphore>,
     /// Permits that limit the number of histories that are read at the same time.
     pub(super) histories: Arc<Semaphore>,
     pub(super) refusal: LastRefusal,
