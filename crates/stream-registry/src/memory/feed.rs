@@ -103,6 +103,16 @@ impl Feed {
         (self.revision_of(number) == *revision).then_some(number)
     }
 
+    /// Returns at most `count` events with their numbers, the newest first. The first one has the number `last`.
+    pub(super) fn backwards_from(&self, last: u64, count: u64) -> impl Iterator<Item = (u64, &FeedEvent)> {
+        let oldest = self.oldest();
+        let first = last.saturating_sub(count).max(oldest);
+        (first..last).rev().filter_map(move |before| {
+            let index = usize::try_from(before - oldest).ok()?;
+            Some((before + 1, self.events.get(index)?))
+        })
+    }
+
     /// Returns the event that follows a position.
     pub(super) fn after(&self, position: u64) -> Lookup {
         let oldest = self.oldest();

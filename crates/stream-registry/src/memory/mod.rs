@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::task::yield_now;
 
 pub(crate) use clock::Clock;
 use clock::{Now, nanos};
@@ -17,6 +18,7 @@ use feed::FeedEvent;
 use state::{Answer, State};
 
 use crate::error::{Error, Result};
+use crate::query::Ended;
 use crate::registry::cursor;
 use crate::registry::ttl::{DEFAULT_TTL, OPERATION_RETENTION, check_ttl, tombstone_ttl};
 use crate::registry::{
@@ -24,9 +26,11 @@ use crate::registry::{
     UnregisterOptions, Write, epoch, rules,
 };
 use crate::stream::{Cursor, OperationId, Stream, StreamId, Timestamp};
-use crate::watch::{ChangeKind, Ending, Watch, WatchFrom};
+use crate::watch::{ChangeKind, Ending, Event, Watch, WatchFrom};
 
 const KIND: char = 'm';
+/// Number of events that a history reads before it releases the lock and lets other tasks run.
+const HISTORY_CHUNK: u64 = 1_000;
 
 /// A registry in this process's memory.
 ///
@@ -215,6 +219,35 @@ impl MemoryRegistry {
         self.state.read().unwrap_or_else(PoisonError::into_inner).feed.wake();
     }
 
+    /// Adds matching events of ended streams to `events`, the latest first. Reads [`HISTORY_CHUNK`] events before the
+    /// position `last`, and returns the position before these events. Returns `None` if there are no more events.
+    fn history_chunk(&self, ended: &Ended, limit: usize, last: u64, events: &mut Vec<Event>) -> Result<Option<u64>> {
+        let (state, _) = self.lock_shared()?;
+        for (number, event) in state.feed.backwards_from(last, HISTORY_CHUNK) {
+            if let FeedEvent::Ended(_, stream, _) = event
+                && ended.matches(stream, true)
+            {
+                events.push(event.clone().at(state.feed.revision_of(number)));
+                if events.len() >= limit {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(last.checked_sub(HISTORY_CHUNK).filter(|last| *last > state.feed.oldest()))
+    }
+
+    async fn read_history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
+        ended.check()?;
+        let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+        let mut events = Vec::new();
+        let mut next = Some(self.lock()?.0.feed.last());
+        while let Some(last) = next {
+            next = self.history_chunk(ended, limit, last, &mut events)?;
+            yield_now().await;
+        }
+        Ok(events)
+    }
+
     fn page_now(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
         let before = cursor.map_or(Ok(u64::MAX), |cursor| cursor::read(KIND, cursor))?;
         let (state, _) = self.lock()?;
@@ -284,8 +317,13 @@ impl Registry for MemoryRegistry {
         self.page_now(cursor, count).map_err(|error| error.with_operation(Operation::ListPage))
     }
 
+    async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
+        self.read_history(ended, limit).await.map_err(|error| error.with_operation(Operation::History))
+    }
+
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        self.lock_shared().map(drop).map_err(|error| error.with_operation(Operation::Watch))?;
+        let check = rules::check_start(&from).and_then(|()| self.lock_shared().map(drop));
+        check.map_err(|error| error.with_operation(Operation::Watch))?;
         Ok(follow::follow(&self.state, &self.clock, &from))
     }
 

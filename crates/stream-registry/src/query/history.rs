@@ -1,9 +1,13 @@
 //! The history: streams that have ended, read from the change feed.
+//!
+//! The stores of this crate read their feeds from the newest event to the oldest, and stop at the limit. This module
+//! also has the default for other stores, which can only follow the feed from its oldest event.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::filter::check_string;
@@ -15,6 +19,8 @@ use crate::watch::{Event, Watch};
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of one call.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Number of events after which a reading of the whole feed lets other tasks run.
+const EVENTS_PER_TURN: u32 = 256;
 /// Maximum number of attempts to read the history. An attempt fails if the oldest events are trimmed before they
 /// are read.
 const MAX_ATTEMPTS: u32 = 8;
@@ -71,7 +77,7 @@ impl Ended {
     }
 
     /// Returns whether a stream meets the conditions. If only its id is known, the stream matches no type and no node.
-    fn matches(&self, stream: &Stream, is_known: bool) -> bool {
+    pub(crate) fn matches(&self, stream: &Stream, is_known: bool) -> bool {
         (is_known || self.kind.is_none() && self.node.is_none())
             && self.id.as_ref().is_none_or(|id| stream.id == *id)
             && self.kind.as_ref().is_none_or(|kind| stream.kind == *kind)
@@ -97,7 +103,12 @@ pub(crate) trait Feed: Sync {
 /// `Unavailable` if the store trims the feed faster than it can be read.
 pub(crate) async fn read(feed: &dyn Feed, ended: &Ended, limit: usize) -> Result<Vec<Event>> {
     ended.check()?;
-    timeout(CALL_TIMEOUT, read_whole(feed, ended, limit)).await.unwrap_or_else(|_| Err(stopped()))
+    within(read_whole(feed, ended, limit)).await
+}
+
+/// Limits a reading of the history to [`CALL_TIMEOUT`].
+pub(crate) async fn within<T>(reading: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    timeout(CALL_TIMEOUT, reading).await.unwrap_or_else(|_| Err(stopped()))
 }
 
 async fn read_whole(feed: &dyn Feed, ended: &Ended, limit: usize) -> Result<Vec<Event>> {
@@ -128,6 +139,7 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
     let mut tail = tail(feed).await?;
     let mut events = VecDeque::new();
     let mut started = false;
+    let mut until_yield = EVENTS_PER_TURN;
     let mut reached = watch.start() == Some(&tail);
     while !reached {
         let event = timeout(EVENT_TIMEOUT, watch.next()).await.map_err(|_| stopped())?.ok_or_else(Error::closed)?;
@@ -140,6 +152,12 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
             _ => {}
         }
         started |= !matches!(event, Event::Alive { .. });
+        // A watch of a local store is always ready, so without this pause the reading would block its thread.
+        until_yield -= 1;
+        if until_yield == 0 {
+            until_yield = EVENTS_PER_TURN;
+            yield_now().await;
+        }
         reached = *event.revision() == tail;
         if let Event::Ended { last, as_of, .. } = &event
             && ended.matches(last, as_of.is_some())

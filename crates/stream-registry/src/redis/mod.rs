@@ -33,11 +33,12 @@ use self::ops::write::WriteJob;
 pub use self::options::RedisOptions;
 use self::store::{Store, within};
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::query::Ended;
 use crate::registry::{
-    Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write, rules,
+    Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write, provided, rules,
 };
 use crate::stream::{Cursor, Stream, StreamId, Timestamp};
-use crate::watch::{Watch, WatchFrom};
+use crate::watch::{Event, Watch, WatchFrom};
 
 /// A registry in Redis ≥ 7.0 or Valkey ≥ 7.2. All programs that use the same keys share the registry.
 ///
@@ -164,8 +165,22 @@ impl Registry for RedisRegistry {
         ops::page::page(&self.store, cursor, count).await.map_err(|error| error.with_operation(Operation::ListPage))
     }
 
+    async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
+        let count = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+        match ops::history::history(&self.store, ended, count).await {
+            Ok(Some(events)) => Ok(events),
+            // Without the permission to read the feed backwards, the whole feed is read in its order.
+            Ok(None) => provided::history(self, ended, limit).await,
+            Err(error) => Err(error.with_may_have_applied(false).with_operation(Operation::History)),
+        }
+    }
+
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
-        feed::follow::follow(&self.store, &from).await.map_err(|error| error.with_operation(Operation::Watch))
+        let watch = async {
+            rules::check_start(&from)?;
+            feed::follow::follow(&self.store, &from).await
+        };
+        watch.await.map_err(|error| error.with_operation(Operation::Watch))
     }
 
     async fn ping(&self) -> Result<()> {

@@ -476,7 +476,8 @@ pub trait Registry: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Returns `Unsupported` if the store has no change feed. Returns `Timeout` if reading the feed takes more than
-    /// 30 s. Returns `Unavailable` if the store trims the feed faster than it can be read.
+    /// 30 s. Returns `Unavailable` if the store can only be read from its oldest event, and trims the feed faster than
+    /// it can be read.
     async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
         provided::history(self, ended, limit).await
     }

@@ -7,7 +7,7 @@ use super::options::{Change, Guard, OnConflict, Outcome, RegisterOptions, SameSo
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::limits::{MAX_LABELS, MAX_WRITES};
 use crate::stream::{Epoch, Stream, Timestamp, encode};
-use crate::watch::ChangeKind;
+use crate::watch::{ChangeKind, WatchFrom};
 
 /// Checks that a record is within its limits.
 pub(crate) fn check_registration(stream: &Stream, options: &RegisterOptions) -> Result<()> {
@@ -17,6 +17,26 @@ pub(crate) fn check_registration(stream: &Stream, options: &RegisterOptions) -> 
         encode::check_leased_size(stream)?;
     }
     Ok(())
+}
+
+/// Rejects a start position that cannot be the revision of any store of this crate.
+///
+/// A revision of another store or of an earlier feed passes this check, because the server that a watch reconnects to
+/// may have changed its store. Such a watch starts with a `Resync`.
+pub(crate) fn check_start(from: &WatchFrom) -> Result<()> {
+    let WatchFrom::Revision(revision) = from else { return Ok(()) };
+    let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().is_ok();
+    let is_entry_id = |id: &str| id.split_once('-').is_some_and(|(a, b)| is_number(a) && is_number(b));
+    let revision = revision.as_str();
+    let is_revision = match revision.split_once('.') {
+        // Redis: the ids of the first entry of the feed and of the entry at the position.
+        Some((generation, last)) => is_entry_id(generation) && is_entry_id(last),
+        // Memory: 16 hexadecimal digits that identify the feed, and the number of the event.
+        None => revision.split_once('-').is_some_and(|(generation, number)| {
+            generation.len() == 16 && generation.bytes().all(|byte| byte.is_ascii_hexdigit()) && is_number(number)
+        }),
+    };
+    if is_revision { Ok(()) } else { Err(Error::invalid("invalid revision; expected one from an event or a list")) }
 }
 
 /// Rejects options that contradict a generated id.

@@ -28,6 +28,8 @@ pub(super) struct Metadata {
     pub(super) has_feed: bool,
     /// The streams that were removed since the reconciliation in progress was started.
     pub(super) removed: Option<HashSet<StreamId>>,
+    /// The streams about which an event has arrived since the reconciliation in progress was started.
+    pub(super) with_event: Option<HashSet<StreamId>>,
     /// The number of reconciliations that were started.
     pub(super) started_reconciliations: u64,
     /// The number of records that cannot be decoded.

@@ -1,9 +1,11 @@
 //! The reconciliation of a view with its store.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::shared::Shared;
 use super::state::Reconciliation;
@@ -12,6 +14,9 @@ use crate::stream::{Stream, StreamId};
 
 /// Maximum number of streams that are read in parallel because they were on no page.
 const CONCURRENT_READS: usize = 64;
+
+/// Maximum time to wait for events that may explain differences between the view and the store.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads the store page by page and corrects the view where it differs.
 pub(super) async fn reconcile(shared: &Shared) -> Result<()> {
@@ -35,10 +40,36 @@ pub(super) async fn reconcile(shared: &Shared) -> Result<()> {
     corrected.extend(check_missing(shared, reconciliation).await?);
     corrected.sort_unstable();
     corrected.dedup();
+    if !corrected.is_empty() {
+        keep_unexplained(shared, &mut corrected).await?;
+    }
     shared.state.finish_reconciliation(reconciliation, start, &corrected, unreadable)?;
     if !corrected.is_empty() {
         tracing::info!(streams = corrected.len(), "local view differed from the store; corrected");
     }
+    Ok(())
+}
+
+/// Keeps only the corrections that no event explains.
+///
+/// On a slow machine, the pages can contain changes whose events have not arrived yet. So this function first waits
+/// until the view has received all events up to the present end of the feed. If they do not arrive in time, nobody
+/// knows which corrections they explain, so none is kept.
+async fn keep_unexplained(shared: &Shared, corrected: &mut Vec<StreamId>) -> Result<()> {
+    if !shared.state.metadata(|metadata| metadata.has_feed) {
+        return Ok(());
+    }
+    let Some(tail) = shared.registry.list_page(None, NonZeroU32::MIN).await?.revision else { return Ok(()) };
+    let started = shared.state.metadata(|metadata| metadata.started_snapshot);
+    let arrived = shared.until(|metadata| metadata.started_snapshot > started || metadata.has_reached(&tail));
+    match timeout(EVENTS_TIMEOUT, arrived).await {
+        Ok(arrived) => arrived?,
+        Err(_) => {
+            tracing::debug!(streams = corrected.len(), "events are late; not reporting differences from the store");
+            corrected.clear();
+        }
+    }
+    shared.state.retain_without_event(corrected);
     Ok(())
 }
 

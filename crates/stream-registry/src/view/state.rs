@@ -143,6 +143,9 @@ impl State {
     /// Applies an event: the new record of a stream, or `None` if the stream has ended.
     pub(super) fn apply(&self, revision: Revision, id: &StreamId, stream: Option<Arc<Stream>>) {
         let mut metadata = write(&self.metadata);
+        if let Some(with_event) = &mut metadata.with_event {
+            with_event.insert(id.clone());
+        }
         match stream {
             Some(stream) => self.put(&mut metadata, stream, Origin::Feed),
             None => drop(self.remove(&mut metadata, id)),
@@ -245,6 +248,7 @@ impl State {
     pub(super) fn start_reconciliation(&self) -> Reconciliation {
         let mut metadata = write(&self.metadata);
         metadata.removed = Some(HashSet::new());
+        metadata.with_event = Some(HashSet::new());
         metadata.started_reconciliations += 1;
         Reconciliation {
             number: metadata.started_reconciliations,
@@ -295,6 +299,15 @@ impl State {
         missing
     }
 
+    /// Removes each stream about which an event has arrived since the reconciliation started. The store was only ahead
+    /// of the feed, so the feed would have corrected the view too.
+    pub(super) fn retain_without_event(&self, corrected: &mut Vec<StreamId>) {
+        let metadata = read(&self.metadata);
+        if let Some(with_event) = &metadata.with_event {
+            corrected.retain(|id| !with_event.contains(id));
+        }
+    }
+
     /// Completes a reconciliation and records its corrections.
     pub(super) fn finish_reconciliation(
         &self,
@@ -308,6 +321,7 @@ impl State {
             return Err(invalidated());
         }
         metadata.removed = None;
+        metadata.with_event = None;
         // An unconfirmed stream that the view still does not hold is not live, so it is forgotten.
         let table = Arc::clone(&read(&self.table));
         metadata.unconfirmed.retain(|id, change| *change > reconciliation.last_change || table.get(id).is_some());

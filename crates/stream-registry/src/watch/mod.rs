@@ -97,8 +97,8 @@ pub enum WatchFrom {
     /// The watch begins at the next change.
     #[default]
     Now,
-    /// The watch begins after this revision. If the feed no longer keeps the revision, the first event is
-    /// [`Event::Resync`].
+    /// The watch begins after this revision. If the feed no longer keeps the revision, or if it belongs to another
+    /// feed, the first event is [`Event::Resync`]. A string that is no revision is rejected with `InvalidArgument`.
     Revision(Revision),
     /// The watch begins at the oldest change that the feed keeps.
     Oldest,

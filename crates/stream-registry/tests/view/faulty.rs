@@ -30,6 +30,8 @@ pub(super) struct Faulty {
     pub(super) without_revision: bool,
     /// Number of snapshots taken so far.
     pub(super) snapshots: AtomicU64,
+    /// While this is true, watches emit no events.
+    pub(super) holds_events: tokio::sync::watch::Sender<bool>,
     /// If set, the store pauses after it has read the next page. It notifies the first `Notify`, then waits for the
     /// second one.
     pub(super) hold_pages: Mutex<Option<Arc<(Notify, Notify)>>>,
@@ -80,6 +82,15 @@ impl Registry for Faulty {
         }
         let (drop_event, every) = (Arc::clone(&self.drop_event), self.resync_every);
         let mut count = 0;
+        let held = self.holds_events.subscribe();
+        let watch = watch.then(move |event| {
+            let mut held = held.clone();
+            async move {
+                // An error means that the store was dropped.
+                let _ = held.wait_for(|held| !held).await;
+                event
+            }
+        });
         Ok(Watch::new(watch.map(move |event| {
             count += 1;
             if drop_event.swap(false, Ordering::SeqCst) || every.is_some_and(|every| count % every == 0) {

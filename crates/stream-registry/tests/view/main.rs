@@ -334,6 +334,26 @@ async fn reconciliation_applies_and_counts_changes_that_had_no_event() {
 }
 
 #[tokio::test]
+async fn change_whose_event_is_late_is_not_a_correction() {
+    let registry = Arc::new(Faulty::default());
+    for name in ["gone", "changed"] {
+        registry.register(&stream(name)).await.unwrap();
+    }
+    let view = view(&registry, frequent()).await;
+    registry.holds_events.send_replace(true);
+    registry.unregister(&id("gone")).await.unwrap();
+    registry.update_status(&id("changed"), StreamStatus::Error).await.unwrap();
+    registry.register(&stream("new")).await.unwrap();
+    // A reconciliation reads the changes before their events arrive.
+    until(|| contents(&view).len() == 2 && view.get(&id("gone")).is_none() && view.get(&id("new")).is_some()).await;
+    let before = view.corrections().reconciliations;
+    registry.holds_events.send_replace(false);
+    until(|| view.corrections().reconciliations > before).await;
+    assert_eq!(view.corrections().count, 0, "{:?}", view.corrections());
+    assert_eq!(contents(&view), to_json(&registry.list().await.unwrap()));
+}
+
+#[tokio::test]
 async fn older_page_does_not_overwrite_a_newer_event() {
     let registry = Arc::new(Faulty::default());
     for name in ["gone", "changed"] {

@@ -61,7 +61,10 @@ impl Args {
     /// Returns whether any selected row needs Redis.
     pub(crate) fn wants_redis(&self) -> bool {
         self.names.is_empty()
-            || self.names.iter().any(|part| !["memory store", "lists"].iter().any(|row| row.contains(part.as_str())))
+            || self
+                .names
+                .iter()
+                .any(|part| !["memory store", "lists", "healthz"].iter().any(|row| row.contains(part.as_str())))
     }
 
     /// Number of rounds per candidate. The candidates of a row take turns.

@@ -36,6 +36,9 @@ pub(super) fn run(cli: &Cli) -> Status {
         Err(failure) => return out.report(&failure),
     };
     out.store = &target.name;
+    for warning in cli.global.exposed_secrets() {
+        out.note(warning);
+    }
     let done = log(cli).and_then(|()| runtime(&cli.verb)).and_then(|runtime| {
         let done = runtime.block_on(dispatch(cli, &target, &mut out));
         // Do not wait for a thread that may be blocked reading standard input.

@@ -17,7 +17,7 @@ use crate::server::{self, ServeOptions};
 Examples:
   streamreg serve
   streamreg serve --store redis://127.0.0.1:6379 --ttl 1m
-  streamreg serve --listen :8580 --token-file /etc/streamreg/token
+  streamreg serve --listen :8580 --token-file /etc/streamreg/token --allowed-host registry.example.com
 
 On SIGINT (Ctrl-C), SIGTERM or SIGHUP, the server finishes the requests in progress and stops. A second signal exits at once.")]
 pub struct ServeArgs {
@@ -26,10 +26,20 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8580", value_parser = input::listen_address)]
     pub listen: SocketAddr,
 
+    /// Also accept requests for this host name; may be repeated. Always accepted: localhost and IP addresses
+    #[arg(long = "allowed-host", value_name = "NAME", value_parser = parse_host)]
+    pub allowed_hosts: Vec<String>,
+
     /// Log filter for standard error: `info` adds changes, `debug` adds reads and heartbeats [default: RUST_LOG, else
     /// start, stop and problems]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
+}
+
+/// Parses a host name without scheme and port.
+fn parse_host(name: &str) -> std::result::Result<String, String> {
+    let is_valid = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if is_valid { Ok(name.to_owned()) } else { Err("expected a host name such as registry.example.com".to_owned()) }
 }
 
 /// Serves the store until a signal arrives.
@@ -54,6 +64,7 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     out.note(format_args!("listening on http://{address}, store {}", target.name));
     let mut options = ServeOptions::default();
     options.token.clone_from(&target.token);
+    options.allowed_hosts.clone_from(&args.allowed_hosts);
     let done = server::serve(registry.clone(), listener, options, stop)
         .await
         .map_err(|error| Failure::new(Status::Failed, format_args!("the server on {address} failed: {error}")));

@@ -82,6 +82,16 @@ pub struct Target {
 }
 
 impl Global {
+    /// Returns a warning for each file with a secret that every user of this machine can read.
+    pub fn exposed_secrets(&self) -> Vec<String> {
+        let files = [("--token-file", &self.token_file), ("--store-file", &self.store_file)];
+        let exposed = files.into_iter().filter_map(|(option, file)| {
+            let file = file.as_deref().filter(|file| is_readable_by_everyone(file))?.display();
+            Some(format!("warning: every user can read {option} {file}; run chmod o-r {file}"))
+        });
+        exposed.collect()
+    }
+
     /// Selects the store; `variable` is the value of `STREAMREG_STORE`.
     ///
     /// # Errors
@@ -146,6 +156,19 @@ impl Global {
     }
 }
 
+/// Returns whether every user of this machine can read a file.
+#[cfg(unix)]
+fn is_readable_by_everyone(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    // A pipe, such as that of a shell's `<(…)`, has no permissions that matter.
+    std::fs::metadata(file).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_readable_by_everyone(_: &Path) -> bool {
+    false
+}
+
 impl Target {
     /// Returns whether the store rejects every write, because of `--read-only`.
     pub fn is_read_only(&self) -> bool {
@@ -195,6 +218,24 @@ mod tests {
         assert_eq!(store(&Global::default(), variable()), "redis://variable");
         assert_eq!(store(&Global::default(), Some(String::new())), DEFAULT_CLIENT_STORE);
         assert_eq!(Global::default().target(Side::Server, None).unwrap().url, DEFAULT_SERVE_STORE);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn secret_files_that_every_user_can_read_are_reported() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        std::fs::write(&file, "secret\n").unwrap();
+        let global = Global { token_file: Some(file.clone()), store_file: Some(file.clone()), ..Global::default() };
+        for (mode, warnings) in [(0o600, 0), (0o640, 0), (0o644, 2), (0o604, 2)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let exposed = global.exposed_secrets();
+            assert_eq!(exposed.len(), warnings, "{mode:o}: {exposed:?}");
+            assert!(exposed.iter().all(|warning| warning.contains("secret; run chmod o-r")), "{exposed:?}");
+        }
+        let pipe = Global { token_file: Some("/dev/null".into()), ..Global::default() };
+        assert!(pipe.exposed_secrets().is_empty());
     }
 
     #[test]

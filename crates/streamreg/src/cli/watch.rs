@@ -6,8 +6,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use clap::Args;
-use stream_registry::Registry;
 use stream_registry::watch::{Event, WatchFrom};
+use stream_registry::{ErrorKind, Registry};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -67,7 +67,11 @@ fn parse_start(value: &str) -> std::result::Result<WatchFrom, String> {
 /// cannot be written, or if the command for `--exec` cannot be run.
 pub async fn run(registry: &dyn Registry, args: &WatchArgs, stop: impl Future, out: &mut Output<'_>) -> Result {
     let from = args.from.clone().unwrap_or_default();
-    let mut watch = registry.watch(from).await.map_err(|error| out.failure(&error))?;
+    let mut watch = registry.watch(from).await.map_err(|error| match error.kind() {
+        // The only argument of this call is the revision.
+        ErrorKind::InvalidArgument => Failure::usage(format_args!("--from: {}", error.message())),
+        _ => out.failure(&error),
+    })?;
     let store = out.store;
     out.note(format_args!("watching {store}; press Ctrl-C to stop"));
     if args.exec.is_none() {

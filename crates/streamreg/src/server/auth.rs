@@ -1,7 +1,5 @@
 //! Authorisation of writes.
 
-use std::net::IpAddr;
-
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::{HeaderMap, Method, Uri};
@@ -10,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use stream_registry::Secret;
 use subtle::ConstantTimeEq as _;
 
+use super::host::Host;
 use super::problem::{Failure, Result};
 use super::state::App;
 
@@ -49,15 +48,15 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 /// Returns whether an origin (RFC 6454) belongs to a page served by this machine.
 fn is_local(origin: &str) -> bool {
     let Ok(uri) = origin.parse::<Uri>() else { return false };
-    if uri.scheme().is_none() {
+    // Origins of other schemes belong to browser extensions and apps, which can choose the host in the origin freely.
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return false;
     }
-    let Some(host) = uri.host() else { return false };
-    let name = host.trim_end_matches('.').to_ascii_lowercase();
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    match uri.host().map(Host::parse) {
+        Some(Host::Local) => true,
+        Some(Host::Address(address)) => address.to_canonical().is_loopback(),
+        Some(Host::Name(_)) | None => false,
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +78,8 @@ mod tests {
             "http://notlocalhost",
             "http://192.0.2.1",
             "http://localhost@example.com",
+            "chrome-extension://localhost",
+            "ws://localhost",
         ] {
             assert!(!is_local(foreign), "{foreign}");
         }

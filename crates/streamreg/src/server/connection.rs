@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +26,10 @@ use super::ServeOptions;
 /// Maximum header timeout. The HTTP library cannot handle arbitrarily long timeouts.
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
 
+/// Maximum size of the buffers of a connection, in bytes. The default of the HTTP library, 400 KiB, would let a thousand
+/// event readers that never read occupy 400 MiB. This size also limits the headers of a request.
+const BUFFER_SIZE: usize = 64 * 1024;
+
 /// Timeouts for a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
@@ -43,20 +47,34 @@ impl Timeouts {
 #[derive(Clone)]
 pub(super) struct Peer {
     stopped: watch::Receiver<bool>,
+    writing: Arc<Writing>,
+}
+
+/// Settings for writes to the socket of a connection.
+#[derive(Debug, Default)]
+struct Writing {
     /// Timeout for blocked writes, in milliseconds.
-    write_timeout: Arc<AtomicU64>,
+    timeout: AtomicU64,
+    /// Whether the next write first sets a small send buffer.
+    shrinks_buffer: AtomicBool,
 }
 
 impl Peer {
     fn new(stopped: watch::Receiver<bool>, write_timeout: Duration) -> Self {
-        let peer = Self { stopped, write_timeout: Arc::default() };
+        let peer = Self { stopped, writing: Arc::default() };
         peer.set_write_timeout(write_timeout);
         peer
     }
 
     /// Sets how long a client may leave responses unread before it is disconnected.
     pub(super) fn set_write_timeout(&self, timeout: Duration) {
-        self.write_timeout.store(millis(timeout), Ordering::Relaxed);
+        self.writing.timeout.store(millis(timeout), Ordering::Relaxed);
+    }
+
+    /// Limits the send buffer of the socket. Otherwise, the system would buffer megabytes for a client that never reads
+    /// an endless response.
+    pub(super) fn shrink_send_buffer(&self) {
+        self.writing.shrinks_buffer.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the server stops.
@@ -79,11 +97,14 @@ pub(super) async fn run(
     // Responses are small and written at once, so Nagle's algorithm would only delay them.
     let _ = socket.set_nodelay(true);
     let mut peer = Peer::new(stopped, timeouts.write);
-    let io = TokioIo::new(TimedWriter::new(socket, peer.write_timeout.clone()));
+    let io = TokioIo::new(TimedWriter::new(socket, Arc::clone(&peer.writing)));
     let app = TowerToHyperService::new(app);
     let handle = peer.clone();
-    let connection =
-        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(timeouts.header).serve_connection(
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeouts.header)
+        .max_buf_size(BUFFER_SIZE)
+        .serve_connection(
             io,
             service_fn(move |mut request: Request<Incoming>| {
                 // The previous request on this connection may have changed the timeout, so reset the timeout.
@@ -104,15 +125,22 @@ pub(super) async fn run(
 /// A socket that fails with `TimedOut` if a write stays blocked because the peer does not read.
 struct TimedWriter {
     socket: TcpStream,
-    /// Timeout in milliseconds.
-    timeout: Arc<AtomicU64>,
+    writing: Arc<Writing>,
     /// Timer that runs while a write is blocked.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl TimedWriter {
-    fn new(socket: TcpStream, timeout: Arc<AtomicU64>) -> Self {
-        Self { socket, timeout, deadline: None }
+    fn new(socket: TcpStream, writing: Arc<Writing>) -> Self {
+        Self { socket, writing, deadline: None }
+    }
+
+    fn prepare(&self) {
+        if self.writing.shrinks_buffer.swap(false, Ordering::Relaxed) {
+            #[cfg(unix)]
+            // If this fails, the client only occupies more memory of the system.
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size(&self.socket, BUFFER_SIZE);
+        }
     }
 
     /// Starts the timeout when a write blocks, and clears the timeout when a write succeeds.
@@ -121,7 +149,7 @@ impl TimedWriter {
             self.deadline = None;
             return written;
         }
-        let timeout = Duration::from_millis(self.timeout.load(Ordering::Relaxed));
+        let timeout = Duration::from_millis(self.writing.timeout.load(Ordering::Relaxed));
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
         match deadline.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
@@ -138,6 +166,7 @@ impl AsyncRead for TimedWriter {
 
 impl AsyncWrite for TimedWriter {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.prepare();
         let written = Pin::new(&mut self.socket).poll_write(context, buf);
         self.limit(context, written)
     }
@@ -147,6 +176,7 @@ impl AsyncWrite for TimedWriter {
         context: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.prepare();
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, bufs);
         self.limit(context, written)
     }

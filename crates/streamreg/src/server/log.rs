@@ -3,29 +3,38 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use stream_registry::http::wire::HEARTBEATS;
 
 use super::problem::Cause;
+use super::state::App;
 
 /// Logs method, path, status and duration of a request.
 ///
 /// Routine requests are logged at debug, changes and rejected requests at info, and failures at warn or error. Queries
 /// and headers are not logged because they may contain private data.
-pub(super) async fn each(request: Request, next: Next) -> Response {
+///
+/// Also records refusals of the store, for `/readyz`.
+pub(super) async fn each(State(app): State<App>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     let status = response.status().as_u16();
+    // The readiness check repeats an earlier refusal, so its response must not renew the refusal.
+    if let Some(Cause(cause)) = response.extensions().get().filter(|_| path != "/readyz") {
+        app.refusal.record(cause);
+    }
     let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     match (status, response.extensions().get::<Cause>()) {
         (500, Some(Cause(cause))) => tracing::error!(%method, path, status, ms, ?cause, "request"),
         (500.., Some(Cause(cause))) => tracing::warn!(%method, path, status, ms, %cause, "request"),
-        (500.., None) => tracing::error!(%method, path, status, ms, "request"),
+        (500, None) => tracing::error!(%method, path, status, ms, "request"),
+        // The server itself rejected the request, because its limit of such requests is reached.
+        (501.., None) => tracing::warn!(%method, path, status, ms, "request rejected; too many requests of this kind"),
         (400.., _) => tracing::info!(%method, path, status, ms, "request"),
         _ if is_routine(&method, &path) => tracing::debug!(%method, path, status, ms, "request"),
         _ => tracing::info!(%method, path, status, ms, "request"),

@@ -1,7 +1,7 @@
 //! The HTTP server.
 //!
 //! [`serve`] accepts connections on a listener until its shutdown future completes. `app` assembles the routes of `api`
-//! and the dashboard, `auth` authorises writes, `problem` turns every error into a problem document, and `body` and
+//! and the dashboard, `host` rejects requests for other host names, `auth` authorises writes, `problem` turns every error into a problem document, and `body` and
 //! `params` parse requests strictly. `connection` applies timeouts to each client, and `descriptors` limits the number
 //! of event readers.
 
@@ -11,6 +11,7 @@ mod auth;
 mod body;
 mod connection;
 mod descriptors;
+mod host;
 mod lists;
 mod log;
 mod options;

@@ -17,6 +17,12 @@ pub struct ServeOptions {
     /// Token that writes must send as `Authorization: Bearer`. Default: none, which restricts the server to loopback
     /// unless its store is read-only.
     pub token: Option<Secret>,
+    /// Host names for which the server accepts requests, in addition to `localhost`, names below it, and IP addresses.
+    /// Default: none.
+    ///
+    /// Requests for any other host get 421. Add the names under which clients reach the server, including the name of a
+    /// reverse proxy that forwards the `Host` header.
+    pub allowed_hosts: Vec<String>,
     /// Maximum time to receive the headers of a request, and to keep an idle connection open. Default: 20 seconds.
     pub header_timeout: Duration,
     /// Maximum time to receive the body of a request. Default: 10 seconds.
@@ -41,6 +47,7 @@ impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             token: None,
+            allowed_hosts: Vec::new(),
             header_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
@@ -57,6 +64,13 @@ impl ServeOptions {
     #[must_use]
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Adds a host name for which the server accepts requests.
+    #[must_use]
+    pub fn allowed_host(mut self, name: impl Into<String>) -> Self {
+        self.allowed_hosts.push(name.into());
         self
     }
 

@@ -3,7 +3,7 @@
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use stream_registry::http::wire::{PROBLEM_JSON, Problem, status_of};
+use stream_registry::http::wire::{PROBLEM_JSON, Problem};
 use stream_registry::registry::Operation;
 use stream_registry::stream::InvalidValue;
 use stream_registry::{Error, ErrorKind, StreamId};
@@ -16,6 +16,9 @@ pub(super) struct Failure {
     /// The error with all details, for the log.
     cause: Option<Error>,
 }
+
+/// Maximum length of a host name in a message. DNS allows no longer names.
+const MAX_NAME: usize = 253;
 
 pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
 
@@ -51,6 +54,12 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, ErrorKind::Denied.as_str(), detail)
     }
 
+    pub(super) fn host_not_allowed(host: &str) -> Self {
+        let host: String = host.chars().take(MAX_NAME).collect();
+        let detail = format!("the host name {host} is not allowed; start the server with --allowed-host {host}");
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "host_not_allowed", detail)
+    }
+
     pub(super) fn too_large(limit: usize) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -70,7 +79,14 @@ impl Failure {
     }
 
     pub(super) fn too_many_readers() -> Self {
-        let detail = "too many event readers; try again later or use another server";
+        Self::too_busy("too many event readers; try again later or use another server")
+    }
+
+    pub(super) fn too_many_histories() -> Self {
+        Self::too_busy("too many requests for the history; try again later or use another server")
+    }
+
+    fn too_busy(detail: &str) -> Self {
         let mut failure = Self {
             // A rejected client must not keep its connection open until it retries.
             headers: vec![(RETRY_AFTER, "5"), (CONNECTION, "close")],
@@ -115,14 +131,9 @@ impl From<InvalidValue> for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let status = status_of(error.kind());
-        let mut problem = Box::new(Problem::from_error(&error, title(status)));
-        if error.kind() == ErrorKind::Unauthenticated {
-            // The store rejected the server's credentials. The client's credentials are not at fault.
-            (problem.status, problem.title) = (403, title(403).to_owned());
-            problem.code = ErrorKind::Denied.as_str().to_owned();
-        }
-        let headers = (status == 503).then_some((RETRY_AFTER, "1")).into_iter().collect();
+        let mut problem = Box::new(Problem::from_error(&error));
+        problem.title = title(problem.status).to_owned();
+        let headers = (problem.status == 503).then_some((RETRY_AFTER, "1")).into_iter().collect();
         Self { problem, headers, cause: Some(error) }
     }
 }

@@ -1,13 +1,17 @@
 //! State that all handlers share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use stream_registry::Registry;
-use stream_registry::http::wire::RejectedKind;
+use stream_registry::http::wire::{RejectedKind, is_refused_by_store};
+use stream_registry::{Error, Registry};
 use tokio::sync::Semaphore;
 
 use super::log::OncePerMinute;
 use super::options::ServeOptions;
+
+/// Time for which a refusal makes the server not ready. If the permission is still missing, later requests renew it.
+const REFUSAL_AGE: Duration = Duration::from_secs(10);
 
 /// State that all handlers share.
 #[derive(Clone, Debug)]
@@ -17,6 +21,34 @@ pub(super) struct App {
     pub(super) options: Arc<ServeOptions>,
     /// Permits that limit the number of event readers.
     pub(super) event_readers: Arc<Semaphore>,
+    /// Turns of event readers that have an event to send; see `api/events.rs`.
+    pub(super) event_turns: Arc<Semaphore>,
+    /// Permits that limit the number of histories that are read at the same time.
+    pub(super) histories: Arc<Semaphore>,
     /// Limits of the warnings about rejected items of batches, one per kind.
     pub(super) rejected: Arc<[OncePerMinute; RejectedKind::ALL.len()]>,
+    pub(super) refusal: LastRefusal,
+}
+
+/// The last error with which the store refused the credentials of this server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastRefusal(Arc<Mutex<Option<(Instant, Error)>>>);
+
+impl LastRefusal {
+    /// Records an error if it is a refusal.
+    pub(super) fn record(&self, error: &Error) {
+        if is_refused_by_store(error) {
+            *self.lock() = Some((Instant::now(), error.clone()));
+        }
+    }
+
+    /// Returns the last refusal if it is recent.
+    pub(super) fn recent(&self) -> Option<Error> {
+        self.lock().as_ref().filter(|(at, _)| at.elapsed() < REFUSAL_AGE).map(|(_, error)| error.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, Error)>> {
+        // The value is replaced as a whole, so a panic cannot leave a partial value.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

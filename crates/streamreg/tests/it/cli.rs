@@ -366,7 +366,7 @@ fn second_signal_exits_the_server_at_once() {
     // Sends a request with an incomplete body. The server waits for the rest of the body.
     socket
         .write_all(
-            b"POST /api/v1/streams HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+            b"POST /api/v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
         )
         .unwrap();
     // The reply to this later request shows that the earlier connection has been accepted.

@@ -1,6 +1,7 @@
 //! Invalid command lines: exit status, and a one-line message that names the problem.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -259,7 +260,10 @@ fn files() -> tempfile::TempDir {
         ("nosource.json", br#"{"id":"a","type":"srt"}"#),
         ("good.json", br#"{"id":"a","type":"srt","source_addr":"a:1"}"#),
     ] {
-        std::fs::write(dir.path().join(name), content).unwrap();
+        let file = dir.path().join(name);
+        std::fs::write(&file, content).unwrap();
+        // If every user could read a file with a secret, the command would print a warning.
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
     dir
 }

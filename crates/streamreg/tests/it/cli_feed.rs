@@ -289,6 +289,16 @@ fn wait_survives_a_restart_of_the_server() {
 }
 
 #[test]
+fn watch_from_a_string_that_is_no_revision_is_a_usage_error() {
+    let server = Server::start(&[]);
+    for from in ["x", "1", "latest", "of-another-server-7"] {
+        let (status, _, stderr) = server.run(&["watch", "--from", from]);
+        assert_eq!(status, Some(2), "{stderr}");
+        assert!(stderr.contains("--from: invalid revision"), "{stderr}");
+    }
+}
+
+#[test]
 fn history_lists_ended_streams_with_reason_and_lifetime() {
     let server = Server::start(&["--ttl", "1s"]);
     let (status, stdout, stderr) = server.run(&["history"]);

@@ -5,6 +5,7 @@ mod access;
 mod connections;
 mod events;
 mod fresh;
+mod history;
 pub(crate) mod kit;
 mod list;
 mod page;

@@ -22,6 +22,7 @@ declare! {
         watch_starts_with_the_next_change_by_default,
         watch_continues_from_the_revision_of_a_snapshot,
         watch_from_an_unknown_revision_starts_with_a_resync,
+        watch_rejects_a_string_that_is_no_revision,
         cancelling_watch_next_loses_no_event,
         watch_ends_when_the_registry_is_closed,
     ],
@@ -258,7 +259,7 @@ async fn watch_from_an_unknown_revision_starts_with_a_resync(case: &Case) -> Che
     follow(case, WatchFrom::Now).await?;
     case.put(&stream("a")).await?;
     let position = tail(case).await?;
-    for from in [format!("{position}9"), "of-another-generation-1".to_owned(), "-".to_owned(), format!("x{position}")] {
+    for from in [format!("{position}9"), "0123456789abcdef-1".to_owned(), "1-0.2-0".to_owned()] {
         let position = tail(case).await?;
         let mut watch = follow(case, WatchFrom::Revision(from.parse()?)).await?;
         let event = next(&mut watch).await?;
@@ -268,6 +269,20 @@ async fn watch_from_an_unknown_revision_starts_with_a_resync(case: &Case) -> Che
         case.registry().patch(&id("a"), &StreamPatch { node: Some(from), ..StreamPatch::default() }).await?;
         same("the next event", changed(&mut watch).await?.0, ChangeKind::Patched)?;
         same("the next event after its position", changed(&mut resumed).await?.0, ChangeKind::Patched)?;
+    }
+    Ok(())
+}
+
+async fn watch_rejects_a_string_that_is_no_revision(case: &Case) -> Check {
+    follow(case, WatchFrom::Now).await?;
+    case.put(&stream("a")).await?;
+    let position = tail(case).await?;
+    for from in ["x".to_owned(), "-".to_owned(), "latest-1".to_owned(), format!("x{position}"), format!("{position}x")]
+    {
+        match case.registry().watch(WatchFrom::Revision(from.parse()?)).await {
+            Err(error) => same(&format!("the error for {from}"), error.kind(), ErrorKind::InvalidArgument)?,
+            Ok(_) => return Err(fault(&format!("the watch from {from} started"))),
+        }
     }
     Ok(())
 }

@@ -97,7 +97,7 @@ struct Failed {
 
 impl Failed {
     fn new(error: &Error) -> Self {
-        let Problem { code, detail, retryable, may_have_applied, .. } = Problem::from_error(error, "");
+        let Problem { code, detail, retryable, may_have_applied, .. } = Problem::from_error(error);
         Self { code, detail, retryable, may_have_applied, ..Self::default() }
     }
 }

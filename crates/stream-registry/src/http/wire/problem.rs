@@ -43,7 +43,7 @@ pub struct Problem {
 }
 
 /// Returns the HTTP status for a kind of error. The `code` of the problem is [`ErrorKind::as_str`].
-pub fn status_of(kind: ErrorKind) -> u16 {
+pub(super) fn status_of(kind: ErrorKind) -> u16 {
     match kind {
         // An unsupported operation is an error of the client, because the server itself works.
         ErrorKind::InvalidArgument | ErrorKind::InvalidCursor | ErrorKind::Unsupported => 400,
@@ -58,10 +58,21 @@ pub fn status_of(kind: ErrorKind) -> u16 {
     }
 }
 
+/// Returns whether the store refused the credentials of the process that uses it: the user name, the password or a
+/// permission. A registry that was opened read-only rejects writes by itself, which does not count.
+pub fn is_refused_by_store(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Unauthenticated => true,
+        ErrorKind::Denied => error.is_store_reply() || std::error::Error::source(error).is_some(),
+        _ => false,
+    }
+}
+
 /// Returns the kind of error that a client reports for the `code` of a problem.
 pub(super) fn kind_of(code: &str) -> Option<ErrorKind> {
     match code {
         "too_large" | "unsupported_type" => Some(ErrorKind::InvalidArgument),
+        "host_not_allowed" => Some(ErrorKind::Denied),
         "unknown_path" | "method_not_allowed" => Some(ErrorKind::Unsupported),
         // The code `closed` means that the server's store is closed. The client itself is still open and may retry.
         "request_timeout" | "closed" => Some(ErrorKind::Unavailable),
@@ -92,21 +103,25 @@ impl Problem {
         }
     }
 
-    /// Creates the problem document for an error; `title` is the reason phrase of the status.
-    pub fn from_error(error: &Error, title: &str) -> Self {
+    /// Creates the problem document for an error of a server's store. The caller adds the title.
+    pub fn from_error(error: &Error) -> Self {
+        let is_refused = is_refused_by_store(error);
+        // The client's own credentials are not at fault, and the client may try again after an operator has acted.
+        let kind = if is_refused { ErrorKind::Unavailable } else { error.kind() };
         // Messages of internal errors may contain secrets, so only the server log shows them.
         let detail = match error.kind() {
-            ErrorKind::Internal => "internal server error; see the server log",
-            ErrorKind::Closed => "the server is shutting down; try again",
-            _ => error.message(),
+            ErrorKind::Internal => "internal server error; see the server log".to_owned(),
+            ErrorKind::Closed => "the server is shutting down; try again".to_owned(),
+            _ if is_refused => format!("the store refused the server: {}", error.message()),
+            _ => error.message().to_owned(),
         };
         Self {
             operation: error.operation().map(|operation| operation.as_str().to_owned()),
             stream_id: error.stream_id().map(|id| id.as_str().to_owned()),
-            retryable: error.is_retryable() || error.kind() == ErrorKind::Closed,
+            retryable: matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Closed),
             may_have_applied: error.may_have_applied(),
             existing: error.existing().and_then(|stream| RawValue::from_string(stream.to_json()).ok()),
-            ..Self::new(status_of(error.kind()), error.kind().as_str(), title, detail)
+            ..Self::new(status_of(kind), kind.as_str(), "", detail)
         }
     }
 
@@ -146,12 +161,11 @@ mod tests {
             Error::corrupt(&"b".parse().unwrap(), "x"),
             Error::unsupported("no"),
             Error::new(ErrorKind::InvalidCursor, "no"),
-            Error::new(ErrorKind::Unauthenticated, "no"),
             Error::new(ErrorKind::Denied, "no"),
             Error::new(ErrorKind::Timeout, "late"),
             Error::new(ErrorKind::Unavailable, "down").with_may_have_applied(true),
         ] {
-            let json = serde_json::to_string(&Problem::from_error(&error, "")).unwrap();
+            let json = serde_json::to_string(&Problem::from_error(&error)).unwrap();
             let back = serde_json::from_str::<Problem>(&json).unwrap().into_error();
             assert_eq!(back.kind(), error.kind(), "{json}");
             assert_eq!(back.message(), error.message());
@@ -162,8 +176,26 @@ mod tests {
     }
 
     #[test]
+    fn refused_credentials_of_a_server_are_reported_as_unavailable() {
+        let denied = || Error::new(ErrorKind::Denied, "no right to GET");
+        for error in [
+            Error::new(ErrorKind::Unauthenticated, "wrong password"),
+            denied().with_store_reply(true),
+            // Redis sends no code with some rejections, so these do not count as replies of the store.
+            denied().with_source(std::io::Error::other("no permission")),
+        ] {
+            let problem = Problem::from_error(&error);
+            assert_eq!((problem.status, problem.code.as_str(), problem.retryable), (503, "unavailable", true));
+            assert!(problem.detail.ends_with(error.message()), "{}", problem.detail);
+            assert_eq!(problem.into_error().kind(), ErrorKind::Unavailable);
+        }
+        let problem = Problem::from_error(&denied());
+        assert_eq!((problem.status, problem.code.as_str(), problem.retryable), (403, "denied", false));
+    }
+
+    #[test]
     fn closed_store_of_a_server_is_reported_as_retryable() {
-        let problem = Problem::from_error(&Error::closed(), "");
+        let problem = Problem::from_error(&Error::closed());
         assert_eq!((problem.status, problem.code.as_str(), problem.retryable), (503, "closed", true));
         assert_eq!(problem.into_error().kind(), ErrorKind::Unavailable);
     }
@@ -171,7 +203,7 @@ mod tests {
     #[test]
     fn problem_response_hides_the_message_of_an_internal_error() {
         let error = Error::new(ErrorKind::Internal, "redis://user:secret@host");
-        let problem = Problem::from_error(&error, "");
+        let problem = Problem::from_error(&error);
         assert!(!serde_json::to_string(&problem).unwrap().contains("secret"));
     }
 }

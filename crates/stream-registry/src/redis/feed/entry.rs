@@ -12,12 +12,12 @@ use crate::stream::{EndReason, Revision, Stream, StreamId, StreamStatus, Timesta
 use crate::watch::{Ending, Event};
 
 /// An entry of the change feed. The fields of an entry are described in `lua/feed.lua`.
-pub(super) struct Entry {
-    pub(super) id: EntryId,
+pub(in crate::redis) struct Entry {
+    pub(in crate::redis) id: EntryId,
     /// The id of the previous entry, which shows whether entries are missing. `None` if the entry does not contain a
     /// valid id, because another program has added the entry.
     pub(super) previous: Option<EntryId>,
-    pub(super) stream_id: Vec<u8>,
+    pub(in crate::redis) stream_id: Vec<u8>,
     kind: Vec<u8>,
     record: Vec<u8>,
     /// The new status, as the content of a JSON string, if `record` is the record before a status change. Otherwise
@@ -44,7 +44,18 @@ pub(super) fn parse(answer: Value) -> Result<Vec<Entry>> {
     reply::array(list)?.into_iter().map(parse_entry).collect()
 }
 
-fn parse_entry(value: Value) -> Result<Entry> {
+/// Returns the id of an unparsed entry.
+pub(in crate::redis) fn id_of(value: &Value) -> Option<EntryId> {
+    match value {
+        Value::Array(parts) => match parts.first()? {
+            Value::BulkString(id) => entry_id(id),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+pub(in crate::redis) fn parse_entry(value: Value) -> Result<Entry> {
     let mut parts = reply::array(value)?.into_iter();
     let id = reply::bytes(parts.next().unwrap_or(Value::Nil))?;
     let mut fields = reply::array(parts.next().unwrap_or(Value::Nil))?.into_iter();
@@ -78,9 +89,19 @@ fn parse_entry(value: Value) -> Result<Entry> {
 }
 
 impl Entry {
+    /// Returns whether this software has added the entry.
+    pub(in crate::redis) fn is_event(&self) -> bool {
+        self.previous.is_some()
+    }
+
+    /// Returns whether this entry is the end of a stream.
+    pub(in crate::redis) fn is_end(&self) -> bool {
+        matches!(&*self.kind, b"unregistered" | b"expired")
+    }
+
     /// Returns the event of this entry. Returns `None` if the entry cannot be decoded, for example because its kind is
     /// unknown.
-    pub(super) fn event(&self, id: &StreamId, revision: Revision) -> Option<Event> {
+    pub(in crate::redis) fn event(&self, id: &StreamId, revision: Revision) -> Option<Event> {
         let decoded = record::decode(id, &self.record);
         let is_known = decoded.is_ok();
         let mut stream = decoded.unwrap_or_else(|_| record::placeholder(id));

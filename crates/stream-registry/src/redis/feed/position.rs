@@ -13,8 +13,8 @@ pub(in crate::redis) type EntryId = (u64, u64);
 /// generation is the id of the feed's first entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::redis) struct Position {
-    pub(super) generation: EntryId,
-    pub(super) last: EntryId,
+    pub(in crate::redis) generation: EntryId,
+    pub(in crate::redis) last: EntryId,
 }
 
 impl Position {
@@ -28,7 +28,7 @@ impl Position {
 
     /// Returns whether the position belongs to a generation. There is no generation before the first event of the feed,
     /// and after the feed metadata was lost.
-    pub(super) fn has_generation(self) -> bool {
+    pub(in crate::redis) fn has_generation(self) -> bool {
         self.generation != (0, 0)
     }
 

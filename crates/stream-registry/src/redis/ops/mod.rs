@@ -2,6 +2,7 @@
 
 pub(super) mod eviction;
 pub(super) mod get;
+pub(super) mod history;
 pub(super) mod list;
 pub(super) mod page;
 mod prune;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use stream_registry::http::wire::JSON;
 use stream_registry::query::Query;
 use stream_registry::{HttpRegistry, MemoryRegistry, Registry};
-use streamreg::server::{ServeOptions, serve};
+use streamreg::server::{ServeOptions, raise_descriptor_limit, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -48,6 +48,7 @@ const BYTES: u64 = 10_000;
 ///
 /// Prints the ports of the server and of the bare handler. Exits when its stdin is closed.
 pub(crate) fn serve_lists(count: usize) -> Result<()> {
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(super::WORKERS).enable_all().build()?;
     runtime.block_on(async {
         let registry: Shared = Arc::new(MemoryRegistry::with_ttl(ours::TTL)?);
@@ -71,10 +72,10 @@ pub(crate) fn serve_lists(count: usize) -> Result<()> {
 }
 
 /// A list server in a separate process.
-struct ListServer {
+pub(super) struct ListServer {
     process: Child,
     _stdin: ChildStdin,
-    port: u16,
+    pub(super) port: u16,
     bare: u16,
 }
 
@@ -86,7 +87,7 @@ impl Drop for ListServer {
 }
 
 impl ListServer {
-    async fn start(count: usize) -> Result<Self> {
+    pub(super) async fn start(count: usize) -> Result<Self> {
         let program = std::env::current_exe()?;
         let mut process = Command::new(program)
             .args(["--bench", &format!("--serve-lists={count}")])
@@ -137,19 +138,19 @@ fn body(response: &[u8]) -> String {
 }
 
 /// A keep-alive connection that parses as little as possible, so that the server gets most of the processor time.
-struct Connection {
-    socket: TcpStream,
+pub(super) struct Connection {
+    pub(super) socket: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(port: u16) -> Result<Self> {
+    pub(super) async fn open(port: u16) -> Result<Self> {
         let socket = TcpStream::connect(("127.0.0.1", port)).await?;
         socket.set_nodelay(true)?;
         Ok(Self { socket, buffer: Vec::with_capacity(256 * 1024) })
     }
 
-    async fn request(&mut self, path: &str) -> Result<()> {
+    pub(super) async fn request(&mut self, path: &str) -> Result<()> {
         let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
         self.socket.write_all(head.as_bytes()).await?;
         self.buffer.clear();

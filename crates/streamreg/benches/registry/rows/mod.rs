@@ -1,6 +1,7 @@
 //! The rows of the table, in measuring order.
 
 mod feed;
+mod health;
 pub(crate) mod leases;
 pub(crate) mod lists;
 mod memory;
@@ -88,6 +89,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     let version = if args.wants_redis() { redis(args, &mut lines).await? } else { "not used".to_owned() };
     if args.wants("lists") {
         lines.extend(lists::rows(args).await?);
+    }
+    if args.wants("healthz") {
+        lines.extend(health::rows(args).await?);
     }
     if args.wants("memory") {
         note("memory store");

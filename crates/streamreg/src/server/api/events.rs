@@ -4,6 +4,8 @@
 //! reader's next event, the reader gets a `resync` event. If a reader's connection stays blocked, the server closes the
 //! connection, and the reader can resume later.
 
+use std::sync::Arc;
+
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
@@ -14,7 +16,8 @@ use axum::{Extension, Router};
 use futures_util::stream::unfold;
 use stream_registry::http::sse::{EVENT_STREAM, event_frame};
 use stream_registry::watch::{Event, Watch, WatchFrom};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
 
 use crate::server::connection::Peer;
 use crate::server::params::{Params, last_event_id};
@@ -42,11 +45,13 @@ async fn events(
     // arrive.
     let watch = app.registry.watch(from).await?;
     peer.set_write_timeout(app.options.event_timeout);
+    peer.shrink_send_buffer();
     let greeting = watch.start().cloned().map(|revision| Event::Alive { revision });
-    let reader = Reader { greeting, watch, peer, _permit: permit };
+    let reader = Reader { greeting, watch, peer, turns: app.event_turns.clone(), _permit: permit };
     let frames = unfold(reader, |mut reader| async move {
-        let frame = Bytes::from(event_frame(&reader.next().await?));
-        Some((Ok::<_, std::convert::Infallible>(frame), reader))
+        let event = reader.next().await?;
+        reader.wait_for_turn().await;
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(event_frame(&event))), reader))
     });
     let headers = [
         (CONTENT_TYPE, EVENT_STREAM),
@@ -74,6 +79,7 @@ struct Reader {
     greeting: Option<Event>,
     watch: Watch,
     peer: Peer,
+    turns: Arc<Semaphore>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -88,5 +94,16 @@ impl Reader {
             () = self.peer.stopped() => None,
             event = self.watch.next() => event,
         }
+    }
+
+    /// Waits until other requests had a chance to run.
+    ///
+    /// If a thousand readers have events to send, they wait here and not in the queue of the runtime, where all other
+    /// requests would wait behind them. The turn ends before the event is sent, so a blocked client delays nobody.
+    async fn wait_for_turn(&mut self) {
+        // The semaphore is never closed. If it were, the reader would only lose its place in the queue.
+        let turn = self.turns.acquire().await;
+        yield_now().await;
+        drop(turn);
     }
 }

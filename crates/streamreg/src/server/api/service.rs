@@ -43,9 +43,13 @@ async fn alive() -> Response {
     json("{\"status\":\"ok\"}".to_owned())
 }
 
-/// Reports whether the store responds. The response contains the store's warning, if there is one.
+/// Reports whether the store responds, and has refused no recent call of this server. The response contains the store's
+/// warning, if there is one.
 async fn ready(State(app): State<App>) -> Result<Response> {
     app.registry.ping().await?;
+    if let Some(refusal) = app.refusal.recent() {
+        return Err(refusal.into());
+    }
     let Some(warning) = app.registry.info().warning else { return Ok(json("{\"status\":\"ok\"}".to_owned())) };
     Ok(json(serde_json::json!({ "status": "ok", "warning": warning }).to_string()))
 }

@@ -18,12 +18,12 @@ async fn shutdown_finishes_requests_in_flight_and_closes_idle_connections() {
     let mut server = Server::start(registry.clone(), ServeOptions::default()).await;
     let mut fresh = TcpStream::connect(server.addr).await.unwrap();
     let mut idle = TcpStream::connect(server.addr).await.unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut chunk = [0; 1024];
     let got = within(idle.read(&mut chunk)).await.unwrap();
     assert!(chunk[..got].starts_with(b"HTTP/1.1 200"));
     let mut busy = TcpStream::connect(server.addr).await.unwrap();
-    busy.write_all(b"GET /api/v1/streams/a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    busy.write_all(b"GET /api/v1/streams/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     within(registry.entered.notified()).await;
 
     server.begin_stop();
@@ -44,7 +44,7 @@ async fn shutdown_closes_connections_after_the_grace_period() {
     let options = ServeOptions::default().grace(Duration::from_millis(100));
     let mut server = Server::start(registry.clone(), options).await;
     let mut busy = TcpStream::connect(server.addr).await.unwrap();
-    busy.write_all(b"GET /api/v1/streams/a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    busy.write_all(b"GET /api/v1/streams/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     within(registry.entered.notified()).await;
     server.begin_stop();
     server.stopped().await;
@@ -60,14 +60,14 @@ async fn incomplete_requests_time_out() {
         ServeOptions::default().header_timeout(Duration::from_millis(200)).body_timeout(Duration::from_millis(200));
     let server = Server::start(registry.clone(), options).await;
     registry.register(&stream("a")).await.unwrap();
-    for incomplete in ["", "G", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
+    for incomplete in ["", "G", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "] {
         let mut socket = TcpStream::connect(server.addr).await.unwrap();
         socket.write_all(incomplete.as_bytes()).await.unwrap();
         let mut rest = Vec::new();
         let _ = within(socket.read_to_end(&mut rest)).await;
         assert!(!rest.starts_with(b"HTTP/1.1 2"), "{incomplete:?}");
     }
-    let head = "Host: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\nConnection: close\r\n\r\n{";
+    let head = "Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\nConnection: close\r\n\r\n{";
     for request in [
         "POST /api/v1/streams",
         "PUT /api/v1/streams/a/status",
@@ -92,7 +92,7 @@ async fn client_that_does_not_read_is_disconnected() {
     let options = ServeOptions::default().write_timeout(Duration::from_millis(200)).grace(PATIENCE * 2);
     let mut server = Server::start(registry, options).await;
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
-    socket.write_all(b"GET /api/v1/snapshot HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    socket.write_all(b"GET /api/v1/snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     // The response has started, and the whole response is larger than the socket buffers.
     let mut chunk = [0; 16];
     within(socket.read_exact(&mut chunk)).await.unwrap();
@@ -116,7 +116,7 @@ async fn bodies_above_the_limit_are_rejected() {
     ] {
         server.json(method, path, &big).await.problem(413, "too_large");
         let chunked = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
              Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{big}\r\n0\r\n\r\n",
             big.len()
         );
@@ -129,7 +129,7 @@ async fn bodies_above_the_limit_are_rejected() {
 #[tokio::test]
 async fn malformed_http_gets_status_400() {
     let (server, _) = Server::memory().await;
-    for bytes in [&b"\0\0\0\0\r\n\r\n"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"POST /api/v1/streams HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"POST /api/v1/streams HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n"] {
+    for bytes in [&b"\0\0\0\0\r\n\r\n"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"POST /api/v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", b"POST /api/v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n"] {
         assert_eq!(server.raw(bytes).await.status, 400, "{:?}", String::from_utf8_lossy(bytes));
     }
     assert_eq!(server.get("/healthz").await.status, 200);

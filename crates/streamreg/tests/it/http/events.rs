@@ -21,7 +21,7 @@ impl Events {
     pub(super) async fn open(server: &Server, query: &str, headers: &str) -> Self {
         let mut socket = TcpStream::connect(server.addr).await.unwrap();
         // The request uses HTTP/1.0, so that the body is not chunked.
-        let request = format!("GET /api/v1/events{query} HTTP/1.0\r\nHost: x\r\n{headers}\r\n");
+        let request = format!("GET /api/v1/events{query} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut socket = BufReader::new(socket);
         let mut head = String::new();
@@ -121,7 +121,7 @@ async fn event_reader_gets_resync_when_its_revision_is_unknown() {
     let (server, registry) = Server::memory().await;
     registry.register(&stream("a")).await.unwrap();
     let beyond = format!("?from={}9", tail(&server).await);
-    for from in ["?from=of-another-server-7", &beyond] {
+    for from in ["?from=0123456789abcdef-7", "?from=1800000000000-0.1800000000001-7", &beyond] {
         let mut events = Events::open(&server, from, "").await;
         let (revision, event) = events.next().await;
         assert_eq!((&event["event"], &revision), (&json!("resync"), &tail(&server).await), "{from}");
@@ -135,7 +135,12 @@ async fn invalid_event_requests_are_rejected() {
     for path in ["/api/v1/events?from=", "/api/v1/events?from=a%20b", "/api/v1/events?since=a", &long] {
         server.get(path).await.problem(400, "invalid");
     }
-    server.request("GET", "/api/v1/events", &[("Last-Event-ID", "a b")], "").await.problem(400, "invalid");
+    for no_revision in ["a b", "x", "latest", "7", "of-another-server-7", "1-0.2"] {
+        let headers = [("Last-Event-ID", no_revision)];
+        server.request("GET", "/api/v1/events", &headers, "").await.problem(400, "invalid");
+        let path = format!("/api/v1/events?from={}", no_revision.replace(' ', "%20"));
+        server.get(&path).await.problem(400, "invalid");
+    }
     server.request("POST", "/api/v1/events", &[], "").await.problem(405, "method_not_allowed");
     assert_eq!(server.request("HEAD", "/api/v1/events", &[], "").await.status, 200);
     let without = Server::start(Arc::new(BlockingRegistry::default()), ServeOptions::default()).await;
@@ -196,6 +201,25 @@ async fn event_readers_are_limited_and_slow_readers_are_disconnected() {
 }
 
 #[tokio::test]
+async fn little_is_buffered_for_an_event_reader_that_does_not_read() {
+    let registry = Arc::new(MemoryRegistry::new());
+    let mut record = stream("cam1");
+    record.labels = (0..8).map(|n| (format!("k{n}"), "x".repeat(250))).collect();
+    for _ in 0..10_000 {
+        registry.register(&record).await.unwrap();
+    }
+    let options = ServeOptions::default().event_readers(1).event_timeout(Duration::from_millis(200));
+    let server = Server::start(registry.clone(), options).await;
+    let mut slow = Events::open(&server, "?from=oldest", "").await;
+    within(async { while server.request("HEAD", "/api/v1/events", &[], "").await.status != 200 {} }).await;
+    // The buffers of both sockets contain the events that the server sent before it closed the connection. The whole
+    // feed has 25 MB.
+    let mut sent = Vec::new();
+    let _ = within(slow.socket.read_to_end(&mut sent)).await;
+    assert!(sent.len() < 1_000_000, "{} bytes were buffered", sent.len());
+}
+
+#[tokio::test]
 async fn disconnected_event_reader_makes_room_for_another() {
     let registry = Arc::new(MemoryRegistry::new());
     let server = Server::start(registry, ServeOptions::default().event_readers(1)).await;
@@ -203,7 +227,8 @@ async fn disconnected_event_reader_makes_room_for_another() {
         let mut reader = Events::open(&server, "", "").await;
         reader.next().await;
         server.get("/api/v1/events").await.problem(503, "unavailable");
-        server.get("/api/v1/history").await.problem(503, "unavailable");
+        // Histories have their own limit.
+        assert_eq!(server.get("/api/v1/history").await.status, 200);
         drop(reader);
         let free = async { while server.request("HEAD", "/api/v1/events", &[], "").await.status != 200 {} };
         within(free).await;

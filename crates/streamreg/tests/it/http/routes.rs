@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use stream_registry::mock::MockRegistry;
 use stream_registry::registry::Operation;
-use stream_registry::{Error, ErrorKind, RegisterOptions, Registry, StreamStats};
+use stream_registry::{Error, ErrorKind, MemoryRegistry, RegisterOptions, Registry, StreamStats};
 use streamreg::server::ServeOptions;
+use testkit::wait_until;
 
-use super::kit::{BlockingRegistry, CAM, Server, id, stream};
+use super::kit::{BlockingRegistry, CAM, PATIENCE, Server, id, stream};
+use crate::redis::{TestRedis, permissions};
 
 #[tokio::test]
 async fn every_route_works_for_a_stream() {
@@ -410,8 +412,8 @@ async fn error_responses_have_the_right_status_and_reveal_no_secret() {
     for (kind, status, code) in [
         (ErrorKind::InvalidArgument, 400, "invalid"),
         (ErrorKind::Unsupported, 400, "unsupported"),
-        (ErrorKind::Unauthenticated, 403, "denied"),
-        (ErrorKind::Denied, 403, "denied"),
+        (ErrorKind::Unauthenticated, 503, "unavailable"),
+        (ErrorKind::Denied, 503, "unavailable"),
         (ErrorKind::NotHolder, 409, "not_holder"),
         (ErrorKind::Corrupt, 422, "corrupt"),
         (ErrorKind::Internal, 500, "internal"),
@@ -435,8 +437,7 @@ async fn error_responses_have_the_right_status_and_reveal_no_secret() {
         }
         let error = server.client().await.get(&id("a")).await.unwrap_err();
         let expected = match kind {
-            ErrorKind::Closed => ErrorKind::Unavailable,
-            ErrorKind::Unauthenticated => ErrorKind::Denied,
+            ErrorKind::Closed | ErrorKind::Unauthenticated | ErrorKind::Denied => ErrorKind::Unavailable,
             kind => kind,
         };
         assert_eq!((error.kind(), error.operation()), (expected, Some(Operation::Get)));
@@ -457,4 +458,43 @@ async fn readiness_depends_on_the_store_and_health_does_not() {
     assert_eq!(server.get("/healthz").await.status, 200);
     let error = server.client().await.ping().await.unwrap_err();
     assert_eq!((error.kind(), error.operation()), (ErrorKind::Unavailable, Some(Operation::Ping)));
+}
+
+#[tokio::test]
+async fn refused_credentials_of_the_server_are_reported_as_unavailable() {
+    let redis = TestRedis::start().await;
+    redis.user("server", &permissions::rules("ingest").join(" ")).await;
+    let server = Server::start(Arc::new(redis.store_as("server").await), ServeOptions::default()).await;
+    let client = server.client().await;
+    client.register(&stream("a")).await.unwrap();
+    assert_eq!(server.get("/readyz").await.status, 200);
+
+    // The user loses one permission that only registrations need, so a ping still succeeds.
+    redis.server.cli(&["ACL", "SETUSER", "server", "-zadd"]).await;
+    let answer = server.json("POST", "/api/v1/streams", CAM).await;
+    let problem = answer.problem(503, "unavailable");
+    assert_eq!((&problem["retryable"], &problem["may_have_applied"]), (&json!(true), &json!(false)));
+    assert!(problem["detail"].as_str().unwrap().to_ascii_lowercase().contains("zadd"), "{problem}");
+    server.get("/readyz").await.problem(503, "unavailable");
+    let error = client.register(&stream("b")).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Unavailable && error.is_store_reply(), "{error:?}");
+
+    // Deleting the user closes its connections, and the server cannot log in again.
+    redis.server.cli(&["ACL", "DELUSER", "server"]).await;
+    wait_until(PATIENCE, async || {
+        let answer = server.get("/api/v1/streams/a").await;
+        let problem = answer.problem(503, "unavailable");
+        problem["detail"].as_str().unwrap().contains("user name or password")
+    })
+    .await;
+    server.get("/readyz").await.problem(503, "unavailable");
+    assert_eq!(server.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn write_to_a_read_only_server_is_denied_and_the_server_stays_ready() {
+    let server = Server::start(Arc::new(MemoryRegistry::new().read_only()), ServeOptions::default()).await;
+    let answer = server.json("POST", "/api/v1/streams", CAM).await;
+    assert_eq!(answer.problem(403, "denied")["retryable"], false);
+    assert_eq!(server.get("/readyz").await.status, 200);
 }

@@ -183,7 +183,7 @@ async fn watch_emits_resync_and_continues_when_the_feed_is_lost() {
     assert_ne!(early, tail);
     let last = tail.as_str().split_once('.').unwrap().0;
     let beyond = format!("{last}.9999999999999-0");
-    for other in ["x", "1-0.2-0", &beyond] {
+    for other in ["0123456789abcdef-1", "1-0.2-0", &beyond] {
         let mut watch = store.watch(WatchFrom::Revision(other.parse().unwrap())).await.unwrap();
         assert_eq!(
             format_event(&next(&mut watch).await),

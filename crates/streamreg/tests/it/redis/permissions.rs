@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use stream_registry::query::Ended;
 use stream_registry::redis::RedisOptions;
 use stream_registry::registry::TtlPolicy;
 use stream_registry::watch::{Event, WatchFrom};
@@ -16,7 +17,7 @@ use crate::readme::blocks;
 const OPERATIONS: &str = include_str!("../../../../../docs/operations.md");
 
 /// Returns the ACL rules of a user in the documentation, without name and password.
-pub(super) fn rules(user: &str) -> Vec<&'static str> {
+pub(crate) fn rules(user: &str) -> Vec<&'static str> {
     let found = blocks(OPERATIONS).into_iter().filter(|(language, _, _)| *language == "acl").count();
     assert_eq!(found, 2, "each documented user is tested here");
     let start = format!("ACL SETUSER {user} on >SECRET ");
@@ -43,6 +44,7 @@ async fn read(store: &RedisRegistry) -> Result<()> {
     }
     for _ in 0..2 {
         assert!(!store.list().await?.is_empty());
+        store.history(&Ended::default(), NonZeroU32::MIN).await?;
         assert!(!store.list_page(None, NonZeroU32::new(100).unwrap()).await?.streams.is_empty());
     }
     Ok(())
@@ -166,7 +168,8 @@ async fn reader_needs_exactly_the_documented_permissions() {
     read_all(&rules).await.unwrap();
     // The documentation says that the server may deny these commands.
     assert_eq!(denied(&redis).await, ["evalsha", "exec", "multi", "sort_ro", "time"].map(str::to_owned).into());
-    for removed in rules.iter().filter(|rule| rule.starts_with('+')) {
+    // Without `xrevrange`, a history reads the whole feed. Another test checks this.
+    for removed in rules.iter().filter(|rule| rule.starts_with('+') && **rule != "+xrevrange") {
         let fewer: Vec<_> = rules.iter().copied().filter(|rule| rule != removed).collect();
         assert!(read_all(&fewer).await.is_err(), "{removed} is not needed; remove it from the documentation");
     }

@@ -1,0 +1,98 @@
+//! Rejects requests for host names that are not this server's.
+//!
+//! A web page of another host can let its own name resolve to the address of this server (DNS rebinding). For the
+//! browser, the page and the server then have the same origin, so the page could read everything. But the browser still
+//! sends the name of the page in the header `Host`.
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::{Failure, Result};
+use super::state::App;
+
+/// Keeps pages of other sites from loading responses, for example as images or scripts.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// A host in a `Host` header or an origin.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Host {
+    /// `localhost` or a name below it, which browsers never look up in the DNS (RFC 6761, section 6.3).
+    Local,
+    /// An IP address. A page cannot rebind an address.
+    Address(IpAddr),
+    /// Any other name, in lower case and without a final dot.
+    Name(String),
+}
+
+impl Host {
+    /// Parses the host of a URI, without a port. IPv6 addresses are in brackets.
+    pub(super) fn parse(host: &str) -> Self {
+        let name = normalised(host);
+        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name).parse();
+        match address {
+            Ok(address) => Self::Address(address),
+            Err(_) if name == "localhost" || name.ends_with(".localhost") => Self::Local,
+            Err(_) => Self::Name(name),
+        }
+    }
+}
+
+fn normalised(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+/// Forwards requests whose host is allowed, and rejects all others.
+///
+/// Every route can be read without a token, so this applies to every route.
+pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut response = match check_host(&request, &app.options.allowed_hosts) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    };
+    response.headers_mut().insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
+fn check_host(request: &Request, allowed: &[String]) -> Result<()> {
+    let mut values = request.headers().get_all(HOST).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(Failure::invalid("missing or duplicate header Host; send it once"));
+    };
+    let authority = value.to_str().ok().and_then(|value| value.parse::<Authority>().ok());
+    let authority = authority.filter(|authority| !authority.as_str().contains('@'));
+    let authority = authority.ok_or_else(|| Failure::invalid("invalid header Host; expected HOST or HOST:PORT"))?;
+    // The server accepts HTTP/1 only. There, the target of a request can also contain a host, which takes precedence.
+    for host in [Some(authority.host()), request.uri().host()].into_iter().flatten() {
+        if let Host::Name(name) = Host::parse(host)
+            && !allowed.iter().any(|allowed| normalised(allowed) == name)
+        {
+            return Err(Failure::host_not_allowed(&name));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_local_names_are_recognised() {
+        for local in ["localhost", "LOCALHOST", "localhost.", "a.localhost", "a.b.Localhost."] {
+            assert_eq!(Host::parse(local), Host::Local, "{local}");
+        }
+        for address in ["127.0.0.1", "192.0.2.7", "[::1]", "[2001:db8::1]"] {
+            assert!(matches!(Host::parse(address), Host::Address(_)), "{address}");
+        }
+        for name in ["", ".", "example.com", "localhost.example.com", "notlocalhost", "127.0.0.1.example.com", "127.1"]
+        {
+            assert!(matches!(Host::parse(name), Host::Name(_)), "{name}");
+        }
+    }
+}
