@@ -66,6 +66,7 @@ impl Timestamp {
     }
 
     /// Parses the value of the HTTP header `Date`, as defined by RFC 9110, section 5.6.7.
+    #[cfg(feature = "http")]
     pub(crate) fn from_http_date(date: &str) -> Option<Self> {
         jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok().map(Self)
     }
