@@ -36,7 +36,7 @@ pub(super) fn run(cli: &Cli) -> Status {
         Err(failure) => return out.report(&failure),
     };
     out.store = &target.name;
-    for warning in cli.global.exposed_secrets() {
+    for warning in cli.global.exposed_secrets(&target) {
         out.note(warning);
     }
     let done = log(cli).and_then(|()| runtime(&cli.verb)).and_then(|runtime| {

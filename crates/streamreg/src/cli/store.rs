@@ -83,10 +83,12 @@ pub struct Target {
 
 impl Global {
     /// Returns a warning for each file with a secret that every user of this machine can read.
-    pub fn exposed_secrets(&self) -> Vec<String> {
-        let files = [("--token-file", &self.token_file), ("--store-file", &self.store_file)];
+    pub fn exposed_secrets(&self, target: &Target) -> Vec<String> {
+        // A store's URL without a password is no secret.
+        let store_file = self.store_file.as_ref().filter(|_| target.url != target.name);
+        let files = [("--token-file", self.token_file.as_ref()), ("--store-file", store_file)];
         let exposed = files.into_iter().filter_map(|(option, file)| {
-            let file = file.as_deref().filter(|file| is_readable_by_everyone(file))?.display();
+            let file = file.filter(|file| is_readable_by_everyone(file))?.display();
             Some(format!("warning: every user can read {option} {file}; run chmod o-r {file}"))
         });
         exposed.collect()
@@ -226,16 +228,21 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
-        std::fs::write(&file, "secret\n").unwrap();
         let global = Global { token_file: Some(file.clone()), store_file: Some(file.clone()), ..Global::default() };
-        for (mode, warnings) in [(0o600, 0), (0o640, 0), (0o644, 2), (0o604, 2)] {
+        for (url, mode, warnings) in [
+            ("redis://:password@h", 0o600, 0),
+            ("redis://:password@h", 0o640, 0),
+            ("redis://:password@h", 0o644, 2),
+            ("redis://:password@h", 0o604, 2),
+            ("redis://h", 0o644, 1),
+        ] {
+            std::fs::write(&file, url).unwrap();
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-            let exposed = global.exposed_secrets();
-            assert_eq!(exposed.len(), warnings, "{mode:o}: {exposed:?}");
+            let exposed = global.exposed_secrets(&global.target(Side::Server, None).unwrap());
+            assert_eq!(exposed.len(), warnings, "{url} {mode:o}: {exposed:?}");
             assert!(exposed.iter().all(|warning| warning.contains("secret; run chmod o-r")), "{exposed:?}");
+            assert!(!exposed.iter().any(|warning| warning.contains("password")), "{exposed:?}");
         }
-        let pipe = Global { token_file: Some("/dev/null".into()), ..Global::default() };
-        assert!(pipe.exposed_secrets().is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Runs the program as a process: checks the help, and every command with its own server.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -237,6 +238,8 @@ fn server_with_a_token_rejects_writes_without_the_token() {
     let file = |name: &str, content: &str| {
         let path = dir.path().join(name);
         std::fs::write(&path, content).unwrap();
+        // If every user could read the file, the command would print a warning.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         path.to_str().unwrap().to_owned()
     };
     let (right, wrong) = (file("right", "s3cret\n"), file("wrong", "guess\n"));

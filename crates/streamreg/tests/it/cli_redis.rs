@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -31,6 +32,8 @@ impl Redis {
         let redis = Self { child, dir };
         until("Redis answers", || redis.cli(&["ping"]) == "PONG");
         std::fs::write(redis.store_file(), redis.url() + "\n").unwrap();
+        // If every user could read the password, each command would print a warning.
+        std::fs::set_permissions(redis.store_file(), std::fs::Permissions::from_mode(0o600)).unwrap();
         redis
     }
 

@@ -28,6 +28,7 @@ struct SlowHistory {
     release: Semaphore,
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Registry for SlowHistory {
     async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
@@ -40,6 +41,7 @@ impl Registry for SlowHistory {
 
     forward_registry!(|this| this.inner => register_with, unregister_with, write, get, snapshot, list_page, ping, info,
         close, watch);
+    forward_registry!(provided => get_many, find, summary, register_new, conveniences);
 }
 
 #[tokio::test]
