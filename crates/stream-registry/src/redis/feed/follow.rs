@@ -20,7 +20,10 @@ use crate::redis::store::Store;
 use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
 
 /// Maximum number of entries per read. After a read has timed out, the next read requests fewer entries.
-const CHUNK: usize = 500;
+///
+/// A watch that is not polled keeps the events of one read. With 500 entries, 1 000 event readers that never read took
+/// 769 MB of a server's memory; with 64, they take 141 MB.
+const CHUNK: usize = 64;
 /// Maximum time for which the server blocks a read that finds no entries. It is shorter than the interval between
 /// `Alive` events.
 const BLOCK: Duration = Duration::from_secs(3);
