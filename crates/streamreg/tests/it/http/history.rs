@@ -40,7 +40,7 @@ impl Registry for SlowHistory {
     }
 
     forward_registry!(|this| this.inner => register_with, unregister_with, write, get, snapshot, list_page, ping, info,
-        close, watch);
+        close, watch, now);
     forward_registry!(provided => get_many, find, summary, register_new, conveniences);
 }
 
