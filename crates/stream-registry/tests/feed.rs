@@ -94,7 +94,7 @@ async fn watch_from_a_missing_revision_starts_with_a_resync() {
     let other = MemoryRegistry::new().snapshot().await.unwrap().revision.unwrap();
     let tail = registry.snapshot().await.unwrap().revision.unwrap();
     let beyond = format!("{}9", tail.as_str()).parse().unwrap();
-    for from in [other, beyond, "x".parse().unwrap()] {
+    for from in [other, beyond] {
         let mut watch = registry.watch(WatchFrom::Revision(from)).await.unwrap();
         let Event::Resync { revision } = next(&mut watch).await else { panic!("expected a resync event") };
         assert_eq!(registry.snapshot().await.unwrap().revision, Some(revision));

@@ -1,7 +1,6 @@
-//! The request log, with one line per request, and a limit for warnings about the content of requests.
+//! The request log, with one line per request.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::Method;
@@ -48,46 +47,4 @@ fn is_routine(method: &Method, path: &str) -> bool {
         || path.ends_with("/heartbeat")
         || path == HEARTBEATS
         || path.ends_with("/stats")
-}
-
-/// Limits a warning to one line per minute, so that a faulty client cannot fill the log.
-#[derive(Debug, Default)]
-pub(super) struct OncePerMinute(Mutex<Recent>);
-
-#[derive(Debug, Default)]
-struct Recent {
-    logged_at: Option<Instant>,
-    /// Number of warnings since `logged_at` that were not logged.
-    skipped: u64,
-}
-
-impl OncePerMinute {
-    /// Returns whether to log the warning now. If so, returns the number of warnings skipped since the last logged one.
-    pub(super) fn skipped(&self) -> Option<u64> {
-        self.skipped_at(Instant::now())
-    }
-
-    fn skipped_at(&self, now: Instant) -> Option<u64> {
-        // No code panics while it holds this lock, so the lock is never poisoned.
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.logged_at.is_some_and(|at| now.saturating_duration_since(at) < Duration::from_secs(60)) {
-            recent.skipped += 1;
-            return None;
-        }
-        recent.logged_at = Some(now);
-        Some(std::mem::take(&mut recent.skipped))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn warning_is_logged_once_per_minute_with_the_number_of_skipped_warnings() {
-        let warning = OncePerMinute::default();
-        let start = Instant::now();
-        let at = |seconds| warning.skipped_at(start + Duration::from_secs(seconds));
-        assert_eq!([at(0), at(1), at(59), at(60), at(61), at(120)], [Some(0), None, None, Some(2), None, Some(1)]);
-    }
 }

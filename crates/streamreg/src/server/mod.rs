@@ -14,6 +14,7 @@ mod descriptors;
 mod host;
 mod lists;
 mod log;
+mod once_per_minute;
 mod options;
 mod params;
 mod problem;

@@ -7,7 +7,7 @@ use stream_registry::http::wire::{RejectedKind, is_refused_by_store};
 use stream_registry::{Error, Registry};
 use tokio::sync::Semaphore;
 
-use super::log::OncePerMinute;
+use super::once_per_minute::OncePerMinute;
 use super::options::ServeOptions;
 
 /// Time for which a refusal makes the server not ready. If the permission is still missing, later requests renew it.

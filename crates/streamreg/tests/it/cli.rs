@@ -1,5 +1,6 @@
 //! Runs the program as a process: checks the help, and every command with its own server.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Output, Stdio};
@@ -337,6 +338,7 @@ fn files_may_begin_with_a_byte_order_mark() {
     let file = |name: &str, content: &str| {
         let path = dir.path().join(name);
         std::fs::write(&path, format!("\u{feff}{content}")).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         path.to_str().unwrap().to_owned()
     };
     let token = file("token", "s3cret\n");

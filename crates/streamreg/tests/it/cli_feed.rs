@@ -163,14 +163,17 @@ fn watch_and_wait_survive_a_restart_of_redis() {
     // before the restart.
     until("watch and wait follow the feed", || {
         let clients = runtime.block_on(redis.cli(&["CLIENT", "LIST"]));
-        clients.lines().filter(|client| client.contains("cmd=xread")).count() == 2
+        // The flag b marks a client that waits in a blocking command. Each command also reads the feed once without
+        // waiting, when it starts.
+        clients.lines().filter(|client| client.contains(" flags=b ") && client.contains("cmd=xread")).count() == 2
     });
     let register = ["register", "--id", "cam1", "--type", "srt", "--source", "a:1"];
     assert_eq!(outcome(on_redis(&register).output().unwrap()), done("cam1\n"));
     assert_eq!(watch.json()["event"], "registered");
     runtime.block_on(redis.restart(Data::Empty));
     assert_eq!(watch.json()["event"], "resync");
-    assert_eq!(wait.child.try_wait().unwrap(), None);
+    let ended = wait.child.try_wait().unwrap();
+    assert_eq!(ended, None, "{:?}", wait.stderr.try_iter().collect::<Vec<_>>());
     let register = [&register[..], &["--status", "active"]].concat();
     assert_eq!(outcome(on_redis(&register).output().unwrap()), done("cam1\n"));
     let again = watch.json();
@@ -283,7 +286,8 @@ fn wait_survives_a_restart_of_the_server() {
     // This line in the server's log shows that `wait` has opened its watch and read the record.
     server.running.line_with("/api/v1/streams/cam1");
     let server = restart(server);
-    assert_eq!(wait.child.try_wait().unwrap(), None);
+    let ended = wait.child.try_wait().unwrap();
+    assert_eq!(ended, None, "{:?}", wait.stderr.try_iter().collect::<Vec<_>>());
     register(&server, "cam1");
     assert_eq!(wait.ended(), Some(0));
 }

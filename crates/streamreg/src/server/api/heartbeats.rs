@@ -12,7 +12,7 @@ use stream_registry::{ErrorKind, StreamId};
 
 use super::json;
 use crate::server::body;
-use crate::server::log::OncePerMinute;
+use crate::server::once_per_minute::OncePerMinute;
 use crate::server::params::{Params, epoch};
 use crate::server::problem::{Failure, Result};
 use crate::server::state::App;

@@ -13,7 +13,7 @@ use super::readers::commands_during;
 use super::{TIMEOUT, TestRedis, id, stream};
 
 /// Initial number of events per read.
-const MAX_BATCH: usize = 500;
+const MAX_BATCH: usize = 64;
 
 /// Returns the value of an option in each read command of a watch. The sweep reads the feed inside a script.
 fn option_values(commands: &[String], option: &str) -> Vec<usize> {
@@ -53,7 +53,7 @@ async fn watch_reads_smaller_batches_after_a_timeout_and_larger_ones_later() {
     }
     // The proxy forwards 16 KiB at a time and delays each piece. All records together take at least seven seconds,
     // which is longer than the reply timeout.
-    proxy.delay_replies(Duration::from_millis(15));
+    proxy.delay_replies(Duration::from_millis(120));
     let commands = commands_during(&redis, async {
         let first = tokio::time::timeout(TIMEOUT * 4, watch.next()).await.expect("an event after a smaller read");
         let first = first.unwrap();
