@@ -104,7 +104,7 @@ if has_tombstones then require_permission('SET', KEYS[6], 'epoch', 'PX', tombsto
 -- If the index key holds a value of another type, this first write fails and nothing has changed.
 call('SADD', index_key, unpack(ids))
 local events, copies = {}, {}
-for place, i in ipairs(accepted) do
+for _, i in ipairs(accepted) do
   local key_at, at = 4 * i + 1, 9 * i - 5
   local id, expected, json, kind, origin = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 4], ARGV[at + 8]
   local copy_key = KEYS[key_at + 2]
@@ -114,11 +114,11 @@ for place, i in ipairs(accepted) do
     events[#events + 1] = expiry_event(id, copy_key)
   end
   if kind ~= '' then events[#events + 1] = { 'w', kind, 'i', id, 'r', json } end
-  copies[place] = copy_key
+  if was_scheduled then copies[#copies + 1] = copy_key end
 end
 if #events > 0 then append_events(feed_key, metadata_key, events) end
 -- The sweep's copies belong to the previous records, so the copies are deleted.
-call('DEL', unpack(copies))
+if #copies > 0 then call('DEL', unpack(copies)) end
 for _, i in ipairs(accepted) do
   local key_at, at = 4 * i + 1, 9 * i - 5
   if ARGV[at + 7] ~= '' then call('SET', KEYS[key_at + 3], ARGV[at + 7], 'PX', result_ttl) end

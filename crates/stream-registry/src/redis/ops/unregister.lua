@@ -66,14 +66,13 @@ local function check(at, record_key, tombstone_key, result_key)
   local epoch, may_remove
   if condition == 'seen' then
     may_remove, epoch = json == ARGV[at + 2], ARGV[at + 3] ~= '' and ARGV[at + 3]
-  else
+  elseif condition == 'any' then
     epoch = epoch_of(json)
-    if condition == 'any' then
-      may_remove, epoch = epoch ~= nil, epoch or timestamp
-    else
-      may_remove = (condition == 'free' and epoch == false or epoch and condition == '=' .. epoch) and
-        find_heartbeat(json) and pcall(cjson.decode, json)
-    end
+    may_remove, epoch = epoch ~= nil, epoch or timestamp
+  else
+    epoch = condition ~= 'free' and sub(condition, 2)
+    may_remove = find_canonical_heartbeat(json, epoch and ',"epoch":"' .. epoch .. '"') or
+      epoch_of(json) == epoch and find_heartbeat(json) and pcall(cjson.decode, json)
   end
   if not may_remove then return { 'there', json } end
   local old_epoch = call('GET', tombstone_key)
