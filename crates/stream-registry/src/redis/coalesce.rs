@@ -17,8 +17,6 @@ use crate::stream::StreamId;
 
 /// Maximum number of calls in a batch. A larger batch would block the server noticeably.
 const MAX_BATCH: usize = 128;
-/// Maximum number of batches in flight. With two, the client prepares one batch while the server processes the other.
-const MAX_IN_FLIGHT: usize = 2;
 
 /// Time after which a failed batch counts as slow. The calls that are queued behind a slow batch fail too, instead of
 /// waiting for another timeout.
@@ -29,6 +27,9 @@ const SLOW_FAILURE: Duration = Duration::from_millis(100);
 pub(super) trait Job: Send + Sync + 'static {
     type Item: Send + Sync + 'static;
     type Answer: Send + 'static;
+    /// Maximum number of batches in flight. With two, the client prepares one batch while the server processes the
+    /// other. With one, the batches are larger, which is faster if the server does most of the work.
+    const MAX_IN_FLIGHT: usize;
 
     /// Returns the key of an item if a batch may contain only one item per key. Otherwise, returns `None`.
     fn key(item: &Self::Item) -> Option<&StreamId>;
@@ -100,7 +101,7 @@ impl<J: Job> Coalescer<J> {
         let start = {
             let mut queue = self.queue();
             queue.waiting.push_back((item, sender));
-            let start = queue.in_flight < MAX_IN_FLIGHT;
+            let start = queue.in_flight < J::MAX_IN_FLIGHT;
             queue.in_flight += usize::from(start);
             start
         };

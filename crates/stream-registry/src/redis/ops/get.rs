@@ -22,6 +22,7 @@ pub(in crate::redis) struct GetJob(pub(in crate::redis) Arc<Store>);
 impl Job for GetJob {
     type Item = StreamId;
     type Answer = Vec<u8>;
+    const MAX_IN_FLIGHT: usize = 2;
 
     fn key(_: &StreamId) -> Option<&StreamId> {
         None

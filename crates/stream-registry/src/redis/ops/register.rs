@@ -58,6 +58,7 @@ pub(in crate::redis) enum Reply {
 impl Job for RegisterJob {
     type Item = Attempt;
     type Answer = Reply;
+    const MAX_IN_FLIGHT: usize = 1;
 
     fn key(_: &Attempt) -> Option<&StreamId> {
         None

@@ -53,6 +53,7 @@ pub(in crate::redis) enum Reply {
 impl Job for UnregisterJob {
     type Item = Attempt;
     type Answer = Reply;
+    const MAX_IN_FLIGHT: usize = 1;
 
     fn key(_: &Attempt) -> Option<&StreamId> {
         None

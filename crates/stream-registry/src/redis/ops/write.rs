@@ -31,6 +31,7 @@ pub(in crate::redis) struct WriteJob(pub(in crate::redis) Arc<Store>);
 impl Job for WriteJob {
     type Item = Write;
     type Answer = ();
+    const MAX_IN_FLIGHT: usize = 2;
 
     fn key(item: &Write) -> Option<&StreamId> {
         Some(&item.id)
