@@ -340,11 +340,16 @@ impl Registry for FaultyRegistry {
         if !self.has(Fault::ListIsNotAtomic) {
             return Ok(snapshot);
         }
+        // Reads the streams again after one of them has ended, so that the list mixes two moments. If no stream ends, the
+        // number of attempts limits the wait.
         let mut found = Vec::new();
-        // This reads the streams from the oldest to the newest, so that recently registered streams come last.
-        for record in snapshot.streams.into_iter().rev() {
+        for _ in 0..1_000 {
             tokio::task::yield_now().await;
-            found.extend(self.store.get(&record.id).await);
+            let ids: Vec<_> = snapshot.streams.iter().map(|stream| stream.id.clone()).collect();
+            found = self.store.get_many(&ids).await?.into_iter().flatten().collect();
+            if found.len() < ids.len() {
+                break;
+            }
         }
         Ok(Snapshot::new(found))
     }
