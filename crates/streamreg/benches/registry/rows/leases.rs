@@ -135,6 +135,47 @@ async fn write(registry: &Shared, leased: &Arc<Vec<(StreamId, Epoch)>>, time: Du
     Ok(done)
 }
 
+/// Measures how long it takes to acquire many leases at once, and to release them.
+pub(super) async fn acquired(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for (count, limit) in [(10_000, None), (100_000, Some(Duration::from_secs(2)))] {
+        let count = if setup.args.quick { count / 100 } else { count };
+        note(&format!("acquire of {count}"));
+        let leases = Leases::new(ours::connect(&setup.server.url(), PREFIX).await?, LeaseOptions::default());
+        let streams = (0..count).map(|n| streams::stream(2_000_000 + n)).collect::<Result<Vec<_>>>()?;
+        let start = Instant::now();
+        let acquired: Vec<_> = streams
+            .into_iter()
+            .map(|stream| {
+                let leases = leases.clone();
+                tokio::spawn(async move { leases.acquire(stream).await })
+            })
+            .collect();
+        let mut held = Vec::with_capacity(count);
+        for lease in acquired {
+            held.push(lease.await??);
+        }
+        let acquire = start.elapsed();
+        let start = Instant::now();
+        let failed = leases.release_all().await.len();
+        let release = start.elapsed();
+        if failed > 0 {
+            return Err(format!("{failed} leases were not released").into());
+        }
+        let line = |candidate: &str, time: Duration, limit: Option<Duration>| Line {
+            row: format!("{} leases at once", thousands(count as f64)),
+            candidate: candidate.into(),
+            figure: format!("{:.2} s", time.as_secs_f64()),
+            target: limit.map_or_else(|| "reported".to_owned(), |limit| format!("≤ {} s", limit.as_secs())),
+            met: verdict(limit.map(|limit| time <= limit)),
+            ..Line::default()
+        };
+        lines.push(line("acquire", acquire, limit));
+        lines.push(line("release_all", release, None));
+    }
+    Ok(lines)
+}
+
 /// Measures the processor time of Redis and of a separate process that holds 100 000 leases.
 pub(super) async fn held(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
     note("100 000 leases");

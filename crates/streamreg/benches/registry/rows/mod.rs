@@ -117,6 +117,9 @@ async fn redis(args: &Args, lines: &mut Vec<Line>) -> Result<String> {
     if args.wants("leased heartbeats") {
         lines.extend(leases::batches(&mut setup).await?);
     }
+    if args.wants("leases at once") {
+        lines.extend(leases::acquired(&mut setup).await?);
+    }
     if args.wants("100 000 leases") {
         lines.extend(leases::held(&mut setup).await?);
     }
