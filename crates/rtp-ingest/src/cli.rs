@@ -99,7 +99,7 @@ fn store(url: &str) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
-/// Parses an address. Without a host, the address is `0.0.0.0`. Of the addresses of a host name, the first IPv4 address is
+/// Parses an address. Without a host, the address is `0.0.0.0`. A host name is resolved, and its first IPv4 address is
 /// preferred.
 fn address(value: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = value.parse() {

@@ -127,8 +127,8 @@ async fn open(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> 
     }
 }
 
-/// Returns the error for a URL that has no scheme, such as `10.0.0.5:6379`. The message does not repeat the URL, because
-/// the URL may contain a password.
+/// Returns the error for a URL that has no scheme, such as `10.0.0.5:6379`. The message does not repeat the URL,
+/// because the URL may contain a password.
 fn missing_scheme(url: &str) -> Error {
     let suggestion = match url.rsplit(':').next() {
         Some("6379") => "redis://host:6379",

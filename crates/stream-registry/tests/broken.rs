@@ -493,7 +493,7 @@ detects! {
     suite_detects_feed_that_repeats_events: FeedRepeatsEvents, "feed/feed_keeps_the_order_of_changes";
     suite_detects_feed_events_out_of_order: FeedSwapsEvents, "feed/feed_keeps_the_order_of_changes";
     suite_detects_feed_that_ignores_the_revision: FeedIgnoresRevision, "feed/watch_resumes_after_any_revision";
-    suite_detects_feed_that_accepts_any_revision: FeedAcceptsAnyRevision, "feed/watch_rejects_a_string_that_is_no_revision";
+    suite_detects_feed_that_accepts_any_revision: FeedAcceptsAnyRevision, "feed/watch_rejects_an_invalid_revision";
     suite_detects_feed_that_emits_old_records: FeedEmitsOldRecord, "feed/feed_emits_each_state_change_once_with_the_record";
     suite_detects_missing_end_reason: FeedOmitsEnding, "feed/unregistration_event_contains_the_reason_and_the_last_record";
     suite_detects_expiry_reported_as_unregistration: FeedOmitsEnding, "feed/feed_emits_each_expiry_once_with_the_last_record";

@@ -25,7 +25,7 @@ use crate::registry::{Operation, rules};
 use crate::stream::{Cursor, OperationId, Stream, StreamId, Timestamp};
 use crate::watch::{Event, Watch, WatchFrom};
 
-/// Timeout for a history request. It is long, because the server reads the whole feed before it responds.
+/// Timeout for a history request. It is long, because the server may read the whole feed before it responds.
 const HISTORY_TIMEOUT: Duration = history::CALL_TIMEOUT.saturating_add(Duration::from_secs(5));
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(wire::IDEMPOTENCY_KEY);
@@ -76,8 +76,9 @@ impl HttpRegistry {
     ///
     /// # Errors
     ///
-    /// Returns `Unavailable` or `Timeout` if no server responds, or if the host name is unknown. Returns `Internal` if the
-    /// response is not from `streamreg serve`. Returns `InvalidArgument` if the token contains characters that are invalid in a header.
+    /// Returns `Unavailable` or `Timeout` if no server responds, or if the host name is unknown. Returns `Internal` if
+    /// the response is not from `streamreg serve`. Returns `InvalidArgument` if the token contains characters that are
+    /// invalid in a header.
     ///
     /// # Cancel safety
     ///

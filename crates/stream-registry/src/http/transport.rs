@@ -145,8 +145,8 @@ impl Transport {
         }
     }
 
-    /// Sends the first request of a client. If the server closes the connection without a response, the error names Redis
-    /// as a possible cause: Redis closes the connection when it receives the header `Host`.
+    /// Sends the first request of a client. If the server closes the connection without a response, the error names
+    /// Redis as a possible cause: Redis closes the connection when it receives the header `Host`.
     pub(super) async fn send_first(&self, call: Call) -> Result<String> {
         self.send(call).await.map_err(|error| {
             let fault = std::error::Error::source(&error).and_then(|source| source.downcast_ref());

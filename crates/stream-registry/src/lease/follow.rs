@@ -1,4 +1,4 @@
-//! Follows the change feed, so that a holder learns within moments that it has lost a stream.
+//! Follows the change feed, so that a holder learns within a second that it has lost a stream.
 //!
 //! Events are only hints: an event makes a lease write early, and the store decides whether that write is accepted.
 
@@ -9,7 +9,7 @@ use super::shared::Shared;
 use crate::stream::Epoch;
 use crate::watch::{Event, WatchFrom};
 
-/// Pause before the watch starts. A process whose leases all last only moments needs no watch.
+/// Pause before the watch starts. If all leases end within this pause, no watch is needed.
 const START_DELAY: Duration = Duration::from_millis(20);
 
 /// Watches the feed until the registry is closed. Stops if the store has no feed or the user may not read the feed;

@@ -4,9 +4,9 @@
 //! carries the epoch. So a holder that lost its stream, e.g. after a long network outage, cannot overwrite the
 //! record of the next holder.
 //!
-//! [`Leases`] sends the heartbeats, writes the reported statistics with them, and registers a stream again if the
-//! store has lost it. An ingest node needs one `Leases`, and one [`Lease`] for each publisher. With the default
-//! options, each lease is written at least every 11 s, so the statistics in lists are at most about 10 s old.
+//! [`Leases`] sends the heartbeats, writes the reported statistics with them, and registers a stream again if the store
+//! has lost it. An ingest node needs one `Leases`, and one [`Lease`] for each publisher. With the default options, a
+//! lease is written about every 10 s. So the statistics in lists are at most 11 s old.
 //!
 //! # First example
 //!
@@ -85,8 +85,8 @@
 
 // How the files work together: `handle` is the public handle, and `shared` connects the handles with the keep-alive
 // task in `keeper`. `cell` has the data of a lease and `pending` its unwritten reports. The keeper decides what to
-// write; `write`, `recover` and `release` make the calls, and `follow` makes leases due early. Each of these calls needs the write permit of the lease,
-// and a lease has only one permit.
+// write; `write`, `recover` and `release` make the calls, and `follow` makes leases due early. Each of these calls
+// needs the write permit of the lease, and a lease has only one permit.
 
 mod breaker;
 mod cell;

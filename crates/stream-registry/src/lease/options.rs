@@ -38,7 +38,7 @@ pub enum LossDetection {
     Feed,
     /// At the next write of the lease, i.e. within the heartbeat interval plus 10 %.
     ///
-    /// Use this if many processes share a store and each process has few leases.
+    /// Use `Heartbeat` if many processes share a store and each process has few leases.
     Heartbeat,
 }
 
@@ -67,7 +67,7 @@ pub struct LeaseOptions {
     pub max_backoff: Option<Duration>,
     /// How the leases learn that a stream was lost. Default: from the change feed.
     pub loss_detection: LossDetection,
-    /// The part of `source_addr` that identifies a publisher that registers again. Default: the whole address.
+    /// The part of `source_addr` that identifies a publisher when it registers again. Default: the whole address.
     pub same_source: SameSource,
 }
 

@@ -1,5 +1,5 @@
-//! What is known about the eviction policy of the server. Every policy other than `noeviction` may delete live streams if
-//! the server's memory is full.
+//! The eviction policy of the server, as far as the client knows it. Every policy other than `noeviction` may delete
+//! live streams when the server's memory is full.
 
 use std::sync::{Mutex, PoisonError};
 

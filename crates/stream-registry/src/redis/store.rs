@@ -73,8 +73,8 @@ impl Store {
     /// Returns a threshold in milliseconds. The sweep copies a record when its remaining time to live is at most this
     /// long.
     ///
-    /// For a short time to live, the threshold is longer than the interval between sweeps plus the longest gap that does
-    /// not count as an outage. So a record is copied before it expires, however late the next sweep is.
+    /// For a short time to live, the threshold is longer than the interval between sweeps plus the longest gap that
+    /// does not count as an outage. So a record is copied before it expires, however late the next sweep is.
     pub(super) fn margin_ms(&self) -> u64 {
         (self.ttl_ms() / 5).max(MIN_MARGIN_MS.min(self.ttl_ms() / 2))
     }

@@ -23,6 +23,7 @@
 //! | follow changes | [`watch`](Registry::watch) |
 //! | list streams that have ended | [`history`](Registry::history) |
 //! | check the store | [`ping`](Registry::ping), [`info`](Registry::info) |
+//! | compute the age of a record | [`now`](Registry::now) |
 
 pub(crate) mod cursor;
 pub(crate) mod epoch;
@@ -120,7 +121,8 @@ use crate::watch::{Event, Watch, WatchFrom};
 ///     }
 ///
 ///     forward_registry!(|this| this.inner => register_with, register_new, unregister_with, get, get_many);
-///     forward_registry!(|this| this.inner => snapshot, list_page, find, summary, history, watch, ping, info, now, close);
+///     forward_registry!(|this| this.inner => snapshot, list_page, find, summary, history, watch);
+///     forward_registry!(|this| this.inner => ping, info, now, close);
 ///     // The conveniences call the method `write` above.
 ///     forward_registry!(provided => conveniences);
 /// }

@@ -105,7 +105,7 @@ pub struct RegisterOptions {
     /// stream belongs to another holder.
     pub recover: Option<Epoch>,
     /// The id of the call. If a call is sent again with the same id within 60 s, the store executes it only once.
-    /// Default: a new id for each call.
+    /// Default: none. The HTTP client then generates an id for each call.
     pub operation: Option<OperationId>,
     /// Whether `register_new` generated the stream id. If so, a call that is sent again has another stream id but
     /// counts as the same call.
@@ -172,7 +172,7 @@ pub struct UnregisterOptions {
     /// The reason why the stream ends; `end_reason` in its last record. Default: no reason.
     pub reason: EndReason,
     /// The id of the call. If a call is sent again with the same id within 60 s, the store executes it only once.
-    /// Default: a new id for each call.
+    /// Default: none. The HTTP client then generates an id for each call.
     pub operation: Option<OperationId>,
 }
 

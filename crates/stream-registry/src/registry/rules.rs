@@ -159,8 +159,8 @@ fn same_kind_and_node(a: &Stream, b: &Stream) -> bool {
     a.kind == b.kind && same_node
 }
 
-/// Returns the host of an address `host:port`, with the brackets of an IPv6 address. An address in any other form is its
-/// own host.
+/// Returns the host of an address `host:port`, with the brackets of an IPv6 address. An address in any other form is
+/// its own host.
 fn host(address: &str) -> &str {
     match address.rsplit_once(':') {
         Some((host, port)) if is_port(port) && (host.ends_with(']') || !host.contains(':')) => host,

@@ -468,7 +468,7 @@ mod tests {
             }
             assert!(decode_listed(&nested(levels, "x")).is_err());
         }
-        // Brackets in strings are no levels.
+        // Brackets in strings do not count as levels.
         let brackets = format!(r#"{{"id":"a","type":"srt","x":["{}","\\\"{}"]}}"#, "[".repeat(70), "[".repeat(70));
         assert!(Stream::from_json(&brackets).is_ok());
     }

@@ -22,8 +22,8 @@ impl Fill<'_> {
 }
 
 impl Stream {
-    /// Copies each field that is unset (empty, 0, missing, or the status `connecting`) from another record, and adds the
-    /// unknown fields that only the other record has.
+    /// Copies each field that is unset (empty, 0, missing, or the status `connecting`) from another record, and adds
+    /// the unknown fields that only the other record has.
     ///
     /// Fields that only the store sets are not copied: both times, the epoch and the end reason.
     pub(crate) fn fill_unset(&mut self, other: &Self) {

@@ -114,8 +114,8 @@ impl fmt::Debug for StreamId {
 ///
 /// In each second, the counter begins at a random number of six digits, so programs on other nodes hardly ever generate
 /// the same id. A process never generates the same id twice. If two programs must never get the same id, call
-/// [`Registry::register_new`](crate::Registry::register_new). `source_addr` is not part of the id, because the id may be
-/// shown to people who must not see a publisher's address.
+/// [`Registry::register_new`](crate::Registry::register_new). `source_addr` is not part of the id, because the id may
+/// be shown to people who must not see a publisher's address.
 ///
 /// ```
 /// use stream_registry::StreamType;
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn each_second_of_a_process_begins_at_another_number() {
+    fn generated_counter_begins_each_second_at_a_random_number() {
         let mut first_numbers = std::collections::BTreeSet::new();
         for _process in 0..20 {
             let mut counter = Counter { seed: None, second: 0, number: 0 };

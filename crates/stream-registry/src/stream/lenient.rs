@@ -88,13 +88,14 @@ pub(super) fn number(raw: &str) -> Option<Count> {
         return Some(if plain <= MAX_COUNT { Count::Exact(plain) } else { Count::TooLarge });
     }
     raw.parse::<f64>().ok().filter(|_| raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()))?;
-    match (magnitude(raw), raw.starts_with('-')) {
-        (Count::Exact(0) | Count::Rounded(0), _) | (_, false) => Some(magnitude(raw)),
-        (_, true) => Some(Count::Negative),
-    }
+    Some(match magnitude(raw) {
+        zero @ (Count::Exact(0) | Count::Rounded(0)) => zero,
+        _ if raw.starts_with('-') => Count::Negative,
+        positive => positive,
+    })
 }
 
-/// Parses the counter `field` of a record, as the decoder of a caller's record does.
+/// Parses the value of the counter `field` by the rules for a caller's record.
 ///
 /// A fraction is rounded to the nearest integer, and a negative `packets_lost` is 0 (RFC 3550, 6.4.1).
 ///
@@ -118,8 +119,8 @@ pub fn parse_count(field: &str, number: &str) -> Result<u64> {
         .ok_or_else(|| InvalidValue::new(format!("{field} must be a whole number from 0 to 2^63 - 1")))
 }
 
-/// Reads a counter that a caller gives. Other languages write integers as floats, and RFC 3550 (6.4.1) allows a negative
-/// number of lost packets.
+/// Reads a counter that a caller gives. Other languages write integers as floats, and RFC 3550 (6.4.1) allows a
+/// negative number of lost packets.
 pub(super) fn given_count(field: &str, raw: &str) -> Option<u64> {
     match number(raw)? {
         Count::Exact(value) | Count::Rounded(value) => Some(value),
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn number_tells_fractions_from_numbers_out_of_range() {
+    fn number_distinguishes_fractions_from_numbers_out_of_range() {
         for (raw, expected) in [
             ("5467000.0000001", Count::Rounded(5_467_000)),
             ("1e6", Count::Exact(1_000_000)),

@@ -7,8 +7,8 @@
 //! [`InvalidValue`]. A record that a store holds is read leniently, because another program may have written it:
 //!
 //! * Unknown fields are kept and written again.
-//! * A *nonconforming* value of a known field, such as `"bitrate":-5`, is read as the nearest valid value. Stores keep its
-//!   raw JSON and write it again until the field is set.
+//! * A *nonconforming* value of a known field, such as `"bitrate":-5`, is read as the nearest valid value. Stores keep
+//!   its raw JSON and write it again until the field is set.
 
 mod canonical;
 mod check;
@@ -205,7 +205,8 @@ impl Stream {
 
     /// Reads a record from a caller, strictly: a nonconforming value is an error.
     ///
-    /// A fraction in the place of an integer is rounded, and a negative `packets_lost` is 0. A missing field is read as empty or zero, and a missing time as the local time.
+    /// A fraction in the place of an integer is rounded, and a negative `packets_lost` is 0. A missing field is read as
+    /// empty or zero, and a missing time as the local time.
     ///
     /// # Errors
     ///

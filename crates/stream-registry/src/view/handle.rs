@@ -156,7 +156,8 @@ impl View {
     /// Returns the corrections that reconciliations have made since the view was created.
     ///
     /// The corrections are writes of programs that emit no events. A difference does not count if an event about the
-    /// stream arrives after the start of the reconciliation. Statistics and heartbeats do not count either.
+    /// stream arrives after the start of the reconciliation, or if events are late. Statistics and heartbeats do not
+    /// count either.
     pub fn corrections(&self) -> Corrections {
         self.shared().state.metadata(|metadata| metadata.corrections.clone())
     }

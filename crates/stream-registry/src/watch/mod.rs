@@ -98,7 +98,7 @@ pub enum WatchFrom {
     #[default]
     Now,
     /// The watch begins after this revision. If the feed no longer keeps the revision, or if it belongs to another
-    /// feed, the first event is [`Event::Resync`]. A string that is no revision is rejected with `InvalidArgument`.
+    /// feed, the first event is [`Event::Resync`]. An invalid revision is rejected with `InvalidArgument`.
     Revision(Revision),
     /// The watch begins at the oldest change that the feed keeps.
     Oldest,

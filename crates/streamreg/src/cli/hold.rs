@@ -18,7 +18,7 @@ const STATE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Maximum time to finish writing output after a signal has caused the stream to be unregistered.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The end reason of a stream whose command was stopped because the parent process had ended.
+/// The end reason of a stream that was unregistered because the parent process had ended.
 pub(super) const PARENT_ENDED: &str = "the parent process ended";
 
 /// A stream that this process holds by a lease.
@@ -108,8 +108,8 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Out
     let stop = signal::stop_requested(None);
     let held = Arc::new(HeldStream::acquire(registry, plan, out.store).await?);
     let (result, released) = oneshot::channel();
-    // A separate task waits for the signal. That task can unregister the stream even if a write to standard output
-    // blocks.
+    // A separate task waits for the signal or the end of the parent. That task can unregister the stream even if a
+    // write to standard output blocks.
     let release = tokio::spawn({
         let (held, store, parent) = (Arc::clone(&held), out.store.to_owned(), plan.parent());
         async move {
@@ -128,8 +128,8 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: &Plan, out: &mut Out
     done
 }
 
-/// Prints the id. Then waits until the stream has been unregistered after a signal, or another client has ended the
-/// lease.
+/// Prints the id. Then waits until the stream has been unregistered (after a signal, or after the end of the parent
+/// process), or another client has ended the lease.
 async fn until_ended(held: &HeldStream, released: oneshot::Receiver<Result>, out: &mut Output<'_>) -> Result {
     let escaped_id = match print_id(held.lease().id(), out) {
         Ok(escaped_id) => escaped_id,

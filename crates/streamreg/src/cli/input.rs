@@ -54,8 +54,8 @@ pub(super) fn lost(value: &str) -> std::result::Result<u64, String> {
     stream::parse_count("packets_lost", value).map_err(|_| "expected a number up to 9223372036854775807".to_owned())
 }
 
-/// Parses an address to listen on. Without a host, the address is `0.0.0.0`. A host name is resolved, and its first IPv4
-/// address is preferred, because clients connect to `127.0.0.1` by default.
+/// Parses an address to listen on. Without a host, the address is `0.0.0.0`. A host name is resolved, and its first
+/// IPv4 address is preferred, because clients connect to `127.0.0.1` by default.
 ///
 /// # Errors
 ///

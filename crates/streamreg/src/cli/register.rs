@@ -80,13 +80,14 @@ pub struct StreamArgs {
     #[arg(long, value_name = "POLICY", value_enum, hide_possible_values = true)]
     pub on_conflict: Option<Conflict>,
 
-    /// With take-over-if-stale: take the stream over if its last write is at least this long ago; longer than the
-    /// heartbeat interval of its node, e.g. 15s
+    /// With take-over-if-stale: take the stream over if its last write is at least this long ago. Must be longer than
+    /// the heartbeat interval of the stream's node, e.g. 15s
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     #[arg(required_if_eq("on_conflict", "take-over-if-stale"))]
     pub stale: Option<Duration>,
 
-    /// What identifies the same publisher: address (host and port) or host, so that it can reconnect from a new port
+    /// Part of the address that identifies a publisher: address (host and port), or host, so that the publisher can
+    /// reconnect from a new port
     #[arg(long, value_name = "PART", value_enum, hide_possible_values = true, default_value = "address")]
     pub same_source: Source,
 }
@@ -135,7 +136,7 @@ impl Plan {
         (!self.generated).then_some(self.options.on_conflict)
     }
 
-    /// Returns what identifies the same publisher.
+    /// Returns the part of the address that identifies a publisher.
     pub(super) fn same_source(&self) -> SameSource {
         self.options.same_source
     }

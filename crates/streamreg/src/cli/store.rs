@@ -58,8 +58,8 @@ pub struct Global {
     pub read_only: bool,
 }
 
-/// Whether a command is the server, owns streams, or is another client. The side determines the default store, the accepted stores and the TTL
-/// policy.
+/// Whether a command is the server, owns streams, or is another client. The side determines the default store, the
+/// accepted stores and the TTL policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The command `serve`, which opens its own store.
@@ -84,7 +84,7 @@ pub struct Target {
 impl Global {
     /// Returns a warning for each file with a secret that every user of this machine can read.
     pub fn exposed_secrets(&self, target: &Target) -> Vec<String> {
-        // A store's URL without a password is no secret.
+        // A store URL without a password is not secret.
         let store_file = self.store_file.as_ref().filter(|_| target.url != target.name);
         let files = [("--token-file", self.token_file.as_ref()), ("--store-file", store_file)];
         let exposed = files.into_iter().filter_map(|(option, file)| {

@@ -26,8 +26,8 @@ use super::ServeOptions;
 /// Maximum header timeout. The HTTP library cannot handle arbitrarily long timeouts.
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
 
-/// Maximum size of the buffers of a connection, in bytes. The default of the HTTP library, 400 KiB, would let a thousand
-/// event readers that never read occupy 400 MiB. This size also limits the headers of a request.
+/// Maximum size of the buffers of a connection, in bytes. The default of the HTTP library, 400 KiB, would let a
+/// thousand event readers that never read occupy 400 MiB. This size also limits the headers of a request.
 const BUFFER_SIZE: usize = 64 * 1024;
 
 /// Timeouts for a connection.
@@ -135,6 +135,7 @@ impl TimedWriter {
         Self { socket, writing, deadline: None }
     }
 
+    /// Sets a small send buffer if the handler of the request has asked for one.
     fn prepare(&self) {
         if self.writing.shrinks_buffer.swap(false, Ordering::Relaxed) {
             #[cfg(unix)]

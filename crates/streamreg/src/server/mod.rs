@@ -1,9 +1,9 @@
 //! The HTTP server.
 //!
 //! [`serve`] accepts connections on a listener until its shutdown future completes. `app` assembles the routes of `api`
-//! and the dashboard, `host` rejects requests for other host names, `auth` authorises writes, `problem` turns every error into a problem document, and `body` and
-//! `params` parse requests strictly. `connection` applies timeouts to each client, and `descriptors` limits the number
-//! of event readers.
+//! and the dashboard, `host` rejects requests for other host names, `auth` authorises writes, `problem` turns every
+//! error into a problem document, and `body` and `params` parse requests strictly. `connection` applies timeouts to
+//! each client, and `descriptors` limits the number of event readers.
 
 mod api;
 mod app;
@@ -38,8 +38,8 @@ pub use options::ServeOptions;
 /// Pause after failing to accept a connection, for example because the process has no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Checks that a server listens only on loopback if anyone could write. `protected` says whether writes need a token, or
-/// the store rejects them.
+/// Checks that a server listens only on loopback if anyone could write. `protected` says whether writes need a token,
+/// or the store rejects them.
 ///
 /// # Errors
 ///

@@ -27,6 +27,7 @@ pub(super) struct App {
     pub(super) histories: Arc<Semaphore>,
     /// Limits of the warnings about rejected items of batches, one per kind.
     pub(super) rejected: Arc<[OncePerMinute; RejectedKind::ALL.len()]>,
+    /// The last refusal of the store, which `/readyz` reports.
     pub(super) refusal: LastRefusal,
 }
 

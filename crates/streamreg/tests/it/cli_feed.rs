@@ -293,7 +293,7 @@ fn wait_survives_a_restart_of_the_server() {
 }
 
 #[test]
-fn watch_from_a_string_that_is_no_revision_is_a_usage_error() {
+fn watch_from_an_invalid_revision_is_a_usage_error() {
     let server = Server::start(&[]);
     for from in ["x", "1", "latest", "of-another-server-7"] {
         let (status, _, stderr) = server.run(&["watch", "--from", from]);

@@ -22,7 +22,7 @@ declare! {
         watch_starts_with_the_next_change_by_default,
         watch_continues_from_the_revision_of_a_snapshot,
         watch_from_an_unknown_revision_starts_with_a_resync,
-        watch_rejects_a_string_that_is_no_revision,
+        watch_rejects_an_invalid_revision,
         cancelling_watch_next_loses_no_event,
         watch_ends_when_the_registry_is_closed,
     ],
@@ -273,7 +273,7 @@ async fn watch_from_an_unknown_revision_starts_with_a_resync(case: &Case) -> Che
     Ok(())
 }
 
-async fn watch_rejects_a_string_that_is_no_revision(case: &Case) -> Check {
+async fn watch_rejects_an_invalid_revision(case: &Case) -> Check {
     follow(case, WatchFrom::Now).await?;
     case.put(&stream("a")).await?;
     let position = tail(case).await?;

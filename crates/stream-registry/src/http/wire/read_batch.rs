@@ -28,19 +28,19 @@ pub struct Rejected {
     pub index: usize,
     /// The id of the item, if the id is valid.
     pub id: Option<StreamId>,
-    /// What is wrong, as a label for logs.
+    /// The kind of fault, which limits the warnings in the log.
     pub kind: RejectedKind,
-    /// The reason for the caller.
+    /// The error for the caller.
     pub error: Error,
     /// Position in [`BatchRequest::writes`] of the heartbeat that replaces the item, if its id and epoch are valid.
     pub heartbeat: Option<usize>,
 }
 
-/// What is wrong with an item of a batch.
+/// The kind of fault in an item of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RejectedKind {
-    /// The item is no object, or has no valid id or epoch.
+    /// The item is not an object, or its id or epoch is invalid.
     Id,
     /// An earlier item has the same id.
     Duplicate,
@@ -65,8 +65,8 @@ struct BatchBody<'a> {
 /// Parses the body of a batch: `{"streams":[{"id":…,"epoch":…?,"stats":{…}?}…]}`.
 ///
 /// An invalid item does not affect the other items. If the id and the epoch of an invalid item are valid, the item
-/// becomes a heartbeat, so that a wrong figure never lets a stream expire. If an id occurs twice, the first item counts.
-/// If `force` is true, all writes ignore leases.
+/// becomes a heartbeat, so that a wrong figure never lets a stream expire. If an id occurs twice, the first item
+/// counts. If `force` is true, all writes ignore leases.
 ///
 /// # Errors
 ///

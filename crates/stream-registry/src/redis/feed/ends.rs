@@ -53,9 +53,9 @@ pub(super) async fn tail(connection: &mut Connection, store: &Store) -> Result<P
     metadata::parse_single(answer.map_err(|_| no_reply())?)
 }
 
-/// Reads the position of the feed's last entry. If the position is before `id`, the feed is damaged: another program has
-/// added entries or changed the metadata. Then this function waits until the sweep has repaired the feed, so that a list
-/// that the consumer takes after its `Resync` has a position after the damage.
+/// Reads the position of the feed's last entry. If the position is before `id`, the feed is damaged: another program
+/// has added entries or changed the metadata. Then this function waits until the sweep has repaired the feed, so that a
+/// list that the consumer takes after its `Resync` has a position after the damage.
 pub(super) async fn repaired_tail(connection: &mut Connection, store: &Store, id: EntryId) -> Result<Position> {
     let deadline = Instant::now() + REPAIR_LIMIT;
     loop {

@@ -18,8 +18,8 @@ pub(in crate::redis) struct Position {
 }
 
 impl Position {
-    /// Parses the metadata fields `history` and `tail`. If one of them is missing or is not an entry id, the feed has no
-    /// generation until the next event, so the result is the start of an empty feed.
+    /// Parses the metadata fields `history` and `tail`. If one of them is missing or is not an entry id, the feed has
+    /// no generation until the next event, so the result is the start of an empty feed.
     pub(in crate::redis) fn from_metadata(history: Value, tail: Value) -> Result<Self> {
         let id = |value| -> Result<_> { Ok(reply::optional_bytes(value)?.and_then(|id| entry_id(&id))) };
         let (Some(generation), Some(last)) = (id(history)?, id(tail)?) else { return Ok(Self::default()) };

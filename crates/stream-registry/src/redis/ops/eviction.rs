@@ -6,7 +6,7 @@ use crate::redis::reply;
 use crate::redis::store::Store;
 
 /// Reads the policy, and logs a warning if it has become dangerous. Errors are ignored, because the registry also works
-/// without knowing the policy. If the server has refused the command once, it is not sent again.
+/// without knowing the policy. After the server has refused the command once, this function does not send it again.
 pub(in crate::redis) async fn check(store: &Store) {
     let before = store.eviction.policy();
     if before == Policy::Unreadable {

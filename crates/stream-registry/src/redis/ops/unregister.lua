@@ -107,10 +107,10 @@ if has_tombstones then require_permission('SET', KEYS[6], 'epoch', 'PX', tombsto
 -- If the index key holds a value of another type, this first write fails and nothing has changed.
 call('SREM', index_key, unpack(ids))
 local events, removed = {}, {}
-for place, i in ipairs(accepted) do
+for n, i in ipairs(accepted) do
   local key_at, at, json = 4 * i + 1, 6 * i - 2, results[i][2]
-  events[place] = { 'w', 'unregistered', 'i', ARGV[at], 'r', json, 'c', ARGV[at + 4] }
-  removed[2 * place - 1], removed[2 * place] = KEYS[key_at], KEYS[key_at + 2]
+  events[n] = { 'w', 'unregistered', 'i', ARGV[at], 'r', json, 'c', ARGV[at + 4] }
+  removed[2 * n - 1], removed[2 * n] = KEYS[key_at], KEYS[key_at + 2]
   if epochs[i] then call('SET', KEYS[key_at + 1], epochs[i], 'PX', lifetimes[i]) end
   if ARGV[at + 5] ~= '' then
     call('SET', KEYS[key_at + 3], 'ended\n' .. ARGV[at] .. '\n' .. json, 'PX', result_ttl)

@@ -13,12 +13,12 @@
 -- ARGV[2]     the current time as an RFC 3339 string
 -- ARGV[3]     time to live of the records in ms
 -- ARGV[4]     TTL policy: 'renew', or 'longer' to never shorten the remaining time to live
---             A write that presents the epoch of the lease always sets the time to live, because its caller is the holder.
+--             A write with the epoch of the lease always sets the time to live, because its caller is the holder.
 -- ARGV[5..]   for each write: one string with a verb and a guard, then the values of the guard and of the verb
 --             The verb is the kind of change:
 --               'h'  heartbeat, which has no values
 --               's'  status change, whose value is the content of a JSON string
---               't'  statistics, with two values: the bitrate, and the JSON fields of the other three totals
+--               't'  statistics, with two values: the bitrate, and the JSON fields of the three totals
 --               'g'  no change by this script; the script returns the record, because the client makes the change
 --             The guard is the condition on the lease of the stream:
 --               ''   the stream must not be leased

@@ -38,7 +38,8 @@ The stream is registered before the command starts and unregistered when the com
 `exit status 3` or `killed by signal 9`. `run` exits with the status of the command. If another client takes over or \
 unregisters the stream, the command is stopped and the exit status is 4. While the command is being stopped, a second \
 SIGINT or SIGTERM kills it. If the process that started `run` has ended, the command is stopped in the same way, and \
-the stream is unregistered. As process 1 of a container, `run` also reaps orphans. The command finds the stream's id in the environment variable STREAMREG_ID.
+the stream is unregistered. As process 1 of a container, `run` also reaps orphans. The environment variable \
+STREAMREG_ID of the command contains the id of the stream.
 
 The command runs in its own process group, and every signal is forwarded to that group. The command cannot read the \
 terminal: if standard input is a terminal, the command reads /dev/null instead.

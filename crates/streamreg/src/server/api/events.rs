@@ -1,8 +1,8 @@
 //! The change feed as server-sent events (HTML Living Standard, section 9.2): `/api/v1/events`.
 //!
-//! Each reader has its own watch of the store, and the server buffers no events. If the store has already discarded a
-//! reader's next event, the reader gets a `resync` event. If a reader's connection stays blocked, the server closes the
-//! connection, and the reader can resume later.
+//! Each reader has its own watch of the store, and the server buffers few events for each reader. If the store has
+//! already discarded a reader's next event, the reader gets a `resync` event. If a reader's connection stays blocked,
+//! the server closes the connection, and the reader can resume later.
 
 use std::sync::Arc;
 

@@ -41,8 +41,8 @@ async fn try_register(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> 
     if registered.outcome == Outcome::Created {
         *response.status_mut() = StatusCode::CREATED;
     }
-    // The reference is relative to the path of the request (RFC 9110, section 10.2.2), so it stays valid if a proxy adds a
-    // prefix to the path. A percent-encoded path is always a valid header value.
+    // The reference is relative to the path of the request (RFC 9110, section 10.2.2), so it stays valid if a proxy
+    // adds a prefix to the path. A percent-encoded path is always a valid header value.
     let path = stream_path(registered.stream.id.as_str(), "");
     if let Ok(location) = HeaderValue::from_str(path.trim_start_matches("/api/v1/")) {
         response.headers_mut().insert(LOCATION, location);

@@ -1,7 +1,7 @@
 //! Requests for one stream: `/api/v1/streams/{id}`, its heartbeat, its status and its statistics.
 //!
-//! Each request also has a path with the id in the query, such as `/api/v1/stream/heartbeat?id={id}`. An id with a slash
-//! needs this path behind a proxy that decodes `%2F`.
+//! Each request also has a path with the id in the query, such as `/api/v1/stream/heartbeat?id={id}`. An id with a
+//! slash needs this path behind a proxy that decodes `%2F`.
 //!
 //! Every write accepts `?force=true` or `Stream-Epoch`. A PUT or PATCH of the record returns the new record. With
 //! `Prefer: return=minimal`, the response is 204, and the server does not read the record from the store.

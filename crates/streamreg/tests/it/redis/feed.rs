@@ -358,7 +358,7 @@ async fn expiry_waits_for_a_grace_period_after_an_outage() {
 }
 
 #[tokio::test]
-async fn record_with_too_many_nested_levels_stalls_no_watch() {
+async fn record_with_too_many_nested_levels_does_not_stall_a_watch() {
     let redis = TestRedis::start().await;
     let store = redis.store().await;
     let json = stream("deep", SOURCE).to_json();

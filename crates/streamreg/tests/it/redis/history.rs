@@ -46,7 +46,7 @@ async fn undecodable_feed_entry_hides_no_end_from_the_history() {
         end(&store, "b").await;
     }
     assert_eq!(history(&store, &Ended::default(), 10).await, ["b", "b", "b", "a"]);
-    // A value of another type is no feed, so it has no history. The next change replaces it.
+    // If the key of the feed holds a value of another type, the history is empty. The next change replaces the value.
     redis.server.cli(&["SET", FEED, "x"]).await;
     assert_eq!(history(&store, &Ended::default(), 10).await, [""; 0]);
     end(&store, "c").await;

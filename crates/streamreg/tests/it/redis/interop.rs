@@ -1,4 +1,4 @@
-//! Streams beside programs that write the same keys without leases, as docs/interop.md describes.
+//! Leased streams whose keys are also written by programs that do not know leases, as docs/interop.md describes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
