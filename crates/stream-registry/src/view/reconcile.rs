@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::shared::Shared;
 use super::state::Reconciliation;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::stream::{Stream, StreamId};
 
 /// Maximum number of streams that are read in parallel because they were on no page.
@@ -59,7 +59,16 @@ async fn keep_unexplained(shared: &Shared, corrected: &mut Vec<StreamId>) -> Res
     if !shared.state.metadata(|metadata| metadata.has_feed) {
         return Ok(());
     }
-    let Some(tail) = shared.registry.list_page(None, NonZeroU32::MIN).await?.revision else { return Ok(()) };
+    let tail = match shared.registry.list_page(None, NonZeroU32::MIN).await {
+        Ok(page) => page.revision,
+        Err(closed) if closed.kind() == ErrorKind::Closed => return Err(closed),
+        // The pages are already applied, and only the report of corrections needs the end of the feed.
+        Err(_) => {
+            corrected.clear();
+            return Ok(());
+        }
+    };
+    let Some(tail) = tail else { return Ok(()) };
     let started = shared.state.metadata(|metadata| metadata.started_snapshot);
     let arrived = shared.until(|metadata| metadata.started_snapshot > started || metadata.has_reached(&tail));
     match timeout(EVENTS_TIMEOUT, arrived).await {

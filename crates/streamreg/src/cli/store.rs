@@ -89,7 +89,7 @@ impl Global {
         let files = [("--token-file", self.token_file.as_ref()), ("--store-file", store_file)];
         let exposed = files.into_iter().filter_map(|(option, file)| {
             let file = file.filter(|file| is_readable_by_everyone(file))?.display();
-            Some(format!("warning: every user can read {option} {file}; run chmod o-r {file}"))
+            Some(format!("streamreg: warning: every user can read {option} {file}; run chmod o-r {file}"))
         });
         exposed.collect()
     }

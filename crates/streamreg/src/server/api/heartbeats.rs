@@ -6,7 +6,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::post;
-use stream_registry::http::wire::{HEARTBEATS, MAX_BATCH_BYTES, Rejected, RejectedKind, batch_response, read_batch};
+use stream_registry::http::wire::{
+    HEARTBEATS, MAX_BATCH_BYTES, Rejected, RejectedKind, batch_response, is_refused_by_store, read_batch,
+};
 use stream_registry::registry::Operation;
 use stream_registry::{ErrorKind, StreamId};
 
@@ -38,10 +40,16 @@ async fn apply_batch(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> R
     }
     let results = app.registry.write(&batch.writes).await?;
     for error in results.iter().filter_map(|result| result.as_ref().err()) {
+        app.refusal.record(error);
         // The response hides the details of an internal error, so log them.
         if error.kind() == ErrorKind::Internal {
             tracing::error!(?error, "a write of a batch failed");
         }
+    }
+    if let Some(error) =
+        results.iter().filter_map(|result| result.as_ref().err()).find(|error| is_refused_by_store(error))
+    {
+        tracing::warn!(%error, "the store refused writes of a batch");
     }
     Ok(json(batch_response(&batch, &results)))
 }

@@ -182,7 +182,8 @@ async fn watches_that_start_in_a_damaged_feed_reach_its_end() {
 
 #[tokio::test]
 async fn stray_entries_without_a_repairing_process_cause_no_loop() {
-    for (name, commands) in STRAY_ENTRIES.into_iter().chain(LOST_METADATA) {
+    // Each kind of damage needs several seconds, so all kinds are watched at the same time.
+    let kinds = STRAY_ENTRIES.into_iter().chain(LOST_METADATA).map(|(name, commands)| async move {
         let (redis, store) = start().await;
         store.close().await.unwrap();
         let reader = RedisRegistry::connect(redis.options().read_only()).await.unwrap();
@@ -205,7 +206,8 @@ async fn stray_entries_without_a_repairing_process_cause_no_loop() {
         register(&writer, "last").await;
         let (resyncs, _) = until_registered(&mut watch, "last", name).await;
         assert!(resyncs <= 1, "{name}: {resyncs} more resyncs");
-    }
+    });
+    futures_util::future::join_all(kinds).await;
 }
 
 #[tokio::test]
