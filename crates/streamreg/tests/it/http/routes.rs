@@ -492,6 +492,26 @@ async fn refused_credentials_of_the_server_are_reported_as_unavailable() {
 }
 
 #[tokio::test]
+async fn server_is_not_ready_after_the_store_refused_the_items_of_a_batch() {
+    let redis = TestRedis::start().await;
+    redis.user("server", &permissions::rules("ingest").join(" ")).await;
+    let server = Server::start(Arc::new(redis.store_as("server").await), ServeOptions::default()).await;
+    let writer = redis.store().await;
+    // The store sends this many heartbeats in two calls, so it returns one error per item instead of one for all.
+    let ids: Vec<String> = (0..200).map(|n| format!("s{n}")).collect();
+    for id in &ids {
+        writer.register(&stream(id)).await.unwrap();
+    }
+    redis.server.cli(&["ACL", "SETUSER", "server", "-setrange"]).await;
+    let body = json!({ "streams": ids.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>() });
+    let answer = server.json("POST", "/api/v1/heartbeats", &body.to_string()).await;
+    let failed = answer.json()["failed"].as_array().unwrap().clone();
+    assert_eq!(failed.len(), 200);
+    assert!(failed.iter().all(|item| item["code"] == "unavailable"), "{failed:?}");
+    server.get("/readyz").await.problem(503, "unavailable");
+}
+
+#[tokio::test]
 async fn write_to_a_read_only_server_is_denied_and_the_server_stays_ready() {
     let server = Server::start(Arc::new(MemoryRegistry::new().read_only()), ServeOptions::default()).await;
     let answer = server.json("POST", "/api/v1/streams", CAM).await;
