@@ -68,6 +68,8 @@ fn greater_than(greatest: &str) -> String {
 fn greater_than_foreign(greatest: &str) -> String {
     let suffix = format!("-{:016x}", fastrand::u64(..));
     let copied = &greatest.as_bytes()[..greatest.len().min(MAX_COPIED_BYTES)];
+    // A tombstone that another program has damaged can contain any character.
+    let copied = &copied[..copied.iter().position(|byte| !byte.is_ascii_graphic()).unwrap_or(copied.len())];
     let is_suffix = |tail: &[u8]| tail[0] == b'-' && tail[1..].iter().all(u8::is_ascii_hexdigit);
     let base = match copied.len().checked_sub(suffix.len()) {
         Some(start) if start > 0 && is_suffix(&copied[start..]) => &copied[..start],
@@ -90,6 +92,14 @@ fn micros(now: Timestamp) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn epoch_after_a_damaged_tombstone_is_valid() {
+        for damaged in ["x y", "z\u{7f}", "é", "~ ", " ", "", "\u{fffd}\u{fffd}"] {
+            let epoch = next(Timestamp::ZERO, [damaged]);
+            assert!(!epoch.as_str().is_empty(), "{damaged:?}");
+        }
+    }
 
     #[test]
     fn later_epoch_is_greater_even_when_the_clock_goes_back() {

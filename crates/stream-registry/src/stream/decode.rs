@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::extra::Extra;
 use super::id::{StreamId, generate_stream_id};
-use super::invalid::{InvalidValue, Result};
+use super::invalid::{InvalidValue, Result, brief};
 use super::kind::StreamType;
 use super::limits::MAX_LEVELS;
 use super::opaque::Epoch;
@@ -253,7 +253,7 @@ pub(super) fn decode_stored(id: &StreamId, json: &str) -> Result<Stream> {
 /// Decodes a record as [`decode_stored`] does, without the fast path for canonical JSON.
 fn decode_general(id: &StreamId, json: &str) -> Result<Stream> {
     let fields = parse(json).map_err(|error| {
-        let message = format!("the value stored under this id is not a readable record: {error}");
+        let message = format!("the value stored under this id is not a readable record: {}", brief(&error));
         InvalidValue::stored(Some(id.as_str()), message, Some(Box::new(error)))
     })?;
     read(fields, Mode::Lenient, id.clone())
@@ -289,7 +289,7 @@ pub(super) fn decode_given_any_id(json: &str) -> Result<(Stream, bool)> {
 fn parse_given(json: &str) -> Result<(Fields<'_>, Option<StreamId>)> {
     check::record_size(json.len())?;
     let fields = parse(json).map_err(|error| {
-        let message = format!("the record is not a readable JSON object: {error}");
+        let message = format!("the record is not a readable JSON object: {}", brief(&error));
         non_number(json).unwrap_or_else(|| InvalidValue::with_source(message, error))
     })?;
     let id = match fields.get("id").filter(|raw| raw.get() != "null") {

@@ -92,3 +92,13 @@ impl StdError for InvalidValue {
         self.0.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
     }
 }
+
+/// Returns the message of a JSON error, cut to 200 bytes, because it can repeat a part of the input.
+pub(crate) fn brief(error: &serde_json::Error) -> String {
+    const MAX: usize = 200;
+    let message = error.to_string();
+    match message.char_indices().find(|(at, char)| at + char.len_utf8() > MAX) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    }
+}

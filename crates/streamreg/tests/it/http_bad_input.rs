@@ -512,3 +512,23 @@ async fn invalid_input_is_rejected_and_changes_nothing() {
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
+
+#[tokio::test]
+async fn error_repeats_at_most_a_part_of_the_input() {
+    let (server, _) = Server::memory().await;
+    let name = "x".repeat(50_000);
+    let (member, string) = (format!("{{\"{name}\":1}}"), format!("\"{name}\""));
+    for (method, path) in [
+        ("POST", "/api/v1/heartbeats"),
+        ("POST", "/api/v1/streams"),
+        ("PUT", "/api/v1/streams/a"),
+        ("PUT", "/api/v1/streams/a/stats"),
+        ("PUT", "/api/v1/streams/a/status"),
+        ("PATCH", "/api/v1/streams/a"),
+    ] {
+        for body in [&member, &string, &format!("{{\"streams\":{string}}}")] {
+            let answer = server.json(method, path, body).await;
+            assert!(answer.status >= 400 && answer.body.len() < 2_000, "{method} {path}: {}", answer.body.len());
+        }
+    }
+}

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::stream::encode::{push_json_float, push_json_string};
+use crate::stream::invalid::brief;
 use crate::stream::lenient::replace_non_numbers;
 use crate::stream::{LabelsPatch, Stream, StreamPatch, StreamStats, StreamStatus};
 
@@ -23,8 +24,9 @@ pub enum LabelsMode {
 
 /// Parses a JSON object and returns its members as raw JSON. If a name occurs twice, the last value counts.
 pub(super) fn members(json: &str) -> Result<BTreeMap<String, &RawValue>> {
-    serde_json::from_str(json)
-        .map_err(|fault| Error::invalid(format!("invalid body; expected a JSON object: {fault}")).with_source(fault))
+    serde_json::from_str(json).map_err(|fault| {
+        Error::invalid(format!("invalid body; expected a JSON object: {}", brief(&fault))).with_source(fault)
+    })
 }
 
 pub(super) fn check_names(members: &BTreeMap<String, &RawValue>, known: &[&str]) -> Result<()> {

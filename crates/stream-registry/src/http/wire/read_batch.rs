@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::patch::{check_names, members, read_stats};
 use crate::error::{Error, Result};
 use crate::registry::{Change, Guard, Write};
+use crate::stream::invalid::brief;
 use crate::stream::lenient::replace_non_numbers;
 use crate::stream::limits::MAX_WRITES;
 use crate::stream::{Epoch, StreamId};
@@ -75,7 +76,7 @@ pub fn read_batch(json: &str, force: bool) -> Result<BatchRequest> {
     let replaced = replace_non_numbers(json);
     let json = replaced.as_deref().unwrap_or(json);
     let body: BatchBody<'_> = serde_json::from_str(json).map_err(|fault| {
-        Error::invalid(format!("invalid body; expected {{\"streams\":[…]}}: {fault}")).with_source(fault)
+        Error::invalid(format!("invalid body; expected {{\"streams\":[…]}}: {}", brief(&fault))).with_source(fault)
     })?;
     if body.streams.len() > MAX_WRITES {
         return Err(Error::invalid(format!("too many streams; send at most {MAX_WRITES} per request")));

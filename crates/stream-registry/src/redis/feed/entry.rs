@@ -89,6 +89,11 @@ pub(in crate::redis) fn parse_entry(value: Value) -> Result<Entry> {
 }
 
 impl Entry {
+    /// Returns the size of the record, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.record.len()
+    }
+
     /// Returns whether this software has added the entry.
     pub(in crate::redis) fn is_event(&self) -> bool {
         self.previous.is_some()

@@ -20,10 +20,14 @@ use crate::redis::store::Store;
 use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
 
 /// Maximum number of entries per read. After a read has timed out, the next read requests fewer entries.
-///
-/// A watch that is not polled keeps the events of one read. With 500 entries, 1 000 event readers that never read took
-/// 769 MB of a server's memory; with 64, they take 141 MB.
 const CHUNK: usize = 64;
+/// Number of entries in the first read. The size of the records is not known yet.
+const FIRST_COUNT: usize = 8;
+/// Approximate size of the records in one read, in bytes.
+///
+/// A watch that is not polled keeps the events of one read. If each read had 500 entries of any size, 1 000 event readers
+/// that never read could take gigabytes of a server's memory.
+const READ_BYTES: usize = 128 * 1024;
 /// Maximum time for which the server blocks a read that finds no entries. It is shorter than the interval between
 /// `Alive` events.
 const BLOCK: Duration = Duration::from_secs(3);
@@ -60,7 +64,7 @@ pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Re
         resync_after: Instant::now(),
         catching_up: false,
         alive_at: Instant::now() + ALIVE_AFTER,
-        count: CHUNK,
+        count: FIRST_COUNT,
         failures: 0,
         failing: false,
     };
@@ -216,9 +220,10 @@ impl Follower {
             return Ok(self.check_tail(connection, store).await?.unwrap_or(Read::Nothing));
         };
         self.catching_up = entries.len() == self.count;
-        if self.catching_up && sent_at.elapsed() < CALL_TIMEOUT / 4 {
-            self.count = (self.count * 2).min(CHUNK);
-        }
+        let size: usize = entries.iter().map(Entry::size).sum();
+        let affordable = (READ_BYTES * entries.len() / size.max(1)).clamp(1, CHUNK);
+        let grows = self.catching_up && sent_at.elapsed() < CALL_TIMEOUT / 4;
+        self.count = if grows { self.count * 2 } else { self.count }.min(affordable);
         if !self.emitted.has_generation() {
             // The feed may contain entries of an earlier generation, whose metadata was lost.
             let tail = tail(connection, store).await?;

@@ -2,6 +2,15 @@
 -- timestamp. The epoch in a stream's tombstone never decreases, even if the clock goes back.
 -- With a lower epoch, a holder that was rejected before could be accepted again.
 
+-- Returns the string at a key, or false if the key is missing or holds a value of another type.
+-- A value of another type counts as missing, because it must not fail the other streams in the same call.
+local function get_string(key)
+  local value = redis.pcall('GET', key)
+  if type(value) ~= 'table' then return value end
+  if value.err:find('WRONGTYPE', 1, true) then return false end
+  error(value)
+end
+
 -- Returns true if the string a is greater than the string b in byte order.
 -- The comparison operators of Lua are not used, because their order depends on the server's locale.
 local function is_greater(a, b)

@@ -46,7 +46,7 @@ local ttl, tombstone_ttl, result_ttl = ARGV[1], ARGV[2], ARGV[3]
 local claimed = {}
 local function check(at, record_key, tombstone_key, result_key)
   if ARGV[at + 7] ~= '' then
-    local stored_result = call('GET', result_key)
+    local stored_result = get_string(result_key)
     if stored_result then return { 'again', stored_result } end
   end
   if claimed[record_key] or claimed[result_key] then return { 'busy' } end
@@ -62,7 +62,7 @@ local function check(at, record_key, tombstone_key, result_key)
   end
   local expected_epoch, tombstone_epoch = ARGV[at + 5], ARGV[at + 6]
   if expected_epoch == '*' and tombstone_epoch == '' then return nil end
-  local old_epoch = call('GET', tombstone_key)
+  local old_epoch = get_string(tombstone_key)
   if expected_epoch ~= '*' and (old_epoch or '') ~= expected_epoch then return { 'ended', old_epoch or '' } end
   if tombstone_epoch == '' then return nil end
   return nil, greater_epoch(tombstone_epoch, old_epoch), tombstone_lifetime(tombstone_ttl, record_key, tombstone_key)

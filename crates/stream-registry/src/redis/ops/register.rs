@@ -147,9 +147,9 @@ pub(in crate::redis) async fn register(
             // The next attempt gets the result of the other registration.
             Reply::Busy => {}
         }
-        if attempt == 0 && known.existing.is_some() {
+        if attempt == 0 {
             lock = store.locks.lock(&stream.id).await;
-        } else if attempt > 1 {
+        } else if attempt > 1 && lock.is_none() {
             back_off(attempt).await;
         }
     }

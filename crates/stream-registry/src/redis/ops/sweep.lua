@@ -37,12 +37,17 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local fields = redis.pcall('HMGET', metadata_key,
   'swept', 'grace', 'scanned', 'ttl', 'confirmed', 'brief', 'brief_confirmed')
 if fields.err then fields = {} end
-local swept_at, grace_ends_at = tonumber(fields[1] or now_ms), tonumber(fields[2] or 0)
-local scanned_at = tonumber(fields[3] or 0)
+-- Returns a field of the metadata as a number, or the default if another program has stored something else.
+local function field(index, default)
+  local number = tonumber(fields[index] or '')
+  -- NaN is not equal to itself.
+  return number == number and number or default
+end
+local swept_at, grace_ends_at, scanned_at = field(1, now_ms), field(2, 0), field(3, 0)
 -- The feed metadata contains the longest and the shortest TTL of all processes that sweep.
 -- A TTL is forgotten if no process confirms it within the longest TTL.
-local longest, longest_confirmed_at = tonumber(fields[4] or 0), tonumber(fields[5] or 0)
-local shortest, shortest_confirmed_at = tonumber(fields[6] or 0), tonumber(fields[7] or 0)
+local longest, longest_confirmed_at = field(4, 0), field(5, 0)
+local shortest, shortest_confirmed_at = field(6, 0), field(7, 0)
 local function is_stale(confirmed_at) return now_ms - confirmed_at > longest or now_ms < confirmed_at end
 if is_stale(shortest_confirmed_at) then shortest = 0 end
 if is_stale(longest_confirmed_at) then longest = 0 end

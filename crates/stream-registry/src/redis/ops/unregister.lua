@@ -48,7 +48,7 @@ local claimed = {}
 local function check(at, record_key, tombstone_key, result_key)
   local id, condition = ARGV[at], ARGV[at + 1]
   if ARGV[at + 5] ~= '' then
-    local result = call('GET', result_key)
+    local result = get_string(result_key)
     if result then
       local result_id, last = result:match('^ended\n([^\n]*)\n(.*)$')
       if result_id == id then return { 'again', last } end
@@ -75,7 +75,7 @@ local function check(at, record_key, tombstone_key, result_key)
       epoch_of(json) == epoch and find_heartbeat(json) and pcall(cjson.decode, json)
   end
   if not may_remove then return { 'there', json } end
-  local old_epoch = call('GET', tombstone_key)
+  local old_epoch = get_string(tombstone_key)
   if not epoch and not old_epoch then return nil, json end
   local lifetime = tombstone_lifetime(tombstone_ttl, record_key, tombstone_key)
   return nil, json, greater_epoch(epoch or timestamp, old_epoch), lifetime

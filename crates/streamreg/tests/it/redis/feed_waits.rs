@@ -12,7 +12,9 @@ use super::operations::SOURCE;
 use super::readers::commands_during;
 use super::{TIMEOUT, TestRedis, id, stream};
 
-/// Initial number of events per read.
+/// Number of events in the first read.
+const FIRST_BATCH: usize = 8;
+/// Maximum number of events per read.
 const MAX_BATCH: usize = 64;
 
 /// Returns the value of an option in each read command of a watch. The sweep reads the feed inside a script.
@@ -23,11 +25,10 @@ fn option_values(commands: &[String], option: &str) -> Vec<usize> {
     values.map(|value| value.split('"').next().unwrap().parse().unwrap()).collect()
 }
 
-/// Returns a stream whose record nearly fills one buffer of the proxy.
+/// Returns a stream with a large record, for which the proxy needs four buffers.
 fn large(name: &str) -> Stream {
-    let mut large = stream(name, SOURCE);
-    large.labels = (0..60).map(|n| (format!("l{n}"), "x".repeat(250))).collect();
-    large
+    let json = format!(r#"{{"id":"{name}","type":"srt","source_addr":"{SOURCE}","x":"{}"}}"#, "x".repeat(58_000));
+    Stream::from_json(&json).unwrap()
 }
 
 async fn next_changed(watch: &mut Watch) -> Stream {
@@ -51,16 +52,16 @@ async fn watch_reads_smaller_batches_after_a_timeout_and_larger_ones_later() {
         let patch = StreamPatch { resolution: Some(n.to_string()), ..StreamPatch::default() };
         writer.patch(&id("large"), &patch).await.unwrap();
     }
-    // The proxy forwards 16 KiB at a time and delays each piece. All records together take at least seven seconds,
-    // which is longer than the reply timeout.
-    proxy.delay_replies(Duration::from_millis(120));
+    // The proxy forwards 16 KiB at a time and delays each piece. The records of the first read take at least five
+    // seconds, which is longer than the reply timeout.
+    proxy.delay_replies(Duration::from_millis(180));
     let commands = commands_during(&redis, async {
         let first = tokio::time::timeout(TIMEOUT * 4, watch.next()).await.expect("an event after a smaller read");
         let first = first.unwrap();
         assert_eq!(first.stream().unwrap().resolution, "0", "{first:?}");
     })
     .await;
-    assert_eq!(option_values(&commands, "COUNT")[..2], [MAX_BATCH, MAX_BATCH / 8]);
+    assert_eq!(option_values(&commands, "COUNT")[..2], [FIRST_BATCH, FIRST_BATCH / 8]);
     proxy.resume().await;
     for n in 1..MAX_BATCH {
         assert_eq!(next_changed(&mut watch).await.resolution, n.to_string(), "no event is lost or repeated");

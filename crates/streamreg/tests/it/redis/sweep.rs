@@ -382,3 +382,19 @@ async fn large_index_and_slow_network_do_not_delay_an_expiry() {
     assert!(late < Duration::from_secs(2), "emitted after {late:?}");
     assert!(others > 0, "the index was scanned within {:?}: the test is inconclusive", started.elapsed());
 }
+
+#[tokio::test]
+async fn sweep_ignores_metadata_that_is_not_a_number() {
+    let redis = TestRedis::start().await;
+    let store = store_with_ttl(&redis, Duration::from_secs(1)).await;
+    for field in ["swept", "grace", "scanned", "ttl", "confirmed", "brief", "brief_confirmed"] {
+        for junk in ["junk", "nan", "-inf", ""] {
+            redis.server.cli(&["HSET", FEED_METADATA, field, junk]).await;
+        }
+        redis.server.cli(&["HSET", FEED_METADATA, field, "junk"]).await;
+    }
+    let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+    store.register(&stream("cam1", SOURCE)).await.unwrap();
+    registered(&mut watch).await;
+    assert_eq!(expired(&mut watch).await.id, id("cam1"));
+}
