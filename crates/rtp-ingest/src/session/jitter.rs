@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct Jitter {
     clock_rate: u32,
-    /// Arrival time minus timestamp of the previous packet, in clock units modulo 2^32.
+    /// Transit time of the previous packet: its arrival time minus its RTP timestamp, in clock units modulo 2^32.
     transit: Option<u32>,
     /// Estimate in clock units.
     estimate: f64,

@@ -124,7 +124,7 @@ fn sender_that_returns_after_a_timeout_gets_a_new_session() {
     let silence = Some(EndCause::Silence(10 * SECOND));
     assert_eq!(fixture.ended(), [silence.clone(), None], "a report keeps the session alive");
     assert_eq!(fixture.advance(SECOND), Effect::None, "a session times out only once");
-    // The sender returns before its ended session is removed. The old session stays ended.
+    // The sender sends again before its ended session has been removed. That session stays ended.
     fixture.start_session(A, 1);
     assert_eq!(fixture.ended(), [silence, None, None]);
     fixture.table.remove(0);

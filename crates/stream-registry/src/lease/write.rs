@@ -326,8 +326,8 @@ pub(super) async fn write_all(shared: &Shared, permits: &mut [WritePermit]) -> O
         };
         let results = match results {
             Ok(results) => results,
-            // The store may reject only this kind of change, e.g. patches while its memory is full. The heartbeats in
-            // the next call show whether the store works.
+            // This error does not prove that the store is down. The store may reject only some changes, e.g. patches
+            // while its memory is full. The next call sends heartbeats, and shows whether the store works.
             Err(error)
                 if is_store_rejection(&error) && writes.iter().all(|write| write.change != Change::Heartbeat) =>
             {

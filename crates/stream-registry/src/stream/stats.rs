@@ -129,7 +129,7 @@ impl Stream {
         extra.set_if_some("frame_rate", &mut self.frame_rate, frame_rate);
     }
 
-    /// Sets all statistics to zero or `None`, and keeps the nonconforming values of optional statistics.
+    /// Sets all statistics to zero or `None`. The raw JSON of nonconforming optional statistics is kept.
     pub(super) fn reset_stats(&mut self) {
         // The pattern is exhaustive, so that the compiler reports a new statistic that is not reset.
         let StreamStats {

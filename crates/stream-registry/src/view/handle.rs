@@ -108,7 +108,7 @@ impl View {
     /// that it has shown. This call returns when `revision` is one of these revisions, or when the view has
     /// installed a snapshot that was started after this call.
     ///
-    /// Use a timeout: the view may never reach an older revision, or a revision of another generation of the feed.
+    /// Use a timeout: this call may never return if the revision belongs to another generation of the feed.
     ///
     /// # Errors
     ///

@@ -170,8 +170,8 @@ async fn second_signal_exits_at_once_when_the_store_is_unresponsive() {
     running.line_with("did not wait for the store");
     assert_eq!(running.ended(), Some(128 + 2));
 
-    // Second case: the last two signals arrive after the command has exited. If the command failed, its exit status
-    // takes precedence.
+    // Second part of the test: two signals arrive after the command has exited. The exit status of a failed command
+    // takes precedence over the signal.
     for (code, expected) in [(3, 3), (0, 128 + 2)] {
         let served = Served::start().await;
         let script = format!("trap 'exit {code}' TERM; echo ready >&2; while :; do sleep 0.05; done");

@@ -87,7 +87,7 @@ impl RedisBuilder {
             config.push('\n');
         }
         let path = folder.join("redis.conf");
-        std::fs::write(&path, config).expect("the server's folder is writable");
+        std::fs::write(&path, config).expect("the server's folder should be writable");
         path
     }
 }

@@ -1,4 +1,4 @@
-//! Limits of sizes and tokens.
+//! Limits on the sizes of values, and on the characters of tokens.
 
 use std::collections::BTreeMap;
 

@@ -15,7 +15,7 @@ use crate::stream::{LabelsPatch, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "ttl", Short: [
-        stream_expires_without_a_write,
+        stream_that_is_not_written_expires,
         expired_streams_disappear_from_list_pages_and_index,
         heartbeat_renews_the_time_to_live,
         status_update_renews_the_time_to_live,
@@ -38,7 +38,7 @@ declare! {
 /// milliseconds.
 const EXPIRED: f64 = 1.05;
 
-async fn stream_expires_without_a_write(case: &Case) -> Check {
+async fn stream_that_is_not_written_expires(case: &Case) -> Check {
     let sent = Instant::now();
     case.put(&stream("a")).await?;
     case.pass(0.6).await;

@@ -29,7 +29,7 @@ pub(super) async fn prune(store: &Arc<Store>, ids: &[Vec<u8>]) -> u64 {
             Ok(count) => foreign += count,
             Err(error) => {
                 store.counters.add_prune_failure();
-                tracing::debug!(%error, "cannot remove ids without a record from the index");
+                tracing::debug!(%error, "cannot clean the index: failed to remove ids that have no record");
                 break;
             }
         }

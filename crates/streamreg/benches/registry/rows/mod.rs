@@ -159,7 +159,7 @@ fn print(args: &Args, lines: &[Line], version: &str, before: &str) -> Result<()>
     Ok(())
 }
 
-/// Formats the scripts that the baseline uses as Markdown.
+/// Formats the baseline's scripts as Markdown.
 fn scripts() -> String {
     let scripts = [
         ("heartbeat", baseline::HEARTBEAT),

@@ -29,7 +29,7 @@ impl Setup {
         let redis = TestRedis::start().await;
         let observer = redis.observe_every(Duration::from_millis(50)).await;
         let store = Arc::new(RedisRegistry::connect(redis.options().ttl(TTL)).await.unwrap());
-        // The heartbeat interval is short, because a heartbeat completes a dropped call.
+        // The heartbeat interval is short, because the next heartbeat completes a call whose future was dropped.
         let options = LeaseOptions::default().heartbeat(Duration::from_millis(100));
         let leases = Leases::new(store.clone(), options);
         Self { redis, observer, store, leases }
