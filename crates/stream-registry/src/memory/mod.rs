@@ -131,7 +131,9 @@ impl MemoryRegistry {
         rules::check_registration(stream, options)?;
         let (mut state, now) = self.lock_to_write()?;
         match options.operation.as_ref().and_then(|operation| state.answer(operation)) {
-            Some(Answer::Registered(first)) if options.generated_id || first.stream.id == stream.id => {
+            Some(Answer::Registered(first, was_generated))
+                if *was_generated == options.generated_id && (*was_generated || first.stream.id == stream.id) =>
+            {
                 return Ok(first.clone());
             }
             Some(_) => return Err(rules::operation_reused()),
@@ -153,7 +155,9 @@ impl MemoryRegistry {
             Self::publish(&mut state, &stream.id, kind);
         }
         let registered = Registered::new(stream, outcome, self.ttl);
-        Self::remember(&mut state, options.operation.as_ref(), now, || Answer::Registered(registered.clone()));
+        Self::remember(&mut state, options.operation.as_ref(), now, || {
+            Answer::Registered(registered.clone(), options.generated_id)
+        });
         Ok(registered)
     }
 

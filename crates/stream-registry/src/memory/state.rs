@@ -24,7 +24,8 @@ pub(super) struct Entry {
 /// The result of a call with an operation id, kept in case the call is sent again.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    Registered(Registered),
+    /// The result, and whether the id was generated.
+    Registered(Registered, bool),
     Unregistered(Stream),
 }
 

@@ -4,7 +4,7 @@ use super::case::{Case, Check, concurrently, ensure, fails, full, id, same, stre
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::{OnConflict, RegisterOptions, UnregisterOptions};
-use crate::stream::{OperationId, StreamStatus};
+use crate::stream::{OperationId, Stream, StreamStatus};
 
 declare! {
     "operation-ids", Long: [
@@ -136,5 +136,13 @@ async fn operation_id_of_another_kind_of_call_is_rejected(case: &Case) -> Check 
     let end = case.registry().unregister_with(&id("a"), &unregister_options(&operation)).await;
     let error = fails(end, ErrorKind::InvalidArgument)?;
     ensure(!error.is_retryable(), "the error is retryable")?;
-    case.unchanged(&record).await
+    // A registration with a generated id is another kind of call than a registration with an id of the caller.
+    let new = case.registry().register_new(&stream("x"), &register_options(&operation)).await;
+    fails(new, ErrorKind::InvalidArgument)?;
+    case.unchanged(&record).await?;
+    let operation = OperationId::generate();
+    let generated = case.registry().register_new(&stream("x"), &register_options(&operation)).await?.stream;
+    let same_id = Stream { id: generated.id.clone(), ..stream("x") };
+    fails(case.registry().register_with(&same_id, &register_options(&operation)).await, ErrorKind::InvalidArgument)?;
+    case.unchanged(&generated).await
 }

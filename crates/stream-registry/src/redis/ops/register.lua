@@ -25,7 +25,8 @@
 --           kind of the event for the feed; '' to add no event
 --           the epoch that the client expects in the existing tombstone; '' for no tombstone; '*' to skip this check
 --           the epoch for the tombstone of the record that is taken over; '' if no record is taken over
---           the result to store: the outcome, a line feed and the new record; '' to store no result
+--           the result to store: 'generated ' if the id was generated, the outcome, a line feed and the new record;
+--             '' to store no result
 --           'new' for a new stream; the field "epoch":"…" of the lease for a recovered stream
 -- Output    one result for each registration:
 --           1 if the stream was registered

@@ -22,6 +22,9 @@ use crate::watch::ChangeKind;
 
 static REGISTER: LazyLock<Script> = LazyLock::new(|| Script::new("register", include_str!("register.lua")));
 
+/// Start of the stored result of a registration with a generated id.
+const GENERATED: &str = "generated ";
+
 /// Coalesces this process's registrations into batches.
 pub(in crate::redis) struct RegisterJob(pub(in crate::redis) Arc<Store>);
 
@@ -80,7 +83,8 @@ impl Job for RegisterJob {
             let Decision { new, outcome, event, tombstone } = decision;
             let check_at =
                 new.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(store.ttl_ms() - store.margin_ms());
-            let result = options.operation.as_ref().map(|_| format!("{}\n{new_json}", outcome.as_str()));
+            let call_kind = if options.generated_id { GENERATED } else { "" };
+            let result = options.operation.as_ref().map(|_| format!("{call_kind}{}\n{new_json}", outcome.as_str()));
             let origin = options.recover.as_ref().map_or_else(|| "new".to_owned(), epoch_field);
             call.arg(id.as_str()).arg(expected).arg(new_json).arg(check_at.to_string());
             call.arg(event.map_or("", ChangeKind::as_str)).arg(expected_epoch).arg(tombstone);
@@ -214,10 +218,11 @@ async fn decide(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, 
 fn remembered(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, answer: &[u8]) -> Result<Registered> {
     let answer = String::from_utf8_lossy(answer);
     let (outcome, json) = answer.split_once('\n').unwrap_or(("", &answer));
+    let (was_generated, outcome) = outcome.strip_prefix(GENERATED).map_or((false, outcome), |outcome| (true, outcome));
     // A stored result without an outcome belongs to an unregistration.
     let outcome = outcome.parse().map_err(|_| rules::operation_reused())?;
     let first = crate::stream::decode::decode_listed(json)?;
-    if first.id != stream.id && !options.generated_id {
+    if was_generated != options.generated_id || !was_generated && first.id != stream.id {
         return Err(rules::operation_reused());
     }
     Ok(Registered::new(first, outcome, store.options.ttl))
