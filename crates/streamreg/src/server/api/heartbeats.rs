@@ -60,5 +60,5 @@ fn warn(app: &App, rejected: &Rejected) {
     let Some(skipped) = kind.and_then(|kind| app.rejected.get(kind)).and_then(OncePerMinute::skipped) else { return };
     let id = rejected.id.as_ref().map(StreamId::as_str);
     let reason = rejected.error.message();
-    tracing::warn!(id, index = rejected.index, reason, skipped, "rejected an item of POST {HEARTBEATS}");
+    tracing::warn!(id, index = rejected.index, reason, skipped, "invalid item in POST {HEARTBEATS}");
 }

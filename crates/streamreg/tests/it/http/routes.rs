@@ -304,7 +304,7 @@ async fn rejected_items_of_batches_are_logged_once_per_kind() {
         assert_eq!(server.json("POST", "/api/v1/heartbeats", &body).await.status, 200);
     }
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let warnings: Vec<_> = text.lines().filter(|line| line.contains("rejected an item")).collect();
+    let warnings: Vec<_> = text.lines().filter(|line| line.contains("invalid item")).collect();
     assert_eq!(warnings.len(), 3, "{text}");
     assert!(warnings[0].contains("WARN") && warnings[0].contains(r#"id="a""#), "{text}");
     assert!(warnings[0].contains("bitrate must be") && text.len() < 4_000, "{text}");
