@@ -6,6 +6,7 @@
 //! | [`Replica`] | a read-only replica of such a server |
 //! | [`FaultProxy`] | a TCP proxy that cuts, stalls, delays and refuses connections on demand |
 //! | [`free_port`] | a free port that a server can open again after a restart |
+//! | [`CapturedLog`] | the log output of a test |
 //! | [`wait_until`] | waits for a condition with a deadline, instead of a fixed pause |
 //! | [`streamreg_binary`] | path of the `streamreg` binary |
 //! | [`node_example`] | path of the example ingest node |
@@ -14,12 +15,14 @@
 #![allow(clippy::expect_used, reason = "a helper that fails must fail the test")]
 
 mod binary;
+mod log;
 mod port;
 mod proxy;
 mod redis;
 mod wait;
 
 pub use binary::{node_example, streamreg_binary};
+pub use log::CapturedLog;
 pub use port::free_port;
 pub use proxy::FaultProxy;
 pub use redis::{Data, RedisBuilder, RedisServer, Replica};

@@ -1,7 +1,7 @@
 //! Log lines about outages and dropped handles.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use stream_registry::ErrorKind;
 use stream_registry::lease::LeaseState;
@@ -29,6 +29,13 @@ impl std::io::Write for Log {
 }
 
 fn capture_log() -> (Log, tracing::subscriber::DefaultGuard) {
+    // Tracing remembers whether any subscriber wants a log line. Without a global subscriber, another thread that logs at
+    // the wrong moment could switch the line off for this thread, too.
+    static GLOBAL: Once = Once::new();
+    GLOBAL.call_once(|| {
+        let sink = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
+        tracing::subscriber::set_global_default(sink).unwrap();
+    });
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();

@@ -1,14 +1,14 @@
 //! Tests every route and every status code of the API.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use stream_registry::mock::MockRegistry;
 use stream_registry::registry::Operation;
 use stream_registry::{Error, ErrorKind, MemoryRegistry, RegisterOptions, Registry, StreamStats};
 use streamreg::server::ServeOptions;
-use testkit::wait_until;
+use testkit::{CapturedLog, wait_until};
 
 use super::kit::{BlockingRegistry, CAM, PATIENCE, Server, id, stream};
 use crate::redis::{TestRedis, permissions};
@@ -276,25 +276,9 @@ async fn batch_applies_every_valid_item_and_names_the_others() {
     assert_eq!((&answer["failed"][0]["id"], answer["failed"].as_array().unwrap().len()), (&json!("good"), 1));
 }
 
-/// The log output of one test.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn rejected_items_of_batches_are_logged_once_per_kind() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let log = CapturedLog::start();
     let (server, _registry) = Server::memory().await;
     let secret = "x".repeat(5_000);
     let body = format!(
@@ -303,7 +287,7 @@ async fn rejected_items_of_batches_are_logged_once_per_kind() {
     for _ in 0..3 {
         assert_eq!(server.json("POST", "/api/v1/heartbeats", &body).await.status, 200);
     }
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     let warnings: Vec<_> = text.lines().filter(|line| line.contains("invalid item")).collect();
     assert_eq!(warnings.len(), 3, "{text}");
     assert!(warnings[0].contains("WARN") && warnings[0].contains(r#"id="a""#), "{text}");

@@ -1,33 +1,17 @@
 //! Tests the warning of an eviction policy that may delete live streams.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use stream_registry::redis::RedisOptions;
 use stream_registry::{RedisRegistry, Registry};
 use streamreg::server::ServeOptions;
+use testkit::CapturedLog;
 
 use super::{PASSWORD, TestRedis, permissions};
 use crate::http::kit::Server;
 
-/// Log output of this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn warnings(&self) -> usize {
-        let output = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        output.lines().filter(|line| line.contains(" WARN ") && line.contains("maxmemory-policy")).count()
-    }
+fn warnings(log: &CapturedLog) -> usize {
+    log.text().lines().filter(|line| line.contains(" WARN ") && line.contains("maxmemory-policy")).count()
 }
 
 async fn set_policy(redis: &TestRedis, policy: &str) {
@@ -37,14 +21,11 @@ async fn set_policy(redis: &TestRedis, policy: &str) {
 // This test runs on a single thread, because the log is captured per thread.
 #[tokio::test]
 async fn dangerous_eviction_policy_is_reported_until_it_is_corrected() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let log = CapturedLog::start();
     let redis = TestRedis::start().await;
     set_policy(&redis, "noeviction").await;
     assert_eq!(redis.store().await.info().warning, None);
-    assert_eq!(log.warnings(), 0);
+    assert_eq!(warnings(&log), 0);
     set_policy(&redis, "allkeys-lru").await;
     let store = Arc::new(redis.store().await);
     let warning = store.info().warning.unwrap();
@@ -54,10 +35,10 @@ async fn dangerous_eviction_policy_is_reported_until_it_is_corrected() {
     assert_eq!((ready.status, &ready.json()["warning"]), (200, &warning.clone().into()), "{}", ready.body);
     assert_eq!(server.get("/api/v1/info").await.json()["warning"], *warning);
     assert_eq!(server.client().await.info().warning.as_deref(), Some(&*warning));
-    assert_eq!(log.warnings(), 1, "the warning is logged once");
+    assert_eq!(warnings(&log), 1, "the warning is logged once");
     set_policy(&redis, "noeviction").await;
     assert_eq!(server.get("/readyz").await.body, r#"{"status":"ok"}"#);
-    assert_eq!((store.info().warning, log.warnings()), (None, 1));
+    assert_eq!((store.info().warning, warnings(&log)), (None, 1));
 }
 
 #[tokio::test]
