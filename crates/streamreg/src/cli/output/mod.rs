@@ -61,14 +61,16 @@ impl Output<'_> {
 
     /// Writes a note to standard error.
     pub fn note(&mut self, note: impl Display) {
-        // An error from writing to standard error cannot be reported anywhere.
-        let _ = writeln!(self.stderr, "{}", terminal::escape(&note.to_string()));
+        // One write for the whole line, because a command that `run` starts can print to the same terminal at the same
+        // time. An error from writing to standard error cannot be reported anywhere.
+        let line = format!("{}\n", terminal::escape(&note.to_string()));
+        let _ = self.stderr.write_all(line.as_bytes());
     }
 
     /// Writes a failure's message to standard error. Returns the failure's status.
     pub fn report(&mut self, failure: &Failure) -> Status {
         if let Some(message) = &failure.message {
-            let _ = writeln!(self.stderr, "streamreg: {message}");
+            let _ = self.stderr.write_all(format!("streamreg: {message}\n").as_bytes());
         }
         failure.status
     }
