@@ -126,33 +126,18 @@ impl fmt::Debug for StreamId {
 /// ```
 pub fn generate_stream_id(kind: &StreamType, _source_addr: &str) -> StreamId {
     let (second, counter) = COUNTER.lock().unwrap_or_else(PoisonError::into_inner).next(this_second());
-    format_id(kind, second, counter)
+    let time = Timestamp::from_unix_nanos(i128::from(second) * NANOS_PER_SECOND).compact();
+    // A stored type may be any string; characters that an id cannot contain are omitted.
+    let kind: String = kind.as_str().chars().filter(|c| !c.is_control() && !c.is_whitespace()).take(32).collect();
+    let kind = if kind.is_empty() { "stream" } else { &kind };
+    StreamId(format!("{kind}_{time}_{counter:03}").into())
 }
 
-/// Returns the first ids that this process will generate in this second and in the seconds after it.
-#[cfg(feature = "conformance")]
-pub(crate) fn next_stream_ids(kind: &StreamType, seconds: u64, per_second: u64) -> Vec<StreamId> {
-    let (now, mut ids) = (this_second(), Vec::new());
-    for second in now..now + seconds {
-        let mut counter = {
-            let mut counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
-            counter.seed();
-            counter.clone()
-        };
-        ids.extend(
-            (0..per_second).map(|_| counter.next(second)).map(|(second, number)| format_id(kind, second, number)),
-        );
-    }
-    ids
-}
-
-static COUNTER: Mutex<Counter> = Mutex::new(Counter { seed: None, second: 0, number: 0 });
+static COUNTER: Mutex<Counter> = Mutex::new(Counter { second: 0, number: 0 });
 
 /// The numbers in generated ids. Each pair of a second and a number is returned once.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Counter {
-    /// The random seed of this process, from which the first number of each second is derived.
-    seed: Option<u64>,
     /// The latest second for which a number was returned, in Unix time.
     second: u64,
     /// The last number in this second.
@@ -160,15 +145,11 @@ struct Counter {
 }
 
 impl Counter {
-    fn seed(&mut self) -> u64 {
-        *self.seed.get_or_insert_with(|| fastrand::u64(..))
-    }
-
     /// Returns the next number, and its second. If the clock went back, this second is later than `now`.
     fn next(&mut self, now: u64) -> (u64, u64) {
         if now > self.second {
             self.second = now;
-            self.number = fastrand::Rng::with_seed(self.seed() ^ now).u64(100_000..1_000_000);
+            self.number = fastrand::u64(100_000..1_000_000);
         } else {
             self.number += 1;
         }
@@ -178,14 +159,6 @@ impl Counter {
 
 fn this_second() -> u64 {
     u64::try_from(Timestamp::now().as_unix_nanos() / NANOS_PER_SECOND).unwrap_or(0)
-}
-
-fn format_id(kind: &StreamType, second: u64, counter: u64) -> StreamId {
-    let time = Timestamp::from_unix_nanos(i128::from(second) * NANOS_PER_SECOND).compact();
-    // A stored type may be any string; characters that an id cannot contain are omitted.
-    let kind: String = kind.as_str().chars().filter(|c| !c.is_control() && !c.is_whitespace()).take(32).collect();
-    let kind = if kind.is_empty() { "stream" } else { &kind };
-    StreamId(format!("{kind}_{time}_{counter:03}").into())
 }
 
 #[cfg(test)]
@@ -209,7 +182,7 @@ mod tests {
     fn generated_counter_begins_each_second_at_a_random_number() {
         let mut first_numbers = std::collections::BTreeSet::new();
         for _process in 0..20 {
-            let mut counter = Counter { seed: None, second: 0, number: 0 };
+            let mut counter = Counter { second: 0, number: 0 };
             for now in 1..=20 {
                 let (second, number) = counter.next(now);
                 assert_eq!(counter.next(now), (second, number + 1));
@@ -223,7 +196,7 @@ mod tests {
 
     #[test]
     fn generated_numbers_stay_unique_when_the_clock_goes_back() {
-        let mut counter = Counter { seed: None, second: 0, number: 0 };
+        let mut counter = Counter { second: 0, number: 0 };
         let times = (100..200).chain(50..250).chain([250; 1_000]).chain(240..260);
         let returned: Vec<_> = times.map(|now| counter.next(now)).collect();
         let unique: std::collections::BTreeSet<_> = returned.iter().collect();

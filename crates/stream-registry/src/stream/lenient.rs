@@ -163,7 +163,8 @@ fn magnitude(raw: &str) -> Count {
     }
 }
 
-/// Returns the input with each bare `NaN`, `Infinity` and `-Infinity` replaced by `true`; `None` if there are none.
+/// Returns the JSON with each `NaN`, `Infinity` and `-Infinity` outside strings replaced by `true`. Returns `None` if the
+/// JSON contains no such value.
 ///
 /// JSON has no such numbers, but several encoders write them, e.g. `json.dumps` of Python. The decoders of all known
 /// fields reject `true`, so a caller of this function gets an error that names the field.

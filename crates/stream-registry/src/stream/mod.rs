@@ -16,7 +16,7 @@ pub(crate) mod decode;
 pub(crate) mod encode;
 mod extra;
 mod fill;
-pub(crate) mod id;
+mod id;
 pub(crate) mod invalid;
 mod kind;
 pub(crate) mod lenient;

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::case::{Case, Check, concurrently, ensure, full, same, stream, without_times};
+use super::case::{Case, Check, concurrently, ensure, fault, full, same, stream, without_times};
 use super::declare;
 use crate::registry::{OnConflict, Outcome, RegisterOptions};
-use crate::stream::StreamType;
-use crate::stream::id::next_stream_ids;
+use crate::stream::{StreamType, generate_stream_id};
 
 declare! {
     "register-new", Long: [
@@ -48,17 +47,24 @@ async fn concurrent_registrations_get_different_generated_ids(case: &Case) -> Ch
 }
 
 async fn register_new_never_uses_the_id_of_a_live_stream(case: &Case) -> Check {
-    let live: Vec<_> = next_stream_ids(&StreamType::Srt, 3, 100).iter().map(|id| id.as_str().to_owned()).collect();
-    case.put_all(live.clone()).await?;
-    let before = case.registry().list().await?.len();
     let mut fresh = stream("fresh");
     fresh.source_addr = "10.9.9.9:9".to_owned();
-    for made in 1..=10 {
-        // Every second registration comes from the publisher of the live streams, but must not renew a live stream.
-        let given = if made % 2 == 0 { &fresh } else { &stream("fresh") };
-        let answer = case.registry().register_new(given, &RegisterOptions::default()).await?;
-        ensure(!live.iter().any(|id| id == answer.stream.id.as_str()), "a live id is used again")?;
-        same("the number of streams", case.registry().list().await?.len(), before + made)?;
+    let mut live = BTreeSet::new();
+    for _ in 0..5 {
+        // The numbers in generated ids are consecutive within a second, so the ids after this one come next.
+        let generated = generate_stream_id(&StreamType::Srt, "");
+        let (prefix, number) = generated.as_str().rsplit_once('_').ok_or_else(|| fault("the id has no number"))?;
+        let number: u64 = number.parse().map_err(|_| fault("the id does not end with a number"))?;
+        let next: Vec<_> = (1..=60).map(|n| format!("{prefix}_{:03}", number + n)).collect();
+        case.put_all(next.clone()).await?;
+        live.extend(next);
+        let before = case.registry().list().await?.len();
+        // The second registration comes from the publisher of the live streams, but must not renew a live stream.
+        for (made, given) in [&fresh, &stream("fresh")].into_iter().enumerate() {
+            let answer = case.registry().register_new(given, &RegisterOptions::default()).await?;
+            ensure(!live.contains(answer.stream.id.as_str()), "a live id is used again")?;
+            same("the number of streams", case.registry().list().await?.len(), before + made + 1)?;
+        }
     }
     Ok(())
 }
