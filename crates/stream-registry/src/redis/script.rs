@@ -16,10 +16,9 @@ pub(super) struct Script {
 }
 
 /// Fragments of Lua code that scripts share. In a script, the line `-- @use NAME` is replaced with the fragment `NAME`.
-const FRAGMENTS: [(&str, &str); 8] = [
+const FRAGMENTS: [(&str, &str); 7] = [
     ("record", include_str!("lua/record.lua")),
     ("permissions", include_str!("lua/permissions.lua")),
-    ("preflight", include_str!("lua/preflight.lua")),
     ("feed", include_str!("lua/feed.lua")),
     ("repair", include_str!("lua/repair.lua")),
     ("due", include_str!("lua/due.lua")),

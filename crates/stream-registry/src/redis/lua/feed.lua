@@ -12,18 +12,20 @@
 -- The feed metadata is a hash with two fields for the feed.
 -- The field history is the id of the first entry, and the field tail is the id of the last entry.
 
+-- Returns the ids of the feed's first and last entry, as the metadata names them.
+-- Returns nil and '0-0' if the metadata is missing or not readable. The third result is the error of the read, if any.
+local function read_metadata(metadata_key)
+  local fields = redis.pcall('HMGET', metadata_key, 'history', 'tail')
+  local generation, tail = fields[1], fields[2]
+  if generation and tail and generation:find('^%d+%-%d+$') and tail:find('^%d+%-%d+$') then return generation, tail end
+  return nil, '0-0', fields.err
+end
+
 -- Appends events to the feed. Each event is a list of fields and values, without the field p.
 local function append_events(feed_key, metadata_key, events)
-  local fields = redis.pcall('HMGET', metadata_key, 'history', 'tail')
-  if fields.err then
-    redis.call('DEL', metadata_key)
-    fields = {}
-  end
-  local generation, tail = fields[1], fields[2]
-  -- If the metadata is missing, is not readable, or has another type, a new generation of the feed begins.
-  if not (generation and tail and generation:find('^%d+%-%d+$') and tail:find('^%d+%-%d+$')) then
-    generation, tail = nil, '0-0'
-  end
+  -- Without readable metadata, a new generation of the feed begins.
+  local generation, tail, read_error = read_metadata(metadata_key)
+  if read_error then redis.call('DEL', metadata_key) end
   for i, event in ipairs(events) do
     local entry
     if i == 1 then

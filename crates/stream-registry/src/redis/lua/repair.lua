@@ -3,9 +3,7 @@
 -- A marker names no stream. When a script appends the marker, the metadata names the end of the feed again.
 -- If the metadata is missing or not readable, the marker begins a new generation, and readers skip the older entries.
 local function repair_events(feed_key, metadata_key)
-  local fields = redis.pcall('HMGET', metadata_key, 'history', 'tail')
-  local generation, tail = fields[1], fields[2]
-  if not (generation and tail and generation:find('^%d+%-%d+$') and tail:find('^%d+%-%d+$')) then tail = '0-0' end
+  local _, tail = read_metadata(metadata_key)
   local beyond = redis.pcall('XREAD', 'COUNT', '1', 'STREAMS', feed_key, tail)
   -- If the user lacks the permission for XREAD, or the feed has another type, there is nothing to repair.
   if type(beyond) ~= 'table' or beyond.err then return {} end

@@ -1,6 +1,5 @@
 #!lua
 -- @use permissions
--- @use preflight
 -- @use feed
 -- Replaces a record with a version that the client has changed.
 -- The script replaces the stored record only if it is still the same as the record that the client read.
@@ -29,13 +28,14 @@ if key_type == 'none' then return 0 end
 if key_type ~= 'string' then return -2 end
 local json = redis.call('GET', record_key)
 if json ~= examined then return json end
-local ttl_arguments = ttl_arguments_for(record_key, ttl, policy)
-local error_reply = index_type_error(index_key)
-if error_reply then return error_reply end
 require_permission('SADD', index_key, id)
 require_permission('SET', record_key, new_json, 'PX', ttl)
 if event_kind ~= '' then require_append_permissions(feed_key, metadata_key) end
-if event_kind ~= '' then append_events(feed_key, metadata_key, { { 'w', event_kind, 'i', id, 'r', new_json } }) end
+-- A record without a time to live gets one under each policy, because the record would stay for ever without it.
+local ttl_arguments = { 'PX', ttl }
+if policy == 'longer' and redis.call('PTTL', record_key) > tonumber(ttl) then ttl_arguments = { 'KEEPTTL' } end
+-- If the index key holds a value of another type, this first write fails and nothing has changed.
 redis.call('SADD', index_key, id)
+if event_kind ~= '' then append_events(feed_key, metadata_key, { { 'w', event_kind, 'i', id, 'r', new_json } }) end
 redis.call('SET', record_key, new_json, unpack(ttl_arguments))
 return 1
