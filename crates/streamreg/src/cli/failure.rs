@@ -200,6 +200,12 @@ mod tests {
                 5,
                 "check that `streamreg serve` is running",
             ),
+            (
+                Error::new(ErrorKind::Unavailable, "the store refused the server: wrong password")
+                    .with_store_reply(true),
+                5,
+                "the store refused the server",
+            ),
             (Error::new(ErrorKind::Timeout, "no answer in 2 s"), 5, "the change may have been applied"),
             (
                 Error::new(ErrorKind::Internal, "no").with_may_have_applied(true),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy does not recognise test helpers as test code")]
 
 mod access;
+mod batches;
 mod connections;
 mod events;
 mod fresh;
@@ -10,6 +11,7 @@ pub(crate) mod kit;
 mod list;
 mod page;
 mod proxy;
+mod readiness;
 mod routes;
 mod store;
 mod values;

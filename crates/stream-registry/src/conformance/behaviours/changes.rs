@@ -36,6 +36,7 @@ declare! {
         last_heartbeat_advances_with_every_write,
         last_heartbeat_never_goes_back,
         timestamps_come_from_the_clock_of_the_store,
+        now_is_the_time_of_the_store,
     ],
 }
 
@@ -252,4 +253,15 @@ async fn timestamps_come_from_the_clock_of_the_store(case: &Case) -> Check {
         case.get("a").await?.last_heartbeat.since(other) < Duration::from_secs(60),
         "the time is from the caller's clock",
     )
+}
+
+async fn now_is_the_time_of_the_store(case: &Case) -> Check {
+    case.put(&stream("a")).await?;
+    // In a store with a test clock, this hook can also move the clock, so that it differs from the local clock.
+    case.instance.age(&id("a"), case.ttl / 2).await;
+    case.registry().update_heartbeat(&id("a")).await?;
+    let written = case.get("a").await?.last_heartbeat;
+    let now = case.registry().now();
+    let difference = now.since(written).max(written.since(now));
+    ensure(difference < Duration::from_secs(60), &format!("now differs from the time of a write by {difference:?}"))
 }

@@ -8,7 +8,7 @@ use super::feed::{changed, ended, follow};
 use crate::error::ErrorKind;
 use crate::query::Ended;
 use crate::registry::{OnConflict, RegisterOptions, UnregisterOptions};
-use crate::stream::{StreamType, Timestamp};
+use crate::stream::StreamType;
 use crate::watch::{Ending, Event, WatchFrom};
 
 declare! {
@@ -112,12 +112,12 @@ async fn history_lists_expired_streams(case: &Case) -> Check {
     let (reason, _) = ended(&mut watch).await?;
     same("the reason", reason, Ending::Expired)?;
     let events = history(case, &Ended::default(), 10).await?;
-    let Some(Event::Ended { reason, last: listed, .. }) = events.first() else {
+    let Some(Event::Ended { reason, last: listed, as_of, .. }) = events.first() else {
         return Err(fault("the expired stream is not in the history"));
     };
     same("the number of ended streams", events.len(), 1)?;
     same("the listed reason", reason, &Ending::Expired)?;
-    if listed.created_at == Timestamp::ZERO {
+    if as_of.is_none() {
         // The store was too busy to read the record before the stream expired. The behaviour runs again with a longer
         // time to live.
         return Err(Fault::TooLate);

@@ -6,8 +6,8 @@ use super::case::{Case, Check, ensure, fails, fault, full, holder, id, same, str
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::{Change, Outcome, RegisterOptions, Write};
-use crate::stream::limits::{MAX_COUNT, MAX_LEASED_RECORD_BYTES, MAX_RECORD_BYTES};
-use crate::stream::{LabelsPatch, Stream, StreamPatch, StreamStats};
+use crate::stream::limits::{MAX_COUNT, MAX_LEASED_RECORD_BYTES, MAX_LEVELS, MAX_RECORD_BYTES};
+use crate::stream::{LabelsPatch, Stream, StreamPatch, StreamStats, StreamStatus};
 
 declare! {
     "limits", Long: [
@@ -15,6 +15,7 @@ declare! {
         strings_over_1024_bytes_are_rejected,
         record_of_64_kib_is_accepted,
         record_over_64_kib_is_rejected,
+        record_with_64_nested_levels_is_accepted,
         leased_record_can_grow_and_still_be_recovered,
         patch_is_rejected_when_the_patched_record_exceeds_a_limit,
         patch_values_over_the_limits_are_rejected,
@@ -95,6 +96,19 @@ async fn record_of_64_kib_is_accepted(case: &Case) -> Check {
     assert_accepted(case, &given).await?;
     case.registry().update_heartbeat(&id("a")).await?;
     same("the size", case.get("a").await?.to_json().len(), MAX_RECORD_BYTES)
+}
+
+async fn record_with_64_nested_levels_is_accepted(case: &Case) -> Check {
+    // The record itself is the first level.
+    let unknown = format!(r#""x":{}{}"#, "[".repeat(MAX_LEVELS - 1), "]".repeat(MAX_LEVELS - 1));
+    let given = Stream::from_json(&format!(r#"{{"id":"a","type":"srt","source_addr":"h:1",{unknown}}}"#))?;
+    assert_accepted(case, &given).await?;
+    case.registry().update_status(&id("a"), StreamStatus::Active).await?;
+    case.registry().patch(&id("a"), &StreamPatch::default().label("k", "v")).await?;
+    let listed = case.registry().list().await?;
+    same("the list", listed.first().map(Stream::to_json), Some(case.get("a").await?.to_json()))?;
+    let last = case.registry().unregister(&id("a")).await?.to_json();
+    ensure(last.ends_with(&format!(",{unknown}}}")), &format!("the unknown field is lost: {last}"))
 }
 
 async fn leased_record_can_grow_and_still_be_recovered(case: &Case) -> Check {

@@ -27,6 +27,8 @@ declare! {
         recovery_is_rejected_after_a_take_over,
         recovery_is_rejected_after_a_take_over_without_a_lease,
         recovery_is_rejected_after_unleased_take_over_and_unregistration,
+        recovery_succeeds_after_an_unleased_stream_was_unregistered,
+        recovery_is_rejected_after_an_unleased_stream_was_removed_with_force,
         superseded_lease_with_a_future_epoch_is_not_recovered,
         recovery_ignores_the_conflict_policy,
         recovery_is_rejected_when_the_record_exceeds_a_limit,
@@ -259,6 +261,22 @@ async fn recovery_is_rejected_after_unleased_take_over_and_unregistration(case: 
     case.registry().register_with(&other("a"), &options).await?;
     case.registry().unregister(&id("a")).await?;
     assert_ended(case, &lease, ErrorKind::NotHolder).await
+}
+
+async fn recovery_succeeds_after_an_unleased_stream_was_unregistered(case: &Case) -> Check {
+    // The store lost the leased stream. Another program then used the id without a lease.
+    case.put(&other("a")).await?;
+    case.registry().unregister(&id("a")).await?;
+    let answer = recover(case, &remembered("a")?, SMALL).await?;
+    same("the outcome", answer.outcome, Outcome::Created)?;
+    case.unchanged(&answer.stream).await
+}
+
+async fn recovery_is_rejected_after_an_unleased_stream_was_removed_with_force(case: &Case) -> Check {
+    // The removal with `Force` leaves a tombstone with the current time, which is greater than the epoch of the lease.
+    case.put(&other("a")).await?;
+    case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(Guard::Force)).await?;
+    assert_ended(case, &Stream { epoch: Some(SMALL.parse()?), ..remembered("a")? }, ErrorKind::NotHolder).await
 }
 
 async fn superseded_lease_with_a_future_epoch_is_not_recovered(case: &Case) -> Check {

@@ -133,7 +133,7 @@ async fn publisher_on_another_port_renews_if_only_the_host_must_be_equal(case: &
             case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(Guard::Force)).await?;
         }
     }
-    // The type and the node must still be equal, and an address without a host identifies nobody.
+    // The type and the node must still be equal, and an address without a host identifies no publisher.
     let (mut one, mut two) = (stream_from("a", "10.0.0.1:5000"), stream_from("a", "10.0.0.1:5001"));
     (one.node, two.node) = (Some("ingest-1".to_owned()), Some("ingest-2".to_owned()));
     let rtp = Stream { kind: StreamType::Rtp, node: None, ..two.clone() };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stream_registry::{MemoryRegistry, Registry, StreamStatus, UnregisterOptions};
 use streamreg::server::ServeOptions;
+use testkit::CapturedLog;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
@@ -50,7 +51,7 @@ impl Events {
     }
 
     /// Returns the next event other than `alive`.
-    async fn next_change(&mut self) -> (String, Value) {
+    pub(super) async fn next_change(&mut self) -> (String, Value) {
         loop {
             let (id, data) = self.next().await;
             if data["event"] != "alive" {
@@ -178,8 +179,11 @@ async fn event_readers_are_limited_and_slow_readers_are_disconnected() {
     let options = ServeOptions::default().event_readers(1).event_timeout(Duration::from_millis(200));
     let server = Server::start(registry.clone(), options).await;
     let mut slow = Events::open(&server, "", "").await;
+    let log = CapturedLog::start();
     let rejected = server.get("/api/v1/events").await;
     rejected.problem(503, "unavailable");
+    // The limit is no fault of the server, so the log line is a warning.
+    assert!(log.text().contains(" WARN ") && !log.text().contains(" ERROR "), "{}", log.text());
     assert!(rejected.header("retry-after").parse::<u32>().is_ok());
 
     // Writes more than the socket buffers hold, while the reader does not read.

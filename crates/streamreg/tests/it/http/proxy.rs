@@ -39,22 +39,22 @@ async fn client_works_behind_a_proxy_that_decodes_paths() {
     let (server, registry) = Server::memory().await;
     let proxy = decoding_proxy(server.addr).await;
     let client = HttpRegistry::connect(format!("http://{proxy}/registry").parse().unwrap()).await.unwrap();
-    for text in ["cam1", "a/b", "site 1//cam&2/heartbeat", "a/../b?c#d", "a\\b", "/", "100%2F"] {
-        client.register(&stream(text)).await.unwrap();
-        client.update_heartbeat(&id(text)).await.unwrap();
-        client.update_status(&id(text), StreamStatus::Active).await.unwrap();
+    for name in ["cam1", "a/b", "site 1//cam&2/heartbeat", "a/../b?c#d", "a\\b", "/", "100%2F"] {
+        client.register(&stream(name)).await.unwrap();
+        client.update_heartbeat(&id(name)).await.unwrap();
+        client.update_status(&id(name), StreamStatus::Active).await.unwrap();
         let stats = StreamStats { viewers: Some(7), ..StreamStats::default() };
-        client.update_stats(&id(text), &stats).await.unwrap();
-        client.patch(&id(text), &StreamPatch::default().label("site", "n1")).await.unwrap();
-        let stored = client.get(&id(text)).await.unwrap();
-        assert_eq!(stored, registry.get(&id(text)).await.unwrap(), "{text}");
+        client.update_stats(&id(name), &stats).await.unwrap();
+        client.patch(&id(name), &StreamPatch::default().label("site", "n1")).await.unwrap();
+        let stored = client.get(&id(name)).await.unwrap();
+        assert_eq!(stored, registry.get(&id(name)).await.unwrap(), "{name}");
         let set = (stored.status.as_str(), stored.viewers, stored.labels.get("site").map(String::as_str));
-        assert_eq!(set, ("active", Some(7), Some("n1")), "{text}");
-        client.update(&stream(text)).await.unwrap();
+        assert_eq!(set, ("active", Some(7), Some("n1")), "{name}");
+        client.update(&stream(name)).await.unwrap();
         let options = UnregisterOptions::default().reason("over".parse().unwrap());
-        let last = client.unregister_with(&id(text), &options).await.unwrap();
-        assert_eq!((last.id.as_str(), last.end_reason.as_deref()), (text, Some("over")));
-        assert_eq!(client.get(&id(text)).await.unwrap_err().kind(), ErrorKind::NotFound, "{text}");
+        let last = client.unregister_with(&id(name), &options).await.unwrap();
+        assert_eq!((last.id.as_str(), last.end_reason.as_deref()), (name, Some("over")));
+        assert_eq!(client.get(&id(name)).await.unwrap_err().kind(), ErrorKind::NotFound, "{name}");
     }
 }
 

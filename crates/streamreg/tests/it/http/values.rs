@@ -7,6 +7,7 @@ use serde_json::json;
 use stream_registry::registry::Operation;
 use stream_registry::{Cursor, ErrorKind, OnConflict, RegisterOptions, Registry, Stream, StreamStats, StreamStatus};
 
+use super::events::Events;
 use super::kit::{Server, id, stream};
 
 #[tokio::test]
@@ -123,6 +124,13 @@ async fn update_succeeds_when_the_record_has_nonconforming_values() {
         .unwrap();
     assert_eq!(server.get("/api/v1/streams/a").await.json()["bitrate"], 0);
     assert_eq!(server.get("/api/v1/streams").await.json()["streams"][0]["bytes_received"], 1_500_000);
+    assert_eq!(server.get("/api/v1/snapshot").await.json()["streams"][0]["bitrate"], 0);
+    let mut events = Events::open(&server, "?from=oldest", "").await;
+    let mut event = events.next_change().await.1;
+    while event["event"] != "taken_over" {
+        event = events.next_change().await.1;
+    }
+    assert_eq!((&event["stream"]["bitrate"], &event["stream"]["bytes_received"]), (&0.into(), &1_500_000.into()));
     client.update_heartbeat(&id("a")).await.unwrap();
     assert!(registry.get(&id("a")).await.unwrap().to_stored_json().contains(r#""bitrate":-5,"#));
     let ended = server.request("DELETE", "/api/v1/streams/a", &[("Prefer", "return=representation")], "").await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use stream_registry::stream::OperationId;
 use stream_registry::{Guard, OnConflict, RegisterOptions, Registry, UnregisterOptions};
 
 use super::operations::SOURCE;
@@ -37,6 +38,28 @@ async fn tombstone_of_another_type_fails_no_call() {
     }))
     .await;
     assert!(store.list().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn stored_result_of_another_type_fails_no_call() {
+    let redis = TestRedis::start().await;
+    let store = Arc::new(redis.store().await);
+    let damaged = OperationId::generate();
+    redis.server.cli(&["SADD", &format!("{PRIVATE}op:{damaged}"), "x"]).await;
+    join_all((0..40).map(|n| {
+        let (store, damaged) = (Arc::clone(&store), damaged.clone());
+        async move {
+            let options = RegisterOptions::default();
+            let options = if n == 7 { options.operation(damaged) } else { options };
+            let name = format!("s{n}");
+            store
+                .register_with(&stream(&name, SOURCE), &options)
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"))
+        }
+    }))
+    .await;
+    assert_eq!(store.list().await.unwrap().len(), 40);
 }
 
 #[tokio::test]

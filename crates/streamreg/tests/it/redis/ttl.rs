@@ -84,6 +84,11 @@ async fn holder_sets_its_ttl_exactly_whatever_the_policy() {
                 assert!(left > expected - 10_000 && left <= expected, "{name}, {:?}: {left}", writes[0]);
             }
         }
+        let Guard::Holder(epoch) = guard else { unreachable!("the guard of a lease") };
+        redis.server.cli(&["PEXPIRE", &format!("mirror:streams:{name}"), "1800000"]).await;
+        holder.register_with(&stream(name, SOURCE), &RegisterOptions::default().recover(epoch)).await.unwrap();
+        let left = redis.pttl(name).await;
+        assert!(left > 10_000 && left <= 20_000, "{name}, recovery: {left}");
     }
 }
 
