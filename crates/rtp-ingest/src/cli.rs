@@ -21,7 +21,7 @@ pub struct Args {
     pub token_file: Option<PathBuf>,
 
     /// Address to receive RTP on, e.g. :5004 for all IPv4 addresses; RTCP is received on this port and the next one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5004", value_parser = address)]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5004", value_parser = listen_address)]
     pub listen: SocketAddr,
 
     /// Name of this node. The records of its streams show this name.
@@ -85,6 +85,7 @@ impl Args {
         let Some(path) = &self.token_file else { return Ok(options) };
         let content = fs::read_to_string(path)
             .map_err(|error| format!("cannot read the token file {}: {error}", path.display()))?;
+        // Some editors write a byte order mark at the beginning of a file.
         match content.trim_start_matches('\u{feff}').trim() {
             "" => Err(format!("the token file {} is empty; write the server's token into it", path.display())),
             token => Ok(options.token(token)),
@@ -99,9 +100,9 @@ fn store(url: &str) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
-/// Parses an address. Without a host, the address is `0.0.0.0`. A host name is resolved, and its first IPv4 address is
-/// preferred.
-fn address(value: &str) -> Result<SocketAddr, String> {
+/// Parses an address to listen on. Without a host, the address is `0.0.0.0`. A host name is resolved, and its first
+/// IPv4 address is preferred. `streamreg serve` has the same function, but the two programs share no code.
+fn listen_address(value: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = value.parse() {
         return Ok(address);
     }

@@ -14,7 +14,7 @@ pub(super) struct ServerClock {
 
 impl ServerClock {
     /// Updates the estimate with the header `Date` of a response that has just arrived. Ignores an invalid date.
-    pub(super) fn read(&self, date: &[u8]) {
+    pub(super) fn update(&self, date: &[u8]) {
         let Some(server) = std::str::from_utf8(date).ok().and_then(Timestamp::from_http_date) else { return };
         let ahead = server.as_unix_nanos() - Timestamp::now().as_unix_nanos();
         self.ahead_nanos.store(i64::try_from(ahead).unwrap_or(0), Ordering::Relaxed);
@@ -39,8 +39,8 @@ mod tests {
         let (local, server) = (Timestamp::now(), clock.now());
         assert!(local.since(server).max(server.since(local)) < Duration::from_secs(1), "{local} {server}");
         for _ in 0..2 {
-            clock.read(b"Sun, 06 Nov 1994 08:49:37 GMT");
-            clock.read(b"yesterday");
+            clock.update(b"Sun, 06 Nov 1994 08:49:37 GMT");
+            clock.update(b"yesterday");
             let late = clock.now().since("1994-11-06T08:49:37Z".parse().unwrap());
             assert!(late < Duration::from_secs(60), "{late:?}");
         }

@@ -220,7 +220,7 @@ impl Transport {
         if let Ok(Ok(response)) = &response
             && let Some(date) = response.headers().get(DATE)
         {
-            self.clock.read(date.as_bytes());
+            self.clock.update(date.as_bytes());
         }
         response.map_err(|_| self.timed_out(call))
     }

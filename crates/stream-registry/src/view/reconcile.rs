@@ -53,8 +53,8 @@ pub(super) async fn reconcile(shared: &Shared) -> Result<()> {
 /// Keeps only the corrections that no event explains.
 ///
 /// On a slow machine, the pages can contain changes whose events have not arrived yet. So this function first waits
-/// until the view has received all events up to the present end of the feed. If they do not arrive in time, nobody
-/// knows which corrections they explain, so none is kept.
+/// until the view has received all events up to the present end of the feed. If the events do not arrive in time, it is
+/// unknown which corrections they explain, so no correction is kept.
 async fn keep_unexplained(shared: &Shared, corrected: &mut Vec<StreamId>) -> Result<()> {
     if !shared.state.metadata(|metadata| metadata.has_feed) {
         return Ok(());

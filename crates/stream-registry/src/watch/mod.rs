@@ -177,7 +177,7 @@ pub enum Event {
     ///
     /// Remove your copy of the stream. `last` is its last known record, e.g. for a session log. If the stream
     /// expired, the record may have been read earlier, at the time `as_of`; later statistics are missing from it.
-    /// If nobody has kept the record, `as_of` is `None`, and only the id in `last` is valid: show the other fields as
+    /// If the store has no last record, `as_of` is `None`, and only the id in `last` is valid: show the other fields as
     /// unknown. If the id is registered again, the watch emits a new [`Changed`](Self::Changed) event.
     Ended {
         /// The position in the feed.

@@ -41,6 +41,7 @@ pub(super) fn labels(given: &[(String, String)]) -> Result<BTreeMap<String, Stri
 ///
 /// Returns a message that states the valid range.
 pub(super) fn count(value: &str) -> std::result::Result<u64, String> {
+    // The message below replaces the library's, so any name works except `packets_lost`, which allows negative numbers.
     stream::parse_count("bitrate", value)
         .map_err(|_| "expected a whole number from 0 to 9223372036854775807".to_owned())
 }
@@ -81,8 +82,8 @@ pub(super) fn listen_address(value: &str) -> std::result::Result<SocketAddr, Str
 /// Returns whether an address has the form `host:port`, with IPv6 addresses in brackets.
 pub(super) fn is_host_and_port(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else { return false };
-    let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let valid_host = match name {
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let valid_host = match in_brackets {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && !host.contains([':', '/', '[', ']']) && !host.contains(char::is_whitespace),
     };

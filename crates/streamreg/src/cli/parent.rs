@@ -15,7 +15,7 @@ mod unix {
 
     /// Interval at which the command checks whether its parent still exists.
     const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-    /// The signal that the system sends when the parent ends. Its default action is to be ignored.
+    /// The signal that the system sends when the parent ends. Without a handler, this signal does nothing.
     const DEATH_SIGNAL: Signal = Signal::URG;
 
     /// The parent of this process, or `None` if the end of the parent does not matter.
@@ -23,24 +23,20 @@ mod unix {
     pub(crate) struct Parent(Option<Pid>);
 
     impl Parent {
-        /// Returns the current parent. Call this function early: if the parent ends first, its end is not noticed.
+        /// Returns the current parent, or no parent with `--no-parent-check`. Call this function before standard input
+        /// is read: if the parent ends first, its end is not noticed.
         ///
         /// Process 1 is never checked. Either it started this process, and its end ends this process too, or it has
         /// adopted this process because the real parent has already ended on purpose.
-        pub(crate) fn of_this_process() -> Self {
-            Self(getppid().filter(|parent| *parent != Pid::INIT))
-        }
-
-        /// Returns a parent whose end is ignored.
-        pub(crate) fn ignored() -> Self {
-            Self(None)
+        pub(crate) fn checked_unless(no_parent_check: bool) -> Self {
+            Self(getppid().filter(|parent| !no_parent_check && *parent != Pid::INIT))
         }
 
         /// Waits until the parent has ended.
         pub(crate) async fn ended(self) {
             let Some(parent) = self.0 else { return std::future::pending().await };
             // Linux sends the signal when the thread that started this process ends. Other threads of the parent may
-            // go on, so the signal only causes an early check.
+            // continue, so the signal only causes an early check.
             let mut death = Signals::unless_ignored(&[DEATH_SIGNAL.as_raw()]);
             request_death_signal();
             let mut checks = interval(CHECK_INTERVAL);
@@ -58,7 +54,7 @@ mod unix {
     fn request_death_signal() {
         #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
         if let Err(error) = rustix::process::set_parent_process_death_signal(Some(DEATH_SIGNAL)) {
-            tracing::debug!(%error, "the system reports no end of the parent process; checking twice a second");
+            tracing::debug!(%error, "no signal when the parent process ends; checking twice per second");
         }
     }
 }
@@ -70,11 +66,7 @@ pub(super) struct Parent;
 
 #[cfg(not(unix))]
 impl Parent {
-    pub(super) fn of_this_process() -> Self {
-        Self
-    }
-
-    pub(super) fn ignored() -> Self {
+    pub(super) fn checked_unless(_: bool) -> Self {
         Self
     }
 

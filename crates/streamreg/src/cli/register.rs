@@ -89,12 +89,12 @@ pub struct StreamArgs {
     /// Part of the address that identifies a publisher: address (host and port), or host, so that the publisher can
     /// reconnect from a new port
     #[arg(long, value_name = "PART", value_enum, hide_possible_values = true, default_value = "address")]
-    pub same_source: Source,
+    pub same_source: SourcePart,
 }
 
 /// The part of a publisher's address that identifies the publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Source {
+pub enum SourcePart {
     /// Host and port.
     Address,
     /// Host only.
@@ -159,9 +159,7 @@ impl RegisterArgs {
     ///
     /// Returns a usage error if an argument is invalid.
     pub fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
-        // The parent may end while standard input is read.
-        let parent = if self.no_parent_check { Parent::ignored() } else { Parent::of_this_process() };
-        Ok(Plan { hold: self.hold, parent, ..self.stream.prepare(stdin)? })
+        Ok(Plan { hold: self.hold, ..self.stream.prepare(Parent::checked_unless(self.no_parent_check), stdin)? })
     }
 }
 
@@ -171,7 +169,7 @@ impl StreamArgs {
     /// # Errors
     ///
     /// Returns a usage error if an argument is invalid.
-    pub(super) fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
+    pub(super) fn prepare(&self, parent: Parent, stdin: &mut dyn Read) -> Result<Plan> {
         let (stream, given) = match &self.json {
             Some(file) => {
                 let json = input::read_json(file, stdin)?;
@@ -187,7 +185,7 @@ impl StreamArgs {
         if !given && !matches!(self.on_conflict, None | Some(Conflict::CreateOnly)) {
             return Err(Failure::usage("--on-conflict needs --id, because a generated id is never live"));
         }
-        if !given && self.same_source != Source::Address {
+        if !given && self.same_source != SourcePart::Address {
             return Err(Failure::usage("--same-source needs --id, because a generated id is never live"));
         }
         if self.stale.is_some() && self.on_conflict != Some(Conflict::TakeOverIfStale) {
@@ -202,11 +200,11 @@ impl StreamArgs {
             Some(Conflict::TakeOverIfStale) => OnConflict::TakeOverIfStale(self.stale.unwrap_or(Duration::MAX)),
         };
         let same_source = match self.same_source {
-            Source::Address => SameSource::Address,
-            Source::Host => SameSource::Host,
+            SourcePart::Address => SameSource::Address,
+            SourcePart::Host => SameSource::Host,
         };
         let options = RegisterOptions::default().on_conflict(policy).same_source(same_source);
-        Ok(Plan { stream, generated: !given, options, hold: false, parent: Parent::ignored() })
+        Ok(Plan { stream, generated: !given, options, hold: false, parent })
     }
 
     fn stream(&self) -> Result<Stream> {

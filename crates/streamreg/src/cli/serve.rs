@@ -48,7 +48,7 @@ fn parse_host(name: &str) -> std::result::Result<String, String> {
 ///
 /// Fails if listening on the address is not allowed or not possible, or if the store cannot be opened.
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
-    server::check_listen(&args.listen, target.token.is_some() || target.is_read_only()).map_err(Failure::usage)?;
+    server::check_listen(&args.listen, target.token.as_ref(), target.is_read_only()).map_err(Failure::usage)?;
     server::raise_descriptor_limit();
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         Failure::new(

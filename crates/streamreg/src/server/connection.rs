@@ -136,7 +136,7 @@ impl TimedWriter {
     }
 
     /// Sets a small send buffer if the handler of the request has asked for one.
-    fn prepare(&self) {
+    fn shrink_buffer_if_requested(&self) {
         if self.writing.shrinks_buffer.swap(false, Ordering::Relaxed) {
             #[cfg(unix)]
             // If this fails, the client only occupies more memory of the system.
@@ -167,7 +167,7 @@ impl AsyncRead for TimedWriter {
 
 impl AsyncWrite for TimedWriter {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.prepare();
+        self.shrink_buffer_if_requested();
         let written = Pin::new(&mut self.socket).poll_write(context, buf);
         self.limit(context, written)
     }
@@ -177,7 +177,7 @@ impl AsyncWrite for TimedWriter {
         context: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.prepare();
+        self.shrink_buffer_if_requested();
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, bufs);
         self.limit(context, written)
     }

@@ -23,14 +23,15 @@ pub(super) async fn each(State(app): State<App>, request: Request, next: Next) -
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     let status = response.status().as_u16();
+    let cause = response.extensions().get::<Cause>().map(|Cause(cause)| cause);
     // The readiness check repeats an earlier refusal, so its response must not renew the refusal.
-    if let Some(Cause(cause)) = response.extensions().get().filter(|_| path != "/readyz") {
+    if let Some(cause) = cause.filter(|_| path != "/readyz") {
         app.refusal.record(cause);
     }
     let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match (status, response.extensions().get::<Cause>()) {
-        (500, Some(Cause(cause))) => tracing::error!(%method, path, status, ms, ?cause, "request"),
-        (500.., Some(Cause(cause))) => tracing::warn!(%method, path, status, ms, %cause, "request"),
+    match (status, cause) {
+        (500, Some(cause)) => tracing::error!(%method, path, status, ms, ?cause, "request"),
+        (500.., Some(cause)) => tracing::warn!(%method, path, status, ms, %cause, "request"),
         (500, None) => tracing::error!(%method, path, status, ms, "request"),
         // The server itself rejected the request, because its limit of such requests is reached.
         (501.., None) => tracing::warn!(%method, path, status, ms, "request rejected; too many requests of this kind"),

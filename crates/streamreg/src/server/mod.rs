@@ -27,7 +27,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_registry::Registry;
+use stream_registry::{Registry, Secret};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -38,14 +38,14 @@ pub use options::ServeOptions;
 /// Pause after failing to accept a connection, for example because the process has no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Checks that a server listens only on loopback if anyone could write. `protected` says whether writes need a token,
-/// or the store rejects them.
+/// Checks that a server listens only on loopback if anyone could write: if it has no token, and its store is not
+/// read-only.
 ///
 /// # Errors
 ///
-/// Returns a message with the remedy if the address is not loopback and writes are not protected.
-pub fn check_listen(addr: &SocketAddr, protected: bool) -> Result<(), String> {
-    if protected || addr.ip().to_canonical().is_loopback() {
+/// Returns a message with the remedy if the address is not loopback and anyone could write.
+pub fn check_listen(addr: &SocketAddr, token: Option<&Secret>, read_only: bool) -> Result<(), String> {
+    if token.is_some() || read_only || addr.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     Err(format!(
@@ -74,7 +74,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let addr = listener.local_addr()?;
-    check_listen(&addr, options.token.is_some() || registry.info().read_only)
+    check_listen(&addr, options.token.as_ref(), registry.info().read_only)
         .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
     let grace = options.grace;
     let timeouts = connection::Timeouts::of(&options);
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn server_on_non_loopback_address_requires_protected_writes() {
+    fn server_on_non_loopback_address_requires_a_token_or_a_read_only_store() {
         for (addr, loopback) in [
             ("127.0.0.1:1", true),
             ("127.9.9.9:1", true),
@@ -132,8 +132,9 @@ mod tests {
             ("[2001:db8::1]:1", false),
         ] {
             let addr = addr.parse().unwrap();
-            assert_eq!(check_listen(&addr, false).is_ok(), loopback, "{addr}");
-            assert!(check_listen(&addr, true).is_ok());
+            assert_eq!(check_listen(&addr, None, false).is_ok(), loopback, "{addr}");
+            assert!(check_listen(&addr, None, true).is_ok());
+            assert!(check_listen(&addr, Some(&"token".into()), false).is_ok());
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -103,15 +104,11 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(args: &[&str]) -> Self {
-        Self::listening(&format!("127.0.0.1:{}", free_port()), args)
+        Self::start_at(&format!("127.0.0.1:{}", free_port()), args)
     }
 
     /// Starts a server at this address.
     pub(super) fn start_at(address: &str, args: &[&str]) -> Self {
-        Self::listening(address, args)
-    }
-
-    fn listening(address: &str, args: &[&str]) -> Self {
         Self::of(Running::start(&[&["serve", "--listen", address], args].concat()))
     }
 
@@ -155,6 +152,12 @@ pub(super) fn outcome(output: Output) -> (Option<i32>, String, String) {
 /// Returns the outcome of a command that succeeds and writes nothing to standard error.
 pub(super) fn done(stdout: &str) -> (Option<i32>, String, String) {
     (Some(0), stdout.into(), String::new())
+}
+
+/// Writes a file that other users cannot read. If they could, the program would print a warning about a secret in it.
+pub(super) fn write_private(file: &Path, content: impl AsRef<[u8]>) {
+    std::fs::write(file, content).unwrap();
+    std::fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
 }
 
 #[test]
@@ -238,9 +241,7 @@ fn server_with_a_token_rejects_writes_without_the_token() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| {
         let path = dir.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        // If every user could read the file, the command would print a warning.
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        write_private(&path, content);
         path.to_str().unwrap().to_owned()
     };
     let (right, wrong) = (file("right", "s3cret\n"), file("wrong", "guess\n"));
@@ -337,8 +338,7 @@ fn files_may_begin_with_a_byte_order_mark() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| {
         let path = dir.path().join(name);
-        std::fs::write(&path, format!("\u{feff}{content}")).unwrap();
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        write_private(&path, format!("\u{feff}{content}"));
         path.to_str().unwrap().to_owned()
     };
     let token = file("token", "s3cret\n");

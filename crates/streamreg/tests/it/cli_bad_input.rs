@@ -1,9 +1,10 @@
 //! Invalid command lines: exit status, and a one-line message that names the problem.
 
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use super::cli::write_private;
 
 /// Runs the program without a store in its environment.
 fn run(dir: &Path, args: &[&str], variables: &[(&str, &str)], stdin: &[u8]) -> (Option<i32>, String, String) {
@@ -260,10 +261,7 @@ fn files() -> tempfile::TempDir {
         ("nosource.json", br#"{"id":"a","type":"srt"}"#),
         ("good.json", br#"{"id":"a","type":"srt","source_addr":"a:1"}"#),
     ] {
-        let file = dir.path().join(name);
-        std::fs::write(&file, content).unwrap();
-        // If every user could read a file with a secret, the command would print a warning.
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        write_private(&dir.path().join(name), content);
     }
     dir
 }

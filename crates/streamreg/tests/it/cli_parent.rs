@@ -24,8 +24,8 @@ impl Served {
         (shell, program)
     }
 
-    /// Waits until the stream has been unregistered, and returns the reason.
-    async fn end_reason(&self) -> Vec<(String, String)> {
+    /// Waits until the stream has been unregistered. Returns its id and the end reason.
+    async fn unregistered(&self) -> Vec<(String, String)> {
         within(async {
             while self.ends().is_empty() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -60,7 +60,7 @@ async fn register_hold_unregisters_when_its_parent_is_killed() {
     let (mut shell, _) = served.below_a_shell("register", &["--hold"], "is held");
     shell.signal("KILL");
     assert_eq!(shell.ended(), None);
-    assert_eq!(served.end_reason().await, ended("the parent process ended"));
+    assert_eq!(served.unregistered().await, ended("the parent process ended"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +71,7 @@ async fn run_stops_its_command_and_unregisters_when_its_parent_is_killed() {
     shell.signal("KILL");
     shell.line_with("stopped");
     assert_eq!(shell.ended(), None);
-    assert_eq!(served.end_reason().await, ended("the parent process ended"));
+    assert_eq!(served.unregistered().await, ended("the parent process ended"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,12 +86,12 @@ async fn holder_outlives_its_parent_when_the_parent_check_is_off() {
         assert_eq!(shell.ended(), None);
         served.outlives_two_checks().await;
         send_signal("TERM", &program);
-        served.end_reason().await;
+        served.unregistered().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn holder_goes_on_when_only_the_thread_that_started_it_ends() {
+async fn holder_continues_when_only_the_thread_that_started_it_ends() {
     let served = Served::start().await;
     let url = served.url();
     let start = move || Running::spawn(&mut program(&[&["register", "--hold", "--store", &url], &CAM[..]].concat()));

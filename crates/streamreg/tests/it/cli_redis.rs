@@ -2,12 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::cli::{DEADLINE, Running, Server, done, outcome, program, until};
+use super::cli::{DEADLINE, Running, Server, done, outcome, program, until, write_private};
 
 const PASSWORD: &str = "hunter2";
 
@@ -31,9 +30,7 @@ impl Redis {
             .unwrap();
         let redis = Self { child, dir };
         until("Redis answers", || redis.cli(&["ping"]) == "PONG");
-        std::fs::write(redis.store_file(), redis.url() + "\n").unwrap();
-        // If every user could read the password, each command would print a warning.
-        std::fs::set_permissions(redis.store_file(), std::fs::Permissions::from_mode(0o600)).unwrap();
+        write_private(&redis.store_file(), redis.url() + "\n");
         redis
     }
 
@@ -275,7 +272,7 @@ fn connection_failure_names_its_cause() {
         "{stderr}"
     );
     // The empty label makes the host name invalid, so no DNS server is queried.
-    let unknown = "redis://nobody..invalid:6379";
+    let unknown = "redis://unknown..invalid:6379";
     let (status, _, stderr) = outcome(program(&["list", "--store", unknown]).output().unwrap());
     assert!(status == Some(5) && stderr.contains("unknown host name in the store URL"), "{stderr}");
 }

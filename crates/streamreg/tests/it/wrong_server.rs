@@ -46,7 +46,7 @@ async fn redis_url_to_a_server_that_is_not_redis_is_reported() {
 
 #[tokio::test]
 async fn server_that_closes_the_connection_of_a_redis_url_is_reported() {
-    // Redis does so on a port for TLS.
+    // A Redis server closes the connection like this if its port expects TLS.
     let silent = server_that_replies(b"").await;
     let error = fault(&format!("redis://{silent}")).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
@@ -79,8 +79,8 @@ async fn http_url_to_redis_is_reported() {
 
 #[tokio::test]
 async fn http_url_with_an_unknown_host_name_is_reported() {
-    // No name server is asked about a name with an empty part.
-    let error = fault("http://nobody..invalid:8580").await;
+    // The empty label makes the host name invalid, so no DNS server is queried.
+    let error = fault("http://unknown..invalid:8580").await;
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(error.message().contains("unknown host name in the store URL"), "{error}");
 }

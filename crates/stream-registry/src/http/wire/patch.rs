@@ -88,16 +88,16 @@ pub fn stats_body(stats: &StreamStats) -> String {
     ];
     let rates = [("rtt_ms", stats.rtt_ms), ("jitter_ms", stats.jitter_ms), ("frame_rate", stats.frame_rate)];
     let mut out = String::from("{");
-    let name = |out: &mut String, name: &str| {
+    let push_name = |out: &mut String, name: &str| {
         let comma = if out.len() > 1 { "," } else { "" };
         out.push_str(&format!("{comma}\"{name}\":"));
     };
     for (field, value) in counts.into_iter().filter_map(|(field, value)| Some((field, value?))) {
-        name(&mut out, field);
+        push_name(&mut out, field);
         out.push_str(&value.to_string());
     }
     for (field, value) in rates.into_iter().filter_map(|(field, value)| Some((field, value?))) {
-        name(&mut out, field);
+        push_name(&mut out, field);
         push_json_float(&mut out, value);
     }
     out.push('}');

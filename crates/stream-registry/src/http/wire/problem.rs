@@ -63,6 +63,7 @@ pub(super) fn status_of(kind: ErrorKind) -> u16 {
 pub fn is_refused_by_store(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Unauthenticated => true,
+        // Some rejections of Redis do not count as replies of the store, but they have a source.
         ErrorKind::Denied => error.is_store_reply() || std::error::Error::source(error).is_some(),
         _ => false,
     }
@@ -118,7 +119,7 @@ impl Problem {
         Self {
             operation: error.operation().map(|operation| operation.as_str().to_owned()),
             stream_id: error.stream_id().map(|id| id.as_str().to_owned()),
-            retryable: matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Closed),
+            retryable: is_refused || error.is_retryable() || error.kind() == ErrorKind::Closed,
             may_have_applied: error.may_have_applied(),
             existing: error.existing().and_then(|stream| RawValue::from_string(stream.to_json()).ok()),
             ..Self::new(status_of(kind), kind.as_str(), "", detail)

@@ -11,7 +11,7 @@ use crate::cli::{duration, terminal};
 pub(super) const HEADER: &str =
     "UTC       EVENT         ID                        STATUS      TYPE  SOURCE                 NODE";
 
-/// Note that only the id of an ended stream is known.
+/// Remark about an ended stream of which only the id is known.
 const UNKNOWN: &str = "last record unknown";
 
 /// Formats an event as a line. The columns have fixed widths, because the widths needed by later events are unknown.

@@ -69,7 +69,6 @@ pub struct RunArgs {
 #[derive(Debug)]
 pub struct Plan {
     stream: register::Plan,
-    parent: Parent,
     grace: Duration,
     command: Vec<OsString>,
 }
@@ -88,9 +87,8 @@ impl RunArgs {
     ///
     /// Returns a usage error if an argument is invalid.
     pub fn prepare(&self, stdin: &mut dyn Read) -> Result<Plan> {
-        // The parent may end while standard input is read.
-        let parent = if self.no_parent_check { Parent::ignored() } else { Parent::of_this_process() };
-        Ok(Plan { stream: self.stream.prepare(stdin)?, parent, grace: self.grace, command: self.command.clone() })
+        let stream = self.stream.prepare(Parent::checked_unless(self.no_parent_check), stdin)?;
+        Ok(Plan { stream, grace: self.grace, command: self.command.clone() })
     }
 }
 
@@ -132,8 +130,8 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: Plan, out: &mut Outp
     out.note(format_args!("{:?} is held while the command runs", id.as_str()));
     let outcome = {
         let lost = held.lost(out);
-        tokio::pin!(lost);
-        let mut parent_ended = std::pin::pin!(plan.parent.ended());
+        let parent_ended = plan.stream.parent().ended();
+        tokio::pin!(lost, parent_ended);
         loop {
             let signal = tokio::select! {
                 biased;

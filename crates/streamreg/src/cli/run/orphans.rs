@@ -22,7 +22,7 @@ pub(super) async fn reap(command: Option<u32>) {
     loop {
         for zombie in zombies().filter(|pid| Some(*pid) != command) {
             let pid = i32::try_from(zombie).ok().and_then(Pid::from_raw);
-            // Ignore the error: the process has ended, so the call returns at once, whatever it returns.
+            // An error needs no handling: a zombie that remains is found again after the next SIGCHLD.
             let _ = pid.map(|pid| waitpid(Some(pid), WaitOptions::NOHANG));
         }
         if children.recv().await.is_none() {

@@ -96,7 +96,7 @@ impl Reader {
         }
     }
 
-    /// Waits until other requests had a chance to run.
+    /// Waits until other requests have had a chance to run.
     ///
     /// If a thousand readers have events to send, they wait here and not in the queue of the runtime, where all other
     /// requests would wait behind them. The turn ends before the event is sent, so a blocked client delays nobody.

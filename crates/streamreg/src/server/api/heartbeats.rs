@@ -39,16 +39,15 @@ async fn apply_batch(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> R
         warn(app, rejected);
     }
     let results = app.registry.write(&batch.writes).await?;
-    for error in results.iter().filter_map(|result| result.as_ref().err()) {
+    let errors = || results.iter().filter_map(|result| result.as_ref().err());
+    for error in errors() {
         app.refusal.record(error);
         // The response hides the details of an internal error, so log them.
         if error.kind() == ErrorKind::Internal {
             tracing::error!(?error, "a write of a batch failed");
         }
     }
-    if let Some(error) =
-        results.iter().filter_map(|result| result.as_ref().err()).find(|error| is_refused_by_store(error))
-    {
+    if let Some(error) = errors().find(|error| is_refused_by_store(error)) {
         tracing::warn!(%error, "the store refused writes of a batch");
     }
     Ok(json(batch_response(&batch, &results)))
@@ -57,7 +56,7 @@ async fn apply_batch(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> R
 /// Logs a rejected item, once per kind and minute. The reason is short and contains no input except a field name.
 fn warn(app: &App, rejected: &Rejected) {
     let kind = RejectedKind::ALL.iter().position(|kind| *kind == rejected.kind);
-    let Some(skipped) = kind.and_then(|kind| app.rejected.get(kind)).and_then(OncePerMinute::skipped) else { return };
+    let Some(skipped) = kind.and_then(|kind| app.rejected.get(kind)).and_then(OncePerMinute::admit) else { return };
     let id = rejected.id.as_ref().map(StreamId::as_str);
     let reason = rejected.error.message();
     tracing::warn!(id, index = rejected.index, reason, skipped, "invalid item in POST {HEARTBEATS}");
