@@ -46,6 +46,19 @@ pub(super) fn count(value: &str) -> std::result::Result<u64, String> {
         .map_err(|_| "expected a whole number from 0 to 9223372036854775807".to_owned())
 }
 
+/// Parses a bit rate like [`count`]. The suffixes k, M and G multiply by powers of 1000, as in `800k` or `2.5M`.
+///
+/// # Errors
+///
+/// Returns a message that shows valid bit rates.
+pub(super) fn bitrate(value: &str) -> std::result::Result<u64, String> {
+    let scaled = [('k', "e3"), ('M', "e6"), ('G', "e9")]
+        .into_iter()
+        .find_map(|(suffix, exponent)| Some(value.strip_suffix(suffix)?.to_owned() + exponent));
+    stream::parse_count("bitrate", scaled.as_deref().unwrap_or(value))
+        .map_err(|_| "expected bits per second, e.g. 5000000, 800k, 5M or 1.2G".to_owned())
+}
+
 /// Parses a number of lost packets like [`count`], except that a negative number is 0 (RFC 3550, 6.4.1).
 ///
 /// # Errors
@@ -195,6 +208,25 @@ mod tests {
         for invalid in ["", "8580", "localhost", "localhost:", ":", ":x", ":65536", "::1:8580", "[::1]", "[h]:1"] {
             let message = listen_address(invalid).unwrap_err();
             assert!(message.contains("e.g. 127.0.0.1:8580"), "{invalid}: {message}");
+        }
+    }
+
+    #[test]
+    fn bit_rate_may_have_a_decimal_suffix() {
+        for (given, expected) in [
+            ("5000000", 5_000_000),
+            ("800k", 800_000),
+            ("5M", 5_000_000),
+            ("2.5M", 2_500_000),
+            ("1.2G", 1_200_000_000),
+            ("0k", 0),
+            ("1.0006k", 1_001),
+            ("5e6", 5_000_000),
+        ] {
+            assert_eq!(bitrate(given), Ok(expected), "{given}");
+        }
+        for invalid in ["", "M", "5m", "5K", "5Mi", "5 M", "5MM", "-5M", "5e3k", "5Mbit/s", "9223372037G", "infG"] {
+            assert!(bitrate(invalid).is_err_and(|message| message.contains("5M")), "{invalid}");
         }
     }
 
