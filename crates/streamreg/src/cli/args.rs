@@ -17,7 +17,7 @@ command.";
 
 /// The registry of live media streams: server and command line
 #[derive(Parser, Debug)]
-#[command(name = "streamreg", version, about, after_help = AFTER_HELP, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "streamreg", version, about, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -35,16 +35,18 @@ pub enum Verb {
     /// Keep about twenty simulated streams alive, for a first look
     Demo(demo::DemoArgs),
     /// List the live streams
+    #[command(visible_alias = "ls")]
     List(Box<list::ListArgs>),
     /// Count the live streams by node, type or status
     Summary(summary::SummaryArgs),
     /// Show one stream
+    #[command(visible_alias = "describe")]
     Get(get::GetArgs),
     /// Show changes as they happen
     Watch(watch::WatchArgs),
     /// Show streams that have ended
     History(history::HistoryArgs),
-    /// Wait until a stream has a status
+    /// Wait until a stream is registered, ends or has a status
     Wait(wait::WaitArgs),
     /// Register a stream and print its id
     Register(register::RegisterArgs),
@@ -57,7 +59,7 @@ pub enum Verb {
     /// Replace a whole record
     Update(update::UpdateArgs),
     /// Unregister streams
-    #[command(alias = "delete")]
+    #[command(visible_aliases = ["rm", "delete"])]
     Unregister(unregister::UnregisterArgs),
 }
 

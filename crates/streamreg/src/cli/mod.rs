@@ -39,7 +39,10 @@ pub use dispatch::execute;
 
 /// Runs the program.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.collect();
+    let mut args: Vec<OsString> = args.collect();
+    if args.len() < 2 {
+        args.push("-h".into());
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage::report(&error, usage::verb(&args)).code()),

@@ -1,7 +1,7 @@
 //! Prints clap's help and usage errors.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
@@ -18,13 +18,7 @@ pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
             let _ = error.print();
             Status::Done
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if std::io::stderr().is_terminal() => {
-            let _ = error.print();
-            Status::Usage
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            report_usage("no command given; see `streamreg --help`")
-        }
+        ErrorKind::MissingSubcommand => report_usage("no command given; see `streamreg --help`"),
         _ => report_usage(&sentence(&error.render().to_string(), verb.as_deref())),
     }
 }

@@ -186,7 +186,12 @@ fn help_and_version_go_to_standard_output() {
         let (_, help, _) = outcome(program(&[verb, "--help"]).output().unwrap());
         assert!(help.contains(&format!("\n  streamreg {verb}")), "{verb} has no example: {help}");
     }
-    assert!(!stdout.contains("delete"), "the help must not show the alias `delete`");
+    for aliases in ["[alias: ls]", "[alias: describe]", "[aliases: rm, delete]"] {
+        assert!(stdout.contains(aliases), "{aliases}: {stdout}");
+    }
+    // Without arguments, the short help is printed, whether or not variables are set.
+    let help = outcome(program(&["-h"]).output().unwrap());
+    assert_eq!(outcome(program(&[]).env("STREAMREG_STORE", "redis://h").output().unwrap()), help);
 }
 
 #[test]
