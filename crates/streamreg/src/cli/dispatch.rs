@@ -11,6 +11,7 @@ use super::failure::{Failure, Result, Status};
 use super::output::Output;
 use super::signal::stop_requested;
 use super::store::{STORE_VARIABLE, Side, Target};
+use super::unregister::Answers;
 use super::{
     demo, get, heartbeat, history, hold, input, list, register, run, serve, set, summary, unregister, update, wait,
     watch,
@@ -67,14 +68,18 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
         // `run` and `register --hold` share the registry with a task that keeps the stream alive.
         Ready::Run(plan) => run::run(&registry, *plan, out).await,
         Ready::Register(plan) if plan.holds() => hold::run(&registry, &plan, out).await,
-        ready => perform(&cli.verb, ready, &*registry, out).await,
+        ready => {
+            let interactive = io::stdin().is_terminal() && io::stderr().is_terminal();
+            let answers = Answers { stdin: &mut io::stdin(), interactive };
+            perform(&cli.verb, ready, &*registry, answers, out).await
+        }
     };
     // The command has finished, so an error from closing the store no longer matters.
     let _ = registry.close().await;
     done
 }
 
-/// Runs a client command on an open registry.
+/// Runs a client command on an open registry. If `out` is a terminal, questions are answered from `stdin`.
 ///
 /// # Errors
 ///
@@ -82,7 +87,7 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
 pub async fn execute(cli: &Cli, registry: &dyn Registry, stdin: &mut dyn Read, out: &mut Output<'_>) -> Result {
     let ready = prepare(&cli.verb, stdin)?;
     warn(&ready, out);
-    perform(&cli.verb, ready, registry, out).await
+    perform(&cli.verb, ready, registry, Answers { stdin, interactive: true }, out).await
 }
 
 /// Checks the arguments as far as possible without a store.
@@ -121,12 +126,18 @@ fn warn(ready: &Ready, out: &mut Output<'_>) {
     }
 }
 
-async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut Output<'_>) -> Result {
+async fn perform(
+    verb: &Verb,
+    ready: Ready,
+    registry: &dyn Registry,
+    answers: Answers<'_>,
+    out: &mut Output<'_>,
+) -> Result {
     match (verb, ready) {
         (_, Ready::Register(plan)) if !plan.holds() => register::run(registry, &plan, out).await,
         (_, Ready::Set(plan)) => set::run(registry, &plan, out).await,
         (_, Ready::Update(plan)) => update::run(registry, &plan, out).await,
-        (_, Ready::Unregister(plan)) => unregister::run(registry, &plan, out).await,
+        (_, Ready::Unregister(plan)) => unregister::run(registry, &plan, answers, out).await,
         (Verb::Demo(args), _) => demo::run(registry, args, stop_requested(None), out).await,
         (Verb::List(args), _) => list::run(registry, args, out).await,
         (Verb::Summary(args), _) => summary::run(registry, args, out).await,

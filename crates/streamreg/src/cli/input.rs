@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 
@@ -164,6 +164,14 @@ pub(super) fn read_json(file: &Path, stdin: &mut dyn Read) -> Result<String> {
 /// Returns the failure for an invalid record in the file that `--json` names.
 pub(super) fn invalid_json(file: &Path, invalid: &InvalidValue) -> Failure {
     Failure::usage(format_args!("--json: {}: {}", name(file), invalid.message()))
+}
+
+/// Reads the answer to a question, one line of at most 64 bytes. Without a readable line, the answer is empty.
+pub(super) fn answer(stdin: &mut dyn Read) -> String {
+    let mut line = String::new();
+    // If reading fails, the line stays empty.
+    let _ = BufReader::new(stdin.take(64)).read_line(&mut line);
+    line.trim().to_owned()
 }
 
 fn is_stdin(file: &Path) -> bool {
