@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Verb {
     /// Run the HTTP server
     Serve(serve::ServeArgs),
-    /// Keep about twenty simulated streams alive, for a first look
+    /// Keep simulated streams alive, for a first look
     Demo(demo::DemoArgs),
     /// List the live streams
     #[command(visible_alias = "ls")]

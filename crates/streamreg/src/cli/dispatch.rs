@@ -61,6 +61,9 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
     if let Verb::Serve(args) = &cli.verb {
         return serve::run(target, args, out).await;
     }
+    if let Verb::Demo(args) = &cli.verb {
+        args.check_store(&target.name)?;
+    }
     let ready = prepare(&cli.verb, &mut io::stdin())?;
     warn(&ready, out);
     let registry = target.connect().await?;

@@ -121,6 +121,11 @@ const CASES: &[(&[&str], i32, &str)] = &[
     (&["demo", "--for", "5"], 2, "no unit"),
     (&["demo", "--for", "0s"], 2, "--for"),
     (&["demo", "--seed", "x"], 2, "--seed"),
+    (&["demo", "--streams", "0"], 2, "--streams"),
+    (&["demo", "--streams", "10001"], 2, "--streams"),
+    (&["demo", "--store", "redis://:hunter2@127.0.0.1:1"], 2, "redis://127.0.0.1:1 may contain real streams"),
+    (&["demo", "--store", "redis://127.0.0.1:1", "--yes"], 5, "redis://127.0.0.1:1"),
+    (&["completions"], 2, "<SHELL>"),
     (&["demo", "--seed", "-1"], 2, "-1"),
     // Ids.
     (&["get"], 2, "<ID>"),
@@ -327,6 +332,9 @@ fn invalid_environment_variables_are_rejected_like_arguments() {
         (&["serve"], ("STREAMREG_STORE", "http://127.0.0.1:1"), 2, "serve"),
         (&["list"], ("STREAMREG_STORE", "http://127.0.0.1:1"), 5, "http://127.0.0.1:1"),
         (&["list"], ("RUST_LOG", "=x="), 2, "RUST_LOG"),
+        (&["list"], ("STREAMREG_TTL", "5"), 2, "STREAMREG_TTL: invalid value '5'"),
+        (&["list"], ("STREAMREG_READ_ONLY", "maybe"), 2, "STREAMREG_READ_ONLY: expected true or false"),
+        (&["list", "--output", "json", "--store", "http://127.0.0.1:1"], ("STREAMREG_OUTPUT", "xml"), 5, "127.0.0.1:1"),
         // An argument or a file takes precedence over the environment variable.
         (&["list", "--store", "http://127.0.0.1:1"], ("STREAMREG_STORE", "nonsense"), 5, "http://127.0.0.1:1"),
         (&["list", "--store-file", "url"], ("STREAMREG_STORE", "nonsense"), 5, "http://127.0.0.1:1"),
