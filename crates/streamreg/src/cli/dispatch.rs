@@ -10,15 +10,15 @@ use super::args::{Cli, Verb};
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
 use super::signal::stop_requested;
-use super::store::{STORE_VARIABLE, Side, Target};
+use super::store::{Global, Side, Target};
 use super::unregister::Answers;
 use super::{
-    demo, get, heartbeat, history, hold, input, list, register, run, serve, set, summary, unregister, update, wait,
-    watch,
+    demo, get, heartbeat, history, hold, input, list, register, run, serve, set, summary, unregister,
+    update, wait, watch,
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
-pub(super) fn run(cli: &Cli) -> Status {
+pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
     let side = match cli.verb {
         Verb::Serve(_) => Side::Server,
         Verb::Register(_) | Verb::Run(_) | Verb::Demo(_) => Side::Owner,
@@ -29,15 +29,20 @@ pub(super) fn run(cli: &Cli) -> Status {
     let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0.into());
     let mut buffered = io::BufWriter::new(stdout.lock());
     let mut stderr = io::stderr();
-    let mut out =
-        Output { stdout: &mut buffered, stderr: &mut stderr, format: cli.global.output, terminal, width, store: "" };
-    let variable = std::env::var_os(STORE_VARIABLE).map(|url| url.to_string_lossy().into_owned());
-    let target = match cli.global.target(side, variable) {
+    let mut out = Output {
+        stdout: &mut buffered,
+        stderr: &mut stderr,
+        format: cli.global.output.or(variables.output),
+        terminal,
+        width,
+        store: "",
+    };
+    let target = match cli.global.target(side, variables) {
         Ok(target) => target,
         Err(failure) => return out.report(&failure),
     };
     out.store = &target.name;
-    for warning in cli.global.exposed_secrets(&target) {
+    for warning in target.exposed_secrets() {
         out.note(warning);
     }
     let done = log(cli).and_then(|()| runtime(&cli.verb)).and_then(|runtime| {
@@ -150,7 +155,12 @@ async fn perform(
         (Verb::Wait(args), _) => wait::run(registry, args, out).await,
         (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
         (
-            Verb::Serve(_) | Verb::Register(_) | Verb::Run(_) | Verb::Set(_) | Verb::Update(_) | Verb::Unregister(_),
+            Verb::Serve(_)
+            | Verb::Register(_)
+            | Verb::Run(_)
+            | Verb::Set(_)
+            | Verb::Update(_)
+            | Verb::Unregister(_),
             _,
         ) => Err(Failure::usage("this command cannot run on an open registry")),
     }

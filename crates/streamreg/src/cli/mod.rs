@@ -26,13 +26,12 @@ pub mod terminal;
 pub mod unregister;
 pub mod update;
 mod usage;
+mod variables;
 pub mod wait;
 pub mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-
-use clap::Parser;
 
 pub use args::Cli;
 pub use dispatch::execute;
@@ -43,9 +42,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if args.len() < 2 {
         args.push("-h".into());
     }
-    let cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
-        Err(error) => return ExitCode::from(usage::report(&error, usage::verb(&args)).code()),
+    let status = match variables::parse(&args) {
+        Err(error) => usage::report(&error, usage::verb(&args)),
+        Ok((cli, given)) => match variables::read(&given, |name| std::env::var_os(name)) {
+            Err(message) => usage::report_usage(&message),
+            Ok(variables) => dispatch::run(&cli, &variables),
+        },
     };
-    ExitCode::from(dispatch::run(&cli).code())
+    ExitCode::from(status.code())
 }
