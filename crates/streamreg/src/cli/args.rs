@@ -3,15 +3,18 @@
 use clap::{Parser, Subcommand};
 
 use super::store::Global;
-use super::{demo, get, heartbeat, history, list, register, run, serve, set, summary, unregister, update, wait, watch};
+use super::{
+    completions, demo, get, heartbeat, history, list, man, register, run, serve, set, summary, unregister, update,
+    wait, watch,
+};
 
 const AFTER_HELP: &str = "\
 First steps:
-  streamreg serve                 in one terminal: the server, with a store in memory
-  streamreg demo                  in another: twenty simulated streams
-  streamreg list                  in a third
+  streamreg serve           in one terminal: the server, with a store in memory
+  streamreg demo            in another: twenty simulated streams
+  streamreg list            in a third
 
-Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 already exists or not the holder, 5 store unreachable.
+Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 already exists or not the holder, 5 store unreachable. \
 If several items fail, the exit status is the first of 5, 3, 4, 1 that occurred. `run` exits with the status of its \
 command.";
 
@@ -61,6 +64,10 @@ pub enum Verb {
     /// Unregister streams
     #[command(visible_aliases = ["rm", "delete"])]
     Unregister(unregister::UnregisterArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print or write the man pages
+    Man(man::ManArgs),
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::signal::stop_requested;
 use super::store::{Global, Side, Target};
 use super::unregister::Answers;
 use super::{
-    demo, get, heartbeat, history, hold, input, list, register, run, serve, set, summary, unregister,
+    completions, demo, get, heartbeat, history, hold, input, list, man, register, run, serve, set, summary, unregister,
     update, wait, watch,
 };
 
@@ -37,6 +37,9 @@ pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
         width,
         store: "",
     };
+    if let Some(done) = without_store(&cli.verb, &mut out) {
+        return done.map_or_else(|failure| out.report(&failure), |()| Status::Done);
+    }
     let target = match cli.global.target(side, variables) {
         Ok(target) => target,
         Err(failure) => return out.report(&failure),
@@ -59,6 +62,15 @@ pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
             let _ = out.stdout.flush();
             out.report(&failure)
         }
+    }
+}
+
+/// Runs a command that needs no store.
+fn without_store(verb: &Verb, out: &mut Output<'_>) -> Option<Result> {
+    match verb {
+        Verb::Completions(args) => Some(completions::run(args, out)),
+        Verb::Man(args) => Some(man::run(args, out)),
+        _ => None,
     }
 }
 
@@ -102,6 +114,8 @@ pub async fn execute(cli: &Cli, registry: &dyn Registry, stdin: &mut dyn Read, o
 fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
     Ok(match verb {
         Verb::Serve(_)
+        | Verb::Completions(_)
+        | Verb::Man(_)
         | Verb::Demo(_)
         | Verb::List(_)
         | Verb::Summary(_)
@@ -156,6 +170,8 @@ async fn perform(
         (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
         (
             Verb::Serve(_)
+            | Verb::Completions(_)
+            | Verb::Man(_)
             | Verb::Register(_)
             | Verb::Run(_)
             | Verb::Set(_)

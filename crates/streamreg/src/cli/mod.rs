@@ -2,6 +2,7 @@
 //! `output::Output`.
 
 pub mod args;
+pub mod completions;
 pub mod demo;
 mod dispatch;
 pub mod duration;
@@ -12,6 +13,7 @@ pub mod history;
 mod hold;
 mod input;
 pub mod list;
+pub mod man;
 pub mod output;
 mod parent;
 mod query;
