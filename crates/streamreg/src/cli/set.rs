@@ -14,7 +14,8 @@ use super::output::Output;
 Examples:
   streamreg set cam1 --status active
   streamreg set cam1 --bitrate 5M --packets-lost 12
-  streamreg set cam1 --video-codec HEVC --resolution 1920x1080 --label tenant=acme
+  streamreg set cam1 --video-codec HEVC --resolution 1920x1080
+  streamreg set cam1 --label tenant=acme --remove-label event
 
 Other fields keep their values. Fractions are rounded to the nearest integer.")]
 #[command(override_usage = "streamreg set <ID> [OPTIONS]")]
