@@ -223,6 +223,33 @@ fn stream_can_be_registered_changed_updated_and_unregistered() {
 }
 
 #[test]
+fn unregister_by_node_asks_a_user_but_not_a_script() {
+    let server = Server::start(&[]);
+    let register = ["register", "--id", "x", "--type", "srt", "--source", "a:1", "--node", "n1"];
+    let unregister = ["unregister", "--node", "n1"];
+    // `script` provides a terminal and types its standard input there.
+    let at_terminal = |answer: &str| {
+        let command = format!("{} {} --store {}", env!("CARGO_BIN_EXE_streamreg"), unregister.join(" "), server.url);
+        let mut script = Command::new("timeout");
+        script.args(["30", "script", "--quiet", "--return", "--command", &command, "/dev/null"]);
+        script.env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = script.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+        let (status, printed, _) = outcome(child.wait_with_output().unwrap());
+        assert!(printed.contains("end 1 stream of node \"n1\"? [y/N]"), "{printed}");
+        status
+    };
+    server.run(&register);
+    assert_eq!(at_terminal("n\n"), Some(1));
+    assert_eq!(server.streams().len(), 1);
+    assert_eq!(at_terminal("y\n"), Some(0));
+    assert_eq!(server.streams().len(), 0);
+    server.run(&register);
+    let (status, _, stderr) = server.run(&unregister);
+    assert_eq!((status, &*stderr), (Some(0), "unregistered 1 stream of node \"n1\"\n"));
+}
+
+#[test]
 fn conflict_exits_with_4_and_missing_stream_exits_with_3() {
     let server = Server::start(&[]);
     let register = |source: &str, policy| {
