@@ -1,8 +1,7 @@
 //! `completions`: prints a script with which a shell completes commands and options.
 
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 
-use super::args::Cli;
 use super::failure::Result;
 use super::output::Output;
 
@@ -36,19 +35,19 @@ pub enum Shell {
     Fish,
 }
 
-/// Prints the script.
+/// Prints the script for a program.
 ///
 /// # Errors
 ///
 /// Fails if standard output cannot be written.
-pub fn run(args: &CompletionsArgs, out: &mut Output<'_>) -> Result {
+pub fn run(args: &CompletionsArgs, mut program: Command, out: &mut Output<'_>) -> Result {
     let shell = match args.shell {
         Shell::Bash => clap_complete::Shell::Bash,
         Shell::Zsh => clap_complete::Shell::Zsh,
         Shell::Fish => clap_complete::Shell::Fish,
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "streamreg", &mut script);
+    clap_complete::generate(shell, &mut program, "streamreg", &mut script);
     out.line(String::from_utf8_lossy(&script).trim_end())?;
     out.flush()
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Read};
 
+use clap::CommandFactory as _;
 use stream_registry::Registry;
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
@@ -68,8 +69,8 @@ pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
 /// Runs a command that needs no store.
 fn without_store(verb: &Verb, out: &mut Output<'_>) -> Option<Result> {
     match verb {
-        Verb::Completions(args) => Some(completions::run(args, out)),
-        Verb::Man(args) => Some(man::run(args, out)),
+        Verb::Completions(args) => Some(completions::run(args, Cli::command(), out)),
+        Verb::Man(args) => Some(man::run(args, Cli::command(), out)),
         _ => None,
     }
 }

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 
-use super::args::Cli;
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
 
@@ -21,20 +20,20 @@ pub struct ManArgs {
     pub dir: Option<PathBuf>,
 }
 
-/// Prints the page of the program, or writes all pages to a folder.
+/// Prints the page of a program, or writes all pages to a folder.
 ///
 /// # Errors
 ///
 /// Fails if the folder or standard output cannot be written.
-pub fn run(args: &ManArgs, out: &mut Output<'_>) -> Result {
-    let command = Cli::command().disable_help_subcommand(true);
+pub fn run(args: &ManArgs, program: Command, out: &mut Output<'_>) -> Result {
+    let program = program.disable_help_subcommand(true);
     let Some(dir) = &args.dir else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(command).render(&mut page).map_err(|error| Failure::output(&error))?;
+        clap_mangen::Man::new(program).render(&mut page).map_err(|error| Failure::output(&error))?;
         out.line(String::from_utf8_lossy(&page).trim_end())?;
         return out.flush();
     };
-    std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(command, dir)).map_err(|error| {
+    std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(program, dir)).map_err(|error| {
         Failure::new(Status::Failed, format_args!("cannot write man pages to {}: {error}", dir.display()))
     })
 }
