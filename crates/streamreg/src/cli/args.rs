@@ -3,21 +3,24 @@
 use clap::{Parser, Subcommand};
 
 use super::store::Global;
-use super::{demo, get, heartbeat, history, list, register, run, serve, set, summary, unregister, update, wait, watch};
+use super::{
+    completions, demo, get, heartbeat, history, list, man, register, run, serve, set, summary, unregister, update,
+    wait, watch,
+};
 
 const AFTER_HELP: &str = "\
 First steps:
-  streamreg serve                 in one terminal: the server, with a store in memory
-  streamreg demo                  in another: twenty simulated streams
-  streamreg list                  in a third
+  streamreg serve           in one terminal: the server, with a store in memory
+  streamreg demo            in another: twenty simulated streams
+  streamreg list            in a third
 
-Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 already exists or not the holder, 5 store unreachable.
+Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 already exists or not the holder, 5 store unreachable. \
 If several items fail, the exit status is the first of 5, 3, 4, 1 that occurred. `run` exits with the status of its \
 command.";
 
 /// The registry of live media streams: server and command line
 #[derive(Parser, Debug)]
-#[command(name = "streamreg", version, about, after_help = AFTER_HELP, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "streamreg", version, about, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -32,19 +35,21 @@ pub struct Cli {
 pub enum Verb {
     /// Run the HTTP server
     Serve(serve::ServeArgs),
-    /// Keep about twenty simulated streams alive, for a first look
+    /// Keep simulated streams alive, for a first look
     Demo(demo::DemoArgs),
     /// List the live streams
+    #[command(visible_alias = "ls")]
     List(Box<list::ListArgs>),
     /// Count the live streams by node, type or status
     Summary(summary::SummaryArgs),
     /// Show one stream
+    #[command(visible_alias = "describe")]
     Get(get::GetArgs),
     /// Show changes as they happen
     Watch(watch::WatchArgs),
     /// Show streams that have ended
     History(history::HistoryArgs),
-    /// Wait until a stream has a status
+    /// Wait until a stream is registered, ends or has a status
     Wait(wait::WaitArgs),
     /// Register a stream and print its id
     Register(register::RegisterArgs),
@@ -57,8 +62,12 @@ pub enum Verb {
     /// Replace a whole record
     Update(update::UpdateArgs),
     /// Unregister streams
-    #[command(alias = "delete")]
+    #[command(visible_aliases = ["rm", "delete"])]
     Unregister(unregister::UnregisterArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print or write the man pages
+    Man(man::ManArgs),
 }
 
 #[cfg(test)]

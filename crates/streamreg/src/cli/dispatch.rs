@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Read};
 
+use clap::CommandFactory as _;
 use stream_registry::Registry;
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
@@ -10,14 +11,15 @@ use super::args::{Cli, Verb};
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
 use super::signal::stop_requested;
-use super::store::{STORE_VARIABLE, Side, Target};
+use super::store::{Global, Side, Target};
+use super::unregister::Answers;
 use super::{
-    demo, get, heartbeat, history, hold, input, list, register, run, serve, set, summary, unregister, update, wait,
-    watch,
+    completions, demo, get, heartbeat, history, hold, input, list, man, register, run, serve, set, summary, unregister,
+    update, wait, watch,
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
-pub(super) fn run(cli: &Cli) -> Status {
+pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
     let side = match cli.verb {
         Verb::Serve(_) => Side::Server,
         Verb::Register(_) | Verb::Run(_) | Verb::Demo(_) => Side::Owner,
@@ -28,15 +30,23 @@ pub(super) fn run(cli: &Cli) -> Status {
     let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0.into());
     let mut buffered = io::BufWriter::new(stdout.lock());
     let mut stderr = io::stderr();
-    let mut out =
-        Output { stdout: &mut buffered, stderr: &mut stderr, format: cli.global.output, terminal, width, store: "" };
-    let variable = std::env::var_os(STORE_VARIABLE).map(|url| url.to_string_lossy().into_owned());
-    let target = match cli.global.target(side, variable) {
+    let mut out = Output {
+        stdout: &mut buffered,
+        stderr: &mut stderr,
+        format: cli.global.output.or(variables.output),
+        terminal,
+        width,
+        store: "",
+    };
+    if let Some(done) = without_store(&cli.verb, &mut out) {
+        return done.map_or_else(|failure| out.report(&failure), |()| Status::Done);
+    }
+    let target = match cli.global.target(side, variables) {
         Ok(target) => target,
         Err(failure) => return out.report(&failure),
     };
     out.store = &target.name;
-    for warning in cli.global.exposed_secrets(&target) {
+    for warning in target.exposed_secrets() {
         out.note(warning);
     }
     let done = log(cli).and_then(|()| runtime(&cli.verb)).and_then(|runtime| {
@@ -56,9 +66,21 @@ pub(super) fn run(cli: &Cli) -> Status {
     }
 }
 
+/// Runs a command that needs no store.
+fn without_store(verb: &Verb, out: &mut Output<'_>) -> Option<Result> {
+    match verb {
+        Verb::Completions(args) => Some(completions::run(args, Cli::command(), out)),
+        Verb::Man(args) => Some(man::run(args, Cli::command(), out)),
+        _ => None,
+    }
+}
+
 async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
     if let Verb::Serve(args) = &cli.verb {
         return serve::run(target, args, out).await;
+    }
+    if let Verb::Demo(args) = &cli.verb {
+        args.check_store(&target.name)?;
     }
     let ready = prepare(&cli.verb, &mut io::stdin())?;
     warn(&ready, out);
@@ -67,14 +89,18 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
         // `run` and `register --hold` share the registry with a task that keeps the stream alive.
         Ready::Run(plan) => run::run(&registry, *plan, out).await,
         Ready::Register(plan) if plan.holds() => hold::run(&registry, &plan, out).await,
-        ready => perform(&cli.verb, ready, &*registry, out).await,
+        ready => {
+            let interactive = io::stdin().is_terminal() && io::stderr().is_terminal();
+            let answers = Answers { stdin: &mut io::stdin(), interactive };
+            perform(&cli.verb, ready, &*registry, answers, out).await
+        }
     };
     // The command has finished, so an error from closing the store no longer matters.
     let _ = registry.close().await;
     done
 }
 
-/// Runs a client command on an open registry.
+/// Runs a client command on an open registry. If `out` is a terminal, questions are answered from `stdin`.
 ///
 /// # Errors
 ///
@@ -82,13 +108,15 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
 pub async fn execute(cli: &Cli, registry: &dyn Registry, stdin: &mut dyn Read, out: &mut Output<'_>) -> Result {
     let ready = prepare(&cli.verb, stdin)?;
     warn(&ready, out);
-    perform(&cli.verb, ready, registry, out).await
+    perform(&cli.verb, ready, registry, Answers { stdin, interactive: true }, out).await
 }
 
 /// Checks the arguments as far as possible without a store.
 fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
     Ok(match verb {
         Verb::Serve(_)
+        | Verb::Completions(_)
+        | Verb::Man(_)
         | Verb::Demo(_)
         | Verb::List(_)
         | Verb::Summary(_)
@@ -121,12 +149,18 @@ fn warn(ready: &Ready, out: &mut Output<'_>) {
     }
 }
 
-async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut Output<'_>) -> Result {
+async fn perform(
+    verb: &Verb,
+    ready: Ready,
+    registry: &dyn Registry,
+    answers: Answers<'_>,
+    out: &mut Output<'_>,
+) -> Result {
     match (verb, ready) {
         (_, Ready::Register(plan)) if !plan.holds() => register::run(registry, &plan, out).await,
         (_, Ready::Set(plan)) => set::run(registry, &plan, out).await,
         (_, Ready::Update(plan)) => update::run(registry, &plan, out).await,
-        (_, Ready::Unregister(plan)) => unregister::run(registry, &plan, out).await,
+        (_, Ready::Unregister(plan)) => unregister::run(registry, &plan, answers, out).await,
         (Verb::Demo(args), _) => demo::run(registry, args, stop_requested(None), out).await,
         (Verb::List(args), _) => list::run(registry, args, out).await,
         (Verb::Summary(args), _) => summary::run(registry, args, out).await,
@@ -136,7 +170,14 @@ async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut O
         (Verb::Wait(args), _) => wait::run(registry, args, out).await,
         (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
         (
-            Verb::Serve(_) | Verb::Register(_) | Verb::Run(_) | Verb::Set(_) | Verb::Update(_) | Verb::Unregister(_),
+            Verb::Serve(_)
+            | Verb::Completions(_)
+            | Verb::Man(_)
+            | Verb::Register(_)
+            | Verb::Run(_)
+            | Verb::Set(_)
+            | Verb::Update(_)
+            | Verb::Unregister(_),
             _,
         ) => Err(Failure::usage("this command cannot run on an open registry")),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 
@@ -44,6 +44,19 @@ pub(super) fn count(value: &str) -> std::result::Result<u64, String> {
     // The message below replaces the library's, so any name works except `packets_lost`, which allows negative numbers.
     stream::parse_count("bitrate", value)
         .map_err(|_| "expected a whole number from 0 to 9223372036854775807".to_owned())
+}
+
+/// Parses a bit rate like [`count`]. The suffixes k, M and G multiply by powers of 1000, as in `800k` or `2.5M`.
+///
+/// # Errors
+///
+/// Returns a message that shows valid bit rates.
+pub(super) fn bitrate(value: &str) -> std::result::Result<u64, String> {
+    let scaled = [('k', "e3"), ('M', "e6"), ('G', "e9")]
+        .into_iter()
+        .find_map(|(suffix, exponent)| Some(value.strip_suffix(suffix)?.to_owned() + exponent));
+    stream::parse_count("bitrate", scaled.as_deref().unwrap_or(value))
+        .map_err(|_| "expected bits per second, e.g. 5000000, 800k, 5M or 1.2G".to_owned())
 }
 
 /// Parses a number of lost packets like [`count`], except that a negative number is 0 (RFC 3550, 6.4.1).
@@ -153,6 +166,14 @@ pub(super) fn invalid_json(file: &Path, invalid: &InvalidValue) -> Failure {
     Failure::usage(format_args!("--json: {}: {}", name(file), invalid.message()))
 }
 
+/// Reads the answer to a question, one line of at most 64 bytes. Without a readable line, the answer is empty.
+pub(super) fn answer(stdin: &mut dyn Read) -> String {
+    let mut line = String::new();
+    // If reading fails, the line stays empty.
+    let _ = BufReader::new(stdin.take(64)).read_line(&mut line);
+    line.trim().to_owned()
+}
+
 fn is_stdin(file: &Path) -> bool {
     file == Path::new("-")
 }
@@ -195,6 +216,25 @@ mod tests {
         for invalid in ["", "8580", "localhost", "localhost:", ":", ":x", ":65536", "::1:8580", "[::1]", "[h]:1"] {
             let message = listen_address(invalid).unwrap_err();
             assert!(message.contains("e.g. 127.0.0.1:8580"), "{invalid}: {message}");
+        }
+    }
+
+    #[test]
+    fn bit_rate_may_have_a_decimal_suffix() {
+        for (given, expected) in [
+            ("5000000", 5_000_000),
+            ("800k", 800_000),
+            ("5M", 5_000_000),
+            ("2.5M", 2_500_000),
+            ("1.2G", 1_200_000_000),
+            ("0k", 0),
+            ("1.0006k", 1_001),
+            ("5e6", 5_000_000),
+        ] {
+            assert_eq!(bitrate(given), Ok(expected), "{given}");
+        }
+        for invalid in ["", "M", "5m", "5K", "5Mi", "5 M", "5MM", "-5M", "5e3k", "5Mbit/s", "9223372037G", "infG"] {
+            assert!(bitrate(invalid).is_err_and(|message| message.contains("5M")), "{invalid}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! `output::Output`.
 
 pub mod args;
+pub mod completions;
 pub mod demo;
 mod dispatch;
 pub mod duration;
@@ -12,6 +13,7 @@ pub mod history;
 mod hold;
 mod input;
 pub mod list;
+pub mod man;
 pub mod output;
 mod parent;
 mod query;
@@ -26,23 +28,28 @@ pub mod terminal;
 pub mod unregister;
 pub mod update;
 mod usage;
+mod variables;
 pub mod wait;
 pub mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 pub use args::Cli;
 pub use dispatch::execute;
 
 /// Runs the program.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.collect();
-    let cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
-        Err(error) => return ExitCode::from(usage::report(&error, usage::verb(&args)).code()),
+    let mut args: Vec<OsString> = args.collect();
+    if args.len() < 2 {
+        args.push("-h".into());
+    }
+    let status = match variables::parse(&args) {
+        Err(error) => usage::report(&error, usage::verb(&args)),
+        Ok((cli, given)) => match variables::read(&given, |name| std::env::var_os(name)) {
+            Err(message) => usage::report_usage(&message),
+            Ok(variables) => dispatch::run(&cli, &variables),
+        },
     };
-    ExitCode::from(dispatch::run(&cli).code())
+    ExitCode::from(status.code())
 }

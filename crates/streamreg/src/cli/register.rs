@@ -20,9 +20,11 @@ use super::{duration, input};
 #[command(after_help = "\
 Examples:
   streamreg register --type srt --source 203.0.113.7:40112
-  streamreg register --id cam1 --type rtp --source '[2001:db8::1]:5004' --label tenant=acme
+  streamreg register --id cam1 --type rtp --source '[2001:db8::1]:5004' \\
+    --label tenant=acme
   streamreg register --json cam1.json --on-conflict take-over
-  streamreg register --id cam1 --type srt --source 203.0.113.7:40112 --on-conflict take-over-if-stale --stale 15s
+  streamreg register --id cam1 --type srt --source 203.0.113.7:40112 \\
+    --on-conflict take-over-if-stale --stale 15s
   streamreg register --id cam1 --type srt --source 203.0.113.7:40112 --hold
 
 Prints the id in every output format. Without heartbeats, the stream expires when its TTL is over. With --hold, the command \

@@ -1,9 +1,13 @@
 //! `serve`: the HTTP server.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use clap::Args;
+use stream_registry::connect;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
@@ -11,13 +15,17 @@ use super::store::Target;
 use super::{input, signal};
 use crate::server::{self, ServeOptions};
 
+/// Maximum time to ask a server that already listens on the address whether it is this program.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Arguments of `serve`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   streamreg serve
   streamreg serve --store redis://127.0.0.1:6379 --ttl 1m
-  streamreg serve --listen :8580 --token-file /etc/streamreg/token --allowed-host registry.example.com
+  streamreg serve --listen :8580 --token-file /etc/streamreg/token \\
+    --allowed-host registry.example.com
 
 On SIGINT (Ctrl-C), SIGTERM or SIGHUP, the server finishes the requests in progress and stops. A second signal exits at once.")]
 pub struct ServeArgs {
@@ -50,12 +58,16 @@ fn parse_host(name: &str) -> std::result::Result<String, String> {
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
     server::check_listen(&args.listen, target.token.as_ref(), target.is_read_only()).map_err(Failure::usage)?;
     server::raise_descriptor_limit();
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        Failure::new(
-            Status::Failed,
-            format_args!("cannot listen on {}: {error}; choose another address with --listen", args.listen),
-        )
-    })?;
+    let listener = match TcpListener::bind(args.listen).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            let is_running = error.kind() == ErrorKind::AddrInUse && is_streamreg(args.listen).await;
+            let reason = if is_running { "streamreg is already running there".into() } else { error.to_string() };
+            let message =
+                format_args!("cannot listen on {}: {reason}; choose another address with --listen", args.listen);
+            return Err(Failure::new(Status::Failed, message));
+        }
+    };
     let address = listener.local_addr().unwrap_or(args.listen);
     let registry = target.connect().await?;
     // Install the signal handlers before printing that the server is ready. Until then, a signal kills the process.
@@ -71,4 +83,17 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     // The server has stopped, so an error from closing the store does not matter.
     let _ = registry.close().await;
     done
+}
+
+/// Returns whether a `streamreg` server answers at an address.
+async fn is_streamreg(listen: SocketAddr) -> bool {
+    // A client cannot connect to the address that stands for all addresses.
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    // Connecting reads the description of the server, and fails if another kind of server answers.
+    let url = format!("http://{}", SocketAddr::new(ip, listen.port()));
+    timeout(PROBE_TIMEOUT, connect(&url)).await.is_ok_and(|connected| connected.is_ok())
 }

@@ -13,8 +13,9 @@ use super::output::Output;
 #[command(after_help = "\
 Examples:
   streamreg set cam1 --status active
-  streamreg set cam1 --bitrate 5000000 --packets-lost 12
-  streamreg set cam1 --video-codec HEVC --resolution 1920x1080 --label tenant=acme
+  streamreg set cam1 --bitrate 5M --packets-lost 12
+  streamreg set cam1 --video-codec HEVC --resolution 1920x1080
+  streamreg set cam1 --label tenant=acme --remove-label event
 
 Other fields keep their values. Fractions are rounded to the nearest integer.")]
 #[command(override_usage = "streamreg set <ID> [OPTIONS]")]
@@ -40,8 +41,8 @@ pub struct SetArgs {
     #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = input::lost)]
     pub packets_lost: Option<u64>,
 
-    /// Bits per second
-    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = input::count)]
+    /// Bits per second, e.g. 800k, 5M or 1.2G
+    #[arg(long, value_name = "N", group = "changes", allow_negative_numbers = true, value_parser = input::bitrate)]
     pub bitrate: Option<u64>,
 
     /// Video codec, e.g. HEVC; an empty value clears it

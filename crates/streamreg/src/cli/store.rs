@@ -19,42 +19,44 @@ use super::output::Format;
 pub const DEFAULT_CLIENT_STORE: &str = "http://127.0.0.1:8580";
 /// Default store of `serve`.
 pub const DEFAULT_SERVE_STORE: &str = "memory:";
-/// Environment variable that contains the store's URL.
-pub const STORE_VARIABLE: &str = "STREAMREG_STORE";
 
 /// Options that all commands share.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// URL of the store: http://host:8580 (a running server), redis://host:6379, redis+unix:///path, or memory: (for
-    /// serve)
-    ///
-    /// Default: the environment variable STREAMREG_STORE, then http://127.0.0.1:8580 (for serve, memory:)
+    /// serve) [default: http://127.0.0.1:8580; for serve, memory:]
     #[arg(long, global = true, value_name = "URL")]
+    #[arg(env = "STREAMREG_STORE", hide_env_values = true)]
     pub store: Option<String>,
 
     /// File whose first line is the store's URL; unlike an argument, the URL is not visible in `ps`
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "store")]
+    #[arg(env = "STREAMREG_STORE_FILE", hide_env_values = true)]
     pub store_file: Option<PathBuf>,
 
     /// Format of records [default: table on a terminal, else jsonl]
     #[arg(long, global = true, value_name = "FORMAT", value_enum)]
+    #[arg(env = "STREAMREG_OUTPUT", hide_env_values = true)]
     pub output: Option<Format>,
 
     /// Prefix of all Redis keys [default: mirror:streams:]
     #[arg(long, global = true, value_name = "PREFIX")]
+    #[arg(env = "STREAMREG_PREFIX", hide_env_values = true)]
     pub prefix: Option<String>,
 
     /// Time for which a stream stays alive without a write, 1s to 30d [default: 5m]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse_ttl)]
+    #[arg(env = "STREAMREG_TTL", hide_env_values = true)]
     pub ttl: Option<Duration>,
 
     /// File whose first line is the token; serve requires the token for writes, and other commands send it
     #[arg(long, global = true, value_name = "FILE")]
+    #[arg(env = "STREAMREG_TOKEN_FILE", hide_env_values = true)]
     pub token_file: Option<PathBuf>,
 
     /// Reject all writes
-    #[arg(long, global = true)]
+    #[arg(long, global = true, env = "STREAMREG_READ_ONLY", hide_env_values = true)]
     pub read_only: bool,
 }
 
@@ -79,37 +81,29 @@ pub struct Target {
     pub token: Option<Secret>,
     /// The store's name without secrets.
     pub name: String,
+    /// The selected files that may contain a secret, each with the name of its option.
+    secret_files: Vec<(&'static str, PathBuf)>,
 }
 
 impl Global {
-    /// Returns a warning for each file with a secret that every user of this machine can read.
-    pub fn exposed_secrets(&self, target: &Target) -> Vec<String> {
-        // A store URL without a password is not secret.
-        let store_file = self.store_file.as_ref().filter(|_| target.url != target.name);
-        let files = [("--token-file", self.token_file.as_ref()), ("--store-file", store_file)];
-        let exposed = files.into_iter().filter_map(|(option, file)| {
-            let file = file.filter(|file| is_readable_by_everyone(file))?.display();
-            Some(format!("streamreg: warning: every user can read {option} {file}; run chmod o-r {file}"))
-        });
-        exposed.collect()
-    }
-
-    /// Selects the store; `variable` is the value of `STREAMREG_STORE`.
+    /// Selects the store. `variables` contains the options from environment variables, which apply if the arguments do
+    /// not contain them. Unlike an argument, a variable that the store does not support is ignored, because all commands
+    /// of a shell share it.
     ///
     /// # Errors
     ///
-    /// Returns a usage error if a file cannot be read, or if the command does not support the store or an option.
-    pub fn target(&self, side: Side, variable: Option<String>) -> Result<Target> {
-        let url = match (&self.store, &self.store_file) {
+    /// Returns a usage error if a file cannot be read, or if the command does not support the store or an argument.
+    pub fn target(&self, side: Side, variables: &Self) -> Result<Target> {
+        let store = self.store.as_ref().or(variables.store.as_ref());
+        let store_file = self.store_file.as_deref().or(variables.store_file.as_deref());
+        let url = match (store, store_file) {
             (Some(url), _) => url.clone(),
             (None, Some(file)) => first_line("--store-file", file)?,
-            (None, None) => variable.filter(|url| !url.is_empty()).unwrap_or_else(|| {
-                match side {
-                    Side::Server => DEFAULT_SERVE_STORE,
-                    Side::Owner | Side::Client => DEFAULT_CLIENT_STORE,
-                }
-                .to_owned()
-            }),
+            (None, None) => match side {
+                Side::Server => DEFAULT_SERVE_STORE,
+                Side::Owner | Side::Client => DEFAULT_CLIENT_STORE,
+            }
+            .to_owned(),
         };
         let scheme = url.split(':').next().unwrap_or_default();
         let http = matches!(scheme, "http" | "https");
@@ -135,26 +129,33 @@ impl Global {
                 }
             }
         }
-        let token =
-            self.token_file.as_deref().map(|file| first_line("--token-file", file).map(Secret::from)).transpose()?;
+        let uses_token = side == Side::Server || http;
+        let token_file = self.token_file.as_deref().or(variables.token_file.as_deref().filter(|_| uses_token));
+        let token = token_file.map(|file| first_line("--token-file", file).map(Secret::from)).transpose()?;
         // Accepts all visible ASCII characters, although RFC 6750, section 2.1, allows only some of them.
         if token.as_ref().is_some_and(|token| !token.reveal().bytes().all(|b| b.is_ascii_graphic())) {
             return Err(Failure::usage("the token in --token-file must be visible ASCII characters without spaces"));
         }
-        if side != Side::Server && !http && token.is_some() {
+        if !uses_token && token.is_some() {
             return Err(Failure::usage("--token-file is only for http:// stores; omit it"));
         }
         let mut options = ConnectOptions::default().ttl_policy(match side {
             Side::Server | Side::Owner => TtlPolicy::Renew,
             Side::Client => TtlPolicy::NeverShorten,
         });
-        options.read_only = self.read_only;
-        options.ttl = self.ttl;
-        options.prefix.clone_from(&self.prefix);
+        options.read_only = self.read_only || variables.read_only;
+        options.ttl = self.ttl.or(variables.ttl.filter(|_| !http));
+        let prefix = variables.prefix.as_ref().filter(|_| scheme.starts_with("redis"));
+        options.prefix = self.prefix.as_ref().or(prefix).cloned();
         if side != Side::Server {
             options.token.clone_from(&token);
         }
-        Ok(Target { name: without_secrets(&url), url, options, token })
+        let name = without_secrets(&url);
+        // A store URL without a password is not secret.
+        let store_file = store_file.filter(|_| store.is_none() && url != name);
+        let files = [("--token-file", token_file), ("--store-file", store_file)];
+        let secret_files = files.into_iter().filter_map(|(option, file)| Some((option, file?.to_owned()))).collect();
+        Ok(Target { name, url, options, token, secret_files })
     }
 }
 
@@ -172,6 +173,16 @@ fn is_readable_by_everyone(_: &Path) -> bool {
 }
 
 impl Target {
+    /// Returns a warning for each file with a secret that every user of this machine can read.
+    pub fn exposed_secrets(&self) -> Vec<String> {
+        let exposed =
+            self.secret_files.iter().filter(|(_, file)| is_readable_by_everyone(file)).map(|(option, file)| {
+                let file = file.display();
+                format!("streamreg: warning: every user can read {option} {file}; run chmod o-r {file}")
+            });
+        exposed.collect()
+    }
+
     /// Returns whether the store rejects every write, because of `--read-only`.
     pub fn is_read_only(&self) -> bool {
         self.options.read_only
@@ -208,18 +219,50 @@ mod tests {
 
     #[test]
     fn store_comes_from_argument_then_file_then_variable() {
-        let variable = || Some("redis://variable".to_owned());
-        let store = |global: &Global, variable| global.target(Side::Client, variable).unwrap().url;
+        let variable = || Global { store: Some("redis://variable".to_owned()), ..Global::default() };
+        let store = |global: &Global, variables: &Global| global.target(Side::Client, variables).unwrap().url;
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("store");
         std::fs::write(&file, "\u{feff} redis://:pw@file \nsecond\n").unwrap();
-        let mut global = Global { store_file: Some(file), ..Global::default() };
-        assert_eq!(store(&global, variable()), "redis://:pw@file");
-        global.store = Some("redis://argument".into());
-        assert_eq!(store(&global, variable()), "redis://argument");
-        assert_eq!(store(&Global::default(), variable()), "redis://variable");
-        assert_eq!(store(&Global::default(), Some(String::new())), DEFAULT_CLIENT_STORE);
-        assert_eq!(Global::default().target(Side::Server, None).unwrap().url, DEFAULT_SERVE_STORE);
+        let file = Global { store_file: Some(file), ..Global::default() };
+        assert_eq!(store(&file, &Global::default()), "redis://:pw@file");
+        assert_eq!(store(&Global::default(), &file), "redis://:pw@file");
+        let argument = Global { store: Some("redis://argument".into()), ..Global::default() };
+        assert_eq!(store(&argument, &variable()), "redis://argument");
+        assert_eq!(store(&Global::default(), &variable()), "redis://variable");
+        assert_eq!(store(&Global::default(), &Global::default()), DEFAULT_CLIENT_STORE);
+        assert_eq!(Global::default().target(Side::Server, &Global::default()).unwrap().url, DEFAULT_SERVE_STORE);
+    }
+
+    #[test]
+    fn variable_is_ignored_where_the_argument_would_be_rejected() {
+        let none = Global::default();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "s3cret\n").unwrap();
+        let on = |url: &str| Global { store: Some(url.into()), ..Global::default() };
+        let variables = Global {
+            ttl: Some(Duration::from_secs(90)),
+            prefix: Some("a:".into()),
+            token_file: Some(file),
+            read_only: true,
+            ..Global::default()
+        };
+        for (side, url, ttl, prefix, token) in [
+            (Side::Client, "http://h", false, false, true),
+            (Side::Client, "redis://h", true, true, false),
+            (Side::Server, "redis://h", true, true, true),
+            (Side::Server, "memory:", true, false, true),
+        ] {
+            let target = on(url).target(side, &variables).unwrap();
+            let options = &target.options;
+            let applied = (options.ttl.is_some(), options.prefix.is_some(), target.token.is_some());
+            assert_eq!(applied, (ttl, prefix, token), "{side:?} {url}");
+            assert!(options.read_only);
+            let arguments = Global { store: Some(url.into()), ..variables.clone() };
+            let rejected = !(ttl && prefix && token) && url != "memory:";
+            assert_eq!(arguments.target(side, &none).is_err(), rejected, "{side:?} {url}");
+        }
     }
 
     #[cfg(unix)]
@@ -238,7 +281,7 @@ mod tests {
         ] {
             std::fs::write(&file, url).unwrap();
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-            let exposed = global.exposed_secrets(&global.target(Side::Server, None).unwrap());
+            let exposed = global.target(Side::Server, &Global::default()).unwrap().exposed_secrets();
             assert_eq!(exposed.len(), warnings, "{url} {mode:o}: {exposed:?}");
             assert!(exposed.iter().all(|warning| warning.contains("secret; run chmod o-r")), "{exposed:?}");
             assert!(!exposed.iter().any(|warning| warning.contains("password")), "{exposed:?}");
@@ -248,9 +291,16 @@ mod tests {
     #[test]
     fn only_commands_that_own_no_stream_never_shorten_a_ttl() {
         let global = Global { store: Some("redis://h".into()), ..Global::default() };
-        assert_eq!(global.target(Side::Client, None).unwrap().options.ttl_policy, TtlPolicy::NeverShorten);
+        assert_eq!(
+            global.target(Side::Client, &Global::default()).unwrap().options.ttl_policy,
+            TtlPolicy::NeverShorten
+        );
         for side in [Side::Server, Side::Owner] {
-            assert_eq!(global.target(side, None).unwrap().options.ttl_policy, TtlPolicy::Renew, "{side:?}");
+            assert_eq!(
+                global.target(side, &Global::default()).unwrap().options.ttl_policy,
+                TtlPolicy::Renew,
+                "{side:?}"
+            );
         }
     }
 }

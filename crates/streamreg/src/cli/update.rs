@@ -15,7 +15,7 @@ use super::output::Output;
 #[command(after_help = "\
 Examples:
   streamreg update --json cam1.json
-  streamreg get cam1 --output json | sed 's/HEVC/AV1/' | streamreg update --json -
+  streamreg get cam1 --output json | sed s/HEVC/AV1/ | streamreg update --json -
 
 created_at and the epoch do not change; last_heartbeat becomes the current time.")]
 pub struct UpdateArgs {

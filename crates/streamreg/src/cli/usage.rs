@@ -1,7 +1,7 @@
 //! Prints clap's help and usage errors.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
@@ -18,14 +18,12 @@ pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
             let _ = error.print();
             Status::Done
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if std::io::stderr().is_terminal() => {
-            let _ = error.print();
-            Status::Usage
+        ErrorKind::MissingSubcommand => report_usage("no command given; see `streamreg --help`"),
+        _ => {
+            let verb = verb.map_or_else(String::new, |verb| format!(" {verb}"));
+            let sentence = sentence(&error.render().to_string());
+            report_usage(&format!("{sentence}; see `streamreg{verb} --help`"))
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            report_usage("no command given; see `streamreg --help`")
-        }
-        _ => report_usage(&sentence(&error.render().to_string(), verb.as_deref())),
     }
 }
 
@@ -36,14 +34,15 @@ pub(super) fn verb(args: &[OsString]) -> Option<String> {
     words.find_map(|word| command.find_subcommand(word)).map(|verb| verb.get_name().to_owned())
 }
 
-fn report_usage(sentence: &str) -> Status {
+/// Prints a usage error as one line to standard error.
+pub(super) fn report_usage(sentence: &str) -> Status {
     let _ = writeln!(std::io::stderr(), "streamreg: {}", terminal::escape(sentence));
     Status::Usage
 }
 
 /// Joins the first paragraph and the tips of clap's message into one line. Omits the usage summary, because `--help`
 /// shows it.
-fn sentence(rendered: &str, verb: Option<&str>) -> String {
+pub(super) fn sentence(rendered: &str) -> String {
     let text = rendered.split("\n\nUsage:").next().unwrap_or_default();
     let text = text.split("\n\nFor more information").next().unwrap_or_default();
     let (fault, tips) = text.split_once("\n\n").unwrap_or((text, ""));
@@ -53,8 +52,7 @@ fn sentence(rendered: &str, verb: Option<&str>) -> String {
         sentence.push_str("; ");
         sentence.push_str(&tip);
     }
-    let verb = verb.map_or_else(String::new, |verb| format!(" {verb}"));
-    format!("{sentence}; see `streamreg{verb} --help`")
+    sentence
 }
 
 #[cfg(test)]
@@ -62,21 +60,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usage_error_is_one_line_with_tip_and_help_command() {
+    fn usage_error_is_one_line_with_tip() {
         assert_eq!(
             sentence(
                 "error: unexpected argument '--bit' found\n\n  tip: a similar argument exists: '--bitrate'\n\n\
                  Usage: streamreg set --bitrate <N> <ID>\n\nFor more information, try '--help'.\n",
-                Some("set"),
             ),
-            "unexpected argument '--bit' found; a similar argument exists: '--bitrate'; see `streamreg set --help`"
+            "unexpected argument '--bit' found; a similar argument exists: '--bitrate'"
         );
         assert_eq!(
             sentence(
                 "error: the following required arguments were not provided:\n  --type <T>\n\nUsage: streamreg [OPTIONS] <COMMAND>\n",
-                None,
             ),
-            "the following required arguments were not provided: --type <T>; see `streamreg --help`"
+            "the following required arguments were not provided: --type <T>"
         );
     }
 }

@@ -186,7 +186,12 @@ fn help_and_version_go_to_standard_output() {
         let (_, help, _) = outcome(program(&[verb, "--help"]).output().unwrap());
         assert!(help.contains(&format!("\n  streamreg {verb}")), "{verb} has no example: {help}");
     }
-    assert!(!stdout.contains("delete"), "the help must not show the alias `delete`");
+    for aliases in ["[alias: ls]", "[alias: describe]", "[aliases: rm, delete]"] {
+        assert!(stdout.contains(aliases), "{aliases}: {stdout}");
+    }
+    // Without arguments, the short help is printed, whether or not variables are set.
+    let help = outcome(program(&["-h"]).output().unwrap());
+    assert_eq!(outcome(program(&[]).env("STREAMREG_STORE", "redis://h").output().unwrap()), help);
 }
 
 #[test]
@@ -215,6 +220,33 @@ fn stream_can_be_registered_changed_updated_and_unregistered() {
     let (status, _, stderr) = server.run(&["get", id]);
     assert_eq!(status, Some(3));
     assert_eq!(stderr, "streamreg: no live stream has the id \"a/b \\\"c\\\"\"; see `streamreg list`\n");
+}
+
+#[test]
+fn unregister_by_node_asks_a_user_but_not_a_script() {
+    let server = Server::start(&[]);
+    let register = ["register", "--id", "x", "--type", "srt", "--source", "a:1", "--node", "n1"];
+    let unregister = ["unregister", "--node", "n1"];
+    // `script` provides a terminal and types its standard input there.
+    let at_terminal = |answer: &str| {
+        let command = format!("{} {} --store {}", env!("CARGO_BIN_EXE_streamreg"), unregister.join(" "), server.url);
+        let mut script = Command::new("timeout");
+        script.args(["30", "script", "--quiet", "--return", "--command", &command, "/dev/null"]);
+        script.env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = script.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+        let (status, printed, _) = outcome(child.wait_with_output().unwrap());
+        assert!(printed.contains("end 1 stream of node \"n1\"? [y/N]"), "{printed}");
+        status
+    };
+    server.run(&register);
+    assert_eq!(at_terminal("n\n"), Some(1));
+    assert_eq!(server.streams().len(), 1);
+    assert_eq!(at_terminal("y\n"), Some(0));
+    assert_eq!(server.streams().len(), 0);
+    server.run(&register);
+    let (status, _, stderr) = server.run(&unregister);
+    assert_eq!((status, &*stderr), (Some(0), "unregistered 1 stream of node \"n1\"\n"));
 }
 
 #[test]
@@ -261,6 +293,13 @@ fn store_url_can_be_set_in_the_environment() {
     let server = Server::start(&[]);
     let output = program(&["list", "--output", "json"]).env("STREAMREG_STORE", &server.url).output().unwrap();
     assert_eq!(outcome(output).1, "[]\n");
+    // These variables serve other commands of the same shell, so a client of a server ignores them.
+    let mut list = program(&["list"]);
+    list.env("STREAMREG_STORE", &server.url).env("STREAMREG_TTL", "1m").env("STREAMREG_PREFIX", "a:");
+    assert_eq!(outcome(list.env("STREAMREG_OUTPUT", "json").output().unwrap()).1, "[]\n");
+    let mut register = server.command(&["register", "--type", "srt", "--source", "203.0.113.7:1"]);
+    let (status, _, stderr) = outcome(register.env("STREAMREG_READ_ONLY", "true").output().unwrap());
+    assert!(status == Some(1) && stderr.contains("read-only"), "{stderr}");
 }
 
 #[test]
@@ -388,7 +427,26 @@ fn serve_names_the_address_when_the_port_is_in_use() {
     let address = server.url.trim_start_matches("http://");
     let (status, _, stderr) = outcome(program(&["serve", "--listen", address]).output().unwrap());
     assert_eq!(status, Some(1));
-    assert!(stderr.contains(address) && stderr.contains("--listen") && stderr.lines().count() == 1, "{stderr}");
+    let running = "streamreg is already running there; choose another address with --listen";
+    assert_eq!(stderr, format!("streamreg: cannot listen on {address}: {running}\n"));
+    let port = address.rsplit(':').next().unwrap();
+    let all = ["serve", "--read-only", "--listen", &format!("0.0.0.0:{port}")];
+    assert!(outcome(program(&all).output().unwrap()).2.contains("already running there"));
+
+    // Another program that listens on the port may give another answer, or none.
+    for answer in ["", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"] {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            let mut clients = Vec::new();
+            while let Ok((mut client, _)) = other.accept() {
+                let _ = client.write_all(answer.as_bytes());
+                clients.push(client);
+            }
+        });
+        let (status, _, stderr) = outcome(program(&["serve", "--listen", &address]).output().unwrap());
+        assert!(status == Some(1) && stderr.contains("in use") && stderr.lines().count() == 1, "{stderr}");
+    }
 }
 
 #[test]
@@ -414,5 +472,15 @@ fn demo_registers_streams_and_unregisters_them_at_the_end() {
     assert_eq!(server.streams(), [] as [serde_json::Value; 0]);
     let (status, _, stderr) = server.run(&["demo", "--for", "1500ms"]);
     assert_eq!(status, Some(0), "{stderr}");
+    assert_eq!(server.streams(), [] as [serde_json::Value; 0]);
+    // This number of streams is larger than the limit of writes per call.
+    let mut demo = Running::start(&["demo", "--streams", "1500", "--store", &server.url]);
+    demo.line_with("1500 simulated streams on http://");
+    until("the streams receive media", || {
+        let live = server.streams();
+        live.iter().filter(|stream| stream["status"] == "active" && stream["bytes_received"] != 0).count() >= 1_000
+    });
+    demo.signal("INT");
+    assert_eq!(demo.ended(), Some(0));
     assert_eq!(server.streams(), [] as [serde_json::Value; 0]);
 }

@@ -158,7 +158,7 @@ fn watch_and_wait_survive_a_restart_of_redis() {
     let on_redis = |args: &[&str]| program(&[args, &["--store", &url]].concat());
     let watch = Follower::start(on_redis(&["watch"]));
     assert!(watch.stderr.recv_timeout(DEADLINE).unwrap().starts_with("watching"));
-    let mut wait = Follower::start(on_redis(&["wait", "cam1", "--status", "active", "--timeout", "1m"]));
+    let mut wait = Follower::start(on_redis(&["wait", "cam1", "--for", "status=active", "--timeout", "1m"]));
     // A command exits at once if it cannot connect at its start. `watch` and `wait` must therefore follow the feed
     // before the restart.
     until("watch and wait follow the feed", || {
@@ -220,7 +220,7 @@ fn wait_exits_when_the_stream_has_the_status() {
     assert!(begun.elapsed() < Duration::from_secs(5), "wait must check the status before it waits");
 
     // This stream appears later and has the status only for a moment.
-    let mut later = Follower::start(server.command(&["wait", "later", "--status", "paused", "--timeout", "1m"]));
+    let mut later = Follower::start(server.command(&["wait", "later", "--for", "status=paused", "--timeout", "1m"]));
     until("the status is noticed", || {
         register(&server, "later");
         assert_eq!(server.run(&["set", "later", "--status", "paused"]), done(""));
@@ -229,12 +229,43 @@ fn wait_exits_when_the_stream_has_the_status() {
     });
     assert_eq!(later.ended(), Some(0));
 
-    let (status, stdout, stderr) = server.run(&["wait", "cam1", "--status", "active", "--timeout", "300ms"]);
+    let (status, stdout, stderr) = server.run(&["wait", "cam1", "--for", "status=active", "--timeout", "300ms"]);
     assert_eq!((status, &*stdout), (Some(1), ""));
     assert_eq!(stderr, "streamreg: \"cam1\" did not become active within 300ms: it is connecting\n");
     let (status, _, stderr) = server.run(&["wait", "nobody", "--status", "active", "--timeout", "1100ms"]);
     assert_eq!(status, Some(1));
     assert_eq!(stderr, "streamreg: \"nobody\" did not become active within 1s100ms: no live stream has this id\n");
+}
+
+#[test]
+fn wait_exits_when_the_stream_is_registered_or_has_ended() {
+    let server = Server::start(&[]);
+    assert_eq!(server.run(&["wait", "cam1", "--for", "ended"]), done(""));
+    let (status, _, stderr) = server.run(&["wait", "cam1", "--for", "registered", "--timeout", "100ms"]);
+    assert_eq!(status, Some(1));
+    assert_eq!(stderr, "streamreg: \"cam1\" was not registered within 100ms: no live stream has this id\n");
+
+    // The stream is live only for a moment.
+    let mut registered = Follower::start(server.command(&["wait", "cam1", "--for", "registered", "--timeout", "1m"]));
+    until("the registration is noticed", || {
+        register(&server, "cam1");
+        assert_eq!(server.run(&["unregister", "cam1"]), done(""));
+        registered.child.try_wait().unwrap().is_some()
+    });
+    assert_eq!(registered.ended(), Some(0));
+
+    register(&server, "cam1");
+    let (status, _, stderr) = server.run(&["wait", "cam1", "--for", "ended", "--timeout", "100ms"]);
+    assert_eq!(status, Some(1));
+    assert_eq!(stderr, "streamreg: \"cam1\" did not end within 100ms: it is connecting\n");
+    // The stream is absent only for a moment.
+    let mut ended = Follower::start(server.command(&["wait", "cam1", "--for", "ended", "--timeout", "1m"]));
+    until("the removal is noticed", || {
+        assert_eq!(server.run(&["unregister", "cam1"]), done(""));
+        register(&server, "cam1");
+        ended.child.try_wait().unwrap().is_some()
+    });
+    assert_eq!(ended.ended(), Some(0));
 }
 
 /// Starts `watch` with a pipe that is never read, and waits until the pipe is full.
@@ -282,7 +313,7 @@ fn watch_with_blocked_stdout_exits_on_signals() {
 #[test]
 fn wait_survives_a_restart_of_the_server() {
     let server = Server::start(&["--log", "debug"]);
-    let mut wait = Follower::start(server.command(&["wait", "cam1", "--status", "connecting", "--timeout", "1m"]));
+    let mut wait = Follower::start(server.command(&["wait", "cam1", "--for", "status=connecting", "--timeout", "1m"]));
     // This line in the server's log shows that `wait` has opened its watch and read the record.
     server.running.line_with("/api/v1/streams/cam1");
     let server = restart(server);

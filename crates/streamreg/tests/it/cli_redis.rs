@@ -203,7 +203,7 @@ fn error_of_a_stopped_redis_contains_no_password() {
 fn demo_on_redis_leaves_no_stream() {
     let redis = Redis::start();
     let file = redis.store_file();
-    let mut demo = Running::start(&["demo", "--seed", "3", "--store-file", file.to_str().unwrap()]);
+    let mut demo = Running::start(&["demo", "--seed", "3", "--yes", "--store-file", file.to_str().unwrap()]);
     demo.line_with("simulated streams on redis+unix://");
     until("the streams receive media", || {
         let (_, records, _) = redis.run(&["list", "--output", "jsonl"]);

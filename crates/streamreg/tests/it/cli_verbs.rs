@@ -320,7 +320,7 @@ async fn set_changes_only_the_given_fields() {
 async fn set_rounds_fractions_and_reads_a_negative_loss_as_zero() {
     let shell = Shell::new();
     shell.run(&CAM1).await;
-    let set = ["set", "cam1", "--bitrate", "5467000.0000001", "--bytes-received", "1.5e6", "--packets-lost", "-3"];
+    let set = ["set", "cam1", "--bitrate", "5.4670000000001M", "--bytes-received", "1.5e6", "--packets-lost", "-3"];
     shell.silent(&set).await;
     let stream = shell.get("cam1").await;
     assert_eq!((stream.bitrate, stream.bytes_received, stream.packets_lost), (5_467_000, 1_500_000, 0));
@@ -372,7 +372,7 @@ async fn update_replaces_the_record_and_keeps_created_at() {
 async fn unregister_reports_missing_ids_and_removes_the_others() {
     let shell = Shell::new();
     shell.run(&CAM1).await;
-    let (status, stdout, stderr) = shell.run(&["delete", "cam0", "cam1"]).await;
+    let (status, stdout, stderr) = shell.run(&["rm", "cam0", "cam1"]).await;
     assert_eq!((status, stdout.as_str(), stderr.lines().count()), (3, "", 1));
     assert!(shell.registry.list().await.unwrap().is_empty());
     shell.run(&CAM1).await;
@@ -398,6 +398,84 @@ async fn unregister_by_node_removes_only_streams_of_that_node() {
         shell.run(&["unregister", "--node", "n1", "--force"]).await.2,
         "unregistered 0 streams of node \"n1\"\n"
     );
+}
+
+/// Registers `a` and `b` of node `n1`, and `c` of node `n2`. A lease holds `b`.
+async fn register_on_nodes(shell: &Shell) {
+    for (id, node, leased) in [("a", "n1", false), ("b", "n1", true), ("c", "n2", false)] {
+        let mut stream = Stream::new(id.parse().unwrap(), StreamType::Srt, "x:1");
+        stream.node = Some(node.into());
+        let mut options = RegisterOptions::default();
+        options.lease = leased;
+        shell.registry.register_with(&stream, &options).await.unwrap();
+    }
+}
+
+async fn live(shell: &Shell) -> Vec<String> {
+    let mut ids: Vec<_> =
+        shell.registry.list().await.unwrap().into_iter().map(|stream| stream.id.to_string()).collect();
+    ids.sort();
+    ids
+}
+
+#[tokio::test]
+async fn unregister_names_each_ended_stream_on_a_terminal() {
+    let shell = Shell { terminal: true, ..Shell::new() };
+    register_on_nodes(&shell).await;
+    let (status, stdout, stderr) = shell.run(&["unregister", "a", "x\u{202e}", "c"]).await;
+    assert_eq!((status, stdout.as_str()), (3, ""));
+    let lines: Vec<_> = stderr.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[2]), (3, "ended \"a\"", "ended \"c\""), "{stderr}");
+    assert_eq!(live(&shell).await, ["b"]);
+}
+
+#[tokio::test]
+async fn unregister_by_node_asks_on_a_terminal() {
+    let shell = Shell { terminal: true, ..Shell::new() };
+    register_on_nodes(&shell).await;
+    let unregister = ["unregister", "--node", "n1"];
+    for answer in ["", "\n", "n\ny\n", "yy\n"] {
+        let refused = "end 2 streams of node \"n1\"? [y/N] streamreg: no stream was ended; answer y, or pass --yes\n";
+        assert_eq!(shell.run_with(&unregister, answer).await, (1, String::new(), refused.into()), "{answer:?}");
+    }
+    assert_eq!(live(&shell).await, ["a", "b", "c"]);
+    let (status, _, stderr) = shell.run_with(&unregister, "y\n").await;
+    assert!(status == 4 && stderr.ends_with("unregistered 1 stream of node \"n1\"\n"), "{stderr}");
+    let done = shell.run(&["unregister", "--node", "n1", "--force", "--yes"]).await;
+    assert_eq!(done, (0, String::new(), "unregistered 1 stream of node \"n1\"\n".into()));
+    // Without streams, there is nothing to ask.
+    assert_eq!(shell.run(&unregister).await, (0, String::new(), "unregistered 0 streams of node \"n1\"\n".into()));
+}
+
+#[tokio::test]
+async fn dry_run_lists_what_would_end_and_changes_nothing() {
+    for terminal in [false, true] {
+        let shell = Shell { terminal, ..Shell::new() };
+        register_on_nodes(&shell).await;
+        for (which, status, listed, reported) in [
+            (&["a", "c"][..], 0, &["a", "c"][..], &[][..]),
+            (&["a", "b", "gone"], 3, &["a"], &["no live stream has the id \"gone\"", "\"b\" is leased"]),
+            (&["b", "--force"], 0, &["b"], &[]),
+            (&["--node", "n1"], 4, &["a"], &["\"b\" is leased"]),
+            (&["--node", "n1", "--force"], 0, &["a", "b"], &[]),
+            (&["--node", "n3"], 0, &[], &[]),
+        ] {
+            let args = [&["unregister", "--dry-run", "--output", "jsonl"], which].concat();
+            let (code, stdout, stderr) = shell.run(&args).await;
+            let ids: Vec<_> = stdout.lines().map(|line| Stream::from_json(line).unwrap().id.to_string()).collect();
+            assert_eq!(
+                (code, &ids[..]),
+                (status, &listed.iter().map(ToString::to_string).collect::<Vec<_>>()[..]),
+                "{which:?}"
+            );
+            let lines: Vec<_> = stderr.lines().collect();
+            assert_eq!(lines.len(), reported.len() + 1, "{which:?}: {stderr}");
+            assert!(reported.iter().zip(&lines).all(|(text, line)| line.contains(text)), "{which:?}: {stderr}");
+            let streams = if ids.len() == 1 { "1 stream".to_owned() } else { format!("{} streams", ids.len()) };
+            assert_eq!(lines[lines.len() - 1], format!("would end {streams}; nothing was changed"));
+            assert_eq!(live(&shell).await, ["a", "b", "c"], "{which:?}");
+        }
+    }
 }
 
 #[tokio::test]

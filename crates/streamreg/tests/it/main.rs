@@ -5,6 +5,7 @@
 mod cli;
 mod cli_bad_input;
 mod cli_feed;
+mod cli_help;
 mod cli_leases;
 mod cli_parent;
 mod cli_redis;

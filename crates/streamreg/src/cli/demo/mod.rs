@@ -1,4 +1,4 @@
-//! `demo`: about twenty simulated streams, for a first look.
+//! `demo`: simulated streams, for a first look.
 
 mod sim;
 mod streams;
@@ -7,8 +7,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::StreamExt as _;
+use stream_registry::stream::limits;
 use stream_registry::{
-    Error, ErrorKind, Guard, OnConflict, RegisterOptions, Registry, Stream, UnregisterOptions, Write,
+    Error, ErrorKind, Guard, OnConflict, RegisterOptions, Registry, Stream, StreamId, UnregisterOptions, Write,
 };
 use tokio::time::MissedTickBehavior;
 
@@ -19,8 +21,12 @@ use super::output::Output;
 
 /// Time between two steps of the simulation.
 const TICK: Duration = Duration::from_secs(1);
-/// Maximum time to unregister the streams at the end.
+/// Maximum time to unregister the streams at the end, besides the time for each stream.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Additional time for each stream.
+const CLEANUP_TIMEOUT_PER_STREAM: Duration = Duration::from_millis(5);
+/// Number of registrations, or of removals, in flight at once.
+const IN_FLIGHT: usize = 32;
 
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
@@ -28,10 +34,12 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 Examples:
   streamreg demo
   streamreg demo --for 2m --seed 7
+  streamreg demo --streams 1000
+  streamreg demo --store redis://127.0.0.1:6379 --yes
 
 The ids begin with demo-, and the streams have the label demo=true. The streams change once a second: bit rates vary, \
 packets are lost in bursts, and streams pause, end, reconnect and move to another node. Ctrl-C stops the demo and \
-unregisters its streams.")]
+unregisters its streams. Redis may already contain real streams, so --yes is needed there.")]
 pub struct DemoArgs {
     /// Stop after this time, e.g. 30s or 5m [default: at Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse_positive)]
@@ -40,6 +48,30 @@ pub struct DemoArgs {
     /// Random seed; the same seed replays the same sequence
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+
+    /// Number of simulated streams, 1 to 10000
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub streams: u16,
+
+    /// Run on Redis, where real streams may be
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+impl DemoArgs {
+    /// Checks that the store is suitable. `store` is the store's name without secrets.
+    ///
+    /// # Errors
+    ///
+    /// Returns a usage error if the store is Redis and `--yes` is missing.
+    pub(super) fn check_store(&self, store: &str) -> Result {
+        if !store.starts_with("redis") || self.yes {
+            return Ok(());
+        }
+        Err(Failure::usage(format_args!(
+            "{store} may contain real streams, and simulated ones would mix with them; pass --yes, or use a test server"
+        )))
+    }
 }
 
 /// Keeps the simulated streams alive until `stop` completes or the duration has passed, then unregisters them.
@@ -60,7 +92,7 @@ async fn run_with_tick(
     out: &mut Output<'_>,
 ) -> Result {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
-    let simulation = Simulation::new(seed).map_err(|error| out.failure(&error))?;
+    let simulation = Simulation::new(seed, args.streams.into()).map_err(|error| out.failure(&error))?;
     let mut demo = Demo { registry, simulation, outage_reported: false };
     let mut stop = std::pin::pin!(stop);
     let mut timeout = std::pin::pin!(async {
@@ -97,7 +129,8 @@ async fn run_with_tick(
             ));
         }
     };
-    let count = tokio::time::timeout(CLEANUP_TIMEOUT, demo.unregister_all()).await.unwrap_or(0);
+    let limit = CLEANUP_TIMEOUT + CLEANUP_TIMEOUT_PER_STREAM * args.streams.into();
+    let count = tokio::time::timeout(limit, demo.unregister_all()).await.unwrap_or(0);
     if started {
         out.note(format_args!("unregistered {count} simulated streams"));
     }
@@ -146,9 +179,15 @@ impl Demo<'_> {
                 keep_first(&mut first_error, error);
             }
         }
-        for (stream, policy) in step.registrations {
-            if let Err(error) = self.register(&stream, policy).await {
-                self.simulation.lost(&stream.id);
+        let mut lost = Vec::new();
+        let registry = self.registry;
+        let registrations = step.registrations.iter().map(|(stream, policy)| async move {
+            register(registry, stream, *policy).await.map_err(|error| (&stream.id, error))
+        });
+        let mut registered = futures_util::stream::iter(registrations).buffered(IN_FLIGHT);
+        while let Some(result) = registered.next().await {
+            if let Err((id, error)) = result {
+                lost.push(id);
                 // During an outage, every remaining registration would also time out, so skip them.
                 let outage = error.is_retryable();
                 keep_first(&mut first_error, error);
@@ -157,10 +196,15 @@ impl Demo<'_> {
                 }
             }
         }
+        drop(registered);
+        lost.into_iter().for_each(|id| self.simulation.lost(id));
         let writes: Vec<_> =
             step.changes.into_iter().map(|(id, change)| Write { id, guard: Guard::None, change }).collect();
-        if !writes.is_empty() && first_error.is_none() {
-            for (write, result) in writes.iter().zip(self.registry.write(&writes).await?) {
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        for writes in writes.chunks(limits::MAX_WRITES) {
+            for (write, result) in writes.iter().zip(self.registry.write(writes).await?) {
                 match result {
                     // Another client unregistered the stream, or the store lost the stream. The simulated publisher
                     // reconnects.
@@ -173,33 +217,41 @@ impl Demo<'_> {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Registers a simulated stream. A stream from an earlier demo is replaced, but a real stream is not.
-    async fn register(&self, stream: &Stream, policy: OnConflict) -> stream_registry::Result<()> {
-        let options = RegisterOptions::default();
-        match self.registry.register_with(stream, &options.clone().on_conflict(policy)).await {
-            Err(error) if error.existing().is_some_and(is_made_up) => {
-                self.registry.register_with(stream, &options.on_conflict(OnConflict::TakeOver)).await.map(|_| ())
-            }
-            result => result.map(|_| ()),
-        }
-    }
-
     /// Unregisters all simulated streams and returns their number.
     async fn unregister_all(&self) -> usize {
-        let options = UnregisterOptions::default().reason("end of the demo".parse().unwrap_or_default());
-        let mut count = 0;
         // Try all ids: a cancelled step may have registered a stream that the simulation does not count as live.
-        for id in self.simulation.ids() {
-            // If the first step failed, a real stream may have one of the ids. Do not unregister a real stream.
-            match self.registry.get(id).await {
-                Ok(stream) if is_made_up(&stream) => {}
-                Ok(_) => continue,
+        let calls = self.simulation.ids().map(|id| self.unregister(id));
+        let mut calls = futures_util::stream::iter(calls).buffered(IN_FLIGHT);
+        let mut count = 0;
+        while let Some(result) = calls.next().await {
+            match result {
+                Ok(()) => count += 1,
                 Err(error) if error.is_retryable() => break,
-                Err(_) => continue,
+                Err(_) => {}
             }
-            count += usize::from(self.registry.unregister_with(id, &options).await.is_ok());
         }
         count
+    }
+
+    /// Unregisters a simulated stream. Does not unregister a real stream, which may have one of the ids if the first
+    /// step failed.
+    async fn unregister(&self, id: &StreamId) -> stream_registry::Result<()> {
+        let options = UnregisterOptions::default().reason("end of the demo".parse().unwrap_or_default());
+        match self.registry.get(id).await? {
+            stream if is_made_up(&stream) => self.registry.unregister_with(id, &options).await.map(|_| ()),
+            _ => Err(Error::not_found(id)),
+        }
+    }
+}
+
+/// Registers a simulated stream. A stream from an earlier demo is replaced, but a real stream is not.
+async fn register(registry: &dyn Registry, stream: &Stream, policy: OnConflict) -> stream_registry::Result<()> {
+    let options = RegisterOptions::default();
+    match registry.register_with(stream, &options.clone().on_conflict(policy)).await {
+        Err(error) if error.existing().is_some_and(is_made_up) => {
+            registry.register_with(stream, &options.on_conflict(OnConflict::TakeOver)).await.map(|_| ())
+        }
+        result => result.map(|_| ()),
     }
 }
 
@@ -248,7 +300,7 @@ mod tests {
             width: None,
             store: "memory:",
         };
-        let args = DemoArgs { duration: None, seed: Some(seed) };
+        let args = DemoArgs { duration: None, seed: Some(seed), streams: 20, yes: false };
         let done = run_with_tick(registry, &args, FAST, stop, &mut out).await;
         (done, String::from_utf8(stderr).unwrap())
     }
@@ -287,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn demo_replaces_only_streams_of_an_earlier_demo() {
         let registry = MemoryRegistry::new();
-        let step = Simulation::new(1).unwrap().step();
+        let step = Simulation::new(1, 20).unwrap().step();
         for (stream, _) in &step.registrations {
             registry.register(stream).await.unwrap();
         }

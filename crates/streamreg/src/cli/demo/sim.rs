@@ -19,6 +19,8 @@ pub(super) struct Step {
 pub(super) struct Simulation {
     rng: Rng,
     publishers: Vec<Publisher>,
+    /// A stream ends only while more than this number of streams are live.
+    min_live: usize,
 }
 
 /// The state of a publisher. `left` is the number of seconds until the state changes.
@@ -52,26 +54,31 @@ const PAUSE_EVERY: u32 = 700;
 const FAULT_EVERY: u32 = 600;
 const TAKE_OVER_EVERY: u32 = 500;
 const BURST_EVERY: u32 = 60;
-/// A stream ends only while more than this number of streams are live.
-const MIN_LIVE: usize = 14;
+/// Minimum share of live streams, in percent.
+const MIN_LIVE_PERCENT: usize = 70;
 /// Payload size of a packet in bytes: seven MPEG transport stream packets.
 const PACKET_BYTES: f64 = 1_316.0;
 const REASONS: [&str; 4] = ["publisher disconnected", "end of event", "socket time-out", "operator stopped it"];
 
 impl Simulation {
-    /// Creates a simulation in which all publishers are disconnected.
+    /// Creates a simulation of a number of streams, in which all publishers are disconnected. If the table has fewer
+    /// streams, its rows repeat with numbered ids.
     ///
     /// # Errors
     ///
     /// Fails if the table of streams contains an invalid id or type. A test checks the table.
-    pub(super) fn new(seed: u64) -> stream_registry::Result<Self> {
+    pub(super) fn new(seed: u64, streams: usize) -> stream_registry::Result<Self> {
         let mut rng = Rng::with_seed(seed);
-        let publishers = STREAMS
-            .iter()
-            .map(|profile| {
+        let publishers = (0..streams)
+            .zip(STREAMS.iter().cycle())
+            .map(|(at, profile)| {
+                let id = match at / STREAMS.len() {
+                    0 => profile.id.parse()?,
+                    repetition => format!("{}-{}", profile.id, repetition + 1).parse()?,
+                };
                 Ok(Publisher {
                     profile,
-                    id: profile.id.parse()?,
+                    id,
                     kind: profile.kind.parse()?,
                     node: NODES[profile.node],
                     port: rng.u16(30_000..60_000),
@@ -82,7 +89,7 @@ impl Simulation {
                 })
             })
             .collect::<stream_registry::Result<_>>()?;
-        Ok(Self { rng, publishers })
+        Ok(Self { rng, publishers, min_live: streams * MIN_LIVE_PERCENT / 100 })
     }
 
     /// Simulates one second.
@@ -91,7 +98,7 @@ impl Simulation {
         let mut live = self.live().count();
         for publisher in &mut self.publishers {
             let was_live = publisher.is_live();
-            publisher.step(&mut self.rng, live > MIN_LIVE, &mut step);
+            publisher.step(&mut self.rng, live > self.min_live, &mut step);
             match (was_live, publisher.is_live()) {
                 (true, false) => live -= 1,
                 (false, true) => live += 1,
@@ -238,7 +245,7 @@ mod tests {
 
     #[test]
     fn simulated_streams_are_valid_and_labelled() {
-        let first = Simulation::new(1).unwrap().step();
+        let first = Simulation::new(1, STREAMS.len()).unwrap().step();
         assert_eq!(first.registrations.len(), STREAMS.len());
         assert!((18..=24).contains(&STREAMS.len()));
         let ids: BTreeSet<_> = first.registrations.iter().map(|(stream, _)| &stream.id).collect();
@@ -253,9 +260,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn number_of_streams_can_be_smaller_or_larger_than_the_table() {
+        for streams in [1, 3, 20, 21, 10_000] {
+            let mut simulation = Simulation::new(1, streams).unwrap();
+            let ids: BTreeSet<_> = simulation.step().registrations.into_iter().map(|(stream, _)| stream.id).collect();
+            assert_eq!(ids.len(), streams, "duplicate or missing id");
+        }
+        let step = Simulation::new(1, 45).unwrap().step();
+        assert_eq!(step.registrations[44].0.id.as_str(), "demo-stadium-fans-3");
+    }
+
     /// Formats the steps without timestamps, because timestamps come from the local clock.
     fn sequence(seed: u64, seconds: usize) -> Vec<String> {
-        let mut simulation = Simulation::new(seed).unwrap();
+        let mut simulation = Simulation::new(seed, STREAMS.len()).unwrap();
         let format_step = |_| {
             let step = simulation.step();
             let registered: Vec<_> = step
@@ -276,7 +294,7 @@ mod tests {
 
     #[test]
     fn simulation_shows_every_event_and_counters_only_grow() {
-        let mut simulation = Simulation::new(3).unwrap();
+        let mut simulation = Simulation::new(3, STREAMS.len()).unwrap();
         let mut live: BTreeMap<StreamId, StreamStats> = BTreeMap::new();
         let (mut ended, mut back, mut taken_over, mut lossy) = (BTreeSet::new(), 0, 0, 0);
         let mut statuses = BTreeSet::new();
@@ -309,7 +327,7 @@ mod tests {
                     _ => {}
                 }
             }
-            assert!(second < 5 || live.len() >= MIN_LIVE, "{} live at {second}", live.len());
+            assert!(second < 5 || live.len() >= simulation.min_live, "{} live at {second}", live.len());
             assert_eq!(simulation.live().collect::<BTreeSet<_>>(), live.keys().collect());
         }
         assert!(
@@ -321,7 +339,7 @@ mod tests {
 
     #[test]
     fn lost_stream_is_registered_again() {
-        let mut simulation = Simulation::new(5).unwrap();
+        let mut simulation = Simulation::new(5, STREAMS.len()).unwrap();
         simulation.step();
         let id = simulation.live().next().unwrap().clone();
         simulation.lost(&id);

@@ -67,6 +67,12 @@ impl Output<'_> {
         let _ = self.stderr.write_all(line.as_bytes());
     }
 
+    /// Writes a question to standard error, without a line break.
+    pub fn prompt(&mut self, question: impl Display) {
+        let _ = self.stderr.write_all(terminal::escape(&question.to_string()).as_bytes());
+        let _ = self.stderr.flush();
+    }
+
     /// Writes a failure's message to standard error. Returns the failure's status.
     pub fn report(&mut self, failure: &Failure) -> Status {
         if let Some(message) = &failure.message {

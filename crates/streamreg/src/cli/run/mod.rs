@@ -31,8 +31,10 @@ const ID_VARIABLE: &str = "STREAMREG_ID";
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  streamreg run --type srt --source 192.0.2.7:9000 -- ffmpeg -i srt://:9000?mode=listener -f null -
-  streamreg run --type rtp --source '[2001:db8::1]:5004' --node ingest-1 -- ./ingest.sh
+  streamreg run --type srt --source 192.0.2.7:9000 -- \\
+    ffmpeg -i srt://:9000?mode=listener -f null -
+  streamreg run --type rtp --source '[2001:db8::1]:5004' --node ingest-1 -- \\
+    ./ingest.sh
 
 The stream is registered before the command starts and unregistered when the command exits. The end reason is e.g. \
 `exit status 3` or `killed by signal 9`. `run` exits with the status of the command. If another client takes over or \
