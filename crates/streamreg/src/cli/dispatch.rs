@@ -12,8 +12,8 @@ use super::output::Output;
 use super::signal::stop_requested;
 use super::store::{STORE_VARIABLE, Side, Target};
 use super::{
-    demo, get, heartbeat, history, hold, input, list, register, run, serve, set, summary, unregister, update, wait,
-    watch,
+    demo, get, heartbeat, history, hold, input, list, register, run, serve, set, spelling, summary, unregister, update,
+    wait, watch,
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
@@ -105,7 +105,7 @@ fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
     })
 }
 
-/// Warns about a publisher address that is not `host:port`. The store accepts such an address.
+/// Warns about a publisher address that is not `host:port`, and about unknown fields. The store accepts both.
 fn warn(ready: &Ready, out: &mut Output<'_>) {
     let stream = match ready {
         Ready::Register(plan) => plan.stream(),
@@ -118,6 +118,9 @@ fn warn(ready: &Ready, out: &mut Output<'_>) {
         out.note(format_args!(
             "streamreg: warning: the publisher address {source:?} is not host:port, e.g. 203.0.113.7:40112"
         ));
+    }
+    if let Some(warning) = spelling::unknown_fields(stream) {
+        out.note(format_args!("streamreg: warning: {warning}"));
     }
 }
 
