@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::args::{Cli, Verb};
 use super::failure::{Failure, Result, Status};
-use super::output::Output;
+use super::output::{Output, colour_enabled};
 use super::signal::stop_requested;
 use super::store::{STORE_VARIABLE, Side, Target};
 use super::{
@@ -28,8 +28,9 @@ pub(super) fn run(cli: &Cli) -> Status {
     let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0.into());
     let mut buffered = io::BufWriter::new(stdout.lock());
     let mut stderr = io::stderr();
-    let mut out =
-        Output { stdout: &mut buffered, stderr: &mut stderr, format: cli.global.output, terminal, width, store: "" };
+    let colour = colour_enabled(terminal, |name| std::env::var_os(name));
+    let format = cli.global.output;
+    let mut out = Output { stdout: &mut buffered, stderr: &mut stderr, format, terminal, width, colour, store: "" };
     let variable = std::env::var_os(STORE_VARIABLE).map(|url| url.to_string_lossy().into_owned());
     let target = match cli.global.target(side, variable) {
         Ok(target) => target,

@@ -38,7 +38,7 @@ pub struct Global {
     pub store_file: Option<PathBuf>,
 
     /// Format of records [default: table on a terminal, else jsonl]
-    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
+    #[arg(short, long, global = true, value_name = "FORMAT", value_enum)]
     pub output: Option<Format>,
 
     /// Prefix of all Redis keys [default: mirror:streams:]

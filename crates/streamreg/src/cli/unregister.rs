@@ -7,8 +7,8 @@ use stream_registry::{ErrorKind, Guard, Registry, Stream, StreamId, Timestamp, U
 
 use super::failure::{Failure, Result, Status};
 use super::input;
-use super::output::Output;
-use super::query::find_all;
+use super::output::{Format, Output, TableOptions};
+use super::query::find_up_to;
 
 /// Arguments of `unregister`.
 #[derive(Args, Debug)]
@@ -18,7 +18,7 @@ Examples:
   streamreg unregister cam1 cam2 --reason 'end of event'
   streamreg unregister --node ingest-1 --reason 'node is drained'
 
-With --output json or jsonl, the final records are printed.")]
+With --output json, jsonl, yaml or name, the final records are printed.")]
 pub struct UnregisterArgs {
     /// Ids of the streams
     #[arg(value_name = "ID", required_unless_present = "node")]
@@ -94,8 +94,8 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
         }
         Which::Node(node) => {
             let query = Query::default().filter(Filter::default().node(node));
-            let (streams, _) = find_all(registry, query).await.map_err(|error| out.failure(&error))?;
-            for stream in streams {
+            let found = find_up_to(registry, query, None).await.map_err(|error| out.failure(&error))?;
+            for stream in found.streams {
                 // After the streams were listed, another node may have acquired a lease. `--force` must not end that
                 // lease, so the guard contains the epoch from the list.
                 let guard = match (&plan.guard, stream.epoch()) {
@@ -126,10 +126,10 @@ fn counted(streams: usize) -> String {
     if streams == 1 { "1 stream".into() } else { format!("{streams} streams") }
 }
 
-/// Prints the final records if a JSON format was requested.
+/// Prints the final records if a format other than a table was requested.
 fn show(last: &[Stream], now: Timestamp, out: &mut Output<'_>) -> Result {
     match out.format {
-        Some(super::output::Format::Json | super::output::Format::Jsonl) => out.streams(last, now),
-        _ => Ok(()),
+        None | Some(Format::Table | Format::Wide) => Ok(()),
+        Some(_) => out.streams(last, now, &TableOptions::default()),
     }
 }

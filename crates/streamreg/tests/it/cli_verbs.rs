@@ -14,7 +14,7 @@ use streamreg::cli::Cli;
 use streamreg::cli::output::Output;
 
 /// Exit status, standard output and standard error of a command.
-type Printed = (u8, String, String);
+pub(super) type Printed = (u8, String, String);
 
 /// Runs a command as the program does, on an open store.
 async fn execute(registry: &dyn Registry, terminal: bool, args: &[&str], stdin: &str) -> Printed {
@@ -27,6 +27,7 @@ async fn execute(registry: &dyn Registry, terminal: bool, args: &[&str], stdin: 
         format: cli.global.output,
         terminal,
         width: None,
+        colour: false,
         store: "http://127.0.0.1:8580",
     };
     let status = match streamreg::cli::execute(&cli, registry, &mut stdin.as_bytes(), &mut out).await {
@@ -36,30 +37,30 @@ async fn execute(registry: &dyn Registry, terminal: bool, args: &[&str], stdin: 
     (status, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-struct Shell {
-    registry: MemoryRegistry,
-    terminal: bool,
+pub(super) struct Shell {
+    pub(super) registry: MemoryRegistry,
+    pub(super) terminal: bool,
 }
 
 impl Shell {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { registry: MemoryRegistry::new(), terminal: false }
     }
 
-    async fn run(&self, args: &[&str]) -> Printed {
+    pub(super) async fn run(&self, args: &[&str]) -> Printed {
         self.run_with(args, "").await
     }
 
-    async fn run_with(&self, args: &[&str], stdin: &str) -> Printed {
+    pub(super) async fn run_with(&self, args: &[&str], stdin: &str) -> Printed {
         execute(&self.registry, self.terminal, args, stdin).await
     }
 
     /// Runs a command that must succeed without output.
-    async fn silent(&self, args: &[&str]) {
+    pub(super) async fn silent(&self, args: &[&str]) {
         assert_eq!(self.run(args).await, (0, String::new(), String::new()), "{args:?}");
     }
 
-    async fn get(&self, id: &str) -> Stream {
+    pub(super) async fn get(&self, id: &str) -> Stream {
         self.registry.get(&id.parse().unwrap()).await.unwrap()
     }
 }
@@ -261,8 +262,10 @@ async fn records_are_escaped_on_a_terminal_in_every_format() {
     shell.registry.register(&hostile).await.unwrap();
     let id = hostile.id.as_str();
     shell.terminal = true;
-    for format in ["table", "json", "jsonl"] {
-        for verb in [&["list"][..], &["get", id], &["heartbeat", "no\u{202e}ne"], &["unregister", "no\u{202e}ne"]] {
+    for format in ["table", "wide", "name", "json", "jsonl", "yaml"] {
+        for verb in
+            [&["list"][..], &["get", id], &["history"], &["heartbeat", "no\u{202e}ne"], &["unregister", "no\u{202e}ne"]]
+        {
             let (_, stdout, stderr) = shell.run(&[&["--output", format], verb].concat()).await;
             for text in [stdout, stderr] {
                 let bad = text.chars().find(|c| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{2069}').contains(c));

@@ -6,6 +6,7 @@ mod cli;
 mod cli_bad_input;
 mod cli_feed;
 mod cli_leases;
+mod cli_output;
 mod cli_parent;
 mod cli_redis;
 mod cli_run_signals;

@@ -246,6 +246,7 @@ mod tests {
             format: None,
             terminal: false,
             width: None,
+            colour: false,
             store: "memory:",
         };
         let args = DemoArgs { duration: None, seed: Some(seed) };
