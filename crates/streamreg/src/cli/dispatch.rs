@@ -132,9 +132,9 @@ async fn perform(verb: &Verb, ready: Ready, registry: &dyn Registry, out: &mut O
         (_, Ready::Update(plan)) => update::run(registry, &plan, out).await,
         (_, Ready::Unregister(plan)) => unregister::run(registry, &plan, out).await,
         (Verb::Demo(args), _) => demo::run(registry, args, stop_requested(None), out).await,
-        (Verb::List(args), _) => list::run(registry, args, out).await,
+        (Verb::List(args), _) => list::run(registry, args, watch::stop_requested(args.watch), out).await,
         (Verb::Summary(args), _) => summary::run(registry, args, out).await,
-        (Verb::Get(args), _) => get::run(registry, args, out).await,
+        (Verb::Get(args), _) => get::run(registry, args, watch::stop_requested(args.watch), out).await,
         (Verb::Watch(args), _) => watch::run(registry, args, args.stop_requested(), out).await,
         (Verb::History(args), _) => history::run(registry, args, out).await,
         (Verb::Wait(args), _) => wait::run(registry, args, out).await,
@@ -158,11 +158,17 @@ enum Ready {
 }
 
 fn runtime(verb: &Verb) -> Result<Runtime> {
+    let follows = match verb {
+        Verb::List(args) => args.watch,
+        Verb::Get(args) => args.watch,
+        Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) => true,
+        _ => false,
+    };
     let mut builder = match verb {
         Verb::Serve(_) => Builder::new_multi_thread(),
-        // These commands run until a signal arrives. If the main thread is blocked on a pipe, the second thread handles
+        // These commands can run until a signal arrives. If the main thread is blocked on a pipe, the second thread handles
         // the signal.
-        Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) => {
+        _ if follows => {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(1);
             builder

@@ -8,8 +8,9 @@ use stream_registry::query::{Order, Query};
 use stream_registry::{Registry, Stream, StreamId};
 
 use super::failure::{Failure, Result, Status};
-use super::output::{Column, Format, Headings, Output, TableOptions};
+use super::output::{Column, EventOptions, Format, Headings, Output, TableOptions};
 use super::query::{self, FilterArgs};
+use super::watch::{self, Follow, Selection};
 
 /// Arguments of `list`.
 #[derive(Args, Debug)]
@@ -21,6 +22,7 @@ Examples:
   streamreg list --status error --node ingest-1
   streamreg list -l tenant=acme --sort -bitrate --limit 10
   streamreg list --columns id,status,bitrate --no-headers
+  streamreg list -w
 
 On a terminal, long ids are cut; --output wide and --output name show them whole.")]
 pub struct ListArgs {
@@ -43,6 +45,10 @@ pub struct ListArgs {
     /// Show a table without headings
     #[arg(long)]
     pub no_headers: bool,
+
+    /// Then print changes of the selected streams as they happen, until Ctrl-C; --output as for watch
+    #[arg(short, long, conflicts_with_all = ["limit", "columns"])]
+    pub watch: bool,
 
     /// The filters.
     #[command(flatten)]
@@ -78,20 +84,34 @@ impl ListArgs {
     }
 }
 
-/// Lists live streams.
+/// Lists live streams. With `--watch`, then prints changes until `stop` completes.
 ///
 /// # Errors
 ///
 /// Returns `NotFound` if one of the given ids has no live stream, after printing the other streams. Also fails if the
 /// store returns an error or standard output cannot be written.
-pub async fn run(registry: &dyn Registry, args: &ListArgs, out: &mut Output<'_>) -> Result {
+pub async fn run(registry: &dyn Registry, args: &ListArgs, stop: impl Future, out: &mut Output<'_>) -> Result {
     let table = args.table(out)?;
+    // The watch begins before the list is read, so that no change in between is missed.
+    let follow = if args.watch { Some(Follow::now(registry, out).await?) } else { None };
+    if args.watch && out.format() == Format::Json {
+        // A list that continues has no closing bracket.
+        out.format = Some(Format::Jsonl);
+    }
     let (streams, worst) = if args.ids.is_empty() {
         (find(registry, args, out).await?, Status::Done)
     } else {
         query::get_each(registry, &args.ids, out).await?
     };
     out.streams(&streams, registry.now(), &table)?;
+    if let Some(follow) = follow {
+        let selection = match args.ids.as_slice() {
+            [] => Selection::filter(args.filter.filter()).with_shown(&streams),
+            ids => Selection::ids(ids),
+        };
+        let options = EventOptions { headings: table.headings, ..watch::default_options() };
+        follow.print(selection, options, stop, out).await?;
+    }
     worst.into_result()
 }
 

@@ -1,16 +1,55 @@
 //! Formats each event as one line, and ended streams as a table.
 
+use jiff::tz::TimeZone;
 use stream_registry::Timestamp;
 use stream_registry::watch::{Ending, Event};
 
 use super::columns::{self, Align, Cell};
 use super::style::Style;
+use super::table::Headings;
 use super::units;
 use crate::cli::{duration, terminal};
 
-/// Header above the event lines. Times are UTC.
-pub(super) const HEADER: &str =
-    "UTC       EVENT         ID                        STATUS      TYPE  SOURCE                 NODE";
+/// How the lines of a watch are shown.
+#[derive(Clone, Debug)]
+pub struct EventOptions {
+    /// Whether the first line has the headings.
+    pub headings: Headings,
+    /// The time zone of the times.
+    pub zone: Zone,
+}
+
+/// The time zone of times of day.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    heading: &'static str,
+    zone: TimeZone,
+}
+
+impl Zone {
+    /// Coordinated Universal Time.
+    pub fn utc() -> Self {
+        Self { heading: "UTC", zone: TimeZone::UTC }
+    }
+
+    /// The time zone of this machine, which the variable `TZ` can replace.
+    pub fn local() -> Self {
+        Self { heading: "LOCAL", zone: TimeZone::system() }
+    }
+
+    fn time_of_day(&self, time: Timestamp) -> String {
+        // A timestamp is in the range of jiff, from whose type it was made.
+        let time = jiff::Timestamp::from_nanosecond(time.as_unix_nanos()).unwrap_or_default();
+        let time = time.to_zoned(self.zone.clone()).time();
+        format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second())
+    }
+}
+
+/// Returns the header above the event lines.
+pub(super) fn header(zone: &Zone) -> String {
+    let headings = [zone.heading, "EVENT", "ID", "STATUS", "TYPE", "SOURCE", "NODE"].map(Cell::from);
+    aligned(headings.iter())
+}
 
 /// Remark about an ended stream of which only the id is known.
 const UNKNOWN: &str = "last record unknown";
@@ -23,7 +62,7 @@ fn aligned<'a>(cells: impl Iterator<Item = &'a Cell>) -> String {
 }
 
 /// Formats an event as a line.
-pub(super) fn line(event: &Event, colour: bool) -> String {
+pub(super) fn line(event: &Event, zone: &Zone, colour: bool) -> String {
     let word = event.as_str();
     let (time, stream, reason) = match event {
         Event::Changed { stream, .. } => (Some(stream.last_heartbeat), stream, None),
@@ -35,7 +74,7 @@ pub(super) fn line(event: &Event, colour: bool) -> String {
     };
     let style = if colour { Style::of(&stream.status) } else { Style::Plain };
     let mut cells = vec![
-        time.map_or_else(|| "-".to_owned(), time_of_day).into(),
+        time.map_or_else(|| "-".to_owned(), |time| zone.time_of_day(time)).into(),
         word.into(),
         cell(stream.id.as_str()),
         Cell::styled(cell(stream.status.as_str()).text().to_owned(), style),
@@ -81,11 +120,6 @@ fn row(event: &Event, now: Timestamp) -> Option<Vec<Cell>> {
     ])
 }
 
-/// Returns the time of day in UTC.
-fn time_of_day(time: Timestamp) -> String {
-    time.to_string().chars().skip("2026-01-01T".len()).take("00:00:00".len()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -113,10 +147,11 @@ mod tests {
         let ended = Event::Ended { revision: revision.clone(), reason, last: Arc::new(stream), as_of: Some(as_of) };
         let last = Arc::new(Stream::from_stored(&"cam2".parse().unwrap(), "{}").unwrap());
         let unknown = Event::Ended { revision: revision.clone(), reason: Ending::Expired, last, as_of: None };
+        let utc = Zone::utc();
         let events = [&changed, &ended, &unknown, &Event::Resync { revision }];
-        let lines = events.map(|event| line(event, false));
+        let lines = events.map(|event| line(event, &utc, false));
         assert_eq!(
-            [HEADER.to_owned(), lines.join("\n")].join("\n"),
+            [header(&utc), lines.join("\n")].join("\n"),
             r"UTC       EVENT         ID                        STATUS      TYPE  SOURCE                 NODE
 12:34:56  taken_over    cam1                      connecting  srt   203.0.113.7:40112      n\u{1b}[2J
 13:00:00  unregistered  cam1                      connecting  srt   203.0.113.7:40112      -  (over\n)
@@ -126,12 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn event_line_shows_the_colour_of_the_status() {
+    fn event_line_shows_the_time_in_the_zone_and_the_colour_of_the_status() {
         let mut stream = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
         stream.last_heartbeat = "2026-01-01T23:34:56.9Z".parse().unwrap();
         let (kind, stream) = (ChangeKind::Registered, Arc::new(stream));
         let event = Event::Changed { revision: "h-1".parse().unwrap(), kind, stream };
-        let coloured = line(&event, true);
+        let zone = Zone { heading: "LOCAL", zone: TimeZone::fixed(jiff::tz::offset(9)) };
+        assert!(header(&zone).starts_with("LOCAL     EVENT"));
+        let coloured = line(&event, &zone, true);
+        assert!(coloured.starts_with("08:34:56  registered    cam1 "), "{coloured}");
         assert!(coloured.contains("  \u{1b}[33mconnecting\u{1b}[0m  srt "), "{coloured}");
     }
 

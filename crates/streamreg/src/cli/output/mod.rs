@@ -21,6 +21,7 @@ use stream_registry::{Error, Stream, StreamId, Timestamp};
 use super::failure::{Failure, Result, Status};
 use super::terminal;
 
+pub use events::{EventOptions, Zone};
 pub use streams::Column;
 pub(super) use style::enabled as colour_enabled;
 pub use table::{Headings, TableOptions};
@@ -164,9 +165,11 @@ impl Output<'_> {
     /// # Errors
     ///
     /// Fails if standard output cannot be written.
-    pub fn events_header(&mut self) -> Result {
-        match self.format() {
-            Format::Table | Format::Wide => self.line(events::HEADER).and_then(|()| self.flush()),
+    pub fn events_header(&mut self, options: &EventOptions) -> Result {
+        match (self.format(), options.headings) {
+            (Format::Table | Format::Wide, Headings::Shown) => {
+                self.line(events::header(&options.zone)).and_then(|()| self.flush())
+            }
             _ => Ok(()),
         }
     }
@@ -177,9 +180,9 @@ impl Output<'_> {
     /// # Errors
     ///
     /// Fails if standard output cannot be written.
-    pub fn event(&mut self, event: &Event) -> Result {
+    pub fn event(&mut self, event: &Event, options: &EventOptions) -> Result {
         match self.format() {
-            Format::Table | Format::Wide => self.line(events::line(event, self.colour))?,
+            Format::Table | Format::Wide => self.line(events::line(event, &options.zone, self.colour))?,
             Format::Name => event.stream().map_or(Ok(()), |stream| self.id(&stream.id))?,
             Format::Json | Format::Jsonl => self.document(event.to_json())?,
             Format::Yaml => {
