@@ -1,6 +1,8 @@
 //! Runs `list` and `get` with each format, with several ids, and with the options of tables.
 
-use stream_registry::{Registry, StreamId};
+use std::time::Duration;
+
+use stream_registry::{MemoryRegistry, Registry, StreamId, UnregisterOptions};
 
 use crate::cli::{Server, program};
 use crate::cli_verbs::{Printed, Shell};
@@ -138,6 +140,36 @@ async fn long_id_is_cut_on_a_terminal_only() {
     assert!(shell.run(&list).await.1.starts_with(&format!("{}…  ", &id[..39])));
     assert!(shell.run(&["list", "-o", "wide", "--no-headers"]).await.1.starts_with(&format!("{id}  ")));
     assert_eq!(shell.run(&["list", "-o", "name"]).await, printed(format!("{id}\n")));
+}
+
+#[tokio::test]
+async fn get_says_when_and_why_a_stream_ended_if_people_read_the_output() {
+    let mut shell = three_streams().await;
+    let reason = UnregisterOptions::default().reason("end of \u{1b}[2J event".parse().unwrap());
+    shell.registry.unregister_with(&"cam1".parse().unwrap(), &reason).await.unwrap();
+    shell.silent(&["unregister", "cam2"]).await;
+    assert_eq!(shell.run(&["get", "cam1"]).await, (3, String::new(), missing("cam1")));
+    shell.terminal = true;
+    let (status, stdout, stderr) = shell.run(&["get", "cam1"]).await;
+    assert_eq!((status, stdout.as_str()), (3, ""));
+    assert!(stderr.starts_with("streamreg: no live stream has the id \"cam1\"; it was unregistered "), "{stderr}");
+    assert!(stderr.ends_with(": end of \\u{1b}[2J event\n"), "{stderr}");
+    let (_, _, stderr) = shell.run(&["get", "cam2"]).await;
+    let end = stderr.rsplit("; ").next().unwrap();
+    assert!(end.starts_with("it was unregistered ") && !end.contains(':'), "{stderr}");
+    assert_eq!(shell.run(&["get", "never"]).await, (3, String::new(), missing("never")));
+    let brief = Shell { registry: MemoryRegistry::with_ttl(Duration::from_secs(1)).unwrap(), terminal: true };
+    brief.run(&[&REGISTER[..], &["lost"]].concat()).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let (status, _, stderr) = brief.run(&["get", "lost"]).await;
+        if status == 3 {
+            assert!(stderr.contains("\"lost\"; it expired "), "{stderr}");
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the stream does not expire");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

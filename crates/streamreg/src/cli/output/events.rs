@@ -120,6 +120,24 @@ fn row(event: &Event, now: Timestamp) -> Option<Vec<Cell>> {
     ])
 }
 
+/// Returns when and why a stream ended, as the end of a sentence such as "it expired 3s ago". The result may contain
+/// any characters. Returns `None` for an event of another kind.
+pub(in crate::cli) fn end(event: &Event, now: Timestamp) -> Option<String> {
+    let Event::Ended { reason, as_of, .. } = event else { return None };
+    let ago = as_of.map_or_else(String::new, |as_of| match units::ago(as_of, now).as_str() {
+        "now" => " just now".to_owned(),
+        ago => format!(" {ago}"),
+    });
+    Some(match reason {
+        Ending::Unregistered(reason) => match reason.as_str() {
+            Some(reason) => format!("it was unregistered{ago}: {reason}"),
+            None => format!("it was unregistered{ago}"),
+        },
+        Ending::Expired => format!("it expired{ago}"),
+        _ => format!("it ended{ago}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -21,6 +21,7 @@ use stream_registry::{Error, Stream, StreamId, Timestamp};
 use super::failure::{Failure, Result, Status};
 use super::terminal;
 
+pub(super) use events::end;
 pub use events::{EventOptions, Zone};
 pub use streams::Column;
 pub(super) use style::enabled as colour_enabled;
