@@ -167,6 +167,23 @@ impl Stream {
         self.epoch.as_ref()
     }
 
+    /// The names of all fields that this version knows, in the order of [`to_json`](Self::to_json).
+    pub const FIELDS: &'static [&'static str] = &decode::NAMES;
+
+    /// Returns the names and the raw JSON of the fields that this version does not know, in the order of the record.
+    /// Every store keeps these fields.
+    ///
+    /// ```
+    /// use stream_registry::Stream;
+    ///
+    /// let stream = Stream::from_json(r#"{"id":"cam1","type":"srt","bitrte":5000000}"#)?;
+    /// assert_eq!(stream.unknown_fields().collect::<Vec<_>>(), [("bitrte", "5000000")]);
+    /// # Ok::<(), stream_registry::Error>(())
+    /// ```
+    pub fn unknown_fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.extra.unknown()
+    }
+
     /// Returns the record as a compact JSON object in which all known fields have legal values.
     ///
     /// The object begins with thirteen fields in a fixed order. Next come the optional fields that are set, then

@@ -9,13 +9,13 @@ use tracing_subscriber::EnvFilter;
 
 use super::args::{Cli, Verb};
 use super::failure::{Failure, Result, Status};
-use super::output::Output;
+use super::output::{Output, colour_enabled};
 use super::signal::stop_requested;
 use super::store::{Global, Side, Target};
 use super::unregister::Answers;
 use super::{
-    completions, demo, get, heartbeat, history, hold, input, list, man, register, run, serve, set, summary, unregister,
-    update, wait, watch,
+    completions, demo, get, heartbeat, history, hold, input, list, man, register, run, serve, set, spelling, summary,
+    unregister, update, wait, watch,
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
@@ -30,14 +30,9 @@ pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
     let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0.into());
     let mut buffered = io::BufWriter::new(stdout.lock());
     let mut stderr = io::stderr();
-    let mut out = Output {
-        stdout: &mut buffered,
-        stderr: &mut stderr,
-        format: cli.global.output.or(variables.output),
-        terminal,
-        width,
-        store: "",
-    };
+    let colour = colour_enabled(terminal, |name| std::env::var_os(name));
+    let format = cli.global.output.or(variables.output);
+    let mut out = Output { stdout: &mut buffered, stderr: &mut stderr, format, terminal, width, colour, store: "" };
     if let Some(done) = without_store(&cli.verb, &mut out) {
         return done.map_or_else(|failure| out.report(&failure), |()| Status::Done);
     }
@@ -133,7 +128,7 @@ fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
     })
 }
 
-/// Warns about a publisher address that is not `host:port`. The store accepts such an address.
+/// Warns about a publisher address that is not `host:port`, and about unknown fields. The store accepts both.
 fn warn(ready: &Ready, out: &mut Output<'_>) {
     let stream = match ready {
         Ready::Register(plan) => plan.stream(),
@@ -146,6 +141,9 @@ fn warn(ready: &Ready, out: &mut Output<'_>) {
         out.note(format_args!(
             "streamreg: warning: the publisher address {source:?} is not host:port, e.g. 203.0.113.7:40112"
         ));
+    }
+    if let Some(warning) = spelling::unknown_fields(stream) {
+        out.note(format_args!("streamreg: warning: {warning}"));
     }
 }
 
@@ -162,9 +160,9 @@ async fn perform(
         (_, Ready::Update(plan)) => update::run(registry, &plan, out).await,
         (_, Ready::Unregister(plan)) => unregister::run(registry, &plan, answers, out).await,
         (Verb::Demo(args), _) => demo::run(registry, args, stop_requested(None), out).await,
-        (Verb::List(args), _) => list::run(registry, args, out).await,
+        (Verb::List(args), _) => list::run(registry, args, watch::stop_requested(args.watch), out).await,
         (Verb::Summary(args), _) => summary::run(registry, args, out).await,
-        (Verb::Get(args), _) => get::run(registry, args, out).await,
+        (Verb::Get(args), _) => get::run(registry, args, watch::stop_requested(args.watch), out).await,
         (Verb::Watch(args), _) => watch::run(registry, args, args.stop_requested(), out).await,
         (Verb::History(args), _) => history::run(registry, args, out).await,
         (Verb::Wait(args), _) => wait::run(registry, args, out).await,
@@ -195,11 +193,17 @@ enum Ready {
 }
 
 fn runtime(verb: &Verb) -> Result<Runtime> {
+    let follows = match verb {
+        Verb::List(args) => args.watch,
+        Verb::Get(args) => args.watch,
+        Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) => true,
+        _ => false,
+    };
     let mut builder = match verb {
         Verb::Serve(_) => Builder::new_multi_thread(),
-        // These commands run until a signal arrives. If the main thread is blocked on a pipe, the second thread handles
+        // These commands can run until a signal arrives. If the main thread is blocked on a pipe, the second thread handles
         // the signal.
-        Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) => {
+        _ if follows => {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(1);
             builder

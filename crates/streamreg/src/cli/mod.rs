@@ -22,6 +22,7 @@ pub mod run;
 pub mod serve;
 pub mod set;
 mod signal;
+mod spelling;
 pub mod store;
 pub mod summary;
 pub mod terminal;

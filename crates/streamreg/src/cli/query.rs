@@ -1,35 +1,82 @@
-//! Arguments that select streams, and a function that reads all pages of a query.
+//! Arguments that select streams, and functions that read the selected streams.
 
 use std::num::NonZeroU32;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use stream_registry::query::{By, Filter, Query, label};
-use stream_registry::{Registry, Result, Stream, StreamStatus, StreamType};
+use stream_registry::{Registry, Stream, StreamId, StreamStatus, StreamType};
 
+use super::failure::{Result, Status};
 use super::input::string;
+use super::output::Output;
 
-/// Reads all pages of a query. Returns the streams, and the number of records that were skipped because they cannot be
-/// decoded.
+/// The streams that match a query.
+pub(super) struct Found {
+    pub(super) streams: Vec<Stream>,
+    /// Number of records that were skipped because they cannot be decoded.
+    pub(super) unreadable: u64,
+}
+
+/// Reads the pages of a query, until `limit` streams have been found.
 ///
 /// # Errors
 ///
 /// Returns the errors of [`Registry::find`].
-pub(super) async fn find_all(registry: &dyn Registry, query: Query) -> Result<(Vec<Stream>, u64)> {
-    // Requests pages of unlimited size. A store without an index is therefore read only once, and an HTTP server uses
-    // its own page size.
-    let mut query = query.limit(NonZeroU32::MAX);
-    let mut streams = Vec::new();
-    let mut unreadable = 0;
+pub(super) async fn find_up_to(
+    registry: &dyn Registry,
+    mut query: Query,
+    limit: Option<NonZeroU32>,
+) -> stream_registry::Result<Found> {
+    // Without a limit, requests pages of unlimited size. A store without an index is therefore read only once, and an
+    // HTTP server uses its own page size.
+    let limit = limit.unwrap_or(NonZeroU32::MAX);
+    let mut found = Found { streams: Vec::new(), unreadable: 0 };
     loop {
-        let page = registry.find(&query).await?;
-        unreadable += page.unreadable;
-        streams.extend(page.streams);
+        let left = limit.get().saturating_sub(u32::try_from(found.streams.len()).unwrap_or(u32::MAX));
+        let Some(left) = NonZeroU32::new(left) else { return Ok(found) };
+        let page = registry.find(&query.clone().limit(left)).await?;
+        found.unreadable += page.unreadable;
+        found.streams.extend(page.streams);
         match page.next {
             Some(next) => query = query.cursor(next),
-            None => return Ok((streams, unreadable)),
+            None => return Ok(found),
         }
     }
+}
+
+/// Reads streams by their ids, in the order of the ids. Reports each id that has no live stream, and returns the most
+/// severe status.
+///
+/// # Errors
+///
+/// Fails if the store cannot be read.
+pub(super) async fn get_each(
+    registry: &dyn Registry,
+    ids: &[StreamId],
+    out: &mut Output<'_>,
+) -> Result<(Vec<Stream>, Status)> {
+    let results = registry.get_many(ids).await.map_err(|error| out.failure(&error))?;
+    let mut streams = Vec::with_capacity(ids.len());
+    let mut worst = Status::Done;
+    for (id, result) in ids.iter().zip(results) {
+        // A single read says why the stream is missing: it may not be live, or its record may be unreadable.
+        let result = match result {
+            Some(stream) => Ok(stream),
+            None => registry.get(id).await,
+        };
+        match result {
+            Ok(stream) => streams.push(stream),
+            Err(error) => {
+                let failure = out.failure(&error);
+                if failure.status == Status::Unreachable {
+                    return Err(failure);
+                }
+                worst = worst.worst(out.report(&failure));
+            }
+        }
+    }
+    Ok((streams, worst))
 }
 
 /// Filters for streams. A stream must match all of them.
@@ -49,7 +96,7 @@ pub struct FilterArgs {
     pub node: Option<String>,
 
     /// Select streams with this label, name=value; may be repeated
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(short = 'l', long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
 
     /// Select streams whose id, source address, node or label values contain this string, ignoring case

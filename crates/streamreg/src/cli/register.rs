@@ -230,9 +230,8 @@ impl StreamArgs {
 ///
 /// Fails if standard output cannot be written.
 pub(super) fn print_id(id: &StreamId, out: &mut Output<'_>) -> Result<String> {
-    // An id may contain characters that change the text direction. Such characters must not reach a terminal.
     let escaped_id = super::terminal::escape(id.as_str()).into_owned();
-    out.line(if out.terminal { &*escaped_id } else { id.as_str() })?;
+    out.id(id)?;
     out.flush()?;
     Ok(escaped_id)
 }

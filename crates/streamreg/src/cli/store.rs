@@ -36,7 +36,7 @@ pub struct Global {
     pub store_file: Option<PathBuf>,
 
     /// Format of records [default: table on a terminal, else jsonl]
-    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
+    #[arg(short, long, global = true, value_name = "FORMAT", value_enum)]
     #[arg(env = "STREAMREG_OUTPUT", hide_env_values = true)]
     pub output: Option<Format>,
 

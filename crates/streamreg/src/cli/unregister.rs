@@ -5,12 +5,12 @@ use std::io::Read;
 use clap::Args;
 use stream_registry::query::{Filter, Query};
 use stream_registry::stream::EndReason;
-use stream_registry::{Error, ErrorKind, Guard, Registry, Stream, StreamId, UnregisterOptions};
+use stream_registry::{Error, ErrorKind, Guard, Registry, Stream, StreamId, Timestamp, UnregisterOptions};
 
 use super::failure::{Failure, Result, Status};
 use super::input;
-use super::output::{Format, Output};
-use super::query::find_all;
+use super::output::{Format, Output, TableOptions};
+use super::query::find_up_to;
 
 /// Arguments of `unregister`.
 #[derive(Args, Debug)]
@@ -21,8 +21,8 @@ Examples:
   streamreg unregister --node ingest-1 --dry-run
   streamreg unregister --node ingest-1 --reason 'node is drained' --yes
 
-With --output json or jsonl, the final records are printed. On a terminal, --node asks before it ends streams, unless --yes \
-is given. In scripts, --node does not ask.")]
+With --output json, jsonl, yaml or name, the final records are printed. On a terminal, --node asks before it ends streams, \
+unless --yes is given. In scripts, --node does not ask.")]
 pub struct UnregisterArgs {
     /// Ids of the streams
     #[arg(value_name = "ID", required_unless_present = "node")]
@@ -152,9 +152,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, answers: Answers<'_>, out
             out.note(format_args!("unregistered {} of node {node:?}", counted(calls.last.len())));
         }
     }
-    if prints_records(out) {
-        out.streams(&calls.last, registry.now())?;
-    }
+    show(&calls.last, registry.now(), out)?;
     calls.worst.into_result()
 }
 
@@ -200,15 +198,14 @@ async fn dry_run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
     for stream in leased {
         worst = worst.worst(out.report(&out.failure(&Error::not_holder(&stream.id))));
     }
-    out.streams(&ending, registry.now())?;
+    out.streams(&ending, registry.now(), &TableOptions::default())?;
     out.note(format_args!("would end {}; nothing was changed", counted(ending.len())));
     worst.into_result()
 }
 
 async fn of_node(registry: &dyn Registry, node: &str, out: &Output<'_>) -> Result<Vec<Stream>> {
     let query = Query::default().filter(Filter::default().node(node));
-    let (streams, _) = find_all(registry, query).await.map_err(|error| out.failure(&error))?;
-    Ok(streams)
+    Ok(find_up_to(registry, query, None).await.map_err(|error| out.failure(&error))?.streams)
 }
 
 /// Asks a question on the terminal.
@@ -228,7 +225,10 @@ fn counted(streams: usize) -> String {
     if streams == 1 { "1 stream".into() } else { format!("{streams} streams") }
 }
 
-/// Returns whether a JSON format was requested, so that the final records are printed.
-fn prints_records(out: &Output<'_>) -> bool {
-    matches!(out.format, Some(Format::Json | Format::Jsonl))
+/// Prints the final records if a format other than a table was requested.
+fn show(last: &[Stream], now: Timestamp, out: &mut Output<'_>) -> Result {
+    match out.format {
+        None | Some(Format::Table | Format::Wide) => Ok(()),
+        Some(_) => out.streams(last, now, &TableOptions::default()),
+    }
 }

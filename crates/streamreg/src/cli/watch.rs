@@ -1,18 +1,22 @@
 //! `watch`: prints changes as they happen.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use clap::Args;
-use stream_registry::watch::{Event, WatchFrom};
-use stream_registry::{ErrorKind, Registry};
+use futures_util::future::Either;
+use stream_registry::query::Filter;
+use stream_registry::watch::{Event, Watch, WatchFrom};
+use stream_registry::{ErrorKind, Registry, Stream, StreamId};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::failure::{Failure, Result, Status};
-use super::output::Output;
+use super::output::{EventOptions, Headings, Output, Zone};
+use super::query::FilterArgs;
 use super::signal;
 
 /// Arguments of `watch`.
@@ -20,12 +24,16 @@ use super::signal;
 #[command(after_help = "\
 Examples:
   streamreg watch
+  streamreg watch --node ingest-1 -l tenant=acme --local
   streamreg watch --output jsonl | grep --line-buffered '\"event\":\"expired\"'
   streamreg watch --from oldest
   streamreg watch --exec 'logger -t streams \"$STREAMREG_EVENT $STREAMREG_ID\"'
 
 Keeps running across store restarts until Ctrl-C. If stdout is blocked, it exits 2 s after Ctrl-C. A `resync` event \
 means that earlier events may be missing; `streamreg list` shows the live streams.
+
+With filters, an event is printed if the stream matches them after the change, or matched them at its last printed event. \
+So the change by which a stream ceases to match is printed too.
 
 `sh` runs CMD once for each event, one at a time and in the order of the events. CMD receives the event as one line of \
 JSON on standard input. The environment variables STREAMREG_EVENT, STREAMREG_ID (empty for resync) and STREAMREG_REVISION \
@@ -39,6 +47,14 @@ pub struct WatchArgs {
     /// Run this command for each event instead of printing it
     #[arg(long, value_name = "CMD")]
     pub exec: Option<String>,
+
+    /// Show times in the time zone of this machine instead of UTC; JSON always has UTC
+    #[arg(long, conflicts_with = "exec")]
+    pub local: bool,
+
+    /// The filters.
+    #[command(flatten)]
+    pub filter: FilterArgs,
 }
 
 /// Maximum time to write the last event after a signal has arrived.
@@ -59,7 +75,142 @@ fn parse_start(value: &str) -> std::result::Result<WatchFrom, String> {
     }
 }
 
-/// Prints every event until `stop` completes.
+/// Waits for a signal that stops a command which can follow the change feed. If the command does not follow it, signals
+/// keep their default action.
+pub(super) fn stop_requested(follows: bool) -> impl Future<Output = i32> {
+    if follows {
+        Either::Left(signal::stop_requested(Some(LAST_WRITE_TIMEOUT)))
+    } else {
+        Either::Right(std::future::pending())
+    }
+}
+
+/// Returns the options of event lines with headings and times in UTC.
+pub(super) fn default_options() -> EventOptions {
+    EventOptions { headings: Headings::Shown, zone: Zone::utc() }
+}
+
+/// The streams whose events are printed.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    /// The streams with these ids; all streams if empty.
+    ids: Vec<StreamId>,
+    filter: Filter,
+    /// The live streams that matched the filter when they were last printed.
+    shown: HashSet<StreamId>,
+}
+
+impl Selection {
+    /// Selects the streams with these ids.
+    pub(super) fn ids(ids: &[StreamId]) -> Self {
+        Self { ids: ids.to_vec(), ..Self::default() }
+    }
+
+    /// Selects the streams that match a filter.
+    pub(super) fn filter(filter: Filter) -> Self {
+        Self { filter, ..Self::default() }
+    }
+
+    /// Adds matching streams that have already been printed.
+    pub(super) fn with_shown(mut self, streams: &[Stream]) -> Self {
+        if !self.filter.is_empty() {
+            self.shown.extend(streams.iter().map(|stream| stream.id.clone()));
+        }
+        self
+    }
+
+    /// Returns whether to print an event, and remembers the result for the next event of the stream.
+    fn selects(&mut self, event: &Event) -> bool {
+        let Some(stream) = event.stream() else { return true };
+        if !self.ids.is_empty() && !self.ids.contains(&stream.id) {
+            return false;
+        }
+        if self.filter.is_empty() {
+            return true;
+        }
+        let (known, live) = match event {
+            Event::Ended { as_of, .. } => (as_of.is_some(), false),
+            _ => (true, true),
+        };
+        let matches = known && self.filter.matches(stream);
+        let shown = if matches && live { !self.shown.insert(stream.id.clone()) } else { self.shown.remove(&stream.id) };
+        matches || shown
+    }
+}
+
+/// An open watch, whose events have not been printed yet.
+pub(super) struct Follow(Watch);
+
+impl Follow {
+    /// Opens a watch that begins at the next change.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store has no change feed, or if the store is unreachable.
+    pub(super) async fn now(registry: &dyn Registry, out: &Output<'_>) -> Result<Self> {
+        registry.watch(WatchFrom::Now).await.map(Self).map_err(|error| out.failure(&error))
+    }
+
+    /// Prints the events of the selected streams until `stop` completes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the registry is closed or standard output cannot be written.
+    pub(super) async fn print(
+        self,
+        selection: Selection,
+        options: EventOptions,
+        stop: impl Future,
+        out: &mut Output<'_>,
+    ) -> Result {
+        self.each(selection, &Action::Print(options), stop, out).await
+    }
+
+    async fn each(
+        mut self,
+        mut selection: Selection,
+        action: &Action<'_>,
+        stop: impl Future,
+        out: &mut Output<'_>,
+    ) -> Result {
+        let store = out.store;
+        out.note(format_args!("watching {store}; press Ctrl-C to stop"));
+        if let Action::Print(options) = action {
+            out.events_header(options)?;
+        }
+        let mut stop = pin!(stop);
+        loop {
+            let event = tokio::select! {
+                biased;
+                _ = &mut stop => return Ok(()),
+                event = self.0.next() => event,
+            };
+            match (event, action) {
+                (None, _) => return Err(Failure::new(Status::Failed, "the store was closed")),
+                (Some(Event::Alive { .. }), _) => {}
+                (Some(event), _) if !selection.selects(&event) => {}
+                (Some(event), Action::Print(options)) => out.event(&event, options)?,
+                (Some(event), Action::Execute(command)) => {
+                    let status = execute(command, &event).await.map_err(|error| {
+                        Failure::new(Status::Failed, format_args!("cannot run the command of --exec: {error}"))
+                    })?;
+                    if !status.success() {
+                        out.note(format_args!("the command of --exec failed for {} ({status})", describe(&event)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is done with each event.
+enum Action<'a> {
+    Print(EventOptions),
+    /// Runs this command for the event.
+    Execute(&'a str),
+}
+
+/// Prints every event of the selected streams until `stop` completes.
 ///
 /// # Errors
 ///
@@ -67,37 +218,17 @@ fn parse_start(value: &str) -> std::result::Result<WatchFrom, String> {
 /// cannot be written, or if the command for `--exec` cannot be run.
 pub async fn run(registry: &dyn Registry, args: &WatchArgs, stop: impl Future, out: &mut Output<'_>) -> Result {
     let from = args.from.clone().unwrap_or_default();
-    let mut watch = registry.watch(from).await.map_err(|error| match error.kind() {
+    let watch = registry.watch(from).await.map_err(|error| match error.kind() {
         // The only argument of this call is the revision.
         ErrorKind::InvalidArgument => Failure::usage(format_args!("--from: {}", error.message())),
         _ => out.failure(&error),
     })?;
-    let store = out.store;
-    out.note(format_args!("watching {store}; press Ctrl-C to stop"));
-    if args.exec.is_none() {
-        out.events_header()?;
-    }
-    let mut stop = pin!(stop);
-    loop {
-        let event = tokio::select! {
-            biased;
-            _ = &mut stop => return Ok(()),
-            event = watch.next() => event,
-        };
-        match (event, &args.exec) {
-            (None, _) => return Err(Failure::new(Status::Failed, "the store was closed")),
-            (Some(Event::Alive { .. }), _) => {}
-            (Some(event), None) => out.event(&event)?,
-            (Some(event), Some(command)) => {
-                let status = execute(command, &event).await.map_err(|error| {
-                    Failure::new(Status::Failed, format_args!("cannot run the command of --exec: {error}"))
-                })?;
-                if !status.success() {
-                    out.note(format_args!("the command of --exec failed for {} ({status})", describe(&event)));
-                }
-            }
-        }
-    }
+    let zone = if args.local { Zone::local() } else { Zone::utc() };
+    let action = match &args.exec {
+        Some(command) => Action::Execute(command),
+        None => Action::Print(EventOptions { zone, ..default_options() }),
+    };
+    Follow(watch).each(Selection::filter(args.filter.filter()), &action, stop, out).await
 }
 
 fn describe(event: &Event) -> String {
@@ -121,4 +252,62 @@ async fn execute(command: &str, event: &Event) -> std::io::Result<ExitStatus> {
         let _ = stdin.write_all(format!("{}\n", event.to_json()).as_bytes()).await;
     }
     child.wait().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use stream_registry::watch::{ChangeKind, Ending};
+    use stream_registry::{StreamStatus, StreamType, Timestamp};
+
+    use super::*;
+
+    fn stream(id: &str, status: StreamStatus) -> Stream {
+        let mut stream = Stream::new(id.parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
+        stream.set_status(status);
+        stream
+    }
+
+    fn changed(id: &str, status: StreamStatus) -> Event {
+        let (revision, kind) = ("h-1".parse().unwrap(), ChangeKind::Status);
+        Event::Changed { revision, kind, stream: Arc::new(stream(id, status)) }
+    }
+
+    fn ended(id: &str, as_of: Option<Timestamp>) -> Event {
+        let last = Arc::new(stream(id, StreamStatus::Paused));
+        Event::Ended { revision: "h-1".parse().unwrap(), reason: Ending::Expired, last, as_of }
+    }
+
+    #[test]
+    fn filter_selects_a_stream_until_it_has_ceased_to_match() {
+        let mut active = Selection::filter(Filter::default().status(StreamStatus::Active))
+            .with_shown(&[stream("listed", StreamStatus::Active)]);
+        for (event, expected) in [
+            (changed("a", StreamStatus::Connecting), false),
+            (changed("a", StreamStatus::Active), true),
+            (changed("a", StreamStatus::Active), true),
+            (changed("a", StreamStatus::Paused), true),
+            (changed("a", StreamStatus::Error), false),
+            (ended("a", Some(Timestamp::ZERO)), false),
+            (changed("b", StreamStatus::Active), true),
+            (ended("b", Some(Timestamp::ZERO)), true),
+            (ended("b", Some(Timestamp::ZERO)), false),
+            // The last record is unknown, so that no condition matches; but the stream was printed.
+            (ended("listed", None), true),
+            (ended("other", None), false),
+            (Event::Resync { revision: "h-1".parse().unwrap() }, true),
+        ] {
+            assert_eq!(active.selects(&event), expected, "{event:?}");
+        }
+        assert!(active.shown.is_empty());
+    }
+
+    #[test]
+    fn ids_select_every_event_of_their_streams() {
+        let mut selection = Selection::ids(&["a".parse().unwrap()]);
+        assert!(selection.selects(&changed("a", StreamStatus::Error)) && selection.selects(&ended("a", None)));
+        assert!(!selection.selects(&changed("b", StreamStatus::Error)));
+        assert!(Selection::default().selects(&ended("b", None)));
+    }
 }

@@ -118,6 +118,77 @@ fn watch_prints_each_change_and_stops_with_ctrl_c() {
 }
 
 #[test]
+fn watch_prints_only_events_of_streams_that_match_the_filters() {
+    let server = Server::start(&[]);
+    let watch = Follower::watch(&server, &["--status", "active", "-l", "site=north"]);
+    for (id, site) in [("cam1", "north"), ("cam2", "south")] {
+        let label = format!("site={site}");
+        let register = ["register", "--id", id, "--type", "srt", "--source", "a:1", "--label", &label];
+        assert_eq!(server.run(&register), done(&format!("{id}\n")));
+        assert_eq!(server.run(&["set", id, "--status", "active"]), done(""));
+        assert_eq!(server.run(&["set", id, "--status", "paused"]), done(""));
+        assert_eq!(server.run(&["set", id, "--status", "error"]), done(""));
+    }
+    assert_eq!(server.run(&["set", "cam1", "--status", "active"]), done(""));
+    let printed: Vec<_> = (0..3)
+        .map(|_| {
+            let event = watch.json();
+            [&event["stream"]["id"], &event["stream"]["status"]].map(|text| text.as_str().unwrap().to_owned())
+        })
+        .collect();
+    // The second event is the one by which the stream ceases to match.
+    assert_eq!(printed, [["cam1", "active"], ["cam1", "paused"], ["cam1", "active"]]);
+}
+
+#[test]
+fn watch_shows_local_time_only_if_asked() {
+    let server = Server::start(&[]);
+    register(&server, "cam1");
+    let lines = |args: &[&str]| {
+        let mut command = server.command(&[&["watch", "--from", "oldest", "-o", "table"], args].concat());
+        let follower = Follower::start({
+            command.env("TZ", "<+09>-9");
+            command
+        });
+        [follower.line(), follower.line()]
+    };
+    let [utc, local] = [lines(&[]), lines(&["--local"])];
+    assert!(utc[0].starts_with("UTC  ") && local[0].starts_with("LOCAL  "), "{utc:?} {local:?}");
+    let hour = |lines: &[String; 2]| lines[1][..2].parse::<u32>().unwrap();
+    assert_eq!((hour(&utc) + 9) % 24, hour(&local));
+    assert_eq!(utc[1][2..], local[1][2..]);
+}
+
+#[test]
+fn list_and_get_follow_changes_with_the_option_watch() {
+    let server = Server::start(&[]);
+    register(&server, "cam1");
+    register(&server, "cam2");
+    let mut list = Follower::start(server.command(&["list", "-w", "-o", "json"]));
+    let mut get = Follower::start(server.command(&["get", "cam2", "-w"]));
+    let table = Follower::start(server.command(&["list", "cam1", "-w", "-o", "table", "--no-headers"]));
+    for follower in [&list, &get, &table] {
+        assert!(follower.stderr.recv_timeout(DEADLINE).unwrap().starts_with("watching http://"));
+    }
+    assert_eq!([list.json(), list.json()].map(|stream| stream["id"].clone()), ["cam1", "cam2"]);
+    assert_eq!(get.json()["id"], "cam2");
+    assert!(table.line().starts_with("cam1  srt "));
+    assert_eq!(server.run(&["set", "cam1", "--status", "active"]), done(""));
+    assert_eq!(server.run(&["unregister", "cam2"]), done(""));
+    let words = |event: Value| (event["event"].clone(), event["stream"]["id"].clone());
+    assert_eq!(words(list.json()), ("status".into(), "cam1".into()));
+    assert_eq!(words(list.json()), ("unregistered".into(), "cam2".into()));
+    assert_eq!(words(get.json()), ("unregistered".into(), "cam2".into()));
+    assert!(table.line().contains("  status        cam1 "));
+    for follower in [&mut list, &mut get] {
+        follower.interrupt();
+        assert_eq!(follower.ended(), Some(0));
+    }
+    let (status, stdout, stderr) = server.run(&["get", "cam2", "-w"]);
+    assert_eq!((status, &*stdout), (Some(3), ""), "{stderr}");
+}
+
+#[test]
 fn watch_prints_resync_when_a_restarted_server_is_empty() {
     let server = Server::start(&[]);
     let watch = Follower::watch(&server, &[]);

@@ -14,7 +14,7 @@ use streamreg::cli::Cli;
 use streamreg::cli::output::Output;
 
 /// Exit status, standard output and standard error of a command.
-type Printed = (u8, String, String);
+pub(super) type Printed = (u8, String, String);
 
 /// Runs a command as the program does, on an open store.
 async fn execute(registry: &dyn Registry, terminal: bool, args: &[&str], stdin: &str) -> Printed {
@@ -27,6 +27,7 @@ async fn execute(registry: &dyn Registry, terminal: bool, args: &[&str], stdin: 
         format: cli.global.output,
         terminal,
         width: None,
+        colour: false,
         store: "http://127.0.0.1:8580",
     };
     let status = match streamreg::cli::execute(&cli, registry, &mut stdin.as_bytes(), &mut out).await {
@@ -36,30 +37,30 @@ async fn execute(registry: &dyn Registry, terminal: bool, args: &[&str], stdin: 
     (status, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-struct Shell {
-    registry: MemoryRegistry,
-    terminal: bool,
+pub(super) struct Shell {
+    pub(super) registry: MemoryRegistry,
+    pub(super) terminal: bool,
 }
 
 impl Shell {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { registry: MemoryRegistry::new(), terminal: false }
     }
 
-    async fn run(&self, args: &[&str]) -> Printed {
+    pub(super) async fn run(&self, args: &[&str]) -> Printed {
         self.run_with(args, "").await
     }
 
-    async fn run_with(&self, args: &[&str], stdin: &str) -> Printed {
+    pub(super) async fn run_with(&self, args: &[&str], stdin: &str) -> Printed {
         execute(&self.registry, self.terminal, args, stdin).await
     }
 
     /// Runs a command that must succeed without output.
-    async fn silent(&self, args: &[&str]) {
+    pub(super) async fn silent(&self, args: &[&str]) {
         assert_eq!(self.run(args).await, (0, String::new(), String::new()), "{args:?}");
     }
 
-    async fn get(&self, id: &str) -> Stream {
+    pub(super) async fn get(&self, id: &str) -> Stream {
         self.registry.get(&id.parse().unwrap()).await.unwrap()
     }
 }
@@ -154,7 +155,8 @@ async fn register_applies_the_conflict_policy() {
 async fn register_reads_a_record_and_keeps_unknown_fields() {
     let shell = Shell::new();
     let json = r#"{"type":"rtp","x-vendor":{"a":[1.50]},"source_addr":"[::1]:5004","id":"a/b","viewers":3}"#;
-    assert_eq!(shell.run_with(&["register", "--json", "-"], json).await, (0, "a/b\n".into(), String::new()));
+    let warning = "streamreg: warning: unknown field \"x-vendor\", stored as given\n";
+    assert_eq!(shell.run_with(&["register", "--json", "-"], json).await, (0, "a/b\n".into(), warning.into()));
     let (_, stdout, _) = shell.run(&["get", "a/b"]).await;
     assert!(stdout.ends_with("\"viewers\":3,\"x-vendor\":{\"a\":[1.50]}}\n"), "{stdout}");
     let json = r#"{"type":"rtp","source_addr":"[::1]:5004"}"#;
@@ -260,8 +262,10 @@ async fn records_are_escaped_on_a_terminal_in_every_format() {
     shell.registry.register(&hostile).await.unwrap();
     let id = hostile.id.as_str();
     shell.terminal = true;
-    for format in ["table", "json", "jsonl"] {
-        for verb in [&["list"][..], &["get", id], &["heartbeat", "no\u{202e}ne"], &["unregister", "no\u{202e}ne"]] {
+    for format in ["table", "wide", "name", "json", "jsonl", "yaml"] {
+        for verb in
+            [&["list"][..], &["get", id], &["history"], &["heartbeat", "no\u{202e}ne"], &["unregister", "no\u{202e}ne"]]
+        {
             let (_, stdout, stderr) = shell.run(&[&["--output", format], verb].concat()).await;
             for text in [stdout, stderr] {
                 let bad = text.chars().find(|c| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{2069}').contains(c));
@@ -360,7 +364,8 @@ async fn update_replaces_the_record_and_keeps_created_at() {
     let before = shell.get("cam1").await;
     let json =
         r#"{"id":"cam1","type":"rtp","source_addr":"a:1","status":"paused","created_at":"2020-01-01T00:00:00Z","q":7}"#;
-    assert_eq!(shell.run_with(&["update", "--json", "-"], json).await, (0, String::new(), String::new()));
+    let warning = "streamreg: warning: unknown field \"q\", stored as given\n";
+    assert_eq!(shell.run_with(&["update", "--json", "-"], json).await, (0, String::new(), warning.into()));
     let after = shell.get("cam1").await;
     assert_eq!((after.kind.as_str(), after.created_at), ("rtp", before.created_at));
     assert!(after.last_heartbeat > before.last_heartbeat && after.to_json().ends_with("\"q\":7}"));

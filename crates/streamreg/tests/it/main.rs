@@ -7,6 +7,7 @@ mod cli_bad_input;
 mod cli_feed;
 mod cli_help;
 mod cli_leases;
+mod cli_output;
 mod cli_parent;
 mod cli_redis;
 mod cli_run_signals;

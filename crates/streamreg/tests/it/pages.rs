@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
+use clap::{CommandFactory, ValueEnum};
 
 /// Pages whose links and paths are checked, relative to the repository's root.
 const PAGES: [&str; 12] = [
@@ -130,6 +130,18 @@ fn cli_page_lists_exactly_the_existing_commands() {
     let there: BTreeSet<String> =
         streamreg::cli::Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
     assert_eq!(named, there);
+}
+
+#[test]
+fn cli_page_names_every_column_and_format() {
+    let page = page("docs/cli.md");
+    let quoted = quoted(&page);
+    let formats = streamreg::cli::output::Format::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let formats = formats.map(|format| format.get_name().to_owned());
+    let columns = streamreg::cli::output::Column::names().map(str::to_owned);
+    for name in formats.chain(columns) {
+        assert!(quoted.contains(&name.as_str()), "docs/cli.md does not name {name}");
+    }
 }
 
 #[test]

@@ -298,6 +298,7 @@ mod tests {
             format: None,
             terminal: false,
             width: None,
+            colour: false,
             store: "memory:",
         };
         let args = DemoArgs { duration: None, seed: Some(seed), streams: 20, yes: false };

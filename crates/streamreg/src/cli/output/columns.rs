@@ -1,29 +1,55 @@
 //! Aligns the columns of tables.
 
+use super::style::Style;
 use crate::cli::terminal;
 
 /// Side to which the cells in a column are aligned.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
     Left,
     Right,
 }
 
+/// A cell of a table. Its string is already safe for a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    /// Creates a cell with a colour.
+    pub(super) fn styled(text: String, style: Style) -> Self {
+        Self { text, style }
+    }
+
+    /// Returns the string without its colour.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), style: Style::Plain }
+    }
+}
+
 /// Separator between two columns.
 pub(super) const GAP: &str = "  ";
 
-/// Returns the width of each column, in character cells of the terminal.
-pub(super) fn widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {
-    std::array::from_fn(|at| rows.iter().map(|row| terminal::width(&row[at])).max().unwrap_or_default())
+/// Returns the width of each column, in character cells of the terminal. All rows have the same number of cells.
+pub(super) fn widths(rows: &[Vec<Cell>]) -> Vec<usize> {
+    let columns = rows.first().map_or(0, Vec::len);
+    (0..columns).map(|at| rows.iter().map(|row| terminal::width(&row[at].text)).max().unwrap_or_default()).collect()
 }
 
-/// Formats rows as lines of aligned cells. Hidden columns are omitted.
-pub(super) fn table<const N: usize>(rows: &[[String; N]], aligns: [Align; N], shown: [bool; N]) -> String {
+/// Formats rows as lines of aligned cells.
+pub(super) fn table(rows: &[Vec<Cell>], aligns: &[Align]) -> String {
     let widths = widths(rows);
     let mut table = String::new();
     for row in rows {
-        let cells = (0..N).filter(|at| shown[*at]).map(|at| (row[at].as_str(), widths[at], aligns[at]));
-        table.push_str(&line(cells));
+        table.push_str(&line(row.iter().zip(&widths).zip(aligns).map(|((cell, width), align)| (cell, *width, *align))));
         table.push('\n');
     }
     table
@@ -31,16 +57,17 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]], aligns: [Align; N], sh
 
 /// Formats one line of cells with the given widths. A cell that is wider than its column moves the rest of the line to
 /// the right.
-pub(super) fn line<'a>(cells: impl IntoIterator<Item = (&'a str, usize, Align)>) -> String {
+pub(super) fn line<'a>(cells: impl IntoIterator<Item = (&'a Cell, usize, Align)>) -> String {
     let mut line = String::new();
     for (at, (cell, width, align)) in cells.into_iter().enumerate() {
         if at > 0 {
             line.push_str(GAP);
         }
-        let padding = " ".repeat(width.saturating_sub(terminal::width(cell)));
+        let padding = " ".repeat(width.saturating_sub(terminal::width(&cell.text)));
+        let painted = cell.style.paint(&cell.text);
         match align {
-            Align::Left => line.extend([cell, padding.as_str()]),
-            Align::Right => line.extend([padding.as_str(), cell]),
+            Align::Left => line.extend([painted.as_str(), &padding]),
+            Align::Right => line.extend([padding.as_str(), &painted]),
         }
     }
     line.truncate(line.trim_end().len());
@@ -52,11 +79,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table_aligns_columns_and_omits_hidden_columns() {
-        let rows = [["a", "b", "1"], ["東京", "x", "10"]].map(|row| row.map(str::to_owned));
+    fn table_aligns_columns_by_their_width_without_colours() {
+        let mut rows: Vec<Vec<Cell>> =
+            [["a", "b", "1"], ["東京", "x", "10"]].map(|row| row.map(Cell::from).to_vec()).to_vec();
         let aligns = [Align::Left, Align::Left, Align::Right];
-        assert_eq!(table(&rows, aligns, [true; 3]), "a     b   1\n東京  x  10\n");
-        assert_eq!(table(&rows, aligns, [true, false, true]), "a      1\n東京  10\n");
-        assert_eq!(table(&rows, aligns, [true, false, false]), "a\n東京\n");
+        assert_eq!(table(&rows, &aligns), "a     b   1\n東京  x  10\n");
+        rows[0][0] = Cell::styled("a".into(), Style::Red);
+        assert_eq!(table(&rows, &aligns), "\u{1b}[31ma\u{1b}[0m     b   1\n東京  x  10\n");
     }
 }

@@ -2,20 +2,22 @@
 
 use stream_registry::query::Summary;
 
-use super::columns::{self, Align};
+use super::columns::{self, Align, Cell};
 use super::units;
 use crate::cli::terminal;
 
 /// Formats the groups of a summary as a table. The last line contains the sum of all groups.
 pub(super) fn table(summary: &Summary) -> String {
-    let row = |name: String, streams: u64, bitrate: u64| [name, streams.to_string(), units::bitrate(bitrate)];
-    let mut rows = vec![[summary.by.to_uppercase(), "STREAMS".into(), "BITRATE".into()]];
+    let row = |name: String, streams: u64, bitrate: u64| {
+        [name, streams.to_string(), units::bitrate(bitrate)].map(Cell::from).to_vec()
+    };
+    let mut rows = vec![[summary.by.to_uppercase().as_str(), "STREAMS", "BITRATE"].map(Cell::from).to_vec()];
     rows.extend(summary.groups.iter().map(|group| {
         let name = group.key.as_deref().filter(|key| !key.is_empty()).unwrap_or("-");
         row(terminal::escape(name).into_owned(), group.streams, group.bitrate)
     }));
     rows.push(row("all".into(), summary.total, summary.bitrate));
-    columns::table(&rows, [Align::Left, Align::Right, Align::Right], [true; 3])
+    columns::table(&rows, &[Align::Left, Align::Right, Align::Right])
 }
 
 #[cfg(test)]

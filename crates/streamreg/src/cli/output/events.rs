@@ -1,21 +1,68 @@
 //! Formats each event as one line, and ended streams as a table.
 
+use jiff::tz::TimeZone;
 use stream_registry::Timestamp;
 use stream_registry::watch::{Ending, Event};
 
-use super::columns::{self, Align};
+use super::columns::{self, Align, Cell};
+use super::style::Style;
+use super::table::Headings;
 use super::units;
 use crate::cli::{duration, terminal};
 
-/// Header above the event lines. Times are UTC.
-pub(super) const HEADER: &str =
-    "UTC       EVENT         ID                        STATUS      TYPE  SOURCE                 NODE";
+/// How the lines of a watch are shown.
+#[derive(Clone, Debug)]
+pub struct EventOptions {
+    /// Whether the first line has the headings.
+    pub headings: Headings,
+    /// The time zone of the times.
+    pub zone: Zone,
+}
+
+/// The time zone of times of day.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    heading: &'static str,
+    zone: TimeZone,
+}
+
+impl Zone {
+    /// Coordinated Universal Time.
+    pub fn utc() -> Self {
+        Self { heading: "UTC", zone: TimeZone::UTC }
+    }
+
+    /// The time zone of this machine, which the variable `TZ` can replace.
+    pub fn local() -> Self {
+        Self { heading: "LOCAL", zone: TimeZone::system() }
+    }
+
+    fn time_of_day(&self, time: Timestamp) -> String {
+        // A timestamp is in the range of jiff, from whose type it was made.
+        let time = jiff::Timestamp::from_nanosecond(time.as_unix_nanos()).unwrap_or_default();
+        let time = time.to_zoned(self.zone.clone()).time();
+        format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second())
+    }
+}
+
+/// Returns the header above the event lines.
+pub(super) fn header(zone: &Zone) -> String {
+    let headings = [zone.heading, "EVENT", "ID", "STATUS", "TYPE", "SOURCE", "NODE"].map(Cell::from);
+    aligned(headings.iter())
+}
 
 /// Remark about an ended stream of which only the id is known.
 const UNKNOWN: &str = "last record unknown";
 
-/// Formats an event as a line. The columns have fixed widths, because the widths needed by later events are unknown.
-pub(super) fn line(event: &Event) -> String {
+/// Widths of the columns of event lines. They are fixed, because the widths needed by later events are unknown.
+const WIDTHS: [usize; 8] = [8, 12, 24, 10, 4, 21, 0, 0];
+
+fn aligned<'a>(cells: impl Iterator<Item = &'a Cell>) -> String {
+    columns::line(cells.zip(WIDTHS).map(|(cell, width)| (cell, width, Align::Left)))
+}
+
+/// Formats an event as a line.
+pub(super) fn line(event: &Event, zone: &Zone, colour: bool) -> String {
     let word = event.as_str();
     let (time, stream, reason) = match event {
         Event::Changed { stream, .. } => (Some(stream.last_heartbeat), stream, None),
@@ -25,56 +72,70 @@ pub(super) fn line(event: &Event) -> String {
             return format!("          {word:<12}  earlier events may be missing; `streamreg list` shows what is live");
         }
     };
+    let style = if colour { Style::of(&stream.status) } else { Style::Plain };
     let mut cells = vec![
-        (time.map_or_else(|| "-".to_owned(), time_of_day), 8),
-        (word.to_owned(), 12),
-        (cell(stream.id.as_str()), 24),
-        (cell(stream.status.as_str()), 10),
-        (cell(stream.kind.as_str()), 4),
-        (cell(&stream.source_addr), 21),
-        (cell(stream.node.as_deref().unwrap_or_default()), 0),
+        time.map_or_else(|| "-".to_owned(), |time| zone.time_of_day(time)).into(),
+        word.into(),
+        cell(stream.id.as_str()),
+        Cell::styled(cell(stream.status.as_str()).text().to_owned(), style),
+        cell(stream.kind.as_str()),
+        cell(&stream.source_addr),
+        cell(stream.node.as_deref().unwrap_or_default()),
     ];
-    cells.extend(reason.map(|reason| (format!("({})", terminal::escape(reason)), 0)));
-    columns::line(cells.iter().map(|(cell, width)| (cell.as_str(), *width, Align::Left)))
+    cells.extend(reason.map(|reason| format!("({})", terminal::escape(reason)).into()));
+    aligned(cells.iter())
 }
 
-fn cell(value: &str) -> String {
-    if value.is_empty() { "-".to_owned() } else { terminal::escape(value).into_owned() }
+fn cell(value: &str) -> Cell {
+    if value.is_empty() { "-".into() } else { terminal::escape(value).into_owned().into() }
 }
 
 /// Formats ended streams as a table with a header. Returns an empty string if no streams are given.
 pub(super) fn ended(events: &[Event], now: Timestamp) -> String {
-    let header = ["ENDED", "ID", "TYPE", "SOURCE", "NODE", "LIVED", "RECEIVED", "LOSS", "REASON"].map(str::to_owned);
+    let header = ["ENDED", "ID", "TYPE", "SOURCE", "NODE", "LIVED", "RECEIVED", "LOSS", "REASON"].map(Cell::from);
     let rows: Vec<_> = events.iter().filter_map(|event| row(event, now)).collect();
     if rows.is_empty() {
         return String::new();
     }
-    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    columns::table(&rows, [Align::Left; 9], [true; 9])
+    let rows: Vec<_> = std::iter::once(header.to_vec()).chain(rows).collect();
+    columns::table(&rows, &[Align::Left; 9])
 }
 
-fn row(event: &Event, now: Timestamp) -> Option<[String; 9]> {
+fn row(event: &Event, now: Timestamp) -> Option<Vec<Cell>> {
     let Event::Ended { reason, last, as_of, .. } = event else { return None };
-    Some([
-        as_of.map_or_else(|| "-".to_owned(), |as_of| units::ago(as_of, now)),
+    Some(vec![
+        as_of.map_or_else(|| "-".to_owned(), |as_of| units::ago(as_of, now)).into(),
         cell(last.id.as_str()),
         cell(last.kind.as_str()),
         cell(&last.source_addr),
         cell(last.node.as_deref().unwrap_or_default()),
-        event.lifetime().map_or_else(|| "-".to_owned(), duration::short),
-        if as_of.is_some() { units::bytes(last.bytes_received) } else { "-".to_owned() },
-        units::loss(last),
+        event.lifetime().map_or_else(|| "-".to_owned(), duration::short).into(),
+        if as_of.is_some() { units::bytes(last.bytes_received) } else { "-".to_owned() }.into(),
+        units::loss(last).into(),
         match reason {
-            Ending::Expired if as_of.is_none() => format!("expired; {UNKNOWN}"),
-            Ending::Expired => "expired".to_owned(),
+            Ending::Expired if as_of.is_none() => format!("expired; {UNKNOWN}").into(),
+            Ending::Expired => "expired".into(),
             _ => cell(last.end_reason.as_deref().unwrap_or_default()),
         },
     ])
 }
 
-/// Returns the time of day in UTC.
-fn time_of_day(time: Timestamp) -> String {
-    time.to_string().chars().skip("2026-01-01T".len()).take("00:00:00".len()).collect()
+/// Returns when and why a stream ended, as the end of a sentence such as "it expired 3s ago". The result may contain
+/// any characters. Returns `None` for an event of another kind.
+pub(in crate::cli) fn end(event: &Event, now: Timestamp) -> Option<String> {
+    let Event::Ended { reason, as_of, .. } = event else { return None };
+    let ago = as_of.map_or_else(String::new, |as_of| match units::ago(as_of, now).as_str() {
+        "now" => " just now".to_owned(),
+        ago => format!(" {ago}"),
+    });
+    Some(match reason {
+        Ending::Unregistered(reason) => match reason.as_str() {
+            Some(reason) => format!("it was unregistered{ago}: {reason}"),
+            None => format!("it was unregistered{ago}"),
+        },
+        Ending::Expired => format!("it expired{ago}"),
+        _ => format!("it ended{ago}"),
+    })
 }
 
 #[cfg(test)]
@@ -104,16 +165,30 @@ mod tests {
         let ended = Event::Ended { revision: revision.clone(), reason, last: Arc::new(stream), as_of: Some(as_of) };
         let last = Arc::new(Stream::from_stored(&"cam2".parse().unwrap(), "{}").unwrap());
         let unknown = Event::Ended { revision: revision.clone(), reason: Ending::Expired, last, as_of: None };
-        let lines =
-            [HEADER.to_owned(), line(&changed), line(&ended), line(&unknown), line(&Event::Resync { revision })];
+        let utc = Zone::utc();
+        let events = [&changed, &ended, &unknown, &Event::Resync { revision }];
+        let lines = events.map(|event| line(event, &utc, false));
         assert_eq!(
-            lines.join("\n"),
+            [header(&utc), lines.join("\n")].join("\n"),
             r"UTC       EVENT         ID                        STATUS      TYPE  SOURCE                 NODE
 12:34:56  taken_over    cam1                      connecting  srt   203.0.113.7:40112      n\u{1b}[2J
 13:00:00  unregistered  cam1                      connecting  srt   203.0.113.7:40112      -  (over\n)
 -         expired       cam2                      -           -     -                      -  (last record unknown)
           resync        earlier events may be missing; `streamreg list` shows what is live"
         );
+    }
+
+    #[test]
+    fn event_line_shows_the_time_in_the_zone_and_the_colour_of_the_status() {
+        let mut stream = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
+        stream.last_heartbeat = "2026-01-01T23:34:56.9Z".parse().unwrap();
+        let (kind, stream) = (ChangeKind::Registered, Arc::new(stream));
+        let event = Event::Changed { revision: "h-1".parse().unwrap(), kind, stream };
+        let zone = Zone { heading: "LOCAL", zone: TimeZone::fixed(jiff::tz::offset(9)) };
+        assert!(header(&zone).starts_with("LOCAL     EVENT"));
+        let coloured = line(&event, &zone, true);
+        assert!(coloured.starts_with("08:34:56  registered    cam1 "), "{coloured}");
+        assert!(coloured.contains("  \u{1b}[33mconnecting\u{1b}[0m  srt "), "{coloured}");
     }
 
     #[test]

@@ -1,13 +1,9 @@
 //! Formats one record with one line per field.
 
-use std::fmt;
-
-use serde::Deserializer as _;
-use serde::de::{MapAccess, Visitor};
-use serde_json::value::RawValue;
 use stream_registry::{Stream, Timestamp};
 
-use super::columns::{self, Align};
+use super::columns::{self, Align, Cell};
+use super::members::in_order;
 use super::units;
 use crate::cli::terminal;
 
@@ -24,14 +20,14 @@ pub(super) fn fields(stream: &Stream, now: Timestamp) -> String {
                 value.push('-');
             }
             let explanation = explain(name, stream, now).map(|text| format!("({text})"));
-            [terminal::escape(name).into_owned(), value, explanation.unwrap_or_default()]
+            [terminal::escape(name).into_owned(), value, explanation.unwrap_or_default()].map(Cell::from).to_vec()
         })
         .collect();
-    let name_width = columns::widths(&rows)[0];
+    let name_width = columns::widths(&rows).first().copied().unwrap_or_default();
     let mut out = String::new();
-    for [name, value, explanation] in &rows {
-        let cells = [(name.as_str(), name_width), (value, 0), (explanation, 0)];
-        out.push_str(&columns::line(cells.map(|(cell, width)| (cell, width, Align::Left))));
+    for row in &rows {
+        let cells = row.iter().zip([name_width, 0, 0]).map(|(cell, width)| (cell, width, Align::Left));
+        out.push_str(&columns::line(cells));
         out.push('\n');
     }
     out
@@ -63,27 +59,6 @@ fn plain(raw: &str) -> String {
         }
         None => terminal::escape(raw).into_owned(),
     }
-}
-
-/// Parses an object into its members, in order. Values remain raw JSON, so that numbers keep all their digits.
-fn in_order(json: &str) -> serde_json::Result<Vec<(String, Box<str>)>> {
-    struct Members;
-    impl<'de> Visitor<'de> for Members {
-        type Value = Vec<(String, Box<str>)>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut members = Vec::new();
-            while let Some((name, raw)) = map.next_entry::<String, &RawValue>()? {
-                members.push((name, raw.get().into()));
-            }
-            Ok(members)
-        }
-    }
-    serde_json::Deserializer::from_str(json).deserialize_map(Members)
 }
 
 #[cfg(test)]

@@ -4,28 +4,44 @@ mod columns;
 mod counts;
 mod events;
 mod fields;
+mod members;
+mod streams;
+mod style;
 mod table;
 mod units;
+mod yaml;
 
 use std::fmt::Display;
 use std::io::Write;
 
-use stream_registry::query::{Group, Summary};
+use stream_registry::query::Summary;
 use stream_registry::watch::Event;
-use stream_registry::{Error, Stream, Timestamp};
+use stream_registry::{Error, Stream, StreamId, Timestamp};
 
 use super::failure::{Failure, Result, Status};
 use super::terminal;
+
+pub(super) use events::end;
+pub use events::{EventOptions, Zone};
+pub use streams::Column;
+pub(super) use style::enabled as colour_enabled;
+pub use table::{Headings, TableOptions};
 
 /// Format of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// Aligned columns for people.
     Table,
+    /// Aligned columns with more columns, and cells of any length.
+    Wide,
+    /// One id per line.
+    Name,
     /// One JSON document.
     Json,
     /// One JSON record per line.
     Jsonl,
+    /// One YAML document.
+    Yaml,
 }
 
 /// Standard output and standard error of a command, and the formatting settings.
@@ -40,6 +56,8 @@ pub struct Output<'a> {
     pub terminal: bool,
     /// Width of the terminal in columns. `None` means no limit.
     pub width: Option<usize>,
+    /// Whether tables have colours.
+    pub colour: bool,
     /// The store's name without secrets.
     pub store: &'a str,
 }
@@ -86,59 +104,67 @@ impl Output<'_> {
         Failure::store(error, self.store)
     }
 
-    /// Writes records as a table, a JSON array, or JSON lines. The table shows ages at the store's time `now`.
+    /// Writes records as a table or in the requested format. The table shows ages at the store's time `now`.
     ///
     /// # Errors
     ///
     /// Fails if standard output cannot be written.
-    pub fn streams(&mut self, streams: &[Stream], now: Timestamp) -> Result {
+    pub fn streams(&mut self, streams: &[Stream], now: Timestamp, options: &TableOptions) -> Result {
         match self.format() {
-            Format::Table if streams.is_empty() => Ok(()),
-            Format::Table => {
-                let (table, dropped) = table::streams(streams, now, self.width);
+            Format::Table | Format::Wide if streams.is_empty() => Ok(()),
+            Format::Table | Format::Wide => {
+                let wide = self.format() == Format::Wide;
+                let layout = table::Layout {
+                    wide,
+                    cut: self.terminal && !wide,
+                    colour: self.colour,
+                    width: self.width,
+                    columns: &options.columns,
+                    headings: options.headings,
+                };
+                let (table, dropped) = table::streams(streams, now, &layout);
                 self.write(&table)?;
                 self.flush()?;
                 if !dropped.is_empty() {
                     let names = dropped.join(", ");
-                    self.note(format_args!("no room for {names}; widen the terminal or use `streamreg get ID`"));
+                    self.note(format_args!("no room for {names}; widen the terminal or use --output wide"));
                 }
                 Ok(())
             }
-            Format::Json if streams.is_empty() => self.line("[]"),
-            Format::Json => {
-                for (at, stream) in streams.iter().enumerate() {
-                    let before = if at == 0 { "[\n" } else { ",\n" };
-                    let record = self.record(stream);
-                    self.write(before)?;
-                    self.write(&record)?;
-                }
-                self.line("\n]")
-            }
-            Format::Jsonl => streams.iter().try_for_each(|stream| {
-                let record = self.record(stream);
-                self.line(record)
-            }),
+            Format::Name => streams.iter().try_for_each(|stream| self.id(&stream.id)),
+            Format::Json | Format::Jsonl | Format::Yaml => self.documents(streams.iter().map(Stream::to_json)),
         }?;
         self.flush()
     }
 
-    /// Writes one record, either as JSON or with one line per field. The fields show ages at the store's time `now`.
+    /// Writes one record in the requested format, as a table with one line per field. The fields show ages at the
+    /// store's time `now`.
     ///
     /// # Errors
     ///
     /// Fails if standard output cannot be written.
     pub fn stream(&mut self, stream: &Stream, now: Timestamp) -> Result {
         match self.format() {
-            Format::Table => {
-                let fields = fields::fields(stream, now);
-                self.write(&fields)?;
-            }
-            Format::Json | Format::Jsonl => {
-                let record = self.record(stream);
-                self.line(record)?;
-            }
+            Format::Json | Format::Jsonl | Format::Yaml => self.document(stream.to_json())?,
+            _ => self.streams_in_full(std::slice::from_ref(stream), now)?,
         }
         self.flush()
+    }
+
+    /// Writes several records like [`streams`](Self::streams), but with one line per field in place of a table.
+    ///
+    /// # Errors
+    ///
+    /// Fails if standard output cannot be written.
+    pub fn streams_in_full(&mut self, streams: &[Stream], now: Timestamp) -> Result {
+        match self.format() {
+            Format::Table => {
+                let blocks: Vec<_> = streams.iter().map(|stream| fields::fields(stream, now)).collect();
+                self.write(&blocks.join("\n"))?;
+                self.flush()
+            }
+            _ => self.streams(streams, now, &TableOptions::default()),
+        }
     }
 
     /// Writes the header for event lines if the format is a table.
@@ -146,67 +172,84 @@ impl Output<'_> {
     /// # Errors
     ///
     /// Fails if standard output cannot be written.
-    pub fn events_header(&mut self) -> Result {
-        match self.format() {
-            Format::Table => self.line(events::HEADER).and_then(|()| self.flush()),
-            Format::Json | Format::Jsonl => Ok(()),
+    pub fn events_header(&mut self, options: &EventOptions) -> Result {
+        match (self.format(), options.headings) {
+            (Format::Table | Format::Wide, Headings::Shown) => {
+                self.line(events::header(&options.zone)).and_then(|()| self.flush())
+            }
+            _ => Ok(()),
         }
     }
 
-    /// Writes an event as one line, either of a table or of JSON. `Json` has the same effect as `Jsonl`, because the
-    /// sequence of events has no end.
+    /// Writes an event as one line of a table or of JSON, as one YAML document, or as the id of its stream. `Json` has
+    /// the same effect as `Jsonl`, because the sequence of events has no end.
     ///
     /// # Errors
     ///
     /// Fails if standard output cannot be written.
-    pub fn event(&mut self, event: &Event) -> Result {
-        let line = match self.format() {
-            Format::Table => events::line(event),
-            Format::Json | Format::Jsonl => self.for_terminal(event.to_json()),
-        };
-        self.line(line)?;
+    pub fn event(&mut self, event: &Event, options: &EventOptions) -> Result {
+        match self.format() {
+            Format::Table | Format::Wide => self.line(events::line(event, &options.zone, self.colour))?,
+            Format::Name => event.stream().map_or(Ok(()), |stream| self.id(&stream.id))?,
+            Format::Json | Format::Jsonl => self.document(event.to_json())?,
+            Format::Yaml => {
+                self.line("---")?;
+                self.document(event.to_json())?;
+            }
+        }
         self.flush()
     }
 
-    /// Writes ended streams as a table, a JSON array, or JSON lines. The table shows ages at the store's time `now`.
+    /// Writes ended streams as a table or in the requested format. The table shows ages at the store's time `now`.
     ///
     /// # Errors
     ///
     /// Fails if standard output cannot be written.
     pub fn ended(&mut self, events: &[Event], now: Timestamp) -> Result {
-        let lines = || events.iter().map(|event| self.for_terminal(event.to_json_with_duration())).collect::<Vec<_>>();
         match self.format() {
-            Format::Table => {
-                let table = events::ended(events, now);
-                self.write(&table)?;
+            Format::Table | Format::Wide => self.write(&events::ended(events, now))?,
+            Format::Name => {
+                events.iter().filter_map(Event::stream).try_for_each(|stream| self.id(&stream.id))?;
             }
-            Format::Json if events.is_empty() => self.line("[]")?,
-            Format::Json => {
-                let lines = lines().join(",\n");
-                self.line(format_args!("[\n{lines}\n]"))?;
+            Format::Json | Format::Jsonl | Format::Yaml => {
+                self.documents(events.iter().map(Event::to_json_with_duration))?;
             }
-            Format::Jsonl => lines().iter().try_for_each(|line| self.line(line))?,
         }
         self.flush()
     }
 
-    /// Writes a summary as a table, as one JSON document, or as JSON lines with one group per line.
+    /// Writes a summary as a table, as one document, as JSON lines with one group per line, or as the names of the
+    /// groups.
     ///
     /// # Errors
     ///
     /// Fails if standard output cannot be written.
     pub fn summary(&mut self, summary: &Summary) -> Result {
+        let groups = &summary.groups;
         // Serialising strings and numbers cannot fail.
-        let json = |group: &Group| serde_json::to_string(group).unwrap_or_default();
         match self.format() {
-            Format::Table => {
-                let table = counts::table(summary);
-                self.write(&table)?;
+            Format::Table | Format::Wide => self.write(&counts::table(summary))?,
+            Format::Name => groups.iter().filter_map(|group| group.key.as_ref()).try_for_each(|key| self.name(key))?,
+            Format::Json | Format::Yaml => self.document(serde_json::to_string(summary).unwrap_or_default())?,
+            Format::Jsonl => {
+                self.documents(groups.iter().map(|group| serde_json::to_string(group).unwrap_or_default()))?;
             }
-            Format::Json => self.line(serde_json::to_string(summary).unwrap_or_default())?,
-            Format::Jsonl => summary.groups.iter().try_for_each(|group| self.line(json(group)))?,
         }
         self.flush()
+    }
+
+    /// Writes the id of a stream as a line.
+    ///
+    /// # Errors
+    ///
+    /// Fails if standard output cannot be written.
+    pub fn id(&mut self, id: &StreamId) -> Result {
+        self.name(id.as_str())
+    }
+
+    /// Writes a string as a line, escaped on a terminal: it may contain characters that change the text direction.
+    fn name(&mut self, name: &str) -> Result {
+        if self.terminal { self.line(terminal::escape(name)) } else { self.line(name) }
     }
 
     /// Flushes standard output.
@@ -222,9 +265,35 @@ impl Output<'_> {
         self.stdout.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))
     }
 
-    /// Returns the record's JSON: with legal values, and escaped for a terminal.
-    fn record(&self, stream: &Stream) -> String {
-        self.for_terminal(stream.to_json())
+    /// Writes one JSON document, or the same document as YAML.
+    fn document(&mut self, json: String) -> Result {
+        match self.format() {
+            Format::Yaml => self.write(&yaml::document(&json)),
+            _ => {
+                let json = self.for_terminal(json);
+                self.line(json)
+            }
+        }
+    }
+
+    /// Writes JSON documents as an array, as JSON lines, or as a YAML sequence.
+    fn documents(&mut self, documents: impl ExactSizeIterator<Item = String>) -> Result {
+        let format = self.format();
+        if documents.len() == 0 {
+            return if format == Format::Jsonl { Ok(()) } else { self.line("[]") };
+        }
+        for (at, json) in documents.enumerate() {
+            match format {
+                Format::Yaml => self.write(&yaml::element(&json))?,
+                Format::Jsonl => self.document(json)?,
+                _ => {
+                    let json = self.for_terminal(json);
+                    self.write(if at == 0 { "[\n" } else { ",\n" })?;
+                    self.write(&json)?;
+                }
+            }
+        }
+        if format == Format::Json { self.line("\n]") } else { Ok(()) }
     }
 
     fn for_terminal(&self, json: String) -> String {
