@@ -54,6 +54,12 @@ impl Timestamp {
         nanos(string).map(Self::from_unix_nanos)
     }
 
+    /// Appends the canonical form to a string, without the buffer that a formatter needs.
+    pub(super) fn append_to(self, string: &mut String) {
+        // Writing to a string cannot fail, and every timestamp is in the printer's range.
+        let _ = PRINTER.print_timestamp(&self.0, string);
+    }
+
     /// Returns the nanoseconds since 1970 in UTC.
     pub fn as_unix_nanos(self) -> i128 {
         self.0.as_nanosecond()

@@ -17,8 +17,10 @@ pub(crate) struct Args {
     pub(crate) names: Vec<String>,
     /// Set only in a child process that fills a memory store with this many streams and prints the bytes per stream.
     pub(crate) fill_memory: Option<usize>,
-    /// Set only in a child process that serves the lists of a memory store with this many streams.
-    pub(crate) serve_lists: Option<usize>,
+    /// Set only in a child process that serves this many streams over HTTP.
+    pub(crate) serve: Option<usize>,
+    /// URL of the Redis server with the streams that the child process serves. If not set, they are in a memory store.
+    pub(crate) store: Option<String>,
     /// Set only in a child process that holds leases in the store with this URL and prints the cost of the leases.
     pub(crate) hold_leases: Option<String>,
 }
@@ -35,8 +37,10 @@ impl Args {
                 other => {
                     if let Some(count) = other.strip_prefix("--fill-memory=") {
                         args.fill_memory = Some(count.parse()?);
-                    } else if let Some(count) = other.strip_prefix("--serve-lists=") {
-                        args.serve_lists = Some(count.parse()?);
+                    } else if let Some(count) = other.strip_prefix("--serve=") {
+                        args.serve = Some(count.parse()?);
+                    } else if let Some(url) = other.strip_prefix("--store=") {
+                        args.store = Some(url.to_owned());
                     } else if let Some(url) = other.strip_prefix("--hold-leases=") {
                         args.hold_leases = Some(url.to_owned());
                     } else if other.starts_with('-') {
@@ -58,13 +62,10 @@ impl Args {
         self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
     }
 
-    /// Returns whether any selected row needs Redis.
-    pub(crate) fn wants_redis(&self) -> bool {
-        self.names.is_empty()
-            || self
-                .names
-                .iter()
-                .any(|part| !["memory store", "lists", "healthz"].iter().any(|row| row.contains(part.as_str())))
+    /// Returns whether any selected row needs the registries in Redis that most rows share.
+    pub(crate) fn wants_shared(&self) -> bool {
+        let others = ["memory store", "lists", "healthz", "http requests", "server memory", "departed streams"];
+        self.names.is_empty() || self.names.iter().any(|part| !others.iter().any(|row| row.contains(part.as_str())))
     }
 
     /// Number of rounds per candidate. The candidates of a row take turns.

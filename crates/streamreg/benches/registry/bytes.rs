@@ -17,22 +17,22 @@ const ROW: &str = "bytes per stream";
 pub(crate) fn fill(count: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let registry = MemoryRegistry::new();
-    let before = resident()?;
+    let before = resident("self")?;
     runtime.block_on(async {
         for n in 0..count {
             registry.register(&streams::stream(n)?).await?;
         }
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
     })?;
-    let grown = resident()?.saturating_sub(before);
+    let grown = resident("self")?.saturating_sub(before);
     report::print(&(grown / u64::try_from(count)?).to_string())?;
     Ok(())
 }
 
-/// Returns the resident memory of this process in bytes.
-pub(crate) fn resident() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
+/// Returns the resident memory of a process in bytes. The id `self` means this process.
+pub(crate) fn resident(process: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/PID/status")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1_024)
 }
 

@@ -40,8 +40,8 @@ fn run(args: &Args) -> Result<()> {
     if let Some(count) = args.fill_memory {
         return bytes::fill(count);
     }
-    if let Some(count) = args.serve_lists {
-        return rows::lists::serve_lists(count);
+    if let Some(count) = args.serve {
+        return rows::http::serve_streams(count, args.store.as_deref());
     }
     if let Some(url) = &args.hold_leases {
         return rows::leases::hold(url);

@@ -42,6 +42,11 @@ pub(crate) fn verdict(met: Option<bool>) -> String {
     met.map_or("", |met| if met { "yes" } else { "**no**" }).to_owned()
 }
 
+/// Returns a line with a target. If there is no target, `target` is empty and `met` is `None`.
+pub(crate) fn line(row: &str, candidate: &str, figure: String, target: String, met: Option<bool>) -> Line {
+    Line { row: row.into(), candidate: candidate.into(), figure, target, met: verdict(met), ..Line::default() }
+}
+
 /// A candidate in a row: one of the implementations that the row compares.
 pub(crate) struct Candidate {
     pub(crate) name: &'static str,

@@ -68,6 +68,17 @@ impl Server {
         Ok(seconds("used_cpu_sys:")? + seconds("used_cpu_user:")?)
     }
 
+    /// Returns the memory that the server has allocated, in bytes.
+    pub(crate) async fn used_memory(&mut self) -> Result<u64> {
+        let info: String = redis::cmd("INFO").arg("memory").query_async(&mut self.control).await?;
+        Ok(field(&info, "used_memory:").ok_or("INFO contains no used memory")?.parse()?)
+    }
+
+    /// Returns the number of keys.
+    pub(crate) async fn keys(&mut self) -> Result<u64> {
+        Ok(redis::cmd("DBSIZE").query_async(&mut self.control).await?)
+    }
+
     /// Returns the sum of `MEMORY USAGE` for these keys, in bytes.
     pub(crate) async fn memory_usage(&mut self, keys: &[String]) -> Result<u64> {
         let mut sum = 0;

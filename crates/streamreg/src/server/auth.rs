@@ -1,24 +1,17 @@
 //! Authorisation of writes.
 
-use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, ORIGIN};
-use axum::http::{HeaderMap, Method, Uri};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, Method, Request, Uri};
 use stream_registry::Secret;
 use subtle::ConstantTimeEq as _;
 
 use super::host::Host;
 use super::problem::{Failure, Result};
-use super::state::App;
 
-/// Forwards reads and authorised writes, and rejects all other writes.
-pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+/// Checks that a request reads, or is an authorised write.
+pub(super) fn check<B>(request: &Request<B>, token: Option<&Secret>) -> Result<()> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if !reads && let Err(failure) = authorise(request.headers(), app.options.token.as_ref()) {
-        return failure.into_response();
-    }
-    next.run(request).await
+    if reads { Ok(()) } else { authorise(request.headers(), token) }
 }
 
 fn authorise(headers: &HeaderMap, token: Option<&Secret>) -> Result<()> {

@@ -4,6 +4,7 @@ use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use stream_registry::http::wire::{JSON, MAX_BODY_BYTES, MERGE_PATCH_JSON};
 use tokio::time::timeout;
 
@@ -13,6 +14,9 @@ use super::state::App;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 async fn bytes(app: &App, body: Body, limit: usize) -> Result<Bytes> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
     let collected = timeout(app.options.body_timeout, Limited::new(body, limit).collect());
     match collected.await {
         Err(_) => Err(Failure::slow_body()),

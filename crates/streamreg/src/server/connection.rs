@@ -1,5 +1,6 @@
 //! A client's connection and its timeouts.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -8,13 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use stream_registry::http::wire::millis;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -22,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use super::ServeOptions;
+use super::app::Service;
 
 /// Maximum header timeout. The HTTP library cannot handle arbitrarily long timeouts.
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
@@ -90,7 +90,7 @@ impl Peer {
 /// This function replaces `axum::serve`, which has no timeout for request headers.
 pub(super) async fn run(
     socket: TcpStream,
-    app: Router,
+    app: Service,
     timeouts: Timeouts,
     stopped: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
@@ -98,7 +98,6 @@ pub(super) async fn run(
     let _ = socket.set_nodelay(true);
     let mut peer = Peer::new(stopped, timeouts.write);
     let io = TokioIo::new(TimedWriter::new(socket, Arc::clone(&peer.writing)));
-    let app = TowerToHyperService::new(app);
     let handle = peer.clone();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -110,7 +109,8 @@ pub(super) async fn run(
                 // The previous request on this connection may have changed the timeout, so reset the timeout.
                 handle.set_write_timeout(timeouts.write);
                 request.extensions_mut().insert(handle.clone());
-                app.call(request)
+                let app = app.clone();
+                async move { Ok::<_, Infallible>(app.respond(request).await) }
             }),
         );
     let mut connection = pin!(connection);

@@ -6,15 +6,12 @@
 
 use std::net::IpAddr;
 
-use axum::extract::{Request, State};
 use axum::http::header::HOST;
 use axum::http::uri::Authority;
-use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderName, HeaderValue, Request};
+use axum::response::Response;
 
 use super::problem::{Failure, Result};
-use super::state::App;
 
 /// Keeps pages of other sites from loading responses, for example as images or scripts.
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -33,13 +30,13 @@ pub(super) enum Host {
 impl Host {
     /// Parses the host of a URI, without a port. IPv6 addresses are in brackets.
     pub(super) fn parse(host: &str) -> Self {
-        let name = normalised(host);
-        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name).parse();
-        match address {
-            Ok(address) => Self::Address(address),
-            Err(_) if name == "localhost" || name.ends_with(".localhost") => Self::Local,
-            Err(_) => Self::Name(name),
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        if let Ok(address) = address.parse() {
+            return Self::Address(address);
         }
+        let name = name.to_ascii_lowercase();
+        if name == "localhost" || name.ends_with(".localhost") { Self::Local } else { Self::Name(name) }
     }
 }
 
@@ -47,19 +44,10 @@ fn normalised(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Forwards requests whose host is allowed, and rejects all others.
+/// Checks that the host of a request is allowed.
 ///
 /// Every route can be read without a token, so this applies to every route.
-pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
-    let mut response = match check_host(&request, &app.options.allowed_hosts) {
-        Ok(()) => next.run(request).await,
-        Err(failure) => failure.into_response(),
-    };
-    response.headers_mut().insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
-    response
-}
-
-fn check_host(request: &Request, allowed: &[String]) -> Result<()> {
+pub(super) fn check<B>(request: &Request<B>, allowed: &[String]) -> Result<()> {
     let mut values = request.headers().get_all(HOST).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(Failure::invalid("missing or duplicate header Host; send it once"));
@@ -76,6 +64,11 @@ fn check_host(request: &Request, allowed: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Adds the header that keeps pages of other sites from loading a response.
+pub(super) fn protect(response: &mut Response) {
+    response.headers_mut().insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
 }
 
 #[cfg(test)]

@@ -2,44 +2,53 @@
 
 use std::time::Instant;
 
-use axum::extract::{Request, State};
-use axum::http::Method;
-use axum::middleware::Next;
+use axum::http::{Method, Request};
 use axum::response::Response;
 use stream_registry::http::wire::HEARTBEATS;
 
 use super::problem::Cause;
-use super::state::App;
+use super::state::LastRefusal;
 
-/// Logs method, path, status and duration of a request.
-///
-/// Routine requests are logged at debug, changes and rejected requests at info, and failures at warn or error. Queries
-/// and headers are not logged because they may contain private data.
-///
-/// Also records refusals of the store, for `/readyz`.
-pub(super) async fn each(State(app): State<App>, request: Request, next: Next) -> Response {
-    let start = Instant::now();
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
-    let status = response.status().as_u16();
-    let cause = response.extensions().get::<Cause>().map(|Cause(cause)| cause);
-    // The readiness check repeats an earlier refusal, so its response must not renew the refusal.
-    if let Some(cause) = cause.filter(|_| path != "/readyz") {
-        app.refusal.record(cause);
+/// A received request.
+pub(super) struct Received {
+    at: Instant,
+    method: Method,
+    path: String,
+}
+
+impl Received {
+    pub(super) fn now<B>(request: &Request<B>) -> Self {
+        Self { at: Instant::now(), method: request.method().clone(), path: request.uri().path().to_owned() }
     }
-    let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match (status, cause) {
-        (500, Some(cause)) => tracing::error!(%method, path, status, ms, ?cause, "request"),
-        (500.., Some(cause)) => tracing::warn!(%method, path, status, ms, %cause, "request"),
-        (500, None) => tracing::error!(%method, path, status, ms, "request"),
-        // The server itself rejected the request, because its limit of such requests is reached.
-        (501.., None) => tracing::warn!(%method, path, status, ms, "request rejected; too many requests of this kind"),
-        (400.., _) => tracing::info!(%method, path, status, ms, "request"),
-        _ if is_routine(&method, &path) => tracing::debug!(%method, path, status, ms, "request"),
-        _ => tracing::info!(%method, path, status, ms, "request"),
+
+    /// Logs method, path, status and duration of a request.
+    ///
+    /// Routine requests are logged at debug, changes and rejected requests at info, and failures at warn or error.
+    /// Queries and headers are not logged because they may contain private data.
+    ///
+    /// Also records refusals of the store, for `/readyz`.
+    pub(super) fn log(self, response: &Response, refusal: &LastRefusal) {
+        let Self { at, method, path } = self;
+        let status = response.status().as_u16();
+        let cause = response.extensions().get::<Cause>().map(|Cause(cause)| cause);
+        // The readiness check repeats an earlier refusal, so its response must not renew the refusal.
+        if let Some(cause) = cause.filter(|_| path != "/readyz") {
+            refusal.record(cause);
+        }
+        let ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match (status, cause) {
+            (500, Some(cause)) => tracing::error!(%method, path, status, ms, ?cause, "request"),
+            (500.., Some(cause)) => tracing::warn!(%method, path, status, ms, %cause, "request"),
+            (500, None) => tracing::error!(%method, path, status, ms, "request"),
+            // The server itself rejected the request, because its limit of such requests is reached.
+            (501.., None) => {
+                tracing::warn!(%method, path, status, ms, "request rejected; too many requests of this kind")
+            }
+            (400.., _) => tracing::info!(%method, path, status, ms, "request"),
+            _ if is_routine(&method, &path) => tracing::debug!(%method, path, status, ms, "request"),
+            _ => tracing::info!(%method, path, status, ms, "request"),
+        }
     }
-    response
 }
 
 /// Returns whether a request is routine. Reads, heartbeats and statistics may arrive hundreds of times a second.

@@ -78,7 +78,7 @@ pub async fn serve(
         .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
     let grace = options.grace;
     let timeouts = connection::Timeouts::of(&options);
-    let app = app::router(registry, options);
+    let app = app::Service::new(registry, options);
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);

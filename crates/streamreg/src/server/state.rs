@@ -1,5 +1,6 @@
 //! State that all handlers share.
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,30 @@ use super::options::ServeOptions;
 /// Time for which a refusal makes the server not ready. If the permission is still missing, later requests renew it.
 const REFUSAL_AGE: Duration = Duration::from_secs(10);
 
-/// State that all handlers share.
+/// A handle to the state that all handlers share. It is cheap to clone, because every request clones the handle.
 #[derive(Clone, Debug)]
-pub(super) struct App {
+pub(super) struct App(Arc<State>);
+
+impl From<State> for App {
+    fn from(state: State) -> Self {
+        Self(Arc::new(state))
+    }
+}
+
+impl Deref for App {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+/// State that all handlers share.
+#[derive(Debug)]
+pub(super) struct State {
     /// The store. Its lists come from a view.
     pub(super) registry: Arc<dyn Registry>,
-    pub(super) options: Arc<ServeOptions>,
+    pub(super) options: ServeOptions,
     /// Permits that limit the number of event readers.
     pub(super) event_readers: Arc<Semaphore>,
     /// Turns of event readers that have an event to send; see `api/events.rs`.
@@ -26,14 +45,14 @@ pub(super) struct App {
     /// Permits that limit the number of histories that are read at the same time.
     pub(super) histories: Arc<Semaphore>,
     /// Limits of the warnings about rejected items of batches, one per kind.
-    pub(super) rejected: Arc<[OncePerMinute; RejectedKind::ALL.len()]>,
+    pub(super) rejected: [OncePerMinute; RejectedKind::ALL.len()],
     /// The last refusal of the store, which `/readyz` reports.
     pub(super) refusal: LastRefusal,
 }
 
 /// The last error with which the store refused the credentials of this server.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LastRefusal(Arc<Mutex<Option<(Instant, Error)>>>);
+#[derive(Debug, Default)]
+pub(super) struct LastRefusal(Mutex<Option<(Instant, Error)>>);
 
 impl LastRefusal {
     /// Records an error if it is a refusal.

@@ -224,10 +224,10 @@ pub(crate) fn hold(url: &str) -> Result<()> {
     runtime.block_on(async {
         let registry = ours::connect(url, "held:streams:").await?;
         let leases = Leases::new(registry, LeaseOptions::default().heartbeat(INTERVAL));
-        let before = resident()?;
+        let before = resident("self")?;
         // Measure the records first, so that their size can be subtracted from the size of the leases.
         let records: Vec<Stream> = (0..HELD).map(streams::stream).collect::<Result<_>>()?;
-        let record_bytes = resident()? - before;
+        let record_bytes = resident("self")? - before;
         let mut held = Vec::with_capacity(HELD);
         for records in records.chunks(64) {
             let acquired = records.iter().map(|stream| leases.acquire(stream.clone()));
@@ -235,7 +235,7 @@ pub(crate) fn hold(url: &str) -> Result<()> {
                 held.push(lease?);
             }
         }
-        let lease_bytes = resident()? - before - record_bytes;
+        let lease_bytes = resident("self")? - before - record_bytes;
         let added = lease_bytes.saturating_sub(record_bytes) / u64::try_from(HELD)?;
         // Skip the first interval, in which all leases are due at the same time.
         tokio::time::sleep(INTERVAL).await;

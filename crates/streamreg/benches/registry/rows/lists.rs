@@ -1,36 +1,25 @@
 //! Measures lists, searches and summaries from a server. The cost of a page should not grow with the number of streams.
 //!
-//! Each server runs in a separate process with a memory store, so that its processor time can be measured. The rows
-//! compare the server with a bare handler in the same process. The bare handler always returns the same page.
+//! The servers have memory stores. The rows compare the server with a bare handler in the same process.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::http::header::CONTENT_TYPE;
-use axum::routing::get;
-use bytes::Bytes;
-use stream_registry::http::wire::JSON;
 use stream_registry::query::Query;
-use stream_registry::{HttpRegistry, MemoryRegistry, Registry};
-use streamreg::server::{ServeOptions, raise_descriptor_limit, serve};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use stream_registry::{HttpRegistry, Registry};
+use streamreg::server::{ServeOptions, serve};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::http::{CONNECTIONS, PAGE, ServerProcess, get, rates};
 use super::{Setup, note};
+use crate::Result;
 use crate::args::Args;
 use crate::figures::{median, spread, thousands};
-use crate::ours::{self, Shared};
-use crate::report::{self, Line, verdict};
-use crate::{Result, streams};
+use crate::ours::Shared;
+use crate::report::{Line, line};
 
-/// Path of the requested page.
-const PAGE: &str = "/api/v1/streams?limit=100";
-/// Number of connections in the row that measures pages per second.
-const CONNECTIONS: usize = 64;
 /// Number of streams in the row that measures pages per second.
 const STREAMS: usize = 10_000;
 /// Target: minimum rate of the server, relative to the bare handler.
@@ -44,171 +33,10 @@ const ALL_PAGES: f64 = 2.0;
 /// Target: maximum number of bytes that a command receives over HTTP.
 const BYTES: u64 = 10_000;
 
-/// Serves lists of `count` streams. Runs in a separate process.
-///
-/// Prints the ports of the server and of the bare handler. Exits when its stdin is closed.
-pub(crate) fn serve_lists(count: usize) -> Result<()> {
-    raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(super::WORKERS).enable_all().build()?;
-    runtime.block_on(async {
-        let registry: Shared = Arc::new(MemoryRegistry::with_ttl(ours::TTL)?);
-        let all = (0..count).map(streams::stream).collect::<Result<Vec<_>>>()?;
-        ours::fill(&registry, &Arc::new(all)).await?;
-        for n in 0..count / 100 {
-            registry.unregister(&streams::stream(n)?.id).await?;
-            registry.register(&streams::stream(n)?).await?;
-        }
-        let (lists, bare) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
-        let ports = [lists.local_addr()?.port(), bare.local_addr()?.port()];
-        tokio::spawn(serve(Arc::clone(&registry), lists, ServeOptions::default(), std::future::pending()));
-        let page = Bytes::from(body(&fetch(ports[0], PAGE).await?));
-        let handler = get(move || async move { ([(CONTENT_TYPE, JSON)], page) });
-        let app = Router::new().route("/api/v1/streams", handler);
-        tokio::spawn(async move { axum::serve(bare, app).await });
-        report::print(&format!("{} {}", ports[0], ports[1]))?;
-        tokio::task::spawn_blocking(|| std::io::stdin().lines().count()).await?;
-        Ok(())
-    })
-}
-
-/// A list server in a separate process.
-pub(super) struct ListServer {
-    process: Child,
-    _stdin: ChildStdin,
-    pub(super) port: u16,
-    bare: u16,
-}
-
-impl Drop for ListServer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl ListServer {
-    pub(super) async fn start(count: usize) -> Result<Self> {
-        let program = std::env::current_exe()?;
-        let mut process = Command::new(program)
-            .args(["--bench", &format!("--serve-lists={count}")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdin = process.stdin.take().ok_or("the child process has no stdin")?;
-        let out = process.stdout.take().ok_or("the child process has no stdout")?;
-        let line = tokio::task::spawn_blocking(move || BufReader::new(out).lines().next()).await?;
-        let line = line.ok_or("the list server exited early")??;
-        let (port, bare) = line.split_once(' ').ok_or("expected two ports from the list server")?;
-        let lists = Self { port: port.parse()?, bare: bare.parse()?, process, _stdin: stdin };
-        // Wait until the view is complete and serves the lists. Cursors from the view start with `v.`.
-        let until = Instant::now() + Duration::from_secs(60);
-        while !body(&fetch(lists.port, "/api/v1/streams?limit=1").await?).contains("\"v.id.") {
-            if Instant::now() > until {
-                return Err("the server's view was not complete after 60 s".into());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(lists)
-    }
-
-    /// Returns the processor time that the process has used, in seconds.
-    fn cpu(&self) -> Result<f64> {
-        super::leases::cpu(&self.process.id().to_string())
-    }
-
-    /// Returns the processor time per request, in milliseconds.
-    async fn cost(&self, path: &str, time: Duration) -> Result<f64> {
-        fetch(self.port, path).await?;
-        let before = self.cpu()?;
-        let requests = load(self.port, path, 1, time).await?;
-        Ok((self.cpu()? - before) * 1_000.0 / requests as f64)
-    }
-}
-
-/// Sends a request and returns the complete response.
-async fn fetch(port: u16, path: &str) -> Result<Vec<u8>> {
-    let mut connection = Connection::open(port).await?;
-    connection.request(path).await?;
-    Ok(std::mem::take(&mut connection.buffer))
-}
-
-fn body(response: &[u8]) -> String {
-    let response = String::from_utf8_lossy(response);
-    response.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())
-}
-
-/// A keep-alive connection that parses as little as possible, so that the server gets most of the processor time.
-pub(super) struct Connection {
-    pub(super) socket: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Connection {
-    pub(super) async fn open(port: u16) -> Result<Self> {
-        let socket = TcpStream::connect(("127.0.0.1", port)).await?;
-        socket.set_nodelay(true)?;
-        Ok(Self { socket, buffer: Vec::with_capacity(256 * 1024) })
-    }
-
-    pub(super) async fn request(&mut self, path: &str) -> Result<()> {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
-        self.socket.write_all(head.as_bytes()).await?;
-        self.buffer.clear();
-        let mut expected = None;
-        while expected.is_none_or(|expected| self.buffer.len() < expected) {
-            if self.socket.read_buf(&mut self.buffer).await? == 0 {
-                return Err("the server closed a connection".into());
-            }
-            if expected.is_none()
-                && let Some(end) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n")
-            {
-                let head = std::str::from_utf8(&self.buffer[..end])?;
-                if !head.starts_with("HTTP/1.1 200") {
-                    return Err(format!("the server answered {head}").into());
-                }
-                let length = head
-                    .lines()
-                    .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-                expected = Some(end + 4 + length.unwrap_or(0_usize));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Sends requests over several connections for `time`, and returns the number of responses.
-async fn load(port: u16, path: &str, connections: usize, time: Duration) -> Result<u64> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let answered = Arc::new(AtomicU64::new(0));
-    let tasks: Vec<_> = (0..connections)
-        .map(|_| {
-            let (stop, answered, path) = (Arc::clone(&stop), Arc::clone(&answered), path.to_owned());
-            tokio::spawn(async move {
-                let mut connection = Connection::open(port).await?;
-                while !stop.load(Ordering::Relaxed) {
-                    connection.request(&path).await?;
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
-            })
-        })
-        .collect();
-    tokio::time::sleep(time).await;
-    stop.store(true, Ordering::Relaxed);
-    for task in tasks {
-        task.await??;
-    }
-    Ok(answered.load(Ordering::Relaxed))
-}
-
-fn line(row: &str, candidate: &str, figure: String, target: String, met: Option<bool>) -> Line {
-    Line { row: row.into(), candidate: candidate.into(), figure, target, met: verdict(met), ..Line::default() }
-}
-
 /// Measures the rows that do not need Redis.
 pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
     let mut lines = rate(args).await?;
-    let (small, large) = (ListServer::start(1_000).await?, ListServer::start(args.large()).await?);
+    let (small, large) = (ServerProcess::start(1_000, None).await?, ServerProcess::start(args.large(), None).await?);
     let size = thousands(args.large() as f64);
     let time = args.round();
     note("the cost of a page");
@@ -261,16 +89,8 @@ pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
 /// Measures pages per second over many connections, compared with the bare handler.
 async fn rate(args: &Args) -> Result<Vec<Line>> {
     note("pages per second");
-    let lists = ListServer::start(STREAMS).await?;
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for _ in 0..args.rounds() {
-        for (port, rates) in [(lists.bare, &mut bare), (lists.port, &mut ours)] {
-            let start = Instant::now();
-            let answered = load(port, PAGE, CONNECTIONS, args.round()).await?;
-            rates.push(answered as f64 / start.elapsed().as_secs_f64());
-        }
-    }
-    let ratio = median(ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect());
+    let lists = ServerProcess::start(STREAMS, None).await?;
+    let (ours, bare, ratio) = rates(args, &lists, &get(PAGE)).await?;
     let row = format!("page of 100 by id, {} streams, {CONNECTIONS} connections", thousands(STREAMS as f64));
     let mut served =
         line(&row, "the server", spread(&ours, thousands), format!("≥ {RATE} × the bare handler"), Some(ratio >= RATE));

@@ -1,12 +1,16 @@
 //! The rows of the table, in measuring order.
 
+mod departed;
 mod feed;
 mod health;
+pub(crate) mod http;
 pub(crate) mod leases;
-pub(crate) mod lists;
+mod lists;
 mod memory;
 mod page;
 mod register;
+mod requests;
+mod server_memory;
 mod single;
 mod view;
 
@@ -86,24 +90,35 @@ impl<'a> Setup<'a> {
 pub(crate) async fn run(args: &Args) -> Result<()> {
     let mut lines = Vec::new();
     let before = load_average();
-    let version = if args.wants_redis() { redis(args, &mut lines).await? } else { "not used".to_owned() };
+    let version = Server::start().await?.version().await?;
+    if args.wants_shared() {
+        shared(args, &mut lines).await?;
+    }
+    if args.wants("http requests") {
+        lines.extend(requests::rows(args).await?);
+    }
     if args.wants("lists") {
         lines.extend(lists::rows(args).await?);
     }
     if args.wants("healthz") {
         lines.extend(health::rows(args).await?);
     }
-    if args.wants("memory") {
+    if args.wants("server memory") {
+        lines.extend(server_memory::rows(args).await?);
+    }
+    if args.wants("departed streams") {
+        lines.extend(departed::rows(args).await?);
+    }
+    if args.wants("memory store") {
         note("memory store");
         lines.extend(memory::row(args).await?);
     }
     print(args, &lines, &version, &before)
 }
 
-/// Measures the rows that need Redis, and returns the version of Redis.
-async fn redis(args: &Args, lines: &mut Vec<Line>) -> Result<String> {
+/// Measures the rows that share a Redis server and its registries.
+async fn shared(args: &Args, lines: &mut Vec<Line>) -> Result<()> {
     let mut setup = Setup::new(args).await?;
-    let version = setup.server.version().await?;
     single::rows(&mut setup, lines).await?;
     if args.wants("register") {
         note("register");
@@ -136,7 +151,7 @@ async fn redis(args: &Args, lines: &mut Vec<Line>) -> Result<String> {
     if args.wants("all pages") {
         lines.extend(lists::all_pages_redis(&mut setup).await?);
     }
-    Ok(version)
+    Ok(())
 }
 
 fn print(args: &Args, lines: &[Line], version: &str, before: &str) -> Result<()> {

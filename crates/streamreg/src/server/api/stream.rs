@@ -73,7 +73,9 @@ impl FromRequestParts<App> for Call {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let GivenId { id, in_query } = GivenId::from_request_parts(parts, app).await?;
-        Ok(Self { app: app.clone(), id, id_in_query: in_query, uri: parts.uri.clone(), headers: parts.headers.clone() })
+        // No later extractor reads the URI or the headers, so they need not be copied.
+        let (uri, headers) = (std::mem::take(&mut parts.uri), std::mem::take(&mut parts.headers));
+        Ok(Self { app: app.clone(), id, id_in_query: in_query, uri, headers })
     }
 }
 
