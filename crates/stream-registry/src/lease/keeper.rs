@@ -19,8 +19,12 @@ use super::recover::recover;
 use super::shared::Shared;
 use super::write::{BatchResult, Permits, Standing, WritePermit, write_batch};
 
-/// Maximum number of batches in flight. While the store works on one batch, the next batch is prepared.
+/// Maximum number of batches in flight.
 const MAX_BATCHES: usize = 4;
+/// While a batch is in flight, the next batch waits until its first lease is late by this part of the heartbeat
+/// interval; with two batches in flight, by twice this part, and so on. A store that answers quickly so has one batch
+/// at a time, and the calls of other clients wait for one batch at most.
+const LATE_PART: u32 = 40;
 /// Maximum number of recoveries in flight.
 const MAX_RECOVERIES: usize = 64;
 /// The queue is rebuilt when its number of stale entries exceeds the number of leases by more than this number.
@@ -205,7 +209,9 @@ impl Keeper {
     fn start_work(&mut self) {
         let now = self.shared.clock.monotonic();
         self.start_urgent();
-        for _ in 0..self.write_breaker.capacity(now, self.batches.len(), MAX_BATCHES) {
+        while self.write_breaker.capacity(now, self.batches.len(), MAX_BATCHES) > 0
+            && self.next_batch_at().is_some_and(|at| at <= now)
+        {
             let permits = self.next_batch(now);
             if permits.is_empty() {
                 break;
@@ -244,6 +250,13 @@ impl Keeper {
         if !permits.is_empty() {
             self.batches.spawn(write_batch(Arc::clone(&self.shared), permits));
         }
+    }
+
+    /// Returns when the next batch may start, if the circuit breaker allows it.
+    fn next_batch_at(&self) -> Option<u64> {
+        let Reverse(Due(at, _)) = self.queue.peek()?;
+        let in_flight = u32::try_from(self.batches.len()).unwrap_or(u32::MAX);
+        Some(at.saturating_add(millis((self.interval / LATE_PART).saturating_mul(in_flight))))
     }
 
     /// Takes the permits of the leases that are due, and fills the batch with leases that are due soon.
@@ -305,9 +318,9 @@ impl Keeper {
     /// Returns when more work can start. Returns `None` if no work can start before a result arrives, because a
     /// result wakes the task anyway.
     fn next_due(&self) -> Option<u64> {
-        let batch = self.queue.peek().and_then(|Reverse(Due(at, _))| match self.write_breaker.retry_at() {
-            Some(retry_at) => self.batches.is_empty().then_some(retry_at.max(*at)),
-            None => (self.batches.len() < MAX_BATCHES).then_some(*at),
+        let batch = self.next_batch_at().and_then(|at| match self.write_breaker.retry_at() {
+            Some(retry_at) => self.batches.is_empty().then_some(retry_at.max(at)),
+            None => (self.batches.len() < MAX_BATCHES).then_some(at),
         });
         let can_probe = !self.lost.is_empty() && self.recoveries.is_empty();
         let recovery = self.recovery_breaker.retry_at().filter(|_| can_probe);

@@ -138,6 +138,8 @@ impl Leases {
     /// If the id is already live, the same publisher gets a new lease, and its earlier lease ends. Another
     /// publisher is rejected.
     ///
+    /// At most 512 registrations are in flight at once. A further call waits for its turn, for up to 5 s.
+    ///
     /// # Errors
     ///
     /// Returns the errors of [`Registry::register_with`]. Also returns `Unsupported` if the store does not support
@@ -179,6 +181,7 @@ impl Leases {
         let options = RegisterOptions::default().lease().on_conflict(on_conflict).same_source(self.0.same_source());
         let options = options.operation(OperationId::generate());
         let runtime = runtime()?;
+        let _permit = self.0.registration_permit().await;
         let sent_at = self.0.clock.boottime();
         let registered = match self.0.registry.register_with(&stream, &options).await {
             // The reply was lost. The retry has the same operation id, so the store applies the call only once.
@@ -201,6 +204,7 @@ impl Leases {
     /// The same as for [`acquire`](Self::acquire).
     pub async fn acquire_new(&self, stream: Stream) -> Result<Lease> {
         let runtime = runtime()?;
+        let _permit = self.0.registration_permit().await;
         let sent_at = self.0.clock.boottime();
         let registered = self.0.registry.register_new(&stream, &RegisterOptions::default().lease()).await?;
         self.keep_alive(registered, sent_at, &runtime)

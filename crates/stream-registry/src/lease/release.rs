@@ -17,8 +17,9 @@ use crate::stream::{EndReason, OperationId, Stream};
 
 /// Time for which a release is retried while the store fails.
 const RETRY_FOR: Duration = Duration::from_secs(5);
-/// Maximum number of releases in flight when all leases are released.
-const MAX_IN_FLIGHT: usize = 64;
+/// Maximum number of releases in flight when all leases are released. Enough for a full batch while another batch is in
+/// flight.
+const MAX_IN_FLIGHT: usize = 256;
 
 pub(super) async fn release(shared: &Arc<Shared>, cell: &Arc<Cell>, reason: &EndReason) -> Result<Stream> {
     release_by(shared, cell, reason, Instant::now() + RETRY_FOR).await

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::cell::{Cell, Phase};
 use super::clock::{Clock, millis};
@@ -15,6 +16,11 @@ use super::options::{LeaseOptions, LossDetection, Schedule};
 use super::status::LeaseEnd;
 use crate::registry::{Registry, SameSource};
 use crate::stream::{Epoch, StreamId};
+
+/// Maximum number of registrations in flight. Enough for full batches, and the state of further calls stays small.
+const MAX_REGISTRATIONS: usize = 512;
+/// Maximum time for which a registration waits for others. After this time, the registration is sent anyway.
+const MAX_REGISTRATION_WAIT: Duration = Duration::from_secs(5);
 
 pub(super) struct Shared {
     pub(super) registry: Arc<dyn Registry>,
@@ -32,6 +38,8 @@ pub(super) struct Shared {
     /// Notified when the inbox gets an entry, when the schedule changes, when all leases must be written, and when
     /// the last lease ends.
     pub(super) wake: Notify,
+    /// Limits the registrations in flight.
+    registrations: Semaphore,
     /// The keep-alive task, if it was started.
     keeper: Mutex<Option<JoinHandle<()>>>,
 }
@@ -54,8 +62,20 @@ impl Shared {
             inbox: Mutex::default(),
             recheck_all: AtomicBool::new(false),
             wake: Notify::new(),
+            registrations: Semaphore::new(MAX_REGISTRATIONS),
             keeper: Mutex::default(),
         }
+    }
+
+    /// Waits while too many registrations are in flight, but not for long. Returns a permit to keep during the call.
+    ///
+    /// Without this limit, all of 100 000 simultaneous calls would start their timeouts at once, and the last of them
+    /// would time out before they are sent.
+    pub(super) async fn registration_permit(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.registrations.try_acquire() {
+            return Some(permit);
+        }
+        timeout(MAX_REGISTRATION_WAIT, self.registrations.acquire()).await.ok()?.ok()
     }
 
     /// Returns the schedule for the shortest time to live that the store has reported.

@@ -27,8 +27,9 @@ const SLOW_FAILURE: Duration = Duration::from_millis(100);
 pub(super) trait Job: Send + Sync + 'static {
     type Item: Send + Sync + 'static;
     type Answer: Send + 'static;
-    /// Maximum number of batches in flight. With two, the client prepares one batch while the server processes the
-    /// other. With one, the batches are larger, which is faster if the server does most of the work.
+    /// Maximum number of batches in flight that need not be full. With two, the client prepares one batch while the
+    /// server processes the other. With one, the batches are larger, which is faster if the server does most of the
+    /// work.
     const MAX_IN_FLIGHT: usize;
 
     /// Returns the key of an item if a batch may contain only one item per key. Otherwise, returns `None`.
@@ -37,6 +38,9 @@ pub(super) trait Job: Send + Sync + 'static {
     /// Sends all items in one round trip and returns one answer per item, in order.
     async fn run(&self, items: &[Self::Item]) -> Vec<Result<Self::Answer>>;
 }
+
+/// Maximum number of batches in flight if further calls would fill a whole batch.
+const MAX_FULL_IN_FLIGHT: usize = 2;
 
 /// A queued call and the channel for its answer.
 type Call<J> = (<J as Job>::Item, oneshot::Sender<Result<<J as Job>::Answer>>);
@@ -47,6 +51,13 @@ struct Queue<J: Job> {
     /// Whether a call is in progress in its caller's task. Batches do not wait for this call, because its future may
     /// not be polled for a long time.
     direct: bool,
+}
+
+impl<J: Job> Queue<J> {
+    /// Returns how many batches may be in flight now.
+    fn max_in_flight(&self) -> usize {
+        if self.waiting.len() < MAX_BATCH { J::MAX_IN_FLIGHT } else { J::MAX_IN_FLIGHT.max(MAX_FULL_IN_FLIGHT) }
+    }
 }
 
 /// A slot for one batch in flight. The slot is released when the task of the batch ends for any reason.
@@ -101,7 +112,7 @@ impl<J: Job> Coalescer<J> {
         let start = {
             let mut queue = self.queue();
             queue.waiting.push_back((item, sender));
-            let start = queue.in_flight < J::MAX_IN_FLIGHT;
+            let start = queue.in_flight < queue.max_in_flight();
             queue.in_flight += usize::from(start);
             start
         };
@@ -132,7 +143,10 @@ impl<J: Job> Coalescer<J> {
                 let mut batch: Vec<Call<J>> = Vec::new();
                 let mut keys = HashSet::new();
                 let mut postponed = VecDeque::new();
-                while batch.len() < MAX_BATCH
+                // The slot counts as in flight. If the calls no longer fill an additional batch, another slot sends them.
+                let may_send = queue.in_flight <= queue.max_in_flight();
+                while may_send
+                    && batch.len() < MAX_BATCH
                     && let Some(call) = queue.waiting.pop_front()
                 {
                     // Skips a call whose caller has dropped its future.

@@ -44,7 +44,7 @@ fn run(args: &Args) -> Result<()> {
         return rows::http::serve_streams(count, args.store.as_deref());
     }
     if let Some(url) = &args.hold_leases {
-        return rows::leases::hold(url);
+        return rows::held::hold(url);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(rows::WORKERS).enable_all().build()?;
     runtime.block_on(rows::run(args))

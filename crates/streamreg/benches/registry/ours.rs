@@ -21,8 +21,13 @@ pub(crate) type Shared = Arc<dyn Registry>;
 
 /// Opens a registry with this key prefix.
 pub(crate) async fn connect(url: &str, prefix: &str) -> Result<Shared> {
+    connect_with_ttl(url, prefix, TTL).await
+}
+
+/// Opens a registry with this key prefix and this time to live.
+pub(crate) async fn connect_with_ttl(url: &str, prefix: &str, ttl: Duration) -> Result<Shared> {
     let options: RedisOptions = url.parse()?;
-    Ok(Arc::new(RedisRegistry::connect(options.prefix(prefix).ttl(TTL)).await?))
+    Ok(Arc::new(RedisRegistry::connect(options.prefix(prefix).ttl(ttl)).await?))
 }
 
 /// Opens `count` registries, each with its own connection.

@@ -1,11 +1,11 @@
--- Sets the time of the sweep's next check of a stream, in the sorted set that is the schedule.
+-- Sets the times of the sweep's next checks of some streams, in the sorted set that is the schedule.
+-- The arguments after due_key are pairs of a time and a stream id.
 -- If the key of the schedule holds a value of another type, that value is deleted first.
--- Returns 1 if the schedule did not contain the stream before, else 0.
-local function schedule_check(due_key, check_at, id)
-  local reply = redis.pcall('ZADD', due_key, check_at, id)
-  if type(reply) ~= 'table' then return reply end
+local function schedule_checks(due_key, ...)
+  local reply = redis.pcall('ZADD', due_key, ...)
+  if type(reply) ~= 'table' then return end
   redis.call('DEL', due_key)
-  return redis.call('ZADD', due_key, check_at, id)
+  redis.call('ZADD', due_key, ...)
 end
 
 -- Returns the event for an expired stream. The event contains the copy of the record if the sweep made a copy.

@@ -5,6 +5,7 @@ pub(super) mod get;
 pub(super) mod history;
 pub(super) mod list;
 pub(super) mod page;
+mod postpone;
 mod prune;
 pub(super) mod register;
 mod replace;

@@ -102,21 +102,24 @@ require_append_permissions(feed_key, metadata_key)
 if has_results then require_permission('SET', KEYS[8], 'result', 'PX', result_ttl) end
 if has_tombstones then require_permission('SET', KEYS[6], 'epoch', 'PX', tombstone_ttl) end
 
+local check_times = try('ZMSCORE', due_key, unpack(ids))
 -- If the index key holds a value of another type, this first write fails and nothing has changed.
 call('SADD', index_key, unpack(ids))
-local events, copies = {}, {}
-for _, i in ipairs(accepted) do
+local events, copies, checks = {}, {}, {}
+for n, i in ipairs(accepted) do
   local key_at, at = 4 * i + 1, 9 * i - 5
   local id, expected, json, kind, origin = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 4], ARGV[at + 8]
   local copy_key = KEYS[key_at + 2]
   -- If the schedule contains the id but the record is missing, the earlier stream has expired and was not reported.
-  local was_scheduled = schedule_check(due_key, ARGV[at + 3], id) == 0
+  local was_scheduled = check_times[n]
+  checks[2 * n - 1], checks[2 * n] = ARGV[at + 3], id
   if was_scheduled and expected == '' and (origin == 'new' or copy_is_of_another_stream(copy_key, json, origin)) then
     events[#events + 1] = expiry_event(id, copy_key)
   end
   if kind ~= '' then events[#events + 1] = { 'w', kind, 'i', id, 'r', json } end
   if was_scheduled then copies[#copies + 1] = copy_key end
 end
+schedule_checks(due_key, unpack(checks))
 if #events > 0 then append_events(feed_key, metadata_key, events) end
 -- The sweep's copies belong to the previous records, so the copies are deleted.
 if #copies > 0 then call('DEL', unpack(copies)) end

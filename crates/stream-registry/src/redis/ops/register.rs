@@ -17,7 +17,7 @@ use crate::redis::store::Store;
 use crate::redis::{record, reply};
 use crate::registry::ttl::OPERATION_RETENTION;
 use crate::registry::{OnConflict, Outcome, RegisterOptions, Registered, epoch, rules};
-use crate::stream::{Stream, StreamId};
+use crate::stream::{Epoch, OperationId, Stream, StreamId};
 use crate::watch::ChangeKind;
 
 static REGISTER: LazyLock<Script> = LazyLock::new(|| Script::new("register", include_str!("register.lua")));
@@ -34,10 +34,20 @@ pub(in crate::redis) struct Attempt {
     /// `=` and the record that the client expects to exist; empty if the client expects no record.
     expected: Vec<u8>,
     new_json: String,
-    decision: Decision,
+    /// Time of the sweep's first check of the stream, in Unix ms.
+    check_at: i128,
+    outcome: Outcome,
+    /// The event that the registration adds to the feed.
+    event: Option<ChangeKind>,
+    /// The epoch for the tombstone of the record that is taken over; empty if no record is taken over.
+    tombstone: String,
     /// The epoch that the client expects in the tombstone; empty for no tombstone, `*` for any.
     expected_epoch: String,
-    options: RegisterOptions,
+    /// Under this id, the script stores the result of the registration.
+    operation: Option<OperationId>,
+    generated_id: bool,
+    /// The epoch of the lease that the registration recovers.
+    recover: Option<Epoch>,
 }
 
 /// The reply of the script to one attempt.
@@ -71,21 +81,20 @@ impl Job for RegisterJob {
         let store = &self.0;
         let mut keys =
             vec![store.keys.index().to_owned(), store.keys.feed(), store.keys.feed_metadata(), store.keys.due()];
-        for Attempt { id, options, .. } in attempts {
+        for Attempt { id, operation, .. } in attempts {
             let record = store.keys.record(id);
             // Without an operation id, the script does not use the key of the result.
-            let result = options.operation.as_ref().map_or_else(|| record.clone(), |id| store.keys.operation(id));
+            let result = operation.as_ref().map_or_else(|| record.clone(), |id| store.keys.operation(id));
             keys.extend([record, store.keys.tombstone(id), store.keys.copy(id), result]);
         }
         let mut call = REGISTER.call(&keys);
         call.arg(store.ttl_ms()).arg(store.tombstone_ms()).arg(OPERATION_RETENTION.as_millis().to_string());
-        for Attempt { id, expected, new_json, decision, expected_epoch, options } in attempts {
-            let Decision { new, outcome, event, tombstone } = decision;
-            let check_at =
-                new.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(store.ttl_ms() - store.margin_ms());
-            let call_kind = if options.generated_id { GENERATED } else { "" };
-            let result = options.operation.as_ref().map(|_| format!("{call_kind}{}\n{new_json}", outcome.as_str()));
-            let origin = options.recover.as_ref().map_or_else(|| "new".to_owned(), epoch_field);
+        for attempt in attempts {
+            let Attempt { id, expected, new_json, check_at, event, tombstone, expected_epoch, .. } = attempt;
+            let call_kind = if attempt.generated_id { GENERATED } else { "" };
+            let outcome = attempt.outcome.as_str();
+            let result = attempt.operation.as_ref().map(|_| format!("{call_kind}{outcome}\n{new_json}"));
+            let origin = attempt.recover.as_ref().map_or_else(|| "new".to_owned(), epoch_field);
             call.arg(id.as_str()).arg(expected).arg(new_json).arg(check_at.to_string());
             call.arg(event.map_or("", ChangeKind::as_str)).arg(expected_epoch).arg(tombstone);
             call.arg(result.unwrap_or_default()).arg(origin);
@@ -120,8 +129,7 @@ pub(in crate::redis) async fn register(
     let mut known = Known::default();
     let mut lock: Option<MutexGuard<'_, ()>> = None;
     for attempt in 0..ATTEMPTS {
-        let decision = decide(store, stream, options, &known).await?;
-        let (new, outcome) = (decision.new.clone(), decision.outcome);
+        let Decision { new, outcome, event, tombstone } = decide(store, stream, options, &known).await?;
         let reply = calls
             .call(Attempt {
                 id: new.id.clone(),
@@ -131,8 +139,14 @@ pub(in crate::redis) async fn register(
                     Some(_) => known.ended_epoch.clone().unwrap_or_default(),
                     None => "*".to_owned(),
                 },
-                decision,
-                options: options.clone(),
+                check_at: new.last_heartbeat.as_unix_nanos() / 1_000_000
+                    + i128::from(store.ttl_ms() - store.margin_ms()),
+                outcome,
+                event,
+                tombstone,
+                operation: options.operation.clone(),
+                generated_id: options.generated_id,
+                recover: options.recover.clone(),
             })
             .await?;
         match reply {

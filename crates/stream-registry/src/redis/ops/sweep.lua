@@ -120,10 +120,12 @@ if #expired_copies > 0 then redis.call('DEL', unpack(expired_copies)) end
 for _, copy in ipairs(new_copies) do redis.call('SET', copy[1], copy[2], 'PX', copy[3]) end
 for _, copy_key in ipairs(extended_copies) do redis.call('PEXPIRE', copy_key, to_string(copy_ttl)) end
 local handled, checked_at = #expired, tonumber(ARGV[6])
-for _, check in ipairs(next_checks) do
-  schedule_check(due_key, to_string(check[1]), check[2])
+local scheduled = {}
+for i, check in ipairs(next_checks) do
+  scheduled[2 * i - 1], scheduled[2 * i] = to_string(check[1]), check[2]
   if check[1] > checked_at then handled = handled + 1 end
 end
+if #scheduled > 0 then schedule_checks(due_key, unpack(scheduled)) end
 redis.pcall('HSET', metadata_key, 'swept', to_string(now_ms), 'grace', to_string(grace_ends_at),
   'scanned', to_string(scan_due and now_ms or scanned_at), 'ttl', to_string(longest),
   'confirmed', to_string(longest_confirmed_at),

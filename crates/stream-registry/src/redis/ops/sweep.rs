@@ -1,13 +1,14 @@
 //! The sweep, which looks for expired streams at intervals. Each expired stream is reported once, even if several
 //! processes sweep.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use redis::Value;
 use tokio::task::JoinHandle;
 
-use super::{page, prune};
+use super::{page, postpone, prune};
 use crate::error::{ErrorKind, Result};
 use crate::redis::fault::{Effect, is_wrong_type, translate};
 use crate::redis::reply;
@@ -35,6 +36,8 @@ fn interval_for(ttl: Duration) -> Duration {
 pub(in crate::redis) fn spawn(store: &Arc<Store>) {
     let own_interval = interval_for(store.options.ttl);
     let mut interval = own_interval;
+    // Whether the last index scan of this process found streams that were not in the schedule.
+    let found_unscheduled = Arc::new(AtomicBool::new(true));
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
         let mut failing: Option<ErrorKind> = None;
@@ -43,14 +46,15 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
             // The interval is random, so that several processes do not sweep at the same time.
             tokio::time::sleep(interval.mul_f64(0.8 + fastrand::f64() / 5.0)).await;
             let Some(open) = open(&store) else { return };
-            match sweep(&open).await {
+            match sweep(&open, found_unscheduled.load(Ordering::Relaxed)).await {
                 Ok(Swept { scan_due, shortest_ttl }) => {
                     failing = None;
                     // Streams of other processes may need shorter intervals than the streams of this process.
                     interval = shortest_ttl.map_or(own_interval, |ttl| interval_for(ttl).min(own_interval));
                     // The index is scanned in a separate task, because scanning a large index would delay the sweep.
                     if scan_due && index_scan.as_ref().is_none_or(JoinHandle::is_finished) {
-                        index_scan = Some(tokio::spawn(scan_index(Weak::clone(&store))));
+                        index_scan =
+                            Some(tokio::spawn(scan_index(Weak::clone(&store), Arc::clone(&found_unscheduled))));
                     }
                 }
                 Err(error) if failing.replace(error.kind()) == Some(error.kind()) => {}
@@ -76,7 +80,7 @@ struct Swept {
 }
 
 /// Checks all streams whose next check is due.
-async fn sweep(store: &Arc<Store>) -> Result<Swept> {
+async fn sweep(store: &Arc<Store>, scan_often: bool) -> Result<Swept> {
     let mut scan_due = false;
     loop {
         let now = store.link.now().await?.as_unix_nanos() / 1_000_000;
@@ -88,11 +92,17 @@ async fn sweep(store: &Arc<Store>) -> Result<Swept> {
             Err(error) if is_wrong_type(&error) => Vec::new(),
             Err(error) => return Err(translate(error, false)),
         };
-        let checked = check(store, &due, now).await?;
+        let is_last = due.len() < CHUNK;
+        let others = postpone::postpone(store, due, now).await?;
+        // The last call of each sweep also confirms the times to live and reports whether the index should be scanned.
+        if others.is_empty() && !is_last {
+            continue;
+        }
+        let checked = check(store, &others, now, scan_often).await?;
         scan_due |= checked.scan_due;
         // If the server's clock went back, streams may be due by this process's clock but not by the server's clock.
         // The script then handles none of these streams, so the loop ends.
-        if due.len() < CHUNK || checked.handled == 0 {
+        if is_last || checked.handled == 0 {
             return Ok(Swept { scan_due, shortest_ttl: checked.shortest_ttl });
         }
     }
@@ -111,7 +121,7 @@ struct Checked {
 }
 
 /// Checks some streams. Removes and reports the expired streams, and schedules the next check of the others.
-async fn check(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Checked> {
+async fn check(store: &Arc<Store>, ids: &[Vec<u8>], now: i128, scan_often: bool) -> Result<Checked> {
     let mut keys = vec![
         store.keys.index().as_bytes().to_vec(),
         store.keys.feed().into_bytes(),
@@ -123,7 +133,8 @@ async fn check(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Checked
         keys.push(store.keys.copy_bytes(id));
     }
     let mut call = SWEEP.call(&keys);
-    call.arg(store.ttl_ms()).arg(store.margin_ms()).arg(millis(MAX_GAP)).arg(millis(store.options.ttl / 8));
+    let scan_after = store.options.ttl / if scan_often { 8 } else { 2 };
+    call.arg(store.ttl_ms()).arg(store.margin_ms()).arg(millis(MAX_GAP)).arg(millis(scan_after));
     call.arg(store.ttl_policy()).arg(now.to_string());
     for id in ids {
         call.arg(id);
@@ -142,14 +153,21 @@ async fn check(store: &Arc<Store>, ids: &[Vec<u8>], now: i128) -> Result<Checked
 }
 
 /// Scans the index, and schedules checks of streams that are not in the schedule. Such streams come from programs that
-/// do not use the feed.
-async fn scan_index(store: Weak<Store>) {
+/// do not use the feed. Stores in `found` whether there were any: as long as there are, the index is scanned more often.
+async fn scan_index(store: Weak<Store>, found: Arc<AtomicBool>) {
     let mut position = 0;
+    let mut found_any = false;
     loop {
         let Some(store) = open(&store) else { return };
         match scan_index_page(&store, position).await {
-            Ok(0) => return,
-            Ok(next) => position = next,
+            Ok((next, found_here)) => {
+                found_any |= found_here;
+                position = next;
+                if position == 0 {
+                    found.store(found_any, Ordering::Relaxed);
+                    return;
+                }
+            }
             Err(error) => {
                 tracing::debug!(%error, "cannot scan the index; retrying later");
                 return;
@@ -158,8 +176,10 @@ async fn scan_index(store: Weak<Store>) {
     }
 }
 
-/// Scans one page of the index. Returns the scan position of the next page, or 0 after the last page.
-async fn scan_index_page(store: &Arc<Store>, position: u64) -> Result<u64> {
+/// Scans one page of the index. Returns the scan position of the next page, or 0 after the last page, and whether the
+/// page has streams that were not in the schedule.
+async fn scan_index_page(store: &Arc<Store>, position: u64) -> Result<(u64, bool)> {
+    let mut found = false;
     let scanned = page::scan(store, position, PAGE).await?;
     for ids in scanned.ids.chunks(PAGE) {
         let mut command = redis::cmd("ZMSCORE");
@@ -172,11 +192,12 @@ async fn scan_index_page(store: &Arc<Store>, position: u64) -> Result<u64> {
         let unscheduled: Vec<_> =
             ids.iter().zip(times).filter(|(_, time)| *time == Value::Nil).map(|(id, _)| id.clone()).collect();
         for unscheduled in unscheduled.chunks(CHUNK) {
-            let checked = check(store, unscheduled, 0).await?;
+            let checked = check(store, unscheduled, 0, true).await?;
+            found |= checked.handled > 0;
             // `prune` checks each record again, because a writer may add an id to the index before it stores the
             // record.
             prune::prune(store, &checked.missing).await;
         }
     }
-    Ok(scanned.next)
+    Ok((scanned.next, found))
 }

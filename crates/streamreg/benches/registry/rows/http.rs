@@ -141,7 +141,7 @@ impl ServerProcess {
 
     /// Returns the processor time that the process has used, in seconds.
     fn cpu(&self) -> Result<f64> {
-        super::leases::cpu(&self.process.id().to_string())
+        super::held::cpu(&self.process.id().to_string())
     }
 
     /// Returns the processor time per request, in milliseconds.

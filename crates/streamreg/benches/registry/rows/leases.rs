@@ -1,19 +1,16 @@
-//! Measures leases: the speed of batched heartbeats, and the cost of 100 000 leases that report no statistics.
+//! Measures leases: the speed of batched heartbeats, of `acquire` and of `release_all`.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stream_registry::lease::{LeaseOptions, Leases};
-use stream_registry::{Change, Epoch, Guard, RegisterOptions, Stream, StreamId, Write};
+use stream_registry::{Change, Epoch, Guard, RegisterOptions, StreamId, Write};
 
 use super::{STREAMS, Setup, note};
-use crate::bytes::resident;
 use crate::figures::{Sample, Target, Unit, thousands};
 use crate::load::{Call, drive};
 use crate::ours::{self, Shared};
-use crate::report::{self, Candidate, Line, compare, verdict};
+use crate::report::{Candidate, Line, compare, verdict};
 use crate::{Result, streams};
 
 /// Number of leases per batch, the same as in the library.
@@ -24,17 +21,6 @@ const WRITERS: usize = 4;
 const LIMIT_MICROS: u64 = 3_000;
 const PREFIX: &str = "leased:streams:";
 const SCRIPTS: &[&str] = &["evalsha", "eval", "time"];
-
-/// Number of leases held by one process.
-const HELD: usize = 100_000;
-/// Time between two heartbeats of a lease.
-const INTERVAL: Duration = Duration::from_secs(10);
-/// Maximum processor time that Redis may use, as a share of one core.
-const REDIS_SHARE: f64 = 0.12;
-/// Maximum processor time that the process with the leases may use, as a share of one core.
-const PROCESS_SHARE: f64 = 0.10;
-/// Maximum memory per lease, without the record, in bytes.
-const BYTES: f64 = 300.0;
 
 /// Compares batched heartbeats that check epochs with single heartbeats sent by the baseline.
 pub(super) async fn batches(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
@@ -174,86 +160,4 @@ pub(super) async fn acquired(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
         lines.push(line("release_all", release, None));
     }
     Ok(lines)
-}
-
-/// Measures the processor time of Redis and of a separate process that holds 100 000 leases.
-pub(super) async fn held(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
-    note("100 000 leases");
-    let url = setup.server.url();
-    let program = std::env::current_exe()?;
-    let mut child =
-        Command::new(program).args(["--bench", &format!("--hold-leases={url}")]).stdout(Stdio::piped()).spawn()?;
-    let out = child.stdout.take().ok_or("the child process has no stdout")?;
-    let mut lines = BufReader::new(out).lines();
-    let mut next = move || lines.next().ok_or("the process that holds the leases exited early")?.map_err(Into::into);
-    let (ready, next) = tokio::task::spawn_blocking(move || (next(), next)).await?;
-    let ready: Result<String> = ready;
-    let bytes: f64 = ready?.parse()?;
-    let (before, start) = (setup.server.cpu().await?, Instant::now());
-    let share: Result<String> = tokio::task::spawn_blocking(next).await?;
-    let redis = (setup.server.cpu().await? - before) / start.elapsed().as_secs_f64();
-    let process: f64 = share?.parse()?;
-    child.wait()?;
-    let line = |candidate: &str, figure: String, target: String, met: bool| Line {
-        row: format!("{} leases, written every {} s", thousands(HELD as f64), INTERVAL.as_secs()),
-        candidate: candidate.into(),
-        figure,
-        target,
-        met: verdict(Some(met)),
-        ..Line::default()
-    };
-    let percent = |share: f64| format!("{:.1} % of a core", share * 100.0);
-    Ok(vec![
-        line("Redis", percent(redis), format!("≤ {}", percent(REDIS_SHARE)), redis <= REDIS_SHARE),
-        line("the process", percent(process), format!("≤ {}", percent(PROCESS_SHARE)), process <= PROCESS_SHARE),
-        line(
-            "a lease beyond its record",
-            format!("{} bytes", thousands(bytes)),
-            format!("≤ {BYTES} bytes"),
-            bytes <= BYTES,
-        ),
-    ])
-}
-
-/// Holds the leases. Runs in a separate process.
-///
-/// First prints the bytes per lease. Two intervals later, prints the share of a core that the process used in these
-/// intervals.
-pub(crate) fn hold(url: &str) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        let registry = ours::connect(url, "held:streams:").await?;
-        let leases = Leases::new(registry, LeaseOptions::default().heartbeat(INTERVAL));
-        let before = resident("self")?;
-        // Measure the records first, so that their size can be subtracted from the size of the leases.
-        let records: Vec<Stream> = (0..HELD).map(streams::stream).collect::<Result<_>>()?;
-        let record_bytes = resident("self")? - before;
-        let mut held = Vec::with_capacity(HELD);
-        for records in records.chunks(64) {
-            let acquired = records.iter().map(|stream| leases.acquire(stream.clone()));
-            for lease in futures_util::future::join_all(acquired).await {
-                held.push(lease?);
-            }
-        }
-        let lease_bytes = resident("self")? - before - record_bytes;
-        let added = lease_bytes.saturating_sub(record_bytes) / u64::try_from(HELD)?;
-        // Skip the first interval, in which all leases are due at the same time.
-        tokio::time::sleep(INTERVAL).await;
-        report::print(&added.to_string())?;
-        let (spent, start) = (cpu("self")?, Instant::now());
-        tokio::time::sleep(INTERVAL * 2).await;
-        report::print(&format!("{:.5}", (cpu("self")? - spent) / start.elapsed().as_secs_f64()))?;
-        // Exit without dropping the leases, because dropping them would log 100 000 warnings. The leases expire.
-        std::process::exit(0);
-    })
-}
-
-/// Returns the processor time that a process has used, in seconds. The id `self` means this process.
-pub(super) fn cpu(process: &str) -> Result<f64> {
-    // The fields utime and stime are in hundredths of a second (proc_pid_stat(5)). The process name in field 2 may
-    // contain spaces.
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let rest = stat.rsplit_once(") ").ok_or("unexpected format of /proc/PID/stat")?.1;
-    let ticks: Vec<f64> = rest.split(' ').skip(11).take(2).map(str::parse).collect::<std::result::Result<_, _>>()?;
-    Ok(ticks.iter().sum::<f64>() / 100.0)
 }

@@ -3,8 +3,9 @@
 mod departed;
 mod feed;
 mod health;
+pub(crate) mod held;
 pub(crate) mod http;
-pub(crate) mod leases;
+mod leases;
 mod lists;
 mod memory;
 mod page;
@@ -136,10 +137,13 @@ async fn shared(args: &Args, lines: &mut Vec<Line>) -> Result<()> {
         lines.extend(leases::acquired(&mut setup).await?);
     }
     if args.wants("100 000 leases") {
-        lines.extend(leases::held(&mut setup).await?);
+        lines.extend(held::rows().await?);
     }
     if args.wants("commit to watcher") {
         lines.push(feed::row(&mut setup).await?);
+    }
+    if args.wants("commit to watcher, beside 100 000 leases") {
+        lines.extend(held::watcher(args).await?);
     }
     if args.wants("view get") {
         lines.push(view::row(&mut setup).await?);

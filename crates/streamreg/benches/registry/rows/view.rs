@@ -53,7 +53,7 @@ pub(super) async fn row(setup: &mut Setup<'_>) -> Result<Line> {
             times
         })
     };
-    change(&registry, &changed, count).await?;
+    change(&registry, &changed, count, RATE).await?;
     stop.store(true, Ordering::Relaxed);
     let times = reader.await?;
     Ok(Line {

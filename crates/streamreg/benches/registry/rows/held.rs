@@ -1,0 +1,219 @@
+//! Measures the cost of 100 000 leases that a separate process holds, and how long other calls take beside them.
+
+use std::io::{BufRead as _, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stream_registry::Stream;
+use stream_registry::lease::{Lease, LeaseOptions, Leases};
+
+use super::feed;
+use super::{STREAMS, note};
+use crate::args::Args;
+use crate::bytes::resident;
+use crate::figures::thousands;
+use crate::report::{self, Line, verdict};
+use crate::server::Server;
+use crate::{Result, ours, streams};
+
+/// Number of leases held by one process.
+const HELD: usize = 100_000;
+/// Time between two heartbeats of a lease.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Time to live in the rows in which the sweep checks the streams often.
+const SHORT_TTL: Duration = Duration::from_secs(30);
+/// Maximum processor time that the process with the leases may use, as a share of one core.
+const PROCESS_SHARE: f64 = 0.10;
+/// Maximum memory per lease, without the record, in bytes.
+const BYTES: f64 = 300.0;
+/// Status changes per second, beside the leases.
+const CHANGES: u64 = 150;
+/// Target: 99 % of the events of these changes arrive within this time.
+const LIMIT: Duration = Duration::from_millis(6);
+
+/// What the leases of a row do.
+#[derive(Clone, Copy)]
+struct Holding {
+    ttl: Duration,
+    /// Whether every heartbeat carries the four statistics that every record has.
+    reports: bool,
+}
+
+impl Holding {
+    /// Returns the argument of the child process.
+    fn argument(self, url: &str) -> String {
+        format!("--hold-leases={},{},{url}", self.ttl.as_secs(), if self.reports { "statistics" } else { "heartbeats" })
+    }
+
+    fn parse(argument: &str) -> Option<(Self, &str)> {
+        let (ttl, rest) = argument.split_once(',')?;
+        let (kind, url) = rest.split_once(',')?;
+        Some((Self { ttl: Duration::from_secs(ttl.parse().ok()?), reports: kind == "statistics" }, url))
+    }
+
+    fn row(self) -> String {
+        let ttl = match self.ttl.as_secs() {
+            seconds if seconds % 3_600 == 0 => format!("{} h", seconds / 3_600),
+            seconds => format!("{seconds} s"),
+        };
+        let leases = thousands(HELD as f64);
+        let written = if self.reports { "statistics" } else { "heartbeats" };
+        format!("{leases} leases, TTL {ttl}, {written} every {} s", INTERVAL.as_secs())
+    }
+}
+
+/// The child process that holds the leases. Dropping it ends the process.
+struct Holder {
+    child: Child,
+    lines: Option<Lines<BufReader<ChildStdout>>>,
+    /// Memory per lease, without the record, in bytes.
+    bytes: f64,
+}
+
+impl Holder {
+    /// Starts the process, and waits until it holds its leases and the first interval is over.
+    async fn start(url: &str, holding: Holding) -> Result<Self> {
+        let program = std::env::current_exe()?;
+        let mut child =
+            Command::new(program).args(["--bench", &holding.argument(url)]).stdout(Stdio::piped()).spawn()?;
+        let lines = child.stdout.take().map(|out| BufReader::new(out).lines());
+        let mut holder = Self { child, lines, bytes: 0.0 };
+        holder.bytes = holder.next().await?;
+        Ok(holder)
+    }
+
+    /// Waits for the next number that the process prints.
+    async fn next(&mut self) -> Result<f64> {
+        let mut lines = self.lines.take().ok_or("the child process has no stdout")?;
+        let (line, lines) = tokio::task::spawn_blocking(move || (lines.next(), lines)).await?;
+        self.lines = Some(lines);
+        Ok(line.ok_or("the process that holds the leases exited early")??.parse()?)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // The process may have ended already, and nobody waits for these results.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Measures the processor time of Redis and of a separate process that holds 100 000 leases.
+pub(super) async fn rows() -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    let rows = [(ours::TTL, false, 0.12), (SHORT_TTL, false, 0.08), (SHORT_TTL, true, 0.20)];
+    for (ttl, reports, redis_share) in rows {
+        let holding = Holding { ttl, reports };
+        note(&holding.row());
+        // Each row has its own server, because the streams of the previous row would expire during this row.
+        let mut server = Server::start().await?;
+        let mut holder = Holder::start(&server.url(), holding).await?;
+        let (before, start) = (server.cpu().await?, Instant::now());
+        let process = holder.next().await?;
+        let redis = (server.cpu().await? - before) / start.elapsed().as_secs_f64();
+        let line = |candidate: &str, figure: String, target: String, met: bool| Line {
+            row: holding.row(),
+            candidate: candidate.into(),
+            figure,
+            target,
+            met: verdict(Some(met)),
+            ..Line::default()
+        };
+        let percent = |share: f64| format!("{:.1} % of a core", share * 100.0);
+        let met = redis <= redis_share;
+        lines.push(line("Redis", percent(redis), format!("≤ {}", percent(redis_share)), met));
+        let met = process <= PROCESS_SHARE;
+        lines.push(line("the process", percent(process), format!("≤ {}", percent(PROCESS_SHARE)), met));
+        if ttl == ours::TTL {
+            let figure = format!("{} bytes", thousands(holder.bytes));
+            lines.push(line("a lease beyond its record", figure, format!("≤ {BYTES} bytes"), holder.bytes <= BYTES));
+        }
+    }
+    Ok(lines)
+}
+
+/// Measures the time from a status change to a watcher while a separate process holds 100 000 leases.
+pub(super) async fn watcher(args: &Args) -> Result<Vec<Line>> {
+    let streams = Arc::new((0..STREAMS).map(streams::stream).collect::<Result<Vec<_>>>()?);
+    let ids: Vec<_> = streams.iter().map(|stream| stream.id.clone()).collect();
+    let mut lines = Vec::new();
+    for (reports, written) in [(false, "heartbeats"), (true, "statistics")] {
+        note(&format!("commit to watcher, beside 100 000 leases with {written}"));
+        let server = Server::start().await?;
+        let registry = ours::connect(&server.url(), ours::PREFIX).await?;
+        ours::fill(&registry, &streams).await?;
+        let holder = Holder::start(&server.url(), Holding { ttl: SHORT_TTL, reports }).await?;
+        let count = CHANGES * if args.quick { 1 } else { 20 };
+        let measured = feed::measure(&registry, &ids, count, CHANGES).await?;
+        drop(holder);
+        lines.push(measured.line(&format!("commit to watcher, beside 100 000 leases with {written}"), LIMIT));
+    }
+    Ok(lines)
+}
+
+/// Holds the leases. Runs in a separate process.
+///
+/// First prints the bytes per lease. Two intervals later, prints the share of a core that the process used in these
+/// intervals. Then holds the leases until the process is killed.
+pub(crate) fn hold(argument: &str) -> Result<()> {
+    let (holding, url) = Holding::parse(argument).ok_or("expected TTL,KIND,URL")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let registry = ours::connect_with_ttl(url, "held:streams:", holding.ttl).await?;
+        let leases = Leases::new(registry, LeaseOptions::default().heartbeat(INTERVAL));
+        let before = resident("self")?;
+        // Measure the records first, so that their size can be subtracted from the size of the leases.
+        let records: Vec<Stream> = (0..HELD).map(streams::stream).collect::<Result<_>>()?;
+        let record_bytes = resident("self")? - before;
+        let mut held = Vec::with_capacity(HELD);
+        for records in records.chunks(64) {
+            let acquired = records.iter().map(|stream| leases.acquire(stream.clone()));
+            for lease in futures_util::future::join_all(acquired).await {
+                held.push(lease?);
+            }
+        }
+        let lease_bytes = resident("self")? - before - record_bytes;
+        let added = lease_bytes.saturating_sub(record_bytes) / u64::try_from(HELD)?;
+        let held = Arc::new(held);
+        if holding.reports {
+            tokio::spawn(report_all(Arc::clone(&held)));
+        }
+        // Skip the first interval, in which all leases are due at the same time.
+        tokio::time::sleep(INTERVAL).await;
+        report::print(&added.to_string())?;
+        let (spent, start) = (cpu("self")?, Instant::now());
+        tokio::time::sleep(INTERVAL * 2).await;
+        report::print(&format!("{:.5}", (cpu("self")? - spent) / start.elapsed().as_secs_f64()))?;
+        // Dropping the leases would log 100 000 warnings, so the parent kills this process. The leases expire.
+        std::future::pending::<()>().await;
+        drop(held);
+        Ok(())
+    })
+}
+
+/// Reports the statistics of each lease once per interval, evenly spread over the interval.
+async fn report_all(held: Arc<Vec<Lease>>) {
+    const PARTS: usize = 200;
+    let mut ticks = tokio::time::interval(INTERVAL / 200);
+    let mut rng = fastrand::Rng::with_seed(1);
+    for seconds in (1..).map(|round| round * INTERVAL.as_secs()) {
+        for (part, leases) in held.chunks(held.len() / PARTS).enumerate() {
+            ticks.tick().await;
+            for (at, lease) in leases.iter().enumerate() {
+                lease.report(streams::stats(part * (held.len() / PARTS) + at, seconds, &mut rng));
+            }
+        }
+    }
+}
+
+/// Returns the processor time that a process has used, in seconds. The id `self` means this process.
+pub(super) fn cpu(process: &str) -> Result<f64> {
+    // The fields utime and stime are in hundredths of a second (proc_pid_stat(5)). The process name in field 2 may
+    // contain spaces.
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let rest = stat.rsplit_once(") ").ok_or("unexpected format of /proc/PID/stat")?.1;
+    let ticks: Vec<f64> = rest.split(' ').skip(11).take(2).map(str::parse).collect::<std::result::Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() / 100.0)
+}
