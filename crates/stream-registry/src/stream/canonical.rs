@@ -80,6 +80,27 @@ pub(super) fn decode(id: Option<&StreamId>, json: &str) -> Option<Stream> {
     (parser.position == json.len()).then_some(stream)
 }
 
+/// Returns the number of bytes before the first quote, backslash or control character.
+fn plain_len(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    // Sets the high bit of each byte of `word` that is less than `limit`. Higher bytes than the first such byte may be
+    // wrong. For the technique, see "Bit Twiddling Hacks" by Sean Eron Anderson, "hasless".
+    let less = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGH;
+    let (words, tail) = bytes.as_chunks();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quote = less(word ^ (ONES * u64::from(b'"')), 1);
+        let backslash = less(word ^ (ONES * u64::from(b'\\')), 1);
+        let ends = quote | backslash | less(word, 0x20);
+        if ends != 0 {
+            return Some(index * 8 + ends.trailing_zeros() as usize / 8);
+        }
+    }
+    let end = tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))?;
+    Some(words.len() * 8 + end)
+}
+
 struct Parser<'a> {
     json: &'a str,
     position: usize,
@@ -105,7 +126,7 @@ impl<'a> Parser<'a> {
     /// Reads a string without escapes.
     fn string(&mut self) -> Option<&'a str> {
         self.literal("\"")?;
-        let end = self.rest().iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))?;
+        let end = plain_len(self.rest())?;
         let value = self.json.get(self.position..self.position + end)?;
         self.position += end;
         self.literal("\"")?;
@@ -130,9 +151,15 @@ impl<'a> Parser<'a> {
     }
 
     fn count(&mut self) -> Option<u64> {
-        let digits = self.number();
-        let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
-        digits.parse().ok().filter(|count| plain && *count <= MAX_COUNT)
+        let rest = self.rest();
+        let (mut count, mut len) = (0_u64, 0);
+        while let Some(digit) = rest.get(len).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9) {
+            count = count.checked_mul(10)?.checked_add(digit.into())?;
+            len += 1;
+        }
+        self.position += len;
+        let plain = len == 1 || len > 1 && rest[0] != b'0';
+        (plain && count <= MAX_COUNT).then_some(count)
     }
 
     fn float(&mut self) -> Option<f64> {
@@ -156,6 +183,26 @@ impl<'a> Parser<'a> {
                 return Some(labels);
             }
             self.literal(",")?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_len_finds_first_special_byte_at_every_position() {
+        for end in [b'"', b'\\', 0, 0x1f, b'\n'] {
+            for len in 0..40 {
+                for filler in [b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xa2, 0xdc, 0xff] {
+                    let mut bytes = vec![filler; 48];
+                    bytes[len] = end;
+                    bytes[len + 1..].fill(b'"');
+                    assert_eq!(plain_len(&bytes), Some(len), "{end} after {filler}");
+                    assert_eq!(plain_len(&bytes[..len]), None, "{filler}");
+                }
+            }
         }
     }
 }

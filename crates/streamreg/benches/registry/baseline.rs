@@ -19,6 +19,8 @@ pub(crate) const LIST: &str = include_str!("reference/list.lua");
 
 /// Key prefix of the baseline. It is as long as the prefix that the library uses.
 pub(crate) const PREFIX: &str = "common:streams:";
+/// Key prefix of the baseline's large registry.
+pub(crate) const LARGE: &str = "larger:commons:";
 
 /// A record as the baseline decodes it.
 #[derive(Debug, Deserialize)]
@@ -54,12 +56,13 @@ struct Hashes {
 pub(crate) struct Caller {
     connection: MultiplexedConnection,
     hashes: Arc<Hashes>,
+    prefix: &'static str,
     ttl_ms: u64,
 }
 
 impl Caller {
-    /// Loads the scripts and connects `count` callers.
-    pub(crate) async fn connect(url: &str, count: usize, ttl_ms: u64) -> Result<Vec<Self>> {
+    /// Loads the scripts and connects `count` callers that use this key prefix.
+    pub(crate) async fn connect(url: &str, count: usize, prefix: &'static str, ttl_ms: u64) -> Result<Vec<Self>> {
         let mut first = server::connect(url).await?;
         let mut hashes = Vec::new();
         for script in [HEARTBEAT, STATUS, STATS, LIST] {
@@ -71,7 +74,7 @@ impl Caller {
         let mut callers = Vec::with_capacity(count);
         for _ in 0..count {
             let connection = server::connect(url).await?;
-            callers.push(Self { connection, hashes: Arc::clone(&hashes), ttl_ms });
+            callers.push(Self { connection, hashes: Arc::clone(&hashes), prefix, ttl_ms });
         }
         Ok(callers)
     }
@@ -82,7 +85,7 @@ impl Caller {
 
     fn command(&self, hash: &str, id: &str) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(hash).arg(1).arg([PREFIX, id].concat()).arg(self.ttl_ms).arg(Timestamp::now().to_string());
+        command.arg(hash).arg(1).arg([self.prefix, id].concat()).arg(self.ttl_ms).arg(Timestamp::now().to_string());
         command
     }
 
@@ -119,13 +122,13 @@ impl Caller {
     }
 
     pub(crate) async fn get(&mut self, id: &str) -> Result<Record> {
-        let json: Vec<u8> = redis::cmd("GET").arg([PREFIX, id].concat()).query_async(&mut self.connection).await?;
+        let json: Vec<u8> = redis::cmd("GET").arg([self.prefix, id].concat()).query_async(&mut self.connection).await?;
         Ok(serde_json::from_slice(&json)?)
     }
 
     pub(crate) async fn list(&mut self) -> Result<Vec<Record>> {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(&self.hashes.list).arg(1).arg([PREFIX, "active"].concat()).arg(PREFIX);
+        command.arg(&self.hashes.list).arg(1).arg([self.prefix, "active"].concat()).arg(self.prefix);
         let records: Vec<Vec<u8>> = command.query_async(&mut self.connection).await?;
         records.iter().map(|json| Ok(serde_json::from_slice(json)?)).collect()
     }
@@ -133,32 +136,32 @@ impl Caller {
     /// Registers a stream with plain commands, as the reference B of the table.
     pub(crate) async fn register(&mut self, id: &str, json: &str) -> Result<()> {
         let mut set = redis::cmd("SET");
-        set.arg([PREFIX, id].concat()).arg(json).arg("NX").arg("PX").arg(self.ttl_ms);
+        set.arg([self.prefix, id].concat()).arg(json).arg("NX").arg("PX").arg(self.ttl_ms);
         self.run(&set).await?;
         let mut add = redis::cmd("SADD");
-        add.arg([PREFIX, "active"].concat()).arg(id);
+        add.arg([self.prefix, "active"].concat()).arg(id);
         self.run(&add).await
     }
 
     /// Unregisters a stream with plain commands, as the reference B of the table.
     pub(crate) async fn unregister(&mut self, id: &str) -> Result<()> {
         let mut del = redis::cmd("DEL");
-        del.arg([PREFIX, id].concat());
+        del.arg([self.prefix, id].concat());
         self.run(&del).await?;
         let mut remove = redis::cmd("SREM");
-        remove.arg([PREFIX, "active"].concat()).arg(id);
+        remove.arg([self.prefix, "active"].concat()).arg(id);
         self.run(&remove).await
     }
 
-    /// Stores the records under [`PREFIX`]. Sends one heartbeat for each record, so that cjson has encoded the record
+    /// Stores the records under the key prefix. Sends one heartbeat for each record, so that cjson has encoded the record
     /// once.
     pub(crate) async fn load(&mut self, records: &[(String, String)]) -> Result<()> {
         for records in records.chunks(500) {
             let mut pipeline = redis::pipe();
             for (id, json) in records {
-                let key = [PREFIX, id].concat();
+                let key = [self.prefix, id].concat();
                 pipeline.cmd("SET").arg(key).arg(json).arg("PX").arg(self.ttl_ms).ignore();
-                pipeline.cmd("SADD").arg([PREFIX, "active"].concat()).arg(id).ignore();
+                pipeline.cmd("SADD").arg([self.prefix, "active"].concat()).arg(id).ignore();
                 pipeline.add_command(self.heartbeat_command(id)).ignore();
             }
             pipeline.query_async::<()>(&mut self.connection).await?;

@@ -16,6 +16,11 @@ pub(crate) const LARGE: &str = "larger:streams:";
 /// Time to live of a stream. It is longer than a run, so that no stream expires during a row that only reads.
 pub(crate) const TTL: Duration = Duration::from_secs(3 * 3600);
 
+/// Returns [`TTL`] in milliseconds.
+pub(crate) fn ttl_ms() -> Result<u64> {
+    Ok(u64::try_from(TTL.as_millis())?)
+}
+
 /// A shared registry. Applications receive the same type from `stream_registry::connect`.
 pub(crate) type Shared = Arc<dyn Registry>;
 

@@ -2,6 +2,7 @@
 
 pub(super) mod connection;
 mod single;
+pub(super) mod transfer;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::connection::{Connection, Request};
+use self::transfer::Transfer;
 use super::clock::{Staleness, StoreClock};
 use super::fault::{self, Effect, no_reply};
 use super::options::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisOptions};
@@ -175,44 +177,70 @@ impl Link {
     /// A server that is still working on this command answers nothing else. So there is no other sign that the server
     /// is alive, and only the timeout ends the wait.
     pub(super) async fn long_command(&self, request: Request<'_>) -> Result<Result<Value, RedisError>> {
-        let deadline = Instant::now() + self.options.list_timeout;
-        let connection = timeout_at(deadline, self.responding_connection()).await.map_err(|_| no_reply())??;
-        let mut sender = connection.inner.clone();
-        let answer = timeout_at(deadline, request.send(&mut sender)).await;
-        self.classify(&connection, answer, Effect::Read)
+        let deadline = self.long_deadline();
+        let (connection, _) = self.probe(&redis::cmd("PING"), deadline).await?;
+        self.send_long(&connection, request, deadline).await
     }
 
-    /// Returns a connection on which the server has just answered. Waits without a limit if the server is busy.
-    async fn responding_connection(&self) -> Result<Connection> {
+    /// Returns the deadline of a command that is sent now and whose reply may be large.
+    pub(super) fn long_deadline(&self) -> Instant {
+        Instant::now() + self.options.list_timeout
+    }
+
+    /// Returns a connection on which the server has just answered, and the answer to the probe. Without the permission
+    /// for the probe, the answer is `None`.
+    pub(super) async fn probe(&self, probe: &Cmd, deadline: Instant) -> Result<(Connection, Option<Value>)> {
+        timeout_at(deadline, self.responding_connection(probe)).await.map_err(|_| no_reply())?
+    }
+
+    /// Sends a command whose reply may be large over a connection that [`probe`](Self::probe) has returned.
+    pub(super) async fn send_long(
+        &self,
+        connection: &Connection,
+        request: Request<'_>,
+        deadline: Instant,
+    ) -> Result<Result<Value, RedisError>> {
+        let mut sender = connection.inner.clone();
+        let answer = timeout_at(deadline, request.send(&mut sender)).await;
+        self.classify(connection, answer, Effect::Read)
+    }
+
+    /// Sends a transaction over a separate connection, and receives the reply in parts.
+    pub(super) async fn transfer(&self, transaction: &Pipeline) -> Result<Transfer, RedisError> {
+        Transfer::begin(&self.options, transaction).await
+    }
+
+    /// Returns a connection on which the server has just answered, and the answer unless it is an error. Waits without
+    /// a limit if the server is busy.
+    async fn responding_connection(&self, probe: &Cmd) -> Result<(Connection, Option<Value>)> {
         let connection = self.connection().await?;
         let mut pinger = connection.inner.clone();
-        let ping = redis::cmd("PING");
-        let mut pong = pin!(pinger.send_packed_command(&ping));
+        let mut pong = pin!(pinger.send_packed_command(probe));
         let is_alive =
             |pong: &Result<Value, RedisError>| pong.as_ref().err().is_none_or(|error| !fault::is_lost(error));
         match timeout(self.options.response_timeout, &mut pong).await {
-            Ok(pong) if is_alive(&pong) => return Ok(connection),
+            Ok(pong) if is_alive(&pong) => return Ok((connection, pong.and_then(reply::checked).ok())),
             Ok(_) => {
                 connection.mark_broken();
-                return self.connection().await;
+                return Ok((self.connection().await?, None));
             }
             Err(_) => {}
         }
         // Either the idle connection has failed unnoticed, or the server is busy. If the connection has failed, a new
         // connection works at once. If the server is busy, the old connection may be the first that answers.
         connection.mark_broken();
-        match select(pong, pin!(self.connection())).await {
-            Either::Left((pong, _)) if is_alive(&pong) => Ok(connection),
-            Either::Left((_, new)) => new.await,
-            Either::Right((Ok(new), _)) => Ok(new),
+        let connection = match select(pong, pin!(self.connection())).await {
+            Either::Left((pong, _)) if is_alive(&pong) => connection,
+            Either::Left((_, new)) => new.await?,
+            Either::Right((Ok(new), _)) => new,
             Either::Right((Err(error), pong)) => {
-                if is_alive(&pong.await) {
-                    Ok(connection)
-                } else {
-                    Err(error)
+                if !is_alive(&pong.await) {
+                    return Err(error);
                 }
+                connection
             }
-        }
+        };
+        Ok((connection, None))
     }
 
     /// Returns an estimate of the server's time. If there is no usable estimate, reads the server's clock first. If the

@@ -34,7 +34,7 @@ pub(in crate::redis) fn parse(answer: Value) -> Result<Result<Position, RedisErr
 }
 
 /// Parses the reply to [`command`] that was sent without a pipeline.
-pub(super) fn parse_single(answer: Result<Value, RedisError>) -> Result<Position> {
+pub(in crate::redis) fn parse_single(answer: Result<Value, RedisError>) -> Result<Position> {
     match answer {
         Ok(answer) => parse(answer)?.map_err(|error| translate(error, false)),
         Err(error) if is_wrong_type(&error) => Ok(Position::default()),

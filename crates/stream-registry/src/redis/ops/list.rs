@@ -4,34 +4,36 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 
-use redis::{RedisError, Value};
+use redis::{Pipeline, RedisError, Value};
+use tokio::time::timeout_at;
 
-use super::{ATTEMPTS, back_off, prune};
+use super::decode::{Decoding, Found};
+use super::{ATTEMPTS, back_off};
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::connect::connection::Request;
-use crate::redis::fault::{is_no_permission, is_out_of_memory, is_unknown_command, translate};
+use crate::redis::fault::{is_no_permission, is_out_of_memory, is_unknown_command, no_reply, translate};
 use crate::redis::feed::metadata;
 use crate::redis::feed::position::Position;
+use crate::redis::reply;
 use crate::redis::script::Script;
 use crate::redis::store::Store;
-use crate::redis::{record, reply};
 use crate::registry::Snapshot;
-use crate::stream::{Stream, StreamId};
 
 static LIST: LazyLock<Script> = LazyLock::new(|| Script::new("list", include_str!("list.lua")));
-
-/// A member of the index and the raw JSON of its record, if there is one.
-pub(super) type Found = (Vec<u8>, Option<Vec<u8>>);
 
 // The list strategies, cheapest first. The store remembers the first strategy that the server has not rejected.
 const SORT: u8 = 0;
 const SCRIPT: u8 = 1;
 const READS: u8 = 2;
 
+/// Number of streams from which a list is received over a separate connection. For fewer streams, the time to connect
+/// exceeds the time saved.
+const LARGE: i64 = 2_500;
+
 pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
     let mut strategy = store.list_strategy.load(Ordering::Relaxed);
     let mut out_of_memory = false;
-    let (position, found) = loop {
+    let (position, decoding) = loop {
         let tried = match strategy {
             SORT => sort(store).await?,
             SCRIPT => script(store).await?,
@@ -58,7 +60,7 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
             Err(error) => return Err(translate(error, false)),
         }
     };
-    let (streams, unreadable) = decode_and_prune(store, found).await?;
+    let (streams, unreadable) = decoding.finish(store).await?;
     let mut snapshot = Snapshot::new(streams);
     snapshot.unreadable = unreadable;
     snapshot.revision = position.map(Position::revision);
@@ -66,7 +68,7 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
 }
 
 /// The feed position at the time of the list, if it is known, and the listed records.
-type Listed = (Option<Position>, Vec<Found>);
+type Listed = (Option<Position>, Decoding);
 
 /// Lists all streams with one transaction. The user needs the permission to read all keys, because `SORT_RO` selects
 /// keys by a pattern.
@@ -75,7 +77,17 @@ async fn sort(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
     pipeline.cmd("MULTI").add_command(metadata::command(&store.keys));
     pipeline.cmd("SORT_RO").arg(store.keys.index()).arg("BY").arg("nosort").arg("GET").arg("#").arg("GET");
     pipeline.arg(format!("{}*", store.keys.prefix())).cmd("EXEC");
-    let answers = match store.bulk.long_command(Request::Transaction(&pipeline)).await? {
+    let deadline = store.bulk.long_deadline();
+    let mut size = redis::cmd("SCARD");
+    let (connection, size) = store.bulk.probe(size.arg(store.keys.index()), deadline).await?;
+    if size.is_some_and(|size| reply::number(&size).is_ok_and(|size| size >= LARGE)) {
+        match timeout_at(deadline, transfer(store, &pipeline)).await.map_err(|_| no_reply())? {
+            Ok(listed) => return Ok(Ok(listed)),
+            // The shared connection reports the reason, or works if only the new connection failed.
+            Err(error) => tracing::debug!(%error, "cannot list over a separate connection; using the shared one"),
+        }
+    }
+    let answers = match store.bulk.send_long(&connection, Request::Transaction(&pipeline), deadline).await? {
         Ok(answers) => reply::array(answers)?,
         Err(error) => return Ok(Err(error)),
     };
@@ -86,9 +98,25 @@ async fn sort(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
         Err(error) => return Ok(Err(error)),
     };
     match reply::checked(next()) {
-        Ok(found) => Ok(Ok((Some(position), pairs(reply::array(found)?.into_iter())?))),
+        Ok(found) => Ok(Ok((Some(position), Decoding::of(pairs(reply::array(found)?.into_iter())?)))),
         Err(error) => Ok(Err(error)),
     }
+}
+
+/// Sends the transaction of [`sort`] over a separate connection, and decodes records while later records arrive.
+async fn transfer(store: &Arc<Store>, transaction: &Pipeline) -> Result<Listed> {
+    let translate = |error| translate(error, false);
+    let mut transfer = store.bulk.transfer(transaction).await.map_err(translate)?;
+    let position = transfer.array_of_values().await;
+    let position = metadata::parse_single(position)?;
+    let mut left = transfer.array().await.map_err(translate)? / 2;
+    let mut decoding = Decoding::default();
+    while left > 0 {
+        let part = transfer.part(left).await.map_err(translate)?;
+        left -= part.count;
+        decoding.add(part);
+    }
+    Ok((Some(position), decoding))
 }
 
 /// Lists all streams with one script.
@@ -104,7 +132,7 @@ async fn script(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
         (Value::Int(_), _) => None,
         (history, tail) => Some(Position::from_metadata(history, tail)?),
     };
-    Ok(Ok((position, pairs(items)?)))
+    Ok(Ok((position, Decoding::of(pairs(items)?))))
 }
 
 /// Lists all streams with separate reads: first the ids, then all records in one command, then the ids again. If the
@@ -130,7 +158,7 @@ async fn reads(store: &Arc<Store>) -> Result<Listed> {
             let found = ids.into_iter().zip(records).map(|(id, record)| Ok((id, reply::optional_bytes(record)?)));
             let position =
                 metadata::tail(store).await.ok().filter(|position| before.is_ok_and(|before| before == *position));
-            return Ok((position, found.collect::<Result<_>>()?));
+            return Ok((position, Decoding::of(found.collect::<Result<_>>()?)));
         }
         ids = after;
         back_off(attempt).await;
@@ -153,62 +181,4 @@ fn pairs(mut items: impl ExactSizeIterator<Item = Value>) -> Result<Vec<Found>> 
         found.push((reply::bytes(id)?, reply::optional_bytes(record)?));
     }
     Ok(found)
-}
-
-/// Maximum number of records that one task decodes.
-const RECORDS_PER_TASK: usize = 2_500;
-
-/// Decoded records, the ids that have no record, and the number of records that cannot be decoded.
-#[derive(Default)]
-struct Decoded {
-    streams: Vec<Stream>,
-    without_record: Vec<Vec<u8>>,
-    unreadable: u64,
-}
-
-/// Decodes records, and removes ids without a record from the index. Records that cannot be decoded are skipped, logged
-/// and counted.
-pub(super) async fn decode_and_prune(store: &Arc<Store>, mut found: Vec<Found>) -> Result<(Vec<Stream>, u64)> {
-    let mut tasks = Vec::new();
-    while found.len() > RECORDS_PER_TASK {
-        let part = found.split_off(found.len() - RECORDS_PER_TASK);
-        tasks.push(tokio::spawn(async move { decode_all(part) }));
-    }
-    let mut decoded = decode_all(found);
-    decoded.streams.reserve(tasks.len() * RECORDS_PER_TASK);
-    for task in tasks {
-        // The task does not panic and is not aborted, so it fails only if the runtime shuts down.
-        let part = task.await.map_err(|error| {
-            Error::new(ErrorKind::Internal, "the runtime shut down before the list was decoded").with_source(error)
-        })?;
-        decoded.streams.extend(part.streams);
-        decoded.without_record.extend(part.without_record);
-        decoded.unreadable += part.unreadable;
-    }
-    let unreadable = decoded.unreadable + prune::prune(store, &decoded.without_record).await;
-    store.counters.add_unreadable(unreadable);
-    Ok((decoded.streams, unreadable))
-}
-
-fn decode_all(found: Vec<Found>) -> Decoded {
-    let mut decoded = Decoded { streams: Vec::with_capacity(found.len()), ..Decoded::default() };
-    for (id, json) in found {
-        let Some(json) = json else {
-            decoded.without_record.push(id);
-            continue;
-        };
-        let stream = std::str::from_utf8(&id)
-            .map_err(|_| Error::invalid("the id is not UTF-8"))
-            .and_then(|id| Ok(id.parse::<StreamId>()?))
-            .and_then(|id| record::decode(&id, &json));
-        match stream {
-            Ok(stream) => decoded.streams.push(stream),
-            Err(error) => {
-                decoded.unreadable += 1;
-                let id = String::from_utf8_lossy(&id);
-                tracing::warn!(id = %id.escape_debug(), %error, "skipped an unreadable record in a list");
-            }
-        }
-    }
-    decoded
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redis::Value;
 
-use super::list::{Found, decode_and_prune};
+use super::decode::{Decoding, Found};
 use crate::error::Result;
 use crate::redis::fault::{Effect, translate};
 use crate::redis::feed::metadata;
@@ -33,7 +33,7 @@ pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, co
             Ok((scanned, records(store, ids).await?))
         })
         .await?;
-        let (streams, unreadable) = decode_and_prune(store, found).await?;
+        let (streams, unreadable) = Decoding::of(found).finish(store).await?;
         page.streams.extend(streams);
         page.unreadable += unreadable;
         page.total = scanned.total;

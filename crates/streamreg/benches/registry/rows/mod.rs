@@ -50,8 +50,7 @@ impl<'a> Setup<'a> {
     async fn new(args: &'a Args) -> Result<Self> {
         let server = Server::start().await?;
         let shared = ours::connect(&server.url(), ours::PREFIX).await?;
-        let mut baseline =
-            baseline::Caller::connect(&server.url(), CALLERS, u64::try_from(ours::TTL.as_millis())?).await?;
+        let mut baseline = baseline::Caller::connect(&server.url(), CALLERS, baseline::PREFIX, ours::ttl_ms()?).await?;
         let each = ours::connect_each(&server.url(), CALLERS).await?;
         let streams = Arc::new((0..STREAMS).map(streams::stream).collect::<Result<Vec<_>>>()?);
         ours::fill(&shared, &streams).await?;
@@ -121,6 +120,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
 async fn shared(args: &Args, lines: &mut Vec<Line>) -> Result<()> {
     let mut setup = Setup::new(args).await?;
     single::rows(&mut setup, lines).await?;
+    single::large_list(&mut setup, lines).await?;
     if args.wants("register") {
         note("register");
         lines.extend(register::rows(&mut setup).await?);

@@ -1,10 +1,12 @@
 //! Rows that make the same calls with the baseline, with one shared registry and with one registry per caller.
 
+use std::sync::Arc;
+
 use super::{CALLERS, Setup, note};
-use crate::Result;
-use crate::figures::{Sample, Target, Unit};
+use crate::figures::{Sample, Target, Unit, thousands};
 use crate::load::{BATCH, Call, Caller, drive};
 use crate::report::{Candidate, Line, compare};
+use crate::{Result, baseline, ours};
 
 /// Commands that clients send to make changes. Their time includes the commands that scripts call.
 const SCRIPTS: &[&str] = &["evalsha", "eval", "time"];
@@ -19,6 +21,9 @@ const NONE: Target = Target { rate: None, time: None, server: None };
 const MANY: Target = Target { rate: Some(2.3), server: Some(0.6), ..NONE };
 /// Target for changes by one caller.
 const ONE: Target = Target { rate: Some(0.9), ..NONE };
+
+/// Target for lists.
+const LIST: Target = Target { time: Some(0.6), ..NONE };
 
 /// One candidate of a row, with its callers.
 struct Side {
@@ -67,9 +72,31 @@ pub(super) async fn rows(setup: &mut Setup<'_>, lines: &mut Vec<Line>) -> Result
         Side::new("A in a pipeline of 100, 1 caller", &baseline[..1], Call::Batch, NONE),
     ];
     row(setup, lines, "write of 100 heartbeats, streams", Unit::PerSecond, &sides, SCRIPTS).await?;
-    let target = Target { time: Some(0.75), ..NONE };
-    let sides = [Side::new("A", &baseline[..1], Call::List, NONE), Side::new("ours", &ours[..1], Call::List, target)];
+    let sides = [Side::new("A", &baseline[..1], Call::List, NONE), Side::new("ours", &ours[..1], Call::List, LIST)];
     row(setup, lines, "list of 10 000 to structs", Unit::Millis, &sides, LISTS).await
+}
+
+/// Measures lists of the large registry.
+pub(super) async fn large_list(setup: &mut Setup<'_>, lines: &mut Vec<Line>) -> Result<()> {
+    let name = format!("list of {} to structs", thousands(setup.args.large() as f64));
+    if !setup.args.wants(&name) {
+        return Ok(());
+    }
+    let large = setup.large().await?;
+    let mut callers = baseline::Caller::connect(&setup.server.url(), 1, baseline::LARGE, ours::ttl_ms()?).await?;
+    let mut baseline = callers.pop().ok_or("the baseline has no caller")?;
+    let streams = large.list().await?;
+    let records: Vec<_> = streams.iter().map(|stream| (stream.id.to_string(), stream.to_json())).collect();
+    baseline.load(&records).await?;
+    let ids = Arc::new(streams.into_iter().map(|stream| stream.id).collect());
+    let small = std::mem::replace(&mut setup.ids, ids);
+    let sides = [
+        Side::new("A", &[Caller::Baseline(baseline)], Call::List, NONE),
+        Side::new("ours", &[Caller::Ours(large)], Call::List, LIST),
+    ];
+    let result = row(setup, lines, &name, Unit::Millis, &sides, LISTS).await;
+    setup.ids = small;
+    result
 }
 
 /// Measures the candidates in turn and compares each with the first one.

@@ -108,6 +108,53 @@ async fn snapshot_has_no_revision_without_permission_to_read_feed_metadata() {
     }
 }
 
+/// Returns the number of connections that the server has accepted.
+async fn accepted(redis: &TestRedis) -> u64 {
+    let info = redis.server.cli(&["INFO", "stats"]).await;
+    let count = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+    count.and_then(|count| count.trim().parse().ok()).expect("INFO contains the number of connections")
+}
+
+#[tokio::test]
+async fn large_list_is_the_same_over_a_separate_and_the_shared_connection() {
+    const LARGE: usize = 3_000;
+    let (redis, owner) = redis_with_streams().await;
+    owner.close().await.unwrap();
+    for at in 0..LARGE {
+        redis.put(&format!("large \u{e9} {at}"), stream("other", "h:1").to_json(), 0).await;
+    }
+    redis.user("separate", "+@all allkeys").await;
+    // Without the size of the index, or without a further connection, the list uses the shared connection.
+    redis.user("shared", "+@all -scard allkeys").await;
+    let mut lists = Vec::new();
+    for (user, full, connections) in [("separate", false, 2), ("shared", false, 1), ("separate", true, 2)] {
+        let store = redis.store_as(user).await;
+        // The first list opens the connection that all lists share.
+        store.list().await.unwrap();
+        redis.server.cli(&["SADD", INDEX, "gone1"]).await;
+        if full {
+            // The limit counts the connection of `redis-cli`, which closes after the command.
+            let clients = redis.server.cli(&["CLIENT", "LIST"]).await.trim().lines().count();
+            redis.server.cli(&["CONFIG", "SET", "maxclients", &(clients - 1).max(1).to_string()]).await;
+        }
+        let before = if full { 0 } else { accepted(&redis).await };
+        let snapshot = store.snapshot().await.unwrap_or_else(|error| panic!("{user}, full {full}: {error:?}"));
+        if !full {
+            // `INFO` uses one more connection.
+            assert_eq!(accepted(&redis).await - before, connections, "{user}");
+        }
+        let mut streams = snapshot.streams;
+        assert_eq!(streams.len(), STREAMS + LARGE, "{user}, full {full}");
+        streams.sort_by(|a, b| a.id.cmp(&b.id));
+        assert!(streams.iter().any(|stream| stream.id == id("large \u{e9} 2999")), "{user}, full {full}");
+        lists.push((streams, snapshot.unreadable, snapshot.revision));
+        if !full {
+            assert!(!redis.index().await.contains(&b"gone1"[..]), "{user}");
+        }
+    }
+    assert!(lists.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
 #[tokio::test]
 async fn list_accepts_the_maximum_timeout() {
     let (redis, _) = redis_with_streams().await;
