@@ -209,6 +209,31 @@ impl Tab {
         self.call("Input.dispatchKeyEvent", &key);
     }
 
+    /// Clicks the element that a selector selects.
+    pub(super) fn click(&self, selector: &str) {
+        let selector = serde_json::to_string(selector).unwrap();
+        self.eval(&format!("document.querySelector({selector}).click()"));
+    }
+
+    /// Types a string into an element, as a user does.
+    pub(super) fn type_into(&self, selector: &str, string: &str) {
+        let selector = serde_json::to_string(selector).unwrap();
+        self.call("Page.bringToFront", &json!({}));
+        self.eval(&format!("document.querySelector({selector}).focus()"));
+        self.call("Input.insertText", &json!({ "text": string }));
+    }
+
+    /// Moves the mouse pointer to the middle of an element.
+    pub(super) fn point_at(&self, selector: &str) {
+        let selector = serde_json::to_string(selector).unwrap();
+        let middle = self.eval(&format!(
+            "(() => {{ const box = document.querySelector({selector}).getBoundingClientRect();
+               return [box.x + box.width / 2, box.y + box.height / 2]; }})()"
+        ));
+        let event = json!({ "type": "mouseMoved", "x": middle[0], "y": middle[1] });
+        self.call("Input.dispatchMouseEvent", &event);
+    }
+
     /// Emulates a user who prefers a light or dark scheme and no motion, so that colours change at once.
     pub(super) fn prefer(&self, scheme: &str) {
         let features = [("prefers-color-scheme", scheme), ("prefers-reduced-motion", "reduce")];
