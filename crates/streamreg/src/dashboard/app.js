@@ -85,7 +85,8 @@ function fail(error) {
   info = null;
   if (error.code === "invalid_cursor") forgetCursors();
   const since = failingSince.toLocaleTimeString();
-  const stale = $("streams").hidden ? "" : " Showing the last known streams.";
+  const rows = shown === selection ? "last known streams" : "last known streams of an earlier selection";
+  const stale = $("streams").hidden ? "" : ` Showing the ${rows}.`;
   if (error instanceof Problem && error.isRejection) {
     // A link may contain a filter that the server rejects. The controls can remove the filter.
     for (const id of ["streams", "pager", "empty", "none"]) $(id).hidden = true;

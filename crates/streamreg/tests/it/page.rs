@@ -192,6 +192,9 @@ async fn dashboard_shows_an_outage_and_keeps_the_last_known_streams() {
     assert!(tab.text("document.title").starts_with("No response"));
     assert!(row(&tab, "cam1").starts_with("cam1|srt|active|"));
     assert_eq!(tab.eval(top), before, "the list moved");
+    // The rows do not match this selection, so the page must say so.
+    tab.click("#chips .error");
+    tab.until("document.getElementById('trouble').textContent.endsWith('streams of an earlier selection.')");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
