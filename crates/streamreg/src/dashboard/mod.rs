@@ -25,10 +25,24 @@ fn asset(media_type: &'static str, content: &'static str) -> Asset {
     (headers, content)
 }
 
-/// Returns the routes for the page, its script and its style sheet.
+/// The modules of the page's script, each with its path.
+const SCRIPTS: [(&str, &str); 8] = [
+    ("/assets/app.js", include_str!("app.js")),
+    ("/assets/api.js", include_str!("api.js")),
+    ("/assets/controls.js", include_str!("controls.js")),
+    ("/assets/dom.js", include_str!("dom.js")),
+    ("/assets/format.js", include_str!("format.js")),
+    ("/assets/selection.js", include_str!("selection.js")),
+    ("/assets/start.js", include_str!("start.js")),
+    ("/assets/table.js", include_str!("table.js")),
+];
+
+/// Returns the routes for the page, its scripts and its style sheet.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new()
+    let page = Router::new()
         .route("/", get(async || asset("text/html; charset=utf-8", include_str!("index.html"))))
-        .route("/assets/app.js", get(async || asset("text/javascript; charset=utf-8", include_str!("app.js"))))
-        .route("/assets/style.css", get(async || asset("text/css; charset=utf-8", include_str!("style.css"))))
+        .route("/assets/style.css", get(async || asset("text/css; charset=utf-8", include_str!("style.css"))));
+    SCRIPTS.into_iter().fold(page, |page, (path, script)| {
+        page.route(path, get(async move || asset("text/javascript; charset=utf-8", script)))
+    })
 }

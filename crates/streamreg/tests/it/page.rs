@@ -4,6 +4,7 @@
 
 mod browser;
 mod screenshot;
+mod selection;
 
 use std::process::Command;
 use std::sync::Arc;
@@ -19,6 +20,10 @@ const DESK: u32 = 1280;
 const STREAMS: &str = "!document.getElementById('streams').hidden";
 const EMPTY: &str = "!document.getElementById('empty').hidden";
 const OUTAGE: &str = "!document.getElementById('outage').hidden";
+/// The ids in the table, in order.
+const IDS: &str = "[...document.querySelectorAll('tbody th')].map((cell) => cell.textContent).join()";
+/// The texts of the status chips.
+const CHIPS: &str = "[...document.querySelectorAll('#chips button')].map((chip) => chip.textContent).join(', ')";
 
 fn open(server: &Server, width: u32) -> Tab {
     Tab::open(&format!("http://{}/", server.addr), width)
@@ -31,6 +36,14 @@ fn row(tab: &Tab, id: &str) -> String {
         "[...[...document.querySelectorAll('tbody tr')].find((row) => row.cells[0].textContent === {id})
           .cells].map((cell) => cell.textContent).join('|')"
     ))
+}
+
+fn summary(tab: &Tab) -> String {
+    tab.text("document.getElementById('summary').textContent")
+}
+
+fn chips(tab: &Tab) -> String {
+    tab.text(CHIPS)
 }
 
 async fn add(registry: &dyn Registry, text: &str, status: StreamStatus) {
@@ -80,16 +93,16 @@ async fn dashboard_list_shows_streams_and_follows_changes() {
     tab.until(STREAMS);
     assert!(row(&tab, "cam1").starts_with("cam1|srt|active|203.0.113.7:40112|–|–|5.0 Mbit/s|3.00 %|"));
     assert!(row(&tab, "cam2").starts_with("cam2|srt|paused|203.0.113.7:40112|–|–|0 bit/s|–|"));
-    assert_eq!(tab.text("document.getElementById('summary').textContent"), "2 live: 1 active, 1 paused");
+    assert_eq!(summary(&tab), "2 live streams");
+    assert_eq!(chips(&tab), "All 2, active 1, connecting 0, paused 1, error 0, closed 0");
     assert_eq!(tab.text("document.title"), "2 live streams");
     tab.eval("globalThis.kept = document.querySelector('tbody tr:nth-child(2)'); null");
 
     registry.unregister(&id("cam1")).await.unwrap();
     add(&*registry, "cam3", StreamStatus::Error).await;
     registry.update_status(&id("cam2"), StreamStatus::Active).await.unwrap();
-    tab.until("document.getElementById('summary').textContent === '2 live: 1 active, 1 error'");
-    let shown = "[...document.querySelectorAll('tbody th')].map((cell) => cell.textContent).join()";
-    assert_eq!(tab.text(shown), "cam2,cam3");
+    tab.until(&format!("{CHIPS} === 'All 2, active 1, connecting 0, paused 0, error 1, closed 0'"));
+    assert_eq!(tab.text(IDS), "cam2,cam3");
     // A stream that is still live keeps its row element, so a text selection in the row survives.
     assert_eq!(tab.eval("kept === document.querySelector('tbody tr')"), true);
 
@@ -114,9 +127,21 @@ async fn malicious_record_is_displayed_as_plain_text_and_runs_no_script() {
     assert!(row(&tab, "\\u{202e}gpj.exe").contains("|srt|"));
     // The only script is the page's own, and no string of a record has become an element.
     assert_eq!(tab.eval("document.scripts.length"), 1);
-    assert_eq!(tab.eval("document.querySelectorAll('main :is(img, svg, script, i, s, u)').length"), 0);
-    assert_eq!(tab.eval("typeof globalThis.pwned"), "undefined");
-    assert_eq!(tab.text("faults.join()"), "");
+    let no_markup = |tab: &Tab| {
+        assert_eq!(tab.eval("document.querySelectorAll('body :is(img, svg, script, i, s, u)').length"), 0);
+        assert_eq!(tab.eval("typeof globalThis.pwned"), "undefined");
+        assert_eq!(tab.text("faults.join()"), "");
+    };
+    no_markup(&tab);
+    // Neither has a string of a link, which anyone can write.
+    let tab = Tab::open(&format!("http://{}/?search=%3Cimg%20src=x&status=%3Cs%3E&sort=%3Ci%3E", server.addr), DESK);
+    tab.until("!document.getElementById('none').hidden");
+    tab.eval("document.getElementById('chips').lastElementChild.click()");
+    tab.eval("document.getElementById('clear').click()");
+    tab.until(STREAMS);
+    tab.eval("document.getElementById('chips').lastElementChild.click()");
+    tab.until("document.title.includes('have status <s>ssss')");
+    no_markup(&tab);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,7 +149,7 @@ async fn dashboard_of_an_empty_registry_shows_commands_that_work() {
     let (server, registry) = Server::memory().await;
     let tab = open(&server, DESK);
     tab.until(EMPTY);
-    assert_eq!(tab.text("document.getElementById('summary').textContent"), "No live streams");
+    assert_eq!(summary(&tab), "No live streams");
     tab.until("document.getElementById('ttl').textContent === '5 min'");
     let commands = tab.eval("[...document.querySelectorAll('code')].map((code) => code.textContent)");
     let commands: Vec<&str> = commands.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
@@ -167,6 +192,9 @@ async fn dashboard_shows_an_outage_and_keeps_the_last_known_streams() {
     assert!(tab.text("document.title").starts_with("No response"));
     assert!(row(&tab, "cam1").starts_with("cam1|srt|active|"));
     assert_eq!(tab.eval(top), before, "the list moved");
+    // The rows do not match this selection, so the page must say so.
+    tab.click("#chips .error");
+    tab.until("document.getElementById('trouble').textContent.endsWith('streams of an earlier selection.')");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

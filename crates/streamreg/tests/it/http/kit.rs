@@ -183,6 +183,11 @@ impl BlockingRegistry {
         Arc::new(Self { error: Mutex::new(Some(error)), ..Self::default() })
     }
 
+    /// Ends the failures of a registry that was created with [`failing`](Self::failing).
+    pub(crate) fn recover(&self) {
+        *self.error.lock().unwrap() = None;
+    }
+
     pub(crate) fn blocking_get() -> Arc<Self> {
         Arc::new(Self { blocks_get: true, ..Self::default() })
     }

@@ -5,12 +5,12 @@ use super::kit::Server;
 #[tokio::test]
 async fn dashboard_loads_nothing_from_other_hosts() {
     let (server, _) = Server::memory().await;
-    for (path, media_type) in [
-        ("/", "text/html; charset=utf-8"),
-        ("/assets/app.js", "text/javascript; charset=utf-8"),
-        ("/assets/style.css", "text/css; charset=utf-8"),
-    ] {
-        let answer = server.get(path).await;
+    let script = |name| (format!("/assets/{name}.js"), "text/javascript; charset=utf-8");
+    let scripts = ["app", "api", "controls", "dom", "format", "selection", "start", "table"].map(script);
+    let others = [("/", "text/html; charset=utf-8"), ("/assets/style.css", "text/css; charset=utf-8")]
+        .map(|(path, media_type)| (path.to_owned(), media_type));
+    for (path, media_type) in scripts.into_iter().chain(others) {
+        let answer = server.get(&path).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, media_type));
         assert!(answer.header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"));
         assert!(!answer.header("content-security-policy").contains("unsafe"));

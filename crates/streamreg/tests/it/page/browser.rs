@@ -160,6 +160,8 @@ impl Tab {
         tab.call("Page.enable", &json!({}));
         let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
         tab.call("Emulation.setDeviceMetricsOverride", &size);
+        // Tests share the browser. Each tab acts as if it had the focus, whatever the other tabs do.
+        tab.call("Emulation.setFocusEmulationEnabled", &json!({ "enabled": true }));
         let keep = "globalThis.faults = [];
             for (const kind of ['error', 'unhandledrejection', 'securitypolicyviolation'])
               addEventListener(kind, (e) => faults.push(`${kind} ${e.message ?? e.reason ?? e.violatedDirective}`));";
@@ -207,6 +209,32 @@ impl Tab {
         self.call("Input.dispatchKeyEvent", &key);
         key["type"] = "keyUp".into();
         self.call("Input.dispatchKeyEvent", &key);
+    }
+
+    /// Clicks the visible element that a selector selects.
+    #[track_caller]
+    pub(super) fn click(&self, selector: &str) {
+        let element = format!("document.querySelector({})", serde_json::to_string(selector).unwrap());
+        assert_eq!(self.eval(&format!("{element}.checkVisibility()")), true, "{selector} is not visible");
+        self.eval(&format!("{element}.click()"));
+    }
+
+    /// Types a string into an element, as a user does.
+    pub(super) fn type_into(&self, selector: &str, string: &str) {
+        let selector = serde_json::to_string(selector).unwrap();
+        self.eval(&format!("document.querySelector({selector}).focus()"));
+        self.call("Input.insertText", &json!({ "text": string }));
+    }
+
+    /// Moves the mouse pointer to the middle of an element.
+    pub(super) fn point_at(&self, selector: &str) {
+        let selector = serde_json::to_string(selector).unwrap();
+        let middle = self.eval(&format!(
+            "(() => {{ const box = document.querySelector({selector}).getBoundingClientRect();
+               return [box.x + box.width / 2, box.y + box.height / 2]; }})()"
+        ));
+        let event = json!({ "type": "mouseMoved", "x": middle[0], "y": middle[1] });
+        self.call("Input.dispatchMouseEvent", &event);
     }
 
     /// Emulates a user who prefers a light or dark scheme and no motion, so that colours change at once.

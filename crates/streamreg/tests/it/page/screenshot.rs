@@ -27,8 +27,11 @@ async fn screenshot_of_the_demo_shows_every_stream_and_is_small() {
     tab.prefer("light");
     // The streams report statistics after a few seconds, and the page refreshes every few seconds.
     tab.until("document.querySelectorAll('tbody tr').length >= 18 && !/\\b0\\sbit\\/s/.test(document.body.innerText)");
-    let clip = json!({ "x": 0, "y": 0, "width": DESK, "height": 862, "scale": 1 });
-    let shown = tab.call("Page.captureScreenshot", &json!({ "format": "webp", "quality": 80, "clip": clip }));
+    let clip = json!({ "x": 0, "y": 0, "width": DESK, "height": 905, "scale": 1 });
+    let shown = tab.call(
+        "Page.captureScreenshot",
+        &json!({ "format": "webp", "quality": 80, "clip": clip, "captureBeyondViewport": true }),
+    );
     demo.signal("INT");
     assert_eq!(demo.ended(), Some(0));
     let image = from_base64(&shown["data"]);

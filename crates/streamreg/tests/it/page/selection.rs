@@ -1,0 +1,263 @@
+//! Search, status chips, order and pages of the dashboard, and the URL that contains them.
+
+use std::sync::Arc;
+
+use stream_registry::{Error, ErrorKind, MemoryRegistry, Registry, StreamStats, StreamStatus};
+use streamreg::server::ServeOptions;
+
+use super::browser::Tab;
+use super::{CHIPS, DESK, IDS, OUTAGE, STREAMS, add, chips, open, row, summary};
+use crate::http::kit::{BlockingRegistry, Server, id, stream};
+
+/// The part of the URL that contains the selection.
+const QUERY: &str = "location.search";
+const ROWS: &str = "document.querySelectorAll('tbody tr').length";
+const PAGE: &str = "document.getElementById('page').textContent";
+/// The sorted column and its direction.
+const SORTED: &str = "[...document.querySelectorAll('[aria-sort]')]
+    .map((header) => `${header.textContent} ${header.ariaSort}`).join()";
+/// The status chips that are pressed.
+const PRESSED: &str = "[...document.querySelectorAll('[aria-pressed=true]')].map((chip) => chip.textContent).join()";
+
+fn open_at(server: &Server, query: &str) -> Tab {
+    let tab = Tab::open(&format!("http://{}/{query}", server.addr), DESK);
+    tab.until(STREAMS);
+    tab
+}
+
+/// Registers streams `PREFIX0000`, `PREFIX0001` and so on.
+async fn add_many(registry: &MemoryRegistry, prefix: &str, count: usize, status: StreamStatus) {
+    for number in 0..count {
+        add(registry, &format!("{prefix}{number:04}"), status.clone()).await;
+    }
+}
+
+async fn set_bitrate(registry: &dyn Registry, text: &str, bits: u64) {
+    let stats = StreamStats { bitrate: Some(bits), ..StreamStats::default() };
+    registry.update_stats(&id(text), &stats).await.unwrap();
+}
+
+/// Starts a server whose view already contains the streams and their bit rates.
+async fn serve(registry: &Arc<MemoryRegistry>) -> Server {
+    Server::start(registry.clone(), ServeOptions::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn totals_of_ten_thousand_streams_are_exact() {
+    let registry = Arc::new(MemoryRegistry::new());
+    add_many(&registry, "a", 6_000, StreamStatus::Active).await;
+    add_many(&registry, "c", 3_750, StreamStatus::Connecting).await;
+    add_many(&registry, "e", 250, StreamStatus::Error).await;
+    let server = serve(&registry).await;
+    let tab = open_at(&server, "");
+    assert_eq!(summary(&tab), "10,000 live streams");
+    assert_eq!(chips(&tab), "All 10,000, active 6,000, connecting 3,750, paused 0, error 250, closed 0");
+    assert_eq!((tab.eval(ROWS), tab.text(PAGE)), (100.into(), "Page 1 of 100".into()));
+
+    tab.click("#chips .error");
+    tab.until(&format!("{PAGE} === 'Page 1 of 3' && {IDS}.startsWith('e0000,')"));
+    assert_eq!(summary(&tab), "250 of 10,000 live streams have status error");
+    assert_eq!(chips(&tab), "All 10,000, active 6,000, connecting 3,750, paused 0, error 250, closed 0");
+    tab.click("#next");
+    tab.until(&format!("{IDS}.startsWith('e0100,')"));
+    tab.click("#next");
+    tab.until(&format!("{IDS}.startsWith('e0200,')"));
+    assert_eq!((tab.eval(ROWS), tab.text(PAGE)), (50.into(), "Page 3 of 3".into()));
+    assert_eq!(tab.text("document.getElementById('next').ariaDisabled"), "true");
+    tab.click("#next");
+    tab.click("#previous");
+    tab.until(&format!("{IDS}.startsWith('e0100,') && {PAGE} === 'Page 2 of 3'"));
+
+    // A link leads to the last page directly. If a page does not exist, the link leads to the last page, too.
+    for link in ["?sort=-id&page=100", "?sort=-id&page=4000"] {
+        let tab = open_at(&server, link);
+        tab.until(&format!("{PAGE} === 'Page 100 of 100'"));
+        let ids = tab.text(IDS);
+        assert!(ids.starts_with("a0099,a0098,") && ids.ends_with(",a0000"), "{ids}");
+        assert_eq!(tab.text(QUERY), "?sort=-id&page=100");
+        tab.click("#previous");
+        tab.until(&format!("{IDS}.startsWith('a0199,') && {IDS}.endsWith(',a0100')"));
+    }
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn search_narrows_the_list_and_the_totals() {
+    let (server, registry) = Server::memory().await;
+    add_many(&registry, "north", 3, StreamStatus::Active).await;
+    add(&*registry, "north-down", StreamStatus::Error).await;
+    add_many(&registry, "south", 4, StreamStatus::Active).await;
+    let tab = open_at(&server, "");
+    // Further typing replaces the entry of the search in the history, so Back does not undo it letter by letter.
+    let entries = tab.eval("history.length").as_u64().unwrap();
+    tab.type_into("#search", "NOR");
+    tab.until(&format!("{QUERY} === '?search=NOR'"));
+    tab.type_into("#search", "TH");
+    tab.until(&format!("{QUERY} === '?search=NORTH'"));
+    assert_eq!(tab.eval("history.length"), entries + 1);
+    tab.until(&format!("{IDS} === 'north-down,north0000,north0001,north0002'"));
+    assert_eq!(summary(&tab), "4 streams match “NORTH”");
+    assert_eq!(chips(&tab), "All 4, active 3, connecting 0, paused 0, error 1, closed 0");
+    tab.click("#chips .error");
+    tab.until(&format!("{IDS} === 'north-down'"));
+    assert_eq!(summary(&tab), "1 of 4 streams that match “NORTH” has status error");
+
+    tab.type_into("#search", " nowhere");
+    tab.until("!document.getElementById('none').hidden && document.getElementById('streams').hidden");
+    assert_eq!(summary(&tab), "No streams match");
+    tab.click("#clear");
+    tab.until(&format!("{ROWS} === 8 && {QUERY} === '' && document.activeElement.id === 'search'"));
+    tab.eval("history.back()");
+    tab.until("document.getElementById('search').value === 'NORTH nowhere'");
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn click_on_a_header_sorts_ascending_then_descending() {
+    let registry = Arc::new(MemoryRegistry::new());
+    for (text, bits) in [("cam1", 200), ("cam2", 300), ("cam3", 100)] {
+        add(&*registry, text, StreamStatus::Active).await;
+        set_bitrate(&*registry, text, bits).await;
+    }
+    let server = serve(&registry).await;
+    let tab = open_at(&server, "");
+    assert_eq!((tab.text(IDS), tab.text(SORTED)), ("cam1,cam2,cam3".into(), "Stream ascending".into()));
+    tab.click("[data-sort=bitrate]");
+    tab.until(&format!("{IDS} === 'cam3,cam1,cam2'"));
+    assert_eq!((tab.text(QUERY), tab.text(SORTED)), ("?sort=bitrate".into(), "Bitrate ascending".into()));
+    // The header is a button, so it works with the keyboard.
+    tab.eval("document.querySelector('[data-sort=bitrate]').focus()");
+    tab.press_enter();
+    tab.until(&format!("{IDS} === 'cam2,cam1,cam3'"));
+    assert_eq!((tab.text(QUERY), tab.text(SORTED)), ("?sort=-bitrate".into(), "Bitrate descending".into()));
+    assert_eq!(tab.text("document.activeElement.textContent"), "Bitrate");
+    tab.click("[data-sort=id]");
+    tab.until(&format!("{IDS} === 'cam1,cam2,cam3'"));
+    assert_eq!((tab.text(QUERY), tab.text(SORTED)), (String::new(), "Stream ascending".into()));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn url_restores_the_selection_after_reload_back_and_in_another_tab() {
+    let (server, registry) = Server::memory().await;
+    add_many(&registry, "cam", 150, StreamStatus::Active).await;
+    add_many(&registry, "idle", 5, StreamStatus::Paused).await;
+    let tab = open_at(&server, "");
+    tab.click("#chips .active");
+    tab.until(&format!("{PAGE} === 'Page 1 of 2'"));
+    tab.click("[data-sort=id]");
+    tab.until(&format!("{IDS}.startsWith('cam0149,')"));
+    tab.click("#next");
+    let second = format!(
+        "{IDS}.startsWith('cam0049,') && {IDS}.endsWith(',cam0000') && {PAGE} === 'Page 2 of 2'
+          && {SORTED} === 'Stream descending' && {PRESSED} === 'active 150'"
+    );
+    tab.until(&second);
+    assert_eq!(tab.text(QUERY), "?status=active&sort=-id&page=2");
+
+    tab.call("Page.reload", &serde_json::json!({}));
+    tab.until(&second);
+    let link = tab.text("location.href");
+    Tab::open(&link, DESK).until(&second);
+
+    tab.eval("history.back()");
+    tab.until(&format!("{IDS}.startsWith('cam0149,') && {PAGE} === 'Page 1 of 2'"));
+    tab.eval("history.back()");
+    tab.until(&format!("{IDS}.startsWith('cam0000,') && {PRESSED} === 'active 150'"));
+    tab.eval("history.back()");
+    tab.until(&format!("{PRESSED} === 'All 155' && {QUERY} === ''"));
+    tab.eval("history.go(3)");
+    tab.until(&second);
+    // A second click on a chip shows all streams again.
+    tab.click("#chips .active");
+    tab.until(&format!("{PRESSED} === 'All 155' && {QUERY} === '?sort=-id'"));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_statuses_have_few_chips_and_none_is_uncounted() {
+    let (server, registry) = Server::memory().await;
+    for status in 0..9 {
+        add(&*registry, &format!("cam{status}"), format!("odd{status}").parse().unwrap()).await;
+    }
+    add(&*registry, "cam9", "odd8".parse().unwrap()).await;
+    let tab = open_at(&server, "?status=odd7");
+    let known = "All 10, active 0, connecting 0, paused 0, error 0, closed 0";
+    assert_eq!(chips(&tab), format!("{known}, odd0 1, odd1 1, odd2 1, odd3 1, odd4 1, odd7 1, odd8 2"));
+    assert_eq!(tab.text("document.getElementById('rest').textContent"), "2 with other statuses");
+    assert_eq!((tab.text(IDS), tab.text(PRESSED)), ("cam7".into(), "odd7 1".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn visible_row_is_updated_and_keeps_its_place_under_the_pointer() {
+    let (server, registry) = Server::memory().await;
+    let client = server.client().await;
+    for (text, bits) in [("cam1", 1_000_000), ("cam2", 2_000_000), ("cam3", 3_000_000)] {
+        client.register(&stream(text)).await.unwrap();
+        set_bitrate(&client, text, bits).await;
+    }
+    let tab = open_at(&server, "?sort=-bitrate");
+    tab.until(&format!("{IDS} === 'cam3,cam2,cam1'"));
+    tab.point_at("tbody tr:nth-child(2)");
+    set_bitrate(&client, "cam1", 9_000_000).await;
+    registry.unregister(&id("cam2")).await.unwrap();
+    tab.until(&format!("{IDS} === 'cam3,cam1'"));
+    tab.until("document.querySelector('tbody tr:last-child .bitrate').textContent === '9.0 Mbit/s'");
+    assert_eq!(tab.text(IDS), "cam3,cam1");
+    // When the pointer leaves the rows, they move to their places in the order.
+    tab.point_at("h1");
+    tab.until(&format!("{IDS} === 'cam1,cam3'"));
+    assert!(row(&tab, "cam1").contains("|9.0 Mbit/s|"));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hidden_tab_polls_less_often_and_refreshes_when_shown() {
+    let (server, registry) = Server::memory().await;
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    let tab = open(&server, DESK);
+    tab.until(STREAMS);
+    // Records the pauses between refreshes.
+    tab.eval(
+        "globalThis.pauses = []; globalThis.away = true; const wait = setTimeout;
+         globalThis.setTimeout = (run, ms) => { pauses.push(ms); return wait(run, ms); };
+         Object.defineProperty(document, 'hidden', { get: () => away }); null",
+    );
+    tab.until("pauses.length > 0");
+    assert_eq!(tab.eval("pauses.every((ms) => ms === 30000)"), true);
+    add(&*registry, "cam2", StreamStatus::Active).await;
+    tab.eval("away = false; pauses.length = 0; document.dispatchEvent(new Event('visibilitychange')); null");
+    tab.until(&format!("{IDS} === 'cam1,cam2'"));
+    tab.until("pauses.length > 0");
+    assert_eq!(tab.eval("pauses.every((ms) => ms >= 2000 && ms <= 30000)"), true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejected_link_shows_the_reason_and_can_be_cleared() {
+    let (server, registry) = Server::memory().await;
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    let tab = Tab::open(&format!("http://{}/?status=a%20b&sort=nothing&page=-1", server.addr), DESK);
+    tab.until(OUTAGE);
+    let message = tab.text("document.getElementById('trouble').textContent");
+    assert!(message.starts_with("The server rejected this selection: the status must have 1 to "), "{message}");
+    tab.click("#clear");
+    tab.until(&format!("{IDS} === 'cam1' && !({OUTAGE}) && {CHIPS}.startsWith('All 1, active 1,')"));
+    assert_eq!(tab.text(QUERY), "");
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn error_of_the_store_shows_a_note_until_the_store_recovers() {
+    let registry = BlockingRegistry::failing(Error::new(ErrorKind::Unavailable, "the store is on holiday"));
+    let server = Server::start(registry.clone(), ServeOptions::default()).await;
+    let tab = open(&server, DESK);
+    tab.until(OUTAGE);
+    let message = tab.text("document.getElementById('trouble').textContent");
+    assert!(message.starts_with("The server has been unable to read its store since "), "{message}");
+    assert!(message.contains("the store is on holiday"), "{message}");
+    registry.recover();
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    tab.until(&format!("{IDS} === 'cam1' && !({OUTAGE})"));
+    assert_eq!(summary(&tab), "1 live stream");
+    assert_eq!(tab.text("faults.join()"), "");
+}
