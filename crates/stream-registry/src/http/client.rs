@@ -124,8 +124,10 @@ impl HttpRegistry {
         if options.recover.is_some() {
             query.push("recover=true");
         }
-        if options.same_source == SameSource::Host {
-            query.push("same_source=host");
+        match options.same_source {
+            SameSource::Address => {}
+            SameSource::Host => query.push("same_source=host"),
+            SameSource::Node => query.push("same_source=node"),
         }
         let mut call = Call::new(Method::POST, with_query("/api/v1/streams".to_owned(), &query.join("&")));
         if let Some(epoch) = &options.recover {

@@ -72,6 +72,11 @@ pub enum SameSource {
     /// All publishers behind one NAT gateway have the same host. So use this only if each publisher has ids of its
     /// own.
     Host,
+    /// No part. Instead, both records must have the same node, and the node must not be empty. The type may differ.
+    ///
+    /// Use this if another program decides which publisher has a stream, e.g. a media server. A publisher may then
+    /// reconnect from another address or with another protocol, and its address may be unknown.
+    Node,
 }
 
 /// Options of a registration.

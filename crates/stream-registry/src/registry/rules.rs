@@ -138,11 +138,13 @@ fn recover(found: Found<'_>, given: &Stream, epoch: &Epoch, now: Timestamp) -> R
 }
 
 /// Returns whether two records come from the same publisher: the types are equal, the addresses or their hosts are
-/// equal and not empty, and the nodes do not differ.
+/// equal and not empty, and the nodes do not differ. With [`SameSource::Node`], only the nodes must be equal and not
+/// empty.
 fn same_publisher(a: &Stream, b: &Stream, same_source: SameSource) -> bool {
     let (a_source, b_source) = match same_source {
         SameSource::Address => (&*a.source_addr, &*b.source_addr),
         SameSource::Host => (host(&a.source_addr), host(&b.source_addr)),
+        SameSource::Node => return a.node.as_ref().is_some_and(|node| !node.is_empty()) && a.node == b.node,
     };
     !a_source.is_empty() && a_source == b_source && same_kind_and_node(a, b)
 }

@@ -18,6 +18,7 @@ declare! {
         publisher_on_another_node_is_rejected,
         publisher_without_an_address_cannot_renew,
         publisher_on_another_port_renews_if_only_the_host_must_be_equal,
+        any_publisher_of_the_node_renews_if_only_the_node_must_be_equal,
         conflict_error_contains_the_live_record,
         rejected_registration_changes_nothing,
         create_only_rejects_even_the_same_publisher,
@@ -143,6 +144,36 @@ async fn publisher_on_another_port_renews_if_only_the_host_must_be_equal(case: &
         case.unchanged(&before).await?;
         case.registry().unregister(&id("a")).await?;
     }
+    Ok(())
+}
+
+async fn any_publisher_of_the_node_renews_if_only_the_node_must_be_equal(case: &Case) -> Check {
+    let same_node = RegisterOptions::default().same_source(SameSource::Node).lease();
+    let on_node = |node: Option<&str>, kind, source: &str| Stream {
+        kind,
+        node: node.map(str::to_owned),
+        ..stream_from("a", source)
+    };
+    let first = on_node(Some("edge1"), StreamType::Srt, "10.0.0.1:5000");
+    let created = case.registry().register_with(&first, &same_node).await?.stream;
+    for again in [
+        on_node(Some("edge1"), StreamType::Srt, "192.0.2.7:5000"),
+        on_node(Some("edge1"), StreamType::Rtp, ""),
+        on_node(Some("edge1"), StreamType::Rtp, ""),
+    ] {
+        let answer = case.registry().register_with(&again, &same_node).await?;
+        same("the outcome", answer.outcome, Outcome::Renewed)?;
+        same("created_at", answer.stream.created_at, created.created_at)?;
+        same("the type", &answer.stream.kind, &again.kind)?;
+        case.unchanged(&answer.stream).await?;
+    }
+    for other in [on_node(Some("edge2"), StreamType::Rtp, "10.0.0.1:5000"), on_node(None, StreamType::Rtp, "")] {
+        fails(case.registry().register_with(&other, &same_node).await, ErrorKind::AlreadyExists)?;
+    }
+    case.registry().unregister_with(&id("a"), &UnregisterOptions::default().guard(Guard::Force)).await?;
+    let without_node = on_node(None, StreamType::Srt, "10.0.0.1:5000");
+    case.registry().register_with(&without_node, &same_node).await?;
+    fails(case.registry().register_with(&without_node, &same_node).await, ErrorKind::AlreadyExists)?;
     Ok(())
 }
 
