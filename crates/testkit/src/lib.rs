@@ -5,6 +5,7 @@
 //! | [`RedisServer`] | a Redis server for one test, on a free loopback port and a unix socket |
 //! | [`Replica`] | a read-only replica of such a server |
 //! | [`FaultProxy`] | a TCP proxy that cuts, stalls, delays and refuses connections on demand |
+//! | [`LossyUdp`] | a UDP proxy that loses packets |
 //! | [`free_port`] | a free port that a server can open again after a restart |
 //! | [`CapturedLog`] | the log output of a test |
 //! | [`wait_until`] | waits for a condition with a deadline, instead of a fixed pause |
@@ -19,6 +20,7 @@ mod log;
 mod port;
 mod proxy;
 mod redis;
+mod udp;
 mod wait;
 
 pub use binary::{node_example, streamreg_binary};
@@ -26,4 +28,5 @@ pub use log::CapturedLog;
 pub use port::free_port;
 pub use proxy::FaultProxy;
 pub use redis::{Data, RedisBuilder, RedisServer, Replica};
+pub use udp::LossyUdp;
 pub use wait::wait_until;

@@ -14,7 +14,7 @@ use std::path::Path;
 use syn::visit::{self, Visit};
 use syn::{Item, ItemMod, UseTree};
 
-const CRATES: [&str; 4] = ["stream-registry", "streamreg", "rtp-ingest", "testkit"];
+const CRATES: [&str; 5] = ["stream-registry", "adapters", "streamreg", "rtp-ingest", "testkit"];
 /// The stores of the library. The module `mock` is not listed, because it only wraps the memory store.
 const STORES: [&str; 3] = ["memory", "redis", "http"];
 
