@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,7 +22,6 @@ use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use super::ServeOptions;
-use super::app::Service;
 
 /// Maximum header timeout. The HTTP library cannot handle arbitrarily long timeouts.
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
@@ -88,9 +88,9 @@ impl Peer {
 /// flight.
 ///
 /// This function replaces `axum::serve`, which has no timeout for request headers.
-pub(super) async fn run(
+pub(super) async fn run<Responding: Future<Output = Response>>(
     socket: TcpStream,
-    app: Service,
+    respond: impl Fn(Request<Incoming>) -> Responding,
     timeouts: Timeouts,
     stopped: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
@@ -109,8 +109,8 @@ pub(super) async fn run(
                 // The previous request on this connection may have changed the timeout, so reset the timeout.
                 handle.set_write_timeout(timeouts.write);
                 request.extensions_mut().insert(handle.clone());
-                let app = app.clone();
-                async move { Ok::<_, Infallible>(app.respond(request).await) }
+                let response = respond(request);
+                async move { Ok::<_, Infallible>(response.await) }
             }),
         );
     let mut connection = pin!(connection);

@@ -90,7 +90,9 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
-                    let connection = connection::run(socket, app.clone(), timeouts, stopped.clone());
+                    let app = app.clone();
+                    let respond = move |request| app.clone().respond(request);
+                    let connection = connection::run(socket, respond, timeouts, stopped.clone());
                     connections.spawn(async move {
                         if let Err(fault) = connection.await {
                             tracing::debug!(%peer, %fault, "connection ended");

@@ -70,7 +70,8 @@ fn options(uri: &Uri, headers: &HeaderMap) -> Result<RegisterOptions> {
     options.same_source = match params.get("same_source") {
         None | Some("address") => SameSource::Address,
         Some("host") => SameSource::Host,
-        Some(_) => return Err(Failure::invalid("same_source must be address or host")),
+        Some("node") => SameSource::Node,
+        Some(_) => return Err(Failure::invalid("same_source must be address, host or node")),
     };
     options.lease = params.flag("lease")?;
     match (params.flag("recover")?, epoch(headers)?) {
