@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use super::store::Global;
 use super::{
-    completions, demo, get, heartbeat, history, list, man, register, run, serve, set, summary, unregister, update,
-    wait, watch,
+    bridge, completions, demo, get, heartbeat, history, hook, list, man, register, run, serve, set, summary, track,
+    unregister, update, wait, watch,
 };
 
 const AFTER_HELP: &str = "\
@@ -15,8 +15,8 @@ First steps:
   streamreg list            in a third
 
 Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 already exists or not the holder, 5 store unreachable. \
-If several items fail, the exit status is the first of 5, 3, 4, 1 that occurred. `run` exits with the status of its \
-command.";
+If several items fail, the exit status is the first of 5, 3, 4, 1 that occurred. `run` and `track` exit with the \
+status of their command.";
 
 /// The registry of live media streams: server and command line
 #[derive(Parser, Debug)]
@@ -35,6 +35,12 @@ pub struct Cli {
 pub enum Verb {
     /// Run the HTTP server
     Serve(serve::ServeArgs),
+    /// Register the live streams of media servers
+    Bridge(Box<bridge::BridgeArgs>),
+    /// Register the stream for which a media server has started this command
+    Hook(hook::HookArgs),
+    /// Run srt-live-transmit or ffmpeg, and report its stream with statistics
+    Track(track::TrackArgs),
     /// Keep simulated streams alive, for a first look
     Demo(demo::DemoArgs),
     /// List the live streams
@@ -42,7 +48,7 @@ pub enum Verb {
     List(Box<list::ListArgs>),
     /// Count the live streams by node, type or status
     Summary(summary::SummaryArgs),
-    /// Show one stream
+    /// Show streams with all fields
     #[command(visible_alias = "describe")]
     Get(get::GetArgs),
     /// Show changes as they happen

@@ -6,23 +6,27 @@ use clap::CommandFactory as _;
 use stream_registry::Registry;
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::args::{Cli, Verb};
 use super::failure::{Failure, Result, Status};
+use super::messages::Messages;
 use super::output::{Output, colour_enabled};
 use super::signal::stop_requested;
 use super::store::{Global, Side, Target};
 use super::unregister::Answers;
 use super::{
-    completions, demo, get, heartbeat, history, hold, input, list, man, register, run, serve, set, spelling, summary,
-    unregister, update, wait, watch,
+    bridge, completions, demo, get, heartbeat, history, hold, hook, input, list, man, register, run, serve, set,
+    spelling, summary, track, unregister, update, wait, watch,
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
 pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
     let side = match cli.verb {
         Verb::Serve(_) => Side::Server,
-        Verb::Register(_) | Verb::Run(_) | Verb::Demo(_) => Side::Owner,
+        Verb::Register(_) | Verb::Run(_) | Verb::Demo(_) | Verb::Bridge(_) | Verb::Hook(_) | Verb::Track(_) => {
+            Side::Owner
+        }
         _ => Side::Client,
     };
     let stdout = io::stdout();
@@ -74,6 +78,15 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
     if let Verb::Serve(args) = &cli.verb {
         return serve::run(target, args, out).await;
     }
+    if let Verb::Bridge(args) = &cli.verb {
+        return bridge::run(target, args, out).await;
+    }
+    if let Verb::Hook(args) = &cli.verb {
+        return hook::run(target, args, out).await;
+    }
+    if let Verb::Track(args) = &cli.verb {
+        return track::run(target, args, out).await;
+    }
     if let Verb::Demo(args) = &cli.verb {
         args.check_store(&target.name)?;
     }
@@ -110,8 +123,11 @@ pub async fn execute(cli: &Cli, registry: &dyn Registry, stdin: &mut dyn Read, o
 fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
     Ok(match verb {
         Verb::Serve(_)
+        | Verb::Bridge(_)
         | Verb::Completions(_)
         | Verb::Man(_)
+        | Verb::Hook(_)
+        | Verb::Track(_)
         | Verb::Demo(_)
         | Verb::List(_)
         | Verb::Summary(_)
@@ -169,8 +185,11 @@ async fn perform(
         (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
         (
             Verb::Serve(_)
+            | Verb::Bridge(_)
             | Verb::Completions(_)
             | Verb::Man(_)
+            | Verb::Hook(_)
+            | Verb::Track(_)
             | Verb::Register(_)
             | Verb::Run(_)
             | Verb::Set(_)
@@ -196,11 +215,11 @@ fn runtime(verb: &Verb) -> Result<Runtime> {
     let follows = match verb {
         Verb::List(args) => args.watch,
         Verb::Get(args) => args.watch,
-        Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) => true,
+        Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) | Verb::Hook(_) | Verb::Track(_) => true,
         _ => false,
     };
     let mut builder = match verb {
-        Verb::Serve(_) => Builder::new_multi_thread(),
+        Verb::Serve(_) | Verb::Bridge(_) => Builder::new_multi_thread(),
         // These commands can run until a signal arrives. If the main thread is blocked on a pipe, the second thread handles
         // the signal.
         _ if follows => {
@@ -219,10 +238,15 @@ fn runtime(verb: &Verb) -> Result<Runtime> {
 /// The default log filter for a server. It omits the request log, because the demo alone sends 20 requests per second.
 const SERVER_LOG: &str = "info,streamreg::server::log=warn";
 
+/// The default log filter for a bridge. If the store is down for longer than the time to live, the bridge drops the
+/// leases of all streams that have ended since, and each would log a warning.
+const BRIDGE_LOG: &str = "warn,stream_registry::lease::handle=error";
+
 /// Sends the log to standard error. By default, client commands log nothing, because they print their own messages.
 fn log(cli: &Cli) -> Result {
     let (option, default) = match &cli.verb {
         Verb::Serve(args) => (args.log.clone(), SERVER_LOG),
+        Verb::Bridge(args) => (args.log.clone(), BRIDGE_LOG),
         _ => (None, "off"),
     };
     let variable = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
@@ -236,9 +260,17 @@ fn log(cli: &Cli) -> Result {
             "{name}: invalid log filter {filter:?} ({error}); expected e.g. info or streamreg=debug"
         ))
     })?;
+    let writer = match &cli.verb {
+        // The tasks of the bridge answer hooks, so they must not wait for a blocked standard error.
+        Verb::Bridge(_) => {
+            let lines = Messages::start().notes();
+            BoxMakeWriter::new(move || lines.clone())
+        }
+        _ => BoxMakeWriter::new(io::stderr),
+    };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(parsed)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .finish();
     // Ignore the error: a test may have set a subscriber already.

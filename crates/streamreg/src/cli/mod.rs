@@ -2,6 +2,9 @@
 //! `output::Output`.
 
 pub mod args;
+mod background;
+pub mod bridge;
+mod child;
 pub mod completions;
 pub mod demo;
 mod dispatch;
@@ -11,9 +14,13 @@ pub mod get;
 pub mod heartbeat;
 pub mod history;
 mod hold;
+pub mod hook;
 mod input;
 pub mod list;
 pub mod man;
+mod messages;
+#[cfg(target_os = "linux")]
+mod orphans;
 pub mod output;
 mod parent;
 mod query;
@@ -26,6 +33,7 @@ mod spelling;
 pub mod store;
 pub mod summary;
 pub mod terminal;
+pub mod track;
 pub mod unregister;
 pub mod update;
 mod usage;

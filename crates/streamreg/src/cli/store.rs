@@ -200,7 +200,7 @@ impl Target {
 }
 
 /// Reads the first line of a small file and trims it.
-fn first_line(option: &str, file: &Path) -> Result<String> {
+pub(super) fn first_line(option: &str, file: &Path) -> Result<String> {
     let opened: Box<dyn Read> = Box::new(
         File::open(file).map_err(|error| Failure::usage(format_args!("{option} {}: {error}", file.display())))?,
     );

@@ -2,6 +2,7 @@
 // Helpers count as tests too, but clippy recognises only functions with `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bridge;
 mod cli;
 mod cli_bad_input;
 mod cli_feed;
@@ -13,11 +14,13 @@ mod cli_redis;
 mod cli_run_signals;
 mod cli_verbs;
 mod conformance;
+mod hook;
 mod http;
 mod http_bad_input;
 mod page;
 mod pages;
 mod readme;
+mod track;
 mod wrong_server;
 
 mod redis;

@@ -7,18 +7,29 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, ValueEnum};
 
 /// Pages whose links and paths are checked, relative to the repository's root.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 23] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "DESIGN.md",
+    "docs/adopt.md",
     "docs/cli.md",
     "docs/http.md",
     "docs/interop.md",
     "docs/operations.md",
     "docs/performance.md",
     "docs/semantics.md",
+    "docs/servers/ffmpeg.md",
+    "docs/servers/go2rtc.md",
+    "docs/servers/icecast.md",
+    "docs/servers/janus.md",
+    "docs/servers/mediamtx.md",
+    "docs/servers/nginx-rtmp.md",
+    "docs/servers/ovenmediaengine.md",
+    "docs/servers/srs.md",
+    "docs/servers/srt-live-transmit.md",
+    "docs/servers/zlmediakit.md",
     "crates/rtp-ingest/README.md",
 ];
 

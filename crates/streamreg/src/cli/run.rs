@@ -1,12 +1,8 @@
 //! `run`: holds a stream while a command runs.
 
-mod child;
-#[cfg(target_os = "linux")]
-mod orphans;
-
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +12,7 @@ use stream_registry::lease::LeaseEnd;
 use stream_registry::{Registry, Stream};
 use tokio::time::timeout;
 
-use self::child::{Child, Forwarded, code, describe};
+use super::child::{self, Child, Forwarded, code, describe};
 use super::failure::{Failure, Result, Status};
 use super::hold::{HeldStream, PARENT_ENDED};
 use super::output::Output;
@@ -46,9 +42,9 @@ STREAMREG_ID of the command contains the id of the stream.
 The command runs in its own process group, and every signal is forwarded to that group. The command cannot read the \
 terminal: if standard input is a terminal, the command reads /dev/null instead.
 
-A signal that arrives before the command starts unregisters the stream and exits with 128 plus the signal's number. If the \
-store does not answer when the stream is to be unregistered, a second signal exits at once. The stream then stays until its \
-TTL expires.")]
+A signal that arrives before the command starts unregisters the stream and exits with 128 plus the signal's number. If \
+the store does not answer when the stream is to be unregistered, a second signal exits at once. The stream then stays \
+until its TTL expires.")]
 pub struct RunArgs {
     /// Arguments that describe the stream.
     #[command(flatten)]
@@ -123,12 +119,12 @@ pub(super) async fn run(registry: &Arc<dyn Registry>, plan: Plan, out: &mut Outp
         Err(error) => {
             let program = plan.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
             out.note(format_args!("streamreg: cannot start {program:?}: {error}"));
-            let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
+            let code = child::code_of_start(&error);
             return finish(&held, &mut stop, "the command could not be started", code, out).await;
         }
     };
     #[cfg(target_os = "linux")]
-    tokio::spawn(orphans::reap(child.id()));
+    tokio::spawn(super::orphans::reap(child.id()));
     out.note(format_args!("{:?} is held while the command runs", id.as_str()));
     let outcome = {
         let lost = held.lost(out);

@@ -1,4 +1,4 @@
-//! Orphans of the command, if `run` is process 1, e.g. in a container.
+//! Orphans of the command, if `run` or `track` is process 1, e.g. in a container.
 //!
 //! The system makes process 1 the parent of every process whose own parent has ended. Process 1 must read the exit
 //! statuses of such processes, or they remain as zombies.

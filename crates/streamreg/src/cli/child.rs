@@ -1,4 +1,4 @@
-//! The command that `run` starts: a child process in its own process group.
+//! The command that `run` or `track` starts: a child process in its own process group.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::time::sleep;
 
-use crate::cli::signal::{HANGUP, INTERRUPT, QUIT, Signals, TERMINATE};
+use super::signal::{HANGUP, INTERRUPT, QUIT, Signals, TERMINATE};
 
 /// Number of the signal SIGKILL.
 const KILL: i32 = 9;
@@ -22,20 +22,40 @@ pub(super) struct Child(tokio::process::Child);
 impl Child {
     /// Starts a command. Dropping the returned `Child` kills the command.
     ///
+    /// # Errors
+    ///
+    /// Fails if the command cannot be started.
+    pub(super) fn start(command: &[OsString], variables: &[(&str, &str)]) -> io::Result<Self> {
+        Self::start_with(command, variables, |command| {
+            command.kill_on_drop(true);
+        })
+    }
+
+    /// Starts a command that `configure` changes first. Dropping the returned `Child` leaves the command alone.
+    ///
     /// The command inherits this process's standard streams. If standard input is a terminal, the command reads
     /// `/dev/null` instead. The system would stop the command at its first read from the terminal, because the command
     /// runs outside the foreground process group.
-    pub(super) fn start(command: &[OsString], variables: &[(&str, &str)]) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Fails if the command cannot be started.
+    pub(super) fn start_with(
+        command: &[OsString],
+        variables: &[(&str, &str)],
+        configure: impl FnOnce(&mut Command),
+    ) -> io::Result<Self> {
         let [program, args @ ..] = command else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command given"));
         };
         let mut command = Command::new(program);
-        command.args(args).envs(variables.iter().copied()).kill_on_drop(true);
+        command.args(args).envs(variables.iter().copied());
         #[cfg(unix)]
         command.process_group(0);
         if cfg!(unix) && io::stdin().is_terminal() {
             command.stdin(Stdio::null());
         }
+        configure(&mut command);
         command.spawn().map(Self)
     }
 
@@ -107,8 +127,8 @@ impl Child {
     fn signal(&self, _: i32) {}
 }
 
-/// The signals that `run` forwards, in two groups. While only one group is awaited, the signals of the other group stay
-/// queued.
+/// The signals that are forwarded to the command, in two groups. While only one group is awaited, the signals of the
+/// other group stay queued.
 pub(super) struct Forwarded {
     stop_requests: Signals,
     others: Signals,
@@ -147,6 +167,11 @@ impl Forwarded {
 /// that killed the command.
 pub(super) fn code(status: ExitStatus) -> u8 {
     u8::try_from(status.code().unwrap_or_else(|| 128 + signal_of(status).unwrap_or(0))).unwrap_or(u8::MAX)
+}
+
+/// Returns the exit status that a shell would report for a command that cannot be started.
+pub(super) fn code_of_start(error: &io::Error) -> u8 {
+    if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
 }
 
 /// Describes how a command ended.

@@ -1,0 +1,131 @@
+//! Which servers to follow: from the arguments, or from a file.
+
+use std::path::{Path, PathBuf};
+
+use adapters::reconcile::IdTemplate;
+use adapters::servers::Kind;
+use serde::Deserialize;
+use stream_registry::Secret;
+
+use super::BridgeArgs;
+use super::request::Api;
+use crate::cli::failure::{Failure, Result};
+use crate::cli::input;
+use crate::cli::store::first_line;
+
+const ONE_SERVER: &str = "{node}/{path}";
+const SEVERAL_SERVERS: &str = "{node}/{server}/{path}";
+
+/// Maximum length of a server's name, which becomes a label and a part of ids.
+const MAX_NAME: usize = 100;
+
+/// A media server to follow.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) kind: Kind,
+    /// Distinguishes the servers of a bridge: in the label `server` and in the path for hooks.
+    pub(super) name: String,
+    pub(super) node: String,
+    pub(super) ids: IdTemplate,
+    /// The API. `None` for a server that is followed by its hooks alone.
+    pub(super) api: Option<Api>,
+}
+
+/// The content of the file for `--file`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default, rename = "server")]
+    servers: Vec<Entry>,
+}
+
+/// One server in the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Entry {
+    kind: String,
+    api: Option<String>,
+    name: Option<String>,
+    secret_file: Option<PathBuf>,
+}
+
+/// Returns the servers to follow.
+///
+/// # Errors
+///
+/// Returns a usage error if a file, a URL or the id template is invalid.
+pub(super) fn servers(args: &BridgeArgs) -> Result<Vec<Server>> {
+    let entries = match (&args.file, args.kind) {
+        (Some(file), _) => read(file)?,
+        (None, Some(kind)) if args.api.is_empty() => vec![entry(kind, None, args)],
+        (None, Some(kind)) => args.api.iter().map(|api| entry(kind, Some(api.clone()), args)).collect(),
+        (None, None) => Vec::new(),
+    };
+    if entries.is_empty() {
+        return Err(Failure::usage("there is no server to follow; add a table [[server]] with kind and api"));
+    }
+    let several = entries.len() > 1;
+    let ids = match &args.id_template {
+        Some(ids) if several && !ids.contains_server() => {
+            return Err(Failure::usage(
+                "streams of different servers could get the same id; add {server} to --id-template",
+            ));
+        }
+        Some(ids) => ids.clone(),
+        None => (if several { SEVERAL_SERVERS } else { ONE_SERVER }).parse().map_err(Failure::usage)?,
+    };
+    let node = args.node.clone().unwrap_or_else(machine_name);
+    let secret_option = if args.file.is_some() { "secret-file" } else { "--secret-file" };
+    let mut servers: Vec<Server> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let kind: Kind = entry.kind.parse().map_err(Failure::usage)?;
+        let secret = entry.secret_file.as_deref().map(|file| first_line(secret_option, file)).transpose()?;
+        let api = match &entry.api {
+            Some(url) => Some(Api::new(kind, url, secret.map(Secret::from))?),
+            None if kind.list(None).is_none() && args.hooks.is_some() => None,
+            None if kind.list(None).is_none() => {
+                return Err(Failure::usage(format_args!("{} is followed by its hooks; pass --hooks", kind.name())));
+            }
+            None => Some(Api::new(kind, kind.default_url(), secret.map(Secret::from))?),
+        };
+        let is_only = servers.iter().all(|server| server.kind != kind);
+        let name = entry.name.or_else(|| api.as_ref().filter(|_| !is_only).map(Api::authority));
+        let name = name.unwrap_or_else(|| kind.name().to_owned());
+        if name.is_empty()
+            || name.len() > MAX_NAME
+            || !name.chars().all(|c| c.is_ascii_graphic() && !"/?%#".contains(c))
+        {
+            return Err(Failure::usage(format_args!(
+                "invalid name {name:?} of a server; use up to {MAX_NAME} ASCII letters, digits and signs except / ? % #"
+            )));
+        }
+        if servers.iter().any(|server| server.name == name) {
+            return Err(Failure::usage(format_args!("two servers have the name {name:?}; give one another name")));
+        }
+        servers.push(Server { kind, name, node: node.clone(), ids: ids.clone(), api });
+    }
+    Ok(servers)
+}
+
+fn entry(kind: Kind, api: Option<String>, args: &BridgeArgs) -> Entry {
+    Entry { kind: kind.name().to_owned(), api, name: None, secret_file: args.secret_file.clone() }
+}
+
+fn read(file: &Path) -> Result<Vec<Entry>> {
+    let fault = |fault: &dyn std::fmt::Display| Failure::usage(format_args!("--file {}: {fault}", file.display()));
+    let opened = std::fs::File::open(file).map_err(|error| fault(&error))?;
+    let text = input::read_limited(opened).map_err(|error| fault(&error))?;
+    let content: File = toml::from_str(&text).map_err(|error| fault(&error.message()))?;
+    Ok(content.servers)
+}
+
+/// Returns the name of this machine.
+#[cfg(unix)]
+pub(in crate::cli) fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(not(unix))]
+pub(in crate::cli) fn machine_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_else(|_| "localhost".to_owned())
+}
