@@ -46,7 +46,19 @@ impl Server {
     }
 
     async fn at(addr: SocketAddr, registry: Arc<dyn Registry>, options: ServeOptions) -> Self {
-        let listener = TcpListener::bind(addr).await.unwrap();
+        // A child process that another test starts at this moment has a copy of the old listener until it runs its
+        // program. So the address of a stopped server can be in use for a moment.
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let listener = loop {
+            match TcpListener::bind(addr).await {
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::AddrInUse && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                bound => break bound.unwrap(),
+            }
+        };
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(registry, listener, options, async {
