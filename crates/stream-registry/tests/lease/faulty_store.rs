@@ -29,6 +29,9 @@ pub(crate) struct FaultyStore {
     pub(crate) reported_ttl: Mutex<Option<Duration>>,
     /// The recorded calls of `write`, each with its writes.
     calls: Mutex<Vec<Vec<Write>>>,
+    writes_in_flight: AtomicUsize,
+    /// Greatest number of calls of `write` that were in flight at once.
+    pub(crate) max_writes: AtomicUsize,
     /// Number of attempted registrations.
     pub(crate) registrations: AtomicUsize,
     registrations_in_flight: AtomicUsize,
@@ -47,6 +50,8 @@ impl FaultyStore {
             watch_down: AtomicBool::new(false),
             reported_ttl: Mutex::default(),
             calls: Mutex::default(),
+            writes_in_flight: AtomicUsize::new(0),
+            max_writes: AtomicUsize::new(0),
             registrations: AtomicUsize::new(0),
             registrations_in_flight: AtomicUsize::new(0),
             max_registrations: AtomicUsize::new(0),
@@ -108,7 +113,11 @@ impl Registry for FaultyStore {
             result => result?,
         }
         if !self.memory_full.load(Ordering::SeqCst) {
-            return self.inner.write(writes).await;
+            let now = self.writes_in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+            self.max_writes.fetch_max(now, Ordering::SeqCst);
+            let result = self.inner.write(writes).await;
+            self.writes_in_flight.fetch_sub(1, Ordering::SeqCst);
+            return result;
         }
         // If a call has only one write, the whole call fails, as in Redis.
         let rejected = |write: &Write| matches!(write.change, Change::Patch(_));

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stream_registry::lease::{LeaseOptions, LeaseState, Leases};
+use stream_registry::registry::Operation;
 use stream_registry::{Guard, MemoryRegistry, Registry, StreamPatch};
 use tokio::time::Instant;
 
@@ -36,6 +37,33 @@ async fn each_lease_sends_one_heartbeat_per_interval_in_large_batches() {
         assert!(matches!(&calls[0][0].guard, Guard::Holder(_)));
     }
     assert_eq!(setup.mock.list().await.unwrap().len(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_of_heartbeats_overlap_only_if_the_store_is_slow() {
+    for (delay, overlap) in [(Duration::from_millis(5), 1), (Duration::from_millis(500), 4)] {
+        let setup = setup();
+        let mut held = Vec::new();
+        for at in 0..1_000 {
+            held.push(setup.acquire(&format!("cam{at}")).await);
+        }
+        setup.mock.delay(Operation::Write, delay);
+        setup.advance(ROUND * 2).await;
+        assert_eq!(setup.store.max_writes.load(Ordering::SeqCst), overlap, "{delay:?}");
+        assert!(held.iter().all(|lease| lease.state() == LeaseState::Held), "{delay:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn simultaneous_registrations_are_limited_unless_the_store_is_slow() {
+    for (delay, limit) in [(Duration::from_millis(100), 512), (Duration::from_secs(20), 1_000)] {
+        let setup = setup();
+        setup.mock.delay(Operation::Register, delay);
+        let acquired = (0..1_000).map(|at| setup.leases.acquire(stream(&format!("cam{at}"), "203.0.113.7:40112")));
+        let held = futures_util::future::join_all(acquired).await;
+        assert!(held.iter().all(Result::is_ok), "{delay:?}");
+        assert_eq!(setup.store.max_registrations.load(Ordering::SeqCst), limit, "{delay:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
