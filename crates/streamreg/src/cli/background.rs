@@ -6,24 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapters::reconcile::{Change, SERVER_LABEL, SESSION_LABEL, difference};
-use futures_util::FutureExt as _;
+use adapters::reconcile::{SERVER_LABEL, SESSION_LABEL};
 use stream_registry::lease::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases};
 use stream_registry::{ErrorKind, OnConflict, Registry, SameSource, Stream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::{Failure, Status};
 use super::messages::Notes;
 use super::store::Target;
-
-/// Interval at which statistics are written. It is shorter than usual, because people watch the statistics.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Pause before the next attempt while the store fails.
-const RETRY: Duration = Duration::from_secs(1);
-/// Pause before the next attempt if another holder has the stream, or if the store rejects the record.
-const RETRY_LATER: Duration = Duration::from_secs(10);
+use super::upkeep::{self, HEARTBEAT, RETRY, RETRY_LATER};
 
 /// The end reason of a stream whose publisher is gone.
 pub(super) const DISCONNECTED: &str = "publisher disconnected";
@@ -46,8 +39,7 @@ impl ConflictPolicy {
             // With another session, the record belongs to the command of a newer publisher.
             Self::TakeOver => &[SERVER_LABEL, SESSION_LABEL],
         };
-        existing.node == record.node
-            && labels.iter().all(|label| existing.labels.get(*label) == record.labels.get(*label))
+        upkeep::have_same_origin(existing, record, labels)
     }
 }
 
@@ -110,7 +102,8 @@ impl BackgroundStream {
         });
     }
 
-    /// Waits until another client has ended the lease, and returns how. Only with [`ConflictPolicy::TakeOver`].
+    /// Waits until another client has ended the lease, and returns how. Waits forever unless the policy is
+    /// [`ConflictPolicy::TakeOver`].
     pub(super) async fn lost(&mut self) -> LeaseEnd {
         if !self.is_over {
             let ended = (&mut self.task).await;
@@ -119,11 +112,12 @@ impl BackgroundStream {
                 return end;
             }
         }
-        // If the task has panicked, the command goes on without it.
+        // If the task has panicked, the command continues without it.
         std::future::pending().await
     }
 
-    /// Ends the stream and waits until the store has it, or at most for the limit. Returns whether the store has it.
+    /// Ends the stream and waits until the store has unregistered it, but at most for the limit. Returns whether the
+    /// task finished within the limit.
     pub(super) async fn finish(self, reason: &str, limit: Duration) -> bool {
         self.end(reason);
         let Self { wanted, mut task, is_over } = self;
@@ -145,7 +139,7 @@ struct Keeper {
     wanted: watch::Receiver<Wanted>,
     /// The open store; `None` until it has been reached.
     store: Option<(Arc<dyn Registry>, Leases)>,
-    /// The record as the lease has it, or as it is to be registered. `None` after the stream has ended.
+    /// The record of the lease, or the record to register next. `None` after the stream has ended.
     record: Option<Stream>,
     lease: Option<Lease>,
     /// When to acquire a lease: at the start of a stream, if its address changes, and after a failure.
@@ -177,22 +171,9 @@ impl Keeper {
             {
                 return Some(end);
             }
-            let (lease, acquire_at) = (self.lease.as_ref(), self.acquire_at);
-            let ended = async move {
-                match lease {
-                    Some(lease) => lease.ended().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let due = async move {
-                match acquire_at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 changed = self.wanted.changed() => if changed.is_err() { break },
-                end = ended => {
+                end = upkeep::ended(self.lease.as_ref()) => {
                     self.lease = None;
                     // If a registration is pending, the store may have applied the last one although its reply was
                     // lost. The next attempt shows whether another holder has the stream.
@@ -204,7 +185,7 @@ impl Keeper {
                         self.lost(&end);
                     }
                 }
-                () = due => {}
+                () = upkeep::due(self.acquire_at) => {}
             }
         }
         if let Some((registry, _)) = &self.store {
@@ -223,25 +204,10 @@ impl Keeper {
             return;
         }
         let Some(old) = self.record.replace(record) else { return };
-        let change = self.record.as_ref().and_then(|record| difference(&old, record));
-        match (&self.lease, change) {
-            // An update cannot change the address, so the stream is registered again.
-            (Some(_), Some(Change::Register(_))) => self.acquire_at = Some(Instant::now()),
-            (Some(lease), Some(Change::Update { status, stats, patch, .. })) => {
-                lease.report(stats);
-                let has_patch = !patch.is_empty();
-                if has_patch {
-                    // The fields are legal, so only a lease that has ended rejects the patch.
-                    let _ = lease.patch(patch);
-                }
-                // The changes are also written if the future is dropped, so there is no need to wait for the store.
-                if let Some(status) = status {
-                    let _ = lease.set_status(status).now_or_never();
-                } else if has_patch {
-                    let _ = lease.flush().now_or_never();
-                }
-            }
-            _ => {}
+        if let (Some(lease), Some(record)) = (&self.lease, &self.record)
+            && upkeep::report(lease, &old, record)
+        {
+            self.acquire_at = Some(Instant::now());
         }
     }
 
@@ -318,7 +284,7 @@ impl Keeper {
         }
     }
 
-    /// Unregisters the stream. While the store does not answer, tries again until the lease has ended.
+    /// Unregisters the stream. While the store does not answer, retries until the lease has ended.
     async fn release(&mut self, reason: &str) {
         (self.record, self.acquire_at) = (None, None);
         let Some(lease) = self.lease.take() else { return };
@@ -333,7 +299,7 @@ impl Keeper {
 
     fn report(&mut self, message: String) {
         if self.failing.as_ref() != Some(&message) {
-            self.notes.note(format_args!("{message}; trying again"));
+            self.notes.note(format_args!("{message}; retrying"));
             self.failing = Some(message);
         }
     }

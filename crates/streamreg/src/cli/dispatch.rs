@@ -238,8 +238,8 @@ fn runtime(verb: &Verb) -> Result<Runtime> {
 /// The default log filter for a server. It omits the request log, because the demo alone sends 20 requests per second.
 const SERVER_LOG: &str = "info,streamreg::server::log=warn";
 
-/// The default log filter for a bridge. If the store is down for longer than the time to live, the bridge drops the
-/// leases of all streams that have ended since, and each would log a warning.
+/// The default log filter for a bridge. It omits warnings about dropped leases. After a long outage of the store, the
+/// bridge drops the leases of all streams that have ended since, and each lease would log a warning.
 const BRIDGE_LOG: &str = "warn,stream_registry::lease::handle=error";
 
 /// Sends the log to standard error. By default, client commands log nothing, because they print their own messages.

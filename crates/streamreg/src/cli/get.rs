@@ -66,7 +66,7 @@ async fn not_found(registry: &dyn Registry, id: &StreamId, out: &Output<'_>) -> 
     if !matches!(out.format(), Format::Table | Format::Wide) {
         return failure;
     }
-    // A store without a history only has less to say.
+    // If the store has no history, the message does not say when the stream ended.
     let ended = registry.history(&Ended::default().id(id.clone()), std::num::NonZeroU32::MIN).await.unwrap_or_default();
     match ended.first().and_then(|event| end(event, registry.now())) {
         Some(end) => Failure::new(failure.status, format_args!("no live stream has the id {:?}; {end}", id.as_str())),

@@ -40,8 +40,8 @@ Examples:
   streamreg hook mediamtx --api http://127.0.0.1:9997 --node edge1
 
 Put the command into mediamtx.yml as runOnReady or runOnOnline of pathDefaults. The media server does not wait for \
-the command, so the command cannot interrupt a publisher. If the registry is unreachable, the command tries again \
-until the media server stops it.")]
+the command, so the command cannot interrupt a publisher. If the registry is unreachable, the command retries until \
+the media server stops it.")]
 pub struct HookArgs {
     /// The media server.
     #[command(subcommand)]
@@ -59,8 +59,8 @@ Examples:
 
 Put the command into mediamtx.yml as runOnReady or runOnOnline of pathDefaults. The stream stays registered until \
 MediaMTX stops the command with SIGINT, or until MediaMTX itself has ended. If another publisher takes the path over, \
-the command that MediaMTX starts for it replaces the stream, and this command exits with 0. Do not set \
-runOnReadyRestart or runOnOnlineRestart.")]
+the command that MediaMTX starts for the new publisher replaces the stream, and this command exits with 0. Do not \
+set runOnReadyRestart or runOnOnlineRestart.")]
     Mediamtx(MediaMtxArgs),
 }
 
@@ -157,7 +157,7 @@ pub(super) async fn run(target: &Target, args: &HookArgs, out: &mut Output<'_>) 
     let stop = signal::stop_requested(None);
     let stopped = async {
         tokio::select! {
-            // MediaMTX sends SIGINT when the path has no publisher any more.
+            // MediaMTX sends SIGINT when the path no longer has a publisher.
             signal = stop => match signal {
                 signal::INTERRUPT => DISCONNECTED.to_owned(),
                 signal => format!("stopped by {}", signal::name(signal)),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn command_that_mediamtx_did_not_start_says_where_to_put_it() {
+    fn error_without_variables_says_where_to_put_the_command() {
         let failure = read(&[("MTX_QUERY", "token=secret")]).unwrap_err();
         assert_eq!(failure.status, Status::Usage);
         let message = failure.message.unwrap();

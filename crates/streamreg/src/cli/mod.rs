@@ -36,6 +36,7 @@ pub mod terminal;
 pub mod track;
 pub mod unregister;
 pub mod update;
+mod upkeep;
 mod usage;
 mod variables;
 pub mod wait;

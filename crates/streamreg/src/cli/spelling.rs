@@ -30,7 +30,7 @@ fn describe(name: &str) -> String {
 
 /// Returns the known field whose name differs least, if at most a third of the characters differ.
 fn nearest(name: &str) -> Option<&'static str> {
-    // Long names are no misspellings, and comparing them takes time.
+    // Long names are unlikely to be misspellings, and comparing them takes time.
     let length = Some(name.chars().count()).filter(|length| (3..=32).contains(length))?;
     let name = name.to_ascii_lowercase().replace('-', "_");
     let distances = Stream::FIELDS.iter().map(|known| (damerau_levenshtein(&name, known), *known));

@@ -23,7 +23,7 @@ use super::usage;
 pub(super) fn parse(args: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
     let command = Cli::command().mut_args(|arg| arg.env(Resettable::Reset));
     let matches = command.try_get_matches_from(args).map_err(|error| match error.kind() {
-        // The help names the variables, so it comes from the whole definition of the command.
+        // The help must name the variables, so it comes from the definition that still has them.
         ErrorKind::DisplayHelp => Cli::try_parse_from(args).err().unwrap_or(error),
         _ => error,
     })?;

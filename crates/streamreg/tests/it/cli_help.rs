@@ -132,7 +132,7 @@ fn man_pages_of_all_commands_can_be_formatted() {
     let pages = dir.path().join("share/man1");
     let (status, stdout, stderr) = outcome(program(&["man", "--dir", pages.to_str().unwrap()]).output().unwrap());
     assert_eq!((status, stdout.as_str(), stderr.as_str()), (Some(0), "", ""));
-    // The program has a page, and so have all commands and their subcommands.
+    // The program, each command and each subcommand has a page.
     let nested: usize = Cli::command().get_subcommands().map(|verb| verb.get_subcommands().count()).sum();
     assert_eq!(std::fs::read_dir(&pages).unwrap().count(), 1 + verbs().len() + nested);
     for verb in verbs() {

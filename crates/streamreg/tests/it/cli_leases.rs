@@ -2,77 +2,21 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
-use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::Commands as _;
 use stream_registry::{
-    ConnectOptions, ErrorKind, Guard, MemoryRegistry, OnConflict, RegisterOptions, Registry, Stream, StreamType,
+    ConnectOptions, Guard, MemoryRegistry, OnConflict, RegisterOptions, Registry, Stream, StreamType,
     UnregisterOptions, connect_with,
 };
 use streamreg::server::ServeOptions;
 use testkit::RedisServer;
 
 use crate::cli::{Running, outcome, program, until};
-use crate::http::kit::{BlockingRegistry, Server, id, within};
-
-/// A server with a time to live of 1 s, so that holders send five heartbeats per second.
-pub(super) struct Served {
-    server: Server,
-    pub(super) registry: Arc<BlockingRegistry>,
-}
-
-pub(super) const CAM: [&str; 6] = ["--id", "cam1", "--type", "srt", "--source", "203.0.113.7:40112"];
-
-impl Served {
-    pub(super) async fn start() -> Self {
-        let registry = BlockingRegistry::with_ttl(Duration::from_secs(1));
-        Self { server: Server::start(registry.clone(), ServeOptions::default()).await, registry }
-    }
-
-    pub(super) fn url(&self) -> String {
-        format!("http://{}", self.server.addr)
-    }
-
-    fn hold(&self, args: &[&str]) -> Running {
-        Running::start(&[&["register", "--hold", "--store", &self.url()], args].concat())
-    }
-
-    /// Starts `streamreg run` with a shell script.
-    pub(super) fn run(&self, args: &[&str], script: &str) -> Running {
-        let shell = ["--", "sh", "-c", script];
-        let mut command = program(&[&["run", "--store", &self.url()], &CAM[..], args, &shell].concat());
-        // The program runs in its own process group, so that it is never in the terminal's foreground.
-        Running::spawn(command.process_group(0))
-    }
-
-    pub(super) fn ends(&self) -> Vec<(String, String)> {
-        self.registry.unregistered.lock().unwrap().clone()
-    }
-
-    pub(super) async fn is_gone(&self) {
-        let result = self.registry.inner.get(&id("cam1")).await;
-        assert_eq!(result.unwrap_err().kind(), ErrorKind::NotFound);
-    }
-
-    /// Takes the stream over as another publisher. Returns the new record.
-    pub(super) async fn take_over(&self) -> Stream {
-        let other = Stream::new(id("cam1"), StreamType::Srt, "198.51.100.9:9000");
-        let options = RegisterOptions::default().on_conflict(OnConflict::TakeOver).lease();
-        self.registry.inner.register_with(&other, &options).await.unwrap().stream
-    }
-
-    async fn unregister_by_force(&self) {
-        let force = UnregisterOptions::default().guard(Guard::Force);
-        self.registry.inner.unregister_with(&id("cam1"), &force).await.unwrap();
-    }
-}
-
-pub(super) fn ended(reason: &str) -> Vec<(String, String)> {
-    vec![("cam1".to_owned(), reason.to_owned())]
-}
+use crate::http::kit::{Server, id, within};
+use crate::served::{CAM, Served, ended};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn register_hold_keeps_the_stream_alive_until_a_signal() {

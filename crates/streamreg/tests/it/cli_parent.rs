@@ -8,8 +8,8 @@ use std::time::Duration;
 use stream_registry::Registry;
 
 use crate::cli::{Running, program};
-use crate::cli_leases::{CAM, Served, ended};
 use crate::http::kit::{id, within};
+use crate::served::{CAM, Served, ended};
 
 impl Served {
     /// Starts the program as a child of a shell, and waits for a line. The shell prints the process id of the program

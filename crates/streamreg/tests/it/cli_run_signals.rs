@@ -7,8 +7,8 @@ use std::path::Path;
 use stream_registry::{Registry as _, StreamStatus};
 
 use crate::cli::{Running, until};
-use crate::cli_leases::{CAM, Served, ended};
 use crate::http::kit::{id, within};
+use crate::served::{CAM, Served, ended};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn run_forwards_signals_to_its_command() {

@@ -11,13 +11,13 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use stream_registry::{Guard, Registry as _, Stream, StreamStatus, UnregisterOptions};
+use stream_registry::{Guard, Registry as _, StreamStatus, UnregisterOptions};
 use testkit::{FaultProxy, free_port};
 use tokio::net::TcpListener;
 
 use crate::cli::{Running, outcome, program, until};
-use crate::cli_leases::Served;
 use crate::http::kit::{id, within};
+use crate::served::Served;
 
 const ID: &str = "edge1/live/cam1";
 /// The connection in the recorded answers.
@@ -36,31 +36,6 @@ fn hook(store: &str, source_id: &str, args: &[&str]) -> Running {
     Running::spawn(&mut command)
 }
 
-/// Waits until the record meets a condition.
-async fn record(served: &Served, is_met: impl Fn(&Stream) -> bool) -> Stream {
-    within(async {
-        loop {
-            if let Ok(stream) = served.registry.inner.get(&id(ID)).await
-                && is_met(&stream)
-            {
-                return stream;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-}
-
-/// Waits until no stream is live.
-async fn expired(served: &Served) {
-    within(async {
-        while !served.registry.inner.list().await.unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
-}
-
 fn ended(reason: &str) -> Vec<(String, String)> {
     vec![(ID.to_owned(), reason.to_owned())]
 }
@@ -69,7 +44,7 @@ fn ended(reason: &str) -> Vec<(String, String)> {
 async fn stream_is_registered_until_mediamtx_sends_sigint() {
     let served = Served::start().await;
     let mut hook = hook(&served.url(), "first", &[]);
-    let stream = record(&served, |_| true).await;
+    let stream = served.record(&id(ID), |_| true).await;
     assert_eq!((stream.kind.as_str(), &stream.status, &*stream.source_addr), ("rtmp", &StreamStatus::Active, ""));
     assert_eq!((&*stream.labels["session"], &*stream.labels["server"]), ("first", "mediamtx"));
     assert_eq!((stream.node.as_deref(), &*stream.labels["proto"]), (Some("edge1"), "rtmp"));
@@ -83,9 +58,9 @@ async fn stream_is_registered_until_mediamtx_sends_sigint() {
 async fn newer_publisher_replaces_the_older_one_whose_command_exits_with_0() {
     let served = Served::start().await;
     let mut first = hook(&served.url(), "first", &[]);
-    record(&served, |stream| stream.labels["session"] == "first").await;
+    served.record(&id(ID), |stream| stream.labels["session"] == "first").await;
     let mut second = hook(&served.url(), "second", &[]);
-    record(&served, |stream| stream.labels["session"] == "second").await;
+    served.record(&id(ID), |stream| stream.labels["session"] == "second").await;
     assert_eq!(first.ended(), Some(0));
     assert_eq!(served.ends(), [], "the older command leaves the stream alone");
     second.signal("INT");
@@ -97,7 +72,7 @@ async fn newer_publisher_replaces_the_older_one_whose_command_exits_with_0() {
 async fn stream_that_an_operator_has_unregistered_stays_unregistered() {
     let served = Served::start().await;
     let mut hook = hook(&served.url(), "first", &[]);
-    record(&served, |_| true).await;
+    served.record(&id(ID), |_| true).await;
     let force = UnregisterOptions::default().guard(Guard::Force);
     served.registry.inner.unregister_with(&id(ID), &force).await.unwrap();
     hook.line_with("was unregistered by another client");
@@ -113,7 +88,7 @@ async fn stream_ends_when_mediamtx_is_killed() {
     shell.args(["--store", &served.url(), "--node", "edge1"]).stdin(Stdio::null());
     variables(&mut shell, "first");
     let mut shell = Running::spawn(&mut shell);
-    record(&served, |_| true).await;
+    served.record(&id(ID), |_| true).await;
     shell.signal("KILL");
     assert_eq!(shell.ended(), None);
     until("the stream is unregistered", || !served.ends().is_empty());
@@ -127,18 +102,18 @@ async fn hook_waits_for_a_registry_that_is_down() {
     let store = format!("http://{}", proxy.addr());
     proxy.refuse().await;
     let mut early = hook(&store, "early", &[]);
-    early.line_with("trying again");
+    early.line_with("retrying");
     early.signal("INT");
     assert_eq!(early.ended(), Some(0), "a stream that was never registered needs no registry to end");
 
     let mut hook = hook(&store, "first", &[]);
-    hook.line_with("trying again");
+    hook.line_with("retrying");
     proxy.resume().await;
-    record(&served, |_| true).await;
+    served.record(&id(ID), |_| true).await;
     proxy.refuse().await;
-    expired(&served).await;
+    served.is_empty().await;
     proxy.resume().await;
-    record(&served, |stream| stream.labels["session"] == "first").await;
+    served.record(&id(ID), |stream| stream.labels["session"] == "first").await;
     hook.signal("TERM");
     assert_eq!(hook.ended(), Some(0));
     assert_eq!(served.ends(), ended("stopped by SIGTERM"));
@@ -153,7 +128,7 @@ fn hook_without_variables_says_where_to_put_the_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn filler_of_always_available_is_no_stream() {
+async fn always_available_filler_is_not_registered() {
     let served = Served::start().await;
     let mut command = program(&["hook", "mediamtx", "--store", &served.url()]);
     let mut hook = Running::spawn(command.env("MTX_PATH", "live/cam1"));
@@ -212,10 +187,10 @@ async fn api_adds_address_media_and_statistics_and_its_errors_change_nothing() {
     let served = Served::start().await;
     let (api, url) = Api::start().await;
     let mut hook = hook(&served.url(), RTMP, &["--api", &url]);
-    let stream = record(&served, |_| true).await;
+    let stream = served.record(&id(ID), |_| true).await;
     assert_eq!((&*stream.source_addr, &*stream.video_codec), ("203.0.113.7:40112", "H264"), "known from the start");
     assert_eq!((&*stream.resolution, stream.audio_codec.as_deref()), ("640x360", Some("AAC")));
-    let stream = record(&served, |stream| stream.bytes_received > 0).await;
+    let stream = served.record(&id(ID), |stream| stream.bytes_received > 0).await;
     assert_eq!((stream.bytes_received, stream.viewers), (522_821, Some(2)));
     let asked = api.requests.lock().unwrap()[..2].to_vec();
     assert_eq!(asked, ["/v3/paths/get/live/cam1".to_owned(), format!("/v3/rtmpconns/get/{RTMP}")]);
@@ -229,7 +204,7 @@ async fn api_adds_address_media_and_statistics_and_its_errors_change_nothing() {
         }
     })
     .await;
-    let after = record(&served, |_| true).await;
+    let after = served.record(&id(ID), |_| true).await;
     assert_eq!((after.source_addr, after.created_at), (stream.source_addr, stream.created_at));
     hook.signal("INT");
     assert_eq!(hook.ended(), Some(0));
@@ -263,5 +238,5 @@ async fn stream_is_registered_although_the_api_is_down() {
     let served = Served::start().await;
     let hook = hook(&served.url(), "first", &["--api", &format!("http://127.0.0.1:{}", free_port())]);
     hook.line_with("no answer from");
-    record(&served, |stream| stream.kind.as_str() == "rtmp").await;
+    served.record(&id(ID), |stream| stream.kind.as_str() == "rtmp").await;
 }

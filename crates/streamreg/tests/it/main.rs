@@ -20,6 +20,7 @@ mod http_bad_input;
 mod page;
 mod pages;
 mod readme;
+mod served;
 mod track;
 mod wrong_server;
 

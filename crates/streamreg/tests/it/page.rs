@@ -133,7 +133,7 @@ async fn malicious_record_is_displayed_as_plain_text_and_runs_no_script() {
         assert_eq!(tab.text("faults.join()"), "");
     };
     no_markup(&tab);
-    // Neither has a string of a link, which anyone can write.
+    // No string of a link has become an element either. Anyone can write a link.
     let tab = Tab::open(&format!("http://{}/?search=%3Cimg%20src=x&status=%3Cs%3E&sort=%3Ci%3E", server.addr), DESK);
     tab.until("!document.getElementById('none').hidden");
     tab.eval("document.getElementById('chips').lastElementChild.click()");

@@ -13,8 +13,8 @@ use stream_registry::{Guard, Registry as _, Stream, StreamStatus, UnregisterOpti
 use testkit::{FaultProxy, LossyUdp, free_port};
 
 use crate::cli::{Running, outcome, program, until};
-use crate::cli_leases::{Served, ended};
-use crate::http::kit::{id, within};
+use crate::http::kit::id;
+use crate::served::{Served, ended};
 
 /// Size of a packet of the callers, in bytes.
 const PACKET: usize = 1316;
@@ -171,31 +171,6 @@ fn child_of(process: &str) -> String {
     children.collect::<String>().trim().to_owned()
 }
 
-/// Waits until the record of the stream meets a condition.
-async fn record(served: &Served, is_met: impl Fn(&Stream) -> bool) -> Stream {
-    within(async {
-        loop {
-            if let Ok(stream) = served.registry.inner.get(&id("cam1")).await
-                && is_met(&stream)
-            {
-                return stream;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-}
-
-/// Waits until no stream is live.
-async fn expired(served: &Served) {
-    within(async {
-        while !served.registry.inner.list().await.unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
-}
-
 /// Waits until streams have ended this many times.
 fn wait_for_ends(served: &Served, count: usize) -> Vec<(String, String)> {
     until("the stream is unregistered", || served.ends().len() >= count);
@@ -237,7 +212,7 @@ async fn srt_source_is_registered_while_it_is_connected_and_each_connection_is_a
         .collect::<Vec<_>>(),
     );
     tracked.running.line_with("Accepted SRT source connection");
-    let first = record(&served, |stream| stream.packets_received >= 200 && stream.bitrate > 0).await;
+    let first = served.record(&id("cam1"), |stream| stream.packets_received >= 200 && stream.bitrate > 0).await;
     assert_eq!((first.kind.as_str(), first.node.as_deref(), &*first.source_addr), ("srt", Some("edge1"), ""));
     assert_eq!((&first.status, &*first.labels["tenant"]), (&StreamStatus::Active, "acme"));
     assert_eq!((&*first.labels["server"], &*first.labels["session"]), ("srt-live-transmit", "1"));
@@ -248,7 +223,7 @@ async fn srt_source_is_registered_while_it_is_connected_and_each_connection_is_a
     drop(encoder);
     assert_eq!(wait_for_ends(&served, 1), ended("publisher disconnected"));
     let _caller = Caller::start(tracked.port, "");
-    let second = record(&served, |stream| stream.packets_received > 0).await;
+    let second = served.record(&id("cam1"), |stream| stream.packets_received > 0).await;
     assert!(second.created_at > first.created_at);
     assert_eq!(second.labels["session"], "2");
 
@@ -262,12 +237,12 @@ async fn silent_srt_source_is_paused_and_then_active_again() {
     let served = Served::start().await;
     let tracked = Tracked::start(&served.url(), "");
     let caller = Caller::start(tracked.port, "");
-    record(&served, |stream| stream.status == StreamStatus::Active).await;
+    served.record(&id("cam1"), |stream| stream.status == StreamStatus::Active).await;
     caller.set_silent(true);
-    let paused = record(&served, |stream| stream.status == StreamStatus::Paused).await;
+    let paused = served.record(&id("cam1"), |stream| stream.status == StreamStatus::Paused).await;
     assert_eq!(paused.bitrate, 0);
     caller.set_silent(false);
-    record(&served, |stream| stream.status == StreamStatus::Active).await;
+    served.record(&id("cam1"), |stream| stream.status == StreamStatus::Active).await;
     assert_eq!(served.ends(), []);
 }
 
@@ -279,7 +254,7 @@ async fn recovered_srt_packets_are_not_lost() {
     let proxy = LossyUdp::start(([127, 0, 0, 1], tracked.port).into(), 20).await;
     let _caller = Caller::start(proxy.addr().port(), "&latency=20");
     let enough = |stream: &Stream| stream.packets_lost > 0 && stream.packets_retransmitted > Some(50);
-    let stream = record(&served, enough).await;
+    let stream = served.record(&id("cam1"), enough).await;
     let retransmitted = stream.packets_retransmitted.unwrap();
     assert!(stream.packets_lost < retransmitted / 2, "{stream:?}");
 }
@@ -292,13 +267,13 @@ async fn program_runs_without_the_registry_and_is_registered_when_the_registry_i
     let mut tracked = Tracked::start(&format!("http://{}", proxy.addr()), "");
     let _caller = Caller::start(tracked.port, "");
     tracked.receive(50);
-    tracked.running.line_with("trying again");
+    tracked.running.line_with("retrying");
     assert_eq!(served.registry.inner.list().await.unwrap(), []);
     proxy.resume().await;
-    record(&served, |stream| stream.status == StreamStatus::Active).await;
+    served.record(&id("cam1"), |stream| stream.status == StreamStatus::Active).await;
 
     proxy.stall();
-    expired(&served).await;
+    served.is_empty().await;
     tracked.receive(50);
     tracked.running.signal("TERM");
     tracked.running.line_with("the stream stays until its TTL expires");
@@ -306,16 +281,16 @@ async fn program_runs_without_the_registry_and_is_registered_when_the_registry_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn program_runs_on_when_another_client_takes_the_stream_over_or_unregisters_it() {
+async fn program_continues_when_another_client_takes_the_stream_over_or_unregisters_it() {
     let served = Served::start().await;
     let tracked = Tracked::start(&served.url(), "");
     let caller = Caller::start(tracked.port, "");
     let own = |stream: &Stream| stream.node.as_deref() == Some("edge1");
-    record(&served, own).await;
+    served.record(&id("cam1"), own).await;
     served.take_over().await;
     tracked.running.line_with("was taken over by another client; waiting until the id is free");
     // The other client sends no heartbeats, so its stream expires.
-    record(&served, own).await;
+    served.record(&id("cam1"), own).await;
 
     let force = UnregisterOptions::default().guard(Guard::Force);
     served.registry.inner.unregister_with(&id("cam1"), &force).await.unwrap();
@@ -325,15 +300,15 @@ async fn program_runs_on_when_another_client_takes_the_stream_over_or_unregister
     drop(caller);
     tracked.running.line_with("SRT source disconnected");
     let _caller = Caller::start(tracked.port, "");
-    record(&served, own).await;
+    served.record(&id("cam1"), own).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn srt_live_transmit_goes_on_when_streamreg_is_killed() {
+async fn srt_live_transmit_continues_when_streamreg_is_killed() {
     let served = Served::start().await;
     let mut tracked = Tracked::start(&served.url(), "");
     let caller = Caller::start(tracked.port, "");
-    record(&served, |stream| stream.packets_received > 0).await;
+    served.record(&id("cam1"), |stream| stream.packets_received > 0).await;
     tracked.running.signal("KILL");
     assert_eq!(tracked.running.ended(), None);
     // The program writes several statistics in this time.
@@ -366,7 +341,7 @@ async fn program_is_stopped_when_the_parent_of_track_is_killed() {
     let program = Program::of(&streamreg);
     shell.line_with("Media path: ");
     let _caller = Caller::start(port, "");
-    record(&served, |_| true).await;
+    served.record(&id("cam1"), |_| true).await;
     assert!(program.is_running() && is_running(&streamreg));
     shell.signal("KILL");
     assert_eq!(shell.ended(), None);
@@ -388,14 +363,14 @@ async fn ffmpeg_reports_its_input_and_its_progress() {
     let copy = ["-c", "copy", "-f", "mpegts", &to];
     let mut running = Running::start(&[&args[..], &input, &copy].concat());
     let program = Program::of(&running.id().to_string());
-    let connecting = record(&served, |_| true).await;
+    let connecting = served.record(&id("cam1"), |_| true).await;
     assert_eq!((connecting.kind.as_str(), connecting.source_addr), ("srt", format!("127.0.0.1:{port}")));
     running.line_with("Input #0, mpegts");
-    let stream = record(&served, |stream| stream.bitrate > 0 && stream.bytes_received > 0).await;
+    let stream = served.record(&id("cam1"), |stream| stream.bitrate > 0 && stream.bytes_received > 0).await;
     assert_eq!((&stream.status, &*stream.video_codec), (&StreamStatus::Active, "H264"));
     assert_eq!((&*stream.resolution, stream.frame_rate), ("320x180", 25.0));
     assert_eq!(stream.audio_codec.as_deref(), Some("AAC"));
-    record(&served, |stream| stream.labels.contains_key("speed")).await;
+    served.record(&id("cam1"), |stream| stream.labels.contains_key("speed")).await;
     assert!(!stream.to_json().contains("hunter2"), "{}", stream.to_json());
 
     // The source is stalled, and ffmpeg waits for it.
@@ -407,7 +382,7 @@ async fn ffmpeg_reports_its_input_and_its_progress() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ffmpeg_goes_on_when_streamreg_is_killed() {
+async fn ffmpeg_continues_when_streamreg_is_killed() {
     let served = Served::start().await;
     let output = UdpSocket::bind("127.0.0.1:0").unwrap();
     output.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -416,7 +391,7 @@ async fn ffmpeg_goes_on_when_streamreg_is_killed() {
     let args = ["track", "ffmpeg", "--store", &served.url(), "--id", "cam1", "--", "ffmpeg", "-nostdin"];
     let mut running = Running::start(&[&args[..], &input, &["-f", "mpegts", &to]].concat());
     let program = Program::of(&running.id().to_string());
-    let stream = record(&served, |stream| stream.status == StreamStatus::Active).await;
+    let stream = served.record(&id("cam1"), |stream| stream.status == StreamStatus::Active).await;
     assert_eq!((stream.kind.as_str(), &*stream.source_addr), ("lavfi", ""));
     running.signal("KILL");
     assert_eq!(running.ended(), None);
@@ -425,7 +400,7 @@ async fn ffmpeg_goes_on_when_streamreg_is_killed() {
     assert!(program.is_running());
 }
 
-/// Starts the command of a recipe with other addresses, as a user who types it would.
+/// Starts the command of a recipe through a shell, with other addresses.
 fn recipe(served: &Served, page: &str, replaced: &[(&str, &str)]) -> Running {
     let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/servers").join(page);
     let page = std::fs::read_to_string(page).unwrap();
@@ -452,7 +427,7 @@ async fn recipes_for_srt_live_transmit_and_ffmpeg_report_their_streams() {
     let _program = Program::of(&running.id().to_string());
     running.line_with("Media path: ");
     let caller = Caller::start(port, "");
-    record(&served, |stream| stream.packets_received > 0).await;
+    served.record(&id("cam1"), |stream| stream.packets_received > 0).await;
     running.signal("TERM");
     assert_eq!(running.ended(), Some(0));
     drop(caller);
@@ -463,7 +438,7 @@ async fn recipes_for_srt_live_transmit_and_ffmpeg_report_their_streams() {
         [("203.0.113.7:9000", &*format!("127.0.0.1:{}", published.port)), ("rtmp://127.0.0.1/live/cam1", &file)];
     let mut running = recipe(&served, "ffmpeg.md", &replaced);
     let _program = Program::of(&running.id().to_string());
-    record(&served, |stream| stream.resolution == "320x180" && stream.bytes_received > 0).await;
+    served.record(&id("cam1"), |stream| stream.resolution == "320x180" && stream.bytes_received > 0).await;
     running.signal("TERM");
     assert_eq!(running.ended(), Some(255));
 }
@@ -482,7 +457,7 @@ fn program_that_cannot_be_started_has_the_status_of_a_shell() {
 }
 
 #[test]
-fn what_track_sets_itself_is_rejected_in_arguments() {
+fn options_and_labels_that_track_sets_itself_are_rejected() {
     for (args, option) in [
         (&["srt-live-transmit", "--", "-statsout:x", "srt://:1", "udp://:2"][..], "-statsout"),
         (&["ffmpeg", "--", "ffmpeg", "-progress", "x", "-i", "a", "b"], "-progress"),
@@ -509,7 +484,7 @@ async fn blocked_standard_error_stops_neither_the_program_nor_the_report() {
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut child = Killed(child);
     let _program = Program::of(&child.0.id().to_string());
-    record(&served, |stream| stream.status == StreamStatus::Active).await;
+    served.record(&id("cam1"), |stream| stream.status == StreamStatus::Active).await;
     send_signal("TERM", &child.0.id().to_string());
     let mut status = None;
     until("the command exits", || {
@@ -521,7 +496,7 @@ async fn blocked_standard_error_stops_neither_the_program_nor_the_report() {
 }
 
 #[test]
-fn track_passes_standard_streams_and_exit_status_on() {
+fn track_passes_on_standard_streams_and_exit_status() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("ffmpeg.sh");
     std::fs::write(&script, "#!/bin/sh\n[ \"$1\" = -progress ] || exit 1\ncat\necho \"log $3\" >&2\nexit 7\n").unwrap();

@@ -84,7 +84,7 @@ pub(super) fn servers(args: &BridgeArgs) -> Result<Vec<Server>> {
             Some(url) => Some(Api::new(kind, url, secret.map(Secret::from))?),
             None if kind.list(None).is_none() && args.hooks.is_some() => None,
             None if kind.list(None).is_none() => {
-                return Err(Failure::usage(format_args!("{} is followed by its hooks; pass --hooks", kind.name())));
+                return Err(Failure::usage(format_args!("{} has no list of streams; pass --hooks", kind.name())));
             }
             None => Some(Api::new(kind, kind.default_url(), secret.map(Secret::from))?),
         };
@@ -96,11 +96,11 @@ pub(super) fn servers(args: &BridgeArgs) -> Result<Vec<Server>> {
             || !name.chars().all(|c| c.is_ascii_graphic() && !"/?%#".contains(c))
         {
             return Err(Failure::usage(format_args!(
-                "invalid name {name:?} of a server; use up to {MAX_NAME} ASCII letters, digits and signs except / ? % #"
+                "invalid server name {name:?}; use up to {MAX_NAME} printable ASCII characters except space / ? % #"
             )));
         }
         if servers.iter().any(|server| server.name == name) {
-            return Err(Failure::usage(format_args!("two servers have the name {name:?}; give one another name")));
+            return Err(Failure::usage(format_args!("duplicate server name {name:?}; rename one of the servers")));
         }
         servers.push(Server { kind, name, node: node.clone(), ids: ids.clone(), api });
     }

@@ -12,7 +12,7 @@ use super::config::Server;
 use super::publish::Sink;
 use super::repeats::Repeats;
 
-/// Lower bound of the time after which a stream that is not shown has ended. It must allow several lists.
+/// Lower bound of the time after which a stream that is not shown has ended. It must be long enough for several lists.
 const MIN_FORGET: Duration = Duration::from_secs(8);
 
 /// A server that the bridge follows.
@@ -45,8 +45,8 @@ impl Follower {
         self.start.elapsed()
     }
 
-    /// Keeps streams that the server does not show for the time to live of the store. Servers without a list have
-    /// their own limit.
+    /// Sets how long a stream is kept without a list that shows it: the time to live of the store. Servers without a
+    /// list have their own limit.
     pub(super) fn set_ttl(&self, ttl: Duration) {
         if self.server.api.is_some() {
             self.lock().set_forget_after(ttl.max(MIN_FORGET));

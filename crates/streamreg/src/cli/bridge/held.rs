@@ -3,23 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapters::reconcile::{Change, SERVER_LABEL, difference};
-use futures_util::FutureExt as _;
+use adapters::reconcile::SERVER_LABEL;
 use stream_registry::lease::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases};
 use stream_registry::{Error, ErrorKind, OnConflict, Registry, Result, SameSource, Stream};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::repeats::Repeats;
+use crate::cli::upkeep::{self, HEARTBEAT, RETRY, RETRY_LATER};
 
-/// Interval at which statistics are written. It is shorter than usual, because people watch the statistics.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Pause after the first failure of the store; it grows to [`RETRY_MAX`].
-const RETRY: Duration = Duration::from_secs(1);
 /// Longest pause between two attempts while the store fails.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// Pause before the next attempt if another holder has the stream, or if the store rejects the record.
-const RETRY_LATER: Duration = Duration::from_secs(10);
 
 /// The store, after it was reached for the first time.
 #[derive(Clone)]
@@ -88,7 +82,7 @@ struct Held {
     leases: Leases,
     ttl: Duration,
     wanted: watch::Receiver<Wanted>,
-    /// The record as the lease has it, or as it is to be registered.
+    /// The record of the lease, or the record to register next.
     record: Stream,
     connections: u64,
     lease: Option<Lease>,
@@ -105,22 +99,9 @@ struct Held {
 impl Held {
     async fn run(mut self) {
         loop {
-            let (lease, acquire_at) = (self.lease.as_ref(), self.acquire_at);
-            let ended = async move {
-                match lease {
-                    Some(lease) => lease.ended().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let due = async move {
-                match acquire_at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
-                // The sender exists until the stream has ended, and its last change says so.
+                // The sender exists until the stream has ended. Its last change is the end of the stream.
                 changed = self.wanted.changed() => {
                     if let Some(reason) = self.update() {
                         return self.release(reason).await;
@@ -129,8 +110,8 @@ impl Held {
                         return;
                     }
                 }
-                end = ended => self.lost(&end),
-                () = due => self.acquire().await,
+                end = upkeep::ended(self.lease.as_ref()) => self.lost(&end),
+                () = upkeep::due(self.acquire_at) => self.acquire().await,
             }
         }
     }
@@ -147,22 +128,9 @@ impl Held {
             (self.connections, self.contested, self.acquire_at) = (wanted.connections, false, Some(Instant::now()));
             return None;
         }
-        let (Some(lease), Some(Change::Update { status, stats, patch, .. })) =
-            (&self.lease, difference(&old, &self.record))
-        else {
-            return None;
-        };
-        lease.report(stats);
-        let is_urgent = !patch.is_empty();
-        if is_urgent {
-            // The reconciler has checked the fields, so only a lease that has ended rejects the patch.
-            let _ = lease.patch(patch);
-        }
-        // The changes are also written if these futures are dropped, so there is no need to wait for the store.
-        if let Some(status) = status {
-            let _ = lease.set_status(status).now_or_never();
-        } else if is_urgent {
-            let _ = lease.flush().now_or_never();
+        if let Some(lease) = &self.lease {
+            // The reconciler reports a new type or address as a new connection.
+            upkeep::report(lease, &old, &self.record);
         }
         None
     }
@@ -196,8 +164,7 @@ impl Held {
     }
 
     fn is_own(&self, existing: &Stream) -> bool {
-        let server = |stream: &Stream| stream.labels.get(SERVER_LABEL).cloned();
-        existing.node == self.record.node && server(existing) == server(&self.record)
+        upkeep::have_same_origin(existing, &self.record, &[SERVER_LABEL])
     }
 
     fn lost(&mut self, end: &LeaseEnd) {
@@ -216,7 +183,7 @@ impl Held {
         }
     }
 
-    /// Unregisters the stream. While the store does not answer, tries again until the record must have expired.
+    /// Unregisters the stream. While the store does not answer, retries until the record must have expired.
     async fn release(mut self, reason: &str) {
         let Some(lease) = self.lease.take() else { return };
         let deadline = Instant::now() + self.ttl;
@@ -234,7 +201,7 @@ impl Held {
         if self.warnings.admit(&format!("{:?}", error.kind())) {
             tracing::warn!(
                 stream = %self.record.id, %error,
-                "cannot write the stream; trying again, also for other streams with this error"
+                "cannot write the stream; retrying this stream and others with the same error"
             );
         } else {
             tracing::debug!(stream = %self.record.id, %error, "cannot write the stream");

@@ -75,12 +75,12 @@ pub struct BridgeArgs {
     #[arg(long, value_name = "NODE", value_parser = input::non_empty_string)]
     pub node: Option<String>,
 
-    /// How to form stream ids from {node}, {server}, {vhost}, {app}, {name} and {path}, which is all parts of the name
-    /// [default: {node}/{path}; for several servers {node}/{server}/{path}]
+    /// How to form stream ids from {node}, {server}, {vhost}, {app}, {name} and {path} (vhost, app and name) [default:
+    /// {node}/{path}; for several servers {node}/{server}/{path}]
     #[arg(long, value_name = "TEMPLATE")]
     pub id_template: Option<IdTemplate>,
 
-    /// File whose first line is the secret of the server's API: for zlm the secret, else user:password
+    /// File whose first line is the secret of the server's API: api.secret for zlm, otherwise user:password
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 
@@ -97,7 +97,7 @@ pub struct BridgeArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Log filter for standard error [default: RUST_LOG, else problems]
+    /// Log filter for standard error [default: RUST_LOG, or else warnings and errors]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
 }
@@ -159,7 +159,7 @@ pub(super) async fn run(target: &Target, args: &BridgeArgs, out: &mut Output<'_>
                 Err(failure) => {
                     if problem != failure.message {
                         let (message, pause) = (failure.message.as_deref().unwrap_or_default(), CONNECT_PAUSE.as_secs());
-                        out.note(format_args!("{message}; trying again every {pause} s"));
+                        out.note(format_args!("{message}; retrying every {pause} s"));
                     }
                     problem = failure.message;
                     attempt = Box::pin(async {
@@ -184,5 +184,5 @@ pub(super) async fn run(target: &Target, args: &BridgeArgs, out: &mut Output<'_>
     std::process::exit(0)
 }
 
-/// An attempt to reach the store. A bridge that starts before the store tries again.
+/// An attempt to reach the store. A bridge that starts before the store retries.
 type Attempt<'a> = Pin<Box<dyn Future<Output = Result<Arc<dyn Registry>>> + 'a>>;

@@ -25,7 +25,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(30);
 /// Shortest time from one list to the next after a hook.
 const AFTER_HOOK: Duration = Duration::from_millis(500);
 
-/// Lists the server for ever.
+/// Lists the server forever.
 pub(super) async fn run(follower: Arc<Follower>) {
     let Some(api) = &follower.server.api else { return tick(&follower).await };
     let (mut is_failing, mut took_before) = (false, Duration::MAX);
@@ -63,7 +63,7 @@ fn interval(live: usize, took: Duration) -> Duration {
     took.saturating_mul(SHARE).clamp(least, MAX_INTERVAL)
 }
 
-/// Lets time pass for a server that is followed by its hooks alone.
+/// Calls the reconciler at intervals for a server that has no list.
 async fn tick(follower: &Follower) {
     loop {
         follower.tick();
@@ -80,7 +80,7 @@ pub(super) async fn print_once(servers: Vec<Server>, out: &mut Output<'_>) -> Re
     let (mut streams, mut status): (Vec<Stream>, Status) = (Vec::new(), Status::Done);
     for Server { kind, name, node, ids, api } in servers {
         let Some(api) = api else {
-            out.note(format_args!("{name}: followed by its hooks alone, so there is nothing to list"));
+            out.note(format_args!("{name}: nothing to print, because this server has hooks but no list of streams"));
             continue;
         };
         match api.list().await {
@@ -103,4 +103,24 @@ pub(super) async fn print_once(servers: Vec<Server>, out: &mut Output<'_>) -> Re
         out.note("no live streams");
     }
     status.into_result()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interval_depends_on_the_number_of_streams_and_on_the_duration_of_a_list() {
+        let seconds = Duration::from_secs;
+        for (live, took_millis, expected) in [
+            (0, 0, seconds(1)),
+            (100, 10, seconds(1)),
+            (101, 0, seconds(2)),
+            (300, 25, Duration::from_millis(2_500)),
+            (1, 50, seconds(5)),
+            (1, 10_000, seconds(30)),
+        ] {
+            assert_eq!(interval(live, Duration::from_millis(took_millis)), expected, "{live} {took_millis}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum size of an answer, in bytes: about ten times the answer for 3 000 streams.
 const LIMIT: usize = 64 * 1024 * 1024;
-/// Maximum number of requests for one list, so that a server that always names another page is not asked for ever.
+/// Maximum number of requests for one list. It stops the list of a server that always names another page.
 const MAX_STEPS: usize = 1_000;
 
 /// The API of one media server.

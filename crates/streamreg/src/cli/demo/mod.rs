@@ -53,7 +53,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub streams: u16,
 
-    /// Run on Redis, where real streams may be
+    /// Allow Redis as the store, although it may contain real streams
     #[arg(long, short = 'y')]
     pub yes: bool,
 }

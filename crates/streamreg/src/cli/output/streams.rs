@@ -25,7 +25,7 @@ pub struct Column {
 pub(super) enum Shown {
     /// Every table.
     Always,
-    /// Every table that has room for it. Of two such columns, the one with the smaller number is dropped first.
+    /// Every table that has room for it. Columns with smaller numbers are dropped first.
     IfRoom(u8),
     /// Only the table of `--output wide`.
     Wide,

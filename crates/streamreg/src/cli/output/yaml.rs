@@ -1,7 +1,7 @@
 //! Converts JSON to YAML 1.2 in block style.
 //!
 //! The order of fields and the digits of numbers stay as they are. A string is quoted unless every YAML parser reads it
-//! as a string, also those that follow YAML 1.1, where `no` is a boolean and `2026-01-01` is a date.
+//! as a string. In YAML 1.1, for example, `no` is a boolean and `2026-01-01` is a date.
 
 use serde_json::value::RawValue;
 

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 
-/// Largest part of a file that is read at once, in bytes.
+/// Maximum number of bytes of a file that are read at once.
 const CHUNK: usize = 64 * 1024;
 /// Number of bytes that are read before their disk space is freed.
 const KEPT: u64 = 1024 * 1024;

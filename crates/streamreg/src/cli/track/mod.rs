@@ -42,7 +42,7 @@ const RESERVED_LABELS: [&str; 4] = [SERVER_LABEL, "session", "reconnects", "stal
 const INTERVAL: Duration = Duration::from_millis(200);
 /// Maximum number of parts of the files that are read at once, so that signals are forwarded in between.
 const READS_PER_TICK: usize = 16;
-/// Maximum number of parts that are read after the program has exited: its own children may go on writing.
+/// Maximum number of parts that are read after the program has exited, because its children may continue to write.
 const LAST_READS: usize = 1_000;
 /// Maximum time for the program to exit after the parent process has ended; then the program is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -59,7 +59,7 @@ Examples:
   streamreg track ffmpeg --id cam1 -- ffmpeg -i srt://:9000 -c copy out.ts
 
 The program starts at once and never waits for the registry. If the registry is unreachable or rejects the stream, the \
-command tries again until the program exits. The exit status is that of the program, which keeps running even if \
+command retries until the program exits. The exit status is that of the program, which keeps running even if \
 `streamreg` itself is killed.
 
 Signals are forwarded to the program. If the process that started `track` has ended, the program is stopped and the \
@@ -140,12 +140,13 @@ impl Program {
     }
 }
 
-/// Programs that start other programs without the open files of their own parent, or on another machine.
+/// Programs that start other programs without passing on open files, or on another machine.
 const ISOLATING: [&str; 6] = ["sudo", "doas", "docker", "podman", "ssh", "flatpak"];
 
 /// Returns the command with its program, and the position after the program.
 ///
-/// The program may have another folder or a longer name, and other programs such as `nice` may come before it.
+/// The program may be given with a folder or a longer name, e.g. `/opt/bin/ffmpeg7`. Other programs such as `nice` may
+/// come before it.
 fn with_program(command: &[OsString], name: &str) -> Result<(Vec<OsString>, usize)> {
     let first = command.first().map(|first| first.to_string_lossy()).unwrap_or_default();
     if first.starts_with('-') || first.contains("://") {
@@ -188,8 +189,8 @@ impl Files {
 ///
 /// # Errors
 ///
-/// Returns a usage error if the arguments are invalid, 126 or 127 if the program cannot be started, and the program's
-/// exit status if it fails. The registry has no influence on the exit status.
+/// Returns a usage error if the arguments are invalid. Returns 126 or 127 if the program cannot be started, and the
+/// program's exit status if the program fails. The registry has no influence on the exit status.
 pub(super) async fn run(target: &Target, args: &TrackArgs, out: &mut Output<'_>) -> Result {
     let tracked = args.program.tracked();
     let parent = Parent::checked_unless(tracked.no_parent_check);
@@ -253,7 +254,7 @@ async fn follow(child: &mut Child, signals: &mut Forwarded, parent: Parent, mut 
     };
     let (code, reason) = match exited {
         Some(Ok(status)) => (child::code(status), child::describe(status)),
-        Some(Err(_)) => (Status::Failed.code(), "the program was lost".to_owned()),
+        Some(Err(_)) => (Status::Failed.code(), "exit status of the program is unknown".to_owned()),
         None => {
             child.stop(signals, GRACE).await;
             (child.exited().await.map_or(Status::Failed.code(), child::code), PARENT_ENDED.to_owned())

@@ -22,7 +22,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(tool: Box<dyn Tool>, id: StreamId, node: String, labels: BTreeMap<String, String>) -> Self {
-        // The record gets its own id, so the id that the reconciler makes has to be legal only.
+        // The record gets its own id, so the id that the reconciler makes only has to be legal.
         let ids: IdTemplate = "{name}".parse().unwrap_or_default();
         let reconciler = Reconciler::new(PROFILE, ids, node, tool.name().to_owned());
         let (log, statistics) = (Lines::default(), Lines::default());

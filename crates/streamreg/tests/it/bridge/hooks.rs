@@ -13,7 +13,7 @@ use crate::cli::{outcome, program};
 const BODY: &str = r#"{"code":0,"msg":"ok","allowed":true}"#;
 
 /// A bridge whose media server and registry are both down.
-fn lonely_bridge() -> (String, Process) {
+fn bridge_without_server_and_registry() -> (String, Process) {
     let address = format!("127.0.0.1:{}", free_port());
     let api = format!("http://127.0.0.1:{}", free_port());
     let store = Store::stopped(&[]);
@@ -28,7 +28,7 @@ fn assert_allowed(answer: Option<String>) {
 
 #[test]
 fn every_request_is_allowed_while_server_and_registry_are_down() {
-    let (address, bridge) = lonely_bridge();
+    let (address, bridge) = bridge_without_server_and_registry();
     for request in [
         "POST /hooks/srs HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}",
         "DELETE /anything?at=all HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
@@ -56,7 +56,7 @@ fn every_request_is_allowed_while_server_and_registry_are_down() {
 
 #[test]
 fn thousand_hooks_at_once_are_allowed() {
-    let (address, bridge) = lonely_bridge();
+    let (address, bridge) = bridge_without_server_and_registry();
     let request = "POST /hooks/srs HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
     let started = Instant::now();
     let mut sockets: Vec<TcpStream> = (0..1_000).map(|_| TcpStream::connect(&address).unwrap()).collect();
@@ -75,7 +75,7 @@ fn thousand_hooks_at_once_are_allowed() {
 
 #[test]
 fn connections_that_send_nothing_do_not_delay_hooks() {
-    let (address, _bridge) = lonely_bridge();
+    let (address, _bridge) = bridge_without_server_and_registry();
     let _silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&address).unwrap()).collect();
     assert_allowed(exchange(&address, b"POST /hooks/srs HTTP/1.0\r\nContent-Length: 0\r\n\r\n"));
 }
@@ -83,7 +83,7 @@ fn connections_that_send_nothing_do_not_delay_hooks() {
 #[test]
 fn blocked_output_of_a_dry_run_does_not_delay_hooks() {
     let address = format!("127.0.0.1:{}", free_port());
-    // Nobody reads the other end of the pipe, and a full pipe blocks.
+    // The other end of the pipe is never read, so the pipe becomes full and blocks.
     let (reader, writer) = std::io::pipe().unwrap();
     let args = ["bridge", "ome", "--hooks", &address, "--dry-run", "--node", "edge1"];
     let _bridge = Process::with_own_output(program(&args).stdout(writer).stderr(std::process::Stdio::null()));
@@ -138,8 +138,8 @@ fn bad_configuration_is_a_usage_error_that_repeats_no_secret() {
         (file(""), "there is no server to follow"),
         (file("[[server]]\nkind = \"none\""), "unknown media server"),
         (file("[[server]]\nkind = \"zlm\"\nsecret = \"s3cret\""), "unknown field"),
-        (file("[[server]]\nkind = \"zlm\"\nname = \"a/b\""), "invalid name"),
-        (file("[[server]]\nkind = \"zlm\"\n[[server]]\nkind = \"srs\"\nname = \"zlm\""), "two servers have the name"),
+        (file("[[server]]\nkind = \"zlm\"\nname = \"a/b\""), "invalid server name"),
+        (file("[[server]]\nkind = \"zlm\"\n[[server]]\nkind = \"srs\"\nname = \"zlm\""), "duplicate server name"),
         (file("not toml at all ="), "--file"),
         (endless, "larger than"),
     ] {

@@ -19,7 +19,7 @@ impl Icecast {
     pub(super) fn start() -> Self {
         let mut icecast = Self { process: None, dir: tempfile::tempdir().unwrap(), port: free_port() };
         let folder = icecast.dir.path();
-        // Icecast refuses to run as root, so it changes the user, who then writes the logs.
+        // Icecast refuses to run as root, so it switches to another user, which must be able to write the logs.
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
         let configuration = format!(
             "<icecast>

@@ -144,7 +144,7 @@ fn publisher_is_accepted_while_the_bridge_waits_for_its_store() {
     let nginx = Nginx::start(1, &format!("on_publish {url}; on_publish_done {url};"));
     let mut store = Store::stopped(&[]);
     let bridge = bridge(&["nginx-rtmp", "--api", &nginx.api(), "--hooks", &address], &store.url());
-    until("the bridge reports the outage", || bridge.stderr().contains("trying again"));
+    until("the bridge reports the outage", || bridge.stderr().contains("retrying every"));
     let mut publisher = publish_rtmp(&nginx.url("cam1"));
     let started = Instant::now();
     until("nginx shows the publisher", || nginx.stat().is_some_and(|stat| stat.contains("<publishing/>")));

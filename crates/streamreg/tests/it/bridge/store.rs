@@ -56,7 +56,7 @@ impl Store {
         self.process.take().unwrap().kill();
     }
 
-    /// Starts the registry, which is empty then.
+    /// Starts the registry again, with no streams.
     pub(super) fn restart(&mut self) {
         self.process = Some(Process::start(program(&["serve", "--listen", &self.address]).args(&self.args)));
         until("the registry answers", || get(&self.address, "/readyz").is_some());

@@ -176,7 +176,7 @@ async fn url_restores_the_selection_after_reload_back_and_in_another_tab() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unknown_statuses_have_few_chips_and_none_is_uncounted() {
+async fn unknown_statuses_have_few_chips_and_are_all_counted() {
     let (server, registry) = Server::memory().await;
     for status in 0..9 {
         add(&*registry, &format!("cam{status}"), format!("odd{status}").parse().unwrap()).await;

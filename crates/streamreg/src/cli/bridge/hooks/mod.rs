@@ -62,10 +62,10 @@ impl Queues {
 
     fn receive(&self, hook: Option<Hook>) {
         let Some(hook) = hook else {
-            return self.warn("ignored a hook that is too large, incomplete or no HTTP request");
+            return self.warn("ignored a hook that is too large, incomplete or not an HTTP request");
         };
         if hook.is_from_page {
-            return self.warn("ignored a hook that a web page has sent");
+            return self.warn("ignored a hook sent by a web page");
         }
         let name = hook.path.strip_prefix("/hooks/").unwrap_or_default();
         let name = percent_decode_str(name.trim_end_matches('/')).decode_utf8_lossy();
@@ -75,12 +75,12 @@ impl Queues {
         // nginx-rtmp can be configured to send the fields in the query of a GET.
         let body = if hook.body.is_empty() { hook.query.into_bytes() } else { hook.body };
         if queue.try_send(body).is_err() {
-            self.warn("ignored a hook, because too many arrive; the next list shows its change");
+            self.warn("ignored a hook because too many are waiting; the next list shows its change");
         }
     }
 }
 
-/// Serves hooks for ever.
+/// Serves hooks forever.
 pub(super) async fn serve(listener: TcpListener, followers: Vec<Arc<Follower>>) {
     let mut queues = Queues { queues: Vec::new(), warnings: Repeats::default() };
     for follower in followers {
@@ -101,7 +101,7 @@ pub(super) async fn serve(listener: TcpListener, followers: Vec<Arc<Follower>>) 
             }
             Err(error) => {
                 if queues.warnings.admit("accept") {
-                    tracing::warn!(%error, "cannot accept a connection of a hook; trying again");
+                    tracing::warn!(%error, "cannot accept a hook connection; retrying");
                 }
                 sleep(ACCEPT_PAUSE).await;
             }
