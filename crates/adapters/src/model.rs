@@ -5,7 +5,7 @@ use std::fmt;
 
 use stream_registry::StreamType;
 
-/// The name of a stream within one media server. Two publishers of the same name are publishers of the same stream.
+/// The name of a stream within one media server. Publishers that use the same name publish the same stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name {
     /// The virtual host; empty if the server has no virtual hosts, or for its default host.
@@ -58,14 +58,14 @@ pub struct Snapshot {
 pub enum Event {
     /// A publisher has started to publish.
     Started(Item),
-    /// A publisher has ended. Without a session, the message concerns whichever publisher the stream has.
+    /// A publisher has stopped publishing. Without a session, the message is about the current publisher of the stream.
     Ended {
         /// The stream.
         name: Name,
         /// The session that has ended, if the message names one.
         session: Option<String>,
     },
-    /// The server has started; it has no streams from before.
+    /// The server has started. Streams from before the start have ended.
     ServerStarted {
         /// Identifies the new run of the server, if the message names one.
         epoch: Option<String>,
@@ -125,8 +125,8 @@ pub struct Media {
 
 /// Totals since the session began. `None` means that the server does not report the value.
 ///
-/// All lists must take a value from the same place, e.g. from the connection of the publisher: a value that falls
-/// counts as a reset. If that place is missing in one list, the value is `None`.
+/// All lists must take a value from the same place, e.g. from the publisher's connection, because a value that falls
+/// counts as a reset. If that place is missing in a list, the value is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Bytes received from the publisher.
@@ -135,7 +135,7 @@ pub struct Counters {
     pub packets: Option<u64>,
     /// Packets that were lost and not recovered.
     pub lost: Option<u64>,
-    /// Packets that the publisher sent again.
+    /// Packets that the publisher retransmitted.
     pub retransmitted: Option<u64>,
     /// Packets that arrived too late.
     pub dropped: Option<u64>,

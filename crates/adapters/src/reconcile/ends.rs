@@ -1,11 +1,11 @@
-//! Ends that were reported recently.
+//! Remembers which sessions have ended recently.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::model::Name;
 
-/// How long an end is remembered in case it overtakes its start.
+/// How long the end of a session is remembered, in case its message overtakes the message about the start.
 const MEMORY: Duration = Duration::from_secs(10);
 
 /// Upper bound of the remembered sessions of one stream.
@@ -14,7 +14,7 @@ const MAX_SESSIONS: usize = 64;
 /// Upper bound of the streams with a remembered end. Ends beyond this number are not remembered.
 const MAX_STREAMS: usize = 10_000;
 
-/// The ends of the last seconds: when each session of a stream ended.
+/// When each session of a stream ended, for the last few seconds.
 #[derive(Debug, Default)]
 pub(super) struct Ends(HashMap<Name, Vec<(String, Duration)>>);
 
@@ -32,7 +32,7 @@ impl Ends {
         sessions.push((session.to_owned(), now));
     }
 
-    /// Returns when a session ended, if that is remembered.
+    /// Returns when a session ended, if its end is remembered.
     pub(super) fn ended_at(&self, now: Duration, name: &Name, session: &str) -> Option<Duration> {
         let (_, at) = self.0.get(name)?.iter().find(|(known, _)| known == session)?;
         is_recent(now, *at).then_some(*at)

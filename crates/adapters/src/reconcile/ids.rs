@@ -7,10 +7,10 @@ use stream_registry::StreamId;
 use super::{IdTemplate, Settings};
 use crate::model::Name;
 
-/// Upper bound of the names whose problem was reported. Further problems are not reported.
+/// Maximum number of names whose problem is reported. Problems of further names are not reported.
 const MAX_PROBLEMS: usize = 1_000;
 
-/// The longest part of a name in a report, in characters.
+/// Maximum number of characters of a name that a report shows.
 const MAX_SHOWN: usize = 32;
 
 /// Makes ids and keeps them unique.

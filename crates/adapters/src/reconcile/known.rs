@@ -13,7 +13,7 @@ use crate::model::{Item, ItemState, Media};
 /// Upper bound of the sessions that wait behind the current one.
 const MAX_PENDING: usize = 8;
 
-/// How late the message of an end may be. Only messages without a session need this limit.
+/// How late the message about the end of a session may arrive. Only messages without a session need this limit.
 const LATE_END: Duration = Duration::from_secs(10);
 
 /// The state of a stream after a report was applied.
@@ -59,7 +59,7 @@ impl Known {
         self.session() == session || self.pending.iter().any(|pending| pending.item.session == session)
     }
 
-    /// Applies the items of a list that have the name of this stream. The items may be empty.
+    /// Applies the items of a list that have the name of this stream. There may be no such items.
     pub(super) fn show(&mut self, list: &Origin, items: Vec<Item>, settings: &Settings) -> Fate {
         let mut current = None;
         let mut shown = Vec::new();
@@ -87,8 +87,8 @@ impl Known {
         }
         let is_over = is_over(&self.current);
         let is_covered = self.current.is_covered_by(list);
-        // Two workers of one server may each have a publisher of this name. Their lists come in turns, so a session
-        // that was replaced does not replace its successor, once a list has shown the successor.
+        // Two workers of one server may each have a publisher of this name. Their lists alternate. So once a list has
+        // shown the current session, the list of the other worker must not bring back the session before.
         let may_revert = is_covered || !self.current.was_listed();
         let next = shown
             .iter()
@@ -112,8 +112,8 @@ impl Known {
     /// Applies the start of a publisher.
     pub(super) fn start(&mut self, now: Duration, item: Item, settings: &Settings) -> Option<Change> {
         if self.current.is_outdated() {
-            // The message of the server may be late, and the current session from the new run. So the session stays
-            // pending until a list decides, and its counters are not counted twice.
+            // The server's message may be late, and the current session may already belong to the new run. So the
+            // current session stays pending until a list decides, and its counters are not counted twice.
             let mut session = Session::started(now, item);
             let is_same = self.session() == session.item.session;
             if is_same {
@@ -122,7 +122,7 @@ impl Known {
             return Some(self.replace(now, session, !is_same, settings));
         }
         if self.session() == item.session {
-            // A list knows more than a hook that is late or is sent twice.
+            // A list is more reliable than a hook, which may be late or sent twice.
             return if self.current.was_listed() { None } else { self.observe(now, item, settings) };
         }
         if self.has_session(&item.session) {
@@ -130,7 +130,8 @@ impl Known {
         }
         let session = Session::started(now, item);
         match settings.profile.duplicates {
-            // The start may be late, and its session over. So the current session stays pending until a list decides.
+            // The message may be late, and the new session already over. So the current session stays pending until a
+            // list decides.
             Duplicates::TakeOver => Some(self.replace(now, session, true, settings)),
             Duplicates::KeepFirst => {
                 self.wait(session);
@@ -139,7 +140,7 @@ impl Known {
         }
     }
 
-    /// Applies the end of a publisher; `None` ends whichever publisher the stream has.
+    /// Applies the end of a session; `None` means the current session.
     pub(super) fn end(&mut self, now: Duration, session: Option<&str>, settings: &Settings) -> Fate {
         match session {
             Some(session) => {
@@ -150,7 +151,7 @@ impl Known {
                     Fate::Live(None)
                 }
             }
-            // The message may be late, and belong to a session before this one. The next list decides.
+            // The message may be late, and about an earlier session. The next list decides.
             None if self.current.was_listed() && now < self.began.saturating_add(LATE_END) => Fate::Live(None),
             None => {
                 self.pending.retain(Session::was_listed);
@@ -177,17 +178,17 @@ impl Known {
     /// Adds a session that waits behind the current one.
     pub(super) fn wait(&mut self, session: Session) {
         if self.pending.len() >= MAX_PENDING {
-            // Many starts that the server has rejected must not displace a session that a list has shown.
+            // Many rejected publishers must not displace a session that a list has shown.
             let oldest = self.pending.iter().position(|session| !session.was_listed()).unwrap_or(0);
             self.pending.remove(oldest);
         }
         self.pending.push(session);
     }
 
-    /// Ends the current session. The pending session that was seen last follows, if there is one.
+    /// Ends the current session. The pending session that was seen last, if any, becomes the current one.
     fn follow(&mut self, now: Duration, reason: &'static str, settings: &Settings) -> Fate {
         self.pending.retain(|session| !session.is_stale(now, settings.profile.forget_after));
-        // If only a hook has reported the current session, no list has confirmed that the sessions before are over.
+        // If only a hook has reported the current session, no list has confirmed that earlier sessions are over.
         let is_unconfirmed = !self.current.was_listed();
         let candidates = self
             .pending

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_go_on_when_a_counter_falls_without_a_new_session() {
+    fn totals_continue_when_a_counter_falls_without_a_new_session() {
         let mut meter = Meter::default();
         observe(&mut meter, 0, Counters { lost: Some(5), ..bytes(1000) });
         observe(&mut meter, 1000, Counters { lost: Some(1), ..bytes(300) });
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_that_fall_alone_are_no_reset() {
+    fn falling_loss_counter_alone_is_not_a_reset() {
         let mut meter = Meter::default();
         observe(&mut meter, 0, Counters { lost: Some(5), ..bytes(1000) });
         observe(&mut meter, 1000, Counters { lost: Some(4), ..bytes(1100) });
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn bitrate_is_none_until_the_window_has_passed_and_kept_in_between() {
+    fn bitrate_is_none_until_the_first_window_passes_and_kept_within_a_window() {
         let mut meter = Meter::default();
         for (millis, total, expected) in [
             (0, 1_000, None),

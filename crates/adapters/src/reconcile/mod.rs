@@ -54,7 +54,7 @@ pub enum Change {
     },
 }
 
-/// How a server treats a second publisher of a name that is live.
+/// How a server treats a second publisher of a stream that is already live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duplicates {
     /// The server rejects the second publisher, or accepts both and keeps showing the first.

@@ -97,7 +97,7 @@ fn with_item_labels(own: &BTreeMap<String, String>, item: &Item) -> BTreeMap<Str
     labels
 }
 
-/// Returns the longest beginning of a string with at most this many bytes.
+/// Returns the longest prefix of a string with at most this many bytes.
 fn cut(value: &str, max: usize) -> String {
     let end = (0..=max.min(value.len())).rev().find(|end| value.is_char_boundary(*end)).unwrap_or(0);
     value[..end].to_owned()

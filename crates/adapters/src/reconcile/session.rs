@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::model::{Counters, Item, Snapshot};
 
-/// How long a list may lack a session after the hook of its start. Servers send the hook before the stream is listed.
+/// How long a session may be missing in lists after its start. Servers send the hook before they list the stream.
 const START_GRACE: Duration = Duration::from_secs(5);
 
 /// How long a start that only a hook has reported waits for the end of the current session.
 const PENDING: Duration = Duration::from_secs(30);
 
-/// How long a session may stay without a list after its server has reported that it stops.
+/// How long a session is kept without a list after the server has reported that it stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// The time, epoch and scope of a list, without its items.
@@ -37,7 +37,7 @@ impl Origin {
 pub(super) struct Session {
     /// The last report of the server.
     pub(super) item: Item,
-    /// The counters of this session that the totals of the stream contain already.
+    /// The counters of this session that are already part of the stream's totals.
     pub(super) counted: Counters,
     /// When the session was first seen: the time of its hook, or of the request for the first list.
     since: Duration,
@@ -132,7 +132,8 @@ impl Session {
         list.scope.is_none() || self.listed.as_ref().is_some_and(|(_, scope)| *scope == list.scope)
     }
 
-    /// Returns whether the list is older than the session, or so young that it may not show the session yet.
+    /// Returns whether the list may lack the session because the list was requested before, or soon after, the session
+    /// began.
     pub(super) fn may_be_missing(&self, list: &Origin) -> bool {
         self.listed.is_none() && list.requested < self.since.saturating_add(START_GRACE)
     }
@@ -148,7 +149,7 @@ impl Session {
         self.outdated.is_some() || epoch.zip(list.epoch.as_ref()).is_some_and(|(old, new)| old != new)
     }
 
-    /// Returns whether the session is probably live, so that it may follow the current session, which began then.
+    /// Returns whether the session is probably still live and may replace the current session, which began at `began`.
     pub(super) fn may_follow(&self, began: Duration) -> bool {
         if self.was_listed() { self.seen > began } else { !self.replaced }
     }

@@ -7,7 +7,7 @@ use stream_registry::StreamType;
 use crate::model::{Counters, Gauges, Item, ItemState, Media, Name};
 use crate::reconcile::{Duplicates, Profile};
 
-/// A time that no stream reaches: 136 years.
+/// A time limit that no stream reaches: 136 years.
 pub(crate) const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// How most servers behave.
@@ -18,7 +18,7 @@ pub(super) const PROFILE: Profile = Profile {
     forget_after: Duration::from_secs(300),
 };
 
-/// Creates an active item of which nothing else is known.
+/// Creates an active item whose other values are unknown.
 pub(crate) fn item(name: Name, session: String, kind: StreamType) -> Item {
     Item {
         name,

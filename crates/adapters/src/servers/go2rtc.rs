@@ -25,7 +25,7 @@ fn read_streams(body: &str) -> Result<Snapshot, ReadError> {
     for name in streams.names().filter(|name| !is_source(name)) {
         match streams.object(name).and_then(|stream| read_stream(name, &stream)) {
             Some(item) => snapshot.items.extend(item),
-            // Nothing is known about this stream, so the list does not show that it has ended.
+            // The stream may still be live, so this list must not end it.
             None => snapshot.complete = false,
         }
     }
@@ -41,7 +41,7 @@ fn is_source(name: &str) -> bool {
 /// Reads one stream. Returns `Some(None)` if no producer runs, and `None` if the stream cannot be read.
 fn read_stream(name: &str, stream: &Object<'_>) -> Option<Option<Item>> {
     let producers = stream.elements("producers")?;
-    // A producer without an id is only configured. The lowest id belongs to the producer that came first.
+    // A producer without an id is configured but not running. The lowest id belongs to the oldest producer.
     let running = producers.into_iter().filter_map(Object::read);
     let first = running.filter_map(|producer| Some((producer.count("id")?, producer))).min_by_key(|(id, _)| *id);
     Some(first.map(|(id, producer)| {
@@ -68,7 +68,7 @@ fn live_stream(name: Name, id: u64, producer: &Object<'_>) -> Item {
         let codec = receiver.object("codec")?;
         Some((codec.word("codec_type")?, codec.word("codec_name")?))
     });
-    // Until the first viewer comes, RTMP producers have no receivers, only descriptions: `video, recvonly, H264`.
+    // Until the first viewer connects, RTMP producers have no receivers, only descriptions: `video, recvonly, H264`.
     let medias = producer.strings("medias");
     let described = medias.iter().filter_map(|media| {
         let mut parts = media.split(", ");

@@ -5,7 +5,7 @@ use super::{Answer, List, ReadError, Step, fields, one_request, words};
 use crate::model::{Item, Name, Snapshot};
 use crate::reconcile::Profile;
 
-/// How Icecast behaves. Without counters, a stall cannot be seen; Icecast itself ends a source that stalls.
+/// How Icecast behaves. Without counters, a stall cannot be detected; Icecast itself disconnects a stalled source.
 pub const PROFILE: Profile = Profile { stall_after: fields::NEVER, ..fields::PROFILE };
 
 /// Lists the mounts with a source. The URL of the API is the URL of `status-json.xsl`.
@@ -21,7 +21,7 @@ impl List for StatusList {
 fn read_status(body: &str) -> Result<Snapshot, ReadError> {
     let stats = Object::read(body).and_then(|answer| answer.object("icestats"));
     let stats = stats.ok_or_else(|| ReadError::new("expected `icestats`; give the URL of status-json.xsl"))?;
-    // A single source is no array.
+    // Icecast sends a single source as an object, not as an array.
     let sources = match (stats.is_null("source"), stats.array("source")) {
         (None | Some(true), _) => Vec::new(),
         (_, Some(sources)) => sources.into_iter().map(Object::read).collect(),
@@ -47,7 +47,7 @@ fn mount(url: &str) -> Option<Name> {
     Some(Name::from_path(path)).filter(|name| !name.name.is_empty())
 }
 
-/// Returns nothing for a configured mount that has no source.
+/// Returns `None` for a configured mount that has no source.
 fn live_mount(name: Name, source: &Object<'_>) -> Option<Item> {
     let started = source.word("stream_start_iso8601").or_else(|| source.word("stream_start"));
     let listeners = source.count("listeners");

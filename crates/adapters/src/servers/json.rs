@@ -31,7 +31,7 @@ pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
 ///
 /// # Errors
 ///
-/// Returns an error that names what was requested if the status is another one.
+/// Returns an error that names the request if the status is not 200.
 pub(super) fn body<'a>(answer: &'a Answer, requested: &str) -> Result<Cow<'a, str>, ReadError> {
     match answer.status {
         200 => Ok(text(&answer.body)),
@@ -87,7 +87,7 @@ impl<'a> Object<'a> {
         self.string(name).filter(|word| !word.is_empty())
     }
 
-    /// Returns a count. A count that no record can hold is `None`.
+    /// Returns a count. A count that is too large for a record is `None`.
     pub(crate) fn count(&self, name: &str) -> Option<u64> {
         self.get(name).filter(|count| *count <= MAX_COUNT)
     }

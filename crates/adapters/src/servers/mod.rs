@@ -137,8 +137,8 @@ impl FromStr for Kind {
 /// `Debug` leaves out the query, because a query may contain a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The path and the query, to be appended to the URL of the API; begins with a slash, or is empty if the URL
-    /// itself is the list.
+    /// The path and the query, to be appended to the URL of the API. Begins with a slash, or is empty if the URL itself
+    /// is the list.
     pub path: String,
 }
 
@@ -178,13 +178,13 @@ pub enum Step {
     Done(Snapshot),
 }
 
-/// Lists the live streams of a server, step by step. One value makes one list.
+/// Lists the live streams of a server, step by step. Use a new value for each list.
 pub trait List: Send {
     /// Returns the next step. The first call passes no answers.
     ///
     /// # Errors
     ///
-    /// Returns an error if an answer is not what the server sends; the list then says nothing about any stream.
+    /// Returns an error if an answer cannot be read. The state of all streams is then unknown.
     fn step(&mut self, answers: &[Answer]) -> Result<Step, ReadError>;
 }
 
@@ -194,7 +194,7 @@ pub trait Hooks: Send {
     ///
     /// # Errors
     ///
-    /// Returns an error if the body is not what the server sends.
+    /// Returns an error if the body is not a hook of this server.
     fn read(&mut self, body: &[u8]) -> Result<Vec<Event>, ReadError>;
 }
 

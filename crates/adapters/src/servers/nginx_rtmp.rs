@@ -1,8 +1,8 @@
 //! nginx with the RTMP module: the statistics page (`rtmp_stat all`) and the hooks.
 //!
-//! The session is the number of the publisher's connection, because that is all that hooks and list have in common.
-//! The number is unique while nginx runs and begins again after a restart. The scope of a list is the process id of the
-//! worker that answered, so after a restart the same session appears in another scope.
+//! The session is the number of the publisher's connection, because hooks and list share no other value. The number is
+//! unique while nginx runs and begins again after a restart. The scope of a list is the process id of the worker that
+//! answered, so after a restart the same session appears in another scope.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ fn read_stat(body: &str) -> Result<Snapshot, ReadError> {
         return Err(ReadError::new("expected the XML of rtmp_stat; give the URL of the location that has rtmp_stat"));
     }
     let scope = Some(stat.text("pid").trim().to_owned()).filter(|pid| !pid.is_empty());
-    // Without the worker's process id, absence would also concern the streams of other workers.
+    // Without the worker's process id, a missing stream may belong to another worker.
     let mut snapshot = Snapshot { epoch: None, complete: scope.is_some(), scope, items: Vec::new() };
     let mut names = BTreeSet::new();
     for application in stat.all("server").flat_map(|server| server.all("application")) {
@@ -70,7 +70,7 @@ fn live_stream(name: Name, stream: &Element, publisher: Option<&Element>) -> Ite
     item.counters.bytes = stream.count("bytes_in");
     // The rate is 0 for the first 10 s of a stream.
     item.gauges.bitrate = words::bitrate(stream.number("bw_in"), 1.0);
-    // The publisher is one of the clients.
+    // `nclients` also counts the publisher.
     item.gauges.viewers = stream.count("nclients").map(|clients| clients.saturating_sub(1));
     item
 }

@@ -12,8 +12,8 @@ use crate::reconcile::Profile;
 /// How OvenMediaEngine behaves. Without a list, only its hooks end a stream.
 pub const PROFILE: Profile = Profile { stall_after: fields::NEVER, forget_after: fields::NEVER, ..fields::PROFILE };
 
-/// Reads admission webhooks. A publisher counts as active from its admission on, because nothing reports its media.
-/// Webhooks of viewers (`outgoing`) are accepted and ignored.
+/// Reads admission webhooks. A publisher counts as active once it is admitted, because the server does not report its
+/// media. Webhooks of viewers (`outgoing`) are accepted and ignored.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HookReader;
 
@@ -46,8 +46,8 @@ impl Hooks for HookReader {
     }
 }
 
-/// Returns the name in the path of the URL. The host may have a password in front, and the query may be a key; both
-/// are dropped.
+/// Returns the name in the path of the URL. Drops the user and the password before the host, and the query, which may
+/// contain a key.
 fn name(url: &str) -> Option<Name> {
     let (_, rest) = url.split_once("://")?;
     let rest = rest.split(['?', '#']).next().unwrap_or(rest);

@@ -37,7 +37,7 @@ impl Element {
         self.child(name).is_some()
     }
 
-    /// Returns the count in the first child with this name. A count that no record can hold is `None`.
+    /// Returns the count in the first child with this name. A count that is too large for a record is `None`.
     pub(super) fn count(&self, name: &str) -> Option<u64> {
         self.text(name).trim().parse().ok().filter(|count| *count <= MAX_COUNT)
     }
@@ -47,7 +47,7 @@ impl Element {
         self.text(name).trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
     }
 
-    /// Returns the text of the first child with this name; empty if there is none.
+    /// Returns the text of the first child with this name; empty if the child is missing.
     pub(super) fn text(&self, name: &str) -> &str {
         self.child(name).map_or("", |child| &child.text)
     }
@@ -57,8 +57,8 @@ impl Element {
 ///
 /// # Errors
 ///
-/// Returns an error if the document is malformed, incomplete or nested too deeply, or has a document type or an entity
-/// that XML does not predefine.
+/// Returns an error if the document is malformed, incomplete or nested too deeply. A document type is also an error,
+/// and so is an entity that XML does not predefine.
 pub(super) fn parse(document: &str) -> Result<Element, ReadError> {
     let malformed = || ReadError::new("malformed or incomplete XML; check the URL");
     let mut reader = Reader::from_str(document);

@@ -1,8 +1,8 @@
 //! ZLMediaKit: `getMediaList` of its API, and its hooks.
 //!
-//! The session is the time at which the server created the stream (`createStamp`). The stream outlives its publisher
-//! by up to 15 s, and a publisher that returns within this time continues it with all its counters. The number of the
-//! publisher's connection cannot be the session, because the server shows none while the publisher is gone.
+//! The session is the time at which the server created the stream (`createStamp`). The stream outlives its publisher by
+//! up to 15 s. A publisher that returns within this time continues the stream and its counters. The number of the
+//! publisher's connection cannot be the session, because the server shows no number while the publisher is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,7 +91,7 @@ fn rank(entry: &Object<'_>) -> usize {
     1 + order.iter().position(|other| *other == schema).unwrap_or(order.len())
 }
 
-/// Returns the protocol of the publisher: the part of e.g. `rtmp_push` before the underscore.
+/// Returns the protocol of the publisher, e.g. `rtmp` for the origin `rtmp_push`.
 fn origin(entry: &Object<'_>) -> String {
     let mut origin = entry.string("originTypeStr").unwrap_or_default();
     origin.truncate(origin.find('_').unwrap_or(origin.len()));
@@ -168,8 +168,8 @@ impl Hooks for HookReader {
         let body = json::text(body);
         let hook = Object::read(&body)
             .ok_or_else(|| ReadError::new("expected an object; send the hooks of ZLMediaKit to this URL"))?;
-        // The bodies do not name the hook. Only the start of the server has its configuration, and only its exit has
-        // nothing else.
+        // The body does not name the hook. Only `on_server_started` has the configuration, and only `on_server_exited`
+        // has no other fields.
         if hook.names().any(|key| key.starts_with("general.")) {
             self.streams.clear();
             return Ok(vec![Event::ServerStarted { epoch: None }]);
@@ -196,7 +196,8 @@ impl HookReader {
     fn registered(&mut self, name: Name, hook: &Object<'_>) -> Option<Event> {
         let session = session(hook);
         if self.streams.len() >= MAX_STREAMS {
-            // The ends of so many streams were lost. Streams that are still live are reported as started again.
+            // The hooks about many ends must have been lost. A live stream that registers another schema is reported as
+            // started again.
             self.streams.clear();
         }
         let schemas = self.streams.entry(name.clone()).or_default();
@@ -205,7 +206,7 @@ impl HookReader {
             *schemas = Schemas { session, live: BTreeSet::new() };
         }
         schemas.live.insert(schema(hook));
-        // The counters of another schema than the publisher's would not continue in the list.
+        // The hook may describe another schema than the publisher's, whose counters do not match those of the list.
         started.then(|| {
             Event::Started(Item { counters: Counters::default(), gauges: Gauges::default(), ..live_stream(name, hook) })
         })

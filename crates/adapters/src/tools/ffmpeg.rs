@@ -194,7 +194,7 @@ impl Tool for Ffmpeg {
     }
 }
 
-/// Returns the source that the first `-i` names. For an input that is no URL, the type is the format, e.g. `v4l2`.
+/// Returns the source that the first `-i` names. If the input is not a URL, the type is the format, e.g. `v4l2`.
 fn first_input(args: &[String]) -> Source {
     let at = args.iter().position(|arg| arg == "-i").unwrap_or(args.len());
     let (before, input) = (&args[..at], args.get(at + 1).map_or("", String::as_str));

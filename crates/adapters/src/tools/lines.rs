@@ -1,6 +1,6 @@
 //! Splits what a program writes into lines.
 
-/// The longest line. The rest of a longer line is left out.
+/// Maximum length of a line. The rest of a longer line is left out.
 const MAX_LINE: usize = 16 * 1024;
 
 /// Collects bytes until a line is complete. A carriage return ends a line too, because ffmpeg overwrites its last line.
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_replaced_or_left_out() {
+    fn invalid_utf8_is_replaced_and_nul_is_left_out() {
         assert_eq!(Lines::default().push(b"\0\0a\xffb\0\n"), ["a\u{fffd}b"]);
     }
 }

@@ -13,7 +13,7 @@ use crate::model::Item;
 use crate::reconcile::{Duplicates, Profile};
 use crate::servers::fields::NEVER;
 
-/// How a program behaves that carries one stream.
+/// How a program that carries one stream behaves.
 pub const PROFILE: Profile = Profile {
     duplicates: Duplicates::TakeOver,
     stall_after: STALL_AFTER,

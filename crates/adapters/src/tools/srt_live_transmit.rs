@@ -10,8 +10,8 @@ use crate::model::{Counters, Gauges, Item, ItemState, Name};
 use crate::servers::json::Object;
 use crate::servers::{fields, words};
 
-/// Received packets from one statistic to the next, unless the arguments say otherwise. A stream of 100 kbit/s then
-/// reports every 10 s, and a stream of 50 Mbit/s 50 times per second.
+/// Number of received packets between two statistics, unless the arguments set the interval. A stream of 100 kbit/s
+/// then reports every 10 s, and a stream of 50 Mbit/s 50 times per second.
 const PACKETS_PER_LINE: u32 = 100;
 
 /// The shortest time over which a bit rate is computed, in milliseconds.
@@ -20,7 +20,7 @@ const RATE_WINDOW_MS: f64 = 1_000.0;
 /// Without messages (`-quiet`), a source that is silent for this long counts as disconnected.
 const QUIET_END: Duration = Duration::from_secs(60);
 
-/// The period that the counters of a line cover. The line itself does not say which.
+/// The period that the counters of a line cover. The line itself does not name this period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counting {
     /// Since the source connected (`-fullstats`).
@@ -147,7 +147,7 @@ impl Tool for SrtLiveTransmit {
             ..fields::item(Name::from_path(self.name()), session, self.source.kind.clone())
         };
         if self.source.kind != StreamType::Srt {
-            // There are no statistics of other sources, and no messages about them.
+            // The program reports no statistics of other sources, and prints no messages about them.
             return Some(item(String::new()));
         }
         let connection = self.connection.as_ref()?;

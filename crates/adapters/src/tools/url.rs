@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn file_name_is_no_url() {
+    fn file_name_is_not_a_url() {
         for name in ["movie.mp4", "/srv/a://b", "", "://x", "a b://c"] {
             assert_eq!(source(name, false), None, "{name}");
         }

@@ -119,7 +119,7 @@ fn rtsp_publishers_have_packets_but_no_jitter() {
 }
 
 #[test]
-fn srt_loss_is_what_was_dropped() {
+fn srt_loss_counts_dropped_packets_only() {
     let mut paths = document("paths-list-srt.txt");
     paths["items"][3]["source"]["id"] = document("srtconns-list-loss5.txt")["items"][0]["id"].clone();
     let snapshot = Server::new(&["srtconns-list-loss5.txt"]).list_with_body(PATHS, paths.to_string()).unwrap();
@@ -440,7 +440,7 @@ fn truncated_answer_is_an_error() {
 }
 
 #[test]
-fn bytes_that_are_not_text_in_a_name_hide_no_other_stream() {
+fn name_with_raw_bytes_hides_no_other_stream() {
     let mut body = br#"{"items":[{"name":"a"#.to_vec();
     body.extend(b"\xff\x01\n");
     body.extend(br#"","ready":true,"source":{"type":"srtConn","id":"1"}},{"name":"b","ready":true,"#);

@@ -18,7 +18,7 @@ fn live_cam1() -> Publisher {
     publisher("live/cam1", "rtmpConn", RTMP)
 }
 
-/// Returns one answer of a recording that has several answers below each other.
+/// Returns one of the answers in a recording that contains several answers.
 fn path_get(path: &str) -> Answer {
     let Capture { text, .. } = captures::read("mediamtx", "path-get.txt");
     let start = text.find(&format!("GET {path} -> ")).unwrap();
@@ -105,7 +105,7 @@ fn other_publisher_of_the_path_is_not_this_one() {
         let (item, asked) = list(&other, |_| path_get("/v3/paths/get/live/cam1")).unwrap();
         assert_eq!((item, asked.len()), (None, 1), "{other:?}");
     }
-    assert_eq!(list(&publisher("nobody", "srtConn", "x"), |_| not_found()).unwrap().0, None);
+    assert_eq!(list(&publisher("unknown", "srtConn", "x"), |_| not_found()).unwrap().0, None);
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub(crate) fn with_unknown_fields(document: &Value) -> Value {
     }
 }
 
-/// Values of every type. None of them is what a server sends for a field that matters.
+/// Values of every type that no server sends for a field that the readers use.
 pub(crate) fn wrong_types() -> Vec<Value> {
     vec![
         json!(null),
@@ -99,8 +99,8 @@ pub(crate) fn prefixes(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     (0..bytes.len()).map(|length| &bytes[..length])
 }
 
-/// Returns the JSON of the document with the field at this place replaced by JSON that `serde_json` does not produce,
-/// such as a number out of range or deep nesting.
+/// Returns the JSON of the document with the field at this place replaced by raw JSON. The raw JSON can be unusual,
+/// e.g. a number out of range or deeply nested.
 pub(crate) fn with_raw(document: &Value, place: &Place, raw: &str) -> String {
     let mut copy = document.clone();
     parent(&mut copy, place).insert(place.last().unwrap().clone(), json!("@raw@"));
@@ -137,9 +137,9 @@ fn fits_in_a_record(item: &Item) -> bool {
 
 /// Checks that damage to one entry of a list changes only the item of that entry, and ends no stream.
 ///
-/// `entries` is the field with the array. `read` reads a list of which this document is one answer. `state` names the
-/// fields, of an entry or of the document, that may end streams if they have another value. Returns how many damaged
-/// documents were read.
+/// `entries` is the field with the array. `read` reads a list, with this document as one of its answers. `state` names
+/// the fields, of an entry or of the document, that may end streams if they have another value. Returns how many
+/// damaged documents were read.
 #[track_caller]
 pub(crate) fn assert_damage_stays_in_its_entry(
     document: &Value,

@@ -186,7 +186,7 @@ fn secret_not_logged() {
 }
 
 #[test]
-fn doctype_is_refused() {
+fn doctype_is_rejected() {
     let document = one_publisher();
     let declared = |declaration: &str| document.replacen("<rtmp>", &format!("{declaration}<rtmp>"), 1);
     for declaration in [

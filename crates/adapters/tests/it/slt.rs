@@ -59,7 +59,7 @@ fn drop_is_loss() {
 }
 
 #[test]
-fn fullstats_and_interval_lines() {
+fn total_and_interval_statistics_give_the_same_counters() {
     let full = statistics("json-fullstats.txt");
     let item = read(Counting::SinceConnection, &full);
     let expected =
@@ -77,7 +77,7 @@ fn fullstats_and_interval_lines() {
 }
 
 #[test]
-fn new_sid_is_a_new_session() {
+fn new_socket_id_is_a_new_session() {
     let mut tool = tool(&ARGS, Counting::SinceConnection);
     tool.statistics(seconds(1), &line(7, 100));
     let first = tool.stream(seconds(1)).unwrap();

@@ -218,13 +218,13 @@ fn list_is_incomplete_when_a_stream_moves_between_pages() {
     // The end of stream 5 moves stream 1000 to the page that has already been read.
     let (snapshot, _) = paged(1_500, &[5]);
     assert!(!snapshot.complete);
-    // The end of a stream that is not read yet moves no other one to a page that has been read.
+    // The end of a stream that has not been read moves no other stream to a page that has been read.
     let (snapshot, _) = paged(1_500, &[1_200]);
     assert_eq!((snapshot.complete, snapshot.items.len()), (true, 1_499));
 }
 
 #[test]
-fn version_that_ignores_start_is_asked_for_no_second_page() {
+fn no_second_page_is_requested_from_a_version_that_ignores_start() {
     let entries: Vec<Value> = (0..1_200).map(|n| json!({"id": n, "publish": {"active": false}})).collect();
     let pages = |count: usize| {
         let mut requests = 0;
@@ -236,7 +236,7 @@ fn version_that_ignores_start_is_asked_for_no_second_page() {
         (captures::list(SrsList::default(), serve).unwrap().complete, requests)
     };
     assert_eq!(pages(1_200), (true, 1));
-    // A list of exactly one page looks like the first page of more.
+    // A list that fills exactly one page looks like the first of several pages.
     assert_eq!(pages(1_000), (false, 2));
 }
 
@@ -256,7 +256,7 @@ fn list_is_incomplete_when_the_pages_do_not_end() {
 }
 
 #[test]
-fn rate_before_kbps() {
+fn bit_rate_is_none_until_srs_has_measured_it() {
     let mut server = Server::recorded(MOMENTS[0]);
     assert_eq!(server.streams["streams"][0]["kbps"]["recv_30s"], 0);
     assert_eq!(server.list().items[0].gauges.bitrate, None);
@@ -377,7 +377,7 @@ fn hook_and_list_report_the_same_stream() {
 }
 
 #[test]
-fn hooks_of_a_refused_duplicate_have_its_own_session() {
+fn hooks_of_a_rejected_duplicate_have_its_own_session() {
     let a = "live/cam1 w4024r8s:vt31z2w2";
     let b = "live/cam1 w4024r8s:0snum023";
     let of = |capture| events(capture).iter().map(brief).collect::<Vec<_>>();
@@ -396,7 +396,7 @@ fn hook_of_another_virtual_host_keeps_its_name() {
 }
 
 #[test]
-fn hooks_that_concern_no_publisher_are_no_events() {
+fn hooks_about_no_publisher_give_no_events() {
     let capture = captures::read("srs", "rtmp-publish-normal.http");
     let heartbeats: Vec<_> = capture.hooks().into_iter().filter(|hook| hook.target.ends_with("/heartbeat")).collect();
     assert!(!heartbeats.is_empty());

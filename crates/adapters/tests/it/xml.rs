@@ -84,7 +84,7 @@ fn page_is_read_when_any_element_is_missing() {
 }
 
 #[test]
-fn page_is_read_when_any_text_is_odd() {
+fn page_is_read_when_any_text_is_invalid() {
     let document = two_streams();
     let long = "9".repeat(1 << 12);
     for (name, range) in elements(&document).into_iter().filter(|(name, _)| *name != "rtmp") {

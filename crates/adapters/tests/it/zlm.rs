@@ -79,7 +79,7 @@ fn order_of_schemas_does_not_matter() {
 }
 
 #[test]
-fn back_within_grace_without_hook() {
+fn publisher_that_returns_within_15_s_keeps_its_session() {
     let mut document = recorded("api-media-list-rtmp.txt");
     let live = item(&read(&document).unwrap(), "live/cam1").clone();
 
@@ -146,13 +146,13 @@ fn secret_not_logged() {
 }
 
 #[test]
-fn refused_duplicate_gives_no_event() {
+fn rejected_duplicate_gives_no_event() {
     let events = events(&mut HookReader::default(), &capture("zlmediakit", "duplicate.http"));
     assert_eq!(summary(&events), ["started live/cam1 1795948607", "ended live/cam1 1795948607"]);
 }
 
 #[test]
-fn hooks_of_the_server_itself_are_told_apart() {
+fn hooks_about_the_server_itself_are_distinguished() {
     let mut hooks = HookReader::default();
     let started = events(&mut hooks, &capture("zlmediakit", "server-start.http"));
     assert_eq!(summary(&started), ["server started"]);

@@ -21,7 +21,7 @@ fn absence_in_a_complete_list_ends_the_stream() {
 fn failed_or_partial_list_removes_nothing() {
     let mut bench = Bench::new(KEEP_FIRST);
     bench.list(list(&[publisher("a")]));
-    // A failed list is no list at all; only time passes.
+    // A failed list is not applied; only time passes.
     assert_eq!(bench.pass(100.0), []);
     assert_eq!(bench.list(Snapshot { complete: false, ..list(&[]) }), []);
     assert_eq!(bench.session(), Some("a"));
@@ -114,7 +114,7 @@ fn start_that_no_worker_has_listed_yet_outlives_the_list_of_another() {
     assert_eq!(bench.session(), Some("a"));
 }
 
-/// nginx with two workers accepts two publishers of one name. The lists of the workers come in turns.
+/// nginx with two workers accepts two publishers of one name. The lists of the workers alternate.
 #[test]
 fn two_workers_with_one_name_do_not_alternate() {
     let mut bench = Bench::new(KEEP_FIRST);

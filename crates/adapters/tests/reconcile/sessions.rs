@@ -30,7 +30,7 @@ fn offline_of_old_after_online_of_new() {
 }
 
 #[test]
-fn end_that_overtakes_its_start() {
+fn start_after_its_own_end_is_ignored_for_10_s() {
     let mut bench = Bench::new(KEEP_FIRST);
     assert_eq!(bench.end("a"), []);
     bench.pass(9.0);
@@ -57,11 +57,11 @@ fn end_of_refused_duplicate() {
     assert_eq!(bench.start("b"), []);
     assert_eq!(bench.end("b"), []);
     assert_eq!(bench.session(), Some("a"));
-    assert!(matches!(&bench.end("a")[..], [Change::Unregister { .. }]), "the refused duplicate does not follow");
+    assert!(matches!(&bench.end("a")[..], [Change::Unregister { .. }]), "a rejected duplicate is not promoted");
 }
 
 #[test]
-fn end_of_refused_duplicate_that_overtakes_its_start() {
+fn end_of_a_rejected_duplicate_before_its_start_keeps_the_stream() {
     let mut bench = Bench::new(KEEP_FIRST);
     bench.list(list(&[publisher("a")]));
     assert_eq!(bench.end("b"), []);
@@ -81,7 +81,7 @@ fn refused_duplicate_without_end() {
 }
 
 #[test]
-fn refused_duplicate_without_end_is_gone_after_the_next_list() {
+fn rejected_duplicate_without_end_is_forgotten_with_the_next_list() {
     let mut bench = Bench::new(KEEP_FIRST);
     bench.list(list(&[publisher("a")]));
     bench.start("b");
@@ -236,7 +236,7 @@ fn address_that_the_list_adds_is_registered_without_a_reconnect() {
 }
 
 #[test]
-fn many_refused_duplicates_leave_the_stream_alone() {
+fn many_rejected_duplicates_do_not_change_the_stream() {
     let mut bench = Bench::new(KEEP_FIRST);
     bench.list(list(&[publisher("a"), publisher_of("live/cam2", "z")]));
     for i in 0..10_000 {

@@ -10,7 +10,7 @@ use stream_registry::{StreamPatch, StreamStatus};
 use crate::bench::{Bench, KEEP_FIRST, TAKE_OVER, list, publisher, with_bytes};
 
 #[test]
-fn counters_go_on_across_reconnects_while_the_stream_stays_registered() {
+fn counters_continue_across_reconnects_while_the_stream_stays_registered() {
     let mut bench = Bench::new(TAKE_OVER);
     bench.list(list(&[with_bytes("a", 1_000)]));
     bench.start("b");

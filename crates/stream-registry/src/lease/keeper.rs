@@ -21,9 +21,9 @@ use super::write::{BatchResult, Permits, Standing, WritePermit, write_batch};
 
 /// Maximum number of batches in flight.
 const MAX_BATCHES: usize = 4;
-/// While a batch is in flight, the next batch waits until its first lease is late by this part of the heartbeat
-/// interval; with two batches in flight, by twice this part, and so on. A store that answers quickly so has one batch
-/// at a time, and the calls of other clients wait for one batch at most.
+/// Divisor of the heartbeat interval. For each batch in flight, the next batch waits until its first lease is late by
+/// one more of these parts. So a store that answers quickly has one batch at a time, and the calls of other clients
+/// wait for at most one batch.
 const LATE_PART: u32 = 40;
 /// Maximum number of recoveries in flight.
 const MAX_RECOVERIES: usize = 64;

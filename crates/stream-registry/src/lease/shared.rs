@@ -17,7 +17,8 @@ use super::status::LeaseEnd;
 use crate::registry::{Registry, SameSource};
 use crate::stream::{Epoch, StreamId};
 
-/// Maximum number of registrations in flight. Enough for full batches, and the state of further calls stays small.
+/// Maximum number of registrations in flight. This is enough for full batches, and limits the memory of simultaneous
+/// calls.
 const MAX_REGISTRATIONS: usize = 512;
 /// Maximum time for which a registration waits for others. After this time, the registration is sent anyway.
 const MAX_REGISTRATION_WAIT: Duration = Duration::from_secs(5);
@@ -69,8 +70,8 @@ impl Shared {
 
     /// Waits while too many registrations are in flight, but not for long. Returns a permit to keep during the call.
     ///
-    /// Without this limit, all of 100 000 simultaneous calls would start their timeouts at once, and the last of them
-    /// would time out before they are sent.
+    /// Without this limit, 100 000 simultaneous calls would start their timeouts at once. The last of them would time
+    /// out before they are sent.
     pub(super) async fn registration_permit(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(permit) = self.registrations.try_acquire() {
             return Some(permit);

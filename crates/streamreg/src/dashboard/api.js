@@ -26,7 +26,7 @@ export async function ask(path, signal) {
   return { body: await response.json(), now: Number.isFinite(date) ? date : Date.now() };
 }
 
-// Returns the number of streams by status. The search applies, but not the status of the selection.
+// Returns the number of streams by status. Applies the search of the selection, but not its status.
 export async function summary({ search }, signal) {
   return (await ask(`api/v1/summary?${conditions({ search })}`, signal)).body;
 }
@@ -50,7 +50,7 @@ export async function page(selection, signal) {
     if (cursor) query.set("cursor", cursor);
     return ask(`api/v1/streams?${query}`, signal);
   };
-  // A link can lead to any page. The cursor of that page comes after the streams of all pages before it.
+  // A link can lead to any page. To find the cursor of a page, read the streams of all pages before it.
   let at = selection.page;
   while (at >= cursors.length || cursors[at] === undefined) at = Math.min(at, cursors.length) - 1;
   while (at < selection.page) {

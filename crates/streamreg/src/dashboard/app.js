@@ -1,7 +1,7 @@
 // Reads the selected streams from the server every few seconds and shows them.
 //
-// The page polls instead of following the change feed. Statistics cause no events, and a browser opens only about six
-// connections to a server over HTTP/1.1, so a few tabs that follow the feed would block all further requests.
+// The page polls instead of following the change feed. The feed has no events for statistics. Over HTTP/1.1, a browser
+// opens only about six connections to a server, so a few tabs that follow the feed would block all further requests.
 
 import { ask, forgetCursors, page, Problem, summary } from "./api.js";
 import * as controls from "./controls.js";

@@ -1,4 +1,5 @@
-// The controls: search, status chips, headers that sort, and pages. `select` is called with changes of the selection.
+// The controls: search, status chips, headers that sort, and pages. They call `select` with each change of the
+// selection.
 
 import { PAGE_STREAMS } from "./api.js";
 import { $, STATUSES, statusClass, write } from "./dom.js";
@@ -108,7 +109,7 @@ export function showPager(matches, hasNext) {
   $("next").setAttribute("aria-disabled", String(!hasNext));
 }
 
-// Returns the numbers in words, e.g. "11 of 10,000 live streams have status error".
+// Returns the summary as a sentence, e.g. "11 of 10,000 live streams have status error".
 export function sentence(summary, matches) {
   const { search, status } = selection;
   const streams = `${number(summary.total)} ${search ? "" : "live "}stream${summary.total === 1 ? "" : "s"}`;

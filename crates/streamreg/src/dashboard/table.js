@@ -62,8 +62,8 @@ function isInUse() {
   return $("rows").matches(":hover") || !selected.isCollapsed && $("rows").contains(selected.anchorNode);
 }
 
-// Shows the streams in their order. During an update of the same selection, rows in use keep their places: in an order
-// by bit rate, the rows would otherwise move away from the pointer every few seconds.
+// Shows the streams in their order. During an update of the same selection, rows in use keep their places. Otherwise,
+// rows sorted by bit rate would move away from the pointer every few seconds.
 export function show(streams, now, ttl, isUpdate) {
   if (isUpdate && isInUse()) {
     const places = new Map([...rows].map(([id, parts]) => [id, parts.row.rowIndex]));

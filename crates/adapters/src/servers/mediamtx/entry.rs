@@ -9,7 +9,7 @@ use crate::model::{Counters, Gauges, Item, Media, Name};
 use crate::servers::json::Object;
 use crate::servers::{fields, words};
 
-/// Returns whether a publisher or a pulled source feeds the path. Returns `None` if the path does not say so.
+/// Returns whether a publisher or a pulled source feeds the path. Returns `None` if the path lacks these fields.
 pub(super) fn is_live(path: &Object<'_>) -> Option<bool> {
     // A pull that fails is online but not available. The filler of `alwaysAvailable` is available but has no source.
     // Old versions have `ready` only.
@@ -20,11 +20,11 @@ pub(super) fn is_live(path: &Object<'_>) -> Option<bool> {
     )
 }
 
-/// A stream, and where the connection of its publisher is listed: the list and the id.
+/// A stream, with the list and the id of its publisher's connection.
 pub(super) type Found = (Item, Option<(Table, String)>);
 
-/// Reads a live path. Returns also which list has the publisher's connection, and the connection's id. Returns `None`
-/// if the stream has no name or no session.
+/// Reads a live path, and finds the list and the id of the publisher's connection. Returns `None` if the stream has no
+/// name or no session.
 pub(super) fn item(name: &str, path: &Object<'_>) -> Option<Found> {
     let name = Name::from_path(name);
     if name.name.is_empty() {
@@ -40,7 +40,7 @@ pub(super) fn item(name: &str, path: &Object<'_>) -> Option<Found> {
         (id.clone(), connections_of(&source_type))
     };
     // The path counts bytes of tracks and a connection counts bytes of the transport. The two must not be mixed, so the
-    // path's bytes serve only sources that are in no list of connections.
+    // path's bytes are used only for sources that are in no list of connections.
     let bytes = if table.is_none() { path.first_count(&["inboundBytes", "bytesReceived"]) } else { None };
     let protocol = protocol(&source_type);
     let item = Item {
@@ -59,7 +59,7 @@ pub(super) fn add_connection(item: &mut Item, connection: &Object<'_>) {
     item.counters = Counters {
         bytes: connection.first_count(&["inboundBytes", "bytesReceived"]),
         packets: connection.first_count(&["packetsReceived", "inboundRTPPackets", "rtpPacketsReceived"]),
-        // `packetsReceivedLoss` also counts packets that the publisher sent again in time.
+        // `packetsReceivedLoss` also counts packets that the publisher retransmitted in time.
         lost: connection.first_count(&["packetsReceivedDrop", "inboundRTPPacketsLost", "rtpPacketsLost"]),
         retransmitted: connection.count("packetsReceivedRetrans"),
         dropped: connection.count("packetsReceivedBelated"),
@@ -68,7 +68,8 @@ pub(super) fn add_connection(item: &mut Item, connection: &Object<'_>) {
     item.gauges.rtt_ms = connection.number("msRTT");
 }
 
-/// Returns the list that has the connections of this type of source, if the server accepts them.
+/// Returns the list of the connections of this type of source. Returns `None` for sources that are in no such list,
+/// e.g. pulls.
 fn connections_of(source_type: &str) -> Option<Table> {
     Some(match source_type {
         "rtmpConn" => "rtmpconns",

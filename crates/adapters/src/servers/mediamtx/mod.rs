@@ -16,7 +16,7 @@ use crate::reconcile::{Duplicates, Profile};
 /// How MediaMTX behaves.
 pub const PROFILE: Profile = Profile { duplicates: Duplicates::TakeOver, ..fields::PROFILE };
 
-/// The largest number of pages of one list that are requested. A list with more pages is incomplete.
+/// Maximum number of pages that are requested per list. A list with more pages is incomplete.
 const MAX_PAGES: u64 = 100;
 
 /// A list of the API, as its path names it, e.g. `rtmpconns`.
@@ -49,11 +49,11 @@ impl Asked {
 pub struct MediaMtxList {
     asked: Vec<Asked>,
     snapshot: Snapshot,
-    /// The names of all paths, also of those that are not live.
+    /// The names of all paths, including those that are not live.
     names: BTreeSet<String>,
     /// The number of paths, as each page reports it.
     totals: Vec<u64>,
-    /// The position in the snapshot of the item that each publishing connection feeds.
+    /// For each publishing connection, the position of its stream in the snapshot.
     publishers: BTreeMap<(Table, String), usize>,
     phase: Phase,
 }
@@ -108,8 +108,8 @@ impl MediaMtxList {
             }
             Phase::Paths => {
                 self.phase = Phase::Connections;
-                // A path that starts or ends between two pages moves the others. Such a change is visible in the
-                // totals, unless one path started and another one ended.
+                // If a path starts or ends between two requests, other paths move to another page. The totals show such
+                // a change, unless one path started and another one ended.
                 let read = self.names.len() as u64;
                 self.snapshot.complete &= self.totals.iter().all(|total| *total == read);
                 let tables: BTreeSet<Table> = self.publishers.keys().map(|(table, _)| *table).collect();

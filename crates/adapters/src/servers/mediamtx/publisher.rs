@@ -21,7 +21,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Returns the stream, as far as the variables describe it.
+    /// Returns the stream with the values that the variables contain.
     pub fn item(&self) -> Item {
         let mut item =
             fields::item(Name::from_path(&self.path), self.source_id.clone(), entry::stream_type(&self.source_type));
@@ -29,8 +29,8 @@ impl Publisher {
         item
     }
 
-    /// Returns a list of this stream alone, with its address, media and statistics. It is never complete, and empty if
-    /// the path has another source.
+    /// Returns a list of this stream alone, with its address, media and statistics. The list is never complete. It is
+    /// empty if the path has another source.
     pub fn list(&self) -> PublisherList {
         PublisherList { publisher: self.clone(), asked: Asked::Nothing }
     }
@@ -63,7 +63,7 @@ impl List for PublisherList {
                 path => Ok(done(path.map(|(item, _)| item))),
             },
             (Asked::Connection(mut item), [answer]) => {
-                // A connection that has just ended is unknown.
+                // The server does not know a connection that has just ended.
                 if answer.status != 404 {
                     let text = json::body(answer, "the connection")?;
                     entry::add_connection(&mut item, &object(&text, "the connection")?);
@@ -76,7 +76,7 @@ impl List for PublisherList {
 }
 
 impl PublisherList {
-    /// Reads the path. Returns `None` if this publisher does not feed it.
+    /// Reads the path. Returns `None` if this publisher does not feed the path.
     fn read_path(&self, answer: &Answer) -> Result<Option<entry::Found>, ReadError> {
         let Publisher { path, source_id, .. } = &self.publisher;
         if answer.status == 404 && answer.body.starts_with(b"{") {

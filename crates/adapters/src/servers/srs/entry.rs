@@ -20,7 +20,7 @@ pub(super) fn vhost(name: &str) -> String {
 }
 
 /// Returns the id of the client that publishes the stream; `Some(None)` if the stream has only players. Returns `None`
-/// if the stream does not say whether it has a publisher, or which one.
+/// if the fields about the publisher are missing.
 pub(super) fn publisher(stream: &Object<'_>) -> Option<Option<String>> {
     let publish = stream.object("publish")?;
     if publish.bool("active")? { publish.id("cid").map(Some) } else { Some(None) }
@@ -64,7 +64,8 @@ pub(super) fn set_vhost(item: &mut Item, vhost: &str) {
     }
 }
 
-/// Adds the address and the measurements of the publishing client. Those of the stream are sums over all clients.
+/// Adds the address and the measurements of the publishing client. The measurements of the stream itself are sums over
+/// all clients.
 pub(super) fn add_client(item: &mut Item, client: &Object<'_>) {
     item.source_addr = client.string("ip").unwrap_or_default();
     item.counters.bytes = client.count("recv_bytes");

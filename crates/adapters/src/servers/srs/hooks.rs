@@ -7,7 +7,7 @@ use crate::servers::{Hooks, ReadError};
 
 /// Reads the hooks of an SRS server.
 ///
-/// `on_publish` and `on_unpublish` are events. All other actions, and the heartbeat, are not.
+/// `on_publish` and `on_unpublish` are events. All other actions and the heartbeat are ignored.
 #[derive(Default)]
 pub struct SrsHooks;
 

@@ -22,7 +22,7 @@ pub const PROFILE: Profile =
 
 /// The number of entries in one page.
 const PAGE: usize = 1_000;
-/// The largest number of pages of one list that are requested. A list with more pages is incomplete.
+/// Maximum number of pages that are requested per list. A list with more pages is incomplete.
 const MAX_PAGES: usize = 100;
 
 /// The list or page that a request asks for.
@@ -66,7 +66,7 @@ pub struct SrsList {
     /// The run of the server, if the version reports it. It is part of every session.
     service: Option<String>,
     complete: bool,
-    /// The ids of all streams, also of those that are not live.
+    /// The ids of all streams, including those that are not live.
     ids: BTreeSet<String>,
     /// The id of the last entry that was read.
     last_id: Option<String>,
@@ -182,8 +182,8 @@ impl SrsList {
                 self.complete = false;
                 continue;
             };
-            // A page begins with the last entry of the page before. Another entry in its place shows that streams
-            // started or ended between the two answers, so that a stream may be in neither of them.
+            // A page begins with the last entry of the previous page. If it begins with another entry, streams started
+            // or ended between the two answers, and a stream may be missing in both.
             self.complete &= start == 0 || index > 0 || self.last_id.as_ref() == Some(&id);
             if self.ids.insert(id.clone()) {
                 self.complete &= self.read_stream(&entry).is_some();

@@ -48,7 +48,7 @@ struct Simulation {
     steps: BinaryHeap<Reverse<(Duration, u64)>>,
     by_number: BTreeMap<u64, Step>,
     number: u64,
-    /// When the simulation stops to be random.
+    /// When the simulation stops being random.
     calm: Duration,
     /// When the last hook arrives, so that hooks of a server that sends them in order stay in order.
     last_hook: Duration,

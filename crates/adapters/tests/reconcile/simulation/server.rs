@@ -77,7 +77,7 @@ impl Server {
         Self { kind, run: 1, is_up: true, next_session: 1, live, sent }
     }
 
-    /// Lets a publisher start, end, stall or go on. Returns the hooks that the server sends.
+    /// Lets a publisher start, end, stall or continue. Returns the hooks that the server sends.
     pub(super) fn act(&mut self, now: Duration, rng: &mut Rng) -> Vec<Event> {
         if !self.is_up {
             return Vec::new();

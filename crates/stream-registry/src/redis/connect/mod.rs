@@ -187,8 +187,8 @@ impl Link {
         Instant::now() + self.options.list_timeout
     }
 
-    /// Returns a connection on which the server has just answered, and the answer to the probe. Without the permission
-    /// for the probe, the answer is `None`.
+    /// Returns a connection on which the server has just answered, and the answer to the probe. The answer is `None` if
+    /// the server sent an error, e.g. because of a missing permission, or answered too late.
     pub(super) async fn probe(&self, probe: &Cmd, deadline: Instant) -> Result<(Connection, Option<Value>)> {
         timeout_at(deadline, self.responding_connection(probe)).await.map_err(|_| no_reply())?
     }

@@ -1,7 +1,7 @@
 //! A separate connection that receives one large reply in parts.
 //!
 //! The Redis client returns a reply only when it is complete, and allocates each string of the reply. A transfer hands
-//! out parts of the reply while the rest is still arriving, so that the records can be decoded meanwhile.
+//! out parts of the reply while the rest is still arriving, so that the first records can be decoded at the same time.
 
 use std::io;
 

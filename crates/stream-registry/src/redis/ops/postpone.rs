@@ -13,7 +13,7 @@ static POSTPONE: LazyLock<Script> = LazyLock::new(|| Script::new("postpone", inc
 
 /// Schedules the next check of streams that are alive and need no other handling yet. Returns the other streams.
 pub(super) async fn postpone(store: &Arc<Store>, mut ids: Vec<Vec<u8>>, now: i128) -> Result<Vec<Vec<u8>>> {
-    // The time to live of a tool that keeps no streams alive does not bound the time until the next check.
+    // A tool that keeps no streams alive may have another time to live, so it must not set the time of the next check.
     if ids.is_empty() || store.options.ttl_policy != TtlPolicy::Renew {
         return Ok(ids);
     }

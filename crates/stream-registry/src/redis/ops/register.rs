@@ -43,7 +43,7 @@ pub(in crate::redis) struct Attempt {
     tombstone: String,
     /// The epoch that the client expects in the tombstone; empty for no tombstone, `*` for any.
     expected_epoch: String,
-    /// Under this id, the script stores the result of the registration.
+    /// The id under which the script stores the result of the registration.
     operation: Option<OperationId>,
     generated_id: bool,
     /// The epoch of the lease that the registration recovers.

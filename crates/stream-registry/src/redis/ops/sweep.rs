@@ -176,8 +176,8 @@ async fn scan_index(store: Weak<Store>, found: Arc<AtomicBool>) {
     }
 }
 
-/// Scans one page of the index. Returns the scan position of the next page, or 0 after the last page, and whether the
-/// page has streams that were not in the schedule.
+/// Scans one page of the index. Returns the scan position of the next page, or 0 after the last page. Also returns
+/// whether the page has streams that were not in the schedule.
 async fn scan_index_page(store: &Arc<Store>, position: u64) -> Result<(u64, bool)> {
     let mut found = false;
     let scanned = page::scan(store, position, PAGE).await?;

@@ -1,4 +1,5 @@
-//! Measures the cost of 100 000 leases that a separate process holds, and how long other calls take beside them.
+//! Measures the cost of 100 000 leases that a separate process holds, and how long the calls of other
+//! clients take at the same time.
 
 use std::io::{BufRead as _, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -27,7 +28,7 @@ const SHORT_TTL: Duration = Duration::from_secs(30);
 const PROCESS_SHARE: f64 = 0.10;
 /// Maximum memory per lease, without the record, in bytes.
 const BYTES: f64 = 300.0;
-/// Status changes per second, beside the leases.
+/// Number of status changes per second while the leases are held.
 const CHANGES: u64 = 150;
 /// Target: 99 % of the events of these changes arrive within this time.
 const LIMIT: Duration = Duration::from_millis(6);
@@ -94,7 +95,7 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // The process may have ended already, and nobody waits for these results.
+        // The process may have ended already, so errors are ignored.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
