@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::pending::Pending;
 use super::status::LeaseEnd;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::stream::{Epoch, OperationId, Stream, StreamId};
+use crate::stream::{Epoch, Stream, StreamId};
 
 /// One lease. Kept small, because a process may hold 100 000 of them.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ pub(super) struct State {
     pub(super) last_error: Option<Error>,
     /// Number of consecutive writes of this stream that failed although the store worked.
     pub(super) failures: u32,
-    /// Operation id of an unregistration whose result is unknown. Cleared when a later write succeeds.
-    pub(super) release_operation: Option<Box<OperationId>>,
+    /// Set while the result of an unregistration is unknown. Cleared when a later write succeeds.
+    pub(super) unconfirmed_release: bool,
     /// Set while the write permit is in use. A lease has only one permit, so an older write cannot overtake a newer
     /// write.
     pub(super) in_flight: bool,
@@ -81,7 +81,7 @@ impl Cell {
             written: 0,
             last_error: None,
             failures: 0,
-            release_operation: None,
+            unconfirmed_release: false,
             in_flight: false,
             recheck: false,
             urgent: false,

@@ -110,7 +110,7 @@ use tokio::runtime::Handle;
 
 use crate::error::{Error, Operation, Result};
 use crate::registry::{OnConflict, RegisterOptions, Registered, Registry};
-use crate::stream::{EndReason, OperationId, Stream};
+use crate::stream::{EndReason, Stream};
 use cell::Cell;
 pub use handle::Lease;
 pub use options::{LeaseOptions, LossDetection};
@@ -143,7 +143,8 @@ impl Leases {
     /// # Errors
     ///
     /// Returns the errors of [`Registry::register_with`]. Also returns `Unsupported` if the store does not support
-    /// leases or if the call is made outside a Tokio runtime.
+    /// leases or if the call is made outside a Tokio runtime. If the error
+    /// [may have been applied](Error::may_have_applied), call again: the same publisher gets its stream.
     ///
     /// # Cancel safety
     ///
@@ -179,17 +180,10 @@ impl Leases {
     /// The same as for [`acquire`](Self::acquire).
     pub async fn acquire_with(&self, stream: Stream, on_conflict: OnConflict) -> Result<Lease> {
         let options = RegisterOptions::default().lease().on_conflict(on_conflict).same_source(self.0.same_source());
-        let options = options.operation(OperationId::generate());
         let runtime = runtime()?;
         let _permit = self.0.registration_permit().await;
         let sent_at = self.0.clock.boottime();
-        let registered = match self.0.registry.register_with(&stream, &options).await {
-            // The reply was lost. The retry has the same operation id, so the store applies the call only once.
-            Err(error) if error.may_have_applied() && error.is_retryable() => {
-                self.0.registry.register_with(&stream, &options).await?
-            }
-            result => result?,
-        };
+        let registered = self.0.registry.register_with(&stream, &options).await?;
         self.keep_alive(registered, sent_at, &runtime)
     }
 

@@ -56,7 +56,7 @@ pub(super) async fn recover_with_permit(shared: &Shared, permit: &mut WritePermi
 fn final_end(cell: &Cell, error: &Error) -> Option<LeaseEnd> {
     match error.kind() {
         // This process unregistered the stream, but the reply was lost.
-        ErrorKind::NotFound if cell.lock().release_operation.is_some() => Some(LeaseEnd::Released),
+        ErrorKind::NotFound if cell.lock().unconfirmed_release => Some(LeaseEnd::Released),
         ErrorKind::NotFound => Some(LeaseEnd::Removed),
         ErrorKind::NotHolder | ErrorKind::AlreadyExists => {
             Some(error.existing().map_or(LeaseEnd::Superseded { by: None }, LeaseEnd::superseded_by))

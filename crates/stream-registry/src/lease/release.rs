@@ -12,8 +12,8 @@ use super::shared::Shared;
 use super::status::LeaseEnd;
 use super::write::{Permits, Standing, WritePermit, write_all};
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::registry::{Guard, UnregisterOptions};
-use crate::stream::{EndReason, OperationId, Stream};
+use crate::registry::{Guard, UnregisterOptions, rules};
+use crate::stream::{EndReason, Stream};
 
 /// Time for which a release is retried while the store fails.
 const RETRY_FOR: Duration = Duration::from_secs(5);
@@ -64,12 +64,9 @@ async fn unregister(
     let mut failures = 0;
     let mut recovered = false;
     loop {
-        // If a reply was lost, the retry has the same operation id, so that the store recognises the call.
-        let unconfirmed = cell.lock().release_operation.clone();
-        let operation = unconfirmed.clone().unwrap_or_else(|| Box::new(OperationId::generate()));
-        cell.lock().release_operation = Some(operation.clone());
-        let guard = Guard::Holder(cell.epoch.clone());
-        let options = UnregisterOptions::default().guard(guard).reason(reason.clone()).operation(*operation);
+        // The call may be applied although this future is dropped.
+        let was_unconfirmed = std::mem::replace(&mut cell.lock().unconfirmed_release, true);
+        let options = UnregisterOptions::default().guard(Guard::Holder(cell.epoch.clone())).reason(reason.clone());
         permit.reset();
         let mut error = match shared.registry.unregister_with(&cell.id, &options).await {
             Ok(last) => {
@@ -79,11 +76,16 @@ async fn unregister(
             Err(error) => error,
         };
         if !error.may_have_applied() {
-            cell.lock().release_operation.clone_from(&unconfirmed);
+            cell.lock().unconfirmed_release = was_unconfirmed;
         }
         match error.kind() {
+            // An earlier call has unregistered the stream, but its reply was lost.
+            ErrorKind::NotFound if was_unconfirmed => {
+                shared.finish(&cell, LeaseEnd::Released);
+                return Ok(rules::with_end_reason(cell.lock().record.clone(), reason));
+            }
             ErrorKind::NotFound => {
-                shared.finish(&cell, if unconfirmed.is_some() { LeaseEnd::Released } else { LeaseEnd::Removed });
+                shared.finish(&cell, LeaseEnd::Removed);
             }
             ErrorKind::Closed => {
                 shared.finish(&cell, LeaseEnd::Closed);

@@ -152,7 +152,7 @@ impl WritePermit {
     /// Records that the store has the stream with this epoch. So no earlier unregistration was applied.
     fn confirm(&mut self, sent_at: u64) {
         self.confirmed_at = Some(sent_at);
-        self.cell.lock().release_operation = None;
+        self.cell.lock().unconfirmed_release = false;
     }
 
     /// Discards the result so far, because another call is about to be sent.

@@ -21,29 +21,35 @@ local function read_metadata(metadata_key)
   return nil, '0-0', fields.err
 end
 
--- Appends events to the feed. Each event is a list of fields and values, without the field p.
-local function append_events(feed_key, metadata_key, events)
-  -- Without readable metadata, a new generation of the feed begins.
-  local generation, tail, read_error = read_metadata(metadata_key)
-  if read_error then redis.call('DEL', metadata_key) end
-  for i, event in ipairs(events) do
-    local entry
-    if i == 1 then
-      entry = redis.pcall('XADD', feed_key, 'MAXLEN', '~', '100000', '*', 'p', tail, unpack(event))
-    else
-      entry = redis.call('XADD', feed_key, '*', 'p', tail, unpack(event))
-    end
+-- The ids of the feed's first and last entry, after the first call of append_event.
+local generation, tail
+
+-- Appends an event. The arguments after metadata_key are its fields and values, without the field p.
+local function append_event(feed_key, metadata_key, ...)
+  local entry
+  if tail then
+    entry = redis.call('XADD', feed_key, '*', 'p', tail, ...)
+  else
+    local read_error
+    generation, tail, read_error = read_metadata(metadata_key)
+    if read_error then redis.call('DEL', metadata_key) end
+    entry = redis.pcall('XADD', feed_key, 'MAXLEN', '~', '100000', '*', 'p', tail, ...)
     if type(entry) == 'table' then
       redis.call('DEL', feed_key)
-      generation, tail = nil, '0-0'
-      entry = redis.call('XADD', feed_key, '*', 'p', tail, unpack(event))
+      generation = nil
+      entry = redis.call('XADD', feed_key, '*', 'p', '0-0', ...)
     end
-    generation, tail = generation or entry, entry
   end
-  redis.call('HSET', metadata_key, 'history', generation, 'tail', tail)
+  -- Without readable metadata, the first event begins a new generation of the feed.
+  generation, tail = generation or entry, entry
 end
 
--- Raises an error if the user lacks a permission that append_events needs.
+-- Writes the metadata of the feed. A script calls this function after its last event.
+local function end_events(metadata_key)
+  if tail then redis.call('HSET', metadata_key, 'history', generation, 'tail', tail) end
+end
+
+-- Raises an error if the user lacks a permission that the functions above need.
 local function require_append_permissions(feed_key, metadata_key)
   require_permission('XADD', feed_key, '*', 'w', 'w')
   require_permission('HSET', metadata_key, 'history', '0-0')

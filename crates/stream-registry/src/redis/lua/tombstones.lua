@@ -35,7 +35,8 @@ end
 --   the requested time to live
 --   three times the remaining time of the record, because the holder's TTL may be longer than the caller's TTL
 --   the remaining time of the existing tombstone
-local function tombstone_lifetime(requested, record, tombstone)
-  local longest = math.max(tonumber(requested), redis.call('PTTL', record) * 3, redis.call('PTTL', tombstone))
-  return string.format('%.0f', longest)
+-- The argument old_epoch is false or nil if the stream has no tombstone yet.
+local function tombstone_lifetime(requested, record_key, tombstone_key, old_epoch)
+  local remaining = old_epoch and redis.call('PTTL', tombstone_key) or 0
+  return string.format('%.0f', math.max(tonumber(requested), redis.call('PTTL', record_key) * 3, remaining))
 end

@@ -9,7 +9,7 @@ use redis::Value;
 use tokio::sync::MutexGuard;
 
 use super::{ATTEMPTS, back_off, contended, epoch_field, split, wrong_type};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::redis::coalesce::{Coalescer, Job};
 use crate::redis::fault::Effect;
 use crate::redis::script::Script;
@@ -41,8 +41,8 @@ pub(in crate::redis) struct Attempt {
     event: Option<ChangeKind>,
     /// The epoch for the tombstone of the record that is taken over; empty if no record is taken over.
     tombstone: String,
-    /// The epoch that the client expects in the tombstone; empty for no tombstone, `*` for any.
-    expected_epoch: String,
+    /// The epoch that must be greater than the epoch in the tombstone. `None` skips this check.
+    epoch: Option<Epoch>,
     /// The id under which the script stores the result of the registration.
     operation: Option<OperationId>,
     generated_id: bool,
@@ -55,16 +55,29 @@ pub(in crate::redis) enum Reply {
     Done,
     /// This operation was applied before. Contains the stored result.
     Again(Vec<u8>),
-    /// Another registration in the same batch has the same stream id or operation id.
+    /// Another registration in the same batch has the same operation id.
     Busy,
     /// The client did not expect this record. Also contains its remaining time to live in ms, or a negative number.
     There(Vec<u8>, i64),
     /// The record that the client expects is missing.
     Gone,
-    /// The client did not expect this epoch in the tombstone.
+    /// The epoch in the tombstone is not less than the epoch of the new record.
     Ended(String),
     /// The key of the record holds a value of this type.
     Kind(Vec<u8>),
+}
+
+impl Reply {
+    /// Returns whether the store has applied an earlier attempt with this record: the stream has the record's epoch, or
+    /// had it until it ended.
+    fn shows_epoch(&self, new: &Stream) -> bool {
+        let Some(epoch) = new.epoch() else { return false };
+        match self {
+            Self::There(json, _) => record::decode(&new.id, json).is_ok_and(|found| found.epoch() == Some(epoch)),
+            Self::Ended(ended) => ended == epoch.as_str(),
+            _ => false,
+        }
+    }
 }
 
 #[async_trait]
@@ -73,30 +86,32 @@ impl Job for RegisterJob {
     type Answer = Reply;
     const MAX_IN_FLIGHT: usize = 1;
 
-    fn key(_: &Attempt) -> Option<&StreamId> {
-        None
+    fn key(attempt: &Attempt) -> Option<&StreamId> {
+        Some(&attempt.id)
     }
 
     async fn run(&self, attempts: &[Attempt]) -> Vec<Result<Reply>> {
         let store = &self.0;
         let mut keys =
             vec![store.keys.index().to_owned(), store.keys.feed(), store.keys.feed_metadata(), store.keys.due()];
-        for Attempt { id, operation, .. } in attempts {
-            let record = store.keys.record(id);
-            // Without an operation id, the script does not use the key of the result.
-            let result = operation.as_ref().map_or_else(|| record.clone(), |id| store.keys.operation(id));
-            keys.extend([record, store.keys.tombstone(id), store.keys.copy(id), result]);
-        }
+        keys.extend(attempts.iter().map(|attempt| store.keys.record(&attempt.id)));
+        keys.extend(attempts.iter().map(|attempt| store.keys.tombstone(&attempt.id)));
+        keys.extend(attempts.iter().map(|attempt| store.keys.copy(&attempt.id)));
+        keys.extend(
+            attempts.iter().filter_map(|attempt| attempt.operation.as_ref()).map(|id| store.keys.operation(id)),
+        );
+        let check_at = attempts.iter().map(|attempt| attempt.check_at).max().unwrap_or_default();
         let mut call = REGISTER.call(&keys);
         call.arg(store.ttl_ms()).arg(store.tombstone_ms()).arg(OPERATION_RETENTION.as_millis().to_string());
+        call.arg(check_at.to_string());
         for attempt in attempts {
-            let Attempt { id, expected, new_json, check_at, event, tombstone, expected_epoch, .. } = attempt;
+            let Attempt { id, expected, new_json, event, tombstone, epoch, .. } = attempt;
             let call_kind = if attempt.generated_id { GENERATED } else { "" };
             let outcome = attempt.outcome.as_str();
             let result = attempt.operation.as_ref().map(|_| format!("{call_kind}{outcome}\n{new_json}"));
             let origin = attempt.recover.as_ref().map_or_else(|| "new".to_owned(), epoch_field);
-            call.arg(id.as_str()).arg(expected).arg(new_json).arg(check_at.to_string());
-            call.arg(event.map_or("", ChangeKind::as_str)).arg(expected_epoch).arg(tombstone);
+            call.arg(id.as_str()).arg(expected).arg(new_json).arg(event.map_or("", ChangeKind::as_str));
+            call.arg(epoch.as_ref().map_or("", Epoch::as_str)).arg(tombstone);
             call.arg(result.unwrap_or_default()).arg(origin);
         }
         split(call.run(&store.link, Effect::Write).await, attempts.len(), |reply| {
@@ -128,31 +143,28 @@ pub(in crate::redis) async fn register(
     store.check_writable()?;
     let mut known = Known::default();
     let mut lock: Option<MutexGuard<'_, ()>> = None;
+    let mut unconfirmed: Option<Decision> = None;
     for attempt in 0..ATTEMPTS {
-        let Decision { new, outcome, event, tombstone } = decide(store, stream, options, &known).await?;
-        let reply = calls
-            .call(Attempt {
-                id: new.id.clone(),
-                expected: known.existing.as_ref().map_or_else(Vec::new, |existing| [b"=", &**existing].concat()),
-                new_json: new.to_stored_json(),
-                expected_epoch: match new.epoch {
-                    Some(_) => known.ended_epoch.clone().unwrap_or_default(),
-                    None => "*".to_owned(),
-                },
-                check_at: new.last_heartbeat.as_unix_nanos() / 1_000_000
-                    + i128::from(store.ttl_ms() - store.margin_ms()),
-                outcome,
-                event,
-                tombstone,
-                operation: options.operation.clone(),
-                generated_id: options.generated_id,
-                recover: options.recover.clone(),
-            })
-            .await?;
+        let (decision, is_resent) = match unconfirmed.take() {
+            Some(decision) => (decision, true),
+            None => (decide(store, stream, options, &known).await?, false),
+        };
+        let reply = match calls.call(decision.attempt(store, options, &known)).await {
+            // The connection was lost before the reply arrived. The same record is sent again. Its epoch, which only
+            // this call knows, shows whether the store has applied the call.
+            Err(error) if !is_resent && is_lost(&error) && options.lease && options.recover.is_none() => {
+                unconfirmed = Some(decision);
+                continue;
+            }
+            reply => reply?,
+        };
+        if is_resent && reply.shows_epoch(&decision.new) {
+            return Ok(Registered::new(decision.new, decision.outcome, store.options.ttl));
+        }
         match reply {
             Reply::Done => {
                 drop(lock);
-                return Ok(Registered::new(new, outcome, store.options.ttl));
+                return Ok(Registered::new(decision.new, decision.outcome, store.options.ttl));
             }
             Reply::Again(result) => return remembered(store, stream, options, &result),
             Reply::There(json, remaining) => {
@@ -193,6 +205,32 @@ struct Decision {
     event: Option<ChangeKind>,
     /// The epoch for the tombstone of the record that is taken over; empty if no record is taken over.
     tombstone: String,
+    /// Whether the existing record has the epoch of the lease to recover. No tombstone can then contradict the lease.
+    is_confirmed: bool,
+}
+
+impl Decision {
+    fn attempt(&self, store: &Store, options: &RegisterOptions, known: &Known) -> Attempt {
+        let Self { new, outcome, event, tombstone, is_confirmed } = self;
+        Attempt {
+            id: new.id.clone(),
+            expected: known.existing.as_ref().map_or_else(Vec::new, |existing| [b"=", &**existing].concat()),
+            new_json: new.to_stored_json(),
+            epoch: new.epoch.clone().filter(|_| !is_confirmed),
+            check_at: new.last_heartbeat.as_unix_nanos() / 1_000_000 + i128::from(store.ttl_ms() - store.margin_ms()),
+            outcome: *outcome,
+            event: *event,
+            tombstone: tombstone.clone(),
+            operation: options.operation.clone(),
+            generated_id: options.generated_id,
+            recover: options.recover.clone(),
+        }
+    }
+}
+
+/// Returns whether the connection was lost before the reply arrived.
+fn is_lost(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && error.may_have_applied()
 }
 
 /// Decides how to register, given the known state.
@@ -225,7 +263,9 @@ async fn decide(store: &Arc<Store>, stream: &Stream, options: &RegisterOptions, 
         tombstone = epoch.map_or_else(|| epoch::timestamp(now), ToString::to_string);
     }
     let event = rules::change_of_registration(outcome, existing.as_ref(), options);
-    Ok(Decision { new, outcome, event, tombstone })
+    let is_confirmed =
+        options.recover.is_some() && existing.as_ref().and_then(Stream::epoch) == options.recover.as_ref();
+    Ok(Decision { new, outcome, event, tombstone, is_confirmed })
 }
 
 /// Returns the stored answer to an earlier call with the same operation id.

@@ -36,6 +36,7 @@ local ttl_arguments = { 'PX', ttl }
 if policy == 'longer' and redis.call('PTTL', record_key) > tonumber(ttl) then ttl_arguments = { 'KEEPTTL' } end
 -- If the index key holds a value of another type, this first write fails and nothing has changed.
 redis.call('SADD', index_key, id)
-if event_kind ~= '' then append_events(feed_key, metadata_key, { { 'w', event_kind, 'i', id, 'r', new_json } }) end
+if event_kind ~= '' then append_event(feed_key, metadata_key, 'w', event_kind, 'i', id, 'r', new_json) end
+end_events(metadata_key)
 redis.call('SET', record_key, new_json, unpack(ttl_arguments))
 return 1

@@ -39,7 +39,7 @@ pub(in crate::redis) enum Reply {
     Done(Vec<u8>),
     /// The operation id belongs to another operation.
     Used,
-    /// Another removal in the same batch has the same stream id or operation id.
+    /// Another removal in the same batch has the same operation id.
     Busy,
     /// The stream is missing.
     Gone,
@@ -55,8 +55,8 @@ impl Job for UnregisterJob {
     type Answer = Reply;
     const MAX_IN_FLIGHT: usize = 1;
 
-    fn key(_: &Attempt) -> Option<&StreamId> {
-        None
+    fn key(attempt: &Attempt) -> Option<&StreamId> {
+        Some(&attempt.id)
     }
 
     async fn run(&self, attempts: &[Attempt]) -> Vec<Result<Reply>> {
@@ -67,12 +67,11 @@ impl Job for UnregisterJob {
         };
         let mut keys =
             vec![store.keys.index().to_owned(), store.keys.feed(), store.keys.feed_metadata(), store.keys.due()];
-        for Attempt { id, options, .. } in attempts {
-            let record = store.keys.record(id);
-            // Without an operation id, the script does not use the key of the result.
-            let result = options.operation.as_ref().map_or_else(|| record.clone(), |id| store.keys.operation(id));
-            keys.extend([record, store.keys.tombstone(id), store.keys.copy(id), result]);
-        }
+        keys.extend(attempts.iter().map(|attempt| store.keys.record(&attempt.id)));
+        keys.extend(attempts.iter().map(|attempt| store.keys.copy(&attempt.id)));
+        keys.extend(attempts.iter().map(|attempt| store.keys.tombstone(&attempt.id)));
+        let operations = attempts.iter().filter_map(|attempt| attempt.options.operation.as_ref());
+        keys.extend(operations.map(|id| store.keys.operation(id)));
         let mut call = UNREGISTER.call(&keys);
         call.arg(store.tombstone_ms()).arg(OPERATION_RETENTION.as_millis().to_string()).arg(epoch::timestamp(now));
         for Attempt { id, condition, examined, examined_epoch, options } in attempts {
@@ -82,10 +81,13 @@ impl Job for UnregisterJob {
             call.arg(options.reason.as_str().unwrap_or("")).arg(named);
         }
         split(call.run(&store.link, Effect::Write).await, attempts.len(), |reply| {
+            if let Value::BulkString(last) = reply {
+                return Ok(Reply::Done(last));
+            }
             let mut reply = reply::array(reply)?.into_iter();
             let mut next = || reply.next().unwrap_or(Value::Nil);
             Ok(match &*reply::bytes(next())? {
-                b"done" | b"again" => Reply::Done(reply::bytes(next())?),
+                b"again" => Reply::Done(reply::bytes(next())?),
                 b"used" => Reply::Used,
                 b"busy" => Reply::Busy,
                 b"gone" => Reply::Gone,

@@ -113,7 +113,8 @@ end
 -- All results and changes are computed before the first write, so that an error leaves every record unchanged.
 -- A record that becomes shorter is stored as a whole, and its element in the table starts is false.
 -- Any other record is changed in place.
-local ids, starts, replacements, done_count, shrunk, events, held = {}, {}, {}, 0, false, {}, {}
+local ids, starts, replacements, done_count, shrunk, held = {}, {}, {}, 0, false, {}
+local changed, previous, statuses, event_count = {}, {}, {}, 0
 local results
 for i = 1, #records do
   local json, key, verb_and_guard = records[i], KEYS[i + 3], ARGV[write_at]
@@ -135,7 +136,8 @@ for i = 1, #records do
     ids[done_count] = sub(key, id_start)
     if event then
       -- The event contains the previous record. Building the new record would take most of the time of this script.
-      events[#events + 1] = { 'w', 'status', 'i', ids[done_count], 'r', json, 's', ARGV[values_at], 'n', now }
+      event_count = event_count + 1
+      changed[event_count], previous[event_count], statuses[event_count] = ids[done_count], json, ARGV[values_at]
     end
     local growth = #replacement - stop + start
     if growth > 0 then
@@ -162,8 +164,11 @@ require_permission('PEXPIRE', KEYS[4], ttl)
 require_permission('SETRANGE', KEYS[4], '0', now)
 if #missing > 0 then require_permission('SADD', index_key, 'id') end
 if shrunk then require_permission('SET', KEYS[4], 'text') end
-if #events > 0 then require_append_permissions(feed_key, metadata_key) end
-if #events > 0 then append_events(feed_key, metadata_key, events) end
+if event_count > 0 then require_append_permissions(feed_key, metadata_key) end
+for n = 1, event_count do
+  append_event(feed_key, metadata_key, 'w', 'status', 'i', changed[n], 'r', previous[n], 's', statuses[n], 'n', now)
+end
+end_events(metadata_key)
 if #missing > 0 then call('SADD', index_key, unpack(missing)) end
 local offsets = {}
 for i = 1, #records do

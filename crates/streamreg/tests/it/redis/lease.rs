@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ::redis::AsyncCommands as _;
 use stream_registry::lease::{Lease, LeaseEnd, LeaseOptions, LeaseState, Leases};
 use stream_registry::redis::RedisOptions;
+use stream_registry::watch::{ChangeKind, Event, WatchFrom};
 use stream_registry::{
     ErrorKind, Guard, OnConflict, RedisRegistry, Registry, StreamStats, StreamStatus, UnregisterOptions,
 };
@@ -267,6 +268,47 @@ async fn release_succeeds_when_its_reply_is_lost() {
     assert_eq!((last.bytes_received, last.end_reason.as_deref()), (7, Some("over")));
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::Released));
     assert!(!redis.exists("cam1").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stream_is_acquired_once_when_the_reply_is_lost() {
+    let redis = TestRedis::start().await;
+    let (leases, proxy) = redis.leases_through_proxy().await;
+    let store = store(redis.options(), TTL).await;
+    // This first lease loads the scripts. Otherwise the lost reply would be a NOSCRIPT error.
+    leases.acquire(stream("cam0", MINE)).await.unwrap().release().await.unwrap();
+    for (name, is_ended) in [("cam1", false), ("cam2", true)] {
+        let mut watch = store.watch(WatchFrom::Now).await.unwrap();
+        proxy.drop_replies();
+        let acquire = tokio::spawn({
+            let leases = leases.clone();
+            // A repeated take-over would take the stream over from itself, and a repeated creation would be rejected.
+            async move { leases.acquire_with(stream(name, ""), OnConflict::TakeOver).await }
+        });
+        wait_until(TIMEOUT, async || redis.exists(name).await).await;
+        let first = store.get(&id(name)).await.unwrap();
+        if is_ended {
+            store.unregister_with(&id(name), &UnregisterOptions::default().guard(Guard::Force)).await.unwrap();
+        }
+        proxy.cut();
+        proxy.resume().await;
+        let lease = acquire.await.unwrap().unwrap();
+        assert_eq!(Some(lease.epoch()), first.epoch(), "{name}");
+        if is_ended {
+            assert_eq!(lease.ended().await, LeaseEnd::Removed);
+        } else {
+            lease.release().await.unwrap();
+        }
+        let mut changes = Vec::new();
+        loop {
+            match watch.next().await.unwrap() {
+                Event::Changed { kind, .. } => changes.push(kind),
+                Event::Ended { .. } => break,
+                _ => {}
+            }
+        }
+        assert_eq!(changes, [ChangeKind::Registered], "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
