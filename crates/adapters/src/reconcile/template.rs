@@ -37,6 +37,11 @@ enum Part {
 }
 
 impl IdTemplate {
+    /// Returns whether the ids contain the node, so that two nodes never have the same id.
+    pub fn contains_node(&self) -> bool {
+        self.0.contains(&Part::Node)
+    }
+
     /// Returns whether the ids contain the name of the server.
     pub fn contains_server(&self) -> bool {
         self.0.contains(&Part::Server)

@@ -16,7 +16,7 @@ pub mod zlm;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::{Event, Snapshot};
+use crate::model::{Event, Name, Snapshot};
 use crate::reconcile::Profile;
 
 /// A kind of media server.
@@ -105,6 +105,24 @@ impl Kind {
             Self::Ome => Some(Box::new(ome::HookReader)),
             Self::MediaMtx | Self::Go2rtc | Self::Icecast => None,
         }
+    }
+
+    /// Returns the stream that a publisher wants to publish, if this hook asks whether the publisher may start. Returns
+    /// `None` for all other hooks, and for a body that cannot be read.
+    pub fn requested_stream(self, body: &[u8]) -> Option<Name> {
+        if self == Self::Zlm {
+            // Its reader ignores this hook.
+            return zlm::requested_stream(body);
+        }
+        self.hooks()?.read(body).ok()?.into_iter().find_map(|event| match event {
+            Event::Started(item) => Some(item.name),
+            _ => None,
+        })
+    }
+
+    /// Returns whether the server reads only the HTTP status of the answer to a hook, not the body.
+    pub fn reads_only_status(self) -> bool {
+        self == Self::NginxRtmp
     }
 
     /// Returns how the server behaves.

@@ -188,6 +188,18 @@ impl Hooks for HookReader {
     }
 }
 
+/// Returns the stream that an `on_publish` asks for; `None` for other hooks.
+///
+/// The body does not name the hook. A viewer's `on_play` has no `originType`, and of the hooks that have it, only
+/// `on_publish` has the `id` of a connection but no `regist`.
+pub(super) fn requested_stream(body: &[u8]) -> Option<Name> {
+    let body = json::text(body);
+    let hook = Object::read(&body)?;
+    hook.integer("originType")?;
+    hook.id("id")?;
+    if hook.is_null("regist").is_some() { None } else { name(&hook) }
+}
+
 fn invalid(field: &str) -> ReadError {
     ReadError::new(format!("the hook has no valid `{field}`; send the hooks of ZLMediaKit to this URL"))
 }

@@ -12,6 +12,7 @@ mod mediamtx_publisher;
 mod mutate;
 mod nginx;
 mod ome;
+mod requests;
 mod slt;
 mod srs;
 mod xml;
