@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use adapters::model::Name;
 use adapters::reconcile::IdTemplate;
 use adapters::servers::Kind;
 use serde::Deserialize;
-use stream_registry::Secret;
+use stream_registry::{Secret, StreamId};
 
-use super::BridgeArgs;
 use super::request::Api;
+use super::{BridgeArgs, DuplicatePolicy};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::input;
 use crate::cli::store::first_line;
@@ -29,6 +30,18 @@ pub(super) struct Server {
     pub(super) ids: IdTemplate,
     /// The API. `None` for a server that is followed by its hooks alone.
     pub(super) api: Option<Api>,
+}
+
+impl Server {
+    /// Returns the id of a stream; `None` if the id is illegal.
+    pub(super) fn id(&self, name: &Name) -> Option<StreamId> {
+        StreamId::new(self.ids.expand(&self.node, &self.name, name)).ok()
+    }
+
+    /// Returns whether this server can refuse a publisher by its answer to a hook.
+    pub(super) fn can_refuse(&self) -> bool {
+        self.kind.hooks().is_some()
+    }
 }
 
 /// The content of the file for `--file`.
@@ -104,7 +117,27 @@ pub(super) fn servers(args: &BridgeArgs) -> Result<Vec<Server>> {
         }
         servers.push(Server { kind, name, node: node.clone(), ids: ids.clone(), api });
     }
+    if args.duplicates == DuplicatePolicy::Refuse {
+        check_refusal(args, &ids, &servers)?;
+    }
     Ok(servers)
+}
+
+/// Checks that `--duplicates refuse` can have an effect.
+fn check_refusal(args: &BridgeArgs, ids: &IdTemplate, servers: &[Server]) -> Result {
+    let fault = if args.hooks.is_none() {
+        "--duplicates refuse needs the hooks of the servers; pass --hooks, e.g. --hooks 127.0.0.1:8581"
+    } else if args.dry_run {
+        "--duplicates refuse asks the store, which --dry-run does not open; omit one of the two options"
+    } else if !servers.iter().any(Server::can_refuse) {
+        "no hook of these servers can refuse a publisher; use --duplicates refuse with srs, nginx-rtmp, zlm or ome"
+    } else if ids.contains_node() {
+        "ids that contain {node} are never the same on two nodes; with --duplicates refuse, pass another \
+         --id-template, e.g. {path}, or {server}/{path} for several servers"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(fault))
 }
 
 fn entry(kind: Kind, api: Option<String>, args: &BridgeArgs) -> Entry {

@@ -18,6 +18,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// The store, after it was reached for the first time.
 #[derive(Clone)]
 pub(super) struct Store {
+    pub(super) registry: Arc<dyn Registry>,
     leases: Leases,
     /// The time to live of a stream.
     pub(super) ttl: Duration,
@@ -28,7 +29,7 @@ impl Store {
         let ttl = registry.info().ttl;
         // The media server decides which publisher has a stream, so the address of the publisher does not matter.
         let options = LeaseOptions::default().same_source(SameSource::Node).heartbeat(HEARTBEAT);
-        Self { leases: Leases::new(registry, options), ttl }
+        Self { leases: Leases::new(Arc::clone(&registry), options), registry, ttl }
     }
 }
 
@@ -75,6 +76,11 @@ pub(super) async fn run(
         warnings,
     };
     held.run().await;
+}
+
+/// Returns whether an existing record belongs to the same server of the same node as the record to register.
+pub(super) fn is_own(existing: &Stream, record: &Stream) -> bool {
+    upkeep::have_same_origin(existing, record, &[SERVER_LABEL])
 }
 
 /// One live stream, and its lease if this process has one.
@@ -156,15 +162,15 @@ impl Held {
     /// the publisher's last connection, or before the bridge was restarted. The stream then keeps its `created_at`.
     async fn try_acquire(&self) -> Result<Lease> {
         let error = match self.leases.acquire_with(self.record.clone(), OnConflict::CreateOnly).await {
-            Err(error) if !self.contested && error.existing().is_some_and(|existing| self.is_own(existing)) => error,
+            Err(error)
+                if !self.contested && error.existing().is_some_and(|existing| is_own(existing, &self.record)) =>
+            {
+                error
+            }
             result => return result,
         };
         tracing::debug!(stream = %self.record.id, %error, "continuing the stream");
         self.leases.acquire_with(self.record.clone(), OnConflict::Reject).await
-    }
-
-    fn is_own(&self, existing: &Stream) -> bool {
-        upkeep::have_same_origin(existing, &self.record, &[SERVER_LABEL])
     }
 
     fn lost(&mut self, end: &LeaseEnd) {

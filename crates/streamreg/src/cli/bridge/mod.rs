@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use adapters::reconcile::IdTemplate;
 use adapters::servers::Kind;
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, ValueEnum};
 use stream_registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -31,6 +31,7 @@ use tokio::time::sleep;
 
 use self::follow::Follower;
 use self::held::Store;
+use self::hooks::Gate;
 use self::publish::{Publisher, Sink};
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
@@ -45,6 +46,16 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of lines that wait to be printed.
 const LINES: usize = 10_000;
 
+/// What to do if a publisher starts a stream that is live on another node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DuplicatePolicy {
+    /// Allow every publisher; the node that was first keeps the id
+    #[default]
+    Observe,
+    /// Ask the store, and refuse the publisher
+    Refuse,
+}
+
 /// Arguments of `bridge`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -54,9 +65,9 @@ Examples:
   streamreg bridge nginx-rtmp --hooks 127.0.0.1:8581
   streamreg bridge --file /etc/streamreg/bridge.toml
 
-The bridge only reads from the media servers, so it cannot interrupt a publisher. If a server does not answer, its \
-streams stay registered until their time to live is over. When the bridge stops, the streams also stay registered for \
-that long, so that a restart does not interrupt them.")]
+Without --hooks, the bridge only reads from the media servers, so it cannot interrupt a publisher. If a server does \
+not answer, its streams stay registered until their time to live is over. When the bridge stops, the streams also \
+stay registered for that long, so that a restart does not interrupt them.")]
 pub struct BridgeArgs {
     /// The kind of media server
     #[arg(value_name = "SERVER", required_unless_present = "file", value_parser = kind_parser())]
@@ -85,9 +96,15 @@ pub struct BridgeArgs {
     pub secret_file: Option<PathBuf>,
 
     /// Also receive the hooks of the servers, at http://ADDR:PORT/hooks/SERVER. Every hook is answered at once and
-    /// allows the publisher. The address must be loopback
+    /// allows the publisher, unless --duplicates refuse is given. The address must be loopback
     #[arg(long, value_name = "ADDR:PORT", value_parser = input::listen_address)]
     pub hooks: Option<SocketAddr>,
+
+    /// What to do if a publisher starts a stream that is live on another node. `refuse` needs the publish hooks of
+    /// srs, nginx-rtmp, zlm or ome, and ids without {node}. If the store does not answer within 500 ms, every
+    /// publisher is allowed
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t)]
+    pub duplicates: DuplicatePolicy,
 
     /// List each server once, print the streams and exit
     #[arg(long, requires = "dry_run")]
@@ -125,20 +142,30 @@ pub(super) async fn run(target: &Target, args: &BridgeArgs, out: &mut Output<'_>
     let stop = signal::stop_requested(Some(STOP_TIMEOUT));
     let (opened, store) = watch::channel(None);
     let (print, mut lines) = mpsc::channel(LINES);
+    let gate = (args.duplicates == DuplicatePolicy::Refuse).then(|| Gate::new(store.clone()));
     let publisher = Publisher::new(store);
     let sink = if args.dry_run { Sink::Print(print.clone()) } else { Sink::Store(Arc::clone(&publisher)) };
     let names: Vec<_> = servers.iter().map(|server| server.name.clone()).collect();
+    let may_refuse = gate.is_some();
+    let always_allowed = servers.iter().filter(|server| may_refuse && !server.can_refuse());
+    let always_allowed: Vec<_> = always_allowed.map(|server| server.name.clone()).collect();
     let followers: Vec<_> = servers.into_iter().map(|server| Arc::new(Follower::new(server, sink.clone()))).collect();
     let mut tasks = JoinSet::new();
     // Hooks are answered even before the store can be reached, because media servers disconnect publishers otherwise.
     if let Some(listener) = listener {
-        tasks.spawn(hooks::serve(listener, followers.clone()));
+        tasks.spawn(hooks::serve(listener, followers.clone(), gate));
     }
     for follower in &followers {
         tasks.spawn(poll::run(Arc::clone(follower)));
     }
     let into = if args.dry_run { "nothing (--dry-run)" } else { out.store };
     out.note(format_args!("following {}; writing to {into}", names.join(", ")));
+    if !always_allowed.is_empty() {
+        out.note(format_args!(
+            "no hook can refuse a publisher of {}; its duplicates are observed",
+            always_allowed.join(", ")
+        ));
+    }
     let mut attempt: Attempt<'_> = Box::pin(target.connect());
     let (mut is_open, mut problem) = (args.dry_run, None);
     tokio::pin!(stop);

@@ -120,16 +120,21 @@ pub(super) fn hooks(server: &str, name: &str) -> Vec<String> {
     hooks
 }
 
-/// Sends a recorded hook to the path of the bridge. The bridge must allow it.
-#[track_caller]
-pub(super) fn post(address: &str, server: &str, hook: &str) {
+/// Sends a recorded hook to the path of the bridge, and returns the answer.
+pub(super) fn send(address: &str, server: &str, hook: &str) -> String {
     let (line, rest) = hook.split_once("\r\n").unwrap();
     let version = line.rsplit(' ').next().unwrap();
     let (head, body) = rest.split_once("\r\n\r\n").unwrap();
     let head: Vec<&str> = head.split("\r\n").filter(|line| !line.starts_with("Connection:")).collect();
     let head = head.join("\r\n");
     let request = format!("POST /hooks/{server} {version}\r\nConnection: close\r\n{head}\r\n\r\n{body}");
-    let answer = exchange(address, request.as_bytes()).unwrap();
+    exchange(address, request.as_bytes()).unwrap()
+}
+
+/// Sends a recorded hook to the path of the bridge. The bridge must allow it.
+#[track_caller]
+pub(super) fn post(address: &str, server: &str, hook: &str) {
+    let answer = send(address, server, hook);
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.ends_with(r#"{"code":0,"msg":"ok","allowed":true}"#), "{answer}");
 }

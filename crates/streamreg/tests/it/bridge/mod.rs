@@ -10,5 +10,7 @@ mod nginx_server;
 mod process;
 mod recorded;
 mod recorded_srs;
+mod refuse;
+mod refuse_recorded;
 mod restarts;
 mod store;

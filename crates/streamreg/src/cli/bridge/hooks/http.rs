@@ -1,4 +1,4 @@
-//! An HTTP/1 receiver that answers every request with permission.
+//! An HTTP/1 receiver that answers every request with permission, unless its caller refuses the publisher.
 //!
 //! A general HTTP server rejects requests that it cannot parse. For example, nginx-rtmp sends the publisher's own
 //! arguments unescaped, so the target of a `GET` may contain spaces. A rejection would disconnect the publisher, so
@@ -10,9 +10,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// The body of every answer. SRS and ZLMediaKit read `code`, OvenMediaEngine reads `allowed`, and nginx-rtmp and
-/// MediaMTX read the status 200. SRS rejects an empty body.
+/// The body that allows a publisher. SRS and ZLMediaKit read `code`, OvenMediaEngine reads `allowed`, and nginx-rtmp
+/// and MediaMTX read the status 200. SRS rejects an empty body.
 const ALLOWED: &str = r#"{"code":0,"msg":"ok","allowed":true}"#;
+/// The body that refuses a publisher. `msg` is the reason for ZLMediaKit, and `reason` for OvenMediaEngine.
+const REFUSED: &str = concat!(
+    r#"{"code":403,"msg":"the stream is already live on another node","allowed":false,"#,
+    r#""reason":"the stream is already live on another node"}"#
+);
 /// Maximum size of the head of a request, in bytes.
 const HEAD_LIMIT: usize = 64 * 1024;
 /// Maximum size of a hook, in bytes. The largest known hook has 7 KB.
@@ -38,8 +43,29 @@ pub(super) struct Hook {
     pub(super) is_from_page: bool,
 }
 
-/// Answers the requests of a connection. Passes each request to `receive`, or `None` for one that cannot be read.
-pub(super) async fn serve(socket: TcpStream, receive: impl Fn(Option<Hook>)) {
+/// The answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Allow,
+    /// Refuses the publisher in the body. The status is 200, because ZLMediaKit may repeat a hook after another status.
+    Refuse,
+    /// Refuses the publisher with the status 403, for nginx-rtmp, which ignores the body.
+    RefuseByStatus,
+}
+
+impl Verdict {
+    fn status_and_body(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Allow => ("200 OK", ALLOWED),
+            Self::Refuse => ("200 OK", REFUSED),
+            Self::RefuseByStatus => ("403 Forbidden", REFUSED),
+        }
+    }
+}
+
+/// Answers the requests of a connection. `receive` decides about each request; it gets `None` for one that cannot be
+/// read.
+pub(super) async fn serve(socket: TcpStream, receive: impl AsyncFn(Option<Hook>) -> Verdict) {
     let mut connection = Connection { socket, buffer: Vec::new() };
     loop {
         if connection.buffer.is_empty() && !matches!(timeout(IDLE_TIMEOUT, connection.fill()).await, Ok(Some(()))) {
@@ -49,8 +75,8 @@ pub(super) async fn serve(socket: TcpStream, receive: impl Fn(Option<Hook>)) {
             Ok(Some((hook, keep_open))) => (Some(hook), keep_open),
             _ => (None, false),
         };
-        receive(hook);
-        if !matches!(timeout(CLOSE_TIMEOUT, connection.answer(keep_open)).await, Ok(Some(()))) {
+        let verdict = receive(hook).await;
+        if !matches!(timeout(CLOSE_TIMEOUT, connection.answer(verdict, keep_open)).await, Ok(Some(()))) {
             return;
         }
         if !keep_open {
@@ -79,11 +105,12 @@ impl Connection {
         self.socket.read_buf(&mut self.buffer).await.ok().filter(|received| *received > 0).map(|_| ())
     }
 
-    async fn answer(&mut self, keep_open: bool) -> Option<()> {
-        let (connection, length) = (if keep_open { "keep-alive" } else { "close" }, ALLOWED.len());
+    async fn answer(&mut self, verdict: Verdict, keep_open: bool) -> Option<()> {
+        let (status, body) = verdict.status_and_body();
+        let (connection, length) = (if keep_open { "keep-alive" } else { "close" }, body.len());
         let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
-             Connection: {connection}\r\n\r\n{ALLOWED}"
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: {connection}\r\n\r\n{body}"
         );
         self.socket.write_all(answer.as_bytes()).await.ok()?;
         if !keep_open {
@@ -197,7 +224,10 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
         let hooks = Arc::clone(&received);
-        let server = serve(listener.accept().await.unwrap().0, move |hook| hooks.lock().unwrap().push(hook));
+        let server = serve(listener.accept().await.unwrap().0, async move |hook| {
+            hooks.lock().unwrap().push(hook);
+            Verdict::Allow
+        });
         let server = tokio::spawn(server);
         for part in parts {
             // The receiver may already have closed the connection.
@@ -286,6 +316,18 @@ mod tests {
         let (received, answer) = exchange(&[first, rest], true).await;
         assert_eq!(received, ["one", "two", "three"].map(|body| hook("/h", "", body)));
         assert_allowed(&answer, 3);
+    }
+
+    #[test]
+    fn refusal_is_json_that_differs_from_a_permission_in_every_field_that_a_server_reads() {
+        let read = |verdict: Verdict| {
+            let (status, body) = verdict.status_and_body();
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            (status.split(' ').next().unwrap(), body["code"].as_u64(), body["allowed"].as_bool())
+        };
+        assert_eq!(read(Verdict::Allow), ("200", Some(0), Some(true)));
+        assert_eq!(read(Verdict::Refuse), ("200", Some(403), Some(false)));
+        assert_eq!(read(Verdict::RefuseByStatus), ("403", Some(403), Some(false)));
     }
 
     #[tokio::test]

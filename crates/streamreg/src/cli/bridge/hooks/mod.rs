@@ -1,10 +1,16 @@
 //! Receives the hooks of media servers.
 //!
 //! A publish hook is an admission gate: if the receiver is slow or answers with anything but success, the media server
-//! disconnects the publisher. So every request gets the same answer, which all servers understand as permission. The
-//! answer does not depend on the store, nor on what the request contains.
+//! disconnects the publisher. So every request gets the same answer, which all servers understand as permission,
+//! whatever the request contains and whether or not the store can be reached.
+//!
+//! The only exception is `--duplicates refuse`: if a hook asks whether a publisher may start, and the store answers in
+//! time that another node has the stream, the publisher is refused (`gate`).
 
+mod gate;
 mod http;
+
+pub(super) use self::gate::Gate;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +23,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use self::http::Hook;
+use self::http::{Hook, Verdict};
 use super::follow::Follower;
 use super::repeats::Repeats;
 use crate::cli::failure::{Failure, Result, Status};
@@ -47,9 +53,11 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// The queues of hooks, by server name.
+/// The queues of hooks, by server.
 struct Queues {
-    queues: Vec<(String, Sender<Vec<u8>>)>,
+    queues: Vec<(Arc<Follower>, Sender<Vec<u8>>)>,
+    /// `None` if every publisher is allowed.
+    gate: Option<Gate>,
     warnings: Repeats,
 }
 
@@ -60,33 +68,43 @@ impl Queues {
         }
     }
 
-    fn receive(&self, hook: Option<Hook>) {
+    async fn receive(&self, hook: Option<Hook>) -> Verdict {
         let Some(hook) = hook else {
-            return self.warn("ignored a hook that is too large, incomplete or not an HTTP request");
+            self.warn("ignored a hook that is too large, incomplete or not an HTTP request");
+            return Verdict::Allow;
         };
         if hook.is_from_page {
-            return self.warn("ignored a hook sent by a web page");
+            self.warn("ignored a hook sent by a web page");
+            return Verdict::Allow;
         }
         let name = hook.path.strip_prefix("/hooks/").unwrap_or_default();
         let name = percent_decode_str(name.trim_end_matches('/')).decode_utf8_lossy();
-        let Some((_, queue)) = self.queues.iter().find(|(server, _)| *server == name) else {
-            return self.warn("ignored a hook of an unknown server; expected the path /hooks/ and the server's name");
+        let Some((follower, queue)) = self.queues.iter().find(|(follower, _)| follower.server.name == name) else {
+            self.warn("ignored a hook of an unknown server; expected the path /hooks/ and the server's name");
+            return Verdict::Allow;
         };
         // nginx-rtmp can be configured to send the fields in the query of a GET.
         let body = if hook.body.is_empty() { hook.query.into_bytes() } else { hook.body };
+        if let Some(gate) = &self.gate
+            && gate.refuses(&follower.server, &body).await
+        {
+            // The hook is not queued, because the media server reports no end of a publisher that was refused.
+            return if follower.server.kind.reads_only_status() { Verdict::RefuseByStatus } else { Verdict::Refuse };
+        }
         if queue.try_send(body).is_err() {
             self.warn("ignored a hook because too many are waiting; the next list shows its change");
         }
+        Verdict::Allow
     }
 }
 
-/// Serves hooks forever.
-pub(super) async fn serve(listener: TcpListener, followers: Vec<Arc<Follower>>) {
-    let mut queues = Queues { queues: Vec::new(), warnings: Repeats::default() };
+/// Serves hooks forever. Without a gate, allows every publisher.
+pub(super) async fn serve(listener: TcpListener, followers: Vec<Arc<Follower>>, gate: Option<Gate>) {
+    let mut queues = Queues { queues: Vec::new(), gate, warnings: Repeats::default() };
     for follower in followers {
         let Some(hooks) = follower.server.kind.hooks() else { continue };
         let (sender, bodies) = channel(QUEUE);
-        queues.queues.push((follower.server.name.clone(), sender));
+        queues.queues.push((Arc::clone(&follower), sender));
         tokio::spawn(read(follower, hooks, bodies));
     }
     let queues = Arc::new(queues);
@@ -97,7 +115,7 @@ pub(super) async fn serve(listener: TcpListener, followers: Vec<Arc<Follower>>) 
                 // The answers are small and written at once, so Nagle's algorithm would only delay them.
                 let _ = socket.set_nodelay(true);
                 let queues = Arc::clone(&queues);
-                connections.spawn(http::serve(socket, move |hook| queues.receive(hook)));
+                connections.spawn(http::serve(socket, async move |hook| queues.receive(hook).await));
             }
             Err(error) => {
                 if queues.warnings.admit("accept") {
