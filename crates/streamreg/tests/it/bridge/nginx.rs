@@ -125,7 +125,7 @@ pub(super) fn arguments(block: &str) -> Vec<String> {
     let words = block.split_whitespace().map(str::to_owned);
     let mut words = words.skip_while(|word| word != "bridge");
     assert_eq!(words.next().as_deref(), Some("bridge"), "{block}");
-    words.collect()
+    words.filter(|word| word != "\\").map(|word| word.trim_matches('\'').to_owned()).collect()
 }
 
 pub(super) fn commands(page: &str) -> Vec<String> {
@@ -135,13 +135,14 @@ pub(super) fn commands(page: &str) -> Vec<String> {
 #[test]
 fn recipe_for_nginx_works_as_written() {
     let (nginx_blocks, commands) = (blocks("nginx-rtmp.md", "nginx"), commands("nginx-rtmp.md"));
-    let [configuration, application] = &nginx_blocks[..] else { panic!("{nginx_blocks:?}") };
-    let [plain, with_hooks] = &commands[..] else { panic!("{commands:?}") };
+    let [configuration, ends, gate] = &nginx_blocks[..] else { panic!("{nginx_blocks:?}") };
+    let [plain, with_ends, with_gate] = &commands[..] else { panic!("{commands:?}") };
     let hooks = testkit::free_port().to_string();
-    for (is_hooked, command) in [(false, plain), (true, with_hooks)] {
+    let recipes = [(None, plain, CAM1), (Some(ends), with_ends, CAM1), (Some(gate), with_gate, "live/cam1")];
+    for (application, command, id) in recipes {
         let store = Store::start();
         let nginx = Nginx::with(|rtmp, http| {
-            let text = if is_hooked {
+            let text = if let Some(application) = application {
                 let (head, rest) = configuration.split_once("application live {").unwrap();
                 let (_, tail) = rest.split_once('}').unwrap();
                 format!("{head}{application}{tail}")
@@ -162,9 +163,9 @@ fn recipe_for_nginx_works_as_written() {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let _bridge = bridge(&args, &store.url());
         let publisher = publish_rtmp(&nginx.url("cam1"));
-        store.wait_active(CAM1);
+        store.wait_active(id);
         publisher.signal("INT");
-        store.wait_gone(CAM1);
+        store.wait_gone(id);
     }
 }
 
