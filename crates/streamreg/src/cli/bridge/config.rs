@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use adapters::model::Name;
-use adapters::reconcile::IdTemplate;
+use adapters::reconcile::{IdTemplate, SERVER_LABEL};
 use adapters::servers::Kind;
 use serde::Deserialize;
-use stream_registry::{Secret, StreamId};
+use stream_registry::{Secret, Stream, StreamId};
 
 use super::request::Api;
 use super::{BridgeArgs, DuplicatePolicy};
@@ -36,6 +36,11 @@ impl Server {
     /// Returns the id of a stream; `None` if the id is illegal.
     pub(super) fn id(&self, name: &Name) -> Option<StreamId> {
         StreamId::new(self.ids.expand(&self.node, &self.name, name)).ok()
+    }
+
+    /// Returns whether the bridge has registered this record for this server.
+    pub(super) fn owns(&self, record: &Stream) -> bool {
+        record.node.as_ref() == Some(&self.node) && record.labels.get(SERVER_LABEL) == Some(&self.name)
     }
 
     /// Returns whether this server can refuse a publisher by its answer to a hook.

@@ -78,11 +78,6 @@ pub(super) async fn run(
     held.run().await;
 }
 
-/// Returns whether an existing record belongs to the same server of the same node as the record to register.
-pub(super) fn is_own(existing: &Stream, record: &Stream) -> bool {
-    upkeep::have_same_origin(existing, record, &[SERVER_LABEL])
-}
-
 /// One live stream, and its lease if this process has one.
 struct Held {
     leases: Leases,
@@ -162,15 +157,15 @@ impl Held {
     /// the publisher's last connection, or before the bridge was restarted. The stream then keeps its `created_at`.
     async fn try_acquire(&self) -> Result<Lease> {
         let error = match self.leases.acquire_with(self.record.clone(), OnConflict::CreateOnly).await {
-            Err(error)
-                if !self.contested && error.existing().is_some_and(|existing| is_own(existing, &self.record)) =>
-            {
-                error
-            }
+            Err(error) if !self.contested && error.existing().is_some_and(|existing| self.is_own(existing)) => error,
             result => return result,
         };
         tracing::debug!(stream = %self.record.id, %error, "continuing the stream");
         self.leases.acquire_with(self.record.clone(), OnConflict::Reject).await
+    }
+
+    fn is_own(&self, existing: &Stream) -> bool {
+        upkeep::have_same_origin(existing, &self.record, &[SERVER_LABEL])
     }
 
     fn lost(&mut self, end: &LeaseEnd) {

@@ -4,13 +4,12 @@
 
 use std::time::Duration;
 
-use adapters::reconcile::SERVER_LABEL;
-use stream_registry::{ErrorKind, Stream, StreamId, StreamType};
+use stream_registry::{ErrorKind, Stream, StreamId};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::cli::bridge::config::Server;
-use crate::cli::bridge::held::{self, Store};
+use crate::cli::bridge::held::Store;
 use crate::cli::bridge::repeats::Repeats;
 
 /// Maximum time for which a publisher waits for the answer of the store.
@@ -35,7 +34,7 @@ impl Gate {
         let Some(id) = server.kind.requested_stream(body).and_then(|name| server.id(&name)) else { return false };
         let Some(existing) = self.live(&id).await else { return false };
         // Only the media server itself can know whether its own stream still has a publisher.
-        if held::is_own(&existing, &record(server, id)) {
+        if server.owns(&existing) {
             return false;
         }
         let Stream { id, node, .. } = &existing;
@@ -67,12 +66,4 @@ impl Gate {
         }
         None
     }
-}
-
-/// Returns a record with the origin of the server's own records. Its type does not matter.
-fn record(server: &Server, id: StreamId) -> Stream {
-    let mut record = Stream::new(id, StreamType::Rtp, "");
-    record.node = Some(server.node.clone()).filter(|node| !node.is_empty());
-    record.labels.insert(SERVER_LABEL.to_owned(), server.name.clone());
-    record
 }
