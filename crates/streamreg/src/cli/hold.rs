@@ -71,11 +71,14 @@ impl HeldStream {
         match end {
             LeaseEnd::Superseded { by } => {
                 let by = by.as_deref().unwrap_or("another holder");
-                Failure::new(Status::Conflict, format_args!("{id:?} was taken over by {by}; it is no longer held"))
+                Failure::new(
+                    Status::Conflict,
+                    format_args!("{id:?} was taken over by {by}; this command no longer keeps it registered"),
+                )
             }
             LeaseEnd::Removed => Failure::new(
                 Status::Conflict,
-                format_args!("{id:?} was unregistered by another client; it is no longer held"),
+                format_args!("{id:?} was unregistered by another client; this command no longer keeps it registered"),
             ),
             other => Failure::new(Status::Failed, format_args!("the lease of {id:?} ended: {other:?}")),
         }

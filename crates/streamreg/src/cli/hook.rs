@@ -224,7 +224,8 @@ fn lost(end: &LeaseEnd, record: Option<&Stream>) -> Result {
     match end {
         LeaseEnd::Removed => {
             let id = record.map_or("", |record| record.id.as_str());
-            let message = format!("{id:?} was unregistered by another client; it is no longer held");
+            let message =
+                format!("{id:?} was unregistered by another client; this command no longer keeps it registered");
             Err(Failure::new(Status::Conflict, message))
         }
         // The command of a newer publisher has taken the path over.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use clap::CommandFactory;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::Cli;
 use super::failure::Status;
@@ -20,11 +20,21 @@ pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
         }
         ErrorKind::MissingSubcommand => report_usage("no command given; see `streamreg --help`"),
         _ => {
+            // Most commands take the id as their argument, but a registration may have a generated id.
+            let hint =
+                if verb.as_deref() == Some("register") && is_word(error) { "; pass the id with --id" } else { "" };
             let verb = verb.map_or_else(String::new, |verb| format!(" {verb}"));
             let sentence = sentence(&error.render().to_string());
-            report_usage(&format!("{sentence}; see `streamreg{verb} --help`"))
+            report_usage(&format!("{sentence}{hint}; see `streamreg{verb} --help`"))
         }
     }
+}
+
+/// Returns whether the error is about an unexpected argument that is not an option.
+fn is_word(error: &clap::Error) -> bool {
+    let argument = error.get(ContextKind::InvalidArg);
+    error.kind() == ErrorKind::UnknownArgument
+        && matches!(argument, Some(ContextValue::String(argument)) if !argument.starts_with('-'))
 }
 
 /// Returns the first argument that names a command.

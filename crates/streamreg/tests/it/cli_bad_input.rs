@@ -45,6 +45,7 @@ const CASES: &[(&[&str], i32, &str)] = &[
     (&["lst"], 2, "'list'"),
     (&["help", "lst"], 2, "lst"),
     (&["watch", "cam1"], 2, "cam1"),
+    (&["register", "cam1", "--type", "srt"], 2, "'cam1' found; pass the id with --id; see"),
     (&["watch", "--from", ""], 2, "revision"),
     (&["watch", "--from", "a b"], 2, "revision"),
     (&["watch", "--store", "memory:"], 2, "memory:"),

@@ -141,12 +141,17 @@ impl Api {
                 }
             }
         }
-        Err(Fault::Unusable(ReadError::new("the list has too many pages")))
+        Err(Fault::Unusable(ReadError::new(format!(
+            "the list has more than {MAX_STEPS} pages; check that the URL leads to the API of this kind of server"
+        ))))
     }
 
     /// Sends one request.
     async fn send(&self, request: &Request) -> std::result::Result<Answer, Fault> {
-        let no_answer = |fault: &dyn fmt::Display| Fault::NoAnswer(format!("no answer from {}: {fault}", self.base));
+        let no_answer = |fault: &dyn fmt::Display| {
+            let hint = "check that the media server runs and that its API is enabled";
+            Fault::NoAnswer(format!("no answer from {}: {fault}; {hint}", self.base))
+        };
         let mut builder = hyper::Request::builder().method(Method::GET).uri(format!("{}{}", self.base, request.path));
         if let Some(value) = &self.authorization {
             builder = builder.header(AUTHORIZATION, value);

@@ -37,11 +37,11 @@ impl Gate {
         if server.owns(&existing) {
             return false;
         }
-        let Stream { id, node, .. } = &existing;
+        let node = existing.node.as_deref().unwrap_or("unknown");
         if self.refusals.admit(id.as_str()) {
-            tracing::warn!(server = %server.name, stream = %id, ?node, "refused a publisher; another node has the stream");
+            tracing::warn!(server = %server.name, stream = %id, node, "refused a publisher, because this node has the stream");
         } else {
-            tracing::debug!(server = %server.name, stream = %id, ?node, "refused a publisher again");
+            tracing::debug!(server = %server.name, stream = %id, node, "refused a publisher again");
         }
         true
     }
