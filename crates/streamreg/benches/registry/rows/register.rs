@@ -46,8 +46,8 @@ pub(super) async fn rows(setup: &mut Setup<'_>) -> Result<Vec<Line>> {
         side("ours", &ours[..1], false, Some(0.8), Some(30.0)),
         side("ours, leased", &ours[..1], true, None, None),
     ];
-    let mut lines = row(setup, &format!("register + unregister, {CALLERS} callers, pairs"), &many, 500).await?;
-    lines.extend(row(setup, "register + unregister, 1 caller, pairs", &one, 4_000).await?);
+    let mut lines = row(setup, &format!("register + unregister, {CALLERS} callers, pairs"), &many, 150).await?;
+    lines.extend(row(setup, "register + unregister, 1 caller, pairs", &one, 1_500).await?);
     Ok(lines)
 }
 
