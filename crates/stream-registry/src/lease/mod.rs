@@ -143,8 +143,10 @@ impl Leases {
     /// # Errors
     ///
     /// Returns the errors of [`Registry::register_with`]. Also returns `Unsupported` if the store does not support
-    /// leases or if the call is made outside a Tokio runtime. If the error
-    /// [may have been applied](Error::may_have_applied), call again: the same publisher gets its stream.
+    /// leases or if the call is made outside a Tokio runtime.
+    ///
+    /// If [`Error::may_have_applied`] returns `true`, the stream may be registered. Call again with
+    /// [`OnConflict::Reject`]: the same publisher gets its stream.
     ///
     /// # Cancel safety
     ///

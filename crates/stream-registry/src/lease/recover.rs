@@ -55,8 +55,10 @@ pub(super) async fn recover_with_permit(shared: &Shared, permit: &mut WritePermi
 /// If the error of a recovery is final, returns why the lease ended.
 fn final_end(cell: &Cell, error: &Error) -> Option<LeaseEnd> {
     match error.kind() {
-        // This process unregistered the stream, but the reply was lost.
-        ErrorKind::NotFound if cell.lock().unconfirmed_release => Some(LeaseEnd::Released),
+        // This process unregistered the stream, but the reply was lost. Another holder may have registered it since.
+        ErrorKind::NotFound | ErrorKind::NotHolder | ErrorKind::AlreadyExists if cell.lock().unconfirmed_release => {
+            Some(LeaseEnd::Released)
+        }
         ErrorKind::NotFound => Some(LeaseEnd::Removed),
         ErrorKind::NotHolder | ErrorKind::AlreadyExists => {
             Some(error.existing().map_or(LeaseEnd::Superseded { by: None }, LeaseEnd::superseded_by))

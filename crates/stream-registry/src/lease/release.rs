@@ -64,7 +64,7 @@ async fn unregister(
     let mut failures = 0;
     let mut recovered = false;
     loop {
-        // The call may be applied although this future is dropped.
+        // The flag is set before the call, because the call may be applied even if this future is dropped.
         let was_unconfirmed = std::mem::replace(&mut cell.lock().unconfirmed_release, true);
         let options = UnregisterOptions::default().guard(Guard::Holder(cell.epoch.clone())).reason(reason.clone());
         permit.reset();
@@ -79,13 +79,8 @@ async fn unregister(
             cell.lock().unconfirmed_release = was_unconfirmed;
         }
         match error.kind() {
-            // An earlier call has unregistered the stream, but its reply was lost.
-            ErrorKind::NotFound if was_unconfirmed => {
-                shared.finish(&cell, LeaseEnd::Released);
-                return Ok(rules::with_end_reason(cell.lock().record.clone(), reason));
-            }
             ErrorKind::NotFound => {
-                shared.finish(&cell, LeaseEnd::Removed);
+                shared.finish(&cell, if was_unconfirmed { LeaseEnd::Released } else { LeaseEnd::Removed });
             }
             ErrorKind::Closed => {
                 shared.finish(&cell, LeaseEnd::Closed);
@@ -103,6 +98,10 @@ async fn unregister(
                 Err(failed) => error = failed,
             },
             _ => {}
+        }
+        if was_unconfirmed && error.kind() != ErrorKind::Closed && cell.lock().has_ended() {
+            // An earlier call has unregistered the stream, but its reply was lost.
+            return Ok(rules::with_end_reason(cell.lock().record.clone(), reason));
         }
         if error.is_retryable() {
             failures += 1;

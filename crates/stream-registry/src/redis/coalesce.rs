@@ -18,6 +18,10 @@ use crate::stream::StreamId;
 /// Maximum number of calls in a batch. A larger batch would block the server noticeably.
 const MAX_BATCH: usize = 128;
 
+/// Maximum number of calls that a batch skips because it already has a call about the same stream. Without this limit,
+/// many calls about one stream would make each batch search the whole queue.
+const MAX_POSTPONED: usize = 512;
+
 /// Time after which a failed batch counts as slow. The calls that are queued behind a slow batch fail too, instead of
 /// waiting for another timeout.
 const SLOW_FAILURE: Duration = Duration::from_millis(100);
@@ -147,6 +151,7 @@ impl<J: Job> Coalescer<J> {
                 let may_send = queue.in_flight <= queue.max_in_flight();
                 while may_send
                     && batch.len() < MAX_BATCH
+                    && postponed.len() < MAX_POSTPONED
                     && let Some(call) = queue.waiting.pop_front()
                 {
                     // Skips a call whose caller has dropped its future.
@@ -154,7 +159,7 @@ impl<J: Job> Coalescer<J> {
                         continue;
                     }
                     match J::key(&call.0) {
-                        // A second write to a stream waits for the next batch, so that each batch is one script call.
+                        // A second call about a stream waits for the next batch, so that each batch is one script call.
                         Some(key) if !keys.insert(key.clone()) => postponed.push_back(call),
                         _ => batch.push(call),
                     }

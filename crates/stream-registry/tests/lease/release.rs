@@ -74,6 +74,26 @@ async fn release_succeeds_when_the_reply_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn release_succeeds_when_the_id_is_acquired_again_before_the_retry() {
+    for is_same_process in [false, true] {
+        let setup = setup();
+        let lease = setup.acquire("cam1").await;
+        setup.mock.delay(Operation::Unregister, Duration::from_secs(1));
+        setup.mock.fail_next_after_applying(Operation::Unregister, ErrorKind::Timeout);
+        let leases = if is_same_process { setup.leases.clone() } else { setup.other_process() };
+        let next = async {
+            // The first call is applied after its delay of 1 s, and the retry arrives 1 s later.
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            leases.acquire(stream("cam1", "203.0.113.7:51480")).await.unwrap()
+        };
+        let (last, next) = tokio::join!(lease.release_with("done".parse().unwrap()), next);
+        assert_eq!(last.unwrap().end_reason.as_deref(), Some("done"), "{is_same_process}");
+        assert!(matches!(lease.state(), LeaseState::Ended(_)));
+        assert_eq!(setup.stored("cam1").await.unwrap().epoch(), Some(next.epoch()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn lease_ends_as_released_after_a_cancelled_but_applied_release() {
     let setup = setup();
     let lease = setup.acquire("cam1").await;

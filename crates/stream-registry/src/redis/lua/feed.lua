@@ -44,8 +44,8 @@ local function append_event(feed_key, metadata_key, ...)
   generation, tail = generation or entry, entry
 end
 
--- Writes the metadata of the feed. A script calls this function after its last event.
-local function end_events(metadata_key)
+-- Writes the metadata of the feed, if there were events. A script calls this function after its last event.
+local function write_metadata(metadata_key)
   if tail then redis.call('HSET', metadata_key, 'history', generation, 'tail', tail) end
 end
 

@@ -11,6 +11,16 @@ local function get_string(key)
   error(value)
 end
 
+local too_great = ('~'):rep(100)
+
+-- Returns the epoch in a tombstone, or nil if the tombstone counts as missing. Epochs consist of visible ASCII
+-- characters, of which the tilde is the greatest. No new epoch could be greater than a tombstone with other characters,
+-- or with many tildes at its start.
+local function readable_epoch(tombstone)
+  if not tombstone or tombstone:find('[^!-~]') or tombstone:sub(1, 100) == too_great then return nil end
+  return tombstone
+end
+
 -- Returns true if the string a is greater than the string b in byte order.
 -- The comparison operators of Lua are not used, because their order depends on the server's locale.
 local function is_greater(a, b)

@@ -33,7 +33,7 @@
 --           {'again', the stored result} if this operation was applied before
 --           {'busy'} if this call applies an earlier registration with the same operation id
 --           {'there', the existing record, its remaining time in ms} if the client did not expect the existing record
---           {'gone'} if the record that the client expects is missing
+--           {'gone', the epoch in the tombstone or ''} if the record that the client expects is missing
 --           {'ended', the epoch in the tombstone} if this epoch is not less than that of the new record
 --           {'kind', the type of the value} if the record key does not hold a string
 -- Events    registered, updated or taken_over, as the caller demands
@@ -43,9 +43,14 @@ local index_key, feed_key, metadata_key, due_key = KEYS[1], KEYS[2], KEYS[3], KE
 local ttl, tombstone_ttl, result_ttl, check_time = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local count = (#ARGV - 4) / 8
 
--- Usually all ids are free. One command shows that, without a read of each key.
+-- Usually all ids are free. One `EXISTS` shows this, so no record has to be read.
 local are_free = call('EXISTS', unpack(KEYS, 5, 4 + count)) == 0
 local tombstones
+local function ended_epoch(i)
+  -- MGET returns nil for a key of another type.
+  tombstones = tombstones or call('MGET', unpack(KEYS, 5 + count, 4 + 2 * count))
+  return readable_epoch(tombstones[i])
+end
 
 -- Returns the result of a registration that cannot be applied. Otherwise, returns nil. If the registration takes a
 -- stream over, also returns the epoch for the tombstone, and the time to live of the tombstone in ms.
@@ -65,15 +70,11 @@ local function check(i, at, result_key)
   if existing_json then
     if '=' .. existing_json ~= expected then return { 'there', existing_json, call('PTTL', record_key) } end
   elseif expected ~= '' then
-    return { 'gone' }
+    return { 'gone', ended_epoch(i) or '' }
   end
   local epoch, tombstone_epoch = ARGV[at + 4], ARGV[at + 5]
   if epoch == '' and tombstone_epoch == '' then return nil end
-  -- A tombstone that is not an epoch counts as missing. MGET returns nil for a key of another type.
-  tombstones = tombstones or call('MGET', unpack(KEYS, 5 + count, 4 + 2 * count))
-  local old_epoch = tombstones[i]
-  -- Another program has damaged this tombstone, because epochs consist of visible ASCII characters.
-  if old_epoch and old_epoch:find('[^!-~]') then old_epoch = nil end
+  local old_epoch = ended_epoch(i)
   if epoch ~= '' and old_epoch and not is_greater(epoch, old_epoch) then return { 'ended', old_epoch } end
   if tombstone_epoch == '' then return nil end
   local lifetime = tombstone_lifetime(tombstone_ttl, record_key, KEYS[4 + count + i], old_epoch)
@@ -134,7 +135,7 @@ for n, i in ipairs(accepted) do
   end
   if kind ~= '' then append_event(feed_key, metadata_key, 'w', kind, 'i', id, 'r', json) end
 end
-end_events(metadata_key)
+write_metadata(metadata_key)
 -- The sweep's copies belong to the previous records, so the copies are deleted.
 if #copies > 0 then call('DEL', unpack(copies)) end
 for _, i in ipairs(accepted) do

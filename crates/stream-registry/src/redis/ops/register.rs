@@ -7,11 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::Value;
 use tokio::sync::MutexGuard;
+use tokio::time::{Instant, timeout_at};
 
 use super::{ATTEMPTS, back_off, contended, epoch_field, split, wrong_type};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::redis::coalesce::{Coalescer, Job};
 use crate::redis::fault::Effect;
+use crate::redis::options::CALL_TIMEOUT;
 use crate::redis::script::Script;
 use crate::redis::store::Store;
 use crate::redis::{record, reply};
@@ -59,8 +61,8 @@ pub(in crate::redis) enum Reply {
     Busy,
     /// The client did not expect this record. Also contains its remaining time to live in ms, or a negative number.
     There(Vec<u8>, i64),
-    /// The record that the client expects is missing.
-    Gone,
+    /// The record that the client expects is missing. Contains the epoch in the tombstone; empty if there is none.
+    Gone(String),
     /// The epoch in the tombstone is not less than the epoch of the new record.
     Ended(String),
     /// The key of the record holds a value of this type.
@@ -74,7 +76,7 @@ impl Reply {
         let Some(epoch) = new.epoch() else { return false };
         match self {
             Self::There(json, _) => record::decode(&new.id, json).is_ok_and(|found| found.epoch() == Some(epoch)),
-            Self::Ended(ended) => ended == epoch.as_str(),
+            Self::Ended(ended) | Self::Gone(ended) => ended == epoch.as_str(),
             _ => false,
         }
     }
@@ -100,6 +102,7 @@ impl Job for RegisterJob {
         keys.extend(
             attempts.iter().filter_map(|attempt| attempt.operation.as_ref()).map(|id| store.keys.operation(id)),
         );
+        // A later first check of some streams does no harm.
         let check_at = attempts.iter().map(|attempt| attempt.check_at).max().unwrap_or_default();
         let mut call = REGISTER.call(&keys);
         call.arg(store.ttl_ms()).arg(store.tombstone_ms()).arg(OPERATION_RETENTION.as_millis().to_string());
@@ -124,7 +127,7 @@ impl Job for RegisterJob {
                 b"again" => Reply::Again(reply::bytes(next())?),
                 b"busy" => Reply::Busy,
                 b"there" => Reply::There(reply::bytes(next())?, reply::number(&next())?),
-                b"gone" => Reply::Gone,
+                b"gone" => Reply::Gone(String::from_utf8_lossy(&reply::bytes(next())?).into_owned()),
                 b"ended" => Reply::Ended(String::from_utf8_lossy(&reply::bytes(next())?).into_owned()),
                 b"kind" => Reply::Kind(reply::bytes(next())?),
                 other => return Err(reply::unexpected(&Value::BulkString(other.to_vec()))),
@@ -143,24 +146,22 @@ pub(in crate::redis) async fn register(
     store.check_writable()?;
     let mut known = Known::default();
     let mut lock: Option<MutexGuard<'_, ()>> = None;
-    let mut unconfirmed: Option<Decision> = None;
+    let started = Instant::now();
     for attempt in 0..ATTEMPTS {
-        let (decision, is_resent) = match unconfirmed.take() {
-            Some(decision) => (decision, true),
-            None => (decide(store, stream, options, &known).await?, false),
-        };
-        let reply = match calls.call(decision.attempt(store, options, &known)).await {
-            // The connection was lost before the reply arrived. The same record is sent again. Its epoch, which only
-            // this call knows, shows whether the store has applied the call.
-            Err(error) if !is_resent && is_lost(&error) && options.lease && options.recover.is_none() => {
-                unconfirmed = Some(decision);
-                continue;
+        let decision = decide(store, stream, options, &known).await?;
+        let call = || calls.call(decision.attempt(store, options, &known));
+        let reply = match call().await {
+            // No reply has arrived. The same record is sent once more. Its epoch, which only this call knows, shows
+            // whether the store has applied the first call.
+            Err(lost) if lost.may_have_applied() && options.lease && options.recover.is_none() => {
+                let Ok(Ok(reply)) = timeout_at(started + CALL_TIMEOUT, call()).await else { return Err(lost) };
+                if reply.shows_epoch(&decision.new) {
+                    return Ok(Registered::new(decision.new, decision.outcome, store.options.ttl));
+                }
+                reply
             }
             reply => reply?,
         };
-        if is_resent && reply.shows_epoch(&decision.new) {
-            return Ok(Registered::new(decision.new, decision.outcome, store.options.ttl));
-        }
         match reply {
             Reply::Done => {
                 drop(lock);
@@ -171,8 +172,8 @@ pub(in crate::redis) async fn register(
                 known.existing = Some(json);
                 known.remaining = u64::try_from(remaining).ok().map(Duration::from_millis);
             }
-            Reply::Gone => known.existing = None,
-            Reply::Ended(epoch) => known.ended_epoch = Some(epoch).filter(|epoch| !epoch.is_empty()),
+            Reply::Gone(_) => known.existing = None,
+            Reply::Ended(epoch) => known.ended_epoch = Some(epoch),
             Reply::Kind(kind) => return Err(wrong_type(&stream.id, &kind)),
             // The next attempt gets the result of the other registration.
             Reply::Busy => {}
@@ -226,11 +227,6 @@ impl Decision {
             recover: options.recover.clone(),
         }
     }
-}
-
-/// Returns whether the connection was lost before the reply arrived.
-fn is_lost(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unavailable && error.may_have_applied()
 }
 
 /// Decides how to register, given the known state.

@@ -37,6 +37,6 @@ if policy == 'longer' and redis.call('PTTL', record_key) > tonumber(ttl) then tt
 -- If the index key holds a value of another type, this first write fails and nothing has changed.
 redis.call('SADD', index_key, id)
 if event_kind ~= '' then append_event(feed_key, metadata_key, 'w', event_kind, 'i', id, 'r', new_json) end
-end_events(metadata_key)
+write_metadata(metadata_key)
 redis.call('SET', record_key, new_json, unpack(ttl_arguments))
 return 1

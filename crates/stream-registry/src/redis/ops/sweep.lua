@@ -111,7 +111,7 @@ require_permission('SET', new_copies[1] and new_copies[1][1] or feed_key, 'text'
 require_append_permissions(feed_key, metadata_key)
 if #events == 0 then events = repair_events(feed_key, metadata_key) end
 for _, event in ipairs(events) do append_event(feed_key, metadata_key, unpack(event)) end
-end_events(metadata_key)
+write_metadata(metadata_key)
 for _, id in ipairs(expired) do
   -- If the index key does not hold a set, the command fails, and there is nothing to remove.
   redis.pcall('SREM', index_key, id)

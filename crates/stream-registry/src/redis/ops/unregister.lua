@@ -10,8 +10,8 @@
 -- KEYS[3]   key of the feed metadata, a hash
 -- KEYS[4]   key of the sweep's schedule: stream ids, sorted by the time of their next check
 -- KEYS[5..] for all removals: the keys of their records, JSON strings; no key occurs twice
---           for all removals: the keys of the sweep's copies of their records
 --           for all removals: the keys of their tombstones
+--           for all removals: the keys of the sweep's copies of their records
 --           for each removal with an operation id: the key of the stored result, which the script returns if the call
 --             is sent again
 -- ARGV[1]   minimum time to live of a tombstone in ms
@@ -45,7 +45,7 @@ local count = (#ARGV - 3) / 6
 
 -- MGET returns nil for a missing key and for a key of another type.
 local records = call('MGET', unpack(KEYS, 5, 4 + count))
-local tombstones = call('MGET', unpack(KEYS, 5 + 2 * count, 4 + 3 * count))
+local tombstones = call('MGET', unpack(KEYS, 5 + count, 4 + 2 * count))
 
 -- Returns the result of a removal that cannot be applied. Otherwise, returns nil, the epoch for the tombstone, and the
 -- time to live of the tombstone in ms. The epoch is nil if the stream needs no tombstone.
@@ -78,9 +78,9 @@ local function check(i, at, result_key)
       epoch_of(json) == epoch and find_heartbeat(json) and pcall(cjson.decode, json)
   end
   if not may_remove then return { 'there', json } end
-  local old_epoch = tombstones[i]
+  local old_epoch = readable_epoch(tombstones[i])
   if not epoch and not old_epoch then return nil end
-  local lifetime = tombstone_lifetime(tombstone_ttl, KEYS[4 + i], KEYS[4 + 2 * count + i], old_epoch)
+  local lifetime = tombstone_lifetime(tombstone_ttl, KEYS[4 + i], KEYS[4 + count + i], old_epoch)
   return nil, greater_epoch(epoch or timestamp, old_epoch), lifetime
 end
 
@@ -96,13 +96,13 @@ for i = 1, count do
     local n = #ids + 1
     ids[n], accepted[n] = ARGV[at], i
     if result_key then result_keys[i], claimed[result_key], claimed_key = result_key, true, result_key end
-    if epoch then epochs[i], lifetimes[i], tombstone_key = epoch, lifetime, KEYS[4 + 2 * count + i] end
+    if epoch then epochs[i], lifetimes[i], tombstone_key = epoch, lifetime, KEYS[4 + count + i] end
   end
 end
 if #ids == 0 then return results end
 
 require_permission('SREM', index_key, 'id')
-require_permission('DEL', KEYS[5], KEYS[5 + count])
+require_permission('DEL', KEYS[5], KEYS[5 + 2 * count])
 require_permission('ZREM', due_key, 'id')
 require_append_permissions(feed_key, metadata_key)
 if claimed_key then require_permission('SET', claimed_key, 'result', 'PX', result_ttl) end
@@ -114,11 +114,11 @@ local removed = {}
 for n, i in ipairs(accepted) do
   local at, id, json = 6 * i - 2, ids[n], records[i]
   append_event(feed_key, metadata_key, 'w', 'unregistered', 'i', id, 'r', json, 'c', ARGV[at + 4])
-  removed[2 * n - 1], removed[2 * n] = KEYS[4 + i], KEYS[4 + count + i]
-  if epochs[i] then call('SET', KEYS[4 + 2 * count + i], epochs[i], 'PX', lifetimes[i]) end
+  removed[2 * n - 1], removed[2 * n] = KEYS[4 + i], KEYS[4 + 2 * count + i]
+  if epochs[i] then call('SET', KEYS[4 + count + i], epochs[i], 'PX', lifetimes[i]) end
   if result_keys[i] then call('SET', result_keys[i], 'ended\n' .. id .. '\n' .. json, 'PX', result_ttl) end
 end
-end_events(metadata_key)
+write_metadata(metadata_key)
 call('DEL', unpack(removed))
 -- If the schedule's key holds a value of another type, the command fails. The sweep replaces the value later.
 try('ZREM', due_key, unpack(ids))

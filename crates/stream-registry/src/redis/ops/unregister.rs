@@ -68,8 +68,8 @@ impl Job for UnregisterJob {
         let mut keys =
             vec![store.keys.index().to_owned(), store.keys.feed(), store.keys.feed_metadata(), store.keys.due()];
         keys.extend(attempts.iter().map(|attempt| store.keys.record(&attempt.id)));
-        keys.extend(attempts.iter().map(|attempt| store.keys.copy(&attempt.id)));
         keys.extend(attempts.iter().map(|attempt| store.keys.tombstone(&attempt.id)));
+        keys.extend(attempts.iter().map(|attempt| store.keys.copy(&attempt.id)));
         let operations = attempts.iter().filter_map(|attempt| attempt.options.operation.as_ref());
         keys.extend(operations.map(|id| store.keys.operation(id)));
         let mut call = UNREGISTER.call(&keys);

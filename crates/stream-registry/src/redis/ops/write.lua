@@ -168,7 +168,7 @@ if event_count > 0 then require_append_permissions(feed_key, metadata_key) end
 for n = 1, event_count do
   append_event(feed_key, metadata_key, 'w', 'status', 'i', changed[n], 'r', previous[n], 's', statuses[n], 'n', now)
 end
-end_events(metadata_key)
+write_metadata(metadata_key)
 if #missing > 0 then call('SADD', index_key, unpack(missing)) end
 local offsets = {}
 for i = 1, #records do

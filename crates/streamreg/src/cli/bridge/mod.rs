@@ -95,13 +95,13 @@ pub struct BridgeArgs {
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 
-    /// Also receive the hooks of the servers, at http://ADDR:PORT/hooks/SERVER. Every hook is answered at once and
-    /// allows the publisher, unless --duplicates refuse is given. The address must be loopback
+    /// Also receive the hooks of the servers, at http://ADDR:PORT/hooks/SERVER. The bridge answers every hook at once
+    /// and allows the publisher, unless --duplicates refuse is given. The address must be loopback
     #[arg(long, value_name = "ADDR:PORT", value_parser = input::listen_address)]
     pub hooks: Option<SocketAddr>,
 
     /// What to do if a publisher starts a stream that is live on another node. `refuse` needs the publish hooks of
-    /// srs, nginx-rtmp, zlm or ome, and ids without {node}. If the store does not answer within 500 ms, every
+    /// srs, nginx-rtmp, zlm or ome, and ids without {node}. If the store gives no answer within 500 ms, the
     /// publisher is allowed
     #[arg(long, value_enum, value_name = "POLICY", default_value_t)]
     pub duplicates: DuplicatePolicy,
@@ -162,7 +162,7 @@ pub(super) async fn run(target: &Target, args: &BridgeArgs, out: &mut Output<'_>
     out.note(format_args!("following {}; writing to {into}", names.join(", ")));
     if !always_allowed.is_empty() {
         out.note(format_args!(
-            "no hook can refuse a publisher of {}; its duplicates are observed",
+            "the bridge cannot refuse publishers of {}; their duplicates are only logged",
             always_allowed.join(", ")
         ));
     }

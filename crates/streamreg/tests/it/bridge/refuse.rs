@@ -136,8 +136,8 @@ fn every_publisher_is_allowed_while_the_registry_is_down() {
     let mut second = two.publish("cam1");
     until("the second publisher is accepted", || two.has_publisher());
     assert!(second.is_running());
-    until("the outage is logged", || two.bridge.stderr().contains("cannot ask the store"));
+    until("the outage is logged", || two.bridge.stderr().contains("cannot check for duplicates"));
     let log = two.bridge.stderr();
-    assert_eq!(log.matches("cannot ask the store").count(), 1, "{log}");
+    assert_eq!(log.matches("cannot check for duplicates").count(), 1, "{log}");
     assert!(log.lines().count() < 12, "an outage fills the log:\n{log}");
 }

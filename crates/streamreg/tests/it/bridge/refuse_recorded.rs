@@ -10,8 +10,8 @@ use crate::cli::{outcome, program};
 const CAM1: &str = "live/cam1";
 const SRT1: &str = "live/srt1";
 const REFUSED: &str = concat!(
-    r#"{"code":403,"msg":"the stream is already live on another node","allowed":false,"#,
-    r#""reason":"the stream is already live on another node"}"#
+    r#"{"code":403,"msg":"the stream is already live elsewhere","allowed":false,"#,
+    r#""reason":"the stream is already live elsewhere"}"#
 );
 
 fn run(args: &[&str], store: &Store) {
@@ -156,8 +156,8 @@ fn publisher_is_allowed_until_the_bridge_has_reached_its_store() {
     let request = all.iter().find(|hook| hook.contains(r#""action":"on_publish""#)).unwrap();
     post(&address, "srs", request);
     post(&address, "srs", request);
-    until("the outage is logged", || bridge.stderr().contains("cannot ask the store"));
-    assert_eq!(bridge.stderr().matches("cannot ask the store").count(), 1, "{}", bridge.stderr());
+    until("the outage is logged", || bridge.stderr().contains("cannot check for duplicates"));
+    assert_eq!(bridge.stderr().matches("cannot check for duplicates").count(), 1, "{}", bridge.stderr());
     store.restart();
     store.wait(CAM1, "registered", |stream| stream["node"] == "edge1");
 }
@@ -171,5 +171,5 @@ fn servers_that_cannot_refuse_are_named_at_the_start() {
     let ids = "{server}/{path}";
     let args = ["--file", file.to_str().unwrap(), "--hooks", &address, "--duplicates", "refuse", "--id-template", ids];
     let bridge = bridge(&args, &store.url());
-    until("the note is printed", || bridge.stderr().contains("no hook can refuse a publisher of mediamtx;"));
+    until("the note is printed", || bridge.stderr().contains("the bridge cannot refuse publishers of mediamtx;"));
 }

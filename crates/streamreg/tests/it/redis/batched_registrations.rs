@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use stream_registry::stream::OperationId;
-use stream_registry::{Guard, OnConflict, RegisterOptions, Registry, UnregisterOptions};
+use stream_registry::{ErrorKind, Guard, OnConflict, RegisterOptions, Registry, UnregisterOptions};
 
 use super::operations::SOURCE;
 use super::{TestRedis, id, stream};
@@ -66,11 +66,18 @@ async fn stored_result_of_another_type_fails_no_call() {
 async fn unreadable_tombstone_does_not_prevent_a_lease() {
     let redis = TestRedis::start().await;
     let store = redis.store().await;
-    for (name, tombstone) in [("a", "x y"), ("b", "é"), ("c", ""), ("d", " ")] {
+    let (some_tildes, most_tildes) = ("~".repeat(90), "~".repeat(128));
+    for (name, tombstone) in [("a", "x y"), ("b", "é"), ("c", ""), ("d", " "), ("e", &some_tildes), ("f", &most_tildes)]
+    {
         redis.server.cli(&["SET", &format!("{PRIVATE}end:{name}"), tombstone, "PX", "60000"]).await;
-        let registered = store.register_with(&stream(name, SOURCE), &RegisterOptions::default().lease()).await.unwrap();
-        assert!(registered.epoch.is_some(), "{name}");
-        assert_eq!(store.get(&id(name)).await.unwrap().epoch(), registered.epoch.as_ref());
+        let leased = RegisterOptions::default().lease();
+        let registered = store.register_with(&stream(name, SOURCE), &leased).await.unwrap();
+        let epoch = registered.epoch.unwrap();
+        assert_eq!(store.get(&id(name)).await.unwrap().epoch(), Some(&epoch));
+        // The removal replaces the tombstone, so the holder cannot register the stream again.
+        store.unregister_with(&id(name), &UnregisterOptions::default().guard(Guard::Force)).await.unwrap();
+        let error = store.register_with(&stream(name, SOURCE), &leased.recover(epoch)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{name}: {error}");
     }
 }
 

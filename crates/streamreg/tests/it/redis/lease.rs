@@ -312,6 +312,23 @@ async fn stream_is_acquired_once_when_the_reply_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registration_without_a_reply_counts_as_possibly_applied() {
+    let redis = TestRedis::start().await;
+    let (leases, proxy) = redis.leases_through_proxy().await;
+    leases.acquire(stream("cam0", MINE)).await.unwrap().release().await.unwrap();
+    // Neither the registration nor its repetition is answered, and no new connection can be opened.
+    proxy.drop_replies();
+    let began = Instant::now();
+    let error = leases.acquire(stream("cam1", MINE)).await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(error.may_have_applied() && error.is_retryable(), "{error:?}");
+    assert!(redis.exists("cam1").await);
+    proxy.resume().await;
+    // The same publisher gets its stream.
+    leases.acquire(stream("cam1", MINE)).await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leases_and_store_agree_when_futures_are_dropped_at_random() {
     const TASKS: u64 = 4;
     const CALLS: usize = 300;

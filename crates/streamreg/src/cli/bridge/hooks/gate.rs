@@ -1,6 +1,6 @@
 //! Refuses the publisher of a stream that another node has, for `--duplicates refuse`.
 //!
-//! Whatever keeps the store from giving a clear answer, the publisher is allowed.
+//! If the store gives no clear answer, the publisher is allowed.
 
 use std::time::Duration;
 
@@ -28,8 +28,7 @@ impl Gate {
         Self { store, outages: Repeats::default(), refusals: Repeats::default() }
     }
 
-    /// Returns whether to refuse the publisher that a hook is about. Asks the store only if the hook asks whether the
-    /// publisher may start.
+    /// Returns whether to refuse the publisher. Asks the store only for publish hooks.
     pub(super) async fn refuses(&self, server: &Server, body: &[u8]) -> bool {
         let Some(id) = server.kind.requested_stream(body).and_then(|name| server.id(&name)) else { return false };
         let Some(existing) = self.live(&id).await else { return false };
@@ -37,11 +36,11 @@ impl Gate {
         if server.owns(&existing) {
             return false;
         }
-        let node = existing.node.as_deref().unwrap_or("unknown");
+        let holder = existing.node.as_deref().unwrap_or("unknown");
         if self.refusals.admit(id.as_str()) {
-            tracing::warn!(server = %server.name, stream = %id, node, "refused a publisher, because this node has the stream");
+            tracing::warn!(server = %server.name, stream = %id, holder, "refused a publisher, because another node has the stream");
         } else {
-            tracing::debug!(server = %server.name, stream = %id, node, "refused a publisher again");
+            tracing::debug!(server = %server.name, stream = %id, holder, "refused a publisher again");
         }
         true
     }
@@ -60,9 +59,9 @@ impl Gate {
             },
         };
         if self.outages.admit("outage") {
-            tracing::warn!(%fault, "cannot ask the store about duplicates; allowing every publisher until it answers");
+            tracing::warn!(%fault, "cannot check for duplicates; allowing every publisher until the store answers");
         } else {
-            tracing::debug!(%fault, "cannot ask the store about duplicates");
+            tracing::debug!(%fault, "cannot check for duplicates");
         }
         None
     }

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 const ALLOWED: &str = r#"{"code":0,"msg":"ok","allowed":true}"#;
 /// The body that refuses a publisher. `msg` is the reason for ZLMediaKit, and `reason` for OvenMediaEngine.
 const REFUSED: &str = concat!(
-    r#"{"code":403,"msg":"the stream is already live on another node","allowed":false,"#,
-    r#""reason":"the stream is already live on another node"}"#
+    r#"{"code":403,"msg":"the stream is already live elsewhere","allowed":false,"#,
+    r#""reason":"the stream is already live elsewhere"}"#
 );
 /// Maximum size of the head of a request, in bytes.
 const HEAD_LIMIT: usize = 64 * 1024;
