@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`RedisServer`] | a Redis server for one test, on a free loopback port and a unix socket |
 //! | [`Replica`] | a read-only replica of such a server |
+//! | [`TestTls`] | a certificate authority and the certificates of a server and a client |
 //! | [`FaultProxy`] | a TCP proxy that cuts, stalls, delays and refuses connections on demand |
 //! | [`LossyUdp`] | a UDP proxy that loses packets |
 //! | [`free_port`] | a free port that a server can open again after a restart |
@@ -20,6 +21,7 @@ mod log;
 mod port;
 mod proxy;
 mod redis;
+mod tls;
 mod udp;
 mod wait;
 
@@ -28,5 +30,6 @@ pub use log::CapturedLog;
 pub use port::free_port;
 pub use proxy::FaultProxy;
 pub use redis::{Data, RedisBuilder, RedisServer, Replica};
+pub use tls::TestTls;
 pub use udp::LossyUdp;
 pub use wait::wait_until;

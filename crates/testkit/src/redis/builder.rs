@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::{ADMIN, ADMIN_PASSWORD, RedisServer};
+use crate::TestTls;
 
 /// Configures and starts a [`RedisServer`].
 ///
@@ -14,12 +15,14 @@ use super::{ADMIN, ADMIN_PASSWORD, RedisServer};
 pub struct RedisBuilder {
     pub(super) tcp: bool,
     pub(super) replica_of: Option<SocketAddr>,
+    /// The CA's file, if the port of the server is for TLS.
+    pub(super) ca: Option<PathBuf>,
     config_lines: Vec<String>,
 }
 
 impl Default for RedisBuilder {
     fn default() -> Self {
-        Self { tcp: true, replica_of: None, config_lines: Vec::new() }
+        Self { tcp: true, replica_of: None, ca: None, config_lines: Vec::new() }
     }
 }
 
@@ -28,6 +31,15 @@ impl RedisBuilder {
     pub fn unix_only(mut self) -> Self {
         self.tcp = false;
         self
+    }
+
+    /// Encrypts the port with TLS. Clients need no certificate.
+    pub fn tls(mut self, tls: &TestTls) -> Self {
+        self.ca = Some(tls.ca_file());
+        self.config(format!("tls-cert-file {}", tls.server_cert().display()))
+            .config(format!("tls-key-file {}", tls.server_key().display()))
+            .config(format!("tls-ca-cert-file {}", tls.ca_file().display()))
+            .config("tls-auth-clients no")
     }
 
     /// Adds a line to the configuration file, e.g. `maxmemory 8mb`.
@@ -74,7 +86,11 @@ impl RedisBuilder {
     pub(super) fn config_file(&self, folder: &Path, port: Option<u16>) -> PathBuf {
         let mut config = String::from("daemonize no\nsave \"\"\nappendonly no\nloglevel notice\nbind 127.0.0.1\n");
         // Writing to a string cannot fail.
-        let _ = writeln!(config, "port {}", port.unwrap_or(0));
+        if self.ca.is_some() {
+            let _ = writeln!(config, "port 0\ntls-port {}", port.unwrap_or(0));
+        } else {
+            let _ = writeln!(config, "port {}", port.unwrap_or(0));
+        }
         let _ = writeln!(config, "unixsocket {}\nunixsocketperm 700", folder.join("redis.sock").display());
         let _ = writeln!(config, "dir {}\nlogfile {}", folder.display(), folder.join("redis.log").display());
         let _ = writeln!(config, "user {ADMIN} on >{ADMIN_PASSWORD} ~* &* +@all");

@@ -121,6 +121,16 @@ impl RedisServer {
         format!("redis://{user}:{password}@{}", self.addr())
     }
 
+    /// Returns `rediss://127.0.0.1:<port>?ca=<file>`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the server has no port, or has no TLS.
+    pub fn tls_url(&self) -> String {
+        let ca = self.builder.ca.as_ref().expect("the server has no TLS; call tls on the builder");
+        format!("rediss://{}?ca={}", self.addr(), ca.display())
+    }
+
     /// Returns `redis+unix:///path/to.sock`.
     pub fn unix_url(&self) -> String {
         format!("redis+unix://{}", self.socket().display())
