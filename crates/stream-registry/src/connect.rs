@@ -83,6 +83,7 @@ impl ConnectOptions {
 /// |---|---|---|
 /// | `memory:` | [`MemoryRegistry`] | |
 /// | `redis://…`, `redis+unix://…` | `RedisRegistry` | `redis` (default) |
+/// | `rediss://…` (TLS) | `RedisRegistry` | `tls` (default) |
 /// | `http://…` | `HttpRegistry` | `http` |
 ///
 /// ```
@@ -123,7 +124,7 @@ async fn open(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> 
         "redis+sentinel" | "redis+cluster" => {
             Err(Error::unsupported(format!("{scheme} is not supported yet; use redis://host:port of the primary")))
         }
-        _ => Err(Error::invalid("invalid store URL; expected memory:, redis://, redis+unix:// or http://")),
+        _ => Err(Error::invalid("invalid store URL; expected memory:, redis://, rediss://, redis+unix:// or http://")),
     }
 }
 

@@ -16,6 +16,7 @@ mod record;
 mod reply;
 mod script;
 mod store;
+mod url;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -78,6 +79,9 @@ impl RedisRegistry {
     pub async fn connect(options: RedisOptions) -> Result<Self> {
         let named = |error: Error| error.with_operation(Operation::Connect);
         let store = Arc::new(Store::new(options.checked().map_err(named)?));
+        if store.options.tls.as_ref().is_some_and(|tls| tls.insecure) {
+            tracing::warn!("insecure=true: the certificate of Redis is not checked; use this for tests only");
+        }
         store.link.connection().await.map_err(named)?;
         ops::eviction::check(&store).await;
         if !store.options.read_only {

@@ -1,14 +1,10 @@
-//! Options of a Redis store, and the parser of its URL.
+//! Options of a Redis store.
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use url::Url;
-
 use crate::error::{Error, Result};
-use crate::percent::decode;
 use crate::registry::TtlPolicy;
 use crate::registry::ttl::{DEFAULT_TTL, check_ttl};
 use crate::secret::Secret;
@@ -24,8 +20,25 @@ const MAX_LIST_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Address and settings of a Redis or Valkey store.
 ///
-/// The URL has the form `redis://[user:password@]host[:port][/database]` or
-/// `redis+unix:///path/to/socket[?db=0&user=…&pass=…]`. Reserved characters are percent-encoded.
+/// The URL has one of the following forms. Reserved characters are percent-encoded.
+///
+/// * `redis://[user:password@]host[:port][/database]`
+/// * `rediss://[user:password@]host[:port][/database][?ca=FILE&cert=FILE&key=FILE&server_name=NAME&insecure=true]`,
+///   with TLS (Cargo feature `tls`)
+/// * `redis+unix:///path/to/socket[?db=0&user=…&pass=…]`
+///
+/// # TLS
+///
+/// | parameter | meaning |
+/// |---|---|
+/// | `ca` | PEM file with the CAs that may sign the server's certificate; default: the CAs of the system |
+/// | `cert`, `key` | PEM files with the client's certificate and its private key |
+/// | `server_name` | the name in the server's certificate; default: the host of the URL |
+/// | `insecure=true` | accepts every certificate, so anyone on the network can read the password; for tests only |
+///
+/// The files are read again for each new connection. If a changed file is unreadable or invalid, the store logs a
+/// warning and keeps the earlier contents. The crate uses rustls with its own crypto provider (ring), and installs no
+/// provider for the process.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,6 +55,8 @@ pub struct RedisOptions {
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
     pub(super) database: i64,
+    /// The settings of TLS. `None` if connections are not encrypted.
+    pub(super) tls: Option<TlsOptions>,
     /// The prefix of all keys. It must end with `:`, have at most 256 bytes, and contain no `*`, `{`, `}` or control
     /// characters. Default: `mirror:streams:`.
     pub prefix: String,
@@ -65,6 +80,22 @@ pub struct RedisOptions {
     pub list_timeout: Duration,
 }
 
+/// Settings of TLS. The fields correspond to the parameters of the URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct TlsOptions {
+    pub(super) ca: Option<PathBuf>,
+    pub(super) identity: Option<Identity>,
+    pub(super) server_name: Option<String>,
+    pub(super) insecure: bool,
+}
+
+/// The files of the client's certificate and of its private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Address {
     Tcp(String, u16),
@@ -82,12 +113,13 @@ impl fmt::Display for Address {
 }
 
 impl RedisOptions {
-    fn new(address: Address) -> Self {
+    pub(super) fn new(address: Address) -> Self {
         Self {
             address,
             user: None,
             password: None,
             database: 0,
+            tls: None,
             prefix: DEFAULT_PREFIX.to_owned(),
             ttl: DEFAULT_TTL,
             ttl_policy: TtlPolicy::default(),
@@ -143,8 +175,12 @@ impl RedisOptions {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if the time to live or the prefix is invalid.
+    /// Returns `InvalidArgument` if the time to live or the prefix is invalid. Returns `Unsupported` if this build has no
+    /// TLS and the options need it.
     pub(super) fn checked(mut self) -> Result<Self> {
+        if self.tls.is_some() && !cfg!(feature = "tls") {
+            return Err(Error::unsupported("this build has no TLS; build with the Cargo feature \"tls\""));
+        }
         check_ttl(self.ttl)?;
         let prefix = &self.prefix;
         if !prefix.ends_with(':')
@@ -162,162 +198,22 @@ impl RedisOptions {
     }
 }
 
-impl FromStr for RedisOptions {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        // The URL may contain a password, so error messages do not repeat the URL.
-        let bad = |why: &str| {
-            Error::invalid(format!(
-                "the store URL {why}; expected redis://[user:password@]host[:port][/database] or redis+unix:///path/to/socket"
-            ))
-        };
-        if let Some(special) = unencoded_character(text) {
-            let code = u32::from(special);
-            return Err(bad(&format!(
-                "has {special} before @; write {special} in a user name or password as %{code:02X}"
-            )));
-        }
-        let url = Url::parse(text).map_err(|fault| bad(&format!("is invalid ({fault})")))?;
-        let mut options = match url.scheme() {
-            "redis" => {
-                let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("has no host"))?;
-                let host = host.trim_start_matches('[').trim_end_matches(']');
-                Self::new(Address::Tcp(
-                    decode(host).ok_or_else(|| bad("has an invalid host"))?,
-                    url.port().unwrap_or(6379),
-                ))
-            }
-            "redis+unix" | "unix" => {
-                let path = decode(url.path()).filter(|path| path.len() > 1 && url.host_str().unwrap_or("").is_empty());
-                Self::new(Address::Unix(path.ok_or_else(|| bad("has no socket path after the third slash"))?.into()))
-            }
-            "rediss" => {
-                return Err(Error::unsupported(
-                    "rediss:// (TLS) is not supported yet; use a TLS tunnel and its redis:// address",
-                ));
-            }
-            _ => return Err(bad("has an unknown scheme")),
-        };
-        if url.fragment().is_some() {
-            return Err(bad("has a fragment (#); encode # as %23"));
-        }
-        options.user =
-            non_empty(decode(url.username()).ok_or_else(|| bad("has an invalid user name; write % as %25"))?);
-        options.password = match url.password() {
-            Some(password) => {
-                non_empty(decode(password).ok_or_else(|| bad("has an invalid password; write % as %25"))?)
-                    .map(Secret::new)
-            }
-            None => None,
-        };
-        let tcp = matches!(options.address, Address::Tcp(..));
-        let database = if tcp { url.path().trim_start_matches('/') } else { "" };
-        options.database = database_number(database).ok_or_else(|| bad("has an invalid database number"))?;
-        for (name, value) in url.query_pairs() {
-            match &*name {
-                "db" => {
-                    options.database = database_number(&value).ok_or_else(|| bad("has an invalid database number"))?;
-                }
-                "user" if !tcp => options.user = non_empty(value.into_owned()),
-                "pass" if !tcp => options.password = non_empty(value.into_owned()).map(Secret::new),
-                // The message does not name the parameter, because the name may be part of a password that contains ?
-                // or &.
-                _ => return Err(bad("has an unknown parameter; encode ? and & in a password as %3F and %26")),
-            }
-        }
-        if options.user.is_some() && options.password.is_none() {
-            return Err(bad("has a user name without a password"));
-        }
-        Ok(options)
-    }
-}
-
-/// Returns the first character before the `@` of a `redis://` URL that ends the host name unless it is percent-encoded.
-///
-/// Without this check, a password with such a character would cause an error about an empty host or an invalid port.
-fn unencoded_character(text: &str) -> Option<char> {
-    let (credentials, _) = text.strip_prefix("redis://")?.rsplit_once('@')?;
-    credentials.chars().find(|one| matches!(one, '/' | '?' | '#'))
-}
-
-fn non_empty(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
-}
-
-fn database_number(text: &str) -> Option<i64> {
-    if text.is_empty() { Some(0) } else { text.parse::<u32>().ok().map(i64::from) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn redis_options_parse_every_form_of_url() {
-        let full: RedisOptions = "redis://us%40er:p%2Fw@h:1/7".parse().unwrap();
-        assert_eq!((full.user.as_deref(), full.password, full.database), (Some("us@er"), Some("p/w".into()), 7));
-        assert_eq!(full.address.to_string(), "h:1");
-        let v6: RedisOptions = "redis://[::1]".parse().unwrap();
-        assert_eq!(v6.address.to_string(), "[::1]:6379");
-        let password_only: RedisOptions = "redis://:pw@h".parse().unwrap();
-        assert_eq!((password_only.user, password_only.password), (None, Some("pw".into())));
-        let unix: RedisOptions = "redis+unix:///run/re%20dis.sock?db=3&user=u&pass=p".parse().unwrap();
-        assert_eq!((unix.address.to_string().as_str(), unix.database), ("/run/re dis.sock", 3));
-    }
-
-    #[test]
-    fn error_for_an_invalid_redis_url_hides_the_password() {
-        for url in [
-            "redis://:secret@",
-            "redis://u:secret@h/x",
-            "redis://u:secret@h/-1",
-            "redis://u:secret@h?db=x",
-            "redis://u:secret@h?timeout=5",
-            "redis://u:secret@h#a",
-            "redis://u:secret@h:99999",
-            "redis://u:secret%ff@h",
-            "rediss://u:secret@h",
-            "redis+unix://host/path?pass=secret",
-            "redis+unix:///",
-            "http://u:secret@h",
-            "secret",
-        ] {
-            let fault = url.parse::<RedisOptions>().unwrap_err();
-            assert!(!format!("{fault} {fault:?}").contains("secret"), "{url}: {fault:?}");
-        }
-        assert!("redis://user@h".parse::<RedisOptions>().is_err());
-        for prefix in ["", "a", "a*:", "{a}:", "a\n:", &format!("{}:", "a".repeat(256))] {
-            let options: RedisOptions = "redis://h".parse().unwrap();
-            assert!(options.prefix(prefix).checked().is_err(), "{prefix:?}");
-        }
-    }
-
-    #[test]
-    fn error_for_an_unencoded_password_names_the_character_to_encode() {
-        for (url, expected) in [
-            ("redis://:a#b@h", "has # before @; write # in a user name or password as %23"),
-            ("redis://:a/b@h:6379/0", "has / before @; write / in a user name or password as %2F"),
-            ("redis://u:a?b#c@h", "has ? before @; write ? in a user name or password as %3F"),
-            ("redis://u:12/b@h", "as %2F"),
-            ("redis://u#v:a@h", "as %23"),
-            ("redis://u:a%b@h", "invalid password; write % as %25"),
-            ("redis://a%b:p@h", "invalid user name; write % as %25"),
-            ("redis+unix:///run/redis.sock?pass=a#b", "encode # as %23"),
-        ] {
-            let error = url.parse::<RedisOptions>().unwrap_err();
-            assert!(error.message().contains(expected), "{url}: {error}");
-        }
-        let encoded: RedisOptions = "redis://:a%23%2F%3F@h".parse().unwrap();
-        assert_eq!(encoded.password, Some("a#/?".into()));
-        let at: RedisOptions = "redis://:a@b@h".parse().unwrap();
-        assert_eq!(at.password, Some("a@b".into()));
-    }
 
     #[test]
     fn redis_timeouts_are_limited() {
         let options: RedisOptions = "redis://h".parse().unwrap();
         let options = options.response_timeout(Duration::MAX).list_timeout(Duration::MAX).checked().unwrap();
         assert_eq!((options.response_timeout, options.list_timeout), (CALL_TIMEOUT, MAX_LIST_TIMEOUT));
+    }
+
+    #[test]
+    fn redis_options_reject_invalid_prefixes() {
+        for prefix in ["", "a", "a*:", "{a}:", "a\n:", &format!("{}:", "a".repeat(256))] {
+            let options: RedisOptions = "redis://h".parse().unwrap();
+            assert!(options.prefix(prefix).checked().is_err(), "{prefix:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use super::connect::Link;
+use super::connect::endpoint::Endpoint;
 use super::counters::Counters;
 use super::eviction::Eviction;
 use super::fault::Effect;
@@ -36,10 +37,11 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new(options: RedisOptions) -> Self {
+        let endpoint = Arc::new(Endpoint::new(&options));
         Self {
             keys: Keys::new(&options.prefix),
-            link: Arc::new(Link::new(options.clone())),
-            bulk: Arc::new(Link::new(options.clone())),
+            link: Arc::new(Link::new(Arc::clone(&endpoint), &options)),
+            bulk: Arc::new(Link::new(endpoint, &options)),
             list_strategy: AtomicU8::new(0),
             locks: KeyLocks::default(),
             counters: Counters::default(),

@@ -45,7 +45,7 @@ pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
         Err(failure) => return out.report(&failure),
     };
     out.store = &target.name;
-    for warning in target.exposed_secrets() {
+    for warning in target.warnings() {
         out.note(warning);
     }
     let done = log(cli).and_then(|()| runtime(&cli.verb)).and_then(|runtime| {

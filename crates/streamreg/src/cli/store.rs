@@ -24,8 +24,8 @@ pub const DEFAULT_SERVE_STORE: &str = "memory:";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// URL of the store: http://host:8580 (a running server), redis://host:6379, redis+unix:///path, or memory: (for
-    /// serve) [default: http://127.0.0.1:8580; for serve, memory:]
+    /// URL of the store: http://host:8580 (a running server), redis://host:6379, rediss://host:6379 (TLS),
+    /// redis+unix:///path, or memory: (for serve) [default: http://127.0.0.1:8580; for serve, memory:]
     #[arg(long, global = true, value_name = "URL")]
     #[arg(env = "STREAMREG_STORE", hide_env_values = true)]
     pub store: Option<String>,
@@ -145,7 +145,7 @@ impl Global {
         });
         options.read_only = self.read_only || variables.read_only;
         options.ttl = self.ttl.or(variables.ttl.filter(|_| !http));
-        let prefix = variables.prefix.as_ref().filter(|_| scheme.starts_with("redis"));
+        let prefix = variables.prefix.as_ref().filter(|_| is_redis(scheme));
         options.prefix = self.prefix.as_ref().or(prefix).cloned();
         if side != Side::Server {
             options.token.clone_from(&token);
@@ -157,6 +157,10 @@ impl Global {
         let secret_files = files.into_iter().filter_map(|(option, file)| Some((option, file?.to_owned()))).collect();
         Ok(Target { name, url, options, token, secret_files })
     }
+}
+
+fn is_redis(scheme: &str) -> bool {
+    scheme.starts_with("redis") || scheme == "unix"
 }
 
 /// Returns whether every user of this machine can read a file.
@@ -173,14 +177,19 @@ fn is_readable_by_everyone(_: &Path) -> bool {
 }
 
 impl Target {
-    /// Returns a warning for each file with a secret that every user of this machine can read.
-    pub fn exposed_secrets(&self) -> Vec<String> {
+    /// Returns a warning for each file with a secret that every user of this machine can read, and for a store whose
+    /// certificate is not checked.
+    pub fn warnings(&self) -> Vec<String> {
+        let query = self.url.strip_prefix("rediss://").and_then(|rest| rest.split_once('?'));
+        let insecure = query.is_some_and(|(_, query)| query.split('&').any(|one| one == "insecure=true"));
+        let insecure =
+            insecure.then(|| "streamreg: warning: insecure=true: the certificate of Redis is not checked".into());
         let exposed =
             self.secret_files.iter().filter(|(_, file)| is_readable_by_everyone(file)).map(|(option, file)| {
                 let file = file.display();
                 format!("streamreg: warning: every user can read {option} {file}; run chmod o-r {file}")
             });
-        exposed.collect()
+        exposed.chain(insecure).collect()
     }
 
     /// Returns whether the store rejects every write, because of `--read-only`.
@@ -281,7 +290,7 @@ mod tests {
         ] {
             std::fs::write(&file, url).unwrap();
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-            let exposed = global.target(Side::Server, &Global::default()).unwrap().exposed_secrets();
+            let exposed = global.target(Side::Server, &Global::default()).unwrap().warnings();
             assert_eq!(exposed.len(), warnings, "{url} {mode:o}: {exposed:?}");
             assert!(exposed.iter().all(|warning| warning.contains("secret; run chmod o-r")), "{exposed:?}");
             assert!(!exposed.iter().any(|warning| warning.contains("password")), "{exposed:?}");

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, Value};
+use tokio::task::JoinHandle;
 
 use crate::redis::clock::StoreClock;
 use crate::redis::reply;
@@ -16,11 +17,33 @@ pub(in crate::redis) struct Connection {
     pub(super) clock: Arc<StoreClock>,
     /// Set when the connection fails, so that new calls use another connection.
     pub(super) broken: Arc<AtomicBool>,
+    _driver: Arc<Driver>,
+}
+
+/// The task that writes commands to the stream and reads the replies. Dropping this value ends the task and closes the
+/// stream, even if the server has not answered yet.
+pub(super) struct Driver(JoinHandle<()>);
+
+impl Driver {
+    pub(super) fn spawn(driver: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(driver))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Connection {
-    pub(super) fn new(inner: MultiplexedConnection, clock: StoreClock, broken: Arc<AtomicBool>) -> Self {
-        Self { inner, clock: Arc::new(clock), broken }
+    pub(super) fn new(
+        inner: MultiplexedConnection,
+        clock: StoreClock,
+        broken: Arc<AtomicBool>,
+        driver: Driver,
+    ) -> Self {
+        Self { inner, clock: Arc::new(clock), broken, _driver: Arc::new(driver) }
     }
 
     /// Sends one command without a time limit. Returns the error of the Redis client unchanged.

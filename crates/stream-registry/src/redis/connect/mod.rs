@@ -1,12 +1,16 @@
 //! A shared connection that reconnects after a failure.
 
 pub(super) mod connection;
+pub(super) mod endpoint;
 mod single;
+#[cfg(feature = "tls")]
+mod tls;
 pub(super) mod transfer;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use redis::{Cmd, Pipeline, RedisError, Value};
@@ -14,6 +18,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::connection::{Connection, Request};
+use self::endpoint::Endpoint;
 use self::transfer::Transfer;
 use super::clock::{Staleness, StoreClock};
 use super::fault::{self, Effect, no_reply};
@@ -25,7 +30,9 @@ use crate::stream::Timestamp;
 /// A link to the server: one connection that all callers share. The link connects at first use, and reconnects after a
 /// failure.
 pub(super) struct Link {
-    options: RedisOptions,
+    endpoint: Arc<Endpoint>,
+    response_timeout: Duration,
+    list_timeout: Duration,
     current: Mutex<Option<Connection>>,
     /// Locked by the caller that is connecting. The other callers wait for the result.
     connecting: AsyncMutex<()>,
@@ -41,9 +48,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Link {
-    pub(super) fn new(options: RedisOptions) -> Self {
+    pub(super) fn new(endpoint: Arc<Endpoint>, options: &RedisOptions) -> Self {
         Self {
-            options,
+            endpoint,
+            response_timeout: options.response_timeout,
+            list_timeout: options.list_timeout,
             current: Mutex::new(None),
             connecting: AsyncMutex::new(()),
             attempts: AtomicU64::new(0),
@@ -63,7 +72,7 @@ impl Link {
 
     /// Opens a separate connection for commands that block, such as `XREAD` with `BLOCK`.
     pub(super) async fn open_separate(&self) -> Result<Connection> {
-        let opened = timeout(CALL_TIMEOUT, single::open(&self.options)).await;
+        let opened = timeout(CALL_TIMEOUT, single::open(&self.endpoint)).await;
         opened.unwrap_or_else(|_| Err(self.unreachable()))
     }
 
@@ -98,11 +107,11 @@ impl Link {
         // Time spent waiting for another caller's attempt counts towards `CALL_TIMEOUT`.
         let deadline = (Instant::now() + CONNECT_TIMEOUT).min(started + CALL_TIMEOUT);
         let opened =
-            timeout_at(deadline, single::open(&self.options)).await.unwrap_or_else(|_| Err(self.unreachable()));
+            timeout_at(deadline, single::open(&self.endpoint)).await.unwrap_or_else(|_| Err(self.unreachable()));
         match opened {
             Ok(connection) => {
                 if lock(&self.last_failure).take().is_some() {
-                    tracing::info!(address = %self.options.address, "reconnected to Redis");
+                    tracing::info!(address = %self.endpoint.address, "reconnected to Redis");
                 }
                 *lock(&self.current) = Some(connection.clone());
                 self.attempts.fetch_add(1, Ordering::AcqRel);
@@ -117,7 +126,7 @@ impl Link {
                 let is_first = lock(&self.last_failure).replace(error.clone()).is_none();
                 self.attempts.fetch_add(1, Ordering::AcqRel);
                 if is_first {
-                    tracing::warn!(address = %self.options.address, %error, "cannot connect to Redis");
+                    tracing::warn!(address = %self.endpoint.address, %error, "cannot connect to Redis");
                 }
                 Err(error)
             }
@@ -127,14 +136,14 @@ impl Link {
     fn unreachable(&self) -> Error {
         Error::new(
             ErrorKind::Unavailable,
-            format!("Redis at {} does not answer; is it running and reachable?", self.options.address),
+            format!("Redis at {} does not answer; is it running and reachable?", self.endpoint.address),
         )
     }
 
     /// Returns the deadline for the reply to a call that began at `started`. Time spent connecting counts towards
     /// `CALL_TIMEOUT`.
     fn reply_deadline(&self, started: Instant) -> Instant {
-        (Instant::now() + self.options.response_timeout).min(started + CALL_TIMEOUT)
+        (Instant::now() + self.response_timeout).min(started + CALL_TIMEOUT)
     }
 
     /// Sends one command. The outer error is a timeout or a connection failure. The inner error is any other error of
@@ -184,7 +193,7 @@ impl Link {
 
     /// Returns the deadline of a command that is sent now and whose reply may be large.
     pub(super) fn long_deadline(&self) -> Instant {
-        Instant::now() + self.options.list_timeout
+        Instant::now() + self.list_timeout
     }
 
     /// Returns a connection on which the server has just answered, and the answer to the probe. The answer is `None` if
@@ -206,8 +215,8 @@ impl Link {
     }
 
     /// Sends a transaction over a separate connection, and receives the reply in parts.
-    pub(super) async fn transfer(&self, transaction: &Pipeline) -> Result<Transfer, RedisError> {
-        Transfer::begin(&self.options, transaction).await
+    pub(super) async fn transfer(&self, transaction: &Pipeline) -> Result<Transfer> {
+        Transfer::begin(&self.endpoint, transaction).await
     }
 
     /// Returns a connection on which the server has just answered, and the answer unless it is an error. Waits without
@@ -218,7 +227,7 @@ impl Link {
         let mut pong = pin!(pinger.send_packed_command(probe));
         let is_alive =
             |pong: &Result<Value, RedisError>| pong.as_ref().err().is_none_or(|error| !fault::is_lost(error));
-        match timeout(self.options.response_timeout, &mut pong).await {
+        match timeout(self.response_timeout, &mut pong).await {
             Ok(pong) if is_alive(&pong) => return Ok((connection, pong.and_then(reply::checked).ok())),
             Ok(_) => {
                 connection.mark_broken();

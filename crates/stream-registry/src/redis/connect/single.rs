@@ -3,48 +3,33 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
-    RedisConnectionInfo, Value,
-};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, Value};
 
-use super::connection::Connection;
+use super::connection::{Connection, Driver};
+use super::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::clock::StoreClock;
-use crate::redis::options::{Address, CONNECT_TIMEOUT, RedisOptions};
 use crate::redis::{fault, reply};
 
-/// Connects, authenticates, checks the version and reads the clock.
-pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
+/// Connects, authenticates, checks the version and reads the clock. Sets no timeout.
+pub(super) async fn open(endpoint: &Endpoint) -> Result<Connection> {
     let translate = |error| fault::translate(error, false);
     let mut session = RedisConnectionInfo::default()
-        .set_db(options.database)
+        .set_db(endpoint.database)
         // With RESP3, the Redis client reports a lost connection at once. With RESP2, it would report the loss only at
         // the next call.
         .set_protocol(ProtocolVersion::RESP3)
         .set_skip_set_lib_name();
-    if let Some(user) = &options.user {
+    if let Some(user) = &endpoint.user {
         session = session.set_username(user);
     }
-    if let Some(password) = &options.password {
+    if let Some(password) = &endpoint.password {
         session = session.set_password(password.reveal());
     }
-    let address = match &options.address {
-        Address::Tcp(host, port) => ConnectionAddr::Tcp(host.clone(), *port),
-        Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
-    };
-    let info = address
-        .into_connection_info()
-        .map_err(translate)?
-        .set_redis_settings(session)
-        // The Redis client does not set TCP_NODELAY by default. Without TCP_NODELAY, delayed acknowledgements would add
-        // 40 ms to each call.
-        .set_tcp_settings(TcpSettings::default().set_nodelay(true));
     let broken = Arc::new(AtomicBool::new(false));
     let disconnected = Arc::clone(&broken);
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
         // Each call sets its own timeout.
         .set_response_timeout(None)
         .set_push_sender(move |push: PushInfo| {
@@ -53,46 +38,57 @@ pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
             }
             Ok::<_, std::convert::Infallible>(())
         });
-    let client = redis::Client::open(info).map_err(translate)?;
-    let mut inner = client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| {
-        // The Redis client wraps the server's error reply to HELLO. So only the message shows the cause of the error.
-        let message = format!("{error} {}", error.detail().unwrap_or_default());
-        if message.contains("WRONGPASS") || message.contains("NOAUTH") || message.contains("invalid username-password")
-        {
-            return Error::new(
-                ErrorKind::Unauthenticated,
-                "Redis rejected the user name or password; check the store URL",
-            );
-        }
-        if message.contains("DB index is out of range") {
-            return Error::invalid("Redis has no database with this number; check the store URL");
-        }
-        if message.contains("unknown command") {
-            // The server's message may repeat the password, so the message is dropped.
-            return Error::unsupported(
-                "the server does not support HELLO; use Redis 7.0 or Valkey 7.2, with no command renamed",
-            );
-        }
-        if fault::is_not_redis(&error) {
-            return Error::unsupported(format!(
-                "the server at {} is not Redis; check the store URL (streamreg serve has http:// URLs)",
-                options.address
-            ))
-            .with_source(error);
-        }
-        if error.is_connection_dropped() && !error.is_connection_refusal() {
-            let message = format!(
-                "the server at {} closed the connection before it replied; try again, or check whether it expects TLS",
-                options.address
-            );
-            return Error::new(ErrorKind::Unavailable, message).with_source(error);
-        }
-        translate(error)
-    })?;
+    let stream = endpoint.open_stream().await?;
+    let (mut inner, driver) = MultiplexedConnection::new_with_config(&session, stream, config)
+        .await
+        .map_err(|error| setup_fault(endpoint, error))?;
+    let driver = Driver::spawn(driver);
     let hello = inner.send_packed_command(&redis::cmd("HELLO")).await.and_then(reply::checked).map_err(translate)?;
     check_version(&hello)?;
     let clock = StoreClock::measure(&mut inner).await?;
-    Ok(Connection::new(inner, clock, broken))
+    Ok(Connection::new(inner, clock, broken, driver))
+}
+
+/// Translates an error of the first commands on a connection.
+fn setup_fault(endpoint: &Endpoint, error: RedisError) -> Error {
+    if let Some(fault) = endpoint.tls_fault(&error) {
+        return fault;
+    }
+    let address = &endpoint.address;
+    // The Redis client wraps the server's error reply to HELLO. So only the message shows the cause of the error.
+    let message = format!("{error} {}", error.detail().unwrap_or_default());
+    if message.contains("WRONGPASS") || message.contains("NOAUTH") || message.contains("invalid username-password") {
+        return Error::new(ErrorKind::Unauthenticated, "Redis rejected the user name or password; check the store URL");
+    }
+    if message.contains("DB index is out of range") {
+        return Error::invalid("Redis has no database with this number; check the store URL");
+    }
+    if message.contains("unknown command") {
+        // The server's message may repeat the password, so the message is dropped.
+        return Error::unsupported(
+            "the server does not support HELLO; use Redis 7.0 or Valkey 7.2, with no command renamed",
+        );
+    }
+    if fault::is_not_redis(&error) {
+        let message = if endpoint.is_tls() {
+            format!("the server at {address} is not Redis; check the store URL")
+        } else {
+            format!(
+                "the server at {address} is not Redis; check the store URL (rediss:// for TLS, http:// for streamreg serve)"
+            )
+        };
+        return Error::unsupported(message).with_source(error);
+    }
+    if error.is_connection_dropped() && !error.is_connection_refusal() {
+        let hint = if endpoint.is_tls() {
+            "try again, or check whether it demands a client certificate (cert, key)"
+        } else {
+            "try again, or check whether it expects TLS (rediss://)"
+        };
+        let message = format!("the server at {address} closed the connection before it replied; {hint}");
+        return Error::new(ErrorKind::Unavailable, message).with_source(error);
+    }
+    fault::translate(error, false)
 }
 
 /// Rejects servers that are too old. The version is in the reply to `HELLO`. Unlike `INFO`, `HELLO` needs no

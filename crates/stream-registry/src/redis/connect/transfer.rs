@@ -6,22 +6,20 @@
 use std::io;
 
 use redis::{Cmd, Pipeline, RedisError, Value};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::redis::options::{Address, CONNECT_TIMEOUT, RedisOptions};
-use crate::redis::reply;
+use super::endpoint::{Endpoint, Stream};
+use crate::error::Result as StoreResult;
+use crate::redis::options::CONNECT_TIMEOUT;
+use crate::redis::{fault, reply};
 
 /// Size in bytes from which the complete pairs of a reply form a part.
 const PART: usize = 256 * 1024;
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
-
 /// The reply to `EXEC`, which is read with the protocol RESP2.
 pub(in crate::redis) struct Transfer {
-    socket: Box<dyn Socket>,
+    socket: Box<dyn Stream>,
     buffer: Vec<u8>,
     /// Number of bytes of the buffer that have been read.
     position: usize,
@@ -29,24 +27,30 @@ pub(in crate::redis) struct Transfer {
 
 impl Transfer {
     /// Connects, sends the commands `MULTI` … `EXEC`, and reads the replies before the elements of the reply to `EXEC`.
-    pub(super) async fn begin(options: &RedisOptions, transaction: &Pipeline) -> Result<Self, RedisError> {
+    pub(super) async fn begin(endpoint: &Endpoint, transaction: &Pipeline) -> StoreResult<Self> {
+        let opened = timeout(CONNECT_TIMEOUT, endpoint.open_stream()).await.map_err(|_| fault::no_reply())?;
+        let transfer = Self { socket: opened?, buffer: Vec::new(), position: 0 };
+        let started = transfer.start(endpoint, transaction).await;
+        started.map_err(|error| endpoint.tls_fault(&error).unwrap_or_else(|| fault::translate(error, false)))
+    }
+
+    async fn start(mut self, endpoint: &Endpoint, transaction: &Pipeline) -> Result<Self, RedisError> {
         let mut session = redis::pipe();
-        if let Some(password) = &options.password {
-            session.cmd("AUTH").arg(options.user.as_deref()).arg(password.reveal());
+        if let Some(password) = &endpoint.password {
+            session.cmd("AUTH").arg(endpoint.user.as_deref()).arg(password.reveal());
         }
-        if options.database != 0 {
-            session.cmd("SELECT").arg(options.database);
+        if endpoint.database != 0 {
+            session.cmd("SELECT").arg(endpoint.database);
         }
         let mut commands = session.get_packed_pipeline();
         commands.extend(transaction.cmd_iter().flat_map(Cmd::get_packed_command));
-        let socket = timeout(CONNECT_TIMEOUT, connect(&options.address)).await.map_err(io::Error::from)??;
-        let mut transfer = Self { socket, buffer: Vec::new(), position: 0 };
-        transfer.socket.write_all(&commands).await?;
+        self.socket.write_all(&commands).await?;
+        self.socket.flush().await?;
         for _ in 1..session.len() + transaction.len() {
-            reply::checked(transfer.value().await?)?;
+            reply::checked(self.value().await?)?;
         }
-        transfer.array().await?;
-        Ok(transfer)
+        self.array().await?;
+        Ok(self)
     }
 
     /// Reads the length of an array.
@@ -135,13 +139,6 @@ impl Transfer {
             _ => Ok(()),
         }
     }
-}
-
-async fn connect(address: &Address) -> io::Result<Box<dyn Socket>> {
-    Ok(match address {
-        Address::Tcp(host, port) => Box::new(TcpStream::connect((host.as_str(), *port)).await?),
-        Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
-    })
 }
 
 /// Complete pairs of strings of a reply.

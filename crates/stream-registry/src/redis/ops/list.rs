@@ -106,7 +106,7 @@ async fn sort(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
 /// Sends the transaction of [`sort`] over a separate connection, and decodes records while later records arrive.
 async fn transfer(store: &Arc<Store>, transaction: &Pipeline) -> Result<Listed> {
     let translate = |error| translate(error, false);
-    let mut transfer = store.bulk.transfer(transaction).await.map_err(translate)?;
+    let mut transfer = store.bulk.transfer(transaction).await?;
     let position = transfer.array_of_values().await;
     let position = metadata::parse_single(position)?;
     let mut left = transfer.array().await.map_err(translate)? / 2;

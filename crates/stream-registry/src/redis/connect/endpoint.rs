@@ -1,0 +1,112 @@
+//! A server's address, with everything that is needed to open a connection to it.
+//!
+//! The Redis client receives an open stream instead of an address. So plain connections, unix sockets and TLS take the
+//! same path, and the settings of TLS are not limited to those of the client.
+
+use std::io;
+use std::time::Duration;
+
+use futures_util::future::select_ok;
+use redis::RedisError;
+use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::net::{TcpStream, lookup_host};
+
+#[cfg(feature = "tls")]
+use super::tls::Tls;
+use crate::error::{Error, Result};
+use crate::redis::fault;
+use crate::redis::options::{Address, RedisOptions};
+use crate::secret::Secret;
+
+/// Idle time after which the kernel checks whether the server is still reachable. Firewalls often forget connections
+/// that are idle for some minutes.
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// An open connection to a server, encrypted or not.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// The address of a server, the settings of TLS, the credentials and the database.
+pub(in crate::redis) struct Endpoint {
+    pub(super) address: Address,
+    pub(super) database: i64,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Secret>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+}
+
+impl Endpoint {
+    pub(in crate::redis) fn new(options: &RedisOptions) -> Self {
+        Self {
+            address: options.address.clone(),
+            database: options.database,
+            user: options.user.clone(),
+            password: options.password.clone(),
+            #[cfg(feature = "tls")]
+            tls: options.tls.clone().map(Tls::new),
+        }
+    }
+
+    /// Connects to the server. With TLS, also performs the handshake.
+    pub(super) async fn open_stream(&self) -> Result<Box<dyn Stream>> {
+        match &self.address {
+            Address::Tcp(host, port) => {
+                let stream = connect_tcp(host, *port).await.map_err(translate)?;
+                #[cfg(feature = "tls")]
+                if let Some(tls) = &self.tls {
+                    return Ok(Box::new(tls.connect(stream, host, &self.address).await?));
+                }
+                Ok(Box::new(stream))
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(translate)?)),
+            #[cfg(not(unix))]
+            Address::Unix(_) => Err(Error::unsupported("this system has no unix sockets; use a redis:// URL")),
+        }
+    }
+
+    /// Returns whether connections to the server are encrypted.
+    pub(super) fn is_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    /// Returns the fault that a server has reported with a TLS alert after the handshake. In TLS 1.3, a server checks
+    /// the client's certificate only then.
+    #[cfg_attr(not(feature = "tls"), allow(clippy::unused_self))]
+    pub(super) fn tls_fault(&self, error: &RedisError) -> Option<Error> {
+        #[cfg(feature = "tls")]
+        return self.tls.as_ref()?.fault_of(error, &self.address);
+        #[cfg(not(feature = "tls"))]
+        {
+            let _ = error;
+            None
+        }
+    }
+}
+
+fn translate(error: io::Error) -> Error {
+    fault::translate(RedisError::from(error), false)
+}
+
+/// Connects to all addresses of a host at once, and returns the first connection. So one dead address of several does
+/// not use up the time limit.
+async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let attempts: Vec<_> = lookup_host((host, port)).await?.map(|one| Box::pin(TcpStream::connect(one))).collect();
+    if attempts.is_empty() {
+        return Err(io::Error::other("failed to lookup address: the host name has no address"));
+    }
+    let (stream, _) = select_ok(attempts).await?;
+    // Without TCP_NODELAY, delayed acknowledgements would add 40 ms to each call.
+    stream.set_nodelay(true)?;
+    let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE_AFTER).with_interval(KEEP_ALIVE_INTERVAL);
+    SockRef::from(&stream).set_tcp_keepalive(&keep_alive)?;
+    Ok(stream)
+}

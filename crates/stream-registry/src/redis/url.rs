@@ -1,0 +1,256 @@
+//! The parser of a Redis store's URL.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use url::Url;
+
+use super::options::{Address, Identity, RedisOptions, TlsOptions};
+use crate::error::{Error, Result};
+use crate::percent::decode;
+use crate::secret::Secret;
+
+impl FromStr for RedisOptions {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // The URL may contain a password, so error messages do not repeat the URL.
+        let bad = |why: &str| {
+            Error::invalid(format!(
+                "the store URL {why}; expected redis://[user:password@]host[:port][/database], rediss://… or redis+unix:///path/to/socket"
+            ))
+        };
+        if let Some(special) = unencoded_character(text) {
+            let code = u32::from(special);
+            return Err(bad(&format!(
+                "has {special} before @; write {special} in a user name or password as %{code:02X}"
+            )));
+        }
+        let url = Url::parse(text).map_err(|fault| bad(&format!("is invalid ({fault})")))?;
+        let mut options = match url.scheme() {
+            scheme @ ("redis" | "rediss") => {
+                let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("has no host"))?;
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                let host = decode(host).ok_or_else(|| bad("has an invalid host"))?;
+                let mut options = Self::new(Address::Tcp(host, url.port().unwrap_or(6379)));
+                options.tls = (scheme == "rediss").then(TlsOptions::default);
+                options
+            }
+            "redis+unix" | "unix" => {
+                let path = decode(url.path()).filter(|path| path.len() > 1 && url.host_str().unwrap_or("").is_empty());
+                Self::new(Address::Unix(path.ok_or_else(|| bad("has no socket path after the third slash"))?.into()))
+            }
+            _ => return Err(bad("has an unknown scheme")),
+        };
+        if url.fragment().is_some() {
+            return Err(bad("has a fragment (#); encode # as %23"));
+        }
+        options.user =
+            non_empty(decode(url.username()).ok_or_else(|| bad("has an invalid user name; write % as %25"))?);
+        options.password = match url.password() {
+            Some(password) => {
+                non_empty(decode(password).ok_or_else(|| bad("has an invalid password; write % as %25"))?)
+                    .map(Secret::new)
+            }
+            None => None,
+        };
+        let tcp = matches!(options.address, Address::Tcp(..));
+        let database = if tcp { url.path().trim_start_matches('/') } else { "" };
+        options.database = database_number(database).ok_or_else(|| bad("has an invalid database number"))?;
+        let mut tls = TlsParameters::default();
+        for (name, value) in url.query_pairs() {
+            match &*name {
+                "ca" | "cert" | "key" | "server_name" | "insecure" => {
+                    if options.tls.is_none() {
+                        return Err(bad(&format!("has the TLS parameter {name}; write rediss:// or remove {name}")));
+                    }
+                    tls.set(&name, value.into_owned()).map_err(|why| bad(&why))?;
+                }
+                "db" => {
+                    options.database = database_number(&value).ok_or_else(|| bad("has an invalid database number"))?;
+                }
+                "user" if !tcp => options.user = non_empty(value.into_owned()),
+                "pass" if !tcp => options.password = non_empty(value.into_owned()).map(Secret::new),
+                // The message does not name the parameter, because the name may be part of a password that contains ?
+                // or &.
+                _ => return Err(bad("has an unknown parameter; encode ? and & in a password as %3F and %26")),
+            }
+        }
+        if options.user.is_some() && options.password.is_none() {
+            return Err(bad("has a user name without a password"));
+        }
+        if let Some(options) = &mut options.tls {
+            *options = tls.options().map_err(bad)?;
+        }
+        Ok(options)
+    }
+}
+
+/// The parameters of TLS as they are in the URL.
+#[derive(Default)]
+struct TlsParameters {
+    ca: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
+    server_name: Option<String>,
+    insecure: bool,
+}
+
+impl TlsParameters {
+    /// Sets a parameter. The error does not repeat the value.
+    fn set(&mut self, name: &str, value: String) -> Result<(), String> {
+        let parameter = match name {
+            "ca" => &mut self.ca,
+            "cert" => &mut self.cert,
+            "key" => &mut self.key,
+            "server_name" => &mut self.server_name,
+            _ => {
+                self.insecure = value.parse().map_err(|_| "has an invalid value of insecure; write insecure=true")?;
+                return Ok(());
+            }
+        };
+        *parameter = Some(non_empty(value).ok_or_else(|| format!("has an empty parameter {name}"))?);
+        Ok(())
+    }
+
+    fn options(self) -> Result<TlsOptions, &'static str> {
+        if self.insecure && self.ca.is_some() {
+            return Err("has both ca and insecure=true; remove one of them");
+        }
+        let identity = match (self.cert, self.key) {
+            (Some(cert), Some(key)) => Some(Identity { cert: cert.into(), key: key.into() }),
+            (None, None) => None,
+            (Some(_), None) => return Err("has cert without key; add key=FILE"),
+            (None, Some(_)) => return Err("has key without cert; add cert=FILE"),
+        };
+        let ca = self.ca.map(PathBuf::from);
+        Ok(TlsOptions { ca, identity, server_name: self.server_name, insecure: self.insecure })
+    }
+}
+
+/// Returns the first character before the `@` of a `redis://` or `rediss://` URL that ends the host name unless it is
+/// percent-encoded.
+///
+/// Without this check, a password with such a character would cause an error about an empty host or an invalid port.
+fn unencoded_character(text: &str) -> Option<char> {
+    let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"))?;
+    let (credentials, _) = rest.rsplit_once('@')?;
+    credentials.chars().find(|one| matches!(one, '/' | '?' | '#'))
+}
+
+fn non_empty(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn database_number(text: &str) -> Option<i64> {
+    if text.is_empty() { Some(0) } else { text.parse::<u32>().ok().map(i64::from) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redis_options_parse_every_form_of_url() {
+        let full: RedisOptions = "redis://us%40er:p%2Fw@h:1/7".parse().unwrap();
+        assert_eq!((full.user.as_deref(), full.password, full.database), (Some("us@er"), Some("p/w".into()), 7));
+        assert_eq!(full.address.to_string(), "h:1");
+        let v6: RedisOptions = "redis://[::1]".parse().unwrap();
+        assert_eq!(v6.address.to_string(), "[::1]:6379");
+        let password_only: RedisOptions = "redis://:pw@h".parse().unwrap();
+        assert_eq!((password_only.user, password_only.password), (None, Some("pw".into())));
+        let unix: RedisOptions = "redis+unix:///run/re%20dis.sock?db=3&user=u&pass=p".parse().unwrap();
+        assert_eq!((unix.address.to_string().as_str(), unix.database), ("/run/re dis.sock", 3));
+    }
+
+    #[test]
+    fn error_for_an_invalid_redis_url_hides_the_password() {
+        for url in [
+            "redis://:secret@",
+            "redis://u:secret@h/x",
+            "redis://u:secret@h/-1",
+            "redis://u:secret@h?db=x",
+            "redis://u:secret@h?timeout=5",
+            "redis://u:secret@h#a",
+            "redis://u:secret@h:99999",
+            "redis://u:secret%ff@h",
+            "rediss://u:secret@h?insecure=maybe",
+            "rediss://u:secret@h?ca=",
+            "redis://u:secret@h?ca=a.pem",
+            "rediss://u:se/cret@h",
+            "rediss://u:secret@h?timeout=1",
+            "redis+unix://host/path?pass=secret",
+            "redis+unix:///",
+            "http://u:secret@h",
+            "secret",
+        ] {
+            let fault = url.parse::<RedisOptions>().unwrap_err();
+            assert!(!format!("{fault} {fault:?}").contains("secret"), "{url}: {fault:?}");
+        }
+        assert!("redis://user@h".parse::<RedisOptions>().is_err());
+    }
+
+    #[test]
+    fn error_for_an_unencoded_password_names_the_character_to_encode() {
+        for (url, expected) in [
+            ("redis://:a#b@h", "has # before @; write # in a user name or password as %23"),
+            ("redis://:a/b@h:6379/0", "has / before @; write / in a user name or password as %2F"),
+            ("redis://u:a?b#c@h", "has ? before @; write ? in a user name or password as %3F"),
+            ("redis://u:12/b@h", "as %2F"),
+            ("redis://u#v:a@h", "as %23"),
+            ("redis://u:a%b@h", "invalid password; write % as %25"),
+            ("redis://a%b:p@h", "invalid user name; write % as %25"),
+            ("redis+unix:///run/redis.sock?pass=a#b", "encode # as %23"),
+        ] {
+            let error = url.parse::<RedisOptions>().unwrap_err();
+            assert!(error.message().contains(expected), "{url}: {error}");
+        }
+        let encoded: RedisOptions = "redis://:a%23%2F%3F@h".parse().unwrap();
+        assert_eq!(encoded.password, Some("a#/?".into()));
+        let at: RedisOptions = "redis://:a@b@h".parse().unwrap();
+        assert_eq!(at.password, Some("a@b".into()));
+    }
+
+    #[test]
+    fn rediss_url_sets_the_options_of_tls() {
+        let plain: RedisOptions = "redis://h".parse().unwrap();
+        assert_eq!(plain.tls, None);
+        let simple: RedisOptions = "rediss://u:p@h/2".parse().unwrap();
+        assert_eq!((simple.tls, simple.database), (Some(TlsOptions::default()), 2));
+        let full: RedisOptions =
+            "rediss://10.0.0.5:6380?ca=/etc/c%20a.pem&cert=c.pem&key=k.pem&server_name=redis.example&db=3"
+                .parse()
+                .unwrap();
+        let expected = TlsOptions {
+            ca: Some("/etc/c a.pem".into()),
+            identity: Some(Identity { cert: "c.pem".into(), key: "k.pem".into() }),
+            server_name: Some("redis.example".into()),
+            insecure: false,
+        };
+        assert_eq!((full.tls, full.database, full.address.to_string().as_str()), (Some(expected), 3, "10.0.0.5:6380"));
+        let insecure: RedisOptions = "rediss://h?insecure=true".parse().unwrap();
+        assert!(insecure.tls.unwrap().insecure);
+        let secure: RedisOptions = "rediss://h?insecure=false".parse().unwrap();
+        assert!(!secure.tls.unwrap().insecure);
+    }
+
+    #[test]
+    fn error_for_an_invalid_tls_parameter_names_it() {
+        for (url, expected) in [
+            ("redis://h?ca=a.pem", "has the TLS parameter ca; write rediss:// or remove ca"),
+            ("redis://h?insecure=true", "has the TLS parameter insecure; write rediss:// or remove insecure"),
+            ("redis+unix:///run/redis.sock?cert=a.pem", "has the TLS parameter cert"),
+            ("rediss://h?cert=a.pem", "has cert without key; add key=FILE"),
+            ("rediss://h?key=a.pem", "has key without cert; add cert=FILE"),
+            ("rediss://h?ca=", "has an empty parameter ca"),
+            ("rediss://h?server_name=", "has an empty parameter server_name"),
+            ("rediss://h?insecure=yes", "has an invalid value of insecure; write insecure=true"),
+            ("rediss://h?ca=a.pem&insecure=true", "has both ca and insecure=true"),
+            ("rediss://:a/b@h", "has / before @; write / in a user name or password as %2F"),
+            ("rediss://", "has no host"),
+        ] {
+            let error = url.parse::<RedisOptions>().unwrap_err();
+            assert!(error.message().contains(expected), "{url}: {error}");
+        }
+    }
+}
