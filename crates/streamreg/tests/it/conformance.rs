@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use stream_registry::conformance::{Instance, Subject, run, shared};
 use stream_registry::{ConnectOptions, MemoryRegistry, Registry, Result, StreamId, connect_with};
 use streamreg::server::{ServeOptions, serve};
-use testkit::RedisServer;
+use testkit::{RedisServer, TestTls};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -19,17 +19,25 @@ struct Redis {
     server: RedisServer,
     url: String,
     opened: AtomicU64,
+    /// Keeps the files of the certificates.
+    _tls: Option<Box<TestTls>>,
 }
 
 impl Redis {
     async fn tcp() -> Self {
         let server = RedisServer::start().await;
-        Self { url: server.url(), server, opened: AtomicU64::new(0) }
+        Self { url: server.url(), server, opened: AtomicU64::new(0), _tls: None }
     }
 
     async fn unix() -> Self {
         let server = RedisServer::builder().unix_only().start().await;
-        Self { url: server.unix_url(), server, opened: AtomicU64::new(0) }
+        Self { url: server.unix_url(), server, opened: AtomicU64::new(0), _tls: None }
+    }
+
+    async fn tls() -> Self {
+        let tls = TestTls::new();
+        let server = RedisServer::builder().tls(&tls).start().await;
+        Self { url: server.tls_url(), server, opened: AtomicU64::new(0), _tls: Some(Box::new(tls)) }
     }
 
     async fn open_redis(&self, ttl: Duration) -> Result<OpenRedis> {
@@ -216,6 +224,11 @@ async fn redis_on_a_unix_socket_passes_all_behaviours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_on_a_unix_socket_as_arc_dyn_passes_all_behaviours() {
     all_pass(shared(Arc::new(Redis::unix().await))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_over_tls_passes_all_behaviours() {
+    all_pass(Arc::new(Redis::tls().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

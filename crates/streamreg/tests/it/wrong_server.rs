@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::http::kit::Server;
 
 /// Starts a server that sends `reply` to each client after the client's first bytes, and then closes the connection.
-async fn server_that_replies(reply: &'static [u8]) -> String {
+pub(crate) async fn server_that_replies(reply: &'static [u8]) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {

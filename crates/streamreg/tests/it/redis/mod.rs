@@ -31,6 +31,7 @@ mod scripts;
 mod sweep;
 mod sweep_permissions;
 mod take_over;
+mod tls;
 mod ttl;
 mod view;
 mod watch_cancellation;
