@@ -8,6 +8,7 @@ use crate::memory::MemoryRegistry;
 use crate::registry::ttl::DEFAULT_TTL;
 use crate::registry::{Registry, TtlPolicy};
 use crate::secret::Secret;
+use crate::url_source::UrlSource;
 
 /// Options of a store that are not part of its URL.
 ///
@@ -38,6 +39,10 @@ pub struct ConnectOptions {
     pub ttl_policy: TtlPolicy,
     /// Bearer token for an HTTP store. Default: none.
     pub token: Option<Secret>,
+    /// Reads the store's URL again if Redis rejects the user name or password. Default: none.
+    ///
+    /// Only Redis uses this option.
+    pub url_source: Option<UrlSource>,
 }
 
 impl ConnectOptions {
@@ -73,6 +78,13 @@ impl ConnectOptions {
     #[must_use]
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Sets the function that reads the store's URL again if Redis rejects the user name or password.
+    #[must_use]
+    pub fn url_source(mut self, source: UrlSource) -> Self {
+        self.url_source = Some(source);
         self
     }
 }
@@ -164,6 +176,7 @@ fn redis_options(url: &str, options: &ConnectOptions) -> Result<crate::redis::Re
     redis.prefix = options.prefix.clone().unwrap_or(redis.prefix);
     redis.ttl_policy = options.ttl_policy;
     redis.read_only = options.read_only;
+    redis.url_source.clone_from(&options.url_source);
     Ok(redis)
 }
 

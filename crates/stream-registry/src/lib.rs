@@ -118,6 +118,7 @@ pub mod redis;
 pub mod registry;
 mod secret;
 pub mod stream;
+mod url_source;
 pub mod view;
 pub mod watch;
 
@@ -136,3 +137,4 @@ pub use secret::Secret;
 pub use stream::{
     Cursor, Epoch, Revision, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, StreamType, Timestamp,
 };
+pub use url_source::UrlSource;

@@ -22,6 +22,8 @@ pub(super) fn breaks_connection(error: &RedisError, effect: Effect) -> bool {
     error.is_io_error()
         || error.is_unrecoverable_error()
         || effect != Effect::Housekeeping && matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"))
+        // A new connection logs in again.
+        || error.code() == Some("NOAUTH")
 }
 
 /// Returns whether the reply was lost. The command may have run. A truncated reply counts as lost.

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::registry::TtlPolicy;
 use crate::registry::ttl::{DEFAULT_TTL, check_ttl};
 use crate::secret::Secret;
+use crate::url_source::UrlSource;
 
 /// The default prefix of all keys.
 const DEFAULT_PREFIX: &str = "mirror:streams:";
@@ -57,6 +58,8 @@ pub struct RedisOptions {
     pub(super) database: i64,
     /// The settings of TLS. `None` if connections are not encrypted.
     pub(super) tls: Option<TlsOptions>,
+    /// Reads the store's URL again if the server rejects the user name or password. Default: none.
+    pub url_source: Option<UrlSource>,
     /// The prefix of all keys. It must end with `:`, have at most 256 bytes, and contain no `*`, `{`, `}` or control
     /// characters. Default: `mirror:streams:`.
     pub prefix: String,
@@ -120,6 +123,7 @@ impl RedisOptions {
             password: None,
             database: 0,
             tls: None,
+            url_source: None,
             prefix: DEFAULT_PREFIX.to_owned(),
             ttl: DEFAULT_TTL,
             ttl_policy: TtlPolicy::default(),
@@ -168,6 +172,13 @@ impl RedisOptions {
     #[must_use]
     pub fn list_timeout(mut self, timeout: Duration) -> Self {
         self.list_timeout = timeout;
+        self
+    }
+
+    /// Sets the function that reads the store's URL again if the server rejects the user name or password.
+    #[must_use]
+    pub fn url_source(mut self, source: UrlSource) -> Self {
+        self.url_source = Some(source);
         self
     }
 

@@ -1,14 +1,14 @@
 //! Selects and opens the store for a command.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use stream_registry::registry::TtlPolicy;
-use stream_registry::{ConnectOptions, Registry, Secret, connect_with, without_secrets};
+use stream_registry::{ConnectOptions, Registry, Secret, UrlSource, connect_with, without_secrets};
 
 use super::duration;
 use super::failure::{Failure, Result};
@@ -30,7 +30,8 @@ pub struct Global {
     #[arg(env = "STREAMREG_STORE", hide_env_values = true)]
     pub store: Option<String>,
 
-    /// File whose first line is the store's URL; unlike an argument, the URL is not visible in `ps`
+    /// File whose first line is the store's URL; unlike an argument, the URL is not visible in `ps`. If Redis rejects the
+    /// password, the file is read again
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "store")]
     #[arg(env = "STREAMREG_STORE_FILE", hide_env_values = true)]
     pub store_file: Option<PathBuf>,
@@ -150,6 +151,9 @@ impl Global {
         if side != Side::Server {
             options.token.clone_from(&token);
         }
+        if let Some(file) = store_file.filter(|_| store.is_none() && is_redis(scheme)) {
+            options.url_source = url_source(file);
+        }
         let name = without_secrets(&url);
         // A store URL without a password is not secret.
         let store_file = store_file.filter(|_| store.is_none() && url != name);
@@ -161,6 +165,16 @@ impl Global {
 
 fn is_redis(scheme: &str) -> bool {
     scheme.starts_with("redis") || scheme == "unix"
+}
+
+/// Returns the function that reads the store's URL again if Redis rejects the password. A pipe can be read only once.
+fn url_source(file: &Path) -> Option<UrlSource> {
+    let file = file.to_owned();
+    file.is_file().then(|| {
+        UrlSource::new(move || {
+            first_line("--store-file", &file).map_err(|failure| io::Error::other(failure.message.unwrap_or_default()))
+        })
+    })
 }
 
 /// Returns whether every user of this machine can read a file.

@@ -14,12 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::net::{TcpStream, lookup_host};
 
+use super::credentials::Credentials;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use crate::error::{Error, Result};
 use crate::redis::fault;
 use crate::redis::options::{Address, RedisOptions};
-use crate::secret::Secret;
 
 /// Idle time after which the kernel checks whether the server is still reachable. Firewalls often forget connections
 /// that are idle for some minutes.
@@ -34,8 +34,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(in crate::redis) struct Endpoint {
     pub(super) address: Address,
     pub(super) database: i64,
-    pub(super) user: Option<String>,
-    pub(super) password: Option<Secret>,
+    pub(super) credentials: Credentials,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
 }
@@ -45,8 +44,7 @@ impl Endpoint {
         Self {
             address: options.address.clone(),
             database: options.database,
-            user: options.user.clone(),
-            password: options.password.clone(),
+            credentials: Credentials::new(options),
             #[cfg(feature = "tls")]
             tls: options.tls.clone().map(Tls::new),
         }

@@ -1,6 +1,7 @@
 //! A shared connection that reconnects after a failure.
 
 pub(super) mod connection;
+mod credentials;
 pub(super) mod endpoint;
 mod single;
 #[cfg(feature = "tls")]

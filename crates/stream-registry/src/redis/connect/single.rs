@@ -7,6 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, Value};
 
 use super::connection::{Connection, Driver};
+use super::credentials::{Login, rejected};
 use super::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::clock::StoreClock;
@@ -14,6 +15,17 @@ use crate::redis::{fault, reply};
 
 /// Connects, authenticates, checks the version and reads the clock. Sets no timeout.
 pub(super) async fn open(endpoint: &Endpoint) -> Result<Connection> {
+    let login = endpoint.credentials.current();
+    match log_in(endpoint, &login).await {
+        Err(error) => match endpoint.credentials.renew(&login, &error).await {
+            Some(renewed) => log_in(endpoint, &renewed).await,
+            None => Err(error),
+        },
+        opened => opened,
+    }
+}
+
+async fn log_in(endpoint: &Endpoint, login: &Login) -> Result<Connection> {
     let translate = |error| fault::translate(error, false);
     let mut session = RedisConnectionInfo::default()
         .set_db(endpoint.database)
@@ -21,10 +33,10 @@ pub(super) async fn open(endpoint: &Endpoint) -> Result<Connection> {
         // the next call.
         .set_protocol(ProtocolVersion::RESP3)
         .set_skip_set_lib_name();
-    if let Some(user) = &endpoint.user {
+    if let Some(user) = &login.user {
         session = session.set_username(user);
     }
-    if let Some(password) = &endpoint.password {
+    if let Some(password) = &login.password {
         session = session.set_password(password.reveal());
     }
     let broken = Arc::new(AtomicBool::new(false));
@@ -58,7 +70,7 @@ fn setup_fault(endpoint: &Endpoint, error: RedisError) -> Error {
     // The Redis client wraps the server's error reply to HELLO. So only the message shows the cause of the error.
     let message = format!("{error} {}", error.detail().unwrap_or_default());
     if message.contains("WRONGPASS") || message.contains("NOAUTH") || message.contains("invalid username-password") {
-        return Error::new(ErrorKind::Unauthenticated, "Redis rejected the user name or password; check the store URL");
+        return rejected();
     }
     if message.contains("DB index is out of range") {
         return Error::invalid("Redis has no database with this number; check the store URL");

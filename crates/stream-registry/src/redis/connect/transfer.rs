@@ -9,6 +9,7 @@ use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use super::credentials::{Login, rejected};
 use super::endpoint::{Endpoint, Stream};
 use crate::error::Result as StoreResult;
 use crate::redis::options::CONNECT_TIMEOUT;
@@ -28,19 +29,33 @@ pub(in crate::redis) struct Transfer {
 impl Transfer {
     /// Connects, sends the commands `MULTI` … `EXEC`, and reads the replies before the elements of the reply to `EXEC`.
     pub(super) async fn begin(endpoint: &Endpoint, transaction: &Pipeline) -> StoreResult<Self> {
-        let opened = timeout(CONNECT_TIMEOUT, endpoint.open_stream()).await.map_err(|_| fault::no_reply())?;
-        let transfer = Self { socket: opened?, buffer: Vec::new(), position: 0 };
-        let started = transfer.start(endpoint, transaction).await;
-        started.map_err(|error| endpoint.tls_fault(&error).unwrap_or_else(|| fault::translate(error, false)))
+        let login = endpoint.credentials.current();
+        match Self::connect(endpoint, &login, transaction).await {
+            Err(error) => match endpoint.credentials.renew(&login, &error).await {
+                Some(renewed) => Self::connect(endpoint, &renewed, transaction).await,
+                None => Err(error),
+            },
+            begun => begun,
+        }
     }
 
-    async fn start(mut self, endpoint: &Endpoint, transaction: &Pipeline) -> Result<Self, RedisError> {
+    async fn connect(endpoint: &Endpoint, login: &Login, transaction: &Pipeline) -> StoreResult<Self> {
+        let opened = timeout(CONNECT_TIMEOUT, endpoint.open_stream()).await.map_err(|_| fault::no_reply())?;
+        let transfer = Self { socket: opened?, buffer: Vec::new(), position: 0 };
+        let started = transfer.start(endpoint.database, login, transaction).await;
+        started.map_err(|error| match error.code() {
+            Some("WRONGPASS" | "NOAUTH") => rejected(),
+            _ => endpoint.tls_fault(&error).unwrap_or_else(|| fault::translate(error, false)),
+        })
+    }
+
+    async fn start(mut self, database: i64, login: &Login, transaction: &Pipeline) -> Result<Self, RedisError> {
         let mut session = redis::pipe();
-        if let Some(password) = &endpoint.password {
-            session.cmd("AUTH").arg(endpoint.user.as_deref()).arg(password.reveal());
+        if let Some(password) = &login.password {
+            session.cmd("AUTH").arg(login.user.as_deref()).arg(password.reveal());
         }
-        if endpoint.database != 0 {
-            session.cmd("SELECT").arg(endpoint.database);
+        if database != 0 {
+            session.cmd("SELECT").arg(database);
         }
         let mut commands = session.get_packed_pipeline();
         commands.extend(transaction.cmd_iter().flat_map(Cmd::get_packed_command));

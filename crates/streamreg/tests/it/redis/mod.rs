@@ -24,6 +24,7 @@ mod node;
 mod observer;
 mod operations;
 mod outage;
+mod passwords;
 pub(crate) mod permissions;
 mod races;
 mod readers;
