@@ -83,3 +83,53 @@ impl Tls {
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{HandshakeKind, ServerConfig};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// Starts a TLS server that sends one byte to each client.
+    async fn server() -> Address {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                stream.write_all(b"1").await.unwrap();
+                stream.flush().await.unwrap();
+                // Keeps the connection until the client closes it.
+                let _ = stream.read_u8().await;
+            }
+        });
+        Address::Tcp("127.0.0.1".to_owned(), port)
+    }
+
+    #[tokio::test]
+    async fn later_connections_resume_the_tls_session() {
+        let address = server().await;
+        let Address::Tcp(host, port) = &address else { panic!("{address}") };
+        let tls = Tls::new(TlsOptions { insecure: true, ..TlsOptions::default() });
+        for expected in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
+            let stream = TcpStream::connect((host.as_str(), *port)).await.unwrap();
+            let mut stream = tls.connect(stream, host, &address).await.unwrap();
+            // The server sends the ticket for the next session before the byte.
+            assert_eq!(stream.read_u8().await.unwrap(), b'1');
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(expected));
+        }
+    }
+}
