@@ -32,7 +32,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The store did not reply in time. The change may have been applied.
     Timeout,
-    /// The store or the server requires a token or password, and it is missing or wrong.
+    /// The store or the server requires a token, password or client certificate, and it is missing or wrong. Or the
+    /// certificate of the store is not trusted.
     Unauthenticated,
     /// The caller does not have permission for this call, or the registry is read-only.
     Denied,

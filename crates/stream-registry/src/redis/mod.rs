@@ -73,9 +73,10 @@ impl RedisRegistry {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if an option is out of range. Returns `Unavailable` or `Timeout` if no server answers.
-    /// Returns `Unauthenticated` if the server rejects the user name or password. Returns `Unsupported` if the server
-    /// is too old.
+    /// Returns `InvalidArgument` if an option is out of range or a TLS file is unusable. Returns `Unavailable` or
+    /// `Timeout` if no server answers. Returns `Unauthenticated` if the server rejects the user name or password, or if
+    /// one side rejects the certificate of the other. Returns `Unsupported` if the server is too old, or if only one
+    /// side uses TLS.
     pub async fn connect(options: RedisOptions) -> Result<Self> {
         let named = |error: Error| error.with_operation(Operation::Connect);
         let store = Arc::new(Store::new(options.checked().map_err(named)?));
