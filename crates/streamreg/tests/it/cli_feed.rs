@@ -373,12 +373,18 @@ fn watch_with_blocked_stdout_exits_on_signals() {
     until("the watch exits", || once.try_wait().unwrap().is_some());
     assert_eq!(once.wait().unwrap().code(), Some(128 + 15));
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
-    // Second case: a second signal ends `watch` at once, and the exit status contains its number. After the delay, the
-    // exit status would contain the first signal's number.
-    let mut twice = blocked(&server);
-    signal(&twice, &["INT", "TERM"]);
-    until("the watch exits", || twice.try_wait().unwrap().is_some());
-    assert_eq!(twice.wait().unwrap().code(), Some(128 + 15));
+    // Second case: a second signal ends `watch` at once, i.e. before the delay of the first case. On a loaded machine, one
+    // attempt may take longer.
+    until("the watch exits at once", || {
+        let mut twice = blocked(&server);
+        let began = Instant::now();
+        signal(&twice, &["INT", "TERM"]);
+        until("the watch exits", || twice.try_wait().unwrap().is_some());
+        let took = began.elapsed();
+        // If both signals arrive before the first one is handled, either of them counts as the second.
+        assert!([Some(128 + 2), Some(128 + 15)].contains(&twice.wait().unwrap().code()));
+        took < Duration::from_secs(1)
+    });
 }
 
 #[test]
