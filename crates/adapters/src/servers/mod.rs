@@ -120,9 +120,13 @@ impl Kind {
         })
     }
 
-    /// Returns whether the server reads only the HTTP status of the answer to a hook, not the body.
-    pub fn reads_only_status(self) -> bool {
-        self == Self::NginxRtmp
+    /// Returns how the answer to a hook refuses a publisher, or `None` if no hook that the bridge uses can do so.
+    pub fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::NginxRtmp => Some(Refusal::Status),
+            Self::Srs | Self::Zlm | Self::Ome => Some(Refusal::Body),
+            Self::MediaMtx | Self::Go2rtc | Self::Icecast => None,
+        }
     }
 
     /// Returns how the server behaves.
@@ -148,6 +152,15 @@ impl FromStr for Kind {
             format!("unknown media server {name:?}; expected {names}")
         })
     }
+}
+
+/// The part of the answer to a hook that refuses a publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The body. The status is 200, because ZLMediaKit may repeat a hook after another status.
+    Body,
+    /// The status 403, because the server ignores the body.
+    Status,
 }
 
 /// A request to the API of a media server. Every request is a `GET`.

@@ -61,7 +61,7 @@ pub(in crate::redis) enum Reply {
     Busy,
     /// The client did not expect this record. Also contains its remaining time to live in ms, or a negative number.
     There(Vec<u8>, i64),
-    /// The record that the client expects is missing. Contains the epoch in the tombstone; empty if there is none.
+    /// The record that the client expects is missing. Contains the epoch in the tombstone. Empty without a tombstone.
     Gone(String),
     /// The epoch in the tombstone is not less than the epoch of the new record.
     Ended(String),

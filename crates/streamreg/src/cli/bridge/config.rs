@@ -45,7 +45,7 @@ impl Server {
 
     /// Returns whether this server can refuse a publisher by its answer to a hook.
     pub(super) fn can_refuse(&self) -> bool {
-        self.kind.hooks().is_some()
+        self.kind.refusal().is_some()
     }
 }
 

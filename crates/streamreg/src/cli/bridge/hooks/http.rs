@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use adapters::servers::Refusal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -47,18 +48,15 @@ pub(super) struct Hook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Allow,
-    /// Refuses the publisher in the body. The status is 200, because ZLMediaKit may repeat a hook after another status.
-    Refuse,
-    /// Refuses the publisher with the status 403, for nginx-rtmp, which ignores the body.
-    RefuseByStatus,
+    Refuse(Refusal),
 }
 
 impl Verdict {
     fn status_and_body(self) -> (&'static str, &'static str) {
         match self {
             Self::Allow => ("200 OK", ALLOWED),
-            Self::Refuse => ("200 OK", REFUSED),
-            Self::RefuseByStatus => ("403 Forbidden", REFUSED),
+            Self::Refuse(Refusal::Body) => ("200 OK", REFUSED),
+            Self::Refuse(Refusal::Status) => ("403 Forbidden", REFUSED),
         }
     }
 }
@@ -326,8 +324,8 @@ mod tests {
             (status.split(' ').next().unwrap(), body["code"].as_u64(), body["allowed"].as_bool())
         };
         assert_eq!(read(Verdict::Allow), ("200", Some(0), Some(true)));
-        assert_eq!(read(Verdict::Refuse), ("200", Some(403), Some(false)));
-        assert_eq!(read(Verdict::RefuseByStatus), ("403", Some(403), Some(false)));
+        assert_eq!(read(Verdict::Refuse(Refusal::Body)), ("200", Some(403), Some(false)));
+        assert_eq!(read(Verdict::Refuse(Refusal::Status)), ("403", Some(403), Some(false)));
     }
 
     #[tokio::test]

@@ -85,11 +85,11 @@ impl Queues {
         };
         // nginx-rtmp can be configured to send the fields in the query of a GET.
         let body = if hook.body.is_empty() { hook.query.into_bytes() } else { hook.body };
-        if let Some(gate) = &self.gate
+        if let (Some(gate), Some(refusal)) = (&self.gate, follower.server.kind.refusal())
             && gate.refuses(&follower.server, &body).await
         {
             // The hook is not queued, because the media server reports no end of a publisher that was refused.
-            return if follower.server.kind.reads_only_status() { Verdict::RefuseByStatus } else { Verdict::Refuse };
+            return Verdict::Refuse(refusal);
         }
         if queue.try_send(body).is_err() {
             self.warn("ignored a hook because too many are waiting; the next list shows its change");
