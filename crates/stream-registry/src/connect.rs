@@ -131,11 +131,10 @@ async fn open(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> 
         "redis+unix" | "unix" => open_redis(url, options).await,
         // Without this check, the host of `redis:6379` would be taken for a scheme.
         _ if !url.contains("://") => Err(missing_scheme(url)),
-        "redis" | "rediss" => open_redis(url, options).await,
-        "http" | "https" => open_http(url, options).await,
-        "redis+sentinel" | "redis+cluster" => {
-            Err(Error::unsupported(format!("{scheme} is not supported yet; use redis://host:port of the primary")))
+        "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster" => {
+            open_redis(url, options).await
         }
+        "http" | "https" => open_http(url, options).await,
         _ => Err(Error::invalid("invalid store URL; expected memory:, redis://, rediss://, redis+unix:// or http://")),
     }
 }

@@ -107,6 +107,14 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
         }
         "LOADING" => (ErrorKind::Unavailable, "Redis is loading its data; try again shortly".to_owned()),
         "MASTERDOWN" => (ErrorKind::Unavailable, "this replica has lost its primary; try again shortly".to_owned()),
+        "MOVED" | "ASK" | "TRYAGAIN" => (
+            ErrorKind::Unavailable,
+            "the Redis Cluster is moving these streams to another node; try again shortly".to_owned(),
+        ),
+        "CLUSTERDOWN" => (
+            ErrorKind::Unavailable,
+            "the Redis Cluster does not serve these streams now; try again, or check CLUSTER INFO".to_owned(),
+        ),
         "MISCONF" => {
             (ErrorKind::Unavailable, format!("Redis refuses writes because it cannot save its data: {detail}"))
         }

@@ -15,6 +15,7 @@ mod options;
 mod record;
 mod reply;
 mod script;
+mod servers;
 mod store;
 mod url;
 
@@ -25,6 +26,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::coalesce::Coalescer;
+use self::connect::slot_of;
+use self::connect::topology::Topology;
 pub use self::counters::RedisCounters;
 use self::fault::Effect;
 use self::ops::get::GetJob;
@@ -58,6 +61,7 @@ use crate::watch::{Event, Watch, WatchFrom};
 /// # Ok(()) }
 /// ```
 pub struct RedisRegistry {
+    topology: Topology,
     store: Arc<Store>,
     writes: Arc<Coalescer<WriteJob>>,
     gets: Arc<Coalescer<GetJob>>,
@@ -79,7 +83,10 @@ impl RedisRegistry {
     /// side uses TLS.
     pub async fn connect(options: RedisOptions) -> Result<Self> {
         let named = |error: Error| error.with_operation(Operation::Connect);
-        let store = Arc::new(Store::new(options.checked().map_err(named)?));
+        let options = options.checked().map_err(named)?;
+        let topology = Topology::new(&options);
+        let prefix = options.prefix.clone();
+        let store = Arc::new(Store::new(options, &topology, &prefix, slot_of(&prefix)));
         if store.options.tls.as_ref().is_some_and(|tls| tls.insecure) {
             tracing::warn!("insecure=true: the certificate of Redis is not checked; use this for tests only");
         }
@@ -94,6 +101,7 @@ impl RedisRegistry {
             registrations: Coalescer::new(RegisterJob(Arc::clone(&store))),
             unregistrations: Coalescer::new(UnregisterJob(Arc::clone(&store))),
             store,
+            topology,
         })
     }
 
@@ -209,6 +217,7 @@ impl Registry for RedisRegistry {
     async fn close(&self) -> Result<()> {
         self.store.link.close();
         self.store.bulk.close();
+        self.topology.close();
         Ok(())
     }
 }

@@ -1,13 +1,11 @@
 //! Options of a Redis store.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::servers::{Login, Servers, TlsOptions};
 use crate::error::{Error, Result};
 use crate::registry::TtlPolicy;
 use crate::registry::ttl::{DEFAULT_TTL, check_ttl};
-use crate::secret::Secret;
 use crate::url_source::UrlSource;
 
 /// The default prefix of all keys.
@@ -27,6 +25,14 @@ const MAX_LIST_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// * `rediss://[user:password@]host[:port][/database][?ca=FILE&cert=FILE&key=FILE&server_name=NAME&insecure=true]`,
 ///   with TLS (Cargo feature `tls`)
 /// * `redis+unix:///path/to/socket[?db=0&user=…&pass=…]`
+/// * `redis+sentinel://[user:password@]host[:port][,host[:port]…]/service[?db=0&sentinel_user=…&sentinel_pass=…]`,
+///   with the addresses of Sentinels (default port: 26379) and the name of the service that they monitor
+/// * `redis+cluster://[user:password@]host[:port][,host[:port]…][?shards=16]`, with the addresses of some nodes of a
+///   Redis Cluster
+///
+/// With Sentinel, user and password are those of the Redis servers. The Sentinels have their own, which are in the
+/// parameters `sentinel_user` and `sentinel_pass`. With the schemes `rediss+sentinel` and `rediss+cluster`, all
+/// connections use TLS; `sentinel_tls=false` excludes the Sentinels.
 ///
 /// # TLS
 ///
@@ -52,9 +58,8 @@ const MAX_LIST_TIMEOUT: Duration = Duration::from_secs(3_600);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    pub(super) address: Address,
-    pub(super) user: Option<String>,
-    pub(super) password: Option<Secret>,
+    pub(super) servers: Servers,
+    pub(super) login: Login,
     pub(super) database: i64,
     /// The settings of TLS. `None` if connections are not encrypted.
     pub(super) tls: Option<TlsOptions>,
@@ -83,44 +88,11 @@ pub struct RedisOptions {
     pub list_timeout: Duration,
 }
 
-/// Settings of TLS. The fields correspond to the parameters of the URL.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct TlsOptions {
-    pub(super) ca: Option<PathBuf>,
-    pub(super) identity: Option<Identity>,
-    pub(super) server_name: Option<String>,
-    pub(super) insecure: bool,
-}
-
-/// The files of the client's certificate and of its private key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) cert: PathBuf,
-    pub(super) key: PathBuf,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Address {
-    Tcp(String, u16),
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
-
 impl RedisOptions {
-    pub(super) fn new(address: Address) -> Self {
+    pub(super) fn new(servers: Servers) -> Self {
         Self {
-            address,
-            user: None,
-            password: None,
+            servers,
+            login: Login::default(),
             database: 0,
             tls: None,
             url_source: None,

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use super::connect::Link;
-use super::connect::endpoint::Endpoint;
+use super::connect::topology::{Purpose, Topology};
 use super::counters::Counters;
 use super::eviction::Eviction;
 use super::fault::Effect;
@@ -36,12 +36,13 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn new(options: RedisOptions) -> Self {
-        let endpoint = Arc::new(Endpoint::new(&options));
+    /// Returns the store of all keys with a prefix. In a cluster, `slot` is the slot of these keys.
+    pub(super) fn new(options: RedisOptions, topology: &Topology, prefix: &str, slot: u16) -> Self {
+        let link = |purpose| Arc::new(Link::to_slot(topology, slot, purpose, &options));
         Self {
-            keys: Keys::new(&options.prefix),
-            link: Arc::new(Link::new(Arc::clone(&endpoint), &options)),
-            bulk: Arc::new(Link::new(endpoint, &options)),
+            keys: Keys::new(prefix),
+            link: link(Purpose::Calls),
+            bulk: link(Purpose::Bulk),
             list_strategy: AtomicU8::new(0),
             locks: KeyLocks::default(),
             counters: Counters::default(),

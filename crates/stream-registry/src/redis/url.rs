@@ -5,78 +5,110 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::options::{Address, Identity, RedisOptions, TlsOptions};
+use super::options::RedisOptions;
+use super::servers::{Address, ClusterOptions, Identity, Login, SHARD_COUNTS, SentinelOptions, Servers, TlsOptions};
 use crate::error::{Error, Result};
 use crate::percent::decode;
 use crate::secret::Secret;
+
+/// Expected forms of the URL, for error messages.
+const FORMS: &str = "expected redis://[user:password@]host[:port][/database], rediss://…, redis+unix:///path/to/socket, \
+    redis+sentinel://host,host,host/service or redis+cluster://host,host";
+
+fn bad(why: impl std::fmt::Display) -> Error {
+    // The URL may contain a password, so the message does not repeat the URL.
+    Error::invalid(format!("the store URL {why}; {FORMS}"))
+}
+
+/// The kind of servers that a scheme stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Single,
+    Unix,
+    Sentinel,
+    Cluster,
+}
+
+impl Kind {
+    /// Returns the kind and whether connections use TLS.
+    fn from_scheme(scheme: &str) -> Option<(Self, bool)> {
+        Some(match scheme {
+            "redis" => (Self::Single, false),
+            "rediss" => (Self::Single, true),
+            "redis+unix" | "unix" => (Self::Unix, false),
+            "redis+sentinel" => (Self::Sentinel, false),
+            "rediss+sentinel" => (Self::Sentinel, true),
+            "redis+cluster" => (Self::Cluster, false),
+            "rediss+cluster" => (Self::Cluster, true),
+            _ => return None,
+        })
+    }
+
+    fn default_port(self) -> u16 {
+        if self == Self::Sentinel { 26379 } else { 6379 }
+    }
+}
 
 impl FromStr for RedisOptions {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // The URL may contain a password, so error messages do not repeat the URL.
-        let bad = |why: &str| {
-            Error::invalid(format!(
-                "the store URL {why}; expected redis://[user:password@]host[:port][/database], rediss://… or redis+unix:///path/to/socket"
-            ))
-        };
         if let Some(special) = unencoded_character(text) {
             let code = u32::from(special);
-            return Err(bad(&format!(
+            return Err(bad(format!(
                 "has {special} before @; write {special} in a user name or password as %{code:02X}"
             )));
         }
-        let url = Url::parse(text).map_err(|fault| bad(&format!("is invalid ({fault})")))?;
-        let mut options = match url.scheme() {
-            scheme @ ("redis" | "rediss") => {
-                let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("has no host"))?;
-                let host = host.trim_start_matches('[').trim_end_matches(']');
-                let host = decode(host).ok_or_else(|| bad("has an invalid host"))?;
-                let mut options = Self::new(Address::Tcp(host, url.port().unwrap_or(6379)));
-                options.tls = (scheme == "rediss").then(TlsOptions::default);
-                options
-            }
-            "redis+unix" | "unix" => {
-                let path = decode(url.path()).filter(|path| path.len() > 1 && url.host_str().unwrap_or("").is_empty());
-                Self::new(Address::Unix(path.ok_or_else(|| bad("has no socket path after the third slash"))?.into()))
-            }
-            _ => return Err(bad("has an unknown scheme")),
-        };
+        let (text, more_hosts) = split_hosts(text);
+        let url = Url::parse(&text).map_err(|fault| bad(format!("is invalid ({fault})")))?;
+        let (kind, is_tls) = Kind::from_scheme(url.scheme()).ok_or_else(|| bad("has an unknown scheme"))?;
         if url.fragment().is_some() {
             return Err(bad("has a fragment (#); encode # as %23"));
         }
-        options.user =
-            non_empty(decode(url.username()).ok_or_else(|| bad("has an invalid user name; write % as %25"))?);
-        options.password = match url.password() {
-            Some(password) => {
-                non_empty(decode(password).ok_or_else(|| bad("has an invalid password; write % as %25"))?)
-                    .map(Secret::new)
-            }
-            None => None,
-        };
-        let tcp = matches!(options.address, Address::Tcp(..));
-        let database = if tcp { url.path().trim_start_matches('/') } else { "" };
-        options.database = database_number(database).ok_or_else(|| bad("has an invalid database number"))?;
+        if !more_hosts.is_empty() && !matches!(kind, Kind::Sentinel | Kind::Cluster) {
+            return Err(bad("has several hosts; only redis+sentinel:// and redis+cluster:// accept them"));
+        }
+        let mut options = Self::new(servers(kind, &url, &more_hosts)?);
+        options.tls = is_tls.then(TlsOptions::default);
+        options.login = login(&url)?;
+        let database = if kind == Kind::Single { url.path().trim_start_matches('/') } else { "" };
+        options.database = database_number(database)?;
         let mut tls = TlsParameters::default();
         for (name, value) in url.query_pairs() {
-            match &*name {
-                "ca" | "cert" | "key" | "server_name" | "insecure" => {
-                    if options.tls.is_none() {
-                        return Err(bad(&format!("has the TLS parameter {name}; write rediss:// or remove {name}")));
+            match (&*name, &mut options.servers) {
+                ("ca" | "cert" | "key" | "server_name" | "insecure", _) => {
+                    if !is_tls {
+                        let scheme = url.scheme().replacen("redis", "rediss", 1);
+                        let suggestion = if kind == Kind::Unix { "rediss" } else { &scheme };
+                        return Err(bad(format!(
+                            "has the TLS parameter {name}; write {suggestion}:// or remove {name}"
+                        )));
                     }
-                    tls.set(&name, value.into_owned()).map_err(|why| bad(&why))?;
+                    tls.set(&name, value.into_owned()).map_err(bad)?;
                 }
-                "db" => {
-                    options.database = database_number(&value).ok_or_else(|| bad("has an invalid database number"))?;
+                ("db", Servers::Cluster(_)) => return Err(bad("has a database; a Redis Cluster has only database 0")),
+                ("db", _) => options.database = database_number(&value)?,
+                ("user", _) if kind == Kind::Unix => options.login.user = non_empty(value.into_owned()),
+                ("pass", _) if kind == Kind::Unix => {
+                    options.login.password = non_empty(value.into_owned()).map(Secret::new);
                 }
-                "user" if !tcp => options.user = non_empty(value.into_owned()),
-                "pass" if !tcp => options.password = non_empty(value.into_owned()).map(Secret::new),
+                ("sentinel_user", Servers::Sentinel(sentinel)) => sentinel.login.user = non_empty(value.into_owned()),
+                ("sentinel_pass", Servers::Sentinel(sentinel)) => {
+                    sentinel.login.password = non_empty(value.into_owned()).map(Secret::new);
+                }
+                ("sentinel_tls", Servers::Sentinel(sentinel)) => {
+                    sentinel.tls =
+                        value.parse().map_err(|_| bad("has an invalid value of sentinel_tls; write false"))?;
+                }
+                ("shards", Servers::Cluster(cluster)) => cluster.shards = Some(shard_count(&value)?),
                 // The message does not name the parameter, because the name may be part of a password that contains ?
                 // or &.
                 _ => return Err(bad("has an unknown parameter; encode ? and & in a password as %3F and %26")),
             }
         }
-        if options.user.is_some() && options.password.is_none() {
+        let sentinel = if let Servers::Sentinel(sentinel) = &options.servers { Some(&sentinel.login) } else { None };
+        if std::iter::once(&options.login).chain(sentinel).any(|login| login.user.is_some() && login.password.is_none())
+        {
             return Err(bad("has a user name without a password"));
         }
         if let Some(options) = &mut options.tls {
@@ -84,6 +116,61 @@ impl FromStr for RedisOptions {
         }
         Ok(options)
     }
+}
+
+/// Splits a URL with several hosts into a URL with the first host, and the other hosts.
+fn split_hosts(text: &str) -> (String, Vec<String>) {
+    let start = text.find("://").map_or(text.len(), |scheme| scheme + 3);
+    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |end| start + end);
+    let start = text[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    let mut hosts = text[start..end].split(',');
+    let first = hosts.next().unwrap_or_default();
+    (format!("{}{first}{}", &text[..start], &text[end..]), hosts.map(str::to_owned).collect())
+}
+
+fn servers(kind: Kind, url: &Url, more_hosts: &[String]) -> Result<Servers> {
+    if kind == Kind::Unix {
+        let path = decode(url.path()).filter(|path| path.len() > 1 && url.host_str().unwrap_or("").is_empty());
+        let path = path.ok_or_else(|| bad("has no socket path after the third slash"))?;
+        return Ok(Servers::Single(Address::Unix(path.into())));
+    }
+    let first = address(url, kind.default_port())?;
+    let more = more_hosts.iter().map(|host| {
+        let url = Url::parse(&format!("redis://{host}")).map_err(|fault| bad(format!("is invalid ({fault})")))?;
+        address(&url, kind.default_port())
+    });
+    let addresses = std::iter::once(Ok(first)).chain(more).collect::<Result<Vec<_>>>()?;
+    let path = decode(url.path().trim_start_matches('/')).ok_or_else(|| bad("has an invalid path"))?;
+    Ok(match kind {
+        Kind::Sentinel if path.is_empty() => {
+            return Err(bad("has no name of a service after the hosts; it is the name in sentinel monitor"));
+        }
+        Kind::Sentinel => Servers::Sentinel(SentinelOptions {
+            sentinels: addresses,
+            service: path,
+            login: Login::default(),
+            tls: true,
+        }),
+        Kind::Cluster if !path.is_empty() => {
+            return Err(bad("has a path; a Redis Cluster has only database 0, so write nothing after the hosts"));
+        }
+        Kind::Cluster => Servers::Cluster(ClusterOptions { nodes: addresses, shards: None }),
+        Kind::Single | Kind::Unix => Servers::Single(addresses.into_iter().next().ok_or_else(|| bad("has no host"))?),
+    })
+}
+
+fn address(url: &Url, default_port: u16) -> Result<Address> {
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("has no host"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let host = decode(host).ok_or_else(|| bad("has an invalid host"))?;
+    Ok(Address::Tcp(host, url.port().unwrap_or(default_port)))
+}
+
+fn login(url: &Url) -> Result<Login> {
+    let user = decode(url.username()).ok_or_else(|| bad("has an invalid user name; write % as %25"))?;
+    let password = decode(url.password().unwrap_or_default());
+    let password = password.ok_or_else(|| bad("has an invalid password; write % as %25"))?;
+    Ok(Login { user: non_empty(user), password: non_empty(password).map(Secret::new) })
 }
 
 /// The parameters of TLS as they are in the URL.
@@ -128,12 +215,12 @@ impl TlsParameters {
     }
 }
 
-/// Returns the first character before the `@` of a `redis://` or `rediss://` URL that ends the host name unless it is
+/// Returns the first character before the `@` of a URL with a host that ends the host name unless it is
 /// percent-encoded.
 ///
 /// Without this check, a password with such a character would cause an error about an empty host or an invalid port.
 fn unencoded_character(text: &str) -> Option<char> {
-    let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"))?;
+    let (_, rest) = text.split_once("://").filter(|(scheme, _)| !scheme.ends_with("unix"))?;
     let (credentials, _) = rest.rsplit_once('@')?;
     credentials.chars().find(|one| matches!(one, '/' | '?' | '#'))
 }
@@ -142,8 +229,16 @@ fn non_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn database_number(text: &str) -> Option<i64> {
-    if text.is_empty() { Some(0) } else { text.parse::<u32>().ok().map(i64::from) }
+fn database_number(text: &str) -> Result<i64> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse::<u32>().map(i64::from).map_err(|_| bad("has an invalid database number"))
+}
+
+fn shard_count(text: &str) -> Result<u16> {
+    let count = text.parse().ok().filter(|count| SHARD_COUNTS.contains(count));
+    count.ok_or_else(|| bad("has an invalid number of shards; write 1, 2, 4, 8, 16, 32 or 64"))
 }
 
 #[cfg(test)]
@@ -153,14 +248,17 @@ mod tests {
     #[test]
     fn redis_options_parse_every_form_of_url() {
         let full: RedisOptions = "redis://us%40er:p%2Fw@h:1/7".parse().unwrap();
-        assert_eq!((full.user.as_deref(), full.password, full.database), (Some("us@er"), Some("p/w".into()), 7));
-        assert_eq!(full.address.to_string(), "h:1");
+        assert_eq!(
+            (full.login.user.as_deref(), full.login.password, full.database),
+            (Some("us@er"), Some("p/w".into()), 7)
+        );
+        assert_eq!(full.servers.to_string(), "h:1");
         let v6: RedisOptions = "redis://[::1]".parse().unwrap();
-        assert_eq!(v6.address.to_string(), "[::1]:6379");
+        assert_eq!(v6.servers.to_string(), "[::1]:6379");
         let password_only: RedisOptions = "redis://:pw@h".parse().unwrap();
-        assert_eq!((password_only.user, password_only.password), (None, Some("pw".into())));
+        assert_eq!((password_only.login.user, password_only.login.password), (None, Some("pw".into())));
         let unix: RedisOptions = "redis+unix:///run/re%20dis.sock?db=3&user=u&pass=p".parse().unwrap();
-        assert_eq!((unix.address.to_string().as_str(), unix.database), ("/run/re dis.sock", 3));
+        assert_eq!((unix.servers.to_string().as_str(), unix.database), ("/run/re dis.sock", 3));
     }
 
     #[test]
@@ -206,9 +304,9 @@ mod tests {
             assert!(error.message().contains(expected), "{url}: {error}");
         }
         let encoded: RedisOptions = "redis://:a%23%2F%3F@h".parse().unwrap();
-        assert_eq!(encoded.password, Some("a#/?".into()));
+        assert_eq!(encoded.login.password, Some("a#/?".into()));
         let at: RedisOptions = "redis://:a@b@h".parse().unwrap();
-        assert_eq!(at.password, Some("a@b".into()));
+        assert_eq!(at.login.password, Some("a@b".into()));
     }
 
     #[test]
@@ -227,7 +325,7 @@ mod tests {
             server_name: Some("redis.example".into()),
             insecure: false,
         };
-        assert_eq!((full.tls, full.database, full.address.to_string().as_str()), (Some(expected), 3, "10.0.0.5:6380"));
+        assert_eq!((full.tls, full.database, full.servers.to_string().as_str()), (Some(expected), 3, "10.0.0.5:6380"));
         let insecure: RedisOptions = "rediss://h?insecure=true".parse().unwrap();
         assert!(insecure.tls.unwrap().insecure);
         let secure: RedisOptions = "rediss://h?insecure=false".parse().unwrap();

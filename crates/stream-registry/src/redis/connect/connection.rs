@@ -1,12 +1,13 @@
 //! One connection to the server.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::task::JoinHandle;
 
+use super::endpoint::Endpoint;
 use crate::redis::clock::StoreClock;
 use crate::redis::reply;
 
@@ -14,9 +15,12 @@ use crate::redis::reply;
 #[derive(Clone)]
 pub(in crate::redis) struct Connection {
     pub(super) inner: MultiplexedConnection,
+    pub(super) endpoint: Endpoint,
     pub(super) clock: Arc<StoreClock>,
     /// Set when the connection fails, so that new calls use another connection.
-    pub(super) broken: Arc<AtomicBool>,
+    broken: Arc<AtomicBool>,
+    /// With Sentinel: the term of the primary that the connection leads to.
+    pub(super) term: Option<Term>,
     _driver: Arc<Driver>,
 }
 
@@ -36,14 +40,28 @@ impl Drop for Driver {
     }
 }
 
+/// The time in which one server is the primary, as a number that increases with each new primary.
+#[derive(Clone, Debug)]
+pub(super) struct Term {
+    pub(super) current: Arc<AtomicU64>,
+    pub(super) number: u64,
+}
+
+impl Term {
+    fn is_over(&self) -> bool {
+        self.current.load(Ordering::Acquire) != self.number
+    }
+}
+
 impl Connection {
     pub(super) fn new(
         inner: MultiplexedConnection,
+        endpoint: Endpoint,
         clock: StoreClock,
         broken: Arc<AtomicBool>,
         driver: Driver,
     ) -> Self {
-        Self { inner, clock: Arc::new(clock), broken, _driver: Arc::new(driver) }
+        Self { inner, endpoint, clock: Arc::new(clock), broken, term: None, _driver: Arc::new(driver) }
     }
 
     /// Sends one command without a time limit. Returns the error of the Redis client unchanged.
@@ -55,8 +73,9 @@ impl Connection {
         self.broken.store(true, Ordering::Release);
     }
 
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Acquire)
+    /// Returns whether new calls must use another connection: this one has failed, or leads to a former primary.
+    pub(in crate::redis) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire) || self.term.as_ref().is_some_and(Term::is_over)
     }
 }
 

@@ -6,30 +6,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, ErrorKind};
 use crate::redis::options::RedisOptions;
-use crate::secret::Secret;
+use crate::redis::servers::{Login, SentinelOptions, Servers};
 use crate::url_source::UrlSource;
-
-/// A user name and password.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Login {
-    pub(super) user: Option<String>,
-    pub(super) password: Option<Secret>,
-}
 
 /// The current login, and the source of the next one.
 pub(super) struct Credentials {
     current: Mutex<Arc<Login>>,
     source: Option<UrlSource>,
+    /// Returns the login in the options that the source's URL describes.
+    in_options: fn(RedisOptions) -> Login,
     /// Whether the last read of the source failed. Only the first failure of a series is logged.
     failing: AtomicBool,
 }
 
 impl Credentials {
+    /// Returns the credentials for the Redis servers of a store.
     pub(super) fn new(options: &RedisOptions) -> Self {
-        let login = Login { user: options.user.clone(), password: options.password.clone() };
+        Self::with_login(options.login.clone(), options, |options| options.login)
+    }
+
+    /// Returns the credentials for the Sentinels of a store.
+    pub(super) fn of_sentinels(options: &RedisOptions, sentinel: &SentinelOptions) -> Self {
+        Self::with_login(sentinel.login.clone(), options, |options| match options.servers {
+            Servers::Sentinel(sentinel) => sentinel.login,
+            Servers::Single(_) | Servers::Cluster(_) => Login::default(),
+        })
+    }
+
+    fn with_login(login: Login, options: &RedisOptions, in_options: fn(RedisOptions) -> Login) -> Self {
         Self {
             current: Mutex::new(Arc::new(login)),
             source: options.url_source.clone(),
+            in_options,
             failing: AtomicBool::new(false),
         }
     }
@@ -59,7 +67,7 @@ impl Credentials {
         match login {
             Ok(options) => {
                 self.failing.store(false, Ordering::Relaxed);
-                let login = Login { user: options.user, password: options.password };
+                let login = (self.in_options)(options);
                 if login == *rejected {
                     return None;
                 }

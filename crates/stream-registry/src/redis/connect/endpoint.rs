@@ -4,6 +4,7 @@
 //! same path, and the settings of TLS are not limited to those of the client.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_ok;
@@ -19,7 +20,8 @@ use super::credentials::Credentials;
 use super::tls::Tls;
 use crate::error::{Error, Result};
 use crate::redis::fault;
-use crate::redis::options::{Address, RedisOptions};
+use crate::redis::options::RedisOptions;
+use crate::redis::servers::{Address, SentinelOptions};
 
 /// Idle time after which the kernel checks whether the server is still reachable. Firewalls often forget connections
 /// that are idle for some minutes.
@@ -30,19 +32,18 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// The address of a server, the settings of TLS, the credentials and the database.
-pub(in crate::redis) struct Endpoint {
-    pub(super) address: Address,
+/// How to open connections: the settings of TLS, the credentials and the database. The servers of a store share them.
+pub(super) struct Access {
     pub(super) database: i64,
     pub(super) credentials: Credentials,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
 }
 
-impl Endpoint {
-    pub(in crate::redis) fn new(options: &RedisOptions) -> Self {
+impl Access {
+    /// Returns the access to the Redis servers of a store.
+    pub(super) fn new(options: &RedisOptions) -> Self {
         Self {
-            address: options.address.clone(),
             database: options.database,
             credentials: Credentials::new(options),
             #[cfg(feature = "tls")]
@@ -50,13 +51,32 @@ impl Endpoint {
         }
     }
 
+    /// Returns the access to the Sentinels of a store.
+    pub(super) fn to_sentinels(options: &RedisOptions, sentinel: &SentinelOptions) -> Self {
+        Self {
+            database: 0,
+            credentials: Credentials::of_sentinels(options, sentinel),
+            #[cfg(feature = "tls")]
+            tls: options.tls.clone().filter(|_| sentinel.tls).map(Tls::new),
+        }
+    }
+}
+
+/// A server's address, and how to open connections to it.
+#[derive(Clone)]
+pub(in crate::redis) struct Endpoint {
+    pub(super) address: Address,
+    pub(super) access: Arc<Access>,
+}
+
+impl Endpoint {
     /// Connects to the server. With TLS, also performs the handshake.
     pub(super) async fn open_stream(&self) -> Result<Box<dyn Stream>> {
         match &self.address {
             Address::Tcp(host, port) => {
                 let stream = connect_tcp(host, *port).await.map_err(translate)?;
                 #[cfg(feature = "tls")]
-                if let Some(tls) = &self.tls {
+                if let Some(tls) = &self.access.tls {
                     return Ok(Box::new(tls.connect(stream, host, &self.address).await?));
                 }
                 Ok(Box::new(stream))
@@ -71,7 +91,7 @@ impl Endpoint {
     /// Returns whether connections to the server are encrypted.
     pub(super) fn is_tls(&self) -> bool {
         #[cfg(feature = "tls")]
-        return self.tls.is_some();
+        return self.access.tls.is_some();
         #[cfg(not(feature = "tls"))]
         false
     }
@@ -81,7 +101,7 @@ impl Endpoint {
     #[cfg_attr(not(feature = "tls"), allow(clippy::unused_self))]
     pub(super) fn tls_fault(&self, error: &RedisError) -> Option<Error> {
         #[cfg(feature = "tls")]
-        return self.tls.as_ref()?.fault_of(error, &self.address);
+        return self.access.tls.as_ref()?.fault_of(error, &self.address);
         #[cfg(not(feature = "tls"))]
         {
             let _ = error;

@@ -1,11 +1,15 @@
 //! A shared connection that reconnects after a failure.
 
+mod cluster;
 pub(super) mod connection;
 mod credentials;
-pub(super) mod endpoint;
-mod single;
+mod endpoint;
+mod redirect;
+mod sentinel;
+mod session;
 #[cfg(feature = "tls")]
 mod tls;
+pub(super) mod topology;
 pub(super) mod transfer;
 
 use std::pin::pin;
@@ -13,13 +17,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{BoxFuture, Either, select};
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
+pub(super) use self::cluster::slots::slot_of;
 use self::connection::{Connection, Request};
-use self::endpoint::Endpoint;
+use self::redirect::Target;
+use self::topology::{Purpose, Route, Topology};
 use self::transfer::Transfer;
 use super::clock::{Staleness, StoreClock};
 use super::fault::{self, Effect, no_reply};
@@ -28,10 +34,10 @@ use super::reply;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Timestamp;
 
-/// A link to the server: one connection that all callers share. The link connects at first use, and reconnects after a
-/// failure.
+/// A link to a server: one connection that all callers share. The link connects at first use, and reconnects after a
+/// failure. With Sentinel or a cluster, it first finds the server again.
 pub(super) struct Link {
-    endpoint: Arc<Endpoint>,
+    route: Route,
     response_timeout: Duration,
     list_timeout: Duration,
     current: Mutex<Option<Connection>>,
@@ -49,9 +55,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Link {
-    pub(super) fn new(endpoint: Arc<Endpoint>, options: &RedisOptions) -> Self {
+    /// Returns the link to the server that has a slot.
+    pub(super) fn to_slot(topology: &Topology, slot: u16, purpose: Purpose, options: &RedisOptions) -> Self {
+        Self::new(topology.route(slot, purpose), options)
+    }
+
+    fn new(route: Route, options: &RedisOptions) -> Self {
         Self {
-            endpoint,
+            route,
             response_timeout: options.response_timeout,
             list_timeout: options.list_timeout,
             current: Mutex::new(None),
@@ -73,7 +84,7 @@ impl Link {
 
     /// Opens a separate connection for commands that block, such as `XREAD` with `BLOCK`.
     pub(super) async fn open_separate(&self) -> Result<Connection> {
-        let opened = timeout(CALL_TIMEOUT, single::open(&self.endpoint)).await;
+        let opened = timeout(CALL_TIMEOUT, self.route.open_separate()).await;
         opened.unwrap_or_else(|_| Err(self.unreachable()))
     }
 
@@ -107,12 +118,11 @@ impl Link {
         }
         // Time spent waiting for another caller's attempt counts towards `CALL_TIMEOUT`.
         let deadline = (Instant::now() + CONNECT_TIMEOUT).min(started + CALL_TIMEOUT);
-        let opened =
-            timeout_at(deadline, single::open(&self.endpoint)).await.unwrap_or_else(|_| Err(self.unreachable()));
+        let opened = timeout_at(deadline, self.route.open()).await.unwrap_or_else(|_| Err(self.unreachable()));
         match opened {
             Ok(connection) => {
-                if lock(&self.last_failure).take().is_some() {
-                    tracing::info!(address = %self.endpoint.address, "reconnected to Redis");
+                if lock(&self.last_failure).take().is_some() && self.route.logs() {
+                    tracing::info!(address = %connection.endpoint.address, "reconnected to Redis");
                 }
                 *lock(&self.current) = Some(connection.clone());
                 self.attempts.fetch_add(1, Ordering::AcqRel);
@@ -126,18 +136,23 @@ impl Link {
             Err(error) => {
                 let is_first = lock(&self.last_failure).replace(error.clone()).is_none();
                 self.attempts.fetch_add(1, Ordering::AcqRel);
-                if is_first {
-                    tracing::warn!(address = %self.endpoint.address, %error, "cannot connect to Redis");
+                if is_first && self.route.logs() {
+                    tracing::warn!(address = %self.route, %error, "cannot connect to Redis");
                 }
                 Err(error)
             }
         }
     }
 
+    /// Like [`connection`](Self::connection), for a link that another link uses while it connects.
+    fn boxed_connection(&self) -> BoxFuture<'_, Result<Connection>> {
+        Box::pin(self.connection())
+    }
+
     fn unreachable(&self) -> Error {
         Error::new(
             ErrorKind::Unavailable,
-            format!("Redis at {} does not answer; is it running and reachable?", self.endpoint.address),
+            format!("Redis at {} does not answer; is it running and reachable?", self.route),
         )
     }
 
@@ -149,13 +164,21 @@ impl Link {
 
     /// Sends one command. The outer error is a timeout or a connection failure. The inner error is any other error of
     /// the Redis client, which the caller handles.
+    ///
+    /// If a node of a cluster redirects the command, it has not run, so it is sent to the right node.
     pub(super) async fn command(&self, command: &Cmd, effect: Effect) -> Result<Result<Value, RedisError>> {
         let started = Instant::now();
-        let mut connection = self.connection().await?;
-        let deadline = self.reply_deadline(started);
-        let sent = connection.inner.send_packed_command(command);
-        let answer = timeout_at(deadline, sent).await.map(|answer| answer.and_then(reply::checked));
-        self.classify(&connection, answer, effect)
+        let mut target = Target::from(self.connection().await?);
+        loop {
+            let deadline = self.reply_deadline(started);
+            let answer = timeout_at(deadline, target.send(command)).await;
+            let answer = self.classify(&target.connection, answer, effect)?;
+            let Err(error) = &answer else { return Ok(answer) };
+            match self.redirect(&target.connection, error, started + CALL_TIMEOUT).await? {
+                Some(next) => target = next,
+                None => return Ok(answer),
+            }
+        }
     }
 
     /// Sends a command that only reads. If the connection was lost, reconnects and retries once.
@@ -172,14 +195,23 @@ impl Link {
         self.long_command(Request::One(command)).await?.map_err(|error| fault::translate(error, false))
     }
 
-    /// Sends several commands at once, and returns one reply per command. The reply to a failed command is its error.
-    pub(super) async fn pipeline(&self, pipeline: &Pipeline, effect: Effect) -> Result<Vec<Value>> {
+    /// Sends several commands that only read, and returns one reply per command. The reply to a failed command is its
+    /// error.
+    pub(super) async fn read_many(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
         let started = Instant::now();
         let mut connection = self.connection().await?;
         let deadline = self.reply_deadline(started);
         let sent = connection.inner.send_packed_commands(pipeline, 0, pipeline.len());
         let answer = timeout_at(deadline, sent).await;
-        self.classify(&connection, answer, effect)?.map_err(|error| fault::translate(error, effect == Effect::Write))
+        let answers = self.classify(&connection, answer, Effect::Read)?;
+        let mut answers = answers.map_err(|error| fault::translate(error, false))?;
+        // A node of a cluster redirects each command on its own.
+        for (answer, command) in answers.iter_mut().zip(pipeline.cmd_iter()) {
+            if matches!(answer, Value::ServerError(error) if redirect::is_redirect(error.code())) {
+                *answer = self.command(command, Effect::Read).await?.map_err(|error| fault::translate(error, false))?;
+            }
+        }
+        Ok(answers)
     }
 
     /// Sends a command whose reply may be large, and waits for the reply for at most `list_timeout`.
@@ -188,8 +220,15 @@ impl Link {
     /// is alive, and only the timeout ends the wait.
     pub(super) async fn long_command(&self, request: Request<'_>) -> Result<Result<Value, RedisError>> {
         let deadline = self.long_deadline();
-        let (connection, _) = self.probe(&redis::cmd("PING"), deadline).await?;
-        self.send_long(&connection, request, deadline).await
+        loop {
+            let (connection, _) = self.probe(&redis::cmd("PING"), deadline).await?;
+            let answer = self.send_long(&connection, request, deadline).await?;
+            let Err(error) = &answer else { return Ok(answer) };
+            // A command that reads a whole shard cannot be answered in part by another node, so `ASK` is not followed.
+            if error.code() == Some("ASK") || self.redirect(&connection, error, deadline).await?.is_none() {
+                return Ok(answer);
+            }
+        }
     }
 
     /// Returns the deadline of a command that is sent now and whose reply may be large.
@@ -215,9 +254,9 @@ impl Link {
         self.classify(connection, answer, Effect::Read)
     }
 
-    /// Sends a transaction over a separate connection, and receives the reply in parts.
-    pub(super) async fn transfer(&self, transaction: &Pipeline) -> Result<Transfer> {
-        Transfer::begin(&self.endpoint, transaction).await
+    /// Sends a transaction to the server of a connection, over a separate connection, and receives the reply in parts.
+    pub(super) async fn transfer(&self, connection: &Connection, transaction: &Pipeline) -> Result<Transfer> {
+        Transfer::begin(&connection.endpoint, transaction).await
     }
 
     /// Returns a connection on which the server has just answered, and the answer unless it is an error. Waits without

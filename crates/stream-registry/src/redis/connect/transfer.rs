@@ -9,10 +9,11 @@ use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::credentials::{Login, rejected};
+use super::credentials::rejected;
 use super::endpoint::{Endpoint, Stream};
 use crate::error::Result as StoreResult;
 use crate::redis::options::CONNECT_TIMEOUT;
+use crate::redis::servers::Login;
 use crate::redis::{fault, reply};
 
 /// Size in bytes from which the complete pairs of a reply form a part.
@@ -29,9 +30,9 @@ pub(in crate::redis) struct Transfer {
 impl Transfer {
     /// Connects, sends the commands `MULTI` … `EXEC`, and reads the replies before the elements of the reply to `EXEC`.
     pub(super) async fn begin(endpoint: &Endpoint, transaction: &Pipeline) -> StoreResult<Self> {
-        let login = endpoint.credentials.current();
+        let login = endpoint.access.credentials.current();
         match Self::connect(endpoint, &login, transaction).await {
-            Err(error) => match endpoint.credentials.renew(&login, &error).await {
+            Err(error) => match endpoint.access.credentials.renew(&login, &error).await {
                 Some(renewed) => Self::connect(endpoint, &renewed, transaction).await,
                 None => Err(error),
             },
@@ -42,7 +43,7 @@ impl Transfer {
     async fn connect(endpoint: &Endpoint, login: &Login, transaction: &Pipeline) -> StoreResult<Self> {
         let opened = timeout(CONNECT_TIMEOUT, endpoint.open_stream()).await.map_err(|_| fault::no_reply())?;
         let transfer = Self { socket: opened?, buffer: Vec::new(), position: 0 };
-        let started = transfer.start(endpoint.database, login, transaction).await;
+        let started = transfer.start(endpoint.access.database, login, transaction).await;
         started.map_err(|error| match error.code() {
             Some("WRONGPASS" | "NOAUTH") => rejected(),
             _ => endpoint.tls_fault(&error).unwrap_or_else(|| fault::translate(error, false)),

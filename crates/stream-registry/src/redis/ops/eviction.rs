@@ -20,6 +20,6 @@ pub(in crate::redis) async fn check(store: &Store) {
     let has_changed = policy != before;
     store.eviction.set(policy);
     if let Some(warning) = store.eviction.warning().filter(|_| has_changed) {
-        tracing::warn!(address = %store.options.address, "{warning}");
+        tracing::warn!(address = %store.options.servers, "{warning}");
     }
 }

@@ -93,7 +93,7 @@ async fn hold_other_types(store: &Arc<Store>, ids: &[&StreamId]) -> Result<Vec<b
     for id in ids {
         pipeline.cmd("TYPE").arg(store.keys.record(id));
     }
-    let answers = store.link.pipeline(&pipeline, Effect::Read).await?;
+    let answers = store.link.read_many(&pipeline).await?;
     let foreign = answers.into_iter().map(|answer| {
         let kind = reply::bytes(reply::checked(answer).map_err(|error| translate(error, false))?)?;
         // If the key holds a string now, the record was stored after the MGET. At the time of the MGET, the stream was

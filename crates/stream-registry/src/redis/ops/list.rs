@@ -10,7 +10,7 @@ use tokio::time::timeout_at;
 use super::decode::{Decoding, Found};
 use super::{ATTEMPTS, back_off};
 use crate::error::{Error, ErrorKind, Result};
-use crate::redis::connect::connection::Request;
+use crate::redis::connect::connection::{Connection, Request};
 use crate::redis::fault::{is_no_permission, is_out_of_memory, is_unknown_command, no_reply, translate};
 use crate::redis::feed::metadata;
 use crate::redis::feed::position::Position;
@@ -81,7 +81,7 @@ async fn sort(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
     let mut size = redis::cmd("SCARD");
     let (connection, size) = store.bulk.probe(size.arg(store.keys.index()), deadline).await?;
     if size.is_some_and(|size| reply::number(&size).is_ok_and(|size| size >= LARGE)) {
-        match timeout_at(deadline, transfer(store, &pipeline)).await.map_err(|_| no_reply())? {
+        match timeout_at(deadline, transfer(store, &connection, &pipeline)).await.map_err(|_| no_reply())? {
             Ok(listed) => return Ok(Ok(listed)),
             // The shared connection reports the reason, or works if only the new connection failed.
             Err(error) => tracing::debug!(%error, "cannot list over a separate connection; using the shared one"),
@@ -104,9 +104,9 @@ async fn sort(store: &Arc<Store>) -> Result<Result<Listed, RedisError>> {
 }
 
 /// Sends the transaction of [`sort`] over a separate connection, and decodes records while later records arrive.
-async fn transfer(store: &Arc<Store>, transaction: &Pipeline) -> Result<Listed> {
+async fn transfer(store: &Arc<Store>, connection: &Connection, transaction: &Pipeline) -> Result<Listed> {
     let translate = |error| translate(error, false);
-    let mut transfer = store.bulk.transfer(transaction).await?;
+    let mut transfer = store.bulk.transfer(connection, transaction).await?;
     let position = transfer.array_of_values().await;
     let position = metadata::parse_single(position)?;
     let mut left = transfer.array().await.map_err(translate)? / 2;

@@ -66,7 +66,7 @@ pub(super) async fn scan(store: &Arc<Store>, position: u64, count: usize) -> Res
     pipeline.add_command(metadata::command(&store.keys));
     pipeline.cmd("SSCAN").arg(store.keys.index()).arg(position).arg("COUNT").arg(count);
     pipeline.cmd("SCARD").arg(store.keys.index());
-    let mut answers = store.bulk.pipeline(&pipeline, Effect::Read).await?.into_iter();
+    let mut answers = store.bulk.read_many(&pipeline).await?.into_iter();
     let feed = metadata::parse(answers.next().unwrap_or(Value::Nil)).ok().and_then(Result::ok);
     let mut answer = || reply::checked(answers.next().unwrap_or(Value::Nil)).map_err(|error| translate(error, false));
     let mut scanned = reply::array(answer()?)?.into_iter();

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::redis::options::TlsOptions;
+use crate::redis::servers::TlsOptions;
 
 /// Builds configurations from the files of the options, and keeps the last good one.
 pub(super) struct Configs {

@@ -5,7 +5,7 @@ use std::io;
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 use crate::error::{Error, ErrorKind};
-use crate::redis::options::{Address, TlsOptions};
+use crate::redis::servers::{Address, TlsOptions};
 
 /// The connection that failed.
 pub(super) struct Context<'a> {

@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use self::config::Configs;
 use self::fault::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::redis::options::{Address, TlsOptions};
+use crate::redis::servers::{Address, TlsOptions};
 
 /// Timeout of a handshake. It is shorter than the timeout of the whole connection attempt, so that the error can name
 /// the handshake.

@@ -1,34 +1,75 @@
-//! Opening a connection to one server: address, credentials, database and version check.
+//! Opening a session on one server: address, credentials, database and the checks of the server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, Value};
+use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, Value};
 
 use super::connection::{Connection, Driver};
-use super::credentials::{Login, rejected};
+use super::credentials::rejected;
 use super::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::clock::StoreClock;
+use crate::redis::servers::Login;
 use crate::redis::{fault, reply};
 
-/// Connects, authenticates, checks the version and reads the clock. Sets no timeout.
-pub(super) async fn open(endpoint: &Endpoint) -> Result<Connection> {
-    let login = endpoint.credentials.current();
-    match log_in(endpoint, &login).await {
-        Err(error) => match endpoint.credentials.renew(&login, &error).await {
-            Some(renewed) => log_in(endpoint, &renewed).await,
-            None => Err(error),
-        },
-        opened => opened,
+/// What a server must be, so that a store may use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// A server that is neither a Sentinel nor a node of a cluster.
+    Standalone,
+    /// The primary that Sentinels have named.
+    Primary,
+    /// A node of a Redis Cluster.
+    ClusterNode,
+}
+
+/// Connects, authenticates, checks the server and reads its clock. Sets no timeout.
+pub(super) async fn open(endpoint: &Endpoint, expected: Expected) -> Result<Connection> {
+    let mut session = log_in(endpoint).await?;
+    let hello = session.ask(&redis::cmd("HELLO")).await?;
+    check_version(&hello)?;
+    check_mode(&hello, expected, endpoint)?;
+    let clock = StoreClock::measure(&mut session.inner).await?;
+    Ok(Connection::new(session.inner, endpoint.clone(), clock, session.broken, session.driver))
+}
+
+/// Connects, authenticates, sends one command, and disconnects. Sets no timeout.
+pub(super) async fn ask_once(endpoint: &Endpoint, command: &Cmd) -> Result<Value> {
+    log_in(endpoint).await?.ask(command).await
+}
+
+/// A connection that has authenticated.
+struct Session {
+    inner: MultiplexedConnection,
+    driver: Driver,
+    /// Set when the connection is lost.
+    broken: Arc<AtomicBool>,
+}
+
+impl Session {
+    async fn ask(&mut self, command: &Cmd) -> Result<Value> {
+        let answer = self.inner.send_packed_command(command).await.and_then(reply::checked);
+        answer.map_err(|error| fault::translate(error, false))
     }
 }
 
-async fn log_in(endpoint: &Endpoint, login: &Login) -> Result<Connection> {
-    let translate = |error| fault::translate(error, false);
+async fn log_in(endpoint: &Endpoint) -> Result<Session> {
+    let credentials = &endpoint.access.credentials;
+    let login = credentials.current();
+    match log_in_as(endpoint, &login).await {
+        Err(error) => match credentials.renew(&login, &error).await {
+            Some(renewed) => log_in_as(endpoint, &renewed).await,
+            None => Err(error),
+        },
+        session => session,
+    }
+}
+
+async fn log_in_as(endpoint: &Endpoint, login: &Login) -> Result<Session> {
     let mut session = RedisConnectionInfo::default()
-        .set_db(endpoint.database)
+        .set_db(endpoint.access.database)
         // With RESP3, the Redis client reports a lost connection at once. With RESP2, it would report the loss only at
         // the next call.
         .set_protocol(ProtocolVersion::RESP3)
@@ -51,14 +92,10 @@ async fn log_in(endpoint: &Endpoint, login: &Login) -> Result<Connection> {
             Ok::<_, std::convert::Infallible>(())
         });
     let stream = endpoint.open_stream().await?;
-    let (mut inner, driver) = MultiplexedConnection::new_with_config(&session, stream, config)
+    let (inner, driver) = MultiplexedConnection::new_with_config(&session, stream, config)
         .await
         .map_err(|error| setup_fault(endpoint, error))?;
-    let driver = Driver::spawn(driver);
-    let hello = inner.send_packed_command(&redis::cmd("HELLO")).await.and_then(reply::checked).map_err(translate)?;
-    check_version(&hello)?;
-    let clock = StoreClock::measure(&mut inner).await?;
-    Ok(Connection::new(inner, clock, broken, driver))
+    Ok(Session { inner, driver: Driver::spawn(driver), broken })
 }
 
 /// Translates an error of the first commands on a connection.
@@ -115,6 +152,35 @@ fn check_version(hello: &Value) -> Result<()> {
         return Err(Error::unsupported(format!("the server is {server} {version}; upgrade it to {name} or later")));
     }
     Ok(())
+}
+
+/// Rejects servers of another topology than the URL says. The mode and the role are in the reply to `HELLO`, which, unlike
+/// `ROLE`, needs no permission.
+fn check_mode(hello: &Value, expected: Expected, endpoint: &Endpoint) -> Result<()> {
+    let address = &endpoint.address;
+    let scheme = if endpoint.is_tls() { "rediss" } else { "redis" };
+    let mode = reply::field(hello, "mode");
+    let is_cluster = mode.as_deref() == Some("cluster");
+    if mode.as_deref() == Some("sentinel") {
+        let message = format!("the server at {address} is a Sentinel; use {scheme}+sentinel://{address}/SERVICE");
+        return Err(Error::unsupported(message));
+    }
+    match expected {
+        Expected::Standalone | Expected::Primary if is_cluster => {
+            let message =
+                format!("the server at {address} is a node of a Redis Cluster; use {scheme}+cluster://{address}");
+            Err(Error::unsupported(message))
+        }
+        Expected::ClusterNode if !is_cluster => {
+            let message = format!("the server at {address} is not a node of a Redis Cluster; use {scheme}://{address}");
+            Err(Error::unsupported(message))
+        }
+        Expected::Primary if reply::field(hello, "role").as_deref() != Some("master") => {
+            let message = format!("Redis at {address} is not the primary yet or any more; try again shortly");
+            Err(Error::new(ErrorKind::Unavailable, message))
+        }
+        Expected::Standalone | Expected::Primary | Expected::ClusterNode => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,175 @@
+//! Finds the primary of a service that Sentinels monitor.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use redis::Value;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::connection::{Connection, Term};
+use super::endpoint::{Access, Endpoint};
+use super::session::{self, Expected};
+use crate::error::{Error, ErrorKind, Result};
+use crate::redis::options::{CONNECT_TIMEOUT, RedisOptions};
+use crate::redis::reply;
+use crate::redis::servers::{Address, SentinelOptions};
+
+/// Time to wait for the other Sentinels after the first one has answered. A Sentinel that was cut off can name a former
+/// primary, so the others are heard too.
+const GRACE: Duration = Duration::from_millis(200);
+/// Timeout for the answer of any Sentinel. It leaves time to connect to the primary.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(600);
+/// Interval between two checks whether the Sentinels still name the same primary. Without the check, a store that is
+/// cut off from the Sentinels' side of a network, together with a former primary, would use that primary for ever.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The Sentinels of a store, and the primary that they named last.
+pub(in crate::redis) struct Sentinels {
+    service: String,
+    sentinels: Vec<Endpoint>,
+    /// The access to the servers that the Sentinels monitor.
+    access: Arc<Access>,
+    primary: Mutex<Option<Address>>,
+    /// Number of the current term. Connections of earlier terms lead to a former primary.
+    term: Arc<AtomicU64>,
+}
+
+impl Sentinels {
+    /// Also starts the task that checks the primary. The task ends when the store is dropped.
+    pub(super) fn new(options: &RedisOptions, sentinel: &SentinelOptions) -> Arc<Self> {
+        let access = Arc::new(Access::to_sentinels(options, sentinel));
+        let endpoint = |address: &Address| Endpoint { address: address.clone(), access: Arc::clone(&access) };
+        let sentinels = Arc::new(Self {
+            service: sentinel.service.clone(),
+            sentinels: sentinel.sentinels.iter().map(endpoint).collect(),
+            access: Arc::new(Access::new(options)),
+            primary: Mutex::new(None),
+            term: Arc::default(),
+        });
+        tokio::spawn(check_regularly(Arc::downgrade(&sentinels)));
+        sentinels
+    }
+
+    pub(super) fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// Asks the Sentinels for the primary, and connects to it.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Unavailable` if no Sentinel answers or the server is not the primary. Returns `InvalidArgument` if no
+    /// Sentinel knows the service.
+    pub(super) async fn open(&self) -> Result<Connection> {
+        let mut fault = None;
+        for address in self.candidates().await? {
+            let endpoint = Endpoint { address, access: Arc::clone(&self.access) };
+            match session::open(&endpoint, Expected::Primary).await {
+                Ok(mut connection) => {
+                    let number = self.begin_term(&endpoint.address);
+                    connection.term = Some(Term { current: Arc::clone(&self.term), number });
+                    return Ok(connection);
+                }
+                Err(error) => fault = fault.or(Some(error)),
+            }
+        }
+        Err(fault.unwrap_or_else(|| self.unreachable()))
+    }
+
+    /// Records the primary. If it has changed, all connections to the former primary become unusable. Returns the number
+    /// of the term.
+    fn begin_term(&self, address: &Address) -> u64 {
+        let mut primary = self.primary.lock().unwrap_or_else(PoisonError::into_inner);
+        if primary.as_ref() == Some(address) {
+            return self.term.load(Ordering::Acquire);
+        }
+        let former = primary.replace(address.clone());
+        if let Some(former) = former {
+            tracing::warn!(service = self.service, %former, primary = %address, "the primary has changed");
+        }
+        self.term.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Returns the addresses that the Sentinels name. The address that most of them name is first.
+    async fn candidates(&self) -> Result<Vec<Address>> {
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
+        let mut answers: FuturesUnordered<_> = (self.sentinels.iter())
+            .map(|sentinel| async { primary_in(session::ask_once(sentinel, &command).await?) })
+            .collect();
+        let mut deadline = Instant::now() + ANSWER_TIMEOUT;
+        let mut votes: Vec<(Address, usize)> = Vec::new();
+        let (mut fault, mut unknown) = (None, false);
+        while let Ok(Some(answer)) = timeout_at(deadline, answers.next()).await {
+            match answer {
+                Ok(Some(address)) => {
+                    deadline = deadline.min(Instant::now() + GRACE);
+                    match votes.iter_mut().find(|(voted, _)| *voted == address) {
+                        Some((_, count)) => *count += 1,
+                        None => votes.push((address, 1)),
+                    }
+                }
+                Ok(None) => unknown = true,
+                Err(error) => fault = fault.or(Some(error)),
+            }
+        }
+        votes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        match (votes.is_empty(), fault) {
+            (false, _) => Ok(votes.into_iter().map(|(address, _)| address).collect()),
+            (true, _) if unknown => Err(Error::invalid(format!(
+                "the Sentinels monitor no service named {:?}; correct the name in the store URL",
+                self.service
+            ))),
+            (true, Some(error)) if error.kind() != ErrorKind::Unavailable => {
+                let message = format!("no Sentinel can be asked for the primary: {}", error.message());
+                Err(Error::new(error.kind(), message).with_store_reply(error.is_store_reply()).with_source(error))
+            }
+            (true, _) => Err(self.unreachable()),
+        }
+    }
+
+    fn unreachable(&self) -> Error {
+        let sentinels: Vec<_> = self.sentinels.iter().map(|sentinel| sentinel.address.to_string()).collect();
+        let message = format!("no Sentinel answers at {}; are they running and reachable?", sentinels.join(", "));
+        Error::new(ErrorKind::Unavailable, message)
+    }
+
+    /// If the Sentinels name another server than before, and this server is a primary, ends the current term.
+    async fn check(&self) {
+        let Ok(candidates) = self.candidates().await else { return };
+        let known = self.primary.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (Some(known), Some(named)) = (known, candidates.into_iter().next()) else { return };
+        if named != known {
+            let endpoint = Endpoint { address: named, access: Arc::clone(&self.access) };
+            let opened = timeout(CONNECT_TIMEOUT, session::open(&endpoint, Expected::Primary)).await;
+            if opened.is_ok_and(|opened| opened.is_ok()) {
+                self.begin_term(&endpoint.address);
+            }
+        }
+    }
+}
+
+async fn check_regularly(sentinels: Weak<Sentinels>) {
+    loop {
+        // The interval is random, so that the processes do not ask at the same time.
+        tokio::time::sleep(CHECK_INTERVAL.mul_f64(0.8 + fastrand::f64() * 0.4)).await;
+        let Some(sentinels) = sentinels.upgrade() else { return };
+        sentinels.check().await;
+    }
+}
+
+/// Parses the reply to `SENTINEL GET-MASTER-ADDR-BY-NAME`. Returns `None` if the Sentinel does not know the service.
+fn primary_in(answer: Value) -> Result<Option<Address>> {
+    if answer == Value::Nil {
+        return Ok(None);
+    }
+    let [host, port] = <[Value; 2]>::try_from(reply::array(answer)?)
+        .map_err(|_| Error::new(ErrorKind::Internal, "unexpected reply from Sentinel: not an address"))?;
+    let (host, port) = (reply::bytes(host)?, reply::number(&port)?);
+    let address = String::from_utf8(host).ok().zip(u16::try_from(port).ok());
+    let (host, port) = address.ok_or_else(|| Error::new(ErrorKind::Internal, "Sentinel named an invalid address"))?;
+    Ok(Some(Address::Tcp(host, port)))
+}

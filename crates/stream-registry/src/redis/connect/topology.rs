@@ -1,0 +1,107 @@
+//! The topology of a store: which server to use for a shard.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::cluster::{Cluster, Shard};
+use super::connection::Connection;
+use super::endpoint::{Access, Endpoint};
+use super::sentinel::Sentinels;
+use super::session::{self, Expected};
+use crate::error::Result;
+use crate::redis::options::RedisOptions;
+use crate::redis::servers::Servers;
+
+/// What a link is for. Lists have a link of their own, so that small calls do not queue behind large replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::redis) enum Purpose {
+    Calls,
+    Bulk,
+}
+
+/// The servers of a store.
+pub(in crate::redis) enum Topology {
+    Single(Endpoint),
+    Sentinel(Arc<Sentinels>),
+    Cluster(Arc<Cluster>),
+}
+
+impl Topology {
+    /// With Sentinel, also starts a task. So this function must run inside a runtime.
+    pub(in crate::redis) fn new(options: &RedisOptions) -> Self {
+        match &options.servers {
+            Servers::Single(address) => {
+                let access = Arc::new(Access::new(options));
+                Self::Single(Endpoint { address: address.clone(), access })
+            }
+            Servers::Sentinel(sentinel) => Self::Sentinel(Sentinels::new(options, sentinel)),
+            Servers::Cluster(cluster) => Self::Cluster(Arc::new(Cluster::new(options, cluster))),
+        }
+    }
+
+    /// Returns the route to the server of a slot. Without a cluster, one server has all slots.
+    pub(super) fn route(&self, slot: u16, purpose: Purpose) -> Route {
+        match self {
+            Self::Single(endpoint) => Route::Standalone(endpoint.clone()),
+            Self::Sentinel(sentinels) => Route::Primary(Arc::clone(sentinels)),
+            Self::Cluster(cluster) => Route::Shard(Shard::new(cluster, slot, purpose)),
+        }
+    }
+
+    pub(in crate::redis) fn close(&self) {
+        if let Self::Cluster(cluster) = self {
+            cluster.close();
+        }
+    }
+}
+
+/// The way of a link to its server. It is resolved again whenever the link reconnects.
+pub(super) enum Route {
+    /// One server at a fixed address.
+    Standalone(Endpoint),
+    /// The primary that Sentinels name.
+    Primary(Arc<Sentinels>),
+    /// One node of a cluster, whatever it serves.
+    ClusterNode(Endpoint),
+    /// The node that serves a slot of a cluster. Its connection is the one of the node's own link.
+    Shard(Shard),
+}
+
+impl Route {
+    /// Finds the server and connects to it. Sets no timeout.
+    pub(super) async fn open(&self) -> Result<Connection> {
+        match self {
+            Self::Standalone(endpoint) => session::open(endpoint, Expected::Standalone).await,
+            Self::Primary(sentinels) => sentinels.open().await,
+            Self::ClusterNode(endpoint) => session::open(endpoint, Expected::ClusterNode).await,
+            Self::Shard(shard) => {
+                let node = shard.node().await?;
+                // The node's link has another route, so the recursion ends there.
+                node.boxed_connection().await
+            }
+        }
+    }
+
+    /// Like [`open`](Self::open), but never returns a connection that others use.
+    pub(super) async fn open_separate(&self) -> Result<Connection> {
+        match self {
+            Self::Shard(shard) => session::open(&shard.endpoint().await?, Expected::ClusterNode).await,
+            _ => self.open().await,
+        }
+    }
+
+    /// Returns whether the link logs when it cannot connect. The links of nodes log for the shards.
+    pub(super) fn logs(&self) -> bool {
+        !matches!(self, Self::Shard(_))
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standalone(endpoint) | Self::ClusterNode(endpoint) => endpoint.address.fmt(f),
+            Self::Primary(sentinels) => write!(f, "the primary of {:?}", sentinels.service()),
+            Self::Shard(shard) => f.write_str(&shard.describe()),
+        }
+    }
+}
