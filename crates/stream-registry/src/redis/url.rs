@@ -351,4 +351,57 @@ mod tests {
             assert!(error.message().contains(expected), "{url}: {error}");
         }
     }
+
+    #[test]
+    fn sentinel_url_has_hosts_and_a_service() {
+        let options: RedisOptions =
+            "redis+sentinel://u:p%2C@a,10.0.0.2:7000,[::1]/my%20master?db=3&sentinel_user=s&sentinel_pass=q"
+                .parse()
+                .unwrap();
+        assert_eq!((options.login.password, options.database, options.tls), (Some("p,".into()), 3, None));
+        assert_eq!(options.servers.to_string(), "a:26379,10.0.0.2:7000,[::1]:26379");
+        let Servers::Sentinel(sentinel) = options.servers else { panic!("{:?}", options.servers) };
+        let login = Login { user: Some("s".to_owned()), password: Some("q".into()) };
+        assert_eq!((sentinel.service.as_str(), sentinel.login, sentinel.tls), ("my master", login, true));
+        let options: RedisOptions = "rediss+sentinel://a/s?sentinel_tls=false&ca=c.pem".parse().unwrap();
+        assert_eq!(options.tls.unwrap().ca, Some("c.pem".into()));
+        assert!(matches!(options.servers, Servers::Sentinel(SentinelOptions { tls: false, .. })));
+    }
+
+    #[test]
+    fn cluster_url_has_hosts_and_a_number_of_shards() {
+        let options: RedisOptions = "rediss+cluster://u:p@a,b:7000,[::1]:7001?shards=32&insecure=true".parse().unwrap();
+        assert_eq!(options.servers.to_string(), "a:6379,b:7000,[::1]:7001");
+        assert!(matches!(options.servers, Servers::Cluster(ClusterOptions { shards: Some(32), .. })));
+        assert!(options.tls.unwrap().insecure);
+        let options: RedisOptions = "redis+cluster://a".parse().unwrap();
+        assert!(matches!(options.servers, Servers::Cluster(ClusterOptions { shards: None, .. })));
+    }
+
+    #[test]
+    fn error_for_an_invalid_url_of_several_servers_says_what_to_write() {
+        for (url, expected) in [
+            ("redis://a,b", "has several hosts; only redis+sentinel:// and redis+cluster:// accept them"),
+            ("redis+sentinel://a,b", "has no name of a service after the hosts"),
+            ("redis+sentinel://a,,b/s", "has no host"),
+            ("redis+sentinel://a,b:x/s", "is invalid (invalid port number)"),
+            ("redis+sentinel://a/s?sentinel_tls=no", "has an invalid value of sentinel_tls; write false"),
+            ("redis+sentinel://a/s?sentinel_user=u", "has a user name without a password"),
+            ("redis+sentinel://a/s?ca=c.pem", "has the TLS parameter ca; write rediss+sentinel:// or remove ca"),
+            ("redis+sentinel://:a/b@h/s", "has / before @"),
+            ("redis+sentinel:///s", "has no host"),
+            ("redis+cluster://a/3", "has a path; a Redis Cluster has only database 0"),
+            ("redis+cluster://a?db=3", "has a database; a Redis Cluster has only database 0"),
+            ("redis+cluster://a?shards=12", "has an invalid number of shards; write 1, 2, 4, 8, 16, 32 or 64"),
+            ("redis+cluster://a?service=x", "has an unknown parameter"),
+            ("redis://a?shards=16", "has an unknown parameter"),
+        ] {
+            let error = url.parse::<RedisOptions>().unwrap_err();
+            assert!(error.message().contains(expected), "{url}: {error}");
+        }
+        for url in ["redis+sentinel://u:secret@a,b:secret/s", "redis+cluster://u:secret@a,b,?x=secret"] {
+            let error = url.parse::<RedisOptions>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("secret"), "{url}: {error:?}");
+        }
+    }
 }
