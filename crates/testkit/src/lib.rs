@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`RedisServer`] | a Redis server for one test, on a free loopback port and a unix socket |
 //! | [`Replica`] | a read-only replica of such a server |
+//! | [`SentinelSet`] | a primary with two replicas, watched by three Sentinels |
 //! | [`TestTls`] | a certificate authority and the certificates of a server and a client |
 //! | [`FaultProxy`] | a TCP proxy that cuts, stalls, delays and refuses connections on demand |
 //! | [`LossyUdp`] | a UDP proxy that loses packets |
@@ -29,7 +30,7 @@ pub use binary::{node_example, streamreg_binary};
 pub use log::CapturedLog;
 pub use port::free_port;
 pub use proxy::FaultProxy;
-pub use redis::{Data, RedisBuilder, RedisServer, Replica};
+pub use redis::{Data, RedisBuilder, RedisServer, Replica, SentinelBuilder, SentinelSet};
 pub use tls::TestTls;
 pub use udp::LossyUdp;
 pub use wait::wait_until;

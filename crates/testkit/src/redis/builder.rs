@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::{ADMIN, ADMIN_PASSWORD, RedisServer};
+use super::{ADMIN, ADMIN_PASSWORD, CONFIG_FILE, RedisServer};
 use crate::TestTls;
 
 /// Configures and starts a [`RedisServer`].
@@ -15,14 +15,18 @@ use crate::TestTls;
 pub struct RedisBuilder {
     pub(super) tcp: bool,
     pub(super) replica_of: Option<SocketAddr>,
+    /// Whether the process runs as a Sentinel.
+    pub(super) sentinel: bool,
+    /// Folder in which the server's own folder is created; `None` for the system's temporary folder.
+    pub(super) parent: Option<PathBuf>,
     /// The CA's file, if the port of the server is for TLS.
     pub(super) ca: Option<PathBuf>,
-    config_lines: Vec<String>,
+    pub(super) config_lines: Vec<String>,
 }
 
 impl Default for RedisBuilder {
     fn default() -> Self {
-        Self { tcp: true, replica_of: None, ca: None, config_lines: Vec::new() }
+        Self { tcp: true, replica_of: None, sentinel: false, parent: None, ca: None, config_lines: Vec::new() }
     }
 }
 
@@ -73,6 +77,12 @@ impl RedisBuilder {
         self
     }
 
+    /// Creates the server's folder in `folder`, which must outlive the server.
+    pub(super) fn inside(mut self, folder: &Path) -> Self {
+        self.parent = Some(folder.to_owned());
+        self
+    }
+
     /// Starts the server and waits until it responds.
     ///
     /// # Panics
@@ -82,8 +92,8 @@ impl RedisBuilder {
         RedisServer::launch(self).await
     }
 
-    /// Writes the configuration file and returns its path.
-    pub(super) fn config_file(&self, folder: &Path, port: Option<u16>) -> PathBuf {
+    /// Writes the configuration file.
+    pub(super) fn write_config(&self, folder: &Path, port: Option<u16>) {
         let mut config = String::from("daemonize no\nsave \"\"\nappendonly no\nloglevel notice\nbind 127.0.0.1\n");
         // Writing to a string cannot fail.
         if self.ca.is_some() {
@@ -93,17 +103,17 @@ impl RedisBuilder {
         }
         let _ = writeln!(config, "unixsocket {}\nunixsocketperm 700", folder.join("redis.sock").display());
         let _ = writeln!(config, "dir {}\nlogfile {}", folder.display(), folder.join("redis.log").display());
+        // Otherwise, a primary waits 5 s for more replicas before it sends its data.
+        let _ = writeln!(config, "repl-diskless-sync-delay 0");
         let _ = writeln!(config, "user {ADMIN} on >{ADMIN_PASSWORD} ~* &* +@all");
+        let _ = writeln!(config, "masteruser {ADMIN}\nmasterauth {ADMIN_PASSWORD}");
         if let Some(primary) = self.replica_of {
             let _ = writeln!(config, "replicaof {} {}", primary.ip(), primary.port());
-            let _ = writeln!(config, "masteruser {ADMIN}\nmasterauth {ADMIN_PASSWORD}");
         }
         for line in &self.config_lines {
             config.push_str(line);
             config.push('\n');
         }
-        let path = folder.join("redis.conf");
-        std::fs::write(&path, config).expect("the server's folder should be writable");
-        path
+        std::fs::write(folder.join(CONFIG_FILE), config).expect("the server's folder should be writable");
     }
 }

@@ -3,6 +3,7 @@
 mod builder;
 mod process;
 mod replica;
+mod sentinel;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,14 +12,19 @@ use std::time::Duration;
 pub use builder::RedisBuilder;
 use process::Process;
 pub use replica::Replica;
+pub use sentinel::{SentinelBuilder, SentinelSet};
 
 use crate::{free_port, wait_until};
 
 /// Name of the user that the helpers log in as. Tests may restrict every other user.
 const ADMIN: &str = "testkit";
 const ADMIN_PASSWORD: &str = "testkit";
+/// Name of the configuration file in the server's folder.
+const CONFIG_FILE: &str = "redis.conf";
 /// Maximum time for a server to start on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// Maximum time that a set of servers waits for a reply of one of them, which may be paused.
+const REPLY_LIMIT: Duration = Duration::from_secs(1);
 
 /// Data that a server has after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +72,14 @@ impl RedisServer {
     }
 
     async fn launch(builder: RedisBuilder) -> Self {
-        let folder = tempfile::Builder::new().prefix("redis").tempdir().expect("a temporary folder can be created");
+        let parent = builder.parent.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = tempfile::Builder::new().prefix("redis").tempdir_in(parent);
+        let folder = folder.expect("a temporary folder can be created");
         let mut server = Self { process: None, builder, folder, port: None };
         // After a free port was found and before the server starts, another process may take the port.
         for attempt in 1.. {
             server.port = server.builder.tcp.then(free_port);
+            server.builder.write_config(server.folder.path(), server.port);
             match server.spawn().await {
                 Ok(()) => break,
                 Err(log) => assert!(attempt < 5 && log.contains("in use"), "redis-server does not start: {log}"),
@@ -80,8 +89,8 @@ impl RedisServer {
     }
 
     async fn spawn(&mut self) -> Result<(), String> {
-        let config = self.builder.config_file(self.folder.path(), self.port);
-        let mut process = Process::start(self.folder.path(), &config);
+        // A restart keeps the file, because a Sentinel saves its state there.
+        let mut process = Process::start(self.folder.path(), self.builder.sentinel);
         let mut exit_status = None;
         wait_until(START_LIMIT, async || {
             exit_status = process.exit_status();
@@ -184,6 +193,11 @@ impl RedisServer {
             .await
             .expect("redis-cli starts; install redis-tools");
         String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
+    }
+
+    /// Runs a command as [`cli`](Self::cli) does. Returns an empty string if there is no reply within a second.
+    async fn try_cli(&self, args: &[&str]) -> String {
+        tokio::time::timeout(REPLY_LIMIT, self.cli(args)).await.unwrap_or_default()
     }
 
     /// Returns a client for raw commands, logged in as a user with all permissions.

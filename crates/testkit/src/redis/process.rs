@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use super::CONFIG_FILE;
+
 /// A running server, killed and reaped when dropped.
 #[derive(Debug)]
 pub(super) struct Process(Child);
 
 impl Process {
-    pub(super) fn start(folder: &Path, config: &Path) -> Self {
+    pub(super) fn start(folder: &Path, sentinel: bool) -> Self {
         let output = std::fs::File::create(folder.join("output.log")).expect("the server's folder is writable");
         let errors = output.try_clone().expect("a file handle can be cloned");
         let child = Command::new("redis-server")
-            .arg(config)
+            .arg(folder.join(CONFIG_FILE))
+            .args(sentinel.then_some("--sentinel"))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
