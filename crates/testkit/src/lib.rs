@@ -3,6 +3,7 @@
 //! | helper | for |
 //! |---|---|
 //! | [`RedisServer`] | a Redis server for one test, on a free loopback port and a unix socket |
+//! | [`ServerKind`] | the program of the server: the installed Redis, Redis 8 or Valkey 8 |
 //! | [`Replica`] | a read-only replica of such a server |
 //! | [`SentinelSet`] | a primary with two replicas, watched by three Sentinels |
 //! | [`TestTls`] | a certificate authority and the certificates of a server and a client |
@@ -30,7 +31,7 @@ pub use binary::{node_example, streamreg_binary};
 pub use log::CapturedLog;
 pub use port::free_port;
 pub use proxy::FaultProxy;
-pub use redis::{Data, RedisBuilder, RedisServer, Replica, SentinelBuilder, SentinelSet};
+pub use redis::{Data, RedisBuilder, RedisServer, Replica, SentinelBuilder, SentinelSet, ServerKind};
 pub use tls::TestTls;
 pub use udp::LossyUdp;
 pub use wait::wait_until;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{Data, FaultProxy, RedisServer, Replica, wait_until};
+use testkit::{Data, FaultProxy, RedisServer, Replica, ServerKind, TestTls, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -42,6 +42,21 @@ async fn redis_server_applies_users_password_and_memory_limit() {
     let mut admin = redis.client().get_multiplexed_async_connection().await.unwrap();
     let reply: String = redis::cmd("PING").query_async(&mut admin).await.unwrap();
     assert_eq!(reply, "PONG");
+}
+
+#[tokio::test]
+async fn redis_server_runs_newer_programs_with_tls() {
+    let tls = TestTls::new();
+    for (kind, version) in [(ServerKind::Valkey8, "valkey_version:8."), (ServerKind::Redis8, "redis_version:8.")] {
+        let mut redis = RedisServer::builder().server(kind).tls(&tls).start().await;
+        assert!(redis.cli(&["INFO", "server"]).await.contains(version), "{kind:?}");
+        // The process id must be that of the server, and not of a shell that started it.
+        redis.pause();
+        assert!(timeout(Duration::from_millis(300), redis.cli(&["PING"])).await.is_err(), "{kind:?}");
+        redis.resume();
+        redis.restart(Data::Kept).await;
+        assert_eq!(redis.cli(&["PING"]).await, "PONG", "{kind:?}");
+    }
 }
 
 #[tokio::test]

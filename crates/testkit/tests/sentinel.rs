@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{SentinelSet, TestTls, wait_until};
+use testkit::{SentinelSet, ServerKind, TestTls, wait_until};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -57,6 +57,14 @@ async fn sentinel_set_fails_over_on_command_with_tls_and_passwords() {
     };
     assert_eq!(ask("sentinel").await, set.servers[new].addr().to_string());
     assert!(ask("data").await.contains("NOAUTH"));
+}
+
+#[tokio::test]
+async fn sentinel_set_fails_over_with_valkey() {
+    let set = SentinelSet::builder().server(ServerKind::Valkey8).replicas(1).start().await;
+    let new = set.failover().await;
+    assert_eq!(new, 1);
+    assert!(set.servers[new].cli(&["INFO", "server"]).await.contains("valkey_version:8."));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::{ADMIN, ADMIN_PASSWORD, CONFIG_FILE, RedisServer};
+use super::{ADMIN, ADMIN_PASSWORD, CONFIG_FILE, RedisServer, ServerKind};
 use crate::TestTls;
 
 /// Configures and starts a [`RedisServer`].
@@ -15,6 +15,7 @@ use crate::TestTls;
 pub struct RedisBuilder {
     pub(super) tcp: bool,
     pub(super) replica_of: Option<SocketAddr>,
+    pub(super) kind: ServerKind,
     /// Whether the process runs as a Sentinel.
     pub(super) sentinel: bool,
     /// Folder in which the server's own folder is created; `None` for the system's temporary folder.
@@ -26,11 +27,25 @@ pub struct RedisBuilder {
 
 impl Default for RedisBuilder {
     fn default() -> Self {
-        Self { tcp: true, replica_of: None, sentinel: false, parent: None, ca: None, config_lines: Vec::new() }
+        Self {
+            tcp: true,
+            replica_of: None,
+            kind: ServerKind::Installed,
+            sentinel: false,
+            parent: None,
+            ca: None,
+            config_lines: Vec::new(),
+        }
     }
 }
 
 impl RedisBuilder {
+    /// Selects the program. Default: the installed `redis-server`.
+    pub fn server(mut self, kind: ServerKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Opens only the unix socket.
     pub fn unix_only(mut self) -> Self {
         self.tcp = false;

@@ -1,6 +1,7 @@
 //! A Redis server for one test.
 
 mod builder;
+mod kind;
 mod process;
 mod replica;
 mod sentinel;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use builder::RedisBuilder;
+pub use kind::ServerKind;
 use process::Process;
 pub use replica::Replica;
 pub use sentinel::{SentinelBuilder, SentinelSet};
@@ -90,7 +92,7 @@ impl RedisServer {
 
     async fn spawn(&mut self) -> Result<(), String> {
         // A restart keeps the file, because a Sentinel saves its state there.
-        let mut process = Process::start(self.folder.path(), self.builder.sentinel);
+        let mut process = Process::start(self.folder.path(), self.builder.kind, self.builder.sentinel);
         let mut exit_status = None;
         wait_until(START_LIMIT, async || {
             exit_status = process.exit_status();

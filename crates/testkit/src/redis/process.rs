@@ -3,24 +3,25 @@
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use super::CONFIG_FILE;
+use super::{CONFIG_FILE, ServerKind};
 
 /// A running server, killed and reaped when dropped.
 #[derive(Debug)]
 pub(super) struct Process(Child);
 
 impl Process {
-    pub(super) fn start(folder: &Path, sentinel: bool) -> Self {
+    pub(super) fn start(folder: &Path, kind: ServerKind, sentinel: bool) -> Self {
         let output = std::fs::File::create(folder.join("output.log")).expect("the server's folder is writable");
         let errors = output.try_clone().expect("a file handle can be cloned");
-        let child = Command::new("redis-server")
+        let program = kind.program();
+        let child = Command::new(&program)
             .arg(folder.join(CONFIG_FILE))
             .args(sentinel.then_some("--sentinel"))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
             .spawn()
-            .expect("redis-server starts; install redis-server");
+            .unwrap_or_else(|error| panic!("{} does not start: {error}; run scripts/setup", program.display()));
         Self(child)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{ADMIN, ADMIN_PASSWORD, Data, RedisBuilder, RedisServer};
+use super::{ADMIN, ADMIN_PASSWORD, Data, RedisBuilder, RedisServer, ServerKind};
 use crate::{TestTls, wait_until};
 
 /// Number of Sentinels, and how many of them must agree.
@@ -38,6 +38,13 @@ impl Default for SentinelBuilder {
 }
 
 impl SentinelBuilder {
+    /// Selects the program of all servers, the Sentinels included. Default: the installed `redis-server`.
+    pub fn server(mut self, kind: ServerKind) -> Self {
+        self.server = self.server.server(kind);
+        self.sentinel = self.sentinel.server(kind);
+        self
+    }
+
     /// Sets the name of the service. Default: `mymaster`.
     pub fn service(mut self, name: &str) -> Self {
         name.clone_into(&mut self.service);
