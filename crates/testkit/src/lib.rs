@@ -6,6 +6,7 @@
 //! | [`ServerKind`] | the program of the server: the installed Redis, Redis 8 or Valkey 8 |
 //! | [`Replica`] | a read-only replica of such a server |
 //! | [`SentinelSet`] | a primary with two replicas, watched by three Sentinels |
+//! | [`ClusterSet`] | a cluster of primaries and replicas |
 //! | [`TestTls`] | a certificate authority and the certificates of a server and a client |
 //! | [`FaultProxy`] | a TCP proxy that cuts, stalls, delays and refuses connections on demand |
 //! | [`LossyUdp`] | a UDP proxy that loses packets |
@@ -31,7 +32,9 @@ pub use binary::{node_example, streamreg_binary};
 pub use log::CapturedLog;
 pub use port::free_port;
 pub use proxy::FaultProxy;
-pub use redis::{Data, RedisBuilder, RedisServer, Replica, SentinelBuilder, SentinelSet, ServerKind};
+pub use redis::{
+    ClusterBuilder, ClusterSet, Data, RedisBuilder, RedisServer, Replica, SentinelBuilder, SentinelSet, ServerKind,
+};
 pub use tls::TestTls;
 pub use udp::LossyUdp;
 pub use wait::wait_until;

@@ -30,7 +30,7 @@ async fn sentinel_set_replaces_paused_primary() {
     let old = set.pause_primary().await;
     let new = set.wait_for_failover(old).await;
     assert_eq!(set.servers[new].cli(&["SET", "a", "1"]).await, "OK");
-    set.resume(old);
+    set.servers[old].resume();
     wait_until(DEADLINE, async || set.servers[old].cli(&["GET", "a"]).await == "1").await;
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::{ADMIN, ADMIN_PASSWORD, CONFIG_FILE, RedisServer, ServerKind};
-use crate::TestTls;
+use crate::{TestTls, free_port};
 
 /// Configures and starts a [`RedisServer`].
 ///
@@ -18,6 +18,8 @@ pub struct RedisBuilder {
     pub(super) kind: ServerKind,
     /// Whether the process runs as a Sentinel.
     pub(super) sentinel: bool,
+    /// Whether the server is a node of a cluster.
+    pub(super) cluster: bool,
     /// Folder in which the server's own folder is created; `None` for the system's temporary folder.
     pub(super) parent: Option<PathBuf>,
     /// The CA's file, if the port of the server is for TLS.
@@ -32,6 +34,7 @@ impl Default for RedisBuilder {
             replica_of: None,
             kind: ServerKind::Installed,
             sentinel: false,
+            cluster: false,
             parent: None,
             ca: None,
             config_lines: Vec::new(),
@@ -124,6 +127,10 @@ impl RedisBuilder {
         let _ = writeln!(config, "masteruser {ADMIN}\nmasterauth {ADMIN_PASSWORD}");
         if let Some(primary) = self.replica_of {
             let _ = writeln!(config, "replicaof {} {}", primary.ip(), primary.port());
+        }
+        if self.cluster {
+            // By default, the port of the cluster's bus is the server's port plus 10 000, which may be in use.
+            let _ = writeln!(config, "cluster-enabled yes\ncluster-port {}", free_port());
         }
         for line in &self.config_lines {
             config.push_str(line);

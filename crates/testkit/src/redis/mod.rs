@@ -1,6 +1,7 @@
 //! A Redis server for one test.
 
 mod builder;
+mod cluster;
 mod kind;
 mod process;
 mod replica;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use builder::RedisBuilder;
+pub use cluster::{ClusterBuilder, ClusterSet};
 pub use kind::ServerKind;
 use process::Process;
 pub use replica::Replica;

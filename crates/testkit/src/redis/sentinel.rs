@@ -227,11 +227,6 @@ impl SentinelSet {
         primary
     }
 
-    /// Resumes a paused server.
-    pub fn resume(&self, server: usize) {
-        self.servers[server].resume();
-    }
-
     /// Promotes a replica with `SENTINEL FAILOVER`, and returns the new primary when the failover is complete.
     ///
     /// # Panics
