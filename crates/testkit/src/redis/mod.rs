@@ -1,5 +1,6 @@
 //! A Redis server for one test.
 
+mod ask;
 mod builder;
 mod cluster;
 mod kind;
@@ -27,8 +28,6 @@ const ADMIN_PASSWORD: &str = "testkit";
 const CONFIG_FILE: &str = "redis.conf";
 /// Maximum time for a server to start on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// Maximum time that a set of servers waits for a reply of one of them, which may be paused.
-const REPLY_LIMIT: Duration = Duration::from_secs(1);
 
 /// Data that a server has after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,11 +196,6 @@ impl RedisServer {
             .await
             .expect("redis-cli starts; install redis-tools");
         String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
-    }
-
-    /// Runs a command as [`cli`](Self::cli) does. Returns an empty string if there is no reply within a second.
-    async fn try_cli(&self, args: &[&str]) -> String {
-        tokio::time::timeout(REPLY_LIMIT, self.cli(args)).await.unwrap_or_default()
     }
 
     /// Returns a client for raw commands, logged in as a user with all permissions.

@@ -63,8 +63,8 @@ impl SentinelBuilder {
         self
     }
 
-    /// Sets Sentinel's `failover-timeout`. Default: 3 s. An election without a winner is repeated after twice this
-    /// time.
+    /// Sets Sentinel's `failover-timeout`. Default: 3 s. After an election, won or not, the next one starts at the
+    /// earliest after twice this time.
     pub fn failover_timeout(mut self, time: Duration) -> Self {
         self.failover_timeout = time;
         self
@@ -297,27 +297,27 @@ impl SentinelSet {
     async fn find_primary(&self) -> Option<usize> {
         let mut votes = vec![0; self.servers.len()];
         for sentinel in &self.sentinels {
-            let reply = sentinel.try_cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", &self.service]).await;
+            let reply = sentinel.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", &self.service]).await;
             let named = reply.replace('\n', ":");
             if let Some(index) = self.servers.iter().position(|server| server.addr().to_string() == named) {
                 votes[index] += 1;
             }
         }
         let index = votes.iter().position(|&votes| votes >= QUORUM)?;
-        self.servers[index].try_cli(&["ROLE"]).await.starts_with("master\n").then_some(index)
+        self.servers[index].ask(&["ROLE"]).await.starts_with("master\n").then_some(index)
     }
 
     async fn replicas_are_online(&self, primary: usize) -> bool {
-        let info = self.servers[primary].try_cli(&["INFO", "replication"]).await;
+        let info = self.servers[primary].ask(&["INFO", "replication"]).await;
         info.matches("state=online").count() == self.servers.len() - 1
     }
 
     /// Returns whether a Sentinel knows all servers, and considers all of them as working.
     async fn sees_all(&self, sentinel: &RedisServer) -> bool {
-        let ask = async |what| parse(&sentinel.try_cli(&["SENTINEL", what, &self.service]).await);
-        let primary = ask("MASTER").await;
-        let replicas = ask("REPLICAS").await;
-        let others = ask("SENTINELS").await;
+        let instances = async |what| parse(&sentinel.ask(&["SENTINEL", what, &self.service]).await);
+        let primary = instances("MASTER").await;
+        let replicas = instances("REPLICAS").await;
+        let others = instances("SENTINELS").await;
         let all_are = |entries: &[HashMap<String, String>], count: usize, flags: &str| {
             entries.len() == count && entries.iter().all(|entry| entry.get("flags").is_some_and(|found| found == flags))
         };

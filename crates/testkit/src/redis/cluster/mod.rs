@@ -191,7 +191,7 @@ impl ClusterSet {
     /// Panics if no node replies.
     pub async fn slot_of(&self, key: &str) -> u16 {
         for node in &self.nodes {
-            if let Ok(slot) = node.try_cli(&["CLUSTER", "KEYSLOT", key]).await.parse() {
+            if let Ok(slot) = node.ask(&["CLUSTER", "KEYSLOT", key]).await.parse() {
                 return slot;
             }
         }
@@ -272,7 +272,7 @@ impl ClusterSet {
                 if !self.knows_all(&view) || view::replicas(&view) != replicas || !self.is_ok(index).await {
                     return false;
                 }
-                let info = self.nodes[index].try_cli(&["INFO", "replication"]).await;
+                let info = self.nodes[index].ask(&["INFO", "replication"]).await;
                 online += info.matches("state=online").count();
             }
             online == replicas
@@ -299,11 +299,11 @@ impl ClusterSet {
     }
 
     async fn is_ok(&self, node: usize) -> bool {
-        self.nodes[node].try_cli(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok")
+        self.nodes[node].ask(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok")
     }
 
     async fn has_role(&self, node: usize, role: &str) -> bool {
-        self.nodes[node].try_cli(&["ROLE"]).await.lines().next() == Some(role)
+        self.nodes[node].ask(&["ROLE"]).await.lines().next() == Some(role)
     }
 }
 

@@ -23,7 +23,7 @@ impl Entry {
 
 /// Returns the entries of `CLUSTER NODES`; no entries if the node does not reply.
 pub(super) async fn of(node: &RedisServer) -> Vec<Entry> {
-    node.try_cli(&["CLUSTER", "NODES"]).await.lines().filter_map(parse).collect()
+    node.ask(&["CLUSTER", "NODES"]).await.lines().filter_map(parse).collect()
 }
 
 /// Returns the number of replicas.
