@@ -76,7 +76,7 @@ impl Sentinels {
                 Err(error) => fault = fault.or(Some(error)),
             }
         }
-        Err(fault.unwrap_or_else(|| self.unreachable()))
+        Err(fault.unwrap_or_else(|| self.unreachable("they name no primary")))
     }
 
     /// Records the primary. If it has changed, all connections to the former primary become unusable. Returns the number
@@ -98,7 +98,10 @@ impl Sentinels {
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
         let mut answers: FuturesUnordered<_> = (self.sentinels.iter())
-            .map(|sentinel| async { primary_in(session::ask_once(sentinel, &command).await?) })
+            .map(|sentinel| async {
+                let answer = session::ask_once(sentinel, &command).await;
+                primary_in(answer.map_err(|error| explain(error, &sentinel.address))?)
+            })
             .collect();
         let mut deadline = Instant::now() + ANSWER_TIMEOUT;
         let mut votes: Vec<(Address, usize)> = Vec::new();
@@ -123,17 +126,15 @@ impl Sentinels {
                 "the Sentinels monitor no service named {:?}; correct the name in the store URL",
                 self.service
             ))),
-            (true, Some(error)) if error.kind() != ErrorKind::Unavailable => {
-                let message = format!("no Sentinel can be asked for the primary: {}", error.message());
-                Err(Error::new(error.kind(), message).with_store_reply(error.is_store_reply()).with_source(error))
-            }
-            (true, _) => Err(self.unreachable()),
+            (true, Some(error)) if error.kind() != ErrorKind::Unavailable => Err(error),
+            (true, Some(error)) => Err(self.unreachable(error.message()).with_source(error)),
+            (true, None) => Err(self.unreachable("are they running and reachable?")),
         }
     }
 
-    fn unreachable(&self) -> Error {
+    fn unreachable(&self, reason: &str) -> Error {
         let sentinels: Vec<_> = self.sentinels.iter().map(|sentinel| sentinel.address.to_string()).collect();
-        let message = format!("no Sentinel answers at {}; are they running and reachable?", sentinels.join(", "));
+        let message = format!("no Sentinel answers at {}: {reason}", sentinels.join(", "));
         Error::new(ErrorKind::Unavailable, message)
     }
 
@@ -159,6 +160,21 @@ async fn check_regularly(sentinels: Weak<Sentinels>) {
         let Some(sentinels) = sentinels.upgrade() else { return };
         sentinels.check().await;
     }
+}
+
+/// Explains why a Sentinel cannot be asked.
+fn explain(error: Error, address: &Address) -> Error {
+    let message = match error.kind() {
+        ErrorKind::Unsupported => format!("the server at {address} is not a Sentinel; check the store URL"),
+        ErrorKind::Unauthenticated if error.is_store_reply() => format!(
+            "the Sentinel at {address} rejected the user name or password; set sentinel_user and sentinel_pass in the store URL"
+        ),
+        ErrorKind::Denied => format!(
+            "the Sentinel at {address} denies SENTINEL GET-MASTER-ADDR-BY-NAME; grant +sentinel|get-master-addr-by-name"
+        ),
+        _ => return error,
+    };
+    Error::new(error.kind(), message).with_store_reply(error.is_store_reply()).with_source(error)
 }
 
 /// Parses the reply to `SENTINEL GET-MASTER-ADDR-BY-NAME`. Returns `None` if the Sentinel does not know the service.
