@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use testkit::{ClusterSet, ServerKind, TestTls, wait_until};
+use tokio::sync::Notify;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -76,4 +77,38 @@ async fn cluster_set_with_one_primary_owns_all_slots() {
     let cluster = ClusterSet::builder().primaries(1).replicas(0).start().await;
     assert_eq!(cluster.cli_all(&["SET", "a", "1"]).await, ["OK"]);
     assert!(cluster.nodes[0].cli(&["CLUSTER", "INFO"]).await.contains("cluster_slots_ok:16384"));
+}
+
+#[tokio::test]
+async fn cluster_set_keeps_acknowledged_writes_while_slot_moves() {
+    let cluster = ClusterSet::builder().primaries(2).replicas(0).start().await;
+    let slot = cluster.slot_of("{t}").await;
+    let from = cluster.primary_of("{t}").await;
+    let to = 1 - from;
+    let keys: Vec<String> = (0..500).map(|number| format!("{{t}}{number}")).collect();
+    let mut acknowledged: Vec<String> = vec!["old".to_owned(); keys.len()];
+    let initial: Vec<&str> = keys.iter().flat_map(|key| [key.as_str(), "old"]).collect();
+    assert_eq!(cluster.nodes[from].cli(&[&["MSET"], initial.as_slice()].concat()).await, "OK");
+
+    let has_written = Notify::new();
+    let write = async {
+        for number in 0.. {
+            let (key, value) = (number % keys.len(), number.to_string());
+            let reply = cluster.nodes[from].cli(&["SET", &keys[key], &value]).await;
+            if reply == "OK" {
+                acknowledged[key] = value;
+                has_written.notify_one();
+            } else if reply.starts_with("MOVED ") {
+                break;
+            }
+        }
+    };
+    let migrate = async {
+        has_written.notified().await;
+        cluster.migrate_slot(slot, from, to).await;
+    };
+    tokio::join!(write, migrate);
+
+    let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+    assert_eq!(cluster.nodes[to].cli(&[&["MGET"], names.as_slice()].concat()).await, acknowledged.join("\n"));
 }

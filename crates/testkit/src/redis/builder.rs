@@ -16,15 +16,19 @@ pub struct RedisBuilder {
     pub(super) tcp: bool,
     pub(super) replica_of: Option<SocketAddr>,
     pub(super) kind: ServerKind,
-    /// Whether the process runs as a Sentinel.
-    pub(super) sentinel: bool,
-    /// Whether the server is a node of a cluster.
-    pub(super) cluster: bool,
-    /// Folder in which the server's own folder is created; `None` for the system's temporary folder.
-    pub(super) parent: Option<PathBuf>,
+    pub(super) role: Role,
     /// The CA's file, if the port of the server is for TLS.
     pub(super) ca: Option<PathBuf>,
     pub(super) config_lines: Vec<String>,
+}
+
+/// The part that a server takes in a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A server on its own, a primary or a replica.
+    Data,
+    Sentinel,
+    ClusterNode,
 }
 
 impl Default for RedisBuilder {
@@ -33,9 +37,7 @@ impl Default for RedisBuilder {
             tcp: true,
             replica_of: None,
             kind: ServerKind::Installed,
-            sentinel: false,
-            cluster: false,
-            parent: None,
+            role: Role::Data,
             ca: None,
             config_lines: Vec::new(),
         }
@@ -95,19 +97,18 @@ impl RedisBuilder {
         self
     }
 
-    /// Creates the server's folder in `folder`, which must outlive the server.
-    pub(super) fn inside(mut self, folder: &Path) -> Self {
-        self.parent = Some(folder.to_owned());
-        self
-    }
-
     /// Starts the server and waits until it responds.
     ///
     /// # Panics
     ///
     /// Panics if the server's process exits, or if the server does not respond within 30 s.
     pub async fn start(self) -> RedisServer {
-        RedisServer::launch(self).await
+        self.start_in(&std::env::temp_dir()).await
+    }
+
+    /// Starts the server as [`start`](Self::start) does, and creates its folder in `parent`.
+    pub(super) async fn start_in(self, parent: &Path) -> RedisServer {
+        RedisServer::launch(self, parent).await
     }
 
     /// Writes the configuration file.
@@ -128,7 +129,7 @@ impl RedisBuilder {
         if let Some(primary) = self.replica_of {
             let _ = writeln!(config, "replicaof {} {}", primary.ip(), primary.port());
         }
-        if self.cluster {
+        if self.role == Role::ClusterNode {
             // By default, the port of the cluster's bus is the server's port plus 10 000, which may be in use.
             let _ = writeln!(config, "cluster-enabled yes\ncluster-port {}", free_port());
         }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use builder::RedisBuilder;
+use builder::Role;
 pub use cluster::{ClusterBuilder, ClusterSet};
 pub use kind::ServerKind;
 use process::Process;
@@ -74,8 +75,7 @@ impl RedisServer {
         Self::builder().start().await
     }
 
-    async fn launch(builder: RedisBuilder) -> Self {
-        let parent = builder.parent.clone().unwrap_or_else(std::env::temp_dir);
+    async fn launch(builder: RedisBuilder, parent: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("redis").tempdir_in(parent);
         let folder = folder.expect("a temporary folder can be created");
         let mut server = Self { process: None, builder, folder, port: None };
@@ -93,7 +93,7 @@ impl RedisServer {
 
     async fn spawn(&mut self) -> Result<(), String> {
         // A restart keeps the file, because a Sentinel saves its state there.
-        let mut process = Process::start(self.folder.path(), self.builder.kind, self.builder.sentinel);
+        let mut process = Process::start(self.folder.path(), self.builder.kind, self.builder.role);
         let mut exit_status = None;
         wait_until(START_LIMIT, async || {
             exit_status = process.exit_status();

@@ -3,20 +3,20 @@
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use super::{CONFIG_FILE, ServerKind};
+use super::{CONFIG_FILE, Role, ServerKind};
 
 /// A running server, killed and reaped when dropped.
 #[derive(Debug)]
 pub(super) struct Process(Child);
 
 impl Process {
-    pub(super) fn start(folder: &Path, kind: ServerKind, sentinel: bool) -> Self {
+    pub(super) fn start(folder: &Path, kind: ServerKind, role: Role) -> Self {
         let output = std::fs::File::create(folder.join("output.log")).expect("the server's folder is writable");
         let errors = output.try_clone().expect("a file handle can be cloned");
         let program = kind.program();
         let child = Command::new(&program)
             .arg(folder.join(CONFIG_FILE))
-            .args(sentinel.then_some("--sentinel"))
+            .args((role == Role::Sentinel).then_some("--sentinel"))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)

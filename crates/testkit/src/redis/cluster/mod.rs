@@ -1,84 +1,20 @@
 //! A cluster for one test.
 
+mod builder;
 mod migrate;
 mod view;
 
 use std::time::Duration;
 
-use super::{Data, RedisBuilder, RedisServer, ServerKind};
-use crate::{TestTls, wait_until};
+pub use builder::ClusterBuilder;
+
+use super::{Data, RedisServer};
+use crate::wait_until;
 
 /// Number of slots of a cluster.
 const SLOTS: usize = 16_384;
 /// Maximum time for the cluster to change its state on a busy machine. An election without a winner is repeated.
 const CHANGE_LIMIT: Duration = Duration::from_secs(60);
-
-/// Configures and starts a [`ClusterSet`].
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct ClusterBuilder {
-    primaries: usize,
-    replicas: usize,
-    node_timeout: Duration,
-    server: RedisBuilder,
-}
-
-impl Default for ClusterBuilder {
-    fn default() -> Self {
-        let server = RedisBuilder { cluster: true, ..RedisBuilder::default() };
-        Self { primaries: 3, replicas: 1, node_timeout: Duration::from_secs(2), server }
-    }
-}
-
-impl ClusterBuilder {
-    /// Selects the program of all nodes. Default: the installed `redis-server`.
-    pub fn server(mut self, kind: ServerKind) -> Self {
-        self.server = self.server.server(kind);
-        self
-    }
-
-    /// Sets the number of primaries. Default: 3. With fewer than three primaries, no replica can replace a failed one.
-    pub fn primaries(mut self, count: usize) -> Self {
-        self.primaries = count;
-        self
-    }
-
-    /// Sets the number of replicas of each primary. Default: 1.
-    pub fn replicas(mut self, count: usize) -> Self {
-        self.replicas = count;
-        self
-    }
-
-    /// Sets the time without a reply after which a node considers another node as failed. Default: 2 s.
-    pub fn node_timeout(mut self, time: Duration) -> Self {
-        self.node_timeout = time;
-        self
-    }
-
-    /// Adds a line to the configuration of all nodes, e.g. `cluster-require-full-coverage no`.
-    pub fn config(mut self, line: impl Into<String>) -> Self {
-        self.server = self.server.config(line);
-        self
-    }
-
-    /// Encrypts the ports of all nodes with TLS, and all connections between them. Clients need no certificate.
-    pub fn tls(mut self, tls: &TestTls) -> Self {
-        // Unlike other clients, a node must present a certificate to another node.
-        self.server = (self.server.tls(tls).config("tls-replication yes").config("tls-cluster yes"))
-            .config(format!("tls-client-cert-file {}", tls.client_cert().display()))
-            .config(format!("tls-client-key-file {}", tls.client_key().display()));
-        self
-    }
-
-    /// Starts all nodes and waits until the cluster is [healthy](ClusterSet::wait_until_healthy).
-    ///
-    /// # Panics
-    ///
-    /// Panics if the cluster is not healthy within 60 s.
-    pub async fn start(self) -> ClusterSet {
-        ClusterSet::launch(self).await
-    }
-}
 
 /// A cluster of primaries, each with replicas, all on loopback ports.
 ///
@@ -102,7 +38,7 @@ pub struct ClusterSet {
     ids: Vec<String>,
     primaries: usize,
     // Declared last, so that the nodes are stopped before the folder is removed.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl ClusterSet {
@@ -122,12 +58,10 @@ impl ClusterSet {
 
     async fn launch(builder: ClusterBuilder) -> Self {
         let folder = tempfile::Builder::new().prefix("cluster").tempdir().expect("a temporary folder can be created");
-        let server = builder.server.config(format!("cluster-node-timeout {}", builder.node_timeout.as_millis()));
-        let server = server.inside(folder.path());
         let primaries = builder.primaries;
-        let mut set = Self { nodes: Vec::new(), ids: Vec::new(), primaries, _folder: folder };
+        let mut set = Self { nodes: Vec::new(), ids: Vec::new(), primaries, folder };
         for _ in 0..primaries * (1 + builder.replicas) {
-            let node = server.clone().start().await;
+            let node = builder.server.clone().start_in(set.folder.path()).await;
             set.ids.push(node.cli(&["CLUSTER", "MYID"]).await);
             set.nodes.push(node);
         }

@@ -1,106 +1,20 @@
 //! A primary with replicas under Sentinel, for one test.
 
+mod builder;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{ADMIN, ADMIN_PASSWORD, Data, RedisBuilder, RedisServer, ServerKind};
-use crate::{TestTls, wait_until};
+pub use builder::SentinelBuilder;
+
+use super::{Data, RedisServer};
+use crate::wait_until;
 
 /// Number of Sentinels, and how many of them must agree.
 const SENTINELS: usize = 3;
 const QUORUM: usize = 2;
 /// Maximum time for a failover on a busy machine. An election without a winner is repeated.
 const FAILOVER_LIMIT: Duration = Duration::from_secs(60);
-
-/// Configures and starts a [`SentinelSet`].
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct SentinelBuilder {
-    service: String,
-    replicas: usize,
-    down_after: Duration,
-    failover_timeout: Duration,
-    server: RedisBuilder,
-    sentinel: RedisBuilder,
-}
-
-impl Default for SentinelBuilder {
-    fn default() -> Self {
-        Self {
-            service: "mymaster".to_owned(),
-            replicas: 2,
-            down_after: Duration::from_secs(1),
-            failover_timeout: Duration::from_secs(3),
-            server: RedisBuilder::default(),
-            sentinel: RedisBuilder { sentinel: true, ..RedisBuilder::default() },
-        }
-    }
-}
-
-impl SentinelBuilder {
-    /// Selects the program of all servers, the Sentinels included. Default: the installed `redis-server`.
-    pub fn server(mut self, kind: ServerKind) -> Self {
-        self.server = self.server.server(kind);
-        self.sentinel = self.sentinel.server(kind);
-        self
-    }
-
-    /// Sets the name of the service. Default: `mymaster`.
-    pub fn service(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.service);
-        self
-    }
-
-    /// Sets the number of replicas. Default: 2.
-    pub fn replicas(mut self, count: usize) -> Self {
-        self.replicas = count;
-        self
-    }
-
-    /// Sets the time without a reply after which a Sentinel considers a server as down. Default: 1 s.
-    pub fn down_after(mut self, time: Duration) -> Self {
-        self.down_after = time;
-        self
-    }
-
-    /// Sets Sentinel's `failover-timeout`. Default: 3 s. After an election, won or not, the next one starts at the
-    /// earliest after twice this time.
-    pub fn failover_timeout(mut self, time: Duration) -> Self {
-        self.failover_timeout = time;
-        self
-    }
-
-    /// Adds a line to the configuration of the primary and the replicas, e.g. `requirepass secret`.
-    pub fn server_config(mut self, line: impl Into<String>) -> Self {
-        self.server = self.server.config(line);
-        self
-    }
-
-    /// Adds a line to the configuration of the Sentinels, e.g. `requirepass secret`.
-    ///
-    /// By default, the Sentinels log in to the other servers and to each other as a user with all permissions. A line
-    /// such as `sentinel auth-user mymaster sentinel` selects another user.
-    pub fn sentinel_config(mut self, line: impl Into<String>) -> Self {
-        self.sentinel = self.sentinel.config(line);
-        self
-    }
-
-    /// Encrypts the ports of all servers with TLS, and all connections between them. Clients need no certificate.
-    pub fn tls(mut self, tls: &TestTls) -> Self {
-        self.server = self.server.tls(tls).config("tls-replication yes");
-        self.sentinel = self.sentinel.tls(tls).config("tls-replication yes");
-        self
-    }
-
-    /// Starts all servers and waits until the set is [healthy](SentinelSet::wait_until_healthy).
-    ///
-    /// # Panics
-    ///
-    /// Panics if the set is not healthy within 60 s.
-    pub async fn start(self) -> SentinelSet {
-        SentinelSet::launch(self).await
-    }
-}
 
 /// A primary with replicas under three Sentinels with a quorum of two, all on loopback ports.
 ///
@@ -124,7 +38,7 @@ pub struct SentinelSet {
     pub sentinels: Vec<RedisServer>,
     service: String,
     // Declared last, so that the servers are stopped before the folder is removed.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl SentinelSet {
@@ -144,33 +58,17 @@ impl SentinelSet {
 
     async fn launch(builder: SentinelBuilder) -> Self {
         let folder = tempfile::Builder::new().prefix("sentinel").tempdir().expect("a temporary folder can be created");
-        let server = builder.server.inside(folder.path());
-        let primary = server.clone().start().await;
-        let replica = server.config(format!("replicaof {} {}", primary.addr().ip(), primary.addr().port()));
-        let service = &builder.service;
-        let sentinel = RedisBuilder {
-            config_lines: [
-                format!("sentinel monitor {service} {} {} {QUORUM}", primary.addr().ip(), primary.addr().port()),
-                format!("sentinel auth-user {service} {ADMIN}"),
-                format!("sentinel auth-pass {service} {ADMIN_PASSWORD}"),
-                format!("sentinel sentinel-user {ADMIN}"),
-                format!("sentinel sentinel-pass {ADMIN_PASSWORD}"),
-                format!("sentinel down-after-milliseconds {service} {}", builder.down_after.as_millis()),
-                format!("sentinel failover-timeout {service} {}", builder.failover_timeout.as_millis()),
-            ]
-            .into_iter()
-            .chain(builder.sentinel.config_lines.clone())
-            .collect(),
-            ..builder.sentinel.inside(folder.path())
-        };
-        let mut set = Self { servers: vec![primary], sentinels: Vec::new(), service: builder.service, _folder: folder };
+        let primary = builder.server.clone().start_in(folder.path()).await;
+        let replica = builder.replica_of(primary.addr());
+        let sentinel = builder.sentinel_of(primary.addr());
+        let mut set = Self { servers: vec![primary], sentinels: Vec::new(), service: builder.service, folder };
         for _ in 0..builder.replicas {
-            set.servers.push(replica.clone().start().await);
+            set.servers.push(replica.clone().start_in(set.folder.path()).await);
         }
         // A Sentinel asks the primary for its replicas when it connects, and then only in intervals.
         wait_until(FAILOVER_LIMIT, async || set.replicas_are_online(0).await).await;
         for _ in 0..SENTINELS {
-            let sentinel = sentinel.clone().start().await;
+            let sentinel = sentinel.clone().start_in(set.folder.path()).await;
             hasten(&sentinel).await;
             set.sentinels.push(sentinel);
         }
