@@ -1,4 +1,4 @@
-//! The task that keeps a view current: it takes a snapshot, follows the feed, and reconciles at intervals.
+//! The task that keeps a view current: it loads all streams, follows the feed, and reconciles at intervals.
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::load::load;
 use super::options::Schedule;
 use super::reconcile::reconcile;
 use super::shared::Shared;
@@ -17,14 +18,13 @@ use crate::watch::{Event, Watch, WatchFrom};
 
 /// The reason why the task stopped following a watch.
 enum Outcome {
-    /// Events before the start of this watch may be missing. The view takes a snapshot and then follows this watch.
+    /// Events before the start of this watch may be missing. The view loads all streams again.
     Resync { watch: StartedWatch, received_events: bool },
     /// The watch ended, because the registry was closed or the connection was lost.
     Ended { received_events: bool },
 }
 
-/// A watch that was started before the next snapshot, so that no event between the watch and the snapshot is
-/// missing.
+/// A watch that continues a load, or that was started before the next load.
 struct StartedWatch {
     watch: Watch,
     start: Option<Revision>,
@@ -74,24 +74,20 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 async fn keep_current(shared: &Shared) -> Result<Infallible> {
     let mut failures = Failures::default();
-    let mut has_snapshot = false;
+    // A watch that continues the state of the view, or that was started before the next load.
     let mut started: Option<StartedWatch> = None;
-    // Number of consecutive rounds without an event. A round is a snapshot or a watch.
+    let mut is_loaded = false;
+    // Number of consecutive rounds without an event. A round is a load or a watch.
     let mut idle_rounds: u32 = 0;
     loop {
-        if !has_snapshot {
-            let start = started.as_ref().and_then(|started| started.start.clone());
-            match take_snapshot(shared, start).await {
-                // The next watch starts at the revision of the snapshot, so it repeats no event that the snapshot
-                // includes.
-                Ok(HasRevision::Yes) => started = None,
-                Ok(HasRevision::No) => {}
+        if !is_loaded {
+            match install(shared, &mut started).await {
+                Ok(()) => is_loaded = true,
                 Err(error) => {
                     failures.back_off(error).await?;
                     continue;
                 }
             }
-            has_snapshot = true;
         }
         let watch = match started.take() {
             Some(started) => started.watch,
@@ -101,10 +97,10 @@ async fn keep_current(shared: &Shared) -> Result<Infallible> {
                 match shared.registry.watch(from.map_or(WatchFrom::Now, WatchFrom::Revision)).await {
                     Ok(watch) if has_start => watch,
                     Ok(watch) => {
-                        // Events between the snapshot and the start of this watch may be missing. A new snapshot
-                        // includes them.
+                        // Events between the load and the start of this watch may be missing. The next load includes
+                        // them.
                         started = Some(StartedWatch { start: watch.start().cloned(), watch });
-                        has_snapshot = false;
+                        is_loaded = false;
                         continue;
                     }
                     Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied) => {
@@ -122,9 +118,8 @@ async fn keep_current(shared: &Shared) -> Result<Infallible> {
         failures.reset();
         let (immediate, received_events) = match follow(shared, watch).await {
             Outcome::Resync { watch, received_events } => {
-                (started, has_snapshot) = (Some(watch), false);
-                // The first snapshot after a resync is taken without a pause. Each further consecutive snapshot
-                // waits.
+                (started, is_loaded) = (Some(watch), false);
+                // The first load after a resync starts without a pause. Each further consecutive load waits.
                 (1, received_events)
             }
             Outcome::Ended { received_events } => (0, received_events),
@@ -136,21 +131,20 @@ async fn keep_current(shared: &Shared) -> Result<Infallible> {
     }
 }
 
-/// Whether a snapshot has a position in the feed.
-enum HasRevision {
-    Yes,
-    No,
-}
-
-/// Installs a snapshot. If the snapshot has no revision, the view uses the start of the watch that was opened
-/// before the snapshot.
-async fn take_snapshot(shared: &Shared, watch_start: Option<Revision>) -> Result<HasRevision> {
-    let number = shared.state.start_snapshot();
-    let snapshot = shared.registry.snapshot().await?;
-    let has_revision = if snapshot.revision.is_some() { HasRevision::Yes } else { HasRevision::No };
-    shared.state.install(number, snapshot.streams, snapshot.revision.or(watch_start), snapshot.unreadable);
+/// Loads all streams, and replaces the state of the view. Afterwards, `started` is the watch that continues this state.
+///
+/// If the load has no position in the feed, the earlier watch in `started` continues the state, because it was started
+/// before the load.
+async fn install(shared: &Shared, started: &mut Option<StartedWatch>) -> Result<()> {
+    let number = shared.state.start_load();
+    let loaded = load(shared).await?;
+    if let Some((revision, watch)) = loaded.followed {
+        *started = Some(StartedWatch { watch, start: Some(revision) });
+    }
+    let revision = started.as_ref().and_then(|started| started.start.clone());
+    shared.state.install(number, loaded.streams, revision, loaded.unreadable);
     shared.notify();
-    Ok(has_revision)
+    Ok(())
 }
 
 type Reconciling<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
@@ -205,12 +199,12 @@ async fn poll(shared: &Shared, failures: &mut Failures) -> Result<Infallible> {
     let mut pause = shared.schedule.next();
     loop {
         sleep(pause).await;
-        let number = shared.state.start_snapshot();
+        let number = shared.state.start_load();
         match reconcile(shared).await {
             Ok(()) => {
                 failures.reset();
-                // Without a feed, only reconciliations change the view, so each one counts as a snapshot.
-                shared.state.change_metadata(|metadata| metadata.installed_snapshot = number);
+                // Without a feed, only reconciliations change the view, so each one counts as a load.
+                shared.state.change_metadata(|metadata| metadata.installed_load = number);
                 shared.notify();
                 pause = shared.schedule.next();
             }

@@ -60,12 +60,12 @@ impl View {
     ///
     /// Dropping the future has no effect.
     pub async fn ready(&self) -> Result<()> {
-        self.shared().until(|metadata| metadata.installed_snapshot > 0).await
+        self.shared().until(|metadata| metadata.installed_load > 0).await
     }
 
     /// Returns whether the view has been complete at least once. Before that, the view is empty.
     pub fn is_ready(&self) -> bool {
-        self.shared().state.metadata(|metadata| metadata.installed_snapshot > 0)
+        self.shared().state.metadata(|metadata| metadata.installed_load > 0)
     }
 
     /// Returns a stream; `None` if it is not live.
@@ -106,7 +106,7 @@ impl View {
     ///
     /// A client cannot see which of two revisions is later. Therefore the view remembers the last 4 096 revisions
     /// that it has shown. This call returns when `revision` is one of these revisions, or when the view has
-    /// installed a snapshot that was started after this call.
+    /// installed a load that was started after this call.
     ///
     /// Use a timeout: this call may never return if the revision belongs to another generation of the feed.
     ///
@@ -118,8 +118,8 @@ impl View {
     ///
     /// Dropping the future has no effect.
     pub async fn reached(&self, revision: &Revision) -> Result<()> {
-        let started = self.shared().state.metadata(|metadata| metadata.started_snapshot);
-        self.shared().until(|metadata| metadata.installed_snapshot > started || metadata.has_reached(revision)).await
+        let started = self.shared().state.metadata(|metadata| metadata.started_load);
+        self.shared().until(|metadata| metadata.installed_load > started || metadata.has_reached(revision)).await
     }
 
     /// Reads a stream from the store and updates the view; returns `None` if the stream is not live.
@@ -143,7 +143,7 @@ impl View {
     ///
     /// # Errors
     ///
-    /// Returns the error of the store if the store cannot be read, and `Unavailable` if a new snapshot was
+    /// Returns the error of the store if the store cannot be read, and `Unavailable` if a load was
     /// installed during the reconciliation.
     ///
     /// # Cancel safety
@@ -162,7 +162,7 @@ impl View {
         self.shared().state.metadata(|metadata| metadata.corrections.clone())
     }
 
-    /// Returns the number of records in the store that cannot be decoded, as of the last snapshot or
+    /// Returns the number of records in the store that cannot be decoded, as of the last load or
     /// reconciliation. The view does not contain these records.
     pub fn unreadable(&self) -> u64 {
         self.shared().state.metadata(|metadata| metadata.unreadable)
@@ -171,10 +171,10 @@ impl View {
 
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshots = self.shared().state.metadata(|metadata| metadata.installed_snapshot);
+        let loads = self.shared().state.metadata(|metadata| metadata.installed_load);
         f.debug_struct("View")
             .field("registry", &self.shared().registry)
-            .field("snapshots", &snapshots)
+            .field("loads", &loads)
             .field("revision", &self.revision())
             .finish_non_exhaustive()
     }

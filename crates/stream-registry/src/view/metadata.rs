@@ -22,7 +22,7 @@ pub(super) struct Metadata {
     /// Streams whose last written statistics the view may not show, each with the number of the change that marked
     /// the stream as unconfirmed.
     pub(super) unconfirmed: HashMap<StreamId, u64>,
-    /// Streams that were written since the last snapshot was started.
+    /// Streams that were written since the last load was started.
     pub(super) written: HashSet<StreamId>,
     /// Whether the view follows a change feed.
     pub(super) has_feed: bool,
@@ -39,11 +39,11 @@ pub(super) struct Metadata {
     recent: HashSet<Revision>,
     /// The revisions in `recent`, the oldest first.
     recent_order: VecDeque<Revision>,
-    /// The number of the last snapshot that was started. Snapshots are numbered from 1.
-    pub(super) started_snapshot: u64,
-    /// The number of the last snapshot that was installed.
-    pub(super) installed_snapshot: u64,
-    /// How many times a snapshot replaced the whole state.
+    /// The number of the last load that was started. Loads are numbered from 1.
+    pub(super) started_load: u64,
+    /// The number of the last load that was installed.
+    pub(super) installed_load: u64,
+    /// How many times a load replaced the whole state.
     pub(super) replacements: u64,
     /// When the view was last known to be current.
     pub(super) confirmed: Option<Instant>,

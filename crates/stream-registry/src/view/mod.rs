@@ -1,6 +1,6 @@
 //! A local view: a copy of all live streams in this process, so that look-ups need no call to the store.
 //!
-//! [`View::new`] starts a task that takes a snapshot of the registry and then follows its change feed. Routers and
+//! [`View::new`] starts a task that loads all streams and then follows the change feed. Routers and
 //! dashboards read the view from memory instead of polling the store.
 //!
 //! ```
@@ -54,7 +54,8 @@
 //! # Consistency
 //!
 //! [`all`](View::all), [`find`](View::find), [`summary`](View::summary) and [`counts`](View::counts) show all
-//! streams as they were at one moment. If events may be missing, a new snapshot replaces the whole state at once.
+//! streams as they were at one moment. If events may be missing, all streams are loaded again, and
+//! replace the whole state at once.
 //! An older page or reply of the store never overwrites a newer event.
 
 mod counts;
@@ -62,6 +63,7 @@ mod find;
 mod follow;
 mod handle;
 mod index;
+mod load;
 mod metadata;
 mod options;
 mod reconcile;

@@ -69,8 +69,8 @@ async fn keep_unexplained(shared: &Shared, corrected: &mut Vec<StreamId>) -> Res
         }
     };
     let Some(tail) = tail else { return Ok(()) };
-    let started = shared.state.metadata(|metadata| metadata.started_snapshot);
-    let arrived = shared.until(|metadata| metadata.started_snapshot > started || metadata.has_reached(&tail));
+    let started = shared.state.metadata(|metadata| metadata.started_load);
+    let arrived = shared.until(|metadata| metadata.started_load > started || metadata.has_reached(&tail));
     match timeout(EVENTS_TIMEOUT, arrived).await {
         Ok(arrived) => arrived?,
         Err(_) => {

@@ -35,7 +35,7 @@ pub struct Moment {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reconciliation {
     number: u64,
-    /// How many times a snapshot had replaced the state when the reconciliation started. A later replacement
+    /// How many times a load had replaced the state when the reconciliation started. A later replacement
     /// invalidates the reconciliation.
     replacements: u64,
     /// The number of the last change before the reconciliation started. Entries with a higher number are newer than
@@ -92,20 +92,19 @@ impl State {
         change(&mut write(&self.metadata))
     }
 
-    /// Returns the number of a snapshot that is about to be taken.
-    pub(super) fn start_snapshot(&self) -> u64 {
+    /// Returns the number of a load that is about to start.
+    pub(super) fn start_load(&self) -> u64 {
         let mut metadata = write(&self.metadata);
-        metadata.started_snapshot += 1;
+        metadata.started_load += 1;
         metadata.written.clear();
-        metadata.started_snapshot
+        metadata.started_load
     }
 
-    /// Replaces the whole state by a snapshot.
-    pub(super) fn install(&self, number: u64, streams: Vec<Stream>, revision: Option<Revision>, unreadable: u64) {
+    /// Replaces the whole state by the result of a load.
+    pub(super) fn install(&self, number: u64, streams: Vec<Arc<Stream>>, revision: Option<Revision>, unreadable: u64) {
         let table = Table::new();
         let mut counts = Counts::default();
         let at = Instant::now();
-        let streams: Vec<_> = streams.into_iter().map(Arc::new).collect();
         let index = streams.iter().map(Arc::clone).collect();
         let mut metadata = write(&self.metadata);
         metadata.change += 1;
@@ -121,11 +120,11 @@ impl State {
         metadata.removals += 1;
         metadata.removed = None;
         metadata.unreadable = unreadable;
-        // The snapshot may have been read before these streams were written.
+        // The pages may have been read before these streams were written.
         for id in std::mem::take(&mut metadata.written) {
             metadata.note(&id);
         }
-        metadata.installed_snapshot = number;
+        metadata.installed_load = number;
         metadata.replacements += 1;
         metadata.confirmed = Some(at);
         match revision {
@@ -223,7 +222,7 @@ impl State {
     /// Applies a heartbeat or statistics that the store accepted, because the feed does not report such writes.
     pub(super) fn apply_write(&self, accepted: &Write, sent: Moment) {
         let mut metadata = write(&self.metadata);
-        if metadata.started_snapshot > metadata.installed_snapshot {
+        if metadata.started_load > metadata.installed_load {
             metadata.written.insert(accepted.id.clone());
         }
         let entry = read(&self.table).read(&accepted.id, |entry| (Arc::clone(&entry.stream), entry.change));
@@ -258,7 +257,7 @@ impl State {
     }
 
     /// Applies a page and returns the streams that differed in more than statistics and heartbeats. Returns an
-    /// error if a snapshot was installed since the reconciliation started.
+    /// error if a load was installed since the reconciliation started.
     pub(super) fn apply_page(&self, reconciliation: Reconciliation, streams: Vec<Stream>) -> Result<Vec<StreamId>> {
         let mut corrected = Vec::new();
         let mut metadata = write(&self.metadata);
@@ -337,7 +336,7 @@ impl State {
 }
 
 fn invalidated() -> Error {
-    Error::new(ErrorKind::Unavailable, "a new snapshot was installed during the reconciliation; try again")
+    Error::new(ErrorKind::Unavailable, "the local view was loaded again during the reconciliation; try again")
 }
 
 /// Returns whether two records differ at most in statistics and heartbeats, which the feed does not report.
@@ -388,11 +387,11 @@ mod tests {
     }
 
     #[test]
-    fn write_that_overlaps_another_write_or_snapshot_is_unconfirmed() {
+    fn write_that_overlaps_another_write_or_a_load_is_unconfirmed() {
         let state = State::new();
         let record = Stream::new(StreamId::new("cam").unwrap(), StreamType::Srt, "h:1");
-        let install = |number| state.install(number, vec![record.clone()], None, 0);
-        install(state.start_snapshot());
+        let install = |number| state.install(number, vec![Arc::new(record.clone())], None, 0);
+        install(state.start_load());
         state.apply_write(&write(1), state.moment());
         assert!(state.unconfirmed().is_empty());
 
@@ -405,8 +404,8 @@ mod tests {
         assert!(state.apply_answer(&record.id, state.moment(), Some(Arc::new(record.clone()))));
         assert!(state.unconfirmed().is_empty());
 
-        // A write is applied while a snapshot is being read. The snapshot then replaces this write.
-        let number = state.start_snapshot();
+        // A write is applied during a load. The load then replaces this write.
+        let number = state.start_load();
         state.apply_write(&write(4), state.moment());
         assert!(state.unconfirmed().is_empty());
         install(number);
@@ -416,7 +415,7 @@ mod tests {
     #[test]
     fn reconciliation_forgets_unconfirmed_streams_missing_from_the_store() {
         let state = State::new();
-        state.install(state.start_snapshot(), Vec::new(), None, 0);
+        state.install(state.start_load(), Vec::new(), None, 0);
         state.apply_write(&write(1), state.moment());
         let reconciliation = state.start_reconciliation();
         state.finish_reconciliation(reconciliation, Instant::now(), &[], 0).unwrap();

@@ -26,10 +26,12 @@ pub(super) struct Faulty {
     pub(super) watch_error: Option<ErrorKind>,
     /// Whether every watch starts with a resync.
     pub(super) always_resyncs: bool,
-    /// Whether snapshots lack a revision.
+    /// Whether snapshots and pages lack a revision.
     pub(super) without_revision: bool,
-    /// Number of snapshots taken so far.
-    pub(super) snapshots: AtomicU64,
+    /// Number of times that the pages were read from the start.
+    pub(super) first_pages: AtomicU64,
+    /// Number of watches that were opened. A load opens one.
+    pub(super) watches: AtomicU64,
     /// While this is true, watches emit no events.
     pub(super) holds_events: tokio::sync::watch::Sender<bool>,
     /// If set, the store pauses after it has read the next page. It notifies the first `Notify`, then waits for the
@@ -56,7 +58,6 @@ impl Registry for Faulty {
         answer
     }
     async fn snapshot(&self) -> Result<Snapshot> {
-        self.snapshots.fetch_add(1, Ordering::SeqCst);
         let mut snapshot = self.inner.snapshot().await?;
         if self.without_revision {
             snapshot.revision = None;
@@ -64,9 +65,16 @@ impl Registry for Faulty {
         Ok(snapshot)
     }
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
-        let page = self.inner.list_page(cursor, count).await;
+        // A page of one stream is read for its revision only.
+        if cursor.is_none() && count != NonZeroU32::MIN {
+            self.first_pages.fetch_add(1, Ordering::SeqCst);
+        }
+        let mut page = self.inner.list_page(cursor, count).await?;
         wait_for_release(&self.hold_pages).await;
-        page
+        if self.without_revision {
+            page.revision = None;
+        }
+        Ok(page)
     }
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
         if self.without_feed {
@@ -75,6 +83,7 @@ impl Registry for Faulty {
         if let Some(kind) = self.watch_error {
             return Err(Error::new(kind, "access to the feed is denied"));
         }
+        self.watches.fetch_add(1, Ordering::SeqCst);
         let watch = self.inner.watch(from).await?;
         if self.always_resyncs {
             let revision = self.inner.snapshot().await?.revision.unwrap();

@@ -150,15 +150,13 @@ async fn view_equals_store_after_random_changes() {
 async fn view_equals_store_after_random_changes_and_resyncs() {
     let registry = Arc::new(Faulty { resync_every: Some(50), ..Faulty::default() });
     assert_equal_after_churn(Arc::clone(&registry), frequent()).await;
-    assert!(registry.snapshots.load(Ordering::SeqCst) > 3);
+    assert!(registry.watches.load(Ordering::SeqCst) > 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn view_of_store_without_feed_is_updated_by_reconciliation() {
     let registry = Arc::new(Faulty { without_feed: true, ..Faulty::default() });
     assert_equal_after_churn(Arc::clone(&registry), frequent()).await;
-    // One snapshot comes from the view and one from this test.
-    assert_eq!(registry.snapshots.load(Ordering::SeqCst), 2);
     // Without a feed, the view reaches the revision of this registration with its next reconciliation.
     let view = view(&registry, frequent()).await;
     registry.register(&stream("late")).await.unwrap();
@@ -173,7 +171,7 @@ async fn view_is_updated_by_reconciliation_when_watch_is_denied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn view_misses_no_event_when_snapshots_have_no_revision() {
+async fn view_misses_no_event_when_pages_have_no_revision() {
     let registry = Arc::new(Faulty { without_revision: true, ..Faulty::default() });
     let view = view(&registry, never()).await;
     for name in ["a", "b"] {
@@ -189,20 +187,19 @@ async fn view_misses_no_event_when_snapshots_have_no_revision() {
 }
 
 #[tokio::test]
-async fn view_pauses_between_consecutive_snapshots() {
+async fn view_pauses_between_consecutive_loads() {
     for without_revision in [false, true] {
         let registry = Arc::new(Faulty { always_resyncs: true, without_revision, ..Faulty::default() });
         let start = Instant::now();
         let view = view(&registry, never()).await;
         if without_revision {
-            // The watch continues after the first snapshots, so the view needs no further snapshot.
+            // The watch continues after the first loads, so the view needs no further load.
             registry.register(&stream("a")).await.unwrap();
             until(|| view.get(&id("a")).is_some()).await;
-            assert!(registry.snapshots.load(Ordering::SeqCst) <= 3);
+            assert!(registry.first_pages.load(Ordering::SeqCst) <= 3);
         } else {
-            until(|| registry.snapshots.load(Ordering::SeqCst) >= 7).await;
-            // These are the shortest pauses between snapshots. The first snapshot after a resync has no pause before
-            // it.
+            until(|| registry.first_pages.load(Ordering::SeqCst) >= 7).await;
+            // These are the shortest pauses between loads. The first load after a resync has no pause before it.
             assert!(start.elapsed() >= Duration::from_millis(10 + 20 + 40 + 80), "{:?}", start.elapsed());
         }
     }
@@ -256,7 +253,7 @@ async fn view_removes_expired_streams() {
 }
 
 #[tokio::test]
-async fn view_takes_a_new_snapshot_when_events_were_lost() {
+async fn view_is_loaded_again_when_events_were_lost() {
     let registry = Arc::new(Faulty::default());
     registry.register(&stream("a")).await.unwrap();
     let view = view(&registry, never()).await;
@@ -264,11 +261,32 @@ async fn view_takes_a_new_snapshot_when_events_were_lost() {
     // The event of this registration is lost.
     registry.register(&stream("b")).await.unwrap();
     until(|| view.get(&id("b")).is_some()).await;
-    assert_eq!(registry.snapshots.load(Ordering::SeqCst), 2);
+    assert_eq!(registry.first_pages.load(Ordering::SeqCst), 2);
     registry.register(&stream("c")).await.unwrap();
     wait_for_tail(&view, &*registry).await;
     assert_eq!(contents(&view), to_json(&registry.list().await.unwrap()));
     assert_eq!(view.corrections().count, 0);
+}
+
+#[tokio::test]
+async fn view_is_ready_only_with_the_changes_that_happened_while_pages_were_read() {
+    let registry = Arc::new(Faulty::default());
+    for name in ["ends", "changes", "stays"] {
+        registry.register(&stream(name)).await.unwrap();
+    }
+    let hold = Arc::new((Notify::new(), Notify::new()));
+    *registry.hold_pages.lock().unwrap() = Some(Arc::clone(&hold));
+    let view = View::new(Arc::clone(&registry) as Arc<dyn Registry>, never());
+    // The page has been read, and does not include these changes.
+    hold.0.notified().await;
+    registry.unregister(&id("ends")).await.unwrap();
+    registry.update_status(&id("changes"), StreamStatus::Active).await.unwrap();
+    registry.register(&stream("begins")).await.unwrap();
+    assert!(!view.is_ready());
+    hold.1.notify_one();
+    tokio::time::timeout(TIMEOUT, view.ready()).await.unwrap().unwrap();
+    assert_eq!(contents(&view), to_json(&registry.list().await.unwrap()));
+    assert_eq!(view.revision(), registry.snapshot().await.unwrap().revision);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,7 +324,7 @@ async fn readers_of_a_view_never_see_a_partial_change() {
     }
     stop.store(true, Ordering::Relaxed);
     assert!(reader.await.unwrap() > 10);
-    assert!(registry.snapshots.load(Ordering::SeqCst) > 50);
+    assert!(registry.watches.load(Ordering::SeqCst) > 50);
 }
 
 #[tokio::test]
@@ -485,7 +503,7 @@ async fn view_retries_after_transient_errors() {
     let registry = Arc::new(MockRegistry::new());
     registry.register(&stream("a")).await.unwrap();
     for _ in 0..3 {
-        registry.fail_next(Operation::List, ErrorKind::Unavailable);
+        registry.fail_next(Operation::ListPage, ErrorKind::Unavailable);
         registry.fail_next(Operation::Watch, ErrorKind::Timeout);
     }
     let view = View::new(Arc::clone(&registry) as Arc<dyn Registry>, frequent());
