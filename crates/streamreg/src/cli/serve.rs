@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::failure::{Failure, Result, Status};
 use super::output::Output;
 use super::store::Target;
-use super::{input, signal};
+use super::{duration, input, signal};
 use crate::server::{self, ServeOptions};
 
 /// Maximum time to ask a server that already listens on the address whether it is this program.
@@ -37,6 +37,10 @@ pub struct ServeArgs {
     /// Also accept requests for this host name; may be repeated. Always accepted: localhost and IP addresses
     #[arg(long = "allowed-host", value_name = "NAME", value_parser = parse_host)]
     pub allowed_hosts: Vec<String>,
+
+    /// Time to wait at the start for a store that is unreachable or busy; `0s` does not wait
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
+    pub wait_for_store: Duration,
 
     /// Log filter for standard error: `info` adds changes, `debug` adds reads and heartbeats [default: RUST_LOG, else
     /// start, stop and problems]
@@ -69,7 +73,7 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
         }
     };
     let address = listener.local_addr().unwrap_or(args.listen);
-    let registry = target.connect().await?;
+    let registry = target.connect_within(args.wait_for_store, out).await?;
     // Install the signal handlers before printing that the server is ready. Until then, a signal kills the process.
     let stop = signal::stop_requested(None);
     let stop = async move { _ = stop.await };

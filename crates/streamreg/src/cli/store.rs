@@ -4,16 +4,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use stream_registry::registry::TtlPolicy;
 use stream_registry::{ConnectOptions, Registry, Secret, UrlSource, connect_with, without_secrets};
 
 use super::duration;
-use super::failure::{Failure, Result};
+use super::failure::{Failure, Result, Status};
 use super::input::read_limited;
-use super::output::Format;
+use super::output::{Format, Output};
+use super::upkeep::RETRY;
 
 /// Default store of client commands: a server on this machine.
 pub const DEFAULT_CLIENT_STORE: &str = "http://127.0.0.1:8580";
@@ -219,6 +220,28 @@ impl Target {
     /// be reached.
     pub async fn connect(&self) -> Result<Arc<dyn Registry>> {
         connect_with(&self.url, &self.options).await.map_err(|error| Failure::connect(&error, &self.name))
+    }
+
+    /// Connects to the store. While the store is unreachable or busy, retries until the limit has passed.
+    ///
+    /// # Errors
+    ///
+    /// Returns the same failures as [`connect`](Self::connect).
+    pub async fn connect_within(&self, limit: Duration, out: &mut Output<'_>) -> Result<Arc<dyn Registry>> {
+        let started = Instant::now();
+        let mut is_noted = false;
+        loop {
+            match self.connect().await {
+                Err(failure) if failure.status == Status::Unreachable && started.elapsed() + RETRY <= limit => {
+                    if !std::mem::replace(&mut is_noted, true) {
+                        let message = failure.message.unwrap_or_default();
+                        out.note(format_args!("streamreg: {message}; waiting up to {} for it", duration::short(limit)));
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 }
 

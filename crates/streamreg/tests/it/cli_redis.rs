@@ -187,7 +187,8 @@ fn error_of_a_stopped_redis_contains_no_password() {
     assert!(!stderr.contains("wr0ng"), "{stderr}");
     redis.child.kill().unwrap();
     redis.child.wait().unwrap();
-    for args in [&["list"][..], &["get", "cam1"], &["heartbeat", "cam1"], &["serve", "--listen", "127.0.0.1:0"]] {
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--wait-for-store", "1s"];
+    for args in [&["list"][..], &["get", "cam1"], &["heartbeat", "cam1"], &serve] {
         let (status, stdout, stderr) = redis.run(args);
         assert_eq!((status, stdout.as_str()), (Some(5), ""), "{args:?}: {stderr}");
         let last = stderr.lines().last().unwrap();

@@ -46,6 +46,8 @@ pub(super) struct Link {
     /// Number of finished connection attempts. Callers that waited for a failed attempt share its error.
     attempts: AtomicU64,
     last_failure: Mutex<Option<Error>>,
+    /// Whether there has been a connection. Until then, the caller that opens the store reports failures.
+    was_connected: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -69,6 +71,7 @@ impl Link {
             connecting: AsyncMutex::new(()),
             attempts: AtomicU64::new(0),
             last_failure: Mutex::new(None),
+            was_connected: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }
@@ -124,6 +127,7 @@ impl Link {
                 if lock(&self.last_failure).take().is_some() && self.route.logs() {
                     tracing::info!(address = %connection.endpoint.address, "reconnected to Redis");
                 }
+                self.was_connected.store(true, Ordering::Relaxed);
                 *lock(&self.current) = Some(connection.clone());
                 self.attempts.fetch_add(1, Ordering::AcqRel);
                 if self.closed.load(Ordering::Acquire) {
@@ -136,7 +140,7 @@ impl Link {
             Err(error) => {
                 let is_first = lock(&self.last_failure).replace(error.clone()).is_none();
                 self.attempts.fetch_add(1, Ordering::AcqRel);
-                if is_first && self.route.logs() {
+                if is_first && self.route.logs() && self.was_connected.load(Ordering::Relaxed) {
                     tracing::warn!(address = %self.route, %error, "cannot connect to Redis");
                 }
                 Err(error)

@@ -29,6 +29,7 @@ pub(crate) mod permissions;
 mod races;
 mod readers;
 mod scripts;
+mod start;
 mod sweep;
 mod sweep_permissions;
 mod take_over;
