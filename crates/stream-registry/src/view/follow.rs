@@ -147,7 +147,7 @@ async fn install(shared: &Shared, started: &mut Option<StartedWatch>) -> Result<
     Ok(())
 }
 
-type Reconciling<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+type Reconciling<'a> = Pin<Box<dyn Future<Output = Result<Duration>> + Send + 'a>>;
 
 /// Applies the events of a watch until the watch ends or loses events. Also reconciles at intervals.
 async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
@@ -182,11 +182,17 @@ async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
             }
             result = reconciled => {
                 reconciling = None;
-                due = Instant::now() + shared.schedule.next();
-                match result {
-                    Ok(()) => shared.notify(),
-                    Err(error) => tracing::warn!(%error, "cannot reconcile the local view with the store; retrying"),
-                }
+                let pause = match result {
+                    Ok(read) => {
+                        shared.notify();
+                        shared.schedule.after(read)
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot reconcile the local view with the store; retrying");
+                        shared.schedule.next()
+                    }
+                };
+                due = Instant::now() + pause;
             }
             () = sleep_until(due), if idle => reconciling = Some(Box::pin(reconcile(shared))),
         }
@@ -201,7 +207,7 @@ async fn poll(shared: &Shared, failures: &mut Failures) -> Result<Infallible> {
         sleep(pause).await;
         let number = shared.state.start_load();
         match reconcile(shared).await {
-            Ok(()) => {
+            Ok(_) => {
                 failures.reset();
                 // Without a feed, only reconciliations change the view, so each one counts as a load.
                 shared.state.change_metadata(|metadata| metadata.installed_load = number);

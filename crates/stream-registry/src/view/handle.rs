@@ -150,7 +150,7 @@ impl View {
     ///
     /// If the future is dropped, the pages that were read have been applied; the rest of the view is unchanged.
     pub async fn reconcile(&self) -> Result<()> {
-        reconcile(self.shared()).await
+        reconcile(self.shared()).await.map(|_| ())
     }
 
     /// Returns the corrections that reconciliations have made since the view was created.

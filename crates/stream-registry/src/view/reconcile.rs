@@ -18,8 +18,8 @@ const CONCURRENT_READS: usize = 64;
 /// Maximum time to wait for events that may explain differences between the view and the store.
 const EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads the store page by page and corrects the view where it differs.
-pub(super) async fn reconcile(shared: &Shared) -> Result<()> {
+/// Reads the store page by page and corrects the view where it differs. Returns how long the pages were read.
+pub(super) async fn reconcile(shared: &Shared) -> Result<Duration> {
     let _guard = shared.reconciling.lock().await;
     let start = Instant::now();
     let reconciliation = shared.state.start_reconciliation();
@@ -37,6 +37,7 @@ pub(super) async fn reconcile(shared: &Shared) -> Result<()> {
         // This yield lets the task apply events between two pages.
         tokio::task::yield_now().await;
     }
+    let read = start.elapsed();
     corrected.extend(check_missing(shared, reconciliation).await?);
     corrected.sort_unstable();
     corrected.dedup();
@@ -47,7 +48,7 @@ pub(super) async fn reconcile(shared: &Shared) -> Result<()> {
     if !corrected.is_empty() {
         tracing::info!(streams = corrected.len(), "local view differed from the store; corrected");
     }
-    Ok(())
+    Ok(read)
 }
 
 /// Keeps only the corrections that no event explains.
