@@ -218,6 +218,7 @@ impl Registry for RedisRegistry {
         self.store.link.close();
         self.store.bulk.close();
         self.topology.close();
+        self.store.feed_reader.stop();
         Ok(())
     }
 }

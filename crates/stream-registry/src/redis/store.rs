@@ -9,6 +9,7 @@ use super::connect::topology::{Purpose, Topology};
 use super::counters::Counters;
 use super::eviction::Eviction;
 use super::fault::Effect;
+use super::feed::shared::Slot;
 use super::keys::Keys;
 use super::locks::KeyLocks;
 use super::options::{CALL_TIMEOUT, RedisOptions};
@@ -33,6 +34,8 @@ pub(super) struct Store {
     pub(super) locks: KeyLocks,
     pub(super) counters: Counters,
     pub(super) eviction: Eviction,
+    /// The feed reader that all watches share.
+    pub(super) feed_reader: Slot,
 }
 
 impl Store {
@@ -47,6 +50,7 @@ impl Store {
             locks: KeyLocks::default(),
             counters: Counters::default(),
             eviction: Eviction::default(),
+            feed_reader: Slot::default(),
             options,
         }
     }

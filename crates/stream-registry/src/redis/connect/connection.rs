@@ -69,7 +69,7 @@ impl Connection {
         self.inner.send_packed_command(command).await.and_then(reply::checked)
     }
 
-    pub(super) fn mark_broken(&self) {
+    pub(in crate::redis) fn mark_broken(&self) {
         self.broken.store(true, Ordering::Release);
     }
 

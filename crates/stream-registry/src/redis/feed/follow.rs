@@ -1,42 +1,26 @@
-//! Followers of the change feed. Each follower reads the feed for one watch.
+//! Watches of the change feed. All watches of a registry share one reader, which keeps recent entries in a ring. A watch
+//! whose position is not in the ring reads the feed itself until it reaches the ring.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::stream::unfold;
+use tokio::sync::watch::{Receiver, Sender};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::ends::{before, first_after, oldest, repaired_tail, tail};
-use super::entry::{self, Entry};
+use super::ends::{before, oldest};
 use super::metadata;
-use super::position::{EntryId, Link, Position};
-use crate::backoff::Backoff;
-use crate::error::Result;
-use crate::redis::connect::connection::Connection;
-use crate::redis::fault::{self, no_reply};
-use crate::redis::options::CALL_TIMEOUT;
+use super::position::Position;
+use super::reader::{Read, Reader};
+use super::shared::{ALIVE_SLACK, Board, Found, SharedReader};
+use crate::error::{Error, Result};
 use crate::redis::store::Store;
 use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
 
-/// Maximum number of entries per read. After a read has timed out, the next read requests fewer entries.
-const CHUNK: usize = 64;
-/// Number of entries in the first read. The size of the records is not known yet.
-const FIRST_COUNT: usize = 8;
-/// Approximate size of the records in one read, in bytes.
-///
-/// A watch that is not polled keeps the events of one read. If each read had 500 entries of any size, 1 000 event readers
-/// that never read could take gigabytes of a server's memory.
-const READ_BYTES: usize = 128 * 1024;
-/// Maximum time for which the server blocks a read that finds no entries. It is shorter than the interval between
-/// `Alive` events.
-const BLOCK: Duration = Duration::from_secs(3);
-/// Pauses after failed reads.
-const BACKOFF: Backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_secs(1) };
-/// Minimum pause between two `Resync` events of a watch that has read all entries.
-const RESYNC_PAUSE: Duration = Duration::from_secs(1);
-/// Pause between two reads while the feed has no readable metadata and no process repairs the feed.
-const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
+/// Maximum time for which a watch waits until the shared reader reaches its position. After this time, the watch reads
+/// the feed itself. The position may be in no feed since a failover.
+const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Follows the feed from a position until the registry is closed or dropped.
 pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Result<Watch> {
@@ -46,328 +30,234 @@ pub(in crate::redis) async fn follow(store: &Arc<Store>, from: &WatchFrom) -> Re
     // The oldest entry is read even if the watch starts elsewhere. So this call fails at once if the user lacks the
     // permission to read the feed.
     let oldest = oldest(store).await?;
-    let (emitted, lost) = match from {
+    let (start, lost) = match from {
         WatchFrom::Now => (tail, false),
         WatchFrom::Revision(revision) => {
             Position::from_revision(revision).map_or((tail, true), |position| (position, false))
         }
         WatchFrom::Oldest => (oldest.map_or(tail, |oldest| before(&oldest, tail)), false),
     };
-    let start = (!lost && !emitted.is_lost(tail)).then(|| emitted.revision());
+    let suspect = lost || start.is_lost(tail);
     let follower = Follower {
         store: Arc::downgrade(store),
-        connection: None,
-        emitted,
-        lost,
-        after_damage: false,
-        pending: VecDeque::new(),
-        resync_after: Instant::now(),
-        catching_up: false,
+        shared: None,
+        number: None,
+        suspect,
+        reader: Reader::new(start, lost, start != tail),
+        read: None,
         alive_at: Instant::now() + ALIVE_AFTER,
-        count: FIRST_COUNT,
-        failures: 0,
-        failing: false,
     };
     let watch = Watch::new(unfold(follower, |mut follower| async move { Some((follower.next().await?, follower)) }));
-    Ok(match start {
-        Some(revision) => watch.starting_after(revision),
-        None => watch,
-    })
+    Ok(if suspect { watch } else { watch.starting_after(start.revision()) })
 }
 
-/// A reader of the change feed, with its own connection.
+/// Returns the store unless the registry was closed or dropped.
+fn open(store: &Weak<Store>) -> Option<Arc<Store>> {
+    store.upgrade().filter(|store| !store.link.is_closed())
+}
+
+/// The state of one watch.
 struct Follower {
     /// A weak reference, so that a watch does not keep the registry open.
     store: Weak<Store>,
-    connection: Option<Connection>,
-    /// The position of the last emitted event.
-    emitted: Position,
-    /// Whether events after `emitted` may have been lost.
-    lost: bool,
-    /// Whether the entries up to `emitted` are not in the chain, and a `Resync` has reported them.
-    after_damage: bool,
-    /// Entries that were read but not yet emitted. An entry without an event only advances the position.
-    pending: VecDeque<(Position, Option<Event>)>,
-    /// When the next `Resync` may be emitted.
-    resync_after: Instant,
-    /// Whether there are more entries in the feed than the last read has returned.
-    catching_up: bool,
+    /// The shared reader and its notifications. `None` before the first event, and after the reader has ended.
+    shared: Option<(Arc<SharedReader>, Receiver<()>)>,
+    /// The number of the next entry in the shared reader's ring. `None` if the watch reads the feed itself.
+    number: Option<u64>,
+    /// Whether the feed may not contain the start of the watch. The watch then reads the feed itself at first.
+    suspect: bool,
+    /// The position of the watch, and the reader with which it catches up.
+    reader: Reader,
+    /// The read of the feed that the watch has begun. Its task has the reader.
+    read: Option<JoinHandle<(Reader, Result<Read>)>>,
     /// When the next `Alive` event is due.
     alive_at: Instant,
-    /// Number of entries to request in the next read.
-    count: usize,
-    /// Number of failed reads in a row.
-    failures: u32,
-    /// Whether reads are failing and the failure was logged.
-    failing: bool,
 }
 
-/// The result of a read of the feed.
-enum Read {
-    Entries,
-    Nothing,
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Some(read) = &self.read {
+            read.abort();
+        }
+    }
 }
 
 impl Follower {
     /// Waits for the next event.
     ///
     /// No event is lost if the future is dropped. The server keeps the feed, and there is no await point between taking
-    /// an event from the queue and returning it.
+    /// an event and returning it.
     async fn next(&mut self) -> Option<Event> {
+        let mut advanced = false;
         loop {
-            let mut advanced = false;
-            while let Some((_, event)) = self.pending.front() {
-                let is_resync = matches!(event, Some(Event::Resync { .. }));
-                if is_resync && !self.catching_up {
-                    tokio::time::sleep_until(self.resync_after).await;
+            if let Some(read) = self.finish_read().await {
+                self.suspect = false;
+                if matches!(read, Read::Nothing) && Instant::now() >= self.alive_at {
+                    return Some(self.alive());
                 }
-                let Some((position, event)) = self.pending.pop_front() else { break };
-                self.emitted = position;
-                if is_resync {
-                    self.resync_after = Instant::now() + RESYNC_PAUSE;
-                }
-                if event.is_some() {
+            }
+            self.reader.pause_before_resync().await;
+            if let Some(item) = self.reader.take() {
+                if item.event.is_some() {
                     self.alive_at = Instant::now() + ALIVE_AFTER;
-                    return event;
+                    return item.event;
                 }
                 advanced = true;
+                continue;
             }
             // Entries without an event have advanced the position. `Alive` reports the new position to consumers that
             // wait for it.
-            if advanced {
-                self.alive_at = Instant::now() + ALIVE_AFTER;
-                return Some(Event::Alive { revision: self.emitted.revision() });
+            if advanced && (!self.reader.catching_up || Instant::now() >= self.alive_at) {
+                return Some(self.alive());
             }
-            let store = self.store.upgrade()?;
-            if store.link.is_closed() {
-                return None;
+            let store = open(&self.store)?;
+            if self.shared.as_ref().is_some_and(|(shared, _)| shared.has_ended()) {
+                (self.shared, self.number) = (None, None);
             }
-            match self.read(&store).await {
-                Ok(Read::Entries) => self.failures = 0,
-                Ok(Read::Nothing) => {
-                    self.failures = 0;
-                    if Instant::now() >= self.alive_at {
-                        self.alive_at = Instant::now() + ALIVE_AFTER;
-                        return Some(Event::Alive { revision: self.emitted.revision() });
-                    }
+            let found = match self.number {
+                Some(number) => self.look_up(number),
+                None => self.join(&store),
+            };
+            match found {
+                Found::Item(item, more) => {
+                    self.number = self.number.map(|number| number + 1);
+                    self.reader.accept(item, more);
                 }
-                Err(error) => {
-                    if !std::mem::replace(&mut self.failing, true) {
-                        tracing::warn!(%error, "cannot read the change feed; retrying");
-                    }
-                    self.failures = self.failures.saturating_add(1);
+                Found::Alive => return Some(self.alive()),
+                Found::Nothing => {
                     drop(store);
-                    tokio::time::sleep(BACKOFF.pause(self.failures)).await;
-                    continue;
+                    self.changed().await;
                 }
-            }
-            if std::mem::take(&mut self.failing) {
-                tracing::info!("reading the change feed works again");
+                Found::Missing => self.begin_read(&store),
             }
         }
     }
 
-    /// Reads the next entries into the queue. If this function fails, the next read opens another connection.
-    async fn read(&mut self, store: &Arc<Store>) -> Result<Read> {
-        let (mut connection, is_new) = match self.connection.take() {
-            Some(connection) => (connection, false),
-            None => (store.link.open_separate().await?, true),
-        };
-        // Before the first read, checks whether the feed has a new generation or ends before the emitted position. In
-        // both cases, events may have been lost.
-        let moved = if is_new { self.check_tail(&mut connection, store).await? } else { None };
-        let read = match moved {
-            Some(read) => read,
-            None => self.read_entries(&mut connection, store).await?,
-        };
-        self.connection = Some(connection);
-        Ok(read)
-    }
-
-    async fn read_entries(&mut self, connection: &mut Connection, store: &Store) -> Result<Read> {
-        let mut command = redis::cmd("XREAD");
-        let (millis, sequence) = self.emitted.last;
-        // The server blocks this read at most until the next `Alive` event is due. The minimum is 1 ms, because 0 would
-        // block forever.
-        let block = BLOCK.min(self.alive_at.saturating_duration_since(Instant::now())).max(Duration::from_millis(1));
-        command.arg("COUNT").arg(self.count).arg("BLOCK").arg(block.as_millis().to_string()).arg("STREAMS");
-        command.arg(store.keys.feed()).arg(format!("{millis}-{sequence}"));
-        let sent_at = Instant::now();
-        let answer = timeout(block + CALL_TIMEOUT, connection.send(&command)).await;
-        let answer = answer.map_err(|_| {
-            // The network may be too slow for this many records. Each failed attempt takes seconds, so the count is
-            // reduced quickly.
-            self.count = (self.count / 8).max(1);
-            no_reply()
-        })?;
-        let entries = match answer {
-            Ok(answer) => entry::parse(answer)?,
-            Err(error) if fault::is_wrong_type(&error) => {
-                // The feed key holds a value of another type. The next change replaces this value. Until then, there is
-                // nothing to read.
-                let tail = tail(connection, store).await?;
-                if self.emitted == tail {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    return Ok(Read::Nothing);
-                }
-                return Ok(self.resync_at(tail));
-            }
-            Err(error) => return Err(fault::translate(error, false)),
-        };
-        let Some(first) = entries.first() else {
-            // The read found no new entries. The feed may have been deleted or replaced, so the position of its last
-            // entry is checked.
-            return Ok(self.check_tail(connection, store).await?.unwrap_or(Read::Nothing));
-        };
-        self.catching_up = entries.len() == self.count;
-        let size: usize = entries.iter().map(Entry::size).sum();
-        let affordable = (READ_BYTES * entries.len() / size.max(1)).clamp(1, CHUNK);
-        let grows = self.catching_up && sent_at.elapsed() < CALL_TIMEOUT / 4;
-        self.count = if grows { self.count * 2 } else { self.count }.min(affordable);
-        if !self.emitted.has_generation() {
-            // The feed may contain entries of an earlier generation, whose metadata was lost.
-            let tail = tail(connection, store).await?;
-            if !tail.has_generation() && self.after_damage {
-                tokio::time::sleep(UNREADABLE_PAUSE).await;
-                return Ok(Read::Nothing);
-            }
-            if !tail.has_generation() {
-                return self.relocate(connection, store, tail).await;
-            }
-            if first.id < tail.generation && !self.after_damage {
-                return Ok(self.resync_at(tail));
-            }
-            self.emitted.generation = tail.generation;
-            if first.id < tail.generation {
-                // A `Resync` has reported the loss of the metadata, and the first event since then begins a generation.
-                self.emitted.last = tail.before_generation();
-                return Ok(Read::Nothing);
-            }
-        }
-        if self.emitted.link(first.id, first.previous, self.after_damage) == Link::Gap {
-            return self.skip_gap(connection, store, entries).await;
-        }
-        if let Some(damaged) = self.queue(entries) {
-            repaired_tail(connection, store, damaged).await?;
-        }
-        Ok(Read::Entries)
-    }
-
-    /// Queues entries up to the first gap; the next read starts there. Several damaged entries cause only one `Resync`,
-    /// because the consumer takes its list after all of them. Returns the id of the last queued entry if this entry is
-    /// damaged.
-    fn queue(&mut self, entries: Vec<Entry>) -> Option<EntryId> {
-        let mut position = self.emitted;
-        let mut resynced = false;
-        for entry in entries {
-            let link = position.link(entry.id, entry.previous, self.after_damage);
-            if link == Link::Gap {
-                break;
-            }
-            position.last = entry.id;
-            let revision = position.revision();
-            // Other programs may write stream ids that are invalid in this crate. The entries of such streams have no
-            // event. If the id is valid but the entry cannot be decoded, the event is a `Resync`, because skipping the
-            // entry would hide a change.
-            let id = std::str::from_utf8(&entry.stream_id).ok().and_then(|id| id.parse().ok());
-            let decoded = match (link, id) {
-                (Link::Stray | Link::Gap, _) => None,
-                (Link::Next, None) => Some(None),
-                (Link::Next, Some(id)) => entry.event(&id, revision.clone()).map(Some),
+    /// Begins to read the feed.
+    ///
+    /// The read runs in a task, which does not stop if the watch is not polled. Otherwise, watches that are not polled
+    /// could keep all turns.
+    fn begin_read(&mut self, store: &Arc<Store>) {
+        (self.number, self.reader.catching_up) = (None, true);
+        let same = self.reader.successor();
+        let mut reader = std::mem::replace(&mut self.reader, same);
+        let (turns, store) = (Arc::clone(&store.feed_reader.turns), Arc::downgrade(store));
+        self.read = Some(tokio::spawn(async move {
+            // The semaphore is never closed. If it were, only the limit would be lost.
+            let _turn = turns.acquire().await;
+            let read = match open(&store) {
+                Some(store) => reader.read(&store).await,
+                None => Err(Error::closed()),
             };
-            self.after_damage = decoded.is_none();
-            let resync = || (!std::mem::replace(&mut resynced, true)).then_some(Event::Resync { revision });
-            self.pending.push_back((position, decoded.unwrap_or_else(resync)));
-        }
-        if resynced {
-            log_damage();
-        }
-        self.after_damage.then_some(position.last)
+            (reader, read)
+        }));
     }
 
-    /// Queues the `Resync` for entries whose first one does not follow the emitted position.
-    async fn skip_gap(&mut self, connection: &mut Connection, store: &Store, entries: Vec<Entry>) -> Result<Read> {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Read::Nothing) };
-        let tail = repaired_tail(connection, store, first.id).await?;
-        if tail.generation != self.emitted.generation {
-            return Ok(self.resync_at(tail));
+    /// Waits for the end of the read that was begun. Returns `None` if there is none, or if it has failed.
+    async fn finish_read(&mut self) -> Option<Read> {
+        let read = self.read.as_mut()?.await;
+        self.read = None;
+        // If the runtime of the task was shut down, `self.reader` has the same position, and the watch reads again.
+        let (reader, read) = read.ok()?;
+        self.reader = reader;
+        self.reader.settle(read).await
+    }
+
+    /// Returns an `Alive` event with the position of the watch.
+    fn alive(&mut self) -> Event {
+        self.alive_at = Instant::now() + ALIVE_AFTER;
+        Event::Alive { revision: self.reader.position.revision() }
+    }
+
+    /// Looks up the next entry in the ring of the shared reader.
+    fn look_up(&mut self, number: u64) -> Found {
+        let Some((shared, changes)) = &mut self.shared else { return Found::Missing };
+        // Later changes wake the watch, even if they come before it waits.
+        changes.borrow_and_update();
+        shared.board.look_up(number, self.alive_at)
+    }
+
+    /// Joins the shared reader, if the position of the watch is in its ring. If no reader is running and the watch has
+    /// read all entries, the reader begins at this position.
+    fn join(&mut self, store: &Arc<Store>) -> Found {
+        if self.suspect {
+            return Found::Missing;
         }
-        if tail.last >= first.id {
-            let is_trimmed = match connection.send(&first_after(store, (0, 0))).await {
-                Ok(answer) => entry::parse(answer)?.first().is_none_or(|oldest| oldest.id >= first.id),
-                Err(error) if fault::is_wrong_type(&error) => true,
-                Err(error) => return Err(fault::translate(error, false)),
+        if self.shared.is_none() {
+            let shared = match store.feed_reader.current() {
+                Some(shared) => shared,
+                None if self.reader.catching_up => return Found::Missing,
+                None => store.feed_reader.current_or_spawn(self.reader.position, |board, changes| {
+                    let run = run(Arc::downgrade(store), self.reader.successor(), board, changes);
+                    tokio::spawn(run).abort_handle()
+                }),
             };
-            if is_trimmed {
-                // The reader is too slow, so it skips the entries that the list of its consumer includes.
-                return Ok(self.resync_at(tail));
+            let changes = shared.subscribe();
+            self.shared = Some((shared, changes));
+        }
+        let Some((shared, changes)) = &mut self.shared else { return Found::Missing };
+        changes.borrow_and_update();
+        match shared.board.find(self.reader.position) {
+            Some(number) => {
+                (self.number, self.reader.catching_up) = (Some(number), false);
+                shared.board.look_up(number, self.alive_at)
             }
-            // The gap is inside the feed: entries were deleted, or the metadata was changed. The entries after the gap
-            // are not skipped, because a history needs them.
-            self.catching_up |= tail.last > first.id;
-            self.resync_after_damage(self.emitted);
-            self.emitted.last = first.previous.unwrap_or(first.id);
-            self.queue(entries);
-            return Ok(Read::Entries);
+            None if self.reader.catching_up => Found::Missing,
+            None => {
+                // The shared reader is probably about to read the entries up to this position.
+                shared.board.ask(self.alive_at);
+                Found::Nothing
+            }
         }
-        // According to the metadata, these entries are after the end of the feed, so they are not events.
-        Ok(self.resync_after_damage(Position { last: last.id, ..self.emitted }))
     }
 
-    /// Checks whether events after the emitted position may have been lost. If so, queues a `Resync`.
-    async fn check_tail(&mut self, connection: &mut Connection, store: &Store) -> Result<Option<Read>> {
-        let tail = tail(connection, store).await?;
-        if self.lost || self.emitted.is_lost(tail) {
-            return Ok(Some(self.relocate(connection, store, tail).await?));
+    /// Waits until the shared reader has read entries or has ended. If the position is not in the ring, does not wait
+    /// long, and the watch reads the feed itself unless the ring then contains its position.
+    async fn changed(&mut self) {
+        let Some((_, changes)) = &mut self.shared else { return };
+        // An error means that the reader has ended.
+        if self.number.is_some() {
+            let _ = changes.changed().await;
+        } else {
+            let _ = timeout(JOIN_LIMIT, changes.changed()).await;
+            self.reader.catching_up = true;
         }
-        Ok(None)
-    }
-
-    /// Queues a `Resync`, because the feed with this tail does not contain the emitted position.
-    async fn relocate(&mut self, connection: &mut Connection, store: &Store, found: Position) -> Result<Read> {
-        let mut beyond = match connection.send(&first_after(store, found.last)).await {
-            Ok(answer) => entry::parse(answer)?,
-            Err(error) if fault::is_wrong_type(&error) => Vec::new(),
-            Err(error) => return Err(fault::translate(error, false)),
-        };
-        let Some(beyond) = beyond.pop() else { return Ok(self.resync_at(found)) };
-        if tail(connection, store).await?.last >= beyond.id {
-            // The entry was added since the tail was read.
-            return Ok(self.resync_at(found));
-        }
-        // The feed has entries after its recorded tail. So the emitted position may still be good, and only the
-        // metadata is damaged. The feed is not read from the recorded tail, because that would repeat its events.
-        let is_behind = !self.lost && found.has_generation() && found.generation == self.emitted.generation;
-        if is_behind && self.after_damage {
-            return Ok(Read::Nothing);
-        }
-        let wanted = if is_behind { self.emitted.last } else { beyond.id };
-        let repaired = repaired_tail(connection, store, wanted).await?;
-        if is_behind && repaired.generation == self.emitted.generation {
-            return Ok(self.resync_after_damage(self.emitted));
-        }
-        if repaired.has_generation() {
-            return Ok(self.resync_at(repaired));
-        }
-        Ok(self.resync_after_damage(repaired))
-    }
-
-    /// Queues a `Resync` at a position in the chain of entries.
-    fn resync_at(&mut self, position: Position) -> Read {
-        (self.lost, self.after_damage) = (false, false);
-        self.pending.push_back((position, Some(Event::Resync { revision: position.revision() })));
-        Read::Entries
-    }
-
-    /// Queues a `Resync` after entries that are not in the chain.
-    fn resync_after_damage(&mut self, position: Position) -> Read {
-        log_damage();
-        self.resync_at(position);
-        self.after_damage = true;
-        Read::Entries
     }
 }
 
-fn log_damage() {
-    tracing::warn!("the change feed has lost entries or has entries of another program; resyncing");
+/// Reads the feed for all watches of a registry, until the registry is closed or dropped.
+async fn run(store: Weak<Store>, mut reader: Reader, board: Arc<Board>, changes: Sender<()>) {
+    loop {
+        let mut due = board.demanded().await;
+        loop {
+            let Some(store) = open(&store) else { return };
+            let read = reader.wait(&store, due).await;
+            drop(store);
+            if reader.settle(read).await.is_none() {
+                continue;
+            }
+            board.confirm();
+            let published = publish(&mut reader, &board, &changes).await;
+            if published || due <= Instant::now() + ALIVE_SLACK {
+                break;
+            }
+            // No watch needs to wake up. Watches that began to wait during the read may need to wake up earlier.
+            due = board.take_demand().map_or(due, |other| due.min(other));
+        }
+        board.wake(&changes);
+    }
+}
+
+/// Moves the entries that were read to the ring. Returns whether there were any.
+async fn publish(reader: &mut Reader, board: &Board, changes: &Sender<()>) -> bool {
+    let mut published = false;
+    loop {
+        if reader.resync_pause().is_some() {
+            board.wake(changes);
+            reader.pause_before_resync().await;
+        }
+        let Some(item) = reader.take() else { return published };
+        board.push(item);
+        published = true;
+    }
 }

@@ -5,3 +5,6 @@ pub(super) mod entry;
 pub(super) mod follow;
 pub(super) mod metadata;
 pub(super) mod position;
+mod reader;
+mod ring;
+pub(super) mod shared;
