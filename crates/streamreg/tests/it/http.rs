@@ -4,7 +4,7 @@
 mod access;
 mod batches;
 mod connections;
-mod events;
+pub(crate) mod events;
 mod fresh;
 mod history;
 pub(crate) mod kit;

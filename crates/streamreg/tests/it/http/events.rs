@@ -13,13 +13,13 @@ use tokio::net::TcpStream;
 use super::kit::{BlockingRegistry, PATIENCE, Server, id, stream, within};
 
 /// An open stream of events, parsed by the test.
-pub(super) struct Events {
+pub(crate) struct Events {
     socket: BufReader<TcpStream>,
-    pub(super) head: String,
+    pub(crate) head: String,
 }
 
 impl Events {
-    pub(super) async fn open(server: &Server, query: &str, headers: &str) -> Self {
+    pub(crate) async fn open(server: &Server, query: &str, headers: &str) -> Self {
         let mut socket = TcpStream::connect(server.addr).await.unwrap();
         // The request uses HTTP/1.0, so that the body is not chunked.
         let request = format!("GET /api/v1/events{query} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n");
@@ -51,7 +51,7 @@ impl Events {
     }
 
     /// Returns the next event other than `alive`.
-    pub(super) async fn next_change(&mut self) -> (String, Value) {
+    pub(crate) async fn next_change(&mut self) -> (String, Value) {
         loop {
             let (id, data) = self.next().await;
             if data["event"] != "alive" {

@@ -30,6 +30,7 @@ mod races;
 mod readers;
 mod scripts;
 mod start;
+mod shared_feed;
 mod sweep;
 mod sweep_permissions;
 mod take_over;
