@@ -47,9 +47,9 @@ use crate::watch::{Event, Watch, WatchFrom};
 /// A registry in Redis ≥ 7.0 or Valkey ≥ 7.2. All programs that use the same keys share the registry.
 ///
 /// All callers share two connections. One connection serves calls about single streams, and coalesces concurrent calls
-/// into batches. The other connection serves lists. Both connections reconnect after a failure. While the server is
-/// down, calls fail with `Unavailable` within two seconds. A list can wait longer, see
-/// [`list_timeout`](RedisOptions::list_timeout).
+/// into batches. The other connection serves lists. While there are watches, they share a third connection. All
+/// connections reconnect after a failure. While the server is down, calls fail with `Unavailable` within two seconds. A
+/// list can wait longer, see [`list_timeout`](RedisOptions::list_timeout).
 ///
 /// ```no_run
 /// # async fn example() -> stream_registry::Result<()> {

@@ -1,7 +1,7 @@
 //! The file descriptor limit, and the number of event readers that it allows.
 
-/// Number of file descriptors per event reader: one for the client's connection, and one for the watch's connection to
-/// the store.
+/// Number of file descriptors per event reader: one for the client's connection, and one for the watch's connection if
+/// the store is another server. The watches of a Redis store share one connection.
 const PER_READER: u64 = 2;
 /// Minimum number of file descriptors that stay free for the listener, the store, the log and other clients.
 const RESERVED: u64 = 64;
