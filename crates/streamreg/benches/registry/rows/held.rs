@@ -147,7 +147,7 @@ pub(super) async fn watcher(args: &Args) -> Result<Vec<Line>> {
         ours::fill(&registry, &streams).await?;
         let holder = Holder::start(&server.url(), Holding { ttl: SHORT_TTL, reports }).await?;
         let count = CHANGES * if args.quick { 1 } else { 20 };
-        let measured = feed::measure(&registry, &ids, count, CHANGES).await?;
+        let measured = feed::measure(&registry, &ids, count, CHANGES, 1).await?;
         drop(holder);
         lines.push(measured.line(&format!("commit to watcher, beside 100 000 leases with {written}"), LIMIT));
     }

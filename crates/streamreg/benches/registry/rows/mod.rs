@@ -140,7 +140,7 @@ async fn shared(args: &Args, lines: &mut Vec<Line>) -> Result<()> {
         lines.extend(held::rows().await?);
     }
     if args.wants("commit to watcher") {
-        lines.push(feed::row(&mut setup).await?);
+        lines.extend(feed::rows(&mut setup).await?);
     }
     if args.wants("commit to watcher, beside 100 000 leases") {
         lines.extend(held::watcher(args).await?);
