@@ -1,5 +1,7 @@
-//! Watches of the change feed. All watches of a registry share one reader, which keeps recent entries in a ring. A watch
-//! whose position is not in the ring reads the feed itself until it reaches the ring.
+//! Watches of the change feed.
+//!
+//! All watches of a registry share one reader, which keeps recent entries in a ring. A watch whose position is not in
+//! the ring reads the feed itself until it reaches the ring.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

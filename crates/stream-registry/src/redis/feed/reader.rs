@@ -23,8 +23,8 @@ const CHUNK: usize = 64;
 const FIRST_COUNT: usize = 8;
 /// Approximate size of the records in one read, in bytes.
 ///
-/// A watch that is not polled while it catches up keeps the events of one read. If each read had 500 entries of any size, 1 000 event readers
-/// that never read could take gigabytes of a server's memory.
+/// A watch that is not polled while it catches up keeps the events of one read. If each read had 500 entries of any
+/// size, 1 000 event readers that never read could take gigabytes of a server's memory.
 const READ_BYTES: usize = 128 * 1024;
 /// Maximum time for which the server blocks a read that finds no entries. It is shorter than the interval between
 /// `Alive` events.
