@@ -36,7 +36,7 @@ impl Default for RedisBuilder {
         Self {
             tcp: true,
             replica_of: None,
-            kind: ServerKind::Installed,
+            kind: ServerKind::default(),
             role: Role::Data,
             ca: None,
             config_lines: Vec::new(),

@@ -1,17 +1,30 @@
 //! The programs that tests run as servers.
+//!
+//! With the environment variable `TEST_SERVER`, all tests that do not choose a program run on another one:
+//! `redis8` or `valkey8`.
 
 use std::path::PathBuf;
 
 /// A program that a test runs as its server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerKind {
     /// The installed `redis-server`.
-    #[default]
     Installed,
     /// Redis 8 from `scripts/newer-servers`.
     Redis8,
     /// Valkey 8 from `scripts/newer-servers`.
     Valkey8,
+}
+
+impl Default for ServerKind {
+    fn default() -> Self {
+        match std::env::var("TEST_SERVER").as_deref() {
+            Err(_) => Self::Installed,
+            Ok("redis8") => Self::Redis8,
+            Ok("valkey8") => Self::Valkey8,
+            Ok(other) => panic!("TEST_SERVER={other} is unknown; expected redis8 or valkey8"),
+        }
+    }
 }
 
 impl ServerKind {
