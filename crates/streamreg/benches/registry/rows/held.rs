@@ -18,10 +18,8 @@ use crate::report::{self, Line, verdict};
 use crate::server::Server;
 use crate::{Result, ours, streams};
 
-/// Number of leases held by one process.
-const HELD: usize = 100_000;
-/// Time between two heartbeats of a lease.
-const INTERVAL: Duration = Duration::from_secs(10);
+/// Number of leases held by one process, and the time between two heartbeats of a lease.
+const HELD: (usize, Duration) = (100_000, Duration::from_secs(10));
 /// Time to live in the rows in which the sweep checks the streams often.
 const SHORT_TTL: Duration = Duration::from_secs(30);
 /// Maximum processor time that the process with the leases may use, as a share of one core.
@@ -35,46 +33,53 @@ const LIMIT: Duration = Duration::from_millis(6);
 
 /// What the leases of a row do.
 #[derive(Clone, Copy)]
-struct Holding {
-    ttl: Duration,
+pub(super) struct Holding {
+    pub(super) count: usize,
+    pub(super) interval: Duration,
+    pub(super) ttl: Duration,
     /// Whether every heartbeat carries the four statistics that every record has.
-    reports: bool,
+    pub(super) reports: bool,
 }
 
 impl Holding {
     /// Returns the argument of the child process.
     fn argument(self, url: &str) -> String {
-        format!("--hold-leases={},{},{url}", self.ttl.as_secs(), if self.reports { "statistics" } else { "heartbeats" })
+        let (count, interval, ttl) = (self.count, self.interval.as_secs(), self.ttl.as_secs());
+        format!(
+            "--hold-leases={count},{interval},{ttl},{},{url}",
+            if self.reports { "statistics" } else { "heartbeats" }
+        )
     }
 
     fn parse(argument: &str) -> Option<(Self, &str)> {
-        let (ttl, rest) = argument.split_once(',')?;
-        let (kind, url) = rest.split_once(',')?;
-        Some((Self { ttl: Duration::from_secs(ttl.parse().ok()?), reports: kind == "statistics" }, url))
+        let [count, interval, ttl, kind, url] = argument.splitn(5, ',').collect::<Vec<_>>().try_into().ok()?;
+        let seconds = |text: &str| text.parse().ok().map(Duration::from_secs);
+        let (count, interval, ttl) = (count.parse().ok()?, seconds(interval)?, seconds(ttl)?);
+        Some((Self { count, interval, ttl, reports: kind == "statistics" }, url))
     }
 
-    fn row(self) -> String {
+    pub(super) fn row(self) -> String {
         let ttl = match self.ttl.as_secs() {
             seconds if seconds % 3_600 == 0 => format!("{} h", seconds / 3_600),
             seconds => format!("{seconds} s"),
         };
-        let leases = thousands(HELD as f64);
+        let leases = thousands(self.count as f64);
         let written = if self.reports { "statistics" } else { "heartbeats" };
-        format!("{leases} leases, TTL {ttl}, {written} every {} s", INTERVAL.as_secs())
+        format!("{leases} leases, TTL {ttl}, {written} every {} s", self.interval.as_secs())
     }
 }
 
 /// The child process that holds the leases. Dropping it ends the process.
-struct Holder {
+pub(super) struct Holder {
     child: Child,
     lines: Option<Lines<BufReader<ChildStdout>>>,
     /// Memory per lease, without the record, in bytes.
-    bytes: f64,
+    pub(super) bytes: f64,
 }
 
 impl Holder {
     /// Starts the process, and waits until it holds its leases and the first interval is over.
-    async fn start(url: &str, holding: Holding) -> Result<Self> {
+    pub(super) async fn start(url: &str, holding: Holding) -> Result<Self> {
         let program = std::env::current_exe()?;
         let mut child =
             Command::new(program).args(["--bench", &holding.argument(url)]).stdout(Stdio::piped()).spawn()?;
@@ -85,7 +90,7 @@ impl Holder {
     }
 
     /// Waits for the next number that the process prints.
-    async fn next(&mut self) -> Result<f64> {
+    pub(super) async fn next(&mut self) -> Result<f64> {
         let mut lines = self.lines.take().ok_or("the child process has no stdout")?;
         let (line, lines) = tokio::task::spawn_blocking(move || (lines.next(), lines)).await?;
         self.lines = Some(lines);
@@ -106,7 +111,7 @@ pub(super) async fn rows() -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     let rows = [(ours::TTL, false, 0.12), (SHORT_TTL, false, 0.08), (SHORT_TTL, true, 0.20)];
     for (ttl, reports, redis_share) in rows {
-        let holding = Holding { ttl, reports };
+        let holding = Holding { count: HELD.0, interval: HELD.1, ttl, reports };
         note(&holding.row());
         // Each row has its own server, because the streams of the previous row would expire during this row.
         let mut server = Server::start().await?;
@@ -145,7 +150,8 @@ pub(super) async fn watcher(args: &Args) -> Result<Vec<Line>> {
         let server = Server::start().await?;
         let registry = ours::connect(&server.url(), ours::PREFIX).await?;
         ours::fill(&registry, &streams).await?;
-        let holder = Holder::start(&server.url(), Holding { ttl: SHORT_TTL, reports }).await?;
+        let holder =
+            Holder::start(&server.url(), Holding { count: HELD.0, interval: HELD.1, ttl: SHORT_TTL, reports }).await?;
         let count = CHANGES * if args.quick { 1 } else { 20 };
         let measured = feed::measure(&registry, &ids, count, CHANGES, 1).await?;
         drop(holder);
@@ -159,16 +165,16 @@ pub(super) async fn watcher(args: &Args) -> Result<Vec<Line>> {
 /// First prints the bytes per lease. Two intervals later, prints the share of a core that the process used in these
 /// intervals. Then holds the leases until the process is killed.
 pub(crate) fn hold(argument: &str) -> Result<()> {
-    let (holding, url) = Holding::parse(argument).ok_or("expected TTL,KIND,URL")?;
+    let (holding, url) = Holding::parse(argument).ok_or("expected COUNT,INTERVAL,TTL,KIND,URL")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let registry = ours::connect_with_ttl(url, "held:streams:", holding.ttl).await?;
-        let leases = Leases::new(registry, LeaseOptions::default().heartbeat(INTERVAL));
+        let leases = Leases::new(registry, LeaseOptions::default().heartbeat(holding.interval));
         let before = resident("self")?;
         // Measure the records first, so that their size can be subtracted from the size of the leases.
-        let records: Vec<Stream> = (0..HELD).map(streams::stream).collect::<Result<_>>()?;
+        let records: Vec<Stream> = (0..holding.count).map(streams::stream).collect::<Result<_>>()?;
         let record_bytes = resident("self")? - before;
-        let mut held = Vec::with_capacity(HELD);
+        let mut held = Vec::with_capacity(holding.count);
         for records in records.chunks(64) {
             let acquired = records.iter().map(|stream| leases.acquire(stream.clone()));
             for lease in futures_util::future::join_all(acquired).await {
@@ -176,18 +182,18 @@ pub(crate) fn hold(argument: &str) -> Result<()> {
             }
         }
         let lease_bytes = resident("self")? - before - record_bytes;
-        let added = lease_bytes.saturating_sub(record_bytes) / u64::try_from(HELD)?;
+        let added = lease_bytes.saturating_sub(record_bytes) / u64::try_from(holding.count)?;
         let held = Arc::new(held);
         if holding.reports {
-            tokio::spawn(report_all(Arc::clone(&held)));
+            tokio::spawn(report_all(Arc::clone(&held), holding.interval));
         }
         // Skip the first interval, in which all leases are due at the same time.
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(holding.interval).await;
         report::print(&added.to_string())?;
         let (spent, start) = (cpu("self")?, Instant::now());
-        tokio::time::sleep(INTERVAL * 2).await;
+        tokio::time::sleep(holding.interval * 2).await;
         report::print(&format!("{:.5}", (cpu("self")? - spent) / start.elapsed().as_secs_f64()))?;
-        // Dropping the leases would log 100 000 warnings, so the parent kills this process. The leases expire.
+        // Dropping the leases would log a warning for each, so the parent kills this process. The leases expire.
         std::future::pending::<()>().await;
         drop(held);
         Ok(())
@@ -195,11 +201,11 @@ pub(crate) fn hold(argument: &str) -> Result<()> {
 }
 
 /// Reports the statistics of each lease once per interval, evenly spread over the interval.
-async fn report_all(held: Arc<Vec<Lease>>) {
+async fn report_all(held: Arc<Vec<Lease>>, interval: Duration) {
     const PARTS: usize = 200;
-    let mut ticks = tokio::time::interval(INTERVAL / 200);
+    let mut ticks = tokio::time::interval(interval / 200);
     let mut rng = fastrand::Rng::with_seed(1);
-    for seconds in (1..).map(|round| round * INTERVAL.as_secs()) {
+    for seconds in (1..).map(|round| round * interval.as_secs()) {
         for (part, leases) in held.chunks(held.len() / PARTS).enumerate() {
             ticks.tick().await;
             for (at, lease) in leases.iter().enumerate() {

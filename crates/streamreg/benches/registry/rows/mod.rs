@@ -11,6 +11,7 @@ mod memory;
 mod page;
 mod register;
 mod requests;
+mod scale;
 mod server_memory;
 mod single;
 mod view;
@@ -108,6 +109,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     }
     if args.wants("departed streams") {
         lines.extend(departed::rows(args).await?);
+    }
+    if args.names.iter().any(|name| name == "scale") {
+        lines.extend(scale::rows(args).await?);
     }
     if args.wants("memory store") {
         note("memory store");
