@@ -124,6 +124,18 @@ pub async fn connect_with(url: &str, options: &ConnectOptions) -> Result<Arc<dyn
     open(url, options).await.map_err(|error| error.with_operation(Operation::Connect))
 }
 
+/// Opens the Redis store at a URL, with options. Use this function for operations that only Redis has, such as
+/// [`diagnose`](crate::RedisRegistry::diagnose).
+///
+/// # Errors
+///
+/// Returns the errors of [`connect_with`]. Returns `InvalidArgument` if the URL leads to another kind of store.
+#[cfg(feature = "redis")]
+pub async fn connect_redis(url: &str, options: &ConnectOptions) -> Result<crate::redis::RedisRegistry> {
+    let registry = async { crate::redis::RedisRegistry::connect(redis_options(url, options)?).await };
+    registry.await.map_err(|error| error.with_operation(Operation::Connect))
+}
+
 async fn open(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {
@@ -164,7 +176,7 @@ fn open_memory(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>>
 
 #[cfg(feature = "redis")]
 async fn open_redis(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
-    Ok(Arc::new(crate::redis::RedisRegistry::connect(redis_options(url, options)?).await?))
+    Ok(Arc::new(connect_redis(url, options).await?))
 }
 
 /// Parses the URL of a Redis store, and sets the options.

@@ -122,6 +122,8 @@ mod url_source;
 pub mod view;
 pub mod watch;
 
+#[cfg(feature = "redis")]
+pub use connect::connect_redis;
 pub use connect::{ConnectOptions, connect, connect_with, without_secrets};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "http")]

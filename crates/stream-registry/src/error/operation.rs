@@ -40,6 +40,10 @@ pub enum Operation {
     Watch,
     /// Checking that the store responds.
     Ping,
+    /// Checking the store and its servers.
+    Diagnose,
+    /// Repairing the index.
+    Repair,
     /// Closing the registry.
     Close,
 }
@@ -65,6 +69,8 @@ impl Operation {
             Self::History => "history",
             Self::Watch => "watch",
             Self::Ping => "ping",
+            Self::Diagnose => "diagnose",
+            Self::Repair => "repair",
             Self::Close => "close",
         }
     }

@@ -47,6 +47,11 @@ impl Keys {
         format!("{}{AUXILIARY}op:{operation}", self.prefix)
     }
 
+    /// Returns the beginning of all auxiliary keys.
+    pub(super) fn auxiliary(&self) -> String {
+        format!("{}{AUXILIARY}", self.prefix)
+    }
+
     /// Returns the key of the change feed.
     pub(super) fn feed(&self) -> String {
         format!("{}{AUXILIARY}feed", self.prefix)

@@ -5,6 +5,7 @@ mod clock;
 mod coalesce;
 mod connect;
 mod counters;
+mod diagnose;
 mod eviction;
 mod fault;
 mod feed;
@@ -29,6 +30,7 @@ use self::coalesce::Coalescer;
 use self::connect::slot_of;
 use self::connect::topology::Topology;
 pub use self::counters::RedisCounters;
+pub use self::diagnose::{Code, DiagnoseOptions, Diagnosis, Finding, IndexRepair, Role, Severity};
 use self::fault::Effect;
 use self::ops::get::GetJob;
 use self::ops::register::RegisterJob;
@@ -108,6 +110,34 @@ impl RedisRegistry {
     /// Returns the numbers of unreadable records and of removed index entries since the store was opened.
     pub fn counters(&self) -> RedisCounters {
         self.store.counters.read()
+    }
+
+    /// Checks the servers, the rights of this user, the index and the change feed, and reports what is wrong with them.
+    ///
+    /// A diagnosis only reads, so it also works with `read_only` and on a replica. It reads all keys with the prefix of
+    /// the registry in small steps, up to [`max_keys`](DiagnoseOptions::max_keys). The diagnosis says which parts the
+    /// user may not read.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Unavailable` or `Timeout` if the server does not answer. A missing right is no error.
+    pub async fn diagnose(&self, options: &DiagnoseOptions) -> Result<Diagnosis> {
+        let done = diagnose::diagnose(&self.topology, &[&self.store], options).await;
+        done.map_err(|error| error.with_operation(Operation::Diagnose))
+    }
+
+    /// Removes ids without a record from the index, and adds ids whose record is missing from it.
+    ///
+    /// The index also repairs itself: see the clause "Index" of the semantics. This function repairs it at once.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Denied` if the registry is read-only or the user lacks a right. Returns `InvalidArgument` and changes
+    /// nothing if the prefix of another registry begins with the prefix of this one. Returns `Unavailable` or `Timeout`
+    /// if the server does not answer.
+    pub async fn repair_index(&self, options: &DiagnoseOptions) -> Result<IndexRepair> {
+        let done = diagnose::repair_index(&[&self.store], options).await;
+        done.map_err(|error| error.with_operation(Operation::Repair))
     }
 }
 

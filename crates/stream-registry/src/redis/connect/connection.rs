@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::endpoint::Endpoint;
 use crate::redis::clock::StoreClock;
 use crate::redis::reply;
+use crate::redis::servers::Address;
 
 /// A connection to Redis, with an estimate of the server's clock.
 #[derive(Clone)]
@@ -70,6 +71,12 @@ impl Connection {
     }
 
     pub(in crate::redis) fn mark_broken(&self) {
+    /// Returns the address of the server.
+    pub(in crate::redis) fn address(&self) -> &Address {
+        &self.endpoint.address
+    }
+
+    pub(super) fn mark_broken(&self) {
         self.broken.store(true, Ordering::Release);
     }
 

@@ -5,7 +5,7 @@ pub(super) mod connection;
 mod credentials;
 mod endpoint;
 mod redirect;
-mod sentinel;
+pub(super) mod sentinel;
 mod session;
 #[cfg(feature = "tls")]
 mod tls;
@@ -31,6 +31,7 @@ use super::clock::{Staleness, StoreClock};
 use super::fault::{self, Effect, no_reply};
 use super::options::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisOptions};
 use super::reply;
+use super::servers::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Timestamp;
 
@@ -89,6 +90,13 @@ impl Link {
     pub(super) async fn open_separate(&self) -> Result<Connection> {
         let opened = timeout(CALL_TIMEOUT, self.route.open_separate()).await;
         opened.unwrap_or_else(|_| Err(self.unreachable()))
+    }
+
+    /// Opens a connection to another server of the store, e.g. a replica, with the same settings and credentials.
+    pub(super) async fn open_at(&self, address: &Address) -> Result<Connection> {
+        let opened = timeout(CONNECT_TIMEOUT, self.route.open_at(&self.connection().await?, address)).await;
+        opened
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, format!("Redis at {address} does not answer"))))
     }
 
     /// Returns the current connection. Returns `None` if there is no connection or it has failed.

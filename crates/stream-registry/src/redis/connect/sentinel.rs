@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
-use redis::Value;
+use redis::{Cmd, Value};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{Connection, Term};
@@ -53,8 +54,23 @@ impl Sentinels {
         sentinels
     }
 
-    pub(super) fn service(&self) -> &str {
+    pub(in crate::redis) fn service(&self) -> &str {
         &self.service
+    }
+
+    /// Returns the number of Sentinels in the store URL.
+    pub(in crate::redis) fn count(&self) -> usize {
+        self.sentinels.len()
+    }
+
+    /// Sends a command to each Sentinel, all at once. Returns the answers in the order of the store URL.
+    pub(in crate::redis) async fn ask_each(&self, command: &Cmd) -> Vec<(&Address, Result<Value>)> {
+        let ask = async |sentinel| {
+            let answer = timeout(ANSWER_TIMEOUT, session::ask_once(sentinel, command)).await;
+            let answer = answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "no answer in time")));
+            (&sentinel.address, answer)
+        };
+        join_all(self.sentinels.iter().map(ask)).await
     }
 
     /// Asks the Sentinels for the primary, and connects to it.

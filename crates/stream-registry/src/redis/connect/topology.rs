@@ -10,7 +10,7 @@ use super::sentinel::Sentinels;
 use super::session::{self, Expected};
 use crate::error::Result;
 use crate::redis::options::RedisOptions;
-use crate::redis::servers::Servers;
+use crate::redis::servers::{Address, Servers};
 
 /// What a link is for. Lists have a link of their own, so that small calls do not queue behind large replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,15 @@ impl Route {
             Self::Shard(shard) => session::open(&shard.endpoint().await?, Expected::ClusterNode).await,
             _ => self.open().await,
         }
+    }
+
+    /// Connects to another server of the store, in the way of an open connection. Sets no timeout.
+    pub(super) async fn open_at(&self, known: &Connection, address: &Address) -> Result<Connection> {
+        let expected = match self {
+            Self::Standalone(_) | Self::Primary(_) => Expected::Standalone,
+            Self::ClusterNode(_) | Self::Shard(_) => Expected::ClusterNode,
+        };
+        session::open(&Endpoint { address: address.clone(), ..known.endpoint.clone() }, expected).await
     }
 
     /// Returns whether the link logs when it cannot connect. The links of nodes log for the shards.

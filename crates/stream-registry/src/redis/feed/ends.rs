@@ -19,7 +19,7 @@ const REPAIR_LIMIT: Duration = Duration::from_secs(2);
 const REPAIR_CHECK: Duration = Duration::from_millis(100);
 
 /// Returns the oldest entry in the feed. Returns `None` if the feed is empty.
-pub(super) async fn oldest(store: &Store) -> Result<Option<Entry>> {
+pub(in crate::redis) async fn oldest(store: &Store) -> Result<Option<Entry>> {
     match store.link.command(&first_after(store, (0, 0)), Effect::Read).await? {
         Ok(oldest) => Ok(entry::parse(oldest)?.pop()),
         Err(error) if fault::is_wrong_type(&error) => Ok(None),

@@ -1,6 +1,6 @@
 //! The change feed.
 
-mod ends;
+pub(super) mod ends;
 pub(super) mod entry;
 pub(super) mod follow;
 pub(super) mod metadata;

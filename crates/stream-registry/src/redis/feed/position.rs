@@ -93,7 +93,7 @@ impl Position {
 }
 
 /// Parses an entry id. A number that is too large is read as the largest number.
-pub(super) fn entry_id(id: &[u8]) -> Option<EntryId> {
+pub(in crate::redis) fn entry_id(id: &[u8]) -> Option<EntryId> {
     let number = |digits: &str| -> Option<u64> {
         let valid = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
         valid.then(|| digits.parse().unwrap_or(u64::MAX))

@@ -50,17 +50,17 @@ pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, co
 }
 
 /// The part of the index that one scan returned.
-pub(super) struct Scanned {
-    pub(super) ids: Vec<Vec<u8>>,
+pub(in crate::redis) struct Scanned {
+    pub(in crate::redis) ids: Vec<Vec<u8>>,
     /// Scan position of the next part of the index; 0 if this is the last part.
-    pub(super) next: u64,
+    pub(in crate::redis) next: u64,
     /// Number of ids in the whole index.
     total: u64,
     /// Position in the change feed before the scan. `None` if the user lacks the permission to read the position.
     feed: Option<Position>,
 }
 
-pub(super) async fn scan(store: &Arc<Store>, position: u64, count: usize) -> Result<Scanned> {
+pub(in crate::redis) async fn scan(store: &Arc<Store>, position: u64, count: usize) -> Result<Scanned> {
     let mut pipeline = redis::pipe();
     // The feed position is read before the page. So a watch from this position misses no later change.
     pipeline.add_command(metadata::command(&store.keys));

@@ -26,7 +26,7 @@ pub(super) async fn prune(store: &Arc<Store>, ids: &[Vec<u8>]) -> u64 {
     for chunk in ids.chunks(CHUNK) {
         let pruned = tokio::time::timeout(PRUNE_TIMEOUT, prune_chunk(store, chunk)).await;
         match pruned.unwrap_or_else(|_| Err(no_reply())) {
-            Ok(count) => foreign += count,
+            Ok(pruned) => foreign += pruned.foreign,
             Err(error) => {
                 store.counters.add_prune_failure();
                 tracing::debug!(%error, "cannot clean the index: failed to remove ids that have no record");
@@ -37,7 +37,24 @@ pub(super) async fn prune(store: &Arc<Store>, ids: &[Vec<u8>]) -> u64 {
     foreign
 }
 
-async fn prune_chunk(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<u64> {
+/// Removes ids from the index if they still have no record. Returns the number of removed ids.
+pub(in crate::redis) async fn prune_all(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<u64> {
+    let mut removed = 0;
+    for chunk in ids.chunks(CHUNK) {
+        removed += prune_chunk(store, chunk).await?.removed;
+    }
+    Ok(removed)
+}
+
+/// The result of one script call.
+struct Pruned {
+    /// Number of removed ids.
+    removed: u64,
+    /// Number of ids whose key holds a value other than a string.
+    foreign: u64,
+}
+
+async fn prune_chunk(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<Pruned> {
     let mut keys = vec![store.keys.index().as_bytes().to_vec()];
     keys.extend(ids.iter().map(|id| store.keys.record_bytes(id)));
     let mut call = PRUNE.call(&keys);
@@ -47,7 +64,8 @@ async fn prune_chunk(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<u64> {
     let answer = reply::array(call.run(&store.link, Effect::Housekeeping).await?)?;
     let mut numbers =
         answer.iter().map(|number| reply::number(number).map(|number| usize::try_from(number).unwrap_or(0)));
-    store.counters.add_pruned(numbers.next().unwrap_or(Ok(0))? as u64);
+    let removed = numbers.next().unwrap_or(Ok(0))? as u64;
+    store.counters.add_pruned(removed);
     let mut foreign = 0;
     for number in numbers {
         if let Some(id) = number?.checked_sub(1).and_then(|at| ids.get(at)) {
@@ -56,5 +74,5 @@ async fn prune_chunk(store: &Arc<Store>, ids: &[Vec<u8>]) -> Result<u64> {
             tracing::warn!(id = %id.escape_debug(), "skipped a record in a list: the key does not hold a string");
         }
     }
-    Ok(foreign)
+    Ok(Pruned { removed, foreign })
 }
