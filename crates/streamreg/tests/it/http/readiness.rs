@@ -30,7 +30,7 @@ async fn readiness_depends_on_the_store_and_health_does_not() {
 async fn refused_credentials_of_the_server_are_reported_as_unavailable() {
     let log = CapturedLog::start();
     let redis = TestRedis::start().await;
-    redis.user("server", &permissions::rules("ingest").join(" ")).await;
+    redis.user("server", &permissions::rules("server").join(" ")).await;
     let server = Server::start(Arc::new(redis.store_as("server").await), ServeOptions::default()).await;
     let client = server.client().await;
     client.register(&stream("a")).await.unwrap();
@@ -64,7 +64,7 @@ async fn refused_credentials_of_the_server_are_reported_as_unavailable() {
 #[tokio::test]
 async fn server_is_not_ready_after_the_store_refused_the_items_of_a_batch() {
     let redis = TestRedis::start().await;
-    redis.user("server", &permissions::rules("ingest").join(" ")).await;
+    redis.user("server", &permissions::rules("server").join(" ")).await;
     let server = Server::start(Arc::new(redis.store_as("server").await), ServeOptions::default()).await;
     let writer = redis.store().await;
     // The store sends this many heartbeats in two calls, so it returns one error per item instead of one for all.

@@ -45,7 +45,7 @@ async fn dangerous_eviction_policy_is_reported_until_it_is_corrected() {
 async fn refused_eviction_policy_is_no_error_and_is_read_only_once() {
     let redis = TestRedis::start().await;
     set_policy(&redis, "allkeys-lru").await;
-    redis.user("ingest", &permissions::rules("ingest").join(" ")).await;
+    redis.user("ingest", &permissions::rules("server").join(" ")).await;
     let options: RedisOptions = redis.server.url_as("ingest", PASSWORD).parse().unwrap();
     let store = RedisRegistry::connect(options).await.unwrap();
     assert_eq!(store.info().warning, None);

@@ -56,7 +56,7 @@ async fn undecodable_feed_entry_hides_no_end_from_the_history() {
 #[tokio::test]
 async fn history_works_without_the_permission_to_read_the_feed_backwards() {
     let redis = TestRedis::start().await;
-    let rules = permissions::rules("ingest");
+    let rules = permissions::rules("server");
     let fewer: Vec<_> = rules.into_iter().filter(|rule| *rule != "+xrevrange").collect();
     redis.user("older", &fewer.join(" ")).await;
     let store = redis.store_as("older").await;

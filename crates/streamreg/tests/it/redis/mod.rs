@@ -5,6 +5,7 @@
 mod batched_registrations;
 mod cancellation;
 mod damaged_feed;
+mod doctor;
 mod eviction;
 mod failed_changes;
 mod feed;
@@ -28,6 +29,7 @@ mod passwords;
 pub(crate) mod permissions;
 mod races;
 mod readers;
+mod roles;
 mod scripts;
 mod shared_feed;
 mod start;

@@ -16,7 +16,7 @@ fn warnings(log: &CapturedLog) -> Vec<String> {
 }
 
 /// Returns the number of commands denied by the server or by a script.
-async fn denials(redis: &TestRedis) -> u64 {
+pub(super) async fn denials(redis: &TestRedis) -> u64 {
     let info = redis.server.cli(&["INFO", "errorstats"]).await;
     let count = info.lines().find_map(|line| line.strip_prefix("errorstat_NOPERM:count="));
     count.map_or(0, |count| count.trim().parse().unwrap())
@@ -34,7 +34,7 @@ async fn sweep_without_permission_is_logged_once_until_it_succeeds() {
     // `srem` before its first write.
     for permission in ["zrangebyscore", "srem"] {
         let redis = TestRedis::start().await;
-        redis.user("ingest", &permissions::rules("ingest").join(" ")).await;
+        redis.user("ingest", &permissions::rules("server").join(" ")).await;
         let options: RedisOptions = redis.server.url_as("ingest", PASSWORD).parse().unwrap();
         let _store = RedisRegistry::connect(options.ttl(Duration::from_secs(1))).await.unwrap();
         wait_until(TIMEOUT, async || swept(&redis).await > 0).await;

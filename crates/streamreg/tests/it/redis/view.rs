@@ -193,7 +193,7 @@ async fn view_finds_changes_of_other_programs_when_it_reconciles() {
 
 /// Opens a reader with the permissions of docs/operations.md.
 async fn viewer(redis: &TestRedis) -> Arc<RedisRegistry> {
-    redis.user("viewer", &super::permissions::rules("viewer").join(" ")).await;
+    redis.user("viewer", &super::permissions::rules("reader").join(" ")).await;
     let options: RedisOptions = redis.server.url_as("viewer", PASSWORD).parse().unwrap();
     Arc::new(RedisRegistry::connect(options.read_only()).await.unwrap())
 }
@@ -261,7 +261,7 @@ async fn view_without_scripts_follows_while_streams_come_and_go() {
 async fn view_polls_the_store_when_it_may_not_read_the_feed() {
     let redis = TestRedis::start().await;
     let store = redis.store().await;
-    let rules = format!("{} -xread", super::permissions::rules("viewer").join(" "));
+    let rules = format!("{} -xread", super::permissions::rules("reader").join(" "));
     redis.user("viewer", &rules).await;
     let options: RedisOptions = redis.server.url_as("viewer", PASSWORD).parse().unwrap();
     let reader = Arc::new(RedisRegistry::connect(options.read_only()).await.unwrap());
