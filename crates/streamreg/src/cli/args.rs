@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use super::store::Global;
 use super::{
-    bridge, completions, demo, get, heartbeat, history, hook, list, man, register, run, serve, set, summary, track,
-    unregister, update, wait, watch,
+    bridge, completions, demo, doctor, get, heartbeat, history, hook, list, man, register, run, serve, set, summary,
+    track, unregister, update, wait, watch,
 };
 
 const AFTER_HELP: &str = "\
@@ -14,9 +14,9 @@ First steps:
   streamreg demo            in another: twenty simulated streams
   streamreg list            in a third
 
-Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 already exists or not the holder, 5 store unreachable. \
-If several items fail, the exit status is the first of 5, 3, 4, 1 that occurred. `run` and `track` exit with the \
-status of their command.";
+Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 already exists or not the holder, 5 store unreachable, \
+6 and 7 warnings and errors of `doctor`. If several items fail, the exit status is the first of 5, 3, 4, 1 that \
+occurred. `run` and `track` exit with the status of their command.";
 
 /// The registry of live media streams: server and command line
 #[derive(Parser, Debug)]
@@ -70,6 +70,8 @@ pub enum Verb {
     /// Unregister streams
     #[command(visible_aliases = ["rm", "delete"])]
     Unregister(unregister::UnregisterArgs),
+    /// Check the Redis store: settings, rights, index and change feed
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Print or write the man pages

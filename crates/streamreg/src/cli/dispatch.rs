@@ -16,8 +16,8 @@ use super::signal::stop_requested;
 use super::store::{Global, Side, Target};
 use super::unregister::Answers;
 use super::{
-    bridge, completions, demo, get, heartbeat, history, hold, hook, input, list, man, register, run, serve, set,
-    spelling, summary, track, unregister, update, wait, watch,
+    bridge, completions, demo, doctor, get, heartbeat, history, hold, hook, input, list, man, register, run, serve,
+    set, spelling, summary, track, unregister, update, wait, watch,
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
@@ -87,6 +87,9 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
     if let Verb::Track(args) = &cli.verb {
         return track::run(target, args, out).await;
     }
+    if let Verb::Doctor(args) = &cli.verb {
+        return doctor::run(target, args, out).await;
+    }
     if let Verb::Demo(args) = &cli.verb {
         args.check_store(&target.name)?;
     }
@@ -128,6 +131,7 @@ fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
         | Verb::Man(_)
         | Verb::Hook(_)
         | Verb::Track(_)
+        | Verb::Doctor(_)
         | Verb::Demo(_)
         | Verb::List(_)
         | Verb::Summary(_)
@@ -190,6 +194,7 @@ async fn perform(
             | Verb::Man(_)
             | Verb::Hook(_)
             | Verb::Track(_)
+            | Verb::Doctor(_)
             | Verb::Register(_)
             | Verb::Run(_)
             | Verb::Set(_)

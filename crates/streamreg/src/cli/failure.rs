@@ -26,6 +26,10 @@ pub enum Status {
     Conflict,
     /// 5: the store is unreachable.
     Unreachable,
+    /// 6: `doctor` has found reasons for warnings.
+    Warnings,
+    /// 7: `doctor` has found errors.
+    Faults,
     /// The exit status of the command that `run` started.
     Command(u8),
 }
@@ -40,6 +44,8 @@ impl Status {
             Self::NotFound => 3,
             Self::Conflict => 4,
             Self::Unreachable => 5,
+            Self::Warnings => 6,
+            Self::Faults => 7,
             Self::Command(code) => code,
         }
     }
@@ -50,7 +56,7 @@ impl Status {
         let rank = |status| match status {
             Self::Done => 0,
             Self::Usage => 1,
-            Self::Failed | Self::Command(_) => 2,
+            Self::Failed | Self::Command(_) | Self::Warnings | Self::Faults => 2,
             Self::Conflict => 3,
             Self::NotFound => 4,
             Self::Unreachable => 5,

@@ -8,6 +8,7 @@ mod child;
 pub mod completions;
 pub mod demo;
 mod dispatch;
+pub mod doctor;
 pub mod duration;
 pub mod failure;
 pub mod get;

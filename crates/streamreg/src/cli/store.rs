@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use stream_registry::registry::TtlPolicy;
-use stream_registry::{ConnectOptions, Registry, Secret, UrlSource, connect_with, without_secrets};
+use stream_registry::{
+    ConnectOptions, RedisRegistry, Registry, Secret, UrlSource, connect_redis, connect_with, without_secrets,
+};
 
 use super::duration;
 use super::failure::{Failure, Result, Status};
@@ -210,6 +212,22 @@ impl Target {
     /// Returns whether the store rejects every write, because of `--read-only`.
     pub fn is_read_only(&self) -> bool {
         self.options.read_only
+    }
+
+    /// Returns whether the store is a `streamreg` server.
+    pub fn is_http(&self) -> bool {
+        self.url.starts_with("http://") || self.url.starts_with("https://")
+    }
+
+    /// Connects to a Redis store. Unless `writable`, opens it read-only, whatever the options are.
+    ///
+    /// # Errors
+    ///
+    /// Returns the failures of [`connect`](Self::connect), and a usage error if the store is not Redis.
+    pub async fn connect_redis(&self, writable: bool) -> Result<RedisRegistry> {
+        let mut options = self.options.clone();
+        options.read_only |= !writable;
+        connect_redis(&self.url, &options).await.map_err(|error| Failure::connect(&error, &self.name))
     }
 
     /// Connects to the store.

@@ -14,6 +14,7 @@ mod cli_redis;
 mod cli_run_signals;
 mod cli_verbs;
 mod conformance;
+mod doctor;
 mod failover;
 mod hook;
 mod http;

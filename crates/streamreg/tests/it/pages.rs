@@ -156,6 +156,16 @@ fn cli_page_names_every_column_and_format() {
 }
 
 #[test]
+fn operations_page_explains_exactly_the_existing_findings() {
+    let named: Vec<String> = first_cells(&page("docs/operations.md"), "<a id=\"doctor\"></a>What doctor says")
+        .iter()
+        .map(|cell| cell.trim_matches('`').to_owned())
+        .collect();
+    let there: Vec<&str> = stream_registry::redis::Code::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(named, there);
+}
+
+#[test]
 fn http_page_lists_exactly_the_existing_routes() {
     let mut named = BTreeSet::new();
     for cell in first_cells(&page("docs/http.md"), "Requests") {

@@ -70,13 +70,12 @@ impl Connection {
         self.inner.send_packed_command(command).await.and_then(reply::checked)
     }
 
-    pub(in crate::redis) fn mark_broken(&self) {
     /// Returns the address of the server.
     pub(in crate::redis) fn address(&self) -> &Address {
         &self.endpoint.address
     }
 
-    pub(super) fn mark_broken(&self) {
+    pub(in crate::redis) fn mark_broken(&self) {
         self.broken.store(true, Ordering::Release);
     }
 

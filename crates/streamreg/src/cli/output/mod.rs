@@ -2,6 +2,7 @@
 
 mod columns;
 mod counts;
+mod diagnosis;
 mod events;
 mod fields;
 mod members;
@@ -15,6 +16,7 @@ use std::fmt::Display;
 use std::io::Write;
 
 use stream_registry::query::Summary;
+use stream_registry::redis::{Diagnosis, Severity};
 use stream_registry::watch::Event;
 use stream_registry::{Error, Stream, StreamId, Timestamp};
 
@@ -233,6 +235,31 @@ impl Output<'_> {
             Format::Json | Format::Yaml => self.document(serde_json::to_string(summary).unwrap_or_default())?,
             Format::Jsonl => {
                 self.documents(groups.iter().map(|group| serde_json::to_string(group).unwrap_or_default()))?;
+            }
+        }
+        self.flush()
+    }
+
+    /// Writes the findings of a diagnosis for people, as one document, as JSON lines with one finding per line, or as
+    /// the codes of the findings that need something to be done.
+    ///
+    /// # Errors
+    ///
+    /// Fails if standard output cannot be written.
+    pub fn diagnosis(&mut self, diagnosis: &Diagnosis) -> Result {
+        let findings = &diagnosis.findings;
+        // Serialising strings cannot fail.
+        match self.format() {
+            Format::Table | Format::Wide => self.write(&diagnosis::text(diagnosis, self.width, self.colour))?,
+            Format::Name => {
+                let serious = findings.iter().filter(|finding| finding.severity >= Severity::Warning);
+                let mut codes: Vec<_> = serious.map(|finding| finding.code.as_str()).collect();
+                codes.dedup();
+                codes.into_iter().try_for_each(|code| self.name(code))?;
+            }
+            Format::Json | Format::Yaml => self.document(serde_json::to_string(diagnosis).unwrap_or_default())?,
+            Format::Jsonl => {
+                self.documents(findings.iter().map(|finding| serde_json::to_string(finding).unwrap_or_default()))?;
             }
         }
         self.flush()
