@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use super::connect::Link;
-use super::connect::topology::{Purpose, Topology};
+use super::connect::Purpose;
+use super::connect::topology::Topology;
 use super::counters::Counters;
 use super::eviction::Eviction;
 use super::fault::Effect;

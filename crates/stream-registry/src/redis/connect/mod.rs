@@ -24,8 +24,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub(super) use self::cluster::slots::slot_of;
 use self::connection::{Connection, Request};
+use self::endpoint::Endpoint;
 use self::redirect::Target;
-use self::topology::{Purpose, Route, Topology};
+use self::topology::{Route, Topology};
 use self::transfer::Transfer;
 use super::clock::{Staleness, StoreClock};
 use super::fault::{self, Effect, no_reply};
@@ -34,6 +35,13 @@ use super::reply;
 use super::servers::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Timestamp;
+
+/// What a link is for. Lists have a link of their own, so that small calls do not queue behind large replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::redis) enum Purpose {
+    Calls,
+    Bulk,
+}
 
 /// A link to a server: one connection that all callers share. The link connects at first use, and reconnects after a
 /// failure. With Sentinel or a cluster, it first finds the server again.
@@ -61,6 +69,11 @@ impl Link {
     /// Returns the link to the server that has a slot.
     pub(super) fn to_slot(topology: &Topology, slot: u16, purpose: Purpose, options: &RedisOptions) -> Self {
         Self::new(topology.route(slot, purpose), options)
+    }
+
+    /// Returns the link to a node of a cluster, whatever this node serves.
+    fn to_node(endpoint: Endpoint, options: &RedisOptions) -> Self {
+        Self::new(Route::ClusterNode(endpoint), options)
     }
 
     fn new(route: Route, options: &RedisOptions) -> Self {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Purpose;
 use super::cluster::{Cluster, Shard};
 use super::connection::Connection;
 use super::endpoint::{Access, Endpoint};
@@ -11,13 +12,6 @@ use super::session::{self, Expected};
 use crate::error::Result;
 use crate::redis::options::RedisOptions;
 use crate::redis::servers::{Address, Servers};
-
-/// What a link is for. Lists have a link of their own, so that small calls do not queue behind large replies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::redis) enum Purpose {
-    Calls,
-    Bulk,
-}
 
 /// The servers of a store.
 pub(in crate::redis) enum Topology {

@@ -14,9 +14,8 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, timeout};
 
 use self::slots::Range;
-use super::Link;
 use super::endpoint::{Access, Endpoint};
-use super::topology::{Purpose, Route};
+use super::{Link, Purpose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::fault;
 use crate::redis::options::RedisOptions;
@@ -165,7 +164,7 @@ impl Cluster {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoint = self.endpoint(&address);
         let node = nodes.entry(address).or_insert_with(|| {
-            let link = || Link::new(Route::ClusterNode(endpoint.clone()), &self.options);
+            let link = || Link::to_node(endpoint.clone(), &self.options);
             Arc::new(Node { calls: link(), bulk: link() })
         });
         NodeLink { node: Arc::clone(node), purpose }
