@@ -103,6 +103,9 @@ async fn read_only_store_under_sentinel_follows_a_failover() {
     let writer = connect(&set.url()).await.unwrap();
     let reader = connect_with(&set.url(), &ConnectOptions::default().read_only()).await.unwrap();
     writer.register(&stream("cam1", SOURCE)).await.unwrap();
+    for replica in &set.servers[1..] {
+        wait_until(TIMEOUT, async || replica.cli(&["EXISTS", "mirror:streams:cam1"]).await == "1").await;
+    }
     let old = set.kill_primary().await;
     set.wait_for_failover(old).await;
     wait_until(TIMEOUT, async || reader.get(&id("cam1")).await.is_ok()).await;

@@ -157,7 +157,16 @@ impl Load {
             resyncs: self.watcher.seen().resyncs,
         };
         // The watcher ends with the same streams, and has seen every stream whose registration the failover has kept.
-        wait_until(LIMIT, async || self.watcher.seen().live == live).await;
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let live = self::live(&*self.registry).await;
+            let differences = differences(&self.watcher.seen().live, &live);
+            if differences.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "the watcher differs from the store after {report}: {differences:#?}");
+            sleep(Duration::from_millis(50)).await;
+        }
         let seen = self.watcher.seen();
         let missed: Vec<_> = total.registered.difference(&lost).filter(|id| !seen.ever.contains(*id)).collect();
         assert!(missed.is_empty(), "the watcher has missed registrations: {missed:?}");
@@ -180,6 +189,13 @@ async fn assert_held(leases: &[Lease], registry: &dyn Registry) {
         })
     })
     .await;
+}
+
+/// Returns the streams that only one of two lists has, or whose publishers differ.
+fn differences(seen: &BTreeMap<StreamId, String>, live: &BTreeMap<StreamId, String>) -> Vec<String> {
+    let ids: BTreeSet<_> = seen.keys().chain(live.keys()).collect();
+    let differing = ids.into_iter().filter(|id| seen.get(*id) != live.get(*id));
+    differing.map(|id| format!("{id}: seen {:?}, live {:?}", seen.get(id), live.get(id))).collect()
 }
 
 async fn live(registry: &dyn Registry) -> BTreeMap<StreamId, String> {
@@ -226,7 +242,8 @@ async fn contend(registry: Arc<dyn Registry>, task: usize, stopped: watch::Recei
     while !*stopped.borrow() {
         if let Ok(lease) = calls.timed(leases.acquire(stream(&format!("contended-{task}"), "203.0.113.7:3"))).await {
             calls.epochs.push(lease.epoch().clone());
-            let _ = calls.timed(lease.release()).await;
+            // A release is retried for some seconds, so its time is not noted.
+            calls.failures += usize::from(lease.release().await.is_err());
         }
         sleep(PAUSE).await;
     }
