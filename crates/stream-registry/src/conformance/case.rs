@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::subject::Instance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{Change, Guard, Page, RegisterOptions, Registry, Write};
-use crate::stream::{InvalidValue, Stream, StreamId, StreamStats, StreamStatus, StreamType};
+use crate::stream::{InvalidValue, OperationId, Stream, StreamId, StreamStats, StreamStatus, StreamType};
 
 /// The reason why a behaviour did not pass.
 #[derive(Debug)]
@@ -162,6 +162,22 @@ impl Case {
 
     pub(super) fn shared(&self) -> Arc<dyn Registry> {
         Arc::clone(&self.registry)
+    }
+
+    /// Returns an id that begins with `name` and is in the same part of the store as all other ids from this method.
+    pub(super) fn together(&self, name: &str) -> String {
+        let candidates = std::iter::once(name.to_owned()).chain((1_u32..).map(|number| format!("{name}~{number}")));
+        candidates.into_iter().find(|id| self.instance.are_together("a", id)).unwrap_or_else(|| name.to_owned())
+    }
+
+    /// Returns a new operation id in the same part of the store as the ids from [`together`](Self::together).
+    pub(super) fn operation(&self) -> OperationId {
+        loop {
+            let operation = OperationId::generate();
+            if self.instance.are_together("a", operation.as_str()) {
+                return operation;
+            }
+        }
     }
 
     /// Registers a stream and returns the record.

@@ -74,6 +74,16 @@ pub trait Instance: Send + Sync + 'static {
     async fn index(&self) -> Option<Vec<String>> {
         None
     }
+
+    /// Returns whether the store keeps two ids, of streams or operations, in the same part.
+    ///
+    /// A store that is divided into parts, e.g. the shards of a Redis Cluster, gives some guarantees only for streams in
+    /// the same part: the order of their events, lists at one moment, and the detection of reused operation ids. By
+    /// default, a store has only one part.
+    fn are_together(&self, one: &str, other: &str) -> bool {
+        let _ = (one, other);
+        true
+    }
 }
 
 /// Smart pointer that calls of the registry go through.
@@ -147,5 +157,8 @@ impl Instance for InstanceViaPointer {
     }
     async fn index(&self) -> Option<Vec<String>> {
         self.instance.index().await
+    }
+    fn are_together(&self, one: &str, other: &str) -> bool {
+        self.instance.are_together(one, other)
     }
 }

@@ -220,6 +220,14 @@ impl Error {
         Arc::make_mut(&mut self.0)
     }
 
+    /// Adds to the message which part of the store the error concerns.
+    #[cfg(feature = "redis")]
+    #[must_use]
+    pub(crate) fn with_part(mut self, part: impl fmt::Display) -> Self {
+        self.edit().message = format!("{part}: {}", self.0.message);
+        self
+    }
+
     /// Sets the operation that failed, unless the error already names an operation.
     #[must_use]
     pub fn with_operation(mut self, operation: Operation) -> Self {

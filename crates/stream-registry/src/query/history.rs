@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::filter::check_string;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::{InvalidValue, Revision, Stream, StreamId, StreamType};
-use crate::watch::{Event, Watch};
+use crate::watch::{Event, Watch, vector};
 
 /// Timeout for the next event. The events of the history have already happened, so they arrive without delay.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -140,7 +140,8 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
     let mut events = VecDeque::new();
     let mut started = false;
     let mut until_yield = EVENTS_PER_TURN;
-    let mut reached = watch.start() == Some(&tail);
+    let has_reached = |position: &Revision, tail: &Revision| position == tail || vector::includes(position, tail);
+    let mut reached = watch.start().is_some_and(|start| has_reached(start, &tail));
     while !reached {
         let event = timeout(EVENT_TIMEOUT, watch.next()).await.map_err(|_| stopped())?.ok_or_else(Error::closed)?;
         match &event {
@@ -158,7 +159,7 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
             until_yield = EVENTS_PER_TURN;
             yield_now().await;
         }
-        reached = *event.revision() == tail;
+        reached = has_reached(event.revision(), &tail);
         if let Event::Ended { last, as_of, .. } = &event
             && ended.matches(last, as_of.is_some())
         {

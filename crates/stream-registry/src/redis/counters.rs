@@ -23,6 +23,18 @@ pub struct RedisCounters {
     pub prune_failures: u64,
 }
 
+impl std::ops::Add for RedisCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            unreadable: self.unreadable + other.unreadable,
+            pruned: self.pruned + other.pruned,
+            prune_failures: self.prune_failures + other.prune_failures,
+        }
+    }
+}
+
 impl Counters {
     pub(super) fn add_unreadable(&self, count: u64) {
         self.unreadable.fetch_add(count, Ordering::Relaxed);

@@ -111,6 +111,11 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
             ErrorKind::Unavailable,
             "the Redis Cluster is moving these streams to another node; try again shortly".to_owned(),
         ),
+        // A script cannot read keys that were moved while it runs.
+        _ if detail.contains("access a non local key in a cluster node") => (
+            ErrorKind::Unavailable,
+            "the Redis Cluster is moving these streams to another node; try again shortly".to_owned(),
+        ),
         "CLUSTERDOWN" => (
             ErrorKind::Unavailable,
             "the Redis Cluster does not serve these streams now; try again, or check CLUSTER INFO".to_owned(),

@@ -17,27 +17,21 @@ mod record;
 mod reply;
 mod script;
 mod servers;
+mod shards;
 mod store;
 mod url;
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use self::coalesce::Coalescer;
-use self::connect::slot_of;
-use self::connect::topology::Topology;
 pub use self::counters::RedisCounters;
 pub use self::diagnose::{Code, DiagnoseOptions, Diagnosis, Finding, IndexRepair, Role, Severity};
 use self::fault::Effect;
-use self::ops::get::GetJob;
-use self::ops::register::RegisterJob;
-use self::ops::unregister::UnregisterJob;
-use self::ops::write::WriteJob;
 pub use self::options::RedisOptions;
-use self::store::{Store, within};
+use self::shards::Shards;
+use self::store::within;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::query::Ended;
 use crate::registry::{
@@ -63,12 +57,8 @@ use crate::watch::{Event, Watch, WatchFrom};
 /// # Ok(()) }
 /// ```
 pub struct RedisRegistry {
-    topology: Topology,
-    store: Arc<Store>,
-    writes: Arc<Coalescer<WriteJob>>,
-    gets: Arc<Coalescer<GetJob>>,
-    registrations: Arc<Coalescer<RegisterJob>>,
-    unregistrations: Arc<Coalescer<UnregisterJob>>,
+    options: RedisOptions,
+    shards: Shards,
 }
 
 impl RedisRegistry {
@@ -86,30 +76,20 @@ impl RedisRegistry {
     pub async fn connect(options: RedisOptions) -> Result<Self> {
         let named = |error: Error| error.with_operation(Operation::Connect);
         let options = options.checked().map_err(named)?;
-        let topology = Topology::new(&options);
-        let prefix = options.prefix.clone();
-        let store = Arc::new(Store::new(options, &topology, &prefix, slot_of(&prefix)));
-        if store.options.tls.as_ref().is_some_and(|tls| tls.insecure) {
+        if options.tls.as_ref().is_some_and(|tls| tls.insecure) {
             tracing::warn!("insecure=true: the certificate of Redis is not checked; use this for tests only");
         }
-        store.link.connection().await.map_err(named)?;
-        ops::eviction::check(&store).await;
-        if !store.options.read_only {
-            ops::sweep::spawn(&store);
+        let shards = Shards::connect(options.clone()).await.map_err(named)?;
+        shards.check_eviction().await;
+        if !options.read_only {
+            shards.iter().for_each(|shard| ops::sweep::spawn(&shard.store));
         }
-        Ok(Self {
-            writes: Coalescer::new(WriteJob(Arc::clone(&store))),
-            gets: Coalescer::new(GetJob(Arc::clone(&store))),
-            registrations: Coalescer::new(RegisterJob(Arc::clone(&store))),
-            unregistrations: Coalescer::new(UnregisterJob(Arc::clone(&store))),
-            store,
-            topology,
-        })
+        Ok(Self { options, shards })
     }
 
     /// Returns the numbers of unreadable records and of removed index entries since the store was opened.
     pub fn counters(&self) -> RedisCounters {
-        self.store.counters.read()
+        self.shards.counters()
     }
 
     /// Checks the servers, the rights of this user, the index and the change feed, and reports what is wrong with them.
@@ -122,7 +102,7 @@ impl RedisRegistry {
     ///
     /// Returns `Unavailable` or `Timeout` if the server does not answer. A missing right is no error.
     pub async fn diagnose(&self, options: &DiagnoseOptions) -> Result<Diagnosis> {
-        let done = diagnose::diagnose(&self.topology, &[&self.store], options).await;
+        let done = diagnose::diagnose(self.shards.topology(), &self.shards.stores(), options).await;
         done.map_err(|error| error.with_operation(Operation::Diagnose))
     }
 
@@ -136,14 +116,14 @@ impl RedisRegistry {
     /// nothing if the prefix of another registry begins with the prefix of this one. Returns `Unavailable` or `Timeout`
     /// if the server does not answer.
     pub async fn repair_index(&self, options: &DiagnoseOptions) -> Result<IndexRepair> {
-        let done = diagnose::repair_index(&[&self.store], options).await;
+        let done = diagnose::repair_index(&self.shards.stores(), options).await;
         done.map_err(|error| error.with_operation(Operation::Repair))
     }
 }
 
 impl fmt::Debug for RedisRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisRegistry").field("options", &self.store.options).finish_non_exhaustive()
+        f.debug_struct("RedisRegistry").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -162,24 +142,38 @@ fn is_store_wide(error: &Error) -> bool {
 #[async_trait]
 impl Registry for RedisRegistry {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
-        within(Effect::Write, ops::register::register(&self.registrations, &self.store, stream, options))
+        let shard = self.shards.of(&stream.id);
+        within(Effect::Write, ops::register::register(&shard.registrations, &shard.store, stream, options))
             .await
-            .map_err(|error| error.with_stream(&stream.id).with_operation(Operation::Register))
+            .map_err(|error| shard.named(error).with_stream(&stream.id).with_operation(Operation::Register))
+    }
+
+    async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        // A call that is sent again generates another id. The id must be in the shard that has the result of the first
+        // call.
+        provided::register_generated(self, stream, options, |id| {
+            options.operation.as_ref().is_none_or(|operation| self.shards.are_together(id, operation))
+        })
+        .await
     }
 
     async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
-        within(Effect::Write, ops::unregister::unregister(&self.unregistrations, &self.store, id, options))
+        let shard = self.shards.of(id);
+        within(Effect::Write, ops::unregister::unregister(&shard.unregistrations, &shard.store, id, options))
             .await
-            .map_err(|error| error.with_stream(id).with_operation(Operation::Unregister))
+            .map_err(|error| shard.named(error).with_stream(id).with_operation(Operation::Unregister))
     }
 
     async fn write(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         let named = |error: Error| error.with_operation(Operation::Write);
         rules::check_batch(writes).map_err(named)?;
-        self.store.check_writable().map_err(named)?;
-        let [write] = writes else { return ops::write::write(&self.store, writes).await.map_err(named) };
+        if self.options.read_only {
+            return Err(named(rules::read_only()));
+        }
+        let [write] = writes else { return self.shards.write(writes).await.map_err(named) };
+        let shard = self.shards.of(&write.id);
         let answer = match rules::check_write(write) {
-            Ok(()) => self.writes.call(write.clone()).await,
+            Ok(()) => shard.writes.call(write.clone()).await.map_err(|error| shard.named(error)),
             rejected => rejected,
         };
         match answer {
@@ -189,28 +183,27 @@ impl Registry for RedisRegistry {
     }
 
     async fn get(&self, id: &StreamId) -> Result<Stream> {
-        ops::get::get(&self.gets, id)
-            .await
-            .map_err(|error| error.with_may_have_applied(false).with_stream(id).with_operation(Operation::Get))
+        let shard = self.shards.of(id);
+        let answer = ops::get::get(&shard.gets, id).await.map_err(|error| shard.named(error));
+        answer.map_err(|error| error.with_may_have_applied(false).with_stream(id).with_operation(Operation::Get))
     }
 
     async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
-        ops::get::get_many(&self.store, ids)
-            .await
-            .map_err(|error| error.with_may_have_applied(false).with_operation(Operation::Get))
+        let answer = self.shards.get_many(ids).await;
+        answer.map_err(|error| error.with_may_have_applied(false).with_operation(Operation::Get))
     }
 
     async fn snapshot(&self) -> Result<Snapshot> {
-        ops::list::snapshot(&self.store).await.map_err(|error| error.with_operation(Operation::List))
+        self.shards.snapshot().await.map_err(|error| error.with_operation(Operation::List))
     }
 
     async fn list_page(&self, cursor: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
-        ops::page::page(&self.store, cursor, count).await.map_err(|error| error.with_operation(Operation::ListPage))
+        self.shards.list_page(cursor, count).await.map_err(|error| error.with_operation(Operation::ListPage))
     }
 
     async fn history(&self, ended: &Ended, limit: NonZeroU32) -> Result<Vec<Event>> {
         let count = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-        match ops::history::history(&self.store, ended, count).await {
+        match self.shards.history(ended, count).await {
             Ok(Some(events)) => Ok(events),
             // Without the permission to read the feed backwards, the whole feed is read in its order.
             Ok(None) => provided::history(self, ended, limit).await,
@@ -221,34 +214,26 @@ impl Registry for RedisRegistry {
     async fn watch(&self, from: WatchFrom) -> Result<Watch> {
         let watch = async {
             rules::check_start(&from)?;
-            feed::follow::follow(&self.store, &from).await
+            self.shards.watch(&from).await
         };
         watch.await.map_err(|error| error.with_operation(Operation::Watch))
     }
 
     async fn ping(&self) -> Result<()> {
-        let ping = redis::cmd("PING");
-        let answer = within(Effect::Read, self.store.link.read(&ping)).await;
-        answer.map_err(|error| error.with_operation(Operation::Ping))?;
-        ops::eviction::check(&self.store).await;
-        Ok(())
+        self.shards.ping().await.map_err(|error| error.with_operation(Operation::Ping))
     }
 
     fn info(&self) -> StoreInfo {
-        let options = &self.store.options;
-        let warning = self.store.eviction.warning();
-        StoreInfo { read_only: options.read_only, warning, ..StoreInfo::new("redis", options.ttl) }
+        let warning = self.shards.eviction_warning();
+        StoreInfo { read_only: self.options.read_only, warning, ..StoreInfo::new("redis", self.options.ttl) }
     }
 
     fn now(&self) -> Timestamp {
-        self.store.link.estimated_now()
+        self.shards.estimated_now()
     }
 
     async fn close(&self) -> Result<()> {
-        self.store.link.close();
-        self.store.bulk.close();
-        self.topology.close();
-        self.store.feed_reader.stop();
+        self.shards.close();
         Ok(())
     }
 }

@@ -22,10 +22,13 @@ pub(crate) fn read(kind: char, cursor: &Cursor) -> Result<u64> {
         // cursor that `make` would spell differently.
         (make(kind, position).ok()? == *cursor).then_some(position)
     };
-    position().ok_or_else(|| {
-        Error::new(ErrorKind::InvalidCursor, "the cursor does not belong to this store; start again without one")
-            .with_operation(Operation::ListPage)
-    })
+    position().ok_or_else(invalid)
+}
+
+/// Returns the error for a cursor that a store of this kind has not issued.
+pub(crate) fn invalid() -> Error {
+    Error::new(ErrorKind::InvalidCursor, "the cursor does not belong to this store; start again without one")
+        .with_operation(Operation::ListPage)
 }
 
 #[cfg(test)]

@@ -84,6 +84,16 @@ pub async fn register_new<R: Registry + ?Sized>(
     stream: &Stream,
     options: &RegisterOptions,
 ) -> Result<Registered> {
+    register_generated(registry, stream, options, |_| true).await
+}
+
+/// Registers a stream under a generated id that fits the store.
+pub(crate) async fn register_generated<R: Registry + ?Sized>(
+    registry: &R,
+    stream: &Stream,
+    options: &RegisterOptions,
+    fits: impl Fn(&StreamId) -> bool + Send,
+) -> Result<Registered> {
     rules::check_new(options).map_err(|error| error.with_operation(Operation::Register))?;
     let mut stream = stream.clone();
     let mut options = options.clone().on_conflict(OnConflict::CreateOnly);
@@ -91,6 +101,9 @@ pub async fn register_new<R: Registry + ?Sized>(
     let mut tries = 0;
     loop {
         stream.id = generate_stream_id(&stream.kind, &stream.source_addr);
+        if !fits(&stream.id) {
+            continue;
+        }
         tries += 1;
         match registry.register_with(&stream, &options).await {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && tries < MAX_ID_TRIES => {}

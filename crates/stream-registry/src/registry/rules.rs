@@ -7,7 +7,7 @@ use super::options::{Change, Guard, OnConflict, Outcome, RegisterOptions, SameSo
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::limits::{MAX_LABELS, MAX_WRITES};
 use crate::stream::{Epoch, Stream, Timestamp, encode};
-use crate::watch::{ChangeKind, WatchFrom};
+use crate::watch::{ChangeKind, WatchFrom, vector};
 
 /// Checks that a record is within its limits.
 pub(crate) fn check_registration(stream: &Stream, options: &RegisterOptions) -> Result<()> {
@@ -29,6 +29,8 @@ pub(crate) fn check_start(from: &WatchFrom) -> Result<()> {
     let is_entry_id = |id: &str| id.split_once('-').is_some_and(|(a, b)| is_number(a) && is_number(b));
     let revision = revision.as_str();
     let is_revision = match revision.split_once('.') {
+        // Redis Cluster: a position in the feed of each shard.
+        _ if vector::has_form(revision) => true,
         // Redis: the ids of the first entry of the feed and of the entry at the position.
         Some((generation, last)) => is_entry_id(generation) && is_entry_id(last),
         // Memory: 16 hexadecimal digits that identify the feed, and the number of the event.

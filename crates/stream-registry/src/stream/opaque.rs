@@ -55,7 +55,7 @@ opaque! {
 }
 opaque! {
     /// A position in the change feed; see [`WatchFrom::Revision`](crate::watch::WatchFrom::Revision).
-    Revision, "revision", 256
+    Revision, "revision", 5120
 }
 opaque! {
     /// The position at which the next page of a list begins. Only stores of the same kind accept it.

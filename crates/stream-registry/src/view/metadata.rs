@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::counts::{Corrections, Counts};
 use super::index::Index;
 use crate::stream::{Revision, StreamId};
+use crate::watch::vector;
 
 /// Number of recent revisions that a view remembers, so that it knows which revisions it has reached.
 const REMEMBERED_REVISIONS: usize = 4_096;
@@ -63,6 +64,11 @@ impl Metadata {
         if self.revision.as_ref() == Some(&revision) {
             return;
         }
+        if vector::has_form(revision.as_str()) {
+            // The positions in a vector revision can be compared.
+            self.revision = Some(revision);
+            return;
+        }
         if self.recent_order.len() == REMEMBERED_REVISIONS
             && let Some(oldest) = self.recent_order.pop_front()
         {
@@ -75,6 +81,6 @@ impl Metadata {
     }
 
     pub(super) fn has_reached(&self, revision: &Revision) -> bool {
-        self.recent.contains(revision)
+        self.recent.contains(revision) || self.revision.as_ref().is_some_and(|shown| vector::includes(shown, revision))
     }
 }

@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::query::{By, Filter, Order, Position, Selected, Summary};
 use crate::registry::{Write, rules};
 use crate::stream::{Revision, Stream, StreamId, Timestamp};
+use crate::watch::vector;
 
 /// Maximum number of corrected streams that are reported by id.
 const MAX_REPORTED: usize = 100;
@@ -149,8 +150,11 @@ impl State {
             Some(stream) => self.put(&mut metadata, stream, Origin::Feed),
             None => drop(self.remove(&mut metadata, id)),
         }
+        // An event of one shard does not show that the feeds of the other shards can be read.
+        if !vector::has_form(revision.as_str()) {
+            metadata.confirmed = Some(Instant::now());
+        }
         metadata.reach(revision);
-        metadata.confirmed = Some(Instant::now());
     }
 
     /// Applies a sign of life of the feed.

@@ -53,6 +53,7 @@
 //! A [`View`](crate::view::View) follows the state of a registry in the background.
 
 mod json;
+pub(crate) mod vector;
 
 use std::fmt;
 use std::pin::Pin;
@@ -221,6 +222,18 @@ impl Event {
             | Self::Resync { revision }
             | Self::Alive { revision } => revision,
         }
+    }
+
+    /// Returns the same event at another position.
+    #[cfg(feature = "redis")]
+    pub(crate) fn at(mut self, position: Revision) -> Self {
+        match &mut self {
+            Self::Changed { revision, .. }
+            | Self::Ended { revision, .. }
+            | Self::Resync { revision }
+            | Self::Alive { revision } => *revision = position,
+        }
+        self
     }
 
     /// Returns the record after a change, or the last known record of a stream that ended. If the last record is

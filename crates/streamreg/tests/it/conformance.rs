@@ -1,4 +1,4 @@
-//! Runs the conformance suite on Redis and over HTTP.
+//! Runs the conformance suite on Redis, on a Redis Cluster, and over HTTP.
 
 #![allow(clippy::expect_used, reason = "a failed step is a failed test")]
 
@@ -10,41 +10,65 @@ use async_trait::async_trait;
 use stream_registry::conformance::{Instance, Subject, run, shared};
 use stream_registry::{ConnectOptions, MemoryRegistry, Registry, Result, StreamId, connect_with};
 use streamreg::server::{ServeOptions, serve};
-use testkit::{RedisServer, TestTls};
+use testkit::{ClusterSet, RedisServer, TestTls};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// A Redis server. Each registry has its own key prefix.
+use crate::cluster::layout::{TAGS, prefix_of, shard_of};
+
+/// A Redis server or a Redis Cluster. Each registry has its own key prefix.
 struct Redis {
-    server: RedisServer,
+    servers: Servers,
     url: String,
     opened: AtomicU64,
     /// Keeps the files of the certificates.
     _tls: Option<Box<TestTls>>,
 }
 
+enum Servers {
+    Single(Box<RedisServer>),
+    Cluster(Box<ClusterSet>),
+}
+
 impl Redis {
+    fn new(server: RedisServer, url: String) -> Self {
+        Self { url, servers: Servers::Single(Box::new(server)), opened: AtomicU64::new(0), _tls: None }
+    }
+
     async fn tcp() -> Self {
         let server = RedisServer::start().await;
-        Self { url: server.url(), server, opened: AtomicU64::new(0), _tls: None }
+        let url = server.url();
+        Self::new(server, url)
+    }
+
+    async fn cluster() -> Self {
+        let cluster = ClusterSet::builder().replicas(0).start().await;
+        let url = cluster.url();
+        Self { url, servers: Servers::Cluster(Box::new(cluster)), opened: AtomicU64::new(0), _tls: None }
     }
 
     async fn unix() -> Self {
         let server = RedisServer::builder().unix_only().start().await;
-        Self { url: server.unix_url(), server, opened: AtomicU64::new(0), _tls: None }
+        let url = server.unix_url();
+        Self::new(server, url)
     }
 
     async fn tls() -> Self {
         let tls = TestTls::new();
         let server = RedisServer::builder().tls(&tls).start().await;
-        Self { url: server.tls_url(), server, opened: AtomicU64::new(0), _tls: Some(Box::new(tls)) }
+        let url = server.tls_url();
+        Self { _tls: Some(Box::new(tls)), ..Self::new(server, url) }
     }
 
     async fn open_redis(&self, ttl: Duration) -> Result<OpenRedis> {
         let prefix = format!("test:{}:", self.opened.fetch_add(1, Ordering::SeqCst));
         let options = ConnectOptions::default().ttl(ttl).prefix(prefix.clone());
         let registry = connect_with(&self.url, &options).await?;
-        Ok(OpenRedis { registry, raw: self.server.client(), prefix, ttl })
+        let (raw, is_sharded) = match &self.servers {
+            Servers::Single(server) => (vec![server.client()], false),
+            Servers::Cluster(cluster) => (cluster.nodes.iter().map(RedisServer::client).collect(), true),
+        };
+        Ok(OpenRedis { registry, raw, is_sharded, prefix, ttl })
     }
 }
 
@@ -57,24 +81,38 @@ impl Subject for Redis {
 
 struct OpenRedis {
     registry: Arc<dyn Registry>,
-    raw: redis::Client,
+    /// The clients of all servers.
+    raw: Vec<redis::Client>,
+    is_sharded: bool,
     prefix: String,
     ttl: Duration,
 }
 
 impl OpenRedis {
-    /// Sends a command directly to Redis, as another program would.
+    /// Sends a command directly to Redis, as another program would. In a cluster, tries one node after the other.
     async fn raw<T: redis::FromRedisValue>(&self, command: &mut redis::Cmd) -> T {
-        let mut connection = self.raw.get_multiplexed_async_connection().await.expect("the server answers");
-        command.query_async(&mut connection).await.expect("the command is valid")
+        let mut result = None;
+        for client in &self.raw {
+            let mut connection = client.get_multiplexed_async_connection().await.expect("the server answers");
+            match command.query_async(&mut connection).await {
+                Err(error) if error.code() == Some("MOVED") => {}
+                other => result = Some(other),
+            }
+        }
+        result.expect("a node has the slot").expect("the command is valid")
+    }
+
+    /// Returns the prefix of the keys of a stream.
+    fn prefix(&self, id: &str) -> String {
+        if self.is_sharded { prefix_of(&self.prefix, shard_of(id)) } else { self.prefix.clone() }
     }
 
     fn key(&self, id: &StreamId) -> String {
-        format!("{}{id}", self.prefix)
+        format!("{}{id}", self.prefix(id.as_str()))
     }
 
-    fn active(&self) -> String {
-        format!("{}active", self.prefix)
+    fn active(&self, id: &StreamId) -> String {
+        format!("{}active", self.prefix(id.as_str()))
     }
 }
 
@@ -100,12 +138,12 @@ impl Instance for OpenRedis {
     }
 
     async fn remove_from_index(&self, id: &StreamId) -> Option<()> {
-        let () = self.raw(redis::cmd("SREM").arg(self.active()).arg(id.as_str())).await;
+        let () = self.raw(redis::cmd("SREM").arg(self.active(id)).arg(id.as_str())).await;
         Some(())
     }
 
     async fn add_to_index(&self, id: &StreamId) -> Option<()> {
-        let () = self.raw(redis::cmd("SADD").arg(self.active()).arg(id.as_str())).await;
+        let () = self.raw(redis::cmd("SADD").arg(self.active(id)).arg(id.as_str())).await;
         Some(())
     }
 
@@ -117,7 +155,20 @@ impl Instance for OpenRedis {
     }
 
     async fn index(&self) -> Option<Vec<String>> {
-        Some(self.raw(redis::cmd("SMEMBERS").arg(self.active())).await)
+        let prefixes = if self.is_sharded {
+            (0..TAGS.len()).map(|shard| prefix_of(&self.prefix, shard)).collect()
+        } else {
+            vec![self.prefix.clone()]
+        };
+        let mut ids: Vec<String> = Vec::new();
+        for prefix in prefixes {
+            ids.extend(self.raw::<Vec<String>>(redis::cmd("SMEMBERS").arg(format!("{prefix}active"))).await);
+        }
+        Some(ids)
+    }
+
+    fn are_together(&self, one: &str, other: &str) -> bool {
+        !self.is_sharded || shard_of(one) == shard_of(other)
     }
 }
 
@@ -197,6 +248,10 @@ impl Instance for OpenHttp {
     async fn index(&self) -> Option<Vec<String>> {
         self.redis.as_ref()?.index().await
     }
+
+    fn are_together(&self, one: &str, other: &str) -> bool {
+        self.redis.as_ref().is_none_or(|redis| redis.are_together(one, other))
+    }
 }
 
 /// Asserts that every behaviour passes and that none is skipped.
@@ -229,6 +284,16 @@ async fn redis_on_a_unix_socket_as_arc_dyn_passes_all_behaviours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_over_tls_passes_all_behaviours() {
     all_pass(Arc::new(Redis::tls().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_cluster_passes_all_behaviours() {
+    all_pass(Arc::new(Redis::cluster().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_over_a_redis_cluster_passes_all_behaviours() {
+    all_pass(Arc::new(Http(Behind::Redis(Redis::cluster().await)))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ mod cli_parent;
 mod cli_redis;
 mod cli_run_signals;
 mod cli_verbs;
+mod cluster;
 mod conformance;
 mod doctor;
 mod failover;

@@ -157,9 +157,10 @@ async fn all_watches_receive_the_same_events(case: &Case) -> Check {
     }
     let writers = (0..4).map(|writer| {
         let registry = case.shared();
+        let names: Vec<_> = (0..25).map(|n| case.together(&format!("w{writer}-{n}"))).collect();
         async move {
-            for n in 0..25 {
-                registry.register(&stream(&format!("w{writer}-{n}"))).await?;
+            for name in names {
+                registry.register(&stream(&name)).await?;
             }
             crate::error::Result::<()>::Ok(())
         }
@@ -189,7 +190,7 @@ async fn all_watches_receive_the_same_events(case: &Case) -> Check {
 async fn watch_resumes_after_any_revision(case: &Case) -> Check {
     let mut watch = follow(case, WatchFrom::Now).await?;
     let mut revisions = vec![tail(case).await?];
-    case.put_all((0..10).map(|n| format!("s{n}"))).await?;
+    case.put_all((0..10).map(|n| case.together(&format!("s{n}")))).await?;
     let mut names = Vec::new();
     for _ in 0..10 {
         let event = next(&mut watch).await?;
@@ -290,17 +291,18 @@ async fn watch_rejects_an_invalid_revision(case: &Case) -> Check {
 async fn cancelling_watch_next_loses_no_event(case: &Case) -> Check {
     let mut watch = follow(case, WatchFrom::Now).await?;
     let mut received = 0;
-    for n in 0..200 {
-        case.put(&stream(&format!("s{n}"))).await?;
+    let names: Vec<_> = (0..200).map(|n| case.together(&format!("s{n}"))).collect();
+    for (n, name) in (0..).zip(&names) {
+        case.put(&stream(name)).await?;
         // The future is dropped at a different await in each round.
         let timeout = Duration::from_micros(50 * (n % 7));
         if let Ok(event) = tokio::time::timeout(timeout, changed(&mut watch)).await {
-            same("the stream", event?.1.id, id(&format!("s{received}")))?;
+            same("the stream", event?.1.id, id(&names[received]))?;
             received += 1;
         }
     }
     while received < 200 {
-        same("the stream", changed(&mut watch).await?.1.id, id(&format!("s{received}")))?;
+        same("the stream", changed(&mut watch).await?.1.id, id(&names[received]))?;
         received += 1;
     }
     Ok(())

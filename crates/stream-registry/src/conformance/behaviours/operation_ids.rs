@@ -115,23 +115,24 @@ async fn calls_with_different_operation_ids_are_independent(case: &Case) -> Chec
 
 async fn operation_id_of_another_stream_is_rejected(case: &Case) -> Check {
     let operation = OperationId::generate();
+    let (b, c) = (case.together("b"), case.together("c"));
     case.registry().register_with(&stream("a"), &register_options(&operation)).await?;
-    let other = case.registry().register_with(&stream("b"), &register_options(&operation)).await;
+    let other = case.registry().register_with(&stream(&b), &register_options(&operation)).await;
     let error = fails(other, ErrorKind::InvalidArgument)?;
-    same("the stream", error.stream_id(), Some(&id("b")))?;
-    case.assert_gone("b").await?;
+    same("the stream", error.stream_id(), Some(&id(&b)))?;
+    case.assert_gone(&b).await?;
     let operation = OperationId::generate();
-    let other = case.put(&stream("c")).await?;
+    let other = case.put(&stream(&c)).await?;
     case.registry().unregister_with(&id("a"), &unregister_options(&operation)).await?;
     fails(
-        case.registry().unregister_with(&id("c"), &unregister_options(&operation)).await,
+        case.registry().unregister_with(&id(&c), &unregister_options(&operation)).await,
         ErrorKind::InvalidArgument,
     )?;
     case.unchanged(&other).await
 }
 
 async fn operation_id_of_another_kind_of_call_is_rejected(case: &Case) -> Check {
-    let operation = OperationId::generate();
+    let operation = case.operation();
     let record = case.registry().register_with(&stream("a"), &register_options(&operation)).await?.stream;
     let end = case.registry().unregister_with(&id("a"), &unregister_options(&operation)).await;
     let error = fails(end, ErrorKind::InvalidArgument)?;

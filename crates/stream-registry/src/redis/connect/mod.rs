@@ -95,6 +95,11 @@ impl Link {
         lock(&self.current).take();
     }
 
+    /// Describes the server that the link leads to, for messages.
+    pub(super) fn server(&self) -> String {
+        self.route.to_string()
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

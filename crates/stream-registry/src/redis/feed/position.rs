@@ -48,14 +48,14 @@ impl Position {
     }
 
     /// Converts a revision to a position. Returns `None` if the revision does not come from a Redis store.
-    pub(super) fn from_revision(revision: &Revision) -> Option<Self> {
+    pub(in crate::redis) fn from_revision(revision: &Revision) -> Option<Self> {
         let (generation, last) = revision.as_str().split_once('.')?;
         let position = Self { generation: entry_id(generation.as_bytes())?, last: entry_id(last.as_bytes())? };
         (position.revision() == *revision).then_some(position)
     }
 
     /// Returns whether events after this position may have been lost. `tail` is the current end of the feed.
-    pub(super) fn is_lost(self, tail: Self) -> bool {
+    pub(in crate::redis) fn is_lost(self, tail: Self) -> bool {
         if !self.has_generation() {
             // Without a generation, only the start of the feed is a valid position.
             return self.last != (0, 0);

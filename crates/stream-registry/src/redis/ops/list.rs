@@ -23,14 +23,16 @@ static LIST: LazyLock<Script> = LazyLock::new(|| Script::new("list", include_str
 
 // The list strategies, cheapest first. The store remembers the first strategy that the server has not rejected.
 const SORT: u8 = 0;
-const SCRIPT: u8 = 1;
+/// The first strategy in a cluster, where `SORT` may not read other keys.
+pub(in crate::redis) const SCRIPT: u8 = 1;
 const READS: u8 = 2;
 
 /// Number of streams from which a list is received over a separate connection. For fewer streams, the time to connect
 /// exceeds the time saved.
 const LARGE: i64 = 2_500;
 
-pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
+/// Returns all streams, and the position in the change feed at that moment, if it is known.
+pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<(Snapshot, Option<Position>)> {
     let mut strategy = store.list_strategy.load(Ordering::Relaxed);
     let mut out_of_memory = false;
     let (position, decoding) = loop {
@@ -63,8 +65,7 @@ pub(in crate::redis) async fn snapshot(store: &Arc<Store>) -> Result<Snapshot> {
     let (streams, unreadable) = decoding.finish(store).await?;
     let mut snapshot = Snapshot::new(streams);
     snapshot.unreadable = unreadable;
-    snapshot.revision = position.map(Position::revision);
-    Ok(snapshot)
+    Ok((snapshot, position))
 }
 
 /// The feed position at the time of the list, if it is known, and the listed records.

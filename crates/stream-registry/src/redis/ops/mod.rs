@@ -4,6 +4,7 @@ mod decode;
 pub(super) mod eviction;
 pub(super) mod get;
 pub(super) mod history;
+pub(super) mod layout;
 pub(super) mod list;
 pub(super) mod page;
 mod postpone;

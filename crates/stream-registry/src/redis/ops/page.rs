@@ -1,6 +1,5 @@
 //! Lists streams in pages, for large registries.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use redis::Value;
@@ -13,17 +12,13 @@ use crate::redis::feed::position::Position;
 use crate::redis::reply;
 use crate::redis::store::{Store, within};
 use crate::registry::Page;
-use crate::registry::cursor;
-use crate::stream::Cursor;
 
-/// First character of the cursors of Redis stores.
-const CURSOR_KIND: char = 'r';
 /// Maximum number of ids requested at once, so that a page does not block the server for long.
 const MAX_SCAN: usize = 1_000;
 
-pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
-    let mut position = from.map_or(Ok(0), |from| cursor::read(CURSOR_KIND, from))?;
-    let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
+/// Returns a page that begins at a scan position. Also returns the scan position of the next page; 0 if there is none.
+pub(in crate::redis) async fn page(store: &Arc<Store>, start: u64, count: usize) -> Result<(Page, u64)> {
+    let mut position = start;
     let mut page = Page::default();
     loop {
         let wanted = (count - page.streams.len()).min(MAX_SCAN);
@@ -42,11 +37,20 @@ pub(in crate::redis) async fn page(store: &Arc<Store>, from: Option<&Cursor>, co
         // The server decides how many ids a scan returns, so a page may need several scans. Only the last page may have
         // fewer than `count` streams.
         if position == 0 || page.streams.len() >= count {
-            break;
+            return Ok((page, position));
         }
     }
-    page.next = if position == 0 { None } else { Some(cursor::make(CURSOR_KIND, position)?) };
-    Ok(page)
+}
+
+/// Returns the number of ids in the index, and the position in the change feed. The position is `None` if the user
+/// lacks the permission to read it.
+pub(in crate::redis) async fn extent(store: &Arc<Store>) -> Result<(u64, Option<Position>)> {
+    let mut pipeline = redis::pipe();
+    pipeline.add_command(metadata::command(&store.keys)).cmd("SCARD").arg(store.keys.index());
+    let mut answers = within(Effect::Read, store.bulk.read_many(&pipeline)).await?.into_iter();
+    let feed = metadata::parse(answers.next().unwrap_or(Value::Nil)).ok().and_then(Result::ok);
+    let size = reply::checked(answers.next().unwrap_or(Value::Nil)).map_err(|error| translate(error, false))?;
+    Ok((u64::try_from(reply::number(&size)?).unwrap_or(0), feed))
 }
 
 /// The part of the index that one scan returned.

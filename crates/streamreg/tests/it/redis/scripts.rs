@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 /// Required flags of each script. Scripts that keep streams alive or remove them must run even when memory is full.
 /// Scripts that only read must not write. Scripts that need memory are rejected when memory is full.
-const FLAGS: [(&str, &str); 9] = [
+const FLAGS: [(&str, &str); 10] = [
     ("postpone", "#!lua flags=allow-oom"),
     ("sweep", "#!lua flags=allow-oom"),
     ("write", "#!lua flags=allow-oom"),
     ("unregister", "#!lua flags=allow-oom"),
     ("prune", "#!lua flags=allow-oom"),
     ("restore", "#!lua flags=allow-oom"),
+    ("layout", "#!lua flags=allow-oom"),
     ("list", "#!lua flags=no-writes"),
     ("register", "#!lua"),
     ("replace", "#!lua"),

@@ -1,0 +1,3 @@
+//! A registry in a Redis Cluster.
+
+pub(crate) mod layout;
