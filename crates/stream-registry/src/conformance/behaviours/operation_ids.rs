@@ -124,10 +124,7 @@ async fn operation_id_of_another_stream_is_rejected(case: &Case) -> Check {
     let operation = OperationId::generate();
     let other = case.put(&stream(&c)).await?;
     case.registry().unregister_with(&id("a"), &unregister_options(&operation)).await?;
-    fails(
-        case.registry().unregister_with(&id(&c), &unregister_options(&operation)).await,
-        ErrorKind::InvalidArgument,
-    )?;
+    fails(case.registry().unregister_with(&id(&c), &unregister_options(&operation)).await, ErrorKind::InvalidArgument)?;
     case.unchanged(&other).await
 }
 

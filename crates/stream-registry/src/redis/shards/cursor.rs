@@ -59,7 +59,8 @@ mod tests {
         assert_eq!(cursor.as_str(), "c050000000000000007");
         assert!(read(&cursor, 1).is_err() && read(&cursor, 4).is_err());
         assert!(read(&make(place(0, 7), 1).unwrap(), 16).is_err());
-        for bad in ["c", "c05", "c05000000000000007", "c0500000000000000007", "c+50000000000000007", "c05000000000000000A"]
+        for bad in
+            ["c", "c05", "c05000000000000007", "c0500000000000000007", "c+50000000000000007", "c05000000000000000A"]
         {
             assert!(read(&bad.parse().unwrap(), 16).is_err(), "{bad}");
         }

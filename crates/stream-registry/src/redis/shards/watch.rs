@@ -83,7 +83,11 @@ struct Part {
 enum Source {
     Following(Watch),
     /// The shard is down. The store is a weak reference, so that a watch does not keep the registry open.
-    Down { store: Weak<Store>, from: WatchFrom, failures: u32 },
+    Down {
+        store: Weak<Store>,
+        from: WatchFrom,
+        failures: u32,
+    },
 }
 
 impl Part {

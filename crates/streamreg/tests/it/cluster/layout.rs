@@ -1,9 +1,8 @@
 //! The keys of a registry in a cluster, computed as docs/interop.md tells programs in other languages.
 
 /// The hash tags of 16 shards.
-pub(crate) const TAGS: [&str; 16] = [
-    "53t", "574", "96a", "d1i", "he6", "hav", "1js", "1n3", "712", "75r", "3y7", "wu7", "7d8", "jc0", "3h5", "3lu",
-];
+pub(crate) const TAGS: [&str; 16] =
+    ["53t", "574", "96a", "d1i", "he6", "hav", "1js", "1n3", "712", "75r", "3y7", "wu7", "7d8", "jc0", "3h5", "3lu"];
 
 /// Returns the shard of a stream: the CRC-16 (XMODEM) of its id modulo 16.
 pub(crate) fn shard_of(id: &str) -> usize {
