@@ -150,6 +150,7 @@ struct Inner {
     existing: Option<Box<Stream>>,
     may_have_applied: bool,
     is_store_reply: bool,
+    is_partial: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -167,6 +168,7 @@ impl Error {
             existing: None,
             may_have_applied: kind == ErrorKind::Timeout,
             is_store_reply: false,
+            is_partial: false,
             source: None,
         }))
     }
@@ -220,11 +222,21 @@ impl Error {
         Arc::make_mut(&mut self.0)
     }
 
-    /// Adds to the message which part of the store the error concerns.
+    /// Sets which part of the store the error concerns. The message then begins with this part.
     #[cfg(feature = "redis")]
     #[must_use]
     pub(crate) fn with_part(mut self, part: impl fmt::Display) -> Self {
-        self.edit().message = format!("{part}: {}", self.0.message);
+        let inner = self.edit();
+        inner.message = format!("{part}: {}", inner.message);
+        inner.is_partial = true;
+        self
+    }
+
+    /// Sets that all other parts of the store have failed too.
+    #[cfg(feature = "redis")]
+    #[must_use]
+    pub(crate) fn of_all_parts(mut self) -> Self {
+        self.edit().is_partial = false;
         self
     }
 
@@ -320,6 +332,12 @@ impl Error {
     /// no request was sent.
     pub fn is_store_reply(&self) -> bool {
         self.0.is_store_reply
+    }
+
+    /// Returns whether the error concerns only a part of the store, e.g. the shards on one node of a Redis Cluster. Calls
+    /// about streams in other parts may succeed.
+    pub fn is_partial(&self) -> bool {
+        self.0.is_partial
     }
 
     /// Returns the live record that caused the error.

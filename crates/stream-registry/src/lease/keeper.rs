@@ -93,6 +93,8 @@ struct Keeper {
     all_due_at: Option<u64>,
     /// When a loss of streams was last logged.
     loss_logged_at: Option<u64>,
+    /// When an outage of a part of the store was last logged.
+    partial_logged_at: Option<u64>,
 }
 
 impl Keeper {
@@ -110,6 +112,7 @@ impl Keeper {
             recovery_breaker: Breaker::default(),
             all_due_at: None,
             loss_logged_at: None,
+            partial_logged_at: None,
         }
     }
 
@@ -342,6 +345,12 @@ impl Keeper {
             self.make_all_due();
         }
         let log_pause = millis(self.shared.schedule().heartbeat);
+        if let Some((error, leases)) = &result.partial
+            && self.partial_logged_at.is_none_or(|last| now >= last + log_pause)
+        {
+            self.partial_logged_at = Some(now);
+            tracing::warn!(%error, leases, "a part of the store is rejecting heartbeats; retrying");
+        }
         if result.lost > 0 && self.loss_logged_at.is_none_or(|last| now >= last + log_pause) {
             self.loss_logged_at = Some(now);
             tracing::warn!(

@@ -142,9 +142,10 @@ impl WritePermit {
                     self.remove_pending(change);
                 }
                 let is_first = self.error.is_none();
+                let is_down = error.is_partial() && !error.is_store_reply();
                 self.error = Some(error);
-                // A heartbeat follows, to keep the stream alive.
-                is_first && self.confirmed_at.is_none() && *change != Change::Heartbeat
+                // A heartbeat follows, to keep the stream alive, unless a part of the store is down.
+                is_first && !is_down && self.confirmed_at.is_none() && *change != Change::Heartbeat
             }
         }
     }
@@ -226,17 +227,21 @@ impl WritePermit {
                 state.due = 0;
             }
             Progress::StreamFailed => {
-                if let (0, Some(error)) = (state.failures, &self.error) {
+                // The keeper logs the outage of a part of the store once, not once for each lease.
+                if let (0, Some(error)) = (state.failures, &self.error)
+                    && !error.is_partial()
+                {
                     tracing::warn!(stream = %self.cell.id, %error, "lease write failed; retrying");
                 }
                 state.failures = state.failures.saturating_add(1);
                 (state.attempted, state.last_error) = (self.version, self.error.take());
                 state.due = shared.due_after(shared.schedule().backoff(state.failures).max(MIN_BACKOFF));
             }
-            // The circuit breaker decides when to retry.
+            // The circuit breaker decides when to retry. Leases that have waited longer come first, so that the probes
+            // reach all parts of the store.
             Progress::StoreFailed => {
                 (state.attempted, state.last_error) = (self.version, self.error.take());
-                state.due = 0;
+                state.due = shared.clock.monotonic();
             }
             Progress::Unanswered => {
                 // The cancelled call may have been applied, and it may have been an unregistration. So no version
@@ -254,9 +259,10 @@ impl WritePermit {
     }
 }
 
-/// Returns whether an error concerns the whole store, not one stream.
+/// Returns whether an error concerns the whole store, not one stream or a part of the store.
 pub(super) fn is_store_failure(error: &Error) -> bool {
-    error.is_retryable() || matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Denied)
+    let is_failure = error.is_retryable() || matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Denied);
+    is_failure && !error.is_partial()
 }
 
 /// Returns whether the store rejected the change. The store may still accept other kinds of change.
@@ -294,6 +300,8 @@ pub(super) struct BatchResult {
     pub(super) lost: usize,
     /// The error, if the whole store failed.
     pub(super) failure: Option<Error>,
+    /// An error of a part of the store, and the number of leases that have such an error.
+    pub(super) partial: Option<(Error, usize)>,
 }
 
 /// Writes many leases. Each call contains one change per lease. Most leases have only one change, so they need only
@@ -305,7 +313,10 @@ pub(super) async fn write_batch(shared: Arc<Shared>, permits: Vec<WritePermit>) 
     if failure.as_ref().is_some_and(|error| error.kind() == ErrorKind::Closed) {
         shared.finish_all(&LeaseEnd::Closed);
     }
-    BatchResult { leases: permits.permits.len(), lost, failure }
+    let mut partial =
+        permits.permits.iter().filter_map(|permit| permit.error.as_ref()).filter(|error| error.is_partial());
+    let partial = partial.next().map(|error| (error.clone(), 1 + partial.count()));
+    BatchResult { leases: permits.permits.len(), lost, failure, partial }
 }
 
 /// Writes all pending reports of the permits. Returns the error if the whole store failed.
@@ -328,8 +339,11 @@ pub(super) async fn write_all(shared: &Shared, permits: &mut [WritePermit]) -> O
             Ok(results) => results,
             // This error does not prove that the store is down. The store may reject only some changes, e.g. patches
             // while its memory is full. The next call sends heartbeats, and shows whether the store works.
+            //
+            // An error of a part of the store says nothing about the leases in other parts.
             Err(error)
-                if is_store_rejection(&error) && writes.iter().all(|write| write.change != Change::Heartbeat) =>
+                if error.is_partial()
+                    || is_store_rejection(&error) && writes.iter().all(|write| write.change != Change::Heartbeat) =>
             {
                 writes.iter().map(|write| Err(error.clone().with_stream(&write.id))).collect()
             }
