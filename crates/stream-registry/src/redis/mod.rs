@@ -42,10 +42,14 @@ use crate::watch::{Event, Watch, WatchFrom};
 
 /// A registry in Redis ≥ 7.0 or Valkey ≥ 7.2. All programs that use the same keys share the registry.
 ///
-/// All callers share two connections. One connection serves calls about single streams, and coalesces concurrent calls
-/// into batches. The other connection serves lists. While there are watches, they share a third connection. All
-/// connections reconnect after a failure. While the server is down, calls fail with `Unavailable` within two seconds. A
-/// list can wait longer, see [`list_timeout`](RedisOptions::list_timeout).
+/// All callers share two connections, or two for each node of a cluster. One connection serves calls about single
+/// streams, and coalesces concurrent calls into batches. The other connection serves lists. While there are watches, they
+/// share one more connection, or one for each shard of a cluster. All connections reconnect after a failure. While the
+/// server is down, calls fail with `Unavailable` within two seconds. A list can wait longer, see
+/// [`list_timeout`](RedisOptions::list_timeout).
+///
+/// In a Redis Cluster, the registry is divided into shards. While a node is down, calls about streams in its shards
+/// fail, and so do calls about the whole registry. Calls about other streams succeed.
 ///
 /// ```no_run
 /// # async fn example() -> stream_registry::Result<()> {
@@ -62,14 +66,15 @@ pub struct RedisRegistry {
 }
 
 impl RedisRegistry {
-    /// Connects to the server and checks its version.
+    /// Connects to the server and checks its version. In a cluster, one node that can be reached suffices.
     ///
     /// If the server's `maxmemory-policy` may delete live streams, this function logs a warning, which is also in the
     /// [`warning`](StoreInfo::warning) of [`info`](Registry::info). [`ping`](Registry::ping) reads the policy again.
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if an option is out of range or a TLS file is unusable. Returns `Unavailable` or
+    /// Returns `InvalidArgument` if an option is out of range, a TLS file is unusable, or the registry in a cluster has
+    /// another number of shards than the URL says. Returns `Unavailable` or
     /// `Timeout` if no server answers. Returns `Unauthenticated` if the server rejects the user name or password, or if
     /// one side rejects the certificate of the other. Returns `Unsupported` if the server is too old, or if only one
     /// side uses TLS.

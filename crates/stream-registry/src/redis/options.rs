@@ -30,6 +30,9 @@ const MAX_LIST_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// * `redis+cluster://[user:password@]host[:port][,host[:port]…][?shards=16]`, with the addresses of some nodes of a
 ///   Redis Cluster
 ///
+/// In a cluster, a new registry is divided into 16 shards, or into the number of the parameter `shards`: 1, 2, 4, 8, 16,
+/// 32 or 64. The number is stored in the cluster and cannot be changed. Without the parameter, the stored number is used.
+///
 /// With Sentinel, user and password are those of the Redis servers. The Sentinels have their own, which are in the
 /// parameters `sentinel_user` and `sentinel_pass`. With the schemes `rediss+sentinel` and `rediss+cluster`, all
 /// connections use TLS; `sentinel_tls=false` excludes the Sentinels.

@@ -71,6 +71,8 @@ use crate::watch::{Event, Watch, WatchFrom};
 /// * **Ordered:** the change feed reports the changes in the order in which they were applied, each exactly once.
 /// * **Lossless:** unknown fields and nonconforming values of a record survive every change of other fields.
 ///
+/// A Redis Cluster has several nodes, so *one clock* and *ordered* hold for each stream, not across streams.
+///
 /// # Errors
 ///
 /// Every method returns `Unavailable`, `Timeout`, `Unauthenticated` or `Denied` if the store cannot be reached or
@@ -321,6 +323,7 @@ pub trait Registry: Debug + Send + Sync + 'static {
     /// - [`HttpRegistry`](crate::HttpRegistry) uses the header `Date` of the last response, which is the clock of the
     ///   server. This header has no fractions of a second, so the time lags behind by at most one second plus one round
     ///   trip.
+    /// - In a Redis Cluster, this method returns the median of the nodes' clocks.
     /// - By default, and before a store has read the clock, this method returns the local time.
     ///
     /// ```

@@ -9,7 +9,8 @@ use super::index::Index;
 use crate::stream::{Revision, StreamId};
 use crate::watch::vector;
 
-/// Number of recent revisions that a view remembers, so that it knows which revisions it has reached.
+/// Number of recent revisions that a view remembers, so that it knows which revisions it has reached. Vector revisions
+/// are not remembered, because they can be compared.
 const REMEMBERED_REVISIONS: usize = 4_096;
 
 #[derive(Debug, Default)]
@@ -82,5 +83,23 @@ impl Metadata {
 
     pub(super) fn has_reached(&self, revision: &Revision) -> bool {
         self.recent.contains(revision) || self.revision.as_ref().is_some_and(|shown| vector::includes(shown, revision))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::vector::{ShardPosition, encode};
+
+    #[test]
+    fn view_has_reached_a_combination_of_positions_that_no_event_had() {
+        let at = |one, other| encode(&[one, other].map(|time| ShardPosition { generation: (1, 0), last: (time, 0) }));
+        let mut metadata = Metadata::default();
+        for revision in [at(5, 5), at(6, 5), at(6, 6)] {
+            metadata.reach(revision);
+        }
+        assert!(metadata.has_reached(&at(5, 6)) && metadata.has_reached(&at(6, 6)));
+        assert!(!metadata.has_reached(&at(7, 5)));
+        assert!(metadata.recent.is_empty());
     }
 }

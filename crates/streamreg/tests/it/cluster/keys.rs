@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stream_registry::lease::{LeaseOptions, Leases};
-use stream_registry::watch::WatchFrom;
 use stream_registry::stream::OperationId;
+use stream_registry::watch::WatchFrom;
 use stream_registry::{RegisterOptions, Registry as _, StreamStatus, UnregisterOptions};
 use testkit::ClusterSet;
 
