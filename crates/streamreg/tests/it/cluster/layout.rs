@@ -21,3 +21,17 @@ pub(crate) fn prefix_of(prefix: &str, shard: usize) -> String {
 pub(crate) fn ids_in(shard: usize, count: usize) -> Vec<String> {
     (0..).map(|number| format!("s{number}")).filter(|id| shard_of(id) == shard).take(count).collect()
 }
+
+#[test]
+fn documented_tags_are_those_of_the_store() {
+    let page = include_str!("../../../../../docs/interop.md");
+    let row = page.lines().find_map(|line| line.strip_prefix("| 16 | `")).unwrap();
+    assert_eq!(row.split(['`', ' ']).take(16).collect::<Vec<_>>(), TAGS);
+    let all = page.lines().find_map(|line| line.strip_prefix("| 64 | `")).unwrap();
+    let all: Vec<_> = all.split('`').next().unwrap().split(' ').collect();
+    for count in [1, 2, 4, 8, 16, 32] {
+        let row = page.lines().find_map(|line| line.strip_prefix(&format!("| {count} | `"))).unwrap();
+        let tags: Vec<_> = all.iter().step_by(64 / count).copied().collect();
+        assert_eq!(row.trim_end_matches(" |"), format!("{}`", tags.join(" ")), "{count}");
+    }
+}

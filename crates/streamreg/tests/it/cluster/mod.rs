@@ -5,6 +5,7 @@ mod fleet;
 mod keys;
 pub(crate) mod layout;
 mod layouts;
+mod migration;
 mod outage;
 mod watch;
 
