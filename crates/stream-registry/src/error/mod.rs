@@ -232,11 +232,11 @@ impl Error {
         self
     }
 
-    /// Sets that all other parts of the store have failed too.
-    #[cfg(feature = "redis")]
+    /// Sets whether the error concerns only a part of the store.
+    #[cfg(any(feature = "redis", feature = "http", test))]
     #[must_use]
-    pub(crate) fn of_all_parts(mut self) -> Self {
-        self.edit().is_partial = false;
+    pub(crate) fn with_partial(mut self, is_partial: bool) -> Self {
+        self.edit().is_partial = is_partial;
         self
     }
 

@@ -336,6 +336,9 @@ impl Keeper {
             if self.write_breaker.record_failure(now, &self.shared.schedule()) == Transition::Opened {
                 let leases = self.shared.count();
                 tracing::warn!(%error, leases, "store is rejecting heartbeats; retrying");
+                // The leases of this batch may all be in one part of the store. So the next batches, which probe the
+                // store, contain leases at random.
+                self.rebuild_queue(now);
             }
             return;
         }

@@ -93,12 +93,15 @@ struct Failed {
     retryable: bool,
     #[serde(default)]
     may_have_applied: bool,
+    /// Whether the error concerns only a part of the store.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
 }
 
 impl Failed {
     fn new(error: &Error) -> Self {
-        let Problem { code, detail, retryable, may_have_applied, .. } = Problem::from_error(error);
-        Self { code, detail, retryable, may_have_applied, ..Self::default() }
+        let Problem { code, detail, retryable, may_have_applied, partial, .. } = Problem::from_error(error);
+        Self { code, detail, retryable, may_have_applied, partial, ..Self::default() }
     }
 }
 
@@ -141,7 +144,8 @@ pub(in crate::http) fn read_batch_response(json: &str, writes: &[(usize, &Write)
         let default = if failed.retryable { ErrorKind::Unavailable } else { ErrorKind::Internal };
         let kind = kind_of(&failed.code).unwrap_or(default);
         let error = Error::new(kind, failed.detail);
-        let error = error.with_may_have_applied(failed.may_have_applied).with_store_reply(true);
+        let error = error.with_may_have_applied(failed.may_have_applied).with_partial(failed.partial);
+        let error = error.with_store_reply(true);
         let at_index = || Some(writes.get(failed.index?)?.1.id.as_str().to_owned());
         if let Some(id) = failed.id.or_else(at_index) {
             // If the stream is also unknown or leased, that error decides what the caller does next.

@@ -37,6 +37,9 @@ pub struct Problem {
     /// Whether the change may have been applied although the request failed.
     #[serde(default)]
     pub may_have_applied: bool,
+    /// Whether the problem concerns only a part of the store. Missing if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// The live record that conflicts with a registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<Box<RawValue>>,
@@ -100,6 +103,7 @@ impl Problem {
             stream_id: None,
             retryable: false,
             may_have_applied: false,
+            partial: false,
             existing: None,
         }
     }
@@ -121,6 +125,7 @@ impl Problem {
             stream_id: error.stream_id().map(|id| id.as_str().to_owned()),
             retryable: is_refused || error.is_retryable() || error.kind() == ErrorKind::Closed,
             may_have_applied: error.may_have_applied(),
+            partial: error.is_partial(),
             existing: error.existing().and_then(|stream| RawValue::from_string(stream.to_json()).ok()),
             ..Self::new(status_of(kind), kind.as_str(), "", detail)
         }
@@ -137,6 +142,7 @@ impl Problem {
         };
         let error = Error::new(kind_of(&self.code).unwrap_or(by_status), self.detail)
             .with_may_have_applied(self.may_have_applied)
+            .with_partial(self.partial)
             .with_store_reply(true);
         match self.existing.and_then(|raw| decode::decode_listed(raw.get()).ok()) {
             Some(existing) => error.with_existing(existing),
@@ -165,12 +171,14 @@ mod tests {
             Error::new(ErrorKind::Denied, "no"),
             Error::new(ErrorKind::Timeout, "late"),
             Error::new(ErrorKind::Unavailable, "down").with_may_have_applied(true),
+            Error::new(ErrorKind::Unavailable, "down").with_partial(true),
         ] {
             let json = serde_json::to_string(&Problem::from_error(&error)).unwrap();
             let back = serde_json::from_str::<Problem>(&json).unwrap().into_error();
             assert_eq!(back.kind(), error.kind(), "{json}");
             assert_eq!(back.message(), error.message());
             assert_eq!(back.may_have_applied(), error.may_have_applied());
+            assert_eq!(back.is_partial(), error.is_partial());
             assert_eq!(back.existing(), error.existing());
             assert!(back.is_store_reply());
         }

@@ -41,7 +41,7 @@ impl Shards {
         {
             let may_have_applied = errors().any(|(_, error)| error.may_have_applied());
             let error = part.shard.named(error.clone()).with_may_have_applied(may_have_applied);
-            return Err(if parts.len() == self.shards.len() { error.of_all_parts() } else { error });
+            return Err(error.with_partial(parts.len() < self.shards.len()));
         }
         let mut results: Vec<Result<()>> = writes.iter().map(|_| Ok(())).collect();
         for (part, answer) in parts.iter().zip(answers) {
