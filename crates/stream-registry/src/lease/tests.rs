@@ -86,6 +86,7 @@ impl PartlyDown {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Registry for PartlyDown {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
