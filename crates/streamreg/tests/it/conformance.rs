@@ -307,7 +307,7 @@ async fn redis_cluster_passes_all_behaviours() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_over_a_redis_cluster_of_one_node_passes_all_behaviours() {
-    all_pass_alone(Arc::new(Http(Behind::Redis(Redis::cluster(1).await)))).await;
+    all_pass_alone(Arc::new(Http(Behind::Redis(Box::new(Redis::cluster(1).await))))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

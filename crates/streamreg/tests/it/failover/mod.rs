@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the test")]
 #![allow(clippy::print_stdout, reason = "measurements, shown with --nocapture")]
 
+mod cluster;
 mod connect;
 mod load;
 mod sentinel;

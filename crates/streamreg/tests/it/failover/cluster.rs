@@ -1,0 +1,44 @@
+//! A primary of a cluster is killed, hangs, or is replaced by command, under load.
+
+use std::time::Instant;
+
+use testkit::ClusterSet;
+
+use super::load::Load;
+
+/// A key of the first shard.
+const KEY: &str = "mirror:streams:{53t}:active";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registry_follows_the_cluster_when_a_primary_is_killed() {
+    let mut set = ClusterSet::start().await;
+    let load = Load::start(&set.url()).await;
+    let began = Instant::now();
+    let old = set.primary_of(KEY).await;
+    set.nodes[old].kill();
+    set.wait_for_failover(KEY, old).await;
+    println!("killed in a cluster: {}", load.finish(began, Instant::now()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registry_follows_the_cluster_when_a_primary_hangs() {
+    let set = ClusterSet::start().await;
+    let load = Load::start(&set.url()).await;
+    let began = Instant::now();
+    let old = set.primary_of(KEY).await;
+    set.nodes[old].pause();
+    set.wait_for_failover(KEY, old).await;
+    println!("hung in a cluster: {}", load.finish(began, Instant::now()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registry_follows_the_cluster_when_a_replica_is_promoted_by_command() {
+    let set = ClusterSet::start().await;
+    let load = Load::start(&set.url()).await;
+    let old = set.primary_of(KEY).await;
+    // The replica of a primary is as far behind it as there are primaries.
+    let replica = old + 3;
+    let began = Instant::now();
+    set.failover(replica).await;
+    println!("by command in a cluster: {}", load.finish(began, Instant::now()).await);
+}
