@@ -1,4 +1,4 @@
-//! Runs the conformance suite on Redis, on a Redis Cluster, and over HTTP.
+//! Runs the conformance suite on Redis and Valkey in every topology, and over HTTP.
 
 #![allow(clippy::expect_used, reason = "a failed step is a failed test")]
 
@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use stream_registry::conformance::{Instance, Subject, run, shared};
 use stream_registry::{ConnectOptions, MemoryRegistry, Registry, Result, StreamId, connect_with};
 use streamreg::server::{ServeOptions, serve};
-use testkit::{ClusterSet, RedisServer, TestTls};
+use testkit::{ClusterSet, RedisServer, SentinelSet, ServerKind, TestTls};
 use tokio::net::TcpListener;
 use tokio::sync::{RwLock, oneshot};
 
 use crate::cluster::layout::{TAGS, prefix_of, shard_of};
 
-/// A Redis server or a Redis Cluster. Each registry has its own key prefix.
+/// Redis servers. Each registry has its own key prefix.
 struct Redis {
     servers: Servers,
     url: String,
@@ -27,6 +27,7 @@ struct Redis {
 
 enum Servers {
     Single(Box<RedisServer>),
+    Sentinel(Box<SentinelSet>),
     Cluster(Box<ClusterSet>),
 }
 
@@ -36,15 +37,33 @@ impl Redis {
     }
 
     async fn tcp() -> Self {
-        let server = RedisServer::start().await;
+        Self::on(ServerKind::default()).await
+    }
+
+    async fn on(kind: ServerKind) -> Self {
+        let server = RedisServer::builder().server(kind).start().await;
         let url = server.url();
         Self::new(server, url)
+    }
+
+    async fn sentinel() -> Self {
+        let set = SentinelSet::start().await;
+        let url = set.url();
+        Self { url, servers: Servers::Sentinel(Box::new(set)), opened: AtomicU64::new(0), _tls: None }
     }
 
     async fn cluster(primaries: usize) -> Self {
         let cluster = ClusterSet::builder().primaries(primaries).replicas(0).start().await;
         let url = cluster.url();
         Self { url, servers: Servers::Cluster(Box::new(cluster)), opened: AtomicU64::new(0), _tls: None }
+    }
+
+    async fn cluster_over_tls() -> Self {
+        let tls = TestTls::new();
+        let cluster = ClusterSet::builder().tls(&tls).start().await;
+        let url = format!("{}?ca={}", cluster.url().replacen("redis", "rediss", 1), tls.ca_file().display());
+        let servers = Servers::Cluster(Box::new(cluster));
+        Self { url, servers, opened: AtomicU64::new(0), _tls: Some(Box::new(tls)) }
     }
 
     async fn unix() -> Self {
@@ -66,6 +85,7 @@ impl Redis {
         let registry = connect_with(&self.url, &options).await?;
         let (raw, is_sharded) = match &self.servers {
             Servers::Single(server) => (vec![server.client()], false),
+            Servers::Sentinel(set) => (vec![set.servers[0].client()], false),
             Servers::Cluster(cluster) => (cluster.nodes.iter().map(RedisServer::client).collect(), true),
         };
         Ok(OpenRedis { registry, raw, is_sharded, prefix, ttl })
@@ -298,6 +318,26 @@ async fn redis_on_a_unix_socket_as_arc_dyn_passes_all_behaviours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_over_tls_passes_all_behaviours() {
     all_pass(Arc::new(Redis::tls().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn valkey_8_passes_all_behaviours() {
+    all_pass(Arc::new(Redis::on(ServerKind::Valkey8).await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_8_passes_all_behaviours() {
+    all_pass(Arc::new(Redis::on(ServerKind::Redis8).await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_under_sentinel_passes_all_behaviours() {
+    all_pass_alone(Arc::new(Redis::sentinel().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_cluster_with_replicas_over_tls_passes_all_behaviours() {
+    all_pass_alone(Arc::new(Redis::cluster_over_tls().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
