@@ -151,10 +151,19 @@ impl Shards {
         try_join_all(calls).await
     }
 
-    /// Checks that every shard responds, and reads the eviction policy of every server again.
+    /// Checks that every shard responds, and reads the eviction policy of every server again. If no shard responds, the
+    /// error is not partial.
     pub(super) async fn ping(&self) -> Result<()> {
         let ping = redis::cmd("PING");
-        self.each(|shard| within(Effect::Read, shard.store.link.read(&ping))).await?;
+        let pings = self.shards.iter().map(async |shard| {
+            let answer = within(Effect::Read, shard.store.link.read(&ping)).await;
+            answer.map_err(|error| shard.named(error))
+        });
+        let answers = join_all(pings).await;
+        let is_partial = answers.iter().any(Result::is_ok);
+        if let Some(error) = answers.into_iter().find_map(Result::err) {
+            return Err(error.with_partial(is_partial));
+        }
         self.check_eviction().await;
         Ok(())
     }

@@ -44,12 +44,18 @@ async fn alive() -> Response {
 }
 
 /// Reports whether the store responds, and has refused no recent call of this server. The response contains the store's
-/// warning, if there is one.
+/// warning, if there is one. If only a part of the store is down, the server is ready for all other streams, and the
+/// warning names the part.
 async fn ready(State(app): State<App>) -> Result<Response> {
-    app.registry.ping().await?;
+    let down = match app.registry.ping().await {
+        Err(error) if error.is_partial() => Some(error.message().to_owned()),
+        answer => answer.map(|()| None)?,
+    };
     if let Some(refusal) = app.refusal.recent() {
         return Err(refusal.into());
     }
-    let Some(warning) = app.registry.info().warning else { return Ok(json("{\"status\":\"ok\"}".to_owned())) };
+    let Some(warning) = down.or_else(|| app.registry.info().warning) else {
+        return Ok(json("{\"status\":\"ok\"}".to_owned()));
+    };
     Ok(json(serde_json::json!({ "status": "ok", "warning": warning }).to_string()))
 }

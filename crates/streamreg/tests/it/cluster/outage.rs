@@ -5,11 +5,13 @@ use std::num::NonZeroU32;
 use stream_registry::query::{By, Ended, Filter, Query};
 use stream_registry::watch::{Event, WatchFrom};
 use stream_registry::{Change, Error, Registry as _, Write};
+use streamreg::server::ServeOptions;
 use testkit::{CapturedLog, ClusterSet, wait_until};
 use tokio::time::timeout;
 
 use super::layout::{ids_in, prefix_of};
 use super::{PREFIX, TIMEOUT, connect, id, register_all, stream, three_primaries};
+use crate::http::kit::Server;
 
 /// Returns the shards of the nodes that stay up, and of the node that will be killed.
 async fn shards_by_node(cluster: &ClusterSet, killed: usize) -> (Vec<usize>, Vec<usize>) {
@@ -121,4 +123,22 @@ async fn connecting_to_a_cluster_whose_nodes_are_all_down_is_unavailable() {
     let options: stream_registry::redis::RedisOptions = url.parse().unwrap();
     let error = stream_registry::RedisRegistry::connect(options).await.unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_is_ready_while_a_part_of_the_cluster_is_down() {
+    let mut cluster = three_primaries().await;
+    let server = Server::start(connect(&cluster).await, ServeOptions::default()).await;
+    assert_eq!(server.get("/readyz").await.json(), serde_json::json!({ "status": "ok" }));
+    cluster.nodes[1].kill();
+    // A load balancer that stopped using all servers would take down the streams of the other nodes too.
+    wait_until(TIMEOUT, async || {
+        let ready = server.get("/readyz").await;
+        let warning = ready.json()["warning"].as_str().unwrap_or_default().to_owned();
+        ready.status == 200 && warning.starts_with("shard ") && warning.contains("connection to Redis was refused")
+    })
+    .await;
+    cluster.nodes[0].kill();
+    cluster.nodes[2].kill();
+    wait_until(TIMEOUT, async || server.get("/readyz").await.status == 503).await;
 }
