@@ -1,20 +1,24 @@
-//! Measures one Redis server with 1 000 000 leased streams, and the views of such a registry.
+//! Measures one Redis server with 1 000 000 leased streams, the views of such a registry, and a cluster.
 //!
-//! These rows take about five minutes, so they are measured only if they are named: `cargo bench -p streamreg -- scale`.
+//! These rows take about six minutes, so they are measured only if they are named: `cargo bench -p streamreg -- scale`.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stream_registry::view::{View, ViewOptions};
+use stream_registry::{Change, StreamId, Write};
+use testkit::ClusterSet;
 
 use super::held::{Holder, Holding};
 use super::note;
 use crate::args::Args;
 use crate::bytes::resident;
 use crate::figures::{percentile, thousands};
+use crate::ours::{self, Shared};
 use crate::report::{Line, verdict};
 use crate::server::Server;
-use crate::{Result, ours};
+use crate::{Result, streams};
 
 const LEASES: usize = 1_000_000;
 /// Time between two writes of a stream.
@@ -29,8 +33,73 @@ const VIEWS: f64 = 10.0;
 /// Maximum share of a core of Redis for the reconciliations of these views.
 const VIEWS_SHARE: f64 = 0.15;
 
-/// Measures the writes of the leases, then pages, then the load and the reconciliation of a view.
+/// Number of streams in the rows that compare a cluster with one server.
+const CLUSTER_STREAMS: usize = 100_000;
+/// Number of tasks that send batches.
+const WRITERS: usize = 4;
+
+/// Measures all rows.
 pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
+    let mut lines = one_server(args).await?;
+    lines.extend(cluster(args).await?);
+    Ok(lines)
+}
+
+/// Compares the rate of heartbeats in batches on one server and on a cluster of three primaries.
+async fn cluster(args: &Args) -> Result<Vec<Line>> {
+    note("a cluster");
+    let count = if args.quick { CLUSTER_STREAMS / 10 } else { CLUSTER_STREAMS };
+    let server = Server::start().await?;
+    let set = ClusterSet::builder().replicas(0).start().await;
+    let streams = Arc::new((0..count).map(streams::stream).collect::<Result<Vec<_>>>()?);
+    let ids: Arc<Vec<StreamId>> = Arc::new(streams.iter().map(|stream| stream.id.clone()).collect());
+    let mut lines = Vec::new();
+    for batch in [125, 1_000] {
+        let mut rates = Vec::new();
+        for (name, url) in [("one Redis", server.url()), ("a cluster of 3 on the same 2 cores", set.url())] {
+            let registry = ours::connect_with_ttl(&url, "scale:streams:", TTL).await?;
+            if batch == 125 {
+                ours::fill(&registry, &streams).await?;
+            }
+            let time = args.round() * 5;
+            let mut writers = tokio::task::JoinSet::new();
+            for writer in 0..WRITERS {
+                writers.spawn(write(Arc::clone(&registry), Arc::clone(&ids), batch, writer * count / WRITERS, time));
+            }
+            let mut done = 0;
+            while let Some(written) = writers.join_next().await {
+                done += written??;
+            }
+            rates.push(done as f64 / time.as_secs_f64());
+            lines.push(Line {
+                row: format!("{} streams, heartbeats in batches of {batch}", thousands(count as f64)),
+                candidate: name.into(),
+                figure: format!("{} a second", thousands(rates[rates.len() - 1])),
+                ratio: format!("{:.2}", rates[rates.len() - 1] / rates[0]),
+                target: "reported".into(),
+                ..Line::default()
+            });
+        }
+    }
+    Ok(lines)
+}
+
+/// Sends heartbeats in batches for some time. Returns the number of streams that were written.
+async fn write(registry: Shared, ids: Arc<Vec<StreamId>>, batch: usize, first: usize, time: Duration) -> Result<usize> {
+    let until = Instant::now() + time;
+    let (mut at, mut done) = (first, 0);
+    while Instant::now() < until {
+        let writes: Vec<_> = (at..at + batch).map(|at| Write::new(&ids[at % ids.len()], Change::Heartbeat)).collect();
+        for answer in registry.write(&writes).await? {
+            answer?;
+        }
+        (at, done) = (at + batch, done + batch);
+    }
+    Ok(done)
+}
+
+/// Measures the writes of the leases, then pages, then the load and the reconciliation of a view.
+async fn one_server(args: &Args) -> Result<Vec<Line>> {
     let count = if args.quick { LEASES / 100 } else { LEASES };
     let interval = if args.quick { INTERVAL / 20 } else { INTERVAL };
     let holding = Holding { count, interval, ttl: TTL, reports: true };
