@@ -140,8 +140,7 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
     let mut events = VecDeque::new();
     let mut started = false;
     let mut until_yield = EVENTS_PER_TURN;
-    let has_reached = |position: &Revision, tail: &Revision| position == tail || vector::includes(position, tail);
-    let mut reached = watch.start().is_some_and(|start| has_reached(start, &tail));
+    let mut reached = watch.start().is_some_and(|start| vector::includes(start, &tail));
     while !reached {
         let event = timeout(EVENT_TIMEOUT, watch.next()).await.map_err(|_| stopped())?.ok_or_else(Error::closed)?;
         match &event {
@@ -159,7 +158,7 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
             until_yield = EVENTS_PER_TURN;
             yield_now().await;
         }
-        reached = has_reached(event.revision(), &tail);
+        reached = vector::includes(event.revision(), &tail);
         if let Event::Ended { last, as_of, .. } = &event
             && ended.matches(last, as_of.is_some())
         {

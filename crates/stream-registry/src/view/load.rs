@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::{Revision, Stream, StreamId};
-use crate::watch::{Event, Watch, WatchFrom};
+use crate::watch::{Event, Watch, WatchFrom, vector};
 
 /// Maximum time to wait for the events since the first page.
 const EVENTS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -98,7 +98,7 @@ async fn follow(shared: &Shared, load: &mut Load, start: Revision) -> Result<Opt
     };
     let mut reached = start;
     let events = async {
-        while tail.as_ref().is_some_and(|tail| *tail != reached) {
+        while tail.as_ref().is_some_and(|tail| !vector::includes(&reached, tail)) {
             let event = watch.next().await.ok_or_else(Error::closed)?;
             reached = load.apply(event)?;
         }

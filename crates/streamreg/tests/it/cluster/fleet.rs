@@ -109,6 +109,12 @@ async fn view_of_a_cluster_follows_changes_in_all_shards() {
         tokio::time::timeout(TIMEOUT, view.reached(&revision)).await.unwrap().unwrap();
         assert_eq!(view.counts().total as usize, registry.list().await.unwrap().len(), "round {round}");
     }
+    // A view that is loaded during the changes does not wait for a position that no event has.
+    let started = std::time::Instant::now();
+    let late = View::new(Arc::clone(&registry) as Arc<dyn Registry>, ViewOptions::default());
+    tokio::time::timeout(TIMEOUT, late.ready()).await.unwrap().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(late.counts().total, view.counts().total);
     churn.abort();
 }
 

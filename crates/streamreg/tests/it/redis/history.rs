@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use stream_registry::query::Ended;
-use stream_registry::{Registry, UnregisterOptions};
+use stream_registry::{RedisRegistry, Registry, UnregisterOptions};
 
 use super::operations::SOURCE;
 use super::{FEED, TestRedis, id, permissions, stream};
@@ -22,10 +22,14 @@ async fn end(store: &dyn Registry, name: &str) {
 #[tokio::test]
 async fn history_reads_no_more_of_the_feed_than_its_limit_needs() {
     let redis = TestRedis::start().await;
-    let store = redis.store().await;
+    let writer = redis.store().await;
     for n in 0..1_200 {
-        end(&store, &format!("cam{n}")).await;
+        end(&writer, &format!("cam{n}")).await;
     }
+    // The sweep of a writer reads the feed too.
+    writer.close().await.unwrap();
+    assert_eq!(redis.server.cli(&["CONFIG", "RESETSTAT"]).await, "OK");
+    let store = RedisRegistry::connect(redis.options().read_only()).await.unwrap();
     let reads = async || (count(&redis.server, "xrevrange").await, count(&redis.server, "xread").await);
     assert_eq!(history(&store, &Ended::default(), 3).await, ["cam1199", "cam1198", "cam1197"]);
     assert_eq!(reads().await, (1, 0));
