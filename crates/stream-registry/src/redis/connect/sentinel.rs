@@ -1,6 +1,6 @@
 //! Finds the primary of a service that Sentinels monitor.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub(in crate::redis) struct Sentinels {
     primary: Mutex<Option<Address>>,
     /// Number of the current term. Connections of earlier terms lead to a former primary.
     term: Arc<AtomicU64>,
+    closed: AtomicBool,
 }
 
 impl Sentinels {
@@ -49,6 +50,7 @@ impl Sentinels {
             access: Arc::new(Access::new(options)),
             primary: Mutex::new(None),
             term: Arc::default(),
+            closed: AtomicBool::new(false),
         });
         tokio::spawn(check_regularly(Arc::downgrade(&sentinels)));
         sentinels
@@ -154,6 +156,11 @@ impl Sentinels {
         Error::new(ErrorKind::Unavailable, message)
     }
 
+    /// Ends the task that checks the primary.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
     /// If the Sentinels name another server than before, and this server is a primary, ends the current term.
     async fn check(&self) {
         let Ok(candidates) = self.candidates().await else { return };
@@ -173,7 +180,9 @@ async fn check_regularly(sentinels: Weak<Sentinels>) {
     loop {
         // The interval is random, so that the processes do not ask at the same time.
         tokio::time::sleep(CHECK_INTERVAL.mul_f64(0.8 + fastrand::f64() * 0.4)).await;
-        let Some(sentinels) = sentinels.upgrade() else { return };
+        let Some(sentinels) = sentinels.upgrade().filter(|sentinels| !sentinels.closed.load(Ordering::Acquire)) else {
+            return;
+        };
         sentinels.check().await;
     }
 }

@@ -43,8 +43,10 @@ impl Topology {
     }
 
     pub(in crate::redis) fn close(&self) {
-        if let Self::Cluster(cluster) = self {
-            cluster.close();
+        match self {
+            Self::Single(_) => {}
+            Self::Sentinel(sentinels) => sentinels.close(),
+            Self::Cluster(cluster) => cluster.close(),
         }
     }
 }

@@ -149,7 +149,8 @@ impl Reader {
     /// The read uses a connection of its own. If this function fails or its future is dropped, the next read opens
     /// another connection.
     pub(super) async fn wait(&mut self, store: &Store, due: Instant) -> Result<Read> {
-        let (mut connection, is_new) = match self.connection.take() {
+        // With Sentinel, a connection to a former primary still works, but its feed has no new entries.
+        let (mut connection, is_new) = match self.connection.take().filter(|connection| !connection.is_broken()) {
             Some(connection) => (connection, false),
             None => (store.link.open_separate().await?, true),
         };

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use stream_registry::watch::{Event, WatchFrom};
 use stream_registry::{ConnectOptions, Registry as _, connect_with};
 use testkit::{SentinelSet, wait_until};
 
@@ -53,11 +54,24 @@ async fn registry_leaves_a_primary_that_only_the_sentinels_cannot_reach() {
     let set = SentinelSet::start().await;
     let registry = connect_with(&set.url(), &ConnectOptions::default()).await.unwrap();
     registry.register(&stream("before", SOURCE)).await.unwrap();
+    // The watch is on its own connection, which the server does not close.
+    let reader = connect_with(&set.url(), &ConnectOptions::default().read_only()).await.unwrap();
+    let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
+    let watching = tokio::spawn(async move {
+        while let Some(event) = watch.next().await {
+            let is_registration = event.stream().is_some_and(|stream| stream.id.as_str() == "after");
+            if is_registration || matches!(event, Event::Resync { .. }) {
+                return;
+            }
+        }
+        panic!("the watch has ended");
+    });
     let old = set.primary().await;
     let former = redis::Client::open(set.servers[old].url()).unwrap();
     let mut former = former.get_multiplexed_async_connection().await.unwrap();
     lock_sentinels_out(&mut former).await;
     let new = set.wait_for_failover(old).await;
+    let changed_at = Instant::now();
     let replicated = async || set.servers[new].cli(&["EXISTS", "mirror:streams:after"]).await == "1";
     wait_until(TIMEOUT, async || {
         // A registration may still reach the former primary.
@@ -68,6 +82,8 @@ async fn registry_leaves_a_primary_that_only_the_sentinels_cannot_reach() {
     let role: Vec<redis::Value> = redis::cmd("ROLE").query_async(&mut former).await.unwrap();
     assert_eq!(role[0], redis::Value::BulkString(b"master".to_vec()), "there was no split brain");
     assert_eq!(registry.list().await.unwrap().len(), 2, "lists come from the former primary");
+    tokio::time::timeout(TIMEOUT, watching).await.expect("the watch still follows the former primary").unwrap();
+    assert!(changed_at.elapsed() < Duration::from_secs(12), "{:?}", changed_at.elapsed());
 }
 
 /// A former primary that wakes up believes for a moment that it is still the primary.
