@@ -98,6 +98,7 @@ async fn follow(shared: &Shared, load: &mut Load, start: Revision) -> Result<Opt
     };
     let mut reached = start;
     let events = async {
+        // In a cluster, the events may never have exactly the positions of `tail` together.
         while tail.as_ref().is_some_and(|tail| !vector::includes(&reached, tail)) {
             let event = watch.next().await.ok_or_else(Error::closed)?;
             reached = load.apply(event)?;

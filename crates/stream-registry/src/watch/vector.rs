@@ -97,7 +97,9 @@ pub(crate) fn includes(reached: &Revision, wanted: &Revision) -> bool {
     }
     let (Some(reached), Some(wanted)) = (decode(reached), decode(wanted)) else { return false };
     let includes = |(reached, wanted): (&ShardPosition, &ShardPosition)| {
-        reached == wanted || reached.generation == wanted.generation && reached.last >= wanted.last
+        // Every position is after the start of a feed that has no entries yet.
+        let is_start = *wanted == ShardPosition::default();
+        reached == wanted || is_start || reached.generation == wanted.generation && reached.last >= wanted.last
     };
     reached.len() == wanted.len() && reached.iter().zip(&wanted).all(includes)
 }
@@ -177,6 +179,8 @@ mod tests {
         assert!(!includes(&[one(5), one(5)], &[one(4), one(6)]));
         assert!(!includes(&[one(5)], &[one(5), one(5)]), "another number of shards");
         assert!(!includes(&[at((2, 0), (5, 0))], &[one(4)]), "another generation");
+        assert!(includes(&[one(5), one(5)], &[one(5), ShardPosition::default()]), "a feed without entries");
+        assert!(!includes(&[one(5), ShardPosition::default()], &[one(5), one(5)]), "the first entry is missing");
         let single = |text: &str| text.parse().unwrap();
         assert!(super::includes(&single("1-0.2-0"), &single("1-0.2-0")));
         assert!(!super::includes(&single("1-0.3-0"), &single("1-0.2-0")), "no vectors");

@@ -7,6 +7,7 @@ pub(crate) mod layout;
 mod layouts;
 mod migration;
 mod outage;
+mod view;
 mod watch;
 
 use std::sync::Arc;
