@@ -46,11 +46,16 @@ pub(in crate::redis) enum Purpose {
 /// A link to a server: one connection that all callers share. The link connects at first use, and reconnects after a
 /// failure. With Sentinel or a cluster, it first finds the server again.
 pub(super) struct Link {
-    route: Route,
     response_timeout: Duration,
     list_timeout: Duration,
+    state: Arc<State>,
+}
+
+/// The state of a link, which the tasks that connect share with it.
+struct State {
+    route: Route,
     current: Mutex<Option<Connection>>,
-    /// Locked by the caller that is connecting. The other callers wait for the result.
+    /// Locked by the task that is connecting. The other tasks wait for the result.
     connecting: AsyncMutex<()>,
     /// Number of finished connection attempts. Callers that waited for a failed attempt share its error.
     attempts: AtomicU64,
@@ -65,56 +70,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Link {
-    /// Returns the link to the server that has a slot.
-    pub(super) fn to_slot(topology: &Topology, slot: u16, purpose: Purpose, options: &RedisOptions) -> Self {
-        Self::new(topology.route(slot, purpose), options)
-    }
-
-    /// Returns the link to a node of a cluster, whatever this node serves.
-    fn to_node(endpoint: Endpoint, options: &RedisOptions) -> Self {
-        Self::new(Route::ClusterNode(endpoint), options)
-    }
-
-    fn new(route: Route, options: &RedisOptions) -> Self {
-        Self {
-            route,
-            response_timeout: options.response_timeout,
-            list_timeout: options.list_timeout,
-            current: Mutex::new(None),
-            connecting: AsyncMutex::new(()),
-            attempts: AtomicU64::new(0),
-            last_failure: Mutex::new(None),
-            was_connected: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-        }
-    }
-
-    pub(super) fn close(&self) {
+impl State {
+    fn close(&self) {
         self.closed.store(true, Ordering::Release);
         lock(&self.current).take();
-    }
-
-    /// Describes the server that the link leads to, for messages.
-    pub(super) fn server(&self) -> String {
-        self.route.to_string()
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// Opens a separate connection for commands that block, such as `XREAD` with `BLOCK`.
-    pub(super) async fn open_separate(&self) -> Result<Connection> {
-        let opened = timeout(CALL_TIMEOUT, self.route.open_separate()).await;
-        opened.unwrap_or_else(|_| Err(self.unreachable()))
-    }
-
-    /// Opens a connection to another server of the store, e.g. a replica, with the same settings and credentials.
-    pub(super) async fn open_at(&self, address: &Address) -> Result<Connection> {
-        let opened = timeout(CONNECT_TIMEOUT, self.route.open_at(&self.connection().await?, address)).await;
-        opened
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, format!("Redis at {address} does not answer"))))
     }
 
     /// Returns the current connection. Returns `None` if there is no connection or it has failed.
@@ -125,14 +84,10 @@ impl Link {
         Ok(lock(&self.current).clone().filter(|connection| !connection.is_broken()))
     }
 
-    /// Returns the connection, and connects first if necessary.
-    pub(super) async fn connection(&self) -> Result<Connection> {
-        if let Some(connection) = self.usable()? {
-            return Ok(connection);
-        }
+    /// Connects, or waits for the attempt of another caller.
+    async fn connect(self: Arc<Self>) -> Result<Connection> {
         let started = Instant::now();
         let before = self.attempts.load(Ordering::Acquire);
-        // This wait has a timeout, because the future that holds the lock may not be polled for a long time.
         let guard = timeout_at(started + CALL_TIMEOUT, self.connecting.lock()).await;
         let _guard = guard.map_err(|_| self.unreachable())?;
         if let Some(connection) = self.usable()? {
@@ -174,16 +129,79 @@ impl Link {
         }
     }
 
-    /// Like [`connection`](Self::connection), for a link that another link uses while it connects.
-    fn boxed_connection(&self) -> BoxFuture<'_, Result<Connection>> {
-        Box::pin(self.connection())
-    }
-
     fn unreachable(&self) -> Error {
         Error::new(
             ErrorKind::Unavailable,
             format!("Redis at {} does not answer; is it running and reachable?", self.route),
         )
+    }
+}
+
+impl Link {
+    /// Returns the link to the server that has a slot.
+    pub(super) fn to_slot(topology: &Topology, slot: u16, purpose: Purpose, options: &RedisOptions) -> Self {
+        Self::new(topology.route(slot, purpose), options)
+    }
+
+    /// Returns the link to a node of a cluster, whatever this node serves.
+    fn to_node(endpoint: Endpoint, options: &RedisOptions) -> Self {
+        Self::new(Route::ClusterNode(endpoint), options)
+    }
+
+    fn new(route: Route, options: &RedisOptions) -> Self {
+        let state = State {
+            route,
+            current: Mutex::new(None),
+            connecting: AsyncMutex::new(()),
+            attempts: AtomicU64::new(0),
+            last_failure: Mutex::new(None),
+            was_connected: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        };
+        Self { response_timeout: options.response_timeout, list_timeout: options.list_timeout, state: Arc::new(state) }
+    }
+
+    pub(super) fn close(&self) {
+        self.state.close();
+    }
+
+    /// Describes the server that the link leads to, for messages.
+    pub(super) fn server(&self) -> String {
+        self.state.route.to_string()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.closed.load(Ordering::Acquire)
+    }
+
+    /// Opens a separate connection for commands that block, such as `XREAD` with `BLOCK`.
+    pub(super) async fn open_separate(&self) -> Result<Connection> {
+        let opened = timeout(CALL_TIMEOUT, self.state.route.open_separate()).await;
+        opened.unwrap_or_else(|_| Err(self.state.unreachable()))
+    }
+
+    /// Opens a connection to another server of the store, e.g. a replica, with the same settings and credentials.
+    pub(super) async fn open_at(&self, address: &Address) -> Result<Connection> {
+        let opened = timeout(CONNECT_TIMEOUT, self.state.route.open_at(&self.connection().await?, address)).await;
+        opened
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, format!("Redis at {address} does not answer"))))
+    }
+
+    /// Returns the connection, and connects first if necessary.
+    ///
+    /// The attempt runs in a task, because the caller's future may not be polled for a long time, and all other callers
+    /// wait for the attempt.
+    pub(super) async fn connection(&self) -> Result<Connection> {
+        if let Some(connection) = self.state.usable()? {
+            return Ok(connection);
+        }
+        let connecting = tokio::spawn(Arc::clone(&self.state).connect());
+        connecting.await.unwrap_or_else(|_| Err(self.state.unreachable()))
+    }
+
+    /// Like [`connection`](Self::connection), for a link that another link uses while it connects.
+    fn boxed_connection(&self) -> BoxFuture<'_, Result<Connection>> {
+        Box::pin(self.connection())
     }
 
     /// Returns the deadline for the reply to a call that began at `started`. Time spent connecting counts towards
@@ -199,16 +217,17 @@ impl Link {
     pub(super) async fn command(&self, command: &Cmd, effect: Effect) -> Result<Result<Value, RedisError>> {
         let started = Instant::now();
         let mut target = Target::from(self.connection().await?);
-        loop {
+        for redirects in 0.. {
             let deadline = self.reply_deadline(started);
             let answer = timeout_at(deadline, target.send(command)).await;
             let answer = self.classify(&target.connection, answer, effect)?;
             let Err(error) = &answer else { return Ok(answer) };
-            match self.redirect(&target.connection, error, started + CALL_TIMEOUT).await? {
+            match self.redirect(&target.connection, error, redirects, started + CALL_TIMEOUT).await? {
                 Some(next) => target = next,
                 None => return Ok(answer),
             }
         }
+        Err(no_reply())
     }
 
     /// Sends a command that only reads. If the connection was lost, reconnects and retries once.
@@ -250,15 +269,16 @@ impl Link {
     /// is alive, and only the timeout ends the wait.
     pub(super) async fn long_command(&self, request: Request<'_>) -> Result<Result<Value, RedisError>> {
         let deadline = self.long_deadline();
-        loop {
+        for redirects in 0.. {
             let (connection, _) = self.probe(&redis::cmd("PING"), deadline).await?;
             let answer = self.send_long(&connection, request, deadline).await?;
             let Err(error) = &answer else { return Ok(answer) };
             // A command that reads a whole shard cannot be answered in part by another node, so `ASK` is not followed.
-            if error.code() == Some("ASK") || self.redirect(&connection, error, deadline).await?.is_none() {
+            if error.code() == Some("ASK") || self.redirect(&connection, error, redirects, deadline).await?.is_none() {
                 return Ok(answer);
             }
         }
+        Err(no_reply())
     }
 
     /// Returns the deadline of a command that is sent now and whose reply may be large.
@@ -341,7 +361,7 @@ impl Link {
 
     /// Returns an estimate of the server's time without a call. Without a connection, returns the local time.
     pub(super) fn estimated_now(&self) -> Timestamp {
-        lock(&self.current).as_ref().map_or_else(Timestamp::now, |connection| connection.clock.now())
+        lock(&self.state.current).as_ref().map_or_else(Timestamp::now, |connection| connection.clock.now())
     }
 
     async fn read_clock(&self, clock: &StoreClock) -> Result<()> {

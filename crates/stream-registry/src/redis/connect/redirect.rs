@@ -11,8 +11,12 @@ use super::topology::Route;
 use crate::error::Result;
 use crate::redis::reply;
 
-/// Bounds of the pause before a command is sent again to a node that has moved only some of the command's keys.
+/// Bounds of the pause in milliseconds before a command is sent again, because a node has moved only some of the command's
+/// keys, or because the nodes contradict each other.
 const PAUSE: std::ops::Range<u64> = 20..100;
+/// Number of redirections that are followed at once: from the former node of a slot to its present one, and from there to
+/// the node that is about to receive the slot. Further ones show that the nodes do not agree on the slot yet.
+const IMMEDIATE: u32 = 2;
 
 /// Returns whether an error code means that another node, or the same node later, answers the command.
 pub(super) fn is_redirect(code: &str) -> bool {
@@ -48,21 +52,31 @@ impl Target {
 
 impl Link {
     /// Returns where to send a command again after an error. Returns `None` if the error is no redirection, or if the
-    /// deadline is too close.
+    /// deadline is too close. `redirects` is the number of earlier redirections of the command.
     pub(super) async fn redirect(
         &self,
         asked: &Connection,
         error: &RedisError,
+        redirects: u32,
         deadline: Instant,
     ) -> Result<Option<Target>> {
-        let Route::Shard(shard) = &self.route else { return Ok(None) };
+        let Route::Shard(shard) = &self.state.route else { return Ok(None) };
         let address = &asked.endpoint.address;
         let left = deadline.saturating_duration_since(Instant::now());
         let pause = Duration::from_millis(fastrand::u64(PAUSE));
+        let is_contradicted = redirects >= IMMEDIATE;
+        if is_contradicted && matches!(error.code(), Some("MOVED" | "ASK")) {
+            if left < 2 * pause {
+                return Ok(None);
+            }
+            tokio::time::sleep(pause).await;
+        }
         match error.code() {
             // Another node serves the slot.
             Some("MOVED") => {
-                shard.moved(error, address);
+                if !is_contradicted {
+                    shard.moved(error, address);
+                }
                 self.forget();
                 if left < pause {
                     return Ok(None);
@@ -90,6 +104,6 @@ impl Link {
 
     /// Makes the next call find the server again. The connection itself stays usable for other shards.
     fn forget(&self) {
-        super::lock(&self.current).take();
+        super::lock(&self.state.current).take();
     }
 }

@@ -1,7 +1,9 @@
 //! A registry in a Redis Cluster. The conformance suite also runs on a cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the test")]
 
+mod fake;
 mod fleet;
+mod hostile;
 mod keys;
 pub(crate) mod layout;
 mod layouts;

@@ -2,7 +2,7 @@
 
 pub(in crate::redis) mod slots;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use redis::RedisError;
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::slots::Range;
 use super::endpoint::{Access, Endpoint};
@@ -28,6 +28,8 @@ const SEPARATE_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// Timeout for the answer of a node to `CLUSTER SLOTS`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time to wait for the other nodes after the first one has answered.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// A Redis Cluster. The shards on one node share the links of this node.
 pub(in crate::redis) struct Cluster {
@@ -60,6 +62,11 @@ impl Map {
     fn primary_of(&self, slot: u16) -> Option<&Address> {
         let range = || self.ranges.iter().find(|range| range.slots.contains(&slot));
         self.moved.get(&slot).or_else(|| range().map(|range| &range.primary))
+    }
+
+    /// Returns the primaries and replicas. A node with several ranges is repeated.
+    fn nodes(&self) -> impl Iterator<Item = &Address> {
+        self.ranges.iter().flat_map(|range| std::iter::once(&range.primary).chain(&range.replicas))
     }
 }
 
@@ -188,60 +195,71 @@ impl Cluster {
         })
     }
 
-    /// Reads the map from the first node that answers.
+    /// Reads the map from the nodes that are known and those in the store URL.
     async fn read_map(&self) -> Result<()> {
-        let known: Vec<Address> = {
-            let map = self.map();
-            let all = map.ranges.iter().flat_map(|range| std::iter::once(&range.primary).chain(&range.replicas));
-            let unique: std::collections::HashSet<_> = all.cloned().collect();
-            unique.into_iter().collect()
-        };
-        let (ranges, asked) = match self.ask(known).await {
-            Ok(answer) => answer,
-            Err(_) => self.ask(self.seeds.clone()).await?,
-        };
+        let mut nodes: HashSet<Address> = self.seeds.iter().cloned().collect();
+        nodes.extend(self.map().nodes().cloned());
+        let ranges = self.ask(nodes).await?;
         let mut map = self.map();
         let version = map.version + 1;
         *map = Map { version, read_at: Some(Instant::now()), ranges, moved: HashMap::new() };
-        let is_current = |address: &Address| {
-            *address == asked
-                || map.ranges.iter().any(|range| range.primary == *address || range.replicas.contains(address))
-        };
+        let current: HashSet<&Address> = map.nodes().chain(&self.seeds).collect();
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        nodes.retain(|address, _| is_current(address));
+        nodes.retain(|address, _| current.contains(address));
         Ok(())
     }
 
-    /// Asks nodes for the map, all at once. Returns the first answer and the node that gave it.
-    async fn ask(&self, nodes: Vec<Address>) -> Result<(Vec<Range>, Address)> {
+    /// Asks nodes for the map, all at once. Returns the map that most of them name.
+    ///
+    /// A node that is cut off from the others names former primaries, and it may be the first that answers each time. So
+    /// the other answers are heard too.
+    async fn ask(&self, nodes: HashSet<Address>) -> Result<Vec<Range>> {
         let mut command = redis::cmd("CLUSTER");
         command.arg("SLOTS");
+        let command = &command;
         let mut answers: FuturesUnordered<_> = nodes
             .into_iter()
-            .map(|address| async {
+            .map(|address| async move {
                 let mut connection = self.link(address.clone(), Purpose::Calls).boxed_connection().await?;
-                let answer = timeout(ANSWER_TIMEOUT, connection.send(&command)).await.map_err(|_| {
+                let answer = timeout(ANSWER_TIMEOUT, connection.send(command)).await.map_err(|_| {
                     connection.mark_broken();
                     fault::no_reply()
                 })?;
-                let answer = answer.map_err(|error| fault::translate(error, false))?;
-                Ok((slots::parse(answer, &address)?, address))
-            })
-            .collect();
-        let mut fault = None;
-        while let Some(answer) = answers.next().await {
-            match answer {
-                Ok((ranges, address)) if !ranges.is_empty() => return Ok((ranges, address)),
-                Ok((_, address)) => {
+                let ranges = slots::parse(answer.map_err(|error| fault::translate(error, false))?, &address)?;
+                if ranges.is_empty() {
                     let message = format!(
                         "the Redis Cluster of {address} has no slots yet; create it with redis-cli --cluster create"
                     );
-                    fault = fault.or(Some(Error::new(ErrorKind::Unavailable, message)));
+                    return Err(Error::new(ErrorKind::Unavailable, message));
+                }
+                Ok(ranges)
+            })
+            .collect();
+        let mut maps: Vec<(Vec<Range>, usize)> = Vec::new();
+        let mut fault = None;
+        let mut deadline = None;
+        loop {
+            let answer = match deadline {
+                Some(deadline) => timeout_at(deadline, answers.next()).await.unwrap_or_default(),
+                None => answers.next().await,
+            };
+            let Some(answer) = answer else { break };
+            match answer {
+                Ok(ranges) => {
+                    deadline = deadline.or_else(|| Some(Instant::now() + GRACE));
+                    match maps.iter_mut().find(|(map, _)| slots::have_same_primaries(map, &ranges)) {
+                        Some((_, votes)) => *votes += 1,
+                        None => maps.push((ranges, 1)),
+                    }
                 }
                 Err(error) => fault = fault.or(Some(error)),
             }
         }
-        Err(fault.unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "no node of the Redis Cluster is known")))
+        // If there is no majority, the first answer is used.
+        let most = maps.into_iter().rev().max_by_key(|(_, votes)| *votes);
+        most.map(|(ranges, _)| ranges).ok_or_else(|| {
+            fault.unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "no node of the Redis Cluster is known"))
+        })
     }
 
     /// Closes the links of all nodes.

@@ -24,10 +24,33 @@ pub(super) struct Range {
     pub(super) replicas: Vec<Address>,
 }
 
+/// Returns whether two maps name the same primary for each range. Nodes may list replicas in any order.
+pub(super) fn have_same_primaries(one: &[Range], other: &[Range]) -> bool {
+    let is_same = |(one, other): (&Range, &Range)| one.slots == other.slots && one.primary == other.primary;
+    one.len() == other.len() && one.iter().zip(other).all(is_same)
+}
+
 /// Parses the reply to `CLUSTER SLOTS`. `asked` is the node that was asked: a node that does not know its own host name
 /// leaves it out.
+///
+/// A range whose primary has no known address is left out, so that the other ranges can be used.
+///
+/// # Errors
+///
+/// Returns `Internal` if there are ranges, but none of them can be used.
 pub(super) fn parse(answer: Value, asked: &Address) -> Result<Vec<Range>> {
-    reply::array(answer)?.into_iter().map(|range| parse_range(range, asked)).collect()
+    let (mut ranges, mut fault) = (Vec::new(), None);
+    for range in reply::array(answer)? {
+        match parse_range(range, asked) {
+            Ok(range) => ranges.push(range),
+            Err(error) => fault = Some(error),
+        }
+    }
+    ranges.sort_by_key(|range: &Range| *range.slots.start());
+    match fault {
+        Some(error) if ranges.is_empty() => Err(error),
+        _ => Ok(ranges),
+    }
 }
 
 fn parse_range(range: Value, asked: &Address) -> Result<Range> {
@@ -90,6 +113,10 @@ mod tests {
         let address = |host: &str, port| Address::Tcp(host.to_owned(), port);
         let expected = Range { slots: 0..=5, primary: address("a", 7), replicas: vec![address("b", 9)] };
         assert_eq!(parsed, [expected]);
+        let Value::Array(mut two) = range(vec![node(host("?"), 8)]) else { panic!("an array") };
+        two.push(Value::Array(vec![Value::Int(6), Value::Int(9), node(host("b"), 9)]));
+        let expected = Range { slots: 6..=9, primary: address("b", 9), replicas: vec![] };
+        assert_eq!(parse(Value::Array(two), &asked).unwrap(), [expected], "the other range is usable");
         for unknown in [Value::Nil, host("")] {
             assert_eq!(parse(range(vec![node(unknown, 7)]), &asked).unwrap()[0].primary, address("asked", 7));
         }
