@@ -63,9 +63,10 @@ impl Found {
                 &format!("the store URL says shards={requested}; write shards={stored} or remove it"),
             )),
             (Some(count), _) | (None, Some(count)) => Ok(usize::from(count)),
+            // The layout may be in the shards that cannot be read. So no other layout is stored in the rest.
             (None, None) => match self.layouts.iter().find_map(|layout| layout.as_ref().err()) {
-                Some(error) if error.kind() == ErrorKind::Denied => Err(error.clone()),
-                _ => Ok(usize::from(DEFAULT_SHARDS)),
+                Some(error) => Err(error.clone()),
+                None => Ok(usize::from(DEFAULT_SHARDS)),
             },
         }
     }
