@@ -45,8 +45,8 @@ impl Found {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if another layout is stored than the requested one. Returns `Denied` if the layout
-    /// cannot be read, and no number was requested.
+    /// Returns `InvalidArgument` if another layout is stored than the requested one. If no layout was found and no number
+    /// was requested, returns the error of a shard that cannot be read.
     pub(super) fn count(&self, requested: Option<u16>) -> Result<usize> {
         let stored = self.layouts.iter().filter_map(|layout| layout.as_ref().ok()?.as_ref());
         let mut count = None;
@@ -178,12 +178,14 @@ mod tests {
 
     #[test]
     fn number_of_shards_must_be_given_if_the_layout_cannot_be_read() {
-        let mut denied = found(&[]);
-        denied.layouts[0] = Err(Error::new(ErrorKind::Denied, "denied"));
-        assert_eq!(denied.count(None).unwrap_err().kind(), ErrorKind::Denied);
-        assert_eq!(denied.count(Some(8)).unwrap(), 8);
-        let mut down = found(&[]);
-        down.layouts[0] = Err(Error::new(ErrorKind::Unavailable, "down"));
-        assert_eq!(down.count(None).unwrap(), 16);
+        for kind in [ErrorKind::Denied, ErrorKind::Unavailable] {
+            let mut unreadable = found(&[]);
+            unreadable.layouts[0] = Err(Error::new(kind, "unreadable"));
+            assert_eq!(unreadable.count(None).unwrap_err().kind(), kind);
+            assert_eq!(unreadable.count(Some(8)).unwrap(), 8);
+            let mut stored = found(&[(2, "32", "crc16")]);
+            stored.layouts[0] = Err(Error::new(kind, "unreadable"));
+            assert_eq!(stored.count(None).unwrap(), 32);
+        }
     }
 }
