@@ -103,17 +103,21 @@ impl RedisRegistry {
     /// the registry in small steps, up to [`max_keys`](DiagnoseOptions::max_keys). The diagnosis says which parts the
     /// user may not read.
     ///
+    /// In a cluster, a node that is down is a finding, and the rest of the cluster is diagnosed.
+    ///
     /// # Errors
     ///
-    /// Returns `Unavailable` or `Timeout` if the server does not answer. A missing right is no error.
+    /// Returns `Unavailable` or `Timeout` if the server does not answer, or no node of a cluster. A missing right is no
+    /// error.
     pub async fn diagnose(&self, options: &DiagnoseOptions) -> Result<Diagnosis> {
-        let done = diagnose::diagnose(self.shards.topology(), &self.shards.stores(), options).await;
+        let done = diagnose::diagnose(&self.shards, options).await;
         done.map_err(|error| error.with_operation(Operation::Diagnose))
     }
 
     /// Removes ids without a record from the index, and adds ids whose record is missing from it.
     ///
-    /// The index also repairs itself: see the clause "Index" of the semantics. This function repairs it at once.
+    /// The index also repairs itself: see the clause "Index" of the semantics. This function repairs it at once. In a
+    /// cluster, it repairs the index of every shard that can be reached, and returns the number of the others.
     ///
     /// # Errors
     ///
@@ -121,7 +125,7 @@ impl RedisRegistry {
     /// nothing if the prefix of another registry begins with the prefix of this one. Returns `Unavailable` or `Timeout`
     /// if the server does not answer.
     pub async fn repair_index(&self, options: &DiagnoseOptions) -> Result<IndexRepair> {
-        let done = diagnose::repair_index(&self.shards.stores(), options).await;
+        let done = diagnose::repair_index(&self.shards, options).await;
         done.map_err(|error| error.with_operation(Operation::Repair))
     }
 }

@@ -15,6 +15,7 @@ use super::store::Target;
 Examples:
   streamreg doctor --store redis://10.0.0.5
   streamreg doctor --store-file /etc/streamreg/store --role server
+  streamreg doctor --store redis+cluster://10.0.0.5,10.0.0.6
   streamreg doctor --store redis://10.0.0.5 --repair -o json
 
 Exit status: 0 if nothing is wrong, 6 if there are warnings, 7 if there are errors. Parts that the user may not check \
@@ -58,6 +59,9 @@ pub async fn run(target: &Target, args: &DoctorArgs, out: &mut Output<'_>) -> Re
     if args.repair {
         let repair = registry.repair_index(&options).await.map_err(|error| out.failure(&error))?;
         out.note(format_args!("index entries removed: {}, added: {}", repair.removed, repair.added));
+        if repair.unavailable_shards > 0 {
+            out.note(format_args!("shards that were not repaired: {}", repair.unavailable_shards));
+        }
     }
     let diagnosis = registry.diagnose(&options).await.map_err(|error| out.failure(&error))?;
     // The diagnosis is complete, so an error from closing the store no longer matters.

@@ -1,6 +1,6 @@
 //! A shared connection that reconnects after a failure.
 
-mod cluster;
+pub(super) mod cluster;
 pub(super) mod connection;
 mod credentials;
 mod endpoint;

@@ -29,8 +29,20 @@ struct Feed {
     swept: Option<u64>,
 }
 
-/// Checks the feed of a store.
-pub(super) async fn check(report: &mut Report, store: &Store) -> Result<()> {
+/// The feeds without a fault.
+#[derive(Default)]
+pub(super) struct Faultless {
+    /// Number of feeds.
+    feeds: u64,
+    events: i64,
+    /// Age of the oldest event, in seconds.
+    age: u64,
+    /// Number of feeds whose streams are swept.
+    swept: u64,
+}
+
+/// Checks the feed of a shard.
+pub(super) async fn check(report: &mut Report, store: &Store, faultless: &mut Faultless) -> Result<()> {
     let answer = read(store).await;
     let rights = "+xlen +xread +xrevrange +hmget";
     let feed = match report.allowed(Code::Feed, "the change feed", rights, answer) {
@@ -43,8 +55,8 @@ pub(super) async fn check(report: &mut Report, store: &Store) -> Result<()> {
     };
     if let Some(feed) = feed {
         let now = millis(store.link.estimated_now());
-        judge_feed(report, &feed, now);
-        judge_sweep(report, &feed, now);
+        judge_feed(report, &feed, now, faultless);
+        judge_sweep(report, &feed, now, faultless);
     }
     Ok(())
 }
@@ -71,9 +83,9 @@ async fn read(store: &Store) -> Result<Feed> {
     })
 }
 
-fn judge_feed(report: &mut Report, feed: &Feed, now: u64) {
+fn judge_feed(report: &mut Report, feed: &Feed, now: u64, faultless: &mut Faultless) {
     if feed.length == 0 && feed.tail.is_none() {
-        report.ok(Code::Feed, "the change feed is empty");
+        faultless.feeds += 1;
         return;
     }
     if feed.tail.is_none() || feed.tail < feed.last {
@@ -83,15 +95,32 @@ fn judge_feed(report: &mut Report, feed: &Feed, now: u64) {
         return;
     }
     let age = feed.first.map_or(0, |(first, _)| now.saturating_sub(first) / 1_000);
-    let message = format!("the change feed has {} events; the oldest is {} old", feed.length, duration(age));
     if feed.length > MAX_ENTRIES {
+        let message = format!("the change feed has {} events; the oldest is {} old", feed.length, duration(age));
         report.warning(Code::Feed, message, "find the program that adds entries; this software keeps about 100 000");
     } else {
-        report.ok(Code::Feed, message);
+        faultless.feeds += 1;
+        faultless.events += feed.length;
+        faultless.age = faultless.age.max(age);
     }
 }
 
-fn judge_sweep(report: &mut Report, feed: &Feed, now: u64) {
+/// Reports that feeds have no fault, unless another one has.
+pub(super) fn judge_faultless(report: &mut Report, faultless: &Faultless) {
+    let Faultless { feeds, events, age, swept } = faultless;
+    if *feeds > 0 && !report.has(Code::Feed) {
+        let message = match events {
+            0 => "the change feed is empty".to_owned(),
+            _ => format!("the change feed has {events} events; the oldest is {} old", duration(*age)),
+        };
+        report.ok(Code::Feed, message);
+    }
+    if *swept > 0 && !report.has(Code::Sweep) {
+        report.ok(Code::Sweep, "a process looks for expired streams");
+    }
+}
+
+fn judge_sweep(report: &mut Report, feed: &Feed, now: u64, faultless: &mut Faultless) {
     const REMEDY: &str = "run a process with the rights of the role sweeper, e.g. streamreg serve";
     let Some(swept) = feed.swept else {
         if feed.tail.is_some() {
@@ -104,7 +133,7 @@ fn judge_sweep(report: &mut Report, feed: &Feed, now: u64) {
         let message = format!("no process has looked for expired streams for {}", duration(age));
         report.warning(Code::Sweep, message, REMEDY);
     } else {
-        report.ok(Code::Sweep, "a process looks for expired streams");
+        faultless.swept += 1;
     }
 }
 
@@ -123,9 +152,10 @@ mod tests {
     use super::*;
     use crate::redis::diagnose::report::Severity;
 
-    fn worst(check: impl Fn(&mut Report)) -> Option<Severity> {
-        let mut report = Report::default();
-        check(&mut report);
+    fn worst(check: impl Fn(&mut Report, &mut Faultless)) -> Option<Severity> {
+        let (mut report, mut faultless) = (Report::default(), Faultless::default());
+        check(&mut report, &mut faultless);
+        judge_faultless(&mut report, &faultless);
         report.finish().findings.into_iter().map(|finding| finding.severity).max()
     }
 
@@ -141,7 +171,8 @@ mod tests {
             (110_001, id(5), id(5), Severity::Warning),
         ] {
             let feed = Feed { length, first: id(1), last, tail, swept: None };
-            assert_eq!(worst(|report| judge_feed(report, &feed, 10_000)), Some(severity), "{length} {last:?} {tail:?}");
+            let found = worst(|report, faultless| judge_feed(report, &feed, 10_000, faultless));
+            assert_eq!(found, Some(severity), "{length} {last:?} {tail:?}");
         }
     }
 
@@ -155,7 +186,8 @@ mod tests {
             (Some(80_000), tail, Some(Severity::Warning)),
         ] {
             let feed = Feed { swept, tail, ..Feed::default() };
-            assert_eq!(worst(|report| judge_sweep(report, &feed, 100_000)), severity, "{swept:?}");
+            let found = worst(|report, faultless| judge_sweep(report, &feed, 100_000, faultless));
+            assert_eq!(found, severity, "{swept:?}");
         }
     }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use redis::{Pipeline, Value};
 
+use super::Server;
 use super::report::{Code, Report};
 use crate::error::Result;
 use crate::redis::fault::translate;
 use crate::redis::ops::page;
+use crate::redis::shards::Shard;
 use crate::redis::store::Store;
 use crate::redis::{record, reply};
 use crate::stream::StreamId;
@@ -23,11 +25,11 @@ const EXAMPLES: usize = 3;
 /// The character after the prefix in auxiliary keys.
 const AUXILIARY: u8 = 0x1f;
 
-/// What was found in the index and in the keys of one or more stores.
+/// What was found in the index and in the keys of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// Number of ids in the index.
-    ids: u64,
+    pub(super) ids: u64,
     pub(super) without_record: BTreeSet<Vec<u8>>,
     pub(super) not_in_index: BTreeSet<Vec<u8>>,
     unreadable: BTreeSet<Vec<u8>>,
@@ -36,19 +38,6 @@ pub(super) struct Found {
     pub(super) nested: Option<Vec<u8>>,
     /// Whether the limit of keys was reached.
     pub(super) is_incomplete: bool,
-}
-
-impl Found {
-    /// Adds what was found in another store.
-    pub(super) fn add(&mut self, other: Self) {
-        self.ids += other.ids;
-        self.without_record.extend(other.without_record);
-        self.not_in_index.extend(other.not_in_index);
-        self.unreadable.extend(other.unreadable);
-        self.without_ttl.extend(other.without_ttl);
-        self.nested = self.nested.take().or(other.nested);
-        self.is_incomplete |= other.is_incomplete;
-    }
 }
 
 /// Number of keys that may still be read.
@@ -64,8 +53,41 @@ impl Budget {
     }
 }
 
+/// The result of reading the index and the keys of a shard.
+pub(super) struct Examined<'a> {
+    pub(super) shard: &'a Shard,
+    pub(super) found: Found,
+    /// Whether the index was read.
+    pub(super) index: Result<()>,
+    /// Whether the keys were read. They are not read if the index was not.
+    pub(super) keys: Result<()>,
+}
+
+/// What was found on a server.
+pub(super) struct OnServer<'a> {
+    pub(super) parts: Vec<Examined<'a>>,
+    /// Keys with the prefix of the registry that are in none of its shards.
+    pub(super) outside: BTreeSet<Vec<u8>>,
+}
+
+/// Reads the index of each shard on a server, and all keys of the server once.
+pub(super) async fn examine<'a>(server: &Server<'a>, budget: &mut Budget) -> OnServer<'a> {
+    let mut examined = OnServer { parts: Vec::new(), outside: BTreeSet::new() };
+    for &shard in &server.shards {
+        let mut found = Found::default();
+        let index = read_index(&shard.store, budget, &mut found).await;
+        examined.parts.push(Examined { shard, found, index, keys: Ok(()) });
+    }
+    if let Err(error) = read_keys(server, budget, &mut examined).await {
+        for part in examined.parts.iter_mut().filter(|part| part.index.is_ok() && part.keys.is_ok()) {
+            part.keys = Err(error.clone());
+        }
+    }
+    examined
+}
+
 /// Reads the whole index, and the record of each id.
-pub(super) async fn read_index(store: &Arc<Store>, budget: &mut Budget, found: &mut Found) -> Result<()> {
+async fn read_index(store: &Arc<Store>, budget: &mut Budget, found: &mut Found) -> Result<()> {
     let mut position = 0;
     loop {
         let scanned = page::scan(store, position, PAGE).await?;
@@ -140,28 +162,54 @@ async fn expiring(store: &Store, ids: &[Vec<u8>]) -> Vec<bool> {
     (0..ids.len()).map(is_due_soon).collect()
 }
 
-/// Reads the names of all keys of a store.
-pub(super) async fn read_keys(store: &Arc<Store>, budget: &mut Budget, found: &mut Found) -> Result<()> {
-    let pattern = pattern(store.keys.prefix());
+/// Reads the names of all keys of a server, and checks the keys of each shard.
+async fn read_keys(server: &Server<'_>, budget: &mut Budget, examined: &mut OnServer<'_>) -> Result<()> {
+    let Some(store) = server.shards.first().map(|shard| &shard.store) else { return Ok(()) };
+    if examined.parts.iter().all(|part| part.index.is_err()) {
+        return Ok(());
+    }
+    // A server returns the keys of all its shards together, so they are read once for all of them.
+    let prefix = &store.options.prefix;
+    let pattern = pattern(prefix);
     let mut position = b"0".to_vec();
     loop {
         if !budget.take(PAGE) {
-            found.is_incomplete = true;
+            examined.parts.iter_mut().for_each(|part| part.found.is_incomplete = true);
             return Ok(());
         }
         let mut command = redis::cmd("SCAN");
         command.arg(&position).arg("MATCH").arg(&pattern).arg("COUNT").arg(PAGE);
-        let mut scanned = reply::array(store.bulk.read(&command).await?)?.into_iter();
+        let mut scanned = reply::array(server.bulk.read(&command).await?)?.into_iter();
         position = reply::bytes(scanned.next().unwrap_or(Value::Nil))?;
         let keys = reply::array(scanned.next().unwrap_or(Value::Nil))?;
-        let keys = keys.into_iter().map(reply::bytes).collect::<Result<Vec<_>>>()?;
-        for keys in keys.chunks(PAGE) {
-            check_keys(store, keys, found).await?;
+        let mut keys = keys.into_iter().map(reply::bytes).collect::<Result<Vec<_>>>()?;
+        for part in &mut examined.parts {
+            let own = part.shard.store.keys.prefix().as_bytes();
+            let (mine, others) = keys.into_iter().partition::<Vec<_>, _>(|key| key.starts_with(own));
+            keys = others;
+            if part.index.is_ok() && part.keys.is_ok() {
+                part.keys = check_all(&part.shard.store, &mine, &mut part.found).await;
+            }
         }
+        examined.outside.extend(keys.into_iter().filter(|key| is_outside(&key[prefix.len()..])));
         if position == b"0" {
             return Ok(());
         }
     }
+}
+
+/// Returns whether a key that is in no shard belongs to this registry. `rest` is the key without the prefix.
+///
+/// A key of another registry, whose prefix begins with the prefix of this one, has its hash tag later.
+fn is_outside(rest: &[u8]) -> bool {
+    rest.first() == Some(&b'{') || !rest.contains(&b'{')
+}
+
+async fn check_all(store: &Store, keys: &[Vec<u8>], found: &mut Found) -> Result<()> {
+    for keys in keys.chunks(PAGE) {
+        check_keys(store, keys, found).await?;
+    }
+    Ok(())
 }
 
 /// Returns the pattern of all keys with a prefix. A prefix contains no asterisk.
@@ -246,13 +294,11 @@ fn is_readable(id: &[u8], json: &[u8]) -> bool {
     id.is_some_and(|id| record::decode(&id, json).is_ok())
 }
 
-/// Reports what was found. `has_keys` says whether the names of all keys were read too.
-pub(super) fn judge(report: &mut Report, found: &Found, has_keys: bool) {
+/// Reports the faults that were found in a shard.
+pub(super) fn judge(report: &mut Report, found: &Found) {
     const REPAIR: &str = "run streamreg doctor --repair, or RedisRegistry::repair_index in the library";
-    let Found { ids, without_record, not_in_index, unreadable, without_ttl, .. } = found;
-    if without_record.is_empty() {
-        report.ok(Code::WithoutRecord, format!("each of the {ids} ids in the index has a record or has just expired"));
-    } else {
+    let Found { without_record, not_in_index, unreadable, without_ttl, .. } = found;
+    if !without_record.is_empty() {
         let message = format!("ids in the index without a record: {}", examples(without_record));
         report.warning(Code::WithoutRecord, message, REPAIR);
     }
@@ -271,15 +317,35 @@ pub(super) fn judge(report: &mut Report, found: &Found, has_keys: bool) {
         let message =
             format!("records that are missing from the index, so lists lack them: {}", examples(not_in_index));
         report.warning(Code::NotInIndex, message, REPAIR);
-    } else if has_keys && !found.is_incomplete {
-        report.ok(Code::NotInIndex, "no record is missing from the index");
     }
     if !without_ttl.is_empty() {
         let message = format!("keys that never expire: {}", examples(without_ttl));
         let remedy =
             "a record gets a time to live with the next write; unregister it, or delete the key, if none follows";
         report.warning(Code::WithoutTtl, message, remedy);
-    } else if has_keys && !found.is_incomplete {
+    }
+}
+
+/// Reports keys that are in no shard of a cluster.
+pub(super) fn judge_outside(report: &mut Report, outside: &BTreeSet<Vec<u8>>) {
+    if !outside.is_empty() {
+        let message = format!("keys with the prefix of the registry that are in no shard: {}", examples(outside));
+        let remedy =
+            "find the program that writes them: it does not use the shards; delete what an earlier layout left";
+        report.warning(Code::OutsideShards, message, remedy);
+    }
+}
+
+/// Reports the parts without a fault. `ids` is the number of ids in all indexes, `None` if no index was read.
+/// `has_all_keys` says whether all keys were read.
+pub(super) fn judge_faultless(report: &mut Report, ids: Option<u64>, has_all_keys: bool) {
+    if let Some(ids) = ids.filter(|_| !report.has(Code::WithoutRecord)) {
+        report.ok(Code::WithoutRecord, format!("each of the {ids} ids in the index has a record or has just expired"));
+    }
+    if has_all_keys && !report.has(Code::NotInIndex) {
+        report.ok(Code::NotInIndex, "no record is missing from the index");
+    }
+    if has_all_keys && !report.has(Code::WithoutTtl) {
         report.ok(Code::WithoutTtl, "every key that should expire has a time to live");
     }
 }
@@ -299,6 +365,13 @@ mod tests {
     fn pattern_matches_only_the_prefix() {
         assert_eq!(pattern("mirror:streams:{53t}:"), "mirror:streams:{53t}:*");
         assert_eq!(pattern(r"a?[b]\:"), r"a\?\[b\]\\:*");
+    }
+
+    #[test]
+    fn key_is_outside_the_shards_unless_it_is_of_another_registry() {
+        for (rest, is_ours) in [("cam1", true), ("{17}:cam1", true), ("\u{1f}feed", true), ("eu:{53t}:cam1", false)] {
+            assert_eq!(is_outside(rest.as_bytes()), is_ours, "{rest}");
+        }
     }
 
     #[test]

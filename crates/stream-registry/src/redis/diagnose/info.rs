@@ -9,8 +9,10 @@ use crate::redis::reply;
 use crate::redis::servers::Address;
 
 /// The settings that the checks of a server need.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 8] = [
     "appendfsync",
+    "cluster-preferred-endpoint-type",
+    "cluster-require-full-coverage",
     "min-replicas-max-lag",
     "min-replicas-to-write",
     "save",

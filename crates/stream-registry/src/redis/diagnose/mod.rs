@@ -5,9 +5,13 @@
 
 mod ask;
 mod clock;
+mod cluster;
+mod content;
 mod feed;
 mod index;
 mod info;
+mod merge;
+mod node;
 mod replication;
 mod report;
 mod rights;
@@ -16,24 +20,16 @@ mod server;
 mod speed;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use redis::Value;
-
-use self::ask::ask;
-use self::clock::Offset;
-use self::index::{Budget, Found};
-use self::info::Values;
+use self::index::Budget;
 use self::report::Report;
 pub use self::report::{Code, Diagnosis, Finding, Severity};
 pub use self::rights::Role;
-use super::connect::connection::Connection;
+use super::connect::Link;
 use super::connect::topology::Topology;
 use super::ops::{prune, restore};
-use super::reply;
-use super::servers::Address;
-use super::store::Store;
-use crate::error::{Error, ErrorKind, Result};
+use super::shards::{Shard, Shards};
+use crate::error::{Error, Result};
 
 /// Options of a diagnosis.
 #[derive(Clone, Debug)]
@@ -79,204 +75,91 @@ pub struct IndexRepair {
     pub added: u64,
     /// Whether all keys were read. If not, the limit of keys was reached.
     pub is_complete: bool,
+    /// Number of shards that were not repaired, because their node did not answer. Always 0 without a cluster.
+    pub unavailable_shards: usize,
 }
 
-/// Checks the servers and the content of all stores.
-pub(super) async fn diagnose(
-    topology: &Topology,
-    stores: &[&Arc<Store>],
-    options: &DiagnoseOptions,
-) -> Result<Diagnosis> {
+/// A server, with the shards on it.
+struct Server<'a> {
+    /// Address of a node of a cluster. `None` if there is only one server.
+    node: Option<String>,
+    /// Link to this server, whatever it serves.
+    bulk: &'a Link,
+    shards: Vec<&'a Shard>,
+}
+
+/// Checks the servers and the content of all shards.
+pub(super) async fn diagnose(shards: &Shards, options: &DiagnoseOptions) -> Result<Diagnosis> {
     let mut report = Report::default();
-    let mut servers = BTreeSet::new();
-    for store in stores {
-        // Several shards of a cluster can be on one server.
-        let mut connection = store.link.connection().await?;
-        if servers.insert(connection.address().to_string()) {
+    if let Topology::Cluster(cluster) = shards.topology() {
+        let nodes = cluster::nodes(cluster, shards).await?;
+        cluster::check(&mut report, shards, &nodes, options).await;
+        content::check(&mut report, shards, &cluster::servers(&nodes), options).await?;
+    } else {
+        for shard in shards.iter() {
+            let store = &shard.store;
+            let mut connection = store.link.connection().await?;
             report.about(Some(connection.address().to_string()));
-            check_server(&mut report, topology, store, &mut connection, options).await?;
+            node::check(&mut report, shards.topology(), &store.link, store, &mut connection, None, options).await?;
+            report.about(None);
+            content::check(&mut report, shards, &single(shard), options).await?;
         }
     }
-    report.about(None);
-    check_content(&mut report, stores, options).await?;
     Ok(report.finish())
 }
 
-async fn check_server(
-    report: &mut Report,
-    topology: &Topology,
-    store: &Arc<Store>,
-    connection: &mut Connection,
-    options: &DiagnoseOptions,
-) -> Result<()> {
-    let hello = ask(connection, &redis::cmd("HELLO")).await?;
-    let is_replica = check_hello(report, topology, &hello, options);
-    let answer = ask(connection, &redis::cmd("INFO")).await.and_then(Values::from_info);
-    let parts = "connections, memory, eviction policy, persistence and replicas";
-    let info = report.allowed(Code::Info, parts, "+info", answer)?;
-    let answer = ask(connection, &info::settings()).await.map(|answer| Values::from_config(&answer));
-    let parts = "snapshots, appendfsync and min-replicas-to-write";
-    let settings = report.allowed(Code::Settings, parts, "+config|get", answer)?;
-    let clock = report.allowed(Code::LocalClock, "the clocks", "+time", clock::measure(connection).await)?;
-    if let Some(offset) = clock {
-        clock::local(report, offset);
-    }
-    let mut replicas = Vec::new();
-    if let Some(info) = &info {
-        server::connections(report, info);
-        server::memory(report, info);
-        let found = info.replicas();
-        let fails_over = !matches!(topology, Topology::Single(_));
-        server::persistence(report, info, settings.as_ref(), fails_over || !found.is_empty());
-        server::last_save(report, info, settings.as_ref());
-        if is_replica {
-            replication::primary_link(report, info);
-        } else {
-            replication::replicas(report, info, fails_over);
-            if let Some(settings) = &settings {
-                replication::min_replicas(report, info, settings);
-            }
-        }
-        replicas.extend(found.into_iter().map(|replica| replica.address));
-    }
-    let are_reachable = check_replicas(report, topology, store, &replicas, clock).await;
-    if let Topology::Sentinel(sentinels) = topology {
-        sentinel::check(report, sentinels).await?;
-        if let Some(tls) = &store.options.tls {
-            let mut all = replicas;
-            all.push(connection.address().clone());
-            sentinel::host_names(report, sentinels, tls, &all, are_reachable).await?;
-        }
-    }
-    rights::check(report, connection, store, options.role).await?;
-    speed::latency(report, connection).await?;
-    speed::slow_log(report, connection, &store.options.prefix).await
+/// Returns the only server of a registry that is not in a cluster.
+fn single(shard: &Shard) -> [Server<'_>; 1] {
+    [Server { node: None, bulk: &shard.store.bulk, shards: vec![shard] }]
 }
 
-/// Reports what the server says in its reply to `HELLO`. Returns whether it is a replica.
-fn check_hello(report: &mut Report, topology: &Topology, hello: &Value, options: &DiagnoseOptions) -> bool {
-    let field = |name: &str| reply::field(hello, name).unwrap_or_default();
-    let name = if field("server") == "valkey" { "Valkey" } else { "Redis" };
-    report.ok(Code::Version, format!("{name} {}", field("version")));
-    let is_replica = field("role") != "master";
-    let kind = match topology {
-        Topology::Single(_) => "a single server",
-        Topology::Sentinel(_) => "a server under Sentinel",
-        Topology::Cluster(_) => "a node of a cluster",
-    };
-    match (is_replica, options.role) {
-        (false, _) => report.ok(Code::Role, format!("{kind}, a primary")),
-        (true, Some(Role::Reader)) => report.ok(Code::Role, format!("{kind}, a replica, which readers can use")),
-        (true, role) => {
-            let severity = if role.is_some() { Severity::Error } else { Severity::Warning };
-            let message = format!("{kind}, a replica: every write fails");
-            let remedy = "use the address of the primary or of the Sentinels; only readers can use a replica";
-            report.finding(Code::Role, severity, message, remedy);
-        }
-    }
-    is_replica
-}
-
-/// Checks whether this machine could use each replica after a failover, and compares the clocks. Returns whether all
-/// replicas can be used.
-async fn check_replicas(
-    report: &mut Report,
-    topology: &Topology,
-    store: &Store,
-    replicas: &[Address],
-    primary: Option<Offset>,
-) -> bool {
-    let mut are_reachable = true;
-    for address in replicas {
-        let opened = store.link.open_at(address).await;
-        let measured = match opened {
-            Ok(mut connection) => clock::measure(&mut connection).await,
-            Err(error) => Err(error),
-        };
-        match (measured, primary) {
-            (Ok(offset), Some(primary)) => clock::replica(report, &address.to_string(), primary, offset),
-            // Without the right to use `TIME`, the connection works, but the clocks are not compared.
-            (Err(error), None) if error.kind() == ErrorKind::Denied => {}
-            (Ok(_), None) => {}
-            (Err(error), _) => {
-                are_reachable = false;
-                let message = format!("cannot use the replica {address}: {}", error.message());
-                // A client of a single server never connects to its replicas.
-                let severity =
-                    if matches!(topology, Topology::Single(_)) { Severity::Unchecked } else { Severity::Error };
-                let remedy = "give each server the same users and a certificate for its announced address";
-                report.finding(Code::ReplicaAccess, severity, message, remedy);
-            }
-        }
-    }
-    if are_reachable && !replicas.is_empty() {
-        report.ok(Code::ReplicaAccess, "this machine can connect to all replicas");
-    }
-    are_reachable
-}
-
-/// Checks the index, the keys and the feed of all stores.
-async fn check_content(report: &mut Report, stores: &[&Arc<Store>], options: &DiagnoseOptions) -> Result<()> {
+/// Removes ids without a record from the index, and adds ids whose record is missing from it.
+pub(super) async fn repair_index(shards: &Shards, options: &DiagnoseOptions) -> Result<IndexRepair> {
+    let mut repair = IndexRepair { is_complete: true, ..IndexRepair::default() };
     let mut budget = Budget(options.max_keys);
-    let mut found = Found::default();
-    let (mut has_index, mut has_keys) = (true, true);
-    for store in stores {
-        let (index, keys) = examine(store, &mut budget, &mut found).await;
-        let rights = "+sscan +scard +hmget +mget +type";
-        match report.allowed(Code::WithoutRecord, "the index", rights, index) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                has_index = false;
-                let message = "the index holds a value of another type, so lists fail";
-                let remedy = "inspect the key and delete it; each stream's next write restores its entry";
-                report.error(Code::WithoutRecord, message, remedy);
-            }
-            index => has_index &= index?.is_some(),
+    if let Topology::Cluster(cluster) = shards.topology() {
+        let nodes = cluster::nodes(cluster, shards).await?;
+        let servers = cluster::servers(&nodes);
+        repair.unavailable_shards = shards.iter().count() - servers.iter().map(|one| one.shards.len()).sum::<usize>();
+        for server in &servers {
+            repair_server(server, &mut budget, &mut repair).await?;
         }
-        if has_index {
-            let part = "records that are missing from the index, and keys without a time to live";
-            has_keys &= report.allowed(Code::NotInIndex, part, "+scan +pttl +smismember +mget", keys)?.is_some();
+    } else {
+        for shard in shards.iter() {
+            repair_server(&single(shard)[0], &mut budget, &mut repair).await?;
         }
-        feed::check(report, store).await?;
     }
-    if has_index {
-        index::judge(report, &found, has_keys);
+    Ok(repair)
+}
+
+async fn repair_server(server: &Server<'_>, budget: &mut Budget, repair: &mut IndexRepair) -> Result<()> {
+    for shard in &server.shards {
+        shard.store.check_writable()?;
     }
-    if found.is_incomplete {
-        let message = format!("only {} keys and index entries were read", options.max_keys);
-        report.finding(Code::KeyLimit, Severity::Unchecked, message, "raise the limit with --max-keys");
+    for examined in index::examine(server, budget).await.parts {
+        let shard = examined.shard;
+        repair.is_complete &= !examined.found.is_incomplete;
+        match repair_shard(examined, repair).await {
+            // The node failed meanwhile, or the shard is being moved.
+            Err(error) if shard.label().is_some() && error.is_retryable() => repair.unavailable_shards += 1,
+            done => done.map_err(|error| shard.named(error))?,
+        }
     }
     Ok(())
 }
 
-/// Reads the index and the keys of a store.
-async fn examine(store: &Arc<Store>, budget: &mut Budget, found: &mut Found) -> (Result<()>, Result<()>) {
-    let mut here = Found::default();
-    let index = index::read_index(store, budget, &mut here).await;
-    let keys = if index.is_ok() { index::read_keys(store, budget, &mut here).await } else { Ok(()) };
-    found.add(here);
-    (index, keys)
-}
-
-/// Removes ids without a record from the index, and adds ids whose record is missing from it.
-pub(super) async fn repair_index(stores: &[&Arc<Store>], options: &DiagnoseOptions) -> Result<IndexRepair> {
-    let mut budget = Budget(options.max_keys);
-    let mut repair = IndexRepair { is_complete: true, ..IndexRepair::default() };
-    for store in stores {
-        store.check_writable()?;
-        let mut found = Found::default();
-        let (index, keys) = examine(store, &mut budget, &mut found).await;
-        index?;
-        keys?;
-        if let Some(key) = found.nested {
-            let key = String::from_utf8_lossy(&key).into_owned();
-            return Err(Error::invalid(format!(
-                "the prefix of another registry begins with this one (key {key:?}); give one of them another prefix"
-            )));
-        }
-        let list = |ids: BTreeSet<Vec<u8>>| ids.into_iter().collect::<Vec<_>>();
-        repair.removed += prune::prune_all(store, &list(found.without_record)).await?;
-        repair.added += restore::restore_all(store, &list(found.not_in_index)).await?;
-        repair.is_complete &= !found.is_incomplete;
+async fn repair_shard(examined: index::Examined<'_>, repair: &mut IndexRepair) -> Result<()> {
+    let (store, found) = (&examined.shard.store, examined.found);
+    examined.index?;
+    examined.keys?;
+    if let Some(key) = found.nested {
+        let key = String::from_utf8_lossy(&key).into_owned();
+        return Err(Error::invalid(format!(
+            "the prefix of another registry begins with this one (key {key:?}); give one of them another prefix"
+        )));
     }
-    Ok(repair)
+    let list = |ids: BTreeSet<Vec<u8>>| ids.into_iter().collect::<Vec<_>>();
+    repair.removed += prune::prune_all(store, &list(found.without_record)).await?;
+    repair.added += restore::restore_all(store, &list(found.not_in_index)).await?;
+    Ok(())
 }

@@ -35,7 +35,8 @@ pub struct Finding {
     pub code: Code,
     /// How serious the finding is.
     pub severity: Severity,
-    /// Address of the server that was checked. `None` if the finding is about the store as a whole.
+    /// Address of the server that was checked. In a cluster, also of the node that has the shard that the message names.
+    /// `None` if the finding is about the store as a whole.
     pub server: Option<String>,
     /// What was found.
     pub message: String,
@@ -134,8 +135,18 @@ codes! {
     Sentinels = "sentinels", "sentinel";
     /// Whether the Sentinels can start a failover.
     Quorum = "quorum", "sentinel";
+    /// The nodes of the cluster: which are down, and whether the others can replace them.
+    Nodes = "nodes", "cluster";
+    /// What each node says about the state of the cluster.
+    ClusterState = "cluster_state", "cluster";
+    /// Whether a cluster with a part that is down still serves the rest.
+    FullCoverage = "full_coverage", "cluster";
+    /// How the shards are spread over the primaries.
+    Balance = "shard_balance", "cluster";
+    /// The stored number of shards, and the function that assigns streams to them.
+    Layout = "layout", "cluster";
     /// Whether the announced addresses match the certificates.
-    HostNames = "host_names", "sentinel";
+    HostNames = "host_names", "tls";
     /// The clock of this machine compared with the server's.
     LocalClock = "local_clock", "clock";
     /// The clocks of the replicas compared with the primary's.
@@ -152,6 +163,8 @@ codes! {
     WithoutTtl = "keys_without_ttl", "index";
     /// Another registry whose prefix begins with the prefix of this one.
     NestedPrefix = "nested_prefix", "index";
+    /// Keys with the prefix of the registry that are in none of its shards.
+    OutsideShards = "keys_outside_shards", "index";
     /// Whether all keys were read.
     KeyLimit = "key_limit", "index";
     /// The change feed: its length, its metadata and the age of its oldest event.
@@ -188,6 +201,21 @@ impl Report {
     /// Sets the server that the next findings are about.
     pub(super) fn about(&mut self, server: Option<String>) {
         self.server = server;
+    }
+
+    /// Adds a complete finding.
+    pub(super) fn push(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// Returns whether there is a finding about a part.
+    pub(super) fn has(&self, code: Code) -> bool {
+        self.findings.iter().any(|finding| finding.code == code)
+    }
+
+    /// Returns all findings in the order in which they were added.
+    pub(super) fn into_findings(self) -> Vec<Finding> {
+        self.findings
     }
 
     pub(super) fn ok(&mut self, code: Code, message: impl Into<String>) {

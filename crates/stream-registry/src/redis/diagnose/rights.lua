@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- Checks which commands the user may run. The script runs none of them.
 --
--- KEYS[1]  a key with the prefix of the registry; the commands name this key
+-- KEYS     none; the commands name a key with the prefix of the registry
 -- ARGV     for each command: its words, separated by line feeds
 -- Output   for each command: 1 if the user may run it, 0 if not, -1 if the server does not have the command
 -- Events   this script adds no events to the feed

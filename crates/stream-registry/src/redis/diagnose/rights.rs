@@ -8,6 +8,7 @@ use super::ask::ask;
 use super::report::{Code, Report, is_refused};
 use crate::error::Result;
 use crate::redis::connect::connection::Connection;
+use crate::redis::connect::topology::Topology;
 use crate::redis::reply;
 use crate::redis::store::Store;
 use crate::stream::InvalidValue;
@@ -47,7 +48,16 @@ impl Role {
     ///
     /// In addition, the user needs the right to use all keys with the prefix of the registry.
     pub fn commands(self) -> Vec<&'static str> {
-        COMMANDS.iter().filter(|command| command.roles.contains(&self)).map(|command| command.right).collect()
+        self.commands_of(COMMANDS)
+    }
+
+    /// Returns the commands that a user of this role needs in addition in a Redis Cluster, on every node.
+    pub fn cluster_commands(self) -> Vec<&'static str> {
+        self.commands_of(CLUSTER_COMMANDS)
+    }
+
+    fn commands_of(self, commands: &[Command]) -> Vec<&'static str> {
+        commands.iter().filter(|command| command.roles.contains(&self)).map(|command| command.right).collect()
     }
 }
 
@@ -129,6 +139,20 @@ const COMMANDS: &[Command] = &[
     command("xlen", "XLEN K", OPERATOR),
 ];
 
+/// The commands that this software sends in addition in a Redis Cluster.
+const CLUSTER_COMMANDS: &[Command] = &[
+    command("cluster|slots", "CLUSTER SLOTS", EVERYONE),
+    command("asking", "ASKING", EVERYONE),
+    command("cluster|info", "CLUSTER INFO", OPERATOR),
+    command("cluster|nodes", "CLUSTER NODES", OPERATOR),
+];
+
+/// Returns all commands that this software sends to the servers of a store.
+fn commands(topology: &Topology) -> Vec<&'static Command> {
+    let in_cluster: &[Command] = if matches!(topology, Topology::Cluster(_)) { CLUSTER_COMMANDS } else { &[] };
+    COMMANDS.iter().chain(in_cluster).collect()
+}
+
 /// Returns the words of an example.
 fn words(example: &str, key: &str) -> Vec<String> {
     example.split(' ').map(|word| if word == "K" { key.to_owned() } else { word.to_owned() }).collect()
@@ -139,9 +163,10 @@ pub(super) async fn check(
     report: &mut Report,
     connection: &mut Connection,
     store: &Store,
+    topology: &Topology,
     expected: Option<Role>,
 ) -> Result<()> {
-    let missing = missing(connection, store).await?;
+    let missing = missing(connection, store, &commands(topology)).await?;
     let user = store.options.login.user.as_deref().unwrap_or("default");
     judge(report, user, &missing, expected);
     Ok(())
@@ -149,30 +174,39 @@ pub(super) async fn check(
 
 /// Returns the commands that the user may not run. A user without the right to run scripts cannot write, so all writing
 /// commands count as missing then.
-async fn missing(connection: &mut Connection, store: &Store) -> Result<BTreeSet<&'static str>> {
+async fn missing(
+    connection: &mut Connection,
+    store: &Store,
+    commands: &[&'static Command],
+) -> Result<BTreeSet<&'static str>> {
     // No other key has this name, so an example changes nothing.
     let key = format!("{}doctor", store.keys.auxiliary());
     let mut eval = redis::cmd("EVAL");
-    eval.arg(include_str!("rights.lua")).arg(1).arg(&key);
-    for command in COMMANDS {
+    // The script gets no key, so that every node of a cluster runs it. It only asks for the rights for the key.
+    eval.arg(include_str!("rights.lua")).arg(0);
+    for command in commands {
         eval.arg(words(command.example, &key).join("\n"));
     }
     match ask(connection, &eval).await {
         Ok(allowed) => {
             let allowed = reply::array(allowed)?.into_iter().map(|code| reply::number(&code));
             let allowed = allowed.collect::<Result<Vec<_>>>()?;
-            let missing = COMMANDS.iter().zip(allowed).filter(|(_, code)| *code != 1);
+            let missing = commands.iter().zip(allowed).filter(|(_, code)| *code != 1);
             Ok(missing.map(|(command, _)| command.right).collect())
         }
-        Err(error) if is_refused(&error) => without_scripts(connection, &key).await,
+        Err(error) if is_refused(&error) => without_scripts(connection, &key, commands).await,
         Err(error) => Err(error),
     }
 }
 
 /// Tries each command that only reads.
-async fn without_scripts(connection: &mut Connection, key: &str) -> Result<BTreeSet<&'static str>> {
+async fn without_scripts(
+    connection: &mut Connection,
+    key: &str,
+    commands: &[&'static Command],
+) -> Result<BTreeSet<&'static str>> {
     let mut missing = BTreeSet::new();
-    for command in COMMANDS {
+    for command in commands {
         let reads = command.roles.contains(&Role::Reader) || command.roles == OPERATOR;
         let allowed = reads && {
             let words = words(command.example, key);
@@ -181,6 +215,9 @@ async fn without_scripts(connection: &mut Connection, key: &str) -> Result<BTree
             match ask(connection, &example).await {
                 Ok(_) => true,
                 Err(error) if is_refused(&error) => false,
+                // Rights are checked first, so any other error reply means that the user may run the command. For
+                // example, a node of a cluster redirects a command for a key that it does not have.
+                Err(error) if error.is_store_reply() => true,
                 Err(error) => return Err(error),
             }
         };
@@ -192,8 +229,11 @@ async fn without_scripts(connection: &mut Connection, key: &str) -> Result<BTree
 }
 
 fn judge(report: &mut Report, user: &str, missing: &BTreeSet<&'static str>, expected: Option<Role>) {
-    let lacks =
-        |role: Role| -> Vec<&str> { role.commands().into_iter().filter(|command| missing.contains(command)).collect() };
+    // What is not checked is not missing: the additional commands count only in a cluster.
+    let lacks = |role: Role| -> Vec<&str> {
+        let all = role.commands().into_iter().chain(role.cluster_commands());
+        all.filter(|command| missing.contains(command)).collect()
+    };
     let (can, cannot): (Vec<_>, Vec<_>) = Role::ALL.into_iter().partition(|role| lacks(*role).is_empty());
     let names = |roles: &[Role]| roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ");
     let grant = |role: Role| {

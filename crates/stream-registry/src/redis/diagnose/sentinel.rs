@@ -131,13 +131,13 @@ async fn quorum(report: &mut Report, sentinels: &Sentinels) -> Result<()> {
 }
 
 /// Checks the settings of host names, which must fit the names in the certificates. `servers` are the announced
-/// addresses of the primary and its replicas. `are_reachable` says whether connections to all of them work.
+/// addresses of the primary and its replicas. `names_match` says whether the certificates of all of them contain these.
 pub(super) async fn host_names(
     report: &mut Report,
     sentinels: &Sentinels,
     tls: &TlsOptions,
     servers: &[Address],
-    are_reachable: bool,
+    names_match: bool,
 ) -> Result<()> {
     let answers = sentinels.ask_each(&command(&["CONFIG", "GET", "*-hostnames"])).await;
     let answers: Result<Vec<Value>> = answers.into_iter().map(|(_, answer)| answer).filter(no_outage).collect();
@@ -148,7 +148,7 @@ pub(super) async fn host_names(
     let setting =
         |name: &str| -> BTreeSet<String> { answers.iter().filter_map(|answer| reply::field(answer, name)).collect() };
     let (resolve, announce) = (setting("resolve-hostnames"), setting("announce-hostnames"));
-    judge_host_names(report, &resolve, &announce, tls, servers, are_reachable);
+    judge_host_names(report, &resolve, &announce, tls, servers, names_match);
     Ok(())
 }
 
@@ -158,7 +158,7 @@ fn judge_host_names(
     announce: &BTreeSet<String>,
     tls: &TlsOptions,
     servers: &[Address],
-    are_reachable: bool,
+    names_match: bool,
 ) {
     const REMEDY: &str = "on each Sentinel, set sentinel resolve-hostnames yes and sentinel announce-hostnames yes; on \
                           each server, set replica-announce-ip to its name; or add server_name to the store URL";
@@ -176,7 +176,7 @@ fn judge_host_names(
         );
     } else if by_ip.is_empty() {
         report.ok(Code::HostNames, "all servers are announced by host name");
-    } else if are_reachable {
+    } else if names_match {
         report.ok(Code::HostNames, "servers are announced by IP address, and their certificates contain it");
     } else {
         let message = format!(
@@ -217,7 +217,7 @@ mod tests {
         let (ip, name) = (Address::Tcp("10.0.0.5".to_owned(), 1), Address::Tcp("redis.example".to_owned(), 1));
         let plain = TlsOptions::default();
         let named = TlsOptions { server_name: Some("redis.example".to_owned()), ..TlsOptions::default() };
-        for (tls, announce, server, are_reachable, severity) in [
+        for (tls, announce, server, names_match, severity) in [
             (&plain, &["yes"][..], &name, true, Severity::Ok),
             (&plain, &["no"], &ip, true, Severity::Ok),
             (&plain, &["no"], &ip, false, Severity::Error),
@@ -226,7 +226,7 @@ mod tests {
         ] {
             let found = worst(|report| {
                 let servers = std::slice::from_ref(server);
-                judge_host_names(report, &set(&["yes"]), &set(announce), tls, servers, are_reachable);
+                judge_host_names(report, &set(&["yes"]), &set(announce), tls, servers, names_match);
             });
             assert_eq!(found, Some(severity), "{tls:?} {announce:?} {server}");
         }

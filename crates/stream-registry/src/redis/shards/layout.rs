@@ -23,6 +23,11 @@ pub(super) struct Found {
     layouts: Vec<Result<Option<Stored>>>,
 }
 
+/// Returns the layout of a number of shards.
+pub(super) fn of(count: usize) -> Stored {
+    Stored { shards: count.to_string(), function: tags::FUNCTION.to_owned() }
+}
+
 /// Reads the layouts from all shards that any layout can have.
 ///
 /// # Errors
@@ -78,7 +83,7 @@ impl Found {
     ///
     /// Returns `InvalidArgument` if another program has stored another layout in the meantime.
     pub(super) async fn record(&self, shards: &[Shard]) -> Result<()> {
-        let wanted = Stored { shards: shards.len().to_string(), function: tags::FUNCTION.to_owned() };
+        let wanted = of(shards.len());
         let found = |number: usize| &self.layouts[number * (tags::TAGS.len() / shards.len())];
         let record = |number: usize| {
             let (shard, wanted) = (&shards[number], &wanted);

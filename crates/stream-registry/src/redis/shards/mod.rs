@@ -26,6 +26,7 @@ use super::counters::RedisCounters;
 use super::fault::Effect;
 use super::ops;
 use super::ops::get::GetJob;
+use super::ops::layout::Stored;
 use super::ops::register::RegisterJob;
 use super::ops::unregister::UnregisterJob;
 use super::ops::write::WriteJob;
@@ -46,11 +47,18 @@ pub(super) struct Shard {
     label: Option<Label>,
 }
 
-/// Identifies a shard in messages.
-struct Label {
-    number: usize,
-    count: usize,
-    tag: &'static str,
+/// Identifies a shard of a cluster.
+pub(super) struct Label {
+    pub(super) number: usize,
+    pub(super) count: usize,
+    pub(super) tag: &'static str,
+}
+
+impl Label {
+    /// Returns the slot of all keys of the shard.
+    pub(super) fn slot(&self) -> u16 {
+        slot_of(self.tag)
+    }
 }
 
 impl Shard {
@@ -64,6 +72,11 @@ impl Shard {
             store,
             label,
         }
+    }
+
+    /// Returns what identifies the shard. Returns `None` for a single server.
+    pub(super) fn label(&self) -> Option<&Label> {
+        self.label.as_ref()
     }
 
     /// Adds the shard and its node to the message of an error that is about the shard, not about one stream or about the
@@ -123,8 +136,9 @@ impl Shards {
         &self.topology
     }
 
-    pub(super) fn stores(&self) -> Vec<&Arc<Store>> {
-        self.shards.iter().map(|shard| &shard.store).collect()
+    /// Returns the layout that every shard of a cluster must store.
+    pub(super) fn layout(&self) -> Stored {
+        layout::of(self.shards.len())
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Shard> {

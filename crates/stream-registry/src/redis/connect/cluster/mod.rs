@@ -1,5 +1,6 @@
 //! The nodes of a Redis Cluster, and the way from a slot to the node that serves it.
 
+pub(in crate::redis) mod overview;
 pub(in crate::redis) mod slots;
 
 use std::collections::{HashMap, HashSet};
@@ -131,7 +132,7 @@ fn redirect_of(error: &RedisError, asked: &Address) -> Option<Address> {
 }
 
 /// One of the links of a node.
-pub(super) struct NodeLink {
+pub(in crate::redis) struct NodeLink {
     node: Arc<Node>,
     purpose: Purpose,
 }
