@@ -30,6 +30,7 @@ pub(crate) mod permissions;
 mod races;
 mod readers;
 mod roles;
+mod roles_in_cluster;
 mod scripts;
 mod shared_feed;
 mod start;

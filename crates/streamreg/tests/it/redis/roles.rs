@@ -13,12 +13,12 @@ use stream_registry::{OnConflict, RedisRegistry, Registry, StreamStatus, connect
 use testkit::{RedisServer, SentinelSet};
 
 use super::operations::{SOURCE, patch, totals};
-use super::permissions::{OPERATIONS, denied, open, rules, write};
+use super::permissions::{denied, open, rules, write};
 use super::sweep_permissions::denials;
-use super::{FEED, INDEX, PASSWORD, TIMEOUT, TestRedis, key, stream};
+use super::{FEED, INDEX, PASSWORD, TIMEOUT, TestRedis, stream};
 
 /// Commands that a node may lack, because other processes report expired streams.
-const SWEEP_ONLY: [&str; 3] = ["config|get", "zrangebyscore", "zscore"];
+pub(super) const SWEEP_ONLY: [&str; 3] = ["config|get", "zrangebyscore", "zscore"];
 
 fn rights(rules: &[&str]) -> BTreeSet<String> {
     rules.iter().filter_map(|rule| rule.strip_prefix('+')).map(str::to_owned).collect()
@@ -245,25 +245,4 @@ async fn documented_users_of_sentinels_suffice_and_need_each_right() {
         let remedies = unchecked(&right.replace('|', "%7C")).await;
         assert!(remedies.contains(right), "{right}: {remedies}");
     }
-}
-
-#[tokio::test]
-async fn documented_rights_for_a_cluster_allow_to_read_its_slots() {
-    let line = OPERATIONS.lines().find_map(|line| line.strip_prefix("ACL SETUSER node +cluster")).unwrap();
-    let more = format!("+cluster{line}");
-    let node = TestRedis::with(RedisServer::builder().config("cluster-enabled yes")).await;
-    for (name, more, good) in [("without", None, false), ("with", Some(more.as_str()), true)] {
-        let rules: Vec<&str> =
-            rules("node").into_iter().chain(more.into_iter().flat_map(|more| more.split(' '))).collect();
-        set_user(&node.server, name, &rules).await;
-        let client = ::redis::Client::open(node.server.url_as(name, PASSWORD)).unwrap();
-        let mut raw = client.get_multiplexed_async_connection().await.unwrap();
-        let slots: Result<::redis::Value, _> = ::redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut raw).await;
-        let asking: Result<::redis::Value, _> = ::redis::cmd("ASKING").query_async(&mut raw).await;
-        assert_eq!((slots.is_ok(), asking.is_ok()), (good, good), "{name}: {slots:?} {asking:?}");
-    }
-    // The same key pattern covers the keys of all shards.
-    let key = key("{53t}:cam1");
-    let pattern = rules("node").into_iter().find_map(|rule| rule.strip_prefix('~')).unwrap();
-    assert!(key.starts_with(pattern.trim_end_matches('*').as_bytes()));
 }

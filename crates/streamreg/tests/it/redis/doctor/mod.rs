@@ -1,5 +1,6 @@
 //! Diagnoses of real servers, each with one fault.
 
+mod cluster;
 mod content;
 mod replicas;
 mod sentinel;
