@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use stream_registry::{Registry as _, connect};
-use testkit::{RedisServer, wait_until};
+use testkit::{ClusterSet, RedisServer, wait_until};
 
 use super::cli::{DEADLINE, Server, outcome, program};
 use crate::redis::{FEED_METADATA, INDEX, PASSWORD, stream};
@@ -108,4 +108,20 @@ async fn doctor_rejects_stores_and_options_that_do_not_fit() {
     drop(redis);
     let (status, _, stderr) = outcome(program(&["doctor", "--store", &url]).output().unwrap());
     assert!(status == Some(5) && stderr.contains("cannot reach the store"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_checks_and_repairs_what_is_left_of_a_cluster() {
+    let mut cluster = ClusterSet::builder().replicas(0).config("cluster-require-full-coverage no").start().await;
+    let store = connect(&cluster.url()).await.unwrap();
+    store.register(&stream("cam1", "203.0.113.7:1")).await.unwrap();
+    store.close().await.unwrap();
+    cluster.nodes[1].kill();
+    let (status, stdout, stderr) =
+        outcome(program(&["doctor", "--store", &cluster.url(), "--repair", "-o", "table"]).output().unwrap());
+    assert_eq!(status, Some(7), "{stdout}");
+    assert_eq!(stderr, "index entries removed: 0, added: 0\nshards that were not repaired: 5\n");
+    let down = format!("{}: the primary cannot be used: ", cluster.nodes[1].addr());
+    assert!(stdout.contains(&down) && stdout.contains("shards 6, 7, 8, 9, 10 of 16 are unavailable"), "{stdout}");
+    assert_eq!(stdout.matches("Redis 7.").count(), 2, "{stdout}");
 }

@@ -9,13 +9,13 @@ use super::ask::ask;
 use super::info::Values;
 use super::merge::names;
 use super::node::{self, is_wrong_name};
-use super::report::{Code, Report};
+use super::report::{Code, Report, is_refused};
 use super::{DiagnoseOptions, Server};
 use crate::error::{Error, Result};
-use crate::redis::connect::Purpose;
 use crate::redis::connect::cluster::overview::Primary;
 use crate::redis::connect::cluster::{Cluster, NodeLink};
 use crate::redis::connect::connection::Connection;
+use crate::redis::connect::{Link, Purpose};
 use crate::redis::reply;
 use crate::redis::servers::{Address, TlsOptions};
 use crate::redis::shards::{Shard, Shards};
@@ -43,12 +43,21 @@ pub(super) async fn nodes<'a>(cluster: &Cluster, shards: &'a Shards) -> Result<V
     let nodes = cluster.primaries().await?.into_iter().map(|primary| async {
         let link = |purpose| cluster.node(&primary.address, purpose);
         let (calls, bulk) = (link(Purpose::Calls), link(Purpose::Bulk));
-        let connection = calls.connection().await;
+        let connection = responding(&calls).await;
         let on_it = |shard: &&Shard| shard.label().is_some_and(|label| primary.serves(label.slot()));
         let shards = shards.iter().filter(on_it).collect();
         Node { primary, calls, bulk, connection, shards }
     });
     Ok(join_all(nodes).await)
+}
+
+/// Connects to a node, and checks that it answers. An earlier connection can lead to a node that hangs.
+async fn responding(link: &Link) -> Result<Connection> {
+    let mut connection = link.connection().await?;
+    match ask(&mut connection, &redis::cmd("PING")).await {
+        Err(error) if !error.is_store_reply() && !is_refused(&error) => Err(error),
+        _ => Ok(connection),
+    }
 }
 
 /// Returns the nodes that can be reached.
@@ -149,7 +158,7 @@ fn node_fails(report: &mut Report, node: &Node<'_>, error: &Error) {
         (None, _) => "; it has no shard".to_owned(),
     };
     let cause = error.message().split(';').next().unwrap_or_default();
-    let message = format!("the primary {} cannot be used: {cause}{lost}", node.primary.address);
+    let message = format!("the primary cannot be used: {cause}{lost}");
     report.error(Code::Nodes, message, "start the node, or check the network, its users and its certificate");
 }
 
