@@ -31,6 +31,11 @@ pub(super) fn array(value: Value) -> Result<Vec<Value>> {
     }
 }
 
+/// Returns the elements of an array reply, or `None` for nil.
+pub(super) fn array_or_nil(value: Value) -> Result<Option<Vec<Value>>> {
+    if value == Value::Nil { Ok(None) } else { array(value).map(Some) }
+}
+
 pub(super) fn number(value: &Value) -> Result<i64> {
     match value {
         Value::Int(number) => Ok(*number),

@@ -59,8 +59,9 @@ async fn answers(report: &mut Report, sentinels: &Sentinels) -> Result<()> {
     let mut named = BTreeSet::new();
     let mut silent = Vec::new();
     for (address, answer) in answers {
-        match answer.and_then(reply::array) {
-            Ok(parts) => {
+        match answer.and_then(reply::array_or_nil) {
+            Ok(None) => silent.push(format!("{address} (it does not monitor {:?})", sentinels.service())),
+            Ok(Some(parts)) => {
                 let parts =
                     parts.into_iter().map(|part| Ok(String::from_utf8_lossy(&reply::bytes(part)?).into_owned()));
                 named.insert(parts.collect::<Result<Vec<_>>>()?.join(":"));
@@ -72,8 +73,9 @@ async fn answers(report: &mut Report, sentinels: &Sentinels) -> Result<()> {
     if silent.is_empty() {
         report.ok(Code::Sentinels, format!("all {total} Sentinels of the store URL answer"));
     } else {
-        let message = format!("{answering} of {total} Sentinels answer; these do not: {}", silent.join(", "));
-        report.warning(Code::Sentinels, message, "start them, or correct the store URL or the rights of its user");
+        let message = format!("{answering} of {total} Sentinels name the primary; these do not: {}", silent.join(", "));
+        let remedy = "start them, or correct their configuration, the store URL or the rights of its user";
+        report.warning(Code::Sentinels, message, remedy);
     }
     if named.len() > 1 {
         let named: Vec<_> = named.into_iter().collect();

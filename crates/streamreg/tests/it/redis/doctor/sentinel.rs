@@ -24,7 +24,7 @@ async fn diagnosis_reports_sentinels_that_are_down() {
     assert_finds(&diagnose(options(&first)).await, Code::Sentinels, Severity::Warning, "names 1 of 3 Sentinels");
     set.sentinels[2].kill();
     let diagnosis = diagnose(options(&set.url())).await;
-    assert_finds(&diagnosis, Code::Sentinels, Severity::Warning, "2 of 3 Sentinels answer");
+    assert_finds(&diagnosis, Code::Sentinels, Severity::Warning, "2 of 3 Sentinels name the primary");
     assert_finds(&diagnosis, Code::Sentinels, Severity::Warning, &set.sentinel_addrs()[2]);
     set.sentinels[1].kill();
     let no_quorum = async || set.sentinels[0].cli(&["SENTINEL", "CKQUORUM", "mymaster"]).await.contains("NOQUORUM");
@@ -42,6 +42,28 @@ async fn diagnosis_reports_sentinels_that_disagree() {
     assert_eq!(sentinel.cli(&["SENTINEL", "MONITOR", "mymaster", &host, &port, "2"]).await, "OK");
     let diagnosis = diagnose(options(&set.url())).await;
     assert_finds(&diagnosis, Code::Sentinels, Severity::Error, "name different primaries");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinel_that_does_not_monitor_the_primary_is_reported() {
+    let set = SentinelSet::builder().replicas(1).start().await;
+    assert_eq!(set.sentinels[1].cli(&["SENTINEL", "REMOVE", set.service()]).await, "OK");
+    let diagnosis = diagnose(options(&set.url())).await;
+    let message = format!("2 of 3 Sentinels name the primary; these do not: {}", set.sentinel_addrs()[1]);
+    assert_finds(&diagnosis, Code::Sentinels, Severity::Warning, &message);
+    assert_finds(&diagnosis, Code::Sentinels, Severity::Warning, "it does not monitor");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replica_without_the_user_is_no_fault_of_the_certificates() {
+    let tls = TestTls::new();
+    let set = SentinelSet::builder().tls(&tls).replicas(1).start().await;
+    let user = ["ACL", "SETUSER", "operator", "on", &format!(">{PASSWORD}"), "allkeys", "+@all"];
+    assert_eq!(set.servers[0].cli(&user).await, "OK");
+    let url = set.url().replace("redis+sentinel://", &format!("rediss+sentinel://operator:{PASSWORD}@"));
+    let diagnosis = diagnose(options(&format!("{url}?ca={}", tls.ca_file().display()))).await;
+    assert_finds(&diagnosis, Code::ReplicaAccess, Severity::Error, "rejected the user name or password");
+    assert_finds(&diagnosis, Code::HostNames, Severity::Ok, "by IP address");
 }
 
 #[tokio::test(flavor = "multi_thread")]
