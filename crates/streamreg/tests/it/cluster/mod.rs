@@ -1,6 +1,7 @@
 //! A registry in a Redis Cluster. The conformance suite also runs on a cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the test")]
 
+mod access;
 mod fake;
 mod fleet;
 mod hostile;

@@ -237,7 +237,7 @@ impl Cluster {
             })
             .collect();
         let mut maps: Vec<(Vec<Range>, usize)> = Vec::new();
-        let mut fault = None;
+        let mut fault: Option<Error> = None;
         let mut deadline = None;
         loop {
             let answer = match deadline {
@@ -253,7 +253,11 @@ impl Cluster {
                         None => maps.push((ranges, 1)),
                     }
                 }
-                Err(error) => fault = fault.or(Some(error)),
+                // A node that is down says nothing about the fault of the others, e.g. a wrong password.
+                Err(error) => match &fault {
+                    Some(first) if first.kind() != ErrorKind::Unavailable => {}
+                    _ => fault = Some(error),
+                },
             }
         }
         // If there is no majority, the first answer is used.
