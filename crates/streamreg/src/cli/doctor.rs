@@ -21,7 +21,7 @@ Examples:
 Exit status: 0 if nothing is wrong, 6 if there are warnings, 7 if there are errors. Parts that the user may not check \
 do not count.")]
 pub struct DoctorArgs {
-    /// Remove index entries without a record, and add those that are missing
+    /// Repair the index: remove entries without a record, and add missing entries
     #[arg(long)]
     pub repair: bool,
 
