@@ -1,8 +1,8 @@
 //! The first load of a view, and each later one after events were lost.
 //!
-//! A load reads the store page by page, because one command for all streams of a large registry would hold Redis for
-//! half a second. The pages are of different times, so the load then applies the events since the first page, until the
-//! result is the state after the last page.
+//! A load reads the store page by page, because one command for all streams of a large registry would block Redis for
+//! half a second. The pages are read at different times. So the load then applies the events since the first page,
+//! until its result includes all changes up to the last page.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;

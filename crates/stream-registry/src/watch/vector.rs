@@ -7,8 +7,8 @@
 //! time of all shards, as a hexadecimal number. An empty id stands for the start of a feed. For example, with two shards:
 //! `2_3e8.2f-1_0.0_18f0a3b2c00.18f0a3b3d11`.
 //!
-//! The latest times are at the end. If a digit is added to the revision, its positions are far in the future, so a watch
-//! does not mistake them for earlier ones.
+//! The latest times are at the end. If a digit is appended by mistake, the positions are far in the future, so a watch
+//! does not mistake them for earlier positions.
 
 use std::fmt::Write as _;
 
@@ -55,7 +55,7 @@ fn push_id(text: &mut String, (time, sequence): EntryId, latest: u64) {
     }
 }
 
-/// Decodes a revision. Returns `None` if [`encode`] would spell it differently, or if it is no vector revision.
+/// Decodes a revision. Returns `None` if [`encode`] would spell it differently, or if it is not a vector revision.
 pub(crate) fn decode(revision: &Revision) -> Option<Vec<ShardPosition>> {
     let (count, rest) = revision.as_str().split_once('_')?;
     let (parts, latest) = rest.rsplit_once('_')?;
@@ -79,7 +79,7 @@ fn read_id(text: &str, latest: u64) -> Option<EntryId> {
     Some((time, u64::from_str_radix(sequence, 16).ok()?))
 }
 
-/// Returns whether a string has the form of a vector revision, whatever its numbers are.
+/// Returns whether a string has the form of a vector revision. Does not check its numbers.
 pub(crate) fn has_form(text: &str) -> bool {
     let is_valid = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f' | b'_' | b'.' | b'-');
     let mut parts = text.split('_');

@@ -143,7 +143,7 @@ impl Link {
         Self::new(topology.route(slot, purpose), options)
     }
 
-    /// Returns the link to a node of a cluster, whatever this node serves.
+    /// Returns the link to a node of a cluster, whichever slots the node serves.
     fn to_node(endpoint: Endpoint, options: &RedisOptions) -> Self {
         Self::new(Route::ClusterNode(endpoint), options)
     }

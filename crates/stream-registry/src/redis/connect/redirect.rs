@@ -11,11 +11,12 @@ use super::topology::Route;
 use crate::error::Result;
 use crate::redis::reply;
 
-/// Bounds of the pause in milliseconds before a command is sent again, because a node has moved only some of the command's
-/// keys, or because the nodes contradict each other.
+/// Bounds of the pause before a command is sent again, in milliseconds. The pause applies if a node has moved only some
+/// of the command's keys, or if the nodes contradict each other.
 const PAUSE: std::ops::Range<u64> = 20..100;
-/// Number of redirections that are followed at once: from the former node of a slot to its present one, and from there to
-/// the node that is about to receive the slot. Further ones show that the nodes do not agree on the slot yet.
+/// Number of redirections that are followed without a pause: from the former node of a slot to its present node, and
+/// from there to the node that is about to receive the slot. More redirections mean that the nodes do not agree on the
+/// slot yet.
 const IMMEDIATE: u32 = 2;
 
 /// Returns whether an error code means that another node, or the same node later, answers the command.

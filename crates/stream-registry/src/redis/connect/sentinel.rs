@@ -19,12 +19,12 @@ use crate::redis::reply;
 use crate::redis::servers::{Address, SentinelOptions};
 
 /// Time to wait for the other Sentinels after the first one has answered. A Sentinel that was cut off can name a former
-/// primary, so the others are heard too.
+/// primary, so its answer alone is not enough.
 const GRACE: Duration = Duration::from_millis(200);
 /// Timeout for the answer of any Sentinel. It leaves time to connect to the primary.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(600);
-/// Interval between two checks whether the Sentinels still name the same primary. Without the check, a store that is
-/// cut off from the Sentinels' side of a network, together with a former primary, would use that primary for ever.
+/// Mean interval between two checks whether the Sentinels still name the same primary. A network partition can cut off
+/// a client and a former primary from the Sentinels. Without the check, the client would use that primary indefinitely.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The Sentinels of a store, and the primary that they named last.

@@ -51,15 +51,15 @@ impl Topology {
     }
 }
 
-/// The way of a link to its server. It is resolved again whenever the link reconnects.
+/// How a link finds its server. The link resolves its route again whenever it reconnects.
 pub(super) enum Route {
     /// One server at a fixed address.
     Standalone(Endpoint),
     /// The primary that Sentinels name.
     Primary(Arc<Sentinels>),
-    /// One node of a cluster, whatever it serves.
+    /// One node of a cluster, whichever slots it serves.
     ClusterNode(Endpoint),
-    /// The node that serves a slot of a cluster. Its connection is the one of the node's own link.
+    /// The node that serves a slot of a cluster. The link uses the connection of the node's own link.
     Shard(Shard),
 }
 
@@ -86,7 +86,7 @@ impl Route {
         }
     }
 
-    /// Connects to another server of the store, in the way of an open connection. Sets no timeout.
+    /// Connects to another server of the store, with the settings of an open connection. Sets no timeout.
     pub(super) async fn open_at(&self, known: &Connection, address: &Address) -> Result<Connection> {
         let expected = match self {
             Self::Standalone(_) | Self::Primary(_) => Expected::Standalone,

@@ -1,4 +1,4 @@
-//! Questions to one server over one connection.
+//! Sends read-only commands to one server over one connection.
 
 use redis::{Cmd, Value};
 use tokio::time::timeout;

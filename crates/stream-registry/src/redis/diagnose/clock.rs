@@ -11,13 +11,13 @@ use crate::redis::connect::connection::Connection;
 use crate::redis::reply;
 use crate::stream::Timestamp;
 
-/// Number of readings. The one with the shortest round trip counts, because it is the most exact.
+/// Number of readings. The reading with the shortest round trip is used, because it is the most precise.
 const READINGS: usize = 5;
 /// Maximum difference between two clocks. Readers of the change feed rely on it after a failover.
 const MAX_DIFFERENCE: Duration = Duration::from_secs(1);
 const NANOS_PER_MILLI: i128 = 1_000_000;
 
-/// How far a server's clock is ahead of the clock of this machine, in milliseconds, and how exact this is.
+/// How far a server's clock is ahead of the clock of this machine, in milliseconds, and the error bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Offset {
     pub(super) millis: i128,

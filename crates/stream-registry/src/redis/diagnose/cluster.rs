@@ -22,7 +22,7 @@ use crate::redis::shards::{Shard, Shards};
 
 /// Number of slots of every Redis Cluster.
 const SLOTS: usize = 16_384;
-/// With fewer primaries, the rest has no majority if one fails.
+/// Minimum number of primaries. With fewer primaries, the others have no majority if one fails.
 const MIN_PRIMARIES: usize = 3;
 
 /// A primary, with the shards on it.
@@ -115,7 +115,7 @@ pub(super) async fn check(report: &mut Report, shards: &Shards, nodes: &[Node<'_
     }
 }
 
-/// What is known of a node that was checked.
+/// Facts about a node that was checked.
 struct Checked {
     names_match: bool,
     /// The setting `cluster-preferred-endpoint-type`, if the user may read it.

@@ -15,10 +15,10 @@ use crate::redis::store::Store;
 use crate::redis::{record, reply};
 use crate::stream::StreamId;
 
-/// Number of keys that one command asks for, so that no command holds Redis for long.
+/// Number of keys that one command requests, so that no command blocks Redis for long.
 const PAGE: usize = 500;
-/// An expired stream is removed from the index by the next sweep, so it counts as a fault only after this time, in
-/// milliseconds.
+/// Time that the sweep has to remove an expired stream from the index, in milliseconds. After this time, the stream
+/// counts as a fault.
 const SWEEP_MS: f64 = 10_000.0;
 /// Number of ids that a message names.
 const EXAMPLES: usize = 3;
@@ -200,7 +200,7 @@ async fn read_keys(server: &Server<'_>, budget: &mut Budget, examined: &mut OnSe
 
 /// Returns whether a key that is in no shard belongs to this registry. `rest` is the key without the prefix.
 ///
-/// A key of another registry, whose prefix begins with the prefix of this one, has its hash tag later.
+/// If another registry's prefix begins with the prefix of this one, its keys have the hash tag later in the key.
 fn is_outside(rest: &[u8]) -> bool {
     rest.first() == Some(&b'{') || !rest.contains(&b'{')
 }

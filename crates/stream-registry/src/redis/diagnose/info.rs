@@ -1,4 +1,4 @@
-//! What a server says about itself: its replies to `INFO` and `CONFIG GET`.
+//! Parses a server's replies to `INFO` and `CONFIG GET`.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ pub(super) struct Values(HashMap<String, String>);
 pub(super) struct ReplicaState {
     pub(super) address: Address,
     pub(super) is_online: bool,
-    /// Seconds since the primary last heard from the replica.
+    /// Seconds since the primary last received an acknowledgement from the replica.
     pub(super) lag: u64,
 }
 

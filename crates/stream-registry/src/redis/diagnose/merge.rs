@@ -1,4 +1,4 @@
-//! Merges the findings about shards, so that a fault of the whole registry is one finding and not one for each shard.
+//! Merges the findings about shards, so that a fault of several shards is one finding.
 
 use super::report::{Finding, Report};
 use crate::redis::shards::Label;

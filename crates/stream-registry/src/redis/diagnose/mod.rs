@@ -1,7 +1,7 @@
 //! The diagnosis of a store: its servers, the rights of the user, the index and the change feed.
 //!
-//! A diagnosis only reads, and no command of it holds Redis for long. What the user may not read is reported as not
-//! checked.
+//! A diagnosis only reads, and none of its commands blocks Redis for long. Parts that the user may not read are
+//! reported as unchecked.
 
 mod ask;
 mod clock;
@@ -83,7 +83,7 @@ pub struct IndexRepair {
 struct Server<'a> {
     /// Address of a node of a cluster. `None` if there is only one server.
     node: Option<String>,
-    /// Link to this server, whatever it serves.
+    /// Link to this server, whichever slots it serves.
     bulk: &'a Link,
     shards: Vec<&'a Shard>,
 }
@@ -140,7 +140,7 @@ async fn repair_server(server: &Server<'_>, budget: &mut Budget, repair: &mut In
         let shard = examined.shard;
         repair.is_complete &= !examined.found.is_incomplete;
         match repair_shard(examined, repair).await {
-            // The node failed meanwhile, or the shard is being moved.
+            // The node has failed since the examination, or the shard is being moved.
             Err(error) if shard.label().is_some() && error.is_retryable() => repair.unavailable_shards += 1,
             done => done.map_err(|error| shard.named(error))?,
         }

@@ -11,7 +11,7 @@ use crate::redis::connect::sentinel::Sentinels;
 use crate::redis::reply;
 use crate::redis::servers::{Address, TlsOptions};
 
-/// With fewer Sentinels, one that fails or is cut off leaves no majority.
+/// Minimum number of Sentinels. With fewer Sentinels, the others have no majority if one fails or is cut off.
 const MIN_SENTINELS: usize = 3;
 
 /// A Sentinel's description of the service.

@@ -21,7 +21,7 @@ use crate::redis::store::Store;
 use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
 
 /// Maximum time for which a watch waits until the shared reader reaches its position. After this time, the watch reads
-/// the feed itself. The position may be in no feed since a failover.
+/// the feed itself. After a failover, the feed may no longer contain the position.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Follows the feed from a position until the registry is closed or dropped.
@@ -66,7 +66,7 @@ struct Follower {
     shared: Option<(Arc<SharedReader>, Receiver<()>)>,
     /// The number of the next entry in the shared reader's ring. `None` if the watch reads the feed itself.
     number: Option<u64>,
-    /// Whether the feed may not contain the start of the watch. The watch then reads the feed itself at first.
+    /// Whether the start of the watch may be missing from the feed. If so, the watch first reads the feed itself.
     suspect: bool,
     /// The position of the watch, and the reader with which it catches up.
     reader: Reader,
@@ -138,7 +138,7 @@ impl Follower {
     /// Begins to read the feed.
     ///
     /// The read runs in a task, which does not stop if the watch is not polled. Otherwise, watches that are not polled
-    /// could keep all turns.
+    /// could keep all permits.
     fn begin_read(&mut self, store: &Arc<Store>) {
         (self.number, self.reader.catching_up) = (None, true);
         let same = self.reader.successor();
@@ -155,7 +155,7 @@ impl Follower {
         }));
     }
 
-    /// Waits for the end of the read that was begun. Returns `None` if there is none, or if it has failed.
+    /// Waits until the current read has ended. Returns `None` if no read was begun, or if the read has failed.
     async fn finish_read(&mut self) -> Option<Read> {
         let read = self.read.as_mut()?.await;
         self.read = None;
@@ -213,8 +213,8 @@ impl Follower {
         }
     }
 
-    /// Waits until the shared reader has read entries or has ended. If the position is not in the ring, does not wait
-    /// long, and the watch reads the feed itself unless the ring then contains its position.
+    /// Waits until the shared reader has read entries or has ended. If the position is not in the ring, the wait is
+    /// limited. Afterwards, the watch reads the feed itself unless the ring contains its position.
     async fn changed(&mut self) {
         let Some((_, changes)) = &mut self.shared else { return };
         // An error means that the reader has ended.

@@ -36,7 +36,7 @@ const RESYNC_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two reads while the feed has no readable metadata and no process repairs the feed.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 
-/// A reader of the change feed. The reader that all watches share and each watch that catches up have one.
+/// A reader of the change feed. All watches share one, and each watch that catches up has its own.
 pub(super) struct Reader {
     /// The connection for reads that block. Reads that do not block use the connection for lists.
     connection: Option<Connection>,
@@ -56,7 +56,7 @@ pub(super) struct Reader {
     count: usize,
     /// Number of failed reads in a row.
     failures: u32,
-    /// Whether reads are failing and the failure was logged.
+    /// Whether reads are failing, and this was already logged.
     failing: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The feed reader that the watches of a registry share: what it has read, and which watches wait for it.
+//! The feed reader that the watches of a registry share: the entries it has read, and the watches that wait for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::position::Position;
 use super::ring::{Item, Lookup, Ring};
 
-/// How long after a successful read the feed is believed to work. The reader may have been idle since then.
+/// Time after a successful read for which the feed counts as working, although the reader may be idle.
 const CONFIRMED_FOR: Duration = Duration::from_secs(3);
 /// Maximum number of watches that read the feed themselves at the same time.
 const CATCH_UP_READS: usize = 4;
@@ -23,7 +23,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The place of a registry's shared reader. The reader exists while a watch uses it.
+/// Holds a registry's shared reader, which exists while a watch uses it.
 pub(in crate::redis) struct Slot {
     current: Mutex<Weak<SharedReader>>,
     /// Permits for the reads of watches that read the feed themselves. A thousand such reads at once would delay lists
@@ -100,7 +100,7 @@ impl Drop for SharedReader {
     }
 }
 
-/// What the shared reader and the watches tell each other.
+/// The state that the shared reader and the watches exchange.
 ///
 /// The reader reads only while a watch waits. So it never reads ahead of the fastest watch by more than one read.
 pub(super) struct Board {
@@ -110,7 +110,7 @@ pub(super) struct Board {
 
 struct State {
     ring: Ring,
-    /// When the next `Alive` event is due among the watches that wait. `None` if no watch waits.
+    /// Earliest time at which an `Alive` event of a waiting watch is due. `None` if no watch waits.
     demand: Option<Instant>,
     /// When the last successful read ended.
     confirmed: Option<Instant>,
@@ -123,7 +123,7 @@ impl State {
     }
 }
 
-/// What a watch finds at its place in the ring.
+/// The result of a watch's lookup in the ring.
 pub(super) enum Found {
     /// The next entry, and whether the ring has further entries.
     Item(Item, bool),
@@ -172,7 +172,7 @@ impl Board {
         }
     }
 
-    /// Waits until a watch waits. Returns when the next `Alive` event is due.
+    /// Waits until at least one watch is waiting. Returns the time at which the next `Alive` event is due.
     pub(super) async fn demanded(&self) -> Instant {
         loop {
             if let Some(due) = self.take_demand() {
@@ -182,7 +182,8 @@ impl Board {
         }
     }
 
-    /// Returns when the next `Alive` event is due among the watches that began to wait since the last call.
+    /// Returns the earliest time at which an `Alive` event is due, among watches that began to wait since the last
+    /// call.
     pub(super) fn take_demand(&self) -> Option<Instant> {
         lock(&self.state).demand.take()
     }

@@ -1,7 +1,7 @@
 //! Cursors of `list_page`: the shard of the next page, and the scan position in its index.
 //!
-//! With one shard, the cursor is that of a single server. With several, it is the letter `c`, the number of the shard as
-//! two hexadecimal digits, and the scan position as 16 hexadecimal digits.
+//! With one shard, the cursor has the format of a single server. With several shards, the cursor is the letter `c`, the
+//! number of the shard as two hexadecimal digits, and the scan position as 16 hexadecimal digits.
 
 use crate::error::Result;
 use crate::registry::cursor;
@@ -19,7 +19,7 @@ pub(super) struct Place {
     pub(super) scan: u64,
 }
 
-/// Creates the cursor of a place.
+/// Creates the cursor of a page that begins at a place.
 pub(super) fn make(place: Place, shards: usize) -> Result<Cursor> {
     match shards {
         1 => cursor::make(SINGLE, place.scan),
@@ -27,7 +27,7 @@ pub(super) fn make(place: Place, shards: usize) -> Result<Cursor> {
     }
 }
 
-/// Returns the place in a cursor.
+/// Returns the place where the page of a cursor begins.
 ///
 /// # Errors
 ///

@@ -18,7 +18,7 @@ use crate::redis::servers::SHARD_COUNTS;
 /// Number of shards of a new registry, if the URL does not give a number.
 const DEFAULT_SHARDS: u16 = 16;
 
-/// The layouts that were found under all hash tags. The tags of each layout are some of these, so no layout is missed.
+/// The layouts that were found under all hash tags. Every layout uses some of these tags, so no layout is missed.
 pub(super) struct Found {
     layouts: Vec<Result<Option<Stored>>>,
 }
@@ -68,7 +68,7 @@ impl Found {
                 &format!("the store URL says shards={requested}; write shards={stored} or remove it"),
             )),
             (Some(count), _) | (None, Some(count)) => Ok(usize::from(count)),
-            // The layout may be in the shards that cannot be read. So no other layout is stored in the rest.
+            // The layout may be in the shards that cannot be read. So no new layout is stored in the other shards.
             (None, None) => match self.layouts.iter().find_map(|layout| layout.as_ref().err()) {
                 Some(error) => Err(error.clone()),
                 None => Ok(usize::from(DEFAULT_SHARDS)),

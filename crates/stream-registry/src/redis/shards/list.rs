@@ -34,8 +34,8 @@ impl Shards {
         let mut place = from.map_or(Ok(Place::default()), |from| cursor::read(from, shards))?;
         let mut page = Page::default();
         if shards > 1 {
-            // The positions are read before the page. So a watch from the first page misses no later change. A shard that
-            // is down fails every page, because the total would be too small without it.
+            // The positions are read before the page. So a watch from the first page misses no later change. If a shard
+            // is down, every page fails, because the total would be too small without this shard.
             let extents = self.each(|shard| ops::page::extent(&shard.store)).await?;
             page.total = extents.iter().map(|(size, _)| size).sum();
             page.revision = revision(extents.iter().map(|(_, position)| *position));

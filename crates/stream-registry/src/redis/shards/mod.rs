@@ -43,11 +43,11 @@ pub(super) struct Shard {
     pub(super) gets: Arc<Coalescer<GetJob>>,
     pub(super) registrations: Arc<Coalescer<RegisterJob>>,
     pub(super) unregistrations: Arc<Coalescer<UnregisterJob>>,
-    /// Identifies the shard in messages. `None` for a single server.
+    /// Label of the shard in messages. `None` for a single server.
     label: Option<Label>,
 }
 
-/// Identifies a shard of a cluster.
+/// Label of a shard in a cluster.
 pub(super) struct Label {
     pub(super) number: usize,
     pub(super) count: usize,
@@ -74,13 +74,13 @@ impl Shard {
         }
     }
 
-    /// Returns what identifies the shard. Returns `None` for a single server.
+    /// Returns the label of the shard. Returns `None` for a single server.
     pub(super) fn label(&self) -> Option<&Label> {
         self.label.as_ref()
     }
 
-    /// Adds the shard and its node to the message of an error that is about the shard, not about one stream or about the
-    /// caller's arguments.
+    /// Adds the shard and its node to the message of an error, if the error concerns the shard. Errors about one stream
+    /// or about the caller's arguments stay unchanged.
     pub(super) fn named(&self, error: Error) -> Error {
         let is_own = match error.kind() {
             ErrorKind::Unavailable
@@ -110,8 +110,8 @@ pub(super) struct Shards {
 }
 
 impl Shards {
-    /// Connects to the servers of all shards. In a cluster, also checks the layout. If a part of the cluster is down,
-    /// the rest suffices.
+    /// Connects to the servers of all shards. In a cluster, also checks the layout. Succeeds if at least one shard can
+    /// be reached.
     pub(super) async fn connect(options: RedisOptions) -> Result<Self> {
         let topology = Topology::new(&options);
         let Servers::Cluster(cluster) = &options.servers else {

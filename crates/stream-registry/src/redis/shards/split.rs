@@ -8,7 +8,7 @@ use crate::redis::ops;
 use crate::registry::{Write, rules};
 use crate::stream::{Stream, StreamId};
 
-/// The items of a batch that belong to one shard, and their places in the batch.
+/// The items of a batch that belong to one shard, and their indices in the batch.
 struct Part<'a, T> {
     shard: &'a Shard,
     places: Vec<usize>,

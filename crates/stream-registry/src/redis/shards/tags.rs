@@ -6,8 +6,8 @@ use crate::stream::StreamId;
 pub(super) const FUNCTION: &str = "crc16";
 
 /// The hash tags of 64 shards. The slot of each tag is near the middle of one of 64 equal ranges of slots, so that a
-/// cluster with any number of nodes has about the same number of shards on each node. The tags of fewer shards are every
-/// second, fourth, … of these tags, and are as evenly spread.
+/// cluster with any number of nodes has about the same number of shards on each node. Registries with fewer shards use
+/// every second, fourth, … tag, which are spread as evenly.
 pub(super) const TAGS: [&str; 64] = [
     "53t", "j3j", "if5", "kec", "574", "74b", "akm", "6bk", "96a", "frw", "0ip", "oin", "d1i", "38o", "0m0", "xw",
     "he6", "box", "40w", "c9q", "hav", "7ah", "447", "67a", "1js", "fcu", "0xr", "m5", "1n3", "3me", "e2j", "iu",

@@ -21,7 +21,7 @@ use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
 
 /// Pauses between attempts to follow the feed of a shard that is down.
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(2) };
-/// Time without a sign of life after which a shard counts as down. A feed that can be read gives one every 10 s.
+/// Time without any event after which a shard counts as down. A readable feed emits `Alive` after 10 s without events.
 const SILENT_AFTER: Duration = ALIVE_AFTER.saturating_add(Duration::from_secs(5));
 
 impl Shards {
@@ -29,7 +29,7 @@ impl Shards {
     ///
     /// # Errors
     ///
-    /// Returns the error of a shard if no shard can be followed, or if waiting does not help.
+    /// Returns the error of a shard if no shard can be followed, or if the error is not retryable.
     pub(in crate::redis) async fn watch(&self, from: &WatchFrom) -> Result<Watch> {
         if let [single] = &*self.shards {
             return follow(&single.store, from).await;
@@ -91,7 +91,7 @@ enum Source {
 }
 
 impl Part {
-    /// Follows a shard. If this fails, returns the error and a part that tries again.
+    /// Follows a shard. If this fails, returns the error and a part that retries.
     async fn start(
         number: usize,
         shard: &Shard,
@@ -114,7 +114,7 @@ impl Part {
         matches!(self.source, Source::Following(_))
     }
 
-    /// Returns the events of the shard. `None` is the end: the registry was closed.
+    /// Returns the next event of the shard. Returns `None` if the registry was closed.
     fn events(self) -> BoxStream<'static, (usize, Option<Event>)> {
         let number = self.number;
         let events = unfold(Some(self), move |part| async move {
@@ -157,7 +157,7 @@ struct Merged {
     events: SelectAll<BoxStream<'static, (usize, Option<Event>)>>,
     /// The position of the last emitted event of each shard.
     positions: Vec<Position>,
-    /// When each shard last gave a sign of life. `None` if it has been down since the start.
+    /// When each shard last emitted an event. `None` if the shard has been down since the start.
     heard: Vec<Option<Instant>>,
     /// When the last `Alive` was emitted.
     alive_at: Instant,

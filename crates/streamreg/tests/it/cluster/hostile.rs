@@ -52,7 +52,7 @@ async fn redirecting(kind: &'static str, to: &Arc<AtomicU16>) -> FakeNode {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn call_ends_in_time_without_a_flood_when_nodes_redirect_in_a_circle() {
+async fn call_ends_in_time_without_flooding_nodes_that_redirect_in_a_circle() {
     let redirected = [("MOVED", "MOVED"), ("ASK", "MOVED"), ("ASK", "ASK")].map(|(there, back)| async move {
         let (to_a, to_b) = (Arc::default(), Arc::default());
         let (a, b) = (redirecting(there, &to_b).await, redirecting(back, &to_a).await);
@@ -85,7 +85,7 @@ async fn call_ends_in_time_when_a_node_redirects_to_a_node_that_never_answers() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connecting_fails_in_time_when_the_map_of_slots_is_nonsense() {
+async fn connecting_fails_in_time_when_the_cluster_slots_reply_is_invalid() {
     let long = format!("*100000\r\n{}", "*2\r\n:1\r\n:2\r\n".repeat(100_000));
     let no_address = all_slots_at("?", 7);
     let port = "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$1\r\na\r\n:70000\r\n";
@@ -148,7 +148,7 @@ async fn registry_asks_the_nodes_of_the_url_again_when_all_other_nodes_hang() {
 
 /// A program that makes a call and does not poll it any more, e.g. because it is busy, must not stop other calls.
 #[tokio::test(flavor = "multi_thread")]
-async fn call_that_is_not_polled_any_more_stops_no_other_call() {
+async fn unpolled_call_does_not_block_other_calls() {
     let cluster = one_node().await;
     let registry = connect_to(&[cluster.nodes[0].addr()]).await.unwrap();
     let name = id("cam1");

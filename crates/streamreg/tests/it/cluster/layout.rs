@@ -23,7 +23,7 @@ pub(crate) fn ids_in(shard: usize, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn documented_tags_are_those_of_the_store() {
+fn documented_tags_match_the_tags_of_the_store() {
     let page = include_str!("../../../../../docs/interop.md");
     let row = page.lines().find_map(|line| line.strip_prefix("| 16 | `")).unwrap();
     assert_eq!(row.split(['`', ' ']).take(16).collect::<Vec<_>>(), TAGS);

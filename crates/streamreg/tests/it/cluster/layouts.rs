@@ -39,7 +39,7 @@ async fn url_with_another_number_of_shards_than_the_stored_one_is_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn layout_is_stored_in_every_shard_and_again_after_a_loss() {
+async fn connecting_stores_the_layout_in_every_shard_that_lacks_it() {
     let cluster = three_primaries().await;
     let options: RedisOptions = cluster.url().parse().unwrap();
     let reader = RedisRegistry::connect(options.read_only()).await.unwrap();
@@ -79,7 +79,7 @@ async fn programs_that_create_a_registry_at_once_agree_on_its_layout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreign_layout_in_the_cluster_is_rejected() {
+async fn connecting_rejects_a_layout_with_an_unknown_function() {
     let cluster = three_primaries().await;
     let key = format!("{}\u{1f}facts", prefix_of(PREFIX, 5));
     let node = &cluster.nodes[cluster.primary_of(&key).await];

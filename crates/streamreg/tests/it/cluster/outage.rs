@@ -116,7 +116,7 @@ async fn shards_of_a_killed_node_are_unavailable_and_the_others_keep_working() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connecting_to_a_cluster_whose_nodes_are_all_down_is_unavailable() {
+async fn connecting_returns_unavailable_when_all_nodes_are_down() {
     let mut cluster = three_primaries().await;
     let url = cluster.url();
     cluster.nodes.iter_mut().for_each(testkit::RedisServer::kill);

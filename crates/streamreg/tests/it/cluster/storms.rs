@@ -73,7 +73,7 @@ async fn other_shards_keep_their_latency_while_a_node_hangs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_work_while_scripts_and_connections_vanish_all_the_time() {
+async fn calls_work_while_scripts_and_connections_are_lost_repeatedly() {
     let cluster = Arc::new(three_primaries().await);
     let registry = connect(&cluster).await;
     let names: Vec<_> = (0..32).map(|n| format!("cam{n}")).collect();
@@ -118,7 +118,7 @@ async fn calls_work_while_scripts_and_connections_vanish_all_the_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full_node_rejects_new_streams_and_harms_no_other_shard() {
+async fn node_with_full_memory_rejects_streams_without_affecting_other_shards() {
     let cluster = three_primaries().await;
     let registry = connect(&cluster).await;
     let (up, down) = ids_by_node(&cluster, 1).await;
@@ -135,7 +135,7 @@ async fn full_node_rejects_new_streams_and_harms_no_other_shard() {
 
 /// The layout of a registry may be on the node that is down.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_registry_is_created_in_a_part_of_the_cluster() {
+async fn connecting_creates_no_registry_while_a_node_is_down() {
     let mut cluster = three_primaries().await;
     cluster.nodes[1].kill();
     let url = cluster.url();

@@ -45,7 +45,7 @@ async fn watch_over_all_shards_resumes_from_any_revision_without_loss_under_load
     let mut received: HashMap<StreamId, Vec<usize>> = HashMap::new();
     let mut total = 0;
     while total < CHANGES * names.len() {
-        // The watch is dropped again and again, and resumes from the last revision.
+        // The test repeatedly drops the watch, and starts another one from the last revision.
         let event = next(&mut watch).await;
         let stream = event.stream().unwrap_or_else(|| panic!("unexpected {event:?}"));
         received.entry(stream.id.clone()).or_default().push(stream.labels["n"].parse().unwrap());

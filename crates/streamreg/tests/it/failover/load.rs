@@ -19,18 +19,18 @@ use crate::redis::stream;
 const LEASES: usize = 1_000;
 /// Number of tasks that register and unregister streams without leases.
 const WRITERS: usize = 4;
-/// Number of tasks that acquire and release one stream again and again.
+/// Number of tasks that repeatedly acquire and release one stream.
 const CONTENDERS: usize = 4;
 /// Pause between two calls of a task.
 const PAUSE: Duration = Duration::from_millis(5);
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Time that the processes and a busy machine may need on top.
+/// Additional time for process scheduling on a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
 /// Maximum duration of a call about one stream.
 const MAX_CALL: Duration = Duration::from_millis(2_400);
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What one task did.
+/// The record of one task's calls.
 #[derive(Default)]
 struct Calls {
     /// Streams without a lease whose registration was acknowledged as the last call.

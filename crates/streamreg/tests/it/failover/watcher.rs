@@ -8,7 +8,7 @@ use stream_registry::{Registry, StreamId};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, sleep};
 
-/// What the watcher knows.
+/// The state of the watcher.
 #[derive(Default)]
 pub(super) struct Seen {
     /// The live streams and their publishers.

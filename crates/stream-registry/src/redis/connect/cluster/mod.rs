@@ -1,4 +1,4 @@
-//! The nodes of a Redis Cluster, and the way from a slot to the node that serves it.
+//! The nodes of a Redis Cluster, and the lookup of the node that serves a slot.
 
 pub(in crate::redis) mod overview;
 pub(in crate::redis) mod slots;
@@ -22,9 +22,10 @@ use crate::redis::fault;
 use crate::redis::options::RedisOptions;
 use crate::redis::servers::{Address, ClusterOptions};
 
-/// The map of slots is not read more often than this, even if a node keeps failing.
+/// Minimum time between two reads of the map of slots, even if a node keeps failing.
 const MIN_AGE: Duration = Duration::from_millis(100);
-/// Separate connections are opened with a map of at most this age, because they do not report which map was wrong.
+/// Maximum age of the map when a separate connection is opened. A separate connection does not report that its map was
+/// wrong.
 const SEPARATE_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// Timeout for the answer of a node to `CLUSTER SLOTS`.
@@ -55,7 +56,7 @@ struct Map {
     version: u64,
     read_at: Option<Instant>,
     ranges: Vec<Range>,
-    /// Slots that a node has redirected since the map was read.
+    /// The new address of each slot that a node has redirected since the map was read.
     moved: HashMap<u16, Address>,
 }
 
@@ -71,12 +72,12 @@ impl Map {
     }
 }
 
-/// A place where one slot is looked up again and again.
+/// One slot and the purpose of its calls. Remembers which version of the map it used last.
 pub(super) struct Shard {
     pub(super) cluster: Arc<Cluster>,
     pub(super) slot: u16,
     pub(super) purpose: Purpose,
-    /// Version of the map of the last lookup. If that lookup led to a node that has failed, the next one needs a later
+    /// Version of the map of the last lookup. If that lookup led to a failed node, the next lookup needs a later
     /// version.
     used: AtomicU64,
 }
@@ -86,7 +87,7 @@ impl Shard {
         Self { cluster: Arc::clone(cluster), slot, purpose, used: AtomicU64::new(0) }
     }
 
-    /// Returns the node's link. Reads the map first, if the earlier one has led to a node that has failed.
+    /// Returns the node's link. Reads the map first, if the earlier map led to a failed node.
     pub(super) async fn node(&self) -> Result<NodeLink> {
         let is_usable = |map: &Map| {
             map.version > self.used.load(Ordering::Acquire)
@@ -210,10 +211,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Asks nodes for the map, all at once. Returns the map that most of them name.
+    /// Asks all nodes for the map at once. Returns the map that most of them report.
     ///
-    /// A node that is cut off from the others names former primaries, and it may be the first that answers each time. So
-    /// the other answers are heard too.
+    /// A node that is cut off from the others reports former primaries, and may be the first to answer each time. So
+    /// this method also waits for other answers.
     async fn ask(&self, nodes: HashSet<Address>) -> Result<Vec<Range>> {
         let mut command = redis::cmd("CLUSTER");
         command.arg("SLOTS");

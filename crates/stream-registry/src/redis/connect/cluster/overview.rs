@@ -49,7 +49,7 @@ impl Cluster {
         Ok(primaries)
     }
 
-    /// Returns a link to one node, whatever it serves.
+    /// Returns a link to one node, whichever slots it serves.
     pub(in crate::redis) fn node(&self, address: &Address, purpose: Purpose) -> NodeLink {
         self.link(address.clone(), purpose)
     }

@@ -1,4 +1,4 @@
-//! The slots of a Redis Cluster: which node serves which.
+//! The slots of a Redis Cluster, and the nodes that serve them.
 
 use std::ops::RangeInclusive;
 

@@ -58,7 +58,7 @@ async fn healthy_cluster_has_neither_warnings_nor_unchecked_parts() {
         let servers: std::collections::BTreeSet<_> = found.iter().map(|finding| finding.server.clone()).collect();
         assert_eq!((found.len(), servers.len()), (3, 3), "{code}: {found:#?}");
     }
-    // What holds for all shards is one finding.
+    // The same result for all shards is one finding.
     for (code, message) in [
         (Code::Layout, "in each of 16 shards"),
         (Code::WithoutRecord, "each of the 32 ids"),
@@ -157,7 +157,8 @@ async fn faults_of_shards_name_their_shard_and_are_repaired() {
     on(5).await.cli(&["HDEL", &key(5, "\u{1f}facts"), "shards", "function"]).await;
     on(6).await.cli(&["HSET", &key(6, "\u{1f}facts"), "tail", "1-1"]).await;
     on(7).await.cli(&["SET", &key(7, "\u{1f}operation"), "x"]).await;
-    // A program that does not know the shards, and another registry, which is no fault.
+    // The first key is from a program that does not use the shards. The second is from another registry, so it is
+    // allowed.
     let outside = &cluster.nodes[cluster.primary_of("mirror:streams:cam1").await];
     assert_eq!(outside.cli(&["SET", "mirror:streams:cam1", "{}"]).await, "OK");
     let other = &cluster.nodes[cluster.primary_of("mirror:streams:eu:{53t}:cam1").await];
@@ -203,7 +204,7 @@ async fn layout_that_was_changed_while_programs_run_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_of_a_node_are_read_once_for_all_its_shards() {
+async fn diagnosis_scans_a_node_once_for_all_its_shards() {
     let cluster = start(1, 0).await;
     fill(&cluster).await;
     let scans = async || {
@@ -222,7 +223,7 @@ async fn keys_of_a_node_are_read_once_for_all_its_shards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shards_on_one_of_several_primaries_are_reported() {
+async fn diagnosis_reports_shards_that_are_unevenly_spread() {
     let cluster = start(3, 0).await;
     fill(&cluster).await;
     let to = cluster.primary_of(&prefix_of(PREFIX, 15)).await;
@@ -245,7 +246,7 @@ async fn shards_on_one_of_several_primaries_are_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificate_of_a_node_without_its_announced_address_is_reported() {
+async fn node_certificate_that_lacks_the_announced_address_is_reported() {
     let tls = TestTls::new();
     let cluster = ClusterSet::builder().tls(&tls).config("cluster-require-full-coverage no").replicas(0).start().await;
     let url = |parameters: &str| format!("{}?{parameters}", cluster.url().replace("redis+", "rediss+"));

@@ -10,7 +10,7 @@ use super::assert_finds;
 use crate::redis::operations::SOURCE;
 use crate::redis::{FEED, FEED_METADATA, INDEX, TIMEOUT, TestRedis, id, stream};
 
-/// A server without a process that repairs the index meanwhile.
+/// A server on which no process repairs the index during the test.
 async fn unattended(ids: &[&str]) -> TestRedis {
     let redis = TestRedis::start().await;
     let store = redis.store().await;
@@ -70,7 +70,7 @@ async fn repair_changes_neither_unreadable_values_nor_a_read_only_registry() {
 }
 
 #[tokio::test]
-async fn stream_that_has_just_expired_is_no_fault_of_the_index() {
+async fn stream_that_has_just_expired_is_not_reported_as_an_index_fault() {
     let redis = TestRedis::start().await;
     let store = RedisRegistry::connect(redis.options().ttl(Duration::from_secs(1))).await.unwrap();
     store.register(&stream("cam1", SOURCE)).await.unwrap();
@@ -94,7 +94,7 @@ async fn keys_without_a_time_to_live_are_reported() {
 }
 
 #[tokio::test]
-async fn registry_below_the_prefix_is_reported_and_stops_the_repair() {
+async fn registry_with_a_nested_prefix_is_reported_and_prevents_the_repair() {
     let redis = unattended(&["cam1"]).await;
     let nested = RedisRegistry::connect(redis.options().prefix("mirror:streams:eu:")).await.unwrap();
     nested.register(&stream("cam2", SOURCE)).await.unwrap();
@@ -107,7 +107,7 @@ async fn registry_below_the_prefix_is_reported_and_stops_the_repair() {
 }
 
 #[tokio::test]
-async fn diagnosis_says_that_it_reached_the_limit_of_keys() {
+async fn diagnosis_reports_that_it_reached_the_key_limit() {
     let redis = unattended(&[]).await;
     redis.server.cli(&["EVAL", "for i = 1, 3000 do redis.call('SET', 'other' .. i, '1') end", "0"]).await;
     let reader = RedisRegistry::connect(redis.options().read_only()).await.unwrap();
@@ -121,7 +121,7 @@ async fn diagnosis_says_that_it_reached_the_limit_of_keys() {
 }
 
 #[tokio::test]
-async fn damage_of_the_feed_and_a_sweep_that_stopped_are_reported() {
+async fn diagnosis_reports_a_damaged_feed_and_a_stopped_sweep() {
     let redis = unattended(&["cam1", "cam2"]).await;
     assert_finds(&redis.diagnose().await, Code::Feed, Severity::Ok, "has 2 events");
     redis.server.cli(&["HSET", FEED_METADATA, "swept", "1"]).await;

@@ -43,7 +43,7 @@ async fn replica_that_does_not_know_the_user_is_reported() {
 }
 
 #[tokio::test]
-async fn replica_is_fit_for_readers_only_and_its_broken_link_is_reported() {
+async fn diagnosis_accepts_a_replica_only_for_readers_and_reports_its_broken_link() {
     let mut redis = TestRedis::start().await;
     let replica = Replica::of(&redis.server).await;
     let options: RedisOptions = replica.url().parse().unwrap();

@@ -55,7 +55,7 @@ async fn sentinel_that_does_not_monitor_the_primary_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replica_without_the_user_is_no_fault_of_the_certificates() {
+async fn replica_without_the_user_is_not_reported_as_a_certificate_fault() {
     let tls = TestTls::new();
     let set = SentinelSet::builder().tls(&tls).replicas(1).start().await;
     let user = ["ACL", "SETUSER", "operator", "on", &format!(">{PASSWORD}"), "allkeys", "+@all"];
@@ -82,7 +82,7 @@ async fn primary_without_a_replica_and_replicas_without_the_user_are_errors_unde
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificate_of_a_replica_without_its_announced_address_is_reported() {
+async fn replica_certificate_that_lacks_the_announced_address_is_reported() {
     let tls = TestTls::new();
     let set = SentinelSet::builder().tls(&tls).replicas(1).start().await;
     let url = format!("{}?ca={}", set.url().replace("redis+", "rediss+"), tls.ca_file().display());

@@ -53,7 +53,7 @@ async fn diagnosis_reports_memory_that_is_almost_full_or_full() {
 async fn diagnosis_reports_connections_that_are_almost_used_up() {
     let redis = TestRedis::start().await;
     let store = RedisRegistry::connect(redis.options().read_only()).await.unwrap();
-    // Both connections of the store are open before there is room for no others.
+    // The store opens both connections before the limit is reached.
     assert_finds(
         &store.diagnose(&DiagnoseOptions::default()).await.unwrap(),
         Code::Connections,
@@ -66,7 +66,7 @@ async fn diagnosis_reports_connections_that_are_almost_used_up() {
 }
 
 #[tokio::test]
-async fn diagnosis_reports_what_a_restart_loses() {
+async fn diagnosis_reports_missing_persistence() {
     let redis = TestRedis::start().await;
     assert_finds(&redis.diagnose().await, Code::Persistence, Severity::Warning, "saves nothing");
     redis.set("save", "3600 1").await;
