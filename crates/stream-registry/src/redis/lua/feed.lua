@@ -24,6 +24,19 @@ end
 -- The ids of the feed's first and last entry, after the first call of append_event.
 local generation, tail
 
+-- Returns an id for the first entry of this call: the time in milliseconds, and a number that another server would not
+-- use. During a failover, two servers can add entries at the same time. If both used the same id, a reader that moves
+-- from one server to the other would miss entries. Returns '*' if the id would not be greater than the tail.
+local function unique_id()
+  local time = redis.call('TIME')
+  local millis = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
+  local tail_millis = tail:match('^%d+')
+  if #millis < #tail_millis or #millis == #tail_millis and millis <= tail_millis then return '*' end
+  -- The address of a table differs between servers, because their memory layouts are random.
+  local address = tonumber(tostring(time):match('%x+$'), 16) or 0
+  return string.format('%s-%.0f', millis, time[2] % 1000 * 2 ^ 32 + math.floor(address / 16) % 2 ^ 32)
+end
+
 -- Appends an event. The arguments after metadata_key are its fields and values, without the field p.
 local function append_event(feed_key, metadata_key, ...)
   local entry
@@ -33,7 +46,11 @@ local function append_event(feed_key, metadata_key, ...)
     local read_error
     generation, tail, read_error = read_metadata(metadata_key)
     if read_error then redis.call('DEL', metadata_key) end
-    entry = redis.pcall('XADD', feed_key, 'MAXLEN', '~', '100000', '*', 'p', tail, ...)
+    entry = redis.pcall('XADD', feed_key, 'MAXLEN', '~', '100000', unique_id(), 'p', tail, ...)
+    if type(entry) == 'table' then
+      -- The feed has entries after its tail, or the key holds a value of another type.
+      entry = redis.pcall('XADD', feed_key, 'MAXLEN', '~', '100000', '*', 'p', tail, ...)
+    end
     if type(entry) == 'table' then
       redis.call('DEL', feed_key)
       generation = nil
@@ -51,6 +68,7 @@ end
 
 -- Raises an error if the user lacks a permission that the functions above need.
 local function require_append_permissions(feed_key, metadata_key)
+  require_permission('TIME')
   require_permission('XADD', feed_key, '*', 'w', 'w')
   require_permission('HSET', metadata_key, 'history', '0-0')
   require_permission('DEL', feed_key)

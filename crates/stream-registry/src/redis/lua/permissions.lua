@@ -5,5 +5,6 @@
 local function require_permission(...)
   if redis.acl_check_cmd(...) then return end
   local command, key = ...
-  error({ err = 'NOPERM the user lacks permission to run ' .. command .. ' on the key ' .. key })
+  local place = key and ' on the key ' .. key or ''
+  error({ err = 'NOPERM the user lacks permission to run ' .. command .. place })
 end

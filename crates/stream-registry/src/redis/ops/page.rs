@@ -14,7 +14,7 @@ use crate::redis::store::{Store, within};
 use crate::registry::Page;
 
 /// Maximum number of ids requested at once, so that a page does not block the server for long.
-const MAX_SCAN: usize = 1_000;
+const MAX_SCAN: usize = 500;
 
 /// Returns a page that begins at a scan position. Also returns the scan position of the next page; 0 if there is none.
 pub(in crate::redis) async fn page(store: &Arc<Store>, start: u64, count: usize) -> Result<(Page, u64)> {
