@@ -1,7 +1,7 @@
 //! State that all operations of a Redis store share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::time::Duration;
 
 use super::connect::Link;
@@ -32,6 +32,8 @@ pub(super) struct Store {
     /// The cheapest list strategy that the server has not rejected. The strategies and their numbers are in
     /// `ops/list.rs`.
     pub(super) list_strategy: AtomicU8,
+    /// Whether the server has refused to tell its run id. It is not asked again.
+    pub(super) hides_run_id: AtomicBool,
     pub(super) locks: KeyLocks,
     pub(super) counters: Counters,
     pub(super) eviction: Eviction,
@@ -48,6 +50,7 @@ impl Store {
             link: link(Purpose::Calls),
             bulk: link(Purpose::Bulk),
             list_strategy: AtomicU8::new(0),
+            hides_run_id: AtomicBool::new(false),
             locks: KeyLocks::default(),
             counters: Counters::default(),
             eviction: Eviction::default(),

@@ -175,7 +175,11 @@ async fn scan<R: Registry + ?Sized>(registry: &R, filter: &Filter) -> Result<Sca
     let mut scan = Scan { streams: BTreeMap::new(), revision: None, unreadable: 0 };
     let mut cursor = None;
     loop {
-        let page = registry.list_page(cursor.as_ref(), SCAN_PAGE).await?;
+        let page = registry.list_page(cursor.as_ref(), SCAN_PAGE).await.map_err(|error| match error.kind() {
+            // The caller has given no such cursor.
+            ErrorKind::InvalidCursor => Error::new(ErrorKind::Unavailable, error.message().to_owned()),
+            _ => error,
+        })?;
         scan.unreadable += page.unreadable;
         scan.revision = scan.revision.or(page.revision);
         for stream in page.streams {

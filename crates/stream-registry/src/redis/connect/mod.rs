@@ -263,6 +263,29 @@ impl Link {
         Ok(answers)
     }
 
+    /// Like [`read_many`](Self::read_many), but one server answers all commands. If a part of the keys is on another node,
+    /// the reply to the command is this error.
+    pub(super) async fn read_together(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
+        let started = Instant::now();
+        for redirects in 0.. {
+            let mut connection = self.connection().await?;
+            let deadline = self.reply_deadline(started);
+            let sent = connection.inner.send_packed_commands(pipeline, 0, pipeline.len());
+            let answer = timeout_at(deadline, sent).await;
+            let answers = self.classify(&connection, answer, Effect::Read)?;
+            let answers = answers.map_err(|error| fault::translate(error, false))?;
+            let moved = answers.iter().find_map(|answer| match answer {
+                Value::ServerError(error) if error.code() == "MOVED" => Some(RedisError::from(error.clone())),
+                _ => None,
+            });
+            let Some(moved) = moved else { return Ok(answers) };
+            if self.redirect(&connection, &moved, redirects, started + CALL_TIMEOUT).await?.is_none() {
+                return Ok(answers);
+            }
+        }
+        Err(self.state.unreachable())
+    }
+
     /// Sends a command whose reply may be large, and waits for the reply for at most `list_timeout`.
     ///
     /// A server that is still working on this command answers nothing else. So there is no other sign that the server

@@ -50,9 +50,9 @@ impl Shards {
                 page.streams.extend(part.streams);
                 page.unreadable += part.unreadable;
             }
-            place = match next {
-                0 => Place { shard: place.shard + 1, scan: 0 },
-                scan => Place { scan, ..place },
+            place = match next.cursor {
+                0 => Place { shard: place.shard + 1, ..Place::default() },
+                _ => Place { scan: next, ..place },
             };
             if place.shard == shards || page.streams.len() >= count {
                 page.next = if place.shard == shards { None } else { Some(cursor::make(place, shards)?) };

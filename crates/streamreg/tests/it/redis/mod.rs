@@ -25,6 +25,7 @@ mod node;
 mod observer;
 mod operations;
 mod outage;
+mod pages;
 mod passwords;
 pub(crate) mod permissions;
 mod races;

@@ -23,7 +23,7 @@ use crate::cluster::layout::{ids_in, prefix_of};
 /// The shard whose slot is moved.
 const MOVED: usize = 4;
 /// Commands that may be denied, because the client then uses another strategy.
-const OPTIONAL: [&str; 4] = ["config|get", "sort_ro", "multi", "exec"];
+const OPTIONAL: [&str; 5] = ["config|get", "info", "sort_ro", "multi", "exec"];
 
 /// Returns the documented lines of a role: the user itself, and its additional rights.
 fn documented(role: Role) -> [&'static str; 2] {
