@@ -212,8 +212,8 @@ async fn batch_of_heartbeats_is_one_script_call() {
     // Each batch calls MGET once. Expiry sweeps do not call MGET.
     let calls = redis.calls("mget").await;
     // Four full batches per interval would be enough. At first, however, the leases are due at different times, so
-    // there are more batches.
-    let max = u64::from(ROUNDS + 1) * 12;
+    // there are more batches. A busy machine adds some. Single writes would be 5 000 calls.
+    let max = u64::from(ROUNDS + 1) * 16;
     assert!((u64::from(ROUNDS - 1) * 4..=max).contains(&calls), "{calls} script calls in {ROUNDS} rounds of 1 000");
     println!("{calls} script calls in {ROUNDS} intervals of 1 000 leases");
     let stored = store(redis.options(), TTL).await.list().await.unwrap();
