@@ -23,30 +23,34 @@ end
 
 -- The ids of the feed's first and last entry, after the first call of append_event.
 local generation, tail
+-- The id of each further entry as XADD expects it, after the second call of append_event.
+local further_id
 
 -- Returns an id for the first entry of this call: the time in milliseconds, and a number that another server would not
 -- use. During a failover, two servers can add entries at the same time. If both used the same id, a reader that moves
--- from one server to the other would miss entries. Returns '*' if the id would not be greater than the tail.
-local function unique_id()
+-- from one server to the other would miss entries.
+local function first_id()
   local time = redis.call('TIME')
-  local millis = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
-  local tail_millis = tail:match('^%d+')
-  if #millis < #tail_millis or #millis == #tail_millis and millis <= tail_millis then return '*' end
-  -- The address of a table differs between servers, because their memory layouts are random.
-  local address = tonumber(tostring(time):match('%x+$'), 16) or 0
-  return string.format('%s-%.0f', millis, time[2] % 1000 * 2 ^ 32 + math.floor(address / 16) % 2 ^ 32)
+  -- These digits of the address of a table are random for each process of a server.
+  local random = tonumber(tostring(time):sub(-10, -6), 16) or 0
+  local id = string.format('%s%03d-%d%06d', time[1], time[2] / 1000, random, time[2])
+  -- The first 14 characters are the time and the hyphen.
+  if tail == '0-0' or id:sub(1, 14) > tail:sub(1, 14) then return id end
+  return tail:match('^%d+%-') .. '*'
 end
 
 -- Appends an event. The arguments after metadata_key are its fields and values, without the field p.
 local function append_event(feed_key, metadata_key, ...)
   local entry
   if tail then
-    entry = redis.call('XADD', feed_key, '*', 'p', tail, ...)
+    -- The ids are in the same millisecond. With '*', Redis would begin again with 0 in the next millisecond.
+    further_id = further_id or tail:match('^%d+%-') .. '*'
+    entry = redis.call('XADD', feed_key, further_id, 'p', tail, ...)
   else
     local read_error
     generation, tail, read_error = read_metadata(metadata_key)
     if read_error then redis.call('DEL', metadata_key) end
-    entry = redis.pcall('XADD', feed_key, 'MAXLEN', '~', '100000', unique_id(), 'p', tail, ...)
+    entry = redis.pcall('XADD', feed_key, 'MAXLEN', '~', '100000', first_id(), 'p', tail, ...)
     if type(entry) == 'table' then
       -- The feed has entries after its tail, or the key holds a value of another type.
       entry = redis.pcall('XADD', feed_key, 'MAXLEN', '~', '100000', '*', 'p', tail, ...)

@@ -1,6 +1,6 @@
 //! The change feed and the sweep on a real server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -379,4 +379,28 @@ async fn record_with_too_many_nested_levels_does_not_stall_a_watch() {
         assert!(event.stream().unwrap().to_json().len() < 1_000, "{}", event.to_json());
     }
     assert_eq!(store.history(&Ended::default(), NonZeroU32::MIN).await.unwrap().len(), 1);
+}
+
+/// During a failover, two servers accept writes at the same time. If their feeds shared an id, a watch that moves from
+/// one to the other could take the feed for the one it knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_never_give_entries_the_same_id_when_they_are_written_at_once() {
+    let servers = [TestRedis::start().await, TestRedis::start().await];
+    let stores = [servers[0].store().await, servers[1].store().await];
+    for n in 0..500 {
+        let new = stream(&format!("cam{n}"), SOURCE);
+        let (one, other) = tokio::join!(stores[0].register(&new), stores[1].register(&new));
+        one.and(other).unwrap();
+    }
+    let ids = async |server: &TestRedis| -> BTreeSet<String> {
+        let entries = server.server.cli(&["--raw", "XRANGE", FEED, "-", "+"]).await;
+        let is_id = |line: &&str| line.split_once('-').is_some_and(|(millis, _)| millis.len() == 13);
+        entries.lines().filter(is_id).map(str::to_owned).collect()
+    };
+    let (one, other) = (ids(&servers[0]).await, ids(&servers[1]).await);
+    assert!(one.len() >= 500 && other.len() >= 500, "{} {}", one.len(), other.len());
+    // Without the random part, hundreds of ids end with `-0` in the same millisecond.
+    let times = |ids: &BTreeSet<String>| ids.iter().map(|id| id[..13].to_owned()).collect::<BTreeSet<_>>();
+    assert!(!times(&one).is_disjoint(&times(&other)), "the servers were not written at once");
+    assert_eq!(one.intersection(&other).collect::<Vec<_>>(), Vec::<&String>::new());
 }
