@@ -247,13 +247,7 @@ impl Link {
     /// Sends several commands that only read, and returns one reply per command. The reply to a failed command is its
     /// error.
     pub(super) async fn read_many(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
-        let started = Instant::now();
-        let mut connection = self.connection().await?;
-        let deadline = self.reply_deadline(started);
-        let sent = connection.inner.send_packed_commands(pipeline, 0, pipeline.len());
-        let answer = timeout_at(deadline, sent).await;
-        let answers = self.classify(&connection, answer, Effect::Read)?;
-        let mut answers = answers.map_err(|error| fault::translate(error, false))?;
+        let (_, mut answers) = self.answers(pipeline, Instant::now()).await?;
         // A node of a cluster redirects each command on its own.
         for (answer, command) in answers.iter_mut().zip(pipeline.cmd_iter()) {
             if matches!(answer, Value::ServerError(error) if redirect::is_redirect(error.code())) {
@@ -263,17 +257,12 @@ impl Link {
         Ok(answers)
     }
 
-    /// Like [`read_many`](Self::read_many), but one server answers all commands. If a part of the keys is on another node,
-    /// the reply to the command is this error.
+    /// Like [`read_many`](Self::read_many), but one server replies to all commands. If that server has only a part of the
+    /// keys, the reply to each command about another key is an error.
     pub(super) async fn read_together(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
         let started = Instant::now();
         for redirects in 0.. {
-            let mut connection = self.connection().await?;
-            let deadline = self.reply_deadline(started);
-            let sent = connection.inner.send_packed_commands(pipeline, 0, pipeline.len());
-            let answer = timeout_at(deadline, sent).await;
-            let answers = self.classify(&connection, answer, Effect::Read)?;
-            let answers = answers.map_err(|error| fault::translate(error, false))?;
+            let (connection, answers) = self.answers(pipeline, started).await?;
             let moved = answers.iter().find_map(|answer| match answer {
                 Value::ServerError(error) if error.code() == "MOVED" => Some(RedisError::from(error.clone())),
                 _ => None,
@@ -283,7 +272,17 @@ impl Link {
                 return Ok(answers);
             }
         }
-        Err(self.state.unreachable())
+        Err(no_reply())
+    }
+
+    /// Sends several commands that only read, and returns the connection and one reply per command.
+    async fn answers(&self, pipeline: &Pipeline, started: Instant) -> Result<(Connection, Vec<Value>)> {
+        let mut connection = self.connection().await?;
+        let deadline = self.reply_deadline(started);
+        let sent = connection.inner.send_packed_commands(pipeline, 0, pipeline.len());
+        let answer = timeout_at(deadline, sent).await;
+        let answers = self.classify(&connection, answer, Effect::Read)?;
+        Ok((connection, answers.map_err(|error| fault::translate(error, false))?))
     }
 
     /// Sends a command whose reply may be large, and waits for the reply for at most `list_timeout`.

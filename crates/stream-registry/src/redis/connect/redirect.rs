@@ -61,7 +61,7 @@ impl Link {
         redirects: u32,
         deadline: Instant,
     ) -> Result<Option<Target>> {
-        let Route::Shard(shard) = &self.state.route else { return Ok(None) };
+        let Route::Slot(slot) = &self.state.route else { return Ok(None) };
         let address = &asked.endpoint.address;
         let left = deadline.saturating_duration_since(Instant::now());
         let pause = Duration::from_millis(fastrand::u64(PAUSE));
@@ -76,7 +76,7 @@ impl Link {
             // Another node serves the slot.
             Some("MOVED") => {
                 if !is_contradicted {
-                    shard.moved(error, address);
+                    slot.moved(error, address);
                 }
                 self.forget();
                 if left < pause {
@@ -86,7 +86,7 @@ impl Link {
             }
             // The slot is being moved to another node, and the keys of the command are there already.
             Some("ASK") if left > pause => {
-                let Some(node) = shard.asked(error, address) else { return Ok(None) };
+                let Some(node) = slot.asked(error, address) else { return Ok(None) };
                 Ok(Some(Target { connection: node.boxed_connection().await?, asking: true }))
             }
             // The slot is being moved, and only some of the command's keys have arrived.

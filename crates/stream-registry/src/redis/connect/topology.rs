@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Purpose;
-use super::cluster::{Cluster, Shard};
+use super::cluster::{Cluster, SlotRoute};
 use super::connection::Connection;
 use super::endpoint::{Access, Endpoint};
 use super::sentinel::Sentinels;
@@ -38,7 +38,7 @@ impl Topology {
         match self {
             Self::Single(endpoint) => Route::Standalone(endpoint.clone()),
             Self::Sentinel(sentinels) => Route::Primary(Arc::clone(sentinels)),
-            Self::Cluster(cluster) => Route::Shard(Shard::new(cluster, slot, purpose)),
+            Self::Cluster(cluster) => Route::Slot(SlotRoute::new(cluster, slot, purpose)),
         }
     }
 
@@ -60,7 +60,7 @@ pub(super) enum Route {
     /// One node of a cluster, whichever slots it serves.
     ClusterNode(Endpoint),
     /// The node that serves a slot of a cluster. The link uses the connection of the node's own link.
-    Shard(Shard),
+    Slot(SlotRoute),
 }
 
 impl Route {
@@ -70,8 +70,8 @@ impl Route {
             Self::Standalone(endpoint) => session::open(endpoint, Expected::Standalone).await,
             Self::Primary(sentinels) => sentinels.open().await,
             Self::ClusterNode(endpoint) => session::open(endpoint, Expected::ClusterNode).await,
-            Self::Shard(shard) => {
-                let node = shard.node().await?;
+            Self::Slot(slot) => {
+                let node = slot.node().await?;
                 // The node's link has another route, so the recursion ends there.
                 node.boxed_connection().await
             }
@@ -81,7 +81,7 @@ impl Route {
     /// Like [`open`](Self::open), but never returns a connection that others use.
     pub(super) async fn open_separate(&self) -> Result<Connection> {
         match self {
-            Self::Shard(shard) => session::open(&shard.endpoint().await?, Expected::ClusterNode).await,
+            Self::Slot(slot) => session::open(&slot.endpoint().await?, Expected::ClusterNode).await,
             _ => self.open().await,
         }
     }
@@ -90,14 +90,14 @@ impl Route {
     pub(super) async fn open_at(&self, known: &Connection, address: &Address) -> Result<Connection> {
         let expected = match self {
             Self::Standalone(_) | Self::Primary(_) => Expected::Standalone,
-            Self::ClusterNode(_) | Self::Shard(_) => Expected::ClusterNode,
+            Self::ClusterNode(_) | Self::Slot(_) => Expected::ClusterNode,
         };
         session::open(&Endpoint { address: address.clone(), ..known.endpoint.clone() }, expected).await
     }
 
     /// Returns whether the link logs when it cannot connect. The links of nodes log for the shards.
     pub(super) fn logs(&self) -> bool {
-        !matches!(self, Self::Shard(_))
+        !matches!(self, Self::Slot(_))
     }
 }
 
@@ -106,7 +106,7 @@ impl fmt::Display for Route {
         match self {
             Self::Standalone(endpoint) | Self::ClusterNode(endpoint) => endpoint.address.fmt(f),
             Self::Primary(sentinels) => write!(f, "the primary of {:?}", sentinels.service()),
-            Self::Shard(shard) => f.write_str(&shard.describe()),
+            Self::Slot(slot) => f.write_str(&slot.describe()),
         }
     }
 }

@@ -72,17 +72,17 @@ impl Map {
     }
 }
 
-/// One slot and the purpose of its calls. Remembers which version of the map it used last.
-pub(super) struct Shard {
-    pub(super) cluster: Arc<Cluster>,
-    pub(super) slot: u16,
-    pub(super) purpose: Purpose,
+/// The route to the node that serves a slot. Remembers which version of the map it used last.
+pub(super) struct SlotRoute {
+    cluster: Arc<Cluster>,
+    slot: u16,
+    purpose: Purpose,
     /// Version of the map of the last lookup. If that lookup led to a failed node, the next lookup needs a later
     /// version.
     used: AtomicU64,
 }
 
-impl Shard {
+impl SlotRoute {
     pub(super) fn new(cluster: &Arc<Cluster>, slot: u16, purpose: Purpose) -> Self {
         Self { cluster: Arc::clone(cluster), slot, purpose, used: AtomicU64::new(0) }
     }
