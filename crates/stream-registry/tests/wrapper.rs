@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,10 +11,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use stream_registry::mock::MockRegistry;
 use stream_registry::query::{By, Filter, Query};
-use stream_registry::registry::Operation;
+use stream_registry::registry::{Operation, Page};
 use stream_registry::{
-    Change, ErrorKind, MemoryRegistry, Registry, Result, Snapshot, Stream, StreamId, StreamStats, StreamStatus,
-    StreamType, Write, forward_registry,
+    Change, Cursor, Error, ErrorKind, MemoryRegistry, Registry, Result, Snapshot, Stream, StreamId, StreamStats,
+    StreamStatus, StreamType, Write, forward_registry,
 };
 
 /// A store that records the address of the future from its last `ping`.
@@ -53,6 +54,36 @@ fn arc_and_box_wrappers_return_the_future_of_the_store() {
     let boxed: Box<dyn Registry> = Box::new(Arc::clone(&store));
     let returned = Registry::ping(&boxed);
     assert_eq!(address(&*returned), store.address.load(Ordering::Relaxed));
+}
+
+/// A store that restarts after the first page, so that the cursor of the first page is no longer valid.
+#[derive(Debug, Default)]
+struct Restarting(MemoryRegistry);
+
+#[async_trait]
+impl Registry for Restarting {
+    async fn list_page(&self, cursor: Option<&Cursor>, _: NonZeroU32) -> Result<Page> {
+        match cursor {
+            None => self.0.list_page(None, NonZeroU32::MIN).await,
+            Some(_) => Err(Error::new(ErrorKind::InvalidCursor, "the store has restarted")),
+        }
+    }
+
+    forward_registry!(|this| this.0 => register_with, unregister_with, write, get, snapshot, info, now, close, watch, ping);
+}
+
+#[tokio::test]
+async fn find_and_summary_are_unavailable_when_the_store_restarts_between_two_pages() {
+    let store = Restarting::default();
+    for name in ["a", "b"] {
+        store.register(&Stream::new(name.parse().unwrap(), StreamType::Srt, "h:1")).await.unwrap();
+    }
+    let found = store.find(&Query::default()).await.unwrap_err();
+    let summed = store.summary(&Filter::default(), By::Type).await.unwrap_err();
+    for error in [found, summed] {
+        // The caller has given no cursor, so the error is not about one.
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, "the store has restarted"));
+    }
 }
 
 /// A wrapper that records the calls of its own `write`, `snapshot` and `get`.

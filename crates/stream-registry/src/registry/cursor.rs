@@ -31,13 +31,6 @@ pub(crate) fn invalid() -> Error {
         .with_operation(Operation::ListPage)
 }
 
-/// Returns the error for a cursor that was made before the store has restarted or failed over.
-#[cfg(feature = "redis")]
-pub(crate) fn of_another_server() -> Error {
-    let message = "Redis has restarted or failed over since the cursor was made; start again without a cursor";
-    Error::new(ErrorKind::InvalidCursor, message).with_operation(Operation::ListPage)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

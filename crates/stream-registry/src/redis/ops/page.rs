@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use redis::{Pipeline, Value};
 
 use super::decode::{Decoding, Found};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::redis::fault::{Effect, translate};
 use crate::redis::feed::metadata;
 use crate::redis::feed::position::Position;
 use crate::redis::reply;
 use crate::redis::store::{Store, within};
-use crate::registry::{Page, cursor};
+use crate::registry::Page;
 
 /// Maximum number of ids requested at once, so that a page does not block the server for long.
 const MAX_SCAN: usize = 500;
@@ -28,8 +28,8 @@ pub(in crate::redis) struct ScanPosition {
     pub(in crate::redis) server: u32,
 }
 
-/// Returns a page that begins at a scan position. Also returns the scan position of the next page; its cursor is 0 if
-/// there is none.
+/// Returns a page that begins at a scan position. Also returns the scan position of the next page; its cursor is 0 after
+/// the last page.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub(in crate::redis) async fn page(
         let (scanned, found) = within(Effect::Read, async {
             let mut scanned = scan_on_one_server(store, position.cursor, wanted).await?;
             if position.cursor != 0 && position.server != scanned.server {
-                return Err(cursor::of_another_server());
+                return Err(cursor_of_another_server());
             }
             let ids = std::mem::take(&mut scanned.ids);
             Ok((scanned, records(store, ids).await?))
@@ -64,6 +64,11 @@ pub(in crate::redis) async fn page(
             return Ok((page, position));
         }
     }
+}
+
+fn cursor_of_another_server() -> Error {
+    let message = "Redis has restarted or failed over since the cursor was made; start again without a cursor";
+    Error::new(ErrorKind::InvalidCursor, message)
 }
 
 /// Returns the number of ids in the index, and the position in the change feed. The position is `None` if the user
