@@ -39,7 +39,7 @@ pub(super) fn merge(report: &mut Report, parts: Vec<Part<'_>>) {
     }
 }
 
-/// Names shards, e.g. `shard 5 of 16 ({hav})` or `shards 1, 4 of 16`. Returns `None` if there are none.
+/// Names shards, e.g. `shard 5 of 16 ({hav})` or `shards 1, 4 of 16`. Returns `None` for an empty list.
 pub(super) fn names(labels: &[&Label]) -> Option<String> {
     match labels {
         [] => None,

@@ -70,13 +70,7 @@ pub(super) fn min_replicas(report: &mut Report, info: &Values, settings: &Values
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redis::diagnose::report::Severity;
-
-    fn worst(check: impl Fn(&mut Report)) -> Option<Severity> {
-        let mut report = Report::default();
-        check(&mut report);
-        report.finish().findings.into_iter().map(|finding| finding.severity).max()
-    }
+    use crate::redis::diagnose::report::{Severity, worst};
 
     const ONLINE: (&str, &str) = ("slave0", "ip=h,port=1,state=online,offset=1,lag=0");
 

@@ -280,6 +280,14 @@ pub(super) fn is_refused(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported)
 }
 
+/// Returns the severity of the worst finding of a check. `None` if the check has found nothing.
+#[cfg(test)]
+pub(super) fn worst(check: impl Fn(&mut Report)) -> Option<Severity> {
+    let mut report = Report::default();
+    check(&mut report);
+    report.finish().findings.into_iter().map(|finding| finding.severity).max()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ pub enum Role {
     Reader,
     /// A process that reports expired streams.
     Sweeper,
-    /// An operator, who diagnoses and repairs the registry. Its rights include those of a server.
+    /// An operator that diagnoses and repairs the registry. Its rights include those of a server.
     Operator,
 }
 
@@ -229,7 +229,7 @@ async fn without_scripts(
 }
 
 fn judge(report: &mut Report, user: &str, missing: &BTreeSet<&'static str>, expected: Option<Role>) {
-    // What is not checked is not missing: the additional commands count only in a cluster.
+    // The additional commands are needed only in a cluster. Elsewhere they are not checked, and do not count as missing.
     let lacks = |role: Role| -> Vec<&str> {
         let all = role.commands().into_iter().chain(role.cluster_commands());
         all.filter(|command| missing.contains(command)).collect()

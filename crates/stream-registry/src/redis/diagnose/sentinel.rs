@@ -192,13 +192,7 @@ fn judge_host_names(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redis::diagnose::report::Severity;
-
-    fn worst(check: impl Fn(&mut Report)) -> Option<Severity> {
-        let mut report = Report::default();
-        check(&mut report);
-        report.finish().findings.into_iter().map(|finding| finding.severity).max()
-    }
+    use crate::redis::diagnose::report::{Severity, worst};
 
     #[test]
     fn too_few_sentinels_and_a_primary_that_is_down_are_reported() {

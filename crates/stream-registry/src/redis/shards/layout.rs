@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn number_of_shards_must_be_given_if_the_layout_cannot_be_read() {
+    fn connect_needs_a_number_of_shards_if_the_layout_is_unreadable() {
         for kind in [ErrorKind::Denied, ErrorKind::Unavailable] {
             let mut unreadable = found(&[]);
             unreadable.layouts[0] = Err(Error::new(kind, "unreadable"));

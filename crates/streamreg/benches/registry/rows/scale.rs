@@ -157,7 +157,11 @@ async fn one_server(args: &Args) -> Result<Vec<Line>> {
     if let Some(longest) = longest {
         let figure = format!("{} ({})", micros(longest.micros), longest.command);
         let target = format!("≤ {}", micros(LONGEST_COMMAND));
-        lines.push(line("the longest command meanwhile", figure, Some((target, longest.micros <= LONGEST_COMMAND))));
+        lines.push(line(
+            "the longest command during the load",
+            figure,
+            Some((target, longest.micros <= LONGEST_COMMAND)),
+        ));
     }
 
     let (before, start) = (server.cpu().await?, Instant::now());

@@ -63,7 +63,7 @@ fn numbers(diagnosis: &Diagnosis) -> String {
     format!("{errors}, {warnings}, {unchecked}\n")
 }
 
-/// Breaks a string between words, so that it fits beside the column of severities.
+/// Breaks a string between words, so that it fits into the column after the severities.
 fn wrap(text: &str, width: Option<usize>) -> String {
     let Some(room) = width.map(|width| width.saturating_sub(INDENT).max(20)) else { return text.to_owned() };
     let mut wrapped = String::with_capacity(text.len());
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_messages_are_wrapped_beside_the_severities() {
+    fn long_messages_are_wrapped_in_the_column_after_the_severities() {
         assert_eq!(wrap("a b", None), "a b");
         let wrapped = wrap("one two three four five six", Some(INDENT + 20));
         assert_eq!(wrapped, format!("one two three four\n{}five six", " ".repeat(INDENT)));
