@@ -197,7 +197,7 @@ impl Target {
     /// Returns a warning for each file with a secret that every user of this machine can read, and for a store whose
     /// certificate is not checked.
     pub fn warnings(&self) -> Vec<String> {
-        let query = self.url.strip_prefix("rediss://").and_then(|rest| rest.split_once('?'));
+        let query = self.url.split_once('?').filter(|_| self.url.starts_with("rediss"));
         let insecure = query.is_some_and(|(_, query)| query.split('&').any(|one| one == "insecure=true"));
         let insecure =
             insecure.then(|| "streamreg: warning: insecure=true: the certificate of Redis is not checked".into());
@@ -349,6 +349,21 @@ mod tests {
             assert_eq!(exposed.len(), warnings, "{url} {mode:o}: {exposed:?}");
             assert!(exposed.iter().all(|warning| warning.contains("secret; run chmod o-r")), "{exposed:?}");
             assert!(!exposed.iter().any(|warning| warning.contains("password")), "{exposed:?}");
+        }
+    }
+
+    #[test]
+    fn certificate_that_is_not_checked_is_reported_for_every_topology() {
+        for (url, warnings) in [
+            ("rediss://h?insecure=true", 1),
+            ("rediss+sentinel://h/s?db=1&insecure=true", 1),
+            ("rediss+cluster://h?insecure=true", 1),
+            ("rediss+cluster://h?insecure=false", 0),
+            ("rediss://h", 0),
+        ] {
+            let global = Global { store: Some(url.into()), ..Global::default() };
+            let target = global.target(Side::Server, &Global::default()).unwrap();
+            assert_eq!(target.warnings().len(), warnings, "{url}");
         }
     }
 
