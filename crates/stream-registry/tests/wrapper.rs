@@ -60,6 +60,7 @@ fn arc_and_box_wrappers_return_the_future_of_the_store() {
 #[derive(Debug, Default)]
 struct Restarting(MemoryRegistry);
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Registry for Restarting {
     async fn list_page(&self, cursor: Option<&Cursor>, _: NonZeroU32) -> Result<Page> {
@@ -70,6 +71,7 @@ impl Registry for Restarting {
     }
 
     forward_registry!(|this| this.0 => register_with, unregister_with, write, get, snapshot, info, now, close, watch, ping);
+    forward_registry!(provided => get_many, find, summary, history, register_new, conveniences);
 }
 
 #[tokio::test]
