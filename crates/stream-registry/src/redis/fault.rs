@@ -80,6 +80,11 @@ pub(super) fn is_no_permission(error: &RedisError) -> bool {
         || error.detail().is_some_and(|detail| PHRASES.iter().any(|phrase| detail.contains(phrase)))
 }
 
+/// Parts of the messages with which servers reject a script that reads keys of a slot that is being moved: Redis 7.0,
+/// and later servers.
+const MOVED_KEYS: [&str; 2] =
+    ["access a non local key in a cluster node", "undeclared keys were accessed during rehashing of the slot"];
+
 /// Translates an error of the Redis client. `writing` is true if the command can change data.
 pub(super) fn translate(error: RedisError, writing: bool) -> Error {
     let detail = error.detail().unwrap_or_default().to_owned();
@@ -112,7 +117,7 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
             "the Redis Cluster is moving these streams to another node; try again shortly".to_owned(),
         ),
         // A script cannot read keys that were moved while it runs.
-        _ if detail.contains("access a non local key in a cluster node") => (
+        _ if MOVED_KEYS.iter().any(|phrase| detail.contains(phrase)) => (
             ErrorKind::Unavailable,
             "the Redis Cluster is moving these streams to another node; try again shortly".to_owned(),
         ),

@@ -28,6 +28,15 @@ impl Default for ServerKind {
 }
 
 impl ServerKind {
+    /// Returns the beginning of the server's name and version, as `streamreg doctor` prints them.
+    pub fn product(self) -> &'static str {
+        match self {
+            Self::Installed => "Redis ",
+            Self::Redis8 => "Redis 8.",
+            Self::Valkey8 => "Valkey 8.",
+        }
+    }
+
     /// Returns the program to start.
     pub(super) fn program(self) -> PathBuf {
         match self {
