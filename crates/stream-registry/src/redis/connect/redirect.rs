@@ -14,6 +14,9 @@ use crate::redis::reply;
 /// Bounds of the pause before a command is sent again, in milliseconds. The pause applies if a node has moved only some
 /// of the command's keys, or if the nodes contradict each other.
 const PAUSE: std::ops::Range<u64> = 20..100;
+/// Minimum time for the reply to a command that is sent again after a pause. With less time, a busy server could apply a
+/// change after the call has failed.
+const REPLY_TIME: Duration = Duration::from_millis(300);
 /// Number of redirections that are followed without a pause: from the former node of a slot to its present node, and
 /// from there to the node that is about to receive the slot. More redirections mean that the nodes do not agree on the
 /// slot yet.
@@ -67,7 +70,7 @@ impl Link {
         let pause = Duration::from_millis(fastrand::u64(PAUSE));
         let is_contradicted = redirects >= IMMEDIATE;
         if is_contradicted && matches!(error.code(), Some("MOVED" | "ASK")) {
-            if left < 2 * pause {
+            if left < pause + REPLY_TIME {
                 return Ok(None);
             }
             tokio::time::sleep(pause).await;
@@ -90,7 +93,7 @@ impl Link {
                 Ok(Some(Target { connection: node.boxed_connection().await?, asking: true }))
             }
             // The slot is being moved, and only some of the command's keys have arrived.
-            Some("TRYAGAIN") if left > 2 * pause => {
+            Some("TRYAGAIN") if left > pause + REPLY_TIME => {
                 tokio::time::sleep(pause).await;
                 Ok(Some(self.connection().await?.into()))
             }
