@@ -5,12 +5,10 @@ use std::io::{self, IsTerminal, Read};
 use clap::CommandFactory as _;
 use stream_registry::Registry;
 use tokio::runtime::{Builder, Runtime};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::args::{Cli, Verb};
 use super::failure::{Failure, Result, Status};
-use super::messages::Messages;
+use super::log::{self, LogFormat};
 use super::output::{Output, colour_enabled};
 use super::signal::stop_requested;
 use super::store::{Global, Side, Target};
@@ -36,9 +34,22 @@ pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
     let mut stderr = io::stderr();
     let colour = colour_enabled(terminal, |name| std::env::var_os(name));
     let format = cli.global.output.or(variables.output);
-    let mut out = Output { stdout: &mut buffered, stderr: &mut stderr, format, terminal, width, colour, store: "" };
+    let mut out = Output {
+        stdout: &mut buffered,
+        stderr: &mut stderr,
+        format,
+        terminal,
+        width,
+        colour,
+        logs_notes: false,
+        store: "",
+    };
     if let Some(done) = without_store(&cli.verb, &mut out) {
         return done.map_or_else(|failure| out.report(&failure), |()| Status::Done);
+    }
+    match log::start(&cli.verb) {
+        Ok(format) => out.logs_notes = format == LogFormat::Json,
+        Err(failure) => return out.report(&failure),
     }
     let target = match cli.global.target(side, variables) {
         Ok(target) => target,
@@ -48,7 +59,7 @@ pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
     for warning in target.warnings() {
         out.note(warning);
     }
-    let done = log(cli).and_then(|()| runtime(&cli.verb)).and_then(|runtime| {
+    let done = runtime(&cli.verb).and_then(|runtime| {
         let done = runtime.block_on(dispatch(cli, &target, &mut out));
         // Do not wait for a thread that may be blocked reading standard input.
         runtime.shutdown_background();
@@ -238,47 +249,4 @@ fn runtime(verb: &Verb) -> Result<Runtime> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Status::Failed, format_args!("cannot start the async runtime: {error}")))
-}
-
-/// The default log filter for a server. It omits the request log, because the demo alone sends 20 requests per second.
-const SERVER_LOG: &str = "info,streamreg::server::log=warn";
-
-/// The default log filter for a bridge. It omits warnings about dropped leases. After a long outage of the store, the
-/// bridge drops the leases of all streams that have ended since, and each lease would log a warning.
-const BRIDGE_LOG: &str = "warn,stream_registry::lease::handle=error";
-
-/// Sends the log to standard error. By default, client commands log nothing, because they print their own messages.
-fn log(cli: &Cli) -> Result {
-    let (option, default) = match &cli.verb {
-        Verb::Serve(args) => (args.log.clone(), SERVER_LOG),
-        Verb::Bridge(args) => (args.log.clone(), BRIDGE_LOG),
-        _ => (None, "off"),
-    };
-    let variable = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let (name, filter) = match (option, variable) {
-        (Some(filter), _) => ("--log", filter),
-        (None, Some(filter)) => ("RUST_LOG", filter),
-        (None, None) => ("the log filter", default.to_owned()),
-    };
-    let parsed = EnvFilter::try_new(&filter).map_err(|error| {
-        Failure::usage(format_args!(
-            "{name}: invalid log filter {filter:?} ({error}); expected e.g. info or streamreg=debug"
-        ))
-    })?;
-    let writer = match &cli.verb {
-        // The tasks of the bridge answer hooks, so they must not wait for a blocked standard error.
-        Verb::Bridge(_) => {
-            let lines = Messages::start().notes();
-            BoxMakeWriter::new(move || lines.clone())
-        }
-        _ => BoxMakeWriter::new(io::stderr),
-    };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(parsed)
-        .with_writer(writer)
-        .with_ansi(io::stderr().is_terminal())
-        .finish();
-    // Ignore the error: a test may have set a subscriber already.
-    let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(())
 }

@@ -18,6 +18,7 @@ mod hold;
 pub mod hook;
 mod input;
 pub mod list;
+pub mod log;
 pub mod man;
 mod messages;
 #[cfg(target_os = "linux")]

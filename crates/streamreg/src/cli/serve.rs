@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::failure::{Failure, Result, Status};
+use super::log::LogArgs;
 use super::output::Output;
 use super::store::Target;
 use super::{duration, input, signal};
@@ -42,10 +43,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     pub wait_for_store: Duration,
 
-    /// Log filter for standard error: `info` adds changes, `debug` adds reads and heartbeats [default: RUST_LOG, else
-    /// start, stop and problems]
-    #[arg(long, value_name = "FILTER")]
-    pub log: Option<String>,
+    /// Options of the log.
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 /// Parses a host name without scheme and port.

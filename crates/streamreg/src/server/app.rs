@@ -13,9 +13,9 @@ use tokio::sync::Semaphore;
 
 use super::lists::Lists;
 use super::options::ServeOptions;
-use super::problem::Failure;
+use super::problem::{self, Failure};
 use super::state::{App, LastRefusal, State};
-use super::{api, auth, descriptors, host, log};
+use super::{api, auth, descriptors, host, log, request_id};
 use crate::dashboard;
 
 /// Maximum number of histories that are read at the same time. Each one occupies a thread for a part of the time, so a
@@ -61,6 +61,7 @@ impl Service {
 
     /// Checks a request, lets the router respond, and logs the request.
     pub(super) async fn respond(self, request: Request<Incoming>) -> Response {
+        let id = request_id::of(&request);
         let received = log::Received::now(&request);
         let checked = host::check(&request, &self.app.options.allowed_hosts)
             .and_then(|()| auth::check(&request, self.app.options.token.as_ref()));
@@ -71,8 +72,10 @@ impl Service {
             },
             Err(failure) => failure.into_response(),
         };
+        problem::describe(&mut response, request_id::text(&id));
         host::protect(&mut response);
-        received.log(&response, &self.app.refusal);
+        received.log(&response, request_id::text(&id), &self.app.refusal);
+        response.headers_mut().insert(request_id::HEADER, id);
         response
     }
 }

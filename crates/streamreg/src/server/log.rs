@@ -21,13 +21,13 @@ impl Received {
         Self { at: Instant::now(), method: request.method().clone(), path: request.uri().path().to_owned() }
     }
 
-    /// Logs method, path, status and duration of a request.
+    /// Logs method, path, status, duration and id of a request.
     ///
     /// Routine requests are logged at debug, changes and rejected requests at info, and failures at warn or error.
     /// Queries and headers are not logged because they may contain private data.
     ///
     /// Also records refusals of the store, for `/readyz`.
-    pub(super) fn log(self, response: &Response, refusal: &LastRefusal) {
+    pub(super) fn log(self, response: &Response, request_id: &str, refusal: &LastRefusal) {
         let Self { at, method, path } = self;
         let status = response.status().as_u16();
         let cause = response.extensions().get::<Cause>().map(|Cause(cause)| cause);
@@ -37,16 +37,16 @@ impl Received {
         }
         let ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
         match (status, cause) {
-            (500, Some(cause)) => tracing::error!(%method, path, status, ms, ?cause, "request"),
-            (500.., Some(cause)) => tracing::warn!(%method, path, status, ms, %cause, "request"),
-            (500, None) => tracing::error!(%method, path, status, ms, "request"),
+            (500, Some(cause)) => tracing::error!(%method, path, status, ms, request_id, ?cause, "request"),
+            (500.., Some(cause)) => tracing::warn!(%method, path, status, ms, request_id, %cause, "request"),
+            (500, None) => tracing::error!(%method, path, status, ms, request_id, "request"),
             // The server itself rejected the request, because its limit of such requests is reached.
             (501.., None) => {
-                tracing::warn!(%method, path, status, ms, "request rejected; too many requests of this kind")
+                tracing::warn!(%method, path, status, ms, request_id, "request rejected; too many requests of this kind")
             }
-            (400.., _) => tracing::info!(%method, path, status, ms, "request"),
-            _ if is_routine(&method, &path) => tracing::debug!(%method, path, status, ms, "request"),
-            _ => tracing::info!(%method, path, status, ms, "request"),
+            (400.., _) => tracing::info!(%method, path, status, ms, request_id, "request"),
+            _ if is_routine(&method, &path) => tracing::debug!(%method, path, status, ms, request_id, "request"),
+            _ => tracing::info!(%method, path, status, ms, request_id, "request"),
         }
     }
 }

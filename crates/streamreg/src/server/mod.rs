@@ -18,6 +18,7 @@ mod once_per_minute;
 mod options;
 mod params;
 mod problem;
+mod request_id;
 mod state;
 
 use std::future::Future;

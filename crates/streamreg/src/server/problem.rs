@@ -1,6 +1,9 @@
 //! Errors as problem documents (RFC 9457).
 
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::body::Body;
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use stream_registry::http::wire::{PROBLEM_JSON, Problem};
@@ -139,17 +142,29 @@ impl From<Error> for Failure {
 }
 
 impl IntoResponse for Failure {
+    /// Returns the response without its body, which [`describe`] adds.
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // Serialising strings and raw JSON cannot fail.
-        let body = serde_json::to_string(&self.problem).unwrap_or_default();
-        let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON), (CACHE_CONTROL, "no-store")], body).into_response();
+        let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON), (CACHE_CONTROL, "no-store")]).into_response();
         for (name, value) in self.headers {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(Cause(cause));
         }
+        response.extensions_mut().insert(self.problem);
         response
     }
+}
+
+/// Adds the problem document to the response for a failure, with the id of the request. Other responses stay as they
+/// are.
+pub(super) fn describe(response: &mut Response, request_id: &str) {
+    let Some(mut problem) = response.extensions_mut().remove::<Box<Problem>>() else { return };
+    problem.request_id = Some(request_id.to_owned());
+    // Serialising strings and raw JSON cannot fail.
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    // The router has set the length of the empty body.
+    response.headers_mut().remove(CONTENT_LENGTH);
+    *response.body_mut() = Body::from(body);
 }

@@ -428,6 +428,33 @@ fn second_signal_exits_the_server_at_once() {
 }
 
 #[test]
+#[cfg(unix)]
+fn every_line_of_the_json_log_is_an_object() {
+    let mut server = Server::start(&["--log-format", "json", "--log", "debug"]);
+    let greeting: serde_json::Value = serde_json::from_str(&server.greeting).unwrap();
+    assert_eq!((&greeting["level"], &greeting["target"]), (&"INFO".into(), &"streamreg::cli::output".into()));
+    assert!(greeting["message"].as_str().unwrap().starts_with("listening on http://127.0.0.1:"), "{greeting}");
+    let (status, _, _) = server.run(&["get", "an \"unknown\" stream"]);
+    assert_eq!(status, Some(3));
+    let line: serde_json::Value = serde_json::from_str(&server.running.line_with("unknown")).unwrap();
+    assert_eq!((&line["message"], &line["method"], &line["status"]), (&"request".into(), &"GET".into(), &404.into()));
+    assert_eq!(line["request_id"].as_str().unwrap().len(), 16, "{line}");
+    assert!(line["timestamp"].as_str().unwrap().ends_with('Z') && line["level"] == "INFO", "{line}");
+    // A failure of the command is an object too.
+    let address = server.url.trim_start_matches("http://");
+    let (status, _, stderr) =
+        outcome(program(&["serve", "--listen", address, "--log-format", "json"]).output().unwrap());
+    assert_eq!(status, Some(1));
+    let failure: serde_json::Value = serde_json::from_str(&stderr).unwrap();
+    assert!(
+        failure["level"] == "ERROR" && failure["message"].as_str().unwrap().contains("already running"),
+        "{failure}"
+    );
+    server.running.signal("TERM");
+    assert_eq!(server.running.ended(), Some(0));
+}
+
+#[test]
 fn serve_names_the_address_when_the_port_is_in_use() {
     let server = Server::start(&[]);
     let address = server.url.trim_start_matches("http://");

@@ -28,6 +28,7 @@ async fn execute(registry: &dyn Registry, terminal: bool, args: &[&str], stdin: 
         terminal,
         width: None,
         colour: false,
+        logs_notes: false,
         store: "http://127.0.0.1:8580",
     };
     let status = match streamreg::cli::execute(&cli, registry, &mut stdin.as_bytes(), &mut out).await {

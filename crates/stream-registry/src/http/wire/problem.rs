@@ -40,6 +40,9 @@ pub struct Problem {
     /// Whether the problem concerns only a part of the store. Missing if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// Id of the request, which the server also logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// The live record that conflicts with a registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<Box<RawValue>>,
@@ -104,6 +107,7 @@ impl Problem {
             retryable: false,
             may_have_applied: false,
             partial: false,
+            request_id: None,
             existing: None,
         }
     }
@@ -140,7 +144,13 @@ impl Problem {
             400..=499 => ErrorKind::InvalidArgument,
             _ => ErrorKind::Internal,
         };
-        let error = Error::new(kind_of(&self.code).unwrap_or(by_status), self.detail)
+        let kind = kind_of(&self.code).unwrap_or(by_status);
+        let message = match self.request_id {
+            // Only the server log has the details of an internal error.
+            Some(id) if kind == ErrorKind::Internal => format!("{} for request {id}", self.detail),
+            _ => self.detail,
+        };
+        let error = Error::new(kind, message)
             .with_may_have_applied(self.may_have_applied)
             .with_partial(self.partial)
             .with_store_reply(true);

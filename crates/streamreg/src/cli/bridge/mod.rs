@@ -34,6 +34,7 @@ use self::held::Store;
 use self::hooks::Gate;
 use self::publish::{Publisher, Sink};
 use super::failure::{Failure, Result, Status};
+use super::log::LogArgs;
 use super::output::Output;
 use super::store::Target;
 use super::{input, signal, terminal};
@@ -114,9 +115,9 @@ pub struct BridgeArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Log filter for standard error [default: RUST_LOG, or else warnings and errors]
-    #[arg(long, value_name = "FILTER")]
-    pub log: Option<String>,
+    /// Options of the log.
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 fn kind_parser() -> impl clap::builder::TypedValueParser<Value = Kind> {

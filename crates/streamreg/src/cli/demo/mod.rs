@@ -299,6 +299,7 @@ mod tests {
             terminal: false,
             width: None,
             colour: false,
+            logs_notes: false,
             store: "memory:",
         };
         let args = DemoArgs { duration: None, seed: Some(seed), streams: 20, yes: false };

@@ -60,6 +60,8 @@ pub struct Output<'a> {
     pub width: Option<usize>,
     /// Whether tables have colours.
     pub colour: bool,
+    /// Whether notes and error messages go to the log. Otherwise, they are plain lines on standard error.
+    pub logs_notes: bool,
     /// The store's name without secrets.
     pub store: &'a str,
 }
@@ -81,6 +83,9 @@ impl Output<'_> {
 
     /// Writes a note to standard error.
     pub fn note(&mut self, note: impl Display) {
+        if self.logs_notes {
+            return tracing::info!("{note}");
+        }
         // One write for the whole line, because a command that `run` starts can print to the same terminal at the same
         // time. An error from writing to standard error cannot be reported anywhere.
         let line = format!("{}\n", terminal::escape(&note.to_string()));
@@ -96,6 +101,10 @@ impl Output<'_> {
     /// Writes a failure's message to standard error. Returns the failure's status.
     pub fn report(&mut self, failure: &Failure) -> Status {
         if let Some(message) = &failure.message {
+            if self.logs_notes {
+                tracing::error!("{message}");
+                return failure.status;
+            }
             let _ = self.stderr.write_all(format!("streamreg: {message}\n").as_bytes());
         }
         failure.status

@@ -159,6 +159,7 @@ impl Response {
         assert_eq!(problem["code"], code, "{problem}");
         assert_eq!(problem["status"], status);
         assert_eq!(problem["type"], "about:blank");
+        assert_eq!(problem["request_id"], self.header("x-request-id"));
         assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{problem}");
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{problem}");
         problem

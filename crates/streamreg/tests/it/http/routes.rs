@@ -291,3 +291,28 @@ async fn error_responses_have_the_right_status_and_reveal_no_secret() {
         assert_eq!(error.stream_id(), Some(&id("a")));
     }
 }
+
+#[tokio::test]
+async fn every_response_has_the_request_id_of_the_client_or_a_new_one() {
+    let (server, _) = Server::memory().await;
+    for (path, status) in [("/healthz", 200), ("/", 200), ("/nowhere", 404), ("/api/v1/streams?limit=x", 400)] {
+        let response = server.request("GET", path, &[("X-Request-Id", "edge-1/42")], "").await;
+        assert_eq!((response.status, response.header("x-request-id")), (status, "edge-1/42"), "{path}");
+        let (first, second) = (server.get(path).await, server.get(path).await);
+        assert_eq!(first.header("x-request-id").len(), 16, "{path}");
+        assert_ne!(first.header("x-request-id"), second.header("x-request-id"), "{path}");
+    }
+    let missing = server.request("GET", "/api/v1/streams/none", &[("X-Request-Id", "not valid")], "").await;
+    assert_ne!(missing.problem(404, "not_found")["request_id"], "not valid");
+    let head = server.request("HEAD", "/api/v1/streams/none", &[], "").await;
+    assert_eq!((head.status, head.body.as_str()), (404, ""));
+}
+
+#[tokio::test]
+async fn client_names_the_request_of_an_internal_error() {
+    let registry = BlockingRegistry::failing(Error::new(ErrorKind::Internal, "a detail for the log"));
+    let server = Server::start(registry, ServeOptions::default()).await;
+    let error = server.client().await.get(&id("cam1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(error.message().starts_with("internal server error; see the server log for request "), "{error:?}");
+}

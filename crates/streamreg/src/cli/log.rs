@@ -1,0 +1,79 @@
+//! The log of the server and of the bridge, on standard error.
+
+use std::io::{self, IsTerminal as _};
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use super::args::Verb;
+use super::failure::{Failure, Result};
+use super::messages::Messages;
+
+/// Options of the log.
+#[derive(Args, Debug)]
+pub struct LogArgs {
+    /// Log filter for standard error, e.g. `info` or `debug` [default: RUST_LOG, else start, stop and problems]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// Format of the log: lines of text, or one JSON object per line, also for notes and error messages
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Format of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines of text.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The default log filter for a server. It omits the request log, because the demo alone sends 20 requests per second.
+const SERVER_LOG: &str = "info,streamreg::server::log=warn";
+
+/// The default log filter for a bridge. It omits warnings about dropped leases. After a long outage of the store, the
+/// bridge drops the leases of all streams that have ended since, and each lease would log a warning. Notes of the bridge
+/// itself are always logged.
+const BRIDGE_LOG: &str = "warn,streamreg::cli::output=info,stream_registry::lease::handle=error";
+
+/// Sends the log of a command to standard error, and returns its format. By default, client commands log nothing,
+/// because they print their own messages.
+pub(super) fn start(verb: &Verb) -> Result<LogFormat> {
+    let (options, default) = match verb {
+        Verb::Serve(args) => (Some(&args.log), SERVER_LOG),
+        Verb::Bridge(args) => (Some(&args.log), BRIDGE_LOG),
+        _ => (None, "off"),
+    };
+    let option = options.and_then(|options| options.log.clone());
+    let format = options.map_or(LogFormat::Text, |options| options.log_format);
+    let variable = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let (name, filter) = match (option, variable) {
+        (Some(filter), _) => ("--log", filter),
+        (None, Some(filter)) => ("RUST_LOG", filter),
+        (None, None) => ("the log filter", default.to_owned()),
+    };
+    let parsed = EnvFilter::try_new(&filter).map_err(|error| {
+        Failure::usage(format_args!(
+            "{name}: invalid log filter {filter:?} ({error}); expected e.g. info or streamreg=debug"
+        ))
+    })?;
+    let writer = match verb {
+        // The tasks of the bridge answer hooks, so they must not wait for a blocked standard error.
+        Verb::Bridge(_) => {
+            let lines = Messages::start().notes();
+            BoxMakeWriter::new(move || lines.clone())
+        }
+        _ => BoxMakeWriter::new(io::stderr),
+    };
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(parsed).with_writer(writer).with_ansi(io::stderr().is_terminal());
+    // Ignore the error: a test may have set a subscriber already.
+    let _ = match format {
+        LogFormat::Text => tracing::subscriber::set_global_default(subscriber.finish()),
+        LogFormat::Json => tracing::subscriber::set_global_default(subscriber.json().flatten_event(true).finish()),
+    };
+    Ok(format)
+}

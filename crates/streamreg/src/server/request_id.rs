@@ -1,0 +1,67 @@
+//! Ids of requests, which connect a response, the log of the server and the logs of proxies.
+
+use axum::http::{HeaderName, HeaderValue, Request};
+
+/// The header that contains the id, in requests and in responses. Many proxies use this name.
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Maximum length of an id that is accepted from a client, in bytes.
+const MAX_LEN: usize = 128;
+
+/// Returns the id that a request has in its header. If there is none, or not exactly one valid id, returns a new one.
+pub(super) fn of<B>(request: &Request<B>) -> HeaderValue {
+    let mut values = request.headers().get_all(HEADER).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) if is_valid(value.as_bytes()) => value.clone(),
+        _ => random(),
+    }
+}
+
+/// Returns an id as text.
+pub(super) fn text(id: &HeaderValue) -> &str {
+    // Every id is ASCII.
+    id.to_str().unwrap_or_default()
+}
+
+/// Returns whether an id has a reasonable length, and only characters that need no escape in a log or in JSON.
+fn is_valid(id: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+    (1..=MAX_LEN).contains(&id.len()) && id.iter().all(allowed)
+}
+
+/// Returns 16 random hexadecimal digits. They tell requests apart, but are no secret.
+fn random() -> HeaderValue {
+    let id = format!("{:016x}", fastrand::u64(..));
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(id)).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(values: &[&str]) -> String {
+        let mut request = Request::new(());
+        for value in values {
+            request.headers_mut().append(HEADER, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        text(&of(&request)).to_owned()
+    }
+
+    #[test]
+    fn valid_id_of_the_client_is_kept() {
+        let longest = "a".repeat(MAX_LEN);
+        for given in ["a", "7b0e5c7e-1f3a-4d6f-9d2b-0c7c4b0f2d11", "Root=1-67891233-abcdef", &longest] {
+            assert_eq!(id(&[given]), given);
+        }
+    }
+
+    #[test]
+    fn missing_or_invalid_id_is_replaced() {
+        let too_long = "a".repeat(MAX_LEN + 1);
+        for given in [&[][..], &[""], &["a b"], &["\"x\""], &["é"], &["a", "a"], &[&too_long]] {
+            let new = id(given);
+            assert!(new.len() == 16 && new.bytes().all(|byte| byte.is_ascii_hexdigit()), "{given:?}: {new}");
+        }
+        assert_ne!(id(&[]), id(&[]));
+    }
+}
