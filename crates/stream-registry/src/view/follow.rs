@@ -171,7 +171,7 @@ async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
                     }
                     Some(Event::Ended { revision, last, .. }) => shared.state.apply(revision, &last.id, None),
                     Some(Event::Alive { revision }) => shared.state.confirm(revision),
-                    Some(Event::Resync { revision }) => {
+                    Some(Event::Resync { revision, .. }) => {
                         let watch = StartedWatch { watch, start: Some(revision) };
                         return Outcome::Resync { watch, received_events };
                     }

@@ -87,7 +87,7 @@ impl Registry for Faulty {
         let watch = self.inner.watch(from).await?;
         if self.always_resyncs {
             let revision = self.inner.snapshot().await?.revision.unwrap();
-            return Ok(Watch::new(futures_util::stream::iter([Event::Resync { revision }]).chain(watch)));
+            return Ok(Watch::new(futures_util::stream::iter([Event::Resync { revision, shard: None }]).chain(watch)));
         }
         let (drop_event, every) = (Arc::clone(&self.drop_event), self.resync_every);
         let mut count = 0;
@@ -103,7 +103,7 @@ impl Registry for Faulty {
         Ok(Watch::new(watch.map(move |event| {
             count += 1;
             if drop_event.swap(false, Ordering::SeqCst) || every.is_some_and(|every| count % every == 0) {
-                return Event::Resync { revision: event.revision().clone() };
+                return Event::Resync { revision: event.revision().clone(), shard: None };
             }
             event
         })))
