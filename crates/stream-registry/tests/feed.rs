@@ -96,7 +96,7 @@ async fn watch_from_a_missing_revision_starts_with_a_resync() {
     let beyond = format!("{}9", tail.as_str()).parse().unwrap();
     for from in [other, beyond] {
         let mut watch = registry.watch(WatchFrom::Revision(from)).await.unwrap();
-        let Event::Resync { revision } = next(&mut watch).await else { panic!("expected a resync event") };
+        let Event::Resync { revision, shard: None } = next(&mut watch).await else { panic!("expected a resync event") };
         assert_eq!(registry.snapshot().await.unwrap().revision, Some(revision));
     }
     for n in 0..100_001 {

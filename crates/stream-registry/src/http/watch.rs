@@ -138,7 +138,7 @@ impl Follower {
         self.last = Some(event.revision().clone());
         if std::mem::take(&mut self.may_have_missed) {
             // After a `Resync`, the caller takes a snapshot. The snapshot includes the change that this event reports.
-            return Event::Resync { revision: event.revision().clone() };
+            return Event::Resync { revision: event.revision().clone(), shard: None };
         }
         event
     }
@@ -153,7 +153,7 @@ fn read(frame: &Frame) -> Option<Event> {
             let revision = frame.id.as_ref()?.parse().ok()?;
             let fault = unreadable.and_then(Result::err);
             tracing::warn!(%revision, ?fault, "received an unreadable event; emitting resync");
-            Some(Event::Resync { revision })
+            Some(Event::Resync { revision, shard: None })
         }
     }
 }

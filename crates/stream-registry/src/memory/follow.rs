@@ -99,7 +99,7 @@ impl Follower {
             Lookup::Tail => Err(state.next_due().map(|bound| now.until(bound).max(Duration::from_millis(1)))),
             Lookup::Lost => {
                 self.position = Some(state.feed.last());
-                Ok(Event::Resync { revision: state.feed.revision() })
+                Ok(Event::Resync { revision: state.feed.revision(), shard: None })
             }
         })
     }

@@ -144,7 +144,7 @@ async fn read_once(feed: &dyn Feed, ended: &Ended, limit: usize, gap: Option<&Re
     while !reached {
         let event = timeout(EVENT_TIMEOUT, watch.next()).await.map_err(|_| stopped())?.ok_or_else(Error::closed)?;
         match &event {
-            Event::Resync { revision } if !started && gap != Some(revision) => {
+            Event::Resync { revision, .. } if !started && gap != Some(revision) => {
                 return Ok(Reading::Trimmed(revision.clone()));
             }
             // The undecodable entry may have been added after the tail was read, so the tail is read again.
@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn resync(position: &str) -> Event {
-        Event::Resync { revision: at(position) }
+        Event::Resync { revision: at(position), shard: None }
     }
 
     fn end(position: &str, id: &str) -> Event {

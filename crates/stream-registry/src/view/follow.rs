@@ -1,5 +1,6 @@
 //! The task that keeps a view current: it loads all streams, follows the feed, and reconciles at intervals.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -9,12 +10,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::load::load;
+use super::metadata::Metadata;
 use super::options::Schedule;
 use super::reconcile::reconcile;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Revision;
-use crate::watch::{Event, Watch, WatchFrom};
+use crate::watch::{Event, Shard, Watch, WatchFrom};
 
 /// The reason why the task stopped following a watch.
 enum Outcome {
@@ -150,12 +152,23 @@ async fn install(shared: &Shared, started: &mut Option<StartedWatch>) -> Result<
 type Reconciling<'a> = Pin<Box<dyn Future<Output = Result<Duration>> + Send + 'a>>;
 
 /// Applies the events of a watch until the watch ends or loses events. Also reconciles at intervals.
+///
+/// If events of one shard were lost, reconciles this shard at once, and applies the events of the other shards in the
+/// meantime.
 async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
-    shared.state.change_metadata(|metadata| metadata.has_feed = true);
+    shared.state.change_metadata(|metadata| {
+        metadata.has_feed = true;
+        metadata.gap = None;
+    });
     let mut reconciling: Option<Reconciling<'_>> = None;
+    // The shards whose events were lost. The first one is being read again.
+    let mut lost: VecDeque<Shard> = VecDeque::new();
     let mut received_events = false;
     let mut due = Instant::now() + shared.schedule.next();
     loop {
+        if let (None, Some(shard)) = (&reconciling, lost.front()) {
+            reconciling = Some(Box::pin(reconcile(shared, Some(*shard))));
+        }
         let idle = reconciling.is_none();
         let reconciled = async {
             match &mut reconciling {
@@ -171,7 +184,18 @@ async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
                     }
                     Some(Event::Ended { revision, last, .. }) => shared.state.apply(revision, &last.id, None),
                     Some(Event::Alive { revision }) => shared.state.confirm(revision),
-                    Some(Event::Resync { revision }) => {
+                    Some(Event::Resync { revision, shard: Some(shard) }) => {
+                        shared.state.change_metadata(|metadata| metadata.open_gap(revision));
+                        if !lost.contains(&shard) {
+                            lost.push_back(shard);
+                        }
+                        // The pages that have been read may be older than the lost events. A reconciliation of all
+                        // streams would take too long, so it is started again later.
+                        if lost.front() == Some(&shard) {
+                            reconciling = None;
+                        }
+                    }
+                    Some(Event::Resync { revision, shard: None }) => {
                         let watch = StartedWatch { watch, start: Some(revision) };
                         return Outcome::Resync { watch, received_events };
                     }
@@ -182,6 +206,18 @@ async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
             }
             result = reconciled => {
                 reconciling = None;
+                if let Some(shard) = lost.pop_front() {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, ?shard, "cannot read one shard again; loading all streams");
+                        let start = shared.state.metadata(|metadata| metadata.gap.as_ref().map(|gap| gap.reached.clone()));
+                        return Outcome::Resync { watch: StartedWatch { watch, start }, received_events };
+                    }
+                    if lost.is_empty() {
+                        shared.state.change_metadata(Metadata::close_gap);
+                    }
+                    shared.notify();
+                    continue;
+                }
                 let pause = match result {
                     Ok(read) => {
                         shared.notify();
@@ -194,7 +230,7 @@ async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
                 };
                 due = Instant::now() + pause;
             }
-            () = sleep_until(due), if idle => reconciling = Some(Box::pin(reconcile(shared))),
+            () = sleep_until(due), if idle => reconciling = Some(Box::pin(reconcile(shared, None))),
         }
     }
 }
@@ -206,7 +242,7 @@ async fn poll(shared: &Shared, failures: &mut Failures) -> Result<Infallible> {
     loop {
         sleep(pause).await;
         let number = shared.state.start_load();
-        match reconcile(shared).await {
+        match reconcile(shared, None).await {
             Ok(_) => {
                 failures.reset();
                 // Without a feed, only reconciliations change the view, so each one counts as a load.

@@ -98,6 +98,8 @@ impl View {
     }
 
     /// Returns the position in the change feed that the view shows; `None` if there is no feed.
+    ///
+    /// After events of a shard were lost, this is the position before them until the view has read the shard again.
     pub fn revision(&self) -> Option<Revision> {
         self.shared().state.metadata(|metadata| metadata.revision.clone())
     }
@@ -150,7 +152,7 @@ impl View {
     ///
     /// If the future is dropped, the pages that were read have been applied; the rest of the view is unchanged.
     pub async fn reconcile(&self) -> Result<()> {
-        reconcile(self.shared()).await.map(|_| ())
+        reconcile(self.shared(), None).await.map(|_| ())
     }
 
     /// Returns the corrections that reconciliations have made since the view was created.

@@ -36,7 +36,7 @@ pub(super) struct Metadata {
     pub(super) started_reconciliations: u64,
     /// The number of records that cannot be decoded.
     pub(super) unreadable: u64,
-    /// The position in the feed that the view shows.
+    /// The position in the feed that the view shows. While there is a gap, it stays at the position before the gap.
     pub(super) revision: Option<Revision>,
     recent: HashSet<Revision>,
     /// The revisions in `recent`, the oldest first.
@@ -49,8 +49,19 @@ pub(super) struct Metadata {
     pub(super) replacements: u64,
     /// When the view was last known to be current.
     pub(super) confirmed: Option<Instant>,
+    /// Set while the view lacks events of some shards.
+    pub(super) gap: Option<Gap>,
     pub(super) closed: bool,
     pub(super) corrections: Corrections,
+}
+
+/// What the feed has shown since the view lost events of a shard, and before it has read the shard again.
+#[derive(Debug)]
+pub(super) struct Gap {
+    /// The position up to which the other events were applied.
+    pub(super) reached: Revision,
+    /// When the feed last confirmed that no events are missing after the gap.
+    confirmed: Option<Instant>,
 }
 
 impl Metadata {
@@ -60,8 +71,31 @@ impl Metadata {
         self.unconfirmed.insert(id.clone(), self.change);
     }
 
+    /// Records that the feed shows the view as current now.
+    pub(super) fn confirm(&mut self) {
+        let confirmed = self.gap.as_mut().map_or(&mut self.confirmed, |gap| &mut gap.confirmed);
+        *confirmed = Some(Instant::now());
+    }
+
+    /// Begins a gap that ends at a position in the feed, or extends the gap.
+    pub(super) fn open_gap(&mut self, end: Revision) {
+        self.gap = Some(Gap { reached: end, confirmed: None });
+    }
+
+    /// Ends the gap: the view has read all its shards again.
+    pub(super) fn close_gap(&mut self) {
+        if let Some(gap) = self.gap.take() {
+            self.confirmed = self.confirmed.max(gap.confirmed);
+            self.reach(gap.reached);
+        }
+    }
+
     /// Sets the position in the feed that the view shows.
     pub(super) fn reach(&mut self, revision: Revision) {
+        if let Some(gap) = &mut self.gap {
+            gap.reached = revision;
+            return;
+        }
         if self.revision.as_ref() == Some(&revision) {
             return;
         }
@@ -101,5 +135,21 @@ mod tests {
         assert!(metadata.has_reached(&at(5, 6)) && metadata.has_reached(&at(6, 6)));
         assert!(!metadata.has_reached(&at(7, 5)));
         assert!(metadata.recent.is_empty());
+    }
+
+    #[test]
+    fn view_reaches_no_position_after_a_gap_until_the_gap_is_closed() {
+        let at = |one, other| encode(&[one, other].map(|time| ShardPosition { generation: (1, 0), last: (time, 0) }));
+        let mut metadata = Metadata::default();
+        metadata.reach(at(5, 5));
+        metadata.open_gap(at(9, 5));
+        metadata.reach(at(9, 6));
+        metadata.confirm();
+        assert!(
+            metadata.has_reached(&at(5, 5)) && !metadata.has_reached(&at(5, 6)) && !metadata.has_reached(&at(9, 5))
+        );
+        assert_eq!((&metadata.revision, metadata.confirmed), (&Some(at(5, 5)), None));
+        metadata.close_gap();
+        assert!(metadata.has_reached(&at(9, 6)) && metadata.confirmed.is_some());
     }
 }

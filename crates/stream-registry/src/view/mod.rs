@@ -55,7 +55,8 @@
 //!
 //! [`all`](View::all), [`find`](View::find), [`summary`](View::summary) and [`counts`](View::counts) show all
 //! streams as they were at one moment. If events may be missing, all streams are loaded again, and
-//! replace the whole state at once.
+//! replace the whole state at once. If only events of one [shard](crate::watch::Shard) may be missing, a
+//! reconciliation reads this shard, and until then its streams can be from different moments.
 //! An older page or reply of the store never overwrites a newer event.
 
 mod counts;

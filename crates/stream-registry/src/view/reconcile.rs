@@ -11,6 +11,7 @@ use super::shared::Shared;
 use super::state::Reconciliation;
 use crate::error::{ErrorKind, Result};
 use crate::stream::{Stream, StreamId};
+use crate::watch::Shard;
 
 /// Maximum number of streams that are read in parallel because they were on no page.
 const CONCURRENT_READS: usize = 64;
@@ -18,14 +19,18 @@ const CONCURRENT_READS: usize = 64;
 /// Maximum time to wait for events that may explain differences between the view and the store.
 const EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads the store page by page and corrects the view where it differs. Returns how long the pages were read.
-pub(super) async fn reconcile(shared: &Shared) -> Result<Duration> {
+/// Reads one shard or the whole store page by page, and corrects the view where it differs. Returns how long the pages
+/// were read.
+///
+/// Differences in one shard are not reported as corrections, because a shard is read alone only after its events were
+/// lost.
+pub(super) async fn reconcile(shared: &Shared, shard: Option<Shard>) -> Result<Duration> {
     let _guard = shared.reconciling.lock().await;
     let start = Instant::now();
-    let reconciliation = shared.state.start_reconciliation();
+    let reconciliation = shared.state.start_reconciliation(shard);
     let mut corrected = Vec::new();
     let mut unreadable = 0;
-    let mut cursor = None;
+    let mut cursor = shard.map(Shard::pages);
     loop {
         let page = shared.registry.list_page(cursor.as_ref(), shared.schedule.page).await?;
         unreadable += page.unreadable;
@@ -39,6 +44,9 @@ pub(super) async fn reconcile(shared: &Shared) -> Result<Duration> {
     }
     let read = start.elapsed();
     corrected.extend(check_missing(shared, reconciliation).await?);
+    if shard.is_some() {
+        corrected.clear();
+    }
     corrected.sort_unstable();
     corrected.dedup();
     if !corrected.is_empty() {
@@ -71,7 +79,8 @@ async fn keep_unexplained(shared: &Shared, corrected: &mut Vec<StreamId>) -> Res
     };
     let Some(tail) = tail else { return Ok(()) };
     let started = shared.state.metadata(|metadata| metadata.started_load);
-    let arrived = shared.until(|metadata| metadata.started_load > started || metadata.has_reached(&tail));
+    let arrived = shared
+        .until(|metadata| metadata.started_load > started || metadata.gap.is_some() || metadata.has_reached(&tail));
     match timeout(EVENTS_TIMEOUT, arrived).await {
         Ok(arrived) => arrived?,
         Err(_) => {

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::query::{By, Filter, Order, Position, Selected, Summary};
 use crate::registry::{Write, rules};
 use crate::stream::{Revision, Stream, StreamId, Timestamp};
-use crate::watch::vector;
+use crate::watch::{Shard, vector};
 
 /// Maximum number of corrected streams that are reported by id.
 const MAX_REPORTED: usize = 100;
@@ -36,6 +36,8 @@ pub struct Moment {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reconciliation {
     number: u64,
+    /// The only shard that is read. `None` if all streams are read.
+    shard: Option<Shard>,
     /// How many times a load had replaced the state when the reconciliation started. A later replacement
     /// invalidates the reconciliation.
     replacements: u64,
@@ -128,6 +130,7 @@ impl State {
         metadata.installed_load = number;
         metadata.replacements += 1;
         metadata.confirmed = Some(at);
+        metadata.gap = None;
         match revision {
             Some(revision) => metadata.reach(revision),
             // The previous position may belong to another generation of the feed.
@@ -152,7 +155,7 @@ impl State {
         }
         // An event of one shard does not show that the feeds of the other shards can be read.
         if !vector::has_form(revision.as_str()) {
-            metadata.confirmed = Some(Instant::now());
+            metadata.confirm();
         }
         metadata.reach(revision);
     }
@@ -161,7 +164,7 @@ impl State {
     pub(super) fn confirm(&self, revision: Revision) {
         let mut metadata = write(&self.metadata);
         metadata.reach(revision);
-        metadata.confirmed = Some(Instant::now());
+        metadata.confirm();
     }
 
     fn put(&self, metadata: &mut Metadata, stream: Arc<Stream>, origin: Origin) {
@@ -248,13 +251,15 @@ impl State {
         }
     }
 
-    pub(super) fn start_reconciliation(&self) -> Reconciliation {
+    /// Starts a reconciliation of one shard, or of all streams.
+    pub(super) fn start_reconciliation(&self, shard: Option<Shard>) -> Reconciliation {
         let mut metadata = write(&self.metadata);
         metadata.removed = Some(HashSet::new());
         metadata.with_event = Some(HashSet::new());
         metadata.started_reconciliations += 1;
         Reconciliation {
             number: metadata.started_reconciliations,
+            shard,
             replacements: metadata.replacements,
             last_change: metadata.change,
         }
@@ -289,13 +294,15 @@ impl State {
     }
 
     /// Returns the streams that the view held at the start of a reconciliation, but that were on no page and had no
-    /// event since then.
+    /// event since then. If only one shard is read, returns only streams of this shard.
     pub(super) fn missing(&self, reconciliation: Reconciliation) -> Vec<StreamId> {
         let _metadata = read(&self.metadata);
         let table = Arc::clone(&read(&self.table));
         let mut missing = Vec::new();
         table.for_each(|entry| {
-            if entry.reconciliation != reconciliation.number && entry.change <= reconciliation.last_change {
+            let is_unchanged = entry.change <= reconciliation.last_change;
+            let is_read = || reconciliation.shard.is_none_or(|shard| shard.contains(&entry.stream.id));
+            if entry.reconciliation != reconciliation.number && is_unchanged && is_read() {
                 missing.push(entry.stream.id.clone());
             }
         });
@@ -325,13 +332,17 @@ impl State {
         }
         metadata.removed = None;
         metadata.with_event = None;
+        if reconciliation.shard.is_some() {
+            return Ok(());
+        }
         // An unconfirmed stream that the view still does not hold is not live, so it is forgotten.
         let table = Arc::clone(&read(&self.table));
         metadata.unconfirmed.retain(|id, change| *change > reconciliation.last_change || table.get(id).is_some());
         metadata.unreadable = unreadable;
         metadata.confirmed = metadata.confirmed.max(Some(start));
         metadata.corrections.reconciliations += 1;
-        if !corrected.is_empty() {
+        // If events were lost, they explain the differences.
+        if !corrected.is_empty() && metadata.gap.is_none() {
             metadata.corrections.count += corrected.len() as u64;
             metadata.corrections.last = corrected.iter().take(MAX_REPORTED).cloned().collect();
         }
@@ -421,7 +432,7 @@ mod tests {
         let state = State::new();
         state.install(state.start_load(), Vec::new(), None, 0);
         state.apply_write(&write(1), state.moment());
-        let reconciliation = state.start_reconciliation();
+        let reconciliation = state.start_reconciliation(None);
         state.finish_reconciliation(reconciliation, Instant::now(), &[], 0).unwrap();
         assert!(state.unconfirmed().is_empty());
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::{ChangeKind, Ending, Event};
+use super::{ChangeKind, Ending, Event, Shard};
 use crate::error::{Error, Result};
 use crate::stream::Timestamp;
 use crate::stream::decode::decode_listed;
@@ -19,6 +19,10 @@ struct Fields<'a> {
     as_of: Option<String>,
     #[serde(default)]
     reason: Option<String>,
+    #[serde(default)]
+    shard: Option<usize>,
+    #[serde(default)]
+    shards: Option<usize>,
     #[serde(borrow, default)]
     stream: Option<&'a RawValue>,
 }
@@ -27,12 +31,13 @@ impl Event {
     /// Returns the event as one line of JSON, without a line break at its end.
     ///
     /// The members are `event` (see [`as_str`](Self::as_str)) and `revision`, then `as_of`, `reason` and `stream` if the
-    /// event has them. If the last record of an ended stream is unknown, `as_of` is missing, and `stream` contains only
+    /// event has them. A resync of one shard has the number of the shard (`shard`) and the number of all shards
+    /// (`shards`). If the last record of an ended stream is unknown, `as_of` is missing, and `stream` contains only
     /// the id.
     ///
     /// ```
     /// use stream_registry::watch::Event;
-    /// let event = Event::Resync { revision: "a-7".parse()? };
+    /// let event = Event::Resync { revision: "a-7".parse()?, shard: None };
     /// assert_eq!(event.to_json(), r#"{"event":"resync","revision":"a-7"}"#);
     /// assert_eq!(Event::from_json(&event.to_json())?, event);
     /// # Ok::<(), stream_registry::Error>(())
@@ -75,7 +80,10 @@ impl Event {
                 out.push_str(",\"stream\":");
                 out.push_str(&stream.to_json());
             }
-            Self::Resync { .. } | Self::Alive { .. } => {}
+            Self::Resync { shard: Some(shard), .. } => {
+                out.push_str(&format!(",\"shard\":{},\"shards\":{}", shard.number(), shard.count()));
+            }
+            Self::Resync { shard: None, .. } | Self::Alive { .. } => {}
         }
         out.push('}');
         // Unknown fields keep their original JSON, which may contain line breaks between tokens.
@@ -95,7 +103,11 @@ impl Event {
         let revision = fields.revision.parse()?;
         let stream = fields.stream.map(|raw| decode_listed(raw.get())).transpose()?.map(Arc::new);
         let ending = match fields.event.as_str() {
-            "resync" => return Ok(Self::Resync { revision }),
+            "resync" => {
+                // If the shard is missing or invalid, the events of any stream may have been lost.
+                let shard = fields.shard.zip(fields.shards).and_then(|(number, count)| Shard::new(number, count));
+                return Ok(Self::Resync { revision, shard });
+            }
             "alive" => return Ok(Self::Alive { revision }),
             "expired" => Some(Ending::Expired),
             "unregistered" => Some(Ending::Unregistered(fields.reason.as_deref().unwrap_or_default().parse()?)),
@@ -148,7 +160,8 @@ mod tests {
             (ended(Ending::Expired), "expired"),
             (ended(Ending::Unregistered("over \"and\" out".parse().unwrap())), "unregistered"),
             (ended(Ending::Unregistered(EndReason::default())), "unregistered"),
-            (Event::Resync { revision: revision() }, "resync"),
+            (Event::Resync { revision: revision(), shard: None }, "resync"),
+            (Event::Resync { revision: revision(), shard: Shard::new(5, 16) }, "resync"),
             (Event::Alive { revision: revision() }, "alive"),
         ] {
             let json = event.to_json();
@@ -196,6 +209,17 @@ mod tests {
         assert!(!json.contains(['\n', '\r']) && json.contains("9223372036854775807"), "{json}");
         let Event::Changed { stream, .. } = Event::from_json(&json).unwrap() else { panic!("{json}") };
         assert!(stream.to_json().ends_with("\"vendor\":{ \"x\":  [1.50]}}"), "{}", stream.to_json());
+    }
+
+    #[test]
+    fn resync_names_its_shard_in_json_and_concerns_all_streams_when_the_shard_is_invalid() {
+        let json = Event::Resync { revision: revision(), shard: Shard::new(5, 16) }.to_json();
+        assert_eq!(json, r#"{"event":"resync","revision":"0123-4","shard":5,"shards":16}"#);
+        for shard in ["", r#","shard":5"#, r#","shards":16"#, r#","shard":16,"shards":16"#, r#","shard":0,"shards":65"#]
+        {
+            let json = format!(r#"{{"event":"resync","revision":"0123-4"{shard}}}"#);
+            assert_eq!(Event::from_json(&json).unwrap(), Event::Resync { revision: revision(), shard: None }, "{json}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`Event::Changed`] | `registered`, `updated`, `status`, `patched`, `taken_over` | replaces its copy of the stream, or inserts it |
 //! | [`Event::Ended`] | `unregistered`, `expired` | removes its copy; `last` is the last known record |
-//! | [`Event::Resync`] | `resync` | takes a new snapshot, and watches from its revision |
+//! | [`Event::Resync`] | `resync` | takes a new snapshot, and watches from its revision; or reads one [`Shard`] again |
 //! | [`Event::Alive`], and events of later versions | `alive` | nothing; it may store the revision to resume from there later |
 //!
 //! To follow the state of a registry, take a snapshot and watch from its revision. The function in this example
@@ -53,6 +53,7 @@
 //! A [`View`](crate::view::View) follows the state of a registry in the background.
 
 mod json;
+pub(crate) mod shard;
 pub(crate) mod vector;
 
 use std::fmt;
@@ -63,6 +64,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+
+pub use shard::Shard;
 
 use crate::stream::{EndReason, InvalidValue, Revision, Stream, Timestamp};
 
@@ -197,10 +200,13 @@ pub enum Event {
     /// revision of the snapshot.
     ///
     /// If you keep this watch instead, it continues from `revision`. It may first repeat changes that the snapshot
-    /// contains.
+    /// contains. If `shard` is set, you can keep this watch and read only the streams of this shard again:
+    /// [`Shard`] describes how.
     Resync {
         /// The position in the feed from which the watch continues.
         revision: Revision,
+        /// The shard whose events may have been lost. `None` if the events of any stream may have been lost.
+        shard: Option<Shard>,
     },
     /// There were no changes for a while, and the watch still works.
     ///
@@ -219,7 +225,7 @@ impl Event {
         match self {
             Self::Changed { revision, .. }
             | Self::Ended { revision, .. }
-            | Self::Resync { revision }
+            | Self::Resync { revision, .. }
             | Self::Alive { revision } => revision,
         }
     }
@@ -230,7 +236,7 @@ impl Event {
         match &mut self {
             Self::Changed { revision, .. }
             | Self::Ended { revision, .. }
-            | Self::Resync { revision }
+            | Self::Resync { revision, .. }
             | Self::Alive { revision } => *revision = position,
         }
         self

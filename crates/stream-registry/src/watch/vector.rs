@@ -18,7 +18,7 @@ use crate::stream::Revision;
 type EntryId = (u64, u64);
 
 /// Maximum number of shards in a revision.
-const MAX_SHARDS: usize = 64;
+pub(super) const MAX_SHARDS: usize = 64;
 
 /// A position in the feed of one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use stream_registry::watch::{Event, Watch, WatchFrom};
+use stream_registry::watch::{Event, Shard, Watch, WatchFrom};
 use stream_registry::{
     Cursor, Error, ErrorKind, MemoryRegistry, Page, Registry, Result, Snapshot, Stream, StreamId, forward_registry,
 };
@@ -18,6 +18,10 @@ pub(super) struct Faulty {
     pub(super) inner: MemoryRegistry,
     /// If set, the next event of a watch is replaced with a resync.
     pub(super) drop_event: Arc<AtomicBool>,
+    /// If set, only events of this shard are replaced with a resync, and `list_page` can list the shard.
+    pub(super) shard: Option<Shard>,
+    /// Whether `list_page` rejects the cursor of the shard.
+    pub(super) rejects_shard: bool,
     /// If set to `n`, every n-th event of a watch is replaced with a resync.
     pub(super) resync_every: Option<u64>,
     /// Whether the store lacks a change feed.
@@ -30,6 +34,10 @@ pub(super) struct Faulty {
     pub(super) without_revision: bool,
     /// Number of times that the pages were read from the start.
     pub(super) first_pages: AtomicU64,
+    /// Number of streams that were read alone.
+    pub(super) gets: AtomicU64,
+    /// Number of times that the pages of the shard were read.
+    pub(super) shard_pages: AtomicU64,
     /// Number of watches that were opened. A load opens one.
     pub(super) watches: AtomicU64,
     /// While this is true, watches emit no events.
@@ -53,6 +61,7 @@ async fn wait_for_release(hold: &Mutex<Option<Arc<(Notify, Notify)>>>) {
 #[async_trait]
 impl Registry for Faulty {
     async fn get(&self, id: &StreamId) -> Result<Stream> {
+        self.gets.fetch_add(1, Ordering::SeqCst);
         let answer = self.inner.get(id).await;
         wait_for_release(&self.hold_gets).await;
         answer
@@ -69,7 +78,15 @@ impl Registry for Faulty {
         if cursor.is_none() && count != NonZeroU32::MIN {
             self.first_pages.fetch_add(1, Ordering::SeqCst);
         }
-        let mut page = self.inner.list_page(cursor, count).await?;
+        let shard = self.shard.filter(|shard| cursor == Some(&shard.pages()) && !self.rejects_shard);
+        let mut page = if let Some(shard) = shard {
+            self.shard_pages.fetch_add(1, Ordering::SeqCst);
+            let mut page = self.inner.list_page(None, count).await?;
+            page.streams.retain(|stream| shard.contains(&stream.id));
+            page
+        } else {
+            self.inner.list_page(cursor, count).await?
+        };
         wait_for_release(&self.hold_pages).await;
         if self.without_revision {
             page.revision = None;
@@ -87,9 +104,9 @@ impl Registry for Faulty {
         let watch = self.inner.watch(from).await?;
         if self.always_resyncs {
             let revision = self.inner.snapshot().await?.revision.unwrap();
-            return Ok(Watch::new(futures_util::stream::iter([Event::Resync { revision }]).chain(watch)));
+            return Ok(Watch::new(futures_util::stream::iter([Event::Resync { revision, shard: None }]).chain(watch)));
         }
-        let (drop_event, every) = (Arc::clone(&self.drop_event), self.resync_every);
+        let (drop_event, every, shard) = (Arc::clone(&self.drop_event), self.resync_every, self.shard);
         let mut count = 0;
         let held = self.holds_events.subscribe();
         let watch = watch.then(move |event| {
@@ -101,9 +118,13 @@ impl Registry for Faulty {
             }
         });
         Ok(Watch::new(watch.map(move |event| {
+            let is_safe = |stream: &Arc<Stream>| shard.is_some_and(|shard| !shard.contains(&stream.id));
+            if event.stream().is_some_and(is_safe) {
+                return event;
+            }
             count += 1;
             if drop_event.swap(false, Ordering::SeqCst) || every.is_some_and(|every| count % every == 0) {
-                return Event::Resync { revision: event.revision().clone() };
+                return Event::Resync { revision: event.revision().clone(), shard };
             }
             event
         })))

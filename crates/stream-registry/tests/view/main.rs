@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod faulty;
+mod shard;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;

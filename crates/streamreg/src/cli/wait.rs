@@ -191,7 +191,9 @@ impl Wait<'_> {
                     }
                     *last = LastState::Absent;
                 }
-                Some(Event::Resync { .. }) => return Followed::Gap,
+                Some(Event::Resync { shard, .. }) if shard.is_none_or(|shard| shard.contains(self.id)) => {
+                    return Followed::Gap;
+                }
                 Some(_) => {}
                 None => return Followed::Closed,
             }

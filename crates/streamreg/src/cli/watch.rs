@@ -296,7 +296,7 @@ mod tests {
             // The last record is unknown, so that no condition matches; but the stream was printed.
             (ended("listed", None), true),
             (ended("other", None), false),
-            (Event::Resync { revision: "h-1".parse().unwrap() }, true),
+            (Event::Resync { revision: "h-1".parse().unwrap(), shard: None }, true),
         ] {
             assert_eq!(active.selects(&event), expected, "{event:?}");
         }

@@ -286,7 +286,8 @@ impl Reader {
                 (Link::Next, Some(id)) => entry.event(&id, revision.clone()).map(Some),
             };
             self.after_damage = decoded.is_none();
-            let resync = || (!std::mem::replace(&mut resynced, true)).then_some(Event::Resync { revision });
+            let resync =
+                || (!std::mem::replace(&mut resynced, true)).then_some(Event::Resync { revision, shard: None });
             let event = decoded.unwrap_or_else(resync);
             self.pending.push_back(Item::new(position, self.after_damage, event, entry.size()));
         }
@@ -376,7 +377,7 @@ impl Reader {
 
     fn queue_resync(&mut self, position: Position, after_damage: bool) -> Read {
         (self.lost, self.after_damage) = (false, after_damage);
-        let event = Event::Resync { revision: position.revision() };
+        let event = Event::Resync { revision: position.revision(), shard: None };
         self.pending.push_back(Item::new(position, after_damage, Some(event), 0));
         Read::Entries
     }

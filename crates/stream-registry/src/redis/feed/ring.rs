@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn resync(millis: u64) -> Item {
-        let event = Event::Resync { revision: position(millis).revision() };
+        let event = Event::Resync { revision: position(millis).revision(), shard: None };
         Item::new(position(millis), false, Some(event), 0)
     }
 

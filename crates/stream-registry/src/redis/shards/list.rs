@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::cursor::{self, Place};
+use super::cursor::{self, Extent, Place};
 use super::{Shards, position};
 use crate::error::Result;
 use crate::redis::feed::position::Position;
@@ -27,16 +27,24 @@ impl Shards {
         Ok(snapshot)
     }
 
-    /// Lists a page of streams, shard after shard.
+    /// Lists a page of streams, shard after shard, or of one shard.
     pub(in crate::redis) async fn list_page(&self, from: Option<&Cursor>, count: NonZeroU32) -> Result<Page> {
         let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
         let shards = self.shards.len();
         let mut place = from.map_or(Ok(Place::default()), |from| cursor::read(from, shards))?;
         let mut page = Page::default();
         if shards > 1 {
-            // The positions are read before the page. So a watch from the first page misses no later change. If a shard
-            // is down, every page fails, because the total would be too small without this shard.
-            let extents = self.each(|shard| ops::page::extent(&shard.store)).await?;
+            // The positions are read before the page. So a watch from the first page misses no later change. If a listed
+            // shard is down, every page fails, because the total would be too small without this shard.
+            let listed = &self.shards[place.shard];
+            let extents = self.each(|shard| async move {
+                match place.extent {
+                    // Every position includes the start of a feed, so only the position in the listed shard counts.
+                    Extent::One if !std::ptr::eq(shard, listed) => Ok((0, Some(Position::default()))),
+                    _ => ops::page::extent(&shard.store).await,
+                }
+            });
+            let extents = extents.await?;
             page.total = extents.iter().map(|(size, _)| size).sum();
             page.revision = revision(extents.iter().map(|(_, position)| *position));
         }
@@ -50,13 +58,17 @@ impl Shards {
                 page.streams.extend(part.streams);
                 page.unreadable += part.unreadable;
             }
-            place = match next.cursor {
-                0 => Place { shard: place.shard + 1, ..Place::default() },
-                _ => Place { scan: next, ..place },
+            let next = match (next.cursor, place.extent) {
+                (0, Extent::One) => None,
+                (0, Extent::All) => Some(Place { shard: place.shard + 1, ..Place::default() }),
+                _ => Some(Place { scan: next, ..place }),
             };
-            if place.shard == shards || page.streams.len() >= count {
-                page.next = if place.shard == shards { None } else { Some(cursor::make(place, shards)?) };
-                return Ok(page);
+            match next.filter(|next| next.shard < shards) {
+                Some(next) if page.streams.len() < count => place = next,
+                next => {
+                    page.next = next.map(|next| cursor::make(next, shards)).transpose()?;
+                    return Ok(page);
+                }
             }
         }
     }

@@ -35,6 +35,7 @@ use super::servers::Servers;
 use super::store::{Store, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::{OperationId, StreamId, Timestamp};
+use crate::watch::shard::shard_of;
 
 /// One part of the registry, with its own index and change feed.
 pub(super) struct Shard {
@@ -153,7 +154,7 @@ impl Shards {
     /// Returns whether a stream and the stored result of an operation are in the same shard.
     pub(super) fn are_together(&self, id: &StreamId, operation: &OperationId) -> bool {
         let count = self.shards.len();
-        tags::shard_of(id, count) == tags::shard_of_bytes(operation.as_str().as_bytes(), count)
+        tags::shard_of(id, count) == shard_of(operation.as_str().as_bytes(), count)
     }
 
     /// Makes a call to every shard at once. Returns the results in the order of the shards, or the first error.

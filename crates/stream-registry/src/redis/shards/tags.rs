@@ -1,6 +1,7 @@
 //! The hash tags of the shards, and the function that assigns stream ids to shards.
 
 use crate::stream::StreamId;
+use crate::watch::shard;
 
 /// The name of [`shard_of`] in the stored layout.
 pub(super) const FUNCTION: &str = "crc16";
@@ -27,12 +28,7 @@ pub(super) fn prefix(prefix: &str, tag: &str) -> String {
 
 /// Returns the number of the shard of a stream: the CRC-16 (XMODEM) of the id modulo the number of shards.
 pub(super) fn shard_of(id: &StreamId, count: usize) -> usize {
-    shard_of_bytes(id.as_str().as_bytes(), count)
-}
-
-/// Like [`shard_of`], but takes any bytes.
-pub(super) fn shard_of_bytes(bytes: &[u8], count: usize) -> usize {
-    usize::from(crc16::State::<crc16::XMODEM>::calculate(bytes)) % count.max(1)
+    shard::shard_of(id.as_str().as_bytes(), count)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::redis::feed::follow::follow;
 use crate::redis::feed::position::Position;
 use crate::redis::store::Store;
-use crate::watch::{ALIVE_AFTER, Event, Watch, WatchFrom};
+use crate::watch::{self, ALIVE_AFTER, Event, Watch, WatchFrom};
 
 /// Pauses between attempts to follow the feed of a shard that is down.
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(2) };
@@ -146,7 +146,7 @@ impl Part {
             };
             self.source = Source::Following(watch);
             if let Some(revision) = resync {
-                return Some(Event::Resync { revision });
+                return Some(Event::Resync { revision, shard: None });
             }
         }
     }
@@ -169,7 +169,7 @@ impl Merged {
     /// Waits for the next event. `Alive` is emitted only if all shards are alive.
     async fn next(&mut self) -> Option<Event> {
         if std::mem::take(&mut self.resync) {
-            return Some(Event::Resync { revision: position::revision(&self.positions) });
+            return Some(Event::Resync { revision: position::revision(&self.positions), shard: None });
         }
         loop {
             let (number, event) = self.events.next().await?;
@@ -186,7 +186,11 @@ impl Merged {
                 }
                 self.alive_at = now;
             }
-            return Some(event.at(position::revision(&self.positions)));
+            let mut event = event.at(position::revision(&self.positions));
+            if let Event::Resync { shard, .. } = &mut event {
+                *shard = watch::Shard::new(number, self.positions.len());
+            }
+            return Some(event);
         }
     }
 }

@@ -68,8 +68,16 @@ pub(super) fn line(event: &Event, zone: &Zone, colour: bool) -> String {
         Event::Changed { stream, .. } => (Some(stream.last_heartbeat), stream, None),
         Event::Ended { last, as_of: Some(as_of), .. } => (Some(*as_of), last, last.end_reason.as_deref()),
         Event::Ended { last, as_of: None, .. } => (None, last, Some(UNKNOWN)),
-        _ => {
-            return format!("          {word:<12}  earlier events may be missing; `streamreg list` shows what is live");
+        event => {
+            let shard = match event {
+                Event::Resync { shard: Some(shard), .. } => {
+                    format!(" of shard {} of {}", shard.number(), shard.count())
+                }
+                _ => String::new(),
+            };
+            return format!(
+                "          {word:<12}  earlier events{shard} may be missing; `streamreg list` shows what is live"
+            );
         }
     };
     let style = if colour { Style::of(&stream.status) } else { Style::Plain };
@@ -142,7 +150,7 @@ pub(in crate::cli) fn end(event: &Event, now: Timestamp) -> Option<String> {
 mod tests {
     use std::sync::Arc;
 
-    use stream_registry::watch::ChangeKind;
+    use stream_registry::watch::{ChangeKind, Shard};
     use stream_registry::{Stream, StreamType};
 
     use super::*;
@@ -166,7 +174,8 @@ mod tests {
         let last = Arc::new(Stream::from_stored(&"cam2".parse().unwrap(), "{}").unwrap());
         let unknown = Event::Ended { revision: revision.clone(), reason: Ending::Expired, last, as_of: None };
         let utc = Zone::utc();
-        let events = [&changed, &ended, &unknown, &Event::Resync { revision }];
+        let resync = |shard| Event::Resync { revision: revision.clone(), shard };
+        let events = [&changed, &ended, &unknown, &resync(None), &resync(Shard::new(5, 16))];
         let lines = events.map(|event| line(event, &utc, false));
         assert_eq!(
             [header(&utc), lines.join("\n")].join("\n"),
@@ -174,7 +183,8 @@ mod tests {
 12:34:56  taken_over    cam1                      connecting  srt   203.0.113.7:40112      n\u{1b}[2J
 13:00:00  unregistered  cam1                      connecting  srt   203.0.113.7:40112      -  (over\n)
 -         expired       cam2                      -           -     -                      -  (last record unknown)
-          resync        earlier events may be missing; `streamreg list` shows what is live"
+          resync        earlier events may be missing; `streamreg list` shows what is live
+          resync        earlier events of shard 5 of 16 may be missing; `streamreg list` shows what is live"
         );
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod layout;
 mod layouts;
 mod migration;
 mod outage;
+mod resync;
 mod storms;
 mod view;
 mod watch;

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use super::layout::{ids_in, shard_of};
 use super::{TIMEOUT, connect, id, register_all, stream, three_primaries};
 
-async fn next(watch: &mut Watch) -> Event {
+/// Returns the next event other than `alive`.
+pub(super) async fn next(watch: &mut Watch) -> Event {
     loop {
         match timeout(TIMEOUT, watch.next()).await.expect("an event arrives").expect("the registry is open") {
             Event::Alive { .. } => {}

@@ -61,7 +61,7 @@ async fn watch_gets_resync_when_the_server_has_another_feed() {
     store.register(&stream("a")).await.unwrap();
     server.restart(store.clone(), async {}).await;
     let revision = store.snapshot().await.unwrap().revision.unwrap();
-    assert_eq!(next_change(&mut watch).await, Event::Resync { revision });
+    assert_eq!(next_change(&mut watch).await, Event::Resync { revision, shard: None });
     store.register(&stream("b")).await.unwrap();
     assert_eq!(name(&next_change(&mut watch).await), "b");
 }
@@ -156,7 +156,7 @@ async fn watch_reconnects_when_the_server_is_silent() {
     let second = "id: h-9\ndata: {\"event\":\"resync\",\"revision\":\"h-9\"}\n\n";
     let (event, (request, _open)) = tokio::join!(watch.next(), respond(&listener, second));
     assert!(request.starts_with("GET /api/v1/events?from=h-7 HTTP/1.1"), "{request}");
-    assert_eq!(event, Some(Event::Resync { revision: "h-9".parse().unwrap() }));
+    assert_eq!(event, Some(Event::Resync { revision: "h-9".parse().unwrap(), shard: None }));
     assert!(start.elapsed() >= Duration::from_secs(25), "{:?}", start.elapsed());
 }
 
@@ -171,8 +171,8 @@ async fn watch_gets_resync_after_unreadable_events_and_early_disconnects() {
     let events = "id: h-3\ndata: {\"event\":\"alive\",\"revision\":\"h-3\"}\n\n\
                   id: h-4\ndata: {\"event\":\"from_the_future\",\"revision\":\"h-4\"}\n\n";
     let (event, (_, _open)) = tokio::join!(within(watch.next()), respond(&listener, events));
-    assert_eq!(event, Some(Event::Resync { revision: "h-3".parse().unwrap() }));
-    assert_eq!(within(watch.next()).await, Some(Event::Resync { revision: "h-4".parse().unwrap() }));
+    assert_eq!(event, Some(Event::Resync { revision: "h-3".parse().unwrap(), shard: None }));
+    assert_eq!(within(watch.next()).await, Some(Event::Resync { revision: "h-4".parse().unwrap(), shard: None }));
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ fn format_event(event: &Event) -> String {
 
 fn revision(event: &Event) -> stream_registry::Revision {
     match event {
-        Event::Changed { revision, .. } | Event::Ended { revision, .. } | Event::Resync { revision } => {
+        Event::Changed { revision, .. } | Event::Ended { revision, .. } | Event::Resync { revision, .. } => {
             revision.clone()
         }
         other => panic!("{other:?}"),
@@ -187,7 +187,7 @@ async fn watch_emits_resync_and_continues_when_the_feed_is_lost() {
         let mut watch = store.watch(WatchFrom::Revision(other.parse().unwrap())).await.unwrap();
         assert_eq!(
             format_event(&next(&mut watch).await),
-            format!("Resync {{ revision: {:?} }}", tail.as_str()),
+            format!("Resync {{ revision: {:?}, shard: None }}", tail.as_str()),
             "{other}"
         );
     }
