@@ -31,7 +31,7 @@ pub use self::diagnose::{Code, DiagnoseOptions, Diagnosis, Finding, IndexRepair,
 use self::fault::Effect;
 pub use self::options::RedisOptions;
 use self::shards::Shards;
-use self::store::within;
+use self::store::{call_deadline, within};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::query::Ended;
 use crate::registry::{
@@ -152,7 +152,9 @@ fn is_store_wide(error: &Error) -> bool {
 impl Registry for RedisRegistry {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         let shard = self.shards.of(&stream.id);
-        within(Effect::Write, ops::register::register(&shard.registrations, &shard.store, stream, options))
+        // The deadline is just before that of the whole call, so that the error says whether the call was sent.
+        let call = ops::register::register(&shard.registrations, &shard.store, stream, options, call_deadline());
+        within(Effect::Write, call)
             .await
             .map_err(|error| shard.named(error).with_stream(&stream.id).with_operation(Operation::Register))
     }
@@ -168,7 +170,8 @@ impl Registry for RedisRegistry {
 
     async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         let shard = self.shards.of(id);
-        within(Effect::Write, ops::unregister::unregister(&shard.unregistrations, &shard.store, id, options))
+        let call = ops::unregister::unregister(&shard.unregistrations, &shard.store, id, options, call_deadline());
+        within(Effect::Write, call)
             .await
             .map_err(|error| shard.named(error).with_stream(id).with_operation(Operation::Unregister))
     }
@@ -182,7 +185,7 @@ impl Registry for RedisRegistry {
         let [write] = writes else { return self.shards.write(writes).await.map_err(named) };
         let shard = self.shards.of(&write.id);
         let answer = match rules::check_write(write) {
-            Ok(()) => shard.writes.call(write.clone()).await.map_err(|error| shard.named(error)),
+            Ok(()) => shard.writes.call(write.clone(), call_deadline()).await.map_err(|error| shard.named(error)),
             rejected => rejected,
         };
         match answer {
@@ -193,7 +196,7 @@ impl Registry for RedisRegistry {
 
     async fn get(&self, id: &StreamId) -> Result<Stream> {
         let shard = self.shards.of(id);
-        let answer = ops::get::get(&shard.gets, id).await.map_err(|error| shard.named(error));
+        let answer = ops::get::get(&shard.gets, id, call_deadline()).await.map_err(|error| shard.named(error));
         answer.map_err(|error| error.with_may_have_applied(false).with_stream(id).with_operation(Operation::Get))
     }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::connect::Link;
 use super::connect::Purpose;
 use super::connect::topology::Topology;
@@ -106,3 +108,8 @@ pub(super) async fn within<T>(effect: Effect, call: impl Future<Output = Result<
             .with_may_have_applied(effect == Effect::Write))
     })
 }
+/// Returns the deadline of a call about one stream that begins now.
+pub(super) fn call_deadline() -> Instant {
+    Instant::now() + CALL_TIMEOUT
+}
+
