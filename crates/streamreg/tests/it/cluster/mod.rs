@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the test")]
 
 mod access;
-mod fake;
 mod fleet;
 mod hostile;
 mod keys;
