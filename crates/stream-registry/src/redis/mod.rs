@@ -10,6 +10,7 @@ mod eviction;
 mod fault;
 mod feed;
 mod keys;
+mod layout;
 mod locks;
 mod ops;
 mod options;

@@ -11,7 +11,8 @@ use crate::redis::connect::Purpose;
 use crate::redis::connect::topology::Topology;
 use crate::redis::connect::{Link, slot_of};
 use crate::redis::keys::Keys;
-use crate::redis::ops::layout::{self, Stored};
+use crate::redis::layout::Stored;
+use crate::redis::ops::layout;
 use crate::redis::options::RedisOptions;
 use crate::redis::servers::SHARD_COUNTS;
 

@@ -24,9 +24,9 @@ use super::connect::slot_of;
 use super::connect::topology::Topology;
 use super::counters::RedisCounters;
 use super::fault::Effect;
+use super::layout::Stored;
 use super::ops;
 use super::ops::get::GetJob;
-use super::ops::layout::Stored;
 use super::ops::register::RegisterJob;
 use super::ops::unregister::UnregisterJob;
 use super::ops::write::WriteJob;
@@ -115,7 +115,7 @@ impl Shards {
     pub(super) async fn connect(options: RedisOptions) -> Result<Self> {
         let topology = Topology::new(&options);
         let Servers::Cluster(cluster) = &options.servers else {
-            let store = Store::new(options.clone(), &topology, &options.prefix, 0);
+            let store = Store::new(options.clone(), &topology, &options.prefix, 0, None);
             store.link.connection().await?;
             return Ok(Self { topology, shards: vec![Shard::new(store, None)] });
         };
@@ -123,7 +123,8 @@ impl Shards {
         let count = found.count(cluster.shards)?;
         let shards = (0..count).map(|number| {
             let tag = tags::tag(number, count);
-            let store = Store::new(options.clone(), &topology, &tags::prefix(&options.prefix, tag), slot_of(tag));
+            let (prefix, layout) = (tags::prefix(&options.prefix, tag), layout::of(count));
+            let store = Store::new(options.clone(), &topology, &prefix, slot_of(tag), Some(layout));
             store.list_strategy.store(ops::list::SCRIPT, Ordering::Relaxed);
             Shard::new(store, Some(Label { number, count, tag }))
         });

@@ -9,6 +9,7 @@ pub(crate) mod layout;
 mod layouts;
 mod migration;
 mod outage;
+mod restart;
 mod storms;
 mod view;
 mod watch;
