@@ -93,6 +93,26 @@ impl RedisRegistry {
         Ok(Self { options, shards })
     }
 
+    /// Connects for a [diagnosis](Self::diagnose), like [`connect`](Self::connect).
+    ///
+    /// If the registry in a Redis Cluster cannot be opened, e.g. because the cluster rejects all calls while a part of it
+    /// is down, one node that answers suffices. The number of shards is then unknown. So the registry is read-only, and
+    /// uses the number in the URL, or 16. The diagnosis says so, and [`repair_index`](Self::repair_index) repairs nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`connect`](Self::connect).
+    pub async fn connect_for_diagnosis(options: RedisOptions) -> Result<Self> {
+        match Self::connect(options.clone()).await {
+            Err(error) if error.is_retryable() || error.kind() == ErrorKind::Denied => {
+                let options = options.read_only();
+                let shards = Shards::assume(&options).await.ok_or(error)?;
+                Ok(Self { options, shards })
+            }
+            connected => connected,
+        }
+    }
+
     /// Returns the numbers of unreadable records and of removed index entries since the store was opened.
     pub fn counters(&self) -> RedisCounters {
         self.shards.counters()

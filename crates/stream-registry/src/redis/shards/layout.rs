@@ -17,7 +17,7 @@ use crate::redis::options::RedisOptions;
 use crate::redis::servers::SHARD_COUNTS;
 
 /// Number of shards of a new registry, if the URL does not give a number.
-const DEFAULT_SHARDS: u16 = 16;
+pub(super) const DEFAULT_SHARDS: u16 = 16;
 
 /// The layouts that were found under all hash tags. Every layout uses some of these tags, so no layout is missed.
 pub(super) struct Found {
