@@ -7,6 +7,8 @@ mod hostile;
 mod keys;
 pub(crate) mod layout;
 mod layouts;
+mod loss;
+mod many_shards;
 mod migration;
 mod outage;
 mod restart;
