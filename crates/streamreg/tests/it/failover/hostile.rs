@@ -1,17 +1,21 @@
 //! Sentinels that answer nonsense or contradict each other.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use stream_registry::lease::{LeaseOptions, LeaseState, Leases};
 use stream_registry::watch::WatchFrom;
 use stream_registry::{Error, ErrorKind, Registry as _, connect};
-use testkit::{FaultProxy, RedisServer};
+use testkit::{FaultProxy, RedisServer, wait_until};
+use tokio::time::timeout;
 
 use crate::fake::FakeNode;
 use crate::redis::stream;
 
 const SOURCE: &str = "203.0.113.7:1";
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum time of a connection attempt.
 const MAX_CONNECT: Duration = Duration::from_millis(2_400);
 
@@ -106,13 +110,64 @@ async fn unknown_host_that_a_sentinel_names_is_not_blamed_on_the_store_url() {
     assert!(error.message().contains("unknown..invalid"), "{error}");
 }
 
+/// The Sentinels name a server that has become a replica, e.g. because they have lost their majority.
 #[tokio::test(flavor = "multi_thread")]
-async fn primary_that_stays_a_replica_is_asked_seldom() {
-    let primary = FakeNode::with_mode("standalone", "replica", |_, _| "-READONLY\r\n".to_owned()).await;
-    let port = primary.addr.port();
+async fn primary_that_stays_a_replica_is_asked_seldom_and_used_again_when_it_is_promoted() {
+    let redis = RedisServer::start().await;
+    let port = redis.addr().port();
     let node = sentinel(move || named("127.0.0.1", port)).await;
+    let registry = connect(&url(&[node.addr])).await.unwrap();
+    let leases = Leases::new(Arc::clone(&registry), LeaseOptions::default().heartbeat(Duration::from_millis(500)));
+    let lease = leases.acquire(stream("cam1", SOURCE)).await.unwrap();
+    let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
+    assert_eq!(redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await, "OK");
+    wait_until(TIMEOUT, async || registry.update_heartbeat(lease.id()).await.is_err_and(|error| error.is_retryable()))
+        .await;
     let error = failure(&[node.addr]).await;
     assert!(error.kind() == ErrorKind::Unavailable && error.message().contains("is not the primary"), "{error}");
+    let before = node.commands();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    // Each attempt sends several commands, and so do the lease, the sweep and the watch.
+    let asked = node.commands() - before;
+    assert!(asked < 150, "{asked} commands in 4 s");
+    assert_eq!(redis.cli(&["REPLICAOF", "NO", "ONE"]).await, "OK");
+    wait_until(TIMEOUT, async || registry.register(&stream("cam2", SOURCE)).await.is_ok()).await;
+    let seen = async { while watch.next().await.unwrap().stream().is_none_or(|one| one.id.as_str() != "cam2") {} };
+    timeout(TIMEOUT, seen).await.unwrap();
+    assert_eq!(lease.state(), LeaseState::Held);
+}
+
+/// Packets between the client and the Sentinels get lost, and then those between the client and the primary.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_loss_is_noticed_and_ends_when_a_sentinel_answers_again() {
+    let redis = RedisServer::start().await;
+    let primary = FaultProxy::start(redis.addr()).await;
+    let port = primary.addr().port();
+    let node = sentinel(move || named("127.0.0.1", port)).await;
+    let proxy = FaultProxy::start(node.addr).await;
+    let registry = connect(&url(&[proxy.addr()])).await.unwrap();
+    let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
+    proxy.stall();
+    for number in 0..100 {
+        let began = Instant::now();
+        registry.register(&stream(&format!("cam{number}"), SOURCE)).await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    }
+    primary.lose_open();
+    // The primary is healthy, but without a Sentinel it could be a former one.
+    let mut errors = Vec::new();
+    for _ in 0..3 {
+        let began = Instant::now();
+        errors.push(registry.register(&stream("lost", SOURCE)).await.unwrap_err());
+        assert!(began.elapsed() < MAX_CONNECT, "{:?}", began.elapsed());
+    }
+    assert!(errors[2].message().contains(&format!("no Sentinel answers at {}", proxy.addr())), "{errors:?}");
+    proxy.resume().await;
+    let back = Instant::now();
+    wait_until(TIMEOUT, async || registry.register(&stream("last", SOURCE)).await.is_ok()).await;
+    let seen = async { while watch.next().await.unwrap().stream().is_none_or(|one| one.id.as_str() != "last") {} };
+    timeout(TIMEOUT, seen).await.unwrap();
+    assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
 }
 
 /// There are two primaries, and each of two Sentinels names another one. So a registry must not change between them.
