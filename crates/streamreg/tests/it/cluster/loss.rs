@@ -84,7 +84,7 @@ async fn silent_loss_between_client_and_node_is_noticed_and_affects_only_its_sha
         let began = Instant::now();
         let error = registry.unregister(&name).await.unwrap_err();
         assert!(began.elapsed() < Duration::from_millis(2_400) && error.may_have_applied(), "{error:?}");
-        let (longest, failed) = slowest(&registry, &up, Duration::from_secs(3)).await;
+        let (longest, failed) = slowest(&registry, &up, Duration::from_secs(2)).await;
         assert!(failed == 0 && longest < Duration::from_millis(600), "{loss}: {longest:?}, {failed} failed");
         if loss == "replies" {
             proxies[1].cut();
