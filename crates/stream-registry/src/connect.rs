@@ -124,15 +124,16 @@ pub async fn connect_with(url: &str, options: &ConnectOptions) -> Result<Arc<dyn
     open(url, options).await.map_err(|error| error.with_operation(Operation::Connect))
 }
 
-/// Opens the Redis store at a URL, with options. Use this function for operations that only Redis has, such as
-/// [`diagnose`](crate::RedisRegistry::diagnose).
+/// Opens the Redis store at a URL for a [diagnosis](crate::RedisRegistry::diagnose), with options. Works even if a Redis
+/// Cluster rejects all calls: see
+/// [`connect_for_diagnosis`](crate::RedisRegistry::connect_for_diagnosis).
 ///
 /// # Errors
 ///
 /// Returns the errors of [`connect_with`]. Returns `InvalidArgument` if the URL leads to another kind of store.
 #[cfg(feature = "redis")]
-pub async fn connect_redis(url: &str, options: &ConnectOptions) -> Result<crate::redis::RedisRegistry> {
-    let registry = async { crate::redis::RedisRegistry::connect(redis_options(url, options)?).await };
+pub async fn connect_for_diagnosis(url: &str, options: &ConnectOptions) -> Result<crate::redis::RedisRegistry> {
+    let registry = async { crate::redis::RedisRegistry::connect_for_diagnosis(redis_options(url, options)?).await };
     registry.await.map_err(|error| error.with_operation(Operation::Connect))
 }
 
@@ -176,7 +177,7 @@ fn open_memory(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>>
 
 #[cfg(feature = "redis")]
 async fn open_redis(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
-    Ok(Arc::new(connect_redis(url, options).await?))
+    Ok(Arc::new(crate::redis::RedisRegistry::connect(redis_options(url, options)?).await?))
 }
 
 /// Parses the URL of a Redis store, and sets the options.

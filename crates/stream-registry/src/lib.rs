@@ -123,7 +123,7 @@ pub mod view;
 pub mod watch;
 
 #[cfg(feature = "redis")]
-pub use connect::connect_redis;
+pub use connect::connect_for_diagnosis;
 pub use connect::{ConnectOptions, connect, connect_with, without_secrets};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "http")]

@@ -40,6 +40,8 @@ struct Shared {
     mode: watch::Sender<Mode>,
     /// Number of calls of `cut`. Each open connection closes when this number changes.
     cuts: watch::Sender<u64>,
+    /// Number of calls of `lose_open`. An open connection forwards nothing more when this number changes.
+    losses: AtomicU64,
     /// Whether the port is open. This value changes a moment after `mode`.
     listening: watch::Sender<bool>,
     /// Number of reply bytes still to forward before connections are closed.
@@ -71,6 +73,7 @@ impl FaultProxy {
             upstream,
             mode: watch::Sender::new(Mode::Forward),
             cuts: watch::Sender::new(0),
+            losses: AtomicU64::new(0),
             listening: watch::Sender::new(true),
             reply_bytes_left: AtomicU64::new(UNLIMITED),
             delay_ms: AtomicU64::new(0),
@@ -98,6 +101,12 @@ impl FaultProxy {
     /// Stops forwarding in both directions. Connections stay open and new ones are accepted.
     pub fn stall(&self) {
         self.shared.mode.send_replace(Mode::Stall);
+    }
+
+    /// Forwards nothing more over the connections that are open now, as a firewall that has forgotten them. They stay
+    /// open, also after [`resume`](Self::resume). New connections work.
+    pub fn lose_open(&self) {
+        self.shared.losses.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Forwards requests but discards replies, so clients never receive the results of commands that the server
@@ -183,14 +192,16 @@ async fn accept(listener: TcpListener, addr: SocketAddr, shared: Arc<Shared>) {
 async fn serve(client: TcpStream, shared: Arc<Shared>) {
     let mut cuts = shared.cuts.subscribe();
     let cuts_at_start = *cuts.borrow_and_update();
+    let losses_at_start = shared.losses.load(Ordering::SeqCst);
+    let is_lost = || shared.losses.load(Ordering::SeqCst) != losses_at_start;
     let Ok(server) = TcpStream::connect(shared.upstream).await else { return };
     // Nagle's algorithm would delay small replies.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
     tokio::select! {
-        () = forward(client_in, server_out, &shared, Direction::Requests) => {}
-        () = forward(server_in, client_out, &shared, Direction::Replies) => {}
+        () = forward(client_in, server_out, &shared, Direction::Requests, &is_lost) => {}
+        () = forward(server_in, client_out, &shared, Direction::Replies, &is_lost) => {}
         _ = cuts.wait_for(|now| *now != cuts_at_start) => {}
     }
 }
@@ -201,11 +212,20 @@ enum Direction {
     Replies,
 }
 
-async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, direction: Direction) {
+async fn forward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    shared: &Shared,
+    direction: Direction,
+    is_lost: &(impl Fn() -> bool + Sync),
+) {
     let mut mode = shared.mode.subscribe();
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let Ok(now) = mode.wait_for(|mode| *mode != Mode::Stall).await.map(|mode| *mode) else { return };
+        if is_lost() {
+            continue;
+        }
         if direction == Direction::Requests {
             if to.write_all(&buffer[..count]).await.is_err() {
                 return;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::options::CALL_TIMEOUT;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,11 +46,17 @@ pub(super) trait Job: Send + Sync + 'static {
 /// Maximum number of batches in flight if further calls would fill a whole batch.
 const MAX_FULL_IN_FLIGHT: usize = 2;
 
-/// A queued call and the channel for its answer.
-type Call<J> = (<J as Job>::Item, oneshot::Sender<Result<<J as Job>::Answer>>);
+/// A queued call.
+struct Call<J: Job> {
+    number: u64,
+    item: J::Item,
+    answer: oneshot::Sender<Result<J::Answer>>,
+}
 
 struct Queue<J: Job> {
     waiting: VecDeque<Call<J>>,
+    /// Number of the next queued call.
+    next: u64,
     in_flight: usize,
     /// Whether a call is in progress in its caller's task. Batches do not wait for this call, because its future may
     /// not be polled for a long time.
@@ -95,30 +101,41 @@ pub(super) struct Coalescer<J: Job> {
 
 impl<J: Job> Coalescer<J> {
     pub(super) fn new(job: J) -> Arc<Self> {
-        Arc::new(Self { job, queue: Mutex::new(Queue { waiting: VecDeque::new(), in_flight: 0, direct: false }) })
+        Arc::new(Self {
+            job,
+            queue: Mutex::new(Queue { waiting: VecDeque::new(), next: 0, in_flight: 0, direct: false }),
+        })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<J>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one call. If the future is dropped before the call is sent, the call is never sent.
-    pub(super) async fn call(self: &Arc<Self>, item: J::Item) -> Result<J::Answer> {
+    /// Makes one call, until the deadline at most. If the future is dropped before the call is sent, the call is never
+    /// sent.
+    ///
+    /// # Errors
+    ///
+    /// Returns `Timeout` if the answer does not arrive in time. Returns `Unavailable` if the call was not even sent,
+    /// because it waited for earlier calls. So it was not applied.
+    pub(super) async fn call(self: &Arc<Self>, item: J::Item, deadline: Instant) -> Result<J::Answer> {
         let item = match self.begin_direct() {
             Some(_direct) => {
-                let answers = timeout(CALL_TIMEOUT, self.job.run(std::slice::from_ref(&item))).await;
+                let answers = timeout_at(deadline, self.job.run(std::slice::from_ref(&item))).await;
                 return answers
                     .map_or_else(|_| Err(no_reply()), |mut answers| answers.pop().unwrap_or_else(|| Err(no_reply())));
             }
             None => item,
         };
         let (sender, answer) = oneshot::channel();
-        let start = {
+        let (number, start) = {
             let mut queue = self.queue();
-            queue.waiting.push_back((item, sender));
+            let number = queue.next;
+            queue.next += 1;
+            queue.waiting.push_back(Call { number, item, answer: sender });
             let start = queue.in_flight < queue.max_in_flight();
             queue.in_flight += usize::from(start);
-            start
+            (number, start)
         };
         if start {
             // The batch runs in its own task, so that dropping one caller's future does not cancel other calls. The
@@ -126,11 +143,26 @@ impl<J: Job> Coalescer<J> {
             // polls the task.
             tokio::spawn(Self::work(Slot { coalescer: Arc::clone(self), held: true }));
         }
-        // The task answers within its own timeout, so waiting for the answer needs no timeout.
-        answer.await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Unavailable, "the runtime shut down before Redis answered")
-                .with_may_have_applied(true))
-        })
+        match timeout_at(deadline, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Unavailable, "the runtime shut down before Redis answered")
+                    .with_may_have_applied(true))
+            }),
+            // A slow network makes a call wait if there are many calls about its stream, because a batch contains only
+            // one of them.
+            Err(_) if self.withdraw(number) => {
+                Err(Error::new(ErrorKind::Unavailable, "not sent, because earlier calls took too long; try again"))
+            }
+            Err(_) => Err(no_reply()),
+        }
+    }
+
+    /// Removes a call from the queue, so that it is never sent. Returns false if it is no longer in the queue.
+    fn withdraw(&self, number: u64) -> bool {
+        let mut queue = self.queue();
+        // Calls that have waited for long are at the front.
+        let place = queue.waiting.iter().position(|call| call.number == number);
+        place.and_then(|place| queue.waiting.remove(place)).is_some()
     }
 
     fn begin_direct(&self) -> Option<DirectCall<'_, J>> {
@@ -155,10 +187,10 @@ impl<J: Job> Coalescer<J> {
                     && let Some(call) = queue.waiting.pop_front()
                 {
                     // Skips a call whose caller has dropped its future.
-                    if call.1.is_closed() {
+                    if call.answer.is_closed() {
                         continue;
                     }
-                    match J::key(&call.0) {
+                    match J::key(&call.item) {
                         // A second call about a stream waits for the next batch, so that each batch is one script call.
                         Some(key) if !keys.insert(key.clone()) => postponed.push_back(call),
                         _ => batch.push(call),
@@ -174,7 +206,7 @@ impl<J: Job> Coalescer<J> {
                     slot.held = false;
                     return;
                 }
-                batch.into_iter().unzip()
+                batch.into_iter().map(|call| (call.item, call.answer)).unzip()
             };
             let started = Instant::now();
             let answers = timeout(CALL_TIMEOUT, slot.coalescer.job.run(&items)).await;
@@ -199,8 +231,8 @@ impl<J: Job> Coalescer<J> {
     /// double their wait.
     fn fail_waiting(&self) {
         let waiting = std::mem::take(&mut self.queue().waiting);
-        for (_, sender) in waiting {
-            let _ = sender.send(Err(Error::new(
+        for call in waiting {
+            let _ = call.answer.send(Err(Error::new(
                 ErrorKind::Unavailable,
                 "not sent, because Redis did not answer the previous calls; try again",
             )));
@@ -211,4 +243,56 @@ impl<J: Job> Coalescer<J> {
 /// Returns the error for a call that got no reply in time. The call may have been applied.
 fn no_reply() -> Error {
     Error::new(ErrorKind::Timeout, "Redis did not answer in time")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// A store whose answers take most of the time limit of a call.
+    #[derive(Default)]
+    struct Slow {
+        sent: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Job for Slow {
+        type Item = StreamId;
+        type Answer = ();
+        const MAX_IN_FLIGHT: usize = 1;
+
+        fn key(item: &StreamId) -> Option<&StreamId> {
+            Some(item)
+        }
+
+        async fn run(&self, items: &[StreamId]) -> Vec<Result<()>> {
+            self.sent.fetch_add(items.len(), Ordering::Relaxed);
+            sleep(Duration::from_millis(900)).await;
+            items.iter().map(|_| Ok(())).collect()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn queued_call_fails_at_its_deadline_and_is_never_sent() {
+        let coalescer = Coalescer::new(Slow::default());
+        let began = Instant::now();
+        let call = |_| coalescer.call("cam1".parse().unwrap(), began + CALL_TIMEOUT);
+        let answers = join_all((0..10).map(call)).await;
+        assert!(began.elapsed() < CALL_TIMEOUT + Duration::from_millis(10), "{:?}", began.elapsed());
+        // Two calls are sent at once, because the first one is sent in its caller's task.
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3);
+        let failed: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+        let (sent, queued): (Vec<_>, Vec<_>) = failed.into_iter().partition(|error| error.may_have_applied());
+        assert!(sent.len() == 1 && sent[0].kind() == ErrorKind::Timeout, "{sent:?}");
+        let is_named = |error: &&Error| error.kind() == ErrorKind::Unavailable && error.message().contains("not sent");
+        assert!(queued.len() == 6 && queued.iter().all(is_named), "{queued:?}");
+        sleep(10 * CALL_TIMEOUT).await;
+        assert_eq!(coalescer.job.sent.load(Ordering::Relaxed), 4);
+        coalescer.call("cam1".parse().unwrap(), Instant::now() + CALL_TIMEOUT).await.unwrap();
+    }
 }

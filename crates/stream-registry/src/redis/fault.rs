@@ -39,7 +39,7 @@ pub(super) fn is_not_redis(error: &RedisError) -> bool {
 }
 
 /// Returns whether the host name could not be resolved. In this case, nothing was sent.
-fn is_unknown_host(error: &RedisError) -> bool {
+pub(super) fn is_unknown_host(error: &RedisError) -> bool {
     // The standard library has no error kind for this case, so the error message is searched.
     error.is_io_error() && error.to_string().contains("failed to lookup address")
 }
@@ -140,9 +140,6 @@ pub(super) fn translate(error: RedisError, writing: bool) -> Error {
         _ if error.is_timeout() => (ErrorKind::Timeout, "Redis did not answer in time".to_owned()),
         _ if error.is_connection_refusal() => {
             (ErrorKind::Unavailable, "the connection to Redis was refused; check that Redis is running".to_owned())
-        }
-        _ if is_unknown_host(&error) => {
-            (ErrorKind::Unavailable, "unknown host name in the store URL; check the name and the DNS server".to_owned())
         }
         _ if is_lost(&error) || error.is_connection_dropped() => {
             (ErrorKind::Unavailable, "the connection to Redis was lost; try again".to_owned())

@@ -10,6 +10,7 @@ mod eviction;
 mod fault;
 mod feed;
 mod keys;
+mod layout;
 mod locks;
 mod ops;
 mod options;
@@ -31,7 +32,7 @@ pub use self::diagnose::{Code, DiagnoseOptions, Diagnosis, Finding, IndexRepair,
 use self::fault::Effect;
 pub use self::options::RedisOptions;
 use self::shards::Shards;
-use self::store::within;
+use self::store::{call_deadline, within};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::query::Ended;
 use crate::registry::{
@@ -90,6 +91,26 @@ impl RedisRegistry {
             shards.iter().for_each(|shard| ops::sweep::spawn(&shard.store));
         }
         Ok(Self { options, shards })
+    }
+
+    /// Connects for a [diagnosis](Self::diagnose), like [`connect`](Self::connect).
+    ///
+    /// If the registry in a Redis Cluster cannot be opened, e.g. because the cluster rejects all calls while a part of it
+    /// is down, one node that answers suffices. The number of shards is then unknown. So the registry is read-only, and
+    /// uses the number in the URL, or 16. The diagnosis says so, and [`repair_index`](Self::repair_index) repairs nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`connect`](Self::connect).
+    pub async fn connect_for_diagnosis(options: RedisOptions) -> Result<Self> {
+        match Self::connect(options.clone()).await {
+            Err(error) if error.is_retryable() || error.kind() == ErrorKind::Denied => {
+                let options = options.read_only();
+                let shards = Shards::assume(&options).await.ok_or(error)?;
+                Ok(Self { options, shards })
+            }
+            connected => connected,
+        }
     }
 
     /// Returns the numbers of unreadable records and of removed index entries since the store was opened.
@@ -152,7 +173,9 @@ fn is_store_wide(error: &Error) -> bool {
 impl Registry for RedisRegistry {
     async fn register_with(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         let shard = self.shards.of(&stream.id);
-        within(Effect::Write, ops::register::register(&shard.registrations, &shard.store, stream, options))
+        // The deadline is just before that of the whole call, so that the error says whether the call was sent.
+        let call = ops::register::register(&shard.registrations, &shard.store, stream, options, call_deadline());
+        within(Effect::Write, call)
             .await
             .map_err(|error| shard.named(error).with_stream(&stream.id).with_operation(Operation::Register))
     }
@@ -168,7 +191,8 @@ impl Registry for RedisRegistry {
 
     async fn unregister_with(&self, id: &StreamId, options: &UnregisterOptions) -> Result<Stream> {
         let shard = self.shards.of(id);
-        within(Effect::Write, ops::unregister::unregister(&shard.unregistrations, &shard.store, id, options))
+        let call = ops::unregister::unregister(&shard.unregistrations, &shard.store, id, options, call_deadline());
+        within(Effect::Write, call)
             .await
             .map_err(|error| shard.named(error).with_stream(id).with_operation(Operation::Unregister))
     }
@@ -182,7 +206,7 @@ impl Registry for RedisRegistry {
         let [write] = writes else { return self.shards.write(writes).await.map_err(named) };
         let shard = self.shards.of(&write.id);
         let answer = match rules::check_write(write) {
-            Ok(()) => shard.writes.call(write.clone()).await.map_err(|error| shard.named(error)),
+            Ok(()) => shard.writes.call(write.clone(), call_deadline()).await.map_err(|error| shard.named(error)),
             rejected => rejected,
         };
         match answer {
@@ -193,7 +217,7 @@ impl Registry for RedisRegistry {
 
     async fn get(&self, id: &StreamId) -> Result<Stream> {
         let shard = self.shards.of(id);
-        let answer = ops::get::get(&shard.gets, id).await.map_err(|error| shard.named(error));
+        let answer = ops::get::get(&shard.gets, id, call_deadline()).await.map_err(|error| shard.named(error));
         answer.map_err(|error| error.with_may_have_applied(false).with_stream(id).with_operation(Operation::Get))
     }
 

@@ -64,6 +64,20 @@ pub(super) enum Address {
     Unix(PathBuf),
 }
 
+/// Maximum length of a host name in bytes (RFC 1035, section 2.3.4).
+const MAX_HOST_BYTES: usize = 255;
+
+impl Address {
+    /// Returns the address that a Sentinel or a node of a cluster gives for another server. Returns `None` if it cannot
+    /// be an address.
+    pub(super) fn announced(host: &str, port: i64) -> Option<Self> {
+        let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+        let is_legal = |one: char| !one.is_control() && !one.is_whitespace();
+        let is_host = (1..=MAX_HOST_BYTES).contains(&host.len()) && host.chars().all(is_legal);
+        is_host.then(|| Self::Tcp(host.to_owned(), port))
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::connect::Link;
 use super::connect::Purpose;
 use super::connect::topology::Topology;
@@ -12,6 +14,7 @@ use super::eviction::Eviction;
 use super::fault::Effect;
 use super::feed::shared::Slot;
 use super::keys::Keys;
+use super::layout::Stored;
 use super::locks::KeyLocks;
 use super::options::{CALL_TIMEOUT, RedisOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,6 +28,8 @@ const MIN_MARGIN_MS: u64 = 6_000;
 pub(super) struct Store {
     pub(super) options: RedisOptions,
     pub(super) keys: Keys,
+    /// The layout that each shard of a cluster stores. `None` without a cluster.
+    pub(super) layout: Option<Stored>,
     /// Connection for calls about single streams.
     pub(super) link: Arc<Link>,
     /// Connection for lists. It is separate, so that small calls do not queue behind large replies.
@@ -43,10 +48,17 @@ pub(super) struct Store {
 
 impl Store {
     /// Returns the store of all keys with a prefix. In a cluster, `slot` is the slot of these keys.
-    pub(super) fn new(options: RedisOptions, topology: &Topology, prefix: &str, slot: u16) -> Self {
+    pub(super) fn new(
+        options: RedisOptions,
+        topology: &Topology,
+        prefix: &str,
+        slot: u16,
+        layout: Option<Stored>,
+    ) -> Self {
         let link = |purpose| Arc::new(Link::to_slot(topology, slot, purpose, &options));
         Self {
             keys: Keys::new(prefix),
+            layout,
             link: link(Purpose::Calls),
             bulk: link(Purpose::Bulk),
             list_strategy: AtomicU8::new(0),
@@ -97,6 +109,11 @@ impl Store {
 
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns the deadline of a call about one stream that begins now.
+pub(super) fn call_deadline() -> Instant {
+    Instant::now() + CALL_TIMEOUT
 }
 
 /// Runs a call of several steps. The whole call times out after `CALL_TIMEOUT`.

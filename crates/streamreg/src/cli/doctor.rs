@@ -55,7 +55,7 @@ pub async fn run(target: &Target, args: &DoctorArgs, out: &mut Output<'_>) -> Re
     }
     let mut options = DiagnoseOptions::default().max_keys(args.max_keys);
     options.role = args.role;
-    let registry = target.connect_redis(args.repair).await?;
+    let registry = target.connect_for_diagnosis(args.repair).await?;
     if args.repair {
         let repair = registry.repair_index(&options).await.map_err(|error| out.failure(&error))?;
         out.note(format_args!("index entries removed: {}, added: {}", repair.removed, repair.added));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use stream_registry::registry::TtlPolicy;
 use stream_registry::{
-    ConnectOptions, RedisRegistry, Registry, Secret, UrlSource, connect_redis, connect_with, without_secrets,
+    ConnectOptions, RedisRegistry, Registry, Secret, UrlSource, connect_for_diagnosis, connect_with, without_secrets,
 };
 
 use super::duration;
@@ -219,15 +219,15 @@ impl Target {
         self.url.starts_with("http://") || self.url.starts_with("https://")
     }
 
-    /// Connects to a Redis store. Unless `writable`, opens it read-only, whatever the options are.
+    /// Connects to a Redis store for a diagnosis. Unless `writable`, opens it read-only, whatever the options are.
     ///
     /// # Errors
     ///
     /// Returns the failures of [`connect`](Self::connect), and a usage error if the store is not Redis.
-    pub async fn connect_redis(&self, writable: bool) -> Result<RedisRegistry> {
+    pub async fn connect_for_diagnosis(&self, writable: bool) -> Result<RedisRegistry> {
         let mut options = self.options.clone();
         options.read_only |= !writable;
-        connect_redis(&self.url, &options).await.map_err(|error| Failure::connect(&error, &self.name))
+        connect_for_diagnosis(&self.url, &options).await.map_err(|error| Failure::connect(&error, &self.name))
     }
 
     /// Connects to the store.

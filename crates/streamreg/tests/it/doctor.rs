@@ -112,6 +112,37 @@ async fn doctor_rejects_stores_and_options_that_do_not_fit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_the_node_because_of_which_a_cluster_rejects_all_calls() {
+    let mut cluster = ClusterSet::builder().replicas(0).config("cluster-require-full-coverage yes").start().await;
+    connect(&cluster.url()).await.unwrap().close().await.unwrap();
+    let down = cluster.nodes[1].addr();
+    cluster.nodes[1].kill();
+    let rejects = async || {
+        let states = [&cluster.nodes[0], &cluster.nodes[2]].map(|node| node.cli(&["CLUSTER", "INFO"]));
+        futures_util::future::join_all(states).await.iter().all(|state| state.contains("cluster_state:fail"))
+    };
+    wait_until(DEADLINE, rejects).await;
+    let args = ["doctor", "--store", &cluster.url(), "--repair", "-o", "table"];
+    let (status, stdout, stderr) = outcome(program(&args).output().unwrap());
+    assert_eq!(status, Some(7), "{stdout}{stderr}");
+    assert_eq!(stderr, "index entries removed: 0, added: 0\nshards that were not repaired: 16\n");
+    for expected in [
+        format!("{down}: the primary cannot be used: "),
+        "the node considers the cluster as fail".to_owned(),
+        "→ set cluster-require-full-coverage no on every node".to_owned(),
+        "the number of shards cannot be read; this diagnosis assumes 16".to_owned(),
+        "cannot be read: the Redis Cluster does not serve these streams now".to_owned(),
+    ] {
+        assert!(stdout.contains(&expected), "{expected:?}: {stdout}");
+    }
+    // If no node answers, there is nothing to diagnose.
+    let url = cluster.url();
+    drop(cluster);
+    let (status, _, stderr) = outcome(program(&["doctor", "--store", &url]).output().unwrap());
+    assert!(status == Some(5) && stderr.contains("cannot reach the store"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn doctor_checks_and_repairs_what_is_left_of_a_cluster() {
     let mut cluster = ClusterSet::builder().replicas(0).config("cluster-require-full-coverage no").start().await;
     let store = connect(&cluster.url()).await.unwrap();

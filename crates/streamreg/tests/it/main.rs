@@ -17,6 +17,7 @@ mod cluster;
 mod conformance;
 mod doctor;
 mod failover;
+mod fake;
 mod hook;
 mod http;
 mod http_bad_input;

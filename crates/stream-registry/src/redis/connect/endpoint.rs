@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, lookup_host};
 use super::credentials::Credentials;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::redis::fault;
 use crate::redis::options::RedisOptions;
 use crate::redis::servers::{Address, SentinelOptions};
@@ -74,7 +74,10 @@ impl Endpoint {
     pub(super) async fn open_stream(&self) -> Result<Box<dyn Stream>> {
         match &self.address {
             Address::Tcp(host, port) => {
-                let stream = connect_tcp(host, *port).await.map_err(translate)?;
+                let stream = connect_tcp(host, *port).await.map_err(|error| match RedisError::from(error) {
+                    error if fault::is_unknown_host(&error) => unknown_host(host).with_source(error),
+                    error => fault::translate(error, false),
+                })?;
                 #[cfg(feature = "tls")]
                 if let Some(tls) = &self.access.tls {
                     return Ok(Box::new(tls.connect(stream, host, &self.address).await?));
@@ -110,6 +113,12 @@ impl Endpoint {
     }
 }
 
+/// Returns the error for a host name in the store URL, or one that a Sentinel or a node of a cluster gives.
+fn unknown_host(host: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("unknown host name {host}; check the name and the DNS server"))
+}
+
+#[cfg(unix)]
 fn translate(error: io::Error) -> Error {
     fault::translate(RedisError::from(error), false)
 }

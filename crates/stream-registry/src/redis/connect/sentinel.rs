@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use redis::{Cmd, Value};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connection::{Connection, Term};
 use super::endpoint::{Access, Endpoint};
@@ -23,6 +23,9 @@ use crate::redis::servers::{Address, SentinelOptions};
 const GRACE: Duration = Duration::from_millis(200);
 /// Timeout for the answer of any Sentinel. It leaves time to connect to the primary.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(600);
+/// Time after which the next candidate is tried too, if a server does not answer. Sentinels that disagree can name a
+/// server that hangs.
+const NEXT_CANDIDATE_AFTER: Duration = Duration::from_millis(300);
 /// Mean interval between two checks whether the Sentinels still name the same primary. A network partition can cut off
 /// a client and a former primary from the Sentinels. Without the check, the client would use that primary indefinitely.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -82,19 +85,30 @@ impl Sentinels {
     /// Returns `Unavailable` if no Sentinel answers or the server is not the primary. Returns `InvalidArgument` if no
     /// Sentinel knows the service.
     pub(super) async fn open(&self) -> Result<Connection> {
-        let mut fault = None;
-        for address in self.candidates().await? {
+        let attempts = self.candidates().await?.into_iter().zip(0..).map(|(address, rank)| async move {
+            sleep(NEXT_CANDIDATE_AFTER * rank).await;
             let endpoint = Endpoint { address, access: Arc::clone(&self.access) };
-            match session::open(&endpoint, Expected::Primary).await {
+            (rank, session::open(&endpoint, Expected::Primary).await)
+        });
+        let mut attempts: FuturesUnordered<_> = attempts.collect();
+        let mut fault: Option<(u32, Error)> = None;
+        while let Some((rank, opened)) = attempts.next().await {
+            match opened {
                 Ok(mut connection) => {
-                    let number = self.begin_term(&endpoint.address);
+                    let number = self.begin_term(connection.address());
                     connection.term = Some(Term { current: Arc::clone(&self.term), number });
                     return Ok(connection);
                 }
-                Err(error) => fault = fault.or(Some(error)),
+                // The error of the server that most Sentinels name is returned.
+                Err(error) => fault = fault.filter(|(other, _)| *other < rank).or(Some((rank, error))),
             }
         }
-        Err(fault.unwrap_or_else(|| self.unreachable("they name no primary")))
+        Err(fault.map_or_else(|| self.unreachable("they name no primary"), |(_, error)| error))
+    }
+
+    /// Returns the primary that is in use.
+    fn known(&self) -> Option<Address> {
+        self.primary.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records the primary. If it has changed, all connections to the former primary become unusable. Returns the number
@@ -111,14 +125,19 @@ impl Sentinels {
         self.term.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Returns the addresses that the Sentinels name. The address that most of them name is first.
+    /// Returns the addresses that the Sentinels name. The address that most of them name is first. If two addresses have
+    /// equally many votes, the one that is already in use is first, so that connections do not lead to different
+    /// servers in turn.
     async fn candidates(&self) -> Result<Vec<Address>> {
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
         let mut answers: FuturesUnordered<_> = (self.sentinels.iter())
             .map(|sentinel| async {
                 let answer = session::ask_once(sentinel, &command).await;
-                primary_in(answer.map_err(|error| explain(error, &sentinel.address))?)
+                primary_in(answer.map_err(|error| explain(error, &sentinel.address))?).map_err(|error| {
+                    let message = format!("the Sentinel at {} names no usable address", sentinel.address);
+                    Error::new(ErrorKind::Internal, message).with_source(error)
+                })
             })
             .collect();
         let mut deadline = Instant::now() + ANSWER_TIMEOUT;
@@ -137,7 +156,8 @@ impl Sentinels {
                 Err(error) => fault = fault.or(Some(error)),
             }
         }
-        votes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let known = self.known();
+        votes.sort_by_key(|(address, count)| (std::cmp::Reverse(*count), known.as_ref() != Some(address)));
         match (votes.is_empty(), fault) {
             (false, _) => Ok(votes.into_iter().map(|(address, _)| address).collect()),
             (true, _) if unknown => Err(Error::invalid(format!(
@@ -164,8 +184,7 @@ impl Sentinels {
     /// If the Sentinels name another server than before, and this server is a primary, ends the current term.
     async fn check(&self) {
         let Ok(candidates) = self.candidates().await else { return };
-        let known = self.primary.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (Some(known), Some(named)) = (known, candidates.into_iter().next()) else { return };
+        let (Some(known), Some(named)) = (self.known(), candidates.into_iter().next()) else { return };
         if named != known {
             let endpoint = Endpoint { address: named, access: Arc::clone(&self.access) };
             let opened = timeout(CONNECT_TIMEOUT, session::open(&endpoint, Expected::Primary)).await;
@@ -197,6 +216,7 @@ fn explain(error: Error, address: &Address) -> Error {
         ErrorKind::Denied => format!(
             "the Sentinel at {address} denies SENTINEL GET-MASTER-ADDR-BY-NAME; grant +sentinel|get-master-addr-by-name"
         ),
+        ErrorKind::Internal => format!("the Sentinel at {address}: {}", error.message()),
         _ => return error,
     };
     Error::new(error.kind(), message).with_store_reply(error.is_store_reply()).with_source(error)
@@ -207,10 +227,9 @@ fn primary_in(answer: Value) -> Result<Option<Address>> {
     if answer == Value::Nil {
         return Ok(None);
     }
-    let [host, port] = <[Value; 2]>::try_from(reply::array(answer)?)
-        .map_err(|_| Error::new(ErrorKind::Internal, "unexpected reply from Sentinel: not an address"))?;
+    let invalid = || Error::new(ErrorKind::Internal, "not an address");
+    let [host, port] = <[Value; 2]>::try_from(reply::array(answer)?).map_err(|_| invalid())?;
     let (host, port) = (reply::bytes(host)?, reply::number(&port)?);
-    let address = String::from_utf8(host).ok().zip(u16::try_from(port).ok());
-    let (host, port) = address.ok_or_else(|| Error::new(ErrorKind::Internal, "Sentinel named an invalid address"))?;
-    Ok(Some(Address::Tcp(host, port)))
+    let host = String::from_utf8(host).map_err(|_| invalid())?;
+    Address::announced(&host, port).map(Some).ok_or_else(invalid)
 }

@@ -111,7 +111,7 @@ async fn check_layout(report: &mut Report, shards: &Shards, shard: &Shard, total
         }
         Some(None) => {
             let message = "the stored number of shards is missing, so a program could use another one";
-            let remedy = "restart a program that writes, e.g. streamreg serve; it stores the layout when it connects";
+            let remedy = "run a process with the rights of the role sweeper, e.g. streamreg serve, which stores it";
             report.warning(Code::Layout, message, remedy);
         }
         None => {}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::not_a_string;
 use crate::error::{Error, Result};
@@ -33,9 +34,13 @@ impl Job for GetJob {
     }
 }
 
-pub(in crate::redis) async fn get(coalescer: &Arc<Coalescer<GetJob>>, id: &StreamId) -> Result<Stream> {
+pub(in crate::redis) async fn get(
+    coalescer: &Arc<Coalescer<GetJob>>,
+    id: &StreamId,
+    deadline: Instant,
+) -> Result<Stream> {
     // The record is decoded in the caller's task, so that concurrent calls use all cores.
-    record::decode(id, &coalescer.call(id.clone()).await?)
+    record::decode(id, &coalescer.call(id.clone(), deadline).await?)
 }
 
 /// Reads several streams, in the order of the ids. An element is `None` if the record is missing or cannot be decoded,

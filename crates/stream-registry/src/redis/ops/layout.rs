@@ -9,19 +9,12 @@ use crate::error::Result;
 use crate::redis::connect::Link;
 use crate::redis::fault::{Effect, is_wrong_type, translate};
 use crate::redis::keys::Keys;
+use crate::redis::layout::Stored;
 use crate::redis::reply;
 use crate::redis::script::Script;
 use crate::redis::store::Store;
 
 static LAYOUT: LazyLock<Script> = LazyLock::new(|| Script::new("layout", include_str!("layout.lua")));
-
-/// A layout as it is stored. The values can be any strings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::redis) struct Stored {
-    pub(in crate::redis) shards: String,
-    /// The name of the function that assigns stream ids to shards.
-    pub(in crate::redis) function: String,
-}
 
 /// Reads the layout from a shard. Returns `None` if the shard contains no layout.
 pub(in crate::redis) async fn read(link: &Link, keys: &Keys) -> Result<Option<Stored>> {

@@ -7,13 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::Value;
 use tokio::sync::MutexGuard;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{ATTEMPTS, back_off, contended, epoch_field, split, wrong_type};
 use crate::error::Result;
 use crate::redis::coalesce::{Coalescer, Job};
 use crate::redis::fault::Effect;
-use crate::redis::options::CALL_TIMEOUT;
 use crate::redis::script::Script;
 use crate::redis::store::Store;
 use crate::redis::{record, reply};
@@ -136,25 +135,26 @@ impl Job for RegisterJob {
     }
 }
 
+/// Registers a stream. Attempts that are not sent by the deadline are not applied.
 pub(in crate::redis) async fn register(
     calls: &Arc<Coalescer<RegisterJob>>,
     store: &Arc<Store>,
     stream: &Stream,
     options: &RegisterOptions,
+    deadline: Instant,
 ) -> Result<Registered> {
     rules::check_registration(stream, options)?;
     store.check_writable()?;
     let mut known = Known::default();
     let mut lock: Option<MutexGuard<'_, ()>> = None;
-    let started = Instant::now();
     for attempt in 0..ATTEMPTS {
         let decision = decide(store, stream, options, &known).await?;
-        let call = || calls.call(decision.attempt(store, options, &known));
+        let call = || calls.call(decision.attempt(store, options, &known), deadline);
         let reply = match call().await {
             // No reply has arrived. The same record is sent once more. Its epoch, which only this call knows, shows
             // whether the store has applied the first call.
             Err(lost) if lost.may_have_applied() && options.lease && options.recover.is_none() => {
-                let Ok(Ok(reply)) = timeout_at(started + CALL_TIMEOUT, call()).await else { return Err(lost) };
+                let Ok(reply) = call().await else { return Err(lost) };
                 if reply.shows_epoch(&decision.new) {
                     return Ok(Registered::new(decision.new, decision.outcome, store.options.ttl));
                 }

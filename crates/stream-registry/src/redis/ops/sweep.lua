@@ -18,7 +18,9 @@
 -- ARGV[4]    interval in ms between scans of the index for streams that are not in the schedule
 -- ARGV[5]    TTL policy: 'renew', or 'longer' for a tool that keeps no streams alive and whose TTL is ignored
 -- ARGV[6]    time of this check in Unix ms, by the caller's clock
--- ARGV[7..]  ids of the streams to check
+-- ARGV[7]    number of shards, which is stored if it is missing; empty if the registry has no shards
+-- ARGV[8]    name of the function that assigns stream ids to shards; empty if the registry has no shards
+-- ARGV[9..]  ids of the streams to check
 -- Output     a list with four elements:
 --            the number of checked streams that are no longer due at the time in ARGV[6]
 --            1 if the caller should scan the index, otherwise 0
@@ -35,7 +37,7 @@ local function to_string(number) return string.format('%.0f', number) end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local fields = redis.pcall('HMGET', metadata_key,
-  'swept', 'grace', 'scanned', 'ttl', 'confirmed', 'brief', 'brief_confirmed')
+  'swept', 'grace', 'scanned', 'ttl', 'confirmed', 'brief', 'brief_confirmed', 'shards', 'function')
 if fields.err then fields = {} end
 -- Returns a field of the metadata as a number, or the default if another program has stored something else.
 local function field(index, default)
@@ -71,8 +73,8 @@ local copy_ttl = grace_limit - now_ms + 3600000
 
 local events, expired, next_checks, missing = {}, {}, {}, {}
 local expired_copies, new_copies, extended_copies = {}, {}, {}
-for argument = 7, #ARGV do
-  local id, record_key, copy_key = ARGV[argument], KEYS[argument * 2 - 9], KEYS[argument * 2 - 8]
+for argument = 9, #ARGV do
+  local id, record_key, copy_key = ARGV[argument], KEYS[argument * 2 - 13], KEYS[argument * 2 - 12]
   local remaining = redis.call('PTTL', record_key)
   if remaining == -1 then
     -- The next write gives this record a TTL. The record is checked again before that TTL has passed.
@@ -131,4 +133,8 @@ redis.pcall('HSET', metadata_key, 'swept', to_string(now_ms), 'grace', to_string
   'scanned', to_string(scan_due and now_ms or scanned_at), 'ttl', to_string(longest),
   'confirmed', to_string(longest_confirmed_at),
   'brief', to_string(shortest), 'brief_confirmed', to_string(shortest_confirmed_at))
+-- If the store has lost its data, a program that connects could otherwise use another number of shards.
+if ARGV[7] ~= '' and not fields[8] and not fields[9] then
+  redis.pcall('HSET', metadata_key, 'shards', ARGV[7], 'function', ARGV[8])
+end
 return { handled, scan_due and 1 or 0, missing, to_string(shortest) }

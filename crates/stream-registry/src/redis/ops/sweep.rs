@@ -136,6 +136,9 @@ async fn check(store: &Arc<Store>, ids: &[Vec<u8>], now: i128, scan_often: bool)
     let scan_after = store.options.ttl / if scan_often { 8 } else { 2 };
     call.arg(store.ttl_ms()).arg(store.margin_ms()).arg(millis(MAX_GAP)).arg(millis(scan_after));
     call.arg(store.ttl_policy()).arg(now.to_string());
+    let (shards, function) =
+        store.layout.as_ref().map_or(("", ""), |layout| (layout.shards.as_str(), layout.function.as_str()));
+    call.arg(shards).arg(function);
     for id in ids {
         call.arg(id);
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use redis::Value;
+use tokio::time::Instant;
 
 use super::{ATTEMPTS, back_off, contended, split, wrong_type};
 use crate::error::{Error, Result};
@@ -99,11 +100,13 @@ impl Job for UnregisterJob {
     }
 }
 
+/// Unregisters a stream. Attempts that are not sent by the deadline are not applied.
 pub(in crate::redis) async fn unregister(
     calls: &Arc<Coalescer<UnregisterJob>>,
     store: &Arc<Store>,
     id: &StreamId,
     options: &UnregisterOptions,
+    deadline: Instant,
 ) -> Result<Stream> {
     store.check_writable()?;
     let mut condition = match &options.guard {
@@ -114,16 +117,14 @@ pub(in crate::redis) async fn unregister(
     let mut examined: Vec<u8> = Vec::new();
     let mut examined_epoch = String::new();
     for attempt in 0..ATTEMPTS {
-        let reply = calls
-            .call(Attempt {
-                id: id.clone(),
-                condition: condition.clone(),
-                examined: examined.clone(),
-                examined_epoch: examined_epoch.clone(),
-                options: options.clone(),
-            })
-            .await?;
-        match reply {
+        let attempt_now = Attempt {
+            id: id.clone(),
+            condition: condition.clone(),
+            examined: examined.clone(),
+            examined_epoch: examined_epoch.clone(),
+            options: options.clone(),
+        };
+        match calls.call(attempt_now, deadline).await? {
             Reply::Done(json) => {
                 let last = record::decode(id, &json).unwrap_or_else(|_| record::placeholder(id));
                 return Ok(rules::with_end_reason(last, &options.reason));

@@ -11,12 +11,13 @@ use crate::redis::connect::Purpose;
 use crate::redis::connect::topology::Topology;
 use crate::redis::connect::{Link, slot_of};
 use crate::redis::keys::Keys;
-use crate::redis::ops::layout::{self, Stored};
+use crate::redis::layout::Stored;
+use crate::redis::ops::layout;
 use crate::redis::options::RedisOptions;
 use crate::redis::servers::SHARD_COUNTS;
 
 /// Number of shards of a new registry, if the URL does not give a number.
-const DEFAULT_SHARDS: u16 = 16;
+pub(super) const DEFAULT_SHARDS: u16 = 16;
 
 /// The layouts that were found under all hash tags. Every layout uses some of these tags, so no layout is missed.
 pub(super) struct Found {

@@ -24,9 +24,9 @@ use super::connect::slot_of;
 use super::connect::topology::Topology;
 use super::counters::RedisCounters;
 use super::fault::Effect;
+use super::layout::Stored;
 use super::ops;
 use super::ops::get::GetJob;
-use super::ops::layout::Stored;
 use super::ops::register::RegisterJob;
 use super::ops::unregister::UnregisterJob;
 use super::ops::write::WriteJob;
@@ -104,10 +104,24 @@ impl Shard {
     }
 }
 
+/// Returns all shards of a cluster.
+fn of_cluster(options: &RedisOptions, topology: &Topology, count: usize) -> Vec<Shard> {
+    let shard = |number| {
+        let tag = tags::tag(number, count);
+        let (prefix, layout) = (tags::prefix(&options.prefix, tag), layout::of(count));
+        let store = Store::new(options.clone(), topology, &prefix, slot_of(tag), Some(layout));
+        store.list_strategy.store(ops::list::SCRIPT, Ordering::Relaxed);
+        Shard::new(store, Some(Label { number, count, tag }))
+    };
+    (0..count).map(shard).collect()
+}
+
 /// All shards of a registry, at least one.
 pub(super) struct Shards {
     topology: Topology,
     shards: Vec<Shard>,
+    /// Whether the number of shards could not be read.
+    are_assumed: bool,
 }
 
 impl Shards {
@@ -116,21 +130,32 @@ impl Shards {
     pub(super) async fn connect(options: RedisOptions) -> Result<Self> {
         let topology = Topology::new(&options);
         let Servers::Cluster(cluster) = &options.servers else {
-            let store = Store::new(options.clone(), &topology, &options.prefix, 0);
+            let store = Store::new(options.clone(), &topology, &options.prefix, 0, None);
             store.link.connection().await?;
-            return Ok(Self { topology, shards: vec![Shard::new(store, None)] });
+            return Ok(Self { topology, shards: vec![Shard::new(store, None)], are_assumed: false });
         };
         let found = layout::find(&options, &topology).await?;
         let count = found.count(cluster.shards)?;
-        let shards = (0..count).map(|number| {
-            let tag = tags::tag(number, count);
-            let store = Store::new(options.clone(), &topology, &tags::prefix(&options.prefix, tag), slot_of(tag));
-            store.list_strategy.store(ops::list::SCRIPT, Ordering::Relaxed);
-            Shard::new(store, Some(Label { number, count, tag }))
-        });
-        let shards: Vec<_> = shards.collect();
+        let shards = of_cluster(&options, &topology, count);
         found.record(&shards).await?;
-        Ok(Self { topology, shards })
+        Ok(Self { topology, shards, are_assumed: false })
+    }
+
+    /// Returns the shards that a cluster probably has, without reading their number. Returns `None` if no node of a
+    /// cluster answers.
+    pub(super) async fn assume(options: &RedisOptions) -> Option<Self> {
+        let topology = Topology::new(options);
+        let (Servers::Cluster(servers), Topology::Cluster(cluster)) = (&options.servers, &topology) else {
+            return None;
+        };
+        cluster.primaries().await.ok()?;
+        let shards = of_cluster(options, &topology, usize::from(servers.shards.unwrap_or(layout::DEFAULT_SHARDS)));
+        Some(Self { topology, shards, are_assumed: true })
+    }
+
+    /// Returns whether the number of shards could not be read.
+    pub(super) fn are_assumed(&self) -> bool {
+        self.are_assumed
     }
 
     pub(super) fn topology(&self) -> &Topology {

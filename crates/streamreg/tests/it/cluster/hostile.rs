@@ -10,8 +10,8 @@ use stream_registry::{Error, RedisRegistry, Registry as _, StreamId};
 use testkit::{ClusterSet, wait_until};
 use tokio::time::timeout;
 
-use super::fake::{FakeNode, all_slots_at, is_slots};
 use super::{TIMEOUT, id, stream};
+use crate::fake::{FakeNode, all_slots_at, is_slots};
 
 /// Time in which every call ends, with a margin for a busy machine.
 const CALL_LIMIT: Duration = Duration::from_millis(2_500);

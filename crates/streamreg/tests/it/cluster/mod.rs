@@ -2,14 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the test")]
 
 mod access;
-mod fake;
 mod fleet;
 mod hostile;
 mod keys;
 pub(crate) mod layout;
 mod layouts;
+mod loss;
+mod many_shards;
 mod migration;
 mod outage;
+mod restart;
 mod resync;
 mod storms;
 mod view;

@@ -42,3 +42,18 @@ async fn registry_follows_the_cluster_when_a_replica_is_promoted_by_command() {
     set.failover(replica).await;
     println!("by command in a cluster: {}", load.finish(began, Instant::now()).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registry_follows_the_cluster_through_two_failovers_in_a_row() {
+    let mut set = ClusterSet::start().await;
+    let load = Load::start(&set.url()).await;
+    let first = set.primary_of(KEY).await;
+    set.nodes[first].kill();
+    let second = set.wait_for_failover(KEY, first).await;
+    set.restart(first).await;
+    set.wait_until_healthy().await;
+    let began = Instant::now();
+    set.nodes[second].kill();
+    set.wait_for_failover(KEY, second).await;
+    println!("two failovers in a cluster: {}", load.finish(began, Instant::now()).await);
+}

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod connect;
+mod hostile;
 mod load;
 mod sentinel;
 mod watcher;

@@ -41,6 +41,18 @@ async fn registry_follows_the_sentinels_when_a_replica_is_promoted_by_command() 
     println!("by command: {}", load.finish(began, Instant::now()).await);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn registry_follows_the_sentinels_through_two_failovers_in_a_row() {
+    let mut set = SentinelSet::start().await;
+    let load = Load::start(&set.url()).await;
+    let first = set.kill_primary().await;
+    set.wait_for_failover(first).await;
+    let began = Instant::now();
+    let second = set.kill_primary().await;
+    set.wait_for_failover(second).await;
+    println!("two failovers: {}", load.finish(began, Instant::now()).await);
+}
+
 /// Takes all permissions from the user of the Sentinels, except those of replicas.
 async fn lock_sentinels_out(primary: &mut redis::aio::MultiplexedConnection) {
     let rules = ["SETUSER", "testkit", "-@all", "+psync", "+replconf"];

@@ -34,6 +34,7 @@ mod roles;
 mod roles_in_cluster;
 mod scripts;
 mod shared_feed;
+mod slow_network;
 mod start;
 mod sweep;
 mod sweep_permissions;

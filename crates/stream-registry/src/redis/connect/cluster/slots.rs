@@ -68,7 +68,7 @@ fn parse_node(node: Value, asked: &Address) -> Result<Address> {
     let mut fields = reply::array(node)?.into_iter();
     let host = reply::optional_bytes(fields.next().unwrap_or(Value::Nil))?.unwrap_or_default();
     let host = String::from_utf8(host).map_err(|_| invalid())?;
-    let port = u16::try_from(reply::number(&fields.next().unwrap_or(Value::Nil))?).map_err(|_| invalid())?;
+    let port = reply::number(&fields.next().unwrap_or(Value::Nil))?;
     node_address(&host, port, asked).ok_or_else(invalid)
 }
 
@@ -78,13 +78,13 @@ pub(super) fn redirect_address(text: &str, asked: &Address) -> Option<Address> {
     node_address(host, port.parse().ok()?, asked)
 }
 
-fn node_address(host: &str, port: u16, asked: &Address) -> Option<Address> {
+fn node_address(host: &str, port: i64, asked: &Address) -> Option<Address> {
     match (host, asked) {
         // The question mark stands for a host name that is configured as unknown.
         ("?", _) => None,
-        ("", Address::Tcp(host, _)) => Some(Address::Tcp(host.clone(), port)),
+        ("", Address::Tcp(host, _)) => Address::announced(host, port),
         ("", Address::Unix(_)) => None,
-        (host, _) => Some(Address::Tcp(host.to_owned(), port)),
+        (host, _) => Address::announced(host, port),
     }
 }
 
@@ -122,6 +122,8 @@ mod tests {
         }
         for broken in
             [range(vec![]), range(vec![node(host("?"), 7)]), range(vec![node(host("a"), 70_000)]), Value::Int(1)]
+                .into_iter()
+                .chain([range(vec![node(host("a"), 0)]), range(vec![node(host(&"a".repeat(256)), 7)])])
         {
             assert!(parse(broken, &asked).is_err());
         }
@@ -135,6 +137,7 @@ mod tests {
         assert_eq!(parse("::1:7000").as_deref(), Some("[::1]:7000"));
         assert_eq!(parse(":7000").as_deref(), Some("asked:7000"));
         assert_eq!((parse("?:7000"), parse("x"), parse("a:b")), (None, None, None));
+        assert_eq!((parse("a:0"), parse("\u{1b}[31m:7000")), (None, None));
     }
 
     #[test]

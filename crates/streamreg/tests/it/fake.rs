@@ -1,4 +1,4 @@
-//! A node of a cluster whose answers a test chooses.
+//! A server whose answers a test chooses: a node of a cluster, a Sentinel, or a server that Sentinels monitor.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,15 +12,24 @@ use tokio::task::{JoinHandle, JoinSet};
 type Answer = dyn Fn(&[String]) -> String + Send + Sync;
 
 /// A server that speaks the protocol of Redis. Dropping this value closes its port and its connections.
-pub(super) struct FakeNode {
-    pub(super) addr: SocketAddr,
+pub(crate) struct FakeNode {
+    pub(crate) addr: SocketAddr,
     commands: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl FakeNode {
-    /// Starts a node. `answer` is called for all commands except `HELLO` and `TIME`.
-    pub(super) async fn start(answer: impl Fn(SocketAddr, &[String]) -> String + Send + Sync + 'static) -> Self {
+    /// Starts a node of a cluster. `answer` is called for all commands except `HELLO` and `TIME`.
+    pub(crate) async fn start(answer: impl Fn(SocketAddr, &[String]) -> String + Send + Sync + 'static) -> Self {
+        Self::with_mode("cluster", "master", answer).await
+    }
+
+    /// Starts a server with this mode and role in its reply to `HELLO`.
+    pub(crate) async fn with_mode(
+        mode: &'static str,
+        role: &'static str,
+        answer: impl Fn(SocketAddr, &[String]) -> String + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let answer: Arc<Answer> = Arc::new(move |command: &[String]| answer(addr, command));
@@ -29,14 +38,17 @@ impl FakeNode {
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, Arc::clone(&answer), Arc::clone(&counter)));
+                let hello = format!(
+                    "%4\r\n+server\r\n+redis\r\n+version\r\n+7.0.15\r\n+mode\r\n+{mode}\r\n+role\r\n+{role}\r\n"
+                );
+                connections.spawn(serve(stream, hello, Arc::clone(&answer), Arc::clone(&counter)));
             }
         });
         Self { addr, commands, task }
     }
 
     /// Returns the number of commands that the node has answered.
-    pub(super) fn commands(&self) -> usize {
+    pub(crate) fn commands(&self) -> usize {
         self.commands.load(Ordering::SeqCst)
     }
 }
@@ -48,21 +60,21 @@ impl Drop for FakeNode {
 }
 
 /// Returns a reply to `CLUSTER SLOTS` that gives all slots to one node.
-pub(super) fn all_slots_at(host: &str, port: u16) -> String {
+pub(crate) fn all_slots_at(host: &str, port: u16) -> String {
     format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n${}\r\n{host}\r\n:{port}\r\n", host.len())
 }
 
-pub(super) fn is_slots(command: &[String]) -> bool {
+pub(crate) fn is_slots(command: &[String]) -> bool {
     command.first().is_some_and(|name| name == "CLUSTER")
 }
 
-async fn serve(stream: TcpStream, answer: Arc<Answer>, commands: Arc<AtomicUsize>) -> Option<()> {
+async fn serve(stream: TcpStream, hello: String, answer: Arc<Answer>, commands: Arc<AtomicUsize>) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let command = read_command(&mut stream).await?;
         commands.fetch_add(1, Ordering::SeqCst);
         let reply = match command[0].as_str() {
-            "HELLO" => "%3\r\n+server\r\n+redis\r\n+version\r\n+7.0.15\r\n+mode\r\n+cluster\r\n".to_owned(),
+            "HELLO" => hello.clone(),
             "TIME" => "*2\r\n$10\r\n1800000000\r\n$1\r\n0\r\n".to_owned(),
             "CLIENT" | "SELECT" | "ASKING" => "+OK\r\n".to_owned(),
             _ => answer(&command),
