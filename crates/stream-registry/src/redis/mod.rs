@@ -1,5 +1,5 @@
 //! The Redis store. Its key names are fixed, because programs in other languages use the same keys. Every change runs
-//! as one script.
+//! as one script, or as one `SET` that compares.
 
 mod clock;
 mod coalesce;

@@ -10,7 +10,7 @@
 //! * A *nonconforming* value of a known field, such as `"bitrate":-5`, is read as the nearest valid value. Stores keep
 //!   its raw JSON and write it again until the field is set.
 
-mod canonical;
+pub(crate) mod canonical;
 mod check;
 pub(crate) mod decode;
 pub(crate) mod encode;

@@ -3,7 +3,7 @@
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, IntoConnectionInfo, Value};
-use testkit::RedisServer;
+use testkit::{RedisBuilder, RedisServer};
 
 use crate::Result;
 
@@ -21,8 +21,12 @@ pub(crate) struct Logged {
 
 impl Server {
     pub(crate) async fn start() -> Result<Self> {
+        Self::with(RedisServer::builder()).await
+    }
+
+    pub(crate) async fn with(builder: RedisBuilder) -> Result<Self> {
         // Background rehashing and persistence are off, because they would add to the measured times.
-        let server = RedisServer::builder().config("activerehashing no").start().await;
+        let server = builder.config("activerehashing no").start().await;
         let control = connect(&server.url()).await?;
         Ok(Self { server, control })
     }

@@ -18,6 +18,8 @@ pub(in crate::redis) struct Connection {
     pub(super) inner: MultiplexedConnection,
     pub(super) endpoint: Endpoint,
     pub(super) clock: Arc<StoreClock>,
+    /// Whether the server's `SET` has the option `IFEQ`.
+    pub(in crate::redis) has_ifeq: bool,
     /// Set when the connection fails, so that new calls use another connection.
     broken: Arc<AtomicBool>,
     /// With Sentinel: the term of the primary that the connection leads to.
@@ -59,10 +61,11 @@ impl Connection {
         inner: MultiplexedConnection,
         endpoint: Endpoint,
         clock: StoreClock,
+        has_ifeq: bool,
         broken: Arc<AtomicBool>,
         driver: Driver,
     ) -> Self {
-        Self { inner, endpoint, clock: Arc::new(clock), broken, term: None, _driver: Arc::new(driver) }
+        Self { inner, endpoint, clock: Arc::new(clock), has_ifeq, broken, term: None, _driver: Arc::new(driver) }
     }
 
     /// Sends one command without a time limit. Returns the error of the Redis client unchanged.

@@ -247,7 +247,7 @@ impl Link {
     /// Sends several commands that only read, and returns one reply per command. The reply to a failed command is its
     /// error.
     pub(super) async fn read_many(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
-        let (_, mut answers) = self.answers(pipeline, Instant::now()).await?;
+        let (_, mut answers) = self.answers(pipeline, Instant::now(), Effect::Read).await?;
         // A node of a cluster redirects each command on its own.
         for (answer, command) in answers.iter_mut().zip(pipeline.cmd_iter()) {
             if matches!(answer, Value::ServerError(error) if redirect::is_redirect(error.code())) {
@@ -262,7 +262,7 @@ impl Link {
     pub(super) async fn read_together(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
         let started = Instant::now();
         for redirects in 0.. {
-            let (connection, answers) = self.answers(pipeline, started).await?;
+            let (connection, answers) = self.answers(pipeline, started, Effect::Read).await?;
             let moved = answers.iter().find_map(|answer| match answer {
                 Value::ServerError(error) if error.code() == "MOVED" => Some(RedisError::from(error.clone())),
                 _ => None,
@@ -275,14 +275,20 @@ impl Link {
         Err(no_reply())
     }
 
-    /// Sends several commands that only read, and returns the connection and one reply per command.
-    async fn answers(&self, pipeline: &Pipeline, started: Instant) -> Result<(Connection, Vec<Value>)> {
+    /// Sends several commands that write, and returns one reply per command. The reply to a command that failed or was
+    /// redirected is its error.
+    pub(super) async fn write_many(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
+        Ok(self.answers(pipeline, Instant::now(), Effect::Write).await?.1)
+    }
+
+    /// Sends several commands, and returns the connection and one reply per command.
+    async fn answers(&self, pipeline: &Pipeline, started: Instant, effect: Effect) -> Result<(Connection, Vec<Value>)> {
         let mut connection = self.connection().await?;
         let deadline = self.reply_deadline(started);
         let sent = connection.inner.send_packed_commands(pipeline, 0, pipeline.len());
         let answer = timeout_at(deadline, sent).await;
-        let answers = self.classify(&connection, answer, Effect::Read)?;
-        Ok((connection, answers.map_err(|error| fault::translate(error, false))?))
+        let answers = self.classify(&connection, answer, effect)?;
+        Ok((connection, answers.map_err(|error| fault::translate(error, effect == Effect::Write))?))
     }
 
     /// Sends a command whose reply may be large, and waits for the reply for at most `list_timeout`.

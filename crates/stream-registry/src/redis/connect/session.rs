@@ -29,10 +29,11 @@ pub(super) enum Expected {
 pub(super) async fn open(endpoint: &Endpoint, expected: Expected) -> Result<Connection> {
     let mut session = log_in(endpoint).await?;
     let hello = session.ask(&redis::cmd("HELLO")).await?;
-    check_version(&hello)?;
+    let version = Version::of(&hello);
+    version.check()?;
     check_mode(&hello, expected, endpoint)?;
     let clock = StoreClock::measure(&mut session.inner).await?;
-    Ok(Connection::new(session.inner, endpoint.clone(), clock, session.broken, session.driver))
+    Ok(Connection::new(session.inner, endpoint.clone(), clock, version.has_ifeq(), session.broken, session.driver))
 }
 
 /// Connects, authenticates, sends one command, and disconnects. Sets no timeout.
@@ -140,18 +141,42 @@ fn setup_fault(endpoint: &Endpoint, error: RedisError) -> Error {
     fault::translate(error, false)
 }
 
-/// Rejects servers that are too old. The version is in the reply to `HELLO`. Unlike `INFO`, `HELLO` needs no
+/// The program and the version of a server. Both are in the reply to `HELLO`. Unlike `INFO`, `HELLO` needs no
 /// permission.
-fn check_version(hello: &Value) -> Result<()> {
-    let (server, version) = (reply::field(hello, "server"), reply::field(hello, "version"));
-    let (server, version) = (server.as_deref().unwrap_or("redis"), version.as_deref().unwrap_or("0"));
-    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let have = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let (need, name) = if server == "valkey" { ((7, 2), "Valkey 7.2") } else { ((7, 0), "Redis 7.0") };
-    if have < need {
-        return Err(Error::unsupported(format!("the server is {server} {version}; upgrade it to {name} or later")));
+struct Version {
+    server: String,
+    text: String,
+    numbers: (u32, u32),
+}
+
+impl Version {
+    fn of(hello: &Value) -> Self {
+        let server = reply::field(hello, "server").unwrap_or_else(|| "redis".to_owned());
+        let text = reply::field(hello, "version").unwrap_or_else(|| "0".to_owned());
+        let mut numbers = text.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        let numbers = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        Self { server, text, numbers }
     }
-    Ok(())
+
+    fn is_valkey(&self) -> bool {
+        self.server == "valkey"
+    }
+
+    /// Rejects servers that are too old.
+    fn check(&self) -> Result<()> {
+        let (needed, name) = if self.is_valkey() { ((7, 2), "Valkey 7.2") } else { ((7, 0), "Redis 7.0") };
+        if self.numbers < needed {
+            let Self { server, text, .. } = self;
+            return Err(Error::unsupported(format!("the server is {server} {text}; upgrade it to {name} or later")));
+        }
+        Ok(())
+    }
+
+    /// Returns whether `SET` has the option `IFEQ`. With `extended-redis-compatibility`, Valkey calls itself Redis
+    /// 7.2.4, and the option is not used.
+    fn has_ifeq(&self) -> bool {
+        self.numbers >= if self.is_valkey() { (8, 1) } else { (8, 4) }
+    }
 }
 
 /// Rejects servers of another topology than the URL says. The mode and the role are in the reply to `HELLO`, which, unlike
@@ -188,23 +213,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connect_rejects_redis_servers_that_are_too_old() {
+    fn version_decides_about_support_and_ifeq() {
         let hello = |server: &str, version: &str| {
             let string = |text: &str| Value::BulkString(text.as_bytes().to_vec());
             Value::Map(vec![(string("server"), string(server)), (string("version"), string(version))])
         };
-        for (server, version, good) in [
-            ("redis", "7.0.0", true),
-            ("redis", "6.2.14", false),
-            ("redis", "10.1", true),
-            ("valkey", "7.2.0", true),
-            ("valkey", "7.0", false),
-            ("redis", "", false),
+        for (server, text, is_supported, has_ifeq) in [
+            ("redis", "6.2.14", false, false),
+            ("redis", "7.0.0", true, false),
+            ("redis", "8.2.1", true, false),
+            ("redis", "8.4.0", true, true),
+            ("redis", "10.1", true, true),
+            ("valkey", "7.0", false, false),
+            ("valkey", "7.2.0", true, false),
+            ("valkey", "8.0.6", true, false),
+            ("valkey", "8.1.1", true, true),
+            ("redis", "", false, false),
         ] {
-            let checked = check_version(&hello(server, version));
-            assert_eq!(checked.is_ok(), good, "{server} {version}");
-            if let Err(error) = checked {
-                assert!(error.message().contains(version), "{error}");
+            let version = Version::of(&hello(server, text));
+            assert_eq!((version.check().is_ok(), version.has_ifeq()), (is_supported, has_ifeq), "{server} {text}");
+            if let Err(error) = version.check() {
+                assert!(error.message().contains(text), "{error}");
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The operations of a Redis store. Each operation has its own file, and most have a script.
 
+mod compare;
 mod decode;
 pub(super) mod eviction;
 pub(super) mod get;

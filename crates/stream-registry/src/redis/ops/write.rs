@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{epoch_field, outcome, replace};
+use super::{compare, epoch_field, outcome, replace};
 use crate::error::{Error, Result};
 use crate::redis::coalesce::Job;
 use crate::redis::fault::Effect;
@@ -62,24 +62,23 @@ pub(in crate::redis) async fn write(store: &Arc<Store>, writes: &[Write]) -> Res
         .collect())
 }
 
-/// Applies validated writes in order, with as many script calls as necessary. Returns the error of the first script
-/// call that failed as a whole, and one result per write.
+/// Applies validated writes in order, with as many calls as necessary. Returns the error of the first call that failed as
+/// a whole, and one result per write.
 async fn run(store: &Arc<Store>, writes: &[&Write]) -> (Option<Error>, Vec<Result<()>>) {
     let mut answers = Vec::with_capacity(writes.len());
     let mut failed: Option<Error> = None;
     let mut rest = writes;
     while !rest.is_empty() {
         let (chunk, later) = rest.split_at(chunk_len(rest));
-        let done = match &failed {
-            // An earlier script call failed, so these writes are not sent.
-            Some(error) => Err(error.clone().with_may_have_applied(false)),
-            None => run_chunk(store, chunk).await,
-        };
-        match done {
-            Ok(done) => answers.extend(done),
-            Err(error) => {
-                answers.extend(chunk.iter().map(|_| Err(error.clone())));
-                failed.get_or_insert(error);
+        match &failed {
+            // An earlier call failed, so these writes are not sent.
+            Some(error) => {
+                answers.extend(chunk.iter().map(|_| Err(error.clone().with_may_have_applied(false))));
+            }
+            None => {
+                let (error, done) = run_chunk(store, chunk).await;
+                failed = error;
+                answers.extend(done);
             }
         }
         rest = later;
@@ -94,8 +93,30 @@ fn chunk_len(writes: &[&Write]) -> usize {
     writes.iter().take(CHUNK).take_while(|write| seen.insert(&write.id)).count()
 }
 
+/// Applies the writes of one chunk: first those that need no script, then all others with one script call. Returns the
+/// error of the call if it failed as a whole, and one result per write.
+async fn run_chunk(store: &Arc<Store>, writes: &[&Write]) -> (Option<Error>, Vec<Result<()>>) {
+    let left = match compare::write(store, writes).await {
+        Ok(left) => left,
+        Err(error) => return (Some(error.clone()), writes.iter().map(|_| Err(error.clone())).collect()),
+    };
+    let mut answers: Vec<Result<()>> = writes.iter().map(|_| Ok(())).collect();
+    if left.is_empty() {
+        return (None, answers);
+    }
+    let scripted: Vec<&Write> = left.iter().map(|&at| writes[at]).collect();
+    let (failed, done) = match run_script(store, &scripted).await {
+        Ok(done) => (None, done),
+        Err(error) => (Some(error.clone()), scripted.iter().map(|_| Err(error.clone())).collect()),
+    };
+    for (at, answer) in left.into_iter().zip(done) {
+        answers[at] = answer;
+    }
+    (failed, answers)
+}
+
 /// Runs one script call. Then makes the changes that the script leaves to the client.
-async fn run_chunk(store: &Arc<Store>, writes: &[&Write]) -> Result<Vec<Result<()>>> {
+async fn run_script(store: &Arc<Store>, writes: &[&Write]) -> Result<Vec<Result<()>>> {
     let now = store.link.now().await?.to_string();
     let mut keys = Vec::with_capacity(writes.len() + 3);
     keys.push(store.keys.index().to_owned());

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use stream_registry::Stream;
 use stream_registry::lease::{Lease, LeaseOptions, Leases};
+use testkit::{RedisServer, ServerKind};
 
 use super::feed;
 use super::{STREAMS, note};
@@ -22,6 +23,8 @@ use crate::{Result, ours, streams};
 const HELD: (usize, Duration) = (100_000, Duration::from_secs(10));
 /// Time to live in the rows in which the sweep checks the streams often.
 const SHORT_TTL: Duration = Duration::from_secs(30);
+/// Maximum processor time that Valkey may use for leases with statistics, as a share of one core.
+const VALKEY_SHARE: f64 = 0.08;
 /// Maximum processor time that the process with the leases may use, as a share of one core.
 const PROCESS_SHARE: f64 = 0.10;
 /// Maximum memory per lease, without the record, in bytes.
@@ -114,11 +117,7 @@ pub(super) async fn rows() -> Result<Vec<Line>> {
         let holding = Holding { count: HELD.0, interval: HELD.1, ttl, reports };
         note(&holding.row());
         // Each row has its own server, because the streams of the previous row would expire during this row.
-        let mut server = Server::start().await?;
-        let mut holder = Holder::start(&server.url(), holding).await?;
-        let (before, start) = (server.cpu().await?, Instant::now());
-        let process = holder.next().await?;
-        let redis = (server.cpu().await? - before) / start.elapsed().as_secs_f64();
+        let Shares { redis, process, bytes } = measure(Server::start().await?, holding).await?;
         let line = |candidate: &str, figure: String, target: String, met: bool| Line {
             row: holding.row(),
             candidate: candidate.into(),
@@ -127,17 +126,68 @@ pub(super) async fn rows() -> Result<Vec<Line>> {
             met: verdict(Some(met)),
             ..Line::default()
         };
-        let percent = |share: f64| format!("{:.1} % of a core", share * 100.0);
         let met = redis <= redis_share;
         lines.push(line("Redis", percent(redis), format!("≤ {}", percent(redis_share)), met));
         let met = process <= PROCESS_SHARE;
         lines.push(line("the process", percent(process), format!("≤ {}", percent(PROCESS_SHARE)), met));
         if ttl == ours::TTL {
-            let figure = format!("{} bytes", thousands(holder.bytes));
-            lines.push(line("a lease beyond its record", figure, format!("≤ {BYTES} bytes"), holder.bytes <= BYTES));
+            let figure = format!("{} bytes", thousands(bytes));
+            lines.push(line("a lease beyond its record", figure, format!("≤ {BYTES} bytes"), bytes <= BYTES));
         }
     }
     Ok(lines)
+}
+
+/// Measures 100 000 leases with statistics on Valkey, which writes them without a script, and the same with the script.
+///
+/// These rows need Valkey 8.1 from `scripts/newer-servers`, so they are measured only if they are named:
+/// `cargo bench -p streamreg -- valkey`.
+pub(super) async fn valkey() -> Result<Vec<Line>> {
+    let holding = Holding { count: HELD.0, interval: HELD.1, ttl: SHORT_TTL, reports: true };
+    let mut lines = Vec::new();
+    let mut scripted = None;
+    // With this setting, Valkey calls itself Redis 7.2, which has no `IFEQ`.
+    let builder = || RedisServer::builder().server(ServerKind::Valkey8);
+    let servers = [("the script", builder().config("extended-redis-compatibility yes")), ("SET with IFEQ", builder())];
+    for (way, builder) in servers {
+        note(&format!("{} on Valkey, {way}", holding.row()));
+        let Shares { redis, process, .. } = measure(Server::with(builder).await?, holding).await?;
+        let (script_redis, script_process) = *scripted.get_or_insert((redis, process));
+        let mut line = |candidate: &str, share: f64, script: f64, limit: Option<f64>| {
+            lines.push(Line {
+                row: holding.row(),
+                candidate: format!("{candidate}, {way}"),
+                figure: percent(share),
+                ratio: format!("{:.2}", share / script),
+                target: limit.map_or_else(|| "reported".to_owned(), |limit| format!("≤ {}", percent(limit))),
+                met: verdict(limit.map(|limit| share <= limit)),
+                ..Line::default()
+            });
+        };
+        let limit = (way != "the script").then_some(VALKEY_SHARE);
+        line("Valkey", redis, script_redis, limit);
+        line("the process", process, script_process, None);
+    }
+    Ok(lines)
+}
+
+/// What the leases of a row cost: shares of a core, and memory per lease without the record.
+struct Shares {
+    redis: f64,
+    process: f64,
+    bytes: f64,
+}
+
+async fn measure(mut server: Server, holding: Holding) -> Result<Shares> {
+    let mut holder = Holder::start(&server.url(), holding).await?;
+    let (before, start) = (server.cpu().await?, Instant::now());
+    let process = holder.next().await?;
+    let redis = (server.cpu().await? - before) / start.elapsed().as_secs_f64();
+    Ok(Shares { redis, process, bytes: holder.bytes })
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} % of a core", share * 100.0)
 }
 
 /// Measures the time from a status change to a watcher while a separate process holds 100 000 leases.

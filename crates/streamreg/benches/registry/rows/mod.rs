@@ -110,6 +110,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     if args.wants("departed streams") {
         lines.extend(departed::rows(args).await?);
     }
+    if args.names.iter().any(|name| name == "valkey") {
+        lines.extend(held::valkey().await?);
+    }
     if args.names.iter().any(|name| name == "scale") {
         lines.extend(scale::rows(args).await?);
     }

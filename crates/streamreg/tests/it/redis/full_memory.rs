@@ -15,7 +15,7 @@ const TTL: Duration = Duration::from_secs(2);
 const FOREIGN: &str = r#"{"x":[],"source_addr":"203.0.113.7:40112","type":"srt","status":"active"}"#;
 
 /// Fills memory exactly to the limit, so that every command that needs memory is rejected.
-async fn fill(redis: &TestRedis) -> usize {
+pub(super) async fn fill(redis: &TestRedis) -> usize {
     redis.server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     let info = redis.server.cli(&["INFO", "memory"]).await;
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim().to_owned();

@@ -4,6 +4,7 @@
 
 mod batched_registrations;
 mod cancellation;
+mod compare;
 mod damaged_feed;
 mod doctor;
 mod eviction;
