@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Request, Uri};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use stream_registry::Registry;
 use tokio::sync::Semaphore;
 
+use super::access::{Access, AccessFile};
 use super::lists::Lists;
 use super::options::ServeOptions;
 use super::problem::Failure;
 use super::state::{App, LastRefusal, State};
-use super::{api, auth, descriptors, host, log};
+use super::{api, descriptors, log};
 use crate::dashboard;
 
 /// Maximum number of histories that are read at the same time. Each one occupies a thread for a part of the time, so a
@@ -45,6 +46,7 @@ impl Service {
             )),
             event_turns: Arc::new(Semaphore::new(CONCURRENT_TURNS)),
             histories: Arc::new(Semaphore::new(CONCURRENT_HISTORIES)),
+            access: Access::new(&options),
             options,
             rejected: Default::default(),
             refusal: LastRefusal::default(),
@@ -59,19 +61,24 @@ impl Service {
         Self { app, router: TowerToHyperService::new(router) }
     }
 
+    /// Uses each new content of the access file. Never returns.
+    pub(super) async fn follow_access(self, file: AccessFile) {
+        self.app.access.follow(file).await;
+    }
+
     /// Checks a request, lets the router respond, and logs the request.
-    pub(super) async fn respond(self, request: Request<Incoming>) -> Response {
+    pub(super) async fn respond(self, mut request: Request<Incoming>) -> Response {
         let received = log::Received::now(&request);
-        let checked = host::check(&request, &self.app.options.allowed_hosts)
-            .and_then(|()| auth::check(&request, self.app.options.token.as_ref()));
-        let mut response = match checked {
-            Ok(()) => match self.router.call(request).await {
+        let access = &self.app.access;
+        let origin = access.begin(&request);
+        let mut response = match access.check(&mut request) {
+            Some(response) => response,
+            None => match self.router.call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             },
-            Err(failure) => failure.into_response(),
         };
-        host::protect(&mut response);
+        access.finish(origin, &mut response);
         received.log(&response, &self.app.refusal);
         response
     }
