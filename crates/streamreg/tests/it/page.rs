@@ -6,6 +6,7 @@ mod browser;
 mod origins;
 mod screenshot;
 mod selection;
+mod token;
 
 use std::process::Command;
 use std::sync::Arc;
