@@ -38,7 +38,8 @@ pub(super) struct Service {
 
 impl Service {
     /// Must be called within a Tokio runtime.
-    pub(super) fn new(registry: Arc<dyn Registry>, options: ServeOptions) -> Self {
+    pub(super) fn new(registry: Arc<dyn Registry>, mut options: ServeOptions) -> Self {
+        let access = Access::new(&mut options);
         let app = App::from(State {
             registry: Arc::new(Lists::new(registry, options.max_view_age)),
             event_readers: Arc::new(Semaphore::new(
@@ -46,7 +47,7 @@ impl Service {
             )),
             event_turns: Arc::new(Semaphore::new(CONCURRENT_TURNS)),
             histories: Arc::new(Semaphore::new(CONCURRENT_HISTORIES)),
-            access: Access::new(&options),
+            access,
             options,
             rejected: Default::default(),
             refusal: LastRefusal::default(),

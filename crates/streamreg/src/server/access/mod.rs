@@ -48,15 +48,17 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn new(options: &ServeOptions) -> Self {
-        let tokens = match &options.access_file {
-            Some(file) => Current::of_file(file),
-            None => Current::new(Arc::new(Tokens::simple(options.token.as_ref(), options.read_token.as_ref()))),
+    /// Takes the options about access, so that nothing else keeps a token.
+    pub(super) fn new(options: &mut ServeOptions) -> Self {
+        let (token, read_token) = (options.token.take(), options.read_token.take());
+        let tokens = match options.access_file.take() {
+            Some(file) => Current::of_file(&file),
+            None => Current::new(Arc::new(Tokens::simple(token.as_ref(), read_token.as_ref()))),
         };
         Self {
             tokens,
-            hosts: options.allowed_hosts.clone(),
-            origins: Origins::new(options.allowed_origins.clone()),
+            hosts: std::mem::take(&mut options.allowed_hosts),
+            origins: Origins::new(std::mem::take(&mut options.allowed_origins)),
             rejected: OncePerMinute::default(),
         }
     }
