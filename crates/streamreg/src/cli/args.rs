@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use super::store::Global;
 use super::{
     bridge, completions, demo, doctor, get, heartbeat, history, hook, list, man, register, run, serve, set, summary,
-    track, unregister, update, wait, watch,
+    token, track, unregister, update, wait, watch,
 };
 
 const AFTER_HELP: &str = "\
@@ -72,6 +72,8 @@ pub enum Verb {
     Unregister(unregister::UnregisterArgs),
     /// Check the Redis store: settings, rights, index and change feed
     Doctor(doctor::DoctorArgs),
+    /// Create and check tokens for the access file of a server
+    Token(token::TokenArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Print or write the man pages

@@ -15,7 +15,7 @@ use super::store::{Global, Side, Target};
 use super::unregister::Answers;
 use super::{
     bridge, completions, demo, doctor, get, heartbeat, history, hold, hook, input, list, man, register, run, serve,
-    set, spelling, summary, track, unregister, update, wait, watch,
+    set, spelling, summary, token, track, unregister, update, wait, watch,
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
@@ -81,6 +81,7 @@ fn without_store(verb: &Verb, out: &mut Output<'_>) -> Option<Result> {
     match verb {
         Verb::Completions(args) => Some(completions::run(args, Cli::command(), out)),
         Verb::Man(args) => Some(man::run(args, Cli::command(), out)),
+        Verb::Token(args) => Some(token::run(args, &mut io::stdin(), out)),
         _ => None,
     }
 }
@@ -140,6 +141,7 @@ fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
         | Verb::Bridge(_)
         | Verb::Completions(_)
         | Verb::Man(_)
+        | Verb::Token(_)
         | Verb::Hook(_)
         | Verb::Track(_)
         | Verb::Doctor(_)
@@ -203,6 +205,7 @@ async fn perform(
             | Verb::Bridge(_)
             | Verb::Completions(_)
             | Verb::Man(_)
+            | Verb::Token(_)
             | Verb::Hook(_)
             | Verb::Track(_)
             | Verb::Doctor(_)

@@ -35,6 +35,7 @@ mod spelling;
 pub mod store;
 pub mod summary;
 pub mod terminal;
+pub mod token;
 pub mod track;
 pub mod unregister;
 pub mod update;

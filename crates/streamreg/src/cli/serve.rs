@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,9 +13,9 @@ use tokio::time::timeout;
 use super::failure::{Failure, Result, Status};
 use super::log::LogArgs;
 use super::output::Output;
-use super::store::Target;
+use super::store::{Target, exposure, token};
 use super::{duration, input, signal};
-use crate::server::{self, ServeOptions};
+use crate::server::{self, AccessFile, AllowedOrigin, ServeOptions};
 
 /// Maximum time to ask a server that already listens on the address whether it is this program.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,17 +28,32 @@ Examples:
   streamreg serve --store redis://127.0.0.1:6379 --ttl 1m
   streamreg serve --listen :8580 --token-file /etc/streamreg/token \\
     --allowed-host registry.example.com
+  streamreg serve --listen :8580 --access-file /etc/streamreg/access.toml
 
 On SIGINT (Ctrl-C), SIGTERM or SIGHUP, the server finishes the requests in progress and stops. A second signal exits at once.")]
 pub struct ServeArgs {
     /// Address to listen on; `:8580` means all IPv4 addresses; with port 0, a free port is chosen and printed. Any
-    /// address other than loopback requires --token-file or --read-only
+    /// address other than loopback requires --token-file, --access-file or --read-only
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8580", value_parser = input::listen_address)]
     pub listen: SocketAddr,
 
     /// Also accept requests for this host name; may be repeated. Always accepted: localhost and IP addresses
     #[arg(long = "allowed-host", value_name = "NAME", value_parser = parse_host)]
     pub allowed_hosts: Vec<String>,
+
+    /// Accept the named tokens in this TOML file, each with its own rights; `streamreg token new` creates them. The
+    /// file is read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub access_file: Option<PathBuf>,
+
+    /// File whose first line is the token that reads need; writes need the token in --token-file
+    #[arg(long, value_name = "FILE")]
+    pub read_token_file: Option<PathBuf>,
+
+    /// Let web pages of this origin read, e.g. `https://dashboard.example.com`; `*` means all origins; may be repeated.
+    /// If writes need a token, these pages can also write with a token
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub allowed_origins: Vec<AllowedOrigin>,
 
     /// Time to wait at the start for a store that is unreachable or busy; `0s` does not wait
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
@@ -60,7 +76,11 @@ fn parse_host(name: &str) -> std::result::Result<String, String> {
 ///
 /// Fails if listening on the address is not allowed or not possible, or if the store cannot be opened.
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
-    server::check_listen(&args.listen, target.token.as_ref(), target.is_read_only()).map_err(Failure::usage)?;
+    let options = options(target, args)?;
+    if let Some(warning) = args.read_token_file.as_deref().and_then(|file| exposure("--read-token-file", file)) {
+        out.note(warning);
+    }
+    server::check_access(&args.listen, &options, target.is_read_only()).map_err(Failure::usage)?;
     server::raise_descriptor_limit();
     let listener = match TcpListener::bind(args.listen).await {
         Ok(listener) => listener,
@@ -78,15 +98,23 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     let stop = signal::stop_requested(None);
     let stop = async move { _ = stop.await };
     out.note(format_args!("listening on http://{address}, store {}", target.name));
-    let mut options = ServeOptions::default();
-    options.token.clone_from(&target.token);
-    options.allowed_hosts.clone_from(&args.allowed_hosts);
     let done = server::serve(registry.clone(), listener, options, stop)
         .await
         .map_err(|error| Failure::new(Status::Failed, format_args!("the server on {address} failed: {error}")));
     // The server has stopped, so an error from closing the store does not matter.
     let _ = registry.close().await;
     done
+}
+
+fn options(target: &Target, args: &ServeArgs) -> Result<ServeOptions> {
+    let mut options = ServeOptions::default();
+    options.token.clone_from(&target.token);
+    options.read_token = args.read_token_file.as_deref().map(|file| token("--read-token-file", file)).transpose()?;
+    let access_file = args.access_file.as_ref().map(AccessFile::read).transpose();
+    options.access_file = access_file.map_err(|fault| Failure::usage(format_args!("--access-file {fault}")))?;
+    options.allowed_origins.clone_from(&args.allowed_origins);
+    options.allowed_hosts.clone_from(&args.allowed_hosts);
+    Ok(options)
 }
 
 /// Returns whether a `streamreg` server answers at an address.

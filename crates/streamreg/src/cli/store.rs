@@ -17,6 +17,7 @@ use super::failure::{Failure, Result, Status};
 use super::input::read_limited;
 use super::output::{Format, Output};
 use super::upkeep::RETRY;
+use crate::server::access::is_intact;
 
 /// Default store of client commands: a server on this machine.
 pub const DEFAULT_CLIENT_STORE: &str = "http://127.0.0.1:8580";
@@ -135,11 +136,7 @@ impl Global {
         }
         let uses_token = side == Side::Server || http;
         let token_file = self.token_file.as_deref().or(variables.token_file.as_deref().filter(|_| uses_token));
-        let token = token_file.map(|file| first_line("--token-file", file).map(Secret::from)).transpose()?;
-        // Accepts all visible ASCII characters, although RFC 6750, section 2.1, allows only some of them.
-        if token.as_ref().is_some_and(|token| !token.reveal().bytes().all(|b| b.is_ascii_graphic())) {
-            return Err(Failure::usage("the token in --token-file must be visible ASCII characters without spaces"));
-        }
+        let token = token_file.map(|file| token("--token-file", file)).transpose()?;
         if !uses_token && token.is_some() {
             return Err(Failure::usage("--token-file is only for http:// stores; omit it"));
         }
@@ -193,6 +190,13 @@ fn is_readable_by_everyone(_: &Path) -> bool {
     false
 }
 
+/// Returns a warning if every user of this machine can read a file with a secret.
+pub(super) fn exposure(option: &str, file: &Path) -> Option<String> {
+    let is_exposed = is_readable_by_everyone(file);
+    let file = file.display();
+    is_exposed.then(|| format!("streamreg: warning: every user can read {option} {file}; run chmod o-r {file}"))
+}
+
 impl Target {
     /// Returns a warning for each file with a secret that every user of this machine can read, and for a store whose
     /// certificate is not checked.
@@ -201,11 +205,7 @@ impl Target {
         let insecure = query.is_some_and(|(_, query)| query.split('&').any(|one| one == "insecure=true"));
         let insecure =
             insecure.then(|| "streamreg: warning: insecure=true: the certificate of Redis is not checked".into());
-        let exposed =
-            self.secret_files.iter().filter(|(_, file)| is_readable_by_everyone(file)).map(|(option, file)| {
-                let file = file.display();
-                format!("streamreg: warning: every user can read {option} {file}; run chmod o-r {file}")
-            });
+        let exposed = self.secret_files.iter().filter_map(|(option, file)| exposure(option, file));
         exposed.chain(insecure).collect()
     }
 
@@ -261,6 +261,21 @@ impl Target {
             }
         }
     }
+}
+
+/// Reads a token from the first line of a file.
+pub(super) fn token(option: &str, file: &Path) -> Result<Secret> {
+    let token = first_line(option, file)?;
+    // Accepts all visible ASCII characters, although RFC 6750, section 2.1, allows only some of them.
+    if !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Failure::usage(format_args!(
+            "the token in {option} must be visible ASCII characters without spaces"
+        )));
+    }
+    if !is_intact(&token) {
+        return Err(Failure::usage(format_args!("the token in {option} is damaged; copy it again completely")));
+    }
+    Ok(token.into())
 }
 
 /// Reads the first line of a small file and trims it.

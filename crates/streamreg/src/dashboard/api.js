@@ -8,18 +8,28 @@ export const PAGE_STREAMS = 100;
 // Largest page that the server returns.
 const MAX_STREAMS = 10000;
 
+// The token is kept until the tab is closed.
+const TOKEN = "streamreg.token";
+
+export function useToken(token) {
+  if (token) sessionStorage.setItem(TOKEN, token); else sessionStorage.removeItem(TOKEN);
+}
+
 // An error response of the server.
 export class Problem extends Error {
   constructor(status, body) {
     super(plain(body.detail || `status ${status}`));
     this.code = body.code;
+    this.needsToken = status === 401 || status === 403;
     this.isRejection = status >= 400 && status < 500;
   }
 }
 
 export async function ask(path, signal) {
   const signals = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
-  const response = await fetch(path, { cache: "no-store", signal: signals });
+  const token = sessionStorage.getItem(TOKEN);
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const response = await fetch(path, { cache: "no-store", headers, signal: signals });
   if (!response.ok) throw new Problem(response.status, await response.json().catch(() => ({})));
   // Use the server's clock, because the local clock may be wrong.
   const date = Date.parse(response.headers.get("date"));

@@ -3,7 +3,7 @@
 // The page polls instead of following the change feed. The feed has no events for statistics. Over HTTP/1.1, a browser
 // opens only about six connections to a server, so a few tabs that follow the feed would block all further requests.
 
-import { ask, forgetCursors, page, Problem, summary } from "./api.js";
+import { ask, forgetCursors, page, Problem, summary, useToken } from "./api.js";
 import * as controls from "./controls.js";
 import { $, write } from "./dom.js";
 import { plain, span } from "./format.js";
@@ -48,6 +48,7 @@ async function refresh() {
     if (list.last) return select({ page: list.last }, "replace");
     show(list, counts);
     failingSince = null;
+    $("access").hidden = true;
   } catch (error) {
     if (signal.aborted) return;
     fail(error);
@@ -87,7 +88,11 @@ function fail(error) {
   const since = failingSince.toLocaleTimeString();
   const rows = shown === selection ? "last known streams" : "last known streams of an earlier selection";
   const stale = $("streams").hidden ? "" : ` Showing the ${rows}.`;
-  if (error instanceof Problem && error.isRejection) {
+  $("access").hidden = !error.needsToken;
+  if (error.needsToken) {
+    for (const id of ["streams", "pager", "empty", "none", "filters"]) $(id).hidden = true;
+    write($("trouble"), `The server needs a token for reading: ${error.message}.`);
+  } else if (error instanceof Problem && error.isRejection) {
     // A link may contain a filter that the server rejects. The controls can remove the filter.
     for (const id of ["streams", "pager", "empty", "none"]) $(id).hidden = true;
     $("filters").hidden = false;
@@ -113,6 +118,12 @@ function describe(answer) {
     : "Remote writes need the token of the server: add --token-file FILE.");
 }
 
+$("access").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useToken($("token").value.trim());
+  $("token").value = "";
+  refresh();
+});
 addEventListener("popstate", () => {
   selection = fromUrl();
   controls.showSearch(selection);

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Request, Uri};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use stream_registry::Registry;
 use tokio::sync::Semaphore;
 
+use super::access::{Access, AccessFile};
 use super::lists::Lists;
 use super::options::ServeOptions;
 use super::problem::{self, Failure};
 use super::state::{App, LastRefusal, State};
-use super::{api, auth, descriptors, host, log, request_id};
+use super::{api, descriptors, log, request_id};
 use crate::dashboard;
 
 /// Maximum number of histories that are read at the same time. Each one occupies a thread for a part of the time, so a
@@ -37,7 +38,8 @@ pub(super) struct Service {
 
 impl Service {
     /// Must be called within a Tokio runtime.
-    pub(super) fn new(registry: Arc<dyn Registry>, options: ServeOptions) -> Self {
+    pub(super) fn new(registry: Arc<dyn Registry>, mut options: ServeOptions) -> Self {
+        let access = Access::new(&mut options);
         let app = App::from(State {
             registry: Arc::new(Lists::new(registry, options.max_view_age)),
             event_readers: Arc::new(Semaphore::new(
@@ -45,6 +47,7 @@ impl Service {
             )),
             event_turns: Arc::new(Semaphore::new(CONCURRENT_TURNS)),
             histories: Arc::new(Semaphore::new(CONCURRENT_HISTORIES)),
+            access,
             options,
             rejected: Default::default(),
             refusal: LastRefusal::default(),
@@ -59,21 +62,26 @@ impl Service {
         Self { app, router: TowerToHyperService::new(router) }
     }
 
+    /// Uses each new content of the access file. Never returns.
+    pub(super) async fn follow_access(self, file: AccessFile) {
+        self.app.access.follow(file).await;
+    }
+
     /// Checks a request, lets the router respond, and logs the request.
-    pub(super) async fn respond(self, request: Request<Incoming>) -> Response {
+    pub(super) async fn respond(self, mut request: Request<Incoming>) -> Response {
         let id = request_id::of(&request);
         let received = log::Received::now(&request);
-        let checked = host::check(&request, &self.app.options.allowed_hosts)
-            .and_then(|()| auth::check(&request, self.app.options.token.as_ref()));
-        let mut response = match checked {
-            Ok(()) => match self.router.call(request).await {
+        let access = &self.app.access;
+        let origin = access.begin(&request);
+        let mut response = match access.check(&mut request) {
+            Some(response) => response,
+            None => match self.router.call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             },
-            Err(failure) => failure.into_response(),
         };
         problem::describe(&mut response, request_id::text(&id));
-        host::protect(&mut response);
+        access.finish(origin, &mut response);
         received.log(&response, request_id::text(&id), &self.app.refusal);
         response.headers_mut().insert(request_id::HEADER, id);
         response

@@ -1,17 +1,16 @@
 //! The HTTP server.
 //!
 //! [`serve`] accepts connections on a listener until its shutdown future completes. `app` assembles the routes of `api`
-//! and the dashboard, `host` rejects requests for other host names, `auth` authorises writes, `problem` turns every
-//! error into a problem document, and `body` and `params` parse requests strictly. `connection` applies timeouts to
-//! each client, and `descriptors` limits the number of event readers.
+//! and the dashboard, `access` decides which requests are accepted, `problem` turns every error into a problem document,
+//! and `body` and `params` parse requests strictly. `connection` applies timeouts to each client, and `descriptors`
+//! limits the number of event readers.
 
+pub(crate) mod access;
 mod api;
 mod app;
-mod auth;
 mod body;
 mod connection;
 mod descriptors;
-mod host;
 mod lists;
 mod log;
 mod once_per_minute;
@@ -28,30 +27,40 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_registry::{Registry, Secret};
+use stream_registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub use access::{AccessFile, AllowedOrigin};
 pub use descriptors::raise_descriptor_limit;
 pub use options::ServeOptions;
 
 /// Pause after failing to accept a connection, for example because the process has no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Checks that a server listens only on loopback if anyone could write: if it has no token, and its store is not
-/// read-only.
+/// Checks that the options about tokens fit together, and that a server listens only on loopback if anyone could write:
+/// if writes need no token, and its store is not read-only.
 ///
 /// # Errors
 ///
-/// Returns a message with the remedy if the address is not loopback and anyone could write.
-pub fn check_listen(addr: &SocketAddr, token: Option<&Secret>, read_only: bool) -> Result<(), String> {
-    if token.is_some() || read_only || addr.ip().to_canonical().is_loopback() {
+/// Returns a message with the remedy.
+pub fn check_access(addr: &SocketAddr, options: &ServeOptions, read_only: bool) -> Result<(), String> {
+    let ServeOptions { token, read_token, access_file, .. } = options;
+    if access_file.is_some() && (token.is_some() || read_token.is_some()) {
+        return Err("--access-file replaces --token-file and --read-token-file; omit these options and their \
+                    variables, and list the tokens in the access file"
+            .to_owned());
+    }
+    if read_token.is_some() && token.is_none() && !read_only {
+        return Err("--read-token-file also needs a token for writes; add --token-file or --read-only".to_owned());
+    }
+    if token.is_some() || access_file.is_some() || read_only || addr.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     Err(format!(
         "cannot listen on {addr} without a token, because anyone could write; \
-         use --token-file or --read-only, or listen on 127.0.0.1"
+         use --token-file, --access-file or --read-only, or listen on 127.0.0.1"
     ))
 }
 
@@ -62,7 +71,7 @@ pub fn check_listen(addr: &SocketAddr, token: Option<&Secret>, read_only: bool) 
 ///
 /// # Errors
 ///
-/// Returns `InvalidInput` if [`check_listen`] rejects the address of the listener. Returns an I/O error if this address
+/// Returns `InvalidInput` if [`check_access`] rejects the options or the address of the listener. Returns an I/O error if this address
 /// cannot be read. Failed connections are only logged.
 ///
 /// # Cancel safety
@@ -75,11 +84,17 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let addr = listener.local_addr()?;
-    check_listen(&addr, options.token.as_ref(), registry.info().read_only)
+    check_access(&addr, &options, registry.info().read_only)
         .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
     let grace = options.grace;
     let timeouts = connection::Timeouts::of(&options);
+    let access_file = options.access_file.clone();
     let app = app::Service::new(registry, options);
+    // Tasks that run as long as the server. They are aborted when the set is dropped.
+    let mut background = JoinSet::new();
+    if let Some(file) = access_file {
+        background.spawn(app.clone().follow_access(file));
+    }
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -135,9 +150,18 @@ mod tests {
             ("[2001:db8::1]:1", false),
         ] {
             let addr = addr.parse().unwrap();
-            assert_eq!(check_listen(&addr, None, false).is_ok(), loopback, "{addr}");
-            assert!(check_listen(&addr, None, true).is_ok());
-            assert!(check_listen(&addr, Some(&"token".into()), false).is_ok());
+            assert_eq!(check_access(&addr, &ServeOptions::default(), false).is_ok(), loopback, "{addr}");
+            assert!(check_access(&addr, &ServeOptions::default(), true).is_ok());
+            assert!(check_access(&addr, &ServeOptions::default().token("token"), false).is_ok());
         }
+    }
+
+    #[test]
+    fn token_for_reads_requires_a_token_for_writes_or_a_read_only_store() {
+        let addr = "127.0.0.1:1".parse().unwrap();
+        let options = ServeOptions::default().read_token("r");
+        assert!(check_access(&addr, &options, false).unwrap_err().contains("--read-only"));
+        assert!(check_access(&addr, &options, true).is_ok());
+        assert!(check_access(&addr, &options.token("w"), false).is_ok());
     }
 }

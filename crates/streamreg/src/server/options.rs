@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use stream_registry::Secret;
 
+use super::access::{AccessFile, AllowedOrigin};
+
 /// Options of the server.
 ///
 /// ```
@@ -17,6 +19,17 @@ pub struct ServeOptions {
     /// Token that writes must send as `Authorization: Bearer`. Default: none, which restricts the server to loopback
     /// unless its store is read-only.
     pub token: Option<Secret>,
+    /// Token that reads must send, unless they send `token`. Default: none, so that reads need no token.
+    ///
+    /// With this option, writes need a token too: the store must be read-only, or `token` must be set.
+    pub read_token: Option<Secret>,
+    /// Named tokens with their rights. Default: none.
+    ///
+    /// The file replaces `token` and `read_token`, which must not be set.
+    pub access_file: Option<AccessFile>,
+    /// Origins whose web pages may read from this server. If writes need a token, these pages may also write with a
+    /// token. Default: none.
+    pub allowed_origins: Vec<AllowedOrigin>,
     /// Host names for which the server accepts requests, in addition to `localhost`, names below it, and IP addresses.
     /// Default: none.
     ///
@@ -47,6 +60,9 @@ impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             token: None,
+            read_token: None,
+            access_file: None,
+            allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             header_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(10),
@@ -64,6 +80,27 @@ impl ServeOptions {
     #[must_use]
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Sets the token that reads must send.
+    #[must_use]
+    pub fn read_token(mut self, token: impl Into<Secret>) -> Self {
+        self.read_token = Some(token.into());
+        self
+    }
+
+    /// Sets the file with named tokens.
+    #[must_use]
+    pub fn access_file(mut self, file: AccessFile) -> Self {
+        self.access_file = Some(file);
+        self
+    }
+
+    /// Adds an origin whose web pages may read from this server.
+    #[must_use]
+    pub fn allowed_origin(mut self, origin: AllowedOrigin) -> Self {
+        self.allowed_origins.push(origin);
         self
     }
 

@@ -52,6 +52,20 @@ impl Failure {
         }
     }
 
+    pub(super) fn expired_token(name: &str) -> Self {
+        let detail = format!("the token {name} has expired; use a new one from `streamreg token new`");
+        Self {
+            headers: vec![(WWW_AUTHENTICATE, "Bearer")],
+            ..Self::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthenticated.as_str(), detail)
+        }
+    }
+
+    pub(super) fn missing_scope(name: &str, scope: &str) -> Self {
+        let detail =
+            format!("the token {name} needs the scope {scope}; add it in the access file, or use another token");
+        Self::new(StatusCode::FORBIDDEN, ErrorKind::Denied.as_str(), detail)
+    }
+
     pub(super) fn foreign_origin() -> Self {
         let detail = "writes from web pages of other hosts are not allowed; start the server with a token";
         Self::new(StatusCode::FORBIDDEN, ErrorKind::Denied.as_str(), detail)

@@ -8,6 +8,7 @@ use stream_registry::http::wire::{RejectedKind, is_refused_by_store};
 use stream_registry::{Error, Registry};
 use tokio::sync::Semaphore;
 
+use super::access::{Access, Caller, Writer};
 use super::once_per_minute::OncePerMinute;
 use super::options::ServeOptions;
 
@@ -38,6 +39,7 @@ pub(super) struct State {
     /// The store. Its lists come from a view.
     pub(super) registry: Arc<dyn Registry>,
     pub(super) options: ServeOptions,
+    pub(super) access: Access,
     /// Permits that limit the number of event readers.
     pub(super) event_readers: Arc<Semaphore>,
     /// Turns of event readers that have an event to send; see `api/events.rs`.
@@ -48,6 +50,13 @@ pub(super) struct State {
     pub(super) rejected: [OncePerMinute; RejectedKind::ALL.len()],
     /// The last refusal of the store, which `/readyz` reports.
     pub(super) refusal: LastRefusal,
+}
+
+impl State {
+    /// Returns the store as a caller may write it. All writes of the API go through this.
+    pub(super) fn writer<'a>(&'a self, caller: &'a Caller) -> Writer<'a> {
+        Writer::new(&*self.registry, caller)
+    }
 }
 
 /// The last error with which the store refused the credentials of this server.

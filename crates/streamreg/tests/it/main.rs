@@ -2,6 +2,7 @@
 // Helpers count as tests too, but clippy recognises only functions with `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod bridge;
 mod cli;
 mod cli_bad_input;

@@ -3,8 +3,10 @@
 //! The server runs on the threads of the runtime. The test thread drives the browser and may block.
 
 mod browser;
+mod origins;
 mod screenshot;
 mod selection;
+mod token;
 
 use std::process::Command;
 use std::sync::Arc;

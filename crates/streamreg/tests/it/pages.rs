@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, ValueEnum};
 
 /// Pages whose links and paths are checked, relative to the repository's root.
-const PAGES: [&str; 23] = [
+const PAGES: [&str; 24] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -19,6 +19,7 @@ const PAGES: [&str; 23] = [
     "docs/interop.md",
     "docs/operations.md",
     "docs/performance.md",
+    "docs/security.md",
     "docs/semantics.md",
     "docs/servers/ffmpeg.md",
     "docs/servers/go2rtc.md",
@@ -197,6 +198,30 @@ fn code(folder: &Path) -> String {
         }
     }
     all
+}
+
+#[test]
+fn every_statement_of_the_threat_model_names_existing_tests() {
+    let crates = root().join("crates");
+    let code = ["stream-registry", "streamreg"].map(|name| code(&crates.join(name))).concat();
+    let text = page("docs/security.md");
+    let (_, model) = text.split_once("\n## Threat model\n").unwrap();
+    let (model, _) = model.split_once("\n### Not protected\n").unwrap();
+    let statements: Vec<&str> = model.split("\n- ").skip(1).collect();
+    assert!(statements.len() > 20, "{statements:?}");
+    for statement in statements {
+        // A test name is long and has no other characters than words and underscores.
+        let is_name = |text: &&str| {
+            text.matches('_').count() >= 3
+                && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit())
+        };
+        let quoted = quoted(statement);
+        let names: Vec<&str> = quoted.into_iter().filter(is_name).collect();
+        assert!(!names.is_empty(), "no test is named: {statement}");
+        for name in names {
+            assert!(code.contains(&format!("fn {name}() {{")), "the test {name} does not exist");
+        }
+    }
 }
 
 #[test]

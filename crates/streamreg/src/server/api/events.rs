@@ -4,8 +4,6 @@
 //! already discarded a reader's next event, the reader gets a `resync` event. If a reader's connection stays blocked,
 //! the server closes the connection, and the reader can resume later.
 
-use std::sync::Arc;
-
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
@@ -16,9 +14,10 @@ use axum::{Extension, Router};
 use futures_util::stream::unfold;
 use stream_registry::http::sse::{EVENT_STREAM, event_frame};
 use stream_registry::watch::{Event, Watch, WatchFrom};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 
+use crate::server::access::Caller;
 use crate::server::connection::Peer;
 use crate::server::params::{Params, last_event_id};
 use crate::server::problem::{Failure, Result};
@@ -36,6 +35,7 @@ pub(super) fn routes() -> Router<App> {
 async fn events(
     State(app): State<App>,
     Extension(peer): Extension<Peer>,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
@@ -47,7 +47,7 @@ async fn events(
     peer.set_write_timeout(app.options.event_timeout);
     peer.shrink_send_buffer();
     let greeting = watch.start().cloned().map(|revision| Event::Alive { revision });
-    let reader = Reader { greeting, watch, peer, turns: app.event_turns.clone(), _permit: permit };
+    let reader = Reader { greeting, watch, peer, app, caller, _permit: permit };
     let frames = unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         reader.wait_for_turn().await;
@@ -79,21 +79,24 @@ struct Reader {
     greeting: Option<Event>,
     watch: Watch,
     peer: Peer,
-    turns: Arc<Semaphore>,
+    app: App,
+    caller: Caller,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Reader {
-    /// Waits for the next event. Returns `None` if the server stops or the store is closed.
+    /// Waits for the next event. Returns `None` if the server stops, the store is closed, or the reader's token has
+    /// expired or was revoked.
     async fn next(&mut self) -> Option<Event> {
         if let Some(greeting) = self.greeting.take() {
             return Some(greeting);
         }
-        tokio::select! {
+        let event = tokio::select! {
             biased;
             () = self.peer.stopped() => None,
             event = self.watch.next() => event,
-        }
+        };
+        event.filter(|_| self.app.access.may_still_read(&self.caller))
     }
 
     /// Waits until other requests have had a chance to run.
@@ -102,7 +105,7 @@ impl Reader {
     /// requests would wait behind them. The turn ends before the event is sent, so a blocked client delays nobody.
     async fn wait_for_turn(&mut self) {
         // The semaphore is never closed. If it were, the reader would only lose its place in the queue.
-        let turn = self.turns.acquire().await;
+        let turn = self.app.event_turns.acquire().await;
         yield_now().await;
         drop(turn);
     }

@@ -13,6 +13,7 @@ use stream_registry::registry::Operation;
 use stream_registry::{ErrorKind, StreamId};
 
 use super::json;
+use crate::server::access::Caller;
 use crate::server::body;
 use crate::server::once_per_minute::OncePerMinute;
 use crate::server::params::{Params, epoch};
@@ -24,11 +25,17 @@ pub(super) fn routes() -> Router<App> {
 }
 
 /// Applies all valid items in one call to the store, and returns the items that failed or were rejected.
-async fn heartbeats(State(app): State<App>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Response> {
-    apply_batch(&app, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Write, None))
+async fn heartbeats(
+    State(app): State<App>,
+    caller: Caller,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    apply_batch(&app, &caller, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Write, None))
 }
 
-async fn apply_batch(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response> {
+async fn apply_batch(app: &App, caller: &Caller, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response> {
     let force = Params::read(uri, &["force"])?.flag("force")?;
     if epoch(headers)?.is_some() {
         return Err(Failure::invalid("Stream-Epoch applies to a single stream; send epochs in the body"));
@@ -38,7 +45,7 @@ async fn apply_batch(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> R
     for rejected in &batch.rejected {
         warn(app, rejected);
     }
-    let results = app.registry.write(&batch.writes).await?;
+    let results = app.writer(caller).write(&batch.writes).await?;
     let errors = || results.iter().filter_map(|result| result.as_ref().err());
     for error in errors() {
         app.refusal.record(error);

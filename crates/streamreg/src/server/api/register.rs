@@ -12,6 +12,7 @@ use stream_registry::registry::Operation;
 use stream_registry::{Error, OnConflict, Outcome, RegisterOptions, SameSource};
 
 use super::json;
+use crate::server::access::Caller;
 use crate::server::body;
 use crate::server::params::{Params, epoch, operation};
 use crate::server::problem::{Failure, Result};
@@ -20,22 +21,28 @@ use crate::server::state::App;
 /// Registers the stream in the body. Generates an id if the stream has none.
 ///
 /// A generated id never conflicts with a live stream, so `on_conflict` has no effect on it.
-pub(super) async fn register(State(app): State<App>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Response> {
-    try_register(&app, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Register, None))
+pub(super) async fn register(
+    State(app): State<App>,
+    caller: Caller,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    try_register(&app, &caller, &uri, &headers, body).await.map_err(|failure| failure.about(Operation::Register, None))
 }
 
-async fn try_register(app: &App, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response> {
+async fn try_register(app: &App, caller: &Caller, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response> {
     let options = options(uri, headers)?;
     let record = body::json(app, headers, body).await?;
     let (stream, has_id) = if options.recover.is_some() { read_recovered(&record)? } else { read_record(&record)? };
     let registered = if has_id {
-        app.registry.register_with(&stream, &options).await?
+        app.writer(caller).register_with(&stream, &options).await?
     } else {
         if let OnConflict::TakeOverIfStale(_) = options.on_conflict {
             // Reject this policy, because it would silently have no effect on a generated id.
             return Err(Error::unsupported("take_over_if_stale needs an id; add one or omit on_conflict").into());
         }
-        app.registry.register_new(&stream, &options).await?
+        app.writer(caller).register_new(&stream, &options).await?
     };
     let mut response = json(registered_body(&registered));
     if registered.outcome == Outcome::Created {

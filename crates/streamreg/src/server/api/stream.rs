@@ -21,6 +21,7 @@ use stream_registry::stream::EndReason;
 use stream_registry::{Change, Error, Guard, Stream, StreamId, UnregisterOptions, Write};
 
 use super::json;
+use crate::server::access::Caller;
 use crate::server::body;
 use crate::server::params::{GivenId, Params, guard, operation, prefers};
 use crate::server::problem::{Failure, Result};
@@ -61,6 +62,7 @@ fn stats_routes() -> MethodRouter<App> {
 /// A request for one stream, without its body.
 struct Call {
     app: App,
+    caller: Caller,
     id: StreamId,
     /// Whether the id is the query parameter `id`.
     id_in_query: bool,
@@ -73,9 +75,10 @@ impl FromRequestParts<App> for Call {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let GivenId { id, in_query } = GivenId::from_request_parts(parts, app).await?;
+        let Ok(caller) = Caller::from_request_parts(parts, app).await;
         // No later extractor reads the URI or the headers, so they need not be copied.
         let (uri, headers) = (std::mem::take(&mut parts.uri), std::mem::take(&mut parts.headers));
-        Ok(Self { app: app.clone(), id, id_in_query: in_query, uri, headers })
+        Ok(Self { app: app.clone(), caller, id, id_in_query: in_query, uri, headers })
     }
 }
 
@@ -102,7 +105,7 @@ impl Call {
     async fn write(&self, guard: Guard, change: Change) -> Result<StatusCode> {
         let operation = change.operation();
         let write = Write { id: self.id.clone(), guard, change };
-        self.named(operation, self.app.registry.write_one(write).await)?;
+        self.named(operation, self.app.writer(&self.caller).write_one(write).await)?;
         Ok(StatusCode::NO_CONTENT)
     }
 
@@ -185,7 +188,7 @@ async fn unregister(call: Call, body: Body) -> Result<Response> {
         options = options.operation(operation);
     }
     body::ignore(&call.app, body).await?;
-    let last = call.app.registry.unregister_with(&call.id, &options).await?;
+    let last = call.app.writer(&call.caller).unregister_with(&call.id, &options).await?;
     if prefers(&call.headers, "return=representation") {
         return Ok(json(last.to_json()));
     }

@@ -11,7 +11,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderName, HeaderValue, Request};
 use axum::response::Response;
 
-use super::problem::{Failure, Result};
+use crate::server::problem::{Failure, Result};
 
 /// Keeps pages of other sites from loading responses, for example as images or scripts.
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -46,7 +46,7 @@ fn normalised(name: &str) -> String {
 
 /// Checks that the host of a request is allowed.
 ///
-/// Every route can be read without a token, so this applies to every route.
+/// If any route can be read without a token, this applies to every route.
 pub(super) fn check<B>(request: &Request<B>, allowed: &[String]) -> Result<()> {
     let mut values = request.headers().get_all(HOST).iter();
     let (Some(value), None) = (values.next(), values.next()) else {

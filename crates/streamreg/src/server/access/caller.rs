@@ -1,0 +1,31 @@
+//! The client that sent a request, as far as the server knows it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use super::tokens::Token;
+
+/// The client that sent a request: the token of the request, or nobody in particular if the request needed no token.
+#[derive(Clone, Debug, Default)]
+pub(in crate::server) struct Caller(Option<Arc<Token>>);
+
+impl Caller {
+    pub(super) fn new(token: Arc<Token>) -> Self {
+        Self(Some(token))
+    }
+
+    pub(super) fn token(&self) -> Option<&Token> {
+        self.0.as_deref()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+    }
+}

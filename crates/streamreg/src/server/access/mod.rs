@@ -1,0 +1,182 @@
+//! Which requests the server accepts.
+//!
+//! `host` rejects requests for other host names, and `origin` decides about web pages of other origins. `token` defines
+//! tokens and their hashes, `scope` and `pattern` the rights of a token, `file` the file that lists tokens, and `reload`
+//! reads this file again. `writer` applies the rights to each write and logs it.
+
+mod caller;
+mod file;
+mod host;
+mod origin;
+mod pattern;
+mod reload;
+mod scope;
+mod token;
+mod tokens;
+mod writer;
+
+use std::sync::Arc;
+
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue, Method, Request};
+use axum::response::{IntoResponse as _, Response};
+
+use self::origin::Origins;
+use self::reload::Current;
+use self::tokens::Tokens;
+use super::once_per_minute::OncePerMinute;
+use super::options::ServeOptions;
+use super::problem::{Failure, Result};
+
+pub(super) use caller::Caller;
+pub(crate) use file::check_name;
+pub use origin::AllowedOrigin;
+pub(crate) use pattern::Pattern;
+pub use reload::AccessFile;
+pub(crate) use scope::Scope;
+pub(crate) use token::{TokenHash, generate, is_intact};
+pub(super) use writer::Writer;
+
+/// The rules by which a server accepts requests.
+#[derive(Debug)]
+pub(super) struct Access {
+    tokens: Current,
+    hosts: Vec<String>,
+    origins: Origins,
+    /// Limits the log lines about rejected tokens. A client with such a token may send any number of requests.
+    rejected: OncePerMinute,
+}
+
+impl Access {
+    /// Takes the options about access, so that nothing else keeps a token.
+    pub(super) fn new(options: &mut ServeOptions) -> Self {
+        let (token, read_token) = (options.token.take(), options.read_token.take());
+        let tokens = match options.access_file.take() {
+            Some(file) => Current::of_file(&file),
+            None => Current::new(Arc::new(Tokens::simple(token.as_ref(), read_token.as_ref()))),
+        };
+        Self {
+            tokens,
+            hosts: std::mem::take(&mut options.allowed_hosts),
+            origins: Origins::new(std::mem::take(&mut options.allowed_origins)),
+            rejected: OncePerMinute::default(),
+        }
+    }
+
+    /// Uses each new content of the access file. Never returns.
+    pub(super) async fn follow(&self, file: AccessFile) {
+        self.tokens.follow(file).await;
+    }
+
+    /// Returns a warning for `/readyz` if the server cannot use the present content of the access file.
+    pub(super) fn warning(&self) -> Option<String> {
+        let message = "the changed access file is unusable, so the earlier tokens still apply; see the server log";
+        self.tokens.is_outdated().then(|| message.to_owned())
+    }
+
+    /// Returns the value that [`finish`](Self::finish) needs to know about a request.
+    pub(super) fn begin<B>(&self, request: &Request<B>) -> Option<HeaderValue> {
+        self.origins.granted(request.headers())
+    }
+
+    /// Adds the headers that decide which web pages may read a response.
+    pub(super) fn finish(&self, granted: Option<HeaderValue>, response: &mut Response) {
+        host::protect(response);
+        self.origins.mark(granted, response.headers_mut());
+    }
+
+    /// Checks a request, and adds its [`Caller`] to it. Returns the response if the request is not for a handler.
+    pub(super) fn check<B>(&self, request: &mut Request<B>) -> Option<Response> {
+        let tokens = self.tokens.tokens();
+        // If every read needs a token, a page cannot read anything by rebinding its name.
+        if tokens.anonymous_may(Scope::Metrics)
+            && let Err(failure) = host::check(request, &self.hosts)
+        {
+            return Some(failure.into_response());
+        }
+        if let Some(preflight) = self.origins.preflight(request, !tokens.anonymous_may(Scope::Write)) {
+            return Some(preflight);
+        }
+        match self.authorise(&tokens, request) {
+            Ok(caller) => {
+                if let Some(caller) = caller {
+                    request.extensions_mut().insert(caller);
+                }
+                None
+            }
+            Err(failure) => Some(failure.into_response()),
+        }
+    }
+
+    /// Returns the caller of a request. Returns `None` if the request needs no token.
+    fn authorise<B>(&self, tokens: &Tokens, request: &Request<B>) -> Result<Option<Caller>> {
+        let needed = match Need::of(request) {
+            Need::Nothing => return Ok(None),
+            Need::AnyToken => None,
+            Need::Scope(scope) => Some(scope),
+        };
+        if tokens.anonymous_may(needed.unwrap_or(Scope::Read)) {
+            if needed == Some(Scope::Write) {
+                origin::check_local(request.headers())?;
+            }
+            return Ok(None);
+        }
+        let given = bearer(request.headers()).and_then(|given| tokens.find(given));
+        let token = given.ok_or_else(Failure::unauthenticated)?;
+        let rejected = if token.has_expired() {
+            Failure::expired_token(&token.name)
+        } else if let Some(scope) = needed.filter(|scope| !token.allows(*scope)) {
+            Failure::missing_scope(&token.name, scope.as_str())
+        } else {
+            return Ok(Some(Caller::new(Arc::clone(token))));
+        };
+        if let Some(skipped) = self.rejected.admit() {
+            tracing::warn!(token = token.name, skipped, "rejected a token that has expired or lacks a scope");
+        }
+        Err(rejected)
+    }
+
+    /// Returns whether the caller of an earlier request may still read.
+    pub(super) fn may_still_read(&self, caller: &Caller) -> bool {
+        let tokens = self.tokens.tokens();
+        match caller.token() {
+            None => tokens.anonymous_may(Scope::Read),
+            Some(token) => tokens.still_allow(token, Scope::Read),
+        }
+    }
+}
+
+/// What a request needs.
+enum Need {
+    /// Nothing: the request reveals nothing about streams.
+    Nothing,
+    /// Any token, whatever its scopes.
+    AnyToken,
+    Scope(Scope),
+}
+
+impl Need {
+    fn of<B>(request: &Request<B>) -> Self {
+        if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+            return Self::Scope(Scope::Write);
+        }
+        match request.uri().path() {
+            // Health checks have no token, and the dashboard asks for one.
+            "/" | "/healthz" | "/readyz" => Self::Nothing,
+            path if path.starts_with("/assets/") => Self::Nothing,
+            // Every client reads the description of the server first.
+            "/api/v1/info" => Self::AnyToken,
+            "/metrics" => Self::Scope(Scope::Metrics),
+            // Any other path needs a token, even if there is no such path.
+            _ => Self::Scope(Scope::Read),
+        }
+    }
+}
+
+/// Returns the bearer token if the request has exactly one `Authorization` header.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next()?.as_bytes();
+    let (scheme, token) = value.split_at_checked(7)?;
+    (values.next().is_none() && scheme.eq_ignore_ascii_case(b"bearer ")).then(|| token.trim_ascii())
+}

@@ -1,0 +1,117 @@
+//! The command `token`, and the options of `serve` for access.
+#![cfg(unix)]
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use streamreg::server::AccessFile;
+
+use crate::cli::{Server, done, outcome, program, write_private};
+
+/// Runs `streamreg token new`. Returns the token and its lines for the access file.
+fn new_token(args: &[&str]) -> (String, String) {
+    let (status, token, lines) = outcome(program(&[&["token", "new"], args].concat()).output().unwrap());
+    assert_eq!(status, Some(0), "{lines}");
+    (token, lines)
+}
+
+fn check(token: &str) -> (Option<i32>, String, String) {
+    let mut command = program(&["token", "check"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(token.as_bytes()).unwrap();
+    outcome(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn new_token_and_its_lines_work_with_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (token, lines) =
+        new_token(&["--name", "edge-1", "--scope", "read,write", "--ids", "cam-*,\"é\\", "--nodes", "edge-1"]);
+    let (old, more) = new_token(&["--name", "old", "--scope", "admin", "--expires", "1ms"]);
+    assert_ne!(token, old);
+    assert!(!lines.contains(token.trim()), "{lines}");
+    write_private(path("access.toml").as_ref(), lines + &more);
+    write_private(path("edge-1").as_ref(), &token);
+    write_private(path("old").as_ref(), &old);
+    write_private(path("cut").as_ref(), &token[..40]);
+    let server = Server::start(&["--access-file", &path("access.toml")]);
+    let register = |token: &str, id: &str| {
+        let file = path(token);
+        let stream = ["--id", id, "--type", "srt", "--source", "h:1", "--node", "edge-1"];
+        server.run(&[&["register", "--token-file", &file], &stream[..]].concat())
+    };
+    assert_eq!(register("edge-1", "cam-1"), done("cam-1\n"));
+    for (token, id, expected) in [
+        ("edge-1", "mic-1", "the token edge-1 may not write this id"),
+        ("old", "cam-2", "the token old has expired"),
+        ("cut", "cam-2", "the token in --token-file is damaged"),
+    ] {
+        let (status, _, stderr) = register(token, id);
+        assert!(status != Some(0) && stderr.contains(expected) && !stderr.contains("srg_"), "{stderr}");
+    }
+    let (status, _, stderr) = server.run(&["list"]);
+    assert!(status == Some(1) && stderr.contains("--token-file"), "{stderr}");
+}
+
+#[test]
+fn token_check_prints_the_hash_and_rejects_a_damaged_token() {
+    let (token, lines) = new_token(&["--name", "a", "--scope", "read"]);
+    let (status, hash, _) = check(&token);
+    assert_eq!(status, Some(0));
+    assert!(lines.contains(&format!("hash = \"{}\"", hash.trim())), "{lines}");
+    for damaged in ["", "\n", "srg_", &token[..50], &token.replace("srg_", "srg_x")] {
+        let (status, stdout, stderr) = check(damaged);
+        assert_eq!((status, stdout.as_str()), (Some(1), ""));
+        assert!(stderr.contains("no intact token"), "{stderr}");
+    }
+}
+
+#[test]
+fn access_file_in_the_documentation_is_valid() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/security.md")).unwrap();
+    let (_, example) = page.split_once("```toml\n").unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, example.split("```").next().unwrap()).unwrap();
+    AccessFile::read(file.path()).unwrap();
+}
+
+#[test]
+fn new_token_matches_the_expression_for_secret_scanners() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/security.md")).unwrap();
+    assert!(page.contains("srg_[A-Za-z0-9_-]{43}[0-9A-Za-z]{6}"));
+    let (token, _) = new_token(&["--name", "a", "--scope", "read"]);
+    let (random, checksum) = token.trim().strip_prefix("srg_").unwrap().split_at(43);
+    assert!(random.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)), "{token}");
+    assert!(checksum.len() == 6 && checksum.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{token}");
+}
+
+#[test]
+fn invalid_options_for_access_are_rejected() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    write_private(path("empty.toml").as_ref(), "");
+    write_private(path("token").as_ref(), "s3cret");
+    let (_, lines) = new_token(&["--name", "a", "--scope", "read"]);
+    write_private(path("access.toml").as_ref(), lines);
+    let (empty, token, access, missing) = (path("empty.toml"), path("token"), path("access.toml"), path("missing"));
+    for (args, expected) in [
+        (&["serve", "--access-file", &missing][..], "--access-file"),
+        (&["serve", "--access-file", &empty], "no tokens; add the lines that `streamreg token new` prints"),
+        (&["serve", "--access-file", &access, "--token-file", &token], "--access-file replaces --token-file"),
+        (&["serve", "--access-file", &access, "--read-token-file", &token], "--access-file replaces --token-file"),
+        (&["serve", "--read-token-file", &token], "--read-token-file also needs a token for writes"),
+        (&["serve", "--listen", "0.0.0.0:0"], "--access-file or --read-only"),
+        (&["serve", "--allow-origin", "example.com"], "expected an origin as browsers send it"),
+        (&["token", "new", "--name", "a b", "--scope", "read"], "invalid name"),
+        (&["token", "new", "--name", "a", "--scope", "raed"], "expected read, write, metrics, admin"),
+        (&["token", "new", "--name", "a"], "--scope"),
+        (&["token", "new", "--name", "a", "--scope", "read", "--ids", "x"], "--ids and --nodes limit writes"),
+        (&["token", "new", "--name", "a", "--scope", "write", "--ids", ""], "invalid pattern"),
+        (&["token", "new", "--name", "a", "--scope", "read", "--expires", "soon"], "expected a time such as"),
+    ] {
+        let (status, stdout, stderr) = outcome(program(args).output().unwrap());
+        assert_eq!((status, stdout.as_str()), (Some(2), ""), "{args:?}: {stderr}");
+        assert!(stderr.contains(expected) && !stderr.contains("s3cret"), "{args:?}: {stderr}");
+    }
+}

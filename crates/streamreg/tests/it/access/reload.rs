@@ -1,0 +1,139 @@
+//! The access file while the server runs, and the log of writes.
+
+use std::time::Duration;
+
+use stream_registry::watch::{Event, WatchFrom};
+use stream_registry::{HttpRegistry, Registry as _};
+use testkit::CapturedLog;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::kit::{Guarded, entry, record, value};
+use crate::http::kit::{stream, within};
+
+const READ: &str = "scopes = [\"read\"]";
+
+impl Guarded {
+    /// Waits until a list with a token has a status.
+    async fn until(&self, token: &str, status: u16) {
+        let reached = async {
+            while self.get(token, "/api/v1/streams").await.status != status {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(reached).await;
+    }
+
+    /// Waits until `/readyz` does or does not contain a warning about the access file.
+    async fn until_warning(&self, expected: bool) {
+        let reached = async {
+            while self.server.get("/readyz").await.body.contains("access file") != expected {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(reached).await;
+    }
+}
+
+#[tokio::test]
+async fn changed_access_file_is_used_without_a_restart() {
+    let guarded = Guarded::start(&entry("a", READ)).await;
+    guarded.until("a", 200).await;
+    guarded.get("b", "/api/v1/streams").await.problem(401, "unauthenticated");
+    std::fs::write(&guarded.file, entry("b", READ)).unwrap();
+    guarded.until("b", 200).await;
+    guarded.get("a", "/api/v1/streams").await.problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn invalid_access_file_is_reported_and_the_earlier_tokens_stay_valid() {
+    let log = CapturedLog::start();
+    let guarded = Guarded::start(&entry("a", READ)).await;
+    std::fs::write(&guarded.file, entry("b", "scopes = [\"raed\"]")).unwrap();
+    guarded.until_warning(true).await;
+    assert!(log.text().contains("token b: scopes: unknown scope; expected read"), "{}", log.text());
+    assert_eq!(guarded.get("a", "/api/v1/streams").await.status, 200);
+    guarded.get("b", "/api/v1/streams").await.problem(401, "unauthenticated");
+    std::fs::write(&guarded.file, entry("b", READ)).unwrap();
+    guarded.until("b", 200).await;
+    guarded.until_warning(false).await;
+    std::fs::remove_file(&guarded.file).unwrap();
+    guarded.until_warning(true).await;
+    assert_eq!(guarded.get("b", "/api/v1/streams").await.status, 200);
+}
+
+#[tokio::test]
+async fn event_reader_is_disconnected_when_its_token_is_revoked() {
+    let guarded = Guarded::start(&(entry("a", READ) + &entry("b", READ))).await;
+    let open = async |token: &str| {
+        let mut socket = TcpStream::connect(guarded.server.addr).await.unwrap();
+        let request = format!(
+            "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
+            value(token)
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut start = [0; 15];
+        within(socket.read_exact(&mut start)).await.unwrap();
+        assert_eq!(&start, b"HTTP/1.1 200 OK");
+        socket
+    };
+    let (mut revoked, mut kept) = (open("a").await, open("b").await);
+    std::fs::write(&guarded.file, entry("b", READ)).unwrap();
+    guarded.until("a", 401).await;
+    guarded.registry.register(&stream("x")).await.unwrap();
+    let mut rest = Vec::new();
+    within(revoked.read_to_end(&mut rest)).await.unwrap();
+    assert!(!String::from_utf8_lossy(&rest).contains("203.0.113.7"), "the reader got an event after the revocation");
+    let mut seen = String::new();
+    while !seen.contains("203.0.113.7") {
+        let mut part = [0; 1024];
+        let read = within(kept.read(&mut part)).await.unwrap();
+        assert_ne!(read, 0, "{seen}");
+        seen.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
+}
+
+// This test runs on a single thread, because the log is captured per thread.
+#[tokio::test]
+async fn write_is_logged_with_the_name_of_its_token_and_never_with_the_token() {
+    let guarded = Guarded::start(&entry("a", "scopes = [\"write\"]\nids = [\"cam-*\"]")).await;
+    let log = CapturedLog::start();
+    guarded.request("a", "POST", "/api/v1/streams", &record("cam-1", None)).await;
+    guarded.request("a", "PUT", "/api/v1/streams/cam-1/status", r#"{"status":"active"}"#).await;
+    guarded.request("a", "DELETE", "/api/v1/streams/cam-2", "").await;
+    guarded.request("a", "POST", "/api/v1/streams/x/heartbeat", "").await;
+    guarded.request("a", "POST", "/api/v1/heartbeats", r#"{"streams":[{"id":"x"},{"id":"cam-1"}]}"#).await;
+    for expected in [
+        r#"token="a" operation="register" stream="cam-1" result="ok""#,
+        r#"token="a" operation="status" stream="cam-1" result="ok""#,
+        r#"token="a" operation="unregister" stream="cam-2" result="not_found""#,
+        r#"token="a" operation="heartbeat" stream="x" result="denied""#,
+        r#"token="a" operation="write" streams=2 failed=1 denied=1"#,
+    ] {
+        assert!(log.text().contains(expected), "{expected}: {}", log.text());
+    }
+    assert!(!log.text().contains("value-of-") && !log.text().contains("sha256"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn http_client_works_with_the_scopes_that_its_calls_need() {
+    let guarded = Guarded::start(&(entry("a", READ) + &entry("b", "scopes = [\"write\"]"))).await;
+    let connect = async |token: &str| HttpRegistry::connect(guarded.server.options().token(value(token))).await;
+    let (reader, writer) = (connect("a").await.unwrap(), connect("b").await.unwrap());
+    let mut watch = reader.watch(WatchFrom::Now).await.unwrap();
+    writer.register(&stream("x")).await.unwrap();
+    let event = within(async {
+        loop {
+            if let Some(Event::Changed { stream, .. }) = watch.next().await {
+                return stream;
+            }
+        }
+    });
+    assert_eq!(event.await.id.as_str(), "x");
+    let error = reader.update_heartbeat(&stream("x").id).await.unwrap_err();
+    assert!(error.to_string().contains("the token a needs the scope write"), "{error}");
+    let error = writer.list().await.unwrap_err();
+    assert!(error.to_string().contains("the token b needs the scope read"), "{error}");
+    let error = connect("c").await.unwrap_err();
+    assert!(error.to_string().contains("missing or wrong token"), "{error}");
+}

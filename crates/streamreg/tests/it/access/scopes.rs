@@ -1,0 +1,166 @@
+//! What each scope allows, and which requests need no token.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use stream_registry::{MemoryRegistry, RegisterOptions, Registry as _};
+use streamreg::server::ServeOptions;
+
+use super::kit::{Guarded, entry, record, value};
+use crate::http::kit::{Server, stream};
+
+const FILE: [(&str, &str); 4] = [("a", "read"), ("b", "write"), ("c", "metrics"), ("d", "admin")];
+
+fn all_scopes() -> String {
+    FILE.map(|(token, scope)| entry(token, &format!("scopes = [\"{scope}\"]"))).concat()
+}
+
+/// Requests that read, with their paths.
+const READS: [&str; 8] = [
+    "/api/v1/streams",
+    "/api/v1/streams/x",
+    "/api/v1/stream?id=x",
+    "/api/v1/summary",
+    "/api/v1/snapshot",
+    "/api/v1/history",
+    "/nowhere",
+    "/api/v1/nowhere",
+];
+
+const WRITES: [(&str, &str, &str); 8] = [
+    ("POST", "/api/v1/streams", r#"{"id":"x","type":"srt","source_addr":"203.0.113.7:40112"}"#),
+    ("PUT", "/api/v1/streams/x", r#"{"type":"srt","source_addr":"203.0.113.7:40112"}"#),
+    ("PATCH", "/api/v1/streams/x", r#"{"video_codec":"AV1"}"#),
+    ("POST", "/api/v1/streams/x/heartbeat", ""),
+    ("PUT", "/api/v1/streams/x/status", r#"{"status":"active"}"#),
+    ("PUT", "/api/v1/streams/x/stats", r#"{"bitrate":5}"#),
+    ("POST", "/api/v1/heartbeats", r#"{"streams":[{"id":"x"}]}"#),
+    ("DELETE", "/api/v1/streams/x", ""),
+];
+
+#[tokio::test]
+async fn each_scope_allows_exactly_its_requests() {
+    let guarded = Guarded::start(&all_scopes()).await;
+    for (token, scope) in FILE {
+        guarded.registry.register(&stream("x")).await.unwrap();
+        for path in READS.into_iter().chain(["/api/v1/events?from=x"]) {
+            let answer = guarded.get(token, path).await;
+            if matches!(scope, "read" | "admin") {
+                assert!(matches!(answer.status, 200 | 400 | 404), "{scope} {path}: {}", answer.status);
+            } else {
+                let problem = answer.problem(403, "denied");
+                assert!(problem["detail"].as_str().unwrap().contains("needs the scope read;"), "{problem}");
+            }
+        }
+        for (method, path, body) in WRITES {
+            let answer = guarded.request(token, method, path, body).await;
+            if matches!(scope, "write" | "admin") {
+                assert!(matches!(answer.status, 200..=204), "{scope} {method} {path}: {}", answer.body);
+            } else {
+                let problem = answer.problem(403, "denied");
+                assert!(problem["detail"].as_str().unwrap().contains("needs the scope write;"), "{problem}");
+            }
+        }
+        let metrics = guarded.get(token, "/metrics").await.status;
+        assert_eq!(metrics == 403, scope == "write", "{scope}: {metrics}");
+        // Every client reads the description of the server first, whatever it does then.
+        assert_eq!(guarded.get(token, "/api/v1/info").await.status, 200, "{scope}");
+        guarded.registry.unregister(&"x".parse().unwrap()).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn every_request_except_health_checks_and_the_static_page_needs_a_token() {
+    let guarded = Guarded::start(&all_scopes()).await;
+    let a = value("a");
+    for authorization in ["", "Bearer ", "Bearer z", "Bearer a", &format!("Basic {a}"), &a, &format!("Bearer {a}x")] {
+        let headers = [("Authorization", authorization)];
+        let reads = READS.into_iter().chain(["/api/v1/events", "/metrics", "/api/v1/info", "/healthz/", "//"]);
+        for (method, path) in reads.map(|path| ("GET", path)).chain(WRITES.map(|(method, path, _)| (method, path))) {
+            let answer = guarded.server.request(method, path, &headers, "").await;
+            answer.problem(401, "unauthenticated");
+            assert_eq!(answer.header("www-authenticate"), "Bearer");
+        }
+        for path in ["/healthz", "/readyz", "/", "/assets/app.js"] {
+            assert_eq!(guarded.server.request("GET", path, &headers, "").await.status, 200, "{path}");
+        }
+    }
+    let valid = format!("Bearer {a}");
+    let twice = [("Authorization", valid.as_str()), ("Authorization", valid.as_str())];
+    guarded.server.request("GET", "/api/v1/streams", &twice, "").await.problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn name_in_the_host_header_is_not_checked_if_every_read_needs_a_token() {
+    let request = "GET /api/v1/streams HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    let guarded = Guarded::start(&all_scopes()).await;
+    guarded.server.raw(request.as_bytes()).await.problem(401, "unauthenticated");
+    let open = Guarded::start(&format!("anonymous = [\"read\"]\n{}", all_scopes())).await;
+    open.server.raw(request.as_bytes()).await.problem(421, "host_not_allowed");
+}
+
+#[tokio::test]
+async fn anonymous_scopes_open_reads_but_not_writes() {
+    let guarded = Guarded::start(&format!("anonymous = [\"read\"]\n{}", all_scopes())).await;
+    assert_eq!(guarded.server.get("/api/v1/streams").await.status, 200);
+    assert_eq!(guarded.server.get("/metrics").await.status, 404);
+    guarded.server.json("POST", "/api/v1/streams", &record("x", None)).await.problem(401, "unauthenticated");
+    let metrics = Guarded::start(&format!("anonymous = [\"metrics\"]\n{}", all_scopes())).await;
+    assert_eq!(metrics.server.get("/metrics").await.status, 404);
+    metrics.server.get("/api/v1/streams").await.problem(401, "unauthenticated");
+    metrics.server.get("/api/v1/info").await.problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn expired_token_gets_401_that_says_so() {
+    let file = entry("a", "scopes = [\"read\"]\nexpires = 2020-01-01T00:00:00Z")
+        + &entry("b", "scopes = [\"read\"]\nexpires = \"9000-01-01T00:00:00Z\"");
+    let guarded = Guarded::start(&file).await;
+    let answer = guarded.get("a", "/api/v1/streams").await;
+    let problem = answer.problem(401, "unauthenticated");
+    assert!(problem["detail"].as_str().unwrap().starts_with("the token a has expired; "), "{problem}");
+    assert_eq!(answer.header("www-authenticate"), "Bearer");
+    assert_eq!(guarded.get("b", "/api/v1/streams").await.status, 200);
+}
+
+#[tokio::test]
+async fn force_needs_the_scope_admin() {
+    let guarded = Guarded::start(&all_scopes()).await;
+    let lease = RegisterOptions::default().lease();
+    guarded.registry.register_with(&stream("x"), &lease).await.unwrap();
+    for (method, path, body) in WRITES.into_iter().filter(|(_, path, _)| *path != "/api/v1/streams") {
+        guarded.request("b", method, path, body).await;
+        let path = format!("{path}?force=true");
+        let answer = guarded.request("b", method, &path, body).await;
+        if path.contains("heartbeats") {
+            let failed = &answer.json()["failed"][0];
+            assert_eq!((&failed["id"], &failed["code"]), (&json!("x"), &json!("denied")));
+        } else {
+            let problem = answer.problem(403, "denied");
+            assert!(problem["detail"].as_str().unwrap().contains("needs the scope admin for force"), "{problem}");
+        }
+    }
+    assert!(guarded.registry.get(&"x".parse().unwrap()).await.is_ok());
+    for (method, path, body) in WRITES.into_iter().filter(|(_, path, _)| *path != "/api/v1/streams") {
+        let answer = guarded.request("d", method, &format!("{path}?force=true"), body).await;
+        assert!(matches!(answer.status, 200..=204), "{method} {path}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn read_token_protects_reads_and_the_write_token_allows_everything() {
+    let options = ServeOptions::default().token("w").read_token("r");
+    let server = Server::start(Arc::new(MemoryRegistry::new()), options).await;
+    let register = record("x", None);
+    let send = async |token: &str, method: &str, path: &str, body: &str| {
+        let authorization = format!("Bearer {token}");
+        let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        server.request(method, path, &headers, body).await
+    };
+    server.get("/api/v1/streams").await.problem(401, "unauthenticated");
+    assert_eq!(send("r", "GET", "/api/v1/streams", "").await.status, 200);
+    send("r", "POST", "/api/v1/streams", &register).await.problem(403, "denied");
+    assert_eq!(send("w", "POST", "/api/v1/streams", &register).await.status, 201);
+    assert_eq!(send("w", "GET", "/api/v1/streams", "").await.status, 200);
+    assert_eq!(send("w", "DELETE", "/api/v1/streams/x?force=true", "").await.status, 204);
+}

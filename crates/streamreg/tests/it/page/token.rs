@@ -1,0 +1,40 @@
+//! The dashboard of a server whose reads need a token.
+
+use std::sync::Arc;
+
+use stream_registry::{MemoryRegistry, StreamStatus};
+use streamreg::server::ServeOptions;
+
+use super::{DESK, PHONE, STREAMS, add, open, row};
+use crate::http::kit::Server;
+
+const ASKING: &str = "!document.getElementById('access').hidden";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dashboard_asks_for_a_token_and_keeps_it_for_the_tab() {
+    let registry = Arc::new(MemoryRegistry::new());
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    let server = Server::start(registry, ServeOptions::default().token("w").read_token("r3ad")).await;
+    for width in [DESK, PHONE] {
+        let tab = open(&server, width);
+        tab.until(ASKING);
+        assert_eq!(tab.eval("document.querySelectorAll('tbody tr').length"), 0);
+        tab.type_into("#token", "wrong");
+        tab.press_enter();
+        tab.until("document.getElementById('token').value === ''");
+        tab.until(ASKING);
+        tab.type_into("#token", "r3ad");
+        tab.press_enter();
+        tab.until(STREAMS);
+        assert!(row(&tab, "cam1").starts_with("cam1|srt|active|"));
+        assert_eq!(tab.eval("document.getElementById('access').hidden"), true);
+        tab.eval("globalThis.isOld = true; location.reload()");
+        tab.until(&format!("!globalThis.isOld && {STREAMS}"));
+        // The token is in no URL, and nowhere in the page.
+        assert_eq!(
+            tab.eval("location.href.includes('r3ad') || document.documentElement.outerHTML.includes('r3ad')"),
+            false
+        );
+        assert_eq!(tab.text("faults.join()"), "");
+    }
+}
