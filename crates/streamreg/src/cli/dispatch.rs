@@ -12,8 +12,9 @@ use super::args::{Cli, Verb};
 use super::failure::{Failure, Result, Status};
 use super::messages::Messages;
 use super::output::{Output, colour_enabled};
+use super::settings::{self, Settings};
 use super::signal::stop_requested;
-use super::store::{Global, Side, Target};
+use super::store::{Side, Target};
 use super::unregister::Answers;
 use super::{
     bridge, completions, demo, doctor, get, heartbeat, history, hold, hook, input, list, man, register, run, serve,
@@ -21,7 +22,8 @@ use super::{
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
-pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
+pub(super) fn run(settings: &Settings) -> Status {
+    let Settings { cli, fallback, .. } = settings;
     let side = match cli.verb {
         Verb::Serve(_) => Side::Server,
         Verb::Register(_) | Verb::Run(_) | Verb::Demo(_) | Verb::Bridge(_) | Verb::Hook(_) | Verb::Track(_) => {
@@ -35,18 +37,22 @@ pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
     let mut buffered = io::BufWriter::new(stdout.lock());
     let mut stderr = io::stderr();
     let colour = colour_enabled(terminal, |name| std::env::var_os(name));
-    let format = cli.global.output.or(variables.output);
+    let format = cli.global.output.or(fallback.output);
     let mut out = Output { stdout: &mut buffered, stderr: &mut stderr, format, terminal, width, colour, store: "" };
     if let Some(done) = without_store(&cli.verb, &mut out) {
         return done.map_or_else(|failure| out.report(&failure), |()| Status::Done);
     }
-    let target = match cli.global.target(side, variables) {
+    let target = match cli.global.target(side, fallback) {
         Ok(target) => target,
         Err(failure) => return out.report(&failure),
     };
     out.store = &target.name;
     for warning in target.warnings() {
         out.note(warning);
+    }
+    if matches!(&cli.verb, Verb::Serve(args) if args.print_config) {
+        let printed = settings::print(settings, "serve", &mut out);
+        return printed.map_or_else(|failure| out.report(&failure), |()| Status::Done);
     }
     let done = log(cli).and_then(|()| runtime(&cli.verb)).and_then(|runtime| {
         let done = runtime.block_on(dispatch(cli, &target, &mut out));

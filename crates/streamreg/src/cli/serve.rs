@@ -26,6 +26,10 @@ Examples:
   streamreg serve --store redis://127.0.0.1:6379 --ttl 1m
   streamreg serve --listen :8580 --token-file /etc/streamreg/token \\
     --allowed-host registry.example.com
+  streamreg serve --config /etc/streamreg/streamreg.toml
+  streamreg serve --print-config
+
+Each option is also a key of the configuration file, with `_` for `-`, and a variable such as STREAMREG_LISTEN.
 
 On SIGINT (Ctrl-C), SIGTERM or SIGHUP, the server finishes the requests in progress and stops. A second signal exits at once.")]
 pub struct ServeArgs {
@@ -46,6 +50,10 @@ pub struct ServeArgs {
     /// start, stop and problems]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
+
+    /// Print the effective configuration as a configuration file, without secrets, and exit
+    #[arg(long)]
+    pub print_config: bool,
 }
 
 /// Parses a host name without scheme and port.

@@ -24,6 +24,7 @@ mod page;
 mod pages;
 mod readme;
 mod served;
+mod settings;
 mod track;
 mod wrong_server;
 
