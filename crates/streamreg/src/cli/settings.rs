@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser};
 
 use self::file::File;
 pub(super) use self::print::print;
@@ -29,9 +29,6 @@ use super::usage;
 
 /// The commands whose own options are settings too. Of all other commands, only the common options are.
 const SERVICES: [&str; 1] = ["serve"];
-
-/// Options that say where settings come from, or what to do with them.
-const NOT_SETTINGS: [&str; 4] = ["config", "help", "print_config", "version"];
 
 /// The arguments of the program, completed by variables and the configuration file.
 pub(super) struct Settings {
@@ -73,10 +70,10 @@ pub(super) fn read(
 
     let mut settings = Settings { cli, fallback: Global::default(), given: Vec::new() };
     let Some((verb, matches)) = matches.subcommand() else { return Ok(settings) };
-    let program = built();
+    let program = value::program();
     let Some(command) = program.find_subcommand(verb) else { return Ok(settings) };
     let is_service = SERVICES.contains(&verb);
-    for option in command.get_arguments().filter(|option| is_setting(option)) {
+    for option in command.get_arguments().filter(|option| value::is_setting(option)) {
         let is_common = option.is_global_set();
         let is_argument = matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
         let setting = if is_argument {
@@ -119,27 +116,15 @@ pub(super) fn read(
     Ok(settings)
 }
 
-/// Returns the program's definition in which each command also has the common options.
-fn built() -> Command {
-    let mut program = Cli::command();
-    program.build();
-    program
-}
-
 fn without_variables(command: Command) -> Command {
     command.mut_args(|arg| arg.env(Resettable::Reset))
 }
 
-/// Returns whether an option can be set by a variable and in the file.
-fn is_setting(option: &Arg) -> bool {
-    !option.is_positional() && !NOT_SETTINGS.contains(&option.get_id().as_str())
-}
-
 /// Returns the keys that a configuration file can have.
 fn keys() -> BTreeSet<String> {
-    let program = built();
+    let program = value::program();
     let services = SERVICES.iter().filter_map(|verb| program.find_subcommand(verb));
-    services.flat_map(Command::get_arguments).filter(|option| is_setting(option)).map(value::key).collect()
+    services.flat_map(Command::get_arguments).filter(|option| value::is_setting(option)).map(value::key).collect()
 }
 
 /// Returns whether another setting takes precedence because it conflicts with this setting.

@@ -4,8 +4,8 @@ use clap::Arg;
 use stream_registry::without_secrets;
 use toml::Value;
 
-use super::value::{Setting, is_flag, is_list, key};
-use super::{Settings, built, is_setting};
+use super::Settings;
+use super::value::{self, Setting, is_flag, is_list, is_setting, key};
 use crate::cli::failure::Result;
 use crate::cli::output::Output;
 
@@ -18,7 +18,7 @@ const WIDTH: usize = 100;
 ///
 /// Fails if standard output cannot be written.
 pub(in crate::cli) fn print(settings: &Settings, verb: &str, out: &mut Output<'_>) -> Result {
-    let program = built();
+    let program = value::program();
     let arguments = program.find_subcommand(verb).into_iter().flat_map(clap::Command::get_arguments);
     for (at, option) in arguments.filter(|option| is_setting(option)).enumerate() {
         let given = settings.given.iter().find(|setting| setting.key == key(option));

@@ -2,8 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
 use toml::Value;
+
+use crate::cli::args::Cli;
+
+/// Options that say where settings come from, or what to do with them.
+const NOT_SETTINGS: [&str; 4] = ["config", "help", "print_config", "version"];
 
 /// Where a setting was found. The text names the variable, or the line and key of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +104,18 @@ impl Setting {
     }
 }
 
+/// Returns the program's definition in which each command also has the common options.
+pub(super) fn program() -> Command {
+    let mut program = Cli::command();
+    program.build();
+    program
+}
+
+/// Returns whether an option can be set by a variable and in the file.
+pub(super) fn is_setting(option: &Arg) -> bool {
+    !option.is_positional() && !NOT_SETTINGS.contains(&option.get_id().as_str())
+}
+
 /// Returns the name of an option in the configuration file.
 pub(super) fn key(option: &Arg) -> String {
     option.get_long().unwrap_or_default().replace('-', "_")
@@ -110,10 +128,10 @@ pub(super) fn variable(option: &Arg) -> String {
 
 /// Returns the arguments of a command that are not settings.
 pub(super) fn outside(command: &Command, matches: &ArgMatches) -> Vec<OsString> {
-    let arguments = command.get_arguments().filter(|option| !super::is_setting(option) && !option.is_global_set());
+    let arguments = command.get_arguments().filter(|option| !is_setting(option) && !option.is_global_set());
     let raw = arguments.flat_map(|option| {
         let given = matches.try_get_raw(option.get_id().as_str()).ok().flatten();
-        let is_argument = matches.value_source(option.get_id().as_str()) == Some(super::ValueSource::CommandLine);
+        let is_argument = matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
         let given = given.filter(|_| is_argument).into_iter().flatten();
         given.map(move |raw| if is_flag(option) { flag(option) } else { raw.to_owned() })
     });
