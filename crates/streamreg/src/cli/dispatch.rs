@@ -17,8 +17,8 @@ use super::signal::stop_requested;
 use super::store::{Side, Target};
 use super::unregister::Answers;
 use super::{
-    bridge, completions, demo, doctor, get, heartbeat, history, hold, hook, input, list, man, register, run, serve,
-    set, spelling, summary, track, unregister, update, wait, watch,
+    bridge, completions, demo, doctor, get, heartbeat, history, hold, hook, input, list, man, ping, register, run,
+    serve, set, spelling, summary, track, unregister, update, wait, watch,
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
@@ -145,6 +145,7 @@ fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
         | Verb::Watch(_)
         | Verb::Wait(_)
         | Verb::History(_)
+        | Verb::Ping(_)
         | Verb::Heartbeat(_) => Ready::AsGiven,
         Verb::Register(args) => Ready::Register(Box::new(args.prepare(stdin)?)),
         Verb::Run(args) => Ready::Run(Box::new(args.prepare(stdin)?)),
@@ -192,6 +193,7 @@ async fn perform(
         (Verb::Watch(args), _) => watch::run(registry, args, args.stop_requested(), out).await,
         (Verb::History(args), _) => history::run(registry, args, out).await,
         (Verb::Wait(args), _) => wait::run(registry, args, out).await,
+        (Verb::Ping(_), _) => ping::run(registry, out).await,
         (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
         (
             Verb::Serve(_)

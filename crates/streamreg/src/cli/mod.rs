@@ -24,6 +24,7 @@ mod messages;
 mod orphans;
 pub mod output;
 mod parent;
+pub mod ping;
 mod query;
 pub mod register;
 pub mod run;
