@@ -20,6 +20,7 @@ mod failover;
 mod hook;
 mod http;
 mod http_bad_input;
+mod packaging;
 mod page;
 mod pages;
 mod readme;

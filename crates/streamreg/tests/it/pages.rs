@@ -9,7 +9,7 @@ use clap::{CommandFactory, ValueEnum};
 use super::settings;
 
 /// Pages whose links and paths are checked, relative to the repository's root.
-const PAGES: [&str; 24] = [
+const PAGES: [&str; 25] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -19,6 +19,7 @@ const PAGES: [&str; 24] = [
     "docs/cli.md",
     "docs/configuration.md",
     "docs/http.md",
+    "docs/install.md",
     "docs/interop.md",
     "docs/operations.md",
     "docs/performance.md",
