@@ -28,7 +28,7 @@ use super::store::Global;
 use super::usage;
 
 /// The commands whose own options are settings too. Of all other commands, only the common options are.
-const SERVICES: [&str; 1] = ["serve"];
+const SERVICES: [&str; 2] = ["serve", "bridge"];
 
 /// The arguments of the program, completed by variables and the configuration file.
 pub(super) struct Settings {
@@ -73,12 +73,12 @@ pub(super) fn read(
     let program = value::program();
     let Some(command) = program.find_subcommand(verb) else { return Ok(settings) };
     let is_service = SERVICES.contains(&verb);
-    for option in command.get_arguments().filter(|option| value::is_setting(option)) {
-        let is_common = option.is_global_set();
-        let is_argument = matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
+    for option in command.get_arguments() {
+        let is_argument = matches.try_contains_id(option.get_id().as_str()).is_ok()
+            && matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
         let setting = if is_argument {
             Some(Setting::from_argument(option, matches))
-        } else if !is_common && !is_service {
+        } else if !value::is_setting(option) || !(is_service || option.is_global_set()) {
             None
         } else {
             let value = variable(&value::variable(option)).filter(|_| !option.is_hide_set());
@@ -101,13 +101,13 @@ pub(super) fn read(
         .and_then(|matches| Global::from_arg_matches(&matches));
     settings.fallback = parsed.map_err(|error| explain(&error, &settings.given))?;
     // A file with the store's URL may have a secret, so its permissions are checked.
-    let file_has_store = settings.given.iter().any(|one| one.key == "store" && matches!(one.origin, Origin::File(_)));
+    let file_has_store = settings.given.iter().any(|one| one.id == "store" && matches!(one.origin, Origin::File(_)));
     settings.fallback.config = path.filter(|_| file_has_store);
 
     if is_service {
         let own = settings.given.iter().filter(|setting| !setting.is_common);
         let words = ["streamreg", verb].into_iter().map(OsString::from);
-        let words = words.chain(own.flat_map(|setting| setting.words.clone())).chain(value::outside(command, matches));
+        let words = words.chain(own.flat_map(|setting| setting.words.clone()));
         let parsed = without_variables(Cli::command())
             .try_get_matches_from(words)
             .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -130,10 +130,8 @@ fn keys() -> BTreeSet<String> {
 /// Returns whether another setting takes precedence because it conflicts with this setting.
 fn is_overridden(setting: &Setting, given: &[Setting], command: &Command) -> bool {
     let conflicts = |a: &Setting, b: &Setting| {
-        let option = command.get_arguments().find(|option| value::key(option) == a.key);
-        option.is_some_and(|option| {
-            command.get_arg_conflicts_with(option).into_iter().any(|other| value::key(other) == b.key)
-        })
+        let option = command.get_arguments().find(|option| *option.get_id() == a.id);
+        option.is_some_and(|option| command.get_arg_conflicts_with(option).iter().any(|other| *other.get_id() == b.id))
     };
     given.iter().any(|other| {
         other.origin.rank() < setting.origin.rank() && (conflicts(setting, other) || conflicts(other, setting))
@@ -285,6 +283,22 @@ mod tests {
         assert!(list.fallback.config.is_some(), "the permissions of a file with a store must be checked");
         assert!(with_file("ttl = '5m'", &["list"], &[]).unwrap().fallback.config.is_none());
         assert!(with_file(file, &["serve"], &[]).is_err());
+    }
+
+    #[test]
+    fn tables_are_values_of_a_repeated_option_and_arguments_replace_them() {
+        let file = "node = 'edge1'\n[[server]]\nkind = 'srs'\n[[server]]\nkind = 'zlm'\napi = 'http://h'\n";
+        let bridge = |args: &[&str]| {
+            let settings = with_file(file, args, &[]).unwrap();
+            let Verb::Bridge(args) = settings.cli.verb else { panic!("{:?}", settings.cli) };
+            (args.node.unwrap(), args.servers.len(), args.kind.is_some())
+        };
+        assert_eq!(bridge(&["bridge"]), ("edge1".to_owned(), 2, false));
+        assert_eq!(bridge(&["bridge", "mediamtx", "--node", "a"]), ("a".to_owned(), 0, true));
+        let invalid = with_file("\n[[server]]\nkind = 'srs'\nsecret = 's3cret'\n", &["bridge"], &[]).err().unwrap();
+        assert!(invalid.starts_with("c.toml:2: server: unknown field `secret`"), "{invalid}");
+        assert!(!invalid.contains("s3cret"));
+        assert!(with_file(file, &["serve"], &[]).is_ok(), "a server and a bridge can share the file");
     }
 
     #[test]

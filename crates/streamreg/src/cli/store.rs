@@ -27,8 +27,8 @@ pub const DEFAULT_SERVE_STORE: &str = "memory:";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// Configuration file (TOML), whose keys are the options of `serve` with `_` for `-`. Arguments and variables take
-    /// precedence. Other commands use only the options of every command from the file
+    /// Configuration file (TOML), whose keys are the options of `serve` and `bridge` with `_` for `-`. Arguments and
+    /// variables take precedence. Other commands use only the options of every command from the file
     #[arg(long, global = true, value_name = "FILE")]
     #[arg(env = "STREAMREG_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,

@@ -90,10 +90,11 @@ fn documented_file_is_accepted() {
     let mut files = 0;
     for (_, _, block) in blocks(page).into_iter().filter(|(language, _, _)| *language == "toml") {
         let file = written(dir.path(), "c.toml", &block.replace("/etc/streamreg", dir.path().to_str().unwrap()));
+        // The printed settings of the server do not include the tables of the bridge, but all keys are checked.
         printed(&["--config", &file], &[]);
         files += 1;
     }
-    assert!(files >= 1);
+    assert!(files >= 2);
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, Id};
 use toml::Value;
 
 use crate::cli::args::Cli;
@@ -32,6 +31,8 @@ impl Origin {
 
 /// An option with a value that is not its default.
 pub(super) struct Setting {
+    /// Identifies the option in clap's definitions.
+    pub(super) id: Id,
     /// The name in the configuration file.
     pub(super) key: String,
     /// Whether all commands have the option.
@@ -46,12 +47,10 @@ pub(super) struct Setting {
 impl Setting {
     /// Returns the value of an option that is among the arguments.
     pub(super) fn from_argument(option: &Arg, matches: &ArgMatches) -> Self {
-        let raw = matches.get_raw(option.get_id().as_str()).into_iter().flatten();
-        let words = if is_flag(option) { vec![flag(option)] } else { raw.map(|raw| word(option, raw)).collect() };
-        let mut values = words.iter().map(|word| {
-            let word = word.to_string_lossy();
-            Value::from(word.split_once('=').map_or("", |(_, value)| value))
-        });
+        let raw: Vec<_> = matches.get_raw(option.get_id().as_str()).into_iter().flatten().collect();
+        let mut values = raw.iter().map(|raw| Value::from(&*raw.to_string_lossy()));
+        let words =
+            if is_flag(option) { vec![flag(option)] } else { raw.iter().map(|raw| word(option, raw)).collect() };
         let value = if is_flag(option) {
             Value::from(true)
         } else if is_list(option) {
@@ -100,7 +99,7 @@ impl Setting {
     }
 
     fn new(option: &Arg, origin: Origin, value: Value, words: Vec<OsString>) -> Self {
-        Self { key: key(option), is_common: option.is_global_set(), origin, value, words }
+        Self { id: option.get_id().clone(), key: key(option), is_common: option.is_global_set(), origin, value, words }
     }
 }
 
@@ -126,18 +125,6 @@ pub(super) fn variable(option: &Arg) -> String {
     format!("STREAMREG_{}", key(option).to_uppercase())
 }
 
-/// Returns the arguments of a command that are not settings.
-pub(super) fn outside(command: &Command, matches: &ArgMatches) -> Vec<OsString> {
-    let arguments = command.get_arguments().filter(|option| !is_setting(option) && !option.is_global_set());
-    let raw = arguments.flat_map(|option| {
-        let given = matches.try_get_raw(option.get_id().as_str()).ok().flatten();
-        let is_argument = matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
-        let given = given.filter(|_| is_argument).into_iter().flatten();
-        given.map(move |raw| if is_flag(option) { flag(option) } else { raw.to_owned() })
-    });
-    raw.collect()
-}
-
 /// Returns whether an option has no value.
 pub(super) fn is_flag(option: &Arg) -> bool {
     matches!(option.get_action(), ArgAction::SetTrue)
@@ -153,6 +140,9 @@ fn flag(option: &Arg) -> OsString {
 }
 
 fn word(option: &Arg, value: &OsStr) -> OsString {
+    if option.is_positional() {
+        return value.to_owned();
+    }
     let mut word = flag(option);
     word.push("=");
     word.push(value);
