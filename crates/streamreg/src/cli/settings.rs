@@ -90,9 +90,8 @@ pub(super) fn read(
         };
         settings.given.extend(setting);
     }
-    let overridden: Vec<_> = settings.given.iter().map(|one| is_overridden(one, &settings.given, command)).collect();
-    let mut overridden = overridden.into_iter();
-    settings.given.retain(|_| overridden.next() != Some(true));
+    let given = std::mem::take(&mut settings.given);
+    settings.given = given.iter().filter(|setting| !is_overridden(setting, &given, command)).cloned().collect();
 
     let options = Global::augment_args(Command::new("streamreg").no_binary_name(true));
     let common = settings.given.iter().filter(|one| one.is_common && one.origin != Origin::Argument);
@@ -307,7 +306,7 @@ mod tests {
             ("ttl = '5m'\nlisten", "c.toml:2: "),
             ("ttl = '5m'\n\nlisen = ':1'", "c.toml:3: unknown key \"lisen\"; did you mean \"listen\"?"),
             ("allowed-host = 'a'", "c.toml:1: unknown key \"allowed-host\"; did you mean \"allowed_host\"?"),
-            ("zzz = 1", "c.toml:1: unknown key \"zzz\"; `streamreg serve --print-config` lists all keys"),
+            ("zzz = 1", "c.toml:1: unknown key \"zzz\"; the keys are the options of"),
             ("config = 'other.toml'", "c.toml:1: unknown key \"config\""),
             ("print_config = true", "c.toml:1: unknown key \"print_config\""),
             ("a = 1\na = 1", "c.toml:2: duplicate key"),

@@ -34,7 +34,7 @@ impl File {
             if !known.contains(&key) {
                 let tip = match spelling::nearest(&key, known.iter().map(String::as_str)) {
                     Some(nearest) => format!("did you mean {nearest:?}?"),
-                    None => "`streamreg serve --print-config` lists all keys".to_owned(),
+                    None => "the keys are the options of `serve` and `bridge`, with `_` for `-`".to_owned(),
                 };
                 return Err(format!("{}:{line}: unknown key {key:?}; {tip}", path.display()));
             }

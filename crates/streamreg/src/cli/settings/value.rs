@@ -30,6 +30,7 @@ impl Origin {
 }
 
 /// An option with a value that is not its default.
+#[derive(Clone, Debug)]
 pub(super) struct Setting {
     /// Identifies the option in clap's definitions.
     pub(super) id: Id,
