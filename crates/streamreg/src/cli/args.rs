@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use super::store::Global;
 use super::{
-    bridge, completions, demo, doctor, get, heartbeat, history, hook, list, man, register, run, serve, set, summary,
-    token, track, unregister, update, wait, watch,
+    bridge, completions, demo, doctor, get, heartbeat, history, hook, list, man, ping, register, run, serve, set,
+    summary, token, track, unregister, update, wait, watch,
 };
 
 const AFTER_HELP: &str = "\
@@ -70,6 +70,8 @@ pub enum Verb {
     /// Unregister streams
     #[command(visible_aliases = ["rm", "delete"])]
     Unregister(unregister::UnregisterArgs),
+    /// Check that the store responds, e.g. as a health check
+    Ping(ping::PingArgs),
     /// Check the Redis store: settings, rights, index and change feed
     Doctor(doctor::DoctorArgs),
     /// Create and check tokens for the access file of a server

@@ -10,16 +10,18 @@ use super::args::{Cli, Verb};
 use super::failure::{Failure, Result, Status};
 use super::log::{self, LogFormat};
 use super::output::{Output, colour_enabled};
+use super::settings::{self, Settings};
 use super::signal::stop_requested;
-use super::store::{Global, Side, Target};
+use super::store::{Side, Target};
 use super::unregister::Answers;
 use super::{
-    bridge, completions, demo, doctor, get, heartbeat, history, hold, hook, input, list, man, register, run, serve,
-    set, spelling, summary, token, track, unregister, update, wait, watch,
+    bridge, completions, demo, doctor, get, heartbeat, history, hold, hook, input, list, man, ping, register, run,
+    serve, set, spelling, summary, token, track, unregister, update, wait, watch,
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
-pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
+pub(super) fn run(settings: &Settings) -> Status {
+    let Settings { cli, fallback, .. } = settings;
     let side = match cli.verb {
         Verb::Serve(_) => Side::Server,
         Verb::Register(_) | Verb::Run(_) | Verb::Demo(_) | Verb::Bridge(_) | Verb::Hook(_) | Verb::Track(_) => {
@@ -33,7 +35,7 @@ pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
     let mut buffered = io::BufWriter::new(stdout.lock());
     let mut stderr = io::stderr();
     let colour = colour_enabled(terminal, |name| std::env::var_os(name));
-    let format = cli.global.output.or(variables.output);
+    let format = cli.global.output.or(fallback.output);
     let mut out = Output {
         stdout: &mut buffered,
         stderr: &mut stderr,
@@ -51,13 +53,17 @@ pub(super) fn run(cli: &Cli, variables: &Global) -> Status {
         Ok(format) => out.logs_notes = format == LogFormat::Json,
         Err(failure) => return out.report(&failure),
     }
-    let target = match cli.global.target(side, variables) {
+    let target = match cli.global.target(side, fallback) {
         Ok(target) => target,
         Err(failure) => return out.report(&failure),
     };
     out.store = &target.name;
     for warning in target.warnings() {
         out.note(warning);
+    }
+    if matches!(&cli.verb, Verb::Serve(args) if args.print_config) {
+        let printed = settings::print(settings, "serve", &mut out);
+        return printed.map_or_else(|failure| out.report(&failure), |()| Status::Done);
     }
     let done = runtime(&cli.verb).and_then(|runtime| {
         let done = runtime.block_on(dispatch(cli, &target, &mut out));
@@ -152,6 +158,7 @@ fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
         | Verb::Watch(_)
         | Verb::Wait(_)
         | Verb::History(_)
+        | Verb::Ping(_)
         | Verb::Heartbeat(_) => Ready::AsGiven,
         Verb::Register(args) => Ready::Register(Box::new(args.prepare(stdin)?)),
         Verb::Run(args) => Ready::Run(Box::new(args.prepare(stdin)?)),
@@ -199,6 +206,7 @@ async fn perform(
         (Verb::Watch(args), _) => watch::run(registry, args, args.stop_requested(), out).await,
         (Verb::History(args), _) => history::run(registry, args, out).await,
         (Verb::Wait(args), _) => wait::run(registry, args, out).await,
+        (Verb::Ping(_), _) => ping::run(registry, out).await,
         (Verb::Heartbeat(args), _) => heartbeat::run(registry, args, out).await,
         (
             Verb::Serve(_)

@@ -25,11 +25,13 @@ mod messages;
 mod orphans;
 pub mod output;
 mod parent;
+pub mod ping;
 mod query;
 pub mod register;
 pub mod run;
 pub mod serve;
 pub mod set;
+mod settings;
 mod signal;
 mod spelling;
 pub mod store;
@@ -41,7 +43,6 @@ pub mod unregister;
 pub mod update;
 mod upkeep;
 mod usage;
-mod variables;
 pub mod wait;
 pub mod watch;
 
@@ -57,11 +58,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if args.len() < 2 {
         args.push("-h".into());
     }
-    let status = match variables::parse(&args) {
+    let status = match settings::parse(&args) {
         Err(error) => usage::report(&error, usage::verb(&args)),
-        Ok((cli, given)) => match variables::read(&given, |name| std::env::var_os(name)) {
+        Ok((cli, matches)) => match settings::read(cli, &matches, |name| std::env::var_os(name)) {
             Err(message) => usage::report_usage(&message),
-            Ok(variables) => dispatch::run(&cli, &variables),
+            Ok(settings) => dispatch::run(&settings),
         },
     };
     ExitCode::from(status.code())

@@ -29,6 +29,10 @@ Examples:
   streamreg serve --listen :8580 --token-file /etc/streamreg/token \\
     --allowed-host registry.example.com
   streamreg serve --listen :8580 --access-file /etc/streamreg/access.toml
+  streamreg serve --config /etc/streamreg/streamreg.toml
+  streamreg serve --print-config
+
+Each option is also a key of the configuration file, with `_` for `-`, and a variable such as STREAMREG_LISTEN.
 
 On SIGINT (Ctrl-C), SIGTERM or SIGHUP, the server finishes the requests in progress and stops. A second signal exits at once.")]
 pub struct ServeArgs {
@@ -62,6 +66,10 @@ pub struct ServeArgs {
     /// Options of the log.
     #[command(flatten)]
     pub log: LogArgs,
+
+    /// Print the effective configuration as a configuration file, without secrets, and exit
+    #[arg(long)]
+    pub print_config: bool,
 }
 
 /// Parses a host name without scheme and port.

@@ -1,4 +1,4 @@
-//! Finds misspelt field names in records that users pass.
+//! Finds misspelt names: fields of records, and keys of the configuration file.
 
 use stream_registry::Stream;
 use strsim::damerau_levenshtein;
@@ -22,18 +22,18 @@ pub(super) fn unknown_fields(stream: &Stream) -> Option<String> {
 }
 
 fn describe(name: &str) -> String {
-    match nearest(name) {
+    match nearest(name, Stream::FIELDS.iter().copied()) {
         Some(known) => format!("{name:?} (did you mean {known:?}?)"),
         None => format!("{name:?}"),
     }
 }
 
-/// Returns the known field whose name differs least, if at most a third of the characters differ.
-fn nearest(name: &str) -> Option<&'static str> {
+/// Returns the known name that differs least, if at most a third of the characters differ.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Long names are unlikely to be misspellings, and comparing them takes time.
     let length = Some(name.chars().count()).filter(|length| (3..=32).contains(length))?;
     let name = name.to_ascii_lowercase().replace('-', "_");
-    let distances = Stream::FIELDS.iter().map(|known| (damerau_levenshtein(&name, known), *known));
+    let distances = known.map(|known| (damerau_levenshtein(&name, known), known));
     distances.min().filter(|(distance, _)| *distance <= length / 3).map(|(_, known)| known)
 }
 
@@ -54,7 +54,7 @@ mod tests {
             ("ip", None),
             ("x", None),
         ] {
-            assert_eq!(nearest(name), expected, "{name}");
+            assert_eq!(nearest(name, Stream::FIELDS.iter().copied()), expected, "{name}");
         }
     }
 

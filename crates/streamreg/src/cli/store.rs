@@ -28,6 +28,12 @@ pub const DEFAULT_SERVE_STORE: &str = "memory:";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
+    /// Configuration file (TOML), whose keys are the options of `serve` and `bridge` with `_` for `-`. Arguments and
+    /// variables take precedence. Other commands use only the options of every command from the file
+    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(env = "STREAMREG_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+
     /// URL of the store: http://host:8580 (a running server), redis://host:6379, rediss://host:6379 (TLS),
     /// redis+unix:///path, or memory: (for serve) [default: http://127.0.0.1:8580; for serve, memory:]
     #[arg(long, global = true, value_name = "URL")]
@@ -91,9 +97,9 @@ pub struct Target {
 }
 
 impl Global {
-    /// Selects the store. `variables` contains the options from environment variables, which apply if the arguments do
-    /// not contain them. Unlike an argument, a variable that the store does not support is ignored, because all commands
-    /// of a shell share it.
+    /// Selects the store. `variables` contains the options from environment variables and the configuration file, which
+    /// apply if the arguments do not contain them. Unlike an argument, a variable or key that the store does not support is
+    /// ignored, because several commands share it.
     ///
     /// # Errors
     ///
@@ -157,7 +163,9 @@ impl Global {
         let name = without_secrets(&url);
         // A store URL without a password is not secret.
         let store_file = store_file.filter(|_| store.is_none() && url != name);
-        let files = [("--token-file", token_file), ("--store-file", store_file)];
+        let config =
+            variables.config.as_deref().filter(|_| self.store.is_none() && store_file.is_none() && url != name);
+        let files = [("--token-file", token_file), ("--store-file", store_file), ("--config", config)];
         let secret_files = files.into_iter().filter_map(|(option, file)| Some((option, file?.to_owned()))).collect();
         Ok(Target { name, url, options, token, secret_files })
     }

@@ -342,7 +342,7 @@ fn invalid_environment_variables_are_rejected_like_arguments() {
         (&["serve"], ("STREAMREG_STORE", "http://127.0.0.1:1"), 2, "serve"),
         (&["list"], ("STREAMREG_STORE", "http://127.0.0.1:1"), 5, "http://127.0.0.1:1"),
         (&["list"], ("RUST_LOG", "=x="), 2, "RUST_LOG"),
-        (&["list"], ("STREAMREG_TTL", "5"), 2, "STREAMREG_TTL: invalid value '5'"),
+        (&["list"], ("STREAMREG_TTL", "5"), 2, "STREAMREG_TTL: 5 has no unit"),
         (&["list"], ("STREAMREG_READ_ONLY", "maybe"), 2, "STREAMREG_READ_ONLY: expected true or false"),
         (&["list", "--output", "json", "--store", "http://127.0.0.1:1"], ("STREAMREG_OUTPUT", "xml"), 5, "127.0.0.1:1"),
         // An argument or a file takes precedence over the environment variable.

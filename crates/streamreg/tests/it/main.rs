@@ -22,10 +22,12 @@ mod fake;
 mod hook;
 mod http;
 mod http_bad_input;
+mod packaging;
 mod page;
 mod pages;
 mod readme;
 mod served;
+mod settings;
 mod track;
 mod wrong_server;
 

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, ValueEnum};
 
+use super::settings;
+
 /// Pages whose links and paths are checked, relative to the repository's root.
-const PAGES: [&str; 24] = [
+const PAGES: [&str; 26] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -15,7 +17,9 @@ const PAGES: [&str; 24] = [
     "DESIGN.md",
     "docs/adopt.md",
     "docs/cli.md",
+    "docs/configuration.md",
     "docs/http.md",
+    "docs/install.md",
     "docs/interop.md",
     "docs/operations.md",
     "docs/performance.md",
@@ -142,6 +146,15 @@ fn cli_page_lists_exactly_the_existing_commands() {
     let there: BTreeSet<String> =
         streamreg::cli::Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
     assert_eq!(named, there);
+}
+
+#[test]
+fn configuration_page_lists_exactly_the_existing_keys() {
+    let named = first_cells(&page("docs/configuration.md"), "Keys");
+    let named: BTreeSet<String> = named.iter().map(|cell| cell.trim_matches('`').to_owned()).collect();
+    let there = settings::keys(&settings::printed(&[], &[]).0);
+    // The heading of the second table is the only cell that is not a key.
+    assert_eq!(named, &there | &BTreeSet::from(["key".to_owned()]));
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Which servers to follow: from the arguments, or from a file.
+//! Which servers to follow: from the arguments, or from the configuration file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use adapters::model::Name;
 use adapters::reconcile::{IdTemplate, SERVER_LABEL};
@@ -11,7 +11,6 @@ use stream_registry::{Secret, Stream, StreamId};
 use super::request::Api;
 use super::{BridgeArgs, DuplicatePolicy};
 use crate::cli::failure::{Failure, Result};
-use crate::cli::input;
 use crate::cli::store::first_line;
 
 const ONE_SERVER: &str = "{node}/{path}";
@@ -49,22 +48,25 @@ impl Server {
     }
 }
 
-/// The content of the file for `--file`.
-#[derive(Deserialize)]
+/// One server of the configuration file.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default, rename = "server")]
-    servers: Vec<Entry>,
-}
-
-/// One server in the file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Entry {
+pub struct Entry {
     kind: String,
     api: Option<String>,
     name: Option<String>,
     secret_file: Option<PathBuf>,
+}
+
+impl Entry {
+    /// Parses a TOML document.
+    ///
+    /// # Errors
+    ///
+    /// Returns a message that names the invalid key.
+    pub(super) fn parse(text: &str) -> std::result::Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.message().to_owned())
+    }
 }
 
 /// Returns the servers to follow.
@@ -73,14 +75,15 @@ struct Entry {
 ///
 /// Returns a usage error if a file, a URL or the id template is invalid.
 pub(super) fn servers(args: &BridgeArgs) -> Result<Vec<Server>> {
-    let entries = match (&args.file, args.kind) {
-        (Some(file), _) => read(file)?,
-        (None, Some(kind)) if args.api.is_empty() => vec![entry(kind, None, args)],
-        (None, Some(kind)) => args.api.iter().map(|api| entry(kind, Some(api.clone()), args)).collect(),
-        (None, None) => Vec::new(),
+    let entries = match args.kind {
+        Some(kind) if args.api.is_empty() => vec![entry(kind, None, args)],
+        Some(kind) => args.api.iter().map(|api| entry(kind, Some(api.clone()), args)).collect(),
+        None => args.servers.clone(),
     };
     if entries.is_empty() {
-        return Err(Failure::usage("there is no server to follow; add a table [[server]] with kind and api"));
+        return Err(Failure::usage(
+            "there is no server to follow; name a kind of server, e.g. mediamtx, or pass --config with tables [[server]]",
+        ));
     }
     let several = entries.len() > 1;
     let ids = match &args.id_template {
@@ -93,7 +96,7 @@ pub(super) fn servers(args: &BridgeArgs) -> Result<Vec<Server>> {
         None => (if several { SEVERAL_SERVERS } else { ONE_SERVER }).parse().map_err(Failure::usage)?,
     };
     let node = args.node.clone().unwrap_or_else(machine_name);
-    let secret_option = if args.file.is_some() { "secret-file" } else { "--secret-file" };
+    let secret_option = if args.kind.is_none() { "secret_file" } else { "--secret-file" };
     let mut servers: Vec<Server> = Vec::with_capacity(entries.len());
     for entry in entries {
         let kind: Kind = entry.kind.parse().map_err(Failure::usage)?;
@@ -147,14 +150,6 @@ fn check_refusal(args: &BridgeArgs, ids: &IdTemplate, servers: &[Server]) -> Res
 
 fn entry(kind: Kind, api: Option<String>, args: &BridgeArgs) -> Entry {
     Entry { kind: kind.name().to_owned(), api, name: None, secret_file: args.secret_file.clone() }
-}
-
-fn read(file: &Path) -> Result<Vec<Entry>> {
-    let fault = |fault: &dyn std::fmt::Display| Failure::usage(format_args!("--file {}: {fault}", file.display()));
-    let opened = std::fs::File::open(file).map_err(|error| fault(&error))?;
-    let text = input::read_limited(opened).map_err(|error| fault(&error))?;
-    let content: File = toml::from_str(&text).map_err(|error| fault(&error.message()))?;
-    Ok(content.servers)
 }
 
 /// Returns the name of this machine.

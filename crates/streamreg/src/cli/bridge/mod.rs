@@ -64,24 +64,25 @@ Examples:
   streamreg bridge mediamtx --once --dry-run
   streamreg bridge mediamtx --api http://127.0.0.1:9997
   streamreg bridge nginx-rtmp --hooks 127.0.0.1:8581
-  streamreg bridge --file /etc/streamreg/bridge.toml
+  streamreg bridge --config /etc/streamreg/bridge.toml
 
 Without --hooks, the bridge only reads from the media servers, so it cannot interrupt a publisher. If a server does \
 not answer, its streams stay registered until their time to live is over. When the bridge stops, the streams also \
 stay registered for that long, so that a restart does not interrupt them.")]
 pub struct BridgeArgs {
     /// The kind of media server
-    #[arg(value_name = "SERVER", required_unless_present = "file", value_parser = kind_parser())]
+    #[arg(value_name = "SERVER", value_parser = kind_parser())]
     pub kind: Option<Kind>,
 
     /// URL of the server's API; may be repeated for several servers of this kind [default: the usual port of the server
     /// on this machine, e.g. http://127.0.0.1:9997 for mediamtx]
-    #[arg(long, value_name = "URL", conflicts_with = "file")]
+    #[arg(long, value_name = "URL")]
     pub api: Vec<String>,
 
-    /// TOML file with the servers to follow: a table `[[server]]` with kind, api, and optionally name and secret-file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "secret_file"])]
-    pub file: Option<PathBuf>,
+    /// A server to follow, as a TOML document: a table `[[server]]` of the configuration file
+    #[arg(long = "server", value_name = "TOML", hide = true, value_parser = config::Entry::parse)]
+    #[arg(conflicts_with_all = ["kind", "api", "secret_file"])]
+    pub servers: Vec<config::Entry>,
 
     /// The node that the streams belong to [default: the name of this machine]
     #[arg(long, value_name = "NODE", value_parser = input::non_empty_string)]

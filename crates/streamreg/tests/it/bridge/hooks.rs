@@ -121,10 +121,10 @@ fn bad_configuration_is_a_usage_error_that_repeats_no_secret() {
         files += 1;
         let file = dir.path().join(format!("{files}.toml"));
         std::fs::write(&file, text).unwrap();
-        vec!["--file".to_owned(), file.to_str().unwrap().to_owned()]
+        vec!["--config".to_owned(), file.to_str().unwrap().to_owned()]
     };
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let endless = words("--file /dev/zero");
+    let endless = words("--config /dev/zero");
     for (args, expected) in [
         (words("mediamtx --api https://h:1"), "must begin with http://"),
         (words("mediamtx --api h:1"), "must begin with http://"),
@@ -146,10 +146,11 @@ fn bad_configuration_is_a_usage_error_that_repeats_no_secret() {
         (words("srs --duplicates reject"), "observe, refuse"),
         (file(""), "there is no server to follow"),
         (file("[[server]]\nkind = \"none\""), "unknown media server"),
-        (file("[[server]]\nkind = \"zlm\"\nsecret = \"s3cret\""), "unknown field"),
+        (file("[[server]]\nkind = \"zlm\"\nsecret = \"s3cret\""), ":1: server: unknown field"),
+        (Vec::new(), "name a kind of server"),
         (file("[[server]]\nkind = \"zlm\"\nname = \"a/b\""), "invalid server name"),
         (file("[[server]]\nkind = \"zlm\"\n[[server]]\nkind = \"srs\"\nname = \"zlm\""), "duplicate server name"),
-        (file("not toml at all ="), "--file"),
+        (file("not toml at all ="), ".toml:1: "),
         (endless, "larger than"),
     ] {
         let output = program(&["bridge"]).args(&args).args(["--store", "http://127.0.0.1:1"]).output().unwrap();

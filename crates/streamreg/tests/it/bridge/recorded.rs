@@ -171,7 +171,7 @@ fn several_servers_from_a_file_have_their_own_ids() {
         go2rtc.api()
     );
     std::fs::write(&file, text).unwrap();
-    let _bridge = bridge(&["--file", file.to_str().unwrap()], &store.url());
+    let _bridge = bridge(&["--config", file.to_str().unwrap()], &store.url());
     store.wait_active("edge1/mediamtx/live/cam1");
     assert_eq!(store.wait_active("edge1/door/pushed1")["labels"]["server"], "door");
 }
@@ -236,12 +236,12 @@ fn secret_not_logged_and_not_stored() {
     let address = format!("127.0.0.1:{}", free_port());
     let mut text = String::new();
     for (kind, fake) in &lists {
-        text += &format!("[[server]]\nkind = \"{kind}\"\napi = \"{}\"\nsecret-file = \"{secret}\"\n", fake.api());
+        text += &format!("[[server]]\nkind = \"{kind}\"\napi = \"{}\"\nsecret_file = \"{secret}\"\n", fake.api());
     }
     text += &format!("[[server]]\nkind = \"nginx-rtmp\"\napi = \"http://127.0.0.1:{}\"\n", free_port());
     let file = dir.path().join("bridge.toml");
     std::fs::write(&file, text).unwrap();
-    let args = ["--file", file.to_str().unwrap(), "--hooks", &address, "--log", "trace"];
+    let args = ["--config", file.to_str().unwrap(), "--hooks", &address, "--log", "trace"];
     let bridge = bridge(&args, &store.url());
     for (server, folder, names) in [
         ("srs", "srs", &["rtmp-publish-normal.http", "v5-srt-publish-normal.http", "srt-publish-normal.http"][..]),

@@ -169,7 +169,8 @@ fn servers_that_cannot_refuse_are_named_at_the_start() {
     std::fs::write(&file, "[[server]]\nkind = \"mediamtx\"\n[[server]]\nkind = \"srs\"\n").unwrap();
     let address = format!("127.0.0.1:{}", free_port());
     let ids = "{server}/{path}";
-    let args = ["--file", file.to_str().unwrap(), "--hooks", &address, "--duplicates", "refuse", "--id-template", ids];
+    let args =
+        ["--config", file.to_str().unwrap(), "--hooks", &address, "--duplicates", "refuse", "--id-template", ids];
     let bridge = bridge(&args, &store.url());
     until("the note is printed", || bridge.stderr().contains("the bridge cannot refuse publishers of mediamtx;"));
 }

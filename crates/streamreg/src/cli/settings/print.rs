@@ -1,0 +1,125 @@
+//! `serve --print-config`: prints the effective configuration as a configuration file.
+
+use clap::Arg;
+use stream_registry::without_secrets;
+use toml::Value;
+
+use super::Settings;
+use super::value::{self, Setting, is_flag, is_list, is_setting, key};
+use crate::cli::failure::Result;
+use crate::cli::output::Output;
+
+/// Maximum number of columns of a comment.
+const WIDTH: usize = 100;
+
+/// Prints all settings of a command, each below its description. A setting without a value is a comment.
+///
+/// # Errors
+///
+/// Fails if standard output cannot be written.
+pub(in crate::cli) fn print(settings: &Settings, verb: &str, out: &mut Output<'_>) -> Result {
+    let program = value::program();
+    let arguments = program.find_subcommand(verb).into_iter().flat_map(clap::Command::get_arguments);
+    for (at, option) in arguments.filter(|option| is_setting(option)).enumerate() {
+        let given = settings.given.iter().find(|setting| setting.key == key(option));
+        if option.is_hide_set() && given.is_none() {
+            continue;
+        }
+        if at > 0 {
+            out.line("")?;
+        }
+        let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+        for line in wrapped(&help, WIDTH - 2) {
+            out.line(format!("# {line}"))?;
+        }
+        out.line(entry(option, given))?;
+    }
+    out.flush()
+}
+
+/// Returns the line of an option.
+fn entry(option: &Arg, given: Option<&Setting>) -> String {
+    let key = key(option);
+    let mut defaults = option.get_default_values().iter().map(|value| Value::from(&*value.to_string_lossy()));
+    let value = match given {
+        Some(setting) => setting.value.clone(),
+        None if is_flag(option) => Value::from(false),
+        None if is_list(option) => Value::Array(defaults.collect()),
+        None => match defaults.next() {
+            Some(value) => value,
+            None => {
+                let name = option.get_value_names().and_then(<[_]>::first).map_or("VALUE", |name| name.as_str());
+                return format!("# {key} = {}", Value::from(name));
+            }
+        },
+    };
+    format!("{key} = {}", redacted(&key, value))
+}
+
+/// Hides the secrets of a value: user names, passwords and parameters of a URL, and strings whose key says that they are
+/// secret. A file that contains a secret is not itself secret.
+fn redacted(key: &str, value: Value) -> Value {
+    match value {
+        Value::String(text) => {
+            let has_secret = |words: &[&str], text: &str| words.iter().any(|word| text.contains(word));
+            if has_secret(&["secret", "token", "pass"], key) && !key.ends_with("_file") {
+                Value::from("…")
+            } else if text.contains("://") && has_secret(&["@", "secret", "token", "pass"], &text) {
+                Value::from(without_secrets(&text))
+            } else {
+                Value::String(text)
+            }
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| redacted(key, item)).collect()),
+        Value::Table(table) => table
+            .into_iter()
+            .map(|(key, value)| {
+                let value = redacted(&key, value);
+                (key, value)
+            })
+            .collect::<toml::Table>()
+            .into(),
+        other => other,
+    }
+}
+
+/// Breaks a text between words into lines of at most `width` columns, if its words are not longer.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let webhook: toml::Table = toml::from_str("url = 'https://u:pw@h/x'\nsecret = 's'\nsecret_file = 'f'").unwrap();
+        for (key, value, expected) in [
+            ("store", Value::from("redis://:pw@h:6379/1"), "\"redis://h:6379/1\""),
+            ("store", Value::from("redis+cluster://h?shards=32"), "\"redis+cluster://h?shards=32\""),
+            ("store", Value::from("redis+sentinel://h/m?sentinel_pass=pw"), "\"redis+sentinel://h/m\""),
+            ("token_file", Value::from("/t"), "\"/t\""),
+            ("password", Value::from("pw"), "\"…\""),
+            ("webhook", vec![webhook].into(), "[{ secret = \"…\", secret_file = \"f\", url = \"https://h/x\" }]"),
+        ] {
+            assert_eq!(redacted(key, value).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn long_comments_are_wrapped_between_words() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("", 7), Vec::<String>::new());
+    }
+}
