@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::counts::count_event;
 use super::load::load;
 use super::options::Schedule;
 use super::reconcile::reconcile;
@@ -165,6 +166,9 @@ async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
         };
         tokio::select! {
             event = watch.next() => {
+                if let Some(event) = &event {
+                    shared.state.change_metadata(|metadata| count_event(&mut metadata.events, event));
+                }
                 match event {
                     Some(Event::Changed { revision, stream, .. }) => {
                         shared.state.apply(revision, &stream.id, Some(Arc::clone(&stream)));

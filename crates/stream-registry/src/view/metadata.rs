@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::counts::{Corrections, Counts};
 use super::index::Index;
+use crate::registry::metrics::EventCounts;
 use crate::stream::{Revision, StreamId};
 use crate::watch::vector;
 
@@ -51,6 +52,7 @@ pub(super) struct Metadata {
     pub(super) confirmed: Option<Instant>,
     pub(super) closed: bool,
     pub(super) corrections: Corrections,
+    pub(super) events: EventCounts,
 }
 
 impl Metadata {

@@ -234,6 +234,10 @@ async fn run(store: Weak<Store>, mut reader: Reader, board: Arc<Board>, changes:
         loop {
             let Some(store) = open(&store) else { return };
             let read = reader.wait(&store, due).await;
+            if read.is_ok() {
+                let now = store.link.estimated_now();
+                store.feed_lag.note(reader.newest().map_or(Duration::ZERO, |written| now.since(written)));
+            }
             drop(store);
             if reader.settle(read).await.is_none() {
                 continue;
