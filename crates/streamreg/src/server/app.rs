@@ -9,9 +9,11 @@ use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use stream_registry::Registry;
+use stream_registry::metrics::counted;
 use tokio::sync::Semaphore;
 
 use super::lists::Lists;
+use super::metrics::Metrics;
 use super::options::ServeOptions;
 use super::problem::{self, Failure};
 use super::state::{App, LastRefusal, State};
@@ -38,15 +40,16 @@ pub(super) struct Service {
 impl Service {
     /// Must be called within a Tokio runtime.
     pub(super) fn new(registry: Arc<dyn Registry>, options: ServeOptions) -> Self {
+        let event_reader_limit = descriptors::reader_limit(options.event_readers).min(Semaphore::MAX_PERMITS);
         let app = App::from(State {
-            registry: Arc::new(Lists::new(registry, options.max_view_age)),
-            event_readers: Arc::new(Semaphore::new(
-                descriptors::reader_limit(options.event_readers).min(Semaphore::MAX_PERMITS),
-            )),
+            registry: Arc::new(Lists::new(counted(registry), options.max_view_age)),
+            event_readers: Arc::new(Semaphore::new(event_reader_limit)),
+            event_reader_limit,
             event_turns: Arc::new(Semaphore::new(CONCURRENT_TURNS)),
             histories: Arc::new(Semaphore::new(CONCURRENT_HISTORIES)),
             options,
             rejected: Default::default(),
+            metrics: Metrics::new(),
             refusal: LastRefusal::default(),
         });
         let router = Router::new()
@@ -63,6 +66,7 @@ impl Service {
     pub(super) async fn respond(self, request: Request<Incoming>) -> Response {
         let id = request_id::of(&request);
         let received = log::Received::now(&request);
+        let counting = self.app.metrics.requests.received(&request);
         let checked = host::check(&request, &self.app.options.allowed_hosts)
             .and_then(|()| auth::check(&request, self.app.options.token.as_ref()));
         let mut response = match checked {
@@ -74,6 +78,7 @@ impl Service {
         };
         problem::describe(&mut response, request_id::text(&id));
         host::protect(&mut response);
+        self.app.metrics.requests.answered(counting, response.status());
         received.log(&response, request_id::text(&id), &self.app.refusal);
         response.headers_mut().insert(request_id::HEADER, id);
         response

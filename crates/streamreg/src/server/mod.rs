@@ -2,7 +2,8 @@
 //!
 //! [`serve`] accepts connections on a listener until its shutdown future completes. `app` assembles the routes of `api`
 //! and the dashboard, `host` rejects requests for other host names, `auth` authorises writes, `problem` turns every
-//! error into a problem document, and `body` and `params` parse requests strictly. `connection` applies timeouts to
+//! error into a problem document, and `body` and `params` parse requests strictly. `metrics` counts
+//! requests and writes the metrics. `connection` applies timeouts to
 //! each client, and `descriptors` limits the number of event readers.
 
 mod api;
@@ -14,6 +15,7 @@ mod descriptors;
 mod host;
 mod lists;
 mod log;
+mod metrics;
 mod once_per_minute;
 mod options;
 mod params;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, ValueEnum};
 
 /// Pages whose links and paths are checked, relative to the repository's root.
-const PAGES: [&str; 23] = [
+const PAGES: [&str; 24] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -17,6 +17,7 @@ const PAGES: [&str; 23] = [
     "docs/cli.md",
     "docs/http.md",
     "docs/interop.md",
+    "docs/metrics.md",
     "docs/operations.md",
     "docs/performance.md",
     "docs/semantics.md",

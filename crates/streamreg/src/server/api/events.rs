@@ -5,6 +5,7 @@
 //! the server closes the connection, and the reader can resume later.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -47,7 +48,8 @@ async fn events(
     peer.set_write_timeout(app.options.event_timeout);
     peer.shrink_send_buffer();
     let greeting = watch.start().cloned().map(|revision| Event::Alive { revision });
-    let reader = Reader { greeting, watch, peer, turns: app.event_turns.clone(), _permit: permit };
+    let dropped = Arc::clone(&app.metrics.dropped_readers);
+    let reader = Reader { greeting, watch, peer, turns: app.event_turns.clone(), dropped, _permit: permit };
     let frames = unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         reader.wait_for_turn().await;
@@ -80,7 +82,17 @@ struct Reader {
     watch: Watch,
     peer: Peer,
     turns: Arc<Semaphore>,
+    /// Counts readers that were disconnected because they did not read.
+    dropped: Arc<AtomicU64>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.peer.has_timed_out() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Reader {
