@@ -175,9 +175,14 @@ impl Link {
         self.state.route.to_string()
     }
 
-    /// Returns whether there is a connection that has not failed. A failure may be noticed only at the next call.
+    /// Returns whether there is a connection that has not failed, or none was needed yet. A failure may be noticed only
+    /// at the next call.
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.state.usable(), Ok(Some(_)))
+        match self.state.usable() {
+            Ok(Some(_)) => true,
+            Ok(None) => self.state.attempts.load(Ordering::Acquire) == 0,
+            Err(_) => false,
+        }
     }
 
     pub(super) fn reconnects(&self) -> u64 {
