@@ -64,8 +64,16 @@ impl Args {
 
     /// Returns whether any selected row needs the registries in Redis that most rows share.
     pub(crate) fn wants_shared(&self) -> bool {
-        let others =
-            ["memory store", "scale", "lists", "healthz", "http requests", "server memory", "departed streams"];
+        let others = [
+            "memory store",
+            "scale",
+            "lists",
+            "healthz",
+            "http requests",
+            "metrics",
+            "server memory",
+            "departed streams",
+        ];
         self.names.is_empty() || self.names.iter().any(|part| !others.iter().any(|row| row.contains(part.as_str())))
     }
 
