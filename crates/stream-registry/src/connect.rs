@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Operation, Result};
 use crate::memory::MemoryRegistry;
+use crate::registry::metrics::counted;
 use crate::registry::ttl::DEFAULT_TTL;
 use crate::registry::{Registry, TtlPolicy};
 use crate::secret::Secret;
@@ -89,7 +90,7 @@ impl ConnectOptions {
     }
 }
 
-/// Opens the store at a URL, with default options.
+/// Opens the store at a URL, with default options. The registry counts its calls for [`Registry::metrics`].
 ///
 /// | URL | store | Cargo feature |
 /// |---|---|---|
@@ -121,7 +122,7 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Registry>> {
 /// Returns the errors of [`connect`]. Also returns `InvalidArgument` if an option is outside its limits or does not
 /// apply to the store.
 pub async fn connect_with(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> {
-    open(url, options).await.map_err(|error| error.with_operation(Operation::Connect))
+    open(url, options).await.map(counted).map_err(|error| error.with_operation(Operation::Connect))
 }
 
 /// Opens the Redis store at a URL for a [diagnosis](crate::RedisRegistry::diagnose), with options. Works even if a Redis

@@ -64,6 +64,7 @@
 //! * [`view`]: a copy of all live streams in this process, kept current by the change feed. Use a view for fast
 //!   look-ups.
 //! * [`query`]: filters, orders and pages, counts by node, type or status, and the history of ended streams.
+//! * [`metrics`]: counts and durations of calls, and the state of connections, for your monitoring.
 //! * [`mock`]: a store for your tests.
 #![cfg_attr(doc, doc = "* [`semantics`]: a page with the exact behaviour of every operation.")]
 #![cfg_attr(doc, doc = "* [`design`]: a page that explains the design decisions.")]
@@ -131,6 +132,7 @@ pub use http::HttpRegistry;
 pub use memory::MemoryRegistry;
 #[cfg(feature = "redis")]
 pub use redis::RedisRegistry;
+pub use registry::metrics;
 pub use registry::{
     Change, Guard, OnConflict, Outcome, Page, RegisterOptions, Registered, Registry, SameSource, Snapshot,
     UnregisterOptions, Write,

@@ -405,7 +405,7 @@ impl Registry for FaultyRegistry {
         if self.has(Fault::CloseDoesNothing) { Ok(()) } else { self.store.close().await }
     }
 
-    forward_registry!(|this| this.store => ping, info, now);
+    forward_registry!(|this| this.store => ping, info, now, metrics);
     forward_registry!(provided => register_new, conveniences);
 }
 

@@ -42,7 +42,7 @@ impl Registry for Addressed {
     }
 
     forward_registry!(|this| this.inner => register_with, unregister_with, write, get, snapshot, list_page, info, now, close);
-    forward_registry!(|this| this.inner => watch, get_many, find, summary, history, register_new, conveniences);
+    forward_registry!(|this| this.inner => metrics, watch, get_many, find, summary, history, register_new, conveniences);
 }
 
 #[test]
@@ -71,7 +71,7 @@ impl Registry for Restarting {
     }
 
     forward_registry!(|this| this.0 => register_with, unregister_with, write, get, snapshot, info, now, close, watch, ping);
-    forward_registry!(provided => get_many, find, summary, history, register_new, conveniences);
+    forward_registry!(provided => metrics, get_many, find, summary, history, register_new, conveniences);
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ impl Registry for Recorder {
 
     forward_registry!(|this| this.inner => register_with, unregister_with, list_page, ping, info, now, close);
     forward_registry!(|this| *this.inner => find, summary, history, register_new);
-    forward_registry!(provided => watch, get_many, conveniences);
+    forward_registry!(provided => metrics, watch, get_many, conveniences);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub(crate) use operation::OPERATIONS;
 pub use operation::Operation;
 
 use crate::stream::{InvalidValue, Stream, StreamId};
@@ -47,8 +48,8 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// All error kinds, for parsing the word of a kind.
-const ERROR_KINDS: [ErrorKind; 13] = [
+/// All error kinds, in the order of their declaration.
+pub(crate) const ERROR_KINDS: [ErrorKind; 13] = [
     ErrorKind::InvalidArgument,
     ErrorKind::InvalidCursor,
     ErrorKind::NotFound,

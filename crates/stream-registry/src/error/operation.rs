@@ -48,6 +48,30 @@ pub enum Operation {
     Close,
 }
 
+/// All operations, in the order of their declaration.
+pub(crate) const OPERATIONS: [Operation; 20] = [
+    Operation::Connect,
+    Operation::Register,
+    Operation::Unregister,
+    Operation::Write,
+    Operation::Heartbeat,
+    Operation::Status,
+    Operation::Stats,
+    Operation::Patch,
+    Operation::Update,
+    Operation::Get,
+    Operation::List,
+    Operation::ListPage,
+    Operation::Find,
+    Operation::Summary,
+    Operation::History,
+    Operation::Watch,
+    Operation::Ping,
+    Operation::Diagnose,
+    Operation::Repair,
+    Operation::Close,
+];
+
 impl Operation {
     /// Returns the operation as a stable lower-case word.
     pub fn as_str(self) -> &'static str {

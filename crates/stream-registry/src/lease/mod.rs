@@ -94,6 +94,7 @@ mod clock;
 mod follow;
 mod handle;
 mod keeper;
+mod metrics;
 mod options;
 mod pending;
 mod recover;
@@ -113,6 +114,7 @@ use crate::registry::{OnConflict, RegisterOptions, Registered, Registry};
 use crate::stream::{EndReason, Stream};
 use cell::Cell;
 pub use handle::Lease;
+pub use metrics::LeaseMetrics;
 pub use options::{LeaseOptions, LossDetection};
 use shared::Shared;
 pub use status::{LeaseEnd, LeaseState};
@@ -221,6 +223,23 @@ impl Leases {
     /// Returns the number of leases that have not ended.
     pub fn len(&self) -> usize {
         self.0.count()
+    }
+
+    /// Returns the figures of all leases for monitoring.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::{Stream, StreamType};
+    /// # use stream_registry::lease::{LeaseOptions, Leases};
+    /// # let leases = Leases::new(stream_registry::connect("memory:").await?, LeaseOptions::default());
+    /// let lease = leases.acquire(Stream::new("cam1".parse()?, StreamType::Srt, "203.0.113.7:40112")).await?;
+    /// assert_eq!(leases.metrics().held, 1);
+    /// lease.release().await?;
+    /// assert_eq!((leases.metrics().held, leases.metrics().released), (0, 1));
+    /// # Ok(()) }
+    /// ```
+    pub fn metrics(&self) -> LeaseMetrics {
+        self.0.counters.read(self.len() as u64)
     }
 
     /// Returns `true` if all leases have ended.

@@ -36,7 +36,10 @@ pub(super) async fn recover_with_permit(shared: &Shared, permit: &mut WritePermi
             shared.observe_ttl(registered.ttl);
             match registered.outcome {
                 Outcome::Renewed => permit.record_renewed(sent_at),
-                _ => permit.record_recovered(sent_at),
+                _ => {
+                    shared.counters.count_recovery();
+                    permit.record_recovered(sent_at);
+                }
             }
             return Ok(());
         }

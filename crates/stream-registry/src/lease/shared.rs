@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::cell::{Cell, Phase};
 use super::clock::{Clock, millis};
+use super::metrics::Counters;
 use super::options::{LeaseOptions, LossDetection, Schedule};
 use super::status::LeaseEnd;
 use crate::registry::{Registry, SameSource};
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     /// Limits the registrations in flight.
     registrations: Semaphore,
+    pub(super) counters: Counters,
     /// The keep-alive task, if it was started.
     keeper: Mutex<Option<JoinHandle<()>>>,
 }
@@ -64,6 +66,7 @@ impl Shared {
             recheck_all: AtomicBool::new(false),
             wake: Notify::new(),
             registrations: Semaphore::new(MAX_REGISTRATIONS),
+            counters: Counters::default(),
             keeper: Mutex::default(),
         }
     }
@@ -208,6 +211,9 @@ impl Shared {
             let mut state = cell.lock();
             if state.has_ended() {
                 return false;
+            }
+            if let Phase::Ended(end) = &phase {
+                self.counters.count_end(end);
             }
             state.phase = phase;
             state.pending = None;

@@ -107,7 +107,7 @@ impl Registry for PartlyDown {
 
     forward_registry!(|this| this.inner => register_new, unregister_with, get, get_many);
     forward_registry!(|this| this.inner => snapshot, list_page, find, summary, history, watch);
-    forward_registry!(|this| this.inner => ping, info, now, close);
+    forward_registry!(|this| this.inner => ping, info, now, close, metrics);
     forward_registry!(provided => conveniences);
 }
 

@@ -336,5 +336,5 @@ impl Registry for MockRegistry {
 
     // The convenience methods call the methods above, so these calls are also recorded, and scripted errors apply
     // to them.
-    crate::forward_registry!(provided => register_new, conveniences);
+    crate::forward_registry!(provided => metrics, register_new, conveniences);
 }

@@ -12,6 +12,7 @@ mod feed;
 mod keys;
 mod layout;
 mod locks;
+mod metrics;
 mod ops;
 mod options;
 mod record;
@@ -35,6 +36,7 @@ use self::shards::Shards;
 use self::store::{call_deadline, within};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::query::Ended;
+use crate::registry::metrics::MetricsSnapshot;
 use crate::registry::{
     Page, RegisterOptions, Registered, Registry, Snapshot, StoreInfo, UnregisterOptions, Write, provided, rules,
 };
@@ -259,6 +261,10 @@ impl Registry for RedisRegistry {
     fn info(&self) -> StoreInfo {
         let warning = self.shards.eviction_warning();
         StoreInfo { read_only: self.options.read_only, warning, ..StoreInfo::new("redis", self.options.ttl) }
+    }
+
+    fn metrics(&self) -> MetricsSnapshot {
+        MetricsSnapshot { store: metrics::read(&self.shards), ..MetricsSnapshot::default() }
     }
 
     fn now(&self) -> Timestamp {

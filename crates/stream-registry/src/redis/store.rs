@@ -1,7 +1,7 @@
 //! State that all operations of a Redis store share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,6 +12,7 @@ use super::connect::topology::Topology;
 use super::counters::Counters;
 use super::eviction::Eviction;
 use super::fault::Effect;
+use super::feed::lag::FeedLag;
 use super::feed::shared::Slot;
 use super::keys::Keys;
 use super::layout::Stored;
@@ -44,6 +45,10 @@ pub(super) struct Store {
     pub(super) eviction: Eviction,
     /// The feed reader that all watches share.
     pub(super) feed_reader: Slot,
+    /// How far the feed reader is behind the feed.
+    pub(super) feed_lag: FeedLag,
+    /// When this process last finished a sweep. `None` if it does not sweep.
+    swept: Mutex<Option<Instant>>,
 }
 
 impl Store {
@@ -67,6 +72,8 @@ impl Store {
             counters: Counters::default(),
             eviction: Eviction::default(),
             feed_reader: Slot::default(),
+            feed_lag: FeedLag::default(),
+            swept: Mutex::default(),
             options,
         }
     }
@@ -100,6 +107,16 @@ impl Store {
     /// does not count as an outage. So a record is copied before it expires, however late the next sweep is.
     pub(super) fn margin_ms(&self) -> u64 {
         (self.ttl_ms() / 5).max(MIN_MARGIN_MS.min(self.ttl_ms() / 2))
+    }
+
+    /// Notes when a sweep ended, or that this process does not sweep.
+    pub(super) fn note_sweep(&self, ended: Option<Instant>) {
+        *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = ended;
+    }
+
+    /// Returns the time since the end of the last sweep. Returns `None` if this process does not sweep.
+    pub(super) fn sweep_lag(&self) -> Option<Duration> {
+        self.swept.lock().unwrap_or_else(PoisonError::into_inner).map(|swept| swept.elapsed())
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {

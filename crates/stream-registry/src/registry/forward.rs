@@ -62,7 +62,7 @@ macro_rules! __forward_registry {
         $($crate::__forward_registry!($method $how);)+
     };
     (all $how:tt) => {
-        $crate::__forward_registry!(@methods $how register_with unregister_with write get snapshot list_page ping info now close
+        $crate::__forward_registry!(@methods $how register_with unregister_with write get snapshot list_page ping info now close metrics
             watch get_many find summary history register_new conveniences);
     };
     (conveniences $how:tt) => {
@@ -97,6 +97,17 @@ macro_rules! __forward_registry {
     (now [provided]) => {
         fn now(&self) -> $crate::Timestamp {
             $crate::Timestamp::now()
+        }
+    };
+    (metrics [forward $this:ident $inner:expr]) => {
+        fn metrics(&self) -> $crate::metrics::MetricsSnapshot {
+            let $this = self;
+            $crate::Registry::metrics(&$inner)
+        }
+    };
+    (metrics [provided]) => {
+        fn metrics(&self) -> $crate::metrics::MetricsSnapshot {
+            $crate::metrics::MetricsSnapshot::default()
         }
     };
     (close $how:tt) => { $crate::__forward_registry!(@define $how close [] () -> ()); };

@@ -24,10 +24,12 @@
 //! | list streams that have ended | [`history`](Registry::history) |
 //! | check the store | [`ping`](Registry::ping), [`info`](Registry::info) |
 //! | compute the age of a record | [`now`](Registry::now) |
+//! | monitor the process | [`metrics`](Registry::metrics) |
 
 pub(crate) mod cursor;
 pub(crate) mod epoch;
 mod forward;
+pub mod metrics;
 mod options;
 #[doc(hidden)]
 #[allow(missing_docs, reason = "the methods of the trait have the documentation")]
@@ -51,6 +53,7 @@ use crate::error::Result;
 use crate::query::{By, Ended, Filter, Query, Summary};
 use crate::stream::{Cursor, Stream, StreamId, StreamPatch, StreamStats, StreamStatus, Timestamp};
 use crate::watch::{Event, Watch, WatchFrom};
+use metrics::MetricsSnapshot;
 
 /// A registry of live streams.
 ///
@@ -124,7 +127,7 @@ use crate::watch::{Event, Watch, WatchFrom};
 ///
 ///     forward_registry!(|this| this.inner => register_with, register_new, unregister_with, get, get_many);
 ///     forward_registry!(|this| this.inner => snapshot, list_page, find, summary, history, watch);
-///     forward_registry!(|this| this.inner => ping, info, now, close);
+///     forward_registry!(|this| this.inner => ping, info, now, close, metrics);
 ///     // The conveniences call the method `write` above.
 ///     forward_registry!(provided => conveniences);
 /// }
@@ -511,6 +514,24 @@ pub trait Registry: Debug + Send + Sync + 'static {
     /// Then the stream expires after its time to live.
     async fn register_new(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
         provided::register_new(self, stream, options).await
+    }
+
+    /// Returns the figures of this registry, e.g. the number and duration of the calls, without a call to the store.
+    ///
+    /// A registry from [`connect`](crate::connect) counts its calls. For a registry that you create yourself, see
+    /// [`counted`](metrics::counted).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// # use stream_registry::Registry;
+    /// let registry = stream_registry::connect("memory:").await?;
+    /// registry.ping().await?;
+    /// let calls = registry.metrics().calls.expect("a registry from connect counts its calls");
+    /// assert_eq!((calls.operations[0].operation.as_str(), calls.operations[0].results.ok), ("ping", 1));
+    /// # Ok(()) }
+    /// ```
+    fn metrics(&self) -> MetricsSnapshot {
+        MetricsSnapshot::default()
     }
 
     // Conveniences, which no store needs to override.

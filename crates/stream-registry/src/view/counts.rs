@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::registry::metrics::EventCounts;
 use crate::stream::{Stream, StreamId, StreamStatus, StreamType};
+use crate::watch::{ChangeKind, Ending, Event};
 
 /// The numbers of streams in a view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub struct Counts {
     pub by_status: BTreeMap<StreamStatus, u64>,
     /// The number of streams by type. A type without streams has no entry.
     pub by_type: BTreeMap<StreamType, u64>,
+    /// The number of streams by status and type. A combination without streams has no entry.
+    pub by_status_and_type: BTreeMap<(StreamStatus, StreamType), u64>,
     /// The number of streams by node, with `None` for streams without a node. A node without streams has no entry.
     pub by_node: BTreeMap<Option<String>, u64>,
 }
@@ -31,6 +35,7 @@ impl Counts {
         self.total += 1;
         adjust(&mut self.by_status, &stream.status);
         adjust(&mut self.by_type, &stream.kind);
+        adjust(&mut self.by_status_and_type, &(stream.status.clone(), stream.kind.clone()));
         adjust(&mut self.by_node, &stream.node);
     }
 
@@ -46,8 +51,26 @@ impl Counts {
         self.total -= 1;
         adjust(&mut self.by_status, &stream.status);
         adjust(&mut self.by_type, &stream.kind);
+        adjust(&mut self.by_status_and_type, &(stream.status.clone(), stream.kind.clone()));
         adjust(&mut self.by_node, &stream.node);
     }
+}
+
+/// Counts an event.
+pub(super) fn count_event(counts: &mut EventCounts, event: &Event) {
+    let count = match event {
+        Event::Changed { kind, .. } => match kind {
+            ChangeKind::Registered => &mut counts.registered,
+            ChangeKind::Updated => &mut counts.updated,
+            ChangeKind::Status => &mut counts.status,
+            ChangeKind::Patched => &mut counts.patched,
+            ChangeKind::TakenOver => &mut counts.taken_over,
+        },
+        Event::Ended { reason: Ending::Unregistered(_), .. } => &mut counts.unregistered,
+        Event::Ended { reason: Ending::Expired, .. } => &mut counts.expired,
+        Event::Resync { .. } | Event::Alive { .. } => return,
+    };
+    *count += 1;
 }
 
 /// Summary of the corrections that reconciliations have made.

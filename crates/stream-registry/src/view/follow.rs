@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::counts::count_event;
 use super::load::load;
 use super::metadata::Metadata;
 use super::options::Schedule;
@@ -178,6 +179,9 @@ async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
         };
         tokio::select! {
             event = watch.next() => {
+                if let Some(event) = &event {
+                    shared.state.change_metadata(|metadata| count_event(&mut metadata.events, event));
+                }
                 match event {
                     Some(Event::Changed { revision, stream, .. }) => {
                         shared.state.apply(revision, &stream.id, Some(Arc::clone(&stream)));

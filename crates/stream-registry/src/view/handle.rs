@@ -13,7 +13,8 @@ use super::reconcile::reconcile;
 use super::shared::Shared;
 use crate::error::Result;
 use crate::registry::Registry;
-use crate::stream::{Revision, Stream, StreamId};
+use crate::registry::metrics::{StreamCount, ViewMetrics};
+use crate::stream::{Revision, Stream, StreamId, StreamStatus, StreamType};
 
 /// All live streams of a registry, in this process.
 ///
@@ -164,11 +165,30 @@ impl View {
         self.shared().state.metadata(|metadata| metadata.corrections.clone())
     }
 
+    /// Returns the figures of the view for monitoring, without scanning the streams.
+    pub fn metrics(&self) -> ViewMetrics {
+        let age = self.age();
+        self.shared().state.metadata(|metadata| ViewMetrics {
+            age: (age < Duration::MAX).then_some(age),
+            // The first load is no resync.
+            resyncs: metadata.replacements.saturating_sub(1),
+            reconciliations: metadata.corrections.reconciliations,
+            corrections: metadata.corrections.count,
+            unreadable: metadata.unreadable,
+            events: metadata.events,
+            streams: metadata.counts.by_status_and_type.iter().map(stream_count).collect(),
+        })
+    }
+
     /// Returns the number of records in the store that cannot be decoded, as of the last load or
     /// reconciliation. The view does not contain these records.
     pub fn unreadable(&self) -> u64 {
         self.shared().state.metadata(|metadata| metadata.unreadable)
     }
+}
+
+fn stream_count(((status, kind), count): (&(StreamStatus, StreamType), &u64)) -> StreamCount {
+    StreamCount { status: status.clone(), kind: kind.clone(), count: *count }
 }
 
 impl fmt::Debug for View {

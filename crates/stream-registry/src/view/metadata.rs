@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::counts::{Corrections, Counts};
 use super::index::Index;
+use crate::registry::metrics::EventCounts;
 use crate::stream::{Revision, StreamId};
 use crate::watch::vector;
 
@@ -53,6 +54,7 @@ pub(super) struct Metadata {
     pub(super) gap: Option<Gap>,
     pub(super) closed: bool,
     pub(super) corrections: Corrections,
+    pub(super) events: EventCounts,
 }
 
 /// What the feed has shown since the view lost events of a shard, and before it has read the shard again.

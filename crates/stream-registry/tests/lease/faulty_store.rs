@@ -146,5 +146,5 @@ impl Registry for FaultyStore {
     }
 
     forward_registry!(|this| this.inner => get, get_many, snapshot, list_page, find, summary, history, ping, now, close);
-    forward_registry!(provided => register_new, conveniences);
+    forward_registry!(provided => metrics, register_new, conveniences);
 }

@@ -59,6 +59,8 @@ async fn all_leases_recover_together_after_the_store_lost_all_streams() {
         let took = first.unwrap().elapsed();
         assert!(took < Duration::from_millis(100), "{took:?} between the first and the last recovery");
     }
+    let metrics = setup.leases.metrics();
+    assert_eq!((metrics.held, metrics.recovered), (200, 1_000));
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,6 +149,7 @@ async fn holder_verifies_its_lease_before_writing_after_a_suspension() {
     assert!(is_recovering(&mine) && is_recovering(&gone), "the state is correct even before a task has run");
     gone.report(StreamStats { bytes_received: Some(666), ..Default::default() });
     assert_eq!(gone.ended().await, LeaseEnd::Superseded { by: Some("198.51.100.9:5000".into()) });
+    assert_eq!((setup.leases.metrics().superseded, setup.leases.metrics().held), (1, 1));
     mine.flush().await.unwrap();
     assert_eq!(mine.state(), LeaseState::Held);
     assert!(setup.store.take_calls().is_empty(), "something was written before the recovery");

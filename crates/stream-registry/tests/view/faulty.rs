@@ -131,5 +131,5 @@ impl Registry for Faulty {
     }
 
     forward_registry!(|this| this.inner => register_with, register_new, unregister_with, write, ping, info, now, close);
-    forward_registry!(provided => get_many, find, summary, history, conveniences);
+    forward_registry!(provided => metrics, get_many, find, summary, history, conveniences);
 }

@@ -500,6 +500,29 @@ async fn confirm_writes_restores_statistics_that_a_late_event_replaced() {
 }
 
 #[tokio::test]
+async fn view_metrics_count_streams_and_events() {
+    let registry = Arc::new(MockRegistry::with_ttl(Duration::from_secs(60)).unwrap());
+    let view = view(&registry, never()).await;
+    for cam in ["a", "b", "c"] {
+        registry.register(&stream(cam)).await.unwrap();
+    }
+    registry.update_status(&id("a"), StreamStatus::Active).await.unwrap();
+    registry.unregister(&id("b")).await.unwrap();
+    wait_for_tail(&view, &*registry).await;
+    let metrics = view.metrics();
+    let counts: Vec<_> =
+        metrics.streams.iter().map(|stream| (stream.status.as_str(), stream.kind.as_str(), stream.count)).collect();
+    assert_eq!(counts, [("connecting", "srt", 1), ("active", "srt", 1)]);
+    assert_eq!((metrics.events.registered, metrics.events.status, metrics.events.unregistered), (3, 1, 1));
+    assert!(metrics.age.is_some_and(|age| age < TIMEOUT) && metrics.resyncs == 0, "{metrics:?}");
+
+    registry.advance(Duration::from_secs(60));
+    wait_for_tail(&view, &*registry).await;
+    let metrics = view.metrics();
+    assert_eq!((metrics.events.expired, metrics.streams.len()), (2, 0));
+}
+
+#[tokio::test]
 async fn view_retries_after_transient_errors() {
     let registry = Arc::new(MockRegistry::new());
     registry.register(&stream("a")).await.unwrap();

@@ -71,6 +71,7 @@ impl Args {
             "lists",
             "healthz",
             "http requests",
+            "metrics",
             "server memory",
             "departed streams",
         ];

@@ -49,7 +49,12 @@ pub(super) fn run(settings: &Settings) -> Status {
     if let Some(done) = without_store(&cli.verb, &mut out) {
         return done.map_or_else(|failure| out.report(&failure), |()| Status::Done);
     }
-    match log::start(&cli.verb) {
+    let started = match &cli.verb {
+        Verb::Serve(args) => log::start_server(&args.log),
+        Verb::Bridge(args) => log::start_bridge(&args.log),
+        _ => log::start_client(),
+    };
+    match started {
         Ok(format) => out.logs_notes = format == LogFormat::Json,
         Err(failure) => return out.report(&failure),
     }

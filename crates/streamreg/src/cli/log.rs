@@ -6,7 +6,6 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use super::args::Verb;
 use super::failure::{Failure, Result};
 use super::messages::Messages;
 
@@ -39,18 +38,28 @@ const SERVER_LOG: &str = "info,streamreg::server::log=warn";
 /// itself are always logged.
 const BRIDGE_LOG: &str = "warn,streamreg::cli::output=info,stream_registry::lease::handle=error";
 
-/// Sends the log of a command to standard error, and returns its format. By default, client commands log nothing,
-/// because they print their own messages.
-pub(super) fn start(verb: &Verb) -> Result<LogFormat> {
-    let (options, default) = match verb {
-        Verb::Serve(args) => (Some(&args.log), SERVER_LOG),
-        Verb::Bridge(args) => (Some(&args.log), BRIDGE_LOG),
-        _ => (None, "off"),
-    };
-    let option = options.and_then(|options| options.log.clone());
-    let format = options.map_or(LogFormat::Text, |options| options.log_format);
+/// Sends the log of the server to standard error, and returns its format.
+pub(super) fn start_server(args: &LogArgs) -> Result<LogFormat> {
+    start(args, SERVER_LOG, BoxMakeWriter::new(io::stderr))
+}
+
+/// Sends the log of the bridge to standard error, and returns its format. The tasks of the bridge answer hooks, so they
+/// must not wait for a blocked standard error.
+pub(super) fn start_bridge(args: &LogArgs) -> Result<LogFormat> {
+    let lines = Messages::start().notes();
+    start(args, BRIDGE_LOG, BoxMakeWriter::new(move || lines.clone()))
+}
+
+/// Sends the log of a client command to standard error. By default, client commands log nothing, because they print
+/// their own messages.
+pub(super) fn start_client() -> Result<LogFormat> {
+    let args = LogArgs { log: None, log_format: LogFormat::Text };
+    start(&args, "off", BoxMakeWriter::new(io::stderr))
+}
+
+fn start(args: &LogArgs, default: &str, writer: BoxMakeWriter) -> Result<LogFormat> {
     let variable = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let (name, filter) = match (option, variable) {
+    let (name, filter) = match (args.log.clone(), variable) {
         (Some(filter), _) => ("--log", filter),
         (None, Some(filter)) => ("RUST_LOG", filter),
         (None, None) => ("the log filter", default.to_owned()),
@@ -60,20 +69,12 @@ pub(super) fn start(verb: &Verb) -> Result<LogFormat> {
             "{name}: invalid log filter {filter:?} ({error}); expected e.g. info or streamreg=debug"
         ))
     })?;
-    let writer = match verb {
-        // The tasks of the bridge answer hooks, so they must not wait for a blocked standard error.
-        Verb::Bridge(_) => {
-            let lines = Messages::start().notes();
-            BoxMakeWriter::new(move || lines.clone())
-        }
-        _ => BoxMakeWriter::new(io::stderr),
-    };
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(parsed).with_writer(writer).with_ansi(io::stderr().is_terminal());
     // Ignore the error: a test may have set a subscriber already.
-    let _ = match format {
+    let _ = match args.log_format {
         LogFormat::Text => tracing::subscriber::set_global_default(subscriber.finish()),
         LogFormat::Json => tracing::subscriber::set_global_default(subscriber.json().flatten_event(true).finish()),
     };
-    Ok(format)
+    Ok(args.log_format)
 }

@@ -9,10 +9,12 @@ use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use stream_registry::Registry;
+use stream_registry::metrics::counted;
 use tokio::sync::Semaphore;
 
 use super::access::{Access, AccessFile};
 use super::lists::Lists;
+use super::metrics::Metrics;
 use super::options::ServeOptions;
 use super::problem::{self, Failure};
 use super::state::{App, LastRefusal, State};
@@ -40,16 +42,17 @@ impl Service {
     /// Must be called within a Tokio runtime.
     pub(super) fn new(registry: Arc<dyn Registry>, mut options: ServeOptions) -> Self {
         let access = Access::new(&mut options);
+        let event_reader_limit = descriptors::reader_limit(options.event_readers).min(Semaphore::MAX_PERMITS);
         let app = App::from(State {
-            registry: Arc::new(Lists::new(registry, options.max_view_age)),
-            event_readers: Arc::new(Semaphore::new(
-                descriptors::reader_limit(options.event_readers).min(Semaphore::MAX_PERMITS),
-            )),
+            registry: Arc::new(Lists::new(counted(registry), options.max_view_age)),
+            event_readers: Arc::new(Semaphore::new(event_reader_limit)),
+            event_reader_limit,
             event_turns: Arc::new(Semaphore::new(CONCURRENT_TURNS)),
             histories: Arc::new(Semaphore::new(CONCURRENT_HISTORIES)),
             access,
             options,
             rejected: Default::default(),
+            metrics: Metrics::new(),
             refusal: LastRefusal::default(),
         });
         let router = Router::new()
@@ -71,6 +74,7 @@ impl Service {
     pub(super) async fn respond(self, mut request: Request<Incoming>) -> Response {
         let id = request_id::of(&request);
         let received = log::Received::now(&request);
+        let counting = self.app.metrics.requests.received(&request);
         let access = &self.app.access;
         let origin = access.begin(&request);
         let mut response = match access.check(&mut request) {
@@ -82,6 +86,7 @@ impl Service {
         };
         problem::describe(&mut response, request_id::text(&id));
         access.finish(origin, &mut response);
+        self.app.metrics.requests.answered(counting, response.status());
         received.log(&response, request_id::text(&id), &self.app.refusal);
         response.headers_mut().insert(request_id::HEADER, id);
         response

@@ -57,6 +57,8 @@ struct Writing {
     timeout: AtomicU64,
     /// Whether the next write first sets a small send buffer.
     shrinks_buffer: AtomicBool,
+    /// Whether the connection has failed because the client did not read.
+    timed_out: AtomicBool,
 }
 
 impl Peer {
@@ -75,6 +77,11 @@ impl Peer {
     /// an endless response.
     pub(super) fn shrink_send_buffer(&self) {
         self.writing.shrinks_buffer.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the client was disconnected because it did not read the response.
+    pub(super) fn has_timed_out(&self) -> bool {
+        self.writing.timed_out.load(Ordering::Relaxed)
     }
 
     /// Waits until the server stops.
@@ -153,7 +160,10 @@ impl TimedWriter {
         let timeout = Duration::from_millis(self.writing.timeout.load(Ordering::Relaxed));
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
         match deadline.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Ready(()) => {
+                self.writing.timed_out.store(true, Ordering::Relaxed);
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             Poll::Pending => Poll::Pending,
         }
     }

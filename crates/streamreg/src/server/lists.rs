@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use stream_registry::metrics::MetricsSnapshot;
 use stream_registry::query::{By, Filter, Query, Summary};
 use stream_registry::view::{Found, View, ViewOptions};
 use stream_registry::{
@@ -242,6 +243,12 @@ impl Registry for Lists {
             return summary;
         }
         self.view.summary(filter, by)
+    }
+
+    fn metrics(&self) -> MetricsSnapshot {
+        let mut metrics = self.store.metrics();
+        metrics.view = Some(self.view.metrics());
+        metrics
     }
 
     forward_registry!(|this| this.store => get, get_many, snapshot, list_page, history, watch, ping, info, now, close);

@@ -2,8 +2,8 @@
 //!
 //! [`serve`] accepts connections on a listener until its shutdown future completes. `app` assembles the routes of `api`
 //! and the dashboard, `access` decides which requests are accepted, `problem` turns every error into a problem document,
-//! and `body` and `params` parse requests strictly. `connection` applies timeouts to each client, and `descriptors`
-//! limits the number of event readers.
+//! and `body` and `params` parse requests strictly. `metrics` counts requests and writes the metrics. `connection`
+//! applies timeouts to each client, and `descriptors` limits the number of event readers.
 
 pub(crate) mod access;
 mod api;
@@ -13,6 +13,7 @@ mod connection;
 mod descriptors;
 mod lists;
 mod log;
+mod metrics;
 mod once_per_minute;
 mod options;
 mod params;

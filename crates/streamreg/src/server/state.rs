@@ -9,6 +9,7 @@ use stream_registry::{Error, Registry};
 use tokio::sync::Semaphore;
 
 use super::access::{Access, Caller, Writer};
+use super::metrics::Metrics;
 use super::once_per_minute::OncePerMinute;
 use super::options::ServeOptions;
 
@@ -42,12 +43,15 @@ pub(super) struct State {
     pub(super) access: Access,
     /// Permits that limit the number of event readers.
     pub(super) event_readers: Arc<Semaphore>,
+    /// The number of these permits, used and free.
+    pub(super) event_reader_limit: usize,
     /// Turns of event readers that have an event to send; see `api/events.rs`.
     pub(super) event_turns: Arc<Semaphore>,
     /// Permits that limit the number of histories that are read at the same time.
     pub(super) histories: Arc<Semaphore>,
     /// Limits of the warnings about rejected items of batches, one per kind.
     pub(super) rejected: [OncePerMinute; RejectedKind::ALL.len()],
+    pub(super) metrics: Metrics,
     /// The last refusal of the store, which `/readyz` reports.
     pub(super) refusal: LastRefusal,
 }

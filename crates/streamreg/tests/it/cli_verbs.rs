@@ -557,7 +557,7 @@ impl Registry for Scripted {
         Ok(())
     }
 
-    forward_registry!(provided => now, watch, get_many, find, summary, history, register_new, conveniences);
+    forward_registry!(provided => metrics, now, watch, get_many, find, summary, history, register_new, conveniences);
 }
 
 #[tokio::test]
@@ -645,7 +645,7 @@ struct Ahead(MemoryRegistry);
 #[deny(clippy::missing_trait_methods)]
 impl Registry for Ahead {
     forward_registry!(|this| this.0 => register_with, unregister_with, write, get, snapshot, list_page, ping, info);
-    forward_registry!(|this| this.0 => close, watch, get_many, find, summary, history, register_new, conveniences);
+    forward_registry!(|this| this.0 => metrics, close, watch, get_many, find, summary, history, register_new, conveniences);
 
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_nanos(Timestamp::now().as_unix_nanos() + 3 * 3_600 * 1_000_000_000)

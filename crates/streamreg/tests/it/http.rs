@@ -9,6 +9,7 @@ mod fresh;
 mod history;
 pub(crate) mod kit;
 mod list;
+mod metrics;
 mod page;
 mod proxy;
 mod readiness;

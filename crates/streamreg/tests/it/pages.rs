@@ -9,7 +9,7 @@ use clap::{CommandFactory, ValueEnum};
 use super::settings;
 
 /// Pages whose links and paths are checked, relative to the repository's root.
-const PAGES: [&str; 26] = [
+const PAGES: [&str; 27] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -21,6 +21,7 @@ const PAGES: [&str; 26] = [
     "docs/http.md",
     "docs/install.md",
     "docs/interop.md",
+    "docs/metrics.md",
     "docs/operations.md",
     "docs/performance.md",
     "docs/security.md",

@@ -17,11 +17,12 @@ use testkit::RedisServer;
 use crate::cli::Running;
 
 /// The pages. Each page runs in its own session.
-const PAGES: [(&str, &str); 4] = [
+const PAGES: [(&str, &str); 5] = [
     ("README.md", include_str!("../../../../README.md")),
     ("docs/cli.md", include_str!("../../../../docs/cli.md")),
     ("docs/http.md", include_str!("../../../../docs/http.md")),
     ("docs/interop.md", include_str!("../../../../docs/interop.md")),
+    ("docs/metrics.md", include_str!("../../../../docs/metrics.md")),
 ];
 
 /// Server addresses that the README uses.
@@ -280,6 +281,8 @@ fn every_fenced_block_is_tested() {
                     let listed = blocks(text).iter().find_map(|(of, _, run)| columns(run).filter(|_| *of == "console"));
                     assert_eq!(columns(&block), listed, "{page}, line {number}: columns of `streamreg list`");
                 }
+                // `scrape_configurations_in_the_documentation_are_valid` checks this block.
+                "yaml" => assert_eq!(page, "docs/metrics.md", "line {number}: only this page has configurations"),
                 // A doc-test of the library compiles and runs this block.
                 "rust" => {
                     examples += 1;

@@ -54,6 +54,16 @@ pub enum RejectedKind {
 impl RejectedKind {
     /// All kinds.
     pub const ALL: [Self; 4] = [Self::Id, Self::Duplicate, Self::Field, Self::Stats];
+
+    /// Returns the kind as a stable lower-case word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Duplicate => "duplicate",
+            Self::Field => "field",
+            Self::Stats => "stats",
+        }
+    }
 }
 
 #[derive(Deserialize)]

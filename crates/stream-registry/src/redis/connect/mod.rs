@@ -60,6 +60,8 @@ struct State {
     /// Number of finished connection attempts. Callers that waited for a failed attempt share its error.
     attempts: AtomicU64,
     last_failure: Mutex<Option<Error>>,
+    /// Number of connections that replaced a lost one.
+    reconnects: AtomicU64,
     /// Whether there has been a connection. Until then, the caller that opens the store reports failures.
     was_connected: AtomicBool,
     closed: AtomicBool,
@@ -108,7 +110,9 @@ impl State {
                 if lock(&self.last_failure).take().is_some() && self.route.logs() {
                     tracing::info!(address = %connection.endpoint.address, "reconnected to Redis");
                 }
-                self.was_connected.store(true, Ordering::Relaxed);
+                if self.was_connected.swap(true, Ordering::Relaxed) {
+                    self.reconnects.fetch_add(1, Ordering::Relaxed);
+                }
                 *lock(&self.current) = Some(connection.clone());
                 self.attempts.fetch_add(1, Ordering::AcqRel);
                 if self.closed.load(Ordering::Acquire) {
@@ -155,6 +159,7 @@ impl Link {
             connecting: AsyncMutex::new(()),
             attempts: AtomicU64::new(0),
             last_failure: Mutex::new(None),
+            reconnects: AtomicU64::new(0),
             was_connected: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         };
@@ -168,6 +173,20 @@ impl Link {
     /// Describes the server that the link leads to, for messages.
     pub(super) fn server(&self) -> String {
         self.state.route.to_string()
+    }
+
+    /// Returns whether there is a connection that has not failed, or none was needed yet. A failure may be noticed only
+    /// at the next call.
+    pub(super) fn is_up(&self) -> bool {
+        match self.state.usable() {
+            Ok(Some(_)) => true,
+            Ok(None) => self.state.attempts.load(Ordering::Acquire) == 0,
+            Err(_) => false,
+        }
+    }
+
+    pub(super) fn reconnects(&self) -> u64 {
+        self.state.reconnects.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_closed(&self) -> bool {

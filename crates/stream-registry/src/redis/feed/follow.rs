@@ -233,7 +233,12 @@ async fn run(store: Weak<Store>, mut reader: Reader, board: Arc<Board>, changes:
         let mut due = board.demanded().await;
         loop {
             let Some(store) = open(&store) else { return };
+            store.feed_lag.begin();
             let read = reader.wait(&store, due).await;
+            if read.is_ok() {
+                let now = store.link.estimated_now();
+                store.feed_lag.note(reader.newest().map_or(Duration::ZERO, |written| now.since(written)));
+            }
             drop(store);
             if reader.settle(read).await.is_none() {
                 continue;
@@ -245,6 +250,10 @@ async fn run(store: Weak<Store>, mut reader: Reader, board: Arc<Board>, changes:
             }
             // No watch needs to wake up. Watches that began to wait during the read may need to wake up earlier.
             due = board.take_demand().map_or(due, |other| due.min(other));
+        }
+        // The reader now rests until a watch waits for the next event.
+        if let Some(store) = open(&store) {
+            store.feed_lag.rest();
         }
         board.wake(&changes);
     }

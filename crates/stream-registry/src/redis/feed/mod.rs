@@ -3,6 +3,7 @@
 pub(super) mod ends;
 pub(super) mod entry;
 pub(super) mod follow;
+pub(super) mod lag;
 pub(super) mod metadata;
 pub(super) mod position;
 mod reader;

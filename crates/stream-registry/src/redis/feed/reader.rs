@@ -15,6 +15,7 @@ use crate::redis::connect::connection::Connection;
 use crate::redis::fault::{self, no_reply};
 use crate::redis::options::CALL_TIMEOUT;
 use crate::redis::store::Store;
+use crate::stream::Timestamp;
 use crate::watch::Event;
 
 /// Maximum number of entries per read. After a read has timed out, the next read requests fewer entries.
@@ -104,6 +105,12 @@ impl Reader {
     pub(super) fn resync_pause(&self) -> Option<Instant> {
         let is_paused = !self.catching_up && self.pending.front().is_some_and(Item::is_resync);
         (is_paused && Instant::now() < self.resync_after).then_some(self.resync_after)
+    }
+
+    /// Returns when the latest entry that was read but not yet taken was written.
+    pub(super) fn newest(&self) -> Option<Timestamp> {
+        let (millis, _) = self.pending.back()?.position.last;
+        Some(Timestamp::from_unix_nanos(i128::from(millis) * 1_000_000))
     }
 
     /// Takes the next entry that was read.

@@ -61,6 +61,10 @@ impl Slot {
         reader
     }
 
+    pub(in crate::redis) fn is_running(&self) -> bool {
+        self.current().is_some()
+    }
+
     /// Ends the running reader and closes its connection.
     pub(in crate::redis) fn stop(&self) {
         if let Some(reader) = lock(&self.current).upgrade() {

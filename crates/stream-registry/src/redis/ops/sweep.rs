@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use redis::Value;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::{page, postpone, prune};
 use crate::error::{ErrorKind, Result};
@@ -38,6 +39,7 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
     let mut interval = own_interval;
     // Whether the last index scan of this process found streams that were not in the schedule.
     let found_unscheduled = Arc::new(AtomicBool::new(true));
+    store.note_sweep(Some(Instant::now()));
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
         let mut failing: Option<ErrorKind> = None;
@@ -49,6 +51,7 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
             match sweep(&open, found_unscheduled.load(Ordering::Relaxed)).await {
                 Ok(Swept { scan_due, shortest_ttl }) => {
                     failing = None;
+                    open.note_sweep(Some(Instant::now()));
                     // Streams of other processes may need shorter intervals than the streams of this process.
                     interval = shortest_ttl.map_or(own_interval, |ttl| interval_for(ttl).min(own_interval));
                     // The index is scanned in a separate task, because scanning a large index would delay the sweep.
@@ -59,6 +62,7 @@ pub(in crate::redis) fn spawn(store: &Arc<Store>) {
                 }
                 Err(error) if failing.replace(error.kind()) == Some(error.kind()) => {}
                 Err(error) if error.kind() == ErrorKind::Denied => {
+                    open.note_sweep(None);
                     tracing::warn!(%error, "this Redis user lacks permission to report expired streams; another process must do it");
                 }
                 Err(error) => tracing::debug!(%error, "cannot check for expired streams; retrying"),

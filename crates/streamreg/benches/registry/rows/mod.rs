@@ -8,6 +8,7 @@ pub(crate) mod http;
 mod leases;
 mod lists;
 mod memory;
+mod metrics;
 mod page;
 mod register;
 mod requests;
@@ -103,6 +104,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     }
     if args.wants("healthz") {
         lines.extend(health::rows(args).await?);
+    }
+    if args.wants("metrics") {
+        lines.extend(metrics::rows(args).await?);
     }
     if args.wants("server memory") {
         lines.extend(server_memory::rows(args).await?);

@@ -166,7 +166,8 @@ impl Need {
             path if path.starts_with("/assets/") => Self::Nothing,
             // Every client reads the description of the server first.
             "/api/v1/info" => Self::AnyToken,
-            "/metrics" => Self::Scope(Scope::Metrics),
+            // The metrics of single streams contain their ids, so they need the scope read.
+            "/metrics" | "/api/v1/sd" => Self::Scope(Scope::Metrics),
             // Any other path needs a token, even if there is no such path.
             _ => Self::Scope(Scope::Read),
         }

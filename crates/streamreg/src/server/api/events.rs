@@ -4,6 +4,8 @@
 //! already discarded a reader's next event, the reader gets a `resync` event. If a reader's connection stays blocked,
 //! the server closes the connection, and the reader can resume later.
 
+use std::sync::atomic::Ordering;
+
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
@@ -82,6 +84,14 @@ struct Reader {
     app: App,
     caller: Caller,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.peer.has_timed_out() {
+            self.app.metrics.dropped_readers.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Reader {

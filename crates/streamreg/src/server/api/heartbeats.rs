@@ -60,10 +60,11 @@ async fn apply_batch(app: &App, caller: &Caller, uri: &Uri, headers: &HeaderMap,
     Ok(json(batch_response(&batch, &results)))
 }
 
-/// Logs a rejected item, once per kind and minute. The reason is short and contains no input except a field name.
+/// Counts a rejected item, and logs it once per kind and minute. The reason is short and contains no input except a field name.
 fn warn(app: &App, rejected: &Rejected) {
-    let kind = RejectedKind::ALL.iter().position(|kind| *kind == rejected.kind);
-    let Some(skipped) = kind.and_then(|kind| app.rejected.get(kind)).and_then(OncePerMinute::admit) else { return };
+    let Some(kind) = RejectedKind::ALL.iter().position(|kind| *kind == rejected.kind) else { return };
+    app.metrics.count_rejected(kind);
+    let Some(skipped) = app.rejected.get(kind).and_then(OncePerMinute::admit) else { return };
     let id = rejected.id.as_ref().map(StreamId::as_str);
     let reason = rejected.error.message();
     tracing::warn!(id, index = rejected.index, reason, skipped, "invalid item in POST {HEARTBEATS}");

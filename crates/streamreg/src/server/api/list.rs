@@ -38,8 +38,9 @@ fn filtered(uri: &Uri, others: &[&str]) -> Result<(Params, Filter)> {
     Ok((params, filter))
 }
 
-async fn list(State(app): State<App>, uri: Uri) -> Result<Response> {
-    let (params, filter) = filtered(&uri, &["limit", "cursor", "sort"])?;
+/// Parses the query of a list.
+pub(super) fn query(uri: &Uri) -> Result<Query> {
+    let (params, filter) = filtered(uri, &["limit", "cursor", "sort"])?;
     let limit = params.number("limit", 1..=u64::from(MAX_LIMIT))?.and_then(|limit| u32::try_from(limit).ok());
     let limit = NonZeroU32::new(limit.unwrap_or(DEFAULT_LIMIT)).unwrap_or(NonZeroU32::MIN);
     let order: Order = params.get("sort").map_or(Ok(Order::default()), str::parse)?;
@@ -51,7 +52,11 @@ async fn list(State(app): State<App>, uri: Uri) -> Result<Response> {
                 .with_source(invalid)
         })?);
     }
-    Ok(json(page_body(&app.registry.find(&query).await?)))
+    Ok(query)
+}
+
+async fn list(State(app): State<App>, uri: Uri) -> Result<Response> {
+    Ok(json(page_body(&app.registry.find(&query(&uri)?).await?)))
 }
 
 async fn snapshot(State(app): State<App>, uri: Uri) -> Result<Response> {

@@ -1,9 +1,11 @@
 //! The API, with one file per resource.
 
+mod discovery;
 mod events;
 mod heartbeats;
 mod history;
 mod list;
+mod metrics;
 mod register;
 mod service;
 mod stream;
@@ -24,6 +26,8 @@ pub(super) fn routes() -> Router<App> {
         .merge(stream::routes())
         .merge(heartbeats::routes())
         .merge(service::routes())
+        .merge(metrics::routes())
+        .merge(discovery::routes())
 }
 
 /// Creates a 200 response from encoded JSON.

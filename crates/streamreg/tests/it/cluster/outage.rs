@@ -56,6 +56,10 @@ async fn shards_of_a_killed_node_are_unavailable_and_the_others_keep_working() {
         registry.get(&id(name)).await.unwrap();
     }
 
+    let nodes = registry.metrics().store.nodes;
+    let down_nodes: Vec<_> = nodes.iter().filter(|node| !node.up).map(|node| node.node.as_str()).collect();
+    assert_eq!((nodes.len(), down_nodes), (3, vec![address.as_str()]));
+
     // In a batch, each write has its own result.
     let both = [&names_up[0], &names_down[0], &names_up[10]];
     let writes = both.map(|name| Write::new(&id(name), Change::Heartbeat));

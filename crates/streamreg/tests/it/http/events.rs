@@ -200,6 +200,8 @@ async fn event_readers_are_limited_and_slow_readers_are_disconnected() {
         }
     };
     within(write).await;
+    let metrics = server.get("/metrics").await.body;
+    assert!(metrics.contains("\nstreamreg_event_readers_dropped_total 1\n"), "{metrics}");
     // The reader gets the buffered events, and then the connection ends.
     let _ = within(slow.socket.read_to_end(&mut Vec::new())).await;
 }

@@ -41,7 +41,7 @@ impl Registry for SlowHistory {
 
     forward_registry!(|this| this.inner => register_with, unregister_with, write, get, snapshot, list_page, ping, info,
         close, watch, now);
-    forward_registry!(provided => get_many, find, summary, register_new, conveniences);
+    forward_registry!(provided => metrics, get_many, find, summary, register_new, conveniences);
 }
 
 #[tokio::test]

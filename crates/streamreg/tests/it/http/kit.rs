@@ -262,7 +262,7 @@ impl Registry for BlockingRegistry {
     }
 
     forward_registry!(|this| this.inner => info, now, close);
-    forward_registry!(provided => watch, get_many, find, summary, history, register_new, conveniences);
+    forward_registry!(provided => metrics, watch, get_many, find, summary, history, register_new, conveniences);
 }
 
 pub(crate) fn id(text: &str) -> StreamId {
