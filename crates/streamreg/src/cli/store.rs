@@ -27,7 +27,7 @@ pub const DEFAULT_SERVE_STORE: &str = "memory:";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// URL of the store: http://host:8580 (a running server), redis://host:6379, rediss://host:6379 (TLS),
+    /// URL of the store: http://host:8580 or https://host:8580 (a running server), redis://host:6379, rediss://host:6379 (TLS),
     /// redis+unix:///path, or memory: (for serve) [default: http://127.0.0.1:8580; for serve, memory:]
     #[arg(long, global = true, value_name = "URL")]
     #[arg(env = "STREAMREG_STORE", hide_env_values = true)]
@@ -141,7 +141,7 @@ impl Global {
             return Err(Failure::usage("the token in --token-file must be visible ASCII characters without spaces"));
         }
         if !uses_token && token.is_some() {
-            return Err(Failure::usage("--token-file is only for http:// stores; omit it"));
+            return Err(Failure::usage("--token-file is only for http:// and https:// stores; omit it"));
         }
         let mut options = ConnectOptions::default().ttl_policy(match side {
             Side::Server | Side::Owner => TtlPolicy::Renew,
@@ -197,10 +197,15 @@ impl Target {
     /// Returns a warning for each file with a secret that every user of this machine can read, and for a store whose
     /// certificate is not checked.
     pub fn warnings(&self) -> Vec<String> {
-        let query = self.url.split_once('?').filter(|_| self.url.starts_with("rediss"));
-        let insecure = query.is_some_and(|(_, query)| query.split('&').any(|one| one == "insecure=true"));
-        let insecure =
-            insecure.then(|| "streamreg: warning: insecure=true: the certificate of Redis is not checked".into());
+        let peer = match self.url.split_once(':') {
+            Some(("https", _)) => Some("the server"),
+            Some((scheme, _)) if scheme.starts_with("rediss") => Some("Redis"),
+            _ => None,
+        };
+        let query = self.url.split_once('?').map_or("", |(_, query)| query);
+        let insecure = peer
+            .filter(|_| query.split('&').any(|one| one == "insecure=true"))
+            .map(|peer| format!("streamreg: warning: insecure=true: the certificate of {peer} is not checked"));
         let exposed =
             self.secret_files.iter().filter(|(_, file)| is_readable_by_everyone(file)).map(|(option, file)| {
                 let file = file.display();
@@ -359,6 +364,8 @@ mod tests {
             ("rediss+sentinel://h/s?db=1&insecure=true", 1),
             ("rediss+cluster://h?insecure=true", 1),
             ("rediss+cluster://h?insecure=false", 0),
+            ("https://h?insecure=true", 1),
+            ("https://h", 0),
             ("rediss://h", 0),
         ] {
             let global = Global { store: Some(url.into()), ..Global::default() };

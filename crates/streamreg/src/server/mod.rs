@@ -3,7 +3,7 @@
 //! [`serve`] accepts connections on a listener until its shutdown future completes. `app` assembles the routes of `api`
 //! and the dashboard, `host` rejects requests for other host names, `auth` authorises writes, `problem` turns every
 //! error into a problem document, and `body` and `params` parse requests strictly. `connection` applies timeouts to
-//! each client, and `descriptors` limits the number of event readers.
+//! each client, `tls` performs the handshakes of HTTPS, and `descriptors` limits the number of event readers.
 
 mod api;
 mod app;
@@ -20,8 +20,9 @@ mod params;
 mod problem;
 mod request_id;
 mod state;
+mod tls;
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -35,6 +36,7 @@ use tokio::task::JoinSet;
 
 pub use descriptors::raise_descriptor_limit;
 pub use options::ServeOptions;
+pub use tls::ServerTls;
 
 /// Pause after failing to accept a connection, for example because the process has no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -79,6 +81,14 @@ pub async fn serve(
         .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
     let grace = options.grace;
     let timeouts = connection::Timeouts::of(&options);
+    let tls = options.tls.clone();
+    let follow_changes = async {
+        match &tls {
+            Some(tls) => tls.follow_changes().await,
+            None => pending().await,
+        }
+    };
+    let mut follow_changes = pin!(follow_changes);
     let app = app::Service::new(registry, options);
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -87,13 +97,14 @@ pub async fn serve(
     loop {
         tokio::select! {
             () = &mut shutdown => break,
+            () = &mut follow_changes => {}
             // Removes finished connections, so that the set does not grow.
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     let app = app.clone();
                     let respond = move |request| app.clone().respond(request);
-                    let connection = connection::run(socket, respond, timeouts, stopped.clone());
+                    let connection = connection::run(socket, tls.clone(), respond, timeouts, stopped.clone());
                     connections.spawn(async move {
                         if let Err(fault) = connection.await {
                             tracing::debug!(%peer, %fault, "connection ended");

@@ -14,5 +14,6 @@ mod proxy;
 mod readiness;
 mod routes;
 mod store;
+mod tls;
 mod values;
 mod watch;
