@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{Request, Uri};
+use axum::http::{Method, Request, Uri};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use hyper::service::Service as _;
@@ -52,7 +52,7 @@ impl Service {
         let router = Router::new()
             .merge(api::routes())
             .merge(dashboard::routes())
-            .fallback(async |uri: Uri| Failure::unknown_path(uri.path()))
+            .fallback(async |uri: Uri| api::index::without_slash(&uri).ok_or_else(|| Failure::unknown_path(uri.path())))
             // API routes have their own fallbacks. This fallback is for the dashboard.
             .method_not_allowed_fallback(async || Failure::method_not_allowed("GET, HEAD"))
             .with_state(app.clone());
@@ -62,11 +62,13 @@ impl Service {
     /// Checks a request, lets the router respond, and logs the request.
     pub(super) async fn respond(self, request: Request<Incoming>) -> Response {
         let id = request_id::of(&request);
+        let asks_for_options = request.method() == Method::OPTIONS;
         let received = log::Received::now(&request);
         let checked = host::check(&request, &self.app.options.allowed_hosts)
             .and_then(|()| auth::check(&request, self.app.options.token.as_ref()));
         let mut response = match checked {
             Ok(()) => match self.router.call(request).await {
+                Ok(response) if asks_for_options => api::index::options(response),
                 Ok(response) => response,
                 Err(never) => match never {},
             },

@@ -3,6 +3,7 @@
 mod events;
 mod heartbeats;
 mod history;
+pub(super) mod index;
 mod list;
 mod register;
 mod service;
@@ -21,6 +22,7 @@ pub(super) fn routes() -> Router<App> {
         .merge(list::routes())
         .merge(events::routes())
         .merge(history::routes())
+        .merge(index::routes())
         .merge(stream::routes())
         .merge(heartbeats::routes())
         .merge(service::routes())
