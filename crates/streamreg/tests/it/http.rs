@@ -3,6 +3,7 @@
 
 mod access;
 mod batches;
+mod compression;
 mod connections;
 pub(crate) mod events;
 mod fresh;

@@ -1,5 +1,6 @@
 //! The API, with one file per resource.
 
+mod compress;
 mod events;
 mod heartbeats;
 mod history;
@@ -10,6 +11,7 @@ mod service;
 mod stream;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use stream_registry::http::wire::JSON;
@@ -29,6 +31,6 @@ pub(super) fn routes() -> Router<App> {
 }
 
 /// Creates a 200 response from encoded JSON.
-fn json(body: String) -> Response {
-    ([(CONTENT_TYPE, JSON), (CACHE_CONTROL, "no-store")], body).into_response()
+fn json(body: impl Into<Body>) -> Response {
+    ([(CONTENT_TYPE, JSON), (CACHE_CONTROL, "no-store")], body.into()).into_response()
 }
