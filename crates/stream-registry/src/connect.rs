@@ -96,8 +96,9 @@ impl ConnectOptions {
 /// |---|---|---|
 /// | `memory:` | [`MemoryRegistry`] | |
 /// | `redis://…`, `redis+unix://…` | `RedisRegistry` | `redis` (default) |
-/// | `rediss://…` (TLS) | `RedisRegistry` | `tls` (default) |
+/// | `rediss://…` (TLS) | `RedisRegistry` | `redis` and `tls` (default) |
 /// | `http://…` | `HttpRegistry` | `http` |
+/// | `https://…` (TLS) | `HttpRegistry` | `http` and `tls` (default) |
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
@@ -149,7 +150,9 @@ async fn open(url: &str, options: &ConnectOptions) -> Result<Arc<dyn Registry>> 
             open_redis(url, options).await
         }
         "http" | "https" => open_http(url, options).await,
-        _ => Err(Error::invalid("invalid store URL; expected memory:, redis://, rediss://, redis+unix:// or http://")),
+        _ => Err(Error::invalid(
+            "invalid store URL; expected memory:, redis://, rediss://, redis+unix://, http:// or https://",
+        )),
     }
 }
 

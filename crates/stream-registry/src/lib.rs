@@ -79,6 +79,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `redis` | yes | `RedisRegistry`, which shares its keys with programs in other languages |
+//! | `tls` | yes | TLS for the connections of `RedisRegistry` and `HttpRegistry`; needs a C compiler |
 //! | `http` | no | `HttpRegistry`, a client of `streamreg serve` |
 //! | `conformance` | no | the module `conformance`: the test suite that every store passes |
 //!
@@ -119,6 +120,9 @@ pub mod redis;
 pub mod registry;
 mod secret;
 pub mod stream;
+#[cfg(any(feature = "http", feature = "redis"))]
+#[doc(hidden)]
+pub mod tls;
 mod url_source;
 pub mod view;
 pub mod watch;

@@ -78,7 +78,8 @@ impl HttpRegistry {
     ///
     /// Returns `Unavailable` or `Timeout` if no server responds, or if the host name is unknown. Returns `Internal` if
     /// the response is not from `streamreg serve`. Returns `InvalidArgument` if the token contains characters that are
-    /// invalid in a header.
+    /// invalid in a header, or if a TLS file is unusable. Returns `Unauthenticated` if one side rejects the certificate
+    /// of the other, and `Unsupported` if the server does not use TLS, or if this build does not have it.
     ///
     /// # Cancel safety
     ///
@@ -89,6 +90,9 @@ impl HttpRegistry {
 
     async fn open(options: HttpOptions) -> Result<Self> {
         let transport = Transport::new(&options)?;
+        if options.tls.as_ref().is_some_and(|tls| tls.insecure) {
+            tracing::warn!("insecure=true: the certificate of the server is not checked; use this for tests only");
+        }
         let info = wire::read_info(&transport.send_first(Call::new(Method::GET, "/api/v1/info")).await?)?;
         Ok(Self {
             clock: transport.clock(),

@@ -2,6 +2,7 @@
 
 mod client;
 mod clock;
+mod connect;
 mod options;
 #[doc(hidden)]
 pub mod sse;

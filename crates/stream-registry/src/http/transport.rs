@@ -8,16 +8,15 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, Uri, body::Incoming};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
 use super::clock::ServerClock;
+use super::connect::Connector;
 use super::options::HttpOptions;
 use super::wire::{IDEMPOTENCY_KEY, JSON, PROBLEM_JSON, Problem};
 use crate::error::{Error, ErrorKind, Result};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time after which an idle connection is closed. It is shorter than the idle timeout of the server.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -92,7 +91,8 @@ impl Call {
 /// A pool of connections to one server. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Transport {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
+    connector: Connector,
     base: String,
     authorization: Option<HeaderValue>,
     timeout: Duration,
@@ -111,14 +111,13 @@ impl Transport {
                 Some(value)
             }
         };
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
+        let connector = Connector::new(options)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
-            .build(connector);
-        Ok(Self { client, base: options.base.clone(), authorization, timeout: options.timeout, clock: Arc::default() })
+            .build(connector.clone());
+        let (base, timeout) = (options.base.clone(), options.timeout);
+        Ok(Self { client, connector, base, authorization, timeout, clock: Arc::default() })
     }
 
     /// Returns the estimate of the server's clock, which each response updates.
@@ -265,6 +264,10 @@ impl Transport {
     }
 
     fn failed(&self, call: &Call, fault: hyper_util::client::legacy::Error) -> Error {
+        // The connector has already explained why the handshake failed.
+        if let Some(error) = causes(&fault).find_map(|cause| cause.downcast_ref::<Error>()) {
+            return error.clone();
+        }
         if is_unknown_host(&fault) {
             return Error::new(
                 ErrorKind::Unavailable,
@@ -278,6 +281,13 @@ impl Transport {
                 format!("no server is running at {}; start one with `streamreg serve`", self.base),
             )
             .with_source(fault);
+        }
+        let tls_fault = causes(&fault)
+            .filter_map(|cause| cause.downcast_ref())
+            .find_map(|error| self.connector.tls_fault(error, &self.base));
+        if let Some(error) = tls_fault {
+            let may_have_applied = error.kind() == ErrorKind::Unavailable && call.is_write();
+            return error.with_may_have_applied(may_have_applied);
         }
         if is_not_http(&fault) {
             let message = format!("the server at {} did not reply with HTTP; check the store URL", self.base);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::servers::{Login, Servers, TlsOptions};
+use super::servers::{Login, Servers};
 use crate::error::{Error, Result};
 use crate::registry::TtlPolicy;
 use crate::registry::ttl::{DEFAULT_TTL, check_ttl};
+use crate::tls::options::TlsOptions;
 use crate::url_source::UrlSource;
 
 /// The default prefix of all keys.

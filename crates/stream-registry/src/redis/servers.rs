@@ -87,19 +87,3 @@ impl fmt::Display for Address {
         }
     }
 }
-
-/// Settings of TLS. The fields correspond to the parameters of the URL.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct TlsOptions {
-    pub(super) ca: Option<PathBuf>,
-    pub(super) identity: Option<Identity>,
-    pub(super) server_name: Option<String>,
-    pub(super) insecure: bool,
-}
-
-/// The files of the client's certificate and of its private key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) cert: PathBuf,
-    pub(super) key: PathBuf,
-}

@@ -1,15 +1,15 @@
 //! The parser of a Redis store's URL.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use url::Url;
 
 use super::options::RedisOptions;
-use super::servers::{Address, ClusterOptions, Identity, Login, SHARD_COUNTS, SentinelOptions, Servers, TlsOptions};
+use super::servers::{Address, ClusterOptions, Login, SHARD_COUNTS, SentinelOptions, Servers};
 use crate::error::{Error, Result};
 use crate::percent::decode;
 use crate::secret::Secret;
+use crate::tls::options::{TlsOptions, TlsParameters};
 
 /// Expected forms of the URL, for error messages.
 const FORMS: &str = "expected redis://[user:password@]host[:port][/database], rediss://…, redis+unix:///path/to/socket, \
@@ -76,7 +76,7 @@ impl FromStr for RedisOptions {
         let mut tls = TlsParameters::default();
         for (name, value) in url.query_pairs() {
             match (&*name, &mut options.servers) {
-                ("ca" | "cert" | "key" | "server_name" | "insecure", _) => {
+                (name, _) if TlsParameters::NAMES.contains(&name) => {
                     if !is_tls {
                         let scheme = url.scheme().replacen("redis", "rediss", 1);
                         let suggestion = if kind == Kind::Unix { "rediss" } else { &scheme };
@@ -84,7 +84,7 @@ impl FromStr for RedisOptions {
                             "has the TLS parameter {name}; write {suggestion}:// or remove {name}"
                         )));
                     }
-                    tls.set(&name, value.into_owned()).map_err(bad)?;
+                    tls.set(name, value.into_owned()).map_err(bad)?;
                 }
                 ("db", Servers::Cluster(_)) => return Err(bad("has a database; a Redis Cluster has only database 0")),
                 ("db", _) => options.database = database_number(&value)?,
@@ -173,48 +173,6 @@ fn login(url: &Url) -> Result<Login> {
     Ok(Login { user: non_empty(user), password: non_empty(password).map(Secret::new) })
 }
 
-/// The parameters of TLS as they are in the URL.
-#[derive(Default)]
-struct TlsParameters {
-    ca: Option<String>,
-    cert: Option<String>,
-    key: Option<String>,
-    server_name: Option<String>,
-    insecure: bool,
-}
-
-impl TlsParameters {
-    /// Sets a parameter. The error does not repeat the value.
-    fn set(&mut self, name: &str, value: String) -> Result<(), String> {
-        let parameter = match name {
-            "ca" => &mut self.ca,
-            "cert" => &mut self.cert,
-            "key" => &mut self.key,
-            "server_name" => &mut self.server_name,
-            _ => {
-                self.insecure = value.parse().map_err(|_| "has an invalid value of insecure; write insecure=true")?;
-                return Ok(());
-            }
-        };
-        *parameter = Some(non_empty(value).ok_or_else(|| format!("has an empty parameter {name}"))?);
-        Ok(())
-    }
-
-    fn options(self) -> Result<TlsOptions, &'static str> {
-        if self.insecure && self.ca.is_some() {
-            return Err("has both ca and insecure=true; remove one of them");
-        }
-        let identity = match (self.cert, self.key) {
-            (Some(cert), Some(key)) => Some(Identity { cert: cert.into(), key: key.into() }),
-            (None, None) => None,
-            (Some(_), None) => return Err("has cert without key; add key=FILE"),
-            (None, Some(_)) => return Err("has key without cert; add cert=FILE"),
-        };
-        let ca = self.ca.map(PathBuf::from);
-        Ok(TlsOptions { ca, identity, server_name: self.server_name, insecure: self.insecure })
-    }
-}
-
 /// Returns the first character before the `@` of a URL with a host that ends the host name unless it is
 /// percent-encoded.
 ///
@@ -244,6 +202,7 @@ fn shard_count(text: &str) -> Result<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::options::Identity;
 
     #[test]
     fn redis_options_parse_every_form_of_url() {

@@ -292,7 +292,7 @@ mod tests {
             bitrate: Some(5_000_000),
             ..StreamStats::default()
         };
-        let all = StreamStats { frame_rate: Some(50.0), ..totals.clone() };
+        let all = StreamStats { frame_rate: Some(50.0), ..totals };
         for json in [minimal, &full] {
             for stats in [StreamStats::default(), totals.clone(), all.clone()] {
                 let mut expected = decode(Some(&id), json).unwrap();

@@ -15,7 +15,7 @@ use super::log::LogArgs;
 use super::output::Output;
 use super::store::{Target, exposure, token};
 use super::{duration, input, signal};
-use crate::server::{self, AccessFile, AllowedOrigin, ServeOptions};
+use crate::server::{self, AccessFile, AllowedOrigin, ServeOptions, ServerTls};
 
 /// Maximum time to ask a server that already listens on the address whether it is this program.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,6 +29,7 @@ Examples:
   streamreg serve --listen :8580 --token-file /etc/streamreg/token \\
     --allowed-host registry.example.com
   streamreg serve --listen :8580 --access-file /etc/streamreg/access.toml
+  streamreg serve --tls-cert cert.pem --tls-key key.pem
   streamreg serve --config /etc/streamreg/streamreg.toml
   streamreg serve --print-config
 
@@ -59,6 +60,18 @@ pub struct ServeArgs {
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub allowed_origins: Vec<AllowedOrigin>,
 
+    /// PEM file with the certificate for HTTPS, followed by intermediate certificates; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// PEM file with the private key of --tls-cert
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Require client certificates that a CA in this PEM file has signed
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
+
     /// Time to wait at the start for a store that is unreachable or busy; `0s` does not wait
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     pub wait_for_store: Duration,
@@ -78,11 +91,21 @@ fn parse_host(name: &str) -> std::result::Result<String, String> {
     if is_valid { Ok(name.to_owned()) } else { Err("expected a host name such as registry.example.com".to_owned()) }
 }
 
+impl ServeArgs {
+    /// Reads the files of the certificate, if there is one.
+    fn tls(&self) -> Result<Option<ServerTls>> {
+        let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
+        let tls = ServerTls::open(cert.clone(), key.clone(), self.tls_client_ca.clone());
+        tls.map(Some).map_err(|error| Failure::usage(error.message()))
+    }
+}
+
 /// Serves the store until a signal arrives.
 ///
 /// # Errors
 ///
-/// Fails if listening on the address is not allowed or not possible, or if the store cannot be opened.
+/// Fails if listening on the address is not allowed or not possible, if a file of the certificate is unusable, or if
+/// the store cannot be opened.
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
     let options = options(target, args)?;
     if let Some(warning) = args.read_token_file.as_deref().and_then(|file| exposure("--read-token-file", file)) {
@@ -105,7 +128,8 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     // Install the signal handlers before printing that the server is ready. Until then, a signal kills the process.
     let stop = signal::stop_requested(None);
     let stop = async move { _ = stop.await };
-    out.note(format_args!("listening on http://{address}, store {}", target.name));
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    out.note(format_args!("listening on {scheme}://{address}, store {}", target.name));
     let done = server::serve(registry.clone(), listener, options, stop)
         .await
         .map_err(|error| Failure::new(Status::Failed, format_args!("the server on {address} failed: {error}")));
@@ -122,6 +146,7 @@ fn options(target: &Target, args: &ServeArgs) -> Result<ServeOptions> {
     options.access_file = access_file.map_err(|fault| Failure::usage(format_args!("--access-file {fault}")))?;
     options.allowed_origins.clone_from(&args.allowed_origins);
     options.allowed_hosts.clone_from(&args.allowed_hosts);
+    options.tls = args.tls()?;
     Ok(options)
 }
 

@@ -34,7 +34,7 @@ pub struct Global {
     #[arg(env = "STREAMREG_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 
-    /// URL of the store: http://host:8580 (a running server), redis://host:6379, rediss://host:6379 (TLS),
+    /// URL of the store: http://host:8580 or https://host:8580 (a running server), redis://host:6379, rediss://host:6379 (TLS),
     /// redis+unix:///path, or memory: (for serve) [default: http://127.0.0.1:8580; for serve, memory:]
     #[arg(long, global = true, value_name = "URL")]
     #[arg(env = "STREAMREG_STORE", hide_env_values = true)]
@@ -144,7 +144,7 @@ impl Global {
         let token_file = self.token_file.as_deref().or(variables.token_file.as_deref().filter(|_| uses_token));
         let token = token_file.map(|file| token("--token-file", file)).transpose()?;
         if !uses_token && token.is_some() {
-            return Err(Failure::usage("--token-file is only for http:// stores; omit it"));
+            return Err(Failure::usage("--token-file is only for http:// and https:// stores; omit it"));
         }
         let mut options = ConnectOptions::default().ttl_policy(match side {
             Side::Server | Side::Owner => TtlPolicy::Renew,
@@ -209,10 +209,15 @@ impl Target {
     /// Returns a warning for each file with a secret that every user of this machine can read, and for a store whose
     /// certificate is not checked.
     pub fn warnings(&self) -> Vec<String> {
-        let query = self.url.split_once('?').filter(|_| self.url.starts_with("rediss"));
-        let insecure = query.is_some_and(|(_, query)| query.split('&').any(|one| one == "insecure=true"));
-        let insecure =
-            insecure.then(|| "streamreg: warning: insecure=true: the certificate of Redis is not checked".into());
+        let peer = match self.url.split_once(':') {
+            Some(("https", _)) => Some("the server"),
+            Some((scheme, _)) if scheme.starts_with("rediss") => Some("Redis"),
+            _ => None,
+        };
+        let query = self.url.split_once('?').map_or("", |(_, query)| query);
+        let insecure = peer
+            .filter(|_| query.split('&').any(|one| one == "insecure=true"))
+            .map(|peer| format!("streamreg: warning: insecure=true: the certificate of {peer} is not checked"));
         let exposed = self.secret_files.iter().filter_map(|(option, file)| exposure(option, file));
         exposed.chain(insecure).collect()
     }
@@ -382,10 +387,12 @@ mod tests {
             ("rediss+sentinel://h/s?db=1&insecure=true", 1),
             ("rediss+cluster://h?insecure=true", 1),
             ("rediss+cluster://h?insecure=false", 0),
+            ("https://h?insecure=true", 1),
+            ("https://h", 0),
             ("rediss://h", 0),
         ] {
             let global = Global { store: Some(url.into()), ..Global::default() };
-            let target = global.target(Side::Server, &Global::default()).unwrap();
+            let target = global.target(Side::Client, &Global::default()).unwrap();
             assert_eq!(target.warnings().len(), warnings, "{url}");
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{Request, Uri};
+use axum::http::{Method, Request, Uri};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::Service as _;
@@ -58,7 +58,7 @@ impl Service {
         let router = Router::new()
             .merge(api::routes())
             .merge(dashboard::routes())
-            .fallback(async |uri: Uri| Failure::unknown_path(uri.path()))
+            .fallback(async |uri: Uri| api::index::without_slash(&uri).ok_or_else(|| Failure::unknown_path(uri.path())))
             // API routes have their own fallbacks. This fallback is for the dashboard.
             .method_not_allowed_fallback(async || Failure::method_not_allowed("GET, HEAD"))
             .with_state(app.clone());
@@ -73,6 +73,7 @@ impl Service {
     /// Checks a request, lets the router respond, and logs the request.
     pub(super) async fn respond(self, mut request: Request<Incoming>) -> Response {
         let id = request_id::of(&request);
+        let asks_for_options = request.method() == Method::OPTIONS;
         let received = log::Received::now(&request);
         let counting = self.app.metrics.requests.received(&request);
         let access = &self.app.access;
@@ -80,6 +81,7 @@ impl Service {
         let mut response = match access.check(&mut request) {
             Some(response) => response,
             None => match self.router.call(request).await {
+                Ok(response) if asks_for_options => api::index::options(response),
                 Ok(response) => response,
                 Err(never) => match never {},
             },

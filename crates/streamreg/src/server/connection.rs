@@ -19,9 +19,10 @@ use stream_registry::http::wire::millis;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::ServeOptions;
+use super::tls::{self, ServerTls};
 
 /// Maximum header timeout. The HTTP library cannot handle arbitrarily long timeouts.
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
@@ -94,24 +95,61 @@ impl Peer {
 /// Serves a connection until it closes. If `stopped` becomes true, closes the connection as soon as no request is in
 /// flight.
 ///
-/// This function replaces `axum::serve`, which has no timeout for request headers.
+/// With TLS, the handshake must finish within the timeout for request headers.
 pub(super) async fn run<Responding: Future<Output = Response>>(
     socket: TcpStream,
+    tls: Option<ServerTls>,
     respond: impl Fn(Request<Incoming>) -> Responding,
     timeouts: Timeouts,
     stopped: watch::Receiver<bool>,
-) -> hyper::Result<()> {
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // Responses are small and written at once, so Nagle's algorithm would only delay them.
     let _ = socket.set_nodelay(true);
     let mut peer = Peer::new(stopped, timeouts.write);
-    let io = TokioIo::new(TimedWriter::new(socket, Arc::clone(&peer.writing)));
+    let Some(tls) = tls else {
+        let socket = TimedWriter::new(socket, Arc::clone(&peer.writing));
+        return Ok(serve_http(socket, respond, timeouts, peer).await?);
+    };
+    let writing = Arc::clone(&peer.writing);
+    let handshake = async {
+        let mut first = [0];
+        match socket.peek(&mut first).await? {
+            // The client has closed the connection.
+            0 => Ok(None),
+            _ if first[0] != tls::HANDSHAKE_RECORD => tls::reject_plain(socket).await.map(|()| None),
+            _ => tls.accept(TimedWriter::new(socket, writing)).await.map(Some),
+        }
+    };
+    let accepted = tokio::select! {
+        accepted = timeout(timeouts.header, handshake) => accepted??,
+        () = peer.stopped() => None,
+    };
+    match accepted {
+        Some(socket) => Ok(serve_http(socket, respond, timeouts, peer).await?),
+        None => Ok(()),
+    }
+}
+
+/// Serves the requests on a connection.
+///
+/// This function replaces `axum::serve`, which has no timeout for request headers.
+async fn serve_http<Socket, Responding>(
+    socket: Socket,
+    respond: impl Fn(Request<Incoming>) -> Responding,
+    timeouts: Timeouts,
+    mut peer: Peer,
+) -> hyper::Result<()>
+where
+    Socket: AsyncRead + AsyncWrite + Unpin,
+    Responding: Future<Output = Response>,
+{
     let handle = peer.clone();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.header)
         .max_buf_size(BUFFER_SIZE)
         .serve_connection(
-            io,
+            TokioIo::new(socket),
             service_fn(move |mut request: Request<Incoming>| {
                 // The previous request on this connection may have changed the timeout, so reset the timeout.
                 handle.set_write_timeout(timeouts.write);

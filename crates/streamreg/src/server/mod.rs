@@ -3,7 +3,8 @@
 //! [`serve`] accepts connections on a listener until its shutdown future completes. `app` assembles the routes of `api`
 //! and the dashboard, `access` decides which requests are accepted, `problem` turns every error into a problem document,
 //! and `body` and `params` parse requests strictly. `metrics` counts requests and writes the metrics. `connection`
-//! applies timeouts to each client, and `descriptors` limits the number of event readers.
+//! applies timeouts to each client, `tls` performs the handshakes of HTTPS, and `descriptors` limits the number of event
+//! readers.
 
 pub(crate) mod access;
 mod api;
@@ -19,7 +20,9 @@ mod options;
 mod params;
 mod problem;
 mod request_id;
+mod routes;
 mod state;
+mod tls;
 
 use std::future::Future;
 use std::io;
@@ -36,6 +39,7 @@ use tokio::task::JoinSet;
 pub use access::{AccessFile, AllowedOrigin};
 pub use descriptors::raise_descriptor_limit;
 pub use options::ServeOptions;
+pub use tls::ServerTls;
 
 /// Pause after failing to accept a connection, for example because the process has no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -90,11 +94,15 @@ pub async fn serve(
     let grace = options.grace;
     let timeouts = connection::Timeouts::of(&options);
     let access_file = options.access_file.clone();
+    let tls = options.tls.clone();
     let app = app::Service::new(registry, options);
     // Tasks that run as long as the server. They are aborted when the set is dropped.
     let mut background = JoinSet::new();
     if let Some(file) = access_file {
         background.spawn(app.clone().follow_access(file));
+    }
+    if let Some(tls) = tls.clone() {
+        background.spawn(async move { tls.follow_changes().await });
     }
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -109,7 +117,7 @@ pub async fn serve(
                 Ok((socket, peer)) => {
                     let app = app.clone();
                     let respond = move |request| app.clone().respond(request);
-                    let connection = connection::run(socket, respond, timeouts, stopped.clone());
+                    let connection = connection::run(socket, tls.clone(), respond, timeouts, stopped.clone());
                     connections.spawn(async move {
                         if let Err(fault) = connection.await {
                             tracing::debug!(%peer, %fault, "connection ended");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use stream_registry::Secret;
 
 use super::access::{AccessFile, AllowedOrigin};
+use super::tls::ServerTls;
 
 /// Options of the server.
 ///
@@ -36,7 +37,10 @@ pub struct ServeOptions {
     /// Requests for any other host get 421. Add the names under which clients reach the server, including the name of a
     /// reverse proxy that forwards the `Host` header.
     pub allowed_hosts: Vec<String>,
-    /// Maximum time to receive the headers of a request, and to keep an idle connection open. Default: 20 seconds.
+    /// Certificate for HTTPS. Default: none, which means HTTP without encryption.
+    pub tls: Option<ServerTls>,
+    /// Maximum time to receive the headers of a request, to keep an idle connection open, and to perform the handshake
+    /// of TLS. Default: 20 seconds.
     pub header_timeout: Duration,
     /// Maximum time to receive the body of a request. Default: 10 seconds.
     pub body_timeout: Duration,
@@ -64,6 +68,7 @@ impl Default for ServeOptions {
             access_file: None,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
+            tls: None,
             header_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
@@ -111,7 +116,15 @@ impl ServeOptions {
         self
     }
 
-    /// Sets the maximum time to receive the headers of a request, and to keep an idle connection open.
+    /// Sets the certificate for HTTPS.
+    #[must_use]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Sets the maximum time to receive the headers of a request, to keep an idle connection open, and to perform the
+    /// handshake of TLS.
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;

@@ -120,7 +120,7 @@ impl Server {
     /// Waits until a started server listens.
     pub(super) fn of(running: Running) -> Self {
         let line = running.line_with("listening on ");
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(',');
+        let url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap().trim_end_matches(',');
         Self { url: url.to_owned(), running, greeting: line }
     }
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod batches;
+mod compression;
 mod connections;
 pub(crate) mod events;
 mod fresh;
@@ -15,5 +16,6 @@ mod proxy;
 mod readiness;
 mod routes;
 mod store;
+mod tls;
 mod values;
 mod watch;

@@ -80,7 +80,7 @@ pub(super) fn kind_of(code: &str) -> Option<ErrorKind> {
     match code {
         "too_large" | "unsupported_type" => Some(ErrorKind::InvalidArgument),
         "host_not_allowed" => Some(ErrorKind::Denied),
-        "unknown_path" | "method_not_allowed" => Some(ErrorKind::Unsupported),
+        "unknown_path" | "method_not_allowed" | "tls_required" => Some(ErrorKind::Unsupported),
         // The code `closed` means that the server's store is closed. The client itself is still open and may retry.
         "request_timeout" | "closed" => Some(ErrorKind::Unavailable),
         word => word.parse().ok(),

@@ -16,12 +16,12 @@ use tokio::net::UnixStream;
 use tokio::net::{TcpStream, lookup_host};
 
 use super::credentials::Credentials;
-#[cfg(feature = "tls")]
-use super::tls::Tls;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::fault;
 use crate::redis::options::RedisOptions;
 use crate::redis::servers::{Address, SentinelOptions};
+#[cfg(feature = "tls")]
+use crate::tls::{Tls, options::Peer, tls_error};
 
 /// Idle time after which the kernel checks whether the server is still reachable. Firewalls often forget connections
 /// that are idle for some minutes.
@@ -47,7 +47,7 @@ impl Access {
             database: options.database,
             credentials: Credentials::new(options),
             #[cfg(feature = "tls")]
-            tls: options.tls.clone().map(Tls::new),
+            tls: options.tls.clone().map(|tls| Tls::new(tls, Peer::Redis)),
         }
     }
 
@@ -57,7 +57,7 @@ impl Access {
             database: 0,
             credentials: Credentials::of_sentinels(options, sentinel),
             #[cfg(feature = "tls")]
-            tls: options.tls.clone().filter(|_| sentinel.tls).map(Tls::new),
+            tls: options.tls.clone().filter(|_| sentinel.tls).map(|tls| Tls::new(tls, Peer::Redis)),
         }
     }
 }
@@ -104,7 +104,13 @@ impl Endpoint {
     #[cfg_attr(not(feature = "tls"), allow(clippy::unused_self))]
     pub(super) fn tls_fault(&self, error: &RedisError) -> Option<Error> {
         #[cfg(feature = "tls")]
-        return self.access.tls.as_ref()?.fault_of(error, &self.address);
+        {
+            // The Redis client keeps the error of the stream in an `Arc`.
+            let source = std::error::Error::source(error)?;
+            let shared = source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
+            let cause = tls_error(shared.downcast_ref()?)?;
+            Some(self.access.tls.as_ref()?.explain(cause, &self.address))
+        }
         #[cfg(not(feature = "tls"))]
         {
             let _ = error;

@@ -7,8 +7,6 @@ mod endpoint;
 mod redirect;
 pub(super) mod sentinel;
 mod session;
-#[cfg(feature = "tls")]
-mod tls;
 pub(super) mod topology;
 pub(super) mod transfer;
 

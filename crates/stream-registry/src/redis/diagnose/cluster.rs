@@ -17,8 +17,9 @@ use crate::redis::connect::cluster::{Cluster, NodeLink};
 use crate::redis::connect::connection::Connection;
 use crate::redis::connect::{Link, Purpose};
 use crate::redis::reply;
-use crate::redis::servers::{Address, TlsOptions};
+use crate::redis::servers::Address;
 use crate::redis::shards::{Shard, Shards};
+use crate::tls::options::TlsOptions;
 
 /// Number of slots of every Redis Cluster.
 const SLOTS: usize = 16_384;

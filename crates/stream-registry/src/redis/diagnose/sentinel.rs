@@ -9,7 +9,8 @@ use super::report::{Code, Report, is_refused};
 use crate::error::Result;
 use crate::redis::connect::sentinel::Sentinels;
 use crate::redis::reply;
-use crate::redis::servers::{Address, TlsOptions};
+use crate::redis::servers::Address;
+use crate::tls::options::TlsOptions;
 
 /// Minimum number of Sentinels. With fewer Sentinels, the others have no majority if one fails or is cut off.
 const MIN_SENTINELS: usize = 3;

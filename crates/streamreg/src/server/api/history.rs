@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::get;
 use stream_registry::http::wire::{DEFAULT_HISTORY, MAX_LIMIT, history_body};
@@ -14,7 +14,7 @@ use stream_registry::{Error, ErrorKind};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::json;
+use super::compress;
 use crate::server::params::Params;
 use crate::server::problem::{Failure, Result};
 use crate::server::state::App;
@@ -27,7 +27,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new().route("/api/v1/history", get(history).fallback(async || Failure::method_not_allowed("GET, HEAD")))
 }
 
-async fn history(State(app): State<App>, uri: Uri) -> Result<Response> {
+async fn history(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     let params = Params::read(&uri, &["limit", "id", "type", "node"])?;
     let limit = params.number("limit", 1..=u64::from(MAX_LIMIT))?.and_then(|limit| u32::try_from(limit).ok());
     let limit = NonZeroU32::new(limit.unwrap_or(DEFAULT_HISTORY)).unwrap_or(NonZeroU32::MIN);
@@ -48,5 +48,5 @@ async fn history(State(app): State<App>, uri: Uri) -> Result<Response> {
     let body = encoded
         .await
         .map_err(|fault| Error::new(ErrorKind::Internal, "encoding the history panicked").with_source(fault))?;
-    Ok(json(body))
+    compress::json(&headers, body).await
 }

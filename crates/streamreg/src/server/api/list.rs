@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::get;
 use stream_registry::http::wire::{DEFAULT_LIMIT, MAX_LIMIT, page_body, snapshot_body};
@@ -12,7 +12,7 @@ use stream_registry::query::{By, Filter, Order, Query};
 use stream_registry::registry::Operation;
 use stream_registry::{Cursor, Error, ErrorKind};
 
-use super::{json, register};
+use super::{compress, json, register};
 use crate::server::params::Params;
 use crate::server::problem::{Failure, Result};
 use crate::server::state::App;
@@ -55,13 +55,13 @@ pub(super) fn query(uri: &Uri) -> Result<Query> {
     Ok(query)
 }
 
-async fn list(State(app): State<App>, uri: Uri) -> Result<Response> {
-    Ok(json(page_body(&app.registry.find(&query(&uri)?).await?)))
+async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Response> {
+    compress::json(&headers, page_body(&app.registry.find(&query(&uri)?).await?)).await
 }
 
-async fn snapshot(State(app): State<App>, uri: Uri) -> Result<Response> {
+async fn snapshot(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     Params::none(&uri)?;
-    Ok(json(snapshot_body(&app.registry.snapshot().await?)))
+    compress::json(&headers, snapshot_body(&app.registry.snapshot().await?)).await
 }
 
 async fn summary(State(app): State<App>, uri: Uri) -> Result<Response> {

@@ -1,9 +1,11 @@
 //! The API, with one file per resource.
 
+mod compress;
 mod discovery;
 mod events;
 mod heartbeats;
 mod history;
+pub(super) mod index;
 mod list;
 mod metrics;
 mod register;
@@ -11,6 +13,7 @@ mod service;
 mod stream;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use stream_registry::http::wire::JSON;
@@ -23,6 +26,7 @@ pub(super) fn routes() -> Router<App> {
         .merge(list::routes())
         .merge(events::routes())
         .merge(history::routes())
+        .merge(index::routes())
         .merge(stream::routes())
         .merge(heartbeats::routes())
         .merge(service::routes())
@@ -31,6 +35,6 @@ pub(super) fn routes() -> Router<App> {
 }
 
 /// Creates a 200 response from encoded JSON.
-fn json(body: String) -> Response {
-    ([(CONTENT_TYPE, JSON), (CACHE_CONTROL, "no-store")], body).into_response()
+fn json(body: impl Into<Body>) -> Response {
+    ([(CONTENT_TYPE, JSON), (CACHE_CONTROL, "no-store")], body.into()).into_response()
 }

@@ -6,33 +6,8 @@ use std::time::Instant;
 use axum::http::{Method, Request, StatusCode};
 use stream_registry::metrics::{Histogram, HistogramSnapshot};
 
-/// The routes of the server, as values of the label `route`. A test compares them with the routes of `api`.
-///
-/// The router of axum gives the matched route only to its own layers, which take more time than this look-up.
-const ROUTES: [&str; 22] = [
-    "/",
-    "/api/v1/events",
-    "/api/v1/heartbeats",
-    "/api/v1/history",
-    "/api/v1/info",
-    "/api/v1/sd",
-    "/api/v1/snapshot",
-    "/api/v1/stream",
-    "/api/v1/stream/heartbeat",
-    "/api/v1/stream/stats",
-    "/api/v1/stream/status",
-    "/api/v1/streams",
-    "/api/v1/streams/{id}",
-    "/api/v1/streams/{id}/heartbeat",
-    "/api/v1/streams/{id}/stats",
-    "/api/v1/streams/{id}/status",
-    "/api/v1/summary",
-    "/assets/{file}",
-    "/healthz",
-    "/metrics",
-    "/metrics/streams",
-    "/readyz",
-];
+use crate::server::routes::paths;
+
 /// Value of the label `route` for all other paths.
 const UNMATCHED: &str = "unmatched";
 
@@ -56,9 +31,10 @@ struct Route {
 /// Counters of all requests.
 #[derive(Debug)]
 pub(in crate::server) struct Requests {
-    /// Maps a path to the index of its route.
+    /// Maps a path to the index of its route. The router of axum gives the matched route only to its own layers, which
+    /// take more time than this look-up.
     router: matchit::Router<usize>,
-    /// The counters of [`ROUTES`], followed by those of all other paths.
+    /// The counters of all [`paths`], followed by those of all other paths.
     routes: Vec<Route>,
 }
 
@@ -81,7 +57,7 @@ pub(super) struct RequestCount {
 impl Requests {
     pub(super) fn new() -> Self {
         let mut router = matchit::Router::new();
-        for (index, route) in ROUTES.into_iter().enumerate() {
+        for (index, route) in paths().enumerate() {
             // A conflict between two routes is impossible, because axum has accepted the same routes.
             let _ = router.insert(route, index);
         }
@@ -89,14 +65,14 @@ impl Requests {
             durations: Histogram::default(),
             counts: (0..(METHODS.len() + 1) * CODES).map(|_| AtomicU64::new(0)).collect(),
         };
-        Self { router, routes: (0..=ROUTES.len()).map(|_| counters()).collect() }
+        Self { router, routes: paths().chain([UNMATCHED]).map(|_| counters()).collect() }
     }
 
     /// Notes when a request was received, and its labels.
     pub(in crate::server) fn received<B>(&self, request: &Request<B>) -> Received {
         Received {
             at: Instant::now(),
-            route: self.router.at(request.uri().path()).map_or(ROUTES.len(), |matched| *matched.value),
+            route: self.router.at(request.uri().path()).map_or(self.routes.len() - 1, |matched| *matched.value),
             method: METHODS.iter().position(|method| method == request.method()).unwrap_or(METHODS.len()),
         }
     }
@@ -129,7 +105,7 @@ impl Requests {
     }
 
     fn labelled(&self) -> impl Iterator<Item = (&'static str, &Route)> {
-        ROUTES.into_iter().chain([UNMATCHED]).zip(&self.routes)
+        paths().chain([UNMATCHED]).zip(&self.routes)
     }
 }
 
@@ -152,6 +128,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::server::routes::ROUTES;
 
     /// Returns the paths in the calls of `route` in the source of the API.
     fn declared() -> Vec<String> {
@@ -167,11 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn every_route_of_the_api_is_a_label_and_no_other() {
-        let page = |route: &&str| *route == "/" || route.starts_with("/assets/");
-        let labels: Vec<_> = ROUTES.into_iter().filter(|route| !page(route)).collect();
-        assert_eq!(declared(), labels);
-        for route in ROUTES {
+    fn every_route_of_the_api_is_in_the_table_and_a_label() {
+        let mut listed: Vec<_> = ROUTES.iter().map(|route| route.path).collect();
+        listed.sort_unstable();
+        assert_eq!(declared(), listed);
+        for route in paths() {
             let requests = Requests::new();
             let path = route.replace("{id}", "a%2Fb").replace("{file}", "app.js");
             let request = Request::get(path).body(()).unwrap();

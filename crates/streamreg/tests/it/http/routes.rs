@@ -238,7 +238,8 @@ async fn wrong_methods_and_unknown_paths_return_problems() {
         ("PUT", "/api/v1/snapshot", "GET, HEAD"),
         ("POST", "/api/v1/info", "GET, HEAD"),
         ("POST", "/healthz", "GET, HEAD"),
-        ("OPTIONS", "/readyz", "GET, HEAD"),
+        ("PATCH", "/readyz", "GET, HEAD"),
+        ("POST", "/api/v1", "GET, HEAD"),
         ("POST", "/", "GET, HEAD"),
         ("DELETE", "/assets/app.js", "GET, HEAD"),
     ] {
@@ -246,9 +247,45 @@ async fn wrong_methods_and_unknown_paths_return_problems() {
         answer.problem(405, "method_not_allowed");
         assert_eq!(answer.header("allow"), allow, "{method} {path}");
     }
-    for path in
-        ["/api/v1/streams/", "/api/v1/streams/a/b", "/api/v1", "/api/v2/streams", "/x", "/api/v1/streams/a/status/"]
-    {
+    for path in ["/api/v1/streams/a/b", "/api", "/api/v2/streams", "/x", "/api/v1/streams/a/status/"] {
+        server.get(path).await.problem(404, "unknown_path");
+    }
+}
+
+#[tokio::test]
+async fn index_names_each_route_with_the_methods_that_options_allows() {
+    let (server, _) = Server::memory().await;
+    let index = server.get("/api/v1").await.json();
+    let routes = index["routes"].as_array().unwrap();
+    assert!(routes.iter().any(|route| route["path"] == "/api/v1/streams/{id}"), "{index}");
+    for route in routes {
+        let path = route["path"].as_str().unwrap().replace("{id}", "cam1");
+        let methods: Vec<_> = route["methods"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+        let answer = server.request("OPTIONS", &path, &[], "").await;
+        assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{path}");
+        assert_eq!(answer.header("allow"), format!("{}, OPTIONS", methods.join(", ")), "{path}");
+    }
+    for path in ["/", "/assets/app.js"] {
+        assert_eq!(server.request("OPTIONS", path, &[], "").await.header("allow"), "GET, HEAD, OPTIONS");
+    }
+    server.request("OPTIONS", "/x", &[], "").await.problem(404, "unknown_path");
+}
+
+#[tokio::test]
+async fn trailing_slash_is_redirected_unless_it_can_belong_to_an_id() {
+    let (server, _) = Server::memory().await;
+    for (path, location) in [
+        ("/api/v1/", "../v1"),
+        ("/api/v1/streams/", "../streams"),
+        ("/api/v1/streams/?limit=1&status=active", "../streams?limit=1&status=active"),
+        ("/api/v1/stream/?id=a", "../stream?id=a"),
+        ("/healthz/", "../healthz"),
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.header("location")), (308, location), "{path}");
+    }
+    assert_eq!(server.json("POST", "/api/v1/streams/", CAM).await.status, 308);
+    for path in ["/api/v1/streams/cam1/", "/api/v1/streams//", "/api/v1/streams/cam1/stats/", "//"] {
         server.get(path).await.problem(404, "unknown_path");
     }
 }

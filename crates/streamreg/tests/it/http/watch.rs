@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::kit::{BlockingRegistry, Server, id, stream, within};
 
 /// Returns the next event other than `Alive`.
-async fn next_change(watch: &mut Watch) -> Event {
+pub(super) async fn next_change(watch: &mut Watch) -> Event {
     loop {
         match within(watch.next()).await {
             Some(Event::Alive { .. }) => {}

@@ -1,16 +1,18 @@
 //! Errors of TLS that say what is wrong and what to do.
 
+use std::fmt::Display;
 use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
+use super::options::{Peer, TlsOptions};
 use crate::error::{Error, ErrorKind};
-use crate::redis::servers::{Address, TlsOptions};
 
 /// The connection that failed.
 pub(super) struct Context<'a> {
     pub(super) options: &'a TlsOptions,
-    pub(super) address: &'a Address,
+    pub(super) peer: Peer,
+    pub(super) address: &'a (dyn Display + Sync),
 }
 
 /// Returns whether the CA of the server's certificate is not trusted.
@@ -23,8 +25,9 @@ impl Context<'_> {
     /// Returns the error for a server that has accepted the connection but does not answer the handshake.
     pub(super) fn no_handshake(&self) -> Error {
         let message = format!(
-            "the server at {} does not answer the TLS handshake; if its port is not a TLS port, use redis://",
-            self.address
+            "the server at {} does not answer the TLS handshake; if its port is not a TLS port, use {}",
+            self.address,
+            self.peer.plain_scheme()
         );
         Error::new(ErrorKind::Unavailable, message)
     }
@@ -45,19 +48,26 @@ impl Context<'_> {
             TlsError::AlertReceived(alert) => self.alert(*alert),
             TlsError::InvalidMessage(_) => (
                 ErrorKind::Unsupported,
-                format!("the server at {} does not use TLS; use redis://, or the port for TLS", self.address),
+                format!(
+                    "the server at {} does not use TLS; use {}, or the port for TLS",
+                    self.address,
+                    self.peer.plain_scheme()
+                ),
             ),
             TlsError::PeerIncompatible(reason) => (
                 ErrorKind::Unsupported,
-                format!("Redis at {} does not support TLS 1.2 or 1.3 as needed ({reason:?})", self.address),
+                format!("{} at {} does not support TLS 1.2 or 1.3 as needed ({reason:?})", self.peer, self.address),
             ),
-            _ => (ErrorKind::Unavailable, format!("TLS with Redis at {} failed: {error}; try again", self.address)),
+            _ => (
+                ErrorKind::Unavailable,
+                format!("TLS with {} at {} failed: {error}; try again", self.peer, self.address),
+            ),
         };
         Error::new(kind, message).with_source(error.clone())
     }
 
     fn server_certificate(&self, fault: &CertificateError) -> String {
-        let certificate = format_args!("the certificate of Redis at {}", self.address);
+        let certificate = format_args!("the certificate of {} at {}", self.peer, self.address);
         match fault {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => match &self.options.ca {
                 Some(ca) => format!(
@@ -86,11 +96,13 @@ impl Context<'_> {
     }
 
     fn alert(&self, alert: AlertDescription) -> (ErrorKind, String) {
-        let address = self.address;
+        let (peer, address) = (self.peer, self.address);
         match (&self.options.identity, alert) {
             (None, AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure) => (
                 ErrorKind::Unauthenticated,
-                format!("Redis at {address} demands a client certificate; add cert=FILE and key=FILE to the store URL"),
+                format!(
+                    "{peer} at {address} demands a client certificate; add cert=FILE and key=FILE to the store URL"
+                ),
             ),
             (
                 Some(identity),
@@ -107,7 +119,7 @@ impl Context<'_> {
             ) => (
                 ErrorKind::Unauthenticated,
                 format!(
-                    "Redis at {address} rejected the client certificate ({alert:?}); correct {} and {}",
+                    "{peer} at {address} rejected the client certificate ({alert:?}); correct {} and {}",
                     identity.cert.display(),
                     identity.key.display()
                 ),
@@ -117,12 +129,10 @@ impl Context<'_> {
             }
             (_, AlertDescription::ProtocolVersion | AlertDescription::InsufficientSecurity) => (
                 ErrorKind::Unsupported,
-                format!(
-                    "Redis at {address} rejects TLS 1.2 and 1.3 or their ciphers; check tls-protocols in its settings"
-                ),
+                format!("{peer} at {address} rejects TLS 1.2 and 1.3 or their ciphers; check {}", peer.settings()),
             ),
             _ => {
-                (ErrorKind::Unavailable, format!("Redis at {address} ended the TLS connection ({alert:?}); try again"))
+                (ErrorKind::Unavailable, format!("{peer} at {address} ended the TLS connection ({alert:?}); try again"))
             }
         }
     }

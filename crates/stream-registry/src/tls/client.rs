@@ -1,23 +1,22 @@
-//! TLS connections to Redis.
+//! TLS connections of a client.
 
-mod config;
-mod fault;
-
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::RedisError;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use self::config::Configs;
-use self::fault::Context;
+use super::config;
+use super::fault::{self, Context};
+use super::files::Reloading;
+use super::options::{Peer, TlsOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::redis::servers::{Address, TlsOptions};
 
 /// Timeout of a handshake. It is shorter than the timeout of the whole connection attempt, so that the error can name
 /// the handshake.
@@ -25,15 +24,15 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// The settings of TLS, and the configuration that all connections of a registry share. With a shared configuration, a
 /// new connection resumes an earlier session.
-pub(super) struct Tls {
-    options: Arc<TlsOptions>,
-    configs: Arc<Configs>,
+pub(crate) struct Tls {
+    options: TlsOptions,
+    peer: Peer,
+    configs: Arc<Reloading<ClientConfig>>,
 }
 
 impl Tls {
-    pub(super) fn new(options: TlsOptions) -> Self {
-        let options = Arc::new(options);
-        Self { configs: Arc::new(Configs::new(Arc::clone(&options))), options }
+    pub(crate) fn new(options: TlsOptions, peer: Peer) -> Self {
+        Self { configs: Arc::new(config::reloading(&options)), options, peer }
     }
 
     /// Performs the handshake on an open connection to `host`.
@@ -42,11 +41,11 @@ impl Tls {
     ///
     /// Returns `InvalidArgument` if the name or a file of the options is invalid, `Unauthenticated` if one side rejects
     /// the certificate of the other, `Unsupported` if the server does not use TLS, and `Unavailable` otherwise.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         stream: TcpStream,
         host: &str,
-        address: &Address,
+        address: &(dyn Display + Sync),
     ) -> Result<TlsStream<TcpStream>> {
         let name = self.options.server_name.as_deref().unwrap_or(host);
         let server_name = ServerName::try_from(name.to_owned()).map_err(|_| {
@@ -57,30 +56,33 @@ impl Tls {
         let current = tokio::task::spawn_blocking(move || configs.current()).await;
         let config = current.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, panic.to_string())))?;
         let handshake = TlsConnector::from(config).connect(server_name, stream);
-        let context = Context { options: &self.options, address };
+        let context = self.context(address);
         let error = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => error,
             Err(_) => return Err(context.no_handshake()),
         };
         let Some(cause) = tls_error(&error) else { return Err(context.closed(error)) };
-        if fault::is_unknown_issuer(cause) {
-            self.configs.reload_system_cas();
+        // The CAs of the system may have changed.
+        if fault::is_unknown_issuer(cause) && self.options.ca.is_none() {
+            self.configs.invalidate();
         }
         Err(context.explain(cause))
     }
 
-    /// Returns the fault that a TLS alert has reported, if `error` was caused by an alert.
-    pub(super) fn fault_of(&self, error: &RedisError, address: &Address) -> Option<Error> {
-        // The Redis client keeps the error of the stream in an `Arc`.
-        let source = std::error::Error::source(error)?;
-        let shared = source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
-        let cause = tls_error(shared.downcast_ref()?)?;
-        Some(Context { options: &self.options, address }.explain(cause))
+    /// Explains an error of TLS on a connection to this address. In TLS 1.3, a server checks the client's certificate
+    /// after the handshake, so such an error can arrive later.
+    pub(crate) fn explain(&self, cause: &rustls::Error, address: &(dyn Display + Sync)) -> Error {
+        self.context(address).explain(cause)
+    }
+
+    fn context<'a>(&'a self, address: &'a (dyn Display + Sync)) -> Context<'a> {
+        Context { options: &self.options, peer: self.peer, address }
     }
 }
 
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+/// Returns the error of TLS that an I/O error contains.
+pub(crate) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
@@ -95,7 +97,7 @@ mod tests {
     use super::*;
 
     /// Starts a TLS server that sends one byte to each client.
-    async fn server() -> Address {
+    async fn server() -> std::net::SocketAddr {
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -106,7 +108,7 @@ mod tests {
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let mut stream = acceptor.accept(stream).await.unwrap();
@@ -116,17 +118,20 @@ mod tests {
                 let _ = stream.read_u8().await;
             }
         });
-        Address::Tcp("127.0.0.1".to_owned(), port)
+        address
     }
 
     #[tokio::test]
     async fn later_connections_resume_the_tls_session() {
         let address = server().await;
-        let Address::Tcp(host, port) = &address else { panic!("{address}") };
-        let tls = Tls::new(TlsOptions { insecure: true, ..TlsOptions::default() });
+        #[cfg(feature = "redis")]
+        let peer = Peer::Redis;
+        #[cfg(not(feature = "redis"))]
+        let peer = Peer::Http;
+        let tls = Tls::new(TlsOptions { insecure: true, ..TlsOptions::default() }, peer);
         for expected in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
-            let stream = TcpStream::connect((host.as_str(), *port)).await.unwrap();
-            let mut stream = tls.connect(stream, host, &address).await.unwrap();
+            let stream = TcpStream::connect(address).await.unwrap();
+            let mut stream = tls.connect(stream, "127.0.0.1", &address).await.unwrap();
             // The server sends the ticket for the next session before the byte.
             assert_eq!(stream.read_u8().await.unwrap(), b'1');
             assert_eq!(stream.get_ref().1.handshake_kind(), Some(expected));
