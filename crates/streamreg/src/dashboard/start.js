@@ -18,7 +18,8 @@ function command(code, text) {
 // Adds the URL of this server to the commands that the page shows.
 function address() {
   const base = new URL(".", location.href).href.replace(/\/$/, "");
-  const store = base.split("://")[1] === DEFAULT_ADDRESS ? "" : ` --store ${base}`;
+  const [scheme, address] = base.split("://");
+  const store = scheme === "http" && address === DEFAULT_ADDRESS ? "" : ` --store ${base}`;
   for (const code of document.querySelectorAll("code")) command(code, code.textContent + store);
   command($("curl"), `curl ${base}/api/v1/streams -H 'Content-Type: application/json' \\
   -d '{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}'`);
