@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::redis::record;
 use crate::redis::store::Store;
 use crate::registry::{Change, Guard, Write, rules};
-use crate::stream::{StreamStats, Timestamp, canonical};
+use crate::stream::canonical::splice::splice;
+use crate::stream::{StreamStats, Timestamp};
 
 /// Makes the writes that need no script. Returns the positions of all other writes, which have changed nothing.
 ///
@@ -65,8 +66,8 @@ fn changed<'a>(write: &Write, indexed: &Value, json: &'a Value, now: Timestamp) 
     let (Value::Int(1), Value::BulkString(old)) = (indexed, json) else { return None };
     let text = std::str::from_utf8(old).ok()?;
     let spliced = match (&write.guard, &write.change) {
-        (Guard::Holder(epoch), Change::Heartbeat) => canonical::splice(text, epoch, &StreamStats::default(), now),
-        (Guard::Holder(epoch), Change::Stats(stats)) => canonical::splice(text, epoch, stats, now),
+        (Guard::Holder(epoch), Change::Heartbeat) => splice(text, epoch, &StreamStats::default(), now),
+        (Guard::Holder(epoch), Change::Stats(stats)) => splice(text, epoch, stats, now),
         _ => None,
     };
     if let Some(new) = spliced {

@@ -15,9 +15,9 @@ use crate::server::problem::{Failure, Result};
 
 /// Request headers that a page of an allowed origin may send.
 const REQUEST_HEADERS: &str =
-    "authorization, content-type, idempotency-key, if-none-match, last-event-id, prefer, stream-epoch";
+    "authorization, content-type, idempotency-key, last-event-id, prefer, stream-epoch, x-request-id";
 /// Response headers that a page of an allowed origin may read, in addition to those that every page may read.
-const RESPONSE_HEADERS: &str = "date, etag, location, retry-after, x-request-id";
+const RESPONSE_HEADERS: &str = "date, location, retry-after, x-request-id";
 /// Time in seconds for which a browser may keep the answer to a preflight request.
 const MAX_AGE: &str = "600";
 
