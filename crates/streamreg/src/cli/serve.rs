@@ -108,7 +108,8 @@ impl ServeArgs {
 /// the store cannot be opened.
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
     let options = options(target, args)?;
-    if let Some(warning) = args.read_token_file.as_deref().and_then(|file| exposure("--read-token-file", file)) {
+    let secrets = [("--read-token-file", &args.read_token_file), ("--tls-key", &args.tls_key)];
+    for warning in secrets.into_iter().filter_map(|(option, file)| exposure(option, file.as_deref()?)) {
         out.note(warning);
     }
     server::check_access(&args.listen, &options, target.is_read_only()).map_err(Failure::usage)?;

@@ -140,13 +140,17 @@ async fn unknown_statuses_are_kept(case: &Case) -> Check {
 async fn registration_times_come_from_the_clock_of_the_store(case: &Case) -> Check {
     let mut early = stream("a");
     (early.created_at, early.last_heartbeat) = (Timestamp::ZERO, Timestamp::ZERO);
-    let mut late = stream("b");
+    let mut late = stream("a");
     late.created_at = "2099-12-31T23:59:59Z".parse()?;
     late.last_heartbeat = late.created_at;
-    let (early, late) = (case.put(&early).await?, case.put(&late).await?);
+    let early = case.put(&early).await?;
+    case.unchanged(&early).await?;
+    // In a Redis Cluster, streams with other ids can get their times from another node.
+    case.registry().unregister(&early.id).await?;
+    let late = case.put(&late).await?;
+    case.unchanged(&late).await?;
     for record in [&early, &late] {
         same("last_heartbeat", record.last_heartbeat, record.created_at)?;
-        case.unchanged(record).await?;
     }
     ensure(late.created_at >= early.created_at, "the later registration is older")?;
     ensure(late.created_at.since(early.created_at).as_secs() < 60, "the time is from the caller's clock")

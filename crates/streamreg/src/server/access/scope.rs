@@ -10,7 +10,7 @@ pub(crate) enum Scope {
     Read,
     /// Register, update and unregister streams.
     Write,
-    /// Read metrics.
+    /// Read metrics, and the list of ingest nodes for Prometheus.
     Metrics,
     /// Everything, including writes to streams that another client holds.
     Admin,

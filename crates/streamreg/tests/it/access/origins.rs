@@ -58,7 +58,7 @@ async fn page_of_an_allowed_origin_cannot_write_without_a_token() {
     let server = Server::start(std::sync::Arc::new(stream_registry::MemoryRegistry::new()), allowing("*")).await;
     let answer = preflight(&server, DASHBOARD, "POST").await;
     assert_eq!(answer.header("access-control-allow-methods"), "GET, HEAD");
-    let read = server.request("GET", "/api/v1/streams", &[("Origin", DASHBOARD)], "").await;
+    let read = server.request("GET", "/api/v1/info", &[("Origin", DASHBOARD)], "").await;
     assert_eq!((read.status, read.header("access-control-allow-origin"), read.header("vary")), (200, "*", ""));
     let write = server.request("POST", "/api/v1/streams/x/heartbeat", &[("Origin", DASHBOARD)], "").await;
     write.problem(403, "denied");

@@ -103,10 +103,13 @@ async fn name_in_the_host_header_is_not_checked_if_every_read_needs_a_token() {
 async fn anonymous_scopes_open_reads_but_not_writes() {
     let guarded = Guarded::start(&format!("anonymous = [\"read\"]\n{}", all_scopes())).await;
     assert_eq!(guarded.server.get("/api/v1/streams").await.status, 200);
-    assert_eq!(guarded.server.get("/metrics").await.status, 404);
+    assert_eq!(guarded.server.get("/metrics").await.status, 200);
     guarded.server.json("POST", "/api/v1/streams", &record("x", None)).await.problem(401, "unauthenticated");
     let metrics = Guarded::start(&format!("anonymous = [\"metrics\"]\n{}", all_scopes())).await;
-    assert_eq!(metrics.server.get("/metrics").await.status, 404);
+    assert_eq!(metrics.server.get("/metrics").await.status, 200);
+    assert_eq!(metrics.server.get("/api/v1/sd").await.status, 200);
+    // The metrics of single streams contain their ids.
+    metrics.server.get("/metrics/streams").await.problem(401, "unauthenticated");
     metrics.server.get("/api/v1/streams").await.problem(401, "unauthenticated");
     metrics.server.get("/api/v1/info").await.problem(401, "unauthenticated");
 }
