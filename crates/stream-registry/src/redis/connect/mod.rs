@@ -34,6 +34,9 @@ use super::servers::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Timestamp;
 
+/// Pause between attempts to connect while a large read waits for a server that does not answer.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
+
 /// What a link is for. Lists have a link of their own, so that small calls do not queue behind large replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) enum Purpose {
@@ -373,18 +376,18 @@ impl Link {
         // Either the idle connection has failed unnoticed, or the server is busy. If the connection has failed, a new
         // connection works at once. If the server is busy, the old connection may be the first that answers.
         connection.mark_broken();
-        let connection = match select(pong, pin!(self.connection())).await {
-            Either::Left((pong, _)) if is_alive(&pong) => connection,
-            Either::Left((_, new)) => new.await?,
-            Either::Right((Ok(new), _)) => new,
-            Either::Right((Err(error), pong)) => {
-                if !is_alive(&pong.await) {
-                    return Err(error);
-                }
-                connection
+        loop {
+            let error = match select(pong.as_mut(), pin!(self.connection())).await {
+                Either::Left((pong, _)) if is_alive(&pong) => return Ok((connection, None)),
+                Either::Left((_, new)) => return Ok((new.await?, None)),
+                Either::Right((Ok(new), _)) => return Ok((new, None)),
+                Either::Right((Err(error), _)) => error,
+            };
+            // The server is still busy, or another server is about to take its place.
+            if let Ok(pong) = timeout(CONNECT_PAUSE, pong.as_mut()).await {
+                return if is_alive(&pong) { Ok((connection, None)) } else { Err(error) };
             }
-        };
-        Ok((connection, None))
+        }
     }
 
     /// Returns an estimate of the server's time. If there is no usable estimate, reads the server's clock first. If the

@@ -1,7 +1,8 @@
 //! A primary of a cluster is killed, hangs, or is replaced by command, under load.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use stream_registry::{Registry as _, connect};
 use testkit::ClusterSet;
 
 use super::load::Load;
@@ -56,4 +57,16 @@ async fn registry_follows_the_cluster_through_two_failovers_in_a_row() {
     set.nodes[second].kill();
     set.wait_for_failover(KEY, second).await;
     println!("two failovers in a cluster: {}", load.finish(began, Instant::now()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn list_that_begins_while_a_primary_hangs_continues_after_the_failover() {
+    let set = ClusterSet::start().await;
+    let registry = connect(&set.url()).await.unwrap();
+    assert!(registry.list().await.unwrap().is_empty());
+    set.nodes[set.primary_of(KEY).await].pause();
+    let began = Instant::now();
+    // A list may take 10 s, but it must not spend them waiting for the former primary.
+    registry.list().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
 }
