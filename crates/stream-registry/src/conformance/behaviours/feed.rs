@@ -1,9 +1,9 @@
 //! The change feed. These behaviours do not apply to stores without a change feed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use super::case::{Case, Check, Fault, concurrently, ensure, fails, fault, full, id, same, stream, write};
+use super::case::{Case, Check, Fault, concurrently, count, ensure, fails, fault, full, id, same, stream, write};
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::{Change, OnConflict, RegisterOptions, UnregisterOptions};
@@ -22,6 +22,8 @@ declare! {
         watch_starts_with_the_next_change_by_default,
         watch_continues_from_the_revision_of_a_snapshot,
         watch_from_an_unknown_revision_starts_with_a_resync,
+        resync_of_a_foreign_revision_concerns_all_streams,
+        pages_of_the_shard_in_a_resync_contain_exactly_its_streams,
         watch_rejects_an_invalid_revision,
         cancelling_watch_next_loses_no_event,
         watch_ends_when_the_registry_is_closed,
@@ -272,6 +274,40 @@ async fn watch_from_an_unknown_revision_starts_with_a_resync(case: &Case) -> Che
         same("the next event after its position", changed(&mut resumed).await?.0, ChangeKind::Patched)?;
     }
     Ok(())
+}
+
+async fn resync_of_a_foreign_revision_concerns_all_streams(case: &Case) -> Check {
+    let mut watch = follow(case, WatchFrom::Revision("0123456789abcdef-1".parse()?)).await?;
+    let event = next(&mut watch).await?;
+    ensure(matches!(event, Event::Resync { shard: None, .. }), &format!("the first event is {event:?}"))
+}
+
+/// In a Redis Cluster, a position that only one shard does not know causes a `resync` of this shard. In other stores, a
+/// `resync` names no shard.
+async fn pages_of_the_shard_in_a_resync_contain_exactly_its_streams(case: &Case) -> Check {
+    follow(case, WatchFrom::Now).await?;
+    let mut ids = BTreeSet::new();
+    for number in 0..40 {
+        ids.insert(case.put(&stream(&format!("s{number}"))).await?.id);
+    }
+    let unknown = format!("{}9", tail(case).await?);
+    let mut watch = follow(case, WatchFrom::Revision(unknown.parse()?)).await?;
+    let event = next(&mut watch).await?;
+    let Event::Resync { shard, .. } = event else { return Err(fault(&format!("the first event is {event:?}"))) };
+    let Some(shard) = shard else { return Ok(()) };
+    let mut listed = BTreeSet::new();
+    let mut cursor = Some(shard.pages());
+    while let Some(from) = cursor {
+        let page = match case.registry().list_page(Some(&from), count(7)).await {
+            // A server cannot list one shard.
+            Err(error) if error.kind() == ErrorKind::InvalidCursor && listed.is_empty() => return Ok(()),
+            page => page?,
+        };
+        listed.extend(page.streams.into_iter().map(|stream| stream.id));
+        cursor = page.next;
+    }
+    ids.retain(|id| shard.contains(id));
+    same("the streams of the shard", listed, ids)
 }
 
 async fn watch_rejects_an_invalid_revision(case: &Case) -> Check {
