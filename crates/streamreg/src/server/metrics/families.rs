@@ -8,125 +8,77 @@ use stream_registry::metrics::{CallMetrics, MetricsSnapshot, ResultCounts, Store
 use stream_registry::{StreamStatus, StreamType};
 
 use super::Metrics;
-use super::text::Kind::{Counter, Gauge, Histogram};
 use super::text::{Family, Text};
 
-const BUILD_INFO: Family = Family {
-    name: "streamreg_build_info",
-    kind: Gauge,
-    help: "Version of the program and kind of its store; always 1.",
-};
-const STARTED: Family = Family {
-    name: "process_start_time_seconds",
-    kind: Gauge,
-    help: "When the process started, in seconds since 1970.",
-};
-const STREAMS: Family = Family { name: "streamreg_streams", kind: Gauge, help: "Live streams of the whole registry." };
-const CHANGES: Family = Family {
-    name: "streamreg_changes_total",
-    kind: Counter,
-    help: "Events of live streams in the change feed of the whole registry.",
-};
-const ENDED: Family =
-    Family { name: "streamreg_ended_total", kind: Counter, help: "Streams of the whole registry that have ended." };
-const REGISTRATIONS: Family = Family {
-    name: "streamreg_registrations_total",
-    kind: Counter,
-    help: "Registrations through this server by result.",
-};
-const WRITES: Family = Family {
-    name: "streamreg_writes_total",
-    kind: Counter,
-    help: "Heartbeats and other writes to single streams through this server by result, alone or in batches.",
-};
-const DURATIONS: Family = Family {
-    name: "streamreg_operation_duration_seconds",
-    kind: Histogram,
-    help: "Duration of calls from this server to its store.",
-};
-const ERRORS: Family = Family {
-    name: "streamreg_operation_errors_total",
-    kind: Counter,
-    help: "Calls from this server to its store that failed or were cancelled.",
-};
-const STORE_UP: Family =
-    Family { name: "streamreg_store_up", kind: Gauge, help: "Whether a server of the store responds: 1 or 0." };
-const RECONNECTS: Family = Family {
-    name: "streamreg_store_reconnects_total",
-    kind: Counter,
-    help: "Connections to the store that replaced a lost one.",
-};
-const FEED_LAG: Family = Family {
-    name: "streamreg_feed_lag_seconds",
-    kind: Gauge,
-    help: "How much later than written the latest events arrived, or the time for which the feed could not be read.",
-};
-const SWEEP_LAG: Family = Family {
-    name: "streamreg_sweep_lag_seconds",
-    kind: Gauge,
-    help: "Time since this server last finished a check for expired streams.",
-};
-const VIEW_AGE: Family = Family {
-    name: "streamreg_view_age_seconds",
-    kind: Gauge,
-    help: "Time since the local view was last known to be current; +Inf until it is complete.",
-};
-const RESYNCS: Family = Family {
-    name: "streamreg_view_resyncs_total",
-    kind: Counter,
-    help: "How many times the local view loaded all streams again, because events may have been lost.",
-};
-const RECONCILIATIONS: Family = Family {
-    name: "streamreg_view_reconciliations_total",
-    kind: Counter,
-    help: "Completed comparisons of the local view with the store.",
-};
-const CORRECTIONS: Family = Family {
-    name: "streamreg_view_corrections_total",
-    kind: Counter,
-    help: "Streams that these comparisons corrected: another program wrote them without an event.",
-};
-const UNREADABLE: Family = Family {
-    name: "streamreg_unreadable_records",
-    kind: Gauge,
-    help: "Records in the store that cannot be decoded, as of the last load or comparison.",
-};
-const SKIPPED: Family = Family {
-    name: "streamreg_skipped_records_total",
-    kind: Counter,
-    help: "Records that lists skipped because they cannot be decoded; each list counts a record again.",
-};
-const PRUNED: Family = Family {
-    name: "streamreg_pruned_ids_total",
-    kind: Counter,
-    help: "Ids without a record that were removed from the index of the store.",
-};
-const PRUNE_FAILURES: Family = Family {
-    name: "streamreg_prune_failures_total",
-    kind: Counter,
-    help: "Failed attempts to remove ids without a record from the index.",
-};
-const READERS: Family =
-    Family { name: "streamreg_event_readers", kind: Gauge, help: "Connected readers of /api/v1/events." };
-const READER_LIMIT: Family =
-    Family { name: "streamreg_event_readers_limit", kind: Gauge, help: "Largest number of event readers." };
-const DROPPED_READERS: Family = Family {
-    name: "streamreg_event_readers_dropped_total",
-    kind: Counter,
-    help: "Event readers that were disconnected because they did not read their events.",
-};
-const REJECTED: Family = Family {
-    name: "streamreg_rejected_batch_items_total",
-    kind: Counter,
-    help: "Invalid items of POST /api/v1/heartbeats.",
-};
-const REQUESTS: Family =
-    Family { name: "streamreg_http_requests_total", kind: Counter, help: "Answered HTTP requests." };
-const REQUEST_DURATIONS: Family = Family {
-    name: "streamreg_http_request_duration_seconds",
-    kind: Histogram,
-    help: "Time from receiving the headers of a request to the headers of its response.",
-};
+const BUILD_INFO: Family =
+    Family::gauge("streamreg_build_info", "Version of the program and kind of its store; always 1.");
+const STARTED: Family = Family::gauge("process_start_time_seconds", "When the process started, in seconds since 1970.");
+const STREAMS: Family = Family::gauge("streamreg_streams", "Live streams of the whole registry.");
+const CHANGES: Family =
+    Family::counter("streamreg_changes_total", "Events of live streams in the change feed of the whole registry.");
+const ENDED: Family = Family::counter("streamreg_ended_total", "Streams of the whole registry that have ended.");
+const REGISTRATIONS: Family =
+    Family::counter("streamreg_registrations_total", "Registrations through this server by result.");
+const WRITES: Family = Family::counter(
+    "streamreg_writes_total",
+    "Heartbeats and other writes to single streams through this server by result, alone or in batches.",
+);
+const DURATIONS: Family =
+    Family::histogram("streamreg_operation_duration_seconds", "Duration of calls from this server to its store.");
+const ERRORS: Family = Family::counter(
+    "streamreg_operation_errors_total",
+    "Calls from this server to its store that failed or were cancelled.",
+);
+const STORE_UP: Family = Family::gauge("streamreg_store_up", "Whether a server of the store responds: 1 or 0.");
+const RECONNECTS: Family =
+    Family::counter("streamreg_store_reconnects_total", "Connections to the store that replaced a lost one.");
+const FEED_LAG: Family = Family::gauge(
+    "streamreg_feed_lag_seconds",
+    "How much later than written the latest events arrived, or the time for which the feed could not be read.",
+);
+const SWEEP_LAG: Family =
+    Family::gauge("streamreg_sweep_lag_seconds", "Time since this server last finished a check for expired streams.");
+const VIEW_AGE: Family = Family::gauge(
+    "streamreg_view_age_seconds",
+    "Time since the local view was last known to be current; +Inf until it is complete.",
+);
+const RESYNCS: Family = Family::counter(
+    "streamreg_view_resyncs_total",
+    "How many times the local view loaded all streams again, because events may have been lost.",
+);
+const RECONCILIATIONS: Family =
+    Family::counter("streamreg_view_reconciliations_total", "Completed comparisons of the local view with the store.");
+const CORRECTIONS: Family = Family::counter(
+    "streamreg_view_corrections_total",
+    "Streams that these comparisons corrected: another program wrote them without an event.",
+);
+const UNREADABLE: Family = Family::gauge(
+    "streamreg_unreadable_records",
+    "Records in the store that cannot be decoded, as of the last load or comparison.",
+);
+const SKIPPED: Family = Family::counter(
+    "streamreg_skipped_records_total",
+    "Records that lists skipped because they cannot be decoded; each list counts a record again.",
+);
+const PRUNED: Family = Family::counter(
+    "streamreg_pruned_ids_total",
+    "Ids without a record that were removed from the index of the store.",
+);
+const PRUNE_FAILURES: Family =
+    Family::counter("streamreg_prune_failures_total", "Failed attempts to remove ids without a record from the index.");
+const READERS: Family = Family::gauge("streamreg_event_readers", "Connected readers of /api/v1/events.");
+const READER_LIMIT: Family = Family::gauge("streamreg_event_readers_limit", "Largest number of event readers.");
+const DROPPED_READERS: Family = Family::counter(
+    "streamreg_event_readers_dropped_total",
+    "Event readers that were disconnected because they did not read their events.",
+);
+const REJECTED: Family =
+    Family::counter("streamreg_rejected_batch_items_total", "Invalid items of POST /api/v1/heartbeats.");
+const REQUESTS: Family = Family::counter("streamreg_http_requests_total", "Answered HTTP requests.");
+const REQUEST_DURATIONS: Family = Family::histogram(
+    "streamreg_http_request_duration_seconds",
+    "Time from receiving the headers of a request to the headers of its response.",
+);
 
 /// Types that are values of the label `type`; those of the adapters for media servers, and some more. All other types
 /// are `other`, because publishers choose the type, and there must not be a series for each of their choices.

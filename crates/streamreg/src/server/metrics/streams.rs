@@ -2,38 +2,22 @@
 
 use stream_registry::{Page, Stream, Timestamp};
 
-use super::text::Kind::{Counter, Gauge};
 use super::text::{Family, Text};
 
-const RATE: Family = Family {
-    name: "streamreg_stream_bytes_per_second",
-    kind: Gauge,
-    help: "Bit rate as the ingest node reported it, in bytes as is usual in Prometheus.",
-};
-const BYTES: Family = Family {
-    name: "streamreg_stream_received_bytes_total",
-    kind: Counter,
-    help: "Bytes received since the stream began.",
-};
-const PACKETS: Family = Family {
-    name: "streamreg_stream_received_packets_total",
-    kind: Counter,
-    help: "Packets received since the stream began.",
-};
-const LOST: Family =
-    Family { name: "streamreg_stream_lost_packets_total", kind: Counter, help: "Packets lost since the stream began." };
-const VIEWERS: Family =
-    Family { name: "streamreg_stream_viewers", kind: Gauge, help: "Viewers, if the ingest node reports them." };
-const HEARTBEAT_AGE: Family = Family {
-    name: "streamreg_stream_heartbeat_age_seconds",
-    kind: Gauge,
-    help: "Time since the last write to the record.",
-};
-const OMITTED: Family = Family {
-    name: "streamreg_streams_omitted",
-    kind: Gauge,
-    help: "Matching streams that are not in this response because of its limit.",
-};
+const RATE: Family = Family::gauge(
+    "streamreg_stream_bytes_per_second",
+    "Bit rate as the ingest node reported it, in bytes as is usual in Prometheus.",
+);
+const BYTES: Family =
+    Family::counter("streamreg_stream_received_bytes_total", "Bytes received since the stream began.");
+const PACKETS: Family =
+    Family::counter("streamreg_stream_received_packets_total", "Packets received since the stream began.");
+const LOST: Family = Family::counter("streamreg_stream_lost_packets_total", "Packets lost since the stream began.");
+const VIEWERS: Family = Family::gauge("streamreg_stream_viewers", "Viewers, if the ingest node reports them.");
+const HEARTBEAT_AGE: Family =
+    Family::gauge("streamreg_stream_heartbeat_age_seconds", "Time since the last write to the record.");
+const OMITTED: Family =
+    Family::gauge("streamreg_streams_omitted", "Matching streams that are not in this response because of its limit.");
 
 /// Writes the metrics of the streams on a page.
 pub(in crate::server) fn write(text: &mut Text, page: &Page, now: Timestamp) {

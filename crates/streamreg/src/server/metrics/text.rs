@@ -48,7 +48,7 @@ impl Format {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+enum Kind {
     Counter,
     Gauge,
     Histogram,
@@ -56,9 +56,23 @@ pub(super) enum Kind {
 
 /// The name, kind and description of a metric. The name of a counter ends in `_total`.
 pub(super) struct Family {
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
-    pub(super) help: &'static str,
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+}
+
+impl Family {
+    pub(super) const fn counter(name: &'static str, help: &'static str) -> Self {
+        Self { name, kind: Kind::Counter, help }
+    }
+
+    pub(super) const fn gauge(name: &'static str, help: &'static str) -> Self {
+        Self { name, kind: Kind::Gauge, help }
+    }
+
+    pub(super) const fn histogram(name: &'static str, help: &'static str) -> Self {
+        Self { name, kind: Kind::Histogram, help }
+    }
 }
 
 /// Names and values of labels.
@@ -192,8 +206,8 @@ mod tests {
 
     #[test]
     fn both_formats_escape_labels_and_accumulate_buckets() {
-        const COUNTER: Family = Family { name: "a_total", kind: Kind::Counter, help: "Help." };
-        const SECONDS: Family = Family { name: "b_seconds", kind: Kind::Histogram, help: "Help." };
+        const COUNTER: Family = Family::counter("a_total", "Help.");
+        const SECONDS: Family = Family::histogram("b_seconds", "Help.");
         let histogram = Histogram::default();
         histogram.observe(Duration::from_micros(100));
         histogram.observe(Duration::from_secs(9));
