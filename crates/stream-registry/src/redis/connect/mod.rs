@@ -4,38 +4,33 @@ pub(super) mod cluster;
 pub(super) mod connection;
 mod credentials;
 mod endpoint;
+mod long;
 mod redirect;
 pub(super) mod sentinel;
 mod session;
 pub(super) mod topology;
 pub(super) mod transfer;
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::BoxFuture;
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub(super) use self::cluster::slots::slot_of;
-use self::connection::{Connection, Request};
+use self::connection::Connection;
 use self::endpoint::Endpoint;
 use self::redirect::Target;
 use self::topology::{Route, Topology};
-use self::transfer::Transfer;
 use super::clock::{Staleness, StoreClock};
 use super::fault::{self, Effect, no_reply};
 use super::options::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisOptions};
-use super::reply;
 use super::servers::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Timestamp;
-
-/// Pause between attempts to connect while a large read waits for a server that does not answer.
-const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a link is for. Lists have a link of their own, so that small calls do not queue behind large replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,11 +254,6 @@ impl Link {
         answer.map_err(|error| fault::translate(error, false))
     }
 
-    /// Like [`read`](Self::read), but for a reply that may be large.
-    pub(super) async fn read_long(&self, command: &Cmd) -> Result<Value> {
-        self.long_command(Request::One(command)).await?.map_err(|error| fault::translate(error, false))
-    }
-
     /// Sends several commands that only read, and returns one reply per command. The reply to a failed command is its
     /// error.
     pub(super) async fn read_many(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
@@ -277,8 +267,8 @@ impl Link {
         Ok(answers)
     }
 
-    /// Like [`read_many`](Self::read_many), but one server replies to all commands. If that server has only a part of the
-    /// keys, the reply to each command about another key is an error.
+    /// Like [`read_many`](Self::read_many), but one server replies to all commands. If that server has only a part of
+    /// the keys, the reply to each command about another key is an error.
     pub(super) async fn read_together(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
         let started = Instant::now();
         for redirects in 0.. {
@@ -309,85 +299,6 @@ impl Link {
         let answer = timeout_at(deadline, sent).await;
         let answers = self.classify(&connection, answer, effect)?;
         Ok((connection, answers.map_err(|error| fault::translate(error, effect == Effect::Write))?))
-    }
-
-    /// Sends a command whose reply may be large, and waits for the reply for at most `list_timeout`.
-    ///
-    /// A server that is still working on this command answers nothing else. So there is no other sign that the server
-    /// is alive, and only the timeout ends the wait.
-    pub(super) async fn long_command(&self, request: Request<'_>) -> Result<Result<Value, RedisError>> {
-        let deadline = self.long_deadline();
-        for redirects in 0.. {
-            let (connection, _) = self.probe(&redis::cmd("PING"), deadline).await?;
-            let answer = self.send_long(&connection, request, deadline).await?;
-            let Err(error) = &answer else { return Ok(answer) };
-            // A command that reads a whole shard cannot be answered in part by another node, so `ASK` is not followed.
-            if error.code() == Some("ASK") || self.redirect(&connection, error, redirects, deadline).await?.is_none() {
-                return Ok(answer);
-            }
-        }
-        Err(no_reply())
-    }
-
-    /// Returns the deadline of a command that is sent now and whose reply may be large.
-    pub(super) fn long_deadline(&self) -> Instant {
-        Instant::now() + self.list_timeout
-    }
-
-    /// Returns a connection on which the server has just answered, and the answer to the probe. The answer is `None` if
-    /// the server sent an error, e.g. because of a missing permission, or answered too late.
-    pub(super) async fn probe(&self, probe: &Cmd, deadline: Instant) -> Result<(Connection, Option<Value>)> {
-        timeout_at(deadline, self.responding_connection(probe)).await.map_err(|_| no_reply())?
-    }
-
-    /// Sends a command whose reply may be large over a connection that [`probe`](Self::probe) has returned.
-    pub(super) async fn send_long(
-        &self,
-        connection: &Connection,
-        request: Request<'_>,
-        deadline: Instant,
-    ) -> Result<Result<Value, RedisError>> {
-        let mut sender = connection.inner.clone();
-        let answer = timeout_at(deadline, request.send(&mut sender)).await;
-        self.classify(connection, answer, Effect::Read)
-    }
-
-    /// Sends a transaction to the server of a connection, over a separate connection, and receives the reply in parts.
-    pub(super) async fn transfer(&self, connection: &Connection, transaction: &Pipeline) -> Result<Transfer> {
-        Transfer::begin(&connection.endpoint, transaction).await
-    }
-
-    /// Returns a connection on which the server has just answered, and the answer unless it is an error. Waits without
-    /// a limit if the server is busy.
-    async fn responding_connection(&self, probe: &Cmd) -> Result<(Connection, Option<Value>)> {
-        let connection = self.connection().await?;
-        let mut pinger = connection.inner.clone();
-        let mut pong = pin!(pinger.send_packed_command(probe));
-        let is_alive =
-            |pong: &Result<Value, RedisError>| pong.as_ref().err().is_none_or(|error| !fault::is_lost(error));
-        match timeout(self.response_timeout, &mut pong).await {
-            Ok(pong) if is_alive(&pong) => return Ok((connection, pong.and_then(reply::checked).ok())),
-            Ok(_) => {
-                connection.mark_broken();
-                return Ok((self.connection().await?, None));
-            }
-            Err(_) => {}
-        }
-        // Either the idle connection has failed unnoticed, or the server is busy. If the connection has failed, a new
-        // connection works at once. If the server is busy, the old connection may be the first that answers.
-        connection.mark_broken();
-        loop {
-            let error = match select(pong.as_mut(), pin!(self.connection())).await {
-                Either::Left((pong, _)) if is_alive(&pong) => return Ok((connection, None)),
-                Either::Left((_, new)) => return Ok((new.await?, None)),
-                Either::Right((Ok(new), _)) => return Ok((new, None)),
-                Either::Right((Err(error), _)) => error,
-            };
-            // The server is still busy, or another server is about to take its place.
-            if let Ok(pong) = timeout(CONNECT_PAUSE, pong.as_mut()).await {
-                return if is_alive(&pong) { Ok((connection, None)) } else { Err(error) };
-            }
-        }
     }
 
     /// Returns an estimate of the server's time. If there is no usable estimate, reads the server's clock first. If the

@@ -14,8 +14,8 @@ use crate::redis::reply;
 /// Bounds of the pause before a command is sent again, in milliseconds. The pause applies if a node has moved only some
 /// of the command's keys, or if the nodes contradict each other.
 const PAUSE: std::ops::Range<u64> = 20..100;
-/// Minimum time for the reply to a command that is sent again after a pause. With less time, a busy server could apply a
-/// change after the call has failed.
+/// Minimum time for the reply to a command that is sent again after a pause. With less time, a busy server could apply
+/// a change after the call has failed.
 const REPLY_TIME: Duration = Duration::from_millis(300);
 /// Number of redirections that are followed without a pause: from the former node of a slot to its present node, and
 /// from there to the node that is about to receive the slot. More redirections mean that the nodes do not agree on the

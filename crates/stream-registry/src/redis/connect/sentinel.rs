@@ -125,8 +125,8 @@ impl Sentinels {
         self.term.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Returns the addresses that the Sentinels name. The address that most of them name is first. If two addresses have
-    /// equally many votes, the one that is already in use is first, so that connections do not lead to different
+    /// Returns the addresses that the Sentinels name. The address that most of them name is first. If two addresses
+    /// have equally many votes, the one that is already in use is first, so that connections do not lead to different
     /// servers in turn.
     async fn candidates(&self) -> Result<Vec<Address>> {
         let mut command = redis::cmd("SENTINEL");
