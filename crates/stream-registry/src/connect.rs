@@ -126,9 +126,8 @@ pub async fn connect_with(url: &str, options: &ConnectOptions) -> Result<Arc<dyn
     open(url, options).await.map(counted).map_err(|error| error.with_operation(Operation::Connect))
 }
 
-/// Opens the Redis store at a URL for a [diagnosis](crate::RedisRegistry::diagnose), with options. Works even if a Redis
-/// Cluster rejects all calls: see
-/// [`connect_for_diagnosis`](crate::RedisRegistry::connect_for_diagnosis).
+/// Opens the Redis store at a URL for a [diagnosis](crate::RedisRegistry::diagnose), with options. Works even if a
+/// Redis Cluster rejects all calls: see [`connect_for_diagnosis`](crate::RedisRegistry::connect_for_diagnosis).
 ///
 /// # Errors
 ///

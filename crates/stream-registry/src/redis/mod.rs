@@ -97,9 +97,10 @@ impl RedisRegistry {
 
     /// Connects for a [diagnosis](Self::diagnose), like [`connect`](Self::connect).
     ///
-    /// If the registry in a Redis Cluster cannot be opened, e.g. because the cluster rejects all calls while a part of it
-    /// is down, one node that answers suffices. The number of shards is then unknown. So the registry is read-only, and
-    /// uses the number in the URL, or 16. The diagnosis says so, and [`repair_index`](Self::repair_index) repairs nothing.
+    /// If the registry in a Redis Cluster cannot be opened, e.g. because the cluster rejects all calls while a part of
+    /// it is down, one node that answers suffices. The number of shards is then unknown. So the registry is read-only,
+    /// and uses the number in the URL, or 16. The diagnosis says so, and [`repair_index`](Self::repair_index) repairs
+    /// nothing.
     ///
     /// # Errors
     ///

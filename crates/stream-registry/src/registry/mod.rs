@@ -258,9 +258,9 @@ pub trait Registry: Debug + Send + Sync + 'static {
 
     /// Returns a page of about `count` live streams and the cursor of the next page.
     ///
-    /// A stream that is live during the whole iteration is on at least one page, and possibly on two. The store is
-    /// busy only while it reads one page. In a Redis Cluster, [`Shard::pages`](crate::watch::Shard::pages) is the cursor
-    /// of the first page of one shard.
+    /// A stream that is live during the whole iteration is on at least one page, and possibly on two. The store is busy
+    /// only while it reads one page. In a Redis Cluster, [`Shard::pages`](crate::watch::Shard::pages) is the cursor of
+    /// the first page of one shard.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {

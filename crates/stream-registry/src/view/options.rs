@@ -32,10 +32,10 @@ const BACKOFF: Backoff = Backoff { min: Duration::from_millis(20), max: Duration
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ViewOptions {
-    /// The interval from the end of one reconciliation with the store to the start of the next, with a random
-    /// deviation of up to 10 %. At least 50 ms, at most a year. Default: 30 s, or a quarter of the store's time to
-    /// live if that is less. In a large registry, the default is longer, up to twenty times: 64 times as long as reading
-    /// all streams takes.
+    /// The interval from the end of one reconciliation with the store to the start of the next, with a random deviation
+    /// of up to 10 %. At least 50 ms, at most a year. Default: 30 s, or a quarter of the store's time to live if that
+    /// is less. In a large registry, the default is longer, up to twenty times: 64 times as long as reading all streams
+    /// takes.
     pub reconcile_every: Option<Duration>,
     /// The approximate number of streams per page of a reconciliation. Default: 1 000.
     pub page: Option<NonZeroU32>,

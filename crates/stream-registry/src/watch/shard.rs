@@ -6,8 +6,8 @@ use crate::stream::{Cursor, StreamId};
 /// A shard: a part of a registry in a Redis Cluster, with a change feed of its own.
 ///
 /// An [`Event::Resync`](super::Event::Resync) names the shard whose events may have been lost. If your copies came from
-/// the registry that emitted the event, you can read only this shard again: read the pages from [`pages`](Self::pages) to
-/// the last one, and put their streams into your copies. Then remove each copy whose id the shard
+/// the registry that emitted the event, you can read only this shard again: read the pages from [`pages`](Self::pages)
+/// to the last one, and put their streams into your copies. Then remove each copy whose id the shard
 /// [contains](Self::contains), if the stream was on no page and [`get`](crate::Registry::get) no longer finds it.
 ///
 /// ```
@@ -27,8 +27,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Returns the shard with this number, counted from 0, in a registry with `count` shards. Returns `None` if there is
-    /// no such shard, or if `count` is more than 64.
+    /// Returns the shard with this number, counted from 0, in a registry with `count` shards. Returns `None` if there
+    /// is no such shard, or if `count` is more than 64.
     pub fn new(number: usize, count: usize) -> Option<Self> {
         (number < count && count <= MAX_SHARDS).then_some(Self { number, count })
     }

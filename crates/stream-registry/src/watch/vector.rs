@@ -89,8 +89,8 @@ pub(crate) fn has_form(text: &str) -> bool {
         && parts.all(|part| part.contains('.'))
 }
 
-/// Returns whether a reader at `reached` is known to have received everything up to `wanted`. Two different revisions of
-/// a store without shards cannot be compared.
+/// Returns whether a reader at `reached` is known to have received everything up to `wanted`. Two different revisions
+/// of a store without shards cannot be compared.
 pub(crate) fn includes(reached: &Revision, wanted: &Revision) -> bool {
     if reached == wanted {
         return true;

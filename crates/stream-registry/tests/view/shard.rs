@@ -102,7 +102,7 @@ async fn shard_is_read_at_once_when_it_loses_events_during_a_reconciliation() {
     assert_eq!((registry.shard_pages.load(Ordering::SeqCst), view.corrections().count), (1, 0));
 }
 
-/// Reconciliations of all streams do not hide differences, because there are none.
+/// No reconciliation of all streams takes place, so it cannot hide a difference.
 #[tokio::test(flavor = "multi_thread")]
 async fn view_holds_the_streams_of_the_store_after_a_shard_has_lost_many_events() {
     let registry = Arc::new(Faulty { shard: Some(shard()), resync_every: Some(20), ..Faulty::default() });

@@ -34,8 +34,8 @@ pub enum LogFormat {
 const SERVER_LOG: &str = "info,streamreg::server::log=warn";
 
 /// The default log filter for a bridge. It omits warnings about dropped leases. After a long outage of the store, the
-/// bridge drops the leases of all streams that have ended since, and each lease would log a warning. Notes of the bridge
-/// itself are always logged.
+/// bridge drops the leases of all streams that have ended since, and each lease would log a warning. Notes of the
+/// bridge itself are always logged.
 const BRIDGE_LOG: &str = "warn,streamreg::cli::output=info,stream_registry::lease::handle=error";
 
 /// Sends the log of the server to standard error, and returns its format.

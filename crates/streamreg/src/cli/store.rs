@@ -34,8 +34,9 @@ pub struct Global {
     #[arg(env = "STREAMREG_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 
-    /// URL of the store: http://host:8580 or https://host:8580 (a running server), redis://host:6379, rediss://host:6379 (TLS),
-    /// redis+unix:///path, or memory: (for serve) [default: http://127.0.0.1:8580; for serve, memory:]
+    /// URL of the store: http://host:8580 or https://host:8580 (a running server), redis://host:6379,
+    /// rediss://host:6379 (TLS), redis+unix:///path, or memory: (for serve) [default: http://127.0.0.1:8580; for serve,
+    /// memory:]
     #[arg(long, global = true, value_name = "URL")]
     #[arg(env = "STREAMREG_STORE", hide_env_values = true)]
     pub store: Option<String>,
@@ -98,8 +99,8 @@ pub struct Target {
 
 impl Global {
     /// Selects the store. `variables` contains the options from environment variables and the configuration file, which
-    /// apply if the arguments do not contain them. Unlike an argument, a variable or key that the store does not support is
-    /// ignored, because several commands share it.
+    /// apply if the arguments do not contain them. Unlike an argument, a variable or key that the store does not
+    /// support is ignored, because several commands share it.
     ///
     /// # Errors
     ///

@@ -1,10 +1,10 @@
 //! The HTTP server.
 //!
 //! [`serve`] accepts connections on a listener until its shutdown future completes. `app` assembles the routes of `api`
-//! and the dashboard, `access` decides which requests are accepted, `problem` turns every error into a problem document,
-//! and `body` and `params` parse requests strictly. `metrics` counts requests and writes the metrics. `connection`
-//! applies timeouts to each client, `tls` performs the handshakes of HTTPS, and `descriptors` limits the number of event
-//! readers.
+//! and the dashboard, `access` decides which requests are accepted, `problem` turns every error into a problem
+//! document, and `body` and `params` parse requests strictly. `metrics` counts requests and writes the metrics.
+//! `connection` applies timeouts to each client, `tls` performs the handshakes of HTTPS, and `descriptors` limits the
+//! number of event readers.
 
 pub(crate) mod access;
 mod api;
@@ -76,8 +76,8 @@ pub fn check_access(addr: &SocketAddr, options: &ServeOptions, read_only: bool) 
 ///
 /// # Errors
 ///
-/// Returns `InvalidInput` if [`check_access`] rejects the options or the address of the listener. Returns an I/O error if this address
-/// cannot be read. Failed connections are only logged.
+/// Returns `InvalidInput` if [`check_access`] rejects the options or the address of the listener. Returns an I/O error
+/// if this address cannot be read. Failed connections are only logged.
 ///
 /// # Cancel safety
 ///

@@ -8,7 +8,7 @@ pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// Maximum length of an id that is accepted from a client, in bytes.
 const MAX_LEN: usize = 128;
 
-/// Returns the id that a request has in its header. If there is none, or not exactly one valid id, returns a new one.
+/// Returns the id in the header of a request. Unless the request has exactly one valid id, returns a new id.
 pub(super) fn of<B>(request: &Request<B>) -> HeaderValue {
     let mut values = request.headers().get_all(HEADER).iter();
     match (values.next(), values.next()) {

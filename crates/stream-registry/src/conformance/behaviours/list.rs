@@ -60,8 +60,8 @@ async fn list_shows_the_result_of_the_last_write(case: &Case) -> Check {
     Ok(())
 }
 
-/// At every moment, at least one of the streams `a` and `z` is live. Both are in the same part of the store. A list that
-/// contains neither is not a snapshot.
+/// At every moment, at least one of the streams `a` and `z` is live. Both are in the same part of the store. A list
+/// that contains neither is not a snapshot.
 async fn list_is_an_atomic_snapshot(case: &Case) -> Check {
     let (a, z) = (case.together("a"), case.together("z"));
     case.put(&stream(&a)).await?;

@@ -35,8 +35,8 @@ pub struct Finding {
     pub code: Code,
     /// How serious the finding is.
     pub severity: Severity,
-    /// Address of the server that was checked. In a cluster, also of the node that has the shard that the message names.
-    /// `None` if the finding is about the store as a whole.
+    /// Address of the server that was checked. In a cluster, also of the node that has the shard that the message
+    /// names. `None` if the finding is about the store as a whole.
     pub server: Option<String>,
     /// What was found.
     pub message: String,

@@ -229,7 +229,8 @@ async fn without_scripts(
 }
 
 fn judge(report: &mut Report, user: &str, missing: &BTreeSet<&'static str>, expected: Option<Role>) {
-    // The additional commands are needed only in a cluster. Elsewhere they are not checked, and do not count as missing.
+    // The additional commands are needed only in a cluster. Elsewhere they are not checked, and do not count as
+    // missing.
     let lacks = |role: Role| -> Vec<&str> {
         let all = role.commands().into_iter().chain(role.cluster_commands());
         all.filter(|command| missing.contains(command)).collect()

@@ -1,5 +1,5 @@
-//! Heartbeats and statistics of leases without a script, if `SET` has the option `IFEQ`: the server stores the new record
-//! if the stored record is still the one that was read.
+//! Heartbeats and statistics of leases without a script, if `SET` has the option `IFEQ`: the server stores the new
+//! record if the stored record is still the one that was read.
 
 use redis::{Cmd, Pipeline, Value};
 

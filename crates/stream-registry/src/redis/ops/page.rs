@@ -28,8 +28,8 @@ pub(in crate::redis) struct ScanPosition {
     pub(in crate::redis) server: u32,
 }
 
-/// Returns a page that begins at a scan position. Also returns the scan position of the next page; its cursor is 0 after
-/// the last page.
+/// Returns a page that begins at a scan position. Also returns the scan position of the next page; its cursor is 0
+/// after the last page.
 ///
 /// # Errors
 ///

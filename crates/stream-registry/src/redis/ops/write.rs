@@ -62,8 +62,8 @@ pub(in crate::redis) async fn write(store: &Arc<Store>, writes: &[Write]) -> Res
         .collect())
 }
 
-/// Applies validated writes in order, with as many calls as necessary. Returns the error of the first call that failed as
-/// a whole, and one result per write.
+/// Applies validated writes in order, with as many calls as necessary. Returns the error of the first call that failed
+/// as a whole, and one result per write.
 async fn run(store: &Arc<Store>, writes: &[&Write]) -> (Option<Error>, Vec<Result<()>>) {
     let mut answers = Vec::with_capacity(writes.len());
     let mut failed: Option<Error> = None;

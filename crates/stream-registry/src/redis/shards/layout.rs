@@ -51,8 +51,8 @@ impl Found {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidArgument` if another layout is stored than the requested one. If no layout was found and no number
-    /// was requested, returns the error of a shard that cannot be read.
+    /// Returns `InvalidArgument` if another layout is stored than the requested one. If no layout was found and no
+    /// number was requested, returns the error of a shard that cannot be read.
     pub(super) fn count(&self, requested: Option<u16>) -> Result<usize> {
         let stored = self.layouts.iter().filter_map(|layout| layout.as_ref().ok()?.as_ref());
         let mut count = None;

@@ -34,8 +34,8 @@ impl Shards {
         let mut place = from.map_or(Ok(Place::default()), |from| cursor::read(from, shards))?;
         let mut page = Page::default();
         if shards > 1 {
-            // The positions are read before the page. So a watch from the first page misses no later change. If a listed
-            // shard is down, every page fails, because the total would be too small without this shard.
+            // The positions are read before the page. So a watch from the first page misses no later change. If a
+            // listed shard is down, every page fails, because the total would be too small without this shard.
             let listed = &self.shards[place.shard];
             let extents = self.each(|shard| async move {
                 match place.extent {

@@ -115,7 +115,7 @@ pub struct StoreMetrics {
 pub struct NodeMetrics {
     /// The address or name of the server, without credentials.
     pub node: String,
-    /// Whether there is a working connection, or none was needed yet. A connection that nobody uses can fail unnoticed;
+    /// Whether the connection works. True before the first connection is needed. An idle connection can fail unnoticed;
     /// [`ping`](crate::Registry::ping) uses and restores all connections.
     pub up: bool,
 }

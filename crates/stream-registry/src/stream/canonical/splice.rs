@@ -4,7 +4,8 @@ use super::Parser;
 use crate::stream::encode::push_json_float;
 use crate::stream::{Epoch, StreamStats, Timestamp};
 
-/// Returns canonical JSON after a heartbeat or statistics of the holder of a lease. All other values stay byte for byte.
+/// Returns canonical JSON after a heartbeat or statistics of the holder of a lease. All other values stay byte for
+/// byte.
 ///
 /// Returns `None` if the JSON is not canonical, if the record has another epoch, or for statistics that only some
 /// records have. The caller then decodes and encodes the record, which takes several times as many instructions.
@@ -69,7 +70,8 @@ pub(crate) fn splice(json: &str, epoch: &Epoch, stats: &StreamStats, now: Timest
 }
 
 impl Parser<'_> {
-    /// Reads a field with a number, and appends it to `out` with its new value, or unchanged if there is none.
+    /// Reads a field with a number, and appends it to `out` with its new value. Without a new value, appends it
+    /// unchanged.
     fn replace<T>(&mut self, out: &mut String, name: &str, new: Option<T>, push: fn(&mut String, T)) -> Option<()> {
         let start = self.position;
         self.literal(name)?;

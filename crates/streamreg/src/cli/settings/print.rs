@@ -56,8 +56,8 @@ fn entry(option: &Arg, given: Option<&Setting>) -> String {
     format!("{key} = {}", redacted(&key, value))
 }
 
-/// Hides the secrets of a value: user names, passwords and parameters of a URL, and strings whose key says that they are
-/// secret. A file that contains a secret is not itself secret.
+/// Hides the secrets of a value: user names, passwords and parameters of a URL, and strings whose key says that they
+/// are secret. A file that contains a secret is not itself secret.
 fn redacted(key: &str, value: Value) -> Value {
     match value {
         Value::String(text) => {

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 
 use super::tokens::Token;
 
-/// The client that sent a request: the token of the request, or nobody in particular if the request needed no token.
+/// The client that sent a request, known by the token of the request. Without a token if the request needed no token.
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct Caller(Option<Arc<Token>>);
 

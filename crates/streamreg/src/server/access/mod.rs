@@ -1,8 +1,8 @@
 //! Which requests the server accepts.
 //!
 //! `host` rejects requests for other host names, and `origin` decides about web pages of other origins. `token` defines
-//! tokens and their hashes, `scope` and `pattern` the rights of a token, `file` the file that lists tokens, and `reload`
-//! reads this file again. `writer` applies the rights to each write and logs it.
+//! tokens and their hashes, `scope` and `pattern` the rights of a token, `file` the file that lists tokens, and
+//! `reload` reads this file again. `writer` applies the rights to each write and logs it.
 
 mod caller;
 mod file;

@@ -60,7 +60,8 @@ async fn apply_batch(app: &App, caller: &Caller, uri: &Uri, headers: &HeaderMap,
     Ok(json(batch_response(&batch, &results)))
 }
 
-/// Counts a rejected item, and logs it once per kind and minute. The reason is short and contains no input except a field name.
+/// Counts a rejected item, and logs it once per kind and minute. The reason is short and contains no input except a
+/// field name.
 fn warn(app: &App, rejected: &Rejected) {
     let Some(kind) = RejectedKind::ALL.iter().position(|kind| *kind == rejected.kind) else { return };
     app.metrics.count_rejected(kind);

@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<App> {
 /// Returns all metrics of the server. The response has status 200 even if the store is down.
 async fn metrics(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     Params::none(&uri)?;
-    // A connection that nobody uses can be down without notice, so the ping comes before the metrics are read.
+    // An idle connection can fail unnoticed, so the ping comes before the metrics are read.
     let is_up = timeout(PING_TIMEOUT, app.registry.ping()).await.is_ok_and(|answer| answer.is_ok());
     let limit = app.event_reader_limit;
     let scrape = Scrape {

@@ -44,8 +44,8 @@ async fn alive() -> Response {
 }
 
 /// Reports whether the store responds, and has refused no recent call of this server. The response contains the warning
-/// of the store or of the access file, if there is one. If only a part of the store is down, the server is ready for all other streams, and the
-/// warning names the part.
+/// of the store or of the access file, if there is one. If only a part of the store is down, the server is ready for
+/// all other streams, and the warning names the part.
 async fn ready(State(app): State<App>) -> Result<Response> {
     let down = match app.registry.ping().await {
         Err(error) if error.is_partial() => Some(error.message().to_owned()),

@@ -1,5 +1,5 @@
-//! Checks that the documented users of a Redis Cluster, exactly as they are written, suffice for each role, also while a
-//! slot is moved, and that each additional right is necessary.
+//! Checks that the documented users of a Redis Cluster, exactly as they are written, suffice for each role, also while
+//! a slot is moved, and that each additional right is necessary.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
