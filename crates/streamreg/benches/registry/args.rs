@@ -67,11 +67,13 @@ impl Args {
         let others = [
             "memory store",
             "valkey",
+            "earlier",
             "scale",
             "lists",
             "healthz",
             "http requests",
             "metrics",
+            "event readers",
             "server memory",
             "departed streams",
         ];

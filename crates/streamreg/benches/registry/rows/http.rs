@@ -255,14 +255,24 @@ pub(super) async fn load(port: u16, request: &str, connections: usize, time: Dur
 /// Measures a request to the server and to the bare handler in turn. Returns the requests per second of both, and the
 /// median of the ratios.
 pub(super) async fn rates(args: &Args, server: &ServerProcess, request: &str) -> Result<(Vec<f64>, Vec<f64>, f64)> {
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    compare(args, (server.port, request), (server.bare, request)).await
+}
+
+/// Measures two servers in turn, each with its own request. Returns the requests per second of both, and the median of
+/// the ratios.
+pub(super) async fn compare(
+    args: &Args,
+    subject: (u16, &str),
+    reference: (u16, &str),
+) -> Result<(Vec<f64>, Vec<f64>, f64)> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds() {
-        for (port, rates) in [(server.bare, &mut bare), (server.port, &mut ours)] {
+        for ((port, request), rates) in [(reference, &mut theirs), (subject, &mut ours)] {
             let start = Instant::now();
             let answered = load(port, request, CONNECTIONS, args.round()).await?;
             rates.push(answered as f64 / start.elapsed().as_secs_f64());
         }
     }
-    let ratio = median(ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect());
-    Ok((ours, bare, ratio))
+    let ratio = median(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect());
+    Ok((ours, theirs, ratio))
 }

@@ -1,6 +1,7 @@
 //! The rows of the table, in measuring order.
 
 mod departed;
+mod earlier;
 mod feed;
 mod health;
 pub(crate) mod held;
@@ -10,6 +11,7 @@ mod lists;
 mod memory;
 mod metrics;
 mod page;
+mod readers;
 mod register;
 mod requests;
 mod scale;
@@ -108,6 +110,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     if args.wants("metrics") {
         lines.extend(metrics::rows(args).await?);
     }
+    if args.wants("event readers") {
+        lines.extend(readers::rows(args).await?);
+    }
     if args.wants("server memory") {
         lines.extend(server_memory::rows(args).await?);
     }
@@ -116,6 +121,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     }
     if args.names.iter().any(|name| name == "valkey") {
         lines.extend(held::valkey().await?);
+    }
+    if args.names.iter().any(|name| name == "earlier") {
+        lines.extend(earlier::rows(args).await?);
     }
     if args.names.iter().any(|name| name == "scale") {
         lines.extend(scale::rows(args).await?);
