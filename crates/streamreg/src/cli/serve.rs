@@ -161,5 +161,7 @@ async fn is_streamreg(listen: SocketAddr) -> bool {
     };
     // Connecting reads the description of the server, and fails if another kind of server answers.
     let url = format!("http://{}", SocketAddr::new(ip, listen.port()));
-    timeout(PROBE_TIMEOUT, connect(&url)).await.is_ok_and(|connected| connected.is_ok())
+    // A server that needs HTTPS or a token rejects the request with a problem document.
+    let connected = timeout(PROBE_TIMEOUT, connect(&url)).await;
+    connected.is_ok_and(|connected| connected.err().is_none_or(|error| error.is_store_reply()))
 }

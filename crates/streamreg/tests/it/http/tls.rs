@@ -168,6 +168,28 @@ fn server_keeps_its_certificate_and_logs_a_warning_while_new_files_are_unusable(
     assert_eq!(status, Some(0), "{stderr}");
 }
 
+#[test]
+fn serve_recognises_a_server_on_its_port_that_needs_https_or_a_token() {
+    let tls = TestTls::new();
+    let (cert, key, ca) = (tls.server_cert(), tls.server_key(), tls.ca_file());
+    let [cert, key, ca] = [&cert, &key, &ca].map(|path| path.to_str().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    cli::write_private(&token, "s3cret");
+    let token = token.to_str().unwrap();
+    for args in [
+        &["--tls-cert", cert, "--tls-key", key][..],
+        &["--tls-cert", cert, "--tls-key", key, "--tls-client-ca", ca],
+        &["--token-file", token, "--read-token-file", token],
+    ] {
+        let server = cli::Server::start(args);
+        let address = server.url.rsplit('/').next().unwrap();
+        let (status, _, stderr) = outcome(program(&["serve", "--listen", address]).output().unwrap());
+        assert_eq!(status, Some(1));
+        assert!(stderr.contains("streamreg is already running there"), "{args:?}: {stderr}");
+    }
+}
+
 #[tokio::test]
 async fn plain_request_on_a_tls_port_gets_a_problem_and_is_closed() {
     let tls = TestTls::new();
