@@ -145,11 +145,18 @@ fn server_keeps_its_certificate_and_logs_a_warning_while_new_files_are_unusable(
     let (cert, key) = (tls.server_cert(), tls.server_key());
     let server = cli::Server::start(&["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()]);
     let store = format!("{}?ca={}", server.url, tls.ca_file().display());
+    let get = |path: &str| {
+        let mut curl = std::process::Command::new("curl");
+        let (_, body, _) = outcome(curl.args(["-sk", &format!("{}{path}", server.url)]).output().unwrap());
+        body
+    };
     let assert_warning = |reason: &str| {
         let line = server.running.line_with("cannot use the changed TLS files; keeping the earlier ones");
         assert!(line.contains(reason), "{line}");
         let (status, _, stderr) = outcome(program(&["list", "--store", &store]).output().unwrap());
         assert_eq!(status, Some(0), "{stderr}");
+        assert!(get("/metrics").contains("streamreg_reload_failed{file=\"tls\"} 1\n"));
+        assert!(get("/readyz").contains("the changed TLS file is unusable"));
     };
     let good = std::fs::read(&cert).unwrap();
     std::fs::write(&cert, "-----BEGIN CERTIFICATE-----\nAA").unwrap();
@@ -166,6 +173,7 @@ fn server_keeps_its_certificate_and_logs_a_warning_while_new_files_are_unusable(
     server.running.line_with("the TLS files have changed; using the new ones");
     let (status, _, stderr) = outcome(program(&["list", "--store", &store]).output().unwrap());
     assert_eq!(status, Some(0), "{stderr}");
+    assert!(get("/metrics").contains("streamreg_reload_failed{file=\"tls\"} 0\n"));
 }
 
 #[test]
