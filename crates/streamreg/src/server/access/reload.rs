@@ -150,10 +150,11 @@ impl Current {
     /// Reads the files again and again, and uses each new content that is valid. If a file becomes invalid, logs why,
     /// and keeps the tokens of the last valid content.
     pub(super) async fn follow(&self) {
-        // A pipe can be read only once.
-        let Some(source) = self.source.as_ref().filter(|source| source.paths().all(|path| path.is_file())) else {
+        let Some(source) = &self.source else { return };
+        // A pipe can be read only once. A missing file can come back.
+        if source.paths().any(|path| path.metadata().is_ok_and(|file| !file.is_file())) {
             return;
-        };
+        }
         let mut last = Ok(self.tokens());
         let mut ticks = interval(CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
