@@ -55,8 +55,7 @@ func call(method, path, epoch string, body object, result any) *problem {
 		return &problem{Detail: err.Error(), Retryable: true, retryAfter: time.Second}
 	}
 	defer response.Body.Close()
-	if response.StatusCode < 400 {
-		json.NewDecoder(response.Body).Decode(result)
+	if response.StatusCode < 400 && (result == nil || json.NewDecoder(response.Body).Decode(result) == nil) {
 		return nil
 	}
 	// If the body is not JSON, e.g. because a proxy sent it, these values stay.
