@@ -163,6 +163,12 @@ impl<T> Reloading<T> {
         self.lock().good.as_ref().map(|good| Arc::clone(&good.config))
     }
 
+    /// Returns whether the last call of [`current`](Self::current) returned an earlier configuration, because a changed
+    /// file is unusable.
+    pub fn is_outdated(&self) -> bool {
+        self.lock().warning.is_some()
+    }
+
     /// Makes the next call of [`current`](Self::current) build the configuration again.
     pub fn invalidate(&self) {
         if let Some(good) = &mut self.lock().good {

@@ -15,7 +15,7 @@ use super::log::LogArgs;
 use super::output::Output;
 use super::store::{Target, exposure, token};
 use super::{duration, input, signal};
-use crate::server::{self, AccessFile, AllowedOrigin, ServeOptions, ServerTls};
+use crate::server::{self, AccessFile, AllowedOrigin, ServeOptions, ServerTls, TokenFiles};
 
 /// Maximum time to ask a server that already listens on the address whether it is this program.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -51,7 +51,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub access_file: Option<PathBuf>,
 
-    /// File whose first line is the token that reads need; writes need the token in --token-file
+    /// File whose first line is the token that reads need, read again when it changes; writes need the token in
+    /// --token-file
     #[arg(long, value_name = "FILE")]
     pub read_token_file: Option<PathBuf>,
 
@@ -143,6 +144,7 @@ fn options(target: &Target, args: &ServeArgs) -> Result<ServeOptions> {
     let mut options = ServeOptions::default();
     options.token.clone_from(&target.token);
     options.read_token = args.read_token_file.as_deref().map(|file| token("--read-token-file", file)).transpose()?;
+    options.token_files = TokenFiles { write: target.token_file.clone(), read: args.read_token_file.clone() };
     let access_file = args.access_file.as_ref().map(AccessFile::read).transpose();
     options.access_file = access_file.map_err(|fault| Failure::usage(format_args!("--access-file {fault}")))?;
     options.allowed_origins.clone_from(&args.allowed_origins);
@@ -161,5 +163,7 @@ async fn is_streamreg(listen: SocketAddr) -> bool {
     };
     // Connecting reads the description of the server, and fails if another kind of server answers.
     let url = format!("http://{}", SocketAddr::new(ip, listen.port()));
-    timeout(PROBE_TIMEOUT, connect(&url)).await.is_ok_and(|connected| connected.is_ok())
+    // A server that needs HTTPS or a token rejects the request with a problem document.
+    let connected = timeout(PROBE_TIMEOUT, connect(&url)).await;
+    connected.is_ok_and(|connected| connected.err().is_none_or(|error| error.is_store_reply()))
 }

@@ -17,7 +17,7 @@ use super::failure::{Failure, Result, Status};
 use super::input::read_limited;
 use super::output::{Format, Output};
 use super::upkeep::RETRY;
-use crate::server::access::is_intact;
+use crate::server::access::check_token;
 
 /// Default store of client commands: a server on this machine.
 pub const DEFAULT_CLIENT_STORE: &str = "http://127.0.0.1:8580";
@@ -62,7 +62,8 @@ pub struct Global {
     #[arg(env = "STREAMREG_TTL", hide_env_values = true)]
     pub ttl: Option<Duration>,
 
-    /// File whose first line is the token; serve requires the token for writes, and other commands send it
+    /// File whose first line is the token; serve requires the token for writes and reads the file again when it
+    /// changes, and other commands send the token
     #[arg(long, global = true, value_name = "FILE")]
     #[arg(env = "STREAMREG_TOKEN_FILE", hide_env_values = true)]
     pub token_file: Option<PathBuf>,
@@ -91,6 +92,8 @@ pub struct Target {
     options: ConnectOptions,
     /// The token that the server requires for writes.
     pub token: Option<Secret>,
+    /// The file of `token`.
+    pub token_file: Option<PathBuf>,
     /// The store's name without secrets.
     pub name: String,
     /// The selected files that may contain a secret, each with the name of its option.
@@ -168,7 +171,7 @@ impl Global {
             variables.config.as_deref().filter(|_| self.store.is_none() && store_file.is_none() && url != name);
         let files = [("--token-file", token_file), ("--store-file", store_file), ("--config", config)];
         let secret_files = files.into_iter().filter_map(|(option, file)| Some((option, file?.to_owned()))).collect();
-        Ok(Target { name, url, options, token, secret_files })
+        Ok(Target { name, url, options, token, token_file: token_file.map(Path::to_owned), secret_files })
     }
 }
 
@@ -280,15 +283,7 @@ impl Target {
 /// Reads a token from the first line of a file.
 pub(super) fn token(option: &str, file: &Path) -> Result<Secret> {
     let token = first_line(option, file)?;
-    // Accepts all visible ASCII characters, although RFC 6750, section 2.1, allows only some of them.
-    if !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Failure::usage(format_args!(
-            "the token in {option} must be visible ASCII characters without spaces"
-        )));
-    }
-    if !is_intact(&token) {
-        return Err(Failure::usage(format_args!("the token in {option} is damaged; copy it again completely")));
-    }
+    check_token(&token).map_err(|reason| Failure::usage(format_args!("the token in {option} {reason}")))?;
     Ok(token.into())
 }
 

@@ -12,7 +12,7 @@ use stream_registry::Registry;
 use stream_registry::metrics::counted;
 use tokio::sync::Semaphore;
 
-use super::access::{Access, AccessFile};
+use super::access::Access;
 use super::lists::Lists;
 use super::metrics::Metrics;
 use super::options::ServeOptions;
@@ -65,9 +65,9 @@ impl Service {
         Self { app, router: TowerToHyperService::new(router) }
     }
 
-    /// Uses each new content of the access file. Never returns.
-    pub(super) async fn follow_access(self, file: AccessFile) {
-        self.app.access.follow(file).await;
+    /// Uses each new content of the files with tokens. Returns if there are none.
+    pub(super) async fn follow_access(self) {
+        self.app.access.follow().await;
     }
 
     /// Checks a request, lets the router respond, and logs the request.

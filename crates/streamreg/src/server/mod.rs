@@ -19,6 +19,7 @@ mod once_per_minute;
 mod options;
 mod params;
 mod problem;
+mod reloaded;
 mod request_id;
 mod routes;
 mod state;
@@ -36,7 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use access::{AccessFile, AllowedOrigin};
+pub use access::{AccessFile, AllowedOrigin, TokenFiles};
 pub use descriptors::raise_descriptor_limit;
 pub use options::ServeOptions;
 pub use tls::ServerTls;
@@ -93,14 +94,11 @@ pub async fn serve(
         .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
     let grace = options.grace;
     let timeouts = connection::Timeouts::of(&options);
-    let access_file = options.access_file.clone();
     let tls = options.tls.clone();
     let app = app::Service::new(registry, options);
     // Tasks that run as long as the server. They are aborted when the set is dropped.
     let mut background = JoinSet::new();
-    if let Some(file) = access_file {
-        background.spawn(app.clone().follow_access(file));
-    }
+    background.spawn(app.clone().follow_access());
     if let Some(tls) = tls.clone() {
         background.spawn(async move { tls.follow_changes().await });
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stream_registry::Secret;
 
-use super::access::{AccessFile, AllowedOrigin};
+use super::access::{AccessFile, AllowedOrigin, TokenFiles};
 use super::tls::ServerTls;
 
 /// Options of the server.
@@ -24,6 +24,8 @@ pub struct ServeOptions {
     ///
     /// With this option, writes need a token too: the store must be read-only, or `token` must be set.
     pub read_token: Option<Secret>,
+    /// The files from which `token` and `read_token` were read. Default: none, so that the tokens never change.
+    pub token_files: TokenFiles,
     /// Named tokens with their rights. Default: none.
     ///
     /// The file replaces `token` and `read_token`, which must not be set.
@@ -65,6 +67,7 @@ impl Default for ServeOptions {
         Self {
             token: None,
             read_token: None,
+            token_files: TokenFiles::default(),
             access_file: None,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
@@ -92,6 +95,13 @@ impl ServeOptions {
     #[must_use]
     pub fn read_token(mut self, token: impl Into<Secret>) -> Self {
         self.read_token = Some(token.into());
+        self
+    }
+
+    /// Sets the files from which the tokens were read.
+    #[must_use]
+    pub fn token_files(mut self, files: TokenFiles) -> Self {
+        self.token_files = files;
         self
     }
 

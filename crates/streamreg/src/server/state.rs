@@ -12,6 +12,7 @@ use super::access::{Access, Caller, Writer};
 use super::metrics::Metrics;
 use super::once_per_minute::OncePerMinute;
 use super::options::ServeOptions;
+use super::reloaded::ReloadedFile;
 
 /// Time for which a refusal makes the server not ready. If the permission is still missing, later requests renew it.
 const REFUSAL_AGE: Duration = Duration::from_secs(10);
@@ -60,6 +61,12 @@ impl State {
     /// Returns the store as a caller may write it. All writes of the API go through this.
     pub(super) fn writer<'a>(&'a self, caller: &'a Caller) -> Writer<'a> {
         Writer::new(&*self.registry, caller)
+    }
+
+    /// Returns the kinds of the changed files that are unusable, so that the server uses their earlier contents.
+    pub(super) fn outdated_files(&self) -> impl Iterator<Item = ReloadedFile> {
+        let tls = self.options.tls.as_ref().filter(|tls| tls.is_outdated());
+        self.access.outdated_file().into_iter().chain(tls.map(|_| ReloadedFile::Tls))
     }
 }
 

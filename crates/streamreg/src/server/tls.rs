@@ -64,6 +64,11 @@ impl ServerTls {
         }
     }
 
+    /// Returns whether a changed file is unusable, so that the earlier contents are used.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.config.is_outdated()
+    }
+
     /// Performs the handshake.
     pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S) -> io::Result<TlsStream<S>> {
         let config = self.config.last().ok_or_else(|| io::Error::other("no TLS configuration"))?;

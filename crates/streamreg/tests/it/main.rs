@@ -17,6 +17,7 @@ mod cli_verbs;
 mod cluster;
 mod conformance;
 mod doctor;
+mod examples;
 mod failover;
 mod fake;
 mod hook;

@@ -17,7 +17,7 @@ use crate::watch::{Event, Watch, WatchFrom};
 /// Returns a registry that counts its calls, for [`Registry::metrics`]. If the registry already counts its calls, it is
 /// returned unchanged.
 ///
-/// Counting takes less than 100 ns per call.
+/// Counting costs two readings of the clock and a few atomic additions per call.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {

@@ -18,8 +18,9 @@ const MAX_NAME: usize = 64;
 struct File {
     #[serde(default)]
     anonymous: Vec<String>,
-    #[serde(default, rename = "token")]
-    tokens: Vec<Entry>,
+    /// `None` if the file does not mention tokens, which is a mistake. An empty list is a decision.
+    #[serde(rename = "token")]
+    tokens: Option<Vec<Entry>>,
 }
 
 #[derive(Deserialize)]
@@ -46,12 +47,12 @@ pub(super) fn parse(content: &str) -> Result<Tokens, String> {
     if anonymous.iter().any(|scope| !matches!(scope, Scope::Read | Scope::Metrics)) {
         return Err("anonymous: requests without a token can have the scopes read and metrics only".to_owned());
     }
-    if file.tokens.is_empty() {
-        return Err("no tokens; add the lines that `streamreg token new` prints".to_owned());
-    }
+    let entries = file.tokens.ok_or(
+        "no tokens; add the lines that `streamreg token new` prints, or write token = [] to accept no token at all",
+    )?;
     let mut names = HashSet::new();
     let mut tokens = Tokens::with_anonymous(anonymous);
-    for (at, entry) in file.tokens.iter().enumerate() {
+    for (at, entry) in entries.iter().enumerate() {
         check_name(&entry.name).map_err(|reason| format!("token {}: {reason}", at + 1))?;
         let of_token = |reason: String| format!("token {}: {reason}", entry.name);
         if !names.insert(&entry.name) {
@@ -160,10 +161,18 @@ mod tests {
     }
 
     #[test]
+    fn file_with_an_empty_list_of_tokens_accepts_no_token() {
+        let tokens = parse("token = []").unwrap();
+        assert!(tokens.find(b"abc").is_none() && tokens.find(b"").is_none());
+        assert!(!tokens.anonymous_may(Scope::Metrics));
+    }
+
+    #[test]
     fn invalid_file_is_rejected_with_a_remedy() {
         let read = "scopes = [\"read\"]";
         for (content, expected) in [
             (String::new(), "no tokens; add"),
+            (format!("token = []\n{}", token(read)), "line 2: "),
             ("anonymous = [\"read\"]".to_owned(), "no tokens; add"),
             (format!("anonymous = [\"write\"]\n{}", token(read)), "anonymous: requests without a token"),
             ("[[token]".to_owned(), "line 1: "),

@@ -2,7 +2,7 @@
 //!
 //! `host` rejects requests for other host names, and `origin` decides about web pages of other origins. `token` defines
 //! tokens and their hashes, `scope` and `pattern` the rights of a token, `file` the file that lists tokens, and
-//! `reload` reads this file again. `writer` applies the rights to each write and logs it.
+//! `reload` reads this file and the files of single tokens again. `writer` applies the rights to each write and logs it.
 
 mod caller;
 mod file;
@@ -27,14 +27,15 @@ use self::tokens::Tokens;
 use super::once_per_minute::OncePerMinute;
 use super::options::ServeOptions;
 use super::problem::{Failure, Result};
+use super::reloaded::ReloadedFile;
 
 pub(super) use caller::Caller;
 pub(crate) use file::check_name;
 pub use origin::AllowedOrigin;
 pub(crate) use pattern::Pattern;
-pub use reload::AccessFile;
+pub use reload::{AccessFile, TokenFiles};
 pub(crate) use scope::Scope;
-pub(crate) use token::{TokenHash, generate, is_intact};
+pub(crate) use token::{TokenHash, check_token, generate, is_intact};
 pub(super) use writer::Writer;
 
 /// The rules by which a server accepts requests.
@@ -52,8 +53,11 @@ impl Access {
     pub(super) fn new(options: &mut ServeOptions) -> Self {
         let (token, read_token) = (options.token.take(), options.read_token.take());
         let tokens = match options.access_file.take() {
-            Some(file) => Current::of_file(&file),
-            None => Current::new(Arc::new(Tokens::simple(token.as_ref(), read_token.as_ref()))),
+            Some(file) => Current::of_access_file(file),
+            None => {
+                let tokens = Tokens::simple(token.as_ref(), read_token.as_ref());
+                Current::of_tokens(tokens, std::mem::take(&mut options.token_files))
+            }
         };
         Self {
             tokens,
@@ -63,15 +67,14 @@ impl Access {
         }
     }
 
-    /// Uses each new content of the access file. Never returns.
-    pub(super) async fn follow(&self, file: AccessFile) {
-        self.tokens.follow(file).await;
+    /// Uses each new content of the files with tokens. Returns if there are none.
+    pub(super) async fn follow(&self) {
+        self.tokens.follow().await;
     }
 
-    /// Returns a warning for `/readyz` if the server cannot use the present content of the access file.
-    pub(super) fn warning(&self) -> Option<String> {
-        let message = "the changed access file is unusable, so the earlier tokens still apply; see the server log";
-        self.tokens.is_outdated().then(|| message.to_owned())
+    /// Returns the kind of the files with tokens if a changed one is unusable, so that the earlier tokens are accepted.
+    pub(super) fn outdated_file(&self) -> Option<ReloadedFile> {
+        self.tokens.outdated()
     }
 
     /// Returns the value that [`finish`](Self::finish) needs to know about a request.

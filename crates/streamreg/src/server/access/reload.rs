@@ -1,4 +1,4 @@
-//! Reads the access file, and reads it again while the server runs.
+//! Reads the files with tokens, and reads them again while the server runs.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use stream_registry::Secret;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::file::parse;
+use super::token::check_token;
 use super::tokens::Tokens;
+use crate::server::reloaded::ReloadedFile;
 
-/// Size limit of an access file, in bytes: some thousand tokens.
+/// Size limit of a file, in bytes: some thousand tokens.
 const MAX_BYTES: u64 = 1024 * 1024;
-/// Interval between two readings of the file.
+/// Interval between two readings of the files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An access file: the tokens that a server accepts, with the rights of each token.
@@ -23,8 +26,6 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct AccessFile {
     path: PathBuf,
-    /// The content, which is compared with later contents. A replaced file can have the same time and size.
-    content: String,
     tokens: Arc<Tokens>,
 }
 
@@ -36,37 +37,104 @@ impl AccessFile {
     /// Returns a message if the file cannot be read, or if it is invalid.
     pub fn read(path: impl Into<PathBuf>) -> Result<Self, String> {
         let path = path.into();
-        let read = read(&path).and_then(|content| Ok((parse(&content)?, content)));
-        let (tokens, content) = read.map_err(|reason| format!("{}: {reason}", path.display()))?;
-        Ok(Self { path, content, tokens: Arc::new(tokens) })
+        let tokens = Arc::new(read(&path, parse)?);
+        Ok(Self { path, tokens })
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    file.map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("larger than {} KiB; remove expired tokens", MAX_BYTES / 1024));
+/// The files of the tokens for writes and for reads. The first line of each file is its token.
+///
+/// The server reads the files again when they have changed.
+#[derive(Clone, Debug, Default)]
+pub struct TokenFiles {
+    /// The file of [`ServeOptions::token`](super::ServeOptions::token).
+    pub write: Option<PathBuf>,
+    /// The file of [`ServeOptions::read_token`](super::ServeOptions::read_token).
+    pub read: Option<PathBuf>,
+}
+
+/// The files that contain all tokens of a server.
+#[derive(Clone, Debug)]
+enum Source {
+    AccessFile(PathBuf),
+    TokenFiles(TokenFiles),
+}
+
+impl Source {
+    fn kind(&self) -> ReloadedFile {
+        match self {
+            Self::AccessFile(_) => ReloadedFile::Access,
+            Self::TokenFiles(_) => ReloadedFile::Token,
+        }
     }
-    String::from_utf8(bytes).map_err(|_| "invalid UTF-8; save the file as UTF-8".to_owned())
+
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        match self {
+            Self::AccessFile(path) => [Some(path), None],
+            Self::TokenFiles(files) => [files.write.as_ref(), files.read.as_ref()],
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    fn tokens(&self) -> Result<Tokens, String> {
+        match self {
+            Self::AccessFile(path) => read(path, parse),
+            Self::TokenFiles(files) => {
+                let token = |path: &Option<PathBuf>| path.as_deref().map(|path| read(path, first_line)).transpose();
+                Ok(Tokens::simple(token(&files.write)?.as_ref(), token(&files.read)?.as_ref()))
+            }
+        }
+    }
+}
+
+/// Reads and parses a file. The message of an error begins with the path.
+fn read<T>(path: &Path, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+    let content = || {
+        let mut bytes = Vec::new();
+        let file = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+        file.map_err(|error| error.to_string())?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(format!("larger than {} KiB; remove expired tokens", MAX_BYTES / 1024));
+        }
+        String::from_utf8(bytes).map_err(|_| "invalid UTF-8; save the file as UTF-8".to_owned())
+    };
+    content().and_then(|content| parse(&content)).map_err(|reason| format!("{}: {reason}", path.display()))
+}
+
+/// Parses the content of a file with one token.
+fn first_line(content: &str) -> Result<Secret, String> {
+    let token = content.trim_start_matches('\u{feff}').lines().next().unwrap_or_default().trim();
+    if token.is_empty() {
+        return Err("the first line is empty; write the token there".to_owned());
+    }
+    check_token(token).map_err(|reason| format!("the token {reason}"))?;
+    Ok(token.into())
 }
 
 /// The tokens that the server accepts now.
 #[derive(Debug)]
 pub(super) struct Current {
     tokens: RwLock<Arc<Tokens>>,
-    /// Whether the file that was read last could not be used.
+    /// `None` if the tokens never change.
+    source: Option<Source>,
+    /// Whether the files that were read last could not be used.
     outdated: AtomicBool,
 }
 
 impl Current {
-    pub(super) fn new(tokens: Arc<Tokens>) -> Self {
-        Self { tokens: RwLock::new(tokens), outdated: AtomicBool::new(false) }
+    fn new(tokens: Arc<Tokens>, source: Option<Source>) -> Self {
+        Self { tokens: RwLock::new(tokens), source, outdated: AtomicBool::new(false) }
     }
 
-    pub(super) fn of_file(file: &AccessFile) -> Self {
-        Self::new(Arc::clone(&file.tokens))
+    pub(super) fn of_access_file(file: AccessFile) -> Self {
+        Self::new(file.tokens, Some(Source::AccessFile(file.path)))
+    }
+
+    pub(super) fn of_tokens(tokens: Tokens, files: TokenFiles) -> Self {
+        let source = Source::TokenFiles(files);
+        let has_files = source.paths().next().is_some();
+        Self::new(Arc::new(tokens), has_files.then_some(source))
     }
 
     /// Returns the tokens. The lock is held only while the pointer is copied.
@@ -74,44 +142,42 @@ impl Current {
         Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns whether the server uses an earlier content of the file, because the present one is unusable.
-    pub(super) fn is_outdated(&self) -> bool {
-        self.outdated.load(Ordering::Relaxed)
+    /// Returns the kind of the files if the server uses earlier contents, because a changed file is unusable.
+    pub(super) fn outdated(&self) -> Option<ReloadedFile> {
+        self.source.as_ref().filter(|_| self.outdated.load(Ordering::Relaxed)).map(Source::kind)
     }
 
-    /// Reads the file again and again, and uses each new content that is valid. If the file becomes invalid, logs why,
+    /// Reads the files again and again, and uses each new content that is valid. If a file becomes invalid, logs why,
     /// and keeps the tokens of the last valid content.
-    pub(super) async fn follow(&self, file: AccessFile) {
-        let AccessFile { path, content, .. } = file;
-        let path = Arc::<Path>::from(path);
-        // A pipe can be read only once.
-        if !path.is_file() {
+    pub(super) async fn follow(&self) {
+        let Some(source) = &self.source else { return };
+        // A pipe can be read only once. A missing file can come back.
+        if source.paths().any(|path| path.metadata().is_ok_and(|file| !file.is_file())) {
             return;
         }
-        let mut last = Ok(content);
+        let mut last = Ok(self.tokens());
         let mut ticks = interval(CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let file = Arc::clone(&path);
-            let Ok(content) = tokio::task::spawn_blocking(move || read(&file)).await else { continue };
-            if content != last {
-                self.replace(content.clone(), &path);
-                last = content;
+            let files = source.clone();
+            let Ok(tokens) = tokio::task::spawn_blocking(move || files.tokens().map(Arc::new)).await else { continue };
+            if tokens != last {
+                self.replace(tokens.clone(), source.kind());
+                last = tokens;
             }
         }
     }
 
-    fn replace(&self, content: Result<String, String>, path: &Path) {
-        let file = path.display();
-        let outdated = match content.and_then(|content| parse(&content)) {
+    fn replace(&self, tokens: Result<Arc<Tokens>, String>, file: ReloadedFile) {
+        let outdated = match tokens {
             Ok(tokens) => {
-                tracing::info!(%file, "the access file has changed; using the new tokens");
-                *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+                tracing::info!("the {file} has changed; using the new tokens");
+                *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
                 false
             }
             Err(reason) => {
-                tracing::warn!(%file, reason, "cannot use the changed access file; keeping the earlier tokens");
+                tracing::warn!(reason, "cannot use the changed {file}; keeping the earlier tokens");
                 true
             }
         };

@@ -87,6 +87,19 @@ pub(crate) fn is_intact(token: &str) -> bool {
     })
 }
 
+/// Checks a token from a file of a user.
+///
+/// # Errors
+///
+/// Returns the end of a message that begins with "the token".
+pub(crate) fn check_token(token: &str) -> Result<(), &'static str> {
+    // Accepts all visible ASCII characters, although RFC 6750, section 2.1, allows only some of them.
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("must be visible ASCII characters without spaces");
+    }
+    if is_intact(token) { Ok(()) } else { Err("is damaged; copy it again completely") }
+}
+
 /// Returns the CRC-32 of a string as six digits in base62.
 fn checksum(text: &str) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

@@ -10,7 +10,7 @@ use super::scope::{Scope, allow};
 use super::token::TokenHash;
 
 /// A token that the server accepts. The server knows only its hash.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Token {
     /// Name of the token in logs.
     pub(super) name: String,
@@ -58,7 +58,7 @@ impl Token {
 ///
 /// A token is found by its hash. The time of a look-up depends on the hash of the given token, and so reveals nothing
 /// about the hashes that are stored.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Tokens {
     by_hash: HashMap<TokenHash, Arc<Token>>,
     /// What requests without a token may do.

@@ -44,7 +44,7 @@ async fn alive() -> Response {
 }
 
 /// Reports whether the store responds, and has refused no recent call of this server. The response contains the warning
-/// of the store or of the access file, if there is one. If only a part of the store is down, the server is ready for
+/// of the store or about a changed file, if there is one. If only a part of the store is down, the server is ready for
 /// all other streams, and the warning names the part.
 async fn ready(State(app): State<App>) -> Result<Response> {
     let down = match app.registry.ping().await {
@@ -54,7 +54,11 @@ async fn ready(State(app): State<App>) -> Result<Response> {
     if let Some(refusal) = app.refusal.recent() {
         return Err(refusal.into());
     }
-    let Some(warning) = down.or_else(|| app.registry.info().warning).or_else(|| app.access.warning()) else {
+    let outdated = || {
+        let file = app.outdated_files().next()?;
+        Some(format!("the changed {file} is unusable, so its earlier content still applies; see the server log"))
+    };
+    let Some(warning) = down.or_else(|| app.registry.info().warning).or_else(outdated) else {
         return Ok(json("{\"status\":\"ok\"}".to_owned()));
     };
     Ok(json(serde_json::json!({ "status": "ok", "warning": warning }).to_string()))

@@ -9,6 +9,7 @@ use stream_registry::{StreamStatus, StreamType};
 
 use super::Metrics;
 use super::text::{Family, Text};
+use crate::server::reloaded::ReloadedFile;
 
 const BUILD_INFO: Family =
     Family::gauge("streamreg_build_info", "Version of the program and kind of its store; always 1.");
@@ -74,6 +75,10 @@ const DROPPED_READERS: Family = Family::counter(
 );
 const REJECTED: Family =
     Family::counter("streamreg_rejected_batch_items_total", "Invalid items of POST /api/v1/heartbeats.");
+const RELOAD_FAILED: Family = Family::gauge(
+    "streamreg_reload_failed",
+    "Whether a changed file is unusable, so that its earlier content still applies: 1 or 0.",
+);
 const REQUESTS: Family = Family::counter("streamreg_http_requests_total", "Answered HTTP requests.");
 const REQUEST_DURATIONS: Family = Family::histogram(
     "streamreg_http_request_duration_seconds",
@@ -98,6 +103,8 @@ pub(in crate::server) struct Scrape<'a> {
     pub(in crate::server) is_up: bool,
     pub(in crate::server) event_readers: usize,
     pub(in crate::server) event_reader_limit: usize,
+    /// The kinds of the changed files that are unusable.
+    pub(in crate::server) outdated_files: Vec<ReloadedFile>,
 }
 
 impl Scrape<'_> {
@@ -143,6 +150,11 @@ impl Scrape<'_> {
         text.begin(&REJECTED);
         for (kind, count) in RejectedKind::ALL.iter().zip(&self.metrics.rejected) {
             text.sample(&REJECTED, &[("kind", kind.as_str())], count.load(Ordering::Relaxed));
+        }
+        text.begin(&RELOAD_FAILED);
+        for file in ReloadedFile::ALL {
+            let is_outdated = self.outdated_files.contains(&file);
+            text.sample(&RELOAD_FAILED, &[("file", file.as_str())], u8::from(is_outdated));
         }
         text.begin(&REQUESTS);
         for request in self.metrics.requests.counts() {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use streamreg::server::AccessFile;
 
-use crate::cli::{Server, done, outcome, program, write_private};
+use crate::cli::{Server, done, outcome, program, until, write_private};
 
 /// Runs `streamreg token new`. Returns the token and its lines for the access file.
 fn new_token(args: &[&str]) -> (String, String) {
@@ -52,6 +52,29 @@ fn new_token_and_its_lines_work_with_a_server() {
     }
     let (status, _, stderr) = server.run(&["list"]);
     assert!(status == Some(1) && stderr.contains("--token-file"), "{stderr}");
+}
+
+#[test]
+fn server_uses_changed_token_files_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let write = |name: &str, token: &str| write_private(path(name).as_ref(), token);
+    for (name, token) in [("write", "w1"), ("read", "r1"), ("new-write", "w2"), ("new-read", "r2")] {
+        write(name, token);
+    }
+    let server = Server::start(&["--token-file", &path("write"), "--read-token-file", &path("read")]);
+    let register = ["register", "--id", "x", "--type", "srt", "--source", "h:1"];
+    let succeeds =
+        |args: &[&str], token: &str| server.run(&[args, &["--token-file", &path(token)]].concat()).0 == Some(0);
+    assert!(!succeeds(&register, "new-write") && !succeeds(&["list"], "new-read"));
+    write("write", "w2");
+    write("read", "r2");
+    until("the new token for writes is accepted", || succeeds(&register, "new-write"));
+    until("the new token for reads is accepted", || succeeds(&["list"], "new-read"));
+    write("write", "w1");
+    write("read", "r1");
+    until("the first tokens are accepted again", || succeeds(&register, "write") && succeeds(&["list"], "read"));
+    assert!(!succeeds(&register, "new-write") && !succeeds(&["list"], "new-read"));
 }
 
 #[test]

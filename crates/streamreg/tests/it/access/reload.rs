@@ -1,15 +1,17 @@
 //! The access file while the server runs, and the log of writes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stream_registry::watch::{Event, WatchFrom};
-use stream_registry::{HttpRegistry, Registry as _};
-use testkit::CapturedLog;
+use stream_registry::{HttpRegistry, MemoryRegistry, Registry as _};
+use streamreg::server::{ServeOptions, TokenFiles};
+use testkit::{CapturedLog, wait_until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::kit::{Guarded, entry, record, value};
-use crate::http::kit::{stream, within};
+use crate::http::kit::{LIST, PATIENCE, Server, stream, within};
 
 const READ: &str = "scopes = [\"read\"]";
 
@@ -24,14 +26,19 @@ impl Guarded {
         within(reached).await;
     }
 
-    /// Waits until `/readyz` does or does not contain a warning about the access file.
-    async fn until_warning(&self, expected: bool) {
+    /// Waits until `/readyz` does or does not contain a warning about the access file. Checks the metric with a token.
+    async fn until_warning(&self, token: &str, expected: bool) {
         let reached = async {
-            while self.server.get("/readyz").await.body.contains("access file") != expected {
+            while self.server.get("/readyz").await.body.contains("the changed access file is unusable") != expected {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         within(reached).await;
+        let metrics = self.get(token, "/metrics").await.body;
+        for (file, is_outdated) in [("access", expected), ("token", false), ("tls", false)] {
+            let sample = format!("streamreg_reload_failed{{file=\"{file}\"}} {}\n", u8::from(is_outdated));
+            assert!(metrics.contains(&sample), "{sample}: {metrics}");
+        }
     }
 }
 
@@ -50,16 +57,65 @@ async fn invalid_access_file_is_reported_and_the_earlier_tokens_stay_valid() {
     let log = CapturedLog::start();
     let guarded = Guarded::start(&entry("a", READ)).await;
     std::fs::write(&guarded.file, entry("b", "scopes = [\"raed\"]")).unwrap();
-    guarded.until_warning(true).await;
+    guarded.until_warning("a", true).await;
     assert!(log.text().contains("token b: scopes: unknown scope; expected read"), "{}", log.text());
     assert_eq!(guarded.get("a", "/api/v1/streams").await.status, 200);
     guarded.get("b", "/api/v1/streams").await.problem(401, "unauthenticated");
     std::fs::write(&guarded.file, entry("b", READ)).unwrap();
     guarded.until("b", 200).await;
-    guarded.until_warning(false).await;
+    guarded.until_warning("b", false).await;
     std::fs::remove_file(&guarded.file).unwrap();
-    guarded.until_warning(true).await;
+    guarded.until_warning("b", true).await;
     assert_eq!(guarded.get("b", "/api/v1/streams").await.status, 200);
+}
+
+#[tokio::test]
+async fn last_token_is_revoked_by_an_empty_list_but_not_by_an_empty_file() {
+    let guarded = Guarded::start(&format!("anonymous = [\"metrics\"]\n{}", entry("a", READ))).await;
+    for incomplete in ["", "anonymous = [\"metrics\"]\n"] {
+        std::fs::write(&guarded.file, incomplete).unwrap();
+        guarded.until_warning("a", true).await;
+        guarded.until("a", 200).await;
+        std::fs::write(&guarded.file, entry("a", READ)).unwrap();
+        guarded.until_warning("a", false).await;
+    }
+    std::fs::write(&guarded.file, "token = []\nanonymous = [\"metrics\"]\n").unwrap();
+    guarded.until("a", 401).await;
+    guarded.until_warning("", false).await;
+}
+
+#[tokio::test]
+async fn changed_token_files_are_used_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (write, read) = (dir.path().join("write"), dir.path().join("read"));
+    // The files can change between the start of the program and the start of the server.
+    std::fs::write(&write, "w2\n").unwrap();
+    std::fs::write(&read, "\u{feff} r1 \nsecond\n").unwrap();
+    let files = TokenFiles { write: Some(write.clone()), read: Some(read.clone()) };
+    let options = ServeOptions::default().token("w1").read_token("r1").token_files(files);
+    let server = Server::start(Arc::new(MemoryRegistry::new()), options).await;
+    let status = async |method: &str, path: &str, token: &str| {
+        server.request(method, path, &[("Authorization", &format!("Bearer {token}"))], "").await.status
+    };
+    let heartbeat = "/api/v1/streams/x/heartbeat";
+    wait_until(PATIENCE, async || status("POST", heartbeat, "w2").await == 404).await;
+    assert_eq!((status("POST", heartbeat, "w1").await, status("GET", LIST, "r1").await), (401, 200));
+    std::fs::write(&read, "r2\n").unwrap();
+    wait_until(PATIENCE, async || status("GET", LIST, "r2").await == 200).await;
+    assert_eq!((status("GET", LIST, "r1").await, status("POST", heartbeat, "r2").await), (401, 403));
+    for invalid in ["", "a b", "srg_damaged"] {
+        let log = CapturedLog::start();
+        std::fs::write(&write, invalid).unwrap();
+        let failed = r#"streamreg_reload_failed{file="token"} 1"#;
+        let metrics = async || server.request("GET", "/metrics", &[("Authorization", "Bearer r2")], "").await.body;
+        wait_until(PATIENCE, async || metrics().await.contains(failed)).await;
+        assert!(server.get("/readyz").await.body.contains("the changed token file is unusable"));
+        assert!(log.text().contains(write.to_str().unwrap()), "{}", log.text());
+        assert!(!log.text().contains("a b") && !log.text().contains("srg_"), "{}", log.text());
+        assert_eq!(status("POST", heartbeat, "w2").await, 404);
+        std::fs::write(&write, "w2").unwrap();
+        wait_until(PATIENCE, async || !metrics().await.contains(failed)).await;
+    }
 }
 
 #[tokio::test]

@@ -145,11 +145,18 @@ fn server_keeps_its_certificate_and_logs_a_warning_while_new_files_are_unusable(
     let (cert, key) = (tls.server_cert(), tls.server_key());
     let server = cli::Server::start(&["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()]);
     let store = format!("{}?ca={}", server.url, tls.ca_file().display());
+    let get = |path: &str| {
+        let mut curl = std::process::Command::new("curl");
+        let (_, body, _) = outcome(curl.args(["-sk", &format!("{}{path}", server.url)]).output().unwrap());
+        body
+    };
     let assert_warning = |reason: &str| {
         let line = server.running.line_with("cannot use the changed TLS files; keeping the earlier ones");
         assert!(line.contains(reason), "{line}");
         let (status, _, stderr) = outcome(program(&["list", "--store", &store]).output().unwrap());
         assert_eq!(status, Some(0), "{stderr}");
+        assert!(get("/metrics").contains("streamreg_reload_failed{file=\"tls\"} 1\n"));
+        assert!(get("/readyz").contains("the changed TLS file is unusable"));
     };
     let good = std::fs::read(&cert).unwrap();
     std::fs::write(&cert, "-----BEGIN CERTIFICATE-----\nAA").unwrap();
@@ -166,6 +173,29 @@ fn server_keeps_its_certificate_and_logs_a_warning_while_new_files_are_unusable(
     server.running.line_with("the TLS files have changed; using the new ones");
     let (status, _, stderr) = outcome(program(&["list", "--store", &store]).output().unwrap());
     assert_eq!(status, Some(0), "{stderr}");
+    assert!(get("/metrics").contains("streamreg_reload_failed{file=\"tls\"} 0\n"));
+}
+
+#[test]
+fn serve_recognises_a_server_on_its_port_that_needs_https_or_a_token() {
+    let tls = TestTls::new();
+    let (cert, key, ca) = (tls.server_cert(), tls.server_key(), tls.ca_file());
+    let [cert, key, ca] = [&cert, &key, &ca].map(|path| path.to_str().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    cli::write_private(&token, "s3cret");
+    let token = token.to_str().unwrap();
+    for args in [
+        &["--tls-cert", cert, "--tls-key", key][..],
+        &["--tls-cert", cert, "--tls-key", key, "--tls-client-ca", ca],
+        &["--token-file", token, "--read-token-file", token],
+    ] {
+        let server = cli::Server::start(args);
+        let address = server.url.rsplit('/').next().unwrap();
+        let (status, _, stderr) = outcome(program(&["serve", "--listen", address]).output().unwrap());
+        assert_eq!(status, Some(1));
+        assert!(stderr.contains("streamreg is already running there"), "{args:?}: {stderr}");
+    }
 }
 
 #[tokio::test]
