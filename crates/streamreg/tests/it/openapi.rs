@@ -4,3 +4,4 @@ mod bodies;
 mod client;
 mod document;
 mod python;
+mod schemathesis;
