@@ -48,24 +48,24 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// All error kinds, in the order of their declaration.
-pub(crate) const ERROR_KINDS: [ErrorKind; 13] = [
-    ErrorKind::InvalidArgument,
-    ErrorKind::InvalidCursor,
-    ErrorKind::NotFound,
-    ErrorKind::AlreadyExists,
-    ErrorKind::NotHolder,
-    ErrorKind::Unavailable,
-    ErrorKind::Timeout,
-    ErrorKind::Unauthenticated,
-    ErrorKind::Denied,
-    ErrorKind::Corrupt,
-    ErrorKind::Unsupported,
-    ErrorKind::Closed,
-    ErrorKind::Internal,
-];
-
 impl ErrorKind {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: [Self; 13] = [
+        Self::InvalidArgument,
+        Self::InvalidCursor,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::NotHolder,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::Unauthenticated,
+        Self::Denied,
+        Self::Corrupt,
+        Self::Unsupported,
+        Self::Closed,
+        Self::Internal,
+    ];
+
     /// Returns the kind as a stable lower-case word, e.g. for a metric label.
     ///
     /// An HTTP server uses the same word as the `code` of a problem document. Parsing the word returns the kind.
@@ -100,7 +100,7 @@ impl FromStr for ErrorKind {
     type Err = InvalidValue;
 
     fn from_str(word: &str) -> Result<Self, InvalidValue> {
-        ERROR_KINDS
+        ErrorKind::ALL
             .into_iter()
             .find(|kind| kind.as_str() == word)
             .ok_or_else(|| InvalidValue::unknown_name("error kind", word))
@@ -411,11 +411,11 @@ mod tests {
 
     #[test]
     fn error_kind_parses_only_from_its_own_name() {
-        for kind in ERROR_KINDS {
+        for kind in ErrorKind::ALL {
             assert_eq!(kind.as_str().parse::<ErrorKind>().unwrap(), kind);
         }
         // `Internal` is the last variant, so this assertion fails if a kind is missing from the list.
-        assert_eq!(ERROR_KINDS.len(), ErrorKind::Internal as usize + 1);
+        assert_eq!(ErrorKind::ALL.len(), ErrorKind::Internal as usize + 1);
         for word in ["", "NotFound", "not_found ", "too_large"] {
             assert!(word.parse::<ErrorKind>().is_err(), "{word:?}");
         }

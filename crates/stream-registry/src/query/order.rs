@@ -57,6 +57,11 @@ pub(super) const NAMES: [(&str, SortField); 12] = [
 ];
 
 impl SortField {
+    /// Returns all fields.
+    pub fn all() -> impl Iterator<Item = Self> {
+        NAMES.into_iter().map(|(_, field)| field)
+    }
+
     /// Returns the name of the field in the record.
     pub fn as_str(self) -> &'static str {
         NAMES.iter().find(|(_, field)| *field == self).map_or("id", |(name, _)| name)

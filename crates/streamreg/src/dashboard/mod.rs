@@ -7,6 +7,7 @@ use axum::Router;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
+use axum::response::IntoResponse;
 use axum::routing::get;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
@@ -25,6 +26,11 @@ fn asset(media_type: &'static str, content: &'static str) -> Asset {
     (headers, content)
 }
 
+/// Returns another page of the server, with the same policy.
+pub(crate) fn page(content: &'static str) -> impl IntoResponse {
+    asset("text/html; charset=utf-8", content)
+}
+
 /// The modules of the page's script, each with its path.
 const SCRIPTS: [(&str, &str); 8] = [
     ("/assets/app.js", include_str!("app.js")),
@@ -40,8 +46,9 @@ const SCRIPTS: [(&str, &str); 8] = [
 /// Returns the routes for the page, its scripts and its style sheet.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let page = Router::new()
-        .route("/", get(async || asset("text/html; charset=utf-8", include_str!("index.html"))))
-        .route("/assets/style.css", get(async || asset("text/css; charset=utf-8", include_str!("style.css"))));
+        .route("/", get(async || page(include_str!("index.html"))))
+        .route("/assets/style.css", get(async || asset("text/css; charset=utf-8", include_str!("style.css"))))
+        .route("/assets/docs.css", get(async || asset("text/css; charset=utf-8", include_str!("docs.css"))));
     SCRIPTS.into_iter().fold(page, |page, (path, script)| {
         page.route(path, get(async move || asset("text/javascript; charset=utf-8", script)))
     })

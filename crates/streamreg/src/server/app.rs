@@ -86,7 +86,7 @@ impl Service {
                 Err(never) => match never {},
             },
         };
-        problem::describe(&mut response, request_id::text(&id));
+        problem::describe(&mut response, request_id::text(&id), received.path());
         access.finish(origin, &mut response);
         self.app.metrics.requests.answered(counting, response.status());
         received.log(&response, request_id::text(&id), &self.app.refusal);

@@ -21,6 +21,11 @@ impl Received {
         Self { at: Instant::now(), method: request.method().clone(), path: request.uri().path().to_owned() }
     }
 
+    /// Returns the path of the request.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Logs method, path, status, duration and id of a request.
     ///
     /// Routine requests are logged at debug, changes and rejected requests at info, and failures at warn or error.

@@ -10,6 +10,11 @@ use stream_registry::{Epoch, Guard, Revision, StreamId};
 
 use super::problem::{Failure, Result};
 
+/// Maximum number of events in a response that ends.
+pub(super) const MAX_EVENTS: u64 = 100_000;
+/// Maximum duration of a response with events that ends, in milliseconds: one hour.
+pub(super) const MAX_WAIT_MS: u64 = 3_600_000;
+
 /// The id of a stream in `/api/v1/streams/{id}…` or `/api/v1/stream…?id={id}`, percent-decoded.
 pub(super) struct GivenId {
     pub(super) id: StreamId,

@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use stream_registry::http::wire::{PROBLEM_JSON, Problem};
 use stream_registry::registry::Operation;
 use stream_registry::stream::InvalidValue;
-use stream_registry::{Error, ErrorKind, StreamId};
+use stream_registry::{Error, StreamId};
+
+use super::codes::{self, Code};
 
 /// The error response for a failed request.
 #[derive(Debug)]
@@ -23,6 +25,9 @@ pub(super) struct Failure {
 /// Maximum length of a host name in a message. DNS allows no longer names.
 const MAX_NAME: usize = 253;
 
+/// Maximum number of folders in a path for which the reference to the documentation is relative.
+const MAX_FOLDERS: usize = 8;
+
 pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// The error that caused a response. The request log reads this value from the response's extensions.
@@ -34,65 +39,55 @@ fn title(status: u16) -> &'static str {
 }
 
 impl Failure {
-    fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        let problem = Problem::new(status.as_u16(), code, title(status.as_u16()), detail);
+    fn new(code: Code, detail: impl Into<String>) -> Self {
+        let problem = Problem::new(code.status, code.name, title(code.status), detail);
         Self { problem: Box::new(problem), headers: Vec::new(), cause: None }
     }
 
     /// Creates the failure for an invalid request.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidArgument.as_str(), detail)
+        Self::new(codes::INVALID, detail)
     }
 
     pub(super) fn unauthenticated() -> Self {
         let detail = "missing or wrong token; send Authorization: Bearer TOKEN";
-        Self {
-            headers: vec![(WWW_AUTHENTICATE, "Bearer")],
-            ..Self::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthenticated.as_str(), detail)
-        }
+        Self { headers: vec![(WWW_AUTHENTICATE, "Bearer")], ..Self::new(codes::UNAUTHENTICATED, detail) }
     }
 
     pub(super) fn expired_token(name: &str) -> Self {
         let detail = format!("the token {name} has expired; use a new one from `streamreg token new`");
-        Self {
-            headers: vec![(WWW_AUTHENTICATE, "Bearer")],
-            ..Self::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthenticated.as_str(), detail)
-        }
+        Self { headers: vec![(WWW_AUTHENTICATE, "Bearer")], ..Self::new(codes::UNAUTHENTICATED, detail) }
     }
 
     pub(super) fn missing_scope(name: &str, scope: &str) -> Self {
         let detail =
             format!("the token {name} needs the scope {scope}; add it in the access file, or use another token");
-        Self::new(StatusCode::FORBIDDEN, ErrorKind::Denied.as_str(), detail)
+        Self::new(codes::DENIED, detail)
     }
 
     pub(super) fn foreign_origin() -> Self {
         let detail = "writes from web pages of other hosts are not allowed; start the server with a token";
-        Self::new(StatusCode::FORBIDDEN, ErrorKind::Denied.as_str(), detail)
+        Self::new(codes::DENIED, detail)
     }
 
     pub(super) fn host_not_allowed(host: &str) -> Self {
         let host: String = host.chars().take(MAX_NAME).collect();
         let detail = format!("the host name {host} is not allowed; start the server with --allowed-host {host}");
-        Self::new(StatusCode::MISDIRECTED_REQUEST, "host_not_allowed", detail)
+        Self::new(codes::HOST_NOT_ALLOWED, detail)
     }
 
     pub(super) fn too_large(limit: usize) -> Self {
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            format!("body too large; send at most {} KiB", limit / 1024),
-        )
+        Self::new(codes::TOO_LARGE, format!("body too large; send at most {} KiB", limit / 1024))
     }
 
     pub(super) fn media_type(expected: &str) -> Self {
         let detail = format!("unsupported media type; send Content-Type: {expected}");
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_type", detail)
+        Self::new(codes::UNSUPPORTED_TYPE, detail)
     }
 
     pub(super) fn slow_body() -> Self {
         let detail = "timed out reading the body; send it faster";
-        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+        Self::new(codes::REQUEST_TIMEOUT, detail)
     }
 
     pub(super) fn too_many_readers() -> Self {
@@ -107,7 +102,7 @@ impl Failure {
         let mut failure = Self {
             // A rejected client must not keep its connection open until it retries.
             headers: vec![(RETRY_AFTER, "5"), (CONNECTION, "close")],
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unavailable.as_str(), detail)
+            ..Self::new(codes::UNAVAILABLE, detail)
         };
         failure.problem.retryable = true;
         failure
@@ -119,15 +114,12 @@ impl Failure {
         } else {
             "unknown path; the streams are at /api/v1/streams"
         };
-        Self::new(StatusCode::NOT_FOUND, "unknown_path", detail)
+        Self::new(codes::UNKNOWN_PATH, detail)
     }
 
     pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
         let detail = format!("method not allowed; use {allowed}");
-        Self {
-            headers: vec![(ALLOW, allowed)],
-            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
-        }
+        Self { headers: vec![(ALLOW, allowed)], ..Self::new(codes::METHOD_NOT_ALLOWED, detail) }
     }
 
     /// Adds the operation and the stream if the error does not contain them yet.
@@ -171,14 +163,44 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Adds the problem document to the response for a failure, with the id of the request. Other responses stay as they
-/// are.
-pub(super) fn describe(response: &mut Response, request_id: &str) {
+/// Adds the problem document to the response for a failure, with the id and the path of the request. Other responses stay
+/// as they are.
+pub(super) fn describe(response: &mut Response, request_id: &str, path: &str) {
     let Some(mut problem) = response.extensions_mut().remove::<Box<Problem>>() else { return };
+    problem.kind = format!("{}#problem-{}", documentation(path), problem.code);
     problem.request_id = Some(request_id.to_owned());
     // Serialising strings and raw JSON cannot fail.
     let body = serde_json::to_string(&problem).unwrap_or_default();
     // The router has set the length of the empty body.
     response.headers_mut().remove(CONTENT_LENGTH);
     *response.body_mut() = Body::from(body);
+}
+
+/// Returns a reference to the page of the API, relative to the path of a request. Such a reference stays valid behind a
+/// proxy that adds a prefix to the path.
+fn documentation(path: &str) -> String {
+    let folders = path.matches('/').count().saturating_sub(1);
+    // Only unknown paths are so deep. Without a limit, a long path would get a response that is three times as long.
+    if folders > MAX_FOLDERS { "/docs".to_owned() } else { format!("{}docs", "../".repeat(folders)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reference_to_the_documentation_is_relative_to_the_path_of_the_request() {
+        for (path, expected) in [
+            ("/", "docs"),
+            ("/healthz", "docs"),
+            ("/api/v1", "../docs"),
+            ("/api/v1/streams", "../../docs"),
+            ("/api/v1/streams/a%2Fb", "../../../docs"),
+            ("/api/v1/streams/a/heartbeat", "../../../../docs"),
+            ("*", "docs"),
+            (&"/a".repeat(10_000), "/docs"),
+        ] {
+            assert_eq!(documentation(path), expected, "{path}");
+        }
+    }
 }

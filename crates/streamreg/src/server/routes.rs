@@ -12,8 +12,9 @@ pub(super) struct Route {
 const READ: &[&str] = &["GET", "HEAD"];
 
 /// All routes of the API, the health checks and the metrics. A test compares them with the routes of `api`.
-pub(super) const ROUTES: [Route; 21] = [
+pub(super) const ROUTES: [Route; 22] = [
     Route { path: "/api/v1", methods: READ },
+    Route { path: "/openapi.json", methods: READ },
     Route { path: "/api/v1/streams", methods: &["GET", "HEAD", "POST"] },
     Route { path: "/api/v1/streams/{id}", methods: &["GET", "HEAD", "PUT", "PATCH", "DELETE"] },
     Route { path: "/api/v1/streams/{id}/heartbeat", methods: &["POST"] },
@@ -36,8 +37,8 @@ pub(super) const ROUTES: [Route; 21] = [
     Route { path: "/metrics/streams", methods: READ },
 ];
 
-/// The paths of the dashboard.
-pub(super) const PAGES: [&str; 2] = ["/", "/assets/{file}"];
+/// The paths of the dashboard and of the page of the API.
+pub(super) const PAGES: [&str; 3] = ["/", "/docs", "/assets/{file}"];
 
 /// Returns all paths.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::codes;
 use super::once_per_minute::OncePerMinute;
 
 /// Time between two checks whether the files have changed.
@@ -112,8 +113,9 @@ fn build(files: &[PemFile]) -> Result<ServerConfig> {
 
 /// Responds to a client that does not use TLS, and closes the connection.
 pub(super) async fn reject_plain<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S) -> io::Result<()> {
-    let detail = "this port accepts only TLS; use https:// in the URL";
-    let body = serde_json::to_string(&Problem::new(400, "tls_required", "Bad Request", detail))?;
+    let (code, detail) = (codes::TLS_REQUIRED, "this port accepts only TLS; use https:// in the URL");
+    // The type stays `about:blank`: a relative reference would lead back to plain HTTP.
+    let body = serde_json::to_string(&Problem::new(code.status, code.name, "Bad Request", detail))?;
     let length = body.len();
     let head = format!("Content-Type: {PROBLEM_JSON}\r\nContent-Length: {length}\r\nConnection: close");
     socket.write_all(format!("HTTP/1.1 400 Bad Request\r\n{head}\r\n\r\n{body}").as_bytes()).await?;

@@ -1,7 +1,7 @@
 //! Which requests the server accepts: tokens with scopes, patterns and expiry, and web pages of other origins.
 
 mod command;
-mod kit;
+pub(crate) mod kit;
 mod origins;
 mod patterns;
 mod reload;

@@ -23,6 +23,7 @@ mod fake;
 mod hook;
 mod http;
 mod http_bad_input;
+mod openapi;
 mod packaging;
 mod page;
 mod pages;

@@ -34,7 +34,7 @@ const NOT_RUN: [(&str, &str); 1] =
     [("cargo install --locked --path crates/streamreg", "the build is slow; the tested binary is on the path")];
 
 /// Returns the fenced blocks of a page: language, number of the first line, content.
-pub(super) fn blocks(text: &str) -> Vec<(&str, usize, String)> {
+pub(crate) fn blocks(text: &str) -> Vec<(&str, usize, String)> {
     let mut blocks: Vec<(&str, usize, String)> = Vec::new();
     let mut open = false;
     for (number, line) in (1..).zip(text.lines()) {
@@ -282,6 +282,8 @@ fn every_fenced_block_is_tested() {
                     assert_eq!(columns(&block), listed, "{page}, line {number}: columns of `streamreg list`");
                 }
                 // `scrape_configurations_in_the_documentation_are_valid` checks this block.
+                // `client_generated_from_the_document_works_as_documented` runs these blocks.
+                "sh" | "python" => assert_eq!(page, "docs/http.md", "line {number}: only this page has such blocks"),
                 "yaml" => assert_eq!(page, "docs/metrics.md", "line {number}: only this page has configurations"),
                 // A doc-test of the library compiles and runs this block.
                 "rust" => {

@@ -12,8 +12,9 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// A problem document. Programs can rely on `code`; `title` and `detail` are for people.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Problem {
-    /// Always `about:blank`, because `code` identifies the problem.
-    #[serde(rename = "type", default)]
+    /// URI reference of the documentation of `code`, relative to the URL of the request. `about:blank` if the server has
+    /// no such page. Clients ignore it, because `code` identifies the problem.
+    #[serde(rename = "type", skip_deserializing)]
     pub kind: String,
     /// Reason phrase of the HTTP status, such as `Not Found`.
     #[serde(default)]
@@ -94,7 +95,7 @@ pub(super) fn unexpected_response(source: impl std::error::Error + Send + Sync +
 }
 
 impl Problem {
-    /// Creates a problem of the HTTP layer.
+    /// Creates a problem of the HTTP layer, with the type `about:blank`.
     pub fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
         Self {
             kind: "about:blank".to_owned(),
@@ -191,6 +192,15 @@ mod tests {
             assert_eq!(back.is_partial(), error.is_partial());
             assert_eq!(back.existing(), error.existing());
             assert!(back.is_store_reply());
+        }
+    }
+
+    #[test]
+    fn client_accepts_any_type_of_a_problem() {
+        for kind in ["", r#""type":"about:blank","#, r#""type":"../../docs#problem-not_found","#, r#""type":null,"#] {
+            let json = format!(r#"{{{kind}"status":404,"code":"not_found","detail":"no such stream"}}"#);
+            let error = serde_json::from_str::<Problem>(&json).unwrap().into_error();
+            assert_eq!((error.kind(), error.message()), (ErrorKind::NotFound, "no such stream"), "{json}");
         }
     }
 

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::histogram::Histogram;
 use super::snapshot::{CallMetrics, OperationMetrics, RegistrationCounts, ResultCounts, WriteMetrics};
-use crate::error::{ERROR_KINDS, Error, ErrorKind, OPERATIONS, Operation, Result};
+use crate::error::{Error, ErrorKind, OPERATIONS, Operation, Result};
 use crate::registry::options::{Outcome, Registered};
 
 /// Index of successes in [`Results`]. The indexes before it are those of the error kinds.
-const OK: usize = ERROR_KINDS.len();
+const OK: usize = ErrorKind::ALL.len();
 /// Index of cancelled calls in [`Results`].
 const CANCELLED: usize = OK + 1;
 
@@ -31,7 +31,7 @@ impl Results {
 
     /// Returns the counts; `None` if all are zero.
     fn read(&self) -> Option<ResultCounts> {
-        let errors = ERROR_KINDS.into_iter().map(|kind| (kind, self.get(kind as usize)));
+        let errors = ErrorKind::ALL.into_iter().map(|kind| (kind, self.get(kind as usize)));
         let counts = ResultCounts {
             ok: self.get(OK),
             errors: errors.filter(|(_, count)| *count > 0).collect(),
@@ -152,14 +152,14 @@ mod tests {
         for (index, operation) in OPERATIONS.into_iter().enumerate() {
             assert_eq!(operation as usize, index, "{operation}");
         }
-        for (index, kind) in ERROR_KINDS.into_iter().enumerate() {
+        for (index, kind) in ErrorKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, index, "{kind}");
         }
         let counters = CallCounters::default();
-        for kind in ERROR_KINDS {
+        for kind in ErrorKind::ALL {
             counters.begin(Operation::Get).end::<()>(Err(&Error::new(kind, "test")));
         }
         let read = counters.read();
-        assert_eq!(read.operations[0].results.errors, ERROR_KINDS.map(|kind| (kind, 1)));
+        assert_eq!(read.operations[0].results.errors, ErrorKind::ALL.map(|kind| (kind, 1)));
     }
 }

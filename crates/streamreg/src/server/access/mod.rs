@@ -113,7 +113,7 @@ impl Access {
 
     /// Returns the caller of a request. Returns `None` if the request needs no token.
     fn authorise<B>(&self, tokens: &Tokens, request: &Request<B>) -> Result<Option<Caller>> {
-        let needed = match Need::of(request) {
+        let needed = match Need::of(request.method(), request.uri().path()) {
             Need::Nothing => return Ok(None),
             Need::AnyToken => None,
             Need::Scope(scope) => Some(scope),
@@ -150,7 +150,7 @@ impl Access {
 }
 
 /// What a request needs.
-enum Need {
+pub(super) enum Need {
     /// Nothing: the request reveals nothing about streams.
     Nothing,
     /// Any token, whatever its scopes.
@@ -159,13 +159,14 @@ enum Need {
 }
 
 impl Need {
-    fn of<B>(request: &Request<B>) -> Self {
-        if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+    /// Returns what a request needs. The path can be a route, in which `{id}` stands for an id.
+    pub(super) fn of(method: &Method, path: &str) -> Self {
+        if !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
             return Self::Scope(Scope::Write);
         }
-        match request.uri().path() {
-            // Health checks have no token, and the dashboard asks for one.
-            "/" | "/healthz" | "/readyz" => Self::Nothing,
+        match path {
+            // Health checks have no token, the dashboard asks for one, and the description of the API contains no data.
+            "/" | "/docs" | "/openapi.json" | "/healthz" | "/readyz" => Self::Nothing,
             path if path.starts_with("/assets/") => Self::Nothing,
             // Every client reads the description of the server first.
             "/api/v1/info" => Self::AnyToken,

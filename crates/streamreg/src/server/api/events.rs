@@ -3,8 +3,12 @@
 //! Each reader has its own watch of the store, and the server buffers few events for each reader. If the store has
 //! already discarded a reader's next event, the reader gets a `resync` event. If a reader's connection stays blocked,
 //! the server closes the connection, and the reader can resume later.
+//!
+//! With `limit` or `wait_ms`, the response ends, for clients that cannot read an endless response.
 
+use std::future::pending;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -18,10 +22,11 @@ use stream_registry::http::sse::{EVENT_STREAM, event_frame};
 use stream_registry::watch::{Event, Watch, WatchFrom};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
 
 use crate::server::access::Caller;
 use crate::server::connection::Peer;
-use crate::server::params::{Params, last_event_id};
+use crate::server::params::{MAX_EVENTS, MAX_WAIT_MS, Params, last_event_id};
 use crate::server::problem::{Failure, Result};
 use crate::server::state::App;
 
@@ -41,7 +46,10 @@ async fn events(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let from = start(&uri, &headers)?;
+    let params = Params::read(&uri, &["from", "limit", "wait_ms"])?;
+    let from = start(&params, &headers)?;
+    let limit = params.number("limit", 1..=MAX_EVENTS)?;
+    let wait = params.number("wait_ms", 0..=MAX_WAIT_MS)?.map(Duration::from_millis);
     let permit = app.event_readers.clone().try_acquire_owned().map_err(|_| Failure::too_many_readers())?;
     // Start the watch before sending the headers. A client then receives every event that occurs after the headers
     // arrive.
@@ -49,7 +57,8 @@ async fn events(
     peer.set_write_timeout(app.options.event_timeout);
     peer.shrink_send_buffer();
     let greeting = watch.start().cloned().map(|revision| Event::Alive { revision });
-    let reader = Reader { greeting, watch, peer, app, caller, _permit: permit };
+    let end = wait.map(|wait| Instant::now() + wait);
+    let reader = Reader { greeting, watch, peer, app, caller, left: limit.unwrap_or(u64::MAX), end, _permit: permit };
     let frames = unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         reader.wait_for_turn().await;
@@ -65,8 +74,7 @@ async fn events(
 }
 
 /// Parses the start position. `Last-Event-ID` overrides `from`, because a reconnecting browser repeats its first query.
-fn start(uri: &Uri, headers: &HeaderMap) -> Result<WatchFrom> {
-    let params = Params::read(uri, &["from"])?;
+fn start(params: &Params, headers: &HeaderMap) -> Result<WatchFrom> {
     let from = match params.get("from") {
         None => WatchFrom::Now,
         Some(OLDEST) => WatchFrom::Oldest,
@@ -83,6 +91,10 @@ struct Reader {
     peer: Peer,
     app: App,
     caller: Caller,
+    /// Number of events after which the response ends.
+    left: u64,
+    /// When the response ends.
+    end: Option<Instant>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -95,16 +107,24 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    /// Waits for the next event. Returns `None` if the server stops, the store is closed, or the reader's token has
-    /// expired or was revoked.
+    /// Waits for the next event. Returns `None` if the server stops, the store is closed, the reader's token has expired
+    /// or was revoked, or the response is as long as the request allows.
     async fn next(&mut self) -> Option<Event> {
+        self.left = self.left.checked_sub(1)?;
         if let Some(greeting) = self.greeting.take() {
             return Some(greeting);
         }
+        let ended = async {
+            match self.end {
+                Some(end) => sleep_until(end).await,
+                None => pending().await,
+            }
+        };
         let event = tokio::select! {
             biased;
             () = self.peer.stopped() => None,
             event = self.watch.next() => event,
+            () = ended => None,
         };
         event.filter(|_| self.app.access.may_still_read(&self.caller))
     }

@@ -3,7 +3,7 @@
 use super::json;
 use crate::server::params::Params;
 use crate::server::problem::{Failure, Result};
-use crate::server::routes::ROUTES;
+use crate::server::routes::{ROUTES, paths};
 use crate::server::state::App;
 use axum::Router;
 use axum::http::header::{ALLOW, LOCATION};
@@ -26,8 +26,8 @@ async fn index(uri: Uri) -> Result<Response> {
 /// Paths with an id are not redirected, because the slash can be the end of the id, which a proxy has decoded. The
 /// location is relative, so that it is right behind a proxy with a base path too.
 pub(in crate::server) fn without_slash(uri: &Uri) -> Option<Response> {
-    let path = uri.path().strip_suffix('/')?;
-    if !ROUTES.iter().any(|route| route.path == path) {
+    let path = uri.path().strip_suffix('/').filter(|path| *path != "/")?;
+    if !paths().any(|known| known == path) {
         return None;
     }
     let name = path.rsplit('/').next()?;

@@ -2,6 +2,7 @@
 
 mod compress;
 mod discovery;
+mod docs;
 mod events;
 mod heartbeats;
 mod history;
@@ -27,6 +28,7 @@ pub(super) fn routes() -> Router<App> {
         .merge(events::routes())
         .merge(history::routes())
         .merge(index::routes())
+        .merge(docs::routes())
         .merge(stream::routes())
         .merge(heartbeats::routes())
         .merge(service::routes())

@@ -11,27 +11,27 @@ use tempfile::TempDir;
 use crate::http::kit::{Response, Server, stream};
 
 /// Returns the token with a name.
-pub(super) fn value(name: &str) -> String {
+pub(crate) fn value(name: &str) -> String {
     format!("value-of-{name}")
 }
 
 /// Returns the lines of a token in the access file.
-pub(super) fn entry(name: &str, more: &str) -> String {
+pub(crate) fn entry(name: &str, more: &str) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, value(name).as_bytes());
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("[[token]]\nname = \"{name}\"\nhash = \"sha256:{hash}\"\n{more}\n")
 }
 
 /// A server with an access file.
-pub(super) struct Guarded {
-    pub(super) server: Server,
+pub(crate) struct Guarded {
+    pub(crate) server: Server,
     pub(super) registry: Arc<MemoryRegistry>,
     pub(super) file: PathBuf,
     _dir: TempDir,
 }
 
 impl Guarded {
-    pub(super) async fn start(content: &str) -> Self {
+    pub(crate) async fn start(content: &str) -> Self {
         Self::with_options(content, ServeOptions::default()).await
     }
 
@@ -45,7 +45,7 @@ impl Guarded {
     }
 
     /// Sends a request with the token of a name, and with a JSON body.
-    pub(super) async fn request(&self, token: &str, method: &str, path: &str, body: &str) -> Response {
+    pub(crate) async fn request(&self, token: &str, method: &str, path: &str, body: &str) -> Response {
         let authorization = format!("Bearer {}", value(token));
         let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
         self.server.request(method, path, &headers, body).await

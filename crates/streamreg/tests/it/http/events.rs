@@ -277,3 +277,48 @@ async fn history_lists_ended_streams() {
     let without = Server::start(Arc::new(BlockingRegistry::default()), ServeOptions::default()).await;
     without.get("/api/v1/history").await.problem(400, "unsupported");
 }
+
+/// Returns the events of a response that has ended.
+fn data(body: &str) -> Vec<Value> {
+    let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn events_end_after_the_limit_and_continue_from_the_last_revision() {
+    let (server, registry) = Server::memory().await;
+    for name in ["a", "b", "c"] {
+        registry.register(&stream(name)).await.unwrap();
+    }
+    let get = async |query: &str| {
+        // With HTTP/1.0, the body is not chunked.
+        let request = format!("GET /api/v1/events?{query} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        let answer = server.raw(request.as_bytes()).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, "text/event-stream"));
+        data(&answer.body)
+    };
+    let names = |events: &[Value]| events.iter().map(|event| event["stream"]["id"].clone()).collect::<Vec<_>>();
+    let first = get("from=oldest&limit=3").await;
+    assert_eq!(names(&first), [Value::Null, json!("a"), json!("b")]);
+    let revision = first[2]["revision"].as_str().unwrap();
+    assert_eq!(names(&get(&format!("from={revision}&limit=2")).await), [Value::Null, json!("c")]);
+    // The first event has the current revision, with which a client can begin.
+    assert_eq!(get("limit=1").await[0]["event"], "alive");
+}
+
+#[tokio::test]
+async fn events_end_after_the_time_limit_without_losing_an_event() {
+    let (server, registry) = Server::memory().await;
+    registry.register(&stream("before")).await.unwrap();
+    let request = |query: &str| format!("GET /api/v1/events?{query} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    // Events that exist already arrive even if there is no time to wait.
+    let events = data(&server.raw(request("from=oldest&wait_ms=0").as_bytes()).await.body);
+    assert_eq!(events.iter().map(|event| event["event"].clone()).collect::<Vec<_>>(), ["alive", "registered"]);
+    let begin = std::time::Instant::now();
+    let events = data(&server.raw(request("wait_ms=300").as_bytes()).await.body);
+    assert!(begin.elapsed() >= Duration::from_millis(300));
+    assert_eq!(events.len(), 1, "{events:?}");
+    for query in ["limit=0", "limit=100001", "limit=x", "wait_ms=-1", "wait_ms=3600001", "wait_ms=1&wait_ms=1"] {
+        server.get(&format!("/api/v1/events?{query}")).await.problem(400, "invalid");
+    }
+}

@@ -158,7 +158,8 @@ impl Response {
         let problem = self.json();
         assert_eq!(problem["code"], code, "{problem}");
         assert_eq!(problem["status"], status);
-        assert_eq!(problem["type"], "about:blank");
+        let kind = problem["type"].as_str().unwrap_or_default();
+        assert_eq!(kind.trim_start_matches("../"), format!("docs#problem-{code}"), "{problem}");
         assert_eq!(problem["request_id"], self.header("x-request-id"));
         assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{problem}");
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{problem}");

@@ -265,7 +265,7 @@ async fn index_names_each_route_with_the_methods_that_options_allows() {
         assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{path}");
         assert_eq!(answer.header("allow"), format!("{}, OPTIONS", methods.join(", ")), "{path}");
     }
-    for path in ["/", "/assets/app.js"] {
+    for path in ["/", "/docs", "/assets/app.js"] {
         assert_eq!(server.request("OPTIONS", path, &[], "").await.header("allow"), "GET, HEAD, OPTIONS");
     }
     server.request("OPTIONS", "/x", &[], "").await.problem(404, "unknown_path");
@@ -280,6 +280,8 @@ async fn trailing_slash_is_redirected_unless_it_can_belong_to_an_id() {
         ("/api/v1/streams/?limit=1&status=active", "../streams?limit=1&status=active"),
         ("/api/v1/stream/?id=a", "../stream?id=a"),
         ("/healthz/", "../healthz"),
+        ("/openapi.json/", "../openapi.json"),
+        ("/docs/", "../docs"),
     ] {
         let answer = server.get(path).await;
         assert_eq!((answer.status, answer.header("location")), (308, location), "{path}");

@@ -1,0 +1,24 @@
+//! The description of the API: the OpenAPI document at `/openapi.json`, and the page `/docs`.
+
+use axum::Router;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+
+use super::compress;
+use crate::dashboard;
+use crate::server::openapi;
+use crate::server::params::Params;
+use crate::server::problem::{Failure, Result};
+use crate::server::state::App;
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/openapi.json", get(document).fallback(async || Failure::method_not_allowed("GET, HEAD")))
+        .route("/docs", get(async || dashboard::page(openapi::page()).into_response()))
+}
+
+async fn document(uri: Uri, headers: HeaderMap) -> Result<Response> {
+    Params::none(&uri)?;
+    compress::json(&headers, openapi::json().to_owned()).await
+}
