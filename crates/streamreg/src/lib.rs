@@ -3,4 +3,5 @@
 
 pub mod cli;
 mod dashboard;
+mod selection;
 pub mod server;
