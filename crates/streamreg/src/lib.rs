@@ -5,3 +5,4 @@ pub mod cli;
 mod dashboard;
 mod selection;
 pub mod server;
+pub mod webhook;

@@ -40,6 +40,8 @@ async fn metrics(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result
         is_up,
         event_readers: limit.saturating_sub(app.event_readers.available_permits()),
         event_reader_limit: limit,
+        webhooks: &app.options.webhooks,
+        now: app.registry.now(),
     };
     Ok(response(&headers, |text| scrape.write(text)))
 }
