@@ -71,15 +71,17 @@ pub(super) struct Gate {
     retry: Retry,
     /// Number of failures since the last response that shows that the receiver is up.
     failures: u32,
-    /// No request is sent before this time.
+    /// The end of the pause after these failures.
     opens_at: Instant,
+    /// The end of the pause that the receiver has demanded.
+    demanded_until: Instant,
     /// When an event was last accepted.
     accepted_at: Option<Instant>,
 }
 
 impl Gate {
     pub(super) fn new(retry: Retry, now: Instant) -> Self {
-        Self { retry, failures: 0, opens_at: now, accepted_at: None }
+        Self { retry, failures: 0, opens_at: now, demanded_until: now, accepted_at: None }
     }
 
     /// Returns the maximum number of requests in flight.
@@ -89,7 +91,7 @@ impl Gate {
 
     /// Returns the time before which no request may be sent.
     pub(super) fn opens_at(&self) -> Instant {
-        self.opens_at
+        self.opens_at.max(self.demanded_until)
     }
 
     /// Notes the result of an attempt, and the pause that the receiver demands.
@@ -99,9 +101,11 @@ impl Gate {
                 self.failures = self.failures.saturating_add(1);
                 // The first failures concern requests that were in flight together.
                 let excess = self.failures.saturating_sub(IN_FLIGHT as u32 - 1);
-                let own = if excess > 0 { self.retry.pause(excess) } else { Duration::ZERO };
+                if excess > 0 {
+                    self.opens_at = now + self.retry.pause(excess);
+                }
                 let demanded = retry_after.unwrap_or_default().min(self.retry.longest_pause);
-                self.opens_at = self.opens_at.max(now + own.max(demanded));
+                self.demanded_until = self.demanded_until.max(now + demanded);
             }
             Verdict::Accepted | Verdict::Rejected => {
                 self.failures = 0;
@@ -170,6 +174,9 @@ mod tests {
         for (demanded, expected) in [(7, 7), (0, 0), (100_000, 300), (u64::MAX, 300)] {
             let mut gate = Gate::new(Retry::default(), now);
             gate.note(Verdict::Unavailable, Some(Duration::from_secs(demanded)), now);
+            assert_eq!(gate.opens_at() - now, expected * SECOND);
+            // A request that was in flight at the same time may be accepted.
+            gate.note(Verdict::Accepted, None, now);
             assert_eq!(gate.opens_at() - now, expected * SECOND);
         }
     }
