@@ -65,9 +65,9 @@ impl Delivery {
     /// Creates the delivery of events after a position, or from the start of the feed.
     pub(super) fn new(webhook: Webhook, feed: Feed, position: Option<Position>, file: PathBuf, retry: Retry) -> Self {
         let now = Instant::now();
-        let (reached, matched) = match position {
-            Some(position) => (Some(position.revision), position.matched),
-            None => (feed.start().cloned(), Vec::new()),
+        let (reached, matched, written) = match position {
+            Some(Position { revision, matched }) => (Some(revision.clone()), matched, Some(revision)),
+            None => (feed.start().cloned(), Vec::new(), None),
         };
         Self {
             feed,
@@ -79,7 +79,7 @@ impl Delivery {
             figures: Arc::new(Figures::new(&webhook.name)),
             webhook: Arc::new(webhook),
             is_failing: false,
-            saves: Saves { file, written: None, running: None, next_at: now, is_failing: false },
+            saves: Saves { file, written, running: None, next_at: now, is_failing: false },
         }
     }
 

@@ -87,6 +87,7 @@ impl Webhooks {
             let feed = Feed::open(Arc::clone(registry), position.as_ref().map(|position| &position.revision)).await;
             let feed = feed.map_err(|error| format!("webhook {:?} cannot watch the store: {error}", webhook.name))?;
             let mut delivery = Delivery::new(webhook, feed, position, file, retry);
+            // A new webhook stores where it begins. If that fails, the directory or the disk must be repaired first.
             delivery.save().await.map_err(|(file, error)| format!("cannot write {}: {error}", file.display()))?;
             started.figures.push(delivery.figures());
             started.tasks.spawn(delivery.run(stopped.clone(), grace));

@@ -1,7 +1,6 @@
 //! The directory with the positions of webhooks, which one server uses at a time.
 
 use std::fs::{DirBuilder, File, TryLockError};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// A directory that this process has locked. The system releases the lock when the process ends.
@@ -34,9 +33,6 @@ impl StateDir {
             }
             Err(TryLockError::Error(error)) => return Err(fault(&error)),
         }
-        // A full disk is noticed now and not at the first event. The content helps to find the process.
-        let written = lock.set_len(0).and_then(|()| writeln!(&lock, "{}", std::process::id()));
-        written.and_then(|()| lock.sync_all()).map_err(|error| fault(&error))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
