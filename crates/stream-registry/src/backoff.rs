@@ -4,18 +4,18 @@ use std::time::Duration;
 
 /// A pause that grows exponentially with the number of consecutive failures.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     /// Upper bound of the first pause.
-    pub(crate) min: Duration,
+    pub min: Duration,
     /// Upper bound of every pause.
-    pub(crate) max: Duration,
+    pub max: Duration,
 }
 
 impl Backoff {
     /// Returns the pause after this many consecutive failures.
     ///
     /// Half of the pause is random, so that many clients do not retry at once.
-    pub(crate) fn pause(self, failures: u32) -> Duration {
+    pub fn pause(self, failures: u32) -> Duration {
         let doubled = self.min.saturating_mul(1 << failures.saturating_sub(1).min(20));
         doubled.min(self.max).mul_f64(0.5 + 0.5 * fastrand::f64())
     }

@@ -102,7 +102,8 @@ pub mod design {}
 #[doc = include_str!("../docs/semantics.md")]
 pub mod semantics {}
 
-mod backoff;
+#[doc(hidden)]
+pub mod backoff;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod connect;

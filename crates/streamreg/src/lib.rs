@@ -3,4 +3,6 @@
 
 pub mod cli;
 mod dashboard;
+mod selection;
 pub mod server;
+pub mod webhook;

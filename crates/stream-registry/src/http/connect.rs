@@ -12,12 +12,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
-use super::options::HttpOptions;
 use crate::error::{Error, Result};
+use crate::tls::options::{Peer, TlsOptions};
 #[cfg(feature = "tls")]
-use crate::tls::{Tls, options::Peer, tls_error};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::tls::{Tls, tls_error};
 
 /// An open connection to the server, encrypted or not.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -38,21 +36,34 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Returns `Unsupported` if the options demand TLS, which this build does not have.
-    pub(super) fn new(options: &HttpOptions) -> Result<Self> {
-        if options.tls.is_some() && !cfg!(feature = "tls") {
+    /// Returns `Unsupported` if TLS is demanded, which this build does not have.
+    pub(super) fn new(tls: Option<TlsOptions>, peer: Peer, connect_timeout: Duration) -> Result<Self> {
+        if tls.is_some() && !cfg!(feature = "tls") {
             return Err(Error::unsupported("this build has no TLS; build with the Cargo feature \"tls\""));
         }
         let mut tcp = HttpConnector::new();
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_connect_timeout(Some(connect_timeout));
         tcp.set_nodelay(true);
         // The connector would reject https:// URLs otherwise.
         tcp.enforce_http(false);
         Ok(Self {
             tcp,
             #[cfg(feature = "tls")]
-            tls: options.tls.clone().map(|tls| Arc::new(Tls::new(tls, Peer::Http))),
+            tls: tls.map(|tls| Arc::new(Tls::new(tls, peer))),
         })
+    }
+
+    /// Reads the files of TLS, so it blocks.
+    ///
+    /// # Errors
+    ///
+    /// Returns `InvalidArgument` if a file is unreadable or invalid.
+    pub(super) fn check(&self) -> Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            tls.check()?;
+        }
+        Ok(())
     }
 
     /// Explains an error of TLS after the handshake, if `error` contains one. In TLS 1.3, a server checks the client's

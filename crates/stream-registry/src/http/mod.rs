@@ -1,9 +1,12 @@
-//! The HTTP store: the client of `streamreg serve`.
+//! The HTTP store: the client of `streamreg serve`. `post` also sends requests to other servers.
 
 mod client;
 mod clock;
 mod connect;
+mod fault;
 mod options;
+#[doc(hidden)]
+pub mod post;
 #[doc(hidden)]
 pub mod sse;
 mod transport;

@@ -13,10 +13,13 @@ use tokio::time::timeout;
 
 use super::clock::ServerClock;
 use super::connect::Connector;
+use super::fault::{causes, is_lost, is_not_http, is_unknown_host};
 use super::options::HttpOptions;
 use super::wire::{IDEMPOTENCY_KEY, JSON, PROBLEM_JSON, Problem};
 use crate::error::{Error, ErrorKind, Result};
+use crate::tls::options::Peer;
 
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time after which an idle connection is closed. It is shorter than the idle timeout of the server.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -111,7 +114,7 @@ impl Transport {
                 Some(value)
             }
         };
-        let connector = Connector::new(options)?;
+        let connector = Connector::new(options.tls.clone(), Peer::Http, CONNECT_TIMEOUT)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
@@ -315,44 +318,4 @@ impl Transport {
 fn media_type(response: &Response<Incoming>) -> &str {
     let given = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     given.split(';').next().unwrap_or("").trim()
-}
-
-/// Returns the causes of an error, beginning with the direct cause.
-fn causes<'a>(
-    fault: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(fault.source(), |cause| cause.source())
-}
-
-/// Returns whether the host name could not be resolved.
-fn is_unknown_host(fault: &hyper_util::client::legacy::Error) -> bool {
-    // Neither the standard library nor the HTTP library has an error kind for this case, so the messages are searched.
-    fault.is_connect() && causes(fault).any(|cause| cause.to_string().contains("failed to lookup address"))
-}
-
-/// Returns whether the response is not HTTP, such as the reply of a Redis server.
-fn is_not_http(fault: &hyper_util::client::legacy::Error) -> bool {
-    causes(fault).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse)
-}
-
-/// Returns whether the connection was lost before a response arrived. For example, the server may have closed an idle
-/// connection.
-fn is_lost(fault: &hyper_util::client::legacy::Error) -> bool {
-    if fault.is_connect() {
-        return false;
-    }
-    for fault in causes(fault) {
-        if let Some(fault) = fault.downcast_ref::<hyper::Error>() {
-            if fault.is_canceled() || fault.is_closed() || fault.is_incomplete_message() {
-                return true;
-            }
-        } else if let Some(fault) = fault.downcast_ref::<std::io::Error>() {
-            use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-            return matches!(
-                fault.kind(),
-                BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
-            );
-        }
-    }
-    false
 }

@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -18,10 +17,6 @@ use super::files::Reloading;
 use super::options::{Peer, TlsOptions};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Timeout of a handshake. It is shorter than the timeout of the whole connection attempt, so that the error can name
-/// the handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(1_000);
-
 /// The settings of TLS, and the configuration that all connections of a registry share. With a shared configuration, a
 /// new connection resumes an earlier session.
 pub(crate) struct Tls {
@@ -32,7 +27,16 @@ pub(crate) struct Tls {
 
 impl Tls {
     pub(crate) fn new(options: TlsOptions, peer: Peer) -> Self {
-        Self { configs: Arc::new(config::reloading(&options)), options, peer }
+        Self { configs: Arc::new(config::reloading(&options, peer.settings())), options, peer }
+    }
+
+    /// Reads the files of the options, so it blocks.
+    ///
+    /// # Errors
+    ///
+    /// Returns `InvalidArgument` if a file is unreadable or invalid.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.configs.current().map(drop)
     }
 
     /// Performs the handshake on an open connection to `host`.
@@ -49,7 +53,8 @@ impl Tls {
     ) -> Result<TlsStream<TcpStream>> {
         let name = self.options.server_name.as_deref().unwrap_or(host);
         let server_name = ServerName::try_from(name.to_owned()).map_err(|_| {
-            Error::invalid(format!("{name:?} is not a host name or IP address; correct server_name in the store URL"))
+            let correct_name = self.peer.settings().correct_name;
+            Error::invalid(format!("{name:?} is not a host name or IP address; {correct_name}"))
         })?;
         let configs = Arc::clone(&self.configs);
         // Reads files.
@@ -57,7 +62,7 @@ impl Tls {
         let config = current.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, panic.to_string())))?;
         let handshake = TlsConnector::from(config).connect(server_name, stream);
         let context = self.context(address);
-        let error = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        let error = match timeout(self.peer.settings().handshake_timeout, handshake).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => error,
             Err(_) => return Err(context.no_handshake()),

@@ -10,24 +10,29 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::files::{PemFile, Reloading, cannot_set_up, provider};
-use super::options::TlsOptions;
+use super::options::{Settings, TlsOptions};
 use crate::error::{Error, Result};
 
 /// Returns the configuration that the files of the options contain.
-pub(super) fn reloading(options: &TlsOptions) -> Reloading<ClientConfig> {
+pub(super) fn reloading(options: &TlsOptions, settings: &'static Settings) -> Reloading<ClientConfig> {
     let mut files: Vec<(&'static str, PathBuf)> = Vec::new();
     if let Some(identity) = &options.identity {
         files.extend([("cert", identity.cert.clone()), ("key", identity.key.clone())]);
     }
-    files.extend(options.ca.clone().map(|ca| ("ca", ca)));
+    files.extend(options.ca.clone().map(|ca| (settings.ca, ca)));
     let (has_identity, insecure) = (options.identity.is_some(), options.insecure);
     Reloading::new(files, move |files| {
         let (identity, ca) = files.split_at(if has_identity { 2 } else { 0 });
-        build(identity, ca.first(), insecure)
+        build(identity, ca.first(), insecure, settings)
     })
 }
 
-fn build(identity: &[PemFile], ca: Option<&PemFile>, insecure: bool) -> Result<ClientConfig> {
+fn build(
+    identity: &[PemFile],
+    ca: Option<&PemFile>,
+    insecure: bool,
+    settings: &'static Settings,
+) -> Result<ClientConfig> {
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -35,7 +40,7 @@ fn build(identity: &[PemFile], ca: Option<&PemFile>, insecure: bool) -> Result<C
     let builder = if insecure {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider)))
     } else {
-        let cas = ca.map_or_else(cas_of_the_system, PemFile::cas)?;
+        let cas = ca.map_or_else(|| cas_of_the_system(settings), PemFile::cas)?;
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(cas), provider).build();
         builder.with_webpki_verifier(verifier.map_err(cannot_set_up)?)
     };
@@ -45,14 +50,15 @@ fn build(identity: &[PemFile], ca: Option<&PemFile>, insecure: bool) -> Result<C
     })
 }
 
-fn cas_of_the_system() -> Result<RootCertStore> {
+fn cas_of_the_system(settings: &Settings) -> Result<RootCertStore> {
     let mut cas = RootCertStore::empty();
     // One unreadable file of the system does not matter if the other files hold the CA of the server.
     cas.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if cas.is_empty() {
-        return Err(Error::invalid(
-            "this system has no CA certificates; install ca-certificates, or add ca=FILE to the store URL",
-        ));
+        let add_ca = settings.add_ca;
+        return Err(Error::invalid(format!(
+            "this system has no CA certificates; install ca-certificates, or {add_ca}"
+        )));
     }
     Ok(cas)
 }

@@ -68,19 +68,21 @@ impl Context<'_> {
 
     fn server_certificate(&self, fault: &CertificateError) -> String {
         let certificate = format_args!("the certificate of {} at {}", self.peer, self.address);
+        let correct_name = self.peer.settings().correct_name;
         match fault {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => match &self.options.ca {
                 Some(ca) => format!(
-                    "{certificate} is not signed by a CA in {}; put the right CA in the file of ca",
-                    ca.display()
+                    "{certificate} is not signed by a CA in {}; put the right CA in the file of {}",
+                    ca.display(),
+                    self.peer.settings().ca
                 ),
-                None => format!("{certificate} is not signed by a CA of this system; add ca=FILE to the store URL"),
+                None => format!("{certificate} is not signed by a CA of this system; {}", self.peer.settings().add_ca),
             },
-            CertificateError::NotValidForName => format!("{certificate} is for another name; {ADD_NAME}"),
+            CertificateError::NotValidForName => format!("{certificate} is for another name; {correct_name}"),
             CertificateError::NotValidForNameContext { expected, presented } => {
                 let names: Vec<_> = presented.iter().map(|name| readable(name)).collect();
                 let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
-                format!("{certificate} is valid for {names}, not for {}; {ADD_NAME}", expected.to_str())
+                format!("{certificate} is valid for {names}, not for {}; {correct_name}", expected.to_str())
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 format!("{certificate} has expired; renew it, and check this machine's clock")
@@ -100,9 +102,7 @@ impl Context<'_> {
         match (&self.options.identity, alert) {
             (None, AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure) => (
                 ErrorKind::Unauthenticated,
-                format!(
-                    "{peer} at {address} demands a client certificate; add cert=FILE and key=FILE to the store URL"
-                ),
+                format!("{peer} at {address} demands a client certificate; {}", peer.settings().add_identity),
             ),
             (
                 Some(identity),
@@ -124,12 +124,13 @@ impl Context<'_> {
                     identity.key.display()
                 ),
             ),
-            (_, AlertDescription::UnrecognisedName) => {
-                (ErrorKind::Unauthenticated, format!("the server at {address} does not know this name; {ADD_NAME}"))
-            }
+            (_, AlertDescription::UnrecognisedName) => (
+                ErrorKind::Unauthenticated,
+                format!("the server at {address} does not know this name; {}", peer.settings().correct_name),
+            ),
             (_, AlertDescription::ProtocolVersion | AlertDescription::InsufficientSecurity) => (
                 ErrorKind::Unsupported,
-                format!("{peer} at {address} rejects TLS 1.2 and 1.3 or their ciphers; check {}", peer.settings()),
+                format!("{peer} at {address} rejects TLS 1.2 and 1.3 or their ciphers; check {}", peer.tls_settings()),
             ),
             _ => {
                 (ErrorKind::Unavailable, format!("{peer} at {address} ended the TLS connection ({alert:?}); try again"))
@@ -144,5 +145,3 @@ fn readable(name: &str) -> String {
     let without_type = name.split_once('(').and_then(|(_, name)| name.strip_suffix(')')).unwrap_or(name);
     without_type.trim_matches('"').escape_debug().to_string()
 }
-
-const ADD_NAME: &str = "correct the host, or add server_name=NAME to the store URL";

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Settings of TLS. The fields correspond to the parameters of the URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,27 +28,73 @@ pub(crate) enum Peer {
     Redis,
     #[cfg(feature = "http")]
     Http,
+    /// A server of another program, such as the receiver of webhooks.
+    #[cfg(feature = "http")]
+    Receiver,
 }
+
+/// What differs between connections to stores and to other servers.
+#[cfg_attr(not(feature = "tls"), allow(dead_code))]
+pub(crate) struct Settings {
+    /// Timeout of a handshake. It is shorter than the timeout of the whole connection attempt, so that the error can
+    /// name the handshake.
+    pub(crate) handshake_timeout: Duration,
+    /// The name of the setting for the file of CAs.
+    pub(crate) ca: &'static str,
+    /// How to trust another CA.
+    pub(crate) add_ca: &'static str,
+    /// What to do if the certificate is for another name.
+    pub(crate) correct_name: &'static str,
+    /// What to do if the server demands a certificate of the client.
+    pub(crate) add_identity: &'static str,
+}
+
+const STORE: Settings = Settings {
+    handshake_timeout: Duration::from_secs(1),
+    ca: "ca",
+    add_ca: "add ca=FILE to the store URL",
+    correct_name: "correct the host, or add server_name=NAME to the store URL",
+    add_identity: "add cert=FILE and key=FILE to the store URL",
+};
+
+/// A receiver can be anywhere on the internet.
+#[cfg(feature = "http")]
+const RECEIVER: Settings = Settings {
+    handshake_timeout: Duration::from_secs(5),
+    ca: "ca_file",
+    add_ca: "set ca_file",
+    correct_name: "correct the host in its URL",
+    add_identity: "let it accept connections without one",
+};
 
 #[cfg_attr(not(feature = "tls"), allow(dead_code))]
 impl Peer {
+    /// Returns the settings of connections to this kind of server.
+    pub(crate) fn settings(self) -> &'static Settings {
+        match self {
+            #[cfg(feature = "http")]
+            Self::Receiver => &RECEIVER,
+            _ => &STORE,
+        }
+    }
+
     /// Returns the scheme of URLs without TLS.
     pub(crate) fn plain_scheme(self) -> &'static str {
         match self {
             #[cfg(feature = "redis")]
             Self::Redis => "redis://",
             #[cfg(feature = "http")]
-            Self::Http => "http://",
+            Self::Http | Self::Receiver => "http://",
         }
     }
 
     /// Returns where the server's versions of TLS and its ciphers are set.
-    pub(crate) fn settings(self) -> &'static str {
+    pub(crate) fn tls_settings(self) -> &'static str {
         match self {
             #[cfg(feature = "redis")]
             Self::Redis => "tls-protocols in its settings",
             #[cfg(feature = "http")]
-            Self::Http => "its settings of TLS",
+            Self::Http | Self::Receiver => "its settings of TLS",
         }
     }
 }
@@ -58,7 +105,7 @@ impl fmt::Display for Peer {
             #[cfg(feature = "redis")]
             Self::Redis => "Redis",
             #[cfg(feature = "http")]
-            Self::Http => "the server",
+            Self::Http | Self::Receiver => "the server",
         })
     }
 }

@@ -52,6 +52,7 @@
 //!
 //! A [`View`](crate::view::View) follows the state of a registry in the background.
 
+mod change_id;
 mod json;
 pub(crate) mod shard;
 pub(crate) mod vector;

@@ -7,7 +7,8 @@ use stream_registry::{ErrorKind, Registry, StreamId};
 use super::failure::{Failure, Result, Status};
 use super::output::{Format, Output, end};
 use super::query::get_each;
-use super::watch::{self, Follow, Selection};
+use super::watch::{self, Follow};
+use crate::selection::Selection;
 
 /// Arguments of `get`.
 #[derive(Args, Debug)]

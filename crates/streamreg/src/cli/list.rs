@@ -10,7 +10,8 @@ use stream_registry::{Registry, Stream, StreamId};
 use super::failure::{Failure, Result, Status};
 use super::output::{Column, EventOptions, Format, Headings, Output, TableOptions};
 use super::query::{self, FilterArgs};
-use super::watch::{self, Follow, Selection};
+use super::watch::{self, Follow};
+use crate::selection::Selection;
 
 /// Arguments of `list`.
 #[derive(Args, Debug)]
@@ -106,7 +107,7 @@ pub async fn run(registry: &dyn Registry, args: &ListArgs, stop: impl Future, ou
     out.streams(&streams, registry.now(), &table)?;
     if let Some(follow) = follow {
         let selection = match args.ids.as_slice() {
-            [] => Selection::filter(args.filter.filter()).with_shown(&streams),
+            [] => Selection::filter(args.filter.filter()).with_shown(streams.iter().map(|stream| stream.id.clone())),
             ids => Selection::ids(ids),
         };
         let options = EventOptions { headings: table.headings, ..watch::default_options() };

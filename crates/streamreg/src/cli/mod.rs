@@ -45,6 +45,7 @@ mod upkeep;
 mod usage;
 pub mod wait;
 pub mod watch;
+pub mod webhooks;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -2,20 +2,22 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use stream_registry::connect;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::failure::{Failure, Result, Status};
 use super::log::LogArgs;
 use super::output::Output;
 use super::store::{Target, exposure, token};
-use super::{duration, input, signal};
+use super::{duration, input, signal, webhooks};
 use crate::server::{self, AccessFile, AllowedOrigin, ServeOptions, ServerTls, TokenFiles};
+use crate::webhook::{Retry, Webhooks};
 
 /// Maximum time to ask a server that already listens on the address whether it is this program.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -73,6 +75,15 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_client_ca: Option<PathBuf>,
 
+    /// Directory for what the server must remember across restarts: the positions of webhooks. Created if it is missing;
+    /// one server uses it at a time
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// A receiver of events, as a TOML document: a table `[[webhook]]` of the configuration file
+    #[arg(long = "webhook", value_name = "TOML", hide = true, value_parser = webhooks::Entry::parse)]
+    pub webhooks: Vec<webhooks::Entry>,
+
     /// Time to wait at the start for a store that is unreachable or busy; `0s` does not wait
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     pub wait_for_store: Duration,
@@ -108,9 +119,22 @@ impl ServeArgs {
 /// Fails if listening on the address is not allowed or not possible, if a file of the certificate is unusable, or if
 /// the store cannot be opened.
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
-    let options = options(target, args)?;
+    let mut options = options(target, args)?;
+    let webhooks = webhooks::open(&args.webhooks)?;
+    let state_dir = match &args.state_dir {
+        Some(dir) => dir.as_path(),
+        None if webhooks.is_empty() => Path::new(""),
+        None => {
+            return Err(Failure::usage(
+                "webhooks need a directory for their positions; set state_dir, e.g. /var/lib/streamreg",
+            ));
+        }
+    };
     let secrets = [("--read-token-file", &args.read_token_file), ("--tls-key", &args.tls_key)];
     for warning in secrets.into_iter().filter_map(|(option, file)| exposure(option, file.as_deref()?)) {
+        out.note(warning);
+    }
+    for warning in args.webhooks.iter().filter_map(webhooks::Entry::exposure) {
         out.note(warning);
     }
     server::check_access(&args.listen, &options, target.is_read_only()).map_err(Failure::usage)?;
@@ -129,12 +153,20 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
     let registry = target.connect_within(args.wait_for_store, out).await?;
     // Install the signal handlers before printing that the server is ready. Until then, a signal kills the process.
     let stop = signal::stop_requested(None);
-    let stop = async move { _ = stop.await };
+    let (stopping, stopped) = watch::channel(false);
+    let stop = async move {
+        _ = stop.await;
+        stopping.send_replace(true);
+    };
+    let webhooks = Webhooks::start(webhooks, state_dir, &registry, Retry::default(), options.grace, &stopped).await;
+    let webhooks = webhooks.map_err(|fault| Failure::new(Status::Failed, fault))?;
+    options.webhooks = webhooks.figures();
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     out.note(format_args!("listening on {scheme}://{address}, store {}", target.name));
     let done = server::serve(registry.clone(), listener, options, stop)
         .await
         .map_err(|error| Failure::new(Status::Failed, format_args!("the server on {address} failed: {error}")));
+    webhooks.finished().await;
     // The server has stopped, so an error from closing the store does not matter.
     let _ = registry.close().await;
     done

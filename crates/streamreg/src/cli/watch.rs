@@ -1,6 +1,5 @@
 //! `watch`: prints changes as they happen.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
@@ -8,9 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::future::Either;
-use stream_registry::query::Filter;
 use stream_registry::watch::{Event, Watch, WatchFrom};
-use stream_registry::{ErrorKind, Registry, Stream, StreamId};
+use stream_registry::{ErrorKind, Registry};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -18,6 +16,7 @@ use super::failure::{Failure, Result, Status};
 use super::output::{EventOptions, Headings, Output, Zone};
 use super::query::FilterArgs;
 use super::signal;
+use crate::selection::Selection;
 
 /// Arguments of `watch`.
 #[derive(Args, Debug)]
@@ -88,54 +87,6 @@ pub(super) fn stop_requested(follows: bool) -> impl Future<Output = i32> {
 /// Returns the options of event lines with headings and times in UTC.
 pub(super) fn default_options() -> EventOptions {
     EventOptions { headings: Headings::Shown, zone: Zone::utc() }
-}
-
-/// The streams whose events are printed.
-#[derive(Debug, Default)]
-pub(super) struct Selection {
-    /// The streams with these ids; all streams if empty.
-    ids: Vec<StreamId>,
-    filter: Filter,
-    /// The live streams that matched the filter when they were last printed.
-    shown: HashSet<StreamId>,
-}
-
-impl Selection {
-    /// Selects the streams with these ids.
-    pub(super) fn ids(ids: &[StreamId]) -> Self {
-        Self { ids: ids.to_vec(), ..Self::default() }
-    }
-
-    /// Selects the streams that match a filter.
-    pub(super) fn filter(filter: Filter) -> Self {
-        Self { filter, ..Self::default() }
-    }
-
-    /// Adds matching streams that have already been printed.
-    pub(super) fn with_shown(mut self, streams: &[Stream]) -> Self {
-        if !self.filter.is_empty() {
-            self.shown.extend(streams.iter().map(|stream| stream.id.clone()));
-        }
-        self
-    }
-
-    /// Returns whether to print an event, and remembers the result for the next event of the stream.
-    fn selects(&mut self, event: &Event) -> bool {
-        let Some(stream) = event.stream() else { return true };
-        if !self.ids.is_empty() && !self.ids.contains(&stream.id) {
-            return false;
-        }
-        if self.filter.is_empty() {
-            return true;
-        }
-        let (known, live) = match event {
-            Event::Ended { as_of, .. } => (as_of.is_some(), false),
-            _ => (true, true),
-        };
-        let matches = known && self.filter.matches(stream);
-        let shown = if matches && live { !self.shown.insert(stream.id.clone()) } else { self.shown.remove(&stream.id) };
-        matches || shown
-    }
 }
 
 /// An open watch, whose events have not been printed yet.
@@ -252,62 +203,4 @@ async fn execute(command: &str, event: &Event) -> std::io::Result<ExitStatus> {
         let _ = stdin.write_all(format!("{}\n", event.to_json()).as_bytes()).await;
     }
     child.wait().await
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use stream_registry::watch::{ChangeKind, Ending};
-    use stream_registry::{StreamStatus, StreamType, Timestamp};
-
-    use super::*;
-
-    fn stream(id: &str, status: StreamStatus) -> Stream {
-        let mut stream = Stream::new(id.parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
-        stream.set_status(status);
-        stream
-    }
-
-    fn changed(id: &str, status: StreamStatus) -> Event {
-        let (revision, kind) = ("h-1".parse().unwrap(), ChangeKind::Status);
-        Event::Changed { revision, kind, stream: Arc::new(stream(id, status)) }
-    }
-
-    fn ended(id: &str, as_of: Option<Timestamp>) -> Event {
-        let last = Arc::new(stream(id, StreamStatus::Paused));
-        Event::Ended { revision: "h-1".parse().unwrap(), reason: Ending::Expired, last, as_of }
-    }
-
-    #[test]
-    fn filter_selects_a_stream_until_it_has_ceased_to_match() {
-        let mut active = Selection::filter(Filter::default().status(StreamStatus::Active))
-            .with_shown(&[stream("listed", StreamStatus::Active)]);
-        for (event, expected) in [
-            (changed("a", StreamStatus::Connecting), false),
-            (changed("a", StreamStatus::Active), true),
-            (changed("a", StreamStatus::Active), true),
-            (changed("a", StreamStatus::Paused), true),
-            (changed("a", StreamStatus::Error), false),
-            (ended("a", Some(Timestamp::ZERO)), false),
-            (changed("b", StreamStatus::Active), true),
-            (ended("b", Some(Timestamp::ZERO)), true),
-            (ended("b", Some(Timestamp::ZERO)), false),
-            // The last record is unknown, so that no condition matches; but the stream was printed.
-            (ended("listed", None), true),
-            (ended("other", None), false),
-            (Event::Resync { revision: "h-1".parse().unwrap(), shard: None }, true),
-        ] {
-            assert_eq!(active.selects(&event), expected, "{event:?}");
-        }
-        assert!(active.shown.is_empty());
-    }
-
-    #[test]
-    fn ids_select_every_event_of_their_streams() {
-        let mut selection = Selection::ids(&["a".parse().unwrap()]);
-        assert!(selection.selects(&changed("a", StreamStatus::Error)) && selection.selects(&ended("a", None)));
-        assert!(!selection.selects(&changed("b", StreamStatus::Error)));
-        assert!(Selection::default().selects(&ended("b", None)));
-    }
 }

@@ -1,11 +1,13 @@
 //! Options of the server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stream_registry::Secret;
 
 use super::access::{AccessFile, AllowedOrigin, TokenFiles};
 use super::tls::ServerTls;
+use crate::webhook::Figures;
 
 /// Options of the server.
 ///
@@ -41,6 +43,8 @@ pub struct ServeOptions {
     pub allowed_hosts: Vec<String>,
     /// Certificate for HTTPS. Default: none, which means HTTP without encryption.
     pub tls: Option<ServerTls>,
+    /// Figures of webhooks, which `/metrics` includes. Default: none.
+    pub webhooks: Vec<Arc<Figures>>,
     /// Maximum time to receive the headers of a request, to keep an idle connection open, and to perform the handshake
     /// of TLS. Default: 20 seconds.
     pub header_timeout: Duration,
@@ -72,6 +76,7 @@ impl Default for ServeOptions {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             tls: None,
+            webhooks: Vec::new(),
             header_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),

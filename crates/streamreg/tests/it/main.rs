@@ -31,6 +31,7 @@ mod readme;
 mod served;
 mod settings;
 mod track;
+mod webhook;
 mod wrong_server;
 
 mod redis;

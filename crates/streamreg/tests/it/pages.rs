@@ -9,7 +9,7 @@ use clap::{CommandFactory, ValueEnum};
 use super::settings;
 
 /// Pages whose links and paths are checked, relative to the repository's root.
-const PAGES: [&str; 27] = [
+const PAGES: [&str; 28] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -36,6 +36,7 @@ const PAGES: [&str; 27] = [
     "docs/servers/srs.md",
     "docs/servers/srt-live-transmit.md",
     "docs/servers/zlmediakit.md",
+    "docs/webhooks.md",
     "crates/rtp-ingest/README.md",
 ];
 

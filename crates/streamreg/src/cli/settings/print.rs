@@ -57,14 +57,14 @@ fn entry(option: &Arg, given: Option<&Setting>) -> String {
 }
 
 /// Hides the secrets of a value: user names, passwords and parameters of a URL, and strings whose key says that they
-/// are secret. A file that contains a secret is not itself secret.
+/// are secret. Any parameter in the URL of a webhook can be a key. A file that contains a secret is not itself secret.
 fn redacted(key: &str, value: Value) -> Value {
     match value {
         Value::String(text) => {
             let has_secret = |words: &[&str], text: &str| words.iter().any(|word| text.contains(word));
             if has_secret(&["secret", "token", "pass"], key) && !key.ends_with("_file") {
                 Value::from("…")
-            } else if text.contains("://") && has_secret(&["@", "secret", "token", "pass"], &text) {
+            } else if key == "url" || text.contains("://") && has_secret(&["@", "secret", "token", "pass"], &text) {
                 Value::from(without_secrets(&text))
             } else {
                 Value::String(text)
@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let webhook: toml::Table = toml::from_str("url = 'https://u:pw@h/x'\nsecret = 's'\nsecret_file = 'f'").unwrap();
+        let webhook: toml::Table =
+            toml::from_str("url = 'https://h/x?key=pw'\nsecret = 's'\nsecret_file = 'f'").unwrap();
         for (key, value, expected) in [
             ("store", Value::from("redis://:pw@h:6379/1"), "\"redis://h:6379/1\""),
             ("store", Value::from("redis+cluster://h?shards=32"), "\"redis+cluster://h?shards=32\""),

@@ -41,6 +41,8 @@ async fn metrics(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result
         event_readers: limit.saturating_sub(app.event_readers.available_permits()),
         event_reader_limit: limit,
         outdated_files: app.outdated_files().collect(),
+        webhooks: &app.options.webhooks,
+        now: app.registry.now(),
     };
     Ok(response(&headers, |text| scrape.write(text)))
 }

@@ -1,15 +1,18 @@
 //! Every metric of the server, in the order of `/metrics`.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use stream_registry::http::wire::RejectedKind;
 use stream_registry::metrics::{CallMetrics, MetricsSnapshot, ResultCounts, StoreMetrics, ViewMetrics};
-use stream_registry::{StreamStatus, StreamType};
+use stream_registry::{StreamStatus, StreamType, Timestamp};
 
 use super::Metrics;
 use super::text::{Family, Text};
 use crate::server::reloaded::ReloadedFile;
+use crate::webhook::Figures;
 
 const BUILD_INFO: Family =
     Family::gauge("streamreg_build_info", "Version of the program and kind of its store; always 1.");
@@ -85,6 +88,19 @@ const REQUEST_DURATIONS: Family = Family::histogram(
     "Time from receiving the headers of a request to the headers of its response.",
 );
 
+const WEBHOOK_DELIVERIES: Family =
+    Family::counter("streamreg_webhook_deliveries_total", "Events and failed attempts of webhooks by result.");
+const WEBHOOK_STATUS: Family = Family::gauge(
+    "streamreg_webhook_last_status",
+    "Status of the last response to a webhook; 0 if the last attempt got no response.",
+);
+const WEBHOOK_PENDING: Family = Family::gauge(
+    "streamreg_webhook_pending_events",
+    "Events that a webhook has read from the change feed and not delivered yet, at most 1000.",
+);
+const WEBHOOK_LAG: Family =
+    Family::gauge("streamreg_webhook_lag_seconds", "Age of the oldest undelivered event of a webhook; 0 without one.");
+
 /// Types that are values of the label `type`; those of the adapters for media servers, and some more. All other types
 /// are `other`, because publishers choose the type, and there must not be a series for each of their choices.
 const TYPES: [&str; 20] = [
@@ -105,6 +121,9 @@ pub(in crate::server) struct Scrape<'a> {
     pub(in crate::server) event_reader_limit: usize,
     /// The kinds of the changed files that are unusable.
     pub(in crate::server) outdated_files: Vec<ReloadedFile>,
+    pub(in crate::server) webhooks: &'a [Arc<Figures>],
+    /// The current time of the store.
+    pub(in crate::server) now: Timestamp,
 }
 
 impl Scrape<'_> {
@@ -122,6 +141,30 @@ impl Scrape<'_> {
         text.single(&PRUNED, self.registry.store.pruned);
         text.single(&PRUNE_FAILURES, self.registry.store.prune_failures);
         self.write_server(text);
+        self.write_webhooks(text);
+    }
+
+    fn write_webhooks(&self, text: &mut Text) {
+        text.begin(&WEBHOOK_DELIVERIES);
+        for webhook in self.webhooks {
+            for (result, count) in webhook.results() {
+                text.sample(&WEBHOOK_DELIVERIES, &[("webhook", webhook.name()), ("result", result)], count);
+            }
+        }
+        self.write_of_webhooks(text, &WEBHOOK_STATUS, Figures::last_status);
+        self.write_of_webhooks(text, &WEBHOOK_PENDING, |webhook| Some(webhook.pending()));
+        let lag = |webhook: &Figures| webhook.oldest().map_or(0.0, |oldest| self.now.since(oldest).as_secs_f64());
+        self.write_of_webhooks(text, &WEBHOOK_LAG, |webhook| Some(lag(webhook)));
+    }
+
+    /// Writes a metric with one sample per webhook.
+    fn write_of_webhooks<T: Display>(&self, text: &mut Text, family: &Family, value: impl Fn(&Figures) -> Option<T>) {
+        text.begin(family);
+        for webhook in self.webhooks {
+            if let Some(value) = value(webhook) {
+                text.sample(family, &[("webhook", webhook.name())], value);
+            }
+        }
     }
 
     fn write_store(&self, text: &mut Text, store: &StoreMetrics) {

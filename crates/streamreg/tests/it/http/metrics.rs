@@ -16,6 +16,7 @@ use super::events::Events;
 use super::kit::{CAM, PATIENCE, Server, id, stream};
 use crate::readme::blocks;
 use crate::redis::TestRedis;
+use crate::webhook::kit::{Hooks, Receiver, dead_url, webhook};
 
 /// The samples of a response, by name and labels as written.
 struct Samples(BTreeMap<String, f64>);
@@ -80,15 +81,21 @@ fn described(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
 
 /// Returns a server whose metrics all have samples, and the Redis of its store.
 async fn busy_server() -> (Server, TestRedis) {
-    let redis = TestRedis::start().await;
-    let server = Server::start(Arc::new(redis.store().await), ServeOptions::default()).await;
+    let (redis, dir, receiver) = (TestRedis::start().await, tempfile::tempdir().unwrap(), Receiver::start().await);
+    let registry: Arc<dyn Registry> = Arc::new(redis.store().await);
+    let hooks = Hooks::start(dir.path(), &registry, vec![webhook("a", &receiver.url())]).await;
+    let mut options = ServeOptions::default();
+    options.webhooks = hooks.webhooks.figures();
+    let server = Server::start(registry, options).await;
     server.json("POST", "/api/v1/streams", CAM).await;
     server.json("PATCH", "/api/v1/streams/cam1", r#"{"node":"n1"}"#).await;
     server.json("PUT", "/api/v1/streams/cam1/stats", r#"{"viewers":3,"bitrate":800}"#).await;
     server.request("POST", "/api/v1/streams/missing/heartbeat", &[], "").await;
     wait_until(PATIENCE, async || {
         let samples = Samples::read(&server, "/metrics").await;
-        samples.of("streamreg_feed_lag_seconds").count() == 1 && samples.of("streamreg_streams").any(|(_, n)| n > 0.0)
+        samples.of("streamreg_webhook_last_status").count() == 1
+            && samples.of("streamreg_feed_lag_seconds").count() == 1
+            && samples.of("streamreg_streams").any(|(_, n)| n > 0.0)
     })
     .await;
     (server, redis)
@@ -158,6 +165,35 @@ async fn metrics_count_the_operations_of_a_server() {
     assert!((now - 3_600.0..=now).contains(&started), "{started}");
     server.get("/metrics?streams=true").await.problem(400, "invalid");
     server.json("POST", "/metrics", "{}").await.problem(405, "method_not_allowed");
+}
+
+#[tokio::test]
+async fn metrics_show_what_each_webhook_delivers() {
+    let (dir, receiver) = (tempfile::tempdir().unwrap(), Receiver::start().await);
+    let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::new());
+    let webhooks = vec![webhook("good", &receiver.url()), webhook("dead", &dead_url().await)];
+    let hooks = Hooks::start(dir.path(), &registry, webhooks).await;
+    let mut options = ServeOptions::default();
+    options.webhooks = hooks.webhooks.figures();
+    let server = Server::start(registry.clone(), options).await;
+    let before = Samples::read(&server, "/metrics").await;
+    assert_eq!(before.of("streamreg_webhook_last_status").count(), 0);
+    assert_eq!(before.get(r#"streamreg_webhook_lag_seconds{webhook="dead"}"#), 0.0);
+    registry.register(&stream("cam1")).await.unwrap();
+    let retried = r#"streamreg_webhook_deliveries_total{webhook="dead",result="retried"}"#;
+    let delivered = r#"streamreg_webhook_deliveries_total{webhook="good",result="delivered"}"#;
+    wait_until(PATIENCE, async || {
+        let samples = Samples::read(&server, "/metrics").await;
+        samples.get(retried) >= 2.0 && samples.get(delivered) == 1.0
+    })
+    .await;
+    let samples = Samples::read(&server, "/metrics").await;
+    for (metric, dead, good) in [("last_status", 0.0, 204.0), ("pending_events", 1.0, 0.0)] {
+        let get = |name: &str| samples.get(&format!("streamreg_webhook_{metric}{{webhook=\"{name}\"}}"));
+        assert_eq!((get("dead"), get("good")), (dead, good), "{metric}");
+    }
+    assert!(samples.get(r#"streamreg_webhook_lag_seconds{webhook="dead"}"#) > 0.0);
+    assert_eq!(samples.get(r#"streamreg_webhook_lag_seconds{webhook="good"}"#), 0.0);
 }
 
 #[tokio::test]

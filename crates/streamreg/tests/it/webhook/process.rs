@@ -1,0 +1,102 @@
+//! The server as a process: crashes, stores, and the log.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use stream_registry::{StreamStatus, connect};
+use testkit::wait_until;
+
+use super::config::configured;
+use super::delivery::assert_in_order;
+use super::kit::{Hooks, Receiver, position_file, webhook};
+use crate::cli::Running;
+use crate::http::kit::{PATIENCE, id, stream};
+use crate::redis::TestRedis;
+
+/// Starts a server, and waits until it runs. Returns its URL too.
+fn serve(config: &str) -> (Running, String) {
+    let server = Running::start(&["serve", "--config", config]);
+    let line = server.line_with("listening on http://");
+    let url =
+        line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(',').to_owned();
+    (server, url)
+}
+
+fn config(dir: &Path, store: &str, receiver: &Receiver) -> String {
+    configured(dir, &format!("store = '{store}'"), &format!("url = '{}'", receiver.url()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_event_is_lost_when_the_server_is_killed_again_and_again() {
+    const STREAMS: usize = 400;
+    let (dir, redis) = (tempfile::tempdir().unwrap(), TestRedis::start().await);
+    let receiver = std::sync::Arc::new(Receiver::start().await);
+    let file = config(dir.path(), &redis.server.url(), &receiver);
+    let (mut server, _) = serve(&file);
+    let registry = connect(&redis.server.url()).await.unwrap();
+    let writer = tokio::spawn(async move {
+        for number in 0..STREAMS {
+            registry.register(&stream(&format!("cam{number}"))).await.unwrap();
+        }
+        for status in [StreamStatus::Active, StreamStatus::Paused] {
+            for number in 0..STREAMS {
+                registry.update_status(&id(&format!("cam{number}")), status.clone()).await.unwrap();
+            }
+        }
+    });
+    for part in 1..5 {
+        receiver.accepted_at_least(part * 200).await;
+        server.signal("KILL");
+        server.ended();
+        (server, _) = serve(&file);
+    }
+    writer.await.unwrap();
+    receiver.accepted_at_least(3 * STREAMS).await;
+    assert_in_order(&receiver, STREAMS);
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(0));
+    let last = receiver.accepted().last().unwrap().json()["data"]["revision"].as_str().unwrap().to_owned();
+    let position = fs::read_to_string(position_file(&dir.path().join("state"), "a")).unwrap();
+    assert!(
+        position.contains(&last)
+            || receiver
+                .accepted()
+                .iter()
+                .rev()
+                .take(8)
+                .any(|one| { position.contains(one.json()["data"]["revision"].as_str().unwrap()) }),
+        "{position}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_of_a_read_only_server_and_of_a_client_of_it_send_the_same_requests() {
+    let (redis, receiver, second) = (TestRedis::start().await, Receiver::start().await, Receiver::start().await);
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let keys = format!("store = '{}'\nread_only = true", redis.server.url());
+    let (_server, url) = serve(&configured(dirs[0].path(), &keys, &format!("url = '{}'", receiver.url())));
+    let client = connect(&url).await.unwrap();
+    let _hooks = Hooks::start(dirs[1].path(), &client, vec![webhook("a", &second.url())]).await;
+    let registry = connect(&redis.server.url()).await.unwrap();
+    registry.register(&stream("cam1")).await.unwrap();
+    let (one, other) = (receiver.accepted_at_least(1).await, second.accepted_at_least(1).await);
+    assert_eq!((one[0].id(), &one[0].body), (other[0].id(), &other[0].body));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_with_an_unreachable_receiver_serves_and_stops() {
+    let (dir, receiver) = (tempfile::tempdir().unwrap(), Receiver::start().await);
+    let file = config(dir.path(), "memory:", &receiver);
+    drop(receiver);
+    let (mut server, url) = serve(&file);
+    let registry = connect(&url).await.unwrap();
+    registry.register(&stream("cam1")).await.unwrap();
+    let line = server.line_with("receiver of a webhook fails; retrying");
+    assert!(line.contains("webhook=a") && line.contains("cannot connect to http://127.0.0.1:"), "{line}");
+    wait_until(PATIENCE, async || registry.list().await.unwrap().len() == 1).await;
+    let started = std::time::Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+}
