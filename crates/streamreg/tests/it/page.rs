@@ -3,6 +3,7 @@
 //! The server runs on the threads of the runtime. The test thread drives the browser and may block.
 
 mod browser;
+mod http2;
 mod origins;
 mod screenshot;
 mod selection;
