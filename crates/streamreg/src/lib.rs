@@ -4,3 +4,4 @@
 pub mod cli;
 mod dashboard;
 pub mod server;
+mod static_file;

@@ -5,16 +5,16 @@
 
 use axum::Router;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::routing::get;
+
+use crate::static_file::StaticFile;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-type Asset = ([(HeaderName, &'static str); 5], &'static str);
-
-fn asset(media_type: &'static str, content: &'static str) -> Asset {
+/// Browsers keep the files, and ask with each use whether they have changed.
+fn asset(media_type: &'static str, content: &'static str) -> StaticFile {
     let headers = [
         (CONTENT_TYPE, media_type),
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -22,7 +22,7 @@ fn asset(media_type: &'static str, content: &'static str) -> Asset {
         (REFERRER_POLICY, "no-referrer"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (headers, content)
+    StaticFile::new(content, headers)
 }
 
 /// The modules of the page's script, each with its path.
@@ -40,9 +40,9 @@ const SCRIPTS: [(&str, &str); 8] = [
 /// Returns the routes for the page, its scripts and its style sheet.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let page = Router::new()
-        .route("/", get(async || asset("text/html; charset=utf-8", include_str!("index.html"))))
-        .route("/assets/style.css", get(async || asset("text/css; charset=utf-8", include_str!("style.css"))));
-    SCRIPTS.into_iter().fold(page, |page, (path, script)| {
-        page.route(path, get(async move || asset("text/javascript; charset=utf-8", script)))
-    })
+        .route("/", asset("text/html; charset=utf-8", include_str!("index.html")).route())
+        .route("/assets/style.css", asset("text/css; charset=utf-8", include_str!("style.css")).route());
+    SCRIPTS
+        .into_iter()
+        .fold(page, |page, (path, script)| page.route(path, asset("text/javascript; charset=utf-8", script).route()))
 }

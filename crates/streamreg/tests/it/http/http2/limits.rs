@@ -39,6 +39,10 @@ async fn connection_without_complete_requests_is_closed() {
     for mut socket in sockets {
         let _ = within(socket.read_to_end(&mut Vec::new())).await;
     }
+    // This client answers pings, but has no request in flight.
+    let mut idle = Client::http2(&server, &tls).await;
+    assert_eq!(idle.read("/healthz").await.0, 200);
+    within(idle.connection).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -83,6 +87,19 @@ async fn client_that_resets_its_requests_at_once_is_disconnected() {
     let goaway = next_frame(&mut socket, GOAWAY).await.unwrap();
     assert_eq!(goaway[4..8], [0, 0, 0, ENHANCE_YOUR_CALM]);
     assert_eq!(Client::http2(&server, &tls).await.read("/healthz").await.0, 200);
+}
+
+#[tokio::test]
+async fn request_to_open_a_tunnel_is_rejected() {
+    // The indices of the status 404 and of the field `:method` in the static table.
+    const NOT_FOUND: u8 = 0x8d;
+    const METHOD: u8 = 2;
+    let tls = TestTls::new();
+    let (server, _) = start(&tls).await;
+    let fields = [&[METHOD, 7][..], b"CONNECT", &[AUTHORITY, 9], b"localhost"].concat();
+    let request = frame(HEADERS, END_HEADERS, 1, &fields);
+    let mut socket = raw(&server, &tls, &[preface(), request].concat()).await;
+    assert_eq!(next_frame(&mut socket, HEADERS).await.unwrap()[0], NOT_FOUND);
 }
 
 #[tokio::test]
