@@ -5,4 +5,5 @@ pub mod cli;
 mod dashboard;
 mod selection;
 pub mod server;
+mod static_file;
 pub mod webhook;

@@ -5,17 +5,17 @@
 
 use axum::Router;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::MethodRouter;
+
+use crate::static_file::StaticFile;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-type Asset = ([(HeaderName, &'static str); 5], &'static str);
-
-fn asset(media_type: &'static str, content: &'static str) -> Asset {
+/// Browsers keep the files, and ask with each use whether they have changed.
+fn asset(media_type: &'static str, content: &'static str) -> StaticFile {
     let headers = [
         (CONTENT_TYPE, media_type),
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -23,12 +23,12 @@ fn asset(media_type: &'static str, content: &'static str) -> Asset {
         (REFERRER_POLICY, "no-referrer"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (headers, content)
+    StaticFile::new(content, headers)
 }
 
-/// Returns another page of the server, with the same policy.
-pub(crate) fn page(content: &'static str) -> impl IntoResponse {
-    asset("text/html; charset=utf-8", content)
+/// Returns the route of a page of the server, with the policy of the dashboard.
+pub(crate) fn page<S: Clone + Send + Sync + 'static>(content: &'static str) -> MethodRouter<S> {
+    asset("text/html; charset=utf-8", content).route()
 }
 
 /// The modules of the page's script, each with its path.
@@ -45,11 +45,11 @@ const SCRIPTS: [(&str, &str); 8] = [
 
 /// Returns the routes for the page, its scripts and its style sheet.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let page = Router::new()
-        .route("/", get(async || page(include_str!("index.html"))))
-        .route("/assets/style.css", get(async || asset("text/css; charset=utf-8", include_str!("style.css"))))
-        .route("/assets/docs.css", get(async || asset("text/css; charset=utf-8", include_str!("docs.css"))));
-    SCRIPTS.into_iter().fold(page, |page, (path, script)| {
-        page.route(path, get(async move || asset("text/javascript; charset=utf-8", script)))
-    })
+    let pages = Router::new()
+        .route("/", page(include_str!("index.html")))
+        .route("/assets/style.css", asset("text/css; charset=utf-8", include_str!("style.css")).route())
+        .route("/assets/docs.css", asset("text/css; charset=utf-8", include_str!("docs.css")).route());
+    SCRIPTS
+        .into_iter()
+        .fold(pages, |pages, (path, script)| pages.route(path, asset("text/javascript; charset=utf-8", script).route()))
 }

@@ -101,7 +101,7 @@ pub(super) const UNSUPPORTED_TYPE: Code = Code {
 pub(super) const HOST_NOT_ALLOWED: Code = Code {
     name: "host_not_allowed",
     status: 421,
-    meaning: "The server does not accept the name in the header `Host`.",
+    meaning: "The server does not accept the name in the header `Host` or in `:authority`.",
     remedy: "Start the server with `--allowed-host NAME`.",
 };
 pub(super) const CORRUPT: Code = Code {

@@ -46,11 +46,12 @@ pub struct ServeOptions {
     /// Figures of webhooks, which `/metrics` includes. Default: none.
     pub webhooks: Vec<Arc<Figures>>,
     /// Maximum time to receive the headers of a request, to keep an idle connection open, and to perform the handshake
-    /// of TLS. Default: 20 seconds.
+    /// of TLS. With HTTP/2, also the maximum time to answer a ping. Default: 20 seconds.
     pub header_timeout: Duration,
     /// Maximum time to receive the body of a request. Default: 10 seconds.
     pub body_timeout: Duration,
-    /// Time after which a client that does not read its response is disconnected. Default: 30 seconds.
+    /// Time after which a client that does not read its response is disconnected. With HTTP/2, only this response is
+    /// reset if the client reads others. Default: 30 seconds.
     pub write_timeout: Duration,
     /// Maximum number of concurrent event readers. Each reader has its own watch of the store. Default: 1 000.
     ///

@@ -100,7 +100,8 @@ impl Failure {
 
     fn too_busy(detail: &str) -> Self {
         let mut failure = Self {
-            // A rejected client must not keep its connection open until it retries.
+            // A rejected client must not keep its connection open until it retries. With HTTP/2, other requests share
+            // the connection, and the HTTP library omits this header.
             headers: vec![(RETRY_AFTER, "5"), (CONNECTION, "close")],
             ..Self::new(codes::UNAVAILABLE, detail)
         };

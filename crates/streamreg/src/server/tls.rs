@@ -29,6 +29,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum size, in bytes, of the rest of a rejected request.
 const DRAIN_LIMIT: u64 = 256 * 1024;
 
+/// The versions of HTTP that the server offers in a handshake (ALPN, RFC 7301), the preferred one first.
+const PROTOCOLS: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
+const HTTP_2: &[u8] = b"h2";
+
 /// The certificate of a server, which follows changes of its files.
 ///
 /// Every second, the server reads the files. If they have changed, new connections use the new contents; open
@@ -106,9 +110,16 @@ fn build(files: &[PemFile]) -> Result<ServerConfig> {
             builder.with_client_cert_verifier(verifier.build().map_err(cannot_set_up)?)
         }
     };
-    builder.with_single_cert(cert.certificates()?, key.key()?).map_err(|error| {
+    let mut config = builder.with_single_cert(cert.certificates()?, key.key()?).map_err(|error| {
         Error::invalid(format!("the files in --tls-cert and --tls-key do not belong together ({error}); correct one"))
-    })
+    })?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(config)
+}
+
+/// Returns whether the client has selected HTTP/2 in the handshake.
+pub(super) fn is_http2<S>(stream: &TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP_2)
 }
 
 /// Responds to a client that does not use TLS, and closes the connection.

@@ -4,6 +4,7 @@
 
 mod browser;
 mod docs;
+mod http2;
 mod origins;
 mod screenshot;
 mod selection;

@@ -2,13 +2,13 @@
 //!
 //! A web page of another host can let its own name resolve to the address of this server (DNS rebinding). For the
 //! browser, the page and the server then have the same origin, so the page could read everything. But the browser still
-//! sends the name of the page in the header `Host`.
+//! sends the name of the page: in the header `Host` with HTTP/1.1, and in the field `:authority` with HTTP/2.
 
 use std::net::IpAddr;
 
 use axum::http::header::HOST;
 use axum::http::uri::Authority;
-use axum::http::{HeaderName, HeaderValue, Request};
+use axum::http::{HeaderName, HeaderValue, Request, Version};
 use axum::response::Response;
 
 use crate::server::problem::{Failure, Result};
@@ -49,21 +49,34 @@ fn normalised(name: &str) -> String {
 /// If any route can be read without a token, this applies to every route.
 pub(super) fn check<B>(request: &Request<B>, allowed: &[String]) -> Result<()> {
     let mut values = request.headers().get_all(HOST).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(Failure::invalid("missing or duplicate header Host; send it once"));
+    // With HTTP/2, the host is in the target of the request (RFC 9113, section 8.3.1). Only a request that a proxy has
+    // translated from HTTP/1.1 may have the header instead. With HTTP/1.1, a host in the target takes precedence, but
+    // the header is necessary. In any case, a request with two hosts needs the permission for both.
+    let target = request.uri().authority();
+    let header = match (values.next(), values.next()) {
+        (Some(value), None) => Some(parse(value)?),
+        (None, _) if request.version() == Version::HTTP_2 && target.is_some() => None,
+        _ => return Err(Failure::invalid("missing or duplicate header Host; send it once")),
     };
-    let authority = value.to_str().ok().and_then(|value| value.parse::<Authority>().ok());
-    let authority = authority.filter(|authority| !authority.as_str().contains('@'));
-    let authority = authority.ok_or_else(|| Failure::invalid("invalid header Host; expected HOST or HOST:PORT"))?;
-    // The server accepts HTTP/1 only. There, the target of a request can also contain a host, which takes precedence.
-    for host in [Some(authority.host()), request.uri().host()].into_iter().flatten() {
-        if let Host::Name(name) = Host::parse(host)
+    for authority in [header.as_ref(), target].into_iter().flatten() {
+        if authority.as_str().contains('@') {
+            return Err(invalid());
+        }
+        if let Host::Name(name) = Host::parse(authority.host())
             && !allowed.iter().any(|allowed| normalised(allowed) == name)
         {
             return Err(Failure::host_not_allowed(&name));
         }
     }
     Ok(())
+}
+
+fn parse(value: &HeaderValue) -> Result<Authority> {
+    value.to_str().ok().and_then(|value| value.parse().ok()).ok_or_else(invalid)
+}
+
+fn invalid() -> Failure {
+    Failure::invalid("invalid host name in the request; expected HOST or HOST:PORT")
 }
 
 /// Adds the header that keeps pages of other sites from loading a response.

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::http::{HeaderMap, Uri};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::get;
 
 use super::compress;
@@ -15,7 +15,7 @@ use crate::server::state::App;
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/openapi.json", get(document).fallback(async || Failure::method_not_allowed("GET, HEAD")))
-        .route("/docs", get(async || dashboard::page(openapi::page()).into_response()))
+        .route("/docs", dashboard::page(openapi::page()))
 }
 
 async fn document(uri: Uri, headers: HeaderMap) -> Result<Response> {

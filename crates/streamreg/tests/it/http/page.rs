@@ -43,3 +43,28 @@ async fn dashboard_loads_nothing_from_other_hosts() {
         assert!(page.contains(command), "{command}");
     }
 }
+
+#[tokio::test]
+async fn browser_that_has_a_file_of_the_dashboard_gets_304() {
+    let (server, _) = Server::memory().await;
+    for path in ["/", "/assets/app.js", "/assets/style.css"] {
+        let first = server.get(path).await;
+        let tag = first.header("etag").to_owned();
+        assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() > 20, "{tag:?}");
+        for method in ["GET", "HEAD"] {
+            let known = server.request(method, path, &[("If-None-Match", &tag)], "").await;
+            assert_eq!((known.status, known.header("etag"), known.body.as_str()), (304, tag.as_str(), ""), "{path}");
+            // The length may be missing, but no other length is allowed (RFC 9110, section 8.6).
+            let length = known.header("content-length");
+            assert!(length.is_empty() || length == first.header("content-length"), "{path}: {length}");
+            assert_eq!(known.header("content-security-policy"), first.header("content-security-policy"), "{path}");
+            let outdated = server.request(method, path, &[("If-None-Match", "\"0\"")], "").await;
+            assert_eq!((outdated.status, outdated.header("etag")), (200, tag.as_str()), "{path}");
+        }
+    }
+    // Records change all the time, and must not be in the cache of a browser.
+    for path in ["/api/v1/streams", "/api/v1/summary", "/api/v1/info"] {
+        let answer = server.request("GET", path, &[("If-None-Match", "*")], "").await;
+        assert_eq!((answer.status, answer.header("etag"), answer.header("cache-control")), (200, "", "no-store"));
+    }
+}

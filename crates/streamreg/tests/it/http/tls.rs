@@ -20,7 +20,7 @@ use super::kit::{CAM, LIST, PATIENCE, Server, id, stream, within};
 use super::watch::next_change;
 use crate::cli::{self, outcome, program};
 
-fn options(tls: &TestTls) -> ServeOptions {
+pub(crate) fn options(tls: &TestTls) -> ServeOptions {
     ServeOptions::default().tls(ServerTls::open(tls.server_cert(), tls.server_key(), None).unwrap())
 }
 
@@ -48,15 +48,21 @@ async fn assert_fault(url: &str, kind: ErrorKind, part: &str) {
     assert!(error.message().contains(part), "{url}: {error} does not contain {part:?}");
 }
 
-/// Opens a connection to a server, and performs the handshake.
+/// Opens a connection to a server, and performs the handshake. The client offers no choice of protocols.
 async fn open(server: &Server, tls: &TestTls) -> TlsStream<TcpStream> {
+    open_with(server, tls, &[]).await
+}
+
+/// Opens a connection to a server, and performs the handshake, in which the client offers protocols (ALPN).
+pub(super) async fn open_with(server: &Server, tls: &TestTls, protocols: &[&[u8]]) -> TlsStream<TcpStream> {
     let mut cas = RootCertStore::empty();
     cas.add(CertificateDer::from_pem_file(tls.ca_file()).unwrap()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(cas)
         .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let socket = TcpStream::connect(server.addr).await.unwrap();
     let name = ServerName::from(server.addr.ip());
     within(TlsConnector::from(Arc::new(config)).connect(name, socket)).await.unwrap()

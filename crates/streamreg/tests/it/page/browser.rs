@@ -158,6 +158,8 @@ impl Tab {
         let session = attached["sessionId"].as_str().unwrap().to_owned();
         let tab = Self { browser, target, session };
         tab.call("Page.enable", &json!({}));
+        // The CA of a test is unknown to the browser.
+        tab.call("Security.setIgnoreCertificateErrors", &json!({ "ignore": true }));
         let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
         tab.call("Emulation.setDeviceMetricsOverride", &size);
         // Tests share the browser. Each tab acts as if it had the focus, whatever the other tabs do.
@@ -167,7 +169,7 @@ impl Tab {
               addEventListener(kind, (e) => faults.push(`${kind} ${e.message ?? e.reason ?? e.violatedDirective}`));";
         tab.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": keep }));
         tab.call("Page.navigate", &json!({ "url": url }));
-        tab.until("location.protocol === 'http:' && document.readyState === 'complete'");
+        tab.until("location.protocol.startsWith('http') && document.readyState === 'complete'");
         tab
     }
 

@@ -1,0 +1,107 @@
+//! The socket of a connection, which limits how long a write stays blocked.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::BUFFER_SIZE;
+use super::unread::{UnreadLimit, UnreadTimer};
+
+/// Settings for the writes to a socket.
+#[derive(Debug)]
+pub(super) struct Writes {
+    /// Timeout for blocked writes.
+    pub(super) limit: Arc<UnreadLimit>,
+    /// Whether the next write first sets a small send buffer.
+    shrinks_buffer: AtomicBool,
+}
+
+impl Writes {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { limit: Arc::new(UnreadLimit::new(timeout)), shrinks_buffer: AtomicBool::new(false) }
+    }
+
+    pub(super) fn shrink_buffer(&self) {
+        self.shrinks_buffer.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A socket that fails with `TimedOut` if a write stays blocked because the peer does not read.
+pub(super) struct TimedSocket {
+    socket: TcpStream,
+    writes: Arc<Writes>,
+    /// When the pending write was blocked.
+    blocked_since: Option<Instant>,
+    timer: UnreadTimer,
+}
+
+impl TimedSocket {
+    pub(super) fn new(socket: TcpStream, writes: Arc<Writes>) -> Self {
+        Self { socket, writes, blocked_since: None, timer: UnreadTimer::default() }
+    }
+
+    /// Sets a small send buffer if the handler of a request has asked for one.
+    fn shrink_buffer_if_requested(&self) {
+        if self.writes.shrinks_buffer.swap(false, Ordering::Relaxed) {
+            #[cfg(unix)]
+            // If this fails, the client only occupies more memory of the system.
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size(&self.socket, BUFFER_SIZE);
+        }
+    }
+
+    /// Starts the timeout when a write blocks, and clears the timeout when a write succeeds.
+    fn limit<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.blocked_since = None;
+            return written;
+        }
+        let since = *self.blocked_since.get_or_insert_with(Instant::now);
+        match self.timer.poll(Some(since), &self.writes.limit, context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for TimedSocket {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(context, buf)
+    }
+}
+
+impl AsyncWrite for TimedSocket {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.shrink_buffer_if_requested();
+        let written = Pin::new(&mut self.socket).poll_write(context, buf);
+        self.limit(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.shrink_buffer_if_requested();
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, bufs);
+        self.limit(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
