@@ -37,6 +37,7 @@ pub(super) struct Connector {
 
 impl Connector {
     /// Returns `Unsupported` if TLS is demanded, which this build does not have.
+    #[cfg_attr(not(feature = "tls"), allow(unused_variables))]
     pub(super) fn new(tls: Option<TlsOptions>, peer: Peer, connect_timeout: Duration) -> Result<Self> {
         if tls.is_some() && !cfg!(feature = "tls") {
             return Err(Error::unsupported("this build has no TLS; build with the Cargo feature \"tls\""));

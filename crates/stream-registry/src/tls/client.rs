@@ -35,6 +35,7 @@ impl Tls {
     /// # Errors
     ///
     /// Returns `InvalidArgument` if a file is unreadable or invalid.
+    #[cfg(feature = "http")]
     pub(crate) fn check(&self) -> Result<()> {
         self.configs.current().map(drop)
     }
@@ -53,7 +54,10 @@ impl Tls {
     ) -> Result<TlsStream<TcpStream>> {
         let name = self.options.server_name.as_deref().unwrap_or(host);
         let server_name = ServerName::try_from(name.to_owned()).map_err(|_| {
-            let correct_name = self.peer.settings().correct_name;
+            let correct_name = match self.options.server_name {
+                Some(_) => "correct server_name in the store URL",
+                None => self.peer.settings().correct_name,
+            };
             Error::invalid(format!("{name:?} is not a host name or IP address; {correct_name}"))
         })?;
         let configs = Arc::clone(&self.configs);

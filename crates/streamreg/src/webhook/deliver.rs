@@ -144,7 +144,8 @@ impl Delivery {
             event.stream().map(|stream| (stream.id.clone(), selection.shown().contains(&stream.id)))
         };
         let before = toggle_of(&self.selection);
-        let selected = self.selection.selects(&event) && !matches!(event, Event::Alive { .. });
+        let is_known = event.stream().is_some() || matches!(event, Event::Resync { .. });
+        let selected = self.selection.selects(&event) && is_known;
         let toggle = before.filter(|before| toggle_of(&self.selection).as_ref() != Some(before));
         if selected && self.webhook.kinds.contains(&event) {
             let time = message::time(&event, self.feed.now());
