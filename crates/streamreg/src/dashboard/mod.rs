@@ -1,7 +1,7 @@
 //! The dashboard at `/`: a live list of streams, read from the public API.
 //!
-//! The page loads nothing from other hosts. Its Content-Security-Policy forbids other hosts and inline scripts. Its
-//! URLs are relative, so the page also works under a base path behind a proxy.
+//! The page loads nothing from other hosts. Its Content-Security-Policy forbids other hosts, inline scripts, and
+//! strings as markup (trusted types). Its URLs are relative, so the page also works under a base path behind a proxy.
 
 use axum::Router;
 use axum::http::header::{
@@ -10,7 +10,8 @@ use axum::http::header::{
 use axum::routing::get;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+                      require-trusted-types-for 'script'; trusted-types 'none'";
 
 type Asset = ([(HeaderName, &'static str); 5], &'static str);
 
@@ -25,24 +26,42 @@ fn asset(media_type: &'static str, content: &'static str) -> Asset {
     (headers, content)
 }
 
-/// The modules of the page's script, each with its path.
-const SCRIPTS: [(&str, &str); 8] = [
-    ("/assets/app.js", include_str!("app.js")),
-    ("/assets/api.js", include_str!("api.js")),
-    ("/assets/controls.js", include_str!("controls.js")),
-    ("/assets/dom.js", include_str!("dom.js")),
-    ("/assets/format.js", include_str!("format.js")),
-    ("/assets/selection.js", include_str!("selection.js")),
-    ("/assets/start.js", include_str!("start.js")),
-    ("/assets/table.js", include_str!("table.js")),
-];
+/// Expands to the paths of files below `/assets/`, each with its content.
+macro_rules! files {
+    ($($name:literal),* $(,)?) => { [$((concat!("/assets/", $name), include_str!($name))),*] };
+}
 
-/// Returns the routes for the page, its scripts and its style sheet.
+const SCRIPTS: [(&str, &str); 20] = files![
+    "app.js",
+    "data/api.js",
+    "data/feed.js",
+    "data/model.js",
+    "data/order.js",
+    "data/polls.js",
+    "data/rings.js",
+    "data/sse.js",
+    "parts/chart.js",
+    "parts/copy.js",
+    "parts/dom.js",
+    "parts/fields.js",
+    "parts/format.js",
+    "parts/table.js",
+    "parts/url.js",
+    "views/connection.js",
+    "views/filters.js",
+    "views/start.js",
+    "views/streams.js",
+    "views/totals.js",
+];
+const STYLES: [(&str, &str); 2] = files!["styles/base.css", "styles/table.css"];
+
+/// Returns the routes for the page, its scripts and its style sheets.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let page = Router::new()
-        .route("/", get(async || asset("text/html; charset=utf-8", include_str!("index.html"))))
-        .route("/assets/style.css", get(async || asset("text/css; charset=utf-8", include_str!("style.css"))));
-    SCRIPTS.into_iter().fold(page, |page, (path, script)| {
-        page.route(path, get(async move || asset("text/javascript; charset=utf-8", script)))
-    })
+    let page = Router::new().route("/", get(async || asset("text/html; charset=utf-8", include_str!("index.html"))));
+    let scripts = SCRIPTS.map(|(path, content)| (path, "text/javascript; charset=utf-8", content));
+    let styles = STYLES.map(|(path, content)| (path, "text/css; charset=utf-8", content));
+    scripts
+        .into_iter()
+        .chain(styles)
+        .fold(page, |page, (path, media_type, content)| page.route(path, get(async move || asset(media_type, content))))
 }

@@ -37,7 +37,7 @@ pub(super) const ROUTES: [Route; 21] = [
 ];
 
 /// The paths of the dashboard.
-pub(super) const PAGES: [&str; 2] = ["/", "/assets/{file}"];
+pub(super) const PAGES: [&str; 2] = ["/", "/assets/{*file}"];
 
 /// Returns all paths.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {

@@ -202,13 +202,26 @@ impl Tab {
         }
     }
 
-    /// Presses Enter as a user does.
-    pub(super) fn press_enter(&self) {
-        let mut key =
-            json!({ "type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13 });
-        self.call("Input.dispatchKeyEvent", &key);
-        key["type"] = "keyUp".into();
-        self.call("Input.dispatchKeyEvent", &key);
+    /// Presses a key as a user does, e.g. `Enter`, `ArrowDown` or `/`.
+    pub(super) fn press(&self, key: &str) {
+        let code = match key {
+            "Enter" => 13,
+            "Escape" => 27,
+            "End" => 35,
+            "Home" => 36,
+            "ArrowUp" => 38,
+            "ArrowDown" => 40,
+            _ => 0,
+        };
+        let mut event = json!({ "type": "keyDown", "key": key, "windowsVirtualKeyCode": code });
+        if key == "Enter" {
+            event["text"] = "\r".into();
+        } else if key.chars().count() == 1 {
+            event["text"] = key.into();
+        }
+        self.call("Input.dispatchKeyEvent", &event);
+        event["type"] = "keyUp".into();
+        self.call("Input.dispatchKeyEvent", &event);
     }
 
     /// Clicks the visible element that a selector selects.
