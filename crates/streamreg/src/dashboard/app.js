@@ -3,16 +3,23 @@
 
 import { ask, useToken } from "./data/api.js";
 import { Feed, MAX_STREAMS } from "./data/feed.js";
+import { Log } from "./data/log.js";
 import { Model } from "./data/model.js";
 import { Order } from "./data/order.js";
 import { Polls } from "./data/polls.js";
 import { Rings } from "./data/rings.js";
+import { initDialogs } from "./parts/dialog.js";
 import { $, mark, onFrame, write } from "./parts/dom.js";
 import { STATISTICS } from "./parts/fields.js";
 import { number, plain } from "./parts/format.js";
-import { fromUrl, isFiltered, nextSort, toUrl, VIEWS } from "./parts/url.js";
+import { initKeys } from "./parts/keys.js";
+import { fromUrl, isFiltered, nextSort, toUrl } from "./parts/url.js";
 import { Connection } from "./views/connection.js";
+import { Drawer } from "./views/drawer.js";
+import { Ended } from "./views/ended.js";
+import { Events } from "./views/events.js";
 import { Filters } from "./views/filters.js";
+import { Nodes } from "./views/nodes.js";
 import * as start from "./views/start.js";
 import { createStreams, grouped } from "./views/streams.js";
 import { sentence, Totals } from "./views/totals.js";
@@ -26,35 +33,42 @@ let info = null;
 // A restarted server may have another version or another store, so the information is read again after an outage.
 let isDescribed = false;
 let totals = null;
+// What the last complete load has found, or null while the first one is in progress.
 let loaded = null;
-// Whether the mouse is on the rows, which then keep their places.
-let isHeld = false;
 
 const model = new Model();
 const order = new Order(model);
 const stale = model.track();
 const rings = new Rings();
+const log = new Log();
 const headings = new Map();
 const connection = new Connection();
 
-const table = createStreams($("streams"), {
+const context = {
+  log,
   rings,
+  select,
   now: () => connection.now(),
   ttl: () => info?.ttl_ms ?? Infinity,
-  open: (id) => select({ stream: id }),
-  toggle: (heading) => { heading.isOpen = !heading.isOpen; showRows(); },
+  isReadOnly: () => info?.read_only !== false,
   sort: (field) => select({ sort: nextSort(selection.sort, field) }),
-});
+  released: () => { updateOrder(); showRows(); },
+  closed: () => table.focus(),
+};
+const table = createStreams(context);
 const filters = new Filters(select, (field) =>
   [...new Set([...model.entries()].map(({ record }) => record[field] ?? ""))]);
 const totalsBar = new Totals(select);
+const [ended, events, nodes] = [new Ended(context), new Events(log, context), new Nodes(model, context)];
+const drawer = new Drawer(context);
 
 function select(change, entry = "push") {
   selection = { ...selection, ...change };
   const url = toUrl(selection);
   if (entry === "push") history.pushState(null, "", url); else history.replaceState(null, "", url);
   if ("search" in change) filters.showSearch(selection);
-  applySelection();
+  // Opening the details changes nothing else.
+  if (Object.keys(change).join() === "stream") drawer.select(selection); else applySelection();
 }
 
 function applySelection() {
@@ -66,27 +80,27 @@ function applySelection() {
     if (isCurrent) mark(link, "aria-current", "page"); else link.removeAttribute("aria-current");
     mark(link, "href", toUrl({ ...selection, view: link.dataset.view, stream: null }));
   }
+  mark(document.body, "data-view", selection.view);
   order.select(selection);
   feed.select(selection);
   showRows();
+  for (const view of [ended, events, nodes, drawer]) view.select(selection);
   polls.now();
 }
 
 // Shows the streams in their order, and what else depends on whether there are any.
 function showRows() {
   const { entries } = order;
-  const rows = selection.group ? grouped(entries, headings) : entries;
-  table.show(rows);
+  table.show(selection.group ? grouped(entries, headings) : entries);
   if (selection.group) table.touch(headings.values());
   const isKnown = loaded !== null || entries.length > 0;
-  const isEmpty = isKnown && model.size === 0;
+  const isEmpty = isKnown && model.size === 0 && !isFiltered(selection);
   const isStreams = selection.view === "streams";
-  $("streams").hidden = !isStreams || entries.length === 0;
-  $("none").hidden = !(isStreams && isKnown && entries.length === 0 && isFiltered(selection));
-  $("empty").hidden = !isEmpty || isFiltered(selection);
+  $("streams").hidden = entries.length === 0;
+  $("none").hidden = !(isKnown && entries.length === 0 && isFiltered(selection));
+  $("empty").hidden = !isEmpty;
   $("filters").hidden = !isKnown || selection.view === "start";
-  $("start").hidden = !(selection.view === "start" || isStreams && !$("empty").hidden);
-  if ($("streams").hidden) hold(false);
+  $("start").hidden = !(selection.view === "start" || isStreams && isEmpty);
 }
 
 function showTotals() {
@@ -113,45 +127,46 @@ const drawChanges = onFrame(() => {
 let ordering = null;
 function modelChanged() {
   drawChanges();
-  ordering ??= setTimeout(updateOrder, ORDER_MS);
+  ordering ??= setTimeout(() => {
+    updateOrder();
+    ended.update();
+    events.update();
+  }, ORDER_MS);
 }
 
 function updateOrder() {
   clearTimeout(ordering);
   ordering = null;
-  if (isHeld) order.trim(); else if (order.update()) showRows();
+  if (table.isHeld) order.trim(); else if (order.update()) showRows();
 }
 
-const feed = new Feed(model, (report) => {
+function feedReported(report) {
   if (report.failure) {
     isDescribed = false;
-    return connection.fails("feed", report.failure);
-  }
-  if (report.paused) return connection.works("feed", "paused");
-  if (report.loading) {
+    connection.fails("feed", report.failure);
+  } else if (report.paused) {
+    connection.works("feed", "paused");
+  } else if (report.loading) {
     connection.works("feed", "loading");
-    loaded = null;
     // Show the first streams at once.
     if (order.entries.length === 0) updateOrder(); else modelChanged();
     showTotals();
-    return;
-  }
-  if (report.loaded) {
+  } else if (report.loaded) {
     loaded = report.loaded;
     updateOrder();
     showRows();
     showTotals();
-    return;
+  } else {
+    connection.works("feed", "live");
+    if (report.events.length === 0) return;
+    log.add(report.events);
+    ended.add(report.events);
+    drawer.add(report.events);
+    modelChanged();
   }
-  connection.works("feed", "live");
-  if (report.events.length > 0) modelChanged();
-});
+}
 
-const polls = new Polls(model, () => ({
-  selection,
-  ids: table.visible().filter((item) => !item.isHeading && !item.gone).map(({ id }) => id),
-  all: STATISTICS.includes(selection.sort.replace(/^-/, "")),
-}), (report) => {
+function pollsReported(report) {
   if (report.failure) return connection.fails("polls", report.failure);
   connection.works("polls");
   if (!isDescribed) describe();
@@ -159,7 +174,17 @@ const polls = new Polls(model, () => ({
   totals = report.totals;
   modelChanged();
   showTotals();
-});
+  if (report.groups) nodes.show(report.groups);
+  drawer.redraw();
+}
+
+const feed = new Feed(model, feedReported);
+const polls = new Polls(model, () => ({
+  selection,
+  by: selection.view === "nodes" ? "node" : null,
+  ids: table.visible().filter((item) => !item.isHeading && !item.gone).map(({ id }) => id),
+  all: selection.view === "nodes" || STATISTICS.includes(selection.sort.replace(/^-/, "")),
+}), pollsReported);
 
 async function describe() {
   isDescribed = true;
@@ -174,23 +199,12 @@ async function describe() {
   start.describe(info);
 }
 
-function hold(value) {
-  if (isHeld === value) return;
-  isHeld = value;
-  $("held").hidden = !isHeld;
-  if (!isHeld) updateOrder();
-}
-
-// A touch has no pointer that rests on the rows.
-table.body.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") hold(true); });
-table.body.addEventListener("pointerleave", () => hold(false));
-
 $("access").addEventListener("submit", (event) => {
   event.preventDefault();
   useToken($("token").value.trim());
   $("token").value = "";
   feed.retry();
-  polls.now();
+  applySelection();
 });
 $("views").addEventListener("click", (event) => {
   const link = event.target.closest("a");
@@ -209,6 +223,8 @@ setInterval(() => {
 }, TICK_MS);
 
 start.init();
+initDialogs();
+initKeys(() => { if (selection.stream !== null) select({ stream: null }); });
 filters.showSearch(selection);
 applySelection();
 feed.run();

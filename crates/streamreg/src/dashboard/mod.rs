@@ -31,10 +31,11 @@ macro_rules! files {
     ($($name:literal),* $(,)?) => { [$((concat!("/assets/", $name), include_str!($name))),*] };
 }
 
-const SCRIPTS: [(&str, &str); 20] = files![
+const SCRIPTS: [(&str, &str); 29] = files![
     "app.js",
     "data/api.js",
     "data/feed.js",
+    "data/log.js",
     "data/model.js",
     "data/order.js",
     "data/polls.js",
@@ -42,18 +43,26 @@ const SCRIPTS: [(&str, &str); 20] = files![
     "data/sse.js",
     "parts/chart.js",
     "parts/copy.js",
+    "parts/dialog.js",
     "parts/dom.js",
     "parts/fields.js",
     "parts/format.js",
+    "parts/keys.js",
     "parts/table.js",
     "parts/url.js",
+    "views/actions.js",
+    "views/cells.js",
     "views/connection.js",
+    "views/drawer.js",
+    "views/ended.js",
+    "views/events.js",
     "views/filters.js",
+    "views/nodes.js",
     "views/start.js",
     "views/streams.js",
     "views/totals.js",
 ];
-const STYLES: [(&str, &str); 2] = files!["styles/base.css", "styles/table.css"];
+const STYLES: [(&str, &str); 3] = files!["styles/base.css", "styles/drawer.css", "styles/table.css"];
 
 /// Returns the routes for the page, its scripts and its style sheets.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {

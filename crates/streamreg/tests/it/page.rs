@@ -3,11 +3,13 @@
 //! The server runs on the threads of the runtime. The test thread drives the browser and may block.
 
 mod browser;
+mod details;
 mod feed;
 mod origins;
 mod screenshot;
 mod selection;
 mod token;
+mod views;
 
 use std::process::Command;
 use std::sync::Arc;

@@ -47,6 +47,48 @@ export async function ask(path, signal) {
   return response.json();
 }
 
+// Parses JSON like `JSON.parse`, but keeps integers that a JavaScript number cannot represent as strings of digits. If
+// the browser does not tell the source of a number, it is rounded.
+const exact = (json) => JSON.parse(json, (_, value, context) =>
+  typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER && /^\d+$/.test(context?.source ?? "")
+    ? context.source : value);
+
+const byId = (path, id) => `api/v1/stream${path}?id=${encodeURIComponent(id)}`;
+
+// Reads the record of a live stream: its JSON, and its fields with exact numbers.
+export async function record(id, signal) {
+  const response = await send(byId("", id), AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]));
+  const json = await response.text();
+  return { json, fields: exact(json) };
+}
+
+// Returns a command that reads the record of a stream. It does not contain the token.
+export function curl(id) {
+  const url = new URL(byId("", id).replaceAll("'", "%27"), document.baseURI);
+  const token = sessionStorage.getItem(TOKEN) ? " -H \"Authorization: Bearer $TOKEN\"" : "";
+  return `curl '${url.href}'${token}`;
+}
+
+// Changes a live stream. Only with `force`, this also works for a stream that is leased.
+export function setStatus(id, status, force) {
+  const options = {
+    method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify({ status }),
+  };
+  return send(byId("/status", id) + (force ? "&force=true" : ""), AbortSignal.timeout(TIMEOUT_MS), options);
+}
+
+export function end(id, reason, force) {
+  const query = (reason ? `&reason=${encodeURIComponent(reason)}` : "") + (force ? "&force=true" : "");
+  return send(byId("", id) + query, AbortSignal.timeout(TIMEOUT_MS), { method: "DELETE" });
+}
+
+// Reads the events of ended streams, the latest first.
+export async function history(conditions, signal) {
+  // A history can read the whole change feed.
+  const response = await send(`api/v1/history?${new URLSearchParams(conditions)}`, signal);
+  return (await response.json()).ended;
+}
+
 // Counts the matches of a selection by `by`, without the condition about that field.
 export function summary(selection, by, signal) {
   const query = conditions({ ...selection, [by]: by === "node" ? null : "" });

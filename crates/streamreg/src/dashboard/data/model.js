@@ -3,7 +3,10 @@
 // Each stream has one entry while it lives. An entry keeps its identity when its record changes, so tables can hold
 // entries, and find out through `gone` that a stream has ended.
 
+import { serverNow } from "./api.js";
+
 const ENDS = ["unregistered", "expired"];
+export const isEnd = ({ event }) => ENDS.includes(event);
 
 export class Model {
   #entries = new Map();
@@ -28,8 +31,9 @@ export class Model {
 
   put(record) {
     let entry = this.#entries.get(record.id);
-    if (entry) entry.record = record;
-    else this.#entries.set(record.id, entry = { id: record.id, record, gone: false, key: "", group: "" });
+    if (!entry) this.#entries.set(record.id, entry = { id: record.id, record, gone: false, key: "", group: "", at: 0 });
+    entry.record = record;
+    entry.at = serverNow();
     this.#changed(entry);
   }
 
@@ -42,8 +46,9 @@ export class Model {
   }
 
   // Applies an event about a stream that should be in the model if `isWanted` accepts its record.
-  apply({ event, stream }, isWanted) {
-    if (!ENDS.includes(event) && isWanted(stream)) this.put(stream); else this.drop(stream.id);
+  apply(event, isWanted) {
+    const { stream } = event;
+    if (!isEnd(event) && isWanted(stream)) this.put(stream); else this.drop(stream.id);
   }
 
   // Stores newer statistics of a stream, unless the stream has ended.

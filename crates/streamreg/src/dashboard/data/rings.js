@@ -20,7 +20,7 @@ export class Ring {
     const at = Math.floor(now / STEP_MS);
     const late = this.#at === null ? 1 : Math.min(at - this.#at, SIZE);
     for (let step = late - 1; step > 0; step -= 1) {
-      this.#values[(at - step) % SIZE] = late > MAX_LATE ? NaN : value;
+      this.#values[(at - step + SIZE) % SIZE] = late > MAX_LATE ? NaN : value;
     }
     this.#values[at % SIZE] = value;
     this.#at = at;
@@ -30,7 +30,7 @@ export class Ring {
   forEach(visit, now = performance.now()) {
     if (this.#at === null) return;
     const at = Math.floor(now / STEP_MS);
-    for (let age = SIZE - 1; age >= at - this.#at; age -= 1) visit(age, this.#values[(at - age) % SIZE]);
+    for (let age = SIZE - 1; age >= at - this.#at; age -= 1) visit(age, this.#values[(at - age + SIZE) % SIZE]);
   }
 }
 

@@ -77,4 +77,14 @@ export function heartbeat(stream, now, ttl) {
   return [age < 1000 ? "now" : span(age), age > ttl / 2];
 }
 
-export const clock = (ms) => new Date(ms).toLocaleTimeString();
+// These functions return local times in the style of ISO 8601, which the Swedish locale has.
+export const clock = (ms) => new Date(ms).toLocaleTimeString("sv-SE");
+export const dateAndClock = (ms) => new Date(ms).toLocaleString("sv-SE");
+
+// Returns when something happened, without the date if that was today.
+export function moment(text) {
+  const at = time(text);
+  if (!Number.isFinite(at)) return UNSET;
+  const isToday = new Date(at).toDateString() === new Date().toDateString();
+  return isToday ? clock(at) : dateAndClock(at).slice(5, -3);
+}

@@ -3,7 +3,7 @@
 // All rows have the same height, so the body is as high as all rows together, and the elements are moved to the places
 // of the rows that are on the screen. The style sheet sets the height of a row as `--row`.
 
-import { make, mark, onFrame, write } from "./dom.js";
+import { $, make, mark, onFrame, write } from "./dom.js";
 
 // Rows above and below the screen that have elements.
 const OVERSCAN = 4;
@@ -22,11 +22,13 @@ export class Table {
   #stale = new Set();
   #everyRow = false;
   #rowHeight = 32;
+  #isHeld = false;
   #draw = onFrame(() => this.#layout());
 
-  // `columns` have a `name`, a `title`, a function `fill(cell, item)`, and optionally `sort` and `build(cell)`.
-  // `open` is called with the item of a row that is clicked or chosen with Enter.
-  constructor(root, { label, columns, open, sort }) {
+  // `columns` have a `name`, a `title`, a function `fill(parts, item, row)`, and optionally `sort` and `build(parts)`.
+  // `open` is called with the item of a row that is clicked or chosen with Enter. `released` is called when the mouse
+  // leaves the rows, see `isHeld`.
+  constructor(root, { label, columns, open, sort, released }) {
     this.#root = root;
     this.#columns = columns;
     this.#open = open;
@@ -47,6 +49,11 @@ export class Table {
     root.append(make("div", { role: "rowgroup", class: "head" }, this.#head), this.#body);
     addEventListener("scroll", this.#draw, { passive: true });
     new ResizeObserver(() => { this.#everyRow = true; this.#draw(); }).observe(root);
+    // A touch has no pointer that rests on the rows.
+    this.#body.addEventListener("pointerenter", (event) => {
+      if (event.pointerType === "mouse") this.#hold(true, released);
+    });
+    this.#body.addEventListener("pointerleave", () => this.#hold(false, released));
     root.addEventListener("keydown", (event) => this.#press(event));
     this.#body.addEventListener("click", (event) => {
       const row = event.target.closest("[role=row]");
@@ -57,7 +64,14 @@ export class Table {
     });
   }
 
-  get body() { return this.#body; }
+  // Whether the mouse is on the rows. They should then keep their places, so that no click hits the wrong row.
+  get isHeld() { return this.#isHeld && this.#root.checkVisibility(); }
+
+  #hold(isHeld, released) {
+    this.#isHeld = isHeld;
+    $("held").hidden = !isHeld;
+    if (!isHeld) released();
+  }
 
   // Shows items in their order.
   show(items) {
@@ -90,6 +104,8 @@ export class Table {
       else mark(header, "aria-sort", field === sort ? "ascending" : "descending");
     }
   }
+
+  focus() { this.#root.focus({ preventScroll: true }); }
 
   // Marks a row as the one that the keyboard has reached.
   activate(item) {

@@ -31,13 +31,13 @@ function address() {
   const base = new URL(".", location.href).href.replace(/\/$/, "");
   const [scheme, address] = base.split("://");
   const store = scheme === "http" && address === DEFAULT_ADDRESS ? "" : ` --store ${base}`;
-  for (const code of document.querySelectorAll("code")) command(code, code.textContent + store);
+  for (const code of $("start").querySelectorAll("code")) command(code, code.textContent + store);
   command($("curl"), `curl ${base}/api/v1/streams -H 'Content-Type: application/json' \\
   -d '{"id":"cam1","type":"srt","source_addr":"203.0.113.7:40112"}'`);
 }
 
 export function init() {
-  for (const [at, box] of document.querySelectorAll(".command").entries()) {
+  for (const [at, box] of $("start").querySelectorAll(".command").entries()) {
     const [button, code] = [box.querySelector("button"), box.querySelector("code")];
     code.id ||= `command-${at}`;
     button.setAttribute("aria-live", "polite");

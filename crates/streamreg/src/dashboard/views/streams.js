@@ -1,35 +1,13 @@
 // The columns of the table of live streams. The table contains entries of the model, and headings of groups.
 
 import { draw } from "../parts/chart.js";
-import { make, statusClass, write } from "../parts/dom.js";
-import { bitrate, delayText, heartbeat, loss, number, orUnset, since } from "../parts/format.js";
+import { $, make } from "../parts/dom.js";
+import { delayText, heartbeat, loss, number, orUnset, since } from "../parts/format.js";
 import { Table, text } from "../parts/table.js";
+import { bitrateParts, plainColumn, writeBadge, writeBitrate, writeFlagged } from "./cells.js";
 
 // Number of polls that a sparkline shows.
 const SPARK_STEPS = 60;
-
-// Writes a bit rate, with its unit in a column of its own.
-export function bitrateParts(parts) {
-  parts.rate = make("span");
-  parts.unit = make("span", { class: "unit" });
-  parts.text.append(parts.rate, " ", parts.unit);
-}
-
-export function writeBitrate(parts, bits) {
-  const [rate, unit] = bitrate(bits);
-  write(parts.rate, rate);
-  write(parts.unit, unit);
-}
-
-export const writeFlagged = (parts, [value, isHigh]) => {
-  text(parts, value);
-  parts.text.classList.toggle("high", isHigh);
-};
-
-export function writeStatus(parts, status, label = orUnset(status)) {
-  text(parts, label);
-  parts.text.className = statusClass("badge", status);
-}
 
 // Draws a sparkline only if it has changed.
 function drawSpark(parts, ring) {
@@ -39,18 +17,17 @@ function drawSpark(parts, ring) {
   parts.version = ring?.version;
 }
 
-// `context` has `now()`, `ttl()`, `rings`, `open(id)`, `toggle(heading)` and `sort(field)`.
-export function createStreams(root, context) {
+// `context` has the functions `now`, `ttl`, `select`, `sort` and `released`, and `rings`.
+export function createStreams(context) {
   const video = (record) => [record.video_codec, record.resolution].filter(Boolean).join(" ");
-  const plainText = (get) => (parts, record) => text(parts, orUnset(get(record)));
   const columns = [
-    { name: "status", title: "Status", sort: "status", fill: (parts, record, entry) => entry.gone
-      ? writeStatus(parts, "closed", "ended") : writeStatus(parts, record.status) },
-    { name: "id", title: "Stream", sort: "id", fill: plainText((record) => record.id) },
-    { name: "type", title: "Type", sort: "type", fill: plainText((record) => record.type) },
-    { name: "source", title: "Source", sort: "source_addr", fill: plainText((record) => record.source_addr) },
-    { name: "node", title: "Node", sort: "node", fill: plainText((record) => record.node) },
-    { name: "video", title: "Video", sort: "video", fill: plainText(video) },
+    { name: "status", title: "Status", sort: "status", fill: (parts, record, entry) =>
+      entry.gone ? writeBadge(parts, "closed", "ended") : writeBadge(parts, record.status, orUnset(record.status)) },
+    plainColumn("id", "Stream", (record) => record.id, "id"),
+    plainColumn("type", "Type", (record) => record.type, "type"),
+    plainColumn("source", "Source", (record) => record.source_addr, "source_addr"),
+    plainColumn("node", "Node", (record) => record.node, "node"),
+    plainColumn("video", "Video", video, "video"),
     { name: "bitrate", title: "Bitrate", sort: "bitrate",
       build: (parts) => {
         bitrateParts(parts);
@@ -69,10 +46,17 @@ export function createStreams(root, context) {
       fill: (parts, record) => writeFlagged(parts, heartbeat(record, context.now(), context.ttl())) },
   ];
   const fillHeading = (parts, name, heading) => {
-    if (name === "id") text(parts, `${orUnset(heading.node)} (${number(heading.streams)})`);
-    else if (name === "status") { text(parts, heading.isOpen ? "▾" : "▸"); parts.text.className = "fold"; }
-    else if (name === "bitrate") { writeBitrate(parts, heading.bitrate); drawSpark(parts, undefined); }
-    else { text(parts, ""); parts.text.classList.remove("high"); }
+    if (name === "id") {
+      text(parts, `${orUnset(heading.node)} (${number(heading.streams)})`);
+    } else if (name === "status") {
+      text(parts, heading.isOpen ? "▾" : "▸");
+      parts.text.className = "";
+    } else if (name === "bitrate") {
+      writeBitrate(parts, heading.bitrate);
+      drawSpark(parts, undefined);
+    } else {
+      writeFlagged(parts, ["", false]);
+    }
   };
   const fill = (column) => (parts, item, row) => {
     row.classList.toggle("heading", Boolean(item.isHeading));
@@ -80,11 +64,16 @@ export function createStreams(root, context) {
     if (item.isHeading) return fillHeading(parts, column.name, item);
     column.fill(parts, item.record, item);
   };
-  return new Table(root, {
+  return new Table($("streams"), {
     label: "Live streams",
     columns: columns.map((column) => ({ ...column, fill: fill(column) })),
-    open: (item) => item.isHeading ? context.toggle(item) : context.open(item.id),
+    open: (item) => {
+      if (!item.isHeading) return context.select({ stream: item.id });
+      item.isOpen = !item.isOpen;
+      context.released();
+    },
     sort: context.sort,
+    released: context.released,
   });
 }
 
