@@ -2,10 +2,12 @@
 //!
 //! The server runs on the threads of the runtime. The test thread drives the browser and may block.
 
+mod axe;
 mod browser;
 mod details;
 mod feed;
 mod origins;
+mod scale;
 mod screenshot;
 mod selection;
 mod token;

@@ -150,6 +150,11 @@ pub(super) struct Tab {
 impl Tab {
     /// Opens a page in a viewport of a given width.
     pub(super) fn open(url: &str, width: u32) -> Self {
+        Self::open_observed(url, width, "")
+    }
+
+    /// Opens a page after running a script in it.
+    pub(super) fn open_observed(url: &str, width: u32, script: &str) -> Self {
         let browser = Browser::shared();
         let target = browser.call(None, "Target.createTarget", &json!({ "url": "about:blank", "newWindow": true }));
         let target = target["targetId"].as_str().unwrap().to_owned();
@@ -158,14 +163,13 @@ impl Tab {
         let session = attached["sessionId"].as_str().unwrap().to_owned();
         let tab = Self { browser, target, session };
         tab.call("Page.enable", &json!({}));
-        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
-        tab.call("Emulation.setDeviceMetricsOverride", &size);
+        tab.resize(width);
         // Tests share the browser. Each tab acts as if it had the focus, whatever the other tabs do.
         tab.call("Emulation.setFocusEmulationEnabled", &json!({ "enabled": true }));
         let keep = "globalThis.faults = [];
             for (const kind of ['error', 'unhandledrejection', 'securitypolicyviolation'])
               addEventListener(kind, (e) => faults.push(`${kind} ${e.message ?? e.reason ?? e.violatedDirective}`));";
-        tab.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": keep }));
+        tab.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": format!("{keep}\n{script}") }));
         tab.call("Page.navigate", &json!({ "url": url }));
         tab.until("location.protocol === 'http:' && document.readyState === 'complete'");
         tab
@@ -173,6 +177,12 @@ impl Tab {
 
     pub(super) fn call(&self, method: &str, params: &Value) -> Value {
         self.browser.call(Some(&self.session), method, params)
+    }
+
+    /// Changes the width of the viewport. Narrow viewports are those of phones.
+    pub(super) fn resize(&self, width: u32) {
+        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.call("Emulation.setDeviceMetricsOverride", &size);
     }
 
     /// Evaluates an expression in the page.
