@@ -15,8 +15,10 @@ export class Ring {
   #at = null;
   version = 0;
 
-  push(value, now = performance.now()) {
+  push(number, now = performance.now()) {
     this.version += 1;
+    // Values above the range of a ring cannot be drawn.
+    const value = Number.isFinite(Math.fround(number)) ? number : NaN;
     const at = Math.floor(now / STEP_MS);
     const late = this.#at === null ? 1 : Math.min(at - this.#at, SIZE);
     for (let step = late - 1; step > 0; step -= 1) {

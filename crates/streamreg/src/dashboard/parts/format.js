@@ -1,6 +1,7 @@
 // Numbers, times and strings as the page shows them.
 
 export const UNSET = "–";
+const HOUR_MS = 3600000;
 
 // Escapes invisible characters and characters that change the text direction.
 const INVISIBLE = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
@@ -45,7 +46,8 @@ export const delay = ({ rtt_ms, jitter_ms }) => Number(rtt_ms ?? jitter_ms ?? -1
 export function delayText(stream) {
   const ms = delay(stream);
   if (!(ms >= 0)) return UNSET;
-  const value = ms < 100 ? ms.toFixed(1) : ms < 100000 ? ms.toFixed(0) : ms.toPrecision(2);
+  if (ms > HOUR_MS) return "> 1 h";
+  const value = ms < 100 ? ms.toFixed(1) : ms.toFixed(0);
   return stream.rtt_ms === undefined ? `±${value} ms` : `${value} ms`;
 }
 

@@ -88,8 +88,8 @@ export class Ended {
     const found = all.filter(({ stream }) => matches(stream));
     this.#table.show(found);
     $("ended").hidden = found.length === 0;
-    const limit = this.#history.length < MAX_ENDED ? "" : `; only the latest ${number(MAX_ENDED)} were read`;
-    write($("ended-note"), found.length === 0 ? `No ended streams match${limit}.`
-      : `${number(found.length)} ended ${found.length === 1 ? "stream" : "streams"}, the latest first${limit}.`);
+    const limit = this.#history.length < MAX_ENDED ? "" : " Earlier ones were not read.";
+    const count = `${number(found.length)} ended ${found.length === 1 ? "stream" : "streams"}, the latest first.`;
+    write($("ended-note"), (found.length === 0 ? "No ended streams match." : count) + limit);
   }
 }

@@ -92,7 +92,8 @@ export class Nodes {
       if (record.status === "error") node.errors += 1;
     }
     const search = this.#selection.search.toLowerCase();
-    const nodes = [...this.#nodes.values()].filter(({ name }) => name.toLowerCase().includes(search));
+    const nodes = [...this.#nodes.values()].filter(({ name, streams }) =>
+      name.toLowerCase().includes(search) && (name !== "" || streams > 0));
     for (const node of nodes) node.state = node.streams === 0 ? "gone" : fresh.has(node) ? "ok" : "silent";
     nodes.sort((one, other) => RANK[one.state] - RANK[other.state] || (one.name < other.name ? -1 : 1));
     this.#table.show(nodes);

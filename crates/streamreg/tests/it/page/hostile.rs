@@ -74,6 +74,11 @@ fn fits(tab: &Tab, state: &str) {
     let heights = "new Set([...document.querySelectorAll('.body .row')].filter((row) => row.checkVisibility())
         .map((row) => row.getBoundingClientRect().height)).size";
     assert!(tab.eval(heights).as_u64() <= Some(1), "{state}");
+    let outside = "[...document.querySelectorAll('.body .row > *')].filter((cell) => {
+        const [inner, outer] = [cell, cell.parentElement].map((one) => one.getBoundingClientRect());
+        return cell.checkVisibility() && (inner.right > outer.right || inner.bottom > outer.bottom);
+      }).map((cell) => cell.className).join()";
+    assert_eq!(tab.text(outside), "", "{state}");
     let wider = "[...document.querySelectorAll('#drawer *, .head *')].filter((one) => one.checkVisibility()
         && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.id || one.className).join()";
     assert_eq!(tab.text(wider), "", "{state}");
