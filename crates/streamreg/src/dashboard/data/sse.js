@@ -1,30 +1,42 @@
 // Reads server-sent events from a response (HTML Living Standard, section 9.2). Unlike `EventSource`, `fetch` can send
 // a token.
 
-// Pause after each chunk. Hundreds of events per second then arrive in a few chunks and not one by one.
+// Events are parsed and applied together if they arrive within this time.
 const GATHER_MS = 100;
-// After a chunk of this size, more data is waiting, so there is no pause.
-const LARGE = 16384;
 
-const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
-
-// Calls `onEvents` with the events of each chunk until the response ends. Throws if the connection breaks.
+// Calls `onEvents` with the events that have arrived, until the response ends. Throws if the connection breaks, or if
+// an event is invalid.
 export async function readEvents(response, onEvents) {
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    rest += decoder.decode(value, { stream: true });
-    const end = rest.lastIndexOf("\n\n");
-    if (end >= 0) {
-      const events = parse(rest.slice(0, end));
-      rest = rest.slice(end + 2);
-      if (events.length > 0) onEvents(events);
+  let text = "";
+  let timer = null;
+  let fault = null;
+  const gathered = () => {
+    timer = null;
+    const end = text.lastIndexOf("\n\n");
+    if (end < 0) return;
+    const complete = text.slice(0, end);
+    text = text.slice(end + 2);
+    try {
+      onEvents(parse(complete));
+    } catch (error) {
+      fault = error;
+      reader.cancel();
     }
-    if (value.length < LARGE) await pause(GATHER_MS);
+  };
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      text += decoder.decode(value, { stream: true });
+      timer ??= setTimeout(gathered, GATHER_MS);
+    }
+  } finally {
+    clearTimeout(timer);
   }
+  if (fault) throw fault;
+  gathered();
 }
 
 // Each event of the server has one line of data, which contains the revision, too.
