@@ -1,137 +1,230 @@
-// Reads the selected streams from the server every few seconds and shows them.
-//
-// The page polls instead of following the change feed. The feed has no events for statistics. Over HTTP/1.1, a browser
-// opens only about six connections to a server, so a few tabs that follow the feed would block all further requests.
+// Connects the data with the views: the model follows the change feed, the order selects and sorts its streams, and
+// the views show them.
 
-import { ask, forgetCursors, page, Problem, summary, useToken } from "./api.js";
-import * as controls from "./controls.js";
-import { $, write } from "./dom.js";
-import { plain, span } from "./format.js";
-import { fromUrl, isFiltered, toUrl } from "./selection.js";
-import * as start from "./start.js";
-import * as table from "./table.js";
+import { ask, useToken } from "./data/api.js";
+import { Feed, MAX_STREAMS } from "./data/feed.js";
+import { Log } from "./data/log.js";
+import { Model } from "./data/model.js";
+import { Order } from "./data/order.js";
+import { Polls } from "./data/polls.js";
+import { Rings } from "./data/rings.js";
+import { initDialogs } from "./parts/dialog.js";
+import { $, mark, onFrame, write } from "./parts/dom.js";
+import { STATISTICS } from "./parts/fields.js";
+import { number, plain } from "./parts/format.js";
+import { initKeys } from "./parts/keys.js";
+import { fromUrl, isFiltered, nextSort, toUrl } from "./parts/url.js";
+import { Connection } from "./views/connection.js";
+import { Drawer } from "./views/drawer.js";
+import { Ended } from "./views/ended.js";
+import { Events } from "./views/events.js";
+import { Filters } from "./views/filters.js";
+import { Nodes } from "./views/nodes.js";
+import * as start from "./views/start.js";
+import { createStreams, grouped } from "./views/streams.js";
+import { sentence, Totals } from "./views/totals.js";
 
-const REFRESH_MS = 2000;
-// Pause while the tab is hidden, and upper bound of each pause.
-const MAX_REFRESH_MS = 30000;
-// A refresh pauses at least this many times as long as the server took to respond.
-const PAUSE_FACTOR = 10;
+// The order is computed at most twice a second.
+const ORDER_MS = 500;
+const TICK_MS = 1000;
 
 let selection = fromUrl();
-// The selection whose streams the table shows.
-let shown = null;
 let info = null;
-let failingSince = null;
-let timer;
-let current = new AbortController();
+// A restarted server may have another version or another store, so the information is read again after an outage.
+let isDescribed = false;
+let totals = null;
+// What the last complete load has found, or null while the first one is in progress.
+let loaded = null;
 
-function select(change, entry) {
-  selection = { ...selection, page: 1, ...change };
+const model = new Model();
+const order = new Order(model);
+const stale = model.track();
+const rings = new Rings();
+const log = new Log();
+const headings = new Map();
+const connection = new Connection();
+
+const context = {
+  log,
+  rings,
+  select,
+  now: () => connection.now(),
+  ttl: () => info?.ttl_ms ?? Infinity,
+  isReadOnly: () => info?.read_only !== false,
+  sort: (field) => select({ sort: nextSort(selection.sort, field) }),
+  released: () => { updateOrder(); showRows(); },
+  closed: () => table.focus(),
+};
+const table = createStreams(context);
+const filters = new Filters(select, (field) =>
+  [...new Set([...model.entries()].map(({ record }) => record[field] ?? ""))]);
+const totalsBar = new Totals(select);
+const [ended, events, nodes] = [new Ended(context), new Events(log, context), new Nodes(model, context)];
+const drawer = new Drawer(context);
+
+function select(change, entry = "push") {
+  selection = { ...selection, ...change };
   const url = toUrl(selection);
   if (entry === "push") history.pushState(null, "", url); else history.replaceState(null, "", url);
-  // Other changes must not overwrite a search that is being typed.
-  if ("search" in change) controls.showSearch(selection);
-  refresh();
+  if ("search" in change) filters.showSearch(selection);
+  // Opening the details changes nothing else.
+  if (Object.keys(change).join() === "stream") drawer.select(selection); else applySelection();
 }
 
-async function refresh() {
-  clearTimeout(timer);
-  current.abort();
-  const { signal } = current = new AbortController();
-  const began = performance.now();
-  controls.showSelection(selection);
-  $("streams").setAttribute("aria-busy", String(shown !== selection));
-  try {
-    if (info === null) describe((await ask("api/v1/info", signal)).body);
-    const [list, counts] = await Promise.all([page(selection, signal), summary(selection, signal)]);
-    if (signal.aborted) return;
-    if (list.last) return select({ page: list.last }, "replace");
-    show(list, counts);
-    failingSince = null;
-    $("access").hidden = true;
-  } catch (error) {
-    if (signal.aborted) return;
-    fail(error);
+function applySelection() {
+  filters.show(selection);
+  totalsBar.press(selection);
+  table.sorted(selection.sort);
+  for (const link of $("views").querySelectorAll("a")) {
+    const isCurrent = link.dataset.view === selection.view;
+    if (isCurrent) mark(link, "aria-current", "page"); else link.removeAttribute("aria-current");
+    mark(link, "href", toUrl({ ...selection, view: link.dataset.view, stream: null }));
   }
-  $("streams").setAttribute("aria-busy", "false");
-  $("outage").hidden = failingSince === null;
-  $("summary").hidden = failingSince !== null;
-  document.body.classList.toggle("stale", failingSince !== null);
-  const pause = Math.max(REFRESH_MS, PAUSE_FACTOR * (performance.now() - began));
-  timer = setTimeout(refresh, document.hidden ? MAX_REFRESH_MS : Math.min(pause, MAX_REFRESH_MS));
+  mark(document.body, "data-view", selection.view);
+  order.select(selection);
+  feed.select(selection);
+  showRows();
+  for (const view of [ended, events, nodes, drawer]) view.select(selection);
+  polls.now();
 }
 
-function show({ body, now }, counts) {
-  table.show(body.streams, now, info.ttl_ms, shown === selection);
-  shown = selection;
-  controls.showChips(counts);
-  const group = counts.groups.find(({ key }) => key === selection.status);
-  const matches = selection.status ? group?.streams ?? 0 : counts.total;
-  controls.showPager(matches, Boolean(body.next_cursor));
-  const [empty, filtered] = [body.streams.length === 0, isFiltered(selection)];
-  $("streams").hidden = empty;
-  $("none").hidden = !(empty && filtered);
-  $("empty").hidden = !empty || filtered;
-  $("filters").hidden = empty && !filtered && !$("filters").contains(document.activeElement);
-  $("start").hidden = false;
-  const text = controls.sentence(counts, matches);
-  const unreadable = body.unreadable > 0 ? `; ${body.unreadable} unreadable (see the server log)` : "";
-  write($("summary"), text + unreadable);
+// Shows the streams in their order, and what else depends on whether there are any.
+function showRows() {
+  const { entries } = order;
+  table.show(selection.group ? grouped(entries, headings) : entries);
+  if (selection.group) table.touch(headings.values());
+  const isKnown = loaded !== null || entries.length > 0;
+  const isEmpty = isKnown && model.size === 0 && !isFiltered(selection);
+  const isStreams = selection.view === "streams";
+  $("streams").hidden = entries.length === 0;
+  $("none").hidden = !(isKnown && entries.length === 0 && isFiltered(selection));
+  $("empty").hidden = !isEmpty;
+  $("filters").hidden = !isKnown || selection.view === "start";
+  $("start").hidden = !(selection.view === "start" || isStreams && isEmpty);
+}
+
+function showTotals() {
+  if (totals === null) return;
+  totalsBar.show(totals, selection);
+  const text = sentence(totals, selection);
+  const notes = [];
+  if (loaded?.unreadable > 0) notes.push(`${number(loaded.unreadable)} unreadable (see the server log)`);
+  if (loaded?.isPartial) {
+    notes.push(`only the first ${number(MAX_STREAMS)} matches by id are shown; use the search or a filter`);
+  } else if (loaded === null && model.size > 0) {
+    notes.push(`loading, ${number(model.size)} so far`);
+  }
+  write($("summary"), [text, ...notes].join("; "));
   document.title = text;
 }
 
-function fail(error) {
-  failingSince ??= new Date();
-  // A restarted server may have another version or another store, so read its information again.
-  info = null;
-  if (error.code === "invalid_cursor") forgetCursors();
-  const since = failingSince.toLocaleTimeString();
-  const rows = shown === selection ? "last known streams" : "last known streams of an earlier selection";
-  const stale = $("streams").hidden ? "" : ` Showing the ${rows}.`;
-  $("access").hidden = !error.needsToken;
-  if (error.needsToken) {
-    for (const id of ["streams", "pager", "empty", "none", "filters"]) $(id).hidden = true;
-    write($("trouble"), `The server needs a token for reading: ${error.message}.`);
-  } else if (error instanceof Problem && error.isRejection) {
-    // A link may contain a filter that the server rejects. The controls can remove the filter.
-    for (const id of ["streams", "pager", "empty", "none"]) $(id).hidden = true;
-    $("filters").hidden = false;
-    write($("trouble"), `The server rejected this selection: ${error.message}.`);
-  } else if (error instanceof Problem) {
-    write($("trouble"), `The server has been unable to read its store since ${since}: ${error.message}.${stale}`);
-  } else {
-    write($("trouble"), `The server has not responded since ${since}.${stale}`);
-  }
-  write($("lasting"), `(${span(Date.now() - failingSince)})`);
-  document.title = `${error instanceof Problem ? "Error" : "No response"} – live streams`;
+const drawChanges = onFrame(() => {
+  table.touch(stale);
+  stale.clear();
+});
+
+// Called for each change of the model.
+let ordering = null;
+function modelChanged() {
+  drawChanges();
+  ordering ??= setTimeout(() => {
+    updateOrder();
+    ended.update();
+    events.update();
+  }, ORDER_MS);
 }
 
-function describe(answer) {
-  info = answer;
+function updateOrder() {
+  clearTimeout(ordering);
+  ordering = null;
+  if (table.isHeld) order.trim(); else if (order.update()) showRows();
+}
+
+function feedReported(report) {
+  if (report.failure) {
+    isDescribed = false;
+    connection.fails("feed", report.failure);
+  } else if (report.paused) {
+    connection.works("feed", "paused");
+  } else if (report.loading) {
+    connection.works("feed", "loading");
+    // Show the first streams at once.
+    if (order.entries.length === 0) updateOrder(); else modelChanged();
+    showTotals();
+  } else if (report.loaded) {
+    loaded = report.loaded;
+    updateOrder();
+    showRows();
+    showTotals();
+  } else {
+    connection.works("feed", "live");
+    if (report.events.length === 0) return;
+    log.add(report.events);
+    ended.add(report.events);
+    drawer.add(report.events);
+    modelChanged();
+  }
+}
+
+function pollsReported(report) {
+  if (report.failure) return connection.fails("polls", report.failure);
+  connection.works("polls");
+  if (!isDescribed) describe();
+  for (const record of report.streams) rings.push(record);
+  totals = report.totals;
+  modelChanged();
+  showTotals();
+  if (report.groups) nodes.show(report.groups);
+  drawer.redraw();
+}
+
+const feed = new Feed(model, feedReported);
+const polls = new Polls(model, () => ({
+  selection,
+  by: selection.view === "nodes" ? "node" : null,
+  ids: table.visible().filter((item) => !item.isHeading && !item.gone).map(({ id }) => id),
+  all: selection.view === "nodes" || STATISTICS.includes(selection.sort.replace(/^-/, "")),
+}), pollsReported);
+
+async function describe() {
+  isDescribed = true;
+  try {
+    info = await ask("api/v1/info", new AbortController().signal);
+  } catch {
+    isDescribed = false;
+    return;
+  }
   const [name, version, store] = [info.name, info.version, info.store].map(plain);
   write($("server"), `${name} ${version} · store: ${store}${info.read_only ? ", read-only" : ""}`);
-  write($("ttl"), span(info.ttl_ms));
-  const remote = !/^(localhost|127\..*|\[::1\])$/.test(location.hostname);
-  $("guarded").hidden = !(info.read_only || remote);
-  write($("guarded"), info.read_only
-    ? "This server is read-only: it lists streams but rejects registrations."
-    : "Remote writes need the token of the server: add --token-file FILE.");
+  start.describe(info);
 }
 
 $("access").addEventListener("submit", (event) => {
   event.preventDefault();
   useToken($("token").value.trim());
   $("token").value = "";
-  refresh();
+  feed.retry();
+  applySelection();
+});
+$("views").addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  select({ view: link.dataset.view, stream: null });
 });
 addEventListener("popstate", () => {
   selection = fromUrl();
-  controls.showSearch(selection);
-  refresh();
+  filters.showSearch(selection);
+  applySelection();
 });
-// A hidden tab refreshes rarely, so show current streams as soon as it becomes visible.
-document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+setInterval(() => {
+  connection.show();
+  if (connection.isCurrent && !document.hidden) table.redraw();
+}, TICK_MS);
+
 start.init();
-controls.init(select);
-controls.showSearch(selection);
-refresh();
+initDialogs();
+initKeys(() => { if (selection.stream !== null) select({ stream: null }); });
+filters.showSearch(selection);
+applySelection();
+feed.run();

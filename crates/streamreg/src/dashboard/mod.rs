@@ -1,7 +1,7 @@
 //! The dashboard at `/`: a live list of streams, read from the public API.
 //!
-//! The page loads nothing from other hosts. Its Content-Security-Policy forbids other hosts and inline scripts. Its
-//! URLs are relative, so the page also works under a base path behind a proxy.
+//! The page loads nothing from other hosts. Its Content-Security-Policy forbids other hosts, inline scripts, and
+//! strings as markup (trusted types). Its URLs are relative, so the page also works under a base path behind a proxy.
 
 use axum::Router;
 use axum::http::header::{
@@ -12,7 +12,8 @@ use axum::routing::MethodRouter;
 use crate::static_file::StaticFile;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+                      require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// Browsers keep the files, and ask with each use whether they have changed.
 fn asset(media_type: &'static str, content: &'static str) -> StaticFile {
@@ -31,25 +32,51 @@ pub(crate) fn page<S: Clone + Send + Sync + 'static>(content: &'static str) -> M
     asset("text/html; charset=utf-8", content).route()
 }
 
-/// The modules of the page's script, each with its path.
-const SCRIPTS: [(&str, &str); 8] = [
-    ("/assets/app.js", include_str!("app.js")),
-    ("/assets/api.js", include_str!("api.js")),
-    ("/assets/controls.js", include_str!("controls.js")),
-    ("/assets/dom.js", include_str!("dom.js")),
-    ("/assets/format.js", include_str!("format.js")),
-    ("/assets/selection.js", include_str!("selection.js")),
-    ("/assets/start.js", include_str!("start.js")),
-    ("/assets/table.js", include_str!("table.js")),
-];
+/// Expands to the paths of files below `/assets/`, each with its content.
+macro_rules! files {
+    ($($name:literal),* $(,)?) => { [$((concat!("/assets/", $name), include_str!($name))),*] };
+}
 
-/// Returns the routes for the page, its scripts and its style sheet.
+const SCRIPTS: [(&str, &str); 29] = files![
+    "app.js",
+    "data/api.js",
+    "data/feed.js",
+    "data/log.js",
+    "data/model.js",
+    "data/order.js",
+    "data/polls.js",
+    "data/rings.js",
+    "data/sse.js",
+    "parts/chart.js",
+    "parts/copy.js",
+    "parts/dialog.js",
+    "parts/dom.js",
+    "parts/fields.js",
+    "parts/format.js",
+    "parts/keys.js",
+    "parts/table.js",
+    "parts/url.js",
+    "views/actions.js",
+    "views/cells.js",
+    "views/connection.js",
+    "views/drawer.js",
+    "views/ended.js",
+    "views/events.js",
+    "views/filters.js",
+    "views/nodes.js",
+    "views/start.js",
+    "views/streams.js",
+    "views/totals.js",
+];
+const STYLES: [(&str, &str); 4] = files!["docs.css", "styles/base.css", "styles/drawer.css", "styles/table.css"];
+
+/// Returns the routes for the page, its scripts and its style sheets.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let pages = Router::new()
-        .route("/", page(include_str!("index.html")))
-        .route("/assets/style.css", asset("text/css; charset=utf-8", include_str!("style.css")).route())
-        .route("/assets/docs.css", asset("text/css; charset=utf-8", include_str!("docs.css")).route());
-    SCRIPTS
+    let pages = Router::new().route("/", page(include_str!("index.html")));
+    let scripts = SCRIPTS.map(|(path, content)| (path, "text/javascript; charset=utf-8", content));
+    let styles = STYLES.map(|(path, content)| (path, "text/css; charset=utf-8", content));
+    scripts
         .into_iter()
-        .fold(pages, |pages, (path, script)| pages.route(path, asset("text/javascript; charset=utf-8", script).route()))
+        .chain(styles)
+        .fold(pages, |pages, (path, media_type, content)| pages.route(path, asset(media_type, content).route()))
 }

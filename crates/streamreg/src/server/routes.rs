@@ -38,7 +38,7 @@ pub(super) const ROUTES: [Route; 22] = [
 ];
 
 /// The paths of the dashboard and of the page of the API.
-pub(super) const PAGES: [&str; 3] = ["/", "/docs", "/assets/{file}"];
+pub(super) const PAGES: [&str; 3] = ["/", "/docs", "/assets/{*file}"];
 
 /// Returns all paths.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {

@@ -10,12 +10,19 @@ use axum::routing::get;
 use stream_registry::http::wire::{DEFAULT_LIMIT, MAX_LIMIT, page_body, snapshot_body};
 use stream_registry::query::{By, Filter, Order, Query};
 use stream_registry::registry::Operation;
-use stream_registry::{Cursor, Error, ErrorKind};
+use stream_registry::{Cursor, Error, ErrorKind, Page, StreamId};
 
 use super::{compress, json, register};
 use crate::server::params::Params;
 use crate::server::problem::{Failure, Result};
 use crate::server::state::App;
+
+/// Parameter that names one stream of a list. It can be repeated.
+const ID: &str = "id";
+/// Maximum number of streams that one request can name.
+const MAX_IDS: usize = 100;
+/// Parameters that select a page of a list.
+const PAGING: [&str; 3] = ["limit", "cursor", "sort"];
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -30,7 +37,7 @@ pub(super) fn routes() -> Router<App> {
 /// Parses a request's filter, and the parameters whose names are in `others`.
 fn filtered(uri: &Uri, others: &[&str]) -> Result<(Params, Filter)> {
     let known: Vec<_> = others.iter().chain(&Filter::NAMES).copied().collect();
-    let params = Params::read_repeating(uri, &known, &["label"])?;
+    let params = Params::read_repeating(uri, &known, &["label", ID])?;
     let mut filter = Filter::default();
     for (name, value) in params.all().filter(|(name, _)| Filter::NAMES.contains(name)) {
         filter.set(name, value)?;
@@ -40,7 +47,12 @@ fn filtered(uri: &Uri, others: &[&str]) -> Result<(Params, Filter)> {
 
 /// Parses the query of a list.
 pub(super) fn query(uri: &Uri) -> Result<Query> {
-    let (params, filter) = filtered(uri, &["limit", "cursor", "sort"])?;
+    let (params, filter) = filtered(uri, &PAGING)?;
+    paged(&params, filter)
+}
+
+/// Parses the order and the page of a list.
+fn paged(params: &Params, filter: Filter) -> Result<Query> {
     let limit = params.number("limit", 1..=u64::from(MAX_LIMIT))?.and_then(|limit| u32::try_from(limit).ok());
     let limit = NonZeroU32::new(limit.unwrap_or(DEFAULT_LIMIT)).unwrap_or(NonZeroU32::MIN);
     let order: Order = params.get("sort").map_or(Ok(Order::default()), str::parse)?;
@@ -56,7 +68,28 @@ pub(super) fn query(uri: &Uri) -> Result<Query> {
 }
 
 async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Response> {
-    compress::json(&headers, page_body(&app.registry.find(&query(&uri)?).await?)).await
+    let [limit, cursor, sort] = PAGING;
+    let (params, filter) = filtered(&uri, &[limit, cursor, sort, ID])?;
+    let page = if params.get(ID).is_some() {
+        let streams = app.registry.get_many(&named(&params)?).await?;
+        let streams: Vec<_> = streams.into_iter().flatten().collect();
+        let total = streams.len() as u64;
+        Page::new(streams, None, total)
+    } else {
+        app.registry.find(&paged(&params, filter)?).await?
+    };
+    compress::json(&headers, page_body(&page)).await
+}
+
+/// Parses the ids of a list that names its streams. Such a list has neither filter nor pages.
+fn named(params: &Params) -> Result<Vec<StreamId>> {
+    if let Some((other, _)) = params.all().find(|(name, _)| *name != ID) {
+        return Err(Failure::invalid(format!("id and {other} are mutually exclusive; send one of them")));
+    }
+    if params.all().count() > MAX_IDS {
+        return Err(Failure::invalid(format!("too many ids; send at most {MAX_IDS} in one request")));
+    }
+    params.all().map(|(_, id)| Ok(id.parse()?)).collect()
 }
 
 async fn snapshot(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Response> {

@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(declared(), listed);
         for route in paths() {
             let requests = Requests::new();
-            let path = route.replace("{id}", "a%2Fb").replace("{file}", "app.js");
+            let path = route.replace("{id}", "a%2Fb").replace("{*file}", "app.js");
             let request = Request::get(path).body(()).unwrap();
             requests.answered(requests.received(&request), StatusCode::OK);
             assert_eq!(requests.counts().map(|count| count.route).collect::<Vec<_>>(), [route]);

@@ -80,6 +80,39 @@ async fn filters_and_pages(server: &Server) {
 }
 
 #[tokio::test]
+async fn list_of_named_streams_returns_those_that_are_live() {
+    let (server, registry) = Server::memory().await;
+    for text in ["cam1", "site/cam 2", "a,b"] {
+        registry.register(&stream(text)).await.unwrap();
+    }
+    let answer = server.get(&format!("{LIST}?id=a%2Cb&id=gone&id=site%2Fcam%202")).await;
+    assert_eq!(ids(&answer), ["a,b", "site/cam 2"]);
+    let answer = answer.json();
+    assert_eq!(
+        (&answer["total"], &answer["next_cursor"], &answer["revision"]),
+        (&json!(2), &Value::Null, &Value::Null)
+    );
+    // The records are the present ones, whatever the view of the server contains.
+    registry.update_stats(&id("cam1"), &StreamStats { bitrate: Some(7), ..Default::default() }).await.unwrap();
+    assert_eq!(server.get(&format!("{LIST}?id=cam1")).await.json()["streams"][0]["bitrate"], 7);
+
+    let hundred = (0..100).map(|n| format!("id=cam{n}")).collect::<Vec<_>>().join("&");
+    assert_eq!(ids(&server.get(&format!("{LIST}?{hundred}")).await), ["cam1"]);
+    for (query, expected) in [
+        (format!("{hundred}&id=cam100"), "too many ids; send at most 100 in one request"),
+        ("id=cam1&limit=5".to_owned(), "id and limit are mutually exclusive; send one of them"),
+        ("status=active&id=cam1".to_owned(), "id and status are mutually exclusive; send one of them"),
+        ("id=".to_owned(), "the stream id is empty"),
+        ("id=%FF".to_owned(), "the query is not percent-encoded UTF-8"),
+    ] {
+        let problem = server.get(&format!("{LIST}?{query}")).await.problem(400, "invalid");
+        assert!(problem["detail"].as_str().unwrap().starts_with(expected), "{query}: {problem}");
+    }
+    // The metrics of single streams take the other parameters of a list.
+    server.get("/metrics/streams?id=cam1").await.problem(400, "invalid");
+}
+
+#[tokio::test]
 async fn list_is_filtered_sorted_and_paged() {
     let (server, registry) = Server::memory().await;
     fill(&*registry).await;

@@ -2,22 +2,60 @@
 
 use super::kit::Server;
 
+/// Returns the paths that a file refers to with a prefix such as `src="`, relative to the folder of the file.
+fn references<'a>(content: &'a str, prefix: &str) -> Vec<&'a str> {
+    content.split(prefix).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+}
+
+/// Returns the paths of the page's scripts and style sheets, in the order in which they refer to each other.
+async fn files(server: &Server) -> Vec<String> {
+    let page = server.get("/").await.body;
+    let mut files: Vec<_> = [references(&page, "src=\""), references(&page, "rel=\"stylesheet\" href=\"")]
+        .concat()
+        .into_iter()
+        .map(|path| format!("/{path}"))
+        .collect();
+    let mut at = 0;
+    while at < files.len() {
+        let file = files[at].clone();
+        let folder: Vec<_> = file.split('/').collect();
+        let content = server.get(&file).await.body;
+        for path in references(&content, " from \"").into_iter().chain(references(&content, "import \"")) {
+            let mut parts = folder[..folder.len() - 1].to_vec();
+            for part in path.split('/') {
+                match part {
+                    "." => {}
+                    ".." => drop(parts.pop()),
+                    part => parts.push(part),
+                }
+            }
+            let path = parts.join("/");
+            if !files.contains(&path) {
+                files.push(path);
+            }
+        }
+        at += 1;
+    }
+    files
+}
+
 #[tokio::test]
 async fn dashboard_loads_nothing_from_other_hosts() {
     let (server, _) = Server::memory().await;
-    let script = |name| (format!("/assets/{name}.js"), "text/javascript; charset=utf-8");
-    let scripts = ["app", "api", "controls", "dom", "format", "selection", "start", "table"].map(script);
-    let others = [
-        ("/", "text/html; charset=utf-8"),
-        ("/assets/style.css", "text/css; charset=utf-8"),
-        ("/assets/docs.css", "text/css; charset=utf-8"),
-    ]
-    .map(|(path, media_type)| (path.to_owned(), media_type));
-    for (path, media_type) in scripts.into_iter().chain(others) {
-        let answer = server.get(&path).await;
-        assert_eq!((answer.status, answer.header("content-type")), (200, media_type));
-        assert!(answer.header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"));
-        assert!(!answer.header("content-security-policy").contains("unsafe"));
+    let files = files(&server).await;
+    assert!(files.len() > 15 && files.contains(&"/assets/data/feed.js".to_owned()), "{files:?}");
+    for path in files.iter().map(String::as_str).chain(["/"]) {
+        let media_type = match path.rsplit('.').next() {
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            _ => "text/html; charset=utf-8",
+        };
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, media_type), "{path}");
+        let policy = answer.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+        assert!(policy.ends_with("require-trusted-types-for 'script'; trusted-types 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"));
         let text = answer.body.replace("http://www.w3.org/2000/svg", "");
         for forbidden in [
             "http://",
@@ -31,6 +69,7 @@ async fn dashboard_loads_nothing_from_other_hosts() {
         ] {
             assert!(!text.contains(forbidden), "{path} contains {forbidden}");
         }
+        assert!(text.lines().count() < 300, "{path} is too long");
     }
     let docs = server.get("/docs").await;
     assert_eq!((docs.status, docs.header("content-type")), (200, "text/html; charset=utf-8"));

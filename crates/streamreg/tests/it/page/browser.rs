@@ -150,6 +150,11 @@ pub(super) struct Tab {
 impl Tab {
     /// Opens a page in a viewport of a given width.
     pub(super) fn open(url: &str, width: u32) -> Self {
+        Self::open_observed(url, width, "")
+    }
+
+    /// Opens a page after running a script in it.
+    pub(super) fn open_observed(url: &str, width: u32, script: &str) -> Self {
         let browser = Browser::shared();
         let target = browser.call(None, "Target.createTarget", &json!({ "url": "about:blank", "newWindow": true }));
         let target = target["targetId"].as_str().unwrap().to_owned();
@@ -160,14 +165,13 @@ impl Tab {
         tab.call("Page.enable", &json!({}));
         // The CA of a test is unknown to the browser.
         tab.call("Security.setIgnoreCertificateErrors", &json!({ "ignore": true }));
-        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
-        tab.call("Emulation.setDeviceMetricsOverride", &size);
+        tab.resize(width);
         // Tests share the browser. Each tab acts as if it had the focus, whatever the other tabs do.
         tab.call("Emulation.setFocusEmulationEnabled", &json!({ "enabled": true }));
         let keep = "globalThis.faults = [];
             for (const kind of ['error', 'unhandledrejection', 'securitypolicyviolation'])
               addEventListener(kind, (e) => faults.push(`${kind} ${e.message ?? e.reason ?? e.violatedDirective}`));";
-        tab.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": keep }));
+        tab.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": format!("{keep}\n{script}") }));
         tab.call("Page.navigate", &json!({ "url": url }));
         tab.until("location.protocol.startsWith('http') && document.readyState === 'complete'");
         tab
@@ -175,6 +179,12 @@ impl Tab {
 
     pub(super) fn call(&self, method: &str, params: &Value) -> Value {
         self.browser.call(Some(&self.session), method, params)
+    }
+
+    /// Changes the width of the viewport. Narrow viewports are those of phones.
+    pub(super) fn resize(&self, width: u32) {
+        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.call("Emulation.setDeviceMetricsOverride", &size);
     }
 
     /// Evaluates an expression in the page.
@@ -204,13 +214,26 @@ impl Tab {
         }
     }
 
-    /// Presses Enter as a user does.
-    pub(super) fn press_enter(&self) {
-        let mut key =
-            json!({ "type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13 });
-        self.call("Input.dispatchKeyEvent", &key);
-        key["type"] = "keyUp".into();
-        self.call("Input.dispatchKeyEvent", &key);
+    /// Presses a key as a user does, e.g. `Enter`, `ArrowDown` or `/`.
+    pub(super) fn press(&self, key: &str) {
+        let code = match key {
+            "Enter" => 13,
+            "Escape" => 27,
+            "End" => 35,
+            "Home" => 36,
+            "ArrowUp" => 38,
+            "ArrowDown" => 40,
+            _ => 0,
+        };
+        let mut event = json!({ "type": "keyDown", "key": key, "windowsVirtualKeyCode": code });
+        if key == "Enter" {
+            event["text"] = "\r".into();
+        } else if key.chars().count() == 1 {
+            event["text"] = key.into();
+        }
+        self.call("Input.dispatchKeyEvent", &event);
+        event["type"] = "keyUp".into();
+        self.call("Input.dispatchKeyEvent", &event);
     }
 
     /// Clicks the visible element that a selector selects.

@@ -26,7 +26,9 @@ async fn screenshot_of_the_demo_shows_every_stream_and_is_small() {
     tab.until(STREAMS);
     tab.prefer("light");
     // The streams report statistics after a few seconds, and the page refreshes every few seconds.
-    tab.until("document.querySelectorAll('tbody tr').length >= 18 && !/\\b0\\sbit\\/s/.test(document.body.innerText)");
+    tab.until(
+        "document.getElementById('streams').ariaRowCount > 18 && !/\\b0\\sbit\\/s/.test(document.body.innerText)",
+    );
     let clip = json!({ "x": 0, "y": 0, "width": DESK, "height": 905, "scale": 1 });
     let shown = tab.call(
         "Page.captureScreenshot",

@@ -18,15 +18,15 @@ async fn dashboard_asks_for_a_token_and_keeps_it_for_the_tab() {
     for width in [DESK, PHONE] {
         let tab = open(&server, width);
         tab.until(ASKING);
-        assert_eq!(tab.eval("document.querySelectorAll('tbody tr').length"), 0);
+        assert_eq!(tab.eval("document.querySelectorAll('#streams .body .row').length"), 0);
         tab.type_into("#token", "wrong");
-        tab.press_enter();
+        tab.press("Enter");
         tab.until("document.getElementById('token').value === ''");
         tab.until(ASKING);
         tab.type_into("#token", "r3ad");
-        tab.press_enter();
+        tab.press("Enter");
         tab.until(STREAMS);
-        assert!(row(&tab, "cam1").starts_with("cam1|srt|active|"));
+        assert!(row(&tab, "cam1").starts_with("active|cam1|srt|"));
         assert_eq!(tab.eval("document.getElementById('access').hidden"), true);
         tab.eval("globalThis.isOld = true; location.reload()");
         tab.until(&format!("!globalThis.isOld && {STREAMS}"));

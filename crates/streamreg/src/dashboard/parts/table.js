@@ -1,0 +1,217 @@
+// A table of any number of rows, of which only those on the screen have elements.
+//
+// All rows have the same height, so the body is as high as all rows together, and the elements are moved to the places
+// of the rows that are on the screen. The style sheet sets the height of a row as `--row`.
+
+import { $, make, mark, onFrame, write } from "./dom.js";
+
+// Rows above and below the screen that have elements.
+const OVERSCAN = 4;
+// Values that are longer than this are also shown as a tooltip, because the cell may cut them.
+const LONG = 12;
+
+export class Table {
+  #root;
+  #columns;
+  #open;
+  #head;
+  #body;
+  #items = [];
+  #pool = [];
+  #active = null;
+  #stale = new Set();
+  #everyRow = false;
+  #rowHeight = 32;
+  #isHeld = false;
+  #draw = onFrame(() => this.#layout());
+
+  // `columns` have a `name`, a `title`, a function `fill(parts, item, row)`, and optionally `sort` and `build(parts)`.
+  // `open` is called with the item of a row that is clicked or chosen with Enter. `released` is called when the mouse
+  // leaves the rows, see `isHeld`.
+  constructor(root, { label, columns, open, sort, released }) {
+    this.#root = root;
+    this.#columns = columns;
+    this.#open = open;
+    for (const [name, value] of [["role", "grid"], ["tabindex", "0"], ["aria-label", label]]) mark(root, name, value);
+    this.#head = make("div", { role: "row", class: "row", "aria-rowindex": "1" });
+    for (const { name, title, sort: field } of columns) {
+      const cell = make("div", { role: "columnheader", class: `cell ${name}` });
+      if (field) {
+        const button = make("button", { type: "button", "data-sort": field }, title);
+        button.addEventListener("click", () => sort(field));
+        cell.append(button);
+      } else {
+        cell.append(title);
+      }
+      this.#head.append(cell);
+    }
+    this.#body = make("div", { role: "rowgroup", class: "body" });
+    root.append(make("div", { role: "rowgroup", class: "head" }, this.#head), this.#body);
+    addEventListener("scroll", this.#draw, { passive: true });
+    new ResizeObserver(() => { this.#everyRow = true; this.#draw(); }).observe(root);
+    // A touch has no pointer that rests on the rows.
+    this.#body.addEventListener("pointerenter", (event) => {
+      if (event.pointerType === "mouse") this.#hold(true, released);
+    });
+    this.#body.addEventListener("pointerleave", () => this.#hold(false, released));
+    root.addEventListener("keydown", (event) => this.#press(event));
+    this.#body.addEventListener("click", (event) => {
+      const row = event.target.closest("[role=row]");
+      // A click that ends a selection of text opens nothing.
+      if (!row || !getSelection().isCollapsed) return;
+      this.activate(this.#items[row.ariaRowIndex - 2]);
+      this.#open(this.#active);
+    });
+  }
+
+  // Whether the mouse is on the rows. They should then keep their places, so that no click hits the wrong row.
+  get isHeld() { return this.#isHeld && this.#root.checkVisibility(); }
+
+  #hold(isHeld, released) {
+    this.#isHeld = isHeld;
+    $("held").hidden = !isHeld;
+    if (!isHeld) released();
+  }
+
+  // Shows items in their order.
+  show(items) {
+    this.#items = items;
+    this.#draw();
+  }
+
+  // Draws the rows of changed items again.
+  touch(items) {
+    for (const item of items) this.#stale.add(item);
+    this.#draw();
+  }
+
+  // Draws all rows again, e.g. because time has passed.
+  redraw() {
+    this.#everyRow = true;
+    this.#draw();
+  }
+
+  // Returns the items on the screen.
+  visible() {
+    return this.#root.checkVisibility() ? this.#pool.filter(({ item }) => item).map(({ item }) => item) : [];
+  }
+
+  sorted(sort) {
+    const field = sort.replace(/^-/, "");
+    for (const button of this.#head.querySelectorAll("button")) {
+      const header = button.parentElement;
+      if (button.dataset.sort !== field) header.removeAttribute("aria-sort");
+      else mark(header, "aria-sort", field === sort ? "ascending" : "descending");
+    }
+  }
+
+  focus() { this.#root.focus({ preventScroll: true }); }
+
+  // Marks a row as the one that the keyboard has reached.
+  activate(item) {
+    this.#active = item;
+    this.#everyRow = true;
+    this.#draw();
+  }
+
+  #layout() {
+    if (!this.#root.checkVisibility()) {
+      this.#stale.clear();
+      this.#everyRow = true;
+      return;
+    }
+    const height = parseFloat(getComputedStyle(this.#root).getPropertyValue("--row"));
+    const items = this.#items;
+    if (height !== this.#rowHeight) [this.#rowHeight, this.#everyRow] = [height, true];
+    mark(this.#root, "aria-rowcount", String(items.length + 1));
+    const total = `${items.length * height}px`;
+    if (this.#body.style.height !== total) this.#body.style.height = total;
+    const top = this.#body.getBoundingClientRect().top;
+    const count = Math.min(Math.ceil(innerHeight / height) + 2 * OVERSCAN, items.length);
+    const first = Math.max(0, Math.min(Math.floor(-top / height) - OVERSCAN, items.length - count));
+    while (this.#pool.length < count) this.#pool.push(this.#build(this.#pool.length));
+    const size = this.#pool.length;
+    for (let slot = 0; slot < size; slot += 1) {
+      const place = first + (slot - first % size + size) % size;
+      const row = this.#pool[slot];
+      this.#place(row, place < first + count ? place : -1, items[place]);
+    }
+    this.#stale.clear();
+    this.#everyRow = false;
+    const shown = this.#pool.find(({ item }) => item && item === this.#active);
+    if (shown) mark(this.#root, "aria-activedescendant", shown.element.id);
+    else this.#root.removeAttribute("aria-activedescendant");
+  }
+
+  #build(slot) {
+    const element = make("div", { role: "row", class: "row", id: `${this.#root.id}-${slot}` });
+    const cells = this.#columns.map(({ name, title, build }) => {
+      const cell = make("div", { role: "gridcell", class: `cell ${name}`, "data-name": title });
+      const parts = { cell, text: make("span") };
+      cell.append(parts.text);
+      build?.(parts);
+      element.append(cell);
+      return parts;
+    });
+    this.#body.append(element);
+    return { element, cells, item: null, place: -1 };
+  }
+
+  #place(row, place, item) {
+    if (place < 0) {
+      row.item = null;
+      row.place = -1;
+      row.element.hidden = true;
+      return;
+    }
+    const isMoved = row.place !== place;
+    if (isMoved) {
+      row.element.hidden = false;
+      row.element.style.transform = `translateY(${place * this.#rowHeight}px)`;
+      mark(row.element, "aria-rowindex", String(place + 2));
+      row.place = place;
+    } else if (this.#everyRow) {
+      row.element.style.transform = `translateY(${place * this.#rowHeight}px)`;
+    }
+    if (row.item !== item || this.#everyRow || this.#stale.has(item)) {
+      row.item = item;
+      mark(row.element, "aria-selected", String(item === this.#active));
+      for (const [at, column] of this.#columns.entries()) column.fill(row.cells[at], item, row.element);
+    }
+  }
+
+  #press(event) {
+    const page = Math.max(1, Math.floor(innerHeight / this.#rowHeight) - 3);
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    if (event.target !== this.#root || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.key === "Enter" && this.#active) {
+      this.#open(this.#active);
+    } else if (event.key in steps && this.#items.length > 0) {
+      const [at, step] = [this.#items.indexOf(this.#active), steps[event.key]];
+      const firstShown = Math.ceil(-this.#body.getBoundingClientRect().top / this.#rowHeight);
+      const next = at < 0 && Number.isFinite(step) ? firstShown : at + step;
+      const place = Math.min(Math.max(next, 0), this.#items.length - 1);
+      this.activate(this.#items[place]);
+      this.#reveal(place);
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+
+  // Scrolls so that a row is on the screen, and not behind the header.
+  #reveal(place) {
+    const top = this.#body.getBoundingClientRect().top + place * this.#rowHeight;
+    const head = this.#head.getBoundingClientRect().height;
+    if (top < head) scrollBy(0, Math.floor(top - head));
+    const below = top + this.#rowHeight - innerHeight;
+    if (below > 0) scrollBy(0, Math.ceil(below) + 1);
+  }
+}
+
+// Fills a cell with text.
+export function text(parts, value) {
+  if (parts.text.textContent === value) return;
+  write(parts.text, value);
+  if (value.length > LONG) parts.cell.title = value; else parts.cell.removeAttribute("title");
+}

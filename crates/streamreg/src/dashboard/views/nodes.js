@@ -1,0 +1,107 @@
+// The ingest nodes: their streams and bit rates as the server counts them, and their last heartbeats.
+
+import { history } from "../data/api.js";
+import { $, write } from "../parts/dom.js";
+import { loss, number, plain, span, time, UNSET } from "../parts/format.js";
+import { Table, text } from "../parts/table.js";
+import { bitrateParts, writeBadge, writeBitrate, writeFlagged } from "./cells.js";
+
+const MAX_ENDED = 1000;
+// A heartbeat that was read longer ago than this is not shown, because newer ones are likely.
+const MAX_READ_AGE_MS = 60000;
+const EMPTY = { streams: 0, errors: 0, bitrate: 0, packets_received: 0, packets_lost: 0, read: 0 };
+const RANK = { silent: 0, gone: 1, ok: 2 };
+const BADGES = { silent: ["error", "silent"], gone: ["closed", "no streams"], ok: ["active", "sending"] };
+
+export class Nodes {
+  #table;
+  #model;
+  #context;
+  #selection = null;
+  // The nodes that were seen, by name, including those that no longer have streams.
+  #nodes = new Map();
+  #isHistoryRead = false;
+
+  constructor(model, context) {
+    this.#model = model;
+    this.#context = context;
+    this.#table = new Table($("nodes"), {
+      label: "Nodes",
+      columns: [
+        { name: "status", title: "State", fill: (parts, node) => writeBadge(parts, ...BADGES[node.state]) },
+        { name: "id", title: "Node", fill: (parts, node) => text(parts, plain(node.name) || "No node") },
+        { name: "streams", title: "Streams", fill: (parts, node) => text(parts, number(node.streams)) },
+        { name: "errors", title: "Errors",
+          fill: (parts, { errors }) => writeFlagged(parts, [number(errors), errors > 0]) },
+        { name: "bitrate", title: "Bitrate", build: bitrateParts,
+          fill: (parts, node) => writeBitrate(parts, node.bitrate) },
+        { name: "loss", title: "Loss", fill: (parts, node) => writeFlagged(parts, loss(node)) },
+        { name: "heartbeat", title: "Last heartbeat",
+          fill: (parts, node) => writeFlagged(parts, this.#heartbeat(node)) },
+      ],
+      open: (node) => context.select({ view: "streams", node: node.name }),
+      released: () => {},
+    });
+  }
+
+  #heartbeat(node) {
+    const now = this.#context.now();
+    if (node.streams > 0 && now - node.read > MAX_READ_AGE_MS) return ["…", false];
+    return [node.last > 0 ? span(now - node.last) : UNSET, node.state === "silent"];
+  }
+
+  select(selection) {
+    this.#selection = selection;
+    if (selection.view === "nodes" && !this.#isHistoryRead) this.#readHistory();
+  }
+
+  // Finds nodes whose streams have all ended.
+  async #readHistory() {
+    this.#isHistoryRead = true;
+    try {
+      for (const { as_of, stream } of await history({ limit: MAX_ENDED }, new AbortController().signal)) {
+        this.#node(stream.node ?? "").last ||= time(as_of) || 0;
+      }
+    } catch {
+      this.#isHistoryRead = false;
+    }
+  }
+
+  #node(name) {
+    let node = this.#nodes.get(name);
+    if (!node) this.#nodes.set(name, node = { name, last: 0, ...EMPTY });
+    return node;
+  }
+
+  // Shows what the server has counted.
+  show(summary) {
+    if (this.#selection?.view !== "nodes") return;
+    for (const node of this.#nodes.values()) Object.assign(node, EMPTY);
+    for (const group of summary.groups) Object.assign(this.#node(group.key ?? ""), group);
+    // When a record was read, its heartbeat was as old as now, or younger. So a record that was read long ago does not
+    // make its node silent.
+    const fresh = new Set();
+    const limit = this.#context.ttl() / 2;
+    for (const { record, at } of this.#model.entries()) {
+      const node = this.#nodes.get(record.node ?? "");
+      if (!node) continue;
+      const last = time(record.last_heartbeat);
+      if (last > node.last) node.last = last;
+      if (at > node.read) node.read = at;
+      if (at - last <= limit) fresh.add(node);
+      if (record.status === "error") node.errors += 1;
+    }
+    const search = this.#selection.search.toLowerCase();
+    const nodes = [...this.#nodes.values()].filter(({ name, streams }) =>
+      name.toLowerCase().includes(search) && (name !== "" || streams > 0));
+    for (const node of nodes) node.state = node.streams === 0 ? "gone" : fresh.has(node) ? "ok" : "silent";
+    nodes.sort((one, other) => RANK[one.state] - RANK[other.state] || (one.name < other.name ? -1 : 1));
+    this.#table.show(nodes);
+    this.#table.redraw();
+    $("nodes").hidden = nodes.length === 0;
+    const silent = nodes.filter(({ state }) => state === "silent").length;
+    write($("nodes-note"), nodes.length === 0 ? "No nodes match."
+      : `${number(nodes.length)} ${nodes.length === 1 ? "node" : "nodes"}`
+        + (silent > 0 ? `, ${number(silent)} silent for more than half of the time to live.` : "."));
+  }
+}

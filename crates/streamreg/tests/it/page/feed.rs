@@ -1,0 +1,90 @@
+//! How the dashboard follows the change feed, and what it shows when it cannot.
+
+use std::sync::Arc;
+
+use stream_registry::{MemoryRegistry, Registry as _, StreamStatus};
+use streamreg::server::ServeOptions;
+
+use super::{DESK, IDS, OUTAGE, SIGN, STREAMS, add, open};
+use crate::http::kit::{Server, id};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_change_the_list_without_reading_it_again() {
+    let (server, registry) = Server::memory().await;
+    add(&*registry, "cam2", StreamStatus::Active).await;
+    let tab = open(&server, DESK);
+    tab.until(&format!("{SIGN} === 'Live' && {IDS} === 'cam2'"));
+    // Statistics and totals are polled, so this counts only the lists that contain all streams.
+    let lists = "performance.getEntriesByType('resource').filter(({ name }) => /streams\\?sort=id/.test(name)).length";
+    assert_eq!(tab.eval(lists), 1);
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    add(&*registry, "cam3", StreamStatus::Active).await;
+    tab.until(&format!("{IDS} === 'cam1,cam2,cam3'"));
+    registry.unregister(&id("cam2")).await.unwrap();
+    tab.until(&format!("{IDS} === 'cam1,cam3'"));
+    assert_eq!(tab.eval(lists), 1);
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn list_is_loaded_again_after_the_store_was_replaced() {
+    let (mut server, registry) = Server::memory().await;
+    add(&*registry, "old", StreamStatus::Active).await;
+    let tab = open(&server, DESK);
+    tab.until(&format!("{SIGN} === 'Live' && {IDS} === 'old'"));
+    // The revision of the old store means nothing to the new one, which answers with a resync.
+    let replacement = Arc::new(MemoryRegistry::new());
+    add(&*replacement, "new", StreamStatus::Active).await;
+    server
+        .restart(replacement.clone(), async {
+            tab.until(OUTAGE);
+            assert!(tab.text(SIGN).starts_with("Not live, data from "));
+            assert_eq!(tab.text(IDS), "old");
+        })
+        .await;
+    tab.until(&format!("{SIGN} === 'Live' && {IDS} === 'new' && !({OUTAGE})"));
+    add(&*replacement, "newer", StreamStatus::Active).await;
+    tab.until(&format!("{IDS} === 'new,newer'"));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hidden_tab_closes_its_events_and_resumes_when_shown() {
+    let (server, registry) = Server::memory().await;
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    let tab = open(&server, DESK);
+    tab.until(&format!("{STREAMS} && {SIGN} === 'Live'"));
+    let readers = async || server.get("/metrics").await.body.contains("\nstreamreg_event_readers 1\n");
+    assert!(readers().await);
+    // Time passes quickly in this tab, except for the pauses between events.
+    tab.eval(
+        "globalThis.away = true; const wait = setTimeout;
+         globalThis.setTimeout = (run, ms) => wait(run, ms === 10000 ? 0 : ms);
+         Object.defineProperty(document, 'hidden', { get: () => away });
+         document.dispatchEvent(new Event('visibilitychange')); null",
+    );
+    tab.until(&format!("{SIGN} === 'Paused'"));
+    let deadline = tokio::time::Instant::now() + crate::http::kit::PATIENCE;
+    while readers().await {
+        assert!(tokio::time::Instant::now() < deadline, "the events are still open");
+    }
+    add(&*registry, "cam2", StreamStatus::Active).await;
+    tab.eval("away = false; document.dispatchEvent(new Event('visibilitychange')); null");
+    tab.until(&format!("{IDS} === 'cam1,cam2' && {SIGN} === 'Live'"));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dashboard_says_that_its_data_is_old_if_events_stop() {
+    let registry = Arc::new(MemoryRegistry::new());
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    let server = Server::start(registry, ServeOptions::default()).await;
+    let tab = open(&server, DESK);
+    tab.until(&format!("{STREAMS} && {SIGN} === 'Live'"));
+    // The clock of the tab jumps, as after the machine was suspended.
+    tab.eval("const now = Date.now; Date.now = () => now() + 30000; null");
+    tab.until(&format!("{SIGN}.startsWith('Not live, data from ') && document.body.classList.contains('stale')"));
+    // The next sign of life shows that the data is current.
+    tab.eval("document.getElementById('clear').click(); null");
+    assert_eq!(tab.text("faults.join()"), "");
+}
