@@ -13,14 +13,12 @@ use stream_registry::registry::Operation;
 use stream_registry::{Cursor, Error, ErrorKind, Page, StreamId};
 
 use super::{compress, json, register};
-use crate::server::params::Params;
+use crate::server::params::{MAX_IDS, Params};
 use crate::server::problem::{Failure, Result};
 use crate::server::state::App;
 
 /// Parameter that names one stream of a list. It can be repeated.
 const ID: &str = "id";
-/// Maximum number of streams that one request can name.
-const MAX_IDS: usize = 100;
 /// Parameters that select a page of a list.
 const PAGING: [&str; 3] = ["limit", "cursor", "sort"];
 

@@ -34,7 +34,11 @@ def before_call(context, case, kwargs):
         headers.pop("Stream-Epoch", None)
 
     operation = case.operation.definition.raw["operationId"]
-    if operation == "registerStream":
+    if operation == "listStreams" and query.get("id"):
+        # A list that names its streams has neither filter nor pages.
+        for name in query.keys() - {"id"}:
+            query.pop(name)
+    elif operation == "registerStream":
         complete_registration(query, headers, body)
     elif operation.startswith("updateStream"):
         # The record can omit the id. Otherwise, the id must be the same as in the URL.

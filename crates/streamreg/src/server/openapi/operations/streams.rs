@@ -8,8 +8,9 @@ use utoipa::openapi::response::ResponseBuilder;
 
 use super::shared::{filters, force, idempotency_key, no, page, record};
 use super::{Operation, STREAMS, of_store, one_stream, operation, with};
-use crate::server::openapi::build::{body, header, integer, query, schema, word};
+use crate::server::openapi::build::{body, header, integer, list, query, schema, word};
 use crate::server::openapi::responses::{json as json_response, location, problems};
+use crate::server::params::MAX_IDS;
 
 pub(super) fn all() -> Vec<Operation> {
     vec![
@@ -24,7 +25,16 @@ pub(super) fn all() -> Vec<Operation> {
 fn list_streams() -> OperationBuilder {
     let example = json!({ "streams": [record()], "next_cursor": null, "total": 1, "revision": "18c1f2-7" });
     let operation = operation("listStreams", STREAMS, "List streams", "Returns a page of live streams.");
-    with(of_store(operation), page()).response("200", json_response("A page.", schema("Page"), Some(example)))
+    let ids = list("Ids of streams.", schema("StreamId")).max_items(Some(MAX_IDS));
+    let ids = query(
+        "id",
+        "Only this stream. Can occur several times, but not with other parameters. The page has the streams in the \
+         same order, without those that are not live.",
+        ids,
+    );
+    with(of_store(operation), page())
+        .parameter(ids)
+        .response("200", json_response("A page.", schema("Page"), Some(example)))
 }
 
 fn register() -> OperationBuilder {
