@@ -86,7 +86,7 @@ async fn dashboard_loads_nothing_from_other_hosts() {
 #[tokio::test]
 async fn browser_that_has_a_file_of_the_dashboard_gets_304() {
     let (server, _) = Server::memory().await;
-    for path in ["/", "/assets/app.js", "/assets/style.css"] {
+    for path in ["/", "/assets/app.js", "/assets/styles/base.css"] {
         let first = server.get(path).await;
         let tag = first.header("etag").to_owned();
         assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() > 20, "{tag:?}");

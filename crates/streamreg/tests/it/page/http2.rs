@@ -18,7 +18,7 @@ async fn dashboard_and_eight_event_readers_share_one_connection_of_a_browser() {
     let server = Server::start(registry.clone(), options(&tls)).await;
     let tab = Tab::open(&format!("https://{}/", server.addr), DESK);
     tab.until(STREAMS);
-    assert!(row(&tab, "cam1").starts_with("cam1|srt|active|"));
+    assert!(row(&tab, "cam1").starts_with("active|cam1|srt|"));
     // With HTTP/1.1, a browser opens at most six connections to a host, and the dashboard could not refresh.
     tab.eval(
         "globalThis.seen = Array(8).fill('');
