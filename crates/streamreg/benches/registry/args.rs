@@ -73,6 +73,7 @@ impl Args {
             "http requests",
             "metrics",
             "server memory",
+            "top",
             "departed streams",
         ];
         self.names.is_empty() || self.names.iter().any(|part| !others.iter().any(|row| row.contains(part.as_str())))

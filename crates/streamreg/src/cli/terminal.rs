@@ -70,6 +70,26 @@ pub fn shorten(text: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(text[..end].trim_end_matches('\u{200d}').to_owned() + "…")
 }
 
+/// Breaks a string into lines of at most `max` columns. An empty string is one line. A character that is wider than a
+/// line is replaced.
+pub fn wrap(text: &str, max: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for c in text.chars() {
+        let columns = unicode_width::UnicodeWidthChar::width(c).unwrap_or_default();
+        let (c, columns) = if columns > max { ('…', max.min(1)) } else { (c, columns) };
+        if used + columns > max {
+            lines.push(String::new());
+            used = 0;
+        }
+        used += columns;
+        if let Some(line) = lines.last_mut() {
+            line.push(c);
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +128,19 @@ mod tests {
         assert_eq!(shorten("abcdef", 6), "abcdef");
         assert_eq!(shorten("abcdef", 5), "abcd…");
         assert_eq!(shorten("東京大阪", 6), "東京…");
+    }
+
+    #[test]
+    fn wrap_breaks_lines_between_characters_and_keeps_combining_marks() {
+        for (text, max, lines) in [
+            ("", 3, &[""][..]),
+            ("abcdef", 3, &["abc", "def"]),
+            ("abcd", 3, &["abc", "d"]),
+            ("a東京", 3, &["a東", "京"]),
+            ("abe\u{301}d", 3, &["abe\u{301}", "d"]),
+            ("東a", 1, &["…", "a"]),
+        ] {
+            assert_eq!(wrap(text, max), lines, "{text} in {max}");
+        }
     }
 }

@@ -28,6 +28,7 @@ mod pages;
 mod readme;
 mod served;
 mod settings;
+mod terminal;
 mod track;
 mod wrong_server;
 

@@ -6,7 +6,7 @@ use stream_registry::StreamStatus;
 
 /// The colour of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Style {
+pub(in crate::cli) enum Style {
     /// The terminal's default colour.
     #[default]
     Plain,
@@ -18,7 +18,7 @@ pub(super) enum Style {
 
 impl Style {
     /// Returns the colour of a status. A status that this version does not know has no colour.
-    pub(super) fn of(status: &StreamStatus) -> Self {
+    pub(in crate::cli) fn of(status: &StreamStatus) -> Self {
         match status {
             StreamStatus::Active => Self::Green,
             StreamStatus::Connecting | StreamStatus::Paused => Self::Yellow,
