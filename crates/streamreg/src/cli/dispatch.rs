@@ -32,9 +32,11 @@ pub(super) fn run(settings: &Settings) -> Status {
     let stdout = io::stdout();
     let terminal = stdout.is_terminal();
     let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0.into());
+    let width = width.or_else(|| std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0));
     let mut buffered = io::BufWriter::new(stdout.lock());
     let mut stderr = io::stderr();
-    let colour = colour_enabled(terminal, |name| std::env::var_os(name));
+    let colour = cli.global.color.or(fallback.color).unwrap_or_default();
+    let colour = colour_enabled(colour, terminal, |name| std::env::var_os(name));
     let format = cli.global.output.or(fallback.output);
     let mut out = Output {
         stdout: &mut buffered,
@@ -119,6 +121,9 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
     if let Verb::Demo(args) = &cli.verb {
         args.check_store(&target.name)?;
     }
+    if let Verb::List(args) = &cli.verb {
+        args.check(out)?;
+    }
     let ready = prepare(&cli.verb, &mut io::stdin())?;
     warn(&ready, out);
     let registry = target.connect().await?;
@@ -126,6 +131,9 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
         // These commands share the registry with a task.
         (_, Ready::Run(plan)) => run::run(&registry, *plan, out).await,
         (_, Ready::Register(plan)) if plan.holds() => hold::run(&registry, &plan, out).await,
+        (Verb::List(args), _) if args.is_live(out) => {
+            list::live::run(&registry, args, watch::stop_requested(true), out).await
+        }
         (Verb::Top(args), _) => top::run(&registry, args, out).await,
         (_, ready) => {
             let interactive = io::stdin().is_terminal() && io::stderr().is_terminal();

@@ -1,4 +1,4 @@
-//! The command `top` in a real terminal.
+//! The commands that need a real terminal: `top`, and `list --watch`.
 #![cfg(unix)]
 
 mod screenshot;
@@ -141,4 +141,38 @@ fn top_without_a_terminal_prints_one_table() {
     let (status, _, stderr) = outcome(server.command(&["top", "--sort", "size"]).output().unwrap());
     assert_eq!(status, Some(2));
     assert!(stderr.contains("expected a column"), "{stderr}");
+}
+
+#[test]
+fn list_with_watch_updates_its_table_in_place() {
+    let server = Server::start(&[]);
+    register(&server, "n1", &["cam1", "cam3"]);
+    let list = start(&server, "list --watch --sort -id --limit 2", 80, 12);
+    list.until("two streams are shown", |screen| ids(screen) == ["cam3", "cam1"]);
+    register(&server, "n1", &["cam2"]);
+    list.until("the new stream is shown", |screen| ids(screen) == ["cam3", "cam2"]);
+    assert_eq!(server.run(&["set", "cam3", "--bitrate", "7M"]), done(""));
+    list.shows("7.0 Mbit/s");
+    assert_eq!(server.run(&["unregister", "cam3"]), done(""));
+    list.until("the ended stream is gone", |screen| ids(screen) == ["cam2", "cam1"]);
+    list.keys(&["C-c"]);
+    let after = list.ended(0);
+    assert_eq!(after.matches("STATUS").count(), 1, "{after}");
+}
+
+#[test]
+fn list_with_watch_fits_its_terminal_and_reports_outages() {
+    let mut server = Server::start(&[]);
+    let many: Vec<String> = (0..20).map(|n| format!("cam{n:02}")).collect();
+    register(&server, "n1", &many.iter().map(String::as_str).collect::<Vec<_>>());
+    let list = start(&server, "list -w", 80, 12);
+    let screen = list.shows("11 more; `streamreg top` scrolls");
+    assert!(screen.starts_with("ID ") && screen.contains("cam08") && !screen.contains("cam09"), "{screen}");
+    list.resize(40, 8);
+    list.until("the table is smaller", |screen| screen.starts_with("ID ") && screen.contains("15 more"));
+    server.running.signal("TERM");
+    assert_eq!(server.running.ended(), Some(0));
+    list.until("the outage is shown", |screen| screen.contains("no answer from the store") && screen.contains("cam04"));
+    list.signal("TERM");
+    list.ended(0);
 }

@@ -29,6 +29,7 @@ pub use events::{EventOptions, Zone};
 pub(super) use fields::fields;
 pub use streams::Column;
 pub(super) use streams::{COLUMNS, Key, Shown};
+pub use style::Colour;
 pub(super) use style::{Style, enabled as colour_enabled};
 pub use table::{Headings, TableOptions};
 
@@ -59,7 +60,7 @@ pub struct Output<'a> {
     pub format: Option<Format>,
     /// Whether standard output is a terminal.
     pub terminal: bool,
-    /// Width of the terminal in columns. `None` means no limit.
+    /// Width of the terminal, or of the output, in columns. `None` means no limit.
     pub width: Option<usize>,
     /// Whether tables have colours.
     pub colour: bool,
@@ -152,7 +153,7 @@ impl Output<'_> {
         let wide = self.format() == Format::Wide;
         let layout = table::Layout {
             wide,
-            cut: self.terminal && !wide,
+            cut: (self.terminal || self.width.is_some()) && !wide,
             colour: self.colour,
             width: self.width,
             columns: &options.columns,
