@@ -97,6 +97,11 @@ fn top_can_be_suspended_and_continued() {
     shell.is_restored();
     shell.keys(&["fg", "Enter"]);
     shell.until("top is back", |screen| screen.contains("no live streams") && !screen.contains("Stopped"));
+    // A stop without notice leaves the screen as it is. Afterwards, keys must work again.
+    shell.signal_child("STOP");
+    shell.shows("Stopped");
+    shell.keys(&["fg", "Enter"]);
+    shell.until("top is back", |screen| screen.contains("no live streams") && !screen.contains("Stopped"));
     shell.keys(&["q"]);
     shell.until("the shell is back", |screen| screen.contains("Stopped"));
     shell.keys(&["exit", "Enter"]);

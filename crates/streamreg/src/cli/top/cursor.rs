@@ -44,6 +44,12 @@ impl Cursor {
         self.first = self.first.clamp(lowest, self.selected).min(length.saturating_sub(height));
         self.first..length.min(self.first.saturating_add(height))
     }
+
+    /// Returns the lines on the screen of a text without a selected line. The cursor is the first of them.
+    pub(super) fn scrolled(&mut self, length: usize, height: usize) -> Range<usize> {
+        self.selected = self.selected.min(length.saturating_sub(height));
+        self.selected..length.min(self.selected.saturating_add(height))
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +74,12 @@ mod tests {
         ] {
             cursor.go(to, 10);
             assert_eq!((cursor.window(length, 10), cursor.selected), (window, selected), "{to:?} in {length}");
+        }
+        for (to, scrolled) in
+            [(Move::Top, 0..10), (Move::Down(1), 1..11), (Move::Bottom, 20..30), (Move::Up(1), 19..29)]
+        {
+            cursor.go(to, 10);
+            assert_eq!(cursor.scrolled(30, 10), scrolled, "{to:?}");
         }
         cursor.go(Move::Bottom, 0);
         assert_eq!(cursor.window(7, 0), 6..6, "a list without room");

@@ -49,9 +49,7 @@ impl State {
             Pane::Ended => self.ended_sheet(areas.lines.width.into()),
             Pane::Detail(id) => {
                 let lines = detail::lines(self, &id, areas.lines.width.into());
-                let window = self.cursor.window(lines.len(), self.height);
-                // Without a line to select, the cursor is where the text is scrolled to.
-                self.cursor.selected = window.start;
+                let window = self.cursor.scrolled(lines.len(), self.height);
                 let lines = lines.into_iter().skip(window.start).take(window.len()).map(|line| vec![line]).collect();
                 Sheet::new(vec![head("", Align::Left, u16::MAX)], lines, &mut self.widths, areas.lines.width.into())
             }

@@ -36,7 +36,12 @@ impl Screen {
 
     /// Takes the terminal over again, e.g. after the shell has continued a stopped program.
     pub(super) fn resume(&self) -> io::Result<()> {
-        ENTERED.store(true, Ordering::SeqCst);
+        if ENTERED.swap(true, Ordering::SeqCst) {
+            // The program was stopped without notice, and the shell has changed the settings of the terminal.
+            disable_raw_mode()?;
+            enable_raw_mode()?;
+            return execute!(Terminal, EnableMouseCapture, Hide);
+        }
         enable_raw_mode()?;
         execute!(Terminal, EnterAlternateScreen, EnableMouseCapture, Hide)
     }
@@ -64,7 +69,7 @@ impl Drop for Screen {
 
 /// Leaves raw mode when the program must exit although the terminal accepts no output.
 pub(super) fn give_up() {
-    // Nobody can be told about an error.
+    // An error cannot be reported anywhere.
     let _ = disable_raw_mode();
 }
 

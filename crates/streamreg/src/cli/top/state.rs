@@ -152,7 +152,8 @@ impl State {
             Pane::Detail(id) => Some(id.clone()),
             _ => None,
         };
-        Wants { visible: self.visible.clone(), detail, ended: self.pane == Pane::Ended }
+        let visible = if self.pane == Pane::Streams { self.visible.clone() } else { Vec::new() };
+        Wants { visible, detail, ended: self.pane == Pane::Ended }
     }
 
     /// Returns the time since the data was last known to be current.

@@ -92,6 +92,13 @@ impl Terminal {
         assert!(Command::new("kill").args(["-s", name, pid.trim()]).status().unwrap().success());
     }
 
+    /// Sends a signal to the program that the command, a shell, has started.
+    pub(super) fn signal_child(&self, name: &str) {
+        let shell = std::fs::read_to_string(self.pid_file()).unwrap();
+        let done = Command::new("pkill").args(["--signal", name, "--parent", shell.trim()]).status().unwrap();
+        assert!(done.success());
+    }
+
     /// Waits until the command exits with a status, and checks that the terminal is as it was before.
     #[track_caller]
     pub(super) fn ended(&self, status: i32) -> String {
