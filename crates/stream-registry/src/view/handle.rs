@@ -138,6 +138,40 @@ impl View {
         self.shared().refresh(id).await
     }
 
+    /// Reads the current records of streams with one call to the store, and updates the view. Skips streams that the
+    /// view does not hold, and removes streams that are no longer live.
+    ///
+    /// Use this for the streams on a screen: the change feed does not report their statistics.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stream_registry::Result<()> {
+    /// use stream_registry::view::{View, ViewOptions};
+    /// use stream_registry::{Stream, StreamId, StreamStats, StreamType};
+    ///
+    /// let registry = stream_registry::connect("memory:").await?;
+    /// let id = StreamId::new("cam1")?;
+    /// registry.register(&Stream::new(id.clone(), StreamType::Srt, "203.0.113.7:40112")).await?;
+    /// let view = View::new(registry.clone(), ViewOptions::default());
+    /// view.ready().await?;
+    ///
+    /// registry.update_stats(&id, &StreamStats { bitrate: Some(5_000_000), ..Default::default() }).await?;
+    /// view.refresh_many(&[id.clone()]).await?;
+    /// assert_eq!(view.get(&id).expect("cam1 is live").bitrate, 5_000_000);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read, returns the error of the store and does not change the view.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, each stream in the view is either unchanged or updated.
+    pub async fn refresh_many(&self, ids: &[StreamId]) -> Result<()> {
+        let shown: Vec<_> = ids.iter().filter_map(|id| self.get(id)).collect();
+        self.shared().refresh_many(&shown).await.map(|_| ())
+    }
+
     /// Reads the store page by page now, and corrects the view where it differs.
     ///
     /// Only one reconciliation runs at a time. A reconciliation may read changes whose events have not arrived yet.

@@ -468,6 +468,27 @@ async fn refresh_applies_the_current_record_of_the_store() {
 }
 
 #[tokio::test]
+async fn refresh_many_reads_the_statistics_of_the_given_streams_only() {
+    let registry = Arc::new(MockRegistry::new());
+    for cam in ["cam", "other"] {
+        registry.register(&stream(cam)).await.unwrap();
+    }
+    let view = view(&registry, never()).await;
+    registry.advance(Duration::from_secs(1));
+    let stats = StreamStats { bytes_received: Some(7), ..StreamStats::default() };
+    for cam in ["cam", "other"] {
+        registry.update_stats(&id(cam), &stats).await.unwrap();
+    }
+    let ids = ["cam", "absent"].map(id);
+    let bytes = |cam| view.get(&id(cam)).map(|stream| stream.bytes_received);
+    registry.fail_next(Operation::Get, ErrorKind::Unavailable);
+    assert_eq!(view.refresh_many(&ids).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(bytes("cam"), Some(0), "a failed read changes nothing");
+    view.refresh_many(&ids).await.unwrap();
+    assert_eq!((bytes("cam"), bytes("other"), bytes("absent")), (Some(7), Some(0), None));
+}
+
+#[tokio::test]
 async fn confirm_writes_restores_statistics_that_a_late_event_replaced() {
     let registry = Arc::new(MockRegistry::new());
     registry.register(&stream("cam")).await.unwrap();

@@ -75,6 +75,7 @@ impl Args {
             "metrics",
             "event readers",
             "server memory",
+            "top",
             "departed streams",
         ];
         self.names.is_empty() || self.names.iter().any(|part| !others.iter().any(|row| row.contains(part.as_str())))

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use super::store::Global;
 use super::{
     bridge, completions, demo, doctor, get, heartbeat, history, hook, list, man, ping, register, run, serve, set,
-    summary, token, track, unregister, update, wait, watch,
+    summary, token, top, track, unregister, update, wait, watch,
 };
 
 const AFTER_HELP: &str = "\
@@ -46,6 +46,8 @@ pub enum Verb {
     /// List the live streams
     #[command(visible_alias = "ls")]
     List(Box<list::ListArgs>),
+    /// Show the live streams on the whole terminal, kept current
+    Top(top::TopArgs),
     /// Count the live streams by node, type or status
     Summary(summary::SummaryArgs),
     /// Show streams with all fields

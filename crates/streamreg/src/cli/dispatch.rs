@@ -16,7 +16,7 @@ use super::store::{Side, Target};
 use super::unregister::Answers;
 use super::{
     bridge, completions, demo, doctor, get, heartbeat, history, hold, hook, input, list, man, ping, register, run,
-    serve, set, spelling, summary, token, track, unregister, update, wait, watch,
+    serve, set, spelling, summary, token, top, track, unregister, update, wait, watch,
 };
 
 /// Runs a command. If the command fails, prints the error message to standard error.
@@ -32,9 +32,11 @@ pub(super) fn run(settings: &Settings) -> Status {
     let stdout = io::stdout();
     let terminal = stdout.is_terminal();
     let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0.into());
+    let width = width.or_else(|| std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0));
     let mut buffered = io::BufWriter::new(stdout.lock());
     let mut stderr = io::stderr();
-    let colour = colour_enabled(terminal, |name| std::env::var_os(name));
+    let colour = cli.global.color.or(fallback.color).unwrap_or_default();
+    let colour = colour_enabled(colour, terminal, |name| std::env::var_os(name));
     let format = cli.global.output.or(fallback.output);
     let mut out = Output {
         stdout: &mut buffered,
@@ -49,9 +51,12 @@ pub(super) fn run(settings: &Settings) -> Status {
     if let Some(done) = without_store(&cli.verb, &mut out) {
         return done.map_or_else(|failure| out.report(&failure), |()| Status::Done);
     }
+    let stderr_is_terminal = io::stderr().is_terminal();
     let started = match &cli.verb {
         Verb::Serve(args) => log::start_server(&args.log),
         Verb::Bridge(args) => log::start_bridge(&args.log),
+        // Log lines would destroy the screen.
+        Verb::Top(_) if top::fills_screen(&out) && stderr_is_terminal => Ok(LogFormat::Text),
         _ => log::start_client(),
     };
     match started {
@@ -116,14 +121,21 @@ async fn dispatch(cli: &Cli, target: &Target, out: &mut Output<'_>) -> Result {
     if let Verb::Demo(args) = &cli.verb {
         args.check_store(&target.name)?;
     }
+    if let Verb::List(args) = &cli.verb {
+        args.check(out)?;
+    }
     let ready = prepare(&cli.verb, &mut io::stdin())?;
     warn(&ready, out);
     let registry = target.connect().await?;
-    let done = match ready {
-        // `run` and `register --hold` share the registry with a task that keeps the stream alive.
-        Ready::Run(plan) => run::run(&registry, *plan, out).await,
-        Ready::Register(plan) if plan.holds() => hold::run(&registry, &plan, out).await,
-        ready => {
+    let done = match (&cli.verb, ready) {
+        // These commands share the registry with a task.
+        (_, Ready::Run(plan)) => run::run(&registry, *plan, out).await,
+        (_, Ready::Register(plan)) if plan.holds() => hold::run(&registry, &plan, out).await,
+        (Verb::List(args), _) if args.is_live(out) => {
+            list::live::run(&registry, args, watch::stop_requested(true), out).await
+        }
+        (Verb::Top(args), _) => top::run(&registry, args, out).await,
+        (_, ready) => {
             let interactive = io::stdin().is_terminal() && io::stderr().is_terminal();
             let answers = Answers { stdin: &mut io::stdin(), interactive };
             perform(&cli.verb, ready, &*registry, answers, out).await
@@ -158,6 +170,7 @@ fn prepare(verb: &Verb, stdin: &mut dyn Read) -> Result<Ready> {
         | Verb::Doctor(_)
         | Verb::Demo(_)
         | Verb::List(_)
+        | Verb::Top(_)
         | Verb::Summary(_)
         | Verb::Get(_)
         | Verb::Watch(_)
@@ -222,6 +235,7 @@ async fn perform(
             | Verb::Hook(_)
             | Verb::Track(_)
             | Verb::Doctor(_)
+            | Verb::Top(_)
             | Verb::Register(_)
             | Verb::Run(_)
             | Verb::Set(_)
@@ -247,7 +261,13 @@ fn runtime(verb: &Verb) -> Result<Runtime> {
     let follows = match verb {
         Verb::List(args) => args.watch,
         Verb::Get(args) => args.watch,
-        Verb::Watch(_) | Verb::Demo(_) | Verb::Run(_) | Verb::Register(_) | Verb::Hook(_) | Verb::Track(_) => true,
+        Verb::Top(_)
+        | Verb::Watch(_)
+        | Verb::Demo(_)
+        | Verb::Run(_)
+        | Verb::Register(_)
+        | Verb::Hook(_)
+        | Verb::Track(_) => true,
         _ => false,
     };
     let mut builder = match verb {

@@ -1,5 +1,7 @@
 //! `list`: lists live streams.
 
+pub(super) mod live;
+
 use std::num::NonZeroU32;
 
 use clap::Args;
@@ -23,7 +25,7 @@ Examples:
   streamreg list --status error --node ingest-1
   streamreg list -l tenant=acme --sort -bitrate --limit 10
   streamreg list --columns id,status,bitrate --no-headers
-  streamreg list -w
+  streamreg list -w --sort -bitrate --limit 10
 
 On a terminal, long ids are cut; --output wide and --output name show them whole.")]
 pub struct ListArgs {
@@ -47,8 +49,9 @@ pub struct ListArgs {
     #[arg(long)]
     pub no_headers: bool,
 
-    /// Then print changes of the selected streams as they happen, until Ctrl-C; --output as for watch
-    #[arg(short, long, conflicts_with_all = ["limit", "columns"])]
+    /// Update the table in place until Ctrl-C. In a pipe, or with another format, print the changes as they happen,
+    /// like `watch`
+    #[arg(short, long)]
     pub watch: bool,
 
     /// The filters.
@@ -62,6 +65,29 @@ fn column() -> impl TypedValueParser<Value = &'static Column> {
 }
 
 impl ListArgs {
+    /// Returns whether the table is updated in place.
+    pub(super) fn is_live(&self, out: &Output<'_>) -> bool {
+        self.watch && out.terminal && matches!(out.format(), Format::Table | Format::Wide)
+    }
+
+    /// Checks the options that only a table in place supports.
+    ///
+    /// # Errors
+    ///
+    /// Returns a usage error if the changes would be printed, because the lines for changes have no columns and no
+    /// limit.
+    pub(super) fn check(&self, out: &Output<'_>) -> Result {
+        let option = match () {
+            () if self.limit.is_some() => "--limit",
+            () if !self.columns.is_empty() => "--columns",
+            () => return Ok(()),
+        };
+        if self.watch && !self.is_live(out) {
+            return Err(Failure::usage(format_args!("{option} with --watch needs a table on a terminal; omit one")));
+        }
+        Ok(())
+    }
+
     /// Returns the options of the table.
     ///
     /// # Errors
@@ -85,7 +111,7 @@ impl ListArgs {
     }
 }
 
-/// Lists live streams. With `--watch`, then prints changes until `stop` completes.
+/// Lists live streams. With `--watch`, then prints changes until `stop` completes; `live` shows a table in place.
 ///
 /// # Errors
 ///

@@ -38,6 +38,7 @@ pub mod store;
 pub mod summary;
 pub mod terminal;
 pub mod token;
+pub mod top;
 pub mod track;
 pub mod unregister;
 pub mod update;

@@ -8,6 +8,11 @@ pub(super) const HANGUP: i32 = 1;
 pub(super) const INTERRUPT: i32 = 2;
 pub(super) const QUIT: i32 = 3;
 pub(super) const TERMINATE: i32 = 15;
+/// The number of SIGCONT, which differs between systems.
+#[cfg(unix)]
+pub(super) const CONTINUE: i32 = rustix::process::Signal::CONT.as_raw();
+#[cfg(not(unix))]
+pub(super) const CONTINUE: i32 = 18;
 
 /// Returns a future that completes with the signal's number on SIGINT (Ctrl-C), SIGTERM or SIGHUP (closed terminal).
 ///
@@ -15,6 +20,14 @@ pub(super) const TERMINATE: i32 = 15;
 /// signal, because nothing else can interrupt a blocked write to standard output. Under nohup, SIGHUP stays ignored.
 /// The handlers are installed before this function returns, not at the first poll.
 pub(super) fn stop_requested(limit: Option<Duration>) -> impl Future<Output = i32> + Send + 'static {
+    stop_requested_or(limit, || ())
+}
+
+/// Like [`stop_requested`], but calls a function before it exits the process.
+pub(super) fn stop_requested_or(
+    limit: Option<Duration>,
+    before_exit: fn(),
+) -> impl Future<Output = i32> + Send + 'static {
     let (request, requested) = tokio::sync::oneshot::channel();
     let mut signals = Signals::unless_ignored(&[HANGUP]);
     // Handle SIGINT and SIGTERM even if they are ignored: shell scripts start background commands with SIGINT ignored.
@@ -28,6 +41,7 @@ pub(super) fn stop_requested(limit: Option<Duration>) -> impl Future<Output = i3
             Some(limit) => tokio::time::timeout(limit, signals.next()).await.unwrap_or(first),
             None => signals.next().await,
         };
+        before_exit();
         std::process::exit(128 + number);
     });
     async move {

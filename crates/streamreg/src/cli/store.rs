@@ -15,7 +15,7 @@ use stream_registry::{
 use super::duration;
 use super::failure::{Failure, Result, Status};
 use super::input::read_limited;
-use super::output::{Format, Output};
+use super::output::{Colour, Format, Output};
 use super::upkeep::RETRY;
 use crate::server::access::check_token;
 
@@ -51,6 +51,11 @@ pub struct Global {
     #[arg(short, long, global = true, value_name = "FORMAT", value_enum)]
     #[arg(env = "STREAMREG_OUTPUT", hide_env_values = true)]
     pub output: Option<Format>,
+
+    /// When tables have colours; by default on a terminal, unless `NO_COLOR` is set [default: auto]
+    #[arg(long, global = true, value_name = "WHEN", value_enum)]
+    #[arg(env = "STREAMREG_COLOR", hide_env_values = true)]
+    pub color: Option<Colour>,
 
     /// Prefix of all Redis keys [default: mirror:streams:]
     #[arg(long, global = true, value_name = "PREFIX")]

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Maximum number of combining marks in a row. More of them would cover the lines above and below.
+const MAX_MARKS: usize = 4;
 
 /// Returns whether a character could move the cursor, or hide or reorder text.
 fn is_unsafe(c: char) -> bool {
@@ -11,18 +14,30 @@ fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Escapes control characters, which start escape sequences, and characters that change the text direction.
+/// Returns a function that decides about the characters of a string, in their order, whether to escape them.
+fn must_escape() -> impl FnMut(char) -> bool {
+    let mut marks = 0;
+    move |c| {
+        marks = if c.width() == Some(0) { marks + 1 } else { 0 };
+        is_unsafe(c) || marks > MAX_MARKS
+    }
+}
+
+/// Escapes control characters, which start escape sequences, characters that change the text direction, and long
+/// runs of combining marks.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
+    if !text.contains(must_escape()) {
         return Cow::Borrowed(text);
     }
+    let mut must_escape = must_escape();
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
+        let is_escaped = must_escape(c);
         match c {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if is_unsafe(c) => {
+            c if is_escaped => {
                 // Writing to a string cannot fail.
                 let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
             }
@@ -70,6 +85,26 @@ pub fn shorten(text: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(text[..end].trim_end_matches('\u{200d}').to_owned() + "…")
 }
 
+/// Breaks a string into lines of at most `max` columns. An empty string is one line. A character that is wider than a
+/// line is replaced.
+pub fn wrap(text: &str, max: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for c in text.chars() {
+        let columns = c.width().unwrap_or_default();
+        let (c, columns) = if columns > max { ('…', max.min(1)) } else { (c, columns) };
+        if used + columns > max {
+            lines.push(String::new());
+            used = 0;
+        }
+        used += columns;
+        if let Some(line) = lines.last_mut() {
+            line.push(c);
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +117,10 @@ mod tests {
             ("a\r\nb\tc", "a\\r\\nb\\tc"),
             ("\u{202e}gpj.exe", "\\u{202e}gpj.exe"),
             ("\u{7f}\0", "\\u{7f}\\u{0}"),
+            (
+                "e\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}a\u{301}",
+                "e\u{301}\u{301}\u{301}\u{301}\\u{301}\\u{301}a\u{301}",
+            ),
         ] {
             assert_eq!(escape(hostile), shown);
         }
@@ -108,5 +147,19 @@ mod tests {
         assert_eq!(shorten("abcdef", 6), "abcdef");
         assert_eq!(shorten("abcdef", 5), "abcd…");
         assert_eq!(shorten("東京大阪", 6), "東京…");
+    }
+
+    #[test]
+    fn wrap_breaks_lines_between_characters_and_keeps_combining_marks() {
+        for (text, max, lines) in [
+            ("", 3, &[""][..]),
+            ("abcdef", 3, &["abc", "def"]),
+            ("abcd", 3, &["abc", "d"]),
+            ("a東京", 3, &["a東", "京"]),
+            ("abe\u{301}d", 3, &["abe\u{301}", "d"]),
+            ("東a", 1, &["…", "a"]),
+        ] {
+            assert_eq!(wrap(text, max), lines, "{text} in {max}");
+        }
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn program(args: &[&str]) -> Command {
     // or under nohup.
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_streamreg")]);
-    command.args(args).env_remove("STREAMREG_STORE").env_remove("RUST_LOG").stdin(Stdio::null());
+    command.args(args).env_remove("STREAMREG_STORE").env_remove("RUST_LOG").env_remove("COLUMNS").stdin(Stdio::null());
     command
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stream_registry::{MemoryRegistry, Registry, StreamId, UnregisterOptions};
 
-use crate::cli::{Server, program};
+use crate::cli::{Server, outcome, program};
 use crate::cli_verbs::{Printed, Shell};
 
 const REGISTER: [&str; 6] = ["register", "--type", "srt", "--source", "203.0.113.7:40112", "--id"];
@@ -200,4 +200,33 @@ fn status_is_coloured_only_if_colours_are_forced_outside_a_terminal() {
     assert!(!status(&[("CLICOLOR_FORCE", "1")], "json").contains('\u{1b}'));
     assert!(!status(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], "table").contains('\u{1b}'));
     assert!(!status(&[], "table").contains('\u{1b}'));
+    // The option is stronger than the variables, and its own variable is the default.
+    let with = |option: &str, variables: &[(&str, &str)]| {
+        let mut list = program(&["list", "cam1", "--store", &server.url, "-o", "table", option]);
+        list.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").envs(variables.iter().copied());
+        String::from_utf8(list.output().unwrap().stdout).unwrap()
+    };
+    assert!(with("--color=always", &[("NO_COLOR", "1")]).contains(coloured));
+    assert!(!with("--color=never", &[("CLICOLOR_FORCE", "1")]).contains('\u{1b}'));
+    assert!(!with("--color=auto", &[("STREAMREG_COLOR", "always")]).contains('\u{1b}'));
+    assert!(status(&[("STREAMREG_COLOR", "always")], "table").contains(coloured));
+}
+
+#[test]
+fn table_in_a_pipe_fits_the_variable_columns() {
+    let server = Server::start(&[]);
+    let id = "a".repeat(60);
+    assert_eq!(server.run(&[&REGISTER[..], &[&id]].concat()).0, Some(0));
+    let table = |columns: &str| {
+        let mut list = program(&["list", "--store", &server.url, "-o", "table"]);
+        let (_, stdout, stderr) = outcome(list.env("COLUMNS", columns).output().unwrap());
+        (stdout.lines().map(|line| line.chars().count()).max().unwrap_or_default(), stderr)
+    };
+    let (whole, note) = table("");
+    assert!(whole > 120 && note.is_empty(), "{whole} {note}");
+    let (narrow, note) = table("100");
+    assert!(narrow <= 100 && note.contains("no room for"), "{narrow} {note}");
+    for invalid in ["0", "-5", "x"] {
+        assert_eq!(table(invalid), (whole, String::new()), "{invalid}");
+    }
 }

@@ -30,6 +30,7 @@ mod pages;
 mod readme;
 mod served;
 mod settings;
+mod terminal;
 mod track;
 mod webhook;
 mod wrong_server;

@@ -17,6 +17,7 @@ mod requests;
 mod scale;
 mod server_memory;
 mod single;
+mod top;
 mod view;
 
 use std::sync::Arc;
@@ -115,6 +116,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     }
     if args.wants("server memory") {
         lines.extend(server_memory::rows(args).await?);
+    }
+    if args.wants("top") {
+        lines.extend(top::rows(args).await?);
     }
     if args.wants("departed streams") {
         lines.extend(departed::rows(args).await?);

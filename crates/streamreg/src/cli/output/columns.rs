@@ -5,7 +5,7 @@ use crate::cli::terminal;
 
 /// Side to which the cells in a column are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Align {
+pub(in crate::cli) enum Align {
     Left,
     Right,
 }

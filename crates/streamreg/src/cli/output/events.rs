@@ -84,24 +84,25 @@ pub(super) fn line(event: &Event, zone: &Zone, colour: bool) -> String {
     let mut cells = vec![
         time.map_or_else(|| "-".to_owned(), |time| zone.time_of_day(time)).into(),
         word.into(),
-        cell(stream.id.as_str()),
-        Cell::styled(cell(stream.status.as_str()).text().to_owned(), style),
-        cell(stream.kind.as_str()),
-        cell(&stream.source_addr),
-        cell(stream.node.as_deref().unwrap_or_default()),
+        shown(stream.id.as_str()).into(),
+        Cell::styled(shown(stream.status.as_str()), style),
+        shown(stream.kind.as_str()).into(),
+        shown(&stream.source_addr).into(),
+        shown(stream.node.as_deref().unwrap_or_default()).into(),
     ];
     cells.extend(reason.map(|reason| format!("({})", terminal::escape(reason)).into()));
     aligned(cells.iter())
 }
 
-fn cell(value: &str) -> Cell {
-    if value.is_empty() { "-".into() } else { terminal::escape(value).into_owned().into() }
+fn shown(value: &str) -> String {
+    if value.is_empty() { "-".to_owned() } else { terminal::escape(value).into_owned() }
 }
 
 /// Formats ended streams as a table with a header. Returns an empty string if no streams are given.
 pub(super) fn ended(events: &[Event], now: Timestamp) -> String {
-    let header = ["ENDED", "ID", "TYPE", "SOURCE", "NODE", "LIVED", "RECEIVED", "LOSS", "REASON"].map(Cell::from);
-    let rows: Vec<_> = events.iter().filter_map(|event| row(event, now)).collect();
+    let header = ENDED_HEADINGS.map(Cell::from);
+    let rows: Vec<_> = events.iter().filter_map(|event| ended_cells(event, now)).collect();
+    let rows: Vec<Vec<Cell>> = rows.into_iter().map(|row| row.map(Cell::from).to_vec()).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -109,21 +110,26 @@ pub(super) fn ended(events: &[Event], now: Timestamp) -> String {
     columns::table(&rows, &[Align::Left; 9])
 }
 
-fn row(event: &Event, now: Timestamp) -> Option<Vec<Cell>> {
+/// The headings of the table of ended streams.
+pub(in crate::cli) const ENDED_HEADINGS: [&str; 9] =
+    ["ENDED", "ID", "TYPE", "SOURCE", "NODE", "LIVED", "RECEIVED", "LOSS", "REASON"];
+
+/// Returns the cells of an ended stream, which are safe for a terminal. Returns `None` for an event of another kind.
+pub(in crate::cli) fn ended_cells(event: &Event, now: Timestamp) -> Option<[String; 9]> {
     let Event::Ended { reason, last, as_of, .. } = event else { return None };
-    Some(vec![
-        as_of.map_or_else(|| "-".to_owned(), |as_of| units::ago(as_of, now)).into(),
-        cell(last.id.as_str()),
-        cell(last.kind.as_str()),
-        cell(&last.source_addr),
-        cell(last.node.as_deref().unwrap_or_default()),
-        event.lifetime().map_or_else(|| "-".to_owned(), duration::short).into(),
-        if as_of.is_some() { units::bytes(last.bytes_received) } else { "-".to_owned() }.into(),
-        units::loss(last).into(),
+    Some([
+        as_of.map_or_else(|| "-".to_owned(), |as_of| units::ago(as_of, now)),
+        shown(last.id.as_str()),
+        shown(last.kind.as_str()),
+        shown(&last.source_addr),
+        shown(last.node.as_deref().unwrap_or_default()),
+        event.lifetime().map_or_else(|| "-".to_owned(), duration::short),
+        if as_of.is_some() { units::bytes(last.bytes_received) } else { "-".to_owned() },
+        units::loss(last),
         match reason {
-            Ending::Expired if as_of.is_none() => format!("expired; {UNKNOWN}").into(),
-            Ending::Expired => "expired".into(),
-            _ => cell(last.end_reason.as_deref().unwrap_or_default()),
+            Ending::Expired if as_of.is_none() => format!("expired; {UNKNOWN}"),
+            Ending::Expired => "expired".to_owned(),
+            _ => shown(last.end_reason.as_deref().unwrap_or_default()),
         },
     ])
 }

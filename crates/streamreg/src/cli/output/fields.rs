@@ -8,7 +8,7 @@ use super::units;
 use crate::cli::terminal;
 
 /// Formats every field of the record, including unknown fields, in the order of the record.
-pub(super) fn fields(stream: &Stream, now: Timestamp) -> String {
+pub(in crate::cli) fn fields(stream: &Stream, now: Timestamp) -> String {
     let json = stream.to_json();
     // A record's JSON should always parse. If parsing fails, show the whole record as one field.
     let fields = in_order(&json).unwrap_or_else(|_| vec![("record".into(), json.as_str().into())]);

@@ -9,7 +9,7 @@ mod members;
 mod streams;
 mod style;
 mod table;
-mod units;
+pub(super) mod units;
 mod yaml;
 
 use std::fmt::Display;
@@ -23,10 +23,14 @@ use stream_registry::{Error, Stream, StreamId, Timestamp};
 use super::failure::{Failure, Result, Status};
 use super::terminal;
 
-pub(super) use events::end;
+pub(super) use columns::Align;
+pub(super) use events::{ENDED_HEADINGS, end, ended_cells};
 pub use events::{EventOptions, Zone};
+pub(super) use fields::fields;
 pub use streams::Column;
-pub(super) use style::enabled as colour_enabled;
+pub(super) use streams::{COLUMNS, Key, Shown};
+pub use style::Colour;
+pub(super) use style::{Style, enabled as colour_enabled};
 pub use table::{Headings, TableOptions};
 
 /// Format of records.
@@ -56,7 +60,7 @@ pub struct Output<'a> {
     pub format: Option<Format>,
     /// Whether standard output is a terminal.
     pub terminal: bool,
-    /// Width of the terminal in columns. `None` means no limit.
+    /// Width of the terminal, or of the output, in columns. `None` means no limit.
     pub width: Option<usize>,
     /// Whether tables have colours.
     pub colour: bool,
@@ -124,16 +128,7 @@ impl Output<'_> {
         match self.format() {
             Format::Table | Format::Wide if streams.is_empty() => Ok(()),
             Format::Table | Format::Wide => {
-                let wide = self.format() == Format::Wide;
-                let layout = table::Layout {
-                    wide,
-                    cut: self.terminal && !wide,
-                    colour: self.colour,
-                    width: self.width,
-                    columns: &options.columns,
-                    headings: options.headings,
-                };
-                let (table, dropped) = table::streams(streams, now, &layout);
+                let (table, dropped) = self.table_of_streams(streams, now, options);
                 self.write(&table)?;
                 self.flush()?;
                 if !dropped.is_empty() {
@@ -146,6 +141,25 @@ impl Output<'_> {
             Format::Json | Format::Jsonl | Format::Yaml => self.documents(streams.iter().map(Stream::to_json)),
         }?;
         self.flush()
+    }
+
+    /// Formats records as a table. Also returns the headings of columns that were dropped to fit the width.
+    pub(super) fn table_of_streams(
+        &self,
+        streams: &[Stream],
+        now: Timestamp,
+        options: &TableOptions,
+    ) -> (String, Vec<String>) {
+        let wide = self.format() == Format::Wide;
+        let layout = table::Layout {
+            wide,
+            cut: (self.terminal || self.width.is_some()) && !wide,
+            colour: self.colour,
+            width: self.width,
+            columns: &options.columns,
+            headings: options.headings,
+        };
+        table::streams(streams, now, &layout)
     }
 
     /// Writes one record in the requested format, as a table with one line per field. The fields show ages at the
@@ -170,7 +184,7 @@ impl Output<'_> {
     pub fn streams_in_full(&mut self, streams: &[Stream], now: Timestamp) -> Result {
         match self.format() {
             Format::Table => {
-                let blocks: Vec<_> = streams.iter().map(|stream| fields::fields(stream, now)).collect();
+                let blocks: Vec<_> = streams.iter().map(|stream| fields(stream, now)).collect();
                 self.write(&blocks.join("\n"))?;
                 self.flush()
             }

@@ -4,9 +4,21 @@ use std::ffi::OsString;
 
 use stream_registry::StreamStatus;
 
+/// When tables have colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless the variable `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always, in pipes too.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// The colour of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Style {
+pub(in crate::cli) enum Style {
     /// The terminal's default colour.
     #[default]
     Plain,
@@ -18,7 +30,7 @@ pub(super) enum Style {
 
 impl Style {
     /// Returns the colour of a status. A status that this version does not know has no colour.
-    pub(super) fn of(status: &StreamStatus) -> Self {
+    pub(in crate::cli) fn of(status: &StreamStatus) -> Self {
         match status {
             StreamStatus::Active => Self::Green,
             StreamStatus::Connecting | StreamStatus::Paused => Self::Yellow,
@@ -41,10 +53,15 @@ impl Style {
     }
 }
 
-/// Returns whether tables have colours. By default, they have colours on a terminal, except if `TERM` is `dumb`.
-/// `NO_COLOR` (no-color.org) switches colours off, and `CLICOLOR_FORCE` (bixense.com/clicolors) switches them on in
-/// pipes too.
-pub(in crate::cli) fn enabled(terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+/// Returns whether tables have colours. With `Auto`, they have colours on a terminal, except if `TERM` is `dumb`.
+/// `NO_COLOR` (no-color.org) then switches colours off, and `CLICOLOR_FORCE` (bixense.com/clicolors) switches them on
+/// in pipes too.
+pub(in crate::cli) fn enabled(when: Colour, terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    match when {
+        Colour::Always => return true,
+        Colour::Never => return false,
+        Colour::Auto => {}
+    }
     let set = |name| variable(name).filter(|value| !value.is_empty());
     if set("NO_COLOR").is_some() {
         return false;
@@ -69,7 +86,8 @@ mod tests {
             (true, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
         ] {
             let get = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
-            assert_eq!(enabled(terminal, get), expected, "{terminal} {variables:?}");
+            assert_eq!(enabled(Colour::Auto, terminal, get), expected, "{terminal} {variables:?}");
+            assert!(enabled(Colour::Always, terminal, get) && !enabled(Colour::Never, terminal, get));
         }
     }
 

@@ -48,10 +48,9 @@ pub(super) fn streams(streams: &[Stream], now: Timestamp, layout: &Layout<'_>) -
     } else {
         layout.columns.to_vec()
     };
-    let heading = |column: &Column| column.name.to_uppercase();
     let mut rows = Vec::with_capacity(streams.len() + 1);
     if layout.headings == Headings::Shown {
-        rows.push(columns.iter().map(|column| heading(column).into()).collect());
+        rows.push(columns.iter().map(|column| column.heading().into()).collect());
     }
     rows.extend(streams.iter().map(|stream| columns.iter().map(|column| cell(column, stream, now, layout)).collect()));
     let first = rows.len() - streams.len();
@@ -67,7 +66,8 @@ pub(super) fn streams(streams: &[Stream], now: Timestamp, layout: &Layout<'_>) -
         let mut at = 0..;
         row.retain(|_| at.next().is_some_and(|at| visible[at]));
     }
-    let dropped = (0..columns.len()).filter(|at| !visible[*at] && !empty[*at]).map(|at| heading(columns[at])).collect();
+    let dropped =
+        (0..columns.len()).filter(|at| !visible[*at] && !empty[*at]).map(|at| columns[at].heading()).collect();
     (columns::table(&rows, &aligns), dropped)
 }
 
@@ -97,14 +97,12 @@ fn fitting(columns: &[&Column], widths: &[usize], empty: &[bool], max_width: usi
 }
 
 fn cell(column: &Column, stream: &Stream, now: Timestamp, layout: &Layout<'_>) -> Cell {
-    let value = (column.value)(stream, now);
-    if value.is_empty() {
-        return "-".into();
+    let mut text = column.text(stream, now);
+    if layout.cut {
+        text = terminal::shorten(&text, column.width).into_owned();
     }
-    let escaped = terminal::escape(&value);
-    let text = if layout.cut { terminal::shorten(&escaped, column.width) } else { escaped };
     let style = if layout.colour { (column.style)(stream) } else { Style::Plain };
-    Cell::styled(text.into_owned(), style)
+    Cell::styled(text, style)
 }
 
 #[cfg(test)]

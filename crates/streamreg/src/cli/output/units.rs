@@ -7,12 +7,12 @@ use stream_registry::{Stream, Timestamp};
 use crate::cli::duration;
 
 /// Formats a rate in bits per second: `950 bit/s`, `128.0 kbit/s`, `5.0 Mbit/s`.
-pub(super) fn bitrate(bits: u64) -> String {
+pub(in crate::cli) fn bitrate(bits: u64) -> String {
     scaled(bits, "bit/s")
 }
 
 /// Formats a number of bytes: `950 B`, `1.3 kB`, `98.6 TB`.
-pub(super) fn bytes(bytes: u64) -> String {
+pub(in crate::cli) fn bytes(bytes: u64) -> String {
     scaled(bytes, "B")
 }
 
@@ -29,7 +29,7 @@ fn scaled(value: u64, unit: &str) -> String {
 }
 
 /// Formats the share of lost packets as a percentage, or `-` if no packets were sent.
-pub(super) fn loss(stream: &Stream) -> String {
+pub(in crate::cli) fn loss(stream: &Stream) -> String {
     let sent = u128::from(stream.packets_received) + u128::from(stream.packets_lost);
     if sent == 0 {
         return "-".into();
@@ -43,12 +43,12 @@ pub(super) fn loss(stream: &Stream) -> String {
 }
 
 /// Formats the time from `time` to `now`, such as `3s`. Less than a second is `now`, and the year 1 is `never`.
-pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
+pub(in crate::cli) fn age(time: Timestamp, now: Timestamp) -> String {
     relative(time, now, "")
 }
 
 /// Formats the time from `time` to `now`, such as `3s ago`. Less than a second is `now`, and the year 1 is `never`.
-pub(super) fn ago(time: Timestamp, now: Timestamp) -> String {
+pub(in crate::cli) fn ago(time: Timestamp, now: Timestamp) -> String {
     relative(time, now, " ago")
 }
 

@@ -1,0 +1,70 @@
+//! What `top` shows: a copy of the registry at one moment.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stream_registry::watch::Event;
+use stream_registry::{Stream, StreamId, StreamStatus, Timestamp};
+
+/// A copy of the registry, with what the source has recorded since the start.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Data {
+    /// Whether all streams have been loaded once.
+    pub(super) ready: bool,
+    /// All live streams, in no particular order.
+    pub(super) streams: Vec<Arc<Stream>>,
+    /// The store's time. While the store does not answer, the time of its last answer.
+    pub(super) now: Timestamp,
+    /// Time since the streams were last known to be current.
+    pub(super) age: Duration,
+    /// Why the store does not answer; `None` if its last answer was good.
+    pub(super) error: Option<String>,
+    /// Time since the start of the program at which this copy was made.
+    pub(super) at: Duration,
+    /// The number of records that cannot be decoded.
+    pub(super) unreadable: u64,
+    /// The total bit rate at each reading of all streams, from the oldest to the newest.
+    pub(super) bitrates: Vec<u64>,
+    /// The time between the oldest and the newest of these readings.
+    pub(super) span: Duration,
+    /// The streams that have been taken over since the start.
+    pub(super) taken_over: Arc<HashSet<StreamId>>,
+    /// The stream of the detail pane.
+    pub(super) detail: Option<Detail>,
+    /// The streams that ended last, or why the store cannot say; `None` if they have not been read.
+    pub(super) ended: Option<Result<Arc<Vec<Event>>, String>>,
+}
+
+/// What has been recorded about one stream.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Detail {
+    pub(super) id: StreamId,
+    /// Its bit rate at each reading, from the oldest to the newest.
+    pub(super) bitrates: Vec<u64>,
+    /// Its last events, from the oldest to the newest.
+    pub(super) notes: Vec<Note>,
+}
+
+/// An event of a stream, without the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) struct Note {
+    /// The store's time of the event, if known.
+    pub(super) at: Option<Timestamp>,
+    /// The kind of event.
+    pub(super) word: &'static str,
+    pub(super) status: StreamStatus,
+    /// The publisher's address of a registration or takeover, or the reason of an end.
+    pub(super) remark: String,
+}
+
+/// What the source has to read for the present display.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::cli) struct Wants {
+    /// The streams on the screen.
+    pub(super) visible: Vec<StreamId>,
+    /// The stream of the detail pane.
+    pub(super) detail: Option<StreamId>,
+    /// Whether the ended streams are shown.
+    pub(super) ended: bool,
+}

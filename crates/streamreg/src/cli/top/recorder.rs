@@ -1,0 +1,253 @@
+//! Records what the registry itself does not keep: bit rates of the last minutes, and the last events of each stream.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use stream_registry::watch::{ChangeKind, Event};
+use stream_registry::{Stream, StreamId, Timestamp};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::data::{Detail, Note};
+
+/// Number of readings of which the bit rates are kept: 5 minutes at a reading every 5 s.
+const READINGS: usize = 60;
+/// Number of events that are kept for each stream.
+const NOTES: usize = 16;
+/// Number of ended streams whose events are kept.
+const ENDED: usize = 1_000;
+
+/// What has been recorded. The source changes it, and each change wakes the publisher of the data.
+#[derive(Debug, Default)]
+pub(super) struct Recorder {
+    record: Mutex<Record>,
+    /// Notified after each change.
+    pub(super) changed: Notify,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    bitrates: HashMap<StreamId, Rates>,
+    totals: VecDeque<u64>,
+    times: VecDeque<Instant>,
+    reading: u64,
+    notes: HashMap<StreamId, VecDeque<Note>>,
+    taken_over: Arc<HashSet<StreamId>>,
+    /// Ended streams whose notes are kept, from the oldest to the newest.
+    departed: VecDeque<StreamId>,
+    /// The number of streams that have ended.
+    pub(super) ends: u64,
+    /// The streams that ended last, as the store lists them.
+    pub(super) ended: Option<Result<Arc<Vec<Event>>, String>>,
+    pub(super) health: Health,
+}
+
+/// The bit rates of a stream, and the number of the reading that has the last one.
+#[derive(Debug, Default)]
+struct Rates {
+    values: VecDeque<u64>,
+    reading: u64,
+}
+
+/// The answers of the store.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// The store's time and our own time of its last good answer.
+    pub(super) answered: Option<(Timestamp, Instant)>,
+    /// The error of the last call, if it failed.
+    pub(super) error: Option<String>,
+}
+
+impl Recorder {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records an event of the change feed.
+    pub(super) fn event(&self, event: &Event) {
+        if matches!(event, Event::Alive { .. }) {
+            return;
+        }
+        self.lock().event(event);
+        self.changed.notify_one();
+    }
+
+    /// Records how a call to the store ended. `now` is the store's time.
+    pub(super) fn answer(&self, error: Option<String>, now: Timestamp) {
+        let mut record = self.lock();
+        if error.is_none() {
+            record.health.answered = Some((now, Instant::now()));
+        }
+        record.health.error = error;
+        drop(record);
+        self.changed.notify_one();
+    }
+}
+
+impl Record {
+    fn event(&mut self, event: &Event) {
+        let Some(stream) = event.stream() else { return };
+        let (at, remark) = match event {
+            Event::Changed { kind, .. } => {
+                if *kind == ChangeKind::TakenOver {
+                    Arc::make_mut(&mut self.taken_over).insert(stream.id.clone());
+                }
+                let is_new = matches!(kind, ChangeKind::Registered | ChangeKind::TakenOver);
+                (Some(stream.last_heartbeat), is_new.then(|| stream.source_addr.clone()))
+            }
+            Event::Ended { as_of, .. } => {
+                self.ends += 1;
+                self.departed.push_back(stream.id.clone());
+                if self.taken_over.contains(&stream.id) {
+                    Arc::make_mut(&mut self.taken_over).remove(&stream.id);
+                }
+                (*as_of, stream.end_reason.clone())
+            }
+            _ => return,
+        };
+        let notes = self.notes.entry(stream.id.clone()).or_default();
+        if notes.len() == NOTES {
+            notes.pop_front();
+        }
+        let (word, status) = (event.as_str(), stream.status.clone());
+        notes.push_back(Note { at, word, status, remark: remark.unwrap_or_default() });
+        while self.departed.len() > ENDED {
+            let oldest = self.departed.pop_front();
+            // A stream that was registered again keeps its notes, and so does one that has ended again since.
+            if let Some(id) = oldest.filter(|id| !self.departed.contains(id)) {
+                let has_ended = self.notes.get(&id).and_then(VecDeque::back).is_some_and(is_end);
+                if has_ended {
+                    self.notes.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Records the bit rates of a reading of all streams.
+    pub(super) fn reading(&mut self, streams: &[Arc<Stream>]) {
+        self.reading += 1;
+        for stream in streams {
+            let rates = self.bitrates.entry(stream.id.clone()).or_default();
+            push(&mut rates.values, stream.bitrate);
+            rates.reading = self.reading;
+        }
+        self.bitrates.retain(|_, rates| rates.reading == self.reading);
+        push(&mut self.totals, total(streams));
+        push(&mut self.times, Instant::now());
+    }
+
+    /// Returns the total bit rate at each reading, and the time between the first and the last of them.
+    pub(super) fn totals(&self) -> (Vec<u64>, Duration) {
+        let span = self.times.front().zip(self.times.back()).map(|(first, last)| last.duration_since(*first));
+        (self.totals.iter().copied().collect(), span.unwrap_or_default())
+    }
+
+    pub(super) fn taken_over(&self) -> Arc<HashSet<StreamId>> {
+        Arc::clone(&self.taken_over)
+    }
+
+    pub(super) fn detail(&self, id: &StreamId) -> Detail {
+        Detail {
+            id: id.clone(),
+            bitrates: self.bitrates.get(id).map(|rates| rates.values.iter().copied().collect()).unwrap_or_default(),
+            notes: self.notes.get(id).map(|notes| notes.iter().cloned().collect()).unwrap_or_default(),
+        }
+    }
+}
+
+fn is_end(note: &Note) -> bool {
+    matches!(note.word, "unregistered" | "expired")
+}
+
+/// Returns the sum of all bit rates.
+pub(super) fn total(streams: &[Arc<Stream>]) -> u64 {
+    streams.iter().fold(0, |sum: u64, stream| sum.saturating_add(stream.bitrate))
+}
+
+fn push<T>(values: &mut VecDeque<T>, value: T) {
+    if values.len() == READINGS {
+        values.pop_front();
+    }
+    values.push_back(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_registry::StreamType;
+    use stream_registry::watch::Ending;
+
+    use super::*;
+
+    fn stream(id: &str, bitrate: u64) -> Arc<Stream> {
+        let mut stream = Stream::new(id.parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
+        stream.bitrate = bitrate;
+        Arc::new(stream)
+    }
+
+    fn changed(id: &str, kind: ChangeKind) -> Event {
+        Event::Changed { revision: "h-1".parse().unwrap(), kind, stream: stream(id, 0) }
+    }
+
+    fn ended(id: &str) -> Event {
+        let (revision, last) = ("h-1".parse().unwrap(), stream(id, 0));
+        Event::Ended { revision, reason: Ending::Expired, last, as_of: None }
+    }
+
+    fn words(recorder: &Recorder, id: &str) -> Vec<&'static str> {
+        recorder.lock().detail(&id.parse().unwrap()).notes.iter().map(|note| note.word).collect()
+    }
+
+    #[test]
+    fn notes_of_a_stream_are_limited_and_survive_its_end() {
+        let recorder = Recorder::default();
+        recorder.event(&changed("a", ChangeKind::Registered));
+        for _ in 0..NOTES - 1 {
+            recorder.event(&changed("a", ChangeKind::Status));
+        }
+        recorder.event(&ended("a"));
+        let words = words(&recorder, "a");
+        assert_eq!((words.len(), words[0], words[NOTES - 1]), (NOTES, "status", "expired"));
+    }
+
+    #[test]
+    fn notes_are_forgotten_after_a_thousand_ends_unless_the_stream_is_live_again() {
+        let recorder = Recorder::default();
+        for id in ["gone", "back"] {
+            recorder.event(&ended(id));
+        }
+        recorder.event(&changed("back", ChangeKind::Registered));
+        for number in 0..ENDED {
+            recorder.event(&ended(&format!("s{number}")));
+        }
+        assert!(words(&recorder, "gone").is_empty());
+        assert_eq!(words(&recorder, "back"), ["expired", "registered"]);
+        assert_eq!(words(&recorder, "s0"), ["expired"]);
+    }
+
+    #[test]
+    fn takeover_is_remembered_until_the_stream_ends() {
+        let recorder = Recorder::default();
+        recorder.event(&changed("a", ChangeKind::TakenOver));
+        recorder.event(&changed("b", ChangeKind::Registered));
+        assert_eq!(recorder.lock().taken_over().len(), 1);
+        recorder.event(&ended("a"));
+        let record = recorder.lock();
+        assert_eq!((record.taken_over().len(), record.ends), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn readings_keep_the_bit_rates_of_live_streams_only() {
+        let recorder = Recorder::default();
+        let mut record = recorder.lock();
+        record.reading(&[stream("a", 5), stream("b", 1)]);
+        record.reading(&[stream("a", u64::MAX), stream("c", 7)]);
+        let rates = |id: &str| record.detail(&id.parse().unwrap()).bitrates;
+        assert_eq!((rates("a"), rates("b"), rates("c")), (vec![5, u64::MAX], vec![], vec![7]));
+        assert_eq!(record.totals().0, [6, u64::MAX]);
+        for _ in 0..READINGS {
+            record.reading(&[stream("a", 9)]);
+        }
+        assert_eq!(record.totals().0.len(), READINGS);
+    }
+}

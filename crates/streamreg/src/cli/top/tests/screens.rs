@@ -1,0 +1,123 @@
+//! Screens, compared with reviewed files. `UPDATE_SNAPSHOTS=1 cargo test -p streamreg --lib top::tests` writes them
+//! again; review the difference before you commit it.
+
+use std::path::Path;
+
+use ratatui_core::style::{Color, Modifier};
+
+use super::*;
+use crate::cli::top::state::Pane;
+
+/// Compares a screen with the file of this name.
+fn check(name: &str, screen: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/top/tests/screens").join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, screen).unwrap();
+    }
+    let reviewed = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert!(screen == reviewed, "{name} differs from its reviewed screen. Now it is:\n{screen}\nbefore:\n{reviewed}");
+}
+
+#[test]
+fn table_shows_the_columns_that_fit_the_width() {
+    for (width, height) in [(140, 12), (80, 24), (60, 10), (40, 10), (20, 5)] {
+        let mut state = state(streams());
+        check(&format!("streams-{width}x{height}"), &text(&shown(&mut state, width, height)));
+    }
+}
+
+#[test]
+fn wide_screen_has_the_columns_of_the_wide_list() {
+    let mut streams = streams();
+    let mut full = Stream::clone(&streams[0]);
+    (full.frame_rate, full.rtt_ms, full.viewers) = (59.94, Some(12.5), Some(7));
+    full.labels.insert("tenant".into(), "acme".into());
+    streams[0] = Arc::new(full);
+    check("streams-200x10", &text(&shown(&mut state(streams), 200, 10)));
+}
+
+#[test]
+fn each_pane_has_its_lines_and_its_keys() {
+    let mut state = state(streams());
+    state.data(Arc::new(Data {
+        detail: Some(detail("cam1", "203.0.113.7:40112")),
+        ended: Some(Ok(Arc::new(ended()))),
+        ..data(streams())
+    }));
+    shown(&mut state, 80, 24);
+    for (name, pressed) in [("nodes", "g"), ("ended", "e"), ("detail", "1\n"), ("help", "1?")] {
+        keys(&mut state, pressed);
+        let height = if name == "detail" || name == "help" { 30 } else { 12 };
+        check(&format!("{name}-80"), &text(&shown(&mut state, 80, height)));
+    }
+}
+
+#[test]
+fn detail_of_an_ended_stream_keeps_its_last_record() {
+    let mut state = state(streams());
+    keys(&mut state, "\n");
+    assert!(matches!(&state.pane, Pane::Detail(id) if id.as_str() == "cam1"));
+    state.data(Arc::new(Data { detail: Some(detail("cam1", "")), ..data(streams().split_off(1)) }));
+    check("detail-ended-80", &text(&shown(&mut state, 80, 12)));
+}
+
+#[test]
+fn outage_shows_the_error_and_the_growing_age_of_the_data_but_no_growing_heartbeats() {
+    let mut state = state(streams());
+    let error = Some("cannot reach redis://127.0.0.1:6379: connection refused".to_owned());
+    state.data(Arc::new(Data { error, age: Duration::from_secs(4), ..data(streams()) }));
+    state.tick(Duration::from_secs(18));
+    check("outage-100", &text(&shown(&mut state, 100, 9)));
+}
+
+#[test]
+fn title_says_loading_until_the_streams_are_loaded_and_how_old_a_silent_feed_is() {
+    let mut loading = state(Vec::new());
+    loading.data(Arc::new(Data { ready: false, ..data(Vec::new()) }));
+    let screen = text(&shown(&mut loading, 80, 8));
+    assert!(screen.lines().next().unwrap().ends_with(" loading") && screen.contains("\nloading …\n"), "{screen}");
+    let mut old = state(streams());
+    old.tick(Duration::from_secs(40));
+    let screen = text(&shown(&mut old, 80, 8));
+    assert!(screen.lines().next().unwrap().ends_with(" ! 31s old"), "{screen}");
+}
+
+#[test]
+fn filter_line_shows_what_is_typed_and_its_error() {
+    let mut state = state(streams());
+    keys(&mut state, "/--codec av1");
+    check("typing-80", &text(&shown(&mut state, 80, 8)));
+}
+
+#[test]
+fn empty_tables_say_what_to_do() {
+    let mut empty = state(Vec::new());
+    for (pressed, expected) in [
+        ("", "no live streams; try `streamreg demo`"),
+        ("/x\n", "no streams match; Esc removes the filter"),
+        ("e", "reading the ended streams …"),
+    ] {
+        keys(&mut empty, pressed);
+        let screen = text(&shown(&mut empty, 80, 8));
+        assert!(screen.contains(expected), "{screen}");
+    }
+    let mut none_active = state(vec![stream("a", StreamStatus::Error, "", 0)]);
+    keys(&mut none_active, "2");
+    assert!(text(&shown(&mut none_active, 80, 8)).contains("no streams here; press 1 for all"));
+}
+
+#[test]
+fn status_has_a_colour_only_if_colours_are_on() {
+    let mut state = state(vec![stream("a", StreamStatus::Error, "", 0), stream("b", StreamStatus::Error, "", 0)]);
+    let foregrounds = |screen: &Buffer| screen.content.iter().map(|cell| cell.fg).collect::<HashSet<_>>();
+    let screen = shown(&mut state, 80, 8);
+    assert_eq!(foregrounds(&screen), HashSet::from([Color::Reset, Color::Red, Color::Green]));
+    state.settings.colour = false;
+    let plain = shown(&mut state, 80, 8);
+    assert_eq!(foregrounds(&plain), HashSet::from([Color::Reset]));
+    assert_eq!(text(&plain), text(&screen));
+    // The selected line is marked without a colour.
+    assert!(
+        plain[(0, 3)].modifier.contains(Modifier::REVERSED) && !plain[(0, 4)].modifier.contains(Modifier::REVERSED)
+    );
+}
