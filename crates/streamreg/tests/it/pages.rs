@@ -9,7 +9,7 @@ use clap::{CommandFactory, ValueEnum};
 use super::settings;
 
 /// Pages whose links and paths are checked, relative to the repository's root.
-const PAGES: [&str; 27] = [
+const PAGES: [&str; 28] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -18,6 +18,7 @@ const PAGES: [&str; 27] = [
     "docs/adopt.md",
     "docs/cli.md",
     "docs/configuration.md",
+    "docs/dashboard.md",
     "docs/http.md",
     "docs/install.md",
     "docs/interop.md",
