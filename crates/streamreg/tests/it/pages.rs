@@ -18,6 +18,7 @@ const PAGES: [&str; 28] = [
     "docs/adopt.md",
     "docs/cli.md",
     "docs/configuration.md",
+    "docs/dashboard.md",
     "docs/http.md",
     "docs/install.md",
     "docs/interop.md",

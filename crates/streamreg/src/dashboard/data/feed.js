@@ -108,7 +108,7 @@ export class Feed {
     let revision = null, streams = 0, unreadable = 0, cursor = null;
     this.#model.beginLoad();
     do {
-      query.set("limit", cursor ? PAGE : FIRST_PAGE);
+      query.set("limit", cursor ? Math.min(PAGE, MAX_STREAMS - streams) : FIRST_PAGE);
       if (cursor) query.set("cursor", cursor);
       const body = await ask(`api/v1/streams?${query}`, signal);
       if (!cursor) {

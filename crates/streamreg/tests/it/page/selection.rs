@@ -64,6 +64,47 @@ async fn totals_of_ten_thousand_streams_are_exact() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registry_above_the_limit_is_filtered_by_the_server() {
+    let registry = Arc::new(MemoryRegistry::new());
+    for number in 0..20_100 {
+        add(&*registry, &format!("cam{number:05}"), StreamStatus::Active).await;
+    }
+    let server = serve(&registry).await;
+    let tab = open_at(&server, "");
+    tab.until(&format!("{COUNT} === 20000"));
+    tab.until(
+        "document.getElementById('summary').textContent.startsWith('20,100 live streams; only the first 20,000 ')",
+    );
+    // A search finds streams that were not loaded before, and follows their changes.
+    tab.type_into("#search", "cam200");
+    tab.until(&format!("{COUNT} === 100 && {IDS}.startsWith('cam20000,')"));
+    tab.until("document.getElementById('summary').textContent === '100 streams match “cam200”'");
+    registry.unregister(&id("cam20000")).await.unwrap();
+    add(&*registry, "cam200x", StreamStatus::Active).await;
+    add(&*registry, "other", StreamStatus::Active).await;
+    tab.until(&format!("{COUNT} === 100 && {IDS}.startsWith('cam20001,')"));
+    tab.eval("scrollTo(0, document.documentElement.scrollHeight)");
+    tab.until(&format!("{IDS}.endsWith(',cam20099,cam200x')"));
+    tab.click("#clear");
+    tab.until(&format!("{COUNT} === 20000"));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn order_by_statistics_includes_rows_off_the_screen() {
+    let registry = Arc::new(MemoryRegistry::new());
+    add_many(&registry, "cam", 1_500, StreamStatus::Active).await;
+    let server = serve(&registry).await;
+    let tab = open_at(&server, "?sort=-bitrate");
+    tab.until(&format!("{COUNT} === 1500"));
+    // No event reports these values.
+    set_bitrate(&*registry, "cam0700", 1_000_000).await;
+    set_bitrate(&*registry, "cam0001", 2_000_000).await;
+    tab.until(&format!("{IDS}.startsWith('cam0001,cam0700,cam1499,')"));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_rows_on_the_screen_have_elements() {
     let registry = Arc::new(MemoryRegistry::new());
     add_many(&registry, "cam", 3_000, StreamStatus::Active).await;
