@@ -9,7 +9,7 @@ use clap::{CommandFactory, ValueEnum};
 use super::settings;
 
 /// Pages whose links and paths are checked, relative to the repository's root.
-const PAGES: [&str; 28] = [
+const PAGES: [&str; 29] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
