@@ -1,4 +1,5 @@
-//! The dashboard at `/`: a live list of streams, read from the public API.
+//! The dashboard at `/`: a live list of streams, read from the public API. The page of the API, `/docs`, has the same
+//! headers.
 //!
 //! The page loads nothing from other hosts. Its Content-Security-Policy forbids other hosts, inline scripts, and
 //! strings as markup (trusted types). Its URLs are relative, so the page also works under a base path behind a proxy.
@@ -7,7 +8,6 @@ use axum::Router;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::routing::MethodRouter;
 
 use crate::static_file::StaticFile;
 
@@ -25,11 +25,6 @@ fn asset(media_type: &'static str, content: &'static str) -> StaticFile {
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     StaticFile::new(content, headers)
-}
-
-/// Returns the route of a page of the server, with the policy of the dashboard.
-pub(crate) fn page<S: Clone + Send + Sync + 'static>(content: &'static str) -> MethodRouter<S> {
-    asset("text/html; charset=utf-8", content).route()
 }
 
 /// Expands to the paths of files below `/assets/`, each with its content.
@@ -70,13 +65,14 @@ const SCRIPTS: [(&str, &str); 29] = files![
 ];
 const STYLES: [(&str, &str); 4] = files!["docs.css", "styles/base.css", "styles/drawer.css", "styles/table.css"];
 
-/// Returns the routes for the page, its scripts and its style sheets.
-pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let pages = Router::new().route("/", page(include_str!("index.html")));
+/// Returns the routes for the dashboard, for the page of the API, and for their scripts and style sheets.
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>(docs: &'static str) -> Router<S> {
+    let pages = [("/", include_str!("index.html")), ("/docs", docs)];
+    let pages = pages.map(|(path, content)| (path, "text/html; charset=utf-8", content));
     let scripts = SCRIPTS.map(|(path, content)| (path, "text/javascript; charset=utf-8", content));
     let styles = STYLES.map(|(path, content)| (path, "text/css; charset=utf-8", content));
-    scripts
-        .into_iter()
-        .chain(styles)
-        .fold(pages, |pages, (path, media_type, content)| pages.route(path, asset(media_type, content).route()))
+    let files = pages.into_iter().chain(scripts).chain(styles);
+    files.fold(Router::new(), |routes, (path, media_type, content)| {
+        routes.route(path, asset(media_type, content).route())
+    })
 }

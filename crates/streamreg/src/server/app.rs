@@ -18,7 +18,7 @@ use super::metrics::Metrics;
 use super::options::ServeOptions;
 use super::problem::{self, Failure};
 use super::state::{App, LastRefusal, State};
-use super::{api, descriptors, log, request_id};
+use super::{api, descriptors, log, openapi, request_id};
 use crate::dashboard;
 
 /// Maximum number of histories that are read at the same time. Each one occupies a thread for a part of the time, so a
@@ -57,7 +57,7 @@ impl Service {
         });
         let router = Router::new()
             .merge(api::routes())
-            .merge(dashboard::routes())
+            .merge(dashboard::routes(openapi::page()))
             .fallback(async |uri: Uri| api::index::without_slash(&uri).ok_or_else(|| Failure::unknown_path(uri.path())))
             // API routes have their own fallbacks. This fallback is for the dashboard.
             .method_not_allowed_fallback(async || Failure::method_not_allowed("GET, HEAD"))

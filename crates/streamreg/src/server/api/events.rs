@@ -49,7 +49,7 @@ async fn events(
     let params = Params::read(&uri, &["from", "limit", "wait_ms"])?;
     let from = start(&params, &headers)?;
     let limit = params.number("limit", 1..=MAX_EVENTS)?;
-    let wait = params.number("wait_ms", 0..=MAX_WAIT_MS)?.map(Duration::from_millis);
+    let wait = params.number("wait_ms", 1..=MAX_WAIT_MS)?.map(Duration::from_millis);
     let permit = app.event_readers.clone().try_acquire_owned().map_err(|_| Failure::too_many_readers())?;
     // Start the watch before sending the headers. A client then receives every event that occurs after the headers
     // arrive.
@@ -123,8 +123,9 @@ impl Reader {
         let event = tokio::select! {
             biased;
             () = self.peer.stopped() => None,
-            event = self.watch.next() => event,
+            // This comes before the events, so that the response also ends if there is always a next event.
             () = ended => None,
+            event = self.watch.next() => event,
         };
         event.filter(|_| self.app.access.may_still_read(&self.caller))
     }

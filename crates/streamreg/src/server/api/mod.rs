@@ -2,7 +2,7 @@
 
 mod compress;
 mod discovery;
-mod docs;
+mod document;
 mod events;
 mod heartbeats;
 mod history;
@@ -28,7 +28,7 @@ pub(super) fn routes() -> Router<App> {
         .merge(events::routes())
         .merge(history::routes())
         .merge(index::routes())
-        .merge(docs::routes())
+        .merge(document::routes())
         .merge(stream::routes())
         .merge(heartbeats::routes())
         .merge(service::routes())

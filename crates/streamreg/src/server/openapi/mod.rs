@@ -1,8 +1,8 @@
 //! The OpenAPI document at `/openapi.json`.
 //!
-//! The document is built from [`ROUTES`](super::routes::ROUTES), the limits of the library and the codes of problems, so
-//! it cannot disagree with them. `schemas` describes the bodies, `operations` the requests, and `responses` the problems.
-//! Tests compare the document with the running server.
+//! The document is built from the limits of the library, the codes of problems and the scopes of the access checks, so it
+//! cannot disagree with them. `schemas` describes the bodies, `operations` the requests, and `responses` the problems.
+//! `page` renders the document for people. Tests compare the document with the running server.
 
 mod build;
 mod operations;
@@ -13,13 +13,11 @@ mod schemas;
 use std::sync::LazyLock;
 
 use axum::http::Method;
-
 use utoipa::openapi::path::{PathItem, PathsBuilder};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    Components, ComponentsBuilder, ContactBuilder, HttpMethod, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder,
-    Paths,
+    Components, ComponentsBuilder, HttpMethod, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Paths,
 };
 
 use super::access::Need;
@@ -46,7 +44,6 @@ pub(super) fn document() -> OpenApi {
         .title("stream-registry")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(DESCRIPTION))
-        .contact(Some(ContactBuilder::new().name(Some("stream-registry")).build()))
         .license(Some(LicenseBuilder::new().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build()));
     let tags = operations::TAGS.map(|(name, description)| TagBuilder::new().name(name).description(Some(description)));
     OpenApiBuilder::new()
@@ -91,8 +88,8 @@ fn kind(method: &Method) -> HttpMethod {
 
 fn components() -> Components {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
-        "A token of the server. By default, a server that listens on this machine only needs no token. With \
-         --token-file, only writes need a token.",
+        "A token of the server. By default, a server that listens only on this machine needs no token. With \
+         --token-file, only writes need one.",
     ));
     let components = ComponentsBuilder::new().security_scheme(BEARER, SecurityScheme::Http(bearer.build()));
     let components = schemas::all().into_iter().fold(components, |all, (name, schema)| all.schema(name, schema));

@@ -98,12 +98,14 @@ async fn type_of_a_problem_leads_to_its_heading_with_and_without_a_path_prefix()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dashboard_and_docs_page_link_to_each_other() {
+async fn dashboard_and_docs_page_link_to_each_other_behind_a_path_prefix() {
     let (server, _) = Server::memory().await;
-    let tab = open(server.addr, "/", DESK);
-    tab.click("header a[href=docs]");
-    tab.until("location.pathname === '/docs' && document.querySelectorAll('article').length > 50");
-    assert!(tab.text("document.title").contains("API"));
-    tab.click("header a[href='./']");
-    tab.until("location.pathname === '/' && !!document.getElementById('streams')");
+    let proxy = decoding_proxy(server.addr).await;
+    let dashboard = open(proxy, "/registry/", DESK);
+    let docs = dashboard.text("document.querySelector('header a[href=docs]').href");
+    assert_eq!(docs, format!("http://{proxy}/registry/docs"));
+    let docs = Tab::open(&docs, DESK);
+    docs.until("document.querySelectorAll('article').length > 50");
+    let links = docs.text("[...document.querySelectorAll('header a')].map((link) => link.href).join(' ')");
+    assert_eq!(links, format!("http://{proxy}/registry/openapi.json http://{proxy}/registry/"));
 }

@@ -38,7 +38,7 @@ fn events() -> OperationBuilder {
         query(
             "wait_ms",
             "The response ends after this time, in milliseconds.",
-            integer("Milliseconds.", 0, MAX_WAIT_MS),
+            integer("Milliseconds.", 1, MAX_WAIT_MS),
         ),
         header(
             "Last-Event-ID",

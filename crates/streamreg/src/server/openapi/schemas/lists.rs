@@ -1,5 +1,6 @@
 //! Schemas of lists, snapshots, summaries and histories.
 
+use stream_registry::stream::limits::MAX_COUNT;
 use utoipa::openapi::ObjectBuilder;
 
 use crate::server::openapi::build::{
@@ -18,12 +19,12 @@ pub(super) fn all() -> Vec<(&'static str, AnySchema)> {
 }
 
 fn unreadable() -> Members {
-    vec![("unreadable", integer("Number of records that cannot be decoded. Missing if 0.", 1, u64::MAX).into())]
+    vec![("unreadable", integer("Number of records that cannot be decoded. Missing if 0.", 1, MAX_COUNT).into())]
 }
 
-/// Returns a number that can be larger than one counter, because it is a sum.
+/// Returns the schema of a sum, which can be larger than one counter and than a signed integer of 64 bits.
 fn sum(description: &str) -> AnySchema {
-    integer(description, 0, u64::MAX).into()
+    integer(description, 0, u64::MAX).format(None).into()
 }
 
 fn page() -> ObjectBuilder {

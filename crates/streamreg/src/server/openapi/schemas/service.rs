@@ -1,9 +1,9 @@
 //! Schemas of descriptions of the server.
 
+use stream_registry::http::wire::MAX_STALE_MS;
 use utoipa::openapi::ObjectBuilder;
 
 use crate::server::openapi::build::{AnySchema, flag, integer, list, object, string, word};
-use stream_registry::http::wire::MAX_STALE_MS;
 
 pub(super) fn all() -> Vec<(&'static str, AnySchema)> {
     vec![("Info", info().into()), ("Health", health().into()), ("Index", index().into())]

@@ -1,4 +1,4 @@
-//! The description of the API: the OpenAPI document at `/openapi.json`, and the page `/docs`.
+//! The OpenAPI document: `/openapi.json`.
 
 use axum::Router;
 use axum::http::{HeaderMap, Uri};
@@ -6,16 +6,13 @@ use axum::response::Response;
 use axum::routing::get;
 
 use super::compress;
-use crate::dashboard;
 use crate::server::openapi;
 use crate::server::params::Params;
 use crate::server::problem::{Failure, Result};
 use crate::server::state::App;
 
 pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/openapi.json", get(document).fallback(async || Failure::method_not_allowed("GET, HEAD")))
-        .route("/docs", dashboard::page(openapi::page()))
+    Router::new().route("/openapi.json", get(document).fallback(async || Failure::method_not_allowed("GET, HEAD")))
 }
 
 async fn document(uri: Uri, headers: HeaderMap) -> Result<Response> {
