@@ -12,7 +12,7 @@ pub(crate) mod kit;
 mod list;
 mod metrics;
 mod page;
-mod proxy;
+pub(crate) mod proxy;
 mod readiness;
 mod routes;
 mod store;

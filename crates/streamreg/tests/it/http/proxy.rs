@@ -11,7 +11,7 @@ use super::kit::{CAM, Response, Server, id, stream};
 
 /// Starts a proxy at the path `/registry` that decodes `%2F` and `%5C` in paths, as nginx does if its `proxy_pass` has
 /// a path. The proxy forwards one request per connection.
-async fn decoding_proxy(server: SocketAddr) -> SocketAddr {
+pub(crate) async fn decoding_proxy(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
