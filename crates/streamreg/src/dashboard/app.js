@@ -35,6 +35,8 @@ let isDescribed = false;
 let totals = null;
 // What the last complete load has found, or null while the first one is in progress.
 let loaded = null;
+// Whether the page has ever known any streams, or that there are none.
+let isKnown = false;
 
 const model = new Model();
 const order = new Order(model);
@@ -93,7 +95,7 @@ function showRows() {
   const { entries } = order;
   table.show(selection.group ? grouped(entries, headings) : entries);
   if (selection.group) table.touch(headings.values());
-  const isKnown = loaded !== null || entries.length > 0;
+  isKnown ||= loaded !== null || entries.length > 0;
   const isEmpty = isKnown && model.size === 0 && !isFiltered(selection);
   const isStreams = selection.view === "streams";
   $("streams").hidden = entries.length === 0;

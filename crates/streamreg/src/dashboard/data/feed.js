@@ -41,10 +41,13 @@ export class Feed {
     this.#model = model;
     this.#report = report;
     let hidden;
-    document.addEventListener("visibilitychange", () => {
+    const visibility = () => {
       clearTimeout(hidden);
       if (document.hidden) hidden = setTimeout(() => this.#pause(), HIDDEN_MS); else this.retry();
-    });
+    };
+    document.addEventListener("visibilitychange", visibility);
+    // A browser that restores its windows opens most tabs hidden.
+    visibility();
   }
 
   #pause() {

@@ -47,7 +47,7 @@ export function delayText(stream) {
   const ms = delay(stream);
   if (!(ms >= 0)) return UNSET;
   if (ms > HOUR_MS) return "> 1 h";
-  const value = ms.toFixed(ms < 1 ? 2 : ms < 100 ? 1 : 0);
+  const value = ms.toFixed(ms < 0.1 ? 2 : ms < 100 ? 1 : 0);
   return stream.rtt_ms === undefined ? `±${value} ms` : `${value} ms`;
 }
 

@@ -1,7 +1,7 @@
 // The controls that select streams: search, type, node, label and grouping.
 
 import { $, make, mark, write } from "../parts/dom.js";
-import { plain } from "../parts/format.js";
+import { number, plain } from "../parts/format.js";
 import { isFiltered, NO_FILTER } from "../parts/url.js";
 
 const TYPING_MS = 200;
@@ -60,10 +60,12 @@ export class Filters {
     const unset = NO_FILTER[field];
     const chosen = this.#selection[field];
     const all = [...new Set([unset, chosen, ...values.sort().slice(0, MAX_OPTIONS)])];
+    const rest = values.length - MAX_OPTIONS;
     menu.replaceChildren(...all.map((value) => {
       const name = value === unset ? `Any ${field}` : plain(value) || `No ${field}`;
       return make("option", { value: JSON.stringify(value) }, name);
     }));
+    if (rest > 0) menu.append(make("option", { disabled: "" }, `${number(rest)} more; use the search`));
     menu.value = JSON.stringify(chosen);
   }
 }

@@ -7,6 +7,8 @@ import { Table, text } from "../parts/table.js";
 import { bitrateParts, writeBadge, writeBitrate, writeFlagged } from "./cells.js";
 
 const MAX_ENDED = 1000;
+// If publishers invent ever more names, nodes without streams are forgotten.
+const MAX_NODES = 5000;
 // A heartbeat that was read longer ago than this is not shown, because newer ones are likely.
 const MAX_READ_AGE_MS = 60000;
 const EMPTY = { streams: 0, errors: 0, bitrate: 0, packets_received: 0, packets_lost: 0, read: 0 };
@@ -77,6 +79,7 @@ export class Nodes {
   show(summary) {
     if (this.#selection?.view !== "nodes") return;
     for (const node of this.#nodes.values()) Object.assign(node, EMPTY);
+    if (this.#nodes.size > MAX_NODES) this.#nodes.clear();
     for (const group of summary.groups) Object.assign(this.#node(group.key ?? ""), group);
     // When a record was read, its heartbeat was as old as now, or younger. So a record that was read long ago does not
     // make its node silent.

@@ -77,15 +77,17 @@ export function createStreams(context) {
   });
 }
 
-// Inserts a heading before the streams of each node. The entries must be sorted by node. `headings` keeps the headings
-// of earlier calls, by node.
+// Inserts a heading before the streams of each node. The entries must be sorted by node. `headings` has the headings of
+// the last call, by node.
 export function grouped(entries, headings) {
   const rows = [];
+  const earlier = new Map(headings);
+  headings.clear();
   let heading = null;
   for (const entry of entries) {
     const node = entry.group;
     if (heading?.node !== node) {
-      heading = headings.get(node) ?? { isHeading: true, node, isOpen: true };
+      heading = earlier.get(node) ?? { isHeading: true, node, isOpen: true };
       headings.set(node, heading);
       Object.assign(heading, { streams: 0, bitrate: 0 });
       rows.push(heading);

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use stream_registry::{MemoryRegistry, Registry as _, StreamStatus};
 use streamreg::server::ServeOptions;
 
+use super::browser::Tab;
 use super::{DESK, IDS, OUTAGE, SIGN, STREAMS, add, open};
 use crate::http::kit::{Server, id};
+use crate::http::proxy::decoding_proxy;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_change_the_list_without_reading_it_again() {
@@ -45,6 +47,39 @@ async fn list_is_loaded_again_after_the_store_was_replaced() {
     tab.until(&format!("{SIGN} === 'Live' && {IDS} === 'new' && !({OUTAGE})"));
     add(&*replacement, "newer", StreamStatus::Active).await;
     tab.until(&format!("{IDS} === 'new,newer'"));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_tabs_show_the_same_streams() {
+    let (server, registry) = Server::memory().await;
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    let tabs = [open(&server, DESK), open(&server, DESK)];
+    for tab in &tabs {
+        tab.until(&format!("{SIGN} === 'Live' && {IDS} === 'cam1'"));
+    }
+    add(&*registry, "cam2", StreamStatus::Active).await;
+    for tab in &tabs {
+        tab.until(&format!("{IDS} === 'cam1,cam2'"));
+        assert_eq!(tab.text("faults.join()"), "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dashboard_works_below_the_path_of_a_proxy() {
+    let (server, registry) = Server::memory().await;
+    add(&*registry, "a/b", StreamStatus::Active).await;
+    let proxy = decoding_proxy(server.addr).await;
+    let tab = Tab::open(&format!("http://{proxy}/registry/"), DESK);
+    tab.until(&format!("{SIGN} === 'Live' && {IDS} === 'a/b'"));
+    add(&*registry, "c", StreamStatus::Active).await;
+    tab.until(&format!("{IDS} === 'a/b,c'"));
+    tab.click("#streams .body .row");
+    tab.until("document.getElementById('fields').textContent.includes('203.0.113.7:40112')");
+    let command = format!("curl 'http://{proxy}/registry/api/v1/stream?id=a%2Fb'");
+    assert_eq!(tab.text("document.getElementById('curl-one').textContent"), command);
+    tab.press("Escape");
+    tab.until("location.pathname + location.search === '/registry/'");
     assert_eq!(tab.text("faults.join()"), "");
 }
 
