@@ -67,12 +67,12 @@ const STYLES: [(&str, &str); 4] = files!["docs.css", "styles/base.css", "styles/
 
 /// Returns the routes for the dashboard, for the page of the API, and for their scripts and style sheets.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(docs: &'static str) -> Router<S> {
-    let pages = [("/", include_str!("index.html")), ("/docs", docs)];
-    let pages = pages.map(|(path, content)| (path, "text/html; charset=utf-8", content));
+    let page = |content| asset("text/html; charset=utf-8", content).route();
+    let pages = Router::new().route("/", page(include_str!("index.html"))).route("/docs", page(docs));
     let scripts = SCRIPTS.map(|(path, content)| (path, "text/javascript; charset=utf-8", content));
     let styles = STYLES.map(|(path, content)| (path, "text/css; charset=utf-8", content));
-    let files = pages.into_iter().chain(scripts).chain(styles);
-    files.fold(Router::new(), |routes, (path, media_type, content)| {
-        routes.route(path, asset(media_type, content).route())
-    })
+    scripts
+        .into_iter()
+        .chain(styles)
+        .fold(pages, |pages, (path, media_type, content)| pages.route(path, asset(media_type, content).route()))
 }

@@ -6,7 +6,7 @@ use stream_registry::{MemoryRegistry, Registry as _, StreamStatus};
 use testkit::TestTls;
 
 use super::browser::Tab;
-use super::{DESK, STREAMS, add, row};
+use super::{COUNT, DESK, STREAMS, add, row};
 use crate::http::kit::Server;
 use crate::http::tls::options;
 
@@ -32,7 +32,7 @@ async fn dashboard_and_eight_event_readers_share_one_connection_of_a_browser() {
     tab.until("sources.every((events) => events.readyState === EventSource.OPEN)");
     add(&*registry, "cam2", StreamStatus::Active).await;
     tab.until("seen.every((events) => events.includes('\"cam2\"'))");
-    tab.until("document.querySelectorAll('tbody tr').length === 2");
+    tab.until(&format!("{COUNT} === 2"));
     let protocols = "[...new Set(['navigation', 'resource'].flatMap((type) => performance.getEntriesByType(type))
         .map((entry) => entry.nextHopProtocol))].join()";
     assert_eq!(tab.text(protocols), "h2");
