@@ -27,7 +27,9 @@ use crate::http::kit::{Server, id, stream};
 const SIGN: &str = "document.getElementById('connection').textContent";
 const PHONE: u32 = 390;
 const DESK: u32 = 1280;
-const STREAMS: &str = "!document.getElementById('streams').hidden";
+/// The table shows at least one stream, and the page follows the events.
+const STREAMS: &str = "!!document.querySelector('#streams:not([hidden]) .body .row:not([hidden])')
+    && document.getElementById('connection').textContent === 'Live'";
 const EMPTY: &str = "!document.getElementById('empty').hidden";
 const OUTAGE: &str = "!document.getElementById('outage').hidden";
 /// Expands to an expression for the rows of the table that have elements, in order.
