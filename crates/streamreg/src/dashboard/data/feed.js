@@ -18,8 +18,8 @@ const SILENCE_MS = 25000;
 const HIDDEN_MS = 10000;
 const MIN_PAUSE_MS = 500;
 const MAX_PAUSE_MS = 15000;
-// A store without a change feed is read again after this time.
-const NO_FEED_MS = 30000;
+// A store without a change feed is read again after this time. It is shorter than the time after which data is old.
+const NO_FEED_MS = 20000;
 // Why this page itself ends a connection. Any other end is a failure.
 const INTENDED = ["hidden", "resync", "select"];
 
@@ -31,6 +31,7 @@ export class Feed {
   // Whether there are more streams than the model can hold, so that only matches of the selection are loaded.
   #isLarge = false;
   #loaded = "";
+  #hasFeed = true;
   #lastId = null;
   #abort = new AbortController();
   #wake = () => {};
@@ -75,15 +76,18 @@ export class Feed {
       this.#abort = new AbortController();
       try {
         if (this.#revision === null) await this.#load();
-        if (this.#revision === null) {
-          await this.#rest(NO_FEED_MS);
-          continue;
+        if (this.#revision !== null && this.#hasFeed) {
+          await this.#follow(() => { pause = MIN_PAUSE_MS; });
+        } else {
+          this.#revision = null;
+          pause = NO_FEED_MS;
+          this.#report({ events: [] });
         }
-        await this.#follow(() => { pause = MIN_PAUSE_MS; });
       } catch (error) {
         // An invalid revision belongs to another store.
         if (error instanceof Problem && error.isRejection && !error.needsToken) this.#revision = null;
-        if (!INTENDED.includes(this.#abort.signal.reason)) this.#report({ failure: error });
+        if (error instanceof Problem && error.code === "unsupported") this.#hasFeed = false;
+        else if (!INTENDED.includes(this.#abort.signal.reason)) this.#report({ failure: error });
       }
       if (document.hidden) await this.#rest(Infinity);
       else if (this.#abort.signal.reason !== "select") {

@@ -6,7 +6,7 @@ import { FIELDS } from "./fields.js";
 const MAX_FILTER = 1024;
 const DEFAULT_SORT = "id";
 
-export const VIEWS = ["streams", "ended", "events", "nodes", "start"];
+const VIEWS = ["streams", "ended", "events", "nodes", "start"];
 
 // A missing node is null, because an empty node selects streams without a node.
 export function fromUrl() {

@@ -43,7 +43,7 @@ export function eventText({ event, reason, stream }) {
 }
 
 // Returns how long an ended stream lived, in milliseconds, or NaN.
-export function lifetime({ duration_ms, as_of, stream }) {
+function lifetime({ duration_ms, as_of, stream }) {
   return duration_ms ?? Date.parse(as_of) - Date.parse(stream.created_at);
 }
 

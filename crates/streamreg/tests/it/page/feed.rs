@@ -1,13 +1,14 @@
 //! How the dashboard follows the change feed, and what it shows when it cannot.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stream_registry::{MemoryRegistry, Registry as _, StreamStatus};
 use streamreg::server::ServeOptions;
 
 use super::browser::Tab;
 use super::{DESK, IDS, OUTAGE, SIGN, STREAMS, add, open};
-use crate::http::kit::{Server, id};
+use crate::http::kit::{BlockingRegistry, Server, id};
 use crate::http::proxy::decoding_proxy;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,6 +48,21 @@ async fn list_is_loaded_again_after_the_store_was_replaced() {
     tab.until(&format!("{SIGN} === 'Live' && {IDS} === 'new' && !({OUTAGE})"));
     add(&*replacement, "newer", StreamStatus::Active).await;
     tab.until(&format!("{IDS} === 'new,newer'"));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn store_without_a_change_feed_is_read_again() {
+    let registry = BlockingRegistry::with_ttl(Duration::from_secs(300));
+    add(&*registry, "cam1", StreamStatus::Active).await;
+    let server = Server::start(registry.clone(), ServeOptions::default()).await;
+    let fast = "const wait = setTimeout; globalThis.setTimeout = (run, ms) => wait(run, ms / 10);";
+    let tab = Tab::open_observed(&format!("http://{}/", server.addr), DESK, fast);
+    tab.until(&format!("{SIGN} === 'Live' && {IDS} === 'cam1'"));
+    add(&*registry, "cam2", StreamStatus::Active).await;
+    registry.unregister(&id("cam1")).await.unwrap();
+    tab.until(&format!("{SIGN} === 'Live' && {IDS} === 'cam2'"));
+    assert_eq!(tab.eval("document.getElementById('outage').hidden"), true);
     assert_eq!(tab.text("faults.join()"), "");
 }
 

@@ -108,6 +108,9 @@ async fn malicious_record_is_displayed_as_plain_text_and_runs_no_script() {
     tab.eval("document.getElementById('chips').lastElementChild.click()");
     tab.until("document.title.includes('have status <s>ssss')");
     has_no_markup(&tab);
+    // Even a mistake in the page could not turn a string into markup, because the browser refuses it.
+    let markup = "try { document.body.innerHTML = '<b>'; 'done'; } catch (error) { error.name; }";
+    assert_eq!(tab.text(markup), "TypeError");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
