@@ -1,4 +1,4 @@
-//! Screens, compared with reviewed files. `UPDATE_SNAPSHOTS=1 cargo test -p streamreg --lib top::tests` writes them
+//! Screens, compared with reviewed files. `RENEW=1 cargo test -p streamreg --lib top::tests` writes them
 //! again; review the difference before you commit it.
 
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::cli::top::state::Pane;
 /// Compares a screen with the file of this name.
 fn check(name: &str, screen: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/top/tests/screens").join(format!("{name}.txt"));
-    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+    if std::env::var_os("RENEW").is_some() {
         std::fs::write(&path, screen).unwrap();
     }
     let reviewed = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
