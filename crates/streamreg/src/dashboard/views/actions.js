@@ -24,7 +24,8 @@ export class Actions {
     $("end").addEventListener("submit", (event) => {
       event.preventDefault();
       const reason = $("end-reason").value.trim();
-      this.#change(`End ${plain(this.#stream.id)}? It disappears from all lists.`, "End stream",
+      const effect = "It moves to the ended streams. This alone does not disconnect its publisher.";
+      this.#change(`End ${plain(this.#stream.id)}? ${effect}`, "End stream",
         (id, force) => end(id, reason, force));
     });
     $("write-access").addEventListener("submit", (event) => {
@@ -62,7 +63,7 @@ export class Actions {
       const isDenied = error instanceof Problem && error.needsToken;
       $("write-access").hidden = !isDenied;
       write($("action-note"), error instanceof Problem ? `${action}: ${error.message}.`
-        : `${action}: the server does not respond; check whether it was done.`);
+        : `${action}: the server does not respond. The change may have been made or not.`);
     }
     this.#done();
   }

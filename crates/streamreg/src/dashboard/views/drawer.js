@@ -27,7 +27,7 @@ const TIMES = ["created_at", "last_heartbeat"];
 const SHOWN_ELSEWHERE = ["id", "status", "labels"];
 const CHARTS = [
   ["bitrate", "Bitrate", (value) => bitrate(value).join(" ")],
-  ["loss", "Loss", (value) => `${value.toFixed(2)} %`],
+  ["loss", "Current loss", (value) => `${value.toFixed(2)} %`],
   ["delay", "RTT or jitter", (value) => `${value.toFixed(1)} ms`],
 ];
 
