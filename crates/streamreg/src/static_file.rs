@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, get};
 use bytes::Bytes;
 use ring::digest::{Context, SHA256};
 
-/// Number of bytes of the hash in a tag. 128 bits are enough, because nobody chooses the contents.
+/// Number of bytes of the hash in a tag. 128 bits are enough, because an attacker cannot choose the contents.
 const TAG_BYTES: usize = 16;
 
 /// A file and the headers of its response.

@@ -35,7 +35,7 @@ let isDescribed = false;
 let totals = null;
 // What the last complete load has found, or null while the first one is in progress.
 let loaded = null;
-// Whether the page has ever known any streams, or that there are none.
+// Whether the page has ever received a stream, or loaded an empty list.
 let isKnown = false;
 
 const model = new Model();

@@ -65,7 +65,7 @@ impl Service {
         Self { app, router: TowerToHyperService::new(router) }
     }
 
-    /// Uses each new content of the files with tokens. Returns if there are none.
+    /// Uses each new content of the files with tokens. Returns if the tokens do not come from files.
     pub(super) async fn follow_access(self) {
         self.app.access.follow().await;
     }

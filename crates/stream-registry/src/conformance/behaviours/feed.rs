@@ -17,6 +17,7 @@ declare! {
         unregistration_event_contains_the_reason_and_the_last_record,
         feed_keeps_the_order_of_changes,
         all_watches_receive_the_same_events,
+        every_watch_reports_the_same_id_for_a_change,
         watch_resumes_after_any_revision,
         watch_from_oldest_starts_with_the_oldest_retained_event,
         watch_starts_with_the_next_change_by_default,
@@ -187,6 +188,34 @@ async fn all_watches_receive_the_same_events(case: &Case) -> Check {
         }
     }
     Ok(())
+}
+
+async fn every_watch_reports_the_same_id_for_a_change(case: &Case) -> Check {
+    const STREAMS: usize = 10;
+    let names: Vec<_> = (0..STREAMS).map(|n| format!("change-{n}")).collect();
+    let mut early = follow(case, WatchFrom::Now).await?;
+    for name in &names {
+        case.registry().register(&stream(name)).await?;
+    }
+    let mut late = follow(case, WatchFrom::Now).await?;
+    for status in [StreamStatus::Active, StreamStatus::Paused] {
+        for name in &names {
+            case.registry().update_status(&id(name), status.clone()).await?;
+        }
+    }
+    let (of_early, of_late) = (change_ids(&mut early, 3 * STREAMS).await?, change_ids(&mut late, 2 * STREAMS).await?);
+    same("the number of different ids", of_early.len(), 3 * STREAMS)?;
+    same("the number of different ids of the later watch", of_late.len(), 2 * STREAMS)?;
+    ensure(of_late.is_subset(&of_early), "two watches report different ids for one change")
+}
+
+/// Returns the ids of the next changes, which can be in another order for each watch.
+async fn change_ids(watch: &mut Watch, count: usize) -> Check<BTreeSet<String>> {
+    let mut ids = BTreeSet::new();
+    for _ in 0..count {
+        ids.insert(next(watch).await?.change_id());
+    }
+    Ok(ids)
 }
 
 async fn watch_resumes_after_any_revision(case: &Case) -> Check {

@@ -150,7 +150,7 @@ impl Reader {
         }
     }
 
-    /// Reads the streams on the screen. If there are none, only checks that the store answers.
+    /// Reads the streams on the screen. If the screen has no streams, only checks that the store answers.
     async fn rows(&self, wants: &Wants) {
         let ids: Vec<_> = wants.visible.iter().chain(&wants.detail).cloned().collect();
         let done = if ids.is_empty() || !self.view.is_ready() {

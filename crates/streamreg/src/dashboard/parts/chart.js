@@ -24,7 +24,7 @@ function prepare(canvas) {
   return { context, width, height };
 }
 
-// Draws the values of a ring. Returns the lowest, highest and latest value, or null if there is none.
+// Draws the values of a ring. Returns the lowest, highest and latest value, or null if the ring is empty.
 export function draw(canvas, ring, { fill = false, steps = SIZE } = {}) {
   const { context, width, height } = prepare(canvas);
   let range = null;

@@ -56,7 +56,7 @@ export class Actions {
     const leased = epoch ? " Its holder has a lease and loses it, or sets its own status again." : "";
     if (!await confirmed(question + leased, action)) return;
     try {
-      // The guard of a lease protects against other programs, not against an operator who has confirmed.
+      // The operator has confirmed, so the change applies even if another program holds the lease.
       await send(id, Boolean(epoch));
       write($("action-note"), `${action}: done.`);
     } catch (error) {

@@ -67,7 +67,7 @@ impl Access {
         }
     }
 
-    /// Uses each new content of the files with tokens. Returns if there are none.
+    /// Uses each new content of the files with tokens. Returns if the tokens do not come from files.
     pub(super) async fn follow(&self) {
         self.tokens.follow().await;
     }

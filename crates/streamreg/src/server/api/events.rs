@@ -133,7 +133,7 @@ impl Reader {
     /// Waits until other requests have had a chance to run.
     ///
     /// If a thousand readers have events to send, they wait here and not in the queue of the runtime, where all other
-    /// requests would wait behind them. The turn ends before the event is sent, so a blocked client delays nobody.
+    /// requests would wait behind them. The turn ends before the event is sent, so a blocked client delays no other reader.
     async fn wait_for_turn(&mut self) {
         // The semaphore is never closed. If it were, the reader would only lose its place in the queue.
         let turn = self.app.event_turns.acquire().await;

@@ -39,7 +39,7 @@ impl UnreadTimer {
     /// if the client has read everything.
     pub(super) fn poll(&mut self, since: Option<Instant>, limit: &UnreadLimit, context: &mut Context<'_>) -> Poll<()> {
         let timeout = Duration::from_millis(limit.timeout.load(Ordering::Relaxed));
-        // A timeout beyond the range of the clock is none.
+        // A timeout beyond the range of the clock never ends.
         let Some(deadline) = since.and_then(|since| since.checked_add(timeout)) else {
             self.0 = None;
             return Poll::Pending;
