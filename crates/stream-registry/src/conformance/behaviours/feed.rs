@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use super::case::{Case, Check, Fault, concurrently, count, ensure, fails, fault, full, id, same, stream, write};
+use super::case::{Case, Check, Fault, concurrently, ensure, fails, fault, full, id, same, stream, write};
 use super::declare;
 use crate::error::ErrorKind;
 use crate::registry::{Change, OnConflict, RegisterOptions, UnregisterOptions};
@@ -22,9 +22,6 @@ declare! {
         watch_from_oldest_starts_with_the_oldest_retained_event,
         watch_starts_with_the_next_change_by_default,
         watch_continues_from_the_revision_of_a_snapshot,
-        watch_from_an_unknown_revision_starts_with_a_resync,
-        resync_of_a_foreign_revision_concerns_all_streams,
-        pages_of_the_shard_in_a_resync_contain_exactly_its_streams,
         watch_rejects_an_invalid_revision,
         cancelling_watch_next_loses_no_event,
         watch_ends_when_the_registry_is_closed,
@@ -43,7 +40,7 @@ pub(super) async fn follow(case: &Case, from: WatchFrom) -> Check<Watch> {
 }
 
 /// Returns the next event other than `Alive`.
-async fn next(watch: &mut Watch) -> Check<Event> {
+pub(super) async fn next(watch: &mut Watch) -> Check<Event> {
     let received = async {
         loop {
             match watch.next().await {
@@ -71,7 +68,7 @@ pub(super) async fn ended(watch: &mut Watch) -> Check<(Ending, Stream)> {
 }
 
 /// Returns the position at the end of the feed, read from a snapshot.
-async fn tail(case: &Case) -> Check<Revision> {
+pub(super) async fn tail(case: &Case) -> Check<Revision> {
     let revision = case.registry().snapshot().await?.revision;
     revision.ok_or_else(|| fault("the snapshot of a store with a feed has no revision"))
 }
@@ -285,58 +282,6 @@ async fn watch_continues_from_the_revision_of_a_snapshot(case: &Case) -> Check {
     let mut from = follow(case, WatchFrom::Revision(received)).await?;
     case.put(&stream("b")).await?;
     same("the next", changed(&mut from).await?.1.id, id("b"))
-}
-
-async fn watch_from_an_unknown_revision_starts_with_a_resync(case: &Case) -> Check {
-    follow(case, WatchFrom::Now).await?;
-    case.put(&stream("a")).await?;
-    let position = tail(case).await?;
-    for from in [format!("{position}9"), "0123456789abcdef-1".to_owned(), "1-0.2-0".to_owned()] {
-        let position = tail(case).await?;
-        let mut watch = follow(case, WatchFrom::Revision(from.parse()?)).await?;
-        let event = next(&mut watch).await?;
-        ensure(matches!(event, Event::Resync { .. }), &format!("the first event from {from} is {event:?}"))?;
-        same("the position of the resync", event.revision(), &position)?;
-        let mut resumed = follow(case, WatchFrom::Revision(position)).await?;
-        case.registry().patch(&id("a"), &StreamPatch { node: Some(from), ..StreamPatch::default() }).await?;
-        same("the next event", changed(&mut watch).await?.0, ChangeKind::Patched)?;
-        same("the next event after its position", changed(&mut resumed).await?.0, ChangeKind::Patched)?;
-    }
-    Ok(())
-}
-
-async fn resync_of_a_foreign_revision_concerns_all_streams(case: &Case) -> Check {
-    let mut watch = follow(case, WatchFrom::Revision("0123456789abcdef-1".parse()?)).await?;
-    let event = next(&mut watch).await?;
-    ensure(matches!(event, Event::Resync { shard: None, .. }), &format!("the first event is {event:?}"))
-}
-
-/// In a Redis Cluster, a position that only one shard does not know causes a `resync` of this shard. In other stores, a
-/// `resync` names no shard.
-async fn pages_of_the_shard_in_a_resync_contain_exactly_its_streams(case: &Case) -> Check {
-    follow(case, WatchFrom::Now).await?;
-    let mut ids = BTreeSet::new();
-    for number in 0..40 {
-        ids.insert(case.put(&stream(&format!("s{number}"))).await?.id);
-    }
-    let unknown = format!("{}9", tail(case).await?);
-    let mut watch = follow(case, WatchFrom::Revision(unknown.parse()?)).await?;
-    let event = next(&mut watch).await?;
-    let Event::Resync { shard, .. } = event else { return Err(fault(&format!("the first event is {event:?}"))) };
-    let Some(shard) = shard else { return Ok(()) };
-    let mut listed = BTreeSet::new();
-    let mut cursor = Some(shard.pages());
-    while let Some(from) = cursor {
-        let page = match case.registry().list_page(Some(&from), count(7)).await {
-            // A server cannot list one shard.
-            Err(error) if error.kind() == ErrorKind::InvalidCursor && listed.is_empty() => return Ok(()),
-            page => page?,
-        };
-        listed.extend(page.streams.into_iter().map(|stream| stream.id));
-        cursor = page.next;
-    }
-    ids.retain(|id| shard.contains(id));
-    same("the streams of the shard", listed, ids)
 }
 
 async fn watch_rejects_an_invalid_revision(case: &Case) -> Check {

@@ -23,6 +23,7 @@ mod record;
 mod recovery;
 mod register;
 mod register_new;
+mod resync;
 mod take_over;
 mod ttl;
 mod unregister;
@@ -82,6 +83,7 @@ pub fn behaviours() -> Vec<Behaviour> {
         index::LIST,
         errors::LIST,
         feed::LIST,
+        resync::LIST,
         closing::LIST,
     ]
     .concat()
