@@ -1,5 +1,6 @@
 //! The operations of the registry as HTTP requests.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,9 @@ use crate::watch::{Event, Watch, WatchFrom};
 
 /// Timeout for a history request. It is long, because the server may read the whole feed before it responds.
 const HISTORY_TIMEOUT: Duration = history::CALL_TIMEOUT.saturating_add(Duration::from_secs(5));
+
+/// Maximum size of the ids in the query of a request, in bytes. Some proxies reject URLs of more than 8 KiB.
+const MAX_QUERY: usize = 6 * 1024;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(wire::IDEMPOTENCY_KEY);
 
@@ -184,6 +188,11 @@ impl HttpRegistry {
         wire::read_page(&self.transport()?.send(list_request("/api/v1/streams", &pairs)).await?)
     }
 
+    /// Reads the streams with these ids, some of which may be missing.
+    async fn read_named(&self, pairs: &[(&str, String)]) -> Result<Vec<Stream>> {
+        Ok(wire::read_page(&self.transport()?.send(list_request("/api/v1/streams", pairs)).await?)?.streams)
+    }
+
     async fn read_one(&self, id: &StreamId) -> Result<Stream> {
         let json = self.transport()?.send(Call::new(Method::GET, wire::stream_path(id.as_str(), ""))).await?;
         Ok(Stream::from_stored(id, &json)?)
@@ -194,6 +203,23 @@ impl HttpRegistry {
 fn list_request(path: &str, pairs: &[(&str, String)]) -> Call {
     let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={}", wire::encode_segment(value))).collect();
     Call::new(Method::GET, with_query(path.to_owned(), &pairs.join("&"))).limit(LIST_LIMIT)
+}
+
+/// Divides ids into parts, each of which fits into the query of one request.
+fn requests_for(ids: &[StreamId]) -> Vec<&[StreamId]> {
+    let (mut parts, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (at, id) in ids.iter().enumerate() {
+        let more = "&id=".len() + wire::encode_segment(id.as_str()).len();
+        if at - start == wire::MAX_IDS || (at > start && bytes + more > MAX_QUERY) {
+            parts.push(&ids[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += more;
+    }
+    if start < ids.len() {
+        parts.push(&ids[start..]);
+    }
+    parts
 }
 
 #[async_trait]
@@ -226,6 +252,16 @@ impl Registry for HttpRegistry {
 
     async fn get(&self, id: &StreamId) -> Result<Stream> {
         self.read_one(id).await.map_err(|error| error.with_stream(id).with_operation(Operation::Get))
+    }
+
+    async fn get_many(&self, ids: &[StreamId]) -> Result<Vec<Option<Stream>>> {
+        let mut streams = HashMap::new();
+        for part in requests_for(ids) {
+            let pairs: Vec<_> = part.iter().map(|id| ("id", id.to_string())).collect();
+            let read = self.read_named(&pairs).await.map_err(|error| error.with_operation(Operation::Get))?;
+            streams.extend(read.into_iter().map(|stream| (stream.id.clone(), stream)));
+        }
+        Ok(ids.iter().map(|id| streams.get(id).cloned()).collect())
     }
 
     async fn snapshot(&self) -> Result<Snapshot> {
@@ -293,5 +329,25 @@ impl Registry for HttpRegistry {
         self.slot().take();
         self.closed.send_replace(true);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_divided_into_requests_that_proxies_accept() {
+        let id = |length: usize| StreamId::new("/".repeat(length)).unwrap();
+        for (ids, expected) in [
+            (Vec::new(), vec![]),
+            (vec![id(1); 100], vec![100]),
+            (vec![id(1); 250], vec![100, 100, 50]),
+            // Each `/` is encoded as three bytes.
+            (vec![id(256); 9], vec![7, 2]),
+        ] {
+            assert_eq!(requests_for(&ids).iter().map(|part| part.len()).collect::<Vec<_>>(), expected);
+            assert_eq!(requests_for(&ids).concat(), ids);
+        }
     }
 }

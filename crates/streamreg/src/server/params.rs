@@ -10,8 +10,6 @@ use stream_registry::{Epoch, Guard, Revision, StreamId};
 
 use super::problem::{Failure, Result};
 
-/// Maximum number of streams that one request for a list can name.
-pub(super) const MAX_IDS: usize = 100;
 /// Maximum number of events in a response that ends.
 pub(super) const MAX_EVENTS: u64 = 100_000;
 /// Maximum duration of a response with events that ends, in milliseconds: one hour.

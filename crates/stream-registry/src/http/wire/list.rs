@@ -15,6 +15,8 @@ use crate::watch::Event;
 pub const DEFAULT_LIMIT: u32 = 1_000;
 /// Largest number of streams on a page.
 pub const MAX_LIMIT: u32 = 10_000;
+/// Maximum number of streams that one request for a list can name.
+pub const MAX_IDS: usize = 100;
 /// Default number of ended streams in a history.
 pub const DEFAULT_HISTORY: u32 = 100;
 

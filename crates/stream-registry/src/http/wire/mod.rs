@@ -17,7 +17,7 @@ pub(super) use batch::{Batch, batches, can_be_batched, read_batch_response};
 pub use batch::{HEARTBEATS, MAX_BATCH_BYTES, batch_response};
 pub(super) use info::read_info;
 pub use info::{Info, millis};
-pub use list::{DEFAULT_HISTORY, DEFAULT_LIMIT, MAX_LIMIT, history_body, page_body, snapshot_body};
+pub use list::{DEFAULT_HISTORY, DEFAULT_LIMIT, MAX_IDS, MAX_LIMIT, history_body, page_body, snapshot_body};
 pub(super) use list::{read_history, read_page, read_snapshot, read_summary};
 pub use patch::{LabelsMode, patch_body, read_patch, read_stats, read_status, stats_body, status_body};
 pub use path::{decode_percent, encode_segment, stream_path};

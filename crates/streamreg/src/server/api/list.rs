@@ -7,13 +7,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::get;
-use stream_registry::http::wire::{DEFAULT_LIMIT, MAX_LIMIT, page_body, snapshot_body};
+use stream_registry::http::wire::{DEFAULT_LIMIT, MAX_IDS, MAX_LIMIT, page_body, snapshot_body};
 use stream_registry::query::{By, Filter, Order, Query};
 use stream_registry::registry::Operation;
 use stream_registry::{Cursor, Error, ErrorKind, Page, StreamId};
 
 use super::{compress, json, register};
-use crate::server::params::{MAX_IDS, Params};
+use crate::server::params::Params;
 use crate::server::problem::{Failure, Result};
 use crate::server::state::App;
 

@@ -372,3 +372,22 @@ async fn summary_counts_the_streams_of_the_list() {
     assert_eq!(groups(&kind), [(json!("srt"), 1)]);
     assert_eq!((&kind["bitrate"], &kind["groups"][0]["packets_lost"]), (&json!(100), &json!(3)));
 }
+
+#[tokio::test]
+async fn client_reads_a_hundred_streams_with_one_request() {
+    let (server, registry) = Server::memory().await;
+    let ids: Vec<_> = (0..150).map(|number| id(&format!("site/cam {number}"))).collect();
+    for id in &ids {
+        registry.register(&stream(id.as_str())).await.unwrap();
+    }
+    registry.unregister(&ids[7]).await.unwrap();
+    let found = server.client().await.get_many(&ids).await.unwrap();
+    for (at, (found, id)) in found.iter().zip(&ids).enumerate() {
+        assert_eq!(found.as_ref().map(|stream| &stream.id), (at != 7).then_some(id));
+    }
+    let metrics = server.get("/metrics").await.body;
+    let requests: Vec<_> = metrics.lines().filter(|line| line.contains("route=\"/api/v1/streams")).collect();
+    let lists = r#"streamreg_http_requests_total{method="GET",route="/api/v1/streams",code="200"} 2"#;
+    assert!(requests.contains(&lists), "{requests:?}");
+    assert!(!metrics.contains(r#"route="/api/v1/streams/{id}""#), "{requests:?}");
+}

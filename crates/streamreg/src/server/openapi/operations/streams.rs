@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use serde_json::json;
-use stream_registry::http::wire::{JSON, MAX_STALE_MS};
+use stream_registry::http::wire::{JSON, MAX_IDS, MAX_STALE_MS};
 use utoipa::openapi::path::OperationBuilder;
 use utoipa::openapi::response::ResponseBuilder;
 
@@ -10,7 +10,6 @@ use super::shared::{filters, force, idempotency_key, no, page, record};
 use super::{Operation, STREAMS, of_store, one_stream, operation, with};
 use crate::server::openapi::build::{body, header, integer, list, query, schema, word};
 use crate::server::openapi::responses::{json as json_response, location, problems};
-use crate::server::params::MAX_IDS;
 
 pub(super) fn all() -> Vec<Operation> {
     vec![
