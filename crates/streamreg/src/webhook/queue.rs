@@ -304,7 +304,7 @@ mod tests {
         let now = Instant::now();
         let id = |id: &str| -> StreamId { id.parse().unwrap() };
         let mut queue = queue(&[("x", 1)], now);
-        // At the position, only a and b match. Then c begins, a ceases, b ceases and begins again, d begins and ceases.
+        // At the position, only a and b match. Then c begins to match, and a ceases to match. b and d change twice.
         for (number, (stream, matched)) in
             [("c", false), ("a", true), ("b", true), ("b", false), ("d", false), ("d", true)].into_iter().enumerate()
         {

@@ -136,7 +136,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn statuses_that_concern_the_receiver_are_told_from_those_that_concern_the_event() {
+    fn statuses_show_whether_the_receiver_is_down_or_rejects_the_event() {
         for (statuses, expected) in [
             (&[200, 202, 204, 299][..], Verdict::Accepted),
             (&[0, 408, 425, 429, 500, 502, 503, 504, 599], Verdict::Unavailable),

@@ -12,7 +12,7 @@ pub enum Colour {
     Auto,
     /// Always, in pipes too.
     Always,
-    /// Never.
+    /// Without colours.
     Never,
 }
 

@@ -45,7 +45,7 @@ impl Cursor {
         self.first..length.min(self.first.saturating_add(height))
     }
 
-    /// Returns the lines on the screen of a text without a selected line. The cursor is the first of them.
+    /// Returns the range of lines on the screen if lines cannot be selected. The cursor is the first line on the screen.
     pub(super) fn scrolled(&mut self, length: usize, height: usize) -> Range<usize> {
         self.selected = self.selected.min(length.saturating_sub(height));
         self.selected..length.min(self.selected.saturating_add(height))

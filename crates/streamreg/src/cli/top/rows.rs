@@ -93,8 +93,8 @@ impl FromStr for Sort {
 }
 
 impl Sort {
-    /// Sorts by a column, as people expect when they select it: the greatest number on top, but texts from A to Z. Any
-    /// stream shows which of them the column has.
+    /// Sorts by a column that was just selected: numbers in descending order, strings from A to Z. `sample` is any stream,
+    /// and shows whether the column has numbers.
     pub(super) fn by(column: &'static Column, sample: Option<&Stream>) -> Self {
         let descending = sample.is_some_and(|stream| matches!((column.key)(stream), Key::Number(_)));
         Self { column, descending }

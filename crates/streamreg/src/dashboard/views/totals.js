@@ -6,7 +6,7 @@ import { bitrate, number, plain } from "../parts/format.js";
 import { isFiltered } from "../parts/url.js";
 import { MINUTES, Ring } from "../data/rings.js";
 
-// Unknown statuses may be arbitrarily many. Only the most frequent ones get a chip.
+// The number of unknown statuses has no limit. Only the most frequent ones get a chip.
 const MAX_UNKNOWN = 6;
 
 export class Totals {

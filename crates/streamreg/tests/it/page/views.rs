@@ -107,7 +107,7 @@ async fn events_view_keeps_only_the_latest_events() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_show_their_streams_and_which_fell_silent() {
+async fn nodes_show_their_streams_and_whether_they_are_silent() {
     let registry = Arc::new(MemoryRegistry::with_ttl(Duration::from_secs(8)).unwrap());
     add_on(&*registry, "gone", "n3", StreamStatus::Active).await;
     end(&*registry, "gone", "").await;
