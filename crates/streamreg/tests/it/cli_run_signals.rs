@@ -47,7 +47,8 @@ fn state(process: &str) -> String {
 #[cfg(target_os = "linux")]
 async fn run_suspends_and_resumes_with_its_command() {
     let served = Served::start().await;
-    let script = "trap 'exit 7' TERM; echo \"pids $$ $PPID\" >&2; while :; do sleep 0.05; done";
+    // The shell starts nothing after this line: stopped inside a vfork, its state would be `D` instead of `T`.
+    let script = "trap 'exit 7' TERM; sleep 60 & echo \"pids $$ $PPID\" >&2; wait";
     let mut running = served.run(&[], script);
     let line = running.line_with("pids ");
     let processes: Vec<_> = line.split(' ').skip(1).collect();
