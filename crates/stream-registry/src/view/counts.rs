@@ -39,6 +39,15 @@ impl Counts {
         adjust(&mut self.by_node, &stream.node);
     }
 
+    /// Counts a new record of a stream instead of its earlier record.
+    pub(super) fn replace(&mut self, earlier: &Stream, new: &Stream) {
+        // Heartbeats and statistics, which are most of all writes, change no count.
+        if (&earlier.status, &earlier.kind, &earlier.node) != (&new.status, &new.kind, &new.node) {
+            self.add(new);
+            self.subtract(earlier);
+        }
+    }
+
     pub(super) fn subtract(&mut self, stream: &Stream) {
         fn adjust<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
             if let Some(count) = counts.get_mut(key) {

@@ -169,15 +169,16 @@ impl State {
 
     fn put(&self, metadata: &mut Metadata, stream: Arc<Stream>, origin: Origin) {
         metadata.change += 1;
-        metadata.counts.add(&stream);
         metadata.index.put(&stream);
-        let id = stream.id.clone();
-        if let Some((replaced, replaced_origin)) = read(&self.table).put(stream, metadata.change, origin) {
-            metadata.counts.subtract(&replaced);
-            // The event may be older than the statistics of the replaced record.
-            if (replaced_origin, origin) == (Origin::Store, Origin::Feed) {
-                metadata.note(&id);
+        match read(&self.table).put(Arc::clone(&stream), metadata.change, origin) {
+            Some((replaced, replaced_origin)) => {
+                metadata.counts.replace(&replaced, &stream);
+                // The event may be older than the statistics of the replaced record.
+                if (replaced_origin, origin) == (Origin::Store, Origin::Feed) {
+                    metadata.note(&stream.id);
+                }
             }
+            None => metadata.counts.add(&stream),
         }
     }
 
