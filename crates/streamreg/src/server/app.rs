@@ -75,7 +75,7 @@ impl Service {
         let id = request_id::of(&request);
         let asks_for_options = request.method() == Method::OPTIONS;
         let received = log::Received::now(&request);
-        let counting = self.app.metrics.requests.received(&request);
+        let labels = self.app.metrics.requests.labels(&request);
         let access = &self.app.access;
         let origin = access.begin(&request);
         let mut response = match access.check(&mut request) {
@@ -88,8 +88,9 @@ impl Service {
         };
         problem::describe(&mut response, request_id::text(&id), received.path());
         access.finish(origin, &mut response);
-        self.app.metrics.requests.answered(counting, response.status());
-        received.log(&response, request_id::text(&id), &self.app.refusal);
+        let duration = received.elapsed();
+        self.app.metrics.requests.answered(labels, response.status(), duration);
+        received.log(&response, duration, request_id::text(&id), &self.app.refusal);
         response.headers_mut().insert(request_id::HEADER, id);
         response
     }

@@ -1,6 +1,6 @@
 //! The request log, with one line per request.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::{Method, Request};
 use axum::response::Response;
@@ -26,21 +26,26 @@ impl Received {
         &self.path
     }
 
+    /// Returns the time since the request was received.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.at.elapsed()
+    }
+
     /// Logs method, path, status, duration and id of a request.
     ///
     /// Routine requests are logged at debug, changes and rejected requests at info, and failures at warn or error.
     /// Queries and headers are not logged because they may contain private data.
     ///
     /// Also records refusals of the store, for `/readyz`.
-    pub(super) fn log(self, response: &Response, request_id: &str, refusal: &LastRefusal) {
-        let Self { at, method, path } = self;
+    pub(super) fn log(self, response: &Response, duration: Duration, request_id: &str, refusal: &LastRefusal) {
+        let Self { method, path, .. } = self;
         let status = response.status().as_u16();
         let cause = response.extensions().get::<Cause>().map(|Cause(cause)| cause);
         // The readiness check repeats an earlier refusal, so its response must not renew the refusal.
         if let Some(cause) = cause.filter(|_| path != "/readyz") {
             refusal.record(cause);
         }
-        let ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         match (status, cause) {
             (500, Some(cause)) => tracing::error!(%method, path, status, ms, request_id, ?cause, "request"),
             (500.., Some(cause)) => tracing::warn!(%method, path, status, ms, request_id, %cause, "request"),

@@ -2,13 +2,17 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri};
-use stream_registry::http::sse::LAST_EVENT_ID;
-use stream_registry::http::wire::{IDEMPOTENCY_KEY, STREAM_EPOCH, decode_percent};
+use axum::http::{HeaderMap, HeaderName, Uri};
+use stream_registry::http::wire::decode_percent;
+use stream_registry::http::{sse, wire};
 use stream_registry::stream::OperationId;
 use stream_registry::{Epoch, Guard, Revision, StreamId};
 
 use super::problem::{Failure, Result};
+
+const STREAM_EPOCH: HeaderName = HeaderName::from_static(wire::STREAM_EPOCH);
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static(sse::LAST_EVENT_ID);
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(wire::IDEMPOTENCY_KEY);
 
 /// Maximum number of events in a response that ends.
 pub(super) const MAX_EVENTS: u64 = 100_000;
@@ -27,18 +31,18 @@ impl<S: Send + Sync> FromRequestParts<S> for GivenId {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         // Use the raw path, in which an escaped slash remains part of the id.
-        let mut segments = parts.uri.path().split('/').skip(3);
-        let in_query = segments.next() == Some("stream");
-        let id = if in_query {
-            let parameters: Result<Vec<_>> = pairs(&parts.uri).collect();
-            let id = parameters?.into_iter().find(|(name, _)| name == "id");
-            id.map(|(_, id)| id)
-                .ok_or_else(|| Failure::invalid("missing parameter id; send ?id= and the id of the stream"))
-        } else {
-            decode_percent(segments.next().unwrap_or_default())
-                .ok_or_else(|| Failure::invalid("the id in the path is not percent-encoded UTF-8; write % as %25"))
+        let in_path = parts.uri.path().strip_prefix("/api/v1/streams/");
+        let id = match in_path {
+            Some(rest) => decode_percent(rest.split_once('/').map_or(rest, |(id, _)| id))
+                .ok_or_else(|| Failure::invalid("the id in the path is not percent-encoded UTF-8; write % as %25"))?,
+            None => {
+                let parameters: Result<Vec<_>> = pairs(&parts.uri).collect();
+                let id = parameters?.into_iter().find(|(name, _)| name == "id");
+                id.map(|(_, id)| id)
+                    .ok_or_else(|| Failure::invalid("missing parameter id; send ?id= and the id of the stream"))?
+            }
         };
-        Ok(Self { id: id?.parse::<StreamId>()?, in_query })
+        Ok(Self { id: id.parse::<StreamId>()?, in_query: in_path.is_none() })
     }
 }
 
@@ -119,7 +123,7 @@ impl Params {
     }
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -133,17 +137,17 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
 
 /// Parses `Stream-Epoch`.
 pub(super) fn epoch(headers: &HeaderMap) -> Result<Option<Epoch>> {
-    Ok(header(headers, STREAM_EPOCH)?.map(str::parse).transpose()?)
+    Ok(header(headers, &STREAM_EPOCH)?.map(str::parse).transpose()?)
 }
 
 /// Parses `Last-Event-ID`, which browsers send when they reconnect. An empty value is ignored.
 pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Revision>> {
-    Ok(header(headers, LAST_EVENT_ID)?.filter(|value| !value.is_empty()).map(str::parse).transpose()?)
+    Ok(header(headers, &LAST_EVENT_ID)?.filter(|value| !value.is_empty()).map(str::parse).transpose()?)
 }
 
 /// Parses `Idempotency-Key`.
 pub(super) fn operation(headers: &HeaderMap) -> Result<Option<OperationId>> {
-    Ok(header(headers, IDEMPOTENCY_KEY)?.map(str::parse).transpose()?)
+    Ok(header(headers, &IDEMPOTENCY_KEY)?.map(str::parse).transpose()?)
 }
 
 /// Parses the guard of a write from `Stream-Epoch` and `force`.

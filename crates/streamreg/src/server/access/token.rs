@@ -23,7 +23,7 @@ const CHECKSUM_LENGTH: usize = 6;
 const HASH_PREFIX: &str = "sha256:";
 
 /// The SHA-256 of a token. The server keeps no other form of a token.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TokenHash([u8; SHA256_OUTPUT_LEN]);
 
 impl TokenHash {

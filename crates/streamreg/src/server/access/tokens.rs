@@ -1,6 +1,6 @@
 //! The tokens that a server accepts, and the rights of each.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stream_registry::{Secret, Timestamp};
@@ -56,11 +56,11 @@ impl Token {
 
 /// All tokens that a server accepts.
 ///
-/// A token is found by its hash. The time of a look-up depends on the hash of the given token, and so reveals nothing
-/// about the hashes that are stored.
+/// A token is found by its hash. The time of a look-up reveals at most the beginning of a stored hash. This helps no
+/// attacker, because the server accepts only the token itself.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Tokens {
-    by_hash: HashMap<TokenHash, Arc<Token>>,
+    by_hash: BTreeMap<TokenHash, Arc<Token>>,
     /// What requests without a token may do.
     anonymous: Vec<Scope>,
 }
@@ -68,7 +68,7 @@ pub(super) struct Tokens {
 impl Tokens {
     /// Returns an empty set with the scopes of requests that have no token.
     pub(super) fn with_anonymous(anonymous: Vec<Scope>) -> Self {
-        Self { by_hash: HashMap::new(), anonymous }
+        Self { by_hash: BTreeMap::new(), anonymous }
     }
 
     /// Returns the tokens of the options `--token-file` and `--read-token-file`. A token for writes may do everything.

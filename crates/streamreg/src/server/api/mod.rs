@@ -15,8 +15,9 @@ mod stream;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use stream_registry::http::wire::JSON;
 
 use super::state::App;
@@ -38,5 +39,8 @@ pub(super) fn routes() -> Router<App> {
 
 /// Creates a 200 response from encoded JSON.
 fn json(body: impl Into<Body>) -> Response {
-    ([(CONTENT_TYPE, JSON), (CACHE_CONTROL, "no-store")], body.into()).into_response()
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

@@ -1,7 +1,7 @@
 //! Counts and durations of HTTP requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
 use axum::http::{Method, Request, StatusCode};
 use stream_registry::metrics::{Histogram, HistogramSnapshot};
@@ -20,6 +20,31 @@ const OTHER: &str = "other";
 const FIRST_CODE: u16 = 200;
 const CODES: usize = 312;
 
+/// The path of a route, which has at most one parameter.
+#[derive(Debug)]
+struct Pattern {
+    /// The text before the parameter, or the whole path.
+    start: &'static str,
+    /// The text after the parameter. `None` if there is no parameter.
+    end: Option<&'static str>,
+    /// Whether the value of the parameter may contain a slash.
+    spans_segments: bool,
+}
+
+impl Pattern {
+    fn new(path: &'static str) -> Self {
+        let (start, rest) = path.split_once('{').unwrap_or((path, ""));
+        Self { start, end: rest.split_once('}').map(|(_, end)| end), spans_segments: rest.starts_with('*') }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let Some(end) = self.end else { return path == self.start };
+        path.strip_prefix(self.start)
+            .and_then(|rest| rest.strip_suffix(end))
+            .is_some_and(|value| !value.is_empty() && (self.spans_segments || !value.contains('/')))
+    }
+}
+
 /// Counters of one route.
 #[derive(Debug)]
 struct Route {
@@ -31,17 +56,16 @@ struct Route {
 /// Counters of all requests.
 #[derive(Debug)]
 pub(in crate::server) struct Requests {
-    /// Maps a path to the index of its route. The router of axum gives the matched route only to its own layers, which
-    /// take more time than this look-up.
-    router: matchit::Router<usize>,
-    /// The counters of all [`paths`], followed by those of all other paths.
+    /// The patterns of all [`paths`]. The router of axum gives the matched route only to its own layers, which take more
+    /// time than comparing these patterns.
+    patterns: Vec<Pattern>,
+    /// The counters of each pattern, followed by those of all other paths.
     routes: Vec<Route>,
 }
 
-/// A request that is counted when it is answered.
+/// The labels of a request that is counted when it is answered.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct Received {
-    at: Instant,
+pub(in crate::server) struct Labels {
     route: usize,
     method: usize,
 }
@@ -56,34 +80,31 @@ pub(super) struct RequestCount {
 
 impl Requests {
     pub(super) fn new() -> Self {
-        let mut router = matchit::Router::new();
-        for (index, route) in paths().enumerate() {
-            // A conflict between two routes is impossible, because axum has accepted the same routes.
-            let _ = router.insert(route, index);
-        }
         let counters = || Route {
             durations: Histogram::default(),
             counts: (0..(METHODS.len() + 1) * CODES).map(|_| AtomicU64::new(0)).collect(),
         };
-        Self { router, routes: paths().chain([UNMATCHED]).map(|_| counters()).collect() }
+        let patterns: Vec<_> = paths().map(Pattern::new).collect();
+        Self { routes: (0..=patterns.len()).map(|_| counters()).collect(), patterns }
     }
 
-    /// Notes when a request was received, and its labels.
-    pub(in crate::server) fn received<B>(&self, request: &Request<B>) -> Received {
-        Received {
-            at: Instant::now(),
-            route: self.router.at(request.uri().path()).map_or(self.routes.len() - 1, |matched| *matched.value),
+    /// Returns the labels of a request.
+    pub(in crate::server) fn labels<B>(&self, request: &Request<B>) -> Labels {
+        let path = request.uri().path();
+        let matching = self.patterns.iter().position(|pattern| pattern.matches(path));
+        Labels {
+            route: matching.unwrap_or(self.patterns.len()),
             method: METHODS.iter().position(|method| method == request.method()).unwrap_or(METHODS.len()),
         }
     }
 
     /// Counts an answered request.
-    pub(in crate::server) fn answered(&self, received: Received, status: StatusCode) {
-        let route = &self.routes[received.route];
-        route.durations.observe(received.at.elapsed());
+    pub(in crate::server) fn answered(&self, labels: Labels, status: StatusCode, duration: Duration) {
+        let route = &self.routes[labels.route];
+        route.durations.observe(duration);
         // The server sends no informational status, so every status has a counter.
         let code = usize::from(status.as_u16().saturating_sub(FIRST_CODE)).min(CODES - 1);
-        route.counts[received.method * CODES + code].fetch_add(1, Ordering::Relaxed);
+        route.counts[labels.method * CODES + code].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns all counts that are not zero.
@@ -150,10 +171,19 @@ mod tests {
         assert_eq!(declared(), listed);
         for route in paths() {
             let requests = Requests::new();
-            let path = route.replace("{id}", "a%2Fb").replace("{*file}", "app.js");
+            let path = route.replace("{id}", "a%2Fb").replace("{*file}", "views/drawer.js");
             let request = Request::get(path).body(()).unwrap();
-            requests.answered(requests.received(&request), StatusCode::OK);
+            requests.answered(requests.labels(&request), StatusCode::OK, Duration::ZERO);
             assert_eq!(requests.counts().map(|count| count.route).collect::<Vec<_>>(), [route]);
+        }
+    }
+
+    #[test]
+    fn path_with_an_empty_id_or_an_additional_segment_matches_no_route() {
+        for path in
+            ["/api/v1/streams/", "/api/v1/streams//stats", "/api/v1/streams/a/b/stats", "/api/v1/streamsa/", "//"]
+        {
+            assert!(!paths().any(|route| Pattern::new(route).matches(path)), "{path}");
         }
     }
 
@@ -162,7 +192,8 @@ mod tests {
         let requests = Requests::new();
         for number in 0..10_000 {
             let request = Request::builder().method(format!("M{number}").as_str()).uri(format!("/{number}/x"));
-            requests.answered(requests.received(&request.body(()).unwrap()), StatusCode::NOT_FOUND);
+            let labels = requests.labels(&request.body(()).unwrap());
+            requests.answered(labels, StatusCode::NOT_FOUND, Duration::ZERO);
         }
         let counts: Vec<_> =
             requests.counts().map(|count| (count.method, count.route, count.code, count.count)).collect();
