@@ -10,7 +10,7 @@ import { Polls } from "./data/polls.js";
 import { Rings } from "./data/rings.js";
 import { initDialogs } from "./parts/dialog.js";
 import { $, mark, onFrame, write } from "./parts/dom.js";
-import { STATISTICS } from "./parts/fields.js";
+import { fieldOf, STATISTICS } from "./parts/fields.js";
 import { number, plain } from "./parts/format.js";
 import { initKeys } from "./parts/keys.js";
 import { fromUrl, isFiltered, nextSort, toUrl } from "./parts/url.js";
@@ -53,7 +53,7 @@ const context = {
   now: () => connection.now(),
   ttl: () => info?.ttl_ms ?? Infinity,
   isReadOnly: () => info?.read_only !== false,
-  sort: (field) => select({ sort: nextSort(selection.sort, field) }),
+  sort: (first) => select({ sort: nextSort(selection.sort, first) }),
   released: () => { updateOrder(); showRows(); },
   closed: () => table.focus(),
 };
@@ -185,7 +185,7 @@ const polls = new Polls(model, () => ({
   selection,
   by: selection.view === "nodes" ? "node" : null,
   ids: table.visible().filter((item) => !item.isHeading && !item.gone).map(({ id }) => id),
-  all: selection.view === "nodes" || STATISTICS.includes(selection.sort.replace(/^-/, "")),
+  all: selection.view === "nodes" || STATISTICS.includes(fieldOf(selection.sort)),
 }), pollsReported);
 
 async function describe() {

@@ -25,11 +25,21 @@ export const STATISTICS = ["bitrate", "loss", "delay", "last_heartbeat"];
 
 const compareValues = (one, other) => one < other ? -1 : one > other ? 1 : 0;
 
+// Times that the page shows as ages. An early time is a great age.
+const AGES = ["created_at", "last_heartbeat"];
+
+// An order is a field, with a leading "-" if its values descend.
+export const fieldOf = (sort) => sort.replace(/^-/, "");
+export const isReversed = (sort) => sort.startsWith("-");
+
+// Returns whether the numbers in the column descend. The ages descend if their times ascend.
+export const isDescending = (sort) => isReversed(sort) !== AGES.includes(fieldOf(sort));
+
 // Returns how to sort entries of the model: `prepare` stores the values of an entry, and `compare` compares two entries
 // that are prepared. So each value is computed once per change and not once per comparison.
 export function sorter({ sort, group }) {
-  const value = FIELDS[sort.replace(/^-/, "")];
-  const direction = sort.startsWith("-") ? -1 : 1;
+  const value = FIELDS[fieldOf(sort)];
+  const direction = isReversed(sort) ? -1 : 1;
   return {
     prepare: (entry) => {
       entry.key = value(entry.record);

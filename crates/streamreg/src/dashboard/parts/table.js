@@ -4,6 +4,7 @@
 // of the rows that are on the screen. The style sheet sets the height of a row as `--row`.
 
 import { $, make, mark, onFrame, write } from "./dom.js";
+import { fieldOf, isDescending } from "./fields.js";
 
 // Rows above and below the screen that have elements.
 const OVERSCAN = 4;
@@ -25,8 +26,8 @@ export class Table {
   #isHeld = false;
   #draw = onFrame(() => this.#layout());
 
-  // `columns` have a `name`, a `title`, a function `fill(parts, item, row)`, and optionally `sort` and `build(parts)`.
-  // `open` is called with the item of a row that is clicked or chosen with Enter. `released` is called when the mouse
+  // `columns` have a `name`, a `title`, a function `fill(parts, item, row)`, and optionally `build(parts)` and `sort`,
+  // which is the order after the first click on the header. `open` is called with the item of a row that is clicked or chosen with Enter. `released` is called when the mouse
   // leaves the rows, see `isHeld`.
   constructor(root, { label, columns, open, sort, released }) {
     this.#root = root;
@@ -34,11 +35,11 @@ export class Table {
     this.#open = open;
     for (const [name, value] of [["role", "grid"], ["tabindex", "0"], ["aria-label", label]]) mark(root, name, value);
     this.#head = make("div", { role: "row", class: "row", "aria-rowindex": "1" });
-    for (const { name, title, sort: field } of columns) {
+    for (const { name, title, sort: first } of columns) {
       const cell = make("div", { role: "columnheader", class: `cell ${name}` });
-      if (field) {
-        const button = make("button", { type: "button", "data-sort": field }, title);
-        button.addEventListener("click", () => sort(field));
+      if (first) {
+        const button = make("button", { type: "button", "data-sort": fieldOf(first) }, title);
+        button.addEventListener("click", () => sort(first));
         cell.append(button);
       } else {
         cell.append(title);
@@ -97,11 +98,11 @@ export class Table {
   }
 
   sorted(sort) {
-    const field = sort.replace(/^-/, "");
+    const field = fieldOf(sort);
     for (const button of this.#head.querySelectorAll("button")) {
       const header = button.parentElement;
       if (button.dataset.sort !== field) header.removeAttribute("aria-sort");
-      else mark(header, "aria-sort", field === sort ? "ascending" : "descending");
+      else mark(header, "aria-sort", isDescending(sort) ? "descending" : "ascending");
     }
   }
 

@@ -1,7 +1,7 @@
 // The selection: which view and which streams the page shows, and in which order. The URL contains it, so a reload, a
 // copied link and the Back button show the same.
 
-import { FIELDS } from "./fields.js";
+import { FIELDS, fieldOf, isReversed } from "./fields.js";
 
 const MAX_FILTER = 1024;
 const DEFAULT_SORT = "id";
@@ -20,7 +20,7 @@ export function fromUrl() {
     type: text("type"),
     node: query.has("node") ? text("node") : null,
     label: text("label"),
-    sort: Object.hasOwn(FIELDS, sort.replace(/^-/, "")) ? sort : DEFAULT_SORT,
+    sort: Object.hasOwn(FIELDS, fieldOf(sort)) ? sort : DEFAULT_SORT,
     group: query.get("group") === "node",
     stream: query.get("stream"),
   };
@@ -50,8 +50,11 @@ export const NO_FILTER = { search: "", status: "", type: "", node: null, label: 
 
 export const isFiltered = (selection) => conditions(selection).size > 0;
 
-// Returns the order after a click on a header: ascending first, then descending.
-export const nextSort = (sort, field) => sort === field ? `-${field}` : field;
+// Returns the order after a click on a header: the order `first` of its column, or the reverse if it is that already.
+export function nextSort(sort, first) {
+  if (sort !== first) return first;
+  return isReversed(first) ? fieldOf(first) : `-${first}`;
+}
 
 const lowered = (text) => text.toLowerCase().replaceAll("ς", "σ");
 

@@ -28,7 +28,7 @@ export function createStreams(context) {
     plainColumn("source", "Source", (record) => record.source_addr, "source_addr"),
     plainColumn("node", "Node", (record) => record.node, "node"),
     plainColumn("video", "Video", video, "video"),
-    { name: "bitrate", title: "Bitrate", sort: "bitrate",
+    { name: "bitrate", title: "Bitrate", sort: "-bitrate",
       build: (parts) => {
         bitrateParts(parts);
         parts.spark = make("canvas", { class: "spark", "aria-hidden": "true" });
@@ -38,9 +38,9 @@ export function createStreams(context) {
         writeBitrate(parts, Number(record.bitrate));
         drawSpark(parts, context.rings.get(record.id)?.bitrate);
       } },
-    { name: "loss", title: "Loss", sort: "loss", fill: (parts, record) => writeFlagged(parts, loss(record)) },
-    { name: "delay", title: "RTT", sort: "delay", fill: (parts, record) => text(parts, delayText(record)) },
-    { name: "age", title: "Age", sort: "created_at",
+    { name: "loss", title: "Loss", sort: "-loss", fill: (parts, record) => writeFlagged(parts, loss(record)) },
+    { name: "delay", title: "RTT", sort: "-delay", fill: (parts, record) => text(parts, delayText(record)) },
+    { name: "age", title: "Age", sort: "-created_at",
       fill: (parts, record) => text(parts, since(record.created_at, context.now())) },
     { name: "heartbeat", title: "Heartbeat", sort: "last_heartbeat",
       fill: (parts, record) => writeFlagged(parts, heartbeat(record, context.now(), context.ttl())) },

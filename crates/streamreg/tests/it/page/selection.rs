@@ -172,7 +172,7 @@ async fn search_narrows_the_list_and_the_totals() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn click_on_a_header_sorts_ascending_then_descending() {
+async fn click_on_a_header_sorts_the_worst_first_and_a_second_click_reverses() {
     let registry = Arc::new(MemoryRegistry::new());
     for (text, bits) in [("cam1", 200), ("cam2", 300), ("cam3", 100)] {
         add(&*registry, text, StreamStatus::Active).await;
@@ -182,17 +182,42 @@ async fn click_on_a_header_sorts_ascending_then_descending() {
     let tab = open_at(&server, "");
     assert_eq!((tab.text(IDS), tab.text(SORTED)), ("cam1,cam2,cam3".into(), "Stream ascending".into()));
     tab.click("[data-sort=bitrate]");
-    tab.until(&format!("{IDS} === 'cam3,cam1,cam2'"));
-    assert_eq!((tab.text(QUERY), tab.text(SORTED)), ("?sort=bitrate".into(), "Bitrate ascending".into()));
+    tab.until(&format!("{IDS} === 'cam2,cam1,cam3'"));
+    assert_eq!((tab.text(QUERY), tab.text(SORTED)), ("?sort=-bitrate".into(), "Bitrate descending".into()));
     // The header is a button, so it works with the keyboard.
     tab.eval("document.querySelector('[data-sort=bitrate]').focus()");
     tab.press("Enter");
-    tab.until(&format!("{IDS} === 'cam2,cam1,cam3'"));
-    assert_eq!((tab.text(QUERY), tab.text(SORTED)), ("?sort=-bitrate".into(), "Bitrate descending".into()));
+    tab.until(&format!("{IDS} === 'cam3,cam1,cam2'"));
+    assert_eq!((tab.text(QUERY), tab.text(SORTED)), ("?sort=bitrate".into(), "Bitrate ascending".into()));
     assert_eq!(tab.text("document.activeElement.textContent"), "Bitrate");
     tab.click("[data-sort=id]");
     tab.until(&format!("{IDS} === 'cam1,cam2,cam3'"));
     assert_eq!((tab.text(QUERY), tab.text(SORTED)), (String::new(), "Stream ascending".into()));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_click_puts_the_youngest_stream_or_the_oldest_heartbeat_on_top() {
+    let (server, registry) = Server::memory().await;
+    // The page compares milliseconds.
+    let heartbeat = async |text: &str| {
+        let stream = registry.get(&id(text)).await.unwrap();
+        stream.last_heartbeat.as_unix_nanos() / 1_000_000
+    };
+    add_many(&registry, "cam", 3, StreamStatus::Active).await;
+    let registered = heartbeat("cam0002").await;
+    while heartbeat("cam0000").await <= registered {
+        registry.update_heartbeat(&id("cam0000")).await.unwrap();
+    }
+    let tab = open_at(&server, "");
+    tab.click("[data-sort=created_at]");
+    tab.until(&format!("{IDS} === 'cam0002,cam0001,cam0000'"));
+    assert_eq!((tab.text(QUERY), tab.text(SORTED)), ("?sort=-created_at".into(), "Age ascending".into()));
+    tab.click("[data-sort=last_heartbeat]");
+    tab.until(&format!("{IDS} === 'cam0001,cam0002,cam0000'"));
+    assert_eq!((tab.text(QUERY), tab.text(SORTED)), ("?sort=last_heartbeat".into(), "Heartbeat descending".into()));
+    tab.click("[data-sort=last_heartbeat]");
+    tab.until(&format!("{IDS}.startsWith('cam0000,') && {SORTED} === 'Heartbeat ascending'"));
     assert_eq!(tab.text("faults.join()"), "");
 }
 
