@@ -9,6 +9,7 @@ mod docs;
 mod feed;
 mod hostile;
 mod http2;
+mod layout;
 mod origins;
 mod scale;
 mod screenshot;

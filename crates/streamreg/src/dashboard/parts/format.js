@@ -51,6 +51,12 @@ export function delayText(stream) {
   return stream.rtt_ms === undefined ? `±${value} ms` : `${value} ms`;
 }
 
+// Returns codec and height of the picture, e.g. "HEVC 1080p", and the same with the width.
+export function videoText({ video_codec, resolution }) {
+  const text = (size) => orUnset([video_codec, size].filter(Boolean).join(" "));
+  return [text(String(resolution ?? "").replace(/^\d+x(\d+)$/, "$1p")), text(resolution)];
+}
+
 export function span(ms) {
   const s = Math.max(0, Math.floor(ms / 1000));
   const parts = (big, unit, small, rest) => small ? `${big} ${unit} ${small} ${rest}` : `${big} ${unit}`;

@@ -1,14 +1,14 @@
 // A table of any number of rows, of which only those on the screen have elements.
 //
-// All rows have the same height, so the body is as high as all rows together, and the elements are moved to the places
-// of the rows that are on the screen. The style sheet sets the height of a row as `--row`.
+// The body is as high as all rows together, and the elements are moved to the places of the rows that are on the screen.
+// The style sheet sets the height of a row as `--row`, and that of a heading as `--heading`.
 
 import { $, make, mark, onFrame, write } from "./dom.js";
 import { fieldOf, isDescending } from "./fields.js";
 
 // Rows above and below the screen that have elements.
 const OVERSCAN = 4;
-// Values that are longer than this are also shown as a tooltip, because the cell may cut them.
+// Texts that are longer than this have a tooltip.
 const LONG = 12;
 
 export class Table {
@@ -22,21 +22,25 @@ export class Table {
   #active = null;
   #stale = new Set();
   #everyRow = false;
-  #rowHeight = 32;
+  #heights = { row: 32, heading: 32 };
+  // The distance of each row from the top of the body, and of the end of the last row. Null if it must be computed.
+  #tops = null;
   #isHeld = false;
   #draw = onFrame(() => this.#layout());
 
-  // `columns` have a `name`, a `title`, a function `fill(parts, item, row)`, and optionally `build(parts)` and `sort`,
-  // which is the order after the first click on the header. `open` is called with the item of a row that is clicked or chosen with Enter. `released` is called when the mouse
-  // leaves the rows, see `isHeld`.
+  // `columns` have a `name`, a `title`, a function `fill(parts, item, row)`, and optionally `hint`, `build(parts)` and
+  // `sort`, which is the order after the first click on the header. Items with `isHeading` are headings. `open` is
+  // called with the item of a row that is clicked or chosen with Enter. `released` is called when the mouse leaves the
+  // rows, see `isHeld`.
   constructor(root, { label, columns, open, sort, released }) {
     this.#root = root;
     this.#columns = columns;
     this.#open = open;
     for (const [name, value] of [["role", "grid"], ["tabindex", "0"], ["aria-label", label]]) mark(root, name, value);
     this.#head = make("div", { role: "row", class: "row", "aria-rowindex": "1" });
-    for (const { name, title, sort: first } of columns) {
+    for (const { name, title, hint, sort: first } of columns) {
       const cell = make("div", { role: "columnheader", class: `cell ${name}` });
+      if (hint) mark(cell, "title", hint);
       if (first) {
         const button = make("button", { type: "button", "data-sort": fieldOf(first) }, title);
         button.addEventListener("click", () => sort(first));
@@ -77,6 +81,7 @@ export class Table {
   // Shows items in their order.
   show(items) {
     this.#items = items;
+    this.#tops = null;
     this.#draw();
   }
 
@@ -121,27 +126,49 @@ export class Table {
       this.#everyRow = true;
       return;
     }
-    const height = parseFloat(getComputedStyle(this.#root).getPropertyValue("--row"));
     const items = this.#items;
-    if (height !== this.#rowHeight) [this.#rowHeight, this.#everyRow] = [height, true];
     mark(this.#root, "aria-rowcount", String(items.length + 1));
-    const total = `${items.length * height}px`;
+    this.#measure();
+    const total = `${this.#tops[items.length]}px`;
     if (this.#body.style.height !== total) this.#body.style.height = total;
     const top = this.#body.getBoundingClientRect().top;
-    const count = Math.min(Math.ceil(innerHeight / height) + 2 * OVERSCAN, items.length);
-    const first = Math.max(0, Math.min(Math.floor(-top / height) - OVERSCAN, items.length - count));
-    while (this.#pool.length < count) this.#pool.push(this.#build(this.#pool.length));
+    const first = Math.max(0, this.#placeAt(-top) - OVERSCAN);
+    const end = Math.min(items.length, this.#placeAt(innerHeight - top) + 1 + OVERSCAN);
+    while (this.#pool.length < end - first) this.#pool.push(this.#build(this.#pool.length));
     const size = this.#pool.length;
     for (let slot = 0; slot < size; slot += 1) {
       const place = first + (slot - first % size + size) % size;
       const row = this.#pool[slot];
-      this.#place(row, place < first + count ? place : -1, items[place]);
+      this.#place(row, place < end ? place : -1, items[place]);
     }
     this.#stale.clear();
     this.#everyRow = false;
     const shown = this.#pool.find(({ item }) => item && item === this.#active);
     if (shown) mark(this.#root, "aria-activedescendant", shown.element.id);
     else this.#root.removeAttribute("aria-activedescendant");
+  }
+
+  // Computes where each row is, unless it is known.
+  #measure() {
+    const style = getComputedStyle(this.#root);
+    const [row, heading] = ["--row", "--heading"].map((name) => parseFloat(style.getPropertyValue(name)));
+    const isKnown = this.#tops && row === this.#heights.row && heading === this.#heights.heading;
+    if (isKnown) return;
+    this.#heights = { row, heading };
+    this.#tops = new Float64Array(this.#items.length + 1);
+    for (const [place, item] of this.#items.entries()) {
+      this.#tops[place + 1] = this.#tops[place] + (item.isHeading ? heading : row);
+    }
+  }
+
+  // Returns the place of the row at a distance from the top of the body, or the number of rows below the last row.
+  #placeAt(distance) {
+    let [low, high] = [0, this.#items.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#tops[middle + 1] <= distance) low = middle + 1; else high = middle;
+    }
+    return low;
   }
 
   #build(slot) {
@@ -155,7 +182,7 @@ export class Table {
       return parts;
     });
     this.#body.append(element);
-    return { element, cells, item: null, place: -1 };
+    return { element, cells, item: null, place: -1, top: -1 };
   }
 
   #place(row, place, item) {
@@ -165,14 +192,15 @@ export class Table {
       row.element.hidden = true;
       return;
     }
-    const isMoved = row.place !== place;
-    if (isMoved) {
+    if (row.place !== place) {
       row.element.hidden = false;
-      row.element.style.transform = `translateY(${place * this.#rowHeight}px)`;
       mark(row.element, "aria-rowindex", String(place + 2));
       row.place = place;
-    } else if (this.#everyRow) {
-      row.element.style.transform = `translateY(${place * this.#rowHeight}px)`;
+    }
+    const top = this.#tops[place];
+    if (row.top !== top) {
+      row.element.style.transform = `translateY(${top}px)`;
+      row.top = top;
     }
     if (row.item !== item || this.#everyRow || this.#stale.has(item)) {
       row.item = item;
@@ -182,37 +210,38 @@ export class Table {
   }
 
   #press(event) {
-    const page = Math.max(1, Math.floor(innerHeight / this.#rowHeight) - 3);
+    const page = Math.max(1, Math.floor(innerHeight / this.#heights.row) - 3);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
     if (event.target !== this.#root || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "Enter" && this.#active) {
       this.#open(this.#active);
     } else if (event.key in steps && this.#items.length > 0) {
       const [at, step] = [this.#items.indexOf(this.#active), steps[event.key]];
-      const firstShown = Math.ceil(-this.#body.getBoundingClientRect().top / this.#rowHeight);
+      this.#measure();
+      const firstShown = this.#placeAt(this.#head.offsetHeight - this.#body.getBoundingClientRect().top);
       const next = at < 0 && Number.isFinite(step) ? firstShown : at + step;
       const place = Math.min(Math.max(next, 0), this.#items.length - 1);
-      this.activate(this.#items[place]);
-      this.#reveal(place);
+      this.#choose(place);
     } else {
       return;
     }
     event.preventDefault();
   }
 
-  // Scrolls so that a row is on the screen, and not behind the header.
-  #reveal(place) {
-    const top = this.#body.getBoundingClientRect().top + place * this.#rowHeight;
+  // Marks a row, and scrolls so that it is on the screen, and not behind the header.
+  #choose(place) {
+    this.activate(this.#items[place]);
+    this.#measure();
+    const offset = this.#body.getBoundingClientRect().top;
+    const [top, end] = [this.#tops[place] + offset, this.#tops[place + 1] + offset];
     const head = this.#head.getBoundingClientRect().height;
     if (top < head) scrollBy(0, Math.floor(top - head));
-    const below = top + this.#rowHeight - innerHeight;
-    if (below > 0) scrollBy(0, Math.ceil(below) + 1);
+    if (end > innerHeight) scrollBy(0, Math.ceil(end - innerHeight) + 1);
   }
 }
 
-// Fills a cell with text.
-export function text(parts, value) {
-  if (parts.text.textContent === value) return;
+// Fills a cell with text. `full` is the tooltip, because the cell may cut the text.
+export function text(parts, value, full = value.length > LONG ? value : "") {
   write(parts.text, value);
-  if (value.length > LONG) parts.cell.title = value; else parts.cell.removeAttribute("title");
+  if (parts.cell.title !== full) parts.cell.title = full;
 }

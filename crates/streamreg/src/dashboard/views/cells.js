@@ -4,9 +4,17 @@ import { make, statusClass, write } from "../parts/dom.js";
 import { bitrate, orUnset, plain, span } from "../parts/format.js";
 import { text } from "../parts/table.js";
 
+// Tooltips of headers that several tables have.
+export const LOSS_HINT = "Packets lost since the stream began, as a share of all its packets";
+
 // Returns a column that shows a string.
-export const plainColumn = (name, title, get, sort) =>
-  ({ name, title, sort, fill: (parts, item) => text(parts, orUnset(get(item))) });
+export function plainColumn(name, title, get, sort) {
+  const fill = (parts, item) => {
+    const value = orUnset(get(item));
+    text(parts, value, value);
+  };
+  return { name, title, sort, fill };
+}
 
 // Writes a bit rate, with its unit in a column of its own.
 export function bitrateParts(parts) {

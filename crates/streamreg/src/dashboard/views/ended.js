@@ -5,8 +5,8 @@ import { isEnd } from "../data/model.js";
 import { $, write } from "../parts/dom.js";
 import { loss, moment, number } from "../parts/format.js";
 import { Table, text } from "../parts/table.js";
-import { matcher } from "../parts/url.js";
-import { eventText, eventTime, lifetimeText, plainColumn, writeBadge, writeFlagged } from "./cells.js";
+import { isFiltered, matcher } from "../parts/url.js";
+import { eventText, eventTime, lifetimeText, LOSS_HINT, plainColumn, writeBadge, writeFlagged } from "./cells.js";
 
 const MAX_ENDED = 1000;
 const MAX_FOLLOWED = 5000;
@@ -27,13 +27,16 @@ export class Ended {
       columns: [
         { name: "time", title: "Ended", fill: (parts, event) => text(parts, moment(eventTime(event))) },
         { name: "reason", title: "Reason",
+          hint: "unregistered: ended by its publisher or an operator, who gave no reason; "
+            + "expired: the time to live has passed without a heartbeat",
           fill: (parts, event) => writeBadge(parts, event.event === "expired" ? "error" : "closed", reason(event)) },
         plainColumn("id", "Stream", ({ stream }) => stream.id),
         plainColumn("type", "Type", ({ stream }) => stream.type),
         plainColumn("source", "Source", ({ stream }) => stream.source_addr),
         plainColumn("node", "Node", ({ stream }) => stream.node),
-        { name: "age", title: "Lifetime", fill: (parts, event) => text(parts, lifetimeText(event)) },
-        { name: "loss", title: "Loss", fill: (parts, { stream }) => writeFlagged(parts, loss(stream)) },
+        { name: "age", title: "Lifetime", hint: "Time from the registration to the end", fill: (parts, event) => text(parts, lifetimeText(event)) },
+        { name: "loss", title: "Loss", hint: LOSS_HINT,
+          fill: (parts, { stream }) => writeFlagged(parts, loss(stream)) },
       ],
       open: ({ stream }) => context.select({ stream: stream.id }),
       released: () => this.#show(),
@@ -84,12 +87,20 @@ export class Ended {
   #show() {
     const known = new Set(this.#history.map(({ revision }) => revision));
     const all = [...this.#news.filter(({ revision }) => !known.has(revision)), ...this.#history];
-    const matches = matcher({ ...this.#selection, status: "" });
+    // Statuses are those of live streams.
+    const selection = { ...this.#selection, status: "" };
+    const matches = matcher(selection);
     const found = all.filter(({ stream }) => matches(stream));
     this.#table.show(found);
     $("ended").hidden = found.length === 0;
-    const limit = this.#history.length < MAX_ENDED ? "" : " Earlier ones were not read.";
-    const count = `${number(found.length)} ended ${found.length === 1 ? "stream" : "streams"}, the latest first.`;
-    write($("ended-note"), (found.length === 0 ? "No ended streams match." : count) + limit);
+    const limit = this.#history.length < MAX_ENDED ? "" : "; earlier ones were not read";
+    write($("ended-note"), counted(found.length, isFiltered(selection)) + limit);
   }
+}
+
+function counted(count, isFiltered) {
+  if (count === 0) return isFiltered ? "No ended streams match" : "No ended streams in the history";
+  const streams = `${number(count)} ended ${count === 1 ? "stream" : "streams"}`;
+  if (!isFiltered) return `${streams}, the latest first`;
+  return `${streams} ${count === 1 ? "matches" : "match"}, the latest first`;
 }

@@ -4,7 +4,7 @@ import { history } from "../data/api.js";
 import { $, write } from "../parts/dom.js";
 import { loss, number, plain, span, time, UNSET } from "../parts/format.js";
 import { Table, text } from "../parts/table.js";
-import { bitrateParts, writeBadge, writeBitrate, writeFlagged } from "./cells.js";
+import { bitrateParts, LOSS_HINT, writeBadge, writeBitrate, writeFlagged } from "./cells.js";
 
 const MAX_ENDED = 1000;
 // If publishers invent ever more names, nodes without streams are forgotten.
@@ -30,14 +30,15 @@ export class Nodes {
     this.#table = new Table($("nodes"), {
       label: "Nodes",
       columns: [
-        { name: "status", title: "State", fill: (parts, node) => writeBadge(parts, ...BADGES[node.state]) },
+        { name: "status", title: "State", hint: "silent: no stream of the node has sent a heartbeat for half of the time to live",
+          fill: (parts, node) => writeBadge(parts, ...BADGES[node.state]) },
         { name: "id", title: "Node", fill: (parts, node) => text(parts, plain(node.name) || "No node") },
         { name: "streams", title: "Streams", fill: (parts, node) => text(parts, number(node.streams)) },
         { name: "errors", title: "Errors",
           fill: (parts, { errors }) => writeFlagged(parts, [number(errors), errors > 0]) },
         { name: "bitrate", title: "Bitrate", build: bitrateParts,
           fill: (parts, node) => writeBitrate(parts, node.bitrate) },
-        { name: "loss", title: "Loss", fill: (parts, node) => writeFlagged(parts, loss(node)) },
+        { name: "loss", title: "Loss", hint: LOSS_HINT, fill: (parts, node) => writeFlagged(parts, loss(node)) },
         { name: "heartbeat", title: "Last heartbeat",
           fill: (parts, node) => writeFlagged(parts, this.#heartbeat(node)) },
       ],
@@ -103,8 +104,8 @@ export class Nodes {
     this.#table.redraw();
     $("nodes").hidden = nodes.length === 0;
     const silent = nodes.filter(({ state }) => state === "silent").length;
-    write($("nodes-note"), nodes.length === 0 ? "No nodes match."
+    write($("nodes-note"), nodes.length === 0 ? "No nodes match"
       : `${number(nodes.length)} ${nodes.length === 1 ? "node" : "nodes"}`
-        + (silent > 0 ? `, ${number(silent)} silent for more than half of the time to live.` : "."));
+        + (silent > 0 ? `, ${number(silent)} silent for more than half of the time to live` : ""));
   }
 }

@@ -2,9 +2,9 @@
 
 import { draw } from "../parts/chart.js";
 import { $, make } from "../parts/dom.js";
-import { delayText, heartbeat, loss, number, orUnset, since } from "../parts/format.js";
+import { delayText, heartbeat, loss, number, orUnset, plain, since, videoText } from "../parts/format.js";
 import { Table, text } from "../parts/table.js";
-import { bitrateParts, plainColumn, writeBadge, writeBitrate, writeFlagged } from "./cells.js";
+import { bitrateParts, LOSS_HINT, plainColumn, writeBadge, writeBitrate, writeFlagged } from "./cells.js";
 
 // Number of polls that a sparkline shows.
 const SPARK_STEPS = 60;
@@ -19,7 +19,6 @@ function drawSpark(parts, ring) {
 
 // `context` has the functions `now`, `ttl`, `select`, `sort` and `released`, and `rings`.
 export function createStreams(context) {
-  const video = (record) => [record.video_codec, record.resolution].filter(Boolean).join(" ");
   const columns = [
     { name: "status", title: "Status", sort: "status", fill: (parts, record, entry) =>
       entry.gone ? writeBadge(parts, "closed", "ended") : writeBadge(parts, record.status, orUnset(record.status)) },
@@ -27,8 +26,10 @@ export function createStreams(context) {
     plainColumn("type", "Type", (record) => record.type, "type"),
     plainColumn("source", "Source", (record) => record.source_addr, "source_addr"),
     plainColumn("node", "Node", (record) => record.node, "node"),
-    plainColumn("video", "Video", video, "video"),
+    { name: "video", title: "Video", sort: "video", hint: "Codec, and height of the picture",
+      fill: (parts, record) => text(parts, ...videoText(record)) },
     { name: "bitrate", title: "Bitrate", sort: "-bitrate",
+      hint: "Current bit rate; the line shows the last two minutes",
       build: (parts) => {
         bitrateParts(parts);
         parts.spark = make("canvas", { class: "spark", "aria-hidden": "true" });
@@ -38,16 +39,20 @@ export function createStreams(context) {
         writeBitrate(parts, Number(record.bitrate));
         drawSpark(parts, context.rings.get(record.id)?.bitrate);
       } },
-    { name: "loss", title: "Loss", sort: "-loss", fill: (parts, record) => writeFlagged(parts, loss(record)) },
-    { name: "delay", title: "RTT", sort: "-delay", fill: (parts, record) => text(parts, delayText(record)) },
-    { name: "age", title: "Age", sort: "-created_at",
+    { name: "loss", title: "Loss", sort: "-loss", hint: LOSS_HINT,
+      fill: (parts, record) => writeFlagged(parts, loss(record)) },
+    { name: "delay", title: "RTT, ±jitter", sort: "-delay",
+      hint: "Round-trip time; values with ± are the jitter of streams that report no round-trip time",
+      fill: (parts, record) => text(parts, delayText(record)) },
+    { name: "age", title: "Age", sort: "-created_at", hint: "Time since the stream was registered",
       fill: (parts, record) => text(parts, since(record.created_at, context.now())) },
     { name: "heartbeat", title: "Heartbeat", sort: "last_heartbeat",
+      hint: "Time since the last heartbeat; red from half of the time to live",
       fill: (parts, record) => writeFlagged(parts, heartbeat(record, context.now(), context.ttl())) },
   ];
   const fillHeading = (parts, name, heading) => {
     if (name === "id") {
-      text(parts, `${orUnset(heading.node)} (${number(heading.streams)})`);
+      text(parts, `${plain(heading.node) || "No node"} (${number(heading.streams)})`);
     } else if (name === "status") {
       text(parts, heading.isOpen ? "▾" : "▸");
       parts.text.className = "";

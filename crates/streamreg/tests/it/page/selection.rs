@@ -283,9 +283,9 @@ async fn type_and_node_filter_the_list_and_groups_can_be_folded() {
     tab.until(&format!("{IDS} === 'cam2' && {QUERY} === '?node=n1'"));
     tab.click("#clear");
     tab.click("#group");
-    tab.until(&format!("{IDS} === '– (1),cam3,n1 (1),cam2,n2 (1),cam1' && {QUERY} === '?group=node'"));
+    tab.until(&format!("{IDS} === 'No node (1),cam3,n1 (1),cam2,n2 (1),cam1' && {QUERY} === '?group=node'"));
     tab.click("#streams .heading:has(+ .row)");
-    tab.until(&format!("{IDS} === '– (1),n1 (1),cam2,n2 (1),cam1'"));
+    tab.until(&format!("{IDS} === 'No node (1),n1 (1),cam2,n2 (1),cam1'"));
     assert_eq!(tab.text("faults.join()"), "");
 }
 

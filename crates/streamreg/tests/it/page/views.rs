@@ -58,9 +58,11 @@ async fn ended_streams_are_read_from_the_history_and_follow_events() {
     end(&*registry, "cam2", "").await;
     let cam2 = r"[\d:]+\|unregistered\|cam2\|srt\|203.0.113.7:40112\|n2\|\d+ s\|–";
     expect(&tab, "ended", &[cam2, cam1]);
-    tab.until("document.getElementById('ended-note').textContent === '2 ended streams, the latest first.'");
+    tab.until("document.getElementById('ended-note').innerText === '2 ended streams, the latest first'");
     tab.type_into("#search", "cam1");
     expect(&tab, "ended", &[cam1]);
+    tab.until("document.getElementById('ended-note').innerText === '1 ended stream matches, the latest first'");
+    assert_eq!(tab.text("document.getElementById('state').innerText"), "1 ended stream matches, the latest first");
     // A stream of this view has details, too.
     tab.click("#ended .body .row");
     tab.until("document.getElementById('drawer-status').textContent === 'not live'");
