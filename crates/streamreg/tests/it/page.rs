@@ -9,6 +9,7 @@ mod docs;
 mod feed;
 mod hostile;
 mod http2;
+mod keys;
 mod layout;
 mod origins;
 mod scale;

@@ -1,13 +1,30 @@
 // Keys that work on the whole page. The tables have keys of their own.
 
 import { $ } from "./dom.js";
+import { enterTable } from "./table.js";
 
-// `escape` is called for Escape, unless a dialog or the search uses the key.
+// Keys in the search. The end of the edit applies the text at once.
+function pressInSearch(event) {
+  const search = event.target;
+  if (event.key === "Escape") {
+    search.value = "";
+    search.dispatchEvent(new Event("change"));
+    search.blur();
+  } else if (event.key === "Enter" || event.key === "ArrowDown") {
+    event.preventDefault();
+    search.blur();
+    if (!enterTable()) search.focus();
+  }
+}
+
+// `escape` is called for Escape, unless a dialog or a field uses the key.
 export function initKeys(escape) {
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
+    if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
     const isTyping = event.target.matches("input, select, textarea");
-    if (event.key === "Escape") {
+    if (event.target === $("search")) {
+      pressInSearch(event);
+    } else if (event.key === "Escape") {
       if (isTyping) event.target.blur(); else escape();
     } else if (isTyping) {
       return;

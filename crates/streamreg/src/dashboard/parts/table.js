@@ -11,6 +11,8 @@ const OVERSCAN = 4;
 // Texts that are longer than this have a tooltip.
 const LONG = 12;
 
+const tables = [];
+
 export class Table {
   #root;
   #columns;
@@ -52,6 +54,7 @@ export class Table {
     }
     this.#body = make("div", { role: "rowgroup", class: "body" });
     root.append(make("div", { role: "rowgroup", class: "head" }, this.#head), this.#body);
+    tables.push(this);
     addEventListener("scroll", this.#draw, { passive: true });
     new ResizeObserver(() => { this.#everyRow = true; this.#draw(); }).observe(root);
     // A touch has no pointer that rests on the rows.
@@ -112,6 +115,14 @@ export class Table {
   }
 
   focus() { this.#root.focus({ preventScroll: true }); }
+
+  // Moves the focus to the first row. Returns false if no row is visible.
+  enter() {
+    if (this.#items.length === 0 || !this.#root.checkVisibility()) return false;
+    this.focus();
+    this.#choose(0);
+    return true;
+  }
 
   // Marks a row as the one that the keyboard has reached.
   activate(item) {
@@ -239,6 +250,9 @@ export class Table {
     if (end > innerHeight) scrollBy(0, Math.ceil(end - innerHeight) + 1);
   }
 }
+
+// Moves the focus to the first row of the table on the screen. Returns false if there is none.
+export const enterTable = () => tables.some((table) => table.enter());
 
 // Fills a cell with text. `full` is the tooltip, because the cell may cut the text.
 export function text(parts, value, full = value.length > LONG ? value : "") {
