@@ -3,7 +3,7 @@
 import { $ } from "./dom.js";
 import { enterTable } from "./table.js";
 
-// Keys in the search. The end of the edit applies the text at once.
+// Handles a key in the search. Leaving the search applies its text at once.
 function pressInSearch(event) {
   const search = event.target;
   if (event.key === "Escape") {

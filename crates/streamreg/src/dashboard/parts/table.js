@@ -8,7 +8,7 @@ import { fieldOf, isDescending } from "./fields.js";
 
 // Rows above and below the screen that have elements.
 const OVERSCAN = 4;
-// Texts that are longer than this have a tooltip.
+// Strings that are longer than this have a tooltip.
 const LONG = 12;
 
 const tables = [];
@@ -254,7 +254,7 @@ export class Table {
 // Moves the focus to the first row of the table on the screen. Returns false if there is none.
 export const enterTable = () => tables.some((table) => table.enter());
 
-// Fills a cell with text. `full` is the tooltip, because the cell may cut the text.
+// Fills a cell with a string. `full` is the tooltip, because the cell may cut the string.
 export function text(parts, value, full = value.length > LONG ? value : "") {
   write(parts.text, value);
   if (parts.cell.title !== full) parts.cell.title = full;
