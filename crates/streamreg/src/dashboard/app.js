@@ -171,6 +171,8 @@ function feedReported(report) {
 function pollsReported(report) {
   if (report.failure) return connection.fails("polls", report.failure);
   connection.works("polls");
+  // The server is back, so the feed need not wait any longer.
+  if (connection.isFailing("feed")) feed.retry();
   if (!isDescribed) describe();
   for (const record of report.streams) rings.push(record);
   totals = report.totals;
@@ -213,6 +215,10 @@ $("views").addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   select({ view: link.dataset.view, stream: null });
+});
+addEventListener("online", () => {
+  feed.retry();
+  polls.now();
 });
 addEventListener("popstate", () => {
   selection = fromUrl();

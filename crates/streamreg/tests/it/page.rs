@@ -12,6 +12,7 @@ mod http2;
 mod keys;
 mod layout;
 mod origins;
+mod outages;
 mod scale;
 mod screenshot;
 mod selection;

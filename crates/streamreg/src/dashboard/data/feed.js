@@ -33,6 +33,7 @@ export class Feed {
   #loaded = "";
   #hasFeed = true;
   #lastId = null;
+  #isFailing = false;
   #abort = new AbortController();
   #wake = () => {};
 
@@ -87,7 +88,10 @@ export class Feed {
         // An invalid revision belongs to another store.
         if (error instanceof Problem && error.isRejection && !error.needsToken) this.#revision = null;
         if (error instanceof Problem && error.code === "unsupported") this.#hasFeed = false;
-        else if (!INTENDED.includes(this.#abort.signal.reason)) this.#report({ failure: error });
+        else if (!INTENDED.includes(this.#abort.signal.reason)) {
+          this.#isFailing = true;
+          this.#report({ failure: error });
+        }
       }
       if (document.hidden) await this.#rest(Infinity);
       else if (this.#abort.signal.reason !== "select") {
@@ -152,8 +156,11 @@ export class Feed {
       const isWanted = this.#isLarge ? this.#wanted() : () => true;
       await readEvents(response, (events) => {
         heard();
-        if (events.some(({ event }) => event === "resync")) return this.#reload("resync");
-        onEvent();
+        const isResync = events.some(({ event }) => event === "resync");
+        // The first answer after an outage ends the long pauses. Further resyncs do not.
+        if (!isResync || this.#isFailing) onEvent();
+        this.#isFailing = false;
+        if (isResync) return this.#reload("resync");
         this.#apply(events, isWanted);
       });
     } finally {

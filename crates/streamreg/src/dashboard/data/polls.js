@@ -6,6 +6,8 @@ import { ask, Problem, records, summary } from "./api.js";
 
 const POLL_MS = 2000;
 const MAX_POLL_MS = 30000;
+// After a failure, all open pages try again soon, but not all at the same moment.
+const RETRY_MS = 2000;
 // A poll pauses at least this many times as long as the server took to respond.
 const PAUSE_FACTOR = 10;
 const PAGE = 1000;
@@ -48,9 +50,13 @@ export class Polls {
       if (signal.aborted) return;
       if (failure instanceof Problem && failure.code === "invalid_cursor") this.#cursor = null;
       this.#report({ failure });
+      return this.#later(RETRY_MS * (0.5 + Math.random() / 2));
     }
-    const pause = Math.max(POLL_MS, PAUSE_FACTOR * (performance.now() - began));
-    if (!document.hidden) this.#timer = setTimeout(() => this.now(), Math.min(pause, MAX_POLL_MS));
+    this.#later(Math.min(Math.max(POLL_MS, PAUSE_FACTOR * (performance.now() - began)), MAX_POLL_MS));
+  }
+
+  #later(pause) {
+    if (!document.hidden) this.#timer = setTimeout(() => this.now(), pause);
   }
 
   // Reads the next page of all streams.

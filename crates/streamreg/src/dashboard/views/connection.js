@@ -28,6 +28,8 @@ export class Connection {
     this.show();
   }
 
+  isFailing(source) { return this.#failures[source] !== null; }
+
   fails(source, failure) {
     this.#failures[source] = failure;
     this.show();
