@@ -27,6 +27,7 @@ import { sentence, Totals } from "./views/totals.js";
 // The order is computed at most twice a second.
 const ORDER_MS = 500;
 const TICK_MS = 1000;
+const UNCOUNTED = "The nodes cannot be counted, because the server or its store does not answer. The page tries again.";
 
 let selection = fromUrl();
 let info = null;
@@ -55,7 +56,8 @@ const context = {
   isReadOnly: () => info?.read_only !== false,
   sort: (first) => select({ sort: nextSort(selection.sort, first) }),
   released: () => { updateOrder(); showRows(); },
-  closed: () => table.focus(),
+  findEnd: (revision) => ended.find(revision),
+  closed: focusRows,
 };
 const table = createStreams(context);
 const filters = new Filters(select, (field) =>
@@ -65,12 +67,23 @@ const [ended, events, nodes] = [new Ended(context), new Events(log, context), ne
 const drawer = new Drawer(context);
 
 function select(change, entry = "push") {
-  selection = { ...selection, ...change };
+  // Another stream is shown live, unless the change says which of its ends to show.
+  selection = { ...selection, ..."stream" in change && { ended: null }, ...change };
   const url = toUrl(selection);
   if (entry === "push") history.pushState(null, "", url); else history.replaceState(null, "", url);
   if ("search" in change) filters.showSearch(selection);
   // Opening the details changes nothing else.
-  if (Object.keys(change).join() === "stream") drawer.select(selection); else applySelection();
+  if (Object.keys(change).every((name) => name === "stream" || name === "ended")) drawer.select(selection);
+  else applySelection();
+}
+
+// Returns the focus from the details to the row from which they were opened, or else to the table on the screen. A
+// table marks its row itself.
+function focusRows(opener) {
+  const { activeElement } = document;
+  if (activeElement !== document.body && !$("drawer").contains(activeElement)) return;
+  const isUsable = opener !== document.body && opener?.checkVisibility();
+  (isUsable ? opener : $(selection.view))?.focus({ preventScroll: true });
 }
 
 function applySelection() {
@@ -155,6 +168,11 @@ function feedReported(report) {
     showTotals();
   } else if (report.loaded) {
     loaded = report.loaded;
+    if (report.gap) {
+      log.add([{ gap: report.gap }]);
+      ended.reload();
+      drawer.reload();
+    }
     updateOrder();
     showRows();
     showTotals();
@@ -169,7 +187,10 @@ function feedReported(report) {
 }
 
 function pollsReported(report) {
-  if (report.failure) return connection.fails("polls", report.failure);
+  if (report.failure) {
+    if (totals === null) write($("nodes-note"), UNCOUNTED);
+    return connection.fails("polls", report.failure);
+  }
   connection.works("polls");
   // The server is back, so the feed need not wait any longer.
   if (connection.isFailing("feed")) feed.retry();
@@ -179,7 +200,6 @@ function pollsReported(report) {
   modelChanged();
   showTotals();
   if (report.groups) nodes.show(report.groups);
-  drawer.redraw();
 }
 
 const feed = new Feed(model, feedReported);
@@ -227,7 +247,10 @@ addEventListener("popstate", () => {
 });
 setInterval(() => {
   connection.show();
-  if (connection.isCurrent && !document.hidden) table.redraw();
+  if (document.hidden) return;
+  if (connection.isCurrent) table.redraw();
+  totalsBar.redraw();
+  drawer.redraw();
 }, TICK_MS);
 
 start.init();

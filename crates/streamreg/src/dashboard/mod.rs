@@ -32,10 +32,11 @@ macro_rules! files {
     ($($name:literal),* $(,)?) => { [$((concat!("/assets/", $name), include_str!($name))),*] };
 }
 
-const SCRIPTS: [(&str, &str); 29] = files![
+const SCRIPTS: [(&str, &str); 33] = files![
     "app.js",
     "data/api.js",
     "data/feed.js",
+    "data/json.js",
     "data/log.js",
     "data/model.js",
     "data/order.js",
@@ -53,12 +54,15 @@ const SCRIPTS: [(&str, &str); 29] = files![
     "parts/url.js",
     "views/actions.js",
     "views/cells.js",
+    "views/charts.js",
     "views/connection.js",
     "views/drawer.js",
     "views/ended.js",
     "views/events.js",
     "views/filters.js",
+    "views/kinds.js",
     "views/nodes.js",
+    "views/record.js",
     "views/start.js",
     "views/streams.js",
     "views/totals.js",

@@ -4,8 +4,10 @@
 
 mod axe;
 mod browser;
+mod charts;
 mod details;
 mod docs;
+mod ended;
 mod feed;
 mod hostile;
 mod http2;

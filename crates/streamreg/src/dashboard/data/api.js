@@ -1,5 +1,6 @@
 // Requests to the server.
 
+import { exact } from "./json.js";
 import { plain } from "../parts/format.js";
 import { conditions } from "../parts/url.js";
 
@@ -38,6 +39,7 @@ export async function send(path, signal, options = {}) {
 // The server's clock minus the local clock, which may be wrong.
 let clockOffset = 0;
 export const serverNow = () => Date.now() + clockOffset;
+export const toLocal = (serverTime) => serverTime - clockOffset;
 
 // Reads a JSON document.
 export async function ask(path, signal) {
@@ -47,24 +49,19 @@ export async function ask(path, signal) {
   return response.json();
 }
 
-// Parses JSON like `JSON.parse`, but keeps integers that a JavaScript number cannot represent as strings of digits. If
-// the browser does not tell the source of a number, it is rounded.
-const exact = (json) => JSON.parse(json, (_, value, context) =>
-  typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER && /^\d+$/.test(context?.source ?? "")
-    ? context.source : value);
-
 const byId = (path, id) => `api/v1/stream${path}?id=${encodeURIComponent(id)}`;
 
-// Reads the record of a live stream: its JSON, and its fields with exact numbers.
+// Reads the record of a live stream, with exact numbers.
 export async function record(id, signal) {
   const response = await send(byId("", id), AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]));
-  const json = await response.text();
-  return { json, fields: exact(json) };
+  return exact(await response.text());
 }
 
-// Returns a command that reads the record of a stream. It does not contain the token.
-export function curl(id) {
-  const url = new URL(byId("", id).replaceAll("'", "%27"), document.baseURI);
+// Returns a command that reads the record of a live stream, or the ends of streams with its id. It does not contain the
+// token.
+export function curl(id, hasEnded) {
+  const path = hasEnded ? `api/v1/history?id=${encodeURIComponent(id)}` : byId("", id);
+  const url = new URL(path.replaceAll("'", "%27"), document.baseURI);
   const token = sessionStorage.getItem(TOKEN) ? " -H \"Authorization: Bearer $TOKEN\"" : "";
   return `curl '${url.href}'${token}`;
 }
@@ -82,11 +79,11 @@ export function end(id, reason, force) {
   return send(byId("", id) + query, AbortSignal.timeout(TIMEOUT_MS), { method: "DELETE" });
 }
 
-// Reads the events of ended streams, the latest first.
+// Reads the events of ended streams, the latest first, with exact numbers.
 export async function history(conditions, signal) {
   // A history can read the whole change feed.
   const response = await send(`api/v1/history?${new URLSearchParams(conditions)}`, signal);
-  return (await response.json()).ended;
+  return exact(await response.text()).ended;
 }
 
 // Counts the matches of a selection by `by`, without the condition about that field.

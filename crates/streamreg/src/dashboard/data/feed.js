@@ -5,7 +5,7 @@
 // secure pages only. A tab that is hidden closes its connection soon, because a browser opens about six connections
 // to a server over HTTP/1.1.
 
-import { ask, Problem, send } from "./api.js";
+import { ask, Problem, send, serverNow } from "./api.js";
 import { readEvents } from "./sse.js";
 import { conditions, matcher, NO_FILTER } from "../parts/url.js";
 
@@ -33,12 +33,15 @@ export class Feed {
   #loaded = "";
   #hasFeed = true;
   #lastId = null;
+  // When the feed has last shown that no event is missing, or null if the page does not follow a feed.
+  #heard = null;
   #isFailing = false;
   #abort = new AbortController();
   #wake = () => {};
 
-  // `report` is called with `{ loading }` after each page, `{ loaded }` after the last one, `{ events }` after each
-  // sign of life, `{ paused }` if the tab is hidden, and `{ failure }`.
+  // `report` is called with `{ loading }` after each page, `{ loaded, gap }` after the last one, `{ events }` after
+  // each sign of life, `{ paused }` if the tab is hidden, and `{ failure }`. `gap` is null, or the time of which events
+  // may be missing.
   constructor(model, report) {
     this.#model = model;
     this.#report = report;
@@ -87,7 +90,7 @@ export class Feed {
       } catch (error) {
         // An invalid revision belongs to another store.
         if (error instanceof Problem && error.isRejection && !error.needsToken) this.#revision = null;
-        if (error instanceof Problem && error.code === "unsupported") this.#hasFeed = false;
+        if (error instanceof Problem && error.code === "unsupported") [this.#hasFeed, this.#heard] = [false, null];
         else if (!INTENDED.includes(this.#abort.signal.reason)) {
           this.#isFailing = true;
           this.#report({ failure: error });
@@ -116,14 +119,14 @@ export class Feed {
     this.#lastId = null;
     const query = new URLSearchParams(this.#loaded);
     query.set("sort", "id");
-    let revision = null, streams = 0, unreadable = 0, cursor = null;
+    let revision = null, began = null, streams = 0, unreadable = 0, cursor = null;
     this.#model.beginLoad();
     do {
       query.set("limit", cursor ? Math.min(PAGE, MAX_STREAMS - streams) : FIRST_PAGE);
       if (cursor) query.set("cursor", cursor);
       const body = await ask(`api/v1/streams?${query}`, signal);
       if (!cursor) {
-        revision = body.revision;
+        [revision, began] = [body.revision, serverNow()];
         if (!this.#loaded) this.#isLarge = body.total > MAX_STREAMS;
         if (this.#filter() !== this.#loaded) return this.#load();
       }
@@ -139,7 +142,9 @@ export class Feed {
     } while (cursor);
     this.#model.endLoad();
     this.#revision = revision;
-    this.#report({ loaded: { isPartial: this.#lastId !== null, unreadable } });
+    const gap = this.#heard === null ? null : { from: this.#heard, to: began };
+    if (revision !== null && this.#hasFeed) this.#heard = began;
+    this.#report({ loaded: { isPartial: this.#lastId !== null, unreadable }, gap });
   }
 
   async #follow(onEvent) {
@@ -161,6 +166,7 @@ export class Feed {
         if (!isResync || this.#isFailing) onEvent();
         this.#isFailing = false;
         if (isResync) return this.#reload("resync");
+        this.#heard = serverNow();
         this.#apply(events, isWanted);
       });
     } finally {

@@ -1,28 +1,34 @@
 // The latest events, and those of the stream that the page shows in detail.
+//
+// Between the events are gaps, `{ gap: { from, to } }`: times of which events may be missing.
 
 const MAX_EVENTS = 500;
 const MAX_OF_STREAM = 50;
 
 export class Log {
-  #events = [];
+  // When the page was opened.
+  since = Date.now();
+  #entries = [];
   #followed = null;
   #ofStream = [];
 
-  add(events) {
-    this.#events.push(...events);
-    if (this.#events.length > 2 * MAX_EVENTS) this.#events.splice(0, this.#events.length - MAX_EVENTS);
-    if (this.#followed === null) return;
-    const mine = events.filter(({ stream }) => stream.id === this.#followed);
-    this.#ofStream = [...mine.reverse(), ...this.#ofStream].slice(0, MAX_OF_STREAM);
+  // Adds events or gaps, the oldest first.
+  add(entries) {
+    this.#entries.push(...entries);
+    if (this.#entries.length > 2 * MAX_EVENTS) this.#entries.splice(0, this.#entries.length - MAX_EVENTS);
+    if (this.#followed !== null) this.#ofStream = [...this.#mine(entries.toReversed()), ...this.#ofStream];
+    this.#ofStream.splice(MAX_OF_STREAM);
   }
 
-  // Returns the latest events, the latest first.
-  latest() { return this.#events.slice(-MAX_EVENTS).reverse(); }
+  #mine(entries) { return entries.filter(({ gap, stream }) => gap || stream.id === this.#followed); }
 
-  // Keeps the events of one stream, even if many other events follow.
+  // Returns the latest entries, the latest first.
+  latest() { return this.#entries.slice(-MAX_EVENTS).reverse(); }
+
+  // Keeps the entries of one stream, even if many other events follow.
   follow(id) {
     this.#followed = id;
-    this.#ofStream = this.latest().filter(({ stream }) => stream.id === id).slice(0, MAX_OF_STREAM);
+    this.#ofStream = this.#mine(this.latest()).slice(0, MAX_OF_STREAM);
   }
 
   ofStream() { return this.#ofStream; }

@@ -1,5 +1,7 @@
 // Numbers, times and strings as the page shows them.
 
+import { Exact } from "../data/json.js";
+
 export const UNSET = "–";
 const HOUR_MS = 3600000;
 
@@ -9,10 +11,10 @@ export const plain = (text) => String(text ?? "").replace(INVISIBLE, (c) => `\\u
 
 export const orUnset = (text) => plain(text) || UNSET;
 
-// Returns a number with separators, e.g. 10,000. JSON numbers above 2^53 have been rounded, so their last digits are
-// unknown and are not shown. A number that was read exactly is a string of digits.
+// Returns a number with separators, e.g. 10,000. A number above 2^53 that is not exact has been rounded, so its last
+// digits are unknown and are not shown.
 export function number(n) {
-  if (typeof n === "string") return n.replace(/\B(?=(\d{3})+$)/g, ",");
+  if (n instanceof Exact) return /^\d+$/.test(n.source) ? n.source.replace(/\B(?=(\d{3})+$)/g, ",") : number(Number(n));
   if (!Number.isFinite(n)) return UNSET;
   if (Number.isSafeInteger(n)) return n.toLocaleString("en-GB");
   return Math.abs(n) > Number.MAX_SAFE_INTEGER ? `about ${n.toPrecision(3)}` : String(n);

@@ -17,7 +17,7 @@ function pressInSearch(event) {
   }
 }
 
-// `escape` is called for Escape, unless a dialog or a field uses the key.
+// `escape` is called for Escape, unless a dialog or a field outside the details uses the key.
 export function initKeys(escape) {
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
@@ -25,7 +25,7 @@ export function initKeys(escape) {
     if (event.target === $("search")) {
       pressInSearch(event);
     } else if (event.key === "Escape") {
-      if (isTyping) event.target.blur(); else escape();
+      if (isTyping && !event.target.closest("#drawer")) event.target.blur(); else escape();
     } else if (isTyping) {
       return;
     } else if (event.key === "/" && $("search").checkVisibility()) {

@@ -23,6 +23,8 @@ export function fromUrl() {
     sort: Object.hasOwn(FIELDS, fieldOf(sort)) ? sort : DEFAULT_SORT,
     group: query.get("group") === "node",
     stream: query.get("stream"),
+    // The revision of an end: the details then show the run of the stream that ended there.
+    ended: query.get("ended"),
   };
 }
 
@@ -32,6 +34,7 @@ export function toUrl(selection) {
   if (selection.sort !== DEFAULT_SORT) query.set("sort", selection.sort);
   if (selection.group) query.set("group", "node");
   if (selection.stream !== null) query.set("stream", selection.stream);
+  if (selection.stream !== null && selection.ended !== null) query.set("ended", selection.ended);
   return query.size > 0 ? `?${query}` : location.pathname;
 }
 

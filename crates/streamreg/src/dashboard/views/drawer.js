@@ -1,41 +1,37 @@
-// The details of one stream: every field, charts of the last minutes, and recent events.
+// The details of one stream: every field, charts of the last minutes, and recent events. They show the live stream, or
+// one run of it that has ended.
 
-import { curl, history, Problem, record } from "../data/api.js";
-import { MINUTES } from "../data/rings.js";
-import { draw } from "../parts/chart.js";
+import { curl, history, Problem, record, serverNow } from "../data/api.js";
+import { isEnd } from "../data/model.js";
 import { copy } from "../parts/copy.js";
 import { $, make, mark, statusClass, write } from "../parts/dom.js";
-import { bitrate, dateAndClock, moment, number, orUnset, plain, span, time, UNSET } from "../parts/format.js";
+import { clock, moment, orUnset, plain, time } from "../parts/format.js";
 import { Actions } from "./actions.js";
 import { eventText, eventTime, lifetimeText } from "./cells.js";
+import { drawCharts } from "./charts.js";
+import { gapText, kindOf } from "./kinds.js";
+import { showFields, showLabels } from "./record.js";
 
-const MAX_HISTORY = 20;
+const MAX_HISTORY = 100;
 const POLL_MS = 2000;
-const NAMES = {
-  type: "Type", source_addr: "Source", node: "Node", created_at: "Registered", last_heartbeat: "Last heartbeat",
-  video_codec: "Video codec", resolution: "Resolution", frame_rate: "Frame rate", audio_codec: "Audio codec",
-  bitrate: "Bitrate", bytes_received: "Bytes received", packets_received: "Packets received",
-  packets_lost: "Packets lost", packets_retransmitted: "Packets retransmitted", packets_dropped: "Packets dropped",
-  rtt_ms: "Round-trip time", jitter_ms: "Jitter", viewers: "Viewers", epoch: "Lease epoch", end_reason: "End reason",
-};
-const UNITS = { frame_rate: "fps", rtt_ms: "ms", jitter_ms: "ms", bitrate: "bit/s" };
-// Large numbers are strings of digits, see `exact`.
-const NUMBERS = [
-  "bitrate", "bytes_received", "packets_received", "packets_lost", "packets_retransmitted", "packets_dropped", "viewers",
-];
-const TIMES = ["created_at", "last_heartbeat"];
-const SHOWN_ELSEWHERE = ["id", "status", "labels"];
-const CHARTS = [
-  ["bitrate", "Bitrate", (value) => bitrate(value).join(" ")],
-  ["loss", "Current loss", (value) => `${value.toFixed(2)} %`],
-  ["delay", "RTT or jitter", (value) => `${value.toFixed(1)} ms`],
-];
+const HISTORY_MS = 35000;
+// The data is old if no poll has succeeded for this time.
+const OLD_MS = 6000;
+const UNREAD = "The stream cannot be read, because the server or its store does not answer. The page tries again.";
 
 export class Drawer {
   #context;
   #id = null;
-  #history = [];
-  #fields = new Map();
+  // The revision of the end whose run is shown, or null for the live stream.
+  #revision = null;
+  // The live record; null if there is none, and undefined as long as that is unknown.
+  #live;
+  // When the live record was read, and whether a later attempt has failed.
+  #read = { local: 0, server: 0 };
+  #isFailing = false;
+  // The ends of streams with this id: undefined until they are read, and null if they cannot be read.
+  #history;
+  #opener = null;
   #actions;
   #current = new AbortController();
   #timer;
@@ -44,35 +40,39 @@ export class Drawer {
     this.#context = context;
     this.#actions = new Actions(context, () => this.#poll());
     $("drawer-close").addEventListener("click", () => context.select({ stream: null }));
+    $("show-live").addEventListener("click", () => {
+      context.select({ stream: this.#id });
+      // The button disappears.
+      $("drawer-close").focus();
+    });
     $("copy-json").addEventListener("click", () => copy($("copy-json"), $("json")));
     $("copy-curl").addEventListener("click", () => copy($("copy-curl"), $("curl-one")));
     $("labels").addEventListener("click", (event) => {
       const label = event.target.closest("button")?.value;
       if (label) context.select({ label, view: "streams", stream: null });
     });
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.#poll(); });
   }
 
   // Opens, changes or closes the details.
-  select({ stream }) {
-    if (stream === this.#id) return;
+  select({ stream, ended }) {
+    if (stream === this.#id && (stream === null || ended === this.#revision)) return;
     const wasOpen = this.#id !== null;
-    this.#id = stream;
+    if (!wasOpen) this.#opener = document.activeElement;
+    [this.#id, this.#revision] = [stream, ended];
     this.#current.abort();
     clearTimeout(this.#timer);
     $("drawer").hidden = stream === null;
     document.body.classList.toggle("with-drawer", stream !== null);
-    if (stream === null) return this.#context.closed();
-    this.#history = [];
-    this.#fields.clear();
+    if (stream === null) return this.#context.closed(this.#opener);
+    [this.#live, this.#history, this.#isFailing] = [undefined, undefined, false];
     for (const id of ["fields", "labels", "stream-events"]) $(id).replaceChildren();
     $("labels").dataset.shown = "";
     write($("drawer-title"), plain(stream));
     write($("json"), "");
-    write($("curl-one"), curl(stream));
-    this.#showStatus("", "loading");
-    this.#actions.close();
     this.#context.log.follow(stream);
-    this.redraw();
+    this.#show();
+    this.#showEvents();
     this.#poll();
     this.#readHistory();
     if (!wasOpen && document.activeElement !== document.body) $("drawer-close").focus();
@@ -80,9 +80,15 @@ export class Drawer {
 
   // Shows events that have arrived.
   add(events) {
-    if (this.#id === null || !events.some(({ stream }) => stream.id === this.#id)) return;
-    this.#events();
+    const mine = events.filter(({ stream }) => stream.id === this.#id);
+    if (mine.length === 0) return;
     this.#poll();
+    if (mine.some(isEnd)) this.#readHistory(); else this.#showEvents();
+  }
+
+  // Reads the ends that a gap between the events may hide.
+  reload() {
+    if (this.#id !== null) this.#readHistory();
   }
 
   async #poll() {
@@ -90,16 +96,19 @@ export class Drawer {
     if (this.#id === null) return;
     this.#current.abort();
     const { signal } = this.#current = new AbortController();
+    const wasFailing = this.#isFailing;
     try {
-      const { json, fields } = await record(this.#id, signal);
-      this.#context.rings.push({ ...fields });
-      this.#show(fields, json);
-      this.#actions.show(fields);
+      this.#live = await record(this.#id, signal);
+      this.#read = { local: Date.now(), server: serverNow() };
+      this.#isFailing = false;
+      this.#context.rings.push(this.#live);
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Problem && error.code === "not_found") this.#ended();
-      else if (this.#fields.size === 0) this.#showStatus("", "cannot be read now");
+      this.#isFailing = !(error instanceof Problem && error.code === "not_found");
+      if (!this.#isFailing) this.#live = null;
     }
+    this.#show();
+    if (wasFailing && !this.#isFailing && this.#history === null) this.#readHistory();
     const pause = document.hidden ? 15 * POLL_MS : POLL_MS;
     this.#timer = setTimeout(() => this.#poll(), pause);
   }
@@ -107,89 +116,105 @@ export class Drawer {
   async #readHistory() {
     const id = this.#id;
     try {
-      const events = await history({ id, limit: MAX_HISTORY }, AbortSignal.timeout(35000));
+      const ends = await history({ id, limit: MAX_HISTORY }, AbortSignal.timeout(HISTORY_MS));
       if (id !== this.#id) return;
-      this.#history = events;
-      this.#events();
+      this.#history = ends;
     } catch {
-      if (id === this.#id) write($("stream-events-note"), "The history cannot be read now.");
+      if (id !== this.#id) return;
+      this.#history ??= null;
     }
+    this.#show();
+    this.#showEvents();
   }
 
-  // Shows the last known record of a stream that is not live.
-  #ended() {
-    this.#actions.close();
-    const last = this.#context.log.ofStream().concat(this.#history).find(({ as_of }) => as_of)?.stream;
-    if (last) this.#show(last, JSON.stringify(last));
-    this.#showStatus("closed", "not live");
+  // Returns the end of the run that is shown, or null for the live stream. The numbers of the history are exact.
+  #end() {
+    const ends = [...this.#history ?? [], ...this.#context.log.ofStream().filter(isEnd)];
+    if (this.#revision !== null) {
+      const found = ends.find(({ revision }) => revision === this.#revision) ?? this.#context.findEnd(this.#revision);
+      return found?.stream.id === this.#id ? found : null;
+    }
+    if (this.#live !== null) return null;
+    const at = (end) => time(eventTime(end)) || 0;
+    return ends.reduce((latest, end) => latest === null || at(end) > at(latest) ? end : latest, null);
   }
 
-  #showStatus(status, label) {
+  // Returns the record that is shown, or nothing if none is known.
+  #shown(end) { return end ? end.stream : this.#revision === null ? this.#live : null; }
+
+  // Shows what is known: a run that has ended, or the live stream.
+  #show() {
+    const end = this.#end();
+    const isLive = !end && this.#revision === null && Boolean(this.#live);
+    const [colour, label, note] = this.#state(end, isLive);
     write($("drawer-status"), label);
-    mark($("drawer-status"), "class", statusClass("badge", status));
+    mark($("drawer-status"), "class", statusClass("badge", colour));
+    $("drawer-note").hidden = note === "";
+    write($("drawer-note-text"), note);
+    $("show-live").hidden = this.#revision === null || !this.#live;
+    if (isLive) this.#actions.show(this.#live); else this.#actions.close();
+    const shown = this.#shown(end);
+    for (const id of ["charts", "json-box"]) $(id).hidden = !shown;
+    if (shown) {
+      showFields($("fields"), shown, this.#read.server, end);
+      showLabels($("labels"), shown.labels);
+      write($("json"), JSON.stringify(shown, null, 2));
+    }
+    write($("curl-one"), curl(this.#id, end !== null));
+    this.redraw();
   }
 
-  #show(fields, json) {
-    this.#showStatus(fields.status, orUnset(fields.status));
-    write($("json"), json);
-    const names = Object.keys(NAMES).filter((name) => Object.hasOwn(fields, name))
-      .concat(Object.keys(fields).filter((name) => !Object.hasOwn(NAMES, name) && !SHOWN_ELSEWHERE.includes(name)));
-    for (const [name, parts] of this.#fields) {
-      if (!names.includes(name)) { parts.row.remove(); this.#fields.delete(name); }
+  // Returns the colour and the label of the badge, and a note about what is shown.
+  #state(end, isLive) {
+    if (end) {
+      const { colour, name } = kindOf(end);
+      const when = end.as_of ? `This run ended at ${moment(end.as_of)}.`
+        : "This run has ended; its last record is unknown.";
+      if (this.#live === undefined) return [colour, name, when];
+      return [colour, name, `${when} ${this.#live ? "A" : "No"} stream with this id is live now.`];
     }
-    for (const name of names) {
-      let parts = this.#fields.get(name);
-      if (!parts) {
-        parts = { row: make("div"), value: make("dd") };
-        parts.row.append(make("dt", {}, Object.hasOwn(NAMES, name) ? NAMES[name] : plain(name)), parts.value);
-        $("fields").append(parts.row);
-        this.#fields.set(name, parts);
-      }
-      write(parts.value, this.#value(name, fields[name]));
+    if (isLive) return [this.#live.status, orUnset(this.#live.status), ""];
+    if (this.#revision === null && this.#live === undefined) {
+      return this.#isFailing ? ["", "unknown", UNREAD] : ["", "loading", ""];
     }
-    const labels = Object.entries(fields.labels ?? {});
-    const shown = JSON.stringify(labels);
-    if ($("labels").dataset.shown === shown) return;
-    $("labels").dataset.shown = shown;
-    $("labels").replaceChildren(...labels.map(([name, value]) =>
-      make("button", { type: "button", value: `${name}=${value}`, title: "Show all streams with this label" },
-        `${plain(name)}=${plain(value)}`)));
+    if (this.#history === undefined) return ["", "loading", "Reading the history …"];
+    if (this.#history === null) return ["", "unknown", "The stream is not live, and the history cannot be read now."];
+    return ["", "unknown", this.#revision === null
+      ? "No stream with this id is live, and no end of one is in the history. Check the id, or use the search."
+      : "This run is not in the history: the server no longer keeps it, or the link is wrong."];
   }
 
-  #value(name, value) {
-    if (TIMES.includes(name)) {
-      const at = time(value);
-      return Number.isFinite(at) ? `${dateAndClock(at)} (${span(this.#context.now() - at)} ago)` : UNSET;
-    }
-    if (typeof value === "number" || NUMBERS.includes(name)) {
-      return `${number(value)}${Object.hasOwn(UNITS, name) ? ` ${UNITS[name]}` : ""}`;
-    }
-    return orUnset(typeof value === "string" ? value : JSON.stringify(value));
-  }
-
-  // Draws the charts of what this page has polled.
+  // Draws the charts of what this page has polled, and says whether the data is old.
   redraw() {
     if (this.#id === null) return;
-    const rings = this.#context.rings.get(this.#id);
-    for (const [name, title, format] of CHARTS) {
-      const range = draw($(`chart-${name}`), rings?.[name], { fill: true });
-      const text = range ? `${format(range.latest)} (${format(range.lowest)} to ${format(range.highest)})` : UNSET;
-      write($(`chart-${name}-text`), text);
-      mark($(`chart-${name}`), "aria-label", `${title} of the last ${MINUTES} minutes: ${text}`);
-    }
+    const end = this.#end();
+    const shown = this.#shown(end);
+    drawCharts(shown && this.#context.rings.of(shown), end);
+    const isOld = this.#isFailing || Date.now() - this.#read.local > OLD_MS;
+    $("as-of").hidden = end !== null || !this.#live || !isOld;
+    write($("as-of"), `data as of ${clock(this.#read.local)}`);
   }
 
-  #events() {
+  #showEvents() {
     const fresh = this.#context.log.ofStream();
     const known = new Set(fresh.map(({ revision }) => revision));
-    const all = [...fresh, ...this.#history.filter(({ revision }) => !known.has(revision))];
-    $("stream-events").replaceChildren(...all.map((event) => {
-      const name = event.event.replace("_", " ");
-      const life = event.as_of ? `, after ${lifetimeText(event)}` : "";
-      const detail = eventText(event);
-      return make("li", {}, make("time", {}, moment(eventTime(event))), ` ${name}${life}`,
-        detail ? make("span", { class: "detail" }, detail) : "");
-    }));
-    write($("stream-events-note"), all.length > 0 ? "" : "No events since this page was opened, and no earlier end.");
+    const all = [...fresh, ...(this.#history ?? []).filter(({ revision }) => !known.has(revision))];
+    const at = (entry) => entry.gap?.to ?? (time(eventTime(entry)) || 0);
+    all.sort((one, other) => at(other) - at(one));
+    $("stream-events").replaceChildren(...all.map(eventLine));
+    const since = `since ${clock(this.#context.log.since)}, when this page was opened`;
+    const earlier = this.#history === undefined ? "Reading earlier ends …" : "Earlier ends cannot be read now.";
+    write($("stream-events-note"), !this.#history ? `Changes ${since}. ${earlier}`
+      : all.length > 0 ? `Changes ${since}, and earlier ends.`
+      : `No changes ${since}, and no earlier ends. The page does not search for older changes.`);
   }
+}
+
+function eventLine(entry) {
+  if (entry.gap) return make("li", { class: "gap" }, gapText(entry));
+  const { name, meaning } = kindOf(entry);
+  const life = entry.as_of ? `, after ${lifetimeText(entry)}` : "";
+  const detail = entry.event === "status" ? "" : eventText(entry);
+  return make("li", { title: meaning }, make("time", {}, moment(eventTime(entry))), ` ${name}${life}`,
+    detail ? make("span", { class: "detail" }, detail) : "");
 }

@@ -38,7 +38,7 @@ export class Ended {
         { name: "loss", title: "Loss", hint: LOSS_HINT,
           fill: (parts, { stream }) => writeFlagged(parts, loss(stream)) },
       ],
-      open: ({ stream }) => context.select({ stream: stream.id }),
+      open: ({ stream, revision }) => context.select({ stream: stream.id, ended: revision }),
       released: () => this.#show(),
     });
   }
@@ -75,6 +75,15 @@ export class Ended {
     const ends = events.filter(isEnd);
     if (ends.length === 0 || this.#read === "") return;
     this.#news = [...ends.reverse(), ...this.#news].slice(0, MAX_FOLLOWED);
+  }
+
+  // Returns the end with a revision, if this view has read it.
+  find(wanted) { return [...this.#news, ...this.#history].find(({ revision }) => revision === wanted); }
+
+  // Reads the history again, because ends may be missing.
+  reload() {
+    this.#read = "";
+    if (this.#selection !== null) this.select(this.#selection);
   }
 
   // Shows what has changed since the last call.

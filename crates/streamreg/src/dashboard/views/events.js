@@ -1,15 +1,12 @@
 // The events of the change feed as they arrive, the latest first.
 
-import { $, write } from "../parts/dom.js";
-import { moment, number, UNSET } from "../parts/format.js";
+import { isEnd } from "../data/model.js";
+import { $, mark, write } from "../parts/dom.js";
+import { clock, moment, number, UNSET } from "../parts/format.js";
 import { Table, text } from "../parts/table.js";
 import { matcher } from "../parts/url.js";
 import { eventText, eventTime, plainColumn, writeBadge } from "./cells.js";
-
-// The colour of each kind of event is that of a status.
-const KINDS = {
-  registered: "active", taken_over: "paused", expired: "error", unregistered: "closed", status: "connecting",
-};
+import { gapText, kindOf, MEANINGS } from "./kinds.js";
 
 export class Events {
   #table;
@@ -18,21 +15,34 @@ export class Events {
 
   constructor(log, context) {
     this.#log = log;
+    const columns = [
+      { name: "time", title: "Time", fill: (parts, event) => text(parts, moment(eventTime(event))) },
+      { name: "event", title: "Event",
+        fill: (parts, event) => {
+          const { colour, name, meaning } = kindOf(event);
+          writeBadge(parts, colour, name);
+          mark(parts.cell, "title", `${name}: ${meaning}`);
+        } },
+      plainColumn("id", "Stream", ({ stream }) => stream.id),
+      plainColumn("type", "Type", ({ stream }) => stream.type),
+      plainColumn("source", "Source", ({ stream }) => stream.source_addr),
+      plainColumn("node", "Node", ({ stream }) => stream.node),
+      { name: "detail", title: "Status or reason", fill: (parts, event) => text(parts, eventText(event) || UNSET) },
+    ];
+    const fill = (column) => (parts, entry, row) => {
+      row.classList.toggle("gap", Boolean(entry.gap));
+      if (!entry.gap) column.fill(parts, entry);
+      else text(parts, { time: clock(entry.gap.to), id: gapText(entry) }[column.name] ?? "");
+    };
     this.#table = new Table($("events"), {
       label: "Events",
-      columns: [
-        { name: "time", title: "Time", fill: (parts, event) => text(parts, moment(eventTime(event))) },
-        { name: "event", title: "Event",
-          fill: (parts, { event }) => writeBadge(parts, KINDS[event], event.replace("_", " ")) },
-        plainColumn("id", "Stream", ({ stream }) => stream.id),
-        plainColumn("type", "Type", ({ stream }) => stream.type),
-        plainColumn("source", "Source", ({ stream }) => stream.source_addr),
-        plainColumn("node", "Node", ({ stream }) => stream.node),
-        { name: "detail", title: "Status or reason", fill: (parts, event) => text(parts, eventText(event) || UNSET) },
-      ],
-      open: ({ stream }) => context.select({ stream: stream.id }),
+      columns: columns.map((column) => ({ ...column, fill: fill(column) })),
+      open: (entry) => {
+        if (!entry.gap) context.select({ stream: entry.stream.id, ended: isEnd(entry) ? entry.revision : null });
+      },
       released: () => this.update(),
     });
+    write($("events-meanings"), `${MEANINGS.join(". ")}.`);
   }
 
   select(selection) {
@@ -46,10 +56,12 @@ export class Events {
 
   #show() {
     const matches = matcher(this.#selection);
-    const found = this.#log.latest().filter(({ stream }) => matches(stream));
+    const found = this.#log.latest().filter(({ gap, stream }) => gap || matches(stream));
     this.#table.show(found);
     $("events").hidden = found.length === 0;
-    write($("events-note"), found.length === 0 ? "Waiting for events. Statistics and heartbeats cause none."
-      : `The latest ${number(found.length)} events since this page was opened.`);
+    const count = found.filter(({ gap }) => !gap).length;
+    const since = `since this page was opened at ${clock(this.#log.since)}`;
+    write($("events-note"), count === 0 ? `No events ${since}. Statistics and heartbeats cause none.`
+      : `The latest ${count === 1 ? "event" : `${number(count)} events`} ${since}.`);
   }
 }

@@ -1,18 +1,21 @@
 // The totals: the number of streams by status, each a filter, and the total bit rate with its chart.
 
-import { draw } from "../parts/chart.js";
+import { draw, showNote } from "../parts/chart.js";
 import { $, make, mark, STATUSES, statusClass, write } from "../parts/dom.js";
 import { bitrate, number, plain } from "../parts/format.js";
-import { isFiltered } from "../parts/url.js";
+import { conditions, isFiltered } from "../parts/url.js";
 import { MINUTES, Ring } from "../data/rings.js";
 
 // The number of unknown statuses has no limit. Only the most frequent ones get a chip.
 const MAX_UNKNOWN = 6;
+// Number of rings that are kept: one for each status of the selections that were shown last.
+const MAX_RINGS = 60;
 
 export class Totals {
   #chips = new Map();
-  #ring = new Ring();
-  #of = "";
+  // The total bit rates of selections, the one that was shown last at the end.
+  #rings = new Map();
+  #shown = null;
 
   constructor(select) {
     $("chips").addEventListener("click", (event) => {
@@ -45,26 +48,55 @@ export class Totals {
     $("rest").hidden = rest === 0;
     write($("rest"), `${number(rest)} with other statuses`);
     this.press(selection);
-    this.#chart(summary, selection);
+    this.#record(summary, selection);
+    this.redraw();
   }
 
   press({ status }) {
     for (const [name, { chip }] of this.#chips) mark(chip, "aria-pressed", String(name === status));
   }
 
-  #chart(summary, selection) {
-    const of = JSON.stringify([selection.search, selection.status, selection.type, selection.node, selection.label]);
-    // The values of another selection are not comparable.
-    if (of !== this.#of) [this.#ring, this.#of] = [new Ring(), of];
-    const group = summary.groups.find(({ key }) => key === selection.status);
-    const bits = selection.status ? group?.bitrate ?? 0 : summary.bitrate;
-    this.#ring.push(bits);
-    write($("total-bitrate"), bitrate(bits).join(" "));
-    const range = draw($("total-chart"), this.#ring, { fill: true });
-    const [lowest, highest] = [range.lowest, range.highest].map((value) => bitrate(value).join(" "));
-    mark($("total-chart"), "aria-label",
-      `Total bit rate of the last ${MINUTES} minutes, from ${lowest} to ${highest}, now ${bitrate(bits).join(" ")}`);
+  // Records the total bit rate of each status, because one response contains them all.
+  #record(summary, selection) {
+    const bits = new Map(summary.groups.map(({ key, bitrate }) => [key, bitrate]));
+    const total = (status) => status === "" ? summary.bitrate : bits.get(status) ?? 0;
+    for (const status of new Set([...STATUSES, "", selection.status])) {
+      const key = JSON.stringify([...conditions({ ...selection, status })]);
+      const ring = this.#rings.get(key) ?? new Ring();
+      ring.push(total(status));
+      this.#rings.delete(key);
+      this.#rings.set(key, ring);
+      if (this.#rings.size > MAX_RINGS) this.#rings.delete(this.#rings.keys().next().value);
+      if (status === selection.status) this.#shown = { ring, of: name(selection) };
+    }
+    write($("total-bitrate"), bitrate(total(selection.status)).join(" "));
   }
+
+  // Draws the chart of the selection that was counted last.
+  redraw() {
+    if (this.#shown === null) return;
+    const { ring, of } = this.#shown;
+    const { range, note } = draw($("total-chart"), ring, { fill: true });
+    const [lowest, highest] = [range?.lowest, range?.highest].map((value) => bitrate(value).join(" "));
+    write($("total-of"), of);
+    mark($("total-of"), "title", of);
+    mark($("total-chart"), "aria-label",
+      `Total bit rate of ${of}, from -${MINUTES} min to now: ${lowest} to ${highest}. ${note}`.trim());
+    mark($("total-recorded"), "title", note);
+    // There is little room between the ends of the axis.
+    showNote($("total-recorded"), note.replace(" by this page", ""));
+  }
+}
+
+// Returns the name of a selection, e.g. "status error, node n1".
+function name(selection) {
+  const { search, status, type, node, label } = selection;
+  if (!isFiltered(selection)) return "all live streams";
+  return [
+    status && `status ${plain(status)}`, type && `type ${plain(type)}`,
+    node !== null && (node === "" ? "no node" : `node ${plain(node)}`), label && `label ${plain(label)}`,
+    search && `“${plain(search)}”`,
+  ].filter(Boolean).join(", ");
 }
 
 function build() {

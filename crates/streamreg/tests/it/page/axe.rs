@@ -56,7 +56,7 @@ async fn fill(registry: &MemoryRegistry) {
 async fn every_view_is_accessible() {
     let registry = Arc::new(MemoryRegistry::new());
     fill(&registry).await;
-    let server = Server::start(registry.clone(), ServeOptions::default()).await;
+    let mut server = Server::start(registry.clone(), ServeOptions::default()).await;
     let tab = open(&server, DESK);
     tab.until(&format!("{STREAMS} && {SIGN} === 'Live'"));
     add(&*registry, "new", StreamStatus::Active).await;
@@ -65,6 +65,10 @@ async fn every_view_is_accessible() {
         tab.until(&format!("document.querySelector('#{view} .body .row').checkVisibility()"));
         check(&tab, view);
     }
+    tab.click("#ended .body .row");
+    tab.until("document.getElementById('drawer-status').textContent === 'ended'");
+    check(&tab, "ended run");
+    tab.press("Escape");
     tab.click("#views [data-view=start]");
     check(&tab, "getting started");
     tab.click("#views [data-view=streams]");
@@ -76,6 +80,12 @@ async fn every_view_is_accessible() {
     tab.until("document.getElementById('help').open");
     check(&tab, "help");
     tab.press("Escape");
+    // Another store knows nothing about the events of the outage.
+    server.restart(Arc::new(MemoryRegistry::new()), async { tab.until(OUTAGE) }).await;
+    tab.click("#views [data-view=events]");
+    tab.until("document.querySelector('#events .gap')?.checkVisibility()");
+    tab.click("#events-legend summary");
+    check(&tab, "gap between events");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,9 +109,8 @@ async fn details_and_messages_are_accessible() {
     tab.until("document.getElementById('confirm').open");
     check(&tab, "confirmation");
     tab.press("Escape");
-    tab.press("Escape");
     server.begin_stop();
     server.stopped().await;
-    tab.until(OUTAGE);
+    tab.until(&format!("{OUTAGE} && document.getElementById('as-of').checkVisibility()"));
     check(&tab, "outage");
 }

@@ -158,6 +158,10 @@ async fn hostile_values_break_no_view() {
             fits(&tab, &format!("{view}, width {width}"));
             has_no_markup(&tab);
         }
+        tab.click("#ended .body .row");
+        tab.until("document.getElementById('drawer-status').textContent === 'ended'");
+        fits(&tab, &format!("ended run, width {width}"));
+        has_no_markup(&tab);
         tab.click("#views [data-view=streams]");
         tab.click("#group");
         tab.until(&format!("{IDS}.split(',').length === 4"));

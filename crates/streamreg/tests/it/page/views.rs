@@ -65,9 +65,9 @@ async fn ended_streams_are_read_from_the_history_and_follow_events() {
     assert_eq!(tab.text("document.getElementById('state').innerText"), "1 ended stream matches, the latest first");
     // A stream of this view has details, too.
     tab.click("#ended .body .row");
-    tab.until("document.getElementById('drawer-status').textContent === 'not live'");
+    tab.until("document.getElementById('drawer-status').textContent === 'ended'");
     assert_eq!(tab.text("document.getElementById('drawer-title').textContent"), "cam1");
-    tab.until("document.getElementById('json').textContent.includes('\"packets_lost\":3')");
+    tab.until("document.getElementById('json').textContent.includes('\"packets_lost\": 3')");
     tab.until("document.getElementById('stream-events').textContent.includes('camera off')");
     assert_eq!(tab.text("faults.join()"), "");
 }
@@ -76,7 +76,7 @@ async fn ended_streams_are_read_from_the_history_and_follow_events() {
 async fn events_appear_as_they_happen_and_can_be_filtered() {
     let (server, registry) = Server::memory().await;
     let tab = open_view(&server, "view=events");
-    tab.until("document.getElementById('events-note').textContent.startsWith('Waiting for events.')");
+    tab.until("document.getElementById('events-note').textContent.startsWith('No events since ')");
     add_on(&*registry, "cam1", "n1", StreamStatus::Connecting).await;
     registry.update_status(&id("cam1"), StreamStatus::Error).await.unwrap();
     add_on(&*registry, "cam2", "n2", StreamStatus::Active).await;
@@ -85,12 +85,16 @@ async fn events_appear_as_they_happen_and_can_be_filtered() {
         &tab,
         "events",
         &[
-            r"[\d:]+\|unregistered\|cam1\|srt\|[^|]*\|n1\|broken",
+            r"[\d:]+\|ended\|cam1\|srt\|[^|]*\|n1\|broken",
             r"[\d:]+\|registered\|cam2\|srt\|[^|]*\|n2\|active",
-            r"[\d:]+\|status\|cam1\|srt\|[^|]*\|n1\|error",
+            r"[\d:]+\|status changed to error\|cam1\|srt\|[^|]*\|n1\|error",
             r"[\d:]+\|registered\|cam1\|srt\|[^|]*\|n1\|connecting",
         ],
     );
+    // The latest event is an end, which has details of its own.
+    tab.click("#events .body .row");
+    tab.until("document.getElementById('fields').textContent.includes('Reasonbroken')");
+    assert!(tab.text("location.search").starts_with("?view=events&stream=cam1&ended="));
     tab.type_into("#search", "n2");
     expect(&tab, "events", &[r"[\d:]+\|registered\|cam2\|.*"]);
     assert_eq!(tab.text("faults.join()"), "");
