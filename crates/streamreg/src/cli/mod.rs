@@ -23,6 +23,7 @@ pub mod man;
 mod messages;
 #[cfg(target_os = "linux")]
 mod orphans;
+mod outage;
 pub mod output;
 mod parent;
 pub mod ping;

@@ -28,6 +28,15 @@ fn describe(name: &str) -> String {
     }
 }
 
+/// Returns the error message for an unknown key, with all known keys and the nearest of them.
+pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
+    let keys = known.join(", ");
+    match nearest(key, known.iter().copied()) {
+        Some(nearest) => format!("unknown key {key:?}; did you mean {nearest:?}? The keys are {keys}"),
+        None => format!("unknown key {key:?}; the keys are {keys}"),
+    }
+}
+
 /// Returns the known name that differs least, if at most a third of the characters differ.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Long names are unlikely to be misspellings, and comparing them takes time.

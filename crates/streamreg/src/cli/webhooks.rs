@@ -87,12 +87,7 @@ impl Entry {
                 let value = string(value).map_err(at_key)?;
                 self.filter.set(key, &value).map_err(|fault| at_key(fault.to_string()))?;
             }
-            _ => {
-                return Err(match spelling::nearest(key, KEYS.into_iter()) {
-                    Some(nearest) => format!("unknown key {key:?}; did you mean {nearest:?}?"),
-                    None => format!("unknown key {key:?}; the keys are {}", KEYS.join(", ")),
-                });
-            }
+            _ => return Err(spelling::unknown_key(key, &KEYS)),
         }
         Ok(())
     }

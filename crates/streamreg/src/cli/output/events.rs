@@ -37,7 +37,8 @@ impl Zone {
         Self { heading: "LOCAL", zone: TimeZone::system() }
     }
 
-    fn time_of_day(&self, time: Timestamp) -> String {
+    /// Returns the hour, minute and second of a time, e.g. `14:05:10`.
+    pub(in crate::cli) fn time_of_day(&self, time: Timestamp) -> String {
         // A timestamp is in the range of jiff, from whose type it was made.
         let time = jiff::Timestamp::from_nanosecond(time.as_unix_nanos()).unwrap_or_default();
         let time = time.to_zoned(self.zone.clone()).time();

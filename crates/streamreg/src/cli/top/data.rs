@@ -18,8 +18,8 @@ pub(in crate::cli) struct Data {
     pub(super) now: Timestamp,
     /// Time since the streams were last known to be current.
     pub(super) age: Duration,
-    /// Why the store does not answer; `None` if its last answer was good.
-    pub(super) error: Option<String>,
+    /// Since when and why the store does not answer, as text; `None` if its last answer was good.
+    pub(super) outage: Option<String>,
     /// Time since the start of the program at which this copy was made.
     pub(super) at: Duration,
     /// The number of records that cannot be decoded.

@@ -2,8 +2,11 @@
 
 use stream_registry::query::Filter;
 
+use crate::cli::spelling;
+
 /// Parses the filters of a line. Each word is a filter such as `status=error`, an option of `list` such as
 /// `--node ingest-1` or `-l tenant=acme`, or a part of the string to search for. Quotes keep spaces in a word.
+/// A word with `=` is always a filter, because a misspelt filter must not become a search that finds nothing.
 ///
 /// # Errors
 ///
@@ -20,13 +23,17 @@ pub(super) fn parse(line: &str) -> Result<Filter, String> {
                 None => (option.to_owned(), value_of(option)?),
             }),
             (None, _) if word == "-l" => Some(("label".to_owned(), value_of("label")?)),
-            (None, Some((name, value))) if Filter::NAMES.contains(&name) => Some((name.to_owned(), value.to_owned())),
             (None, _) if word.starts_with('-') => {
                 return Err(format!("unknown option {word}; to search for it, write search={word}"));
             }
+            (None, Some((name, value))) => Some((name.to_owned(), value.to_owned())),
             (None, _) => None,
         };
         match condition {
+            Some((name, value)) if !Filter::NAMES.contains(&&*name) => {
+                let unknown = spelling::unknown_key(&name, &Filter::NAMES);
+                return Err(format!("{unknown}; for a label, write label={name}={value}"));
+            }
             Some((name, value)) => filter.set(&name, &value).map_err(|error| error.message().to_owned())?,
             None => search.push(word),
         }
@@ -97,7 +104,7 @@ mod tests {
         }
         assert_eq!(parse("  "), Ok(Filter::default()));
         assert_eq!(parse("node=\"\""), Ok(Filter::default().node("")));
-        assert_eq!(parse("a=b"), Ok(Filter::default().search("a=b")));
+        assert_eq!(parse("search=a=b"), Ok(Filter::default().search("a=b")));
     }
 
     #[test]
@@ -108,7 +115,12 @@ mod tests {
             ("-l", "-l needs a value"),
             ("-", "unknown option -"),
             ("label=x", "invalid label"),
-            ("--codec av1", "unknown filter \"codec\""),
+            (
+                "tenant=acme",
+                "unknown key \"tenant\"; the keys are status, type, node, label, search; for a label, write label=tenant=acme",
+            ),
+            ("--nod n1", "unknown key \"nod\"; did you mean \"node\"? The keys are status, "),
+            ("=", "unknown key \"\"; the keys are"),
             ("status=", ""),
         ] {
             let error = parse(line).unwrap_err();

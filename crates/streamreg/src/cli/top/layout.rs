@@ -75,15 +75,16 @@ impl State {
             let width = clamp(terminal::width(&text));
             let area = Rect { x, width, ..areas.facets }.intersection(areas.facets);
             self.sheet.targets.push((area, Target::Facet(facet)));
-            x = x.saturating_add(width + 2);
+            x = x.saturating_add(width);
         }
         self.drawn();
     }
 
     /// Returns the facets with their numbers of streams.
     pub(super) fn facet_texts(&self) -> impl Iterator<Item = (Facet, String)> {
-        let counts = self.rows.counts;
-        Facet::ALL.into_iter().zip(counts).enumerate().map(|(at, ((facet, name), count))| {
+        let (counts, is_filtered) = (self.rows.counts, !self.filter.is_empty());
+        Facet::ALL.into_iter().zip(counts).enumerate().map(move |(at, ((facet, name), count))| {
+            let name = if is_filtered && facet == Facet::All { "matching" } else { name };
             let open = if facet == self.facet { ("[", "]") } else { (" ", " ") };
             (facet, format!("{}{} {name} {count}{}", open.0, at + 1, open.1))
         })

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stream_registry::watch::{ChangeKind, Event};
-use stream_registry::{Stream, StreamId, Timestamp};
+use stream_registry::{Error, Stream, StreamId, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -53,10 +53,10 @@ struct Rates {
 /// The answers of the store.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    /// The store's time and our own time of its last good answer.
-    pub(super) answered: Option<(Timestamp, Instant)>,
+    /// The store's time of its last good answer.
+    pub(super) answered: Option<Timestamp>,
     /// The error of the last call, if it failed.
-    pub(super) error: Option<String>,
+    pub(super) error: Option<Error>,
 }
 
 impl Recorder {
@@ -74,10 +74,10 @@ impl Recorder {
     }
 
     /// Records how a call to the store ended. `now` is the store's time.
-    pub(super) fn answer(&self, error: Option<String>, now: Timestamp) {
+    pub(super) fn answer(&self, error: Option<Error>, now: Timestamp) {
         let mut record = self.lock();
         if error.is_none() {
-            record.health.answered = Some((now, Instant::now()));
+            record.health.answered = Some(now);
         }
         record.health.error = error;
         drop(record);

@@ -111,15 +111,20 @@ impl Sort {
 #[derive(Default)]
 pub(super) struct Rows {
     pub(super) streams: Vec<Arc<Stream>>,
+    /// The number of streams in each facet that match the filter.
     pub(super) counts: [usize; 5],
+    /// The total bit rate of all streams that match the filter.
+    pub(super) bitrate: u64,
 }
 
-/// Selects the streams that match a filter and a facet, in order. The counts are those of the filter.
+/// Selects the streams that match a filter and a facet, in order.
 pub(super) fn select(streams: &[Arc<Stream>], moment: &Moment<'_>, filter: &Filter, facet: Facet, sort: Sort) -> Rows {
     let matches = filter.matcher();
     let mut counts = [0; 5];
+    let mut bitrate: u64 = 0;
     let mut selected = Vec::new();
     for stream in streams.iter().filter(|stream| matches(stream)) {
+        bitrate = bitrate.saturating_add(stream.bitrate);
         for (count, (counted, _)) in counts.iter_mut().zip(Facet::ALL) {
             *count += usize::from(moment.selects(counted, stream));
         }
@@ -128,7 +133,7 @@ pub(super) fn select(streams: &[Arc<Stream>], moment: &Moment<'_>, filter: &Filt
         }
     }
     selected.sort_unstable_by(|one, other| sort.compare(one, other));
-    Rows { streams: selected.into_iter().map(|(_, stream)| Arc::clone(stream)).collect(), counts }
+    Rows { streams: selected.into_iter().map(|(_, stream)| Arc::clone(stream)).collect(), counts, bitrate }
 }
 
 /// The streams of one node.

@@ -17,6 +17,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::data::{Data, Wants};
 use super::recorder::Recorder;
 use super::tap::Tap;
+use crate::cli::outage;
+use crate::cli::output::Zone;
 
 /// Time between two readings of the streams on the screen.
 const ROWS: Duration = Duration::from_secs(2);
@@ -46,7 +48,7 @@ impl Source {
         let registry = Arc::new(Tap { inner, recorder: Arc::clone(&recorder) });
         let view = View::new(registry.clone(), ViewOptions::default());
         let (wants, wanted) = watch::channel(Wants::default());
-        let publisher = Publisher { registry: registry.clone(), view: view.clone(), start };
+        let publisher = Publisher { registry: registry.clone(), view: view.clone(), start, zone: Zone::local() };
         let (send, data) = watch::channel(Arc::new(publisher.copy(&Wants::default())));
         let mut tasks = JoinSet::new();
         tasks.spawn(publisher.run(wanted.clone(), send));
@@ -60,6 +62,8 @@ struct Publisher {
     registry: Arc<Tap>,
     view: View,
     start: Instant,
+    /// The time zone of this machine, in which operators read the time of an outage.
+    zone: Zone,
 }
 
 impl Publisher {
@@ -90,18 +94,15 @@ impl Publisher {
     fn copy(&self, wants: &Wants) -> Data {
         let record = self.registry.recorder.lock();
         let (bitrates, span) = record.totals();
-        let error = record.health.error.clone();
+        let health = &record.health;
         // While the store does not answer, ages must not grow: the streams may well send heartbeats.
-        let answered = record.health.answered.filter(|_| error.is_some()).map(|(now, _)| now);
+        let answered = health.answered.filter(|_| health.error.is_some());
         Data {
             ready: self.view.is_ready(),
             streams: self.view.all(),
             now: answered.unwrap_or_else(|| self.registry.now()),
-            age: match record.health.answered {
-                Some((_, at)) if error.is_some() => at.elapsed().max(self.view.age()),
-                _ => self.view.age(),
-            },
-            error,
+            age: self.view.age(),
+            outage: health.error.as_ref().map(|error| outage::describe(error, health.answered, &self.zone)),
             at: self.start.elapsed(),
             unreadable: self.view.unreadable(),
             bitrates,
@@ -182,12 +183,12 @@ impl Reader {
         }
         let ended = self.registry.history(&Ended::default(), ENDED).await;
         self.ends = ended.is_ok().then_some(ends);
-        let ended = ended.map(Arc::new).map_err(|error| error.to_string());
+        let ended = ended.map(Arc::new).map_err(|error| error.message().to_owned());
         self.registry.recorder.lock().ended = Some(ended);
         self.registry.recorder.changed.notify_one();
     }
 
     fn note(&self, error: Option<Error>) {
-        self.registry.recorder.answer(error.map(|error| error.to_string()), self.registry.now());
+        self.registry.recorder.answer(error, self.registry.now());
     }
 }

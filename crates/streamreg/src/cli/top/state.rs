@@ -131,8 +131,8 @@ impl State {
 
     /// Lets time pass. `clock` is the time since the start of the program.
     pub(in crate::cli) fn tick(&mut self, clock: Duration) {
-        // All times on the screen are in seconds.
-        self.dirty |= clock.as_secs() != self.clock.as_secs() && (!self.frozen || self.data.error.is_some());
+        // All times on the screen are in seconds. During an outage, they stand still.
+        self.dirty |= clock.as_secs() != self.clock.as_secs() && !self.frozen && self.data.outage.is_none();
         self.clock = clock;
     }
 
@@ -164,7 +164,7 @@ impl State {
     /// Returns the store's time, for ages. It stands still while the store does not answer and while the table is
     /// frozen.
     pub(super) fn now(&self) -> Timestamp {
-        if self.frozen || self.data.error.is_some() {
+        if self.frozen || self.data.outage.is_some() {
             return self.data.now;
         }
         let passed = self.clock.saturating_sub(self.data.at).as_nanos();
@@ -218,16 +218,15 @@ impl State {
         self.select();
     }
 
-    /// Applies the line that is typed as the filter, if it is valid.
+    /// Applies the line that is typed as the filter. While the line is invalid, the filter from before applies.
     pub(super) fn typed(&mut self) {
         let Some(typing) = &mut self.typing else { return };
-        match filter::parse(&typing.line) {
-            Ok(filter) => {
-                typing.error = None;
-                self.set_filter(filter);
-            }
-            Err(error) => typing.error = Some(error),
-        }
+        let (filter, error) = match filter::parse(&typing.line) {
+            Ok(filter) => (filter, None),
+            Err(error) => (typing.before.clone(), Some(error)),
+        };
+        typing.error = error;
+        self.set_filter(filter);
         self.dirty = true;
     }
 

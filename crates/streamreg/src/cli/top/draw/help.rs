@@ -4,47 +4,46 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style as Look;
 
-use super::{BOLD, text};
+use super::{BOLD, blank, text};
 use crate::cli::terminal;
 use crate::cli::top::layout::clamp;
 
-const KEYS: [(&str, &str); 17] = [
-    ("↑ ↓  j k", "move"),
-    ("PgUp PgDn", "move by a page"),
-    ("Home End", "first, last"),
-    ("Enter", "detail; in nodes: streams of the node"),
+/// The keys, the most useful first. On a low screen, the last ones are not shown.
+const KEYS: [(&str, &str); 13] = [
+    ("q Ctrl-C", "quit"),
+    ("↑ ↓  j k", "move; also PgUp PgDn Home End"),
+    ("Enter", "details; in nodes: streams of the node"),
     ("Esc", "back; in streams: remove the filter"),
-    ("1 … 5", "all, active, error, late, taken over"),
     ("/", "filter: status=error node=n1 -l k=v text"),
+    ("1 … 5", "all, active, error, late, taken over"),
     ("s S", "sort by the next, previous column"),
     ("r", "reverse the order"),
     ("g", "nodes"),
     ("e", "ended streams"),
-    ("Space", "freeze the table"),
+    ("Space", "freeze the screen, and thaw it"),
     ("click", "heading: sort; line: select, open"),
-    ("Ctrl-L", "draw again"),
-    ("Ctrl-Z", "suspend"),
-    ("q Ctrl-C", "quit"),
-    ("?", "help; any key closes it"),
+    ("Ctrl-L -Z", "draw again; suspend"),
 ];
 
 /// Draws the keys in the middle of the screen, as many as fit.
 pub(super) fn draw(screen: Rect, buffer: &mut Buffer) {
     let widest = KEYS.iter().map(|(_, what)| terminal::width(what)).max().unwrap_or_default();
-    let (width, height) = (clamp(widest + 15).min(screen.width), clamp(KEYS.len() + 2).min(screen.height));
+    let (width, height) = (clamp(widest + 14).min(screen.width), clamp(KEYS.len() + 1).min(screen.height));
     let x = screen.x + (screen.width - width) / 2;
     let y = screen.y + (screen.height - height) / 2;
     let area = Rect { x, y, width, height };
-    for row in area.rows() {
-        text(buffer, row, 0, &" ".repeat(width.into()), Look::new());
-    }
-    buffer.set_style(area, Look::reset());
+    blank(buffer, area);
     let mut rows = area.rows();
     if let Some(row) = rows.next() {
-        text(buffer, row, 1, "KEYS", BOLD);
+        let hidden = KEYS.len().saturating_sub(usize::from(height).saturating_sub(1));
+        let title = match hidden {
+            0 => "KEYS  (any key closes)".to_owned(),
+            _ => format!("KEYS  (any key closes; {hidden} not shown)"),
+        };
+        text(buffer, row, 1, &title, BOLD);
     }
     for (row, (keys, what)) in rows.zip(KEYS) {
         text(buffer, row, 1, keys, BOLD);
-        text(buffer, row, 12, what, Look::new());
+        text(buffer, row, 12, &terminal::shorten(what, usize::from(row.width).saturating_sub(12)), Look::new());
     }
 }

@@ -1,5 +1,6 @@
 //! Draws the state. Everything that other programs have stored is escaped before it gets here.
 
+mod footer;
 mod help;
 mod title;
 
@@ -23,7 +24,8 @@ pub(in crate::cli) fn draw(state: &State, screen: Rect, buffer: &mut Buffer) {
     title::facets(state, areas.facets, buffer);
     headings(state, areas.headings, buffer);
     lines(state, areas.lines, buffer);
-    footer(state, areas.footer, buffer);
+    footer::draw(state, areas.footer, buffer);
+    footer::error(state, areas.lines, buffer);
     if state.help {
         help::draw(screen, buffer);
     }
@@ -77,46 +79,6 @@ fn empty(state: &State) -> String {
     }
 }
 
-fn footer(state: &State, area: Rect, buffer: &mut Buffer) {
-    if let Some(typing) = &state.typing {
-        let line = terminal::escape(&typing.line);
-        // The end of the line is where the next character appears.
-        let room = usize::from(area.width).saturating_sub(12);
-        let skip = line.char_indices().map(|(at, _)| at).find(|at| terminal::width(&line[*at..]) <= room);
-        let line = &line[skip.unwrap_or(line.len())..];
-        let mut x = text(buffer, area, 0, "filter: ", BOLD);
-        x = text(buffer, area, x, line, Look::new());
-        x = text(buffer, area, x, "▏", Look::new());
-        if let Some(error) = &typing.error {
-            text(buffer, area, x + 1, &terminal::escape(error), look_of(Style::Red, state.settings.colour));
-        }
-        return;
-    }
-    let keys: &[(&str, &str)] = match state.pane {
-        Pane::Streams => &[
-            ("q", "quit"),
-            ("?", "help"),
-            ("/", "filter"),
-            ("Enter", "detail"),
-            ("s", "sort"),
-            ("r", "reverse"),
-            ("g", "nodes"),
-            ("e", "ended"),
-            ("Space", "freeze"),
-        ],
-        Pane::Nodes => {
-            &[("q", "quit"), ("?", "help"), ("Enter", "streams of the node"), ("/", "filter"), ("g", "back")]
-        }
-        Pane::Ended => &[("q", "quit"), ("?", "help"), ("/", "filter"), ("e", "back"), ("Space", "freeze")],
-        Pane::Detail(_) => &[("q", "quit"), ("?", "help"), ("Esc", "back"), ("↑↓", "scroll"), ("Space", "freeze")],
-    };
-    let mut x = 0;
-    for (key, what) in keys {
-        x = text(buffer, area, x, key, REVERSED);
-        x = text(buffer, area, x, &format!(" {what}  "), Look::new());
-    }
-}
-
 /// Writes a text into a column of an area, on the column's side.
 fn put(buffer: &mut Buffer, area: Rect, head: &Placed, value: &str, style: Look) {
     let padding = match head.align {
@@ -137,6 +99,14 @@ fn text(buffer: &mut Buffer, area: Rect, column: u16, value: &str, style: Look) 
     }
     let (end, _) = buffer.set_stringn(area.x + column, area.y, value, usize::from(area.width - column), style);
     end - area.x
+}
+
+/// Removes the text and the colours of an area.
+fn blank(buffer: &mut Buffer, area: Rect) {
+    for row in area.rows() {
+        text(buffer, row, 0, &" ".repeat(row.width.into()), Look::new());
+    }
+    buffer.set_style(area, Look::reset());
 }
 
 fn look(cell: &Cell, colour: bool) -> Look {

@@ -93,15 +93,16 @@ fn lease_is_late_sooner_than_a_stream_without_a_known_interval() {
 }
 
 #[test]
-fn filter_applies_while_it_is_typed_and_escape_restores_the_last_one() {
+fn filter_applies_while_it_is_valid_and_escape_restores_the_last_one() {
     let mut state = state(streams());
     keys(&mut state, "/node=ingest-1\n");
     assert_eq!(ids(&state), ["cam1", "cam3"]);
     keys(&mut state, "/status=error");
     assert_eq!(ids(&state), ["cam3"]);
-    // Enter does not close an invalid line.
+    // Enter does not close an invalid line, and the filter from before applies.
     keys(&mut state, " label=\n");
     assert!(state.typing.as_ref().unwrap().error.is_some());
+    assert_eq!(ids(&state), ["cam1", "cam3"]);
     code(&mut state, KeyCode::Esc);
     assert_eq!(ids(&state), ["cam1", "cam3"]);
     keys(&mut state, "/");
@@ -152,11 +153,11 @@ fn cursor_follows_its_stream_after_it_was_moved() {
 fn frozen_table_keeps_its_streams_until_it_is_thawed() {
     let mut state = state(streams());
     keys(&mut state, " ");
-    let error = Some("the store is unreachable".to_owned());
-    state.data(Arc::new(Data { error, at: Duration::from_secs(11), ..data(Vec::new()) }));
+    let outage = Some("store unreachable since 00:10:01: no answer in time; retrying".to_owned());
+    state.data(Arc::new(Data { outage, at: Duration::from_secs(11), ..data(Vec::new()) }));
     assert_eq!(ids(&state).len(), 5);
     let screen = text(&shown(&mut state, 80, 8));
-    assert!(screen.lines().next().unwrap().contains("FROZEN  ! 1s old: the store is"), "{screen}");
+    assert!(screen.lines().next().unwrap().contains("FROZEN  ! store unreachable since 00:10:01"), "{screen}");
     keys(&mut state, " ");
     state.data(Arc::new(data(Vec::new())));
     assert!(ids(&state).is_empty());
@@ -179,6 +180,11 @@ fn screen_is_drawn_again_only_after_a_change() {
     shown(&mut state, 80, 24);
     state.tick(Duration::from_secs(12));
     assert!(!state.is_dirty(), "nothing changes on a frozen screen");
+    keys(&mut state, " ");
+    state.data(Arc::new(Data { outage: Some("store unreachable".into()), ..data(streams()) }));
+    shown(&mut state, 80, 24);
+    state.tick(Duration::from_secs(13));
+    assert!(!state.is_dirty(), "times stand still while the store does not answer");
     state.event(&Event::Resize(60, 20));
     assert!(state.is_dirty());
 }

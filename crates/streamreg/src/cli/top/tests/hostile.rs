@@ -49,7 +49,7 @@ fn hostile_state() -> State {
     });
     let id = state.rows.streams[0].id.to_string();
     state.data(Arc::new(Data {
-        error: Some(HOSTILE.concat()),
+        outage: Some(HOSTILE.concat()),
         detail: Some(detail(&id, &HOSTILE.concat())),
         ended: Some(Ok(Arc::new(ended.collect()))),
         ..data(hostile_streams())

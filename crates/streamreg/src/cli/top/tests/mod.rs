@@ -62,7 +62,7 @@ fn data(streams: Vec<Arc<Stream>>) -> Data {
         streams,
         now: now(),
         age: Duration::from_secs(1),
-        error: None,
+        outage: None,
         at: Duration::from_secs(10),
         unreadable: 0,
         bitrates: vec![0, 4_000_000, 9_000_000, 17_800_000],

@@ -62,12 +62,33 @@ fn detail_of_an_ended_stream_keeps_its_last_record() {
 }
 
 #[test]
-fn outage_shows_the_error_and_the_growing_age_of_the_data_but_no_growing_heartbeats() {
-    let mut state = state(streams());
-    let error = Some("cannot reach redis://127.0.0.1:6379: connection refused".to_owned());
-    state.data(Arc::new(Data { error, age: Duration::from_secs(4), ..data(streams()) }));
-    state.tick(Duration::from_secs(18));
-    check("outage-100", &text(&shown(&mut state, 100, 9)));
+fn outage_shows_its_start_and_its_cause_on_every_width_and_ages_stand_still() {
+    for (width, height) in [(120, 9), (80, 9), (60, 9)] {
+        let mut state = state(streams());
+        let outage = Some("store unreachable since 14:05:10: connection refused; retrying".to_owned());
+        state.data(Arc::new(Data { outage, ..data(streams()) }));
+        state.tick(Duration::from_secs(18));
+        check(&format!("outage-{width}"), &text(&shown(&mut state, width, height)));
+    }
+}
+
+#[test]
+fn totals_are_those_of_the_filter() {
+    for (width, height) in [(100, 9), (60, 9)] {
+        let mut state = state(streams());
+        keys(&mut state, "/node=ingest-1\n3");
+        check(&format!("filtered-{width}"), &text(&shown(&mut state, width, height)));
+    }
+}
+
+#[test]
+fn help_and_footer_fit_a_small_screen() {
+    for (width, height) in [(60, 15), (40, 8)] {
+        let mut state = state(streams());
+        check(&format!("streams-{width}x{height}"), &text(&shown(&mut state, width, height)));
+        keys(&mut state, "?");
+        check(&format!("help-{width}x{height}"), &text(&shown(&mut state, width, height)));
+    }
 }
 
 #[test]
@@ -83,10 +104,12 @@ fn title_says_loading_until_the_streams_are_loaded_and_how_old_a_silent_feed_is(
 }
 
 #[test]
-fn filter_line_shows_what_is_typed_and_its_error() {
-    let mut state = state(streams());
-    keys(&mut state, "/--codec av1");
-    check("typing-80", &text(&shown(&mut state, 80, 8)));
+fn unknown_key_of_a_filter_is_an_error_and_the_filter_from_before_applies() {
+    for width in [80, 60] {
+        let mut state = state(streams());
+        keys(&mut state, "/node=ingest-1\n/foo=bar");
+        check(&format!("typing-{width}"), &text(&shown(&mut state, width, 10)));
+    }
 }
 
 #[test]
