@@ -38,7 +38,9 @@ fn explain(name: &str, stream: &Stream, now: Timestamp) -> Option<String> {
     match name {
         "bitrate" => Some(units::bitrate(stream.bitrate)),
         "bytes_received" => Some(units::bytes(stream.bytes_received)),
-        "packets_lost" => Some(units::loss(stream)).filter(|loss| loss != "-"),
+        "packets_lost" => {
+            Some(units::loss(stream)).filter(|loss| loss != "-").map(|loss| format!("lifetime loss {loss}"))
+        }
         "created_at" => Some(units::ago(stream.created_at, now)),
         "last_heartbeat" => Some(units::ago(stream.last_heartbeat, now)),
         _ => None,
@@ -89,7 +91,7 @@ bitrate           5000000  (5.0 Mbit/s)
 frame_rate        0
 bytes_received    9007199254740993  (9.0 PB)
 packets_received  99
-packets_lost      1  (1.00 %)
+packets_lost      1  (lifetime loss 1.00 %)
 labels            a=x\u{1b}[2J, b=
 zz\u{1b}          [1.0e5, {"q":7}]
 "#

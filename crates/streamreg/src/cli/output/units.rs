@@ -19,7 +19,6 @@ pub(in crate::cli) fn bytes(bytes: u64) -> String {
 fn scaled(value: u64, unit: &str) -> String {
     const PREFIXES: [(&str, f64); 6] = [("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)];
     // For a large counter, the rounding error is far smaller than the last digit shown.
-    #[allow(clippy::cast_precision_loss)]
     let float = value as f64;
     // 999 950 rounds to 1.0 M, not to 1000.0 k.
     match PREFIXES.iter().find(|(_, scale)| float >= scale * 0.999_95 && value >= 1_000) {
@@ -30,16 +29,21 @@ fn scaled(value: u64, unit: &str) -> String {
 
 /// Formats the share of lost packets as a percentage, or `-` if no packets were sent.
 pub(in crate::cli) fn loss(stream: &Stream) -> String {
-    let sent = u128::from(stream.packets_received) + u128::from(stream.packets_lost);
-    if sent == 0 {
-        return "-".into();
+    percent(lost(stream.packets_received, stream.packets_lost))
+}
+
+/// Returns the share of lost packets in percent; NaN if no packets were sent.
+pub(in crate::cli) fn lost(received: u64, lost: u64) -> f64 {
+    100.0 * lost as f64 / (received as f64 + lost as f64)
+}
+
+/// Formats a percentage, or `-` if it is NaN. A percentage that rounds to zero is shown as `<0.01 %`.
+pub(in crate::cli) fn percent(percent: f64) -> String {
+    match percent {
+        percent if percent.is_nan() => "-".into(),
+        percent if percent > 0.0 && percent < 0.005 => "<0.01 %".into(),
+        percent => format!("{percent:.2} %"),
     }
-    // The loss in hundredths of a percent, rounded. A loss that rounds to zero is shown as `<0.01 %`.
-    let hundredths = (u128::from(stream.packets_lost) * 10_000 + sent / 2) / sent;
-    if hundredths == 0 && stream.packets_lost > 0 {
-        return "<0.01 %".into();
-    }
-    format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }
 
 /// Formats the time from `time` to `now`, such as `3s`. Less than a second is `now`, and the year 1 is `never`.

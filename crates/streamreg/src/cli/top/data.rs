@@ -25,9 +25,7 @@ pub(in crate::cli) struct Data {
     /// The number of records that cannot be decoded.
     pub(super) unreadable: u64,
     /// The total bit rate at each reading of all streams, from the oldest to the newest.
-    pub(super) bitrates: Vec<u64>,
-    /// The time between the oldest and the newest of these readings.
-    pub(super) span: Duration,
+    pub(super) bitrates: Vec<f32>,
     /// The streams that have been taken over since the start.
     pub(super) taken_over: Arc<HashSet<StreamId>>,
     /// The stream of the detail pane.
@@ -40,10 +38,25 @@ pub(in crate::cli) struct Data {
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Detail {
     pub(super) id: StreamId,
-    /// Its bit rate at each reading, from the oldest to the newest.
-    pub(super) bitrates: Vec<u64>,
+    /// Its statistics at each reading, from the oldest to the newest.
+    pub(super) samples: Vec<Sample>,
+    /// The time between the oldest and the newest of these readings.
+    pub(super) span: Duration,
     /// Its last events, from the oldest to the newest.
     pub(super) notes: Vec<Note>,
+}
+
+/// Statistics of a stream at one reading. An unknown value is NaN.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) struct Sample {
+    /// In bits per second.
+    pub(super) bitrate: f32,
+    /// The share of the packets since the reading before that were lost, in percent.
+    pub(super) loss: f32,
+    /// In milliseconds.
+    pub(super) rtt: f32,
+    /// In milliseconds.
+    pub(super) jitter: f32,
 }
 
 /// An event of a stream, without the record.

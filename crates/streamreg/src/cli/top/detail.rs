@@ -1,59 +1,100 @@
-//! The detail pane: all fields of one stream, its bit rates and its last events.
+//! The detail pane: the fields of one stream, charts of its statistics and its last events.
 
-use std::time::Duration;
+use stream_registry::watch::Event;
+use stream_registry::{Stream, StreamId};
 
-use stream_registry::StreamId;
-
+use super::charts;
 use super::data::Note;
 use super::sheet::Cell;
-use super::spark::spark;
 use super::state::State;
-use crate::cli::output::{Style, fields, units};
+use crate::cli::output::{Style, end, fields, units};
 use crate::cli::{duration, terminal};
 
-/// Returns the lines of the detail pane, wrapped at a width.
+/// Returns the lines about a stream that was live when the pane was opened, wrapped at a width.
 pub(super) fn lines(state: &State, id: &StreamId, width: usize) -> Vec<Cell> {
-    let is_live = state.data.streams.iter().any(|stream| stream.id == *id);
     let mut lines = Vec::new();
-    let mut add = |text: &str, style| {
-        lines.extend(terminal::wrap(text, width).into_iter().map(|text| Cell { text, style }));
-    };
-    let recorded = state.data.detail.as_ref().filter(|detail| detail.id == *id);
-    if !is_live {
-        add("This stream has ended. Its last known record:", Style::Red);
+    if !is_live(state, id) {
+        lines.push(cell("This stream has ended. Its last known record:", Style::Red));
     }
     if let Some(stream) = &state.shown {
-        let bitrates = recorded.map_or(&[][..], |detail| &detail.bitrates);
-        let rates = spark(bitrates, width.saturating_sub(40).clamp(8, 60));
-        let span = span(state.data.span, state.data.bitrates.len(), bitrates.len());
-        let highest = bitrates.iter().copied().max().unwrap_or_default().max(stream.bitrate);
-        let text = format!("{} {rates} at most {} in {span}", units::bitrate(stream.bitrate), units::bitrate(highest));
-        add(&text, if is_live { Style::of(&stream.status) } else { Style::Dim });
-        add("", Style::Plain);
-        fields(stream, state.now()).lines().for_each(|line| add(line, Style::Plain));
-        add("", Style::Plain);
+        charts(state, id, width, &mut lines);
+        record(state, stream, &mut lines);
     }
-    let notes = recorded.map_or(&[][..], |detail| &detail.notes);
-    if notes.is_empty() {
-        add("no events since the start of top", Style::Dim);
-    } else {
-        add("last events:", Style::Plain);
-    }
-    for note in notes.iter().rev() {
-        add(&line(note, state), Style::of(&note.status));
-    }
-    lines
+    notes(state, id, &mut lines);
+    wrapped(&lines, width)
 }
 
-/// Returns the time that the last bit rates of a stream cover, as text.
-fn span(all: Duration, readings: usize, of_stream: usize) -> String {
-    let steps = u32::try_from(readings.saturating_sub(1)).unwrap_or(u32::MAX);
-    let own = u32::try_from(of_stream.saturating_sub(1)).unwrap_or(u32::MAX);
-    duration::short(all.checked_div(steps).unwrap_or_default().saturating_mul(own))
+/// Returns the lines about a stream of the list of ended streams, wrapped at a width.
+pub(super) fn end_lines(state: &State, event: &Event, width: usize) -> Vec<Cell> {
+    let (Some(last), Some(end)) = (event.stream(), end(event, state.now())) else { return Vec::new() };
+    let mut lines = vec![cell(&format!("This stream has ended: {}", terminal::escape(&end)), Style::Red)];
+    let is_live = is_live(state, &last.id);
+    if is_live {
+        lines.push(cell("A live stream has the same id. Its events are below too.", Style::Yellow));
+    }
+    if matches!(event, Event::Ended { as_of: None, .. }) {
+        lines.push(cell("Its last record is unknown.", Style::Plain));
+        lines.push(cell("", Style::Plain));
+    } else {
+        let lived = event.lifetime().map_or_else(|| "-".to_owned(), duration::short);
+        let (received, loss) = (units::bytes(last.bytes_received), units::loss(last));
+        lines.push(cell(&format!("lived {lived}, received {received}, lifetime loss {loss}"), Style::Plain));
+        lines.push(cell("", Style::Plain));
+        // What was recorded about a live stream is not about the one that has ended.
+        if !is_live {
+            charts(state, &last.id, width, &mut lines);
+        }
+        record(state, last, &mut lines);
+    }
+    notes(state, &last.id, &mut lines);
+    wrapped(&lines, width)
+}
+
+fn is_live(state: &State, id: &StreamId) -> bool {
+    state.data.streams.iter().any(|stream| stream.id == *id)
+}
+
+fn charts(state: &State, id: &StreamId, width: usize, lines: &mut Vec<Cell>) {
+    let recorded = state.data.detail.as_ref().filter(|detail| detail.id == *id);
+    for (at, line) in charts::lines(recorded, width).iter().enumerate() {
+        lines.push(cell(line, if at == 0 { Style::Dim } else { Style::Plain }));
+    }
+    lines.push(cell("", Style::Plain));
+}
+
+fn record(state: &State, stream: &Stream, lines: &mut Vec<Cell>) {
+    for line in fields(stream, state.now()).lines() {
+        let style = if line.starts_with("status ") { Style::of(&stream.status) } else { Style::Plain };
+        lines.push(cell(line, style));
+    }
+    lines.push(cell("", Style::Plain));
+}
+
+fn notes(state: &State, id: &StreamId, lines: &mut Vec<Cell>) {
+    let recorded = state.data.detail.as_ref().filter(|detail| detail.id == *id);
+    let notes = recorded.map_or(&[][..], |detail| &detail.notes);
+    if notes.is_empty() {
+        lines.push(cell("no events since the start of top", Style::Dim));
+    } else {
+        lines.push(cell("last events:", Style::Plain));
+    }
+    lines.extend(notes.iter().rev().map(|note| cell(&line(note, state), Style::of(&note.status))));
 }
 
 fn line(note: &Note, state: &State) -> String {
     let at = note.at.map_or_else(|| "-".to_owned(), |at| units::ago(at, state.now()));
     let remark = if note.remark.is_empty() { String::new() } else { format!("  ({})", terminal::escape(&note.remark)) };
     format!("{at:>12}  {:<12}  {}{remark}", note.word, terminal::escape(note.status.as_str()))
+}
+
+fn cell(text: &str, style: Style) -> Cell {
+    Cell { text: text.to_owned(), style }
+}
+
+fn wrapped(lines: &[Cell], width: usize) -> Vec<Cell> {
+    let mut all = Vec::with_capacity(lines.len());
+    for Cell { text, style } in lines {
+        all.extend(terminal::wrap(text, width).into_iter().map(|text| Cell { text, style: *style }));
+    }
+    all
 }

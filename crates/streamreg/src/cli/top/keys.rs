@@ -1,10 +1,13 @@
 //! Keys and clicks.
 
+use std::sync::Arc;
+
 use ratatui_core::layout::Position;
 use ratatui_crossterm::crossterm::event::{
-    Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+    Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
 use stream_registry::query::Filter;
+use stream_registry::watch::Event;
 
 use super::cursor::{Cursor, Move};
 use super::filter;
@@ -19,11 +22,11 @@ const MAX_LINE: usize = 4_096;
 
 impl State {
     /// Applies an event of the terminal.
-    pub(in crate::cli) fn event(&mut self, event: &Event) {
+    pub(in crate::cli) fn event(&mut self, event: &Input) {
         match event {
-            Event::Key(key) if key.kind != KeyEventKind::Release => self.key(*key),
-            Event::Mouse(mouse) => self.mouse(*mouse),
-            Event::Resize(..) => {
+            Input::Key(key) if key.kind != KeyEventKind::Release => self.key(*key),
+            Input::Mouse(mouse) => self.mouse(*mouse),
+            Input::Resize(..) => {
                 self.widths = Widths::default();
                 self.touch();
             }
@@ -60,7 +63,7 @@ impl State {
             // The next copy of the data arrives within two seconds.
             KeyCode::Char(' ') => self.frozen = !self.frozen,
             KeyCode::Char('/') => {
-                if self.pane != Pane::Nodes {
+                if matches!(self.pane, Pane::Detail(_) | Pane::End(_)) {
                     self.open(Pane::Streams);
                 }
                 let line = filter::format(&self.filter);
@@ -151,17 +154,25 @@ impl State {
                     self.set_filter(filter);
                 }
             }
-            Pane::Detail(_) => self.back(),
-            Pane::Ended => {}
+            Pane::Ended => {
+                if let Some(event) = self.ended().get(self.cursor.selected) {
+                    let event = Arc::new(Event::clone(event));
+                    self.open(Pane::End(event));
+                }
+            }
+            Pane::Detail(_) | Pane::End(_) => self.back(),
         }
     }
 
-    /// Returns to the streams, or removes the filter.
+    /// Returns to the list, or removes the filter.
     fn back(&mut self) {
-        if self.pane == Pane::Streams {
-            self.set_filter(Filter::default());
-        } else {
-            self.open(Pane::Streams);
+        match self.pane.clone() {
+            Pane::Streams => self.set_filter(Filter::default()),
+            Pane::End(event) => {
+                self.open(Pane::Ended);
+                self.cursor.selected = self.ended().iter().position(|other| **other == *event).unwrap_or_default();
+            }
+            _ => self.open(Pane::Streams),
         }
     }
 

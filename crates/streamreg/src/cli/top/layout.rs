@@ -42,17 +42,14 @@ impl State {
     /// Prepares the screen for drawing.
     pub(in crate::cli) fn layout(&mut self, screen: Rect) {
         let areas = areas(screen);
+        let width = usize::from(areas.lines.width);
         self.height = areas.lines.height.into();
         self.sheet = match self.pane.clone() {
-            Pane::Streams => self.streams_sheet(areas.lines.width.into()),
-            Pane::Nodes => self.nodes_sheet(areas.lines.width.into()),
-            Pane::Ended => self.ended_sheet(areas.lines.width.into()),
-            Pane::Detail(id) => {
-                let lines = detail::lines(self, &id, areas.lines.width.into());
-                let window = self.cursor.scrolled(lines.len(), self.height);
-                let lines = lines.into_iter().skip(window.start).take(window.len()).map(|line| vec![line]).collect();
-                Sheet::new(vec![head("", Align::Left, u16::MAX)], lines, &mut self.widths, areas.lines.width.into())
-            }
+            Pane::Streams => self.streams_sheet(width),
+            Pane::Nodes => self.nodes_sheet(width),
+            Pane::Ended => self.ended_sheet(width),
+            Pane::Detail(id) => self.text_sheet(detail::lines(self, &id, width), width),
+            Pane::End(event) => self.text_sheet(detail::end_lines(self, &event, width), width),
         };
         let first = match self.pane {
             Pane::Streams => self.streams_cursor.selected,
@@ -117,45 +114,51 @@ impl State {
         sheet
     }
 
+    /// Returns the lines of a text that fit the screen.
+    fn text_sheet(&mut self, lines: Vec<Cell>, width: usize) -> Sheet {
+        let window = self.cursor.scrolled(lines.len(), self.height);
+        let lines = lines.into_iter().skip(window.start).take(window.len()).map(|line| vec![line]).collect();
+        Sheet::new(vec![head("", Align::Left, u16::MAX)], lines, &mut self.widths, width)
+    }
+
     fn nodes_sheet(&mut self, width: usize) -> Sheet {
         let window = self.cursor.window(self.nodes.len(), self.height);
         let now = self.now();
         let lines = self.nodes[window.clone()].iter().map(|(name, node)| {
             let name = if name.is_empty() { "-".to_owned() } else { terminal::escape(name).into_owned() };
-            let count = |count: usize, style| Cell {
-                text: count.to_string(),
-                style: if count == 0 { Style::Plain } else { style },
-            };
+            let (state, style) = if node.is_silent { ("silent", Style::Red) } else { ("sending", Style::Green) };
             vec![
                 name.into(),
-                count(node.streams, Style::Plain),
-                count(node.active, Style::Green),
-                count(node.error, Style::Red),
-                count(node.late, Style::Yellow),
+                Cell { text: state.to_owned(), style },
+                node.streams.to_string().into(),
+                Cell { text: node.errors.to_string(), style: if node.errors > 0 { Style::Red } else { Style::Plain } },
                 units::bitrate(node.bitrate).into(),
-                units::age(node.last_heartbeat, now).into(),
+                units::percent(units::lost(node.packets_received, node.packets_lost)).into(),
+                Cell {
+                    text: units::age(node.last_heartbeat, now),
+                    style: if node.is_silent { style } else { Style::Plain },
+                },
             ]
         });
-        let names = ["NODE", "STREAMS", "ACTIVE", "ERROR", "LATE", "BITRATE", "HEARTBEAT"];
-        let heads = names
-            .into_iter()
-            .zip([u16::MAX, 106, 102, 105, 104, 103, 101])
-            .map(|(name, rank)| head(name, if rank == u16::MAX { Align::Left } else { Align::Right }, rank));
-        let mut sheet = Sheet::new(heads.collect(), lines.collect(), &mut self.widths, width);
+        let heads = [
+            head("NODE", Align::Left, u16::MAX),
+            head("STATE", Align::Left, 106),
+            head("STREAMS", Align::Right, 105),
+            head("ERRORS", Align::Right, 104),
+            head("BITRATE", Align::Right, 103),
+            head("LOSS", Align::Right, 102),
+            head("HEARTBEAT", Align::Right, 101),
+        ];
+        let mut sheet = Sheet::new(heads.to_vec(), lines.collect(), &mut self.widths, width);
         sheet.selected = (!window.is_empty()).then(|| self.cursor.selected - window.start);
         sheet
     }
 
     fn ended_sheet(&mut self, width: usize) -> Sheet {
-        let events = match &self.data.ended {
-            Some(Ok(events)) => events.as_slice(),
-            _ => &[],
-        };
-        let matches = self.filter.matcher();
-        let events: Vec<_> = events.iter().filter(|event| event.stream().is_some_and(|last| matches(last))).collect();
-        let window = self.cursor.window(events.len(), self.height);
+        let window = self.cursor.window(self.ended().len(), self.height);
+        let events = &self.ended()[window.clone()];
         let now = self.now();
-        let lines = events[window.clone()].iter().filter_map(|event| ended_cells(event, now));
+        let lines = events.iter().filter_map(|event| ended_cells(event, now));
         let lines = lines.map(|cells| cells.map(Cell::from).to_vec()).collect();
         let heads = ENDED_HEADINGS.into_iter().zip([103, u16::MAX, 4, 3, 5, 101, 1, 2, 102]);
         let heads = heads.map(|(name, rank)| head(name, Align::Left, rank)).collect();

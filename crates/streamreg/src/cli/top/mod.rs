@@ -4,6 +4,7 @@
 //! is shown, `layout` selects the lines and columns that fit, and `draw` draws them. Only `run` and `screen` use the
 //! terminal, so tests call everything else without one.
 
+mod charts;
 mod cursor;
 mod data;
 mod detail;

@@ -1,4 +1,4 @@
-//! Records what the registry itself does not keep: bit rates of the last minutes, and the last events of each stream.
+//! Records what the registry itself does not keep: statistics of the last minutes, and the last events of each stream.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,9 +9,10 @@ use stream_registry::{Error, Stream, StreamId, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::data::{Detail, Note};
+use super::data::{Detail, Note, Sample};
+use crate::cli::output::units;
 
-/// Number of readings of which the bit rates are kept: 5 minutes at a reading every 5 s.
+/// Number of readings of which the statistics are kept: 5 minutes at a reading every 5 s.
 const READINGS: usize = 60;
 /// Number of events that are kept for each stream.
 const NOTES: usize = 16;
@@ -28,7 +29,8 @@ pub(super) struct Recorder {
 
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    bitrates: HashMap<StreamId, Rates>,
+    samples: HashMap<StreamId, Samples>,
+    /// The total bit rate at each reading, and the time of the reading.
     totals: VecDeque<u64>,
     times: VecDeque<Instant>,
     reading: u64,
@@ -43,11 +45,18 @@ pub(super) struct Record {
     pub(super) health: Health,
 }
 
-/// The bit rates of a stream, and the number of the reading that has the last one.
-#[derive(Debug, Default)]
-struct Rates {
-    values: VecDeque<u64>,
+/// The statistics of a stream.
+#[derive(Debug)]
+struct Samples {
+    values: VecDeque<Sample>,
+    /// The time between the first and the last of the values.
+    span: Duration,
+    /// The number of the last reading that included the stream.
     reading: u64,
+    /// The registration time of the stream.
+    created_at: Timestamp,
+    /// The numbers of received and lost packets at the last reading.
+    packets: (u64, u64),
 }
 
 /// The answers of the store.
@@ -85,6 +94,14 @@ impl Recorder {
     }
 }
 
+impl Samples {
+    /// Returns no values, before the first reading of a stream.
+    fn new(stream: &Stream) -> Self {
+        let (created_at, packets) = (stream.created_at, packets(stream));
+        Self { values: VecDeque::new(), span: Duration::ZERO, reading: 0, created_at, packets }
+    }
+}
+
 impl Record {
     fn event(&mut self, event: &Event) {
         let Some(stream) = event.stream() else { return };
@@ -119,28 +136,38 @@ impl Record {
                 let has_ended = self.notes.get(&id).and_then(VecDeque::back).is_some_and(is_end);
                 if has_ended {
                     self.notes.remove(&id);
+                    self.samples.remove(&id);
                 }
             }
         }
     }
 
-    /// Records the bit rates of a reading of all streams.
+    /// Records the statistics of a reading of all streams.
     pub(super) fn reading(&mut self, streams: &[Arc<Stream>]) {
-        self.reading += 1;
+        let now = Instant::now();
+        push(&mut self.totals, streams.iter().fold(0, |sum: u64, stream| sum.saturating_add(stream.bitrate)));
+        push(&mut self.times, now);
         for stream in streams {
-            let rates = self.bitrates.entry(stream.id.clone()).or_default();
-            push(&mut rates.values, stream.bitrate);
-            rates.reading = self.reading;
+            let samples = self.samples.entry(stream.id.clone()).or_insert_with(|| Samples::new(stream));
+            // The values of an earlier stream with the same id are not those of this one.
+            if samples.created_at != stream.created_at || samples.reading != self.reading {
+                *samples = Samples::new(stream);
+            }
+            push(&mut samples.values, sample(samples.packets, stream));
+            let first = self.times.len().checked_sub(samples.values.len()).and_then(|at| self.times.get(at));
+            samples.span = first.map_or(Duration::ZERO, |first| now.duration_since(*first));
+            samples.reading = self.reading + 1;
+            samples.packets = packets(stream);
         }
-        self.bitrates.retain(|_, rates| rates.reading == self.reading);
-        push(&mut self.totals, total(streams));
-        push(&mut self.times, Instant::now());
+        self.reading += 1;
+        // What was recorded about a stream is kept as long as its notes.
+        let has_ended = |id: &StreamId| self.notes.get(id).and_then(VecDeque::back).is_some_and(is_end);
+        self.samples.retain(|id, samples| samples.reading == self.reading || has_ended(id));
     }
 
-    /// Returns the total bit rate at each reading, and the time between the first and the last of them.
-    pub(super) fn totals(&self) -> (Vec<u64>, Duration) {
-        let span = self.times.front().zip(self.times.back()).map(|(first, last)| last.duration_since(*first));
-        (self.totals.iter().copied().collect(), span.unwrap_or_default())
+    /// Returns the total bit rate at each reading.
+    pub(super) fn totals(&self) -> Vec<f32> {
+        self.totals.iter().map(|total| *total as f32).collect()
     }
 
     pub(super) fn taken_over(&self) -> Arc<HashSet<StreamId>> {
@@ -148,9 +175,11 @@ impl Record {
     }
 
     pub(super) fn detail(&self, id: &StreamId) -> Detail {
+        let samples = self.samples.get(id);
         Detail {
             id: id.clone(),
-            bitrates: self.bitrates.get(id).map(|rates| rates.values.iter().copied().collect()).unwrap_or_default(),
+            samples: samples.map(|samples| samples.values.iter().copied().collect()).unwrap_or_default(),
+            span: samples.map_or(Duration::ZERO, |samples| samples.span),
             notes: self.notes.get(id).map(|notes| notes.iter().cloned().collect()).unwrap_or_default(),
         }
     }
@@ -160,9 +189,19 @@ fn is_end(note: &Note) -> bool {
     matches!(note.word, "unregistered" | "expired")
 }
 
-/// Returns the sum of all bit rates.
-pub(super) fn total(streams: &[Arc<Stream>]) -> u64 {
-    streams.iter().fold(0, |sum: u64, stream| sum.saturating_add(stream.bitrate))
+fn packets(stream: &Stream) -> (u64, u64) {
+    (stream.packets_received, stream.packets_lost)
+}
+
+/// Returns the statistics of a record. `before` has the packets of the reading before.
+fn sample(before: (u64, u64), stream: &Stream) -> Sample {
+    let (received, lost) = packets(stream);
+    // The counters begin again if the publisher restarts.
+    let packets = received.checked_sub(before.0).zip(lost.checked_sub(before.1));
+    let loss = packets.map_or(f64::NAN, |(received, lost)| units::lost(received, lost));
+    let known = |value: Option<f64>| value.map_or(f32::NAN, |value| value as f32);
+    let (rtt, jitter) = (known(stream.rtt_ms), known(stream.jitter_ms));
+    Sample { bitrate: stream.bitrate as f32, loss: loss as f32, rtt, jitter }
 }
 
 fn push<T>(values: &mut VecDeque<T>, value: T) {
@@ -181,7 +220,7 @@ mod tests {
 
     fn stream(id: &str, bitrate: u64) -> Arc<Stream> {
         let mut stream = Stream::new(id.parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
-        stream.bitrate = bitrate;
+        (stream.bitrate, stream.created_at) = (bitrate, Timestamp::ZERO);
         Arc::new(stream)
     }
 
@@ -237,17 +276,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readings_keep_the_bit_rates_of_live_streams_only() {
+    async fn readings_keep_the_statistics_of_live_streams_and_of_those_that_ended_last() {
         let recorder = Recorder::default();
-        let mut record = recorder.lock();
-        record.reading(&[stream("a", 5), stream("b", 1)]);
-        record.reading(&[stream("a", u64::MAX), stream("c", 7)]);
-        let rates = |id: &str| record.detail(&id.parse().unwrap()).bitrates;
-        assert_eq!((rates("a"), rates("b"), rates("c")), (vec![5, u64::MAX], vec![], vec![7]));
-        assert_eq!(record.totals().0, [6, u64::MAX]);
+        let bitrates = |id: &str| {
+            let detail = recorder.lock().detail(&id.parse().unwrap());
+            detail.samples.iter().map(|sample| sample.bitrate).collect::<Vec<_>>()
+        };
+        recorder.lock().reading(&[stream("a", 5), stream("vanished", 1), stream("ended", 2)]);
+        recorder.event(&ended("ended"));
+        recorder.lock().reading(&[stream("a", 8), stream("c", 7)]);
+        assert_eq!((bitrates("a"), bitrates("c")), (vec![5.0, 8.0], vec![7.0]));
+        assert_eq!((bitrates("vanished"), bitrates("ended")), (vec![], vec![2.0]));
+        assert_eq!(recorder.lock().totals(), [8.0, 15.0]);
         for _ in 0..READINGS {
-            record.reading(&[stream("a", 9)]);
+            recorder.lock().reading(&[stream("a", 9)]);
         }
-        assert_eq!(record.totals().0.len(), READINGS);
+        assert_eq!(recorder.lock().totals().len(), READINGS);
+        assert_eq!(bitrates("a").len(), READINGS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn statistics_of_a_stream_begin_with_its_registration() {
+        let recorder = Recorder::default();
+        let read = |created: &str, packets: (u64, u64), rtt: Option<f64>| {
+            let mut read = Stream::clone(&stream("a", 0));
+            read.created_at = created.parse().unwrap();
+            (read.packets_received, read.packets_lost, read.rtt_ms) = (packets.0, packets.1, rtt);
+            recorder.lock().reading(&[Arc::new(read)]);
+            let detail = recorder.lock().detail(&"a".parse().unwrap());
+            let newest = *detail.samples.last().unwrap();
+            (detail.samples.len(), detail.span.as_secs(), newest.loss, newest.rtt)
+        };
+        let first = read("2026-01-01T00:00:00Z", (900, 100), None);
+        assert!(first.2.is_nan() && first.3.is_nan(), "the loss of one reading is unknown: {first:?}");
+        assert_eq!((first.0, first.1), (1, 0));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(read("2026-01-01T00:00:00Z", (990, 110), Some(7.0)), (2, 5, 10.0, 7.0));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let restarted = read("2026-01-01T00:00:00Z", (10, 110), Some(f64::MAX));
+        assert!(restarted.2.is_nan() && restarted.3.is_infinite() && restarted.1 == 10, "{restarted:?}");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let other = read("2026-01-01T00:00:12Z", (10, 110), None);
+        assert_eq!((other.0, other.1), (1, 0), "an earlier stream with the same id has other values");
     }
 }

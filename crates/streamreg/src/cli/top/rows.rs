@@ -140,32 +140,38 @@ pub(super) fn select(streams: &[Arc<Stream>], moment: &Moment<'_>, filter: &Filt
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Node {
     pub(super) streams: usize,
-    pub(super) active: usize,
-    pub(super) error: usize,
-    pub(super) late: usize,
+    pub(super) errors: usize,
     pub(super) bitrate: u64,
+    pub(super) packets_received: u64,
+    pub(super) packets_lost: u64,
     pub(super) last_heartbeat: Timestamp,
+    /// Whether all streams are late.
+    pub(super) is_silent: bool,
 }
 
-/// Groups the streams that match a filter by node. The name is empty for streams without a node.
+/// Groups the streams that match a filter by node, the silent ones first. The name is empty for streams without a node.
 pub(super) fn by_node(streams: &[Arc<Stream>], moment: &Moment<'_>, filter: &Filter) -> Vec<(String, Node)> {
     let matches = filter.matcher();
     let mut nodes: BTreeMap<&str, Node> = BTreeMap::new();
     for stream in streams.iter().filter(|stream| matches(stream)) {
         let node = nodes.entry(stream.node.as_deref().unwrap_or_default()).or_insert(Node {
             streams: 0,
-            active: 0,
-            error: 0,
-            late: 0,
+            errors: 0,
             bitrate: 0,
+            packets_received: 0,
+            packets_lost: 0,
             last_heartbeat: stream.last_heartbeat,
+            is_silent: true,
         });
         node.streams += 1;
-        node.active += usize::from(moment.selects(Facet::Active, stream));
-        node.error += usize::from(moment.selects(Facet::Error, stream));
-        node.late += usize::from(moment.is_late(stream));
+        node.errors += usize::from(moment.selects(Facet::Error, stream));
         node.bitrate = node.bitrate.saturating_add(stream.bitrate);
+        node.packets_received = node.packets_received.saturating_add(stream.packets_received);
+        node.packets_lost = node.packets_lost.saturating_add(stream.packets_lost);
         node.last_heartbeat = node.last_heartbeat.max(stream.last_heartbeat);
+        node.is_silent &= moment.is_late(stream);
     }
-    nodes.into_iter().map(|(name, node)| (name.to_owned(), node)).collect()
+    let mut nodes: Vec<_> = nodes.into_iter().map(|(name, node)| (name.to_owned(), node)).collect();
+    nodes.sort_by_key(|(_, node)| !node.is_silent);
+    nodes
 }

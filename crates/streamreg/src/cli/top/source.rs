@@ -93,7 +93,6 @@ impl Publisher {
 
     fn copy(&self, wants: &Wants) -> Data {
         let record = self.registry.recorder.lock();
-        let (bitrates, span) = record.totals();
         let health = &record.health;
         // While the store does not answer, ages must not grow: the streams may well send heartbeats.
         let answered = health.answered.filter(|_| health.error.is_some());
@@ -105,8 +104,7 @@ impl Publisher {
             outage: health.error.as_ref().map(|error| outage::describe(error, health.answered, &self.zone)),
             at: self.start.elapsed(),
             unreadable: self.view.unreadable(),
-            bitrates,
-            span,
+            bitrates: record.totals(),
             taken_over: record.taken_over(),
             detail: wants.detail.as_ref().map(|id| record.detail(id)),
             ended: record.ended.clone(),

@@ -1,16 +1,26 @@
 //! A line of bars for values over time.
 
-/// Draws the last values as bars from zero to the greatest of them.
-pub(super) fn spark(values: &[u64], width: usize) -> String {
+/// Draws all values as at most `width` bars from zero to the greatest bar. A bar is the mean of the values that share
+/// it. Unknown values are NaN, and leave a gap.
+pub(super) fn spark(values: &[f32], width: usize) -> String {
+    let bars = width.min(values.len());
+    let part = |bar: usize| &values[bar * values.len() / bars..(bar + 1) * values.len() / bars];
+    let means: Vec<_> = (0..bars).map(|bar| mean(part(bar))).collect();
+    let greatest = means.iter().copied().fold(0.0, f32::max);
+    means.into_iter().map(|mean| if mean.is_nan() { ' ' } else { bar(mean / greatest) }).collect()
+}
+
+/// Returns the mean of the known values; NaN if there are none.
+fn mean(values: &[f32]) -> f32 {
+    let known = || values.iter().filter(|value| value.is_finite());
+    known().sum::<f32>() / known().count() as f32
+}
+
+/// Returns the bar for a share of the greatest value. Zero has the lowest bar too, so that the time axis stays visible.
+fn bar(share: f32) -> char {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let shown = &values[values.len().saturating_sub(width)..];
-    let greatest = u128::from(shown.iter().copied().max().unwrap_or_default().max(1));
-    let bar = |value: &u64| {
-        let height = (u128::from(*value) * 8).div_ceil(greatest);
-        // The height is at most 8. Zero has the lowest bar too, so that the time axis stays visible.
-        BARS[usize::try_from(height.saturating_sub(1)).unwrap_or_default().min(7)]
-    };
-    shown.iter().map(bar).collect()
+    // The cast saturates, and NaN becomes 0.
+    BARS[((share * 8.0).ceil() as usize).clamp(1, 8) - 1]
 }
 
 #[cfg(test)]
@@ -18,13 +28,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bars_are_relative_to_the_greatest_of_the_last_values() {
+    fn bars_are_means_relative_to_the_greatest_of_them() {
         for (values, width, expected) in [
             (&[][..], 5, ""),
-            (&[0, 0], 5, "▁▁"),
-            (&[0, 1, 4, 7, 8], 5, "▁▁▄▇█"),
-            (&[9, 0, 1, 2], 3, "▁▄█"),
-            (&[u64::MAX, u64::MAX / 2, 1], 3, "█▄▁"),
+            (&[1.0], 0, ""),
+            (&[0.0, 0.0], 5, "▁▁"),
+            (&[0.0, 1.0, 4.0, 7.0, 8.0], 5, "▁▁▄▇█"),
+            (&[8.0, 8.0, 4.0, 4.0, 2.0, 2.0], 3, "█▄▂"),
+            (&[1.0, 2.0, 3.0, 4.0, 5.0], 2, "▃█"),
+            (&[f32::NAN, 1.0, f32::NAN, f32::NAN], 4, " █  "),
+            (&[f32::NAN, 1.0, f32::NAN, f32::NAN], 2, "█ "),
+            (&[f32::MAX, f32::MAX / 2.0, 1.0], 3, "█▄▁"),
         ] {
             assert_eq!(spark(values, width), expected, "{values:?}");
         }

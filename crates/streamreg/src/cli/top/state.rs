@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_registry::query::Filter;
+use stream_registry::watch::Event;
 use stream_registry::{Stream, StreamId, Timestamp};
 
 use super::cursor::Cursor;
@@ -23,13 +24,16 @@ pub(in crate::cli) struct Settings {
 }
 
 /// What the middle of the screen shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Pane {
     #[default]
     Streams,
     Nodes,
     Ended,
+    /// A live stream.
     Detail(StreamId),
+    /// A stream of the list of ended streams.
+    End(Arc<Event>),
 }
 
 /// The line in which a filter is typed.
@@ -120,8 +124,8 @@ impl State {
         self.clock = self.clock.max(data.at);
         self.dirty = true;
         if self.frozen {
-            let Data { streams, now, bitrates, span, taken_over, detail, ended, .. } = (*self.data).clone();
-            let kept = Data { streams, now, bitrates, span, taken_over, detail, ended, ..(*data).clone() };
+            let Data { streams, now, bitrates, taken_over, detail, ended, .. } = (*self.data).clone();
+            let kept = Data { streams, now, bitrates, taken_over, detail, ended, ..(*data).clone() };
             self.data = Arc::new(kept);
             return;
         }
@@ -150,10 +154,11 @@ impl State {
     pub(in crate::cli) fn wants(&self) -> Wants {
         let detail = match &self.pane {
             Pane::Detail(id) => Some(id.clone()),
+            Pane::End(event) => event.stream().map(|last| last.id.clone()),
             _ => None,
         };
         let visible = if self.pane == Pane::Streams { self.visible.clone() } else { Vec::new() };
-        Wants { visible, detail, ended: self.pane == Pane::Ended }
+        Wants { visible, detail, ended: matches!(self.pane, Pane::Ended | Pane::End(_)) }
     }
 
     /// Returns the time since the data was last known to be current.
@@ -207,6 +212,16 @@ impl State {
         self.rows.streams.get(self.streams_cursor.selected)
     }
 
+    /// Returns the ended streams that match the filter.
+    pub(super) fn ended(&self) -> Vec<&Event> {
+        let events = match &self.data.ended {
+            Some(Ok(events)) => events.as_slice(),
+            _ => &[],
+        };
+        let matches = self.filter.matcher();
+        events.iter().filter(|event| event.stream().is_some_and(|last| matches(last))).collect()
+    }
+
     /// Opens a pane.
     pub(super) fn open(&mut self, pane: Pane) {
         if let Pane::Detail(_) = pane {
@@ -234,6 +249,7 @@ impl State {
         if filter != self.filter {
             self.filter = filter;
             self.streams_cursor = Cursor::default();
+            self.cursor = Cursor::default();
             self.follows = None;
             self.widths = Widths::default();
             self.select();

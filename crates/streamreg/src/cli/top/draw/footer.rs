@@ -42,7 +42,7 @@ fn keys(state: &State) -> &'static [Key] {
         ],
         Pane::Nodes => &[("q", "quit"), ("g", "back"), ("Enter", "streams"), ("/", "filter"), ("Space", "freeze")],
         Pane::Ended => &[("q", "quit"), ("e", "back"), ("Enter", "details"), ("/", "filter"), ("Space", "freeze")],
-        Pane::Detail(_) => &[("q", "quit"), ("Esc", "back"), ("↑↓", "scroll"), ("Space", "freeze")],
+        Pane::Detail(_) | Pane::End(_) => &[("q", "quit"), ("Esc", "back"), ("↑↓", "scroll"), ("Space", "freeze")],
     }
 }
 

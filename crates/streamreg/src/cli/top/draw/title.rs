@@ -54,7 +54,8 @@ fn totals(state: &State) -> ([(String, Look); 2], String) {
     let (all, bitrate) = (state.data.streams.len(), units::bitrate(state.rows.bitrate));
     let (count, bitrate, name) = if state.filter.is_empty() {
         let bitrates = spark(&state.data.bitrates, SPARK);
-        (format!("{all} streams"), format!("{bitrate} {bitrates}"), state.settings.store.clone())
+        let noun = if all == 1 { "stream" } else { "streams" };
+        (format!("{all} {noun}"), format!("{bitrate} {bitrates}"), state.settings.store.clone())
     } else {
         let filter = format!("filter: {}", filter::format(&state.filter));
         (format!("{} of {all} streams", state.rows.counts[0]), bitrate, filter)

@@ -129,6 +129,42 @@ fn enter_on_a_node_shows_its_streams() {
 }
 
 #[test]
+fn silent_nodes_are_first() {
+    let mut streams = streams();
+    for stream in &mut streams[..3] {
+        let mut late = Stream::clone(stream);
+        late.last_heartbeat = time("2026-01-01T00:05:00Z");
+        *stream = Arc::new(late);
+    }
+    let mut state = state(streams);
+    keys(&mut state, "g");
+    let nodes: Vec<_> = state.nodes.iter().map(|(name, node)| (name.as_str(), node.is_silent)).collect();
+    // Of the two streams of ingest-2, one still sends.
+    assert_eq!(nodes, [("", true), ("ingest-1", true), ("ingest-2", false)]);
+}
+
+#[test]
+fn escape_returns_to_the_ended_stream_although_the_list_has_grown() {
+    let mut state = state(streams());
+    let with = |ended| Arc::new(Data { ended: Some(Ok(Arc::new(ended))), ..data(streams()) });
+    state.data(with(ended()));
+    keys(&mut state, "ej\n");
+    assert!(matches!(&state.pane, Pane::End(event) if event.stream().unwrap().id.as_str() == "cam9"));
+    assert_eq!(state.wants().detail.map(|id| id.to_string()), Some("cam9".into()));
+    let mut grown = ended();
+    grown.insert(0, ended().remove(0));
+    state.data(with(grown));
+    code(&mut state, KeyCode::Esc);
+    assert_eq!((&state.pane, state.cursor.selected), (&Pane::Ended, 2));
+    // The list stays open while a filter is typed.
+    keys(&mut state, "/cam9\n\n");
+    assert!(matches!(&state.pane, Pane::End(event) if event.stream().unwrap().id.as_str() == "cam9"));
+    code(&mut state, KeyCode::Esc);
+    keys(&mut state, "/x\n\n");
+    assert_eq!(state.pane, Pane::Ended, "no stream matches");
+}
+
+#[test]
 fn cursor_follows_its_stream_after_it_was_moved() {
     let mut state = state(streams());
     shown(&mut state, 80, 24);

@@ -60,7 +60,7 @@ fn hostile_state() -> State {
 #[test]
 fn no_control_or_direction_character_reaches_the_terminal() {
     let mut state = hostile_state();
-    for pressed in ["1", "g", "e", "1\n", "1?", "x/\u{1b}[2J\u{202e}"] {
+    for pressed in ["1", "g", "e", "\n", "1\n", "1?", "x/\u{1b}[2J\u{202e}", "\u{1b}=x"] {
         keys(&mut state, pressed);
         let screen = text(&shown(&mut state, 300, 60));
         for c in screen.chars().filter(|c| *c != '\n') {
@@ -73,7 +73,7 @@ fn no_control_or_direction_character_reaches_the_terminal() {
 #[test]
 fn every_size_of_the_screen_can_be_drawn() {
     let mut state = hostile_state();
-    for pressed in ["1", "g", "e", "1\n", "1?", "x/a"] {
+    for pressed in ["1", "g", "e", "\n", "1\n", "1?", "x/a", "=x"] {
         keys(&mut state, pressed);
         for width in (0..24).chain([79, 80, 200]) {
             for height in 0..12 {

@@ -18,7 +18,7 @@ use stream_registry::query::Filter;
 use stream_registry::watch::{Ending, Event as Change};
 use stream_registry::{Stream, StreamStatus, StreamType, Timestamp};
 
-use super::data::{Data, Detail, Note};
+use super::data::{Data, Detail, Note, Sample};
 use super::draw::draw;
 use super::rows::Sort;
 use super::state::{Settings, State};
@@ -65,8 +65,7 @@ fn data(streams: Vec<Arc<Stream>>) -> Data {
         outage: None,
         at: Duration::from_secs(10),
         unreadable: 0,
-        bitrates: vec![0, 4_000_000, 9_000_000, 17_800_000],
-        span: Duration::from_secs(15),
+        bitrates: vec![0.0, 4e6, 9e6, 17.8e6],
         taken_over: Arc::new(HashSet::from(["cam2".parse().unwrap()])),
         detail: None,
         ended: None,
@@ -80,7 +79,9 @@ fn detail(id: &str, remark: &str) -> Detail {
         note("2026-01-01T00:00:00Z", "registered", StreamStatus::Connecting, remark),
         note("2026-01-01T00:00:02Z", "status", StreamStatus::Active, ""),
     ];
-    Detail { id: id.parse().unwrap(), bitrates: vec![4_000_000, 4_900_000, 5_000_000], notes }
+    let sample = |bitrate, loss, rtt| Sample { bitrate, loss, rtt, jitter: f32::NAN };
+    let samples = vec![sample(4e6, f32::NAN, 12.5), sample(4.9e6, 0.001, 14.0), sample(5e6, 1.5, 13.0)];
+    Detail { id: id.parse().unwrap(), samples, span: Duration::from_secs(10), notes }
 }
 
 fn ended() -> Vec<Change> {

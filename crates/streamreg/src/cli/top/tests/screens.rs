@@ -62,6 +62,56 @@ fn detail_of_an_ended_stream_keeps_its_last_record() {
 }
 
 #[test]
+fn enter_on_an_ended_stream_shows_its_end_and_its_final_record() {
+    let mut state = state(streams());
+    let of_cam8 = || Data {
+        ended: Some(Ok(Arc::new(ended()))),
+        detail: Some(detail("cam8", "203.0.113.7:40112")),
+        ..data(streams())
+    };
+    state.data(Arc::new(of_cam8()));
+    keys(&mut state, "e\n");
+    check("end-80", &text(&shown(&mut state, 80, 30)));
+    // The id was registered again, so the statistics are those of another stream.
+    let again = stream("cam8", StreamStatus::Active, "ingest-1", 1_000);
+    state.data(Arc::new(Data { streams: vec![again], ..of_cam8() }));
+    check("end-live-60", &text(&shown(&mut state, 60, 12)));
+    let unknown = Change::Ended {
+        revision: "h-1".parse().unwrap(),
+        reason: Ending::Expired,
+        last: stream("cam8", StreamStatus::Active, "", 0),
+        as_of: None,
+    };
+    state.data(Arc::new(Data { ended: Some(Ok(Arc::new(vec![unknown]))), ..data(streams()) }));
+    keys(&mut state, "e\n");
+    let screen = text(&shown(&mut state, 80, 12));
+    assert!(screen.contains("This stream has ended: it expired\nIts last record is unknown.\n"), "{screen}");
+}
+
+#[test]
+fn charts_show_only_what_was_recorded_and_shrink_with_the_width() {
+    let mut state = state(streams());
+    keys(&mut state, "\n");
+    let mut recorded = detail("cam1", "");
+    recorded.samples = (0..60u8)
+        .map(|at| Sample {
+            bitrate: 5e6,
+            loss: if at == 30 { f32::NAN } else { f32::from(at % 7) },
+            rtt: f32::NAN,
+            jitter: f32::from(at),
+        })
+        .collect();
+    recorded.span = Duration::from_secs(295);
+    state.data(Arc::new(Data { detail: Some(recorded), ..data(streams()) }));
+    for width in [120, 60, 40, 20] {
+        let screen = text(&shown(&mut state, width, 8));
+        check(&format!("charts-{width}"), &screen);
+    }
+    state.data(Arc::new(data(streams())));
+    assert!(text(&shown(&mut state, 80, 8)).contains("no statistics recorded yet"));
+}
+
+#[test]
 fn outage_shows_its_start_and_its_cause_on_every_width_and_ages_stand_still() {
     for (width, height) in [(120, 9), (80, 9), (60, 9)] {
         let mut state = state(streams());
