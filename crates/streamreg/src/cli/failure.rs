@@ -164,9 +164,14 @@ impl Failure {
                 Self::new(Status::Unreachable, format_args!("the store {store} cannot do this now: {message}"))
             }
             ErrorKind::Unavailable | ErrorKind::Timeout => {
+                let unreachable = format!("cannot reach the store {store}: ");
+                // Most messages name the server, and end with a remedy of their own.
+                let unreachable = if message.contains(store) { "" } else { &unreachable };
                 let process = if is_http(store) { "`streamreg serve`" } else { "it" };
-                let remedy = format_args!("check that {process} is running, or select another store with --store");
-                Self::new(Status::Unreachable, format_args!("cannot reach the store {store} ({message}); {remedy}"))
+                let check = format!("; check that {process} is running");
+                let remedy = if message.contains("; ") { "" } else { &check };
+                let message = format!("{unreachable}{message}{remedy}, or select another store with --store");
+                Self::new(Status::Unreachable, message)
             }
             ErrorKind::Unauthenticated if is_http(store) => {
                 Self::new(Status::Failed, format_args!("{described}; pass the server's token with --token-file"))
@@ -200,7 +205,21 @@ mod tests {
             (Error::not_found(&id), 3, "no live stream has the id \"cam/1\""),
             (Error::already_exists(existing), 4, "of 203.0.113.7:1 (srt, node n\\u{1b}[2J)"),
             (Error::not_holder(&id), 4, "--force"),
-            (Error::new(ErrorKind::Unavailable, "connection refused"), 5, "`streamreg serve`"),
+            (
+                Error::new(ErrorKind::Unavailable, "connection refused"),
+                5,
+                "cannot reach the store http://127.0.0.1:8580: connection refused; check that `streamreg serve` is \
+                 running, or select another store with --store",
+            ),
+            (
+                Error::new(
+                    ErrorKind::Unavailable,
+                    "no server is running at http://127.0.0.1:8580; start one with `streamreg serve`",
+                ),
+                5,
+                "no server is running at http://127.0.0.1:8580; start one with `streamreg serve`, or select another \
+                 store with --store",
+            ),
             (
                 Error::new(ErrorKind::Timeout, "http://127.0.0.1:8580 gave no answer"),
                 5,
@@ -230,6 +249,7 @@ mod tests {
             let message = failure.message.unwrap();
             assert_eq!(failure.status.code(), code, "{message}");
             assert!(message.contains(expected), "{message}");
+            assert!(message.matches("start").count() + message.matches("check").count() <= 1, "{message}");
             assert!(!message.contains(char::is_control), "{message:?}");
         }
         assert_eq!(Failure::connect(&Error::unsupported("no"), "x").status, Status::Usage);

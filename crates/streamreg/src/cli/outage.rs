@@ -6,9 +6,10 @@ use std::io;
 use stream_registry::{Error, ErrorKind, Timestamp};
 
 use super::output::Zone;
+use super::terminal;
 
-/// The end of the message, which a narrow terminal can omit.
-pub(super) const RETRYING: &str = "; retrying";
+/// The end of the message, which is omitted if it does not fit.
+const RETRYING: &str = "; retrying";
 
 /// Describes an outage in one line, e.g. `store unreachable since 14:05:10: connection refused; retrying`. `answered` is
 /// the time of the last good answer, if there was one. The result may contain any characters.
@@ -17,6 +18,13 @@ pub(super) fn describe(error: &Error, answered: Option<Timestamp>, zone: &Zone) 
     let state = if is_unreachable { "store unreachable" } else { "store fails" };
     let since = answered.map_or_else(String::new, |at| format!(" since {}", zone.time_of_day(at)));
     format!("{state}{since}: {}{RETRYING}", cause(error))
+}
+
+/// Returns the message of [`describe`] in one line of a terminal.
+pub(super) fn fit(message: &str, width: usize) -> String {
+    let message = terminal::escape(message);
+    let short = message.strip_suffix(RETRYING).filter(|_| terminal::width(&message) > width);
+    terminal::shorten(short.unwrap_or(&message), width).into_owned()
 }
 
 /// Returns the cause without the operation, the URL and the remedy, which the message of the error may contain.
@@ -61,6 +69,9 @@ mod tests {
             (loading, Some(at), "store fails since 14:05:10: Redis is loading its data; retrying"),
         ] {
             assert_eq!(describe(&error.with_stream(&id), answered, &Zone::utc()), expected);
+        }
+        for (width, fitted) in [(20, "a\\u{1b}: b; retrying"), (19, "a\\u{1b}: b"), (5, "a\\u{…")] {
+            assert_eq!(fit("a\u{1b}: b; retrying", width), fitted);
         }
     }
 }

@@ -24,7 +24,8 @@ fn start(server: &Server, command: &str, width: u16, height: u16) -> Terminal {
 /// Returns the ids in the first column.
 fn ids(screen: &str) -> Vec<&str> {
     let lines = screen.lines().skip_while(|line| !line.starts_with("ID")).skip(1);
-    lines.map_while(|line| line.split_whitespace().next()).collect()
+    // `list` shows the number of streams below the table.
+    lines.take_while(|line| !line.contains("; updated ")).map_while(|line| line.split_whitespace().next()).collect()
 }
 
 #[test]
@@ -50,7 +51,23 @@ fn top_filters_sorts_shows_details_and_quits() {
     assert!(detail.lines().any(|line| line.split_whitespace().eq(["id", "cam2"])), "{detail}");
     assert_eq!(server.run(&["set", "cam2", "--status", "active"]), done(""));
     top.until("the event is shown", |screen| screen.contains("last events:") && screen.contains("  status  "));
+    top.until("the statistics are charted", |screen| {
+        screen.contains("recorded for ") && screen.contains("\nbitrate  █")
+    });
     top.keys(&["Escape"]);
+    top.keys(&["/", "foo=bar"]);
+    let invalid = top.shows("unknown key \"foo\"");
+    assert!(invalid.contains("the keys are status, type, node") && invalid.contains("cam1"), "{invalid}");
+    top.keys(&["Escape"]);
+    assert_eq!(server.run(&["unregister", "cam1", "--reason", "end of show"]), done(""));
+    top.keys(&["e"]);
+    top.shows("end of show");
+    top.keys(&["Enter"]);
+    top.shows("This stream has ended: it was unregistered");
+    top.keys(&["Escape"]);
+    top.shows("ENDED");
+    top.keys(&["e"]);
+    register(&server, "n1", &["cam1"]);
     top.keys(&["C-l"]);
     top.resize(50, 10);
     top.until("columns are dropped", |screen| ids(screen).len() == 2 && !screen.contains("SOURCE"));
@@ -154,9 +171,13 @@ fn list_with_watch_updates_its_table_in_place() {
     let server = Server::start(&[]);
     register(&server, "n1", &["cam1", "cam3"]);
     let list = start(&server, "list --watch --sort -id --limit 2", 80, 12);
-    list.until("two streams are shown", |screen| ids(screen) == ["cam3", "cam1"]);
+    list.until("two streams are shown", |screen| {
+        ids(screen) == ["cam3", "cam1"] && screen.contains("\n2 streams match; updated ")
+    });
     register(&server, "n1", &["cam2"]);
-    list.until("the new stream is shown", |screen| ids(screen) == ["cam3", "cam2"]);
+    list.until("the new stream is shown", |screen| {
+        ids(screen) == ["cam3", "cam2"] && screen.contains("\n3 streams match, showing the first 2; updated ")
+    });
     assert_eq!(server.run(&["set", "cam3", "--bitrate", "7M"]), done(""));
     list.shows("7.0 Mbit/s");
     assert_eq!(server.run(&["unregister", "cam3"]), done(""));
@@ -172,13 +193,22 @@ fn list_with_watch_fits_its_terminal_and_reports_outages() {
     let many: Vec<String> = (0..20).map(|n| format!("cam{n:02}")).collect();
     register(&server, "n1", &many.iter().map(String::as_str).collect::<Vec<_>>());
     let list = start(&server, "list -w", 80, 12);
-    let screen = list.shows("11 more; `streamreg top` scrolls");
+    let screen = list.shows("20 streams match, showing the first 9; updated ");
     assert!(screen.starts_with("ID ") && screen.contains("cam08") && !screen.contains("cam09"), "{screen}");
     list.resize(40, 8);
-    list.until("the table is smaller", |screen| screen.starts_with("ID ") && screen.contains("15 more"));
+    list.until("the table is smaller", |screen| {
+        screen.starts_with("ID ") && screen.contains("20 streams match, showing the first 5;")
+    });
     server.running.signal("TERM");
     assert_eq!(server.running.ended(), Some(0));
-    list.until("the outage is shown", |screen| screen.contains("no answer from the store") && screen.contains("cam04"));
+    let screen = list.shows("store unreachable since ");
+    let lines: Vec<_> = screen.lines().collect();
+    // The table has one line less for the outage, and the time of the last update stays. Both times are the same.
+    assert!(lines[4].starts_with("cam03 ") && lines[5].starts_with("20 streams match, showing the f"), "{screen}");
+    list.resize(80, 8);
+    let screen = list.shows(": connection refused; retrying");
+    let time_after = |word: &str| screen.split_once(word).unwrap().1[..8].to_owned();
+    assert_eq!(time_after("; updated "), time_after("unreachable since "), "{screen}");
     list.signal("TERM");
     list.ended(0);
 }

@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep};
 
 use super::ListArgs;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::output::{Output, TableOptions};
-use crate::cli::terminal;
+use crate::cli::output::{Output, TableOptions, Zone};
+use crate::cli::{outage, terminal};
 
 /// Time between two looks at the view.
 const CHECK: Duration = Duration::from_millis(500);
@@ -58,35 +58,32 @@ async fn follow(
 ) -> Result {
     view.ready().await.map_err(|error| out.failure(&error))?;
     let mut screen = Screen::default();
-    let mut answered = Instant::now();
+    let zone = Zone::local();
+    let mut answered = registry.now();
     loop {
         let revision = view.revision();
         let (width, height) = size();
         out.width = Some(width);
-        // The last line of the terminal stays free for the cursor. One line has the headings, one line the remark.
+        // The last line of the terminal stays free for the cursor. One line has the headings, one line the total.
         let room = height.saturating_sub(3).max(1);
-        let mut remark = None;
-        let shown = match read(registry, view, args, room).await {
+        let (shown, outage) = match read(registry, view, args, room).await {
             Ok(shown) => {
-                answered = Instant::now();
-                shown
+                answered = registry.now();
+                (shown, None)
             }
             Err(error) => {
-                let seconds = answered.elapsed().as_secs();
-                remark = Some(format!("no answer from the store for {seconds} s: {error}"));
-                last_known(view, args, room).map_err(|error| out.failure(&error))?
+                let shown = last_known(view, args, room.saturating_sub(1).max(1));
+                let outage = outage::describe(&error, Some(answered), &zone);
+                (shown.map_err(|error| out.failure(&error))?, Some(outage))
             }
         };
-        let hidden = shown.total.saturating_sub(shown.streams.len() as u64);
-        if shown.total == 0 {
-            remark.get_or_insert_with(|| "no streams match".to_owned());
-        } else if hidden > 0 && args.limit.is_none() {
-            remark.get_or_insert_with(|| format!("{hidden} more; `streamreg top` scrolls"));
-        }
-        let (mut text, _) = out.table_of_streams(&shown.streams, registry.now(), table);
-        if let Some(remark) = remark {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{}", terminal::shorten(&terminal::escape(&remark), width));
+        // The ages, too, are those of the last answer.
+        let (mut text, _) = out.table_of_streams(&shown.streams, answered, table);
+        let total = total(&shown, &zone.time_of_day(answered));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}", terminal::shorten(&total, width));
+        if let Some(outage) = outage {
+            let _ = writeln!(text, "{}", outage::fit(&outage, width));
         }
         screen.show(&text, (width, height), out)?;
         let due = Instant::now() + READ_AGAIN;
@@ -101,6 +98,20 @@ async fn follow(
 struct Shown {
     streams: Vec<Stream>,
     total: u64,
+}
+
+/// Returns the line below the table.
+fn total(shown: &Shown, updated: &str) -> String {
+    let matching = match shown.total {
+        0 => "no streams match".to_owned(),
+        1 => "1 stream matches".to_owned(),
+        total => format!("{total} streams match"),
+    };
+    let first = match shown.streams.len() {
+        all if all as u64 >= shown.total => String::new(),
+        some => format!(", showing the first {some}"),
+    };
+    format!("{matching}{first}; updated {updated}")
 }
 
 fn query(args: &ListArgs, room: usize) -> Query {

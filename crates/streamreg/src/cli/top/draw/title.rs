@@ -7,7 +7,7 @@ use ratatui_core::layout::Rect;
 use ratatui_core::style::Style as Look;
 
 use super::{BOLD, REVERSED, look_of, text};
-use crate::cli::outage::RETRYING;
+use crate::cli::outage;
 use crate::cli::output::{Style, units};
 use crate::cli::top::filter;
 use crate::cli::top::layout::clamp;
@@ -26,11 +26,8 @@ const MIN_NAME: usize = 12;
 
 /// Draws the state of the connection at the right, and the totals in the rest of the line.
 pub(super) fn title(state: &State, area: Rect, buffer: &mut Buffer) {
-    let (mut connection, style) = connection(state);
-    if terminal::width(&connection) > area.width.into() {
-        connection.truncate(connection.trim_end_matches(RETRYING).len());
-    }
-    let connection = terminal::shorten(&connection, area.width.into());
+    let (connection, style) = connection(state);
+    let connection = outage::fit(&connection, area.width.into());
     let left = usize::from(area.width).saturating_sub(terminal::width(&connection));
     text(buffer, area, clamp(left), &connection, look_of(style, state.settings.colour).patch(BOLD));
     let (totals, name) = totals(state);
@@ -67,7 +64,7 @@ fn totals(state: &State) -> ([(String, Look); 2], String) {
 fn connection(state: &State) -> (String, Style) {
     let frozen = if state.frozen { "FROZEN  " } else { "" };
     if let Some(outage) = &state.data.outage {
-        return (format!("{frozen}! {}", terminal::escape(outage)), Style::Red);
+        return (format!("{frozen}! {outage}"), Style::Red);
     }
     if !state.data.ready {
         return ("loading".to_owned(), Style::Yellow);
