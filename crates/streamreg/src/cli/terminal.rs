@@ -85,8 +85,8 @@ pub fn shorten(text: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(text[..end].trim_end_matches('\u{200d}').to_owned() + "…")
 }
 
-/// Breaks a string into lines of at most `max` columns. An empty string is one line. A character that is wider than a
-/// line is replaced.
+/// Breaks a string into lines of at most `max` columns, at a space in the second half of a line if there is one. An empty
+/// string is one line. A character that is wider than a line is replaced.
 pub fn wrap(text: &str, max: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
@@ -94,8 +94,20 @@ pub fn wrap(text: &str, max: usize) -> Vec<String> {
         let columns = c.width().unwrap_or_default();
         let (c, columns) = if columns > max { ('…', max.min(1)) } else { (c, columns) };
         if used + columns > max {
-            lines.push(String::new());
-            used = 0;
+            if c == ' ' {
+                lines.push(String::new());
+                used = 0;
+                continue;
+            }
+            let rest = lines.last_mut().and_then(|line| {
+                let space = line.rfind(' ').filter(|space| width(&line[*space..]) <= max / 2)?;
+                let rest = line.split_off(space + 1);
+                line.truncate(space);
+                Some(rest)
+            });
+            let rest = rest.unwrap_or_default();
+            used = width(&rest);
+            lines.push(rest);
         }
         used += columns;
         if let Some(line) = lines.last_mut() {
@@ -158,6 +170,11 @@ mod tests {
             ("a東京", 3, &["a東", "京"]),
             ("abe\u{301}d", 3, &["abe\u{301}", "d"]),
             ("東a", 1, &["…", "a"]),
+            ("abc def gh", 8, &["abc def", "gh"]),
+            ("abc  東京 x", 8, &["abc ", "東京 x"]),
+            ("ab cd efg", 5, &["ab cd", "efg"]),
+            ("a bcdefghijkl", 8, &["a bcdefg", "hijkl"]),
+            ("    ", 2, &["  ", " "]),
         ] {
             assert_eq!(wrap(text, max), lines, "{text} in {max}");
         }

@@ -71,7 +71,8 @@ pub(super) fn streams(streams: &[Stream], now: Timestamp, layout: &Layout<'_>) -
     (columns::table(&rows, &aligns), dropped)
 }
 
-/// Decides which columns to show. Empty columns are dropped first.
+/// Decides which columns to show. Empty columns are dropped first. On a very narrow terminal, only the id and the status
+/// stay.
 fn fitting(columns: &[&Column], widths: &[usize], empty: &[bool], max_width: usize) -> Vec<bool> {
     let all = vec![true; columns.len()];
     let mut visible = all.clone();
@@ -87,7 +88,10 @@ fn fitting(columns: &[&Column], widths: &[usize], empty: &[bool], max_width: usi
         })
         .collect();
     order.sort_unstable();
-    for (_, _, at) in order {
+    let essential = |column: &Column| matches!(column.name, "id" | "status");
+    let others = (0..columns.len()).rev();
+    let others = others.filter(|at| columns[*at].shown == Shown::Always && !essential(columns[*at]));
+    for at in order.into_iter().map(|(_, _, at)| at).chain(others) {
         if fits(&visible) {
             return visible;
         }
@@ -200,7 +204,9 @@ cam1  srt   active      203.0.113.7:40112   ingest-1         HEVC   1920x1080   
         assert_eq!(layout(Some(65)).1, "SOURCE RESOLUTION");
         let least = "cam1  connecting  0 bit/s     -        now  now".len();
         assert_eq!(layout(Some(least)).1, "TYPE SOURCE NODE RESOLUTION");
-        // If lines would wrap even without the optional columns, all columns are shown.
+        assert_eq!(layout(Some(least - 1)).1, "TYPE SOURCE NODE RESOLUTION AGE");
+        assert_eq!(layout(Some(16)).1, "TYPE SOURCE NODE RESOLUTION BITRATE HEARTBEAT AGE");
+        // If lines would wrap even with the id and the status alone, all columns are shown.
         assert_eq!(layout(Some(10)), (whole, String::new()));
     }
 }
