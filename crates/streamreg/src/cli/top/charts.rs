@@ -27,10 +27,10 @@ const FIGURES: [Figure; 4] = [
 
 /// Returns a line for each figure that was recorded, below a line of headings: a chart, and the latest, the lowest and
 /// the highest value. All charts cover the same time.
-pub(super) fn lines(recorded: Option<&Detail>, width: usize) -> Vec<String> {
-    let Some(recorded) = recorded.filter(|recorded| !recorded.samples.is_empty()) else {
+pub(super) fn lines(recorded: &Detail, width: usize) -> Vec<String> {
+    if recorded.samples.is_empty() {
         return vec!["no statistics recorded yet".to_owned()];
-    };
+    }
     let values = (width.saturating_sub(NAME + BARS.0) / VALUE).min(3);
     let bars = width.saturating_sub(NAME + values * VALUE).clamp(BARS.0, BARS.1);
     let line = |start: String, cells: [String; 3]| {

@@ -4,7 +4,7 @@ use stream_registry::watch::Event;
 use stream_registry::{Stream, StreamId};
 
 use super::charts;
-use super::data::Note;
+use super::data::{Detail, Note};
 use super::sheet::Cell;
 use super::state::State;
 use crate::cli::output::{Style, end, fields, units};
@@ -54,8 +54,13 @@ fn is_live(state: &State, id: &StreamId) -> bool {
     state.data.streams.iter().any(|stream| stream.id == *id)
 }
 
+/// Returns what was recorded about a stream. Just after the pane was opened, this is not known yet.
+fn recorded<'a>(state: &'a State, id: &StreamId) -> Option<&'a Detail> {
+    state.data.detail.as_ref().filter(|detail| detail.id == *id)
+}
+
 fn charts(state: &State, id: &StreamId, width: usize, lines: &mut Vec<Cell>) {
-    let recorded = state.data.detail.as_ref().filter(|detail| detail.id == *id);
+    let Some(recorded) = recorded(state, id) else { return };
     for (at, line) in charts::lines(recorded, width).iter().enumerate() {
         lines.push(cell(line, if at == 0 { Style::Dim } else { Style::Plain }));
     }
@@ -71,8 +76,7 @@ fn record(state: &State, stream: &Stream, lines: &mut Vec<Cell>) {
 }
 
 fn notes(state: &State, id: &StreamId, lines: &mut Vec<Cell>) {
-    let recorded = state.data.detail.as_ref().filter(|detail| detail.id == *id);
-    let notes = recorded.map_or(&[][..], |detail| &detail.notes);
+    let Some(Detail { notes, .. }) = recorded(state, id) else { return };
     if notes.is_empty() {
         lines.push(cell("no events since the start of top", Style::Dim));
     } else {

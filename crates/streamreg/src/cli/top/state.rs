@@ -125,6 +125,10 @@ impl State {
         self.dirty = true;
         if self.frozen {
             let Data { streams, now, bitrates, taken_over, detail, ended, .. } = (*self.data).clone();
+            // A pane that was opened since then has no data to keep.
+            let wanted = self.wants().detail;
+            let detail = detail.filter(|detail| wanted.as_ref() == Some(&detail.id)).or_else(|| data.detail.clone());
+            let ended = ended.or_else(|| data.ended.clone());
             let kept = Data { streams, now, bitrates, taken_over, detail, ended, ..(*data).clone() };
             self.data = Arc::new(kept);
             return;

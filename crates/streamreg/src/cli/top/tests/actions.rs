@@ -200,6 +200,22 @@ fn frozen_table_keeps_its_streams_until_it_is_thawed() {
 }
 
 #[test]
+fn pane_that_is_opened_on_a_frozen_screen_has_its_data() {
+    let mut state = state(streams());
+    keys(&mut state, " \n");
+    let opened = |notes: &str| {
+        Arc::new(Data { detail: Some(detail("cam1", notes)), ended: Some(Ok(Arc::new(ended()))), ..data(Vec::new()) })
+    };
+    state.data(opened("first"));
+    let screen = text(&shown(&mut state, 80, 40));
+    assert!(screen.contains("recorded for 10s") && screen.contains("(first)"), "{screen}");
+    state.data(opened("second"));
+    assert!(text(&shown(&mut state, 80, 40)).contains("(first)"), "the screen is frozen");
+    keys(&mut state, "e");
+    assert!(text(&shown(&mut state, 80, 24)).contains("cam9"));
+}
+
+#[test]
 fn screen_is_drawn_again_only_after_a_change() {
     let mut state = state(streams());
     assert!(state.is_dirty());

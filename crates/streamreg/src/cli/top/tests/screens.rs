@@ -107,7 +107,8 @@ fn charts_show_only_what_was_recorded_and_shrink_with_the_width() {
         let screen = text(&shown(&mut state, width, 8));
         check(&format!("charts-{width}"), &screen);
     }
-    state.data(Arc::new(data(streams())));
+    let nothing = Detail { samples: Vec::new(), ..detail("cam1", "") };
+    state.data(Arc::new(Data { detail: Some(nothing), ..data(streams()) }));
     assert!(text(&shown(&mut state, 80, 8)).contains("no statistics recorded yet"));
 }
 
