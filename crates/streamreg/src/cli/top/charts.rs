@@ -43,13 +43,12 @@ pub(super) fn lines(recorded: &Detail, width: usize) -> Vec<String> {
     for figure in FIGURES {
         let all: Vec<_> = recorded.samples.iter().map(figure.value).collect();
         let known = || all.iter().copied().filter(|value| value.is_finite());
-        let (Some(latest), Some(lowest), Some(highest)) =
-            (known().last(), known().reduce(f32::min), known().reduce(f32::max))
-        else {
-            continue;
-        };
+        let (Some(lowest), Some(highest)) = (known().reduce(f32::min), known().reduce(f32::max)) else { continue };
+        // The latest value may be unknown, e.g. the loss while no packets arrive.
+        let latest = all.last().copied().filter(|value| value.is_finite());
+        let show = |value: Option<f32>| value.map_or_else(|| "-".to_owned(), figure.show);
         let chart = format!("{:NAME$}{}", figure.name, spark(&all, bars));
-        lines.push(line(chart, [latest, lowest, highest].map(figure.show)));
+        lines.push(line(chart, [latest, Some(lowest), Some(highest)].map(show)));
     }
     lines
 }

@@ -96,7 +96,7 @@ fn charts_show_only_what_was_recorded_and_shrink_with_the_width() {
     recorded.samples = (0..60u8)
         .map(|at| Sample {
             bitrate: 5e6,
-            loss: if at == 30 { f32::NAN } else { f32::from(at % 7) },
+            loss: if at == 30 || at == 59 { f32::NAN } else { f32::from(at % 7) },
             rtt: f32::NAN,
             jitter: f32::from(at),
         })
