@@ -29,7 +29,7 @@ const FIGURES: [Figure; 4] = [
 /// the highest value. All charts cover the same time.
 pub(super) fn lines(recorded: &Detail, width: usize) -> Vec<String> {
     if recorded.samples.is_empty() {
-        return vec!["no statistics recorded yet".to_owned()];
+        return vec!["no statistics recorded since the start of top".to_owned()];
     }
     let values = (width.saturating_sub(NAME + BARS.0) / VALUE).min(3);
     let bars = width.saturating_sub(NAME + values * VALUE).clamp(BARS.0, BARS.1);

@@ -109,7 +109,7 @@ fn charts_show_only_what_was_recorded_and_shrink_with_the_width() {
     }
     let nothing = Detail { samples: Vec::new(), ..detail("cam1", "") };
     state.data(Arc::new(Data { detail: Some(nothing), ..data(streams()) }));
-    assert!(text(&shown(&mut state, 80, 8)).contains("no statistics recorded yet"));
+    assert!(text(&shown(&mut state, 80, 8)).contains("no statistics recorded since the start of top"));
 }
 
 #[test]
