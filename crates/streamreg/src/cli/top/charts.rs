@@ -38,7 +38,10 @@ pub(super) fn lines(recorded: &Detail, width: usize) -> Vec<String> {
         let cells = cells.iter().take(values).map(|cell| format!("{:>VALUE$}", terminal::shorten(cell, VALUE - 2)));
         start + &padding + &cells.collect::<String>()
     };
-    let heading = format!("recorded for {}", duration::short(recorded.span));
+    let heading = match recorded.samples.len() {
+        1 => "recorded once".to_owned(),
+        _ => format!("recorded for {}", duration::short(recorded.span)),
+    };
     let mut lines = vec![line(heading, ["latest", "lowest", "highest"].map(str::to_owned))];
     for figure in FIGURES {
         let all: Vec<_> = recorded.samples.iter().map(figure.value).collect();

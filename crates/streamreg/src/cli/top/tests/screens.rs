@@ -107,6 +107,10 @@ fn charts_show_only_what_was_recorded_and_shrink_with_the_width() {
         let screen = text(&shown(&mut state, width, 8));
         check(&format!("charts-{width}"), &screen);
     }
+    let mut once = detail("cam1", "");
+    once.samples.truncate(1);
+    state.data(Arc::new(Data { detail: Some(once), ..data(streams()) }));
+    assert!(text(&shown(&mut state, 80, 8)).contains("\nrecorded once "));
     let nothing = Detail { samples: Vec::new(), ..detail("cam1", "") };
     state.data(Arc::new(Data { detail: Some(nothing), ..data(streams()) }));
     assert!(text(&shown(&mut state, 80, 8)).contains("no statistics recorded since the start of top"));
