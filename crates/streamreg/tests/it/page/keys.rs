@@ -80,6 +80,9 @@ async fn slash_and_question_mark_in_a_field_do_not_move_the_focus() {
             assert_eq!(tab.text(FOCUS), field, "{key}");
             assert_eq!(tab.eval("document.getElementById('help').open"), false);
         }
+    }
+    for field in ["by-type", "by-node"] {
+        tab.eval(&format!("document.getElementById('{field}').focus()"));
         tab.press("Escape");
         assert_eq!(tab.text(FOCUS), "", "{field}");
         assert_eq!(tab.eval("document.getElementById('drawer').hidden"), false);

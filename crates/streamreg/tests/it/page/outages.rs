@@ -116,7 +116,7 @@ async fn page_that_has_never_reached_the_store_says_so_everywhere() {
     tab.until("document.getElementById('drawer-note').textContent.startsWith('The stream cannot be read, ')");
     registry.recover();
     add(&*registry, "cam1", StreamStatus::Active).await;
-    tab.until("document.getElementById('nodes-note').textContent === '1 node.'");
+    tab.until("document.getElementById('nodes-note').textContent === '1 node'");
     tab.until("document.getElementById('drawer-status').textContent === 'active'");
     assert_eq!(tab.eval("document.getElementById('drawer-note').hidden"), true);
 }
