@@ -7,7 +7,7 @@ import { Log } from "./data/log.js";
 import { Model } from "./data/model.js";
 import { Order } from "./data/order.js";
 import { Polls } from "./data/polls.js";
-import { Rings } from "./data/rings.js";
+import { MAX_RECORDED, Rings } from "./data/rings.js";
 import { initDialogs } from "./parts/dialog.js";
 import { $, mark, onFrame, write } from "./parts/dom.js";
 import { fieldOf, STATISTICS } from "./parts/fields.js";
@@ -203,12 +203,17 @@ function pollsReported(report) {
 }
 
 const feed = new Feed(model, feedReported);
-const polls = new Polls(model, () => ({
-  selection,
-  by: selection.view === "nodes" ? "node" : null,
-  ids: table.visible().filter((item) => !item.isHeading && !item.gone).map(({ id }) => id),
-  all: selection.view === "nodes" || STATISTICS.includes(fieldOf(selection.sort)),
-}), pollsReported);
+const polls = new Polls(model, () => {
+  // All streams of a small registry are polled, so that each of them has complete charts.
+  const isSmall = model.size <= MAX_RECORDED;
+  const streams = isSmall ? [...model.entries()] : table.visible().filter((item) => !item.isHeading && !item.gone);
+  return {
+    selection,
+    by: selection.view === "nodes" ? "node" : null,
+    ids: streams.map(({ id }) => id),
+    all: !isSmall && (selection.view === "nodes" || STATISTICS.includes(fieldOf(selection.sort))),
+  };
+}, pollsReported);
 
 async function describe() {
   isDescribed = true;

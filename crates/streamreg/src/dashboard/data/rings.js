@@ -8,8 +8,9 @@ export const SIZE = 150;
 export const MINUTES = STEP_MS * SIZE / 60000;
 // If a poll is late, its value also stands for the few moments that were missed. Longer gaps were not recorded.
 const MAX_LATE = 3;
-// Only streams that were on the screen have values. The oldest ones are forgotten.
-const MAX_STREAMS = 400;
+// Maximum number of streams with values. In a larger registry, only streams that were on the screen have values, and
+// the oldest values are forgotten.
+export const MAX_RECORDED = 400;
 // Stands for a moment at which the figure had no value. Figures are never negative.
 const NO_VALUE = -1;
 
@@ -78,7 +79,7 @@ export class Rings {
     // The order of a map is that of insertion, so the stream that was polled last goes to the end.
     this.#streams.delete(record.id);
     this.#streams.set(record.id, rings);
-    if (this.#streams.size > MAX_STREAMS) this.#streams.delete(this.#streams.keys().next().value);
+    if (this.#streams.size > MAX_RECORDED) this.#streams.delete(this.#streams.keys().next().value);
   }
 }
 

@@ -51,6 +51,7 @@ function markUnrecorded(context, from, to, height, inks, isHatched) {
     context.lineTo(x + height, 0);
   }
   context.strokeStyle = inks.hatch;
+  context.globalAlpha = 0.5;
   context.lineWidth = 1;
   context.stroke();
   context.restore();

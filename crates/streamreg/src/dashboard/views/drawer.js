@@ -213,8 +213,9 @@ export class Drawer {
 function eventLine(entry) {
   if (entry.gap) return make("li", { class: "gap" }, gapText(entry));
   const { name, meaning } = kindOf(entry);
-  const life = entry.as_of ? `, after ${lifetimeText(entry)}` : "";
-  const detail = entry.event === "status" ? "" : eventText(entry);
-  return make("li", { title: meaning }, make("time", {}, moment(eventTime(entry))), ` ${name}${life}`,
+  const text = eventText(entry);
+  const [more, detail] = entry.event === "status" ? [` to ${text}`, ""]
+    : [entry.as_of ? `, after ${lifetimeText(entry)}` : "", text];
+  return make("li", { title: meaning }, make("time", {}, moment(eventTime(entry))), ` ${name}${more}`,
     detail ? make("span", { class: "detail" }, detail) : "");
 }

@@ -14,10 +14,7 @@ const KINDS = {
 export const MEANINGS = Object.values(KINDS).map(({ name, meaning }) => `${name}: ${meaning}`);
 
 // Returns the colour, the name and the meaning of an event.
-export function kindOf({ event, stream }) {
-  const { colour, name, meaning } = KINDS[event] ?? { colour: "other", name: plain(event), meaning: "" };
-  return { colour, meaning, name: event === "status" ? `${name} to ${plain(stream.status)}` : name };
-}
+export const kindOf = ({ event }) => KINDS[event] ?? { colour: "other", name: plain(event), meaning: "" };
 
 export const gapText = ({ gap }) =>
   `Not connected from ${clock(gap.from)} to ${clock(gap.to)}; events of this time may be missing`;

@@ -88,6 +88,23 @@ async fn details_say_since_when_the_charts_were_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stream_that_was_never_on_the_screen_has_charts_in_a_small_registry() {
+    let (server, registry) = Server::memory().await;
+    for number in 100..250 {
+        add_with_bitrate(&*registry, &format!("cam{number}"), 3_000_000).await;
+    }
+    let tab = open(&server, DESK);
+    // When the second response has arrived, the page has recorded the first one.
+    let polls = "performance.getEntriesByType('resource').filter(({ name }) => name.includes('id=cam249'))";
+    tab.until(&format!("{polls}.length >= 2"));
+    // The details read a record of their own, which follows after a gap.
+    tab.eval("const now = Date.now; Date.now = () => now() + 60000; null");
+    tab.eval("history.pushState(null, '', '?stream=cam249'); dispatchEvent(new PopStateEvent('popstate')); null");
+    tab.until(&format!("/^Recorded by this page since [0-9:]+, with gaps$/.test({NOTE})"));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn charts_of_a_new_run_contain_no_value_of_the_earlier_run() {
     let (server, registry) = Server::memory().await;
     add_with_bitrate(&*registry, "cam1", 9_000_000).await;

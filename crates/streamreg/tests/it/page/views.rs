@@ -87,7 +87,7 @@ async fn events_appear_as_they_happen_and_can_be_filtered() {
         &[
             r"[\d:]+\|ended\|cam1\|srt\|[^|]*\|n1\|broken",
             r"[\d:]+\|registered\|cam2\|srt\|[^|]*\|n2\|active",
-            r"[\d:]+\|status changed to error\|cam1\|srt\|[^|]*\|n1\|error",
+            r"[\d:]+\|status changed\|cam1\|srt\|[^|]*\|n1\|error",
             r"[\d:]+\|registered\|cam1\|srt\|[^|]*\|n1\|connecting",
         ],
     );
