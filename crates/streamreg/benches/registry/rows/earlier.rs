@@ -74,7 +74,14 @@ fn sources(repository: &Path) -> Result<PathBuf> {
 fn build(folder: &Path) -> Result<PathBuf> {
     let target = folder.join("target");
     let args = ["build", "--release", "--locked", "--quiet", "--package", "streamreg", "--target-dir"];
-    succeed(Command::new(env!("CARGO")).current_dir(folder).args(args).arg(&target))?;
+    let mut command = Command::new(env!("CARGO"));
+    // Cargo sets these variables for the benchmark. With them, it would build some crates again in each run.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_")) {
+        if name != "CARGO_HOME" {
+            command.env_remove(name);
+        }
+    }
+    succeed(command.current_dir(folder).args(args).arg(&target))?;
     Ok(target.join("release/streamreg"))
 }
 
