@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use stream_registry::Secret;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -115,7 +117,8 @@ fn first_line(content: &str) -> Result<Secret, String> {
 /// The tokens that the server accepts now.
 #[derive(Debug)]
 pub(super) struct Current {
-    tokens: RwLock<Arc<Tokens>>,
+    /// Every request reads the tokens. With a lock, two threads would wait for each other's reads.
+    tokens: ArcSwap<Tokens>,
     /// `None` if the tokens never change.
     source: Option<Source>,
     /// Whether the files that were read last could not be used.
@@ -124,7 +127,7 @@ pub(super) struct Current {
 
 impl Current {
     fn new(tokens: Arc<Tokens>, source: Option<Source>) -> Self {
-        Self { tokens: RwLock::new(tokens), source, outdated: AtomicBool::new(false) }
+        Self { tokens: ArcSwap::new(tokens), source, outdated: AtomicBool::new(false) }
     }
 
     pub(super) fn of_access_file(file: AccessFile) -> Self {
@@ -137,9 +140,8 @@ impl Current {
         Self::new(Arc::new(tokens), has_files.then_some(source))
     }
 
-    /// Returns the tokens. The lock is held only while the pointer is copied.
-    pub(super) fn tokens(&self) -> Arc<Tokens> {
-        Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn tokens(&self) -> impl Deref<Target = Arc<Tokens>> {
+        self.tokens.load()
     }
 
     /// Returns the kind of the files if the server uses earlier contents, because a changed file is unusable.
@@ -155,7 +157,7 @@ impl Current {
         if source.paths().any(|path| path.metadata().is_ok_and(|file| !file.is_file())) {
             return;
         }
-        let mut last = Ok(self.tokens());
+        let mut last = Ok(self.tokens.load_full());
         let mut ticks = interval(CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -173,7 +175,7 @@ impl Current {
         let outdated = match tokens {
             Ok(tokens) => {
                 tracing::info!("the {file} has changed; using the new tokens");
-                *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+                self.tokens.store(tokens);
                 false
             }
             Err(reason) => {

@@ -67,14 +67,15 @@ impl<'a> Writer<'a> {
         self.logged(Operation::Unregister, Some(id), result.await)
     }
 
-    pub(in crate::server) async fn write_one(&self, write: Write) -> Result<()> {
-        let (operation, id) = (write.change.operation(), write.id.clone());
+    pub(in crate::server) async fn write_one(&self, id: &StreamId, guard: Guard, change: Change) -> Result<()> {
+        let operation = change.operation();
+        let write = Write { id: id.clone(), guard, change };
         let result = async {
             self.check_write(&write)?;
-            self.check_live(&write.id).await?;
+            self.check_live(id).await?;
             self.store.write_one(write).await
         };
-        self.logged(operation, Some(&id), result.await)
+        self.logged(operation, Some(id), result.await)
     }
 
     /// Applies a batch. A write that is not allowed fails with `Denied` and does not affect the others.

@@ -18,7 +18,7 @@ use axum::routing::{MethodRouter, get, post, put};
 use stream_registry::http::wire::{LabelsMode, read_patch, read_record, read_stats, read_status};
 use stream_registry::registry::Operation;
 use stream_registry::stream::EndReason;
-use stream_registry::{Change, Error, Guard, Stream, StreamId, UnregisterOptions, Write};
+use stream_registry::{Change, Error, Guard, Stream, StreamId, UnregisterOptions};
 
 use super::json;
 use crate::server::access::Caller;
@@ -104,8 +104,7 @@ impl Call {
 
     async fn write(&self, guard: Guard, change: Change) -> Result<StatusCode> {
         let operation = change.operation();
-        let write = Write { id: self.id.clone(), guard, change };
-        self.named(operation, self.app.writer(&self.caller).write_one(write).await)?;
+        self.named(operation, self.app.writer(&self.caller).write_one(&self.id, guard, change).await)?;
         Ok(StatusCode::NO_CONTENT)
     }
 
