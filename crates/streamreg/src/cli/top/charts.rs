@@ -1,6 +1,8 @@
 //! The charts of the detail pane: what was recorded about one stream.
 
-use super::data::{Detail, Sample};
+use stream_registry::Stream;
+
+use super::data::{Run, Sample};
 use super::spark::spark;
 use crate::cli::output::units;
 use crate::cli::{duration, terminal};
@@ -26,10 +28,12 @@ const FIGURES: [Figure; 4] = [
 ];
 
 /// Returns a line for each figure that was recorded, below a line of headings: a chart, and the latest, the lowest and
-/// the highest value. All charts cover the same time.
-pub(super) fn lines(recorded: &Detail, width: usize) -> Vec<String> {
-    if recorded.samples.is_empty() {
-        return vec!["no statistics recorded since the start of top".to_owned()];
+/// the highest value. All charts cover the same time. The record is as new as the last values or newer.
+pub(super) fn lines(recorded: &Run, stream: &Stream, width: usize) -> Vec<String> {
+    let mut samples = recorded.samples.clone();
+    // The record is read more often. So the latest values are those of its fields.
+    if let Some(latest) = samples.last_mut() {
+        *latest = Sample::new(stream, latest.loss);
     }
     let values = (width.saturating_sub(NAME + BARS.0) / VALUE).min(3);
     let bars = width.saturating_sub(NAME + values * VALUE).clamp(BARS.0, BARS.1);
@@ -38,13 +42,13 @@ pub(super) fn lines(recorded: &Detail, width: usize) -> Vec<String> {
         let cells = cells.iter().take(values).map(|cell| format!("{:>VALUE$}", terminal::shorten(cell, VALUE - 2)));
         start + &padding + &cells.collect::<String>()
     };
-    let heading = match recorded.samples.len() {
+    let heading = match samples.len() {
         1 => "recorded once".to_owned(),
         _ => format!("recorded for {}", duration::short(recorded.span)),
     };
     let mut lines = vec![line(heading, ["latest", "lowest", "highest"].map(str::to_owned))];
     for figure in FIGURES {
-        let all: Vec<_> = recorded.samples.iter().map(figure.value).collect();
+        let all: Vec<_> = samples.iter().map(figure.value).collect();
         let known = || all.iter().copied().filter(|value| value.is_finite());
         let (Some(lowest), Some(highest)) = (known().reduce(f32::min), known().reduce(f32::max)) else { continue };
         // The latest value may be unknown, e.g. the loss while no packets arrive.

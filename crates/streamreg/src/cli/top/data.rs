@@ -24,7 +24,7 @@ pub(in crate::cli) struct Data {
     pub(super) at: Duration,
     /// The number of records that cannot be decoded.
     pub(super) unreadable: u64,
-    /// The total bit rate at each reading of all streams, from the oldest to the newest.
+    /// The total bit rate at each moment, from the oldest to the newest. It is NaN at moments without a reading.
     pub(super) bitrates: Vec<f32>,
     /// The streams that have been taken over since the start.
     pub(super) taken_over: Arc<HashSet<StreamId>>,
@@ -38,15 +38,24 @@ pub(in crate::cli) struct Data {
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Detail {
     pub(super) id: StreamId,
-    /// Its statistics at each reading, from the oldest to the newest.
-    pub(super) samples: Vec<Sample>,
-    /// The time between the oldest and the newest of these readings.
-    pub(super) span: Duration,
+    /// What was recorded about the latest run with this id, and about the run before it.
+    pub(super) runs: Vec<Run>,
     /// Its last events, from the oldest to the newest.
     pub(super) notes: Vec<Note>,
 }
 
-/// Statistics of a stream at one reading. An unknown value is NaN.
+/// The statistics of a stream from its registration to its end.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Run {
+    /// The registration time of the stream.
+    pub(super) created_at: Timestamp,
+    /// Its statistics at each moment, from the oldest to the newest.
+    pub(super) samples: Vec<Sample>,
+    /// The time between the oldest and the newest of these moments.
+    pub(super) span: Duration,
+}
+
+/// Statistics of a stream at one moment. An unknown value is NaN.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::cli) struct Sample {
     /// In bits per second.
@@ -57,6 +66,17 @@ pub(in crate::cli) struct Sample {
     pub(super) rtt: f32,
     /// In milliseconds.
     pub(super) jitter: f32,
+}
+
+impl Sample {
+    /// The statistics at a moment without a reading.
+    pub(super) const UNKNOWN: Self = Self { bitrate: f32::NAN, loss: f32::NAN, rtt: f32::NAN, jitter: f32::NAN };
+
+    /// Returns the statistics of a record, which does not have the current loss.
+    pub(super) fn new(stream: &Stream, loss: f32) -> Self {
+        let known = |value: Option<f64>| value.map_or(f32::NAN, |value| value as f32);
+        Self { bitrate: stream.bitrate as f32, loss, rtt: known(stream.rtt_ms), jitter: known(stream.jitter_ms) }
+    }
 }
 
 /// An event of a stream, without the record.

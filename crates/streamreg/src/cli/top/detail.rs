@@ -17,7 +17,10 @@ pub(super) fn lines(state: &State, id: &StreamId, width: usize) -> Vec<Cell> {
         lines.push(cell("This stream has ended. Its last known record:", Style::Red));
     }
     if let Some(stream) = &state.shown {
-        charts(state, id, width, &mut lines);
+        if !charts(state, stream, width, &mut lines) && recorded(state, id).is_some() {
+            lines.push(cell("no statistics recorded since the start of top", Style::Dim));
+            lines.push(cell("", Style::Plain));
+        }
         record(state, stream, &mut lines);
     }
     notes(state, id, &mut lines);
@@ -28,8 +31,7 @@ pub(super) fn lines(state: &State, id: &StreamId, width: usize) -> Vec<Cell> {
 pub(super) fn end_lines(state: &State, event: &Event, width: usize) -> Vec<Cell> {
     let (Some(last), Some(end)) = (event.stream(), end(event, state.now())) else { return Vec::new() };
     let mut lines = vec![cell(&format!("This stream has ended: {}", terminal::escape(&end)), Style::Red)];
-    let is_live = is_live(state, &last.id);
-    if is_live {
+    if is_live(state, &last.id) {
         lines.push(cell("A live stream has the same id. Its events are below too.", Style::Yellow));
     }
     if matches!(event, Event::Ended { as_of: None, .. }) {
@@ -40,10 +42,7 @@ pub(super) fn end_lines(state: &State, event: &Event, width: usize) -> Vec<Cell>
         let (received, loss) = (units::bytes(last.bytes_received), units::loss(last));
         lines.push(cell(&format!("lived {lived}, received {received}, lifetime loss {loss}"), Style::Plain));
         lines.push(cell("", Style::Plain));
-        // What was recorded about a live stream is not about the one that has ended.
-        if !is_live {
-            charts(state, &last.id, width, &mut lines);
-        }
+        charts(state, last, width, &mut lines);
         record(state, last, &mut lines);
     }
     notes(state, &last.id, &mut lines);
@@ -59,12 +58,16 @@ fn recorded<'a>(state: &'a State, id: &StreamId) -> Option<&'a Detail> {
     state.data.detail.as_ref().filter(|detail| detail.id == *id)
 }
 
-fn charts(state: &State, id: &StreamId, width: usize, lines: &mut Vec<Cell>) {
-    let Some(recorded) = recorded(state, id) else { return };
-    for (at, line) in charts::lines(recorded, width).iter().enumerate() {
+/// Adds what was recorded about a stream, but nothing of another stream that had the same id. Returns whether anything
+/// was recorded.
+fn charts(state: &State, stream: &Stream, width: usize, lines: &mut Vec<Cell>) -> bool {
+    let mut runs = recorded(state, &stream.id).into_iter().flat_map(|detail| &detail.runs);
+    let Some(run) = runs.find(|run| run.created_at == stream.created_at) else { return false };
+    for (at, line) in charts::lines(run, stream, width).iter().enumerate() {
         lines.push(cell(line, if at == 0 { Style::Dim } else { Style::Plain }));
     }
     lines.push(cell("", Style::Plain));
+    true
 }
 
 fn record(state: &State, stream: &Stream, lines: &mut Vec<Cell>) {

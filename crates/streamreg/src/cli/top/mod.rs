@@ -12,6 +12,7 @@ mod draw;
 mod filter;
 mod keys;
 mod layout;
+mod pace;
 mod recorder;
 mod rows;
 mod run;
@@ -20,6 +21,7 @@ mod sheet;
 mod source;
 mod spark;
 mod state;
+mod statistics;
 mod tap;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Reads the registry for `top`: a view that follows the change feed, and readings of what the feed does not report.
 //!
 //! The feed reports neither statistics nor heartbeats. So the streams on the screen are read again every 2 s, and all
-//! streams every 5 s, or less often if reading them takes long.
+//! streams at the pace of `pace`.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::data::{Data, Wants};
+use super::pace::Pace;
 use super::recorder::Recorder;
 use super::tap::Tap;
 use crate::cli::outage;
@@ -22,11 +23,6 @@ use crate::cli::output::Zone;
 
 /// Time between two readings of the streams on the screen.
 const ROWS: Duration = Duration::from_secs(2);
-/// Shortest time between two readings of all streams.
-const ALL: Duration = Duration::from_secs(5);
-/// The pause after a reading of all streams is at least this many times as long as the reading took. So it uses at most
-/// 3 % of a Redis core.
-const PAUSE_PER_READING: u32 = 32;
 /// Shortest time between two copies of the data. Faster changes of a table cannot be read.
 const PUBLISH: Duration = Duration::from_millis(500);
 /// Number of ended streams that are read.
@@ -52,7 +48,7 @@ impl Source {
         let (send, data) = watch::channel(Arc::new(publisher.copy(&Wants::default())));
         let mut tasks = JoinSet::new();
         tasks.spawn(publisher.run(wanted.clone(), send));
-        tasks.spawn(Reader { registry, view, ends: None }.run(wanted));
+        tasks.spawn(Reader { registry, view, ends: None, pace: Pace::new(Instant::now()) }.run(wanted));
         Self { data, wants, _tasks: tasks }
     }
 }
@@ -104,7 +100,7 @@ impl Publisher {
             outage: health.error.as_ref().map(|error| outage::describe(error, health.answered, &self.zone)),
             at: self.start.elapsed(),
             unreadable: self.view.unreadable(),
-            bitrates: record.totals(),
+            bitrates: record.statistics.totals(),
             taken_over: record.taken_over(),
             detail: wants.detail.as_ref().map(|id| record.detail(id)),
             ended: record.ended.clone(),
@@ -118,11 +114,11 @@ struct Reader {
     view: View,
     /// The number of ends that the list of ended streams includes.
     ends: Option<u64>,
+    pace: Pace,
 }
 
 impl Reader {
     async fn run(mut self, mut wanted: watch::Receiver<Wants>) {
-        let mut all_due = Instant::now();
         let mut ticks = interval(ROWS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -131,11 +127,7 @@ impl Reader {
             let opens_ended = async { wanted.wait_for(|now| now.ended && !wants.ended).await.is_ok() };
             tokio::select! {
                 _ = ticks.tick() => self.rows(&wants).await,
-                () = sleep_until(all_due), if self.view.is_ready() => {
-                    let start = Instant::now();
-                    self.all().await;
-                    all_due = Instant::now() + ALL.max(start.elapsed() * PAUSE_PER_READING);
-                }
+                () = sleep_until(self.pace.due), if self.view.is_ready() => self.all().await,
                 is_wanted = opens_ended => if !is_wanted {
                     return;
                 },
@@ -150,21 +142,26 @@ impl Reader {
     }
 
     /// Reads the streams on the screen. If the screen has no streams, only checks that the store answers.
-    async fn rows(&self, wants: &Wants) {
+    async fn rows(&mut self, wants: &Wants) {
         let ids: Vec<_> = wants.visible.iter().chain(&wants.detail).cloned().collect();
         let done = if ids.is_empty() || !self.view.is_ready() {
             self.registry.ping().await
         } else {
             self.view.refresh_many(&ids).await
         };
+        self.pace.check(self.view.metrics().resyncs, done.is_ok(), Instant::now());
         self.note(done.err());
     }
 
     /// Reads all streams, for totals and sorting.
-    async fn all(&self) {
-        match self.view.reconcile().await {
+    async fn all(&mut self) {
+        let start = Instant::now();
+        let done = self.view.reconcile().await;
+        let usual = self.pace.interval;
+        self.pace.plan(start.elapsed(), done.is_ok(), Instant::now());
+        match done {
             Ok(()) => {
-                self.registry.recorder.lock().reading(&self.view.all());
+                self.registry.recorder.lock().reading(&self.view.all(), usual);
                 self.note(None);
             }
             // The view was loaded again during the reading, or the store is unreachable. The next reading of the

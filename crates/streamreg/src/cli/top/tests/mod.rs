@@ -18,7 +18,7 @@ use stream_registry::query::Filter;
 use stream_registry::watch::{Ending, Event as Change};
 use stream_registry::{Stream, StreamStatus, StreamType, Timestamp};
 
-use super::data::{Data, Detail, Note, Sample};
+use super::data::{Data, Detail, Note, Run, Sample};
 use super::draw::draw;
 use super::rows::Sort;
 use super::state::{Settings, State};
@@ -81,13 +81,14 @@ fn detail(id: &str, remark: &str) -> Detail {
     ];
     let sample = |bitrate, loss, rtt| Sample { bitrate, loss, rtt, jitter: f32::NAN };
     let samples = vec![sample(4e6, f32::NAN, 12.5), sample(4.9e6, 0.001, 14.0), sample(5e6, 1.5, 13.0)];
-    Detail { id: id.parse().unwrap(), samples, span: Duration::from_secs(10), notes }
+    let run = Run { created_at: time("2026-01-01T00:00:00Z"), samples, span: Duration::from_secs(10) };
+    Detail { id: id.parse().unwrap(), runs: vec![run], notes }
 }
 
 fn ended() -> Vec<Change> {
     let end = |id: &str, reason: Option<&str>, as_of: &str| {
         let mut last = Stream::clone(&stream(id, StreamStatus::Closed, "ingest-1", 0));
-        last.bytes_received = 1_300_000;
+        (last.bytes_received, last.bitrate, last.rtt_ms) = (1_300_000, 5_000_000, Some(13.0));
         last.end_reason = reason.map(str::to_owned);
         Change::Ended {
             revision: "h-1".parse().unwrap(),

@@ -18,6 +18,13 @@ fn check(name: &str, screen: &str) {
     assert!(screen == reviewed, "{name} differs from its reviewed screen. Now it is:\n{screen}\nbefore:\n{reviewed}");
 }
 
+/// Returns the streams after a change of `cam1`.
+fn with_cam1(change: impl FnOnce(&mut Stream)) -> Vec<Arc<Stream>> {
+    let mut streams = streams();
+    change(Arc::make_mut(&mut streams[0]));
+    streams
+}
+
 #[test]
 fn table_shows_the_columns_that_fit_the_width() {
     for (width, height) in [(140, 12), (80, 24), (60, 10), (40, 10), (20, 5)] {
@@ -28,11 +35,10 @@ fn table_shows_the_columns_that_fit_the_width() {
 
 #[test]
 fn wide_screen_has_the_columns_of_the_wide_list() {
-    let mut streams = streams();
-    let mut full = Stream::clone(&streams[0]);
-    (full.frame_rate, full.rtt_ms, full.viewers) = (59.94, Some(12.5), Some(7));
-    full.labels.insert("tenant".into(), "acme".into());
-    streams[0] = Arc::new(full);
+    let streams = with_cam1(|full| {
+        (full.frame_rate, full.rtt_ms, full.viewers) = (59.94, Some(12.5), Some(7));
+        full.labels.insert("tenant".into(), "acme".into());
+    });
     check("streams-200x10", &text(&shown(&mut state(streams), 200, 10)));
 }
 
@@ -42,7 +48,7 @@ fn each_pane_has_its_lines_and_its_keys() {
     state.data(Arc::new(Data {
         detail: Some(detail("cam1", "203.0.113.7:40112")),
         ended: Some(Ok(Arc::new(ended()))),
-        ..data(streams())
+        ..data(with_cam1(|cam1| cam1.rtt_ms = Some(13.0)))
     }));
     shown(&mut state, 80, 24);
     for (name, pressed) in [("nodes", "g"), ("ended", "e"), ("detail", "1\n"), ("help", "1?")] {
@@ -54,7 +60,7 @@ fn each_pane_has_its_lines_and_its_keys() {
 
 #[test]
 fn detail_of_an_ended_stream_keeps_its_last_record() {
-    let mut state = state(streams());
+    let mut state = state(with_cam1(|cam1| cam1.rtt_ms = Some(13.0)));
     keys(&mut state, "\n");
     assert!(matches!(&state.pane, Pane::Detail(id) if id.as_str() == "cam1"));
     state.data(Arc::new(Data { detail: Some(detail("cam1", "")), ..data(streams().split_off(1)) }));
@@ -71,11 +77,21 @@ fn enter_on_an_ended_stream_shows_its_end_and_its_final_record() {
     };
     state.data(Arc::new(of_cam8()));
     keys(&mut state, "e\n");
-    check("end-80", &text(&shown(&mut state, 80, 30)));
-    // The id was registered again, so the statistics are those of another stream.
-    let again = stream("cam8", StreamStatus::Active, "ingest-1", 1_000);
-    state.data(Arc::new(Data { streams: vec![again], ..of_cam8() }));
+    check("end-80", &text(&shown(&mut state, 80, 32)));
+    // The id was registered again: the charts are those of the run that has ended.
+    let mut again = Stream::clone(&stream("cam8", StreamStatus::Active, "ingest-1", 1_000));
+    again.created_at = time("2026-01-01T00:09:55Z");
+    let mut both = detail("cam8", "");
+    let sample = Sample { bitrate: 1e3, ..Sample::UNKNOWN };
+    both.runs.insert(0, Run { created_at: again.created_at, samples: vec![sample], span: Duration::ZERO });
+    let of_both = Data { streams: vec![Arc::new(again)], detail: Some(both.clone()), ..of_cam8() };
+    state.data(Arc::new(of_both.clone()));
     check("end-live-60", &text(&shown(&mut state, 60, 12)));
+    // Only the run that is live now was recorded.
+    both.runs.truncate(1);
+    state.data(Arc::new(Data { detail: Some(both), ..of_both }));
+    let screen = text(&shown(&mut state, 60, 30));
+    assert!(screen.contains("same id") && !screen.contains("recorded") && !screen.contains("latest"), "{screen}");
     let unknown = Change::Ended {
         revision: "h-1".parse().unwrap(),
         reason: Ending::Expired,
@@ -93,7 +109,7 @@ fn charts_show_only_what_was_recorded_and_shrink_with_the_width() {
     let mut state = state(streams());
     keys(&mut state, "\n");
     let mut recorded = detail("cam1", "");
-    recorded.samples = (0..60u8)
+    recorded.runs[0].samples = (0..60u8)
         .map(|at| Sample {
             bitrate: 5e6,
             loss: if at == 30 || at == 59 { f32::NAN } else { f32::from(at % 7) },
@@ -101,19 +117,45 @@ fn charts_show_only_what_was_recorded_and_shrink_with_the_width() {
             jitter: f32::from(at),
         })
         .collect();
-    recorded.span = Duration::from_secs(295);
-    state.data(Arc::new(Data { detail: Some(recorded), ..data(streams()) }));
+    recorded.runs[0].span = Duration::from_secs(295);
+    let cam1 = with_cam1(|cam1| cam1.jitter_ms = Some(59.0));
+    state.data(Arc::new(Data { detail: Some(recorded), ..data(cam1) }));
     for width in [120, 60, 40, 20] {
         let screen = text(&shown(&mut state, width, 8));
         check(&format!("charts-{width}"), &screen);
     }
     let mut once = detail("cam1", "");
-    once.samples.truncate(1);
+    once.runs[0].samples.truncate(1);
     state.data(Arc::new(Data { detail: Some(once), ..data(streams()) }));
     assert!(text(&shown(&mut state, 80, 8)).contains("\nrecorded once "));
-    let nothing = Detail { samples: Vec::new(), ..detail("cam1", "") };
+    let nothing = Detail { runs: Vec::new(), ..detail("cam1", "") };
     state.data(Arc::new(Data { detail: Some(nothing), ..data(streams()) }));
     assert!(text(&shown(&mut state, 80, 8)).contains("no statistics recorded since the start of top"));
+}
+
+#[test]
+fn latest_values_of_the_charts_are_those_of_the_fields() {
+    let newer = with_cam1(|cam1| (cam1.bitrate, cam1.rtt_ms) = (7_654_321, Some(21.5)));
+    let mut state = state(newer.clone());
+    state.data(Arc::new(Data { detail: Some(detail("cam1", "")), ..data(newer) }));
+    keys(&mut state, "\n");
+    let screen = text(&shown(&mut state, 80, 30));
+    for expected in ["▅▆█ 7.7 Mbit/s 4.0 Mbit/s 7.7 Mbit/s", "21.5 ms 12.5 ms 21.5 ms", "(7.7 Mbit/s)", "rtt_ms 21.5"]
+    {
+        assert!(screen.split_whitespace().collect::<Vec<_>>().join(" ").contains(expected), "{expected}: {screen}");
+    }
+}
+
+#[test]
+fn outage_is_a_gap_in_the_title_and_the_charts() {
+    let mut gap = detail("cam1", "");
+    gap.runs[0].samples.splice(1..1, [Sample::UNKNOWN; 3]);
+    let bitrates = vec![4e6, f32::NAN, f32::NAN, f32::NAN, 5e6];
+    let mut state = state(streams());
+    state.data(Arc::new(Data { detail: Some(gap), bitrates, ..data(streams()) }));
+    keys(&mut state, "\n");
+    let screen = text(&shown(&mut state, 80, 12));
+    assert!(screen.contains(" ▇   █  redis") && screen.contains("\nbitrate  ▇   ██ "), "{screen}");
 }
 
 #[test]
