@@ -11,12 +11,12 @@ use super::terminal;
 /// The end of the message, which is omitted if it does not fit.
 const RETRYING: &str = "; retrying";
 
-/// Describes an outage in one line, e.g. `store unreachable since 14:05:10: connection refused; retrying`. `answered` is
+/// Describes an outage in one line, e.g. `store unreachable since 14:05:10Z: connection refused; retrying`. `answered` is
 /// the time of the last good answer, if there was one. The result may contain any characters.
 pub(super) fn describe(error: &Error, answered: Option<Timestamp>, zone: &Zone) -> String {
     let is_unreachable = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) && !error.is_store_reply();
     let state = if is_unreachable { "store unreachable" } else { "store fails" };
-    let since = answered.map_or_else(String::new, |at| format!(" since {}", zone.time_of_day(at)));
+    let since = answered.map_or_else(String::new, |at| format!(" since {}{}", zone.time_of_day(at), zone.mark()));
     format!("{state}{since}: {}{RETRYING}", cause(error))
 }
 
@@ -58,15 +58,15 @@ mod tests {
         let loading = Error::new(ErrorKind::Unavailable, "Redis is loading its data").with_store_reply(true);
         let at: Timestamp = "2026-01-01T14:05:10.9Z".parse().unwrap();
         for (error, answered, expected) in [
-            (refused, Some(at), "store unreachable since 14:05:10: connection refused; retrying"),
+            (refused, Some(at), "store unreachable since 14:05:10Z: connection refused; retrying"),
             (unnamed, None, "store unreachable: the connection to Redis was lost; retrying"),
             (
                 Error::new(ErrorKind::Timeout, "http://h did not respond within 5s"),
                 Some(at),
-                "store unreachable since 14:05:10: no answer in time; retrying",
+                "store unreachable since 14:05:10Z: no answer in time; retrying",
             ),
-            (denied, Some(at), "store fails since 14:05:10: reads need a token; retrying"),
-            (loading, Some(at), "store fails since 14:05:10: Redis is loading its data; retrying"),
+            (denied, Some(at), "store fails since 14:05:10Z: reads need a token; retrying"),
+            (loading, Some(at), "store fails since 14:05:10Z: Redis is loading its data; retrying"),
         ] {
             assert_eq!(describe(&error.with_stream(&id), answered, &Zone::utc()), expected);
         }

@@ -96,7 +96,7 @@ fn top_survives_a_restart_of_its_server() {
     server.running.signal("TERM");
     assert_eq!(server.running.ended(), Some(0));
     let outage = top.until("the outage is shown", |screen| screen.contains("! store unreachable since "));
-    assert!(outage.contains(": connection refused; retrying\n") && ids(&outage) == ["before"], "{outage}");
+    assert!(outage.contains("Z: connection refused; retrying\n") && ids(&outage) == ["before"], "{outage}");
     let server = Server::start_at(server.url.trim_start_matches("http://"), &[]);
     register(&server, "n1", &["after"]);
     top.until("the new stream is shown", |screen| ids(screen) == ["after"] && screen.contains(" live\n"));

@@ -37,6 +37,11 @@ impl Zone {
         Self { heading: "LOCAL", zone: TimeZone::system() }
     }
 
+    /// Returns the mark of this zone after a time, as in RFC 3339. Local time has no mark.
+    pub(in crate::cli) fn mark(&self) -> &'static str {
+        if self.heading == "UTC" { "Z" } else { "" }
+    }
+
     /// Returns the hour, minute and second of a time, e.g. `14:05:10`.
     pub(in crate::cli) fn time_of_day(&self, time: Timestamp) -> String {
         // A timestamp is in the range of jiff, from whose type it was made.

@@ -91,7 +91,7 @@ fn notes(state: &State, id: &StreamId, lines: &mut Vec<Cell>) {
 fn line(note: &Note, state: &State) -> String {
     let at = note.at.map_or_else(|| "-".to_owned(), |at| units::ago(at, state.now()));
     let remark = if note.remark.is_empty() { String::new() } else { format!("  ({})", terminal::escape(&note.remark)) };
-    format!("{at:>12}  {:<12}  {}{remark}", note.word, terminal::escape(note.status.as_str()))
+    format!("{at:>12}  {:<14}  {}{remark}", note.word, terminal::escape(note.status.as_str()))
 }
 
 fn cell(text: &str, style: Style) -> Cell {

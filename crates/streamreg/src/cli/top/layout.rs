@@ -160,7 +160,7 @@ impl State {
         let now = self.now();
         let lines = events.iter().filter_map(|event| ended_cells(event, now));
         let lines = lines.map(|cells| cells.map(Cell::from).to_vec()).collect();
-        let heads = ENDED_HEADINGS.into_iter().zip([103, u16::MAX, 4, 3, 5, 101, 1, 2, 102]);
+        let heads = ENDED_HEADINGS.into_iter().zip([104, u16::MAX, 4, 3, 5, 102, 1, 101, 103]);
         let heads = heads.map(|(name, rank)| head(name, Align::Left, rank)).collect();
         let mut sheet = Sheet::new(heads, lines, &mut self.widths, width);
         sheet.selected = (!window.is_empty()).then(|| self.cursor.selected - window.start);

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stream_registry::watch::{ChangeKind, Event};
+use stream_registry::watch::{ChangeKind, Ending, Event};
 use stream_registry::{Error, Stream, StreamId, Timestamp};
 use tokio::sync::Notify;
 
@@ -98,7 +98,7 @@ impl Record {
         if notes.len() == NOTES {
             notes.pop_front();
         }
-        let (word, status) = (event.as_str(), stream.status.clone());
+        let (word, status) = (word(event), stream.status.clone());
         notes.push_back(Note { at, word, status, remark: remark.unwrap_or_default() });
         while self.departed.len() > ENDED {
             let oldest = self.departed.pop_front();
@@ -131,14 +131,27 @@ impl Record {
     }
 }
 
+/// The words of an end.
+const ENDS: [&str; 2] = ["ended", "expired"];
+
 fn is_end(note: &Note) -> bool {
-    matches!(note.word, "unregistered" | "expired")
+    ENDS.contains(&note.word)
+}
+
+/// Returns the word for an event that the dashboard also uses.
+fn word(event: &Event) -> &'static str {
+    match event {
+        Event::Changed { kind: ChangeKind::Status, .. } => "status changed",
+        Event::Changed { kind: ChangeKind::TakenOver, .. } => "taken over",
+        Event::Ended { reason: Ending::Unregistered(_), .. } => ENDS[0],
+        Event::Ended { .. } => ENDS[1],
+        other => other.as_str(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use stream_registry::StreamType;
-    use stream_registry::watch::Ending;
 
     use super::*;
 
@@ -170,7 +183,27 @@ mod tests {
         }
         recorder.event(&ended("a"));
         let words = words(&recorder, "a");
-        assert_eq!((words.len(), words[0], words[NOTES - 1]), (NOTES, "status", "expired"));
+        assert_eq!((words.len(), words[0], words[NOTES - 1]), (NOTES, "status changed", "expired"));
+    }
+
+    #[test]
+    fn notes_have_the_words_of_the_dashboard() {
+        let dashboard = include_str!("../../dashboard/views/kinds.js");
+        let recorder = Recorder::default();
+        let unregistered = || {
+            let (revision, last) = ("h-1".parse().unwrap(), stream("a", 0));
+            Event::Ended { revision, reason: Ending::Unregistered("over".parse().unwrap()), last, as_of: None }
+        };
+        let kinds = [ChangeKind::Registered, ChangeKind::Status, ChangeKind::TakenOver].map(|kind| changed("a", kind));
+        for event in kinds.into_iter().chain([ended("a"), unregistered()]) {
+            recorder.event(&event);
+            let word = words(&recorder, "a").pop().unwrap();
+            let is_same = |line: &str| {
+                line.trim_start().starts_with(&format!("{}: ", event.as_str()))
+                    && line.contains(&format!("name: \"{word}\""))
+            };
+            assert!(dashboard.lines().any(is_same), "{word}");
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Source {
         let registry = Arc::new(Tap { inner, recorder: Arc::clone(&recorder) });
         let view = View::new(registry.clone(), ViewOptions::default());
         let (wants, wanted) = watch::channel(Wants::default());
-        let publisher = Publisher { registry: registry.clone(), view: view.clone(), start, zone: Zone::local() };
+        let publisher = Publisher { registry: registry.clone(), view: view.clone(), start, zone: Zone::utc() };
         let (send, data) = watch::channel(Arc::new(publisher.copy(&Wants::default())));
         let mut tasks = JoinSet::new();
         tasks.spawn(publisher.run(wanted.clone(), send));
@@ -58,7 +58,7 @@ struct Publisher {
     registry: Arc<Tap>,
     view: View,
     start: Instant,
-    /// The time zone of this machine, in which operators read the time of an outage.
+    /// The time zone of an outage, which is that of the times in the details.
     zone: Zone,
 }
 

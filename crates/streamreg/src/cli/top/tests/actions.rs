@@ -189,11 +189,11 @@ fn cursor_follows_its_stream_after_it_was_moved() {
 fn frozen_table_keeps_its_streams_until_it_is_thawed() {
     let mut state = state(streams());
     keys(&mut state, " ");
-    let outage = Some("store unreachable since 00:10:01: no answer in time; retrying".to_owned());
+    let outage = Some("store unreachable since 00:10:01Z: no answer in time; retrying".to_owned());
     state.data(Arc::new(Data { outage, at: Duration::from_secs(11), ..data(Vec::new()) }));
     assert_eq!(ids(&state).len(), 5);
     let screen = text(&shown(&mut state, 80, 8));
-    assert!(screen.lines().next().unwrap().contains("FROZEN  ! store unreachable since 00:10:01"), "{screen}");
+    assert!(screen.lines().next().unwrap().contains("FROZEN  ! store unreachable since 00:10:01Z"), "{screen}");
     keys(&mut state, " ");
     state.data(Arc::new(data(Vec::new())));
     assert!(ids(&state).is_empty());

@@ -77,7 +77,7 @@ fn detail(id: &str, remark: &str) -> Detail {
         |at: &str, word, status, remark: &str| Note { at: Some(time(at)), word, status, remark: remark.to_owned() };
     let notes = vec![
         note("2026-01-01T00:00:00Z", "registered", StreamStatus::Connecting, remark),
-        note("2026-01-01T00:00:02Z", "status", StreamStatus::Active, ""),
+        note("2026-01-01T00:00:02Z", "status changed", StreamStatus::Active, ""),
     ];
     let sample = |bitrate, loss, rtt| Sample { bitrate, loss, rtt, jitter: f32::NAN };
     let samples = vec![sample(4e6, f32::NAN, 12.5), sample(4.9e6, 0.001, 14.0), sample(5e6, 1.5, 13.0)];

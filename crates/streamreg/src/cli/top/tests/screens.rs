@@ -147,6 +147,22 @@ fn latest_values_of_the_charts_are_those_of_the_fields() {
 }
 
 #[test]
+fn ended_streams_have_their_loss_even_if_it_is_unknown() {
+    let mut lossless = ended();
+    for event in &mut lossless {
+        let Change::Ended { last, .. } = event else { unreachable!() };
+        Arc::make_mut(last).packets_received = 0;
+    }
+    let mut state = state(streams());
+    state.data(Arc::new(Data { ended: Some(Ok(Arc::new(lossless))), ..data(streams()) }));
+    keys(&mut state, "e");
+    for width in [120, 80, 60] {
+        let screen = text(&shown(&mut state, width, 8));
+        assert!(screen.contains(" LOSS ") && screen.contains(" -  "), "{screen}");
+    }
+}
+
+#[test]
 fn outage_is_a_gap_in_the_title_and_the_charts() {
     let mut gap = detail("cam1", "");
     gap.runs[0].samples.splice(1..1, [Sample::UNKNOWN; 3]);
@@ -162,7 +178,7 @@ fn outage_is_a_gap_in_the_title_and_the_charts() {
 fn outage_shows_its_start_and_its_cause_on_every_width_and_ages_stand_still() {
     for (width, height) in [(120, 9), (80, 9), (60, 9)] {
         let mut state = state(streams());
-        let outage = Some("store unreachable since 14:05:10: connection refused; retrying".to_owned());
+        let outage = Some("store unreachable since 14:05:10Z: connection refused; retrying".to_owned());
         state.data(Arc::new(Data { outage, ..data(streams()) }));
         state.tick(Duration::from_secs(18));
         check(&format!("outage-{width}"), &text(&shown(&mut state, width, height)));
