@@ -50,7 +50,7 @@ fn top_filters_sorts_shows_details_and_quits() {
     let detail = top.shows("last_heartbeat");
     assert!(detail.lines().any(|line| line.split_whitespace().eq(["id", "cam2"])), "{detail}");
     assert_eq!(server.run(&["set", "cam2", "--status", "active"]), done(""));
-    top.until("the event is shown", |screen| screen.contains("last events:") && screen.contains("  status  "));
+    top.until("the event is shown", |screen| screen.contains("last events:") && screen.contains("  status changed  "));
     top.until("the statistics are charted", |screen| {
         screen.contains("recorded for ") && screen.contains("\nbitrate  █")
     });

@@ -187,3 +187,38 @@ impl Reader {
         self.registry.recorder.answer(error, self.registry.now());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stream_registry::mock::MockRegistry;
+    use stream_registry::registry::Operation;
+    use stream_registry::{Stream, StreamStats, StreamType};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Waits until the data meets a condition. Tokio's clock is paused, so this takes no real time.
+    async fn until(source: &mut Source, is_met: impl Fn(&Data) -> bool) -> Arc<Data> {
+        let met = timeout(Duration::from_secs(60), source.data.wait_for(|data| is_met(data))).await;
+        Arc::clone(&met.expect("the data meets the condition in time").unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_streams_are_read_at_once_when_the_store_is_back() {
+        let store = Arc::new(MockRegistry::new());
+        let stream = Stream::new("cam1".parse().unwrap(), StreamType::Srt, "203.0.113.7:40112");
+        store.register(&stream).await.unwrap();
+        let mut source = Source::start(store.clone(), Instant::now());
+        until(&mut source, |data| data.bitrates.len() == 1).await;
+        // The checks after 2 s and 4 s fail, and so does the reading of all streams after 5 s.
+        for operation in [Operation::Ping, Operation::Ping, Operation::ListPage] {
+            store.fail_next(operation, ErrorKind::Unavailable);
+        }
+        until(&mut source, |data| data.outage.is_some()).await;
+        let stats = StreamStats { bitrate: Some(9), ..StreamStats::default() };
+        store.update_stats(&stream.id, &stats).await.unwrap();
+        let back = until(&mut source, |data| data.outage.is_none()).await;
+        let read = until(&mut source, |data| data.streams[0].bitrate == 9).await;
+        assert!(read.at < back.at + ROWS, "{:?} {:?}", back.at, read.at);
+    }
+}
