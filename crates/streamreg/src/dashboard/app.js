@@ -152,7 +152,7 @@ function modelChanged() {
 function updateOrder() {
   clearTimeout(ordering);
   ordering = null;
-  if (table.isHeld) order.trim(); else if (order.update()) showRows();
+  if (table.isHeld ? order.hold() : order.update()) showRows();
 }
 
 function feedReported(report) {

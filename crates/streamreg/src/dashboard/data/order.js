@@ -46,8 +46,22 @@ export class Order {
     return true;
   }
 
+  // Applies only the changes that move nothing: a stream that has ended and is live again takes the place of its earlier
+  // run. Returns whether there were any.
+  hold() {
+    let isReplaced = false;
+    for (const [at, { id, gone, key, group }] of this.#entries.entries()) {
+      const live = gone && this.#model.get(id);
+      if (!live) continue;
+      this.#entries[at] = Object.assign(live, { key, group });
+      isReplaced = true;
+    }
+    this.#trim();
+    return isReplaced;
+  }
+
   // Forgets changes that no longer matter, because the stream has ended before it was in the order.
-  trim() {
+  #trim() {
     if (this.#changed.size <= this.#entries.length) return;
     const listed = new Set(this.#entries);
     for (const entry of this.#changed) {

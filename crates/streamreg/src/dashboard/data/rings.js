@@ -53,9 +53,6 @@ export class Ring {
 export class Rings {
   #streams = new Map();
 
-  // Returns the rings of the latest run of a stream.
-  get(id) { return this.#streams.get(id); }
-
   // Returns the rings of the run that a record belongs to: the latest one, or the one before it.
   of({ id, created_at }) {
     const latest = this.#streams.get(id);

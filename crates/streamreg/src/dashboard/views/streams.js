@@ -37,7 +37,7 @@ export function createStreams(context) {
       },
       fill: (parts, record) => {
         writeBitrate(parts, Number(record.bitrate));
-        drawSpark(parts, context.rings.get(record.id)?.bitrate);
+        drawSpark(parts, context.rings.of(record)?.bitrate);
       } },
     { name: "loss", title: "Loss", sort: "-loss", hint: LOSS_HINT,
       fill: (parts, record) => writeFlagged(parts, loss(record)) },

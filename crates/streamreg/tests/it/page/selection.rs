@@ -321,9 +321,16 @@ async fn visible_row_is_updated_and_keeps_its_place_under_the_pointer() {
     // The row of a stream that has ended keeps its place, too, but says so.
     tab.until(&format!("{ROWS}[1].querySelector('.status').textContent === 'ended'"));
     assert_eq!(tab.text(IDS), "cam3,cam2,cam1");
+    // The next run of the stream takes its place.
+    client.register(&stream("cam2")).await.unwrap();
+    set_bitrate(&client, "cam2", 4_000_000).await;
+    tab.until(&format!("{ROWS}[1].querySelector('.bitrate').textContent === '4.0 Mbit/s'"));
+    assert!(row(&tab, "cam2").starts_with("connecting|cam2|"), "{}", row(&tab, "cam2"));
+    assert_eq!(tab.eval(&format!("{ROWS}[1].classList.contains('gone')")), false);
+    assert_eq!(tab.text(IDS), "cam3,cam2,cam1");
     // When the pointer leaves the rows, they move to their places in the order.
     tab.point_at("h1");
-    tab.until(&format!("{IDS} === 'cam1,cam3'"));
+    tab.until(&format!("{IDS} === 'cam1,cam2,cam3'"));
     assert!(row(&tab, "cam1").contains("|9.0 Mbit/s|"));
     assert_eq!(tab.eval("document.getElementById('held').hidden"), true);
     assert_eq!(tab.text("faults.join()"), "");
