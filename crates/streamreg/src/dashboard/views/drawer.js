@@ -26,6 +26,8 @@ export class Drawer {
   #revision = null;
   // The live record; null if there is none, and undefined as long as that is unknown.
   #live;
+  // The runs of the live stream that were shown, by the time of their registration.
+  #runs = new Set();
   // When the live record was read, and whether a later attempt has failed.
   #read = { local: 0, server: 0 };
   #isFailing = false;
@@ -66,6 +68,7 @@ export class Drawer {
     document.body.classList.toggle("with-drawer", stream !== null);
     if (stream === null) return this.#context.closed(this.#opener);
     [this.#live, this.#history, this.#isFailing] = [undefined, undefined, false];
+    this.#runs.clear();
     for (const id of ["fields", "labels", "stream-events"]) $(id).replaceChildren();
     $("labels").dataset.shown = "";
     write($("drawer-title"), plain(stream));
@@ -82,6 +85,7 @@ export class Drawer {
   add(events) {
     const mine = events.filter(({ stream }) => stream.id === this.#id);
     if (mine.length === 0) return;
+    this.#stay();
     this.#poll();
     if (mine.some(isEnd)) this.#readHistory(); else this.#showEvents();
   }
@@ -89,6 +93,17 @@ export class Drawer {
   // Reads the ends that a gap between the events may hide.
   reload() {
     if (this.#id !== null) this.#readHistory();
+  }
+
+  // Stays at a run that was shown live and has ended, even if the stream registers again.
+  #stay() {
+    if (this.#revision !== null) return;
+    const end = this.#ends().find(({ stream }) => this.#runs.has(stream.created_at));
+    if (!end) return;
+    this.#revision = end.revision;
+    if (this.#live?.created_at === end.stream.created_at) this.#live = null;
+    this.#context.select({ stream: this.#id, ended: end.revision }, "replace");
+    this.#show();
   }
 
   async #poll() {
@@ -101,6 +116,7 @@ export class Drawer {
       this.#live = await record(this.#id, signal);
       this.#read = { local: Date.now(), server: serverNow() };
       this.#isFailing = false;
+      this.#runs.add(this.#live.created_at);
       this.#context.rings.push(this.#live);
     } catch (error) {
       if (signal.aborted) return;
@@ -119,6 +135,7 @@ export class Drawer {
       const ends = await history({ id, limit: MAX_HISTORY }, AbortSignal.timeout(HISTORY_MS));
       if (id !== this.#id) return;
       this.#history = ends;
+      this.#stay();
     } catch {
       if (id !== this.#id) return;
       this.#history ??= null;
@@ -127,9 +144,12 @@ export class Drawer {
     this.#showEvents();
   }
 
-  // Returns the end of the run that is shown, or null for the live stream. The numbers of the history are exact.
+  // Returns the known ends of streams with this id. The numbers of the history are exact.
+  #ends() { return [...this.#history ?? [], ...this.#context.log.ofStream().filter(isEnd)]; }
+
+  // Returns the end of the run that is shown, or null for the live stream.
   #end() {
-    const ends = [...this.#history ?? [], ...this.#context.log.ofStream().filter(isEnd)];
+    const ends = this.#ends();
     if (this.#revision !== null) {
       const found = ends.find(({ revision }) => revision === this.#revision) ?? this.#context.findEnd(this.#revision);
       return found?.stream.id === this.#id ? found : null;

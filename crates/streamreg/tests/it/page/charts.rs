@@ -13,6 +13,7 @@ use crate::http::kit::{Server, id, stream};
 const NOTE: &str = "document.getElementById('charts-recorded').lastElementChild.textContent";
 const TOTAL_NOTE: &str = "document.getElementById('total-recorded').lastElementChild.textContent";
 const TOTAL_OF: &str = "document.getElementById('total-of').textContent";
+const RUN_NOTE: &str = "document.getElementById('drawer-note').textContent";
 const CHART: &str = "document.getElementById('chart-bitrate-text').textContent";
 
 async fn add_with_bitrate(registry: &dyn Registry, text: &str, bits: u64) {
@@ -115,6 +116,13 @@ async fn charts_of_a_new_run_contain_no_value_of_the_earlier_run() {
     tab.until("/^end, [0-9:]+$/.test(document.querySelector('#charts .until').textContent)");
     assert_eq!(tab.text(CHART), "9.0 Mbit/s (9.0 Mbit/s to 9.0 Mbit/s)");
     add_with_bitrate(&*registry, "cam1", 1_000_000).await;
+    // The details stay at the run that has ended, until the user asks for the new one.
+    tab.until("document.getElementById('show-live').checkVisibility()");
+    let note = tab.text(RUN_NOTE);
+    assert!(note.contains(" A stream with this id is live now."), "{note}");
+    assert_eq!(tab.text(CHART), "9.0 Mbit/s (9.0 Mbit/s to 9.0 Mbit/s)");
+    assert!(tab.text("location.search").starts_with("?stream=cam1&ended="), "{}", tab.text("location.search"));
+    tab.click("#show-live");
     tab.until(&format!("{CHART} === '1.0 Mbit/s (1.0 Mbit/s to 1.0 Mbit/s)'"));
     // The run that has ended keeps its own values.
     tab.click("#views [data-view=ended]");
