@@ -27,7 +27,6 @@ import { sentence, Totals } from "./views/totals.js";
 // The order is computed at most twice a second.
 const ORDER_MS = 500;
 const TICK_MS = 1000;
-const UNCOUNTED = "The nodes cannot be counted, because the server or its store does not answer. The page tries again.";
 
 let selection = fromUrl();
 let info = null;
@@ -56,6 +55,7 @@ const context = {
   isReadOnly: () => info?.read_only !== false,
   sort: (first) => select({ sort: nextSort(selection.sort, first) }),
   released: () => { updateOrder(); showRows(); },
+  find: (id) => model.get(id),
   findEnd: (revision) => ended.find(revision),
   closed: focusRows,
 };
@@ -188,10 +188,13 @@ function feedReported(report) {
 
 function pollsReported(report) {
   if (report.failure) {
-    if (totals === null) write($("nodes-note"), UNCOUNTED);
+    nodes.fails(loaded !== null && model.size <= MAX_RECORDED);
     return connection.fails("polls", report.failure);
   }
+  const isBack = connection.isFailing("polls");
   connection.works("polls");
+  // The views read what they could not read during the outage.
+  if (isBack) for (const view of [ended, nodes]) view.select(selection);
   // The server is back, so the feed need not wait any longer.
   if (connection.isFailing("feed")) feed.retry();
   if (!isDescribed) describe();

@@ -53,6 +53,9 @@ export const NO_FILTER = { search: "", status: "", type: "", node: null, label: 
 
 export const isFiltered = (selection) => conditions(selection).size > 0;
 
+// Returns the selection as its view applies it. Only live streams have a status.
+export const applied = (selection) => selection.view === "ended" ? { ...selection, status: "" } : selection;
+
 // Returns the order after a click on a header: the order `first` of its column, or the reverse if it is that already.
 export function nextSort(sort, first) {
   if (sort !== first) return first;

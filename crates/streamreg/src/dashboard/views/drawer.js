@@ -1,7 +1,7 @@
 // The details of one stream: every field, charts of the last minutes, and recent events. They show the live stream, or
 // one run of it that has ended.
 
-import { curl, history, Problem, record, serverNow } from "../data/api.js";
+import { curl, history, Problem, record, serverNow, toLocal } from "../data/api.js";
 import { isEnd } from "../data/model.js";
 import { copy } from "../parts/copy.js";
 import { $, make, mark, statusClass, write } from "../parts/dom.js";
@@ -65,6 +65,7 @@ export class Drawer {
     this.#current.abort();
     clearTimeout(this.#timer);
     $("drawer").hidden = stream === null;
+    $("drawer").scrollTop = 0;
     document.body.classList.toggle("with-drawer", stream !== null);
     if (stream === null) return this.#context.closed(this.#opener);
     [this.#live, this.#history, this.#isFailing] = [undefined, undefined, false];
@@ -122,11 +123,21 @@ export class Drawer {
       if (signal.aborted) return;
       this.#isFailing = !(error instanceof Problem && error.code === "not_found");
       if (!this.#isFailing) this.#live = null;
+      else if (this.#live === undefined && this.#revision === null) this.#useLastKnown();
     }
     this.#show();
     if (wasFailing && !this.#isFailing && this.#history === null) this.#readHistory();
     const pause = document.hidden ? 15 * POLL_MS : POLL_MS;
     this.#timer = setTimeout(() => this.#poll(), pause);
+  }
+
+  // Shows what the table knows about the stream, because the server does not answer.
+  #useLastKnown() {
+    const entry = this.#context.find(this.#id);
+    if (!entry) return;
+    this.#live = entry.record;
+    this.#read = { local: toLocal(entry.at), server: entry.at };
+    this.#runs.add(entry.record.created_at);
   }
 
   async #readHistory() {

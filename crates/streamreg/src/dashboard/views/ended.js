@@ -5,7 +5,7 @@ import { isEnd } from "../data/model.js";
 import { $, write } from "../parts/dom.js";
 import { loss, moment, number } from "../parts/format.js";
 import { Table, text } from "../parts/table.js";
-import { isFiltered, matcher } from "../parts/url.js";
+import { applied, isFiltered, matcher } from "../parts/url.js";
 import { eventText, eventTime, lifetimeText, LOSS_HINT, plainColumn, writeBadge, writeFlagged } from "./cells.js";
 
 const MAX_ENDED = 1000;
@@ -35,7 +35,7 @@ export class Ended {
         plainColumn("source", "Source", ({ stream }) => stream.source_addr),
         plainColumn("node", "Node", ({ stream }) => stream.node),
         { name: "age", title: "Lifetime", hint: "Time from the registration to the end", fill: (parts, event) => text(parts, lifetimeText(event)) },
-        { name: "loss", title: "Loss", hint: LOSS_HINT,
+        { name: "loss", title: "Avg. loss", hint: LOSS_HINT,
           fill: (parts, { stream }) => writeFlagged(parts, loss(stream)) },
       ],
       open: ({ stream, revision }) => context.select({ stream: stream.id, ended: revision }),
@@ -58,7 +58,10 @@ export class Ended {
     this.#read = read;
     this.#current.abort();
     const { signal } = this.#current = new AbortController();
+    // The streams of the earlier selection may match, too.
+    this.#show();
     write($("ended-note"), "Reading the history …");
+    const earlier = this.#news;
     try {
       this.#news = [];
       this.#history = await history(conditions, signal);
@@ -66,6 +69,7 @@ export class Ended {
     } catch (error) {
       if (signal.aborted) return;
       this.#read = "";
+      this.#news.push(...earlier);
       write($("ended-note"), error instanceof Problem ? `Cannot read the history: ${error.message}.`
         : "Cannot read the history: the server does not respond.");
     }
@@ -96,8 +100,7 @@ export class Ended {
   #show() {
     const known = new Set(this.#history.map(({ revision }) => revision));
     const all = [...this.#news.filter(({ revision }) => !known.has(revision)), ...this.#history];
-    // Statuses are those of live streams.
-    const selection = { ...this.#selection, status: "" };
+    const selection = applied(this.#selection);
     const matches = matcher(selection);
     const found = all.filter(({ stream }) => matches(stream));
     this.#table.show(found);

@@ -2,7 +2,7 @@
 
 import { $, make, mark, write } from "../parts/dom.js";
 import { number, plain } from "../parts/format.js";
-import { isFiltered, NO_FILTER } from "../parts/url.js";
+import { applied, isFiltered, NO_FILTER } from "../parts/url.js";
 
 const TYPING_MS = 200;
 // A longer menu is no help. The search and the view of nodes find the others.
@@ -43,7 +43,7 @@ export class Filters {
   // Shows the selection in the controls.
   show(selection) {
     this.#selection = selection;
-    $("clear").hidden = !isFiltered(selection);
+    $("clear").hidden = !isFiltered(applied(selection));
     $("label").hidden = !selection.label;
     write($("label-text"), plain(selection.label));
     mark($("group"), "aria-pressed", String(selection.group));

@@ -7,7 +7,7 @@ use stream_registry::{Error, ErrorKind, MemoryRegistry, OnConflict, RegisterOpti
 use streamreg::server::ServeOptions;
 
 use super::browser::Tab;
-use super::{DESK, IDS, OUTAGE, SIGN, STREAMS, add, open};
+use super::{DESK, IDS, OUTAGE, PHONE, SIGN, STREAMS, add, open};
 use crate::http::kit::{BlockingRegistry, Server, id, stream};
 
 const GAP: &str = r"/^Not connected from [0-9:]+ to [0-9:]+; events of this time may be missing$/";
@@ -104,6 +104,63 @@ async fn details_show_how_old_they_are_during_an_outage() {
         })
         .await;
     tab.until(&format!("{AS_OF}.hidden && !({OUTAGE})"));
+    assert_eq!(tab.text("faults.join()"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_opened_during_an_outage_show_what_the_page_knows() {
+    let (mut server, registry) = Server::memory().await;
+    for (text, node) in [("cam1", "n1"), ("cam2", "n2"), ("cam3", "n1"), ("old1", "n1"), ("old2", "n2")] {
+        let mut stream = stream(text);
+        (stream.node, stream.bitrate) = (Some(node.to_owned()), 2_000_000);
+        registry.register(&stream).await.unwrap();
+    }
+    for text in ["old1", "old2"] {
+        registry.unregister(&id(text)).await.unwrap();
+    }
+    let tab = Tab::open(&format!("http://{}/?view=ended", server.addr), PHONE);
+    let note = |view: &str| format!("document.getElementById('{view}-note').textContent");
+    tab.until(&format!("{SIGN} === 'Live' && {} === '2 ended streams, the latest first'", note("ended")));
+    tab.click("#views [data-view=streams]");
+    tab.until(&format!(
+        "{IDS} === 'cam1,cam2,cam3' && document.getElementById('total-bitrate').textContent === '6.0 Mbit/s'"
+    ));
+    let rows = |view: &str| {
+        format!(
+            "[...document.querySelectorAll('#{view} .body .row:not([hidden])')].filter((row) => row.checkVisibility())
+             .map((row) => [...row.querySelectorAll('.id, .streams, .bitrate')].map((cell) => cell.textContent).join())
+             .sort().join('|')"
+        )
+    };
+    server
+        .restart(registry.clone(), async {
+            tab.until(OUTAGE);
+            tab.click("#streams .body .row");
+            tab.until(&format!("/^data as of [0-9:]+$/.test({AS_OF}.textContent) && {AS_OF}.checkVisibility()"));
+            let fields = tab.text("document.getElementById('fields').textContent");
+            assert!(fields.contains("203.0.113.7:40112") && fields.contains("2,000,000 bit/s"), "{fields}");
+            assert_ne!(tab.text("document.getElementById('drawer-status').textContent"), "unknown");
+            tab.press("Escape");
+            tab.click("#views [data-view=nodes]");
+            tab.until(&format!("{} === '2 nodes'", note("nodes")));
+            tab.until(&format!("{} === 'n1,2,4.0 Mbit/s|n2,1,2.0 Mbit/s'", rows("nodes")));
+            // The ended streams of the earlier selection are filtered, because the history cannot be read.
+            tab.eval(
+                "history.replaceState(null, '', '?view=streams&node=n2'); dispatchEvent(new Event('popstate')); null",
+            );
+            tab.click("#views [data-view=ended]");
+            tab.until(&format!("{}.startsWith('Cannot read the history: ')", note("ended")));
+            tab.until(&format!("{} === 'old2'", rows("ended")));
+        })
+        .await;
+    tab.until(&format!("!({OUTAGE}) && {} === '1 ended stream matches, the latest first'", note("ended")));
+    // The total chart has a gap now, whose legend has enough room.
+    tab.click("#views [data-view=streams]");
+    tab.eval(
+        "document.getElementById('total-recorded').hidden = false;
+        document.getElementById('total-recorded').lastElementChild.textContent = 'Recorded since 14:08:10, with gaps'",
+    );
+    assert_eq!(tab.eval("document.documentElement.scrollWidth <= innerWidth"), true);
     assert_eq!(tab.text("faults.join()"), "");
 }
 
