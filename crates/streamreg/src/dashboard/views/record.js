@@ -44,7 +44,7 @@ export function showFields(list, record, now, end) {
     .concat(Object.keys(record).filter((name) => !Object.hasOwn(NAMES, name) && !SHOWN_ELSEWHERE.includes(name)));
   const lines = [
     ...end ? endLines(end) : [],
-    ["Loss (lifetime)", loss(record)[0]],
+    ["Average loss", loss(record)[0]],
     ...names.map((name) =>
       [Object.hasOwn(NAMES, name) ? NAMES[name] : plain(name), valueText(name, record[name], end ? null : now)]),
   ];

@@ -39,7 +39,7 @@ export function createStreams(context) {
         writeBitrate(parts, Number(record.bitrate));
         drawSpark(parts, context.rings.of(record)?.bitrate);
       } },
-    { name: "loss", title: "Loss", sort: "-loss", hint: LOSS_HINT,
+    { name: "loss", title: "Avg. loss", sort: "-loss", hint: LOSS_HINT,
       fill: (parts, record) => writeFlagged(parts, loss(record)) },
     { name: "delay", title: "RTT, ±jitter", sort: "-delay",
       hint: "Round-trip time; values with ± are the jitter of streams that report no round-trip time",

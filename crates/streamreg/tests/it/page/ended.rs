@@ -38,7 +38,7 @@ async fn click_on_an_ended_row_opens_that_run_and_not_the_live_stream() {
     tab.until(&format!("{NOTE}.includes(' A stream with this id is live now. Show the live stream')"));
     assert!(tab.text(NOTE).starts_with("This run ended at "), "{}", tab.text(NOTE));
     let fields = tab.text(FIELDS);
-    assert!(fields.contains("Lifetime0 s") && fields.contains("Loss (lifetime)3.00 %"), "{fields}");
+    assert!(fields.contains("Lifetime0 s") && fields.contains("Average loss3.00 %"), "{fields}");
     tab.until(&format!("{FIELDS}.includes('9,223,372,036,854,775,807')"));
     assert!(tab.text(JSON).contains("\n  \"bytes_received\": 9223372036854775807,\n"), "{}", tab.text(JSON));
     assert_eq!(tab.eval("document.getElementById('actions').hidden"), true, "the live stream must not be changed");
@@ -50,9 +50,12 @@ async fn click_on_an_ended_row_opens_that_run_and_not_the_live_stream() {
     tab.until("document.getElementById('show-live').checkVisibility()");
     tab.click("#show-live");
     tab.until(&format!("{STATUS} === 'connecting' && location.search === '?view=ended&stream=cam1'"));
+    tab.eval("const drawer = document.getElementById('drawer'); drawer.scrollTop = 300; null");
+    assert_ne!(tab.eval("drawer.scrollTop"), 0);
     assert_eq!(tab.eval("document.getElementById('drawer-note').hidden"), true);
     tab.eval("history.back()");
     tab.until(&format!("{STATUS} === 'ended' && {FIELDS}.includes('Reasonfirst')"));
+    assert_eq!(tab.eval("drawer.scrollTop"), 0, "the details of another run begin at their top");
     // Escape closes the details, and the focus returns to the table with its row.
     tab.press("Escape");
     tab.until("document.getElementById('drawer').hidden && location.search === '?view=ended'");

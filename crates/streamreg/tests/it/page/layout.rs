@@ -172,3 +172,44 @@ async fn phone_shows_streams_on_its_first_screen_and_each_group_in_one_line() {
     assert!((0.0..16.0).contains(&(body - end)), "the last row ends at {end}, the table at {body}");
     assert_eq!(tab.text("faults.join()"), "");
 }
+
+/// An expression for the headers whose arrow overlaps the next header. The header that sorts has the arrow.
+const OVERLAP: &str = "(() => {
+  const headers = [...document.querySelectorAll('#streams .head .cell')].filter((cell) => cell.checkVisibility());
+  const at = headers.findIndex((cell) => cell.ariaSort);
+  const button = headers[at].querySelector('button');
+  const arrow = getComputedStyle(button, '::after');
+  const end = button.getBoundingClientRect().left + parseFloat(arrow.left) + parseFloat(arrow.width);
+  const text = document.createRange();
+  text.selectNodeContents((headers[at + 1] ?? headers[at]).querySelector('button'));
+  const limit = headers[at + 1] ? text.getBoundingClientRect().left : innerWidth;
+  return end > limit ? `${button.textContent}: ${end} > ${limit}` : '';
+})()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_and_badges_have_enough_room() {
+    let (server, tab) = open_filled("?view=events").await;
+    let client = server.client().await;
+    client.update_status(&"demo-bridge-cam-12-1".parse().unwrap(), StreamStatus::Error).await.unwrap();
+    let badge = "document.querySelector('#events .body .row:not([hidden]) .badge')";
+    for width in [DESK, PHONE] {
+        tab.resize(width);
+        tab.until(&format!("{badge}?.textContent === 'status changed' && {badge}.checkVisibility()"));
+        assert_eq!(tab.eval(&format!("{badge}.scrollWidth <= {badge}.clientWidth")), true, "width {width}");
+    }
+    tab.click("#views [data-view=streams]");
+    tab.until(STREAMS);
+    for width in [DESK, 1_000] {
+        tab.resize(width);
+        let sorts = tab.text(
+            "[...document.querySelectorAll('#streams .head button')]
+            .filter((button) => button.checkVisibility()).map((button) => button.dataset.sort).join()",
+        );
+        assert!(sorts.split(',').count() >= 7, "{sorts}");
+        for sort in sorts.split(',') {
+            tab.click(&format!("#streams .head [data-sort={sort}]"));
+            assert_eq!(tab.text(OVERLAP), "", "width {width}");
+        }
+    }
+    assert_eq!(tab.text("faults.join()"), "");
+}

@@ -146,6 +146,20 @@ async fn nodes_show_their_streams_and_whether_they_are_silent() {
     expect(&tab, "nodes", &[r"silent\|n2\|1\|0\|0 bit/s\|–\|[4-8] s", n3, n1]);
     // Then its streams expire.
     expect(&tab, "nodes", &[r"no streams\|n2\|0\|0\|0 bit/s\|–\|\d+ s", n3, n1]);
+    tab.click("#chips .chip.error");
+    tab.until("document.getElementById('nodes-note').textContent === '1 node has matching streams'");
+    expect(&tab, "nodes", &[r"sending\|n1\|1\|1\|2.0 Mbit/s\|1.00 %\|[0-3] s"]);
+    // The statuses filter events by their own, and ended streams have none.
+    let count = "document.querySelector('#chips .chip.error .count').checkVisibility()";
+    let clear = "document.getElementById('clear').checkVisibility()";
+    assert_eq!((tab.eval(count), tab.eval(clear)), (true.into(), true.into()));
+    tab.click("#views [data-view=events]");
+    assert_eq!((tab.eval(count), tab.eval(clear)), (false.into(), true.into()));
+    tab.click("#views [data-view=ended]");
+    assert_eq!(tab.eval(clear), false);
+    tab.click("#views [data-view=nodes]");
+    tab.click("#clear");
+    expect(&tab, "nodes", &[r"no streams\|n2\|0\|0\|0 bit/s\|–\|\d+ s", n3, n1]);
     tab.eval("document.getElementById('nodes').focus()");
     tab.press("End");
     tab.press("Enter");
